@@ -1,0 +1,46 @@
+"""When script checks may be skipped: exactly Core's conditions, nothing else is ever skipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from btcnode.chain.header_tree import HeaderTree
+from btcnode.consensus.pow import block_work
+from btcnode.params import NetworkParams
+from btcnode.primitives.hashes import BlockHash
+
+TWO_WEEKS = 14 * 24 * 3600  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class AssumeValid:
+    """The assumed-valid block (None: verify everything), and the least work a chain must have to count."""
+
+    block: BlockHash | None
+    minimum_chain_work: int
+    target_spacing: int
+
+    @classmethod
+    def from_params(cls, params: NetworkParams) -> AssumeValid:
+        """The network's values, with whatever options have put in their place."""
+        return cls(params.assume_valid, params.minimum_chain_work, params.pow_target_spacing)
+
+    def covers(self, tree: HeaderTree, index: int) -> bool:
+        """Whether the scripts of block ``index`` are assumed valid.
+
+        It must be an ancestor of the assumed-valid block and of the best header, that one must have the minimum
+        chain work, and the work on top must be worth more than two weeks at the best header's difficulty.
+        """
+        if self.block is None:
+            return False
+        assumed = tree.find(self.block)
+        height = tree.height(index)
+        if assumed < 0 or height > tree.height(assumed) or tree.ancestor(assumed, height) != index:
+            return False
+        best = tree.best_header
+        if height > tree.height(best) or tree.ancestor(best, height) != index:
+            return False
+        if tree.chainwork(best) < self.minimum_chain_work:
+            return False
+        work = tree.chainwork(best) - tree.chainwork(index)
+        return work * self.target_spacing // block_work(tree.bits(best)) > TWO_WEEKS

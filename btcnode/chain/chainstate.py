@@ -1,0 +1,338 @@
+"""The chainstate: which chain is active, and the coins at its tip.
+
+One object owns both, and three calls split its work between two threads so that no state has two writers:
+
+- ``plan_*`` (loop thread) reads the header tree and says what is to be done next, as a step;
+- ``execute`` (chain thread) does it on coins, block files and database, touching no tree;
+- ``commit`` (loop thread) records the outcome in the tree and the active chain, and returns events.
+
+At most one connect, disconnect or flush step may be between plan and commit; any number of store steps may be.
+Tests and tools call ``process_block`` and ``activate_best_chain``, which do all three in the calling thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from btcnode.chain.active_chain import ActiveChain
+from btcnode.chain.assumevalid import AssumeValid
+from btcnode.chain.coins_cache import CoinsCache
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent, Flushed
+from btcnode.chain.executor import StepExecutor
+from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
+from btcnode.chain.steps import ConnectStep, DisconnectStep, FlushStep, Step, StepResult, StoreStep
+from btcnode.chain.store import ChainStore
+from btcnode.consensus.blocks import check_block
+from btcnode.errors import CorruptionError, Fault, RuleViolation
+from btcnode.params import NetworkParams
+from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.storage.blockfiles import BlockPos
+
+MIN_BLOCKS_AHEAD = 288  # unrequested blocks further above the tip are not stored (Core's MIN_BLOCKS_TO_KEEP)
+MAX_FLUSH_AGE = 600.0  # seconds of work that a kill may cost
+
+
+class Chainstate:
+    """Active chain and coins over one data directory; see the module's text for who may call what."""
+
+    def __init__(
+        self,
+        params: NetworkParams,
+        store: ChainStore,
+        tree: HeaderTree,
+        *,
+        dbcache: int,
+        assume_valid: AssumeValid | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.params = params
+        self.store = store
+        self.tree = tree
+        self.active = ActiveChain(tree)
+        self.coins = CoinsCache(store.coins, dbcache)
+        self.executor = StepExecutor(params, store, tree, self.coins)
+        self.assume_valid = assume_valid or AssumeValid.from_params(params)
+        self._clock = clock
+        self._flushed_at = clock()
+        self._pending: Step | None = None
+
+    # -- opening -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        params: NetworkParams,
+        store: ChainStore,
+        *,
+        dbcache: int = 450 << 20,
+        assume_valid: AssumeValid | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        salt: int | None = None,
+    ) -> Chainstate:
+        """Load the tree and the tip from ``store``, or begin with the genesis block in an empty one.
+
+        Raises CorruptionError when the tip marker names a block that the index does not have.
+        """
+        tree = HeaderTree(params, columns=store.load_index(), salt=salt)
+        state = cls(params, store, tree, dbcache=dbcache, assume_valid=assume_valid, clock=clock)
+        tip_hash = store.tip_hash()
+        if tip_hash is None:
+            state._begin()
+            return state
+        tip = tree.find(BlockHash(tip_hash))
+        if tip < 0:
+            raise CorruptionError(f"the database's tip {to_display(tip_hash)} is not in its block index")
+        state.active.set_tip(tip)
+        state.executor.tip = tip
+        return state
+
+    def _begin(self) -> None:
+        """Store the genesis block, whose coinbase is never spendable and so is no coin, and make it the tip."""
+        raw = self.params.genesis_block
+        position = self.store.files.append_block(raw)
+        self.tree.receive_block(0, 1, position.file, position.pos)
+        self.tree.raise_validity(0, VALID_SCRIPTS)
+        self.active.set_tip(0)
+        self.executor.tip = 0
+        self.flush()
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    @property
+    def tip(self) -> int:
+        """Header index of the active tip."""
+        return self.active.tip
+
+    @property
+    def busy(self) -> bool:
+        """Whether a connect, disconnect or flush step is between plan and commit."""
+        return self._pending is not None
+
+    def block_position(self, index: int) -> BlockPos | None:
+        """Where the bytes of a block lie, or None when they are not here."""
+        columns = self.tree.columns
+        if not columns.status[index] & HAVE_DATA:
+            return None
+        return BlockPos(columns.file[index], columns.data_pos[index])
+
+    def undo_position(self, index: int) -> BlockPos | None:
+        """Where the undo data of a block lies, or None when it was never connected."""
+        columns = self.tree.columns
+        if not columns.status[index] & HAVE_UNDO:
+            return None
+        return BlockPos(columns.file[index], columns.undo_pos[index])
+
+    def read_block(self, index: int) -> bytes:
+        """The serialised block of header ``index``.
+
+        Raises KeyError when its bytes are not here, CorruptionError when they are not that block.
+        """
+        position = self.block_position(index)
+        if position is None:
+            raise KeyError(index)
+        raw = self.store.files.read_block(position)
+        if header_hash(raw[:HEADER_SIZE]) != self.tree.hash(index):
+            raise CorruptionError(f"block {to_display(self.tree.hash(index))} is damaged on disk")
+        return raw
+
+    # -- storing blocks ------------------------------------------------------------------------------------------
+
+    def plan_store(
+        self, raw: bytes, now: int, *, requested: bool, position: BlockPos | None = None
+    ) -> StoreStep | None:
+        """Decide whether a received block is to be checked and stored.
+
+        Its header enters the tree if it was unknown (a block that is broken in itself does not bring its header in).
+        None means that there is nothing to do: the bytes are here already, or nobody asked for them and they do not
+        promise more work (Core's AcceptBlock). Raises DecodeError or RuleViolation when the block is at fault.
+        """
+        header = raw[:HEADER_SIZE]
+        index = self.tree.find(header_hash(header))
+        parsed: ParsedBlock | None = None
+        if index < 0:
+            parsed = parse_block(raw, exact=False)
+            check_block(parsed, self.params)
+            index, _ = self.tree.add(header, now)
+        elif self.tree.is_failed(index):
+            raise RuleViolation("duplicate-invalid", fault=Fault.CACHED_INVALID)
+        if self.tree.has_data(index) or (not requested and not self._wants_unrequested(index)):
+            return None
+        return StoreStep(index, self.tree.prev(index), raw, parsed, position)
+
+    def _wants_unrequested(self, index: int) -> bool:
+        tree, tip = self.tree, self.active.tip
+        work = tree.chainwork(index)
+        return (
+            work >= tree.chainwork(tip)
+            and tree.height(index) <= tree.height(tip) + MIN_BLOCKS_AHEAD
+            and work >= self.assume_valid.minimum_chain_work
+        )
+
+    # -- activating ----------------------------------------------------------------------------------------------
+
+    def plan_step(self) -> Step | None:
+        """The next step towards the chain with the most work, or a flush that is due; None when there is nothing."""
+        if self._pending is not None:
+            return None
+        self._pending = self._next_step()
+        return self._pending
+
+    def _next_step(self) -> Step | None:
+        if self.coins.needs_flush() or (self.coins.is_dirty() and self._clock() - self._flushed_at > MAX_FLUSH_AGE):
+            return self._flush_step()
+        tree, tip = self.tree, self.active.tip
+        if tree.is_failed(tip):
+            return self._disconnect_step(tip)
+        candidate = tree.best_candidate(tip)
+        if candidate == tip:
+            return None
+        fork = tree.find_fork(candidate, tip)
+        if fork != tip:
+            return self._disconnect_step(tip)
+        index = tree.ancestor(candidate, tree.height(tip) + 1)
+        position = self.block_position(index)
+        if position is None:
+            raise CorruptionError(f"no data of block {to_display(tree.hash(index))} although the index says so")
+        verify = not self.assume_valid.covers(tree, index)
+        return ConnectStep(index, tip, tree.height(index), position, self.undo_position(index), verify)
+
+    def _disconnect_step(self, tip: int) -> DisconnectStep:
+        tree = self.tree
+        position, undo = self.block_position(tip), self.undo_position(tip)
+        if position is None or undo is None:
+            raise CorruptionError(f"no undo data of block {to_display(tree.hash(tip))}: it cannot be disconnected")
+        return DisconnectStep(tip, tree.prev(tip), tree.height(tip), position, undo)
+
+    def plan_flush(self) -> FlushStep | None:
+        """A flush now, whatever its size; None while another step is pending."""
+        if self._pending is not None:
+            return None
+        step = self._flush_step()
+        self._pending = step
+        return step
+
+    def _flush_step(self) -> FlushStep:
+        record = self.tree.columns.record
+        records = [(index, record(index)) for index in self.tree.take_dirty()]
+        return FlushStep(records, self.tree.hash(self.active.tip))
+
+    def execute(self, step: Step) -> StepResult:
+        """Do the step (chain thread). Raises StorageError; a broken rule is in the result instead."""
+        return self.executor.execute(step)
+
+    def commit(self, step: Step, result: StepResult) -> list[ChainEvent]:
+        """Record what came of a step (loop thread)."""
+        if isinstance(step, StoreStep):
+            return self._commit_store(step, result)
+        self._pending = None
+        tree = self.tree
+        if isinstance(step, FlushStep):
+            self._flushed_at = self._clock()
+            return [Flushed(result.coins_put, result.coins_deleted)]
+        if isinstance(step, DisconnectStep):
+            self.active.set_tip(step.prev)
+            return [BlockDisconnected(step.index, step.height)]
+        if result.violation is not None:
+            return self._reject(step.index, result.violation, connecting=True)
+        if result.undo_position is not None:
+            tree.set_undo(step.index, result.undo_position.pos)
+        tree.raise_validity(step.index, VALID_SCRIPTS)
+        self.active.set_tip(step.index)
+        return [BlockConnected(step.index, step.height, result.txs, result.inputs, result.fees)]
+
+    def abort(self, step: Step) -> None:
+        """Forget a pending step whose execution raised StorageError; changed index records stay due for writing."""
+        if step is self._pending:
+            self._pending = None
+        if isinstance(step, FlushStep):
+            self.tree.restore_dirty(index for index, _ in step.records)
+
+    def _commit_store(self, step: StoreStep, result: StepResult) -> list[ChainEvent]:
+        if result.violation is not None:
+            return self._reject(step.index, result.violation, connecting=False)
+        if result.position is None or self.tree.has_data(step.index):
+            return []
+        self.tree.receive_block(step.index, result.txs, result.position.file, result.position.pos)
+        return [BlockStored(step.index)]
+
+    def _reject(self, index: int, violation: RuleViolation, *, connecting: bool) -> list[ChainEvent]:
+        if violation.fault is not Fault.MUTATED:
+            self.tree.mark_failed(index)
+        return [BlockRejected(index, violation, connecting)]
+
+    # -- manual control ------------------------------------------------------------------------------------------
+
+    def invalidate(self, index: int) -> None:
+        """Mark a block and its descendants invalid (invalidateblock); steps then leave them.
+
+        Raises ValueError for the genesis block.
+        """
+        if index == 0:
+            raise ValueError("the genesis block cannot be invalidated")
+        self.tree.mark_failed(index)
+
+    def reconsider(self, index: int) -> None:
+        """Forget that a block, its ancestors and its descendants were found invalid (reconsiderblock)."""
+        self.tree.clear_failed(index)
+
+    def prefer(self, index: int) -> None:
+        """Treat a block as the first received among chains of equal work (preciousblock).
+
+        Does nothing for a block with less work than the tip, or whose chain of blocks is not complete.
+        """
+        if self.tree.chainwork(index) >= self.tree.chainwork(self.active.tip):
+            self.tree.prefer(index)
+
+    # -- everything in the calling thread ------------------------------------------------------------------------
+
+    def run(self, step: Step) -> list[ChainEvent]:
+        """Execute and commit one planned step."""
+        try:
+            result = self.execute(step)
+        except BaseException:
+            self.abort(step)
+            raise
+        return self.commit(step, result)
+
+    def activate_best_chain(self) -> list[ChainEvent]:
+        """Run steps until the active chain is the one with the most work."""
+        events: list[ChainEvent] = []
+        while (step := self.plan_step()) is not None:
+            events += self.run(step)
+        return events
+
+    def process_block(self, raw: bytes, now: int, *, requested: bool = True) -> list[ChainEvent]:
+        """Check, store and, if it makes the best chain, connect a block.
+
+        Raises DecodeError or RuleViolation when this block is at fault; that of another block is an event.
+        """
+        step = self.plan_store(raw, now, requested=requested)
+        if step is None:
+            return []
+        events = self.run(step)
+        raise_rejection(events, step.index)
+        events += self.activate_best_chain()
+        raise_rejection(events, step.index)
+        return events
+
+    def flush(self) -> None:
+        """Write everything to disk now."""
+        step = self.plan_flush()
+        if step is None:
+            raise RuntimeError("flush while a step is pending")
+        self.run(step)
+
+    def close(self) -> None:
+        """Flush and close database and files."""
+        self.flush()
+        self.store.close()
+
+
+def raise_rejection(events: Sequence[ChainEvent], index: int) -> None:
+    """Raise the violation of block ``index`` if ``events`` has one."""
+    for event in events:
+        if isinstance(event, BlockRejected) and event.index == index:
+            raise event.violation

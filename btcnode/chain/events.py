@@ -1,0 +1,53 @@
+"""What the chainstate tells the rest of the node: plain data, newest last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from btcnode.errors import RuleViolation
+
+
+@dataclass(frozen=True, slots=True)
+class BlockConnected:
+    """The header at ``index`` is the new tip; ``inputs`` and ``txs`` count what its block held."""
+
+    index: int
+    height: int
+    txs: int
+    inputs: int
+    fees: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDisconnected:
+    """The block at ``index`` left the active chain; its parent is the tip now."""
+
+    index: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRejected:
+    """The block at ``index`` broke a rule: when its bytes were checked, or (``connecting``) with its coins or scripts."""
+
+    index: int
+    violation: RuleViolation
+    connecting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStored:
+    """The bytes of the block at ``index`` passed the checks that need no coins, and lie on disk."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """Coins, index and tip marker are on disk up to the tip."""
+
+    coins_put: int
+    coins_deleted: int
+
+
+ChainEvent = BlockConnected | BlockDisconnected | BlockRejected | BlockStored | Flushed

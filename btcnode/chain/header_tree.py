@@ -1,0 +1,540 @@
+"""All known headers: a tree in columns, its best header, and what is known of each block.
+
+A header is an ``int``, its row in ``IndexColumns`` (see ``storage/block_index.py``); parents have smaller rows than
+their children. Memory per header: 132 bytes of columns, 4 each for the skip list and the sequence, 1 for the dirty
+mark, about 8 for the hash table: 149 MB for a million, before the over-allocation of growing arrays (at most 1/8).
+
+Behaviour follows Bitcoin Core's block manager: the skip list, block status, the first-received rule among chains
+of equal work, blocks that arrive before their parents' blocks.
+
+The tree belongs to the loop thread. Another thread may read ``Ancestry`` methods of a header and its ancestors:
+those cells never change once written.
+"""
+
+from __future__ import annotations
+
+import secrets
+from array import array
+from collections.abc import Iterable
+from struct import Struct
+from typing import NamedTuple
+
+from btcnode.chain.active_chain import ActiveChain as ActiveChain
+from btcnode.chain.hash_table import HashTable
+from btcnode.consensus.ancestry import MEDIAN_TIME_SPAN
+from btcnode.consensus.headers import check_header, contextual_check_header
+from btcnode.consensus.pow import block_work
+from btcnode.errors import CorruptionError, Fault, RuleViolation
+from btcnode.params import NetworkParams
+from btcnode.primitives.hashes import BlockHash, sha256d, to_display
+from btcnode.primitives.header import HEADER_SIZE
+from btcnode.storage.block_index import IndexColumns
+
+VALID_TREE = 2  # header checked, all ancestors known
+VALID_TRANSACTIONS = 3  # block checked without coins, ``n_tx`` known
+VALID_CHAIN = 4  # connected: coins, values, maturity
+VALID_SCRIPTS = 5  # connected: scripts too
+VALID_MASK = 7
+HAVE_DATA = 8
+HAVE_UNDO = 16
+FAILED_VALID = 32
+FAILED_CHILD = 64
+FAILED_MASK = FAILED_VALID | FAILED_CHILD
+OPT_WITNESS = 128
+
+SEQUENCE_FROM_DISK = 1  # of every block that a former run received
+LOCATOR_DENSE = 10  # hashes of a locator before its steps double
+
+_read_u32 = Struct("<I").unpack_from
+_read_i32 = Struct("<i").unpack_from
+_read_hash = Struct("32s").unpack_from
+_read_work = Struct("16s").unpack_from
+
+
+class AddResult(NamedTuple):
+    """What came of several headers: the last one accepted (-1 if none), how many are new, what stopped the rest."""
+
+    last: int
+    new: int
+    violation: RuleViolation | None
+
+
+def skip_height(height: int) -> int:
+    """Height of the ancestor to which a header's skip pointer leads (Core's rule)."""
+    if height < 2:
+        return 0
+    if height & 1:
+        below = (height - 1) & (height - 2)
+        return (below & (below - 1)) + 1
+    return height & (height - 1)
+
+
+class HeaderTree:
+    """The header tree of one network.
+
+    ``columns`` are the rows loaded from disk (genesis first), or None for a tree of genesis alone.
+    ``salt`` (64 bits) keys the hash table; a random one by default.
+    Raises CorruptionError if the rows do not form a tree rooted in the network's genesis.
+    """
+
+    __slots__ = (
+        "_candidates",
+        "_dirty",
+        "_next_precious",
+        "_next_sequence",
+        "_sequence",
+        "_skip",
+        "_table",
+        "_tips",
+        "_unlinked",
+        "best_header",
+        "columns",
+        "params",
+    )
+
+    def __init__(self, params: NetworkParams, columns: IndexColumns | None = None, *, salt: int | None = None) -> None:
+        self.params = params
+        self.columns = columns = columns if columns is not None else IndexColumns()
+        self.best_header = 0
+        self._tips: dict[int, None] = {0: None}
+        self._candidates: dict[int, None] = {}
+        self._unlinked: dict[int, list[int]] = {}
+        fresh = len(columns) == 0
+        if fresh:
+            raw = params.genesis_block[:HEADER_SIZE]
+            work = block_work(int.from_bytes(raw[72:76], "little"))
+            columns.append(raw[:4] + raw[36:], params.genesis_hash, -1, 0, VALID_TREE, work)
+        elif bytes(columns.hashes[:32]) != params.genesis_hash:
+            raise CorruptionError("the block index begins with another network's genesis")
+        self._dirty = bytearray(len(columns))
+        self._dirty[0] = fresh
+        self._sequence = array("i", [SEQUENCE_FROM_DISK]) * len(columns)
+        self._next_sequence = SEQUENCE_FROM_DISK + 1
+        self._next_precious = -1
+        self._skip = array("I", bytes(4))
+        self._link_rows()
+        self._table = HashTable(columns.hashes, secrets.randbits(64) if salt is None else salt)
+        self._recalculate()
+
+    def __len__(self) -> int:
+        """Number of headers."""
+        return len(self.columns)
+
+    # ---- Ancestry: what consensus rules read
+
+    def height(self, index: int) -> int:
+        """Height; genesis has 0."""
+        return self.columns.height[index]
+
+    def version(self, index: int) -> int:
+        """Version, signed 32 bits."""
+        value: int = _read_i32(self.columns.headers, 48 * index)[0]
+        return value
+
+    def time(self, index: int) -> int:
+        """Timestamp of the header."""
+        value: int = _read_u32(self.columns.headers, 48 * index + 36)[0]
+        return value
+
+    def bits(self, index: int) -> int:
+        """Compact target."""
+        value: int = _read_u32(self.columns.headers, 48 * index + 40)[0]
+        return value
+
+    def hash(self, index: int) -> BlockHash:
+        """Block hash, 32 bytes in internal order."""
+        return BlockHash(_read_hash(self.columns.hashes, 32 * index)[0])
+
+    def prev(self, index: int) -> int:
+        """The parent, -1 for genesis."""
+        return self.columns.prev[index]
+
+    def chainwork(self, index: int) -> int:
+        """Work from genesis up to and including this header."""
+        return int.from_bytes(_read_work(self.columns.chainwork, 16 * index)[0], "big")
+
+    def ancestor(self, index: int, height: int) -> int:
+        """The ancestor at ``height`` (the header itself included), -1 if there is none; O(log height) steps."""
+        prev, skips = self.columns.prev, self._skip
+        walk = self.columns.height[index]
+        if height > walk or height < 0:
+            return -1
+        while walk > height:
+            target = skip_height(walk)
+            if target == height:
+                return skips[index]
+            if target > height:
+                beside = skip_height(walk - 1)
+                if not (beside < target - 2 and beside >= height):  # else the parent's skip pointer leads further
+                    index, walk = skips[index], target
+                    continue
+            index = prev[index]
+            walk -= 1
+        return index
+
+    def median_time_past(self, index: int) -> int:
+        """Median timestamp of this header and the ten before it (BIP113)."""
+        headers, prev = self.columns.headers, self.columns.prev
+        times = []
+        for _ in range(MEDIAN_TIME_SPAN):
+            times.append(_read_u32(headers, 48 * index + 36)[0])
+            index = prev[index]
+            if index < 0:
+                break
+        times.sort()
+        median: int = times[len(times) // 2]
+        return median
+
+    # ---- headers
+
+    def raw(self, index: int) -> bytes:
+        """The 80 bytes of the header."""
+        return self.columns.raw(index)
+
+    def find(self, block_hash: bytes) -> int:
+        """The header with this hash, -1 if unknown."""
+        return self._table.find(block_hash)
+
+    def add(self, raw: bytes, now: int) -> tuple[int, bool]:
+        """Check a header of 80 bytes and add it; returns its index and whether it is new.
+
+        Raises RuleViolation: ``duplicate-invalid`` (known and failed), ``prev-blk-not-found``, ``bad-prevblk``, or
+        what the header rules say. Whether the chain has enough work to be kept is for the caller to know (presync).
+        """
+        block_hash = sha256d(raw)
+        index = self._table.find(block_hash)
+        status = self.columns.status
+        if index >= 0:
+            if status[index] & FAILED_MASK:
+                detail = f"block {to_display(block_hash)} was previously marked invalid"
+                raise RuleViolation("duplicate-invalid", detail, Fault.CACHED_INVALID)
+            return index, False
+        check_header(raw, self.params)
+        prev = self._table.find(raw[4:36])
+        if prev < 0:
+            raise RuleViolation("prev-blk-not-found", fault=Fault.MISSING_PREV)
+        if status[prev] & FAILED_MASK:
+            raise RuleViolation("bad-prevblk", fault=Fault.INVALID_PREV)
+        contextual_check_header(raw, self, prev, now, self.params)
+        return self._append(raw, block_hash, prev), True
+
+    def add_many(self, headers: Iterable[bytes], now: int) -> AddResult:
+        """Add headers in turn until one breaks a rule; those before it stay."""
+        last, new = -1, 0
+        for raw in headers:
+            try:
+                last, is_new = self.add(raw, now)
+            except RuleViolation as violation:
+                return AddResult(last, new, violation)
+            new += is_new
+        return AddResult(last, new, None)
+
+    def _append(self, raw: bytes, block_hash: bytes, prev: int) -> int:
+        """Add the row of a checked header."""
+        columns = self.columns
+        height = columns.height[prev] + 1
+        work = self.chainwork(prev) + block_work(int.from_bytes(raw[72:76], "little"))
+        self._skip.append(self.ancestor(prev, skip_height(height)))
+        self._dirty.append(1)
+        self._sequence.append(SEQUENCE_FROM_DISK)
+        index = columns.append(raw[:4] + raw[36:], block_hash, prev, height, VALID_TREE, work)
+        self._table.insert(block_hash, index)
+        self._tips.pop(prev, None)
+        self._tips[index] = None
+        if work > self.chainwork(self.best_header):
+            self.best_header = index
+        return index
+
+    # ---- shape of the tree
+
+    def is_ancestor(self, ancestor: int, index: int) -> bool:
+        """Whether ``ancestor`` is ``index`` or lies on its way to genesis."""
+        return self.ancestor(index, self.columns.height[ancestor]) == ancestor
+
+    def find_fork(self, left: int, right: int) -> int:
+        """The last common ancestor."""
+        height = self.columns.height
+        if height[left] > height[right]:
+            left = self.ancestor(left, height[right])
+        elif height[right] > height[left]:
+            right = self.ancestor(right, height[left])
+        prev, skips = self.columns.prev, self._skip
+        while left != right:
+            if skips[left] != skips[right]:  # equal heights have skip pointers of equal heights
+                left, right = skips[left], skips[right]
+            else:
+                left, right = prev[left], prev[right]
+        return left
+
+    def locator(self, index: int) -> list[BlockHash]:
+        """Hashes from ``index`` back to genesis, dense at first, then at doubling steps."""
+        hashes = [self.hash(index)]
+        height = self.columns.height[index]
+        step = 1
+        while height > 0:
+            height = max(height - step, 0)
+            if len(hashes) > LOCATOR_DENSE:
+                step *= 2
+            index = self.ancestor(index, height)
+            hashes.append(self.hash(index))
+        return hashes
+
+    def tips(self) -> list[int]:
+        """Headers without children, oldest first."""
+        return sorted(self._tips)
+
+    def children(self, index: int) -> list[int]:
+        """Headers whose parent is ``index``, oldest first; a scan of the columns."""
+        prev = self.columns.prev
+        found = []
+        at, end = index + 1, len(prev)
+        while at < end:
+            try:
+                at = prev.index(index, at, end)
+            except ValueError:
+                break
+            found.append(at)
+            at += 1
+        return found
+
+    def descendants(self, index: int) -> list[int]:
+        """Everything built on ``index``, without itself, oldest first; a scan of the columns from ``index`` on."""
+        prev = self.columns.prev
+        end = len(prev)
+        below = bytearray(end - index)
+        below[0] = 1
+        found = []
+        for at in range(index + 1, end):
+            parent = prev[at] - index
+            if parent >= 0 and below[parent]:
+                below[at - index] = 1
+                found.append(at)
+        return found
+
+    # ---- status of blocks
+
+    def status(self, index: int) -> int:
+        """Status bits as on disk."""
+        return self.columns.status[index]
+
+    def validity(self, index: int) -> int:
+        """How far the block has been validated: VALID_TREE .. VALID_SCRIPTS."""
+        return self.columns.status[index] & VALID_MASK
+
+    def has_data(self, index: int) -> bool:
+        """Whether the block lies in the block files."""
+        return bool(self.columns.status[index] & HAVE_DATA)
+
+    def has_undo(self, index: int) -> bool:
+        """Whether the block's undo data lies in the undo files."""
+        return bool(self.columns.status[index] & HAVE_UNDO)
+
+    def is_failed(self, index: int) -> bool:
+        """Whether the block or an ancestor of it broke a rule, or was declared invalid."""
+        return bool(self.columns.status[index] & FAILED_MASK)
+
+    def is_linked(self, index: int) -> bool:
+        """Whether the blocks of this header and of all its ancestors have been received (now or before pruning)."""
+        return self.columns.chain_tx[index] > 0
+
+    def raise_validity(self, index: int, level: int) -> bool:
+        """Record that the block passed the checks up to ``level``; returns whether that is news."""
+        status = self.columns.status[index]
+        if status & FAILED_MASK or (status & VALID_MASK) >= level:
+            return False
+        self._set_status(index, status & ~VALID_MASK | level)
+        return True
+
+    def receive_block(self, index: int, n_tx: int, file: int, data_pos: int, *, witness: bool = True) -> list[int]:
+        """The block of ``index`` (with ``n_tx`` transactions, checked without coins) lies at ``file``, ``data_pos``.
+
+        Returns the headers whose chain of blocks from genesis became complete by it, parents first:
+        itself and whatever waited for it, or none while an ancestor's block is missing.
+        """
+        columns = self.columns
+        columns.n_tx[index] = n_tx
+        columns.file[index] = file
+        columns.data_pos[index] = data_pos
+        columns.undo_pos[index] = 0
+        added = HAVE_DATA | OPT_WITNESS if witness else HAVE_DATA
+        self._set_status(index, (columns.status[index] & ~HAVE_UNDO) | added)
+        self.raise_validity(index, VALID_TRANSACTIONS)
+        prev = columns.prev[index]
+        if columns.chain_tx[index]:
+            return []
+        if prev >= 0 and not columns.chain_tx[prev]:
+            waiting = self._unlinked.setdefault(prev, [])
+            if index not in waiting:
+                waiting.append(index)
+            return []
+        return self._link_from(index)
+
+    def _link_from(self, index: int) -> list[int]:
+        """Complete the chain of ``index`` and of all that waited for it."""
+        columns = self.columns
+        linked = [index]
+        for at in linked:
+            prev = columns.prev[at]
+            columns.chain_tx[at] = columns.n_tx[at] + (columns.chain_tx[prev] if prev >= 0 else 0)
+            self._dirty[at] = 1
+            self._sequence[at] = self._next_sequence
+            self._next_sequence += 1
+            if not columns.status[at] & FAILED_MASK:
+                self._candidates.pop(prev, None)
+                self._candidates[at] = None
+            linked += self._unlinked.pop(at, ())
+        return linked
+
+    def set_undo(self, index: int, undo_pos: int) -> None:
+        """The block's undo data lies at ``undo_pos`` of the undo file with the block file's number."""
+        self.columns.undo_pos[index] = undo_pos
+        self._set_status(index, self.columns.status[index] | HAVE_UNDO)
+
+    def mark_failed(self, index: int) -> list[int]:
+        """``index`` is invalid: mark it and all its descendants; returns those newly marked, oldest first.
+
+        Genesis cannot fail: raises ValueError.
+        """
+        if index == 0:
+            raise ValueError("genesis cannot be invalid")
+        status = self.columns.status
+        marked = [] if status[index] & FAILED_MASK else [index]
+        self._set_status(index, status[index] | FAILED_VALID)
+        for at in self.descendants(index):
+            if not status[at] & FAILED_MASK:
+                marked.append(at)
+                self._set_status(at, status[at] | FAILED_CHILD)
+        self._recalculate()
+        return marked
+
+    def clear_failed(self, index: int) -> list[int]:
+        """Take back the failure of ``index``, of its ancestors and of its descendants; returns those cleared.
+
+        Other branches on top of those ancestors stay failed, as in Core.
+        """
+        status = self.columns.status
+        cleared = []
+        at = index
+        while at >= 0 and status[at] & FAILED_MASK:  # an ancestor of a sound header is sound
+            cleared.append(at)
+            at = self.columns.prev[at]
+        cleared.reverse()
+        cleared += [at for at in self.descendants(index) if status[at] & FAILED_MASK]
+        for at in cleared:
+            self._set_status(at, status[at] & ~FAILED_MASK)
+        self._recalculate()
+        return cleared
+
+    def _set_status(self, index: int, status: int) -> None:
+        self.columns.status[index] = status
+        self._dirty[index] = 1
+
+    # ---- choice of chain
+
+    def best_candidate(self, tip: int) -> int:
+        """The block with most work whose chain of blocks is complete and has no failed one.
+
+        Among equals the one completed first, as Core; the present ``tip`` (-1: none) before any that was not earlier.
+        Returns ``tip`` where nothing is better.
+        """
+        sequence = self._sequence
+        best, best_key = tip, (-1, 0, 0)
+        if tip >= 0 and not self.is_failed(tip):
+            best_key = (self.chainwork(tip), -sequence[tip], 1)
+        for index in self._candidates:
+            key = (self.chainwork(index), -sequence[index], -index)
+            if key > best_key:
+                best, best_key = index, key
+        return best
+
+    def prefer(self, index: int) -> bool:
+        """Let ``index`` win over all others of equal work, also those preferred before it (preciousblock).
+
+        Returns False, and does nothing, if its chain of blocks is not complete or has a failed one.
+        """
+        if self.is_failed(index) or not self.is_linked(index):
+            return False
+        self._sequence[index] = self._next_precious
+        self._next_precious -= 1
+        self._candidates[index] = None
+        return True
+
+    def _recalculate(self) -> None:
+        """Find the best header and the candidates afresh, walking back from every tip to what is sound."""
+        columns = self.columns
+        status, prev, chain_tx = columns.status, columns.prev, columns.chain_tx
+        best, best_work = 0, self.chainwork(0)
+        candidates = []
+        for tip in self._tips:
+            at = tip
+            while status[at] & FAILED_MASK:
+                at = prev[at]
+            work = self.chainwork(at)
+            if work > best_work or (work == best_work and at < best):
+                best, best_work = at, work
+            while at >= 0 and not chain_tx[at]:
+                at = prev[at]
+            if at >= 0:
+                candidates.append(at)
+        self.best_header = best
+        self._candidates = dict.fromkeys(sorted(candidates))
+
+    # ---- disk
+
+    @property
+    def dirty_count(self) -> int:
+        """Number of rows that changed since they were last taken."""
+        return self._dirty.count(1)
+
+    def take_dirty(self, limit: int | None = None) -> list[int]:
+        """Rows to be written, ascending, at most ``limit``; they count as clean from now on."""
+        dirty = self._dirty
+        taken: list[int] = []
+        at = dirty.find(1)
+        while at >= 0 and (limit is None or len(taken) < limit):
+            dirty[at] = 0
+            taken.append(at)
+            at = dirty.find(1, at + 1)
+        return taken
+
+    def restore_dirty(self, rows: Iterable[int]) -> None:
+        """These rows could not be written: they are dirty still."""
+        for row in rows:
+            self._dirty[row] = 1
+
+    def _link_rows(self) -> None:
+        """Derive skip list, tips and waiting blocks from loaded rows, and check that parents come first."""
+        columns = self.columns
+        prev, height = columns.prev, columns.height
+        count = len(columns)
+        skips = self._skip
+        path = array("I", bytes(4 * count))  # by height: the branch of the row before, to look up skip targets
+        forked: dict[int, None] = {}  # rows that are no longer the tip of their branch only because of a fork
+        last = 0
+        for index in range(1, count):
+            parent, at = prev[index], height[index]
+            if not 0 <= parent < index or height[parent] + 1 != at:
+                raise CorruptionError(f"block index row {index} does not follow its parent")
+            if parent != last:
+                forked[last] = None
+                forked.pop(parent, None)
+                walk, valid = parent, height[last]  # above that height the path is of a branch left before
+                while height[walk] > valid or path[height[walk]] != walk:
+                    path[height[walk]] = walk
+                    walk = prev[walk]
+            path[at] = last = index
+            if at & 1:
+                below = (at - 1) & (at - 2)
+                skips.append(path[(below & (below - 1)) + 1 if at > 1 else 0])
+            else:
+                skips.append(path[at & (at - 1)])
+        forked[last] = None
+        self._tips = forked
+        self._find_unlinked()
+
+    def _find_unlinked(self) -> None:
+        """Collect the blocks that arrived before an ancestor's block."""
+        n_tx, chain_tx, prev = self.columns.n_tx, self.columns.chain_tx, self.columns.prev
+        for index, (count, chain_count) in enumerate(zip(n_tx, chain_tx, strict=True)):
+            if count and not chain_count:
+                self._unlinked.setdefault(prev[index], []).append(index)

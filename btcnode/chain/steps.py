@@ -1,0 +1,80 @@
+"""The chainstate's units of work.
+
+The loop thread plans a step from the header tree, the chain thread executes it on coins and files, the loop thread
+commits the result to the tree. A step carries everything that its execution reads of the mutable state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from btcnode.errors import RuleViolation
+from btcnode.primitives.block import ParsedBlock
+from btcnode.storage.blockfiles import BlockPos
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStep:
+    """Check the bytes of the block of header ``index`` and append them to the block files.
+
+    ``position`` is set when the bytes lie in the block files already (reindex): then nothing is written.
+    """
+
+    index: int
+    prev: int
+    raw: bytes
+    parsed: ParsedBlock | None = None
+    position: BlockPos | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectStep:
+    """Connect the block of header ``index``, a child of the tip; its bytes lie at ``position``.
+
+    ``undo_position`` is where its undo data lies already, if it was connected before.
+    """
+
+    index: int
+    prev: int
+    height: int
+    position: BlockPos
+    undo_position: BlockPos | None
+    verify_scripts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectStep:
+    """Disconnect the tip, header ``index``."""
+
+    index: int
+    prev: int
+    height: int
+    position: BlockPos
+    undo_position: BlockPos
+
+
+@dataclass(frozen=True, slots=True)
+class FlushStep:
+    """Write coins, the index records of changed headers and the tip marker in one transaction."""
+
+    records: list[tuple[int, bytes]]
+    tip_hash: bytes
+    sync_only: bool = False
+
+
+Step = StoreStep | ConnectStep | DisconnectStep | FlushStep
+
+
+@dataclass(slots=True)
+class StepResult:
+    """What came of a step; ``violation`` set means that the block is at fault and nothing was changed."""
+
+    violation: RuleViolation | None = None
+    position: BlockPos | None = None
+    undo_position: BlockPos | None = None
+    txs: int = 0
+    inputs: int = 0
+    fees: int = 0
+    flushed: list[int] = field(default_factory=list)
+    coins_put: int = 0
+    coins_deleted: int = 0

@@ -1,0 +1,97 @@
+"""What lies in a network's data directory: one database, the block files, one lock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from btcnode.errors import CorruptionError, StorageError
+from btcnode.params import NetworkParams
+from btcnode.storage.block_index import BlockIndexStore, IndexColumns
+from btcnode.storage.blockfiles import BlockFiles
+from btcnode.storage.coins import CoinsDb
+from btcnode.storage.database import Database
+from btcnode.storage.layout import BLOCKS_DIR, DATABASE_FILE, META_NETWORK, META_TIP
+from btcnode.storage.locking import DirectoryLock
+
+
+class ChainStore:
+    """Database, coins, block index and block files of one network, opened, committed and closed together."""
+
+    def __init__(self, directory: Path, database: Database, files: BlockFiles) -> None:
+        self.directory = directory
+        self.database = database
+        self.coins = CoinsDb(database)
+        self.files = files
+
+    @classmethod
+    def open(
+        cls, directory: Path, params: NetworkParams, *, blocks_xor: bool = True, reindex: bool = False
+    ) -> ChainStore:
+        """Open, or make, the store in ``directory``.
+
+        With ``reindex`` the database is made anew over the block files that are there, to be filled from them.
+        Raises StorageError (locked, corrupt, of another network, full), always with one line that says what to do.
+        """
+        if reindex:
+            _remove_database(directory)
+        database = Database.open(directory)
+        try:
+            network = database.get_meta(META_NETWORK)
+            if network is None:
+                database.commit(meta_puts={META_NETWORK: params.magic})
+            elif network != params.magic:
+                raise CorruptionError(f"{directory} holds the data of another network: use another --datadir")
+            files = BlockFiles.open(
+                directory / BLOCKS_DIR, params.magic, database, use_xor=blocks_xor, adopt=reindex
+            )
+        except BaseException:
+            database.close()
+            raise
+        return cls(directory, database, files)
+
+    def load_index(self) -> IndexColumns | None:
+        """The block index, None when there is none yet. Raises CorruptionError."""
+        columns = BlockIndexStore(self.database).load()
+        return columns if len(columns) else None
+
+    def tip_hash(self) -> bytes | None:
+        """Hash of the block after which the stored coins are, None in a new database."""
+        return self.database.get_meta(META_TIP)
+
+    def commit(
+        self,
+        coins_put: Mapping[bytes, bytes],
+        coins_delete: Collection[bytes],
+        records: Collection[tuple[int, bytes]],
+        tip_hash: bytes,
+    ) -> None:
+        """Write coins, index records, file records and the tip marker in one transaction, the files before it."""
+        self.files.sync()
+        meta = {META_TIP: tip_hash, **self.files.dirty_records()}
+        self.database.commit(
+            coins_put=coins_put, coins_delete=coins_delete, index_puts=records, meta_puts=meta
+        )
+        self.files.mark_clean()
+
+    def close(self) -> None:
+        """Close files and database, and unlock the directory."""
+        try:
+            self.files.close()
+        finally:
+            self.database.close()
+
+
+def _remove_database(directory: Path) -> None:
+    """Remove the database file, so that it is made anew; raises StorageError when that is not possible."""
+    # opening takes the directory's lock first, so that a running node's database is never taken away
+    if not directory.is_dir():
+        return
+    lock = DirectoryLock(directory)
+    try:
+        for name in (DATABASE_FILE, f"{DATABASE_FILE}-lock"):
+            (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot remove {directory / DATABASE_FILE}: {error.strerror}") from None
+    finally:
+        lock.release()

@@ -1,0 +1,108 @@
+"""The check of the newest blocks at start (Core's ``-checkblocks`` and ``-checklevel``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from btcnode.chain.chainstate import Chainstate
+from btcnode.consensus.blocks import check_block
+from btcnode.consensus.connect import connect_block, connect_context, disconnect_block
+from btcnode.errors import CorruptionError, DecodeError, RuleViolation
+from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.hashes import to_display
+from btcnode.script.verify import verify_jobs
+from btcnode.storage.undo import decode_undo
+
+LEVEL_BLOCK, LEVEL_UNDO, LEVEL_DISCONNECT, LEVEL_CONNECT = 1, 2, 3, 4
+
+
+class _Overlay:
+    """Coins as of an earlier block, laid over the real ones, which stay untouched."""
+
+    def __init__(self, state: Chainstate) -> None:
+        self._base = state.coins
+        self._changes: dict[bytes, bytes | None] = {}
+
+    def get_many(self, outpoints: list[bytes]) -> list[bytes | None]:
+        """The coins of outpoints, None where there is none."""
+        changes = self._changes
+        missing = [outpoint for outpoint in outpoints if outpoint not in changes]
+        found = dict(zip(missing, self._base.get_many(missing), strict=True))
+        return [changes[outpoint] if outpoint in changes else found[outpoint] for outpoint in outpoints]
+
+    def put(self, coins: dict[bytes, bytes]) -> None:
+        """Add coins."""
+        self._changes.update(coins)
+
+    def remove(self, outpoints: list[bytes]) -> None:
+        """Remove coins."""
+        self._changes.update(dict.fromkeys(outpoints))
+
+
+def verify_recent(state: Chainstate, blocks: int, level: int, progress: Callable[[int, int], None]) -> None:
+    """Check the newest ``blocks`` (0: all) of the active chain; ``progress(done, total)`` is called for each.
+
+    Level 0 reads them, 1 checks each alone, 2 reads their undo data too, 3 disconnects them in memory, 4 connects
+    them again, scripts included. Raises CorruptionError that says what to do.
+    """
+    height = state.active.height
+    total = min(blocks or height, height)
+    overlay = _Overlay(state)
+    undone: list[tuple[int, ParsedBlock]] = []
+    for done in range(total):
+        index = state.active.at(height - done)
+        block = _read(state, index, level)
+        if level >= LEVEL_UNDO:
+            undo = _read_undo(state, index, block)
+            if level >= LEVEL_DISCONNECT:
+                restored, removed, clean = disconnect_block(block, height - done, undo, overlay)
+                if not clean:
+                    raise _damaged(state, index, "its undo data does not fit the coins")
+                overlay.remove(removed)
+                overlay.put(restored)
+                undone.append((index, block))
+        progress(done + 1, total)
+    if level >= LEVEL_CONNECT:
+        for index, block in reversed(undone):
+            _reconnect(state, index, block, overlay)
+
+
+def _read(state: Chainstate, index: int, level: int) -> ParsedBlock:
+    try:
+        raw = state.read_block(index)
+        block = parse_block(raw)
+        if level >= LEVEL_BLOCK:
+            check_block(block, state.params)
+    except KeyError:
+        raise _damaged(state, index, "its data is missing") from None
+    except (DecodeError, RuleViolation) as error:
+        raise _damaged(state, index, str(error)) from None
+    return block
+
+
+def _read_undo(state: Chainstate, index: int, block: ParsedBlock) -> list[list[bytes]]:
+    position = state.undo_position(index)
+    if position is None:
+        raise _damaged(state, index, "its undo data is missing")
+    try:
+        return decode_undo(state.store.files.read_undo(position, block.prev_hash))
+    except DecodeError as error:
+        raise _damaged(state, index, f"its undo data does not decode: {error}") from None
+
+
+def _reconnect(state: Chainstate, index: int, block: ParsedBlock, overlay: _Overlay) -> None:
+    tree = state.tree
+    context = connect_context(tree, tree.prev(index), block.hash, state.params)
+    try:
+        delta = connect_block(block, tree.height(index), overlay, context)
+    except RuleViolation as violation:
+        raise _damaged(state, index, f"it does not connect again: {violation}") from None
+    if verify_jobs(delta.jobs) is not None:
+        raise _damaged(state, index, "its scripts do not verify again")
+    overlay.remove(list(delta.spent))
+    overlay.put(delta.created)
+
+
+def _damaged(state: Chainstate, index: int, why: str) -> CorruptionError:
+    name = to_display(state.tree.hash(index))
+    return CorruptionError(f"the data of block {name} is damaged ({why}): start with --reindex to rebuild it")

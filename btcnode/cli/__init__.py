@@ -1,0 +1,1 @@
+"""The two commands: ``btcnode`` and ``btcnode-cli``."""

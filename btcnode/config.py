@@ -1,0 +1,426 @@
+"""Options of a node: one declaration per option, read by the command line, checked here.
+
+``NodeConfig`` is the table: each field carries its option's name, help and group as metadata, and the command line is
+made from them. An instance is always consistent: wrong values raise ``ConfigError`` with one line for the user.
+Option names and defaults are Bitcoin Core's where Core has the option.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+from btcnode.errors import ConfigError
+from btcnode.params import NetworkParams, params_for, parse_activation_height, parse_version_bits
+from btcnode.primitives.hashes import BlockHash
+
+MIN_DBCACHE_MIB = 4
+MAX_CHECK_LEVEL = 4
+MAX_UA_COMMENTS_LENGTH = 200  # leaves room in the 256 bytes of a version message's user agent
+
+NETWORKS = ("mainnet", "testnet3", "testnet4", "signet", "regtest")
+NETWORK_ALIASES: Mapping[str, str] = {"main": "mainnet", "test": "testnet3", "testnet": "testnet3"}
+
+LOG_CATEGORIES = (
+    "addrman", "bench", "blockstorage", "cmpctblock", "coindb", "estimatefee", "http", "kernel", "mempool",
+    "mempoolrej", "net", "proxy", "prune", "reindex", "rpc", "validation",
+)  # fmt: skip
+"""Debug categories: Core's names, and every one names a logger ``btcnode.<category>``."""
+
+_HEX = re.compile(r"[0-9a-fA-F]*", re.ASCII)
+_UA_COMMENT = re.compile(r"[A-Za-z0-9 .,;_/?@\-]*", re.ASCII)
+
+
+def default_datadir() -> Path:
+    """``~/.btcnode``."""
+    return Path.home() / ".btcnode"
+
+
+@dataclass(frozen=True, slots=True)
+class OptionInfo:
+    """What the command line says of an option; ``flag`` is its name there, without dashes."""
+
+    flag: str
+    help: str
+    group: str
+    metavar: str | None = None
+    hidden: bool = False
+
+
+def _option(flag: str, help: str, group: str, default: Any = None, **more: Any) -> Any:
+    """A dataclass field with its option's description; a callable default is a factory."""
+    info = {"option": OptionInfo(flag, help, group, **more)}
+    if isinstance(default, Callable):  # type: ignore[arg-type]
+        return field(default_factory=default, metadata=info)
+    return field(default=default, metadata=info)
+
+
+CHAIN, STORE, NET, RPC, LOG, TEST = "Chain", "Storage", "Connections", "RPC server", "Log", "Debugging and testing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """Every option of a node. Fields that are None follow another option or the network (see the properties)."""
+
+    network: str = _option("network", "Network: mainnet, testnet3, testnet4, signet or regtest.", CHAIN, "mainnet")
+    assumevalid: str | None = _option(
+        "assumevalid", "Take the scripts of this block's ancestors as valid (0: verify all).", CHAIN, metavar="HASH"
+    )
+    minimumchainwork: str | None = _option(
+        "minimumchainwork", "Least work of a chain worth downloading, in hex.", CHAIN, metavar="HEX"
+    )
+    signetchallenge: str | None = _option(
+        "signetchallenge", "Script that the blocks of a signet of one's own satisfy, in hex.", CHAIN, metavar="HEX"
+    )
+    signetseednode: tuple[str, ...] = _option(
+        "signetseednode", "Seed of a signet of one's own.", CHAIN, (), metavar="HOST[:PORT]"
+    )
+    shadow_validation: str = _option(
+        "shadow-validation",
+        "Verify scripts with libbitcoinkernel as well: 1 for all blocks, 1/100 for one in a hundred, 0 for none.",
+        CHAIN,
+        "0",
+        metavar="SHARE",
+    )
+    shadow_stop: bool = _option(
+        "shadow-stop", "Stop the node when the second engine disagrees (else log and go on).", CHAIN, True
+    )
+
+    datadir: Path = _option("datadir", "Data directory.", STORE, default_datadir, metavar="DIR")  # noqa: RUF009
+    dbcache: int = _option("dbcache", f"Coin cache in MiB (at least {MIN_DBCACHE_MIB}).", STORE, 450, metavar="MIB")
+    loadblock: tuple[Path, ...] = _option(
+        "loadblock",
+        "Import blocks from this file, or from the blk*.dat files of this folder.",
+        STORE,
+        (),
+        metavar="PATH",
+    )
+    blocksxor: bool = _option("blocksxor", "Scramble a new datadir's block files with a random key.", STORE, True)
+    reindex: bool = _option("reindex", "Rebuild index and coins from the block files.", STORE, False)
+    reindex_chainstate: bool = _option("reindex-chainstate", "Rebuild the coins from the block files.", STORE, False)
+    checkblocks: int = _option("checkblocks", "Blocks to check at start (0: all).", STORE, 6, metavar="N")
+    checklevel: int = _option(
+        "checklevel", f"How thoroughly to check them (0-{MAX_CHECK_LEVEL}).", STORE, 3, metavar="N"
+    )
+    par: int = _option(
+        "par",
+        "Script verification threads (0: as many as cores, below 0: leave that many free).",
+        STORE,
+        0,
+        metavar="N",
+    )
+
+    connect: tuple[str, ...] = _option(
+        "connect", "Connect to this node and no other (0: to none).", NET, (), metavar="HOST[:PORT]"
+    )
+    addnode: tuple[str, ...] = _option("addnode", "Keep a connection to this node.", NET, (), metavar="HOST[:PORT]")
+    seednode: tuple[str, ...] = _option(
+        "seednode", "Ask this node for addresses, then disconnect.", NET, (), metavar="HOST[:PORT]"
+    )
+    listen: bool | None = _option("listen", "Accept connections (default: unless --connect is given).", NET)
+    bind: tuple[str, ...] = _option(
+        "bind", "Address to listen at (default: all, IPv4 and IPv6).", NET, (), metavar="ADDRESS[:PORT]"
+    )
+    port: int | None = _option(
+        "port", "Port to listen at (0: any free one; default: the network's).", NET, metavar="PORT"
+    )
+    externalip: tuple[str, ...] = _option(
+        "externalip", "Own public address, told to peers.", NET, (), metavar="ADDRESS[:PORT]"
+    )
+    discover: bool | None = _option(
+        "discover", "Find own addresses (default: when listening without --externalip).", NET
+    )
+    maxconnections: int = _option("maxconnections", "Most automatic connections.", NET, 125, metavar="N")
+    onlynet: tuple[str, ...] = _option("onlynet", "Connect automatically to ipv4 or ipv6 only.", NET, (), metavar="NET")
+    dns: bool = _option("dns", "Look up host names of --addnode, --seednode and --connect.", NET, True)
+    dnsseed: bool | None = _option("dnsseed", "Ask DNS seeds for addresses (default: unless --connect is given).", NET)
+    forcednsseed: bool = _option("forcednsseed", "Ask DNS seeds even when enough addresses are known.", NET, False)
+    dnsseedname: tuple[str, ...] = _option(
+        "dnsseedname", "DNS seed to ask instead of the network's own.", NET, (), metavar="NAME"
+    )
+    networkactive: bool = _option("networkactive", "Begin with P2P traffic on.", NET, True)
+    timeout: int = _option("timeout", "Milliseconds to wait for an outgoing connection.", NET, 5000, metavar="MS")
+    peertimeout: int = _option("peertimeout", "Seconds after which a silent peer is dropped.", NET, 60, metavar="S")
+    maxreceivebuffer: int = _option("maxreceivebuffer", "Receive buffer per peer in kB.", NET, 5000, metavar="KB")
+    maxsendbuffer: int = _option("maxsendbuffer", "Send buffer per peer in kB.", NET, 1000, metavar="KB")
+    uacomment: tuple[str, ...] = _option("uacomment", "Comment in the user agent.", NET, (), metavar="TEXT")
+
+    server: bool = _option("server", "Answer JSON-RPC.", RPC, True)
+    rpcbind: tuple[str, ...] = _option(
+        "rpcbind", "Address to listen at (default: localhost).", RPC, (), metavar="ADDRESS[:PORT]"
+    )
+    rpcport: int | None = _option(
+        "rpcport", "Port to listen at (0: any free one; default: the network's).", RPC, metavar="PORT"
+    )
+    rpcallowip: tuple[str, ...] = _option(
+        "rpcallowip", "Network whose hosts may connect besides localhost.", RPC, (), metavar="ADDRESS[/BITS]"
+    )
+    rpcuser: str = _option("rpcuser", "User name.", RPC, "", metavar="NAME")
+    rpcpassword: str = _option(
+        "rpcpassword", "Password (default: a random one in the cookie file).", RPC, "", metavar="TEXT"
+    )
+    rpcauth: tuple[str, ...] = _option(
+        "rpcauth", "User with hashed password: NAME:SALT$HMAC.", RPC, (), metavar="USERPW"
+    )
+    rpccookiefile: Path | None = _option(  # noqa: RUF009
+        "rpccookiefile", "Cookie file (default: .cookie in the network's directory).", RPC, metavar="FILE"
+    )
+    rpcworkqueue: int = _option("rpcworkqueue", "Most requests in work or waiting.", RPC, 64, metavar="N")
+    rpcservertimeout: int = _option(
+        "rpcservertimeout", "Seconds a client may take to send a request.", RPC, 30, metavar="S"
+    )
+
+    debug: tuple[str, ...] = _option(
+        "debug", "Log this category in detail (all: every one).", LOG, (), metavar="CATEGORY"
+    )
+    debugexclude: tuple[str, ...] = _option(
+        "debugexclude", "Leave this category out of --debug.", LOG, (), metavar="CATEGORY"
+    )
+    debuglogfile: str = _option(
+        "debuglogfile", "Log file, relative to the network's directory (0: none).", LOG, "debug.log", metavar="FILE"
+    )
+    printtoconsole: bool | None = _option(
+        "printtoconsole", "Log to the console (default: unless the live display is on).", LOG
+    )
+    progress: bool | None = _option("progress", "Live display (default: on a terminal).", LOG)
+    logips: bool = _option("logips", "Write peers' addresses to the log.", LOG, False)
+    logtimemicros: bool = _option("logtimemicros", "Microseconds in the log.", LOG, False)
+
+    stopatheight: int = _option("stopatheight", "Stop when the chain has this height.", TEST, 0, metavar="HEIGHT")
+    maxtipage: int = _option(
+        "maxtipage", "Tip age in seconds above which the node counts as syncing.", TEST, 86400, metavar="S"
+    )
+    mocktime: int = _option("mocktime", "Clock to begin with (0: the real one).", TEST, 0, metavar="TIME")
+    testactivationheight: tuple[str, ...] = _option(
+        "testactivationheight", "Height at which a rule begins (regtest).", TEST, (), metavar="NAME@HEIGHT"
+    )
+    vbparams: tuple[str, ...] = _option(
+        "vbparams", "Figures of a deployment (regtest).", TEST, (), metavar="NAME:START:END[:MIN]"
+    )
+    bip94: bool = _option("bip94", "Enforce testnet4's timewarp rule (regtest).", TEST, False)
+
+    def __post_init__(self) -> None:
+        """Check every value and how they fit together; raises ConfigError."""
+        object.__setattr__(self, "network", canonical_network(self.network))
+        object.__setattr__(self, "datadir", Path(self.datadir).expanduser())
+        _check_numbers(self)
+        _check_texts(self)
+        _check_addresses(self)
+        self.network_params()
+
+    def network_params(self) -> NetworkParams:
+        """The network's parameters with the overrides among the options; raises ConfigError."""
+        params = params_for(
+            self.network,
+            signet_challenge=_hex(self.signetchallenge, "signetchallenge")
+            if self.signetchallenge is not None
+            else None,
+            seed_nodes=self.signetseednode or None,
+            activation_overrides=dict(map(parse_activation_height, self.testactivationheight)) or None,
+            version_bits=dict(map(parse_version_bits, self.vbparams)) or None,
+            enforce_bip94=self.bip94,
+        )
+        if self.minimumchainwork is not None:
+            params = replace(params, minimum_chain_work=int(self.minimumchainwork, 16))
+        if self.assumevalid is not None:
+            block_hash = BlockHash(bytes.fromhex(self.assumevalid.rjust(64, "0"))[::-1])
+            params = replace(params, assume_valid=block_hash if any(block_hash) else None)
+        return params
+
+    @property
+    def net_dir(self) -> Path:
+        """Where this network's files lie."""
+        return self.datadir / network_subdir(self.network)
+
+    @property
+    def cookie_path(self) -> Path:
+        """The RPC cookie; a relative path counts from ``net_dir``."""
+        return self.net_dir / (self.rpccookiefile or ".cookie")
+
+    @property
+    def log_path(self) -> Path | None:
+        """The log file, None when switched off."""
+        return None if self.debuglogfile in ("0", "") else self.net_dir / self.debuglogfile
+
+    @property
+    def connect_only(self) -> tuple[str, ...] | None:
+        """Nodes of ``--connect`` (none at all for ``--connect 0``); None when peers are found automatically."""
+        if not self.connect:
+            return None
+        return () if self.connect == ("0",) else self.connect
+
+    @property
+    def listens(self) -> bool:
+        """Whether the node accepts connections."""
+        return (
+            self.listen
+            if self.listen is not None
+            else bool(self.bind) or (not self.connect and self.maxconnections > 0)
+        )
+
+    @property
+    def discovers(self) -> bool:
+        """Whether the node looks for its own addresses."""
+        return self.discover if self.discover is not None else self.listens and not self.externalip
+
+    @property
+    def asks_dns_seeds(self) -> bool:
+        """Whether DNS seeds may be asked."""
+        return self.dnsseed if self.dnsseed is not None else not self.connect and self.maxconnections > 0
+
+    @property
+    def debug_categories(self) -> frozenset[str]:
+        """Categories that are logged in detail."""
+        every = frozenset(LOG_CATEGORIES)
+        wanted = every if {"all", "1"} & set(self.debug) else frozenset(self.debug) & every
+        return wanted - frozenset(self.debugexclude)
+
+    @property
+    def shadow_share(self) -> Fraction:
+        """Share of blocks that the second engine verifies as well, 0 to 1."""
+        return Fraction(self.shadow_validation)
+
+
+def canonical_network(name: str) -> str:
+    """Our name of a network, from ours or Core's; raises ConfigError."""
+    name = NETWORK_ALIASES.get(name, name)
+    if name not in NETWORKS:
+        raise ConfigError(f"Unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
+    return name
+
+
+def network_subdir(network: str) -> str:
+    """Folder of a network inside the data directory, as Core names it ("" for mainnet)."""
+    return "" if network == "mainnet" else network
+
+
+def split_host_port(text: str, default_port: int) -> tuple[str, int]:
+    """``host``, ``host:port``, ``[v6]``, ``[v6]:port`` or a bare IPv6 address; raises ConfigError."""
+    host, port_text = text, ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ConfigError(f"Not an address: {text!r}")
+        port_text = rest[1:]
+        if rest == ":":
+            raise ConfigError(f"No port behind the colon: {text!r}")
+    elif text.count(":") == 1:
+        host, _, port_text = text.partition(":")
+        if not port_text:
+            raise ConfigError(f"No port behind the colon: {text!r}")
+    if not host or any(c.isspace() for c in host):
+        raise ConfigError(f"Not an address: {text!r}")
+    if not port_text:
+        return host, default_port
+    if not (port_text.isascii() and port_text.isdigit()) or not 0 <= int(port_text) <= 65535:
+        raise ConfigError(f"Invalid port in {text!r}")
+    return host, int(port_text)
+
+
+def option_table() -> list[tuple[str, OptionInfo, Any, Any]]:
+    """``(field name, option, type, default)`` for every field in order; types as written in ``NodeConfig``."""
+    table = []
+    for item in fields(NodeConfig):
+        default = item.default_factory() if callable(item.default_factory) else item.default
+        table.append((item.name, item.metadata["option"], item.type, default))
+    return table
+
+
+def _hex(text: str, option: str) -> bytes:
+    if len(text) % 2 or not _HEX.fullmatch(text):
+        raise ConfigError(f"--{option} takes hexadecimal digits, not {text!r}")
+    return bytes.fromhex(text)
+
+
+def _check_numbers(config: NodeConfig) -> None:
+    """Ranges of the numeric options."""
+    limits = {
+        "dbcache": (MIN_DBCACHE_MIB, 1 << 24),
+        "checkblocks": (0, 2**31 - 1),
+        "checklevel": (0, MAX_CHECK_LEVEL),
+        "par": (-1024, 1024),
+        "maxconnections": (0, 100_000),
+        "timeout": (1, 2**31 - 1),
+        "peertimeout": (1, 2**31 - 1),
+        "maxreceivebuffer": (1, 2**21),
+        "maxsendbuffer": (1, 2**21),
+        "rpcworkqueue": (1, 100_000),
+        "rpcservertimeout": (1, 2**31 - 1),
+        "stopatheight": (0, 2**31 - 1),
+        "maxtipage": (0, 2**62),
+        "mocktime": (0, 2**62),
+        "port": (0, 65535),
+        "rpcport": (0, 65535),
+    }
+    for name, (low, high) in limits.items():
+        value = getattr(config, name)
+        if value is not None and not low <= value <= high:
+            raise ConfigError(f"--{name} takes a number from {low} to {high}, not {value}")
+
+
+def _check_texts(config: NodeConfig) -> None:
+    """Forms of hashes, categories, shares and comments."""
+    for name in ("assumevalid", "minimumchainwork"):
+        text = getattr(config, name)
+        if text is not None and (not 1 <= len(text) <= 64 or not _HEX.fullmatch(text)):
+            raise ConfigError(f"--{name} takes up to 64 hexadecimal digits, not {text!r}")
+    for category in config.debug + config.debugexclude:
+        if category not in (*LOG_CATEGORIES, "all", "1", "0", "none"):
+            raise ConfigError(f"Unsupported logging category --debug={category}")
+    try:
+        share = Fraction(config.shadow_validation)
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(-1)
+    if not 0 <= share <= 1:
+        raise ConfigError(f"--shadow-validation takes 1, 0 or a share like 1/100, not {config.shadow_validation!r}")
+    for comment in config.uacomment:
+        if not _UA_COMMENT.fullmatch(comment) or "/" in comment:
+            raise ConfigError(f"User Agent comment ({comment}) contains unsafe characters.")
+    if len("; ".join(config.uacomment)) > MAX_UA_COMMENTS_LENGTH:
+        raise ConfigError(f"--uacomment: more than {MAX_UA_COMMENTS_LENGTH} characters in all")
+    for entry in config.rpcauth:
+        user, colon, rest = entry.partition(":")
+        if not user or not colon or rest.count("$") != 1:
+            raise ConfigError("Invalid --rpcauth argument: NAME:SALT$HMAC expected")
+    if ":" in config.rpcuser:
+        raise ConfigError("--rpcuser must not contain a colon")
+
+
+def _check_addresses(config: NodeConfig) -> None:
+    """Hosts, addresses and networks, and the options that exclude each other."""
+    if "0" in config.connect and config.connect != ("0",):
+        raise ConfigError("--connect 0 cannot be combined with other --connect")
+    for text in (*(config.connect_only or ()), *config.addnode, *config.seednode, *config.signetseednode):
+        split_host_port(text, 1)
+    for name in ("bind", "externalip", "rpcbind"):
+        for text in getattr(config, name):
+            host, _ = split_host_port(text, 1)
+            if name != "rpcbind" or host != "localhost":
+                _check_ip(host, name, text)
+    for text in config.rpcallowip:
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            raise ConfigError(
+                f"Invalid --rpcallowip subnet specification: {text}. Valid values are a single IP (e.g. 1.2.3.4),"
+                " a network/netmask (e.g. 1.2.3.4/255.255.255.0), a network/CIDR (e.g. 1.2.3.4/24)"
+            ) from None
+    for net in config.onlynet:
+        if net not in ("ipv4", "ipv6"):
+            raise ConfigError(f"Unknown network specified in --onlynet: {net!r}")
+    if config.bind and config.listen is False:
+        raise ConfigError("Cannot set --bind when not listening: remove --no-listen")
+    if config.reindex and config.reindex_chainstate:
+        raise ConfigError("--reindex includes --reindex-chainstate: give one of them")
+
+
+def _check_ip(host: str, name: str, text: str) -> None:
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ConfigError(f"Cannot resolve --{name} address: {text!r}") from None

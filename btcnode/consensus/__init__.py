@@ -1,0 +1,1 @@
+"""Consensus rules as pure functions: headers, transactions, blocks, connecting a block to the coins."""

@@ -1,0 +1,1 @@
+"""Blocks made by this node."""

@@ -1,0 +1,49 @@
+"""Socket addresses and texts to ``NetAddress`` and back; name look-ups."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+
+from btcnode.errors import DecodeError
+from btcnode.wire.netaddr import NetAddress
+
+LOOKUP_TIMEOUT = 10.0  # seconds
+MAX_LOOKUP_RESULTS = 32  # addresses taken from one name, as Core does for a DNS seed
+
+
+def from_sockname(sockname: object) -> NetAddress | None:
+    """The address of ``socket.getsockname()`` or ``getpeername()``; None for what is not IPv4 or IPv6."""
+    if not isinstance(sockname, tuple) or len(sockname) < 2:
+        return None
+    host, port = sockname[0], sockname[1]
+    try:
+        return NetAddress.from_host(str(host).split("%")[0], int(port))
+    except DecodeError:
+        return None
+
+
+def literal(host: str, port: int) -> NetAddress | None:
+    """The address if ``host`` is one already and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return NetAddress.from_host(host, port)
+
+
+async def lookup(host: str, port: int) -> list[NetAddress]:
+    """Addresses of a host name, in the resolver's order and without repeats; empty when it fails or takes too long."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(LOOKUP_TIMEOUT):
+            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError, UnicodeError):
+        return []
+    found: dict[NetAddress, None] = {}
+    for info in infos:
+        address = from_sockname(info[4])
+        if address is not None:
+            found[address] = None
+    return list(found)[:MAX_LOOKUP_RESULTS]

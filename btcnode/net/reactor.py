@@ -1,0 +1,280 @@
+"""The reactor: feeds the protocol with what happens on sockets and clocks, and executes the effects.
+
+Everything runs on the loop thread. Inputs that arise while effects are executed (a send buffer fills, a connection
+breaks) wait in a queue, so that ``Protocol.step`` is never entered twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol as Interface
+
+from btcnode.config import split_host_port
+from btcnode.errors import ConfigError
+from btcnode.net.addresses import from_sockname, literal, lookup
+from btcnode.net.connection import Connection
+from btcnode.protocol import effects as fx
+from btcnode.protocol.effects import Effect, LogLevel
+from btcnode.protocol.inputs import (
+    ConnectFailed,
+    ConnectionKind,
+    DnsSeedResult,
+    Input,
+    LocalAddress,
+    PeerConnected,
+    PeerDisconnected,
+    SendBufferState,
+    Tick,
+)
+from btcnode.protocol.protocol import Protocol
+from btcnode.wire.netaddr import NetAddress, Network
+
+TICK_INTERVAL = 0.1  # seconds
+CONNECT_TIMEOUT = 5.0  # Core's -timeout
+LISTEN_BACKLOG = 128
+LOG_LEVELS = {
+    LogLevel.DEBUG: logging.DEBUG,
+    LogLevel.INFO: logging.INFO,
+    LogLevel.WARNING: logging.WARNING,
+    LogLevel.ERROR: logging.ERROR,
+}
+
+
+class BlockHandler(Interface):
+    """Who executes the effects that concern blocks (the node); answers come back through ``Reactor.feed``."""
+
+    def process_block(self, effect: fx.ProcessBlock) -> None:
+        """Start checking and storing a block."""
+
+    def read_block(self, effect: fx.ReadBlock) -> None:
+        """Start reading a block."""
+
+    def address_book_dirty(self) -> None:
+        """The address book is worth saving."""
+
+
+class Reactor:
+    """Owns listeners, connections and the tick; ``protocol`` decides everything."""
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        magic: bytes,
+        default_port: int,
+        handler: BlockHandler,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        connect_timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        self.protocol = protocol
+        self.magic = magic
+        self.default_port = default_port
+        self.wall_clock = wall_clock
+        self.loop = asyncio.get_running_loop()
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.connections: dict[int, Connection] = {}
+        self.bound: list[NetAddress] = []
+        self._handler = handler
+        self._connect_timeout = connect_timeout
+        self._inputs: deque[Input] = deque()
+        self._stepping = False
+        self._next_peer = 1
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticker: asyncio.TimerHandle | None = None
+        self._attempts: dict[int, fx.Connect] = {}  # peer_id -> what its outbound connection answers
+        self._closed = False
+        self._log = {name: logging.getLogger(f"btcnode.{name}") for name in ("net", "validation", "addrman")}
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def listen(self, binds: list[tuple[str, int]], *, required: bool) -> None:
+        """Listen on each (host, port); raises ConfigError when one (``required``) or all of them fail."""
+        problems: list[str] = []
+        for host, port in binds:
+            try:
+                server = await self.loop.create_server(self._accept, host, port, backlog=LISTEN_BACKLOG)
+            except OSError as error:
+                problems.append(f"unable to bind to {_show(host, port)} on this computer: {error.strerror or error}")
+                if required:
+                    break
+                continue
+            self._servers.append(server)
+            for socket in server.sockets:
+                address = from_sockname(socket.getsockname())
+                if address is not None:
+                    self.bound.append(address)
+        if problems and (required or not self._servers):
+            raise ConfigError(problems[0])
+        for address in self.bound:
+            self.feed(LocalAddress(address, "bind"))
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._tick()
+
+    async def close(self) -> None:
+        """Stop listening, close every connection and wait for what is under way."""
+        self._closed = True
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections.values()):
+            connection.close("shutting down", grace=0.0)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+    def _tick(self) -> None:
+        if self._closed:
+            return
+        self._ticker = self.loop.call_later(TICK_INTERVAL, self._tick)
+        self.feed(Tick(self.wall_clock()))
+
+    # -- inputs --------------------------------------------------------------------------------------------------
+
+    def feed(self, event: Input) -> None:
+        """Hand an input to the protocol and execute what follows."""
+        self._inputs.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._inputs:
+                for effect in self.protocol.step(self.loop.time(), self._inputs.popleft()):
+                    self._execute(effect)
+        finally:
+            self._stepping = False
+
+    def _accept(self) -> Connection:
+        return Connection(self, self._new_peer_id())
+
+    def _new_peer_id(self) -> int:
+        peer_id = self._next_peer
+        self._next_peer += 1
+        return peer_id
+
+    def connection_opened(self, connection: Connection) -> None:
+        """A socket is open, inbound or outbound."""
+        attempt = self._attempts.pop(connection.peer_id, None)
+        address = from_sockname(connection.socket_address("peername"))
+        if self._closed or address is None:
+            connection.close("shutting down" if self._closed else "unknown kind of address", grace=0.0)
+            if attempt is not None:
+                self.feed(ConnectFailed(attempt.attempt, "no usable address"))
+            return
+        connection.opened = True
+        self.connections[connection.peer_id] = connection
+        self.feed(
+            PeerConnected(
+                connection.peer_id,
+                address,
+                attempt.kind if attempt else ConnectionKind.INBOUND,
+                attempt=attempt.attempt if attempt else 0,
+                local_address=from_sockname(connection.socket_address("sockname")),
+            )
+        )
+
+    def connection_lost(self, connection: Connection, reason: str) -> None:
+        """A socket is closed."""
+        if self.connections.pop(connection.peer_id, None) is not None and not self._closed:
+            self.feed(PeerDisconnected(connection.peer_id, reason))
+
+    def send_buffer_changed(self, connection: Connection, *, full: bool) -> None:
+        """A send buffer crossed its limits."""
+        if connection.peer_id in self.connections:
+            self.feed(SendBufferState(connection.peer_id, full))
+
+    # -- effects -------------------------------------------------------------------------------------------------
+
+    def _execute(self, effect: Effect) -> None:
+        if isinstance(effect, fx.Send):
+            if (connection := self.connections.get(effect.peer_id)) is not None:
+                connection.send(effect.message)
+        elif isinstance(effect, fx.SendRaw):
+            if (connection := self.connections.get(effect.peer_id)) is not None:
+                connection.send_raw(effect.command, effect.payload)
+        elif isinstance(effect, fx.ProcessBlock):
+            self._handler.process_block(effect)
+        elif isinstance(effect, fx.ReadBlock):
+            self._handler.read_block(effect)
+        elif isinstance(effect, fx.SetReceiving):
+            if (connection := self.connections.get(effect.peer_id)) is not None:
+                connection.set_receiving(effect.enabled)
+        elif isinstance(effect, fx.Disconnect):
+            if (connection := self.connections.get(effect.peer_id)) is not None:
+                connection.close(effect.reason)
+        elif isinstance(effect, fx.Connect):
+            self._spawn(self._connect(effect))
+        elif isinstance(effect, fx.ResolveSeeds):
+            for name in effect.names:
+                self._spawn(self._resolve(name))
+        elif isinstance(effect, fx.AddressBookDirty):
+            self._handler.address_book_dirty()
+        else:
+            self.log(effect)
+
+    def log(self, effect: fx.Log) -> None:
+        """Write a line of the protocol to the log of its category."""
+        logger = self._log.get(effect.category) or logging.getLogger(f"btcnode.{effect.category}")
+        logger.log(LOG_LEVELS[effect.level], "%s", effect.text)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        task = self.loop.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _resolve(self, name: str) -> None:
+        self.feed(DnsSeedResult(name, tuple(await lookup(name, self.default_port))))
+
+    async def _connect(self, effect: fx.Connect) -> None:
+        try:
+            targets = await self._targets(effect.target)
+        except ConfigError as error:
+            self.feed(ConnectFailed(effect.attempt, str(error)))
+            return
+        problem = "the name does not resolve"
+        for address in targets:
+            problem = await self._connect_to(address, effect)
+            if not problem:
+                return
+        self.feed(ConnectFailed(effect.attempt, problem))
+
+    async def _targets(self, target: NetAddress | str) -> list[NetAddress]:
+        if isinstance(target, NetAddress):
+            return [target]
+        host, port = split_host_port(target, self.default_port)
+        address = literal(host, port)
+        return [address] if address is not None else await lookup(host, port)
+
+    async def _connect_to(self, address: NetAddress, effect: fx.Connect) -> str:
+        """Open a connection to one address; returns what went wrong, or "" when it stands (and was answered)."""
+        if address.network not in (Network.IPV4, Network.IPV6):
+            return f"no route to the network of {address}"
+        peer_id = self._new_peer_id()
+        self._attempts[peer_id] = effect
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                await self.loop.create_connection(lambda: Connection(self, peer_id), address.host, address.port)
+        except TimeoutError:
+            problem = "connection timed out"
+        except OSError as error:
+            problem = error.strerror or str(error)
+        else:
+            return ""
+        # a connection that opened in the very moment of the time-out has been answered already
+        return problem if self._attempts.pop(peer_id, None) is not None else ""
+
+
+def _show(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

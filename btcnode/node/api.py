@@ -1,0 +1,37 @@
+"""The node as the RPC methods see it: one object over the services, which come up one after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from btcnode.node.chain_service import ChainService
+from btcnode.node.control_service import ControlService
+from btcnode.node.peers_service import PeersService
+
+if TYPE_CHECKING:
+    from btcnode.rpc.context import ChainApi, ControlApi, PeersApi
+
+    def _services_fit(chain: ChainService, peers: PeersService, control: ControlService) -> None:
+        """The type checker's proof that the services are what ``NodeApi`` promises."""
+        parts: tuple[ChainApi, PeersApi, ControlApi] = (chain, peers, control)
+        del parts
+
+
+class NodeFacade:
+    """Looks a name up in the services that are there. While the node warms up only the control service is."""
+
+    def __init__(self, control: ControlService) -> None:
+        self._services: list[object] = [control]
+
+    def add(self, service: ChainService | PeersService) -> None:
+        """A service is up."""
+        self._services.append(service)
+
+    def __getattr__(self, name: str) -> Any:
+        for service in self._services:
+            if hasattr(service, name):
+                value = getattr(service, name)
+                if callable(value):
+                    setattr(self, name, value)  # found at once from now on
+                return value
+        raise AttributeError(name)

@@ -1,0 +1,259 @@
+"""A node: its rooms, wired; started and stopped in order.
+
+Start: data directory and lock, RPC (warming up), index and coins, the check of the newest blocks, imports, listening
+sockets, peers. Stop: no new requests, peers, chain (flush), lock. A ``Node`` lives in one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from random import Random
+from typing import cast
+
+from btcnode import __version__
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.store import ChainStore
+from btcnode.chain.verify_db import verify_recent
+from btcnode.config import NodeConfig, split_host_port
+from btcnode.errors import BtcnodeError, StorageError
+from btcnode.net.reactor import Reactor
+from btcnode.node.api import NodeFacade
+from btcnode.node.block_bridge import BlockBridge
+from btcnode.node.chain_service import ChainService
+from btcnode.node.clock import Clock
+from btcnode.node.control_service import ControlService
+from btcnode.node.peers_file import load_address_book, save_address_book
+from btcnode.node.peers_service import PeersService
+from btcnode.protocol.chain_view import NodeChainView
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.inputs import LocalAddress, SetNetworkActive
+from btcnode.protocol.protocol import Protocol
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.methods import make_table
+from btcnode.rpc.server import RpcServer
+from btcnode.sync.driver import ChainDriver
+from btcnode.sync.importer import BlockImporter, import_paths
+from btcnode.wire.netaddr import NetAddress
+
+log = logging.getLogger("btcnode.node")
+
+
+def user_agent(config: NodeConfig) -> str:
+    """BIP14: ``/btcnode:0.1.0(comment)/``."""
+    comments = f"({'; '.join(config.uacomment)})" if config.uacomment else ""
+    return f"/btcnode:{__version__}{comments}/"
+
+
+def protocol_config(config: NodeConfig) -> ProtocolConfig:
+    """The protocol's share of the options."""
+    connect = config.connect_only
+    return ProtocolConfig(
+        user_agent=user_agent(config),
+        listen=config.listens,
+        discover=config.discovers,
+        dns_seed=config.asks_dns_seeds,
+        connect=connect or (),
+        no_automatic=connect is not None and not connect,
+        add_nodes=config.addnode,
+        seed_nodes=config.seednode,
+        max_connections=config.maxconnections,
+        peer_timeout=float(config.peertimeout),
+        max_tip_age=config.maxtipage,
+        networks=config.onlynet or ("ipv4", "ipv6"),
+    )
+
+
+class Node:
+    """One node. ``run`` is its whole life; ``start`` and ``stop`` are for programs that embed it."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        """Nothing is touched before ``start``; must be made within a running event loop."""
+        self.config = config
+        self.params = config.network_params()
+        self.clock = Clock(config.mocktime)
+        self.stop_requested = asyncio.Event()
+        self.control = ControlService(config, self.clock, self.stop_requested)
+        self.failure: BaseException | None = None
+        self.chain: ChainService | None = None
+        self.peers: PeersService | None = None
+        self.driver: ChainDriver | None = None
+        self.reactor: Reactor | None = None
+        self.protocol: Protocol | None = None
+        self.view: NodeChainView | None = None
+        self._facade = NodeFacade(self.control)
+        self._store: ChainStore | None = None
+        self._rpc: RpcServer | None = None
+        self._rng = Random(secrets.randbits(256))
+        self._import: asyncio.Task[None] | None = None
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Start, wait until somebody asks to stop, stop; raises what made the node fail."""
+        try:
+            await self.start()
+            await self.stop_requested.wait()
+        finally:
+            await self.stop()
+        if self.failure is not None:
+            raise self.failure
+
+    async def start(self) -> None:
+        """Bring everything up; raises BtcnodeError with one line for the user."""
+        config = self.config
+        log.info("btcnode %s on %s, data in %s", __version__, self.params.name, config.net_dir)
+        self.control.status = "Opening the database…"
+        self._store = await asyncio.to_thread(
+            ChainStore.open, config.net_dir, self.params, blocks_xor=config.blocksxor, reindex=config.reindex
+        )
+        if config.server:
+            self._rpc = RpcServer(config, make_table(cast(NodeApi, self._facade)), self.params.rpc_port)
+            await self._rpc.start()
+        self.control.status = "Loading block index…"
+        state = await asyncio.to_thread(self._load_chain, self._store)
+        self._assemble(state)
+        await self._bring_up_to_date()
+        if self.stop_requested.is_set():
+            return
+        await self._open_network()
+        self.control.status = None
+        log.info("the node is ready: height %d", state.active.height)
+
+    def _load_chain(self, store: ChainStore) -> Chainstate:
+        config = self.config
+        state = Chainstate.open(self.params, store, dbcache=config.dbcache << 20)
+        if not config.reindex and state.active.height:
+            self.control.status = "Verifying blocks…"
+            verify_recent(state, config.checkblocks, config.checklevel, self._show_verification)
+        return state
+
+    def _show_verification(self, done: int, total: int) -> None:
+        if self.stop_requested.is_set():
+            raise StorageError("stopped while verifying blocks")
+        if total > 1000 and done % 1000 == 0:
+            log.info("verified %d of %d blocks", done, total)
+
+    def _assemble(self, state: Chainstate) -> None:
+        """Make the objects between chain and sockets."""
+        config = self.config
+        self.driver = ChainDriver(
+            state,
+            on_fatal=self._on_fatal,
+            stop_at_height=config.stopatheight,
+            on_stop_height=self.stop_requested.set,
+        )
+        self.view = NodeChainView(state.tree, state.active, self.params, max_tip_age=config.maxtipage)
+        self.chain = ChainService(self.driver, self.view, self.params, self.clock)
+        self._facade.add(self.chain)
+        options = protocol_config(config)
+        self.protocol = Protocol(
+            options,
+            self.params,
+            self.view,
+            self._rng,
+            asyncio.get_running_loop().time(),
+            self.clock.time(),
+            address_book=load_address_book(config.net_dir, self._rng),
+        )
+        bridge = BlockBridge(self.driver, self.chain, self.clock, config.net_dir)
+        self.reactor = Reactor(
+            self.protocol,
+            self.params.magic,
+            self.params.p2p_port,
+            bridge,
+            wall_clock=self.clock.time,
+            connect_timeout=config.timeout / 1000,
+        )
+        bridge.attach(self.reactor)
+        self.peers = PeersService(self.reactor, self.protocol, options, config)
+        self._facade.add(self.peers)
+
+    async def _bring_up_to_date(self) -> None:
+        """Rebuild from own block files if asked to, and connect what is stored and not connected yet."""
+        assert self.driver is not None and self._store is not None
+        if self.config.reindex:
+            self.control.status = "Reindexing blocks on disk…"
+            files = self._store.files
+            paths = [files.block_path(number) for number in range(len(files.infos))]
+            paths = [path for path in paths if path.exists()]
+            await self._until_stopped(
+                BlockImporter(self.driver, self.params.magic, self.clock.now, own_files=True).run(paths)
+            )
+        self.control.status = "Activating best chain…"
+        await self._until_stopped(self.driver.settled())
+
+    async def _until_stopped(self, work: object) -> None:
+        """Await ``work``, or give it up when the node is asked to stop."""
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        waiter = asyncio.ensure_future(self.stop_requested.wait())
+        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+        if task.done():
+            task.result()
+            return
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def _open_network(self) -> None:
+        config = self.config
+        assert self.reactor is not None and self.driver is not None
+        if config.listens:
+            port = self.params.p2p_port if config.port is None else config.port
+            binds = [split_host_port(text, port) for text in config.bind] or [("0.0.0.0", port), ("::", port)]
+            await self.reactor.listen(binds, required=bool(config.bind))
+        for text in config.externalip:
+            host, port = split_host_port(text, self.params.p2p_port)
+            self.reactor.feed(LocalAddress(NetAddress.from_host(host, port), "user"))
+        if not config.networkactive:
+            self.reactor.feed(SetNetworkActive(False))
+        self.reactor.start()
+        if config.loadblock:
+            self._import = asyncio.create_task(self._import_blocks())
+
+    async def _import_blocks(self) -> None:
+        assert self.driver is not None
+        try:
+            report = await import_paths(
+                self.driver, self.params.magic, self.clock.now, list(self.config.loadblock)
+            )
+        except StorageError as error:
+            self._on_fatal(error)
+            return
+        log.info(
+            "imported %d blocks from %d files (%d known already, %d refused, %d without parent)",
+            report.blocks, report.files, report.known, report.rejected, report.orphans,
+        )  # fmt: skip
+
+    def _on_fatal(self, error: BaseException) -> None:
+        """Something broke that the node cannot go on with."""
+        if self.failure is None:
+            self.failure = error
+            if isinstance(error, BtcnodeError):
+                log.error("%s", error)
+            else:
+                log.error("internal error, the node stops", exc_info=error)
+        self.stop_requested.set()
+
+    async def stop(self) -> None:
+        """Take everything down, flushed; may be called after a failed start too."""
+        self.stop_requested.set()
+        log.info("shutting down")
+        if self._import is not None:
+            self._import.cancel()
+            await asyncio.gather(self._import, return_exceptions=True)
+        if self.chain is not None:
+            self.chain.stop_waiting()
+        if self._rpc is not None:
+            await self._rpc.stop()
+        if self.reactor is not None and self.protocol is not None:
+            await self.reactor.close()
+            save_address_book(self.config.net_dir, self.protocol.address_book.serialize())
+        if self.driver is not None:
+            await self.driver.close()
+        elif self._store is not None:
+            self._store.close()
+        log.info("shutdown complete")

@@ -1,0 +1,121 @@
+"""Between the protocol and the chain: block effects become the driver's work, its events become inputs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
+from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
+from btcnode.net.reactor import Reactor
+from btcnode.node.chain_service import ChainService
+from btcnode.node.clock import Clock
+from btcnode.node.peers_file import save_address_book
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.hashes import to_display
+from btcnode.protocol import inputs
+from btcnode.protocol.effects import ProcessBlock, ReadBlock
+from btcnode.sync.driver import ChainDriver
+
+log = logging.getLogger("btcnode.validation")
+
+
+def strip_witnesses(raw: bytes) -> bytes:
+    """A serialised block without its witnesses, for peers that do not know segwit."""
+    block = parse_block(raw)
+    head = raw[: block.tx_pos[0]]
+    return head + b"".join(block.tx(i).stripped() for i in range(block.n_tx))
+
+
+class BlockBridge:
+    """The reactor's ``BlockHandler`` over a chain driver."""
+
+    def __init__(self, driver: ChainDriver, chain: ChainService, clock: Clock, directory: Path) -> None:
+        self._driver = driver
+        self._chain = chain
+        self._clock = clock
+        self._directory = directory
+        self._reactor: Reactor | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def attach(self, reactor: Reactor) -> None:
+        """Begin to pass events on to this reactor."""
+        self._reactor = reactor
+        self._driver.listen(self._on_events)
+
+    # -- effects -------------------------------------------------------------------------------------------------
+
+    def process_block(self, effect: ProcessBlock) -> None:
+        """Check and store a block; answered by ``BlockProcessed``."""
+        self._spawn(self._process(effect))
+
+    def read_block(self, effect: ReadBlock) -> None:
+        """Read a block; answered by ``BlockRead``."""
+        self._spawn(self._read(effect))
+
+    def address_book_dirty(self) -> None:
+        """Save the address book, off the loop's thread."""
+        assert self._reactor is not None
+        data = self._reactor.protocol.address_book.serialize()
+        self._spawn(asyncio.to_thread(save_address_book, self._directory, data))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _process(self, effect: ProcessBlock) -> None:
+        violation: RuleViolation | None = None
+        new = False
+        try:
+            outcome = await self._driver.store_block(effect.raw, self._clock.now(), requested=effect.requested)
+            violation, new = outcome.violation, outcome.new
+        except RuleViolation as error:
+            violation = error
+        except DecodeError as error:
+            violation = RuleViolation("block-decode-failed", str(error), Fault.MUTATED)
+        except StorageError:
+            return  # the driver has told the node, which is stopping
+        assert self._reactor is not None
+        self._reactor.feed(inputs.BlockProcessed(effect.peer_id, effect.index, violation, new))
+
+    async def _read(self, effect: ReadBlock) -> None:
+        raw: bytes | None = None
+        try:
+            raw = await self._driver.read_block(effect.index)
+            if not effect.witness:
+                raw = await self._driver.in_reader(lambda block=raw: strip_witnesses(block))  # type: ignore[misc]
+        except (StorageError, KeyError) as error:
+            log.warning("cannot read block %s to serve it: %s", self._name(effect.index), error)
+        assert self._reactor is not None
+        self._reactor.feed(inputs.BlockRead(effect.peer_id, effect.index, raw))
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def _on_events(self, events: list[ChainEvent]) -> None:
+        assert self._reactor is not None
+        connected: list[int] = []
+        changed = False
+        for event in events:
+            if isinstance(event, BlockConnected):
+                connected.append(event.index)
+                changed = True
+                log.info("%s", self._tip_line(event))  # Core's line: tools read it
+            elif isinstance(event, BlockDisconnected):
+                changed = True
+                log.info("disconnected block %s height=%d", self._name(event.index), event.height)
+            elif isinstance(event, BlockRejected):
+                log.warning("invalid block %s: %s", self._name(event.index), event.violation)
+                if event.connecting:
+                    self._reactor.feed(inputs.BlockRejected(event.index, event.violation))
+        if changed:
+            self._reactor.feed(inputs.TipChanged(self._chain.tip(), tuple(connected)))
+
+    def _name(self, index: int) -> str:
+        return to_display(self._chain.tree.hash(index))
+
+    def _tip_line(self, event: BlockConnected) -> str:
+        return self._chain.update_tip_line(event.index)

@@ -1,0 +1,238 @@
+"""The chain's side of the node towards RPC: ``ChainApi`` over the chain driver."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from math import log2
+from typing import cast
+
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
+from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
+from btcnode.consensus.deployments import VersionBits
+from btcnode.errors import DecodeError, RuleViolation, StorageError
+from btcnode.node.clock import Clock
+from btcnode.params import NetworkParams
+from btcnode.primitives.hashes import to_display
+from btcnode.protocol.chain_view import NodeChainView
+from btcnode.rpc.context import BlockStatus, UtxoStats
+from btcnode.storage.coins import HashType
+from btcnode.storage.undo import decode_undo
+from btcnode.sync.driver import ChainDriver
+
+HASH_TYPES = ("hash_serialized_3", "muhash", "none")
+
+
+def verification_progress(params: NetworkParams, tree: HeaderTree, index: int, now: int) -> float:
+    """Share of all transactions up to now that block ``index`` and its ancestors have (Core's guess), 0 to 1."""
+    data = params.chain_tx_data
+    transactions = tree.columns.chain_tx[index]
+    if not transactions:
+        return 0.0
+    age = now - tree.time(index)
+    if age < 2 * params.pow_target_spacing and tree.chainwork(index) >= tree.chainwork(tree.best_header):
+        return 1.0
+    if transactions <= data.tx_count:
+        total = data.tx_count + max(0, now - data.time) * data.tx_rate
+    else:
+        total = transactions + max(0, age) * data.tx_rate
+    return min(transactions / total, 1.0) if total > 0 else 0.0
+
+
+class ChainService:
+    """Blocks, headers and coins for the RPC methods."""
+
+    def __init__(self, driver: ChainDriver, view: NodeChainView, params: NetworkParams, clock: Clock) -> None:
+        self.driver = driver
+        self.params = params
+        self._view = view
+        self._clock = clock
+        self._state: Chainstate = driver.chainstate
+        self._tip_changed = asyncio.Event()
+        self._stopping = False
+        self._version_bits = VersionBits(params, self._state.tree)
+        self.rejections: dict[int, RuleViolation] = {}
+        driver.listen(self._on_events)
+
+    def _on_events(self, events: list[ChainEvent]) -> None:
+        for event in events:
+            if isinstance(event, BlockConnected | BlockDisconnected):
+                self._wake()
+            elif isinstance(event, BlockRejected):
+                self.rejections[event.index] = event.violation
+                while len(self.rejections) > 1000:
+                    del self.rejections[next(iter(self.rejections))]
+
+    def _wake(self) -> None:
+        self._tip_changed.set()
+        self._tip_changed = asyncio.Event()
+
+    def stop_waiting(self) -> None:
+        """The node stops: whoever waits for a tip goes home."""
+        self._stopping = True
+        self._wake()
+
+    # -- from memory ---------------------------------------------------------------------------------------------
+
+    @property
+    def tree(self) -> HeaderTree:
+        """The header tree."""
+        return self._state.tree
+
+    @property
+    def version_bits(self) -> VersionBits:
+        """BIP9 states over the tree."""
+        return self._version_bits
+
+    def tip(self) -> int:
+        """Index of the active tip."""
+        return self._state.tip
+
+    def best_header(self) -> int:
+        """Index of the most-work header that is not known to be invalid."""
+        return self._state.tree.best_header
+
+    def leaves(self) -> Sequence[int]:
+        """Headers that nothing builds on, outside the active chain, and the active tip."""
+        tips = [index for index in self._state.tree.tips() if not self._state.active.contains(index)]
+        return [*tips, self._state.tip]
+
+    def block_status(self, index: int) -> BlockStatus:
+        """What is known of the block."""
+        tree = self._state.tree
+        status = tree.status(index)
+        return BlockStatus(
+            have_data=bool(status & HAVE_DATA),
+            have_undo=bool(status & HAVE_UNDO),
+            scripts_valid=tree.validity(index) >= VALID_SCRIPTS,
+            failed=tree.is_failed(index),
+        )
+
+    def verification_progress(self, index: int) -> float:
+        """Core's GuessVerificationProgress."""
+        return verification_progress(self.params, self._state.tree, index, self._clock.now())
+
+    def is_initial_block_download(self) -> bool:
+        """Whether the node is far behind."""
+        return self._view.is_initial_block_download(self._clock.now())
+
+    def size_on_disk(self) -> int:
+        """Bytes of block and undo files."""
+        return self._state.store.files.total_size
+
+    def warnings(self) -> Sequence[str]:
+        """Warnings for the user."""
+        if self.is_initial_block_download():
+            return []
+        return [
+            f"Unknown new rules activated (versionbit {bit})"
+            for bit, active in self._version_bits.unknown_activations(self._state.tip)
+            if active
+        ]
+
+    def update_tip_line(self, index: int) -> str:
+        """The log line of a new tip, in Core's form."""
+        tree, coins = self._state.tree, self._state.coins
+        date = datetime.fromtimestamp(tree.time(index), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return (
+            f"UpdateTip: new best={to_display(tree.hash(index))} height={tree.height(index)}"
+            f" version=0x{tree.version(index) & 0xFFFFFFFF:08x} log2_work={log2(tree.chainwork(index)):.6f}"
+            f" tx={tree.columns.chain_tx[index]} date='{date}' progress={self.verification_progress(index):.6f}"
+            f" cache={coins.usage / (1 << 20):.1f}MiB({len(coins)}txo)"
+        )
+
+    # -- from disk and the chain thread --------------------------------------------------------------------------
+
+    async def read_block(self, index: int) -> bytes:
+        """The serialised block; raises StorageError."""
+        try:
+            return await self.driver.read_block(index)
+        except KeyError:
+            raise StorageError("Block not available (not fully downloaded)") from None
+
+    async def read_undo(self, index: int) -> list[list[bytes]]:
+        """Spent coins per transaction and input; raises StorageError."""
+        state = self._state
+        position = state.undo_position(index)
+        if position is None:
+            raise StorageError("Undo data not available")
+        prev_hash = state.tree.hash(state.tree.prev(index))
+        return await self.driver.in_reader(lambda: decode_undo(state.store.files.read_undo(position, prev_hash)))
+
+    async def get_coin(self, outpoint: bytes) -> bytes | None:
+        """The coin in the UTXO set at the tip."""
+        return await self.driver.in_chain_thread(lambda: self._state.coins.get(outpoint))
+
+    async def utxo_stats(self, hash_type: str) -> UtxoStats:
+        """Walk over the UTXO set: everything is flushed, then read from one snapshot while the chain goes on."""
+        if hash_type not in HASH_TYPES:
+            raise ValueError(f"unknown hash type {hash_type}")
+        state = self._state
+        tip, stats = await self.driver.at_tip(
+            lambda begun: state.store.coins.utxo_stats(cast(HashType, hash_type), lambda _count: begun())
+        )
+        return UtxoStats(
+            height=state.tree.height(tip),
+            block_hash=state.tree.hash(tip),
+            hash=stats.hash,
+            txouts=stats.txouts,
+            transactions=stats.transactions,
+            total_amount=stats.total_amount,
+            bogosize=stats.bogosize,
+            disk_size=stats.disk_size,
+        )
+
+    # -- changing the chain --------------------------------------------------------------------------------------
+
+    async def submit_block(self, raw: bytes) -> str | None:
+        """Process a block; see ``ChainApi``."""
+        tree = self._state.tree
+        try:
+            outcome = await self.driver.store_block(raw, self._clock.now(), requested=True)
+        except RuleViolation as violation:
+            return violation.code
+        except DecodeError as error:
+            return f"rejected: {error}"
+        if outcome.violation is not None:
+            return outcome.violation.code
+        await self.driver.settled()
+        index = outcome.index
+        if not outcome.new:
+            return "duplicate-invalid" if tree.is_failed(index) else "duplicate"
+        if index in self.rejections:
+            return self.rejections[index].code
+        return None if self._state.active.contains(index) else "inconclusive"
+
+    def submit_header(self, raw: bytes) -> None:
+        """Add a header; raises RuleViolation."""
+        self._state.tree.add(raw, self._clock.now())
+
+    async def invalidate_block(self, index: int) -> None:
+        """Leave the chain of the block; returns when the best remaining chain is active."""
+        async with self.driver.paused():
+            self._state.invalidate(index)
+        await self.driver.settled()
+
+    async def reconsider_block(self, index: int) -> None:
+        """Take an invalidation back."""
+        async with self.driver.paused():
+            self._state.reconsider(index)
+            self.rejections.clear()
+        await self.driver.settled()
+
+    async def precious_block(self, index: int) -> None:
+        """Prefer the block among chains of equal work."""
+        async with self.driver.paused():
+            self._state.prefer(index)
+        await self.driver.settled()
+
+    async def wait_tip_changed(self, current: int, seconds: float | None) -> None:
+        """Return when the tip is another than ``current``, after the time, or when the node stops."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._state.tip == current and not self._stopping:
+                    await self._tip_changed.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,29 @@
+"""The node's wall clock, which ``setmocktime`` can hold."""
+
+from __future__ import annotations
+
+import time
+
+
+class Clock:
+    """Unix seconds: the system's, or the mock time where one is set."""
+
+    def __init__(self, mock: int = 0) -> None:
+        self._mock = mock
+        self._started = time.monotonic()
+
+    def time(self) -> float:
+        """Unix time in seconds."""
+        return float(self._mock) if self._mock else time.time()
+
+    def now(self) -> int:
+        """Unix time in whole seconds."""
+        return int(self.time())
+
+    def set_mock(self, timestamp: int) -> None:
+        """Hold the clock at ``timestamp``; 0 lets it go."""
+        self._mock = timestamp
+
+    def uptime(self) -> int:
+        """Whole seconds since the clock was made."""
+        return int(time.monotonic() - self._started)

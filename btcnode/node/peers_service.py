@@ -1,0 +1,122 @@
+"""The peers' side of the node towards RPC: ``PeersApi`` over protocol and reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from btcnode.config import NodeConfig
+from btcnode.net.reactor import Reactor
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.inputs import AddNode, DisconnectNode, PingPeers, SetNetworkActive
+from btcnode.protocol.protocol import Protocol
+from btcnode.rpc.context import AddedNode, LocalAddress, NetworkState, PeerInfo
+from btcnode.wire.constants import PROTOCOL_VERSION
+
+_KNOWN_FIELDS = frozenset(item.name for item in fields(PeerInfo))
+
+
+class PeersService:
+    """Peers and sockets for the RPC methods."""
+
+    def __init__(self, reactor: Reactor, protocol: Protocol, options: ProtocolConfig, config: NodeConfig) -> None:
+        self._reactor = reactor
+        self._protocol = protocol
+        self._options = options
+        self._networks = config.onlynet or ("ipv4", "ipv6")
+
+    def peers(self) -> Sequence[PeerInfo]:
+        """Connected peers, oldest first."""
+        return [info for peer_id in self._protocol.peer_ids() if (info := self._describe(peer_id)) is not None]
+
+    def _describe(self, peer_id: int) -> PeerInfo | None:
+        data: dict[str, Any] | None = self._protocol.peer_info(peer_id)
+        connection = self._reactor.connections.get(peer_id)
+        if data is None or connection is None:
+            return None
+        data.update(
+            lastsend=int(connection.last_send),
+            lastrecv=int(connection.last_receive),
+            bytessent=connection.bytes_sent,
+            bytesrecv=connection.bytes_received,
+            bytessent_per_msg=dict(sorted(connection.sent_by_command.items())),
+            bytesrecv_per_msg=dict(sorted(connection.received_by_command.items())),
+        )
+        return PeerInfo(**{name: value for name, value in data.items() if name in _KNOWN_FIELDS})
+
+    def network_state(self) -> NetworkState:
+        """Own side of the network."""
+        infos = self.peers()
+        inbound = sum(info.inbound for info in infos)
+        reachable = {name: name in self._networks for name in ("ipv4", "ipv6", "onion", "i2p", "cjdns")}
+        return NetworkState(
+            protocol_version=PROTOCOL_VERSION,
+            user_agent=self._options.user_agent,
+            services=self._options.services,
+            relays_transactions=self._options.tx_relay,
+            time_offset=self._protocol.median_time_offset(),
+            active=self._protocol.network_active,
+            connections_in=inbound,
+            connections_out=len(infos) - inbound,
+            reachable=reachable,
+            local_addresses=[
+                LocalAddress(address.host, address.port, score)
+                for address, score in self._protocol.local_addresses.items()
+            ],
+        )
+
+    def net_totals(self) -> tuple[int, int]:
+        """Bytes received and sent."""
+        return self._reactor.bytes_received, self._reactor.bytes_sent
+
+    def added_nodes(self) -> Sequence[AddedNode]:
+        """Nodes that the user asked for."""
+        nodes = []
+        for name, peer_id in self._protocol.added_nodes():
+            data = self._protocol.peer_info(peer_id) if peer_id is not None else None
+            nodes.append(AddedNode(name) if data is None else AddedNode(name, data["addr"], data["inbound"]))
+        return nodes
+
+    def _has_added(self, address: str) -> bool:
+        return any(name == address for name, _ in self._protocol.added_nodes())
+
+    def add_node(self, address: str) -> bool:
+        """Keep a connection to ``address``."""
+        if self._has_added(address):
+            return False
+        self._reactor.feed(AddNode(address, "add"))
+        return True
+
+    def remove_node(self, address: str) -> bool:
+        """Forget an added node."""
+        if not self._has_added(address):
+            return False
+        self._reactor.feed(AddNode(address, "remove"))
+        return True
+
+    def try_node(self, address: str) -> None:
+        """Try once."""
+        self._reactor.feed(AddNode(address, "onetry"))
+
+    def disconnect_address(self, address: str) -> bool:
+        """Disconnect the peer with this address."""
+        for info in self.peers():
+            if info.addr == address:
+                return self.disconnect_id(info.id)
+        return False
+
+    def disconnect_id(self, peer_id: int) -> bool:
+        """Disconnect the peer with this id."""
+        if peer_id not in self._reactor.connections:
+            return False
+        self._reactor.feed(DisconnectNode(peer_id))
+        return True
+
+    def ping_peers(self) -> None:
+        """Ping every peer soon."""
+        self._reactor.feed(PingPeers())
+
+    def set_network_active(self, active: bool) -> None:
+        """Switch P2P traffic off or on."""
+        self._reactor.feed(SetNetworkActive(active))

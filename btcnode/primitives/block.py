@@ -1,0 +1,130 @@
+"""Blocks as bytes and columns.
+
+``parse_block`` passes once over the bytes and keeps offsets in flat lists; validation slices what it needs.
+An object for each field exists only when somebody asks (``ParsedBlock.tx``).
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from btcnode.errors import DecodeError
+from btcnode.primitives.compactsize import read_compact_size
+from btcnode.primitives.hashes import BlockHash, sha256d
+from btcnode.primitives.header import HEADER_SIZE, Header
+from btcnode.primitives.scan import scan_tx
+from btcnode.primitives.tx import Tx
+
+MIN_TX_SIZE = 10  # version, two counts, lock time: bounds the count before anything is allocated
+SEGWIT_MARKER_SIZE = 2
+
+
+class ParsedBlock:
+    """A serialised block and the columns that validation reads.
+
+    Flat lists over all transactions; those of transaction ``i`` are the slices given by ``first_in``/``first_out``:
+
+    - ``tx_pos[i]:tx_pos[i + 1]``: its bytes in ``raw`` (``n_tx + 1`` entries)
+    - ``body_pos[i]``, ``witness_pos[i]``: see ``scan_tx``; it has a witness when ``body_pos[i] - tx_pos[i] == 6``
+    - ``in_pos[first_in[i]:first_in[i + 1]]``: offsets of its inputs (prevout, script_sig, sequence)
+    - ``out_pos[first_out[i]:first_out[i + 1]]``: offsets of its txouts
+    - ``txids[i]``, ``wtxids[i]``: internal order; the same object when there is no witness
+    """
+
+    __slots__ = (
+        "raw", "hash", "n_tx", "tx_pos", "body_pos", "witness_pos", "in_pos", "out_pos", "first_in", "first_out",
+        "txids", "wtxids", "stripped_size", "legacy_sigops",
+    )  # fmt: skip
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.hash = BlockHash(sha256d(raw[:HEADER_SIZE]))
+        self.n_tx = 0
+        self.tx_pos: list[int] = []
+        self.body_pos: list[int] = []
+        self.witness_pos: list[int] = []
+        self.in_pos: list[int] = []
+        self.out_pos: list[int] = []
+        self.first_in: list[int] = [0]
+        self.first_out: list[int] = [0]
+        self.txids: list[bytes] = []
+        self.wtxids: list[bytes] = []
+        self.stripped_size = 0
+        self.legacy_sigops = -1  # filled in by the first who counts them
+
+    @property
+    def header(self) -> Header:
+        """The header's fields."""
+        return Header.parse(self.raw[:HEADER_SIZE])
+
+    @property
+    def prev_hash(self) -> BlockHash:
+        """Hash of the parent."""
+        return BlockHash(self.raw[4:36])
+
+    @property
+    def size(self) -> int:
+        """Bytes with witness."""
+        return len(self.raw)
+
+    @property
+    def weight(self) -> int:
+        """BIP141 weight: three times the stripped size plus the whole size."""
+        return 3 * self.stripped_size + len(self.raw)
+
+    def tx_raw(self, i: int) -> bytes:
+        """The bytes of transaction ``i``."""
+        return self.raw[self.tx_pos[i] : self.tx_pos[i + 1]]
+
+    def tx(self, i: int) -> Tx:
+        """Transaction ``i`` as columns of its own."""
+        return Tx.parse(self.tx_raw(i))
+
+    def prevouts(self) -> list[bytes]:
+        """The 36-byte outpoint of every input in block order, the coinbase's included."""
+        raw = self.raw
+        return [raw[p : p + 36] for p in self.in_pos]
+
+
+def parse_block(raw: bytes, *, exact: bool = True) -> ParsedBlock:
+    """Parse a serialised block in one pass.
+
+    Raises DecodeError for anything that Core's deserialisation refuses. Bytes left over are refused too, unless
+    ``exact`` is False: then they are cut off, as Core does with what peers and submitblock bring.
+    """
+    if len(raw) <= HEADER_SIZE:
+        raise DecodeError("truncated block")
+    block = ParsedBlock(raw)
+    count, p = read_compact_size(raw, HEADER_SIZE)
+    size = len(raw)
+    if count * MIN_TX_SIZE > size:
+        raise DecodeError("truncated block")
+    stripped = p
+    tx_pos, body_pos, witness_pos = block.tx_pos, block.body_pos, block.witness_pos
+    in_pos, out_pos, first_in, first_out = block.in_pos, block.out_pos, block.first_in, block.first_out
+    txids, wtxids = block.txids, block.wtxids
+    for _ in range(count):
+        body, witness, end = scan_tx(raw, p, in_pos, out_pos)
+        tx_pos.append(p)
+        body_pos.append(body)
+        witness_pos.append(witness)
+        first_in.append(len(in_pos))
+        first_out.append(len(out_pos))
+        wtxid = sha256(sha256(raw[p:end]).digest()).digest()
+        wtxids.append(wtxid)
+        if body - p == 4:
+            txids.append(wtxid)
+            stripped += end - p
+        else:
+            core = b"".join((raw[p : p + 4], raw[body:witness], raw[end - 4 : end]))
+            txids.append(sha256(sha256(core).digest()).digest())
+            stripped += len(core)
+        p = end
+    if p != size:
+        if exact:
+            raise DecodeError(f"{size - p} bytes left over after the block")
+        block.raw = raw[:p]
+    tx_pos.append(p)
+    block.n_tx = count
+    block.stripped_size = stripped
+    return block

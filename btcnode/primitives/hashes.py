@@ -1,0 +1,73 @@
+"""Hash functions and the NewTypes of 32-byte hashes (internal byte order)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import NewType
+
+from btcnode.errors import DecodeError
+
+Txid = NewType("Txid", bytes)
+Wtxid = NewType("Wtxid", bytes)
+BlockHash = NewType("BlockHash", bytes)
+
+ZERO_HASH = bytes(32)
+
+sha256 = hashlib.sha256
+
+
+def sha256d(data: bytes | bytearray | memoryview) -> bytes:
+    """Double SHA-256 of ``data``: 32 bytes in internal order."""
+    return sha256(sha256(data).digest()).digest()
+
+
+def _pick_ripemd160() -> Callable[[bytes], bytes]:
+    """OpenSSL's RIPEMD-160 where its build offers it, else the Python one of python-bitcointx."""
+    try:
+        hashlib.new("ripemd160", b"")
+    except ValueError:
+        from bitcointx.core._ripemd160 import ripemd160 as slow  # OpenSSL without its legacy digests
+
+        return lambda data: bytes(slow(data))
+    empty = hashlib.new("ripemd160")
+
+    def copied(data: bytes) -> bytes:
+        """A copy of an empty state costs half of ``hashlib.new``."""
+        state = empty.copy()
+        state.update(data)
+        return state.digest()
+
+    return copied
+
+
+ripemd160 = _pick_ripemd160()
+
+
+def hash160(data: bytes) -> bytes:
+    """RIPEMD-160 of SHA-256 of ``data``: 20 bytes."""
+    return ripemd160(sha256(data).digest())
+
+
+def tagged_hash(tag: str, data: bytes) -> bytes:
+    """BIP340 tagged hash: ``SHA256(SHA256(tag) || SHA256(tag) || data)``."""
+    prefix = sha256(tag.encode()).digest()
+    return sha256(prefix + prefix + data).digest()
+
+
+def to_display(value: bytes) -> str:
+    """A hash as people write it: byte-reversed hex."""
+    return value[::-1].hex()
+
+
+def from_display(text: str) -> bytes:
+    """The 32 bytes (internal order) of a hash in display form.
+
+    Raises DecodeError unless ``text`` is exactly 64 hexadecimal digits.
+    """
+    if len(text) != 64:
+        raise DecodeError(f"hash must be 64 hexadecimal digits, not {len(text)}")
+    try:
+        return bytes.fromhex(text)[::-1]
+    except ValueError:
+        raise DecodeError(f"hash has a character that is not hexadecimal: {text!r}") from None

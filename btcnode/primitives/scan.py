@@ -1,0 +1,104 @@
+"""One pass over a serialised transaction: offsets, no objects per field.
+
+Both the block parser and the transaction parser stand on ``scan_tx``; whatever is read of a transaction later is
+a slice at an offset that this pass has proved to lie inside the bytes.
+"""
+
+from __future__ import annotations
+
+from btcnode.errors import DecodeError
+from btcnode.primitives.compactsize import read_compact_size
+
+
+def _scan_inputs(raw: bytes, p: int, in_pos: list[int], count: int) -> int:
+    """Append the offset of each input's prevout; returns the offset after the last sequence."""
+    add = in_pos.append
+    for _ in range(count):
+        add(p)
+        size = raw[p + 36]
+        if size < 0xFD:
+            p += 41 + size
+        else:
+            size, p = read_compact_size(raw, p + 36)
+            p += size + 4
+    return p
+
+
+def _scan_outputs(raw: bytes, p: int, out_pos: list[int], count: int) -> int:
+    """Append the offset of each txout; returns the offset after the last script."""
+    add = out_pos.append
+    for _ in range(count):
+        add(p)
+        size = raw[p + 8]
+        if size < 0xFD:
+            p += 9 + size
+        else:
+            size, p = read_compact_size(raw, p + 8)
+            p += size
+    return p
+
+
+def _scan_witness(raw: bytes, p: int, count: int) -> int:
+    """Skip ``count`` witness stacks; raises DecodeError when all of them are empty."""
+    total = 0
+    for _ in range(count):
+        items = raw[p]
+        p += 1
+        if items >= 0xFD:
+            items, p = read_compact_size(raw, p - 1)
+        total += items
+        for _ in range(items):
+            size = raw[p]
+            if size < 0xFD:
+                p += 1 + size
+            else:
+                size, p = read_compact_size(raw, p)
+                p += size
+    if not total:
+        raise DecodeError("superfluous witness record")
+    return p
+
+
+def scan_tx(raw: bytes, start: int, in_pos: list[int], out_pos: list[int]) -> tuple[int, int, int]:
+    """Scan the transaction at ``start``; returns ``(body, witness, end)``.
+
+    ``raw[body:witness]`` is inputs and outputs with their counts, ``raw[witness:end - 4]`` the witness stacks
+    (empty for a transaction without), ``raw[end - 4:end]`` the lock time. ``body`` is ``start + 4``, or
+    ``start + 6`` in the BIP144 form. The offsets of inputs and txouts are appended to the two lists.
+
+    Raises DecodeError as Core's deserialisation fails: truncation, non-canonical sizes, a witness
+    that is all empty, unknown flags. IndexError never escapes.
+    """
+    size = len(raw)
+    try:
+        body = start + 4
+        count = raw[body]
+        p = body + 1
+        if count >= 0xFD:
+            count, p = read_compact_size(raw, body)
+        flags = 0
+        if count:
+            p = _scan_inputs(raw, p, in_pos, count)
+        else:
+            flags = raw[p]
+            if not flags:  # an empty list of inputs and nothing else: decodable, never valid
+                if p + 5 > size:
+                    raise DecodeError("truncated transaction")
+                return body, p + 1, p + 5
+            body = p + 1
+            count, p = read_compact_size(raw, body)
+            p = _scan_inputs(raw, p, in_pos, count)
+        outputs = raw[p]
+        p += 1
+        if outputs >= 0xFD:
+            outputs, p = read_compact_size(raw, p - 1)
+        witness = p = _scan_outputs(raw, p, out_pos, outputs)
+        if flags & 1:
+            p = _scan_witness(raw, p, count)
+        if flags & ~1:
+            raise DecodeError("unknown transaction optional data")
+    except IndexError:
+        raise DecodeError("truncated transaction") from None
+    if p + 4 > size:
+        raise DecodeError("truncated transaction")
+    return body, witness, p + 4

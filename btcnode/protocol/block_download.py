@@ -1,0 +1,441 @@
+"""Block download: which block to ask of whom, and when to give up on a peer.
+
+A window of 1024 blocks above the last block in common moves over the chain of each peer; every peer has at most 16
+requests open, and a block is asked of one peer at a time. Who keeps the window from moving is replaced after two
+seconds, doubled with each replacement and decaying with each connected block. Behaviour as in Bitcoin Core 31; a block
+that is late near the tip is asked of another peer in addition, as full blocks have no other remedy there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from btcnode.chain.active_chain import ActiveChain
+from btcnode.consensus.pow import block_work, check_proof_of_work
+from btcnode.errors import Fault, RuleViolation
+from btcnode.primitives.hashes import to_display
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.protocol.context import Context
+from btcnode.protocol.effects import LogLevel, ProcessBlock
+from btcnode.protocol.inputs import BlockProcessed, BlockRejected, ConnectionKind, TipChanged
+from btcnode.protocol.limits import (
+    ANTI_DOS_WORK_BUFFER,
+    BLOCK_DOWNLOAD_TIMEOUT_BASE,
+    BLOCK_DOWNLOAD_TIMEOUT_PER_PEER,
+    BLOCK_DOWNLOAD_WINDOW,
+    BLOCK_STALLING_DECAY,
+    BLOCK_STALLING_TIMEOUT_DEFAULT,
+    BLOCK_STALLING_TIMEOUT_MAX,
+    MAX_BLOCK_SOURCES,
+    MAX_BLOCKS_IN_TRANSIT_PER_PEER,
+    MAX_BLOCKS_IN_VALIDATION,
+    MAX_LATE_PER_PEER,
+    MAX_MISSING_PER_PEER,
+    MAX_VALIDATION_BYTES,
+    MIN_BLOCKS_TO_KEEP,
+    MISSING_EXPIRY,
+    NODE_NETWORK_LIMITED_MIN_BLOCKS,
+    PEER_BLOCK_SLACK,
+    REQUEST_BATCH,
+    TIP_BLOCK_MOVE_TIMEOUT,
+)
+from btcnode.protocol.misbehaviour import BLOCK_OFFENCES, Offence
+from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
+from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_FLAG
+from btcnode.wire.messages import BlockMessage, GetData, InvItem, NotFound
+
+
+def remember(entries: dict[int, float], index: int, mono: float, maximum: int) -> None:
+    """Add ``index`` to a memory of at most ``maximum`` entries, oldest first."""
+    entries.pop(index, None)
+    if len(entries) >= maximum:
+        del entries[next(iter(entries))]
+    entries[index] = mono
+
+
+class BlockDownload:
+    """Requests for blocks of all peers, and the blocks on their way through validation."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.requests: dict[int, int] = {}  # header index -> peer asked; at most 16 for each peer
+        self.preferred_count = 0
+        self.stalling_timeout = BLOCK_STALLING_TIMEOUT_DEFAULT
+        self._downloading_peers = 0
+        self._validating: dict[tuple[int, int], int] = {}  # (peer, index) -> bytes
+        self._validating_blocks: dict[int, int] = {}  # index -> how many of the above
+        self.validating_bytes = 0
+        self._sources: dict[int, int] = {}  # index -> peer that delivered it, until it is connected
+        self._best_chain = ActiveChain(ctx.tree)
+
+    # -- peers come and go ---------------------------------------------------------------------------------------
+
+    def on_version(self, peer: Peer) -> None:
+        """Decide whether blocks are preferably downloaded from this peer."""
+        preferred = (not peer.inbound or peer.no_ban) and peer.kind is not ConnectionKind.ADDR_FETCH
+        peer.blocks.preferred = preferred and peer.serves_blocks
+        self.preferred_count += peer.blocks.preferred
+
+    def forget(self, peer: Peer) -> None:
+        """The connection is gone: its requests are free for others."""
+        for index in list(peer.blocks.in_flight):
+            self._release(peer, index)
+        self.preferred_count -= peer.blocks.preferred
+        peer.blocks.preferred = False
+
+    def may_sync_from(self, peer: Peer) -> bool:
+        """Whether initial synchronisation uses this peer: outbound ones, others when there is nobody else."""
+        if peer.blocks.preferred:
+            return True
+        if not peer.serves_blocks or peer.kind is ConnectionKind.ADDR_FETCH:
+            return False
+        return self.preferred_count == 0 or not self.requests
+
+    # -- what a peer has -----------------------------------------------------------------------------------------
+
+    def raise_best_known(self, peer: Peer, index: int) -> None:
+        """The peer has block ``index`` and all before it."""
+        state, tree = peer.headers, self._ctx.tree
+        if state.best_known < 0 or tree.chainwork(index) >= tree.chainwork(state.best_known):
+            state.best_known = index
+
+    def update_availability(self, peer: Peer) -> None:
+        """Look again for the block that the peer announced before its header was known."""
+        state = peer.headers
+        if state.last_unknown:
+            index = self._ctx.tree.find(state.last_unknown)
+            if index >= 0:
+                state.last_unknown = b""
+                self.raise_best_known(peer, index)
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def tick(self, peer: Peer) -> None:
+        """Judge the peer's pace, then ask for more."""
+        missing = peer.blocks.missing
+        if missing and self._ctx.mono - missing[first := next(iter(missing))] > MISSING_EXPIRY:
+            del missing[first]
+        self._check_pace(peer)
+        if not peer.disconnecting:
+            self.request_more(peer)
+
+    def request_more(self, peer: Peer) -> None:
+        """Ask the peer for the next blocks of its chain that nobody was asked for."""
+        ctx, blocks = self._ctx, peer.blocks
+        budget = MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(blocks.in_flight)
+        if budget < REQUEST_BATCH or peer.disconnecting or not peer.serves_blocks or not self.has_room():
+            return
+        if ctx.is_initial_block_download() and (peer.is_limited or not self.may_sync_from(peer)):
+            return
+        self.update_availability(peer)
+        wanted, staller = self._find_next(peer, budget)
+        self._ask(peer, wanted)
+        if staller != NONE and not blocks.in_flight:
+            other = ctx.peers.get(staller)
+            if other is not None and other.blocks.stalling_since is None:
+                other.blocks.stalling_since = ctx.mono
+                ctx.log_peer(other, LogLevel.DEBUG, "stall started")
+
+    def has_room(self) -> bool:
+        """Whether validation keeps up, so that more blocks may be asked for."""
+        return len(self._validating) < MAX_BLOCKS_IN_VALIDATION and self.validating_bytes < MAX_VALIDATION_BYTES
+
+    def _ask(self, peer: Peer, wanted: list[int]) -> None:
+        """Send getdata for these blocks and remember them as in flight."""
+        if not wanted:
+            return
+        tree, blocks = self._ctx.tree, peer.blocks
+        kind = MSG_BLOCK | MSG_WITNESS_FLAG if peer.serves_witnesses else MSG_BLOCK
+        if not blocks.in_flight:
+            blocks.downloading_since = self._ctx.mono
+            self._downloading_peers += 1
+        for index in wanted:
+            blocks.in_flight[index] = self._ctx.mono
+            self.requests[index] = peer.id
+        self._ctx.send(peer, GetData(tuple(InvItem(kind, tree.hash(index)) for index in wanted)))
+
+    def _release(self, peer: Peer, index: int) -> bool:
+        """Take a request back, answered or not; tells whether the peer had been asked."""
+        blocks = peer.blocks
+        if index not in blocks.in_flight:
+            return False
+        if next(iter(blocks.in_flight)) == index:
+            blocks.downloading_since = max(blocks.downloading_since, self._ctx.mono)
+        del blocks.in_flight[index]
+        if not blocks.in_flight:
+            self._downloading_peers -= 1
+        blocks.stalling_since = None
+        if self.requests.get(index) == peer.id:
+            del self.requests[index]
+        return True
+
+    def _find_next(self, peer: Peer, count: int) -> tuple[list[int], int]:
+        """Up to ``count`` blocks to ask for, and the peer that keeps the window from moving (``NONE``: nobody)."""
+        ctx = self._ctx
+        tree, blocks, best = ctx.tree, peer.blocks, peer.headers.best_known
+        if best < 0 or tree.is_failed(best):
+            return [], NONE
+        work = tree.chainwork(best)
+        if work < ctx.tip_work() or work < ctx.chain.minimum_chain_work:
+            return [], NONE
+        fork = tree.find_fork(best, ctx.active.tip)
+        common = blocks.last_common
+        if common < 0 or tree.chainwork(fork) > tree.chainwork(common) or not tree.is_ancestor(common, best):
+            common = blocks.last_common = fork
+        if common == best:
+            return [], NONE
+        window_end = tree.height(common) + BLOCK_DOWNLOAD_WINDOW
+        path = self._path(best, tree.height(common) + 1, min(tree.height(best), window_end + 1))
+        return self._scan(peer, path, window_end, count)
+
+    def _path(self, best: int, first: int, last: int) -> Sequence[int]:
+        """The headers at heights ``first`` to ``last`` on the way to ``best``."""
+        tree, chain = self._ctx.tree, self._best_chain
+        if chain.tip != tree.best_header:
+            chain.set_tip(tree.best_header)
+        if chain.contains(best):
+            return chain.span(first, last)
+        index = tree.ancestor(best, last)
+        path = []
+        for _ in range(last - first + 1):
+            path.append(index)
+            index = tree.prev(index)
+        path.reverse()
+        return path
+
+    def _scan(self, peer: Peer, path: Sequence[int], window_end: int, count: int) -> tuple[list[int], int]:
+        """Walk the window: move the last common block, collect what is missing, notice who holds it up."""
+        ctx = self._ctx
+        tree, blocks, active = ctx.tree, peer.blocks, ctx.active
+        requests, validating = self.requests, self._validating_blocks
+        missing = blocks.missing
+        segwit = ctx.params.segwit_height if not peer.serves_witnesses else 1 << 62
+        best_height = tree.height(peer.headers.best_known)
+        first_served = best_height - (NODE_NETWORK_LIMITED_MIN_BLOCKS - PEER_BLOCK_SLACK) if peer.is_limited else -1
+        waiting_for = NONE
+        wanted: list[int] = []
+        height = tree.height(path[0]) - 1
+        for index in path:
+            height += 1
+            if tree.has_data(index) or active.contains(index):
+                if tree.is_linked(index):
+                    blocks.last_common = index
+                continue
+            if tree.is_failed(index) or height >= segwit:
+                break
+            if index in requests:
+                if waiting_for == NONE:
+                    waiting_for = requests[index]
+                continue
+            if index in validating:
+                continue
+            if height > window_end:
+                if not wanted and waiting_for != peer.id:
+                    return [], waiting_for
+                break
+            if height <= first_served or index in missing:
+                continue
+            wanted.append(index)
+            if len(wanted) == count:
+                break
+        return wanted, NONE
+
+    def direct_fetch(self, peer: Peer, last: int) -> None:
+        """Near today: ask at once for the blocks up to a header that the peer has just announced."""
+        ctx, tree, active = self._ctx, self._ctx.tree, self._ctx.active
+        if not ctx.can_direct_fetch() or tree.is_failed(last) or tree.chainwork(last) < ctx.tip_work():
+            return
+        if not peer.serves_blocks or not self.has_room():
+            return
+        wanted: list[int] = []
+        index = last
+        while not active.contains(index) and len(wanted) <= MAX_BLOCKS_IN_TRANSIT_PER_PEER:
+            free = index not in self.requests and index not in self._validating_blocks
+            served = peer.serves_witnesses or tree.height(index) < ctx.params.segwit_height
+            if free and served and not tree.has_data(index) and index not in peer.blocks.missing:
+                wanted.append(index)
+            index = tree.prev(index)
+        if not active.contains(index):
+            ctx.log_peer(peer, LogLevel.DEBUG, f"large reorganisation, no direct fetch to height {tree.height(last)}")
+            return
+        wanted.reverse()
+        self._ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)])
+
+    # -- pace ----------------------------------------------------------------------------------------------------
+
+    def _check_pace(self, peer: Peer) -> None:
+        """Give up on a peer that holds the window up or takes too long; near the tip, ask others as well."""
+        ctx, blocks = self._ctx, peer.blocks
+        if not blocks.in_flight:
+            return
+        if peer.pauses:  # we do not read from it: its pace is not its own
+            blocks.stalling_since = None
+            blocks.downloading_since = ctx.mono
+            return
+        if blocks.stalling_since is not None and ctx.mono - blocks.stalling_since > self.stalling_timeout:
+            ctx.disconnect(peer, f"stalling block download for more than {self.stalling_timeout:.0f} s")
+            self.stalling_timeout = min(2 * self.stalling_timeout, BLOCK_STALLING_TIMEOUT_MAX)
+            self.forget(peer)
+            return
+        spacings = BLOCK_DOWNLOAD_TIMEOUT_BASE + BLOCK_DOWNLOAD_TIMEOUT_PER_PEER * (self._downloading_peers - 1)
+        if ctx.mono > blocks.downloading_since + ctx.params.pow_target_spacing * spacings:
+            first = next(iter(blocks.in_flight))
+            ctx.disconnect(peer, f"timeout downloading block {to_display(ctx.tree.hash(first))}")
+            self.forget(peer)
+            return
+        self._move_late(peer)
+
+    def _move_late(self, peer: Peer) -> None:
+        """Near the tip: a block that is late is asked of another peer that has it; both answers are welcome."""
+        ctx, blocks = self._ctx, peer.blocks
+        first = next(iter(blocks.in_flight))
+        if ctx.mono - blocks.in_flight[first] < TIP_BLOCK_MOVE_TIMEOUT or not ctx.can_direct_fetch():
+            return
+        for other in ctx.established():
+            if other is peer or not other.serves_blocks or first in other.blocks.missing:
+                continue
+            if ctx.has_header(first, other.headers.best_known) and first not in other.blocks.late:
+                self._release(peer, first)
+                remember(blocks.late, first, ctx.mono, MAX_LATE_PER_PEER)
+                remember(blocks.missing, first, ctx.mono, MAX_MISSING_PER_PEER)
+                self._ask(other, [first])
+                ctx.log_peer(peer, LogLevel.DEBUG, f"late block asked of peer={other.id} too")
+                return
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def on_not_found(self, peer: Peer, message: NotFound) -> None:
+        """The peer has not what it was asked for: others are asked."""
+        for item in message.items:
+            if item.kind & ~MSG_WITNESS_FLAG != MSG_BLOCK:
+                continue
+            index = self._ctx.tree.find(item.hash)
+            if index >= 0 and self._release(peer, index):
+                remember(peer.blocks.missing, index, self._ctx.mono, MAX_MISSING_PER_PEER)
+
+    def on_block(self, peer: Peer, message: BlockMessage) -> None:
+        """Hand a block over for validation, if it was asked for or promises more work than the tip."""
+        ctx, tree = self._ctx, self._ctx.tree
+        raw = message.raw
+        block_hash = header_hash(raw[:HEADER_SIZE])
+        index = tree.find(block_hash)
+        if index < 0:
+            index = self._accept_header(peer, raw[:HEADER_SIZE], block_hash)
+            if index < 0:
+                return
+        requested = index in self.requests
+        if self._release(peer, index):
+            requested = True
+        elif index in peer.blocks.late:
+            del peer.blocks.late[index]
+            requested = True
+        if tree.has_data(index):
+            return
+        if tree.is_failed(index):
+            ctx.punish(peer, Offence.BLOCK_CACHED_INVALID, to_display(block_hash))
+            return
+        if (peer.id, index) in self._validating:
+            return
+        if not requested and not self._wants_unrequested(index):
+            ctx.log_peer(peer, LogLevel.DEBUG, f"unrequested block {to_display(block_hash)} dropped")
+            return
+        self._validate(peer, index, raw, requested)
+
+    def _accept_header(self, peer: Peer, header: bytes, block_hash: bytes) -> int:
+        """Add the header of a block that nobody announced; ``NONE`` when it is refused."""
+        ctx, tree = self._ctx, self._ctx.tree
+        bits = int.from_bytes(header[72:76], "little")
+        if not check_proof_of_work(block_hash, bits, ctx.params):
+            ctx.punish(peer, Offence.BLOCK_INVALID_HEADER, f"high-hash {to_display(block_hash)}")
+            return NONE
+        prev = tree.find(header[4:36])
+        if prev < 0:
+            ctx.punish(peer, Offence.BLOCK_MISSING_PREV, to_display(block_hash))
+            return NONE
+        if tree.chainwork(prev) + block_work(bits) < self.work_threshold():
+            ctx.punish(peer, Offence.BLOCK_LOW_WORK, to_display(block_hash))
+            return NONE
+        try:
+            index, _ = tree.add(header, int(ctx.unix))
+        except RuleViolation as violation:
+            ctx.punish(peer, BLOCK_OFFENCES[violation.fault], str(violation))
+            return NONE
+        self.raise_best_known(peer, index)
+        return index
+
+    def work_threshold(self) -> int:
+        """Work that a new chain of headers must have to be stored (Core's GetAntiDoSWorkThreshold)."""
+        ctx = self._ctx
+        tip = ctx.active.tip
+        work = ctx.tree.chainwork(tip)
+        near = work - min(work, ANTI_DOS_WORK_BUFFER * block_work(ctx.tree.bits(tip)))
+        return max(near, ctx.chain.minimum_chain_work)
+
+    def _wants_unrequested(self, index: int) -> bool:
+        """Whether a block that nobody asked for is worth validating (Core's AcceptBlock), once at a time."""
+        ctx, tree = self._ctx, self._ctx.tree
+        if index in self._validating_blocks or not self.has_room():
+            return False
+        work = tree.chainwork(index)
+        return (
+            work >= ctx.tip_work()
+            and work >= ctx.chain.minimum_chain_work
+            and tree.height(index) <= ctx.active.height + MIN_BLOCKS_TO_KEEP
+        )
+
+    # -- validation ----------------------------------------------------------------------------------------------
+
+    def _validate(self, peer: Peer, index: int, raw: bytes, requested: bool) -> None:
+        self._validating[peer.id, index] = len(raw)
+        self._validating_blocks[index] = self._validating_blocks.get(index, 0) + 1
+        self.validating_bytes += len(raw)
+        self._sources.setdefault(index, peer.id)
+        if len(self._sources) > MAX_BLOCK_SOURCES:
+            del self._sources[next(iter(self._sources))]
+        self._ctx.emit(ProcessBlock(peer.id, index, raw, requested))
+        if self.validating_bytes > MAX_VALIDATION_BYTES:
+            self._ctx.pause(peer, PAUSE_VALIDATION)
+
+    def on_processed(self, result: BlockProcessed) -> None:
+        """A block left validation: make room, and punish who sent a broken one."""
+        ctx, index = self._ctx, result.index
+        self.validating_bytes -= self._validating.pop((result.peer_id, index), 0)
+        left = self._validating_blocks.get(index, 0) - 1
+        if left > 0:
+            self._validating_blocks[index] = left
+        else:
+            self._validating_blocks.pop(index, None)
+        if self.validating_bytes <= MAX_VALIDATION_BYTES // 2:
+            for paused in ctx.peers.values():
+                ctx.resume(paused, PAUSE_VALIDATION)
+        peer = ctx.peers.get(result.peer_id)
+        if result.violation is None:
+            if peer is not None and result.new:
+                peer.last_block_unix = int(ctx.unix)
+            return
+        if self._sources.get(index) == result.peer_id:
+            del self._sources[index]
+        if peer is not None:
+            if result.violation.fault is Fault.MUTATED:  # the block is still wanted, but not from this peer
+                remember(peer.blocks.missing, index, self._ctx.mono, MAX_MISSING_PER_PEER)
+            self._punish(peer, index, result.violation)
+
+    def on_rejected(self, result: BlockRejected) -> None:
+        """A stored block could not be connected: whoever delivered it is to blame."""
+        source = self._sources.pop(result.index, None)
+        peer = self._ctx.peers.get(source) if source is not None else None
+        if peer is None:
+            text = f"block {to_display(self._ctx.tree.hash(result.index))} is invalid: {result.violation}"
+            self._ctx.log(LogLevel.WARNING, "validation", text)
+        else:
+            self._punish(peer, result.index, result.violation)
+
+    def _punish(self, peer: Peer, index: int, violation: RuleViolation) -> None:
+        text = f"{to_display(self._ctx.tree.hash(index))}: {violation}"
+        self._ctx.punish(peer, BLOCK_OFFENCES[violation.fault], text)
+
+    def on_tip(self, change: TipChanged) -> None:
+        """Blocks were connected: their sources are in the clear, and patience shrinks to normal."""
+        for index in change.connected:
+            self._sources.pop(index, None)
+            self.stalling_timeout = max(self.stalling_timeout * BLOCK_STALLING_DECAY, BLOCK_STALLING_TIMEOUT_DEFAULT)

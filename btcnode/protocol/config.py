@@ -1,0 +1,55 @@
+"""What the user decides about the protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from btcnode.protocol.limits import (
+    HANDSHAKE_TIMEOUT,
+    MAX_BLOCK_RELAY_ONLY,
+    MAX_CONNECTIONS,
+    MAX_OUTBOUND_FULL_RELAY,
+)
+from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolConfig:
+    """Options of the protocol; the defaults are a full node's that relays no transactions yet.
+
+    ``connect``: when not empty the node connects to these targets and to nobody else (and asks no DNS seed).
+    ``add_nodes``: targets to keep connections to beside the automatic ones. ``seed_nodes``: asked for addresses once.
+    ``listen``: whether we accept connections, hence announce our address. ``discover``: whether we learn our own
+    address from what outbound peers see. ``max_tip_age``: seconds, older tips mean initial block download.
+    ``upload_target``: bytes a day, 0 for no limit. ``networks``: the networks (BIP155 names ``ipv4``, ``ipv6``, ...)
+    that automatic connections may use.
+    """
+
+    user_agent: str = "/btcnode:0.1.0/"
+    services: int = NODE_NETWORK | NODE_WITNESS | NODE_NETWORK_LIMITED
+    tx_relay: bool = False
+    listen: bool = True
+    discover: bool = True
+    dns_seed: bool = True
+    connect: tuple[str, ...] = ()
+    add_nodes: tuple[str, ...] = ()
+    seed_nodes: tuple[str, ...] = ()
+    no_automatic: bool = False  # --noconnect: no automatic outbound connections
+    max_connections: int = MAX_CONNECTIONS
+    max_outbound_full: int = MAX_OUTBOUND_FULL_RELAY
+    max_block_relay: int = MAX_BLOCK_RELAY_ONLY
+    peer_timeout: float = HANDSHAKE_TIMEOUT
+    max_tip_age: int = 24 * 3600
+    upload_target: int = 0
+    networks: tuple[str, ...] = ("ipv4", "ipv6")
+    relay_private: bool = False  # take and gossip private addresses too (isolated test networks)
+
+    @property
+    def automatic_outbound(self) -> bool:
+        """Whether connections are opened to addresses from the address book."""
+        return not self.connect and not self.no_automatic
+
+    @property
+    def max_inbound(self) -> int:
+        """Inbound slots: what remains of all connections after the automatic outbound ones and one feeler."""
+        return max(0, self.max_connections - self.max_outbound_full - self.max_block_relay - 1)

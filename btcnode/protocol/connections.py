@@ -1,0 +1,342 @@
+"""Connections: which to open, which to accept, which to give up.
+
+Automatic outbound connections (8 full, 2 block-relay, now and then a feeler or one more) go to addresses of the book
+in different netgroups; ``--connect`` and ``--addnode`` targets are retried with a growing delay; DNS seeds are asked
+when the book does not lead to peers. Behaviour as in Bitcoin Core 31.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from btcnode.protocol.added_nodes import AddedNodes
+from btcnode.protocol.addresses import AddressGossip
+from btcnode.protocol.addrman import Entry
+from btcnode.protocol.context import Context
+from btcnode.protocol.effects import Connect, Disconnect, LogLevel
+from btcnode.protocol.eviction import Candidate, select_for_eviction
+from btcnode.protocol.inputs import ConnectFailed, ConnectionKind, PeerConnected, Permission
+from btcnode.protocol.limits import (
+    CONNECT_INTERVAL,
+    EXTRA_BLOCK_RELAY_INTERVAL,
+    EXTRA_PEER_CHECK_INTERVAL,
+    FEELER_INTERVAL,
+    MAX_ANCHORS,
+    MAX_CONNECTING,
+    MAX_PICKS,
+    MINIMUM_CONNECT_TIME,
+    RECENT_TRY,
+    STALE_CHECK_INTERVAL,
+    STALE_TIP_SPACINGS,
+)
+from btcnode.protocol.netgroup import address_key, host_key, netgroup
+from btcnode.protocol.peer import Peer
+from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED
+from btcnode.wire.netaddr import NetAddress
+
+PICKS_AVOIDING_RECENT = 30
+_SLOT_KINDS = (ConnectionKind.OUTBOUND_FULL, ConnectionKind.BLOCK_RELAY, ConnectionKind.MANUAL)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A Connect effect without an answer. ``address`` is None for targets that the reactor resolves."""
+
+    kind: ConnectionKind
+    address: NetAddress | None
+    target: str
+
+
+class Connections:
+    """Slots, attempts and the choice of addresses."""
+
+    def __init__(self, ctx: Context, gossip: AddressGossip, anchors: tuple[NetAddress, ...] = ()) -> None:
+        self._ctx = ctx
+        self._gossip = gossip
+        self.active = True
+        self.added = AddedNodes(ctx, self)
+        self.attempts: dict[int, Attempt] = {}
+        self._next_attempt = 1
+        self._anchors = list(anchors[:MAX_ANCHORS])
+        self._next_connect = ctx.mono
+        self._next_feeler = ctx.mono + ctx.rng.expovariate(1 / FEELER_INTERVAL)
+        self._next_extra_block_relay = ctx.mono + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
+        self._next_extra_check = ctx.mono + EXTRA_PEER_CHECK_INTERVAL
+        self._next_stale_check = ctx.mono + STALE_CHECK_INTERVAL
+        self._try_extra_full = False
+        self._synced_once = False
+        self.last_tip_change = ctx.mono
+        self._group_key = ctx.rng.getrandbits(128).to_bytes(16, "little")
+
+    # -- opening -------------------------------------------------------------------------------------------------
+
+    def open(self, target: NetAddress | str, kind: ConnectionKind) -> int:
+        """Ask for a connection; returns the number of the attempt, 0 when too many are under way."""
+        if not self.active or len(self.attempts) >= MAX_CONNECTING:
+            return 0
+        number = self._next_attempt
+        self._next_attempt += 1
+        if isinstance(target, str):
+            self.attempts[number] = Attempt(kind, None, target)
+        else:
+            self.attempts[number] = Attempt(kind, target, str(target))
+        self._ctx.emit(Connect(number, target, kind))
+        return number
+
+    def on_failed(self, failure: ConnectFailed) -> None:
+        """An attempt came to nothing."""
+        attempt = self.attempts.pop(failure.attempt, None)
+        if attempt is None:
+            return
+        level = LogLevel.INFO if attempt.kind is ConnectionKind.MANUAL else LogLevel.DEBUG
+        if self.added.on_failed(failure.attempt) or level is LogLevel.DEBUG:
+            self._ctx.log(level, "net", f"connection to {attempt.target} failed: {failure.reason or 'unknown reason'}")
+
+    # -- accepting -----------------------------------------------------------------------------------------------
+
+    def admit(self, new: PeerConnected) -> Peer | None:
+        """The state of a new connection, or None after refusing it."""
+        ctx = self._ctx
+        attempt = self.attempts.pop(new.attempt, None)
+        reason = self._refusal(new)
+        if reason:
+            ctx.emit(Disconnect(new.peer_id, reason))
+            self.added.on_failed(new.attempt)
+            return None
+        peer = Peer(
+            id=new.peer_id,
+            address=new.address,
+            kind=new.kind,
+            permissions=new.permissions,
+            connected_mono=ctx.mono,
+            connected_unix=int(ctx.unix),
+            attempt=new.attempt,
+            target=attempt.target if attempt is not None else "",
+            local_address=new.local_address,
+            transport=new.transport,
+            prefer_evict=new.inbound and host_key(new.address) in ctx.discouraged,
+        )
+        peer.last_received = peer.addr.tokens_at = peer.ping.sent_at = ctx.mono
+        ctx.peers[peer.id] = peer
+        self.added.on_connected(peer)
+        return peer
+
+    def _refusal(self, new: PeerConnected) -> str:
+        """Why a new connection is not wanted; empty when it is."""
+        ctx = self._ctx
+        if not self.active:
+            return "networking is off"
+        if new.peer_id in ctx.peers:
+            return "peer number in use"
+        if not new.inbound:
+            same = address_key(new.address)
+            for peer in ctx.peers.values():
+                if not peer.inbound and not peer.disconnecting and address_key(peer.address) == same:
+                    return "already connected to this address"
+            return ""
+        no_ban = bool(new.permissions & Permission.NOBAN)
+        inbound = sum(1 for p in ctx.peers.values() if p.inbound and not p.disconnecting)
+        limit = ctx.config.max_inbound
+        if not no_ban and inbound + 1 >= limit and host_key(new.address) in ctx.discouraged:
+            return "discouraged address and few slots left"
+        if inbound >= limit and not self._evict():
+            return "no inbound slot left"
+        return ""
+
+    def _evict(self) -> bool:
+        """Close the least valuable inbound connection; False when all are protected."""
+        ctx = self._ctx
+        chosen = select_for_eviction([self._candidate(p) for p in ctx.peers.values() if self._evictable(p)])
+        if chosen is None:
+            return False
+        ctx.disconnect(ctx.peers[chosen], "evicted for a new inbound connection")
+        return True
+
+    @staticmethod
+    def _evictable(peer: Peer) -> bool:
+        return peer.inbound and not peer.no_ban and not peer.disconnecting
+
+    def _candidate(self, peer: Peer) -> Candidate:
+        return Candidate(
+            peer_id=peer.id,
+            connected=peer.connected_mono,
+            ping=peer.ping.minimum if peer.ping.minimum is not None else float("inf"),
+            last_block=peer.last_block_unix,
+            last_tx=peer.last_tx_unix,
+            relevant_services=self._ctx.has_desirable_services(peer.services),
+            relays_txs=peer.relay,
+            group=blake2b(netgroup(peer.address), digest_size=8, key=self._group_key).digest(),
+            network=peer.address.network,
+            is_local=peer.address.is_local,
+            prefer_evict=peer.prefer_evict,
+        )
+
+    # -- learning from peers -------------------------------------------------------------------------------------
+
+    def on_version(self, peer: Peer) -> None:
+        """A connection that we opened leads to a node: note it in the book; a feeler has done its work then."""
+        if peer.inbound:
+            return
+        book, now = self._gossip.book, int(self._ctx.unix)
+        book.set_services(peer.address, peer.services)
+        book.good(peer.address, now)
+        if peer.kind is ConnectionKind.FEELER:
+            self._ctx.disconnect(peer, "feeler connection completed", level=LogLevel.DEBUG)
+
+    def on_disconnected(self, peer: Peer) -> None:
+        """A connection is gone."""
+        if peer.established and not peer.inbound and peer.kind is not ConnectionKind.BLOCK_RELAY:
+            self._gossip.book.connected(peer.address, int(self._ctx.unix))
+        self.added.on_disconnected(peer)
+
+    def anchors(self) -> tuple[NetAddress, ...]:
+        """Addresses of block-relay peers, to be connected to first after a restart."""
+        peers = [p for p in self._ctx.established() if p.kind is ConnectionKind.BLOCK_RELAY]
+        return tuple(p.address for p in peers[:MAX_ANCHORS])
+
+    def set_active(self, active: bool) -> None:
+        """Switch all networking off or on."""
+        self.active = active
+        if not active:
+            for peer in self._ctx.peers.values():
+                self._ctx.disconnect(peer, "networking is off", level=LogLevel.DEBUG)
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Open what is missing, give up what is too much."""
+        if not self.active:
+            return
+        self.added.tick()
+        mono = self._ctx.mono
+        if mono >= self._next_extra_check:
+            self._next_extra_check = mono + EXTRA_PEER_CHECK_INTERVAL
+            self._drop_extra_block_relay()
+            self._drop_extra_full()
+            self._check_stale_tip()
+        if self._ctx.config.automatic_outbound and mono >= self._next_connect:
+            self._next_connect = mono + CONNECT_INTERVAL
+            self._open_automatic()
+
+    def count(self, kind: ConnectionKind) -> int:
+        """Connections of a kind that stand or are being opened."""
+        standing = sum(1 for p in self._ctx.peers.values() if p.kind is kind and not p.disconnecting)
+        return standing + sum(1 for a in self.attempts.values() if a.kind is kind)
+
+    def _open_automatic(self) -> None:
+        """Open at most one connection of the kind that is needed most."""
+        ctx, config, mono = self._ctx, self._ctx.config, self._ctx.mono
+        full = self.count(ConnectionKind.OUTBOUND_FULL)
+        block_relay = self.count(ConnectionKind.BLOCK_RELAY)
+        if self._anchors and block_relay < config.max_block_relay:
+            self._open_anchor()
+        elif full < config.max_outbound_full or (self._try_extra_full and full == config.max_outbound_full):
+            self._open_from_book(ConnectionKind.OUTBOUND_FULL)
+        elif block_relay < config.max_block_relay:
+            self._open_from_book(ConnectionKind.BLOCK_RELAY)
+        elif self._synced_once and mono > self._next_extra_block_relay:
+            self._next_extra_block_relay = mono + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
+            self._open_from_book(ConnectionKind.BLOCK_RELAY)
+        elif mono > self._next_feeler and not self.count(ConnectionKind.FEELER):
+            self._next_feeler = mono + ctx.rng.expovariate(1 / FEELER_INTERVAL)
+            self._open_from_book(ConnectionKind.FEELER)
+
+    def _open_anchor(self) -> None:
+        address = self._anchors.pop()
+        groups = self._outbound_groups()
+        if self._may_connect(address) and netgroup(address) not in groups:
+            self._gossip.book.attempt(address, int(self._ctx.unix), count_failure=False)
+            self.open(address, ConnectionKind.BLOCK_RELAY)
+
+    def _outbound_groups(self) -> dict[bytes, None]:
+        """Netgroups of lasting outbound connections, standing or being opened."""
+        groups = {netgroup(p.address): None for p in self._ctx.peers.values() if p.kind in _SLOT_KINDS}
+        for attempt in self.attempts.values():
+            if attempt.kind in _SLOT_KINDS and attempt.address is not None:
+                groups[netgroup(attempt.address)] = None
+        return groups
+
+    def _may_connect(self, address: NetAddress) -> bool:
+        """Whether an automatic connection to the address is allowed at all."""
+        ctx, gossip = self._ctx, self._gossip
+        if not gossip.is_usable(address) or not gossip.is_reachable(address) or address in gossip.local:
+            return False
+        if host_key(address) in ctx.discouraged or self.added.contains(address):
+            return False
+        key = address_key(address)
+        if any(address_key(p.address) == key for p in ctx.peers.values()):
+            return False
+        return not any(a.address is not None and address_key(a.address) == key for a in self.attempts.values())
+
+    def _open_from_book(self, kind: ConnectionKind) -> None:
+        """Open a connection to an address of the book that suits the kind, if there is one."""
+        ctx, book = self._ctx, self._gossip.book
+        now = int(ctx.unix)
+        feeler = kind is ConnectionKind.FEELER
+        groups = self._outbound_groups()
+        picks = 0
+
+        def suits(entry: Entry) -> bool:
+            nonlocal picks
+            picks += 1
+            if picks > MAX_PICKS or (now - entry.last_try < RECENT_TRY and picks < PICKS_AVOIDING_RECENT):
+                return False
+            if not feeler and (entry.group in groups or not ctx.has_desirable_services(entry.services)):
+                return False
+            if feeler and not entry.services & (NODE_NETWORK | NODE_NETWORK_LIMITED):
+                return False
+            return self._may_connect(entry.address)
+
+        entry = book.select(now, new_only=feeler, accept=suits)
+        if entry is None:
+            return
+        automatic = ctx.config.max_outbound_full + ctx.config.max_block_relay
+        online = len(groups) >= min(automatic - 1, 2)
+        if self.open(entry.address, kind):
+            book.attempt(entry.address, now, count_failure=online)
+
+    # -- giving up -----------------------------------------------------------------------------------------------
+
+    def _drop_extra_block_relay(self) -> None:
+        """Of the two youngest block-relay peers beyond the limit, drop who gave us a block less recently."""
+        ctx = self._ctx
+        peers = [p for p in ctx.established() if p.kind is ConnectionKind.BLOCK_RELAY]
+        if len(peers) <= ctx.config.max_block_relay:
+            return
+        peers.sort(key=lambda p: p.id, reverse=True)
+        drop = peers[0]
+        if len(peers) > 1 and drop.last_block_unix > peers[1].last_block_unix:
+            drop = peers[1]
+        if ctx.mono - drop.connected_mono >= MINIMUM_CONNECT_TIME and not drop.blocks.in_flight:
+            ctx.disconnect(drop, "extra block-relay peer", level=LogLevel.DEBUG)
+
+    def _drop_extra_full(self) -> None:
+        """Beyond the limit, drop the full-relay peer that announced a new block least recently."""
+        ctx = self._ctx
+        peers = [p for p in ctx.established() if p.kind is ConnectionKind.OUTBOUND_FULL]
+        if len(peers) <= ctx.config.max_outbound_full:
+            return
+        networks = [p.address.network for p in ctx.established() if p.kind in _SLOT_KINDS[::2]]
+        loose = [p for p in peers if not p.headers.protected and networks.count(p.address.network) > 1]
+        if not loose:
+            return
+        drop = min(loose, key=lambda p: (p.headers.last_announcement, -p.id))
+        if ctx.mono - drop.connected_mono > MINIMUM_CONNECT_TIME and not drop.blocks.in_flight:
+            ctx.disconnect(drop, "extra outbound peer", level=LogLevel.DEBUG)
+            self._try_extra_full = False
+
+    def _check_stale_tip(self) -> None:
+        """Every ten minutes: when no block came for three target spacings, look for one more outbound peer."""
+        ctx = self._ctx
+        if not self._synced_once and ctx.can_direct_fetch():
+            self._synced_once = True
+        if ctx.mono < self._next_stale_check:
+            return
+        self._next_stale_check = ctx.mono + STALE_CHECK_INTERVAL
+        age = ctx.mono - self.last_tip_change
+        busy = any(p.blocks.in_flight for p in ctx.peers.values())
+        stale = age > STALE_TIP_SPACINGS * ctx.params.pow_target_spacing and not busy
+        if stale and ctx.config.automatic_outbound:
+            ctx.log(LogLevel.INFO, "net", f"potential stale tip: no new block for {age:.0f} s, trying one more peer")
+        self._try_extra_full = stale

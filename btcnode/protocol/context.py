@@ -1,0 +1,179 @@
+"""What all tasks of the protocol share: peers, clocks, randomness, the chain, and the effects of the step under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from btcnode.protocol.effects import Disconnect, Effect, Log, LogLevel, Send, SetReceiving
+from btcnode.protocol.inputs import ConnectionKind
+from btcnode.protocol.limits import (
+    DIRECT_FETCH_SPACINGS,
+    LOG_INTERVAL,
+    LOG_LINES_FROM_PEERS,
+    LOG_LINES_PER_PEER,
+    MAX_LOGGED_TEXT,
+    NODE_NETWORK_LIMITED_ALLOW_CONN_BLOCKS,
+)
+from btcnode.protocol.misbehaviour import Consequence, DiscouragedAddresses, Offence, consequence_of
+from btcnode.protocol.netgroup import host_key
+from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from btcnode.params import NetworkParams
+    from btcnode.protocol.chain_view import ChainView
+    from btcnode.protocol.config import ProtocolConfig
+    from btcnode.protocol.peer import Peer
+    from btcnode.wire.codec import Message
+
+
+def printable(text: str) -> str:
+    """``text`` as it may stand in a log line: printable ASCII, at most ``MAX_LOGGED_TEXT`` characters."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:MAX_LOGGED_TEXT])
+
+
+class Context:
+    """Shared state of one ``Protocol``. ``mono`` and ``unix`` are the clocks of the step under way, in seconds."""
+
+    def __init__(
+        self, config: ProtocolConfig, params: NetworkParams, chain: ChainView, rng: Random, mono: float, unix: float
+    ) -> None:
+        self.config = config
+        self.params = params
+        self.chain = chain
+        self.tree = chain.tree
+        self.active = chain.active
+        self.rng = rng
+        self.mono = mono
+        self.unix = unix
+        self.peers: dict[int, Peer] = {}
+        self.discouraged = DiscouragedAddresses()
+        self.effects: list[Effect] = []
+        self._log_lines = 0
+        self._log_since = mono
+
+    # -- effects -------------------------------------------------------------------------------------------------
+
+    def emit(self, effect: Effect) -> None:
+        """Append an effect to the step's answer."""
+        self.effects.append(effect)
+
+    def send(self, peer: Peer, message: Message) -> None:
+        """Send a message unless the connection is being closed."""
+        if not peer.disconnecting:
+            self.effects.append(Send(peer.id, message))
+
+    def disconnect(self, peer: Peer, reason: str, *, discourage: bool = False, level: LogLevel | None = None) -> None:
+        """Close the connection and say why, once; ``level`` of the line is info for outbound peers, else debug."""
+        if peer.disconnecting:
+            return
+        peer.disconnecting = True
+        self.effects.append(Disconnect(peer.id, reason, discourage))
+        if level is None:
+            level = LogLevel.DEBUG if peer.inbound else LogLevel.INFO
+        self.log_peer(peer, level, f"disconnecting: {reason}")
+
+    def pause(self, peer: Peer, reason: int) -> None:
+        """Stop reading from the peer for ``reason`` (a ``PAUSE_*`` bit)."""
+        if not peer.pauses:
+            self.effects.append(SetReceiving(peer.id, False))
+        peer.pauses |= reason
+
+    def resume(self, peer: Peer, reason: int) -> None:
+        """Take ``reason`` back; reading goes on when none is left."""
+        if peer.pauses & reason:
+            peer.pauses &= ~reason
+            if not peer.pauses:
+                self.effects.append(SetReceiving(peer.id, True))
+
+    # -- log -----------------------------------------------------------------------------------------------------
+
+    def log(self, level: LogLevel, category: str, text: str) -> None:
+        """A line that no peer can provoke at will."""
+        self.effects.append(Log(level, category, text))
+
+    def log_peer(self, peer: Peer, level: LogLevel, text: str, category: str = "net") -> None:
+        """A line about a peer, with its number and address; above debug it counts against the limits."""
+        if level is not LogLevel.DEBUG and not self._may_log(peer):
+            return
+        self.effects.append(Log(level, category, f"peer={peer.id} ({peer.address}): {text}"))
+
+    def _may_log(self, peer: Peer) -> bool:
+        if self.mono - peer.log_since >= LOG_INTERVAL:
+            peer.log_since, peer.log_lines = self.mono, 0
+        if self.mono - self._log_since >= LOG_INTERVAL:
+            self._log_since, self._log_lines = self.mono, 0
+        peer.log_lines += 1
+        self._log_lines += 1
+        if peer.log_lines == LOG_LINES_PER_PEER:
+            self.effects.append(
+                Log(LogLevel.WARNING, "net", f"peer={peer.id}: no more lines about it for {LOG_INTERVAL:.0f} s")
+            )
+        elif self._log_lines == LOG_LINES_FROM_PEERS:
+            self.effects.append(
+                Log(LogLevel.WARNING, "net", f"no more lines about peers' faults for {LOG_INTERVAL:.0f} s")
+            )
+        return peer.log_lines < LOG_LINES_PER_PEER and self._log_lines < LOG_LINES_FROM_PEERS
+
+    # -- misbehaviour --------------------------------------------------------------------------------------------
+
+    def punish(self, peer: Peer, offence: Offence, detail: str = "") -> None:
+        """Apply the table's consequence to the peer and write one line."""
+        if peer.disconnecting:
+            return
+        text = f"{offence.value}: {printable(detail)}" if detail else offence.value
+        consequence = consequence_of(offence, inbound=peer.inbound)
+        if consequence is Consequence.DISCONNECT:
+            self.disconnect(peer, text)
+        elif consequence is Consequence.IGNORE:
+            self.log_peer(peer, LogLevel.DEBUG, text)
+        elif peer.no_ban or peer.kind is ConnectionKind.MANUAL:
+            self.log_peer(peer, LogLevel.WARNING, f"not punished, by the user's choice: {text}")
+        elif peer.address.is_local:
+            self.disconnect(peer, text, level=LogLevel.WARNING)
+        else:
+            host = host_key(peer.address)
+            self.discouraged.add(host)
+            self.disconnect(peer, text, discourage=True, level=LogLevel.WARNING)
+            for other in self.peers.values():
+                if not other.disconnecting and not other.no_ban and host_key(other.address) == host:
+                    self.disconnect(other, f"same address as peer={peer.id} that misbehaved", discourage=True)
+
+    # -- chain ---------------------------------------------------------------------------------------------------
+
+    def is_initial_block_download(self) -> bool:
+        """Whether our tip is still far behind."""
+        return self.chain.is_initial_block_download(int(self.unix))
+
+    def tip_work(self) -> int:
+        """Work of the active chain."""
+        return self.tree.chainwork(self.active.tip)
+
+    def can_direct_fetch(self) -> bool:
+        """Whether the tip is so recent that announced blocks are asked for at once."""
+        age = self.unix - self.tree.time(self.active.tip)
+        return age < self.params.pow_target_spacing * DIRECT_FETCH_SPACINGS
+
+    def has_header(self, index: int, descendant: int) -> bool:
+        """Whether ``descendant`` (or -1) is ``index`` or builds on it."""
+        return descendant >= 0 and self.tree.is_ancestor(index, descendant)
+
+    def desirable_services(self, services: int) -> int:
+        """The services that an outbound peer offering ``services`` must have (Core's GetDesirableServiceFlags)."""
+        if services & NODE_NETWORK_LIMITED:
+            depth = (self.unix - self.tree.time(self.active.tip)) // self.params.pow_target_spacing
+            if depth < NODE_NETWORK_LIMITED_ALLOW_CONN_BLOCKS:
+                return NODE_NETWORK_LIMITED | NODE_WITNESS
+        return NODE_NETWORK | NODE_WITNESS
+
+    def has_desirable_services(self, services: int) -> bool:
+        """Whether ``services`` contains all that we want of an outbound peer."""
+        wanted = self.desirable_services(services)
+        return services & wanted == wanted
+
+    # -- peers ---------------------------------------------------------------------------------------------------
+
+    def established(self) -> list[Peer]:
+        """Peers whose handshake is complete and whose connection is not being closed, oldest first."""
+        return [p for p in self.peers.values() if p.established and not p.disconnecting]

@@ -1,0 +1,145 @@
+"""Everything the protocol can ask for: what ``Protocol.step`` returns, to be executed in order.
+
+An effect names a peer by the reactor's ``peer_id``. A peer that is gone meanwhile makes the effect void, never an
+error. Effects with an answer say which input that is; the answer must come, success or not, because the number of
+open questions is the protocol's back-pressure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from btcnode.protocol.inputs import ConnectionKind
+    from btcnode.wire.codec import Message
+    from btcnode.wire.netaddr import NetAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Encode ``message`` and append it to the peer's send buffer."""
+
+    peer_id: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class SendRaw:
+    """Append a message whose payload is ready as bytes (blocks and transactions)."""
+
+    peer_id: int
+    command: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Close the connection once what was sent before is flushed (at most a second), then ``PeerDisconnected``.
+
+    ``discourage`` tells that the address was put on the list of the discouraged (the list is the protocol's); it is
+    here for the log and for tests.
+    """
+
+    peer_id: int
+    reason: str
+    discourage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Open a connection; answered by ``PeerConnected`` or ``ConnectFailed`` with the same ``attempt``.
+
+    ``target`` is an address, or text as the user typed it (``host``, ``host:port``, ``[v6]:port``; the default port
+    is the network's), which the reactor resolves.
+    """
+
+    attempt: int
+    target: NetAddress | str
+    kind: ConnectionKind
+
+
+@dataclass(frozen=True, slots=True)
+class SetReceiving:
+    """Stop (False) or resume (True) taking messages from the peer: its unread bytes wait in the kernel.
+
+    After False at most the messages already handed over arrive; the reactor keeps decoded ones back.
+    """
+
+    peer_id: int
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessBlock:
+    """Check and store a block whose header is in the tree, then activate the best chain.
+
+    Answered by ``BlockProcessed``; what connecting it does is told by ``TipChanged`` or ``BlockRejected``.
+    ``raw`` is the whole serialised block. ``requested``: we asked for it (Core's ``fRequested``).
+    """
+
+    peer_id: int
+    index: int
+    raw: bytes
+    requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBlock:
+    """Read a stored block to serve it; answered by ``BlockRead``.
+
+    With ``witness`` False the answer's transactions are stripped of their witnesses (BIP144 peers never ask so).
+    At most one is open for each peer.
+    """
+
+    peer_id: int
+    index: int
+    witness: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveSeeds:
+    """Look these DNS seeds up; each is answered by one ``DnsSeedResult``. Names carry the service-bits prefix."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddressBookDirty:
+    """The address book changed enough to be saved: take ``Protocol.address_book.serialize()`` when convenient."""
+
+
+class LogLevel(Enum):
+    """Severity of a ``Log`` effect."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One line for the log; ``category`` as Core names them (``net``, ``validation``, ``addrman``).
+
+    Lines that peers can provoke are rate limited by the protocol already.
+    """
+
+    level: LogLevel
+    category: str
+    text: str
+
+
+Effect = (
+    Send
+    | SendRaw
+    | Disconnect
+    | Connect
+    | SetReceiving
+    | ProcessBlock
+    | ReadBlock
+    | ResolveSeeds
+    | AddressBookDirty
+    | Log
+)

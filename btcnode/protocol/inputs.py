@@ -1,0 +1,252 @@
+"""Everything that can happen to the protocol: the inputs of ``Protocol.step``.
+
+The reactor turns sockets, clocks, DNS answers, validation results and the user's commands into these and hands
+them over one at a time, on the loop thread. None of them carries a socket, a file or a callback.
+
+Ordering that the reactor guarantees for one peer: ``PeerConnected`` first, then messages in the order of the wire,
+``PeerDisconnected`` last and exactly once (also after a ``Disconnect`` effect). Between a ``Disconnect`` effect and
+``PeerDisconnected`` further inputs of that peer are harmless: the protocol ignores them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntFlag
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from btcnode.errors import RuleViolation
+    from btcnode.wire.codec import Message
+    from btcnode.wire.netaddr import NetAddress
+
+
+class ConnectionKind(Enum):
+    """Why a connection exists; the values are what getpeerinfo calls ``connection_type``."""
+
+    INBOUND = "inbound"
+    OUTBOUND_FULL = "outbound-full-relay"
+    BLOCK_RELAY = "block-relay-only"
+    MANUAL = "manual"
+    FEELER = "feeler"
+    ADDR_FETCH = "addr-fetch"
+
+
+class Permission(IntFlag):
+    """What the user allows a peer beyond the ordinary (Core's ``-whitelist`` permissions)."""
+
+    NONE = 0
+    NOBAN = 1  # never discouraged, never evicted; misbehaviour is logged only
+    DOWNLOAD = 2  # served historical blocks beyond the upload target
+    ADDR = 4  # address gossip from it is not rate limited, getaddr answers are not cached
+    RELAY = 8  # transactions are relayed in blocks-only mode too
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """A TCP connection stands (and the transport handshake, where there is one, is done).
+
+    ``peer_id`` is chosen by the reactor: positive, increasing, never used again. ``address`` is the remote end.
+    ``attempt`` repeats the number of the ``Connect`` effect that this connection answers (0 for inbound), and
+    ``kind`` that effect's kind. ``local_address`` is our end of the socket as far as known.
+    ``transport`` is ``"v1"`` or ``"v2"``.
+    """
+
+    peer_id: int
+    address: NetAddress
+    kind: ConnectionKind
+    attempt: int = 0
+    permissions: Permission = Permission.NONE
+    local_address: NetAddress | None = None
+    transport: str = "v1"
+
+    @property
+    def inbound(self) -> bool:
+        """Whether the other side opened the connection."""
+        return self.kind is ConnectionKind.INBOUND
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectFailed:
+    """The ``Connect`` effect numbered ``attempt`` came to nothing; ``reason`` is one line for the log.
+
+    Every ``Connect`` is answered by exactly one ``PeerConnected`` or ``ConnectFailed`` (time-outs are the reactor's).
+    """
+
+    attempt: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """The connection is gone, whoever closed it."""
+
+    peer_id: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A well-formed message. ``size`` is the payload's length in bytes.
+
+    Unknown commands arrive as the registry's ``UnknownMessage`` and are ignored by the protocol.
+    """
+
+    peer_id: int
+    message: Message
+    size: int = 0
+
+
+class Malformation(Enum):
+    """How bytes from a peer were wrong."""
+
+    CHECKSUM = "checksum"  # wrong checksum: the message is dropped, the peer stays
+    MAGIC = "magic"  # another network, or lost framing
+    OVERSIZED = "oversized"  # longer than the protocol allows
+    COMMAND = "command"  # the 12 command bytes are not printable ASCII with zero padding
+    PAYLOAD = "payload"  # the payload does not decode: the message is dropped, the peer stays
+    LIMIT = "limit"  # the payload has more elements than the message may have (``LimitExceeded``)
+    TRANSPORT = "transport"  # the v2 transport cannot be continued
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedMessage:
+    """Bytes that are no message; ``command`` as far as it could be read, ``reason`` is one line for the log."""
+
+    peer_id: int
+    kind: Malformation
+    command: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SendBufferState:
+    """The peer's send buffer went above (``full``) or back below its limit.
+
+    While it is full the protocol produces no bulk answers (blocks, headers, transactions) for this peer.
+    Sent on changes only; a new peer's buffer is not full.
+    """
+
+    peer_id: int
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passes. The reactor sends one every 100 ms, late rather than twice.
+
+    ``unix_time`` is the wall clock in seconds: only header times, address times and version messages use it. Every
+    timeout runs on the ``mono`` argument of ``step``.
+    """
+
+    unix_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class BlockProcessed:
+    """Answer to ``ProcessBlock``: the bytes of the block of header ``index`` were checked and stored, or refused.
+
+    ``violation`` is None when the bytes passed every check that needs no coins and lie on disk, and the header tree
+    says so already; ``new`` is False when they did so before, or were not wanted. Bytes that do not decode are a
+    violation with ``Fault.MUTATED``. ``peer_id`` repeats the effect's.
+    """
+
+    peer_id: int
+    index: int
+    violation: RuleViolation | None
+    new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRejected:
+    """Connecting the stored block of header ``index`` to the chain broke a rule (its coins or scripts)."""
+
+    index: int
+    violation: RuleViolation
+
+
+@dataclass(frozen=True, slots=True)
+class TipChanged:
+    """The active chain ends at header ``index`` now; ``connected`` are the new indices, oldest first.
+
+    Sent after each batch of connected and disconnected blocks. Mined and submitted blocks are announced by it too.
+    """
+
+    index: int
+    connected: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRead:
+    """Answer to ``ReadBlock``: the serialised block, or None when it cannot be read (pruned, disk error)."""
+
+    peer_id: int
+    index: int
+    raw: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSeedResult:
+    """Answer to ``ResolveSeeds`` for one name; empty when the look-up failed."""
+
+    name: str
+    addresses: tuple[NetAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """An address under which we can be reached (bound, given by the user, or found by NAT traversal)."""
+
+    address: NetAddress
+    source: str = "bind"  # "bind" | "user" | "mapped"
+
+
+@dataclass(frozen=True, slots=True)
+class AddNode:
+    """The user's ``addnode``: ``target`` is ``host``, ``host:port`` or ``[v6]:port`` as typed.
+
+    ``command`` is ``add``, ``remove`` or ``onetry``. Whether adding twice or removing the unknown is an error is
+    the caller's to check with ``Protocol.added_nodes``.
+    """
+
+    target: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectNode:
+    """The user closes a connection."""
+
+    peer_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetNetworkActive:
+    """The user switches all networking off or on."""
+
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PingPeers:
+    """The user's ``ping``: measure every peer's latency soon."""
+
+
+Input = (
+    PeerConnected
+    | ConnectFailed
+    | PeerDisconnected
+    | MessageReceived
+    | MalformedMessage
+    | SendBufferState
+    | Tick
+    | BlockProcessed
+    | BlockRejected
+    | TipChanged
+    | BlockRead
+    | DnsSeedResult
+    | LocalAddress
+    | AddNode
+    | DisconnectNode
+    | SetNetworkActive
+    | PingPeers
+)

@@ -1,0 +1,124 @@
+"""Every maximum and time-out of the protocol, with the memory that each maximum stands for.
+
+Names and values follow Bitcoin Core 31 unless the line says otherwise. Times are seconds, sizes bytes. What the
+messages themselves are limited to stands in ``wire/constants.py``.
+"""
+
+from __future__ import annotations
+
+# -- handshake and keep-alive ------------------------------------------------------------------------------------
+
+HANDSHAKE_TIMEOUT = 60.0  # Core's -peertimeout
+PING_INTERVAL = 120.0
+TIMEOUT_INTERVAL = 20 * 60.0  # an unanswered ping, or nothing received at all
+MAX_PENDING_NONCES = 64  # nonces of outbound connections in handshake: 64 x 40 B; more than there are outbound slots
+AVG_FEEFILTER_INTERVAL = 600.0
+MAX_FEEFILTER_CHANGE_DELAY = 300.0
+MAX_MONEY = 21_000_000 * 100_000_000  # satoshi; as a fee filter: announce no transaction
+
+# -- headers -----------------------------------------------------------------------------------------------------
+
+HEADERS_RESPONSE_TIME = 120.0
+HEADERS_DOWNLOAD_TIMEOUT_BASE = 15 * 60.0
+HEADERS_DOWNLOAD_TIMEOUT_PER_HEADER = 0.001
+NEAR_TODAY = 24 * 3600  # headers this recent: every peer is asked, not only one
+ANTI_DOS_WORK_BUFFER = 144  # blocks of the tip's difficulty by which a new header chain may have less work than the tip
+CHAIN_SYNC_TIMEOUT = 20 * 60.0
+MAX_OUTBOUND_PEERS_TO_PROTECT = 4
+# A low-work synchronisation holds at most 1.6 MB (chain/presync.py), one for each of 125 peers: 200 MB.
+
+# -- block download ----------------------------------------------------------------------------------------------
+
+BLOCK_DOWNLOAD_WINDOW = 1024
+MAX_BLOCKS_IN_TRANSIT_PER_PEER = 16
+REQUEST_BATCH = 4  # ours: requests are made for at least this many at a time, one walk over the window for all
+BLOCK_STALLING_TIMEOUT_DEFAULT = 2.0
+BLOCK_STALLING_TIMEOUT_MAX = 64.0
+BLOCK_STALLING_DECAY = 0.85  # factor on the time-out for every block connected
+BLOCK_DOWNLOAD_TIMEOUT_BASE = 1.0  # in target spacings
+BLOCK_DOWNLOAD_TIMEOUT_PER_PEER = 0.5
+NODE_NETWORK_LIMITED_MIN_BLOCKS = 288
+NODE_NETWORK_LIMITED_ALLOW_CONN_BLOCKS = 144
+MIN_BLOCKS_TO_KEEP = 288  # unrequested blocks further above the tip are dropped
+DIRECT_FETCH_SPACINGS = 20  # the tip is "close to today" within this many target spacings
+TIP_BLOCK_MOVE_TIMEOUT = 30.0  # ours: outside initial download a block this late is asked of another peer
+MAX_MISSING_PER_PEER = 64  # ours: blocks that a peer said it has not (notfound); 64 x 60 B
+MISSING_EXPIRY = 600.0  # after which such a block may be asked of the same peer again
+MAX_LATE_PER_PEER = 64  # ours: blocks asked of another peer meanwhile, still accepted as requested; 64 x 60 B
+
+# Blocks handed over for validation and not answered yet. A block takes at most 4 MB, so the second figure rules:
+# 64 MiB, plus one block for each peer that delivers at that moment, because its reading stops then (SetReceiving).
+MAX_BLOCKS_IN_VALIDATION = 128  # new blocks are requested below this number only
+MAX_VALIDATION_BYTES = 64 << 20  # above it peers that deliver blocks are not read from until half of it is free
+MAX_BLOCK_SOURCES = 4096  # who delivered a block that is not connected yet: 4096 x 150 B = 0.6 MB
+
+# -- inventory and serving ---------------------------------------------------------------------------------------
+
+MAX_GETDATA_QUEUE = 50_000  # entries waiting for a peer: 50,000 x 120 B = 6 MB at worst
+GETDATA_PAUSE = 1000  # ours: above it nothing more is read from the peer; honest ones ask for less at a time
+MAX_GETDATA_TX_PER_TURN = 1000  # transactions answered in one step
+MAX_GETBLOCKS_RESULTS = 500
+MAX_BLOCKS_TO_ANNOUNCE = 8
+MAX_QUEUED_ANNOUNCEMENTS = 64  # tips waiting for one peer: 64 x 8 B; older ones are dropped, the newest is what counts
+STALE_RELAY_AGE_LIMIT = 30 * 24 * 3600
+HISTORICAL_BLOCK_AGE = 7 * 24 * 3600
+MAX_UPLOAD_TIMEFRAME = 24 * 3600.0
+RECENT_UPLOAD_RESERVE = 144 * 4_000_000  # of the upload target, kept back for a day of new blocks
+PEER_BLOCK_SLACK = 2  # blocks by which NODE_NETWORK_LIMITED peers may be off because of races
+
+# -- addresses ---------------------------------------------------------------------------------------------------
+
+MAX_PCT_ADDR_TO_SEND = 23
+MAX_ADDR_RATE_PER_SECOND = 0.1
+MAX_ADDR_PROCESSING_TOKEN_BUCKET = 1000.0
+AVG_ADDRESS_BROADCAST_INTERVAL = 30.0
+AVG_LOCAL_ADDRESS_BROADCAST_INTERVAL = 24 * 3600.0
+ADDR_FETCH_TIMEOUT = 10 * AVG_ADDRESS_BROADCAST_INTERVAL
+ROTATE_ADDR_RELAY_INTERVAL = 24 * 3600
+MAX_RELAYED_ADDR_MESSAGE = 10  # messages with more addresses are answers to getaddr: not relayed
+ADDR_KNOWN_PER_GENERATION = 2500  # of a filter of two generations of 8 KiB for each peer
+ADDRESS_BOOK_NEW = 65_536  # x about 450 B = 29 MB when full
+ADDRESS_BOOK_TRIED = 16_384  # x about 450 B = 7 MB when full
+ADDRESS_BOOK_PER_SOURCE = 4_096  # new addresses that one group of sources can place (64 x 64 buckets in Core)
+ADDRESS_BOOK_SAVE_INTERVAL = 15 * 60.0
+ADDR_CACHE_MIN_AGE = 21 * 3600.0  # an answer to getaddr is repeated for 21 to 27 hours
+ADDR_CACHE_SPREAD = 6 * 3600.0
+MAX_ADDR_CACHES = 16  # one for each (our address, network): 16 x 1000 x 8 B = 128 kB
+MAX_LOCAL_ADDRESSES = 32  # 32 x 300 B
+
+# -- connections -------------------------------------------------------------------------------------------------
+
+MAX_OUTBOUND_FULL_RELAY = 8
+MAX_BLOCK_RELAY_ONLY = 2
+MAX_ADDNODE_CONNECTIONS = 8
+MAX_ADDED_NODES = 64  # remembered by addnode: 64 x 300 B; at most 8 are connected at a time
+MAX_CONNECTIONS = 125
+MAX_CONNECTING = 16  # Connect effects without an answer
+CONNECT_INTERVAL = 0.5  # between two automatic attempts
+ADDED_NODE_RETRY_MIN = 2.0  # back-off of --addnode and --connect targets: doubles up to a minute
+ADDED_NODE_RETRY_MAX = 60.0
+ADDED_NODE_STABLE = 60.0  # a connection that lived this long resets the back-off
+FEELER_INTERVAL = 120.0
+EXTRA_BLOCK_RELAY_INTERVAL = 300.0
+EXTRA_PEER_CHECK_INTERVAL = 45.0
+MINIMUM_CONNECT_TIME = 30.0
+STALE_CHECK_INTERVAL = 600.0
+STALE_TIP_SPACINGS = 3
+RECENT_TRY = 600  # an address tried this recently is avoided for the first 30 picks
+MAX_PICKS = 100
+DNS_SEEDS_AT_ONCE = 3
+DNS_DELAY_FEW = 11.0
+DNS_DELAY_MANY = 300.0
+DNS_MANY_ADDRESSES = 1000
+DNS_ENOUGH_PEERS = 2
+MAX_DNS_RESULTS = 256  # addresses taken of one seed's answer
+SEED_NODE_INTERVAL = 10.0
+MAX_ANCHORS = 2
+MAX_DISCOURAGED = 50_000  # addresses, oldest forgotten first: 50,000 x 130 B = 6.5 MB
+
+# -- log ---------------------------------------------------------------------------------------------------------
+
+LOG_LINES_PER_PEER = 20  # lines above debug that one peer may cause in the interval, then one line says so
+LOG_LINES_FROM_PEERS = 200  # the same for all peers together: new connections do not buy new lines
+LOG_INTERVAL = 60.0
+MAX_LOGGED_TEXT = 200  # characters of anything that a peer chose

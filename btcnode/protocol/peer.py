@@ -1,0 +1,189 @@
+"""What we remember of one peer: plain state, changed by the task files, gone with the connection."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from btcnode.chain.presync import HeadersSync, PresyncState
+from btcnode.protocol.inputs import ConnectionKind, Permission
+from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
+
+if TYPE_CHECKING:
+    from btcnode.protocol.bloom import RollingBloom
+    from btcnode.wire.messages import AddrEntry, InvItem
+    from btcnode.wire.netaddr import NetAddress
+
+NONE = -1  # no header
+
+_OUTBOUND_OR_BLOCK_RELAY = (ConnectionKind.OUTBOUND_FULL, ConnectionKind.BLOCK_RELAY)
+
+
+@dataclass(slots=True)
+class HeaderState:
+    """What the peer told of headers, and what we told it. Header indices, ``NONE`` where there is none.
+
+    Times are ``mono`` seconds; None is "not running".
+    """
+
+    sync_started: bool = False
+    sync_deadline: float | None = None
+    requested_at: float | None = None  # last getheaders without an answer
+    presync: HeadersSync | None = None
+    best_known: int = NONE
+    last_unknown: bytes = b""  # hash of an announced block whose header we do not have
+    best_sent: int = NONE
+    inv_triggered: bool = False
+    sent_sendheaders: bool = False
+    last_announcement: float = 0.0  # when it last announced a block with more work than our tip
+    chain_deadline: float | None = None
+    chain_target: int = NONE
+    chain_asked: bool = False
+    protected: bool = False
+
+    @property
+    def presync_height(self) -> int:
+        """Height that a low-work synchronisation has reached in its first pass, -1 when there is none."""
+        presync = self.presync
+        return presync.height if presync is not None and presync.state is PresyncState.PRESYNC else -1
+
+
+@dataclass(slots=True)
+class BlockState:
+    """Blocks on their way from the peer. Keys are header indices; values are ``mono`` seconds of the request."""
+
+    in_flight: dict[int, float] = field(default_factory=dict)
+    downloading_since: float = 0.0
+    stalling_since: float | None = None
+    last_common: int = NONE
+    missing: dict[int, float] = field(default_factory=dict)  # it said notfound
+    late: dict[int, float] = field(default_factory=dict)  # asked of somebody else meanwhile
+    preferred: bool = False
+
+
+@dataclass(slots=True)
+class ServeState:
+    """What the peer waits for from us."""
+
+    queue: deque[InvItem] = field(default_factory=deque)
+    reading: int = NONE  # header index of the open ReadBlock
+    reading_witness: bool = True
+    continuation: bytes = b""  # hash whose delivery triggers the next inv (getblocks)
+    announce: list[int] = field(default_factory=list)  # new tips, oldest first
+    inventory: list[bytes] = field(default_factory=list)  # block hashes to be sent as inv
+
+
+@dataclass(slots=True)
+class AddrState:
+    """Address gossip with the peer."""
+
+    known: RollingBloom | None = None  # set: addresses are relayed with this peer
+    to_send: list[AddrEntry] = field(default_factory=list)
+    tokens: float = 1.0
+    tokens_at: float = 0.0
+    getaddr_sent: bool = False
+    getaddr_received: bool = False
+    next_send: float = 0.0
+    next_local: float | None = None
+    processed: int = 0
+    rate_limited: int = 0
+
+
+@dataclass(slots=True)
+class PingState:
+    """Latency and liveness; seconds."""
+
+    nonce: int = 0  # 0: no ping under way
+    sent_at: float = 0.0
+    queued: bool = False
+    last: float | None = None
+    minimum: float | None = None
+
+
+@dataclass(slots=True)
+class Peer:
+    """One connection. Version fields are zero until its version message came."""
+
+    id: int
+    address: NetAddress
+    kind: ConnectionKind
+    permissions: Permission
+    connected_mono: float
+    connected_unix: int
+    attempt: int = 0
+    target: str = ""  # what the user typed, for manual connections
+    local_address: NetAddress | None = None
+    transport: str = "v1"
+    # handshake
+    nonce: int = 0  # ours, in the version message
+    version_sent: bool = False
+    version: int = 0
+    common_version: int = 0
+    services: int = 0
+    user_agent: str = ""
+    start_height: int = -1
+    relay: bool = False
+    time_offset: int = 0
+    seen_us_as: NetAddress | None = None
+    established: bool = False  # verack received
+    disconnecting: bool = False
+    # features
+    wtxid_relay: bool = False
+    wants_addrv2: bool = False
+    prefers_headers: bool = False
+    provides_compact: bool = False
+    high_bandwidth_from: bool = False
+    fee_filter: int = 0
+    fee_filter_sent: int = -1
+    next_fee_filter: float = 0.0
+    # traffic
+    last_received: float = 0.0
+    last_block_unix: int = 0
+    last_tx_unix: int = 0
+    send_full: bool = False
+    receiving: bool = True
+    pauses: int = 0  # reasons why we do not read from it: bits of PAUSE_*
+    prefer_evict: bool = False
+    log_lines: int = 0
+    log_since: float = 0.0
+    # tasks
+    headers: HeaderState = field(default_factory=HeaderState)
+    blocks: BlockState = field(default_factory=BlockState)
+    serve: ServeState = field(default_factory=ServeState)
+    addr: AddrState = field(default_factory=AddrState)
+    ping: PingState = field(default_factory=PingState)
+
+    @property
+    def inbound(self) -> bool:
+        """Whether the other side opened the connection."""
+        return self.kind is ConnectionKind.INBOUND
+
+    @property
+    def outbound_or_block_relay(self) -> bool:
+        """Whether it holds one of the automatic outbound slots for chain data."""
+        return self.kind in _OUTBOUND_OR_BLOCK_RELAY
+
+    @property
+    def no_ban(self) -> bool:
+        """Whether the user exempted it from punishment."""
+        return bool(self.permissions & Permission.NOBAN)
+
+    @property
+    def serves_blocks(self) -> bool:
+        """Whether it claims to serve at least recent blocks."""
+        return bool(self.services & (NODE_NETWORK | NODE_NETWORK_LIMITED))
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it serves recent blocks only."""
+        return self.services & (NODE_NETWORK | NODE_NETWORK_LIMITED) == NODE_NETWORK_LIMITED
+
+    @property
+    def serves_witnesses(self) -> bool:
+        """Whether its blocks come with witnesses."""
+        return bool(self.services & NODE_WITNESS)
+
+
+PAUSE_GETDATA = 1  # its requests are not answered yet
+PAUSE_VALIDATION = 2  # too many block bytes wait for validation

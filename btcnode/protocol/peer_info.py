@@ -1,0 +1,58 @@
+"""A peer as ``getpeerinfo`` tells of it, as far as the protocol knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from btcnode.protocol.context import Context
+from btcnode.protocol.inputs import Permission
+from btcnode.protocol.peer import Peer
+from btcnode.wire.netaddr import NETWORK_NAMES
+
+_PERMISSION_NAMES = {
+    Permission.NOBAN: "noban",
+    Permission.DOWNLOAD: "download",
+    Permission.ADDR: "addr",
+    Permission.RELAY: "relay",
+}
+
+
+def describe(ctx: Context, peer: Peer) -> dict[str, Any]:
+    """Fields with Core's names; heights and Unix times as int, latencies in seconds, optional ones None.
+
+    Bytes, messages and socket times are the reactor's to add.
+    """
+    tree, ping, state = ctx.tree, peer.ping, peer.headers
+    address = peer.address
+    return {
+        "id": peer.id,
+        "addr": str(address),
+        "network": NETWORK_NAMES[address.network] if address.is_routable else "not_publicly_routable",
+        "addrbind": str(peer.local_address) if peer.local_address is not None else None,
+        "addrlocal": str(peer.seen_us_as) if peer.seen_us_as is not None else None,
+        "services": peer.services,
+        "inbound": peer.inbound,
+        "conntime": peer.connected_unix,
+        "connection_type": peer.kind.value,
+        "relaytxes": peer.relay,
+        "last_transaction": peer.last_tx_unix,
+        "last_block": peer.last_block_unix,
+        "timeoffset": peer.time_offset,
+        "pingtime": ping.last,
+        "minping": ping.minimum,
+        "pingwait": max(0.0, ctx.mono - ping.sent_at) if ping.nonce else None,
+        "version": peer.version,
+        "subver": peer.user_agent,
+        "bip152_hb_to": False,
+        "bip152_hb_from": peer.high_bandwidth_from,
+        "presynced_headers": state.presync_height,
+        "synced_headers": tree.height(state.best_known) if state.best_known >= 0 else -1,
+        "synced_blocks": tree.height(peer.blocks.last_common) if peer.blocks.last_common >= 0 else -1,
+        "inflight": tuple(tree.height(index) for index in peer.blocks.in_flight),
+        "addr_relay_enabled": peer.addr.known is not None,
+        "addr_processed": peer.addr.processed,
+        "addr_rate_limited": peer.addr.rate_limited,
+        "permissions": tuple(name for flag, name in _PERMISSION_NAMES.items() if peer.permissions & flag),
+        "minfeefilter": peer.fee_filter,
+        "transport_protocol_type": peer.transport,
+    }

@@ -1,0 +1,339 @@
+"""The sans-IO brain of the node: ``Protocol.step(mono, input) -> effects``.
+
+It has no sockets, clocks, files or threads: the reactor (or a simulator) hands over what happened and executes what
+comes back. Given the same inputs, times and ``Random`` the effects are the same, whatever the hash seed.
+No input made of a peer's bytes raises; what a peer does wrong goes through the table in ``misbehaviour.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from btcnode.params import NetworkParams
+from btcnode.protocol.addresses import AddressGossip
+from btcnode.protocol.addrman import AddressBook
+from btcnode.protocol.announcements import Announcements
+from btcnode.protocol.block_download import BlockDownload
+from btcnode.protocol.chain_view import ChainView, NoTransactions, TxSource
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.connections import Connections
+from btcnode.protocol.context import Context, printable
+from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel
+from btcnode.protocol.handshake import Handshake
+from btcnode.protocol.headers_sync import HeaderSync
+from btcnode.protocol.inputs import (
+    AddNode,
+    BlockProcessed,
+    BlockRead,
+    BlockRejected,
+    ConnectFailed,
+    DisconnectNode,
+    DnsSeedResult,
+    Input,
+    LocalAddress,
+    MalformedMessage,
+    MessageReceived,
+    PeerConnected,
+    PeerDisconnected,
+    PingPeers,
+    SendBufferState,
+    SetNetworkActive,
+    Tick,
+    TipChanged,
+)
+from btcnode.protocol.limits import ADDRESS_BOOK_SAVE_INTERVAL
+from btcnode.protocol.misbehaviour import Offence, offence_of
+from btcnode.protocol.peer import Peer
+from btcnode.protocol.peer_info import describe
+from btcnode.protocol.ping import Pings
+from btcnode.protocol.seeding import Seeding
+from btcnode.protocol.serving import Serving
+from btcnode.wire import messages as m
+from btcnode.wire.codec import Message
+from btcnode.wire.constants import MSG_WITNESS_BLOCK
+from btcnode.wire.netaddr import NetAddress
+
+Handler = Callable[[Peer, Any], None]
+
+
+class Protocol:
+    """All peers, and what to do about them.
+
+    ``mono`` and ``unix`` are the present times in seconds: the clock that ``step`` is driven by, and the wall clock
+    (which ``Tick`` carries from then on). ``address_book`` comes from disk or is empty; ``anchors`` are the
+    block-relay peers of the last run.
+    """
+
+    def __init__(
+        self,
+        config: ProtocolConfig,
+        params: NetworkParams,
+        chain: ChainView,
+        rng: Random,
+        mono: float,
+        unix: float,
+        *,
+        address_book: AddressBook | None = None,
+        transactions: TxSource | None = None,
+        anchors: tuple[NetAddress, ...] = (),
+    ) -> None:
+        self._ctx = ctx = Context(config, params, chain, rng, mono, unix)
+        self._transactions = transactions if transactions is not None else NoTransactions()
+        self._gossip = AddressGossip(ctx, address_book if address_book is not None else AddressBook(rng))
+        self._connections = Connections(ctx, self._gossip, anchors)
+        self._seeding = Seeding(ctx, self._gossip, self._connections)
+        self._handshake = Handshake(ctx)
+        self._pings = Pings(ctx)
+        self._download = BlockDownload(ctx)
+        self._headers = HeaderSync(ctx, self._download)
+        self._announcements = Announcements(ctx, self._headers, self._download)
+        self._serving = Serving(ctx, self._transactions)
+        self._next_save = mono + ADDRESS_BOOK_SAVE_INTERVAL
+        self._inputs: dict[type, Callable[[Any], None]] = {
+            PeerConnected: self._on_connected,
+            ConnectFailed: self._connections.on_failed,
+            PeerDisconnected: self._on_disconnected,
+            MessageReceived: self._on_message,
+            MalformedMessage: self._on_malformed,
+            SendBufferState: self._on_send_buffer,
+            Tick: self._on_tick,
+            BlockProcessed: self._on_block_processed,
+            BlockRejected: self._download.on_rejected,
+            TipChanged: self._on_tip_changed,
+            BlockRead: self._serving.on_block_read,
+            DnsSeedResult: self._seeding.on_result,
+            LocalAddress: self._gossip.add_local,
+            AddNode: self._connections.added.on_command,
+            DisconnectNode: self._on_disconnect_node,
+            SetNetworkActive: self._on_network_active,
+            PingPeers: self._on_ping_peers,
+        }
+        self._early: dict[type[Message], Handler] = {  # accepted between version and verack
+            m.Verack: self._on_verack,
+            m.WtxidRelay: lambda peer, _: self._handshake.on_wtxid_relay(peer),
+            m.SendAddrV2: lambda peer, _: self._handshake.on_send_addrv2(peer),
+            m.SendHeaders: lambda peer, _: self._handshake.on_send_headers(peer),
+            m.SendCmpct: self._handshake.on_send_compact,
+        }
+        self._handlers: dict[type[Message], Handler] = {
+            m.Ping: self._pings.on_ping,
+            m.Pong: self._pings.on_pong,
+            m.FeeFilter: self._handshake.on_fee_filter,
+            m.Headers: self._headers.on_headers,
+            m.CmpctBlock: lambda peer, message: self._headers.on_headers(peer, m.Headers((message.header,))),
+            m.BlockMessage: self._download.on_block,
+            m.Inv: self._announcements.on_inv,
+            m.NotFound: self._download.on_not_found,
+            m.GetHeaders: self._serving.on_getheaders,
+            m.GetBlocks: self._serving.on_getblocks,
+            m.GetData: self._serving.on_getdata,
+            m.GetBlockTxn: self._on_get_block_txn,
+            m.GetAddr: lambda peer, _: self._gossip.on_getaddr(peer),
+            m.Addr: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
+            m.AddrV2: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
+            m.TxMessage: self._on_tx,
+            m.Mempool: self._on_mempool,
+            m.FilterLoad: self._refuse(Offence.BLOOM_UNSUPPORTED),
+            m.FilterAdd: self._refuse(Offence.BLOOM_UNSUPPORTED),
+            m.FilterClear: self._refuse(Offence.BLOOM_UNSUPPORTED),
+            m.GetCFilters: self._refuse(Offence.FILTERS_UNSUPPORTED),
+            m.GetCFHeaders: self._refuse(Offence.FILTERS_UNSUPPORTED),
+            m.GetCFCheckpt: self._refuse(Offence.FILTERS_UNSUPPORTED),
+        }
+
+    # -- the one way in ------------------------------------------------------------------------------------------
+
+    def step(self, mono: float, event: Input) -> list[Effect]:
+        """What to do about ``event``, which happens at ``mono`` (seconds, never less than before)."""
+        ctx = self._ctx
+        ctx.mono = max(ctx.mono, mono)
+        ctx.effects = []
+        self._inputs[type(event)](event)
+        effects, ctx.effects = ctx.effects, []
+        return effects
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    @property
+    def address_book(self) -> AddressBook:
+        """The address book, for saving."""
+        return self._gossip.book
+
+    @property
+    def network_active(self) -> bool:
+        """Whether networking is switched on."""
+        return self._connections.active
+
+    @property
+    def local_addresses(self) -> dict[NetAddress, int]:
+        """Addresses at which we can be reached, with their scores."""
+        return dict(self._gossip.local)
+
+    def anchors(self) -> tuple[NetAddress, ...]:
+        """Block-relay peers, to be saved at shutdown."""
+        return self._connections.anchors()
+
+    def peer_ids(self) -> list[int]:
+        """Peers in the order in which they connected."""
+        return list(self._ctx.peers)
+
+    def peer_info(self, peer_id: int) -> dict[str, Any] | None:
+        """What getpeerinfo tells of a peer, without the socket's part; None when there is no such peer."""
+        peer = self._ctx.peers.get(peer_id)
+        return None if peer is None else describe(self._ctx, peer)
+
+    def added_nodes(self) -> list[tuple[str, int | None]]:
+        """``addnode`` targets as the user typed them, each with the peer that serves it or None."""
+        added = self._connections.added
+        peers = ((name, added.peer_of(name)) for name in added.names())
+        return [(name, None if peer is None else peer.id) for name, peer in peers]
+
+    def presync_height(self) -> int:
+        """Highest header that a low-work synchronisation has reached, -1 when none is under way."""
+        return max((p.headers.presync_height for p in self._ctx.peers.values()), default=-1)
+
+    def median_time_offset(self) -> int:
+        """Median of the clock differences that outbound peers showed, in seconds; only a warning depends on it."""
+        offsets = sorted(p.time_offset for p in self._ctx.established() if not p.inbound)
+        return offsets[len(offsets) // 2] if offsets else 0
+
+    # -- connections ---------------------------------------------------------------------------------------------
+
+    def _on_connected(self, event: PeerConnected) -> None:
+        peer = self._connections.admit(event)
+        if peer is not None:
+            self._handshake.start(peer)
+
+    def _on_disconnected(self, event: PeerDisconnected) -> None:
+        peer = self._ctx.peers.pop(event.peer_id, None)
+        if peer is None:
+            return
+        if not peer.disconnecting:
+            level = LogLevel.DEBUG if peer.inbound else LogLevel.INFO
+            self._ctx.log_peer(peer, level, f"disconnected: {printable(event.reason) or 'closed by the other side'}")
+        self._handshake.forget(peer)
+        self._headers.forget(peer)
+        self._download.forget(peer)
+        self._connections.on_disconnected(peer)
+        for other in self._ctx.established():
+            self._download.request_more(other)
+
+    def _on_disconnect_node(self, event: DisconnectNode) -> None:
+        peer = self._ctx.peers.get(event.peer_id)
+        if peer is not None:
+            self._ctx.disconnect(peer, "by the user's command")
+        else:
+            self._ctx.emit(Disconnect(event.peer_id, "by the user's command"))
+
+    def _on_network_active(self, event: SetNetworkActive) -> None:
+        self._connections.set_active(event.active)
+
+    def _on_ping_peers(self, _: PingPeers) -> None:
+        self._pings.queue_all()
+
+    def _on_send_buffer(self, event: SendBufferState) -> None:
+        peer = self._ctx.peers.get(event.peer_id)
+        if peer is not None:
+            peer.send_full = event.full
+            if not event.full:
+                self._serving.serve(peer)
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def _on_malformed(self, event: MalformedMessage) -> None:
+        peer = self._ctx.peers.get(event.peer_id)
+        if peer is not None:
+            detail = f"{event.command} {event.reason}".strip()
+            self._ctx.punish(peer, offence_of(event.kind, event.command), detail)
+
+    def _on_message(self, event: MessageReceived) -> None:
+        peer = self._ctx.peers.get(event.peer_id)
+        if peer is None or peer.disconnecting:
+            return
+        peer.last_received = self._ctx.mono
+        message = event.message
+        kind = type(message)
+        if isinstance(message, m.Version):
+            self._on_version(peer, message)
+        elif not peer.version:
+            self._ctx.punish(peer, Offence.MESSAGE_EARLY, kind.command)
+        elif kind in self._early:
+            self._early[kind](peer, message)
+        elif not peer.established:
+            self._ctx.punish(peer, Offence.MESSAGE_EARLY, kind.command)
+        elif kind in self._handlers:
+            self._handlers[kind](peer, message)
+        if peer.established and not peer.disconnecting:
+            self._headers.tick(peer)
+            self._announcements.flush(peer)
+            self._download.request_more(peer)
+
+    def _on_version(self, peer: Peer, message: m.Version) -> None:
+        if self._handshake.on_version(peer, message):
+            self._download.on_version(peer)
+            self._gossip.on_version(peer)
+            self._connections.on_version(peer)
+
+    def _on_verack(self, peer: Peer, _: m.Verack) -> None:
+        self._handshake.on_verack(peer)
+
+    def _on_get_block_txn(self, peer: Peer, message: m.GetBlockTxn) -> None:
+        """Parts of a block are answered by the whole block."""
+        self._serving.on_getdata(peer, m.GetData((m.InvItem(MSG_WITNESS_BLOCK, message.block_hash),)))
+
+    def _on_tx(self, peer: Peer, _: m.TxMessage) -> None:
+        if self._announcements.rejects_transactions(peer):
+            self._ctx.punish(peer, Offence.TX_UNWANTED, "tx")
+
+    def _on_mempool(self, peer: Peer, _: m.Mempool) -> None:
+        if not peer.no_ban:
+            self._ctx.punish(peer, Offence.BLOOM_UNSUPPORTED, "mempool")
+
+    def _refuse(self, offence: Offence) -> Handler:
+        return lambda peer, message: self._ctx.punish(peer, offence, message.command)
+
+    # -- chain ---------------------------------------------------------------------------------------------------
+
+    def _on_block_processed(self, event: BlockProcessed) -> None:
+        had_room = self._download.has_room()
+        self._download.on_processed(event)
+        if event.violation is not None or not had_room:
+            for peer in self._ctx.established():
+                self._download.request_more(peer)
+
+    def _on_tip_changed(self, event: TipChanged) -> None:
+        self._connections.last_tip_change = self._ctx.mono
+        self._download.on_tip(event)
+        self._announcements.on_tip(event)
+        for peer in self._ctx.established():
+            self._announcements.flush(peer)
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def _on_tick(self, event: Tick) -> None:
+        ctx = self._ctx
+        ctx.unix = event.unix_time
+        feerate = self._transactions.minimum_feerate() if ctx.config.tx_relay else 0
+        for peer in list(ctx.peers.values()):
+            if not peer.disconnecting:
+                self._tick_peer(peer, feerate)
+        self._connections.tick()
+        self._seeding.tick()
+        if ctx.mono >= self._next_save:
+            self._next_save = ctx.mono + ADDRESS_BOOK_SAVE_INTERVAL
+            if self._gossip.book.changes:
+                ctx.emit(AddressBookDirty())
+
+    def _tick_peer(self, peer: Peer, feerate: int) -> None:
+        self._handshake.tick(peer)
+        if not peer.established or peer.disconnecting:
+            return
+        for task in (self._pings, self._gossip, self._headers, self._download):
+            task.tick(peer)
+            if peer.disconnecting:
+                return
+        self._announcements.flush(peer)
+        self._serving.serve(peer)
+        self._handshake.send_fee_filter(peer, feerate)

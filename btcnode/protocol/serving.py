@@ -1,0 +1,219 @@
+"""Serving the chain: headers, block inventories, blocks and transactions.
+
+Requests wait in a bounded queue per peer. At most one block is read for a peer at a time and none while its send
+buffer is full, so that a peer that does not read costs one buffer. Limits and refusals are Bitcoin Core's.
+"""
+
+from __future__ import annotations
+
+from btcnode.chain.header_tree import VALID_SCRIPTS
+from btcnode.protocol.chain_view import TxSource
+from btcnode.protocol.context import Context
+from btcnode.protocol.effects import LogLevel, ReadBlock, SendRaw
+from btcnode.protocol.inputs import BlockRead, ConnectionKind, Permission
+from btcnode.protocol.limits import (
+    GETDATA_PAUSE,
+    HISTORICAL_BLOCK_AGE,
+    MAX_GETBLOCKS_RESULTS,
+    MAX_GETDATA_QUEUE,
+    MAX_GETDATA_TX_PER_TURN,
+    MAX_UPLOAD_TIMEFRAME,
+    NODE_NETWORK_LIMITED_MIN_BLOCKS,
+    PEER_BLOCK_SLACK,
+    RECENT_UPLOAD_RESERVE,
+    STALE_RELAY_AGE_LIMIT,
+)
+from btcnode.protocol.misbehaviour import Offence
+from btcnode.protocol.peer import NONE, PAUSE_GETDATA, Peer
+from btcnode.wire.constants import (
+    MAX_HEADERS_RESULTS,
+    MAX_INV_SIZE,
+    MAX_LOCATOR_SIZE,
+    MSG_BLOCK,
+    MSG_CMPCT_BLOCK,
+    MSG_FILTERED_BLOCK,
+    MSG_TX,
+    MSG_WITNESS_BLOCK,
+    MSG_WITNESS_FLAG,
+    MSG_WITNESS_TX,
+    MSG_WTX,
+    NODE_NETWORK,
+    NODE_NETWORK_LIMITED,
+)
+from btcnode.wire.messages import GetBlocks, GetData, GetHeaders, Headers, Inv, InvItem, NotFound
+
+_TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
+_BLOCK_KINDS = (MSG_BLOCK, MSG_WITNESS_BLOCK, MSG_CMPCT_BLOCK)
+
+
+class Serving:
+    """Answers to requests for chain data."""
+
+    def __init__(self, ctx: Context, transactions: TxSource) -> None:
+        self._ctx = ctx
+        self._transactions = transactions
+        self._uploaded = 0  # bytes of blocks sent in the present day
+        self._day_start = ctx.mono
+
+    # -- headers -------------------------------------------------------------------------------------------------
+
+    def on_getheaders(self, peer: Peer, message: GetHeaders) -> None:
+        """Send up to 2000 headers of the active chain after the fork point, or the one asked for by hash."""
+        ctx, tree, active = self._ctx, self._ctx.tree, self._ctx.active
+        if len(message.locator) > MAX_LOCATOR_SIZE:
+            ctx.punish(peer, Offence.LOCATOR_TOO_LARGE, f"getheaders {len(message.locator)}")
+            return
+        download = peer.permissions & Permission.DOWNLOAD
+        if ctx.tip_work() < ctx.chain.minimum_chain_work and not download:
+            ctx.send(peer, Headers(()))  # too early to be of help: an empty answer says so
+            return
+        if message.locator:
+            index = active.next(active.find_fork_with(message.locator))
+        else:
+            index = tree.find(message.stop_hash)
+            if index < 0 or not self._may_tell(index):
+                return
+        headers: list[bytes] = []
+        last = index
+        while index >= 0:
+            headers.append(tree.raw(index))
+            last = index
+            if len(headers) == MAX_HEADERS_RESULTS or tree.hash(index) == message.stop_hash:
+                break
+            index = active.next(index)
+        peer.headers.best_sent = last if index >= 0 else active.tip
+        ctx.send(peer, Headers(tuple(headers)))
+
+    def on_getblocks(self, peer: Peer, message: GetBlocks) -> None:
+        """Announce up to 500 blocks of the active chain after the fork point by inv."""
+        ctx, tree, active = self._ctx, self._ctx.tree, self._ctx.active
+        if len(message.locator) > MAX_LOCATOR_SIZE:
+            ctx.punish(peer, Offence.LOCATOR_TOO_LARGE, f"getblocks {len(message.locator)}")
+            return
+        index = active.next(active.find_fork_with(message.locator))
+        hashes: list[bytes] = []
+        while index >= 0:
+            block_hash = tree.hash(index)
+            if block_hash == message.stop_hash or not tree.has_data(index):
+                break
+            hashes.append(block_hash)
+            if len(hashes) == MAX_GETBLOCKS_RESULTS:
+                peer.serve.continuation = block_hash
+                break
+            index = active.next(index)
+        room = MAX_INV_SIZE - len(peer.serve.inventory)
+        peer.serve.inventory += hashes[:room]
+
+    def _may_tell(self, index: int) -> bool:
+        """Whether the block may be shown without telling who we are: active, or stale but valid and young."""
+        ctx, tree = self._ctx, self._ctx.tree
+        if ctx.active.contains(index):
+            return True
+        best = tree.best_header
+        if tree.validity(index) < VALID_SCRIPTS or tree.is_failed(index):
+            return False
+        if tree.time(best) - tree.time(index) >= STALE_RELAY_AGE_LIMIT:
+            return False
+        work = tree.chainwork(best) - tree.chainwork(index)
+        per_block = max(tree.chainwork(best) - tree.chainwork(max(tree.prev(best), 0)), 1)
+        return work * ctx.params.pow_target_spacing // per_block < STALE_RELAY_AGE_LIMIT
+
+    # -- getdata -------------------------------------------------------------------------------------------------
+
+    def on_getdata(self, peer: Peer, message: GetData) -> None:
+        """Queue requests, then answer what can be answered."""
+        ctx, queue = self._ctx, peer.serve.queue
+        if len(message.items) > MAX_INV_SIZE:
+            ctx.punish(peer, Offence.GETDATA_TOO_LARGE, str(len(message.items)))
+            return
+        if len(queue) + len(message.items) > MAX_GETDATA_QUEUE + GETDATA_PAUSE:
+            ctx.punish(peer, Offence.GETDATA_FLOOD)
+            return
+        queue.extend(message.items)
+        self.serve(peer)
+        if len(queue) > GETDATA_PAUSE:
+            ctx.pause(peer, PAUSE_GETDATA)
+
+    def serve(self, peer: Peer) -> None:
+        """Answer from the front of the queue until a block has to be read or the peer shall read first."""
+        ctx, queue = self._ctx, peer.serve.queue
+        not_found: list[InvItem] = []
+        budget = MAX_GETDATA_TX_PER_TURN
+        while queue and budget and not peer.send_full and not peer.disconnecting and peer.serve.reading == NONE:
+            budget -= 1
+            item = queue.popleft()
+            if item.kind in _TX_KINDS:
+                if not self._serve_tx(peer, item):
+                    not_found.append(item)
+            elif item.kind in _BLOCK_KINDS:
+                if not self._serve_block(peer, item):
+                    not_found.append(item)
+            elif item.kind & ~MSG_WITNESS_FLAG == MSG_FILTERED_BLOCK:
+                continue  # without a bloom filter there is no answer
+        if not_found:
+            ctx.send(peer, NotFound(tuple(not_found)))
+        if len(queue) <= GETDATA_PAUSE:
+            ctx.resume(peer, PAUSE_GETDATA)
+
+    def _serve_tx(self, peer: Peer, item: InvItem) -> bool:
+        """Send a transaction; False when there is none to send."""
+        if peer.kind is ConnectionKind.BLOCK_RELAY:
+            return True
+        raw = self._transactions.find_tx(item.hash, item.kind == MSG_WTX)
+        if raw is None:
+            return False
+        self._ctx.emit(SendRaw(peer.id, "tx", raw))
+        return True
+
+    def _serve_block(self, peer: Peer, item: InvItem) -> bool:
+        """Ask for the block to be read; False when we have it not or do not show it."""
+        ctx, tree = self._ctx, self._ctx.tree
+        index = tree.find(item.hash)
+        if index < 0 or not self._may_tell(index):
+            return False
+        if self._beyond_upload_target(peer, index):
+            ctx.punish(peer, Offence.UPLOAD_LIMIT)
+            return True
+        limited = ctx.config.services & (NODE_NETWORK | NODE_NETWORK_LIMITED) == NODE_NETWORK_LIMITED
+        depth = ctx.active.height - tree.height(index)
+        if limited and depth > NODE_NETWORK_LIMITED_MIN_BLOCKS + PEER_BLOCK_SLACK and not peer.no_ban:
+            ctx.punish(peer, Offence.BLOCK_TOO_DEEP, f"depth {depth}")
+            return True
+        if not tree.has_data(index):
+            return False
+        peer.serve.reading = index
+        ctx.emit(ReadBlock(peer.id, index, witness=item.kind != MSG_BLOCK))
+        return True
+
+    def _beyond_upload_target(self, peer: Peer, index: int) -> bool:
+        """Whether an old block would break the day's upload target, of which new blocks have a reserve."""
+        ctx = self._ctx
+        target = ctx.config.upload_target
+        if not target or peer.permissions & Permission.DOWNLOAD:
+            return False
+        if ctx.mono - self._day_start >= MAX_UPLOAD_TIMEFRAME:
+            self._day_start, self._uploaded = ctx.mono, 0
+        if ctx.tree.time(ctx.tree.best_header) - ctx.tree.time(index) <= HISTORICAL_BLOCK_AGE:
+            return False
+        left_of_day = 1 - (ctx.mono - self._day_start) / MAX_UPLOAD_TIMEFRAME
+        return self._uploaded >= target - int(RECENT_UPLOAD_RESERVE * left_of_day)
+
+    def on_block_read(self, answer: BlockRead) -> None:
+        """Send a block that was read from disk, then go on with the queue."""
+        ctx = self._ctx
+        peer = ctx.peers.get(answer.peer_id)
+        if peer is None or peer.serve.reading != answer.index:
+            return
+        peer.serve.reading = NONE
+        if peer.disconnecting:
+            return
+        if answer.raw is None:
+            ctx.log_peer(peer, LogLevel.WARNING, f"block at height {ctx.tree.height(answer.index)} cannot be read")
+            ctx.punish(peer, Offence.BLOCK_UNREADABLE)
+            return
+        self._uploaded += len(answer.raw)
+        ctx.emit(SendRaw(peer.id, "block", answer.raw))
+        if peer.serve.continuation == ctx.tree.hash(answer.index):
+            peer.serve.continuation = b""
+            ctx.send(peer, Inv((InvItem(MSG_BLOCK, ctx.tree.hash(ctx.active.tip)),)))
+        self.serve(peer)

@@ -1,0 +1,1 @@
+"""JSON-RPC: one declaration per method, the HTTP server, and clients."""

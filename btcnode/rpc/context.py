@@ -1,0 +1,319 @@
+"""What the RPC methods need of the node.
+
+The methods see the node through ``NodeApi`` alone; ``node.py`` implements it, tests put a small fake in its place.
+Everything here runs on the loop thread. Plain methods answer at once from memory; ``async`` ones may wait for the chain
+thread or for an event, and keep no state of the node across the wait. Hashes are 32 bytes in internal order, a header's
+place is its ``int`` index in the tree (-1 is "none"), values are satoshi, times Unix seconds unless the name says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from btcnode.config import NodeConfig
+from btcnode.consensus.deployments import VersionBits
+from btcnode.params import NetworkParams
+from btcnode.primitives.hashes import BlockHash
+
+
+class TreeView(Protocol):
+    """Read access to the header tree: ``Ancestry`` and what only people ask for."""
+
+    def find(self, block_hash: BlockHash) -> int:
+        """Index of the header with this hash, or -1."""
+
+    def height(self, index: int) -> int:
+        """Height; the genesis block has 0."""
+
+    def version(self, index: int) -> int:
+        """Version, signed 32 bits."""
+
+    def time(self, index: int) -> int:
+        """Time of the header."""
+
+    def bits(self, index: int) -> int:
+        """Compact target."""
+
+    def hash(self, index: int) -> BlockHash:
+        """Block hash."""
+
+    def prev(self, index: int) -> int:
+        """Index of the parent, -1 for the genesis block."""
+
+    def ancestor(self, index: int, height: int) -> int:
+        """The ancestor at ``height`` (itself included), or -1 when ``height`` is outside 0..height(index)."""
+
+    def median_time_past(self, index: int) -> int:
+        """Median time of the header and its ten predecessors."""
+
+    def chainwork(self, index: int) -> int:
+        """Expected hashes from the genesis block to this header."""
+
+    def raw(self, index: int) -> bytes:
+        """The 80 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStatus:
+    """What is known of a block beyond its header."""
+
+    have_data: bool = False
+    have_undo: bool = False
+    scripts_valid: bool = False
+    failed: bool = False  # itself or an ancestor broke a rule, or was invalidated by hand
+    n_tx: int = 0  # transactions in it, 0 when its bytes never arrived
+    chain_tx: int = 0  # transactions up to it, 0 when any of the blocks never arrived
+
+
+@dataclass(frozen=True, slots=True)
+class UtxoStats:
+    """The UTXO set at ``block_hash``; sums over all coins.
+
+    ``hash`` is 32 bytes in internal order, None for hash type "none"; ``transactions`` counts txids with a coin.
+    """
+
+    height: int
+    block_hash: BlockHash
+    hash: bytes | None
+    txouts: int
+    transactions: int
+    total_amount: int
+    bogosize: int
+    disk_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """One peer as ``getpeerinfo`` tells of it. Optional fields are left out of the answer when None."""
+
+    id: int
+    addr: str
+    network: str  # "ipv4", "ipv6", "onion", "i2p", "cjdns", "not_publicly_routable"
+    services: int
+    inbound: bool
+    conntime: int
+    connection_type: (
+        str  # Core's: "outbound-full-relay", "block-relay-only", "inbound", "manual", "addr-fetch", "feeler"
+    )
+    addrbind: str | None = None
+    addrlocal: str | None = None
+    relaytxes: bool = False
+    last_inv_sequence: int = 0
+    inv_to_send: int = 0
+    lastsend: int = 0
+    lastrecv: int = 0
+    last_transaction: int = 0
+    last_block: int = 0
+    bytessent: int = 0
+    bytesrecv: int = 0
+    timeoffset: int = 0
+    pingtime: float | None = None  # seconds
+    minping: float | None = None
+    pingwait: float | None = None
+    version: int = 0
+    subver: str = ""
+    bip152_hb_to: bool = False
+    bip152_hb_from: bool = False
+    presynced_headers: int = -1
+    synced_headers: int = -1
+    synced_blocks: int = -1
+    inflight: Sequence[int] = ()  # heights
+    addr_relay_enabled: bool = False
+    addr_processed: int = 0
+    addr_rate_limited: int = 0
+    permissions: Sequence[str] = ()
+    minfeefilter: int = 0  # satoshi per 1000 vbytes
+    bytessent_per_msg: Mapping[str, int] = field(default_factory=dict)
+    bytesrecv_per_msg: Mapping[str, int] = field(default_factory=dict)
+    transport_protocol_type: str = "v1"
+    session_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """An address at which this node believes it can be reached."""
+
+    address: str
+    port: int
+    score: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkState:
+    """The node's side of the network, for ``getnetworkinfo``."""
+
+    protocol_version: int
+    user_agent: str
+    services: int
+    relays_transactions: bool
+    time_offset: int
+    active: bool
+    connections_in: int
+    connections_out: int
+    reachable: Mapping[str, bool]  # "ipv4" -> True ...
+    local_addresses: Sequence[LocalAddress] = ()
+    relay_fee: int = 100  # satoshi per 1000 vbytes
+    incremental_fee: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AddedNode:
+    """A node that the user asked for; ``address`` (with port) and ``inbound`` are set while it is connected."""
+
+    name: str
+    address: str | None = None
+    inbound: bool = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection to it stands."""
+        return self.address is not None
+
+
+class ChainApi(Protocol):
+    """Blocks and coins."""
+
+    @property
+    def params(self) -> NetworkParams:
+        """The network."""
+
+    @property
+    def tree(self) -> TreeView:
+        """The header tree."""
+
+    @property
+    def version_bits(self) -> VersionBits:
+        """BIP9 states over the tree."""
+
+    def tip(self) -> int:
+        """Index of the active chain's tip (coins as of this block)."""
+
+    def best_header(self) -> int:
+        """Index of the most-work header that is not known to be invalid."""
+
+    def leaves(self) -> Sequence[int]:
+        """Headers outside the active chain that nothing builds on, and the active tip."""
+
+    def block_status(self, index: int) -> BlockStatus:
+        """What is known of the block at ``index``."""
+
+    def verification_progress(self, index: int) -> float:
+        """Core's GuessVerificationProgress, 0..1."""
+
+    def is_initial_block_download(self) -> bool:
+        """Whether the node is still far behind (latches to False)."""
+
+    def size_on_disk(self) -> int:
+        """Bytes of block and undo files."""
+
+    def warnings(self) -> Sequence[str]:
+        """Warnings for the user, most urgent first."""
+
+    async def read_block(self, index: int) -> bytes:
+        """The serialised block; raises StorageError when its bytes are absent or damaged."""
+
+    async def read_undo(self, index: int) -> list[list[bytes]]:
+        """Per transaction after the coinbase, per input, the packed coin spent; raises StorageError."""
+
+    async def get_coin(self, outpoint: bytes) -> bytes | None:
+        """The packed coin of the 36-byte outpoint in the active chain's UTXO set."""
+
+    async def utxo_stats(self, hash_type: str) -> UtxoStats:
+        """Walk over the whole UTXO set; ``hash_type`` is "hash_serialized_3", "muhash" or "none"."""
+
+    async def submit_block(self, raw: bytes) -> str | None:
+        """Process a well-formed block with force; the answer is BIP22's.
+
+        None: it is valid and was connected. "duplicate": it was known already. "inconclusive": stored, not connected
+        (less work than the tip). Anything else is the reject reason. No exception for an invalid block.
+        """
+
+    def submit_header(self, raw: bytes) -> None:
+        """Add an 80-byte header whose parent is known; raises RuleViolation."""
+
+    async def invalidate_block(self, index: int) -> None:
+        """Treat the block as invalid and leave its chain; returns when the new best chain is active."""
+
+    async def reconsider_block(self, index: int) -> None:
+        """Forget that the block, its ancestors and descendants are invalid; returns when the best chain is active."""
+
+    async def precious_block(self, index: int) -> None:
+        """Treat the block as if it had come before others of equal work; raises RuleViolation."""
+
+    async def wait_tip_changed(self, current: int, seconds: float | None) -> None:
+        """Return when the tip is another than ``current``, after ``seconds``, or when the node stops."""
+
+
+class PeersApi(Protocol):
+    """Peers and sockets."""
+
+    def peers(self) -> Sequence[PeerInfo]:
+        """Connected peers, oldest first."""
+
+    def network_state(self) -> NetworkState:
+        """Own side of the network."""
+
+    def net_totals(self) -> tuple[int, int]:
+        """Bytes received and sent over all connections since start."""
+
+    def added_nodes(self) -> Sequence[AddedNode]:
+        """Nodes added with ``addnode`` or ``--addnode``."""
+
+    def add_node(self, address: str) -> bool:
+        """Keep trying to connect to ``host[:port]``; False when it is in the list already."""
+
+    def remove_node(self, address: str) -> bool:
+        """Strike it off the list (a standing connection stays); False when it is not in the list."""
+
+    def try_node(self, address: str) -> None:
+        """Try once to connect to ``host[:port]``."""
+
+    def disconnect_address(self, address: str) -> bool:
+        """Disconnect the peer with this ``getpeerinfo`` address; False when there is none."""
+
+    def disconnect_id(self, peer_id: int) -> bool:
+        """Disconnect the peer with this id; False when there is none."""
+
+    def ping_peers(self) -> None:
+        """Send a ping to every peer soon."""
+
+    def set_network_active(self, active: bool) -> None:
+        """Stop or resume all P2P traffic."""
+
+
+class ControlApi(Protocol):
+    """The process: clock, log, shutdown."""
+
+    @property
+    def config(self) -> NodeConfig:
+        """The options in force."""
+
+    def now(self) -> int:
+        """Unix seconds, or the mock time where it is set."""
+
+    def set_mock_time(self, timestamp: int) -> None:
+        """Set the clock for the whole node; 0 returns to the real one."""
+
+    def uptime(self) -> int:
+        """Whole seconds since the process started."""
+
+    def warmup_status(self) -> str | None:
+        """What the node is still busy with before it can answer, None when it can."""
+
+    def request_stop(self) -> None:
+        """Ask for an orderly shutdown; returns at once."""
+
+    def log_categories(self) -> Mapping[str, bool]:
+        """Every debug category and whether it is logged."""
+
+    def set_log_category(self, category: str, enabled: bool) -> None:
+        """Switch one category of ``log_categories``."""
+
+    def log_path(self) -> str:
+        """Full path of the log file."""
+
+
+class NodeApi(ChainApi, PeersApi, ControlApi, Protocol):
+    """All that RPC methods ask of the node."""

@@ -1,0 +1,267 @@
+"""Scripts and transactions as the JSON that people read: asm, type, descriptor, address.
+
+Everything here is pure and may run outside the loop thread.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from btcnode.params import NetworkParams
+from btcnode.primitives.addresses import address_for_script
+from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value
+from btcnode.primitives.hashes import to_display
+from btcnode.primitives.tx import Tx
+from btcnode.rpc.jsonvalue import amount
+from btcnode.script.encoding import is_defined_hash_type, is_valid_signature_encoding
+from btcnode.script.opcodes import (
+    MAX_PUBKEYS_PER_MULTISIG,
+    OP_1,
+    OP_16,
+    OP_CHECKMULTISIG,
+    OP_CHECKSIG,
+    OP_PUSHDATA4,
+    OP_RETURN,
+    opcode_name,
+)
+from btcnode.script.scriptnum import decode_number
+from btcnode.script.scriptparse import BAD_OP, is_minimal_push, is_p2sh, is_push_only, is_unspendable, iter_ops
+from btcnode.script.scriptparse import witness_program as parse_witness_program
+from btcnode.script.signatures import is_valid_xonly
+
+ANCHOR_SCRIPT = bytes.fromhex("51024e73")
+_SIGHASH_NAMES = {
+    0x01: "ALL", 0x02: "NONE", 0x03: "SINGLE",
+    0x81: "ALL|ANYONECANPAY", 0x82: "NONE|ANYONECANPAY", 0x83: "SINGLE|ANYONECANPAY",
+}  # fmt: skip
+SCRIPT_TYPES = (
+    "nonstandard", "anchor", "pubkey", "pubkeyhash", "scripthash", "multisig", "nulldata", "witness_v0_keyhash",
+    "witness_v0_scripthash", "witness_v1_taproot", "witness_unknown",
+)  # fmt: skip
+
+_DESCRIPTOR_CHARSET = (
+    "0123456789()[],'/*abcdefgh@:$%{}IJKLMNOPQRSTUVWXYZ&+-.;<=>?!^_|~ijklmnopqrstuvwxyzABCDEFGH`#\"\\ "
+)
+_DESCRIPTOR_VALUES = {c: i for i, c in enumerate(_DESCRIPTOR_CHARSET)}
+_CHECKSUM_CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_DESCRIPTOR_GENERATOR = (0xF5DEE51989, 0xA9FDCA3312, 0x1BAB10E32D, 0x3706B1677A, 0x644D626FFD)
+
+
+def script_asm(script: bytes, *, sighash: bool = False) -> str:
+    """The script as words; with ``sighash`` the hash type of what looks like a signature is spelled out."""
+    words = []
+    sighash = sighash and not is_unspendable(script)
+    for op, data in iter_ops(script):
+        if op == BAD_OP:
+            words.append("[error]")
+        elif op > OP_PUSHDATA4:
+            words.append(opcode_name(op))
+        elif len(data) <= 4:
+            words.append(str(decode_number(data, False)))
+        elif (
+            sighash and is_valid_signature_encoding(data) and is_defined_hash_type(data) and data[-1] in _SIGHASH_NAMES
+        ):
+            words.append(f"{data[:-1].hex()}[{_SIGHASH_NAMES[data[-1]]}]")
+        else:
+            words.append(data.hex())
+    return " ".join(words)
+
+
+def _is_pubkey_sized(data: bytes) -> bool:
+    """Core's ``CPubKey::ValidSize``: the length that the first byte calls for."""
+    return len(data) == {2: 33, 3: 33, 4: 65, 6: 65, 7: 65}.get(data[0] if data else -1, 0)
+
+
+def _script_number(op: int, data: bytes) -> int:
+    """A number from OP_1..OP_16 or a minimal push, 0 for anything else."""
+    if OP_1 <= op <= OP_16:
+        return op - OP_1 + 1
+    if not 0 <= op <= OP_PUSHDATA4 or not is_minimal_push(op, data) or not 1 <= len(data) <= 4 or data[-1] in (0, 0x80):
+        return 0
+    return decode_number(data, False)
+
+
+def match_pubkey(script: bytes) -> bytes | None:
+    """The key of a pay-to-pubkey script."""
+    if len(script) in (35, 67) and script[0] == len(script) - 2 and script[-1] == OP_CHECKSIG:
+        key = script[1:-1]
+        return key if _is_pubkey_sized(key) else None
+    return None
+
+
+def match_multisig(script: bytes) -> tuple[int, list[bytes]] | None:
+    """Threshold and keys of a bare multisig script."""
+    if not script or script[-1] != OP_CHECKMULTISIG:
+        return None
+    ops = list(iter_ops(script))
+    if len(ops) < 4 or ops[-1] != (OP_CHECKMULTISIG, b""):
+        return None
+    keys = [data for _, data in ops[1:-2]]
+    required, total = _script_number(*ops[0]), _script_number(*ops[-2])
+    if not 1 <= required <= total <= MAX_PUBKEYS_PER_MULTISIG or total != len(keys):
+        return None
+    return (required, keys) if all(map(_is_pubkey_sized, keys)) else None
+
+
+def script_type(script: bytes) -> str:
+    """Core's name of the script_pubkey's form."""
+    if is_p2sh(script):
+        return "scripthash"
+    program = parse_witness_program(script)
+    if program is not None:
+        version, data = program
+        if version == 0:
+            return {20: "witness_v0_keyhash", 32: "witness_v0_scripthash"}.get(len(data), "nonstandard")
+        if version == 1 and len(data) == 32:
+            return "witness_v1_taproot"
+        return "anchor" if script == ANCHOR_SCRIPT else "witness_unknown"
+    if script[:1] == bytes([OP_RETURN]) and is_push_only(script[1:]):
+        return "nulldata"
+    if match_pubkey(script) is not None:
+        return "pubkey"
+    if len(script) == 25 and script[:3] == b"\x76\xa9\x14" and script[23:] == b"\x88\xac":
+        return "pubkeyhash"
+    return "multisig" if match_multisig(script) is not None else "nonstandard"
+
+
+def descriptor_checksum(text: str) -> str:
+    """The eight characters behind the ``#`` of a descriptor (BIP380); empty for a character it may not have."""
+    check, group, count = 1, 0, 0
+
+    def feed(check: int, value: int) -> int:
+        top = check >> 35
+        check = (check & 0x7FFFFFFFF) << 5 ^ value
+        for i in range(5):
+            if top >> i & 1:
+                check ^= _DESCRIPTOR_GENERATOR[i]
+        return check
+
+    for c in text:
+        value = _DESCRIPTOR_VALUES.get(c)
+        if value is None:
+            return ""
+        check = feed(check, value & 31)
+        group, count = group * 3 + (value >> 5), count + 1
+        if count == 3:
+            check, group, count = feed(check, group), 0, 0
+    if count:
+        check = feed(check, group)
+    for _ in range(8):
+        check = feed(check, 0)
+    check ^= 1
+    return "".join(_CHECKSUM_CHARSET[check >> 5 * (7 - i) & 31] for i in range(8))
+
+
+def with_checksum(descriptor: str) -> str:
+    """A descriptor with its checksum."""
+    return f"{descriptor}#{descriptor_checksum(descriptor)}"
+
+
+def _key_text(script: bytes) -> str | None:
+    """``pk(...)`` or ``multi(...)`` of a script that names its keys; hybrid keys have no descriptor."""
+    key = match_pubkey(script)
+    if key is not None:
+        return f"pk({key.hex()})" if key[0] < 6 else None
+    multisig = match_multisig(script)
+    if multisig is None or any(key[0] >= 6 for key in multisig[1]):
+        return None
+    return f"multi({','.join([str(multisig[0]), *(key.hex() for key in multisig[1])])})"
+
+
+def infer_descriptor(script: bytes, params: NetworkParams, witness_script: bytes | None = None) -> str:
+    """The descriptor of a script_pubkey, keys unknown; ``witness_script`` is what a P2WSH script is the hash of."""
+    text = _key_text(script)
+    if text is None and witness_script is not None:
+        inner = _key_text(witness_script)
+        text = f"wsh({inner})" if inner is not None else None
+    if text is None and len(script) == 34 and script[:2] == b"\x51\x20" and is_valid_xonly(script[2:]):
+        text = f"rawtr({script[2:].hex()})"
+    if text is None:
+        address = address_for_script(script, params)
+        text = f"addr({address})" if address is not None else f"raw({script.hex()})"
+    return with_checksum(text)
+
+
+@lru_cache(maxsize=4096)
+def _script_facts(script: bytes, params: NetworkParams) -> tuple[str, str, str | None, str]:
+    """asm, descriptor, address, type."""
+    return (
+        script_asm(script),
+        infer_descriptor(script, params),
+        address_for_script(script, params),
+        script_type(script),
+    )
+
+
+def script_json(script: bytes, params: NetworkParams, *, include_hex: bool = True) -> dict[str, Any]:
+    """The ``scriptPubKey`` object."""
+    asm, desc, address, kind = _script_facts(script, params)
+    result: dict[str, Any] = {"asm": asm, "desc": desc}
+    if include_hex:
+        result["hex"] = script.hex()
+    if address is not None:
+        result["address"] = address
+    result["type"] = kind
+    return result
+
+
+def _input_json(tx: Tx, n: int, params: NetworkParams, coin: bytes | None, *, prevout: bool) -> dict[str, Any]:
+    script_sig, outpoint = tx.script_sigs[n], tx.prevouts[n]
+    entry: dict[str, Any]
+    if tx.is_coinbase:
+        entry = {"coinbase": script_sig.hex()}
+    else:
+        entry = {
+            "txid": to_display(outpoint[:32]),
+            "vout": int.from_bytes(outpoint[32:], "little"),
+            "scriptSig": {"asm": script_asm(script_sig, sighash=True), "hex": script_sig.hex()},
+        }
+    if tx.witnesses and tx.witnesses[n]:
+        entry["txinwitness"] = [item.hex() for item in tx.witnesses[n]]
+    if prevout and coin is not None:
+        entry["prevout"] = {
+            "generated": coin_is_coinbase(coin),
+            "height": coin_height(coin),
+            "value": amount(coin_value(coin)),
+            "scriptPubKey": script_json(coin_script(coin), params),
+        }
+    entry["sequence"] = tx.sequences[n]
+    return entry
+
+
+def tx_json(
+    tx: Tx,
+    params: NetworkParams,
+    *,
+    spent: list[bytes] | None = None,
+    prevouts: bool = False,
+    block_hash: bytes | None = None,
+    include_hex: bool = True,
+) -> dict[str, Any]:
+    """A transaction; ``spent`` are the packed coins of its inputs, shown with ``prevouts`` and used for the fee."""
+    outputs = tx.outputs
+    weight = tx.weight
+    result: dict[str, Any] = {
+        "txid": to_display(tx.txid),
+        "hash": to_display(tx.wtxid),
+        "version": tx.version,
+        "size": len(tx.raw),
+        "vsize": (weight + 3) // 4,
+        "weight": weight,
+        "locktime": tx.lock_time,
+        "vin": [
+            _input_json(tx, n, params, spent[n] if spent else None, prevout=prevouts) for n in range(len(tx.prevouts))
+        ],
+        "vout": [
+            {"value": amount(output.value), "n": n, "scriptPubKey": script_json(output.script_pubkey, params)}
+            for n, output in enumerate(outputs)
+        ],
+    }
+    if spent:
+        result["fee"] = amount(sum(map(coin_value, spent)) - sum(output.value for output in outputs))
+    if block_hash is not None:
+        result["blockhash"] = to_display(block_hash)
+    if include_hex:
+        result["hex"] = tx.raw.hex()
+    return result

@@ -1,0 +1,181 @@
+"""JSON-RPC 1.0, 1.1 and 2.0 over a method table: from a request's body to a reply's body and HTTP status.
+
+1.x errors are HTTP errors too; in 2.0 the HTTP status is 200 whatever the method answers, and a request without id is
+carried out and not answered (204). A batch is always 200. Bitcoin Core behaves so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, NamedTuple
+
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.jsonvalue import decode, encode
+from btcnode.rpc.spec import Method
+from btcnode.rpc.table import MethodTable
+
+log = logging.getLogger("btcnode.rpc")
+
+OK, NO_CONTENT, BAD_REQUEST, NOT_FOUND, SERVER_ERROR = 200, 204, 400, 404, 500
+BATCH_SLICE_MONO = 0.005  # seconds of a batch between two turns of everybody else
+
+
+_HTTP_STATUS = {int(RpcCode.INVALID_REQUEST): BAD_REQUEST, int(RpcCode.METHOD_NOT_FOUND): NOT_FOUND}
+
+
+class _NoId:
+    """Marks a request without id."""
+
+
+NO_ID = _NoId()
+
+
+class Reply(NamedTuple):
+    """An HTTP status and the body, empty for none."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(slots=True)
+class Request:
+    """One call; what is read before an error counts for the error's reply."""
+
+    id: Any = None
+    v2: bool = False
+    method: str = ""
+    params: Any = ()
+
+    @property
+    def is_notification(self) -> bool:
+        """Whether no answer is wanted."""
+        return self.v2 and self.id is NO_ID
+
+    def parse(self, value: Any) -> None:
+        """Read a request object; raises RpcError, with ``id`` and ``v2`` as far as they were read."""
+        if not isinstance(value, dict):
+            raise RpcError(RpcCode.INVALID_REQUEST, "Invalid Request object")
+        self.id = value.get("id", NO_ID)
+        version = value.get("jsonrpc")
+        if version is not None:
+            if not isinstance(version, str):
+                raise RpcError(RpcCode.INVALID_REQUEST, "jsonrpc field must be a string")
+            if version not in ("1.0", "2.0"):
+                raise RpcError(RpcCode.INVALID_REQUEST, "JSON-RPC version not supported")
+            self.v2 = version == "2.0"
+        method = value.get("method")
+        if method is None:
+            raise RpcError(RpcCode.INVALID_REQUEST, "Missing method")
+        if not isinstance(method, str):
+            raise RpcError(RpcCode.INVALID_REQUEST, "Method must be a string")
+        self.method = method
+        params = value.get("params")
+        if params is None:
+            params = []
+        elif not isinstance(params, list | dict):
+            raise RpcError(RpcCode.INVALID_REQUEST, "Params must be an array or object")
+        self.params = params
+        log.debug("RPC request method=%s id=%s", method[:64], "" if self.id is NO_ID else str(self.id)[:64])
+
+    def result(self, value: Any) -> dict[str, Any]:
+        """The reply that carries a result."""
+        reply = {"jsonrpc": "2.0", "result": value} if self.v2 else {"result": value, "error": None}
+        return self._with_id(reply)
+
+    def error(self, error: RpcError) -> dict[str, Any]:
+        """The reply that carries an error."""
+        obj = error.as_object()
+        return self._with_id({"jsonrpc": "2.0", "error": obj} if self.v2 else {"result": None, "error": obj})
+
+    def _with_id(self, reply: dict[str, Any]) -> dict[str, Any]:
+        if self.id is not NO_ID:
+            reply["id"] = self.id
+        return reply
+
+
+def _failed(request: Request, error: RpcError) -> Reply:
+    """The reply of a request that could not be read, or of a 1.x call that failed."""
+    status = _HTTP_STATUS.get(error.code, SERVER_ERROR)
+    return Reply(status, encode(request.error(error)) + b"\n")
+
+
+def _succeeded(request: Request, value: Any) -> Reply:
+    if request.is_notification:
+        return Reply(NO_CONTENT, b"")
+    return Reply(OK, encode(request.result(value)) + b"\n")
+
+
+def _called_badly(request: Request, error: RpcError) -> Reply:
+    if request.is_notification:
+        return Reply(NO_CONTENT, b"")
+    return Reply(OK, encode(request.error(error)) + b"\n") if request.v2 else _failed(request, error)
+
+
+class Pending(NamedTuple):
+    """A reply that takes a while; ``waits`` means that it may be given up when the client leaves."""
+
+    work: Coroutine[Any, Any, Reply]
+    waits: bool
+
+
+def handle(table: MethodTable, body: bytes) -> Reply | Pending:
+    """Answer a request body at once where the method allows, else as work to be awaited."""
+    request = Request()
+    try:
+        value = decode(body)
+    except ValueError:
+        return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Parse error"))
+    if isinstance(value, list):
+        return Pending(_batch(table, value), waits=False)
+    if not isinstance(value, dict):
+        return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Top-level object parse error"))
+    try:
+        request.parse(value)
+    except RpcError as error:
+        return _failed(request, error)
+    try:
+        method = table.find(request.method)
+        if method.is_async:
+            return Pending(_call(table, method, request), waits=method.waits)
+        return _succeeded(request, table.call(method, request.params))
+    except RpcError as error:
+        return _called_badly(request, error)
+
+
+async def _call(table: MethodTable, method: Method, request: Request) -> Reply:
+    try:
+        value = await table.call_async(method, request.params)
+    except RpcError as error:
+        return _called_badly(request, error)
+    if method.heavy:
+        return await asyncio.to_thread(_succeeded, request, value)
+    return _succeeded(request, value)
+
+
+async def _batch(table: MethodTable, values: list[Any]) -> Reply:
+    """Carry out a batch in order, letting others have a turn in between."""
+    replies: list[dict[str, Any]] = []
+    turn = monotonic()
+    for value in values:
+        if monotonic() - turn > BATCH_SLICE_MONO:
+            await asyncio.sleep(0)
+            turn = monotonic()
+        request = Request()
+        try:
+            request.parse(value)
+            method = table.find(request.method)
+            if method.is_async:
+                reply = request.result(await table.call_async(method, request.params))
+            else:
+                reply = request.result(table.call(method, request.params))
+        except RpcError as error:
+            reply = request.error(error)
+        if not request.is_notification:
+            replies.append(reply)
+    if values and not replies:
+        return Reply(NO_CONTENT, b"")
+    return Reply(OK, await asyncio.to_thread(encode, replies) + b"\n")

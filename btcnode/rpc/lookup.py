@@ -1,0 +1,148 @@
+"""What many methods share: reading hashes from parameters, finding blocks, headers as JSON."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from btcnode.consensus.pow import bits_to_target
+from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.jsonvalue import double, type_name
+from btcnode.rpc.spec import Result, hexed, number, whole_number
+from btcnode.rpc.spec import time as time_
+
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
+
+
+def parse_hash(text: Any, name: str) -> bytes:
+    """The 32 bytes (internal order) of a hash parameter; raises RpcError as Core's ParseHashV."""
+    if not isinstance(text, str):
+        raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(text)} is not of expected type string")
+    if len(text) != 64:
+        why = f"{name} must be of length 64 (not {len(text)}, for '{text}')"
+        raise RpcError(RpcCode.INVALID_PARAMETER, why)
+    if not _HEX.fullmatch(text):
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"{name} must be hexadecimal string (not '{text}')")
+    return bytes.fromhex(text)[::-1]
+
+
+def parse_hex(text: str, name: str) -> bytes:
+    """The bytes of a hex parameter, which must not be empty; raises RpcError as Core's ParseHexV."""
+    if not text or not _HEX.fullmatch(text):
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"{name} must be hexadecimal string (not '{text}')")
+    return bytes.fromhex(text)
+
+
+def parse_hex_or_none(text: str) -> bytes | None:
+    """The bytes of a hex text, None when it is none."""
+    return bytes.fromhex(text) if _HEX.fullmatch(text) else None
+
+
+def parse_verbosity(value: Any, default: int) -> int:
+    """A verbosity given as number or boolean."""
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        return int(value)
+    return whole_number(value)
+
+
+def find_block(node: NodeApi, text: Any, name: str = "blockhash") -> int:
+    """Index of the block with this hash parameter; raises RpcError when it is unknown."""
+    index = node.tree.find(BlockHash(parse_hash(text, name)))
+    if index < 0:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found")
+    return index
+
+
+def is_active(node: NodeApi, index: int) -> bool:
+    """Whether the block is in the active chain."""
+    return node.tree.ancestor(node.tip(), node.tree.height(index)) == index
+
+
+def fork_height(node: NodeApi, index: int) -> int:
+    """Height of the last block that ``index`` has in common with the active chain."""
+    tree, tip = node.tree, node.tip()
+    low, high = 0, min(tree.height(index), tree.height(tip))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if tree.ancestor(index, middle) == tree.ancestor(tip, middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def difficulty(bits: int) -> float:
+    """How many times harder than the easiest target of mainnet, computed in doubles as Core does."""
+    size, word = bits >> 24 & 0xFF, bits & 0x00FFFFFF
+    if not word:
+        return float("inf")
+    value = 0x0000FFFF / word
+    while size < 29:
+        value *= 256.0
+        size += 1
+    while size > 29:
+        value /= 256.0
+        size -= 1
+    return value
+
+
+def uint256_hex(value: int) -> str:
+    """A 256-bit number as 64 hex digits."""
+    return f"{value:064x}"
+
+
+def header_json(node: NodeApi, index: int) -> dict[str, Any]:
+    """The fields of a header and its place in the chain."""
+    tree, tip = node.tree, node.tip()
+    height, bits, raw = tree.height(index), tree.bits(index), tree.raw(index)
+    version = tree.version(index)
+    following = -1
+    confirmations = -1
+    if is_active(node, index):
+        confirmations = tree.height(tip) - height + 1
+        following = tree.ancestor(tip, height + 1) if index != tip else -1
+    result: dict[str, Any] = {
+        "hash": to_display(tree.hash(index)),
+        "confirmations": confirmations,
+        "height": height,
+        "version": version,
+        "versionHex": f"{version & 0xFFFFFFFF:08x}",
+        "merkleroot": to_display(raw[36:68]),
+        "time": tree.time(index),
+        "mediantime": tree.median_time_past(index),
+        "nonce": int.from_bytes(raw[76:80], "little"),
+        "bits": f"{bits:08x}",
+        "target": uint256_hex(bits_to_target(bits)),
+        "difficulty": double(difficulty(bits)),
+        "chainwork": uint256_hex(tree.chainwork(index)),
+        "nTx": node.block_status(index).n_tx,
+    }
+    if tree.prev(index) >= 0:
+        result["previousblockhash"] = to_display(tree.hash(tree.prev(index)))
+    if following >= 0:
+        result["nextblockhash"] = to_display(tree.hash(following))
+    return result
+
+
+HEADER_RESULT: tuple[Result, ...] = (
+    hexed("hash", "Hash of the block"),
+    number("confirmations", "Blocks from this one to the tip, both counted; -1 outside the active chain"),
+    number("height", "Height"),
+    number("version", "Version"),
+    hexed("versionHex", "Version in hex"),
+    hexed("merkleroot", "Root of the transaction tree"),
+    time_("time", "Time the block claims, in Unix seconds"),
+    time_("mediantime", "Median time of the block and the ten before it, in Unix seconds"),
+    number("nonce", "Nonce"),
+    hexed("bits", "Target in compact form"),
+    hexed("target", "Target"),
+    number("difficulty", "Difficulty as a multiple of the least one on mainnet"),
+    hexed("chainwork", "Hashes expected for the chain up to this block"),
+    number("nTx", "Transactions in the block"),
+    hexed("previousblockhash", "Hash of the parent", optional=True),
+    hexed("nextblockhash", "Hash of the next block in the active chain", optional=True),
+)

@@ -1,0 +1,22 @@
+"""The methods, by subject; ``make_table`` puts them over a node."""
+
+from __future__ import annotations
+
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.methods import blocks, blockstats, chain, control, mining, net, rawtransactions, util
+from btcnode.rpc.spec import Method
+from btcnode.rpc.table import MethodTable
+
+
+def all_methods() -> list[Method]:
+    """Every declared method but those that speak of the table itself."""
+    modules = (blocks, blockstats, chain, control, mining, net, rawtransactions, util)
+    return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
+
+
+def make_table(node: NodeApi, *, check_results: bool = False) -> MethodTable:
+    """A table with all methods over ``node``."""
+    table = MethodTable(node, all_methods(), check_results=check_results)
+    for method in control.table_methods(table):
+        table.add(method)
+    return table

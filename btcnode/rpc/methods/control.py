@@ -1,0 +1,178 @@
+"""The process and the server itself."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from time import monotonic
+from typing import Any
+
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.spec import Arg, Kind, Method, anything, arr, boolean, dyn, nothing, number, obj, rpc, string
+from btcnode.rpc.table import MethodTable
+
+STOPPING = "btcnode stopping"
+MAX_STOP_DELAY_MS = 60_000
+
+
+@rpc("control", "Seconds since the node started.", returns=number("", "Seconds"))
+def uptime(node: NodeApi) -> int:
+    """See the declaration."""
+    return node.uptime()
+
+
+@rpc(
+    "control",
+    "Ask the node to shut down.",
+    Arg("wait", Kind.INT, "Milliseconds to wait before the answer", None, hidden=True),
+    returns=string("", f"The text '{STOPPING}'"),
+    in_warmup=True,
+)
+async def stop(node: NodeApi, wait: int | None) -> str:
+    """See the declaration."""
+    node.request_stop()
+    if wait:
+        await asyncio.sleep(min(max(wait, 0), MAX_STOP_DELAY_MS) / 1000)
+    return STOPPING
+
+
+def _resident_kib() -> int:
+    """Most memory the process has had, in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@rpc(
+    "control",
+    "Memory of the process. The figures of locked memory are there for clients of other nodes and always 0.",
+    Arg("mode", Kind.STR, '"stats"', "stats"),
+    returns=obj(
+        "",
+        "",
+        obj(
+            "locked",
+            "Memory that is kept from swapping",
+            number("used", "Bytes in use"),
+            number("free", "Bytes free"),
+            number("total", "Bytes in all"),
+            number("locked", "Bytes that could be locked"),
+            number("chunks_used", "Pieces in use"),
+            number("chunks_free", "Pieces free"),
+        ),
+        obj("process", "The whole process", number("peak_resident", "Most bytes resident so far")),
+    ),
+)
+def getmemoryinfo(node: NodeApi, mode: str) -> dict[str, Any]:
+    """See the declaration."""
+    if mode != "stats":
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"unknown mode {mode}")
+    locked = dict.fromkeys(("used", "free", "total", "locked", "chunks_used", "chunks_free"), 0)
+    return {"locked": locked, "process": {"peak_resident": _resident_kib() * 1024}}
+
+
+def _categories(node: NodeApi, names: list[Any]) -> list[str]:
+    """Category names, "all" and "1" spelled out; raises RpcError."""
+    known = node.log_categories()
+    found: list[str] = []
+    for name in names:
+        if not isinstance(name, str):
+            raise RpcError(RpcCode.TYPE_ERROR, "Logging categories are strings")
+        if name in ("all", "1", ""):
+            found += known
+        elif name in known:
+            found.append(name)
+        else:
+            raise RpcError(RpcCode.INVALID_PARAMETER, f"unknown logging category {name}")
+    return found
+
+
+_CATEGORY = (Arg("category", Kind.STR, "A category", None),)
+
+
+@rpc(
+    "control",
+    "Show and switch the categories that are logged in detail. First the included ones are switched on, then the\n"
+    'excluded ones off; "all" means every one.',
+    Arg("include", Kind.ARR, "Categories to switch on", None, inner=_CATEGORY),
+    Arg("exclude", Kind.ARR, "Categories to switch off", None, inner=_CATEGORY),
+    returns=dyn("", "Categories, and whether they are logged", boolean("category", "Whether it is logged")),
+    examples=((["all"], ["http"]),),
+)
+def logging(node: NodeApi, include: list[Any] | None, exclude: list[Any] | None) -> dict[str, bool]:
+    """See the declaration."""
+    for names, enabled in ((include, True), (exclude, False)):
+        for category in _categories(node, names or []):
+            node.set_log_category(category, enabled)
+    return dict(node.log_categories())
+
+
+@rpc(
+    "hidden",
+    "Set the node's clock.",
+    Arg("timestamp", Kind.INT, "Unix seconds, 0 for the real clock", bits=64),
+    returns=nothing(),
+    examples=((1700000000,),),
+)
+def setmocktime(node: NodeApi, timestamp: int) -> None:
+    """See the declaration."""
+    if not node.params.mineable:
+        raise RpcError(RpcCode.MISC_ERROR, "setmocktime is for regression testing (-regtest mode) only")
+    if not 0 <= timestamp <= 9_223_372_036:
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"Mocktime must be in the range [0, 9223372036], not {timestamp}.")
+    node.set_mock_time(timestamp)
+
+
+def _echo(node: NodeApi, *values: Any) -> list[Any]:
+    """The arguments, up to the last one given."""
+    count = len(values)
+    while count and values[count - 1] is None:
+        count -= 1
+    return list(values[:count])
+
+
+_ECHO_ARGS = tuple(Arg(f"arg{n}", Kind.STR, "Anything", None, any_type=True) for n in range(10))
+echo, echojson = (
+    Method(name, "hidden", "Answer with the arguments.", _echo, _ECHO_ARGS, (anything(),), examples=(("hello",),))
+    for name in ("echo", "echojson")
+)
+
+
+def table_methods(table: MethodTable) -> list[Method]:
+    """The methods that speak of the methods."""
+
+    @rpc(
+        "control",
+        "All methods, or the help of one.",
+        Arg("command", Kind.STR, "The method", None, hint="all commands"),
+        returns=anything("", "The text"),
+        examples=((), ("getblock",)),
+    )
+    def help(node: NodeApi, command: str | None) -> Any:
+        """See the declaration."""
+        if command == "dump_all_command_conversions":
+            return table.conversions()
+        return table.help(command or "")
+
+    @rpc(
+        "control",
+        "State of the RPC server.",
+        returns=obj(
+            "",
+            "",
+            arr(
+                "active_commands",
+                "Calls in progress",
+                obj("", "", string("method", "Method"), number("duration", "Microseconds so far")),
+            ),
+            string("logpath", "The log file"),
+        ),
+    )
+    def getrpcinfo(node: NodeApi) -> dict[str, Any]:
+        """See the declaration."""
+        now = monotonic()
+        active = [
+            {"method": name, "duration": int((now - started) * 1_000_000)} for name, started in table.active.values()
+        ]
+        return {"active_commands": active, "logpath": node.log_path()}
+
+    return [help, getrpcinfo]

@@ -1,0 +1,278 @@
+"""Making blocks and handing them in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from btcnode.consensus.pow import bits_to_target, next_bits
+from btcnode.errors import DecodeError, RuleViolation
+from btcnode.mining.assembler import Candidate, assemble, grind, with_coinbase_witness
+from btcnode.primitives.addresses import script_for_address
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.primitives.tx import Tx
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.descriptors import script_of_descriptor
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.jsonvalue import double
+from btcnode.rpc.lookup import difficulty, parse_hex_or_none, uint256_hex
+from btcnode.rpc.spec import Arg, Kind, arr, hexed, nothing, number, obj, rpc, string
+
+DEFAULT_MAX_TRIES = 1_000_000
+
+_MAX_TRIES = Arg("maxtries", Kind.INT, "Hashes to try", DEFAULT_MAX_TRIES, bits=-63)
+_HASHES = arr("", "The blocks made", hexed("", "Block hash"))
+
+
+def _address_script(node: NodeApi, address: str) -> bytes:
+    try:
+        return script_for_address(address, node.params)
+    except DecodeError:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Error: Invalid address") from None
+
+
+def _refuse_signet(node: NodeApi) -> None:
+    if node.params.signet_challenge is not None:
+        text = "Blocks of a signet need a signature of its challenge: this node has no key to make one"
+        raise RpcError(RpcCode.MISC_ERROR, text)
+
+
+async def _solve(node: NodeApi, candidate: Candidate, max_tries: int) -> tuple[bytes | None, int]:
+    """Search a nonce, off the loop thread where that takes long."""
+    if node.params.mineable:
+        return grind(candidate.header, max_tries)
+    return await asyncio.to_thread(grind, candidate.header, max_tries)
+
+
+async def _generate(node: NodeApi, script: bytes, count: int, max_tries: int) -> list[str]:
+    """Make and connect ``count`` blocks, or as many as ``max_tries`` hashes give."""
+    _refuse_signet(node)
+    hashes = []
+    for _ in range(count):
+        candidate = assemble(node.tree, node.tip(), node.params, node.version_bits, node.now(), script)
+        header, tries = await _solve(node, candidate, max_tries)
+        max_tries -= tries
+        if header is None:
+            break
+        rejected = await node.submit_block(candidate.with_header(header))
+        if rejected is not None and rejected not in ("duplicate", "inconclusive"):
+            raise RpcError(RpcCode.INTERNAL_ERROR, f"ProcessNewBlock, block not accepted: {rejected}")
+        hashes.append(to_display(header_hash(header)))
+    return hashes
+
+
+@rpc(
+    "hidden",
+    "Make blocks at once and pay their reward to an address.",
+    Arg("nblocks", Kind.INT, "How many blocks"),
+    Arg("address", Kind.STR, "Where the reward goes"),
+    _MAX_TRIES,
+    returns=_HASHES,
+    examples=((11, "myaddress"),),
+)
+async def generatetoaddress(node: NodeApi, nblocks: int, address: str, max_tries: int) -> list[str]:
+    """See the declaration."""
+    return await _generate(node, _address_script(node, address), nblocks, max_tries)
+
+
+@rpc(
+    "hidden",
+    "Make blocks at once and pay their reward to a descriptor.",
+    Arg("num_blocks", Kind.INT, "How many blocks"),
+    Arg("descriptor", Kind.STR, "Where the reward goes"),
+    _MAX_TRIES,
+    returns=_HASHES,
+    examples=((11, "raw(51)"),),
+)
+async def generatetodescriptor(node: NodeApi, num_blocks: int, descriptor: str, max_tries: int) -> list[str]:
+    """See the declaration."""
+    try:
+        script = script_of_descriptor(descriptor, node.params)
+    except DecodeError as error:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, str(error)) from None
+    return await _generate(node, script, num_blocks, max_tries)
+
+
+def _given_transactions(texts: list[Any]) -> list[Tx]:
+    txs = []
+    for text in texts:
+        if not isinstance(text, str):
+            raise RpcError(RpcCode.TYPE_ERROR, "Transactions are given as hex strings")
+        raw = parse_hex_or_none(text)
+        if raw is not None and len(raw) == 32:
+            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f"Transaction {text} not in mempool.")
+        try:
+            txs.append(Tx.parse(raw or b""))
+        except DecodeError:
+            why = f"Transaction decode failed for {text}. Make sure the tx has at least one input."
+            raise RpcError(RpcCode.DESERIALIZATION_ERROR, why) from None
+    return txs
+
+
+@rpc(
+    "hidden",
+    "Make a block of given transactions, in their order. Their fees are not collected.",
+    Arg("output", Kind.STR, "Address or descriptor for the reward"),
+    Arg("transactions", Kind.ARR, "Raw transactions in hex", inner=(Arg("rawtx/txid", Kind.HEX, "", None),)),
+    Arg("submit", Kind.BOOL, "Connect the block (true), or return it (false)", True),
+    returns=obj(
+        "", "", hexed("hash", "Block hash"), hexed("hex", "The block, when it is not connected", optional=True)
+    ),
+    examples=(("myaddress", ["rawtx"]),),
+)
+async def generateblock(node: NodeApi, output: str, transactions: list[Any], submit: bool) -> dict[str, str]:
+    """See the declaration."""
+    try:
+        script = script_of_descriptor(output, node.params)
+    except DecodeError:
+        try:
+            script = script_for_address(output, node.params)
+        except DecodeError:
+            text = "Error: Invalid address or descriptor"
+            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text) from None
+    txs = _given_transactions(transactions)
+    _refuse_signet(node)
+    candidate = assemble(node.tree, node.tip(), node.params, node.version_bits, node.now(), script, txs)
+    header, _ = await _solve(node, candidate, DEFAULT_MAX_TRIES)
+    if header is None:
+        raise RpcError(RpcCode.MISC_ERROR, "Failed to make block.")
+    raw = candidate.with_header(header)
+    block_hash = to_display(header_hash(header))
+    if not submit:
+        return {"hash": block_hash, "hex": raw.hex()}
+    rejected = await node.submit_block(raw)
+    if rejected is not None:
+        raise RpcError(RpcCode.VERIFY_ERROR, f"TestBlockValidity failed: {rejected}")
+    return {"hash": block_hash}
+
+
+@rpc(
+    "mining",
+    "Hand in a block. The answer is null when it was connected, else the reason (BIP22).",
+    Arg("hexdata", Kind.HEX, "The block"),
+    Arg("dummy", Kind.STR, "Ignored", None, hint="ignored"),
+    returns=(nothing("", "", when="If the block was accepted"), string("", "As in BIP22", when="Otherwise")),
+    examples=(("mydata",),),
+)
+async def submitblock(node: NodeApi, hexdata: str, dummy: str | None) -> str | None:
+    """See the declaration."""
+    data = parse_hex_or_none(hexdata)
+    try:
+        block = parse_block(data or b"")
+    except DecodeError:
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Block decode failed") from None
+    raw, tree = block.raw, node.tree
+    prev = tree.find(block.prev_hash)
+    if block.n_tx and prev >= 0 and tree.height(prev) + 1 >= node.params.segwit_height:
+        raw = with_coinbase_witness(block)
+    return await node.submit_block(raw)
+
+
+@rpc(
+    "mining",
+    "Hand in a block header, as a candidate for the best chain. An error tells why it is invalid.",
+    Arg("hexdata", Kind.HEX, "The header"),
+    returns=nothing(),
+    examples=(("aabbcc",),),
+)
+def submitheader(node: NodeApi, hexdata: str) -> None:
+    """See the declaration."""
+    raw = parse_hex_or_none(hexdata)
+    if raw is None or len(raw) < HEADER_SIZE:
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Block header decode failed")
+    raw = raw[:HEADER_SIZE]
+    prev = raw[4:36]
+    if node.tree.find(BlockHash(prev)) < 0:
+        raise RpcError(RpcCode.VERIFY_ERROR, f"Must submit previous header ({to_display(prev)}) first")
+    try:
+        node.submit_header(raw)
+    except RuleViolation as error:
+        raise RpcError(RpcCode.VERIFY_ERROR, error.code) from error
+
+
+def _network_hash_rate(node: NodeApi, count: int, height: int) -> float:
+    """Hashes per second over ``count`` blocks (-1: since the target changed) up to ``height`` (-1: the tip)."""
+    tree, tip = node.tree, node.tip()
+    if count < -1 or count == 0:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid nblocks. Must be a positive number or -1.")
+    if height < -1 or height > tree.height(tip):
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Block does not exist at specified height")
+    last = tip if height < 0 else tree.ancestor(tip, height)
+    top = tree.height(last)
+    if top == 0:
+        return 0.0
+    if count == -1:
+        count = top % node.params.difficulty_adjustment_interval + 1
+    first, index = last, last
+    earliest = latest = tree.time(last)
+    for _ in range(min(count, top)):
+        first = index = tree.prev(index)
+        earliest, latest = min(earliest, tree.time(index)), max(latest, tree.time(index))
+    if earliest == latest:
+        return 0.0
+    return float(tree.chainwork(last) - tree.chainwork(first)) / (latest - earliest)
+
+
+@rpc(
+    "mining",
+    "Estimate of the network's hashes per second.",
+    Arg("nblocks", Kind.INT, "Blocks to look at, -1 for those since the target changed", 120),
+    Arg("height", Kind.INT, "Height at which to look, -1 for the tip", -1),
+    returns=number("", "Hashes per second"),
+)
+def getnetworkhashps(node: NodeApi, nblocks: int, height: int) -> Any:
+    """See the declaration."""
+    return double(_network_hash_rate(node, nblocks, height))
+
+
+@rpc(
+    "mining",
+    "What the next block must look like.",
+    returns=obj(
+        "",
+        "",
+        number("blocks", "Height of the tip"),
+        hexed("bits", "Target of the tip in compact form"),
+        number("difficulty", "Difficulty of the tip"),
+        hexed("target", "Target of the tip"),
+        number("networkhashps", "Hashes per second of the network"),
+        number("pooledtx", "Unconfirmed transactions"),
+        string("chain", "Network"),
+        obj(
+            "next",
+            "The next block",
+            number("height", "Its height"),
+            hexed("bits", "Its target in compact form"),
+            number("difficulty", "Its difficulty"),
+            hexed("target", "Its target"),
+        ),
+        hexed("signet_challenge", "Script that signet blocks satisfy", optional=True),
+        arr("warnings", "Warnings", string("", "Warning")),
+    ),
+)
+def getmininginfo(node: NodeApi) -> dict[str, Any]:
+    """See the declaration."""
+    tree, tip, params = node.tree, node.tip(), node.params
+    bits = tree.bits(tip)
+    bits_next = next_bits(tree, tip, max(node.now(), tree.median_time_past(tip) + 1), params)
+    result: dict[str, Any] = {
+        "blocks": tree.height(tip),
+        "bits": f"{bits:08x}",
+        "difficulty": double(difficulty(bits)),
+        "target": uint256_hex(bits_to_target(bits)),
+        "networkhashps": double(_network_hash_rate(node, 120, -1)),
+        "pooledtx": 0,
+        "chain": params.chain,
+        "next": {
+            "height": tree.height(tip) + 1,
+            "bits": f"{bits_next:08x}",
+            "difficulty": double(difficulty(bits_next)),
+            "target": uint256_hex(bits_to_target(bits_next)),
+        },
+    }
+    if params.signet_challenge is not None:
+        result["signet_challenge"] = params.signet_challenge.hex()
+    result["warnings"] = list(node.warnings())
+    return result

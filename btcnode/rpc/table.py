@@ -1,0 +1,152 @@
+"""The methods of a server: finding, calling, and help over all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from time import monotonic
+from typing import Any
+
+from btcnode.errors import BtcnodeError
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.jsonvalue import DuplicateKeysDict
+from btcnode.rpc.spec import Arg, Kind, Method
+
+log = logging.getLogger("btcnode.rpc")
+
+HIDDEN = "hidden"
+
+
+class MethodTable:
+    """Methods by name over one node.
+
+    ``active`` holds the calls in progress, oldest first: ``(method, monotonic start)`` by a running number.
+    With ``check_results`` every result is held against its declaration (tests).
+    """
+
+    def __init__(self, node: NodeApi, methods: Iterable[Method], *, check_results: bool = False) -> None:
+        self.node = node
+        self.methods: dict[str, Method] = {}
+        self.active: dict[int, tuple[str, float]] = {}
+        self._calls = 0
+        self._check_results = check_results
+        for method in methods:
+            self.add(method)
+
+    def add(self, method: Method) -> None:
+        """Add one method; raises ValueError when its name is taken."""
+        if method.name in self.methods:
+            raise ValueError(f"method {method.name} declared twice")
+        self.methods[method.name] = method
+
+    def find(self, name: str) -> Method:
+        """The method, when the node is ready to answer it; raises RpcError."""
+        method = self.methods.get(name)
+        status = self.node.warmup_status()
+        if status is not None and not (method is not None and method.in_warmup):
+            raise RpcError(RpcCode.IN_WARMUP, status)
+        if method is None:
+            raise RpcError(RpcCode.METHOD_NOT_FOUND, "Method not found")
+        return method
+
+    def call(self, method: Method, params: Any) -> Any:
+        """Call a method that answers at once; raises RpcError and nothing else."""
+        number = self._begin(method)
+        try:
+            result = method.handler(self.node, *method.bind(positional(method, params)))
+        except RpcError:
+            raise
+        except Exception as error:
+            raise _translated(method, error) from error
+        finally:
+            del self.active[number]
+        return self._checked(method, result)
+
+    async def call_async(self, method: Method, params: Any) -> Any:
+        """Call any method; raises RpcError (or CancelledError) and nothing else."""
+        number = self._begin(method)
+        try:
+            result = method.handler(self.node, *method.bind(positional(method, params)))
+            if method.is_async:
+                result = await result
+        except RpcError:
+            raise
+        except Exception as error:
+            raise _translated(method, error) from error
+        finally:
+            del self.active[number]
+        return self._checked(method, result)
+
+    def help(self, name: str = "") -> str:
+        """The help of one method, or the usage of all, by category."""
+        if name:
+            method = self.methods.get(name)
+            return method.help().rstrip("\n") if method else f"help: unknown command: {name}"
+        sections: dict[str, list[str]] = {}
+        for method in sorted(self.methods.values(), key=lambda method: (method.category, method.name)):
+            if method.category != HIDDEN:
+                sections.setdefault(method.category, []).append(method.usage())
+        return "\n\n".join("\n".join([f"== {name.capitalize()} ==", *lines]) for name, lines in sections.items())
+
+    def conversions(self) -> list[list[Any]]:
+        """``[method, position, argument, is a string]`` for every argument name: what a client's table must say."""
+        return [
+            [method.name, n, name, arg.kind in (Kind.STR, Kind.HEX)]
+            for method in sorted(self.methods.values(), key=lambda method: method.name)
+            for n, arg in enumerate(method.args)
+            for name in arg.names
+        ]
+
+    def _begin(self, method: Method) -> int:
+        self._calls += 1
+        self.active[self._calls] = (method.name, monotonic())
+        return self._calls
+
+    def _checked(self, method: Method, result: Any) -> Any:
+        if self._check_results:
+            why = method.mismatch(result)
+            if why is not None:
+                raise RpcError(RpcCode.INTERNAL_ERROR, f"{method.name} returned other than declared: {why}")
+        return result
+
+
+def _translated(method: Method, error: Exception) -> RpcError:
+    """The RPC error of an exception: what the node refuses on purpose is told, the rest is logged as our own fault."""
+    if isinstance(error, BtcnodeError):
+        return RpcError(RpcCode.MISC_ERROR, str(error))
+    log.error("RPC %s failed: %r", method.name, error, exc_info=error)
+    return RpcError(RpcCode.INTERNAL_ERROR, f"Internal error in {method.name}: {error!r}")
+
+
+def positional(method: Method, params: Any) -> Sequence[Any]:
+    """Named parameters as positional ones, "args" first; raises RpcError as Core does."""
+    if isinstance(params, list):
+        return params
+    if isinstance(params, DuplicateKeysDict):
+        name = params.duplicates[0]
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"Parameter {name} specified multiple times")
+    rest = dict(params)
+    values: list[Any] = []
+    first_named: Arg | None = None
+    leading_gap = gap = 0
+    for arg in method.args:
+        given = next((alias for alias in arg.names if alias in rest), None)
+        if given is None:
+            gap += 1
+            if not values:
+                leading_gap = gap
+            continue
+        values += [None] * gap
+        gap = 0
+        first_named = first_named or arg
+        values.append(rest.pop(given))
+    if isinstance(rest.get("args"), list):
+        leading = rest.pop("args")
+        if first_named is not None and leading_gap < len(leading):
+            text = f"Parameter {first_named.name} specified twice both as positional and named argument"
+            raise RpcError(RpcCode.INVALID_PARAMETER, text)
+        values = [*leading, *values[len(leading) :]]
+    if rest:
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"Unknown named parameter {next(iter(rest))}")
+    return values

@@ -1,0 +1,1 @@
+"""Bitcoin script: interpreter, signature hashes, signatures, verification of inputs (``verify``)."""

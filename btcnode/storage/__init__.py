@@ -1,0 +1,1 @@
+"""What lies on disk: the LMDB environment and its layout, coins, block files, undo data, the block index."""

@@ -1,0 +1,331 @@
+"""Blocks and undo data in Bitcoin Core's flat files (``blk00000.dat``, ``rev00000.dat``).
+
+A file is a row of frames ``magic[4] size[u32] payload``, at most 128 MiB of blocks to a file; undo data lies in the
+file with the number of its block's. A position names the payload, 8 bytes behind its frame, as Core's FlatFilePos.
+Everything is XORed with the directory's key. Files are not preallocated, so each ends with its last frame.
+
+What counts is what the database records (``FileInfo``): after a crash, bytes beyond the recorded end are cut off at
+the next start. For that ``sync`` must have returned before the records of ``dirty_records`` are committed, and those
+in one transaction with the index records that point into the files. No file is ever removed here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from btcnode.errors import CorruptionError, StorageError
+from btcnode.primitives.compactsize import MAX_SIZE
+from btcnode.primitives.hashes import sha256d
+from btcnode.storage.database import Database
+from btcnode.storage.durable import storage_error, sync_directory, sync_file, write_all
+from btcnode.storage.layout import (
+    FILE_RECORD,
+    FRAME,
+    FRAME_SIZE,
+    MAX_BLOCKFILE_SIZE,
+    MAX_FILES,
+    META_FILE_PREFIX,
+    UNDO_CHECKSUM_SIZE,
+    block_file_name,
+    file_key,
+    undo_file_name,
+)
+from btcnode.storage.obfuscation import open_obfuscation
+
+_ADVICE = "start with --reindex"
+
+
+class BlockPos(NamedTuple):
+    """Where a block or its undo data lies: file number, and offset of the payload behind its frame header."""
+
+    file: int
+    pos: int
+
+
+@dataclass(slots=True)
+class FileInfo:
+    """What is recorded of one pair of files (Core's CBlockFileInfo); sizes in bytes, times in Unix seconds."""
+
+    blocks: int = 0
+    size: int = 0
+    undo_size: int = 0
+    height_first: int = 0
+    height_last: int = 0
+    time_first: int = 0
+    time_last: int = 0
+
+    def pack(self) -> bytes:
+        """The record."""
+        return FILE_RECORD.pack(
+            self.blocks,
+            self.size,
+            self.undo_size,
+            self.height_first,
+            self.height_last,
+            self.time_first,
+            self.time_last,
+        )
+
+    @classmethod
+    def unpack(cls, record: bytes) -> FileInfo:
+        """Decode a record; raises CorruptionError for any other length."""
+        if len(record) != FILE_RECORD.size:
+            raise CorruptionError(f"a block file record has a wrong size: {_ADVICE}")
+        return cls(*FILE_RECORD.unpack(record))
+
+    def add_block(self, height: int, time: int) -> None:
+        """Count a block."""
+        if not self.blocks or height < self.height_first:
+            self.height_first = height
+        if not self.blocks or time < self.time_first:
+            self.time_first = time
+        self.height_last = max(self.height_last, height)
+        self.time_last = max(self.time_last, time)
+        self.blocks += 1
+
+
+class BlockFiles:
+    """The files of one blocks directory. One thread appends and syncs; any thread reads."""
+
+    def __init__(
+        self, directory: Path, magic: bytes, *, use_xor: bool = True, max_file_size: int = MAX_BLOCKFILE_SIZE
+    ) -> None:
+        """Open or make the directory without records: what lies there will be overwritten.
+
+        Raises StorageError, CorruptionError.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, f"cannot make {directory}") from None
+        self.directory = directory
+        self.magic = magic
+        self.infos: list[FileInfo] = [FileInfo()]
+        self._max_file_size = max_file_size
+        self._obfuscation = open_obfuscation(directory, use_xor=use_xor)
+        self._dirty: set[int] = set()  # numbers whose record has changed since it was committed
+        self._unsynced: dict[Path, None] = {}
+        self._created = False
+        self._fds: dict[bool, tuple[Path, int]] = {}  # the file appended to, by "is it undo data"
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        magic: bytes,
+        database: Database,
+        *,
+        use_xor: bool = True,
+        adopt: bool = False,
+        max_file_size: int = MAX_BLOCKFILE_SIZE,
+    ) -> BlockFiles:
+        """Open the directory as the database knows it: files are cut to their recorded ends.
+
+        A database without records belongs to an empty directory, and gets its first record here. With ``adopt`` it
+        takes over the block files that it finds, whole, from number 0 to the first gap, for a reindex; their undo
+        data will be overwritten. Raises StorageError when there are files and no records, CorruptionError when a
+        file is missing or shorter than its record.
+        """
+        files = cls(directory, magic, use_xor=use_xor, max_file_size=max_file_size)
+        records = database.meta_items(META_FILE_PREFIX)
+        if records:
+            files._restore(records)
+            return files
+        found = files._sizes_found()
+        if any(found) and not adopt:
+            raise StorageError(f"{directory} has block files that the database does not know: {_ADVICE}")
+        files.infos = [FileInfo(size=size) for size in found] or [FileInfo()]
+        files._dirty.update(range(len(files.infos)))
+        database.commit(meta_puts=files.dirty_records())
+        files.mark_clean()
+        return files
+
+    @property
+    def xor_key(self) -> bytes:
+        """The 8 bytes of ``xor.dat``."""
+        return self._obfuscation.key
+
+    def block_path(self, number: int) -> Path:
+        """Path of a file of blocks."""
+        return self.directory / block_file_name(number)
+
+    def undo_path(self, number: int) -> Path:
+        """Path of a file of undo data."""
+        return self.directory / undo_file_name(number)
+
+    @property
+    def total_size(self) -> int:
+        """Bytes of all blocks and undo data (Core's CalculateCurrentUsage)."""
+        return sum(info.size + info.undo_size for info in self.infos)
+
+    # -- records -----------------------------------------------------------------------------------------------
+
+    def _restore(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        infos: list[FileInfo] = []
+        for key, record in records:
+            if key != file_key(len(infos)):
+                raise CorruptionError(f"the records of the block files have gaps: {_ADVICE}")
+            infos.append(FileInfo.unpack(record))
+        self.infos = infos
+        for number, info in enumerate(infos):
+            _cut(self.block_path(number), info.size)
+            _cut(self.undo_path(number), info.undo_size)
+
+    def _sizes_found(self) -> list[int]:
+        """Sizes of the block files that are there, up to the first gap."""
+        sizes: list[int] = []
+        while (path := self.block_path(len(sizes))).exists():
+            sizes.append(path.stat().st_size)
+        return sizes
+
+    def dirty_records(self) -> dict[bytes, bytes]:
+        """The records that have changed, for ``Database.commit(meta_puts=...)``; ``mark_clean`` follows it."""
+        return {file_key(number): self.infos[number].pack() for number in sorted(self._dirty)}
+
+    def mark_clean(self) -> None:
+        """The records were committed."""
+        self._dirty.clear()
+
+    def note_block(self, position: BlockPos, raw: bytes, height: int) -> None:
+        """Count a block that an adopted file has already."""
+        info = self.infos[position.file]
+        info.add_block(height, int.from_bytes(raw[68:72], "little"))
+        info.size = max(info.size, position.pos + len(raw))
+        self._dirty.add(position.file)
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def append_block(self, raw: bytes, height: int = 0) -> BlockPos:
+        """Append a serialised block; ``height`` is for the file's record only.
+
+        Raises DiskFullError or StorageError: then nothing is recorded of it, and it may be tried again.
+        """
+        needed = len(raw) + FRAME_SIZE
+        if needed > self._max_file_size or len(raw) > MAX_SIZE:
+            raise ValueError(f"a block of {len(raw)} bytes does not fit into a file")
+        number = len(self.infos) - 1
+        # Core moves on when a block would end at the limit itself, too
+        if self.infos[number].size + needed >= self._max_file_size and self.infos[number].size:
+            number += 1
+            if number >= MAX_FILES:
+                raise StorageError(f"{self.directory} has no file numbers left")
+        start = self.infos[number].size if number < len(self.infos) else 0
+        self._write(self.block_path(number), False, FRAME.pack(self.magic, len(raw)) + raw, start)
+        if number == len(self.infos):
+            self.infos.append(FileInfo())
+        info = self.infos[number]
+        info.add_block(height, int.from_bytes(raw[68:72], "little"))
+        info.size = start + needed
+        self._dirty.add(number)
+        return BlockPos(number, start + FRAME_SIZE)
+
+    def append_undo(self, file: int, payload: bytes, prev_hash: bytes) -> BlockPos:
+        """Append the undo data of a block that lies in file ``file`` and whose parent is ``prev_hash``.
+
+        Raises as ``append_block``.
+        """
+        info = self.infos[file]
+        start = info.undo_size
+        data = b"".join((FRAME.pack(self.magic, len(payload)), payload, sha256d(prev_hash + payload)))
+        self._write(self.undo_path(file), True, data, start)
+        info.undo_size = start + len(data)
+        self._dirty.add(file)
+        return BlockPos(file, start + FRAME_SIZE)
+
+    def _write(self, path: Path, is_undo: bool, data: bytes, start: int) -> None:
+        try:
+            current = self._fds.get(is_undo)
+            if current is None or current[0] != path:
+                if current is not None:
+                    del self._fds[is_undo]
+                    os.close(current[1])
+                self._created |= not path.exists()
+                current = self._fds[is_undo] = (path, os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._unsynced[path] = None
+            if not start:
+                os.ftruncate(current[1], 0)  # what a crash or another node has left
+            write_all(current[1], self._obfuscation.apply(data, start), start)
+        except OSError as error:
+            raise storage_error(error, f"cannot write {path}") from None
+
+    def sync(self) -> None:
+        """Bring everything appended so far to the disk, new files' names included.
+
+        Raises DiskFullError, StorageError; what is unsynced stays so.
+        """
+        try:
+            for path in list(self._unsynced):
+                sync_file(path)
+                del self._unsynced[path]
+            if self._created:
+                sync_directory(self.directory)
+                self._created = False
+        except OSError as error:
+            raise storage_error(error, f"cannot bring the files in {self.directory} to the disk") from None
+
+    def close(self) -> None:
+        """Sync and close."""
+        try:
+            self.sync()
+        finally:
+            for _, fd in self._fds.values():
+                os.close(fd)
+            self._fds.clear()
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def read_block(self, position: BlockPos) -> bytes:
+        """The serialised block at ``position``; raises CorruptionError when no frame of this network is there."""
+        return self._read(self.block_path(position.file), position.pos, 0)
+
+    def read_undo(self, position: BlockPos, prev_hash: bytes) -> bytes:
+        """The undo data at ``position``; raises CorruptionError also when its checksum does not fit."""
+        data = self._read(self.undo_path(position.file), position.pos, UNDO_CHECKSUM_SIZE)
+        payload = data[:-UNDO_CHECKSUM_SIZE]
+        if sha256d(prev_hash + payload) != data[-UNDO_CHECKSUM_SIZE:]:
+            raise CorruptionError(
+                f"undo data at {position.pos} of {self.undo_path(position.file)} is damaged: {_ADVICE}"
+            )
+        return payload
+
+    def _read(self, path: Path, pos: int, extra: int) -> bytes:
+        """Payload and ``extra`` bytes after it of the frame whose payload begins at ``pos``."""
+        start = pos - FRAME_SIZE
+        if start < 0:
+            raise CorruptionError(f"{pos} is no position in {path}: {_ADVICE}")
+        try:
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                head = self._obfuscation.apply(os.pread(fd, FRAME_SIZE, start), start)
+                magic, size = FRAME.unpack(head) if len(head) == FRAME_SIZE else (b"", 0)
+                if magic != self.magic or size > MAX_SIZE:
+                    raise CorruptionError(f"no frame of this network at {start} of {path}: {_ADVICE}")
+                data = os.pread(fd, size + extra, pos)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            raise CorruptionError(f"{path} is missing: restore it, or {_ADVICE}") from None
+        except OSError as error:
+            raise storage_error(error, f"cannot read {path}") from None
+        if len(data) != size + extra:
+            raise CorruptionError(f"{path} ends within the frame at {start}: {_ADVICE}")
+        return self._obfuscation.apply(data, pos)
+
+
+def _cut(path: Path, size: int) -> None:
+    """Cut a file to its recorded size; raises CorruptionError when it is shorter."""
+    try:
+        found = path.stat().st_size
+        if found > size:
+            os.truncate(path, size)
+    except FileNotFoundError:
+        found = 0
+    except OSError as error:
+        raise storage_error(error, f"cannot cut {path} to its recorded size") from None
+    if found < size:
+        what = "is missing" if not found else f"ends at {found} of {size} bytes"
+        raise CorruptionError(f"{path} {what}: restore it, or {_ADVICE}")

@@ -1,0 +1,173 @@
+"""The stored coins: lookups, ordered iteration and the statistics of the whole set.
+
+Keys are ``txid + vout[u32 LE]``, values packed coins, so key and value joined are exactly what Bitcoin Core's
+``hash_serialized_3`` takes for a coin. Its order is by txid bytes, then by vout as a number; LMDB's differs from that
+only within transactions that have an unspent output 256 or above, which are put in order on the way.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain, islice
+from operator import itemgetter
+from typing import Any, Literal
+
+import lmdb
+
+from btcnode.errors import CorruptionError
+from btcnode.storage.database import Database, translate
+from btcnode.storage.layout import DB_COINS
+from btcnode.storage.muhash import MuHash
+
+CHUNK = 4096  # coins handled at a time
+BOGO_OVERHEAD = 50  # txid 32, vout 4, code 4, value 8, script length 2: Core's database-independent size
+SMALL_VOUT = bytes(3)  # the upper bytes of a vout below 256
+MIN_COIN_SIZE = 13  # code, value, length of the script
+
+_VALUE = itemgetter(1)
+
+HashType = Literal["hash_serialized_3", "muhash", "none"]
+CoinItem = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class UtxoStats:
+    """Figures of the coin set as gettxoutsetinfo names them; amounts in satoshi, ``hash`` in internal order."""
+
+    txouts: int
+    transactions: int
+    bogosize: int
+    total_amount: int
+    disk_size: int
+    hash: bytes | None
+
+
+class CoinsDb:
+    """Reads the ``coins`` database; any thread may. Writing is ``Database.commit``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, outpoint: bytes) -> bytes | None:
+        """The packed coin of a 36-byte outpoint, or None."""
+        return self.get_many((outpoint,))[0]
+
+    def get_many(self, outpoints: Iterable[bytes]) -> list[bytes | None]:
+        """The packed coins of outpoints, in their order; None where there is none. One snapshot for all."""
+        database = self._database
+        txn = database.begin_read(DB_COINS)
+        try:
+            return list(map(txn.get, outpoints))
+        except lmdb.Error as error:
+            raise translate(error, database.path) from error
+        finally:
+            database.end_read(txn)
+
+    def __len__(self) -> int:
+        return self._database.count(DB_COINS)
+
+    def iter_sorted(self) -> Iterator[CoinItem]:
+        """All (outpoint, coin) by txid bytes, then vout as a number, of one snapshot.
+
+        Holds the outputs of one transaction at most. Exhaust or close it before the same thread commits.
+        """
+        with self._database.read(DB_COINS) as txn:
+            for items in _sorted_chunks(txn.cursor().iternext()):
+                yield from items
+
+    def utxo_stats(
+        self, hash_type: HashType = "hash_serialized_3", progress: Callable[[int], None] | None = None
+    ) -> UtxoStats:
+        """Go through the whole set once (Core's ComputeUTXOStats).
+
+        ``progress`` is called with the number of coins after each chunk; what it raises ends the work. Raises
+        CorruptionError when an amount makes no sense.
+        """
+        disk_size = self._database.size_on_disk(DB_COINS)
+        tally = _Tally()
+        digest = sha256()
+        muhash = MuHash() if hash_type == "muhash" else None
+        with self._database.read(DB_COINS) as txn:
+            for items in _sorted_chunks(txn.cursor().iternext()):
+                tally.add(items)
+                if muhash is not None:
+                    muhash.insert_many([key + value for key, value in items])
+                elif hash_type == "hash_serialized_3":
+                    digest.update(b"".join(chain.from_iterable(items)))
+                if progress is not None:
+                    progress(tally.txouts)
+        result: bytes | None = None
+        if muhash is not None:
+            result = muhash.digest()
+        elif hash_type == "hash_serialized_3":
+            result = sha256(digest.digest()).digest()
+        return UtxoStats(tally.txouts, tally.transactions, tally.bogosize, tally.amount, disk_size, result)
+
+
+class _Tally:
+    """Running totals; takes chunks in order."""
+
+    def __init__(self) -> None:
+        self.txouts = 0
+        self.transactions = 0
+        self.bogosize = 0
+        self.amount = 0
+        self._last = b""
+
+    def add(self, items: Sequence[CoinItem]) -> None:
+        """Count a chunk."""
+        self.txouts += len(items)
+        txids = {key[:32] for key, _ in items}
+        self.transactions += len(txids) - (self._last in txids)
+        self._last = items[-1][0][:32]
+        if min(map(len, map(_VALUE, items))) < MIN_COIN_SIZE:
+            raise CorruptionError("a stored coin is too short: start with --reindex")
+        amounts = array("q")
+        amounts.frombytes(b"".join([value[4:12] for _, value in items]))
+        if sys.byteorder == "big":
+            amounts.byteswap()
+        if min(amounts) < 0:
+            raise CorruptionError("a stored coin has a negative amount: start with --reindex")
+        self.amount += sum(amounts)
+        sizes = 0
+        for _, value in items:
+            first = value[12]  # CompactSize of the script: itself 1, 3 or 5 bytes
+            sizes += len(value) - (13 if first < 0xFD else 15 if first == 0xFD else 17)
+        self.bogosize += sizes + BOGO_OVERHEAD * len(items)
+
+
+def _vout_order(item: CoinItem) -> tuple[bytes, bytes]:
+    key = item[0]
+    return key[:32], key[:31:-1]
+
+
+def _sorted_chunks(rows: Iterator[Any]) -> Iterator[list[CoinItem]]:
+    """Rows in LMDB's order, regrouped into lists of whole transactions in Core's order."""
+    held: list[CoinItem] = []
+    while True:
+        items: list[CoinItem] = list(islice(rows, CHUNK))
+        if not items:
+            break
+        if held:
+            items = held + items
+        last = items[-1][0][:32]
+        cut = len(items) - 1
+        while cut > 0 and items[cut - 1][0].startswith(last):
+            cut -= 1
+        held = items[cut:]
+        del items[cut:]
+        if items:
+            yield _in_order(items)
+    if held:
+        yield _in_order(held)
+
+
+def _in_order(items: list[CoinItem]) -> list[CoinItem]:
+    """Sort whole transactions by txid and vout, if they are not so already."""
+    if {key[33:] for key, _ in items} != {SMALL_VOUT}:
+        items.sort(key=_vout_order)
+    return items

@@ -1,0 +1,55 @@
+"""Writing files so that they survive a power loss, and typed errors for what the system says."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from btcnode.errors import DiskFullError, StorageError
+
+FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def storage_error(error: OSError, what: str) -> StorageError:
+    """DiskFullError when there is no room left, else StorageError; ``what`` begins the message."""
+    if error.errno in FULL_ERRNOS:
+        return DiskFullError(f"{what}: no room left: nothing was lost, free some space ({error.strerror})")
+    return StorageError(f"{what}: {error.strerror}")
+
+
+def write_all(fd: int, data: bytes, position: int) -> None:
+    """Write all of ``data`` at ``position``; raises OSError."""
+    written = os.pwrite(fd, data, position)
+    if written != len(data):
+        view = memoryview(data)
+        while written < len(data):
+            written += os.pwrite(fd, view[written:], position + written)
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file's content and length to the disk; raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+sync_directory = sync_file
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Make a small file: whole and on disk when this returns, or not there. Raises StorageError."""
+    temporary = path.with_name("." + path.name + ".new")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            write_all(fd, data, 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error(error, f"cannot write {path}") from None

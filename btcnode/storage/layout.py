@@ -1,0 +1,85 @@
+"""The data directory: every file name, database, key and record, in one place.
+
+::
+
+    <network directory>/
+      .lock                     locked while a process uses the directory
+      btcnode.mdb               LMDB environment (one file, with btcnode.mdb-lock beside it)
+        coins   outpoint[36]                 -> packed coin (primitives/coin.py)
+        index   header index[u32 BE]         -> INDEX_RECORD
+        meta    name                         -> see META_*; b"file" + number[u32 BE] -> FILE_RECORD
+      blocks/
+        xor.dat                 8 bytes that all files beside it are XORed with, by absolute position
+        blk00000.dat ...        frames: magic[4] size[u32 LE] block[size]
+        rev00000.dat ...        frames: magic[4] size[u32 LE] CBlockUndo[size] checksum[32]
+
+``blocks/`` is in Bitcoin Core's own form. All integers in records are little-endian; keys are big-endian where
+their order matters.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+SCHEMA_VERSION = 1
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+LOCK_FILE = ".lock"
+DATABASE_FILE = "btcnode.mdb"
+BLOCKS_DIR = "blocks"
+XOR_FILE = "xor.dat"
+XOR_KEY_SIZE = 8
+MAX_BLOCKFILE_SIZE = 128 << 20
+MAX_FILES = 100_000  # five digits; 12.8 TB of blocks
+
+FRAME = Struct("<4sI")  # magic, size
+FRAME_SIZE = FRAME.size
+UNDO_CHECKSUM_SIZE = 32
+
+
+def block_file_name(number: int) -> str:
+    """``blk00000.dat``."""
+    return f"blk{number:05d}.dat"
+
+
+def undo_file_name(number: int) -> str:
+    """``rev00000.dat``."""
+    return f"rev{number:05d}.dat"
+
+
+# -- databases ---------------------------------------------------------------------------------------------------
+
+DB_COINS = b"coins"
+DB_INDEX = b"index"
+DB_META = b"meta"
+DATABASES = (DB_COINS, DB_INDEX, DB_META)
+
+OUTPOINT_SIZE = 36
+
+META_SCHEMA = b"schema"  # u32: SCHEMA_VERSION
+META_NETWORK = b"network"  # magic[4]: the network whose data this is
+META_TIP = b"tip"  # block hash[32]: the coins are those after this block
+META_FILE_PREFIX = b"file"
+
+SCHEMA = Struct("<I")
+
+INDEX_KEY = Struct(">I")
+# version, merkle root, time, bits and nonce as in the header (the parent's hash is that of record ``prev``)
+# | hash | chainwork (BE) | chain_tx | prev | height | status | n_tx | file | data_pos | undo_pos | 4 zero bytes, so
+# that every field stands at a multiple of its width
+INDEX_RECORD = Struct("<48s32s16sQiiIIiII4x")
+INDEX_RECORD_SIZE = INDEX_RECORD.size  # 136
+
+# blocks in the file, bytes of blocks, bytes of undo data, lowest and highest height, lowest and highest time
+FILE_RECORD = Struct("<IIIIIQQ")
+
+
+def index_key(index: int) -> bytes:
+    """Key of the record of header ``index``."""
+    return INDEX_KEY.pack(index)
+
+
+def file_key(number: int) -> bytes:
+    """Name in ``meta`` of the record of block file ``number``."""
+    return META_FILE_PREFIX + INDEX_KEY.pack(number)

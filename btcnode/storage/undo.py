@@ -1,0 +1,237 @@
+"""Undo data in Bitcoin Core's form (CBlockUndo), and its compression of amounts and scripts.
+
+Coins go in and come out packed (``primitives/coin.py``). A coin in undo data is
+``VARINT(code) [00 when height > 0] VARINT(compressed amount) compressed script``; VARINT is Core's base-128 number
+with the most significant byte first, in which every number has one form only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coincurve import PublicKey
+
+from btcnode.errors import DecodeError
+from btcnode.primitives.coin import coin_prefix, make_txout
+from btcnode.primitives.compactsize import MAX_SIZE, compact_size, read_compact_size
+
+SPECIAL_SCRIPTS = 6
+MAX_SCRIPT_SIZE = 10_000
+OVERLONG_SCRIPT = b"\x6a"  # Core puts OP_RETURN in the place of a script that is too long to be spent
+
+P2PKH_HEAD, P2PKH_TAIL = (
+    b"\x19\x76\xa9\x14",
+    b"\x88\xac",
+)  # the size's byte, then DUP HASH160 push; EQUALVERIFY CHECKSIG
+P2SH_HEAD, P2SH_TAIL = b"\x17\xa9\x14", b"\x87"
+P2PK_TAIL = b"\xac"
+PLAIN_MAX = 127 - SPECIAL_SCRIPTS  # longest script whose size is a VARINT of one byte
+
+# VARINT in k bytes holds the k-digit base-128 numbers from OFFSETS[k] on
+OFFSETS = (0, 0, 0x80, 0x4080, 0x204080, 0x10204080, 0x810204080)
+_LAST = [bytes((n,)) for n in range(128)]
+_MORE = [bytes((n | 0x80,)) for n in range(128)]
+_LAST2 = [a + b for a in _MORE for b in _LAST]
+_MORE2 = [a + b for a in _MORE for b in _MORE]
+_PLAIN_SIZE = [_LAST[n + SPECIAL_SCRIPTS] for n in range(PLAIN_MAX + 1)]
+_LAST2_VERSION = [last + b"\x00" for last in _LAST2]  # with the byte that once was a transaction's version
+
+
+def encode_varint(n: int) -> bytes:
+    """Core's VARINT of a number that is not negative."""
+    if n < 0x80:
+        return _LAST[n]
+    if n < 0x4080:
+        return _LAST2[n - 0x80]
+    if n < 0x204080:
+        n -= 0x4080
+        return _MORE[n >> 14] + _LAST2[n & 0x3FFF]
+    if n < 0x10204080:
+        n -= 0x204080
+        return _MORE2[n >> 14] + _LAST2[n & 0x3FFF]
+    if n < 0x810204080:
+        n -= 0x10204080
+        return _MORE[n >> 28] + _MORE2[n >> 14 & 0x3FFF] + _LAST2[n & 0x3FFF]
+    out = bytearray((n & 0x7F,))
+    while n > 0x7F:
+        n = (n >> 7) - 1
+        out.append(n & 0x7F | 0x80)
+    return bytes(out[::-1])
+
+
+def read_varint(data: bytes, pos: int, limit: int = 2**64 - 1) -> tuple[int, int]:
+    """Read a VARINT at ``pos``; returns ``(value, position after it)``.
+
+    Raises DecodeError when truncated or above ``limit``.
+    """
+    n = 0
+    try:
+        while True:
+            byte = data[pos]
+            pos += 1
+            n = n << 7 | byte & 0x7F
+            if n > limit:
+                raise DecodeError("VARINT above its limit")
+            if byte < 0x80:
+                return n, pos
+            n += 1
+    except IndexError:
+        raise DecodeError("truncated VARINT") from None
+
+
+def compress_amount(n: int) -> int:
+    """Core's CompressAmount: an amount with trailing decimal zeros becomes a small number."""
+    if not n:
+        return 0
+    e = 0
+    while e < 9 and not n % 10:
+        n //= 10
+        e += 1
+    if e < 9:
+        n, d = divmod(n, 10)
+        return 1 + (n * 9 + d - 1) * 10 + e
+    return 1 + (n - 1) * 10 + 9
+
+
+def decompress_amount(x: int) -> int:
+    """The inverse of ``compress_amount``."""
+    if not x:
+        return 0
+    x, e = divmod(x - 1, 10)
+    if e < 9:
+        x, d = divmod(x, 9)
+        return int((x * 10 + d + 1) * 10**e)
+    return int((x + 1) * 10**e)
+
+
+def _compress_odd_script(coin: bytes) -> bytes:
+    """The compressed script of a coin that is neither P2PKH nor P2SH nor short: P2PK or long."""
+    size, pos = read_compact_size(coin, 12)
+    script = coin[pos:]
+    if len(script) != size:
+        raise DecodeError("a packed coin has a wrong length")
+    if size == 35 and script[0] == 33 and script[1] in (2, 3) and script[34] == 0xAC:
+        return script[1:34]
+    if size == 67 and script[0] == 65 and script[1] == 4 and script[66] == 0xAC and _is_point(script[1:66]):
+        return bytes((4 | script[65] & 1,)) + script[2:34]
+    return encode_varint(size + SPECIAL_SCRIPTS) + script
+
+
+def _is_point(key: bytes) -> bool:
+    """Whether 65 bytes are a point of the curve: others could not be restored from x and parity."""
+    try:
+        PublicKey(key)
+    except ValueError:
+        return False
+    return True
+
+
+def encode_coins(coins: Sequence[bytes]) -> bytes:
+    """CTxUndo: the coins that one transaction spends, in order of its inputs."""
+    parts = [compact_size(len(coins))]
+    add = parts.append
+    more, more2, last2, last2_version = _MORE, _MORE2, _LAST2, _LAST2_VERSION
+    number = int.from_bytes
+    for coin in coins:
+        n = number(coin[:4], "little")
+        if 0x4080 <= n < 0x204080:  # heights 8,256 to 1,056,831
+            n -= 0x4080
+            add(more[n >> 14] + last2_version[n & 0x3FFF])
+        else:
+            add(_code_prefix(n))
+        n = number(coin[4:12], "little")
+        if n % 10:
+            n = n // 10 * 90 + n % 10 * 10 - 9  # compress_amount for an exponent of 0, the usual one
+        else:
+            n = compress_amount(n)
+        if 0x204080 <= n < 0x10204080:  # most amounts: the cases of encode_varint, here without a call
+            n -= 0x204080
+            add(more2[n >> 14] + last2[n & 0x3FFF])
+        elif 0x10204080 <= n < 0x810204080:
+            n -= 0x10204080
+            add(more[n >> 28] + more2[n >> 14 & 0x3FFF] + last2[n & 0x3FFF])
+        else:
+            add(encode_varint(n))
+        size = coin[12]
+        if size == 25 and coin[12:16] == P2PKH_HEAD and coin[36:] == P2PKH_TAIL:
+            add(b"\x00" + coin[16:36])
+        elif size == 23 and coin[12:15] == P2SH_HEAD and coin[35:] == P2SH_TAIL:
+            add(b"\x01" + coin[15:35])
+        elif size == 35 or size == 67 or size > PLAIN_MAX:
+            add(_compress_odd_script(coin))
+        else:
+            add(_PLAIN_SIZE[size] + coin[13:])
+    return b"".join(parts)
+
+
+def _code_prefix(code: int) -> bytes:
+    """VARINT of a coin's code and, behind a height above 0, the byte that once was a version."""
+    return encode_varint(code) + (b"\x00" if code > 1 else b"")
+
+
+def encode_undo(undo: Sequence[Sequence[bytes]]) -> bytes:
+    """CBlockUndo: for each transaction but the coinbase the packed coins that it spends, in order of its inputs."""
+    return compact_size(len(undo)) + b"".join(map(encode_coins, undo))
+
+
+def decode_undo(data: bytes) -> list[list[bytes]]:
+    """The inverse of ``encode_undo``; raises DecodeError for what is no CBlockUndo or longer than one."""
+    count, pos = read_compact_size(data, 0)
+    undo = []
+    for _ in range(count):
+        inputs, pos = read_compact_size(data, pos, MAX_SIZE)
+        coins = []
+        for _ in range(inputs):
+            code, pos = read_varint(data, pos, 0xFFFFFFFF)
+            if code > 1:
+                _, pos = read_varint(data, pos, 0xFFFFFFFF)
+            coin, pos = _decode_rest(code, data, pos)
+            coins.append(coin)
+        undo.append(coins)
+    if pos != len(data):
+        raise DecodeError(f"{len(data) - pos} bytes left over after the undo data")
+    return undo
+
+
+def compress_coin(coin: bytes) -> bytes:
+    """One coin as chainstates and UTXO snapshots hold it: as in undo data, without the byte behind the code."""
+    code = int.from_bytes(coin[:4], "little")
+    return encode_varint(code) + encode_coins((coin,))[1 + len(_code_prefix(code)) :]
+
+
+def decompress_coin(data: bytes, pos: int = 0) -> tuple[bytes, int]:
+    """The packed coin at ``pos`` in the form of ``compress_coin``, and the position after it; raises DecodeError."""
+    code, pos = read_varint(data, pos, 0xFFFFFFFF)
+    return _decode_rest(code, data, pos)
+
+
+def _decode_rest(code: int, data: bytes, pos: int) -> tuple[bytes, int]:
+    """Amount and script at ``pos``, packed with the coin's code."""
+    amount, pos = read_varint(data, pos)
+    value = decompress_amount(amount)
+    if value >= 2**63:
+        raise DecodeError("amount out of range")
+    kind, pos = read_varint(data, pos, MAX_SIZE)
+    size = kind - SPECIAL_SCRIPTS if kind >= SPECIAL_SCRIPTS else 20 if kind < 2 else 32
+    end = pos + size
+    body = data[pos:end]
+    if len(body) != size:
+        raise DecodeError("truncated script")
+    return coin_prefix(code >> 1, bool(code & 1)) + make_txout(value, _expand_script(kind, body)), end
+
+
+def _expand_script(kind: int, body: bytes) -> bytes:
+    """The script of a compressed one."""
+    if kind >= SPECIAL_SCRIPTS:
+        return body if len(body) <= MAX_SCRIPT_SIZE else OVERLONG_SCRIPT
+    if kind == 0:
+        return P2PKH_HEAD[1:] + body + P2PKH_TAIL
+    if kind == 1:
+        return P2SH_HEAD[1:] + body + P2SH_TAIL
+    if kind in (2, 3):
+        return b"\x21" + bytes((kind,)) + body + P2PK_TAIL
+    try:
+        key = PublicKey(bytes((kind - 2,)) + body).format(compressed=False)
+    except ValueError:
+        raise DecodeError("compressed script with an x that is not on the curve") from None
+    return b"\x41" + key + P2PK_TAIL

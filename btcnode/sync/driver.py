@@ -1,0 +1,244 @@
+"""The chain driver: plans on the loop thread, executes on the chain thread, commits on the loop thread.
+
+Whoever has a block hands it over and awaits what became of it; the driver then activates the best chain by itself,
+one step after the other, and tells listeners of every event. A storage error stops the driver for good: nothing of
+the failed step was kept, and the node is told to shut down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent
+from btcnode.chain.steps import Step, StepResult, StoreStep
+from btcnode.errors import RuleViolation, StorageError
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.storage.blockfiles import BlockPos
+
+READER_THREADS = 2  # for block files: serving peers and answering RPC while a block connects
+
+T = TypeVar("T")
+Listener = Callable[[list[ChainEvent]], None]
+
+
+class DriverStopped(StorageError):
+    """The driver takes no more work: it was closed, or a storage error stopped it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOutcome:
+    """What became of a block's bytes: ``index`` of its header, whether they were new, the rule they broke."""
+
+    index: int
+    new: bool
+    violation: RuleViolation | None = None
+
+
+class ChainDriver:
+    """Runs one chainstate; create and use it on the loop thread."""
+
+    def __init__(
+        self,
+        chainstate: Chainstate,
+        *,
+        on_fatal: Callable[[BaseException], None],
+        stop_at_height: int = 0,
+        on_stop_height: Callable[[], None] | None = None,
+    ) -> None:
+        self.chainstate = chainstate
+        self._on_fatal = on_fatal
+        self._stop_at_height = stop_at_height
+        self._on_stop_height = on_stop_height
+        self._chain_thread: Executor = ThreadPoolExecutor(1, thread_name_prefix="chain")
+        self._readers: Executor = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
+        self._listeners: list[Listener] = []
+        self._task: asyncio.Task[None] | None = None
+        self._stopped: BaseException | None = None
+        self._paused = 0
+        self._inflight_stores: set[int] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener`` with each batch of events, on the loop thread, in the order of registration."""
+        self._listeners.append(listener)
+
+    # -- blocks in -----------------------------------------------------------------------------------------------
+
+    async def store_block(
+        self, raw: bytes, now: int, *, requested: bool, position: BlockPos | None = None
+    ) -> StoreOutcome:
+        """Check and store a block; activation follows by itself.
+
+        ``position`` tells that its bytes lie in the block files already.
+
+        Raises DecodeError for bytes that are no block, RuleViolation when the header cannot enter the tree (its
+        index does not exist then), StorageError.
+        """
+        self._check_running()
+        state = self.chainstate
+        step = state.plan_store(raw, now, requested=requested, position=position)
+        if step is None or step.index in self._inflight_stores:
+            return StoreOutcome(state.tree.find(header_hash(raw[:HEADER_SIZE])), new=False)
+        self._inflight_stores.add(step.index)
+        try:
+            events = await self._run(step)
+        finally:
+            self._inflight_stores.discard(step.index)
+        self._publish(events)
+        self.kick()
+        for event in events:
+            if isinstance(event, BlockRejected):
+                return StoreOutcome(step.index, new=True, violation=event.violation)
+        return StoreOutcome(step.index, new=True)
+
+    def kick(self) -> None:
+        """See whether there is a step to take; call it after anything that may change the best chain."""
+        if self._task is None and self._stopped is None:
+            self._idle.clear()
+            self._task = asyncio.get_running_loop().create_task(self._activate())
+
+    async def settled(self) -> None:
+        """Wait until the active chain is the best one (or the driver has stopped)."""
+        self.kick()
+        await self._idle.wait()
+
+    async def _activate(self) -> None:
+        try:
+            while not self._paused and self._stopped is None:
+                step = self.chainstate.plan_step()
+                if step is None:
+                    return
+                events = await self._run(step)
+                self._publish(events)
+                self._check_stop_height(events)
+        except StorageError:
+            return  # _run has told on_fatal
+        finally:
+            self._task = None
+            self._idle.set()
+
+    def _check_stop_height(self, events: Iterable[ChainEvent]) -> None:
+        if not self._stop_at_height or self._on_stop_height is None:
+            return
+        for event in events:
+            if isinstance(event, BlockConnected) and event.height >= self._stop_at_height:
+                self._paused += 1
+                self._on_stop_height()
+                return
+
+    async def _run(self, step: Step) -> list[ChainEvent]:
+        try:
+            result: StepResult = await self._in_chain_thread(lambda: self.chainstate.execute(step))
+        except BaseException as error:
+            self.chainstate.abort(step)
+            self._fail(error)
+            raise
+        return self.chainstate.commit(step, result)
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError) or self._stopped is not None:
+            return
+        self._stopped = error
+        self._on_fatal(error)
+
+    def _publish(self, events: list[ChainEvent]) -> None:
+        if events:
+            for listener in self._listeners:
+                listener(events)
+
+    def _check_running(self) -> None:
+        if self._stopped is not None:
+            raise DriverStopped(f"the chain is stopped: {self._stopped}")
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    async def read_block(self, index: int) -> bytes:
+        """The serialised block; raises KeyError when it is not here, StorageError when it cannot be read."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self.chainstate.read_block, index)
+
+    async def in_reader(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on a reader thread: it may read files and database, never coins in memory."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    async def in_chain_thread(self, work: Callable[[], T]) -> T:
+        """Run ``work`` between two steps on the chain thread, where the coins may be read."""
+        self._check_running()
+        return await self._in_chain_thread(work)
+
+    async def _in_chain_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._chain_thread, work)
+
+    # -- control -------------------------------------------------------------------------------------------------
+
+    def paused(self) -> _Pause:
+        """``async with driver.paused():`` no step is under way inside; leaving it goes on activating."""
+        return _Pause(self)
+
+    async def flush(self) -> None:
+        """Write everything to disk, between two steps of an activation."""
+        self._check_running()
+        async with _Pause(self):
+            await self._flush()
+
+    async def _flush(self) -> None:
+        step = self.chainstate.plan_flush()
+        if step is None:
+            raise RuntimeError("a step is pending although the driver is paused")
+        self._publish(await self._run(step))
+
+    async def at_tip(self, work: Callable[[Callable[[], None]], T]) -> tuple[int, T]:
+        """Flush, then run ``work(begun)`` on a reader thread over the database; returns the tip and its result.
+
+        The chain goes on as soon as ``work`` has called ``begun`` (its read transaction stands) or has ended.
+        """
+        self._check_running()
+        loop = asyncio.get_running_loop()
+        standing: asyncio.Future[None] = loop.create_future()
+
+        def mark() -> None:
+            if not standing.done():
+                standing.set_result(None)
+
+        def begun() -> None:
+            loop.call_soon_threadsafe(mark)
+
+        async with _Pause(self):
+            await self._flush()
+            tip = self.chainstate.tip
+            running = loop.run_in_executor(self._readers, work, begun)
+            running.add_done_callback(lambda _: mark())
+            await standing
+        return tip, await running
+
+    async def close(self) -> None:
+        """Finish the running step, flush (unless a storage error stopped the driver) and end the threads."""
+        async with _Pause(self):
+            if self._stopped is None:
+                await self._flush()
+                self._stopped = DriverStopped("closed")
+        await asyncio.to_thread(self._chain_thread.shutdown)
+        await asyncio.to_thread(self._readers.shutdown)
+        self.chainstate.store.close()
+
+
+class _Pause:
+    """Hold activation back: entered when no step is under way, leaving it goes on."""
+
+    def __init__(self, driver: ChainDriver) -> None:
+        self._driver = driver
+
+    async def __aenter__(self) -> None:
+        self._driver._paused += 1
+        await self._driver._idle.wait()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._driver._paused -= 1
+        if not self._driver._paused and self._driver._stopped is None:
+            self._driver.kick()

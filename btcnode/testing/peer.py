@@ -1,0 +1,175 @@
+"""A scripted peer over blocking TCP sockets: serves what it is given, and can be made to misbehave."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from btcnode.params import NetworkParams
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.wire.codec import Message
+from btcnode.wire.constants import MAX_HEADERS_RESULTS, NODE_NETWORK, NODE_WITNESS
+from btcnode.wire.framing import FrameDecoder, encode_frame
+from btcnode.wire.messages import GetData, GetHeaders, Headers, NotFound, Ping, Pong, Verack, Version
+from btcnode.wire.registry import decode_message
+
+RECEIVE_SIZE = 65536
+TYPE_MASK = 0xFFFF  # of an inventory type, without the witness flag
+MSG_BLOCK = 2
+
+
+class ScriptedPeer:
+    """One connection to a node, either direction, with the version handshake done on request."""
+
+    def __init__(self, sock: socket.socket, params: NetworkParams, timeout: float = 30.0) -> None:
+        self.sock = sock
+        self.params = params
+        self.received: list[Message] = []
+        sock.settimeout(timeout)
+        self._decoder = FrameDecoder(params.magic)
+        self._queue: list[Message] = []
+
+    @classmethod
+    def connect(cls, host: str, port: int, params: NetworkParams, timeout: float = 30.0) -> ScriptedPeer:
+        """Open a connection to a node."""
+        return cls(socket.create_connection((host, port), timeout), params, timeout)
+
+    def send(self, message: Message) -> None:
+        """Send a message."""
+        self.send_raw(message.command, message.encode())
+
+    def send_raw(self, command: str, payload: bytes) -> None:
+        """Send a frame with any payload."""
+        self.sock.sendall(encode_frame(self.params.magic, command, payload))
+
+    def receive(self) -> Message:
+        """The next message; raises ConnectionError when the node closes, TimeoutError."""
+        while not self._queue:
+            data = self.sock.recv(RECEIVE_SIZE)
+            if not data:
+                raise ConnectionError("the node closed the connection")
+            self._decoder.feed(data)
+            self._queue += [decode_message(command, payload) for command, payload in self._decoder]
+        message = self._queue.pop(0)
+        self.received.append(message)
+        return message
+
+    def expect(self, kind: type[Message]) -> Message:
+        """Receive until a message of ``kind`` comes, answering pings on the way."""
+        while True:
+            message = self.receive()
+            if isinstance(message, Ping):
+                self.send(Pong(message.nonce))
+            if isinstance(message, kind):
+                return message
+
+    def handshake(self, height: int = 0, services: int = NODE_NETWORK | NODE_WITNESS) -> None:
+        """Exchange version and verack; the node may speak first or second."""
+        self.send(
+            Version(
+                services=services, time=int(time.time()), nonce=id(self), user_agent=b"/scripted/", start_height=height
+            )
+        )
+        self.expect(Version)
+        self.send(Verack())
+        self.expect(Verack)
+
+    def is_closed(self) -> bool:
+        """Whether the node closes the connection (waits for it up to the time-out)."""
+        try:
+            while True:
+                self.receive()
+        except TimeoutError:
+            return False
+        except (ConnectionError, OSError):
+            return True
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.sock.close()
+
+
+class ChainServer:
+    """Listens on loopback and serves a chain of headers, and the blocks it has, to any number of nodes.
+
+    ``headers`` begin with the genesis block; ``blocks`` are by hash. ``on_block`` may change or withhold (None) a
+    block before it is sent.
+    """
+
+    def __init__(
+        self,
+        params: NetworkParams,
+        headers: Sequence[bytes],
+        blocks: dict[bytes, bytes] | None = None,
+        on_block: Callable[[bytes, bytes], bytes | None] | None = None,
+    ) -> None:
+        self.params = params
+        self.headers = headers
+        self.heights = {header_hash(raw): height for height, raw in enumerate(headers)}
+        self.blocks = blocks or {}
+        self.on_block = on_block
+        self.requests: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._peers: list[ScriptedPeer] = []
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def of_blocks(cls, params: NetworkParams, blocks: Sequence[bytes]) -> ChainServer:
+        """A server of a chain of whole blocks above the genesis block."""
+        headers = [params.genesis_block[:HEADER_SIZE], *(raw[:HEADER_SIZE] for raw in blocks)]
+        return cls(params, headers, {header_hash(raw[:HEADER_SIZE]): raw for raw in blocks})
+
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+        return f"127.0.0.1:{self.port}"
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            peer = ScriptedPeer(sock, self.params, timeout=600.0)
+            self._peers.append(peer)
+            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: ScriptedPeer) -> None:
+        with contextlib.suppress(OSError):  # the node or the test has closed the connection
+            peer.handshake(len(self.headers) - 1)
+            while True:
+                self._answer(peer, peer.receive())
+
+    def _answer(self, peer: ScriptedPeer, message: Message) -> None:
+        if isinstance(message, Ping):
+            peer.send(Pong(message.nonce))
+        elif isinstance(message, GetHeaders):
+            fork = next((self.heights[h] for h in message.locator if h in self.heights), 0)
+            peer.send(Headers(tuple(self.headers[fork + 1 : fork + 1 + MAX_HEADERS_RESULTS])))
+        elif isinstance(message, GetData):
+            for item in message.items:
+                raw = self.blocks.get(item.hash) if item.kind & TYPE_MASK == MSG_BLOCK else None
+                self.requests.append(item.hash)
+                if raw is None:
+                    peer.send(NotFound((item,)))
+                    continue
+                changed = raw if self.on_block is None else self.on_block(item.hash, raw)
+                if changed is not None:
+                    peer.send_raw("block", changed)
+
+    def close(self) -> None:
+        """Stop listening and close every connection."""
+        self._listener.close()
+        for peer in self._peers:
+            peer.close()
+
+    def __enter__(self) -> ChainServer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

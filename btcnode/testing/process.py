@@ -1,0 +1,157 @@
+"""Real node processes for end-to-end tests: started from the command line, driven over JSON-RPC."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+START_TIMEOUT = 60.0  # seconds
+STOP_TIMEOUT = 30.0
+POLL_INTERVAL = 0.05
+
+
+class RpcFailure(Exception):
+    """The node answered with an error."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{message} ({code})")
+        self.code = code
+        self.message = message
+
+
+def free_port() -> int:
+    """A TCP port on the loopback address that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 60.0, what: str = "the condition") -> None:
+    """Poll until ``condition()``; raises TimeoutError."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come true in {timeout} s")
+        time.sleep(POLL_INTERVAL)
+
+
+class NodeProcess:
+    """A ``btcnode start`` process with a data directory of its own; use it as a context manager."""
+
+    def __init__(self, datadir: Path, network: str = "regtest", *options: str, listen: bool = True) -> None:
+        self.datadir = datadir
+        self.network = network
+        self.options = options
+        self.port = free_port()
+        self.rpc_port = free_port()
+        self.listen = listen
+        self.process: subprocess.Popen[bytes] | None = None
+        self._calls = 0
+
+    @property
+    def net_dir(self) -> Path:
+        """The network's own directory."""
+        return self.datadir if self.network == "mainnet" else self.datadir / self.network
+
+    @property
+    def address(self) -> str:
+        """``host:port`` for ``--connect``."""
+        return f"127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        """The command line."""
+        binding = ["--bind", self.address] if self.listen else ["--no-listen"]
+        return [
+            sys.executable, "-m", "btcnode", "start", "--network", self.network, "--datadir", str(self.datadir),
+            "--rpcport", str(self.rpc_port), "--no-dnsseed", *binding, *self.options,
+        ]  # fmt: skip
+
+    def start(self, *more: str) -> NodeProcess:
+        """Start the process and wait for its RPC server; raises RuntimeError with its output when it exits."""
+        output = (self.datadir / "output.log").open("ab")
+        with output:
+            self.process = subprocess.Popen(
+                [*self.command(), *more], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            )
+        wait_until(self._is_ready, START_TIMEOUT, "the node's RPC server")
+        return self
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the node ended with status {self.process.returncode}:\n{self.output()}")
+        try:
+            self.rpc("getblockcount")
+        except (OSError, http.client.HTTPException):
+            return False
+        except RpcFailure as failure:
+            return failure.code != -28
+        return True
+
+    def output(self) -> str:
+        """What the process has printed so far, over all its starts."""
+        return (self.datadir / "output.log").read_text(errors="replace")
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        """Call an RPC method; raises RpcFailure, OSError when nobody listens."""
+        self._calls += 1
+        cookie = (self.net_dir / ".cookie").read_text()
+        body = json.dumps({"jsonrpc": "1.0", "id": self._calls, "method": method, "params": params})
+        connection = http.client.HTTPConnection("127.0.0.1", self.rpc_port, timeout=120)
+        try:
+            headers = {"Authorization": "Basic " + base64.b64encode(cookie.encode()).decode()}
+            connection.request("POST", "/", body, headers)
+            response = connection.getresponse()
+            data = response.read()
+            if response.status == http.client.UNAUTHORIZED:
+                raise ConnectionRefusedError("the cookie is not the running node's")
+        finally:
+            connection.close()
+        answer = json.loads(data)
+        if answer["error"] is not None:
+            raise RpcFailure(answer["error"]["code"], answer["error"]["message"])
+        return answer["result"]
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut for the process."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, sig: int = signal.SIGTERM) -> int:
+        """Ask the process to stop; returns its exit status. Raises TimeoutError when it does not end."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            os.kill(self.process.pid, sig)
+        try:
+            return self.process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise TimeoutError(f"the node did not stop in {STOP_TIMEOUT} s:\n{self.output()[-4000:]}") from None
+
+    def height(self) -> int:
+        """The chain's height."""
+        return int(self.rpc("getblockcount"))
+
+    def wait_height(self, height: int, timeout: float = 60.0) -> None:
+        """Wait until the chain has this height."""
+        wait_until(lambda: self.height() == height, timeout, f"height {height} (it is {self.height()})")
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()

@@ -1,0 +1,150 @@
+"""One ``Protocol`` on a bench: inputs by hand, effects to look at, time under control."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TypeVar
+
+from btcnode.params import NetworkParams
+from btcnode.protocol import effects as fx
+from btcnode.protocol import inputs as ev
+from btcnode.protocol.addrman import AddressBook
+from btcnode.protocol.chain_view import TxSource
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.peer import Peer
+from btcnode.protocol.protocol import Protocol
+from btcnode.testing.memory_chain import MemoryChain
+from btcnode.testing.simulator import UNIX_START, sim_address
+from btcnode.wire.codec import Message
+from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
+from btcnode.wire.messages import Verack, Version
+from btcnode.wire.netaddr import NetAddress
+
+M = TypeVar("M", bound=Message)
+E = TypeVar("E")
+
+
+class Bench:
+    """A protocol over a ``MemoryChain``. ``effects`` are those of the last input, ``log`` all lines so far."""
+
+    def __init__(
+        self,
+        params: NetworkParams,
+        *,
+        config: ProtocolConfig | None = None,
+        minimum_chain_work: int | None = None,
+        transactions: TxSource | None = None,
+        anchors: tuple[NetAddress, ...] = (),
+        seed: int = 1,
+    ) -> None:
+        self.params = params
+        self.chain = MemoryChain(params, minimum_chain_work=minimum_chain_work)
+        self.now = 1000.0
+        rng = Random(seed)
+        self.book = AddressBook(rng)
+        self.protocol = Protocol(
+            config or ProtocolConfig(dns_seed=False, no_automatic=True),
+            params,
+            self.chain.view,
+            rng,
+            self.now,
+            UNIX_START,
+            address_book=self.book,
+            transactions=transactions,
+            anchors=anchors,
+        )
+        self.effects: list[fx.Effect] = []
+        self.log: list[fx.Log] = []
+        self._next_peer = 1
+
+    # -- inputs --------------------------------------------------------------------------------------------------
+
+    def step(self, event: ev.Input) -> list[fx.Effect]:
+        """Hand over one input."""
+        self.effects = self.protocol.step(self.now, event)
+        self.log += [e for e in self.effects if isinstance(e, fx.Log)]
+        return self.effects
+
+    def wait(self, seconds: float, *, each: float = 1.0) -> list[fx.Effect]:
+        """Let time pass in ticks of ``each`` seconds; returns all effects."""
+        collected: list[fx.Effect] = []
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + each)
+            collected += self.step(ev.Tick(UNIX_START + self.now - 1000.0))
+        self.effects = collected
+        return collected
+
+    def connect(
+        self,
+        kind: ev.ConnectionKind = ev.ConnectionKind.INBOUND,
+        *,
+        address: NetAddress | None = None,
+        permissions: ev.Permission = ev.Permission.NONE,
+        attempt: int = 0,
+    ) -> int:
+        """A connection stands; returns the peer's number."""
+        peer_id = self._next_peer
+        self._next_peer += 1
+        address = address or sim_address(peer_id)
+        self.step(ev.PeerConnected(peer_id, address, kind, attempt, permissions))
+        return peer_id
+
+    def peer(
+        self,
+        kind: ev.ConnectionKind = ev.ConnectionKind.INBOUND,
+        *,
+        services: int = NODE_NETWORK | NODE_WITNESS,
+        address: NetAddress | None = None,
+        permissions: ev.Permission = ev.Permission.NONE,
+        version: int = 70016,
+    ) -> int:
+        """An established peer; ``effects`` are those of its verack."""
+        peer_id = self.connect(kind, address=address, permissions=permissions)
+        self.receive(peer_id, Version(version=version, services=services, time=UNIX_START, nonce=peer_id))
+        self.receive(peer_id, Verack())
+        return peer_id
+
+    def receive(self, peer_id: int, message: Message) -> list[fx.Effect]:
+        """A message from a peer."""
+        return self.step(ev.MessageReceived(peer_id, message))
+
+    def finish_blocks(self, *, limit: int = 1 << 30) -> list[fx.Effect]:
+        """Validate what the last effects handed over, and connect it; returns the effects of the answers."""
+        collected: list[fx.Effect] = []
+        for effect in [e for e in self.effects if isinstance(e, fx.ProcessBlock)][:limit]:
+            violation, new = self.chain.store(effect.index, effect.raw)
+            collected += self.step(ev.BlockProcessed(effect.peer_id, effect.index, violation, new))
+            connected, rejected = self.chain.activate()
+            for index, reason in rejected:
+                collected += self.step(ev.BlockRejected(index, reason))
+            if connected:
+                collected += self.step(ev.TipChanged(self.chain.active.tip, tuple(connected)))
+        self.effects = collected
+        return collected
+
+    def load(self, blocks: list[bytes]) -> None:
+        """Have these blocks already."""
+        for raw in blocks:
+            self.chain.add_block(raw, UNIX_START)
+        connected, _ = self.chain.activate()
+        self.step(ev.TipChanged(self.chain.active.tip, tuple(connected)))
+
+    # -- effects -------------------------------------------------------------------------------------------------
+
+    def all(self, kind: type[E]) -> list[E]:
+        """The last effects of one kind."""
+        return [e for e in self.effects if isinstance(e, kind)]
+
+    def sent(self, kind: type[M], peer_id: int | None = None) -> list[M]:
+        """Messages of one kind among the last effects, to one peer or to all."""
+        sends = [e for e in self.all(fx.Send) if peer_id is None or e.peer_id == peer_id]
+        return [e.message for e in sends if isinstance(e.message, kind)]
+
+    def disconnected(self, peer_id: int) -> fx.Disconnect | None:
+        """The last effects' disconnection of a peer."""
+        return next((e for e in self.all(fx.Disconnect) if e.peer_id == peer_id), None)
+
+    def state(self, peer_id: int) -> Peer:
+        """The protocol's memory of a peer."""
+        return self.protocol._ctx.peers[peer_id]

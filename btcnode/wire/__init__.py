@@ -1,0 +1,1 @@
+"""Bytes <-> messages: framing, one class per command, network addresses."""

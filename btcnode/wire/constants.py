@@ -1,0 +1,59 @@
+"""Numbers of the peer-to-peer protocol: versions, services, inventory types, limits."""
+
+from __future__ import annotations
+
+PROTOCOL_VERSION = 70016
+MIN_PEER_PROTO_VERSION = 31800
+BIP31_VERSION = 60000  # pings carry a nonce above this version
+SENDHEADERS_VERSION = 70012
+FEEFILTER_VERSION = 70013
+SHORT_IDS_BLOCKS_VERSION = 70014
+WTXID_RELAY_VERSION = 70016
+CMPCTBLOCKS_VERSION = 2  # BIP152 with wtxids
+TXRECONCILIATION_VERSION = 1
+
+NODE_NETWORK = 1 << 0
+NODE_BLOOM = 1 << 2
+NODE_WITNESS = 1 << 3
+NODE_COMPACT_FILTERS = 1 << 6
+NODE_NETWORK_LIMITED = 1 << 10
+NODE_P2P_V2 = 1 << 11
+
+SERVICE_NAMES = {
+    NODE_NETWORK: "NETWORK",
+    NODE_BLOOM: "BLOOM",
+    NODE_WITNESS: "WITNESS",
+    NODE_COMPACT_FILTERS: "COMPACT_FILTERS",
+    NODE_NETWORK_LIMITED: "NETWORK_LIMITED",
+    NODE_P2P_V2: "P2P_V2",
+}
+
+MSG_TX = 1
+MSG_BLOCK = 2
+MSG_FILTERED_BLOCK = 3
+MSG_CMPCT_BLOCK = 4
+MSG_WTX = 5
+MSG_WITNESS_FLAG = 1 << 30
+MSG_TYPE_MASK = 0xFFFFFFFF >> 2
+MSG_WITNESS_TX = MSG_TX | MSG_WITNESS_FLAG
+MSG_WITNESS_BLOCK = MSG_BLOCK | MSG_WITNESS_FLAG
+
+MAX_PROTOCOL_MESSAGE_LENGTH = 4_000_000  # bytes of any payload
+MAX_SUBVERSION_LENGTH = 256
+MAX_ADDR_TO_SEND = 1000
+MAX_ADDRV2_SIZE = 512
+MAX_INV_SIZE = 50_000
+MAX_NOTFOUND_SIZE = 5016  # announcements in flight (5000) and blocks in transit (16) of one peer
+MAX_LOCATOR_SIZE = 101
+MAX_HEADERS_RESULTS = 2000
+MAX_CFHEADERS = 2000
+MAX_BLOOM_FILTER_SIZE = 36_000
+MAX_BLOOM_HASH_FUNCS = 50
+MAX_FILTERADD_SIZE = 520
+MAX_BLOCK_TXS = 0xFFFF  # BIP152 indexes have 16 bits
+
+
+def service_names(services: int) -> list[str]:
+    """The names of the set service bits, lowest first; bits without a name as ``UNKNOWN[2^n]``."""
+    bits = (bit for bit in range(64) if services >> bit & 1)
+    return [SERVICE_NAMES.get(1 << bit, f"UNKNOWN[2^{bit}]") for bit in bits]

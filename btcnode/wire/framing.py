@@ -1,0 +1,128 @@
+"""Version 1 of the transport: messages in frames.
+
+A frame is ``magic[4] command[12] length[u32 LE] checksum[4] payload[length]``, the checksum being the first bytes of
+the payload's double SHA-256. As in Core, a wrong magic or length ends the connection; a wrong checksum or a command
+with impossible bytes costs only that message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from struct import Struct
+
+from btcnode.errors import DecodeError
+from btcnode.primitives.hashes import sha256d
+from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
+
+FRAME_HEADER_SIZE = 24
+COMMAND_SIZE = 12
+_HEADER = Struct("<4s12sI4s")
+
+
+class FrameError(DecodeError):
+    """The byte stream cannot be followed any further: disconnect."""
+
+
+class WrongMagicError(FrameError):
+    """A frame that does not begin with the network's magic."""
+
+
+class OversizedFrameError(FrameError):
+    """A frame that announces more bytes than its command may have."""
+
+
+def encode_frame(magic: bytes, command: str, payload: bytes) -> bytes:
+    """One frame; raises ValueError for a command or payload that no peer would accept."""
+    name = command.encode("ascii")
+    if not 0 < len(name) <= COMMAND_SIZE:
+        raise ValueError(f"a command has 1 to {COMMAND_SIZE} characters: {command!r}")
+    if len(payload) > MAX_PROTOCOL_MESSAGE_LENGTH:
+        raise ValueError(f"payload of {len(payload)} bytes is too large for {command}")
+    return _HEADER.pack(magic, name, len(payload), sha256d(payload)[:4]) + payload
+
+
+def parse_command(raw: bytes) -> str | None:
+    """The text of a command field: printable ASCII up to the first zero, nothing but zeros from there.
+
+    None for any other bytes.
+    """
+    name = raw.rstrip(b"\0")
+    if not name.isascii():
+        return None
+    text = name.decode("ascii")
+    return text if text.isprintable() else None
+
+
+class FrameDecoder:
+    """Cuts a stream of bytes into messages.
+
+    ``feed`` takes what a socket has given; iterating yields ``(command, payload)`` for each complete message, in
+    order. Bytes are kept until their frame is complete: at most one frame beyond what a single ``feed`` has brought,
+    that is ``MAX_PROTOCOL_MESSAGE_LENGTH + 24``. ``limits`` lowers the most bytes that a payload of a command may
+    have; both limits are checked as soon as the frame's header is there.
+
+    ``bad_checksums`` and ``bad_commands`` count the messages that were dropped.
+    """
+
+    __slots__ = ("_buf", "_error", "_limits", "_magic", "_pos", "bad_checksums", "bad_commands")
+
+    def __init__(self, magic: bytes, limits: Mapping[str, int] | None = None) -> None:
+        self._magic = magic
+        self._limits: Mapping[str, int] = limits or {}
+        self._buf = bytearray()
+        self._pos = 0
+        self._error: FrameError | None = None
+        self.bad_checksums = 0
+        self.bad_commands = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that are held and not delivered yet."""
+        return len(self._buf) - self._pos
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take more bytes; nothing is decoded before the next iteration."""
+        if self._pos:
+            del self._buf[: self._pos]  # moves the start of the array, not its bytes
+            self._pos = 0
+        if self._error is None:
+            self._buf += data
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Deliver the complete messages; raises FrameError, and again at every later iteration."""
+        while (header := self._peek()) is not None:
+            name, size, checksum = header
+            start = self._pos + FRAME_HEADER_SIZE
+            if start + size > len(self._buf):
+                return
+            with memoryview(self._buf) as view:
+                payload = bytes(view[start : start + size])
+            self._pos = start + size
+            if sha256d(payload)[:4] != checksum:
+                self.bad_checksums += 1
+            elif name is None:
+                self.bad_commands += 1
+            else:
+                yield name, payload
+
+    def _peek(self) -> tuple[str | None, int, bytes] | None:
+        """Command, payload size and checksum of the next frame; None until its header is complete."""
+        if self._error is not None:
+            raise self._error
+        if len(self._buf) - self._pos < FRAME_HEADER_SIZE:
+            return None
+        magic, raw_name, size, checksum = _HEADER.unpack_from(self._buf, self._pos)
+        if magic != self._magic:
+            self._fail(WrongMagicError(f"frame begins with {magic.hex()}, not {self._magic.hex()}"))
+        name = parse_command(raw_name)
+        limit = min(MAX_PROTOCOL_MESSAGE_LENGTH, self._limits.get(name or "", MAX_PROTOCOL_MESSAGE_LENGTH))
+        if size > limit:
+            self._fail(OversizedFrameError(f"frame of {size} bytes for {raw_name!r}, at most {limit} are allowed"))
+        return name, size, checksum
+
+    def _fail(self, error: FrameError) -> None:
+        """Drop what is held, and raise ``error`` now and at every later iteration."""
+        self._error = error
+        self._buf.clear()
+        self._pos = 0
+        raise error

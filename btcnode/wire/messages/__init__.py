@@ -1,0 +1,20 @@
+"""One class per command, grouped by theme."""
+
+from btcnode.wire.codec import Message
+from btcnode.wire.messages.addresses import Addr, AddrEntry, AddrV2
+from btcnode.wire.messages.blocks import BlockMessage, MerkleBlock, TxMessage
+from btcnode.wire.messages.bloom import FilterAdd, FilterClear, FilterLoad
+from btcnode.wire.messages.compact import BlockTxn, CmpctBlock, GetBlockTxn, PrefilledTx, SendCmpct
+from btcnode.wire.messages.control import FeeFilter, GetAddr, Mempool, Ping, Pong, SendHeaders
+from btcnode.wire.messages.filters import CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters
+from btcnode.wire.messages.handshake import SendAddrV2, SendTxRcncl, Verack, Version, WtxidRelay
+from btcnode.wire.messages.headers import GetBlocks, GetHeaders, Headers
+from btcnode.wire.messages.inventory import GetData, Inv, InvItem, NotFound
+
+__all__ = [
+    "Addr", "AddrEntry", "AddrV2", "BlockMessage", "BlockTxn", "CFCheckpt", "CFHeaders", "CFilter", "CmpctBlock",
+    "FeeFilter", "FilterAdd", "FilterClear", "FilterLoad", "GetAddr", "GetBlockTxn", "GetBlocks", "GetCFCheckpt",
+    "GetCFHeaders", "GetCFilters", "GetData", "GetHeaders", "Headers", "Inv", "InvItem", "Mempool", "MerkleBlock",
+    "Message", "NotFound", "Ping", "Pong", "PrefilledTx", "SendAddrV2", "SendCmpct", "SendHeaders", "SendTxRcncl",
+    "TxMessage", "Verack", "Version", "WtxidRelay",
+]  # fmt: skip

@@ -1,0 +1,173 @@
+"""BIP152 compact blocks. Transactions in these messages are their bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import ClassVar, NamedTuple
+
+from btcnode.errors import DecodeError
+from btcnode.primitives.block import MIN_TX_SIZE
+from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.hashes import BlockHash
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.primitives.scan import scan_tx
+from btcnode.wire.codec import LimitExceeded, Message, Reader
+from btcnode.wire.constants import CMPCTBLOCKS_VERSION, MAX_BLOCK_TXS, MAX_PROTOCOL_MESSAGE_LENGTH
+
+SHORT_ID_SIZE = 6
+
+
+class PrefilledTx(NamedTuple):
+    """A transaction that a compact block has in full, and its position in the block."""
+
+    position: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendCmpct(Message):
+    """How blocks shall be announced: ``high_bandwidth`` asks for cmpctblock without an announcement before it."""
+
+    command: ClassVar[str] = "sendcmpct"
+
+    high_bandwidth: bool
+    version: int = CMPCTBLOCKS_VERSION
+
+    @classmethod
+    def decode(cls, payload: bytes) -> SendCmpct:
+        """Read the payload; any byte but 0 is true."""
+        r = Reader(payload)
+        return cls(r.u8() != 0, r.u64())
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return bytes([self.high_bandwidth]) + self.version.to_bytes(8, "little")
+
+
+@dataclass(frozen=True, slots=True)
+class CmpctBlock(Message):
+    """A header, short ids (48-bit integers) of most transactions, and the others in full.
+
+    ``prefilled`` has positions in the block (not their differences), rising.
+    """
+
+    command: ClassVar[str] = "cmpctblock"
+    max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH
+
+    header: bytes
+    nonce: int
+    short_ids: tuple[int, ...]
+    prefilled: tuple[PrefilledTx, ...]
+
+    @classmethod
+    def decode(cls, payload: bytes) -> CmpctBlock:
+        """Read the payload.
+
+        More than 65,535 transactions are malformed, as in Core; a prefilled one beyond the end of the block raises
+        LimitExceeded.
+        """
+        r = Reader(payload)
+        header, nonce = r.take(HEADER_SIZE), r.u64()
+        short_count = r.count(SHORT_ID_SIZE, MAX_PROTOCOL_MESSAGE_LENGTH, "short ids")
+        raw = r.take(short_count * SHORT_ID_SIZE)
+        prefilled_count = r.count(1 + MIN_TX_SIZE, MAX_PROTOCOL_MESSAGE_LENGTH, "prefilled transactions")
+        if short_count + prefilled_count > MAX_BLOCK_TXS:
+            raise DecodeError(f"compact block of {short_count + prefilled_count} transactions")
+        prefilled = []
+        position = -1
+        beyond = False
+        for done in range(prefilled_count):
+            position += r.compact(MAX_BLOCK_TXS) + 1
+            beyond = beyond or position > short_count + done
+            prefilled.append(PrefilledTx(position, _read_tx(r)))
+        if beyond:
+            raise LimitExceeded("prefilled transaction beyond the end of the compact block")
+        read = int.from_bytes
+        ids = tuple([read(raw[p : p + SHORT_ID_SIZE], "little") for p in range(0, len(raw), SHORT_ID_SIZE)])
+        return cls(header, nonce, ids, tuple(prefilled))
+
+    def encode(self) -> bytes:
+        """The payload."""
+        parts = [self.header, self.nonce.to_bytes(8, "little"), compact_size(len(self.short_ids))]
+        parts += [value.to_bytes(SHORT_ID_SIZE, "little") for value in self.short_ids]
+        parts.append(compact_size(len(self.prefilled)))
+        last = -1
+        for position, raw in self.prefilled:
+            parts += (compact_size(position - last - 1), raw)
+            last = position
+        return b"".join(parts)
+
+    @property
+    def hash(self) -> BlockHash:
+        """The block hash (computed at each call)."""
+        return header_hash(self.header)
+
+    def siphash_keys(self) -> tuple[int, int]:
+        """The two keys of the SipHash-2-4 that makes short ids: from SHA-256 of header and nonce."""
+        digest = sha256(self.header + self.nonce.to_bytes(8, "little")).digest()
+        return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:16], "little")
+
+
+@dataclass(frozen=True, slots=True)
+class GetBlockTxn(Message):
+    """Request for transactions of a block by their positions, which rise."""
+
+    command: ClassVar[str] = "getblocktxn"
+    max_size: ClassVar[int] = 32 + 9 + (MAX_BLOCK_TXS + 1) * 3
+
+    block_hash: bytes
+    indexes: tuple[int, ...]
+
+    @classmethod
+    def decode(cls, payload: bytes) -> GetBlockTxn:
+        """Read the payload; a position above 65,535 is malformed, as in Core."""
+        r = Reader(payload)
+        block_hash = r.take(32)
+        indexes = []
+        index = -1
+        for _ in range(r.count(1, MAX_PROTOCOL_MESSAGE_LENGTH, "positions")):
+            index += r.compact() + 1
+            if index > MAX_BLOCK_TXS:
+                raise DecodeError(f"position {index} of a transaction has more than 16 bits")
+            indexes.append(index)
+        return cls(block_hash, tuple(indexes))
+
+    def encode(self) -> bytes:
+        """The payload."""
+        parts = [self.block_hash, compact_size(len(self.indexes))]
+        last = -1
+        for index in self.indexes:
+            parts.append(compact_size(index - last - 1))
+            last = index
+        return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTxn(Message):
+    """The transactions that a getblocktxn has asked for, in its order."""
+
+    command: ClassVar[str] = "blocktxn"
+    max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH
+
+    block_hash: bytes
+    transactions: tuple[bytes, ...]
+
+    @classmethod
+    def decode(cls, payload: bytes) -> BlockTxn:
+        """Read the payload."""
+        r = Reader(payload)
+        block_hash = r.take(32)
+        count = r.count(MIN_TX_SIZE, MAX_PROTOCOL_MESSAGE_LENGTH, "transactions")
+        return cls(block_hash, tuple([_read_tx(r) for _ in range(count)]))
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return b"".join((self.block_hash, compact_size(len(self.transactions)), *self.transactions))
+
+
+def _read_tx(r: Reader) -> bytes:
+    """The bytes of the transaction that follows."""
+    start = r.pos
+    r.pos = scan_tx(r.buf, start, [], [])[2]
+    return r.buf[start : r.pos]

@@ -1,0 +1,129 @@
+"""Messages of the handshake: version, verack and what is negotiated between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import ClassVar
+
+from btcnode.wire.codec import EmptyMessage, Message, Reader, encode_var_bytes
+from btcnode.wire.constants import MAX_SUBVERSION_LENGTH, PROTOCOL_VERSION
+from btcnode.wire.netaddr import NetAddress, Network
+
+_VERSION_HEAD = Struct("<iQq")
+_RECONCILIATION = Struct("<IQ")
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,;-_/:?@()")
+
+NOWHERE = NetAddress(Network.IPV6, bytes(16), 0)
+"""The address that stands where a node does not tell or know one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version(Message):
+    """The first message of either side.
+
+    ``services`` are the sender's; ``receiver`` is how the sender sees us. ``sender`` and its services are unused
+    by everybody. ``user_agent`` is raw (BIP14), see ``clean_user_agent``. Times are Unix seconds.
+    """
+
+    command: ClassVar[str] = "version"
+
+    version: int = PROTOCOL_VERSION
+    services: int = 0
+    time: int = 0
+    receiver_services: int = 0
+    receiver: NetAddress = NOWHERE
+    sender_services: int = 0
+    sender: NetAddress = NOWHERE
+    nonce: int = 1
+    user_agent: bytes = b""
+    start_height: int = -1
+    relay: bool = True
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Version:
+        """Read the payload; fields from ``sender`` on may be missing at the end, as old nodes leave them out.
+
+        A negative time is taken as 0 and any byte but 0 as true, as Core does.
+        """
+        r = Reader(payload)
+        version, services, time = r.i32(), r.u64(), r.i64()
+        receiver_services, receiver = r.u64(), NetAddress.from_v1(r.take(16), r.u16_be())
+        sender_services, sender, nonce, user_agent, start_height, relay = 0, NOWHERE, 1, b"", -1, True
+        if r.remaining:
+            sender_services, sender = r.u64(), NetAddress.from_v1(r.take(16), r.u16_be())
+            nonce = r.u64()
+        if r.remaining:
+            user_agent = r.var_bytes(MAX_SUBVERSION_LENGTH)
+        if r.remaining:
+            start_height = r.i32()
+        if r.remaining:
+            relay = r.u8() != 0
+        return cls(
+            version, services, max(time, 0), receiver_services, receiver, sender_services, sender, nonce, user_agent,
+            start_height, relay,
+        )  # fmt: skip
+
+    def encode(self) -> bytes:
+        """The payload with all fields."""
+        return b"".join(
+            (
+                _VERSION_HEAD.pack(self.version, self.services, self.time),
+                self.receiver_services.to_bytes(8, "little"),
+                self.receiver.to_v1(),
+                self.receiver.port.to_bytes(2, "big"),
+                self.sender_services.to_bytes(8, "little"),
+                self.sender.to_v1(),
+                self.sender.port.to_bytes(2, "big"),
+                self.nonce.to_bytes(8, "little"),
+                encode_var_bytes(self.user_agent),
+                self.start_height.to_bytes(4, "little", signed=True),
+                b"\x01" if self.relay else b"\x00",
+            )
+        )
+
+    @property
+    def clean_user_agent(self) -> str:
+        """The user agent without characters that do not belong on a terminal or in a log."""
+        return "".join(c for c in self.user_agent.decode("latin-1") if c in _SAFE)
+
+
+@dataclass(frozen=True, slots=True)
+class Verack(EmptyMessage):
+    """The version message is accepted."""
+
+    command: ClassVar[str] = "verack"
+
+
+@dataclass(frozen=True, slots=True)
+class WtxidRelay(EmptyMessage):
+    """BIP339: transactions shall be announced by their wtxid."""
+
+    command: ClassVar[str] = "wtxidrelay"
+
+
+@dataclass(frozen=True, slots=True)
+class SendAddrV2(EmptyMessage):
+    """BIP155: the sender understands addrv2."""
+
+    command: ClassVar[str] = "sendaddrv2"
+
+
+@dataclass(frozen=True, slots=True)
+class SendTxRcncl(Message):
+    """BIP330: the sender can reconcile transaction sets, with its half of the salt of short ids."""
+
+    command: ClassVar[str] = "sendtxrcncl"
+
+    version: int
+    salt: int
+
+    @classmethod
+    def decode(cls, payload: bytes) -> SendTxRcncl:
+        """Read the payload."""
+        r = Reader(payload)
+        return cls(r.u32(), r.u64())
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return _RECONCILIATION.pack(self.version, self.salt)

@@ -1,0 +1,60 @@
+"""From a command to its class: every message that Bitcoin Core 31 speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from btcnode.wire import messages as m
+from btcnode.wire.codec import Message
+from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
+from btcnode.wire.framing import encode_frame
+
+MESSAGE_CLASSES: tuple[type[Message], ...] = (
+    m.Version, m.Verack, m.Addr, m.AddrV2, m.SendAddrV2, m.Inv, m.GetData, m.MerkleBlock, m.GetBlocks, m.GetHeaders,
+    m.TxMessage, m.Headers, m.BlockMessage, m.GetAddr, m.Mempool, m.Ping, m.Pong, m.NotFound, m.FilterLoad,
+    m.FilterAdd, m.FilterClear, m.SendHeaders, m.FeeFilter, m.SendCmpct, m.CmpctBlock, m.GetBlockTxn, m.BlockTxn,
+    m.GetCFilters, m.CFilter, m.GetCFHeaders, m.CFHeaders, m.GetCFCheckpt, m.CFCheckpt, m.WtxidRelay, m.SendTxRcncl,
+)  # fmt: skip
+"""In the order in which Core lists its message types."""
+
+BY_COMMAND: Mapping[str, type[Message]] = {cls.command: cls for cls in MESSAGE_CLASSES}
+
+PAYLOAD_LIMITS: Mapping[str, int] = {cls.command: cls.max_size for cls in MESSAGE_CLASSES}
+"""Most bytes of payload by command, for ``FrameDecoder``; commands without an entry have the general limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownMessage(Message):
+    """A message with a command that we do not speak; Core ignores those."""
+
+    command: ClassVar[str] = ""
+    max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH
+
+    name: str
+    payload: bytes
+
+    @classmethod
+    def decode(cls, payload: bytes) -> UnknownMessage:
+        """Keep the payload; ``decode_message`` sets the name."""
+        return cls("", payload)
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return self.payload
+
+
+def decode_message(command: str, payload: bytes) -> Message:
+    """The message of a frame; ``UnknownMessage`` for a command that is not in the registry.
+
+    Raises DecodeError for a malformed payload (LimitExceeded when a limit is broken), and nothing else.
+    """
+    cls = BY_COMMAND.get(command)
+    return UnknownMessage(command, payload) if cls is None else cls.decode(payload)
+
+
+def encode_message(magic: bytes, message: Message) -> bytes:
+    """A version 1 frame of ``message``."""
+    command = message.name if isinstance(message, UnknownMessage) else message.command
+    return encode_frame(magic, command, message.encode())

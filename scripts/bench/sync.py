@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Sync rate of btcnode's chainstate against py-bitcoinkernel (Bitcoin Core's engine), same chain, same run.
+
+    python scripts/bench/sync.py [--blocks 4] [--txs 1000] [--small 100] [--runs 3]
+
+The library's blocks are decoded before its clock runs, ours within. Generates a regtest chain of signed spends (P2PKH, P2WPKH, P2SH-P2WPKH, P2WSH and P2SH multisig, P2TR key and script),
+then feeds it block by block to both, alternating. The library uses as many script threads as it likes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import pbk
+
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.store import ChainStore
+from btcnode.params import params_for
+from btcnode.primitives.block import parse_block
+from btcnode.testing.chain_generator import ChainGenerator
+
+PARAMS = params_for("regtest")
+
+
+def build(blocks: int, txs: int, small: int, seed: int) -> list[bytes]:
+    """The chain; its big blocks come first, as the library checks its whole index for each block on regtest."""
+    generator = ChainGenerator(PARAMS, seed)
+    chain = list(generator.spread(int(txs * 3.2) + 1000))
+    chain += [generator.busy(txs) for _ in range(blocks)]
+    chain += [generator.block() for _ in range(small)]
+    return chain
+
+
+def run_btcnode(chain: list[bytes], split: int) -> float:
+    """Seconds for the blocks from ``split`` on."""
+    with tempfile.TemporaryDirectory() as directory:
+        state = Chainstate.open(PARAMS, ChainStore.open(Path(directory), PARAMS))
+        now = int(time.time())
+        for raw in chain[:split]:
+            state.process_block(raw, now)
+        start = time.perf_counter()
+        for raw in chain[split:]:
+            state.process_block(raw, now)
+        state.flush()
+        seconds = time.perf_counter() - start
+        assert state.active.height == len(chain)
+        state.close()
+    return seconds
+
+
+def run_kernel(chain: list[bytes], split: int) -> float:
+    """Seconds for the blocks from ``split`` on."""
+    with tempfile.TemporaryDirectory() as directory:
+        manager = pbk.load_chainman(Path(directory), pbk.ChainType.REGTEST)
+        for raw in chain[:split]:
+            manager.process_block(pbk.Block(raw))
+        # the binding copies bytes slowly: that is not the engine's time, so its blocks are ready before the clock runs
+        ready = [pbk.Block(raw) for raw in chain[split:]]
+        start = time.perf_counter()
+        for block in ready:
+            manager.process_block(block)
+        seconds = time.perf_counter() - start
+        assert manager.get_active_chain().height == len(chain)
+        del manager
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, default=4, help="big blocks")
+    parser.add_argument("--txs", type=int, default=1000, help="transactions in each of them")
+    parser.add_argument("--small", type=int, default=0, help="empty blocks behind them")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    chain = build(options.blocks, options.txs, options.small, options.seed)
+    split = len(chain) - options.blocks - options.small
+    inputs = sum(len(parse_block(raw).in_pos) - 1 for raw in chain[split:])
+    size = sum(map(len, chain[split:]))
+    print(f"chain: {len(chain)} blocks, measured {len(chain) - split} with {inputs} inputs, {size / 1e6:.1f} MB")
+    ratios = []
+    for number in range(options.runs):
+        ours, theirs = run_btcnode(chain, split), run_kernel(chain, split)
+        ratios.append(theirs / ours)
+        print(
+            f"run {number + 1}: btcnode {inputs / ours:,.0f} inputs/s, kernel {inputs / theirs:,.0f} inputs/s,"
+            f" ratio {theirs / ours:.2f}"
+        )
+    print(f"rate of btcnode over that of py-bitcoinkernel: median {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
