@@ -74,6 +74,11 @@ class ChainStore:
         )
         self.files.mark_clean()
 
+    def forget_coins(self, genesis_hash: bytes) -> None:
+        """Go back to the coins after the genesis block (none), keeping blocks and index."""
+        if self.tip_hash() is not None:
+            self.database.clear_coins({META_TIP: genesis_hash})
+
     def close(self) -> None:
         """Close files and database, and unlock the directory."""
         try:

@@ -124,6 +124,8 @@ class Node:
 
     def _load_chain(self, store: ChainStore) -> Chainstate:
         config = self.config
+        if config.reindex_chainstate:
+            store.forget_coins(self.params.genesis_hash)
         state = Chainstate.open(self.params, store, dbcache=config.dbcache << 20)
         if not config.reindex and state.active.height:
             self.control.status = "Verifying blocks…"

@@ -59,6 +59,8 @@ class InputChecker:
         """Whether ``sig`` (DER and hash type) by ``pubkey`` covers this input with ``script_code``."""
         if not sig or not is_sized_pubkey(pubkey):
             return False
+        if witness_v0 and self.amount[7] & 0x80:  # Core takes a negative amount for an unknown one
+            return False
         hash_type = sig[-1]
         kind = hash_type & 0x1F
         # One state for each way of hashing the transaction, as the hash type itself comes last (Core: SigHashCache).

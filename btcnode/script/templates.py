@@ -11,6 +11,7 @@ Why a yes is safe under every flag:
 - keys are 33 bytes with 02 or 03 (65 bytes with 04 only outside witnesses), so STRICTENC and WITNESS_PUBKEYTYPE hold;
 - signatures are strict DER with a defined hash type, their S is checked where LOW_S asks, none fails (NULLFAIL);
 - a signature in strict DER is never found in these script codes, so FindAndDelete and CONST_SCRIPTCODE do nothing;
+- an amount is not negative (Core takes that for an unknown one);
 - a witness where none belongs, or a missing flag that the template needs, is left to the interpreter.
 """
 
@@ -46,10 +47,10 @@ def _p2wpkh(ctx: SighashContext, index: int, program: bytes, witness: Sequence[b
     sig, pubkey = witness
     if not _MIN_SIG <= len(sig) <= _MAX_SIG or len(pubkey) != 33 or hash160(pubkey) != program:
         return False
-    hash_type = sig[-1]
-    if hash_type not in _ECDSA_HASH_TYPES:
+    hash_type, amount = sig[-1], ctx.spent[index][:8]
+    if hash_type not in _ECDSA_HASH_TYPES or amount[7] & 0x80:
         return False
-    digest = ctx.segwit_v0(index, b"\x76\xa9\x14" + program + b"\x88\xac", ctx.spent[index][:8], hash_type)
+    digest = ctx.segwit_v0(index, b"\x76\xa9\x14" + program + b"\x88\xac", amount, hash_type)
     return ctx.signatures.verify_ecdsa_strict(pubkey, sig[:-1], digest, flags & VERIFY_LOW_S != 0)
 
 
@@ -224,7 +225,7 @@ def _p2sh(ctx: SighashContext, index: int, script: bytes, witness: Sequence[byte
 
 def _p2wsh(ctx: SighashContext, index: int, program: bytes, witness: Sequence[bytes], flags: int) -> bool:
     """P2WSH of a multisig script or of ``<key> CHECKSIG``."""
-    if len(witness) < 2 or flags & _ANY_V0 != _ANY_V0:
+    if len(witness) < 2 or flags & _ANY_V0 != _ANY_V0 or ctx.spent[index][7] & 0x80:
         return False
     script = witness[-1]
     if not script or sha256(script).digest() != program:

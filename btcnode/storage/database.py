@@ -248,6 +248,16 @@ class Database:
                         raise DiskFullError(_FULL.format(self.path, error)) from error
                     raise translate(error, self.path) from error
 
+    def clear_coins(self, meta_puts: Mapping[bytes, bytes]) -> None:
+        """Forget every coin, and write ``meta_puts``, in one transaction. Raises as ``commit``."""
+        with self._write:
+            try:
+                with self._env.begin(write=True) as txn:
+                    txn.drop(self._dbs[DB_COINS], delete=False)
+                    txn.cursor(db=self._dbs[DB_META]).putmulti(_pairs(meta_puts))
+            except lmdb.Error as error:
+                raise translate(error, self.path) from error
+
     def _commit_once(
         self,
         coins_put: Pairs,

@@ -178,9 +178,10 @@ class ScriptBuilder:
         self.script += rng.choice(
             (
                 b"\x61", b"\xb0", b"\xb3", b"\xb9", b"\x74\x75", b"\x51\x6b\x6c\x75", b"\x51\x52\x6d", b"\x51\x69",
-                b"\0\x63\x50\x68", b"\x51\x64\xff\x68", b"\x51\x63\x67\x68", b"\x51\x63\x67\x67\x67\x68", b"\x4f\x8f\x69",
-                b"\0\x63\x65\x68", b"\0\x63\x7e\x68", b"\0\x63\x6a\x68", b"\0\x91\x69", b"\x51\x73\x6d", b"\x60\x76\x88",
-                push_data(rng.randbytes(rng.choice((1, 75, 76, 520, 521)))) + b"\x75", b"\x4c\x01\x05\x75",
+                b"\0\x63\x50\x68", b"\x51\x64\xff\x68", b"\x51\x63\x67\x68", b"\x51\x63\x67\x67\x67\x68",
+                b"\x4f\x8f\x69", b"\0\x63\x65\x68", b"\0\x63\x7e\x68", b"\0\x63\x6a\x68", b"\0\x91\x69",
+                b"\x51\x73\x6d", b"\x60\x76\x88", b"\x4c\x01\x05\x75",
+                push_data(rng.randbytes(rng.choice((1, 75, 76, 520, 521)))) + b"\x75",
             )
         )  # fmt: skip
 
@@ -283,8 +284,8 @@ _SOUP = [
      (0x7B, 3, 0), (0x7C, 2, 0), (0x7D, 2, 1), (0x82, 1, 1), (0x87, 2, -1), (0x88, 2, -2), (0x69, 1, -1),
      *[(op, 1, 0) for op in (0x8B, 0x8C, 0x8F, 0x90, 0x91, 0x92, 0xA6, 0xA7, 0xA8, 0xA9, 0xAA)],
      *[(op, 2, -1) for op in (0x93, 0x94, 0x9A, 0x9B, 0x9C, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2, 0xA3, 0xA4, 0xAC)],
-     (0x9D, 2, -2), (0xA5, 3, -2), (0xAD, 2, -2), (0xAE, 3, -2), (0xAF, 3, -3), (0xB1, 1, 0), (0xB2, 1, 0), (0xBA, 3, -2),
-     (0x63, 1, -1), (0x64, 1, -1), (0x67, 0, 0), (0x68, 0, 0)]  # fmt: skip
+     (0x9D, 2, -2), (0xA5, 3, -2), (0xAD, 2, -2), (0xAE, 3, -2), (0xAF, 3, -3), (0xB1, 1, 0), (0xB2, 1, 0),
+     (0xBA, 3, -2), (0x63, 1, -1), (0x64, 1, -1), (0x67, 0, 0), (0x68, 0, 0)]  # fmt: skip
 
 
 def soup(rng: Random) -> bytes:

@@ -1,0 +1,81 @@
+"""How ``btcnode-cli`` reads its arguments: which are JSON, which are text.
+
+One entry per argument in order. ``json:`` marks those that are parsed as JSON, ``any:`` those that are taken as text
+when they are not JSON; others are text. A test holds this table against the declarations of the methods, which would
+take too long to import here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from btcnode.rpc.jsonvalue import decode_kept
+
+ARGUMENTS = {
+    "addnode": "node command json:v2transport",
+    "decoderawtransaction": "hexstring json:iswitness",
+    "disconnectnode": "address json:nodeid",
+    "echojson": " ".join(f"json:arg{n}" for n in range(10)),
+    "generateblock": "output json:transactions json:submit",
+    "generatetoaddress": "json:nblocks address json:maxtries",
+    "generatetodescriptor": "json:num_blocks descriptor json:maxtries",
+    "getblock": "blockhash json:verbosity|verbose",
+    "getblockhash": "json:height",
+    "getblockheader": "blockhash json:verbose",
+    "getblockstats": "any:hash_or_height json:stats",
+    "getchaintxstats": "json:nblocks blockhash",
+    "getnetworkhashps": "json:nblocks json:height",
+    "getrawtransaction": "txid json:verbosity|verbose blockhash",
+    "gettxout": "txid json:n json:include_mempool",
+    "gettxoutsetinfo": "hash_type any:hash_or_height json:use_index",
+    "logging": "json:include json:exclude",
+    "setmocktime": "json:timestamp",
+    "setnetworkactive": "json:state",
+    "stop": "json:wait",
+    "waitforblock": "blockhash json:timeout",
+    "waitforblockheight": "json:height json:timeout",
+    "waitfornewblock": "json:timeout current_tip",
+}
+
+
+def argument_forms(method: str) -> list[tuple[list[str], str]]:
+    """``(names, form)`` per argument, form being "", "json" or "any"."""
+    forms = []
+    for word in ARGUMENTS.get(method, "").split():
+        form, _, names = word.rpartition(":")
+        forms.append((names.split("|"), form))
+    return forms
+
+
+def _convert(form: str, text: str) -> Any:
+    """A word of the command line as a parameter; raises ValueError."""
+    if not form:
+        return text
+    try:
+        return decode_kept(text)
+    except ValueError:
+        if form == "any":
+            return text
+        raise ValueError(f"Error parsing JSON: {text}") from None
+
+
+def positional_params(method: str, words: list[str]) -> list[Any]:
+    """Parameters in order; raises ValueError."""
+    forms = [form for _, form in argument_forms(method)]
+    return [_convert(forms[n] if n < len(forms) else "", word) for n, word in enumerate(words)]
+
+
+def named_params(method: str, words: list[str]) -> dict[str, Any]:
+    """``name=value`` parameters, with those without a name gathered under "args"; raises ValueError."""
+    forms = {name: form for names, form in argument_forms(method) for name in names}
+    params: dict[str, Any] = {}
+    positional: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            positional.append(word)
+        else:
+            params[name] = _convert(forms.get(name, ""), value)
+    if positional:
+        params.setdefault("args", positional_params(method, positional))
+    return params

@@ -1,0 +1,350 @@
+"""``btcnode-cli``: bitcoin-cli's options, conversions, output and exit codes, for this node or Bitcoin Core.
+
+Kept free of heavy imports: scripts call it hundreds of times.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from btcnode import __version__
+from btcnode.cli.arguments import named_params, positional_params
+from btcnode.rpc.client import RpcClient, RpcConnectionError
+from btcnode.rpc.errors import RpcCode
+from btcnode.rpc.jsonvalue import Literal, decode_kept, encode, pretty
+
+DEFAULT_TIMEOUT_S = 900
+CHAINS = {  # Core's name: folder in the data directory, RPC port
+    "main": ("", 8332),
+    "test": ("testnet3", 18332),
+    "testnet4": ("testnet4", 48332),
+    "signet": ("signet", 38332),
+    "regtest": ("regtest", 18443),
+}
+CHAIN_ALIASES = {"mainnet": "main", "testnet": "test", "testnet3": "test"}
+CHAIN_FLAGS = {"testnet": "test", "testnet4": "testnet4", "signet": "signet", "regtest": "regtest"}
+TEXT_OPTIONS = (
+    "chain", "datadir", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcid", "rpcpassword", "rpcport", "rpcuser",
+    "rpcwaittimeout",
+)  # fmt: skip
+FLAG_OPTIONS = (
+    "getinfo", "help", "named", "rpcwait", "stdin", "stdinrpcpass", "version", *CHAIN_FLAGS,
+)  # fmt: skip
+SHORT = {"h": "help", "?": "help"}
+
+HELP = """Usage:  btcnode-cli [options] <command> [params]         Send a command to a node
+or:     btcnode-cli [options] -named <command> [name=value]...  Send it with named arguments
+or:     btcnode-cli [options] help                            List all commands
+or:     btcnode-cli [options] help <command>                  Get help for a command
+
+Options:
+
+  -chain=<chain>           Network: main, test, testnet4, signet or regtest (default: main)
+  -testnet, -testnet4, -signet, -regtest
+                           Short for -chain=...
+  -datadir=<dir>           Data directory (default: ~/.btcnode)
+  -getinfo                 Summary of the node's state
+  -help                    Print this text
+  -named                   Pass named instead of positional arguments
+  -rpcclienttimeout=<n>    Seconds to wait for an answer, 0 for ever (default: 900)
+  -rpcconnect=<ip>         Host of the node, with or without port (default: 127.0.0.1)
+  -rpccookiefile=<loc>     Cookie file (default: .cookie in the network's directory)
+  -rpcid=<id>              Id of the request (default: 1)
+  -rpcpassword=<pw>        Password
+  -rpcport=<port>          Port of the node (default: the network's)
+  -rpcuser=<user>          User name
+  -rpcwait                 Wait for the node to start
+  -rpcwaittimeout=<n>      Seconds to wait for it, 0 for ever (default: 0)
+  -stdin                   Read more arguments from standard input, one per line
+  -stdinrpcpass            Read the password from standard input
+  -version                 Print version and exit
+"""
+
+
+class CliError(Exception):
+    """A line for stderr; the exit status is 1."""
+
+
+class _Unreachable(CliError):
+    """The node did not answer; -rpcwait tries again."""
+
+
+def parse_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Options before the command, by name ("1" and "0" for flags), and the words from the command on."""
+    options: dict[str, str] = {}
+    for n, word in enumerate(argv):
+        if not word.startswith("-") or word == "-":
+            return options, argv[n:]
+        name, equals, value = word.lstrip("-").partition("=")
+        name = SHORT.get(name, name)
+        if name.startswith("no") and name[2:] in FLAG_OPTIONS and not equals:
+            options[name[2:]] = "0"
+        elif name in FLAG_OPTIONS:
+            options[name] = value if equals and value else "1"
+        elif name in TEXT_OPTIONS and equals:
+            options[name] = value
+        elif name in TEXT_OPTIONS:
+            raise CliError(f"Error parsing command line arguments: Option -{name} needs a value: -{name}=...")
+        else:
+            raise CliError(f"Error parsing command line arguments: Invalid parameter {word.partition('=')[0]}")
+    return options, []
+
+
+def _flag(options: dict[str, str], name: str) -> bool:
+    return options.get(name, "0") != "0"
+
+
+def chain_of(options: dict[str, str]) -> str:
+    """Core's name of the chosen network; raises CliError."""
+    chosen = [chain for flag, chain in CHAIN_FLAGS.items() if _flag(options, flag)]
+    if "chain" in options:
+        chosen.append(CHAIN_ALIASES.get(options["chain"], options["chain"]))
+    if len(chosen) > 1:
+        text = "Invalid combination of -regtest, -signet, -testnet, -testnet4 and -chain. Can use at most one."
+        raise CliError(f"Error: {text}")
+    chain = chosen[0] if chosen else "main"
+    if chain not in CHAINS:
+        raise CliError(f"Error: Unknown chain {chain}.")
+    return chain
+
+
+def _number(options: dict[str, str], name: str, default: int) -> int:
+    text = options.get(name)
+    if text is None:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise CliError(f"error: -{name} takes a number, not {text!r}") from None
+
+
+def _valid_port(text: str) -> int:
+    """A port from text, 0 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and int(text) < 65536 else 0
+
+
+def target(options: dict[str, str], default_port: int) -> tuple[str, int]:
+    """Host and port of the node; raises CliError."""
+    given = options.get("rpcconnect", "127.0.0.1")
+    host, port_text = given, ""
+    if given.startswith("["):
+        host, _, rest = given[1:].partition("]")
+        port_text = rest.removeprefix(":")
+    elif given.count(":") == 1:
+        host, _, port_text = given.partition(":")
+    port = default_port
+    if port_text or given.endswith(":"):
+        port = _valid_port(port_text)
+        if not port:
+            raise CliError(f"error: Invalid port provided in -rpcconnect: {given}")
+    if "rpcport" in options:
+        chosen = _valid_port(options["rpcport"])
+        if not chosen:
+            raise CliError(f"error: Invalid port provided in -rpcport: {options['rpcport']}")
+        if port_text:
+            print(f"Warning: Port specified in both -rpcconnect and -rpcport. Using -rpcport {chosen}", file=sys.stderr)
+        port = chosen
+    return host, port
+
+
+class Caller:
+    """Connects as the options say, and calls."""
+
+    def __init__(self, options: dict[str, str]) -> None:
+        """Raises CliError for options that make no sense."""
+        self.options = options
+        subdir, default_port = CHAINS[chain_of(options)]
+        self.datadir = Path(options.get("datadir", "~/.btcnode")).expanduser()
+        if "datadir" in options and not self.datadir.is_dir():
+            raise CliError(f'Error: Specified data directory "{options["datadir"]}" does not exist.')
+        self.cookie = self.datadir / subdir / options.get("rpccookiefile", ".cookie")
+        self.host, self.port = target(options, default_port)
+        self.timeout = _number(options, "rpcclienttimeout", DEFAULT_TIMEOUT_S)
+        self.password_given = bool(options.get("rpcpassword"))
+
+    def credentials(self) -> tuple[str, str, bool]:
+        """User, password, and whether there are any."""
+        if self.password_given:
+            return self.options.get("rpcuser", ""), self.options["rpcpassword"], True
+        try:
+            user, _, password = self.cookie.read_text().strip().partition(":")
+        except OSError:
+            return "", "", False
+        return user, password, True
+
+    def post(self, body: Any) -> Any:
+        """The parsed reply, with numbers as they were written; raises CliError."""
+        user, password, found = self.credentials()
+        client = RpcClient(self.host, self.port, user, password, timeout=self.timeout or None)
+        try:
+            status, answer = client.post(encode(body) + b"\n")
+        except RpcConnectionError as error:
+            raise _Unreachable(
+                f"error: timeout on transient error: Could not connect to the server {self.host}:{self.port}"
+                f" ({error})\n\nMake sure the node is running and that you are connecting to the correct RPC port.\n"
+                'Use "btcnode-cli -help" for more info.'
+            ) from error
+        finally:
+            client.close()
+        if status == 401:
+            raise CliError(f"error: Authorization failed: {self._why_unauthorized(found)}")
+        if status == 503:
+            raise CliError(f"error: Server response: {answer.decode(errors='replace')}")
+        if status >= 400 and status not in (400, 404, 500):
+            raise CliError(f"error: server returned HTTP error {status}")
+        if not answer:
+            raise CliError("error: no response from server")
+        try:
+            return decode_kept(answer)
+        except ValueError:
+            raise CliError("error: couldn't parse reply from server") from None
+
+    def _why_unauthorized(self, found: bool) -> str:
+        if self.password_given:
+            return "Incorrect rpcuser or rpcpassword were specified."
+        if found:
+            return "Cookie file credentials were invalid and no rpcpassword was specified."
+        return "Failed to read cookie file and no rpcpassword was specified."
+
+    def post_patiently(self, body: Any) -> Any:
+        """As ``post``; with -rpcwait until the node is up and out of its warm-up."""
+        limit = _number(self.options, "rpcwaittimeout", 0)
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                reply = self.post(body)
+                if not _flag(self.options, "rpcwait") or not _in_warmup(reply):
+                    return reply
+                failure = _Unreachable("error: timeout on transient error: server in warmup")
+            except _Unreachable as error:
+                if not _flag(self.options, "rpcwait"):
+                    raise
+                failure = error
+            if limit > 0 and time.monotonic() >= deadline:
+                raise failure
+            time.sleep(1 if limit else 0.25)
+
+
+def _in_warmup(reply: Any) -> bool:
+    error = reply.get("error") if isinstance(reply, dict) else None
+    return isinstance(error, dict) and _text(error.get("code")) == str(int(RpcCode.IN_WARMUP))
+
+
+def _text(value: Any) -> str:
+    return value.text if isinstance(value, Literal) else str(value)
+
+
+def _getinfo(caller: Caller) -> dict[str, Any]:
+    """A reply made of two calls."""
+    names = ("getnetworkinfo", "getblockchaininfo")
+    batch = [{"jsonrpc": "2.0", "id": n, "method": name, "params": []} for n, name in enumerate(names)]
+    replies = caller.post_patiently(batch)
+    if not isinstance(replies, list):
+        return dict(replies)
+    for reply in replies:
+        if reply.get("error") is not None:
+            return dict(reply)
+    network, chain = replies[0]["result"], replies[1]["result"]
+    result = {
+        "version": network["version"],
+        **{key: chain[key] for key in ("blocks", "headers", "verificationprogress")},
+        "timeoffset": network["timeoffset"],
+        "connections": {
+            "in": network["connections_in"],
+            "out": network["connections_out"],
+            "total": network["connections"],
+        },
+        "difficulty": chain["difficulty"],
+        "chain": chain["chain"],
+        "relayfee": network["relayfee"],
+        "warnings": network["warnings"],
+    }
+    return {"result": result}
+
+
+def _report(reply: Any) -> int:
+    """Print a reply's result or error; returns the exit status."""
+    if not isinstance(reply, dict) or not reply:
+        raise CliError("error: expected reply to have result, error and id properties")
+    error = reply.get("error")
+    if error is None:
+        result = reply.get("result")
+        if result is not None:
+            is_text = isinstance(result, str) and not isinstance(result, Literal)
+            print(result if is_text else pretty(result))
+        return 0
+    if not isinstance(error, dict):
+        raise CliError(f"error: {encode(error).decode()}")
+    lines = [f"error code: {_text(error['code'])}"] if error.get("code") is not None else []
+    if isinstance(error.get("message"), str):
+        lines += ["error message:", error["message"]]
+    print("\n".join(lines), file=sys.stderr)
+    try:
+        return abs(int(_text(error.get("code")))) & 0xFF or 1
+    except ValueError:
+        return 1
+
+
+def run(argv: list[str]) -> int:
+    """Carry out a command line; raises CliError."""
+    options, words = parse_options(argv)
+    if _flag(options, "version"):
+        print(f"btcnode-cli version {__version__}")
+        return 0
+    if _flag(options, "help") or not argv:
+        print(HELP, end="")
+        if not argv:
+            raise CliError("Error: too few parameters")
+        return 0
+    if _flag(options, "stdinrpcpass"):
+        options["rpcpassword"] = _password_from_stdin()
+    if _flag(options, "stdin"):
+        words = words + [line.rstrip("\n") for line in sys.stdin]
+    caller = Caller(options)
+    if _flag(options, "getinfo"):
+        if words:
+            raise CliError("error: -getinfo takes no arguments")
+        return _report(_getinfo(caller))
+    if not words:
+        raise CliError("error: too few parameters (need at least command)")
+    method, *rest = words
+    try:
+        params: Any = named_params(method, rest) if _flag(options, "named") else positional_params(method, rest)
+    except ValueError as error:
+        raise CliError(f"error: {error}") from None
+    request = {"method": method, "params": params, "id": options.get("rpcid", "1"), "jsonrpc": "2.0"}
+    return _report(caller.post_patiently(request))
+
+
+def _password_from_stdin() -> str:
+    if sys.stdin.isatty():
+        from getpass import getpass  # only a terminal has an echo to switch off
+
+        return getpass("RPC password> ")
+    line = sys.stdin.readline()
+    if not line:
+        raise CliError("error: -stdinrpcpass specified but failed to read from standard input")
+    return line.rstrip("\n")
+
+
+def main() -> None:
+    """Entry point of ``btcnode-cli``."""
+    try:
+        status = run(sys.argv[1:])
+        sys.stdout.flush()
+    except CliError as error:
+        print(error, file=sys.stderr)
+        status = 1
+    except BrokenPipeError:
+        status = 1
+        sys.stderr.close()
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

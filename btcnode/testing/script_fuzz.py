@@ -1,0 +1,106 @@
+"""Differential fuzzing of scripts: our verdict against libbitcoinkernel's, fast paths against the interpreter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+
+from btcnode.chain.shadow import Disagreement, KernelEngine
+from btcnode.primitives.tx import Tx
+from btcnode.script.checker import InputChecker
+from btcnode.script.errors import ScriptAbort, ScriptError
+from btcnode.script.flags import (
+    ALL_VERIFY_FLAGS,
+    STANDARD_VERIFY_FLAGS,
+    VERIFY_CLEANSTACK,
+    VERIFY_P2SH,
+    VERIFY_WITNESS,
+)
+from btcnode.script.sighash import SighashContext
+from btcnode.script.verify import run_scripts, verify_input
+from btcnode.testing.script_cases import CaseGenerator, ScriptCase, consensus_flags, tested_script
+from btcnode.testing.script_mutations import mutate
+
+MUTATIONS_PER_BASE = 3
+FLAG_SETS_PER_CASE = 3
+
+
+def any_flags(rng: Random) -> int:
+    """Consensus and policy flags in a random consistent combination."""
+    if rng.random() < 0.3:
+        return STANDARD_VERIFY_FLAGS
+    flags = rng.getrandbits(21) & ALL_VERIFY_FLAGS
+    if flags & VERIFY_CLEANSTACK:
+        flags |= VERIFY_WITNESS
+    return flags | VERIFY_P2SH if flags & VERIFY_WITNESS else flags
+
+
+def interpret(case: ScriptCase, flags: int, ctx: SighashContext | None = None) -> ScriptError | None:
+    """What the interpreter says without any fast path; None is valid."""
+    tx, index = case.tx, case.index
+    witness = tx.witnesses[index] if tx.witnesses else []
+    checker = InputChecker(ctx or SighashContext(tx, case.spent), index)
+    try:
+        run_scripts(tx.script_sigs[index], tested_script(case), witness, flags, checker)
+    except ScriptAbort as abort:
+        return abort.error
+    return None
+
+
+@dataclass(slots=True)
+class FuzzResult:
+    """Counts of a run, and what went wrong; ``verdicts`` counts our verdicts by error name."""
+
+    cases: int = 0
+    self_checks: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    disagreements: list[Disagreement] = field(default_factory=list)
+
+    def merge(self, other: FuzzResult) -> None:
+        """Add the counts of another run."""
+        self.cases += other.cases
+        self.self_checks += other.self_checks
+        self.verdicts += other.verdicts
+        self.labels += other.labels
+        self.disagreements += other.disagreements
+
+
+def groups(seed: int, start: int = 0) -> Iterator[tuple[int, Random]]:
+    """Numbered generators of randomness: group ``n`` of a seed is the same whatever ran before it."""
+    number = start
+    while True:
+        yield number, Random((seed << 40) + number)
+        number += 1
+
+
+def fuzz_group(engine: KernelEngine, rng: Random, note: str, result: FuzzResult) -> None:
+    """One base case and its mutations, each under several flags; adds to ``result``."""
+    base = CaseGenerator(rng).base()
+    for case in (base, *(mutate(rng, base) for _ in range(MUTATIONS_PER_BASE))):
+        result.labels[case.label.split("+")[0]] += 1
+        case = ScriptCase(Tx.parse(case.tx.raw), case.index, case.spent, case.label)
+        kernel = engine.load(case.tx.raw, case.spent)
+        ctx = SighashContext(case.tx, case.spent)
+        for _ in range(FLAG_SETS_PER_CASE):
+            flags = consensus_flags(rng)
+            ours = verify_input(case.tx, case.index, case.spent, flags, ctx)
+            valid = kernel.verify(case.index, flags)
+            result.cases += 1
+            result.verdicts[ours.value if ours else "OK"] += 1
+            if valid != (ours is None):
+                result.disagreements.append(_record(case, flags, ours, "OK" if valid else "invalid", note))
+        flags = any_flags(rng)
+        whole, plain = verify_input(case.tx, case.index, case.spent, flags, ctx), interpret(case, flags)
+        result.self_checks += 1
+        if whole != plain:
+            words = f"interpreter: {plain.value if plain else 'OK'}"
+            result.disagreements.append(_record(case, flags, whole, words, note))
+
+
+def _record(case: ScriptCase, flags: int, ours: ScriptError | None, other: str, note: str) -> Disagreement:
+    spent = tuple(txout.hex() for txout in case.spent)
+    name = ours.value if ours else "OK"
+    return Disagreement(case.tx.raw.hex(), spent, case.index, flags, name, other, f"{case.label} {note}")

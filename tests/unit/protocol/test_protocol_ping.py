@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from btcnode.protocol import effects as fx
+from btcnode.protocol.inputs import PingPeers
+from btcnode.testing.protocol_bench import Bench
+from btcnode.wire.messages import Ping, Pong
+
+
+def test_ping_every_two_minutes_and_latency(bench: Bench) -> None:
+    peer = bench.peer()
+    bench.wait(119)
+    assert not bench.sent(Ping)
+    bench.wait(3)
+    (ping,) = bench.sent(Ping, peer)
+    bench.now += 0.25
+    bench.receive(peer, Pong(ping.nonce))
+    info = bench.protocol.peer_info(peer)
+    assert info is not None
+    assert 0.2 < info["pingtime"] < 2
+    assert info["minping"] == info["pingtime"]
+    assert info["pingwait"] is None
+
+
+def test_wrong_pongs_do_not_end_the_wait(bench: Bench) -> None:
+    peer = bench.peer()
+    bench.step(PingPeers())
+    bench.wait(1)
+    (ping,) = bench.sent(Ping, peer)
+    bench.receive(peer, Pong(ping.nonce ^ 1))
+    assert bench.state(peer).ping.nonce == ping.nonce
+    bench.receive(peer, Pong(None))
+    assert bench.state(peer).ping.nonce == 0
+    assert bench.state(peer).ping.last is None
+    bench.receive(peer, Pong(9))  # nobody asked
+
+
+def test_unanswered_ping_disconnects_after_twenty_minutes(bench: Bench) -> None:
+    peer = bench.peer()
+    bench.step(PingPeers())
+    bench.wait(1)
+    bench.wait(1199, each=30)
+    assert bench.disconnected(peer) is None
+    bench.wait(10)
+    assert (closed := bench.disconnected(peer)) is not None
+    assert "ping timeout" in closed.reason
+    assert not bench.all(fx.Send)
