@@ -6,13 +6,15 @@ One object owns both, and three calls split its work between two threads so that
 - ``execute`` (chain thread) does it on coins, block files and database, touching no tree;
 - ``commit`` (loop thread) records the outcome in the tree and the active chain, and returns events.
 
-At most one connect, disconnect or flush step may be between plan and commit; any number of store steps may be.
+At most one step may be between plan and commit, and any number of store steps beside it. Blocks may be connected ahead
+of their script checks; they enter the active chain, and events tell of them, when a finish step has found them valid.
 Tests and tools call ``process_block`` and ``activate_best_chain``, which do all three in the calling thread.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from btcnode.chain.active_chain import ActiveChain
@@ -21,7 +23,17 @@ from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent, Flushed
 from btcnode.chain.executor import StepExecutor
 from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
-from btcnode.chain.steps import ConnectStep, DisconnectStep, FlushStep, Step, StepResult, StoreStep
+from btcnode.chain.script_checks import ScriptChecker
+from btcnode.chain.steps import (
+    ConnectStep,
+    DisconnectStep,
+    FinishStep,
+    FlushStep,
+    RetreatStep,
+    Step,
+    StepResult,
+    StoreStep,
+)
 from btcnode.chain.store import ChainStore
 from btcnode.consensus.blocks import check_block
 from btcnode.errors import CorruptionError, Fault, RuleViolation
@@ -47,17 +59,20 @@ class Chainstate:
         dbcache: int,
         assume_valid: AssumeValid | None = None,
         clock: Callable[[], float] = time.monotonic,
+        checker: ScriptChecker | None = None,
     ) -> None:
         self.params = params
         self.store = store
         self.tree = tree
         self.active = ActiveChain(tree)
         self.coins = CoinsCache(store.coins, dbcache)
-        self.executor = StepExecutor(params, store, tree, self.coins)
+        self.executor = StepExecutor(params, store, tree, self.coins, checker=checker)
         self.assume_valid = assume_valid or AssumeValid.from_params(params)
         self._clock = clock
         self._flushed_at = clock()
         self._pending: Step | None = None
+        self._ahead: deque[ConnectStep] = deque()  # connected, scripts not verified yet
+        self._hold = False  # the block after those ahead cannot be judged before they are finished
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -71,13 +86,16 @@ class Chainstate:
         assume_valid: AssumeValid | None = None,
         clock: Callable[[], float] = time.monotonic,
         salt: int | None = None,
+        checker: ScriptChecker | None = None,
     ) -> Chainstate:
         """Load the tree and the tip from ``store``, or begin with the genesis block in an empty one.
+
+        ``checker`` verifies scripts; without one the thread that executes steps does.
 
         Raises CorruptionError when the tip marker names a block that the index does not have.
         """
         tree = HeaderTree(params, columns=store.load_index(), salt=salt)
-        state = cls(params, store, tree, dbcache=dbcache, assume_valid=assume_valid, clock=clock)
+        state = cls(params, store, tree, dbcache=dbcache, assume_valid=assume_valid, clock=clock, checker=checker)
         tip_hash = store.tip_hash()
         if tip_hash is None:
             state._begin()
@@ -108,8 +126,8 @@ class Chainstate:
 
     @property
     def busy(self) -> bool:
-        """Whether a connect, disconnect or flush step is between plan and commit."""
-        return self._pending is not None
+        """Whether the coins are on their way from one tip to another."""
+        return self._pending is not None or bool(self._ahead)
 
     def block_position(self, index: int) -> BlockPos | None:
         """Where the bytes of a block lie, or None when they are not here."""
@@ -157,7 +175,8 @@ class Chainstate:
             check_block(parsed, self.params)
             index, _ = self.tree.add(header, now)
         elif self.tree.is_failed(index):
-            raise RuleViolation("duplicate-invalid", fault=Fault.CACHED_INVALID)
+            detail = f"block {to_display(self.tree.hash(index))} was previously marked invalid"
+            raise RuleViolation("duplicate-invalid", detail, Fault.CACHED_INVALID)
         if self.tree.has_data(index) or (not requested and not self._wants_unrequested(index)):
             return None
         return StoreStep(index, self.tree.prev(index), raw, parsed, position)
@@ -180,7 +199,37 @@ class Chainstate:
         self._pending = self._next_step()
         return self._pending
 
+    def plan_drain(self) -> Step | None:
+        """The next step that is needed to have no block ahead of its script checks; None when there is none."""
+        if self._pending is None and self._ahead:
+            self._pending = self._finish_step()
+            return self._pending
+        return None
+
+    def plan_retreat(self) -> Step | None:
+        """A step that gives up the blocks ahead of their script checks; None when there are none."""
+        if self._pending is None and self._ahead:
+            self._pending = RetreatStep()
+            return self._pending
+        return None
+
+    def _finish_step(self) -> FinishStep:
+        oldest = self._ahead[0]
+        return FinishStep(oldest.index, oldest.height)
+
+    def _step_ahead(self) -> Step:
+        """The next step while there are blocks ahead: one more, or the end of the oldest one's checks."""
+        tree, last = self.tree, self._ahead[-1]
+        candidate = tree.best_candidate(self.active.tip)
+        if tree.height(candidate) < last.height or tree.ancestor(candidate, last.height) != last.index:
+            return RetreatStep()
+        if self._hold or candidate == last.index or self.executor.must_finish or self.coins.needs_flush():
+            return self._finish_step()
+        return self._connect_step(tree.ancestor(candidate, last.height + 1), last.index)
+
     def _next_step(self) -> Step | None:
+        if self._ahead:
+            return self._step_ahead()
         if self.coins.needs_flush() or (self.coins.is_dirty() and self._clock() - self._flushed_at > MAX_FLUSH_AGE):
             return self._flush_step()
         tree, tip = self.tree, self.active.tip
@@ -192,7 +241,10 @@ class Chainstate:
         fork = tree.find_fork(candidate, tip)
         if fork != tip:
             return self._disconnect_step(tip)
-        index = tree.ancestor(candidate, tree.height(tip) + 1)
+        return self._connect_step(tree.ancestor(candidate, tree.height(tip) + 1), tip)
+
+    def _connect_step(self, index: int, tip: int) -> ConnectStep:
+        tree = self.tree
         position = self.block_position(index)
         if position is None:
             raise CorruptionError(f"no data of block {to_display(tree.hash(index))} although the index says so")
@@ -207,8 +259,8 @@ class Chainstate:
         return DisconnectStep(tip, tree.prev(tip), tree.height(tip), position, undo)
 
     def plan_flush(self) -> FlushStep | None:
-        """A flush now, whatever its size; None while another step is pending."""
-        if self._pending is not None:
+        """A flush now, whatever its size; None while another step is pending or blocks are ahead."""
+        if self.busy:
             return None
         step = self._flush_step()
         self._pending = step
@@ -228,15 +280,33 @@ class Chainstate:
         if isinstance(step, StoreStep):
             return self._commit_store(step, result)
         self._pending = None
-        tree = self.tree
         if isinstance(step, FlushStep):
             self._flushed_at = self._clock()
             return [Flushed(result.coins_put, result.coins_deleted)]
         if isinstance(step, DisconnectStep):
             self.active.set_tip(step.prev)
             return [BlockDisconnected(step.index, step.height)]
+        if isinstance(step, RetreatStep):
+            self._ahead.clear()
+            self._hold = False
+            return []
+        if isinstance(step, ConnectStep) and (result.ahead or result.postponed):
+            self._hold = result.postponed
+            if result.ahead:
+                self._ahead.append(step)
+            return []
+        return self._commit_verdict(step, result)
+
+    def _commit_verdict(self, step: ConnectStep | FinishStep, result: StepResult) -> list[ChainEvent]:
+        """A block is connected and its scripts are verified, or it broke a rule."""
+        tree = self.tree
         if result.violation is not None:
+            self._ahead.clear()
+            self._hold = False
             return self._reject(step.index, result.violation, connecting=True)
+        if isinstance(step, FinishStep):
+            self._ahead.popleft()
+            self._hold = self._hold and bool(self._ahead)
         if result.undo_position is not None:
             tree.set_undo(step.index, result.undo_position.pos)
         tree.raise_validity(step.index, VALID_SCRIPTS)
@@ -320,6 +390,8 @@ class Chainstate:
 
     def flush(self) -> None:
         """Write everything to disk now."""
+        while (last := self.plan_drain()) is not None:
+            self.run(last)
         step = self.plan_flush()
         if step is None:
             raise RuntimeError("flush while a step is pending")

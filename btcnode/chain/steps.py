@@ -43,6 +43,19 @@ class ConnectStep:
 
 
 @dataclass(frozen=True, slots=True)
+class FinishStep:
+    """Wait for the scripts of the oldest block that was connected ahead of its script checks: header ``index``."""
+
+    index: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetreatStep:
+    """Give up every block that was connected ahead of its script checks."""
+
+
+@dataclass(frozen=True, slots=True)
 class DisconnectStep:
     """Disconnect the tip, header ``index``."""
 
@@ -62,12 +75,16 @@ class FlushStep:
     sync_only: bool = False
 
 
-Step = StoreStep | ConnectStep | DisconnectStep | FlushStep
+Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep
 
 
 @dataclass(slots=True)
 class StepResult:
-    """What came of a step; ``violation`` set means that the block is at fault and nothing was changed."""
+    """What came of a step; ``violation`` set means that the block is at fault and nothing was changed.
+
+    ``ahead``: the block is connected but its scripts are still being verified, a ``FinishStep`` has to follow.
+    ``postponed``: it cannot be judged before those ahead of it are finished; nothing was changed.
+    """
 
     violation: RuleViolation | None = None
     position: BlockPos | None = None
@@ -75,6 +92,8 @@ class StepResult:
     txs: int = 0
     inputs: int = 0
     fees: int = 0
+    ahead: bool = False
+    postponed: bool = False
     flushed: list[int] = field(default_factory=list)
     coins_put: int = 0
     coins_deleted: int = 0

@@ -17,6 +17,8 @@ from btcnode.rpc.errors import RpcCode
 from btcnode.rpc.jsonvalue import Literal, decode_kept, encode, pretty
 
 DEFAULT_TIMEOUT_S = 900
+BAR_BELOW = 0.99  # progress from which -getinfo draws no bar
+BAR_WIDTH = 20
 CHAINS = {  # Core's name: folder in the data directory, RPC port
     "main": ("", 8332),
     "test": ("testnet3", 18332),
@@ -158,7 +160,7 @@ class Caller:
         self.options = options
         subdir, default_port = CHAINS[chain_of(options)]
         self.datadir = Path(options.get("datadir", "~/.btcnode")).expanduser()
-        if "datadir" in options and not self.datadir.is_dir():
+        if "datadir" in options and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
             raise CliError(f'Error: Specified data directory "{options["datadir"]}" does not exist.')
         self.cookie = self.datadir / subdir / options.get("rpccookiefile", ".cookie")
         self.host, self.port = target(options, default_port)
@@ -247,22 +249,34 @@ def _getinfo(caller: Caller) -> dict[str, Any]:
     for reply in replies:
         if reply.get("error") is not None:
             return dict(reply)
-    network, chain = replies[0]["result"], replies[1]["result"]
-    result = {
-        "version": network["version"],
-        **{key: chain[key] for key in ("blocks", "headers", "verificationprogress")},
-        "timeoffset": network["timeoffset"],
-        "connections": {
-            "in": network["connections_in"],
-            "out": network["connections_out"],
-            "total": network["connections"],
-        },
-        "difficulty": chain["difficulty"],
-        "chain": chain["chain"],
-        "relayfee": network["relayfee"],
-        "warnings": network["warnings"],
-    }
-    return {"result": result}
+    return {"result": _summary(replies[0]["result"], replies[1]["result"])}
+
+
+def _summary(network: dict[str, Any], chain: dict[str, Any]) -> str:
+    """The text of -getinfo."""
+    progress = float(_text(chain["verificationprogress"]))
+    done = int(progress * BAR_WIDTH)
+    bar = f"{'▒' * done}{'░' * (BAR_WIDTH - done)} " if progress < BAR_BELOW else ""
+    proxies: dict[str, list[str]] = {}
+    for entry in network["networks"]:
+        if entry["proxy"]:
+            proxies.setdefault(entry["proxy"], []).append(entry["name"])
+    proxy_text = ", ".join(f"{proxy} ({', '.join(names)})" for proxy, names in proxies.items())
+    warnings = network["warnings"]
+    return (
+        f"Chain: {chain['chain']}\n"
+        f"Blocks: {_text(chain['blocks'])}\n"
+        f"Headers: {_text(chain['headers'])}\n"
+        f"Verification progress: {bar}{progress * 100:.4f}%\n"
+        f"Difficulty: {_text(chain['difficulty'])}\n\n"
+        f"Network: in {_text(network['connections_in'])}, out {_text(network['connections_out'])},"
+        f" total {_text(network['connections'])}\n"
+        f"Version: {_text(network['version'])}\n"
+        f"Time offset (s): {_text(network['timeoffset'])}\n"
+        f"Proxies: {proxy_text or 'n/a'}\n"
+        f"Min tx relay fee rate (BTC/kvB): {_text(network['relayfee'])}\n\n"
+        f"Warnings: {'; '.join(warnings) or '(none)'}"
+    )
 
 
 def _report(reply: Any) -> int:

@@ -307,11 +307,11 @@ class _Connector:
         """
         block = self._block
         used = set(self._outpoints[1:a])
+        makers = {txid: at for at, txid in reversed(list(enumerate(block.txids)))}
         found: list[bytes | None] = []
         for outpoint in self._outpoints[a:b]:
             coin: bytes | None = None
-            txid = outpoint[:32]
-            maker = block.txids.index(txid) if txid in block.txids else -1
+            maker = makers.get(outpoint[:32], -1)
             if outpoint in used:
                 pass
             elif maker < 0:

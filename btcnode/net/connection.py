@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from btcnode.errors import DecodeError
 from btcnode.protocol.inputs import Malformation, MalformedMessage, MessageReceived
+from btcnode.wire.codec import LimitExceeded
 from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameDecoder, FrameError, OversizedFrameError, encode_frame
 from btcnode.wire.registry import PAYLOAD_LIMITS, UnknownMessage, decode_message
 
@@ -87,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._turn_scheduled = False
         decoder = self._decoder
         left = MESSAGES_PER_TURN
-        dropped = decoder.bad_checksums + decoder.bad_commands
+        checksums, commands = decoder.bad_checksums, decoder.bad_commands
         try:
             for command, payload in decoder:
                 self._message(command, payload)
@@ -99,8 +100,10 @@ class Connection(asyncio.Protocol):
             kind = Malformation.OVERSIZED if isinstance(error, OversizedFrameError) else Malformation.MAGIC
             self._malformed(kind, "", str(error))
             return
-        for _ in range(decoder.bad_checksums + decoder.bad_commands - dropped):
-            self._malformed(Malformation.CHECKSUM, "", "wrong checksum or impossible command")
+        for _ in range(decoder.bad_checksums - checksums):
+            self._malformed(Malformation.CHECKSUM, "", "wrong checksum")
+        for _ in range(decoder.bad_commands - commands):
+            self._malformed(Malformation.COMMAND, "", "impossible command")
         if self._closing or not self._receiving:
             return
         if left:
@@ -128,7 +131,8 @@ class Connection(asyncio.Protocol):
             message = decode_message(command, payload)
         except DecodeError as error:
             self.received_by_command[command] += size
-            self._malformed(Malformation.PAYLOAD, command, str(error))
+            limit = isinstance(error, LimitExceeded)
+            self._malformed(Malformation.LIMIT if limit else Malformation.PAYLOAD, command, str(error))
             return
         self.received_by_command[OTHER_COMMANDS if isinstance(message, UnknownMessage) else command] += size
         self.reactor.feed(MessageReceived(self.peer_id, message, len(payload)))

@@ -108,6 +108,8 @@ class ChainService:
             have_undo=bool(status & HAVE_UNDO),
             scripts_valid=tree.validity(index) >= VALID_SCRIPTS,
             failed=tree.is_failed(index),
+            n_tx=tree.columns.n_tx[index],
+            chain_tx=tree.columns.chain_tx[index],
         )
 
     def verification_progress(self, index: int) -> float:

@@ -22,31 +22,30 @@ def sha256d(data: bytes | bytearray | memoryview) -> bytes:
     return sha256(sha256(data).digest()).digest()
 
 
-def _pick_ripemd160() -> Callable[[bytes], bytes]:
-    """OpenSSL's RIPEMD-160 where its build offers it, else the Python one of python-bitcointx."""
+def _pick_ripemd160() -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
+    """RIPEMD-160 and HASH160 of OpenSSL where its build offers them, else with the Python one of python-bitcointx."""
     try:
-        hashlib.new("ripemd160", b"")
+        empty = hashlib.new("ripemd160")
     except ValueError:
         from bitcointx.core._ripemd160 import ripemd160 as slow  # OpenSSL without its legacy digests
 
-        return lambda data: bytes(slow(data))
-    empty = hashlib.new("ripemd160")
+        return lambda data: bytes(slow(data)), lambda data: bytes(slow(sha256(data).digest()))
+    copy = empty.copy  # a copy of an empty state costs half of ``hashlib.new``
 
-    def copied(data: bytes) -> bytes:
-        """A copy of an empty state costs half of ``hashlib.new``."""
-        state = empty.copy()
+    def plain(data: bytes) -> bytes:
+        state = copy()
         state.update(data)
         return state.digest()
 
-    return copied
+    def after_sha256(data: bytes) -> bytes:
+        state = copy()
+        state.update(sha256(data).digest())
+        return state.digest()
+
+    return plain, after_sha256
 
 
-ripemd160 = _pick_ripemd160()
-
-
-def hash160(data: bytes) -> bytes:
-    """RIPEMD-160 of SHA-256 of ``data``: 20 bytes."""
-    return ripemd160(sha256(data).digest())
+ripemd160, hash160 = _pick_ripemd160()
 
 
 def tagged_hash(tag: str, data: bytes) -> bytes:

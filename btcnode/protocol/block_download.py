@@ -26,6 +26,7 @@ from btcnode.protocol.limits import (
     BLOCK_STALLING_DECAY,
     BLOCK_STALLING_TIMEOUT_DEFAULT,
     BLOCK_STALLING_TIMEOUT_MAX,
+    IDLE_BLOCK_MOVE_TIMEOUT,
     MAX_BLOCK_SOURCES,
     MAX_BLOCKS_IN_TRANSIT_PER_PEER,
     MAX_BLOCKS_IN_VALIDATION,
@@ -286,13 +287,19 @@ class BlockDownload:
         self._move_late(peer)
 
     def _move_late(self, peer: Peer) -> None:
-        """Near the tip: a block that is late is asked of another peer that has it; both answers are welcome."""
+        """Ask another peer for a block that is late; both answers are welcome.
+
+        Near the tip any peer that has it, else only one that has nothing to do: the window may be too short to stall.
+        """
         ctx, blocks = self._ctx, peer.blocks
         first = next(iter(blocks.in_flight))
-        if ctx.mono - blocks.in_flight[first] < TIP_BLOCK_MOVE_TIMEOUT or not ctx.can_direct_fetch():
+        near_tip = ctx.can_direct_fetch()
+        if ctx.mono - blocks.in_flight[first] < (TIP_BLOCK_MOVE_TIMEOUT if near_tip else IDLE_BLOCK_MOVE_TIMEOUT):
             return
         for other in ctx.established():
             if other is peer or not other.serves_blocks or first in other.blocks.missing:
+                continue
+            if other.blocks.in_flight and not near_tip and len(other.blocks.in_flight) >= REQUEST_BATCH:
                 continue
             if ctx.has_header(first, other.headers.best_known) and first not in other.blocks.late:
                 self._release(peer, first)
@@ -399,7 +406,9 @@ class BlockDownload:
     def on_processed(self, result: BlockProcessed) -> None:
         """A block left validation: make room, and punish who sent a broken one."""
         ctx, index = self._ctx, result.index
-        self.validating_bytes -= self._validating.pop((result.peer_id, index), 0)
+        if (result.peer_id, index) not in self._validating:
+            return
+        self.validating_bytes -= self._validating.pop((result.peer_id, index))
         left = self._validating_blocks.get(index, 0) - 1
         if left > 0:
             self._validating_blocks[index] = left

@@ -91,30 +91,32 @@ class Context:
 
     def log(self, level: LogLevel, category: str, text: str) -> None:
         """A line that no peer can provoke at will."""
-        self.effects.append(Log(level, category, text))
+        clean = text if text.isascii() and text.isprintable() else printable(text)
+        self.effects.append(Log(level, category, clean))
 
     def log_peer(self, peer: Peer, level: LogLevel, text: str, category: str = "net") -> None:
         """A line about a peer, with its number and address; above debug it counts against the limits."""
         if level is not LogLevel.DEBUG and not self._may_log(peer):
             return
-        self.effects.append(Log(level, category, f"peer={peer.id} ({peer.address}): {text}"))
+        self.log(level, category, f"peer={peer.id} ({peer.address}): {text}")
 
     def _may_log(self, peer: Peer) -> bool:
         if self.mono - peer.log_since >= LOG_INTERVAL:
             peer.log_since, peer.log_lines = self.mono, 0
         if self.mono - self._log_since >= LOG_INTERVAL:
             self._log_since, self._log_lines = self.mono, 0
+        if peer.log_lines >= LOG_LINES_PER_PEER or self._log_lines >= LOG_LINES_FROM_PEERS:
+            return False
         peer.log_lines += 1
         self._log_lines += 1
-        if peer.log_lines == LOG_LINES_PER_PEER:
-            self.effects.append(
-                Log(LogLevel.WARNING, "net", f"peer={peer.id}: no more lines about it for {LOG_INTERVAL:.0f} s")
-            )
-        elif self._log_lines == LOG_LINES_FROM_PEERS:
-            self.effects.append(
-                Log(LogLevel.WARNING, "net", f"no more lines about peers' faults for {LOG_INTERVAL:.0f} s")
-            )
-        return peer.log_lines < LOG_LINES_PER_PEER and self._log_lines < LOG_LINES_FROM_PEERS
+        whose = ""
+        if self._log_lines == LOG_LINES_FROM_PEERS:
+            whose = "peers"
+        elif peer.log_lines == LOG_LINES_PER_PEER:
+            whose = f"peer={peer.id}"
+        if whose:
+            self.effects.append(Log(LogLevel.WARNING, "net", f"{whose}: no more lines for {LOG_INTERVAL:.0f} s"))
+        return not whose
 
     # -- misbehaviour --------------------------------------------------------------------------------------------
 

@@ -96,8 +96,8 @@ def _protect_by_ratio(candidates: list[Candidate]) -> list[Candidate]:
 
 def select_for_eviction(candidates: list[Candidate]) -> int | None:
     """The peer to disconnect, or None when all are worth protecting."""
-    left = _protect(candidates, lambda c: (c.group,), PROTECT_NETGROUPS)
-    left = _protect(left, lambda c: (-c.ping,), PROTECT_PINGS)
+    left = _protect(candidates, lambda c: (c.group, -c.connected), PROTECT_NETGROUPS)
+    left = _protect(left, lambda c: (-c.ping, -c.connected), PROTECT_PINGS)
     left = _protect(left, lambda c: (c.last_tx, c.relays_txs, -c.connected), PROTECT_TXS)
     left = _protect(
         left,

@@ -41,6 +41,7 @@ NODE_NETWORK_LIMITED_MIN_BLOCKS = 288
 NODE_NETWORK_LIMITED_ALLOW_CONN_BLOCKS = 144
 MIN_BLOCKS_TO_KEEP = 288  # unrequested blocks further above the tip are dropped
 DIRECT_FETCH_SPACINGS = 20  # the tip is "close to today" within this many target spacings
+IDLE_BLOCK_MOVE_TIMEOUT = 5.0  # ours: in initial download a block this late is asked of an idle peer
 TIP_BLOCK_MOVE_TIMEOUT = 30.0  # ours: outside initial download a block this late is asked of another peer
 MAX_MISSING_PER_PEER = 64  # ours: blocks that a peer said it has not (notfound); 64 x 60 B
 MISSING_EXPIRY = 600.0  # after which such a block may be asked of the same peer again

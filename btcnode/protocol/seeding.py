@@ -38,16 +38,24 @@ class Seeding:
         self._seeds = list(ctx.params.dns_seeds) if enabled else []
         ctx.rng.shuffle(self._seeds)
         self._seed_nodes = list(ctx.config.seed_nodes) if ctx.config.automatic_outbound else []
-        size = len(gossip.book)
-        self._next_dns = ctx.mono + (
-            0.0 if not size else DNS_DELAY_FEW if size < DNS_MANY_ADDRESSES else DNS_DELAY_MANY
-        )
-        self._next_seed_node = ctx.mono + (SEED_NODE_INTERVAL if size else 0.0)
+        self._started = False
+        self._next_dns = 0.0
+        self._next_seed_node = 0.0
+
+    def _start(self) -> None:
+        """Give the addresses that are in the book a chance first."""
+        mono, size = self._ctx.mono, len(self._gossip.book)
+        self._started = True
+        if size:
+            self._next_dns = mono + (DNS_DELAY_FEW if size < DNS_MANY_ADDRESSES else DNS_DELAY_MANY)
+            self._next_seed_node = mono + SEED_NODE_INTERVAL
 
     def tick(self) -> None:
         """Ask when it is time and too few peers are connected."""
         if not self._connections.active or not (self._seeds or self._seed_nodes):
             return
+        if not self._started:
+            self._start()
         mono = self._ctx.mono
         if self._seeds and mono >= self._next_dns:
             self._next_dns = mono + DNS_DELAY_FEW

@@ -8,7 +8,7 @@ from typing import Any
 import httptools
 
 from btcnode.rpc.client import RPC_STATUSES, RpcConnectionError, RpcHttpError, basic_authorization, unpack_reply
-from btcnode.rpc.jsonvalue import decode, encode
+from btcnode.rpc.jsonvalue import decode_decimal, encode
 
 DEFAULT_CONNECTIONS = 4
 READ_SIZE = 1 << 18
@@ -64,7 +64,7 @@ class AsyncRpcClient:
         if status not in RPC_STATUSES or not answer:
             raise RpcHttpError(status, answer)
         try:
-            return decode(answer)
+            return decode_decimal(answer)
         except ValueError:
             raise RpcConnectionError("the reply is not JSON") from None
 

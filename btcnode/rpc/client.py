@@ -8,7 +8,7 @@ from typing import Any
 
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.jsonvalue import decode, encode
+from btcnode.rpc.jsonvalue import decode_decimal, encode
 
 DEFAULT_TIMEOUT_S = 900.0
 RPC_STATUSES = (200, 400, 404, 500)  # those whose body is a JSON-RPC reply
@@ -89,7 +89,7 @@ class RpcClient:
         if status not in RPC_STATUSES or not answer:
             raise RpcHttpError(status, answer)
         try:
-            return decode(answer)
+            return decode_decimal(answer)
         except ValueError:
             raise RpcConnectionError("the reply is not JSON") from None
 

@@ -236,7 +236,6 @@ def tx_json(
     *,
     spent: list[bytes] | None = None,
     prevouts: bool = False,
-    block_hash: bytes | None = None,
     include_hex: bool = True,
 ) -> dict[str, Any]:
     """A transaction; ``spent`` are the packed coins of its inputs, shown with ``prevouts`` and used for the fee."""
@@ -260,8 +259,6 @@ def tx_json(
     }
     if spent:
         result["fee"] = amount(sum(map(coin_value, spent)) - sum(output.value for output in outputs))
-    if block_hash is not None:
-        result["blockhash"] = to_display(block_hash)
     if include_hex:
         result["hex"] = tx.raw.hex()
     return result

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import decode, encode
+from btcnode.rpc.jsonvalue import decode, encode, type_name
 from btcnode.rpc.spec import Method
 from btcnode.rpc.table import MethodTable
 
@@ -62,7 +62,7 @@ class Request:
         self.id = value.get("id", NO_ID)
         version = value.get("jsonrpc")
         if version is not None:
-            if not isinstance(version, str):
+            if type_name(version) != "string":
                 raise RpcError(RpcCode.INVALID_REQUEST, "jsonrpc field must be a string")
             if version not in ("1.0", "2.0"):
                 raise RpcError(RpcCode.INVALID_REQUEST, "JSON-RPC version not supported")
@@ -70,7 +70,7 @@ class Request:
         method = value.get("method")
         if method is None:
             raise RpcError(RpcCode.INVALID_REQUEST, "Missing method")
-        if not isinstance(method, str):
+        if type_name(method) != "string":
             raise RpcError(RpcCode.INVALID_REQUEST, "Method must be a string")
         self.method = method
         params = value.get("params")
@@ -106,7 +106,11 @@ def _failed(request: Request, error: RpcError) -> Reply:
 def _succeeded(request: Request, value: Any) -> Reply:
     if request.is_notification:
         return Reply(NO_CONTENT, b"")
-    return Reply(OK, encode(request.result(value)) + b"\n")
+    try:
+        return Reply(OK, encode(request.result(value)) + b"\n")
+    except (TypeError, ValueError) as error:
+        log.error("the result of %s is not JSON", request.method[:64], exc_info=error)
+        return _called_badly(request, RpcError(RpcCode.INTERNAL_ERROR, f"the result is not JSON: {error}"))
 
 
 def _called_badly(request: Request, error: RpcError) -> Reply:

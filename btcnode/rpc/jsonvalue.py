@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-MAX_DEPTH = 512
 COIN = 100_000_000
 
 _TOKEN = os.urandom(12).hex()
@@ -86,26 +86,32 @@ def _refuse(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-_decode = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_pairs).decode
+_decode = json.JSONDecoder(parse_float=Literal, parse_constant=_refuse, object_pairs_hook=_pairs).decode
+_decode_decimal = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse).decode
 _decode_kept = json.JSONDecoder(parse_float=Literal, parse_int=Literal, parse_constant=_refuse).decode
 
 
-def decode(data: bytes | str) -> Any:
-    """Parse one JSON text (UTF-8); fractions become ``Decimal``. Raises ValueError."""
+def _guarded(parse: Callable[[str], Any], data: bytes | str) -> Any:
     text = data if isinstance(data, str) else data.decode("utf-8")
     try:
-        return _decode(text)
+        return parse(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def decode(data: bytes | str) -> Any:
+    """Parse a request (UTF-8): whole numbers are ``int``, others stay as written. Raises ValueError."""
+    return _guarded(_decode, data)
+
+
+def decode_decimal(data: bytes | str) -> Any:
+    """Parse an answer (UTF-8): whole numbers are ``int``, others ``Decimal``. Raises ValueError."""
+    return _guarded(_decode_decimal, data)
 
 
 def decode_kept(data: bytes | str) -> Any:
     """Parse with every number kept as it is written (``Literal``). Raises ValueError."""
-    text = data if isinstance(data, str) else data.decode("utf-8")
-    try:
-        return _decode_kept(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    return _guarded(_decode_kept, data)
 
 
 _ESCAPES = {

@@ -18,7 +18,7 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
 
 def parse_hash(text: Any, name: str) -> bytes:
     """The 32 bytes (internal order) of a hash parameter; raises RpcError as Core's ParseHashV."""
-    if not isinstance(text, str):
+    if type_name(text) != "string":
         raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(text)} is not of expected type string")
     if len(text) != 64:
         why = f"{name} must be of length 64 (not {len(text)}, for '{text}')"

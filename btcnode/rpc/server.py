@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from time import monotonic
+from typing import cast
 
 import httptools
 
@@ -79,6 +80,7 @@ class _Connection(asyncio.Protocol):
         self.scheduled = False
         self.gives_up = False  # the task may be cancelled when the client leaves
         self.closing = False
+        self.eof = False
         self.since_mono = monotonic()  # of the state the sweep looks at
         self.receiving = False
         self.write_blocked = False
@@ -99,8 +101,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept or refuse a client."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         address = transport.get_extra_info("peername")
         self.peer = f"{address[0]}:{address[1]}" if address else "?"
         refusal = self.server.admit(self, address[0] if address else "")
@@ -152,6 +153,13 @@ class _Connection(asyncio.Protocol):
             self._refuse_and_close(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self.queue:
             self._work()
+            if self.task is not None and self.queue:
+                self.transport.pause_reading()  # enough is waiting; until then the client's leaving is noticed
+
+    def eof_received(self) -> bool:
+        """The client sends no more: what it has asked is answered still, unless that only waits for an event."""
+        self.eof = True
+        return bool((self.task is not None and not self.gives_up) or self.queue)
 
     # --- parser
 
@@ -280,7 +288,6 @@ class _Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._work)
 
     def _start(self, work: object) -> None:
-        self.transport.pause_reading()
         self.task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
 
     async def _pending(self, answer: Pending, head: _Head) -> None:
@@ -301,9 +308,12 @@ class _Connection(asyncio.Protocol):
     def _finish_task(self) -> None:
         self.task = None
         self.gives_up = False
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-            self._work()
+        if self.transport.is_closing():
+            return
+        self.transport.resume_reading()
+        self._work()
+        if self.eof and self.task is None and not self.queue:
+            self.transport.close()
 
     def _send_reply(self, reply: Reply, head: _Head) -> None:
         self._send(http_message(reply.status, reply.body, _JSON, keep_alive=head.keep_alive), head.keep_alive)

@@ -6,7 +6,6 @@ import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from enum import Enum
 from typing import Any
 
@@ -116,7 +115,7 @@ class Arg:
 
 def whole_number(value: Any, bits: int = 32) -> int:
     """A JSON number as an integer of ``bits`` bits (negative: unsigned); raises RpcError as Core does."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | float):
+    if type_name(value) != "number":
         raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type number")
     low, high = (0, 1 << -bits) if bits < 0 else (-1 << bits - 1, 1 << bits - 1)
     if not isinstance(value, int) or not low <= value < high:

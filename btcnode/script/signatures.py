@@ -36,6 +36,11 @@ _ecdsa_verify = lib.secp256k1_ecdsa_verify
 _xonly_parse = lib.secp256k1_xonly_pubkey_parse
 _schnorr_verify = lib.secp256k1_schnorrsig_verify
 
+MAX_PARSED_KEYS = 16_384
+"""Parsed ECDSA keys kept at most: 16,384 x about 300 bytes (key, C structure, dict slot) = 5 MB."""
+
+_parsed_keys: dict[bytes, Any] = {}  # never changed once stored, so threads may share them
+
 _TAP_TWEAK = sha256(sha256(b"TapTweak").digest() * 2)
 
 
@@ -114,6 +119,22 @@ def _load_signature(sig_der: bytes) -> Any:
     return sig
 
 
+def _parse_pubkey(pubkey: bytes) -> Any:
+    """The parsed key, or None when it is none. Addresses are used again: two of three keys of a block come twice."""
+    key = _new(_PUBKEY)
+    if not _pubkey_parse(_VERIFY, key, pubkey, len(pubkey)):
+        return None
+    if len(_parsed_keys) >= MAX_PARSED_KEYS:
+        _parsed_keys.clear()
+    _parsed_keys[pubkey] = key
+    return key
+
+
+def forget_parsed_keys() -> None:
+    """Empty the store of parsed keys: benchmarks measure without it."""
+    _parsed_keys.clear()
+
+
 def verify_ecdsa(pubkey: bytes, sig_der: bytes, msg32: bytes) -> bool:
     """Whether ``sig_der`` (DER, laxly read, without the hash type byte) signs the 32-byte ``msg32`` with ``pubkey``.
 
@@ -122,8 +143,8 @@ def verify_ecdsa(pubkey: bytes, sig_der: bytes, msg32: bytes) -> bool:
     """
     if len(msg32) != 32:
         raise ValueError("an ECDSA message is a 32-byte hash")
-    key = _new(_PUBKEY)
-    if not _pubkey_parse(_VERIFY, key, pubkey, len(pubkey)):
+    key = _parsed_keys.get(pubkey) or _parse_pubkey(pubkey)
+    if key is None:
         return False
     sig = _load_signature(sig_der)
     if sig is None:
@@ -141,8 +162,8 @@ def verify_ecdsa_strict(pubkey: bytes, sig_der: bytes, msg32: bytes, low_s: bool
     if len(msg32) != 32:
         raise ValueError("an ECDSA message is a 32-byte hash")
     sig = _new(_SIGNATURE)
-    key = _new(_PUBKEY)
-    if not (_parse_der(_VERIFY, sig, sig_der, len(sig_der)) and _pubkey_parse(_VERIFY, key, pubkey, len(pubkey))):
+    key = _parsed_keys.get(pubkey) or _parse_pubkey(pubkey)
+    if key is None or not _parse_der(_VERIFY, sig, sig_der, len(sig_der)):
         return False
     if _normalize(_VERIFY, sig, sig) and low_s:
         return False

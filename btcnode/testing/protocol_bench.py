@@ -17,7 +17,7 @@ from btcnode.testing.memory_chain import MemoryChain
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
-from btcnode.wire.messages import Verack, Version
+from btcnode.wire.messages import Ping, Pong, Verack, Version
 from btcnode.wire.netaddr import NetAddress
 
 M = TypeVar("M", bound=Message)
@@ -65,13 +65,17 @@ class Bench:
         self.log += [e for e in self.effects if isinstance(e, fx.Log)]
         return self.effects
 
-    def wait(self, seconds: float, *, each: float = 1.0) -> list[fx.Effect]:
-        """Let time pass in ticks of ``each`` seconds; returns all effects."""
+    def wait(self, seconds: float, *, each: float = 1.0, pongs: bool = True) -> list[fx.Effect]:
+        """Let time pass in ticks of ``each`` seconds, pings answered if ``pongs``; returns all effects."""
         collected: list[fx.Effect] = []
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + each)
-            collected += self.step(ev.Tick(UNIX_START + self.now - 1000.0))
+            effects = self.step(ev.Tick(UNIX_START + self.now - 1000.0))
+            collected += effects
+            for effect in effects if pongs else ():
+                if isinstance(effect, fx.Send) and isinstance(effect.message, Ping):
+                    collected += self.receive(effect.peer_id, Pong(effect.message.nonce))
         self.effects = collected
         return collected
 

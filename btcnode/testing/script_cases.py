@@ -102,14 +102,14 @@ class CaseGenerator:
         """A random output and the way to spend it."""
         roll = self.rng.random()
         if roll < 0.3:
-            return self._key_plan()
+            return self.key_plan()
         if roll < 0.42:
-            return self._multisig_plan()
+            return self.multisig_plan()
         if roll < 0.72:
             return self._script_plan()
         return self._soup_plan() if roll < 0.92 else self._odd_plan()
 
-    def _key_plan(self) -> Plan:
+    def key_plan(self) -> Plan:
         """P2PK, P2PKH, P2WPKH, P2SH-P2WPKH, taproot by key."""
         rng = self.rng
         key = rng.choice(KEYS)
@@ -137,7 +137,7 @@ class CaseGenerator:
             return Plan(kind, kind, program, code, [public, slot])
         return Plan(kind, kind, _p2sh(program), code, [public, slot], script_sig=push_data(program))
 
-    def _multisig_plan(self) -> Plan:
+    def multisig_plan(self) -> Plan:
         """The plain multisig templates in every wrapping."""
         rng = self.rng
         total = rng.choice((1, 2, 3, 3, 5, 16))
@@ -177,7 +177,7 @@ class CaseGenerator:
     def _odd_plan(self) -> Plan:
         """Witness programs nobody uses, odd leaf versions, limits, a signature inside its own script."""
         rng = self.rng
-        kind = rng.randrange(8)
+        kind = rng.randrange(9)
         if kind == 0:
             version, size = rng.randint(0, 16), rng.choice((2, 19, 20, 31, 32, 33, 40, 41))
             program = number(version) + push_data(rng.randbytes(size))
@@ -198,6 +198,10 @@ class CaseGenerator:
             output, _ = taproot_tweak_pubkey(KEYS[0].xonly)
             program = b"\x51\x20" + output
             return Plan("nested-taproot", "fixed", _p2sh(program), script_sig=push_data(program), witness=[bytes(64)])
+        if kind == 7:  # one signature checked again and again: the budget of BIP342 runs out
+            key, repeats = rng.choice(KEYS), rng.choice((2, 3, 4, 10))
+            script = push_data(key.xonly) + b"\x6e\xad" * repeats + bytes((CHECKSIG,))
+            return self.tapscript("weight", script, [Slot(key, 0)])
         key, tail = rng.choice(KEYS), b"\x75"
         code = tail + push_data(key.compressed) + bytes((CHECKSIG,))
         plan = Plan("find-and-delete", "bare", b"", code, [Slot(key, 1)])
@@ -256,10 +260,10 @@ class CaseGenerator:
 
     # ---- transactions
 
-    def base(self) -> ScriptCase:
+    def base(self, plan: Plan | None = None) -> ScriptCase:
         """A transaction around a random output, its tested input signed for real, the other inputs left open."""
         rng = self.rng
-        plan = self.plan()
+        plan = plan or self.plan()
         count = rng.choice((1, 1, 1, 2, 3)) if rng.random() < 0.97 else rng.choice((13, 30))
         index = rng.randrange(count)
         if plan.place == "find-and-delete":
@@ -353,6 +357,6 @@ def _p2sh(script: bytes) -> bytes:
     return b"\xa9\x14" + hash160(script) + b"\x87"
 
 
-def tested_script(case: ScriptCase) -> bytes:
+def spent_script(case: ScriptCase) -> bytes:
     """The script_pubkey that the tested input spends."""
     return txout_script(case.spent[case.index])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from btcnode.chain.shadow import Disagreement, KernelEngine
+from btcnode.errors import DecodeError
 from btcnode.primitives.tx import Tx
 from btcnode.script.checker import InputChecker
 from btcnode.script.errors import ScriptAbort, ScriptError
@@ -20,8 +21,8 @@ from btcnode.script.flags import (
 )
 from btcnode.script.sighash import SighashContext
 from btcnode.script.verify import run_scripts, verify_input
-from btcnode.testing.script_cases import CaseGenerator, ScriptCase, consensus_flags, tested_script
-from btcnode.testing.script_mutations import mutate
+from btcnode.testing.script_cases import CaseGenerator, ScriptCase, consensus_flags, spent_script
+from btcnode.testing.script_mutations import flip, mutate
 
 MUTATIONS_PER_BASE = 3
 FLAG_SETS_PER_CASE = 3
@@ -43,7 +44,7 @@ def interpret(case: ScriptCase, flags: int, ctx: SighashContext | None = None) -
     witness = tx.witnesses[index] if tx.witnesses else []
     checker = InputChecker(ctx or SighashContext(tx, case.spent), index)
     try:
-        run_scripts(tx.script_sigs[index], tested_script(case), witness, flags, checker)
+        run_scripts(tx.script_sigs[index], spent_script(case), witness, flags, checker)
     except ScriptAbort as abort:
         return abort.error
     return None
@@ -77,7 +78,9 @@ def groups(seed: int, start: int = 0) -> Iterator[tuple[int, Random]]:
 
 
 def fuzz_group(engine: KernelEngine, rng: Random, note: str, result: FuzzResult) -> None:
-    """One base case and its mutations, each under several flags; adds to ``result``."""
+    """One base case and its mutations, each under several flags, now and then one on bytes; adds to ``result``."""
+    if rng.random() < 0.3:
+        fuzz_bytes(engine, rng, note, result)
     base = CaseGenerator(rng).base()
     for case in (base, *(mutate(rng, base) for _ in range(MUTATIONS_PER_BASE))):
         result.labels[case.label.split("+")[0]] += 1
@@ -98,6 +101,40 @@ def fuzz_group(engine: KernelEngine, rng: Random, note: str, result: FuzzResult)
         if whole != plain:
             words = f"interpreter: {plain.value if plain else 'OK'}"
             result.disagreements.append(_record(case, flags, whole, words, note))
+
+
+def fuzz_bytes(engine: KernelEngine, rng: Random, note: str, result: FuzzResult) -> None:
+    """A serialised case with one byte changed: both engines read it or neither does, and their verdicts agree."""
+    case = CaseGenerator(rng).base()
+    raw = flip(rng, case.tx.raw)
+    result.cases += 1
+    result.labels["bytes"] += 1
+    try:
+        tx = Tx.parse(raw)
+    except DecodeError as error:
+        tx = None
+        result.verdicts["malformed"] += 1
+        if "left over" in str(error):  # libbitcoinkernel does not look for them
+            return
+    try:
+        kernel = engine.load(raw, case.spent)
+    except DecodeError:
+        if tx is not None:
+            result.disagreements.append(_record(replace(case, tx=tx), 0, None, "malformed", note))
+        return
+    except ValueError:
+        if tx is not None and len(tx.prevouts) != len(case.spent):
+            return
+        raise
+    if tx is None:
+        result.disagreements.append(_record(case, 0, ScriptError.UNKNOWN_ERROR, f"reads {raw.hex()}", note))
+        return
+    flags = consensus_flags(rng)
+    ours = verify_input(tx, case.index, case.spent, flags)
+    result.verdicts[ours.value if ours else "OK"] += 1
+    if kernel.verify(case.index, flags) != (ours is None):
+        other = "invalid" if ours is None else "OK"
+        result.disagreements.append(_record(replace(case, tx=tx), flags, ours, other, note))
 
 
 def _record(case: ScriptCase, flags: int, ours: ScriptError | None, other: str, note: str) -> Disagreement:

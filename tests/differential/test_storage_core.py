@@ -74,7 +74,7 @@ def core_run(
         pytest.skip("no bitcoind: set BTCNODE_BITCOIND")
     directory = tmp_path_factory.mktemp("core")
     files = BlockFiles(directory / "ours", PARAMS.magic, use_xor=False)
-    for raw in chain:
+    for raw in [PARAMS.genesis_block, *chain]:  # Core wants the genesis block first in a fresh directory
         files.append_block(raw)
     files.close()
     core = Core(Path(found), directory, f"-loadblock={files.block_path(0)}")

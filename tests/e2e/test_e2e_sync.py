@@ -10,6 +10,7 @@ import pytest
 
 from btcnode.params import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.script.signatures import pubkey_create
 from btcnode.storage.block_import import iter_blocks
 from btcnode.testing.peer import ChainServer
 from btcnode.testing.process import NodeProcess, wait_until
@@ -35,6 +36,12 @@ def datadirs(tmp_path: Path) -> Iterator[Iterator[Path]]:
 
 def mainnet_files(vectors: Path) -> list[Path]:
     return [vectors / "nbitcoin/blk00000.dat", vectors / "nbitcoin/blk00001.dat"]
+
+
+def signet_blocks(vectors: Path) -> list[bytes]:
+    rows = json.loads((vectors / "floresta/signet_blocks_0_120.json").read_text())
+    assert [int(row["height"]) for row in rows] == list(range(121))
+    return [bytes.fromhex(row["block"]) for row in rows]
 
 
 def split_headers(path: Path) -> list[bytes]:
@@ -77,7 +84,7 @@ def test_mainnet_blocks_from_a_scripted_server(vectors: Path, datadirs: Iterator
 
 
 def test_signet_0_to_120_with_block_signatures(vectors: Path, datadirs: Iterator[Path]) -> None:
-    blocks = [bytes.fromhex(text) for text in json.loads((vectors / "floresta/signet_blocks_0_120.json").read_text())]
+    blocks = signet_blocks(vectors)
     with (
         ChainServer.of_blocks(SIGNET, blocks[1:]) as server,
         NodeProcess(next(datadirs), "signet", *NO_MINIMUM, "--connect", server.address, listen=False) as node,
@@ -88,13 +95,21 @@ def test_signet_0_to_120_with_block_signatures(vectors: Path, datadirs: Iterator
 
 
 def test_signet_block_with_a_broken_signature_is_refused(vectors: Path, datadirs: Iterator[Path]) -> None:
-    """A challenge of our own makes every signature of the default signet wrong."""
-    blocks = [bytes.fromhex(text) for text in json.loads((vectors / "floresta/signet_blocks_0_120.json").read_text())]
-    other = params_for("signet", signet_challenge=b"\x51\x51")
+    """Under the challenge of another key every signature of the default signet is wrong."""
+    blocks = signet_blocks(vectors)
+    challenge = b"\x21" + pubkey_create(bytes(31) + b"\x07") + b"\xac"
+    other = params_for("signet", signet_challenge=challenge)
     with (
         ChainServer.of_blocks(other, blocks[1:]) as server,
         NodeProcess(
-            next(datadirs), "signet", *NO_MINIMUM, "--signetchallenge", "5151", "--connect", server.address, listen=False
+            next(datadirs),
+            "signet",
+            *NO_MINIMUM,
+            "--signetchallenge",
+            challenge.hex(),
+            "--connect",
+            server.address,
+            listen=False,
         ) as node,
     ):
         node.start()

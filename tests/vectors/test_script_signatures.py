@@ -199,3 +199,18 @@ def test_grinding_keeps_r_short() -> None:
     sizes = {len(sg.sign_ecdsa(SECRET, bytes([n]) * 32, grind=True)) for n in range(40)}
     assert max(sizes) <= 70
     assert max(len(sg.sign_ecdsa(SECRET, bytes([n]) * 32)) for n in range(40)) == 71
+
+
+def test_parsed_keys_are_bounded_and_do_not_change_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sg, "MAX_PARSED_KEYS", 4)
+    sg.forget_parsed_keys()
+    secrets = [hashlib.sha256(bytes([n])).digest() for n in range(10)]
+    for secret in secrets * 2:
+        key, der = sg.pubkey_create(secret), sg.sign_ecdsa(secret, MESSAGE)
+        for _ in range(2):
+            assert sg.verify_ecdsa(key, der, MESSAGE)
+            assert not sg.verify_ecdsa(key, der, SECRET)
+            assert not sg.verify_ecdsa(b"\x02" + b"\xff" * 32, der, MESSAGE)
+        assert len(sg._parsed_keys) <= 4
+    sg.forget_parsed_keys()
+    assert not sg._parsed_keys

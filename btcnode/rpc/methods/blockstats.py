@@ -13,13 +13,14 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.methods.blocks import read_block, read_undo
 from btcnode.rpc.spec import Arg, Kind, Result, arr, hexed, number, obj, rpc, whole_number
 from btcnode.rpc.spec import time as time_
 from btcnode.script.scriptparse import is_unspendable
 
-PER_UTXO_OVERHEAD = 41  # outpoint, height, coinbase flag
+PER_UTXO_OVERHEAD = 40  # outpoint, height and coinbase flag
 COIN_HEAD = 4  # bytes of a packed coin before its txout
 PERCENTILES = ((1, 10), (1, 4), (1, 2), (3, 4), (9, 10))
 
@@ -179,7 +180,7 @@ def _figures(sums: _Sums, n_tx: int) -> dict[str, Any]:
 def _hash_or_height(node: NodeApi, value: Any) -> int:
     """Index of a block given by hash or by height in the active chain; raises RpcError."""
     tree = node.tree
-    if isinstance(value, str):
+    if type_name(value) == "string":
         index = tree.find(BlockHash(parse_hash(value, "hash_or_height")))
         if index < 0:
             raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found")

@@ -9,6 +9,7 @@ from typing import Any
 
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.spec import Arg, Kind, Method, anything, arr, boolean, dyn, nothing, number, obj, rpc, string
 from btcnode.rpc.table import MethodTable
 
@@ -75,7 +76,7 @@ def _categories(node: NodeApi, names: list[Any]) -> list[str]:
     known = node.log_categories()
     found: list[str] = []
     for name in names:
-        if not isinstance(name, str):
+        if type_name(name) != "string":
             raise RpcError(RpcCode.TYPE_ERROR, "Logging categories are strings")
         if name in ("all", "1", ""):
             found += known

@@ -16,11 +16,12 @@ from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import double
+from btcnode.rpc.jsonvalue import amount, double, type_name
 from btcnode.rpc.lookup import difficulty, parse_hex_or_none, uint256_hex
-from btcnode.rpc.spec import Arg, Kind, arr, hexed, nothing, number, obj, rpc, string
+from btcnode.rpc.spec import Arg, Kind, arr, coins, hexed, nothing, number, obj, rpc, string
 
 DEFAULT_MAX_TRIES = 1_000_000
+BLOCK_MIN_TX_FEE = 1  # satoshi per 1000 virtual bytes
 
 _MAX_TRIES = Arg("maxtries", Kind.INT, "Hashes to try", DEFAULT_MAX_TRIES, bits=-63)
 _HASHES = arr("", "The blocks made", hexed("", "Block hash"))
@@ -98,7 +99,7 @@ async def generatetodescriptor(node: NodeApi, num_blocks: int, descriptor: str, 
 def _given_transactions(texts: list[Any]) -> list[Tx]:
     txs = []
     for text in texts:
-        if not isinstance(text, str):
+        if type_name(text) != "string":
             raise RpcError(RpcCode.TYPE_ERROR, "Transactions are given as hex strings")
         raw = parse_hex_or_none(text)
         if raw is not None and len(raw) == 32:
@@ -239,6 +240,7 @@ def getnetworkhashps(node: NodeApi, nblocks: int, height: int) -> Any:
         hexed("target", "Target of the tip"),
         number("networkhashps", "Hashes per second of the network"),
         number("pooledtx", "Unconfirmed transactions"),
+        coins("blockmintxfee", "Least fee rate of a transaction in a block, per 1000 virtual bytes"),
         string("chain", "Network"),
         obj(
             "next",
@@ -264,6 +266,7 @@ def getmininginfo(node: NodeApi) -> dict[str, Any]:
         "target": uint256_hex(bits_to_target(bits)),
         "networkhashps": double(_network_hash_rate(node, 120, -1)),
         "pooledtx": 0,
+        "blockmintxfee": amount(BLOCK_MIN_TX_FEE),
         "chain": params.chain,
         "next": {
             "height": tree.height(tip) + 1,

@@ -9,7 +9,7 @@ from btcnode.errors import DecodeError
 from btcnode.params import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.block import parse_block
-from btcnode.primitives.hashes import BlockHash, hash160
+from btcnode.primitives.hashes import BlockHash, hash160, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import infer_descriptor, match_multisig, match_pubkey, script_json, script_type, tx_json
@@ -59,8 +59,7 @@ def decode_transaction(text: str) -> Tx:
     try:
         return Tx.parse(parse_hex_or_none(text) or b"")
     except DecodeError:
-        why = "TX decode failed. Make sure the tx has at least one input."
-        raise RpcError(RpcCode.DESERIALIZATION_ERROR, why) from None
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, "TX decode failed") from None
 
 
 @rpc(
@@ -136,7 +135,8 @@ async def getrawtransaction(node: NodeApi, txid: str, verbosity: Any, blockhash:
 def _confirmed_json(node: NodeApi, index: int, tx: Tx, spent: list[bytes] | None) -> dict[str, Any]:
     tree, active = node.tree, is_active(node, index)
     result: dict[str, Any] = {"in_active_chain": active}
-    result |= tx_json(tx, node.params, spent=spent, prevouts=spent is not None, block_hash=tree.hash(index))
+    result |= tx_json(tx, node.params, spent=spent, prevouts=spent is not None)
+    result["blockhash"] = to_display(tree.hash(index))
     if active:
         result["confirmations"] = tree.height(node.tip()) - tree.height(index) + 1
         result["time"] = result["blocktime"] = tree.time(index)

@@ -5,13 +5,73 @@ from __future__ import annotations
 from typing import Any
 
 from btcnode.errors import DecodeError
-from btcnode.primitives.addresses import address_for_script, script_for_address
+from btcnode.params import NetworkParams
+from btcnode.primitives.addresses import (
+    BECH32,
+    BECH32M,
+    MAX_BECH32_LENGTH,
+    address_for_script,
+    base58_decode,
+    base58check_decode,
+    bech32_decode,
+    script_for_address,
+)
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import descriptor_checksum
 from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, rpc, string
 from btcnode.script.scriptparse import is_p2sh, witness_program
+
+MAX_BASE58_PAYLOAD = 21  # prefix and hash
+MAX_BASE58_DATA = 100  # bytes: longer texts are taken for no base58 at all
+
+
+def why_no_address(text: str, params: NetworkParams) -> str:
+    """What is wrong with a text that is no address of the network, in Core's words."""
+    if text[: len(params.bech32_hrp)].lower() == params.bech32_hrp:
+        return _why_no_segwit_address(text, params.bech32_hrp)
+    try:
+        data = base58_decode(text)
+    except DecodeError:
+        return "Invalid or unsupported Segwit (Bech32) or Base58 encoding."
+    try:
+        payload = base58check_decode(text)
+    except DecodeError:
+        payload = b""
+    if not payload or len(payload) > MAX_BASE58_PAYLOAD:
+        if len(data) > MAX_BASE58_DATA:
+            return "Invalid or unsupported Segwit (Bech32) or Base58 encoding."
+        return "Invalid checksum or length of Base58 address (P2PKH or P2SH)"
+    if payload[:1] in (params.pubkey_prefix, params.script_prefix):
+        return "Invalid length for Base58 address (P2PKH or P2SH)"
+    return "Invalid or unsupported Base58-encoded address."
+
+
+def _why_no_segwit_address(text: str, expected_hrp: str) -> str:
+    """As ``why_no_address``, for what begins like a segwit address."""
+    try:
+        hrp, values, constant = bech32_decode(text)
+    except DecodeError:
+        return "Bech32 string too long" if len(text) > MAX_BECH32_LENGTH else "Invalid Bech32 checksum"
+    if not values:
+        return "Empty Bech32 data section"
+    if hrp != expected_hrp:
+        return f"Invalid or unsupported prefix for Segwit (Bech32) address (expected {expected_hrp}, got {hrp})."
+    version, size = values[0], (len(values) - 1) * 5 // 8
+    if version == 0 and constant != BECH32:
+        return "Version 0 witness address must use Bech32 checksum"
+    if version and constant != BECH32M:
+        return "Version 1+ witness address must use Bech32m checksum"
+    rest = (len(values) - 1) * 5 % 8
+    if rest >= 5 or (rest and values[-1] & (1 << rest) - 1):
+        return "Invalid padding in Bech32 data section"
+    unit = "byte" if size == 1 else "bytes"
+    if version == 0:
+        return f"Invalid Bech32 v0 address program size ({size} {unit}), per BIP141"
+    if version > 16:
+        return "Invalid Bech32 address witness version"
+    return f"Invalid Bech32 address program size ({size} {unit})"
 
 
 @rpc(
@@ -37,8 +97,8 @@ def validateaddress(node: NodeApi, address: str) -> dict[str, Any]:
     """See the declaration."""
     try:
         script = script_for_address(address, node.params)
-    except DecodeError as error:
-        return {"isvalid": False, "error_locations": [], "error": str(error)}
+    except DecodeError:
+        return {"isvalid": False, "error_locations": [], "error": why_no_address(address, node.params)}
     program = witness_program(script)
     result: dict[str, Any] = {
         "isvalid": True,

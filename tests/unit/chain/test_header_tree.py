@@ -342,7 +342,7 @@ def test_active_chain() -> None:
     assert chain.next(main[20]) == main[21] and chain.next(main[30]) == -1 and chain.next(side[0]) == -1
     assert chain.at(31) == -1 and chain.at(-1) == -1
     assert chain.find_fork(side[-1]) == main[20] and chain.find_fork(main[7]) == main[7]
-    assert chain.find_fork_with(tree.locator(side[-1])) == main[19]  # the locator's next hash below the fork
+    assert chain.find_fork_with(tree.locator(side[-1])) == main[18]  # the locator's next hash below the fork
     assert chain.find_fork_with([bytes(32)]) == 0
     chain.set_tip(main[25])
     assert chain.find_fork_with(tree.locator(main[30])) == main[25]

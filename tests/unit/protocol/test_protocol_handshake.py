@@ -91,9 +91,7 @@ def test_obsolete_version(bench: Bench) -> None:
         (ConnectionKind.INBOUND, 0, True),
     ],
 )
-def test_services_that_outbound_peers_must_have(
-    bench: Bench, kind: ConnectionKind, services: int, stays: bool
-) -> None:
+def test_services_that_outbound_peers_must_have(bench: Bench, kind: ConnectionKind, services: int, stays: bool) -> None:
     peer = bench.connect(kind)
     bench.receive(peer, their_version(services=services))
     assert (bench.disconnected(peer) is None) is stays

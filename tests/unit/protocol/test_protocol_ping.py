@@ -10,7 +10,7 @@ def test_ping_every_two_minutes_and_latency(bench: Bench) -> None:
     peer = bench.peer()
     bench.wait(119)
     assert not bench.sent(Ping)
-    bench.wait(3)
+    bench.wait(3, pongs=False)
     (ping,) = bench.sent(Ping, peer)
     bench.now += 0.25
     bench.receive(peer, Pong(ping.nonce))
@@ -24,7 +24,7 @@ def test_ping_every_two_minutes_and_latency(bench: Bench) -> None:
 def test_wrong_pongs_do_not_end_the_wait(bench: Bench) -> None:
     peer = bench.peer()
     bench.step(PingPeers())
-    bench.wait(1)
+    bench.wait(1, pongs=False)
     (ping,) = bench.sent(Ping, peer)
     bench.receive(peer, Pong(ping.nonce ^ 1))
     assert bench.state(peer).ping.nonce == ping.nonce
@@ -37,10 +37,10 @@ def test_wrong_pongs_do_not_end_the_wait(bench: Bench) -> None:
 def test_unanswered_ping_disconnects_after_twenty_minutes(bench: Bench) -> None:
     peer = bench.peer()
     bench.step(PingPeers())
-    bench.wait(1)
-    bench.wait(1199, each=30)
+    bench.wait(1, pongs=False)
+    bench.wait(1199, each=30, pongs=False)
     assert bench.disconnected(peer) is None
-    bench.wait(10)
+    bench.wait(10, pongs=False)
     assert (closed := bench.disconnected(peer)) is not None
     assert "ping timeout" in closed.reason
     assert not bench.all(fx.Send)

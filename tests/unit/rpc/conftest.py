@@ -151,14 +151,14 @@ class FakeNode:
         self.precious.append(index)
 
     async def wait_tip_changed(self, current: int, seconds: float | None) -> None:
-        event = asyncio.Event()
-        self.tip_waiters.append(event)
         try:
-            await asyncio.wait_for(event.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                while self.active_tip == current:
+                    event = asyncio.Event()
+                    self.tip_waiters.append(event)
+                    await event.wait()
         except TimeoutError:
-            pass
-        finally:
-            self.tip_waiters.remove(event)
+            return
 
     def peers(self) -> list[PeerInfo]:
         return self.connected
@@ -261,7 +261,9 @@ class Running:
         """``(status, parsed body or None, response)``."""
         connection = self.connect()
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        connection.request("POST", "/", data, headers or {"Authorization": self.authorization})
+        if headers is None:
+            headers = {"Authorization": self.authorization}
+        connection.request("POST", "/", data, headers)
         response = connection.getresponse()
         text = response.read()
         connection.close()

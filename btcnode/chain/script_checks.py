@@ -1,0 +1,142 @@
+"""A block's script checks: what is to be verified, and who does it.
+
+``BlockScripts`` is the work: the block, the coins its transactions spend, the flags. A ``ScriptChecker`` takes it on
+and answers with a ``ScriptCheck``. ``InlineChecker`` does everything in the calling thread; one that shares the work
+with other processes is given to the executor by whoever owns those processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+from btcnode.primitives.block import ParsedBlock
+from btcnode.script.verify import ScriptFailure, ScriptJob, verify_jobs
+
+
+class Verdict(NamedTuple):
+    """The first job of a block that failed, and why."""
+
+    job: int
+    failure: ScriptFailure
+
+
+class BlockScripts:
+    """The script jobs of one block; job ``i`` is transaction ``i + 1`` (the coinbase has none).
+
+    ``undo`` has the spent coins of each of them, in order of its inputs, as connecting the block has found them.
+    """
+
+    __slots__ = ("block", "flags", "inputs", "undo")
+
+    def __init__(self, block: ParsedBlock, undo: list[list[bytes]], flags: int) -> None:
+        self.block = block
+        self.undo = undo
+        self.flags = flags
+        self.inputs = len(block.in_pos) - (block.first_in[1] if block.n_tx else 0)
+
+    def __len__(self) -> int:
+        """Number of jobs."""
+        return len(self.undo)
+
+    def inputs_of(self, first: int, last: int) -> int:
+        """Number of inputs of the jobs ``first`` to ``last - 1``."""
+        first_in = self.block.first_in
+        return first_in[last + 1] - first_in[first + 1]
+
+    def jobs(self, first: int, last: int) -> list[ScriptJob]:
+        """The jobs ``first`` to ``last - 1`` as objects."""
+        block, flags = self.block, self.flags
+        return [
+            ScriptJob(block.tx_raw(i + 1), [coin[4:] for coin in self.undo[i]], flags) for i in range(first, last)
+        ]
+
+    def verify(self, first: int, last: int) -> Verdict | None:
+        """Verify some jobs here and now, in order; None when all are valid."""
+        failed = verify_jobs(self.jobs(first, last))
+        return None if failed is None else Verdict(first + failed[0], failed[1])
+
+    def packed(self, first: int, last: int) -> tuple[bytes, bytes]:
+        """Transactions and packed coins of some jobs, each kind as one run of bytes without any lengths between.
+
+        Both describe themselves: a transaction says how many coins it spends, a coin how long it is.
+        """
+        block = self.block
+        raw = block.raw[block.tx_pos[first + 1] : block.tx_pos[last + 1]]
+        return raw, b"".join(chain.from_iterable(self.undo[first:last]))
+
+    def split(self, target_inputs: int) -> list[tuple[int, int]]:
+        """Cut the jobs into ranges of about ``target_inputs`` inputs; a transaction is never divided."""
+        first_in, ranges = self.block.first_in, []
+        start, base = 0, first_in[1]
+        for i in range(len(self.undo)):
+            end = first_in[i + 2]
+            if end - base >= target_inputs:
+                ranges.append((start, i + 1))
+                start, base = i + 1, end
+        if start < len(self.undo):
+            ranges.append((start, len(self.undo)))
+        return ranges
+
+
+class ScriptCheck(Protocol):
+    """The scripts of one block on their way through verification."""
+
+    @property
+    def done(self) -> bool:
+        """Whether ``finish`` would return at once."""
+
+    def finish(self) -> Verdict | None:
+        """Take part in the work until every job has an explicit answer; None when all are valid.
+
+        The verdict is that of the lowest failing job, whoever verified it and in whatever order.
+        """
+
+    def cancel(self) -> None:
+        """The answer is not wanted any more."""
+
+
+class ScriptChecker(Protocol):
+    """Who verifies scripts."""
+
+    def start(self, scripts: BlockScripts) -> ScriptCheck | None:
+        """Take a block's scripts on without waiting; None when this block is better verified by the caller."""
+
+
+class FinishedCheck:
+    """A check whose verdict is known."""
+
+    __slots__ = ("_verdict",)
+
+    done = True
+
+    def __init__(self, verdict: Verdict | None) -> None:
+        self._verdict = verdict
+
+    def finish(self) -> Verdict | None:
+        """The verdict."""
+        return self._verdict
+
+    def cancel(self) -> None:
+        """Nothing is under way."""
+
+
+class InlineChecker:
+    """Verifies nothing elsewhere."""
+
+    def start(self, scripts: BlockScripts) -> ScriptCheck | None:
+        """Always the caller's work."""
+        return None
+
+
+class ShadowValidator(Protocol):
+    """A second script engine that compares its verdicts with ours (``chain.shadow``)."""
+
+    def selects(self, height: int) -> bool:
+        """Whether the block at ``height`` is one to compare."""
+
+    def check_block(
+        self, height: int, block_hash: bytes, jobs: Sequence[ScriptJob], verdict: tuple[int, ScriptFailure] | None
+    ) -> None:
+        """Compare; raises when the engines disagree."""

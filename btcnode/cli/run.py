@@ -1,0 +1,117 @@
+"""Running a node as a process: event loop, signals, log, display, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from rich.console import Console
+
+from btcnode.config import NodeConfig
+from btcnode.errors import BtcnodeError
+from btcnode.node import Node
+from btcnode.observe.logging import LogSetup, RecentLines, console_stream
+from btcnode.observe.progress import Snapshot, log_progress, show_live
+from btcnode.storage.locking import DirectoryLock
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's loop where it is installed, None for asyncio's own."""
+    try:
+        import uvloop  # not on every platform
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def take_snapshot(node: Node) -> Snapshot:
+    """The figures that the display shows, as far as the node has come up."""
+    network, now, status = node.params.name, node.control.now(), node.control.warmup_status()
+    chain = node.chain
+    if chain is None:
+        return Snapshot(network=network, now=now, status=status)
+    tree, tip, best = chain.tree, chain.tip(), chain.best_header()
+    coins = chain.driver.chainstate.coins
+    incoming = outgoing = received = 0
+    if node.peers is not None:
+        for peer in node.peers.peers():
+            incoming += peer.inbound
+            outgoing += not peer.inbound
+        received, _ = node.peers.net_totals()
+    return Snapshot(
+        network=network,
+        now=now,
+        status=status,
+        blocks=tree.height(tip),
+        headers=tree.height(best),
+        tip_time=tree.time(tip),
+        header_time=tree.time(best),
+        target_spacing=node.params.pow_target_spacing,
+        progress=chain.verification_progress(tip),
+        transactions=chain.block_status(tip).chain_tx,
+        peers_in=incoming,
+        peers_out=outgoing,
+        cache_bytes=coins.usage,
+        cache_coins=len(coins),
+        cache_limit=node.config.dbcache << 20,
+        bytes_received=received,
+    )
+
+
+async def _run(config: NodeConfig, setup: LogSetup, display: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
+    """The life of a node, its signals and its display; raises what made it fail."""
+    node = Node(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, node.control.request_stop)
+    loop.add_signal_handler(signal.SIGHUP, setup.reopen)
+    showing = loop.create_task(display(node))
+    try:
+        await node.run()
+    finally:
+        showing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await showing
+
+
+def run_node(config: NodeConfig) -> int:
+    """Run a node until it is asked to stop; returns the exit status, having said on stderr what went wrong."""
+    os.umask(0o077)
+    live = sys.stdout.isatty() if config.progress is None else config.progress
+    recent = RecentLines() if live else None
+    try:
+        config.net_dir.mkdir(parents=True, exist_ok=True)
+        DirectoryLock(config.net_dir).release()  # before a line is written to another node's log
+        setup = LogSetup(config, console=console_stream(config, live=live), recent=recent)
+    except (BtcnodeError, OSError) as error:
+        return _failed(error)
+
+    async def display(node: Node) -> None:
+        if recent is not None:
+            await show_live(lambda: take_snapshot(node), recent.lines, Console())
+        else:
+            await log_progress(lambda: take_snapshot(node))
+
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_run(config, setup, display))
+    except (BtcnodeError, OSError) as error:
+        return _failed(error)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        setup.close()
+    return 0
+
+
+def _failed(error: BaseException) -> int:
+    """One line on stderr."""
+    text = str(error) or type(error).__name__
+    print(f"Error: {' '.join(text.split())}", file=sys.stderr)
+    return 1

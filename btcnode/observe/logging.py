@@ -1,0 +1,160 @@
+"""The log: lines like ``2026-01-01T00:00:00Z text``, to ``debug.log`` and to the console.
+
+Each room logs under ``btcnode.<category>``. Information, warnings and errors are always written; details (DEBUG) of
+the categories chosen with ``--debug`` only. Text from outside cannot break out of its line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import TextIO
+
+from btcnode.config import LOG_CATEGORIES, NodeConfig
+from btcnode.errors import ConfigError
+
+ROOT = "btcnode"
+SHRINK_ABOVE_BYTES = 11_000_000  # a log that is larger at start is cut ...
+SHRINK_TO_BYTES = 10_000_000  # ... down to its end
+RECENT_LINES = 8
+
+_CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), 0x7F) if c != 0x0A}
+
+
+class LineFormatter(logging.Formatter):
+    """Core's line: time in UTC, the category of details, the level of warnings and errors, the text."""
+
+    def __init__(self, *, micros: bool = False) -> None:
+        super().__init__()
+        self._micros = micros
+        self._second = -1
+        self._stamp = ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, or several when an exception's traceback goes with it."""
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        fraction = f".{int(record.created % 1 * 1_000_000):06d}" if self._micros else ""
+        text = record.getMessage().translate(_CONTROL)
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        return f"{self._stamp}{fraction}Z {self._prefix(record)}{text}"
+
+    @staticmethod
+    def _prefix(record: logging.LogRecord) -> str:
+        if record.levelno >= logging.WARNING:
+            return f"[{record.levelname.lower()}] "
+        if record.levelno < logging.INFO:
+            return f"[{record.name.rpartition('.')[2]}] "
+        return ""
+
+
+class LogFile(logging.StreamHandler[TextIO]):
+    """The log file; ``reopen`` follows a rotation."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ConfigError when the file cannot be written."""
+        self.path = path
+        super().__init__(self._open())
+
+    def _open(self) -> TextIO:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return self.path.open("a", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise ConfigError(f"Could not open debug log file {self.path}: {error.strerror}") from error
+
+    def reopen(self) -> None:
+        """Go on in a new file of the same name."""
+        old = self.setStream(self._open())
+        if old is not None:
+            old.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        super().close()
+        if not self.stream.closed:
+            self.stream.close()
+
+
+class RecentLines(logging.Handler):
+    """Keeps the last few lines for the live display."""
+
+    def __init__(self, count: int = RECENT_LINES) -> None:
+        super().__init__()
+        self.lines: deque[str] = deque(maxlen=count)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines.append(self.format(record))
+
+
+def shrink_log(path: Path) -> None:
+    """Cut a large log down to its end, from a line's beginning on."""
+    if not path.is_file() or path.stat().st_size <= SHRINK_ABOVE_BYTES:
+        return
+    with path.open("rb") as file:
+        file.seek(-SHRINK_TO_BYTES, 2)
+        file.readline()
+        rest = file.read()
+    path.write_bytes(rest)
+
+
+class LogSetup:
+    """The handlers in force; ``close`` takes them off again."""
+
+    def __init__(self, config: NodeConfig, *, console: TextIO | None = None, recent: RecentLines | None = None) -> None:
+        """Install file, console (None: not) and recent lines; raises ConfigError when the file cannot be written."""
+        self._root = logging.getLogger(ROOT)
+        self._others = logging.getLogger("asyncio")
+        self._handlers: list[logging.Handler] = []
+        self.file: LogFile | None = None
+        if config.log_path is not None:
+            if not config.debug_categories:
+                shrink_log(config.log_path)
+            self.file = LogFile(config.log_path)
+            self._handlers.append(self.file)
+        if console is not None:
+            self._handlers.append(logging.StreamHandler(console))
+        if recent is not None:
+            self._handlers.append(recent)
+        formatter = LineFormatter(micros=config.logtimemicros)
+        for handler in self._handlers:
+            handler.setFormatter(formatter)
+            self._root.addHandler(handler)
+            self._others.addHandler(handler)
+        self._root.setLevel(logging.INFO)
+        self._root.propagate = self._others.propagate = False
+        set_debug_categories(config.debug_categories)
+
+    def reopen(self) -> None:
+        """Begin a new file after a rotation."""
+        if self.file is not None:
+            self.file.reopen()
+
+    def close(self) -> None:
+        """Take the handlers off and close the file."""
+        for handler in self._handlers:
+            self._root.removeHandler(handler)
+            self._others.removeHandler(handler)
+        if self.file is not None:
+            self.file.close()
+        self._root.propagate = self._others.propagate = True
+
+
+def set_debug_categories(categories: frozenset[str]) -> None:
+    """Log these categories in detail, and the others not."""
+    for category in LOG_CATEGORIES:
+        level = logging.DEBUG if category in categories else logging.INFO
+        logging.getLogger(f"{ROOT}.{category}").setLevel(level)
+
+
+def console_stream(config: NodeConfig, *, live: bool) -> TextIO | None:
+    """Where log lines go besides the file: standard output, unless the live display has it."""
+    wanted = config.printtoconsole if config.printtoconsole is not None else not live
+    return sys.stdout if wanted else None

@@ -1,0 +1,176 @@
+"""How far the node has come: figures over time, a live display on a terminal, log lines elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+log = logging.getLogger("btcnode.validation")
+
+RATE_WINDOW_S = 60.0
+REFRESH_S = 0.5
+PLAIN_INTERVAL_S = 30.0
+SYNCED_PROGRESS = 0.99999
+MIB = 1 << 20
+MAX_SHOWN_DAYS = 999
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The node at one moment. Times are Unix seconds; ``status`` is what it is busy with before it is ready."""
+
+    network: str
+    now: int
+    status: str | None = None
+    blocks: int = 0
+    headers: int = 0
+    tip_time: int = 0
+    header_time: int = 0
+    target_spacing: int = 600
+    progress: float = 0.0
+    transactions: int = 0
+    peers_in: int = 0
+    peers_out: int = 0
+    cache_bytes: int = 0
+    cache_coins: int = 0
+    cache_limit: int = 0
+    bytes_received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Figures per second over the last minute, and the seconds left (None where nothing can be said)."""
+
+    blocks: float = 0.0
+    headers: float = 0.0
+    transactions: float = 0.0
+    bytes_received: float = 0.0
+    seconds_left: float | None = None
+
+
+def headers_progress(snapshot: Snapshot) -> float:
+    """Share of the headers that are here, 0 to 1, from the age of the newest one (as Core estimates it)."""
+    missing = max(0, snapshot.now - snapshot.header_time) / max(1, snapshot.target_spacing)
+    return snapshot.headers / (snapshot.headers + missing) if snapshot.headers else 0.0
+
+
+class RateMeter:
+    """Remembers snapshots of the last minute."""
+
+    def __init__(self, window: float = RATE_WINDOW_S) -> None:
+        self._window = window
+        self._seen: deque[tuple[float, Snapshot]] = deque()
+
+    def add(self, mono: float, snapshot: Snapshot) -> Rates:
+        """Take in a snapshot; the rates since the oldest one remembered."""
+        seen = self._seen
+        seen.append((mono, snapshot))
+        while len(seen) > 2 and mono - seen[0][0] > self._window:
+            seen.popleft()
+        start, first = seen[0]
+        seconds = mono - start
+        if seconds <= 0:
+            return Rates()
+        speed = (snapshot.progress - first.progress) / seconds
+        left = (1 - snapshot.progress) / speed if speed > 0 and snapshot.progress < SYNCED_PROGRESS else None
+        return Rates(
+            blocks=max(0, snapshot.blocks - first.blocks) / seconds,
+            headers=max(0, snapshot.headers - first.headers) / seconds,
+            transactions=max(0, snapshot.transactions - first.transactions) / seconds,
+            bytes_received=max(0, snapshot.bytes_received - first.bytes_received) / seconds,
+            seconds_left=left,
+        )
+
+
+def duration(seconds: float | None) -> str:
+    """Days, hours, minutes and seconds, the two largest of them."""
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days > MAX_SHOWN_DAYS:
+        return f"more than {MAX_SHOWN_DAYS} d"
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def plain_line(snapshot: Snapshot, rates: Rates) -> str:
+    """One line of figures for the log."""
+    left = f" eta={duration(rates.seconds_left)}" if rates.seconds_left is not None else ""
+    return (
+        f"Progress: blocks={snapshot.blocks} headers={snapshot.headers} progress={snapshot.progress:.6f}"
+        f" tx/s={rates.transactions:.0f} blocks/s={rates.blocks:.1f} peers={snapshot.peers_in + snapshot.peers_out}"
+        f" cache={snapshot.cache_bytes / MIB:.1f}MiB({snapshot.cache_coins}txo){left}"
+    )
+
+
+def _bar(share: float) -> Table:
+    row = Table.grid(padding=(0, 1))
+    row.add_row(ProgressBar(total=1.0, completed=share, width=40), f"{100 * share:.2f} %")
+    return row
+
+
+def render(snapshot: Snapshot, rates: Rates, recent: Iterable[str] = ()) -> RenderableType:
+    """The live display: bars, figures, the newest log lines."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    title = Text.assemble(("btcnode ", "bold"), (snapshot.network, "cyan"))
+    if snapshot.status is not None:
+        title.append(f"  {snapshot.status}", style="yellow")
+    elif snapshot.progress >= SYNCED_PROGRESS:
+        title.append("  in sync", style="green")
+    table.add_row("Headers", _bar(headers_progress(snapshot)))
+    table.add_row("", f"{snapshot.headers:,}  ({rates.headers:,.0f}/s)")
+    table.add_row("Blocks", _bar(min(1.0, snapshot.progress)))
+    table.add_row("", f"{snapshot.blocks:,}  ({rates.blocks:,.1f}/s)")
+    table.add_row("Transactions", f"{snapshot.transactions:,}  ({rates.transactions:,.0f}/s)")
+    age = duration(max(0, snapshot.now - snapshot.tip_time)) if snapshot.tip_time else "unknown"
+    table.add_row("Tip", f"{age} old")
+    table.add_row(
+        "Peers", f"{snapshot.peers_out} out, {snapshot.peers_in} in  ({rates.bytes_received / MIB:.2f} MiB/s)"
+    )
+    limit = f" of {snapshot.cache_limit / MIB:,.0f}" if snapshot.cache_limit else ""
+    table.add_row("Coin cache", f"{snapshot.cache_bytes / MIB:,.1f}{limit} MiB, {snapshot.cache_coins:,} coins")
+    if snapshot.progress < SYNCED_PROGRESS:
+        table.add_row("Time left", duration(rates.seconds_left))
+    lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in recent]
+    return Group(title, table, *lines)
+
+
+async def show_live(snapshot: Callable[[], Snapshot], recent: Iterable[str], console: Console) -> None:
+    """Draw the display until cancelled."""
+    meter = RateMeter()
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        while True:
+            now = snapshot()
+            live.update(render(now, meter.add(monotonic(), now), recent), refresh=True)
+            await asyncio.sleep(REFRESH_S)
+
+
+async def log_progress(snapshot: Callable[[], Snapshot], interval: float = PLAIN_INTERVAL_S) -> None:
+    """Write a line of figures every ``interval`` seconds until cancelled; silent while nothing changes."""
+    meter = RateMeter(interval)
+    meter.add(monotonic(), snapshot())
+    last = (-1, -1)
+    while True:
+        await asyncio.sleep(interval)
+        now = snapshot()
+        rates = meter.add(monotonic(), now)
+        if now.status is None and (now.blocks, now.headers) != last and now.progress < SYNCED_PROGRESS:
+            log.info(plain_line(now, rates))
+        last = (now.blocks, now.headers)

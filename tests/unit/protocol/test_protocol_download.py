@@ -1,0 +1,447 @@
+from __future__ import annotations
+
+import pytest
+
+from btcnode.errors import Fault, RuleViolation
+from btcnode.params import NetworkParams
+from btcnode.primitives.header import header_hash
+from btcnode.protocol import effects as fx
+from btcnode.protocol import limits
+from btcnode.protocol.inputs import (
+    BlockProcessed,
+    BlockRejected,
+    ConnectionKind,
+    PeerDisconnected,
+    Permission,
+)
+from btcnode.testing.blocks import grind
+from btcnode.testing.memory_chain import mine_chain
+from btcnode.testing.protocol_bench import Bench
+from btcnode.testing.simulator import UNIX_START
+from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_BLOCK, NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
+from btcnode.wire.messages import BlockMessage, CmpctBlock, GetData, Headers, InvItem, NotFound
+
+OUTBOUND = ConnectionKind.OUTBOUND_FULL
+WINDOW = limits.BLOCK_DOWNLOAD_WINDOW
+
+
+def headers_of(blocks: list[bytes]) -> Headers:
+    return Headers(tuple(raw[:80] for raw in blocks))
+
+
+def hash_of(raw: bytes) -> bytes:
+    return header_hash(raw[:80])
+
+
+def requested(bench: Bench, peer: int | None = None) -> list[bytes]:
+    """Hashes asked for among the last effects."""
+    return [item.hash for message in bench.sent(GetData, peer) for item in message.items]
+
+
+def learn(bench: Bench, peer: int, blocks: list[bytes]) -> None:
+    """The peer has told its whole chain of up to 4,000 headers."""
+    bench.receive(peer, headers_of(blocks[:2000]))
+    if len(blocks) > 2000:
+        effects = list(bench.effects)
+        bench.receive(peer, headers_of(blocks[2000:]))
+        bench.effects = effects + bench.effects
+
+
+def deliver(bench: Bench, peer: int, raw: bytes) -> None:
+    """A block from the peer, validated and connected; ``effects`` are those of everything."""
+    effects = bench.receive(peer, BlockMessage(raw))
+    bench.effects = effects + bench.finish_blocks()
+
+
+def test_sixteen_blocks_for_each_peer_and_none_twice(bench: Bench, old_blocks: list[bytes]) -> None:
+    peers = [bench.peer(OUTBOUND) for _ in range(4)]
+    asked: dict[bytes, int] = {}
+    for peer in peers:
+        learn(bench, peer, old_blocks)
+        hashes = requested(bench, peer)
+        assert len(hashes) == 16
+        for block_hash in hashes:
+            assert block_hash not in asked
+            asked[block_hash] = peer
+    assert list(asked) == [hash_of(raw) for raw in old_blocks[:64]]
+    bench.wait(1)
+    assert not requested(bench)
+
+
+def test_witnesses_are_asked_for_where_offered(params: NetworkParams, blocks: list[bytes]) -> None:
+    bench = Bench(params)
+    peer = bench.peer()
+    learn(bench, peer, blocks)
+    (message,) = bench.sent(GetData)
+    assert {item.kind for item in message.items} == {MSG_WITNESS_BLOCK}
+
+
+def test_peers_without_witnesses_are_not_asked_after_segwit(bench: Bench, blocks: list[bytes]) -> None:
+    peer = bench.peer(services=NODE_NETWORK)
+    learn(bench, peer, blocks)
+    bench.wait(1)
+    assert bench.state(peer).headers.best_known == 60
+    assert not requested(bench)  # segwit is active from the first block of regtest
+
+
+def test_answers_make_room_for_more(bench: Bench, old_blocks: list[bytes]) -> None:
+    peer = bench.peer(OUTBOUND)
+    learn(bench, peer, old_blocks)
+    seen = requested(bench)
+    for i in range(12):
+        deliver(bench, peer, old_blocks[i])
+        seen += requested(bench)
+    assert seen == [hash_of(raw) for raw in old_blocks[: len(seen)]]
+    assert len(seen) >= 24
+    assert bench.chain.active.height == 12
+
+
+def test_blocks_out_of_order_are_stored_and_connected_later(bench: Bench, blocks: list[bytes]) -> None:
+    peer = bench.peer(OUTBOUND)
+    learn(bench, peer, blocks)
+    for raw in reversed(blocks[:16]):
+        deliver(bench, peer, raw)
+    assert bench.chain.active.height == 16
+
+
+def test_inbound_peers_are_spared_while_outbound_ones_deliver(bench: Bench, old_blocks: list[bytes]) -> None:
+    outbound = bench.peer(OUTBOUND)
+    inbound = bench.peer()
+    learn(bench, outbound, old_blocks)
+    bench.receive(inbound, headers_of(old_blocks[:2000]))
+    bench.wait(2)
+    assert not requested(bench, inbound)
+    bench.step(PeerDisconnected(outbound))
+    assert len(requested(bench, inbound)) == 16
+
+
+def test_limited_peers_serve_no_old_blocks(bench: Bench, old_blocks: list[bytes]) -> None:
+    peer = bench.peer(services=NODE_NETWORK_LIMITED | NODE_WITNESS)
+    learn(bench, peer, old_blocks)
+    bench.wait(1)
+    assert not requested(bench)
+
+
+def test_requests_of_a_lost_peer_move_to_others(bench: Bench, old_blocks: list[bytes]) -> None:
+    first, second = bench.peer(OUTBOUND), bench.peer(OUTBOUND)
+    learn(bench, first, old_blocks)
+    lost = requested(bench, first)
+    learn(bench, second, old_blocks)
+    bench.step(PeerDisconnected(first))
+    again: list[bytes] = []
+    for raw in old_blocks[16:32]:
+        deliver(bench, second, raw)
+        again += requested(bench, second)
+    assert again[:16] == lost
+
+
+def test_not_found_moves_the_request(bench: Bench, old_blocks: list[bytes]) -> None:
+    first, second = bench.peer(OUTBOUND), bench.peer(OUTBOUND)
+    learn(bench, first, old_blocks)
+    learn(bench, second, old_blocks[:8])
+    assert not requested(bench, second)
+    bench.receive(first, NotFound((InvItem(MSG_WITNESS_BLOCK, hash_of(old_blocks[3])),)))
+    assert hash_of(old_blocks[3]) not in requested(bench, first)
+    bench.receive(first, NotFound(tuple(InvItem(MSG_BLOCK, hash_of(raw)) for raw in old_blocks[4:8])))
+    bench.wait(1)
+    assert requested(bench, second) == [hash_of(raw) for raw in old_blocks[3:8]]
+
+
+def test_not_found_for_what_was_not_asked_is_ignored(bench: Bench, blocks: list[bytes]) -> None:
+    peer = bench.peer(OUTBOUND)
+    learn(bench, peer, blocks)
+    before = list(bench.state(peer).blocks.in_flight)
+    bench.receive(peer, NotFound(tuple(InvItem(MSG_BLOCK, bytes([i]) * 32) for i in range(200))))
+    bench.receive(peer, NotFound((InvItem(MSG_BLOCK, hash_of(blocks[50])),)))
+    assert list(bench.state(peer).blocks.in_flight) == before
+    assert not bench.state(peer).blocks.missing
+
+
+def fill_window(bench: Bench, good: int, blocks: list[bytes]) -> None:
+    """The good peer delivers all that it is asked for until the window cannot move."""
+    pending = [bench.chain.tree.hash(i) for i in bench.state(good).blocks.in_flight]
+    by_hash = {hash_of(raw): raw for raw in blocks}
+    while pending:
+        deliver(bench, good, by_hash[pending.pop(0)])
+        pending += requested(bench, good)
+
+
+def test_stalling_peer_is_replaced_with_growing_patience(bench: Bench, old_blocks: list[bytes]) -> None:
+    staller, good = bench.peer(OUTBOUND), bench.peer(OUTBOUND)
+    learn(bench, staller, old_blocks)
+    learn(bench, good, old_blocks)
+    fill_window(bench, good, old_blocks)
+    assert bench.chain.active.height == 0
+    assert bench.state(staller).blocks.stalling_since is not None
+    bench.wait(1.5, each=0.1)
+    assert bench.disconnected(staller) is None
+    bench.wait(1, each=0.1)
+    assert (closed := bench.disconnected(staller)) is not None
+    assert "stalling" in closed.reason
+    assert not closed.discourage
+    download = bench.protocol._download
+    assert download.stalling_timeout == 4.0
+    assert requested(bench, good) == [hash_of(raw) for raw in old_blocks[:16]]
+    bench.step(PeerDisconnected(staller))
+    deliver(bench, good, old_blocks[0])
+    assert download.stalling_timeout == pytest.approx(3.4)
+    for raw in old_blocks[1:16]:
+        deliver(bench, good, raw)
+    assert download.stalling_timeout == 2.0
+    assert bench.chain.active.height >= WINDOW
+
+
+def test_stall_ends_when_the_peer_delivers(bench: Bench, old_blocks: list[bytes]) -> None:
+    slow, good = bench.peer(OUTBOUND), bench.peer(OUTBOUND)
+    learn(bench, slow, old_blocks)
+    learn(bench, good, old_blocks)
+    fill_window(bench, good, old_blocks)
+    bench.wait(1)
+    deliver(bench, slow, old_blocks[0])
+    assert bench.state(slow).blocks.stalling_since is None
+    bench.wait(1.5, each=0.1)
+    assert bench.disconnected(slow) is None
+
+
+def test_block_that_does_not_come_times_out(bench: Bench, old_blocks: list[bytes]) -> None:
+    peer = bench.peer(OUTBOUND)
+    learn(bench, peer, old_blocks)
+    bench.wait(599, each=1)
+    assert bench.disconnected(peer) is None
+    bench.wait(3, each=1)
+    assert (closed := bench.disconnected(peer)) is not None
+    assert "timeout downloading block" in closed.reason
+
+
+def test_late_block_near_the_tip_is_asked_of_another_peer(bench: Bench, blocks: list[bytes]) -> None:
+    """CVE-2024-52922: who announces first and withholds delays a block by seconds, not minutes."""
+    bench.load(blocks[:-1])
+    withholder, honest = bench.peer(), bench.peer()
+    bench.receive(withholder, headers_of(blocks[-2:]))
+    assert requested(bench, withholder) == [hash_of(blocks[-1])]
+    bench.receive(honest, headers_of(blocks[-2:]))
+    assert not requested(bench, honest)
+    bench.wait(limits.TIP_BLOCK_MOVE_TIMEOUT + 1)
+    assert requested(bench, honest) == [hash_of(blocks[-1])]
+    assert not requested(bench, withholder)
+    bench.receive(withholder, BlockMessage(blocks[-1]))  # it comes after all: welcome
+    assert bench.all(fx.ProcessBlock)[0].requested
+    bench.finish_blocks()
+    assert bench.chain.active.height == 60
+
+
+def test_direct_fetch_near_the_tip_only(bench: Bench, blocks: list[bytes], old_blocks: list[bytes]) -> None:
+    bench.load(blocks[:40])
+    peer = bench.peer()
+    bench.receive(peer, headers_of(blocks[40:45]))
+    assert requested(bench, peer) == [hash_of(raw) for raw in blocks[40:45]]
+
+
+# -- what is delivered ---------------------------------------------------------------------------------------------
+
+
+def test_unrequested_block_with_more_work_is_taken(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:10])
+    peer = bench.peer()
+    bench.receive(peer, BlockMessage(blocks[10]))
+    (effect,) = bench.all(fx.ProcessBlock)
+    assert not effect.requested
+    bench.finish_blocks()
+    assert bench.chain.active.height == 11
+
+
+def test_unrequested_blocks_far_ahead_or_with_less_work_are_dropped(params: NetworkParams) -> None:
+    bench = Bench(params)
+    chain = mine_chain(params, 300, UNIX_START - 60)
+    fork = mine_chain(params, 5, UNIX_START - 60, extra=b"\x07")
+    bench.load(chain[:6])
+    peer = bench.peer()
+    bench.receive(peer, headers_of(chain))
+    bench.receive(peer, BlockMessage(chain[299]))
+    assert not bench.all(fx.ProcessBlock)
+    for raw in fork:
+        bench.receive(peer, BlockMessage(raw))
+        assert not bench.all(fx.ProcessBlock)
+    assert bench.disconnected(peer) is None
+
+
+def test_block_with_unknown_parent_is_an_offence(bench: Bench, blocks: list[bytes]) -> None:
+    peer = bench.peer()
+    bench.receive(peer, BlockMessage(blocks[5]))
+    assert (closed := bench.disconnected(peer)) is not None
+    assert closed.discourage
+    assert len(bench.chain.tree) == 1
+
+
+def test_unrequested_block_without_work_is_not_remembered(params: NetworkParams, blocks: list[bytes]) -> None:
+    bench = Bench(params, minimum_chain_work=1000)
+    peer = bench.peer()
+    bench.receive(peer, BlockMessage(blocks[0]))
+    assert len(bench.chain.tree) == 1
+    assert bench.disconnected(peer) is None
+    broken = grind(blocks[0][:80], valid=False) + blocks[0][80:]
+    bench.receive(peer, BlockMessage(broken))
+    assert bench.disconnected(peer) is not None
+
+
+def mutated(raw: bytes) -> bytes:
+    """The same header over other transactions."""
+    return raw[:-1] + bytes([raw[-1] ^ 1])
+
+
+def test_mutated_block_punishes_the_sender_and_nobody_else(bench: Bench, blocks: list[bytes]) -> None:
+    """CVE-2012-2459, CVE-2024-52921: the hash is not condemned, another peer's request stays."""
+    bench.load(blocks[:10])
+    honest, liar = bench.peer(), bench.peer()
+    bench.receive(honest, headers_of(blocks[10:11]))
+    assert requested(bench, honest)
+    bench.receive(liar, BlockMessage(mutated(blocks[10])))
+    bench.finish_blocks()
+    assert (closed := bench.disconnected(liar)) is not None
+    assert closed.discourage
+    assert 11 in bench.state(honest).blocks.in_flight
+    assert not bench.chain.tree.is_failed(11)
+    deliver(bench, honest, blocks[10])
+    assert bench.chain.active.height == 11
+    assert bench.disconnected(honest) is None
+
+
+def test_mutated_block_of_a_manual_peer_is_asked_of_another(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:10])
+    liar = bench.peer(ConnectionKind.MANUAL)
+    bench.receive(liar, headers_of(blocks[10:11]))
+    deliver(bench, liar, mutated(blocks[10]))
+    assert bench.disconnected(liar) is None
+    bench.wait(5)
+    assert not requested(bench, liar)  # no endless loop with the liar
+    honest = bench.peer()
+    bench.receive(honest, headers_of(blocks[9:11]))
+    bench.wait(1)
+    assert requested(bench) or requested(bench, honest) or 11 in bench.state(honest).blocks.in_flight
+
+
+def test_block_that_fails_on_connection_punishes_its_source(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:10])
+    bench.chain.invalid[hash_of(blocks[11])] = "bad-txns-inputs-missingorspent"
+    culprit, other = bench.peer(), bench.peer()
+    bench.receive(culprit, headers_of(blocks[10:12]))
+    bench.receive(other, headers_of(blocks[10:12]))
+    deliver(bench, culprit, blocks[10])
+    deliver(bench, culprit, blocks[11])
+    assert (closed := bench.disconnected(culprit)) is not None
+    assert "bad-txns-inputs-missingorspent" in closed.reason
+    assert bench.disconnected(other) is None
+    assert bench.chain.active.height == 11
+
+
+def test_rejection_without_a_source_is_one_line(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:3])
+    bench.step(BlockRejected(3, RuleViolation("bad-cb-amount")))
+    (line,) = bench.all(fx.Log)
+    assert "bad-cb-amount" in line.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "inbound", "outbound"),
+    [
+        (Fault.CONSENSUS, True, True),
+        (Fault.MUTATED, True, True),
+        (Fault.INVALID_HEADER, True, True),
+        (Fault.INVALID_PREV, True, True),
+        (Fault.MISSING_PREV, True, True),
+        (Fault.CACHED_INVALID, False, True),
+        (Fault.TIME_FUTURE, False, False),
+        (Fault.LOW_WORK, False, False),
+    ],
+)
+def test_faults_have_cores_consequences(
+    params: NetworkParams, blocks: list[bytes], fault: Fault, inbound: bool, outbound: bool
+) -> None:
+    for kind, discouraged in ((ConnectionKind.INBOUND, inbound), (OUTBOUND, outbound)):
+        bench = Bench(params)
+        bench.load(blocks[:10])
+        peer = bench.peer(kind)
+        bench.receive(peer, BlockMessage(blocks[10]))
+        bench.step(BlockProcessed(peer, 11, RuleViolation("some-code", "", fault)))
+        closed = bench.disconnected(peer)
+        assert (closed is not None and closed.discourage) is discouraged
+
+
+def test_known_invalid_block_is_not_validated_again(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:10])
+    peer = bench.peer()
+    bench.receive(peer, headers_of(blocks[10:11]))
+    bench.chain.tree.mark_failed(11)
+    bench.receive(peer, BlockMessage(blocks[10]))
+    assert not bench.all(fx.ProcessBlock)
+
+
+def test_compact_announcement_counts_as_header(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:10])
+    peer = bench.peer()
+    bench.receive(peer, CmpctBlock(blocks[10][:80], 1, (), ()))
+    assert requested(bench, peer) == [hash_of(blocks[10])]
+
+
+# -- back-pressure -------------------------------------------------------------------------------------------------
+
+
+def test_slow_validation_stops_requests(
+    params: NetworkParams, old_blocks: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("btcnode.protocol.block_download.MAX_BLOCKS_IN_VALIDATION", 20)
+    bench = Bench(params)
+    peer = bench.peer(OUTBOUND)
+    learn(bench, peer, old_blocks)
+    asked = requested(bench)
+    waiting: list[fx.ProcessBlock] = []
+    for raw in old_blocks[:60]:
+        if hash_of(raw) in asked:
+            bench.receive(peer, BlockMessage(raw))
+            waiting += bench.all(fx.ProcessBlock)
+            asked += requested(bench)
+    assert 20 <= len(waiting) <= 36
+    bench.wait(5)
+    assert not requested(bench)
+    for effect in waiting:
+        bench.chain.store(effect.index, effect.raw)
+        bench.step(BlockProcessed(peer, effect.index, None))
+        asked += requested(bench)
+    bench.wait(1)
+    assert len(asked) + len(requested(bench)) > 36
+
+
+def test_too_many_bytes_in_validation_stop_the_reading(
+    params: NetworkParams, old_blocks: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("btcnode.protocol.block_download.MAX_VALIDATION_BYTES", 300)
+    bench = Bench(params)
+    peer = bench.peer(OUTBOUND)
+    learn(bench, peer, old_blocks)
+    waiting: list[fx.ProcessBlock] = []
+    for raw in old_blocks[:5]:
+        bench.receive(peer, BlockMessage(raw))
+        waiting += bench.all(fx.ProcessBlock)
+        if bench.all(fx.SetReceiving):
+            break
+    assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, False)]
+    bench.wait(700, each=5)
+    assert bench.disconnected(peer) is None  # it is us who do not read
+    for effect in waiting:
+        bench.chain.store(effect.index, effect.raw)
+        bench.step(BlockProcessed(peer, effect.index, None))
+        if bench.all(fx.SetReceiving):
+            break
+    assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, True)]
+
+
+def test_nothing_is_left_of_a_peer_that_went(bench: Bench, old_blocks: list[bytes]) -> None:
+    peer = bench.peer(OUTBOUND, permissions=Permission.NOBAN)
+    learn(bench, peer, old_blocks)
+    bench.step(PeerDisconnected(peer))
+    download = bench.protocol._download
+    assert not download.requests
+    assert download.preferred_count == 0
+    assert download._downloading_peers == 0
+    assert bench.protocol._headers.sync_count == 0
+    assert not bench.protocol._ctx.peers

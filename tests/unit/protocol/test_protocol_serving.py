@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import pytest
+
+from btcnode.chain.header_tree import HAVE_DATA
+from btcnode.params import NetworkParams
+from btcnode.primitives.header import header_hash
+from btcnode.protocol import effects as fx
+from btcnode.protocol import limits
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.inputs import BlockRead, ConnectionKind, Permission, SendBufferState
+from btcnode.testing.memory_chain import mine_chain
+from btcnode.testing.protocol_bench import Bench
+from btcnode.testing.simulator import UNIX_START
+from btcnode.wire.constants import (
+    MSG_BLOCK,
+    MSG_CMPCT_BLOCK,
+    MSG_FILTERED_BLOCK,
+    MSG_TX,
+    MSG_WITNESS_BLOCK,
+    MSG_WITNESS_TX,
+    MSG_WTX,
+    NODE_NETWORK_LIMITED,
+    NODE_WITNESS,
+)
+from btcnode.wire.messages import (
+    FilterClear,
+    GetBlocks,
+    GetBlockTxn,
+    GetCFCheckpt,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inv,
+    InvItem,
+    Mempool,
+    NotFound,
+    TxMessage,
+)
+
+
+def hash_of(raw: bytes) -> bytes:
+    return header_hash(raw[:80])
+
+
+def answer(bench: Bench) -> None:
+    """Read the block that the last effects ask for."""
+    (read,) = bench.all(fx.ReadBlock)
+    bench.step(BlockRead(read.peer_id, read.index, bench.chain.blocks[read.index]))
+
+
+class Transactions:
+    def __init__(self) -> None:
+        self.txs = {b"\x11" * 32: b"raw transaction"}
+        self.asked: list[tuple[bytes, bool]] = []
+
+    def find_tx(self, tx_hash: bytes, by_wtxid: bool) -> bytes | None:
+        self.asked.append((tx_hash, by_wtxid))
+        return self.txs.get(tx_hash)
+
+    def minimum_feerate(self) -> int:
+        return 100
+
+
+# -- headers -----------------------------------------------------------------------------------------------------
+
+
+def test_headers_after_the_fork_point(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks)
+    peer = bench.peer()
+    bench.receive(peer, GetHeaders((b"\x77" * 32, hash_of(blocks[9]), bench.params.genesis_hash)))
+    (message,) = bench.sent(Headers)
+    assert message.headers == tuple(raw[:80] for raw in blocks[10:])
+    bench.receive(peer, GetHeaders((hash_of(blocks[9]),), hash_of(blocks[14])))
+    (message,) = bench.sent(Headers)
+    assert len(message.headers) == 5
+    bench.receive(peer, GetHeaders((hash_of(blocks[-1]),)))
+    assert bench.sent(Headers) == [Headers(())]
+
+
+def test_at_most_two_thousand_headers(bench: Bench, old_blocks: list[bytes]) -> None:
+    bench.load(old_blocks)
+    peer = bench.peer()
+    bench.receive(peer, GetHeaders((bench.params.genesis_hash,)))
+    (message,) = bench.sent(Headers)
+    assert len(message.headers) == 2000
+
+
+def test_empty_locator_asks_for_one_header(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks)
+    peer = bench.peer()
+    bench.receive(peer, GetHeaders((), hash_of(blocks[3])))
+    (message,) = bench.sent(Headers)
+    assert message.headers[0] == blocks[3][:80]
+    bench.receive(peer, GetHeaders((), b"\x55" * 32))
+    assert not bench.sent(Headers)
+
+
+def test_no_headers_while_our_chain_has_too_little_work(params: NetworkParams, blocks: list[bytes]) -> None:
+    bench = Bench(params, minimum_chain_work=1000)
+    bench.load(blocks)
+    peer = bench.peer()
+    bench.receive(peer, GetHeaders((params.genesis_hash,)))
+    assert bench.sent(Headers) == [Headers(())]
+    trusted = bench.peer(permissions=Permission.DOWNLOAD)
+    bench.receive(trusted, GetHeaders((params.genesis_hash,)))
+    assert len(bench.sent(Headers)[0].headers) == 60
+
+
+@pytest.mark.parametrize("kind", [GetHeaders, GetBlocks])
+def test_locator_beyond_the_limit(bench: Bench, kind: type[GetHeaders] | type[GetBlocks]) -> None:
+    peer = bench.peer()
+    bench.receive(peer, kind(tuple(bytes([i]) * 32 for i in range(102))))
+    assert (closed := bench.disconnected(peer)) is not None
+    assert not closed.discourage
+
+
+def test_stale_headers_are_shown_only_while_young_and_valid(params: NetworkParams) -> None:
+    bench = Bench(params)
+    old = mine_chain(params, 3, UNIX_START - 60 * 24 * 3600, extra=b"\x05")
+    bench.load(old)
+    young = mine_chain(params, 5, UNIX_START - 60)
+    bench.load(young)  # reorganisation: the old blocks are stale, connected once
+    peer = bench.peer()
+    bench.receive(peer, GetHeaders((), hash_of(old[0])))
+    assert not bench.sent(Headers)
+    bench.receive(peer, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(old[0])),)))
+    assert not bench.all(fx.ReadBlock)
+
+
+# -- getblocks -----------------------------------------------------------------------------------------------------
+
+
+def test_getblocks_and_its_continuation(bench: Bench, old_blocks: list[bytes]) -> None:
+    bench.load(old_blocks)
+    peer = bench.peer()
+    bench.receive(peer, GetBlocks((bench.params.genesis_hash,)))
+    (inv,) = bench.sent(Inv)
+    assert [item.hash for item in inv.items] == [hash_of(raw) for raw in old_blocks[:500]]
+    bench.receive(peer, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(old_blocks[499])),)))
+    answer(bench)
+    assert [e.command for e in bench.all(fx.SendRaw)] == ["block"]
+    assert bench.sent(Inv) == [Inv((InvItem(MSG_BLOCK, hash_of(old_blocks[-1])),))]
+
+
+def test_getblocks_floods_are_bounded(bench: Bench, old_blocks: list[bytes]) -> None:
+    bench.load(old_blocks)
+    peer = bench.peer()
+    bench.state(peer).serve.inventory = [b"\x01" * 32] * 49_900
+    bench.protocol._serving.on_getblocks(bench.state(peer), GetBlocks((bench.params.genesis_hash,)))
+    assert len(bench.state(peer).serve.inventory) == 50_000
+
+
+# -- getdata -------------------------------------------------------------------------------------------------------
+
+
+def test_blocks_one_at_a_time_in_order(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks)
+    peer = bench.peer()
+    bench.receive(peer, GetData(tuple(InvItem(MSG_WITNESS_BLOCK, hash_of(raw)) for raw in blocks[:3])))
+    sent = []
+    for _ in range(3):
+        assert len(bench.all(fx.ReadBlock)) == 1
+        answer(bench)
+        sent += [e.payload for e in bench.all(fx.SendRaw)]
+    assert sent == blocks[:3]
+    assert not bench.all(fx.ReadBlock)
+
+
+@pytest.mark.parametrize(("kind", "witness"), [(MSG_BLOCK, False), (MSG_WITNESS_BLOCK, True), (MSG_CMPCT_BLOCK, True)])
+def test_witnesses_are_stripped_for_who_does_not_know_them(
+    bench: Bench, blocks: list[bytes], kind: int, witness: bool
+) -> None:
+    bench.load(blocks)
+    peer = bench.peer()
+    bench.receive(peer, GetData((InvItem(kind, hash_of(blocks[0])),)))
+    (read,) = bench.all(fx.ReadBlock)
+    assert read.witness is witness
+
+
+def test_parts_of_a_block_are_answered_by_the_whole(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks)
+    peer = bench.peer()
+    bench.receive(peer, GetBlockTxn(hash_of(blocks[59]), (0,)))
+    assert len(bench.all(fx.ReadBlock)) == 1
+
+
+def test_what_we_have_not_is_not_found(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:3])
+    peer = bench.peer()
+    bench.receive(peer, Headers((blocks[3][:80],)))
+    items = (
+        InvItem(MSG_WITNESS_BLOCK, b"\x09" * 32),
+        InvItem(MSG_TX, b"\x0a" * 32),
+        InvItem(MSG_BLOCK, hash_of(blocks[3])),
+    )
+    bench.receive(peer, GetData(items))
+    assert bench.sent(NotFound) == [NotFound(items)]
+
+
+def test_unreadable_block_ends_the_connection_with_one_line(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks)
+    peer = bench.peer()
+    bench.receive(peer, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(blocks[0])),)))
+    bench.step(BlockRead(peer, 1, None))
+    assert bench.disconnected(peer) is not None
+    bench.step(BlockRead(peer, 1, None))  # an answer too many
+    assert not bench.all(fx.Disconnect)
+
+
+def test_transactions_by_txid_and_wtxid(params: NetworkParams) -> None:
+    source = Transactions()
+    bench = Bench(params, transactions=source)
+    peer = bench.peer()
+    known = b"\x11" * 32
+    bench.receive(
+        peer, GetData((InvItem(MSG_WTX, known), InvItem(MSG_WITNESS_TX, known), InvItem(MSG_TX, b"\x12" * 32)))
+    )
+    assert [(e.command, e.payload) for e in bench.all(fx.SendRaw)] == [("tx", b"raw transaction")] * 2
+    assert bench.sent(NotFound) == [NotFound((InvItem(MSG_TX, b"\x12" * 32),))]
+    assert source.asked == [(known, True), (known, False), (b"\x12" * 32, False)]
+
+
+def test_peer_that_never_reads_costs_one_buffer(bench: Bench, blocks: list[bytes]) -> None:
+    """CVE-2024-52915, CVE-2018-17145: 50,000 requests of a peer whose send buffer is full."""
+    bench.load(blocks)
+    peer = bench.peer()
+    item = InvItem(MSG_WITNESS_BLOCK, hash_of(blocks[0]))
+    bench.receive(peer, GetData((item,) * 50_000))
+    assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, False)]
+    assert len(bench.all(fx.ReadBlock)) == 1
+    bench.step(SendBufferState(peer, True))
+    bench.step(BlockRead(peer, 1, blocks[0]))
+    assert len(bench.all(fx.SendRaw)) == 1
+    assert not bench.all(fx.ReadBlock)
+    bench.wait(10)
+    assert not bench.all(fx.ReadBlock)
+    bench.step(SendBufferState(peer, False))
+    assert len(bench.all(fx.ReadBlock)) == 1
+    bench.receive(peer, GetData((item,) * 50_000))
+    assert (closed := bench.disconnected(peer)) is not None
+    assert not closed.discourage
+    assert len(bench.state(peer).serve.queue) <= limits.MAX_GETDATA_QUEUE
+
+
+def test_malformed_getdata_does_not_spin(bench: Bench) -> None:
+    """CVE-2024-52920: unknown types are dropped, and the queue moves on."""
+    peer = bench.peer()
+    items = tuple(InvItem(kind, b"\x01" * 32) for kind in (0, 7, 99, MSG_FILTERED_BLOCK, 0xFFFFFFFF)) * 10
+    bench.receive(peer, GetData((*items, InvItem(MSG_TX, b"\x02" * 32))))
+    assert not bench.state(peer).serve.queue
+    assert bench.sent(NotFound) == [NotFound((InvItem(MSG_TX, b"\x02" * 32),))]
+
+
+def test_many_transactions_are_answered_in_turns(bench: Bench) -> None:
+    peer = bench.peer()
+    bench.receive(peer, GetData(tuple(InvItem(MSG_TX, i.to_bytes(32, "little")) for i in range(2500))))
+    assert len(bench.sent(NotFound)[0].items) == 1000
+    assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, False)]
+    bench.wait(2)
+    assert sum(len(message.items) for message in bench.sent(NotFound)) == 1500
+    assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, True)]
+
+
+def test_limited_node_serves_recent_blocks_only(params: NetworkParams) -> None:
+    config = ProtocolConfig(dns_seed=False, no_automatic=True, services=NODE_NETWORK_LIMITED | NODE_WITNESS)
+    bench = Bench(params, config=config)
+    chain = mine_chain(params, 300, UNIX_START - 60)
+    bench.load(chain)
+    peer = bench.peer()
+    bench.receive(peer, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(chain[9])),)))
+    assert bench.all(fx.ReadBlock)  # 290 deep
+    other = bench.peer()
+    bench.receive(other, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(chain[8])),)))
+    assert bench.disconnected(other) is not None
+
+
+def test_upload_target_spares_new_blocks(params: NetworkParams) -> None:
+    config = ProtocolConfig(dns_seed=False, no_automatic=True, upload_target=1)
+    bench = Bench(params, config=config)
+    chain = mine_chain(params, 1500, UNIX_START - 60)  # the first ones are older than a week
+    bench.load(chain)
+    recent, old, trusted = bench.peer(), bench.peer(), bench.peer(permissions=Permission.DOWNLOAD)
+    bench.receive(recent, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(chain[-1])),)))
+    answer(bench)
+    bench.receive(old, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(chain[0])),)))
+    assert bench.disconnected(old) is not None
+    bench.receive(trusted, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(chain[0])),)))
+    assert bench.all(fx.ReadBlock)
+
+
+def test_pruned_block_is_not_found(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks)
+    bench.chain.tree.columns.status[1] &= ~HAVE_DATA
+    peer = bench.peer()
+    bench.receive(peer, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(blocks[0])),)))
+    assert len(bench.sent(NotFound)) == 1
+
+
+# -- what we do not serve --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("message", [Mempool(), FilterClear(), GetCFCheckpt(0, bytes(32))])
+def test_services_that_are_not_offered(bench: Bench, message: Mempool | FilterClear | GetCFCheckpt) -> None:
+    peer = bench.peer()
+    bench.receive(peer, message)
+    assert (closed := bench.disconnected(peer)) is not None
+    assert not closed.discourage
+
+
+def test_transactions_are_not_wanted(bench: Bench) -> None:
+    peer = bench.peer()
+    bench.receive(peer, Inv((InvItem(MSG_TX, b"\x01" * 32),)))
+    assert bench.disconnected(peer) is not None
+    other = bench.peer()
+    bench.receive(other, TxMessage(bytes(60)))
+    assert bench.disconnected(other) is not None
+    allowed = bench.peer(permissions=Permission.RELAY)
+    bench.receive(allowed, Inv((InvItem(MSG_TX, b"\x01" * 32),)))
+    bench.receive(allowed, TxMessage(bytes(60)))
+    assert bench.disconnected(allowed) is None
+
+
+def test_block_relay_peers_get_no_transactions(params: NetworkParams) -> None:
+    bench = Bench(params, transactions=Transactions())
+    peer = bench.peer(ConnectionKind.BLOCK_RELAY)
+    bench.receive(peer, GetData((InvItem(MSG_WTX, b"\x11" * 32),)))
+    assert not bench.all(fx.SendRaw)
+    assert not bench.sent(NotFound)

@@ -1,0 +1,312 @@
+"""The HTTP server: authorisation, limits, keep-alive, overload, shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import socket
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btcnode.config import NodeConfig
+from btcnode.errors import BtcnodeError
+from btcnode.rpc import server as server_module
+from btcnode.rpc.auth import Authenticator, hashed, read_cookie
+from btcnode.rpc.server import RpcServer
+
+Running = Any
+COUNT = json.dumps({"id": 1, "method": "getblockcount"}).encode()
+
+
+def request(running: Running, body: bytes = COUNT, *, head: bytes = b"", authorization: str | None = None) -> bytes:
+    auth = authorization or running.authorization
+    return b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n%sContent-Length: %d\r\n\r\n%s" % (
+        auth.encode(), head, len(body), body,
+    )  # fmt: skip
+
+
+def exchange(running: Running, data: bytes, *, until: bytes | None = None) -> bytes:
+    """Send bytes and read until ``until`` has come or the server closes."""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as sock:
+        sock.sendall(data)
+        received = b""
+        while until is None or until not in received:
+            part = sock.recv(1 << 16)
+            if not part:
+                break
+            received += part
+        return received
+
+
+def test_cookie_is_private_and_goes_with_the_server(running: Running) -> None:
+    path = running.config.cookie_path
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    user, password = read_cookie(path) or ("", "")
+    assert user == "__cookie__"
+    assert len(bytes.fromhex(password)) == 32
+    running.do(running.server.stop())
+    assert not path.exists()
+
+
+def test_a_foreign_cookie_is_left_alone(running: Running) -> None:
+    path = running.config.cookie_path
+    path.write_text("__cookie__:other")
+    running.do(running.server.stop())
+    assert path.read_text() == "__cookie__:other"
+
+
+@pytest.mark.parametrize("header", [None, "Basic AAAA", "Bearer x", "Basic " + base64.b64encode(b"a:b").decode(), "Basic !"])
+def test_unauthorised(running: Running, header: str | None) -> None:
+    begun = time.monotonic()
+    status, body, response = running.post(COUNT, {} if header is None else {"Authorization": header})
+    assert (status, body) == (401, b"")
+    assert response.headers["WWW-Authenticate"] == 'Basic realm="jsonrpc"'
+    if header is not None:
+        assert time.monotonic() - begun >= 0.24  # deters guessing
+
+
+def test_user_and_password(run_server: Any) -> None:
+    running = run_server(rpcuser="alice", rpcpassword="pa:ss", rpcauth=("bob:salt$" + hashed("salt", "secret"),))
+    assert not running.config.cookie_path.exists()
+    for user in ("alice:pa:ss", "bob:secret"):
+        header = "Basic " + base64.b64encode(user.encode()).decode()
+        assert running.post(COUNT, {"Authorization": header})[0] == 200
+    for user in ("alice:pa", "bob:pa:ss", ":pa:ss", "alice"):
+        header = "Basic " + base64.b64encode(user.encode()).decode()
+        assert running.post(COUNT, {"Authorization": header})[0] == 401
+
+
+def test_authenticator_knows_cores_rpcauth_form() -> None:
+    # made with Core's share/rpcauth.py: user "u", password "p"
+    digest = "5d18a2f5ab5d5e0ba5d3f5a9a0c2a3f4"
+    assert Authenticator([f"u:{digest}${hashed(digest, 'p')}"]).user("Basic dTpw") == "u"
+    assert Authenticator([f"u:{digest}${hashed(digest, 'q')}"]).user("Basic dTpw") is None
+
+
+def test_only_post_and_only_the_root(running: Running) -> None:
+    connection = running.connect()
+    auth = {"Authorization": running.authorization}
+    connection.request("GET", "/", headers=auth)
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (405, b"JSONRPC server handles only POST requests")
+    connection.request("POST", "/wallet/x", COUNT, auth)
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (404, b"")
+    connection.request("POST", "/", COUNT, auth)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_keep_alive_and_pipelining(running: Running) -> None:
+    bodies = [json.dumps({"id": n, "method": "getblockcount"}).encode() for n in range(100)]
+    slow = json.dumps({"id": "slow", "method": "gettxout", "params": ["00" * 32, 0]}).encode()
+    stream = b"".join(request(running, body) for body in [*bodies[:50], slow, *bodies[50:99]])
+    answer = exchange(running, stream + request(running, bodies[99], head=b"Connection: close\r\n"))
+    ids = [json.loads(part.split(b"\r\n\r\n")[1])["id"] for part in answer.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert ids == [*range(50), "slow", *range(50, 100)]
+
+
+def test_request_in_single_bytes(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as sock:
+        for byte in request(running, head=b"Connection: close\r\n"):
+            sock.sendall(bytes((byte,)))
+        received = b""
+        while part := sock.recv(4096):
+            received += part
+    assert received.endswith(b'{"result":0,"error":null,"id":1}\n')
+
+
+def test_http_1_0_closes(running: Running) -> None:
+    data = request(running).replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert b"Connection: close" in exchange(running, data)
+
+
+def test_a_client_that_sends_no_more_still_gets_its_answer(running: Running) -> None:
+    body = json.dumps({"id": 1, "method": "stop", "params": [200]}).encode()
+    for data in (request(running), request(running, body)):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=20) as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            received = b""
+            while part := sock.recv(4096):
+                received += part
+        assert received.startswith(b"HTTP/1.1 200 OK")
+        assert b'"error":null' in received
+
+
+def test_expect_continue(running: Running) -> None:
+    data = request(running, head=b"Expect: 100-continue\r\nConnection: close\r\n")
+    assert exchange(running, data).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
+def test_chunked_body(running: Running) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (COUNT[:5], COUNT[5:])) + b"0\r\n\r\n"
+    assert b'"result":0' in exchange(running, head % running.authorization.encode() + chunks)
+
+
+@pytest.mark.parametrize("data", [b"\x00\x01\x02\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n", b"HELLO\r\n\r\n", b"\x16\x03\x01\x02\x00"])
+def test_what_is_no_http_is_refused(running: Running, data: bytes) -> None:
+    assert exchange(running, data + b"\r\n" * 5).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert running.call("getblockcount") == 0
+
+
+def test_large_headers_are_refused(running: Running) -> None:
+    lines = b"".join(b"X-%d: %s\r\n" % (n, b"a" * 100) for n in range(100))
+    assert exchange(running, request(running, head=lines)).startswith(b"HTTP/1.1 431 ")
+
+
+def test_endless_header_is_refused(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nX: ")
+        received = b""
+        try:
+            for _ in range(200):
+                sock.sendall(b"a" * 1000)
+                time.sleep(0.001)
+            while part := sock.recv(4096):
+                received += part
+        except (BrokenPipeError, ConnectionResetError):
+            return
+    assert received.startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_body_above_the_limit_is_refused_before_it_is_sent(running: Running) -> None:
+    head = request(running, b"").replace(b"Content-Length: 0", b"Content-Length: %d" % (0x02000000 + 1))
+    assert exchange(running, head).startswith(b"HTTP/1.1 413 ")
+    assert running.server.bodies_size == 0
+
+
+def test_chunks_above_the_limit_are_refused(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_BODY_BYTES", 1000)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"".join(b"200\r\n%s\r\n" % (b"a" * 0x200) for _ in range(5)) + b"0\r\n\r\n"
+    assert exchange(running, head % running.authorization.encode() + chunks).startswith(b"HTTP/1.1 413 ")
+    assert running.server.bodies_size == 0
+
+
+def test_large_body_is_taken(running: Running) -> None:
+    text = "ab" * 3_000_000
+    status, reply, _ = running.post({"id": 1, "method": "echo", "params": [text]})
+    assert (status, reply["result"]) == (200, [text])
+
+
+def test_work_queue_is_bounded_and_says_when_to_come_back(run_server: Any) -> None:
+    running = run_server(rpcworkqueue=2)
+    waiting = [running.connect() for _ in range(2)]
+    body = json.dumps({"id": 1, "method": "waitforblockheight", "params": [1, 20_000]})
+    for connection in waiting:
+        connection.request("POST", "/", body, {"Authorization": running.authorization})
+    deadline = time.monotonic() + 10
+    while len(running.table.active) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    status, text, response = running.post({"id": 1, "method": "waitfornewblock", "params": [20_000]})
+    assert (status, text, response.headers["Retry-After"]) == (503, b"Work queue depth exceeded", "1")
+    assert running.call("getblockcount") == 0  # what is answered at once needs no place in the queue
+    address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+    assert running.post({"id": 1, "method": "generatetoaddress", "params": [1, address]})[0] == 503
+    for connection in waiting:
+        connection.close()
+    deadline = time.monotonic() + 10
+    while running.table.active and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(running.call("generatetoaddress", 1, address)) == 1  # the clients left, so their places are free
+
+
+def test_connections_are_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
+    held = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(3)]
+    time.sleep(0.1)
+    assert exchange(running, b"").startswith(b"HTTP/1.1 503 ")
+    for sock in held:
+        sock.close()
+    time.sleep(0.1)
+    assert running.call("getblockcount") == 0
+
+
+def test_slow_senders_and_idlers_are_dropped(run_server: Any) -> None:
+    running = run_server(rpcservertimeout=1)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\n")
+        assert slow.recv(100) == b""
+    assert running.call("getblockcount") == 0
+
+
+def test_a_slow_method_is_not_taken_for_a_slow_client(run_server: Any) -> None:
+    running = run_server(rpcservertimeout=1)
+    begun = time.monotonic()
+    assert running.call("waitforblockheight", 5, 2500)["height"] == 0
+    assert time.monotonic() - begun > 2
+
+
+def test_stop_lets_waiting_clients_go_and_refuses_new_requests(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as sock:
+        sock.sendall(request(running, json.dumps({"id": 1, "method": "waitfornewblock"}).encode()))
+        deadline = time.monotonic() + 10
+        while not running.table.active and time.monotonic() < deadline:
+            time.sleep(0.01)
+        running.do(running.server.stop())
+        assert sock.recv(100) == b""
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", running.port), timeout=2)
+
+
+def test_port_in_use_is_one_clear_line(running: Running, tmp_path: Path) -> None:
+    other = NodeConfig(network="regtest", datadir=tmp_path / "other", rpcport=running.port)
+    with pytest.raises(BtcnodeError, match=f"Cannot listen for RPC at 127.0.0.1:{running.port}: the port is in use"):
+        running.do(RpcServer(other, running.table, 18443).start())
+    assert not other.cookie_path.exists()
+
+
+def test_unwritable_cookie_is_one_clear_line(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    other = NodeConfig(network="regtest", datadir=tmp_path / "file", rpcport=0)
+    server = RpcServer(other, running.table, 18443)
+    with pytest.raises(BtcnodeError, match="Cannot write the RPC cookie"):
+        running.do(server.start())
+    running.do(server.stop())
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="no IPv6 here")
+def test_ipv6_loopback(running: Running) -> None:
+    hosts = [host for host, _ in running.server.addresses]
+    if "::1" not in hosts:
+        pytest.skip("no IPv6 loopback here")
+    with socket.create_connection(("::1", running.port), timeout=20) as sock:
+        sock.sendall(request(running, head=b"Connection: close\r\n"))
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_uvloop_serves_the_same(tmp_path: Path) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    from btcnode.rpc.methods import make_table
+
+    class Node:
+        def warmup_status(self) -> None:
+            return None
+
+        def uptime(self) -> int:
+            return 42
+
+    async def run() -> bytes:
+        config = NodeConfig(network="regtest", datadir=tmp_path, rpcport=0)
+        server = RpcServer(config, make_table(Node()), 18443)  # type: ignore[arg-type]
+        await server.start()
+        auth = base64.b64encode(config.cookie_path.read_bytes())
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.addresses[0][1])
+        body = b'{"id":1,"method":"uptime"}'
+        head = b"POST / HTTP/1.1\r\nConnection: close\r\nAuthorization: Basic %s\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head % (auth, len(body)) + body)
+        answer = await reader.read()
+        writer.close()
+        await server.stop()
+        return answer
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(run()).endswith(b'{"result":42,"error":null,"id":1}\n')

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.events import BlockConnected, ChainEvent
+from btcnode.chain.steps import Step, StepResult
+from btcnode.chain.store import ChainStore
+from btcnode.errors import DiskFullError, StorageError
+from btcnode.params import params_for
+from btcnode.sync.driver import ChainDriver
+from btcnode.testing.chain_generator import ChainGenerator
+
+PARAMS = params_for("regtest")
+NOW = 2_000_000_000
+
+
+def make(path: Path, failures: list[BaseException], **options: object) -> ChainDriver:
+    state = Chainstate.open(PARAMS, ChainStore.open(path, PARAMS))
+    return ChainDriver(state, on_fatal=failures.append, **options)  # type: ignore[arg-type]
+
+
+def test_blocks_are_connected_in_order_and_told(tmp_path: Path) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(20))
+
+    async def run() -> list[int]:
+        driver = make(tmp_path, [])
+        heights: list[int] = []
+
+        def listener(events: list[ChainEvent]) -> None:
+            heights.extend(event.height for event in events if isinstance(event, BlockConnected))
+
+        driver.listen(listener)
+        outcomes = [await driver.store_block(raw, NOW, requested=True) for raw in blocks]
+        assert all(outcome.new and outcome.violation is None for outcome in outcomes)
+        assert not (await driver.store_block(blocks[3], NOW, requested=True)).new
+        await driver.settled()
+        await driver.close()
+        return heights
+
+    assert asyncio.run(run()) == list(range(1, len(blocks) + 1))
+
+
+def test_snapshot_is_of_one_tip_while_blocks_come(tmp_path: Path) -> None:
+    generator = ChainGenerator(PARAMS)
+    blocks = list(generator.spread(20))
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+        for raw in blocks[:60]:
+            await driver.store_block(raw, NOW, requested=True)
+        await driver.settled()
+        feeding = asyncio.gather(*(driver.store_block(raw, NOW, requested=True) for raw in blocks[60:70]))
+        tip, stats = await driver.at_tip(
+            lambda begun: driver.chainstate.store.coins.utxo_stats("none", lambda _: begun())
+        )
+        assert stats.txouts == driver.chainstate.tree.height(tip)
+        await feeding
+        await driver.settled()
+        assert driver.chainstate.active.height == 70
+        await driver.close()
+
+    asyncio.run(run())
+
+
+def test_a_storage_error_stops_the_driver_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(5))
+
+    async def run() -> None:
+        failures: list[BaseException] = []
+        driver = make(tmp_path, failures)
+        await driver.store_block(blocks[0], NOW, requested=True)
+        await driver.settled()
+
+        def full(step: Step) -> StepResult:
+            raise DiskFullError("no room left")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(driver.chainstate, "execute", full)
+            with pytest.raises(DiskFullError):
+                await driver.store_block(blocks[1], NOW, requested=True)
+        assert [type(failure) for failure in failures] == [DiskFullError]
+        with pytest.raises(StorageError, match="stopped"):
+            await driver.store_block(blocks[1], NOW, requested=True)
+        await driver.close()
+
+    asyncio.run(run())
+    state = Chainstate.open(PARAMS, ChainStore.open(tmp_path, PARAMS))
+    assert state.active.height == 0  # nothing was flushed, nothing is half there
+    state.close()
+
+
+def test_stops_at_a_height(tmp_path: Path) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(5))
+
+    async def run() -> tuple[int, bool]:
+        stop = asyncio.Event()
+        driver = make(tmp_path, [], stop_at_height=7, on_stop_height=stop.set)
+        for raw in blocks[:20]:
+            await driver.store_block(raw, NOW, requested=True)
+        await driver.settled()
+        height = driver.chainstate.active.height
+        await driver.close()
+        return height, stop.is_set()
+
+    assert asyncio.run(run()) == (7, True)
+
+
+def test_reading_waits_its_turn_on_the_chain_thread(tmp_path: Path) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(5))
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+        await asyncio.gather(*(driver.store_block(raw, NOW, requested=True) for raw in blocks[:1]))
+        await driver.settled()
+        assert await driver.in_chain_thread(lambda: len(driver.chainstate.coins)) == 1
+        assert await driver.read_block(driver.chainstate.tip) == blocks[0]
+        with pytest.raises(KeyError):
+            header, _ = driver.chainstate.tree.add(blocks[1][:80], NOW)
+            await driver.read_block(header)
+        await driver.close()
+
+    asyncio.run(run())
