@@ -465,16 +465,21 @@ class HeaderTree:
         status, prev, chain_tx = columns.status, columns.prev, columns.chain_tx
         best, best_work = 0, self.chainwork(0)
         candidates = []
+        seen = bytearray(len(columns))  # where an earlier walk has passed, all that lies before was considered
         for tip in self._tips:
             at = tip
-            while status[at] & FAILED_MASK:
+            while status[at] & FAILED_MASK and not seen[at]:
+                seen[at] = 1
                 at = prev[at]
+            if seen[at]:
+                continue
             work = self.chainwork(at)
             if work > best_work or (work == best_work and at < best):
                 best, best_work = at, work
-            while at >= 0 and not chain_tx[at]:
+            while at >= 0 and not chain_tx[at] and not seen[at]:
+                seen[at] = 1
                 at = prev[at]
-            if at >= 0:
+            if at >= 0 and not seen[at]:
                 candidates.append(at)
         self.best_header = best
         self._candidates = dict.fromkeys(sorted(candidates))

@@ -126,6 +126,8 @@ class BlockDownload:
         budget = MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(blocks.in_flight)
         if budget < REQUEST_BATCH or peer.disconnecting or not peer.serves_blocks or not self.has_room():
             return
+        if len(blocks.missing) >= MAX_MISSING_PER_PEER:  # it has shown often enough that it does not help
+            return
         if ctx.is_initial_block_download() and (peer.is_limited or not self.may_sync_from(peer)):
             return
         self.update_availability(peer)

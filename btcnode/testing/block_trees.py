@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -73,8 +73,9 @@ _FAULTS: dict[str, Callable[[Lab, Random], bytes]] = {
 def random_tree(base: Lab, rng: Random, size: int, faulty: float) -> Iterator[TreeBlock]:
     """``size`` blocks above the tip of ``base``, parents first; a share ``faulty`` of them breaks a rule."""
     labs: list[Lab] = []
+    sound = [-1]  # blocks without a fault among their ancestors or in themselves
     for number in range(size):
-        parent = _parent(rng, number)
+        parent = _parent(rng, sound if rng.random() < 0.85 else range(-1, number))
         lab = (labs[parent] if parent >= 0 else base).fork()
         if rng.random() < faulty:
             fault = rng.choice(sorted(_FAULTS))
@@ -82,16 +83,16 @@ def random_tree(base: Lab, rng: Random, size: int, faulty: float) -> Iterator[Tr
         else:
             fault = ""
             raw = lab.block(*_random_spends(lab, rng), extra=b"\x08" + rng.randbytes(8))
+            if parent in sound:
+                sound.append(number)
         lab.adopt(raw)
         labs.append(lab)
         yield TreeBlock(raw, parent, fault)
 
 
-def _parent(rng: Random, number: int) -> int:
-    """Mostly the newest, sometimes one a little older, now and then any."""
+def _parent(rng: Random, numbers: Sequence[int]) -> int:
+    """Mostly the newest of ``numbers``, sometimes one a little older, now and then any."""
     kind = rng.random()
-    if kind < 0.6 or number == 0:
-        return number - 1
-    if kind < 0.95:
-        return max(-1, number - 1 - rng.randrange(WIDEST_REACH))
-    return rng.randrange(-1, number)
+    if kind < 0.6:
+        return numbers[-1]
+    return rng.choice(numbers[-WIDEST_REACH:] if kind < 0.95 else numbers)

@@ -1,0 +1,154 @@
+"""The worker process: verifies scripts and decodes blocks, one request after the other.
+
+It is started by ``worker_pool`` with a socket as its standard input, and ends when that is closed: when the node stops,
+and also when the node is killed. It holds no state between requests.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import cast
+
+from btcnode.consensus.blocks import check_block
+from btcnode.errors import BtcnodeError, DecodeError
+from btcnode.params import NetworkParams
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.compactsize import read_compact_size
+from btcnode.primitives.tx import Tx
+from btcnode.script.verify import verify_transaction
+from btcnode.sync.worker_codec import (
+    CONFIG,
+    DECODE,
+    DECODED,
+    FAILED,
+    INVALID,
+    READY,
+    REQUEST,
+    VALID,
+    VERIFY,
+    Request,
+    encode_columns,
+    pack_answer,
+)
+
+PARENT_CHECK_INTERVAL = 1.0  # seconds; only matters while a long request runs, an idle worker sees its socket close
+GC_THRESHOLD = 50_000  # requests leave few cycles behind
+
+
+class _Closed(Exception):
+    """The node has gone."""
+
+
+def _receive(sock: socket.socket, size: int) -> bytes:
+    """Exactly ``size`` bytes; raises _Closed at the end of the stream."""
+    data = bytearray(size)
+    view = memoryview(data)
+    got = 0
+    while got < size:
+        count = sock.recv_into(view[got:])
+        if not count:
+            raise _Closed
+        got += count
+    return bytes(data)
+
+
+def read_coins(data: bytes, pos: int, count: int) -> tuple[list[bytes], int]:
+    """The txouts of ``count`` packed coins from ``pos`` on, and the position after them.
+
+    Raises IndexError or DecodeError when the bytes end early.
+    """
+    txouts = []
+    for _ in range(count):
+        start = pos + 4
+        size = data[start + 8]
+        if size < 0xFD:
+            pos = start + 9 + size
+        else:
+            size, pos = read_compact_size(data, start + 8)
+            pos += size
+        txouts.append(data[start:pos])
+    return txouts, pos
+
+
+def verify_packed(request: Request, raw: bytes, coins: bytes) -> bytes:
+    """Verify the transactions of a VERIFY request in order; returns the answer.
+
+    Raises DecodeError, IndexError, ValueError when the request does not describe itself to the last byte.
+    """
+    tx_pos = coin_pos = inputs = 0
+    for job in range(request.count):
+        tx, tx_pos = Tx.parse_at(raw, tx_pos)
+        count = len(tx.prevouts)
+        spent, coin_pos = read_coins(coins, coin_pos, count)
+        failure = verify_transaction(tx, spent, request.flags)
+        inputs += count
+        if failure is not None:
+            return pack_answer(
+                request.id,
+                INVALID,
+                failure.error.value.encode(),
+                jobs=job + 1,
+                inputs=inputs,
+                failed_job=job,
+                failed_input=failure.input_index,
+            )
+    if tx_pos != len(raw) or coin_pos != len(coins):
+        raise DecodeError("the request has bytes left over")
+    return pack_answer(request.id, VALID, jobs=request.count, inputs=inputs)
+
+
+def decode_packed(request: Request, raw: bytes, params: NetworkParams) -> bytes:
+    """Parse and check a block; returns the answer. Raises DecodeError or RuleViolation when it is at fault."""
+    block = parse_block(raw, exact=False)
+    check_block(block, params)
+    return pack_answer(request.id, DECODED, encode_columns(block))
+
+
+def serve(sock: socket.socket) -> None:
+    """Answer requests until the stream ends; a CONFIG request comes first."""
+    params: NetworkParams | None = None
+    while True:
+        request = Request(*REQUEST.unpack(_receive(sock, REQUEST.size)))
+        first, second = _receive(sock, request.first_size), _receive(sock, request.second_size)
+        try:
+            if request.kind == VERIFY:
+                answer = verify_packed(request, first, second)
+            elif request.kind == DECODE and params is not None:
+                answer = decode_packed(request, first, params)
+            elif request.kind == CONFIG:
+                params = cast(NetworkParams, pickle.loads(first))
+                answer = pack_answer(request.id, READY)
+            else:
+                raise ValueError(f"no request of kind {request.kind}")
+        except (BtcnodeError, ValueError, IndexError) as error:
+            answer = pack_answer(request.id, FAILED, f"{type(error).__name__}: {error}".encode())
+        sock.sendall(answer)
+
+
+def _watch_parent(parent: int) -> None:
+    """End the process when the node is gone, even in the middle of a request."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_INTERVAL)
+    os._exit(1)
+
+
+def main(parent: int) -> None:
+    """The life of a worker of the process ``parent``, with the socket on file descriptor 0."""
+    # the node decides when its workers end; a signal to the whole group must not take them from under it
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_watch_parent, args=(parent,), name="parent", daemon=True).start()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    try:
+        with socket.socket(fileno=0) as sock:
+            serve(sock)
+    except (_Closed, BrokenPipeError, ConnectionResetError):
+        sys.exit(0)
