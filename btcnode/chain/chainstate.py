@@ -45,6 +45,7 @@ from btcnode.storage.blockfiles import BlockPos
 
 MIN_BLOCKS_AHEAD = 288  # unrequested blocks further above the tip are not stored (Core's MIN_BLOCKS_TO_KEEP)
 MAX_FLUSH_AGE = 600.0  # seconds of work that a kill may cost
+HEADERS_PER_FLUSH = 50_000  # new headers are written in portions: 50,000 records of 136 bytes and their objects, 15 MB
 
 
 class Chainstate:
@@ -71,6 +72,8 @@ class Chainstate:
         self._clock = clock
         self._flushed_at = clock()
         self._pending: Step | None = None
+        self._stored_rows = 0
+        self._stored_tip: bytes = params.genesis_hash
         self._ahead: deque[ConnectStep] = deque()  # connected, scripts not verified yet
         self._hold = False  # the block after those ahead cannot be judged before they are finished
 
@@ -103,6 +106,7 @@ class Chainstate:
         tip = tree.find(BlockHash(tip_hash))
         if tip < 0:
             raise CorruptionError(f"the database's tip {to_display(tip_hash)} is not in its block index")
+        state._stored_rows, state._stored_tip = len(tree), tip_hash
         state.active.set_tip(tip)
         state.executor.tip = tip
         return state
@@ -230,6 +234,8 @@ class Chainstate:
     def _next_step(self) -> Step | None:
         if self._ahead:
             return self._step_ahead()
+        if len(self.tree) - self._stored_rows >= HEADERS_PER_FLUSH:
+            return self._flush_step(HEADERS_PER_FLUSH)
         if self.coins.needs_flush() or (self.coins.is_dirty() and self._clock() - self._flushed_at > MAX_FLUSH_AGE):
             return self._flush_step()
         tree, tip = self.tree, self.active.tip
@@ -266,9 +272,12 @@ class Chainstate:
         self._pending = step
         return step
 
-    def _flush_step(self) -> FlushStep:
+    def _flush_step(self, limit: int | None = None) -> FlushStep:
+        """Everything that is not on disk, or (with ``limit``) the first so many changed headers and no coins."""
         record = self.tree.columns.record
-        records = [(index, record(index)) for index in self.tree.take_dirty()]
+        records = [(index, record(index)) for index in self.tree.take_dirty(limit)]
+        if limit is not None:
+            return FlushStep(records, self._stored_tip, with_coins=False)
         return FlushStep(records, self.tree.hash(self.active.tip))
 
     def execute(self, step: Step) -> StepResult:
@@ -281,7 +290,10 @@ class Chainstate:
             return self._commit_store(step, result)
         self._pending = None
         if isinstance(step, FlushStep):
-            self._flushed_at = self._clock()
+            self._stored_rows = max(self._stored_rows, step.records[-1][0] + 1 if step.records else 0)
+            if step.with_coins:
+                self._flushed_at = self._clock()
+                self._stored_tip = step.tip_hash
             return [Flushed(result.coins_put, result.coins_deleted)]
         if isinstance(step, DisconnectStep):
             self.active.set_tip(step.prev)
@@ -322,14 +334,16 @@ class Chainstate:
 
     def _commit_store(self, step: StoreStep, result: StepResult) -> list[ChainEvent]:
         if result.violation is not None:
-            return self._reject(step.index, result.violation, connecting=False)
+            return self._reject(step.index, result.violation, connecting=False, condemns=result.condemns)
         if result.position is None or self.tree.has_data(step.index):
             return []
         self.tree.receive_block(step.index, result.txs, result.position.file, result.position.pos)
         return [BlockStored(step.index)]
 
-    def _reject(self, index: int, violation: RuleViolation, *, connecting: bool) -> list[ChainEvent]:
-        if violation.fault is not Fault.MUTATED:
+    def _reject(
+        self, index: int, violation: RuleViolation, *, connecting: bool, condemns: bool = True
+    ) -> list[ChainEvent]:
+        if condemns and violation.fault is not Fault.MUTATED:
             self.tree.mark_failed(index)
         return [BlockRejected(index, violation, connecting)]
 

@@ -68,11 +68,14 @@ class DisconnectStep:
 
 @dataclass(frozen=True, slots=True)
 class FlushStep:
-    """Write coins, the index records of changed headers and the tip marker in one transaction."""
+    """Write coins, the index records of changed headers and the tip marker in one transaction.
+
+    Without coins ``tip_hash`` is the marker that stands already.
+    """
 
     records: list[tuple[int, bytes]]
     tip_hash: bytes
-    sync_only: bool = False
+    with_coins: bool = True
 
 
 Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep
@@ -84,9 +87,12 @@ class StepResult:
 
     ``ahead``: the block is connected but its scripts are still being verified, a ``FinishStep`` has to follow.
     ``postponed``: it cannot be judged before those ahead of it are finished; nothing was changed.
+
+    ``condemns`` False: the violation is not held against the header.
     """
 
     violation: RuleViolation | None = None
+    condemns: bool = True
     position: BlockPos | None = None
     undo_position: BlockPos | None = None
     txs: int = 0

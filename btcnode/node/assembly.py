@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
-from random import Random
+from random import SystemRandom
 from typing import cast
 
 from btcnode import __version__
@@ -34,9 +33,13 @@ from btcnode.protocol.protocol import Protocol
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.methods import make_table
 from btcnode.rpc.server import RpcServer
+from btcnode.sync.checker import PooledChecker
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.importer import BlockImporter, import_paths
+from btcnode.sync.worker_pool import WorkerPool, worker_count
 from btcnode.wire.netaddr import NetAddress
+
+HOUSEKEEPING_INTERVAL = 2.0  # seconds
 
 log = logging.getLogger("btcnode.node")
 
@@ -85,9 +88,11 @@ class Node:
         self.view: NodeChainView | None = None
         self._facade = NodeFacade(self.control)
         self._store: ChainStore | None = None
+        self._pool: WorkerPool | None = None
         self._rpc: RpcServer | None = None
-        self._rng = Random(secrets.randbits(256))
+        self._rng = SystemRandom()  # nonces go out to peers: a generator that they could predict would betray the rest
         self._import: asyncio.Task[None] | None = None
+        self._housekeeper: asyncio.Task[None] | None = None
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -126,7 +131,11 @@ class Node:
         config = self.config
         if config.reindex_chainstate:
             store.forget_coins(self.params.genesis_hash)
-        state = Chainstate.open(self.params, store, dbcache=config.dbcache << 20)
+        workers = worker_count(config.par)
+        if workers:
+            self._pool = WorkerPool(workers, self.params)
+        checker = PooledChecker(self._pool) if self._pool is not None else None
+        state = Chainstate.open(self.params, store, dbcache=config.dbcache << 20, checker=checker)
         if not config.reindex and state.active.height:
             self.control.status = "Verifying blocks…"
             verify_recent(state, config.checkblocks, config.checklevel, self._show_verification)
@@ -146,6 +155,7 @@ class Node:
             on_fatal=self._on_fatal,
             stop_at_height=config.stopatheight,
             on_stop_height=self.stop_requested.set,
+            pool=self._pool,
         )
         self.view = NodeChainView(state.tree, state.active, self.params, max_tip_age=config.maxtipage)
         self.chain = ChainService(self.driver, self.view, self.params, self.clock)
@@ -213,8 +223,16 @@ class Node:
         if not config.networkactive:
             self.reactor.feed(SetNetworkActive(False))
         self.reactor.start()
+        self._housekeeper = asyncio.create_task(self._keep_house())
         if config.loadblock:
             self._import = asyncio.create_task(self._import_blocks())
+
+    async def _keep_house(self) -> None:
+        """Let the chain see now and then whether a flush is due, also while no block comes."""
+        assert self.driver is not None
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL)
+            self.driver.kick()
 
     async def _import_blocks(self) -> None:
         assert self.driver is not None
@@ -244,9 +262,10 @@ class Node:
         """Take everything down, flushed; may be called after a failed start too."""
         self.stop_requested.set()
         log.info("shutting down")
-        if self._import is not None:
-            self._import.cancel()
-            await asyncio.gather(self._import, return_exceptions=True)
+        for task in (self._import, self._housekeeper):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self.chain is not None:
             self.chain.stop_waiting()
         if self._rpc is not None:
@@ -258,4 +277,6 @@ class Node:
             await self.driver.close()
         elif self._store is not None:
             self._store.close()
+        if self._pool is not None:
+            await asyncio.to_thread(self._pool.close)
         log.info("shutdown complete")

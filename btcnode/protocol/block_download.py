@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.consensus.pow import block_work, check_proof_of_work
-from btcnode.errors import Fault, RuleViolation
+from btcnode.errors import RuleViolation
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.context import Context
@@ -427,8 +427,8 @@ class BlockDownload:
         if self._sources.get(index) == result.peer_id:
             del self._sources[index]
         if peer is not None:
-            if result.violation.fault is Fault.MUTATED:  # the block is still wanted, but not from this peer
-                remember(peer.blocks.missing, index, self._ctx.mono, MAX_MISSING_PER_PEER)
+            # unless its header is condemned the block is still wanted, but not from this peer
+            remember(peer.blocks.missing, index, self._ctx.mono, MAX_MISSING_PER_PEER)
             self._punish(peer, index, result.violation)
 
     def on_rejected(self, result: BlockRejected) -> None:

@@ -2,7 +2,8 @@
 
 Headers first: one peer is asked until our best header is of today, then all of them. Headers that branch off with
 too little work are not stored: they go through the peer's own low-work synchronisation (``chain/presync.py``) until
-their work is proven. Outbound peers whose chain stays behind ours are replaced. Behaviour as in Bitcoin Core 31.
+their work is proven. Outbound peers whose chain stays behind ours are replaced. Behaviour as in Bitcoin Core 31, except
+that another peer is asked already when the first leaves a request unanswered for two minutes, or only connected to us.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class HeaderSync:
         tree = ctx.tree
         best = tree.best_header
         near = tree.time(best) > ctx.unix - NEAR_TODAY
-        if not near and not (self.sync_count == 0 and self._download.may_sync_from(peer)):
+        if not near and (not self._download.may_sync_from(peer) or self._is_syncing(peer)):
             return
         start = tree.prev(best)
         if self.request(peer, tree.locator(best if start < 0 else start)):
@@ -91,6 +92,21 @@ class HeaderSync:
             state.sync_deadline = ctx.mono + allowed
             self.sync_count += 1
             ctx.log_peer(peer, LogLevel.DEBUG, f"initial getheaders from height {tree.height(best)}")
+
+    def _is_syncing(self, candidate: Peer) -> bool:
+        """Whether a peer no worse than the candidate is synchronised with and answers within two minutes.
+
+        An inbound peer does not keep us from asking one that we chose ourselves.
+        """
+        if not self.sync_count:
+            return False
+        mono = self._ctx.mono
+        for peer in self._ctx.peers.values():
+            asked = peer.headers.requested_at
+            answers = peer.headers.sync_started and (asked is None or mono - asked <= HEADERS_RESPONSE_TIME)
+            if answers and (peer.blocks.preferred or not candidate.blocks.preferred):
+                return True
+        return False
 
     def _send_sendheaders(self, peer: Peer) -> None:
         state = peer.headers

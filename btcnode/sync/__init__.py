@@ -1,0 +1,1 @@
+"""The sync pipeline: chain driver, import of block files, worker processes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from btcnode.chain.chainstate import Chainstate
@@ -19,7 +19,9 @@ from btcnode.chain.steps import Step, StepResult, StoreStep
 from btcnode.errors import RuleViolation, StorageError
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.blockfiles import BlockPos
+from btcnode.sync.worker_pool import WorkerPool
 
+MIN_DECODE_BYTES = 50_000  # smaller blocks take less than 1.5 ms to decode: sending them would cost more
 READER_THREADS = 2  # for block files: serving peers and answering RPC while a block connects
 
 T = TypeVar("T")
@@ -49,8 +51,10 @@ class ChainDriver:
         on_fatal: Callable[[BaseException], None],
         stop_at_height: int = 0,
         on_stop_height: Callable[[], None] | None = None,
+        pool: WorkerPool | None = None,
     ) -> None:
         self.chainstate = chainstate
+        self._pool = pool
         self._on_fatal = on_fatal
         self._stop_at_height = stop_at_height
         self._on_stop_height = on_stop_height
@@ -60,6 +64,7 @@ class ChainDriver:
         self._task: asyncio.Task[None] | None = None
         self._stopped: BaseException | None = None
         self._paused = 0
+        self._retreating = False  # blocks ahead of their script checks are given up rather than finished
         self._inflight_stores: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -87,7 +92,7 @@ class ChainDriver:
             return StoreOutcome(state.tree.find(header_hash(raw[:HEADER_SIZE])), new=False)
         self._inflight_stores.add(step.index)
         try:
-            events = await self._run(step)
+            events = await self._run(await self._decoded(step))
         finally:
             self._inflight_stores.discard(step.index)
         self._publish(events)
@@ -96,6 +101,14 @@ class ChainDriver:
             if isinstance(event, BlockRejected):
                 return StoreOutcome(step.index, new=True, violation=event.violation)
         return StoreOutcome(step.index, new=True)
+
+    async def _decoded(self, step: StoreStep) -> StoreStep:
+        """The same step with its block parsed and checked by a worker process, where that is possible."""
+        pool = self._pool
+        if pool is None or not pool.usable or step.parsed is not None or len(step.raw) < MIN_DECODE_BYTES:
+            return step
+        parsed = await asyncio.wrap_future(pool.submit_decode(step.raw))
+        return step if parsed is None else replace(step, parsed=parsed)
 
     def kick(self) -> None:
         """See whether there is a step to take; call it after anything that may change the best chain."""
@@ -110,8 +123,8 @@ class ChainDriver:
 
     async def _activate(self) -> None:
         try:
-            while not self._paused and self._stopped is None:
-                step = self.chainstate.plan_step()
+            while self._stopped is None:
+                step = self._plan()
                 if step is None:
                     return
                 events = await self._run(step)
@@ -123,12 +136,18 @@ class ChainDriver:
             self._task = None
             self._idle.set()
 
+    def _plan(self) -> Step | None:
+        state = self.chainstate
+        if self._retreating:
+            return state.plan_retreat()
+        return state.plan_drain() if self._paused else state.plan_step()
+
     def _check_stop_height(self, events: Iterable[ChainEvent]) -> None:
         if not self._stop_at_height or self._on_stop_height is None:
             return
         for event in events:
             if isinstance(event, BlockConnected) and event.height >= self._stop_at_height:
-                self._paused += 1
+                self._retreating = True
                 self._on_stop_height()
                 return
 
@@ -168,9 +187,10 @@ class ChainDriver:
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
     async def in_chain_thread(self, work: Callable[[], T]) -> T:
-        """Run ``work`` between two steps on the chain thread, where the coins may be read."""
+        """Run ``work`` between two steps on the chain thread, where the coins at the active tip may be read."""
         self._check_running()
-        return await self._in_chain_thread(work)
+        async with _Pause(self):
+            return await self._in_chain_thread(work)
 
     async def _in_chain_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._chain_thread, work)
@@ -219,6 +239,7 @@ class ChainDriver:
 
     async def close(self) -> None:
         """Finish the running step, flush (unless a storage error stopped the driver) and end the threads."""
+        self._retreating = True
         async with _Pause(self):
             if self._stopped is None:
                 await self._flush()

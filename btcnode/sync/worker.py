@@ -83,7 +83,7 @@ def verify_packed(request: Request, raw: bytes, coins: bytes) -> bytes:
     Raises DecodeError, IndexError, ValueError when the request does not describe itself to the last byte.
     """
     tx_pos = coin_pos = inputs = 0
-    for job in range(request.count):
+    for job in range(request.jobs):
         tx, tx_pos = Tx.parse_at(raw, tx_pos)
         count = len(tx.prevouts)
         spent, coin_pos = read_coins(coins, coin_pos, count)
@@ -101,7 +101,7 @@ def verify_packed(request: Request, raw: bytes, coins: bytes) -> bytes:
             )
     if tx_pos != len(raw) or coin_pos != len(coins):
         raise DecodeError("the request has bytes left over")
-    return pack_answer(request.id, VALID, jobs=request.count, inputs=inputs)
+    return pack_answer(request.id, VALID, jobs=request.jobs, inputs=inputs)
 
 
 def decode_packed(request: Request, raw: bytes, params: NetworkParams) -> bytes:

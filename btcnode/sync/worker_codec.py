@@ -46,7 +46,7 @@ class Request(NamedTuple):
     id: int
     kind: int
     flags: int
-    count: int
+    jobs: int
     first_size: int
     second_size: int
 
@@ -63,9 +63,9 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def pack_request(number: int, kind: int, first: bytes, second: bytes = b"", *, flags: int = 0, count: int = 0) -> bytes:
+def pack_request(number: int, kind: int, first: bytes, second: bytes = b"", *, flags: int = 0, jobs: int = 0) -> bytes:
     """A request as bytes."""
-    return b"".join((REQUEST.pack(number, kind, flags, count, len(first), len(second)), first, second))
+    return b"".join((REQUEST.pack(number, kind, flags, jobs, len(first), len(second)), first, second))
 
 
 def pack_answer(
@@ -95,7 +95,7 @@ class AnswerReader:
         answers = []
         at = 0
         while len(buffer) - at >= ANSWER.size:
-            *head, size, crc = ANSWER.unpack_from(buffer, at)
+            number, status, jobs, inputs, failed_job, failed_input, size, crc = ANSWER.unpack_from(buffer, at)
             if size > MAX_BODY:
                 raise DecodeError("an answer of impossible size")
             end = at + ANSWER.size + size
@@ -104,7 +104,7 @@ class AnswerReader:
             body = bytes(buffer[at + ANSWER.size : end])
             if zlib.crc32(body) != crc:
                 raise DecodeError("an answer with a wrong checksum")
-            answers.append(Answer(*head, body))
+            answers.append(Answer(number, status, jobs, inputs, failed_job, failed_input, body))
             at = end
         del buffer[:at]
         return answers

@@ -295,6 +295,7 @@ class SimNode(Endpoint):
         config: ProtocolConfig | None = None,
         minimum_chain_work: int | None = None,
         validation_delay: float = 0.001,
+        tick: float = TICK,
     ) -> None:
         super().__init__(sim, address)
         self.params = params
@@ -306,13 +307,14 @@ class SimNode(Endpoint):
         )
         self.ends: dict[int, End] = {}
         self.validation_delay = validation_delay
+        self.tick = tick
         self._validation_free = 0.0
         self.processed: list[tuple[int, int]] = []  # (peer, index) of ProcessBlock effects
         self.disconnects: list[tuple[int, str, bool]] = []
         self.lines: list[str] = []
         self._inputs: deque[ev.Input] = deque()
         self._stepping = False
-        sim.at(sim.rng.uniform(0, TICK), self._tick)
+        sim.at(sim.rng.uniform(0, tick), self._tick)
 
     # -- the world to the protocol -------------------------------------------------------------------------------
 
@@ -329,7 +331,7 @@ class SimNode(Endpoint):
 
     def _tick(self) -> None:
         self.feed(ev.Tick(self.sim.unix))
-        self.sim.at(TICK, self._tick)
+        self.sim.at(self.tick, self._tick)
 
     def opened(self, end: End, attempt: int, kind: ev.ConnectionKind) -> None:
         """Tell the protocol."""

@@ -65,25 +65,25 @@ def test_longer_fork_wins_everywhere(params: NetworkParams) -> None:
 
 
 def test_a_network_finds_itself_through_gossip(params: NetworkParams) -> None:
-    """Thirty nodes know one address each; later blocks reach all of them."""
+    """Sixteen nodes know two addresses each; later blocks reach all of them."""
     sim = Simulator(4)
     nodes = [
-        SimNode(sim, sim_address(i), params, config=ProtocolConfig(dns_seed=False, max_outbound_full=4))
-        for i in range(30)
+        SimNode(sim, sim_address(i), params, config=ProtocolConfig(dns_seed=False, max_outbound_full=4), tick=1.0)
+        for i in range(16)
     ]
     for i, node in enumerate(nodes):
-        known = [AddrEntry(UNIX_START, 1033, nodes[j].address) for j in ((i + 1) % 30, (i + 7) % 30)]
+        known = [AddrEntry(UNIX_START, 1033, nodes[j].address) for j in ((i + 1) % 16, (i + 7) % 16)]
         node.protocol.address_book.add(known, node.address, UNIX_START)
     nodes[0].mine()
-    sim.run(900)
+    sim.run(600)
     for _ in range(5):
         nodes[0].mine()
         sim.run(60)
-    assert [n.height for n in nodes] == [6] * 30
+    assert [n.height for n in nodes] == [6] * 16
     for node in nodes:
         outbound = [p for p in node.peers() if not p["inbound"]]
         assert 2 <= len(outbound) <= 8
-    assert sum(len(n.protocol.address_book) for n in nodes) > 30 * 5
+    assert sum(len(n.protocol.address_book) for n in nodes) > 16 * 4
 
 
 def test_restarting_peers_do_not_stop_the_sync(params: NetworkParams, chain: list[bytes]) -> None:
@@ -121,7 +121,8 @@ from btcnode.testing.simulator import *
 from btcnode.wire.messages import AddrEntry
 params = params_for("regtest")
 sim = Simulator(77, Conditions(loss=0.1))
-nodes = [SimNode(sim, sim_address(i), params, config=ProtocolConfig(dns_seed=False, max_outbound_full=3)) for i in range(10)]
+config = ProtocolConfig(dns_seed=False, max_outbound_full=3)
+nodes = [SimNode(sim, sim_address(i), params, config=config, tick=0.5) for i in range(10)]
 for i, node in enumerate(nodes):
     known = [AddrEntry(UNIX_START, 1033, nodes[j % 10].address) for j in range(i + 1, i + 5)]
     node.protocol.address_book.add(known, node.address, UNIX_START)

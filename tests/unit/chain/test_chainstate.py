@@ -361,3 +361,24 @@ def test_forgetting_the_coins_rebuilds_them(tmp_path: Path) -> None:
     state.flush()
     assert state.store.coins.utxo_stats().hash == before.hash
     state.close()
+
+
+def test_many_headers_are_stored_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.chain.chainstate.HEADERS_PER_FLUSH", 40)
+    state = open_state(tmp_path)
+    blocks = chain(130)
+    for raw in blocks:
+        state.tree.add(raw[:HEADER_SIZE], NOW)
+    for raw in blocks[:10]:
+        state.process_block(raw, NOW)
+    state.store.close()  # as a kill: the headers were stored on the way, the coins were not
+    state = open_state(tmp_path)
+    assert len(state.tree) >= 121
+    assert state.active.height == 0
+    for raw in blocks:
+        state.process_block(raw, NOW)
+    state.close()
+    state = open_state(tmp_path)
+    assert (len(state.tree), state.active.height) == (131, 130)
+    verify_recent(state, 0, 4, lambda *_: None)
+    state.close()

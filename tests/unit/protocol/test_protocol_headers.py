@@ -57,6 +57,25 @@ def test_inbound_peers_serve_when_there_is_nobody_else(bench: Bench) -> None:
     assert bench.sent(GetHeaders)
 
 
+def test_peer_that_does_not_answer_keeps_nobody_waiting(bench: Bench) -> None:
+    bench.peer(ConnectionKind.OUTBOUND_FULL)
+    second = bench.peer(ConnectionKind.OUTBOUND_FULL)
+    bench.wait(119)
+    assert not bench.sent(GetHeaders, second)
+    bench.wait(3)
+    assert len(bench.sent(GetHeaders, second)) == 1
+
+
+def test_inbound_sync_peer_does_not_keep_us_from_outbound_ones(bench: Bench) -> None:
+    inbound = bench.peer()
+    assert bench.sent(GetHeaders, inbound)
+    outbound = bench.peer(ConnectionKind.OUTBOUND_FULL)
+    assert bench.sent(GetHeaders, outbound)
+    bench.peer()
+    bench.wait(1)
+    assert not bench.sent(GetHeaders)
+
+
 def test_sync_peer_is_replaced_after_its_disconnection(bench: Bench) -> None:
     first = bench.peer(ConnectionKind.OUTBOUND_FULL)
     second = bench.peer(ConnectionKind.OUTBOUND_FULL)

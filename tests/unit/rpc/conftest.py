@@ -34,6 +34,7 @@ class FakeNode:
         self.config = config
         self.params = params_for(config.network)
         self.tree = HeaderTree(self.params)
+        self.tree.receive_block(0, 1, 0, 0)
         self.version_bits = VersionBits(self.params, self.tree)
         self.raw: dict[int, bytes] = {0: self.params.genesis_block}
         self.undo: dict[int, list[list[bytes]]] = {}

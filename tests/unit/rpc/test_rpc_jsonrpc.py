@@ -185,7 +185,7 @@ def test_numbers_are_written_as_core_writes_them(running: Running) -> None:
     assert raw("getdifficulty") == '{"result":4.656542373906925e-10,"error":null,"id":1}\n'
     assert '"relayfee":0.00000100' in raw("getnetworkinfo")
     assert '"pingtime":0.25' in raw("getpeerinfo")
-    assert raw("echojson", "é\u0001\"") == '{"result":["é\\u0001\\""],"error":null,"id":1}\n'
+    assert raw("echojson", 'é\u0001"') == '{"result":["é\\u0001\\""],"error":null,"id":1}\n'
     connection.close()
 
 

@@ -61,7 +61,9 @@ def test_a_foreign_cookie_is_left_alone(running: Running) -> None:
     assert path.read_text() == "__cookie__:other"
 
 
-@pytest.mark.parametrize("header", [None, "Basic AAAA", "Bearer x", "Basic " + base64.b64encode(b"a:b").decode(), "Basic !"])
+@pytest.mark.parametrize(
+    "header", [None, "Basic AAAA", "Bearer x", "Basic " + base64.b64encode(b"a:b").decode(), "Basic !"]
+)
 def test_unauthorised(running: Running, header: str | None) -> None:
     begun = time.monotonic()
     status, body, response = running.post(COUNT, {} if header is None else {"Authorization": header})
@@ -151,7 +153,9 @@ def test_chunked_body(running: Running) -> None:
     assert b'"result":0' in exchange(running, head % running.authorization.encode() + chunks)
 
 
-@pytest.mark.parametrize("data", [b"\x00\x01\x02\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n", b"HELLO\r\n\r\n", b"\x16\x03\x01\x02\x00"])
+@pytest.mark.parametrize(
+    "data", [b"\x00\x01\x02\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n", b"HELLO\r\n\r\n", b"\x16\x03\x01\x02\x00"]
+)
 def test_what_is_no_http_is_refused(running: Running, data: bytes) -> None:
     assert exchange(running, data + b"\r\n" * 5).startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert running.call("getblockcount") == 0

@@ -1,0 +1,99 @@
+"""One worker process as the pool sees it: started, fed, heard, ended. Belongs to the pool's thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+
+from btcnode.sync.worker_codec import Answer, AnswerReader
+
+_START = "import sys; sys.path[:] = sys.argv[2:]; from btcnode.sync.worker import main; main(int(sys.argv[1]))"
+SOCKET_BUFFER = 1 << 20  # bytes asked of the kernel for each direction
+RECEIVE_SIZE = 1 << 18
+END_TIMEOUT = 5.0  # seconds for a killed process to be gone
+
+
+class WorkerProcess:
+    """A process with a socket, the tasks it has been sent (oldest first), and bytes on their way to it."""
+
+    def __init__(self) -> None:
+        """Start it; raises OSError when that is impossible."""
+        ours, theirs = socket.socketpair()
+        try:
+            for sock in (ours, theirs):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+            # a process group of its own: the terminal's Ctrl-C is the node's affair
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, str(os.getpid()), *sys.path],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                process_group=0,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self.sock = ours
+        self.ready = False
+        self.sent: deque[tuple[int, object]] = deque()  # (request id, task)
+        self.answers = 0
+        self.deadline = 0.0  # for the answer to the oldest
+        self._reader = AnswerReader()
+        self._out = b""
+        self._out_at = 0
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return int(self._process.pid)
+
+    @property
+    def writing(self) -> bool:
+        """Whether bytes wait for room in the socket."""
+        return self._out_at < len(self._out)
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes and write what the socket takes; raises OSError when the process is gone."""
+        self._out = self._out[self._out_at :] + data if self.writing else data
+        self._out_at = 0
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what the socket takes; raises OSError when the process is gone."""
+        view = memoryview(self._out)
+        while self._out_at < len(view):
+            try:
+                self._out_at += self.sock.send(view[self._out_at :])
+            except BlockingIOError:
+                return
+        self._out, self._out_at = b"", 0
+
+    def receive(self) -> list[Answer]:
+        """The answers that have arrived; raises EOFError or OSError when it is gone, DecodeError for nonsense."""
+        answers: list[Answer] = []
+        while True:
+            try:
+                data = self.sock.recv(RECEIVE_SIZE)
+            except BlockingIOError:
+                return answers
+            if not data:
+                raise EOFError("its socket is closed")
+            answers += self._reader.feed(data)
+            if len(data) < RECEIVE_SIZE:
+                return answers
+
+    def end(self) -> int | None:
+        """Make sure that it is gone; returns its exit status (negative: the signal), None when it cannot be told."""
+        self.sock.close()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        try:
+            return self._process.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            return None

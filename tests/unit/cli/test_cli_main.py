@@ -1,0 +1,114 @@
+"""``btcnode``: options from the table, one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from btcnode.cli import main as cli
+from btcnode.config import option_table
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
+    captured = capsys.readouterr()
+    return captured.out, captured.err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["start", "--frob"], "No such option: --frob"),
+        (["frob"], "No such command 'frob'"),
+        (
+            ["start", "--network", "x"],
+            "Unknown network 'x': choose one of mainnet, testnet3, testnet4, signet, regtest",
+        ),
+        (["start", "--port", "x"], "--port"),
+        (["start", "--port", "99999"], "--port takes a number from 0 to 65535, not 99999"),
+        (["start", "--connect", "host:x"], "Invalid port in 'host:x'"),
+        (["start", "extra"], "extra"),
+        (["start", "--dbcache"], "--dbcache"),
+    ],
+)
+def test_wrong_command_lines(capsys: pytest.CaptureFixture[str], argv: list[str], text: str) -> None:
+    assert cli.run(argv) == 1
+    out, errors = lines(capsys)
+    assert out == ""
+    assert len(errors) == 1
+    assert errors[0].startswith("Error: ")
+    assert text in errors[0]
+
+
+def test_options_become_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen = []
+
+    def run_node(config: object) -> int:
+        seen.append(config)
+        return 7
+
+    monkeypatch.setattr("btcnode.cli.run.run_node", run_node)
+    argv = ["start", "--network", "regtest", "--datadir", str(tmp_path), "--connect", "a:1", "--connect", "b"]
+    argv += ["--no-listen", "--dbcache", "99", "--loadblock", "x", "--shadow-validation", "1/10", "--no-blocksxor"]
+    assert cli.run(argv) == 7
+    (config,) = seen
+    assert (config.network, config.datadir, config.connect) == ("regtest", tmp_path, ("a:1", "b"))
+    assert (config.listen, config.dbcache, config.loadblock, config.blocksxor) == (False, 99, (Path("x"),), False)
+    assert config.dnsseed is None
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.run(["start", "--help"]) == 0
+    out, _ = lines(capsys)
+    for _, info, _, _ in option_table():
+        assert f"--{info.flag}" in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["version"]) == 0
+    assert lines(capsys)[0].startswith("btcnode version ")
+
+
+def test_stop_without_a_node(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.run(["stop", "--network", "regtest", "--datadir", str(tmp_path)]) == 1
+    assert "No running node found" in lines(capsys)[1][0]
+
+
+def start_node(*options: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "btcnode", "start", "--network", "regtest", "--connect", "0", "--port", "0", *options]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+
+
+def test_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = start_node("--datadir", str(tmp_path), "--rpcport", str(port), "--no-printtoconsole")
+    assert done.returncode == 1
+    assert done.stderr == f"Error: Cannot listen for RPC at 127.0.0.1:{port}: the port is in use\n"
+
+
+def test_locked_datadir(tmp_path: Path) -> None:
+    from btcnode.storage.locking import DirectoryLock
+
+    folder = tmp_path / "regtest"
+    folder.mkdir()
+    lock = DirectoryLock(folder)
+    done = start_node("--datadir", str(tmp_path), "--rpcport", "0")
+    lock.release()
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "cannot lock the data directory" in done.stderr
+    assert not (folder / "debug.log").exists()
+
+
+def test_datadir_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = start_node("--datadir", str(tmp_path / "file"), "--rpcport", "0")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("Error: ")

@@ -1,0 +1,100 @@
+"""Log lines, categories, files."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btcnode.config import NodeConfig
+from btcnode.errors import ConfigError
+from btcnode.observe.logging import LogSetup, RecentLines, shrink_log
+
+
+@pytest.fixture
+def set_up(tmp_path: Path) -> Iterator[Any]:
+    setups: list[LogSetup] = []
+
+    def make(console: io.StringIO | None = None, recent: RecentLines | None = None, **options: Any) -> LogSetup:
+        config = NodeConfig(network="regtest", datadir=tmp_path, **options)
+        setups.append(LogSetup(config, console=console, recent=recent))
+        return setups[-1]
+
+    yield make
+    for setup in setups:
+        setup.close()
+
+
+def test_lines(set_up: Any, tmp_path: Path) -> None:
+    console, recent = io.StringIO(), RecentLines(2)
+    set_up(console, recent, debug=("net",))
+    logging.getLogger("btcnode.net").debug("hello %d", 5)
+    logging.getLogger("btcnode.rpc").debug("not wanted")
+    logging.getLogger("btcnode.node").info("plain")
+    logging.getLogger("btcnode.node").warning("careful")
+    logging.getLogger("btcnode.net").error("peer says 'a\r\x1b[0mb\x00'")
+    text = (tmp_path / "regtest" / "debug.log").read_text()
+    assert text == console.getvalue()
+    found = [re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "", line) for line in text.splitlines()]
+    assert found == ["[net] hello 5", "plain", "[warning] careful", "[error] peer says 'a\\x0d\\x1b[0mb\\x00'"]
+    assert len(recent.lines) == 2
+
+
+def test_time_is_utc_with_micros_on_request(set_up: Any, tmp_path: Path) -> None:
+    set_up(logtimemicros=True)
+    record = logging.LogRecord("btcnode.node", logging.INFO, "", 0, "x", (), None)
+    record.created = 1_700_000_000.25
+    logging.getLogger("btcnode").handle(record)
+    assert (tmp_path / "regtest" / "debug.log").read_text() == "2023-11-14T22:13:20.250000Z x\n"
+
+
+def test_traceback_goes_with_the_line(set_up: Any, tmp_path: Path) -> None:
+    set_up()
+    try:
+        raise ValueError("why")
+    except ValueError as error:
+        logging.getLogger("btcnode.node").error("failed", exc_info=error)
+    text = (tmp_path / "regtest" / "debug.log").read_text()
+    assert "[error] failed\nTraceback" in text
+    assert text.endswith("ValueError: why\n")
+
+
+def test_no_file(set_up: Any, tmp_path: Path) -> None:
+    set_up(debuglogfile="0")
+    logging.getLogger("btcnode.node").info("x")
+    assert not (tmp_path / "regtest").exists()
+
+
+def test_reopen_follows_a_rotation(set_up: Any, tmp_path: Path) -> None:
+    setup = set_up()
+    path = tmp_path / "regtest" / "debug.log"
+    logging.getLogger("btcnode.node").info("one")
+    path.rename(path.with_suffix(".1"))
+    setup.reopen()
+    logging.getLogger("btcnode.node").info("two")
+    assert path.read_text().endswith(" two\n")
+    assert path.with_suffix(".1").read_text().endswith(" one\n")
+
+
+def test_a_large_log_is_cut_at_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "debug.log"
+    path.write_bytes(b"".join(b"%09d\n" % n for n in range(1_200_000)))
+    shrink_log(path)
+    text = path.read_bytes()
+    assert 9_999_000 < len(text) <= 10_000_000
+    assert text.startswith(b"0200001\n") or re.match(rb"\d{9}\n", text)
+    assert text.endswith(b"001199999\n")
+    before = path.stat().st_size
+    shrink_log(path)
+    assert path.stat().st_size == before
+
+
+def test_a_log_that_cannot_be_written_is_one_line(set_up: Any, tmp_path: Path) -> None:
+    (tmp_path / "regtest").write_text("")
+    with pytest.raises(ConfigError, match="Could not open debug log file"):
+        set_up()

@@ -1,0 +1,125 @@
+"""Figures over time, and what is drawn of them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from btcnode.observe.progress import (
+    RateMeter,
+    Rates,
+    Snapshot,
+    duration,
+    headers_progress,
+    log_progress,
+    plain_line,
+    render,
+    show_live,
+)
+
+NOW = 1_700_000_000
+START = Snapshot("regtest", NOW, blocks=100, headers=1000, tip_time=NOW - 90_000, header_time=NOW - 6000, progress=0.2)
+
+
+def test_rates_and_time_left() -> None:
+    meter = RateMeter()
+    assert meter.add(0.0, START) == Rates()
+    later = replace(START, blocks=200, headers=1100, transactions=5000, progress=0.4, bytes_received=1000)
+    rates = meter.add(10.0, later)
+    assert (rates.blocks, rates.headers, rates.transactions, rates.bytes_received) == (10, 10, 500, 100)
+    assert rates.seconds_left == pytest.approx(30)
+
+
+def test_only_the_last_minute_counts() -> None:
+    meter = RateMeter(60)
+    for second in range(0, 300, 10):
+        rates = meter.add(float(second), replace(START, blocks=min(second, 200)))
+    assert rates.blocks == 0.0
+    assert rates.seconds_left is None
+
+
+def test_a_reorganisation_is_no_negative_rate() -> None:
+    meter = RateMeter()
+    meter.add(0.0, START)
+    assert meter.add(1.0, replace(START, blocks=90, progress=0.19)).blocks == 0
+
+
+def test_headers_progress() -> None:
+    assert headers_progress(START) == pytest.approx(1000 / 1010)
+    assert headers_progress(replace(START, header_time=NOW + 50)) == 1.0
+    assert headers_progress(replace(START, headers=0)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "unknown"),
+        (0, "0 s"),
+        (59.6, "1 min 0 s"),
+        (3661, "1 h 1 min"),
+        (90_000, "1 d 1 h"),
+        (1e9, "more than 999 d"),
+    ],
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_plain_line() -> None:
+    line = plain_line(
+        replace(START, cache_bytes=1 << 20, cache_coins=7, peers_in=1, peers_out=2), Rates(1, 2, 3, 4, 60)
+    )
+    assert line == (
+        "Progress: blocks=100 headers=1000 progress=0.200000 tx/s=3 blocks/s=1.0 peers=3 cache=1.0MiB(7txo) eta=1 min 0 s"
+    )
+
+
+def drawn(snapshot: Snapshot, *lines: str) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(render(snapshot, Rates(), lines))
+    output = console.file
+    assert isinstance(output, io.StringIO)
+    return output.getvalue()
+
+
+def test_display() -> None:
+    text = drawn(replace(START, status="Loading block index…"), "a [red]line", "b" * 500)
+    for part in ("btcnode regtest", "Loading block index…", "20.00 %", "99.01 %", "Time left", "a [red]line"):
+        assert part in text
+    assert "b" * 101 not in text
+    assert "in sync" in drawn(replace(START, progress=1.0))
+
+
+def test_live_display_draws_and_ends() -> None:
+    output = io.StringIO()
+
+    async def run() -> None:
+        console = Console(file=output, width=100, force_terminal=True)
+        task = asyncio.create_task(show_live(lambda: START, ["x"], console))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    assert "btcnode" in output.getvalue()
+
+
+def test_log_lines_appear_while_something_changes(caplog: pytest.LogCaptureFixture) -> None:
+    state = [START]
+
+    async def run() -> None:
+        task = asyncio.create_task(log_progress(lambda: state[0], interval=0.02))
+        await asyncio.sleep(0.15)
+        first = len(caplog.records)
+        state[0] = replace(START, blocks=101)
+        await asyncio.sleep(0.1)
+        assert (first, len(caplog.records)) == (1, 2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with caplog.at_level("INFO", "btcnode.validation"):
+        asyncio.run(run())

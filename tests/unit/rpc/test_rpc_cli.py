@@ -1,0 +1,191 @@
+"""``btcnode-cli`` against a running server: bitcoin-cli's conventions, to the character."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btcnode.cli import client as cli
+from btcnode.cli.arguments import ARGUMENTS, argument_forms, named_params, positional_params
+from btcnode.rpc.jsonvalue import encode
+from btcnode.rpc.methods import all_methods
+from btcnode.rpc.spec import Kind
+
+Running = Any
+GENESIS = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
+
+
+@pytest.fixture
+def call(running: Running, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command line; returns exit status, stdout, stderr."""
+
+    def run(*words: str, options: tuple[str, ...] = ()) -> tuple[int, str, str]:
+        argv = ["-regtest", f"-datadir={running.config.datadir}", f"-rpcport={running.port}", *options, *words]
+        try:
+            status = cli.run(argv)
+        except cli.CliError as error:
+            print(error, file=sys.stderr)
+            status = 1
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_results(call: Any) -> None:
+    assert call("getblockcount") == (0, "0\n", "")
+    assert call("getbestblockhash") == (0, GENESIS + "\n", "")
+    assert call("ping") == (0, "", "")
+    assert call("getdifficulty") == (0, "4.656542373906925e-10\n", "")
+    assert call("echojson", "[]", '{"a":{}}', "1.50", "true") == (
+        0,
+        '[\n  [\n  ],\n  {\n    "a": {\n    }\n  },\n  1.50,\n  true\n]\n',
+        "",
+    )
+    assert call("getblockhash", "0")[1] == GENESIS + "\n"
+
+
+def test_errors(call: Any) -> None:
+    assert call("getblockhash", "5") == (8, "", "error code: -8\nerror message:\nBlock height out of range\n")
+    status, _, err = call("nosuch")
+    assert (status, err) == (32601 & 0xFF, "error code: -32601\nerror message:\nMethod not found\n")
+    assert call("getblockhash", "x") == (1, "", "error: Error parsing JSON: x\n")
+    assert call() == (1, "", "error: too few parameters (need at least command)\n")
+
+
+def test_named(call: Any) -> None:
+    assert call("getblockhash", "height=0", options=("-named",))[1] == GENESIS + "\n"
+    assert call("getblockheader", GENESIS, "verbose=false", options=("-named",))[0] == 0
+    status, _, err = call("getblockhash", "hight=0", options=("-named",))
+    assert (status, err) == (8, "error code: -8\nerror message:\nUnknown named parameter hight\n")
+
+
+def test_stdin(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("0\n"))
+    assert call("getblockhash", options=("-stdin",))[1] == GENESIS + "\n"
+
+
+def test_getinfo(call: Any) -> None:
+    status, out, _ = call(options=("-getinfo",))
+    assert status == 0
+    assert out.startswith("Chain: regtest\nBlocks: 0\nHeaders: 0\nVerification progress: ▒")
+    assert out.endswith("Warnings: This is a test\n")
+    assert call("x", options=("-getinfo",)) == (1, "", "error: -getinfo takes no arguments\n")
+
+
+def test_credentials(call: Any, running: Running) -> None:
+    running.config.cookie_path.write_text("__cookie__:wrong")
+    text = "error: Authorization failed: Cookie file credentials were invalid and no rpcpassword was specified.\n"
+    assert call("getblockcount") == (1, "", text)
+    running.config.cookie_path.unlink()
+    text = "error: Authorization failed: Failed to read cookie file and no rpcpassword was specified.\n"
+    assert call("getblockcount") == (1, "", text)
+    text = "error: Authorization failed: Incorrect rpcuser or rpcpassword were specified.\n"
+    assert call("getblockcount", options=("-rpcuser=a", "-rpcpassword=b")) == (1, "", text)
+
+
+def test_password(run_server: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    running = run_server(rpcuser="a", rpcpassword="b")
+    options = ["-regtest", f"-rpcconnect=127.0.0.1:{running.port}", "-rpcuser=a"]
+    assert cli.run([*options, "-rpcpassword=b", "getblockcount"]) == 0
+    monkeypatch.setattr(sys, "stdin", io.StringIO("b\n"))
+    assert cli.run([*options, "-stdinrpcpass", "getblockcount"]) == 0
+    assert capsys.readouterr().out == "0\n0\n"
+
+
+def test_no_server(tmp_path: Path) -> None:
+    with pytest.raises(cli.CliError, match="Could not connect to the server 127.0.0.1:1 "):
+        cli.run(["-regtest", f"-datadir={tmp_path}", "-rpcport=1", "getblockcount"])
+    begun = time.monotonic()
+    with pytest.raises(cli.CliError):
+        cli.run(["-regtest", f"-datadir={tmp_path}", "-rpcport=1", "-rpcwait", "-rpcwaittimeout=1", "getblockcount"])
+    assert time.monotonic() - begun >= 1
+
+
+def test_rpcwait_waits_for_the_warm_up(call: Any, running: Running) -> None:
+    running.node.warmup = "Loading"
+    assert call("getblockcount")[2] == "error code: -28\nerror message:\nLoading\n"
+    timer = threading.Timer(0.5, setattr, (running.node, "warmup", None))
+    timer.start()
+    assert call("getblockcount", options=("-rpcwait",)) == (0, "0\n", "")
+    timer.join()
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["-frob", "x"], "Invalid parameter -frob"),
+        (["-rpcport", "x"], "needs a value"),
+        (["-rpcport=x", "x"], "Invalid port provided in -rpcport: x"),
+        (["-rpcport=0", "x"], "Invalid port provided in -rpcport: 0"),
+        (["-rpcconnect=host:x", "x"], "Invalid port provided in -rpcconnect: host:x"),
+        (["-chain=foo", "x"], "Unknown chain foo"),
+        (["-regtest", "-signet", "x"], "Can use at most one"),
+        (["-datadir=/nonexistent/x", "x"], 'Specified data directory "/nonexistent/x" does not exist'),
+    ],
+)
+def test_wrong_options(argv: list[str], text: str) -> None:
+    with pytest.raises(cli.CliError, match=text):
+        cli.run(argv)
+
+
+def test_networks() -> None:
+    for options, chain in [
+        ([], "main"),
+        (["-testnet"], "test"),
+        (["-chain=mainnet"], "main"),
+        (["--testnet4"], "testnet4"),
+    ]:
+        parsed, _ = cli.parse_options([*options, "x"])
+        assert cli.chain_of(parsed) == chain
+    assert cli.parse_options(["-regtest=0", "-noregtest", "cmd", "-1"]) == ({"regtest": "0"}, ["cmd", "-1"])
+
+
+def test_conversions_fit_the_declarations() -> None:
+    for method in all_methods():
+        forms = argument_forms(method.name)
+        declared = [
+            (arg.names, "" if arg.kind in (Kind.STR, Kind.HEX) and method.name != "echojson" else "json")
+            for arg in method.args
+        ]
+        if all(form == "" for _, form in declared):
+            assert method.name not in ARGUMENTS
+            continue
+        assert [(names, form.replace("any", "json")) for names, form in forms] == declared, method.name
+    assert set(ARGUMENTS) <= {method.name for method in all_methods()}
+
+
+def test_conversion() -> None:
+    assert encode(positional_params("getblockhash", ["-1"])) == b"[-1]"
+    assert encode(positional_params("nosuch", ["1", "x"])) == b'["1","x"]'
+    assert encode(positional_params("getblockstats", ["abc", '["a"]'])) == b'["abc",["a"]]'
+    assert encode(positional_params("getblockstats", ["7"])) == b"[7]"
+    assert encode(named_params("gettxout", ["ab", "n=1", "n=2"])) == b'{"n":2,"args":["ab"]}'
+    with pytest.raises(ValueError, match="Error parsing JSON: {"):
+        positional_params("logging", ["{"])
+
+
+def test_no_heavy_imports() -> None:
+    code = (
+        "import sys, btcnode.cli.client; "
+        "print(sorted({'asyncio', 'typer', 'rich', 'httptools', 'lmdb', 'coincurve', 'inspect'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_as_a_process(running: Running) -> None:
+    argv = [sys.executable, "-m", "btcnode.cli.client", "-regtest", f"-datadir={running.config.datadir}"]
+    done = subprocess.run([*argv, f"-rpcport={running.port}", "getblockhash", "3"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        8, "", "error code: -8\nerror message:\nBlock height out of range\n",
+    )  # fmt: skip
+    done = subprocess.run([*argv, "-version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "btcnode-cli")

@@ -1,0 +1,396 @@
+"""What the methods answer, field for field; every result is also held against its declaration."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.coin import make_coin
+from btcnode.primitives.hashes import sha256d
+from btcnode.rpc.methods import all_methods
+
+Running = Any
+ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+GENESIS = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
+ABSENT = "aa" * 32
+
+
+def error(code: int, message: str) -> dict[str, Any]:
+    return {"code": code, "message": message}
+
+
+def test_the_methods_of_the_first_release_are_there(running: Running) -> None:
+    wanted = """getblockchaininfo getblockcount getbestblockhash getblockhash getblockheader getblock getpeerinfo
+        getnetworkinfo getconnectioncount getnettotals addnode disconnectnode getaddednodeinfo ping getchaintips gettxout
+        gettxoutsetinfo submitblock submitheader generatetoaddress generateblock generatetodescriptor invalidateblock
+        reconsiderblock preciousblock getdifficulty getchaintxstats getdeploymentinfo getblockstats uptime help stop
+        getrpcinfo logging getmemoryinfo echo echojson setmocktime waitfornewblock waitforblock waitforblockheight
+        syncwithvalidationinterfacequeue decoderawtransaction decodescript getrawtransaction validateaddress
+        getmininginfo getnetworkhashps setnetworkactive deriveaddresses getdescriptorinfo"""
+    assert sorted(running.table.methods) == sorted(wanted.split())
+
+
+def test_help_lists_all_but_the_hidden(running: Running) -> None:
+    text = running.call("help")
+    assert text.startswith("== Blockchain ==\n")
+    assert 'getblock "blockhash" ( verbosity )\n' in text
+    assert "echo" not in text
+    assert running.call("help", "nosuch") == "help: unknown command: nosuch"
+
+
+@pytest.mark.parametrize("method", all_methods(), ids=lambda method: method.name)
+def test_help_of_each_method_is_complete(running: Running, method: Any) -> None:
+    text = running.call("help", method.name)
+    assert text.startswith(method.usage() + "\n\n")
+    assert "\nResult" in text
+    for n, arg in enumerate(method.args, 1):
+        if arg.hidden:
+            break
+        assert f"\n{n}. {arg.names[0]} " in text
+        assert arg.text or arg.name == "rawtx/txid"
+
+
+def test_wrong_number_of_arguments_answers_with_the_help(running: Running) -> None:
+    for params in ([], [1, 2]):
+        answer = running.call("getblockhash", *params)
+        assert answer["code"] == -1
+        assert answer["message"].startswith("getblockhash height\n")
+
+
+def test_every_wrong_type_is_told(running: Running) -> None:
+    answer = running.call("gettxout", 1, "x", 3)
+    assert answer["code"] == -3
+    assert json.loads(answer["message"].removeprefix("Wrong type passed:\n")) == {
+        "Position 1 (txid)": "JSON value of type number is not of expected type string",
+        "Position 2 (n)": "JSON value of type string is not of expected type number",
+        "Position 3 (include_mempool)": "JSON value of type number is not of expected type bool",
+    }
+
+
+def test_chain_on_genesis(running: Running) -> None:
+    info = running.call("getblockchaininfo")
+    assert list(info) == [
+        "chain", "blocks", "headers", "bestblockhash", "bits", "target", "difficulty", "time", "mediantime",
+        "verificationprogress", "initialblockdownload", "chainwork", "size_on_disk", "pruned", "warnings",
+    ]  # fmt: skip
+    assert info["bestblockhash"] == GENESIS
+    assert info["chainwork"] == "0" * 63 + "2"
+    assert running.call("getchaintips") == [{"height": 0, "hash": GENESIS, "branchlen": 0, "status": "active"}]
+    assert running.call("getblock", GENESIS)["tx"] == [
+        "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b"
+    ]
+    assert "previousblockhash" not in running.call("getblockheader", GENESIS)
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "expected"),
+    [
+        ("getblockhash", [-1], error(-8, "Block height out of range")),
+        ("getblockhash", [1], error(-8, "Block height out of range")),
+        ("getblockheader", [ABSENT], error(-5, "Block not found")),
+        ("getblockheader", ["ab"], error(-8, "hash must be of length 64 (not 2, for 'ab')")),
+        ("getblockheader", ["zz" * 32], error(-8, f"hash must be hexadecimal string (not '{'zz' * 32}')")),
+        ("getblock", [ABSENT], error(-5, "Block not found")),
+        ("getblock", [GENESIS, "x"], error(-3, "JSON value of type string is not of expected type number")),
+        ("gettxout", [ABSENT, -1], error(-1, "JSON integer out of range")),
+        ("gettxout", [ABSENT, 0], None),
+        ("getblockstats", [5], error(-8, "Target block height 5 after current tip 0")),
+        ("getblockstats", [-5], error(-8, "Target block height -5 is negative")),
+        ("getblockstats", [0, ["nope"]], error(-8, "Invalid selected statistic 'nope'")),
+        ("getchaintxstats", [-1], error(-8, "Invalid block count: should be between 0 and the block's height - 1")),
+        ("getchaintxstats", [None, ABSENT], error(-5, "Block not found")),
+        ("gettxoutsetinfo", ["sha1"], error(-8, "'sha1' is not a valid hash_type")),
+        ("gettxoutsetinfo", ["none", 3], error(-8, "Querying specific block heights requires coinstatsindex")),
+        ("invalidateblock", [ABSENT], error(-5, "Block not found")),
+        ("reconsiderblock", [ABSENT], error(-5, "Block not found")),
+        ("preciousblock", [ABSENT], error(-5, "Block not found")),
+        ("waitfornewblock", [-1], error(-1, "Negative timeout")),
+        ("submitblock", ["00"], error(-22, "Block decode failed")),
+        ("submitblock", ["zz"], error(-22, "Block decode failed")),
+        ("submitheader", ["00"], error(-22, "Block header decode failed")),
+        ("submitheader", ["aa" * 80], error(-25, f"Must submit previous header ({ABSENT}) first")),
+        ("generatetoaddress", [1, "x"], error(-5, "Error: Invalid address")),
+        ("generatetodescriptor", [1, "foo(1)"], error(-5, "'foo(1)' is not a valid descriptor function")),
+        ("generateblock", ["x", []], error(-5, "Error: Invalid address or descriptor")),
+        ("generateblock", ["raw(51)", [ABSENT]], error(-5, f"Transaction {ABSENT} not in mempool.")),
+        ("disconnectnode", [], error(-32602, "Only one of address and nodeid should be provided.")),
+        ("disconnectnode", ["1.2.3.4"], error(-29, "Node not found in connected nodes")),
+        ("disconnectnode", ["", 99], error(-29, "Node not found in connected nodes")),
+        (
+            "addnode",
+            ["h", "remove"],
+            error(-24, "Error: Node could not be removed. It has not been added previously."),
+        ),
+        ("addnode", ["h:99999", "add"], error(-8, "Invalid port in 'h:99999'")),
+        ("addnode", ["h", "add", True], error(-8, "Error: v2transport requested but not enabled (see -v2transport)")),
+        ("getaddednodeinfo", ["h"], error(-24, "Error: Node has not been added.")),
+        ("logging", [["nope"]], error(-8, "unknown logging category nope")),
+        ("getmemoryinfo", ["x"], error(-8, "unknown mode x")),
+        ("setmocktime", [-1], error(-8, "Mocktime must be in the range [0, 9223372036], not -1.")),
+        ("decoderawtransaction", ["00"], error(-22, "TX decode failed")),
+        ("decodescript", ["0"], error(-8, "argument must be hexadecimal string (not '0')")),
+        ("getrawtransaction", [ABSENT, 1, ABSENT], error(-5, "Block hash not found")),
+        (
+            "getrawtransaction",
+            [ABSENT, 1, GENESIS],
+            error(-5, "No such transaction found in the provided block. Use gettransaction for wallet transactions."),
+        ),
+        ("getnetworkhashps", [0], error(-8, "Invalid nblocks. Must be a positive number or -1.")),
+        ("getnetworkhashps", [1, 5], error(-8, "Block does not exist at specified height")),
+        ("deriveaddresses", ["raw(51)"], error(-5, "Missing checksum")),
+    ],
+)
+def test_refusals(running: Running, method: str, params: list[Any], expected: Any) -> None:
+    assert running.call(method, *params) == expected
+
+
+def test_generated_blocks_can_be_read_in_every_form(running: Running) -> None:
+    hashes = running.call("generatetoaddress", 20, ADDRESS)
+    assert running.call("getblockcount") == 20
+    assert running.call("getbestblockhash") == hashes[-1]
+    raw = bytes.fromhex(running.call("getblock", hashes[17], 0))
+    assert sha256d(raw[:80])[::-1].hex() == hashes[17]
+    block = running.call("getblock", hashes[17], 2)
+    assert (block["height"], block["confirmations"], block["nTx"]) == (18, 3, 1)
+    assert (block["previousblockhash"], block["nextblockhash"]) == (hashes[16], hashes[18])
+    assert block["coinbase_tx"]["coinbase"] == "0112" + "00"  # BIP34
+    coinbase = block["tx"][0]
+    assert [output["value"] for output in coinbase["vout"]] == [50.0, 0.0]
+    assert coinbase["vout"][0]["scriptPubKey"]["address"] == ADDRESS
+    assert coinbase["vout"][1]["scriptPubKey"]["hex"].startswith("6a24aa21a9ed")  # BIP141
+    assert coinbase["locktime"] == 17
+    assert running.call("getblock", hashes[17], True)["tx"] == [coinbase["txid"]]
+    assert running.call("getrawtransaction", coinbase["txid"], 0, hashes[17]) == coinbase["hex"]
+    shown = running.call("getrawtransaction", coinbase["txid"], 1, hashes[17])
+    assert (shown["in_active_chain"], shown["confirmations"], shown["blockhash"]) == (True, 3, hashes[17])
+    decoded = running.call("decoderawtransaction", coinbase["hex"])
+    assert decoded == {key: value for key, value in coinbase.items() if key != "hex"}
+    coin = running.call("gettxout", coinbase["txid"], 0)
+    assert (coin["value"], coin["confirmations"], coin["coinbase"]) == (50.0, 3, True)
+    assert running.call("getchaintxstats", 10)["window_tx_count"] == 10
+    header = running.call("getblockheader", hashes[17])
+    assert {key: block[key] for key in header} == header
+    assert running.call("getblockheader", hashes[17], False) == raw[:80].hex()
+
+
+def test_generate_to_descriptor_and_of_given_transactions(running: Running) -> None:
+    (first,) = running.call("generatetodescriptor", 1, "raw(51)")
+    assert running.call("getblock", first, 2)["tx"][0]["vout"][0]["scriptPubKey"]["hex"] == "51"
+    made = running.call("generateblock", ADDRESS, [], False)
+    assert running.call("getblockcount") == 1
+    assert running.call("submitblock", made["hex"]) is None
+    assert running.call("submitblock", made["hex"]) == "duplicate"
+    assert running.call("getbestblockhash") == made["hash"]
+    assert running.call("generateblock", "raw(52)", []).keys() == {"hash"}
+    assert running.call("getblockcount") == 3
+
+
+def test_submitblock_adds_the_coinbase_witness_that_miners_leave_out(running: Running) -> None:
+    raw = bytes.fromhex(running.call("generateblock", ADDRESS, [], False)["hex"])
+    coinbase = parse_block(raw).tx(0)
+    stripped = raw[:81] + coinbase.stripped()
+    assert len(stripped) < len(raw)
+    assert running.call("submitblock", stripped.hex()) is None
+    assert running.call("getblock", running.call("getbestblockhash"), 0) == raw.hex()
+
+
+def test_submitheader(running: Running) -> None:
+    raw = bytes.fromhex(running.call("generateblock", ADDRESS, [], False)["hex"])
+    assert running.call("submitheader", raw[:80].hex()) is None
+    assert running.call("getblockchaininfo")["headers"] == 1
+    tips = running.call("getchaintips")
+    assert [tip["status"] for tip in tips] == ["headers-only", "active"]
+    assert running.call("getblock", tips[0]["hash"]) == error(-1, "Block not available (not fully downloaded)")
+    late = bytearray(raw[:80])
+    late[68:72] = (1).to_bytes(4, "little")
+    for nonce in range(1000):
+        late[76:80] = nonce.to_bytes(4, "little")
+        if sha256d(bytes(late))[31] < 0x7F:
+            break
+    assert running.call("submitheader", bytes(late).hex()) == error(-25, "time-too-old")
+
+
+def test_forks(running: Running) -> None:
+    hashes = running.call("generatetoaddress", 3, ADDRESS)
+    assert running.call("invalidateblock", hashes[1]) is None
+    assert running.call("getblockcount") == 1
+    running.node.clock += 1
+    other = running.call("generatetodescriptor", 3, "raw(51)")
+    tips = running.call("getchaintips")
+    assert tips == [
+        {"height": 4, "hash": other[2], "branchlen": 0, "status": "active"},
+        {"height": 3, "hash": hashes[2], "branchlen": 2, "status": "invalid"},
+    ]
+    assert running.call("getblockheader", hashes[2])["confirmations"] == -1
+    assert "nextblockhash" not in running.call("getblockheader", hashes[2])
+    assert running.call("getblockheader", hashes[0])["nextblockhash"] == other[0]
+    assert running.call("getchaintxstats", 1, hashes[2]) == error(-8, "Block is not in main chain")
+    running.node.invalid.clear()
+    assert running.call("getchaintips")[1]["status"] == "valid-fork"
+    running.node.scripts_valid.discard(running.node.tree.find(bytes.fromhex(hashes[2])[::-1]))
+    assert running.call("getchaintips")[1]["status"] == "valid-headers"
+    assert running.call("reconsiderblock", hashes[2]) is None
+    assert running.call("getbestblockhash") == hashes[2]
+    running.call("preciousblock", other[2])
+    assert running.node.precious == [running.node.tree.find(bytes.fromhex(other[2])[::-1])]
+
+
+def test_fees_and_prevouts_come_from_the_undo_data(running: Running) -> None:
+    running.call("generatetodescriptor", 1, "raw(51)")
+    spend = (
+        "02000000" + "01" + "11" * 32 + "00000000" + "00" + "ffffffff" + "01" + "e803000000000000" + "0151" + "00000000"
+    )
+    block_hash = running.call("generateblock", ADDRESS, [spend])["hash"]
+    index = running.node.tip()
+    running.node.undo[index] = [[make_coin(1, True, 5000, b"\x52")]]
+    tx = running.call("getblock", block_hash, 3)["tx"][1]
+    assert tx["fee"] == 0.00004
+    assert tx["vin"][0]["prevout"] == {
+        "generated": True,
+        "height": 1,
+        "value": 0.00005,
+        "scriptPubKey": {"asm": "2", "desc": "raw(52)#qu92mhx7", "hex": "52", "type": "nonstandard"},
+    }
+    assert "prevout" not in running.call("getblock", block_hash, 2)["tx"][1]["vin"][0]
+    txid = tx["txid"]
+    assert running.call("getrawtransaction", txid, 2, block_hash)["fee"] == 0.00004
+    stats = running.call("getblockstats", 2)
+    assert {key: stats[key] for key in ("totalfee", "ins", "outs", "txs", "total_out", "utxo_increase", "avgfeerate")} == {
+        "totalfee": 4000, "ins": 1, "outs": 3, "txs": 2, "total_out": 1000, "utxo_increase": 2, "avgfeerate": 65,
+    }  # fmt: skip
+    assert stats["feerate_percentiles"] == [65] * 5
+    assert running.call("getblockstats", block_hash, ["minfee", "height"]) == {"minfee": 4000, "height": 2}
+    del running.node.undo[index]
+    assert "fee" not in running.call("getblock", block_hash, 3)["tx"][1]
+    assert running.call("getblockstats", 2) == error(-1, "Undo data not available")
+
+
+def test_utxo_set(running: Running) -> None:
+    running.call("generatetoaddress", 2, ADDRESS)
+    info = running.call("gettxoutsetinfo")
+    assert list(info) == [
+        "height", "bestblock", "txouts", "bogosize", "hash_serialized_3", "total_amount", "transactions", "disk_size",
+    ]  # fmt: skip
+    assert info["hash_serialized_3"] == bytes(range(32))[::-1].hex()
+    assert info["total_amount"] == 100.0
+    assert "hash_serialized_3" not in running.call("gettxoutsetinfo", "none")
+    assert "muhash" in running.call("gettxoutsetinfo", "muhash")
+
+
+def test_deployments(running: Running) -> None:
+    info = running.call("getdeploymentinfo")
+    assert list(info["deployments"]) == ["bip34", "bip66", "bip65", "csv", "segwit", "testdummy"]
+    assert info["deployments"]["bip34"] == {"type": "buried", "active": True, "height": 1}
+    assert info["deployments"]["testdummy"]["bip9"]["status"] == "defined"
+    assert "statistics" not in info["deployments"]["testdummy"]["bip9"]
+    hashes = running.call("generatetoaddress", 200, ADDRESS)
+    vote = running.call("getdeploymentinfo", hashes[-1])["deployments"]["testdummy"]["bip9"]
+    assert (vote["status"], vote["bit"], vote["since"]) == ("started", 28, 144)
+    assert vote["statistics"] == {"period": 144, "elapsed": 57, "count": 57, "threshold": 108, "possible": True}
+    assert vote["signalling"] == "#" * 57
+
+
+def test_peers(running: Running) -> None:
+    (peer,) = running.call("getpeerinfo")
+    assert peer["servicesnames"] == ["NETWORK", "WITNESS", "NETWORK_LIMITED"]
+    assert (peer["pingtime"], peer["inflight"], peer["minfeefilter"]) == (0.25, [7, 9], 0.000001)
+    assert "minping" not in peer
+    assert "addrlocal" not in peer
+    assert running.call("getconnectioncount") == 1
+    running.call("ping")
+    assert running.node.pings == 1
+    assert running.call("disconnectnode", "192.0.2.1:18444") is None
+    assert running.call("disconnectnode", "", 3) is None
+    assert running.call("getnettotals")["totalbytesrecv"] == 11
+    assert running.call("setnetworkactive", False) is False
+    network = running.call("getnetworkinfo")
+    assert (network["networkactive"], network["version"], network["connections_out"]) == (False, 100, 1)
+    assert [net["name"] for net in network["networks"] if net["reachable"]] == ["ipv4", "ipv6"]
+
+
+def test_added_nodes(running: Running) -> None:
+    assert running.call("addnode", "up.example:18444", "add") is None
+    assert running.call("addnode", "down.example", "add") is None
+    assert running.call("addnode", "down.example", "add") == error(-23, "Error: Node already added")
+    assert running.call("addnode", "[::1]:8333", "onetry") is None
+    assert running.node.tried == ["[::1]:8333"]
+    assert running.call("getaddednodeinfo") == [
+        {
+            "addednode": "up.example:18444",
+            "connected": True,
+            "addresses": [{"address": "192.0.2.9:18444", "connected": "outbound"}],
+        },
+        {"addednode": "down.example", "connected": False, "addresses": []},
+    ]
+    assert running.call("addnode", "down.example", "remove") is None
+    assert [row["addednode"] for row in running.call("getaddednodeinfo")] == ["up.example:18444"]
+    assert running.call("addnode", "x", "frob")["message"].startswith('addnode "node" "command" ( v2transport )\n')
+
+
+def test_control(running: Running) -> None:
+    assert running.call("uptime") == 5
+    assert running.call("logging", ["net", "rpc"], ["rpc"]) == {"net": True, "rpc": False, "http": False}
+    assert running.call("logging", ["all"]) == {"net": True, "rpc": True, "http": True}
+    info = running.call("getrpcinfo")
+    assert info["logpath"] == "/var/log/debug.log"
+    assert [row["method"] for row in info["active_commands"]] == ["getrpcinfo"]
+    assert running.call("getmemoryinfo")["process"]["peak_resident"] > 1_000_000
+    assert running.call("echo", "a", 1, None, [True]) == ["a", 1, None, [True]]
+    assert running.call("setmocktime", 1_800_000_000) is None
+    assert running.node.now() == 1_800_000_000
+    assert running.call("stop") == "btcnode stopping"
+    assert running.node.stopped.wait(5)
+
+
+def test_waiting(running: Running) -> None:
+    assert running.call("waitfornewblock", 30)["height"] == 0
+    assert running.call("waitforblockheight", 0)["height"] == 0
+    assert running.call("waitforblock", GENESIS)["hash"] == GENESIS
+    assert running.call("waitforblock", ABSENT, 30)["hash"] == GENESIS
+    answers: list[Any] = []
+    waiter = threading.Thread(target=lambda: answers.append(running.call("waitforblockheight", 2, 20_000)))
+    waiter.start()
+    deadline = time.monotonic() + 10
+    while not running.table.active and time.monotonic() < deadline:
+        time.sleep(0.01)
+    hashes = running.call("generatetoaddress", 2, ADDRESS)
+    waiter.join(20)
+    assert answers == [{"hash": hashes[1], "height": 2}]
+    assert running.call("syncwithvalidationinterfacequeue") is None
+
+
+def test_addresses(running: Running) -> None:
+    assert running.call("validateaddress", ADDRESS) == {
+        "isvalid": True,
+        "address": ADDRESS,
+        "scriptPubKey": "0014751e76e8199196d454941c45d1b3a323f1433bd6",
+        "isscript": False,
+        "iswitness": True,
+        "witness_version": 0,
+        "witness_program": "751e76e8199196d454941c45d1b3a323f1433bd6",
+    }
+    for text, why in [
+        ("foo", "Invalid checksum or length of Base58 address (P2PKH or P2SH)"),
+        ("0OIl", "Invalid or unsupported Segwit (Bech32) or Base58 encoding."),
+        ("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "Invalid or unsupported Base58-encoded address."),
+        (ADDRESS[:-1] + "q", "Invalid Bech32 checksum"),
+    ]:
+        assert running.call("validateaddress", text) == {"isvalid": False, "error": why, "error_locations": []}
+    described = running.call(
+        "getdescriptorinfo", "wpkh(0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798)"
+    )
+    assert described["checksum"] == "fq75skfr" or len(described["checksum"]) == 8
+    assert running.call("deriveaddresses", described["descriptor"]) == [ADDRESS]
+
+
+def test_mining_info(running: Running) -> None:
+    info = running.call("getmininginfo")
+    assert (info["blocks"], info["next"]["height"], info["bits"], info["blockmintxfee"]) == (0, 1, "207fffff", 1e-08)
+    running.call("generatetoaddress", 3, ADDRESS)
+    assert running.call("getnetworkhashps", 2) == pytest.approx(float(Decimal(4)), rel=1)

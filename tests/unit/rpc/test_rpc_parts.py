@@ -1,0 +1,228 @@
+"""JSON, scripts in words, descriptors, clients."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from btcnode.errors import DecodeError
+from btcnode.params import params_for
+from btcnode.rpc.async_client import AsyncRpcClient
+from btcnode.rpc.auth import read_cookie
+from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
+from btcnode.rpc.decode import descriptor_checksum, infer_descriptor, match_multisig, script_asm, script_type
+from btcnode.rpc.descriptors import script_of_descriptor
+from btcnode.rpc.errors import RpcError
+from btcnode.rpc.jsonvalue import Literal, amount, decode, decode_decimal, decode_kept, double, encode, pretty
+from btcnode.rpc.lookup import difficulty
+
+MAIN = params_for("mainnet")
+KEY = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+KEY2 = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=("Cs",))),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_json_comes_back(value: Any) -> None:
+    assert decode(encode(value)) == value
+    assert decode(pretty(value)) == value
+    assert encode(decode_kept(encode(value))) == encode(value)
+
+
+def test_amounts_and_doubles() -> None:
+    assert encode([amount(0), amount(1), amount(-1), amount(2_100_000_000_000_000), amount(-150_000_000)]) == (
+        b"[0.00000000,0.00000001,-0.00000001,21000000.00000000,-1.50000000]"
+    )
+    assert (
+        encode([double(1.0), double(0.1), double(1e300), double(112149504190349.3)])
+        == b"[1,0.1,1e+300,112149504190349.3]"
+    )
+    assert decode_decimal(b'{"a":0.10}') == {"a": Decimal("0.10")}
+
+
+def test_text_cannot_pose_as_a_number() -> None:
+    mark = Literal("5")
+    forged = "\x00" + "0" * 24 + "7"
+    assert encode([forged]) == b'["\\u0000' + b"0" * 24 + b'7"]'
+    assert encode([mark, "\x00"]) == b'[5,"\\u0000"]'
+
+
+def test_pretty_is_univalues() -> None:
+    assert pretty({}) == "{\n}"
+    assert pretty({"a": [], "b": {"c": [1, "x\n\x7f"]}}) == (
+        '{\n  "a": [\n  ],\n  "b": {\n    "c": [\n      1,\n      "x\\n\\u007f"\n    ]\n  }\n}'
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{", "nul", "[1,]", "NaN", "Infinity", '"\t"', "[" * 5000, "1 2", "01"])
+def test_what_is_no_json(text: str) -> None:
+    with pytest.raises(ValueError):
+        decode(text)
+
+
+@pytest.mark.parametrize(
+    ("bits", "value"),
+    [
+        (0x1D00FFFF, 1.0),
+        (0x207FFFFF, 4.656542373906925e-10),
+        (0x1B0404CB, 16307.420938523983),
+        (0x170331DB, 88104191118793.16),
+    ],
+)
+def test_difficulty(bits: int, value: float) -> None:
+    assert f"{difficulty(bits):.16g}" == f"{value:.16g}"
+
+
+@pytest.mark.parametrize(
+    ("script", "asm", "kind", "descriptor"),
+    [
+        ("", "", "nonstandard", "raw()#58lrscpx"),
+        ("51", "1", "nonstandard", "raw(51)#8lvh9jxk"),
+        ("4f", "-1", "nonstandard", None),
+        ("6a0474657374", "OP_RETURN 1953719668", "nulldata", None),
+        ("6a4c", "OP_RETURN [error]", "nonstandard", None),
+        ("51024e73", "1 29518", "anchor", None),
+        ("76a914751e76e8199196d454941c45d1b3a323f1433bd688ac",
+         "OP_DUP OP_HASH160 751e76e8199196d454941c45d1b3a323f1433bd6 OP_EQUALVERIFY OP_CHECKSIG", "pubkeyhash", None),
+        ("a914" + "11" * 20 + "87", "OP_HASH160 " + "11" * 20 + " OP_EQUAL", "scripthash", None),
+        ("0014" + "11" * 20, "0 " + "11" * 20, "witness_v0_keyhash", None),
+        ("0020" + "11" * 32, "0 " + "11" * 32, "witness_v0_scripthash", None),
+        ("0015" + "11" * 21, "0 " + "11" * 21, "nonstandard", None),
+        ("5120" + KEY[2:], "1 " + KEY[2:], "witness_v1_taproot", f"rawtr({KEY[2:]})"),
+        ("5220" + "11" * 32, "2 " + "11" * 32, "witness_unknown", None),
+        ("21" + KEY + "ac", KEY + " OP_CHECKSIG", "pubkey", f"pk({KEY})"),
+        ("5121" + KEY + "21" + KEY2 + "52ae", f"1 {KEY} {KEY2} 2 OP_CHECKMULTISIG", "multisig", f"multi(1,{KEY},{KEY2})"),
+        ("5321" + KEY + "51ae", f"3 {KEY} 1 OP_CHECKMULTISIG", "nonstandard", None),
+        ("0500000000807c", "0000000080 OP_SWAP", "nonstandard", None),
+        ("ba50ff", "OP_CHECKSIGADD OP_RESERVED OP_INVALIDOPCODE", "nonstandard", None),
+    ],
+)  # fmt: skip
+def test_scripts(script: str, asm: str, kind: str, descriptor: str | None) -> None:
+    raw = bytes.fromhex(script)
+    assert script_asm(raw) == asm
+    assert script_type(raw) == kind
+    if descriptor is not None:
+        assert infer_descriptor(raw, MAIN).partition("#")[0] == descriptor.partition("#")[0]
+    if descriptor is not None and "#" in descriptor:
+        assert infer_descriptor(raw, MAIN) == descriptor
+
+
+def test_sighash_types_are_spelled_out_in_script_sigs_only() -> None:
+    sig = bytes.fromhex("3006020101020101")
+    push = bytes((len(sig) + 1,)) + sig
+    assert script_asm(push + b"\x81", sighash=True) == sig.hex() + "[ALL|ANYONECANPAY]"
+    assert script_asm(push + b"\x81") == sig.hex() + "81"
+    assert script_asm(push + b"\x04", sighash=True) == sig.hex() + "04"
+    assert script_asm(b"\x6a" + push + b"\x01", sighash=True) == "OP_RETURN " + sig.hex() + "01"
+
+
+@given(st.binary(max_size=80))
+def test_any_script_can_be_described(script: bytes) -> None:
+    script_asm(script, sighash=True)
+    script_type(script)
+    match_multisig(script)
+    text = infer_descriptor(script, MAIN)
+    if not text.startswith(("multi", "rawtr")):
+        assert script_of_descriptor(text, MAIN) == script
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "script"),
+    [
+        ("raw(deadbeef)#89f8spxm", "deadbeef"),
+        (f"pk({KEY})", "21" + KEY + "ac"),
+        (f"pkh({KEY})", "76a914751e76e8199196d454941c45d1b3a323f1433bd688ac"),
+        (f"wpkh({KEY})", "0014751e76e8199196d454941c45d1b3a323f1433bd6"),
+        (f"sh(wpkh({KEY}))", "a914bcfeb728b584253d5f3f70bcb780e9ef218a68f487"),
+        (f"multi(1,{KEY},{KEY2})", "5121" + KEY + "21" + KEY2 + "52ae"),
+        ("addr(bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4)", "0014751e76e8199196d454941c45d1b3a323f1433bd6"),
+        (f"rawtr({KEY[2:]})", "5120" + KEY[2:]),
+    ],
+)
+def test_descriptors(descriptor: str, script: str) -> None:
+    assert script_of_descriptor(descriptor, MAIN).hex() == script
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "raw(0)", "raw(51)#00000000", "raw(51)#1", "addr(x)", "wpkh(00)", f"wsh(wpkh({KEY}))", f"sh(sh(pk({KEY})))",
+     f"multi(2,{KEY})", f"multi(x,{KEY})", f"multi(1,{','.join([KEY] * 4)})", "foo(1)", "raw(51", "é"],
+)  # fmt: skip
+def test_descriptors_that_are_none(text: str) -> None:
+    with pytest.raises(DecodeError):
+        script_of_descriptor(text, MAIN)
+
+
+def test_descriptor_checksum_sees_every_change() -> None:
+    assert descriptor_checksum("raw(deadbeef)") == "89f8spxm"
+    assert descriptor_checksum("raw(deadbeee)") != "89f8spxm"
+
+
+def test_sync_client(running: Any) -> None:
+    user, password = read_cookie(running.config.cookie_path) or ("", "")
+    with RpcClient("127.0.0.1", running.port, user, password) as client:
+        assert client.call("getblockcount") == 0
+        assert len(client.call("getblockheader", client.call("getblockhash", 0), verbose=False)) == 160
+        with pytest.raises(RpcError) as refused:
+            client.call("getblockhash", 9)
+        assert refused.value.code == -8
+        count, failed = client.batch([("getblockcount", []), ("nosuch", [])])
+        assert count == 0
+        assert isinstance(failed, RpcError)
+        assert failed.code == -32601
+        assert isinstance(client.call("getdifficulty"), Decimal)
+    with RpcClient("127.0.0.1", running.port, user, "wrong") as stranger, pytest.raises(RpcHttpError) as refused_http:
+        stranger.call("getblockcount")
+    assert refused_http.value.status == 401
+
+
+def test_sync_client_reconnects_when_the_server_has_closed(run_server: Any) -> None:
+    running = run_server(rpcservertimeout=1)
+    user, password = read_cookie(running.config.cookie_path) or ("", "")
+    with RpcClient("127.0.0.1", running.port, user, password) as client:
+        client.call("getblockcount")
+        for connection in list(running.server._connections):
+            running.call_soon(connection.transport.close)
+        assert running.call("uptime") == 5
+        assert client.call("getblockcount") == 0
+
+
+def test_clients_without_a_server() -> None:
+    with RpcClient("127.0.0.1", 1) as client, pytest.raises(RpcConnectionError):
+        client.call("getblockcount")
+
+    async def call() -> None:
+        await AsyncRpcClient("127.0.0.1", 1).call("getblockcount")
+
+    with pytest.raises(RpcConnectionError):
+        asyncio.run(call())
+
+
+def test_async_client_calls_at_the_same_time(running: Any) -> None:
+    user, password = read_cookie(running.config.cookie_path) or ("", "")
+
+    async def calls() -> list[Any]:
+        client = AsyncRpcClient("127.0.0.1", running.port, user, password, connections=3)
+        waiting = [asyncio.create_task(client.call("waitforblockheight", 9, 300)) for _ in range(2)]
+        counts = await asyncio.gather(*(client.call("getblockcount") for _ in range(20)))
+        assert not any(task.done() for task in waiting)
+        tips = await asyncio.gather(*waiting)
+        with pytest.raises(RpcError):
+            await client.call("getblockhash", height=4)
+        await client.close()
+        return [*counts, *(tip["height"] for tip in tips)]
+
+    assert asyncio.run(calls()) == [0] * 22
