@@ -28,7 +28,7 @@ class BlockDisconnected:
 
 @dataclass(frozen=True, slots=True)
 class BlockRejected:
-    """The block at ``index`` broke a rule: when its bytes were checked, or (``connecting``) with its coins or scripts."""
+    """The block at ``index`` broke a rule: when its bytes were checked, or (``connecting``) on the coins."""
 
     index: int
     violation: RuleViolation

@@ -48,9 +48,7 @@ class BlockScripts:
     def jobs(self, first: int, last: int) -> list[ScriptJob]:
         """The jobs ``first`` to ``last - 1`` as objects."""
         block, flags = self.block, self.flags
-        return [
-            ScriptJob(block.tx_raw(i + 1), [coin[4:] for coin in self.undo[i]], flags) for i in range(first, last)
-        ]
+        return [ScriptJob(block.tx_raw(i + 1), [coin[4:] for coin in self.undo[i]], flags) for i in range(first, last)]
 
     def verify(self, first: int, last: int) -> Verdict | None:
         """Verify some jobs here and now, in order; None when all are valid."""

@@ -42,9 +42,7 @@ class ChainStore:
                 database.commit(meta_puts={META_NETWORK: params.magic})
             elif network != params.magic:
                 raise CorruptionError(f"{directory} holds the data of another network: use another --datadir")
-            files = BlockFiles.open(
-                directory / BLOCKS_DIR, params.magic, database, use_xor=blocks_xor, adopt=reindex
-            )
+            files = BlockFiles.open(directory / BLOCKS_DIR, params.magic, database, use_xor=blocks_xor, adopt=reindex)
         except BaseException:
             database.close()
             raise
@@ -69,9 +67,7 @@ class ChainStore:
         """Write coins, index records, file records and the tip marker in one transaction, the files before it."""
         self.files.sync()
         meta = {META_TIP: tip_hash, **self.files.dirty_records()}
-        self.database.commit(
-            coins_put=coins_put, coins_delete=coins_delete, index_puts=records, meta_puts=meta
-        )
+        self.database.commit(coins_put=coins_put, coins_delete=coins_delete, index_puts=records, meta_puts=meta)
         self.files.mark_clean()
 
     def forget_coins(self, genesis_hash: bytes) -> None:

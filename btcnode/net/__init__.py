@@ -1,1 +1,1 @@
-
+"""Sockets: executes what the protocol decides."""

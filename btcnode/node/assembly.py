@@ -237,9 +237,7 @@ class Node:
     async def _import_blocks(self) -> None:
         assert self.driver is not None
         try:
-            report = await import_paths(
-                self.driver, self.params.magic, self.clock.now, list(self.config.loadblock)
-            )
+            report = await import_paths(self.driver, self.params.magic, self.clock.now, list(self.config.loadblock))
         except StorageError as error:
             self._on_fatal(error)
             return

@@ -1,1 +1,1 @@
-
+"""What the bytes are: hashes, sizes, headers, transactions, blocks, coins."""

@@ -32,8 +32,20 @@ class ParsedBlock:
     """
 
     __slots__ = (
-        "raw", "hash", "n_tx", "tx_pos", "body_pos", "witness_pos", "in_pos", "out_pos", "first_in", "first_out",
-        "txids", "wtxids", "stripped_size", "legacy_sigops",
+        "body_pos",
+        "first_in",
+        "first_out",
+        "hash",
+        "in_pos",
+        "legacy_sigops",
+        "n_tx",
+        "out_pos",
+        "raw",
+        "stripped_size",
+        "tx_pos",
+        "txids",
+        "witness_pos",
+        "wtxids",
     )  # fmt: skip
 
     def __init__(self, raw: bytes) -> None:

@@ -42,8 +42,17 @@ class Tx:
     """
 
     __slots__ = (
-        "raw", "version", "prevouts", "script_sigs", "sequences", "txouts", "witnesses", "lock_time", "_txid",
-        "_wtxid", "_body",
+        "_body",
+        "_txid",
+        "_wtxid",
+        "lock_time",
+        "prevouts",
+        "raw",
+        "script_sigs",
+        "sequences",
+        "txouts",
+        "version",
+        "witnesses",
     )  # fmt: skip
 
     def __init__(

@@ -117,7 +117,7 @@ class HeaderSync:
             self._ctx.send(peer, SendHeaders())
 
     def _check_deadline(self, peer: Peer) -> None:
-        """Replace the only peer that headers are asked of when it takes too long and there are others."""
+        """Replace a peer that takes too long to give its headers when there are others."""
         ctx, state = self._ctx, peer.headers
         if not state.sync_started or state.sync_deadline is None:
             return
@@ -125,7 +125,7 @@ class HeaderSync:
             state.sync_deadline = None
             return
         others = self._download.preferred_count - peer.blocks.preferred
-        if ctx.mono <= state.sync_deadline or self.sync_count != 1 or others < 1:
+        if ctx.mono <= state.sync_deadline or others < 1:
             return
         if not peer.no_ban:
             ctx.disconnect(peer, "timeout downloading headers")

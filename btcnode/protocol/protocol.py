@@ -8,10 +8,8 @@ No input made of a peer's bytes raises; what a peer does wrong goes through the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from btcnode.params import NetworkParams
 from btcnode.protocol.addresses import AddressGossip
 from btcnode.protocol.addrman import AddressBook
 from btcnode.protocol.announcements import Announcements
@@ -53,7 +51,12 @@ from btcnode.protocol.serving import Serving
 from btcnode.wire import messages as m
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import MSG_WITNESS_BLOCK
-from btcnode.wire.netaddr import NetAddress
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from btcnode.params import NetworkParams
+    from btcnode.wire.netaddr import NetAddress
 
 Handler = Callable[[Peer, Any], None]
 
@@ -110,14 +113,22 @@ class Protocol:
             SetNetworkActive: self._on_network_active,
             PingPeers: self._on_ping_peers,
         }
-        self._early: dict[type[Message], Handler] = {  # accepted between version and verack
+        self._early = self._early_handlers()
+        self._handlers = self._established_handlers()
+
+    def _early_handlers(self) -> dict[type[Message], Handler]:
+        """Messages that are accepted between version and verack too."""
+        return {
             m.Verack: self._on_verack,
             m.WtxidRelay: lambda peer, _: self._handshake.on_wtxid_relay(peer),
             m.SendAddrV2: lambda peer, _: self._handshake.on_send_addrv2(peer),
             m.SendHeaders: lambda peer, _: self._handshake.on_send_headers(peer),
             m.SendCmpct: self._handshake.on_send_compact,
         }
-        self._handlers: dict[type[Message], Handler] = {
+
+    def _established_handlers(self) -> dict[type[Message], Handler]:
+        """Messages that are accepted after verack."""
+        return {
             m.Ping: self._pings.on_ping,
             m.Pong: self._pings.on_pong,
             m.FeeFilter: self._handshake.on_fee_filter,

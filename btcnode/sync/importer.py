@@ -153,9 +153,7 @@ class BlockImporter:
         log.warning("block %s of the import is refused: %s", to_display(header_hash(raw[:HEADER_SIZE])), error)
 
 
-async def import_paths(
-    driver: ChainDriver, magic: bytes, now: Callable[[], int], paths: list[Path]
-) -> ImportReport:
+async def import_paths(driver: ChainDriver, magic: bytes, now: Callable[[], int], paths: list[Path]) -> ImportReport:
     """Import what the user named with ``--loadblock``; raises StorageError."""
     files = [file for path in paths for file in await asyncio.to_thread(block_files, path)]
     return await BlockImporter(driver, magic, now).run(files)

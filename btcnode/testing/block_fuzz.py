@@ -132,7 +132,7 @@ class BlockFuzzer:
             coins = [self._take(lab.coin()) for _ in range(rng.choice((1, 1, 2, 3)))]
             age = lab.height + 1 - max(coin.height for coin in coins)
             sequences = [rng.choice((0, min(age, 0xFFFF), 0xFFFFFFFE, 0xFFFFFFFF)) for _ in coins]
-            return spend(coins, sequences=sequences, lock_time=rng.choice((0, 0, lab.height, lab.height + 1)))
+            return spend(coins, sequences=sequences, lock_time=rng.choice((0, 0, 0, lab.height)))
         coins = [self._take(lab.coin_of(rng.choice(names))) for _ in range(rng.choice((1, 1, 2)))]
         value = sum(coin.value for coin in coins)
         outputs = [make_txout(value // 2, ANYONE_CAN_SPEND)] * 2

@@ -1,4 +1,4 @@
-"""Regtest chains with a realistic mix of signed spends, for benchmarks and whole-node tests; the same for every seed."""
+"""Regtest chains with a realistic mix of signed spends, for benchmarks and whole-node tests; a seed fixes them."""
 
 from __future__ import annotations
 
@@ -166,9 +166,7 @@ class ChainGenerator:
         owners = [self._pick() for _ in range(outputs)]
         txouts = [make_txout(each, owner.script_pubkey) for owner in owners]
         tx = signed_tx([(source.outpoint, source.txout, source.how) for source in sources], txouts)
-        created = [
-            Unspent(tx.txid + index.to_bytes(4, "little"), each, owner) for index, owner in enumerate(owners)
-        ]
+        created = [Unspent(tx.txid + index.to_bytes(4, "little"), each, owner) for index, owner in enumerate(owners)]
         return tx, created, total - each * outputs
 
 

@@ -108,7 +108,7 @@ class ChainServer:
     ) -> None:
         self.params = params
         self.headers = headers
-        self.heights = {header_hash(raw): height for height, raw in enumerate(headers)}
+        self.heights: dict[bytes, int] = {header_hash(raw): height for height, raw in enumerate(headers)}
         self.blocks = blocks or {}
         self.on_block = on_block
         self.requests: list[bytes] = []

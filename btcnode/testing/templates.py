@@ -40,6 +40,14 @@ def seckey(seed: int) -> bytes:
     return sha256(b"btcnode test key" + seed.to_bytes(8, "big")).digest()
 
 
+def _taproot_digest(ctx: SighashContext, index: int, leaf_hash: bytes | None = None) -> bytes:
+    """The hash to sign under the default hash type, which no input can lack."""
+    digest = ctx.taproot(index, SIGHASH_DEFAULT, leaf_hash=leaf_hash)
+    if digest is None:
+        raise ValueError("no signature hash for this input")
+    return digest
+
+
 def _amount(ctx: SighashContext, index: int) -> bytes:
     return ctx.amount(index)
 
@@ -119,7 +127,7 @@ def p2tr_key(seed: int) -> Spendable:
     tweaked = taproot_tweak_seckey(key)
 
     def sign(ctx: SighashContext, index: int) -> Solution:
-        return b"", [sign_schnorr(tweaked, ctx.taproot(index, SIGHASH_DEFAULT))]
+        return b"", [sign_schnorr(tweaked, _taproot_digest(ctx, index))]
 
     return Spendable("p2tr-key", b"\x51\x20" + output, sign)
 
@@ -133,7 +141,7 @@ def p2tr_script(seed: int) -> Spendable:
     control = bytes([TAPSCRIPT_LEAF | parity]) + internal
 
     def sign(ctx: SighashContext, index: int) -> Solution:
-        digest = ctx.taproot(index, SIGHASH_DEFAULT, leaf_hash=leaf_hash)
+        digest = _taproot_digest(ctx, index, leaf_hash)
         return b"", [sign_schnorr(key, digest), leaf, control]
 
     return Spendable("p2tr-script", b"\x51\x20" + output, sign)
@@ -171,9 +179,7 @@ def signed_tx(
 ) -> Tx:
     """A transaction that spends ``(outpoint, txout, how)`` inputs into ``txouts``, all inputs signed."""
     prevouts = [outpoint for outpoint, _, _ in inputs]
-    blank = Tx(
-        version, prevouts, [b""] * len(inputs), [sequence] * len(inputs), txouts, lock_time=lock_time
-    )
+    blank = Tx(version, prevouts, [b""] * len(inputs), [sequence] * len(inputs), txouts, lock_time=lock_time)
     ctx = SighashContext(blank, [txout for _, txout, _ in inputs])
     solutions = [how.sign(ctx, index) for index, (_, _, how) in enumerate(inputs)]
     return Tx(

@@ -3,8 +3,9 @@
 
     python scripts/bench/sync.py [--blocks 4] [--txs 1000] [--small 100] [--runs 3]
 
-The library's blocks are decoded before its clock runs, ours within. Generates a regtest chain of signed spends (P2PKH, P2WPKH, P2SH-P2WPKH, P2WSH and P2SH multisig, P2TR key and script),
-then feeds it block by block to both, alternating. The library uses as many script threads as it likes.
+The library's blocks are decoded before its clock runs, ours within. Generates a regtest chain of signed spends (P2PKH,
+P2WPKH, P2SH-P2WPKH, P2WSH and P2SH multisig, P2TR key and script), then feeds it block by block to both, alternating.
+The library uses as many script threads as it likes.
 """
 
 from __future__ import annotations

@@ -25,9 +25,7 @@ def test_three_nodes_and_a_longer_fork(tmp_path: Path) -> None:
     """One mines 300 blocks, two sync; a fourth joins with a longer fork and all reorganise to it."""
     with ExitStack() as stack:
         miner = make_node(stack, tmp_path, "miner").start()
-        others = [
-            make_node(stack, tmp_path, f"node{i}", "--connect", miner.address).start() for i in range(2)
-        ]
+        others = [make_node(stack, tmp_path, f"node{i}", "--connect", miner.address).start() for i in range(2)]
         hashes = miner.rpc("generatetoaddress", 300, ADDRESS)
         assert len(hashes) == 300
         for node in others:

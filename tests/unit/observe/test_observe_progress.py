@@ -74,7 +74,8 @@ def test_plain_line() -> None:
         replace(START, cache_bytes=1 << 20, cache_coins=7, peers_in=1, peers_out=2), Rates(1, 2, 3, 4, 60)
     )
     assert line == (
-        "Progress: blocks=100 headers=1000 progress=0.200000 tx/s=3 blocks/s=1.0 peers=3 cache=1.0MiB(7txo) eta=1 min 0 s"
+        "Progress: blocks=100 headers=1000 progress=0.200000 tx/s=3 blocks/s=1.0 peers=3 cache=1.0MiB(7txo)"
+        " eta=1 min 0 s"
     )
 
 

@@ -101,7 +101,7 @@ def test_password(run_server: Any, capsys: pytest.CaptureFixture[str], monkeypat
 
 
 def test_no_server(tmp_path: Path) -> None:
-    with pytest.raises(cli.CliError, match="Could not connect to the server 127.0.0.1:1 "):
+    with pytest.raises(cli.CliError, match=r"Could not connect to the server 127\.0\.0\.1:1 "):
         cli.run(["-regtest", f"-datadir={tmp_path}", "-rpcport=1", "getblockcount"])
     begun = time.monotonic()
     with pytest.raises(cli.CliError):
@@ -168,7 +168,7 @@ def test_conversion() -> None:
     assert encode(positional_params("getblockstats", ["abc", '["a"]'])) == b'["abc",["a"]]'
     assert encode(positional_params("getblockstats", ["7"])) == b"[7]"
     assert encode(named_params("gettxout", ["ab", "n=1", "n=2"])) == b'{"n":2,"args":["ab"]}'
-    with pytest.raises(ValueError, match="Error parsing JSON: {"):
+    with pytest.raises(ValueError, match=r"Error parsing JSON: \{"):
         positional_params("logging", ["{"])
 
 

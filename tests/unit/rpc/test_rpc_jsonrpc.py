@@ -45,7 +45,8 @@ def test_2_0_success_has_no_error_field(running: Running) -> None:
             b'{"id":1,"method":"getblockhash","params":["x"]}',
             500,
             -3,
-            'Wrong type passed:\n{\n    "Position 1 (height)": "JSON value of type string is not of expected type number"\n}',
+            'Wrong type passed:\n{\n    "Position 1 (height)": '
+            '"JSON value of type string is not of expected type number"\n}',
         ),
     ],
 )

@@ -27,9 +27,9 @@ def error(code: int, message: str) -> dict[str, Any]:
 
 def test_the_methods_of_the_first_release_are_there(running: Running) -> None:
     wanted = """getblockchaininfo getblockcount getbestblockhash getblockhash getblockheader getblock getpeerinfo
-        getnetworkinfo getconnectioncount getnettotals addnode disconnectnode getaddednodeinfo ping getchaintips gettxout
-        gettxoutsetinfo submitblock submitheader generatetoaddress generateblock generatetodescriptor invalidateblock
-        reconsiderblock preciousblock getdifficulty getchaintxstats getdeploymentinfo getblockstats uptime help stop
+        getnetworkinfo getconnectioncount getnettotals addnode disconnectnode getaddednodeinfo ping getchaintips
+        gettxout gettxoutsetinfo submitblock submitheader generatetoaddress generateblock generatetodescriptor
+        invalidateblock reconsiderblock preciousblock getdifficulty getchaintxstats getdeploymentinfo getblockstats uptime help stop
         getrpcinfo logging getmemoryinfo echo echojson setmocktime waitfornewblock waitforblock waitforblockheight
         syncwithvalidationinterfacequeue decoderawtransaction decodescript getrawtransaction validateaddress
         getmininginfo getnetworkhashps setnetworkactive deriveaddresses getdescriptorinfo"""
@@ -261,9 +261,10 @@ def test_fees_and_prevouts_come_from_the_undo_data(running: Running) -> None:
     txid = tx["txid"]
     assert running.call("getrawtransaction", txid, 2, block_hash)["fee"] == 0.00004
     stats = running.call("getblockstats", 2)
-    assert {key: stats[key] for key in ("totalfee", "ins", "outs", "txs", "total_out", "utxo_increase", "avgfeerate")} == {
+    figures = {
         "totalfee": 4000, "ins": 1, "outs": 3, "txs": 2, "total_out": 1000, "utxo_increase": 2, "avgfeerate": 65,
     }  # fmt: skip
+    assert {key: stats[key] for key in figures} == figures
     assert stats["feerate_percentiles"] == [65] * 5
     assert running.call("getblockstats", block_hash, ["minfee", "height"]) == {"minfee": 4000, "height": 2}
     del running.node.undo[index]
@@ -385,7 +386,7 @@ def test_addresses(running: Running) -> None:
     described = running.call(
         "getdescriptorinfo", "wpkh(0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798)"
     )
-    assert described["checksum"] == "fq75skfr" or len(described["checksum"]) == 8
+    assert described["descriptor"].endswith("#" + described["checksum"])
     assert running.call("deriveaddresses", described["descriptor"]) == [ADDRESS]
 
 

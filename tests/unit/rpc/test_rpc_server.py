@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import socket
 import stat
 import time
@@ -277,7 +276,7 @@ def test_unwritable_cookie_is_one_clear_line(running: Running, tmp_path: Path) -
     running.do(server.stop())
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="no IPv6 here")
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
 def test_ipv6_loopback(running: Running) -> None:
     hosts = [host for host, _ in running.server.addresses]
     if "::1" not in hosts:
