@@ -139,14 +139,12 @@ class NodeConfig:
     onlynet: tuple[str, ...] = _option("onlynet", "Connect automatically to ipv4 or ipv6 only.", NET, (), metavar="NET")
     dns: bool = _option("dns", "Look up host names of --addnode, --seednode and --connect.", NET, True)
     dnsseed: bool | None = _option("dnsseed", "Ask DNS seeds for addresses (default: unless --connect is given).", NET)
-    forcednsseed: bool = _option("forcednsseed", "Ask DNS seeds even when enough addresses are known.", NET, False)
     dnsseedname: tuple[str, ...] = _option(
         "dnsseedname", "DNS seed to ask instead of the network's own.", NET, (), metavar="NAME"
     )
     networkactive: bool = _option("networkactive", "Begin with P2P traffic on.", NET, True)
     timeout: int = _option("timeout", "Milliseconds to wait for an outgoing connection.", NET, 5000, metavar="MS")
     peertimeout: int = _option("peertimeout", "Seconds after which a silent peer is dropped.", NET, 60, metavar="S")
-    maxreceivebuffer: int = _option("maxreceivebuffer", "Receive buffer per peer in kB.", NET, 5000, metavar="KB")
     maxsendbuffer: int = _option("maxsendbuffer", "Send buffer per peer in kB.", NET, 1000, metavar="KB")
     uacomment: tuple[str, ...] = _option("uacomment", "Comment in the user agent.", NET, (), metavar="TEXT")
 
@@ -188,7 +186,6 @@ class NodeConfig:
         "printtoconsole", "Log to the console (default: unless the live display is on).", LOG
     )
     progress: bool | None = _option("progress", "Live display (default: on a terminal).", LOG)
-    logips: bool = _option("logips", "Write peers' addresses to the log.", LOG, False)
     logtimemicros: bool = _option("logtimemicros", "Microseconds in the log.", LOG, False)
 
     stopatheight: int = _option("stopatheight", "Stop when the chain has this height.", TEST, 0, metavar="HEIGHT")
@@ -227,6 +224,8 @@ class NodeConfig:
         )
         if self.minimumchainwork is not None:
             params = replace(params, minimum_chain_work=int(self.minimumchainwork, 16))
+        if self.dnsseedname:
+            params = replace(params, dns_seeds=self.dnsseedname)
         if self.assumevalid is not None:
             block_hash = BlockHash(bytes.fromhex(self.assumevalid.rjust(64, "0"))[::-1])
             params = replace(params, assume_valid=block_hash if any(block_hash) else None)
@@ -347,7 +346,6 @@ def _check_numbers(config: NodeConfig) -> None:
         "maxconnections": (0, 100_000),
         "timeout": (1, 2**31 - 1),
         "peertimeout": (1, 2**31 - 1),
-        "maxreceivebuffer": (1, 2**21),
         "maxsendbuffer": (1, 2**21),
         "rpcworkqueue": (1, 100_000),
         "rpcservertimeout": (1, 2**31 - 1),

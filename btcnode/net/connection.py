@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from btcnode.net.reactor import Reactor
     from btcnode.wire.codec import Message
 
-SEND_BUFFER_HIGH = 1_000_000  # bytes (Core's -maxsendbuffer): above it the protocol makes no bulk answers
-SEND_BUFFER_LOW = 250_000
 MAX_SEND_BUFFER = 16_000_000  # a peer that lets this much pile up never reads: it is cut off
 CLOSE_GRACE = 1.0  # seconds for what was sent before a disconnect
 MESSAGES_PER_TURN = 100  # then other connections get their turn
@@ -53,7 +51,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=SEND_BUFFER_HIGH, low=SEND_BUFFER_LOW)
+        self._transport.set_write_buffer_limits(high=self.reactor.max_send_buffer)
         self.connected_at = self.last_receive = self.last_send = self.reactor.wall_clock()
         self.reactor.connection_opened(self)
 

@@ -35,6 +35,7 @@ from btcnode.wire.netaddr import NetAddress, Network
 
 TICK_INTERVAL = 0.1  # seconds
 CONNECT_TIMEOUT = 5.0  # Core's -timeout
+MAX_SEND_BUFFER = 1_000_000  # bytes: Core's -maxsendbuffer
 LISTEN_BACKLOG = 128
 LOG_LEVELS = {
     LogLevel.DEBUG: logging.DEBUG,
@@ -69,7 +70,10 @@ class Reactor:
         *,
         wall_clock: Callable[[], float] = time.time,
         connect_timeout: float = CONNECT_TIMEOUT,
+        max_send_buffer: int = MAX_SEND_BUFFER,
+        look_up_names: bool = True,
     ) -> None:
+        """``max_send_buffer`` is in bytes: above it the protocol makes no bulk answers to a peer."""
         self.protocol = protocol
         self.magic = magic
         self.default_port = default_port
@@ -80,7 +84,9 @@ class Reactor:
         self.connections: dict[int, Connection] = {}
         self.bound: list[NetAddress] = []
         self._handler = handler
+        self.max_send_buffer = max_send_buffer
         self._connect_timeout = connect_timeout
+        self._look_up_names = look_up_names
         self._inputs: deque[Input] = deque()
         self._stepping = False
         self._next_peer = 1
@@ -255,7 +261,9 @@ class Reactor:
             return [target]
         host, port = split_host_port(target, self.default_port)
         address = literal(host, port)
-        return [address] if address is not None else await lookup(host, port)
+        if address is not None:
+            return [address]
+        return await lookup(host, port) if self._look_up_names else []
 
     async def _connect_to(self, address: NetAddress, effect: fx.Connect) -> str:
         """Open a connection to one address; returns what went wrong, or "" when it stands (and was answered)."""

@@ -178,6 +178,8 @@ class Node:
             bridge,
             wall_clock=self.clock.time,
             connect_timeout=config.timeout / 1000,
+            max_send_buffer=config.maxsendbuffer * 1000,
+            look_up_names=config.dns,
         )
         bridge.attach(self.reactor)
         self.peers = PeersService(self.reactor, self.protocol, options, config)

@@ -22,6 +22,7 @@ from btcnode.storage.coins import HashType
 from btcnode.storage.undo import decode_undo
 from btcnode.sync.driver import ChainDriver
 
+RECENT = 2 * 3600  # seconds
 HASH_TYPES = ("hash_serialized_3", "muhash", "none")
 
 
@@ -32,13 +33,14 @@ def verification_progress(params: NetworkParams, tree: HeaderTree, index: int, n
     if not transactions:
         return 0.0
     age = now - tree.time(index)
-    if age < 2 * params.pow_target_spacing and tree.chainwork(index) >= tree.chainwork(tree.best_header):
-        return 1.0
+    ahead = tree.height(tree.best_header) - tree.height(index)
+    if abs(age) <= RECENT and ahead >= 0:  # near today heights say more than a miner's clock
+        age = ahead * params.pow_target_spacing
     if transactions <= data.tx_count:
-        total = data.tx_count + max(0, now - data.time) * data.tx_rate
+        total = data.tx_count + (now - data.time) * data.tx_rate
     else:
-        total = transactions + max(0, age) * data.tx_rate
-    return min(transactions / total, 1.0) if total > 0 else 0.0
+        total = transactions + age * data.tx_rate
+    return min(transactions / total, 1.0) if total > 0 else 1.0
 
 
 class ChainService:

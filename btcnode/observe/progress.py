@@ -82,7 +82,8 @@ class RateMeter:
         if seconds <= 0:
             return Rates()
         speed = (snapshot.progress - first.progress) / seconds
-        left = (1 - snapshot.progress) / speed if speed > 0 and snapshot.progress < SYNCED_PROGRESS else None
+        moving = snapshot.blocks > first.blocks and speed > 0 and snapshot.progress < SYNCED_PROGRESS
+        left = (1 - snapshot.progress) / speed if moving else None
         return Rates(
             blocks=max(0, snapshot.blocks - first.blocks) / seconds,
             headers=max(0, snapshot.headers - first.headers) / seconds,

@@ -96,14 +96,19 @@ class HeaderSync:
     def _is_syncing(self, candidate: Peer) -> bool:
         """Whether a peer no worse than the candidate is synchronised with and answers within two minutes.
 
-        An inbound peer does not keep us from asking one that we chose ourselves.
+        An inbound peer does not keep us from asking one that we chose ourselves; nor does a peer that has told its whole
+        chain: then the others are asked too, so that blocks come from all who have them.
         """
         if not self.sync_count:
             return False
         mono = self._ctx.mono
         for peer in self._ctx.peers.values():
             asked = peer.headers.requested_at
-            answers = peer.headers.sync_started and (asked is None or mono - asked <= HEADERS_RESPONSE_TIME)
+            answers = (
+                peer.headers.sync_started
+                and not peer.headers.exhausted
+                and (asked is None or mono - asked <= HEADERS_RESPONSE_TIME)
+            )
             if answers and (peer.blocks.preferred or not candidate.blocks.preferred):
                 return True
         return False
@@ -182,6 +187,7 @@ class HeaderSync:
             ctx.punish(peer, Offence.HEADERS_TOO_MANY, str(count))
             return
         if not count:
+            state.exhausted = True
             state.presync = None
             state.requested_at = None
             return
@@ -189,6 +195,7 @@ class HeaderSync:
         if not self._check_work(peer, headers, hashes):
             return
         full = count == MAX_HEADERS_RESULTS
+        state.exhausted = not full
         proven = False
         if state.presync is not None:
             proven, headers = self._continue_presync(peer, state.presync, headers, full)

@@ -30,6 +30,7 @@ class HeaderState:
     sync_started: bool = False
     sync_deadline: float | None = None
     requested_at: float | None = None  # last getheaders without an answer
+    exhausted: bool = False  # its last answer was not full: it has told of its whole chain
     presync: HeadersSync | None = None
     best_known: int = NONE
     last_unknown: bytes = b""  # hash of an announced block whose header we do not have

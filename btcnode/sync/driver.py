@@ -107,6 +107,9 @@ class ChainDriver:
         pool = self._pool
         if pool is None or not pool.usable or step.parsed is not None or len(step.raw) < MIN_DECODE_BYTES:
             return step
+        if not pool.running:
+            pool.start()
+            return step
         parsed = await asyncio.wrap_future(pool.submit_decode(step.raw))
         return step if parsed is None else replace(step, parsed=parsed)
 

@@ -149,12 +149,11 @@ class WorkerPool:
         """Let a worker parse and check a block without context."""
         task = DecodeTask(raw)
         with self._lock:
-            if self._closing:
+            if not self.usable:
                 task.answer(None)
                 return task.future
             self._decodes.append(task)
             idle = self._idle
-        self.start()
         if idle:
             self._wake()
         return task.future

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from btcnode.consensus.transactions import COINBASE_MATURITY
 from btcnode.errors import DecodeError
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import ZERO_HASH
@@ -21,6 +22,7 @@ _VALUES = (0, 1, -1, 546, 999_999, 1_000_001, 50 * 10**8, 21 * 10**14, 21 * 10**
 _SEQUENCES = (0, 1, 2, 100, 0xFFFF, 1 << 22, (1 << 22) | 1, 1 << 31, 0xFFFFFFFE, 0xFFFFFFFF)
 _VERSIONS = (0, 1, 2, 3, 4, 0x20000000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _SCRIPTS = (b"", b"\x00", b"\x51", b"\x6a", b"\xac" * 300, b"\x60\x02\x01\x02", b"\x00\x14" + bytes(20), b"\x4c\xff")
+_NONCES: tuple[list[list[bytes]], ...] = ([[]], [[bytes(31)]], [[bytes(32)]], [[bytes(33)]], [[bytes(32), b""]])
 _BITS = (0x207FFFFF, 0x207FFFFE, 0x1F7FFFFF, 0, 0x20FFFFFF, 0x2100FFFF)
 
 
@@ -90,6 +92,9 @@ class BlockFuzzer:
     def valid_block(self) -> bytes:
         """A valid block of a few transactions of every kind."""
         txs: list[Tx] = []
+        ripe = self.lab.coinbases[self.lab.height + 1 - COINBASE_MATURITY]
+        if ripe.script_pubkey == ANYONE_CAN_SPEND and self._rng.random() < 0.15:
+            txs.append(spend([ripe]))
         for _ in range(self._rng.randrange(5)):
             tx = self._valid_tx()
             txs.append(tx)
@@ -113,7 +118,7 @@ class BlockFuzzer:
         for _ in range(rng.choice((1, 1, 1, 2, 3))):
             rng.choice(self._changes)(txs)
         if rng.random() < 0.06:
-            return raw[:HEADER_SIZE] + split_header(reseal(raw, txs))
+            return raw[:HEADER_SIZE] + reseal(raw, txs)[HEADER_SIZE:]
         if txs and rng.random() < 0.85:
             self._commit(txs)
         return reseal(raw, txs) if txs else reseal(raw, txs, ZERO_HASH)
@@ -125,10 +130,7 @@ class BlockFuzzer:
     def _valid_tx(self) -> Tx:
         rng, lab = self._rng, self.lab
         names = [name for name, coins in lab.template_coins.items() if len(coins) > 4]
-        kind = rng.random()
-        if kind < 0.08:
-            return spend([lab.coinbases[lab.height + 1 - rng.choice((100, 100, 100, 99))]])
-        if kind < 0.5 or not names:
+        if rng.random() < 0.5 or not names:
             coins = [self._take(lab.coin()) for _ in range(rng.choice((1, 1, 2, 3)))]
             age = lab.height + 1 - max(coin.height for coin in coins)
             sequences = [rng.choice((0, min(age, 0xFFFF), 0xFFFFFFFE, 0xFFFFFFFF)) for _ in coins]
@@ -267,7 +269,7 @@ class BlockFuzzer:
             script = push_number(height) + bytes(rng.choice((0, 1, 50, 97, 98, 99)))
             txs[0] = alter(coinbase, script_sigs=[script] * len(coinbase.prevouts))
         elif kind < 0.8:
-            nonce = rng.choice(([[]], [[bytes(31)]], [[bytes(32)]], [[bytes(33)]], [[bytes(32), b""]]))
+            nonce = rng.choice(_NONCES)
             txs[0] = alter(coinbase, witnesses=nonce if coinbase.prevouts else None)
         else:
             script = COMMITMENT_PREFIX + rng.choice((witness_commitment(txs[1:]), bytes(32), bytes(31)))
@@ -300,7 +302,7 @@ class BlockFuzzer:
         rng, lab = self._rng, self.lab
         kind = rng.random()
         if kind < 0.4:
-            near = (lab.median_time, lab.median_time + 1, lab.times[-1] - 1, lab.now + 7000, lab.now + 7500)
+            near = (lab.median_time, lab.median_time + 1, lab.times[-1] - 1, lab.now + 7000, lab.now + 90_000)
             return reheader(raw, time=rng.choice((0, 0xFFFFFFFF, *near)))
         if kind < 0.6:
             return reheader(raw, version=rng.choice((-(1 << 31), -1, 0, 1, 2, 3, 4, 5, 0x3FFFFFFF)))
@@ -310,8 +312,3 @@ class BlockFuzzer:
         if kind < 0.9:
             return reheader(raw, prev_hash=rng.choice((ZERO_HASH, lab.hashes[-2], lab.tip_hash[::-1])))
         return reheader(raw, merkle_root=rng.randbytes(32))
-
-
-def split_header(raw: bytes) -> bytes:
-    """What follows the header."""
-    return raw[HEADER_SIZE:]

@@ -75,7 +75,7 @@ def _time_zero(lab: Lab) -> bytes:
 
 @invalid("time-too-new", Fault.TIME_FUTURE)
 def _time_over_two_hours_ahead(lab: Lab) -> bytes:
-    return lab.block(time=lab.now + 7200 + 120)
+    return lab.block(time=lab.now + 7200 + 3600)
 
 
 @invalid("time-too-new", Fault.TIME_FUTURE)

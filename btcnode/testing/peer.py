@@ -112,6 +112,7 @@ class ChainServer:
         self.blocks = blocks or {}
         self.on_block = on_block
         self.requests: list[bytes] = []
+        self.header_requests = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._peers: list[ScriptedPeer] = []
@@ -149,6 +150,7 @@ class ChainServer:
         if isinstance(message, Ping):
             peer.send(Pong(message.nonce))
         elif isinstance(message, GetHeaders):
+            self.header_requests += 1
             fork = next((self.heights[h] for h in message.locator if h in self.heights), 0)
             peer.send(Headers(tuple(self.headers[fork + 1 : fork + 1 + MAX_HEADERS_RESULTS])))
         elif isinstance(message, GetData):

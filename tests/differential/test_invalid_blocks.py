@@ -10,9 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from btcnode.consensus import blocks, commitment, connect, headers, locks, transactions
 from btcnode.params import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.script.errors import ScriptError
@@ -21,7 +23,7 @@ from btcnode.testing.block_lab import BASE_HEIGHT, Lab
 pytest.importorskip("pbk", reason="py-bitcoinkernel is not installed")
 
 from btcnode.testing.block_catalogue import CASES, Case
-from btcnode.testing.kernel_chain import PairedChains
+from btcnode.testing.kernel_chain import DisagreementError, PairedChains
 
 REASONS_OF_ISSUE = {
     "bad-txnmrklroot", "bad-txns-duplicate", "bad-cb-amount", "bad-cb-height", "bad-witness-merkle-match",
@@ -106,13 +108,35 @@ def test_chain_is_the_same_after_a_restart(world: tuple[PairedChains, Lab]) -> N
     lab.adopt(raw)
 
 
-def test_a_disagreement_is_told(tmp_path: Path) -> None:
-    """The comparison itself can fail: two clocks see one block from the future."""
-    from btcnode.testing.kernel_chain import DisagreementError
+SLIPS = [
+    (connect, "COINBASE_MATURITY", 99, "coinbase-spent-at-depth-99"),
+    (connect, "COINBASE_MATURITY", 101, "coinbase-spent-at-depth-100"),
+    (connect, "MAX_BLOCK_SIGOPS_COST", 80_001, "sigops-p2wsh-one-over"),
+    (connect, "MAX_BLOCK_SIGOPS_COST", 79_999, "sigop-cost-80000-by-p2sh"),
+    (connect, "MAX_SCRIPT_SIZE", 10_001, "spends-a-script-of-10001-bytes"),
+    (connect, "MAX_SCRIPT_SIZE", 9_999, "script-pubkey-of-10000-bytes-is-spent"),
+    (blocks, "MAX_BLOCK_WEIGHT", 4_000_001, "weight-one-over"),
+    (blocks, "MAX_BLOCK_WEIGHT", 3_999_999, "stripped-size-of-a-million"),
+    (commitment, "MIN_WITNESS_COMMITMENT", 37, "commitment-one-byte-short"),
+    (headers, "MAX_FUTURE_BLOCK_TIME", 7199, "time-two-hours-ahead-to-the-second"),
+    (locks, "SEQUENCE_GRANULARITY", 10, "bip68-at-its-time"),
+    (transactions, "MAX_COINBASE_SCRIPT", 101, "coinbase-script-of-101"),
+    (transactions, "MAX_MONEY", 21 * 10**14 + 1, "value-one-over-all-money"),
+]
 
+
+@pytest.mark.parametrize(("module", "name", "wrong", "case"), SLIPS, ids=[f"{slip[1]}={slip[2]}" for slip in SLIPS])
+def test_a_slip_by_one_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, wrong: int, case: str
+) -> None:
+    """The comparison itself can fail: with one constant off by one, the case at its edge tells."""
     params = params_for("regtest")
     chains = PairedChains(params, tmp_path)
     lab = Lab(params, now=int(time.time()))
-    with pytest.raises(DisagreementError, match="time-too-new"):
-        chains.feed(lab.block(time=lab.now + 5000), lab.now - 5000)
+    for raw in lab.prepare():
+        chains.feed(raw, lab.now)
+    monkeypatch.setattr(module, name, wrong)
+    with pytest.raises(DisagreementError):
+        for step in CASES[case].build(lab):
+            chains.feed(step.raw, lab.now)
     chains.close()

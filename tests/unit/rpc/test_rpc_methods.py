@@ -29,9 +29,10 @@ def test_the_methods_of_the_first_release_are_there(running: Running) -> None:
     wanted = """getblockchaininfo getblockcount getbestblockhash getblockhash getblockheader getblock getpeerinfo
         getnetworkinfo getconnectioncount getnettotals addnode disconnectnode getaddednodeinfo ping getchaintips
         gettxout gettxoutsetinfo submitblock submitheader generatetoaddress generateblock generatetodescriptor
-        invalidateblock reconsiderblock preciousblock getdifficulty getchaintxstats getdeploymentinfo getblockstats uptime help stop
-        getrpcinfo logging getmemoryinfo echo echojson setmocktime waitfornewblock waitforblock waitforblockheight
-        syncwithvalidationinterfacequeue decoderawtransaction decodescript getrawtransaction validateaddress
+        invalidateblock reconsiderblock preciousblock getdifficulty getchaintxstats getdeploymentinfo getblockstats
+        uptime help stop getrpcinfo logging getmemoryinfo echo echojson setmocktime waitfornewblock waitforblock
+        waitforblockheight syncwithvalidationinterfacequeue decoderawtransaction decodescript getrawtransaction
+        validateaddress
         getmininginfo getnetworkhashps setnetworkactive deriveaddresses getdescriptorinfo"""
     assert sorted(running.table.methods) == sorted(wanted.split())
 

@@ -1,0 +1,553 @@
+"""Worker processes: the same verdicts as without them, whatever happens to them."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent
+from btcnode.chain.script_checks import BlockScripts
+from btcnode.chain.steps import ConnectStep, FinishStep, RetreatStep
+from btcnode.chain.store import ChainStore
+from btcnode.consensus.blocks import check_block
+from btcnode.consensus.connect import connect_block, connect_context
+from btcnode.consensus.subsidy import block_subsidy
+from btcnode.errors import DecodeError, RuleViolation
+from btcnode.params import params_for
+from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.hashes import BlockHash
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.primitives.tx import Tx
+from btcnode.script.errors import ScriptError
+from btcnode.sync import worker_pool
+from btcnode.sync.checker import PooledCheck, PooledChecker
+from btcnode.sync.worker_codec import (
+    ANSWER,
+    INVALID,
+    VALID,
+    Answer,
+    AnswerReader,
+    decode_columns,
+    encode_columns,
+    pack_answer,
+)
+from btcnode.sync.worker_pool import CHUNK_INPUTS, MAX_PROCESSES, WorkerPool, worker_count
+from btcnode.sync.worker_process import WorkerProcess
+from btcnode.testing.blocks import BlockTemplate
+from btcnode.testing.chain_generator import BLOCK_SPACING, ChainGenerator
+
+PARAMS = params_for("regtest")
+NOW = 2_000_000_000
+BUSY = 4
+BUSY_TXS = 260  # about 480 inputs: four chunks
+
+
+@lru_cache(1)
+def chain() -> tuple[bytes, ...]:
+    generator = ChainGenerator(PARAMS)
+    return (*generator.spread(3500), *(generator.busy(BUSY_TXS) for _ in range(BUSY)), generator.block())
+
+
+def name(raw: bytes) -> BlockHash:
+    return header_hash(raw[:HEADER_SIZE])
+
+
+def spoil(tx: Tx) -> Tx:
+    """The same transaction with one bit of its first signature turned."""
+    witnesses, scripts = [list(stack) for stack in tx.witnesses], list(tx.script_sigs)
+    for stack in witnesses:
+        for at, item in enumerate(stack):
+            if len(item) in (64, 65, 70, 71, 72):
+                stack[at] = item[:20] + bytes([item[20] ^ 1]) + item[21:]
+                return Tx(tx.version, tx.prevouts, scripts, tx.sequences, tx.txouts, witnesses, tx.lock_time)
+    script = scripts[0]
+    scripts[0] = script[:20] + bytes([script[20] ^ 1]) + script[21:]
+    return Tx(tx.version, tx.prevouts, scripts, tx.sequences, tx.txouts, witnesses, tx.lock_time)
+
+
+def rebuilt(raw: bytes, height: int, bad: tuple[int, ...] = (), prev: bytes | None = None) -> bytes:
+    """A block with the same transactions, those in ``bad`` (1 is the first after the coinbase) spoilt."""
+    block = parse_block(raw)
+    txs = [spoil(block.tx(i)) if i in bad else block.tx(i) for i in range(1, block.n_tx)]
+    coinbase = block.tx(0)
+    fees = coinbase.outputs[0].value - block_subsidy(height, PARAMS)
+    return BlockTemplate(
+        PARAMS,
+        block.prev_hash if prev is None else prev,
+        height,
+        int.from_bytes(raw[68:72], "little") + BLOCK_SPACING // 2,
+        PARAMS.pow_limit_bits,
+        txs=txs,
+        fees=fees,
+        script_pubkey=coinbase.outputs[0].script_pubkey,
+        commit=True,
+    ).build()
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    made = WorkerPool(2, PARAMS)
+    made.start()
+    wait_for(lambda: sum(worker.ready for worker in made._workers) == 2)
+    yield made
+    made.close()
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def open_state(path: Path, pool: WorkerPool | None) -> Chainstate:
+    return Chainstate.open(PARAMS, ChainStore.open(path, PARAMS), checker=pool and PooledChecker(pool))
+
+
+def store_all(state: Chainstate, blocks: tuple[bytes, ...] | list[bytes]) -> None:
+    for raw in blocks:
+        step = state.plan_store(raw, NOW, requested=True)
+        assert step is not None
+        state.run(step)
+
+
+Told = list[tuple[object, ...]]
+
+
+def told(events: list[ChainEvent]) -> Told:
+    """Events as plain values that can be compared."""
+    return [
+        (event.index, event.violation.code, str(event.violation), event.violation.fault, event.connecting)
+        if isinstance(event, BlockRejected)
+        else (event,)
+        for event in events
+    ]
+
+
+def sync(path: Path, blocks: list[bytes], pool: WorkerPool | None) -> tuple[Told, str, int]:
+    """All blocks stored, then connected: the events, the hash of the coins, the height."""
+    state = open_state(path, pool)
+    store_all(state, blocks)
+    events = state.activate_best_chain()
+    state.flush()
+    result = (told(events), state.store.coins.utxo_stats().hash.hex(), state.active.height)
+    state.close()
+    return result
+
+
+def scripts_of(path: Path, number: int) -> BlockScripts:
+    """The scripts of the busy block ``number``."""
+    at = len(chain()) - 1 - BUSY + number
+    state = open_state(path, None)
+    store_all(state, chain()[:at])
+    state.activate_best_chain()
+    block = parse_block(chain()[at])
+    context = connect_context(state.tree, state.tip, block.hash, PARAMS, with_jobs=False)
+    delta = connect_block(block, at + 1, state.coins, context)
+    state.store.close()
+    return BlockScripts(block, delta.undo, context.flags)
+
+
+# -- the same as without ---------------------------------------------------------------------------------------------
+
+
+def test_a_valid_chain_gives_the_same_events_and_coins(tmp_path: Path, pool: WorkerPool) -> None:
+    alone = sync(tmp_path / "alone", list(chain()), None)
+    shared = sync(tmp_path / "shared", list(chain()), pool)
+    assert alone == shared
+    assert alone[2] == len(chain())
+    assert sum(worker.answers for worker in pool._workers) > 0
+    assert pool.replaced == 0
+
+
+@pytest.mark.parametrize(
+    "bad", [(1,), (2,), (BUSY_TXS // 2,), (BUSY_TXS,), (7, 200), (200, 201), (1, BUSY_TXS)], ids=str
+)
+def test_invalid_scripts_give_the_first_failure(tmp_path: Path, pool: WorkerPool, bad: tuple[int, ...]) -> None:
+    at = len(chain()) - 1 - BUSY
+    broken = rebuilt(chain()[at], at + 1, bad)
+    blocks = [*chain()[:at], broken]
+    alone, shared = sync(tmp_path / "alone", blocks, None), sync(tmp_path / "shared", blocks, pool)
+    assert alone == shared
+    ((_, code, text, _, connecting),) = [event for event in shared[0] if len(event) > 1]
+    txid = parse_block(broken).tx(bad[0]).txid[::-1].hex()
+    assert str(code).startswith("block-script-verify-flag-failed")
+    assert txid in str(text)
+    assert connecting
+    assert shared[2] == at
+
+
+def test_blocks_on_top_of_an_invalid_one_are_undone(tmp_path: Path, pool: WorkerPool) -> None:
+    at = len(chain()) - 1 - BUSY
+    broken = rebuilt(chain()[at], at + 1, (BUSY_TXS,))
+    second = rebuilt(chain()[at + 1], at + 2, (), prev=name(broken))
+    third = rebuilt(chain()[at + 2], at + 3, (), prev=name(second))
+    good = rebuilt(chain()[at], at + 1, ())
+    results = []
+    for path, workers in (("alone", None), ("shared", pool)):
+        state = open_state(tmp_path / path, workers)
+        store_all(state, [*chain()[:at], broken, second, third, good])
+        kinds, most_ahead = [], 0
+        events = []
+        while (step := state.plan_step()) is not None:
+            kinds.append(type(step))
+            events += state.run(step)
+            most_ahead = max(most_ahead, len(state._ahead))
+        assert state.tree.hash(state.tip) == name(good)
+        assert state.executor.tip == state.tip
+        assert (most_ahead > 1) == (workers is not None)
+        assert (FinishStep in kinds) == (workers is not None)
+        state.flush()
+        results.append((told(events), state.store.coins.utxo_stats()))
+        state.close()
+    assert results[0] == results[1]
+
+
+def test_a_rule_broken_on_top_of_unverified_blocks_is_judged_later(tmp_path: Path, pool: WorkerPool) -> None:
+    """The block on top repeats transactions; the blocks below are valid, and the reason must be its own."""
+    at = len(chain()) - 1 - BUSY
+    double = rebuilt(chain()[at], at + 3, (), prev=name(chain()[at + 1]))
+    blocks = [*chain()[: at + 2], double]
+    alone, shared = sync(tmp_path / "alone", blocks, None), sync(tmp_path / "shared", blocks, pool)
+    assert alone == shared
+    assert shared[2] == at + 2
+    assert [event[1] for event in shared[0] if len(event) > 1] == ["bad-txns-BIP30"]
+
+
+def test_nothing_ahead_is_seen_before_its_scripts_are_verified(tmp_path: Path, pool: WorkerPool) -> None:
+    at = len(chain()) - 1 - BUSY
+    state = open_state(tmp_path, pool)
+    store_all(state, chain()[:at])
+    state.activate_best_chain()
+    store_all(state, chain()[at:])
+    step = state.plan_step()
+    assert isinstance(step, ConnectStep)
+    assert state.run(step) == []
+    assert state.active.height == at
+    assert state.executor.tip != state.tip
+    assert state.plan_flush() is None
+    finish = state.plan_drain()
+    assert isinstance(finish, FinishStep)
+    (event,) = state.run(finish)
+    assert isinstance(event, BlockConnected)
+    assert state.active.height == at + 1
+    assert state.plan_drain() is None
+    # and given up instead
+    before = {outpoint: state.coins.get(outpoint) for outpoint in parse_block(chain()[at + 1]).prevouts()}
+    step = state.plan_step()
+    assert isinstance(step, ConnectStep)
+    state.run(step)
+    assert {outpoint: state.coins.get(outpoint) for outpoint in before} != before
+    retreat = state.plan_retreat()
+    assert isinstance(retreat, RetreatStep)
+    assert state.run(retreat) == []
+    assert {outpoint: state.coins.get(outpoint) for outpoint in before} == before
+    assert state.executor.tip == state.tip
+    state.activate_best_chain()
+    assert state.active.height == len(chain())
+    state.close()
+
+
+def test_invalidating_a_block_that_is_ahead_gives_it_up(tmp_path: Path, pool: WorkerPool) -> None:
+    at = len(chain()) - 1 - BUSY
+    state = open_state(tmp_path, pool)
+    store_all(state, chain())
+    while not state._ahead:
+        step = state.plan_step()
+        assert step is not None
+        state.run(step)
+    state.invalidate(state._ahead[0].index)
+    step = state.plan_step()
+    assert isinstance(step, RetreatStep)
+    state.run(step)
+    assert state.activate_best_chain() == []
+    assert state.executor.tip == state.tip
+    assert state.active.height in (at, at - 1)
+    state.close()
+
+
+# -- workers that fail -----------------------------------------------------------------------------------------------
+
+
+def test_killed_workers_are_replaced_and_their_work_is_redone(tmp_path: Path, pool: WorkerPool) -> None:
+    stop = threading.Event()
+    rng = random.Random(5)
+
+    def assassin() -> None:
+        while not stop.wait(0.05):
+            pids = pool.pids
+            if pids:
+                os.kill(rng.choice(pids), signal.SIGKILL)
+
+    killer = threading.Thread(target=assassin)
+    killer.start()
+    try:
+        killed = sync(tmp_path / "killed", list(chain()), pool)
+    finally:
+        stop.set()
+        killer.join()
+    assert pool.replaced + pool._failed_starts > 0
+    assert killed == sync(tmp_path / "alone", list(chain()), None)
+
+
+def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
+    scripts = scripts_of(tmp_path, 0)
+    pool = WorkerPool(1, PARAMS, answer_timeout=0.5)
+    try:
+        pool.start()
+        assert pool.submit_decode(chain()[-2]).result(30) is not None
+        first = pool.pids[0]
+        check = PooledCheck(pool, scripts)
+        os.kill(first, signal.SIGSTOP)
+        pool.submit_check(check)
+        assert check.finish() is None
+        wait_for(lambda: pool.replaced == 1)
+        wait_for(lambda: pool.running)
+        assert pool.pids != [first]
+    finally:
+        pool.close()
+
+
+class Liar(WorkerProcess):
+    """Changes each answer about scripts on its way."""
+
+    def __init__(self, lie: Callable[[bytes], bytes]) -> None:
+        super().__init__()
+        self._lie = lie
+
+    def receive(self) -> list[Answer]:
+        answers = super().receive()
+        reader = AnswerReader()
+        told = []
+        for answer in answers:
+            data = pack_answer(
+                answer.id, answer.status, answer.body, jobs=answer.jobs, inputs=answer.inputs,
+                failed_job=answer.failed_job, failed_input=answer.failed_input,
+            )  # fmt: skip
+            told += reader.feed(self._lie(data) if answer.id else data)
+        return told
+
+
+def changed(at: int, value: int) -> Callable[[bytes], bytes]:
+    """A lie that puts ``value`` into field ``at`` of the answer."""
+
+    def lie(data: bytes) -> bytes:
+        fields = list(ANSWER.unpack_from(data))
+        fields[at] = value
+        return ANSWER.pack(*fields) + data[ANSWER.size :]
+
+    return lie
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [changed(0, 77), changed(1, 9), changed(2, 1), changed(3, 0), changed(6, 1 << 31), changed(7, 5), lambda _: b""],
+    ids=["id", "status", "jobs", "inputs", "size", "checksum", "silence"],
+)
+def test_nonsense_is_never_a_yes(
+    tmp_path: Path, lie: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = scripts_of(tmp_path, 0)
+    bad = list(scripts.undo)
+    bad[-1] = [coin[:4] + b"\1" + coin[5:] for coin in bad[-1]]  # another amount
+    monkeypatch.setattr(worker_pool, "WorkerProcess", lambda: Liar(lie))
+    pool = WorkerPool(1, PARAMS, answer_timeout=1.0)
+    try:
+        pool.start()
+        for undo in (scripts.undo, bad):
+            work = BlockScripts(scripts.block, undo, scripts.flags)
+            check = PooledCheck(pool, work)
+            pool.submit_check(check)
+            assert check.finish() == work.verify(0, len(work))
+    finally:
+        pool.close()
+
+
+def test_a_false_accusation_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripts = scripts_of(tmp_path, 0)
+
+    def lie(data: bytes) -> bytes:
+        number = int.from_bytes(data[:8], "little")
+        return pack_answer(number, INVALID, b"EVAL_FALSE", jobs=1, inputs=1, failed_job=0, failed_input=0)
+
+    monkeypatch.setattr(worker_pool, "WorkerProcess", lambda: Liar(lie))
+    pool = WorkerPool(2, PARAMS)
+    try:
+        pool.start()
+        wait_for(lambda: pool.running)
+        check = PooledCheck(pool, scripts)
+        pool.submit_check(check)
+        wait_for(lambda: len(check._unanswered) < len(check._chunks))
+        assert check.finish() is None
+    finally:
+        pool.close()
+    assert "that is valid" in caplog.text
+
+
+def test_what_ends_two_workers_is_done_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = scripts_of(tmp_path, 1)
+    pool = WorkerPool(1, PARAMS)
+    check = PooledCheck(pool, scripts)
+    chunk = check._chunks[1]
+    receive = WorkerProcess.receive
+    deaths = []
+
+    def deadly(worker: WorkerProcess) -> list[Answer]:
+        if worker.sent and worker.sent[0][1] is chunk:
+            deaths.append(worker.pid)
+            raise EOFError("dead")
+        return receive(worker)
+
+    monkeypatch.setattr(WorkerProcess, "receive", deadly)
+    try:
+        pool.start()
+        pool.submit_check(check)
+        wait_for(lambda: chunk.local_only and check._unanswered == {chunk})  # nobody helps here
+        assert len(deaths) == 2
+        assert check.finish() is None
+        assert not check._unanswered
+    finally:
+        pool.close()
+
+
+def test_without_any_worker_everything_is_done_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    pool = WorkerPool(2, PARAMS)
+    try:
+        pool.start()
+        wait_for(lambda: not pool.usable)
+        assert sync(tmp_path, list(chain()), pool)[2] == len(chain())
+        assert pool.submit_decode(chain()[-2]).result(5) is None
+    finally:
+        pool.close()
+
+
+def test_closing_answers_what_waits(tmp_path: Path) -> None:
+    scripts = scripts_of(tmp_path, 0)
+    pool = WorkerPool(1, PARAMS)
+    check = PooledCheck(pool, scripts)
+    pool.submit_check(check)
+    decoding = [pool.submit_decode(chain()[-2]) for _ in range(5)]
+    pool.close()
+    assert check.finish() is None
+    blocks = [future.result(5) for future in decoding]
+    assert all(block is None or block.hash == name(chain()[-2]) for block in blocks)
+    assert pool.submit_decode(chain()[-2]).result(5) is None
+
+
+def test_workers_end_with_a_killed_node(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\n"
+        "from btcnode.params import params_for\n"
+        "from btcnode.sync.worker_pool import WorkerPool\n"
+        "pool = WorkerPool(3, params_for('regtest'))\n"
+        "pool.start()\n"
+        "while sum(worker.ready for worker in pool._workers) < 3: time.sleep(0.01)\n"
+        "print(*pool.pids, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as node:
+        assert node.stdout is not None
+        pids = [int(word) for word in node.stdout.readline().split()]
+        assert len(pids) == 3
+        for pid in pids:  # Ctrl-C and a polite kill are the node's affair
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)
+        time.sleep(0.2)
+        assert all(map(is_alive, pids))
+        os.kill(pids[0], signal.SIGSTOP)  # even one that does nothing any more
+        node.kill()
+    wait_for(lambda: not any(map(is_alive, pids[1:])))
+    os.kill(pids[0], signal.SIGCONT)
+    wait_for(lambda: not is_alive(pids[0]))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# -- decoding --------------------------------------------------------------------------------------------------------
+
+
+def slots(block: ParsedBlock) -> dict[str, object]:
+    return {slot: getattr(block, slot) for slot in ParsedBlock.__slots__}
+
+
+def test_columns_survive_the_way(pool: WorkerPool) -> None:
+    for raw in (*chain()[-3:], chain()[-2] + b"left over"):
+        block = parse_block(raw, exact=False)
+        check_block(block, PARAMS)
+        assert slots(decode_columns(raw, encode_columns(block))) == slots(block)
+        decoded = pool.submit_decode(raw).result(30)
+        assert decoded is not None
+        assert slots(decoded) == slots(block)
+
+
+def test_columns_of_another_block_are_refused() -> None:
+    first, second = chain()[-3], chain()[-2]
+    block = parse_block(first)
+    body = encode_columns(block)
+    for raw, data in ((second, body), (first, body[:-1]), (first, b""), (first[:-1], body)):
+        with pytest.raises(DecodeError):
+            decode_columns(raw, data)
+
+
+def test_a_block_at_fault_is_left_to_the_node(pool: WorkerPool) -> None:
+    raw = chain()[-2]
+    assert pool.submit_decode(raw[:-1]).result(30) is None
+    assert pool.submit_decode(raw[:36] + bytes(32) + raw[68:]).result(30) is None
+    assert pool.replaced == 0
+
+
+def test_an_answer_may_come_in_pieces() -> None:
+    data = pack_answer(1, VALID, jobs=3, inputs=4) + pack_answer(2, INVALID, b"SIG_DER", jobs=1, inputs=1, failed_job=0)
+    reader = AnswerReader()
+    answers = [answer for at in range(len(data)) for answer in reader.feed(data[at : at + 1])]
+    assert [(answer.id, answer.status, answer.body) for answer in answers] == [(1, VALID, b""), (2, INVALID, b"SIG_DER")]
+    assert ScriptError(answers[1].body.decode()) is ScriptError.SIG_DER
+
+
+def test_ranges_cover_every_job_once(tmp_path: Path) -> None:
+    scripts = scripts_of(tmp_path, 0)
+    for target in (1, 2, 50, 10_000):
+        ranges = scripts.split(target)
+        assert [job for first, last in ranges for job in range(first, last)] == list(range(len(scripts)))
+        assert sum(scripts.inputs_of(*pair) for pair in ranges) == scripts.inputs
+        assert all(scripts.inputs_of(first, last - 1) < target for first, last in ranges)
+
+
+def test_a_block_at_fault_brings_its_own_reason(tmp_path: Path, pool: WorkerPool) -> None:
+    state = open_state(tmp_path, pool)
+    store_all(state, chain()[:-2])
+    state.activate_best_chain()
+    broken = rebuilt(chain()[-2], len(chain()) - 1, (1,))
+    with pytest.raises(RuleViolation, match="block-script-verify-flag-failed"):
+        state.process_block(broken, NOW)
+    state.process_block(chain()[-2], NOW)
+    assert state.active.height == len(chain()) - 1
+    state.close()
+
+
+@pytest.mark.parametrize(
+    ("par", "cores", "workers"), [(0, 1, 0), (0, 2, 1), (0, 8, 7), (1, 8, 0), (4, 2, 3), (-1, 4, 2), (-9, 4, 0)]
+)
+def test_par_counts_the_nodes_own_process(par: int, cores: int, workers: int) -> None:
+    assert worker_count(par, cores) == workers
+    assert worker_count(1000) == MAX_PROCESSES - 1
