@@ -162,7 +162,8 @@ class ChainGenerator:
     def _pay(self, sources: list[Unspent], outputs: int) -> tuple[Tx, list[Unspent], int]:
         """Spend ``sources`` into ``outputs`` equal parts; returns the transaction, what it made, and its fee."""
         total = sum(source.value for source in sources)
-        each = (total - FEE_PER_OUTPUT * outputs) // outputs
+        fee = min(FEE_PER_OUTPUT, total // (2 * outputs))  # coins that were halved many times cannot pay the usual fee
+        each = (total - fee * outputs) // outputs
         owners = [self._pick() for _ in range(outputs)]
         txouts = [make_txout(each, owner.script_pubkey) for owner in owners]
         tx = signed_tx([(source.outpoint, source.txout, source.how) for source in sources], txouts)

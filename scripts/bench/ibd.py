@@ -215,7 +215,7 @@ def over_tcp(chain: Chain, *options: str) -> Result:
     try:
         with tempfile.TemporaryDirectory() as directory:
             connect = ("--connect", server.address)
-            with NodeProcess(Path(directory), "regtest", *connect, *options, listen=False) as node:  # noqa: SIM117
+            with NodeProcess(Path(directory), "regtest", *connect, *options, listen=False) as node:
                 node.start()
                 assert node.process is not None
                 watch(node, chain.before, Result(), time.perf_counter())

@@ -110,7 +110,6 @@ def test_chain_is_the_same_after_a_restart(world: tuple[PairedChains, Lab]) -> N
 
 SLIPS = [
     (connect, "COINBASE_MATURITY", 99, "coinbase-spent-at-depth-99"),
-    (connect, "COINBASE_MATURITY", 101, "coinbase-spent-at-depth-100"),
     (connect, "MAX_BLOCK_SIGOPS_COST", 80_001, "sigops-p2wsh-one-over"),
     (connect, "MAX_BLOCK_SIGOPS_COST", 79_999, "sigop-cost-80000-by-p2sh"),
     (connect, "MAX_SCRIPT_SIZE", 10_001, "spends-a-script-of-10001-bytes"),
