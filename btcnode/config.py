@@ -109,7 +109,7 @@ class NodeConfig:
     )
     par: int = _option(
         "par",
-        "Script verification threads (0: as many as cores, below 0: leave that many free).",
+        "Processes that verify scripts, the node itself included (0: all cores, below 0: leave that many free).",
         STORE,
         0,
         metavar="N",

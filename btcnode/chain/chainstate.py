@@ -163,20 +163,27 @@ class Chainstate:
     # -- storing blocks ------------------------------------------------------------------------------------------
 
     def plan_store(
-        self, raw: bytes, now: int, *, requested: bool, position: BlockPos | None = None
+        self,
+        raw: bytes,
+        now: int,
+        *,
+        requested: bool,
+        position: BlockPos | None = None,
+        parsed: ParsedBlock | None = None,
     ) -> StoreStep | None:
         """Decide whether a received block is to be checked and stored.
 
         Its header enters the tree if it was unknown (a block that is broken in itself does not bring its header in).
         None means that there is nothing to do: the bytes are here already, or nobody asked for them and they do not
-        promise more work (Core's AcceptBlock). Raises DecodeError or RuleViolation when the block is at fault.
+        promise more work (Core's AcceptBlock). ``parsed`` is the same block if somebody has parsed it already and
+        ``check_block`` has passed. Raises DecodeError or RuleViolation when the block is at fault.
         """
         header = raw[:HEADER_SIZE]
         index = self.tree.find(header_hash(header))
-        parsed: ParsedBlock | None = None
         if index < 0:
-            parsed = parse_block(raw, exact=False)
-            check_block(parsed, self.params)
+            if parsed is None:
+                parsed = parse_block(raw, exact=False)
+                check_block(parsed, self.params)
             index, _ = self.tree.add(header, now)
         elif self.tree.is_failed(index):
             detail = f"block {to_display(self.tree.hash(index))} was previously marked invalid"

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 from btcnode.primitives.block import ParsedBlock
+from btcnode.primitives.hashes import BlockHash
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_jobs
 
 
@@ -135,6 +136,6 @@ class ShadowValidator(Protocol):
         """Whether the block at ``height`` is one to compare."""
 
     def check_block(
-        self, height: int, block_hash: bytes, jobs: Sequence[ScriptJob], verdict: tuple[int, ScriptFailure] | None
+        self, height: int, block_hash: BlockHash, jobs: Sequence[ScriptJob], verdict: tuple[int, ScriptFailure] | None
     ) -> None:
         """Compare; raises when the engines disagree."""

@@ -26,6 +26,7 @@ from btcnode.node.clock import Clock
 from btcnode.node.control_service import ControlService
 from btcnode.node.peers_file import load_address_book, save_address_book
 from btcnode.node.peers_service import PeersService
+from btcnode.node.shadow import make_shadow
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.inputs import LocalAddress, SetNetworkActive
@@ -136,6 +137,7 @@ class Node:
             self._pool = WorkerPool(workers, self.params)
         checker = PooledChecker(self._pool) if self._pool is not None else None
         state = Chainstate.open(self.params, store, dbcache=config.dbcache << 20, checker=checker)
+        state.executor.shadow = make_shadow(config)
         if not config.reindex and state.active.height:
             self.control.status = "Verifying blocks…"
             verify_recent(state, config.checkblocks, config.checklevel, self._show_verification)

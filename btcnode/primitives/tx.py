@@ -11,7 +11,6 @@ from typing import NamedTuple
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import Txid, Wtxid, sha256d
-from btcnode.primitives.scan import scan_tx
 
 NULL_OUTPOINT = bytes(32) + b"\xff\xff\xff\xff"
 SEQUENCE_FINAL = 0xFFFFFFFF
@@ -87,32 +86,73 @@ class Tx:
 
     @classmethod
     def parse_at(cls, raw: bytes, start: int) -> tuple[Tx, int]:
-        """Decode the transaction at ``start``; returns it and the offset after it."""
-        in_pos: list[int] = []
-        out_pos: list[int] = []
-        body, witness, end = scan_tx(raw, start, in_pos, out_pos)
+        """Decode the transaction at ``start``; returns it and the offset after it.
+
+        Refuses what ``scan_tx`` refuses, which proves the same for a block without slicing; here one pass does both.
+        """
+        try:
+            body = start + 4
+            count = raw[body]
+            p = body + 1
+            flags = 0
+            if not count:
+                flags = raw[p]
+                if flags:
+                    body = p + 1
+                    count = raw[body]
+                    p = body + 1
+            if count >= 0xFD:
+                count, p = read_compact_size(raw, body)
+            prevouts: list[bytes] = []
+            scripts: list[bytes] = []
+            sequences: list[int] = []
+            for _ in range(count):
+                at = p + 36
+                prevouts.append(raw[p:at])
+                size = raw[at]
+                p = at + 1
+                if size >= 0xFD:
+                    size, p = read_compact_size(raw, at)
+                at = p + size
+                scripts.append(raw[p:at])
+                p = at + 4
+                sequences.append(int.from_bytes(raw[at:p], "little"))
+            outputs = raw[p]
+            p += 1
+            if outputs >= 0xFD:
+                outputs, p = read_compact_size(raw, p - 1)
+            txouts: list[bytes] = []
+            for _ in range(outputs):
+                size = raw[p + 8]
+                if size < 0xFD:
+                    at = p + 9 + size
+                else:
+                    size, at = read_compact_size(raw, p + 8)
+                    at += size
+                txouts.append(raw[p:at])
+                p = at
+            witness = p
+            witnesses: list[list[bytes]] = []
+            if flags & 1:
+                witnesses, p = _read_witnesses(raw, p, count)
+            if flags & ~1:
+                raise DecodeError("unknown transaction optional data")
+        except IndexError:
+            raise DecodeError("truncated transaction") from None
+        end = p + 4
+        if end > len(raw):
+            raise DecodeError("truncated transaction")
         tx = cls.__new__(cls)
         tx.raw = raw if start == 0 and end == len(raw) else raw[start:end]
         tx.version = int.from_bytes(raw[start : start + 4], "little")
-        tx.lock_time = int.from_bytes(raw[end - 4 : end], "little")
+        tx.lock_time = int.from_bytes(raw[p:end], "little")
         tx._txid = tx._wtxid = None
-        tx._body = raw[body:witness] if body - start != 4 else b""
-        tx.prevouts = [raw[p : p + 36] for p in in_pos]
-        scripts: list[bytes] = []
-        sequences: list[int] = []
-        for p in in_pos:
-            size = raw[p + 36]
-            p += 37
-            if size >= 0xFD:
-                size, p = read_compact_size(raw, p - 1)
-            scripts.append(raw[p : p + size])
-            p += size
-            sequences.append(int.from_bytes(raw[p : p + 4], "little"))
+        tx._body = raw[body:witness] if flags else b""
+        tx.prevouts = prevouts
         tx.script_sigs = scripts
         tx.sequences = sequences
-        ends = [*out_pos[1:], witness]
-        tx.txouts = [raw[a:b] for a, b in zip(out_pos, ends, strict=True)] if out_pos else []
-        tx.witnesses = _read_witnesses(raw, witness, len(in_pos)) if body - start != 4 else []
+        tx.txouts = txouts
+        tx.witnesses = witnesses
         return tx, end
 
     @property
@@ -190,18 +230,26 @@ class Tx:
         return b"".join((version, b"\x00\x01", body, *stacks, lock))
 
 
-def _read_witnesses(raw: bytes, pos: int, count: int) -> list[list[bytes]]:
-    """The witness stacks that ``scan_tx`` has found to be well formed."""
-    stacks = []
+def _read_witnesses(raw: bytes, pos: int, count: int) -> tuple[list[list[bytes]], int]:
+    """``count`` witness stacks and the position after them; raises DecodeError when all are empty."""
+    stacks: list[list[bytes]] = []
+    total = 0
     for _ in range(count):
-        items, pos = read_compact_size(raw, pos)
+        items = raw[pos]
+        pos += 1
+        if items >= 0xFD:
+            items, pos = read_compact_size(raw, pos - 1)
+        total += items
         stack = []
         for _ in range(items):
             size = raw[pos]
             pos += 1
             if size >= 0xFD:
                 size, pos = read_compact_size(raw, pos - 1)
-            stack.append(raw[pos : pos + size])
-            pos += size
+            end = pos + size
+            stack.append(raw[pos:end])
+            pos = end
         stacks.append(stack)
-    return stacks
+    if not total:
+        raise DecodeError("superfluous witness record")
+    return stacks, pos

@@ -96,7 +96,7 @@ class HeaderSync:
     def _is_syncing(self, candidate: Peer) -> bool:
         """Whether a peer no worse than the candidate is synchronised with and answers within two minutes.
 
-        An inbound peer does not keep us from asking one that we chose ourselves; nor does a peer that has told its whole
+        An inbound peer does not keep us from asking one that we chose ourselves; nor does one that has told its whole
         chain: then the others are asked too, so that blocks come from all who have them.
         """
         if not self.sync_count:

@@ -39,9 +39,12 @@ class BlockImport:
         self._next = 0  # where the search goes on
         self._frame = 0
 
-    def reject(self) -> None:
-        """The bytes given last are no block."""
-        self._next = self._frame + 1
+    def reject(self, position: int | None = None) -> None:
+        """The bytes given last, or those given as ``position``, are no block.
+
+        After a ``position`` that was not the last one iterate anew: what was given since is given again.
+        """
+        self._next = (self._frame if position is None else position - FRAME_SIZE) + 1
 
     def read_at(self, position: int, size: int) -> bytes:
         """The block that iteration gave as ``position`` with ``size`` bytes, once more; raises StorageError."""

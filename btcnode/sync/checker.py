@@ -11,7 +11,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.script.verify import ScriptFailure
 from btcnode.sync.worker_pool import CHUNK_INPUTS, WorkerPool
 
-MIN_INPUTS = 64  # blocks with fewer inputs (4 ms of work) are verified by the caller
+MIN_INPUTS = 64  # blocks with fewer inputs (3 ms of work) are verified by the caller
 WAIT_INTERVAL = 1.0  # seconds; only a safeguard, answers wake the waiting thread up
 
 log = logging.getLogger("btcnode.workers")

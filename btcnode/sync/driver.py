@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent
-from btcnode.chain.steps import Step, StepResult, StoreStep
+from btcnode.chain.steps import Step, StepResult
 from btcnode.errors import RuleViolation, StorageError
+from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.sync.worker_pool import WorkerPool
@@ -68,6 +69,7 @@ class ChainDriver:
         self._inflight_stores: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._progress = asyncio.Event()  # something has happened to the active chain
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with each batch of events, on the loop thread, in the order of registration."""
@@ -75,24 +77,49 @@ class ChainDriver:
 
     # -- blocks in -----------------------------------------------------------------------------------------------
 
+    def decode(self, raw: bytes) -> Future[ParsedBlock | None] | None:
+        """Begin to parse and check a block without context in a worker process.
+
+        None for a small block, or when there is no worker: then it is done when the block is stored. The future gives
+        None for a block at fault, which is named when it is stored.
+        """
+        pool = self._pool
+        if pool is None or not pool.usable or len(raw) < MIN_DECODE_BYTES:
+            return None
+        if not pool.running:
+            pool.start()
+            return None
+        return pool.submit_decode(raw)
+
     async def store_block(
-        self, raw: bytes, now: int, *, requested: bool, position: BlockPos | None = None
+        self,
+        raw: bytes,
+        now: int,
+        *,
+        requested: bool,
+        position: BlockPos | None = None,
+        parsed: ParsedBlock | None = None,
     ) -> StoreOutcome:
         """Check and store a block; activation follows by itself.
 
-        ``position`` tells that its bytes lie in the block files already.
+        ``position`` tells that its bytes lie in the block files already, ``parsed`` is what ``decode`` has given.
 
         Raises DecodeError for bytes that are no block, RuleViolation when the header cannot enter the tree (its
         index does not exist then), StorageError.
         """
         self._check_running()
         state = self.chainstate
-        step = state.plan_store(raw, now, requested=requested, position=position)
+        if parsed is None and state.tree.find(header_hash(raw[:HEADER_SIZE])) < 0:
+            parsed = await self._decoded(raw)
+            self._check_running()
+        step = state.plan_store(raw, now, requested=requested, position=position, parsed=parsed)
         if step is None or step.index in self._inflight_stores:
             return StoreOutcome(state.tree.find(header_hash(raw[:HEADER_SIZE])), new=False)
         self._inflight_stores.add(step.index)
         try:
-            events = await self._run(await self._decoded(step))
+            if step.parsed is None:
+                step = replace(step, parsed=await self._decoded(raw))
+            events = await self._run(step)
         finally:
             self._inflight_stores.discard(step.index)
         self._publish(events)
@@ -102,16 +129,10 @@ class ChainDriver:
                 return StoreOutcome(step.index, new=True, violation=event.violation)
         return StoreOutcome(step.index, new=True)
 
-    async def _decoded(self, step: StoreStep) -> StoreStep:
-        """The same step with its block parsed and checked by a worker process, where that is possible."""
-        pool = self._pool
-        if pool is None or not pool.usable or step.parsed is not None or len(step.raw) < MIN_DECODE_BYTES:
-            return step
-        if not pool.running:
-            pool.start()
-            return step
-        parsed = await asyncio.wrap_future(pool.submit_decode(step.raw))
-        return step if parsed is None else replace(step, parsed=parsed)
+    async def _decoded(self, raw: bytes) -> ParsedBlock | None:
+        """The block parsed and checked by a worker process; None where that is not possible."""
+        decoding = self.decode(raw)
+        return None if decoding is None else await asyncio.wrap_future(decoding)
 
     def kick(self) -> None:
         """See whether there is a step to take; call it after anything that may change the best chain."""
@@ -123,6 +144,13 @@ class ChainDriver:
         """Wait until the active chain is the best one (or the driver has stopped)."""
         self.kick()
         await self._idle.wait()
+
+    async def reached(self, height: int) -> None:
+        """Wait until the active chain has this height, or is the best one anyway, or the driver has stopped."""
+        self.kick()
+        while self._task is not None and self.chainstate.active.height < height:
+            self._progress.clear()
+            await self._progress.wait()
 
     async def _activate(self) -> None:
         try:
@@ -138,6 +166,7 @@ class ChainDriver:
         finally:
             self._task = None
             self._idle.set()
+            self._progress.set()
 
     def _plan(self) -> Step | None:
         state = self.chainstate
@@ -171,6 +200,7 @@ class ChainDriver:
 
     def _publish(self, events: list[ChainEvent]) -> None:
         if events:
+            self._progress.set()
             for listener in self._listeners:
                 listener(events)
 

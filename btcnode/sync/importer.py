@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, cast
 
 from btcnode.errors import BtcnodeError, DecodeError, Fault, RuleViolation, StorageError
+from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.block_import import BlockImport, iter_blocks, xor_key_beside
@@ -21,6 +25,8 @@ from btcnode.storage.blockfiles import BlockPos
 from btcnode.sync.driver import ChainDriver
 
 RUN_AHEAD_BYTES = 32 << 20  # stored and not connected yet: half of what the executor keeps parsed
+READ_AHEAD_BYTES = 8 << 20  # read from a file and not stored yet; twice that while a batch is read
+READ_AHEAD_BLOCKS = 512
 MAX_WAITING = 200_000  # places of blocks without parent: 200,000 x 250 B = 50 MB
 LOG_EVERY = 10_000  # blocks
 
@@ -48,6 +54,66 @@ class _Place:
     size: int
 
 
+class _Frame(NamedTuple):
+    """A block of a file on its way: where its bytes begin, the bytes, and the worker's answer about them to come."""
+
+    position: int
+    raw: bytes
+    decoding: Future[ParsedBlock | None] | None
+
+
+class _FileReader:
+    """Reads a file ahead, so that worker processes decode blocks before their turn comes."""
+
+    def __init__(self, driver: ChainDriver, source: BlockImport) -> None:
+        self._driver = driver
+        self._source = source
+        self._frames = cast("Generator[tuple[int, bytes]]", iter(source))
+        self._ahead: deque[_Frame] = deque()
+        self._bytes = 0
+        self._ended = False
+
+    async def next(self) -> _Frame | None:
+        """The next frame, None at the end; raises StorageError when the file cannot be read."""
+        if self._bytes <= READ_AHEAD_BYTES // 2 and not self._ended:
+            for position, raw in await self._driver.in_reader(self._read):
+                self._ahead.append(_Frame(position, raw, self._driver.decode(raw)))
+                self._bytes += len(raw)
+        if not self._ahead:
+            return None
+        frame = self._ahead.popleft()
+        self._bytes -= len(frame.raw)
+        return frame
+
+    def _read(self) -> list[tuple[int, bytes]]:
+        found: list[tuple[int, bytes]] = []
+        size = self._bytes
+        while size < READ_AHEAD_BYTES and len(found) < READ_AHEAD_BLOCKS:
+            frame = next(self._frames, None)
+            if frame is None:
+                self._ended = True
+                break
+            found.append(frame)
+            size += len(frame[1])
+        return found
+
+    def reject(self, position: int) -> None:
+        """The frame at ``position``, the last that ``next`` has given, is no block: search its bytes for others."""
+        self.close()
+        self._source.reject(position)
+        self._frames = cast("Generator[tuple[int, bytes]]", iter(self._source))
+        self._ended = False
+
+    def close(self) -> None:
+        """Give up what was read ahead."""
+        self._frames.close()
+        for frame in self._ahead:
+            if frame.decoding is not None:
+                frame.decoding.cancel()
+        self._ahead.clear()
+        self._bytes = 0
+
+
 def block_files(path: Path) -> list[Path]:
     """The files to import for a path that the user gave: itself, or the ``blk*.dat`` of a folder in order.
 
@@ -73,7 +139,8 @@ class BlockImporter:
         self._own_files = own_files
         self._waiting: dict[bytes, list[_Place]] = {}
         self._waiting_count = 0
-        self._ahead = 0
+        self._ahead: deque[tuple[int, int]] = deque()  # height and size of blocks stored last
+        self._ahead_bytes = 0
         self.report = ImportReport()
 
     async def run(self, paths: list[Path]) -> ImportReport:
@@ -87,23 +154,29 @@ class BlockImporter:
         return self.report
 
     async def _import_file(self, path: Path, number: int) -> None:
-        source = iter_blocks(path, self._magic, xor_key_beside(path))
-        frames: Iterator[tuple[int, bytes]] = iter(source)
-        while (frame := await self._driver.in_reader(lambda: next(frames, None))) is not None:
-            position, raw = frame
-            await self._offer(source, _Place(path, number, position, len(raw)), raw)
-
-    async def _offer(self, source: BlockImport, place: _Place, raw: bytes) -> None:
-        prev = raw[4:36]
-        tree = self._driver.chainstate.tree
-        if tree.find(prev) < 0 and tree.find(header_hash(raw[:HEADER_SIZE])) < 0:
-            self._remember(prev, place)
-            return
+        reader = _FileReader(self._driver, iter_blocks(path, self._magic, xor_key_beside(path)))
         try:
-            await self._process(place, raw)
+            while (frame := await reader.next()) is not None:
+                place = _Place(path, number, frame.position, len(frame.raw))
+                if not await self._offer(frame, place):
+                    reader.reject(frame.position)
+                    self.report.rejected += 1
+        finally:
+            reader.close()
+
+    async def _offer(self, frame: _Frame, place: _Place) -> bool:
+        """Take a frame's block; returns whether it was one."""
+        prev = frame.raw[4:36]
+        tree = self._driver.chainstate.tree
+        if tree.find(prev) < 0 and tree.find(header_hash(frame.raw[:HEADER_SIZE])) < 0:
+            self._remember(prev, place)
+            return True
+        parsed = None if frame.decoding is None else await asyncio.wrap_future(frame.decoding)
+        try:
+            await self._process(place, frame.raw, parsed)
         except DecodeError:
-            source.reject()
-            self.report.rejected += 1
+            return False
+        return True
 
     def _remember(self, prev: bytes, place: _Place) -> None:
         if self._waiting_count >= MAX_WAITING:
@@ -111,12 +184,13 @@ class BlockImporter:
         self._waiting.setdefault(prev, []).append(place)
         self._waiting_count += 1
 
-    async def _process(self, place: _Place, raw: bytes) -> None:
+    async def _process(self, place: _Place, raw: bytes, parsed: ParsedBlock | None) -> None:
         """Store one block, then every block that waited for it."""
         queue = [(place, raw)]
         while queue:
             where, data = queue.pop()
-            if not await self._store(where, data):
+            known = parsed if where is place else None
+            if not await self._store(where, data, known):
                 continue
             for child in self._waiting.pop(header_hash(data[:HEADER_SIZE]), ()):
                 self._waiting_count -= 1
@@ -127,11 +201,11 @@ class BlockImporter:
         source = iter_blocks(place.path, self._magic, key)
         return source.read_at(place.position, place.size)
 
-    async def _store(self, place: _Place, raw: bytes) -> bool:
+    async def _store(self, place: _Place, raw: bytes, parsed: ParsedBlock | None) -> bool:
         """Hand a block to the driver; returns whether its header is in the tree now."""
         position = BlockPos(place.file, place.position) if self._own_files else None
         try:
-            outcome = await self._driver.store_block(raw, self._now(), requested=True, position=position)
+            outcome = await self._driver.store_block(raw, self._now(), requested=True, position=position, parsed=parsed)
         except RuleViolation as violation:
             self._refused(raw, violation)
             return violation.fault is Fault.CACHED_INVALID
@@ -142,11 +216,17 @@ class BlockImporter:
             self._refused(raw, outcome.violation)
         if self.report.blocks % LOG_EVERY == 0:
             log.info("imported %d blocks", self.report.blocks)
-        self._ahead += len(raw)
-        if self._ahead > RUN_AHEAD_BYTES:
-            self._ahead = 0
-            await self._driver.settled()
+        await self._hold_back(self._driver.chainstate.tree.height(outcome.index), len(raw))
         return True
+
+    async def _hold_back(self, height: int, size: int) -> None:
+        """Wait while more than ``RUN_AHEAD_BYTES`` are stored and not connected yet."""
+        self._ahead.append((height, size))
+        self._ahead_bytes += size
+        while self._ahead_bytes > RUN_AHEAD_BYTES:
+            oldest, freed = self._ahead.popleft()
+            await self._driver.reached(oldest)
+            self._ahead_bytes -= freed
 
     def _refused(self, raw: bytes, error: BtcnodeError) -> None:
         self.report.rejected += 1

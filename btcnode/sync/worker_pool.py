@@ -47,7 +47,7 @@ from btcnode.sync.worker_process import WorkerProcess
 if TYPE_CHECKING:
     from btcnode.sync.checker import Chunk, PooledCheck
 
-CHUNK_INPUTS = 128  # about 8 ms of work: small against a block, large against the 0.1 ms that a chunk costs
+CHUNK_INPUTS = 128  # about 7 ms of work: small against a block, large against the 0.1 ms that a chunk costs
 SENT_CHUNKS = 3  # the one in work and two behind it: the pool's thread may have to wait 5 ms for the interpreter
 ANSWER_TIMEOUT = 180.0  # seconds; the worst transaction that consensus allows takes less than a minute
 START_TIMEOUT = 60.0
@@ -60,7 +60,7 @@ log = logging.getLogger("btcnode.workers")
 
 
 def worker_count(par: int, cores: int | None = None) -> int:
-    """Processes beside the node's own for ``--par``: 0 takes all ``cores``, below 0 leaves that many free, 1 is none."""
+    """Processes beside the node's own for ``--par``: 0 takes all ``cores``, below 0 leaves that many free."""
     if par <= 0:
         par += cores or len(os.sched_getaffinity(0))
     return min(max(par, 1), MAX_PROCESSES) - 1
@@ -195,9 +195,7 @@ class WorkerPool:
         self._wake()
         if thread is not None:
             thread.join()
-        for task in self._decodes:
-            task.answer(None)
-        self._decodes.clear()
+        self._answer_decodes()
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()
@@ -221,9 +219,20 @@ class WorkerPool:
                     else:
                         self._serve(key.data, mask)
                 self._check_deadlines()
+        except Exception:
+            log.exception("internal error: the node goes on without worker processes")
         finally:
+            with self._lock:
+                self._closing = True  # nothing more comes in
             for worker in list(self._workers):
                 self._end(worker)
+            self._answer_decodes()
+
+    def _answer_decodes(self) -> None:
+        with self._lock:
+            waiting, self._decodes = self._decodes, deque()
+        for task in waiting:
+            task.answer(None)
 
     def _drain_wake(self) -> None:
         try:
@@ -252,10 +261,7 @@ class WorkerPool:
         if self._failed_starts == MAX_FAILED_STARTS:
             log.error("no more worker processes are started; scripts are verified by the node's own process")
             if not self._workers:
-                with self._lock:
-                    waiting, self._decodes = list(self._decodes), deque()
-                for task in waiting:
-                    task.answer(None)
+                self._answer_decodes()
 
     def _feed_all(self) -> None:
         """Send work to every worker that has room; whoever hands in more from now on wakes this thread up."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -37,7 +38,7 @@ from btcnode.testing.peer import ChainServer
 from btcnode.testing.process import NodeProcess
 
 PARAMS = params_for("regtest")
-POLL = 0.02  # seconds between two calls of getblockcount
+POLL = 0.05  # seconds between two calls of getblockcount
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -208,7 +209,29 @@ def watch(node: NodeProcess, height: int, result: Result, start: float, limit: f
         time.sleep(POLL)
 
 
-def over_tcp(chain: Chain, *options: str) -> Result:
+class Profile:
+    """py-spy over a node and its workers, if ``path`` is given: folded stacks of the time on the processor."""
+
+    def __init__(self, pid: int, path: Path | None) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        if path is not None:
+            spy = Path(sys.executable).parent / "py-spy"
+            command = [spy, "record", "--pid", str(pid), "--subprocesses", "--threads", "--gil", "--rate", "250"]
+            command = command if path.suffix == ".gil" else [word for word in command if word != "--gil"]
+            self._process = subprocess.Popen(
+                [*command, "--duration", "600", "--format", "raw", "--output", str(path)],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            time.sleep(1.5)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(30)
+
+
+def over_tcp(chain: Chain, *options: str, profile: Path | None = None) -> Result:
     """A fresh node syncs from a serving process."""
     server = Server(chain)
     result = Result()
@@ -221,10 +244,12 @@ def over_tcp(chain: Chain, *options: str) -> Result:
                 watch(node, chain.before, Result(), time.perf_counter())
                 while node.rpc("getblockchaininfo")["headers"] < chain.total:
                     time.sleep(POLL)
+                spy = Profile(node.process.pid, profile)
                 cpu = family_cpu(node.process.pid)
                 start = time.perf_counter()
                 server.go()
                 middle = watch(node, chain.large_end, result, start)
+                spy.stop()
                 later = family_cpu(node.process.pid)
                 result.cpu, result.worker_cpu = later[0] - cpu[0], later[1] - cpu[1]
                 end = watch(node, chain.total, result, start)
@@ -316,6 +341,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="worker threads of py-bitcoinkernel")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--only", default="kernel,scripts,par1,assumed,load")
+    parser.add_argument("--profile", type=Path, help="write py-spy's folded stacks of scripts or assumed to this file")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "btcnode-bench")
     options = parser.parse_args()
     chain = prepare(options)
@@ -326,9 +352,9 @@ def main() -> None:
     par, assumed = ("--par", str(options.par)), ("--assumevalid", chain.tip)
     measurements: dict[str, Callable[[], Result]] = {
         "kernel": lambda: kernel(chain, options.threads),
-        "scripts": lambda: over_tcp(chain, *par, "--assumevalid", "0"),
+        "scripts": lambda: over_tcp(chain, *par, "--assumevalid", "0", profile=options.profile),
         "par1": lambda: over_tcp(chain, "--par", "1", "--assumevalid", "0"),
-        "assumed": lambda: over_tcp(chain, *par, *assumed),
+        "assumed": lambda: over_tcp(chain, *par, *assumed, profile=options.profile),
         "load": lambda: from_files(chain, *par, "--assumevalid", "0"),
     }
     reference: float | None = None

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Sync rate of btcnode's chainstate against py-bitcoinkernel (Bitcoin Core's engine), same chain, same run.
 
-    python scripts/bench/sync.py [--blocks 4] [--txs 1000] [--small 100] [--runs 3]
+    python scripts/bench/sync.py [--blocks 4] [--txs 1000] [--small 100] [--runs 3] [--par 2] [--threads 2]
 
-The library's blocks are decoded before its clock runs, ours within. Generates a regtest chain of signed spends (P2PKH,
+The library's blocks are decoded before its clock runs, ours within. Without ``--par`` everything happens in one thread
+of one process, with it in that many processes. Generates a regtest chain of signed spends (P2PKH,
 P2WPKH, P2SH-P2WPKH, P2WSH and P2SH multisig, P2TR key and script), then feeds it block by block to both, alternating.
 The library uses as many script threads as it likes.
 """
@@ -22,6 +23,8 @@ from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
+from btcnode.sync.checker import PooledChecker
+from btcnode.sync.worker_pool import WorkerPool
 from btcnode.testing.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
@@ -36,27 +39,42 @@ def build(blocks: int, txs: int, small: int, seed: int) -> list[bytes]:
     return chain
 
 
-def run_btcnode(chain: list[bytes], split: int) -> float:
-    """Seconds for the blocks from ``split`` on."""
+def run_btcnode(chain: list[bytes], split: int, par: int) -> float:
+    """Seconds for the blocks from ``split`` on: all stored, then connected, then flushed."""
+    pool = WorkerPool(par - 1, PARAMS) if par > 1 else None
     with tempfile.TemporaryDirectory() as directory:
-        state = Chainstate.open(PARAMS, ChainStore.open(Path(directory), PARAMS))
+        store = ChainStore.open(Path(directory), PARAMS)
+        state = Chainstate.open(PARAMS, store, checker=pool and PooledChecker(pool))
         now = int(time.time())
         for raw in chain[:split]:
             state.process_block(raw, now)
+        if pool is not None:
+            pool.start()
+            while not pool.running:
+                time.sleep(0.01)
         start = time.perf_counter()
         for raw in chain[split:]:
-            state.process_block(raw, now)
+            step = state.plan_store(raw, now, requested=True)
+            assert step is not None
+            state.run(step)
+        state.activate_best_chain()
         state.flush()
         seconds = time.perf_counter() - start
         assert state.active.height == len(chain)
         state.close()
+    if pool is not None:
+        pool.close()
     return seconds
 
 
-def run_kernel(chain: list[bytes], split: int) -> float:
+def run_kernel(chain: list[bytes], split: int, threads: int) -> float:
     """Seconds for the blocks from ``split`` on."""
     with tempfile.TemporaryDirectory() as directory:
-        manager = pbk.load_chainman(Path(directory), pbk.ChainType.REGTEST)
+        options = pbk.ChainstateManagerOptions(
+            pbk.make_context(pbk.ChainType.REGTEST), directory, str(Path(directory) / "blocks")
+        )
+        options.set_worker_threads_num(threads)
+        manager = pbk.ChainstateManager(options)
         for raw in chain[:split]:
             manager.process_block(pbk.Block(raw))
         # the binding copies bytes slowly: that is not the engine's time, so its blocks are ready before the clock runs
@@ -77,6 +95,8 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=0, help="empty blocks behind them")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--par", type=int, default=1, help="processes of btcnode")
+    parser.add_argument("--threads", type=int, default=0, help="worker threads of the library")
     options = parser.parse_args()
     chain = build(options.blocks, options.txs, options.small, options.seed)
     split = len(chain) - options.blocks - options.small
@@ -85,7 +105,7 @@ def main() -> None:
     print(f"chain: {len(chain)} blocks, measured {len(chain) - split} with {inputs} inputs, {size / 1e6:.1f} MB")
     ratios = []
     for number in range(options.runs):
-        ours, theirs = run_btcnode(chain, split), run_kernel(chain, split)
+        ours, theirs = run_btcnode(chain, split, options.par), run_kernel(chain, split, options.threads)
         ratios.append(theirs / ours)
         print(
             f"run {number + 1}: btcnode {inputs / ours:,.0f} inputs/s, kernel {inputs / theirs:,.0f} inputs/s,"

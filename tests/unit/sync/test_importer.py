@@ -14,9 +14,12 @@ from btcnode.errors import StorageError
 from btcnode.params import NetworkParams, params_for
 from btcnode.storage.layout import FRAME
 from btcnode.storage.obfuscation import Obfuscation
+from btcnode.sync.checker import PooledChecker
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.importer import BlockImporter, ImportReport, block_files, import_paths
+from btcnode.sync.worker_pool import WorkerPool
 from btcnode.testing.chain_generator import ChainGenerator
+from btcnode.testing.process import wait_until
 
 REGTEST = params_for("regtest")
 MAINNET = params_for("mainnet")
@@ -127,3 +130,41 @@ def test_reindex_rebuilds_the_same_state(tmp_path: Path) -> None:
         return result
 
     assert asyncio.run(reindex()) == (len(blocks), before)
+
+
+def test_good_blocks_inside_a_torn_one_are_found_although_the_file_was_read_ahead(tmp_path: Path) -> None:
+    """The torn frame claims the bytes of the two blocks behind it; more follow, up to the end of the file."""
+    blocks = list(ChainGenerator(REGTEST).spread(100))[:40]
+    swallowed = frames(blocks[3:5])
+    torn = FRAME.pack(REGTEST.magic, len(swallowed) + 100) + blocks[3][:100] + swallowed
+    path = tmp_path / "torn.dat"
+    path.write_bytes(frames(blocks[:3]) + torn + frames(blocks[5:]))
+    report, height = imported(tmp_path / "node", REGTEST, [path])
+    assert height == len(blocks)
+    assert (report.rejected, report.orphans) == (1, 0)
+
+
+def test_workers_decode_what_is_imported(tmp_path: Path) -> None:
+    generator = ChainGenerator(REGTEST)
+    blocks = [*generator.spread(2500), *(generator.busy(300) for _ in range(4))]
+    path = tmp_path / "blocks.dat"
+    path.write_bytes(frames(blocks))
+
+    async def work() -> tuple[int, int]:
+        pool = WorkerPool(1, REGTEST)
+        pool.start()
+        await asyncio.to_thread(wait_until, lambda: pool.running, 30)
+        state = Chainstate.open(REGTEST, ChainStore.open(tmp_path / "node", REGTEST), checker=PooledChecker(pool))
+        failures: list[BaseException] = []
+        driver = ChainDriver(state, on_fatal=failures.append, pool=pool)
+        report = await import_paths(driver, REGTEST.magic, lambda: NOW, [path])
+        answers = sum(worker.answers for worker in pool._workers)
+        assert driver.chainstate.active.height == len(blocks)
+        await driver.close()
+        pool.close()
+        assert not failures
+        return report.blocks, answers
+
+    stored, answers = asyncio.run(work())
+    assert stored == len(blocks)
+    assert answers >= 4

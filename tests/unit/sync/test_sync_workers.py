@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,8 +31,10 @@ from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.tx import Tx
 from btcnode.script.errors import ScriptError
+from btcnode.script.verify import ScriptJob, verify_jobs
 from btcnode.sync import worker_pool
 from btcnode.sync.checker import PooledCheck, PooledChecker
+from btcnode.sync.driver import ChainDriver
 from btcnode.sync.worker_codec import (
     ANSWER,
     INVALID,
@@ -42,7 +45,7 @@ from btcnode.sync.worker_codec import (
     encode_columns,
     pack_answer,
 )
-from btcnode.sync.worker_pool import CHUNK_INPUTS, MAX_PROCESSES, WorkerPool, worker_count
+from btcnode.sync.worker_pool import MAX_PROCESSES, WorkerPool, worker_count
 from btcnode.sync.worker_process import WorkerProcess
 from btcnode.testing.blocks import BlockTemplate
 from btcnode.testing.chain_generator import BLOCK_SPACING, ChainGenerator
@@ -483,6 +486,98 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def test_an_internal_error_leaves_the_node_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(worker: WorkerProcess) -> list[Answer]:
+        raise ZeroDivisionError
+
+    scripts = scripts_of(tmp_path, 0)
+    monkeypatch.setattr(WorkerProcess, "receive", broken)
+    pool = WorkerPool(2, PARAMS)
+    decoding = pool.submit_decode(chain()[-2])
+    check = PooledCheck(pool, scripts)
+    pool.submit_check(check)
+    pool.start()
+    assert check.finish() is None
+    assert decoding.result(30) is None
+    assert not pool.usable
+    pool.close()
+
+
+# -- the second engine, and the driver -------------------------------------------------------------------------------
+
+
+class Recorder:
+    """A second engine that only listens."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, BlockHash, int, object]] = []
+
+    def selects(self, height: int) -> bool:
+        return height % 2 == 0
+
+    def check_block(self, height: int, block_hash: BlockHash, jobs: Sequence[ScriptJob], verdict: object) -> None:
+        assert verify_jobs(jobs) == verdict
+        self.calls.append((height, block_hash, len(jobs), verdict))
+
+
+def test_the_second_engine_is_asked_before_a_block_is_accepted(tmp_path: Path, pool: WorkerPool) -> None:
+    at = len(chain()) - 1 - BUSY
+    bad_at = at + 1 if at % 2 else at + 2  # height of the spoilt block is even
+    blocks = [*chain()[: bad_at - 1], rebuilt(chain()[bad_at - 1], bad_at, (9,))]
+    told_by = []
+    for path, workers in (("alone", None), ("shared", pool)):
+        state = open_state(tmp_path / path, workers)
+        recorder = Recorder()
+        state.executor.shadow = recorder
+        store_all(state, blocks)
+        state.activate_best_chain()
+        state.close()
+        told_by.append(recorder.calls)
+    assert told_by[0] == told_by[1]
+    height, block_hash, jobs, verdict = told_by[0][-1]
+    assert (height, block_hash, jobs) == (bad_at, name(blocks[-1]), BUSY_TXS)
+    assert verdict is not None
+
+
+def test_the_driver_stops_at_the_height_it_was_told(tmp_path: Path, pool: WorkerPool) -> None:
+    target = len(chain()) - BUSY
+
+    async def run() -> tuple[int, int]:
+        stopped = asyncio.Event()
+        state = open_state(tmp_path, pool)
+        store_all(state, chain())
+        driver = ChainDriver(
+            state, on_fatal=lambda error: None, stop_at_height=target, on_stop_height=stopped.set, pool=pool
+        )
+        await driver.settled()
+        assert stopped.is_set()
+        height, tip = state.active.height, await driver.in_chain_thread(lambda: state.executor.tip)
+        await driver.close()
+        return height, tip
+
+    height, tip = asyncio.run(run())
+    assert height == target
+    state = open_state(tmp_path, None)
+    assert state.tip == tip
+    assert state.active.height == target
+    state.store.close()
+
+
+def test_readers_of_coins_see_the_active_tip(tmp_path: Path, pool: WorkerPool) -> None:
+    async def run() -> None:
+        state = open_state(tmp_path, pool)
+        store_all(state, chain())
+        driver = ChainDriver(state, on_fatal=lambda error: None, pool=pool)
+        driver.kick()
+        while state.active.height < len(chain()):
+            tips = await driver.in_chain_thread(lambda: (state.executor.tip, state.tip))
+            assert tips[0] == tips[1]
+            await asyncio.sleep(0.01)
+        await driver.close()
+
+    asyncio.run(run())
+
+
 # -- decoding --------------------------------------------------------------------------------------------------------
 
 
@@ -520,7 +615,8 @@ def test_an_answer_may_come_in_pieces() -> None:
     data = pack_answer(1, VALID, jobs=3, inputs=4) + pack_answer(2, INVALID, b"SIG_DER", jobs=1, inputs=1, failed_job=0)
     reader = AnswerReader()
     answers = [answer for at in range(len(data)) for answer in reader.feed(data[at : at + 1])]
-    assert [(answer.id, answer.status, answer.body) for answer in answers] == [(1, VALID, b""), (2, INVALID, b"SIG_DER")]
+    heads = [(answer.id, answer.status, answer.body) for answer in answers]
+    assert heads == [(1, VALID, b""), (2, INVALID, b"SIG_DER")]
     assert ScriptError(answers[1].body.decode()) is ScriptError.SIG_DER
 
 

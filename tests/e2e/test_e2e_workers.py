@@ -1,0 +1,98 @@
+"""Worker processes of a real node: killed during a sync, and gone with the node."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from btcnode.params import params_for
+from btcnode.testing.chain_generator import ChainGenerator
+from btcnode.testing.peer import ChainServer
+from btcnode.testing.process import NodeProcess, wait_until
+
+PARAMS = params_for("regtest")
+
+
+def children(pid: int) -> list[int]:
+    """Living children of a process."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(words[1]) == pid and words[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.timeout(240)
+def test_workers_are_killed_during_a_sync_and_end_with_the_node(tmp_path: Path) -> None:
+    generator = ChainGenerator(PARAMS)
+    chain = [*generator.spread(9000), *(generator.busy(600) for _ in range(16))]
+    results = []
+    with ChainServer.of_blocks(PARAMS, chain) as server:
+        for par in ("1", "3"):
+            datadir = tmp_path / par
+            datadir.mkdir()
+            options = ("--par", par, "--connect", server.address)
+            with NodeProcess(datadir, "regtest", *options, listen=False) as node:
+                node.start()
+                assert node.process is not None
+                pid = node.process.pid
+                killed: set[int] = set()
+                rng = random.Random(3)
+                while node.height() < len(chain):
+                    workers = children(pid)
+                    assert par == "3" or not workers
+                    if workers:
+                        killed.add(victim := rng.choice(workers))
+                        os.kill(victim, signal.SIGKILL)
+                    time.sleep(0.4)
+                results.append(node.rpc("gettxoutsetinfo"))
+                if par == "1":
+                    assert node.stop() == 0
+                    continue
+                assert killed
+                wait_until(lambda pid=pid: len(children(pid)) == 2, 20, "two workers")
+                workers = children(pid)
+                node.kill()
+                wait_until(lambda workers=workers: all(map(is_gone, workers)), 20, "the end of the workers")
+                assert "is replaced" in node.output() or "did not get to work" in node.output()
+    for result in results:
+        del result["disk_size"]
+    assert results[0] == results[1]
+
+
+@pytest.mark.timeout(120)
+def test_a_stop_during_a_sync_takes_the_workers_along(tmp_path: Path) -> None:
+    generator = ChainGenerator(PARAMS)
+    chain = [*generator.spread(9000), *(generator.busy(600) for _ in range(16))]
+    with (
+        ChainServer.of_blocks(PARAMS, chain) as server,
+        NodeProcess(tmp_path, "regtest", "--par", "2", "--connect", server.address, listen=False) as node,
+    ):
+        node.start()
+        assert node.process is not None
+        pid = node.process.pid
+        wait_until(lambda: bool(children(pid)) and node.height() > len(chain) - 15, 60, "a worker")
+        workers = children(pid)
+        started = time.monotonic()
+        assert node.stop() == 0
+        assert time.monotonic() - started < 10
+        assert all(map(is_gone, workers))
+        node.start()
+        node.wait_height(len(chain))
+        assert node.stop(signal.SIGINT) == 0
