@@ -13,6 +13,7 @@ Tests and tools call ``process_block`` and ``activate_best_chain``, which do all
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -41,6 +42,7 @@ from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.script.caches import SALT_SIZE, ScriptExecutionCache
 from btcnode.storage.blockfiles import BlockPos
 
 MIN_BLOCKS_AHEAD = 288  # unrequested blocks further above the tip are not stored (Core's MIN_BLOCKS_TO_KEEP)
@@ -67,7 +69,9 @@ class Chainstate:
         self.tree = tree
         self.active = ActiveChain(tree)
         self.coins = CoinsCache(store.coins, dbcache)
-        self.executor = StepExecutor(params, store, tree, self.coins, checker=checker)
+        # whoever verifies a transaction before its block comes adds it here
+        self.script_cache = ScriptExecutionCache(secrets.token_bytes(SALT_SIZE))
+        self.executor = StepExecutor(params, store, tree, self.coins, checker=checker, script_cache=self.script_cache)
         self.assume_valid = assume_valid or AssumeValid.from_params(params)
         self._clock = clock
         self._flushed_at = clock()

@@ -36,6 +36,7 @@ from btcnode.errors import CorruptionError, DecodeError, Fault, RuleViolation
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
+from btcnode.script.caches import ScriptExecutionCache
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.storage.undo import decode_undo, encode_undo
 
@@ -97,6 +98,7 @@ class StepExecutor:
         coins: CoinsCache,
         *,
         checker: ScriptChecker | None = None,
+        script_cache: ScriptExecutionCache | None = None,
         shadow: ShadowValidator | None = None,
     ) -> None:
         self._params = params
@@ -105,6 +107,7 @@ class StepExecutor:
         self._coins = coins
         self._recent = RecentBlocks()
         self._checker = checker or InlineChecker()
+        self._script_cache = script_cache
         self._ahead: deque[_Ahead] = deque()
         self._ahead_bytes = 0
         self.shadow = shadow
@@ -188,7 +191,8 @@ class StepExecutor:
         except RuleViolation as violation:
             # what it stands on may be invalid itself: judge it when that is known
             return self._postpone(step, block) if self._ahead else StepResult(violation)
-        check = self._start_check(step, BlockScripts(block, delta.undo, context.flags), wait=overwrites)
+        scripts = BlockScripts(block, delta.undo, context.flags, self._script_cache)
+        check = self._start_check(step, scripts, wait=overwrites)
         undo = encode_undo(delta.undo) if step.undo_position is None else b""
         entry = _Ahead(step, block, delta, undo, context.flags, check)
         if not self._ahead and check.done:
@@ -207,7 +211,7 @@ class StepExecutor:
         if not step.verify_scripts:
             return FinishedCheck(None)
         check = None if wait else self._checker.start(scripts)
-        return FinishedCheck(scripts.verify(0, len(scripts))) if check is None else check
+        return FinishedCheck(scripts.verify_all()) if check is None else check
 
     def _accept(self, entry: _Ahead) -> StepResult:
         """Wait for the verdict on a block; if it is good write the undo data, and apply it unless it was ahead."""

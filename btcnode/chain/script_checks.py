@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import BlockHash
+from btcnode.script.caches import ScriptExecutionCache
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_jobs
 
 
@@ -27,15 +28,24 @@ class BlockScripts:
     """The script jobs of one block; job ``i`` is transaction ``i + 1`` (the coinbase has none).
 
     ``undo`` has the spent coins of each of them, in order of its inputs, as connecting the block has found them.
+    Transactions that ``cache`` knows to be valid under the same flags are left out of ``split``; ``inputs`` counts the
+    inputs of the others. Core does the same: an outpoint names the output that it spends, so that a wtxid fixes all
+    that a script sees but the flags.
     """
 
-    __slots__ = ("block", "flags", "inputs", "undo")
+    __slots__ = ("_known", "block", "flags", "inputs", "undo")
 
-    def __init__(self, block: ParsedBlock, undo: list[list[bytes]], flags: int) -> None:
+    def __init__(
+        self, block: ParsedBlock, undo: list[list[bytes]], flags: int, cache: ScriptExecutionCache | None = None
+    ) -> None:
         self.block = block
         self.undo = undo
         self.flags = flags
         self.inputs = len(block.in_pos) - (block.first_in[1] if block.n_tx else 0)
+        self._known: list[bool] | None = None
+        if cache is not None and len(cache):
+            self._known = [cache.contains(wtxid, flags) for wtxid in block.wtxids[1:]]
+            self.inputs -= sum(len(coins) for coins, known in zip(undo, self._known, strict=True) if known)
 
     def __len__(self) -> int:
         """Number of jobs."""
@@ -56,6 +66,14 @@ class BlockScripts:
         failed = verify_jobs(self.jobs(first, last))
         return None if failed is None else Verdict(first + failed[0], failed[1])
 
+    def verify_all(self) -> Verdict | None:
+        """Verify here and now what is not known, in order; None when all is valid."""
+        for first, last in self.split(self.inputs + 1):
+            verdict = self.verify(first, last)
+            if verdict is not None:
+                return verdict
+        return None
+
     def packed(self, first: int, last: int) -> tuple[bytes, bytes]:
         """Transactions and packed coins of some jobs, each kind as one run of bytes without any lengths between.
 
@@ -67,11 +85,15 @@ class BlockScripts:
 
     def split(self, target_inputs: int) -> list[tuple[int, int]]:
         """Cut the jobs into ranges of about ``target_inputs`` inputs; a transaction is never divided."""
-        first_in, ranges = self.block.first_in, []
+        first_in, ranges, known = self.block.first_in, [], self._known
         start, base = 0, first_in[1]
         for i in range(len(self.undo)):
             end = first_in[i + 2]
-            if end - base >= target_inputs:
+            if known is not None and known[i]:
+                if start < i:
+                    ranges.append((start, i))
+                start, base = i + 1, end
+            elif end - base >= target_inputs:
                 ranges.append((start, i + 1))
                 start, base = i + 1, end
         if start < len(self.undo):
@@ -139,3 +161,6 @@ class ShadowValidator(Protocol):
         self, height: int, block_hash: BlockHash, jobs: Sequence[ScriptJob], verdict: tuple[int, ScriptFailure] | None
     ) -> None:
         """Compare; raises when the engines disagree."""
+
+    def summary(self) -> str:
+        """What was compared so far, in one line."""

@@ -185,6 +185,10 @@ class ShadowEngine:
             self.check_job(job, None, note)
         self.blocks_compared += 1
 
+    def summary(self) -> str:
+        """What was compared so far, in one line."""
+        return f"second engine: {self.blocks_compared} blocks compared, {self.inputs_compared} inputs"
+
     def check_job(self, job: ScriptJob, failure: ScriptFailure | None, note: str) -> None:
         """Compare the verdict about one transaction; raises ShadowDisagreement at the first difference."""
         transaction = self._engine.load(job.raw_tx, job.spent)

@@ -277,6 +277,9 @@ class Node:
             save_address_book(self.config.net_dir, self.protocol.address_book.serialize())
         if self.driver is not None:
             await self.driver.close()
+            shadow = self.driver.chainstate.executor.shadow
+            if shadow is not None:
+                log.info("%s", shadow.summary())
         elif self._store is not None:
             self._store.close()
         if self._pool is not None:

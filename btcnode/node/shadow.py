@@ -35,6 +35,10 @@ class LoggingShadow:
         except ShadowDisagreement as disagreement:
             log.error("%s", disagreement)
 
+    def summary(self) -> str:
+        """As the engine's."""
+        return self._engine.summary()
+
 
 def make_shadow(config: NodeConfig) -> ShadowValidator | None:
     """The second engine that the options ask for, None for none; raises ConfigError when it is not installed."""

@@ -10,10 +10,14 @@ from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejecte
 from btcnode.chain.steps import ConnectStep, FlushStep
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
+from btcnode.consensus.deployments import script_flags
 from btcnode.errors import CorruptionError, DatadirLockedError, DecodeError, DiskFullError, Fault, RuleViolation
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.primitives.tx import Tx
+from btcnode.script.flags import VERIFY_WITNESS
+from btcnode.script.verify import ScriptJob, verify_jobs
 from btcnode.testing.blocks import BlockTemplate
 from btcnode.testing.chain_generator import ChainGenerator
 
@@ -382,3 +386,50 @@ def test_many_headers_are_stored_in_portions(tmp_path: Path, monkeypatch: pytest
     assert (len(state.tree), state.active.height) == (131, 130)
     verify_recent(state, 0, 4, lambda *_: None)
     state.close()
+
+
+@pytest.mark.parametrize("missing", [0, 1, 7, 30])
+def test_known_transactions_are_not_verified_again(
+    state: Chainstate, monkeypatch: pytest.MonkeyPatch, missing: int
+) -> None:
+    """A block of transactions that were verified before connects without touching their scripts."""
+    generator = ChainGenerator(PARAMS)
+    for raw in generator.spread(300):
+        state.process_block(raw, NOW)
+    raw = generator.busy(30)
+    block = parse_block(raw)
+    flags = script_flags(generator.height, block.hash, PARAMS)
+    unknown = set(range(1, block.n_tx)) if missing == 30 else set(range(3, 3 + missing))
+    for i in range(1, block.n_tx):
+        if i not in unknown:
+            state.script_cache.add(block.wtxids[i], flags)
+        state.script_cache.add(block.wtxids[i], flags & ~VERIFY_WITNESS)  # other flags are another matter
+    verified: list[bytes] = []
+
+    def count(jobs: list[ScriptJob]) -> object:
+        verified.extend(job.raw_tx for job in jobs)
+        return verify_jobs(jobs)
+
+    monkeypatch.setattr("btcnode.chain.script_checks.verify_jobs", count)
+    state.process_block(raw, NOW)
+    assert state.tree.hash(state.tip) == block.hash
+    assert verified == [block.tx_raw(i) for i in sorted(unknown)]
+
+
+def test_a_bad_script_among_known_transactions_is_found(state: Chainstate) -> None:
+    generator = ChainGenerator(PARAMS, mix={"p2wpkh": 1})
+    for raw in generator.spread(300):
+        state.process_block(raw, NOW)
+    parent, height, time = generator.tip_hash, generator.height + 1, generator.time + 600
+    block = parse_block(generator.busy(30))
+    txs = [block.tx(i) for i in range(1, block.n_tx)]
+    flags = script_flags(height, parent, PARAMS)
+    spoilt = txs[17]
+    witness = [list(stack) for stack in spoilt.witnesses]
+    witness[-1][0] = witness[-1][0][:20] + bytes([witness[-1][0][20] ^ 1]) + witness[-1][0][21:]
+    txs[17] = Tx(spoilt.version, spoilt.prevouts, spoilt.script_sigs, spoilt.sequences, spoilt.txouts, witness)
+    for tx in (*txs[:17], *txs[18:], spoilt):
+        state.script_cache.add(tx.wtxid, flags)
+    bad = BlockTemplate(PARAMS, parent, height, time, PARAMS.pow_limit_bits, txs=txs).build()
+    with pytest.raises(RuleViolation, match="block-script-verify-flag-failed"):
+        state.process_block(bad, NOW)
