@@ -139,6 +139,10 @@ class ChainGenerator:
             self._unspent[at], self._unspent[-1] = self._unspent[-1], self._unspent[at]
         return raw
 
+    def take(self) -> Unspent:
+        """An output for the caller to spend; the generator forgets it."""
+        return self._unspent.pop()
+
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _has_mature(self) -> bool:

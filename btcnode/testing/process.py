@@ -47,7 +47,10 @@ def wait_until(condition: Callable[[], bool], timeout: float = 60.0, what: str =
 
 
 class NodeProcess:
-    """A ``btcnode start`` process with a data directory of its own; use it as a context manager."""
+    """A ``btcnode start`` process with a data directory of its own; use it as a context manager.
+
+    ``prefix`` is put before the command line (``prlimit`` and the like).
+    """
 
     def __init__(self, datadir: Path, network: str = "regtest", *options: str, listen: bool = True) -> None:
         self.datadir = datadir
@@ -56,6 +59,7 @@ class NodeProcess:
         self.port = free_port()
         self.rpc_port = free_port()
         self.listen = listen
+        self.prefix: tuple[str, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
         self._calls = 0
 
@@ -82,7 +86,10 @@ class NodeProcess:
         output = (self.datadir / "output.log").open("ab")
         with output:
             self.process = subprocess.Popen(
-                [*self.command(), *more], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+                [*self.prefix, *self.command(), *more],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
             )
         wait_until(self._is_ready, START_TIMEOUT, "the node's RPC server")
         return self
