@@ -161,8 +161,8 @@ class ChainDriver:
                 events = await self._run(step)
                 self._publish(events)
                 self._check_stop_height(events)
-        except StorageError:
-            return  # _run has told on_fatal
+        except Exception as error:
+            self._fail(error)  # tells the node, unless the failed step has done so
         finally:
             self._task = None
             self._idle.set()

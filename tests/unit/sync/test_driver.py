@@ -7,9 +7,10 @@ import pytest
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, ChainEvent
+from btcnode.chain.shadow import Disagreement, ShadowDisagreement
 from btcnode.chain.steps import Step, StepResult
 from btcnode.chain.store import ChainStore
-from btcnode.errors import DiskFullError, StorageError
+from btcnode.errors import CorruptionError, DiskFullError, StorageError
 from btcnode.params import params_for
 from btcnode.sync.driver import ChainDriver
 from btcnode.testing.chain_generator import ChainGenerator
@@ -121,6 +122,66 @@ def test_reading_waits_its_turn_on_the_chain_thread(tmp_path: Path) -> None:
         with pytest.raises(KeyError):
             header, _ = driver.chainstate.tree.add(blocks[1][:80], NOW)
             await driver.read_block(header)
+        await driver.close()
+
+    asyncio.run(run())
+
+
+class Contrarian:
+    """A second engine that finds fault with the block at one height."""
+
+    def __init__(self, height: int) -> None:
+        self.height = height
+
+    def selects(self, height: int) -> bool:
+        return height == self.height
+
+    def check_block(self, height: int, block_hash: bytes, jobs: object, verdict: object) -> None:
+        raise ShadowDisagreement(
+            Disagreement("00", (), 0, 0, "OK", "invalid", f"block {height}"), Path("somewhere.json")
+        )
+
+    def summary(self) -> str:
+        return ""
+
+
+def test_a_disagreement_of_the_engines_stops_the_driver_before_the_block(tmp_path: Path) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(20))
+
+    async def run() -> None:
+        failures: list[BaseException] = []
+        unhandled: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+        driver = make(tmp_path, failures)
+        driver.chainstate.executor.shadow = Contrarian(10)  # type: ignore[assignment]
+        for raw in blocks[:9]:
+            await driver.store_block(raw, NOW, requested=True)
+        await driver.store_block(blocks[9], NOW, requested=True)
+        await asyncio.sleep(0.2)
+        assert [type(failure) for failure in failures] == [ShadowDisagreement]
+        assert "somewhere.json" in str(failures[0])
+        assert driver.chainstate.active.height == 9
+        await driver.close()
+        assert not unhandled
+
+    asyncio.run(run())
+
+
+def test_a_plan_that_cannot_be_made_stops_the_driver(tmp_path: Path) -> None:
+    """The index says that a block is here and it is not: said, not passed over."""
+    blocks = list(ChainGenerator(PARAMS).spread(5))
+
+    async def run() -> None:
+        failures: list[BaseException] = []
+        driver = make(tmp_path, failures)
+
+        def broken() -> Step | None:
+            raise CorruptionError("no data")
+
+        driver.chainstate.plan_step = broken  # type: ignore[method-assign]
+        await driver.store_block(blocks[0], NOW, requested=True)
+        await asyncio.sleep(0.1)
+        assert [type(failure) for failure in failures] == [CorruptionError]
         await driver.close()
 
     asyncio.run(run())
