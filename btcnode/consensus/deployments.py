@@ -123,15 +123,15 @@ class _Counter:
         if rule.start_time == NEVER_ACTIVE:
             return ThresholdState.FAILED
         index = self._period_parent(prev)
-        todo = []
+        unresolved = []
         while index not in states:
             if index < 0 or tree.median_time_past(index) < rule.start_time:
                 states[index] = ThresholdState.DEFINED  # so is every earlier period
                 break
-            todo.append(index)
+            unresolved.append(index)
             index = tree.ancestor(index, tree.height(index) - rule.period)
         state = states[index]
-        for end in reversed(todo):
+        for end in reversed(unresolved):
             states[end] = state = self._next(state, end)
         return state
 

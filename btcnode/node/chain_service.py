@@ -11,11 +11,14 @@ from typing import cast
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
+from btcnode.consensus.blocks import check_block
 from btcnode.consensus.deployments import VersionBits
 from btcnode.errors import DecodeError, RuleViolation, StorageError
 from btcnode.node.clock import Clock
 from btcnode.params import NetworkParams
+from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
+from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.rpc.context import BlockStatus, UtxoStats
 from btcnode.storage.coins import HashType
@@ -193,6 +196,12 @@ class ChainService:
     async def submit_block(self, raw: bytes) -> str | None:
         """Process a block; see ``ChainApi``."""
         tree = self._state.tree
+        known = tree.find(header_hash(raw[:HEADER_SIZE]))
+        if known >= 0 and (tree.has_data(known) or tree.is_failed(known)):
+            # Core looks at the bytes before it looks whether it has them
+            reason = await self.driver.in_reader(lambda: self._damage(raw))
+            if reason is not None:
+                return reason
         try:
             outcome = await self.driver.store_block(raw, self._clock.now(), requested=True)
         except RuleViolation as violation:
@@ -208,6 +217,16 @@ class ChainService:
         if index in self.rejections:
             return self.rejections[index].code
         return None if self._state.active.contains(index) else "inconclusive"
+
+    def _damage(self, raw: bytes) -> str | None:
+        """Why these bytes are no valid form of their block, as far as that can be told without its ancestors."""
+        try:
+            check_block(parse_block(raw, exact=False), self.params)
+        except RuleViolation as violation:
+            return violation.code
+        except DecodeError as error:
+            return f"rejected: {error}"
+        return None
 
     def submit_header(self, raw: bytes) -> None:
         """Add a header; raises RuleViolation."""

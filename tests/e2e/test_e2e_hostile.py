@@ -189,3 +189,4 @@ def test_a_stalling_peer_does_not_stop_the_sync(tmp_path: Path) -> None:
     ):
         node.start("--connect", stalling.address, "--connect", honest.address)
         node.wait_height(len(blocks), 90)
+        assert stalling.requests, "it was asked, and did not answer"

@@ -9,6 +9,7 @@ import pytest
 
 from btcnode.params import params_for
 from btcnode.primitives.addresses import address_for_script
+from btcnode.testing.chain_generator import ChainGenerator
 from btcnode.testing.process import NodeProcess, RpcFailure, wait_until
 
 OTHER_ADDRESS = address_for_script(b"\x00\x14" + bytes(20), params_for("regtest"))
@@ -104,3 +105,26 @@ def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
             second.start()
         assert "bind" in str(failure.value)
         assert "Traceback" not in str(failure.value)
+
+
+def test_submitblock_answers(tmp_path: Path) -> None:
+    """BIP22's words: for a new block, the same again, a damaged copy, a side chain, a block without parent."""
+    params = params_for("regtest")
+    generator, other = ChainGenerator(params), ChainGenerator(params, seed=2)
+    other.time += 1
+    blocks, side = [generator.block() for _ in range(3)], [other.block() for _ in range(2)]
+    damaged = bytearray(blocks[0])
+    damaged[-60] ^= 1  # in an output, not in the witness
+    with ExitStack() as stack:
+        node = make_node(stack, tmp_path, "node").start()
+        assert [node.rpc("submitblock", raw.hex()) for raw in blocks[:2]] == [None, None]
+        assert node.rpc("submitblock", blocks[0].hex()) == "duplicate"
+        assert node.rpc("submitblock", bytes(damaged).hex()) == "bad-txnmrklroot"
+        assert node.rpc("submitblock", side[0].hex()) == "inconclusive"
+        assert node.rpc("submitblock", side[1].hex()) == "inconclusive"
+        node.rpc("invalidateblock", node.rpc("getblockhash", 2))
+        assert node.rpc("submitblock", blocks[1].hex()) == "duplicate-invalid"
+        assert node.rpc("submitblock", blocks[2].hex()) == "bad-prevblk"
+        with pytest.raises(RpcFailure) as failure:
+            node.rpc("submitblock", blocks[0][:-1].hex())
+        assert (failure.value.code, failure.value.message) == (-22, "Block decode failed")
