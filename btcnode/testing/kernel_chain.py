@@ -5,7 +5,10 @@ Needs py-bitcoinkernel. The kernel's reject reasons come from its log, its categ
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +79,21 @@ class Outcome:
         return "; ".join([*lines, f"tip {to_display(self.tip)}"])
 
 
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """No cyclic garbage is collected inside.
+
+    The engine calls back under its log's lock; collecting an older engine there would log, and wait for ever.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class KernelChain:
     """A ChainstateManager of libbitcoinkernel with its databases in memory and its block files in ``directory``.
 
@@ -97,9 +115,17 @@ class KernelChain:
         manager_options.update_block_tree_db_in_memory(True)
         manager_options.update_chainstate_db_in_memory(True)
         manager_options.set_worker_threads_num(1)
-        self._manager = pbk.ChainstateManager(manager_options)
-        self._manager.import_blocks([])
+        with no_collection():
+            self._manager = pbk.ChainstateManager(manager_options)
+            self._manager.import_blocks([])
         self._chain = self._manager.get_active_chain()
+
+    def close(self) -> None:
+        """End the engine now, not when garbage is collected; the object is of no use afterwards."""
+        with no_collection():
+            del self._chain
+            del self._manager
+            del self._log
 
     def _on_log(self, message: str) -> None:
         if self._listening and (found := _BLOCK_CHECKED.search(message)):
@@ -120,7 +146,8 @@ class KernelChain:
     def header(self, raw: bytes) -> bool:
         """Give it a header of 80 bytes; returns whether it was accepted."""
         try:
-            state = self._manager.process_block_header(pbk.BlockHeader(raw))
+            with no_collection():
+                state = self._manager.process_block_header(pbk.BlockHeader(raw))
         except pbk.KernelException:
             return False
         return bool(state.validation_mode == pbk.ValidationMode.VALID)
@@ -135,7 +162,8 @@ class KernelChain:
         self._results.clear()
         self._listening = True
         try:
-            self._manager.process_block(block)
+            with no_collection():
+                self._manager.process_block(block)
         except pbk.ProcessBlockException:
             pass  # the reason is in the log
         finally:
@@ -231,8 +259,9 @@ class PairedChains:
         self.own = OwnChain(self._params, self._directory / "own")
 
     def close(self) -> None:
-        """Close ours; the kernel's ends with its object."""
+        """Close both."""
         self.own.close()
+        self.kernel.close()
 
 
 def _essence(outcome: Outcome) -> tuple[bytes, list[tuple[bytes, str, Fault | None]]]:
