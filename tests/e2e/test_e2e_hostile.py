@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -110,12 +111,12 @@ def test_one_byte_at_a_time(node: NodeProcess) -> None:
 
 
 def test_too_many_headers_or_inventory(node: NodeProcess) -> None:
-    peer = connect(node)
-    peer.send_raw("headers", b"\xfd\xd1\x07" + bytes(81 * 2001))
-    assert peer.is_closed()
-    peer = connect(node)
-    peer.send_raw("inv", b"\xfe\x51\xc3\x00\x00" + bytes(36 * 50001))
-    assert peer.is_closed()
+    too_many = {"headers": b"\xfd\xd1\x07" + bytes(81 * 2001), "inv": b"\xfe\x51\xc3\x00\x00" + bytes(36 * 50001)}
+    for command, payload in too_many.items():
+        peer = connect(node)
+        with contextlib.suppress(OSError):  # the frame's size is enough for the node to hang up on us
+            peer.send_raw(command, payload)
+        assert peer.is_closed()
 
 
 def test_headers_without_work_or_connection_between_them(node: NodeProcess) -> None:
