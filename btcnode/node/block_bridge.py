@@ -108,7 +108,10 @@ class BlockBridge:
                 changed = True
                 log.info("disconnected block %s height=%d", self._name(event.index), event.height)
             elif isinstance(event, BlockRejected):
-                log.warning("invalid block %s: %s", self._name(event.index), event.violation)
+                # bytes that do not fit their header cost nobody any work: the protocol's line about the sender,
+                # which is rate limited, has to do
+                level = logging.WARNING if event.connecting else logging.DEBUG
+                log.log(level, "invalid block %s: %s", self._name(event.index), event.violation)
                 if event.connecting:
                     self._reactor.feed(inputs.BlockRejected(event.index, event.violation))
         if changed:

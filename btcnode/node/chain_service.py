@@ -65,7 +65,7 @@ class ChainService:
         for event in events:
             if isinstance(event, BlockConnected | BlockDisconnected):
                 self._wake()
-            elif isinstance(event, BlockRejected):
+            elif isinstance(event, BlockRejected) and event.connecting:  # other bytes of a block say nothing about it
                 self.rejections[event.index] = event.violation
                 while len(self.rejections) > 1000:
                     del self.rejections[next(iter(self.rejections))]

@@ -122,7 +122,7 @@ class MalformedMessage:
 class SendBufferState:
     """The peer's send buffer went above (``full``) or back below its limit.
 
-    While it is full the protocol produces no bulk answers (blocks, headers, transactions) for this peer.
+    While it is full the protocol reads blocks from this peer, where it asked for some, and otherwise nothing.
     Sent on changes only; a new peer's buffer is not full.
     """
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from btcnode.chain.presync import HeadersSync, PresyncState
 from btcnode.protocol.inputs import ConnectionKind, Permission
+from btcnode.protocol.request_queue import RequestQueue
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 
 if TYPE_CHECKING:
     from btcnode.protocol.bloom import RollingBloom
-    from btcnode.wire.messages import AddrEntry, InvItem
+    from btcnode.wire.messages import AddrEntry
     from btcnode.wire.netaddr import NetAddress
 
 NONE = -1  # no header
@@ -67,7 +67,7 @@ class BlockState:
 class ServeState:
     """What the peer waits for from us."""
 
-    queue: deque[InvItem] = field(default_factory=deque)
+    queue: RequestQueue = field(default_factory=RequestQueue)
     reading: int = NONE  # header index of the open ReadBlock
     reading_witness: bool = True
     continuation: bytes = b""  # hash whose delivery triggers the next inv (getblocks)
@@ -188,3 +188,4 @@ class Peer:
 
 PAUSE_GETDATA = 1  # its requests are not answered yet
 PAUSE_VALIDATION = 2  # too many block bytes wait for validation
+PAUSE_SENDING = 4  # it does not take our answers

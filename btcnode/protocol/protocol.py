@@ -43,7 +43,7 @@ from btcnode.protocol.inputs import (
 )
 from btcnode.protocol.limits import ADDRESS_BOOK_SAVE_INTERVAL
 from btcnode.protocol.misbehaviour import Offence, offence_of
-from btcnode.protocol.peer import Peer
+from btcnode.protocol.peer import PAUSE_SENDING, Peer
 from btcnode.protocol.peer_info import describe
 from btcnode.protocol.ping import Pings
 from btcnode.protocol.seeding import Seeding
@@ -245,11 +245,16 @@ class Protocol:
         self._pings.queue_all()
 
     def _on_send_buffer(self, event: SendBufferState) -> None:
+        """Who does not take our answers is not read from, unless blocks come from it: two nodes could wait so."""
         peer = self._ctx.peers.get(event.peer_id)
-        if peer is not None:
-            peer.send_full = event.full
-            if not event.full:
-                self._serving.serve(peer)
+        if peer is None:
+            return
+        peer.send_full = event.full
+        if not event.full:
+            self._ctx.resume(peer, PAUSE_SENDING)
+            self._serving.serve(peer)
+        elif not peer.blocks.in_flight:
+            self._ctx.pause(peer, PAUSE_SENDING)
 
     # -- messages ------------------------------------------------------------------------------------------------
 
