@@ -1,9 +1,9 @@
 """Block download: which block to ask of whom, and when to give up on a peer.
 
-A window of 1024 blocks above the last block in common moves over the chain of each peer; every peer has at most 16
-requests open, and a block is asked of one peer at a time. Who keeps the window from moving is replaced after two
-seconds, doubled with each replacement and decaying with each connected block. Behaviour as in Bitcoin Core 31; a block
-that is late near the tip is asked of another peer in addition, as full blocks have no other remedy there.
+A window of 1024 blocks above the last block in common moves over the chain of each peer. How many blocks are asked of
+whom is decided in ``fetch_strategy.py``; a block is asked of one peer at a time, and of a second one when it is late.
+Who keeps the window or the tip from moving is replaced after two seconds, doubled with each replacement and decaying
+with each connected block, as in Bitcoin Core 31.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, ProcessBlock
+from btcnode.protocol.fetch_strategy import Failure, FetchStrategy
 from btcnode.protocol.inputs import BlockProcessed, BlockRejected, ConnectionKind, TipChanged
+from btcnode.protocol.late_blocks import LateBlocks, remember
 from btcnode.protocol.limits import (
     ANTI_DOS_WORK_BUFFER,
     BLOCK_DOWNLOAD_TIMEOUT_BASE,
@@ -26,19 +28,19 @@ from btcnode.protocol.limits import (
     BLOCK_STALLING_DECAY,
     BLOCK_STALLING_TIMEOUT_DEFAULT,
     BLOCK_STALLING_TIMEOUT_MAX,
-    IDLE_BLOCK_MOVE_TIMEOUT,
+    CLOCK_GAP,
+    FETCH_HEAD_UNASKED,
+    LATE_EXPIRY,
     MAX_BLOCK_SOURCES,
     MAX_BLOCKS_IN_TRANSIT_PER_PEER,
     MAX_BLOCKS_IN_VALIDATION,
-    MAX_LATE_PER_PEER,
     MAX_MISSING_PER_PEER,
+    MAX_REQUESTS,
     MAX_VALIDATION_BYTES,
     MIN_BLOCKS_TO_KEEP,
     MISSING_EXPIRY,
     NODE_NETWORK_LIMITED_MIN_BLOCKS,
     PEER_BLOCK_SLACK,
-    REQUEST_BATCH,
-    TIP_BLOCK_MOVE_TIMEOUT,
 )
 from btcnode.protocol.misbehaviour import BLOCK_OFFENCES, Offence
 from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
@@ -46,20 +48,13 @@ from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_FLAG
 from btcnode.wire.messages import BlockMessage, GetData, InvItem, NotFound
 
 
-def remember(entries: dict[int, float], index: int, mono: float, maximum: int) -> None:
-    """Add ``index`` to a memory of at most ``maximum`` entries, oldest first."""
-    entries.pop(index, None)
-    if len(entries) >= maximum:
-        del entries[next(iter(entries))]
-    entries[index] = mono
-
-
 class BlockDownload:
     """Requests for blocks of all peers, and the blocks on their way through validation."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self.requests: dict[int, int] = {}  # header index -> peer asked; at most 16 for each peer
+        self.strategy = FetchStrategy(lambda text: ctx.log(LogLevel.DEBUG, "net", text))
+        self.requests: dict[int, int] = {}  # header index -> peer asked; at most MAX_REQUESTS and 16 for each peer
         self.preferred_count = 0
         self.stalling_timeout = BLOCK_STALLING_TIMEOUT_DEFAULT
         self._downloading_peers = 0
@@ -68,6 +63,10 @@ class BlockDownload:
         self.validating_bytes = 0
         self._sources: dict[int, int] = {}  # index -> peer that delivered it, until it is connected
         self._best_chain = ActiveChain(ctx.tree)
+        self._late = LateBlocks(ctx, self)
+        self._last_tick = ctx.mono
+        self._clock_jumped = False  # since the last tick so much time passed that sockets have to be read first
+        self._free_head = (NONE, 0.0)  # the lowest block that is left to faster peers, and since when
 
     # -- peers come and go ---------------------------------------------------------------------------------------
 
@@ -76,11 +75,16 @@ class BlockDownload:
         preferred = (not peer.inbound or peer.no_ban) and peer.kind is not ConnectionKind.ADDR_FETCH
         peer.blocks.preferred = preferred and peer.serves_blocks
         self.preferred_count += peer.blocks.preferred
+        if peer.serves_blocks:
+            self.strategy.add(peer.id, str(peer.address))
 
     def forget(self, peer: Peer) -> None:
         """The connection is gone: its requests are free for others."""
-        for index in list(peer.blocks.in_flight):
-            self._release(peer, index)
+        in_flight = list(peer.blocks.in_flight)
+        for index in in_flight:
+            self.release(peer, index)
+        self.strategy.on_failure(peer.id, Failure.GONE, len(in_flight), self._ctx.mono)
+        self.strategy.remove(peer.id)
         self.preferred_count -= peer.blocks.preferred
         peer.blocks.preferred = False
 
@@ -113,51 +117,81 @@ class BlockDownload:
 
     def tick(self, peer: Peer) -> None:
         """Judge the peer's pace, then ask for more."""
-        missing = peer.blocks.missing
-        if missing and self._ctx.mono - missing[first := next(iter(missing))] > MISSING_EXPIRY:
+        mono = self._ctx.mono
+        if mono != self._last_tick:
+            self._begin_tick(mono)
+        missing, late = peer.blocks.missing, peer.blocks.late
+        if missing and mono - missing[first := next(iter(missing))] > MISSING_EXPIRY:
             del missing[first]
+        if late and mono - late[first := next(iter(late))] > LATE_EXPIRY:
+            del late[first]
         self._check_pace(peer)
         if not peer.disconnecting:
             self.request_more(peer)
 
+    def _begin_tick(self, mono: float) -> None:
+        """Once for all peers: what the clocks say."""
+        self._clock_jumped = mono - self._last_tick > CLOCK_GAP and not self._clock_jumped
+        self._last_tick = mono
+        self._late.note_distance()
+
     def request_more(self, peer: Peer) -> None:
         """Ask the peer for the next blocks of its chain that nobody was asked for."""
-        ctx, blocks = self._ctx, peer.blocks
-        budget = MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(blocks.in_flight)
-        if budget < REQUEST_BATCH or peer.disconnecting or not peer.serves_blocks or not self.has_room():
+        ctx, blocks, strategy = self._ctx, peer.blocks, self.strategy
+        limit = strategy.limit(peer.id)
+        budget = self._budget(peer, limit)
+        if budget < max(1, min(limit // 4, MAX_BLOCKS_IN_TRANSIT_PER_PEER)):  # one walk over the window for several
+            return
+        if peer.disconnecting or not peer.serves_blocks or not self.has_room():
             return
         if len(blocks.missing) >= MAX_MISSING_PER_PEER:  # it has shown often enough that it does not help
             return
         if ctx.is_initial_block_download() and (peer.is_limited or not self.may_sync_from(peer)):
             return
         self.update_availability(peer)
+        best = peer.headers.best_known
+        if best < 0 or best in (ctx.active.tip, blocks.last_common) or not strategy.admits(peer.id, ctx.mono):
+            return
         wanted, staller = self._find_next(peer, budget)
-        self._ask(peer, wanted)
+        self.ask(peer, wanted)
         if staller != NONE and not blocks.in_flight:
             other = ctx.peers.get(staller)
             if other is not None and other.blocks.stalling_since is None:
                 other.blocks.stalling_since = ctx.mono
                 ctx.log_peer(other, LogLevel.DEBUG, "stall started")
 
+    def _budget(self, peer: Peer, limit: int) -> int:
+        """How many blocks may be asked of the peer now: less as validation fills up, and as the peer owes us some."""
+        room = max(MAX_BLOCKS_IN_TRANSIT_PER_PEER, MAX_BLOCKS_IN_VALIDATION - len(self._validating))
+        open_requests = len(peer.blocks.in_flight)
+        if peer.blocks.late and self.strategy.has_other(peer.id):
+            open_requests += len(peer.blocks.late)
+        return min(min(limit, room) - open_requests, MAX_REQUESTS - len(self.requests))
+
     def has_room(self) -> bool:
         """Whether validation keeps up, so that more blocks may be asked for."""
         return len(self._validating) < MAX_BLOCKS_IN_VALIDATION and self.validating_bytes < MAX_VALIDATION_BYTES
 
-    def _ask(self, peer: Peer, wanted: list[int]) -> None:
+    def ask(self, peer: Peer, wanted: list[int]) -> None:
         """Send getdata for these blocks and remember them as in flight."""
         if not wanted:
             return
         tree, blocks = self._ctx.tree, peer.blocks
+        self.strategy.on_sent(peer.id, len(wanted), self._ctx.mono)
         kind = MSG_BLOCK | MSG_WITNESS_FLAG if peer.serves_witnesses else MSG_BLOCK
         if not blocks.in_flight:
             blocks.downloading_since = self._ctx.mono
             self._downloading_peers += 1
         for index in wanted:
             blocks.in_flight[index] = self._ctx.mono
+            blocks.late.pop(index, None)
             self.requests[index] = peer.id
+        heights = f"{tree.height(wanted[0])} to {tree.height(wanted[-1])}"
+        open_requests = f"{len(blocks.in_flight)} of {self.strategy.limit(peer.id)} in flight"
+        self._ctx.log_peer(peer, LogLevel.DEBUG, f"asked for {len(wanted)} blocks at {heights}, {open_requests}")
         self._ctx.send(peer, GetData(tuple(InvItem(kind, tree.hash(index)) for index in wanted)))
 
-    def _release(self, peer: Peer, index: int) -> bool:
+    def release(self, peer: Peer, index: int) -> bool:
         """Take a request back, answered or not; tells whether the peer had been asked."""
         blocks = peer.blocks
         if index not in blocks.in_flight:
@@ -167,7 +201,6 @@ class BlockDownload:
         del blocks.in_flight[index]
         if not blocks.in_flight:
             self._downloading_peers -= 1
-        blocks.stalling_since = None
         if self.requests.get(index) == peer.id:
             del self.requests[index]
         return True
@@ -211,9 +244,16 @@ class BlockDownload:
         ctx = self._ctx
         tree, blocks, active = ctx.tree, peer.blocks, ctx.active
         requests, validating = self.requests, self._validating_blocks
-        missing = blocks.missing
+        missing, owed = blocks.missing, blocks.late
+        fastest = self.strategy.fastest(but=peer.id)
+        if not self.strategy.has_other(peer.id):
+            owed = {}
+        left_to_faster: bool | None = None
         segwit = ctx.params.segwit_height if not peer.serves_witnesses else 1 << 62
         best_height = tree.height(peer.headers.best_known)
+        ours_from = active.height + self.strategy.lead(peer.id, fastest)
+        if not self.strategy.is_tried(peer.id):  # there shall be something to prove itself with
+            ours_from = min(ours_from, best_height - MAX_BLOCKS_IN_TRANSIT_PER_PEER + 1)
         first_served = best_height - (NODE_NETWORK_LIMITED_MIN_BLOCKS - PEER_BLOCK_SLACK) if peer.is_limited else -1
         waiting_for = NONE
         wanted: list[int] = []
@@ -233,15 +273,42 @@ class BlockDownload:
             if index in validating:
                 continue
             if height > window_end:
-                if not wanted and waiting_for != peer.id:
+                if not wanted and waiting_for != peer.id and not left_to_faster:
                     return [], waiting_for
                 break
-            if height <= first_served or index in missing:
+            if height <= first_served or index in missing or index in owed:
                 continue
+            if height < ours_from and left_to_faster is not False:
+                if left_to_faster is None:
+                    left_to_faster = self._is_left_to(fastest, index)
+                if left_to_faster:
+                    continue
             wanted.append(index)
             if len(wanted) == count:
                 break
         return wanted, NONE
+
+    def _is_left_to(self, fastest: int, index: int) -> bool:
+        """Whether the lowest free block is better asked of the fastest peer; not when that does not happen soon."""
+        head, since = self._free_head
+        if head != index:
+            self._free_head = index, self._ctx.mono
+        elif self._ctx.mono - since > FETCH_HEAD_UNASKED:
+            return False
+        other = self._ctx.peers.get(fastest)
+        return other is not None and self.can_serve(other, index)
+
+    def can_serve(self, peer: Peer, index: int) -> bool:
+        """Whether the block may be asked of this peer."""
+        tree, blocks = self._ctx.tree, peer.blocks
+        if peer.disconnecting or not peer.serves_blocks or peer.pauses or index in blocks.missing:
+            return False
+        height, best = tree.height(index), peer.headers.best_known
+        if index in blocks.late or index in blocks.in_flight or not self._ctx.has_header(index, best):
+            return False
+        if peer.is_limited and height <= tree.height(best) - (NODE_NETWORK_LIMITED_MIN_BLOCKS - PEER_BLOCK_SLACK):
+            return False
+        return peer.serves_witnesses or height < self._ctx.params.segwit_height
 
     def direct_fetch(self, peer: Peer, last: int) -> None:
         """Near today: ask at once for the blocks up to a header that the peer has just announced."""
@@ -262,23 +329,23 @@ class BlockDownload:
             ctx.log_peer(peer, LogLevel.DEBUG, f"large reorganisation, no direct fetch to height {tree.height(last)}")
             return
         wanted.reverse()
-        self._ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)])
+        self.ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)])
 
     # -- pace ----------------------------------------------------------------------------------------------------
 
     def _check_pace(self, peer: Peer) -> None:
         """Give up on a peer that holds the window up or takes too long; near the tip, ask others as well."""
         ctx, blocks = self._ctx, peer.blocks
-        if not blocks.in_flight:
-            return
         if peer.pauses:  # we do not read from it: its pace is not its own
             blocks.stalling_since = None
-            blocks.downloading_since = ctx.mono
+            blocks.downloading_since = blocks.reading_since = ctx.mono
             return
         if blocks.stalling_since is not None and ctx.mono - blocks.stalling_since > self.stalling_timeout:
             ctx.disconnect(peer, f"stalling block download for more than {self.stalling_timeout:.0f} s")
             self.stalling_timeout = min(2 * self.stalling_timeout, BLOCK_STALLING_TIMEOUT_MAX)
             self.forget(peer)
+            return
+        if not blocks.in_flight:
             return
         spacings = BLOCK_DOWNLOAD_TIMEOUT_BASE + BLOCK_DOWNLOAD_TIMEOUT_PER_PEER * (self._downloading_peers - 1)
         if ctx.mono > blocks.downloading_since + ctx.params.pow_target_spacing * spacings:
@@ -286,30 +353,8 @@ class BlockDownload:
             ctx.disconnect(peer, f"timeout downloading block {to_display(ctx.tree.hash(first))}")
             self.forget(peer)
             return
-        self._move_late(peer)
-
-    def _move_late(self, peer: Peer) -> None:
-        """Ask another peer for a block that is late; both answers are welcome.
-
-        Near the tip any peer that has it, else only one that has nothing to do: the window may be too short to stall.
-        """
-        ctx, blocks = self._ctx, peer.blocks
-        first = next(iter(blocks.in_flight))
-        near_tip = ctx.can_direct_fetch()
-        if ctx.mono - blocks.in_flight[first] < (TIP_BLOCK_MOVE_TIMEOUT if near_tip else IDLE_BLOCK_MOVE_TIMEOUT):
-            return
-        for other in ctx.established():
-            if other is peer or not other.serves_blocks or first in other.blocks.missing:
-                continue
-            if other.blocks.in_flight and not near_tip and len(other.blocks.in_flight) >= REQUEST_BATCH:
-                continue
-            if ctx.has_header(first, other.headers.best_known) and first not in other.blocks.late:
-                self._release(peer, first)
-                remember(blocks.late, first, ctx.mono, MAX_LATE_PER_PEER)
-                remember(blocks.missing, first, ctx.mono, MAX_MISSING_PER_PEER)
-                self._ask(other, [first])
-                ctx.log_peer(peer, LogLevel.DEBUG, f"late block asked of peer={other.id} too")
-                return
+        if not self._clock_jumped and self.has_room():
+            self._late.move(peer)
 
     # -- answers -------------------------------------------------------------------------------------------------
 
@@ -319,7 +364,9 @@ class BlockDownload:
             if item.kind & ~MSG_WITNESS_FLAG != MSG_BLOCK:
                 continue
             index = self._ctx.tree.find(item.hash)
-            if index >= 0 and self._release(peer, index):
+            if index >= 0 and self.release(peer, index):
+                peer.blocks.stalling_since = None
+                self.strategy.on_failure(peer.id, Failure.NOT_FOUND, 1, self._ctx.mono)
                 remember(peer.blocks.missing, index, self._ctx.mono, MAX_MISSING_PER_PEER)
 
     def on_block(self, peer: Peer, message: BlockMessage) -> None:
@@ -333,11 +380,15 @@ class BlockDownload:
             if index < 0:
                 return
         requested = index in self.requests
-        if self._release(peer, index):
+        asked, late = peer.blocks.in_flight.get(index), peer.blocks.late.pop(index, None)
+        if asked is not None:
+            self.release(peer, index)
+        elif late is not None:
+            asked = late
+        if asked is not None:
             requested = True
-        elif index in peer.blocks.late:
-            del peer.blocks.late[index]
-            requested = True
+            peer.blocks.stalling_since = None
+            self.strategy.on_arrival(peer.id, asked, len(raw), ctx.mono, late=late is not None)
         if tree.has_data(index):
             return
         if tree.is_failed(index):
@@ -429,6 +480,7 @@ class BlockDownload:
         if peer is not None:
             # unless its header is condemned the block is still wanted, but not from this peer
             remember(peer.blocks.missing, index, self._ctx.mono, MAX_MISSING_PER_PEER)
+            self.strategy.on_failure(peer.id, Failure.INVALID, 1, ctx.mono)
             self._punish(peer, index, result.violation)
 
     def on_rejected(self, result: BlockRejected) -> None:
@@ -439,6 +491,7 @@ class BlockDownload:
             text = f"block {to_display(self._ctx.tree.hash(result.index))} is invalid: {result.violation}"
             self._ctx.log(LogLevel.WARNING, "validation", text)
         else:
+            self.strategy.on_failure(peer.id, Failure.INVALID, 1, self._ctx.mono)
             self._punish(peer, result.index, result.violation)
 
     def _punish(self, peer: Peer, index: int, violation: RuleViolation) -> None:
@@ -447,6 +500,8 @@ class BlockDownload:
 
     def on_tip(self, change: TipChanged) -> None:
         """Blocks were connected: their sources are in the clear, and patience shrinks to normal."""
+        self.strategy.on_connected(len(change.connected), self._ctx.mono)
+        self._late.note_distance()
         for index in change.connected:
             self._sources.pop(index, None)
             self.stalling_timeout = max(self.stalling_timeout * BLOCK_STALLING_DECAY, BLOCK_STALLING_TIMEOUT_DEFAULT)

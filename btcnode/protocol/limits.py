@@ -46,6 +46,37 @@ TIP_BLOCK_MOVE_TIMEOUT = 30.0  # ours: outside initial download a block this lat
 MAX_MISSING_PER_PEER = 64  # ours: blocks that a peer said it has not (notfound); 64 x 60 B
 MISSING_EXPIRY = 600.0  # after which such a block may be asked of the same peer again
 MAX_LATE_PER_PEER = 64  # ours: blocks asked of another peer meanwhile, still accepted as requested; 64 x 60 B
+LATE_EXPIRY = 120.0  # after which a late block may be asked of the same peer again
+
+# Adaptive fetching (ours). What arrives is bounded by validation (below), whatever the number of requests.
+MAX_REQUESTS = 512  # blocks asked for and not there, all peers together
+FETCH_BLOCKS_MIN = 8  # blocks in flight for each peer; a full batch of outcomes is as many
+FETCH_BLOCKS_START = 32
+FETCH_BLOCKS_MAX = 64
+FETCH_BLOCKS_STEP = 8
+FETCH_PEERS_MIN = 4
+FETCH_PEERS_START = 8
+FETCH_PEERS_MAX = 16
+FETCH_GROW_SUCCESS = 0.9
+FETCH_GROW_LATENCY = 1.0
+FETCH_SHRINK_SUCCESS = 0.7
+FETCH_HORIZON = 1.0  # seconds of a peer's measured pace that are asked of it at a time
+FETCH_UNKNOWN_RATE = 200.0  # blocks connected a second, before that is known
+FETCH_UNPROVEN_LATENCY = 1.0  # what is expected of a peer that brought nothing yet
+FETCH_PATIENCE_LATENCIES = 3.0  # a block is late after this many latencies of the fastest peer, but not before
+FETCH_PATIENCE_MIN = 0.3
+FETCH_PATIENCE_UNPROVEN = 0.5
+FETCH_OVERDRAFT = 8  # blocks above its limit that a peer gets when they are urgent
+FETCH_MOVES_PER_TICK = 32  # late blocks of one peer that are asked of others at a time
+FETCH_IDLE = 5.0  # an active peer with nothing to do for this long makes room
+FETCH_REST_BASE = 60.0  # a peer that sent a broken block is left alone, twice as long each time
+FETCH_REST_MAX = 3600.0
+FETCH_MAX_REMEMBERED = 256
+FETCH_STALL_LATENCIES = 10.0  # who holds the tip up is given this many latencies of the substitute ...
+FETCH_STALL_MAX = 10.0  # ... but no more than this, and the stalling time at least
+FETCH_SILENT_GRACE = 4.0  # the same for who never brought a block but holds nothing up, on top of the stalling time
+FETCH_HEAD_UNASKED = 1.0  # a block that is needed next and that nobody was asked for is asked of anybody
+CLOCK_GAP = 0.5  # ticks further apart: sockets are read before anybody is judged
 
 # Blocks handed over for validation and not answered yet. A block takes at most 4 MB, so the second figure rules:
 # 64 MiB, plus one block for each peer that delivers at that moment, because its reading stops then (SetReceiving).

@@ -60,6 +60,7 @@ class BlockState:
     last_common: int = NONE
     missing: dict[int, float] = field(default_factory=dict)  # it said notfound
     late: dict[int, float] = field(default_factory=dict)  # asked of somebody else meanwhile
+    reading_since: float = 0.0  # when we last did not read from it
     preferred: bool = False
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,12 +181,18 @@ def test_a_lying_peer_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_stalling_peer_does_not_stop_the_sync(tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def after_the_other(_: bytes, raw: bytes) -> bytes:
+        asked.wait(20)  # or the honest one would have given everything before
+        return raw
+
     blocks = list(ChainGenerator(PARAMS).spread(10))
     headers = [PARAMS.genesis_block[:HEADER_SIZE], *(raw[:HEADER_SIZE] for raw in blocks)]
     by_hash = {header_hash(raw[:HEADER_SIZE]): raw for raw in blocks}
     with (
-        ChainServer(PARAMS, headers, by_hash, on_block=lambda *_: None) as stalling,
-        ChainServer.of_blocks(PARAMS, blocks) as honest,
+        ChainServer(PARAMS, headers, by_hash, on_block=lambda *_: asked.set()) as stalling,
+        ChainServer(PARAMS, headers, by_hash, on_block=after_the_other) as honest,
         NodeProcess(tmp_path, "regtest", listen=False) as node,
     ):
         node.start("--connect", stalling.address, "--connect", honest.address)
