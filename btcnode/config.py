@@ -20,6 +20,7 @@ from btcnode.params import NetworkParams, params_for, parse_activation_height, p
 from btcnode.primitives.hashes import BlockHash
 
 MIN_DBCACHE_MIB = 4
+MIN_MEMORY_MIB = 256  # the interpreter, two workers, the smallest caches and one block on its way
 MAX_CHECK_LEVEL = 4
 MAX_UA_COMMENTS_LENGTH = 200  # leaves room in the 256 bytes of a version message's user agent
 
@@ -93,6 +94,13 @@ class NodeConfig:
 
     datadir: Path = _option("datadir", "Data directory.", STORE, default_datadir, metavar="DIR")  # noqa: RUF009
     dbcache: int = _option("dbcache", f"Coin cache in MiB (at least {MIN_DBCACHE_MIB}).", STORE, 450, metavar="MIB")
+    maxmemory: int = _option(
+        "maxmemory",
+        "Memory for caches, queued blocks and worker processes together, in MiB; a container's limit lowers it.",
+        STORE,
+        1536,
+        metavar="MIB",
+    )
     loadblock: tuple[Path, ...] = _option(
         "loadblock",
         "Import blocks from this file, or from the blk*.dat files of this folder.",
@@ -146,6 +154,7 @@ class NodeConfig:
     timeout: int = _option("timeout", "Milliseconds to wait for an outgoing connection.", NET, 5000, metavar="MS")
     peertimeout: int = _option("peertimeout", "Seconds after which a silent peer is dropped.", NET, 60, metavar="S")
     maxsendbuffer: int = _option("maxsendbuffer", "Send buffer per peer in kB.", NET, 1000, metavar="KB")
+    v2transport: bool = _option("v2transport", "Encrypt connections with peers that can (BIP324).", NET, True)
     uacomment: tuple[str, ...] = _option("uacomment", "Comment in the user agent.", NET, (), metavar="TEXT")
 
     server: bool = _option("server", "Answer JSON-RPC.", RPC, True)
@@ -340,6 +349,7 @@ def _check_numbers(config: NodeConfig) -> None:
     """Ranges of the numeric options."""
     limits = {
         "dbcache": (MIN_DBCACHE_MIB, 1 << 24),
+        "maxmemory": (MIN_MEMORY_MIB, 1 << 24),
         "checkblocks": (0, 2**31 - 1),
         "checklevel": (0, MAX_CHECK_LEVEL),
         "par": (-1024, 1024),

@@ -21,18 +21,19 @@ ORDER = {
     "wire": 3,
     "storage": 4,
     "chain": 5,
-    "mining": 6,
-    "sync": 6,
-    "protocol": 6,
-    "net": 7,
-    "rpc": 8,
-    "observe": 9,
-    "node": 10,
-    "cli": 11,
-    "testing": 12,
+    "mempool": 6,
+    "mining": 7,
+    "sync": 7,
+    "protocol": 7,
+    "net": 8,
+    "rpc": 9,
+    "observe": 10,
+    "node": 11,
+    "cli": 12,
+    "testing": 13,
 }
 SAME_LEVEL = {("params", "primitives"), ("primitives", "params")}
-PURE = ("primitives", "script", "consensus", "wire", "protocol")
+PURE = ("primitives", "script", "consensus", "wire", "mempool", "protocol")
 IMPURE_MODULES = {"time", "random", "asyncio", "socket", "os", "threading", "multiprocessing", "subprocess", "select"}
 MAX_MODULE_LINES = 600
 MAX_FUNCTION_LINES = 70

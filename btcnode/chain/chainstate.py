@@ -24,6 +24,7 @@ from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent, Flushed
 from btcnode.chain.executor import StepExecutor
 from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
+from btcnode.chain.read_view import ReadView
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.steps import (
     ConnectStep,
@@ -31,6 +32,7 @@ from btcnode.chain.steps import (
     FinishStep,
     FlushStep,
     RetreatStep,
+    SettleStep,
     Step,
     StepResult,
     StoreStep,
@@ -69,6 +71,7 @@ class Chainstate:
         self.tree = tree
         self.active = ActiveChain(tree)
         self.coins = CoinsCache(store.coins, dbcache)
+        self.read_view = ReadView(self.coins)
         # whoever verifies a transaction before its block comes adds it here
         self.script_cache = ScriptExecutionCache(secrets.token_bytes(SALT_SIZE))
         self.executor = StepExecutor(params, store, tree, self.coins, checker=checker, script_cache=self.script_cache)
@@ -77,7 +80,7 @@ class Chainstate:
         self._flushed_at = clock()
         self._pending: Step | None = None
         self._stored_rows = 0
-        self._stored_tip: bytes = params.genesis_hash
+        self._flushing: FlushStep | None = None  # begun, and not settled
         self._ahead: deque[ConnectStep] = deque()  # connected, scripts not verified yet
         self._hold = False  # the block after those ahead cannot be judged before they are finished
 
@@ -110,7 +113,7 @@ class Chainstate:
         tip = tree.find(BlockHash(tip_hash))
         if tip < 0:
             raise CorruptionError(f"the database's tip {to_display(tip_hash)} is not in its block index")
-        state._stored_rows, state._stored_tip = len(tree), tip_hash
+        state._stored_rows = len(tree)
         state.active.set_tip(tip)
         state.executor.tip = tip
         return state
@@ -228,6 +231,13 @@ class Chainstate:
             return self._pending
         return None
 
+    def plan_settle(self) -> Step | None:
+        """The step that waits for a flush that was begun; None when there is none, or another step is pending."""
+        if self._pending is None and self._flushing is not None:
+            self._pending = SettleStep(self._flushing)
+            return self._pending
+        return None
+
     def _finish_step(self) -> FinishStep:
         oldest = self._ahead[0]
         return FinishStep(oldest.index, oldest.height)
@@ -243,12 +253,16 @@ class Chainstate:
         return self._connect_step(tree.ancestor(candidate, last.height + 1), last.index)
 
     def _next_step(self) -> Step | None:
+        if self._flushing is not None and self.executor.flusher.ready:
+            return SettleStep(self._flushing)
         if self._ahead:
             return self._step_ahead()
-        if len(self.tree) - self._stored_rows >= HEADERS_PER_FLUSH:
-            return self._flush_step(HEADERS_PER_FLUSH)
-        if self.coins.needs_flush() or (self.coins.is_dirty() and self._clock() - self._flushed_at > MAX_FLUSH_AGE):
-            return self._flush_step()
+        many_headers = len(self.tree) - self._stored_rows >= HEADERS_PER_FLUSH
+        too_old = self.coins.is_dirty() and self._clock() - self._flushed_at > MAX_FLUSH_AGE
+        if many_headers or too_old or self.coins.needs_flush():
+            if self._flushing is not None:
+                return SettleStep(self._flushing)
+            return self._flush_step(HEADERS_PER_FLUSH) if many_headers else self._flush_step(beside=True)
         tree, tip = self.tree, self.active.tip
         if tree.is_failed(tip):
             return self._disconnect_step(tip)
@@ -276,20 +290,20 @@ class Chainstate:
         return DisconnectStep(tip, tree.prev(tip), tree.height(tip), position, undo)
 
     def plan_flush(self) -> FlushStep | None:
-        """A flush now, whatever its size; None while another step is pending or blocks are ahead."""
-        if self.busy:
+        """A flush now, whatever its size; None while another step is pending, blocks are ahead, or a flush runs."""
+        if self.busy or self._flushing is not None:
             return None
         step = self._flush_step()
         self._pending = step
         return step
 
-    def _flush_step(self, limit: int | None = None) -> FlushStep:
+    def _flush_step(self, limit: int | None = None, *, beside: bool = False) -> FlushStep:
         """Everything that is not on disk, or (with ``limit``) the first so many changed headers and no coins."""
         record = self.tree.columns.record
         records = [(index, record(index)) for index in self.tree.take_dirty(limit)]
         if limit is not None:
-            return FlushStep(records, self._stored_tip, with_coins=False)
-        return FlushStep(records, self.tree.hash(self.active.tip))
+            return FlushStep(records, b"", with_coins=False)
+        return FlushStep(records, self.tree.hash(self.active.tip), beside=beside)
 
     def execute(self, step: Step) -> StepResult:
         """Do the step (chain thread). Raises StorageError; a broken rule is in the result instead."""
@@ -301,17 +315,17 @@ class Chainstate:
             return self._commit_store(step, result)
         self._pending = None
         if isinstance(step, FlushStep):
-            self._stored_rows = max(self._stored_rows, step.records[-1][0] + 1 if step.records else 0)
-            if step.with_coins:
-                self._flushed_at = self._clock()
-                self._stored_tip = step.tip_hash
+            return self._commit_flush(step, result)
+        if isinstance(step, SettleStep):
+            self._flushing = None
             return [Flushed(result.coins_put, result.coins_deleted)]
         if isinstance(step, DisconnectStep):
-            self.active.set_tip(step.prev)
+            self._set_tip(step.prev)
             return [BlockDisconnected(step.index, step.height)]
         if isinstance(step, RetreatStep):
             self._ahead.clear()
             self._hold = False
+            self.read_view.settle(oldest_only=False)
             return []
         if isinstance(step, ConnectStep) and (result.ahead or result.postponed):
             self._hold = result.postponed
@@ -326,6 +340,7 @@ class Chainstate:
         if result.violation is not None:
             self._ahead.clear()
             self._hold = False
+            self.read_view.settle(oldest_only=False)
             return self._reject(step.index, result.violation, connecting=True)
         if isinstance(step, FinishStep):
             self._ahead.popleft()
@@ -333,13 +348,30 @@ class Chainstate:
         if result.undo_position is not None:
             tree.set_undo(step.index, result.undo_position.pos)
         tree.raise_validity(step.index, VALID_SCRIPTS)
-        self.active.set_tip(step.index)
+        self._set_tip(step.index)
         return [BlockConnected(step.index, step.height, result.txs, result.inputs, result.fees)]
+
+    def _set_tip(self, index: int) -> None:
+        """Move the active tip over the oldest change of the coins that it has not followed yet."""
+        self.active.set_tip(index)
+        self.read_view.settle(oldest_only=bool(self._ahead))
+
+    def _commit_flush(self, step: FlushStep, result: StepResult) -> list[ChainEvent]:
+        self._stored_rows = max(self._stored_rows, step.records[-1][0] + 1 if step.records else 0)
+        if step.with_coins:
+            self._flushed_at = self._clock()
+        if step.beside:
+            self._flushing = step
+            return []
+        return [Flushed(result.coins_put, result.coins_deleted)]
 
     def abort(self, step: Step) -> None:
         """Forget a pending step whose execution raised StorageError; changed index records stay due for writing."""
         if step is self._pending:
             self._pending = None
+        if isinstance(step, SettleStep):
+            self._flushing = None
+            step = step.flush
         if isinstance(step, FlushStep):
             self.tree.restore_dirty(index for index, _ in step.records)
 
@@ -415,7 +447,7 @@ class Chainstate:
 
     def flush(self) -> None:
         """Write everything to disk now."""
-        while (last := self.plan_drain()) is not None:
+        while (last := self.plan_drain() or self.plan_settle()) is not None:
             self.run(last)
         step = self.plan_flush()
         if step is None:
@@ -425,6 +457,11 @@ class Chainstate:
     def close(self) -> None:
         """Flush and close database and files."""
         self.flush()
+        self.release()
+
+    def release(self) -> None:
+        """Close database and files without a flush."""
+        self.executor.flusher.close()
         self.store.close()
 
 

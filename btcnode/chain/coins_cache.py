@@ -2,9 +2,12 @@
 
 ``created``   coins that the database does not have as they are: new, restored, or overwriting an older one
 ``tombs``     outpoints under which the database has (or may have) a coin that is no longer the present one
+``frozen``    created and tombs of a moment ago, which are on their way to the database while blocks go on changing
+              the two above
 ``clean``     coins as the database has them, in two generations: the older one is dropped as a whole
 
-A lookup goes created, tombs, clean, database. A coin that is created and spent between two flushes leaves no trace.
+A lookup goes created, tombs, frozen, clean, database. A coin that is created and spent between two flushes leaves no
+trace. What is not on disk is flushed at half the budget: while the one half is written the other one may fill.
 An outpoint may be in ``created`` and in ``tombs``: the database's coin is to be replaced. For two kinds of coin the
 cache cannot know that the database lacks them, so removing one from ``created`` leaves a tombstone: coinbases (two
 on mainnet have overwritten an unspent one, BIP30) and coins that a disconnected block restored.
@@ -17,7 +20,7 @@ about 240 bytes, so that 450 MiB hold about 1.9 million changed coins. Freed poo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from sys import getsizeof
 from typing import NamedTuple, Protocol
@@ -36,6 +39,9 @@ class CoinsBackend(Protocol):
         """The packed coin of each outpoint, None where there is none."""
 
 
+ChangeListener = Callable[[Collection[bytes], Mapping[bytes, bytes]], None]
+
+
 class CoinsBatch(NamedTuple):
     """What a flush writes, deletions first; the database sorts both by outpoint."""
 
@@ -46,10 +52,25 @@ class CoinsBatch(NamedTuple):
 class CoinsCache:
     """The coins at the tip. ``budget`` is in bytes, of everything held here.
 
-    Belongs to the chain thread; ``needs_flush``, ``is_dirty`` and ``usage`` may be asked from any.
+    Belongs to the chain thread; ``needs_flush``, ``is_dirty``, ``usage`` and ``peek_many`` may be asked from any.
     """
 
-    __slots__ = ("_backend", "_budget", "_clean_bytes", "_created", "_created_bytes", "_old", "_tombs", "_young")
+    __slots__ = (
+        "_backend",
+        "_budget",
+        "_clean_bytes",
+        "_created",
+        "_created_bytes",
+        "_frozen",
+        "_frozen_bytes",
+        "_frozen_tombs",
+        "_old",
+        "_on_change",
+        "_tombs",
+        "_young",
+        "database_lookups",
+        "lookups",
+    )
 
     def __init__(self, backend: CoinsBackend, budget: int) -> None:
         self._backend = backend
@@ -57,18 +78,43 @@ class CoinsCache:
         self._created: dict[bytes, bytes] = {}
         self._created_bytes = 0  # lengths of the coins in _created
         self._tombs: set[bytes] = set()
+        self._frozen: dict[bytes, bytes] = {}
+        self._frozen_bytes = 0
+        self._frozen_tombs: set[bytes] = set()
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
         self._clean_bytes = 0  # lengths of the coins in _young and _old
+        self._on_change: ChangeListener | None = None
+        self.lookups = 0  # coins asked for, and those of them that the database was asked for
+        self.database_lookups = 0
+
+    def on_change(self, listener: ChangeListener) -> None:
+        """Call ``listener(created, spent)`` before each change: outpoints that will be new, coins that will be gone."""
+        self._on_change = listener
 
     # -- size ----------------------------------------------------------------------------------------------------
 
     @property
-    def dirty_usage(self) -> int:
-        """Bytes taken by what is not on disk yet."""
+    def budget(self) -> int:
+        """Bytes that everything held here may take."""
+        return self._budget
+
+    def set_budget(self, budget: int) -> None:
+        """Change the budget; clean coins go at the next occasion, a flush becomes due where it must."""
+        self._budget = budget
+
+    @property
+    def _active_usage(self) -> int:
         created, tombs = self._created, self._tombs
         entries = len(created) * (KEY_COST + COIN_COST) + len(tombs) * KEY_COST
         return entries + self._created_bytes + getsizeof(created) + getsizeof(tombs)
+
+    @property
+    def dirty_usage(self) -> int:
+        """Bytes taken by what is not on disk yet, or on its way there."""
+        frozen, tombs = self._frozen, self._frozen_tombs
+        entries = len(frozen) * (KEY_COST + COIN_COST) + len(tombs) * KEY_COST
+        return self._active_usage + entries + self._frozen_bytes + getsizeof(frozen) + getsizeof(tombs)
 
     @property
     def clean_usage(self) -> int:
@@ -84,15 +130,21 @@ class CoinsCache:
 
     def __len__(self) -> int:
         """Number of coins held in memory."""
-        return len(self._created) + len(self._young) + len(self._old)
+        return len(self._created) + len(self._frozen) + len(self._young) + len(self._old)
 
     def needs_flush(self) -> bool:
-        """Whether what is not on disk has reached the budget."""
-        return self.dirty_usage >= self._budget
+        """Whether what is not on disk has reached its share of the budget."""
+        if self.is_frozen():
+            return self.dirty_usage >= self._budget
+        return 2 * self._active_usage >= self._budget
 
     def is_dirty(self) -> bool:
-        """Whether there is anything to write."""
+        """Whether there is anything to write beside what is being written."""
         return bool(self._created or self._tombs)
+
+    def is_frozen(self) -> bool:
+        """Whether a batch is on its way to the database."""
+        return bool(self._frozen or self._frozen_tombs)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -102,19 +154,11 @@ class CoinsCache:
 
     def get_many(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """The packed coins of the outpoints, in their order; those missing here in one call to the database."""
-        coins: list[bytes | None] = list(map(self._created.get, outpoints))
-        if None not in coins:
-            return coins
-        tombs, young, old = self._tombs, self._young, self._old
-        missing: list[int] = []
-        for i, coin in enumerate(coins):
-            if coin is None and (outpoint := outpoints[i]) not in tombs:
-                coin = young.get(outpoint) or old.get(outpoint)
-                if coin is None:
-                    missing.append(i)
-                else:
-                    coins[i] = coin
+        self.lookups += len(outpoints)
+        coins, missing = self._find(outpoints)
         if missing:
+            self.database_lookups += len(missing)
+            young = self._young
             found = self._backend.get_many([outpoints[i] for i in missing])
             for i, coin in zip(missing, found, strict=True):
                 if coin is not None:
@@ -124,6 +168,41 @@ class CoinsCache:
                         self._clean_bytes += len(coin)
             self._trim()
         return coins
+
+    def peek_many(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
+        """As ``get_many``, from any thread: nothing is kept. Only ``ReadView`` makes a consistent answer of it."""
+        coins, missing = self._find(outpoints)
+        if missing:
+            for i, coin in zip(missing, self._backend.get_many([outpoints[i] for i in missing]), strict=True):
+                coins[i] = coin
+        return coins
+
+    def unknown(self, outpoints: Sequence[bytes]) -> list[bytes]:
+        """Those outpoints for which the database would be asked."""
+        return [outpoints[i] for i in self._find(outpoints)[1]]
+
+    def _find(self, outpoints: Sequence[bytes]) -> tuple[list[bytes | None], list[int]]:
+        """The coins that are here, and the positions of those that only the database can tell.
+
+        Another thread may look while this one changes layers: they are read in the order in which coins move on.
+        """
+        coins: list[bytes | None] = list(map(self._created.get, outpoints))
+        if None not in coins:
+            return coins, []
+        tombs, frozen, frozen_tombs, young, old = self._tombs, self._frozen, self._frozen_tombs, self._young, self._old
+        missing: list[int] = []
+        for i, coin in enumerate(coins):
+            if coin is None and (outpoint := outpoints[i]) not in tombs:
+                coin = frozen.get(outpoint)
+                if coin is None:
+                    if outpoint in frozen_tombs:
+                        continue
+                    coin = young.get(outpoint) or old.get(outpoint)
+                    if coin is None:
+                        missing.append(i)
+                        continue
+                coins[i] = coin
+        return coins, missing
 
     def _trim(self) -> None:
         """Drop clean coins that have no room: the older generation first, then the younger one."""
@@ -150,6 +229,8 @@ class CoinsCache:
 
         What it creates must not exist unspent, coinbases aside: that is BIP30, which connecting has checked.
         """
+        if self._on_change is not None:
+            self._on_change(delta.created, delta.spent)
         self._remove(delta.spent)
         created, fresh = self._created, delta.created
         if not created.keys().isdisjoint(fresh):  # an overwritten coinbase
@@ -158,8 +239,11 @@ class CoinsCache:
         self._created_bytes += sum(map(len, fresh.values()))
         self._trim()
 
-    def apply_disconnect(self, restored: Mapping[bytes, bytes], removed: Iterable[bytes]) -> None:
+    def apply_disconnect(self, restored: Mapping[bytes, bytes], removed: Collection[bytes]) -> None:
         """Take over what disconnecting a block removed, then what it restored."""
+        if self._on_change is not None:
+            coins = zip(removed, self.get_many(list(removed)), strict=True)
+            self._on_change(restored, {outpoint: coin for outpoint, coin in coins if coin is not None})
         self._remove(removed)
         created, tombs = self._created, self._tombs
         for outpoint, coin in restored.items():
@@ -191,17 +275,36 @@ class CoinsCache:
 
     # -- flushing ------------------------------------------------------------------------------------------------
 
-    def take_batch(self) -> CoinsBatch:
-        """What is to be written. It is lent: no change may come before ``flushed``, or before giving the flush up."""
+    def freeze(self) -> CoinsBatch:
+        """What is to be written. Changes may go on; ``flushed`` or ``thaw`` has to follow before the next batch."""
+        if self.is_frozen():
+            raise RuntimeError("a batch is on its way to the database already")
         created, tombs = self._created, self._tombs
+        self._frozen_bytes = self._created_bytes
+        # the frozen layers stand before the others are emptied: another thread may be looking
+        self._frozen, self._frozen_tombs = created, tombs
+        self._created, self._tombs = {}, set()
+        self._created_bytes = 0
         return CoinsBatch(created, tombs if tombs.isdisjoint(created) else tombs.difference(created))
+
+    def thaw(self) -> None:
+        """The batch could not be written: it is dirty as before. Only while nothing has changed since ``freeze``."""
+        if self.is_dirty():
+            raise RuntimeError("coins have changed while the batch was on its way")
+        self._created, self._created_bytes, self._tombs = self._frozen, self._frozen_bytes, self._frozen_tombs
+        self._drop_frozen()
 
     def flushed(self) -> None:
         """The batch is on disk: what was created is clean now, and is kept as far as there is room for it."""
-        written = self._created
-        self._created = {}
-        self._tombs = set()
-        self._created_bytes = 0
+        written = self._frozen
+        changed = (self._tombs & written.keys()) | (self._created.keys() & written.keys())
+        if changed:  # not in place: another thread may be looking into it
+            written = {outpoint: coin for outpoint, coin in written.items() if outpoint not in changed}
         self._young = {}
         self._replace_old(written)
+        self._drop_frozen()
         self._trim()
+
+    def _drop_frozen(self) -> None:
+        self._frozen, self._frozen_tombs = {}, set()
+        self._frozen_bytes = 0

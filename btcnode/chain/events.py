@@ -44,7 +44,7 @@ class BlockStored:
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """Coins, index and tip marker are on disk up to the tip."""
+    """Coins, index and tip marker are on disk up to the block that was the tip when the flush began."""
 
     coins_put: int
     coins_deleted: int

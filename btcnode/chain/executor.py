@@ -6,9 +6,11 @@ It runs in one thread at a time. Of the header tree it reads ancestors only, whi
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from btcnode.chain.coins_cache import CoinsCache
+from btcnode.chain.flusher import Flusher, FlushReport
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.script_checks import (
     BlockScripts,
@@ -25,6 +27,7 @@ from btcnode.chain.steps import (
     FinishStep,
     FlushStep,
     RetreatStep,
+    SettleStep,
     Step,
     StepResult,
     StoreStep,
@@ -53,7 +56,7 @@ class RecentBlocks:
     def __init__(self, budget: int = RECENT_BLOCKS_BYTES) -> None:
         self._blocks: OrderedDict[int, ParsedBlock] = OrderedDict()
         self._bytes = 0
-        self._budget = budget
+        self.budget = budget
 
     def add(self, index: int, block: ParsedBlock) -> None:
         """Remember a block."""
@@ -61,7 +64,7 @@ class RecentBlocks:
             return
         self._blocks[index] = block
         self._bytes += block.size
-        while self._bytes > self._budget and len(self._blocks) > 1:
+        while self._bytes > self.budget and len(self._blocks) > 1:
             self._bytes -= self._blocks.popitem(last=False)[1].size
 
     def pop(self, index: int) -> ParsedBlock | None:
@@ -105,12 +108,14 @@ class StepExecutor:
         self._store = store
         self._tree = tree
         self._coins = coins
-        self._recent = RecentBlocks()
+        self.flusher = Flusher(store, coins)
+        self.recent = RecentBlocks()
         self._checker = checker or InlineChecker()
         self._script_cache = script_cache
         self._ahead: deque[_Ahead] = deque()
         self._ahead_bytes = 0
         self.shadow = shadow
+        self.on_stored: Callable[[ParsedBlock], None] | None = None  # a block will be connected before long
         self.tip = -1
 
     def execute(self, step: Step) -> StepResult:
@@ -125,6 +130,8 @@ class StepExecutor:
             return self._finish(step)
         if isinstance(step, RetreatStep):
             return self._retreat()
+        if isinstance(step, SettleStep):
+            return _flush_result(self.flusher.finish())
         return self._flush(step)
 
     def _store_block(self, step: StoreStep) -> StepResult:
@@ -149,12 +156,14 @@ class StepExecutor:
         else:
             position = step.position
             files.note_block(position, block.raw, height)
-        self._recent.add(step.index, block)
+        self.recent.add(step.index, block)
+        if self.on_stored is not None:
+            self.on_stored(block)
         return StepResult(position=position, txs=block.n_tx)
 
     def _load(self, index: int, position: BlockPos) -> ParsedBlock:
         """The block of a step, from memory or from disk; what comes from disk is checked once more."""
-        block = self._recent.pop(index)
+        block = self.recent.pop(index)
         if block is not None:
             return block
         raw = self._store.files.read_block(position)
@@ -204,7 +213,7 @@ class StepExecutor:
         return StepResult(ahead=True)
 
     def _postpone(self, step: ConnectStep, block: ParsedBlock) -> StepResult:
-        self._recent.add(step.index, block)
+        self.recent.add(step.index, block)
         return StepResult(postponed=True)
 
     def _start_check(self, step: ConnectStep, scripts: BlockScripts, *, wait: bool) -> ScriptCheck:
@@ -258,7 +267,7 @@ class StepExecutor:
             entry.check.cancel()
             self._coins.apply_disconnect(entry.delta.spent, entry.delta.created)
             self.tip = entry.step.prev
-            self._recent.add(entry.step.index, entry.block)
+            self.recent.add(entry.step.index, entry.block)
         self._ahead_bytes = 0
         return StepResult()
 
@@ -276,9 +285,13 @@ class StepExecutor:
 
     def _flush(self, step: FlushStep) -> StepResult:
         if not step.with_coins:
-            self._store.commit({}, (), step.records, step.tip_hash)
+            self.flusher.write_records(step.records)
             return StepResult()
-        batch = self._coins.take_batch()
-        self._store.commit(batch.puts, batch.deletes, step.records, step.tip_hash)
-        self._coins.flushed()
-        return StepResult(coins_put=len(batch.puts), coins_deleted=len(batch.deletes))
+        if step.beside:
+            self.flusher.begin(step.records, step.tip_hash)
+            return StepResult()
+        return _flush_result(self.flusher.write(step.records, step.tip_hash))
+
+
+def _flush_result(report: FlushReport) -> StepResult:
+    return StepResult(coins_put=report.coins_put, coins_deleted=report.coins_deleted)

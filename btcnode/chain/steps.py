@@ -70,15 +70,24 @@ class DisconnectStep:
 class FlushStep:
     """Write coins, the index records of changed headers and the tip marker in one transaction.
 
-    Without coins ``tip_hash`` is the marker that stands already.
+    Without coins the marker stays what it is. ``beside``: only begin to write; a ``SettleStep`` has to follow, and
+    blocks may be connected in between.
     """
 
     records: list[tuple[int, bytes]]
     tip_hash: bytes
     with_coins: bool = True
+    beside: bool = False
 
 
-Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep
+@dataclass(frozen=True, slots=True)
+class SettleStep:
+    """Wait for the end of the flush that was begun as ``flush``."""
+
+    flush: FlushStep
+
+
+Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep | SettleStep
 
 
 @dataclass(slots=True)

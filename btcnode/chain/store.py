@@ -8,7 +8,7 @@ from pathlib import Path
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.params import NetworkParams
 from btcnode.storage.block_index import BlockIndexStore, IndexColumns
-from btcnode.storage.blockfiles import BlockFiles
+from btcnode.storage.blockfiles import BlockFiles, FileChanges
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
 from btcnode.storage.layout import BLOCKS_DIR, DATABASE_FILE, META_NETWORK, META_TIP
@@ -57,18 +57,31 @@ class ChainStore:
         """Hash of the block after which the stored coins are, None in a new database."""
         return self.database.get_meta(META_TIP)
 
+    def take_changes(self) -> FileChanges:
+        """What the block files have to bring to disk with the next commit."""
+        return self.files.take_changes()
+
     def commit(
         self,
         coins_put: Mapping[bytes, bytes],
         coins_delete: Collection[bytes],
         records: Collection[tuple[int, bytes]],
-        tip_hash: bytes,
+        tip_hash: bytes | None,
+        changes: FileChanges,
     ) -> None:
-        """Write coins, index records, file records and the tip marker in one transaction, the files before it."""
-        self.files.sync()
-        meta = {META_TIP: tip_hash, **self.files.dirty_records()}
-        self.database.commit(coins_put=coins_put, coins_delete=coins_delete, index_puts=records, meta_puts=meta)
-        self.files.mark_clean()
+        """Write coins, index records, file records and the tip marker in one transaction, the files before it.
+
+        Without ``tip_hash`` the marker stays. From any thread; raises StorageError, the changes are due again then.
+        """
+        meta = dict(changes.records)
+        if tip_hash is not None:
+            meta[META_TIP] = tip_hash
+        try:
+            self.files.sync_changes(changes)
+            self.database.commit(coins_put=coins_put, coins_delete=coins_delete, index_puts=records, meta_puts=meta)
+        except BaseException:
+            self.files.put_back(changes)
+            raise
 
     def forget_coins(self, genesis_hash: bytes) -> None:
         """Go back to the coins after the genesis block (none), keeping blocks and index."""

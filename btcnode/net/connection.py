@@ -1,36 +1,49 @@
 """One TCP connection: bytes to messages on the way in, messages to bytes on the way out.
 
 It knows no rules: what a message means and what follows from a malformed one is the protocol's business.
+
+Messages wait in two queues until the loop's turn ends, and are encoded (and encrypted) only when they are written: what
+one turn produced goes out in one write, and while the socket does not take all that waits, urgent messages overtake it.
+Everything else keeps its order: a pong or an inv never passes a block that was asked for before.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import contextlib
+import socket
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, cast
 
 from btcnode.errors import DecodeError
-from btcnode.protocol.inputs import Malformation, MalformedMessage, MessageReceived
+from btcnode.protocol.inputs import Malformation, MalformedMessage, MessageReceived, TransportReady
 from btcnode.wire.codec import LimitExceeded
-from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameDecoder, FrameError, OversizedFrameError, encode_frame
-from btcnode.wire.registry import PAYLOAD_LIMITS, UnknownMessage, decode_message
+from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError, OversizedFrameError
+from btcnode.wire.registry import UnknownMessage, decode_message
+from btcnode.wire.transport import TransportKind
+from btcnode.wire.v2_cipher import TransportError
 
 if TYPE_CHECKING:
     from btcnode.net.reactor import Reactor
     from btcnode.wire.codec import Message
+    from btcnode.wire.transport import Transport
 
 MAX_SEND_BUFFER = 16_000_000  # a peer that lets this much pile up never reads: it is cut off
 CLOSE_GRACE = 1.0  # seconds for what was sent before a disconnect
 MESSAGES_PER_TURN = 100  # then other connections get their turn
+WRITE_AHEAD = 256 * 1024  # bytes handed to the socket at a time: what an urgent message may have to wait for
+UNSENT_LOW_WATER = 128 * 1024  # bytes that the kernel holds unsent before it stops taking more (Linux, macOS)
+URGENT = frozenset({"ping", "headers", "cmpctblock", "getblocktxn", "getdata", "getheaders"})
 OTHER_COMMANDS = "*other*"  # unknown commands are counted together, so that no peer can grow the table
 
 
 class Connection(asyncio.Protocol):
-    """A connection of the reactor; ``peer_id`` is its name towards the protocol."""
+    """A connection of the reactor; ``peer_id`` is its name towards the protocol, ``wire`` what is spoken."""
 
-    def __init__(self, reactor: Reactor, peer_id: int) -> None:
+    def __init__(self, reactor: Reactor, peer_id: int, wire: Transport) -> None:
         self.reactor = reactor
         self.peer_id = peer_id
+        self.wire = wire
         self.bytes_sent = 0
         self.bytes_received = 0
         self.sent_by_command: defaultdict[str, int] = defaultdict(int)
@@ -40,8 +53,14 @@ class Connection(asyncio.Protocol):
         self.connected_at = 0.0
         self.opened = False
         self.close_reason = ""
-        self._decoder = FrameDecoder(reactor.magic, PAYLOAD_LIMITS)
         self._transport: asyncio.Transport | None = None
+        self._urgent: deque[tuple[str, bytes]] = deque()
+        self._waiting: deque[tuple[str, bytes]] = deque()
+        self._queued = 0  # bytes in both
+        self._write_scheduled = False
+        self._paused = False  # the socket does not take more
+        self._full = False  # what was last told of the send buffer
+        self._detecting = wire.kind is TransportKind.DETECTING
         self._receiving = True
         self._turn_scheduled = False
         self._closing = False
@@ -51,9 +70,20 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=self.reactor.max_send_buffer)
+        limit = self.reactor.max_send_buffer
+        self._transport.set_write_buffer_limits(high=min(WRITE_AHEAD, limit // 4))
+        self._limit_unsent()
         self.connected_at = self.last_receive = self.last_send = self.reactor.wall_clock()
         self.reactor.connection_opened(self)
+        self._write_handshake()
+
+    def _limit_unsent(self) -> None:
+        """Keep the kernel's queue short: bytes in it cannot be overtaken any more."""
+        option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if option is not None and sock is not None:
+            with contextlib.suppress(OSError):  # a kernel without the option: pings are slower under load, no more
+                sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT_LOW_WATER)
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
@@ -62,7 +92,7 @@ class Connection(asyncio.Protocol):
         self.bytes_received += len(data)
         self.reactor.bytes_received += len(data)
         self.last_receive = self.reactor.wall_clock()
-        self._decoder.feed(data)
+        self.wire.feed(data)
         if not self._turn_scheduled:
             self._take_messages()
 
@@ -72,42 +102,55 @@ class Connection(asyncio.Protocol):
         self.reactor.connection_lost(self, str(exc) if exc else self.close_reason or "remote end closed")
 
     def pause_writing(self) -> None:
-        """The send buffer is above its limit."""
-        self.reactor.send_buffer_changed(self, full=True)
+        """The socket does not take more."""
+        self._paused = True
 
     def resume_writing(self) -> None:
-        """The send buffer is small again."""
-        self.reactor.send_buffer_changed(self, full=False)
+        """The socket takes more again."""
+        self._paused = False
+        if not self._closing:
+            self._write()
+            self._check_full()
 
     # -- in ------------------------------------------------------------------------------------------------------
 
     def _take_messages(self) -> None:
         """Hand over complete messages, a bounded number at a time."""
         self._turn_scheduled = False
-        decoder = self._decoder
+        wire = self.wire
         left = MESSAGES_PER_TURN
-        checksums, commands = decoder.bad_checksums, decoder.bad_commands
+        checksums, commands = wire.bad_checksums, wire.bad_commands
         try:
-            for command, payload in decoder:
+            for command, payload in wire:
+                if self._detecting:
+                    self._detected()
                 self._message(command, payload)
                 left -= 1
                 if not left or self._closing or not self._receiving:
                     break
         except FrameError as error:
             self._receiving = False  # the framing is lost: nothing behind this can be read
-            kind = Malformation.OVERSIZED if isinstance(error, OversizedFrameError) else Malformation.MAGIC
-            self._malformed(kind, "", str(error))
+            self._malformed(_kind_of(error), "", str(error))
             return
-        for _ in range(decoder.bad_checksums - checksums):
+        if self._detecting:
+            self._detected()
+        for _ in range(wire.bad_checksums - checksums):
             self._malformed(Malformation.CHECKSUM, "", "wrong checksum")
-        for _ in range(decoder.bad_commands - commands):
+        for _ in range(wire.bad_commands - commands):
             self._malformed(Malformation.COMMAND, "", "impossible command")
         if self._closing or not self._receiving:
             return
-        if left:
+        if left and not wire.unfinished:
             self._resume()
         else:
             self._schedule_turn()
+
+    def _detected(self) -> None:
+        """Follow the handshake: write what it wants, and tell when it is known what the peer speaks."""
+        self._write_handshake()
+        if self.wire.kind is not TransportKind.DETECTING:
+            self._detecting = False
+            self.reactor.feed(TransportReady(self.peer_id, self.wire.kind.value, self.wire.session_id))
 
     def _schedule_turn(self) -> None:
         """Go on with what is buffered in a later turn of the loop; meanwhile the kernel holds new bytes back."""
@@ -124,7 +167,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _message(self, command: str, payload: bytes) -> None:
-        size = FRAME_HEADER_SIZE + len(payload)
+        size = self.wire.size
         try:
             message = decode_message(command, payload)
         except DecodeError as error:
@@ -159,14 +202,66 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._closing:
             return
-        frame = encode_frame(self.reactor.magic, command, payload)
-        self.bytes_sent += len(frame)
-        self.reactor.bytes_sent += len(frame)
-        self.sent_by_command[command] += len(frame)
-        self.last_send = self.reactor.wall_clock()
-        transport.write(frame)
-        if transport.get_write_buffer_size() > MAX_SEND_BUFFER:
+        overtakes = self._paused and command in URGENT
+        (self._urgent if overtakes else self._waiting).append((command, payload))
+        self._queued += FRAME_HEADER_SIZE + len(payload)
+        if self._queued + transport.get_write_buffer_size() > MAX_SEND_BUFFER:
             self.close("send buffer overflow: the peer does not read", grace=0.0)
+            return
+        self._check_full()
+        self._schedule_write()
+
+    def _schedule_write(self) -> None:
+        if not self._write_scheduled:
+            self._write_scheduled = True
+            self.reactor.loop.call_soon(self._scheduled_write)
+
+    def _scheduled_write(self) -> None:
+        self._write_scheduled = False
+        if not self._closing:
+            self._write()
+
+    def _write_handshake(self) -> None:
+        """Write what the transport's handshake wants, and what waited for it."""
+        output = self.wire.take_output()
+        if output and self._transport is not None and not self._closing:
+            self._account(len(output))
+            self._transport.write(output)
+            self._write()
+
+    def _write(self, *, everything: bool = False) -> None:
+        """Write what is urgent, and of the rest as much as the socket may take (or ``everything``)."""
+        transport, wire = self._transport, self.wire
+        if transport is None or not wire.can_send or not (self._urgent or self._waiting):
+            return
+        parts: list[bytes] = []
+        size = 0
+        while self._urgent or (self._waiting and (everything or (not self._paused and size < WRITE_AHEAD))):
+            command, payload = (self._urgent or self._waiting).popleft()
+            self._queued -= FRAME_HEADER_SIZE + len(payload)
+            part = wire.encode(command, payload)
+            self.sent_by_command[command] += len(part)
+            size += len(part)
+            parts.append(part)
+        if parts:
+            self._account(size)
+            transport.writelines(parts)
+        if self._waiting and not self._paused:
+            self._schedule_write()
+        self._check_full()
+
+    def _account(self, size: int) -> None:
+        self.bytes_sent += size
+        self.reactor.bytes_sent += size
+        self.last_send = self.reactor.wall_clock()
+
+    def _check_full(self) -> None:
+        """Tell when the send buffer, our queues included, crosses the reactor's limit, or falls to a quarter of it."""
+        assert self._transport is not None
+        size, limit = self._queued + self._transport.get_write_buffer_size(), self.reactor.max_send_buffer
+        if size > limit if not self._full else size <= limit // 4:
+            self._full = not self._full
+            self.reactor.send_buffer_changed(self, full=self._full)
 
     def close(self, reason: str, grace: float = CLOSE_GRACE) -> None:
         """Close after what was sent is flushed, at the latest after ``grace`` seconds."""
@@ -174,6 +269,8 @@ class Connection(asyncio.Protocol):
             return
         self._closing = True
         self.close_reason = reason
+        if grace > 0:
+            self._write(everything=True)
         if grace <= 0:
             self._transport.abort()
             return
@@ -183,3 +280,9 @@ class Connection(asyncio.Protocol):
     def socket_address(self, which: str) -> object:
         """asyncio's ``peername`` or ``sockname``."""
         return self._transport.get_extra_info(which) if self._transport is not None else None
+
+
+def _kind_of(error: FrameError) -> Malformation:
+    if isinstance(error, OversizedFrameError):
+        return Malformation.OVERSIZED
+    return Malformation.TRANSPORT if isinstance(error, TransportError) else Malformation.MAGIC

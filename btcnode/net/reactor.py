@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,9 @@ from btcnode.protocol.inputs import (
 )
 from btcnode.protocol.protocol import Protocol
 from btcnode.wire.netaddr import NetAddress, Network
+from btcnode.wire.registry import PAYLOAD_LIMITS
+from btcnode.wire.transport import Transport, V1Transport
+from btcnode.wire.v2_transport import V2Transport
 
 TICK_INTERVAL = 0.1  # seconds
 CONNECT_TIMEOUT = 5.0  # Core's -timeout
@@ -54,6 +58,9 @@ class BlockHandler(Interface):
     def read_block(self, effect: fx.ReadBlock) -> None:
         """Start reading a block."""
 
+    def process_transactions(self, effect: fx.ProcessTransactions) -> None:
+        """Start judging transactions."""
+
     def address_book_dirty(self) -> None:
         """The address book is worth saving."""
 
@@ -72,8 +79,12 @@ class Reactor:
         connect_timeout: float = CONNECT_TIMEOUT,
         max_send_buffer: int = MAX_SEND_BUFFER,
         look_up_names: bool = True,
+        v2: bool = True,
     ) -> None:
-        """``max_send_buffer`` is in bytes: above it the protocol makes no bulk answers to a peer."""
+        """``max_send_buffer`` is in bytes: above it the protocol makes no bulk answers to a peer.
+
+        ``v2``: peers that connect may speak version 2 of the transport (BIP324) as well as version 1.
+        """
         self.protocol = protocol
         self.magic = magic
         self.default_port = default_port
@@ -87,6 +98,7 @@ class Reactor:
         self.max_send_buffer = max_send_buffer
         self._connect_timeout = connect_timeout
         self._look_up_names = look_up_names
+        self._v2 = v2
         self._inputs: deque[Input] = deque()
         self._stepping = False
         self._next_peer = 1
@@ -160,7 +172,12 @@ class Reactor:
             self._stepping = False
 
     def _accept(self) -> Connection:
-        return Connection(self, self._new_peer_id())
+        return Connection(self, self._new_peer_id(), self._transport(self._v2, initiator=False))
+
+    def _transport(self, v2: bool, *, initiator: bool) -> Transport:
+        if not v2:
+            return V1Transport(self.magic, PAYLOAD_LIMITS)
+        return V2Transport(self.magic, initiator=initiator, random_bytes=os.urandom, limits=PAYLOAD_LIMITS)
 
     def _new_peer_id(self) -> int:
         peer_id = self._next_peer
@@ -185,13 +202,14 @@ class Reactor:
                 attempt.kind if attempt else ConnectionKind.INBOUND,
                 attempt=attempt.attempt if attempt else 0,
                 local_address=from_sockname(connection.socket_address("sockname")),
+                transport=connection.wire.kind.value,
             )
         )
 
     def connection_lost(self, connection: Connection, reason: str) -> None:
         """A socket is closed."""
         if self.connections.pop(connection.peer_id, None) is not None and not self._closed:
-            self.feed(PeerDisconnected(connection.peer_id, reason))
+            self.feed(PeerDisconnected(connection.peer_id, reason, connection.wire.should_retry_v1))
 
     def send_buffer_changed(self, connection: Connection, *, full: bool) -> None:
         """A send buffer crossed its limits."""
@@ -211,6 +229,8 @@ class Reactor:
             self._handler.process_block(effect)
         elif isinstance(effect, fx.ReadBlock):
             self._handler.read_block(effect)
+        elif isinstance(effect, fx.ProcessTransactions):
+            self._handler.process_transactions(effect)
         elif isinstance(effect, fx.SetReceiving):
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.set_receiving(effect.enabled)
@@ -273,7 +293,11 @@ class Reactor:
         self._attempts[peer_id] = effect
         try:
             async with asyncio.timeout(self._connect_timeout):
-                await self.loop.create_connection(lambda: Connection(self, peer_id), address.host, address.port)
+                await self.loop.create_connection(
+                    lambda: Connection(self, peer_id, self._transport(effect.v2, initiator=True)),
+                    address.host,
+                    address.port,
+                )
         except TimeoutError:
             problem = "connection timed out"
         except OSError as error:

@@ -24,11 +24,12 @@ from btcnode.node.block_bridge import BlockBridge
 from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
 from btcnode.node.control_service import ControlService
+from btcnode.node.memory import make_memory_limiter
 from btcnode.node.peers_file import load_address_book, save_address_book
 from btcnode.node.peers_service import PeersService
 from btcnode.node.shadow import make_shadow
 from btcnode.protocol.chain_view import NodeChainView
-from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.inputs import LocalAddress, SetNetworkActive
 from btcnode.protocol.protocol import Protocol
 from btcnode.rpc.context import NodeApi
@@ -37,10 +38,12 @@ from btcnode.rpc.server import RpcServer
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.importer import BlockImporter, import_paths
+from btcnode.sync.memory_limiter import MemoryLimiter
 from btcnode.sync.worker_pool import WorkerPool, worker_count
+from btcnode.wire.constants import NODE_P2P_V2
 from btcnode.wire.netaddr import NetAddress
 
-HOUSEKEEPING_INTERVAL = 2.0  # seconds
+HOUSEKEEPING_INTERVAL = 1.0  # seconds
 
 log = logging.getLogger("btcnode.node")
 
@@ -56,6 +59,7 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
     connect = config.connect_only
     return ProtocolConfig(
         user_agent=user_agent(config),
+        services=OWN_SERVICES | (NODE_P2P_V2 if config.v2transport else 0),
         listen=config.listens,
         discover=config.discovers,
         dns_seed=config.asks_dns_seeds,
@@ -87,6 +91,7 @@ class Node:
         self.reactor: Reactor | None = None
         self.protocol: Protocol | None = None
         self.view: NodeChainView | None = None
+        self.memory: MemoryLimiter | None = None
         self._facade = NodeFacade(self.control)
         self._store: ChainStore | None = None
         self._pool: WorkerPool | None = None
@@ -182,8 +187,10 @@ class Node:
             connect_timeout=config.timeout / 1000,
             max_send_buffer=config.maxsendbuffer * 1000,
             look_up_names=config.dns,
+            v2=config.v2transport,
         )
         bridge.attach(self.reactor)
+        self.memory = make_memory_limiter(config, self.driver, self._pool, self.reactor)
         self.peers = PeersService(self.reactor, self.protocol, options, config)
         self._facade.add(self.peers)
 
@@ -232,9 +239,10 @@ class Node:
             self._import = asyncio.create_task(self._import_blocks())
 
     async def _keep_house(self) -> None:
-        """Let the chain see now and then whether a flush is due, also while no block comes."""
-        assert self.driver is not None
+        """Divide the memory, and let the chain see whether a flush is due, also while no block comes."""
+        assert self.driver is not None and self.memory is not None
         while True:
+            self.memory.look()
             await asyncio.sleep(HOUSEKEEPING_INTERVAL)
             self.driver.kick()
 

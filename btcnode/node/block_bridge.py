@@ -10,6 +10,7 @@ from typing import Any
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
 from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
+from btcnode.mempool.rejection import TxResult
 from btcnode.net.reactor import Reactor
 from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
@@ -17,7 +18,7 @@ from btcnode.node.peers_file import save_address_book
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol import inputs
-from btcnode.protocol.effects import ProcessBlock, ReadBlock
+from btcnode.protocol.effects import ProcessBlock, ProcessTransactions, ReadBlock
 from btcnode.sync.driver import ChainDriver
 
 log = logging.getLogger("btcnode.validation")
@@ -55,6 +56,13 @@ class BlockBridge:
     def read_block(self, effect: ReadBlock) -> None:
         """Read a block; answered by ``BlockRead``."""
         self._spawn(self._read(effect))
+
+    def process_transactions(self, effect: ProcessTransactions) -> None:
+        """Without a mempool nothing is judged."""
+        assert self._reactor is not None
+        unknown = tuple(inputs.TxOutcome(tx.txid, tx.wtxid, TxResult.UNKNOWN) for tx in effect.txs)
+        answer = inputs.TransactionsProcessed(effect.peer_id, effect.number, unknown)
+        asyncio.get_running_loop().call_soon(self._reactor.feed, answer)
 
     def address_book_dirty(self) -> None:
         """Save the address book, off the loop's thread."""

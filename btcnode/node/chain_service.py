@@ -169,8 +169,13 @@ class ChainService:
         return await self.driver.in_reader(lambda: decode_undo(state.store.files.read_undo(position, prev_hash)))
 
     async def get_coin(self, outpoint: bytes) -> bytes | None:
-        """The coin in the UTXO set at the tip."""
-        return await self.driver.in_chain_thread(lambda: self._state.coins.get(outpoint))
+        """The coin in the UTXO set at the tip that stands when this returns; raises StorageError."""
+        view = self._state.read_view
+        while True:
+            version = view.version
+            coin = await self.driver.in_reader(lambda: view.get(outpoint))
+            if view.version == version:
+                return coin
 
     async def utxo_stats(self, hash_type: str) -> UtxoStats:
         """Walk over the UTXO set: everything is flushed, then read from one snapshot while the chain goes on."""

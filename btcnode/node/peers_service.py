@@ -81,11 +81,11 @@ class PeersService:
     def _has_added(self, address: str) -> bool:
         return any(name == address for name, _ in self._protocol.added_nodes())
 
-    def add_node(self, address: str) -> bool:
-        """Keep a connection to ``address``."""
+    def add_node(self, address: str, v2: bool | None = None) -> bool:
+        """Keep a connection to ``address``; ``v2``: begin with the encrypted transport, None if we offer it."""
         if self._has_added(address):
             return False
-        self._reactor.feed(AddNode(address, "add"))
+        self._reactor.feed(AddNode(address, "add", v2))
         return True
 
     def remove_node(self, address: str) -> bool:
@@ -95,9 +95,9 @@ class PeersService:
         self._reactor.feed(AddNode(address, "remove"))
         return True
 
-    def try_node(self, address: str) -> None:
+    def try_node(self, address: str, v2: bool | None = None) -> None:
         """Try once."""
-        self._reactor.feed(AddNode(address, "onetry"))
+        self._reactor.feed(AddNode(address, "onetry", v2))
 
     def disconnect_address(self, address: str) -> bool:
         """Disconnect the peer with this address."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Target:
-    """One named target; ``attempt`` and ``peer_id`` are 0 while there is none."""
+    """One named target; ``attempt`` and ``peer_id`` are 0 while there is none; ``v2`` as in ``AddNode``."""
 
     text: str
     fixed: bool  # of --connect: not limited in number
@@ -34,6 +34,7 @@ class Target:
     delay: float = ADDED_NODE_RETRY_MIN
     attempt: int = 0
     peer_id: int = 0
+    v2: bool | None = None
 
 
 class AddedNodes:
@@ -51,10 +52,10 @@ class AddedNodes:
     def on_command(self, command: AddNode) -> None:
         """The user's addnode; adding twice and removing the unknown change nothing."""
         if command.command == "onetry":
-            self._connections.open(command.target, ConnectionKind.MANUAL)
+            self._connections.open(command.target, ConnectionKind.MANUAL, v2=command.v2)
         elif command.command == "add":
             if len(self.targets) < MAX_ADDED_NODES:
-                self.targets.setdefault(command.target, Target(command.target, False))
+                self.targets.setdefault(command.target, Target(command.target, False, v2=command.v2))
         elif command.command == "remove":
             self.targets.pop(command.target, None)
 
@@ -97,11 +98,14 @@ class AddedNodes:
                 return first
         return True
 
-    def on_disconnected(self, peer: Peer) -> None:
-        """A connection ended: try again, soon if it had lasted."""
+    def on_disconnected(self, peer: Peer, attempt: int = 0) -> None:
+        """A connection ended: try again, soon if it had lasted; ``attempt`` (if not 0) does so already."""
         for target in self.targets.values():
             if target.peer_id == peer.id:
                 target.peer_id = 0
+                if attempt:
+                    target.attempt = attempt
+                    continue
                 if self._ctx.mono - peer.connected_mono >= ADDED_NODE_STABLE:
                     target.delay = ADDED_NODE_RETRY_MIN
                 self._back_off(target)
@@ -123,6 +127,6 @@ class AddedNodes:
                 if self.peer_of(target.text) is not None:  # an automatic or inbound connection serves
                     target.next_try = ctx.mono + ADDED_NODE_RETRY_MAX
                     continue
-            target.attempt = self._connections.open(target.text, ConnectionKind.MANUAL)
+            target.attempt = self._connections.open(target.text, ConnectionKind.MANUAL, v2=target.v2)
             if target.attempt and not target.fixed:
                 used += 1

@@ -228,6 +228,11 @@ class AddressBook:
             entry.time = now
             self.changes += 1
 
+    def services(self, address: NetAddress) -> int:
+        """The services that the node at ``address`` is said to offer, 0 for an unknown one."""
+        entry = self._entries.get(address_key(address))
+        return 0 if entry is None else entry.services
+
     def set_services(self, address: NetAddress, services: int) -> None:
         """The node itself told which services it offers."""
         entry = self._entries.get(address_key(address))

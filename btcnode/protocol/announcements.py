@@ -5,10 +5,11 @@ from __future__ import annotations
 from btcnode.protocol.block_download import BlockDownload
 from btcnode.protocol.context import Context
 from btcnode.protocol.headers_sync import HeaderSync
-from btcnode.protocol.inputs import ConnectionKind, Permission, TipChanged
+from btcnode.protocol.inputs import TipChanged
 from btcnode.protocol.limits import MAX_BLOCKS_TO_ANNOUNCE, MAX_QUEUED_ANNOUNCEMENTS
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, Peer
+from btcnode.protocol.tx_intake import TxIntake, rejects_transactions
 from btcnode.wire.constants import MAX_INV_SIZE, MSG_BLOCK, MSG_TX, MSG_WITNESS_FLAG, MSG_WTX
 from btcnode.wire.messages import Headers, Inv, InvItem
 
@@ -16,10 +17,11 @@ from btcnode.wire.messages import Headers, Inv, InvItem
 class Announcements:
     """What we tell peers of new blocks, and what their inv messages tell us."""
 
-    def __init__(self, ctx: Context, headers: HeaderSync, download: BlockDownload) -> None:
+    def __init__(self, ctx: Context, headers: HeaderSync, download: BlockDownload, intake: TxIntake) -> None:
         self._ctx = ctx
         self._headers = headers
         self._download = download
+        self._intake = intake
         self._announced = ctx.active.tip
 
     # -- ours ----------------------------------------------------------------------------------------------------
@@ -96,12 +98,12 @@ class Announcements:
     # -- theirs --------------------------------------------------------------------------------------------------
 
     def on_inv(self, peer: Peer, message: Inv) -> None:
-        """Note announced blocks and ask for the headers of the newest unknown one; judge announced transactions."""
+        """Note announced blocks, ask for the headers of the newest unknown one; hand announced transactions on."""
         ctx, tree = self._ctx, self._ctx.tree
         if len(message.items) > MAX_INV_SIZE:
             ctx.punish(peer, Offence.INV_TOO_LARGE, str(len(message.items)))
             return
-        rejects_txs = self.rejects_transactions(peer)
+        rejects_txs = rejects_transactions(ctx, peer)
         newest = b""
         for kind, item_hash in message.items:
             kind &= ~MSG_WITNESS_FLAG
@@ -114,14 +116,10 @@ class Announcements:
                     self._download.raise_best_known(peer, index)
                     if not tree.has_data(index) and index not in self._download.requests:
                         newest = item_hash
-            elif kind == (MSG_WTX if peer.wtxid_relay else MSG_TX) and rejects_txs:
-                ctx.punish(peer, Offence.TX_UNWANTED, "inv")
-                return
+            elif kind == (MSG_WTX if peer.wtxid_relay else MSG_TX):
+                if rejects_txs:
+                    ctx.punish(peer, Offence.TX_UNWANTED, "inv")
+                    return
+                self._intake.on_announced(peer, item_hash)
         if newest:
             self._headers.on_block_inv(peer, newest)
-
-    def rejects_transactions(self, peer: Peer) -> bool:
-        """Whether the peer was told to send no transactions."""
-        if peer.kind in (ConnectionKind.BLOCK_RELAY, ConnectionKind.FEELER):
-            return True
-        return not self._ctx.config.tx_relay and not peer.permissions & Permission.RELAY

@@ -18,7 +18,7 @@ from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, ProcessBlock
 from btcnode.protocol.fetch_strategy import Failure, FetchStrategy
-from btcnode.protocol.inputs import BlockProcessed, BlockRejected, ConnectionKind, TipChanged
+from btcnode.protocol.inputs import BlockProcessed, BlockRejected, ConnectionKind, TipChanged, ValidationLimit
 from btcnode.protocol.late_blocks import LateBlocks, remember
 from btcnode.protocol.limits import (
     ANTI_DOS_WORK_BUFFER,
@@ -61,6 +61,7 @@ class BlockDownload:
         self._validating: dict[tuple[int, int], int] = {}  # (peer, index) -> bytes
         self._validating_blocks: dict[int, int] = {}  # index -> how many of the above
         self.validating_bytes = 0
+        self._validation_limit = MAX_VALIDATION_BYTES
         self._sources: dict[int, int] = {}  # index -> peer that delivered it, until it is connected
         self._best_chain = ActiveChain(ctx.tree)
         self._late = LateBlocks(ctx, self)
@@ -170,7 +171,7 @@ class BlockDownload:
 
     def has_room(self) -> bool:
         """Whether validation keeps up, so that more blocks may be asked for."""
-        return len(self._validating) < MAX_BLOCKS_IN_VALIDATION and self.validating_bytes < MAX_VALIDATION_BYTES
+        return len(self._validating) < MAX_BLOCKS_IN_VALIDATION and self.validating_bytes < self._validation_limit
 
     def ask(self, peer: Peer, wanted: list[int]) -> None:
         """Send getdata for these blocks and remember them as in flight."""
@@ -453,8 +454,18 @@ class BlockDownload:
         if len(self._sources) > MAX_BLOCK_SOURCES:
             del self._sources[next(iter(self._sources))]
         self._ctx.emit(ProcessBlock(peer.id, index, raw, requested))
-        if self.validating_bytes > MAX_VALIDATION_BYTES:
+        if self.validating_bytes > self._validation_limit:
             self._ctx.pause(peer, PAUSE_VALIDATION)
+
+    def _resume_reading(self) -> None:
+        if self.validating_bytes <= self._validation_limit // 2:
+            for paused in self._ctx.peers.values():
+                self._ctx.resume(paused, PAUSE_VALIDATION)
+
+    def on_limit(self, event: ValidationLimit) -> None:
+        """The memory that blocks in validation may take has changed; one block is always admitted."""
+        self._validation_limit = min(max(event.limit, 1), MAX_VALIDATION_BYTES)
+        self._resume_reading()
 
     def on_processed(self, result: BlockProcessed) -> None:
         """A block left validation: make room, and punish who sent a broken one."""
@@ -467,9 +478,7 @@ class BlockDownload:
             self._validating_blocks[index] = left
         else:
             self._validating_blocks.pop(index, None)
-        if self.validating_bytes <= MAX_VALIDATION_BYTES // 2:
-            for paused in ctx.peers.values():
-                ctx.resume(paused, PAUSE_VALIDATION)
+        self._resume_reading()
         peer = ctx.peers.get(result.peer_id)
         if result.violation is None:
             if peer is not None and result.new:

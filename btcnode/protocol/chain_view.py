@@ -6,9 +6,12 @@ import typing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from btcnode.chain.active_chain import ActiveChain
     from btcnode.chain.header_tree import HeaderTree
     from btcnode.params import NetworkParams
+    from btcnode.primitives.tx import Tx
 
 
 class ChainView(typing.Protocol):
@@ -30,24 +33,89 @@ class ChainView(typing.Protocol):
         """Whether the tip is still far behind; once False it stays False."""
 
 
-class TxSource(typing.Protocol):
-    """Transactions that can be served: a mempool, or nothing."""
+class PoolEntry(typing.Protocol):
+    """A transaction of the mempool, as far as relay needs to know it."""
 
-    def find_tx(self, tx_hash: bytes, by_wtxid: bool) -> bytes | None:
-        """The serialised transaction with its witness, or None."""
+    @property
+    def tx(self) -> Tx:
+        """The transaction."""
+
+    @property
+    def txid(self) -> bytes:
+        """Its txid."""
+
+    @property
+    def wtxid(self) -> bytes:
+        """Its wtxid."""
+
+    @property
+    def fee(self) -> int:
+        """What it pays, in satoshi, without the user's deltas."""
+
+    @property
+    def vsize(self) -> int:
+        """Policy virtual size in bytes."""
+
+    @property
+    def sequence(self) -> int:
+        """The mempool's ``sequence`` when it came in."""
+
+
+class TxSource(typing.Protocol):
+    """Read access to the mempool, or to nothing. The loop thread owns it; nothing here takes long but ``in_order``."""
+
+    @property
+    def sequence(self) -> int:
+        """Grows with every transaction that comes or goes; starts at 1 (Core's mempool sequence)."""
+
+    def find_tx(self, tx_hash: bytes, by_wtxid: bool) -> PoolEntry | None:
+        """The transaction in the mempool with this txid or wtxid, or None."""
+
+    def parents(self, entry: PoolEntry) -> Iterable[PoolEntry]:
+        """Transactions of the mempool that ``entry`` spends from, in a deterministic order."""
+
+    def chunk_feerate(self, entry: PoolEntry) -> float:
+        """Feerate (satoshi per virtual byte) of the chunk of ``entry``: its place in the mempool's order."""
+
+    def in_order(self) -> list[PoolEntry]:
+        """All transactions, best feerate first and parents before children; for the mempool message only."""
 
     def minimum_feerate(self) -> int:
-        """Satoshi per 1000 virtual bytes below which announcements are not wanted."""
+        """Satoshi per 1000 virtual bytes below which the full mempool takes nothing now (Core's ``GetMinFee``)."""
+
+    def relay_feerate(self) -> int:
+        """``--minrelaytxfee``: satoshi per 1000 virtual bytes below which nothing is relayed."""
 
 
 class NoTransactions:
     """A TxSource without transactions."""
 
-    def find_tx(self, tx_hash: bytes, by_wtxid: bool) -> bytes | None:
+    @property
+    def sequence(self) -> int:
+        """Always 1."""
+        return 1
+
+    def find_tx(self, tx_hash: bytes, by_wtxid: bool) -> PoolEntry | None:
         """Always None."""
         return None
 
+    def parents(self, entry: PoolEntry) -> Iterable[PoolEntry]:
+        """Nothing."""
+        return ()
+
+    def chunk_feerate(self, entry: PoolEntry) -> float:
+        """Zero."""
+        return 0.0
+
+    def in_order(self) -> list[PoolEntry]:
+        """Nothing."""
+        return []
+
     def minimum_feerate(self) -> int:
+        """Zero."""
+        return 0
+
+    def relay_feerate(self) -> int:
         """Zero."""
         return 0
 

@@ -10,12 +10,15 @@ from btcnode.protocol.limits import (
     MAX_CONNECTIONS,
     MAX_OUTBOUND_FULL_RELAY,
 )
-from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
+from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_P2P_V2, NODE_WITNESS
+
+OWN_SERVICES = NODE_NETWORK | NODE_WITNESS | NODE_NETWORK_LIMITED
+"""What every node of ours offers; options add to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProtocolConfig:
-    """Options of the protocol; the defaults are a full node's that relays no transactions yet.
+    """Options of the protocol; the defaults are a full node's in blocks-only mode.
 
     ``connect``: when not empty the node connects to these targets and to nobody else (and asks no DNS seed).
     ``add_nodes``: targets to keep connections to beside the automatic ones. ``seed_nodes``: asked for addresses once.
@@ -23,10 +26,14 @@ class ProtocolConfig:
     address from what outbound peers see. ``max_tip_age``: seconds, older tips mean initial block download.
     ``upload_target``: bytes a day, 0 for no limit. ``networks``: the networks (BIP155 names ``ipv4``, ``ipv6``, ...)
     that automatic connections may use.
+
+    ``tx_relay``: transactions are taken from peers (not ``--blocksonly``). ``require_standard``: the mempool takes
+    standard transactions only, so larger ones need not be looked at. ``private_broadcast``: the user's transactions
+    go out over connections of their own, to addresses of ``private_broadcast_networks``.
     """
 
     user_agent: str = "/btcnode:0.1.0/"
-    services: int = NODE_NETWORK | NODE_WITNESS | NODE_NETWORK_LIMITED
+    services: int = OWN_SERVICES
     tx_relay: bool = False
     listen: bool = True
     discover: bool = True
@@ -41,6 +48,9 @@ class ProtocolConfig:
     peer_timeout: float = HANDSHAKE_TIMEOUT
     max_tip_age: int = 24 * 3600
     upload_target: int = 0
+    require_standard: bool = True
+    private_broadcast: bool = False
+    private_broadcast_networks: tuple[str, ...] = ("onion", "i2p")
     networks: tuple[str, ...] = ("ipv4", "ipv6")
     relay_private: bool = False  # take and gossip private addresses too (isolated test networks)
 
@@ -48,6 +58,11 @@ class ProtocolConfig:
     def automatic_outbound(self) -> bool:
         """Whether connections are opened to addresses from the address book."""
         return not self.connect and not self.no_automatic
+
+    @property
+    def offers_v2(self) -> bool:
+        """Whether we speak version 2 of the transport (BIP324)."""
+        return bool(self.services & NODE_P2P_V2)
 
     @property
     def max_inbound(self) -> int:

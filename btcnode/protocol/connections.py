@@ -7,6 +7,7 @@ when the book does not lead to peers. Behaviour as in Bitcoin Core 31.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -16,7 +17,7 @@ from btcnode.protocol.addrman import Entry
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import Connect, Disconnect, LogLevel
 from btcnode.protocol.eviction import Candidate, select_for_eviction
-from btcnode.protocol.inputs import ConnectFailed, ConnectionKind, PeerConnected, Permission
+from btcnode.protocol.inputs import ConnectFailed, ConnectionKind, PeerConnected, Permission, TransportReady
 from btcnode.protocol.limits import (
     CONNECT_INTERVAL,
     EXTRA_BLOCK_RELAY_INTERVAL,
@@ -32,7 +33,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.netgroup import address_key, host_key, netgroup
 from btcnode.protocol.peer import Peer
-from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED
+from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_P2P_V2
 from btcnode.wire.netaddr import NetAddress
 
 PICKS_AVOIDING_RECENT = 30
@@ -71,8 +72,11 @@ class Connections:
 
     # -- opening -------------------------------------------------------------------------------------------------
 
-    def open(self, target: NetAddress | str, kind: ConnectionKind) -> int:
-        """Ask for a connection; returns the number of the attempt, 0 when too many are under way."""
+    def open(self, target: NetAddress | str, kind: ConnectionKind, *, v2: bool | None = None) -> int:
+        """Ask for a connection; returns the number of the attempt, 0 when too many are under way.
+
+        ``v2``: whether to begin with version 2 of the transport; None: if we offer it (nothing is known of the peer).
+        """
         if not self.active or len(self.attempts) >= MAX_CONNECTING:
             return 0
         number = self._next_attempt
@@ -81,8 +85,18 @@ class Connections:
             self.attempts[number] = Attempt(kind, None, target)
         else:
             self.attempts[number] = Attempt(kind, target, str(target))
-        self._ctx.emit(Connect(number, target, kind))
+        self._ctx.emit(Connect(number, target, kind, self._ctx.config.offers_v2 if v2 is None else v2))
         return number
+
+    def _speaks_v2(self, services: int) -> bool:
+        """Whether a node that is said to offer ``services`` is spoken to in version 2."""
+        return bool(services & self._ctx.config.services & NODE_P2P_V2)
+
+    def on_transport(self, event: TransportReady) -> None:
+        """It is known what a peer speaks."""
+        peer = self._ctx.peers.get(event.peer_id)
+        if peer is not None:
+            peer.transport, peer.session_id = event.transport, event.session_id
 
     def on_failed(self, failure: ConnectFailed) -> None:
         """An attempt came to nothing."""
@@ -184,11 +198,16 @@ class Connections:
         if peer.kind is ConnectionKind.FEELER:
             self._ctx.disconnect(peer, "feeler connection completed", level=LogLevel.DEBUG)
 
-    def on_disconnected(self, peer: Peer) -> None:
-        """A connection is gone."""
-        if peer.established and not peer.inbound and peer.kind is not ConnectionKind.BLOCK_RELAY:
+    def on_disconnected(self, peer: Peer, retry_v1: bool = False) -> None:
+        """A connection is gone; ``retry_v1``: the node may be one that speaks version 1 of the transport only."""
+        lasting = peer.kind not in (ConnectionKind.BLOCK_RELAY, ConnectionKind.PRIVATE_BROADCAST)
+        if peer.established and not peer.inbound and lasting:
             self._gossip.book.connected(peer.address, int(self._ctx.unix))
-        self.added.on_disconnected(peer)
+        attempt = 0
+        if retry_v1 and peer.may_fall_back and self.active:
+            self._ctx.log_peer(peer, LogLevel.DEBUG, "retrying with v1 transport protocol")
+            attempt = self.open(peer.address, peer.kind, v2=False)
+        self.added.on_disconnected(peer, attempt)
 
     def anchors(self) -> tuple[NetAddress, ...]:
         """Addresses of block-relay peers, to be connected to first after a restart."""
@@ -247,7 +266,8 @@ class Connections:
         groups = self._outbound_groups()
         if self._may_connect(address) and netgroup(address) not in groups:
             self._gossip.book.attempt(address, int(self._ctx.unix), count_failure=False)
-            self.open(address, ConnectionKind.BLOCK_RELAY)
+            services = self._gossip.book.services(address)
+            self.open(address, ConnectionKind.BLOCK_RELAY, v2=self._speaks_v2(services))
 
     def _outbound_groups(self) -> dict[bytes, None]:
         """Netgroups of lasting outbound connections, standing or being opened."""
@@ -293,8 +313,25 @@ class Connections:
             return
         automatic = ctx.config.max_outbound_full + ctx.config.max_block_relay
         online = len(groups) >= min(automatic - 1, 2)
-        if self.open(entry.address, kind):
+        if self.open(entry.address, kind, v2=self._speaks_v2(entry.services)):
             book.attempt(entry.address, now, count_failure=online)
+
+    def may_connect_privately(self, address: NetAddress) -> bool:
+        """Whether a short connection for one transaction may go there, whatever networks others may use."""
+        ctx, gossip = self._ctx, self._gossip
+        if not gossip.is_usable(address) or address in gossip.local or host_key(address) in ctx.discouraged:
+            return False
+        key = address_key(address)
+        if any(address_key(p.address) == key for p in ctx.peers.values()):
+            return False
+        return not any(a.address is not None and address_key(a.address) == key for a in self.attempts.values())
+
+    def open_private(self, suits: Callable[[Entry], bool]) -> None:
+        """Open a connection for private broadcast to an address of the book, if one suits."""
+        book, now = self._gossip.book, int(self._ctx.unix)
+        entry = book.select(now, accept=suits)
+        if entry is not None and self.open(entry.address, ConnectionKind.PRIVATE_BROADCAST):
+            book.attempt(entry.address, now, count_failure=True)
 
     # -- giving up -----------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from btcnode.primitives.tx import Tx
     from btcnode.protocol.inputs import ConnectionKind
     from btcnode.wire.codec import Message
     from btcnode.wire.netaddr import NetAddress
@@ -52,12 +53,13 @@ class Connect:
     """Open a connection; answered by ``PeerConnected`` or ``ConnectFailed`` with the same ``attempt``.
 
     ``target`` is an address, or text as the user typed it (``host``, ``host:port``, ``[v6]:port``; the default port
-    is the network's), which the reactor resolves.
+    is the network's), which the reactor resolves. ``v2``: begin with version 2 of the transport (BIP324).
     """
 
     attempt: int
     target: NetAddress | str
     kind: ConnectionKind
+    v2: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,21 @@ class ProcessBlock:
     index: int
     raw: bytes
     requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTransactions:
+    """Check transactions and take them into the mempool; answered by ``TransactionsProcessed`` with this ``number``.
+
+    One transaction, or with ``package`` a parent and its child. Of what one effect after another asks for, parents
+    come before children. ``test``: only tell whether it would be accepted. ``peer_id`` is 0 for our own.
+    """
+
+    peer_id: int
+    number: int
+    txs: tuple[Tx, ...]
+    package: bool = False
+    test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +155,7 @@ Effect = (
     | Connect
     | SetReceiving
     | ProcessBlock
+    | ProcessTransactions
     | ReadBlock
     | ResolveSeeds
     | AddressBookDirty

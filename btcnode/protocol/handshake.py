@@ -9,12 +9,12 @@ from __future__ import annotations
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.inputs import ConnectionKind
-from btcnode.protocol.limits import AVG_FEEFILTER_INTERVAL, MAX_FEEFILTER_CHANGE_DELAY, MAX_MONEY, MAX_PENDING_NONCES
+from btcnode.protocol.limits import MAX_MONEY, MAX_PENDING_NONCES
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import Peer
+from btcnode.protocol.tx_intake import rejects_transactions
 from btcnode.wire.constants import (
     CMPCTBLOCKS_VERSION,
-    FEEFILTER_VERSION,
     MIN_PEER_PROTO_VERSION,
     PROTOCOL_VERSION,
     SHORT_IDS_BLOCKS_VERSION,
@@ -49,7 +49,7 @@ class Handshake:
     def tick(self, peer: Peer) -> None:
         """Give up on a handshake that takes too long."""
         if not peer.established and self._ctx.mono - peer.connected_mono > self._ctx.config.peer_timeout:
-            self._ctx.disconnect(peer, "version handshake timeout")
+            self._ctx.disconnect(peer, f"{'v2' if peer.transport == 'detecting' else 'version'} handshake timeout")
 
     def _send_version(self, peer: Peer) -> None:
         ctx = self._ctx
@@ -70,7 +70,7 @@ class Handshake:
                 nonce=peer.nonce,
                 user_agent=ctx.config.user_agent.encode(),
                 start_height=ctx.active.height,
-                relay=ctx.config.tx_relay and peer.kind not in (ConnectionKind.BLOCK_RELAY, ConnectionKind.FEELER),
+                relay=not rejects_transactions(ctx, peer),
             ),
         )
 
@@ -155,26 +155,3 @@ class Handshake:
         """BIP133: transactions below this feerate need not be announced to the peer."""
         if 0 <= message.feerate <= MAX_MONEY:
             peer.fee_filter = message.feerate
-
-    # -- our fee filter ------------------------------------------------------------------------------------------
-
-    def send_fee_filter(self, peer: Peer, minimum_feerate: int) -> None:
-        """Tell the peer which feerate is worth announcing: none during initial download, when all are dropped."""
-        ctx = self._ctx
-        if not ctx.config.tx_relay or peer.common_version < FEEFILTER_VERSION:
-            return
-        if peer.kind in (ConnectionKind.BLOCK_RELAY, ConnectionKind.FEELER):
-            return
-        initial = ctx.is_initial_block_download()
-        wanted = MAX_MONEY if initial else minimum_feerate
-        if not initial and peer.fee_filter_sent == MAX_MONEY:
-            peer.next_fee_filter = 0.0
-        if ctx.mono >= peer.next_fee_filter:
-            if wanted != peer.fee_filter_sent:
-                ctx.send(peer, FeeFilter(wanted))
-                peer.fee_filter_sent = wanted
-            peer.next_fee_filter = ctx.mono + ctx.rng.expovariate(1 / AVG_FEEFILTER_INTERVAL)
-        elif ctx.mono + MAX_FEEFILTER_CHANGE_DELAY < peer.next_fee_filter and not (
-            3 * peer.fee_filter_sent <= 4 * wanted and 3 * wanted <= 4 * peer.fee_filter_sent
-        ):
-            peer.next_fee_filter = ctx.mono + ctx.rng.uniform(0, MAX_FEEFILTER_CHANGE_DELAY)

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntFlag
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from btcnode.errors import RuleViolation
+    from btcnode.mempool.rejection import TxResult
+    from btcnode.primitives.block import ParsedBlock
+    from btcnode.primitives.tx import Tx
     from btcnode.wire.codec import Message
     from btcnode.wire.netaddr import NetAddress
 
@@ -29,6 +32,7 @@ class ConnectionKind(Enum):
     MANUAL = "manual"
     FEELER = "feeler"
     ADDR_FETCH = "addr-fetch"
+    PRIVATE_BROADCAST = "private-broadcast"
 
 
 class Permission(IntFlag):
@@ -38,17 +42,19 @@ class Permission(IntFlag):
     NOBAN = 1  # never discouraged, never evicted; misbehaviour is logged only
     DOWNLOAD = 2  # served historical blocks beyond the upload target
     ADDR = 4  # address gossip from it is not rate limited, getaddr answers are not cached
-    RELAY = 8  # transactions are relayed in blocks-only mode too
+    RELAY = 8  # transactions are relayed in blocks-only mode too, without limits on announcements
+    MEMPOOL = 16  # the mempool's contents are told on request (BIP35)
+    FORCE_RELAY = 32  # what it sends is announced again though it is in the mempool already
 
 
 @dataclass(frozen=True, slots=True)
 class PeerConnected:
-    """A TCP connection stands (and the transport handshake, where there is one, is done).
+    """A TCP connection stands.
 
     ``peer_id`` is chosen by the reactor: positive, increasing, never used again. ``address`` is the remote end.
     ``attempt`` repeats the number of the ``Connect`` effect that this connection answers (0 for inbound), and
     ``kind`` that effect's kind. ``local_address`` is our end of the socket as far as known.
-    ``transport`` is ``"v1"`` or ``"v2"``.
+    ``transport`` is ``"v1"``, or ``"detecting"`` until ``TransportReady`` tells what is spoken.
     """
 
     peer_id: int
@@ -66,6 +72,18 @@ class PeerConnected:
 
 
 @dataclass(frozen=True, slots=True)
+class TransportReady:
+    """It is known what a connection that was ``"detecting"`` speaks: ``transport`` is ``"v1"`` or ``"v2"``.
+
+    ``session_id`` are the 32 bytes that both sides of a version 2 connection share (BIP324), else empty.
+    """
+
+    peer_id: int
+    transport: str
+    session_id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectFailed:
     """The ``Connect`` effect numbered ``attempt`` came to nothing; ``reason`` is one line for the log.
 
@@ -78,10 +96,15 @@ class ConnectFailed:
 
 @dataclass(frozen=True, slots=True)
 class PeerDisconnected:
-    """The connection is gone, whoever closed it."""
+    """The connection is gone, whoever closed it.
+
+    ``retry_v1``: we began in version 2 of the transport and the other side said nothing to it; a node that speaks
+    version 1 only does so.
+    """
 
     peer_id: int
     reason: str = ""
+    retry_v1: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +207,75 @@ class BlockRead:
     raw: bytes | None
 
 
+class TxOutcome(NamedTuple):
+    """What became of one transaction.
+
+    ``result`` is None when it was accepted. ``reason`` is Core's reject reason. ``missing_parents`` are txids, for
+    the log. ``replaced`` are the transactions that left the mempool for it.
+    """
+
+    txid: bytes
+    wtxid: bytes
+    result: TxResult | None = None
+    reason: str = ""
+    missing_parents: tuple[bytes, ...] = ()
+    replaced: tuple[Tx, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionsProcessed:
+    """Answer to ``ProcessTransactions`` number ``number``: one outcome for each transaction that was judged.
+
+    A transaction of a package may be without an outcome, when the package failed as a whole. What cannot be judged
+    (the node is stopping, a worker died) gets ``TxResult.UNKNOWN``. The mempool shows what was accepted already.
+    """
+
+    peer_id: int
+    number: int
+    results: tuple[TxOutcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionAdded:
+    """A transaction came into the mempool otherwise than from a peer and shall be announced to all.
+
+    With ``unbroadcast`` it is announced again every 10 to 15 minutes until a peer has asked for it. For one that was in
+    the mempool before (``unbroadcast`` False) it means: announce it again.
+    """
+
+    txid: bytes
+    wtxid: bytes
+    unbroadcast: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionsConfirmed:
+    """A block was connected to the active chain outside initial download, oldest first; the mempool knows it."""
+
+    block: ParsedBlock
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionsUnconfirmed:
+    """A block was disconnected from the active chain; sent before those that are connected instead."""
+
+    block_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastPrivately:
+    """The user's transaction shall reach the network over short-lived connections; it was checked, not accepted."""
+
+    tx: Tx
+
+
+@dataclass(frozen=True, slots=True)
+class AbortPrivateBroadcast:
+    """Give up the private broadcast of the transaction with this txid or wtxid."""
+
+    tx_hash: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class DnsSeedResult:
     """Answer to ``ResolveSeeds`` for one name; empty when the look-up failed."""
@@ -204,12 +296,15 @@ class LocalAddress:
 class AddNode:
     """The user's ``addnode``: ``target`` is ``host``, ``host:port`` or ``[v6]:port`` as typed.
 
+    ``v2``: whether to begin with version 2 of the transport, None for whether we offer it.
+
     ``command`` is ``add``, ``remove`` or ``onetry``. Whether adding twice or removing the unknown is an error is
     the caller's to check with ``Protocol.added_nodes``.
     """
 
     target: str
     command: str
+    v2: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,12 +322,20 @@ class SetNetworkActive:
 
 
 @dataclass(frozen=True, slots=True)
+class ValidationLimit:
+    """Blocks that wait for validation may take ``limit`` bytes from now on: memory is short, or not any more."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class PingPeers:
     """The user's ``ping``: measure every peer's latency soon."""
 
 
 Input = (
     PeerConnected
+    | TransportReady
     | ConnectFailed
     | PeerDisconnected
     | MessageReceived
@@ -243,10 +346,17 @@ Input = (
     | BlockRejected
     | TipChanged
     | BlockRead
+    | TransactionsProcessed
+    | TransactionAdded
+    | TransactionsConfirmed
+    | TransactionsUnconfirmed
+    | BroadcastPrivately
+    | AbortPrivateBroadcast
     | DnsSeedResult
     | LocalAddress
     | AddNode
     | DisconnectNode
     | SetNetworkActive
     | PingPeers
+    | ValidationLimit
 )

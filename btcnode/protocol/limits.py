@@ -98,6 +98,81 @@ MAX_UPLOAD_TIMEFRAME = 24 * 3600.0
 RECENT_UPLOAD_RESERVE = 144 * 4_000_000  # of the upload target, kept back for a day of new blocks
 PEER_BLOCK_SLACK = 2  # blocks by which NODE_NETWORK_LIMITED peers may be off because of races
 
+# -- transactions: requests --------------------------------------------------------------------------------------
+
+MAX_PEER_TX_REQUEST_IN_FLIGHT = 100  # above it the peer's announcements wait OVERLOADED_PEER_TX_DELAY; no hard limit
+MAX_PEER_TX_ANNOUNCEMENTS = 5000  # remembered of one peer: 5000 x about 450 B = 2.3 MB
+MAX_TX_ANNOUNCEMENTS = 150_000  # ours: above it nobody adds to more than the equal share; with 125 peers at most
+# 150,000 and their shares, 264,000 x about 450 B = 119 MB; honest peers have some hundreds waiting
+TXID_RELAY_DELAY = 2.0  # for announcements by txid while there are peers that announce by wtxid
+NONPREF_PEER_TX_DELAY = 2.0
+OVERLOADED_PEER_TX_DELAY = 2.0
+GETDATA_TX_INTERVAL = 60.0  # after which another peer is asked
+MAX_GETDATA_TXS = 1000  # requests in one message
+TX_INV_RATE = 10_000.0  # ours: announcements a second that are looked at (10 us each); honest peers send 500 at most
+TX_INV_BURST = 10_000.0
+
+# -- transactions: orphans and rejects ---------------------------------------------------------------------------
+
+RESERVED_ORPHAN_WEIGHT_PER_PEER = 404_000  # x 125 peers = 50 M weight units, kept as bytes: at most 50 MB
+MAX_ORPHANAGE_SCORE = 3000  # announcements, and one for ten inputs: at most 30,000 inputs x about 600 B = 18 MB more
+ORPHAN_SCORE_INPUTS = 10
+MAX_PACKAGE_CANDIDATES = 100  # ours: children of one parent looked at for a package, the newest
+RECENT_REJECTS = 120_000  # remembered at least, at most twice as many; two such filters
+RECENT_REJECTS_BITS_LOG2 = 23  # two generations of 1 MiB; 8 positions: 2 x (1 - e^(-8n/m))^8 = 4e-8 false answers
+RECENT_REJECTS_HASHES = 8
+RECENTLY_CONFIRMED = 48_000  # remembered of blocks; a filter of the same shape
+MAX_EXTRA_TRANSACTIONS = 100  # rejected and replaced ones kept for compact blocks, each below the next: 10 MB
+MAX_EXTRA_TRANSACTION_SIZE = 100_000
+
+# -- transactions: validation ------------------------------------------------------------------------------------
+
+# Handed over for validation and not answered yet; who is above its own limit, or sends while all are above the global
+# one, is not read from until half of its own is free. Bytes are those of the objects (tx_intake.memory_of): 2 kB for a
+# small transaction, up to 9 MB for one with tiny witness elements. Above twice the global limit, 64 MB, nothing is
+# taken at all; one more transaction may be in the hands of the parser.
+MAX_PEER_TXS_IN_VALIDATION = 1000
+MAX_PEER_TX_BYTES_IN_VALIDATION = 4_000_000
+MAX_TXS_IN_VALIDATION = 20_000
+MAX_TX_BYTES_IN_VALIDATION = 32_000_000
+MAX_TX_WORK_PEERS = 16  # ours: orphans looked at again at the same time, one for each peer
+
+# -- transactions: announcements ---------------------------------------------------------------------------------
+
+INBOUND_INVENTORY_BROADCAST_INTERVAL = 5.0  # mean; one timer for all inbound peers of a network
+OUTBOUND_INVENTORY_BROADCAST_INTERVAL = 2.0  # mean; each peer has its own timer
+INVENTORY_BROADCAST_PER_SECOND = 14
+INVENTORY_BROADCAST_TARGET = 70  # per second times the inbound interval
+INVENTORY_BROADCAST_GROWTH = 5  # more for every thousand that wait
+INVENTORY_BROADCAST_MAX = 1000
+INVENTORY_WORK_MAX = 2000  # ours: entries taken from a queue in one turn, those included that need no announcement
+MAX_TX_INVENTORY = 50_000  # ours: entries waiting for one peer: 50,000 x 8 B = 0.4 MB; what they point to (about 120 B)
+# is shared by all peers. When it is full the worst of four chosen by chance makes room.
+MEMPOOL_ANSWER_PER_TURN = 5000  # ours: entries of an answer to mempool (BIP35) looked at in one turn of the peer
+TX_KNOWN_PER_GENERATION = 50_000  # of a filter of two generations of 256 KiB: 0.5 MB for each peer, 64 MB for 125
+TX_KNOWN_BITS_LOG2 = 21  # 10 positions: 2 x (1 - e^(-10n/m))^10 = 4e-7 false answers
+TX_KNOWN_HASHES = 10
+MAX_UNBROADCAST = 50_000  # own transactions that nobody asked for yet: 50,000 x about 250 B = 12.5 MB
+REBROADCAST_INTERVAL_MIN = 600.0
+REBROADCAST_INTERVAL_SPREAD = 300.0
+REBROADCAST_PER_TICK = 200  # ours: announced again in one tick
+FEE_FILTER_SPACING = 1.1  # between the feerates that fee filters are rounded to
+MAX_FILTER_FEERATE = 1e7
+FEE_FILTER_SMALLEST = 50.0  # satoshi per kvB, half the default relay feerate; the smallest of those above zero
+
+# -- private broadcast -------------------------------------------------------------------------------------------
+
+PRIVATE_BROADCASTS_PER_TX = 3  # connections
+MAX_PRIVATE_BROADCAST_CONNECTIONS = 64
+PRIVATE_BROADCAST_LIFETIME = 180.0  # of a connection
+PRIVATE_BROADCAST_INITIAL_STALE = 300.0  # never confirmed for so long: try again
+PRIVATE_BROADCAST_STALE = 60.0  # not seen from the network for so long after the last confirmation: try again
+PRIVATE_BROADCAST_RETRY_MIN = 120.0
+PRIVATE_BROADCAST_RETRY_SPREAD = 60.0
+PRIVATE_BROADCAST_OPEN_INTERVAL = 0.5  # between two attempts to open a connection
+MAX_PRIVATE_TRANSACTIONS = 1000  # of the user's; 1000 x about 3 kB = 3 MB
+MAX_PRIVATE_SENDINGS = 100  # remembered for one transaction, the oldest forgotten: 100 x 300 B
+
 # -- addresses ---------------------------------------------------------------------------------------------------
 
 MAX_PCT_ADDR_TO_SEND = 23

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from btcnode.chain.presync import HeadersSync, PresyncState
 from btcnode.protocol.inputs import ConnectionKind, Permission
+from btcnode.protocol.limits import TX_INV_BURST
 from btcnode.protocol.request_queue import RequestQueue
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 
 if TYPE_CHECKING:
     from btcnode.protocol.bloom import RollingBloom
+    from btcnode.protocol.chain_view import PoolEntry
     from btcnode.wire.messages import AddrEntry
     from btcnode.wire.netaddr import NetAddress
 
@@ -104,6 +106,19 @@ class PingState:
 
 
 @dataclass(slots=True)
+class TxState:
+    """Transactions announced to a peer that wants announcements. Times are ``mono`` seconds."""
+
+    known: RollingBloom  # wtxids or txids, as the peer announces
+    first_sequence: int  # the mempool's when the peer came
+    next_send: float
+    last_sequence: int = 1  # the mempool's at the last announcement: what is older may be asked for
+    queue: list[tuple[float, bytes]] = field(default_factory=list)  # heap of (minus feerate, wtxid)
+    mempool_wanted: bool = False
+    mempool_answer: list[PoolEntry] = field(default_factory=list)  # still to be announced, the best last
+
+
+@dataclass(slots=True)
 class Peer:
     """One connection. Version fields are zero until its version message came."""
 
@@ -117,6 +132,8 @@ class Peer:
     target: str = ""  # what the user typed, for manual connections
     local_address: NetAddress | None = None
     transport: str = "v1"
+    session_id: bytes = b""  # of the v2 transport
+    may_fall_back: bool = True  # a connection over v1 may follow when v2 does not get through
     # handshake
     nonce: int = 0  # ours, in the version message
     version_sent: bool = False
@@ -155,6 +172,11 @@ class Peer:
     serve: ServeState = field(default_factory=ServeState)
     addr: AddrState = field(default_factory=AddrState)
     ping: PingState = field(default_factory=PingState)
+    tx: TxState | None = None  # set: it wants to be told of transactions
+    tx_inv_tokens: float = TX_INV_BURST
+    tx_inv_at: float = 0.0
+    txs_in_validation: int = 0
+    tx_bytes_in_validation: int = 0
 
     @property
     def inbound(self) -> bool:
@@ -190,3 +212,4 @@ class Peer:
 PAUSE_GETDATA = 1  # its requests are not answered yet
 PAUSE_VALIDATION = 2  # too many block bytes wait for validation
 PAUSE_SENDING = 4  # it does not take our answers
+PAUSE_TRANSACTIONS = 8  # too many of its transactions wait for validation

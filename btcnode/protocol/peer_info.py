@@ -14,6 +14,8 @@ _PERMISSION_NAMES = {
     Permission.DOWNLOAD: "download",
     Permission.ADDR: "addr",
     Permission.RELAY: "relay",
+    Permission.MEMPOOL: "mempool",
+    Permission.FORCE_RELAY: "forcerelay",
 }
 
 
@@ -37,6 +39,8 @@ def describe(ctx: Context, peer: Peer) -> dict[str, Any]:
         "relaytxes": peer.relay,
         "last_transaction": peer.last_tx_unix,
         "last_block": peer.last_block_unix,
+        "last_inv_sequence": peer.tx.last_sequence if peer.tx is not None else 0,
+        "inv_to_send": len(peer.tx.queue) if peer.tx is not None else 0,
         "timeoffset": peer.time_offset,
         "pingtime": ping.last,
         "minping": ping.minimum,
@@ -55,4 +59,5 @@ def describe(ctx: Context, peer: Peer) -> dict[str, Any]:
         "permissions": tuple(name for flag, name in _PERMISSION_NAMES.items() if peer.permissions & flag),
         "minfeefilter": peer.fee_filter,
         "transport_protocol_type": peer.transport,
+        "session_id": peer.session_id.hex(),
     }

@@ -19,14 +19,18 @@ from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections import Connections
 from btcnode.protocol.context import Context, printable
 from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel
+from btcnode.protocol.fee_filter import FeeFilters
 from btcnode.protocol.handshake import Handshake
 from btcnode.protocol.headers_sync import HeaderSync
 from btcnode.protocol.inputs import (
+    AbortPrivateBroadcast,
     AddNode,
     BlockProcessed,
     BlockRead,
     BlockRejected,
+    BroadcastPrivately,
     ConnectFailed,
+    ConnectionKind,
     DisconnectNode,
     DnsSeedResult,
     Input,
@@ -40,14 +44,23 @@ from btcnode.protocol.inputs import (
     SetNetworkActive,
     Tick,
     TipChanged,
+    TransactionAdded,
+    TransactionsConfirmed,
+    TransactionsProcessed,
+    TransactionsUnconfirmed,
+    TransportReady,
+    ValidationLimit,
 )
 from btcnode.protocol.limits import ADDRESS_BOOK_SAVE_INTERVAL
 from btcnode.protocol.misbehaviour import Offence, offence_of
 from btcnode.protocol.peer import PAUSE_SENDING, Peer
 from btcnode.protocol.peer_info import describe
 from btcnode.protocol.ping import Pings
+from btcnode.protocol.private_broadcast import PrivateBroadcast, PrivateInfo
 from btcnode.protocol.seeding import Seeding
 from btcnode.protocol.serving import Serving
+from btcnode.protocol.tx_intake import TxIntake
+from btcnode.protocol.tx_relay import TxRelay
 from btcnode.wire import messages as m
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import MSG_WITNESS_BLOCK
@@ -56,6 +69,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from btcnode.params import NetworkParams
+    from btcnode.primitives.tx import Tx
+    from btcnode.protocol.orphanage import OrphanInfo
     from btcnode.wire.netaddr import NetAddress
 
 Handler = Callable[[Peer, Any], None]
@@ -83,7 +98,7 @@ class Protocol:
         anchors: tuple[NetAddress, ...] = (),
     ) -> None:
         self._ctx = ctx = Context(config, params, chain, rng, mono, unix)
-        self._transactions = transactions if transactions is not None else NoTransactions()
+        source = transactions if transactions is not None else NoTransactions()
         self._gossip = AddressGossip(ctx, address_book if address_book is not None else AddressBook(rng))
         self._connections = Connections(ctx, self._gossip, anchors)
         self._seeding = Seeding(ctx, self._gossip, self._connections)
@@ -91,11 +106,16 @@ class Protocol:
         self._pings = Pings(ctx)
         self._download = BlockDownload(ctx)
         self._headers = HeaderSync(ctx, self._download)
-        self._announcements = Announcements(ctx, self._headers, self._download)
-        self._serving = Serving(ctx, self._transactions)
+        self._relay = TxRelay(ctx, source)
+        self._intake = TxIntake(ctx, source, self._relay)
+        self._fee_filters = FeeFilters(ctx, source)
+        self._private = PrivateBroadcast(ctx, self._connections)
+        self._announcements = Announcements(ctx, self._headers, self._download, self._intake)
+        self._serving = Serving(ctx, self._relay)
         self._next_save = mono + ADDRESS_BOOK_SAVE_INTERVAL
         self._inputs: dict[type, Callable[[Any], None]] = {
             PeerConnected: self._on_connected,
+            TransportReady: self._connections.on_transport,
             ConnectFailed: self._connections.on_failed,
             PeerDisconnected: self._on_disconnected,
             MessageReceived: self._on_message,
@@ -106,12 +126,19 @@ class Protocol:
             BlockRejected: self._download.on_rejected,
             TipChanged: self._on_tip_changed,
             BlockRead: self._serving.on_block_read,
+            TransactionsProcessed: self._on_transactions_processed,
+            TransactionAdded: self._intake.on_added,
+            TransactionsConfirmed: self._on_transactions_confirmed,
+            TransactionsUnconfirmed: lambda _: self._intake.download.block_disconnected(),
+            BroadcastPrivately: self._private.on_broadcast,
+            AbortPrivateBroadcast: self._private.on_abort,
             DnsSeedResult: self._seeding.on_result,
             LocalAddress: self._gossip.add_local,
             AddNode: self._connections.added.on_command,
             DisconnectNode: self._on_disconnect_node,
             SetNetworkActive: self._on_network_active,
             PingPeers: self._on_ping_peers,
+            ValidationLimit: self._on_validation_limit,
         }
         self._early = self._early_handlers()
         self._handlers = self._established_handlers()
@@ -136,7 +163,7 @@ class Protocol:
             m.CmpctBlock: lambda peer, message: self._headers.on_headers(peer, m.Headers((message.header,))),
             m.BlockMessage: self._download.on_block,
             m.Inv: self._announcements.on_inv,
-            m.NotFound: self._download.on_not_found,
+            m.NotFound: self._on_not_found,
             m.GetHeaders: self._serving.on_getheaders,
             m.GetBlocks: self._serving.on_getblocks,
             m.GetData: self._serving.on_getdata,
@@ -145,7 +172,7 @@ class Protocol:
             m.Addr: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
             m.AddrV2: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
             m.TxMessage: self._on_tx,
-            m.Mempool: self._on_mempool,
+            m.Mempool: lambda peer, _: self._relay.on_mempool(peer),
             m.FilterLoad: self._refuse(Offence.BLOOM_UNSUPPORTED),
             m.FilterAdd: self._refuse(Offence.BLOOM_UNSUPPORTED),
             m.FilterClear: self._refuse(Offence.BLOOM_UNSUPPORTED),
@@ -186,6 +213,22 @@ class Protocol:
         """Block-relay peers, to be saved at shutdown."""
         return self._connections.anchors()
 
+    def unbroadcast(self) -> tuple[bytes, ...]:
+        """Txids of own transactions that no peer has asked for yet."""
+        return tuple(self._relay.unbroadcast)
+
+    def orphans(self) -> list[OrphanInfo]:
+        """Transactions whose parents are missing, with the peers that announced them."""
+        return self._intake.download.orphanage.all()
+
+    def extra_transactions(self) -> tuple[Tx, ...]:
+        """Refused and replaced transactions of late, for compact blocks; the newest last."""
+        return tuple(self._intake.extra)
+
+    def private_broadcasts(self) -> list[PrivateInfo]:
+        """Transactions under way by private broadcast."""
+        return self._private.all()
+
     def peer_ids(self) -> list[int]:
         """Peers in the order in which they connected."""
         return list(self._ctx.peers)
@@ -215,7 +258,7 @@ class Protocol:
     def _on_connected(self, event: PeerConnected) -> None:
         peer = self._connections.admit(event)
         if peer is not None:
-            self._handshake.start(peer)
+            (self._private if peer.kind is ConnectionKind.PRIVATE_BROADCAST else self._handshake).start(peer)
 
     def _on_disconnected(self, event: PeerDisconnected) -> None:
         peer = self._ctx.peers.pop(event.peer_id, None)
@@ -224,16 +267,21 @@ class Protocol:
         if not peer.disconnecting:
             level = LogLevel.DEBUG if peer.inbound else LogLevel.INFO
             self._ctx.log_peer(peer, level, f"disconnected: {printable(event.reason) or 'closed by the other side'}")
+        if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
+            self._private.forget(peer)
         self._handshake.forget(peer)
+        self._relay.forget(peer)
+        self._intake.forget(peer)
         self._headers.forget(peer)
         self._download.forget(peer)
-        self._connections.on_disconnected(peer)
+        self._connections.on_disconnected(peer, event.retry_v1)
         for other in self._ctx.established():
             self._download.request_more(other)
 
     def _on_disconnect_node(self, event: DisconnectNode) -> None:
         peer = self._ctx.peers.get(event.peer_id)
         if peer is not None:
+            peer.may_fall_back = False
             self._ctx.disconnect(peer, "by the user's command")
         else:
             self._ctx.emit(Disconnect(event.peer_id, "by the user's command"))
@@ -271,7 +319,9 @@ class Protocol:
         peer.last_received = self._ctx.mono
         message = event.message
         kind = type(message)
-        if isinstance(message, m.Version):
+        if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
+            self._private.on_message(peer, message)
+        elif isinstance(message, m.Version):
             self._on_version(peer, message)
         elif not peer.version:
             self._ctx.punish(peer, Offence.MESSAGE_EARLY, kind.command)
@@ -285,6 +335,7 @@ class Protocol:
             self._headers.tick(peer)
             self._announcements.flush(peer)
             self._download.request_more(peer)
+            self._intake.request(peer)
 
     def _on_version(self, peer: Peer, message: m.Version) -> None:
         if self._handshake.on_version(peer, message):
@@ -293,19 +344,22 @@ class Protocol:
             self._connections.on_version(peer)
 
     def _on_verack(self, peer: Peer, _: m.Verack) -> None:
-        self._handshake.on_verack(peer)
+        if self._handshake.on_verack(peer):
+            self._relay.connected(peer)
+            self._intake.connected(peer)
 
     def _on_get_block_txn(self, peer: Peer, message: m.GetBlockTxn) -> None:
         """Parts of a block are answered by the whole block."""
         self._serving.on_getdata(peer, m.GetData((m.InvItem(MSG_WITNESS_BLOCK, message.block_hash),)))
 
-    def _on_tx(self, peer: Peer, _: m.TxMessage) -> None:
-        if self._announcements.rejects_transactions(peer):
-            self._ctx.punish(peer, Offence.TX_UNWANTED, "tx")
+    def _on_tx(self, peer: Peer, message: m.TxMessage) -> None:
+        tx = self._intake.on_tx(peer, message)
+        if tx is not None:
+            self._private.seen(tx)
 
-    def _on_mempool(self, peer: Peer, _: m.Mempool) -> None:
-        if not peer.no_ban:
-            self._ctx.punish(peer, Offence.BLOOM_UNSUPPORTED, "mempool")
+    def _on_not_found(self, peer: Peer, message: m.NotFound) -> None:
+        self._download.on_not_found(peer, message)
+        self._intake.on_not_found(peer, message)
 
     def _refuse(self, offence: Offence) -> Handler:
         return lambda peer, message: self._ctx.punish(peer, offence, message.command)
@@ -319,30 +373,55 @@ class Protocol:
             for peer in self._ctx.established():
                 self._download.request_more(peer)
 
+    def _on_validation_limit(self, event: ValidationLimit) -> None:
+        self._download.on_limit(event)
+        for peer in self._ctx.established():
+            self._download.request_more(peer)
+
     def _on_tip_changed(self, event: TipChanged) -> None:
         self._connections.last_tip_change = self._ctx.mono
         self._download.on_tip(event)
         self._announcements.on_tip(event)
+        if not self._ctx.is_initial_block_download():
+            self._intake.download.tip_changed()
         for peer in self._ctx.established():
             self._announcements.flush(peer)
+
+    # -- transactions --------------------------------------------------------------------------------------------
+
+    def _on_transactions_processed(self, event: TransactionsProcessed) -> None:
+        if event.number < 0:
+            self._private.on_tested(event)
+        else:
+            self._intake.on_processed(event)
+
+    def _on_transactions_confirmed(self, event: TransactionsConfirmed) -> None:
+        self._intake.download.block_connected(event.block)
+        self._relay.block_connected(event.block)
 
     # -- time ----------------------------------------------------------------------------------------------------
 
     def _on_tick(self, event: Tick) -> None:
         ctx = self._ctx
         ctx.unix = event.unix_time
-        feerate = self._transactions.minimum_feerate() if ctx.config.tx_relay else 0
+        self._fee_filters.begin_tick()
+        self._intake.begin_tick()
+        self._relay.begin_tick()
         for peer in list(ctx.peers.values()):
             if not peer.disconnecting:
-                self._tick_peer(peer, feerate)
+                self._tick_peer(peer)
         self._connections.tick()
+        self._private.tick()
         self._seeding.tick()
         if ctx.mono >= self._next_save:
             self._next_save = ctx.mono + ADDRESS_BOOK_SAVE_INTERVAL
             if self._gossip.book.changes:
                 ctx.emit(AddressBookDirty())
 
-    def _tick_peer(self, peer: Peer, feerate: int) -> None:
+    def _tick_peer(self, peer: Peer) -> None:
+        if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
+            self._private.tick_peer(peer)
+            return
         self._handshake.tick(peer)
         if not peer.established or peer.disconnecting:
             return
@@ -352,4 +431,6 @@ class Protocol:
                 return
         self._announcements.flush(peer)
         self._serving.serve(peer)
-        self._handshake.send_fee_filter(peer, feerate)
+        self._relay.tick(peer)
+        self._intake.request(peer)
+        self._fee_filters.tick(peer)

@@ -7,10 +7,9 @@ buffer is full, so that a peer that does not read costs one buffer. Limits and r
 from __future__ import annotations
 
 from btcnode.chain.header_tree import VALID_SCRIPTS
-from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, ReadBlock, SendRaw
-from btcnode.protocol.inputs import BlockRead, ConnectionKind, Permission
+from btcnode.protocol.inputs import BlockRead, Permission
 from btcnode.protocol.limits import (
     GETDATA_PAUSE,
     HISTORICAL_BLOCK_AGE,
@@ -25,6 +24,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, PAUSE_GETDATA, Peer
+from btcnode.protocol.tx_relay import TxRelay
 from btcnode.wire.constants import (
     MAX_HEADERS_RESULTS,
     MAX_INV_SIZE,
@@ -49,9 +49,9 @@ _BLOCK_KINDS = (MSG_BLOCK, MSG_WITNESS_BLOCK, MSG_CMPCT_BLOCK)
 class Serving:
     """Answers to requests for chain data."""
 
-    def __init__(self, ctx: Context, transactions: TxSource) -> None:
+    def __init__(self, ctx: Context, relay: TxRelay) -> None:
         self._ctx = ctx
-        self._transactions = transactions
+        self._relay = relay
         self._uploaded = 0  # bytes of blocks sent in the present day
         self._day_start = ctx.mono
 
@@ -157,12 +157,12 @@ class Serving:
 
     def _serve_tx(self, peer: Peer, item: InvItem) -> bool:
         """Send a transaction; False when there is none to send."""
-        if peer.kind is ConnectionKind.BLOCK_RELAY:
+        if not self._relay.may_ask(peer):
             return True
-        raw = self._transactions.find_tx(item.hash, item.kind == MSG_WTX)
-        if raw is None:
+        tx = self._relay.find(peer, item.hash, item.kind == MSG_WTX)
+        if tx is None:
             return False
-        self._ctx.emit(SendRaw(peer.id, "tx", raw))
+        self._ctx.emit(SendRaw(peer.id, "tx", tx.stripped() if item.kind == MSG_TX else tx.raw))
         return True
 
     def _serve_block(self, peer: Peer, item: InvItem) -> bool:

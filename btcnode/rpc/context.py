@@ -261,14 +261,17 @@ class PeersApi(Protocol):
     def added_nodes(self) -> Sequence[AddedNode]:
         """Nodes added with ``addnode`` or ``--addnode``."""
 
-    def add_node(self, address: str) -> bool:
-        """Keep trying to connect to ``host[:port]``; False when it is in the list already."""
+    def add_node(self, address: str, v2: bool | None = None) -> bool:
+        """Keep trying to connect to ``host[:port]``; False when it is in the list already.
+
+        ``v2``: whether to begin with the encrypted transport, None for whether this node offers it.
+        """
 
     def remove_node(self, address: str) -> bool:
         """Strike it off the list (a standing connection stays); False when it is not in the list."""
 
-    def try_node(self, address: str) -> None:
-        """Try once to connect to ``host[:port]``."""
+    def try_node(self, address: str, v2: bool | None = None) -> None:
+        """Try once to connect to ``host[:port]``; ``v2`` as for ``add_node``."""
 
     def disconnect_address(self, address: str) -> bool:
         """Disconnect the peer with this ``getpeerinfo`` address; False when there is none."""

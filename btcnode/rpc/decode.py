@@ -16,30 +16,18 @@ from btcnode.primitives.tx import Tx
 from btcnode.rpc.jsonvalue import amount
 from btcnode.script.encoding import is_defined_hash_type, is_valid_signature_encoding
 from btcnode.script.opcodes import (
-    MAX_PUBKEYS_PER_MULTISIG,
-    OP_1,
-    OP_16,
-    OP_CHECKMULTISIG,
-    OP_CHECKSIG,
     OP_PUSHDATA4,
-    OP_RETURN,
     opcode_name,
 )
 from btcnode.script.scriptnum import decode_number
-from btcnode.script.scriptparse import BAD_OP, is_minimal_push, is_p2sh, is_push_only, is_unspendable, iter_ops
-from btcnode.script.scriptparse import witness_program as parse_witness_program
+from btcnode.script.scriptparse import BAD_OP, is_unspendable, iter_ops
 from btcnode.script.signatures import is_valid_xonly
+from btcnode.script.solver import match_multisig, match_pubkey, script_type
 
-ANCHOR_SCRIPT = bytes.fromhex("51024e73")
 _SIGHASH_NAMES = {
     0x01: "ALL", 0x02: "NONE", 0x03: "SINGLE",
     0x81: "ALL|ANYONECANPAY", 0x82: "NONE|ANYONECANPAY", 0x83: "SINGLE|ANYONECANPAY",
 }  # fmt: skip
-SCRIPT_TYPES = (
-    "nonstandard", "anchor", "pubkey", "pubkeyhash", "scripthash", "multisig", "nulldata", "witness_v0_keyhash",
-    "witness_v0_scripthash", "witness_v1_taproot", "witness_unknown",
-)  # fmt: skip
-
 _DESCRIPTOR_CHARSET = (
     "0123456789()[],'/*abcdefgh@:$%{}IJKLMNOPQRSTUVWXYZ&+-.;<=>?!^_|~ijklmnopqrstuvwxyzABCDEFGH`#\"\\ "
 )
@@ -66,63 +54,6 @@ def script_asm(script: bytes, *, sighash: bool = False) -> str:
         else:
             words.append(data.hex())
     return " ".join(words)
-
-
-def _is_pubkey_sized(data: bytes) -> bool:
-    """Core's ``CPubKey::ValidSize``: the length that the first byte calls for."""
-    return len(data) == {2: 33, 3: 33, 4: 65, 6: 65, 7: 65}.get(data[0] if data else -1, 0)
-
-
-def _script_number(op: int, data: bytes) -> int:
-    """A number from OP_1..OP_16 or a minimal push, 0 for anything else."""
-    if OP_1 <= op <= OP_16:
-        return op - OP_1 + 1
-    if not 0 <= op <= OP_PUSHDATA4 or not is_minimal_push(op, data) or not 1 <= len(data) <= 4 or data[-1] in (0, 0x80):
-        return 0
-    return decode_number(data, False)
-
-
-def match_pubkey(script: bytes) -> bytes | None:
-    """The key of a pay-to-pubkey script."""
-    if len(script) in (35, 67) and script[0] == len(script) - 2 and script[-1] == OP_CHECKSIG:
-        key = script[1:-1]
-        return key if _is_pubkey_sized(key) else None
-    return None
-
-
-def match_multisig(script: bytes) -> tuple[int, list[bytes]] | None:
-    """Threshold and keys of a bare multisig script."""
-    if not script or script[-1] != OP_CHECKMULTISIG:
-        return None
-    ops = list(iter_ops(script))
-    if len(ops) < 4 or ops[-1] != (OP_CHECKMULTISIG, b""):
-        return None
-    keys = [data for _, data in ops[1:-2]]
-    required, total = _script_number(*ops[0]), _script_number(*ops[-2])
-    if not 1 <= required <= total <= MAX_PUBKEYS_PER_MULTISIG or total != len(keys):
-        return None
-    return (required, keys) if all(map(_is_pubkey_sized, keys)) else None
-
-
-def script_type(script: bytes) -> str:
-    """Core's name of the script_pubkey's form."""
-    if is_p2sh(script):
-        return "scripthash"
-    program = parse_witness_program(script)
-    if program is not None:
-        version, data = program
-        if version == 0:
-            return {20: "witness_v0_keyhash", 32: "witness_v0_scripthash"}.get(len(data), "nonstandard")
-        if version == 1 and len(data) == 32:
-            return "witness_v1_taproot"
-        return "anchor" if script == ANCHOR_SCRIPT else "witness_unknown"
-    if script[:1] == bytes([OP_RETURN]) and is_push_only(script[1:]):
-        return "nulldata"
-    if match_pubkey(script) is not None:
-        return "pubkey"
-    if len(script) == 25 and script[:3] == b"\x76\xa9\x14" and script[23:] == b"\x88\xac":
-        return "pubkeyhash"
-    return "multisig" if match_multisig(script) is not None else "nonstandard"
 
 
 def descriptor_checksum(text: str) -> str:

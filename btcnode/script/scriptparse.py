@@ -92,10 +92,18 @@ def is_push_only(script: bytes) -> bool:
     """Whether every opcode is at most OP_16 (OP_RESERVED counts as a push) and no push is truncated."""
     pc, end = 0, len(script)
     while pc < end:
-        op, _, pc = next_op(script, pc)
-        if op > OP_16 or op == BAD_OP:
+        op = script[pc]
+        if op < OP_PUSHDATA1:
+            pc += 1 + op
+        elif op > OP_16:
             return False
-    return True
+        elif op > OP_PUSHDATA4:
+            pc += 1
+        else:
+            op, _, pc = next_op(script, pc)
+            if op == BAD_OP:
+                return False
+    return pc == end
 
 
 def is_p2sh(script: bytes) -> bool:

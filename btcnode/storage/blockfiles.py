@@ -5,8 +5,8 @@ file with the number of its block's. A position names the payload, 8 bytes behin
 Everything is XORed with the directory's key. Files are not preallocated, so each ends with its last frame.
 
 What counts is what the database records (``FileInfo``): after a crash, bytes beyond the recorded end are cut off at
-the next start. For that ``sync`` must have returned before the records of ``dirty_records`` are committed, and those
-in one transaction with the index records that point into the files. No file is ever removed here.
+the next start. For that ``sync_changes`` must have returned before the records of those changes are committed, and
+these in one transaction with the index records that point into the files. No file is ever removed here.
 """
 
 from __future__ import annotations
@@ -44,6 +44,15 @@ class BlockPos(NamedTuple):
 
     file: int
     pos: int
+
+
+class FileChanges(NamedTuple):
+    """What was appended and is not known to be on the disk: files, whether some are new, the records that changed."""
+
+    paths: tuple[Path, ...]
+    created: bool
+    numbers: frozenset[int]
+    records: dict[bytes, bytes]
 
 
 @dataclass(slots=True)
@@ -89,7 +98,7 @@ class FileInfo:
 
 
 class BlockFiles:
-    """The files of one blocks directory. One thread appends and syncs; any thread reads."""
+    """The files of one blocks directory. One thread appends and takes changes; any thread reads."""
 
     def __init__(
         self, directory: Path, magic: bytes, *, use_xor: bool = True, max_file_size: int = MAX_BLOCKFILE_SIZE
@@ -140,8 +149,7 @@ class BlockFiles:
             raise StorageError(f"{directory} has block files that the database does not know: {_ADVICE}")
         files.infos = [FileInfo(size=size) for size in found] or [FileInfo()]
         files._dirty.update(range(len(files.infos)))
-        database.commit(meta_puts=files.dirty_records())
-        files.mark_clean()
+        database.commit(meta_puts=files.take_changes().records)
         return files
 
     @property
@@ -182,13 +190,36 @@ class BlockFiles:
             sizes.append(path.stat().st_size)
         return sizes
 
-    def dirty_records(self) -> dict[bytes, bytes]:
-        """The records that have changed, for ``Database.commit(meta_puts=...)``; ``mark_clean`` follows it."""
-        return {file_key(number): self.infos[number].pack() for number in sorted(self._dirty)}
+    def take_changes(self) -> FileChanges:
+        """What has to reach the disk: ``sync_changes`` brings the files there, then the records are to be committed.
 
-    def mark_clean(self) -> None:
-        """The records were committed."""
+        Appending may go on meanwhile. Where that fails, ``put_back`` makes the changes due again.
+        """
+        records = {file_key(number): self.infos[number].pack() for number in sorted(self._dirty)}
+        changes = FileChanges(tuple(self._unsynced), self._created, frozenset(self._dirty), records)
         self._dirty.clear()
+        self._unsynced.clear()
+        self._created = False
+        return changes
+
+    def put_back(self, changes: FileChanges) -> None:
+        """Make changes due again that could not be committed."""
+        self._dirty |= changes.numbers
+        self._unsynced.update(dict.fromkeys(changes.paths))
+        self._created |= changes.created
+
+    def sync_changes(self, changes: FileChanges) -> None:
+        """Bring what was appended before ``take_changes`` to the disk, new files' names included; from any thread.
+
+        Raises DiskFullError, StorageError.
+        """
+        try:
+            for path in changes.paths:
+                sync_file(path)
+            if changes.created:
+                sync_directory(self.directory)
+        except OSError as error:
+            raise storage_error(error, f"cannot bring the files in {self.directory} to the disk") from None
 
     def note_block(self, position: BlockPos, raw: bytes, height: int) -> None:
         """Count a block that an adopted file has already."""
@@ -252,25 +283,10 @@ class BlockFiles:
         except OSError as error:
             raise storage_error(error, f"cannot write {path}") from None
 
-    def sync(self) -> None:
-        """Bring everything appended so far to the disk, new files' names included.
-
-        Raises DiskFullError, StorageError; what is unsynced stays so.
-        """
-        try:
-            for path in list(self._unsynced):
-                sync_file(path)
-                del self._unsynced[path]
-            if self._created:
-                sync_directory(self.directory)
-                self._created = False
-        except OSError as error:
-            raise storage_error(error, f"cannot bring the files in {self.directory} to the disk") from None
-
     def close(self) -> None:
         """Sync and close."""
         try:
-            self.sync()
+            self.sync_changes(self.take_changes())
         finally:
             for _, fd in self._fds.values():
                 os.close(fd)

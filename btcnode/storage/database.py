@@ -294,10 +294,18 @@ class Database:
             raise DiskFullError(f"the database in {self.path} has reached its limit of {self._max_map_size} bytes")
         self._remap(target)
 
-    def release_pages(self) -> None:
-        """Give the mapped pages that were read back to the system's cache, after a pass over many records."""
-        with self._write:
+    def release_pages(self) -> bool:
+        """Give the mapped pages that were read back to the system's cache, unless somebody reads or writes now."""
+        if not self._write.acquire(blocking=False):
+            return False
+        try:
+            with self._gate:
+                if self._readers:
+                    return False
             self._remap(self.map_size)
+        finally:
+            self._write.release()
+        return True
 
     def _remap(self, size: int) -> None:
         self._shut_gate()

@@ -20,6 +20,7 @@ from btcnode.errors import RuleViolation, StorageError
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.blockfiles import BlockPos
+from btcnode.sync.prefetch import Prefetcher
 from btcnode.sync.worker_pool import WorkerPool
 
 MIN_DECODE_BYTES = 50_000  # smaller blocks take less than 1.5 ms to decode: sending them would cost more
@@ -70,6 +71,8 @@ class ChainDriver:
         self._idle = asyncio.Event()
         self._idle.set()
         self._progress = asyncio.Event()  # something has happened to the active chain
+        self.prefetcher = Prefetcher(chainstate.coins, chainstate.store.coins)
+        chainstate.executor.on_stored = self.prefetcher.offer
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with each batch of events, on the loop thread, in the order of registration."""
@@ -241,6 +244,8 @@ class ChainDriver:
             await self._flush()
 
     async def _flush(self) -> None:
+        while (settle := self.chainstate.plan_settle()) is not None:
+            self._publish(await self._run(settle))
         step = self.chainstate.plan_flush()
         if step is None:
             raise RuntimeError("a step is pending although the driver is paused")
@@ -278,8 +283,9 @@ class ChainDriver:
                 await self._flush()
                 self._stopped = DriverStopped("closed")
         await asyncio.to_thread(self._chain_thread.shutdown)
+        await asyncio.to_thread(self.prefetcher.close)
         await asyncio.to_thread(self._readers.shutdown)
-        self.chainstate.store.close()
+        await asyncio.to_thread(self.chainstate.release)
 
 
 class _Pause:

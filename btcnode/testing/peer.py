@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -12,47 +13,80 @@ from btcnode.params import NetworkParams
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import MAX_HEADERS_RESULTS, NODE_NETWORK, NODE_WITNESS
-from btcnode.wire.framing import FrameDecoder, encode_frame
+from btcnode.wire.framing import FrameError
 from btcnode.wire.messages import GetData, GetHeaders, Headers, NotFound, Ping, Pong, Verack, Version
 from btcnode.wire.registry import decode_message
+from btcnode.wire.transport import Transport, V1Transport
+from btcnode.wire.v2_transport import V2Transport
 
 RECEIVE_SIZE = 65536
 TYPE_MASK = 0xFFFF  # of an inventory type, without the witness flag
 MSG_BLOCK = 2
 
 
-class ScriptedPeer:
-    """One connection to a node, either direction, with the version handshake done on request."""
+def v2_initiator(params: NetworkParams) -> V2Transport:
+    """The version 2 transport of a peer that opens the connection."""
+    return V2Transport(params.magic, initiator=True, random_bytes=os.urandom)
 
-    def __init__(self, sock: socket.socket, params: NetworkParams, timeout: float = 30.0) -> None:
+
+def v2_responder(params: NetworkParams) -> V2Transport:
+    """The transport of a peer that is connected to: version 1 or 2, whatever the node begins with."""
+    return V2Transport(params.magic, initiator=False, random_bytes=os.urandom)
+
+
+class ScriptedPeer:
+    """One connection to a node, either direction, with the version handshake done on request.
+
+    ``wire`` is what it speaks: version 1 unless another transport is given (see ``v2_initiator``, ``v2_responder``).
+    """
+
+    def __init__(
+        self, sock: socket.socket, params: NetworkParams, timeout: float = 30.0, wire: Transport | None = None
+    ) -> None:
         self.sock = sock
         self.params = params
         self.received: list[Message] = []
+        self.wire = wire if wire is not None else V1Transport(params.magic)
         sock.settimeout(timeout)
-        self._decoder = FrameDecoder(params.magic)
         self._queue: list[Message] = []
+        self._flush()
 
     @classmethod
-    def connect(cls, host: str, port: int, params: NetworkParams, timeout: float = 30.0) -> ScriptedPeer:
+    def connect(
+        cls, host: str, port: int, params: NetworkParams, timeout: float = 30.0, *, v2: bool = False
+    ) -> ScriptedPeer:
         """Open a connection to a node."""
-        return cls(socket.create_connection((host, port), timeout), params, timeout)
+        wire = v2_initiator(params) if v2 else None
+        return cls(socket.create_connection((host, port), timeout), params, timeout, wire)
 
     def send(self, message: Message) -> None:
         """Send a message."""
         self.send_raw(message.command, message.encode())
 
     def send_raw(self, command: str, payload: bytes) -> None:
-        """Send a frame with any payload."""
-        self.sock.sendall(encode_frame(self.params.magic, command, payload))
+        """Send a message with any payload; on version 2, once the keys are agreed on."""
+        while not self.wire.can_send:
+            self._receive_some()
+        self.sock.sendall(self.wire.encode(command, payload))
+
+    def _flush(self) -> None:
+        """Send what the transport's handshake wants."""
+        output = self.wire.take_output()
+        if output:
+            self.sock.sendall(output)
+
+    def _receive_some(self) -> None:
+        data = self.sock.recv(RECEIVE_SIZE)
+        if not data:
+            raise ConnectionError("the node closed the connection")
+        self.wire.feed(data)
+        self._queue += [decode_message(command, payload) for command, payload in self.wire]
+        self._flush()
 
     def receive(self) -> Message:
         """The next message; raises ConnectionError when the node closes, TimeoutError."""
         while not self._queue:
-            data = self.sock.recv(RECEIVE_SIZE)
-            if not data:
-                raise ConnectionError("the node closed the connection")
-            self._decoder.feed(data)
-            self._queue += [decode_message(command, payload) for command, payload in self._decoder]
+            self._receive_some()
         message = self._queue.pop(0)
         self.received.append(message)
         return message
@@ -96,7 +130,8 @@ class ChainServer:
     """Listens on loopback and serves a chain of headers, and the blocks it has, to any number of nodes.
 
     ``headers`` begin with the genesis block; ``blocks`` are by hash. ``on_block`` may change or withhold (None) a
-    block before it is sent.
+    block before it is sent. Nodes are answered in the transport that they begin with; with ``v2`` False in
+    version 1 only.
     """
 
     def __init__(
@@ -105,12 +140,15 @@ class ChainServer:
         headers: Sequence[bytes],
         blocks: dict[bytes, bytes] | None = None,
         on_block: Callable[[bytes, bytes], bytes | None] | None = None,
+        *,
+        v2: bool = True,
     ) -> None:
         self.params = params
         self.headers = headers
         self.heights: dict[bytes, int] = {header_hash(raw): height for height, raw in enumerate(headers)}
         self.blocks = blocks or {}
         self.on_block = on_block
+        self.v2 = v2
         self.requests: list[bytes] = []
         self.header_requests = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -130,18 +168,22 @@ class ChainServer:
         """``host:port``."""
         return f"127.0.0.1:{self.port}"
 
+    def _make_wire(self) -> Transport:
+        return v2_responder(self.params) if self.v2 else V1Transport(self.params.magic)
+
     def _accept(self) -> None:
         while True:
             try:
                 sock, _ = self._listener.accept()
             except OSError:
                 return  # closed
-            peer = ScriptedPeer(sock, self.params, timeout=600.0)
+            peer = ScriptedPeer(sock, self.params, timeout=600.0, wire=self._make_wire())
             self._peers.append(peer)
             threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: ScriptedPeer) -> None:
-        with contextlib.suppress(OSError):  # the node or the test has closed the connection
+        # the node or the test has closed the connection, or the node speaks another transport
+        with contextlib.suppress(OSError, FrameError), contextlib.closing(peer):
             peer.handshake(len(self.headers) - 1)
             while True:
                 self._answer(peer, peer.receive())

@@ -15,9 +15,10 @@ from btcnode.protocol.peer import Peer
 from btcnode.protocol.protocol import Protocol
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.testing.simulator import UNIX_START, sim_address
+from btcnode.testing.small_pool import SmallPool
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
-from btcnode.wire.messages import Ping, Pong, Verack, Version
+from btcnode.wire.messages import Ping, Pong, Verack, Version, WtxidRelay
 from btcnode.wire.netaddr import NetAddress
 
 M = TypeVar("M", bound=Message)
@@ -102,10 +103,15 @@ class Bench:
         address: NetAddress | None = None,
         permissions: ev.Permission = ev.Permission.NONE,
         version: int = 70016,
+        relay: bool = True,
+        wtxid_relay: bool = False,
     ) -> int:
         """An established peer; ``effects`` are those of its verack."""
         peer_id = self.connect(kind, address=address, permissions=permissions)
-        self.receive(peer_id, Version(version=version, services=services, time=UNIX_START, nonce=peer_id))
+        message = Version(version=version, services=services, time=UNIX_START, nonce=peer_id, relay=relay)
+        self.receive(peer_id, message)
+        if wtxid_relay:
+            self.receive(peer_id, WtxidRelay())
         self.receive(peer_id, Verack())
         return peer_id
 
@@ -124,6 +130,18 @@ class Bench:
                 collected += self.step(ev.BlockRejected(index, reason))
             if connected:
                 collected += self.step(ev.TipChanged(self.chain.active.tip, tuple(connected)))
+        self.effects = collected
+        return collected
+
+    def judge(self, pool: SmallPool, *, limit: int = 1 << 30) -> list[fx.Effect]:
+        """Have the pool judge what the last effects hand over, and what follows from that; returns all effects."""
+        collected = list(self.effects)
+        waiting = self.all(fx.ProcessTransactions)
+        while waiting and limit:
+            limit -= 1
+            effects = self.step(pool.process(waiting.pop(0)))
+            collected += effects
+            waiting += self.all(fx.ProcessTransactions)
         self.effects = collected
         return collected
 

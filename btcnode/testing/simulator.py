@@ -8,6 +8,7 @@ exactly; ``digest`` sums up everything that happened.
 from __future__ import annotations
 
 import heapq
+import typing
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ from hashlib import sha256
 from random import Random
 
 from btcnode.errors import DecodeError
+from btcnode.mempool.rejection import TxResult
 from btcnode.params import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol import inputs as ev
 from btcnode.protocol.addrman import AddressBook
+from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.protocol import Protocol
 from btcnode.testing.memory_chain import MemoryChain
@@ -42,6 +45,13 @@ class Conditions:
     loss: float = 0.0  # share of messages that need a retransmission
     retransmission: float = 0.5  # seconds that a lost packet costs
     bandwidth: float = 5_000_000.0
+
+
+class TxProcessor(TxSource, typing.Protocol):
+    """A mempool that a simulated node can have."""
+
+    def process(self, effect: fx.ProcessTransactions) -> ev.TransactionsProcessed:
+        """Judge the transactions and take in those that are accepted."""
 
 
 class Endpoint:
@@ -284,7 +294,11 @@ class Adversary(Endpoint):
 
 
 class SimNode(Endpoint):
-    """A node: the real ``Protocol`` over a ``MemoryChain``. Validation takes ``validation_delay`` seconds a block."""
+    """A node: the real ``Protocol`` over a ``MemoryChain``. Validation takes ``validation_delay`` seconds a block.
+
+    With a ``pool`` (a ``TxSource`` that also executes ``ProcessTransactions``, as ``SmallPool``) transactions are
+    judged one after another, each effect after ``tx_delay`` seconds; without one every verdict is UNKNOWN.
+    """
 
     def __init__(
         self,
@@ -296,6 +310,8 @@ class SimNode(Endpoint):
         minimum_chain_work: int | None = None,
         validation_delay: float = 0.001,
         tick: float = TICK,
+        pool: TxProcessor | None = None,
+        tx_delay: float = 0.0005,
     ) -> None:
         super().__init__(sim, address)
         self.params = params
@@ -303,8 +319,19 @@ class SimNode(Endpoint):
         self.config = config or ProtocolConfig(dns_seed=False, relay_private=True)
         rng = Random(sim.rng.getrandbits(64))
         self.protocol = Protocol(
-            self.config, params, self.chain.view, rng, sim.now, sim.unix, address_book=AddressBook(rng)
+            self.config,
+            params,
+            self.chain.view,
+            rng,
+            sim.now,
+            sim.unix,
+            address_book=AddressBook(rng),
+            transactions=pool,
         )
+        self.pool = pool
+        self.tx_delay = tx_delay
+        self._tx_free = 0.0
+        self.permissions: dict[NetAddress, ev.Permission] = {}  # of those who connect from these addresses
         self.ends: dict[int, End] = {}
         self.validation_delay = validation_delay
         self.tick = tick
@@ -336,7 +363,8 @@ class SimNode(Endpoint):
     def opened(self, end: End, attempt: int, kind: ev.ConnectionKind) -> None:
         """Tell the protocol."""
         self.ends[end.id] = end
-        self.feed(ev.PeerConnected(end.id, end.remote, kind, attempt, local_address=self.address))
+        permissions = self.permissions.get(end.remote, ev.Permission.NONE)
+        self.feed(ev.PeerConnected(end.id, end.remote, kind, attempt, permissions, local_address=self.address))
 
     def received(self, end: End, command: str, payload: bytes) -> None:
         """Decode as the reactor does."""
@@ -376,6 +404,8 @@ class SimNode(Endpoint):
             self._set_receiving(effect)
         elif isinstance(effect, fx.ProcessBlock):
             self._process_block(effect)
+        elif isinstance(effect, fx.ProcessTransactions):
+            self._process_transactions(effect)
         elif isinstance(effect, fx.ReadBlock):
             raw = self.chain.blocks.get(effect.index)
             sim.at(0.001, lambda: self.feed(ev.BlockRead(effect.peer_id, effect.index, raw)))
@@ -417,6 +447,19 @@ class SimNode(Endpoint):
 
         self.sim.at(self._validation_free - self.sim.now, finish)
 
+    def _process_transactions(self, effect: fx.ProcessTransactions) -> None:
+        self._tx_free = max(self._tx_free, self.sim.now) + self.tx_delay
+
+        def finish() -> None:
+            if self.pool is not None:
+                answer = self.pool.process(effect)
+            else:
+                unknown = tuple(ev.TxOutcome(tx.txid, tx.wtxid, TxResult.UNKNOWN) for tx in effect.txs)
+                answer = ev.TransactionsProcessed(effect.peer_id, effect.number, unknown)
+            self.feed(answer)
+
+        self.sim.at(self._tx_free - self.sim.now, finish)
+
     # -- the chain -----------------------------------------------------------------------------------------------
 
     def activate(self) -> None:
@@ -456,6 +499,9 @@ def summary(effect: fx.Effect) -> str:
         return f"send {effect.peer_id} {effect.message.command} {sha256(payload).hexdigest()[:16]}"
     if isinstance(effect, fx.SendRaw):
         return f"raw {effect.peer_id} {effect.command} {sha256(effect.payload).hexdigest()[:16]}"
+    if isinstance(effect, fx.ProcessTransactions):
+        hashes = " ".join(tx.wtxid.hex()[:16] for tx in effect.txs)
+        return f"txs {effect.peer_id} {effect.number} {hashes}"
     if isinstance(effect, fx.ProcessBlock):
         return f"process {effect.peer_id} {effect.index} {effect.requested}"
     return repr(effect)

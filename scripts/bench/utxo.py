@@ -97,7 +97,7 @@ def bench_cache(database: Database, rng: random.Random, count: int) -> None:
         for block in half:
             cache.get_many(list(block))
             cache.apply(BlockDelta(created={}, spent=block, undo=[], fees=0, sigop_cost=0, jobs=[]))
-    batch = cache.take_batch()
+    batch = cache.freeze()
     with timed("flush of the cache, durable", len(batch.puts)):
         database.commit(coins_put=batch.puts, coins_delete=batch.deletes)
     cache.flushed()

@@ -35,6 +35,16 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
         assert "Traceback" not in process.output()
 
 
+@pytest.fixture(scope="module")
+def plain_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """Without the encrypted transport, for which any bytes are a good beginning."""
+    with NodeProcess(tmp_path_factory.mktemp("plain"), "regtest", "--no-v2transport") as process:
+        process.start()
+        yield process
+        assert process.stop() == 0
+        assert "Traceback" not in process.output()
+
+
 def connect(node: NodeProcess, *, handshake: bool = True, timeout: float = 10.0) -> ScriptedPeer:
     peer = ScriptedPeer.connect("127.0.0.1", node.port, PARAMS, timeout)
     if handshake:
@@ -62,11 +72,12 @@ def still_talks(peer: ScriptedPeer, nonce: int = 7) -> bool:
     ],
     ids=["other-network", "http", "noise", "oversized", "huge"],
 )
-def test_lost_framing_ends_the_connection(node: NodeProcess, data: bytes) -> None:
-    peer = connect(node, handshake=False)
-    peer.sock.sendall(data)
-    assert peer.is_closed()
-    assert still_talks(connect(node))
+def test_lost_framing_ends_the_connection(node: NodeProcess, plain_node: NodeProcess, data: bytes) -> None:
+    for target, handshake in ((plain_node, False), (plain_node, True), (node, True)):
+        peer = connect(target, handshake=handshake)
+        peer.sock.sendall(data)
+        assert peer.is_closed()
+        assert still_talks(connect(target))
 
 
 def test_wrong_checksum_costs_the_message_only(node: NodeProcess) -> None:
@@ -94,11 +105,11 @@ def test_truncated_payloads_do_not_harm(node: NodeProcess, command: str) -> None
     assert still_talks(connect(node))
 
 
-def test_message_before_version_is_ignored(node: NodeProcess) -> None:
-    peer = connect(node, handshake=False)
-    peer.send(Ping(1))
-    peer.handshake()
-    assert still_talks(peer)
+def test_message_before_version_is_ignored(node: NodeProcess, plain_node: NodeProcess) -> None:
+    for peer in (connect(plain_node, handshake=False), ScriptedPeer.connect("127.0.0.1", node.port, PARAMS, v2=True)):
+        peer.send(Ping(1))
+        peer.handshake()
+        assert still_talks(peer)
 
 
 def test_one_byte_at_a_time(node: NodeProcess) -> None:

@@ -110,7 +110,7 @@ def test_bad_block_servers_cannot_stop_the_sync(
 
 
 def test_only_stallers_then_an_honest_peer_appears(params: NetworkParams, chain: list[bytes]) -> None:
-    sim = Simulator(12)
+    sim = Simulator(13)
     stallers = [Staller(sim, sim_address(i), chain, params.genesis_hash) for i in range(2)]
     honest = server(sim, 100, params, chain)
     node = seeker(sim, params, [s.address for s in stallers])

@@ -271,8 +271,8 @@ def addnode(node: NodeApi, address: str, command: str, v2transport: bool | None)
     except ConfigError as error:
         raise RpcError(RpcCode.INVALID_PARAMETER, str(error)) from None
     if command == "onetry":
-        node.try_node(address)
-    elif not node.add_node(address):
+        node.try_node(address, v2transport)
+    elif not node.add_node(address, v2transport):
         raise RpcError(RpcCode.CLIENT_NODE_ALREADY_ADDED, "Error: Node already added")
 
 

@@ -12,7 +12,7 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, hash160, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
-from btcnode.rpc.decode import infer_descriptor, match_multisig, match_pubkey, script_json, script_type, tx_json
+from btcnode.rpc.decode import infer_descriptor, script_json, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.lookup import is_active, parse_hash, parse_hex, parse_hex_or_none, parse_verbosity
 from btcnode.rpc.methods.blocks import SCRIPT_RESULT, read_undo
@@ -20,6 +20,7 @@ from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, ellipsis, h
 from btcnode.rpc.spec import time as time_
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, OP_CHECKSIGADD, OP_SUCCESS
 from btcnode.script.scriptparse import BAD_OP, is_unspendable, iter_ops
+from btcnode.script.solver import match_multisig, match_pubkey, script_type
 
 MAX_OPCODE = 0xB9  # OP_NOP10: what comes after has no meaning outside tapscript
 

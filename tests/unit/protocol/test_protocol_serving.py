@@ -12,6 +12,7 @@ from btcnode.protocol.inputs import BlockRead, ConnectionKind, Permission, SendB
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.constants import (
     MSG_BLOCK,
     MSG_CMPCT_BLOCK,
@@ -47,19 +48,6 @@ def answer(bench: Bench) -> None:
     """Read the block that the last effects ask for."""
     (read,) = bench.all(fx.ReadBlock)
     bench.step(BlockRead(read.peer_id, read.index, bench.chain.blocks[read.index]))
-
-
-class Transactions:
-    def __init__(self) -> None:
-        self.txs = {b"\x11" * 32: b"raw transaction"}
-        self.asked: list[tuple[bytes, bool]] = []
-
-    def find_tx(self, tx_hash: bytes, by_wtxid: bool) -> bytes | None:
-        self.asked.append((tx_hash, by_wtxid))
-        return self.txs.get(tx_hash)
-
-    def minimum_feerate(self) -> int:
-        return 100
 
 
 # -- headers -----------------------------------------------------------------------------------------------------
@@ -209,16 +197,26 @@ def test_unreadable_block_ends_the_connection_with_one_line(bench: Bench, blocks
 
 
 def test_transactions_by_txid_and_wtxid(params: NetworkParams) -> None:
-    source = Transactions()
-    bench = Bench(params, transactions=source)
+    pool = SmallPool()
+    tx = spend([coin(1)], COIN_VALUE, 1000, witness=b"w")
+    pool.add(tx)
+    bench = Bench(params, transactions=pool)
     peer = bench.peer()
-    known = b"\x11" * 32
-    bench.receive(
-        peer, GetData((InvItem(MSG_WTX, known), InvItem(MSG_WITNESS_TX, known), InvItem(MSG_TX, b"\x12" * 32)))
-    )
-    assert [(e.command, e.payload) for e in bench.all(fx.SendRaw)] == [("tx", b"raw transaction")] * 2
-    assert bench.sent(NotFound) == [NotFound((InvItem(MSG_TX, b"\x12" * 32),))]
-    assert source.asked == [(known, True), (known, False), (b"\x12" * 32, False)]
+    wanted = GetData((InvItem(MSG_WTX, tx.wtxid), InvItem(MSG_WITNESS_TX, tx.txid), InvItem(MSG_TX, tx.txid)))
+    bench.receive(peer, wanted)
+    assert bench.sent(NotFound) == [NotFound(wanted.items)]  # it was not told of anything yet
+    bench.wait(60)
+    bench.receive(peer, GetData((*wanted.items, InvItem(MSG_WTX, tx.txid))))
+    assert [(e.command, e.payload) for e in bench.all(fx.SendRaw)] == [
+        ("tx", tx.raw),
+        ("tx", tx.raw),
+        ("tx", tx.stripped()),
+    ]
+    assert bench.sent(NotFound) == [NotFound((InvItem(MSG_WTX, tx.txid),))]
+    later = spend([coin(2)], COIN_VALUE, 1000)
+    pool.add(later)
+    bench.receive(peer, GetData((InvItem(MSG_WTX, later.wtxid),)))
+    assert not bench.all(fx.SendRaw)
 
 
 def test_peer_that_never_reads_costs_one_buffer(bench: Bench, blocks: list[bytes]) -> None:
@@ -322,8 +320,12 @@ def test_transactions_are_not_wanted(bench: Bench) -> None:
 
 
 def test_block_relay_peers_get_no_transactions(params: NetworkParams) -> None:
-    bench = Bench(params, transactions=Transactions())
+    pool = SmallPool()
+    tx = spend([coin(1)], COIN_VALUE, 1000)
+    pool.add(tx)
+    bench = Bench(params, transactions=pool)
     peer = bench.peer(ConnectionKind.BLOCK_RELAY)
-    bench.receive(peer, GetData((InvItem(MSG_WTX, b"\x11" * 32),)))
+    bench.wait(60)
+    bench.receive(peer, GetData((InvItem(MSG_WTX, tx.wtxid),)))
     assert not bench.all(fx.SendRaw)
     assert not bench.sent(NotFound)

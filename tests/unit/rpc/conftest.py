@@ -176,7 +176,7 @@ class FakeNode:
     def added_nodes(self) -> list[AddedNode]:
         return list(self.added.values())
 
-    def add_node(self, address: str) -> bool:
+    def add_node(self, address: str, v2: bool | None = None) -> bool:
         if address in self.added:
             return False
         self.added[address] = AddedNode(address, "192.0.2.9:18444" if address.startswith("up") else None)
@@ -185,7 +185,7 @@ class FakeNode:
     def remove_node(self, address: str) -> bool:
         return self.added.pop(address, None) is not None
 
-    def try_node(self, address: str) -> None:
+    def try_node(self, address: str, v2: bool | None = None) -> None:
         self.tried.append(address)
 
     def disconnect_address(self, address: str) -> bool:

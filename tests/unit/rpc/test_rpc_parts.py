@@ -15,11 +15,12 @@ from btcnode.params import params_for
 from btcnode.rpc.async_client import AsyncRpcClient
 from btcnode.rpc.auth import read_cookie
 from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
-from btcnode.rpc.decode import descriptor_checksum, infer_descriptor, match_multisig, script_asm, script_type
+from btcnode.rpc.decode import descriptor_checksum, infer_descriptor, script_asm
 from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonvalue import Literal, amount, decode, decode_decimal, decode_kept, double, encode, pretty
 from btcnode.rpc.lookup import difficulty
+from btcnode.script.solver import match_multisig, script_type
 
 MAIN = params_for("mainnet")
 KEY = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"

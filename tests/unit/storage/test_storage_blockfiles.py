@@ -42,9 +42,9 @@ def reopen(files: BlockFiles, database: Database, **options: object) -> BlockFil
 
 
 def commit(files: BlockFiles, database: Database) -> None:
-    files.sync()
-    database.commit(meta_puts=files.dirty_records())
-    files.mark_clean()
+    changes = files.take_changes()
+    files.sync_changes(changes)
+    database.commit(meta_puts=changes.records)
 
 
 def test_form_is_that_of_core(tmp_path: Path, database: Database, use_xor: bool) -> None:
@@ -234,14 +234,17 @@ def test_sync_reaches_every_file_and_the_directory(
     for n in range(3):
         files.append_block(block(n))
     files.append_undo(0, b"u", PREV)
-    files.sync()
+    files.sync_changes(files.take_changes())
     assert sorted(synced) == ["blk00000.dat", "blk00001.dat", "blocks", "rev00000.dat"]
     assert synced[-1] == "blocks"
     synced.clear()
-    files.sync()
+    files.sync_changes(files.take_changes())
     assert synced == []
     files.append_block(block(3))
-    files.sync()
+    changes = files.take_changes()
+    files.put_back(changes)
+    assert files.take_changes() == changes
+    files.sync_changes(changes)
     assert synced == ["blk00001.dat"]
 
 

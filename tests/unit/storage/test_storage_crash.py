@@ -39,15 +39,15 @@ WRITER = """
         n += 1
         block = files.append_block(n.to_bytes(4, "big") * (20 + n % 3000))
         undo = files.append_undo(block.file, n.to_bytes(4, "big") * 40, bytes(32))
-        files.sync()
+        changes = files.take_changes()
+        files.sync_changes(changes)
         record = b"%d %d %d" % (*block, undo.pos)
         database.commit(
             coins_put={key(n, i): n.to_bytes(4, "big") for i in range(per_commit)},
             coins_delete=[key(max(n - 3, 0), i) for i in range(per_commit)],
             index_puts={n: record},
-            meta_puts={b"round": n.to_bytes(4, "big"), **files.dirty_records()},
+            meta_puts={b"round": n.to_bytes(4, "big"), **changes.records},
         )
-        files.mark_clean()
         print(n, flush=True)
 """
 

@@ -1,0 +1,51 @@
+"""The node's memory budget: its options, what is measured, and who follows."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from btcnode.config import NodeConfig
+from btcnode.net.reactor import Reactor
+from btcnode.protocol.inputs import ValidationLimit
+from btcnode.sync.driver import ChainDriver
+from btcnode.sync.memory_limiter import MIB, MemoryLimiter
+from btcnode.sync.process_memory import CGROUP_SHARE, Resident, container_limit, resident_of
+from btcnode.sync.worker_pool import WorkerPool
+
+log = logging.getLogger("btcnode.node")
+
+
+def memory_limit(config: NodeConfig) -> int:
+    """The budget in bytes: ``--maxmemory``, or less where the container's limit is lower."""
+    limit = config.maxmemory * MIB
+    container = container_limit()
+    if container is not None and int(container * CGROUP_SHARE) < limit:
+        limit = int(container * CGROUP_SHARE)
+        log.info(
+            "memory budget %d MiB instead of %d: the container may take %d MiB",
+            limit // MIB, config.maxmemory, container // MIB,
+        )  # fmt: skip
+    return limit
+
+
+def make_memory_limiter(
+    config: NodeConfig, driver: ChainDriver, pool: WorkerPool | None, reactor: Reactor
+) -> MemoryLimiter:
+    """The limiter of a node over its chain, workers and peers."""
+    state = driver.chainstate
+    me = os.getpid()
+
+    def measure() -> Resident:
+        return resident_of([me, *(pool.pids if pool is not None else ())])
+
+    limiter = MemoryLimiter(
+        memory_limit(config),
+        coins=state.coins,
+        dbcache=config.dbcache * MIB,
+        measure=measure,
+        admit=lambda limit: reactor.feed(ValidationLimit(limit)),
+        release=state.store.database.release_pages,
+    )
+    state.executor.recent.budget = limiter.queue_budget
+    return limiter

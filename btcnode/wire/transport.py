@@ -1,0 +1,139 @@
+"""What a connection needs of its transport, whatever its version: bytes to messages and back, without I/O.
+
+``Transport`` is the interface; ``V1Transport`` are plain frames (``framing.py``), the encrypted one is in
+``v2_transport.py``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from enum import Enum
+
+from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameDecoder, encode_frame
+
+
+class TransportKind(Enum):
+    """Which transport a connection speaks; the values are getpeerinfo's ``transport_protocol_type``."""
+
+    DETECTING = "detecting"  # not known yet, or its handshake is not complete
+    V1 = "v1"
+    V2 = "v2"
+
+
+class Transport(ABC):
+    """One connection's transport: ``feed`` what the socket gave, iterate over the messages, write ``take_output``."""
+
+    session_id: bytes = b""  # 32 bytes that both sides of a v2 connection share, once its handshake is complete
+
+    @property
+    @abstractmethod
+    def kind(self) -> TransportKind:
+        """What is spoken."""
+
+    @property
+    @abstractmethod
+    def can_send(self) -> bool:
+        """Whether ``encode`` works already."""
+
+    @property
+    @abstractmethod
+    def buffered(self) -> int:
+        """Bytes that are held and not delivered yet."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes on the wire of the message that was delivered last."""
+
+    @property
+    @abstractmethod
+    def bad_checksums(self) -> int:
+        """Messages dropped because their checksum was wrong."""
+
+    @property
+    @abstractmethod
+    def bad_commands(self) -> int:
+        """Messages dropped because they had no readable command."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last iteration stopped although complete packets may be left: iterate again soon."""
+        return False
+
+    @property
+    def should_retry_v1(self) -> bool:
+        """Whether the other side, should the connection end now, may be a node that speaks version 1 only."""
+        return False
+
+    @abstractmethod
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take more bytes."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Deliver ``(command, payload)`` of the complete messages; raises FrameError, and again later."""
+
+    @abstractmethod
+    def encode(self, command: str, payload: bytes) -> bytes:
+        """A message as it goes over the wire, exactly once and in this order; raises ValueError for an impossible one.
+
+        Only when ``can_send``.
+        """
+
+    def take_output(self) -> bytes:
+        """Bytes of the handshake that are to be written before anything else, each delivered once."""
+        return b""
+
+
+class V1Transport(Transport):
+    """Version 1: plain frames, from the first byte on."""
+
+    def __init__(self, magic: bytes, limits: Mapping[str, int] | None = None) -> None:
+        self._magic = magic
+        self._decoder = FrameDecoder(magic, limits)
+        self._size = 0
+
+    @property
+    def kind(self) -> TransportKind:
+        """Always version 1."""
+        return TransportKind.V1
+
+    @property
+    def can_send(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that are held and not delivered yet."""
+        return self._decoder.buffered
+
+    @property
+    def size(self) -> int:
+        """Bytes of the frame that was delivered last."""
+        return self._size
+
+    @property
+    def bad_checksums(self) -> int:
+        """Frames with a wrong checksum."""
+        return self._decoder.bad_checksums
+
+    @property
+    def bad_commands(self) -> int:
+        """Frames with an impossible command."""
+        return self._decoder.bad_commands
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take more bytes."""
+        self._decoder.feed(data)
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Deliver the complete messages."""
+        for command, payload in self._decoder:
+            self._size = FRAME_HEADER_SIZE + len(payload)
+            yield command, payload
+
+    def encode(self, command: str, payload: bytes) -> bytes:
+        """One frame."""
+        return encode_frame(self._magic, command, payload)

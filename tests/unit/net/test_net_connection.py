@@ -1,0 +1,222 @@
+"""A connection's queues: one write for a turn, what overtakes what, when the send buffer counts as full."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from btcnode.net.connection import WRITE_AHEAD, Connection
+from btcnode.protocol.inputs import MessageReceived, TransportReady
+from btcnode.wire.messages import Ping
+from btcnode.wire.transport import Transport, V1Transport
+from btcnode.wire.v2_transport import V2Transport
+
+MAGIC = b"\xfa\xbf\xb5\xda"
+LIMIT = 1_000_000
+
+
+class Wire(asyncio.Transport):
+    """A socket's transport that takes nothing while ``blocked``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.protocol: Connection | None = None
+        self.writes: list[bytes] = []
+        self.held = 0
+        self.blocked = False
+        self.high = 0
+        self.aborted = False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.high = high or 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.held
+
+    def write(self, data: Any) -> None:
+        self.writes.append(bytes(data))
+        if self.blocked:
+            before, self.held = self.held, self.held + len(data)
+            if before <= self.high < self.held and self.protocol is not None:
+                self.protocol.pause_writing()
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.write(b"".join(list_of_data))
+
+    def drain(self) -> None:
+        assert self.protocol is not None
+        self.blocked = False
+        paused, self.held = self.held > self.high, 0
+        if paused:
+            self.protocol.resume_writing()
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Owner:
+    """What a connection asks of its reactor."""
+
+    magic = MAGIC
+    max_send_buffer = LIMIT
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.bytes_sent = self.bytes_received = 0
+        self.full: list[bool] = []
+        self.events: list[Any] = []
+
+    def wall_clock(self) -> float:
+        return 1.0
+
+    def connection_opened(self, connection: Connection) -> None: ...
+
+    def connection_lost(self, connection: Connection, reason: str) -> None: ...
+
+    def send_buffer_changed(self, connection: Connection, *, full: bool) -> None:
+        self.full.append(full)
+
+    def feed(self, event: Any) -> None:
+        self.events.append(event)
+
+    def turn(self) -> None:
+        """One turn of the loop."""
+        self.loop.run_until_complete(asyncio.sleep(0))
+
+
+def make(wire: Transport | None = None) -> tuple[Owner, Wire, Connection]:
+    owner, transport = Owner(), Wire()
+    connection = Connection(owner, 1, wire or V1Transport(MAGIC))  # type: ignore[arg-type]
+    transport.protocol = connection
+    connection.connection_made(transport)
+    return owner, transport, connection
+
+
+def commands(data: bytes) -> list[str]:
+    decoder = V1Transport(MAGIC)
+    decoder.feed(data)
+    return [command for command, _ in decoder]
+
+
+def test_a_turn_is_one_write_in_order() -> None:
+    owner, transport, connection = make()
+    for command in ("verack", "sendcmpct", "getheaders", "ping", "inv"):
+        connection.send_raw(command, b"")
+    assert transport.writes == []
+    owner.turn()
+    assert len(transport.writes) == 1
+    assert commands(transport.writes[0]) == ["verack", "sendcmpct", "getheaders", "ping", "inv"]
+    assert connection.bytes_sent == owner.bytes_sent == len(transport.writes[0])
+    owner.loop.close()
+
+
+def test_urgent_messages_overtake_what_the_socket_does_not_take() -> None:
+    owner, transport, connection = make()
+    transport.blocked = True
+    for _ in range(4):
+        connection.send_raw("block", bytes(WRITE_AHEAD))
+    owner.turn()
+    assert len(transport.writes) == 1  # the rest waits
+    connection.send_raw("pong", bytes(8))
+    connection.send_raw("ping", bytes(8))
+    connection.send_raw("headers", b"\0")
+    owner.turn()
+    transport.drain()
+    for _ in range(6):
+        owner.turn()
+    order = commands(b"".join(transport.writes))
+    assert order == ["block", "ping", "headers", "block", "block", "block", "pong"]
+    owner.loop.close()
+
+
+def test_full_and_free_are_told_once_each() -> None:
+    owner, transport, connection = make()
+    transport.blocked = True
+    for _ in range(12):
+        connection.send_raw("block", bytes(100_000))
+        owner.turn()
+    assert owner.full == [True]
+    transport.drain()
+    for _ in range(6):
+        owner.turn()
+    assert owner.full == [True, False]
+    connection.send_raw("block", bytes(1_500_000))  # taken at once: nothing stays behind
+    assert owner.full == [True, False, True]
+    owner.turn()
+    assert owner.full == [True, False, True, False]
+    owner.loop.close()
+
+
+def test_full_is_taken_back_when_the_socket_takes_a_large_message_later() -> None:
+    owner, transport, connection = make()
+    transport.blocked = True
+    connection.send_raw("block", bytes(1_500_000))
+    owner.turn()
+    assert owner.full == [True]
+    transport.drain()
+    assert owner.full == [True, False]
+    owner.loop.close()
+
+
+def test_a_peer_that_never_reads_is_cut_off() -> None:
+    owner, transport, connection = make()
+    transport.blocked = True
+    for _ in range(20):
+        connection.send_raw("block", bytes(1_000_000))
+    assert transport.aborted
+    assert "does not read" in connection.close_reason
+    owner.loop.close()
+
+
+def test_what_waits_is_written_before_a_close() -> None:
+    owner, transport, connection = make()
+    transport.blocked = True
+    for _ in range(3):
+        connection.send_raw("block", bytes(WRITE_AHEAD))
+    owner.turn()
+    connection.send_raw("notfound", b"\0")
+    connection.close("enough")
+    assert commands(b"".join(transport.writes)) == ["block", "block", "block", "notfound"]
+    connection.send_raw("ping", bytes(8))
+    owner.turn()
+    assert len(commands(b"".join(transport.writes))) == 4
+    owner.loop.close()
+
+
+def test_bip324_messages_wait_for_the_keys_and_the_transport_is_told_first() -> None:
+    draw = bytes(range(1, 33)).__mul__
+    ours = V2Transport(MAGIC, initiator=True, random_bytes=lambda n: draw(200)[:n])
+    theirs = V2Transport(MAGIC, initiator=False, random_bytes=lambda n: draw(200)[1 : n + 1])
+    owner, transport, connection = make(ours)
+    connection.send_raw("version", b"x" * 86)
+    owner.turn()
+    assert len(transport.writes) == 1  # key and garbage
+    theirs.feed(transport.writes[0])
+    connection.data_received(theirs.take_output())
+    assert [type(event) for event in owner.events] == [TransportReady]
+    assert owner.events[0].transport == "v2"
+    assert owner.events[0].session_id == ours.session_id
+    theirs.feed(b"".join(transport.writes[1:]))
+    assert list(theirs) == [("version", b"x" * 86)]
+    connection.data_received(theirs.encode("ping", bytes(8)))
+    assert owner.events[1] == MessageReceived(1, Ping(0), 8)
+    assert connection.received_by_command["ping"] == 29
+    assert connection.bytes_sent == sum(map(len, transport.writes))
+    owner.loop.close()
+
+
+def test_bip324_transport_is_told_before_a_message_of_the_same_read() -> None:
+    ours = V1Transport(MAGIC)
+    owner, _, connection = make(V2Transport(MAGIC, initiator=False, random_bytes=bytes))
+    connection.data_received(ours.encode("version", bytes(86)) + ours.encode("ping", bytes(8)))
+    assert isinstance(owner.events[0], TransportReady)
+    assert owner.events[0].transport == "v1"
+    assert owner.events[0].session_id == b""
+    assert isinstance(owner.events[-1], MessageReceived)
+    owner.loop.close()

@@ -1,0 +1,340 @@
+"""Announcing and serving transactions: turns, order, fee filters, own transactions."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from btcnode.params import NetworkParams
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.tx import Tx
+from btcnode.protocol import effects as fx
+from btcnode.protocol import inputs as ev
+from btcnode.protocol import tx_relay
+from btcnode.protocol.bloom import BloomHasher, RollingBloom
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.fee_filter import FeeFilterRounder
+from btcnode.protocol.inputs import ConnectionKind, Permission
+from btcnode.protocol.limits import TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES, TX_KNOWN_PER_GENERATION
+from btcnode.testing.protocol_bench import Bench
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spend
+from btcnode.wire.constants import MSG_TX, MSG_WTX
+from btcnode.wire.messages import FeeFilter, GetData, Inv, InvItem, Mempool, NotFound, TxMessage
+
+OUTBOUND = ConnectionKind.OUTBOUND_FULL
+
+
+@pytest.fixture
+def pool() -> SmallPool:
+    return SmallPool()
+
+
+@pytest.fixture
+def node(params: NetworkParams, blocks: list[bytes], pool: SmallPool) -> Bench:
+    config = ProtocolConfig(dns_seed=False, no_automatic=True, tx_relay=True)
+    bench = Bench(params, config=config, transactions=pool)
+    bench.load(blocks)
+    return bench
+
+
+def simple(n: int, fee: int = 1000) -> Tx:
+    return spend([coin(n)], COIN_VALUE, fee, witness=b"w")
+
+
+def add(node: Bench, pool: SmallPool, *txs: Tx, unbroadcast: bool = False) -> None:
+    for tx in txs:
+        value_in = sum(pool._value(prevout, {}) or 0 for prevout in tx.prevouts)
+        pool.add(tx, value_in - sum(int.from_bytes(txout[:8], "little") for txout in tx.txouts))
+        node.step(ev.TransactionAdded(tx.txid, tx.wtxid, unbroadcast))
+
+
+def told(node: Bench, peer: int) -> list[bytes]:
+    return [item.hash for message in node.sent(Inv, peer) for item in message.items if item.kind in (MSG_TX, MSG_WTX)]
+
+
+# -- turns ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_peer_is_told_in_its_own_way_and_once(node: Bench, pool: SmallPool) -> None:
+    new, old = node.peer(OUTBOUND, services=1033, wtxid_relay=True), node.peer(OUTBOUND, services=1033)
+    silent = node.peer(OUTBOUND, services=1033, relay=False)
+    block_relay = node.peer(ConnectionKind.BLOCK_RELAY, services=1033)
+    tx = simple(1)
+    add(node, pool, tx)
+    assert not node.sent(Inv)  # never at once
+    node.wait(60, each=0.1)
+    assert node.sent(Inv, new) == [Inv((InvItem(MSG_WTX, tx.wtxid),))]
+    assert node.sent(Inv, old) == [Inv((InvItem(MSG_TX, tx.txid),))]
+    assert not node.sent(Inv, silent)
+    assert not node.sent(Inv, block_relay)
+    add(node, pool, simple(1))
+    node.wait(60)
+    assert not node.sent(Inv)
+
+
+def test_who_has_it_is_not_told(node: Bench, pool: SmallPool) -> None:
+    peers = [node.peer(wtxid_relay=True) for _ in range(3)]
+    tx = simple(1)
+    node.receive(peers[0], Inv((InvItem(MSG_WTX, tx.wtxid),)))
+    node.receive(peers[1], TxMessage(tx.raw))
+    node.judge(pool)
+    assert tx.txid in pool.entries
+    node.wait(60)
+    assert [told(node, peer) for peer in peers] == [[], [], [tx.wtxid]]
+
+
+def test_inbound_peers_share_one_timer_and_outbound_ones_have_their_own(node: Bench, pool: SmallPool) -> None:
+    inbound = [node.peer(wtxid_relay=True) for _ in range(4)]
+    outbound = [node.peer(OUTBOUND, services=1033, wtxid_relay=True) for _ in range(4)]
+    times: dict[int, list[float]] = {}
+    for n in range(1, 600):
+        add(node, pool, simple(n))
+        node.wait(1, each=0.1)
+        for peer in inbound + outbound:
+            if told(node, peer):
+                times.setdefault(peer, []).append(node.now)
+    assert len({tuple(times[peer]) for peer in inbound}) == 1
+    assert len({tuple(times[peer]) for peer in outbound}) == 4
+    assert 80 < len(times[inbound[0]]) < 160  # about every five seconds
+    assert all(180 < len(times[peer]) < 300 for peer in outbound)  # every two; several turns a second count once
+
+
+def test_noban_peers_do_not_wait(node: Bench, pool: SmallPool) -> None:
+    peer = node.peer(permissions=Permission.NOBAN, wtxid_relay=True)
+    add(node, pool, simple(1))
+    node.wait(0.1, each=0.1)
+    assert told(node, peer) == [simple(1).wtxid]
+
+
+def test_who_does_not_read_is_told_nothing(node: Bench, pool: SmallPool) -> None:
+    peer = node.peer(wtxid_relay=True)
+    node.step(ev.SendBufferState(peer, True))
+    add(node, pool, simple(1))
+    node.wait(60)
+    assert not told(node, peer)
+    node.step(ev.SendBufferState(peer, False))
+    node.wait(60)
+    assert told(node, peer) == [simple(1).wtxid]
+
+
+# -- order and amount ----------------------------------------------------------------------------------------------
+
+
+def one_turn(node: Bench, peer: int) -> list[bytes]:
+    """What the peer is told the next time it is told anything."""
+    for _ in range(2000):
+        node.wait(0.1, each=0.1)
+        if told(node, peer):
+            return told(node, peer)
+    return []
+
+
+def test_best_feerate_first_but_parents_before_children(node: Bench, pool: SmallPool) -> None:
+    peer = node.peer(wtxid_relay=True)
+    parent = simple(1, 200)
+    child = spend([output(parent)], COIN_VALUE - 200, 9000)
+    grandchild = spend([output(child)], COIN_VALUE - 9200, 100)
+    rest = [simple(n, 100 * n) for n in range(2, 40)]
+    mixed = [parent, child, grandchild, *rest]
+    node.state(peer).next_fee_filter = 1e12
+    add(node, pool, *mixed)
+    order = one_turn(node, peer)
+    assert order[:2] == [parent.wtxid, child.wtxid]
+    assert order[2:-1] == [tx.wtxid for tx in rest[::-1]]
+    assert order[-1] == grandchild.wtxid
+
+
+def test_old_parents_are_left_to_the_peer(node: Bench, pool: SmallPool) -> None:
+    parent = simple(1)
+    add(node, pool, parent)
+    peer = node.peer(wtxid_relay=True)
+    child = spend([output(parent)], COIN_VALUE - 1000, 9000)
+    add(node, pool, child)
+    assert one_turn(node, peer) == [child.wtxid]
+    node.receive(peer, GetData((InvItem(MSG_TX, parent.txid),)))
+    assert [e.payload for e in node.all(fx.SendRaw)] == [parent.stripped()]
+
+
+def test_portions_grow_with_the_queue(node: Bench, pool: SmallPool) -> None:
+    peer = node.peer(wtxid_relay=True)
+    add(node, pool, *(simple(n) for n in range(1, 3501)))
+    assert len(one_turn(node, peer)) == 70 + 3 * 5
+    assert len(one_turn(node, peer)) == 70 + 3 * 5
+    for n in range(10):
+        assert len(one_turn(node, peer)) >= 70, n
+
+
+def test_a_spy_with_a_huge_queue_costs_no_more_than_others(node: Bench, pool: SmallPool) -> None:
+    """Announcement queues that only grow (CVE-2023-33297): a turn looks at what it sends, never at the queue."""
+    spy = node.peer(wtxid_relay=True)
+    node.step(ev.SendBufferState(spy, True))
+    for n in range(1, 20_001):
+        pool.add(simple(n), 1000)
+    for entry in list(pool.entries.values()):
+        node.protocol._relay.announce(entry)
+    state = node.state(spy).tx
+    assert state is not None
+    assert len(state.queue) == 20_000
+    node.step(ev.SendBufferState(spy, False))
+    pool.lookups = 0
+    turn = one_turn(node, spy)
+    assert len(turn) == 70 + 20 * 5
+    assert pool.lookups == len(turn)
+    for txid in list(pool.entries):
+        pool.remove(txid)
+    pool.lookups = 0
+    node.wait(60, each=0.1)
+    assert pool.lookups < 60 / 0.1 * 2000
+    assert not state.queue  # what has left the mempool is dropped, 2000 at a time
+
+
+def test_a_full_queue_keeps_the_better_ones(node: Bench, pool: SmallPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tx_relay, "MAX_TX_INVENTORY", 100)
+    peer = node.peer(wtxid_relay=True)
+    node.step(ev.SendBufferState(peer, True))
+    rng = Random(1)
+    fees = list(range(1000, 1400))
+    rng.shuffle(fees)
+    txs = {fee: simple(n + 1, fee) for n, fee in enumerate(fees)}
+    for fee in fees:
+        add(node, pool, txs[fee])
+    state = node.state(peer).tx
+    assert state is not None
+    assert len(state.queue) == 100
+    queued = {wtxid for _, wtxid in state.queue}
+    assert all(state.queue[(n - 1) // 2] <= state.queue[n] for n in range(1, 100))
+    best = [txs[fee].wtxid for fee in sorted(fees)[-50:]]
+    assert sum(wtxid in queued for wtxid in best) >= 45
+
+
+# -- fee filters ---------------------------------------------------------------------------------------------------
+
+
+def test_their_fee_filter_is_honoured(node: Bench, pool: SmallPool) -> None:
+    peer = node.peer(wtxid_relay=True)
+    tx = simple(1, 1000)
+    exact = 1000 * 1000 // tx.vsize  # rounded down: the transaction pays just enough
+    node.receive(peer, FeeFilter(exact + 1))
+    add(node, pool, tx)
+    node.wait(60)
+    assert not told(node, peer)
+    node.receive(peer, FeeFilter(exact))
+    add(node, pool, simple(2, 1000))
+    node.wait(60)
+    assert told(node, peer) == [simple(2, 1000).wtxid]
+
+
+def test_our_fee_filter_follows_the_mempool(node: Bench, pool: SmallPool) -> None:
+    peer = node.peer(wtxid_relay=True)
+    node.wait(1)
+    assert node.sent(FeeFilter, peer)[0].feerate >= 1000  # never below the relay feerate
+    pool.feerate = 50_000
+    times = []
+    for _ in range(700):
+        node.wait(1)
+        if messages := node.sent(FeeFilter, peer):
+            times.append(node.now)
+            assert abs(messages[0].feerate - 50_000) <= 5000
+            break
+    assert times
+    assert times[0] - 1000 < 320  # within five minutes after so large a change
+
+
+def test_filters_are_rounded_by_chance() -> None:
+    rounder = FeeFilterRounder(Random(2))
+    values = [rounder.round(1234) for _ in range(3000)]
+    low, high = sorted(set(values))
+    assert low < 1234 <= high
+    assert 1.05 < high / low < 1.15
+    assert 800 < values.count(high) < 1200  # a third
+    assert rounder.round(21 * 10**14) == rounder.maximum == 9936506
+    assert rounder.round(0) == 0
+
+
+def test_no_filter_for_those_who_must_relay(node: Bench) -> None:
+    forced = node.peer(permissions=Permission.RELAY | Permission.FORCE_RELAY)
+    node.wait(700, each=10)
+    assert not node.sent(FeeFilter, forced)
+
+
+# -- mempool -------------------------------------------------------------------------------------------------------
+
+
+def test_mempool_message(node: Bench, pool: SmallPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tx_relay, "MEMPOOL_ANSWER_PER_TURN", 4)
+    txs = [simple(n, 100 * n) for n in range(5, 15)]
+    for tx in txs:
+        pool.add(tx, COIN_VALUE - int.from_bytes(tx.txouts[0][:8], "little"))
+    peer = node.peer(permissions=Permission.MEMPOOL, wtxid_relay=True)
+    node.receive(peer, FeeFilter(700 * 1000 // txs[0].vsize))
+    node.receive(peer, Mempool())
+    node.wait(120)
+    assert told(node, peer) == [tx.wtxid for tx in txs[2:]]
+    stranger = node.peer()
+    node.receive(stranger, Mempool())
+    assert node.disconnected(stranger) is not None
+    friend = node.peer(permissions=Permission.NOBAN)
+    node.receive(friend, Mempool())
+    assert node.disconnected(friend) is None
+
+
+# -- own transactions ----------------------------------------------------------------------------------------------
+
+
+def test_own_transactions_are_announced_until_somebody_asks(node: Bench, pool: SmallPool) -> None:
+    tx = simple(1)
+    add(node, pool, tx, unbroadcast=True)
+    assert node.protocol.unbroadcast() == (tx.txid,)
+    peer = node.peer(wtxid_relay=True)
+    node.wait(599)
+    assert not told(node, peer)  # it came later
+    node.wait(901 - 599 + 60)
+    assert told(node, peer) == [tx.wtxid]
+    node.receive(peer, GetData((InvItem(MSG_WTX, tx.wtxid),)))
+    assert [e.payload for e in node.all(fx.SendRaw)] == [tx.raw]
+    assert node.protocol.unbroadcast() == ()
+
+
+def test_own_transactions_that_are_gone_are_forgotten(node: Bench, pool: SmallPool, blocks: list[bytes]) -> None:
+    tx = simple(1)
+    add(node, pool, tx, unbroadcast=True)
+    pool.remove(tx.txid)
+    node.wait(901)
+    assert node.protocol.unbroadcast() == ()
+    block = parse_block(blocks[3])
+    node.protocol._relay.unbroadcast[block.txids[0]] = block.wtxids[0]
+    node.step(ev.TransactionsConfirmed(block))
+    assert node.protocol.unbroadcast() == ()
+
+
+def test_forcerelay_announces_again(node: Bench, pool: SmallPool) -> None:
+    tx = simple(1)
+    pool.add(tx)
+    peer = node.peer(wtxid_relay=True)
+    gate = node.peer(permissions=Permission.RELAY | Permission.FORCE_RELAY, wtxid_relay=True)
+    node.receive(gate, TxMessage(tx.raw))
+    node.wait(60)
+    assert told(node, peer) == [tx.wtxid]
+
+
+def test_the_newest_blocks_transactions_are_served(node: Bench, blocks: list[bytes]) -> None:
+    peer = node.peer()
+    older, newest = parse_block(blocks[-2]), parse_block(blocks[-1])
+    node.step(ev.TransactionsConfirmed(older))
+    node.step(ev.TransactionsConfirmed(newest))
+    wanted = (InvItem(MSG_TX, newest.txids[0]), InvItem(MSG_WTX, newest.wtxids[0]), InvItem(MSG_TX, older.txids[0]))
+    node.receive(peer, GetData(wanted))
+    assert [e.payload for e in node.all(fx.SendRaw)] == [newest.tx(0).stripped(), newest.tx_raw(0)]
+    assert node.sent(NotFound) == [NotFound(wanted[2:])]
+
+
+def test_known_filters_remember_fifty_thousand() -> None:
+    hasher = BloomHasher(b"key", TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES)
+    known = RollingBloom(b"", TX_KNOWN_PER_GENERATION, hasher=hasher)
+    rng = Random(5)
+    items = [rng.randbytes(32) for _ in range(60_000)]
+    for item in items:
+        known.add(item)
+    assert all(item in known for item in items[-50_000:])
+    assert sum(rng.randbytes(32) in known for _ in range(20_000)) == 0

@@ -1,0 +1,196 @@
+"""Which peer is asked for which transaction: Core's rules, and a naive reference beside it."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from btcnode.protocol.tx_requests import TxRequests
+
+A, B, C = (bytes([n]) * 32 for n in (1, 2, 3))
+
+
+class Reference:
+    """The rules as written, with one flat list; choices are those that the tracker under test reports."""
+
+    def __init__(self) -> None:
+        self.anns: list[dict[str, object]] = []
+
+    def of(self, **wanted: object) -> list[dict[str, object]]:
+        return [a for a in self.anns if all(a[k] == v for k, v in wanted.items())]
+
+    def announced(self, peer: int, tx_hash: bytes, by_wtxid: bool, preferred: bool, time: float) -> None:
+        if not self.of(peer=peer, hash=tx_hash):
+            self.anns.append(
+                {"peer": peer, "hash": tx_hash, "w": by_wtxid, "pref": preferred, "time": time, "state": "candidate"}
+            )
+
+    def cleanup(self) -> None:
+        alive = {a["hash"] for a in self.anns if a["state"] != "completed"}
+        self.anns = [a for a in self.anns if a["hash"] in alive]
+
+    def forget(self, tx_hash: bytes) -> None:
+        self.anns = [a for a in self.anns if a["hash"] != tx_hash]
+
+    def disconnected(self, peer: int) -> None:
+        self.anns = [a for a in self.anns if a["peer"] != peer]
+        self.cleanup()
+
+    def advance(self, now: float) -> list[tuple[object, object, object]]:
+        expired = [a for a in self.of(state="requested") if a["time"] <= now]  # type: ignore[operator]
+        for a in expired:
+            a["state"] = "completed"
+        result = [(a["peer"], a["hash"], a["w"]) for a in expired]
+        self.cleanup()
+        return result
+
+    def requested(self, peer: int, tx_hash: bytes, expiry: float) -> None:
+        for a in self.of(peer=peer, hash=tx_hash, state="candidate"):
+            for other in self.of(hash=tx_hash, state="requested"):
+                other["state"] = "completed"
+            a.update(state="requested", time=expiry)
+
+    def answered(self, peer: int, tx_hash: bytes) -> None:
+        for a in self.of(peer=peer, hash=tx_hash):
+            a["state"] = "completed"
+        self.cleanup()
+
+    def eligible(self, tx_hash: bytes, now: float) -> list[dict[str, object]]:
+        """Candidates one of which must be chosen."""
+        if self.of(hash=tx_hash, state="requested"):
+            return []
+        ready = [a for a in self.of(hash=tx_hash, state="candidate") if a["time"] <= now]  # type: ignore[operator]
+        return [a for a in ready if a["pref"]] or ready
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_against_a_naive_reference(seed: int) -> None:
+    rng = Random(seed)
+    tracker, reference = TxRequests(rng.randbytes(16)), Reference()
+    hashes = [rng.randbytes(32) for _ in range(rng.choice([3, 12]))]
+    peers = list(range(1, rng.choice([4, 9])))
+    now = 0.0
+    for _ in range(3000):
+        now += rng.choice([0, 0, 0.1, 1, 5])
+        expired = tracker.advance(now)
+        assert sorted(expired) == sorted(reference.advance(now))
+        peer, tx_hash = rng.choice(peers), rng.choice(hashes)
+        action = rng.randrange(100)
+        if action < 45:
+            announcement = (peer, tx_hash, rng.random() < 0.5, rng.random() < 0.3, now + rng.choice([0, 2, 4, 6]))
+            tracker.announced(*announcement)
+            reference.announced(*announcement)
+            tracker.advance(now)
+        elif action < 60:
+            tracker.answered(peer, tx_hash)
+            reference.answered(peer, tx_hash)
+        elif action < 65:
+            tracker.forget(tx_hash)
+            reference.forget(tx_hash)
+        elif action < 67:
+            tracker.disconnected(peer)
+            reference.disconnected(peer)
+        elif action < 72:
+            tracker.requested(peer, tx_hash, now + 60)
+            reference.requested(peer, tx_hash, now + 60)
+        else:
+            for wanted, _ in tracker.requestable(peer):
+                tracker.requested(peer, wanted, now + 60)
+                reference.requested(peer, wanted, now + 60)
+        chosen: dict[bytes, int] = {}
+        for p in peers:
+            for wanted, by_wtxid in tracker.requestable(p):
+                assert wanted not in chosen, "two peers for one transaction"
+                chosen[wanted] = p
+                assert reference.of(peer=p, hash=wanted, w=by_wtxid)
+            assert tracker.count(p) == len(reference.of(peer=p))
+            assert tracker.in_flight(p) == len(reference.of(peer=p, state="requested"))
+            assert tracker.waiting(p) == len(reference.of(peer=p, state="candidate"))
+        for h in hashes:
+            eligible = [a["peer"] for a in reference.eligible(h, now)]
+            assert (chosen.get(h) in eligible) if eligible else h not in chosen
+            assert sorted(tracker.candidates(h)) == sorted(
+                a["peer"] for a in reference.of(hash=h) if a["state"] != "completed"
+            )
+        assert len(tracker) == len(reference.anns)
+
+
+def test_requests_come_in_the_order_of_announcements() -> None:
+    tracker = TxRequests(b"key")
+    rng = Random(3)
+    hashes = [rng.randbytes(32) for _ in range(50)]
+    for tx_hash in hashes:
+        tracker.announced(1, tx_hash, True, True, 0.0)
+    tracker.advance(0.0)
+    assert [h for h, _ in tracker.requestable(1)] == hashes
+
+
+def test_preferred_peers_come_first_and_chance_decides_among_equals() -> None:
+    winners: dict[int, int] = {}
+    for key in range(200):
+        tracker = TxRequests(key.to_bytes(2, "little"))
+        for peer in (1, 2, 3):
+            tracker.announced(peer, A, True, peer != 3, 0.0)
+        tracker.advance(0.0)
+        (winner,) = [peer for peer in (1, 2, 3) if tracker.requestable(peer)]
+        winners[winner] = winners.get(winner, 0) + 1
+    assert set(winners) == {1, 2}
+    assert min(winners.values()) > 60
+
+
+def test_the_same_peer_and_hash_always_draw_the_same_lot() -> None:
+    """Coming back or announcing again must not buy another chance."""
+    for key in range(20):
+        seen = set()
+        for _ in range(2):
+            tracker = TxRequests(bytes([key]))
+            for peer in (7, 4, 9):
+                tracker.announced(peer, B, False, False, 0.0)
+            tracker.advance(1.0)
+            seen.add(tuple(bool(tracker.requestable(peer)) for peer in (4, 7, 9)))
+        assert len(seen) == 1
+
+
+def test_a_silent_peer_is_replaced_after_its_time_and_never_asked_again() -> None:
+    """CVE-2024-52913: who announces first and withholds delays a transaction by one minute, not for good."""
+    tracker = TxRequests(b"key")
+    tracker.announced(1, A, True, True, 0.0)
+    tracker.advance(0.0)
+    tracker.requested(1, A, 60.0)
+    tracker.announced(2, A, True, False, 2.0)
+    tracker.announced(1, A, True, True, 3.0)  # again, to no avail
+    tracker.advance(59.9)
+    assert not tracker.requestable(2)
+    assert tracker.advance(60.0) == [(1, A, True)]
+    assert tracker.requestable(2) == [(A, True)]
+    assert not tracker.requestable(1)
+    tracker.requested(2, A, 120.0)
+    tracker.answered(2, A)
+    assert len(tracker) == 0  # all failed: forgotten
+
+
+def test_the_heap_of_time_outs_does_not_grow_with_answered_requests() -> None:
+    tracker = TxRequests(b"key")
+    for n in range(50_000):
+        tx_hash = n.to_bytes(32, "little")
+        tracker.announced(1, tx_hash, True, True, 0.0)
+        tracker.advance(0.0)
+        tracker.requested(1, tx_hash, 60.0)
+        tracker.answered(1, tx_hash)
+    assert len(tracker) == 0
+    assert tracker.heap_size < 5000
+
+
+def test_a_peer_that_leaves_frees_its_requests() -> None:
+    tracker = TxRequests(b"key")
+    for peer in (1, 2):
+        for tx_hash in (A, B, C):
+            tracker.announced(peer, tx_hash, True, peer == 1, 0.0)
+    tracker.advance(0.0)
+    for tx_hash, _ in tracker.requestable(1):
+        tracker.requested(1, tx_hash, 60.0)
+    tracker.answered(1, C)
+    tracker.disconnected(1)
+    assert [h for h, _ in tracker.requestable(2)] == [A, B, C]
+    assert tracker.count(1) == 0
