@@ -1,0 +1,1 @@
+"""Unconfirmed transactions: admission, policy, clusters, eviction."""

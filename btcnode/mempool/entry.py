@@ -1,0 +1,126 @@
+"""A transaction in the mempool, with what admission has found out about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from btcnode.primitives.hashes import Txid, Wtxid
+from btcnode.primitives.tx import Tx
+
+if TYPE_CHECKING:
+    from btcnode.mempool.graph import Chunk, Cluster
+
+WITNESS_SCALE_FACTOR = 4
+
+# What an entry takes, measured on CPython 3.11 (64 bit) with everything that refers to it: the entry, its Tx, chunk and
+# cluster, the places in the tables of the pool; and for each input, output and witness element the objects of its own.
+ENTRY_COST = 1450
+INPUT_COST = 260
+OUTPUT_COST = 75
+WITNESS_ITEM_COST = 48
+
+
+class RemovalReason(StrEnum):
+    """Why a transaction leaves the mempool; the values are Core's names."""
+
+    EXPIRY = "expiry"
+    SIZELIMIT = "sizelimit"
+    REORG = "reorg"
+    BLOCK = "block"
+    CONFLICT = "conflict"
+    REPLACED = "replaced"
+
+
+class LockPoints(NamedTuple):
+    """BIP68: the height and median time that must be passed, and the newest block that this was computed from.
+
+    ``max_input_index`` is the header index of the highest block with an input that has a relative lock, -1 when there
+    is none: as long as it is in the active chain the other two hold.
+    """
+
+    height: int
+    time: int
+    max_input_index: int
+
+
+def memory_of(tx: Tx) -> int:
+    """Bytes that a transaction takes in the pool."""
+    items = sum(map(len, tx.witnesses)) if tx.witnesses else 0
+    return (
+        ENTRY_COST
+        + 2 * len(tx.raw)  # once as a whole, once in parts
+        + INPUT_COST * len(tx.prevouts)
+        + OUTPUT_COST * len(tx.txouts)
+        + WITNESS_ITEM_COST * items
+    )
+
+
+class MempoolEntry:
+    """One transaction. Fees in satoshi, sizes in weight units unless named vsize, times in Unix seconds.
+
+    ``size`` is the weight as policy counts it (sigops may make it larger), ``vsize`` a quarter of it, rounded up.
+    ``height`` is that of the chain when it came in. ``cluster`` and ``chunk`` belong to the graph.
+    """
+
+    __slots__ = (
+        "chunk",
+        "cluster",
+        "delta",
+        "fee",
+        "height",
+        "lock_points",
+        "memory",
+        "sequence",
+        "sigop_cost",
+        "size",
+        "spends_coinbase",
+        "time",
+        "tx",
+        "txid",
+        "vsize",
+        "weight",
+        "wtxid",
+    )
+
+    chunk: Chunk
+    cluster: Cluster
+
+    def __init__(
+        self,
+        tx: Tx,
+        *,
+        fee: int,
+        weight: int,
+        sigop_cost: int,
+        time: int,
+        height: int,
+        sequence: int,
+        spends_coinbase: bool,
+        lock_points: LockPoints,
+        delta: int = 0,
+        bytes_per_sigop: int = 20,
+    ) -> None:
+        self.tx = tx
+        self.txid: Txid = tx.txid
+        self.wtxid: Wtxid = tx.wtxid
+        self.fee = fee
+        self.delta = delta
+        self.weight = weight
+        self.sigop_cost = sigop_cost
+        self.size = max(weight, sigop_cost * bytes_per_sigop)
+        self.vsize = (self.size + WITNESS_SCALE_FACTOR - 1) // WITNESS_SCALE_FACTOR
+        self.time = time
+        self.height = height
+        self.sequence = sequence
+        self.spends_coinbase = spends_coinbase
+        self.lock_points = lock_points
+        self.memory = memory_of(tx)
+
+    @property
+    def modified_fee(self) -> int:
+        """The fee with what the operator has added to it (prioritisetransaction)."""
+        return self.fee + self.delta
+
+    def __repr__(self) -> str:
+        return f"MempoolEntry({self.txid[::-1].hex()}, fee={self.fee}, vsize={self.vsize})"

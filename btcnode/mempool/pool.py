@@ -1,0 +1,480 @@
+"""The mempool: one owner of all unconfirmed transactions that this node holds for valid and worth relaying.
+
+Admission (``acceptance``) decides what comes in and stages it; blocks, reorganisations, time and memory take things
+out. Changes go through here, so that every index, total and listener sees each of them once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from operator import attrgetter
+from struct import Struct
+
+from btcnode.mempool.entry import MempoolEntry, RemovalReason
+from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, ExpiryQueue
+from btcnode.mempool.feerate import FeeSize, fee_at, rate_of
+from btcnode.mempool.graph import Chunk, Cluster, DensityIndex
+from btcnode.mempool.options import MempoolOptions
+from btcnode.primitives.block import ParsedBlock
+
+EVICTION_SHARE = 20  # a full pool is brought down by this part of its budget at once: 5 %
+ROLLING_FEE_HALFLIFE = 12 * 3600  # seconds
+MAX_FEE_DELTA = 2**63 - 1
+SPARE_TIMES = 10_000  # times of arrival kept beyond twice the number of transactions: 10,000 x 150 B
+
+_vout = Struct("<I").pack
+_BY_TXID = attrgetter("txid")
+
+AddedListener = Callable[[MempoolEntry], None]
+RemovedListener = Callable[[MempoolEntry, RemovalReason], None]
+
+
+class Staged:
+    """A proposed change: ``removals`` go (with nothing left behind that depends on them), ``additions`` come.
+
+    It is valid as long as the pool does not change. Dropping it changes nothing.
+    """
+
+    __slots__ = ("_added", "_pool", "_removed", "new", "old", "oversized", "version")
+
+    def __init__(self, pool: Mempool, removals: Collection[MempoolEntry], additions: Sequence[MempoolEntry]) -> None:
+        self._pool = pool
+        self._removed = removals
+        self._added = additions
+        self.version = pool.version
+        self.oversized = False
+        self.old: list[Cluster] = []
+        self.new: list[Cluster] | None = None
+        if not removals and len(additions) == 1 and not pool.has_relatives(additions[0]):
+            entry = additions[0]
+            self.oversized = entry.size > pool.max_cluster_size
+            self.new = [Cluster.of_one(entry)]
+            return
+        touched: dict[int, Cluster] = {}
+        for entry in removals:
+            touched[id(entry.cluster)] = entry.cluster
+        for entry in additions:
+            for relative in (*pool.parents(entry), *pool.children(entry)):
+                touched[id(relative.cluster)] = relative.cluster
+        self.old = list(touched.values())
+        gone = set(removals)
+        entries = [entry for cluster in self.old for entry in cluster.entries if entry not in gone]
+        groups = _components([*entries, *additions])
+        self.oversized = any(
+            len(group) > pool.max_cluster_count or sum(entry.size for entry in group) > pool.max_cluster_size
+            for group, _ in groups
+        )
+        if not self.oversized:
+            self.new = [_cluster(group, parents) for group, parents in groups]
+
+    def diagrams(self) -> tuple[list[FeeSize], list[FeeSize]]:
+        """Fee and size of the chunks of the touched clusters, before and after, each sorted best first.
+
+        Raises ValueError for an oversized change.
+        """
+        if self.new is None:
+            raise ValueError("a cluster would be too large")
+        return _diagram(self.old), _diagram(self.new)
+
+    def apply(self, reason: RemovalReason, now: int) -> None:
+        """Carry the change out at ``now``; what goes does so for ``reason``.
+
+        Raises ValueError for an oversized change, RuntimeError when the pool is not what it was.
+        """
+        if self.new is None:
+            raise ValueError("a cluster would be too large")
+        if self.version != self._pool.version:
+            raise RuntimeError("the mempool has changed since this was staged")
+        self._pool.carry_out(self.old, self.new, self._removed, self._added, reason, now)
+
+
+def _diagram(clusters: Iterable[Cluster]) -> list[FeeSize]:
+    chunks = [chunk for cluster in clusters for chunk in cluster.chunks]
+    return [chunk.feerate for chunk in sorted(chunks, key=attrgetter("key"))]
+
+
+def _cluster(group: list[MempoolEntry], parents: list[int]) -> Cluster:
+    return Cluster.of_one(group[0]) if len(group) == 1 else Cluster.of_many(group, parents)
+
+
+def _components(entries: Sequence[MempoolEntry]) -> list[tuple[list[MempoolEntry], list[int]]]:
+    """Groups of entries that depend on each other, each with the bits of the direct parents within the group."""
+    place: dict[bytes, int] = {entry.txid: n for n, entry in enumerate(entries)}
+    above: list[set[int]] = []
+    near: list[set[int]] = [set() for _ in entries]
+    for n, entry in enumerate(entries):
+        found = {place[txid] for prevout in entry.tx.prevouts if (txid := prevout[:32]) in place}
+        above.append(found)
+        near[n] |= found
+        for parent in found:
+            near[parent].add(n)
+    groups = []
+    seen: set[int] = set()
+    for n in range(len(entries)):
+        if n in seen:
+            continue
+        group = [n]
+        seen.add(n)
+        for i in group:
+            new = near[i] - seen
+            seen |= new
+            group += sorted(new)
+        number = {i: k for k, i in enumerate(group)}
+        parents = [sum(1 << number[parent] for parent in above[i]) for i in group]
+        groups.append(([entries[i] for i in group], parents))
+    return groups
+
+
+class Mempool:
+    """All unconfirmed transactions; belongs to the loop thread.
+
+    ``sequence`` grows with every transaction that comes, or goes without being confirmed (Core's mempool sequence).
+    ``version`` grows with every change at all. Totals: ``total_vsize`` in vbytes, ``total_fee`` without deltas,
+    ``memory_usage`` in bytes.
+    """
+
+    def __init__(self, options: MempoolOptions | None = None, *, eviction: EvictionPolicy | None = None) -> None:
+        self.options = options if options is not None else MempoolOptions()
+        self.max_cluster_count = self.options.cluster_count
+        self.max_cluster_size = self.options.cluster_vbytes * 4
+        self.sequence = 1
+        self.version = 1
+        self.total_vsize = 0
+        self.total_fee = 0
+        self.memory_usage = 0
+        self.evicted = 0  # for lack of room, since the start
+        self._eviction: EvictionPolicy = eviction if eviction is not None else DensityEviction()
+        self._entries: dict[bytes, MempoolEntry] = {}  # by txid
+        self._by_wtxid: dict[bytes, MempoolEntry] = {}
+        self._spenders: dict[bytes, MempoolEntry] = {}  # by outpoint
+        self._deltas: dict[bytes, int] = {}
+        self._expiry = ExpiryQueue()
+        self._index = DensityIndex()
+        self._rolling_feerate = 0.0
+        self._rolling_since = 0
+        self._block_since_bump = True
+        self._on_added: list[AddedListener] = []
+        self._on_removed: list[RemovedListener] = []
+
+    def listen(self, added: AddedListener, removed: RemovedListener) -> None:
+        """Call ``added`` after each transaction that came in, ``removed`` after each that went."""
+        self._on_added.append(added)
+        self._on_removed.append(removed)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, txid: bytes) -> bool:
+        return txid in self._entries
+
+    def __iter__(self) -> Iterator[MempoolEntry]:
+        """All entries, in the order in which they came."""
+        return iter(self._entries.values())
+
+    def get(self, txid: bytes) -> MempoolEntry | None:
+        """The transaction with this txid."""
+        return self._entries.get(txid)
+
+    def get_by_wtxid(self, wtxid: bytes) -> MempoolEntry | None:
+        """The transaction with this wtxid."""
+        return self._by_wtxid.get(wtxid)
+
+    def spender_of(self, outpoint: bytes) -> MempoolEntry | None:
+        """The transaction that spends this 36-byte outpoint."""
+        return self._spenders.get(outpoint)
+
+    def txout(self, outpoint: bytes) -> bytes | None:
+        """The serialised output of a transaction that is here."""
+        entry = self._entries.get(outpoint[:32])
+        vout = int.from_bytes(outpoint[32:], "little")
+        return None if entry is None or vout >= len(entry.tx.txouts) else entry.tx.txouts[vout]
+
+    def parents(self, entry: MempoolEntry) -> list[MempoolEntry]:
+        """Those whose outputs ``entry`` spends, each once, by ascending txid; ``entry`` need not be here."""
+        get = self._entries.get
+        found = {txid: parent for prevout in entry.tx.prevouts if (parent := get(txid := prevout[:32])) is not None}
+        return [found[txid] for txid in sorted(found)] if len(found) > 1 else list(found.values())
+
+    def children(self, entry: MempoolEntry) -> list[MempoolEntry]:
+        """Those that spend outputs of ``entry``, each once, by ascending txid; ``entry`` need not be here."""
+        get, txid = self._spenders.get, entry.txid
+        found = {id(child): child for n in range(len(entry.tx.txouts)) if (child := get(txid + _vout(n))) is not None}
+        return sorted(found.values(), key=_BY_TXID)
+
+    def has_relatives(self, entry: MempoolEntry) -> bool:
+        """Whether a parent or a child of ``entry`` is here."""
+        entries = self._entries
+        for prevout in entry.tx.prevouts:
+            if prevout[:32] in entries:
+                return True
+        spenders, txid = self._spenders, entry.txid
+        return any(txid + _vout(n) in spenders for n in range(len(entry.tx.txouts)))
+
+    def ancestors(self, entry: MempoolEntry) -> list[MempoolEntry]:
+        """All that ``entry`` depends on, itself excluded, nearest first."""
+        return self._reach(entry, self.parents)
+
+    def descendants(self, entry: MempoolEntry) -> list[MempoolEntry]:
+        """All that depends on ``entry``, itself excluded, nearest first."""
+        return self._reach(entry, self.children)
+
+    def _reach(self, entry: MempoolEntry, step: Callable[[MempoolEntry], list[MempoolEntry]]) -> list[MempoolEntry]:
+        if entry.txid in self._entries and len(entry.cluster.entries) == 1:
+            return []
+        found = step(entry)
+        seen = set(found)
+        for other in found:  # grows while it is walked
+            for new in step(other):
+                if new not in seen:
+                    seen.add(new)
+                    found.append(new)
+        return found
+
+    def cluster_of(self, entry: MempoolEntry) -> Cluster:
+        """The cluster of an entry that is here."""
+        return entry.cluster
+
+    def top_chunks(self, count: int) -> list[Chunk]:
+        """The best chunks by fee density."""
+        return self._index.top(count)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All chunks, best first: the order of mining. The pool may not change meanwhile."""
+        return iter(self._index)
+
+    def in_order(self) -> list[MempoolEntry]:
+        """All entries in the order of mining: parents before children."""
+        return [entry for chunk in self._index for entry in chunk.entries]
+
+    def worst_chunk(self) -> Chunk | None:
+        """The chunk that would go first."""
+        return self._index.worst() if self._entries else None
+
+    def worst_first(self) -> Iterator[Chunk]:
+        """All chunks, the worst first. The pool may not change meanwhile."""
+        return self._index.worst_first()
+
+    # -- operator's deltas ---------------------------------------------------------------------------------------
+
+    def delta(self, txid: bytes) -> int:
+        """What was added to the fee of this transaction, whether it is here or not."""
+        return self._deltas.get(txid, 0)
+
+    @property
+    def deltas(self) -> Mapping[bytes, int]:
+        """All deltas, by txid."""
+        return self._deltas
+
+    def prioritise(self, txid: bytes, delta: int) -> None:
+        """Add ``delta`` satoshi (may be negative) to what this transaction's fee is taken for."""
+        total = max(-MAX_FEE_DELTA, min(MAX_FEE_DELTA, self._deltas.get(txid, 0) + delta))
+        if total:
+            self._deltas[txid] = total
+        else:
+            self._deltas.pop(txid, None)
+        entry = self._entries.get(txid)
+        if entry is not None:
+            old = entry.cluster
+            self._index.discard(old)
+            entry.delta = total
+            self._index.add(_cluster(*_components(old.entries)[0]))
+            self.version += 1
+
+    # -- changing ------------------------------------------------------------------------------------------------
+
+    def stage(self, removals: Collection[MempoolEntry], additions: Sequence[MempoolEntry]) -> Staged:
+        """Propose a change. ``removals`` must include everything that depends on them."""
+        return Staged(self, removals, additions)
+
+    def carry_out(
+        self,
+        old: Iterable[Cluster],
+        new: Iterable[Cluster],
+        removed: Iterable[MempoolEntry],
+        added: Iterable[MempoolEntry],
+        reason: RemovalReason,
+        now: int,
+    ) -> None:
+        """Replace clusters; for ``Staged.apply`` and the pool itself."""
+        for cluster in old:
+            self._index.discard(cluster)
+        for entry in removed:
+            self._forget(entry)
+        for entry in added:
+            self._enter(entry, now)
+        for cluster in new:
+            self._index.add(cluster)
+        self.version += 1
+        for entry in removed:
+            if reason is not RemovalReason.BLOCK:
+                self.sequence += 1
+            for gone in self._on_removed:
+                gone(entry, reason)
+        for entry in added:
+            self.sequence += 1
+            for came in self._on_added:
+                came(entry)
+
+    def _enter(self, entry: MempoolEntry, now: int) -> None:
+        self._entries[entry.txid] = entry
+        self._by_wtxid[entry.wtxid] = entry
+        self._spenders.update(dict.fromkeys(entry.tx.prevouts, entry))
+        self.total_vsize += entry.vsize
+        self.total_fee += entry.fee
+        self.memory_usage += entry.memory
+        self._expiry.add(entry.time, entry.txid)
+        self._eviction.on_added(entry, now)
+
+    def _forget(self, entry: MempoolEntry) -> None:
+        del self._entries[entry.txid]
+        del self._by_wtxid[entry.wtxid]
+        for prevout in entry.tx.prevouts:
+            del self._spenders[prevout]
+        self.total_vsize -= entry.vsize
+        self.total_fee -= entry.fee
+        self.memory_usage -= entry.memory
+        self._eviction.on_removed(entry)
+
+    def remove(self, entries: Iterable[MempoolEntry], reason: RemovalReason) -> list[MempoolEntry]:
+        """Take entries out, with everything that depends on them; returns all that went."""
+        gone: dict[MempoolEntry, None] = {}
+        for entry in entries:
+            if entry not in gone:
+                gone[entry] = None
+                gone.update(dict.fromkeys(self.descendants(entry)))
+        return self._take_out(list(gone), reason)
+
+    def _take_out(self, gone: list[MempoolEntry], reason: RemovalReason) -> list[MempoolEntry]:
+        """Take out exactly these; what is left of their clusters is linearised anew."""
+        if not gone:
+            return gone
+        touched = {id(entry.cluster): entry.cluster for entry in gone}
+        old = list(touched.values())
+        if len(gone) == sum(len(cluster.entries) for cluster in old):
+            new: list[Cluster] = []
+        else:
+            out = set(gone)
+            new = []
+            for cluster in old:
+                left = [entry for entry in cluster.entries if entry not in out]
+                new += [_cluster(group, parents) for group, parents in _components(left)]
+        self.carry_out(old, new, gone, (), reason, 0)
+        return gone
+
+    def remove_for_block(self, block: ParsedBlock, now: int) -> list[MempoolEntry]:
+        """A block was connected at ``now``: its transactions leave, and what it contradicts goes with descendants.
+
+        Returns the confirmed entries.
+        """
+        confirmed: list[MempoolEntry] = []
+        conflicts: dict[MempoolEntry, None] = {}
+        if self._entries or self._deltas:
+            get, spender_of = self._entries.get, self._spenders.get
+            for txid in block.txids:
+                entry = get(txid)
+                if entry is not None:
+                    confirmed.append(entry)
+            known = set(confirmed)
+            for prevout in block.prevouts()[1:]:
+                spender = spender_of(prevout)
+                if spender is not None and spender not in known:
+                    conflicts[spender] = None
+            self._take_out(confirmed, RemovalReason.BLOCK)
+            left = [entry for entry in conflicts if entry.txid in self._entries]
+            for entry in self.remove(left, RemovalReason.CONFLICT):
+                if entry in conflicts:
+                    self._deltas.pop(entry.txid, None)
+            for txid in block.txids:
+                self._deltas.pop(txid, None)
+        self._rolling_since = now
+        self._block_since_bump = True
+        self.version += 1
+        return confirmed
+
+    # -- limits --------------------------------------------------------------------------------------------------
+
+    def trim(self, max_bytes: int, now: int = 0) -> list[MempoolEntry]:
+        """Bring a pool that has grown over ``max_bytes`` a twentieth below it; returns what went.
+
+        The minimum feerate rises above that of what went, so that it does not come back at once.
+        """
+        if self.memory_usage <= max_bytes:
+            return []
+        target = max_bytes - max_bytes // EVICTION_SHARE
+        gone: dict[MempoolEntry, None] = {}
+        freed = 0
+        incremental = self.options.incremental_feerate
+        for victims, fee, size in self._eviction.victims(self, now):
+            new = [entry for entry in victims if entry not in gone]
+            if not new:
+                continue
+            gone.update(dict.fromkeys(new))
+            freed += sum(entry.memory for entry in new)
+            # as Core: what is less than this plus the increment would only come and go
+            self._raise_minimum(rate_of(fee, (size + 3) // 4) + incremental)
+            if self.memory_usage - freed <= target:
+                break
+        removed = self._take_out(list(gone), RemovalReason.SIZELIMIT)
+        self.evicted += len(removed)
+        return removed
+
+    def expire(self, cutoff: int) -> list[MempoolEntry]:
+        """Take out what came before ``cutoff`` (Unix seconds), with everything that depends on it."""
+        if len(self._expiry) > 2 * len(self._entries) + SPARE_TIMES:
+            self._expiry.rebuild(self)
+        txids = self._expiry.before(cutoff)
+        old = [entry for txid in txids if (entry := self._entries.get(txid)) is not None and entry.time < cutoff]
+        return self.remove(old, RemovalReason.EXPIRY) if old else []
+
+    def sweep(self, has_coins: Callable[[Sequence[bytes]], Sequence[bool]], start: int, count: int) -> int:
+        """Look at ``count`` entries from place ``start``; take out those whose inputs exist nowhere.
+
+        Nothing should ever be found: this is the second step of making room, which does not trust the first. Returns
+        the place to go on from, 0 at the end.
+        """
+        entries = list(islice(self._entries.values(), start, start + count))
+        for entry in entries:
+            if entry.txid not in self._entries:
+                continue
+            outside = [prevout for prevout in entry.tx.prevouts if prevout[:32] not in self._entries]
+            inside = [prevout for prevout in entry.tx.prevouts if prevout[:32] in self._entries]
+            lost = any(self.txout(prevout) is None for prevout in inside)
+            stolen = any(self._spenders.get(prevout) is not entry for prevout in entry.tx.prevouts)
+            if lost or stolen or not all(has_coins(outside)):
+                self.remove([entry], RemovalReason.CONFLICT)
+        return start + count if len(entries) == count else 0
+
+    def minimum_feerate(self, now: int) -> int:
+        """Satoshi per kvB below which nothing is taken at ``now``: as Core has it."""
+        if not self._block_since_bump or not self._rolling_feerate:
+            return round(self._rolling_feerate)
+        if now > self._rolling_since + 10:
+            halflife = float(ROLLING_FEE_HALFLIFE)
+            if self.memory_usage < self.options.max_bytes // 4:
+                halflife /= 4
+            elif self.memory_usage < self.options.max_bytes // 2:
+                halflife /= 2
+            self._rolling_feerate /= 2.0 ** ((now - self._rolling_since) / halflife)
+            self._rolling_since = now
+            if self._rolling_feerate < self.options.incremental_feerate / 2:
+                self._rolling_feerate = 0.0
+                return 0
+        return max(round(self._rolling_feerate), self.options.incremental_feerate)
+
+    def _raise_minimum(self, rate: int) -> None:
+        if rate > self._rolling_feerate:
+            self._rolling_feerate = float(rate)
+            self._block_since_bump = False
+
+    def touch(self, entry: MempoolEntry, now: int) -> None:
+        """Somebody has asked for the transaction; some ways of eviction care."""
+        self._eviction.on_touched(entry, now)
+
+    # -- for the relay -------------------------------------------------------------------------------------------
+
+    def minimum_fee(self, vsize: int, now: int) -> int:
+        """The fee in satoshi that a transaction of ``vsize`` needs to be taken."""
+        return fee_at(max(self.minimum_feerate(now), self.options.min_relay_feerate), vsize)

@@ -1,0 +1,223 @@
+"""What enters the mempool, beside Bitcoin Core: the same verdicts, words, sizes and fees for random transactions.
+
+Needs a ``bitcoind``: ``BTCNODE_BITCOIND`` names it, else the PATH is searched. ``BTCNODE_FUZZ_SEED`` and
+``BTCNODE_FUZZ_COUNT`` choose other and more transactions.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from btcnode.mempool.acceptance import Admission
+from btcnode.mempool.feerate import rate_of
+from btcnode.mempool.options import MempoolOptions
+from btcnode.mempool.pool import Mempool
+from btcnode.mempool.rejection import Accepted, AlreadyThere, OtherWitness, PackageFault, PackageTxVerdict, TxResult
+from btcnode.primitives.hashes import from_display, to_display
+from btcnode.primitives.tx import Tx
+from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
+from btcnode.rpc.errors import RpcError
+from btcnode.testing.mempool_lab import START, MempoolLab
+from btcnode.testing.tx_fuzz import KINDS, TxFuzzer
+
+COUNT = int(os.environ.get("BTCNODE_FUZZ_COUNT", "400"))
+SEED = int(os.environ.get("BTCNODE_FUZZ_SEED", "1"))
+SATOSHI = 100_000_000
+
+
+class Core:
+    """A bitcoind without network, whose clock stands still."""
+
+    def __init__(self, daemon: str, directory: Path, *options: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        fixed = ["-regtest", f"-datadir={directory}", f"-rpcport={port}", "-listen=0", "-connect=0", "-dnsseed=0"]
+        login = ["-rpcuser=u", "-rpcpassword=p", f"-mocktime={START}", "-maxtipage=999999999"]
+        self.process = subprocess.Popen(
+            [daemon, *fixed, *login, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._client = RpcClient("127.0.0.1", port, "u", "p", timeout=60)
+        for _ in range(300):
+            try:
+                self.call("getblockcount")
+                return
+            except (RpcConnectionError, RpcHttpError, RpcError):
+                time.sleep(0.1)
+        raise TimeoutError("bitcoind does not answer")
+
+    def call(self, method: str, *params: Any) -> Any:
+        return self._client.call(method, *params)
+
+    def follow(self, raw: bytes) -> None:
+        assert self.call("submitblock", raw.hex()) is None
+
+    def mempool(self) -> set[bytes]:
+        return {from_display(txid) for txid in self.call("getrawmempool")}
+
+
+def amount(value: Any) -> int:
+    """Satoshi of an amount as RPC writes it."""
+    return round(value * SATOSHI)
+
+
+@pytest.fixture(scope="module")
+def daemon() -> str:
+    found = os.environ.get("BTCNODE_BITCOIND") or shutil.which("bitcoind")
+    if not found:
+        pytest.skip("no bitcoind: set BTCNODE_BITCOIND")
+    return found
+
+
+@pytest.fixture(scope="module")
+def core(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Core]:
+    core = Core(daemon, tmp_path_factory.mktemp("core"))
+    try:
+        yield core
+    finally:
+        core.process.kill()
+        core.process.wait(60)
+
+
+class Pair:
+    """The lab with our pool, and Core on the same chain."""
+
+    def __init__(self, core: Core, seed: int) -> None:
+        self.core = core
+        self.lab = MempoolLab(KINDS, free=max(400, COUNT))
+        for raw in self.lab.raws:
+            core.follow(raw)
+        self.pool = Mempool()
+        self.admission = Admission(self.pool, self.lab.coins, self.lab, MempoolOptions())
+        self.rng = Random(seed)
+        self.fuzzer = TxFuzzer(self.lab, self.rng)
+
+    def sync(self) -> None:
+        """Both pools are equal, and the fuzzer knows."""
+        theirs = self.core.mempool()
+        ours = {txid for txid in self.fuzzer.pool if self.pool.get(txid) is not None}
+        assert ours == theirs, f"only ours: {len(ours - theirs)}, only theirs: {len(theirs - ours)}"
+        assert len(self.pool) == len(theirs)
+        self.fuzzer.keep(theirs)
+
+    def told(self, tx: Tx, verdict: PackageTxVerdict | None, problem: str) -> dict[str, Any]:
+        """Our verdict in the words of testmempoolaccept."""
+        said: dict[str, Any] = {"txid": to_display(tx.txid), "wtxid": to_display(tx.wtxid)}
+        if problem:
+            said["package-error"] = problem
+        if isinstance(verdict, Accepted):
+            said["allowed"] = True
+            said["vsize"] = verdict.vsize
+            said["fees"] = fees(verdict)
+        elif verdict is not None:
+            said["allowed"] = False
+            assert not isinstance(verdict, AlreadyThere | OtherWitness)
+            missing = verdict.result is TxResult.MISSING_INPUTS
+            said["reject-reason"] = "missing-inputs" if missing else verdict.reason
+            if not missing:
+                said["reject-details"] = verdict.text
+        return said
+
+    def test(self, txs: list[Tx]) -> list[dict[str, Any]]:
+        """Both judge, and say the same; returns what is said."""
+        theirs = self.core.call("testmempoolaccept", [tx.raw.hex() for tx in txs], 0)
+        for said in theirs:
+            if "fees" in said:
+                for name in ("base", "effective-feerate"):
+                    said["fees"][name] = amount(said["fees"][name])
+        result = self.admission.test_accept(txs, START)
+        problem = result.text if result.fault is PackageFault.POLICY else ""
+        ours = [self.told(tx, result.transactions.get(tx.wtxid), problem) for tx in txs]
+        assert ours == theirs, [tx.raw.hex() for tx in txs]
+        return ours
+
+    def send(self, tx: Tx) -> None:
+        assert self.core.call("sendrawtransaction", tx.raw.hex(), 0, 21_000_000) == to_display(tx.txid)
+        assert isinstance(self.admission.accept(tx, START), Accepted)
+        self.fuzzer.adopt(tx)
+        self.sync()
+
+    def submit(self, txs: list[Tx]) -> str:
+        """Both are given a package; returns what is said of it as a whole."""
+        try:
+            theirs = self.core.call("submitpackage", [tx.raw.hex() for tx in txs], 0, 21_000_000)
+        except RpcError as error:
+            return error.message
+        result = self.admission.accept_package(txs, START)
+        assert (result.text or "success") == theirs["package_msg"]
+        replaced: set[str] = set()
+        for tx in txs:
+            said = theirs["tx-results"][to_display(tx.wtxid)]
+            for name in ("base", "effective-feerate"):
+                if name in said.get("fees", {}):
+                    said["fees"][name] = amount(said["fees"][name])
+            verdict = result.transactions.get(tx.wtxid)
+            assert self.told_of_package(tx, verdict) == said
+            if isinstance(verdict, Accepted):
+                replaced.update(to_display(old.txid) for old in verdict.replaced)
+                self.fuzzer.adopt(tx)
+        assert sorted(replaced) == sorted(theirs["replaced-transactions"])
+        self.sync()
+        return str(theirs["package_msg"])
+
+    def told_of_package(self, tx: Tx, verdict: PackageTxVerdict | None) -> dict[str, Any]:
+        """Our verdict in the words of submitpackage."""
+        said: dict[str, Any] = {"txid": to_display(tx.txid)}
+        if verdict is None:
+            said["error"] = "package-not-validated"
+        elif isinstance(verdict, Accepted):
+            said |= {"vsize": verdict.vsize, "fees": fees(verdict)}
+        elif isinstance(verdict, AlreadyThere):
+            said |= {"vsize": verdict.vsize, "fees": {"base": verdict.fee}}
+        elif isinstance(verdict, OtherWitness):
+            said["other-wtxid"] = to_display(verdict.wtxid)
+        else:
+            said["error"] = verdict.text
+        return said
+
+    def prioritise(self) -> None:
+        """Move the fee of a transaction, mostly of one in the pool."""
+        able = [txid for txid, tx in self.fuzzer.pool.items() if not self.admission.checks.outputs.dust(tx.txouts)]
+        if able:
+            txid = self.rng.choice(able)
+            delta = self.rng.choice((-1000, -10, 10, 1000))
+            self.core.call("prioritisetransaction", to_display(txid), None, delta)
+            self.pool.prioritise(txid, delta)
+
+
+def fees(verdict: Accepted) -> dict[str, Any]:
+    return {
+        "base": verdict.fee,
+        "effective-feerate": rate_of(verdict.effective_fee, verdict.effective_vsize),
+        "effective-includes": [to_display(wtxid) for wtxid in verdict.effective_wtxids],
+    }
+
+
+def test_random_transactions(core: Core) -> None:
+    pair = Pair(core, SEED)
+    reasons: set[str] = set()
+    for step in range(COUNT):
+        tx = pair.fuzzer.next()
+        said = pair.test([tx])[0]
+        reasons.add(said.get("reject-reason", "allowed"))
+        if said["allowed"] and (len(pair.pool) < 250 or pair.rng.random() < 0.1):
+            pair.send(tx)
+        if step % 4 == 0:
+            txs = pair.fuzzer.package()
+            if len(txs) <= 25:
+                reasons.update(one.get("package-error", one.get("reject-reason", "allowed")) for one in pair.test(txs))
+                reasons.add(pair.submit(txs))
+        if step % 25 == 0:
+            pair.prioritise()
+    print(sorted({reason.split(",")[0] for reason in reasons}))
+    assert len(reasons) > 20

@@ -1,0 +1,181 @@
+"""The pool's limits, its minimum feerate and what it accounts."""
+
+from __future__ import annotations
+
+import gc
+import random
+import tracemalloc
+
+import pytest
+
+from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
+from btcnode.mempool.eviction import LruKFeeEviction
+from btcnode.mempool.options import MempoolOptions
+from btcnode.mempool.pool import EVICTION_SHARE, ROLLING_FEE_HALFLIFE, Mempool
+from btcnode.primitives.tx import Tx
+
+NO_LOCKS = LockPoints(-1, -1, -1)
+START = 1_000_000
+
+
+def raw_tx(rng: random.Random, inputs: int = 2, outputs: int = 2, prevouts: list[bytes] | None = None) -> bytes:
+    spent = prevouts or [rng.randbytes(32) + bytes(4) for _ in range(inputs)]
+    txouts = [rng.randrange(10**8).to_bytes(8, "little") + b"\x16\x00\x14" + rng.randbytes(20) for _ in range(outputs)]
+    stacks = [[rng.randbytes(72), rng.randbytes(33)] for _ in spent]
+    return Tx(2, spent, [b""] * len(spent), [0xFFFFFFFD] * len(spent), txouts, stacks).raw
+
+
+def entry_of(raw: bytes, fee: int, time: int = START) -> MempoolEntry:
+    tx = Tx.parse(raw)
+    return MempoolEntry(
+        tx, fee=fee, weight=tx.weight, sigop_cost=2, time=time, height=1, sequence=1, spends_coinbase=False,
+        lock_points=NO_LOCKS,
+    )  # fmt: skip
+
+
+def add(pool: Mempool, entry: MempoolEntry, now: int = START) -> MempoolEntry:
+    pool.stage([], [entry]).apply(RemovalReason.REPLACED, now)
+    return entry
+
+
+def filled(count: int, options: MempoolOptions | None = None) -> Mempool:
+    rng = random.Random(count)
+    pool = Mempool(options)
+    for n in range(count):
+        add(pool, entry_of(raw_tx(rng), 100 * (n + 1)))
+    return pool
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (2, 2), (10, 2), (2, 40)])
+def test_memory_is_accounted_as_it_is_taken(inputs: int, outputs: int) -> None:
+    rng = random.Random(inputs * 100 + outputs)
+    raws = [raw_tx(rng, inputs, outputs) for _ in range(3000)]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        pool = Mempool()
+        for raw in raws:
+            add(pool, entry_of(raw, rng.randrange(100, 100_000)))
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    taken += sum(map(len, raws))  # the bytes were there before, and belong to the pool from now on
+    assert 0.9 < pool.memory_usage / taken < 1.25
+
+
+def test_a_full_pool_loses_its_worst_twentieth_and_asks_for_more() -> None:
+    pool = filled(200)
+    limit = pool.memory_usage - 1
+    assert pool.minimum_feerate(START) == 0
+    gone = pool.trim(limit, START)
+    assert sorted(entry.fee for entry in gone) == [100 * (n + 1) for n in range(len(gone))]
+    assert len(gone) == pytest.approx(200 / EVICTION_SHARE, abs=1)
+    worst = gone[-1]
+    expected = worst.fee * 1000 // worst.vsize + pool.options.incremental_feerate
+    assert pool.minimum_feerate(START) == expected
+    assert pool.trim(limit, START) == [] and pool.evicted == len(gone)
+    rates = [chunk.fee / chunk.size for chunk in pool.chunks()]
+    assert min(rates) * 4000 + pool.options.incremental_feerate > expected
+
+
+class NoBlock:
+    txids = (b"\x00" * 32,)
+
+    def prevouts(self) -> list[bytes]:
+        return [bytes(36)]
+
+
+@pytest.mark.parametrize(("share", "speed"), [(0.9, 1), (0.4, 2), (0.2, 4)])
+def test_the_minimum_halves_with_time_once_a_block_has_come(share: float, speed: int) -> None:
+    pool = filled(200)
+    pool.trim(pool.memory_usage - 1, START)
+    risen = pool.minimum_feerate(START)
+    pool.options = MempoolOptions(max_bytes=int(pool.memory_usage / share))
+    assert pool.minimum_feerate(START + 10 * ROLLING_FEE_HALFLIFE) == risen  # without a block it stays
+    pool.remove_for_block(NoBlock(), START)  # type: ignore[arg-type]
+    assert pool.minimum_feerate(START + 10) == risen
+    assert pool.minimum_feerate(START + ROLLING_FEE_HALFLIFE // speed) == round(risen / 2)
+    assert pool.minimum_feerate(START + 5 * ROLLING_FEE_HALFLIFE) <= risen / 8
+    assert pool.minimum_feerate(START + 50 * ROLLING_FEE_HALFLIFE) == 0
+
+
+def test_what_is_too_old_goes_with_its_children() -> None:
+    rng = random.Random(1)
+    pool = Mempool()
+    old = add(pool, entry_of(raw_tx(rng), 1000, START))
+    child = add(pool, entry_of(raw_tx(rng, prevouts=[old.txid + bytes(4)]), 1000, START + 1000))
+    young = add(pool, entry_of(raw_tx(rng), 1000, START + 10))
+    assert pool.expire(START) == []
+    assert pool.expire(START + 1) == [old, child]
+    assert list(pool) == [young]
+    assert pool.expire(START + 11) == [young]
+    for n in range(20):
+        entry = add(pool, entry_of(raw_tx(rng), 10, START + n))
+        pool.remove([entry], RemovalReason.CONFLICT)
+    assert pool.expire(START + 100) == []
+
+
+def test_the_second_look_finds_what_should_not_be_there() -> None:
+    rng = random.Random(2)
+    pool = Mempool()
+    good = add(pool, entry_of(raw_tx(rng), 1000))
+    lost = add(pool, entry_of(raw_tx(rng), 1000))
+    heir = add(pool, entry_of(raw_tx(rng, prevouts=[lost.txid + bytes(4)]), 1000))
+    coins = set(good.tx.prevouts)
+    assert pool.sweep(lambda wanted: [outpoint in coins for outpoint in wanted], 0, 10) == 0
+    assert list(pool) == [good] and heir.txid not in pool
+
+
+def test_lruk_weighs_interest_against_fee() -> None:
+    rng = random.Random(3)
+    eviction = LruKFeeEviction()
+    pool = Mempool(eviction=eviction)
+    dear = add(pool, entry_of(raw_tx(rng), 50_000))
+    cheap = add(pool, entry_of(raw_tx(rng), 300))
+    fresh = add(pool, entry_of(raw_tx(rng), 300), START + 40 * 3600)
+    now = START + 40 * 3600
+    assert eviction.score(cheap, now) > eviction.score(dear, now) > eviction.score(fresh, now)
+    for seconds in range(3):
+        pool.touch(cheap, now + seconds)
+    assert eviction.score(cheap, now) < eviction.score(dear, now)
+    order = [victims[0].txid for victims, _, _ in eviction.victims(pool, now)]
+    assert order[0] == dear.txid
+    assert pool.trim(pool.memory_usage - 1, now) == [dear]
+
+
+def test_a_stale_proposal_is_refused() -> None:
+    rng = random.Random(4)
+    pool = Mempool()
+    staged = pool.stage([], [entry_of(raw_tx(rng), 1)])
+    add(pool, entry_of(raw_tx(rng), 1))
+    with pytest.raises(RuntimeError, match="changed"):
+        staged.apply(RemovalReason.REPLACED, START)
+
+
+def test_clusters_are_limited() -> None:
+    rng = random.Random(5)
+    pool = Mempool(MempoolOptions(cluster_count=3))
+    last = add(pool, entry_of(raw_tx(rng), 1000))
+    for _ in range(2):
+        last = add(pool, entry_of(raw_tx(rng, prevouts=[last.txid + bytes(4)]), 1000))
+    staged = pool.stage([], [entry_of(raw_tx(rng, prevouts=[last.txid + bytes(4)]), 1000)])
+    assert staged.oversized
+    with pytest.raises(ValueError, match="too large"):
+        staged.diagrams()
+    small = Mempool(MempoolOptions(cluster_vbytes=100))
+    assert small.stage([], [entry_of(raw_tx(rng), 1000)]).oversized
+
+
+def test_a_child_that_pays_lifts_its_parent() -> None:
+    rng = random.Random(6)
+    pool = Mempool()
+    parent = add(pool, entry_of(raw_tx(rng), 0))
+    other = add(pool, entry_of(raw_tx(rng), 5000))
+    assert pool.in_order() == [other, parent]
+    child = add(pool, entry_of(raw_tx(rng, prevouts=[parent.txid + bytes(4)]), 20_000))
+    assert pool.in_order() == [parent, child, other]
+    assert parent.chunk is child.chunk and parent.chunk.fee == 20_000
+    pool.prioritise(child.txid, -19_000)
+    assert pool.in_order()[0] is other
+    pool.prioritise(child.txid, 19_000)
+    assert pool.in_order() == [parent, child, other] and not pool.deltas
