@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -32,6 +33,9 @@ LOG_CATEGORIES = (
     "mempoolrej", "net", "proxy", "prune", "reindex", "rpc", "validation",
 )  # fmt: skip
 """Debug categories: Core's names, and every one names a logger ``btcnode.<category>``."""
+
+MEMPOOL_EVICTIONS = ("density", "lruk-fee")
+MAX_FEERATE = 100_000_000  # sat/kvB: one coin for 1000 vbytes, above that somebody has mistaken the unit
 
 _HEX = re.compile(r"[0-9a-fA-F]*", re.ASCII)
 _UA_COMMENT = re.compile(r"[A-Za-z0-9 .,;_/?@\-]*", re.ASCII)
@@ -62,6 +66,7 @@ def _option(flag: str, help: str, group: str, default: Any = None, **more: Any) 
 
 
 CHAIN, STORE, NET, RPC, LOG, TEST = "Chain", "Storage", "Connections", "RPC server", "Log", "Debugging and testing"
+MEMPOOL = "Mempool"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +127,47 @@ class NodeConfig:
         0,
         metavar="N",
     )
+
+    blocksonly: bool = _option("blocksonly", "Take no transactions from peers.", MEMPOOL, False)
+    persistmempool: bool = _option("persistmempool", "Save the mempool at exit and load it at start.", MEMPOOL, True)
+    persistmempoolv1: bool = _option("persistmempoolv1", "Save it without a key, for older readers.", MEMPOOL, False)
+    maxmempool: int = _option("maxmempool", "Memory of the mempool in MB (10**6).", MEMPOOL, 300, metavar="MB")
+    mempoolexpiry: int = _option(
+        "mempoolexpiry", "Hours after which a transaction is dropped.", MEMPOOL, 336, metavar="N"
+    )
+    mempool_eviction: str = _option(
+        "mempool-eviction",
+        "Who goes from a full mempool: density (lowest feerate first) or lruk-fee (age of interest weighed with it).",
+        MEMPOOL,
+        "density",
+        metavar="WAY",
+    )
+    minrelaytxfee: str = _option(
+        "minrelaytxfee", "Least feerate to take and relay, BTC/kvB.", MEMPOOL, "0.000001", metavar="FEERATE"
+    )
+    incrementalrelayfee: str = _option(
+        "incrementalrelayfee",
+        "What a replacement pays for its own relay, BTC/kvB.",
+        MEMPOOL,
+        "0.000001",
+        metavar="FEERATE",
+    )
+    dustrelayfee: str = _option(
+        "dustrelayfee", "Feerate that defines dust, BTC/kvB.", MEMPOOL, "0.00003", metavar="FEERATE"
+    )
+    datacarrier: bool = _option("datacarrier", "Relay transactions with OP_RETURN outputs.", MEMPOOL, True)
+    datacarriersize: int = _option(
+        "datacarriersize", "Bytes of all OP_RETURN scripts of a transaction.", MEMPOOL, 100_000, metavar="N"
+    )
+    permitbaremultisig: bool = _option("permitbaremultisig", "Relay bare multisig outputs.", MEMPOOL, True)
+    acceptnonstdtxn: bool = _option(
+        "acceptnonstdtxn", "Take non-standard transactions (test networks).", MEMPOOL, False
+    )
+    bytespersigop: int = _option("bytespersigop", "Virtual bytes for each sigop.", MEMPOOL, 20, metavar="N")
+    limitclustercount: int = _option(
+        "limitclustercount", "Transactions that may depend on each other.", MEMPOOL, 64, metavar="N"
+    )
+    limitclustersize: int = _option("limitclustersize", "Their size together, kvB.", MEMPOOL, 101, metavar="KVB")
 
     connect: tuple[str, ...] = _option(
         "connect", "Connect to this node and no other (0: to none).", NET, (), metavar="HOST[:PORT]"
@@ -294,6 +340,17 @@ class NodeConfig:
         return Fraction(self.shadow_validation)
 
 
+def parse_feerate(text: str, option: str) -> int:
+    """A feerate in BTC/kvB, as typed, in satoshi/kvB; raises ConfigError."""
+    try:
+        rate = Decimal(text).scaleb(8)
+    except InvalidOperation:
+        rate = Decimal(-1)
+    if not 0 <= rate <= MAX_FEERATE or rate != rate.to_integral_value():
+        raise ConfigError(f"Invalid amount for --{option}=<amount>: '{text}'")
+    return int(rate)
+
+
 def canonical_network(name: str) -> str:
     """Our name of a network, from ours or Core's; raises ConfigError."""
     name = NETWORK_ALIASES.get(name, name)
@@ -350,6 +407,12 @@ def _check_numbers(config: NodeConfig) -> None:
     limits = {
         "dbcache": (MIN_DBCACHE_MIB, 1 << 24),
         "maxmemory": (MIN_MEMORY_MIB, 1 << 24),
+        "maxmempool": (5, 1 << 24),
+        "mempoolexpiry": (0, 2**31 - 1),
+        "datacarriersize": (0, 2**31 - 1),
+        "bytespersigop": (1, 2**31 - 1),
+        "limitclustercount": (1, 64),
+        "limitclustersize": (1, 2**31 - 1),
         "checkblocks": (0, 2**31 - 1),
         "checklevel": (0, MAX_CHECK_LEVEL),
         "par": (-1024, 1024),
@@ -391,6 +454,12 @@ def _check_texts(config: NodeConfig) -> None:
             raise ConfigError(f"User Agent comment ({comment}) contains unsafe characters.")
     if len("; ".join(config.uacomment)) > MAX_UA_COMMENTS_LENGTH:
         raise ConfigError(f"--uacomment: more than {MAX_UA_COMMENTS_LENGTH} characters in all")
+    if config.mempool_eviction not in MEMPOOL_EVICTIONS:
+        raise ConfigError(f"--mempool-eviction is one of {', '.join(MEMPOOL_EVICTIONS)}")
+    for name in ("minrelaytxfee", "incrementalrelayfee", "dustrelayfee"):
+        parse_feerate(getattr(config, name), name)
+    if config.acceptnonstdtxn and config.network in ("mainnet",):
+        raise ConfigError("acceptnonstdtxn is not currently supported for main chain")
     for entry in config.rpcauth:
         user, colon, rest = entry.partition(":")
         if not user or not colon or rest.count("$") != 1:

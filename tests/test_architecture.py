@@ -19,6 +19,7 @@ ORDER = {
     "script": 2,
     "consensus": 3,
     "wire": 3,
+    "descriptors": 3,
     "storage": 4,
     "chain": 5,
     "mempool": 6,
@@ -33,7 +34,7 @@ ORDER = {
     "testing": 13,
 }
 SAME_LEVEL = {("params", "primitives"), ("primitives", "params")}
-PURE = ("primitives", "script", "consensus", "wire", "mempool", "protocol")
+PURE = ("primitives", "script", "consensus", "wire", "descriptors", "mempool", "protocol")
 IMPURE_MODULES = {"time", "random", "asyncio", "socket", "os", "threading", "multiprocessing", "subprocess", "select"}
 MAX_MODULE_LINES = 600
 MAX_FUNCTION_LINES = 70

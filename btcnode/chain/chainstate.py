@@ -321,7 +321,7 @@ class Chainstate:
             return [Flushed(result.coins_put, result.coins_deleted)]
         if isinstance(step, DisconnectStep):
             self._set_tip(step.prev)
-            return [BlockDisconnected(step.index, step.height)]
+            return [BlockDisconnected(step.index, step.height, _block_of(result))]
         if isinstance(step, RetreatStep):
             self._ahead.clear()
             self._hold = False
@@ -349,7 +349,8 @@ class Chainstate:
             tree.set_undo(step.index, result.undo_position.pos)
         tree.raise_validity(step.index, VALID_SCRIPTS)
         self._set_tip(step.index)
-        return [BlockConnected(step.index, step.height, result.txs, result.inputs, result.fees)]
+        block = _block_of(result)
+        return [BlockConnected(step.index, step.height, result.txs, result.inputs, result.fees, block)]
 
     def _set_tip(self, index: int) -> None:
         """Move the active tip over the oldest change of the coins that it has not followed yet."""
@@ -463,6 +464,12 @@ class Chainstate:
         """Close database and files without a flush."""
         self.executor.flusher.close()
         self.store.close()
+
+
+def _block_of(result: StepResult) -> ParsedBlock:
+    if result.block is None:
+        raise RuntimeError("a step that moved the tip has no block")
+    return result.block
 
 
 def raise_rejection(events: Sequence[ChainEvent], index: int) -> None:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from btcnode.errors import RuleViolation
+from btcnode.primitives.block import ParsedBlock
 
 
 @dataclass(frozen=True, slots=True)
 class BlockConnected:
-    """The header at ``index`` is the new tip; ``inputs`` and ``txs`` count what its block held."""
+    """The header at ``index`` is the new tip; ``inputs`` and ``txs`` count what its block held.
+
+    ``block`` is the block itself: do not keep it.
+    """
 
     index: int
     height: int
     txs: int
     inputs: int
     fees: int
+    block: ParsedBlock = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class BlockDisconnected:
-    """The block at ``index`` left the active chain; its parent is the tip now."""
+    """The block at ``index`` left the active chain; its parent is the tip now. Do not keep ``block``."""
 
     index: int
     height: int
+    block: ParsedBlock = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,7 +237,11 @@ class StepExecutor:
             self._coins.apply(entry.delta)
             self.tip = step.index
         return StepResult(
-            undo_position=undo_position, txs=block.n_tx, inputs=len(block.in_pos) - 1, fees=entry.delta.fees
+            undo_position=undo_position,
+            txs=block.n_tx,
+            inputs=len(block.in_pos) - 1,
+            fees=entry.delta.fees,
+            block=block,
         )
 
     def _compare(self, entry: _Ahead, verdict: Verdict | None) -> None:
@@ -281,7 +285,7 @@ class StepExecutor:
             raise CorruptionError(f"undo data of block {to_display(block.hash)} does not fit the coins")
         self._coins.apply_disconnect(restored, removed)
         self.tip = step.prev
-        return StepResult(txs=block.n_tx)
+        return StepResult(txs=block.n_tx, block=block)
 
     def _flush(self, step: FlushStep) -> StepResult:
         if not step.with_coins:

@@ -6,7 +6,7 @@ commits the result to the tree. A step carries everything that its execution rea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from btcnode.errors import RuleViolation
 from btcnode.primitives.block import ParsedBlock
@@ -109,6 +109,6 @@ class StepResult:
     fees: int = 0
     ahead: bool = False
     postponed: bool = False
-    flushed: list[int] = field(default_factory=list)
+    block: ParsedBlock | None = None  # that was connected or disconnected
     coins_put: int = 0
     coins_deleted: int = 0

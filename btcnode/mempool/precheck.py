@@ -143,7 +143,7 @@ class PreChecks:
     def __init__(self, pool: Mempool, coins: CoinSource, chain: ActiveTip, options: MempoolOptions) -> None:
         self.outputs = OutputPolicy(options)
         self._pool = pool
-        self._coins = coins
+        self.coins = coins
         self._chain = chain
         self._options = options
         self._facts = TipFacts(-1, -1, 0, 0)
@@ -259,15 +259,15 @@ class PreChecks:
             txouts = source.tx.txouts
             unconfirmed[n] = _MEMPOOL_COIN + txouts[vout] if vout < len(txouts) else None
         if not unconfirmed:
-            return [], self._coins.get_many(prevouts)
-        confirmed = iter(self._coins.get_many([prevout for n, prevout in enumerate(prevouts) if n not in unconfirmed]))
+            return [], self.coins.get_many(prevouts)
+        confirmed = iter(self.coins.get_many([prevout for n, prevout in enumerate(prevouts) if n not in unconfirmed]))
         coins = [unconfirmed[n] if n in unconfirmed else next(confirmed) for n in range(len(prevouts))]
         return [parents[txid] for txid in sorted(parents)], coins
 
     def _missing(self, tx: Tx, coins: list[bytes | None], package: Mapping[bytes, MempoolEntry]) -> Rejection:
         """A coin is missing: because the transaction is in the chain already, or its parent is not."""
         own = [tx.txid + n.to_bytes(4, "little") for n in range(len(tx.txouts))]
-        if any(coin is not None for coin in self._coins.get_many(own)):
+        if any(coin is not None for coin in self.coins.get_many(own)):
             return _ALREADY_KNOWN
         unknown = dict.fromkeys(prevout[:32] for prevout, coin in zip(tx.prevouts, coins, strict=True) if coin is None)
         parents = tuple(txid for txid in unknown if txid not in package and self._pool.get(txid) is None)

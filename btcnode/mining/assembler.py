@@ -66,11 +66,12 @@ def assemble(
     now: int,
     script_pubkey: bytes,
     txs: Sequence[Tx] = (),
+    fees: int = 0,
 ) -> Candidate:
-    """A block on ``prev`` that pays the subsidy to ``script_pubkey`` and holds ``txs`` (their fees are not claimed)."""
+    """A block on ``prev`` that holds ``txs`` and pays the subsidy and ``fees`` (satoshi) to ``script_pubkey``."""
     height = tree.height(prev) + 1
     coinbase = coinbase_transaction(
-        height, block_subsidy(height, params), script_pubkey, txs, with_witness=height >= params.segwit_height
+        height, block_subsidy(height, params) + fees, script_pubkey, txs, with_witness=height >= params.segwit_height
     )
     block_txs = (coinbase, *txs)
     root, _ = merkle_root([tx.txid for tx in block_txs])

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from btcnode.node.chain_service import ChainService
 from btcnode.node.control_service import ControlService
+from btcnode.node.mempool_service import MempoolService
 from btcnode.node.peers_service import PeersService
 
 if TYPE_CHECKING:
-    from btcnode.rpc.context import ChainApi, ControlApi, PeersApi
+    from btcnode.rpc.context import ChainApi, ControlApi, MempoolApi, PeersApi
 
-    def _services_fit(chain: ChainService, peers: PeersService, control: ControlService) -> None:
+    def _services_fit(
+        chain: ChainService, peers: PeersService, mempool: MempoolService, control: ControlService
+    ) -> None:
         """The type checker's proof that the services are what ``NodeApi`` promises."""
-        parts: tuple[ChainApi, PeersApi, ControlApi] = (chain, peers, control)
+        parts: tuple[ChainApi, PeersApi, MempoolApi, ControlApi] = (chain, peers, mempool, control)
         del parts
 
 
@@ -23,7 +26,7 @@ class NodeFacade:
     def __init__(self, control: ControlService) -> None:
         self._services: list[object] = [control]
 
-    def add(self, service: ChainService | PeersService) -> None:
+    def add(self, service: ChainService | PeersService | MempoolService) -> None:
         """A service is up."""
         self._services.append(service)
 

@@ -25,9 +25,13 @@ from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
 from btcnode.node.control_service import ControlService
 from btcnode.node.memory import make_memory_limiter
+from btcnode.node.mempool_file import MempoolFile
+from btcnode.node.mempool_service import MempoolService
+from btcnode.node.mempool_setup import make_pool
 from btcnode.node.peers_file import load_address_book, save_address_book
 from btcnode.node.peers_service import PeersService
 from btcnode.node.shadow import make_shadow
+from btcnode.node.tx_service import TxService
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.inputs import LocalAddress, SetNetworkActive
@@ -71,6 +75,8 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         peer_timeout=float(config.peertimeout),
         max_tip_age=config.maxtipage,
         networks=config.onlynet or ("ipv4", "ipv6"),
+        tx_relay=not config.blocksonly,
+        require_standard=not config.acceptnonstdtxn,
     )
 
 
@@ -92,6 +98,8 @@ class Node:
         self.protocol: Protocol | None = None
         self.view: NodeChainView | None = None
         self.memory: MemoryLimiter | None = None
+        self.transactions: TxService | None = None
+        self.mempool_file: MempoolFile | None = None
         self._facade = NodeFacade(self.control)
         self._store: ChainStore | None = None
         self._pool: WorkerPool | None = None
@@ -167,6 +175,9 @@ class Node:
         self.view = NodeChainView(state.tree, state.active, self.params, max_tip_age=config.maxtipage)
         self.chain = ChainService(self.driver, self.view, self.params, self.clock)
         self._facade.add(self.chain)
+        self.transactions = transactions = TxService(
+            self.driver, self.view, self.clock, make_pool(config), self._pool, self._on_fatal
+        )
         options = protocol_config(config)
         self.protocol = Protocol(
             options,
@@ -176,8 +187,9 @@ class Node:
             asyncio.get_running_loop().time(),
             self.clock.time(),
             address_book=load_address_book(config.net_dir, self._rng),
+            transactions=transactions.source,
         )
-        bridge = BlockBridge(self.driver, self.chain, self.clock, config.net_dir)
+        bridge = BlockBridge(self.driver, self.chain, transactions, self.clock, config.net_dir)
         self.reactor = Reactor(
             self.protocol,
             self.params.magic,
@@ -189,7 +201,10 @@ class Node:
             look_up_names=config.dns,
             v2=config.v2transport,
         )
+        transactions.attach(self.reactor)
         bridge.attach(self.reactor)
+        self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
+        self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol))
         self.memory = make_memory_limiter(config, self.driver, self._pool, self.reactor)
         self.peers = PeersService(self.reactor, self.protocol, options, config)
         self._facade.add(self.peers)
@@ -235,8 +250,7 @@ class Node:
             self.reactor.feed(SetNetworkActive(False))
         self.reactor.start()
         self._housekeeper = asyncio.create_task(self._keep_house())
-        if config.loadblock:
-            self._import = asyncio.create_task(self._import_blocks())
+        self._import = asyncio.create_task(self._import_files())
 
     async def _keep_house(self) -> None:
         """Divide the memory, and let the chain see whether a flush is due, also while no block comes."""
@@ -246,13 +260,21 @@ class Node:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL)
             self.driver.kick()
 
-    async def _import_blocks(self) -> None:
-        assert self.driver is not None
+    async def _import_files(self) -> None:
+        """Blocks that the user named, then the mempool of the last run."""
+        assert self.driver is not None and self.mempool_file is not None
         try:
-            report = await import_paths(self.driver, self.params.magic, self.clock.now, list(self.config.loadblock))
+            if self.config.loadblock:
+                await self._import_blocks(self.driver)
+            if self.config.persistmempool:
+                await self.mempool_file.load()
         except StorageError as error:
             self._on_fatal(error)
-            return
+        finally:
+            self.mempool_file.loaded = True
+
+    async def _import_blocks(self, driver: ChainDriver) -> None:
+        report = await import_paths(driver, self.params.magic, self.clock.now, list(self.config.loadblock))
         log.info(
             "imported %d blocks from %d files (%d known already, %d refused, %d without parent)",
             report.blocks, report.files, report.known, report.rejected, report.orphans,
@@ -268,6 +290,19 @@ class Node:
                 log.error("internal error, the node stops", exc_info=error)
         self.stop_requested.set()
 
+    async def _save_mempool(self) -> None:
+        """Keep the mempool for the next run; nothing else depends on it."""
+        assert self.protocol is not None
+        if self.transactions is None or self.mempool_file is None:
+            return
+        loaded = self.mempool_file.loaded
+        await self.transactions.close()
+        if loaded and self.config.persistmempool:
+            try:
+                await self.mempool_file.save(self.protocol.unbroadcast())
+            except StorageError as error:
+                log.error("the mempool is not saved: %s", error)
+
     async def stop(self) -> None:
         """Take everything down, flushed; may be called after a failed start too."""
         self.stop_requested.set()
@@ -281,6 +316,7 @@ class Node:
         if self._rpc is not None:
             await self._rpc.stop()
         if self.reactor is not None and self.protocol is not None:
+            await self._save_mempool()
             await self.reactor.close()
             save_address_book(self.config.net_dir, self.protocol.address_book.serialize())
         if self.driver is not None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
 from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
-from btcnode.mempool.rejection import TxResult
 from btcnode.net.reactor import Reactor
 from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
 from btcnode.node.peers_file import save_address_book
+from btcnode.node.tx_service import TxService
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol import inputs
@@ -34,9 +34,12 @@ def strip_witnesses(raw: bytes) -> bytes:
 class BlockBridge:
     """The reactor's ``BlockHandler`` over a chain driver."""
 
-    def __init__(self, driver: ChainDriver, chain: ChainService, clock: Clock, directory: Path) -> None:
+    def __init__(
+        self, driver: ChainDriver, chain: ChainService, transactions: TxService, clock: Clock, directory: Path
+    ) -> None:
         self._driver = driver
         self._chain = chain
+        self._transactions = transactions
         self._clock = clock
         self._directory = directory
         self._reactor: Reactor | None = None
@@ -58,11 +61,8 @@ class BlockBridge:
         self._spawn(self._read(effect))
 
     def process_transactions(self, effect: ProcessTransactions) -> None:
-        """Without a mempool nothing is judged."""
-        assert self._reactor is not None
-        unknown = tuple(inputs.TxOutcome(tx.txid, tx.wtxid, TxResult.UNKNOWN) for tx in effect.txs)
-        answer = inputs.TransactionsProcessed(effect.peer_id, effect.number, unknown)
-        asyncio.get_running_loop().call_soon(self._reactor.feed, answer)
+        """Judge transactions; answered by ``TransactionsProcessed``."""
+        self._transactions.process_transactions(effect)
 
     def address_book_dirty(self) -> None:
         """Save the address book, off the loop's thread."""

@@ -6,7 +6,7 @@ import typing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from btcnode.chain.active_chain import ActiveChain
     from btcnode.chain.header_tree import HeaderTree
@@ -77,7 +77,7 @@ class TxSource(typing.Protocol):
     def chunk_feerate(self, entry: PoolEntry) -> float:
         """Feerate (satoshi per virtual byte) of the chunk of ``entry``: its place in the mempool's order."""
 
-    def in_order(self) -> list[PoolEntry]:
+    def in_order(self) -> Sequence[PoolEntry]:
         """All transactions, best feerate first and parents before children; for the mempool message only."""
 
     def minimum_feerate(self) -> int:
@@ -107,7 +107,7 @@ class NoTransactions:
         """Zero."""
         return 0.0
 
-    def in_order(self) -> list[PoolEntry]:
+    def in_order(self) -> Sequence[PoolEntry]:
         """Nothing."""
         return []
 

@@ -179,7 +179,7 @@ class TxRelay:
         found: list[InvItem] = []
         if state.mempool_wanted:
             state.mempool_wanted = False
-            state.mempool_answer = self._source.in_order()[::-1]
+            state.mempool_answer = list(self._source.in_order()[::-1])
         if state.mempool_answer:
             self._tell_mempool(peer, state, found)
         if state.queue:

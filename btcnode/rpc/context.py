@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from btcnode.config import NodeConfig
 from btcnode.consensus.deployments import VersionBits
+from btcnode.mempool.pool import Mempool
+from btcnode.mempool.rejection import PackageResult
 from btcnode.params import NetworkParams
 from btcnode.primitives.hashes import BlockHash
+from btcnode.primitives.tx import Tx
 
 
 class TreeView(Protocol):
@@ -286,6 +290,60 @@ class PeersApi(Protocol):
         """Stop or resume all P2P traffic."""
 
 
+class SubmitError(Exception):
+    """A transaction was not taken: ``kind`` is already-confirmed, max-fee-exceeded, missing-inputs or rejected."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What of a mempool file counts (importmempool's options; the defaults are those of the start)."""
+
+    use_current_time: bool = False
+    apply_fee_delta_priority: bool = True
+    apply_unbroadcast_set: bool = True
+
+
+class MempoolApi(Protocol):
+    """Unconfirmed transactions."""
+
+    @property
+    def mempool(self) -> Mempool:
+        """The pool, for reading and for the operator's deltas."""
+
+    @property
+    def mempool_loaded(self) -> bool:
+        """Whether the transactions of the last run are in."""
+
+    def is_unbroadcast(self, txid: bytes) -> bool:
+        """Whether nobody has asked for this own transaction yet."""
+
+    def unbroadcast_count(self) -> int:
+        """How many there are of these."""
+
+    def has_dust(self, tx: Tx) -> bool:
+        """Whether policy minds an output of the transaction for being too small."""
+
+    async def submit_transaction(self, tx: Tx, max_feerate: int | None) -> None:
+        """Take a transaction in and announce it; raises SubmitError. ``max_feerate`` in sat/kvB."""
+
+    async def submit_package(self, txs: Sequence[Tx], max_feerate: int | None) -> PackageResult:
+        """Take in a child with its parents, and announce what came in."""
+
+    async def test_accept(self, txs: Sequence[Tx]) -> PackageResult:
+        """Judge only."""
+
+    async def save_mempool(self) -> Path:
+        """Write ``mempool.dat``; returns its path. Raises StorageError."""
+
+    async def import_mempool(self, path: Path, options: ImportOptions) -> object:
+        """Take in the transactions of a file; raises StorageError, DecodeError."""
+
+
 class ControlApi(Protocol):
     """The process: clock, log, shutdown."""
 
@@ -318,5 +376,5 @@ class ControlApi(Protocol):
         """Full path of the log file."""
 
 
-class NodeApi(ChainApi, PeersApi, ControlApi, Protocol):
+class NodeApi(ChainApi, PeersApi, MempoolApi, ControlApi, Protocol):
     """All that RPC methods ask of the node."""

@@ -21,6 +21,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from btcnode.errors import DecodeError
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.script.errors import ScriptError
-from btcnode.script.verify import ScriptFailure
+from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.sync.worker_codec import (
     CONFIG,
     DECODE,
@@ -55,6 +56,7 @@ MAX_ATTEMPTS = 2
 MAX_FAILED_STARTS = 3  # in a row; then the pool goes on with fewer workers
 
 MAX_PROCESSES = 64  # the node's own included
+_NO_CODE = bytes(4)
 
 log = logging.getLogger("btcnode.workers")
 
@@ -82,6 +84,34 @@ class DecodeTask:
             self.future.set_result(block)
 
 
+class TxTask:
+    """Scripts of unconfirmed transactions; the future gives how many jobs are valid and what failed after them.
+
+    It gives None where the node has to do it itself. ``shard`` chooses the worker.
+    """
+
+    __slots__ = ("attempts", "future", "inputs", "jobs", "shard")
+
+    def __init__(self, jobs: Sequence[ScriptJob], shard: int) -> None:
+        self.jobs = jobs
+        self.shard = shard
+        self.inputs = sum(len(job.spent) for job in jobs)
+        self.future: Future[tuple[int, ScriptFailure | None] | None] = Future()
+        self.attempts = 0
+
+    def packed(self) -> tuple[bytes, bytes]:
+        """Transactions and coins as bytes; the coins' heights are of no interest to scripts."""
+        return (
+            b"".join([job.raw_tx for job in self.jobs]),
+            b"".join([_NO_CODE + txout for job in self.jobs for txout in job.spent]),
+        )
+
+    def answer(self, result: tuple[int, ScriptFailure | None] | None) -> None:
+        """Give the result to whoever still waits for it."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_result(result)
+
+
 class WorkerPool:
     """``workers`` processes, started in the background when there is work for the first time."""
 
@@ -100,6 +130,7 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._checks: deque[PooledCheck] = deque()  # with chunks that nobody has taken, oldest block first
         self._decodes: deque[DecodeTask] = deque()
+        self._tx_tasks: list[deque[TxTask]] = [deque() for _ in range(max(workers, 1))]  # by worker
         self._workers: list[WorkerProcess] = []
         self._failed_starts = 0
         self._next_id = 1
@@ -124,6 +155,11 @@ class WorkerPool:
     def running(self) -> bool:
         """Whether there is a worker to do something."""
         return any(worker.ready for worker in self._workers)
+
+    @property
+    def shards(self) -> int:
+        """How many shares unconfirmed transactions are divided into: one for each worker."""
+        return len(self._tx_tasks)
 
     @property
     def usable(self) -> bool:
@@ -157,6 +193,17 @@ class WorkerPool:
         if idle:
             self._wake()
         return task.future
+
+    def submit_transactions(self, task: TxTask) -> None:
+        """Let the worker of the task's shard verify scripts; all jobs have the same flags."""
+        with self._lock:
+            if not self.usable:
+                task.answer(None)
+                return
+            self._tx_tasks[task.shard % len(self._tx_tasks)].append(task)
+            idle = self._idle
+        if idle:
+            self._wake()
 
     def take_chunk(self) -> Chunk | None:
         """A chunk of the oldest block that has one left; None when there is none."""
@@ -231,8 +278,13 @@ class WorkerPool:
     def _answer_decodes(self) -> None:
         with self._lock:
             waiting, self._decodes = self._decodes, deque()
+            transactions = [task for queue in self._tx_tasks for task in queue]
+            for queue in self._tx_tasks:
+                queue.clear()
         for task in waiting:
             task.answer(None)
+        for tx_task in transactions:
+            tx_task.answer(None)
 
     def _drain_wake(self) -> None:
         try:
@@ -247,6 +299,8 @@ class WorkerPool:
             except OSError as error:
                 self._start_failed(str(error))
                 continue
+            taken = {other.slot for other in self._workers}
+            worker.slot = next(n for n in range(self._wanted) if n not in taken)
             self._workers.append(worker)
             self._selector.register(worker.sock, selectors.EVENT_READ, worker)
             worker.deadline = time.monotonic() + START_TIMEOUT
@@ -277,14 +331,14 @@ class WorkerPool:
     def _feed(self, worker: WorkerProcess) -> None:
         while len(worker.sent) < SENT_CHUNKS and not worker.writing:
             with self._lock:
-                task: DecodeTask | Chunk | None = (
-                    self._decodes.popleft() if self._decodes else self._take_chunk(local=False)
-                )
+                task = self._take_task(worker.slot)
             if task is None:
                 return
             number, self._next_id = self._next_id, self._next_id + 1
             if isinstance(task, DecodeTask):
                 data = pack_request(number, DECODE, task.raw)
+            elif isinstance(task, TxTask):
+                data = pack_request(number, VERIFY, *task.packed(), flags=task.jobs[0].flags, jobs=len(task.jobs))
             else:
                 data = pack_request(number, VERIFY, *task.packed(), flags=task.flags, jobs=task.jobs)
             if not worker.sent:
@@ -297,6 +351,20 @@ class WorkerPool:
                 return
             if worker.writing:
                 self._selector.modify(worker.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, worker)
+
+    def _take_task(self, slot: int) -> DecodeTask | TxTask | Chunk | None:
+        """What a worker does next: blocks first, then its share of the transactions. With the lock."""
+        if self._decodes:
+            return self._decodes.popleft()
+        chunk = self._take_chunk(local=False)
+        if chunk is not None:
+            return chunk
+        if self._tx_tasks[slot]:
+            return self._tx_tasks[slot].popleft()
+        if len(self._workers) < self._wanted and self._failed_starts >= MAX_FAILED_STARTS:
+            # nobody else will ever come for the other shards
+            return next((queue.popleft() for queue in self._tx_tasks if queue), None)
+        return None
 
     def _serve(self, worker: WorkerProcess, mask: int) -> None:
         """A worker's socket is readable or writable."""
@@ -325,6 +393,8 @@ class WorkerPool:
         task = worker.sent[0][1]
         if isinstance(task, DecodeTask):
             self._take_decoded(task, answer)
+        elif isinstance(task, TxTask):
+            self._take_tx_verdict(task, answer)
         else:
             self._take_verdict(task, answer)  # type: ignore[arg-type]
         worker.sent.popleft()
@@ -343,6 +413,20 @@ class WorkerPool:
         task.answer(block)
 
     @staticmethod
+    def _take_tx_verdict(task: TxTask, answer: Answer) -> None:
+        if answer.status == VALID:
+            if answer.jobs != len(task.jobs) or answer.inputs != task.inputs:
+                raise DecodeError("an answer about another number of inputs")
+            task.answer((len(task.jobs), None))
+        elif answer.status == INVALID:
+            job, index = answer.failed_job, answer.failed_input
+            if not 0 <= job < len(task.jobs) or answer.jobs != job + 1 or not 0 <= index < len(task.jobs[job].spent):
+                raise DecodeError("an answer about an input that is not there")
+            task.answer((job, ScriptFailure(index, _script_error(answer.body))))
+        else:
+            raise DecodeError(answer.body.decode("utf-8", "replace"))
+
+    @staticmethod
     def _take_verdict(chunk: Chunk, answer: Answer) -> None:
         if answer.status == VALID:
             if answer.jobs != chunk.jobs or answer.inputs != chunk.inputs:
@@ -352,11 +436,7 @@ class WorkerPool:
             job, index = answer.failed_job, answer.failed_input
             if not 0 <= job < chunk.jobs or answer.jobs != job + 1 or not chunk.has_input(job, index):
                 raise DecodeError("an answer about an input that is not there")
-            try:
-                error = ScriptError(answer.body.decode("ascii"))
-            except ValueError:
-                raise DecodeError("an unknown script error") from None
-            chunk.settle((job, ScriptFailure(index, error)))
+            chunk.settle((job, ScriptFailure(index, _script_error(answer.body))))
         elif answer.status == FAILED:
             raise DecodeError(answer.body.decode("utf-8", "replace"))
         else:
@@ -402,8 +482,22 @@ class WorkerPool:
             else:
                 with self._lock:
                     self._decodes.appendleft(task)
+        elif isinstance(task, TxTask):
+            task.attempts += blamed
+            if task.attempts >= self._max_attempts or self._closing:
+                task.answer(None)
+            else:
+                with self._lock:
+                    self._tx_tasks[task.shard % len(self._tx_tasks)].appendleft(task)
         else:
             chunk: Chunk = task  # type: ignore[assignment]
             chunk.attempts += blamed
             chunk.local_only = chunk.attempts >= self._max_attempts or self._closing
             self.put_back(chunk)
+
+
+def _script_error(body: bytes) -> ScriptError:
+    try:
+        return ScriptError(body.decode("ascii"))
+    except ValueError:
+        raise DecodeError("an unknown script error") from None

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from btcnode.rpc.context import NodeApi
-from btcnode.rpc.methods import blocks, blockstats, chain, control, mining, net, rawtransactions, util
+from btcnode.rpc.methods import (
+    blocks,
+    blockstats,
+    chain,
+    control,
+    mempool,
+    mempool_submit,
+    mining,
+    net,
+    rawtransactions,
+    util,
+)
 from btcnode.rpc.spec import Method
 from btcnode.rpc.table import MethodTable
 
 
 def all_methods() -> list[Method]:
     """Every declared method but those that speak of the table itself."""
-    modules = (blocks, blockstats, chain, control, mining, net, rawtransactions, util)
+    modules = (blocks, blockstats, chain, control, mempool, mempool_submit, mining, net, rawtransactions, util)
     return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from btcnode.errors import StorageError
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
-from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value
+from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_prefix, coin_script, coin_value
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import script_json, tx_json
@@ -233,12 +233,19 @@ async def gettxout(node: NodeApi, txid: str, n: int, include_mempool: bool) -> A
     """See the declaration."""
     outpoint = parse_hash(txid, "txid") + n.to_bytes(4, "little")
     coin = await node.get_coin(outpoint)
+    unconfirmed = False
+    if include_mempool:
+        if node.mempool.spender_of(outpoint) is not None:
+            return None
+        txout = node.mempool.txout(outpoint) if coin is None else None
+        if txout is not None:
+            coin, unconfirmed = coin_prefix(0, False) + txout, True
     if coin is None:
         return None
     tree, tip = node.tree, node.tip()
     return {
         "bestblock": to_display(tree.hash(tip)),
-        "confirmations": tree.height(tip) - coin_height(coin) + 1,
+        "confirmations": 0 if unconfirmed else tree.height(tip) - coin_height(coin) + 1,
         "value": amount(coin_value(coin)),
         "scriptPubKey": script_json(coin_script(coin), node.params),
         "coinbase": coin_is_coinbase(coin),

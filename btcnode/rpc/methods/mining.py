@@ -8,6 +8,7 @@ from typing import Any
 from btcnode.consensus.pow import bits_to_target, next_bits
 from btcnode.errors import DecodeError, RuleViolation
 from btcnode.mining.assembler import Candidate, assemble, grind, with_coinbase_witness
+from btcnode.mining.selection import select
 from btcnode.primitives.addresses import script_for_address
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -52,7 +53,10 @@ async def _generate(node: NodeApi, script: bytes, count: int, max_tries: int) ->
     _refuse_signet(node)
     hashes = []
     for _ in range(count):
-        candidate = assemble(node.tree, node.tip(), node.params, node.version_bits, node.now(), script)
+        tip = node.tip()
+        chosen = select(node.mempool, node.tree.height(tip) + 1, node.tree.median_time_past(tip))
+        txs = [entry.tx for entry in chosen.entries]
+        candidate = assemble(node.tree, tip, node.params, node.version_bits, node.now(), script, txs, chosen.fees)
         header, tries = await _solve(node, candidate, max_tries)
         max_tries -= tries
         if header is None:
@@ -96,14 +100,18 @@ async def generatetodescriptor(node: NodeApi, num_blocks: int, descriptor: str, 
     return await _generate(node, script, num_blocks, max_tries)
 
 
-def _given_transactions(texts: list[Any]) -> list[Tx]:
+def _given_transactions(node: NodeApi, texts: list[Any]) -> list[Tx]:
     txs = []
     for text in texts:
         if type_name(text) != "string":
             raise RpcError(RpcCode.TYPE_ERROR, "Transactions are given as hex strings")
         raw = parse_hex_or_none(text)
         if raw is not None and len(raw) == 32:
-            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f"Transaction {text} not in mempool.")
+            entry = node.mempool.get(raw[::-1])
+            if entry is None:
+                raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f"Transaction {text} not in mempool.")
+            txs.append(entry.tx)
+            continue
         try:
             txs.append(Tx.parse(raw or b""))
         except DecodeError:
@@ -133,7 +141,7 @@ async def generateblock(node: NodeApi, output: str, transactions: list[Any], sub
         except DecodeError:
             text = "Error: Invalid address or descriptor"
             raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text) from None
-    txs = _given_transactions(transactions)
+    txs = _given_transactions(node, transactions)
     _refuse_signet(node)
     candidate = assemble(node.tree, node.tip(), node.params, node.version_bits, node.now(), script, txs)
     header, _ = await _solve(node, candidate, DEFAULT_MAX_TRIES)

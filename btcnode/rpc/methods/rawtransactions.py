@@ -90,7 +90,7 @@ def decoderawtransaction(node: NodeApi, hexstring: str, iswitness: bool | None) 
             boolean("in_active_chain", "Whether the block is in the active chain", optional=True),
             *TX_RESULT,
             coins("fee", "Fee, with verbosity 2", optional=True),
-            hexed("blockhash", "The block"),
+            hexed("blockhash", "The block", optional=True),
             number("confirmations", "Confirmations", optional=True),
             time_("time", "Time of the block", optional=True),
             time_("blocktime", "The same", optional=True),
@@ -108,6 +108,9 @@ async def getrawtransaction(node: NodeApi, txid: str, verbosity: Any, blockhash:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)
     level = parse_verbosity(verbosity, 0)
     if blockhash is None:
+        entry = node.mempool.get(wanted)
+        if entry is not None:
+            return entry.tx.raw.hex() if level <= 0 else tx_json(entry.tx, node.params)
         text = (
             "No such mempool transaction. Use -txindex or provide a block hash to enable blockchain transaction"
             " queries. Use gettransaction for wallet transactions."

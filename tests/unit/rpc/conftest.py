@@ -17,6 +17,7 @@ from btcnode.chain.header_tree import HeaderTree
 from btcnode.config import NodeConfig
 from btcnode.consensus.deployments import VersionBits
 from btcnode.errors import RuleViolation, StorageError
+from btcnode.mempool.pool import Mempool
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_prefix
@@ -58,6 +59,8 @@ class FakeNode:
         self.categories = dict.fromkeys(("net", "rpc", "http"), False)
         self.tip_waiters: list[asyncio.Event] = []
         self.net_active = True
+        self.mempool = Mempool()
+        self.mempool_loaded = True
         self.precious: list[int] = []
 
     def tip(self) -> int:

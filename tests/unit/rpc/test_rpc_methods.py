@@ -34,7 +34,7 @@ def test_the_methods_of_the_first_release_are_there(running: Running) -> None:
         waitforblockheight syncwithvalidationinterfacequeue decoderawtransaction decodescript getrawtransaction
         validateaddress
         getmininginfo getnetworkhashps setnetworkactive deriveaddresses getdescriptorinfo"""
-    assert sorted(running.table.methods) == sorted(wanted.split())
+    assert set(wanted.split()) <= set(running.table.methods)
 
 
 def test_help_lists_all_but_the_hidden(running: Running) -> None:

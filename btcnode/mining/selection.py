@@ -1,0 +1,69 @@
+"""Which transactions of the mempool a block takes: chunks in the order of fee density, as long as they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from btcnode.consensus.locks import is_final
+from btcnode.mempool.entry import MempoolEntry
+from btcnode.mempool.pool import Mempool
+
+MAX_BLOCK_WEIGHT = 4_000_000
+MAX_BLOCK_SIGOPS_COST = 80_000
+RESERVED_WEIGHT = 8000  # for header, coinbase and the number of transactions
+RESERVED_SIGOPS_COST = 400  # for the coinbase
+MIN_FEERATE = 1  # sat/kvB
+MAX_FAILURES = 1000  # in a row, once the block is nearly full
+NEARLY_FULL_WEIGHT = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLimits:
+    """How much a block takes: weight units, sigop cost, and the least feerate (sat/kvB) of a chunk."""
+
+    max_weight: int = MAX_BLOCK_WEIGHT
+    reserved_weight: int = RESERVED_WEIGHT
+    reserved_sigops: int = RESERVED_SIGOPS_COST
+    min_feerate: int = MIN_FEERATE
+
+
+@dataclass(slots=True)
+class Selection:
+    """Entries in block order; fees are what they really pay (satoshi), weight and sigops include what is reserved."""
+
+    entries: list[MempoolEntry] = field(default_factory=list)
+    fees: int = 0
+    weight: int = 0
+    sigops: int = 0
+
+
+def select(pool: Mempool, height: int, median_time: int, limits: BlockLimits | None = None) -> Selection:
+    """Fill a block of ``height`` whose parent has this median time past (Core's ``addChunks``).
+
+    A chunk that does not fit, or is not final yet, is left out together with the rest of its cluster.
+    """
+    limits = limits if limits is not None else BlockLimits()
+    chosen = Selection(weight=limits.reserved_weight, sigops=limits.reserved_sigops)
+    skipped: set[int] = set()
+    failures = 0
+    for chunk in pool.chunks():
+        if chunk.fee * 4000 < limits.min_feerate * chunk.size:
+            break
+        if skipped and id(chunk.cluster) in skipped:
+            continue
+        entries: Sequence[MempoolEntry] = chunk.entries
+        sigops = chosen.sigops + sum([entry.sigop_cost for entry in entries])
+        fits = chosen.weight + chunk.size < limits.max_weight and sigops < MAX_BLOCK_SIGOPS_COST
+        if not fits or not all(is_final(e.tx.lock_time, e.tx.sequences, height, median_time) for e in entries):
+            skipped.add(id(chunk.cluster))
+            failures += 1
+            if failures > MAX_FAILURES and chosen.weight + NEARLY_FULL_WEIGHT > limits.max_weight:
+                break
+            continue
+        failures = 0
+        chosen.entries += entries
+        chosen.weight += sum([entry.weight for entry in entries])
+        chosen.sigops = sigops
+        chosen.fees += sum([entry.fee for entry in entries])
+    return chosen

@@ -1,0 +1,128 @@
+"""``mempool.dat`` of a node: loaded after the start, saved before the end, on request in between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from btcnode.errors import DecodeError, StorageError
+from btcnode.mempool.persistence import KEY_SIZE, MempoolDump, StoredTx, decode_dump, encode_dump
+from btcnode.mempool.rejection import Rejection, TxResult
+from btcnode.node.clock import Clock
+from btcnode.node.tx_service import TxService
+from btcnode.rpc.context import ImportOptions
+from btcnode.storage.durable import storage_error, sync_directory, sync_file
+
+FILE_NAME = "mempool.dat"
+BATCH = 64  # transactions that are verified at a time
+
+log = logging.getLogger("btcnode.mempool")
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What came of a file."""
+
+    accepted: int = 0
+    failed: int = 0
+    expired: int = 0
+    already_there: int = 0
+    unbroadcast: int = 0
+
+
+def read_dump(path: Path) -> MempoolDump:
+    """Read a file; raises StorageError, DecodeError. Takes long for a large one."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise storage_error(error, f"cannot read {path}") from None
+    return decode_dump(data)
+
+
+def write_dump(path: Path, data: bytes) -> None:
+    """Replace a file so that it is always whole; raises StorageError."""
+    fresh = path.with_name(path.name + ".new")
+    try:
+        fresh.write_bytes(data)
+        sync_file(fresh)
+        fresh.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error(error, f"cannot write {path}") from None
+
+
+class MempoolFile:
+    """Loading and saving one node's mempool."""
+
+    def __init__(self, service: TxService, clock: Clock, directory: Path, *, with_key: bool = True) -> None:
+        self._service = service
+        self._clock = clock
+        self._with_key = with_key
+        self.path = directory / FILE_NAME
+        self.loaded = False  # or found missing
+
+    async def load(self) -> None:
+        """Load the file of the last run, where there is one; what is wrong with it is logged."""
+        if self.path.exists():
+            try:
+                report = await self.import_file(self.path, ImportOptions())
+            except (StorageError, DecodeError) as error:
+                log.warning("the mempool of the last run is lost: %s", error)
+            else:
+                log.info(
+                    "Imported mempool transactions from file: %d succeeded, %d failed, %d expired, %d already there,"
+                    " %d waiting for initial broadcast",
+                    report.accepted, report.failed, report.expired, report.already_there, report.unbroadcast,
+                )  # fmt: skip
+        self.loaded = True
+
+    async def import_file(self, path: Path, options: ImportOptions) -> ImportReport:
+        """Take in the transactions of a file; raises StorageError, DecodeError when it is none."""
+        dump = await asyncio.to_thread(read_dump, path)
+        service, pool = self._service, self._service.pool
+        report = ImportReport()
+        cutoff = self._clock.now() - service.options.expiry_s
+        for start in range(0, len(dump.transactions), BATCH):
+            batch = dump.transactions[start : start + BATCH]
+            await asyncio.gather(*(self._take(stored, cutoff, options, report) for stored in batch))
+        if options.apply_fee_delta_priority:
+            for txid, delta in dump.deltas.items():
+                pool.prioritise(txid, delta)
+        if options.apply_unbroadcast_set:
+            for txid in dump.unbroadcast:
+                entry = pool.get(txid)
+                if entry is not None:
+                    report.unbroadcast += 1
+                    service.announce(entry)
+        return report
+
+    async def _take(self, stored: StoredTx, cutoff: int, options: ImportOptions, report: ImportReport) -> None:
+        tx, pool = stored.tx, self._service.pool
+        time = self._clock.now() if options.use_current_time else stored.time
+        if options.apply_fee_delta_priority and stored.delta:
+            pool.prioritise(tx.txid, stored.delta)
+        if time <= cutoff:
+            report.expired += 1
+            return
+        verdict = await self._service.accept(tx, time=time)
+        if not isinstance(verdict, Rejection):
+            report.accepted += 1
+        elif verdict.result is TxResult.CONFLICT and tx.txid in pool:
+            report.already_there += 1
+        else:
+            report.failed += 1
+
+    async def save(self, unbroadcast: tuple[bytes, ...]) -> Path:
+        """Write the file; returns its path. Raises StorageError."""
+        pool = self._service.pool
+        stored = [StoredTx(entry.tx, entry.time, entry.delta) for entry in pool.in_order()]
+        key = secrets.token_bytes(KEY_SIZE) if self._with_key else None
+        waiting = [txid for txid in unbroadcast if txid in pool]
+        deltas = dict(pool.deltas)
+        data = await asyncio.to_thread(encode_dump, stored, deltas, waiting, key)
+        await asyncio.to_thread(write_dump, self.path, data)
+        log.info("saved %d transactions of the mempool, %d bytes", len(stored), len(data))
+        return self.path

@@ -1,0 +1,98 @@
+"""The mempool's side of the node towards RPC: ``MempoolApi`` over the transaction service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from btcnode.mempool.feerate import fee_at
+from btcnode.mempool.pool import Mempool
+from btcnode.mempool.rejection import PackageResult, Rejection, TxResult
+from btcnode.node.mempool_file import ImportReport, MempoolFile
+from btcnode.node.tx_service import TxService
+from btcnode.primitives.tx import Tx
+from btcnode.protocol.protocol import Protocol
+from btcnode.rpc.context import ImportOptions, SubmitError
+
+
+class MempoolService:
+    """Unconfirmed transactions for the RPC methods."""
+
+    def __init__(self, service: TxService, file: MempoolFile, protocol: Protocol) -> None:
+        self._service = service
+        self._file = file
+        self._protocol = protocol
+
+    @property
+    def mempool(self) -> Mempool:
+        """The pool, for reading."""
+        return self._service.pool
+
+    @property
+    def mempool_loaded(self) -> bool:
+        """Whether the transactions of the last run are in."""
+        return self._file.loaded
+
+    def is_unbroadcast(self, txid: bytes) -> bool:
+        """Whether nobody has asked for this own transaction yet."""
+        return txid in self._protocol.unbroadcast()
+
+    def unbroadcast_count(self) -> int:
+        """How many there are of these."""
+        return len(self._protocol.unbroadcast())
+
+    def has_dust(self, tx: Tx) -> bool:
+        """Whether policy minds an output of the transaction for being too small."""
+        admission = self._service.admission
+        return admission.options.require_standard and bool(admission.checks.outputs.dust(tx.txouts))
+
+    async def submit_transaction(self, tx: Tx, max_feerate: int | None) -> None:
+        """Take a transaction in and announce it; raises SubmitError. ``max_feerate`` in sat/kvB."""
+        service, pool = self._service, self._service.pool
+        outputs = [tx.txid + n.to_bytes(4, "little") for n in range(len(tx.txouts))]
+        known = pool.get(tx.txid)
+        if known is None and any(coin is not None for coin in service.admission.checks.coins.get_many(outputs)):
+            raise SubmitError("already-confirmed", "Transaction outputs already in utxo set")
+        if known is None:
+            if max_feerate:
+                judged = await service.accept(tx, test=True)
+                if isinstance(judged, Rejection):
+                    raise _refused(judged)
+                if judged.fee > fee_at(max_feerate, judged.vsize):
+                    text = "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)"
+                    raise SubmitError("max-fee-exceeded", text)
+            verdict = await service.accept(tx)
+            if isinstance(verdict, Rejection):
+                known = pool.get(tx.txid)
+                if known is None:
+                    raise _refused(verdict)
+        entry = pool.get(tx.txid)
+        if entry is not None:
+            service.announce(entry, unbroadcast=known is None)
+
+    async def submit_package(self, txs: Sequence[Tx], max_feerate: int | None) -> PackageResult:
+        """Take in a child with its parents, and announce what came in."""
+        result = await self._service.submit_package(txs, max_feerate)
+        for tx in txs:
+            entry = self._service.pool.get(tx.txid)
+            if entry is not None:
+                self._service.announce(entry)
+        return result
+
+    async def test_accept(self, txs: Sequence[Tx]) -> PackageResult:
+        """Judge only."""
+        return await self._service.test_accept(txs)
+
+    async def save_mempool(self) -> Path:
+        """Write ``mempool.dat``; raises StorageError."""
+        return await self._file.save(self._protocol.unbroadcast())
+
+    async def import_mempool(self, path: Path, options: ImportOptions) -> ImportReport:
+        """Take in the transactions of a file; raises StorageError, DecodeError."""
+        return await self._file.import_file(path, options)
+
+
+def _refused(verdict: Rejection) -> SubmitError:
+    if verdict.result is TxResult.MISSING_INPUTS:
+        return SubmitError("missing-inputs", "bad-txns-inputs-missingorspent")
+    return SubmitError("rejected", verdict.text)

@@ -1,0 +1,34 @@
+"""The mempool's options among the node's, and the objects that they make."""
+
+from __future__ import annotations
+
+from btcnode.config import NodeConfig, parse_feerate
+from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, LruKFeeEviction
+from btcnode.mempool.options import MempoolOptions
+from btcnode.mempool.pool import Mempool
+
+
+def mempool_options(config: NodeConfig) -> MempoolOptions:
+    """What the operator has decided about the mempool."""
+    return MempoolOptions(
+        max_bytes=config.maxmempool * 1_000_000,
+        expiry_s=config.mempoolexpiry * 3600,
+        min_relay_feerate=max(
+            parse_feerate(config.minrelaytxfee, "minrelaytxfee"),
+            parse_feerate(config.incrementalrelayfee, "incrementalrelayfee"),
+        ),
+        incremental_feerate=parse_feerate(config.incrementalrelayfee, "incrementalrelayfee"),
+        dust_feerate=parse_feerate(config.dustrelayfee, "dustrelayfee"),
+        max_datacarrier_bytes=config.datacarriersize if config.datacarrier else None,
+        permit_bare_multisig=config.permitbaremultisig,
+        require_standard=not config.acceptnonstdtxn,
+        bytes_per_sigop=config.bytespersigop,
+        cluster_count=config.limitclustercount,
+        cluster_vbytes=config.limitclustersize * 1000,
+    )
+
+
+def make_pool(config: NodeConfig) -> Mempool:
+    """An empty mempool."""
+    eviction: EvictionPolicy = LruKFeeEviction() if config.mempool_eviction == "lruk-fee" else DensityEviction()
+    return Mempool(mempool_options(config), eviction=eviction)

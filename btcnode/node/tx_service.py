@@ -1,0 +1,433 @@
+"""Unconfirmed transactions in the node: from peers, RPC and disconnected blocks into the mempool, and out with blocks.
+
+Admission is optimistic: a transaction is judged against the pool and the tip as they are, its scripts are verified in
+worker processes while the loop goes on, and when the verdict is there it is taken in if what it rests on still holds,
+else judged again. A child whose parent is being verified waits for it. While the chain goes from one branch to another
+nothing is judged; then the transactions of the blocks that were left come back in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
+from btcnode.consensus.ancestry import Ancestry
+from btcnode.consensus.locks import is_final, sequence_locks, sequence_locks_met
+from btcnode.consensus.transactions import COINBASE_MATURITY
+from btcnode.errors import StorageError
+from btcnode.mempool.acceptance import Admission
+from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
+from btcnode.mempool.package_acceptance import SubmissionSteps
+from btcnode.mempool.pool import Mempool
+from btcnode.mempool.precheck import Candidate
+from btcnode.mempool.rejection import Accepted, PackageResult, PackageTxVerdict, Rejection, TxResult, TxVerdict
+from btcnode.net.reactor import Reactor
+from btcnode.node.clock import Clock
+from btcnode.params import NetworkParams
+from btcnode.primitives.coin import coin_height, coin_is_coinbase
+from btcnode.primitives.tx import Tx
+from btcnode.protocol import inputs
+from btcnode.protocol.chain_view import ChainView, PoolEntry
+from btcnode.protocol.effects import ProcessTransactions
+from btcnode.sync.driver import ChainDriver
+from btcnode.sync.tx_verifier import TxVerifier
+from btcnode.sync.worker_pool import WorkerPool
+
+MAX_DISCONNECTED_BYTES = 20_000_000  # transactions of disconnected blocks kept for coming back (Core's limit)
+SWEEP_ENTRIES = 200  # looked at for each step of the second look, after an eviction
+
+log = logging.getLogger("btcnode.mempool")
+
+Done = Callable[[TxVerdict], None]
+_GONE = Rejection(TxResult.UNKNOWN, "the node is stopping")
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A transaction on its way in."""
+
+    tx: Tx
+    done: Done
+    time: int | None = None  # of a stored one
+    bypass_limits: bool = False
+    test: bool = False
+
+
+class ActiveTipView:
+    """The chain as admission wants to see it."""
+
+    def __init__(self, driver: ChainDriver) -> None:
+        self._state = driver.chainstate
+
+    @property
+    def params(self) -> NetworkParams:
+        """The network."""
+        return self._state.params
+
+    @property
+    def tree(self) -> Ancestry:
+        """The headers."""
+        return self._state.tree
+
+    @property
+    def tip(self) -> int:
+        """Header index of the active tip."""
+        return self._state.tip
+
+
+class PoolSource:
+    """The mempool as the protocol sees it."""
+
+    def __init__(self, pool: Mempool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+
+    @property
+    def sequence(self) -> int:
+        """The mempool sequence."""
+        return self._pool.sequence
+
+    def find_tx(self, tx_hash: bytes, by_wtxid: bool) -> MempoolEntry | None:
+        """By txid or wtxid."""
+        entry = self._pool.get_by_wtxid(tx_hash) if by_wtxid else self._pool.get(tx_hash)
+        if entry is not None:
+            self._pool.touch(entry, self._clock.now())
+        return entry
+
+    def parents(self, entry: PoolEntry) -> list[MempoolEntry]:
+        """Those it spends from."""
+        return self._pool.parents(cast(MempoolEntry, entry))
+
+    def chunk_feerate(self, entry: PoolEntry) -> float:
+        """Satoshi per vbyte of its chunk."""
+        chunk = cast(MempoolEntry, entry).chunk
+        return 4 * chunk.fee / chunk.size
+
+    def in_order(self) -> list[MempoolEntry]:
+        """All, in the order of mining."""
+        return self._pool.in_order()
+
+    def minimum_feerate(self) -> int:
+        """What the full pool asks for, sat/kvB."""
+        return self._pool.minimum_feerate(self._clock.now())
+
+    def relay_feerate(self) -> int:
+        """``--minrelaytxfee``."""
+        return self._pool.options.min_relay_feerate
+
+
+class TxService:
+    """Owns the mempool and everything that changes it."""
+
+    def __init__(
+        self,
+        driver: ChainDriver,
+        view: ChainView,
+        clock: Clock,
+        pool: Mempool,
+        workers: WorkerPool | None,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        state = driver.chainstate
+        self.pool = pool
+        self.options = options = pool.options
+        self.source = PoolSource(pool, clock)
+        self.verifier = TxVerifier(workers)
+        self.admission = Admission(pool, state.read_view, ActiveTipView(driver), options, state.script_cache)
+        self._state = state
+        self._driver = driver
+        self._view = view
+        self._clock = clock
+        self._on_fatal = on_fatal
+        self._reactor: Reactor | None = None
+        self._verifying: dict[bytes, list[_Offer]] = {}  # by txid: who waits for this one's verdict
+        self._held: list[_Offer] = []  # until a reorganisation is over
+        self._disconnected: dict[bytes, Tx] = {}  # by txid, in the order in which they are to come back
+        self._disconnected_bytes = 0
+        self._reorganising = False
+        self._finishing = False
+        self._settled = asyncio.Event()  # no reorganisation is under way
+        self._settled.set()
+        self._sweep_at = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        driver.listen(self._on_events)
+
+    def attach(self, reactor: Reactor) -> None:
+        """Begin to answer this reactor's effects."""
+        self._reactor = reactor
+
+    async def close(self) -> None:
+        """Judge nothing more."""
+        self._stopped = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.verifier.close()
+
+    def _spawn(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_fatal(error)
+
+    # -- one transaction -----------------------------------------------------------------------------------------
+
+    def offer(self, tx: Tx, done: Done) -> None:
+        """Judge a transaction and take it in; ``done`` is called with the verdict, perhaps before this returns."""
+        self._admit(_Offer(tx, done))
+
+    async def accept(
+        self, tx: Tx, *, time: int | None = None, bypass_limits: bool = False, test: bool = False
+    ) -> TxVerdict:
+        """Judge a transaction and, unless it is a ``test``, take it in; ``time`` is when a stored one came first."""
+        answer: asyncio.Future[TxVerdict] = asyncio.get_running_loop().create_future()
+
+        def done(verdict: TxVerdict) -> None:
+            if not answer.done():
+                answer.set_result(verdict)
+
+        self._admit(_Offer(tx, done, time, bypass_limits, test))
+        return await answer
+
+    def _admit(self, offer: _Offer) -> None:
+        if self._stopped:
+            offer.done(_GONE)
+            return
+        if self._reorganising and not offer.bypass_limits:
+            self._held.append(offer)
+            return
+        tx = offer.tx
+        if self._verifying:
+            verifying = self._verifying
+            for name in (tx.txid, *[prevout[:32] for prevout in tx.prevouts]):
+                if name in verifying:
+                    verifying[name].append(offer)
+                    return
+        now = self._clock.now() if offer.time is None else offer.time
+        try:
+            found = self.admission.prepare(tx, now, test=offer.test, bypass_limits=offer.bypass_limits)
+            if isinstance(found, Rejection):
+                offer.done(found)
+            elif found.job is None:
+                self._settle(offer, self.admission.commit(found, None, self._clock.now()))
+            else:
+                self._verify(offer, found)
+        except StorageError as error:
+            self._on_fatal(error)
+            offer.done(_GONE)
+
+    def _verify(self, offer: _Offer, candidate: Candidate) -> None:
+        txid = offer.tx.txid
+        self._verifying[txid] = []
+        job = candidate.job
+        assert job is not None
+
+        def verified(failure: object) -> None:
+            waiting = self._verifying.pop(txid)
+            if self._reorganising and not offer.bypass_limits:
+                self._held.append(offer)
+            elif self._stopped:
+                offer.done(_GONE)
+            else:
+                try:
+                    verdict = self.admission.commit(candidate, failure, self._clock.now())  # type: ignore[arg-type]
+                except StorageError as error:
+                    self._on_fatal(error)
+                    verdict = _GONE
+                self._settle(offer, verdict)
+            for other in waiting:
+                self._admit(other)
+
+        self.verifier.submit(job, txid, verified)
+
+    def _settle(self, offer: _Offer, verdict: TxVerdict) -> None:
+        """Tell the verdict; where room had to be made, look behind."""
+        evicted = self.pool.evicted
+        offer.done(verdict)
+        if evicted != self.pool.evicted or self._sweep_at:
+            self._sweep_at = self.pool.sweep(self._have_coins, self._sweep_at, SWEEP_ENTRIES)
+
+    def _have_coins(self, outpoints: Sequence[bytes]) -> list[bool]:
+        return [coin is not None for coin in self._state.read_view.get_many(outpoints)]
+
+    # -- packages ------------------------------------------------------------------------------------------------
+
+    async def submit_package(self, txs: Sequence[Tx], max_feerate: int | None = None) -> PackageResult:
+        """Judge and take in a child with its parents."""
+        return await self._drive(self.admission.package_steps(txs, self._clock.now(), max_feerate=max_feerate))
+
+    async def test_accept(self, txs: Sequence[Tx]) -> PackageResult:
+        """Judge only, as testmempoolaccept does."""
+        return await self._drive(self.admission.test_steps(txs, self._clock.now()))
+
+    async def _drive(self, steps: SubmissionSteps) -> PackageResult:
+        await self._settled.wait()
+        try:
+            jobs = next(steps)
+            while True:
+                # a job is named by its bytes: good enough to choose who verifies it
+                verdicts = await asyncio.gather(*(self.verifier.verify(job, job.raw_tx[-4:]) for job in jobs))
+                jobs = steps.send(verdicts)
+        except StopIteration as end:
+            result: PackageResult = end.value
+            return result
+
+    # -- for the protocol ----------------------------------------------------------------------------------------
+
+    def process_transactions(self, effect: ProcessTransactions) -> None:
+        """Judge what a peer has sent; answered by ``TransactionsProcessed``."""
+        if effect.package and len(effect.txs) > 1:
+            self._spawn(asyncio.get_running_loop().create_task(self._process_package(effect)))
+            return
+        results: list[inputs.TxOutcome] = []
+
+        def done(tx: Tx, verdict: TxVerdict) -> None:
+            results.append(_outcome(tx, verdict))
+            if len(results) == len(effect.txs):
+                self._answer(effect, results)
+
+        for tx in effect.txs:
+            self._admit(_Offer(tx, lambda verdict, tx=tx: done(tx, verdict), test=effect.test))  # type: ignore[misc]
+
+    async def _process_package(self, effect: ProcessTransactions) -> None:
+        try:
+            result = await self.submit_package(effect.txs)
+        except StorageError as error:
+            self._on_fatal(error)
+            return
+        outcomes = [
+            _outcome(tx, verdict) for tx in effect.txs if (verdict := result.transactions.get(tx.wtxid)) is not None
+        ]
+        self._answer(effect, outcomes)
+
+    def _answer(self, effect: ProcessTransactions, outcomes: Sequence[inputs.TxOutcome]) -> None:
+        assert self._reactor is not None
+        self._reactor.feed(inputs.TransactionsProcessed(effect.peer_id, effect.number, tuple(outcomes)))
+
+    def announce(self, entry: MempoolEntry, *, unbroadcast: bool = True) -> None:
+        """Tell all peers of a transaction that did not come from one of them."""
+        if self._reactor is not None:
+            self._reactor.feed(inputs.TransactionAdded(entry.txid, entry.wtxid, unbroadcast))
+
+    # -- blocks --------------------------------------------------------------------------------------------------
+
+    def _on_events(self, events: list[ChainEvent]) -> None:
+        for event in events:
+            if isinstance(event, BlockConnected):
+                self._on_connected(event)
+            elif isinstance(event, BlockDisconnected):
+                self._on_disconnected(event)
+        if self._reorganising and not self._finishing and self._chain_is_settled():
+            self._finishing = True
+            self._spawn(asyncio.get_running_loop().create_task(self._finish_reorganisation()))
+
+    def _chain_is_settled(self) -> bool:
+        state = self._state
+        return state.tree.best_candidate(state.tip) == state.tip
+
+    def _on_connected(self, event: BlockConnected) -> None:
+        block = event.block
+        self.pool.remove_for_block(block, self._clock.now())
+        if self._disconnected:
+            for txid in block.txids:
+                tx = self._disconnected.pop(txid, None)
+                if tx is not None:
+                    self._disconnected_bytes -= len(tx.raw)
+        if self._reactor is not None and not self._view.is_initial_block_download(self._clock.now()):
+            self._reactor.feed(inputs.TransactionsConfirmed(block))
+
+    def _on_disconnected(self, event: BlockDisconnected) -> None:
+        block = event.block
+        self._reorganising = True
+        self._settled.clear()
+        again = {block.txids[i]: block.tx(i) for i in range(1, block.n_tx)}
+        # blocks are disconnected newest first: this one's come before those that are kept already
+        self._disconnected = again | self._disconnected
+        self._disconnected_bytes += sum(len(tx.raw) for tx in again.values())
+        while self._disconnected_bytes > MAX_DISCONNECTED_BYTES:
+            txid, tx = self._disconnected.popitem()  # the newest go first: nothing kept depends on them
+            self._disconnected_bytes -= len(tx.raw)
+            self._forget_dependents(txid, tx)
+        coinbase = block.tx(0)
+        self._forget_dependents(coinbase.txid, coinbase)
+        if self._reactor is not None:
+            self._reactor.feed(inputs.TransactionsUnconfirmed(block.hash))
+
+    def _forget_dependents(self, txid: bytes, tx: Tx) -> None:
+        """What spends outputs of a transaction that exists nowhere any more cannot stay."""
+        spenders = [self.pool.spender_of(txid + n.to_bytes(4, "little")) for n in range(len(tx.txouts))]
+        self.pool.remove([entry for entry in dict.fromkeys(spenders) if entry is not None], RemovalReason.REORG)
+
+    async def _finish_reorganisation(self) -> None:
+        """The chain has settled: transactions of the blocks that were left come back, what no longer holds goes."""
+        while self._disconnected or not self._chain_is_settled():
+            tip = self._state.tip
+            returning, self._disconnected, self._disconnected_bytes = self._disconnected, {}, 0
+            for txid, tx in returning.items():
+                verdict = await self.accept(tx, bypass_limits=True)
+                if isinstance(verdict, Rejection):
+                    self._forget_dependents(txid, tx)
+                if self._state.tip != tip:
+                    break
+            if self._state.tip == tip:
+                break
+            # the chain has gone on meanwhile: what is not back waits for it to settle again
+            rest = {txid: tx for txid, tx in returning.items() if txid not in self.pool}
+            self._disconnected = rest | self._disconnected
+            self._disconnected_bytes = sum(len(tx.raw) for tx in self._disconnected.values())
+            if not self._chain_is_settled():
+                self._finishing = False
+                return
+        self._remove_unfit()
+        self.admission.limit(self._clock.now())
+        self._reorganising = self._finishing = False
+        self._settled.set()
+        held, self._held = self._held, []
+        for offer in held:
+            self._admit(offer)
+
+    def _remove_unfit(self) -> None:
+        """Take out what is not final, not mature or without coins at the new tip (Core's removeForReorg)."""
+        self.pool.remove([entry for entry in self.pool if not self._fits(entry)], RemovalReason.REORG)
+
+    def _fits(self, entry: MempoolEntry) -> bool:
+        state, tx = self._state, entry.tx
+        tree, tip = state.tree, state.tip
+        height, median = tree.height(tip), tree.median_time_past(tip)
+        if not is_final(tx.lock_time, tx.sequences, height + 1, median):
+            return False
+        outside = [prevout for prevout in tx.prevouts if prevout[:32] not in self.pool]
+        found = dict(zip(outside, state.read_view.get_many(outside), strict=True)) if outside else {}
+        for coin in found.values():
+            if coin is None:
+                return False
+            if coin_is_coinbase(coin) and height + 1 - coin_height(coin) < COINBASE_MATURITY:
+                return False
+        if tx.version < 2:
+            return True
+        locks = entry.lock_points
+        if locks.max_input_index < 0 or not state.active.contains(locks.max_input_index):
+            heights = [
+                height + 1 if (coin := found.get(prevout)) is None else coin_height(coin) for prevout in tx.prevouts
+            ]
+            lock = sequence_locks(
+                tx.version, tx.sequences, heights, lambda at: tree.median_time_past(tree.ancestor(tip, at))
+            )
+            below = [at for at in heights if at <= height]
+            entry.lock_points = locks = LockPoints(*lock, tree.ancestor(tip, max(below, default=0)))
+        return sequence_locks_met((locks.height, locks.time), height + 1, median)
+
+
+def _outcome(tx: Tx, verdict: PackageTxVerdict) -> inputs.TxOutcome:
+    if isinstance(verdict, Rejection):
+        return inputs.TxOutcome(tx.txid, tx.wtxid, verdict.result, verdict.reason, verdict.missing_parents)
+    replaced = verdict.replaced if isinstance(verdict, Accepted) else ()
+    return inputs.TxOutcome(tx.txid, tx.wtxid, replaced=replaced)

@@ -1,0 +1,133 @@
+"""Scripts of unconfirmed transactions: every job gets its own verdict, whoever verifies and whatever happens to him."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from btcnode.params import params_for
+from btcnode.script.errors import ScriptError
+from btcnode.script.flags import STANDARD_VERIFY_FLAGS
+from btcnode.script.verify import ScriptFailure, ScriptJob
+from btcnode.sync.tx_verifier import TxVerifier, verify_batch
+from btcnode.sync.worker_pool import TxTask, WorkerPool
+from btcnode.testing.mempool_lab import MempoolLab, pay
+
+PARAMS = params_for("regtest")
+
+
+@pytest.fixture(scope="module")
+def jobs() -> list[tuple[ScriptJob, bytes, bool]]:
+    """Jobs, their txids, and whether they are valid: every fifth one is not."""
+    lab = MempoolLab(free=60)
+    found = []
+    for n in range(30):
+        coins = [lab.coin(), lab.coin()]
+        tx = pay(coins, 500)
+        spent = [lab.coins.coins[coin.outpoint][4:] for coin in coins]
+        good = n % 5 != 2
+        if not good:
+            spent[1] = spent[1][:-1] + bytes([spent[1][-1] ^ 1])  # another script than the one that was signed for
+        found.append((ScriptJob(tx.raw, spent, STANDARD_VERIFY_FLAGS), tx.txid, good))
+    return found
+
+
+def check(verdicts: dict[bytes, ScriptFailure | None], jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
+    assert len(verdicts) == len(jobs)
+    for _, txid, good in jobs:
+        failure = verdicts[txid]
+        if good:
+            assert failure is None
+        else:
+            assert failure is not None and failure.input_index == 1
+            assert failure.error is ScriptError.WITNESS_PROGRAM_MISMATCH
+
+
+async def run(
+    pool: WorkerPool | None,
+    jobs: list[tuple[ScriptJob, bytes, bool]],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> tuple[dict[bytes, ScriptFailure | None], TxVerifier]:
+    verifier = TxVerifier(pool)
+    verdicts: dict[bytes, ScriptFailure | None] = {}
+    ready = asyncio.Event()
+
+    def record(txid: bytes, failure: ScriptFailure | None) -> None:
+        assert txid not in verdicts
+        verdicts[txid] = failure
+        if len(verdicts) == len(jobs):
+            ready.set()
+
+    for job, txid, _ in jobs:
+        verifier.submit(job, txid, lambda failure, txid=txid: record(txid, failure))  # type: ignore[misc]
+    await asyncio.sleep(0)
+    meanwhile()
+    await asyncio.wait_for(ready.wait(), 60)
+    assert verifier.open == 0 and verifier.verified == len(jobs)
+    verifier.close()
+    return verdicts, verifier
+
+
+def test_without_workers_a_thread_verifies(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
+    verdicts, verifier = asyncio.run(run(None, jobs))
+    check(verdicts, jobs)
+    assert verifier.verified_here >= len(jobs)
+
+
+def test_workers_verify(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
+    pool = WorkerPool(2, PARAMS)
+    try:
+        verdicts, verifier = asyncio.run(run(pool, jobs))
+    finally:
+        pool.close()
+    check(verdicts, jobs)
+    assert verifier.verified_here == 0
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
+    pool = WorkerPool(2, PARAMS)
+    try:
+        check(asyncio.run(run(pool, jobs))[0], jobs)
+        victim = pool.pids[0]
+        verdicts, _ = asyncio.run(run(pool, jobs * 1, lambda: os.kill(victim, signal.SIGKILL)))
+    finally:
+        pool.close()
+    check(verdicts, jobs)
+
+
+def test_a_closed_pool_leaves_the_work_to_the_node(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
+    pool = WorkerPool(1, PARAMS)
+    pool.close()
+    verdicts, verifier = asyncio.run(run(pool, jobs))
+    check(verdicts, jobs)
+    assert verifier.verified_here >= len(jobs)
+
+
+def test_repeats_meet_the_same_worker() -> None:
+    pool = WorkerPool(4, PARAMS)
+    try:
+        shards: list[int] = []
+        pool.submit_transactions = lambda task: (shards.append(task.shard), task.answer((1, None)))  # type: ignore[method-assign,assignment,func-returns-value]
+
+        async def twice() -> None:
+            verifier = TxVerifier(pool)
+            job = ScriptJob(b"", [b""], 0)
+            for _ in range(2):
+                for n in range(8):
+                    await verifier.verify(job, bytes([n]) + bytes(31))
+            verifier.close()
+
+        asyncio.run(twice())
+    finally:
+        pool.close()
+    assert shards[:8] == shards[8:] == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_a_batch_ends_at_its_first_failure(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
+    valid, failure = verify_batch([job for job, _, _ in jobs])
+    assert valid == 2 and failure is not None
+    assert TxTask([job for job, _, _ in jobs], 0).inputs == 60
