@@ -228,6 +228,10 @@ class NodeConfig:
         "rpcservertimeout", "Seconds a client may take to send a request.", RPC, 30, metavar="S"
     )
 
+    metrics_port: int | None = _option(
+        "metrics-port", "Serve figures for Prometheus at this port (0: any free one).", LOG, metavar="PORT"
+    )
+    metrics_bind: str = _option("metrics-bind", "Address for that.", LOG, "127.0.0.1", metavar="ADDRESS")
     debug: tuple[str, ...] = _option(
         "debug", "Log this category in detail (all: every one).", LOG, (), metavar="CATEGORY"
     )
@@ -427,11 +431,13 @@ def _check_numbers(config: NodeConfig) -> None:
         "mocktime": (0, 2**62),
         "port": (0, 65535),
         "rpcport": (0, 65535),
+        "metrics_port": (0, 65535),
     }
     for name, (low, high) in limits.items():
         value = getattr(config, name)
         if value is not None and not low <= value <= high:
-            raise ConfigError(f"--{name} takes a number from {low} to {high}, not {value}")
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} takes a number from {low} to {high}, not {value}")
 
 
 def _check_texts(config: NodeConfig) -> None:
@@ -479,6 +485,7 @@ def _check_addresses(config: NodeConfig) -> None:
             host, _ = split_host_port(text, 1)
             if name != "rpcbind" or host != "localhost":
                 _check_ip(host, name, text)
+    _check_ip(config.metrics_bind, "metrics-bind", config.metrics_bind)
     for text in config.rpcallowip:
         try:
             ip_network(text, strict=False)

@@ -36,6 +36,7 @@ class Flusher:
         self._running: Future[FlushReport] | None = None
         self.flushes = 0
         self.last = FlushReport(0, 0, 0.0)
+        self.seconds = 0.0  # that all flushes have taken
 
     @property
     def running(self) -> bool:
@@ -68,6 +69,7 @@ class Flusher:
         self._coins.flushed()
         self.flushes += 1
         self.last = report
+        self.seconds += report.seconds
         return report
 
     def write(self, records: Records, tip_hash: bytes) -> FlushReport:

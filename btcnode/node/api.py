@@ -8,15 +8,20 @@ from btcnode.node.chain_service import ChainService
 from btcnode.node.control_service import ControlService
 from btcnode.node.mempool_service import MempoolService
 from btcnode.node.peers_service import PeersService
+from btcnode.node.sync_monitor import SyncMonitor
 
 if TYPE_CHECKING:
-    from btcnode.rpc.context import ChainApi, ControlApi, MempoolApi, PeersApi
+    from btcnode.rpc.context import ChainApi, ControlApi, MempoolApi, PeersApi, SyncApi
 
     def _services_fit(
-        chain: ChainService, peers: PeersService, mempool: MempoolService, control: ControlService
+        chain: ChainService,
+        peers: PeersService,
+        mempool: MempoolService,
+        sync: SyncMonitor,
+        control: ControlService,
     ) -> None:
         """The type checker's proof that the services are what ``NodeApi`` promises."""
-        parts: tuple[ChainApi, PeersApi, MempoolApi, ControlApi] = (chain, peers, mempool, control)
+        parts: tuple[ChainApi, PeersApi, MempoolApi, SyncApi, ControlApi] = (chain, peers, mempool, sync, control)
         del parts
 
 
@@ -26,7 +31,7 @@ class NodeFacade:
     def __init__(self, control: ControlService) -> None:
         self._services: list[object] = [control]
 
-    def add(self, service: ChainService | PeersService | MempoolService) -> None:
+    def add(self, service: ChainService | PeersService | MempoolService | SyncMonitor) -> None:
         """A service is up."""
         self._services.append(service)
 

@@ -24,6 +24,7 @@ from btcnode.node.block_bridge import BlockBridge
 from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
 from btcnode.node.control_service import ControlService
+from btcnode.node.figures import FigureBoard
 from btcnode.node.memory import make_memory_limiter
 from btcnode.node.mempool_file import MempoolFile
 from btcnode.node.mempool_service import MempoolService
@@ -31,7 +32,9 @@ from btcnode.node.mempool_setup import make_pool
 from btcnode.node.peers_file import load_address_book, save_address_book
 from btcnode.node.peers_service import PeersService
 from btcnode.node.shadow import make_shadow
+from btcnode.node.sync_monitor import SyncMonitor
 from btcnode.node.tx_service import TxService
+from btcnode.observe.metrics import MetricsExporter
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.inputs import LocalAddress, SetNetworkActive
@@ -98,6 +101,9 @@ class Node:
         self.protocol: Protocol | None = None
         self.view: NodeChainView | None = None
         self.memory: MemoryLimiter | None = None
+        self.monitor: SyncMonitor | None = None
+        self.figures: FigureBoard | None = None
+        self.metrics: MetricsExporter | None = None
         self.transactions: TxService | None = None
         self.mempool_file: MempoolFile | None = None
         self._facade = NodeFacade(self.control)
@@ -206,6 +212,10 @@ class Node:
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
         self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol))
         self.memory = make_memory_limiter(config, self.driver, self._pool, self.reactor)
+        self.monitor = SyncMonitor(self.driver, self.view, self.protocol, self._pool, self.clock)
+        self.monitor.tell_last_run()
+        self._facade.add(self.monitor)
+        self.figures = FigureBoard(self.driver, self.protocol, self.monitor, transactions, self._pool)
         self.peers = PeersService(self.reactor, self.protocol, options, config)
         self._facade.add(self.peers)
 
@@ -246,6 +256,10 @@ class Node:
         for text in config.externalip:
             host, port = split_host_port(text, self.params.p2p_port)
             self.reactor.feed(LocalAddress(NetAddress.from_host(host, port), "user"))
+        if config.metrics_port is not None and (board := self.figures) is not None:
+            self.metrics = MetricsExporter(lambda: board.latest)
+            port = self.metrics.start(config.metrics_bind, config.metrics_port)
+            log.info("metrics at http://%s:%d/metrics", config.metrics_bind, port)
         if not config.networkactive:
             self.reactor.feed(SetNetworkActive(False))
         self.reactor.start()
@@ -255,8 +269,15 @@ class Node:
     async def _keep_house(self) -> None:
         """Divide the memory, and let the chain see whether a flush is due, also while no block comes."""
         assert self.driver is not None and self.memory is not None
+        assert self.monitor is not None and self.figures is not None
         while True:
             self.memory.look()
+            self.figures.look()
+            try:
+                await self.monitor.look()
+            except StorageError as error:
+                self._on_fatal(error)
+                return
             await asyncio.sleep(HOUSEKEEPING_INTERVAL)
             self.driver.kick()
 
@@ -311,6 +332,10 @@ class Node:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        if self.monitor is not None:
+            await self.monitor.stop()
+        if self.metrics is not None:
+            await asyncio.to_thread(self.metrics.close)
         if self.chain is not None:
             self.chain.stop_waiting()
         if self._rpc is not None:

@@ -169,6 +169,11 @@ class BlockDownload:
             open_requests += len(peer.blocks.late)
         return min(min(limit, room) - open_requests, MAX_REQUESTS - len(self.requests))
 
+    @property
+    def validating(self) -> int:
+        """Blocks that are being validated."""
+        return len(self._validating)
+
     def has_room(self) -> bool:
         """Whether validation keeps up, so that more blocks may be asked for."""
         return len(self._validating) < MAX_BLOCKS_IN_VALIDATION and self.validating_bytes < self._validation_limit

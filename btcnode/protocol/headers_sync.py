@@ -9,6 +9,7 @@ that another peer is asked already when the first leaves a request unanswered fo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from btcnode.chain.presync import HeadersSync
 from btcnode.consensus.pow import block_work, check_proof_of_work
@@ -33,12 +34,22 @@ from btcnode.wire.constants import MAX_HEADERS_RESULTS, SENDHEADERS_VERSION
 from btcnode.wire.messages import GetHeaders, Headers, SendHeaders
 
 
+@dataclass(slots=True)
+class HeaderRequests:
+    """What became of getheaders messages since the start."""
+
+    sent: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+
 class HeaderSync:
     """Header requests and answers of all peers."""
 
     def __init__(self, ctx: Context, download: BlockDownload) -> None:
         self._ctx = ctx
         self._download = download
+        self.requests = HeaderRequests()
         self.sync_count = 0  # peers with sync_started
         self._protected = 0  # outbound peers exempt from eviction for their chain
         self._last_inv_trigger = b""
@@ -47,6 +58,7 @@ class HeaderSync:
 
     def forget(self, peer: Peer) -> None:
         """The connection is gone."""
+        self.requests.failed += peer.headers.requested_at is not None
         self.sync_count -= peer.headers.sync_started
         self._protected -= peer.headers.protected
         peer.headers.sync_started = peer.headers.protected = False
@@ -59,6 +71,8 @@ class HeaderSync:
         if state.requested_at is not None and mono - state.requested_at <= HEADERS_RESPONSE_TIME:
             return False
         self._ctx.send(peer, GetHeaders(tuple(locator)))
+        self.requests.failed += state.requested_at is not None
+        self.requests.sent += 1
         state.requested_at = mono
         return True
 
@@ -181,6 +195,7 @@ class HeaderSync:
     def on_headers(self, peer: Peer, message: Headers) -> None:
         """Check, store or presync what a peer sent."""
         ctx, state = self._ctx, peer.headers
+        self.requests.succeeded += state.requested_at is not None
         headers: Sequence[bytes] = message.headers
         count = len(headers)
         if count > MAX_HEADERS_RESULTS:

@@ -20,8 +20,9 @@ from btcnode.protocol.connections import Connections
 from btcnode.protocol.context import Context, printable
 from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel
 from btcnode.protocol.fee_filter import FeeFilters
+from btcnode.protocol.fetch_strategy import FetchStrategy
 from btcnode.protocol.handshake import Handshake
-from btcnode.protocol.headers_sync import HeaderSync
+from btcnode.protocol.headers_sync import HeaderRequests, HeaderSync
 from btcnode.protocol.inputs import (
     AbortPrivateBroadcast,
     AddNode,
@@ -208,6 +209,21 @@ class Protocol:
     def local_addresses(self) -> dict[NetAddress, int]:
         """Addresses at which we can be reached, with their scores."""
         return dict(self._gossip.local)
+
+    @property
+    def fetching(self) -> FetchStrategy:
+        """How blocks are asked for, and what came of it; for reading."""
+        return self._download.strategy
+
+    @property
+    def header_requests(self) -> HeaderRequests:
+        """How headers were asked for, and what came of it; for reading."""
+        return self._headers.requests
+
+    def block_queue(self) -> tuple[int, int, int]:
+        """Blocks asked for and not there, blocks in validation, and the bytes of those."""
+        download = self._download
+        return len(download.requests), download.validating, download.validating_bytes
 
     def anchors(self) -> tuple[NetAddress, ...]:
         """Block-relay peers, to be saved at shutdown."""

@@ -20,6 +20,8 @@ from btcnode.mempool.rejection import PackageResult
 from btcnode.params import NetworkParams
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.tx import Tx
+from btcnode.sync.profile import SyncReport
+from btcnode.sync.state_machine import SyncStateMachine
 
 
 class TreeView(Protocol):
@@ -344,6 +346,17 @@ class MempoolApi(Protocol):
         """Take in the transactions of a file; raises StorageError, DecodeError."""
 
 
+class SyncApi(Protocol):
+    """How the synchronisation goes."""
+
+    @property
+    def sync_machine(self) -> SyncStateMachine:
+        """The state and its history."""
+
+    def sync_report(self) -> SyncReport | None:
+        """Figures of the initial download, so far or of all of it; None before there are any."""
+
+
 class ControlApi(Protocol):
     """The process: clock, log, shutdown."""
 
@@ -376,5 +389,5 @@ class ControlApi(Protocol):
         """Full path of the log file."""
 
 
-class NodeApi(ChainApi, PeersApi, MempoolApi, ControlApi, Protocol):
+class NodeApi(ChainApi, PeersApi, MempoolApi, SyncApi, ControlApi, Protocol):
     """All that RPC methods ask of the node."""

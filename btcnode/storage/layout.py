@@ -60,9 +60,11 @@ OUTPOINT_SIZE = 36
 META_SCHEMA = b"schema"  # u32: SCHEMA_VERSION
 META_NETWORK = b"network"  # magic[4]: the network whose data this is
 META_TIP = b"tip"  # block hash[32]: the coins are those after this block
+META_SYNC = b"sync"  # SYNC_RECORD: what the node was about to do
 META_FILE_PREFIX = b"file"
 
 SCHEMA = Struct("<I")
+SYNC_RECORD = Struct("<QBI32s")  # Unix seconds, state (sync/checkpoint.py), height and hash of the tip then
 
 INDEX_KEY = Struct(">I")
 # version, merkle root, time, bits and nonce as in the header (the parent's hash is that of record ``prev``)

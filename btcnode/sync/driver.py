@@ -8,6 +8,7 @@ the failed step was kept, and the node is told to shut down.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -70,6 +71,7 @@ class ChainDriver:
         self._inflight_stores: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self.busy_seconds: dict[str, float] = {}  # of the chain thread, by kind of step
         self._progress = asyncio.Event()  # something has happened to the active chain
         self.prefetcher = Prefetcher(chainstate.coins, chainstate.store.coins)
         chainstate.executor.on_stored = self.prefetcher.offer
@@ -188,12 +190,26 @@ class ChainDriver:
 
     async def _run(self, step: Step) -> list[ChainEvent]:
         try:
-            result: StepResult = await self._in_chain_thread(lambda: self.chainstate.execute(step))
+            result: StepResult = await self._in_chain_thread(lambda: self._execute(step))
         except BaseException as error:
             self.chainstate.abort(step)
             self._fail(error)
             raise
         return self.chainstate.commit(step, result)
+
+    def _execute(self, step: Step) -> StepResult:
+        """Do a step (chain thread), and remember how long steps of its kind have taken."""
+        begun = time.perf_counter()
+        try:
+            return self.chainstate.execute(step)
+        finally:
+            kind = type(step).__name__
+            self.busy_seconds[kind] = self.busy_seconds.get(kind, 0.0) + time.perf_counter() - begun
+
+    @property
+    def waiting_stores(self) -> int:
+        """Blocks that are being checked and stored, or wait for it."""
+        return len(self._inflight_stores)
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError) or self._stopped is not None:

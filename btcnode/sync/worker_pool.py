@@ -143,6 +143,7 @@ class WorkerPool:
             sock.setblocking(False)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         self.replaced = 0
+        self.busy_seconds = 0.0  # of all workers together
 
     # -- any thread ----------------------------------------------------------------------------------------------
 
@@ -155,6 +156,16 @@ class WorkerPool:
     def running(self) -> bool:
         """Whether there is a worker to do something."""
         return any(worker.ready for worker in self._workers)
+
+    @property
+    def queued(self) -> int:
+        """Pieces of work that wait: blocks to decode, blocks with scripts to verify, batches of transactions."""
+        return len(self._decodes) + len(self._checks) + sum(map(len, self._tx_tasks))
+
+    @property
+    def workers(self) -> int:
+        """How many processes there shall be."""
+        return self._wanted
 
     @property
     def shards(self) -> int:
@@ -342,7 +353,8 @@ class WorkerPool:
             else:
                 data = pack_request(number, VERIFY, *task.packed(), flags=task.flags, jobs=task.jobs)
             if not worker.sent:
-                worker.deadline = time.monotonic() + self._answer_timeout
+                worker.busy_since = time.monotonic()
+                worker.deadline = worker.busy_since + self._answer_timeout
             worker.sent.append((number, task))
             try:
                 worker.send(data)
@@ -400,7 +412,10 @@ class WorkerPool:
         worker.sent.popleft()
         worker.answers += 1
         self._failed_starts = 0
-        worker.deadline = time.monotonic() + self._answer_timeout
+        now = time.monotonic()
+        worker.deadline = now + self._answer_timeout
+        self.busy_seconds += now - worker.busy_since
+        worker.busy_since = now
 
     @staticmethod
     def _take_decoded(task: DecodeTask, answer: Answer) -> None:

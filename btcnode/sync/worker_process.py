@@ -44,6 +44,7 @@ class WorkerProcess:
         self.sent: deque[tuple[int, object]] = deque()  # (request id, task)
         self.answers = 0
         self.deadline = 0.0  # for the answer to the oldest
+        self.busy_since = 0.0
         self.slot = 0  # which share of the unconfirmed transactions is its own
         self._reader = AnswerReader()
         self._out = b""

@@ -13,6 +13,7 @@ from btcnode.rpc.methods import (
     mining,
     net,
     rawtransactions,
+    sync,
     util,
 )
 from btcnode.rpc.spec import Method
@@ -21,7 +22,7 @@ from btcnode.rpc.table import MethodTable
 
 def all_methods() -> list[Method]:
     """Every declared method but those that speak of the table itself."""
-    modules = (blocks, blockstats, chain, control, mempool, mempool_submit, mining, net, rawtransactions, util)
+    modules = (blocks, blockstats, chain, control, mempool, mempool_submit, mining, net, rawtransactions, sync, util)
     return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -94,16 +95,23 @@ def test_mapped_pages_are_given_back_when_they_make_the_process_too_large() -> N
 
 
 def test_resident_memory_grows_with_what_is_allocated() -> None:
-    before = resident()
-    block = b"x" * (64 * MIB)
-    after = resident()
-    assert 60 * MIB < after.own - before.own < 80 * MIB
-    del block
-    assert before.mapped > 0
+    code = """
+        from btcnode.sync.process_memory import resident
+        before = resident()
+        block = b"x" * (64 << 20)
+        after = resident()
+        print(after.own - before.own, before.mapped)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    grown, mapped = map(int, subprocess.run(command, capture_output=True, check=True).stdout.split())
+    assert 60 * MIB < grown < 80 * MIB and mapped > 0
+
+
+def test_resident_memory_of_other_processes() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        both = resident_of([child.pid])
-        assert 0 < both.total < 100 * MIB
+        assert 0 < resident_of([child.pid]).total < 100 * MIB
+        assert resident().total > 0
     finally:
         child.communicate(b"\n")
     assert resident_of([child.pid]) == Resident(0, 0)

@@ -1,0 +1,99 @@
+"""Metrics over HTTP, sync states and the record of a run that was killed."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from btcnode.testing.process import NodeProcess, wait_until
+
+ADDRESS = "bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw"
+TOLD = "the last run ended without a shutdown, in state synced"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def scrape(port: int) -> dict[str, float]:
+    """Samples by name, with their labels where they have some."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+        text = reply.read().decode()
+    samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+            samples[sample.name + (f"[{labels}]" if labels else "")] = sample.value
+    return samples
+
+
+def make_node(stack: ExitStack, base: Path, title: str, *options: str) -> NodeProcess:
+    directory = base / title
+    directory.mkdir(exist_ok=True)
+    return stack.enter_context(NodeProcess(directory, "regtest", *options))
+
+
+def test_figures_of_a_sync(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        source = make_node(stack, tmp_path, "source").start()
+        source.rpc("generatetoaddress", 150, ADDRESS)
+        port = free_port()
+        node = make_node(stack, tmp_path, "node", "--connect", source.address, "--metrics-port", str(port)).start()
+        node.wait_height(150)
+        wait_until(lambda: scrape(port)["node_height"] == 150, 20, "the figures of the end")
+        found = scrape(port)
+        assert found["sync_blocks_processed_total"] == 150
+        assert found["sync_requests_sent_total[type=block]"] >= 150
+        assert found["sync_requests_success_total[type=block]"] == 150
+        assert found["sync_requests_failed_total[type=block]"] == 0
+        assert found["sync_requests_sent_total[type=headers]"] >= 1
+        assert found["sync_request_latency_seconds_bucket[le=+Inf]"] == 150
+        assert found["sync_request_latency_seconds_count"] == 150
+        for bound in ("0.1", "0.5", "1.0", "2.0", "5.0", "10.0"):
+            assert 0 <= found[f"sync_request_latency_seconds_bucket[le={bound}]"] <= 150
+        assert found["sync_cache_bytes"] > 0 and found["sync_cache_lookups_total"] >= 0
+        assert found["process_memory_bytes[kind=node]"] > 10 << 20
+        assert found["node_peers[direction=out]"] == 1
+        assert found["mempool_transactions"] == 0
+        stages = {name for name in found if name.startswith("sync_stage_busy_fraction")}
+        assert len(stages) == 5 and all(0 <= found[name] <= 1 for name in stages)
+        wait_until(lambda: node.rpc("getsyncstate")["state"] == "synced", 20, "the state")
+        assert scrape(port)["sync_state[state=synced]"] in (0.0, 1.0)
+        state = node.rpc("getsyncstate")
+        assert state["history"][-1]["to"] == "synced" and state["refused"] == 0
+        profile = node.rpc("getsyncprofile")
+        assert profile["blocks"] == 150 and profile["peak_memory"] >= profile["mean_memory"] > 0
+        assert set(profile["busy"]) == {"fetch", "store", "validate", "scripts", "commit"}
+        other = make_node(stack, tmp_path, "other", "--metrics-port", str(port))
+        with pytest.raises(RuntimeError, match=f"cannot serve metrics at 127.0.0.1:{port}"):
+            other.start()
+        for one in (node, source):
+            assert one.stop() == 0
+
+
+def test_a_killed_node_says_so_at_its_next_start(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        source = make_node(stack, tmp_path, "source").start()
+        source.rpc("generatetoaddress", 60, ADDRESS)
+        node = make_node(stack, tmp_path, "node", "--connect", source.address).start()
+        node.wait_height(60)
+        wait_until(lambda: node.rpc("getsyncstate")["state"] == "synced", 20, "the state")
+        assert TOLD not in node.output()
+        node.kill()
+        again = make_node(stack, tmp_path, "node", "--connect", source.address).start()
+        again.wait_height(60)
+        told = again.output()
+        assert told.count(TOLD) == 1 and "gone back by 60 blocks" in told and "nothing is lost" in told
+        assert again.stop() == 0
+        clean = make_node(stack, tmp_path, "node").start()
+        assert clean.output().count(TOLD) == 1
+        assert clean.rpc("getblockcount") == 60
+        assert clean.stop() == 0
+        assert source.stop() == 0

@@ -1,0 +1,114 @@
+"""Sync states: what is allowed, what an observation means, what a record of the last run tells."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from btcnode.errors import CorruptionError
+from btcnode.storage.database import Database
+from btcnode.storage.layout import META_SYNC
+from btcnode.sync.checkpoint import Checkpoint, how_it_ended, read_checkpoint, write_checkpoint
+from btcnode.sync.state_machine import (
+    STALL_SECONDS,
+    TRANSITIONS,
+    IllegalTransition,
+    Observation,
+    SyncEvent,
+    SyncState,
+    SyncStateMachine,
+    classify,
+)
+
+FAR = Observation(
+    tip_height=10, best_header_height=1000, initial_download=True, presync=False, peers=3, idle_seconds=0.0,
+    headers_grow=False,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seen", "event"),
+    [
+        (FAR, SyncEvent.BLOCKS_COME),
+        (replace(FAR, presync=True), SyncEvent.PRESYNC),
+        (replace(FAR, best_header_height=10), SyncEvent.HEADERS_COME),
+        (replace(FAR, best_header_height=10, peers=0), SyncEvent.NOTHING_TO_DO),
+        (replace(FAR, peers=0, idle_seconds=10.0), SyncEvent.NOTHING_TO_DO),
+        (replace(FAR, idle_seconds=STALL_SECONDS + 1), SyncEvent.NO_PROGRESS),
+        (replace(FAR, initial_download=False), SyncEvent.BEHIND),
+        (replace(FAR, initial_download=False, best_header_height=10), SyncEvent.AT_TIP),
+        (replace(FAR, initial_download=False, idle_seconds=STALL_SECONDS + 1), SyncEvent.NO_PROGRESS),
+        (replace(FAR, initial_download=False, idle_seconds=STALL_SECONDS + 1, peers=0), SyncEvent.BEHIND),
+        (replace(FAR, stopping=True), SyncEvent.STOP),
+    ],
+)
+def test_what_an_observation_means(seen: Observation, event: SyncEvent) -> None:
+    assert classify(seen) is event
+
+
+def test_a_whole_life() -> None:
+    machine = SyncStateMachine(100)
+    events = [
+        SyncEvent.PRESYNC, SyncEvent.HEADERS_COME, SyncEvent.BLOCKS_COME, SyncEvent.NO_PROGRESS, SyncEvent.BLOCKS_COME,
+        SyncEvent.AT_TIP, SyncEvent.BEHIND, SyncEvent.AT_TIP, SyncEvent.STOP,
+    ]  # fmt: skip
+    for n, event in enumerate(events):
+        change = machine.fire(event, 101 + n, n)
+        assert change is not None and change.event is event and machine.since == 101 + n
+        assert machine.fire(event, 500, n) is None  # the same again changes nothing
+        assert machine.since == 101 + n
+    assert machine.state is SyncState.SHUTTING_DOWN and len(machine.history) == len(events)
+    assert machine.entered[SyncState.BLOCKS] == 2 and machine.refused == 0
+
+
+def test_what_makes_no_sense_is_refused_and_changes_nothing() -> None:
+    refused = 0
+    for state, event in itertools.product(SyncState, SyncEvent):
+        machine = SyncStateMachine(0)
+        machine.state = state
+        if event in TRANSITIONS[state]:
+            machine.fire(event, 1, 0)
+            continue
+        refused += 1
+        with pytest.raises(IllegalTransition, match=f"while the node is {state}"):
+            machine.fire(event, 1, 0)
+        assert machine.state is state and machine.refused == 1 and not machine.history
+    assert refused > 10
+
+
+def test_initial_download_does_not_come_back() -> None:
+    for state in (SyncState.SYNCED, SyncState.CATCHING_UP):
+        assert SyncEvent.BLOCKS_COME not in TRANSITIONS[state]
+        assert SyncEvent.HEADERS_COME not in TRANSITIONS[state]
+    assert TRANSITIONS[SyncState.SHUTTING_DOWN] == {SyncEvent.STOP}
+
+
+def test_checkpoints_are_stored(tmp_path: Path) -> None:
+    database = Database.open(tmp_path)
+    assert read_checkpoint(database) is None
+    for n, state in enumerate(SyncState):
+        checkpoint = Checkpoint(1_700_000_000 + n, state, 7 * n, bytes([n]) * 32)
+        write_checkpoint(database, checkpoint)
+        assert read_checkpoint(database) == checkpoint
+    for damage in (b"", bytes(44), b"\xff" * 45):
+        database.commit(meta_puts={META_SYNC: damage})
+        with pytest.raises(CorruptionError, match="last run"):
+            read_checkpoint(database)
+    database.close()
+
+
+def test_how_the_last_run_ended() -> None:
+    tip, other = b"\x01" * 32, b"\x02" * 32
+    clean = Checkpoint(0, SyncState.SHUTTING_DOWN, 50, tip)
+    assert how_it_ended(clean, tip, 50, same_branch=True) is None
+    killed = how_it_ended(clean, other, 47, same_branch=True)
+    assert killed is not None and "while shutting down" in killed and "gone back by 3 blocks" in killed
+    crashed = how_it_ended(Checkpoint(0, SyncState.BLOCKS, 10, tip), other, 50, same_branch=True)
+    assert crashed is not None and "in state blocks" in crashed and "40 blocks further" in crashed
+    same = how_it_ended(Checkpoint(0, SyncState.SYNCED, 50, tip), tip, 50, same_branch=True)
+    assert same is not None and "stands where it stood" in same
+    fork = how_it_ended(Checkpoint(0, SyncState.SYNCED, 50, tip), other, 50, same_branch=False)
+    assert fork is not None and "another branch" in fork
