@@ -23,6 +23,7 @@ ARGUMENTS = {
     "getblockhash": "json:height",
     "getblockheader": "blockhash json:verbose",
     "getblockstats": "any:hash_or_height json:stats",
+    "getblocktemplate": "json:template_request",
     "getchaintxstats": "json:nblocks blockhash",
     "getmempoolancestors": "txid json:verbose",
     "getmempooldescendants": "txid json:verbose",

@@ -18,6 +18,7 @@ from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.config import NodeConfig, split_host_port
 from btcnode.errors import BtcnodeError, StorageError
+from btcnode.mining.templates import TemplateMaker
 from btcnode.net.reactor import Reactor
 from btcnode.node.api import NodeFacade
 from btcnode.node.block_bridge import BlockBridge
@@ -210,7 +211,7 @@ class Node:
         transactions.attach(self.reactor)
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
-        self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol))
+        self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol, TemplateMaker(self.params)))
         self.memory = make_memory_limiter(config, self.driver, self._pool, self.reactor)
         self.monitor = SyncMonitor(self.driver, self.view, self.protocol, self._pool, self.clock)
         self.monitor.tell_last_run()

@@ -11,12 +11,13 @@ from typing import cast
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
+from btcnode.chain.proposal import check_proposal
 from btcnode.consensus.blocks import check_block
 from btcnode.consensus.deployments import VersionBits
 from btcnode.errors import DecodeError, RuleViolation, StorageError
 from btcnode.node.clock import Clock
 from btcnode.params import NetworkParams
-from btcnode.primitives.block import parse_block
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
@@ -255,6 +256,19 @@ class ChainService:
         async with self.driver.paused():
             self._state.prefer(index)
         await self.driver.settled()
+
+    async def check_proposal(self, block: ParsedBlock) -> str | None:
+        """Whether a block would be valid on top of the tip, apart from its proof of work."""
+        state, now = self._state, self._clock.now()
+        try:
+            await self.driver.in_chain_thread(lambda: check_proposal(state, block, now))
+        except RuleViolation as violation:
+            return violation.code
+        return None
+
+    def stopping(self) -> bool:
+        """Whether the node is shutting down."""
+        return self._stopping
 
     async def wait_tip_changed(self, current: int, seconds: float | None) -> None:
         """Return when the tip is another than ``current``, after the time, or when the node stops."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from btcnode.mempool.feerate import fee_at
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import PackageResult, Rejection, TxResult
+from btcnode.mining.templates import TemplateMaker
 from btcnode.node.mempool_file import ImportReport, MempoolFile
 from btcnode.node.tx_service import TxService
 from btcnode.primitives.tx import Tx
@@ -18,8 +19,9 @@ from btcnode.rpc.context import ImportOptions, SubmitError
 class MempoolService:
     """Unconfirmed transactions for the RPC methods."""
 
-    def __init__(self, service: TxService, file: MempoolFile, protocol: Protocol) -> None:
+    def __init__(self, service: TxService, file: MempoolFile, protocol: Protocol, templates: TemplateMaker) -> None:
         self._service = service
+        self.template_maker = templates
         self._file = file
         self._protocol = protocol
 

@@ -17,7 +17,9 @@ from btcnode.config import NodeConfig
 from btcnode.consensus.deployments import VersionBits
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import PackageResult
+from btcnode.mining.templates import TemplateMaker
 from btcnode.params import NetworkParams
+from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.tx import Tx
 from btcnode.sync.profile import SyncReport
@@ -248,6 +250,12 @@ class ChainApi(Protocol):
     async def precious_block(self, index: int) -> None:
         """Treat the block as if it had come before others of equal work; raises RuleViolation."""
 
+    async def check_proposal(self, block: ParsedBlock) -> str | None:
+        """Whether a block would be valid on top of the tip, apart from its proof of work: None, or BIP22's reason."""
+
+    def stopping(self) -> bool:
+        """Whether the node is shutting down."""
+
     async def wait_tip_changed(self, current: int, seconds: float | None) -> None:
         """Return when the tip is another than ``current``, after ``seconds``, or when the node stops."""
 
@@ -316,6 +324,10 @@ class MempoolApi(Protocol):
     @property
     def mempool(self) -> Mempool:
         """The pool, for reading and for the operator's deltas."""
+
+    @property
+    def template_maker(self) -> TemplateMaker:
+        """What makes block templates."""
 
     @property
     def mempool_loaded(self) -> bool:

@@ -2,6 +2,7 @@
 """Initial block download, measured on real processes: btcnode over TCP and from block files, against py-bitcoinkernel.
 
     python scripts/bench/ibd.py [--blocks 40] [--txs 2500] [--small 2100] [--par 2] [--only kernel,scripts,...]
+                                [--plot memory.png]
 
 The chain is built once and kept (``--cache``): coins are spread over the templates first, then come the large blocks
 with a realistic mix of signed spends, then small ones. Another process serves it. The clock of the large blocks runs
@@ -10,7 +11,8 @@ reports the height of the last one.
 
 Measurements: ``kernel`` (py-bitcoinkernel with two worker threads, blocks decoded before its clock runs, large blocks
 only), ``scripts`` (with script checks), ``par1`` (the same without worker processes), ``assumed`` (scripts assumed
-valid), ``load`` (``--loadblock`` from a file), ``load-assumed`` (the same with scripts assumed valid).
+valid), ``load`` (``--loadblock`` from a file), ``peers`` (eight peers, good ones against a bad mix: see peers.py).
+The memory of node and workers over the whole of each sync is drawn into ``--plot`` (needs matplotlib, extra "bench").
 """
 
 from __future__ import annotations
@@ -26,9 +28,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import peers
+
+from btcnode.config import NodeConfig
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import HEADER_SIZE, header_hash
@@ -325,6 +330,40 @@ def line(name: str, chain: Chain, result: Result, reference: float | None) -> st
     return ", ".join(parts)
 
 
+def plot(results: dict[str, Result], budget_mib: int, path: Path) -> str:
+    """Draw memory over time into a PNG; returns a line about it."""
+    try:
+        import matplotlib
+    except ImportError:
+        return "no plot: install matplotlib (pip install 'btcnode[bench]')"
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 5))
+    peak = 0.0
+    for name, result in results.items():
+        if result.memory:
+            begun = result.memory[0][0]
+            values = [size / 2**20 for _, size in result.memory]
+            peak = max(peak, *values)
+            axes.plot([mono - begun for mono, _ in result.memory], values, label=name)
+    axes.axhline(budget_mib, linestyle="--", color="black", label="--maxmemory")
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("resident memory, node and workers, MiB")
+    axes.set_ylim(0, budget_mib * 1.1)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    return f"memory over time: {path}, at most {peak:.0f} MiB of {budget_mib}"
+
+
+def from_peers(chain: Chain, options: tuple[str, ...]) -> str:
+    """Eight peers, good ones against the bad mix of peers.py."""
+    good, _, _ = peers.sync(chain.path, peers.GOOD, chain.total, list(options))
+    bad, log, _ = peers.sync(chain.path, peers.MIX, chain.total, list(options))
+    lines = [f"peers    8 good {good:.2f} s, bad mix {bad:.2f} s: ratio {bad / good:.2f} (at most {peers.TARGET})"]
+    return "\n".join([*lines, *peers.dealt_with(log)])
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--serve"]:
         serve(Path(sys.argv[2]), int(sys.argv[3]))
@@ -340,10 +379,12 @@ def main() -> None:
     parser.add_argument("--par", type=int, default=0, help="--par of the node (0: all cores)")
     parser.add_argument("--threads", type=int, default=2, help="worker threads of py-bitcoinkernel")
     parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--only", default="kernel,scripts,par1,assumed,load")
+    parser.add_argument("--only", default="kernel,scripts,par1,assumed,load,peers")
     parser.add_argument("--profile", type=Path, help="write py-spy's folded stacks of scripts or assumed to this file")
+    parser.add_argument("--plot", type=Path, default=Path("ibd-memory.png"))
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "btcnode-bench")
     options = parser.parse_args()
+    budget = next(int(item.default) for item in fields(NodeConfig) if item.name == "maxmemory")
     chain = prepare(options)
     print(
         f"{chain.total} blocks; large ones: {chain.large_end - chain.before} with {chain.txs:,} transactions,"
@@ -358,12 +399,17 @@ def main() -> None:
         "load": lambda: from_files(chain, *par, "--assumevalid", "0"),
     }
     reference: float | None = None
+    results: dict[str, Result] = {}
     for _ in range(options.runs):
         for name in options.only.split(","):
-            result = measurements[name]()
+            if name == "peers":
+                print(from_peers(chain, (*par, "--assumevalid", "0")), flush=True)
+                continue
+            results[name] = result = measurements[name]()
             if name == "kernel":
                 reference = result.large
             print(line(name, chain, result, None if name == "kernel" else reference), flush=True)
+    print(plot(results, budget, options.plot))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from btcnode.rpc.methods import (
     mempool,
     mempool_submit,
     mining,
+    mining_template,
     net,
     rawtransactions,
     sync,
@@ -22,7 +23,20 @@ from btcnode.rpc.table import MethodTable
 
 def all_methods() -> list[Method]:
     """Every declared method but those that speak of the table itself."""
-    modules = (blocks, blockstats, chain, control, mempool, mempool_submit, mining, net, rawtransactions, sync, util)
+    modules = (
+        blocks,
+        blockstats,
+        chain,
+        control,
+        mempool,
+        mempool_submit,
+        mining,
+        mining_template,
+        net,
+        rawtransactions,
+        sync,
+        util,
+    )
     return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
 
 

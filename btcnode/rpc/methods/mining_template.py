@@ -1,0 +1,216 @@
+"""getblocktemplate: BIP22, BIP23 and BIP145."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from btcnode.consensus.deployments import ThresholdState
+from btcnode.consensus.pow import bits_to_target, next_bits
+from btcnode.errors import DecodeError
+from btcnode.mining.assembler import minimum_time
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.jsonvalue import type_name
+from btcnode.rpc.lookup import parse_hash, parse_hex_or_none, uint256_hex
+from btcnode.rpc.spec import Arg, Kind, arr, dyn, hexed, nothing, number, obj, rpc, string
+from btcnode.rpc.spec import time as time_
+
+FIRST_WAIT = 60.0  # seconds until a long poll looks at the mempool for the first time, and then again and again
+NEXT_WAIT = 10.0
+MAX_SIGOPS_COST = 80_000
+MAX_SIZE = 4_000_000
+OPTIONAL_DEPLOYMENTS = ("testdummy",)  # a miner need not know their rules
+
+_REQUEST = (
+    Arg("mode", Kind.STR, '"template", "proposal" or left out', None),
+    Arg("capabilities", Kind.ARR, "What the client supports", None, inner=(Arg("str", Kind.STR, "", None),)),
+    Arg("rules", Kind.ARR, "Softforks that the client supports", inner=(Arg("segwit", Kind.STR, ""),)),
+    Arg("longpollid", Kind.STR, "Answer only when this template is out of date", None),
+    Arg("data", Kind.HEX, "The block of a proposal", None),
+)
+_TRANSACTION = obj(
+    "",
+    "",
+    hexed("data", "The transaction"),
+    hexed("txid", "Hash without witness"),
+    hexed("hash", "Hash with witness"),
+    arr("depends", "Transactions before it that it needs", number("", "Place in this list, from 1")),
+    number("fee", "Satoshi"),
+    number("sigops", "Sigop cost"),
+    number("weight", "Weight"),
+)
+
+
+@rpc(
+    "mining",
+    "A template for a block on top of the chain, or the verdict on a proposed block.",
+    Arg("template_request", Kind.OBJ, "What is asked for", inner=_REQUEST),
+    returns=(
+        nothing("", "", when="If the proposal was accepted with mode=='proposal'"),
+        string("", "BIP22 reason", when="If the proposal was not accepted with mode=='proposal'"),
+        obj(
+            "",
+            "",
+            arr("capabilities", "What the server supports", string("", "")),
+            number("version", "Version of the block"),
+            arr("rules", "Rules in force", string("", "")),
+            dyn("vbavailable", "Deployments to signal for", number("rulename", "Bit")),
+            number("vbrequired", "Bits that must be signalled"),
+            hexed("previousblockhash", "The parent"),
+            arr("transactions", "Without the coinbase", _TRANSACTION),
+            dyn("coinbaseaux", "For the coinbase's script", hexed("key", "")),
+            number("coinbasevalue", "Subsidy and fees, satoshi"),
+            string("longpollid", "Name of this template"),
+            string("target", "What the hash must not be above"),
+            time_("mintime", "Earliest time"),
+            arr("mutable", "What may be changed", string("", "")),
+            hexed("noncerange", "Range of nonces"),
+            number("sigoplimit", "Most sigops"),
+            number("sizelimit", "Most bytes"),
+            number("weightlimit", "Most weight", optional=True),
+            time_("curtime", "Time now"),
+            string("bits", "Compact target"),
+            number("height", "Height of the block"),
+            hexed("signet_challenge", "On signets", optional=True),
+            hexed("default_witness_commitment", "Script of the commitment's output", optional=True),
+            when="Otherwise",
+        ),
+    ),
+    examples=(({"rules": ["segwit"]},),),
+    waits=True,
+)
+async def getblocktemplate(node: NodeApi, template_request: dict[str, Any]) -> Any:
+    """See the declaration."""
+    mode = template_request.get("mode")
+    if mode is not None and type_name(mode) != "string":
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid mode")
+    if mode == "proposal":
+        return await _judge(node, template_request.get("data"))
+    if mode not in (None, "template"):
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid mode")
+    wanted = template_request.get("rules")
+    rules = {rule for rule in wanted if type_name(rule) == "string"} if isinstance(wanted, list) else set()
+    if not node.params.is_test_chain:
+        if not node.peers():
+            raise RpcError(RpcCode.CLIENT_NOT_CONNECTED, "btcnode is not connected!")
+        if node.is_initial_block_download():
+            text = "btcnode is in initial sync and waiting for blocks..."
+            raise RpcError(RpcCode.CLIENT_IN_INITIAL_DOWNLOAD, text)
+    if template_request.get("longpollid") is not None:
+        await _wait(node, template_request["longpollid"])
+    _check_rules(node, rules)
+    return _answer(node, rules)
+
+
+async def _judge(node: NodeApi, data: Any) -> str | None:
+    """A proposal: None, or why the block would not be valid."""
+    if type_name(data) != "string":
+        raise RpcError(RpcCode.TYPE_ERROR, "Missing data String key for proposal")
+    try:
+        block = parse_block(parse_hex_or_none(data) or b"")
+    except DecodeError:
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Block decode failed") from None
+    known = node.tree.find(BlockHash(block.hash))
+    if known >= 0:
+        status = node.block_status(known)
+        if status.scripts_valid:
+            return "duplicate"
+        return "duplicate-invalid" if status.failed else "duplicate-inconclusive"
+    return await node.check_proposal(block)
+
+
+async def _wait(node: NodeApi, name: Any) -> None:
+    """BIP22's long poll: until the tip is another one, or, after a while, the mempool."""
+    if type_name(name) == "string":
+        tip_hash = parse_hash(name[:64], "longpollid")
+        digits = name[64:]
+        version = int(digits) if digits.isdigit() else 0
+    else:
+        tip_hash, version = node.tree.hash(node.tip()), node.template_maker.last_version
+    wait = FIRST_WAIT
+    while node.tree.hash(node.tip()) == tip_hash:
+        tip = node.tip()
+        await node.wait_tip_changed(tip, wait)
+        if node.stopping():
+            raise RpcError(RpcCode.CLIENT_NOT_CONNECTED, "Shutting down")
+        if node.tip() == tip and node.mempool.version != version:
+            return
+        wait = NEXT_WAIT
+        await asyncio.sleep(0)
+
+
+def _check_rules(node: NodeApi, rules: set[str]) -> None:
+    if node.params.signet_challenge is not None and "signet" not in rules:
+        text = 'getblocktemplate must be called with the signet rule set (call with {"rules": ["segwit", "signet"]})'
+        raise RpcError(RpcCode.INVALID_PARAMETER, text)
+    if "segwit" not in rules:
+        text = 'getblocktemplate must be called with the segwit rule set (call with {"rules": ["segwit"]})'
+        raise RpcError(RpcCode.INVALID_PARAMETER, text)
+
+
+def _signals(node: NodeApi, tip: int, known: set[str], rules: list[str]) -> tuple[int, dict[str, int]]:
+    """Version of the block and deployments to signal for; adds to ``rules`` those that are in force."""
+    version, available = node.version_bits.block_version(tip), {}
+    for deployment in node.params.deployments:
+        state = node.version_bits.state_after(tip, deployment.name)
+        optional = deployment.name in OPTIONAL_DEPLOYMENTS
+        shown = deployment.name if optional else f"!{deployment.name}"
+        mask = 1 << deployment.bit
+        if state in (ThresholdState.STARTED, ThresholdState.LOCKED_IN):
+            available[shown] = deployment.bit
+            if state is ThresholdState.LOCKED_IN:
+                version |= mask
+            if not optional and deployment.name not in known:
+                version &= ~mask
+        elif state is ThresholdState.ACTIVE:
+            if deployment.name == "taproot":
+                continue  # among the rules anyway
+            rules.append(shown)
+            if not optional and deployment.name not in known:
+                text = f"Support for '{deployment.name}' rule requires explicit client support"
+                raise RpcError(RpcCode.INVALID_PARAMETER, text)
+    return version, available
+
+
+def _answer(node: NodeApi, known: set[str]) -> dict[str, Any]:
+    tree, tip, params, now = node.tree, node.tip(), node.params, node.now()
+    template = node.template_maker.template(node.mempool, tree, tip, now)
+    earliest = minimum_time(tree, tip, params)
+    time = max(now, earliest)
+    bits = next_bits(tree, tip, time, params)
+    segwit = template.commitment is not None
+    rules = ["csv"]
+    if segwit:
+        rules += ["!segwit", "taproot"]
+    if params.signet_challenge is not None:
+        rules.append("!signet")
+    version, available = _signals(node, tip, known, rules)
+    answer: dict[str, Any] = {
+        "capabilities": ["proposal"],
+        "version": version,
+        "rules": rules,
+        "vbavailable": available,
+        "vbrequired": 0,
+        "previousblockhash": to_display(tree.hash(tip)),
+        "transactions": template.transactions,
+        "coinbaseaux": {},
+        "coinbasevalue": template.value,
+        "longpollid": f"{to_display(tree.hash(tip))}{template.version}",
+        "target": uint256_hex(bits_to_target(bits)),
+        "mintime": earliest,
+        "mutable": ["time", "transactions", "prevblock"],
+        "noncerange": "00000000ffffffff",
+        "sigoplimit": MAX_SIGOPS_COST if segwit else MAX_SIGOPS_COST // 4,
+        "sizelimit": MAX_SIZE if segwit else MAX_SIZE // 4,
+    }
+    if segwit:
+        answer["weightlimit"] = MAX_SIZE
+    answer |= {"curtime": time, "bits": f"{bits:08x}", "height": template.height}
+    if params.signet_challenge is not None:
+        answer["signet_challenge"] = params.signet_challenge.hex()
+    if template.commitment is not None:
+        answer["default_witness_commitment"] = template.commitment.hex()
+    return answer
