@@ -13,7 +13,9 @@ from btcnode.rpc.jsonvalue import decode_kept
 
 ARGUMENTS = {
     "addnode": "node command json:v2transport",
+    "createmultisig": "json:nrequired json:keys address_type",
     "decoderawtransaction": "hexstring json:iswitness",
+    "deriveaddresses": "descriptor json:range",
     "disconnectnode": "address json:nodeid",
     "echojson": " ".join(f"json:arg{n}" for n in range(10)),
     "generateblock": "output json:transactions json:submit",

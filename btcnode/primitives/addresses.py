@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from btcnode.errors import DecodeError
 from btcnode.params import NetworkParams
@@ -71,6 +71,22 @@ def _polymod(values: Iterable[int]) -> int:
 
 def _expand(hrp: str) -> list[int]:
     return [ord(c) >> 5 for c in hrp] + [0] + [ord(c) & 31 for c in hrp]
+
+
+def bech32_residue(hrp: str, values: Sequence[int]) -> int:
+    """The remainder of a whole text, checksum included: ``BECH32`` or ``BECH32M`` when it is right."""
+    return _polymod([*_expand(hrp), *values])
+
+
+def bech32_values(text: str) -> list[int] | int:
+    """The 5-bit values of lower-case characters, or the position of the first that stands for none."""
+    values = []
+    for at, c in enumerate(text):
+        value = _BECH32_VALUES.get(c)
+        if value is None:
+            return at
+        values.append(value)
+    return values
 
 
 def bech32_encode(hrp: str, data: list[int], constant: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from btcnode.descriptors.checksum import with_checksum
 from btcnode.params import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value
@@ -28,12 +29,6 @@ _SIGHASH_NAMES = {
     0x01: "ALL", 0x02: "NONE", 0x03: "SINGLE",
     0x81: "ALL|ANYONECANPAY", 0x82: "NONE|ANYONECANPAY", 0x83: "SINGLE|ANYONECANPAY",
 }  # fmt: skip
-_DESCRIPTOR_CHARSET = (
-    "0123456789()[],'/*abcdefgh@:$%{}IJKLMNOPQRSTUVWXYZ&+-.;<=>?!^_|~ijklmnopqrstuvwxyzABCDEFGH`#\"\\ "
-)
-_DESCRIPTOR_VALUES = {c: i for i, c in enumerate(_DESCRIPTOR_CHARSET)}
-_CHECKSUM_CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-_DESCRIPTOR_GENERATOR = (0xF5DEE51989, 0xA9FDCA3312, 0x1BAB10E32D, 0x3706B1677A, 0x644D626FFD)
 
 
 def script_asm(script: bytes, *, sighash: bool = False) -> str:
@@ -56,39 +51,6 @@ def script_asm(script: bytes, *, sighash: bool = False) -> str:
     return " ".join(words)
 
 
-def descriptor_checksum(text: str) -> str:
-    """The eight characters behind the ``#`` of a descriptor (BIP380); empty for a character it may not have."""
-    check, group, count = 1, 0, 0
-
-    def feed(check: int, value: int) -> int:
-        top = check >> 35
-        check = (check & 0x7FFFFFFFF) << 5 ^ value
-        for i in range(5):
-            if top >> i & 1:
-                check ^= _DESCRIPTOR_GENERATOR[i]
-        return check
-
-    for c in text:
-        value = _DESCRIPTOR_VALUES.get(c)
-        if value is None:
-            return ""
-        check = feed(check, value & 31)
-        group, count = group * 3 + (value >> 5), count + 1
-        if count == 3:
-            check, group, count = feed(check, group), 0, 0
-    if count:
-        check = feed(check, group)
-    for _ in range(8):
-        check = feed(check, 0)
-    check ^= 1
-    return "".join(_CHECKSUM_CHARSET[check >> 5 * (7 - i) & 31] for i in range(8))
-
-
-def with_checksum(descriptor: str) -> str:
-    """A descriptor with its checksum."""
-    return f"{descriptor}#{descriptor_checksum(descriptor)}"
-
-
 def _key_text(script: bytes) -> str | None:
     """``pk(...)`` or ``multi(...)`` of a script that names its keys; hybrid keys have no descriptor."""
     key = match_pubkey(script)
@@ -100,12 +62,9 @@ def _key_text(script: bytes) -> str | None:
     return f"multi({','.join([str(multisig[0]), *(key.hex() for key in multisig[1])])})"
 
 
-def infer_descriptor(script: bytes, params: NetworkParams, witness_script: bytes | None = None) -> str:
-    """The descriptor of a script_pubkey, keys unknown; ``witness_script`` is what a P2WSH script is the hash of."""
+def infer_descriptor(script: bytes, params: NetworkParams) -> str:
+    """The descriptor of a script_pubkey by itself: short for ``descriptors.inference`` where nothing else is known."""
     text = _key_text(script)
-    if text is None and witness_script is not None:
-        inner = _key_text(witness_script)
-        text = f"wsh({inner})" if inner is not None else None
     if text is None and len(script) == 34 and script[:2] == b"\x51\x20" and is_valid_xonly(script[2:]):
         text = f"rawtr({script[2:].hex()})"
     if text is None:

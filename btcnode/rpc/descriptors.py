@@ -1,106 +1,114 @@
-"""Output descriptors of one fixed script (BIP380 and following), as ``generatetodescriptor`` takes them.
-
-Keys are hex public keys: no extended keys, no derivation. Enough to say where a block reward goes.
-"""
+"""Descriptors as RPC parameters: ranges, scan objects, the one script of a mining target."""
 
 from __future__ import annotations
 
-from hashlib import sha256
+from collections.abc import Iterable
+from typing import Any
 
-from btcnode.errors import DecodeError
+from btcnode.descriptors.descriptor import Descriptor
+from btcnode.descriptors.errors import DescriptorError
+from btcnode.descriptors.parser import parse_descriptor
+from btcnode.descriptors.provider import SigningProvider
 from btcnode.params import NetworkParams
-from btcnode.primitives.addresses import script_for_address
-from btcnode.primitives.hashes import hash160
-from btcnode.rpc.decode import descriptor_checksum
-from btcnode.script.encoding import is_compressed_or_uncompressed_pubkey, is_compressed_pubkey
-from btcnode.script.scriptparse import push_data
-from btcnode.script.signatures import is_valid_pubkey, is_valid_xonly
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.jsonvalue import type_name
+from btcnode.rpc.spec import whole_number
 
-MAX_BARE_KEYS = 3
-MAX_KEYS = 16  # thresholds and counts are OP_1 to OP_16 here
+MAX_RANGE = 1_000_000  # positions of one range
+DEFAULT_RANGE = (0, 1000)
+
+
+def parsed(
+    text: str, params: NetworkParams, secrets: SigningProvider, *, need_checksum: bool = False
+) -> list[Descriptor]:
+    """``parse_descriptor`` for a parameter; raises RpcError."""
+    try:
+        return parse_descriptor(text, params, secrets, need_checksum=need_checksum)
+    except DescriptorError as error:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, str(error)) from None
 
 
 def script_of_descriptor(text: str, params: NetworkParams) -> bytes:
-    """The script_pubkey of a descriptor; raises DecodeError with the reason."""
-    body, hash_sign, checksum = text.partition("#")
-    expected = descriptor_checksum(body)
-    if not expected:
-        raise DecodeError("Invalid characters in payload")
-    if hash_sign and checksum != expected:
-        if len(checksum) != 8:
-            raise DecodeError(f"Expected 8 character checksum, not {len(checksum)} characters")
-        raise DecodeError(f"Provided checksum '{checksum}' does not match computed checksum '{expected}'")
-    name, inner = _split(body)
-    if name == "addr":
-        try:
-            return script_for_address(inner, params)
-        except DecodeError:
-            raise DecodeError("Address is not valid") from None
-    if name == "raw":
-        try:
-            return bytes.fromhex(inner)
-        except ValueError:
-            raise DecodeError("Raw script is not hex") from None
-    if name == "rawtr":
-        key = _hex(inner)
-        if len(key) != 32 or not is_valid_xonly(key):
-            raise DecodeError(f"rawtr(): key '{inner}' is not valid")
-        return b"\x51\x20" + key
-    return _script(name, inner, "top")
+    """The one script that a descriptor stands for; of combo() the P2WPKH one, or P2PKH for an uncompressed key.
+
+    Raises DescriptorError for a text that is none, RpcError for one that stands for several scripts.
+    """
+    secrets = SigningProvider()
+    found = parse_descriptor(text, params, secrets)
+    if len(found) > 1:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Multipath descriptor not accepted")
+    if found[0].is_range:
+        why = "Ranged descriptor not accepted. Maybe pass through deriveaddresses first?"
+        raise RpcError(RpcCode.INVALID_PARAMETER, why)
+    scripts = found[0].expand(0, secrets, SigningProvider())
+    if scripts is None:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Cannot derive script without private keys")
+    return scripts[{1: 0, 4: 2}.get(len(scripts), 1)]
 
 
-def _split(text: str) -> tuple[str, str]:
-    """``name(inner)``; raises DecodeError."""
-    name, opening, rest = text.partition("(")
-    if not opening or not rest.endswith(")"):
-        raise DecodeError(f"'{text}' is not a valid descriptor function")
-    return name, rest[:-1]
+def parse_range(value: Any) -> tuple[int, int]:
+    """First and last position of a range given as its end or as ``[begin, end]``; raises RpcError."""
+    if type_name(value) == "number":
+        low, high = 0, whole_number(value, 64)
+    elif type_name(value) == "array" and len(value) == 2 and all(type_name(item) == "number" for item in value):
+        low, high = (whole_number(item, 64) for item in value)
+        if low > high:
+            why = "Range specified as [begin,end] must not have begin after end"
+            raise RpcError(RpcCode.INVALID_PARAMETER, why)
+    else:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Range must be specified as end or as [begin,end]")
+    if low < 0:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Range should be greater or equal than 0")
+    if high >> 31:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "End of range is too high")
+    if high >= low + MAX_RANGE:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Range is too large")
+    return low, high
 
 
-def _hex(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise DecodeError(f"key '{text}' is not valid") from None
+def scan_scripts(
+    item: Any, params: NetworkParams, provider: SigningProvider, *, with_secrets: bool = False
+) -> list[bytes]:
+    """The scripts of a scan object: a descriptor, or an object with ``desc`` and ``range``; raises RpcError.
+
+    ``provider`` learns what the descriptor tells about them, and with ``with_secrets`` the private keys. It may take
+    long (up to a million derivations): call it outside the loop thread.
+    """
+    positions = DEFAULT_RANGE
+    if type_name(item) == "string":
+        text = item
+    elif type_name(item) == "object":
+        text = item.get("desc")
+        if text is None:
+            raise RpcError(RpcCode.INVALID_PARAMETER, "Descriptor needs to be provided in scan object")
+        if type_name(text) != "string":
+            why = f"JSON value of type {type_name(text)} is not of expected type string"
+            raise RpcError(RpcCode.TYPE_ERROR, why)
+        if item.get("range") is not None:
+            positions = parse_range(item["range"])
+    else:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Scan object needs to be either a string or an object")
+    found = parsed(text, params, provider)
+    if not found[0].is_range:
+        positions = (0, 0)
+    scripts: list[bytes] = []
+    for pos in range(positions[0], positions[1] + 1):
+        for descriptor in found:
+            made = descriptor.expand(pos, provider, provider)
+            if made is None:
+                why = f"Cannot derive script without private keys: '{text}'"
+                raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, why)
+            if with_secrets:
+                descriptor.add_secrets(pos, provider, provider)
+            scripts += made
+    return scripts
 
 
-def _key(text: str, *, compressed: bool) -> bytes:
-    key = _hex(text)
-    if not is_compressed_or_uncompressed_pubkey(key) or not is_valid_pubkey(key):
-        raise DecodeError(f"Pubkey '{text}' is invalid")
-    if compressed and not is_compressed_pubkey(key):
-        raise DecodeError("Uncompressed keys are not allowed")
-    return key
-
-
-def _script(name: str, inner: str, place: str) -> bytes:
-    """The script of an expression; ``place`` is "top", "sh" or "wsh"."""
-    compressed = place == "wsh"
-    if name == "pk":
-        return push_data(_key(inner, compressed=compressed)) + b"\xac"
-    if name == "pkh":
-        return b"\x76\xa9\x14" + hash160(_key(inner, compressed=compressed)) + b"\x88\xac"
-    if name == "wpkh" and place != "wsh":
-        return b"\x00\x14" + hash160(_key(inner, compressed=True))
-    if name == "multi":
-        return _multi(inner, place)
-    if name == "sh" and place == "top":
-        return b"\xa9\x14" + hash160(_script(*_split(inner), "sh")) + b"\x87"
-    if name == "wsh" and place != "wsh":
-        return b"\x00\x20" + sha256(_script(*_split(inner), "wsh")).digest()
-    raise DecodeError(f"'{name}({inner})' is not a valid descriptor function")
-
-
-def _multi(inner: str, place: str) -> bytes:
-    threshold_text, *key_texts = inner.split(",")
-    if not (threshold_text.isascii() and threshold_text.isdigit()):
-        raise DecodeError(f"Multi threshold '{threshold_text}' is not valid")
-    threshold, count = int(threshold_text), len(key_texts)
-    if not 1 <= count <= MAX_KEYS:
-        raise DecodeError(f"Cannot have {count} keys in multisig; must have between 1 and {MAX_KEYS} keys, inclusive")
-    if not 1 <= threshold <= count:
-        raise DecodeError(f"Multisig threshold cannot be {threshold}, with {count} keys")
-    if place == "top" and count > MAX_BARE_KEYS:
-        raise DecodeError(f"Cannot have {count} pubkeys in bare multisig; only at most {MAX_BARE_KEYS} pubkeys")
-    keys = b"".join(push_data(_key(text, compressed=place == "wsh")) for text in key_texts)
-    return bytes((0x50 + threshold,)) + keys + bytes((0x50 + count, 0xAE))
+def scan_needles(items: Iterable[Any], params: NetworkParams) -> dict[bytes, SigningProvider]:
+    """The scripts of all scan objects, each with what its object tells about it (``scan_scripts``); raises RpcError."""
+    needles: dict[bytes, SigningProvider] = {}
+    for item in items:
+        provider = SigningProvider()
+        for script in scan_scripts(item, params, provider):
+            needles.setdefault(script, provider)
+    return needles

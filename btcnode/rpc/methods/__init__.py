@@ -8,12 +8,14 @@ from btcnode.rpc.methods import (
     blockstats,
     chain,
     control,
+    descriptors,
     mempool,
     mempool_submit,
     mining,
     mining_template,
     net,
     rawtransactions,
+    scripts,
     sync,
     util,
 )
@@ -24,19 +26,10 @@ from btcnode.rpc.table import MethodTable
 def all_methods() -> list[Method]:
     """Every declared method but those that speak of the table itself."""
     modules = (
-        blocks,
-        blockstats,
-        chain,
-        control,
-        mempool,
-        mempool_submit,
-        mining,
-        mining_template,
-        net,
-        rawtransactions,
-        sync,
-        util,
-    )
+        blocks, blockstats, chain, control, descriptors, mempool, mempool_submit, mining, mining_template, net,
+        rawtransactions, scripts,
+        sync, util,
+    )  # fmt: skip
     return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
 
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams
-from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.block import parse_block
-from btcnode.primitives.hashes import BlockHash, hash160, to_display
+from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
-from btcnode.rpc.decode import infer_descriptor, script_json, tx_json
+from btcnode.rpc.decode import tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.lookup import is_active, parse_hash, parse_hex, parse_hex_or_none, parse_verbosity
+from btcnode.rpc.lookup import is_active, parse_hash, parse_hex_or_none, parse_verbosity
 from btcnode.rpc.methods.blocks import SCRIPT_RESULT, read_undo
 from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, ellipsis, hexed, number, obj, rpc, string
 from btcnode.rpc.spec import time as time_
-from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, OP_CHECKSIGADD, OP_SUCCESS
-from btcnode.script.scriptparse import BAD_OP, is_unspendable, iter_ops
-from btcnode.script.solver import match_multisig, match_pubkey, script_type
-
-MAX_OPCODE = 0xB9  # OP_NOP10: what comes after has no meaning outside tapscript
 
 TX_RESULT: tuple[Result, ...] = (
     hexed("txid", "Transaction id"),
@@ -146,82 +138,4 @@ def _confirmed_json(node: NodeApi, index: int, tx: Tx, spent: list[bytes] | None
         result["time"] = result["blocktime"] = tree.time(index)
     else:
         result["confirmations"] = 0
-    return result
-
-
-def _can_wrap(script: bytes, kind: str) -> bool:
-    """Whether it makes sense as the redeem script of an address."""
-    if kind not in ("multisig", "nonstandard", "pubkey", "pubkeyhash", "witness_v0_keyhash", "witness_v0_scripthash"):
-        return False
-    if is_unspendable(script):
-        return False
-    for op, data in iter_ops(script):
-        if op == BAD_OP or op > MAX_OPCODE or len(data) > MAX_SCRIPT_ELEMENT_SIZE:
-            return False
-        if op == OP_CHECKSIGADD or OP_SUCCESS[op]:
-            return False
-    return True
-
-
-def _can_wrap_in_witness(script: bytes, kind: str) -> bool:
-    """Whether it can be a witness script: no witness program, no uncompressed keys."""
-    if kind == "pubkey":
-        return len(match_pubkey(script) or b"") == 33
-    if kind == "multisig":
-        found = match_multisig(script)
-        return found is not None and all(len(key) == 33 for key in found[1])
-    return kind in ("nonstandard", "pubkeyhash")
-
-
-def p2sh_address(script: bytes, params: NetworkParams) -> str:
-    """The address of the P2SH script that wraps ``script``."""
-    return address_for_script(b"\xa9\x14" + hash160(script) + b"\x87", params) or ""
-
-
-def _witness_script(script: bytes, kind: str) -> tuple[bytes, bytes | None]:
-    """The witness program that wraps ``script``, and the script itself where its hash is what counts."""
-    if kind == "pubkey":
-        return b"\x00\x14" + hash160(match_pubkey(script) or b""), None
-    if kind == "pubkeyhash":
-        return b"\x00\x14" + script[3:23], None
-    return b"\x00\x20" + sha256(script).digest(), script
-
-
-@rpc(
-    "rawtransactions",
-    "A script in hex as JSON, and the addresses that could wrap it.",
-    Arg("hexstring", Kind.HEX, "The script"),
-    returns=obj(
-        "",
-        "",
-        string("asm", "The script in words"),
-        string("desc", "A descriptor of it"),
-        string("address", "Its address, where it has one", optional=True),
-        string("type", "Its type"),
-        string("p2sh", "Address of the P2SH script that wraps it", optional=True),
-        obj(
-            "segwit",
-            "The witness program that wraps it",
-            *SCRIPT_RESULT,
-            string("p2sh-segwit", "Address of the P2SH script that wraps the witness program"),
-            optional=True,
-        ),
-    ),
-    examples=(("hexstring",),),
-)
-def decodescript(node: NodeApi, hexstring: str) -> dict[str, Any]:
-    """See the declaration."""
-    script = parse_hex(hexstring, "argument") if hexstring else b""
-    params = node.params
-    result = script_json(script, params, include_hex=False)
-    kind = script_type(script)
-    if not _can_wrap(script, kind):
-        return result
-    result["p2sh"] = p2sh_address(script, params)
-    if _can_wrap_in_witness(script, kind):
-        program, inner = _witness_script(script, kind)
-        segwit = dict(script_json(program, params))
-        segwit["desc"] = infer_descriptor(program, params, inner)
-        segwit["p2sh-segwit"] = p2sh_address(program, params)
-        result["segwit"] = segwit
     return result

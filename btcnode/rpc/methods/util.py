@@ -1,59 +1,68 @@
-"""Addresses and descriptors."""
+"""Addresses and signed messages."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
+from btcnode.descriptors.base64 import base64_bytes
+from btcnode.descriptors.messages import recover_message_key, sign_message
 from btcnode.errors import DecodeError
 from btcnode.params import NetworkParams
+from btcnode.primitives.address_errors import locate_bech32_errors
 from btcnode.primitives.addresses import (
     BECH32,
     BECH32M,
-    MAX_BECH32_LENGTH,
     address_for_script,
     base58_decode,
     base58check_decode,
     bech32_decode,
     script_for_address,
+    secret_decode,
 )
+from btcnode.primitives.hashes import hash160
 from btcnode.rpc.context import NodeApi
-from btcnode.rpc.decode import descriptor_checksum
-from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, rpc, string
-from btcnode.script.scriptparse import is_p2sh, witness_program
+from btcnode.script.scriptparse import witness_program
+from btcnode.script.solver import script_type
 
 MAX_BASE58_PAYLOAD = 21  # prefix and hash
 MAX_BASE58_DATA = 100  # bytes: longer texts are taken for no base58 at all
 
 
-def why_no_address(text: str, params: NetworkParams) -> str:
-    """What is wrong with a text that is no address of the network, in Core's words."""
+def why_no_address(text: str, params: NetworkParams) -> tuple[str, list[int]]:
+    """What is wrong with a text that is no address of the network, in Core's words, and at which characters."""
     if text[: len(params.bech32_hrp)].lower() == params.bech32_hrp:
         return _why_no_segwit_address(text, params.bech32_hrp)
     try:
         data = base58_decode(text)
     except DecodeError:
-        return "Invalid or unsupported Segwit (Bech32) or Base58 encoding."
+        return "Invalid or unsupported Segwit (Bech32) or Base58 encoding.", []
     try:
         payload = base58check_decode(text)
     except DecodeError:
         payload = b""
     if not payload or len(payload) > MAX_BASE58_PAYLOAD:
         if len(data) > MAX_BASE58_DATA:
-            return "Invalid or unsupported Segwit (Bech32) or Base58 encoding."
-        return "Invalid checksum or length of Base58 address (P2PKH or P2SH)"
+            return "Invalid or unsupported Segwit (Bech32) or Base58 encoding.", []
+        return "Invalid checksum or length of Base58 address (P2PKH or P2SH)", []
     if payload[:1] in (params.pubkey_prefix, params.script_prefix):
-        return "Invalid length for Base58 address (P2PKH or P2SH)"
-    return "Invalid or unsupported Base58-encoded address."
+        return "Invalid length for Base58 address (P2PKH or P2SH)", []
+    return "Invalid or unsupported Base58-encoded address.", []
 
 
-def _why_no_segwit_address(text: str, expected_hrp: str) -> str:
+def _why_no_segwit_address(text: str, expected_hrp: str) -> tuple[str, list[int]]:
     """As ``why_no_address``, for what begins like a segwit address."""
     try:
         hrp, values, constant = bech32_decode(text)
     except DecodeError:
-        return "Bech32 string too long" if len(text) > MAX_BECH32_LENGTH else "Invalid Bech32 checksum"
+        return locate_bech32_errors(text)
+    return _why_no_program(hrp, values, constant, expected_hrp), []
+
+
+def _why_no_program(hrp: str, values: list[int], constant: int, expected_hrp: str) -> str:
+    """What is wrong with a bech32 text whose checksum is right."""
     if not values:
         return "Empty Bech32 data section"
     if hrp != expected_hrp:
@@ -98,16 +107,19 @@ def validateaddress(node: NodeApi, address: str) -> dict[str, Any]:
     try:
         script = script_for_address(address, node.params)
     except DecodeError:
-        return {"isvalid": False, "error_locations": [], "error": why_no_address(address, node.params)}
+        why, places = why_no_address(address, node.params)
+        return {"isvalid": False, "error_locations": places, "error": why}
+    kind = script_type(script)
     program = witness_program(script)
     result: dict[str, Any] = {
         "isvalid": True,
         "address": address_for_script(script, node.params),
         "scriptPubKey": script.hex(),
-        "isscript": is_p2sh(script) or (program is not None and (program[0], len(program[1])) in ((0, 32), (1, 32))),
-        "iswitness": program is not None,
     }
-    if program is not None:
+    if kind != "witness_unknown":
+        result["isscript"] = kind not in ("pubkeyhash", "witness_v0_keyhash")
+    result["iswitness"] = program is not None
+    if program is not None and kind != "anchor":
         result["witness_version"] = program[0]
         result["witness_program"] = program[1].hex()
     return result
@@ -115,51 +127,40 @@ def validateaddress(node: NodeApi, address: str) -> dict[str, Any]:
 
 @rpc(
     "util",
-    "Addresses of a descriptor of one fixed script.",
-    Arg("descriptor", Kind.STR, "The descriptor, with checksum"),
-    returns=arr("", "Addresses", string("", "Address")),
-    examples=(("addr(myaddress)#checksum",),),
+    "Whether a signature of a message is by the key of an address.",
+    Arg("address", Kind.STR, "The address"),
+    Arg("signature", Kind.STR, "The signature in base64"),
+    Arg("message", Kind.STR, "The message"),
+    returns=boolean("", "Whether it is"),
+    examples=(("1D1ZrZNe3JUo7ZycKEYQQiQAWd9y54F4XX", "signature", "my message"),),
 )
-def deriveaddresses(node: NodeApi, descriptor: str) -> list[str]:
+def verifymessage(node: NodeApi, address: str, signature: str, message: str) -> bool:
     """See the declaration."""
     try:
-        if "#" not in descriptor:
-            raise DecodeError("Missing checksum")
-        address = address_for_script(script_of_descriptor(descriptor, node.params), node.params)
-    except DecodeError as error:
-        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, str(error)) from None
-    if address is None:
-        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Descriptor does not have a corresponding address")
-    return [address]
+        script = script_for_address(address, node.params)
+    except DecodeError:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Invalid address") from None
+    if script_type(script) != "pubkeyhash":
+        raise RpcError(RpcCode.TYPE_ERROR, "Address does not refer to key")
+    raw = base64_bytes(signature)
+    if raw is None:
+        raise RpcError(RpcCode.TYPE_ERROR, "Malformed base64 encoding")
+    key = recover_message_key(message, raw)
+    return key is not None and hash160(key) == script[3:23]
 
 
 @rpc(
     "util",
-    "Checksum of a descriptor of one fixed script.",
-    Arg("descriptor", Kind.STR, "The descriptor"),
-    returns=obj(
-        "",
-        "",
-        string("descriptor", "The descriptor with its checksum"),
-        string("checksum", "The checksum of the text as given"),
-        boolean("isrange", "Whether it stands for several scripts"),
-        boolean("issolvable", "Whether it tells how to spend"),
-        boolean("hasprivatekeys", "Whether it holds private keys"),
-    ),
-    examples=(("raw(51)",),),
+    "Sign a message with a private key.",
+    Arg("privkey", Kind.STR, "The private key"),
+    Arg("message", Kind.STR, "The message"),
+    returns=string("", "The signature in base64"),
+    examples=(("privkey", "my message"),),
 )
-def getdescriptorinfo(node: NodeApi, descriptor: str) -> dict[str, Any]:
+def signmessagewithprivkey(node: NodeApi, privkey: str, message: str) -> str:
     """See the declaration."""
     try:
-        script_of_descriptor(descriptor, node.params)
-    except DecodeError as error:
-        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, str(error)) from None
-    body = descriptor.partition("#")[0]
-    checksum = descriptor_checksum(body)
-    return {
-        "descriptor": f"{body}#{checksum}",
-        "checksum": checksum,
-        "isrange": False,
-        "issolvable": not body.startswith(("addr(", "raw(")),
-        "hasprivatekeys": False,
-    }
+        secret, compressed = secret_decode(privkey, node.params)
+    except DecodeError:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Invalid private key") from None
+    return b64encode(sign_message(message, secret, compressed=compressed)).decode()

@@ -377,13 +377,13 @@ def test_addresses(running: Running) -> None:
         "witness_version": 0,
         "witness_program": "751e76e8199196d454941c45d1b3a323f1433bd6",
     }
-    for text, why in [
-        ("foo", "Invalid checksum or length of Base58 address (P2PKH or P2SH)"),
-        ("0OIl", "Invalid or unsupported Segwit (Bech32) or Base58 encoding."),
-        ("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "Invalid or unsupported Base58-encoded address."),
-        (ADDRESS[:-1] + "q", "Invalid Bech32 checksum"),
+    for text, why, at in [
+        ("foo", "Invalid checksum or length of Base58 address (P2PKH or P2SH)", []),
+        ("0OIl", "Invalid or unsupported Segwit (Bech32) or Base58 encoding.", []),
+        ("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "Invalid or unsupported Base58-encoded address.", []),
+        (ADDRESS[:-1] + "q", "Invalid Bech32 checksum", [len(ADDRESS) - 1]),
     ]:
-        assert running.call("validateaddress", text) == {"isvalid": False, "error": why, "error_locations": []}
+        assert running.call("validateaddress", text) == {"isvalid": False, "error": why, "error_locations": at}
     described = running.call(
         "getdescriptorinfo", "wpkh(0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798)"
     )

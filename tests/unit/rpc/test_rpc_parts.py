@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from btcnode.descriptors.checksum import descriptor_checksum
 from btcnode.errors import DecodeError
 from btcnode.params import params_for
 from btcnode.rpc.async_client import AsyncRpcClient
 from btcnode.rpc.auth import read_cookie
 from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
-from btcnode.rpc.decode import descriptor_checksum, infer_descriptor, script_asm
+from btcnode.rpc.decode import infer_descriptor, script_asm
 from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonvalue import Literal, amount, decode, decode_decimal, decode_kept, double, encode, pretty
@@ -137,7 +138,7 @@ def test_any_script_can_be_described(script: bytes) -> None:
     script_type(script)
     match_multisig(script)
     text = infer_descriptor(script, MAIN)
-    if not text.startswith(("multi", "rawtr")):
+    if script and not text.startswith(("multi", "rawtr")):  # raw() is no descriptor, in Core neither
         assert script_of_descriptor(text, MAIN) == script
 
 

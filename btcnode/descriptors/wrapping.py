@@ -1,0 +1,242 @@
+"""Descriptors around others: sh, wsh, tr with its leaves, and what stands in leaves only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from btcnode.descriptors.descriptor import Descriptor, OutputType, p2sh_script, p2wsh_script
+from btcnode.descriptors.keys import KeyExpression
+from btcnode.descriptors.miniscript import Node, number_script
+from btcnode.descriptors.miniscript_types import Fragment
+from btcnode.descriptors.provider import SigningProvider
+from btcnode.descriptors.taproot import Leaf, TaprootTree
+from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.hashes import hash160
+from btcnode.script.opcodes import (
+    OP_CHECKSIG,
+    OP_CHECKSIGADD,
+    OP_NUMEQUAL,
+    SEQUENCE_LOCKTIME_MASK,
+    SEQUENCE_LOCKTIME_TYPE_FLAG,
+)
+from btcnode.script.scriptparse import push_data
+from btcnode.script.signatures import is_valid_xonly
+from btcnode.script.tapscript import LEAF_TAPSCRIPT
+
+
+class ShDescriptor(Descriptor):
+    """``sh()``: pay to script hash."""
+
+    name = "sh"
+
+    def __init__(self, inner: Descriptor) -> None:
+        super().__init__((), (inner,))
+        self._segwit = inner.output_type is OutputType.BECH32
+        self.output_type = OutputType.P2SH_SEGWIT if self._segwit else OutputType.LEGACY
+
+    def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
+        """See ``Descriptor``."""
+        out.add_script(scripts[0])
+        return [p2sh_script(scripts[0])]
+
+    def script_size(self) -> int | None:
+        """See ``Descriptor``."""
+        return 23
+
+    def satisfaction_weight(self, high_r: bool) -> int | None:
+        """See ``Descriptor``."""
+        inner = self.subs[0]
+        size, script = inner.satisfaction_size(high_r), inner.script_size()
+        if size is None or script is None:
+            return None
+        return 4 * (1 + script) + (size if self._segwit else 4 * size)
+
+    def satisfaction_elements(self) -> int | None:
+        """See ``Descriptor``."""
+        elements = self.subs[0].satisfaction_elements()
+        return None if elements is None else 1 + elements
+
+
+class WshDescriptor(Descriptor):
+    """``wsh()``: pay to witness script hash."""
+
+    name = "wsh"
+    output_type = OutputType.BECH32
+
+    def __init__(self, inner: Descriptor) -> None:
+        super().__init__((), (inner,))
+
+    def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
+        """See ``Descriptor``."""
+        out.add_script(scripts[0])
+        return [p2wsh_script(scripts[0])]
+
+    def script_size(self) -> int | None:
+        """See ``Descriptor``."""
+        return 34
+
+    def satisfaction_size(self, high_r: bool) -> int | None:
+        """See ``Descriptor``."""
+        size, script = self.subs[0].satisfaction_size(high_r), self.subs[0].script_size()
+        return None if size is None or script is None else len(compact_size(script)) + script + size
+
+    def satisfaction_weight(self, high_r: bool) -> int | None:
+        """See ``Descriptor``."""
+        return self.satisfaction_size(high_r)
+
+    def satisfaction_elements(self) -> int | None:
+        """See ``Descriptor``."""
+        elements = self.subs[0].satisfaction_elements()
+        return None if elements is None else 1 + elements
+
+
+class _TaprootOutput(Descriptor):
+    """What tr() and rawtr() have in common: sizes as for spending by key, since no more is known."""
+
+    output_type = OutputType.BECH32M
+
+    def script_size(self) -> int | None:
+        """See ``Descriptor``."""
+        return 34
+
+    def satisfaction_weight(self, high_r: bool) -> int | None:
+        """See ``Descriptor``."""
+        return 66
+
+    def satisfaction_elements(self) -> int | None:
+        """See ``Descriptor``."""
+        return 1
+
+
+class TrDescriptor(_TaprootOutput):
+    """``tr()``: an internal key and leaves with their depths, in order."""
+
+    name = "tr"
+
+    def __init__(self, key: KeyExpression, leaves: Sequence[Descriptor] = (), depths: Sequence[int] = ()) -> None:
+        super().__init__((key,), leaves)
+        self._depths = tuple(depths)
+
+    def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
+        """See ``Descriptor``."""
+        leaves = [Leaf(depth, LEAF_TAPSCRIPT, script) for depth, script in zip(self._depths, scripts, strict=True)]
+        tree = TaprootTree(pubkeys[0][1:], leaves)
+        out.trees[tree.output_key] = tree
+        return [tree.script_pubkey]
+
+    def _sub_texts(self) -> list[str]:
+        """The tree with its braces, as one argument."""
+        if not self.subs:
+            return []
+        parts: list[str] = []
+        second: list[bool] = []  # for each level we are in: whether its first half is behind us
+        for n, (sub, depth) in enumerate(zip(self.subs, self._depths, strict=True)):
+            parts.append("," if n else "")
+            parts.append("{" * (depth - len(second)))
+            second += [False] * (depth - len(second))
+            parts.append(sub.body())
+            while second and second[-1]:
+                parts.append("}")
+                second.pop()
+            if second:
+                second[-1] = True
+        return ["".join(parts)]
+
+
+class RawTrDescriptor(_TaprootOutput):
+    """``rawtr()``: an output key of which no more is known."""
+
+    name = "rawtr"
+
+    def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
+        """See ``Descriptor``."""
+        key = pubkeys[0][1:]
+        return [b"\x51\x20" + key] if is_valid_xonly(key) else []
+
+
+class MultiADescriptor(Descriptor):
+    """``multi_a()`` and ``sortedmulti_a()``: multisig of a taproot leaf."""
+
+    def __init__(self, threshold: int, keys: Sequence[KeyExpression], *, sort: bool = False) -> None:
+        super().__init__(keys)
+        self.threshold = threshold
+        self._sort = sort
+
+    def arguments(self) -> list[str]:
+        """The threshold."""
+        return [str(self.threshold)]
+
+    def body(self) -> str:
+        """See ``Descriptor``."""
+        return ("sorted" if self._sort else "") + "multi_a" + super().body()
+
+    def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
+        """See ``Descriptor``."""
+        keys = [key[1:] for key in pubkeys]
+        first, *others = sorted(keys) if self._sort else keys
+        checks = b"".join(push_data(key) + bytes((OP_CHECKSIGADD,)) for key in others)
+        head = push_data(first) + bytes((OP_CHECKSIG,)) + checks
+        return [head + number_script(self.threshold) + bytes((OP_NUMEQUAL,))]
+
+    def script_size(self) -> int | None:
+        """See ``Descriptor``."""
+        return 34 * len(self.keys) + len(number_script(self.threshold)) + 1
+
+    def satisfaction_size(self, high_r: bool) -> int | None:
+        """See ``Descriptor``."""
+        return 66 * self.threshold + len(self.keys) - self.threshold
+
+    def satisfaction_elements(self) -> int | None:
+        """See ``Descriptor``."""
+        return len(self.keys)
+
+
+class MiniscriptDescriptor(Descriptor):
+    """A miniscript in wsh() or in a leaf; the keys of its nodes are positions in ``keys``."""
+
+    def __init__(self, keys: Sequence[KeyExpression], node: Node) -> None:
+        super().__init__(keys)
+        self.node = node
+
+    def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
+        """See ``Descriptor``."""
+        cut = 1 if self.node.tapscript else 0  # tapscript knows X only
+        for key in pubkeys:
+            out.pubkeys.setdefault(hash160(key[cut:]), key)
+
+        def key_bytes(number: int) -> bytes:
+            return pubkeys[number][cut:]
+
+        def key_hash(number: int) -> bytes:
+            return hash160(pubkeys[number][cut:])
+
+        return [self.node.script(key_bytes, key_hash)]
+
+    def body(self) -> str:
+        """See ``Descriptor``."""
+        return self.node.text(lambda number: self.keys[number].text())
+
+    @property
+    def warnings(self) -> list[str]:
+        """Relative locks that mean another time than they seem to."""
+        lines = []
+        for node in self.node.walk():
+            if node.fragment is not Fragment.OLDER or node.k & ~SEQUENCE_LOCKTIME_TYPE_FLAG <= SEQUENCE_LOCKTIME_MASK:
+                continue
+            if node.k & SEQUENCE_LOCKTIME_TYPE_FLAG:
+                lines.append(f"time-based relative locktime: older({node.k}) > (65535 * 512) seconds is unsafe")
+            else:
+                lines.append(f"height-based relative locktime: older({node.k}) > 65535 blocks is unsafe")
+        return lines
+
+    def script_size(self) -> int | None:
+        """See ``Descriptor``."""
+        return self.node.script_size
+
+    def satisfaction_size(self, high_r: bool) -> int | None:
+        """See ``Descriptor``; signatures count as high."""
+        return self.node.witness_size
+
+    def satisfaction_elements(self) -> int | None:
+        """See ``Descriptor``."""
+        return self.node.stack_size

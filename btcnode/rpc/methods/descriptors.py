@@ -1,0 +1,205 @@
+"""Descriptors and multisig addresses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from btcnode.descriptors.checksum import split_checksum
+from btcnode.descriptors.descriptor import Descriptor, OutputType, multisig_script, p2sh_script, p2wsh_script
+from btcnode.descriptors.inference import infer_descriptor
+from btcnode.descriptors.provider import SigningProvider
+from btcnode.params import NetworkParams
+from btcnode.primitives.addresses import address_for_script
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.descriptors import parse_range, parsed
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.lookup import parse_hex_or_none
+from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, obj, rpc, string
+from btcnode.script.encoding import is_sized_pubkey
+from btcnode.script.opcodes import MAX_PUBKEYS_PER_MULTISIG, MAX_SCRIPT_ELEMENT_SIZE
+from btcnode.script.signatures import is_valid_pubkey
+from btcnode.script.solver import match_pubkey
+
+SMALL_RANGE = 100  # positions that are derived on the loop thread
+_DESCRIPTOR = (
+    "wpkh([d34db33f/84h/0h/0h]xpub6DJ2dNUysrn5Vt36jH2KLBT2i1auw1tTSSomg8PhqNiUtx8QX2SvC9nrHu81fT41fvDUnhMjEzQgXnQjKEu3o"
+    "aqMSzhSrHMxyyoEAmUHQbY/0/*)#cjjspncu"
+)
+_KEY = "0279be667ef9dcbbac55a06295Ce870b07029Bfcdb2dce28d959f2815b16f81798"
+
+
+@rpc(
+    "util",
+    "What a descriptor says, and its checksum.",
+    Arg("descriptor", Kind.STR, "The descriptor"),
+    returns=obj(
+        "",
+        "",
+        string("descriptor", "The descriptor in its usual form, with public keys only; the first one of a multipath"),
+        arr(
+            "multipath_expansion",
+            "All that a multipath descriptor stands for",
+            string("", "Descriptor"),
+            optional=True,
+        ),
+        string("checksum", "The checksum of the text as given"),
+        boolean("isrange", "Whether it stands for many scripts"),
+        boolean("issolvable", "Whether it tells how to spend"),
+        boolean("hasprivatekeys", "Whether the text holds a private key"),
+    ),
+    examples=((f"wpkh([d34db33f/84h/0h/0h]{_KEY})",),),
+)
+def getdescriptorinfo(node: NodeApi, descriptor: str) -> dict[str, Any]:
+    """See the declaration."""
+    secrets = SigningProvider()
+    found = parsed(descriptor, node.params, secrets)
+    result: dict[str, Any] = {"descriptor": found[0].text()}
+    if len(found) > 1:
+        result["multipath_expansion"] = [item.text() for item in found]
+    return result | {
+        "checksum": split_checksum(descriptor)[1],
+        "isrange": found[0].is_range,
+        "issolvable": found[0].is_solvable,
+        "hasprivatekeys": bool(secrets.secrets),
+    }
+
+
+def _addresses(
+    descriptor: Descriptor, low: int, high: int, secrets: SigningProvider, params: NetworkParams
+) -> list[str]:
+    result = []
+    for pos in range(low, high + 1):
+        scripts = descriptor.expand(pos, secrets, SigningProvider())
+        if scripts is None:
+            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Cannot derive script without private keys")
+        for script in scripts:
+            address = address_for_script(script, params)
+            if address is not None:
+                result.append(address)
+            elif len(scripts) == 1 or match_pubkey(script) is None:  # the P2PK script of combo() has none
+                why = "Descriptor does not have a corresponding address"
+                raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, why)
+    if not result:
+        raise RpcError(RpcCode.MISC_ERROR, "Unexpected empty result")
+    return result
+
+
+@rpc(
+    "util",
+    "Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its branches.",
+    Arg("descriptor", Kind.STR, "The descriptor, with checksum"),
+    Arg("range", Kind.ANY, "Of a ranged descriptor: the last position, or [first,last]", None, any_type=True),
+    returns=(
+        arr("", "", string("", "Address"), when="for single derivation descriptors"),
+        arr(
+            "",
+            "For each branch of the multipath, in order",
+            arr("", "", string("", "Address")),
+            when="for multipath descriptors",
+        ),
+    ),
+    examples=((_DESCRIPTOR, [0, 2]),),
+)
+async def deriveaddresses(node: NodeApi, descriptor: str, positions: Any) -> list[Any]:
+    """See the declaration."""
+    low, high = parse_range(positions) if positions is not None else (0, 0)
+    secrets, params = SigningProvider(), node.params
+    found = parsed(descriptor, params, secrets, need_checksum=True)
+    if positions is not None and not found[0].is_range:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Range should not be specified for an un-ranged descriptor")
+    if positions is None and found[0].is_range:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Range must be specified for a ranged descriptor")
+
+    def derive() -> list[list[str]]:
+        return [_addresses(item, low, high, secrets, params) for item in found]
+
+    lists = derive() if high - low < SMALL_RANGE else await asyncio.to_thread(derive)
+    return lists[0] if len(lists) == 1 else lists
+
+
+def parse_pubkey(text: Any) -> bytes:
+    """A public key given in hex; raises RpcError."""
+    if not isinstance(text, str):
+        raise RpcError(RpcCode.TYPE_ERROR, "JSON value is not of expected type string")
+    key = parse_hex_or_none(text)
+    if not key:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f'Pubkey "{text}" must be a hex string')
+    if len(key) not in (33, 65):
+        why = f'Pubkey "{text}" must have a length of either 33 or 65 bytes'
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, why)
+    if not is_sized_pubkey(key) or not is_valid_pubkey(key):
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f'Pubkey "{text}" must be cryptographically valid.')
+    return key
+
+
+def _multisig(required: int, keys: list[bytes]) -> bytes:
+    """The script; raises RpcError."""
+    if required < 1:
+        why = "a multisignature address must require at least one key to redeem"
+        raise RpcError(RpcCode.INVALID_PARAMETER, why)
+    if len(keys) < required:
+        why = f"not enough keys supplied (got {len(keys)} keys, but need at least {required} to redeem)"
+        raise RpcError(RpcCode.INVALID_PARAMETER, why)
+    if len(keys) > MAX_PUBKEYS_PER_MULTISIG:
+        why = "Number of keys involved in the multisignature address creation > {}\nReduce the number"
+        raise RpcError(RpcCode.INVALID_PARAMETER, why.format(MAX_PUBKEYS_PER_MULTISIG))
+    return multisig_script(required, keys)
+
+
+@rpc(
+    "util",
+    "A multisig address of so many keys.",
+    Arg("nrequired", Kind.INT, "Signatures that spending takes"),
+    Arg("keys", Kind.ARR, "The public keys", inner=(Arg("key", Kind.HEX, "Public key", None),)),
+    Arg("address_type", Kind.STR, 'Type of the address: "legacy", "p2sh-segwit" or "bech32"', "legacy"),
+    returns=obj(
+        "",
+        "",
+        string("address", "The address"),
+        hexed("redeemScript", "The script behind it"),
+        string("descriptor", "Its descriptor"),
+        arr("warnings", "What is not as asked for", string("", "Warning"), optional=True),
+    ),
+    examples=(
+        (
+            2,
+            [
+                "03789ed0bb717d88f7d321a368d905e7430207ebbd82bd342cf11ae157a7ace5fd",
+                "03dbc6764b8884a92e871274b87583e6d5c2a58819473e17e107ef3f6aa5a61626",
+            ],
+        ),
+    ),
+)
+def createmultisig(node: NodeApi, nrequired: int, keys: list[Any], address_type: str) -> dict[str, Any]:
+    """See the declaration."""
+    pubkeys = [parse_pubkey(key) for key in keys]
+    if address_type not in list(OutputType):
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f"Unknown address type '{address_type}'")
+    wanted = OutputType(address_type)
+    if wanted is OutputType.BECH32M:
+        why = "createmultisig cannot create bech32m multisig addresses"
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, why)
+    inner = _multisig(nrequired, pubkeys)
+    kind = wanted if all(len(key) == 33 for key in pubkeys) else OutputType.LEGACY
+    if kind is OutputType.LEGACY and len(inner) > MAX_SCRIPT_ELEMENT_SIZE:
+        why = f"redeemScript exceeds size limit: {len(inner)} > {MAX_SCRIPT_ELEMENT_SIZE}"
+        raise RpcError(RpcCode.INVALID_PARAMETER, why)
+    provider = SigningProvider()
+    provider.add_script(inner)
+    program = p2wsh_script(inner)
+    provider.add_script(program)
+    scripts = {
+        OutputType.LEGACY: p2sh_script(inner), OutputType.P2SH_SEGWIT: p2sh_script(program), OutputType.BECH32: program,
+    }  # fmt: skip
+    descriptor = infer_descriptor(scripts[kind], provider, node.params)
+    result: dict[str, Any] = {
+        "address": address_for_script(scripts[kind], node.params),
+        "redeemScript": inner.hex(),
+        "descriptor": descriptor.text(),
+    }
+    if descriptor.output_type is not wanted:
+        result["warnings"] = [
+            "Unable to make chosen address type, please ensure no uncompressed public keys are present."
+        ]
+    return result
