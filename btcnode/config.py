@@ -163,6 +163,9 @@ class NodeConfig:
     acceptnonstdtxn: bool = _option(
         "acceptnonstdtxn", "Take non-standard transactions (test networks).", MEMPOOL, False
     )
+    acceptstalefeeestimates: bool = _option(
+        "acceptstalefeeestimates", "Use fee estimates of an earlier run however old they are.", MEMPOOL, False
+    )
     bytespersigop: int = _option("bytespersigop", "Virtual bytes for each sigop.", MEMPOOL, 20, metavar="N")
     limitclustercount: int = _option(
         "limitclustercount", "Transactions that may depend on each other.", MEMPOOL, 64, metavar="N"

@@ -18,6 +18,8 @@ ARGUMENTS = {
     "deriveaddresses": "descriptor json:range",
     "disconnectnode": "address json:nodeid",
     "echojson": " ".join(f"json:arg{n}" for n in range(10)),
+    "estimaterawfee": "json:conf_target json:threshold",
+    "estimatesmartfee": "json:conf_target estimate_mode",
     "generateblock": "output json:transactions json:submit",
     "generatetoaddress": "json:nblocks address json:maxtries",
     "generatetodescriptor": "json:num_blocks descriptor json:maxtries",

@@ -25,6 +25,8 @@ from btcnode.node.block_bridge import BlockBridge
 from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
 from btcnode.node.control_service import ControlService
+from btcnode.node.fee_service import FILE_NAME as FEES_FILE
+from btcnode.node.fee_service import FeeService
 from btcnode.node.figures import FigureBoard
 from btcnode.node.memory import make_memory_limiter
 from btcnode.node.mempool_file import MempoolFile
@@ -107,6 +109,7 @@ class Node:
         self.metrics: MetricsExporter | None = None
         self.transactions: TxService | None = None
         self.mempool_file: MempoolFile | None = None
+        self.fees: FeeService | None = None
         self._facade = NodeFacade(self.control)
         self._store: ChainStore | None = None
         self._pool: WorkerPool | None = None
@@ -185,6 +188,15 @@ class Node:
         self.transactions = transactions = TxService(
             self.driver, self.view, self.clock, make_pool(config), self._pool, self._on_fatal
         )
+        if not config.blocksonly:
+            self.fees = FeeService(
+                transactions,
+                self.view,
+                state.tree,
+                self.clock,
+                config.net_dir / FEES_FILE,
+                accept_stale=config.acceptstalefeeestimates,
+            )
         options = protocol_config(config)
         self.protocol = Protocol(
             options,
@@ -211,7 +223,9 @@ class Node:
         transactions.attach(self.reactor)
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
-        self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol, TemplateMaker(self.params)))
+        estimator = None if self.fees is None else self.fees.estimator
+        templates = TemplateMaker(self.params)
+        self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol, templates, estimator))
         self.memory = make_memory_limiter(config, self.driver, self._pool, self.reactor)
         self.monitor = SyncMonitor(self.driver, self.view, self.protocol, self._pool, self.clock)
         self.monitor.tell_last_run()
@@ -264,6 +278,8 @@ class Node:
         if not config.networkactive:
             self.reactor.feed(SetNetworkActive(False))
         self.reactor.start()
+        if self.fees is not None:
+            self.fees.start()
         self._housekeeper = asyncio.create_task(self._keep_house())
         self._import = asyncio.create_task(self._import_files())
 
@@ -343,6 +359,8 @@ class Node:
             await self._rpc.stop()
         if self.reactor is not None and self.protocol is not None:
             await self._save_mempool()
+            if self.fees is not None:
+                await self.fees.close()
             await self.reactor.close()
             save_address_book(self.config.net_dir, self.protocol.address_book.serialize())
         if self.driver is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.feerate import fee_at
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import PackageResult, Rejection, TxResult
@@ -19,7 +20,15 @@ from btcnode.rpc.context import ImportOptions, SubmitError
 class MempoolService:
     """Unconfirmed transactions for the RPC methods."""
 
-    def __init__(self, service: TxService, file: MempoolFile, protocol: Protocol, templates: TemplateMaker) -> None:
+    def __init__(
+        self,
+        service: TxService,
+        file: MempoolFile,
+        protocol: Protocol,
+        templates: TemplateMaker,
+        estimator: FeeEstimator | None,
+    ) -> None:
+        self.fee_estimator = estimator
         self._service = service
         self.template_maker = templates
         self._file = file

@@ -153,6 +153,8 @@ class TxService:
         self._settled = asyncio.Event()  # no reorganisation is under way
         self._settled.set()
         self._sweep_at = 0
+        self.in_package = False  # what comes into the pool at this moment comes with its package
+        self.on_confirmed: Callable[[list[MempoolEntry], int], None] | None = None  # with the block's height
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
         driver.listen(self._on_events)
@@ -275,7 +277,11 @@ class TxService:
             while True:
                 # a job is named by its bytes: good enough to choose who verifies it
                 verdicts = await asyncio.gather(*(self.verifier.verify(job, job.raw_tx[-4:]) for job in jobs))
-                jobs = steps.send(verdicts)
+                self.in_package = True
+                try:
+                    jobs = steps.send(verdicts)
+                finally:
+                    self.in_package = False
         except StopIteration as end:
             result: PackageResult = end.value
             return result
@@ -335,7 +341,9 @@ class TxService:
 
     def _on_connected(self, event: BlockConnected) -> None:
         block = event.block
-        self.pool.remove_for_block(block, self._clock.now())
+        confirmed = self.pool.remove_for_block(block, self._clock.now())
+        if self.on_confirmed is not None:
+            self.on_confirmed(confirmed, event.height)
         if self._disconnected:
             for txid in block.txids:
                 tx = self._disconnected.pop(txid, None)

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from btcnode.config import NodeConfig
 from btcnode.consensus.deployments import VersionBits
+from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import PackageResult
 from btcnode.mining.templates import TemplateMaker
@@ -328,6 +329,10 @@ class MempoolApi(Protocol):
     @property
     def template_maker(self) -> TemplateMaker:
         """What makes block templates."""
+
+    @property
+    def fee_estimator(self) -> FeeEstimator | None:
+        """What estimates fees; None when no transactions are taken from peers."""
 
     @property
     def mempool_loaded(self) -> bool:

@@ -9,6 +9,7 @@ from btcnode.rpc.methods import (
     chain,
     control,
     descriptors,
+    fees,
     mempool,
     mempool_submit,
     mining,
@@ -26,7 +27,7 @@ from btcnode.rpc.table import MethodTable
 def all_methods() -> list[Method]:
     """Every declared method but those that speak of the table itself."""
     modules = (
-        blocks, blockstats, chain, control, descriptors, mempool, mempool_submit, mining, mining_template, net,
+        blocks, blockstats, chain, control, descriptors, fees, mempool, mempool_submit, mining, mining_template, net,
         rawtransactions, scripts,
         sync, util,
     )  # fmt: skip

@@ -1,0 +1,116 @@
+"""Fee estimation in the node: fed by the mempool and by blocks, kept in ``fee_estimates.dat``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from btcnode.chain.header_tree import HeaderTree
+from btcnode.errors import DecodeError, StorageError
+from btcnode.mempool.entry import MempoolEntry, RemovalReason
+from btcnode.mempool.fee_estimator import FeeEstimator
+from btcnode.mempool.fee_file import decode_estimates, encode_estimates
+from btcnode.node.clock import Clock
+from btcnode.node.mempool_file import write_dump
+from btcnode.node.tx_service import TxService
+from btcnode.protocol.chain_view import ChainView
+
+FILE_NAME = "fee_estimates.dat"
+SAVE_INTERVAL = 3600.0  # seconds
+MAX_FILE_AGE = 60 * 3600  # seconds; older estimates mislead
+MAX_TIP_AGE = 3 * 3600  # seconds; with an older tip nothing is learned
+
+log = logging.getLogger("btcnode.estimatefee")
+
+
+def load_estimator(path: Path, *, accept_stale: bool) -> FeeEstimator:
+    """The estimator of the last run, or (said in the log) a new one."""
+    try:
+        age = time.time() - path.stat().st_mtime
+        if age > MAX_FILE_AGE and not accept_stale:
+            log.warning(
+                "Fee estimation file %s too old (age=%d > %d hours) and will not be used to avoid serving stale"
+                " estimates.", path, age // 3600, MAX_FILE_AGE // 3600,
+            )  # fmt: skip
+            return FeeEstimator()
+        return decode_estimates(path.read_bytes())
+    except FileNotFoundError:
+        log.info("%s is not found. Continue anyway.", path)
+    except (OSError, DecodeError) as error:
+        log.warning("Failed to read fee estimates from %s (%s). Continue anyway.", path, error)
+    return FeeEstimator()
+
+
+class FeeService:
+    """Owns the estimator."""
+
+    def __init__(
+        self,
+        transactions: TxService,
+        view: ChainView,
+        tree: HeaderTree,
+        clock: Clock,
+        path: Path,
+        *,
+        accept_stale: bool,
+    ) -> None:
+        self.estimator = load_estimator(path, accept_stale=accept_stale)
+        self._transactions = transactions
+        self._view = view
+        self._tree = tree
+        self._clock = clock
+        self._path = path
+        self._saver: asyncio.Task[None] | None = None
+        transactions.pool.listen(self._added, self._removed)
+        transactions.on_confirmed = self._confirmed
+
+    def _confirmed(self, entries: list[MempoolEntry], height: int) -> None:
+        self.estimator.block(entries, height)
+
+    def _added(self, entry: MempoolEntry) -> None:
+        service = self._transactions
+        counts = (
+            entry.sequence != 0  # 0: it is back from a block of another branch
+            and not service.in_package
+            and not service.pool.parents(entry)
+            and self._is_current()
+        )
+        self.estimator.added(entry, counts=counts)
+
+    def _removed(self, entry: MempoolEntry, reason: RemovalReason) -> None:
+        if reason is not RemovalReason.BLOCK:
+            self.estimator.removed(entry.txid)
+
+    def _is_current(self) -> bool:
+        """Whether the node is at the tip, so that waiting times mean something."""
+        tree, tip, now = self._tree, self._view.active.tip, self._clock.now()
+        if self._view.is_initial_block_download(now) or tree.time(tip) < now - MAX_TIP_AGE:
+            return False
+        return tree.height(tip) >= tree.height(tree.best_header) - 1
+
+    def start(self) -> None:
+        """Save every hour from now on."""
+        self._saver = asyncio.get_running_loop().create_task(self._keep_saving())
+
+    async def _keep_saving(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_INTERVAL)
+            await self.save()
+
+    async def save(self) -> None:
+        """Write the file; a failure costs nothing but the file and is logged."""
+        data = encode_estimates(self.estimator)
+        try:
+            await asyncio.to_thread(write_dump, self._path, data)
+        except StorageError as error:
+            log.warning("Failed to write fee estimates to %s (%s). Continue anyway.", self._path, error)
+
+    async def close(self) -> None:
+        """What still waits counts as unconfirmed; keep the rest for the next run."""
+        if self._saver is not None:
+            self._saver.cancel()
+            await asyncio.gather(self._saver, return_exceptions=True)
+        self.estimator.give_up()
+        await self.save()
