@@ -25,7 +25,7 @@ from btcnode.script.scriptparse import BAD_OP, is_unspendable, iter_ops
 from btcnode.script.signatures import is_valid_xonly
 from btcnode.script.solver import match_multisig, match_pubkey, script_type
 
-_SIGHASH_NAMES = {
+SIGHASH_NAMES = {
     0x01: "ALL", 0x02: "NONE", 0x03: "SINGLE",
     0x81: "ALL|ANYONECANPAY", 0x82: "NONE|ANYONECANPAY", 0x83: "SINGLE|ANYONECANPAY",
 }  # fmt: skip
@@ -42,10 +42,8 @@ def script_asm(script: bytes, *, sighash: bool = False) -> str:
             words.append(opcode_name(op))
         elif len(data) <= 4:
             words.append(str(decode_number(data, False)))
-        elif (
-            sighash and is_valid_signature_encoding(data) and is_defined_hash_type(data) and data[-1] in _SIGHASH_NAMES
-        ):
-            words.append(f"{data[:-1].hex()}[{_SIGHASH_NAMES[data[-1]]}]")
+        elif sighash and is_valid_signature_encoding(data) and is_defined_hash_type(data) and data[-1] in SIGHASH_NAMES:
+            words.append(f"{data[:-1].hex()}[{SIGHASH_NAMES[data[-1]]}]")
         else:
             words.append(data.hex())
     return " ".join(words)

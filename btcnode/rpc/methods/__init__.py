@@ -15,6 +15,8 @@ from btcnode.rpc.methods import (
     mining,
     mining_template,
     net,
+    psbt,
+    psbt_decode,
     rawtransactions,
     scripts,
     sync,
@@ -29,6 +31,7 @@ def all_methods() -> list[Method]:
     modules = (
         blocks, blockstats, chain, control, descriptors, fees, mempool, mempool_submit, mining, mining_template, net,
         rawtransactions, scripts,
+        psbt, psbt_decode,
         sync, util,
     )  # fmt: skip
     return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from btcnode.errors import DecodeError
+from btcnode.descriptors.sign_transaction import MISSING_AMOUNT, combine_signatures, sign_transaction
+from btcnode.params import COIN
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.lookup import is_active, parse_hash, parse_hex_or_none, parse_verbosity
+from btcnode.rpc.lookup import is_active, parse_hash, parse_verbosity
 from btcnode.rpc.methods.blocks import SCRIPT_RESULT, read_undo
 from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, ellipsis, hexed, number, obj, rpc, string
 from btcnode.rpc.spec import time as time_
+from btcnode.rpc.transactions import (
+    NO_INPUT_HINT,
+    build_transaction,
+    decode_transaction,
+    find_txouts,
+    parse_prevouts,
+    parse_secrets,
+    parse_sighash,
+)
 
 TX_RESULT: tuple[Result, ...] = (
     hexed("txid", "Transaction id"),
@@ -47,12 +58,62 @@ TX_RESULT: tuple[Result, ...] = (
 )
 
 
-def decode_transaction(text: str) -> Tx:
-    """A transaction in hex; raises RpcError."""
-    try:
-        return Tx.parse(parse_hex_or_none(text) or b"")
-    except DecodeError:
-        raise RpcError(RpcCode.DESERIALIZATION_ERROR, "TX decode failed") from None
+INPUTS_ARG = Arg(
+    "inputs",
+    Kind.ARR,
+    "The inputs",
+    inner=(
+        Arg(
+            "",
+            Kind.OBJ,
+            "An input",
+            None,
+            inner=(
+                Arg("txid", Kind.HEX, "Transaction it spends from"),
+                Arg("vout", Kind.INT, "Output it spends"),
+                Arg("sequence", Kind.INT, "Sequence", None, hint="depends on replaceable and locktime"),
+            ),
+        ),
+    ),
+)
+OUTPUTS_ARG = Arg(
+    "outputs",
+    Kind.ARR,
+    "The outputs, each with an address and its amount, or one with data; an object with all of them will do too",
+    any_type=True,
+    inner=(
+        Arg("", Kind.OBJ, "A payment", None, inner=(Arg("address", Kind.AMOUNT, "Amount in BTC"),)),
+        Arg("", Kind.OBJ, "Data", None, inner=(Arg("data", Kind.HEX, "What follows OP_RETURN"),)),
+    ),
+)
+CREATE_ARGS = (
+    INPUTS_ARG,
+    OUTPUTS_ARG,
+    Arg("locktime", Kind.INT, "Lock time", 0, bits=64),
+    Arg("replaceable", Kind.BOOL, "Whether it can be replaced by one with a higher fee (BIP125)", None, hint="true"),
+    Arg("version", Kind.INT, "Version", 2, bits=-32),
+)
+SIGHASH_ARG = Arg(
+    "sighashtype",
+    Kind.STR,
+    "What the signatures are to cover: DEFAULT, ALL, NONE or SINGLE, the last three also with |ANYONECANPAY",
+    None,
+    hint="DEFAULT for Taproot, ALL otherwise",
+)
+
+
+@rpc(
+    "rawtransactions",
+    "A transaction without signatures, in hex. It is neither kept nor sent.",
+    *CREATE_ARGS,
+    returns=hexed("", "The transaction"),
+    examples=(([{"txid": "myid", "vout": 0}], [{"address": 0.01}]), ([{"txid": "myid", "vout": 0}], [{"data": "00"}])),
+)
+def createrawtransaction(
+    node: NodeApi, inputs: list[Any], outputs: Any, locktime: int, replaceable: bool | None, version: int
+) -> str:
+    """See the declaration."""
+    return build_transaction(inputs, outputs, locktime, replaceable, version, node.params).raw.hex()
 
 
 @rpc(
@@ -65,7 +126,7 @@ def decode_transaction(text: str) -> Tx:
 )
 def decoderawtransaction(node: NodeApi, hexstring: str, iswitness: bool | None) -> dict[str, Any]:
     """See the declaration."""
-    return tx_json(decode_transaction(hexstring), node.params, include_hex=False)
+    return tx_json(decode_transaction(hexstring, witness=iswitness), node.params, include_hex=False)
 
 
 @rpc(
@@ -138,4 +199,108 @@ def _confirmed_json(node: NodeApi, index: int, tx: Tx, spent: list[bytes] | None
         result["time"] = result["blocktime"] = tree.time(index)
     else:
         result["confirmations"] = 0
+    return result
+
+
+@rpc(
+    "rawtransactions",
+    "One transaction with the signatures that several copies of it have together.",
+    Arg("txs", Kind.ARR, "The copies", inner=(Arg("hexstring", Kind.HEX, "A transaction", None),)),
+    returns=hexed("", "The transaction"),
+    examples=((["myhex1", "myhex2"],),),
+)
+async def combinerawtransaction(node: NodeApi, txs: list[Any]) -> str:
+    """See the declaration."""
+    failed = "TX decode failed for tx {}. Make sure the tx has at least one input."
+    variants = [decode_transaction(text, error=failed.format(n)) for n, text in enumerate(txs)]
+    if not variants:
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Missing transactions")
+    prevouts = variants[0].prevouts
+    txouts = await find_txouts(node, prevouts)
+    if len(txouts) < len(set(prevouts)):
+        raise RpcError(RpcCode.VERIFY_ERROR, "Input not found or already spent")
+    return combine_signatures(variants, [txouts[outpoint] for outpoint in prevouts]).raw.hex()
+
+
+def _error_json(tx: Tx, index: int, error: str) -> dict[str, Any]:
+    outpoint = tx.prevouts[index]
+    return {
+        "txid": to_display(outpoint[:32]),
+        "vout": int.from_bytes(outpoint[32:], "little"),
+        "witness": [item.hex() for item in tx.witnesses[index]] if tx.witnesses else [],
+        "scriptSig": tx.script_sigs[index].hex(),
+        "sequence": tx.sequences[index],
+        "error": error,
+    }
+
+
+@rpc(
+    "rawtransactions",
+    "Sign a transaction with the keys given, and no others.",
+    Arg("hexstring", Kind.STR, "The transaction in hex"),
+    Arg("privkeys", Kind.ARR, "Private keys", inner=(Arg("privatekey", Kind.HEX, "Wallet import format", None),)),
+    Arg(
+        "prevtxs",
+        Kind.ARR,
+        "Outputs it spends that the chain and the mempool do not have",
+        None,
+        inner=(
+            Arg(
+                "",
+                Kind.OBJ,
+                "An output",
+                None,
+                inner=(
+                    Arg("txid", Kind.HEX, "Transaction id"),
+                    Arg("vout", Kind.INT, "Number of the output"),
+                    Arg("scriptPubKey", Kind.HEX, "Its script"),
+                    Arg("redeemScript", Kind.HEX, "Redeem script, for P2SH", None),
+                    Arg("witnessScript", Kind.HEX, "Witness script, for P2WSH, wrapped in P2SH or not", None),
+                    Arg("amount", Kind.AMOUNT, "Its amount, for segwit", None),
+                ),
+            ),
+        ),
+    ),
+    SIGHASH_ARG,
+    returns=obj(
+        "",
+        "",
+        hexed("hex", "The transaction"),
+        boolean("complete", "Whether nothing is missing"),
+        arr(
+            "errors",
+            "What is wrong with inputs",
+            obj(
+                "",
+                "",
+                hexed("txid", "Transaction it spends from"),
+                number("vout", "Output it spends"),
+                arr("witness", "Witness", hexed("", "Element")),
+                hexed("scriptSig", "Script"),
+                number("sequence", "Sequence"),
+                string("error", "What is wrong"),
+            ),
+            optional=True,
+        ),
+    ),
+    examples=(("myhex", ["key1", "key2"]),),
+)
+async def signrawtransactionwithkey(
+    node: NodeApi, hexstring: str, privkeys: list[Any], prevtxs: list[Any] | None, sighashtype: str | None
+) -> dict[str, Any]:
+    """See the declaration."""
+    tx = decode_transaction(hexstring, error=NO_INPUT_HINT)
+    provider = parse_secrets(privkeys, node.params)
+    txouts = await find_txouts(node, tx.prevouts)
+    parse_prevouts(prevtxs or [], provider, txouts)
+    signed, errors = sign_transaction(tx, provider, txouts, parse_sighash(sighashtype) or 0)
+    for index, error in errors.items():
+        if error == MISSING_AMOUNT:
+            txout = txouts[tx.prevouts[index]]
+            whole, rest = divmod(int.from_bytes(txout[:8], "little"), COIN)
+            text = f"CTxOut(nValue={whole}.{rest:08d}, scriptPubKey={txout_script(txout).hex()[:30]})"
+            raise RpcError(RpcCode.TYPE_ERROR, f"Missing amount for {text}")
+    result: dict[str, Any] = {"hex": signed.raw.hex(), "complete": not errors}
+    if errors:
+        result["errors"] = [_error_json(signed, index, error) for index, error in errors.items()]
     return result

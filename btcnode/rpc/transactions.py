@@ -1,0 +1,272 @@
+"""Transactions as RPC parameters: hex in its two forms, inputs and outputs to build one from, outputs it spends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from btcnode.consensus.subsidy import MAX_MONEY
+from btcnode.descriptors.descriptor import p2sh_script, p2wsh_script
+from btcnode.descriptors.errors import PsbtError
+from btcnode.descriptors.provider import Secret, SigningProvider
+from btcnode.descriptors.psbt_stream import parse_stripped
+from btcnode.errors import DecodeError
+from btcnode.params import NetworkParams
+from btcnode.primitives.addresses import script_for_address, secret_decode
+from btcnode.primitives.coin import txout_script
+from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.tx import Tx
+from btcnode.rpc.amounts import parse_amount
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.decode import SIGHASH_NAMES, script_asm
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.jsonvalue import DuplicateKeysDict, Literal, type_name
+from btcnode.rpc.lookup import parse_hash, parse_hex, parse_hex_or_none
+from btcnode.rpc.spec import whole_number
+from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, MAX_SCRIPT_SIZE, OP_NOP10, OP_RETURN
+from btcnode.script.scriptparse import BAD_OP, iter_ops, witness_program
+
+SEQUENCE_FINAL = 0xFFFFFFFF
+MAX_REPLACEABLE_SEQUENCE = 0xFFFFFFFD  # BIP125
+NO_INPUT_HINT = "TX decode failed. Make sure the tx has at least one input."
+_SIGHASHES = {name: value for value, name in SIGHASH_NAMES.items()} | {"DEFAULT": 0}
+
+
+def expect(value: Any, kind: str) -> Any:
+    """The value, when its JSON type is ``kind``; raises RpcError."""
+    if type_name(value) != kind:
+        raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type {kind}")
+    return value
+
+
+# ---- hex
+
+
+def _is_plausible(tx: Tx) -> bool:
+    """Whether all scripts could stand in a block: what tells a transaction from bytes that only look like one."""
+    scripts = [] if tx.is_coinbase else list(tx.script_sigs)
+    scripts += [txout_script(txout) for txout in tx.txouts]
+    return all(len(script) <= MAX_SCRIPT_SIZE and _has_valid_ops(script) for script in scripts)
+
+
+def _has_valid_ops(script: bytes) -> bool:
+    return all(
+        op != BAD_OP and op <= OP_NOP10 and len(data) <= MAX_SCRIPT_ELEMENT_SIZE for op, data in iter_ops(script)
+    )
+
+
+def _parse_extended(raw: bytes) -> Tx | None:
+    try:
+        return Tx.parse(raw)
+    except DecodeError:
+        return None
+
+
+def _parse_legacy(raw: bytes) -> Tx | None:
+    try:
+        return parse_stripped(raw)
+    except PsbtError:
+        return None
+
+
+def decode_transaction(text: Any, *, witness: bool | None = None, error: str = "TX decode failed") -> Tx:
+    """A transaction in hex; ``witness`` names its form, None lets its scripts decide. Raises RpcError."""
+    raw = parse_hex_or_none(expect(text, "string"))
+    extended = _parse_extended(raw) if raw and witness is not False else None
+    if extended is not None and _is_plausible(extended):
+        return extended
+    legacy = _parse_legacy(raw) if raw and witness is not True else None
+    if legacy is not None and (extended is None or _is_plausible(legacy)):
+        return legacy
+    if extended is None:
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, error)
+    return extended
+
+
+# ---- building
+
+
+def _inputs(items: list[Any], lock_time: int, replaceable: bool | None) -> tuple[list[bytes], list[int]]:
+    """Outpoints and sequences."""
+    usual = SEQUENCE_FINAL - 1 if lock_time else SEQUENCE_FINAL
+    if replaceable is not False:
+        usual = MAX_REPLACEABLE_SEQUENCE
+    outpoints, sequences = [], []
+    for item in items:
+        expect(item, "object")
+        txid = parse_hash(item.get("txid"), "txid")
+        if type_name(item.get("vout")) != "number":
+            raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, missing vout key")
+        n = whole_number(item["vout"])
+        if n < 0:
+            raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
+        sequence = usual
+        if type_name(item.get("sequence")) == "number":
+            sequence = whole_number(item["sequence"], 64)
+            if not 0 <= sequence <= SEQUENCE_FINAL:
+                raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, sequence number is out of range")
+        outpoints.append(txid + n.to_bytes(4, "little"))
+        sequences.append(sequence)
+    return outpoints, sequences
+
+
+def _pairs(outputs: Any) -> list[tuple[str, Any]]:
+    """Keys and values of the outputs, given as one object or as a list of objects with one key each."""
+    if outputs is None:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, output argument must be non-null")
+    if type_name(outputs) == "object":
+        repeated = outputs.duplicates if isinstance(outputs, DuplicateKeysDict) else []
+        return [*outputs.items(), *((key, outputs[key]) for key in repeated)]
+    pairs: list[tuple[str, Any]] = []
+    for item in expect(outputs, "array"):
+        if type_name(item) != "object":
+            why = "Invalid parameter, key-value pair not an object as expected"
+            raise RpcError(RpcCode.INVALID_PARAMETER, why)
+        if len(item) != 1 or isinstance(item, DuplicateKeysDict):
+            why = "Invalid parameter, key-value pair must contain exactly one key"
+            raise RpcError(RpcCode.INVALID_PARAMETER, why)
+        pairs += item.items()
+    return pairs
+
+
+def _data_script(value: Any) -> bytes:
+    """OP_RETURN and one push."""
+    text = value if isinstance(value, str) else str(value)
+    data = parse_hex(value.text if isinstance(value, Literal) else text, "Data")
+    size = len(data)
+    width = 0 if size < 0x4C else 1 if size <= 0xFF else 2 if size <= 0xFFFF else 4
+    length = size.to_bytes(width or 1, "little")
+    return bytes((OP_RETURN,)) + (bytes((0x4C + width // 2,)) if width else b"") + length + data
+
+
+def _outputs(pairs: Iterable[tuple[str, Any]], params: NetworkParams) -> list[bytes]:
+    txouts, seen = [], set()
+    for name, value in pairs:
+        if name == "data":
+            if name in seen:
+                raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, duplicate key: data")
+            seen.add(name)
+            amount, script = 0, _data_script(value)
+        else:
+            amount = parse_amount(value)
+            try:
+                script = script_for_address(name, params)
+            except DecodeError:
+                raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f"Invalid Bitcoin address: {name}") from None
+            if script.hex() in seen:
+                raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid parameter, duplicated address: {name}")
+            seen.add(script.hex())
+        txouts.append(amount.to_bytes(8, "little") + compact_size(len(script)) + script)
+    return txouts
+
+
+def build_transaction(
+    inputs: list[Any], outputs: Any, lock_time: int, replaceable: bool | None, version: int, params: NetworkParams
+) -> Tx:
+    """A transaction without signatures from the parameters of ``createrawtransaction``; raises RpcError."""
+    if not 0 <= lock_time <= 0xFFFFFFFF:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, locktime out of range")
+    if not 1 <= version <= 3:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, version out of range(1~3)")
+    outpoints, sequences = _inputs(inputs, lock_time, replaceable)
+    txouts = _outputs(_pairs(outputs), params)
+    if replaceable and sequences and all(sequence > MAX_REPLACEABLE_SEQUENCE for sequence in sequences):
+        why = "Invalid parameter combination: Sequence number(s) contradict replaceable option"
+        raise RpcError(RpcCode.INVALID_PARAMETER, why)
+    return Tx(version, outpoints, [b""] * len(outpoints), sequences, txouts, lock_time=lock_time)
+
+
+# ---- what it spends
+
+
+async def find_txouts(node: NodeApi, outpoints: Iterable[bytes]) -> dict[bytes, bytes]:
+    """The txouts of outpoints as the mempool and the UTXO set have them, spent in the mempool or not."""
+    found = {}
+    for outpoint in outpoints:
+        txout = node.mempool.txout(outpoint)
+        if txout is None:
+            coin = await node.get_coin(outpoint)
+            txout = coin[4:] if coin is not None else None
+        if txout is not None:
+            found[outpoint] = txout
+    return found
+
+
+def _check_fields(item: Any, kinds: dict[str, str], *, allow_null: bool = False) -> None:
+    """Types of an object's fields; raises RpcError."""
+    for key, kind in kinds.items():
+        value = item.get(key)
+        if value is None:
+            if allow_null:
+                continue
+            raise RpcError(RpcCode.TYPE_ERROR, f"Missing {key}")
+        if type_name(value) != kind:
+            why = f"JSON value of type {type_name(value)} for field {key} is not of expected type {kind}"
+            raise RpcError(RpcCode.TYPE_ERROR, why)
+
+
+def _object_hash(item: Any, key: str) -> bytes:
+    return parse_hash(item.get(key), key)
+
+
+def parse_prevouts(items: list[Any], provider: SigningProvider, txouts: dict[bytes, bytes]) -> None:
+    """Take over the outputs that a caller tells of, and their scripts; raises RpcError."""
+    for item in items:
+        if type_name(item) != "object":
+            why = 'expected object with {"txid\'","vout","scriptPubKey"}'
+            raise RpcError(RpcCode.DESERIALIZATION_ERROR, why)
+        _check_fields(item, {"txid": "string", "vout": "number", "scriptPubKey": "string"})
+        txid, n = _object_hash(item, "txid"), whole_number(item["vout"])
+        if n < 0:
+            raise RpcError(RpcCode.DESERIALIZATION_ERROR, "vout cannot be negative")
+        script = parse_hex(item["scriptPubKey"], "scriptPubKey")
+        outpoint = txid + n.to_bytes(4, "little")
+        if outpoint in txouts and txout_script(txouts[outpoint]) != script:
+            known = script_asm(txout_script(txouts[outpoint]))
+            why = f"Previous output scriptPubKey mismatch:\n{known}\nvs:\n{script_asm(script)}"
+            raise RpcError(RpcCode.DESERIALIZATION_ERROR, why)
+        amount = parse_amount(item["amount"]) if "amount" in item else MAX_MONEY
+        txouts[outpoint] = amount.to_bytes(8, "little") + compact_size(len(script)) + script
+        is_p2sh = len(script) == 23 and script[:2] == b"\xa9\x14" and script[22] == 0x87
+        program = witness_program(script)
+        if is_p2sh or (program is not None and program[0] == 0 and len(script) == 34):
+            _learn_scripts(item, script, provider, is_p2sh=is_p2sh)
+
+
+def _learn_scripts(item: Any, script_pubkey: bytes, provider: SigningProvider, *, is_p2sh: bool) -> None:
+    _check_fields(item, {"redeemScript": "string", "witnessScript": "string"}, allow_null=True)
+    redeem, witness = item.get("redeemScript"), item.get("witnessScript")
+    if redeem is None and witness is None:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Missing redeemScript/witnessScript")
+    script = parse_hex(witness, "witnessScript") if witness is not None else parse_hex(redeem, "redeemScript")
+    wrapped = p2wsh_script(script)
+    provider.add_script(script)
+    provider.add_script(wrapped)
+    both = redeem is not None and witness is not None
+    if both and redeem != witness and parse_hex(redeem, "redeemScript") != wrapped:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "redeemScript does not correspond to witnessScript")
+    fitting = (p2sh_script(script), p2sh_script(wrapped)) if is_p2sh else (wrapped,)
+    if script_pubkey not in fitting:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "redeemScript/witnessScript does not match scriptPubKey")
+
+
+def parse_secrets(items: list[Any], params: NetworkParams) -> SigningProvider:
+    """A signer with private keys in wallet import format; raises RpcError."""
+    provider = SigningProvider()
+    for item in items:
+        try:
+            secret = Secret(*secret_decode(expect(item, "string"), params))
+        except DecodeError:
+            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Invalid private key") from None
+        provider.add_pubkey(secret.pubkey)
+        provider.add_secret(secret)
+    return provider
+
+
+def parse_sighash(text: str | None) -> int | None:
+    """The hash type of a name; raises RpcError."""
+    if text is None:
+        return None
+    if text not in _SIGHASHES:
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"'{text}' is not a valid sighash parameter.")
+    return _SIGHASHES[text]

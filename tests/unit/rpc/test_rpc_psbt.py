@@ -1,0 +1,189 @@
+"""Building, signing and combining transactions: what the methods answer, with Core's vectors where there are any."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btcnode.primitives.coin import coin_prefix
+from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.hashes import hash160
+
+Running = Any
+ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+TXID = "75ddabb27b8845f5247975c8a5ba7c6f336c4570708ebe230caf6db5217ae858"
+INPUTS = [{"txid": TXID, "vout": 1}]
+SECRET = "cNaQCDwmmh4dS9LzCgVtyy1e1xjCJ21GUDHe9K98nzb689JvinGV"
+
+
+def error(code: int, message: str) -> dict[str, Any]:
+    return {"code": code, "message": message}
+
+
+@pytest.fixture
+def psbts(vectors: Path) -> dict[str, Any]:
+    """Core's vectors of BIP174 and BIP371."""
+    path = vectors / "core/functional/rpc_psbt.json"
+    if not path.exists():
+        pytest.skip("no PSBT vectors")
+    loaded: dict[str, Any] = json.loads(path.read_text())
+    return loaded
+
+
+def test_psbt_vectors_are_read_and_refused_as_core_does(running: Running, psbts: dict[str, Any]) -> None:
+    for text in psbts["invalid"]:
+        answer = running.call("decodepsbt", text)
+        assert answer["code"] == -22 and answer["message"].startswith("TX decode failed"), text
+    for text, message in psbts["invalid_with_msg"]:
+        assert message in running.call("decodepsbt", text)["message"]
+    for text in psbts["valid"]:
+        assert "tx" in running.call("decodepsbt", text), text
+
+
+def test_psbt_vectors_of_the_roles(running: Running, psbts: dict[str, Any]) -> None:
+    for case in psbts["creator"]:
+        assert running.call("createpsbt", case["inputs"], case["outputs"], 0, False) == case["result"]
+    for case in psbts["combiner"]:
+        assert running.call("combinepsbt", case["combine"]) == case["result"]
+    for case in psbts["finalizer"]:
+        assert running.call("finalizepsbt", case["finalize"], False)["psbt"] == case["result"]
+    for case in psbts["extractor"]:
+        assert running.call("finalizepsbt", case["extract"], True)["hex"] == case["result"]
+
+
+@pytest.mark.parametrize(
+    "params, code, message",
+    [
+        (["foo", {}], -3, "JSON value of type string is not of expected type array"),
+        ([["foo"], {}], -3, "JSON value of type string is not of expected type object"),
+        ([[{}], {}], -3, "JSON value of type null is not of expected type string"),
+        ([[{"txid": "foo"}], {}], -8, "txid must be of length 64 (not 3, for 'foo')"),
+        ([[{"txid": TXID}], {}], -8, "Invalid parameter, missing vout key"),
+        ([[{"txid": TXID, "vout": -1}], {}], -8, "Invalid parameter, vout cannot be negative"),
+        ([[{"txid": TXID, "vout": 0, "sequence": -1}], {}], -8, "Invalid parameter, sequence number is out of range"),
+        ([[], {}, 1 << 32], -8, "Invalid parameter, locktime out of range"),
+        ([[], {}, 0, True, 4], -8, "Invalid parameter, version out of range(1~3)"),
+        ([[], "foo"], -3, "JSON value of type string is not of expected type array"),
+        ([[], None], -8, "Invalid parameter, output argument must be non-null"),
+        ([[], {"foo": 0}], -5, "Invalid Bitcoin address: foo"),
+        ([[], {"data": "zz"}], -8, "Data must be hexadecimal string (not 'zz')"),
+        ([[], {ADDRESS: "foo"}], -3, "Invalid amount"),
+        ([[], {ADDRESS: -1}], -3, "Amount out of range"),
+        ([[], [{ADDRESS: 1}, {ADDRESS: 1}]], -8, f"Invalid parameter, duplicated address: {ADDRESS}"),
+        ([[], [{"data": "aa"}, {"data": "bb"}]], -8, "Invalid parameter, duplicate key: data"),
+        ([[], ["foo"]], -8, "Invalid parameter, key-value pair not an object as expected"),
+        ([[], [{"a": 1, "b": 2}]], -8, "Invalid parameter, key-value pair must contain exactly one key"),
+    ],
+)
+def test_createrawtransaction_refuses(running: Running, params: list[Any], code: int, message: str) -> None:
+    answer = running.call("createrawtransaction", *params)
+    assert answer["code"] == code
+    assert message in answer["message"]
+
+
+def test_createrawtransaction_builds(running: Running) -> None:
+    raw = running.call("createrawtransaction", INPUTS, [{ADDRESS: "0.5"}, {"data": "00" * 80}], 7)
+    tx = running.call("decoderawtransaction", raw)
+    assert tx["locktime"] == 7 and tx["version"] == 2
+    assert tx["vin"][0]["sequence"] == 0xFFFFFFFD
+    assert tx["vout"][0]["scriptPubKey"]["address"] == ADDRESS
+    assert tx["vout"][1]["scriptPubKey"]["hex"] == "6a4c50" + "00" * 80
+    empty = running.call("createrawtransaction", [], {})
+    assert running.call("decoderawtransaction", empty)["vin"] == []
+    contradiction = running.call("createrawtransaction", [{**INPUTS[0], "sequence": 0xFFFFFFFF}], {ADDRESS: 1}, 0, True)
+    text = "Invalid parameter combination: Sequence number(s) contradict replaceable option"
+    assert contradiction == error(-8, text)
+
+
+def test_transactions_without_inputs_are_told_by_their_scripts(running: Running) -> None:
+    raw = running.call("createrawtransaction", [], {ADDRESS: 1})
+    assert running.call("decoderawtransaction", raw)["vout"][0]["value"] == 1
+    assert running.call("decoderawtransaction", raw, True) == error(-22, "TX decode failed")
+    assert running.call("converttopsbt", raw).startswith("cHNidP8")
+
+
+def _coin(running: Running, script: bytes, value: int = 100_000_000) -> None:
+    outpoint = bytes.fromhex(TXID)[::-1] + (1).to_bytes(4, "little")
+    txout = value.to_bytes(8, "little") + compact_size(len(script)) + script
+    running.node.coins[outpoint] = coin_prefix(1, False) + txout
+
+
+def test_signrawtransactionwithkey_signs_what_the_chain_has(running: Running) -> None:
+    key = running.call("getdescriptorinfo", f"wpkh({SECRET})")["descriptor"]
+    script = running.call("deriveaddresses", key)[0]
+    _coin(running, bytes.fromhex(running.call("validateaddress", script)["scriptPubKey"]))
+    raw = running.call("createrawtransaction", INPUTS, {ADDRESS: 0.5})
+    signed = running.call("signrawtransactionwithkey", raw, [SECRET])
+    assert signed["complete"] is True
+    assert len(running.call("decoderawtransaction", signed["hex"])["vin"][0]["txinwitness"]) == 2
+    unsigned = running.call("signrawtransactionwithkey", raw, [])
+    assert unsigned["complete"] is False
+    assert unsigned["errors"][0]["txid"] == TXID
+    assert running.call("combinerawtransaction", [raw, signed["hex"]]) == signed["hex"]
+    assert running.call("combinerawtransaction", [])["message"] == "Missing transactions"
+    bad = running.call("signrawtransactionwithkey", raw, ["foo"])
+    assert bad == error(-5, "Invalid private key")
+    assert running.call("signrawtransactionwithkey", raw, [SECRET], [], "all") == error(
+        -8, "'all' is not a valid sighash parameter."
+    )
+
+
+def test_signrawtransactionwithkey_checks_what_it_is_told_of_outputs(running: Running) -> None:
+    raw = running.call("createrawtransaction", INPUTS, {ADDRESS: 0.5})
+    told = {"txid": TXID, "vout": 1, "scriptPubKey": "a914" + hash160(b"\x00").hex() + "87"}
+    sign = "signrawtransactionwithkey"
+    assert running.call(sign, raw, [], [{"txid": TXID, "vout": 1}]) == error(-3, "Missing scriptPubKey")
+    assert running.call(sign, raw, [], [{**told, "vout": -1}]) == error(-22, "vout cannot be negative")
+    assert running.call(sign, raw, [], [told]) == error(-8, "Missing redeemScript/witnessScript")
+    wrong = running.call(sign, raw, [], [{**told, "redeemScript": "52"}])
+    assert wrong == error(-8, "redeemScript/witnessScript does not match scriptPubKey")
+    assert running.call(sign, raw, [], [{**told, "redeemScript": "00"}])["complete"] is False
+    program = running.call("validateaddress", ADDRESS)["scriptPubKey"]
+    key = running.call("deriveaddresses", running.call("getdescriptorinfo", f"wpkh({SECRET})")["descriptor"])[0]
+    mine = running.call("validateaddress", key)["scriptPubKey"]
+    missing = running.call(sign, raw, [SECRET], [{"txid": TXID, "vout": 1, "scriptPubKey": mine}])
+    assert missing == error(-3, f"Missing amount for CTxOut(nValue=21000000.00000000, scriptPubKey={mine[:30]})")
+    _coin(running, bytes.fromhex(mine))
+    mismatch = running.call(sign, raw, [], [{"txid": TXID, "vout": 1, "scriptPubKey": program}])
+    assert mismatch["message"].startswith("Previous output scriptPubKey mismatch:\n0 ")
+
+
+def test_psbt_from_creation_to_transaction(running: Running) -> None:
+    public = running.call("getdescriptorinfo", f"wpkh({SECRET})")["descriptor"]
+    address = running.call("deriveaddresses", public)[0]
+    _coin(running, bytes.fromhex(running.call("validateaddress", address)["scriptPubKey"]))
+    blank = running.call("createpsbt", INPUTS, {address: 0.5})
+    assert running.call("analyzepsbt", blank) == {
+        "inputs": [{"has_utxo": False, "is_final": False, "next": "updater"}],
+        "next": "updater",
+    }
+    updated = running.call("utxoupdatepsbt", blank, [public])
+    decoded = running.call("decodepsbt", updated)
+    assert decoded["fee"] == 0.5
+    assert decoded["inputs"][0]["witness_utxo"]["amount"] == 1
+    analysis = running.call("analyzepsbt", updated)
+    assert analysis["next"] == "signer" and analysis["fee"] == 0.5
+    assert analysis["estimated_vsize"] == 110
+    signed = running.call("descriptorprocesspsbt", updated, [f"wpkh({SECRET})"], "ALL", True, False)
+    assert signed["complete"] is False
+    assert running.call("analyzepsbt", signed["psbt"])["next"] == "finalizer"
+    final = running.call("finalizepsbt", running.call("combinepsbt", [updated, signed["psbt"]]))
+    done = running.call("descriptorprocesspsbt", updated, [f"wpkh({SECRET})"])
+    assert done["complete"] is True and done["hex"] == final["hex"]
+    refused = running.call("descriptorprocesspsbt", updated, [f"wpkh({SECRET})"], "foo")
+    assert refused == error(-8, "'foo' is not a valid sighash parameter.")
+
+
+def test_joinpsbts_and_refusals(running: Running) -> None:
+    one = running.call("createpsbt", INPUTS, {ADDRESS: 0.5})
+    two = running.call("createpsbt", [{"txid": TXID, "vout": 2}], {ADDRESS: 0.25})
+    joined = running.call("decodepsbt", running.call("joinpsbts", [one, two]))["tx"]
+    assert sorted(item["vout"] for item in joined["vin"]) == [1, 2]
+    assert running.call("joinpsbts", [one]) == error(-8, "At least two PSBTs are required to join PSBTs.")
+    assert running.call("joinpsbts", [one, one]) == error(-8, f"Input {TXID}:1 exists in multiple PSBTs")
+    assert running.call("combinepsbt", []) == error(-8, "Parameter 'txs' cannot be empty")
+    assert running.call("combinepsbt", [one, two]) == error(-8, "PSBTs not compatible (different transactions)")
+    assert running.call("decodepsbt", "")["code"] == -22
