@@ -164,7 +164,7 @@ class NodeConfig:
         "acceptnonstdtxn", "Take non-standard transactions (test networks).", MEMPOOL, False
     )
     acceptstalefeeestimates: bool = _option(
-        "acceptstalefeeestimates", "Use fee estimates of an earlier run however old they are.", MEMPOOL, False
+        "acceptstalefeeestimates", "Use fee estimates of an earlier run however old they are (regtest).", MEMPOOL, False
     )
     bytespersigop: int = _option("bytespersigop", "Virtual bytes for each sigop.", MEMPOOL, 20, metavar="N")
     limitclustercount: int = _option(
@@ -469,6 +469,8 @@ def _check_texts(config: NodeConfig) -> None:
         parse_feerate(getattr(config, name), name)
     if config.acceptnonstdtxn and config.network in ("mainnet",):
         raise ConfigError("acceptnonstdtxn is not currently supported for main chain")
+    if config.acceptstalefeeestimates and config.network != "regtest":
+        raise ConfigError(f"acceptstalefeeestimates is not supported on {config.network} chain.")
     for entry in config.rpcauth:
         user, colon, rest = entry.partition(":")
         if not user or not colon or rest.count("$") != 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from math import floor
+from math import floor, isfinite
 from typing import NamedTuple
 
 from btcnode.mempool.entry import MempoolEntry
@@ -60,7 +60,8 @@ def make_bounds() -> list[float]:
 
 
 def _rounded(value: float) -> int:
-    return floor(value + 0.5)
+    """Half away from zero; 0 for what only a file with absurd numbers can bring about."""
+    return floor(value + 0.5) if isfinite(value) else 0
 
 
 class FeeEstimator:

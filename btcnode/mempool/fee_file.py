@@ -8,6 +8,7 @@ them; all little-endian.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from struct import Struct
 
 from btcnode.errors import DecodeError
@@ -18,6 +19,7 @@ from btcnode.primitives.compactsize import compact_size, read_compact_size
 VERSION = 309900
 MAX_BUCKETS = 1000
 MAX_CONFIRMS = 1008
+MAX_VALUE = 1e100  # the largest that is written is the last bucket's bound
 FILE_ORDER = (Horizon.MEDIUM, Horizon.SHORT, Horizon.LONG)
 
 _HEAD = Struct("<iIII")
@@ -73,11 +75,14 @@ class _Cursor:
         return value
 
     def row(self, width: int | None = None) -> Row:
-        """A list of doubles, of ``width`` where it is known."""
+        """A list of doubles that can be counted with, of ``width`` where it is known."""
         count = self.count()
         if count > MAX_BUCKETS or (width is not None and count != width):
             raise DecodeError(f"a list of {count} numbers where another length is due")
-        return list(self.unpack(Struct(f"<{count}d")))
+        values = list(self.unpack(Struct(f"<{count}d")))
+        if not all(0 <= value < MAX_VALUE for value in values):
+            raise DecodeError("a number that is no count, sum or feerate")
+        return values
 
     def rows(self, width: int, count: int | None = None) -> list[Row]:
         """A list of such lists."""
@@ -98,6 +103,8 @@ def decode_estimates(data: bytes) -> FeeEstimator:
     bounds = cursor.row()
     if len(bounds) < 2:
         raise DecodeError("fewer than two buckets")
+    if any(low >= high for low, high in pairwise(bounds)):
+        raise DecodeError("the buckets do not ascend")
     estimator = FeeEstimator()
     estimator.stats |= {horizon: _read_stats(cursor, bounds) for horizon in FILE_ORDER}
     estimator.best_height = best

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 Row = list[float]
 Counts = list[int]
 
+EXACT_BLOCKS = 144  # owed decays that are applied one by one: 2 ms each
 _UINT32 = 0xFFFFFFFF
 
 
@@ -67,7 +68,7 @@ class ConfirmStats:
 
     def bucket_of(self, feerate: float) -> int:
         """The bucket of a feerate."""
-        return bisect_left(self.bounds, feerate)
+        return min(bisect_left(self.bounds, feerate), len(self.bounds) - 1)
 
     def next_block(self, height: int) -> None:
         """A block at ``height``: what waits since the ring's last round waits long, and everything fades."""
@@ -81,15 +82,14 @@ class ConfirmStats:
         """Apply the decay that is owed."""
         if not self._owed:
             return
-        factor = 1.0
-        for _ in range(self._owed):
-            factor *= self.decay
-            if factor == 0.0:
-                break
+        decay = self.decay
+        # one by one, so that the rounding is Core's too; a long absence at once
+        factors = [decay] * self._owed if self._owed <= EXACT_BLOCKS else [decay**self._owed]
         self._owed = 0
         for row in (*self.confirmed, *self.failed, self.counts, self.feerates):
             if any(row):
-                row[:] = [value * factor for value in row]
+                for factor in factors:
+                    row[:] = [value * factor for value in row]
 
     def add(self, height: int, bucket: int) -> None:
         """A transaction came into the mempool at ``height``."""
@@ -164,7 +164,10 @@ class ConfirmStats:
             found = passing = fresh = True
             best_low, best_high = bucket, high
         median = -1.0
-        if found and (total := sum(counts[best_low : best_high + 1])):
+        total = 0.0
+        for count in counts[best_low : best_high + 1]:  # not sum(), which rounds otherwise than Core since Python 3.12
+            total += count
+        if found and total:
             median = self._median(best_low, best_high, total / 2)
             result.passed = self._bounded(result.passed, best_low, best_high)
         if passing and not fresh:

@@ -33,6 +33,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol import inputs
 from btcnode.protocol.chain_view import ChainView, PoolEntry
 from btcnode.protocol.effects import ProcessTransactions
+from btcnode.script.verify import ScriptFailure
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.tx_verifier import TxVerifier
 from btcnode.sync.worker_pool import WorkerPool
@@ -272,16 +273,16 @@ class TxService:
 
     async def _drive(self, steps: SubmissionSteps) -> PackageResult:
         await self._settled.wait()
+        verdicts: list[ScriptFailure | None] | None = None
         try:
-            jobs = next(steps)
             while True:
-                # a job is named by its bytes: good enough to choose who verifies it
-                verdicts = await asyncio.gather(*(self.verifier.verify(job, job.raw_tx[-4:]) for job in jobs))
                 self.in_package = True
                 try:
-                    jobs = steps.send(verdicts)
+                    jobs = next(steps) if verdicts is None else steps.send(verdicts)
                 finally:
                     self.in_package = False
+                # a job is named by its bytes: good enough to choose who verifies it
+                verdicts = await asyncio.gather(*(self.verifier.verify(job, job.raw_tx[-4:]) for job in jobs))
         except StopIteration as end:
             result: PackageResult = end.value
             return result

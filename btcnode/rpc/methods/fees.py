@@ -116,7 +116,7 @@ def estimaterawfee(node: NodeApi, target: int, threshold: Any) -> dict[str, Any]
     """See the declaration."""
     estimator = _estimator(node)
     _check_target(target, estimator.highest_target())
-    share = float(threshold)
+    share = float(threshold.text if isinstance(threshold, Literal) else threshold)
     if not 0 <= share <= 1:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid threshold")
     result: dict[str, Any] = {}

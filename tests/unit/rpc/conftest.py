@@ -17,6 +17,7 @@ from btcnode.chain.header_tree import HeaderTree
 from btcnode.config import NodeConfig
 from btcnode.consensus.deployments import VersionBits
 from btcnode.errors import RuleViolation, StorageError
+from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
@@ -61,6 +62,7 @@ class FakeNode:
         self.net_active = True
         self.mempool = Mempool()
         self.mempool_loaded = True
+        self.fee_estimator: FeeEstimator | None = FeeEstimator()
         self.precious: list[int] = []
 
     def tip(self) -> int:
