@@ -129,6 +129,13 @@ class NodeConfig:
     )
 
     blocksonly: bool = _option("blocksonly", "Take no transactions from peers.", MEMPOOL, False)
+    blockreconstructionextratxn: int = _option(
+        "blockreconstructionextratxn",
+        "Transactions beside the mempool's kept for compact blocks.",
+        MEMPOOL,
+        100,
+        metavar="N",
+    )
     persistmempool: bool = _option("persistmempool", "Save the mempool at exit and load it at start.", MEMPOOL, True)
     persistmempoolv1: bool = _option("persistmempoolv1", "Save it without a key, for older readers.", MEMPOOL, False)
     maxmempool: int = _option("maxmempool", "Memory of the mempool in MB (10**6).", MEMPOOL, 300, metavar="MB")
@@ -424,6 +431,7 @@ def _check_numbers(config: NodeConfig) -> None:
         "checklevel": (0, MAX_CHECK_LEVEL),
         "par": (-1024, 1024),
         "maxconnections": (0, 100_000),
+        "blockreconstructionextratxn": (0, 100_000),
         "timeout": (1, 2**31 - 1),
         "peertimeout": (1, 2**31 - 1),
         "maxsendbuffer": (1, 2**21),

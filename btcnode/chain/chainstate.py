@@ -382,7 +382,7 @@ class Chainstate:
         if result.position is None or self.tree.has_data(step.index):
             return []
         self.tree.receive_block(step.index, result.txs, result.position.file, result.position.pos)
-        return [BlockStored(step.index)]
+        return [BlockStored(step.index, result.block)]
 
     def _reject(
         self, index: int, violation: RuleViolation, *, connecting: bool, condemns: bool = True

@@ -43,9 +43,13 @@ class BlockRejected:
 
 @dataclass(frozen=True, slots=True)
 class BlockStored:
-    """The bytes of the block at ``index`` passed the checks that need no coins, and lie on disk."""
+    """The bytes of the block at ``index`` passed the checks that need no coins, and lie on disk.
+
+    ``block`` is the block itself: do not keep it.
+    """
 
     index: int
+    block: ParsedBlock | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

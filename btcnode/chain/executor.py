@@ -159,7 +159,7 @@ class StepExecutor:
         self.recent.add(step.index, block)
         if self.on_stored is not None:
             self.on_stored(block)
-        return StepResult(position=position, txs=block.n_tx)
+        return StepResult(position=position, txs=block.n_tx, block=block)
 
     def _load(self, index: int, position: BlockPos) -> ParsedBlock:
         """The block of a step, from memory or from disk; what comes from disk is checked once more."""

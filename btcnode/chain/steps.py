@@ -109,6 +109,6 @@ class StepResult:
     fees: int = 0
     ahead: bool = False
     postponed: bool = False
-    block: ParsedBlock | None = None  # that was connected or disconnected
+    block: ParsedBlock | None = None  # that was stored, connected or disconnected
     coins_put: int = 0
     coins_deleted: int = 0

@@ -182,6 +182,11 @@ class Mempool:
         """The transaction with this wtxid."""
         return self._by_wtxid.get(wtxid)
 
+    @property
+    def by_wtxid(self) -> Mapping[bytes, MempoolEntry]:
+        """All transactions by wtxid; a live view."""
+        return self._by_wtxid
+
     def spender_of(self, outpoint: bytes) -> MempoolEntry | None:
         """The transaction that spends this 36-byte outpoint."""
         return self._spenders.get(outpoint)

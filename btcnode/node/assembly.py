@@ -83,6 +83,7 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         networks=config.onlynet or ("ipv4", "ipv6"),
         tx_relay=not config.blocksonly,
         require_standard=not config.acceptnonstdtxn,
+        extra_transactions=config.blockreconstructionextratxn,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent
 from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
 from btcnode.net.reactor import Reactor
 from btcnode.node.chain_service import ChainService
@@ -115,6 +115,8 @@ class BlockBridge:
             elif isinstance(event, BlockDisconnected):
                 changed = True
                 log.info("disconnected block %s height=%d", self._name(event.index), event.height)
+            elif isinstance(event, BlockStored):
+                self._on_stored(event)
             elif isinstance(event, BlockRejected):
                 # bytes that do not fit their header cost nobody any work: the protocol's line about the sender,
                 # which is rate limited, has to do
@@ -124,6 +126,14 @@ class BlockBridge:
                     self._reactor.feed(inputs.BlockRejected(event.index, event.violation))
         if changed:
             self._reactor.feed(inputs.TipChanged(self._chain.tip(), tuple(connected)))
+
+    def _on_stored(self, event: BlockStored) -> None:
+        """Blocks on top of the tip go on to other nodes before their scripts are verified."""
+        chain = self._chain
+        if event.block is None or chain.tree.prev(event.index) != chain.tip() or chain.is_initial_block_download():
+            return
+        assert self._reactor is not None
+        self._reactor.feed(inputs.BlockAccepted(event.index, event.block))
 
     def _name(self, index: int) -> str:
         return to_display(self._chain.tree.hash(index))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -98,6 +98,10 @@ class PoolSource:
         if entry is not None:
             self._pool.touch(entry, self._clock.now())
         return entry
+
+    def by_wtxid(self) -> Mapping[bytes, MempoolEntry]:
+        """All of them; looking at one here does not count as interest in it."""
+        return self._pool.by_wtxid
 
     def parents(self, entry: PoolEntry) -> list[MempoolEntry]:
         """Those it spends from."""

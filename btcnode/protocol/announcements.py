@@ -9,6 +9,7 @@ from btcnode.protocol.inputs import TipChanged
 from btcnode.protocol.limits import MAX_BLOCKS_TO_ANNOUNCE, MAX_QUEUED_ANNOUNCEMENTS
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, Peer
+from btcnode.protocol.serving import Serving
 from btcnode.protocol.tx_intake import TxIntake, rejects_transactions
 from btcnode.wire.constants import MAX_INV_SIZE, MSG_BLOCK, MSG_TX, MSG_WITNESS_FLAG, MSG_WTX
 from btcnode.wire.messages import Headers, Inv, InvItem
@@ -17,11 +18,14 @@ from btcnode.wire.messages import Headers, Inv, InvItem
 class Announcements:
     """What we tell peers of new blocks, and what their inv messages tell us."""
 
-    def __init__(self, ctx: Context, headers: HeaderSync, download: BlockDownload, intake: TxIntake) -> None:
+    def __init__(
+        self, ctx: Context, headers: HeaderSync, download: BlockDownload, intake: TxIntake, serving: Serving
+    ) -> None:
         self._ctx = ctx
         self._headers = headers
         self._download = download
         self._intake = intake
+        self._serving = serving
         self._announced = ctx.active.tip
 
     # -- ours ----------------------------------------------------------------------------------------------------
@@ -57,10 +61,14 @@ class Announcements:
             self._ctx.send(peer, Inv(tuple(InvItem(MSG_BLOCK, block_hash) for block_hash in hashes)))
 
     def _by_headers(self, peer: Peer) -> bool:
-        """Announce by headers if the peer wants that and they connect to what it has; tells whether inv is spared."""
+        """Announce by headers if the peer wants that and they connect to what it has; tells whether inv is spared.
+
+        A single block goes out in compact form to who asked for that.
+        """
         ctx, tree, state = self._ctx, self._ctx.tree, peer.headers
         queue = peer.serve.announce
-        if not peer.prefers_headers or len(queue) > MAX_BLOCKS_TO_ANNOUNCE:
+        compact = peer.high_bandwidth_from and len(queue) == 1
+        if not (peer.prefers_headers or compact) or len(queue) > MAX_BLOCKS_TO_ANNOUNCE:
             return False
         self._download.update_availability(peer)
         headers: list[bytes] = []
@@ -71,13 +79,18 @@ class Announcements:
             last = index
             if headers:
                 headers.append(tree.raw(index))
-            elif self._has(peer, index):
+            elif self._ctx.peer_has(peer, index):
                 continue
-            elif self._has(peer, tree.prev(index)):
+            elif self._ctx.peer_has(peer, tree.prev(index)):
                 headers.append(tree.raw(index))
             else:
                 return False
-        if headers:
+        if headers and len(headers) == 1 and peer.high_bandwidth_from:
+            self._serving.announce_compact(peer, last)
+            state.best_sent = last
+        elif headers and not peer.prefers_headers:
+            return False
+        elif headers:
             ctx.send(peer, Headers(tuple(headers)))
             state.best_sent = last
         return True
@@ -85,15 +98,8 @@ class Announcements:
     def _by_inv(self, peer: Peer) -> None:
         """Announce the newest block only; the peer finds the others by its own means."""
         index = peer.serve.announce[-1]
-        if not self._has(peer, index):
+        if not self._ctx.peer_has(peer, index):
             peer.serve.inventory.append(self._ctx.tree.hash(index))
-
-    def _has(self, peer: Peer, index: int) -> bool:
-        """Whether the peer is known to have this header (-1, the parent of genesis, everybody has)."""
-        if index < 0:
-            return True
-        state, ctx = peer.headers, self._ctx
-        return ctx.has_header(index, state.best_known) or ctx.has_header(index, state.best_sent)
 
     # -- theirs --------------------------------------------------------------------------------------------------
 

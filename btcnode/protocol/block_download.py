@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from btcnode.chain.active_chain import ActiveChain
+from btcnode.chain.header_tree import VALID_CHAIN
 from btcnode.consensus.pow import block_work, check_proof_of_work
-from btcnode.errors import RuleViolation
+from btcnode.errors import Fault, RuleViolation
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.context import Context
@@ -44,7 +45,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.misbehaviour import BLOCK_OFFENCES, Offence
 from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
-from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_FLAG
+from btcnode.wire.constants import MSG_BLOCK, MSG_CMPCT_BLOCK, MSG_WITNESS_FLAG
 from btcnode.wire.messages import BlockMessage, GetData, InvItem, NotFound
 
 
@@ -62,7 +63,9 @@ class BlockDownload:
         self._validating_blocks: dict[int, int] = {}  # index -> how many of the above
         self.validating_bytes = 0
         self._validation_limit = MAX_VALIDATION_BYTES
-        self._sources: dict[int, int] = {}  # index -> peer that delivered it, until it is connected
+        self._partners: dict[int, list[int]] = {}  # index -> peers asked beside the one in ``requests``
+        # index -> peer that delivered it, until it is connected, and whether in compact form
+        self._sources: dict[int, tuple[int, bool]] = {}
         self._best_chain = ActiveChain(ctx.tree)
         self._late = LateBlocks(ctx, self)
         self._last_tick = ctx.mono
@@ -178,28 +181,56 @@ class BlockDownload:
         """Whether validation keeps up, so that more blocks may be asked for."""
         return len(self._validating) < MAX_BLOCKS_IN_VALIDATION and self.validating_bytes < self._validation_limit
 
-    def ask(self, peer: Peer, wanted: list[int]) -> None:
+    def ask(self, peer: Peer, wanted: list[int], *, compact: bool = False) -> None:
         """Send getdata for these blocks and remember them as in flight."""
         if not wanted:
             return
         tree, blocks = self._ctx.tree, peer.blocks
-        self.strategy.on_sent(peer.id, len(wanted), self._ctx.mono)
         kind = MSG_BLOCK | MSG_WITNESS_FLAG if peer.serves_witnesses else MSG_BLOCK
-        if not blocks.in_flight:
-            blocks.downloading_since = self._ctx.mono
-            self._downloading_peers += 1
-        for index in wanted:
-            blocks.in_flight[index] = self._ctx.mono
-            blocks.late.pop(index, None)
-            self.requests[index] = peer.id
+        if compact:
+            kind = MSG_CMPCT_BLOCK
+        self.register(peer, *wanted)
         heights = f"{tree.height(wanted[0])} to {tree.height(wanted[-1])}"
         open_requests = f"{len(blocks.in_flight)} of {self.strategy.limit(peer.id)} in flight"
         self._ctx.log_peer(peer, LogLevel.DEBUG, f"asked for {len(wanted)} blocks at {heights}, {open_requests}")
         self._ctx.send(peer, GetData(tuple(InvItem(kind, tree.hash(index)) for index in wanted)))
 
+    def register(self, peer: Peer, *wanted: int) -> None:
+        """These blocks are on their way from the peer."""
+        blocks, mono = peer.blocks, self._ctx.mono
+        self.strategy.on_sent(peer.id, len(wanted), mono)
+        if not blocks.in_flight:
+            blocks.downloading_since = mono
+            self._downloading_peers += 1
+        for index in wanted:
+            blocks.in_flight[index] = mono
+            blocks.late.pop(index, None)
+            if self.requests.setdefault(index, peer.id) != peer.id:
+                self._partners.setdefault(index, []).append(peer.id)
+
+    def ask_in_full(self, peer: Peer, index: int) -> None:
+        """Ask for the whole of a block that is on its way from the peer in compact form."""
+        kind = MSG_BLOCK | MSG_WITNESS_FLAG if peer.serves_witnesses else MSG_BLOCK
+        self._ctx.send(peer, GetData((InvItem(kind, self._ctx.tree.hash(index)),)))
+
+    def asked_of(self, index: int) -> list[int]:
+        """The peers that a block is on its way from, in the order in which they were asked."""
+        first = self.requests.get(index)
+        return [] if first is None else [first, *self._partners.get(index, ())]
+
+    def is_validating(self, index: int) -> bool:
+        """Whether the block is being validated."""
+        return index in self._validating_blocks
+
+    def cancel(self, peer: Peer, index: int) -> None:
+        """The block is not wanted of the peer any more, through no fault of it."""
+        if self.release(peer, index):
+            self.strategy.on_cancelled(peer.id, 1)
+
     def release(self, peer: Peer, index: int) -> bool:
         """Take a request back, answered or not; tells whether the peer had been asked."""
         blocks = peer.blocks
+        blocks.partial.pop(index, None)
         if index not in blocks.in_flight:
             return False
         if next(iter(blocks.in_flight)) == index:
@@ -207,8 +238,16 @@ class BlockDownload:
         del blocks.in_flight[index]
         if not blocks.in_flight:
             self._downloading_peers -= 1
-        if self.requests.get(index) == peer.id:
+        partners = self._partners.get(index, [])
+        if self.requests.get(index) != peer.id:
+            if peer.id in partners:
+                partners.remove(peer.id)
+        elif partners:
+            self.requests[index] = partners.pop(0)
+        else:
             del self.requests[index]
+        if not partners:
+            self._partners.pop(index, None)
         return True
 
     def _find_next(self, peer: Peer, count: int) -> tuple[list[int], int]:
@@ -335,7 +374,9 @@ class BlockDownload:
             ctx.log_peer(peer, LogLevel.DEBUG, f"large reorganisation, no direct fetch to height {tree.height(last)}")
             return
         wanted.reverse()
-        self.ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)])
+        compact = len(wanted) == 1 and not self.requests and peer.provides_compact and ctx.config.tx_relay
+        compact = compact and tree.validity(tree.prev(last)) >= VALID_CHAIN
+        self.ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)], compact=compact)
 
     # -- pace ----------------------------------------------------------------------------------------------------
 
@@ -451,11 +492,21 @@ class BlockDownload:
 
     # -- validation ----------------------------------------------------------------------------------------------
 
-    def _validate(self, peer: Peer, index: int, raw: bytes, requested: bool) -> None:
+    def deliver(self, peer: Peer, index: int, raw: bytes) -> None:
+        """A block that was put together of a compact one is to be validated."""
+        asked = peer.blocks.in_flight.get(index)
+        if asked is not None:
+            self.release(peer, index)
+            peer.blocks.stalling_since = None
+            self.strategy.on_arrival(peer.id, asked, len(raw), self._ctx.mono)
+        if not self._ctx.tree.has_data(index) and index not in self._validating_blocks:
+            self._validate(peer, index, raw, True, compact=True)
+
+    def _validate(self, peer: Peer, index: int, raw: bytes, requested: bool, *, compact: bool = False) -> None:
         self._validating[peer.id, index] = len(raw)
         self._validating_blocks[index] = self._validating_blocks.get(index, 0) + 1
         self.validating_bytes += len(raw)
-        self._sources.setdefault(index, peer.id)
+        self._sources.setdefault(index, (peer.id, compact))
         if len(self._sources) > MAX_BLOCK_SOURCES:
             del self._sources[next(iter(self._sources))]
         self._ctx.emit(ProcessBlock(peer.id, index, raw, requested))
@@ -488,34 +539,61 @@ class BlockDownload:
         if result.violation is None:
             if peer is not None and result.new:
                 peer.last_block_unix = int(ctx.unix)
+            self._cancel_compact(index)
             return
-        if self._sources.get(index) == result.peer_id:
+        compact = self._sources.get(index) == (result.peer_id, True)
+        if self._sources.get(index, (0, False))[0] == result.peer_id:
             del self._sources[index]
-        if peer is not None:
+        if peer is not None and compact and result.violation.fault is Fault.MUTATED:
+            self._collided(peer, index)
+        elif peer is not None:
             # unless its header is condemned the block is still wanted, but not from this peer
             remember(peer.blocks.missing, index, self._ctx.mono, MAX_MISSING_PER_PEER)
             self.strategy.on_failure(peer.id, Failure.INVALID, 1, ctx.mono)
-            self._punish(peer, index, result.violation)
+            self._punish(peer, index, result.violation, compact)
+
+    def _cancel_compact(self, index: int) -> None:
+        """The block is here: what comes of it in parts is not needed."""
+        for peer_id in self.asked_of(index):
+            peer = self._ctx.peers[peer_id]
+            if index in peer.blocks.partial:
+                self.cancel(peer, index)
+
+    def _collided(self, peer: Peer, index: int) -> None:
+        """What was put together is not the block: perhaps short ids collided. Ask for the whole, if nobody else was."""
+        self._ctx.log_peer(peer, LogLevel.DEBUG, "a compact block was put together wrongly", "cmpctblock")
+        if index not in self.requests and not peer.disconnecting:
+            self.register(peer, index)
+            peer.blocks.partial[index] = None
+            self.ask_in_full(peer, index)
 
     def on_rejected(self, result: BlockRejected) -> None:
         """A stored block could not be connected: whoever delivered it is to blame."""
-        source = self._sources.pop(result.index, None)
-        peer = self._ctx.peers.get(source) if source is not None else None
+        source, compact = self._sources.pop(result.index, (0, False))
+        peer = self._ctx.peers.get(source)
         if peer is None:
             text = f"block {to_display(self._ctx.tree.hash(result.index))} is invalid: {result.violation}"
             self._ctx.log(LogLevel.WARNING, "validation", text)
         else:
             self.strategy.on_failure(peer.id, Failure.INVALID, 1, self._ctx.mono)
-            self._punish(peer, result.index, result.violation)
+            self._punish(peer, result.index, result.violation, compact)
 
-    def _punish(self, peer: Peer, index: int, violation: RuleViolation) -> None:
+    def _punish(self, peer: Peer, index: int, violation: RuleViolation, compact: bool) -> None:
+        """Nobody is blamed for passing on in compact form what only validation can tell from a good block."""
         text = f"{to_display(self._ctx.tree.hash(index))}: {violation}"
+        if compact and violation.fault in (Fault.CONSENSUS, Fault.MUTATED, Fault.CACHED_INVALID):
+            self._ctx.log_peer(peer, LogLevel.DEBUG, f"invalid compact block {text}", "cmpctblock")
+            return
         self._ctx.punish(peer, BLOCK_OFFENCES[violation.fault], text)
 
-    def on_tip(self, change: TipChanged) -> None:
-        """Blocks were connected: their sources are in the clear, and patience shrinks to normal."""
+    def on_tip(self, change: TipChanged) -> list[int]:
+        """Blocks were connected: their sources, which are returned, are in the clear; patience shrinks to normal."""
         self.strategy.on_connected(len(change.connected), self._ctx.mono)
         self._late.note_distance()
+        sources = []
         for index in change.connected:
-            self._sources.pop(index, None)
+            source, _ = self._sources.pop(index, (0, False))
+            if source:
+                sources.append(source)
             self.stalling_timeout = max(self.stalling_timeout * BLOCK_STALLING_DECAY, BLOCK_STALLING_TIMEOUT_DEFAULT)
+        return sources

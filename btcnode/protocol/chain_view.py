@@ -6,7 +6,7 @@ import typing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from btcnode.chain.active_chain import ActiveChain
     from btcnode.chain.header_tree import HeaderTree
@@ -71,6 +71,9 @@ class TxSource(typing.Protocol):
     def find_tx(self, tx_hash: bytes, by_wtxid: bool) -> PoolEntry | None:
         """The transaction in the mempool with this txid or wtxid, or None."""
 
+    def by_wtxid(self) -> Mapping[bytes, PoolEntry]:
+        """All transactions by wtxid, in a deterministic order; a live view, not to be kept."""
+
     def parents(self, entry: PoolEntry) -> Iterable[PoolEntry]:
         """Transactions of the mempool that ``entry`` spends from, in a deterministic order."""
 
@@ -98,6 +101,10 @@ class NoTransactions:
     def find_tx(self, tx_hash: bytes, by_wtxid: bool) -> PoolEntry | None:
         """Always None."""
         return None
+
+    def by_wtxid(self) -> Mapping[bytes, PoolEntry]:
+        """Nothing."""
+        return {}
 
     def parents(self, entry: PoolEntry) -> Iterable[PoolEntry]:
         """Nothing."""

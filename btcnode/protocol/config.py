@@ -8,6 +8,7 @@ from btcnode.protocol.limits import (
     HANDSHAKE_TIMEOUT,
     MAX_BLOCK_RELAY_ONLY,
     MAX_CONNECTIONS,
+    MAX_EXTRA_TRANSACTIONS,
     MAX_OUTBOUND_FULL_RELAY,
 )
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_P2P_V2, NODE_WITNESS
@@ -28,7 +29,8 @@ class ProtocolConfig:
     that automatic connections may use.
 
     ``tx_relay``: transactions are taken from peers (not ``--blocksonly``). ``require_standard``: the mempool takes
-    standard transactions only, so larger ones need not be looked at. ``private_broadcast``: the user's transactions
+    standard transactions only, so larger ones need not be looked at. ``extra_transactions``: how many refused and
+    replaced ones are kept for compact blocks. ``private_broadcast``: the user's transactions
     go out over connections of their own, to addresses of ``private_broadcast_networks``.
     """
 
@@ -49,6 +51,7 @@ class ProtocolConfig:
     max_tip_age: int = 24 * 3600
     upload_target: int = 0
     require_standard: bool = True
+    extra_transactions: int = MAX_EXTRA_TRANSACTIONS
     private_broadcast: bool = False
     private_broadcast_networks: tuple[str, ...] = ("onion", "i2p")
     networks: tuple[str, ...] = ("ipv4", "ipv6")

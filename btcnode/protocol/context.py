@@ -161,6 +161,11 @@ class Context:
         """Whether ``descendant`` (or -1) is ``index`` or builds on it."""
         return descendant >= 0 and self.tree.is_ancestor(index, descendant)
 
+    def peer_has(self, peer: Peer, index: int) -> bool:
+        """Whether the peer is known to have this header (-1, the parent of genesis, everybody has)."""
+        state = peer.headers
+        return index < 0 or self.has_header(index, state.best_known) or self.has_header(index, state.best_sent)
+
     def desirable_services(self, services: int) -> int:
         """The services that an outbound peer offering ``services`` must have (Core's GetDesirableServiceFlags)."""
         if services & NODE_NETWORK_LIMITED:

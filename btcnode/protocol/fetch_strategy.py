@@ -165,6 +165,14 @@ class FetchStrategy:
             record.open += count
             record.last_asked = mono
 
+    def on_cancelled(self, peer_id: int, count: int) -> None:
+        """``count`` open requests to the peer are of no interest any more: as if they had not been made."""
+        self.requests_sent -= count
+        record = self.peers.get(peer_id)
+        if record is not None:
+            record.sent -= count
+            record.open -= count
+
     def on_arrival(self, peer_id: int, asked: float, size: int, mono: float, *, late: bool = False) -> None:
         """A block that the peer was asked for at ``asked`` is there; ``late``: it counted as failed already."""
         latency = max(0.0, mono - asked)

@@ -180,6 +180,18 @@ class BlockProcessed:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockAccepted:
+    """A block on top of the active tip was stored: its proof of work and all that needs no coins are good.
+
+    Whatever brought it (a peer, the user, mining). Comes before its ``BlockProcessed`` and ``TipChanged``, and not
+    during initial download. ``block`` may be kept until the next one.
+    """
+
+    index: int
+    block: ParsedBlock
+
+
+@dataclass(frozen=True, slots=True)
 class BlockRejected:
     """Connecting the stored block of header ``index`` to the chain broke a rule (its coins or scripts)."""
 
@@ -343,6 +355,7 @@ Input = (
     | SendBufferState
     | Tick
     | BlockProcessed
+    | BlockAccepted
     | BlockRejected
     | TipChanged
     | BlockRead

@@ -122,6 +122,13 @@ RECENT_REJECTS = 120_000  # remembered at least, at most twice as many; two such
 RECENT_REJECTS_BITS_LOG2 = 23  # two generations of 1 MiB; 8 positions: 2 x (1 - e^(-8n/m))^8 = 4e-8 false answers
 RECENT_REJECTS_HASHES = 8
 RECENTLY_CONFIRMED = 48_000  # remembered of blocks; a filter of the same shape
+MAX_CMPCTBLOCKS_INFLIGHT_PER_BLOCK = 3  # peers that a block is received from at the same time
+MAX_HIGH_BANDWIDTH_PEERS = 3  # peers asked to announce by cmpctblock
+MAX_CMPCTBLOCK_DEPTH = 5  # blocks below the tip that are served as compact ones
+MAX_BLOCKTXN_DEPTH = 10  # blocks below the tip of which single transactions are served
+MAX_PENDING_BLOCKTXN = 2  # ours: requests for transactions of a block that wait for one peer, each up to 0.8 MB; what
+# comes above is answered by the whole block
+MAX_OUTLINES = 12  # ours: blocks whose compact form is kept: 12 x (6 + 4 B) x transactions, 16,000 at most: 2 MB
 MAX_EXTRA_TRANSACTIONS = 100  # rejected and replaced ones kept for compact blocks, each below the next: 10 MB
 MAX_EXTRA_TRANSACTION_SIZE = 100_000
 

@@ -44,6 +44,8 @@ class Offence(Enum):
     BLOCK_MISSING_PREV = "block whose parent is unknown"
     BLOCK_TIME_FUTURE = "block from the future"
     BLOCK_LOW_WORK = "block with too little work"
+    COMPACT_INVALID = "invalid compact block or block transactions"
+    GETBLOCKTXN_INDEX = "request for a transaction beyond the end of a block"
     LATE_NEGOTIATION = "feature negotiation after verack"
     TX_UNWANTED = "transaction sent in violation of protocol"
     BLOOM_UNSUPPORTED = "bloom filter request although not offered"
@@ -84,6 +86,8 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.BLOCK_MISSING_PREV: _DISCOURAGE,
     Offence.BLOCK_TIME_FUTURE: _IGNORE,
     Offence.BLOCK_LOW_WORK: _IGNORE,
+    Offence.COMPACT_INVALID: _DISCOURAGE,
+    Offence.GETBLOCKTXN_INDEX: _DISCOURAGE,
     Offence.LATE_NEGOTIATION: _DISCONNECT,
     Offence.TX_UNWANTED: _DISCONNECT,
     Offence.BLOOM_UNSUPPORTED: _DISCONNECT,
@@ -133,6 +137,7 @@ LIMIT_OFFENCES: dict[str, Offence] = {
     "headers": Offence.HEADERS_TOO_MANY,
     "getheaders": Offence.LOCATOR_TOO_LARGE,
     "getblocks": Offence.LOCATOR_TOO_LARGE,
+    "cmpctblock": Offence.COMPACT_INVALID,
 }
 """By command: what a message with more elements than allowed amounts to; others count as malformed payload."""
 

@@ -14,6 +14,7 @@ from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITN
 if TYPE_CHECKING:
     from btcnode.protocol.bloom import RollingBloom
     from btcnode.protocol.chain_view import PoolEntry
+    from btcnode.protocol.partial_block import PartialBlock
     from btcnode.wire.messages import AddrEntry
     from btcnode.wire.netaddr import NetAddress
 
@@ -64,6 +65,7 @@ class BlockState:
     late: dict[int, float] = field(default_factory=dict)  # asked of somebody else meanwhile
     reading_since: float = 0.0  # when we last did not read from it
     preferred: bool = False
+    partial: dict[int, PartialBlock | None] = field(default_factory=dict)  # compact ones; None: asked for in full since
 
 
 @dataclass(slots=True)
@@ -72,7 +74,9 @@ class ServeState:
 
     queue: RequestQueue = field(default_factory=RequestQueue)
     reading: int = NONE  # header index of the open ReadBlock
-    reading_witness: bool = True
+    reading_for: tuple[int, ...] | None = None  # what the open ReadBlock is for: positions of transactions ...
+    reading_compact: bool = False  # ... or the compact form; neither: the whole block
+    parts: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)  # open getblocktxn: block and positions
     continuation: bytes = b""  # hash whose delivery triggers the next inv (getblocks)
     announce: list[int] = field(default_factory=list)  # new tips, oldest first
     inventory: list[bytes] = field(default_factory=list)  # block hashes to be sent as inv
@@ -153,6 +157,7 @@ class Peer:
     prefers_headers: bool = False
     provides_compact: bool = False
     high_bandwidth_from: bool = False
+    high_bandwidth_to: bool = False
     fee_filter: int = 0
     fee_filter_sent: int = -1
     next_fee_filter: float = 0.0

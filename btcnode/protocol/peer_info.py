@@ -47,7 +47,7 @@ def describe(ctx: Context, peer: Peer) -> dict[str, Any]:
         "pingwait": max(0.0, ctx.mono - ping.sent_at) if ping.nonce else None,
         "version": peer.version,
         "subver": peer.user_agent,
-        "bip152_hb_to": False,
+        "bip152_hb_to": peer.high_bandwidth_to,
         "bip152_hb_from": peer.high_bandwidth_from,
         "presynced_headers": state.presync_height,
         "synced_headers": tree.height(state.best_known) if state.best_known >= 0 else -1,

@@ -15,6 +15,8 @@ from btcnode.protocol.addrman import AddressBook
 from btcnode.protocol.announcements import Announcements
 from btcnode.protocol.block_download import BlockDownload
 from btcnode.protocol.chain_view import ChainView, NoTransactions, TxSource
+from btcnode.protocol.compact_relay import CompactRelay
+from btcnode.protocol.compact_serving import CompactServing
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections import Connections
 from btcnode.protocol.context import Context, printable
@@ -26,6 +28,7 @@ from btcnode.protocol.headers_sync import HeaderRequests, HeaderSync
 from btcnode.protocol.inputs import (
     AbortPrivateBroadcast,
     AddNode,
+    BlockAccepted,
     BlockProcessed,
     BlockRead,
     BlockRejected,
@@ -64,7 +67,6 @@ from btcnode.protocol.tx_intake import TxIntake
 from btcnode.protocol.tx_relay import TxRelay
 from btcnode.wire import messages as m
 from btcnode.wire.codec import Message
-from btcnode.wire.constants import MSG_WITNESS_BLOCK
 
 if TYPE_CHECKING:
     from random import Random
@@ -111,8 +113,10 @@ class Protocol:
         self._intake = TxIntake(ctx, source, self._relay)
         self._fee_filters = FeeFilters(ctx, source)
         self._private = PrivateBroadcast(ctx, self._connections)
-        self._announcements = Announcements(ctx, self._headers, self._download, self._intake)
-        self._serving = Serving(ctx, self._relay)
+        self._compact_serving = CompactServing(ctx, self._download)
+        self._compact = CompactRelay(ctx, self._headers, self._download, source, lambda: self._intake.extra)
+        self._serving = Serving(ctx, self._relay, self._compact_serving)
+        self._announcements = Announcements(ctx, self._headers, self._download, self._intake, self._serving)
         self._next_save = mono + ADDRESS_BOOK_SAVE_INTERVAL
         self._inputs: dict[type, Callable[[Any], None]] = {
             PeerConnected: self._on_connected,
@@ -124,6 +128,7 @@ class Protocol:
             SendBufferState: self._on_send_buffer,
             Tick: self._on_tick,
             BlockProcessed: self._on_block_processed,
+            BlockAccepted: self._compact_serving.on_accepted,
             BlockRejected: self._download.on_rejected,
             TipChanged: self._on_tip_changed,
             BlockRead: self._serving.on_block_read,
@@ -161,14 +166,15 @@ class Protocol:
             m.Pong: self._pings.on_pong,
             m.FeeFilter: self._handshake.on_fee_filter,
             m.Headers: self._headers.on_headers,
-            m.CmpctBlock: lambda peer, message: self._headers.on_headers(peer, m.Headers((message.header,))),
+            m.CmpctBlock: self._compact.on_compact_block,
+            m.BlockTxn: self._compact.on_block_txn,
             m.BlockMessage: self._download.on_block,
             m.Inv: self._announcements.on_inv,
             m.NotFound: self._on_not_found,
             m.GetHeaders: self._serving.on_getheaders,
             m.GetBlocks: self._serving.on_getblocks,
             m.GetData: self._serving.on_getdata,
-            m.GetBlockTxn: self._on_get_block_txn,
+            m.GetBlockTxn: self._serving.on_get_block_txn,
             m.GetAddr: lambda peer, _: self._gossip.on_getaddr(peer),
             m.Addr: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
             m.AddrV2: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
@@ -364,10 +370,6 @@ class Protocol:
             self._relay.connected(peer)
             self._intake.connected(peer)
 
-    def _on_get_block_txn(self, peer: Peer, message: m.GetBlockTxn) -> None:
-        """Parts of a block are answered by the whole block."""
-        self._serving.on_getdata(peer, m.GetData((m.InvItem(MSG_WITNESS_BLOCK, message.block_hash),)))
-
     def _on_tx(self, peer: Peer, message: m.TxMessage) -> None:
         tx = self._intake.on_tx(peer, message)
         if tx is not None:
@@ -396,12 +398,16 @@ class Protocol:
 
     def _on_tip_changed(self, event: TipChanged) -> None:
         self._connections.last_tip_change = self._ctx.mono
-        self._download.on_tip(event)
+        alone = set(self._download.requests) <= set(event.connected)
+        for source in self._download.on_tip(event):
+            if alone and not self._ctx.is_initial_block_download():
+                self._compact.on_connected_from(source)
         self._announcements.on_tip(event)
         if not self._ctx.is_initial_block_download():
             self._intake.download.tip_changed()
         for peer in self._ctx.established():
             self._announcements.flush(peer)
+            self._serving.serve(peer)
 
     # -- transactions --------------------------------------------------------------------------------------------
 

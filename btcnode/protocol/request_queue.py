@@ -28,6 +28,10 @@ class RequestQueue:
         pack = _ITEM.pack
         self._data += b"".join([pack(kind, value) for kind, value in items])
 
+    def first_hash(self) -> bytes:
+        """The hash of the oldest request; empty when there is none."""
+        return bytes(self._data[self._pos + 4 : self._pos + 36])
+
     def popleft(self) -> InvItem:
         """Take the oldest request; raises IndexError when there is none."""
         if self._pos >= len(self._data):

@@ -7,15 +7,19 @@ buffer is full, so that a peer that does not read costs one buffer. Limits and r
 from __future__ import annotations
 
 from btcnode.chain.header_tree import VALID_SCRIPTS
+from btcnode.protocol.compact_serving import CompactServing
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, ReadBlock, SendRaw
 from btcnode.protocol.inputs import BlockRead, Permission
 from btcnode.protocol.limits import (
     GETDATA_PAUSE,
     HISTORICAL_BLOCK_AGE,
+    MAX_BLOCKTXN_DEPTH,
+    MAX_CMPCTBLOCK_DEPTH,
     MAX_GETBLOCKS_RESULTS,
     MAX_GETDATA_QUEUE,
     MAX_GETDATA_TX_PER_TURN,
+    MAX_PENDING_BLOCKTXN,
     MAX_UPLOAD_TIMEFRAME,
     NODE_NETWORK_LIMITED_MIN_BLOCKS,
     PEER_BLOCK_SLACK,
@@ -40,7 +44,7 @@ from btcnode.wire.constants import (
     NODE_NETWORK,
     NODE_NETWORK_LIMITED,
 )
-from btcnode.wire.messages import GetBlocks, GetData, GetHeaders, Headers, Inv, InvItem, NotFound
+from btcnode.wire.messages import GetBlocks, GetBlockTxn, GetData, GetHeaders, Headers, Inv, InvItem, NotFound
 
 _TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
 _BLOCK_KINDS = (MSG_BLOCK, MSG_WITNESS_BLOCK, MSG_CMPCT_BLOCK)
@@ -49,9 +53,10 @@ _BLOCK_KINDS = (MSG_BLOCK, MSG_WITNESS_BLOCK, MSG_CMPCT_BLOCK)
 class Serving:
     """Answers to requests for chain data."""
 
-    def __init__(self, ctx: Context, relay: TxRelay) -> None:
+    def __init__(self, ctx: Context, relay: TxRelay, compact: CompactServing) -> None:
         self._ctx = ctx
         self._relay = relay
+        self._compact = compact
         self._uploaded = 0  # bytes of blocks sent in the present day
         self._day_start = ctx.mono
 
@@ -137,10 +142,13 @@ class Serving:
     def serve(self, peer: Peer) -> None:
         """Answer from the front of the queue until a block has to be read or the peer shall read first."""
         ctx, queue = self._ctx, peer.serve.queue
+        self._serve_parts(peer)
         not_found: list[InvItem] = []
         budget = MAX_GETDATA_TX_PER_TURN
         while queue and budget and not peer.send_full and not peer.disconnecting and peer.serve.reading == NONE:
             budget -= 1
+            if self._awaits_validation(queue.first_hash()):
+                break
             item = queue.popleft()
             if item.kind in _TX_KINDS:
                 if not self._serve_tx(peer, item):
@@ -181,9 +189,64 @@ class Serving:
             return True
         if not tree.has_data(index):
             return False
-        peer.serve.reading = index
-        ctx.emit(ReadBlock(peer.id, index, witness=item.kind != MSG_BLOCK))
+        if item.kind == MSG_CMPCT_BLOCK and ctx.can_direct_fetch() and depth <= MAX_CMPCTBLOCK_DEPTH:
+            self._send_compact(peer, index)
+        else:
+            self._read(peer, index, witness=item.kind != MSG_BLOCK)
         return True
+
+    def _read(self, peer: Peer, index: int, *, witness: bool = True) -> None:
+        serve = peer.serve
+        serve.reading, serve.reading_for, serve.reading_compact = index, None, False
+        self._ctx.emit(ReadBlock(peer.id, index, witness))
+
+    # -- compact blocks ------------------------------------------------------------------------------------------
+
+    def announce_compact(self, peer: Peer, index: int) -> None:
+        """Send the compact form of a new block."""
+        if self._compact.payload(index) is not None:
+            self._send_compact(peer, index)
+        else:
+            peer.serve.queue.extend((InvItem(MSG_CMPCT_BLOCK, self._ctx.tree.hash(index)),))
+            self.serve(peer)
+
+    def _send_compact(self, peer: Peer, index: int) -> None:
+        payload = self._compact.payload(index)
+        if payload is not None:
+            self._ctx.emit(SendRaw(peer.id, "cmpctblock", payload))
+        else:
+            self._read(peer, index)
+            peer.serve.reading_compact = True
+
+    def _awaits_validation(self, block_hash: bytes) -> bool:
+        """Whether this is the block that was announced just now: it is served when its scripts are verified."""
+        newest, tree = self._compact.newest, self._ctx.tree
+        if newest is None or newest.hash != block_hash:
+            return False
+        index = tree.find(block_hash)
+        return tree.prev(index) == self._ctx.active.tip and not tree.is_failed(index)
+
+    def on_get_block_txn(self, peer: Peer, message: GetBlockTxn) -> None:
+        """Single transactions of a block near the tip; of a deeper one the whole block, so that the asker pays too."""
+        ctx, tree, serve = self._ctx, self._ctx.tree, peer.serve
+        newest = self._compact.newest
+        index = tree.find(message.block_hash)
+        if index < 0 or not tree.has_data(index):
+            ctx.log_peer(peer, LogLevel.DEBUG, "getblocktxn for a block that is not here", "cmpctblock")
+        elif newest is not None and newest.hash == message.block_hash:
+            self._compact.send_transactions(peer, index, newest.raw, message.indexes)
+        elif tree.height(index) >= ctx.active.height - MAX_BLOCKTXN_DEPTH and len(serve.parts) < MAX_PENDING_BLOCKTXN:
+            serve.parts.append((index, message.indexes))
+            self.serve(peer)
+        else:
+            self.on_getdata(peer, GetData((InvItem(MSG_WITNESS_BLOCK, message.block_hash),)))
+
+    def _serve_parts(self, peer: Peer) -> None:
+        serve = peer.serve
+        if serve.parts and serve.reading == NONE and not peer.send_full and not peer.disconnecting:
+            index, wanted = serve.parts.pop(0)
+            self._read(peer, index)
+            serve.reading_for = wanted
 
     def _beyond_upload_target(self, peer: Peer, index: int) -> bool:
         """Whether an old block would break the day's upload target, of which new blocks have a reserve."""
@@ -212,7 +275,13 @@ class Serving:
             ctx.punish(peer, Offence.BLOCK_UNREADABLE)
             return
         self._uploaded += len(answer.raw)
-        ctx.emit(SendRaw(peer.id, "block", answer.raw))
+        if peer.serve.reading_for is not None:
+            self._compact.send_transactions(peer, answer.index, answer.raw, peer.serve.reading_for)
+            peer.serve.reading_for = None
+        elif peer.serve.reading_compact:
+            ctx.emit(SendRaw(peer.id, "cmpctblock", self._compact.make_payload(answer.index, answer.raw)))
+        else:
+            ctx.emit(SendRaw(peer.id, "block", answer.raw))
         if peer.serve.continuation == ctx.tree.hash(answer.index):
             peer.serve.continuation = b""
             ctx.send(peer, Inv((InvItem(MSG_BLOCK, ctx.tree.hash(ctx.active.tip)),)))

@@ -19,7 +19,6 @@ from btcnode.protocol.effects import LogLevel, ProcessTransactions
 from btcnode.protocol.inputs import ConnectionKind, Permission
 from btcnode.protocol.limits import (
     MAX_EXTRA_TRANSACTION_SIZE,
-    MAX_EXTRA_TRANSACTIONS,
     MAX_GETDATA_TXS,
     MAX_PEER_TX_BYTES_IN_VALIDATION,
     MAX_PEER_TXS_IN_VALIDATION,
@@ -81,7 +80,7 @@ class TxIntake:
         self._source = source
         self._relay = relay
         self.download = TxDownload(source, ctx.rng)
-        self.extra: deque[Tx] = deque(maxlen=MAX_EXTRA_TRANSACTIONS)  # for compact blocks, the newest last
+        self.extra: deque[Tx] = deque(maxlen=ctx.config.extra_transactions)  # for compact blocks, the newest last
         self._open: dict[int, _Open] = {}
         self._next_number = 1
         self._busy: dict[bytes, int] = {}  # txids and wtxids in validation -> how often

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.header_tree import VALID_SCRIPTS, HeaderTree
 from btcnode.consensus.blocks import check_block
@@ -10,6 +12,7 @@ from btcnode.params import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.primitives.tx import Tx
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.testing.blocks import BlockTemplate
 
@@ -78,13 +81,14 @@ class MemoryChain:
             raise violation
         return index
 
-    def mine(self, time: int, *, on: int | None = None, extra: bytes = b"\x00") -> bytes:
-        """A valid block on top of ``on`` (by default the tip); it is not added."""
+    def mine(self, time: int, *, on: int | None = None, extra: bytes = b"\x00", txs: Sequence[Tx] = ()) -> bytes:
+        """A valid block on top of ``on`` (by default the tip), with these transactions; it is not added."""
         prev = self.active.tip if on is None else on
         tree = self.tree
         template = BlockTemplate(
             self.params, tree.hash(prev), tree.height(prev) + 1, time, self.params.pow_limit_bits, extra=extra
         )
+        template.txs = list(txs)
         return template.build()
 
 

@@ -6,6 +6,7 @@ from random import Random
 from typing import TypeVar
 
 from btcnode.params import NetworkParams
+from btcnode.primitives.block import parse_block
 from btcnode.protocol import effects as fx
 from btcnode.protocol import inputs as ev
 from btcnode.protocol.addrman import AddressBook
@@ -124,6 +125,8 @@ class Bench:
         collected: list[fx.Effect] = []
         for effect in [e for e in self.effects if isinstance(e, fx.ProcessBlock)][:limit]:
             violation, new = self.chain.store(effect.index, effect.raw)
+            if new and self.chain.tree.prev(effect.index) == self.chain.active.tip:
+                collected += self.step(ev.BlockAccepted(effect.index, parse_block(self.chain.blocks[effect.index])))
             collected += self.step(ev.BlockProcessed(effect.peer_id, effect.index, violation, new))
             connected, rejected = self.chain.activate()
             for index, reason in rejected:

@@ -18,6 +18,7 @@ from random import Random
 from btcnode.errors import DecodeError
 from btcnode.mempool.rejection import TxResult
 from btcnode.params import NetworkParams
+from btcnode.primitives.block import parse_block
 from btcnode.protocol import effects as fx
 from btcnode.protocol import inputs as ev
 from btcnode.protocol.addrman import AddressBook
@@ -442,6 +443,7 @@ class SimNode(Endpoint):
 
         def finish() -> None:
             violation, new = self.chain.store(effect.index, effect.raw)
+            self.accepted(effect.index, new)
             self.feed(ev.BlockProcessed(effect.peer_id, effect.index, violation, new))
             self.activate()
 
@@ -462,6 +464,13 @@ class SimNode(Endpoint):
 
     # -- the chain -----------------------------------------------------------------------------------------------
 
+    def accepted(self, index: int, new: bool) -> None:
+        """Tell the protocol of a block that was stored on top of the tip."""
+        tree = self.chain.tree
+        initial = self.chain.view.is_initial_block_download(int(self.sim.unix))
+        if new and tree.prev(index) == self.chain.active.tip and not initial:
+            self.feed(ev.BlockAccepted(index, parse_block(self.chain.blocks[index])))
+
     def activate(self) -> None:
         """Make the best chain active and tell the protocol."""
         connected, rejected = self.chain.activate()
@@ -476,11 +485,16 @@ class SimNode(Endpoint):
             self.chain.add_block(raw, int(self.sim.unix))
         self.activate()
 
+    def submit(self, raw: bytes) -> None:
+        """A block of one's own."""
+        self.accepted(self.chain.add_block(raw, int(self.sim.unix)), True)
+        self.activate()
+
     def mine(self, count: int = 1, *, extra: bytes = b"\x00") -> None:
         """Find blocks now."""
         for _ in range(count):
             last = self.chain.tree.time(self.chain.active.tip)
-            self.load([self.chain.mine(max(int(self.sim.unix), last + 1), extra=extra)])
+            self.submit(self.chain.mine(max(int(self.sim.unix), last + 1), extra=extra))
 
     @property
     def height(self) -> int:

@@ -86,6 +86,10 @@ class SmallPool:
         self.lookups += 1
         return self._by_wtxid.get(tx_hash) if by_wtxid else self.entries.get(tx_hash)
 
+    def by_wtxid(self) -> dict[bytes, SmallEntry]:
+        """All of them."""
+        return self._by_wtxid
+
     def parents(self, entry: SmallEntry) -> list[SmallEntry]:
         """Those in the pool, each once."""
         txids = dict.fromkeys(prevout[:32] for prevout in entry.tx.prevouts)
