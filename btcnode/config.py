@@ -30,7 +30,7 @@ NETWORK_ALIASES: Mapping[str, str] = {"main": "mainnet", "test": "testnet3", "te
 
 LOG_CATEGORIES = (
     "addrman", "bench", "blockstorage", "cmpctblock", "coindb", "estimatefee", "http", "kernel", "mempool",
-    "mempoolrej", "net", "proxy", "prune", "reindex", "rpc", "validation",
+    "mempoolrej", "net", "proxy", "prune", "reindex", "rpc", "validation", "zmq",
 )  # fmt: skip
 """Debug categories: Core's names, and every one names a logger ``btcnode.<category>``."""
 
@@ -66,7 +66,17 @@ def _option(flag: str, help: str, group: str, default: Any = None, **more: Any) 
 
 
 CHAIN, STORE, NET, RPC, LOG, TEST = "Chain", "Storage", "Connections", "RPC server", "Log", "Debugging and testing"
-MEMPOOL = "Mempool"
+MEMPOOL, ZMQ = "Mempool", "ZeroMQ notifications"
+ZMQ_TOPICS = ("hashblock", "hashtx", "rawblock", "rawtx", "sequence")
+
+
+def _zmq_addresses(topic: str, what: str) -> Any:
+    return _option(f"zmqpub{topic}", f"Publish {what} at this ZeroMQ address.", ZMQ, (), metavar="ADDRESS")
+
+
+def _zmq_hwm(topic: str) -> Any:
+    text = f"Most {topic} messages that wait for one subscriber (0: no limit)."
+    return _option(f"zmqpub{topic}hwm", text, ZMQ, 1000, metavar="N")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +247,17 @@ class NodeConfig:
     rpcservertimeout: int = _option(
         "rpcservertimeout", "Seconds a client may take to send a request.", RPC, 30, metavar="S"
     )
+
+    zmqpubhashblock: tuple[str, ...] = _zmq_addresses("hashblock", "hashes of new tips")
+    zmqpubhashblockhwm: int = _zmq_hwm("hashblock")
+    zmqpubhashtx: tuple[str, ...] = _zmq_addresses("hashtx", "ids of transactions")
+    zmqpubhashtxhwm: int = _zmq_hwm("hashtx")
+    zmqpubrawblock: tuple[str, ...] = _zmq_addresses("rawblock", "new tips")
+    zmqpubrawblockhwm: int = _zmq_hwm("rawblock")
+    zmqpubrawtx: tuple[str, ...] = _zmq_addresses("rawtx", "transactions")
+    zmqpubrawtxhwm: int = _zmq_hwm("rawtx")
+    zmqpubsequence: tuple[str, ...] = _zmq_addresses("sequence", "the order of blocks and mempool changes")
+    zmqpubsequencehwm: int = _zmq_hwm("sequence")
 
     metrics_port: int | None = _option(
         "metrics-port", "Serve figures for Prometheus at this port (0: any free one).", LOG, metavar="PORT"
@@ -443,6 +464,7 @@ def _check_numbers(config: NodeConfig) -> None:
         "port": (0, 65535),
         "rpcport": (0, 65535),
         "metrics_port": (0, 65535),
+        **{f"zmqpub{topic}hwm": (0, 2**31 - 1) for topic in ZMQ_TOPICS},
     }
     for name, (low, high) in limits.items():
         value = getattr(config, name)
@@ -510,6 +532,15 @@ def _check_addresses(config: NodeConfig) -> None:
     for net in config.onlynet:
         if net not in ("ipv4", "ipv6"):
             raise ConfigError(f"Unknown network specified in --onlynet: {net!r}")
+    for topic in ZMQ_TOPICS:
+        for text in getattr(config, f"zmqpub{topic}"):
+            port = text.rpartition(":")[2]
+            if (
+                text.count(":") == 1
+                and not text.startswith(("unix:", "ipc:"))
+                and not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535)
+            ):
+                raise ConfigError(f"Invalid port specified in -zmqpub{topic}: '{text}'")
     if config.bind and config.listen is False:
         raise ConfigError("Cannot set --bind when not listening: remove --no-listen")
     if config.reindex and config.reindex_chainstate:

@@ -25,6 +25,7 @@ ORDER = {
     "mempool": 6,
     "mining": 7,
     "sync": 7,
+    "notify": 7,
     "protocol": 7,
     "net": 8,
     "rpc": 9,

@@ -6,6 +6,7 @@ out. Changes go through here, so that every index, total and listener sees each 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
@@ -129,7 +130,8 @@ def _components(entries: Sequence[MempoolEntry]) -> list[tuple[list[MempoolEntry
 class Mempool:
     """All unconfirmed transactions; belongs to the loop thread.
 
-    ``sequence`` grows with every transaction that comes, or goes without being confirmed (Core's mempool sequence).
+    ``sequence`` grows with every transaction that comes or goes (Core's mempool sequence): the change that listeners
+    hear of is number ``sequence - 1``.
     ``version`` grows with every change at all. Totals: ``total_vsize`` in vbytes, ``total_fee`` without deltas,
     ``memory_usage`` in bytes.
     """
@@ -314,8 +316,7 @@ class Mempool:
             self._index.add(cluster)
         self.version += 1
         for entry in removed:
-            if reason is not RemovalReason.BLOCK:
-                self.sequence += 1
+            self.sequence += 1
             for gone in self._on_removed:
                 gone(entry, reason)
         for entry in added:
@@ -375,7 +376,7 @@ class Mempool:
         Returns the confirmed entries.
         """
         confirmed: list[MempoolEntry] = []
-        conflicts: dict[MempoolEntry, None] = {}
+        conflicts: dict[MempoolEntry, int] = {}  # by place of the input in the block
         if self._entries or self._deltas:
             get, spender_of = self._entries.get, self._spenders.get
             for txid in block.txids:
@@ -383,21 +384,35 @@ class Mempool:
                 if entry is not None:
                     confirmed.append(entry)
             known = set(confirmed)
-            for prevout in block.prevouts()[1:]:
+            for place, prevout in enumerate(block.prevouts()[1:], 1):
                 spender = spender_of(prevout)
-                if spender is not None and spender not in known:
-                    conflicts[spender] = None
-            self._take_out(confirmed, RemovalReason.BLOCK)
-            left = [entry for entry in conflicts if entry.txid in self._entries]
-            for entry in self.remove(left, RemovalReason.CONFLICT):
-                if entry in conflicts:
-                    self._deltas.pop(entry.txid, None)
+                if spender is not None and spender not in known and spender not in conflicts:
+                    conflicts[spender] = place
+            self._leave_for_block(block, confirmed, conflicts)
             for txid in block.txids:
                 self._deltas.pop(txid, None)
         self._rolling_since = now
         self._block_since_bump = True
         self.version += 1
         return confirmed
+
+    def _leave_for_block(
+        self, block: ParsedBlock, confirmed: Sequence[MempoolEntry], conflicts: Mapping[MempoolEntry, int]
+    ) -> None:
+        """Take out both in the order of the block, so that the changes have the numbers that Core gives them."""
+        start = 0
+        places = {txid: n for n, txid in enumerate(block.txids)} if conflicts else {}
+        for conflict, place in conflicts.items():
+            by = bisect_right(block.first_in, place) - 1  # the transaction with this input
+            end = start
+            while end < len(confirmed) and places[confirmed[end].txid] <= by:
+                end += 1
+            self._take_out(list(confirmed[start:end]), RemovalReason.BLOCK)
+            start = end
+            if conflict.txid in self._entries:
+                self.remove([conflict], RemovalReason.CONFLICT)
+                self._deltas.pop(conflict.txid, None)
+        self._take_out(list(confirmed[start:]), RemovalReason.BLOCK)
 
     # -- limits --------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from btcnode.node.memory import make_memory_limiter
 from btcnode.node.mempool_file import MempoolFile
 from btcnode.node.mempool_service import MempoolService
 from btcnode.node.mempool_setup import make_pool
+from btcnode.node.notification_service import NotificationService
 from btcnode.node.peers_file import load_address_book, save_address_book
 from btcnode.node.peers_service import PeersService
 from btcnode.node.shadow import make_shadow
@@ -111,6 +112,7 @@ class Node:
         self.transactions: TxService | None = None
         self.mempool_file: MempoolFile | None = None
         self.fees: FeeService | None = None
+        self.notifications: NotificationService | None = None
         self._facade = NodeFacade(self.control)
         self._store: ChainStore | None = None
         self._pool: WorkerPool | None = None
@@ -222,6 +224,9 @@ class Node:
             v2=config.v2transport,
         )
         transactions.attach(self.reactor)
+        self.chain.mempool_settled = transactions.settled
+        self.notifications = NotificationService(config, transactions, self.view, self.clock)
+        self._facade.add(self.notifications)
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
         estimator = None if self.fees is None else self.fees.estimator
@@ -371,6 +376,8 @@ class Node:
                 log.info("%s", shadow.summary())
         elif self._store is not None:
             self._store.close()
+        if self.notifications is not None:
+            await asyncio.to_thread(self.notifications.close)
         if self._pool is not None:
             await asyncio.to_thread(self._pool.close)
         log.info("shutdown complete")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from math import log2
 from typing import cast
@@ -60,6 +60,7 @@ class ChainService:
         self._stopping = False
         self._version_bits = VersionBits(params, self._state.tree)
         self.rejections: dict[int, RuleViolation] = {}
+        self.mempool_settled: Callable[[], Awaitable[None]] | None = None  # awaited after every change of the chain
         driver.listen(self._on_events)
 
     def _on_events(self, events: list[ChainEvent]) -> None:
@@ -216,7 +217,7 @@ class ChainService:
             return f"rejected: {error}"
         if outcome.violation is not None:
             return outcome.violation.code
-        await self.driver.settled()
+        await self._settled()
         index = outcome.index
         if not outcome.new:
             return "duplicate-invalid" if tree.is_failed(index) else "duplicate"
@@ -238,24 +239,30 @@ class ChainService:
         """Add a header; raises RuleViolation."""
         self._state.tree.add(raw, self._clock.now())
 
+    async def _settled(self) -> None:
+        """Wait until the best chain is active, and the mempool has followed it."""
+        await self.driver.settled()
+        if self.mempool_settled is not None:
+            await self.mempool_settled()
+
     async def invalidate_block(self, index: int) -> None:
         """Leave the chain of the block; returns when the best remaining chain is active."""
         async with self.driver.paused():
             self._state.invalidate(index)
-        await self.driver.settled()
+        await self._settled()
 
     async def reconsider_block(self, index: int) -> None:
         """Take an invalidation back."""
         async with self.driver.paused():
             self._state.reconsider(index)
             self.rejections.clear()
-        await self.driver.settled()
+        await self._settled()
 
     async def precious_block(self, index: int) -> None:
         """Prefer the block among chains of equal work."""
         async with self.driver.paused():
             self._state.prefer(index)
-        await self.driver.settled()
+        await self._settled()
 
     async def check_proposal(self, block: ParsedBlock) -> str | None:
         """Whether a block would be valid on top of the tip, apart from its proof of work."""

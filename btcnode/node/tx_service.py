@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
 from btcnode.consensus.ancestry import Ancestry
@@ -56,6 +56,19 @@ class _Offer:
     time: int | None = None  # of a stored one
     bypass_limits: bool = False
     test: bool = False
+
+
+class BlockObserver(Protocol):
+    """Who wants to hear of blocks and of what they do to the mempool, in one order."""
+
+    def block_connected(self, event: BlockConnected) -> None:
+        """A block was connected, and the mempool has given up what it holds and contradicts."""
+
+    def block_disconnected(self, event: BlockDisconnected) -> None:
+        """A block was disconnected; the mempool will hear of it next."""
+
+    def reorganised(self) -> None:
+        """The chain has come to rest after disconnections, and what could return to the mempool is there."""
 
 
 class ActiveTipView:
@@ -162,7 +175,16 @@ class TxService:
         self.on_confirmed: Callable[[list[MempoolEntry], int], None] | None = None  # with the block's height
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
+        self._observers: list[BlockObserver] = []
         driver.listen(self._on_events)
+
+    def observe(self, observer: BlockObserver) -> None:
+        """Tell ``observer`` of blocks in the order in which they change the mempool."""
+        self._observers.append(observer)
+
+    async def settled(self) -> None:
+        """Wait until no reorganisation is under way: what was disconnected is back where it can be."""
+        await self._settled.wait()
 
     def attach(self, reactor: Reactor) -> None:
         """Begin to answer this reactor's effects."""
@@ -171,6 +193,7 @@ class TxService:
     async def close(self) -> None:
         """Judge nothing more."""
         self._stopped = True
+        self._settled.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -334,7 +357,11 @@ class TxService:
         for event in events:
             if isinstance(event, BlockConnected):
                 self._on_connected(event)
+                for observer in self._observers:
+                    observer.block_connected(event)
             elif isinstance(event, BlockDisconnected):
+                for observer in self._observers:
+                    observer.block_disconnected(event)
                 self._on_disconnected(event)
         if self._reorganising and not self._finishing and self._chain_is_settled():
             self._finishing = True
@@ -402,6 +429,8 @@ class TxService:
         self._remove_unfit()
         self.admission.limit(self._clock.now())
         self._reorganising = self._finishing = False
+        for observer in self._observers:
+            observer.reorganised()
         self._settled.set()
         held, self._held = self._held, []
         for offer in held:

@@ -19,6 +19,7 @@ from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import PackageResult
 from btcnode.mining.templates import TemplateMaker
+from btcnode.notify.topics import Endpoint
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import BlockHash
@@ -374,6 +375,13 @@ class SyncApi(Protocol):
         """Figures of the initial download, so far or of all of it; None before there are any."""
 
 
+class NotifyApi(Protocol):
+    """Notifications over ZeroMQ."""
+
+    def notification_endpoints(self) -> Sequence[Endpoint]:
+        """What is published where."""
+
+
 class ControlApi(Protocol):
     """The process: clock, log, shutdown."""
 
@@ -406,5 +414,5 @@ class ControlApi(Protocol):
         """Full path of the log file."""
 
 
-class NodeApi(ChainApi, PeersApi, MempoolApi, SyncApi, ControlApi, Protocol):
+class NodeApi(ChainApi, PeersApi, MempoolApi, SyncApi, NotifyApi, ControlApi, Protocol):
     """All that RPC methods ask of the node."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import accumulate
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -35,6 +36,10 @@ class FakeBlock:
     def txids(self) -> list[bytes]:
         return [b"\xcb" * 32, *(tx.txid for tx in self._txs)]
 
+    @property
+    def first_in(self) -> list[int]:
+        return [0, *accumulate((len(tx.prevouts) for tx in self._txs), initial=1)]
+
     def prevouts(self) -> list[bytes]:
         return [bytes(36), *(prevout for tx in self._txs for prevout in tx.prevouts)]
 
@@ -59,7 +64,7 @@ class PoolModel(RuleBasedStateMachine):
 
         def gone(entry: MempoolEntry, reason: RemovalReason) -> None:
             del self.told[entry.txid]
-            self.sequence += reason is not RemovalReason.BLOCK
+            self.sequence += 1
 
         def came(entry: MempoolEntry) -> None:
             self.told[entry.txid] = True

@@ -167,3 +167,11 @@ def test_every_option_is_described_once() -> None:
     for _, info, _, _ in rows:
         assert info.help.endswith(".")
         assert info.group
+
+
+def test_zmq_addresses_have_a_port_or_a_path() -> None:
+    good = ("tcp://127.0.0.1:28332", "tcp://[::1]:28332", "unix:/tmp/socket", "ipc:///tmp/socket", "nonsense")
+    assert NodeConfig(zmqpubrawtx=good).zmqpubrawtx == good
+    for bad in ("host:", "host:0", "host:65536", "host:x"):
+        with pytest.raises(ConfigError, match=f"Invalid port specified in -zmqpubhashtx: '{bad}'"):
+            NodeConfig(zmqpubhashtx=(bad,))

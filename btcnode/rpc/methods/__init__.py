@@ -21,6 +21,7 @@ from btcnode.rpc.methods import (
     scripts,
     sync,
     util,
+    zmq,
 )
 from btcnode.rpc.spec import Method
 from btcnode.rpc.table import MethodTable
@@ -32,7 +33,7 @@ def all_methods() -> list[Method]:
         blocks, blockstats, chain, control, descriptors, fees, mempool, mempool_submit, mining, mining_template, net,
         rawtransactions, scripts,
         psbt, psbt_decode,
-        sync, util,
+        sync, util, zmq,
     )  # fmt: skip
     return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
 

@@ -1,0 +1,123 @@
+"""What is published: topics, events and the messages that each event makes for a topic. Pure.
+
+A message is ``topic | body | sequence[u32 LE]``, three parts. Hashes stand in display order (reversed). The body of
+``sequence`` is ``hash[32] + label``, for transactions followed by the mempool's sequence number (u64 LE).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+
+from btcnode.primitives.block import ParsedBlock
+
+HASHBLOCK, HASHTX, RAWBLOCK, RAWTX, SEQUENCE = "hashblock", "hashtx", "rawblock", "rawtx", "sequence"
+TOPICS = (HASHBLOCK, HASHTX, RAWBLOCK, RAWTX, SEQUENCE)
+"""In the order in which one event is told to them (Core's: by name)."""
+
+_u64 = Struct("<Q").pack
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A topic to be published at an address; ``hwm``: most messages that wait for one subscriber (0: no limit)."""
+
+    topic: str
+    address: str
+    hwm: int
+
+
+def zmq_address(text: str) -> str:
+    """An address as libzmq writes it: ``unix:PATH`` is ``ipc://PATH`` there."""
+    return f"ipc://{text[5:]}" if text.startswith("unix:") else text
+
+
+@dataclass(frozen=True, slots=True)
+class TxAdded:
+    """A transaction came into the mempool as its change number ``sequence``."""
+
+    txid: bytes
+    raw: bytes
+    sequence: int
+
+    size = property(lambda self: len(self.raw))
+
+
+@dataclass(frozen=True, slots=True)
+class TxRemoved:
+    """A transaction left the mempool, and not into a block."""
+
+    txid: bytes
+    sequence: int
+
+    size = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BlockIn:
+    """A block was connected."""
+
+    block: ParsedBlock
+
+    size = property(lambda self: len(self.block.raw))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockOut:
+    """A block was disconnected."""
+
+    block: ParsedBlock
+
+    size = property(lambda self: len(self.block.raw))
+
+
+@dataclass(frozen=True, slots=True)
+class NewTip:
+    """The chain has come to a new best block, and the initial download is over."""
+
+    block: ParsedBlock
+
+    size = property(lambda self: len(self.block.raw))
+
+
+Event = TxAdded | TxRemoved | BlockIn | BlockOut | NewTip
+
+
+def bodies(topic: str, event: Event) -> Iterator[bytes]:
+    """The bodies that ``event`` makes for ``topic``, in order."""
+    match event:
+        case NewTip(block) if topic == HASHBLOCK:
+            yield block.hash[::-1]
+        case NewTip(block) if topic == RAWBLOCK:
+            yield block.raw
+        case TxAdded() if topic == HASHTX:
+            yield event.txid[::-1]
+        case TxAdded() if topic == RAWTX:
+            yield event.raw
+        case TxAdded() if topic == SEQUENCE:
+            yield event.txid[::-1] + b"A" + _u64(event.sequence)
+        case TxRemoved() if topic == SEQUENCE:
+            yield event.txid[::-1] + b"R" + _u64(event.sequence)
+        case BlockIn(block) | BlockOut(block) if topic == HASHTX:
+            for txid in block.txids:
+                yield txid[::-1]
+        case BlockIn(block) | BlockOut(block) if topic == RAWTX:
+            yield from map(block.tx_raw, range(block.n_tx))
+        case BlockIn(block) | BlockOut(block) if topic == SEQUENCE:
+            yield block.hash[::-1] + (b"C" if isinstance(event, BlockIn) else b"D")
+
+
+def count(topic: str, event: Event) -> int:
+    """How many messages that is, without making them."""
+    match event:
+        case NewTip():
+            return int(topic in (HASHBLOCK, RAWBLOCK))
+        case TxAdded():
+            return int(topic in (HASHTX, RAWTX, SEQUENCE))
+        case TxRemoved():
+            return int(topic == SEQUENCE)
+        case BlockIn(block) | BlockOut(block):
+            if topic == SEQUENCE:
+                return 1
+            return block.n_tx if topic in (HASHTX, RAWTX) else 0
