@@ -200,6 +200,19 @@ class NodeConfig:
     bind: tuple[str, ...] = _option(
         "bind", "Address to listen at (default: all, IPv4 and IPv6).", NET, (), metavar="ADDRESS[:PORT]"
     )
+    whitebind: tuple[str, ...] = _option(
+        "whitebind", "Address to listen at, and what peers may there.", NET, (), metavar="[PERMISSIONS@]ADDRESS:PORT"
+    )
+    whitelist: tuple[str, ...] = _option(
+        "whitelist", "What peers of an address or range may.", NET, (), metavar="[PERMISSIONS@]ADDRESS[/BITS]"
+    )
+    whitelistrelay: bool | None = _option(
+        "whitelistrelay", "Relay for peers listed without permissions (default: unless --blocksonly).", NET
+    )
+    whitelistforcerelay: bool = _option(
+        "whitelistforcerelay", "Relay again what they send although it is known.", NET, False
+    )
+    bantime: int = _option("bantime", "Seconds that a ban lasts by default.", NET, 86400, metavar="S")
     port: int | None = _option(
         "port", "Port to listen at (0: any free one; default: the network's).", NET, metavar="PORT"
     )
@@ -349,7 +362,7 @@ class NodeConfig:
         return (
             self.listen
             if self.listen is not None
-            else bool(self.bind) or (not self.connect and self.maxconnections > 0)
+            else bool(self.bind or self.whitebind) or (not self.connect and self.maxconnections > 0)
         )
 
     @property
@@ -456,6 +469,7 @@ def _check_numbers(config: NodeConfig) -> None:
         "timeout": (1, 2**31 - 1),
         "peertimeout": (1, 2**31 - 1),
         "maxsendbuffer": (1, 2**21),
+        "bantime": (1, 2**40),
         "rpcworkqueue": (1, 100_000),
         "rpcservertimeout": (1, 2**31 - 1),
         "stopatheight": (0, 2**31 - 1),
@@ -541,8 +555,8 @@ def _check_addresses(config: NodeConfig) -> None:
                 and not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535)
             ):
                 raise ConfigError(f"Invalid port specified in -zmqpub{topic}: '{text}'")
-    if config.bind and config.listen is False:
-        raise ConfigError("Cannot set --bind when not listening: remove --no-listen")
+    if (config.bind or config.whitebind) and config.listen is False:
+        raise ConfigError("Cannot set -bind or -whitebind together with -listen=0")
     if config.reindex and config.reindex_chainstate:
         raise ConfigError("--reindex includes --reindex-chainstate: give one of them")
 

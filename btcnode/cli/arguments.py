@@ -12,6 +12,7 @@ from typing import Any
 from btcnode.rpc.jsonvalue import decode_kept
 
 ARGUMENTS = {
+    "addconnection": "address connection_type json:v2transport",
     "addnode": "node command json:v2transport",
     "combinepsbt": "json:txs",
     "combinerawtransaction": "json:txs",
@@ -49,6 +50,8 @@ ARGUMENTS = {
     "logging": "json:include json:exclude",
     "prioritisetransaction": "txid json:dummy json:fee_delta",
     "sendrawtransaction": "hexstring json:maxfeerate json:maxburnamount",
+    "sendmsgtopeer": "json:peer_id msg_type msg",
+    "setban": "subnet command json:bantime json:absolute",
     "setmocktime": "json:timestamp",
     "setnetworkactive": "json:state",
     "signrawtransactionwithkey": "hexstring json:privkeys json:prevtxs sighashtype",

@@ -25,6 +25,7 @@ from btcnode.wire.v2_cipher import TransportError
 
 if TYPE_CHECKING:
     from btcnode.net.reactor import Reactor
+    from btcnode.protocol.permissions import WhiteBind
     from btcnode.wire.codec import Message
     from btcnode.wire.transport import Transport
 
@@ -40,10 +41,12 @@ OTHER_COMMANDS = "*other*"  # unknown commands are counted together, so that no 
 class Connection(asyncio.Protocol):
     """A connection of the reactor; ``peer_id`` is its name towards the protocol, ``wire`` what is spoken."""
 
-    def __init__(self, reactor: Reactor, peer_id: int, wire: Transport) -> None:
+    def __init__(self, reactor: Reactor, peer_id: int, wire: Transport, bind: WhiteBind | None = None) -> None:
+        """``bind``: where the peer came in, if that gives it permissions."""
         self.reactor = reactor
         self.peer_id = peer_id
         self.wire = wire
+        self.bind = bind
         self.bytes_sent = 0
         self.bytes_received = 0
         self.sent_by_command: defaultdict[str, int] = defaultdict(int)

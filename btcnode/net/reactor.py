@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol as Interface
 
 from btcnode.config import split_host_port
@@ -28,9 +29,11 @@ from btcnode.protocol.inputs import (
     LocalAddress,
     PeerConnected,
     PeerDisconnected,
+    Permission,
     SendBufferState,
     Tick,
 )
+from btcnode.protocol.permissions import AccessRules, WhiteBind
 from btcnode.protocol.protocol import Protocol
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.registry import PAYLOAD_LIMITS
@@ -80,10 +83,12 @@ class Reactor:
         max_send_buffer: int = MAX_SEND_BUFFER,
         look_up_names: bool = True,
         v2: bool = True,
+        access: AccessRules | None = None,
     ) -> None:
         """``max_send_buffer`` is in bytes: above it the protocol makes no bulk answers to a peer.
 
         ``v2``: peers that connect may speak version 2 of the transport (BIP324) as well as version 1.
+        ``access``: which permissions peers have by their address.
         """
         self.protocol = protocol
         self.magic = magic
@@ -99,6 +104,7 @@ class Reactor:
         self._connect_timeout = connect_timeout
         self._look_up_names = look_up_names
         self._v2 = v2
+        self._access = access if access is not None else AccessRules()
         self._inputs: deque[Input] = deque()
         self._stepping = False
         self._next_peer = 1
@@ -112,11 +118,17 @@ class Reactor:
     # -- life ----------------------------------------------------------------------------------------------------
 
     async def listen(self, binds: list[tuple[str, int]], *, required: bool) -> None:
-        """Listen on each (host, port); raises ConfigError when one (``required``) or all of them fail."""
+        """Listen on each (host, port) and where the access rules say.
+
+        Raises ConfigError when one (``required``) or all of them fail.
+        """
         problems: list[str] = []
-        for host, port in binds:
+        doors: list[tuple[str, int, WhiteBind | None]] = [(host, port, None) for host, port in binds]
+        doors += [(bind.address.host, bind.address.port, bind) for bind in self._access.binds]
+        for host, port, bind in doors:
             try:
-                server = await self.loop.create_server(self._accept, host, port, backlog=LISTEN_BACKLOG)
+                accept = partial(self._accept, bind)
+                server = await self.loop.create_server(accept, host, port, backlog=LISTEN_BACKLOG)
             except OSError as error:
                 problems.append(f"unable to bind to {_show(host, port)} on this computer: {error.strerror or error}")
                 if required:
@@ -171,8 +183,13 @@ class Reactor:
         finally:
             self._stepping = False
 
-    def _accept(self) -> Connection:
-        return Connection(self, self._new_peer_id(), self._transport(self._v2, initiator=False))
+    def _accept(self, bind: WhiteBind | None) -> Connection:
+        return Connection(self, self._new_peer_id(), self._transport(self._v2, initiator=False), bind)
+
+    def _permissions(self, address: NetAddress, connection: Connection, attempt: fx.Connect | None) -> Permission:
+        if attempt is None:
+            return self._access.inbound(address, connection.bind)
+        return self._access.outbound(address) if attempt.kind is ConnectionKind.MANUAL else Permission.NONE
 
     def _transport(self, v2: bool, *, initiator: bool) -> Transport:
         if not v2:
@@ -201,6 +218,7 @@ class Reactor:
                 address,
                 attempt.kind if attempt else ConnectionKind.INBOUND,
                 attempt=attempt.attempt if attempt else 0,
+                permissions=self._permissions(address, connection, attempt),
                 local_address=from_sockname(connection.socket_address("sockname")),
                 transport=connection.wire.kind.value,
             )

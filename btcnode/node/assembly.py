@@ -21,6 +21,7 @@ from btcnode.errors import BtcnodeError, StorageError
 from btcnode.mining.templates import TemplateMaker
 from btcnode.net.reactor import Reactor
 from btcnode.node.api import NodeFacade
+from btcnode.node.ban_file import BanFile
 from btcnode.node.block_bridge import BlockBridge
 from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
@@ -42,6 +43,7 @@ from btcnode.observe.metrics import MetricsExporter
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.inputs import LocalAddress, SetNetworkActive
+from btcnode.protocol.permissions import AccessRules
 from btcnode.protocol.protocol import Protocol
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.methods import make_table
@@ -88,6 +90,13 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
     )
 
 
+def access_rules(config: NodeConfig) -> AccessRules:
+    """Which peers may what."""
+    force = config.whitelistforcerelay
+    relay = config.whitelistrelay if config.whitelistrelay is not None else force or not config.blocksonly
+    return AccessRules(config.whitelist, config.whitebind, relay=relay, force_relay=force)
+
+
 class Node:
     """One node. ``run`` is its whole life; ``start`` and ``stop`` are for programs that embed it."""
 
@@ -95,6 +104,7 @@ class Node:
         """Nothing is touched before ``start``; must be made within a running event loop."""
         self.config = config
         self.params = config.network_params()
+        self.access = access_rules(config)
         self.clock = Clock(config.mocktime)
         self.stop_requested = asyncio.Event()
         self.control = ControlService(config, self.clock, self.stop_requested)
@@ -111,6 +121,7 @@ class Node:
         self.metrics: MetricsExporter | None = None
         self.transactions: TxService | None = None
         self.mempool_file: MempoolFile | None = None
+        self.ban_file: BanFile | None = None
         self.fees: FeeService | None = None
         self.notifications: NotificationService | None = None
         self._facade = NodeFacade(self.control)
@@ -201,6 +212,7 @@ class Node:
                 accept_stale=config.acceptstalefeeestimates,
             )
         options = protocol_config(config)
+        self.ban_file = BanFile(config.net_dir, self.clock.now())
         self.protocol = Protocol(
             options,
             self.params,
@@ -210,6 +222,7 @@ class Node:
             self.clock.time(),
             address_book=load_address_book(config.net_dir, self._rng),
             transactions=transactions.source,
+            bans=self.ban_file.bans,
         )
         bridge = BlockBridge(self.driver, self.chain, transactions, self.clock, config.net_dir)
         self.reactor = Reactor(
@@ -222,6 +235,7 @@ class Node:
             max_send_buffer=config.maxsendbuffer * 1000,
             look_up_names=config.dns,
             v2=config.v2transport,
+            access=self.access,
         )
         transactions.attach(self.reactor)
         self.chain.mempool_settled = transactions.settled
@@ -237,7 +251,7 @@ class Node:
         self.monitor.tell_last_run()
         self._facade.add(self.monitor)
         self.figures = FigureBoard(self.driver, self.protocol, self.monitor, transactions, self._pool)
-        self.peers = PeersService(self.reactor, self.protocol, options, config)
+        self.peers = PeersService(self.reactor, self.protocol, options, config, self.ban_file, self.clock)
         self._facade.add(self.peers)
 
     async def _bring_up_to_date(self) -> None:
@@ -272,8 +286,9 @@ class Node:
         assert self.reactor is not None and self.driver is not None
         if config.listens:
             port = self.params.p2p_port if config.port is None else config.port
-            binds = [split_host_port(text, port) for text in config.bind] or [("0.0.0.0", port), ("::", port)]
-            await self.reactor.listen(binds, required=bool(config.bind))
+            chosen = bool(config.bind or config.whitebind)
+            binds = [split_host_port(text, port) for text in config.bind]
+            await self.reactor.listen(binds if chosen else [("0.0.0.0", port), ("::", port)], required=chosen)
         for text in config.externalip:
             host, port = split_host_port(text, self.params.p2p_port)
             self.reactor.feed(LocalAddress(NetAddress.from_host(host, port), "user"))
@@ -368,6 +383,8 @@ class Node:
             if self.fees is not None:
                 await self.fees.close()
             await self.reactor.close()
+            if self.ban_file is not None:
+                await self.ban_file.close(self.clock.now())
             save_address_book(self.config.net_dir, self.protocol.address_book.serialize())
         if self.driver is not None:
             await self.driver.close()

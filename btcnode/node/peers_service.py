@@ -8,11 +8,25 @@ from typing import Any
 
 from btcnode.config import NodeConfig
 from btcnode.net.reactor import Reactor
+from btcnode.node.ban_file import BanFile
+from btcnode.node.clock import Clock
+from btcnode.protocol.bans import Ban
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import AddNode, DisconnectNode, PingPeers, SetNetworkActive
+from btcnode.protocol.inputs import (
+    AddConnection,
+    AddNode,
+    ConnectionKind,
+    DisconnectNode,
+    LiftBan,
+    PingPeers,
+    SetBan,
+    SetNetworkActive,
+)
 from btcnode.protocol.protocol import Protocol
 from btcnode.rpc.context import AddedNode, LocalAddress, NetworkState, PeerInfo
 from btcnode.wire.constants import PROTOCOL_VERSION
+from btcnode.wire.netaddr import NetAddress
+from btcnode.wire.subnet import SubNet
 
 _KNOWN_FIELDS = frozenset(item.name for item in fields(PeerInfo))
 
@@ -20,10 +34,21 @@ _KNOWN_FIELDS = frozenset(item.name for item in fields(PeerInfo))
 class PeersService:
     """Peers and sockets for the RPC methods."""
 
-    def __init__(self, reactor: Reactor, protocol: Protocol, options: ProtocolConfig, config: NodeConfig) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        protocol: Protocol,
+        options: ProtocolConfig,
+        config: NodeConfig,
+        ban_file: BanFile,
+        clock: Clock,
+    ) -> None:
         self._reactor = reactor
         self._protocol = protocol
         self._options = options
+        self._ban_file = ban_file
+        self._clock = clock
+        self._ban_time = config.bantime
         self._networks = config.onlynet or ("ipv4", "ipv6")
 
     def peers(self) -> Sequence[PeerInfo]:
@@ -111,6 +136,58 @@ class PeersService:
         if peer_id not in self._reactor.connections:
             return False
         self._reactor.feed(DisconnectNode(peer_id))
+        return True
+
+    # -- bans ----------------------------------------------------------------------------------------------------
+
+    def ban(self, subnet: SubNet, seconds: int, absolute: bool) -> None:
+        """Ban a range for ``seconds`` (0: the default), or until that Unix time, and disconnect its peers."""
+        now = self._clock.now()
+        until = seconds if absolute and seconds > 0 else now + (seconds if seconds > 0 else self._ban_time)
+        self._reactor.feed(SetBan(subnet, now, until))
+        self._ban_file.changed()
+
+    def unban(self, subnet: SubNet) -> bool:
+        """Lift a ban."""
+        if not self._ban_file.bans.knows(subnet):
+            return False
+        self._reactor.feed(LiftBan(subnet))
+        self._ban_file.changed()
+        return True
+
+    def clear_bans(self) -> None:
+        """Lift all bans."""
+        self._reactor.feed(LiftBan(None))
+        self._ban_file.changed()
+
+    def is_banned(self, subnet: SubNet, *, exactly: bool) -> bool:
+        """Whether this range is banned, or (a single address, not ``exactly``) any that it lies in."""
+        bans, now = self._ban_file.bans, self._clock.now()
+        if exactly:
+            return bans.has(subnet, now)
+        return bans.covers(NetAddress(subnet.network, subnet.raw, 0), now)
+
+    def bans(self) -> list[tuple[SubNet, Ban]]:
+        """Bans that hold, in Core's order."""
+        if self._ban_file.bans.sweep(self._clock.now()):
+            self._ban_file.changed()
+        return self._ban_file.bans.all()
+
+    # -- for tests -----------------------------------------------------------------------------------------------
+
+    def open_connection(self, address: str, kind: str, v2: bool) -> bool:
+        """Open an automatic connection of a kind (Core's name); False when there is no slot."""
+        if not self._protocol.room_for(ConnectionKind(kind)):
+            return False
+        self._reactor.feed(AddConnection(address, ConnectionKind(kind), v2))
+        return True
+
+    def send_raw(self, peer_id: int, command: str, payload: bytes) -> bool:
+        """Send any message to a peer; False when there is no such peer."""
+        connection = self._reactor.connections.get(peer_id)
+        if connection is None:
+            return False
+        connection.send_raw(command, payload)
         return True
 
     def ping_peers(self) -> None:

@@ -28,7 +28,7 @@ from btcnode.protocol.limits import (
     ROTATE_ADDR_RELAY_INTERVAL,
 )
 from btcnode.protocol.misbehaviour import Offence
-from btcnode.protocol.netgroup import address_key, host_key
+from btcnode.protocol.netgroup import address_key
 from btcnode.protocol.peer import Peer
 from btcnode.wire.constants import MAX_ADDR_TO_SEND, NODE_NETWORK, NODE_NETWORK_LIMITED
 from btcnode.wire.messages import Addr, AddrEntry, AddrV2, GetAddr
@@ -125,7 +125,7 @@ class AddressGossip:
             time = now - NONSENSE_AGE
         if peer.addr.known is not None:
             peer.addr.known.add(address_key(address))
-        if host_key(address) in self._ctx.discouraged:
+        if self._ctx.is_unwanted(address):
             return None
         peer.addr.processed += 1
         usable = self.is_usable(address)
@@ -182,10 +182,10 @@ class AddressGossip:
             self._push(peer, entry)
 
     def _sample(self) -> list[AddrEntry]:
-        discouraged = self._ctx.discouraged
+        unwanted = self._ctx.is_unwanted
 
         def may_tell(entry: Entry) -> bool:
-            return host_key(entry.address) not in discouraged
+            return not unwanted(entry.address)
 
         return self.book.sample(MAX_ADDR_TO_SEND, MAX_PCT_ADDR_TO_SEND, int(self._ctx.unix), may_tell)
 

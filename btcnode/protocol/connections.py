@@ -17,7 +17,14 @@ from btcnode.protocol.addrman import Entry
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import Connect, Disconnect, LogLevel
 from btcnode.protocol.eviction import Candidate, select_for_eviction
-from btcnode.protocol.inputs import ConnectFailed, ConnectionKind, PeerConnected, Permission, TransportReady
+from btcnode.protocol.inputs import (
+    AddConnection,
+    ConnectFailed,
+    ConnectionKind,
+    PeerConnected,
+    Permission,
+    TransportReady,
+)
 from btcnode.protocol.limits import (
     CONNECT_INTERVAL,
     EXTRA_BLOCK_RELAY_INTERVAL,
@@ -88,6 +95,10 @@ class Connections:
         self._ctx.emit(Connect(number, target, kind, self._ctx.config.offers_v2 if v2 is None else v2))
         return number
 
+    def on_add(self, event: AddConnection) -> None:
+        """A test wants a connection."""
+        self.open(event.target, event.kind, v2=event.v2)
+
     def _speaks_v2(self, services: int) -> bool:
         """Whether a node that is said to offer ``services`` is spoken to in version 2."""
         return bool(services & self._ctx.config.services & NODE_P2P_V2)
@@ -115,6 +126,8 @@ class Connections:
         attempt = self.attempts.pop(new.attempt, None)
         reason = self._refusal(new)
         if reason:
+            if new.inbound:
+                ctx.log(LogLevel.DEBUG, "net", f"connection from {new.address} dropped ({reason})")
             ctx.emit(Disconnect(new.peer_id, reason))
             self.added.on_failed(new.attempt)
             return None
@@ -150,10 +163,12 @@ class Connections:
                     return "already connected to this address"
             return ""
         no_ban = bool(new.permissions & Permission.NOBAN)
+        if not no_ban and ctx.is_banned(new.address):
+            return "banned"
         inbound = sum(1 for p in ctx.peers.values() if p.inbound and not p.disconnecting)
         limit = ctx.config.max_inbound
         if not no_ban and inbound + 1 >= limit and host_key(new.address) in ctx.discouraged:
-            return "discouraged address and few slots left"
+            return "discouraged"
         if inbound >= limit and not self._evict():
             return "no inbound slot left"
         return ""
@@ -205,7 +220,7 @@ class Connections:
             self._gossip.book.connected(peer.address, int(self._ctx.unix))
         attempt = 0
         if retry_v1 and peer.may_fall_back and self.active:
-            self._ctx.log_peer(peer, LogLevel.DEBUG, "retrying with v1 transport protocol")
+            self._ctx.log(LogLevel.DEBUG, "net", f"retrying with v1 transport protocol for peer={peer.id}")
             attempt = self.open(peer.address, peer.kind, v2=False)
         self.added.on_disconnected(peer, attempt)
 
@@ -282,7 +297,7 @@ class Connections:
         ctx, gossip = self._ctx, self._gossip
         if not gossip.is_usable(address) or not gossip.is_reachable(address) or address in gossip.local:
             return False
-        if host_key(address) in ctx.discouraged or self.added.contains(address):
+        if ctx.is_unwanted(address) or self.added.contains(address):
             return False
         key = address_key(address)
         if any(address_key(p.address) == key for p in ctx.peers.values()):
@@ -316,10 +331,17 @@ class Connections:
         if self.open(entry.address, kind, v2=self._speaks_v2(entry.services)):
             book.attempt(entry.address, now, count_failure=online)
 
+    def room_for(self, kind: ConnectionKind) -> bool:
+        """Whether one more automatic connection of a kind fits."""
+        config = self._ctx.config
+        if kind is ConnectionKind.OUTBOUND_FULL:
+            return self.count(kind) < config.max_outbound_full
+        return kind is not ConnectionKind.BLOCK_RELAY or self.count(kind) < config.max_block_relay
+
     def may_connect_privately(self, address: NetAddress) -> bool:
         """Whether a short connection for one transaction may go there, whatever networks others may use."""
         ctx, gossip = self._ctx, self._gossip
-        if not gossip.is_usable(address) or address in gossip.local or host_key(address) in ctx.discouraged:
+        if not gossip.is_usable(address) or address in gossip.local or ctx.is_unwanted(address):
             return False
         key = address_key(address)
         if any(address_key(p.address) == key for p in ctx.peers.values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from btcnode.protocol.bans import BanList
 from btcnode.protocol.effects import Disconnect, Effect, Log, LogLevel, Send, SetReceiving
 from btcnode.protocol.inputs import ConnectionKind
 from btcnode.protocol.limits import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from btcnode.protocol.config import ProtocolConfig
     from btcnode.protocol.peer import Peer
     from btcnode.wire.codec import Message
+    from btcnode.wire.netaddr import NetAddress
 
 
 def printable(text: str) -> str:
@@ -49,6 +51,7 @@ class Context:
         self.unix = unix
         self.peers: dict[int, Peer] = {}
         self.discouraged = DiscouragedAddresses()
+        self.bans = BanList()
         self.effects: list[Effect] = []
         self._log_lines = 0
         self._log_since = mono
@@ -141,6 +144,14 @@ class Context:
             for other in self.peers.values():
                 if not other.disconnecting and not other.no_ban and host_key(other.address) == host:
                     self.disconnect(other, f"same address as peer={peer.id} that misbehaved", discourage=True)
+
+    def is_banned(self, address: NetAddress) -> bool:
+        """Whether the user banned the address."""
+        return self.bans.covers(address, int(self.unix))
+
+    def is_unwanted(self, address: NetAddress) -> bool:
+        """Whether the address is banned or discouraged: nobody is told of it and we do not connect to it."""
+        return host_key(address) in self.discouraged or self.is_banned(address)
 
     # -- chain ---------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from btcnode.primitives.tx import Tx
     from btcnode.wire.codec import Message
     from btcnode.wire.netaddr import NetAddress
+    from btcnode.wire.subnet import SubNet
 
 
 class ConnectionKind(Enum):
@@ -45,6 +46,7 @@ class Permission(IntFlag):
     RELAY = 8  # transactions are relayed in blocks-only mode too, without limits on announcements
     MEMPOOL = 16  # the mempool's contents are told on request (BIP35)
     FORCE_RELAY = 32  # what it sends is announced again though it is in the mempool already
+    BLOOM_FILTER = 64  # served with bloom filters (BIP37) although these are not offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +329,31 @@ class DisconnectNode:
 
 
 @dataclass(frozen=True, slots=True)
+class AddConnection:
+    """A test opens an automatic connection to ``target`` by hand; ``v2`` as in ``AddNode``."""
+
+    target: str
+    kind: ConnectionKind
+    v2: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetBan:
+    """The user bans a range from ``created`` until ``until`` (Unix seconds): its peers are disconnected."""
+
+    subnet: SubNet
+    created: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiftBan:
+    """The user lifts the ban of exactly this range, or (None) all bans."""
+
+    subnet: SubNet | None
+
+
+@dataclass(frozen=True, slots=True)
 class SetNetworkActive:
     """The user switches all networking off or on."""
 
@@ -368,7 +395,10 @@ Input = (
     | DnsSeedResult
     | LocalAddress
     | AddNode
+    | AddConnection
     | DisconnectNode
+    | SetBan
+    | LiftBan
     | SetNetworkActive
     | PingPeers
     | ValidationLimit

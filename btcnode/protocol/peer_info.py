@@ -5,18 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from btcnode.protocol.context import Context
-from btcnode.protocol.inputs import Permission
 from btcnode.protocol.peer import Peer
+from btcnode.protocol.permissions import names
 from btcnode.wire.netaddr import NETWORK_NAMES
-
-_PERMISSION_NAMES = {
-    Permission.NOBAN: "noban",
-    Permission.DOWNLOAD: "download",
-    Permission.ADDR: "addr",
-    Permission.RELAY: "relay",
-    Permission.MEMPOOL: "mempool",
-    Permission.FORCE_RELAY: "forcerelay",
-}
 
 
 def describe(ctx: Context, peer: Peer) -> dict[str, Any]:
@@ -56,7 +47,7 @@ def describe(ctx: Context, peer: Peer) -> dict[str, Any]:
         "addr_relay_enabled": peer.addr.known is not None,
         "addr_processed": peer.addr.processed,
         "addr_rate_limited": peer.addr.rate_limited,
-        "permissions": tuple(name for flag, name in _PERMISSION_NAMES.items() if peer.permissions & flag),
+        "permissions": names(peer.permissions),
         "minfeefilter": peer.fee_filter,
         "transport_protocol_type": peer.transport,
         "session_id": peer.session_id.hex(),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from btcnode.protocol.addresses import AddressGossip
 from btcnode.protocol.addrman import AddressBook
 from btcnode.protocol.announcements import Announcements
+from btcnode.protocol.bans import BanList
 from btcnode.protocol.block_download import BlockDownload
 from btcnode.protocol.chain_view import ChainView, NoTransactions, TxSource
 from btcnode.protocol.compact_relay import CompactRelay
@@ -27,6 +28,7 @@ from btcnode.protocol.handshake import Handshake
 from btcnode.protocol.headers_sync import HeaderRequests, HeaderSync
 from btcnode.protocol.inputs import (
     AbortPrivateBroadcast,
+    AddConnection,
     AddNode,
     BlockAccepted,
     BlockProcessed,
@@ -38,6 +40,7 @@ from btcnode.protocol.inputs import (
     DisconnectNode,
     DnsSeedResult,
     Input,
+    LiftBan,
     LocalAddress,
     MalformedMessage,
     MessageReceived,
@@ -45,6 +48,7 @@ from btcnode.protocol.inputs import (
     PeerDisconnected,
     PingPeers,
     SendBufferState,
+    SetBan,
     SetNetworkActive,
     Tick,
     TipChanged,
@@ -99,8 +103,11 @@ class Protocol:
         address_book: AddressBook | None = None,
         transactions: TxSource | None = None,
         anchors: tuple[NetAddress, ...] = (),
+        bans: BanList | None = None,
     ) -> None:
         self._ctx = ctx = Context(config, params, chain, rng, mono, unix)
+        if bans is not None:
+            ctx.bans = bans
         source = transactions if transactions is not None else NoTransactions()
         self._gossip = AddressGossip(ctx, address_book if address_book is not None else AddressBook(rng))
         self._connections = Connections(ctx, self._gossip, anchors)
@@ -141,7 +148,10 @@ class Protocol:
             DnsSeedResult: self._seeding.on_result,
             LocalAddress: self._gossip.add_local,
             AddNode: self._connections.added.on_command,
+            AddConnection: self._connections.on_add,
             DisconnectNode: self._on_disconnect_node,
+            SetBan: self._on_set_ban,
+            LiftBan: self._on_lift_ban,
             SetNetworkActive: self._on_network_active,
             PingPeers: self._on_ping_peers,
             ValidationLimit: self._on_validation_limit,
@@ -260,6 +270,10 @@ class Protocol:
         peer = self._ctx.peers.get(peer_id)
         return None if peer is None else describe(self._ctx, peer)
 
+    def room_for(self, kind: ConnectionKind) -> bool:
+        """Whether one more automatic connection of a kind fits."""
+        return self._connections.room_for(kind)
+
     def added_nodes(self) -> list[tuple[str, int | None]]:
         """``addnode`` targets as the user typed them, each with the peer that serves it or None."""
         added = self._connections.added
@@ -289,6 +303,7 @@ class Protocol:
         if not peer.disconnecting:
             level = LogLevel.DEBUG if peer.inbound else LogLevel.INFO
             self._ctx.log_peer(peer, level, f"disconnected: {printable(event.reason) or 'closed by the other side'}")
+        self._ctx.log(LogLevel.DEBUG, "net", f"Cleared nodestate for peer={peer.id}")
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
             self._private.forget(peer)
         self._handshake.forget(peer)
@@ -307,6 +322,20 @@ class Protocol:
             self._ctx.disconnect(peer, "by the user's command")
         else:
             self._ctx.emit(Disconnect(event.peer_id, "by the user's command"))
+
+    def _on_set_ban(self, event: SetBan) -> None:
+        if not self._ctx.bans.add(event.subnet, event.created, event.until):
+            return
+        for peer in self._ctx.peers.values():
+            if peer.address in event.subnet:
+                peer.may_fall_back = False
+                self._ctx.disconnect(peer, "banned by the user", level=LogLevel.DEBUG)
+
+    def _on_lift_ban(self, event: LiftBan) -> None:
+        if event.subnet is None:
+            self._ctx.bans.clear()
+        else:
+            self._ctx.bans.remove(event.subnet)
 
     def _on_network_active(self, event: SetNetworkActive) -> None:
         self._connections.set_active(event.active)

@@ -24,8 +24,10 @@ from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.tx import Tx
+from btcnode.protocol.bans import Ban
 from btcnode.sync.profile import SyncReport
 from btcnode.sync.state_machine import SyncStateMachine
+from btcnode.wire.subnet import SubNet
 
 
 class TreeView(Protocol):
@@ -294,6 +296,27 @@ class PeersApi(Protocol):
 
     def disconnect_id(self, peer_id: int) -> bool:
         """Disconnect the peer with this id; False when there is none."""
+
+    def ban(self, subnet: SubNet, seconds: int, absolute: bool) -> None:
+        """Ban a range for ``seconds`` (0: the default time), or until that Unix time, and disconnect its peers."""
+
+    def unban(self, subnet: SubNet) -> bool:
+        """Lift the ban of exactly this range; False when there is none."""
+
+    def clear_bans(self) -> None:
+        """Lift all bans."""
+
+    def is_banned(self, subnet: SubNet, *, exactly: bool) -> bool:
+        """Whether this range is banned, or (a single address, not ``exactly``) any that it lies in."""
+
+    def bans(self) -> Sequence[tuple[SubNet, Ban]]:
+        """Bans that hold, in Core's order."""
+
+    def open_connection(self, address: str, kind: str, v2: bool) -> bool:
+        """Open an automatic connection of a kind (Core's name); False when there is no slot. For tests."""
+
+    def send_raw(self, peer_id: int, command: str, payload: bytes) -> bool:
+        """Send any message to a peer; False when there is no such peer. For tests."""
 
     def ping_peers(self) -> None:
         """Send a ping to every peer soon."""

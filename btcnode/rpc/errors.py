@@ -34,6 +34,7 @@ class RpcCode(IntEnum):
     CLIENT_NODE_NOT_CONNECTED = -29
     CLIENT_INVALID_IP_OR_SUBNET = -30
     CLIENT_P2P_DISABLED = -31
+    CLIENT_NODE_CAPACITY_REACHED = -34
 
 
 class RpcError(BtcnodeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.methods import (
+    bans,
     blocks,
     blockstats,
     chain,
@@ -30,6 +31,7 @@ from btcnode.rpc.table import MethodTable
 def all_methods() -> list[Method]:
     """Every declared method but those that speak of the table itself."""
     modules = (
+        bans,
         blocks, blockstats, chain, control, descriptors, fees, mempool, mempool_submit, mining, mining_template, net,
         rawtransactions, scripts,
         psbt, psbt_decode,

@@ -22,9 +22,12 @@ from btcnode.mempool.pool import Mempool
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_prefix
+from btcnode.protocol.bans import Ban, BanList
 from btcnode.rpc.context import AddedNode, BlockStatus, LocalAddress, NetworkState, PeerInfo, UtxoStats
 from btcnode.rpc.methods import make_table
 from btcnode.rpc.server import RpcServer
+from btcnode.wire.netaddr import NetAddress
+from btcnode.wire.subnet import SubNet
 
 START = 1_700_000_000
 
@@ -34,6 +37,7 @@ class FakeNode:
 
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
+        self.ban_list = BanList()
         self.params = params_for(config.network)
         self.tree = HeaderTree(self.params)
         self.tree.receive_block(0, 1, 0, 0)
@@ -198,6 +202,30 @@ class FakeNode:
 
     def disconnect_id(self, peer_id: int) -> bool:
         return any(peer.id == peer_id for peer in self.connected)
+
+    def ban(self, subnet: SubNet, seconds: int, absolute: bool) -> None:
+        until = seconds if absolute else self.now() + (seconds or 86400)
+        self.ban_list.add(subnet, self.now(), until)
+
+    def unban(self, subnet: SubNet) -> bool:
+        return self.ban_list.remove(subnet)
+
+    def clear_bans(self) -> None:
+        self.ban_list.clear()
+
+    def is_banned(self, subnet: SubNet, *, exactly: bool) -> bool:
+        if exactly:
+            return self.ban_list.has(subnet, self.now())
+        return self.ban_list.covers(NetAddress(subnet.network, subnet.raw, 0), self.now())
+
+    def bans(self) -> list[tuple[SubNet, Ban]]:
+        return self.ban_list.all()
+
+    def open_connection(self, address: str, kind: str, v2: bool) -> bool:
+        return kind != "feeler"
+
+    def send_raw(self, peer_id: int, command: str, payload: bytes) -> bool:
+        return peer_id == 7
 
     def ping_peers(self) -> None:
         self.pings += 1

@@ -1,0 +1,91 @@
+"""The ban list on disk: ``banlist.json`` in Bitcoin Core's form, replaced as a whole by a rename."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+from btcnode.errors import DecodeError, StorageError
+from btcnode.protocol.bans import Ban, BanList
+from btcnode.storage.durable import write_durably
+from btcnode.wire.subnet import SubNet
+
+FILE_NAME = "banlist.json"
+VERSION = 1
+
+log = logging.getLogger("btcnode.net")
+
+
+class BanFile:
+    """Loads the list at the start and keeps the file up to date, off the loop's thread, one write at a time."""
+
+    def __init__(self, directory: Path, now: int) -> None:
+        self.bans = BanList()
+        self._path = directory / FILE_NAME
+        self._dirty = False
+        self._task: asyncio.Task[None] | None = None
+        if self._load():
+            self.bans.sweep(now)
+            log.debug("Loaded %d banned node addresses/subnets", len(self.bans))
+        else:
+            log.info("Recreating the banlist database")
+            self.bans.clear()
+            _write(self._path, [])
+
+    def _load(self) -> bool:
+        try:
+            entries = json.loads(self._path.read_bytes())["banned_nets"]
+            for entry in entries:
+                self._take(entry)
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("Cannot load banlist %s: %s", self._path, error)
+            return False
+        return True
+
+    def _take(self, entry: dict[str, object]) -> None:
+        version, text = entry["version"], str(entry["address"])
+        created, until = entry["ban_created"], entry["banned_until"]
+        if version != VERSION:
+            log.info("Dropping entry with unknown version (%s) from ban list", version)
+            return
+        if not isinstance(created, int) or not isinstance(until, int):
+            raise TypeError(f"times of {text} are no integers")
+        try:
+            self.bans.add(SubNet.parse(text), created, until)
+        except DecodeError:
+            log.info("Dropping entry with unparseable address or subnet (%s) from ban list", text)
+
+    def changed(self) -> None:
+        """The list changed: write it soon."""
+        self._dirty = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._save())
+
+    async def _save(self) -> None:
+        while self._dirty:
+            self._dirty = False
+            await asyncio.to_thread(_write, self._path, self.bans.all())
+
+    async def close(self, now: int) -> None:
+        """Write what is not written yet."""
+        if self.bans.sweep(now):
+            self._dirty = True
+        if self._task is not None:
+            await self._task
+        await self._save()
+
+
+def _write(path: Path, bans: list[tuple[SubNet, Ban]]) -> None:
+    """A failure costs the bans made since the last write, at a restart; it is logged."""
+    entries = [
+        {"version": VERSION, "ban_created": ban.created, "banned_until": ban.until, "address": str(subnet)}
+        for subnet, ban in bans
+    ]
+    try:
+        write_durably(path, json.dumps({"banned_nets": entries}, indent=4).encode() + b"\n")
+    except StorageError as error:
+        log.error("the ban list is not saved: %s", error)
