@@ -29,10 +29,11 @@ NETWORKS = ("mainnet", "testnet3", "testnet4", "signet", "regtest")
 NETWORK_ALIASES: Mapping[str, str] = {"main": "mainnet", "test": "testnet3", "testnet": "testnet3"}
 
 LOG_CATEGORIES = (
-    "addrman", "bench", "blockstorage", "cmpctblock", "coindb", "estimatefee", "http", "kernel", "mempool",
-    "mempoolrej", "net", "proxy", "prune", "reindex", "rpc", "validation", "zmq",
+    "addrman", "bench", "blockstorage", "cmpctblock", "coindb", "estimatefee", "http", "i2p", "ipc", "kernel",
+    "leveldb", "libevent", "mempool", "mempoolrej", "net", "privatebroadcast", "proxy", "prune", "qt", "rand",
+    "reindex", "rpc", "scan", "selectcoins", "tor", "txpackages", "txreconciliation", "validation", "walletdb", "zmq",
 )  # fmt: skip
-"""Debug categories: Core's names, and every one names a logger ``btcnode.<category>``."""
+"""Debug categories: all of Core's; ``btcnode.<category>`` is the logger, where this node has something to say."""
 
 MEMPOOL_EVICTIONS = ("density", "lruk-fee")
 MAX_FEERATE = 100_000_000  # sat/kvB: one coin for 1000 vbytes, above that somebody has mistaken the unit

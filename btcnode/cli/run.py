@@ -80,13 +80,19 @@ async def _run(config: NodeConfig, setup: LogSetup, display: Callable[[Node], Co
             await showing
 
 
+def make_net_dir(config: NodeConfig) -> None:
+    """Make the network's directory; a new one gets Core's empty folder for wallets, where tools look for it."""
+    if not config.net_dir.is_dir():
+        (config.net_dir / "wallets").mkdir(parents=True)
+
+
 def run_node(config: NodeConfig) -> int:
     """Run a node until it is asked to stop; returns the exit status, having said on stderr what went wrong."""
     os.umask(0o077)
     live = sys.stdout.isatty() if config.progress is None else config.progress
     recent = RecentLines() if live else None
     try:
-        config.net_dir.mkdir(parents=True, exist_ok=True)
+        make_net_dir(config)
         DirectoryLock(config.net_dir).release()  # before a line is written to another node's log
         setup = LogSetup(config, console=console_stream(config, live=live), recent=recent)
     except (BtcnodeError, OSError) as error:

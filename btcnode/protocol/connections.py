@@ -144,7 +144,7 @@ class Connections:
             transport=new.transport,
             prefer_evict=new.inbound and host_key(new.address) in ctx.discouraged,
         )
-        peer.last_received = peer.addr.tokens_at = peer.ping.sent_at = ctx.mono
+        peer.last_received = peer.addr.tokens_at = ctx.mono
         ctx.peers[peer.id] = peer
         self.added.on_connected(peer)
         return peer

@@ -103,7 +103,7 @@ class PingState:
     """Latency and liveness; seconds."""
 
     nonce: int = 0  # 0: no ping under way
-    sent_at: float = 0.0
+    sent_at: float = float("-inf")  # no ping yet: the first one is due at once
     queued: bool = False
     last: float | None = None
     minimum: float | None = None

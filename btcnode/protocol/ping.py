@@ -10,7 +10,7 @@ from btcnode.wire.messages import Ping, Pong
 
 
 class Pings:
-    """One ping every two minutes to each peer; no answer for twenty minutes ends the connection."""
+    """A ping after the handshake and every two minutes; no answer for twenty minutes ends the connection."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx

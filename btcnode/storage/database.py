@@ -27,6 +27,7 @@ from btcnode.storage.layout import (
     DB_META,
     INDEX_KEY,
     META_SCHEMA,
+    OLD_DATABASE_FILE,
     SCHEMA,
     SCHEMA_VERSION,
 )
@@ -89,6 +90,7 @@ class Database:
         lock = DirectoryLock(path)
         env = None
         try:
+            _make_home(path)
             env = _open_env(path / DATABASE_FILE, map_size)
             database = cls(path, env, lock, max_map_size)
             database._prepare()
@@ -361,6 +363,17 @@ def _pairs(pairs: Pairs) -> Iterator[tuple[bytes, bytes]]:
         keys = sorted(pairs)
         return zip(keys, map(pairs.__getitem__, keys), strict=True)
     return iter(pairs)
+
+
+def _make_home(path: Path) -> None:
+    """The folder of the database, with the one of an earlier version in it; raises StorageError."""
+    file = path / DATABASE_FILE
+    try:
+        file.parent.mkdir(exist_ok=True)
+        if (path / OLD_DATABASE_FILE).exists() and not file.exists():
+            (path / OLD_DATABASE_FILE).rename(file)
+    except OSError as error:
+        raise StorageError(f"cannot make {file.parent}: {error.strerror}") from None
 
 
 def _open_env(path: Path, map_size: int) -> Any:

@@ -4,7 +4,7 @@
 
     <network directory>/
       .lock                     locked while a process uses the directory
-      btcnode.mdb               LMDB environment (one file, with btcnode.mdb-lock beside it)
+      chainstate/btcnode.mdb    LMDB environment (one file, with btcnode.mdb-lock beside it)
         coins   outpoint[36]                 -> packed coin (primitives/coin.py)
         index   header index[u32 BE]         -> INDEX_RECORD
         meta    name                         -> see META_*; b"file" + number[u32 BE] -> FILE_RECORD
@@ -26,7 +26,8 @@ SCHEMA_VERSION = 1
 # -- files -------------------------------------------------------------------------------------------------------
 
 LOCK_FILE = ".lock"
-DATABASE_FILE = "btcnode.mdb"
+DATABASE_FILE = "chainstate/btcnode.mdb"
+OLD_DATABASE_FILE = "btcnode.mdb"  # where it lay before; moved when found
 BLOCKS_DIR = "blocks"
 XOR_FILE = "xor.dat"
 XOR_KEY_SIZE = 8

@@ -143,7 +143,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.directory or Path(temporary)
-        if not (directory / "btcnode.mdb").exists():
+        if not (directory / "chainstate" / "btcnode.mdb").exists():
             build(directory, options.headers)
         command = [sys.executable, os.fspath(Path(__file__)), "--load-only", "--directory", os.fspath(directory)]
         subprocess.run(command, check=True)

@@ -8,16 +8,18 @@ from btcnode.wire.messages import Ping, Pong
 
 def test_ping_every_two_minutes_and_latency(bench: Bench) -> None:
     peer = bench.peer()
-    bench.wait(119)
+    bench.wait(1)
+    assert len(bench.sent(Ping, peer)) == 1  # at once, for a first figure
+    bench.wait(117)
     assert not bench.sent(Ping)
-    bench.wait(3, pongs=False)
+    bench.wait(5, pongs=False)
     (ping,) = bench.sent(Ping, peer)
     bench.now += 0.25
     bench.receive(peer, Pong(ping.nonce))
     info = bench.protocol.peer_info(peer)
     assert info is not None
     assert 0.2 < info["pingtime"] < 2
-    assert info["minping"] == info["pingtime"]
+    assert info["minping"] <= info["pingtime"]
     assert info["pingwait"] is None
 
 

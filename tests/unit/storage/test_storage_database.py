@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import lmdb
@@ -13,7 +14,7 @@ import pytest
 from btcnode.errors import CorruptionError, DatadirLockedError, DiskFullError, StorageError
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
-from btcnode.storage.layout import DATABASE_FILE, DB_COINS, DB_INDEX, LOCK_FILE, META_SCHEMA
+from btcnode.storage.layout import DATABASE_FILE, DB_COINS, DB_INDEX, LOCK_FILE, META_SCHEMA, OLD_DATABASE_FILE
 
 META = b"a name"
 
@@ -151,6 +152,7 @@ def test_lock_excludes_bitcoin_core(tmp_path: Path) -> None:
 
 
 def test_failed_opening_leaves_no_lock(tmp_path: Path) -> None:
+    (tmp_path / DATABASE_FILE).parent.mkdir()
     (tmp_path / DATABASE_FILE).write_bytes(b"something else entirely" * 1000)
     for _ in range(2):
         with pytest.raises(CorruptionError, match="--reindex"):
@@ -191,6 +193,7 @@ def test_unknown_schema_is_refused(tmp_path: Path) -> None:
 
 
 def test_foreign_lmdb_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / DATABASE_FILE).parent.mkdir()
     with lmdb.open(str(tmp_path / DATABASE_FILE), subdir=False, max_dbs=2) as env:
         coins = env.open_db(DB_COINS)
         with env.begin(write=True, db=coins) as txn:
@@ -327,3 +330,12 @@ def test_release_pages_keeps_the_data(tmp_path: Path) -> None:
     database.release_pages()
     assert list(CoinsDb(database).iter_sorted()) == sorted(many(1000).items())
     database.close()
+
+
+def test_database_of_an_earlier_version_is_moved(tmp_path: Path) -> None:
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(meta_puts={b"x": b"1"})
+    (tmp_path / DATABASE_FILE).rename(tmp_path / OLD_DATABASE_FILE)
+    (tmp_path / DATABASE_FILE).with_name("btcnode.mdb-lock").unlink()
+    with closing(Database.open(tmp_path)) as database:
+        assert database.get_meta(b"x") == b"1"

@@ -1,0 +1,215 @@
+"""Settings as bitcoind merges them: command line, settings.json, bitcoin.conf with its sections.
+
+A setting is a list of raw values per source: text, or ``False`` for a negation (``-nofoo``) and ``True`` for a negation
+of a negation. Which of them counts follows the rules of Core's ``common/settings.cpp``, oddities included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from btcnode.errors import ConfigError
+
+CHAIN_FLAGS = {"regtest": "regtest", "signet": "signet", "testnet": "test", "testnet4": "testnet4"}
+CHAINS = ("main", "test", "testnet4", "signet", "regtest")
+NETWORK_ONLY = frozenset({"addnode", "bind", "connect", "port", "rpcbind", "rpcport", "wallet"})
+"""Options that a section must name on any network but the main one."""
+
+Values = list[Any]
+
+
+class ArgumentsError(ConfigError):
+    """A command line that cannot be read."""
+
+
+@dataclass(slots=True)
+class Settings:
+    """The sources, strongest first: command line, settings.json, configuration file by section ("" is the top)."""
+
+    command_line: dict[str, Values] = field(default_factory=dict)
+    read_write: dict[str, Any] = field(default_factory=dict)
+    file: dict[str, dict[str, Values]] = field(default_factory=dict)
+    chain: str = "main"
+
+    def sources(self, name: str) -> list[tuple[str, Values]]:
+        """Values of an option, strongest source first."""
+        found = [("command line", self.command_line.get(name, []))]
+        if name in self.read_write:
+            value = self.read_write[name]
+            found.append(("settings", value if isinstance(value, list) else [value]))
+        if self.chain:
+            found.append(("section", self.file.get(self.chain, {}).get(name, [])))
+        found.append(("top", self.file.get("", {}).get(name, [])))
+        return found
+
+    def _hides_top(self, name: str) -> bool:
+        return name in NETWORK_ONLY and self.chain != "main"
+
+    def one(self, name: str, *, choosing_chain: bool = False) -> Any:
+        """The value that counts: text, bool, whatever settings.json has, or None when nobody says anything."""
+        for source, values in self.sources(name):
+            if not values:
+                continue
+            last_negated = values[-1] is False
+            if source == "top" and self._hides_top(name) and not last_negated:
+                continue
+            if choosing_chain and last_negated:
+                continue
+            if last_negated:
+                return False
+            kept = _after_negation(values)
+            first_wins = source in ("section", "top") and not choosing_chain
+            return kept[0] if first_wins else kept[-1]
+        return None
+
+    def many(self, name: str) -> Values:
+        """Every value that counts, in Core's order."""
+        result: Values = []
+        complete = negated_empty = False
+        for source, values in self.sources(name):
+            if not values:
+                continue
+            last_negated = values[-1] is False
+            if source == "top" and self._hides_top(name) and not last_negated:
+                continue
+            kept = _after_negation(values)
+            if not complete or (source in ("section", "top") and not negated_empty):
+                result += kept
+            complete |= len(kept) < len(values)
+            negated_empty |= last_negated and not result
+        return result
+
+    def is_negated(self, name: str) -> bool:
+        """Whether the value that counts is a negation."""
+        return self.one(name) is False
+
+    def is_set(self, name: str) -> bool:
+        """Whether anybody says anything."""
+        return self.one(name) is not None
+
+    def text(self, name: str, default: str) -> str:
+        """The value as text: "0" when negated, "1" for a double negation."""
+        return as_text(self.one(name), default)
+
+    def number(self, name: str, default: int) -> int:
+        """The value as a whole number; what is no number is 0."""
+        value = self.one(name)
+        if value is None:
+            return default
+        return leading_number(as_text(value, "0"))
+
+    def flag(self, name: str, default: bool) -> bool:
+        """The value as yes or no."""
+        return as_flag(self.one(name), default)
+
+
+def _after_negation(values: Values) -> Values:
+    """What follows the last negation."""
+    for place in range(len(values) - 1, -1, -1):
+        if values[place] is False:
+            return values[place + 1 :]
+    return values
+
+
+def as_text(value: Any, default: str) -> str:
+    """A raw value as text."""
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return str(value)
+
+
+def as_flag(value: Any, default: bool) -> bool:
+    """A raw value as yes or no; an option without value is a yes."""
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        return value
+    return str(value) == "" or leading_number(str(value)) != 0
+
+
+def leading_number(text: str) -> int:
+    """The number that a text begins with, 0 without one, within 64 bits."""
+    text = text.lstrip(" \t\n\r\f\v")
+    sign = -1 if text.startswith("-") else 1
+    text = text[1:] if text[:1] in ("-", "+") else text
+    digits = ""
+    for char in text:
+        if not ("0" <= char <= "9"):
+            break
+        digits += char
+    value = sign * int(digits or "0")
+    return max(-(2**63), min(2**63 - 1, value))
+
+
+def split_key(name: str) -> tuple[str, str, bool]:
+    """``section.name`` or ``noname`` taken apart: section, name, negated."""
+    section, dot, rest = name.partition(".")
+    if not dot:
+        section, rest = "", name
+    negated = rest.startswith("no")
+    return section, rest[2:] if negated else rest, negated
+
+
+def parse_command_line(argv: list[str], known: Callable[[str], bool], settings: Settings) -> None:
+    """Read the command line into ``settings``; raises ArgumentsError. Words without a dash end it."""
+    for word in argv:
+        if word == "-" or not word.startswith("-"):
+            stray = word
+            if word == "-":
+                break
+            raise ArgumentsError(
+                f"Command line contains unexpected token '{stray}', see btcnoded -h for a list of options."
+            )
+        key, equals, text = word[1:].partition("=")
+        key = key.removeprefix("-")
+        section, name, negated = split_key(key)
+        if negated and not known(name) and known(f"no{name}"):
+            name, negated = f"no{name}", False
+        if section or not known(name):
+            raise ArgumentsError(f"Invalid parameter {word}")
+        settings.command_line.setdefault(name, []).append(interpret(negated, text if equals else None))
+    if settings.command_line.get("includeconf") and any(settings.command_line["includeconf"]):
+        value = settings.command_line["includeconf"][0]
+        raise ArgumentsError(f'-includeconf cannot be used from commandline; -includeconf="{value}"')
+
+
+def interpret(negated: bool, text: str | None) -> Any:
+    """The raw value of an option: ``-nofoo`` is False, ``-nofoo=0`` is True."""
+    if negated:
+        return not as_flag(text or "", True)
+    return text or ""
+
+
+def read_config_file(path: Path, text: str) -> list[tuple[str, str]]:
+    """``(key with its section, value)`` in the file's order; raises ConfigError with the line's number."""
+    entries: list[tuple[str, str]] = []
+    prefix = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        used_hash = "#" in line
+        line = line.partition("#")[0].strip(" \t\r\n")
+        if not line:
+            continue
+        if line[0] == "[" and line[-1] == "]":
+            prefix = f"{line[1:-1]}."
+            continue
+        if line[0] == "-":
+            raise ConfigError(
+                f"parse error on line {number}: {line}, options in configuration file must be specified without"
+                " leading -"
+            )
+        key, equals, value = line.partition("=")
+        if not equals:
+            hint = f", if you intended to specify a negated option, use {line}=1 instead"
+            raise ConfigError(f"parse error on line {number}: {line}{hint if line.startswith('no') else ''}")
+        name, value = prefix + key.strip(" \t\r\n"), value.strip(" \t\r\n")
+        if used_hash and "rpcpassword" in name:
+            raise ConfigError(
+                f"parse error on line {number}, using # in rpcpassword can be ambiguous and should be avoided"
+            )
+        entries.append((name, value))
+    return entries
