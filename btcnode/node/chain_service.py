@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from math import log2
 from typing import cast
@@ -12,21 +13,24 @@ from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
 from btcnode.chain.proposal import check_proposal
+from btcnode.chain.verify_db import verify_recent
 from btcnode.consensus.blocks import check_block
 from btcnode.consensus.deployments import VersionBits
-from btcnode.errors import DecodeError, RuleViolation, StorageError
+from btcnode.errors import CorruptionError, DecodeError, RuleViolation, StorageError
 from btcnode.node.clock import Clock
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
-from btcnode.rpc.context import BlockStatus, UtxoStats
+from btcnode.rpc.context import BlockStatus, CoinScan, FoundCoins, UtxoStats
 from btcnode.storage.coins import HashType
 from btcnode.storage.undo import decode_undo
 from btcnode.sync.driver import ChainDriver
 
 RECENT = 2 * 3600  # seconds
+MAX_OUTPUTS = 4_000_000 // 36  # of a transaction: weight of the smallest output
+OUTPUTS_AT_ONCE = 1000
 HASH_TYPES = ("hash_serialized_3", "muhash", "none")
 
 
@@ -47,6 +51,9 @@ def verification_progress(params: NetworkParams, tree: HeaderTree, index: int, n
     return min(transactions / total, 1.0) if total > 0 else 1.0
 
 
+_log = logging.getLogger("btcnode.chain")
+
+
 class ChainService:
     """Blocks, headers and coins for the RPC methods."""
 
@@ -61,6 +68,7 @@ class ChainService:
         self._version_bits = VersionBits(params, self._state.tree)
         self.rejections: dict[int, RuleViolation] = {}
         self.mempool_settled: Callable[[], Awaitable[None]] | None = None  # awaited after every change of the chain
+        self.coin_scan = CoinScan()
         driver.listen(self._on_events)
 
     def _on_events(self, events: list[ChainEvent]) -> None:
@@ -178,6 +186,43 @@ class ChainService:
             coin = await self.driver.in_reader(lambda: view.get(outpoint))
             if view.version == version:
                 return coin
+
+    async def find_coins(self, scripts: Collection[bytes], scan: CoinScan) -> tuple[int, FoundCoins]:
+        """The coins that these script_pubkeys lock, read from one snapshot while the chain goes on."""
+        coins = self._state.store.coins
+
+        def look(begun: Callable[[], None]) -> FoundCoins:
+            def report(percent: int) -> bool:
+                begun()
+                scan.percent = percent
+                return not scan.aborted and not self._stopping
+
+            return FoundCoins(*coins.find_scripts(scripts, report))
+
+        return await self.driver.at_tip(look)
+
+    async def find_coin(self, txid: bytes) -> bytes | None:
+        """The coin of the first unspent output of a transaction."""
+        view = self._state.read_view
+
+        def look() -> bytes | None:
+            for start in range(0, MAX_OUTPUTS, OUTPUTS_AT_ONCE):
+                names = [txid + n.to_bytes(4, "little") for n in range(start, start + OUTPUTS_AT_ONCE)]
+                coin = next((coin for coin in view.get_many(names) if coin is not None), None)
+                if coin is not None:
+                    return coin
+            return None
+
+        return await self.driver.in_reader(look)
+
+    async def verify_chain(self, blocks: int, level: int) -> bool:
+        """Check the newest blocks, between two steps of the chain."""
+        try:
+            await self.driver.in_chain_thread(lambda: verify_recent(self._state, blocks, level, lambda *_: None))
+        except CorruptionError as error:
+            _log.error("%s", error)
+            return False
+        return True
 
     async def utxo_stats(self, hash_type: str) -> UtxoStats:
         """Walk over the UTXO set: everything is flushed, then read from one snapshot while the chain goes on."""

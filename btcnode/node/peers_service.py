@@ -10,18 +10,24 @@ from btcnode.config import NodeConfig
 from btcnode.net.reactor import Reactor
 from btcnode.node.ban_file import BanFile
 from btcnode.node.clock import Clock
+from btcnode.primitives.tx import Tx
 from btcnode.protocol.bans import Ban
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.inputs import (
+    AbortPrivateBroadcast,
     AddConnection,
     AddNode,
     ConnectionKind,
     DisconnectNode,
+    FetchBlock,
+    ForwardTimers,
     LiftBan,
     PingPeers,
     SetBan,
     SetNetworkActive,
 )
+from btcnode.protocol.orphanage import OrphanInfo
+from btcnode.protocol.private_broadcast import PrivateInfo
 from btcnode.protocol.protocol import Protocol
 from btcnode.rpc.context import AddedNode, LocalAddress, NetworkState, PeerInfo
 from btcnode.wire.constants import PROTOCOL_VERSION
@@ -193,6 +199,31 @@ class PeersService:
     def ping_peers(self) -> None:
         """Ping every peer soon."""
         self._reactor.feed(PingPeers())
+
+    def orphans(self) -> Sequence[OrphanInfo]:
+        """Transactions whose parents are missing."""
+        return self._protocol.orphans()
+
+    def private_broadcasts(self) -> Sequence[PrivateInfo]:
+        """Transactions under way by private broadcast."""
+        return self._protocol.private_broadcasts()
+
+    def abort_private_broadcast(self, tx_hash: bytes) -> Sequence[Tx]:
+        """Give up those with this txid or wtxid; returns them."""
+        found = [info.tx for info in self._protocol.private_broadcasts() if tx_hash in (info.tx.txid, info.tx.wtxid)]
+        self._reactor.feed(AbortPrivateBroadcast(tx_hash))
+        return found
+
+    def fetch_block(self, peer_id: int, index: int) -> str | None:
+        """Ask a peer for a block; why that cannot be, or None."""
+        why = self._protocol.why_no_fetch(peer_id, index)
+        if why is None:
+            self._reactor.feed(FetchBlock(peer_id, index))
+        return why
+
+    def forward_timers(self, seconds: int) -> None:
+        """Let the slow timers run ahead."""
+        self._reactor.feed(ForwardTimers(seconds))
 
     def set_network_active(self, active: bool) -> None:
         """Switch P2P traffic off or on."""

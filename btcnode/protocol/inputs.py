@@ -361,6 +361,21 @@ class SetNetworkActive:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchBlock:
+    """The user wants the block at a tree index from this peer, whoever has been asked for it before."""
+
+    peer_id: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardTimers:
+    """Tests let the slow timers (announcing own transactions again, saving addresses) run ahead by ``seconds``."""
+
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class ValidationLimit:
     """Blocks that wait for validation may take ``limit`` bytes from now on: memory is short, or not any more."""
 
@@ -400,6 +415,8 @@ Input = (
     | SetBan
     | LiftBan
     | SetNetworkActive
+    | FetchBlock
+    | ForwardTimers
     | PingPeers
     | ValidationLimit
 )

@@ -39,6 +39,8 @@ from btcnode.protocol.inputs import (
     ConnectionKind,
     DisconnectNode,
     DnsSeedResult,
+    FetchBlock,
+    ForwardTimers,
     Input,
     LiftBan,
     LocalAddress,
@@ -153,6 +155,8 @@ class Protocol:
             SetBan: self._on_set_ban,
             LiftBan: self._on_lift_ban,
             SetNetworkActive: self._on_network_active,
+            FetchBlock: self._on_fetch_block,
+            ForwardTimers: self._on_forward_timers,
             PingPeers: self._on_ping_peers,
             ValidationLimit: self._on_validation_limit,
         }
@@ -336,6 +340,27 @@ class Protocol:
             self._ctx.bans.clear()
         else:
             self._ctx.bans.remove(event.subnet)
+
+    def why_no_fetch(self, peer_id: int, index: int) -> str | None:
+        """Why a block cannot be asked of a peer, in Core's words; None when it can."""
+        peer = self._ctx.peers.get(peer_id)
+        if peer is None or peer.disconnecting:
+            return "Peer does not exist"
+        if not peer.established:
+            return "Peer not fully connected"
+        if not peer.serves_witnesses:
+            return "Pre-SegWit peer"
+        return "Already requested from this peer" if index in peer.blocks.in_flight else None
+
+    def _on_fetch_block(self, event: FetchBlock) -> None:
+        if self.why_no_fetch(event.peer_id, event.index) is None:
+            for peer in self._ctx.peers.values():  # what others send of it counts as unrequested from now on
+                self._download.cancel(peer, event.index)
+            self._download.ask(self._ctx.peers[event.peer_id], [event.index])
+
+    def _on_forward_timers(self, event: ForwardTimers) -> None:
+        self._relay.forward(event.seconds)
+        self._next_save -= event.seconds
 
     def _on_network_active(self, event: SetNetworkActive) -> None:
         self._connections.set_active(event.active)

@@ -141,6 +141,10 @@ class TxRelay:
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
+    def forward(self, seconds: int) -> None:
+        """Announce again what nobody has asked for as if so much time had passed."""
+        self._next_again -= seconds
+
     def begin_tick(self) -> None:
         """Every 10 to 15 minutes announce again what nobody has asked for, a few at a time."""
         if self._ctx.mono >= self._next_again:

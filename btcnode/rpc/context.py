@@ -8,10 +8,10 @@ place is its ``int`` index in the tree (-1 is "none"), values are satoshi, times
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from btcnode.config import NodeConfig
 from btcnode.consensus.deployments import VersionBits
@@ -25,6 +25,8 @@ from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.bans import Ban
+from btcnode.protocol.orphanage import OrphanInfo
+from btcnode.protocol.private_broadcast import PrivateInfo
 from btcnode.sync.profile import SyncReport
 from btcnode.sync.state_machine import SyncStateMachine
 from btcnode.wire.subnet import SubNet
@@ -184,6 +186,23 @@ class AddedNode:
         return self.address is not None
 
 
+@dataclass(slots=True)
+class CoinScan:
+    """The walk over the UTXO set for certain scripts; there is one at a time. Other threads write ``percent``."""
+
+    running: bool = False
+    aborted: bool = False
+    percent: int = 0
+
+
+class FoundCoins(NamedTuple):
+    """What a scan found: outpoints and packed coins, after looking at ``looked_at`` of all."""
+
+    complete: bool
+    looked_at: int
+    coins: Sequence[tuple[bytes, bytes]]
+
+
 class ChainApi(Protocol):
     """Blocks and coins."""
 
@@ -234,6 +253,19 @@ class ChainApi(Protocol):
 
     async def utxo_stats(self, hash_type: str) -> UtxoStats:
         """Walk over the whole UTXO set; ``hash_type`` is "hash_serialized_3", "muhash" or "none"."""
+
+    @property
+    def coin_scan(self) -> CoinScan:
+        """The scan under way, if there is one."""
+
+    async def find_coins(self, scripts: Collection[bytes], scan: CoinScan) -> tuple[int, FoundCoins]:
+        """The coins that these script_pubkeys lock, and the tip as of which; ends early when ``scan`` is aborted."""
+
+    async def find_coin(self, txid: bytes) -> bytes | None:
+        """The packed coin of the first unspent output of a transaction."""
+
+    async def verify_chain(self, blocks: int, level: int) -> bool:
+        """Check the newest ``blocks`` (0: all) of the active chain as thoroughly as ``level`` (0..4) says."""
 
     async def submit_block(self, raw: bytes) -> str | None:
         """Process a well-formed block with force; the answer is BIP22's.
@@ -320,6 +352,21 @@ class PeersApi(Protocol):
 
     def ping_peers(self) -> None:
         """Send a ping to every peer soon."""
+
+    def orphans(self) -> Sequence[OrphanInfo]:
+        """Transactions whose parents are missing."""
+
+    def private_broadcasts(self) -> Sequence[PrivateInfo]:
+        """Transactions under way by private broadcast."""
+
+    def abort_private_broadcast(self, tx_hash: bytes) -> Sequence[Tx]:
+        """Give up those with this txid or wtxid; returns them."""
+
+    def fetch_block(self, peer_id: int, index: int) -> str | None:
+        """Ask a peer for a block; why that cannot be, or None."""
+
+    def forward_timers(self, seconds: int) -> None:
+        """Let the slow timers run ahead (for tests)."""
 
     def set_network_active(self, active: bool) -> None:
         """Stop or resume all P2P traffic."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, islice
@@ -19,10 +19,12 @@ from typing import Any, Literal
 import lmdb
 
 from btcnode.errors import CorruptionError
+from btcnode.primitives.compactsize import compact_size
 from btcnode.storage.database import Database, translate
 from btcnode.storage.layout import DB_COINS
 from btcnode.storage.muhash import MuHash
 
+SCAN_CHUNK = 8192  # coins between two reports of a scan
 CHUNK = 4096  # coins handled at a time
 BOGO_OVERHEAD = 50  # txid 32, vout 4, code 4, value 8, script length 2: Core's database-independent size
 SMALL_VOUT = bytes(3)  # the upper bytes of a vout below 256
@@ -78,6 +80,28 @@ class CoinsDb:
         with self._database.read(DB_COINS) as txn:
             for items in _sorted_chunks(txn.cursor().iternext()):
                 yield from items
+
+    def find_scripts(
+        self, scripts: Collection[bytes], report: Callable[[int], bool]
+    ) -> tuple[bool, int, list[CoinItem]]:
+        """Whether all coins were looked at, how many were, and those that one of these script_pubkeys locks.
+
+        ``report`` is called with the percentage about every 8,192 coins and once before the first; False ends the
+        search.
+        """
+        tails = {compact_size(len(script)) + script for script in scripts}
+        found: list[CoinItem] = []
+        count = 0
+        with self._database.read(DB_COINS) as txn:
+            if not report(0):
+                return False, 0, found
+            for outpoint, coin in txn.cursor().iternext():
+                count += 1
+                if coin[12:] in tails:
+                    found.append((outpoint, coin))
+                if not count % SCAN_CHUNK and not report(int.from_bytes(outpoint[:2], "big") * 100 >> 16):
+                    return False, count, found
+        return True, count, found
 
     def utxo_stats(
         self, hash_type: HashType = "hash_serialized_3", progress: Callable[[int], None] | None = None

@@ -8,6 +8,7 @@ from btcnode.rpc.methods import (
     blocks,
     blockstats,
     chain,
+    chainstate,
     control,
     descriptors,
     fees,
@@ -19,8 +20,11 @@ from btcnode.rpc.methods import (
     psbt,
     psbt_decode,
     rawtransactions,
+    relay,
+    scan,
     scripts,
     sync,
+    txoutproof,
     util,
     zmq,
 )
@@ -32,11 +36,29 @@ def all_methods() -> list[Method]:
     """Every declared method but those that speak of the table itself."""
     modules = (
         bans,
-        blocks, blockstats, chain, control, descriptors, fees, mempool, mempool_submit, mining, mining_template, net,
-        rawtransactions, scripts,
-        psbt, psbt_decode,
-        sync, util, zmq,
-    )  # fmt: skip
+        blocks,
+        blockstats,
+        chain,
+        chainstate,
+        control,
+        descriptors,
+        fees,
+        mempool,
+        mempool_submit,
+        mining,
+        mining_template,
+        net,
+        psbt,
+        psbt_decode,
+        rawtransactions,
+        relay,
+        scan,
+        scripts,
+        sync,
+        txoutproof,
+        util,
+        zmq,
+    )
     return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
 
 

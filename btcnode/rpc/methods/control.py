@@ -7,6 +7,7 @@ import resource
 from time import monotonic
 from typing import Any
 
+from btcnode.rpc.allocator import heap, malloc_info
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
@@ -45,29 +46,40 @@ def _resident_kib() -> int:
 
 @rpc(
     "control",
-    "Memory of the process. The figures of locked memory are there for clients of other nodes and always 0.",
-    Arg("mode", Kind.STR, '"stats"', "stats"),
-    returns=obj(
-        "",
-        "",
+    "Memory of the process: the allocator's figures, as nothing is kept from swapping here.",
+    Arg("mode", Kind.STR, '"stats" for figures, "mallocinfo" for the report of the C library', "stats"),
+    returns=(
         obj(
-            "locked",
-            "Memory that is kept from swapping",
-            number("used", "Bytes in use"),
-            number("free", "Bytes free"),
-            number("total", "Bytes in all"),
-            number("locked", "Bytes that could be locked"),
-            number("chunks_used", "Pieces in use"),
-            number("chunks_free", "Pieces free"),
+            "",
+            "",
+            obj(
+                "locked",
+                "The heap",
+                number("used", "Bytes in use"),
+                number("free", "Bytes free"),
+                number("total", "Bytes in all"),
+                number("locked", "Bytes kept from swapping"),
+                number("chunks_used", "Objects in use"),
+                number("chunks_free", "Pieces free"),
+            ),
+            obj("process", "The whole process", number("peak_resident", "Most bytes resident so far")),
+            when='mode "stats"',
         ),
-        obj("process", "The whole process", number("peak_resident", "Most bytes resident so far")),
+        string("", "The report in XML", when='mode "mallocinfo"'),
     ),
+    examples=((), ("mallocinfo",)),
 )
-def getmemoryinfo(node: NodeApi, mode: str) -> dict[str, Any]:
+def getmemoryinfo(node: NodeApi, mode: str) -> dict[str, Any] | str:
     """See the declaration."""
+    if mode == "mallocinfo":
+        report = malloc_info()
+        if report is None:
+            raise RpcError(RpcCode.INVALID_PARAMETER, "mallocinfo mode not available")
+        return report
     if mode != "stats":
         raise RpcError(RpcCode.INVALID_PARAMETER, f"unknown mode {mode}")
-    locked = dict.fromkeys(("used", "free", "total", "locked", "chunks_used", "chunks_free"), 0)
+    found = heap()
+    locked = found._asdict() | {"total": found.used + found.free, "locked": 0}
     return {"locked": locked, "process": {"peak_resident": _resident_kib() * 1024}}
 
 
@@ -121,6 +133,22 @@ def setmocktime(node: NodeApi, timestamp: int) -> None:
     if not 0 <= timestamp <= 9_223_372_036:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Mocktime must be in the range [0, 9223372036], not {timestamp}.")
     node.set_mock_time(timestamp)
+
+
+@rpc(
+    "hidden",
+    "Let the slow timers run ahead, in tests.",
+    Arg("delta_time", Kind.INT, "Seconds", bits=64),
+    returns=nothing(),
+    examples=((60,),),
+)
+def mockscheduler(node: NodeApi, delta_time: int) -> None:
+    """See the declaration."""
+    if node.params.name != "regtest":
+        raise RpcError(RpcCode.MISC_ERROR, "mockscheduler is for regression testing (-regtest mode) only")
+    if not 0 < delta_time <= 3600:
+        raise RpcError(RpcCode.MISC_ERROR, "delta_time must be between 1 and 3600 seconds (1 hr)")
+    node.forward_timers(delta_time)
 
 
 def _echo(node: NodeApi, *values: Any) -> list[Any]:

@@ -287,3 +287,14 @@ def getmininginfo(node: NodeApi) -> dict[str, Any]:
         result["signet_challenge"] = params.signet_challenge.hex()
     result["warnings"] = list(node.warnings())
     return result
+
+
+@rpc(
+    "hidden",
+    "has been replaced by the -generate cli option. Refer to -help for more information.",
+    returns=(),
+    examples=(),
+)
+def generate(node: NodeApi) -> None:
+    """See the declaration."""
+    raise RpcError(RpcCode.METHOD_NOT_FOUND, generate.help())

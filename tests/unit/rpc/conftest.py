@@ -21,9 +21,20 @@ from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
-from btcnode.primitives.coin import coin_prefix
+from btcnode.primitives.coin import coin_prefix, coin_script
 from btcnode.protocol.bans import Ban, BanList
-from btcnode.rpc.context import AddedNode, BlockStatus, LocalAddress, NetworkState, PeerInfo, UtxoStats
+from btcnode.protocol.orphanage import OrphanInfo
+from btcnode.protocol.private_broadcast import PrivateInfo
+from btcnode.rpc.context import (
+    AddedNode,
+    BlockStatus,
+    CoinScan,
+    FoundCoins,
+    LocalAddress,
+    NetworkState,
+    PeerInfo,
+    UtxoStats,
+)
 from btcnode.rpc.methods import make_table
 from btcnode.rpc.server import RpcServer
 from btcnode.wire.netaddr import NetAddress
@@ -68,6 +79,12 @@ class FakeNode:
         self.mempool_loaded = True
         self.fee_estimator: FeeEstimator | None = FeeEstimator()
         self.precious: list[int] = []
+        self.coin_scan = CoinScan()
+        self.scan_gate: asyncio.Event | None = None
+        self.verified: list[tuple[int, int]] = []
+        self.orphan_list: list[OrphanInfo] = []
+        self.private: list[PrivateInfo] = []
+        self.forwarded = 0
 
     def tip(self) -> int:
         return self.active_tip
@@ -118,6 +135,36 @@ class FakeNode:
         digest = None if hash_type == "none" else bytes(range(32))
         tip = self.active_tip
         return UtxoStats(self.tree.height(tip), self.tree.hash(tip), digest, len(self.coins), 1, total, 75, 1000)
+
+    async def find_coins(self, scripts: Any, scan: CoinScan) -> tuple[int, FoundCoins]:
+        if self.scan_gate is not None:
+            await self.scan_gate.wait()
+        found = [(outpoint, coin) for outpoint, coin in sorted(self.coins.items()) if coin_script(coin) in scripts]
+        return self.active_tip, FoundCoins(not scan.aborted, len(self.coins), found)
+
+    async def find_coin(self, txid: bytes) -> bytes | None:
+        return next((coin for outpoint, coin in sorted(self.coins.items()) if outpoint[:32] == txid), None)
+
+    async def verify_chain(self, blocks: int, level: int) -> bool:
+        self.verified.append((blocks, level))
+        return True
+
+    def orphans(self) -> list[OrphanInfo]:
+        return self.orphan_list
+
+    def private_broadcasts(self) -> list[PrivateInfo]:
+        return self.private
+
+    def abort_private_broadcast(self, tx_hash: bytes) -> list[Any]:
+        found = [info for info in self.private if tx_hash in (info.tx.txid, info.tx.wtxid)]
+        self.private = [info for info in self.private if info not in found]
+        return [info.tx for info in found]
+
+    def fetch_block(self, peer_id: int, index: int) -> str | None:
+        return None if any(peer.id == peer_id for peer in self.connected) else "Peer does not exist"
+
+    def forward_timers(self, seconds: int) -> None:
+        self.forwarded += seconds
 
     async def submit_block(self, raw: bytes) -> str | None:
         block = parse_block(raw)

@@ -1,0 +1,85 @@
+"""Proofs that a transaction is in a block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from btcnode.errors import DecodeError, StorageError
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.coin import coin_height
+from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.primitives.merkle_proof import build_proof, read_proof
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.lookup import find_block, is_active, parse_hash, parse_hex
+from btcnode.rpc.spec import Arg, Kind, arr, hexed, rpc, string
+from btcnode.wire.messages import MerkleBlock
+
+
+async def _block_of(node: NodeApi, txids: list[bytes]) -> int:
+    """The block of the first of the transactions that has an unspent output; raises RpcError."""
+    for txid in txids:
+        coin = await node.find_coin(txid)
+        if coin is not None:
+            return node.tree.ancestor(node.tip(), coin_height(coin))
+    raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Transaction not yet in block")
+
+
+@rpc(
+    "blockchain",
+    "A proof that transactions are in a block. Without blockhash one of them must have an unspent output.",
+    Arg("txids", Kind.ARR, "The transactions", inner=(Arg("txid", Kind.HEX, "Transaction id", None),)),
+    Arg("blockhash", Kind.HEX, "The block to look into", None),
+    returns=string("", "The proof in hex: a header and a partial merkle tree"),
+    examples=((["mytxid"], "myblockhash"),),
+)
+async def gettxoutproof(node: NodeApi, txids: list[Any], blockhash: str | None) -> str:
+    """See the declaration."""
+    if not txids:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Parameter 'txids' cannot be empty")
+    wanted: list[bytes] = []
+    for text in txids:
+        txid = parse_hash(text, "txid")
+        if txid in wanted:
+            raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid parameter, duplicated txid: {text}")
+        wanted.append(txid)
+    index = find_block(node, blockhash) if blockhash is not None else await _block_of(node, sorted(wanted))
+    if not node.block_status(index).have_data:
+        raise RpcError(RpcCode.MISC_ERROR, "Block not available (not fully downloaded)")
+    try:
+        block = parse_block(await node.read_block(index))
+    except StorageError:
+        raise RpcError(RpcCode.INTERNAL_ERROR, "Can't read block from disk") from None
+    if not set(wanted) <= set(block.txids):
+        text = "Not all transactions found in specified or retrieved block"
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)
+    hashes, flags = build_proof(block.txids, set(wanted))
+    return MerkleBlock(node.tree.raw(index), block.n_tx, tuple(hashes), flags).encode().hex()
+
+
+@rpc(
+    "blockchain",
+    "The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain.",
+    Arg("proof", Kind.HEX, "The answer of gettxoutproof"),
+    returns=arr("", "", hexed("txid", "Transaction id")),
+    examples=(("proof",),),
+)
+def verifytxoutproof(node: NodeApi, proof: str) -> list[str]:
+    """See the declaration."""
+    try:
+        message = MerkleBlock.decode(parse_hex(proof, "proof"))
+    except DecodeError:
+        raise RpcError(RpcCode.MISC_ERROR, "SpanReader::read(): end of data: iostream error") from None
+    try:
+        root, txids = read_proof(message.total_txs, message.hashes, message.flags)
+    except DecodeError:
+        return []
+    if root != message.header[36:68]:
+        return []
+    index = node.tree.find(BlockHash(header_hash(message.header[:HEADER_SIZE])))
+    if index < 0 or not is_active(node, index) or not node.block_status(index).n_tx:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found in chain")
+    if node.block_status(index).n_tx != message.total_txs:
+        return []
+    return [to_display(txid) for txid in txids]
