@@ -213,6 +213,9 @@ class NodeConfig:
     whitelistforcerelay: bool = _option(
         "whitelistforcerelay", "Relay again what they send although it is known.", NET, False
     )
+    peer_score_learning: bool = _option(
+        "peer-score-learning", "Let the weights of peers' scores follow what comes of them.", NET, False
+    )
     bantime: int = _option("bantime", "Seconds that a ban lasts by default.", NET, 86400, metavar="S")
     port: int | None = _option(
         "port", "Port to listen at (0: any free one; default: the network's).", NET, metavar="PORT"

@@ -64,6 +64,9 @@ class BlockHandler(Interface):
     def process_transactions(self, effect: fx.ProcessTransactions) -> None:
         """Start judging transactions."""
 
+    def audit(self, effect: fx.Audit) -> None:
+        """Keep a record of what a peer did."""
+
     def address_book_dirty(self) -> None:
         """The address book is worth saving."""
 
@@ -260,6 +263,8 @@ class Reactor:
         elif isinstance(effect, fx.ResolveSeeds):
             for name in effect.names:
                 self._spawn(self._resolve(name))
+        elif isinstance(effect, fx.Audit):
+            self._handler.audit(effect)
         elif isinstance(effect, fx.AddressBookDirty):
             self._handler.address_book_dirty()
         else:

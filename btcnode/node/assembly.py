@@ -86,6 +86,7 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         networks=config.onlynet or ("ipv4", "ipv6"),
         tx_relay=not config.blocksonly,
         require_standard=not config.acceptnonstdtxn,
+        peer_score_learning=config.peer_score_learning,
         extra_transactions=config.blockreconstructionextratxn,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent
 from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
 from btcnode.net.reactor import Reactor
+from btcnode.node.audit_file import AuditFile
 from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
 from btcnode.node.peers_file import save_address_book
@@ -18,7 +19,7 @@ from btcnode.node.tx_service import TxService
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol import inputs
-from btcnode.protocol.effects import ProcessBlock, ProcessTransactions, ReadBlock
+from btcnode.protocol.effects import Audit, ProcessBlock, ProcessTransactions, ReadBlock
 from btcnode.sync.driver import ChainDriver
 
 log = logging.getLogger("btcnode.validation")
@@ -42,6 +43,7 @@ class BlockBridge:
         self._transactions = transactions
         self._clock = clock
         self._directory = directory
+        self._audit = AuditFile(directory)
         self._reactor: Reactor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -63,6 +65,10 @@ class BlockBridge:
     def process_transactions(self, effect: ProcessTransactions) -> None:
         """Judge transactions; answered by ``TransactionsProcessed``."""
         self._transactions.process_transactions(effect)
+
+    def audit(self, effect: Audit) -> None:
+        """Append to the audit log."""
+        self._audit.write(effect.record)
 
     def address_book_dirty(self) -> None:
         """Save the address book, off the loop's thread."""

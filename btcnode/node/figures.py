@@ -74,7 +74,8 @@ class FigureBoard:
             latency_counts=tuple(fetching.latency_buckets),
             latency_sum=fetching.latency_sum,
             active_peers=len(fetching.active),
-            peer_scores={str(peer): record.score for peer, record in fetching.peers.items()},
+            peer_scores={str(peer): one["score"] for peer, one in self._protocol.peer_scores().items()},
+            peer_rates={str(peer): record.score for peer, record in fetching.peers.items()},
             blocks_in_flight_limit=fetching.blocks_limit,
             peers_limit=fetching.peers_limit,
             queues={

@@ -144,6 +144,14 @@ class PeersService:
         self._reactor.feed(DisconnectNode(peer_id))
         return True
 
+    def peer_scores(self) -> dict[int, dict[str, Any]]:
+        """Scores by peer."""
+        return self._protocol.peer_scores()
+
+    def score_weights(self) -> tuple[float, ...]:
+        """The weights in use."""
+        return self._protocol.score_weights()
+
     # -- bans ----------------------------------------------------------------------------------------------------
 
     def ban(self, subnet: SubNet, seconds: int, absolute: bool) -> None:

@@ -42,7 +42,8 @@ class Figures:
     latency_counts: Sequence[int]  # one more than bounds, not cumulative
     latency_sum: float
     active_peers: int
-    peer_scores: Mapping[str, float]
+    peer_scores: Mapping[str, float]  # 0 to 100
+    peer_rates: Mapping[str, float]  # blocks a second
     blocks_in_flight_limit: int
     peers_limit: int
     queues: Mapping[str, int]
@@ -116,7 +117,8 @@ def _requests(now: Figures) -> Iterable[Metric]:
     histogram.add_metric([], buckets, now.latency_sum)
     yield histogram
     yield _gauge("sync_active_peers", "Peers that blocks are fetched from", now.active_peers)
-    yield _labelled("sync_peer_score", "Blocks a second that a peer is good for", "peer", now.peer_scores)
+    yield _labelled("sync_peer_score", "How a peer behaves, 0 to 100", "peer", now.peer_scores)
+    yield _labelled("sync_peer_fetch_rate", "Blocks a second that a peer is good for", "peer", now.peer_rates)
     yield _gauge("sync_blocks_in_flight_limit", "Blocks in flight at one peer", now.blocks_in_flight_limit)
     yield _gauge("sync_peers_limit", "Peers that may be fetched from at a time", now.peers_limit)
 

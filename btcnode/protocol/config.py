@@ -50,6 +50,7 @@ class ProtocolConfig:
     peer_timeout: float = HANDSHAKE_TIMEOUT
     max_tip_age: int = 24 * 3600
     upload_target: int = 0
+    peer_score_learning: bool = False  # the weights of peers' scores follow what comes of them
     require_standard: bool = True
     extra_transactions: int = MAX_EXTRA_TRANSACTIONS
     private_broadcast: bool = False

@@ -40,6 +40,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.netgroup import address_key, host_key, netgroup
 from btcnode.protocol.peer import Peer
+from btcnode.protocol.peer_score import THROTTLED_BELOW
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_P2P_V2
 from btcnode.wire.netaddr import NetAddress
 
@@ -198,7 +199,7 @@ class Connections:
             group=blake2b(netgroup(peer.address), digest_size=8, key=self._group_key).digest(),
             network=peer.address.network,
             is_local=peer.address.is_local,
-            prefer_evict=peer.prefer_evict,
+            prefer_evict=peer.prefer_evict or peer.conduct.score < THROTTLED_BELOW,
         )
 
     # -- learning from peers -------------------------------------------------------------------------------------

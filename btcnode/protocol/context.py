@@ -15,7 +15,7 @@ from btcnode.protocol.limits import (
     MAX_LOGGED_TEXT,
     NODE_NETWORK_LIMITED_ALLOW_CONN_BLOCKS,
 )
-from btcnode.protocol.misbehaviour import Consequence, DiscouragedAddresses, Offence, consequence_of
+from btcnode.protocol.misbehaviour import Consequence, DiscouragedAddresses, Offence, consequence_of, weight_of
 from btcnode.protocol.netgroup import host_key
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 
@@ -128,6 +128,7 @@ class Context:
         if peer.disconnecting:
             return
         text = f"{offence.value}: {printable(detail)}" if detail else offence.value
+        peer.conduct.blame(offence.name, weight_of(offence))
         consequence = consequence_of(offence, inbound=peer.inbound)
         if consequence is Consequence.DISCONNECT:
             self.disconnect(peer, text)

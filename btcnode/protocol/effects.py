@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from btcnode.primitives.tx import Tx
@@ -148,6 +148,13 @@ class Log:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A record for the audit log: what a peer did and what followed; JSON values only."""
+
+    record: dict[str, Any]
+
+
 Effect = (
     Send
     | SendRaw
@@ -159,5 +166,6 @@ Effect = (
     | ReadBlock
     | ResolveSeeds
     | AddressBookDirty
+    | Audit
     | Log
 )

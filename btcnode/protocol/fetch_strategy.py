@@ -82,13 +82,14 @@ class PeerFetch:
     last_arrival: float = 0.0
     rests: int = 0
     resting_until: float = 0.0
+    standing: float = 1.0  # from the peer's score: 1 for what everybody begins with, 0 to 2
 
     @property
     def score(self) -> float:
         """Blocks a second, weighted with reliability and promptness; 0 for a peer that brought nothing yet."""
         if self.interval is None or self.latency is None:
             return 0.0
-        return self.success / (max(self.interval, MIN_INTERVAL) * (1.0 + self.latency))
+        return self.standing * self.success / (max(self.interval, MIN_INTERVAL) * (1.0 + self.latency))
 
     @property
     def tried(self) -> bool:
@@ -322,7 +323,7 @@ class FetchStrategy:
             return 0
         if record.interval is None:
             return 1 if record.streak else min(MAX_BLOCKS_IN_TRANSIT_PER_PEER, self.blocks_limit)
-        wanted = record.success * FETCH_HORIZON / max(record.interval, MIN_INTERVAL)
+        wanted = min(1.0, record.standing) * record.success * FETCH_HORIZON / max(record.interval, MIN_INTERVAL)
         return max(MIN_PER_PEER, min(self.blocks_limit, int(wanted)))
 
     def fastest(self, *, but: int = -1) -> int:

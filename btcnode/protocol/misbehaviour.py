@@ -156,6 +156,22 @@ def consequence_of(offence: Offence, *, inbound: bool) -> Consequence:
     return CONSEQUENCES[offence]
 
 
+WEIGHTS: dict[Offence, float] = {
+    Offence.BLOCK_TIME_FUTURE: 0.0,  # its clock, or ours
+    Offence.BLOCK_LOW_WORK: 0.25,
+    Offence.BLOCK_CACHED_INVALID: 0.5,
+    Offence.MESSAGE_CHECKSUM: 0.5,
+    Offence.MESSAGE_EARLY: 0.25,
+    Offence.BLOCK_MALFORMED: 2.0,
+}
+"""What an offence adds to the faults that a peer's score counts, where it is not 1."""
+
+
+def weight_of(offence: Offence) -> float:
+    """How much an offence counts in the peer's score."""
+    return WEIGHTS.get(offence, 1.0)
+
+
 class DiscouragedAddresses:
     """The addresses (network and raw bytes, no port) that misbehaved, newest kept, at most ``MAX_DISCOURAGED``."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from btcnode.chain.presync import HeadersSync, PresyncState
 from btcnode.protocol.inputs import ConnectionKind, Permission
 from btcnode.protocol.limits import TX_INV_BURST
+from btcnode.protocol.peer_score import Conduct
 from btcnode.protocol.request_queue import RequestQueue
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 
@@ -171,6 +172,7 @@ class Peer:
     prefer_evict: bool = False
     log_lines: int = 0
     log_since: float = 0.0
+    conduct: Conduct = field(default_factory=Conduct)
     # tasks
     headers: HeaderState = field(default_factory=HeaderState)
     blocks: BlockState = field(default_factory=BlockState)

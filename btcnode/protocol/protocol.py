@@ -21,7 +21,7 @@ from btcnode.protocol.compact_serving import CompactServing
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections import Connections
 from btcnode.protocol.context import Context, printable
-from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel
+from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel, ProcessBlock
 from btcnode.protocol.fee_filter import FeeFilters
 from btcnode.protocol.fetch_strategy import FetchStrategy
 from btcnode.protocol.handshake import Handshake
@@ -65,6 +65,7 @@ from btcnode.protocol.limits import ADDRESS_BOOK_SAVE_INTERVAL
 from btcnode.protocol.misbehaviour import Offence, offence_of
 from btcnode.protocol.peer import PAUSE_SENDING, Peer
 from btcnode.protocol.peer_info import describe
+from btcnode.protocol.peer_score import Scores
 from btcnode.protocol.ping import Pings
 from btcnode.protocol.private_broadcast import PrivateBroadcast, PrivateInfo
 from btcnode.protocol.seeding import Seeding
@@ -117,6 +118,7 @@ class Protocol:
         self._handshake = Handshake(ctx)
         self._pings = Pings(ctx)
         self._download = BlockDownload(ctx)
+        self._scores = Scores(ctx, self._download.strategy)
         self._headers = HeaderSync(ctx, self._download)
         self._relay = TxRelay(ctx, source)
         self._intake = TxIntake(ctx, source, self._relay)
@@ -182,7 +184,7 @@ class Protocol:
             m.Headers: self._headers.on_headers,
             m.CmpctBlock: self._compact.on_compact_block,
             m.BlockTxn: self._compact.on_block_txn,
-            m.BlockMessage: self._download.on_block,
+            m.BlockMessage: self._on_block,
             m.Inv: self._announcements.on_inv,
             m.NotFound: self._on_not_found,
             m.GetHeaders: self._serving.on_getheaders,
@@ -283,6 +285,14 @@ class Protocol:
         added = self._connections.added
         peers = ((name, added.peer_of(name)) for name in added.names())
         return [(name, None if peer is None else peer.id) for name, peer in peers]
+
+    def peer_scores(self) -> dict[int, dict[str, Any]]:
+        """Every established peer's score and what it is made of."""
+        return {peer.id: self._scores.describe(peer) for peer in self._ctx.established()}
+
+    def score_weights(self) -> tuple[float, ...]:
+        """The weights that scores are made with."""
+        return self._scores.weights
 
     def presync_height(self) -> int:
         """Highest header that a low-work synchronisation has reached, -1 when none is under way."""
@@ -424,6 +434,14 @@ class Protocol:
             self._relay.connected(peer)
             self._intake.connected(peer)
 
+    def _on_block(self, peer: Peer, message: m.BlockMessage) -> None:
+        record = self._download.strategy.peers.get(peer.id)
+        received = record.received_bytes if record is not None else 0
+        self._download.on_block(peer, message)
+        asked_for = record is not None and record.received_bytes > received
+        if not asked_for and not any(isinstance(effect, ProcessBlock) for effect in self._ctx.effects):
+            peer.conduct.wasted += 0.5  # also what another peer was faster with
+
     def _on_tx(self, peer: Peer, message: m.TxMessage) -> None:
         tx = self._intake.on_tx(peer, message)
         if tx is not None:
@@ -501,7 +519,7 @@ class Protocol:
         self._handshake.tick(peer)
         if not peer.established or peer.disconnecting:
             return
-        for task in (self._pings, self._gossip, self._headers, self._download):
+        for task in (self._scores, self._pings, self._gossip, self._headers, self._download):
             task.tick(peer)
             if peer.disconnecting:
                 return

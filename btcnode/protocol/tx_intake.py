@@ -278,6 +278,7 @@ class TxIntake:
         peer = self._ctx.peers.get(sender)
         if peer is not None and first_time:
             peer.last_tx_unix = int(self._ctx.unix)
+            peer.conduct.useful += 0.1
 
     def _on_refused(self, tx: Tx, sender: int, outcome: TxOutcome, closed: _Open) -> None:
         assert outcome.result is not None

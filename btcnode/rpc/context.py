@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from btcnode.config import NodeConfig
 from btcnode.consensus.deployments import VersionBits
@@ -328,6 +328,12 @@ class PeersApi(Protocol):
 
     def disconnect_id(self, peer_id: int) -> bool:
         """Disconnect the peer with this id; False when there is none."""
+
+    def peer_scores(self) -> Mapping[int, Mapping[str, Any]]:
+        """Every peer's score and what it is made of."""
+
+    def score_weights(self) -> tuple[float, ...]:
+        """The weights of service, value and fault."""
 
     def ban(self, subnet: SubNet, seconds: int, absolute: bool) -> None:
         """Ban a range for ``seconds`` (0: the default time), or until that Unix time, and disconnect its peers."""

@@ -1,4 +1,4 @@
-"""Bans, and what tests do to connections."""
+"""Scores and bans of peers, and what tests do to connections."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from btcnode.errors import DecodeError
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.spec import Arg, Kind, arr, nothing, number, obj, rpc, string
 from btcnode.rpc.spec import time as time_
 from btcnode.wire.netaddr import NetAddress
@@ -142,3 +143,39 @@ def sendmsgtopeer(node: NodeApi, peer_id: int, msg_type: str, msg: str) -> dict[
     if not node.send_raw(peer_id, msg_type, payload):
         raise RpcError(RpcCode.MISC_ERROR, "Error: Could not send message to peer")
     return {}
+
+
+@rpc(
+    "network",
+    "How peers behave, as numbers (not in Bitcoin Core).",
+    returns=obj(
+        "",
+        "",
+        arr("weights", "Weights of service, value and fault", number("", "Weight")),
+        arr(
+            "peers",
+            "Connected peers",
+            obj(
+                "",
+                "",
+                number("id", "Number of the peer"),
+                number("score", "Score, 0 to 100"),
+                string("standing", "good, observed, throttled or removed"),
+                number("service", "Response and stability, -1 to 1"),
+                number("value", "Useful data against useless, -1 to 1"),
+                number("fault", "Broken rules and failed requests, 0 to 4"),
+                number("useful", "Useful pieces of data of late"),
+                number("wasted", "Pieces that nobody asked for"),
+                number("failed", "Requests that failed"),
+                number("violations", "Broken rules, weighed"),
+            ),
+        ),
+    ),
+)
+def getpeerscores(node: NodeApi) -> dict[str, Any]:
+    """See the declaration."""
+    peers = []
+    for peer_id, figures in node.peer_scores().items():
+        shown = {name: double(value) if isinstance(value, float) else value for name, value in figures.items()}
+        peers.append({"id": peer_id, **shown})
+    return {"weights": [double(weight) for weight in node.score_weights()], "peers": peers}

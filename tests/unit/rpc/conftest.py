@@ -250,6 +250,13 @@ class FakeNode:
     def disconnect_id(self, peer_id: int) -> bool:
         return any(peer.id == peer_id for peer in self.connected)
 
+    def peer_scores(self) -> dict[int, dict[str, Any]]:
+        figures = dict.fromkeys(("service", "value", "fault", "useful", "wasted", "failed", "violations"), 0.5)
+        return {3: {"score": 61.5, "standing": "good", **figures}}
+
+    def score_weights(self) -> tuple[float, ...]:
+        return 0.4, 0.35, -0.25
+
     def ban(self, subnet: SubNet, seconds: int, absolute: bool) -> None:
         until = seconds if absolute else self.now() + (seconds or 86400)
         self.ban_list.add(subnet, self.now(), until)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+
+from btcnode.params import NetworkParams
+from btcnode.protocol import effects as fx
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.inputs import Malformation, MalformedMessage, Permission
+from btcnode.protocol.peer_score import (
+    BOUNDS,
+    FAILED_MAX,
+    WEIGHTS,
+    Conduct,
+    Features,
+    Learner,
+    Standing,
+    features_of,
+    score_of,
+    standing_of,
+)
+from btcnode.testing.protocol_bench import Bench
+from btcnode.wire.netaddr import NetAddress
+
+
+def test_everybody_begins_in_the_middle() -> None:
+    assert score_of(features_of(Conduct(), None, 0.0)) == 50.0
+    assert standing_of(50.0) is Standing.OBSERVED
+
+
+@pytest.mark.parametrize(
+    ("score", "standing"),
+    [
+        (100.0, Standing.GOOD),
+        (60.0, Standing.GOOD),
+        (59.9, Standing.OBSERVED),
+        (39.9, Standing.THROTTLED),
+        (20.0, Standing.THROTTLED),
+        (19.9, Standing.REMOVED),
+    ],
+)
+def test_standings(score: float, standing: Standing) -> None:
+    assert standing_of(score) is standing
+
+
+def test_each_part_moves_the_score_its_way() -> None:
+    middle = score_of(features_of(Conduct(), 1.0, 0.0))
+    assert score_of(features_of(Conduct(), 0.05, 0.0)) > middle
+    assert score_of(features_of(Conduct(), 5.0, 0.0)) < middle
+    assert score_of(features_of(Conduct(), 1.0, 7200.0)) > middle
+    assert score_of(features_of(Conduct(useful=10), 1.0, 0.0)) > middle
+    for bad in (Conduct(wasted=5), Conduct(failed=5), Conduct(load=2), Conduct(stumbles=1)):
+        assert score_of(features_of(bad, 1.0, 0.0)) < middle
+
+
+def test_a_slow_and_failing_peer_is_not_removed() -> None:
+    """A bad line of ours looks like this at every peer at once."""
+    worst = Conduct(failed=1e9, stumbles=1e9)
+    features = features_of(worst, 1e9, 0.0)
+    assert features.fault <= FAILED_MAX
+    assert standing_of(score_of(features)) is Standing.THROTTLED
+
+
+def test_the_past_fades() -> None:
+    conduct = Conduct(load=8.0, faded_at=1.0)
+    conduct.fade(601.0)
+    assert conduct.load == pytest.approx(4.0)
+
+
+def test_broken_rules_end_in_removal_with_evidence(params: NetworkParams) -> None:
+    bench = Bench(params)
+    peer = bench.peer(address=NetAddress.from_host("44.3.2.1", 1234))
+    bench.wait(20)
+    assert bench.protocol.peer_scores()[peer]["standing"] in ("observed", "good")
+    removed: list[fx.Effect] = []
+    sent = 0
+    while not removed and sent < 100:
+        bench.step(MalformedMessage(peer, Malformation.PAYLOAD, "tx", "no"))
+        sent += 1
+        removed = [e for e in bench.wait(1) if isinstance(e, fx.Disconnect | fx.Audit)]
+    assert 4 < sent < 20
+    audit, disconnect = removed
+    assert isinstance(audit, fx.Audit) and isinstance(disconnect, fx.Disconnect)
+    assert disconnect.discourage
+    assert audit.record["offences"] == {"MESSAGE_PAYLOAD": sent}
+    assert audit.record["score"] < 20
+    json.dumps(audit.record)
+
+
+def test_the_users_own_are_spared(params: NetworkParams) -> None:
+    bench = Bench(params)
+    peer = bench.peer(permissions=Permission.NOBAN)
+    effects: list[fx.Effect] = []
+    for _ in range(60):
+        bench.step(MalformedMessage(peer, Malformation.PAYLOAD, "tx", "no"))
+        effects += bench.wait(1)
+    assert not [e for e in effects if isinstance(e, fx.Disconnect)]
+    assert peer in bench.protocol.peer_ids()
+
+
+def test_learning_leaves_the_defaults_without_evidence() -> None:
+    assert Learner().weights == WEIGHTS
+
+
+def test_learning_finds_what_tells_peers_apart() -> None:
+    """Outcomes follow value alone: its weight grows, and every weight stays within its bounds."""
+    learner, rng = Learner(), Random(1)
+    for _ in range(3000):
+        features = Features(rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0, 0.3))
+        learner.learn(features, features.value > 0)
+        assert all(low <= w <= high for w, (low, high) in zip(learner.weights, BOUNDS, strict=True))
+    service, value, _ = learner.weights
+    assert value > WEIGHTS[1]
+    assert service < WEIGHTS[0]
+
+
+def test_learning_is_an_option(params: NetworkParams) -> None:
+    bench = Bench(params, config=ProtocolConfig(peer_score_learning=True, dns_seed=False))
+    peer = bench.peer()
+    for _ in range(5):
+        bench.step(MalformedMessage(peer, Malformation.CHECKSUM, "tx", "no"))
+        bench.wait(100)
+    assert bench.protocol.score_weights() != WEIGHTS
+    assert Bench(params).protocol.score_weights() == WEIGHTS
