@@ -37,31 +37,21 @@ from btcnode.rpc.jsonvalue import encode
 from btcnode.testing.chain_generator import ChainGenerator
 from btcnode.testing.peer import ChainServer, ScriptedPeer
 from btcnode.testing.process import NodeProcess
-from btcnode.testing.templates import TEMPLATES, signed_tx
+from btcnode.testing.tx_stream import KINDS, loose_tx
 
 PARAMS = params_for("regtest")
-KINDS = ("p2wpkh", "p2tr-key")
-FEE = 2000  # satoshi for each transaction
 NO_LOCKS = LockPoints(-1, -1, -1)
 
 
 def make_chain(count: int, seed: int) -> tuple[list[bytes], list[bytes]]:
     """A chain, and ``count`` serialised loose transactions that spend coins of it."""
     rng = random.Random(seed)
-    generator = ChainGenerator(PARAMS, seed)
-    blocks = list(generator.spread(int(count * 1.9 * 2.2) + 2000))
+    generator = ChainGenerator(PARAMS, seed, dict.fromkeys(KINDS, 1))
+    blocks = list(generator.spread(int(count * 1.9 * 1.1) + 2000))
     txs: list[bytes] = []
-    mine = [TEMPLATES[kind](1) for kind in KINDS]
     while len(txs) < count:
         wanted = rng.choices((1, 2, 3, 4), (46, 30, 14, 10))[0]
-        sources = []
-        while len(sources) < wanted:
-            coin = generator.take()
-            if coin.how.template in KINDS:
-                sources.append(coin)
-        total = sum(coin.value for coin in sources)
-        txouts = [make_txout((total - FEE) // 2, owner.script_pubkey) for owner in mine]
-        txs.append(signed_tx([(coin.outpoint, coin.txout, coin.how) for coin in sources], txouts).raw)
+        txs.append(loose_tx([generator.take() for _ in range(wanted)])[0].raw)
     return blocks, txs
 
 
