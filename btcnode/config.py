@@ -8,8 +8,8 @@ Option names and defaults are Bitcoin Core's where Core has the option.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from ipaddress import ip_address, ip_network
@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from btcnode.errors import ConfigError
+from btcnode.mining_options import MiningOptions, check_mining_options
+from btcnode.option import OptionInfo
+from btcnode.option import option as _option
 from btcnode.params import NetworkParams, params_for, parse_activation_height, parse_version_bits
 from btcnode.primitives.hashes import BlockHash
 
@@ -47,25 +50,6 @@ def default_datadir() -> Path:
     return Path.home() / ".btcnode"
 
 
-@dataclass(frozen=True, slots=True)
-class OptionInfo:
-    """What the command line says of an option; ``flag`` is its name there, without dashes."""
-
-    flag: str
-    help: str
-    group: str
-    metavar: str | None = None
-    hidden: bool = False
-
-
-def _option(flag: str, help: str, group: str, default: Any = None, **more: Any) -> Any:
-    """A dataclass field with its option's description; a callable default is a factory."""
-    info = {"option": OptionInfo(flag, help, group, **more)}
-    if isinstance(default, Callable):  # type: ignore[arg-type]
-        return field(default_factory=default, metadata=info)
-    return field(default=default, metadata=info)
-
-
 CHAIN, STORE, NET, RPC, LOG, TEST = "Chain", "Storage", "Connections", "RPC server", "Log", "Debugging and testing"
 MEMPOOL, ZMQ = "Mempool", "ZeroMQ notifications"
 ZMQ_TOPICS = ("hashblock", "hashtx", "rawblock", "rawtx", "sequence")
@@ -81,7 +65,7 @@ def _zmq_hwm(topic: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig:
+class NodeConfig(MiningOptions):
     """Every option of a node. Fields that are None follow another option or the network (see the properties)."""
 
     network: str = _option("network", "Network: mainnet, testnet3, testnet4, signet or regtest.", CHAIN, "mainnet")
@@ -314,6 +298,7 @@ class NodeConfig:
         object.__setattr__(self, "datadir", Path(self.datadir).expanduser())
         _check_numbers(self)
         _check_texts(self)
+        check_mining_options(self)
         _check_addresses(self)
         self.network_params()
 
@@ -465,6 +450,7 @@ def _check_numbers(config: NodeConfig) -> None:
         "bytespersigop": (1, 2**31 - 1),
         "limitclustercount": (1, 64),
         "limitclustersize": (1, 2**31 - 1),
+        "blockversion": (-(2**31), 2**31 - 1),
         "checkblocks": (0, 2**31 - 1),
         "checklevel": (0, MAX_CHECK_LEVEL),
         "par": (-1024, 1024),
@@ -513,7 +499,7 @@ def _check_texts(config: NodeConfig) -> None:
         raise ConfigError(f"--uacomment: more than {MAX_UA_COMMENTS_LENGTH} characters in all")
     if config.mempool_eviction not in MEMPOOL_EVICTIONS:
         raise ConfigError(f"--mempool-eviction is one of {', '.join(MEMPOOL_EVICTIONS)}")
-    for name in ("minrelaytxfee", "incrementalrelayfee", "dustrelayfee"):
+    for name in ("minrelaytxfee", "incrementalrelayfee", "dustrelayfee", "blockmintxfee"):
         parse_feerate(getattr(config, name), name)
     if config.acceptnonstdtxn and config.network in ("mainnet",):
         raise ConfigError("acceptnonstdtxn is not currently supported for main chain")

@@ -15,6 +15,8 @@ ORDER = {
     "errors": 0,
     "params": 1,
     "primitives": 1,
+    "option": 1,
+    "mining_options": 3,
     "config": 4,
     "script": 2,
     "consensus": 3,

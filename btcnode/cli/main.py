@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from btcnode import __version__
-from btcnode.config import NodeConfig, OptionInfo, option_table
+from btcnode.config import NodeConfig, option_table
 from btcnode.errors import BtcnodeError, ConfigError, DatadirLockedError
+from btcnode.option import OptionInfo
 
 STOP_TIMEOUT_S = 600.0
 STOP_POLL_S = 0.1

@@ -67,8 +67,13 @@ def assemble(
     script_pubkey: bytes,
     txs: Sequence[Tx] = (),
     fees: int = 0,
+    *,
+    version: int | None = None,
 ) -> Candidate:
-    """A block on ``prev`` that holds ``txs`` and pays the subsidy and ``fees`` (satoshi) to ``script_pubkey``."""
+    """A block on ``prev`` that holds ``txs`` and pays the subsidy and ``fees`` (satoshi) to ``script_pubkey``.
+
+    ``version`` overrides the one that signals for deployments.
+    """
     height = tree.height(prev) + 1
     coinbase = coinbase_transaction(
         height, block_subsidy(height, params) + fees, script_pubkey, txs, with_witness=height >= params.segwit_height
@@ -77,7 +82,7 @@ def assemble(
     root, _ = merkle_root([tx.txid for tx in block_txs])
     time = max(now, minimum_time(tree, prev, params))
     header = Header(
-        version=version_bits.block_version(prev),
+        version=version_bits.block_version(prev) if version is None else version,
         prev_hash=BlockHash(tree.hash(prev)),
         merkle_root=root,
         time=time,

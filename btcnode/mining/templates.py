@@ -8,6 +8,7 @@ from typing import Any
 
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.subsidy import block_subsidy
+from btcnode.descriptors.provider import SigningProvider
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.assembler import coinbase_transaction
 from btcnode.mining.selection import BlockLimits, Selection, select
@@ -33,18 +34,41 @@ class Template:
 
 
 class TemplateMaker:
-    """Keeps the last template."""
+    """Chooses what goes into blocks, and keeps the last template.
 
-    def __init__(self, params: NetworkParams, limits: BlockLimits | None = None) -> None:
+    ``version`` overrides the version of blocks (for tests of forks); ``keys`` sign blocks of a signet of one's own.
+    ``last_choice`` is weight (with what is reserved) and number of transactions of the newest block or template.
+    """
+
+    def __init__(
+        self,
+        params: NetworkParams,
+        limits: BlockLimits | None = None,
+        *,
+        version: int | None = None,
+        keys: SigningProvider | None = None,
+    ) -> None:
         self._params = params
-        self._limits = limits if limits is not None else BlockLimits()
+        self.limits = limits if limits is not None else BlockLimits()
+        self.version = version
+        self.keys = keys if keys is not None else SigningProvider()
         self._last: Template | None = None
         self.made = 0
+        self.last_choice: tuple[int, int] | None = None
 
     @property
     def last_version(self) -> int:
         """The mempool's version in the last template, 0 before the first."""
         return 0 if self._last is None else self._last.version
+
+    def choose(self, pool: Mempool | None, height: int, median_time: int) -> Selection:
+        """What a block at ``height`` takes from the pool, nothing without one."""
+        if pool is None:
+            chosen = Selection(weight=self.limits.reserved_weight, sigops=self.limits.reserved_sigops)
+        else:
+            chosen = select(pool, height, median_time, self.limits)
+        self.last_choice = (chosen.weight, len(chosen.entries))
+        return chosen
 
     def template(self, pool: Mempool, tree: Ancestry, tip: int, now: int) -> Template:
         """The template for a block on ``tip``: the last one as long as nothing better can be had."""
@@ -58,7 +82,7 @@ class TemplateMaker:
 
     def _make(self, pool: Mempool, tree: Ancestry, tip: int, now: int) -> Template:
         height = tree.height(tip) + 1
-        chosen = select(pool, height, tree.median_time_past(tip), self._limits)
+        chosen = self.choose(pool, height, tree.median_time_past(tip))
         txs = [entry.tx for entry in chosen.entries]
         segwit = height >= self._params.segwit_height
         coinbase = coinbase_transaction(height, 0, _ANYONE, txs, with_witness=segwit)

@@ -18,7 +18,6 @@ from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.config import NodeConfig, split_host_port
 from btcnode.errors import BtcnodeError, StorageError
-from btcnode.mining.templates import TemplateMaker
 from btcnode.net.reactor import Reactor
 from btcnode.node.api import NodeFacade
 from btcnode.node.ban_file import BanFile
@@ -32,7 +31,7 @@ from btcnode.node.figures import FigureBoard
 from btcnode.node.memory import make_memory_limiter
 from btcnode.node.mempool_file import MempoolFile
 from btcnode.node.mempool_service import MempoolService
-from btcnode.node.mempool_setup import make_pool
+from btcnode.node.mempool_setup import make_pool, make_template_maker
 from btcnode.node.notification_service import NotificationService
 from btcnode.node.peers_file import load_address_book, save_address_book
 from btcnode.node.peers_service import PeersService
@@ -245,7 +244,7 @@ class Node:
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
         estimator = None if self.fees is None else self.fees.estimator
-        templates = TemplateMaker(self.params)
+        templates = make_template_maker(config)
         self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol, templates, estimator))
         self.memory = make_memory_limiter(config, self.driver, self._pool, self.reactor)
         self.monitor = SyncMonitor(self.driver, self.view, self.protocol, self._pool, self.clock)

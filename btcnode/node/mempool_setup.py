@@ -1,11 +1,15 @@
-"""The mempool's options among the node's, and the objects that they make."""
+"""The mempool's and the miner's options among the node's, and the objects that they make."""
 
 from __future__ import annotations
 
 from btcnode.config import NodeConfig, parse_feerate
+from btcnode.descriptors.provider import Secret, SigningProvider
 from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, LruKFeeEviction
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import Mempool
+from btcnode.mining.selection import BlockLimits
+from btcnode.mining.templates import TemplateMaker
+from btcnode.primitives.addresses import secret_decode
 
 
 def mempool_options(config: NodeConfig) -> MempoolOptions:
@@ -32,3 +36,20 @@ def make_pool(config: NodeConfig) -> Mempool:
     """An empty mempool."""
     eviction: EvictionPolicy = LruKFeeEviction() if config.mempool_eviction == "lruk-fee" else DensityEviction()
     return Mempool(mempool_options(config), eviction=eviction)
+
+
+def make_template_maker(config: NodeConfig) -> TemplateMaker:
+    """What chooses transactions for blocks, and signs those of a signet."""
+    params = config.network_params()
+    limits = BlockLimits(
+        max_weight=max(config.blockmaxweight, config.blockreservedweight),
+        reserved_weight=config.blockreservedweight,
+        min_feerate=parse_feerate(config.blockmintxfee, "blockmintxfee"),
+    )
+    keys = SigningProvider()
+    for text in config.signetkey:
+        secret = Secret(*secret_decode(text, params))
+        keys.add_pubkey(secret.pubkey)
+        keys.add_secret(secret)
+    version = config.blockversion if params.mineable else None
+    return TemplateMaker(params, limits, version=version, keys=keys)

@@ -8,7 +8,7 @@ from typing import Any
 from btcnode.consensus.pow import bits_to_target, next_bits
 from btcnode.errors import DecodeError, RuleViolation
 from btcnode.mining.assembler import Candidate, assemble, grind, with_coinbase_witness
-from btcnode.mining.selection import select
+from btcnode.mining.signet import solve_challenge
 from btcnode.primitives.addresses import script_for_address
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -22,7 +22,6 @@ from btcnode.rpc.lookup import difficulty, parse_hex_or_none, uint256_hex
 from btcnode.rpc.spec import Arg, Kind, arr, coins, hexed, nothing, number, obj, rpc, string
 
 DEFAULT_MAX_TRIES = 1_000_000
-BLOCK_MIN_TX_FEE = 1  # satoshi per 1000 virtual bytes
 
 _MAX_TRIES = Arg("maxtries", Kind.INT, "Hashes to try", DEFAULT_MAX_TRIES, bits=-63)
 _HASHES = arr("", "The blocks made", hexed("", "Block hash"))
@@ -35,10 +34,31 @@ def _address_script(node: NodeApi, address: str) -> bytes:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Error: Invalid address") from None
 
 
-def _refuse_signet(node: NodeApi) -> None:
-    if node.params.signet_challenge is not None:
-        text = "Blocks of a signet need a signature of its challenge: this node has no key to make one"
-        raise RpcError(RpcCode.MISC_ERROR, text)
+async def _make_block(
+    node: NodeApi, script: bytes, max_tries: int, given: list[Tx] | None = None
+) -> tuple[bytes | None, bytes, int]:
+    """A block with the mempool's best, or with what is ``given``: header, bytes and the hashes it took.
+
+    The header is None when ``max_tries`` hashes find none. Raises RpcError for given transactions that do not fit, and
+    on a signet without a key for its challenge.
+    """
+    maker, tree, tip = node.template_maker, node.tree, node.tip()
+    pool = node.mempool if given is None else None
+    chosen = maker.choose(pool, tree.height(tip) + 1, tree.median_time_past(tip))
+    txs = [entry.tx for entry in chosen.entries] if given is None else given
+    candidate = assemble(
+        tree, tip, node.params, node.version_bits, node.now(), script, txs, chosen.fees, version=maker.version
+    )
+    if given is not None:
+        why = await node.check_proposal(parse_block(candidate.with_header(candidate.header)))
+        if why is not None:
+            raise RpcError(RpcCode.VERIFY_ERROR, f"TestBlockValidity failed: {why}")
+    solved = solve_challenge(candidate, node.params, maker.keys)
+    if solved is None:
+        text = "ProcessNewBlock, block not accepted: bad-signet-blksig (no --signetkey satisfies the challenge)"
+        raise RpcError(RpcCode.INTERNAL_ERROR, text)
+    header, tries = await _solve(node, solved, max_tries)
+    return header, solved.with_header(header) if header is not None else b"", tries
 
 
 async def _solve(node: NodeApi, candidate: Candidate, max_tries: int) -> tuple[bytes | None, int]:
@@ -50,18 +70,13 @@ async def _solve(node: NodeApi, candidate: Candidate, max_tries: int) -> tuple[b
 
 async def _generate(node: NodeApi, script: bytes, count: int, max_tries: int) -> list[str]:
     """Make and connect ``count`` blocks, or as many as ``max_tries`` hashes give."""
-    _refuse_signet(node)
-    hashes = []
+    hashes: list[str] = []
     for _ in range(count):
-        tip = node.tip()
-        chosen = select(node.mempool, node.tree.height(tip) + 1, node.tree.median_time_past(tip))
-        txs = [entry.tx for entry in chosen.entries]
-        candidate = assemble(node.tree, tip, node.params, node.version_bits, node.now(), script, txs, chosen.fees)
-        header, tries = await _solve(node, candidate, max_tries)
+        header, raw, tries = await _make_block(node, script, max_tries)
         max_tries -= tries
         if header is None:
             break
-        rejected = await node.submit_block(candidate.with_header(header))
+        rejected = await node.submit_block(raw)
         if rejected is not None and rejected not in ("duplicate", "inconclusive"):
             raise RpcError(RpcCode.INTERNAL_ERROR, f"ProcessNewBlock, block not accepted: {rejected}")
         hashes.append(to_display(header_hash(header)))
@@ -142,18 +157,15 @@ async def generateblock(node: NodeApi, output: str, transactions: list[Any], sub
             text = "Error: Invalid address or descriptor"
             raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text) from None
     txs = _given_transactions(node, transactions)
-    _refuse_signet(node)
-    candidate = assemble(node.tree, node.tip(), node.params, node.version_bits, node.now(), script, txs)
-    header, _ = await _solve(node, candidate, DEFAULT_MAX_TRIES)
+    header, raw, _ = await _make_block(node, script, DEFAULT_MAX_TRIES, txs)
     if header is None:
         raise RpcError(RpcCode.MISC_ERROR, "Failed to make block.")
-    raw = candidate.with_header(header)
     block_hash = to_display(header_hash(header))
     if not submit:
         return {"hash": block_hash, "hex": raw.hex()}
     rejected = await node.submit_block(raw)
     if rejected is not None:
-        raise RpcError(RpcCode.VERIFY_ERROR, f"TestBlockValidity failed: {rejected}")
+        raise RpcError(RpcCode.INTERNAL_ERROR, f"ProcessNewBlock, block not accepted: {rejected}")
     return {"hash": block_hash}
 
 
@@ -236,6 +248,11 @@ def getnetworkhashps(node: NodeApi, nblocks: int, height: int) -> Any:
     return double(_network_hash_rate(node, nblocks, height))
 
 
+def _last_choice(node: NodeApi) -> dict[str, int]:
+    choice = node.template_maker.last_choice
+    return {} if choice is None else {"currentblockweight": choice[0], "currentblocktx": choice[1]}
+
+
 @rpc(
     "mining",
     "What the next block must look like.",
@@ -243,6 +260,8 @@ def getnetworkhashps(node: NodeApi, nblocks: int, height: int) -> Any:
         "",
         "",
         number("blocks", "Height of the tip"),
+        number("currentblockweight", "Weight of the newest block or template made here", optional=True),
+        number("currentblocktx", "Its transactions, without the coinbase", optional=True),
         hexed("bits", "Target of the tip in compact form"),
         number("difficulty", "Difficulty of the tip"),
         hexed("target", "Target of the tip"),
@@ -269,12 +288,13 @@ def getmininginfo(node: NodeApi) -> dict[str, Any]:
     bits_next = next_bits(tree, tip, max(node.now(), tree.median_time_past(tip) + 1), params)
     result: dict[str, Any] = {
         "blocks": tree.height(tip),
+        **_last_choice(node),
         "bits": f"{bits:08x}",
         "difficulty": double(difficulty(bits)),
         "target": uint256_hex(bits_to_target(bits)),
         "networkhashps": double(_network_hash_rate(node, 120, -1)),
-        "pooledtx": 0,
-        "blockmintxfee": amount(BLOCK_MIN_TX_FEE),
+        "pooledtx": len(node.mempool),
+        "blockmintxfee": amount(node.template_maker.limits.min_feerate),
         "chain": params.chain,
         "next": {
             "height": tree.height(tip) + 1,

@@ -188,6 +188,8 @@ def _answer(node: NodeApi, known: set[str]) -> dict[str, Any]:
     if params.signet_challenge is not None:
         rules.append("!signet")
     version, available = _signals(node, tip, known, rules)
+    if node.template_maker.version is not None:
+        version = node.template_maker.version
     answer: dict[str, Any] = {
         "capabilities": ["proposal"],
         "version": version,

@@ -19,9 +19,11 @@ from btcnode.consensus.deployments import VersionBits
 from btcnode.errors import RuleViolation, StorageError
 from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
+from btcnode.mining.templates import TemplateMaker
 from btcnode.params import params_for
-from btcnode.primitives.block import parse_block
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_prefix, coin_script
+from btcnode.primitives.tx import NULL_OUTPOINT
 from btcnode.protocol.bans import Ban, BanList
 from btcnode.protocol.orphanage import OrphanInfo
 from btcnode.protocol.private_broadcast import PrivateInfo
@@ -77,6 +79,7 @@ class FakeNode:
         self.net_active = True
         self.mempool = Mempool()
         self.mempool_loaded = True
+        self.template_maker = TemplateMaker(self.params)
         self.fee_estimator: FeeEstimator | None = FeeEstimator()
         self.precious: list[int] = []
         self.coin_scan = CoinScan()
@@ -85,6 +88,10 @@ class FakeNode:
         self.orphan_list: list[OrphanInfo] = []
         self.private: list[PrivateInfo] = []
         self.forwarded = 0
+
+    async def check_proposal(self, block: ParsedBlock) -> str | None:
+        coinbases = [n for n in range(1, block.n_tx) if block.tx(n).prevouts == [NULL_OUTPOINT]]
+        return "bad-cb-multiple" if coinbases else None
 
     def tip(self) -> int:
         return self.active_tip

@@ -190,6 +190,9 @@ def test_generate_to_descriptor_and_of_given_transactions(running: Running) -> N
     assert running.call("getbestblockhash") == made["hash"]
     assert running.call("generateblock", "raw(52)", []).keys() == {"hash"}
     assert running.call("getblockcount") == 3
+    foreign = parse_block(bytes.fromhex(made["hex"])).tx(0).raw.hex()
+    refused = running.call("generateblock", "raw(52)", [foreign], False)
+    assert refused == {"code": -25, "message": "TestBlockValidity failed: bad-cb-multiple"}
 
 
 def test_submitblock_adds_the_coinbase_witness_that_miners_leave_out(running: Running) -> None:
@@ -394,5 +397,9 @@ def test_addresses(running: Running) -> None:
 def test_mining_info(running: Running) -> None:
     info = running.call("getmininginfo")
     assert (info["blocks"], info["next"]["height"], info["bits"], info["blockmintxfee"]) == (0, 1, "207fffff", 1e-08)
+    assert info["pooledtx"] == 0
+    assert "currentblocktx" not in info
     running.call("generatetoaddress", 3, ADDRESS)
+    info = running.call("getmininginfo")
+    assert (info["currentblockweight"], info["currentblocktx"]) == (8000, 0)
     assert running.call("getnetworkhashps", 2) == pytest.approx(float(Decimal(4)), rel=1)

@@ -1,0 +1,98 @@
+"""What the miner's options do to blocks and templates."""
+
+from __future__ import annotations
+
+import pytest
+
+from btcnode.chain.header_tree import HeaderTree
+from btcnode.config import NodeConfig
+from btcnode.errors import ConfigError
+from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
+from btcnode.mempool.pool import Mempool
+from btcnode.mining.selection import BlockLimits
+from btcnode.mining.templates import TemplateMaker
+from btcnode.node.mempool_setup import make_template_maker
+from btcnode.params import params_for
+from btcnode.primitives.addresses import secret_encode
+from btcnode.testing.small_pool import coin, spend
+
+REGTEST = params_for("regtest")
+
+
+def pool_of(*feerates: float) -> Mempool:
+    """One transaction of each feerate in sat/vB."""
+    pool = Mempool()
+    for n, feerate in enumerate(feerates):
+        tx = spend([coin(n)], 1_000_000, 0)
+        entry = MempoolEntry(
+            tx, fee=round(feerate * len(tx.raw)), weight=4 * len(tx.raw), sigop_cost=0, time=0, height=0, sequence=1,
+            spends_coinbase=False, lock_points=LockPoints(-1, -1, -1),
+        )  # fmt: skip
+        pool.stage([], [entry]).apply(RemovalReason.REPLACED, 0)
+    return pool
+
+
+def test_limits_bound_the_block() -> None:
+    pool = pool_of(1, 3, 2)
+    weight = next(iter(pool)).weight
+    maker = TemplateMaker(REGTEST, BlockLimits(max_weight=2000 + 2 * weight + 1, reserved_weight=2000))
+    chosen = maker.choose(pool, 1, 0)
+    assert [entry.fee // entry.vsize for entry in chosen.entries] == [3, 2]
+    assert maker.last_choice == (2000 + 2 * weight, 2)
+    maker = TemplateMaker(REGTEST, BlockLimits(min_feerate=2000))
+    assert len(maker.choose(pool, 1, 0).entries) == 2
+    assert maker.choose(None, 1, 0).entries == []
+    assert maker.last_choice == (8000, 0)
+
+
+def test_a_template_is_kept_until_something_better_exists() -> None:
+    pool, tree = pool_of(1), HeaderTree(REGTEST)
+    maker = TemplateMaker(REGTEST)
+    first = maker.template(pool, tree, 0, 1000)
+    assert maker.template(pool, tree, 0, 2000) is first
+    pool.prioritise(next(iter(pool)).txid, 5000)
+    assert maker.template(pool, tree, 0, 1004) is first  # not every few seconds
+    second = maker.template(pool, tree, 0, 1006)
+    assert second is not first
+    assert (second.value, maker.made) == (first.value, 2)  # a delta is no fee
+
+
+def test_options() -> None:
+    maker = make_template_maker(NodeConfig(network="regtest"))
+    assert (maker.limits, maker.version) == (BlockLimits(), None)
+    key = secret_encode(b"\x01" * 32, True, REGTEST)
+    maker = make_template_maker(
+        NodeConfig(
+            network="regtest", blockmaxweight=4000, blockreservedweight=6000, blockmintxfee="0.00005",
+            blockversion=1337, signetkey=(key,),
+        )
+    )  # fmt: skip
+    assert maker.limits == BlockLimits(max_weight=6000, reserved_weight=6000, min_feerate=5000)
+    assert (maker.version, len(maker.keys.secrets)) == (1337, 1)
+    assert make_template_maker(NodeConfig(blockversion=1337)).version is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"blockmaxweight": 4_000_001},
+            "Specified -blockmaxweight (4000001) exceeds consensus maximum block weight (4000000)",
+        ),
+        (
+            {"blockreservedweight": 4_000_001},
+            "Specified -blockreservedweight (4000001) exceeds consensus maximum block weight (4000000)",
+        ),
+        (
+            {"blockreservedweight": 1999},
+            "Specified -blockreservedweight (1999) is lower than minimum safety value of (2000)",
+        ),
+        ({"blockmintxfee": "x"}, "Invalid amount for --blockmintxfee=<amount>: 'x'"),
+        ({"signetkey": ("x",)}, "--signetkey takes a private key of a test network in wallet import format"),
+        ({"acceptstalefeeestimates": True}, "acceptstalefeeestimates is not supported on mainnet chain."),
+    ],
+)
+def test_refused_options(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        NodeConfig(**options)  # type: ignore[arg-type]
+    assert str(refused.value) == message
