@@ -111,6 +111,7 @@ class NodeConfig(MiningOptions):
     blocksxor: bool = _option("blocksxor", "Scramble a new datadir's block files with a random key.", STORE, True)
     reindex: bool = _option("reindex", "Rebuild index and coins from the block files.", STORE, False)
     reindex_chainstate: bool = _option("reindex-chainstate", "Rebuild the coins from the block files.", STORE, False)
+    blockfilterindex: bool = _option("blockfilterindex", "Keep an index of block filters (BIP158).", STORE, False)
     checkblocks: int = _option("checkblocks", "Blocks to check at start (0: all).", STORE, 6, metavar="N")
     checklevel: int = _option(
         "checklevel", f"How thoroughly to check them (0-{MAX_CHECK_LEVEL}).", STORE, 3, metavar="N"
@@ -221,6 +222,7 @@ class NodeConfig(MiningOptions):
     timeout: int = _option("timeout", "Milliseconds to wait for an outgoing connection.", NET, 5000, metavar="MS")
     peertimeout: int = _option("peertimeout", "Seconds after which a silent peer is dropped.", NET, 60, metavar="S")
     maxsendbuffer: int = _option("maxsendbuffer", "Send buffer per peer in kB.", NET, 1000, metavar="KB")
+    peerblockfilters: bool = _option("peerblockfilters", "Serve block filters to peers (BIP157).", NET, False)
     v2transport: bool = _option("v2transport", "Encrypt connections with peers that can (BIP324).", NET, True)
     uacomment: tuple[str, ...] = _option("uacomment", "Comment in the user agent.", NET, (), metavar="TEXT")
 
@@ -547,6 +549,8 @@ def _check_addresses(config: NodeConfig) -> None:
                 raise ConfigError(f"Invalid port specified in -zmqpub{topic}: '{text}'")
     if (config.bind or config.whitebind) and config.listen is False:
         raise ConfigError("Cannot set -bind or -whitebind together with -listen=0")
+    if config.peerblockfilters and not config.blockfilterindex:
+        raise ConfigError("Cannot set -peerblockfilters without -blockfilterindex.")
     if config.reindex and config.reindex_chainstate:
         raise ConfigError("--reindex includes --reindex-chainstate: give one of them")
 

@@ -61,6 +61,9 @@ class BlockHandler(Interface):
     def read_block(self, effect: fx.ReadBlock) -> None:
         """Start reading a block."""
 
+    def read_filters(self, effect: fx.ReadFilters) -> None:
+        """Start reading block filters."""
+
     def process_transactions(self, effect: fx.ProcessTransactions) -> None:
         """Start judging transactions."""
 
@@ -250,6 +253,8 @@ class Reactor:
             self._handler.process_block(effect)
         elif isinstance(effect, fx.ReadBlock):
             self._handler.read_block(effect)
+        elif isinstance(effect, fx.ReadFilters):
+            self._handler.read_filters(effect)
         elif isinstance(effect, fx.ProcessTransactions):
             self._handler.process_transactions(effect)
         elif isinstance(effect, fx.SetReceiving):

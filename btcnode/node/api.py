@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from btcnode.node.chain_service import ChainService
 from btcnode.node.control_service import ControlService
+from btcnode.node.index_service import IndexService
 from btcnode.node.mempool_service import MempoolService
 from btcnode.node.notification_service import NotificationService
 from btcnode.node.peers_service import PeersService
 from btcnode.node.sync_monitor import SyncMonitor
 
 if TYPE_CHECKING:
-    from btcnode.rpc.context import ChainApi, ControlApi, MempoolApi, NotifyApi, PeersApi, SyncApi
+    from btcnode.rpc.context import ChainApi, ControlApi, IndexApi, MempoolApi, NotifyApi, PeersApi, SyncApi
 
     def _services_fit(
         chain: ChainService,
+        indexes: IndexService,
         peers: PeersService,
         mempool: MempoolService,
         sync: SyncMonitor,
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
         control: ControlService,
     ) -> None:
         """The type checker's proof that the services are what ``NodeApi`` promises."""
-        parts: tuple[ChainApi, PeersApi, MempoolApi, SyncApi, NotifyApi, ControlApi] = (
-            chain, peers, mempool, sync, notifications, control,
+        parts: tuple[ChainApi, IndexApi, PeersApi, MempoolApi, SyncApi, NotifyApi, ControlApi] = (
+            chain, indexes, peers, mempool, sync, notifications, control,
         )  # fmt: skip
         del parts
 
@@ -35,7 +37,10 @@ class NodeFacade:
     def __init__(self, control: ControlService) -> None:
         self._services: list[object] = [control]
 
-    def add(self, service: ChainService | PeersService | MempoolService | SyncMonitor | NotificationService) -> None:
+    def add(
+        self,
+        service: ChainService | IndexService | PeersService | MempoolService | SyncMonitor | NotificationService,
+    ) -> None:
         """A service is up."""
         self._services.append(service)
 

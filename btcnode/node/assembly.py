@@ -28,6 +28,8 @@ from btcnode.node.control_service import ControlService
 from btcnode.node.fee_service import FILE_NAME as FEES_FILE
 from btcnode.node.fee_service import FeeService
 from btcnode.node.figures import FigureBoard
+from btcnode.node.filter_service import FilterService
+from btcnode.node.index_service import IndexService
 from btcnode.node.memory import make_memory_limiter
 from btcnode.node.mempool_file import MempoolFile
 from btcnode.node.mempool_service import MempoolService
@@ -52,7 +54,7 @@ from btcnode.sync.driver import ChainDriver
 from btcnode.sync.importer import BlockImporter, import_paths
 from btcnode.sync.memory_limiter import MemoryLimiter
 from btcnode.sync.worker_pool import WorkerPool, worker_count
-from btcnode.wire.constants import NODE_P2P_V2
+from btcnode.wire.constants import NODE_COMPACT_FILTERS, NODE_P2P_V2
 from btcnode.wire.netaddr import NetAddress
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
@@ -71,7 +73,9 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
     connect = config.connect_only
     return ProtocolConfig(
         user_agent=user_agent(config),
-        services=OWN_SERVICES | (NODE_P2P_V2 if config.v2transport else 0),
+        services=OWN_SERVICES
+        | (NODE_P2P_V2 if config.v2transport else 0)
+        | (NODE_COMPACT_FILTERS if config.peerblockfilters else 0),
         listen=config.listens,
         discover=config.discovers,
         dns_seed=config.asks_dns_seeds,
@@ -124,6 +128,7 @@ class Node:
         self.ban_file: BanFile | None = None
         self.fees: FeeService | None = None
         self.notifications: NotificationService | None = None
+        self.filters: FilterService | None = None
         self._facade = NodeFacade(self.control)
         self._store: ChainStore | None = None
         self._pool: WorkerPool | None = None
@@ -188,6 +193,18 @@ class Node:
 
     def _assemble(self, state: Chainstate) -> None:
         """Make the objects between chain and sockets."""
+        transactions = self._assemble_chain(state)
+        self._assemble_network(transactions)
+        assert self.driver is not None and self.view is not None and self.reactor is not None
+        assert self.protocol is not None
+        self.memory = make_memory_limiter(self.config, self.driver, self._pool, self.reactor)
+        self.monitor = SyncMonitor(self.driver, self.view, self.protocol, self._pool, self.clock)
+        self.monitor.tell_last_run()
+        self._facade.add(self.monitor)
+        self.figures = FigureBoard(self.driver, self.protocol, self.monitor, transactions, self._pool)
+
+    def _assemble_chain(self, state: Chainstate) -> TxService:
+        """Chain, indexes, mempool, and what follows them."""
         config = self.config
         self.driver = ChainDriver(
             state,
@@ -198,7 +215,10 @@ class Node:
         )
         self.view = NodeChainView(state.tree, state.active, self.params, max_tip_age=config.maxtipage)
         self.chain = ChainService(self.driver, self.view, self.params, self.clock)
+        if config.blockfilterindex:
+            self.filters = FilterService(self.chain, config.net_dir)
         self._facade.add(self.chain)
+        self._facade.add(IndexService(self.filters))
         self.transactions = transactions = TxService(
             self.driver, self.view, self.clock, make_pool(config), self._pool, self._on_fatal
         )
@@ -211,6 +231,15 @@ class Node:
                 config.net_dir / FEES_FILE,
                 accept_stale=config.acceptstalefeeestimates,
             )
+        self.chain.mempool_settled = transactions.settled
+        self.notifications = NotificationService(config, transactions, self.view, self.clock)
+        self._facade.add(self.notifications)
+        return transactions
+
+    def _assemble_network(self, transactions: TxService) -> None:
+        """Protocol and sockets, and what is known of peers and kept of transactions."""
+        config = self.config
+        assert self.driver is not None and self.chain is not None and self.view is not None
         options = protocol_config(config)
         self.ban_file = BanFile(config.net_dir, self.clock.now())
         self.protocol = Protocol(
@@ -237,20 +266,13 @@ class Node:
             v2=config.v2transport,
             access=self.access,
         )
+        bridge.filters = self.filters
         transactions.attach(self.reactor)
-        self.chain.mempool_settled = transactions.settled
-        self.notifications = NotificationService(config, transactions, self.view, self.clock)
-        self._facade.add(self.notifications)
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
         estimator = None if self.fees is None else self.fees.estimator
         templates = make_template_maker(config)
         self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol, templates, estimator))
-        self.memory = make_memory_limiter(config, self.driver, self._pool, self.reactor)
-        self.monitor = SyncMonitor(self.driver, self.view, self.protocol, self._pool, self.clock)
-        self.monitor.tell_last_run()
-        self._facade.add(self.monitor)
-        self.figures = FigureBoard(self.driver, self.protocol, self.monitor, transactions, self._pool)
         self.peers = PeersService(self.reactor, self.protocol, options, config, self.ban_file, self.clock)
         self._facade.add(self.peers)
 
@@ -299,6 +321,8 @@ class Node:
         if not config.networkactive:
             self.reactor.feed(SetNetworkActive(False))
         self.reactor.start()
+        if self.filters is not None:
+            self.filters.start()
         if self.fees is not None:
             self.fees.start()
         self._housekeeper = asyncio.create_task(self._keep_house())
@@ -386,6 +410,8 @@ class Node:
             if self.ban_file is not None:
                 await self.ban_file.close(self.clock.now())
             save_address_book(self.config.net_dir, self.protocol.address_book.serialize())
+        if self.filters is not None:
+            await self.filters.close()
         if self.driver is not None:
             await self.driver.close()
             shadow = self.driver.chainstate.executor.shadow

@@ -14,12 +14,14 @@ from btcnode.net.reactor import Reactor
 from btcnode.node.audit_file import AuditFile
 from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
+from btcnode.node.filter_service import FilterService
 from btcnode.node.peers_file import save_address_book
 from btcnode.node.tx_service import TxService
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol import inputs
-from btcnode.protocol.effects import Audit, ProcessBlock, ProcessTransactions, ReadBlock
+from btcnode.protocol.effects import Audit, ProcessBlock, ProcessTransactions, ReadBlock, ReadFilters
+from btcnode.storage.filter_store import BlockFilter
 from btcnode.sync.driver import ChainDriver
 
 log = logging.getLogger("btcnode.validation")
@@ -44,6 +46,7 @@ class BlockBridge:
         self._clock = clock
         self._directory = directory
         self._audit = AuditFile(directory)
+        self.filters: FilterService | None = None
         self._reactor: Reactor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -61,6 +64,10 @@ class BlockBridge:
     def read_block(self, effect: ReadBlock) -> None:
         """Read a block; answered by ``BlockRead``."""
         self._spawn(self._read(effect))
+
+    def read_filters(self, effect: ReadFilters) -> None:
+        """Read block filters; answered by ``FiltersRead``."""
+        self._spawn(self._read_filters(effect))
 
     def process_transactions(self, effect: ProcessTransactions) -> None:
         """Judge transactions; answered by ``TransactionsProcessed``."""
@@ -106,6 +113,20 @@ class BlockBridge:
             log.warning("cannot read block %s to serve it: %s", self._name(effect.index), error)
         assert self._reactor is not None
         self._reactor.feed(inputs.BlockRead(effect.peer_id, effect.index, raw))
+
+    async def _read_filters(self, effect: ReadFilters) -> None:
+        filters, tree = self.filters, self._chain.tree
+        found: tuple[BlockFilter, ...] | None = None
+        if filters is not None:
+            hashes = [tree.hash(index) for index in effect.indices]
+            try:
+                read = await self._driver.in_reader(lambda: [filters.get(block_hash) for block_hash in hashes])
+                present = tuple(item for item in read if item is not None)
+                found = present if len(present) == len(hashes) else None
+            except StorageError as error:
+                log.warning("cannot read block filters to serve them: %s", error)
+        assert self._reactor is not None
+        self._reactor.feed(inputs.FiltersRead(effect.peer_id, effect.indices, found))
 
     # -- events --------------------------------------------------------------------------------------------------
 

@@ -116,6 +116,14 @@ class ReadBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadFilters:
+    """Read the block filters of these headers; answered by ``FiltersRead``. At most one is open for each peer."""
+
+    peer_id: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ResolveSeeds:
     """Look these DNS seeds up; each is answered by one ``DnsSeedResult``. Names carry the service-bits prefix."""
 
@@ -164,6 +172,7 @@ Effect = (
     | ProcessBlock
     | ProcessTransactions
     | ReadBlock
+    | ReadFilters
     | ResolveSeeds
     | AddressBookDirty
     | Audit

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, IntFlag
 from typing import TYPE_CHECKING, NamedTuple
+from typing import Protocol as Interface
 
 if TYPE_CHECKING:
     from btcnode.errors import RuleViolation
@@ -221,6 +222,31 @@ class BlockRead:
     raw: bytes | None
 
 
+class FilterEntry(Interface):
+    """A block filter with its hash and its filter header."""
+
+    @property
+    def header(self) -> bytes:
+        """The filter header."""
+
+    @property
+    def hash(self) -> bytes:
+        """The filter's hash."""
+
+    @property
+    def data(self) -> bytes:
+        """The filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class FiltersRead:
+    """Answer to ``ReadFilters``: the filters in the order of ``indices``, or None when one is not there."""
+
+    peer_id: int
+    indices: tuple[int, ...]
+    filters: tuple[FilterEntry, ...] | None
+
+
 class TxOutcome(NamedTuple):
     """What became of one transaction.
 
@@ -401,6 +427,7 @@ Input = (
     | BlockRejected
     | TipChanged
     | BlockRead
+    | FiltersRead
     | TransactionsProcessed
     | TransactionAdded
     | TransactionsConfirmed

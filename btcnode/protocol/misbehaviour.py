@@ -50,6 +50,7 @@ class Offence(Enum):
     TX_UNWANTED = "transaction sent in violation of protocol"
     BLOOM_UNSUPPORTED = "bloom filter request although not offered"
     FILTERS_UNSUPPORTED = "block filter request although not offered"
+    FILTER_REQUEST = "block filter request that makes no sense"
     SERVICES = "expected services not offered"
     OBSOLETE = "obsolete protocol version"
     SELF_CONNECTION = "connected to self"
@@ -92,6 +93,7 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.TX_UNWANTED: _DISCONNECT,
     Offence.BLOOM_UNSUPPORTED: _DISCONNECT,
     Offence.FILTERS_UNSUPPORTED: _DISCONNECT,
+    Offence.FILTER_REQUEST: _DISCONNECT,
     Offence.SERVICES: _DISCONNECT,
     Offence.OBSOLETE: _DISCONNECT,
     Offence.SELF_CONNECTION: _DISCONNECT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from btcnode.protocol.bloom import RollingBloom
     from btcnode.protocol.chain_view import PoolEntry
     from btcnode.protocol.partial_block import PartialBlock
-    from btcnode.wire.messages import AddrEntry
+    from btcnode.wire.messages import AddrEntry, GetCFCheckpt, GetCFHeaders, GetCFilters
     from btcnode.wire.netaddr import NetAddress
 
 NONE = -1  # no header
@@ -81,6 +82,9 @@ class ServeState:
     continuation: bytes = b""  # hash whose delivery triggers the next inv (getblocks)
     announce: list[int] = field(default_factory=list)  # new tips, oldest first
     inventory: list[bytes] = field(default_factory=list)  # block hashes to be sent as inv
+    filters: deque[GetCFilters | GetCFHeaders | GetCFCheckpt] = field(default_factory=deque)
+    filters_sent: int = 0  # of the first of these
+    reading_filters: bool = False  # a ReadFilters is open
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from btcnode.protocol.context import Context, printable
 from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel, ProcessBlock
 from btcnode.protocol.fee_filter import FeeFilters
 from btcnode.protocol.fetch_strategy import FetchStrategy
+from btcnode.protocol.filter_serving import FilterServing
 from btcnode.protocol.handshake import Handshake
 from btcnode.protocol.headers_sync import HeaderRequests, HeaderSync
 from btcnode.protocol.inputs import (
@@ -40,6 +41,7 @@ from btcnode.protocol.inputs import (
     DisconnectNode,
     DnsSeedResult,
     FetchBlock,
+    FiltersRead,
     ForwardTimers,
     Input,
     LiftBan,
@@ -128,8 +130,15 @@ class Protocol:
         self._compact = CompactRelay(ctx, self._headers, self._download, source, lambda: self._intake.extra)
         self._serving = Serving(ctx, self._relay, self._compact_serving)
         self._announcements = Announcements(ctx, self._headers, self._download, self._intake, self._serving)
+        self._filters = FilterServing(ctx, self._serving)
         self._next_save = mono + ADDRESS_BOOK_SAVE_INTERVAL
-        self._inputs: dict[type, Callable[[Any], None]] = {
+        self._inputs = self._input_handlers()
+        self._early = self._early_handlers()
+        self._handlers = self._established_handlers()
+
+    def _input_handlers(self) -> dict[type, Callable[[Any], None]]:
+        """Who takes which input."""
+        return {
             PeerConnected: self._on_connected,
             TransportReady: self._connections.on_transport,
             ConnectFailed: self._connections.on_failed,
@@ -143,6 +152,7 @@ class Protocol:
             BlockRejected: self._download.on_rejected,
             TipChanged: self._on_tip_changed,
             BlockRead: self._serving.on_block_read,
+            FiltersRead: self._filters.on_read,
             TransactionsProcessed: self._on_transactions_processed,
             TransactionAdded: self._intake.on_added,
             TransactionsConfirmed: self._on_transactions_confirmed,
@@ -162,8 +172,6 @@ class Protocol:
             PingPeers: self._on_ping_peers,
             ValidationLimit: self._on_validation_limit,
         }
-        self._early = self._early_handlers()
-        self._handlers = self._established_handlers()
 
     def _early_handlers(self) -> dict[type[Message], Handler]:
         """Messages that are accepted between version and verack too."""
@@ -199,9 +207,9 @@ class Protocol:
             m.FilterLoad: self._refuse(Offence.BLOOM_UNSUPPORTED),
             m.FilterAdd: self._refuse(Offence.BLOOM_UNSUPPORTED),
             m.FilterClear: self._refuse(Offence.BLOOM_UNSUPPORTED),
-            m.GetCFilters: self._refuse(Offence.FILTERS_UNSUPPORTED),
-            m.GetCFHeaders: self._refuse(Offence.FILTERS_UNSUPPORTED),
-            m.GetCFCheckpt: self._refuse(Offence.FILTERS_UNSUPPORTED),
+            m.GetCFilters: self._filters.on_request,
+            m.GetCFHeaders: self._filters.on_request,
+            m.GetCFCheckpt: self._filters.on_request,
         }
 
     # -- the one way in ------------------------------------------------------------------------------------------
@@ -387,6 +395,7 @@ class Protocol:
         if not event.full:
             self._ctx.resume(peer, PAUSE_SENDING)
             self._serving.serve(peer)
+            self._filters.serve(peer)
         elif not peer.blocks.in_flight:
             self._ctx.pause(peer, PAUSE_SENDING)
 

@@ -76,7 +76,7 @@ class Serving:
             index = active.next(active.find_fork_with(message.locator))
         else:
             index = tree.find(message.stop_hash)
-            if index < 0 or not self._may_tell(index):
+            if index < 0 or not self.may_tell(index):
                 return
         headers: list[bytes] = []
         last = index
@@ -109,7 +109,7 @@ class Serving:
         room = MAX_INV_SIZE - len(peer.serve.inventory)
         peer.serve.inventory += hashes[:room]
 
-    def _may_tell(self, index: int) -> bool:
+    def may_tell(self, index: int) -> bool:
         """Whether the block may be shown without telling who we are: active, or stale but valid and young."""
         ctx, tree = self._ctx, self._ctx.tree
         if ctx.active.contains(index):
@@ -177,7 +177,7 @@ class Serving:
         """Ask for the block to be read; False when we have it not or do not show it."""
         ctx, tree = self._ctx, self._ctx.tree
         index = tree.find(item.hash)
-        if index < 0 or not self._may_tell(index):
+        if index < 0 or not self.may_tell(index):
             return False
         if self._beyond_upload_target(peer, index):
             ctx.punish(peer, Offence.UPLOAD_LIMIT)

@@ -203,6 +203,48 @@ class FoundCoins(NamedTuple):
     coins: Sequence[tuple[bytes, bytes]]
 
 
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How far an optional index has come."""
+
+    name: str
+    synced: bool
+    height: int
+
+
+class FilterEntry(Protocol):
+    """A block filter with its header (32 bytes)."""
+
+    @property
+    def header(self) -> bytes:
+        """The filter header."""
+
+    @property
+    def data(self) -> bytes:
+        """The filter."""
+
+
+class FilterIndex(Protocol):
+    """The block filters."""
+
+    def get(self, block_hash: BlockHash) -> FilterEntry | None:
+        """The filter of a block, None when it is not indexed (yet); raises StorageError."""
+
+    def state(self) -> IndexState:
+        """How far it has come."""
+
+    async def until_synced(self) -> bool:
+        """Wait until it has the tip of this moment; False when it does not come so far soon."""
+
+
+class IndexApi(Protocol):
+    """Optional indexes."""
+
+    @property
+    def filter_index(self) -> FilterIndex | None:
+        """The block filters, None when the node keeps none."""
+
+
 class ChainApi(Protocol):
     """Blocks and coins."""
 
@@ -490,5 +532,5 @@ class ControlApi(Protocol):
         """Full path of the log file."""
 
 
-class NodeApi(ChainApi, PeersApi, MempoolApi, SyncApi, NotifyApi, ControlApi, Protocol):
+class NodeApi(ChainApi, IndexApi, PeersApi, MempoolApi, SyncApi, NotifyApi, ControlApi, Protocol):
     """All that RPC methods ask of the node."""

@@ -410,6 +410,8 @@ class SimNode(Endpoint):
         elif isinstance(effect, fx.ReadBlock):
             raw = self.chain.blocks.get(effect.index)
             sim.at(0.001, lambda: self.feed(ev.BlockRead(effect.peer_id, effect.index, raw)))
+        elif isinstance(effect, fx.ReadFilters):
+            sim.at(0.001, lambda: self.feed(ev.FiltersRead(effect.peer_id, effect.indices, None)))
         elif isinstance(effect, fx.Log):
             self.lines.append(effect.text)
 

@@ -23,7 +23,7 @@ from btcnode.primitives.addresses import (
 from btcnode.primitives.hashes import hash160
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.spec import Arg, Kind, arr, boolean, dyn, hexed, number, obj, rpc, string
+from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, rpc, string
 from btcnode.script.scriptparse import witness_program
 from btcnode.script.solver import script_type
 
@@ -164,24 +164,3 @@ def signmessagewithprivkey(node: NodeApi, privkey: str, message: str) -> str:
     except DecodeError:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Invalid private key") from None
     return b64encode(sign_message(message, secret, compressed=compressed)).decode()
-
-
-@rpc(
-    "util",
-    "How far the indexes are. There is none that can be switched on.",
-    Arg("index_name", Kind.STR, "Only this one", None),
-    returns=dyn(
-        "",
-        "",
-        obj(
-            "name",
-            "The index",
-            boolean("synced", "Whether it has come to the tip"),
-            number("best_block_height", "Height it has come to"),
-        ),
-    ),
-    examples=((), ("txindex",)),
-)
-def getindexinfo(node: NodeApi, index_name: str | None) -> dict[str, Any]:
-    """See the declaration."""
-    return {}

@@ -1,0 +1,71 @@
+"""Optional indexes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from btcnode.primitives.hashes import BlockHash
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.lookup import parse_hash
+from btcnode.rpc.spec import Arg, Kind, boolean, dyn, hexed, number, obj, rpc
+
+
+@rpc(
+    "blockchain",
+    "The BIP157 filter of a block.",
+    Arg("blockhash", Kind.HEX, "The block's hash"),
+    Arg("filtertype", Kind.STR, "The type of the filter", "basic"),
+    returns=obj("", "", hexed("filter", "The filter"), hexed("header", "The filter header")),
+    examples=(("000000000933ea01ad0ee984209779baaec3ced90fa3f408719526f8d77f4943",),),
+)
+async def getblockfilter(node: NodeApi, blockhash: str, filtertype: str) -> dict[str, Any]:
+    """See the declaration."""
+    block_hash = BlockHash(parse_hash(blockhash, "blockhash"))
+    if filtertype != "basic":
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Unknown filtertype")
+    index = node.filter_index
+    if index is None:
+        raise RpcError(RpcCode.MISC_ERROR, f"Index is not enabled for filtertype {filtertype}")
+    at = node.tree.find(block_hash)
+    if at < 0:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found")
+    ready = await index.until_synced()
+    item = index.get(block_hash)
+    if item is None:
+        if not node.block_status(at).scripts_valid:
+            why = "Filter not found. Block was not connected to active chain."
+            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, why)
+        if not ready:
+            why = "Filter not found. Block filters are still in the process of being indexed."
+            raise RpcError(RpcCode.MISC_ERROR, why)
+        why = "Filter not found. This error is unexpected and indicates index corruption."
+        raise RpcError(RpcCode.INTERNAL_ERROR, why)
+    return {"filter": item.data.hex(), "header": item.header[::-1].hex()}
+
+
+@rpc(
+    "util",
+    "The state of the indexes that run.",
+    Arg("index_name", Kind.STR, "One index alone", None),
+    returns=dyn(
+        "",
+        "",
+        obj(
+            "name",
+            "The index",
+            boolean("synced", "Whether it has the tip"),
+            number("best_block_height", "The height up to which it has come"),
+        ),
+    ),
+    examples=((), ("txindex",)),
+)
+def getindexinfo(node: NodeApi, index_name: str | None) -> dict[str, Any]:
+    """See the declaration."""
+    index = node.filter_index
+    states = [] if index is None else [index.state()]
+    return {
+        state.name: {"synced": state.synced, "best_block_height": state.height}
+        for state in states
+        if not index_name or state.name == index_name
+    }
