@@ -211,6 +211,14 @@ class NodeConfig(MiningOptions):
     discover: bool | None = _option(
         "discover", "Find own addresses (default: when listening without --externalip).", NET
     )
+    upnp: bool | None = _option(
+        "upnp", "Map the port at a UPnP router (this and the next two: default when listening, but on regtest).", NET
+    )
+    natpmp: bool | None = _option("natpmp", "Else map it by PCP or NAT-PMP.", NET)
+    stun: bool | None = _option("stun", "Else ask a STUN server for the external address.", NET)
+    stunserver: tuple[str, ...] = _option(
+        "stunserver", "STUN server to ask instead of pystun3's list.", NET, (), metavar="HOST[:PORT]"
+    )
     maxconnections: int = _option("maxconnections", "Most automatic connections.", NET, 125, metavar="N")
     onlynet: tuple[str, ...] = _option("onlynet", "Connect automatically to ipv4 or ipv6 only.", NET, (), metavar="NET")
     dns: bool = _option("dns", "Look up host names of --addnode, --seednode and --connect.", NET, True)
@@ -519,7 +527,13 @@ def _check_addresses(config: NodeConfig) -> None:
     """Hosts, addresses and networks, and the options that exclude each other."""
     if "0" in config.connect and config.connect != ("0",):
         raise ConfigError("--connect 0 cannot be combined with other --connect")
-    for text in (*(config.connect_only or ()), *config.addnode, *config.seednode, *config.signetseednode):
+    for text in (
+        *(config.connect_only or ()),
+        *config.addnode,
+        *config.seednode,
+        *config.signetseednode,
+        *config.stunserver,
+    ):
         split_host_port(text, 1)
     for name in ("bind", "externalip", "rpcbind"):
         for text in getattr(config, name):

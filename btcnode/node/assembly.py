@@ -18,6 +18,7 @@ from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.config import NodeConfig, split_host_port
 from btcnode.errors import BtcnodeError, StorageError
+from btcnode.net.nat.service import NatService
 from btcnode.net.reactor import Reactor
 from btcnode.node.api import NodeFacade
 from btcnode.node.ban_file import BanFile
@@ -34,6 +35,7 @@ from btcnode.node.memory import make_memory_limiter
 from btcnode.node.mempool_file import MempoolFile
 from btcnode.node.mempool_service import MempoolService
 from btcnode.node.mempool_setup import make_pool, make_template_maker
+from btcnode.node.nat_setup import start_nat
 from btcnode.node.notification_service import NotificationService
 from btcnode.node.peers_file import load_address_book, save_address_book
 from btcnode.node.peers_service import PeersService
@@ -117,6 +119,7 @@ class Node:
         self.peers: PeersService | None = None
         self.driver: ChainDriver | None = None
         self.reactor: Reactor | None = None
+        self.nat: NatService | None = None
         self.protocol: Protocol | None = None
         self.view: NodeChainView | None = None
         self.memory: MemoryLimiter | None = None
@@ -323,6 +326,7 @@ class Node:
         self.reactor.start()
         if self.filters is not None:
             self.filters.start()
+        self.nat = start_nat(config, self.reactor)
         if self.fees is not None:
             self.fees.start()
         self._housekeeper = asyncio.create_task(self._keep_house())
@@ -402,6 +406,8 @@ class Node:
             self.chain.stop_waiting()
         if self._rpc is not None:
             await self._rpc.stop()
+        if self.nat is not None:
+            await self.nat.close()
         if self.reactor is not None and self.protocol is not None:
             await self._save_mempool()
             if self.fees is not None:
