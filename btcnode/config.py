@@ -16,6 +16,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+from btcnode import __version__
 from btcnode.errors import ConfigError
 from btcnode.mining_options import MiningOptions, check_mining_options
 from btcnode.option import OptionInfo
@@ -26,7 +27,7 @@ from btcnode.primitives.hashes import BlockHash
 MIN_DBCACHE_MIB = 4
 MIN_MEMORY_MIB = 256  # the interpreter, two workers, the smallest caches and one block on its way
 MAX_CHECK_LEVEL = 4
-MAX_UA_COMMENTS_LENGTH = 200  # leaves room in the 256 bytes of a version message's user agent
+MAX_USER_AGENT_LENGTH = 256  # of a version message
 
 NETWORKS = ("mainnet", "testnet3", "testnet4", "signet", "regtest")
 NETWORK_ALIASES: Mapping[str, str] = {"main": "mainnet", "test": "testnet3", "testnet": "testnet3"}
@@ -288,6 +289,12 @@ class NodeConfig(MiningOptions):
     )
     progress: bool | None = _option("progress", "Live display (default: on a terminal).", LOG)
     logtimemicros: bool = _option("logtimemicros", "Microseconds in the log.", LOG, False)
+    logtimestamps: bool = _option("logtimestamps", "Time in the log.", LOG, True)
+    logthreadnames: bool = _option("logthreadnames", "Name of the thread in the log.", LOG, False)
+    logsourcelocations: bool = _option("logsourcelocations", "Place in the source in the log.", LOG, False)
+    shrinkdebugfile: bool | None = _option(
+        "shrinkdebugfile", "Cut a large log at start (default: unless --debug is given).", LOG
+    )
 
     stopatheight: int = _option("stopatheight", "Stop when the chain has this height.", TEST, 0, metavar="HEIGHT")
     maxtipage: int = _option(
@@ -493,9 +500,10 @@ def _check_texts(config: NodeConfig) -> None:
         text = getattr(config, name)
         if text is not None and (not 1 <= len(text) <= 64 or not _HEX.fullmatch(text)):
             raise ConfigError(f"--{name} takes up to 64 hexadecimal digits, not {text!r}")
-    for category in config.debug + config.debugexclude:
-        if category not in (*LOG_CATEGORIES, "all", "1", "0", "none"):
-            raise ConfigError(f"Unsupported logging category --debug={category}")
+    for option, categories in (("debug", config.debug), ("debugexclude", config.debugexclude)):
+        for category in categories:
+            if category not in (*LOG_CATEGORIES, "all", "1", "0", "none"):
+                raise ConfigError(f"Unsupported logging category --{option}={category}.")
     try:
         share = Fraction(config.shadow_validation)
     except (ValueError, ZeroDivisionError):
@@ -505,8 +513,12 @@ def _check_texts(config: NodeConfig) -> None:
     for comment in config.uacomment:
         if not _UA_COMMENT.fullmatch(comment) or "/" in comment:
             raise ConfigError(f"User Agent comment ({comment}) contains unsafe characters.")
-    if len("; ".join(config.uacomment)) > MAX_UA_COMMENTS_LENGTH:
-        raise ConfigError(f"--uacomment: more than {MAX_UA_COMMENTS_LENGTH} characters in all")
+    length = len(f"/btcnode:{__version__}({'; '.join(config.uacomment)})/")
+    if config.uacomment and length > MAX_USER_AGENT_LENGTH:
+        raise ConfigError(
+            f"Total length of network version string ({length}) exceeds maximum length ({MAX_USER_AGENT_LENGTH})."
+            " Reduce the number or size of uacomments."
+        )
     if config.mempool_eviction not in MEMPOOL_EVICTIONS:
         raise ConfigError(f"--mempool-eviction is one of {', '.join(MEMPOOL_EVICTIONS)}")
     for name in ("minrelaytxfee", "incrementalrelayfee", "dustrelayfee", "blockmintxfee"):

@@ -1,32 +1,42 @@
-"""``btcnoded``: bitcoind's command line, configuration file and exit codes for this node."""
+"""``btcnoded``: bitcoind's command line, configuration files and exit codes for this node."""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btcnode import __version__
-from btcnode.cli.daemon_options import CORE_OPTIONS, node_fields
+from btcnode.cli.daemon_files import NETWORK_OF_CHAIN, ConfFiles
+from btcnode.cli.daemon_options import CORE_OPTIONS, help_text, node_fields, notes_of, unsupported
 from btcnode.cli.settings import (
-    CHAIN_FLAGS,
-    CHAINS,
+    NETWORK_ONLY,
     ArgumentsError,
     Settings,
     as_flag,
     as_text,
-    interpret,
     leading_number,
     parse_command_line,
-    read_config_file,
-    split_key,
 )
-from btcnode.config import NodeConfig, default_datadir
+from btcnode.config import LOG_CATEGORIES, NodeConfig
 from btcnode.errors import BtcnodeError, ConfigError
 
-CONF_NAME = "bitcoin.conf"
-NETWORK_OF_CHAIN = {"main": "mainnet", "test": "testnet3"}
+if TYPE_CHECKING:
+    from btcnode.cli.run_hooks import RunHooks
+
+PID_NAME = "btcnoded.pid"
+SENSITIVE = frozenset({"rpcauth", "rpcpassword", "rpcuser", "torpassword"})
+TESTNET3_NOTE = (
+    "Warning: Support for testnet3 is deprecated and will be removed in an upcoming release."
+    " Consider switching to testnet4."
+)
+LOG_LEVELS = ("info", "debug", "trace")
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "str": lambda value: as_text(value, ""),
@@ -45,82 +55,106 @@ def known_option(name: str) -> bool:
     return name in CORE_OPTIONS or name in node_fields()
 
 
-def load_settings(argv: list[str]) -> Settings:
-    """Everything that was said: command line, configuration files; raises ConfigError."""
+def parse(argv: list[str]) -> Settings:
+    """The command line's settings; raises ConfigError."""
     settings = Settings()
     try:
         parse_command_line(argv, known_option, settings)
     except ArgumentsError as error:
         raise ConfigError(f"Error parsing command line arguments: {error}") from None
-    datadir = _datadir(settings)
-    conf = Path(settings.text("conf", CONF_NAME))
-    path = conf if conf.is_absolute() else datadir / conf
-    if settings.is_set("conf") and not settings.is_negated("conf") and not path.is_file():
-        raise ConfigError(f'Error reading configuration file: specified config file "{path}" could not be opened.')
-    if path.is_file() and not settings.is_negated("conf"):
-        _read_files(settings, path, datadir)
-    settings.chain = choose_chain(settings)
     return settings
 
 
-def _datadir(settings: Settings) -> Path:
-    """The data directory in force; raises ConfigError when the one that was named is missing."""
-    text = settings.text("datadir", "")
-    if not text:
-        return default_datadir()
-    path = Path(text).expanduser().absolute()
-    if not path.is_dir():
-        raise ConfigError(f'Specified data directory "{text}" does not exist.')
-    return path
+def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
+    """Read the files and make the node's options of everything; raises ConfigError."""
+    from btcnode.cli.run import make_net_dir
+    from btcnode.cli.run_hooks import RunHooks
+
+    files = ConfFiles(settings, known_option)
+    files.load()
+    _check_sections(settings)
+    _check_log_level(settings)
+    problem = unsupported(settings)
+    if problem:
+        raise ConfigError(problem)
+    if settings.flag("acceptstalefeeestimates", False) and settings.chain != "regtest":
+        raise ConfigError(f"acceptstalefeeestimates is not supported on {settings.chain} chain.")
+    config = make_config(settings, files.datadir())
+    make_net_dir(config)
+    files.load_settings_file()
+    config = make_config(settings, files.datadir())
+    hooks = RunHooks(
+        block_command=settings.text("blocknotify", ""),
+        startup_command=settings.text("startupnotify", ""),
+        shutdown_command=settings.text("shutdownnotify", ""),
+        pid_file=None if settings.is_negated("pid") else config.net_dir / (settings.text("pid", "") or PID_NAME),
+    )
+    for text in notes_of(settings):
+        settings.notes.append((logging.WARNING, text))
+    if settings.chain == "test":
+        settings.notes.append((logging.INFO, TESTNET3_NOTE))
+    if files.strange_sections:
+        hooks.warnings.append("\n".join(files.strange_sections))
+    settings.notes.append((logging.INFO, f"Using data directory {config.net_dir}"))
+    hooks.lines = settings.notes + [(logging.INFO, line) for line in argument_lines(settings)]
+    hooks.lines += [(logging.WARNING, text) for text in hooks.warnings]
+    return config, hooks
 
 
-def _read_files(settings: Settings, path: Path, datadir: Path) -> None:
-    """The configuration file and those it includes, one level deep."""
-    _read_one(settings, path)
-    settings.chain = choose_chain(settings)
-    named = [
-        name
-        for section in (settings.chain, "")
-        for name in settings.file.get(section, {}).get("includeconf", [])
-        if name
+def _check_sections(settings: Settings) -> None:
+    """Options that must stand in the network's section and do not; raises ConfigError."""
+    if settings.chain == "main":
+        return
+    top, section = settings.file.get("", {}), settings.file.get(settings.chain, {})
+    lines = [
+        f"Config setting for -{name} only applied on {settings.chain} network when in [{settings.chain}] section."
+        for name in sorted(NETWORK_ONLY)
+        if top.get(name)
+        and top[name][-1] is not False
+        and not settings.command_line.get(name)
+        and not section.get(name)
     ]
-    for name in named if "includeconf" not in settings.command_line else []:
-        include = Path(str(name))
-        include = include if include.is_absolute() else datadir / include
-        if not include.is_file():
-            raise ConfigError(f"Error reading configuration file: Failed to include configuration file {name}")
-        _read_one(settings, include)
+    if lines:
+        raise ConfigError("\n".join(lines))
 
 
-def _read_one(settings: Settings, path: Path) -> None:
-    try:
-        entries = read_config_file(path, path.read_text(encoding="utf-8", errors="surrogateescape"))
-    except ConfigError as error:
-        raise ConfigError(f"Error reading configuration file: {error}") from None
-    for key, text in entries:
-        section, name, negated = split_key(key)
-        if known_option(name):
-            settings.file.setdefault(section, {}).setdefault(name, []).append(interpret(negated, text))
+def _check_log_level(settings: Settings) -> None:
+    for value in settings.many("loglevel"):
+        text = as_text(value, "")
+        if ":" not in text:
+            if text not in LOG_LEVELS:
+                raise ConfigError(
+                    f"Unsupported global logging level -loglevel={text}. Valid values: {', '.join(LOG_LEVELS)}."
+                )
+            continue
+        category, _, level = text.partition(":")
+        if category not in LOG_CATEGORIES or level not in LOG_LEVELS:
+            raise ConfigError(
+                f"Unsupported category-specific logging level -loglevel={text}."
+                " Expected -loglevel=<category>:<loglevel>."
+                f" Valid categories: {', '.join(LOG_CATEGORIES)}. Valid loglevels: {', '.join(LOG_LEVELS)}."
+            )
 
 
-def choose_chain(settings: Settings) -> str:
-    """Core's name of the chain that the options choose; raises ConfigError."""
-    settings.chain = ""
-    flags = [name for name in CHAIN_FLAGS if as_flag(settings.one(name, choosing_chain=True), False)]
-    chain = settings.one("chain", choosing_chain=True)
-    if len(flags) + (chain is not None) > 1:
-        raise ConfigError(
-            "Invalid combination of -regtest, -signet, -testnet, -testnet4 and -chain. Can use at most one."
-        )
-    if chain is not None:
-        name = as_text(chain, "")
-        if name not in CHAINS:
-            raise ConfigError(f"Unknown chain {name}.")
-        return name
-    return CHAIN_FLAGS[flags[0]] if flags else "main"
+def argument_lines(settings: Settings) -> list[str]:
+    """The lines of the log that tell what was set where; secrets are hidden."""
+
+    def shown(name: str, value: Any) -> str:
+        return "****" if name in SENSITIVE else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+    lines = []
+    for section, options in sorted(settings.file.items()):
+        place = f"[{section}] " if section else ""
+        for name, values in sorted(options.items()):
+            lines += [f"Config file arg: {place}{name}={shown(name, value)}" for value in values]
+    for name, value in settings.read_write.items():
+        lines.append(f"Setting file arg: {name} = {shown(name, value)}")
+    for name, values in sorted(settings.command_line.items()):
+        lines += [f"Command-line arg: {name}={shown(name, value)}" for value in values]
+    return lines
 
 
-def make_config(settings: Settings) -> NodeConfig:
+def make_config(settings: Settings, datadir: Path) -> NodeConfig:
     """The node's options; raises ConfigError."""
     fields: dict[str, Any] = {"progress": False}
     for flag, (name, kind) in node_fields().items():
@@ -134,7 +168,7 @@ def make_config(settings: Settings) -> NodeConfig:
         if value is not None:
             fields[name] = _READERS[kind](value)
     fields["network"] = NETWORK_OF_CHAIN.get(settings.chain, settings.chain)
-    fields["datadir"] = _datadir(settings)
+    fields["datadir"] = datadir
     _adapt(fields, settings)
     return NodeConfig(**fields)
 
@@ -147,22 +181,74 @@ def _adapt(fields: dict[str, Any], settings: Settings) -> None:
     if "bind" in fields:
         fields["bind"] = tuple(text.removesuffix("=onion") for text in fields["bind"])
     if "debug" in fields:
-        fields["debug"] = tuple(text or "1" for text in fields["debug"])
+        categories = [text or "1" for text in fields["debug"]]
+        for off in ("0", "none"):
+            while off in categories:
+                categories = categories[categories.index(off) + 1 :]
+        fields["debug"] = tuple(categories)
+    levels = [as_text(value, "") for value in settings.many("loglevel")]
+    if [level for level in levels if ":" not in level][-1:] == ["info"]:
+        fields["debug"] = ()
+    if settings.flag("daemon", False) or settings.flag("daemonwait", False):
+        fields.setdefault("printtoconsole", False)
 
 
 def run(argv: list[str]) -> int:
     """Carry out a command line; returns the exit status."""
     try:
-        if any(word in ("-version", "--version") for word in argv):
+        settings = parse(argv)
+        if settings.flag("version", False):
             print(f"btcnode daemon version v{__version__}")
             return 0
-        config = make_config(load_settings(argv))
+        if any(settings.is_set(name) for name in ("?", "h", "help", "help-debug")):
+            print(help_text(__version__), end="")
+            return 0
+        config, hooks = load(settings)
     except BtcnodeError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error))
+    if settings.flag("daemon", False) or settings.flag("daemonwait", False):
+        status = _to_background(hooks, wait=settings.flag("daemonwait", False))
+        if status is not None:
+            return status
+        config = replace(config, printtoconsole=bool(config.printtoconsole))
+    for text in hooks.warnings:
+        print(f"Warning: {text}", file=sys.stderr, flush=True)
     from btcnode.cli.run import run_node  # the whole node: not needed for wrong options
 
-    return run_node(config)
+    return run_node(config, hooks)
+
+
+def _failed(text: str) -> int:
+    """The error as bitcoind writes it: options with one dash."""
+    print(f"Error: {re.sub(r'(?<![^ (])--(?=[a-z])', '-', text)}", file=sys.stderr)
+    return 1
+
+
+def _to_background(hooks: RunHooks, *, wait: bool) -> int | None:
+    """Go on in a child process: None there, in the parent its exit status once the child is up (or at once)."""
+    reading, writing = os.pipe()
+    print("btcnode starting", flush=True)
+    if os.fork():
+        os.close(writing)
+        status = os.read(reading, 1) if wait else b"1"
+        os.close(reading)
+        return 0 if status else 1
+    os.close(reading)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2) if not wait else (0, 1):
+        os.dup2(null, stream)
+
+    def ready() -> None:
+        os.write(writing, b"1")
+        os.close(writing)
+        os.dup2(null, 2)
+
+    if wait:
+        hooks.on_ready = ready
+    else:
+        os.close(writing)
+    return None
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from btcnode.cli.settings import Settings, as_text
 from btcnode.config import option_table
 
 _NAMES = """
@@ -41,3 +42,114 @@ _OWN = frozenset({"network"})
 def node_fields() -> dict[str, tuple[str, str]]:
     """Field and type in ``NodeConfig``, by the option's name."""
     return {info.flag: (name, kind) for name, info, kind, _ in option_table() if name not in _OWN}
+
+
+DAEMON_OPTIONS = {
+    "?": "Print this help and exit (also -h, -help).",
+    "allowignoredconf": "Take an ignored bitcoin.conf in the data directory as a warning, not an error.",
+    "blocknotify=<cmd>": "Run this command when the best block changes (%s: its hash).",
+    "chain=<chain>": "Network: main, test, testnet4, signet or regtest (default: main).",
+    "conf=<file>": "Configuration file, relative to the data directory (default: bitcoin.conf).",
+    "daemon": "Run in the background.",
+    "daemonwait": "Run in the background, once the node is up (implies -daemon).",
+    "includeconf=<file>": "Another configuration file, named in the first one.",
+    "loglevel=<level>|<category>:<level>": "info, debug or trace for the categories of -debug (trace is as debug).",
+    "pid=<file>": "File with the process's number (default: btcnoded.pid).",
+    "regtest": "The regression test network (also -signet, -testnet, -testnet4).",
+    "settings=<file>": "File of settings that change while the node runs (default: settings.json; 0: none).",
+    "shutdownnotify=<cmd>": "Run this command when the node is asked to stop, and wait for it.",
+    "startupnotify=<cmd>": "Run this command when the node is up.",
+    "version": "Print the version and exit.",
+}
+"""Options of the daemon itself, with their help."""
+
+_WALLET_NAMES = """
+addresstype avoidpartialspends changetype consolidatefeerate disablewallet discardfee fallbackfee keypool maxapsfee
+maxtxfee mintxfee signer spendzeroconfchange txconfirmtarget wallet walletbroadcast walletcrosschain walletdir
+walletnotify walletrbf walletrejectlongchains unsafesqlitesync
+"""
+
+WALLET = frozenset(_WALLET_NAMES.split())
+"""Taken without effect, as by a bitcoind that is built without wallet."""
+
+HAS_NO_EFFECT = {
+    "acceptstalefeeestimates": "",
+    "blockreconstructionextratxn": "compact blocks are made up from the mempool and orphans",
+    "checkaddrman": "this check does not exist here",
+    "checkblockindex": "this check does not exist here",
+    "checkmempool": "this check does not exist here",
+    "checkpoints": "checkpoints are gone",
+    "dbbatchsize": "one transaction of the database holds each flush",
+    "dbcrashratio": "crashes are not simulated",
+    "fixedseeds": "this node has none",
+    "forcecompactdb": "the database is never compacted",
+    "limitancestorcount": "clusters are limited instead: -limitclustercount",
+    "limitancestorsize": "clusters are limited instead: -limitclustersize",
+    "limitdescendantcount": "clusters are limited instead: -limitclustercount",
+    "limitdescendantsize": "clusters are limited instead: -limitclustersize",
+    "loglevelalways": "the level stands with warnings and errors only",
+    "logips": "addresses are in the lines about connections only",
+    "logratelimit": "lines about peers are always limited",
+    "maxreceivebuffer": "the buffer of a peer has a fixed limit",
+    "maxsigcachesize": "the size of the caches follows -maxmemory",
+    "printpriority": "the order of a template is not logged",
+    "rpcdoccheck": "every result is made by its declaration",
+    "rpcthreads": "the server has one thread",
+    "torpassword": "Tor is not controlled",
+}
+"""Taken with a warning in the log, since nothing that the user relies on depends on them."""
+
+
+def unsupported(settings: Settings) -> str | None:
+    """What the settings ask for and this node has not, as one line for the user."""
+    daemon = {name.partition("=")[0] for name in DAEMON_OPTIONS}
+    accepted = daemon | WALLET | set(HAS_NO_EFFECT) | set(node_fields()) | _OTHERS
+    for name in sorted(CORE_OPTIONS - accepted):
+        values = settings.many(name)
+        if any(_asks_for_something(value) for value in values):
+            text = as_text(values[-1], "")
+            return f"-{name}{'=' + text if text else ''} is not supported by this node: remove the option."
+    return None
+
+
+_OTHERS = frozenset({"h", "help", "help-debug", "regtest", "signet", "testnet", "testnet4"})
+
+
+def _asks_for_something(value: object) -> bool:
+    return value is not False and as_text(value, "") != "0"
+
+
+def notes_of(settings: Settings) -> list[str]:
+    """Warnings about options without effect."""
+    return [
+        f"-{name} has no effect: {reason}"
+        for name, reason in HAS_NO_EFFECT.items()
+        if reason and settings.is_set(name) and name not in node_fields()
+    ]
+
+
+def help_text(version: str) -> str:
+    """The text of -help: the daemon's options, then the node's by group."""
+    lines = [
+        f"btcnode daemon version v{version}",
+        "",
+        "Usage:  btcnoded [options]    Run a node until it is stopped",
+        "",
+        "Options: (-name=value; -name for yes; -noname for no)",
+        "",
+    ]
+    for name, text in DAEMON_OPTIONS.items():
+        lines += [f"  -{name}", f"       {text}", ""]
+    group = ""
+    for name, info, kind, default in option_table():
+        if name in _OWN or info.hidden:
+            continue
+        if info.group != group:
+            group = info.group
+            lines += [f"{group}:", ""]
+        value = "" if kind.startswith("bool") else f"=<{(info.metavar or 'value').lower()}>"
+        shown = (
+            "" if default in (None, "", ()) or "default" in info.help or "Path" in kind else f" (default: {default})"
+        )
+        lines += [f"  -{info.flag}{value}", f"       {info.help}{shown}", ""]
+    return "\n".join(lines)

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from btcnode.cli.run_hooks import RunHooks
 from btcnode.config import NodeConfig
 from btcnode.errors import BtcnodeError
 from btcnode.node import Node
@@ -64,7 +65,9 @@ def take_snapshot(node: Node) -> Snapshot:
     )
 
 
-async def _run(config: NodeConfig, setup: LogSetup, display: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
+async def _run(
+    config: NodeConfig, setup: LogSetup, display: Callable[[Node], Coroutine[Any, Any, None]], hooks: RunHooks
+) -> None:
     """The life of a node, its signals and its display; raises what made it fail."""
     node = Node(config)
     loop = asyncio.get_running_loop()
@@ -73,7 +76,7 @@ async def _run(config: NodeConfig, setup: LogSetup, display: Callable[[Node], Co
     loop.add_signal_handler(signal.SIGHUP, setup.reopen)
     showing = loop.create_task(display(node))
     try:
-        await node.run()
+        await node.run(on_ready=lambda: hooks.started(node), on_stopping=hooks.stopping)
     finally:
         showing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -86,8 +89,9 @@ def make_net_dir(config: NodeConfig) -> None:
         (config.net_dir / "wallets").mkdir(parents=True)
 
 
-def run_node(config: NodeConfig) -> int:
+def run_node(config: NodeConfig, hooks: RunHooks | None = None) -> int:
     """Run a node until it is asked to stop; returns the exit status, having said on stderr what went wrong."""
+    hooks = hooks or RunHooks()
     os.umask(0o077)
     live = sys.stdout.isatty() if config.progress is None else config.progress
     recent = RecentLines() if live else None
@@ -95,6 +99,8 @@ def run_node(config: NodeConfig) -> int:
         make_net_dir(config)
         DirectoryLock(config.net_dir).release()  # before a line is written to another node's log
         setup = LogSetup(config, console=console_stream(config, live=live), recent=recent)
+        hooks.write_lines()
+        hooks.write_pid()
     except (BtcnodeError, OSError) as error:
         return _failed(error)
 
@@ -106,12 +112,13 @@ def run_node(config: NodeConfig) -> int:
 
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_run(config, setup, display))
+            runner.run(_run(config, setup, display, hooks))
     except (BtcnodeError, OSError) as error:
         return _failed(error)
     except KeyboardInterrupt:
         return 130
     finally:
+        hooks.remove_pid()
         setup.close()
     return 0
 

@@ -6,9 +6,10 @@ of a negation. Which of them counts follows the rules of Core's ``common/setting
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from btcnode.errors import ConfigError
@@ -17,6 +18,9 @@ CHAIN_FLAGS = {"regtest": "regtest", "signet": "signet", "testnet": "test", "tes
 CHAINS = ("main", "test", "testnet4", "signet", "regtest")
 NETWORK_ONLY = frozenset({"addnode", "bind", "connect", "port", "rpcbind", "rpcport", "wallet"})
 """Options that a section must name on any network but the main one."""
+
+NOT_NEGATABLE = frozenset({"datadir", "loglevel", "signetchallenge", "signetseednode"})
+NEED_VALUE = frozenset({"loglevel", "proxy"})
 
 Values = list[Any]
 
@@ -33,6 +37,8 @@ class Settings:
     read_write: dict[str, Any] = field(default_factory=dict)
     file: dict[str, dict[str, Values]] = field(default_factory=dict)
     chain: str = "main"
+    notes: list[tuple[int, str]] = field(default_factory=list)
+    """Lines for the log that is not open yet: level and text."""
 
     def sources(self, name: str) -> list[tuple[str, Values]]:
         """Values of an option, strongest source first."""
@@ -44,6 +50,19 @@ class Settings:
             found.append(("section", self.file.get(self.chain, {}).get(name, [])))
         found.append(("top", self.file.get("", {}).get(name, [])))
         return found
+
+    def interpret(self, name: str, negated: bool, text: str | None) -> Any:
+        """The raw value of an option: ``-nofoo`` is False, ``-nofoo=0`` is True; raises ArgumentsError."""
+        if negated:
+            if name in NOT_NEGATABLE:
+                raise ArgumentsError(f"Negating of -{name} is meaningless and therefore forbidden")
+            if as_flag(text or "", True):
+                return False
+            self.notes.append((logging.WARNING, f"Parsed potentially confusing double-negative -{name}={text}"))
+            return True
+        if text is None and name in NEED_VALUE:
+            raise ArgumentsError(f"Can not set -{name} with no value. Please specify value with -{name}=value.")
+        return text or ""
 
     def _hides_top(self, name: str) -> bool:
         return name in NETWORK_ONLY and self.chain != "main"
@@ -158,58 +177,19 @@ def split_key(name: str) -> tuple[str, str, bool]:
 def parse_command_line(argv: list[str], known: Callable[[str], bool], settings: Settings) -> None:
     """Read the command line into ``settings``; raises ArgumentsError. Words without a dash end it."""
     for word in argv:
-        if word == "-" or not word.startswith("-"):
-            stray = word
-            if word == "-":
-                break
+        if word == "-":
+            break
+        if not word.startswith("-"):
             raise ArgumentsError(
-                f"Command line contains unexpected token '{stray}', see btcnoded -h for a list of options."
+                f"Command line contains unexpected token '{word}', see btcnoded -h for a list of options."
             )
         key, equals, text = word[1:].partition("=")
         key = key.removeprefix("-")
         section, name, negated = split_key(key)
-        if negated and not known(name) and known(f"no{name}"):
-            name, negated = f"no{name}", False
         if section or not known(name):
             raise ArgumentsError(f"Invalid parameter {word}")
-        settings.command_line.setdefault(name, []).append(interpret(negated, text if equals else None))
-    if settings.command_line.get("includeconf") and any(settings.command_line["includeconf"]):
-        value = settings.command_line["includeconf"][0]
-        raise ArgumentsError(f'-includeconf cannot be used from commandline; -includeconf="{value}"')
-
-
-def interpret(negated: bool, text: str | None) -> Any:
-    """The raw value of an option: ``-nofoo`` is False, ``-nofoo=0`` is True."""
-    if negated:
-        return not as_flag(text or "", True)
-    return text or ""
-
-
-def read_config_file(path: Path, text: str) -> list[tuple[str, str]]:
-    """``(key with its section, value)`` in the file's order; raises ConfigError with the line's number."""
-    entries: list[tuple[str, str]] = []
-    prefix = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        used_hash = "#" in line
-        line = line.partition("#")[0].strip(" \t\r\n")
-        if not line:
-            continue
-        if line[0] == "[" and line[-1] == "]":
-            prefix = f"{line[1:-1]}."
-            continue
-        if line[0] == "-":
-            raise ConfigError(
-                f"parse error on line {number}: {line}, options in configuration file must be specified without"
-                " leading -"
-            )
-        key, equals, value = line.partition("=")
-        if not equals:
-            hint = f", if you intended to specify a negated option, use {line}=1 instead"
-            raise ConfigError(f"parse error on line {number}: {line}{hint if line.startswith('no') else ''}")
-        name, value = prefix + key.strip(" \t\r\n"), value.strip(" \t\r\n")
-        if used_hash and "rpcpassword" in name:
-            raise ConfigError(
-                f"parse error on line {number}, using # in rpcpassword can be ambiguous and should be avoided"
-            )
-        entries.append((name, value))
-    return entries
+        value = settings.interpret(name, negated, text if equals else None)
+        settings.command_line.setdefault(name, []).append(value)
+    if any(value is not False for value in settings.command_line.get("includeconf", ())):
+        value = json.dumps(settings.command_line["includeconf"][0])
+        raise ArgumentsError(f"-includeconf cannot be used from commandline; -includeconf={value}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from random import SystemRandom
 from typing import cast
 
@@ -142,11 +143,18 @@ class Node:
 
     # -- life ----------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Start, wait until somebody asks to stop, stop; raises what made the node fail."""
+    async def run(
+        self, *, on_ready: Callable[[], None] = lambda: None, on_stopping: Callable[[], None] = lambda: None
+    ) -> None:
+        """Start, wait until somebody asks to stop, stop; raises what made the node fail.
+
+        ``on_ready`` is called when the node is up, ``on_stopping``, which may block, before it goes down again.
+        """
         try:
             await self.start()
+            on_ready()
             await self.stop_requested.wait()
+            await asyncio.to_thread(on_stopping)
         finally:
             await self.stop()
         if self.failure is not None:

@@ -27,9 +27,14 @@ _CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), 0x7F) if c != 0x0A}
 class LineFormatter(logging.Formatter):
     """Core's line: time in UTC, the category of details, the level of warnings and errors, the text."""
 
-    def __init__(self, *, micros: bool = False) -> None:
+    def __init__(
+        self, *, micros: bool = False, stamps: bool = True, threads: bool = False, places: bool = False
+    ) -> None:
         super().__init__()
         self._micros = micros
+        self._stamps = stamps
+        self._threads = threads
+        self._places = places
         self._second = -1
         self._stamp = ""
 
@@ -43,7 +48,10 @@ class LineFormatter(logging.Formatter):
         text = record.getMessage().translate(_CONTROL)
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
-        return f"{self._stamp}{fraction}Z {self._prefix(record)}{text}"
+        stamp = f"{self._stamp}{fraction}Z " if self._stamps else ""
+        thread = f"[{_thread_name(record)}] " if self._threads else ""
+        place = f"[{_place(record)}] [{record.funcName}] " if self._places else ""
+        return f"{stamp}{thread}{place}{self._prefix(record)}{text}"
 
     @staticmethod
     def _prefix(record: logging.LogRecord) -> str:
@@ -52,6 +60,17 @@ class LineFormatter(logging.Formatter):
         if record.levelno < logging.INFO:
             return f"[{record.name.rpartition('.')[2]}] "
         return ""
+
+
+def _thread_name(record: logging.LogRecord) -> str:
+    return "main" if record.threadName == "MainThread" else record.threadName or "unknown"
+
+
+def _place(record: logging.LogRecord) -> str:
+    """``btcnode/room/module.py:line``."""
+    path = Path(record.pathname)
+    start = len(path.parts) - 1 - path.parts[::-1].index(ROOT) if ROOT in path.parts else len(path.parts) - 1
+    return f"{'/'.join(path.parts[start:])}:{record.lineno}"
 
 
 class LogFile(logging.StreamHandler[TextIO]):
@@ -64,10 +83,9 @@ class LogFile(logging.StreamHandler[TextIO]):
 
     def _open(self) -> TextIO:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             return self.path.open("a", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
-            raise ConfigError(f"Could not open debug log file {self.path}: {error.strerror}") from error
+            raise ConfigError(f"Could not open debug log file {self.path}") from error
 
     def reopen(self) -> None:
         """Go on in a new file of the same name."""
@@ -115,15 +133,22 @@ class LogSetup:
         self._handlers: list[logging.Handler] = []
         self.file: LogFile | None = None
         if config.log_path is not None:
-            if not config.debug_categories:
+            wanted = config.shrinkdebugfile
+            if wanted if wanted is not None else not config.debug_categories:
                 shrink_log(config.log_path)
+            config.net_dir.mkdir(parents=True, exist_ok=True)
             self.file = LogFile(config.log_path)
             self._handlers.append(self.file)
         if console is not None:
             self._handlers.append(logging.StreamHandler(console))
         if recent is not None:
             self._handlers.append(recent)
-        formatter = LineFormatter(micros=config.logtimemicros)
+        formatter = LineFormatter(
+            micros=config.logtimemicros,
+            stamps=config.logtimestamps,
+            threads=config.logthreadnames,
+            places=config.logsourcelocations,
+        )
         for handler in self._handlers:
             handler.setFormatter(formatter)
             self._root.addHandler(handler)

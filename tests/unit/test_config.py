@@ -110,7 +110,7 @@ def test_shadow_validation() -> None:
         {"shadow_validation": "x"},
         {"uacomment": ("a/b",)},
         {"uacomment": ("<b>",)},
-        {"uacomment": ("a" * 201,)},
+        {"uacomment": ("a" * 250,)},
         {"rpcauth": ("u",)},
         {"rpcauth": ("u:salt",)},
         {"rpcuser": "a:b"},

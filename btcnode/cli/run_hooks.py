@@ -1,0 +1,107 @@
+"""What bitcoind does around a node's life: early log lines, pid file, commands of the user at events."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from btcnode.errors import ConfigError
+from btcnode.primitives.hashes import to_display
+
+if TYPE_CHECKING:
+    from btcnode.chain.events import ChainEvent
+    from btcnode.node import Node
+
+log = logging.getLogger("btcnode.node")
+
+MAX_BLOCK_COMMANDS = 16  # commands of -blocknotify that run at a time; a later block's waits for them
+
+
+@dataclass(slots=True)
+class RunHooks:
+    """Lines for the log as ``(level, text)``, and what to do when; empty commands do nothing."""
+
+    lines: list[tuple[int, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    pid_file: Path | None = None
+    block_command: str = ""
+    startup_command: str = ""
+    shutdown_command: str = ""
+    on_ready: Callable[[], None] | None = None
+    _slots: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MAX_BLOCK_COMMANDS))
+    _wrote_pid: bool = False
+
+    def write_lines(self) -> None:
+        """Put into the log what was found before there was one."""
+        for level, text in self.lines:
+            log.log(level, "%s", text)
+
+    def write_pid(self) -> None:
+        """Write the pid file; raises ConfigError."""
+        if self.pid_file is None:
+            return
+        try:
+            self.pid_file.write_text(f"{os.getpid()}\n")
+        except OSError as error:
+            raise ConfigError(f"Unable to create the PID file '{self.pid_file}': {error.strerror}") from None
+        self._wrote_pid = True
+
+    def remove_pid(self) -> None:
+        """Remove the pid file if it is ours."""
+        if not self._wrote_pid or self.pid_file is None:
+            return
+        try:
+            self.pid_file.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("Unable to remove PID file: %s", error.strerror)
+
+    def started(self, node: Node) -> None:
+        """The node is up."""
+        if self.block_command and node.driver is not None and node.chain is not None:
+            chain = node.chain
+            last = chain.tip()
+
+            def on_events(_: list[ChainEvent]) -> None:
+                nonlocal last
+                tip = chain.tip()
+                if tip != last and not chain.is_initial_block_download():
+                    last = tip
+                    self._block(to_display(chain.tree.hash(tip)))
+
+            node.driver.listen(on_events)
+        if self.startup_command:
+            run_command(self.startup_command)
+        if self.on_ready is not None:
+            self.on_ready()
+
+    def _block(self, block_hash: str) -> None:
+        command = self.block_command.replace("%s", block_hash)
+
+        def work() -> None:
+            with self._slots:
+                run_shell(command)
+
+        threading.Thread(target=work, name="blocknotify", daemon=True).start()
+
+    def stopping(self) -> None:
+        """The node is asked to stop: run -shutdownnotify and wait for it."""
+        if self.shutdown_command:
+            run_shell(self.shutdown_command)
+
+
+def run_shell(command: str) -> None:
+    """Run a command of the user and log its failure."""
+    status = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, check=False).returncode
+    if status:
+        log.error("runCommand error: system(%s) returned %d", command, status)
+
+
+def run_command(command: str) -> None:
+    """Run a command of the user without waiting for it."""
+    threading.Thread(target=run_shell, args=(command,), name="notify", daemon=True).start()

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from btcnode.cli import daemon
+from btcnode.cli.daemon_options import CORE_OPTIONS, DAEMON_OPTIONS, HAS_NO_EFFECT, WALLET
+from btcnode.cli.run_hooks import RunHooks
+from btcnode.cli.settings import Settings, as_flag, leading_number
+from btcnode.config import NodeConfig
+from btcnode.errors import ConfigError
+
+
+def load(datadir: Path, *argv: str, conf: str = "") -> tuple[NodeConfig, RunHooks]:
+    if conf:
+        (datadir / "bitcoin.conf").write_text(conf)
+    return daemon.load(daemon.parse([f"-datadir={datadir}", *argv]))
+
+
+def refused(datadir: Path, *argv: str, conf: str = "") -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(datadir, *argv, conf=conf)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "flag"), [("", 0, True), ("1", 1, True), ("0", 0, False), ("12x", 12, True), ("yes", 0, False)]
+)
+def test_numbers_and_flags_as_core_reads_them(text: str, number: int, flag: bool) -> None:
+    assert leading_number(text) == number
+    assert as_flag(text, False) is flag
+
+
+def test_command_line_last_wins_and_file_first_wins(tmp_path: Path) -> None:
+    config, _ = load(
+        tmp_path, "-regtest", "-dbcache=10", "--dbcache=20", conf="dbcache=5\nmaxconnections=3\nmaxconnections=4\n"
+    )
+    assert (config.network, config.dbcache, config.maxconnections) == ("regtest", 20, 3)
+
+
+def test_section_before_top_and_network_only_options(tmp_path: Path) -> None:
+    config, _ = load(
+        tmp_path, conf="regtest=1\nmaxconnections=3\n[regtest]\nport=7\nmaxconnections=4\n[main]\nport=8\n"
+    )
+    assert (config.port, config.maxconnections) == (7, 4)
+    assert refused(tmp_path, conf="regtest=1\nport=7\n") == (
+        "Config setting for -port only applied on regtest network when in [regtest] section."
+    )
+
+
+def test_lists_gather_until_a_negation(tmp_path: Path) -> None:
+    config, _ = load(tmp_path, "-regtest", "-uacomment=a", "-uacomment=b", conf="uacomment=c\n")
+    assert config.uacomment == ("a", "b", "c")
+    config, _ = load(tmp_path, "-regtest", "-uacomment=a", "-nouacomment", "-uacomment=b")
+    assert config.uacomment == ("b", "c")  # as in Core: the file's values follow what is left
+    config, _ = load(tmp_path, "-regtest", "-nouacomment")
+    assert config.uacomment == ()
+
+
+def test_double_negation_is_noted(tmp_path: Path) -> None:
+    config, hooks = load(tmp_path, "-regtest", "-nolisten=0")
+    assert config.listen is True
+    assert (logging.WARNING, "Parsed potentially confusing double-negative -listen=0") in hooks.lines
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ("garbage\n", "parse error on line 1: garbage"),
+        ("nono\n", "parse error on line 1: nono, if you intended to specify a negated option, use nono=1 instead"),
+        ("-a=1\n", "parse error on line 1: -a=1, options in configuration file must be specified without leading -"),
+        ("\nrpcpassword=a#b\n", "parse error on line 2, using # in rpcpassword can be ambiguous and should be avoided"),
+        ("includeconf=none.conf\n", "Failed to include configuration file none.conf"),
+        ("datadir=/nowhere/x\n", ""),
+    ],
+)
+def test_broken_files(tmp_path: Path, conf: str, message: str) -> None:
+    if not message:
+        load(tmp_path, "-regtest", conf=conf)  # the command line's directory counts
+        return
+    assert refused(tmp_path, conf=conf) == f"Error reading configuration file: {message}"
+
+
+def test_command_line_errors(tmp_path: Path) -> None:
+    prefix = "Error parsing command line arguments:"
+    for words, message in [
+        (["-foo=1"], "Invalid parameter -foo=1"),
+        (["foo"], "Command line contains unexpected token 'foo', see btcnoded -h for a list of options."),
+        (["-proxy"], "Can not set -proxy with no value. Please specify value with -proxy=value."),
+        (["-nodatadir"], "Negating of -datadir is meaningless and therefore forbidden"),
+        (["-includeconf=a"], '-includeconf cannot be used from commandline; -includeconf="a"'),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            daemon.parse(words)
+        assert str(caught.value) == f"{prefix} {message}"
+    assert refused(tmp_path, "-regtest", "-signet").startswith("Invalid combination of -regtest")
+    assert refused(tmp_path / "none") == f'Specified data directory "{tmp_path / "none"}" does not exist.'
+
+
+def test_every_option_of_core_is_taken_or_refused(tmp_path: Path) -> None:
+    assert WALLET | set(HAS_NO_EFFECT) | {name.partition("=")[0] for name in DAEMON_OPTIONS} <= CORE_OPTIONS
+    assert refused(tmp_path, "-regtest", "-ipcbind=unix") == (
+        "-ipcbind=unix is not supported by this node: remove the option."
+    )
+    load(tmp_path, "-regtest", "-noipcbind", "-disablewallet", "-fallbackfee=1")
+    _, hooks = load(tmp_path, "-regtest", "-rpcthreads=3")
+    assert (logging.WARNING, "-rpcthreads has no effect: the server has one thread") in hooks.lines
+
+
+def test_settings_file(tmp_path: Path) -> None:
+    load(tmp_path, "-regtest")
+    path = tmp_path / "regtest" / "settings.json"
+    assert list(json.loads(path.read_text())) == ["_warning_"]
+    path.write_text('{"maxconnections": 9, "odd": [1, 2]}')
+    config, hooks = load(tmp_path, "-regtest", conf="maxconnections=3\n")
+    assert config.maxconnections == 9
+    assert (logging.INFO, "Setting file arg: odd = [1,2]") in hooks.lines
+    assert json.loads(path.read_text())["odd"] == [1, 2]
+    path.write_text('{"a": 1, "a": 2}')
+    assert "Found duplicate key a in settings file" in refused(tmp_path, "-regtest")
+    path.write_text("[]")
+    assert "Found non-object value [] in settings file" in refused(tmp_path, "-regtest")
+    load(tmp_path, "-regtest", "-nosettings")
+
+
+def test_secrets_do_not_reach_the_log(tmp_path: Path) -> None:
+    _, hooks = load(tmp_path, "-regtest", "-rpcuser=me", "-rpcpassword=hunter2")
+    text = "\n".join(line for _, line in hooks.lines)
+    assert "Command-line arg: rpcpassword=****" in text
+    assert "hunter2" not in text
+
+
+def test_debug_is_cleared_by_none(tmp_path: Path) -> None:
+    config, _ = load(tmp_path, "-regtest", "-debug=http", "-debug=abc", "-debug=none", "-debug=rpc")
+    assert config.debug_categories == {"rpc"}
+    config, _ = load(tmp_path, "-regtest", "-debug", "-debugexclude=net")
+    assert "net" not in config.debug_categories
+    assert "rpc" in config.debug_categories
+
+
+def test_connect_zero_among_others(tmp_path: Path) -> None:
+    config, _ = load(tmp_path, "-regtest", "-connect=a", conf="[regtest]\nconnect=0\n")
+    assert config.connect == ("a",)
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert daemon.run(["-version"]) == 0
+    assert daemon.run(["-?"]) == 0
+    assert "Options:" in capsys.readouterr().out
+    assert daemon.run(["-foo"]) == 1
+    assert capsys.readouterr().err == "Error: Error parsing command line arguments: Invalid parameter -foo\n"
+
+
+def test_nothing_said_is_the_default() -> None:
+    assert Settings().one("dbcache") is None
+    assert Settings().many("addnode") == []
