@@ -136,7 +136,10 @@ class LogSetup:
             wanted = config.shrinkdebugfile
             if wanted if wanted is not None else not config.debug_categories:
                 shrink_log(config.log_path)
-            config.net_dir.mkdir(parents=True, exist_ok=True)
+            try:
+                config.net_dir.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"Could not open debug log file {config.log_path}") from error
             self.file = LogFile(config.log_path)
             self._handlers.append(self.file)
         if console is not None:
