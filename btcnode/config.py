@@ -40,6 +40,7 @@ LOG_CATEGORIES = (
 """Debug categories: all of Core's; ``btcnode.<category>`` is the logger, where this node has something to say."""
 
 MEMPOOL_EVICTIONS = ("density", "lruk-fee")
+BLOCK_RELAY_FORMS = ("auto", "compact", "xthin")
 MAX_FEERATE = 100_000_000  # sat/kvB: one coin for 1000 vbytes, above that somebody has mistaken the unit
 
 _HEX = re.compile(r"[0-9a-fA-F]*", re.ASCII)
@@ -126,6 +127,14 @@ class NodeConfig(MiningOptions):
     )
 
     blocksonly: bool = _option("blocksonly", "Take no transactions from peers.", MEMPOOL, False)
+    xthin: bool = _option("xthin", "Offer thin blocks (XTHIN) to nodes that speak them.", MEMPOOL, False)
+    block_relay: str = _option(
+        "block-relay",
+        "Form in which new blocks are asked for: auto, compact or xthin.",
+        MEMPOOL,
+        "auto",
+        metavar="FORM",
+    )
     blockreconstructionextratxn: int = _option(
         "blockreconstructionextratxn",
         "Transactions beside the mempool's kept for compact blocks.",
@@ -521,6 +530,8 @@ def _check_texts(config: NodeConfig) -> None:
         )
     if config.mempool_eviction not in MEMPOOL_EVICTIONS:
         raise ConfigError(f"--mempool-eviction is one of {', '.join(MEMPOOL_EVICTIONS)}")
+    if config.block_relay not in BLOCK_RELAY_FORMS:
+        raise ConfigError(f"--block-relay is one of {', '.join(BLOCK_RELAY_FORMS)}")
     for name in ("minrelaytxfee", "incrementalrelayfee", "dustrelayfee", "blockmintxfee"):
         parse_feerate(getattr(config, name), name)
     if config.acceptnonstdtxn and config.network in ("mainnet",):

@@ -57,7 +57,7 @@ from btcnode.sync.driver import ChainDriver
 from btcnode.sync.importer import BlockImporter, import_paths
 from btcnode.sync.memory_limiter import MemoryLimiter
 from btcnode.sync.worker_pool import WorkerPool, worker_count
-from btcnode.wire.constants import NODE_COMPACT_FILTERS, NODE_P2P_V2
+from btcnode.wire.constants import NODE_COMPACT_FILTERS, NODE_P2P_V2, NODE_XTHIN
 from btcnode.wire.netaddr import NetAddress
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
@@ -78,6 +78,7 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         user_agent=user_agent(config),
         services=OWN_SERVICES
         | (NODE_P2P_V2 if config.v2transport else 0)
+        | (NODE_XTHIN if config.xthin else 0)
         | (NODE_COMPACT_FILTERS if config.peerblockfilters else 0),
         listen=config.listens,
         discover=config.discovers,
@@ -94,6 +95,7 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         require_standard=not config.acceptnonstdtxn,
         peer_score_learning=config.peer_score_learning,
         extra_transactions=config.blockreconstructionextratxn,
+        block_relay=config.block_relay,
     )
 
 

@@ -8,10 +8,9 @@ with each connected block, as in Bitcoin Core 31.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from btcnode.chain.active_chain import ActiveChain
-from btcnode.chain.header_tree import VALID_CHAIN
 from btcnode.consensus.pow import block_work, check_proof_of_work
 from btcnode.errors import Fault, RuleViolation
 from btcnode.primitives.hashes import to_display
@@ -45,7 +44,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.misbehaviour import BLOCK_OFFENCES, Offence
 from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
-from btcnode.wire.constants import MSG_BLOCK, MSG_CMPCT_BLOCK, MSG_WITNESS_FLAG
+from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_FLAG
 from btcnode.wire.messages import BlockMessage, GetData, InvItem, NotFound
 
 
@@ -68,6 +67,7 @@ class BlockDownload:
         self._sources: dict[int, tuple[int, bool]] = {}
         self._best_chain = ActiveChain(ctx.tree)
         self._late = LateBlocks(ctx, self)
+        self.fetch_new: Callable[[Peer, int], bool] = lambda *_: False  # ask for one new block in a short form
         self._last_tick = ctx.mono
         self._clock_jumped = False  # since the last tick so much time passed that sockets have to be read first
         self._free_head = (NONE, 0.0)  # the lowest block that is left to faster peers, and since when
@@ -181,14 +181,12 @@ class BlockDownload:
         """Whether validation keeps up, so that more blocks may be asked for."""
         return len(self._validating) < MAX_BLOCKS_IN_VALIDATION and self.validating_bytes < self._validation_limit
 
-    def ask(self, peer: Peer, wanted: list[int], *, compact: bool = False) -> None:
+    def ask(self, peer: Peer, wanted: list[int]) -> None:
         """Send getdata for these blocks and remember them as in flight."""
         if not wanted:
             return
         tree, blocks = self._ctx.tree, peer.blocks
         kind = MSG_BLOCK | MSG_WITNESS_FLAG if peer.serves_witnesses else MSG_BLOCK
-        if compact:
-            kind = MSG_CMPCT_BLOCK
         self.register(peer, *wanted)
         heights = f"{tree.height(wanted[0])} to {tree.height(wanted[-1])}"
         open_requests = f"{len(blocks.in_flight)} of {self.strategy.limit(peer.id)} in flight"
@@ -374,9 +372,9 @@ class BlockDownload:
             ctx.log_peer(peer, LogLevel.DEBUG, f"large reorganisation, no direct fetch to height {tree.height(last)}")
             return
         wanted.reverse()
-        compact = len(wanted) == 1 and not self.requests and peer.provides_compact and ctx.config.tx_relay
-        compact = compact and tree.validity(tree.prev(last)) >= VALID_CHAIN
-        self.ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)], compact=compact)
+        if len(wanted) == 1 and not self.requests and self.fetch_new(peer, last):
+            return
+        self.ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)])
 
     # -- pace ----------------------------------------------------------------------------------------------------
 

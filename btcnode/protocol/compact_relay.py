@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from btcnode.chain.header_tree import VALID_CHAIN
 from btcnode.consensus.pow import block_work, check_proof_of_work
 from btcnode.errors import DecodeError, Fault, RuleViolation
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -22,8 +23,8 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.misbehaviour import BLOCK_OFFENCES, Offence
 from btcnode.protocol.partial_block import PartialBlock, ShortIdCollision
 from btcnode.protocol.peer import NONE
-from btcnode.wire.constants import CMPCTBLOCKS_VERSION
-from btcnode.wire.messages import GetBlockTxn, Headers, SendCmpct
+from btcnode.wire.constants import CMPCTBLOCKS_VERSION, MSG_CMPCT_BLOCK, NODE_XTHIN
+from btcnode.wire.messages import GetBlockTxn, GetData, Headers, InvItem, SendCmpct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from btcnode.protocol.context import Context
     from btcnode.protocol.headers_sync import HeaderSync
     from btcnode.protocol.peer import Peer
+    from btcnode.protocol.xthin import ThinRelay
     from btcnode.wire.messages import BlockTxn, CmpctBlock
 
 
@@ -47,13 +49,39 @@ class CompactRelay:
         download: BlockDownload,
         source: TxSource,
         extra: Callable[[], Iterable[Tx]],
+        thin: ThinRelay,
     ) -> None:
         self._ctx = ctx
         self._headers = headers
         self._download = download
         self._source = source
         self._extra = extra
+        self._thin = thin
+        download.fetch_new = self.fetch
         self._high_bandwidth: list[int] = []  # peers asked to announce by cmpctblock, least recently useful first
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def fetch(self, peer: Peer, index: int) -> bool:
+        """Ask for one new block in the form that the user prefers and the peer offers; False when there is none."""
+        ctx, tree = self._ctx, self._ctx.tree
+        if not ctx.config.tx_relay or tree.validity(tree.prev(index)) < VALID_CHAIN:
+            return False
+        if self._by_thin(peer):
+            self._thin.ask(peer, index)
+        elif peer.provides_compact:
+            self._download.register(peer, index)
+            ctx.send(peer, GetData((InvItem(MSG_CMPCT_BLOCK, tree.hash(index)),)))
+        else:
+            return False
+        return True
+
+    def _by_thin(self, peer: Peer) -> bool:
+        """Whether blocks come from this peer in thin form: both sides offer it, and prefer it or have nothing else."""
+        config = self._ctx.config
+        if not config.services & peer.services & NODE_XTHIN or config.block_relay == "compact":
+            return False
+        return config.block_relay == "xthin" or not peer.provides_compact
 
     # -- whom to ask for announcements ---------------------------------------------------------------------------
 
@@ -65,6 +93,8 @@ class CompactRelay:
         ctx, chosen = self._ctx, self._high_bandwidth
         peer = ctx.peers.get(peer_id)
         if not ctx.config.tx_relay or peer is None or peer.disconnecting or not peer.provides_compact:
+            return
+        if self._by_thin(peer):
             return
         if peer_id in chosen:
             chosen.remove(peer_id)
@@ -97,7 +127,7 @@ class CompactRelay:
             return
         work = tree.chainwork(prev) + block_work(int.from_bytes(message.header[72:76], "little"))
         if work < download.work_threshold():
-            ctx.log_peer(peer, LogLevel.DEBUG, "ignoring low-work compact block", "cmpctblock")
+            ctx.log(LogLevel.DEBUG, "net", f"Ignoring low-work compact block from peer {peer.id}")
             return
         block_hash = message.hash
         is_new = tree.find(block_hash) < 0
@@ -194,9 +224,9 @@ class CompactRelay:
             ctx.log_peer(peer, LogLevel.DEBUG, "block transactions that were not asked for", "cmpctblock")
             return
         partial = peer.blocks.partial[index]
-        if partial is None:
+        if not isinstance(partial, PartialBlock):
             download.cancel(peer, index)
-            ctx.punish(peer, Offence.COMPACT_INVALID, "transactions of a reconstruction that has failed")
+            ctx.punish(peer, Offence.COMPACT_INVALID, "previous compact block reconstruction attempt failed")
             return
         try:
             raw = partial.fill(message.transactions)

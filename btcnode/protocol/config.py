@@ -30,8 +30,9 @@ class ProtocolConfig:
 
     ``tx_relay``: transactions are taken from peers (not ``--blocksonly``). ``require_standard``: the mempool takes
     standard transactions only, so larger ones need not be looked at. ``extra_transactions``: how many refused and
-    replaced ones are kept for compact blocks. ``private_broadcast``: the user's transactions
-    go out over connections of their own, to addresses of ``private_broadcast_networks``.
+    replaced ones are kept for compact blocks. ``block_relay``: in which form new blocks are asked for, ``compact``,
+    ``xthin``, or ``auto`` for the one that the peer offers, preferably compact. ``private_broadcast``: the user's
+    transactions go out over connections of their own, to addresses of ``private_broadcast_networks``.
     """
 
     user_agent: str = "/btcnode:0.1.0/"
@@ -53,6 +54,7 @@ class ProtocolConfig:
     peer_score_learning: bool = False  # the weights of peers' scores follow what comes of them
     require_standard: bool = True
     extra_transactions: int = MAX_EXTRA_TRANSACTIONS
+    block_relay: str = "auto"
     private_broadcast: bool = False
     private_broadcast_networks: tuple[str, ...] = ("onion", "i2p")
     networks: tuple[str, ...] = ("ipv4", "ipv6")

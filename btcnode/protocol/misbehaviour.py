@@ -44,8 +44,10 @@ class Offence(Enum):
     BLOCK_MISSING_PREV = "block whose parent is unknown"
     BLOCK_TIME_FUTURE = "block from the future"
     BLOCK_LOW_WORK = "block with too little work"
-    COMPACT_INVALID = "invalid compact block or block transactions"
-    GETBLOCKTXN_INDEX = "request for a transaction beyond the end of a block"
+    COMPACT_INVALID = "invalid compact block"
+    GETBLOCKTXN_INDEX = "getblocktxn with out-of-bounds tx indices"
+    XTHIN_INVALID = "invalid thin block, or request for one"
+    XTHIN_UNSUPPORTED = "thin block request although not offered"
     LATE_NEGOTIATION = "feature negotiation after verack"
     TX_UNWANTED = "transaction sent in violation of protocol"
     BLOOM_UNSUPPORTED = "bloom filter request although not offered"
@@ -89,6 +91,8 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.BLOCK_LOW_WORK: _IGNORE,
     Offence.COMPACT_INVALID: _DISCOURAGE,
     Offence.GETBLOCKTXN_INDEX: _DISCOURAGE,
+    Offence.XTHIN_INVALID: _DISCOURAGE,
+    Offence.XTHIN_UNSUPPORTED: _DISCONNECT,
     Offence.LATE_NEGOTIATION: _DISCONNECT,
     Offence.TX_UNWANTED: _DISCONNECT,
     Offence.BLOOM_UNSUPPORTED: _DISCONNECT,

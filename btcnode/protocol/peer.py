@@ -14,9 +14,12 @@ from btcnode.protocol.request_queue import RequestQueue
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from btcnode.protocol.bloom import RollingBloom
     from btcnode.protocol.chain_view import PoolEntry
     from btcnode.protocol.partial_block import PartialBlock
+    from btcnode.protocol.xthin import ThinBlock
     from btcnode.wire.messages import AddrEntry, GetCFCheckpt, GetCFHeaders, GetCFilters
     from btcnode.wire.netaddr import NetAddress
 
@@ -67,7 +70,7 @@ class BlockState:
     late: dict[int, float] = field(default_factory=dict)  # asked of somebody else meanwhile
     reading_since: float = 0.0  # when we last did not read from it
     preferred: bool = False
-    partial: dict[int, PartialBlock | None] = field(default_factory=dict)  # compact ones; None: asked for in full since
+    partial: dict[int, PartialBlock | ThinBlock | None] = field(default_factory=dict)  # None: asked for in full since
 
 
 @dataclass(slots=True)
@@ -76,9 +79,10 @@ class ServeState:
 
     queue: RequestQueue = field(default_factory=RequestQueue)
     reading: int = NONE  # header index of the open ReadBlock
-    reading_for: tuple[int, ...] | None = None  # what the open ReadBlock is for: positions of transactions ...
-    reading_compact: bool = False  # ... or the compact form; neither: the whole block
-    parts: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)  # open getblocktxn: block and positions
+    then: Callable[[bytes], None] | None = None  # what the open ReadBlock is for; None: the peer gets the whole block
+    parts: list[tuple[int, Callable[[bytes], None]]] = field(default_factory=list)  # waiting: block, what it is for
+    thin_sent: int = NONE  # block last sent in thin form, and the one of which transactions followed
+    thin_txs_sent: int = NONE
     continuation: bytes = b""  # hash whose delivery triggers the next inv (getblocks)
     announce: list[int] = field(default_factory=list)  # new tips, oldest first
     inventory: list[bytes] = field(default_factory=list)  # block hashes to be sent as inv

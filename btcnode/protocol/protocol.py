@@ -74,6 +74,7 @@ from btcnode.protocol.seeding import Seeding
 from btcnode.protocol.serving import Serving
 from btcnode.protocol.tx_intake import TxIntake
 from btcnode.protocol.tx_relay import TxRelay
+from btcnode.protocol.xthin import ThinRelay
 from btcnode.wire import messages as m
 from btcnode.wire.codec import Message
 
@@ -127,8 +128,9 @@ class Protocol:
         self._fee_filters = FeeFilters(ctx, source)
         self._private = PrivateBroadcast(ctx, self._connections)
         self._compact_serving = CompactServing(ctx, self._download)
-        self._compact = CompactRelay(ctx, self._headers, self._download, source, lambda: self._intake.extra)
         self._serving = Serving(ctx, self._relay, self._compact_serving)
+        self._thin = ThinRelay(ctx, self._download, source, self.extra_transactions, self._serving)
+        self._compact = CompactRelay(ctx, self._headers, self._download, source, self.extra_transactions, self._thin)
         self._announcements = Announcements(ctx, self._headers, self._download, self._intake, self._serving)
         self._filters = FilterServing(ctx, self._serving)
         self._next_save = mono + ADDRESS_BOOK_SAVE_INTERVAL
@@ -192,6 +194,10 @@ class Protocol:
             m.Headers: self._headers.on_headers,
             m.CmpctBlock: self._compact.on_compact_block,
             m.BlockTxn: self._compact.on_block_txn,
+            m.GetXThin: self._thin.on_get_thin,
+            m.XThinBlock: self._thin.on_thin_block,
+            m.GetXBlockTx: self._thin.on_get_block_tx,
+            m.XBlockTx: self._thin.on_block_tx,
             m.BlockMessage: self._on_block,
             m.Inv: self._announcements.on_inv,
             m.NotFound: self._on_not_found,

@@ -6,7 +6,10 @@ buffer is full, so that a peer that does not read costs one buffer. Limits and r
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from btcnode.chain.header_tree import VALID_SCRIPTS
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.protocol.compact_serving import CompactServing
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, ReadBlock, SendRaw
@@ -195,9 +198,10 @@ class Serving:
             self._read(peer, index, witness=item.kind != MSG_BLOCK)
         return True
 
-    def _read(self, peer: Peer, index: int, *, witness: bool = True) -> None:
-        serve = peer.serve
-        serve.reading, serve.reading_for, serve.reading_compact = index, None, False
+    def _read(
+        self, peer: Peer, index: int, *, witness: bool = True, then: Callable[[bytes], None] | None = None
+    ) -> None:
+        peer.serve.reading, peer.serve.then = index, then
         self._ctx.emit(ReadBlock(peer.id, index, witness))
 
     # -- compact blocks ------------------------------------------------------------------------------------------
@@ -215,8 +219,10 @@ class Serving:
         if payload is not None:
             self._ctx.emit(SendRaw(peer.id, "cmpctblock", payload))
         else:
-            self._read(peer, index)
-            peer.serve.reading_compact = True
+            self._read(peer, index, then=lambda raw: self._send_compact_of(peer, index, raw))
+
+    def _send_compact_of(self, peer: Peer, index: int, raw: bytes) -> None:
+        self._ctx.emit(SendRaw(peer.id, "cmpctblock", self._compact.make_payload(index, raw)))
 
     def _awaits_validation(self, block_hash: bytes) -> bool:
         """Whether this is the block that was announced just now: it is served when its scripts are verified."""
@@ -228,25 +234,44 @@ class Serving:
 
     def on_get_block_txn(self, peer: Peer, message: GetBlockTxn) -> None:
         """Single transactions of a block near the tip; of a deeper one the whole block, so that the asker pays too."""
+        wanted = message.indexes
+        self._with_raw(
+            peer, message.block_hash, lambda index, raw: self._compact.send_transactions(peer, index, raw, wanted)
+        )
+
+    def with_block(self, peer: Peer, block_hash: bytes, then: Callable[[ParsedBlock], None], *, enabled: bool) -> None:
+        """Do something with a block near the tip; a deeper one, or any unless ``enabled``, is sent as a whole."""
+        newest = self._compact.newest
+        if not enabled:
+            self.send_whole(peer, block_hash)
+        elif newest is not None and newest.hash == block_hash:
+            then(newest)
+        else:
+            self._with_raw(peer, block_hash, lambda _, raw: then(parse_block(raw)))
+
+    def send_whole(self, peer: Peer, block_hash: bytes) -> None:
+        """Answer by the whole block."""
+        self.on_getdata(peer, GetData((InvItem(MSG_WITNESS_BLOCK, block_hash),)))
+
+    def _with_raw(self, peer: Peer, block_hash: bytes, then: Callable[[int, bytes], None]) -> None:
         ctx, tree, serve = self._ctx, self._ctx.tree, peer.serve
         newest = self._compact.newest
-        index = tree.find(message.block_hash)
+        index = tree.find(block_hash)
         if index < 0 or not tree.has_data(index):
-            ctx.log_peer(peer, LogLevel.DEBUG, "getblocktxn for a block that is not here", "cmpctblock")
-        elif newest is not None and newest.hash == message.block_hash:
-            self._compact.send_transactions(peer, index, newest.raw, message.indexes)
+            ctx.log_peer(peer, LogLevel.DEBUG, "request for parts of a block that is not here", "cmpctblock")
+        elif newest is not None and newest.hash == block_hash:
+            then(index, newest.raw)
         elif tree.height(index) >= ctx.active.height - MAX_BLOCKTXN_DEPTH and len(serve.parts) < MAX_PENDING_BLOCKTXN:
-            serve.parts.append((index, message.indexes))
+            serve.parts.append((index, lambda raw: then(index, raw)))
             self.serve(peer)
         else:
-            self.on_getdata(peer, GetData((InvItem(MSG_WITNESS_BLOCK, message.block_hash),)))
+            self.send_whole(peer, block_hash)
 
     def _serve_parts(self, peer: Peer) -> None:
         serve = peer.serve
         if serve.parts and serve.reading == NONE and not peer.send_full and not peer.disconnecting:
-            index, wanted = serve.parts.pop(0)
-            self._read(peer, index)
-            serve.reading_for = wanted
+            index, then = serve.parts.pop(0)
+            self._read(peer, index, then=then)
 
     def _beyond_upload_target(self, peer: Peer, index: int) -> bool:
         """Whether an old block would break the day's upload target, of which new blocks have a reserve."""
@@ -275,11 +300,9 @@ class Serving:
             ctx.punish(peer, Offence.BLOCK_UNREADABLE)
             return
         self._uploaded += len(answer.raw)
-        if peer.serve.reading_for is not None:
-            self._compact.send_transactions(peer, answer.index, answer.raw, peer.serve.reading_for)
-            peer.serve.reading_for = None
-        elif peer.serve.reading_compact:
-            ctx.emit(SendRaw(peer.id, "cmpctblock", self._compact.make_payload(answer.index, answer.raw)))
+        then, peer.serve.then = peer.serve.then, None
+        if then is not None:
+            then(answer.raw)
         else:
             ctx.emit(SendRaw(peer.id, "block", answer.raw))
         if peer.serve.continuation == ctx.tree.hash(answer.index):

@@ -51,3 +51,31 @@ def test_blocks_of_known_transactions_take_no_round_trip(tmp_path: Path) -> None
         assert count(second, "recv", "block") == blocks_before  # nothing came in full
         for node in (first, second):
             assert node.stop() == 0
+
+
+def test_thin_blocks_where_both_sides_prefer_them(tmp_path: Path) -> None:
+    wallet = Wallet()
+    options = ("--xthin", "--block-relay", "xthin")
+    with ExitStack() as stack:
+        first = make_node(stack, tmp_path, "first", *options).start()
+        wallet.learn(first, first.rpc("generatetoaddress", 8, wallet.address))
+        first.rpc("generatetoaddress", 100, wallet.address)
+        second = make_node(stack, tmp_path, "second", "--connect", first.address, *options).start()
+        second.wait_height(108)
+        wait_until(lambda: not second.rpc("getblockchaininfo")["initialblockdownload"], 30, "the end of the sync")
+        assert "XTHIN" in second.rpc("getpeerinfo")[0]["servicesnames"]
+        blocks_before = count(second, "recv", "block")
+        known = [wallet.pay(10_000) for _ in range(5)]
+        for tx in known:
+            first.rpc("sendrawtransaction", tx.serialize().hex())
+        wait_until(lambda: len(pool_of(second)) == len(known), 60, "the relay")
+        raws = [tx.serialize().hex() for tx in (wallet.pay(10_000), wallet.pay(10_000))]
+        block = first.rpc("generateblock", wallet.address, [*(name(tx) for tx in known), *raws])["hash"]
+        wait_until(lambda: second.rpc("getbestblockhash") == block, 30, "the block")
+        assert second.rpc("getblock", block, 0) == first.rpc("getblock", block, 0)  # witnesses too
+        assert count(second, "sent", "get_xthin") > 0
+        size = count(second, "recv", "xthinblock") + count(second, "recv", "xblocktx")
+        assert sum(len(raw) // 2 for raw in raws) < size
+        assert count(second, "recv", "block") == blocks_before
+        for node in (first, second):
+            assert node.stop() == 0

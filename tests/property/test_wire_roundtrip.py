@@ -74,6 +74,7 @@ def compact_blocks(draw: st.DrawFn) -> m.CmpctBlock:
 
 
 v1_address = addresses((Network.IPV4, Network.IPV6))
+cheap_hashes = st.binary(min_size=8, max_size=8)
 inv_items = tuples(st.builds(m.InvItem, u32, hash32))
 indexes = st.sets(st.integers(0, 65_535), max_size=20).map(lambda values: tuple(sorted(values)))
 
@@ -116,6 +117,10 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     m.CFCheckpt: st.builds(m.CFCheckpt, u8, hash32, tuples(hash32)),
     m.WtxidRelay: st.builds(m.WtxidRelay),
     m.SendTxRcncl: st.builds(m.SendTxRcncl, u32, u64),
+    m.GetXThin: st.builds(m.GetXThin, hash32, small, st.integers(0, 50), u32, u8),
+    m.XThinBlock: st.builds(m.XThinBlock, header80, tuples(cheap_hashes), tuples(transactions(), 3)),
+    m.GetXBlockTx: st.builds(m.GetXBlockTx, hash32, tuples(cheap_hashes)),
+    m.XBlockTx: st.builds(m.XBlockTx, hash32, tuples(transactions(), 3)),
 }  # fmt: skip
 
 # payloads of these end where the sender likes: some prefixes are messages of their own
@@ -250,6 +255,10 @@ def _example(cls: type[Message]) -> Message:
     entries = tuple(m.AddrEntry(5, 9, NetAddress.from_host(host, 8333)) for host in ("1.2.3.4", "2a00::1"))
     examples: dict[type[Message], Message] = {
         m.Version: m.Version(user_agent=b"/x:1/"),
+        m.GetXThin: m.GetXThin(bytes(32), b"\x01\x02\x03", 5, 6),
+        m.XThinBlock: m.XThinBlock(bytes(80), (bytes(range(8)),) * 3, (tx, tx)),
+        m.GetXBlockTx: m.GetXBlockTx(bytes(32), (bytes(range(8)),) * 3),
+        m.XBlockTx: m.XBlockTx(bytes(32), (tx, tx)),
         m.Addr: m.Addr(entries),
         m.AddrV2: m.AddrV2(entries),
         m.Inv: m.Inv((m.InvItem(1, hashes[0]),) * 3),

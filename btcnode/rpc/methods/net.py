@@ -14,7 +14,15 @@ from btcnode.rpc.jsonvalue import amount, double
 from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, dyn, hexed, nothing, number, obj, rpc, string
 from btcnode.rpc.spec import time as time_
 
-SERVICE_NAMES = {0: "NETWORK", 2: "BLOOM", 3: "WITNESS", 6: "COMPACT_FILTERS", 10: "NETWORK_LIMITED", 11: "P2P_V2"}
+SERVICE_NAMES = {
+    0: "NETWORK",
+    2: "BLOOM",
+    3: "WITNESS",
+    4: "XTHIN",
+    6: "COMPACT_FILTERS",
+    10: "NETWORK_LIMITED",
+    11: "P2P_V2",
+}
 NETWORK_NAMES = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
 UPLOAD_CYCLE_S = 24 * 60 * 60
 
