@@ -41,6 +41,7 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.netgroup import address_key, host_key, netgroup
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.peer_score import THROTTLED_BELOW
+from btcnode.protocol.peer_states import PeerEvent
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_P2P_V2
 from btcnode.wire.netaddr import NetAddress
 
@@ -80,10 +81,13 @@ class Connections:
 
     # -- opening -------------------------------------------------------------------------------------------------
 
-    def open(self, target: NetAddress | str, kind: ConnectionKind, *, v2: bool | None = None) -> int:
+    def open(
+        self, target: NetAddress | str, kind: ConnectionKind, *, v2: bool | None = None, again: bool = False
+    ) -> int:
         """Ask for a connection; returns the number of the attempt, 0 when too many are under way.
 
-        ``v2``: whether to begin with version 2 of the transport; None: if we offer it (nothing is known of the peer).
+        ``again``: the connection before it got no answer in version 2 of the transport. ``v2``: whether to begin with
+        version 2; None: if we offer it (nothing is known of the peer).
         """
         if not self.active or len(self.attempts) >= MAX_CONNECTING:
             return 0
@@ -93,6 +97,7 @@ class Connections:
             self.attempts[number] = Attempt(kind, None, target)
         else:
             self.attempts[number] = Attempt(kind, target, str(target))
+        self._ctx.states.handle(-number, PeerEvent.RECONNECT if again else PeerEvent.CONNECT_INITIATED)
         self._ctx.emit(Connect(number, target, kind, self._ctx.config.offers_v2 if v2 is None else v2))
         return number
 
@@ -115,6 +120,7 @@ class Connections:
         attempt = self.attempts.pop(failure.attempt, None)
         if attempt is None:
             return
+        self._ctx.states.handle(-failure.attempt, PeerEvent.TIMEOUT)
         level = LogLevel.INFO if attempt.kind is ConnectionKind.MANUAL else LogLevel.DEBUG
         if self.added.on_failed(failure.attempt) or level is LogLevel.DEBUG:
             self._ctx.log(level, "net", f"connection to {attempt.target} failed: {failure.reason or 'unknown reason'}")
@@ -130,6 +136,8 @@ class Connections:
             if new.inbound:
                 ctx.log(LogLevel.DEBUG, "net", f"connection from {new.address} dropped ({reason})")
             ctx.emit(Disconnect(new.peer_id, reason))
+            if attempt is not None:
+                ctx.states.handle(-new.attempt, PeerEvent.TIMEOUT)
             self.added.on_failed(new.attempt)
             return None
         peer = Peer(
@@ -147,6 +155,8 @@ class Connections:
         )
         peer.last_received = peer.addr.tokens_at = ctx.mono
         ctx.peers[peer.id] = peer
+        ctx.states.adopt(new.attempt, peer.id)
+        ctx.states.handle(peer.id, PeerEvent.CONNECTED)
         self.added.on_connected(peer)
         return peer
 
@@ -216,13 +226,14 @@ class Connections:
 
     def on_disconnected(self, peer: Peer, retry_v1: bool = False) -> None:
         """A connection is gone; ``retry_v1``: the node may be one that speaks version 1 of the transport only."""
+        self._ctx.states.handle(peer.id, PeerEvent.LOST)
         lasting = peer.kind not in (ConnectionKind.BLOCK_RELAY, ConnectionKind.PRIVATE_BROADCAST)
         if peer.established and not peer.inbound and lasting:
             self._gossip.book.connected(peer.address, int(self._ctx.unix))
         attempt = 0
         if retry_v1 and peer.may_fall_back and self.active:
             self._ctx.log(LogLevel.DEBUG, "net", f"retrying with v1 transport protocol for peer={peer.id}")
-            attempt = self.open(peer.address, peer.kind, v2=False)
+            attempt = self.open(peer.address, peer.kind, v2=False, again=True)
         self.added.on_disconnected(peer, attempt)
 
     def anchors(self) -> tuple[NetAddress, ...]:

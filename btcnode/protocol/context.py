@@ -17,6 +17,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.misbehaviour import Consequence, DiscouragedAddresses, Offence, consequence_of, weight_of
 from btcnode.protocol.netgroup import host_key
+from btcnode.protocol.peer_states import PeerEvent, PeerState, PeerStates
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Context:
         self.peers: dict[int, Peer] = {}
         self.discouraged = DiscouragedAddresses()
         self.bans = BanList()
+        self.states = PeerStates(lambda text: self.log(LogLevel.WARNING, "net", text))
         self.effects: list[Effect] = []
         self._log_lines = 0
         self._log_since = mono
@@ -72,6 +74,8 @@ class Context:
         if peer.disconnecting:
             return
         peer.disconnecting = True
+        if self.states.state(peer.id) is not PeerState.SHUTTING_DOWN:  # a time-out led there already
+            self.states.handle(peer.id, PeerEvent.GRACEFUL_SHUTDOWN)
         self.effects.append(Disconnect(peer.id, reason, discourage))
         if level is None:
             level = LogLevel.DEBUG if peer.inbound else LogLevel.INFO

@@ -261,6 +261,7 @@ class Scores:
             features = features_of(conduct, latency, self._ctx.mono - peer.connected_mono)
         return {
             "score": round(conduct.score, 1),
+            "state": self._ctx.states.state(peer.id).value,
             "standing": standing_of(conduct.score).value,
             "service": round(features.service, 3),
             "value": round(features.value, 3),

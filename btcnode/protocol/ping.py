@@ -1,19 +1,36 @@
-"""Pings: latency and liveness (BIP31)."""
+"""Heartbeat: latency and liveness of peers (BIP31), all from one timer wheel.
+
+A ping goes out every two minutes, and is also the probe of a peer that has been silent as long. A peer that says
+nothing for three minutes is degraded, until it sends again; one that owes a pong for twenty minutes is dropped, as in
+Bitcoin Core.
+"""
 
 from __future__ import annotations
 
 from btcnode.protocol.context import Context
-from btcnode.protocol.limits import PING_INTERVAL, TIMEOUT_INTERVAL
+from btcnode.protocol.limits import HEARTBEAT_MISSED, PING_INTERVAL, TIMEOUT_INTERVAL
 from btcnode.protocol.peer import Peer
+from btcnode.protocol.peer_states import PeerEvent, PeerState
+from btcnode.protocol.timer_wheel import TimerWheel
 from btcnode.wire.constants import BIP31_VERSION
 from btcnode.wire.messages import Ping, Pong
 
 
 class Pings:
-    """A ping after the handshake and every two minutes; no answer for twenty minutes ends the connection."""
+    """Pings, pongs, and what silence means."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
+        self._wheel = TimerWheel(ctx.mono)
+
+    def connected(self, peer: Peer) -> None:
+        """The handshake is complete: the first ping goes out at the next tick."""
+        peer.ping.queued = True
+        self._wheel.set(peer.id, self._ctx.mono)
+
+    def forget(self, peer: Peer) -> None:
+        """The connection is gone."""
+        self._wheel.cancel(peer.id)
 
     def on_ping(self, peer: Peer, message: Ping) -> None:
         """Answer with the same nonce; versions before BIP31 expect no answer."""
@@ -31,20 +48,44 @@ class Pings:
             ping.nonce = 0
         elif not message.nonce:
             ping.nonce = 0
+        self._wheel.set(peer.id, ping.sent_at + PING_INTERVAL)
+
+    def on_message(self, peer: Peer) -> None:
+        """Something came from the peer: it is alive."""
+        if self._ctx.states.state(peer.id) is PeerState.DEGRADED:
+            self._ctx.states.handle(peer.id, PeerEvent.DATA_SYNCED)
 
     def queue_all(self) -> None:
         """Ping every peer at the next tick (the user's ``ping``)."""
         for peer in self._ctx.peers.values():
             peer.ping.queued = True
+            if peer.established:
+                self._wheel.set(peer.id, self._ctx.mono)
 
-    def tick(self, peer: Peer) -> None:
-        """Send what is due; close the connection when an answer is overdue."""
+    def tick(self) -> None:
+        """Look at the peers whose time has come."""
+        for peer_id in self._wheel.advance(self._ctx.mono):
+            peer = self._ctx.peers.get(peer_id)
+            if peer is not None and peer.established and not peer.disconnecting:
+                self._look(peer)
+
+    def _look(self, peer: Peer) -> None:
+        """Send what is due; note silence; close the connection when an answer is overdue."""
         ping, mono = peer.ping, self._ctx.mono
-        if ping.nonce and mono - ping.sent_at > TIMEOUT_INTERVAL:
-            self._ctx.disconnect(peer, f"ping timeout: {mono - ping.sent_at:.0f} s")
+        waited = mono - ping.sent_at
+        if ping.nonce and waited > TIMEOUT_INTERVAL:
+            self._ctx.states.handle(peer.id, PeerEvent.TIMEOUT)
+            self._ctx.disconnect(peer, f"ping timeout: {waited:.0f} s")
             return
-        if ping.queued or (not ping.nonce and mono - ping.sent_at > PING_INTERVAL):
+        if ping.queued or (not ping.nonce and waited > PING_INTERVAL):
             self._send(peer)
+        silent = mono - peer.last_received
+        if ping.nonce and silent > HEARTBEAT_MISSED and self._ctx.states.state(peer.id) is PeerState.STABLE:
+            self._ctx.states.handle(peer.id, PeerEvent.HEARTBEAT_MISSED)
+        moments = [ping.sent_at + (TIMEOUT_INTERVAL if ping.nonce else PING_INTERVAL)]
+        if self._ctx.states.state(peer.id) is PeerState.STABLE and peer.last_received + HEARTBEAT_MISSED > mono:
+            moments.append(peer.last_received + HEARTBEAT_MISSED)
+        self._wheel.set(peer.id, min(moments) + 0.001)
 
     def _send(self, peer: Peer) -> None:
         ping = peer.ping

@@ -68,6 +68,7 @@ from btcnode.protocol.misbehaviour import Offence, offence_of
 from btcnode.protocol.peer import PAUSE_SENDING, Peer
 from btcnode.protocol.peer_info import describe
 from btcnode.protocol.peer_score import Scores
+from btcnode.protocol.peer_states import Change, PeerEvent
 from btcnode.protocol.ping import Pings
 from btcnode.protocol.private_broadcast import PrivateBroadcast, PrivateInfo
 from btcnode.protocol.seeding import Seeding
@@ -121,6 +122,7 @@ class Protocol:
         self._handshake = Handshake(ctx)
         self._pings = Pings(ctx)
         self._download = BlockDownload(ctx)
+        ctx.states.on(PeerEvent.HEARTBEAT_MISSED, self._on_degraded)
         self._scores = Scores(ctx, self._download.strategy)
         self._headers = HeaderSync(ctx, self._download)
         self._relay = TxRelay(ctx, source)
@@ -334,6 +336,7 @@ class Protocol:
         self._ctx.log(LogLevel.DEBUG, "net", f"Cleared nodestate for peer={peer.id}")
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
             self._private.forget(peer)
+        self._pings.forget(peer)
         self._handshake.forget(peer)
         self._relay.forget(peer)
         self._intake.forget(peer)
@@ -342,6 +345,12 @@ class Protocol:
         self._connections.on_disconnected(peer, event.retry_v1)
         for other in self._ctx.established():
             self._download.request_more(other)
+
+    def _on_degraded(self, change: Change) -> None:
+        peer = self._ctx.peers.get(change.key)
+        if peer is not None:
+            peer.conduct.stumbles += 1
+            self._ctx.log_peer(peer, LogLevel.DEBUG, "degraded: silent, and does not answer a ping")
 
     def _on_disconnect_node(self, event: DisconnectNode) -> None:
         peer = self._ctx.peers.get(event.peer_id)
@@ -418,6 +427,7 @@ class Protocol:
         if peer is None or peer.disconnecting:
             return
         peer.last_received = self._ctx.mono
+        self._pings.on_message(peer)
         message = event.message
         kind = type(message)
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
@@ -446,6 +456,8 @@ class Protocol:
 
     def _on_verack(self, peer: Peer, _: m.Verack) -> None:
         if self._handshake.on_verack(peer):
+            self._ctx.states.handle(peer.id, PeerEvent.DATA_SYNCED)
+            self._pings.connected(peer)
             self._relay.connected(peer)
             self._intake.connected(peer)
 
@@ -513,6 +525,7 @@ class Protocol:
     def _on_tick(self, event: Tick) -> None:
         ctx = self._ctx
         ctx.unix = event.unix_time
+        self._pings.tick()
         self._fee_filters.begin_tick()
         self._intake.begin_tick()
         self._relay.begin_tick()
@@ -534,7 +547,7 @@ class Protocol:
         self._handshake.tick(peer)
         if not peer.established or peer.disconnecting:
             return
-        for task in (self._scores, self._pings, self._gossip, self._headers, self._download):
+        for task in (self._scores, self._gossip, self._headers, self._download):
             task.tick(peer)
             if peer.disconnecting:
                 return

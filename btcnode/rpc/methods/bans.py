@@ -160,6 +160,7 @@ def sendmsgtopeer(node: NodeApi, peer_id: int, msg_type: str, msg: str) -> dict[
                 "",
                 number("id", "Number of the peer"),
                 number("score", "Score, 0 to 100"),
+                string("state", "connected, stable, degraded or shutting-down"),
                 string("standing", "good, observed, throttled or removed"),
                 number("service", "Response and stability, -1 to 1"),
                 number("value", "Useful data against useless, -1 to 1"),

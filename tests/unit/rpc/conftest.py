@@ -260,7 +260,7 @@ class FakeNode:
 
     def peer_scores(self) -> dict[int, dict[str, Any]]:
         figures = dict.fromkeys(("service", "value", "fault", "useful", "wasted", "failed", "violations"), 0.5)
-        return {3: {"score": 61.5, "standing": "good", **figures}}
+        return {3: {"score": 61.5, "state": "stable", "standing": "good", **figures}}
 
     def score_weights(self) -> tuple[float, ...]:
         return 0.4, 0.35, -0.25

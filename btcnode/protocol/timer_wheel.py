@@ -1,0 +1,44 @@
+"""A timer wheel: many deadlines, few of them due, constant work for each."""
+
+from __future__ import annotations
+
+SLOTS = 256
+RESOLUTION = 0.5  # seconds; a timer comes at most this late and never early
+
+
+class TimerWheel:
+    """At most one timer for each key. Times are ``mono`` seconds."""
+
+    def __init__(self, mono: float) -> None:
+        self._slots: list[dict[int, None]] = [{} for _ in range(SLOTS)]
+        self._due: dict[int, int] = {}  # key -> number of the tick
+        self._now = int(mono / RESOLUTION)
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def set(self, key: int, when: float) -> None:
+        """Let the timer of ``key`` come at ``when``, and not when it was to come before."""
+        self.cancel(key)
+        due = max(self._now + 1, -int(-when // RESOLUTION))
+        self._due[key] = due
+        self._slots[due % SLOTS][key] = None
+
+    def cancel(self, key: int) -> None:
+        """Forget the timer of ``key``, if there is one."""
+        due = self._due.pop(key, None)
+        if due is not None:
+            del self._slots[due % SLOTS][key]
+
+    def advance(self, mono: float) -> list[int]:
+        """The keys whose time has come, soonest first; their timers are gone."""
+        end = int(mono / RESOLUTION)
+        keys: list[int] = []
+        first = max(self._now + 1, end - SLOTS + 1)  # one round sees every slot
+        for tick in range(first, end + 1):
+            keys += [key for key in self._slots[tick % SLOTS] if self._due[key] <= end]
+        self._now = max(self._now, end)
+        keys.sort(key=lambda key: self._due[key])
+        for key in keys:
+            self.cancel(key)
+        return keys
