@@ -9,7 +9,7 @@ his own transactions often keep them alive for free, which is why it is not the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
@@ -124,3 +124,23 @@ class ExpiryQueue:
 
     def __len__(self) -> int:
         return len(self._heap)
+
+
+class SecondLook:
+    """After transactions had to go for lack of room: one walk over all others, for what should not be there."""
+
+    def __init__(self, pool: Mempool) -> None:
+        self._pool = pool
+        self._evicted = pool.evicted
+        self._at = 0
+        self._walking = False
+
+    def go_on(self, has_coins: Callable[[Sequence[bytes]], Sequence[bool]], count: int) -> bool:
+        """Look at the next ``count`` entries, if a walk is due; returns whether it was."""
+        if not self._walking:
+            if self._pool.evicted == self._evicted:
+                return False
+            self._evicted, self._walking = self._pool.evicted, True
+        self._at = self._pool.sweep(has_coins, self._at, count)
+        self._walking = bool(self._at)
+        return True

@@ -283,9 +283,8 @@ class Node:
         transactions.attach(self.reactor)
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
-        estimator = None if self.fees is None else self.fees.estimator
         templates = make_template_maker(config)
-        self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol, templates, estimator))
+        self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol, templates, self.fees))
         self.peers = PeersService(self.reactor, self.protocol, options, config, self.ban_file, self.clock)
         self._facade.add(self.peers)
 
@@ -345,10 +344,11 @@ class Node:
     async def _keep_house(self) -> None:
         """Divide the memory, and let the chain see whether a flush is due, also while no block comes."""
         assert self.driver is not None and self.memory is not None
-        assert self.monitor is not None and self.figures is not None
+        assert self.monitor is not None and self.figures is not None and self.transactions is not None
         while True:
             self.memory.look()
             self.figures.look()
+            self.transactions.look_behind()
             try:
                 await self.monitor.look()
             except StorageError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from pathlib import Path
@@ -63,6 +64,8 @@ class FeeService:
         self._clock = clock
         self._path = path
         self._saver: asyncio.Task[None] | None = None
+        self._due = 0.0  # when the file is to be written, by the loop's clock
+        self._moved = asyncio.Event()
         transactions.pool.listen(self._added, self._removed)
         transactions.on_confirmed = self._confirmed
 
@@ -95,9 +98,19 @@ class FeeService:
         self._saver = asyncio.get_running_loop().create_task(self._keep_saving())
 
     async def _keep_saving(self) -> None:
+        now = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(SAVE_INTERVAL)
+            self._due = now() + SAVE_INTERVAL
+            while (left := self._due - now()) > 0:
+                self._moved.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._moved.wait(), left)
             await self.save()
+
+    def forward(self, seconds: int) -> None:
+        """Let the timer of the file run ahead, for tests."""
+        self._due -= seconds
+        self._moved.set()
 
     async def save(self) -> None:
         """Write the file; a failure costs nothing but the file and is logged."""
@@ -106,6 +119,8 @@ class FeeService:
             await asyncio.to_thread(write_dump, self._path, data)
         except StorageError as error:
             log.warning("Failed to write fee estimates to %s (%s). Continue anyway.", self._path, error)
+        else:
+            log.debug("Flushed fee estimates to %s.", self._path)
 
     async def close(self) -> None:
         """What still waits counts as unconfirmed; keep the rest for the next run."""

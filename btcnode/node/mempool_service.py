@@ -10,6 +10,7 @@ from btcnode.mempool.feerate import fee_at
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import PackageResult, Rejection, TxResult
 from btcnode.mining.templates import TemplateMaker
+from btcnode.node.fee_service import FeeService
 from btcnode.node.mempool_file import ImportReport, MempoolFile
 from btcnode.node.tx_service import TxService
 from btcnode.primitives.tx import Tx
@@ -26,9 +27,10 @@ class MempoolService:
         file: MempoolFile,
         protocol: Protocol,
         templates: TemplateMaker,
-        estimator: FeeEstimator | None,
+        fees: FeeService | None,
     ) -> None:
-        self.fee_estimator = estimator
+        self.fee_estimator: FeeEstimator | None = None if fees is None else fees.estimator
+        self._fees = fees
         self._service = service
         self.template_maker = templates
         self._file = file
@@ -93,6 +95,11 @@ class MempoolService:
     async def test_accept(self, txs: Sequence[Tx]) -> PackageResult:
         """Judge only."""
         return await self._service.test_accept(txs)
+
+    def forward_saving(self, seconds: int) -> None:
+        """Let the timer of the fee estimates' file run ahead."""
+        if self._fees is not None:
+            self._fees.forward(seconds)
 
     async def save_mempool(self) -> Path:
         """Write ``mempool.dat``; raises StorageError."""

@@ -11,17 +11,21 @@ from btcnode.mining.selection import BlockLimits
 from btcnode.mining.templates import TemplateMaker
 from btcnode.primitives.addresses import secret_decode
 
+DEFAULT_MIN_RELAY = "0.000001"
+
 
 def mempool_options(config: NodeConfig) -> MempoolOptions:
-    """What the operator has decided about the mempool."""
+    """What the operator has decided about the mempool.
+
+    The least feerate for relay follows the incremental one upwards unless it was chosen.
+    """
+    relay = parse_feerate(config.minrelaytxfee, "minrelaytxfee")
+    incremental = parse_feerate(config.incrementalrelayfee, "incrementalrelayfee")
     return MempoolOptions(
         max_bytes=config.maxmempool * 1_000_000,
         expiry_s=config.mempoolexpiry * 3600,
-        min_relay_feerate=max(
-            parse_feerate(config.minrelaytxfee, "minrelaytxfee"),
-            parse_feerate(config.incrementalrelayfee, "incrementalrelayfee"),
-        ),
-        incremental_feerate=parse_feerate(config.incrementalrelayfee, "incrementalrelayfee"),
+        min_relay_feerate=max(relay, incremental) if config.minrelaytxfee == DEFAULT_MIN_RELAY else relay,
+        incremental_feerate=incremental,
         dust_feerate=parse_feerate(config.dustrelayfee, "dustrelayfee"),
         max_datacarrier_bytes=config.datacarriersize if config.datacarrier else None,
         permit_bare_multisig=config.permitbaremultisig,

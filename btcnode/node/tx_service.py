@@ -21,6 +21,7 @@ from btcnode.consensus.transactions import COINBASE_MATURITY
 from btcnode.errors import StorageError
 from btcnode.mempool.acceptance import Admission
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
+from btcnode.mempool.eviction import SecondLook
 from btcnode.mempool.package_acceptance import SubmissionSteps
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.precheck import Candidate
@@ -39,7 +40,7 @@ from btcnode.sync.tx_verifier import TxVerifier
 from btcnode.sync.worker_pool import WorkerPool
 
 MAX_DISCONNECTED_BYTES = 20_000_000  # transactions of disconnected blocks kept for coming back (Core's limit)
-SWEEP_ENTRIES = 200  # looked at for each step of the second look, after an eviction
+SWEEP_ENTRIES = 1000  # looked at every second in the second look, after an eviction: a few ms
 
 log = logging.getLogger("btcnode.mempool")
 
@@ -170,7 +171,7 @@ class TxService:
         self._finishing = False
         self._settled = asyncio.Event()  # no reorganisation is under way
         self._settled.set()
-        self._sweep_at = 0
+        self._second_look = SecondLook(pool)
         self.in_package = False  # what comes into the pool at this moment comes with its package
         self.on_confirmed: Callable[[list[MempoolEntry], int], None] | None = None  # with the block's height
         self._tasks: set[asyncio.Task[None]] = set()
@@ -279,11 +280,14 @@ class TxService:
         self.verifier.submit(job, txid, verified)
 
     def _settle(self, offer: _Offer, verdict: TxVerdict) -> None:
-        """Tell the verdict; where room had to be made, look behind."""
-        evicted = self.pool.evicted
+        """Tell the verdict."""
         offer.done(verdict)
-        if evicted != self.pool.evicted or self._sweep_at:
-            self._sweep_at = self.pool.sweep(self._have_coins, self._sweep_at, SWEEP_ENTRIES)
+
+    def look_behind(self) -> None:
+        """The second step of making room: a piece of the look at everything, after an eviction. Asked for every second,
+        so that a flood does not pay for it."""
+        if not self._reorganising and not self._stopped:
+            self._second_look.go_on(self._have_coins, SWEEP_ENTRIES)
 
     def _have_coins(self, outpoints: Sequence[bytes]) -> list[bool]:
         return [coin is not None for coin in self._state.read_view.get_many(outpoints)]

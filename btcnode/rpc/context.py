@@ -475,6 +475,9 @@ class MempoolApi(Protocol):
     async def test_accept(self, txs: Sequence[Tx]) -> PackageResult:
         """Judge only."""
 
+    def forward_saving(self, seconds: int) -> None:
+        """Let the timer of the fee estimates' file run ahead (``mockscheduler``)."""
+
     async def save_mempool(self) -> Path:
         """Write ``mempool.dat``; returns its path. Raises StorageError."""
 

@@ -82,7 +82,7 @@ class MethodTable:
         """The help of one method, or the usage of all, by category."""
         if name:
             method = self.methods.get(name)
-            return method.help().rstrip("\n") if method else f"help: unknown command: {name}"
+            return method.help() if method else f"help: unknown command: {name}"
         sections: dict[str, list[str]] = {}
         for method in sorted(self.methods.values(), key=lambda method: (method.category, method.name)):
             if method.category != HIDDEN:

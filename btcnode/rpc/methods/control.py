@@ -149,6 +149,7 @@ def mockscheduler(node: NodeApi, delta_time: int) -> None:
     if not 0 < delta_time <= 3600:
         raise RpcError(RpcCode.MISC_ERROR, "delta_time must be between 1 and 3600 seconds (1 hr)")
     node.forward_timers(delta_time)
+    node.forward_saving(delta_time)
 
 
 def _echo(node: NodeApi, *values: Any) -> list[Any]:

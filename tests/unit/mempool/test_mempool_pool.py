@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import random
 import tracemalloc
+from collections.abc import Sequence
 
 import pytest
 
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
-from btcnode.mempool.eviction import LruKFeeEviction
+from btcnode.mempool.eviction import LruKFeeEviction, SecondLook
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import EVICTION_SHARE, ROLLING_FEE_HALFLIFE, Mempool
 from btcnode.primitives.tx import Tx
@@ -124,6 +125,29 @@ def test_the_second_look_finds_what_should_not_be_there() -> None:
     coins = set(good.tx.prevouts)
     assert pool.sweep(lambda wanted: [outpoint in coins for outpoint in wanted], 0, 10) == 0
     assert list(pool) == [good] and heir.txid not in pool
+
+
+def test_the_second_look_follows_an_eviction_piece_by_piece() -> None:
+    pool = filled(20)
+    look = SecondLook(pool)
+    asked: list[bytes] = []
+
+    def has_coins(outpoints: Sequence[bytes]) -> list[bool]:
+        asked.extend(outpoints)
+        return [True] * len(outpoints)
+
+    assert not look.go_on(has_coins, 8)
+    pool.trim(pool.memory_usage - 1)
+    left = len(pool)
+    assert left < 20
+    steps = 0
+    while look.go_on(has_coins, 8):
+        steps += 1
+    assert (steps, len(asked)) == (left // 8 + 1, 2 * left)
+    assert not look.go_on(has_coins, 8)
+    pool.trim(pool.memory_usage - 1)
+    assert look.go_on(lambda outpoints: [False] * len(outpoints), 100)
+    assert len(pool) == 0
 
 
 def test_lruk_weighs_interest_against_fee() -> None:

@@ -88,7 +88,7 @@ class FakeNode:
         self.verified: list[tuple[int, int]] = []
         self.orphan_list: list[OrphanInfo] = []
         self.private: list[PrivateInfo] = []
-        self.forwarded = 0
+        self.forwarded = self.saving_forwarded = 0
 
     async def check_proposal(self, block: ParsedBlock) -> str | None:
         coinbases = [n for n in range(1, block.n_tx) if block.tx(n).prevouts == [NULL_OUTPOINT]]
@@ -170,6 +170,9 @@ class FakeNode:
 
     def fetch_block(self, peer_id: int, index: int) -> str | None:
         return None if any(peer.id == peer_id for peer in self.connected) else "Peer does not exist"
+
+    def forward_saving(self, seconds: int) -> None:
+        self.saving_forwarded = seconds
 
     def forward_timers(self, seconds: int) -> None:
         self.forwarded += seconds

@@ -137,7 +137,7 @@ def test_small_ones(running: Running) -> None:
     assert running.node.verified == [(6, 3), (0, 4)]
     assert running.call("getindexinfo") == {}
     assert running.call("mockscheduler", 0) == error(-1, "delta_time must be between 1 and 3600 seconds (1 hr)")
-    assert running.call("mockscheduler", 60) is None and running.node.forwarded == 60
+    assert running.call("mockscheduler", 60) is None and running.node.forwarded == running.node.saving_forwarded == 60
     text = "generate\n\nhas been replaced by the -generate cli option. Refer to -help for more information.\n"
     assert running.call("generate") == error(-32601, text)
     genesis = running.call("getblockhash", 0)
