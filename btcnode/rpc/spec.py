@@ -49,6 +49,7 @@ class Arg:
 
     ``default`` is what the method receives when it is left out or null; ``hint`` describes that default in help.
     ``bits`` bounds a whole number (signed; negative ``bits`` mean unsigned). ``hidden`` ones are not in the help.
+    ``oneline`` stands for it in the usage line.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Arg:
     any_type: bool = False
     hidden: bool = False
     inner: tuple[Arg, ...] = ()
+    oneline: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -91,6 +93,8 @@ class Arg:
     def sample(self) -> str:
         """How it stands in the usage line."""
         first = self.names[0]
+        if self.oneline:
+            return self.oneline
         if self.kind in (Kind.STR, Kind.HEX):
             return f'"{first}"'
         if self.kind is Kind.ARR:
@@ -230,7 +234,8 @@ class Method:
     """A method: declaration and handler. The handler takes the context and one value per argument.
 
     ``heavy`` results are made into JSON outside the loop thread; ``waits`` ones may be given up when the client leaves.
-    ``examples`` are argument tuples, or lines with arguments in shell form.
+    ``examples`` are argument tuples, or lines with arguments in shell form. With ``verbatim`` the handler takes the
+    parameters as they came, nulls and all.
     """
 
     name: str
@@ -243,6 +248,7 @@ class Method:
     heavy: bool = False
     waits: bool = False
     in_warmup: bool = False
+    verbatim: bool = False
     is_async: bool = field(init=False)
     required: int = field(init=False)
 
@@ -267,6 +273,8 @@ class Method:
                 wrong[f"Position {n} ({arg.name})"] = why
         if wrong:
             raise RpcError(RpcCode.TYPE_ERROR, f"Wrong type passed:\n{pretty(wrong, 4)}")
+        if self.verbatim:
+            return list(params)
         return [arg.convert(value) for arg, value in zip(self.args, values, strict=True)]
 
     def mismatch(self, value: Any) -> Any:

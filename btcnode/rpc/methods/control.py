@@ -7,6 +7,7 @@ import resource
 from time import monotonic
 from typing import Any
 
+from btcnode.config import LOG_CATEGORIES
 from btcnode.rpc.allocator import heap, malloc_info
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
@@ -105,7 +106,8 @@ _CATEGORY = (Arg("category", Kind.STR, "A category", None),)
 @rpc(
     "control",
     "Show and switch the categories that are logged in detail. First the included ones are switched on, then the\n"
-    'excluded ones off; "all" means every one.',
+    'excluded ones off; "all" means every one.\n'
+    f"The valid logging categories are: {', '.join(sorted(LOG_CATEGORIES))}",
     Arg("include", Kind.ARR, "Categories to switch on", None, inner=_CATEGORY),
     Arg("exclude", Kind.ARR, "Categories to switch off", None, inner=_CATEGORY),
     returns=dyn("", "Categories, and whether they are logged", boolean("category", "Whether it is logged")),
@@ -153,18 +155,30 @@ def mockscheduler(node: NodeApi, delta_time: int) -> None:
 
 
 def _echo(node: NodeApi, *values: Any) -> list[Any]:
-    """The arguments, up to the last one given."""
-    count = len(values)
-    while count and values[count - 1] is None:
-        count -= 1
-    return list(values[:count])
+    """The arguments as given; raises RpcError when the tenth asks for it."""
+    if values[9:] == ("trigger_internal_bug",):
+        text = 'Internal bug detected: request.params[9].get_str() != "trigger_internal_bug"'
+        raise RpcError(RpcCode.MISC_ERROR, f"{text}\nThis is what the caller asked for, to see such a message.")
+    return list(values)
 
 
 _ECHO_ARGS = tuple(Arg(f"arg{n}", Kind.STR, "Anything", None, any_type=True) for n in range(10))
 echo, echojson = (
-    Method(name, "hidden", "Answer with the arguments.", _echo, _ECHO_ARGS, (anything(),), examples=(("hello",),))
+    Method(name, "hidden", "Answer with the arguments.", _echo, _ECHO_ARGS, (anything(),), (("hello",),), verbatim=True)
     for name in ("echo", "echojson")
 )
+
+
+@rpc(
+    "hidden",
+    "Answer with the argument.",
+    Arg("arg", Kind.STR, "Anything"),
+    returns=string("echo", "The same"),
+    examples=(("Hello world",),),
+)
+def echoipc(node: NodeApi, arg: str) -> str:
+    """See the declaration."""
+    return arg
 
 
 def table_methods(table: MethodTable) -> list[Method]:

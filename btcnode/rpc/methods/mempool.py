@@ -283,6 +283,7 @@ def getmempoolinfo(node: NodeApi) -> dict[str, Any]:
         Kind.OBJ,
         "Options",
         None,
+        oneline="options",
         inner=(
             Arg("mempool_only", Kind.BOOL, "Look at the mempool only", True),
             Arg("return_spending_tx", Kind.BOOL, "With the whole transaction", False),

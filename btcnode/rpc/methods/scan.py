@@ -39,7 +39,7 @@ SCAN_OBJECTS = (
     "blockchain",
     "Go through the UTXO set for the outputs of descriptors.",
     Arg("action", Kind.STR, '"start", "abort" the scan under way, or its "status"'),
-    Arg("scanobjects", Kind.ARR, "Descriptors, for start", None, inner=SCAN_OBJECTS),
+    Arg("scanobjects", Kind.ARR, "Descriptors, for start", None, inner=SCAN_OBJECTS, oneline="[scanobjects,...]"),
     returns=(
         obj(
             "",
@@ -175,7 +175,7 @@ class _Events:
     "blockchain",
     "What descriptors have received and spent in blocks of the active chain, and in the mempool.",
     Arg("blockhashes", Kind.ARR, "The blocks, in any order", inner=(Arg("blockhash", Kind.HEX, "A block", None),)),
-    Arg("scanobjects", Kind.ARR, "The descriptors", inner=SCAN_OBJECTS),
+    Arg("scanobjects", Kind.ARR, "The descriptors", inner=SCAN_OBJECTS, oneline="[scanobjects,...]"),
     Arg("include_mempool", Kind.BOOL, "Whether to look into the mempool too", True),
     returns=obj(
         "",

@@ -164,3 +164,21 @@ def signmessagewithprivkey(node: NodeApi, privkey: str, message: str) -> str:
     except DecodeError:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Invalid private key") from None
     return b64encode(sign_message(message, secret, compressed=compressed)).decode()
+
+
+@rpc(
+    "signer",
+    "The external signers. There is no option that names one.",
+    returns=obj(
+        "",
+        "",
+        arr(
+            "signers",
+            "Signers",
+            obj("", "", hexed("fingerprint", "First four bytes of the hash of its key"), string("name", "Its name")),
+        ),
+    ),
+)
+def enumeratesigners(node: NodeApi) -> dict[str, Any]:
+    """See the declaration."""
+    raise RpcError(RpcCode.MISC_ERROR, "Error: restart bitcoind with -signer=<cmd>")

@@ -140,6 +140,11 @@ def test_small_ones(running: Running) -> None:
     assert running.call("mockscheduler", 60) is None and running.node.forwarded == running.node.saving_forwarded == 60
     text = "generate\n\nhas been replaced by the -generate cli option. Refer to -help for more information.\n"
     assert running.call("generate") == error(-32601, text)
+    assert running.call("help", "generate") == text
+    assert running.call("echo", None, 1, None) == [None, 1, None]
+    assert running.call("echo", *[None] * 9, "trigger_internal_bug")["message"].startswith("Internal bug detected: ")
+    assert running.call("echoipc", "hello") == "hello"
+    assert running.call("enumeratesigners") == error(-1, "Error: restart bitcoind with -signer=<cmd>")
     genesis = running.call("getblockhash", 0)
     assert running.call("getblockfrompeer", ABSENT, 3) == error(-1, "Block header missing")
     assert running.call("getblockfrompeer", genesis, 3) == error(-1, "Block already downloaded")
