@@ -1,3 +1,25 @@
 """btcnode: a Bitcoin full node in Python."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from btcnode.embed.events import NewTip, NewTransaction, PeerCame, PeerLeft, Reorganisation
+    from btcnode.embed.node import Node
+
 __version__ = "0.1.0"
+__all__ = ["NewTip", "NewTransaction", "Node", "PeerCame", "PeerLeft", "Reorganisation", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """What programs use of an embedded node, imported when it is asked for: the command line starts without it."""
+    if name == "Node":
+        from btcnode.embed.node import Node
+
+        return Node
+    if name in __all__:
+        from btcnode.embed import events
+
+        return getattr(events, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

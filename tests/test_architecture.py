@@ -34,6 +34,7 @@ ORDER = {
     "observe": 10,
     "node": 11,
     "cli": 12,
+    "embed": 12,
     "testing": 13,
 }
 SAME_LEVEL = {("params", "primitives"), ("primitives", "params")}

@@ -112,6 +112,7 @@ class Reactor:
         self._v2 = v2
         self._access = access if access is not None else AccessRules()
         self._inputs: deque[Input] = deque()
+        self.observers: list[Callable[[Input], None]] = []  # see every input before the protocol does
         self._stepping = False
         self._next_peer = 1
         self._servers: list[asyncio.Server] = []
@@ -179,6 +180,8 @@ class Reactor:
     def feed(self, event: Input) -> None:
         """Hand an input to the protocol and execute what follows."""
         self._inputs.append(event)
+        for observer in self.observers:
+            observer(event)
         if self._stepping:
             return
         self._stepping = True

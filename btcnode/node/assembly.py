@@ -136,12 +136,18 @@ class Node:
         self.notifications: NotificationService | None = None
         self.filters: FilterService | None = None
         self._facade = NodeFacade(self.control)
+        self.table = make_table(cast(NodeApi, self._facade))
         self._store: ChainStore | None = None
         self._pool: WorkerPool | None = None
         self._rpc: RpcServer | None = None
         self._rng = SystemRandom()  # nonces go out to peers: a generator that they could predict would betray the rest
         self._import: asyncio.Task[None] | None = None
         self._housekeeper: asyncio.Task[None] | None = None
+
+    @property
+    def rpc_addresses(self) -> list[tuple[str, int]]:
+        """Where JSON-RPC is answered over HTTP."""
+        return [] if self._rpc is None else list(self._rpc.addresses)
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -171,7 +177,7 @@ class Node:
             ChainStore.open, config.net_dir, self.params, blocks_xor=config.blocksxor, reindex=config.reindex
         )
         if config.server:
-            self._rpc = RpcServer(config, make_table(cast(NodeApi, self._facade)), self.params.rpc_port)
+            self._rpc = RpcServer(config, self.table, self.params.rpc_port)
             await self._rpc.start()
         self.control.status = "Loading block index…"
         state = await asyncio.to_thread(self._load_chain, self._store)

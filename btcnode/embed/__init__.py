@@ -1,0 +1,1 @@
+"""A node inside a Python program: ``async with btcnode.Node(network="regtest") as node``."""

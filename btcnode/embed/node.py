@@ -1,0 +1,131 @@
+"""A node that lives in a program's own event loop and directory, and is driven by method calls.
+
+async with btcnode.Node(network="regtest") as node:
+    await node.rpc.generatetoaddress(1, address)
+    async for event in node.events(btcnode.NewTip):
+        ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+from btcnode.config import NodeConfig
+from btcnode.embed.events import Event, EventHub
+from btcnode.errors import BtcnodeError
+from btcnode.node.assembly import Node as Assembly
+from btcnode.rpc.jsonvalue import decode_decimal, encode
+from btcnode.rpc.table import MethodTable
+
+
+class LocalRpc:
+    """The RPC methods as coroutines: ``await node.rpc.getblock(block_hash, 2)``, named arguments too.
+
+    Nothing goes over HTTP. Results are what a client would get, amounts as ``decimal.Decimal``. Raises RpcError with
+    Core's codes and messages.
+    """
+
+    def __init__(self, table: MethodTable) -> None:
+        self._table = table
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        async def call(*params: Any, **named: Any) -> Any:
+            method = self._table.find(name)
+            if named and params:
+                named["args"] = list(params)
+            return decode_decimal(encode(await self._table.call_async(method, named or list(params))))
+
+        call.__name__ = name
+        return call
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._table.methods)
+
+
+class Node:
+    """A full node in this program; ``async with`` starts and stops it.
+
+    ``options`` are those of the command line with underscores (``btcnode start --help``). Without ``datadir`` it works
+    in a temporary directory that is gone afterwards. On regtest it listens for nobody and picks a free RPC port unless
+    told otherwise.
+    """
+
+    def __init__(self, *, network: str = "regtest", datadir: Path | str | None = None, **options: Any) -> None:
+        """Raises ConfigError for options that do not fit."""
+        if network == "regtest":
+            options = {"listen": False, "dnsseed": False, "rpcport": 0, "par": 1, **options}
+        self._temporary = tempfile.TemporaryDirectory(prefix="btcnode-") if datadir is None else None
+        directory = Path(self._temporary.name if self._temporary is not None else cast(str, datadir))
+        self.config = NodeConfig(network=network, datadir=directory, **options)
+        self._assembly: Assembly | None = None
+        self._hub: EventHub | None = None
+        self._rpc: LocalRpc | None = None
+
+    async def start(self) -> None:
+        """Bring the node up; raises BtcnodeError with one line that says why it cannot."""
+        self._assembly = assembly = Assembly(self.config)
+        try:
+            await assembly.start()
+        except BaseException:
+            await self.stop()
+            raise
+        assert assembly.driver is not None and assembly.transactions is not None and assembly.reactor is not None
+        self._hub = hub = EventHub(assembly.driver.chainstate.tree)
+        assembly.driver.listen(hub.on_chain)
+        assembly.transactions.pool.listen(hub.on_transaction, lambda entry, reason: None)
+        assembly.reactor.observers.append(hub.on_input)
+        self._rpc = LocalRpc(assembly.table)
+
+    async def stop(self) -> None:
+        """Take the node down, everything flushed; iterators over its events end. Raises what made the node fail."""
+        assembly, self._assembly = self._assembly, None
+        if assembly is None:
+            return
+        await assembly.stop()
+        if self._hub is not None:
+            self._hub.close()
+        if self._temporary is not None:
+            await asyncio.to_thread(self._temporary.cleanup)
+        if assembly.failure is not None:
+            raise assembly.failure
+
+    async def __aenter__(self) -> Node:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _running(self) -> Assembly:
+        if self._assembly is None or self._rpc is None:
+            raise BtcnodeError("the node is not running: use it in `async with`")
+        return self._assembly
+
+    @property
+    def rpc(self) -> LocalRpc:
+        """The RPC methods; raises BtcnodeError when the node is not running."""
+        self._running()
+        return cast(LocalRpc, self._rpc)
+
+    def events(self, *kinds: type[Event]) -> AsyncIterator[Event]:
+        """What happens from now on: events of these kinds, all of them without any."""
+        self._running()
+        return cast(EventHub, self._hub).subscribe(*kinds)
+
+    @property
+    def rpc_address(self) -> tuple[str, int]:
+        """Where it answers JSON-RPC over HTTP too; raises BtcnodeError with ``server=False``."""
+        addresses = self._running().rpc_addresses
+        if not addresses:
+            raise BtcnodeError("the node has no RPC server")
+        return addresses[0]
