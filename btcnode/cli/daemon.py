@@ -30,7 +30,7 @@ from btcnode.errors import BtcnodeError, ConfigError
 if TYPE_CHECKING:
     from btcnode.cli.run_hooks import RunHooks
 
-PID_NAME = "btcnoded.pid"
+PID_NAME = "bitcoind.pid"  # where tools look for it
 SENSITIVE = frozenset({"rpcauth", "rpcpassword", "rpcuser", "torpassword"})
 TESTNET3_NOTE = (
     "Warning: Support for testnet3 is deprecated and will be removed in an upcoming release."
@@ -195,6 +195,7 @@ def _adapt(fields: dict[str, Any], settings: Settings) -> None:
 
 def run(argv: list[str]) -> int:
     """Carry out a command line; returns the exit status."""
+    os.umask(0o077)  # before the first directory is made
     try:
         settings = parse(argv)
         if settings.flag("version", False):

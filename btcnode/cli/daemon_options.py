@@ -54,7 +54,7 @@ DAEMON_OPTIONS = {
     "daemonwait": "Run in the background, once the node is up (implies -daemon).",
     "includeconf=<file>": "Another configuration file, named in the first one.",
     "loglevel=<level>|<category>:<level>": "info, debug or trace for the categories of -debug (trace is as debug).",
-    "pid=<file>": "File with the process's number (default: btcnoded.pid).",
+    "pid=<file>": "File with the process's number (default: bitcoind.pid).",
     "regtest": "The regression test network (also -signet, -testnet, -testnet4).",
     "settings=<file>": "File of settings that change while the node runs (default: settings.json; 0: none).",
     "shutdownnotify=<cmd>": "Run this command when the node is asked to stop, and wait for it.",

@@ -130,7 +130,7 @@ class LogSetup:
         """Install file, console (None: not) and recent lines; raises ConfigError when the file cannot be written."""
         self._root = logging.getLogger(ROOT)
         self._others = logging.getLogger("asyncio")
-        self._handlers: list[logging.Handler] = []
+        self._handlers: list[logging.Handler] = [logging.NullHandler()]  # without any, warnings would go to stderr
         self.file: LogFile | None = None
         if config.log_path is not None:
             wanted = config.shrinkdebugfile

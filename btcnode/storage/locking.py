@@ -34,7 +34,7 @@ class DirectoryLock:
             self._fd = -1
             if error.errno in _BUSY:
                 raise DatadirLockedError(
-                    f"cannot lock the data directory {directory}: another node is probably running in it"
+                    f"Cannot obtain a lock on directory {directory}. btcnode is probably already running."
                 ) from None
             raise StorageError(f"cannot lock the data directory {directory}: {error.strerror}") from None
 

@@ -103,7 +103,7 @@ def test_locked_datadir(tmp_path: Path) -> None:
     lock.release()
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "cannot lock the data directory" in done.stderr
+    assert "Cannot obtain a lock on directory" in done.stderr
     assert not (folder / "debug.log").exists()
 
 
