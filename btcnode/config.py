@@ -18,10 +18,11 @@ from typing import Any
 
 from btcnode import __version__
 from btcnode.errors import ConfigError
-from btcnode.mining_options import MiningOptions, check_mining_options
+from btcnode.mining_options import check_mining_options
 from btcnode.option import OptionInfo
 from btcnode.option import option as _option
 from btcnode.params import NetworkParams, params_for, parse_activation_height, parse_version_bits
+from btcnode.peer_options import PeerOptions, check_peer_options
 from btcnode.primitives.hashes import BlockHash
 
 MIN_DBCACHE_MIB = 4
@@ -67,7 +68,7 @@ def _zmq_hwm(topic: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig(MiningOptions):
+class NodeConfig(PeerOptions):
     """Every option of a node. Fields that are None follow another option or the network (see the properties)."""
 
     network: str = _option("network", "Network: mainnet, testnet3, testnet4, signet or regtest.", CHAIN, "mainnet")
@@ -196,22 +197,6 @@ class NodeConfig(MiningOptions):
     bind: tuple[str, ...] = _option(
         "bind", "Address to listen at (default: all, IPv4 and IPv6).", NET, (), metavar="ADDRESS[:PORT]"
     )
-    whitebind: tuple[str, ...] = _option(
-        "whitebind", "Address to listen at, and what peers may there.", NET, (), metavar="[PERMISSIONS@]ADDRESS:PORT"
-    )
-    whitelist: tuple[str, ...] = _option(
-        "whitelist", "What peers of an address or range may.", NET, (), metavar="[PERMISSIONS@]ADDRESS[/BITS]"
-    )
-    whitelistrelay: bool | None = _option(
-        "whitelistrelay", "Relay for peers listed without permissions (default: unless --blocksonly).", NET
-    )
-    whitelistforcerelay: bool = _option(
-        "whitelistforcerelay", "Relay again what they send although it is known.", NET, False
-    )
-    peer_score_learning: bool = _option(
-        "peer-score-learning", "Let the weights of peers' scores follow what comes of them.", NET, False
-    )
-    bantime: int = _option("bantime", "Seconds that a ban lasts by default.", NET, 86400, metavar="S")
     port: int | None = _option(
         "port", "Port to listen at (0: any free one; default: the network's).", NET, metavar="PORT"
     )
@@ -325,6 +310,7 @@ class NodeConfig(MiningOptions):
         _check_numbers(self)
         _check_texts(self)
         check_mining_options(self)
+        check_peer_options(self)
         _check_addresses(self)
         self.network_params()
 
@@ -485,7 +471,6 @@ def _check_numbers(config: NodeConfig) -> None:
         "timeout": (1, 2**31 - 1),
         "peertimeout": (1, 2**31 - 1),
         "maxsendbuffer": (1, 2**21),
-        "bantime": (1, 2**40),
         "rpcworkqueue": (1, 100_000),
         "rpcservertimeout": (1, 2**31 - 1),
         "stopatheight": (0, 2**31 - 1),

@@ -94,6 +94,7 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         tx_relay=not config.blocksonly,
         require_standard=not config.acceptnonstdtxn,
         peer_score_learning=config.peer_score_learning,
+        upload_target=config.upload_target,
         extra_transactions=config.blockreconstructionextratxn,
         block_relay=config.block_relay,
     )

@@ -29,6 +29,7 @@ from btcnode.protocol.inputs import (
 from btcnode.protocol.orphanage import OrphanInfo
 from btcnode.protocol.private_broadcast import PrivateInfo
 from btcnode.protocol.protocol import Protocol
+from btcnode.protocol.upload_budget import UploadBudget
 from btcnode.rpc.context import AddedNode, LocalAddress, NetworkState, PeerInfo
 from btcnode.wire.constants import PROTOCOL_VERSION
 from btcnode.wire.netaddr import NetAddress
@@ -143,6 +144,10 @@ class PeersService:
             return False
         self._reactor.feed(DisconnectNode(peer_id))
         return True
+
+    def upload_budget(self) -> UploadBudget:
+        """The day's upload target."""
+        return self._protocol.upload
 
     def peer_scores(self) -> dict[int, dict[str, Any]]:
         """Scores by peer."""

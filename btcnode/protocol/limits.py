@@ -96,7 +96,6 @@ MAX_QUEUED_ANNOUNCEMENTS = 64  # tips waiting for one peer: 64 x 8 B; older ones
 STALE_RELAY_AGE_LIMIT = 30 * 24 * 3600
 HISTORICAL_BLOCK_AGE = 7 * 24 * 3600
 MAX_UPLOAD_TIMEFRAME = 24 * 3600.0
-RECENT_UPLOAD_RESERVE = 144 * 4_000_000  # of the upload target, kept back for a day of new blocks
 PEER_BLOCK_SLACK = 2  # blocks by which NODE_NETWORK_LIMITED peers may be off because of races
 
 # -- transactions: requests --------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ from btcnode.protocol.seeding import Seeding
 from btcnode.protocol.serving import Serving
 from btcnode.protocol.tx_intake import TxIntake
 from btcnode.protocol.tx_relay import TxRelay
+from btcnode.protocol.upload_budget import UploadBudget
 from btcnode.protocol.xthin import ThinRelay
 from btcnode.wire import messages as m
 from btcnode.wire.codec import Message
@@ -305,6 +306,11 @@ class Protocol:
     def peer_scores(self) -> dict[int, dict[str, Any]]:
         """Every established peer's score and what it is made of."""
         return {peer.id: self._scores.describe(peer) for peer in self._ctx.established()}
+
+    @property
+    def upload(self) -> UploadBudget:
+        """The day's upload target; for reading."""
+        return self._serving.upload
 
     def score_weights(self) -> tuple[float, ...]:
         """The weights that scores are made with."""

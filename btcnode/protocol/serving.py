@@ -23,15 +23,14 @@ from btcnode.protocol.limits import (
     MAX_GETDATA_QUEUE,
     MAX_GETDATA_TX_PER_TURN,
     MAX_PENDING_BLOCKTXN,
-    MAX_UPLOAD_TIMEFRAME,
     NODE_NETWORK_LIMITED_MIN_BLOCKS,
     PEER_BLOCK_SLACK,
-    RECENT_UPLOAD_RESERVE,
     STALE_RELAY_AGE_LIMIT,
 )
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, PAUSE_GETDATA, Peer
 from btcnode.protocol.tx_relay import TxRelay
+from btcnode.protocol.upload_budget import UploadBudget
 from btcnode.wire.constants import (
     MAX_HEADERS_RESULTS,
     MAX_INV_SIZE,
@@ -60,8 +59,7 @@ class Serving:
         self._ctx = ctx
         self._relay = relay
         self._compact = compact
-        self._uploaded = 0  # bytes of blocks sent in the present day
-        self._day_start = ctx.mono
+        self.upload = UploadBudget(ctx.config.upload_target)
 
     # -- headers -------------------------------------------------------------------------------------------------
 
@@ -276,15 +274,9 @@ class Serving:
     def _beyond_upload_target(self, peer: Peer, index: int) -> bool:
         """Whether an old block would break the day's upload target, of which new blocks have a reserve."""
         ctx = self._ctx
-        target = ctx.config.upload_target
-        if not target or peer.permissions & Permission.DOWNLOAD:
+        if peer.permissions & Permission.DOWNLOAD or not self.upload.reached(int(ctx.unix), historical=True):
             return False
-        if ctx.mono - self._day_start >= MAX_UPLOAD_TIMEFRAME:
-            self._day_start, self._uploaded = ctx.mono, 0
-        if ctx.tree.time(ctx.tree.best_header) - ctx.tree.time(index) <= HISTORICAL_BLOCK_AGE:
-            return False
-        left_of_day = 1 - (ctx.mono - self._day_start) / MAX_UPLOAD_TIMEFRAME
-        return self._uploaded >= target - int(RECENT_UPLOAD_RESERVE * left_of_day)
+        return ctx.tree.time(ctx.tree.best_header) - ctx.tree.time(index) > HISTORICAL_BLOCK_AGE
 
     def on_block_read(self, answer: BlockRead) -> None:
         """Send a block that was read from disk, then go on with the queue."""
@@ -299,7 +291,7 @@ class Serving:
             ctx.log_peer(peer, LogLevel.WARNING, f"block at height {ctx.tree.height(answer.index)} cannot be read")
             ctx.punish(peer, Offence.BLOCK_UNREADABLE)
             return
-        self._uploaded += len(answer.raw)
+        self.upload.record(len(answer.raw), int(ctx.unix))
         then, peer.serve.then = peer.serve.then, None
         if then is not None:
             then(answer.raw)

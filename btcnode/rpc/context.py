@@ -27,6 +27,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol.bans import Ban
 from btcnode.protocol.orphanage import OrphanInfo
 from btcnode.protocol.private_broadcast import PrivateInfo
+from btcnode.protocol.upload_budget import UploadBudget
 from btcnode.sync.profile import SyncReport
 from btcnode.sync.state_machine import SyncStateMachine
 from btcnode.wire.subnet import SubNet
@@ -370,6 +371,9 @@ class PeersApi(Protocol):
 
     def disconnect_id(self, peer_id: int) -> bool:
         """Disconnect the peer with this id; False when there is none."""
+
+    def upload_budget(self) -> UploadBudget:
+        """The day's upload target; for reading."""
 
     def peer_scores(self) -> Mapping[int, Mapping[str, Any]]:
         """Every peer's score and what it is made of."""

@@ -158,17 +158,18 @@ def ping(node: NodeApi) -> None:
 def getnettotals(node: NodeApi) -> dict[str, Any]:
     """See the declaration."""
     received, sent = node.net_totals()
+    budget, now = node.upload_budget(), node.now()
     return {
         "totalbytesrecv": received,
         "totalbytessent": sent,
         "timemillis": int(time.time() * 1000),
         "uploadtarget": {
             "timeframe": UPLOAD_CYCLE_S,
-            "target": 0,
-            "target_reached": False,
-            "serve_historical_blocks": True,
-            "bytes_left_in_cycle": 0,
-            "time_left_in_cycle": 0,
+            "target": budget.target,
+            "target_reached": budget.reached(now, historical=False),
+            "serve_historical_blocks": not budget.reached(now, historical=True),
+            "bytes_left_in_cycle": budget.bytes_left(),
+            "time_left_in_cycle": budget.time_left(now),
         },
     }
 

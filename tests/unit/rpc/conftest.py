@@ -27,6 +27,7 @@ from btcnode.primitives.tx import NULL_OUTPOINT
 from btcnode.protocol.bans import Ban, BanList
 from btcnode.protocol.orphanage import OrphanInfo
 from btcnode.protocol.private_broadcast import PrivateInfo
+from btcnode.protocol.upload_budget import UploadBudget
 from btcnode.rpc.context import (
     AddedNode,
     BlockStatus,
@@ -260,6 +261,9 @@ class FakeNode:
 
     def disconnect_id(self, peer_id: int) -> bool:
         return any(peer.id == peer_id for peer in self.connected)
+
+    def upload_budget(self) -> UploadBudget:
+        return UploadBudget(0)
 
     def peer_scores(self) -> dict[int, dict[str, Any]]:
         figures = dict.fromkeys(("service", "value", "fault", "useful", "wasted", "failed", "violations"), 0.5)
