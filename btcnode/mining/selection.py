@@ -48,7 +48,8 @@ def select(pool: Mempool, height: int, median_time: int, limits: BlockLimits | N
     skipped: set[int] = set()
     failures = 0
     for chunk in pool.chunks():
-        if chunk.fee * 4000 < limits.min_feerate * chunk.size:
+        vsize = (chunk.size + 3) // 4  # whole, as Core compares here
+        if chunk.fee * 1000 < limits.min_feerate * vsize:
             break
         if skipped and id(chunk.cluster) in skipped:
             continue

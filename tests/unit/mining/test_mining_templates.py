@@ -41,6 +41,12 @@ def test_limits_bound_the_block() -> None:
     assert maker.last_choice == (2000 + 2 * weight, 2)
     maker = TemplateMaker(REGTEST, BlockLimits(min_feerate=2000))
     assert len(maker.choose(pool, 1, 0).entries) == 2
+    odd = pool_of(5)
+    entry = next(iter(odd))
+    entry.chunk.size -= 3  # a fraction of a vbyte does not lift the feerate
+    maker = TemplateMaker(REGTEST, BlockLimits(min_feerate=5001))
+    assert maker.choose(odd, 1, 0).entries == []
+    maker = TemplateMaker(REGTEST, BlockLimits(min_feerate=2000))
     assert maker.choose(None, 1, 0).entries == []
     assert maker.last_choice == (8000, 0)
 
