@@ -230,6 +230,7 @@ class NodeConfig(PeerOptions):
     uacomment: tuple[str, ...] = _option("uacomment", "Comment in the user agent.", NET, (), metavar="TEXT")
 
     server: bool = _option("server", "Answer JSON-RPC.", RPC, True)
+    rest: bool = _option("rest", "Answer REST requests (read only, without a password).", RPC, False)
     rpcbind: tuple[str, ...] = _option(
         "rpcbind", "Address to listen at (default: localhost).", RPC, (), metavar="ADDRESS[:PORT]"
     )

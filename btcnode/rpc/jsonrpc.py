@@ -35,10 +35,11 @@ NO_ID = _NoId()
 
 
 class Reply(NamedTuple):
-    """An HTTP status and the body, empty for none."""
+    """An HTTP status, the body (empty for none) and the header lines that tell its type."""
 
     status: int
     body: bytes
+    headers: bytes = b"Content-Type: application/json\r\n"
 
 
 @dataclass(slots=True)

@@ -24,6 +24,8 @@ from btcnode.config import NodeConfig, split_host_port
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.auth import Authenticator, write_cookie
 from btcnode.rpc.jsonrpc import Pending, Reply, handle
+from btcnode.rpc.jsonvalue import encode
+from btcnode.rpc.rest import handle_rest
 from btcnode.rpc.table import MethodTable
 
 log = logging.getLogger("btcnode.http")
@@ -65,6 +67,7 @@ class _Head:
     refusal: bytes | None = None
     delay: float = 0.0
     body: bytes = b""
+    rest: str = ""  # the target of a REST request
 
 
 class _Connection(asyncio.Protocol):
@@ -237,6 +240,13 @@ class _Connection(asyncio.Protocol):
         elif self.content_length > MAX_BODY_BYTES:
             head.refusal = http_message(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"", keep_alive=False)
             head.keep_alive = False
+        elif self.server.config.rest and self.url.startswith(b"/rest/") and not self.server.stopping:
+            if self.parser.get_method() in (b"GET", b"POST"):
+                head.rest = self.url.decode("latin-1")
+            else:
+                head.refusal = http_message(HTTPStatus.METHOD_NOT_ALLOWED, b"", keep_alive=keep)
+        elif self.url in (b"/health", b"/ready") and self.parser.get_method() == b"GET":
+            head.refusal = self.server.probe(self.url, keep_alive=keep)
         elif self.url != b"/":
             head.refusal = http_message(HTTPStatus.NOT_FOUND, b"", keep_alive=keep)
         elif self.parser.get_method() != b"POST":
@@ -270,7 +280,7 @@ class _Connection(asyncio.Protocol):
                     return
                 self._send(head.refusal, head.keep_alive)
                 continue
-            answer = handle(self.server.table, head.body)
+            answer = self._answer(head)
             if isinstance(answer, Reply):
                 self._send_reply(answer, head)
             elif self.server.take_slot():
@@ -286,6 +296,12 @@ class _Connection(asyncio.Protocol):
         if self.queue and not self.scheduled:
             self.scheduled = True
             asyncio.get_running_loop().call_soon(self._work)
+
+    def _answer(self, head: _Head) -> Reply | Pending:
+        """The reply to a complete request, or the work that makes it."""
+        if head.rest:
+            return Pending(handle_rest(self.server.table, head.rest, head.body), waits=False)
+        return handle(self.server.table, head.body)
 
     def _start(self, work: object) -> None:
         self.task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
@@ -316,7 +332,7 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
 
     def _send_reply(self, reply: Reply, head: _Head) -> None:
-        self._send(http_message(reply.status, reply.body, _JSON, keep_alive=head.keep_alive), head.keep_alive)
+        self._send(http_message(reply.status, reply.body, reply.headers, keep_alive=head.keep_alive), head.keep_alive)
 
     def _send(self, message: bytes, keep_alive: bool) -> None:
         if self.transport.is_closing():
@@ -474,6 +490,17 @@ class RpcServer:
         """A 503 that says when to come back."""
         extra = b"Retry-After: 1\r\n" + _TEXT
         return http_message(HTTPStatus.SERVICE_UNAVAILABLE, text.encode(), extra, keep_alive=keep_alive)
+
+    def probe(self, path: bytes, *, keep_alive: bool) -> bytes:
+        """``/health`` is 200 while the process answers at all, ``/ready`` once it has started; neither asks who."""
+        status = self.table.node.warmup_status() if path == b"/ready" else None
+        if path == b"/ready" and self.stopping:
+            status = "Shutting down"
+        body = encode({"status": "ok"} if status is None else {"status": "starting", "message": status}) + b"\n"
+        if status is None:
+            return http_message(HTTPStatus.OK, body, _JSON, keep_alive=keep_alive)
+        extra = b"Retry-After: 1\r\n" + _JSON
+        return http_message(HTTPStatus.SERVICE_UNAVAILABLE, body, extra, keep_alive=keep_alive)
 
     def _is_allowed(self, host: str) -> bool:
         try:
