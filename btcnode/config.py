@@ -250,6 +250,9 @@ class NodeConfig(PeerOptions):
     rpccookiefile: Path | None = _option(  # noqa: RUF009
         "rpccookiefile", "Cookie file (default: .cookie in the network's directory).", RPC, metavar="FILE"
     )
+    rpccookieperms: str = _option("rpccookieperms", "Who may read the cookie: owner, group, all.", RPC, "owner")
+    rpcwhitelist: tuple[str, ...] = _option("rpcwhitelist", "Methods for a user: NAME:METHOD,METHOD...", RPC, ())
+    rpcwhitelistdefault: bool | None = _option("rpcwhitelistdefault", "Whether others may call nothing.", RPC)
     rpcworkqueue: int = _option("rpcworkqueue", "Most requests in work or waiting.", RPC, 64, metavar="N")
     rpcservertimeout: int = _option(
         "rpcservertimeout", "Seconds a client may take to send a request.", RPC, 30, metavar="S"
@@ -343,7 +346,7 @@ class NodeConfig(PeerOptions):
 
     @property
     def cookie_path(self) -> Path:
-        """The RPC cookie; a relative path counts from ``net_dir``."""
+        """The RPC cookie; a relative path counts from ``net_dir``. ``rpccookiefile`` "0" is none."""
         return self.net_dir / (self.rpccookiefile or ".cookie")
 
     @property
@@ -524,10 +527,6 @@ def _check_texts(config: NodeConfig) -> None:
         raise ConfigError("acceptnonstdtxn is not currently supported for main chain")
     if config.acceptstalefeeestimates and config.network != "regtest":
         raise ConfigError(f"acceptstalefeeestimates is not supported on {config.network} chain.")
-    for entry in config.rpcauth:
-        user, colon, rest = entry.partition(":")
-        if not user or not colon or rest.count("$") != 1:
-            raise ConfigError("Invalid --rpcauth argument: NAME:SALT$HMAC expected")
     if ":" in config.rpcuser:
         raise ConfigError("--rpcuser must not contain a colon")
 

@@ -40,6 +40,7 @@ from btcnode.node.nat_setup import start_nat
 from btcnode.node.notification_service import NotificationService
 from btcnode.node.peers_file import load_address_book, save_address_book
 from btcnode.node.peers_service import PeersService
+from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.shadow import make_shadow
 from btcnode.node.sync_monitor import SyncMonitor
 from btcnode.node.tx_service import TxService
@@ -188,6 +189,9 @@ class Node:
             return
         await self._open_network()
         self.control.status = None
+        assert self.reactor is not None
+        heard = [(address.host, address.port) for address in self.reactor.bound]
+        write_ready(config, self._rpc.addresses if self._rpc is not None else [], heard)
         log.info("the node is ready: height %d", state.active.height)
 
     def _load_chain(self, store: ChainStore) -> Chainstate:
@@ -411,6 +415,7 @@ class Node:
         """Take everything down, flushed; may be called after a failed start too."""
         self.stop_requested.set()
         log.info("shutting down")
+        remove_ready(self.config)
         for task in (self._import, self._housekeeper):
             if task is not None:
                 task.cancel()

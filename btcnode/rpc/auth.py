@@ -17,14 +17,18 @@ COOKIE_BYTES = 32
 SALT_BYTES = 16
 
 
-def write_cookie(path: Path) -> str:
-    """Write a new cookie, readable by its owner only, and return its password; raises BtcnodeError."""
+COOKIE_MODES = {"owner": 0o600, "group": 0o640, "all": 0o644}
+
+
+def write_cookie(path: Path, mode: int = 0o600) -> str:
+    """Write a new cookie, by default readable by its owner only, and return its password; raises BtcnodeError."""
     password = os.urandom(COOKIE_BYTES).hex()
     partial = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            os.fchmod(file.fileno(), mode)
             file.write(f"{COOKIE_USER}:{password}")
         partial.replace(path)
     except OSError as error:
@@ -50,11 +54,13 @@ class Authenticator:
     """Checks ``Authorization`` headers; passwords are kept salted and hashed only."""
 
     def __init__(self, accounts: Iterable[str] = ()) -> None:
-        """``accounts`` are ``--rpcauth`` entries: ``user:salt$hmac``."""
+        """``accounts`` are ``--rpcauth`` entries: ``user:salt$hmac``; raises BtcnodeError for anything else."""
         self._accounts: list[tuple[bytes, str, str]] = []
         for entry in accounts:
             user, _, rest = entry.partition(":")
             salt, _, digest = rest.partition("$")
+            if entry.count(":") != 1 or rest.count("$") != 1:
+                raise BtcnodeError("Invalid -rpcauth argument.")
             self._accounts.append((user.encode(), salt, digest))
 
     def add(self, user: str, password: str) -> None:
@@ -76,3 +82,24 @@ class Authenticator:
             if hmac.compare_digest(name, user.encode()) and hmac.compare_digest(hashed(salt, password), digest):
                 return user
         return None
+
+
+class Whitelist:
+    """Which methods a user may call (``--rpcwhitelist``); lists that name a user twice leave what both allow."""
+
+    def __init__(self, entries: Iterable[str], closed: bool | None) -> None:
+        """``closed``: whether users without an entry may call nothing, None for "when there are entries"."""
+        self._methods: dict[str, frozenset[str]] = {}
+        for entry in entries:
+            user, colon, names = entry.partition(":")
+            methods = frozenset(names.replace(" ", ",").split(",")) if colon else frozenset[str]()
+            if colon and user in self._methods:
+                methods &= self._methods[user]
+            elif user in self._methods:
+                methods = self._methods[user]
+            self._methods[user] = methods
+        self._closed = bool(self._methods) if closed is None else closed
+
+    def methods(self, user: str) -> frozenset[str] | None:
+        """The methods that a user may call, None for all."""
+        return self._methods.get(user, frozenset() if self._closed else None)

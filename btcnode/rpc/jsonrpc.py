@@ -127,14 +127,38 @@ class Pending(NamedTuple):
     waits: bool
 
 
-def handle(table: MethodTable, body: bytes) -> Reply | Pending:
-    """Answer a request body at once where the method allows, else as work to be awaited."""
+_FORBIDDEN = Reply(403, b"", b"")
+
+
+def _refuse_batch(values: list[Any], allowed: frozenset[str]) -> Reply | None:
+    """The answer to a batch in which a method is not allowed."""
+    for value in values:
+        if not isinstance(value, dict):
+            return _failed(Request(), RpcError(RpcCode.INVALID_REQUEST, "Invalid Request object"))
+        name = value.get("method")
+        if not isinstance(name, str) or type_name(name) != "string":
+            text = f"JSON value of type {type_name(name)} is not of expected type string"
+            return _failed(Request(), RpcError(RpcCode.PARSE_ERROR, text))
+        if name not in allowed:
+            log.warning("RPC: a method is not in the user's whitelist: %s", name[:64])
+            return _FORBIDDEN
+    return None
+
+
+def handle(table: MethodTable, body: bytes, allowed: frozenset[str] | None = None) -> Reply | Pending:
+    """Answer a request body at once where the method allows, else as work to be awaited.
+
+    ``allowed`` are the methods that the user may call, None for all.
+    """
     request = Request()
     try:
         value = decode(body)
     except ValueError:
         return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Parse error"))
     if isinstance(value, list):
+        refusal = _refuse_batch(value, allowed) if allowed is not None else None
+        if refusal is not None:
+            return refusal
         return Pending(_batch(table, value), waits=False)
     if not isinstance(value, dict):
         return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Top-level object parse error"))
@@ -142,6 +166,9 @@ def handle(table: MethodTable, body: bytes) -> Reply | Pending:
         request.parse(value)
     except RpcError as error:
         return _failed(request, error)
+    if allowed is not None and request.method not in allowed:
+        log.warning("RPC: a method is not in the user's whitelist: %s", request.method[:64])
+        return _FORBIDDEN
     try:
         method = table.find(request.method)
         if method.is_async:

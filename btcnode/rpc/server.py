@@ -22,7 +22,7 @@ import httptools
 
 from btcnode.config import NodeConfig, split_host_port
 from btcnode.errors import BtcnodeError
-from btcnode.rpc.auth import Authenticator, write_cookie
+from btcnode.rpc.auth import COOKIE_MODES, Authenticator, Whitelist, write_cookie
 from btcnode.rpc.jsonrpc import Pending, Reply, handle
 from btcnode.rpc.jsonvalue import encode
 from btcnode.rpc.rest import handle_rest
@@ -153,7 +153,7 @@ class _Connection(asyncio.Protocol):
                 self._refuse_and_close(HTTPStatus.BAD_REQUEST)
             return
         if self.head is None and self.partial_size > MAX_HEADERS_BYTES and not self.closing:
-            self._refuse_and_close(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            self._refuse_and_close(HTTPStatus.BAD_REQUEST)
         elif self.queue:
             self._work()
             if self.task is not None and self.queue:
@@ -235,7 +235,7 @@ class _Connection(asyncio.Protocol):
         """Set ``refusal`` where the headers alone tell the answer."""
         keep = head.keep_alive
         if self.headers_size > MAX_HEADERS_BYTES:
-            head.refusal = http_message(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"", keep_alive=False)
+            head.refusal = http_message(HTTPStatus.BAD_REQUEST, b"", keep_alive=False)
             head.keep_alive = False
         elif self.content_length > MAX_BODY_BYTES:
             head.refusal = http_message(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"", keep_alive=False)
@@ -301,7 +301,7 @@ class _Connection(asyncio.Protocol):
         """The reply to a complete request, or the work that makes it."""
         if head.rest:
             return Pending(handle_rest(self.server.table, head.rest, head.body), waits=False)
-        return handle(self.server.table, head.body)
+        return handle(self.server.table, head.body, self.server.whitelist.methods(head.user))
 
     def _start(self, work: object) -> None:
         self.task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
@@ -389,7 +389,8 @@ class RpcServer:
         """``default_port`` is the network's RPC port."""
         self.config = config
         self.table = table
-        self.auth = Authenticator(config.rpcauth)
+        self.auth = Authenticator()
+        self.whitelist = Whitelist(config.rpcwhitelist, config.rpcwhitelistdefault)
         self.addresses: list[tuple[str, int]] = []
         self.bodies_size = 0
         self.stopping = False
@@ -406,13 +407,28 @@ class RpcServer:
     async def start(self) -> None:
         """Listen, write the cookie; raises BtcnodeError with a line for the user."""
         await self._listen()
-        if self.config.rpcpassword:
-            self.auth.add(self.config.rpcuser, self.config.rpcpassword)
-        else:
-            self._cookie_password = write_cookie(self.config.cookie_path)
-            self.auth.add("__cookie__", self._cookie_password)
+        try:
+            self._learn_users()
+        except BtcnodeError as error:
+            log.error("%s", error)
+            await self.stop()
+            raise BtcnodeError("Unable to start HTTP server. See debug log for details.") from error
         self._sweep()
         log.info("RPC server listens at %s", ", ".join(f"{host}:{port}" for host, port in self.addresses))
+
+    def _learn_users(self) -> None:
+        """Who may call; raises BtcnodeError when an option is wrong or the cookie cannot be written."""
+        config = self.config
+        self.auth = Authenticator(config.rpcauth)
+        if config.rpcpassword:
+            self.auth.add(config.rpcuser, config.rpcpassword)
+        elif config.rpccookieperms not in COOKIE_MODES:
+            raise BtcnodeError(
+                f"Invalid -rpccookieperms={config.rpccookieperms}; must be one of 'owner', 'group', or 'all'."
+            )
+        elif str(config.rpccookiefile) != "0":
+            self._cookie_password = write_cookie(config.cookie_path, COOKIE_MODES[config.rpccookieperms])
+            self.auth.add("__cookie__", self._cookie_password)
 
     async def stop(self) -> None:
         """Refuse new requests, let those in work end (those that wait are given up), close, remove the cookie."""

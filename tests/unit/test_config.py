@@ -111,8 +111,6 @@ def test_shadow_validation() -> None:
         {"uacomment": ("a/b",)},
         {"uacomment": ("<b>",)},
         {"uacomment": ("a" * 250,)},
-        {"rpcauth": ("u",)},
-        {"rpcauth": ("u:salt",)},
         {"rpcuser": "a:b"},
         {"rpcallowip": ("300.1.1.1",)},
         {"rpcallowip": ("10.0.0.0/33",)},
