@@ -116,6 +116,7 @@ class PingState:
     queued: bool = False
     last: float | None = None
     minimum: float | None = None
+    owed: list[int] = field(default_factory=list)  # nonces of pings that wait for transactions before them
 
 
 @dataclass(slots=True)

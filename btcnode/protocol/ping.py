@@ -8,7 +8,7 @@ Bitcoin Core.
 from __future__ import annotations
 
 from btcnode.protocol.context import Context
-from btcnode.protocol.limits import HEARTBEAT_MISSED, PING_INTERVAL, TIMEOUT_INTERVAL
+from btcnode.protocol.limits import HEARTBEAT_MISSED, MAX_OWED_PONGS, PING_INTERVAL, TIMEOUT_INTERVAL
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.peer_states import PeerEvent, PeerState
 from btcnode.protocol.timer_wheel import TimerWheel
@@ -33,9 +33,24 @@ class Pings:
         self._wheel.cancel(peer.id)
 
     def on_ping(self, peer: Peer, message: Ping) -> None:
-        """Answer with the same nonce; versions before BIP31 expect no answer."""
-        if peer.common_version > BIP31_VERSION:
+        """Answer with the same nonce, once the peer's transactions before it are judged, as Core's order has it.
+
+        Versions before BIP31 expect no answer.
+        """
+        if peer.common_version <= BIP31_VERSION:
+            return
+        if not peer.txs_in_validation:
             self._ctx.send(peer, Pong(message.nonce))
+        elif len(peer.ping.owed) < MAX_OWED_PONGS:
+            peer.ping.owed.append(message.nonce)
+
+    def on_judged(self, peer_id: int) -> None:
+        """Transactions of a peer were judged: send the pongs that waited for the last of them."""
+        peer = self._ctx.peers.get(peer_id)
+        if peer is not None and peer.ping.owed and not peer.txs_in_validation:
+            owed, peer.ping.owed = peer.ping.owed, []
+            for nonce in owed:
+                self._ctx.send(peer, Pong(nonce))
 
     def on_pong(self, peer: Peer, message: Pong) -> None:
         """Take the round-trip time if the nonce is that of the ping under way; a missing or zero nonce cancels it."""

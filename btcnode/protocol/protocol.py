@@ -521,6 +521,7 @@ class Protocol:
             self._private.on_tested(event)
         else:
             self._intake.on_processed(event)
+            self._pings.on_judged(event.peer_id)
 
     def _on_transactions_confirmed(self, event: TransactionsConfirmed) -> None:
         self._intake.download.block_connected(event.block)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from btcnode.protocol import effects as fx
-from btcnode.protocol.inputs import PingPeers
+from btcnode.protocol import limits
+from btcnode.protocol.inputs import PingPeers, TransactionsProcessed
 from btcnode.testing.protocol_bench import Bench
 from btcnode.wire.messages import Ping, Pong
 
@@ -46,3 +47,16 @@ def test_unanswered_ping_disconnects_after_twenty_minutes(bench: Bench) -> None:
     assert (closed := bench.disconnected(peer)) is not None
     assert "ping timeout" in closed.reason
     assert not bench.all(fx.Send)
+
+
+def test_a_pong_waits_for_the_transactions_before_the_ping(bench: Bench) -> None:
+    peer = bench.peer()
+    state = bench.state(peer)
+    state.txs_in_validation = 1
+    for nonce in range(limits.MAX_OWED_PONGS + 50):
+        assert not [e for e in bench.receive(peer, Ping(nonce)) if isinstance(e, fx.Send)]
+    bench.step(TransactionsProcessed(peer, 1, ()))  # of something else: one is still open
+    assert not bench.sent(Pong)
+    state.txs_in_validation = 0
+    bench.step(TransactionsProcessed(peer, 1, ()))
+    assert [pong.nonce for pong in bench.sent(Pong, peer)] == list(range(limits.MAX_OWED_PONGS))
