@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from btcnode.cli.run_hooks import RunHooks
 
 PID_NAME = "bitcoind.pid"  # where tools look for it
-SENSITIVE = frozenset({"rpcauth", "rpcpassword", "rpcuser", "torpassword"})
+SENSITIVE = frozenset({"rpcauth", "rpcpassword", "rpcuser", "signetkey", "torpassword"})
 TESTNET3_NOTE = (
     "Warning: Support for testnet3 is deprecated and will be removed in an upcoming release."
     " Consider switching to testnet4."

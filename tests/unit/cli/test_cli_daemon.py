@@ -12,6 +12,8 @@ from btcnode.cli.run_hooks import RunHooks
 from btcnode.cli.settings import Settings, as_flag, leading_number
 from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError
+from btcnode.params import params_for
+from btcnode.primitives.addresses import secret_encode
 
 
 def load(datadir: Path, *argv: str, conf: str = "") -> tuple[NodeConfig, RunHooks]:
@@ -131,6 +133,10 @@ def test_secrets_do_not_reach_the_log(tmp_path: Path) -> None:
     text = "\n".join(line for _, line in hooks.lines)
     assert "Command-line arg: rpcpassword=****" in text
     assert "hunter2" not in text
+    key = secret_encode(b"\x01" * 32, True, params_for("signet"))
+    config, hooks = load(tmp_path, "-signet", f"-signetkey={key}")
+    assert config.signetkey == (key,)
+    assert all(key not in line for _, line in hooks.lines)
 
 
 def test_debug_is_cleared_by_none(tmp_path: Path) -> None:
