@@ -114,7 +114,7 @@ class Reactor:
         self._inputs: deque[Input] = deque()
         self.observers: list[Callable[[Input], None]] = []  # see every input before the protocol does
         self._stepping = False
-        self._next_peer = 1
+        self._next_peer = 0  # as Core counts
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.TimerHandle | None = None

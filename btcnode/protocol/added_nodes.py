@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Target:
-    """One named target; ``attempt`` and ``peer_id`` are 0 while there is none; ``v2`` as in ``AddNode``."""
+    """One named target; ``attempt`` is 0 and ``peer_id`` -1 while there is none; ``v2`` as in ``AddNode``."""
 
     text: str
     fixed: bool  # of --connect: not limited in number
     next_try: float = 0.0
     delay: float = ADDED_NODE_RETRY_MIN
     attempt: int = 0
-    peer_id: int = 0
+    peer_id: int = -1
     v2: bool | None = None
 
 
@@ -66,7 +66,7 @@ class AddedNodes:
     def peer_of(self, text: str) -> Peer | None:
         """The connection to a target: the one made for it, or any other to the address that it names."""
         target = self.targets.get(text)
-        if target is not None and target.peer_id:
+        if target is not None and target.peer_id >= 0:
             return self._ctx.peers.get(target.peer_id)
         for peer in self._ctx.peers.values():
             if not peer.disconnecting and self._names(text, peer.address):
@@ -102,7 +102,7 @@ class AddedNodes:
         """A connection ended: try again, soon if it had lasted; ``attempt`` (if not 0) does so already."""
         for target in self.targets.values():
             if target.peer_id == peer.id:
-                target.peer_id = 0
+                target.peer_id = -1
                 if attempt:
                     target.attempt = attempt
                     continue
@@ -117,9 +117,9 @@ class AddedNodes:
     def tick(self) -> None:
         """Connect to targets that are due."""
         ctx = self._ctx
-        used = sum(1 for t in self.targets.values() if not t.fixed and (t.attempt or t.peer_id))
+        used = sum(1 for t in self.targets.values() if not t.fixed and (t.attempt or t.peer_id >= 0))
         for target in self.targets.values():
-            if target.attempt or target.peer_id or ctx.mono < target.next_try:
+            if target.attempt or target.peer_id >= 0 or ctx.mono < target.next_try:
                 continue
             if not target.fixed:
                 if used >= MAX_ADDNODE_CONNECTIONS:

@@ -540,7 +540,7 @@ class BlockDownload:
             self._cancel_compact(index)
             return
         compact = self._sources.get(index) == (result.peer_id, True)
-        if self._sources.get(index, (0, False))[0] == result.peer_id:
+        if self._sources.get(index, (-1, False))[0] == result.peer_id:
             del self._sources[index]
         if peer is not None and compact and result.violation.fault is Fault.MUTATED:
             self._collided(peer, index)
@@ -567,7 +567,7 @@ class BlockDownload:
 
     def on_rejected(self, result: BlockRejected) -> None:
         """A stored block could not be connected: whoever delivered it is to blame."""
-        source, compact = self._sources.pop(result.index, (0, False))
+        source, compact = self._sources.pop(result.index, (-1, False))
         peer = self._ctx.peers.get(source)
         if peer is None:
             text = f"block {to_display(self._ctx.tree.hash(result.index))} is invalid: {result.violation}"
@@ -590,7 +590,7 @@ class BlockDownload:
         self._late.note_distance()
         sources = []
         for index in change.connected:
-            source, _ = self._sources.pop(index, (0, False))
+            source, _ = self._sources.pop(index, (-1, False))
             if source:
                 sources.append(source)
             self.stalling_timeout = max(self.stalling_timeout * BLOCK_STALLING_DECAY, BLOCK_STALLING_TIMEOUT_DEFAULT)

@@ -92,7 +92,7 @@ class ProcessTransactions:
     """Check transactions and take them into the mempool; answered by ``TransactionsProcessed`` with this ``number``.
 
     One transaction, or with ``package`` a parent and its child. Of what one effect after another asks for, parents
-    come before children. ``test``: only tell whether it would be accepted. ``peer_id`` is 0 for our own.
+    come before children. ``test``: only tell whether it would be accepted. ``peer_id`` is -1 for our own.
     """
 
     peer_id: int

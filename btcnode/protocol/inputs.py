@@ -54,7 +54,7 @@ class Permission(IntFlag):
 class PeerConnected:
     """A TCP connection stands.
 
-    ``peer_id`` is chosen by the reactor: positive, increasing, never used again. ``address`` is the remote end.
+    ``peer_id`` is chosen by the reactor: from 0, increasing, never used again. ``address`` is the remote end.
     ``attempt`` repeats the number of the ``Connect`` effect that this connection answers (0 for inbound), and
     ``kind`` that effect's kind. ``local_address`` is our end of the socket as far as known.
     ``transport`` is ``"v1"``, or ``"detecting"`` until ``TransportReady`` tells what is spoken.

@@ -256,7 +256,7 @@ class PrivateBroadcast:
                 stale = private.added < now - PRIVATE_BROADCAST_INITIAL_STALE
             if stale:
                 self._tests[self._next_test] = wtxid
-                self._ctx.emit(ProcessTransactions(0, self._next_test, (private.tx,), test=True))
+                self._ctx.emit(ProcessTransactions(-1, self._next_test, (private.tx,), test=True))
                 self._next_test -= 1
 
     def on_tested(self, event: TransactionsProcessed) -> None:
