@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode_kept
 
 ARGUMENTS = {
@@ -100,16 +101,34 @@ def positional_params(method: str, words: list[str]) -> list[Any]:
 
 
 def named_params(method: str, words: list[str]) -> dict[str, Any]:
-    """``name=value`` parameters, with those without a name gathered under "args"; raises ValueError."""
-    forms = {name: form for names, form in argument_forms(method) for name in names}
+    """``name=value`` parameters, with those without a name gathered under "args"; raises ValueError.
+
+    Names given twice count as given last, except "args" (RpcError, which a server would answer).
+    A word with "=" whose first part names no argument is positional where that argument is JSON and the word is too.
+    """
+    order = argument_forms(method)
+    forms = {name: form for names, form in order for name in names}
     params: dict[str, Any] = {}
-    positional: list[str] = []
+    positional: list[Any] = []
     for word in words:
         name, equals, value = word.partition("=")
+        here = order[len(positional)][1] if len(positional) < len(order) else ""
         if not equals:
-            positional.append(word)
+            positional.append(_convert(here, word))
+        elif name not in forms and here == "json" and _is_json(word):
+            positional.append(decode_kept(word))
         else:
             params[name] = _convert(forms.get(name, ""), value)
+    if positional and "args" in params:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Parameter args specified multiple times")
     if positional:
-        params.setdefault("args", positional_params(method, positional))
+        params["args"] = positional
     return params
+
+
+def _is_json(text: str) -> bool:
+    try:
+        decode_kept(text)
+    except ValueError:
+        return False
+    return True

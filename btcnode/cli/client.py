@@ -13,7 +13,7 @@ from typing import Any
 from btcnode import __version__
 from btcnode.cli.arguments import named_params, positional_params
 from btcnode.rpc.client import RpcClient, RpcConnectionError
-from btcnode.rpc.errors import RpcCode
+from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import Literal, decode_kept, encode, pretty
 
 DEFAULT_TIMEOUT_S = 900
@@ -29,11 +29,12 @@ CHAINS = {  # Core's name: folder in the data directory, RPC port
 CHAIN_ALIASES = {"mainnet": "main", "testnet": "test", "testnet3": "test"}
 CHAIN_FLAGS = {"testnet": "test", "testnet4": "testnet4", "signet": "signet", "regtest": "regtest"}
 TEXT_OPTIONS = (
-    "chain", "datadir", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcid", "rpcpassword", "rpcport", "rpcuser",
-    "rpcwaittimeout",
+    "chain", "color", "conf", "datadir", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcid", "rpcpassword",
+    "rpcport", "rpcuser", "rpcwaittimeout",
 )  # fmt: skip
 FLAG_OPTIONS = (
-    "getinfo", "help", "named", "rpcwait", "stdin", "stdinrpcpass", "version", *CHAIN_FLAGS,
+    "generate", "getinfo", "help", "named", "netinfo", "rpcwait", "stdin", "stdinrpcpass", "stdinwalletpassphrase",
+    "version", *CHAIN_FLAGS,
 )  # fmt: skip
 SHORT = {"h": "help", "?": "help"}
 
@@ -47,10 +48,15 @@ Options:
   -chain=<chain>           Network: main, test, testnet4, signet or regtest (default: main)
   -testnet, -testnet4, -signet, -regtest
                            Short for -chain=...
+  -color=<when>            Colours of -getinfo: always, auto (on a terminal) or never (default: auto)
+  -conf=<file>             Configuration file (default: bitcoin.conf in the data directory)
   -datadir=<dir>           Data directory (default: ~/.btcnode)
+  -generate [<n> [<tries>]]
+                           Mine blocks to a new address of the node's wallet
   -getinfo                 Summary of the node's state
   -help                    Print this text
   -named                   Pass named instead of positional arguments
+  -netinfo [<level>]       Peers as a table, 0 to 4; "help" explains it
   -rpcclienttimeout=<n>    Seconds to wait for an answer, 0 for ever (default: 900)
   -rpcconnect=<ip>         Host of the node, with or without port (default: 127.0.0.1)
   -rpccookiefile=<loc>     Cookie file (default: .cookie in the network's directory)
@@ -84,6 +90,8 @@ def parse_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
         name = SHORT.get(name, name)
         if name.startswith("no") and name[2:] in FLAG_OPTIONS and not equals:
             options[name[2:]] = "0"
+        elif name in ("norpccookiefile", "norpcpassword", "norpcuser") and not equals:
+            options[name[2:]] = "0" if name == "norpccookiefile" else ""
         elif name in FLAG_OPTIONS:
             options[name] = value if equals and value else "1"
         elif name in TEXT_OPTIONS and equals:
@@ -152,12 +160,30 @@ def target(options: dict[str, str], default_port: int) -> tuple[str, int]:
     return host, port
 
 
+def _add_conf(options: dict[str, str]) -> None:
+    """Complete the command line with the configuration file; raises CliError."""
+    datadir = Path(options.get("datadir", "~/.btcnode")).expanduser()
+    path = datadir / options.get("conf", "bitcoin.conf")
+    if not path.is_file():
+        if "conf" in options:
+            raise CliError(f'Error reading configuration file: specified config file "{path}" could not be opened.')
+        return
+    from btcnode.cli import client_conf  # most calls find no file
+    from btcnode.errors import ConfigError
+
+    try:
+        client_conf.complete(options)
+    except ConfigError as error:
+        raise CliError(str(error)) from None
+
+
 class Caller:
     """Connects as the options say, and calls."""
 
     def __init__(self, options: dict[str, str]) -> None:
         """Raises CliError for options that make no sense."""
         self.options = options
+        _add_conf(options)
         subdir, default_port = CHAINS[chain_of(options)]
         self.datadir = Path(options.get("datadir", "~/.btcnode")).expanduser()
         if "datadir" in options and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
@@ -171,6 +197,8 @@ class Caller:
         """User, password, and whether there are any."""
         if self.password_given:
             return self.options.get("rpcuser", ""), self.options["rpcpassword"], True
+        if self.options.get("rpccookiefile") == "0":
+            return "", "", False
         try:
             user, _, password = self.cookie.read_text().strip().partition(":")
         except OSError:
@@ -209,6 +237,8 @@ class Caller:
             return "Incorrect rpcuser or rpcpassword were specified."
         if found:
             return "Cookie file credentials were invalid and no rpcpassword was specified."
+        if self.options.get("rpccookiefile") == "0":
+            return "Cookie file was disabled via -norpccookiefile and no rpcpassword was specified."
         return "Failed to read cookie file and no rpcpassword was specified."
 
     def post_patiently(self, body: Any) -> Any:
@@ -239,21 +269,73 @@ def _text(value: Any) -> str:
     return value.text if isinstance(value, Literal) else str(value)
 
 
-def _getinfo(caller: Caller) -> dict[str, Any]:
-    """A reply made of two calls."""
-    names = ("getnetworkinfo", "getblockchaininfo")
+def _both(caller: Caller, *names: str) -> tuple[list[Any], Any]:
+    """Results of two calls in a batch, or the reply that carries an error."""
     batch = [{"jsonrpc": "2.0", "id": n, "method": name, "params": []} for n, name in enumerate(names)]
     replies = caller.post_patiently(batch)
     if not isinstance(replies, list):
-        return dict(replies)
+        return [], replies
     for reply in replies:
         if reply.get("error") is not None:
-            return dict(reply)
-    return {"result": _summary(replies[0]["result"], replies[1]["result"])}
+            return [], reply
+    return [reply["result"] for reply in replies], None
 
 
-def _summary(network: dict[str, Any], chain: dict[str, Any]) -> str:
+def _getinfo(caller: Caller) -> Any:
+    """A reply made of two calls."""
+    results, failed = _both(caller, "getnetworkinfo", "getblockchaininfo")
+    if failed is not None:
+        return failed
+    when = caller.options.get("color", "auto")
+    if when not in ("always", "auto", "never"):
+        raise CliError("error: Invalid value for -color option. Valid values: always, auto, never.")
+    colour = when == "always" or (when == "auto" and sys.stdout.isatty())
+    return {"result": _summary(results[0], results[1], colour=colour)}
+
+
+def _netinfo(caller: Caller, words: list[str]) -> Any:
+    """A reply made of two calls."""
+    from btcnode.cli import netinfo  # only this option needs it
+
+    if words[:1] in (["help"], ["h"]):
+        return {"result": netinfo.HELP.rstrip()}
+    try:
+        level, outbound = netinfo.parse_level(words)
+    except ValueError as error:
+        raise CliError(f"error: {error}") from None
+    results, failed = _both(caller, "getpeerinfo", "getnetworkinfo")
+    if failed is not None:
+        return failed
+    peers, network = netinfo.plain(results)
+    return {"result": netinfo.dashboard(peers, network, chain_of(caller.options), level, outbound)}
+
+
+def _generate(caller: Caller, words: list[str]) -> Any:
+    """A reply made of two calls: a new address, then blocks that pay to it."""
+    new = {"method": "getnewaddress", "params": [], "id": "1", "jsonrpc": "2.0"}
+    reply = caller.post_patiently(new)
+    if not isinstance(reply, dict) or reply.get("error") is not None:
+        return reply
+    if len(words) > 2:
+        raise CliError("error: too many arguments (maximum 2 for nblocks and maxtries)")
+    if words[:1] == ["0"]:
+        raise CliError("error: the first argument (number of blocks to generate, default: 1) must be an integer"
+                       " value greater than zero")  # fmt: skip
+    address = reply["result"]
+    try:
+        params = positional_params("generatetoaddress", [*(words[:1] or ["1"]), address, *words[1:]])
+    except ValueError as error:
+        raise CliError(f"error: {error}") from None
+    request = {"method": "generatetoaddress", "params": params, "id": "1", "jsonrpc": "2.0"}
+    reply = caller.post_patiently(request)
+    if isinstance(reply, dict) and reply.get("error") is None:
+        reply["result"] = {"address": address, "blocks": reply["result"]}
+    return reply
+
+
+def _summary(network: dict[str, Any], chain: dict[str, Any], *, colour: bool = False) -> str:
     """The text of -getinfo."""
+    blue, green, yellow, reset = ("\x1b[34m", "\x1b[32m", "\x1b[33m", "\x1b[0m") if colour else ("", "", "", "")
     progress = float(_text(chain["verificationprogress"]))
     done = int(progress * BAR_WIDTH)
     bar = f"{'▒' * done}{'░' * (BAR_WIDTH - done)} " if progress < BAR_BELOW else ""
@@ -264,18 +346,18 @@ def _summary(network: dict[str, Any], chain: dict[str, Any]) -> str:
     proxy_text = ", ".join(f"{proxy} ({', '.join(names)})" for proxy, names in proxies.items())
     warnings = network["warnings"]
     return (
-        f"Chain: {chain['chain']}\n"
+        f"{blue}Chain: {chain['chain']}{reset}\n"
         f"Blocks: {_text(chain['blocks'])}\n"
         f"Headers: {_text(chain['headers'])}\n"
         f"Verification progress: {bar}{progress * 100:.4f}%\n"
         f"Difficulty: {_text(chain['difficulty'])}\n\n"
-        f"Network: in {_text(network['connections_in'])}, out {_text(network['connections_out'])},"
-        f" total {_text(network['connections'])}\n"
+        f"{green}Network: in {_text(network['connections_in'])}, out {_text(network['connections_out'])},"
+        f" total {_text(network['connections'])}{reset}\n"
         f"Version: {_text(network['version'])}\n"
         f"Time offset (s): {_text(network['timeoffset'])}\n"
         f"Proxies: {proxy_text or 'n/a'}\n"
         f"Min tx relay fee rate (BTC/kvB): {_text(network['relayfee'])}\n\n"
-        f"Warnings: {'; '.join(warnings) or '(none)'}"
+        f"{yellow}Warnings:{reset} {'; '.join(warnings) or '(none)'}"
     )
 
 
@@ -315,6 +397,8 @@ def run(argv: list[str]) -> int:
         return 0
     if _flag(options, "stdinrpcpass"):
         options["rpcpassword"] = _password_from_stdin()
+    if _flag(options, "stdinwalletpassphrase"):
+        raise CliError("error: -stdinwalletpassphrase is only applicable for walletpassphrase(change)")
     if _flag(options, "stdin"):
         words = words + [line.rstrip("\n") for line in sys.stdin]
     caller = Caller(options)
@@ -322,6 +406,10 @@ def run(argv: list[str]) -> int:
         if words:
             raise CliError("error: -getinfo takes no arguments")
         return _report(_getinfo(caller))
+    if _flag(options, "netinfo"):
+        return _report(_netinfo(caller, words))
+    if _flag(options, "generate"):
+        return _report(_generate(caller, words))
     if not words:
         raise CliError("error: too few parameters (need at least command)")
     method, *rest = words
@@ -329,6 +417,8 @@ def run(argv: list[str]) -> int:
         params: Any = named_params(method, rest) if _flag(options, "named") else positional_params(method, rest)
     except ValueError as error:
         raise CliError(f"error: {error}") from None
+    except RpcError as error:
+        return _report({"error": error.as_object()})
     request = {"method": method, "params": params, "id": options.get("rpcid", "1"), "jsonrpc": "2.0"}
     return _report(caller.post_patiently(request))
 
