@@ -53,6 +53,11 @@ def rejects_transactions(ctx: Context, peer: Peer) -> bool:
     return peer.kind in _NEVER_FROM or not (ctx.config.tx_relay or peer.permissions & Permission.RELAY)
 
 
+def _names(tx: Tx) -> str:
+    """Both ids, as Core's log has them."""
+    return f"{to_display(tx.txid)} (wtxid={to_display(tx.wtxid)})"
+
+
 def memory_of(tx: Tx) -> int:
     """About how many bytes the transaction takes as an object: its bytes twice, and an object for each part."""
     parts = 3 * len(tx.prevouts) + len(tx.txouts) + sum(map(len, tx.witnesses))
@@ -176,9 +181,13 @@ class TxIntake:
         elif package is not None:
             self._validate_package(package)
         elif peer.permissions & Permission.FORCE_RELAY:
-            entry = self._source.find_tx(tx.txid, False)
+            entry, name = self._source.find_tx(tx.txid, False), _names(tx)
             if entry is not None:
+                self._ctx.log(LogLevel.DEBUG, "net", f"Force relaying tx {name} from peer={peer.id}")
                 self._relay.announce(entry)
+            else:
+                text = f"Not relaying non-mempool transaction {name} from forcerelay peer={peer.id}"
+                self._ctx.log(LogLevel.DEBUG, "net", text)
         return tx
 
     def _validate_package(self, package: Package) -> None:
@@ -287,9 +296,8 @@ class TxIntake:
         )
         peer = self._ctx.peers.get(sender)
         if peer is not None:
-            self._ctx.log_peer(
-                peer, LogLevel.DEBUG, f"{to_display(tx.txid)} was not accepted: {outcome.reason}", "mempoolrej"
-            )
+            text = f"{_names(tx)} from peer={peer.id} was not accepted: {outcome.reason}"
+            self._ctx.log(LogLevel.DEBUG, "mempoolrej", text)
             for txid in todo.parents:
                 self._relay.knows(peer, txid)
         if todo.is_news:
