@@ -17,7 +17,7 @@ from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.coin import coin_height, coin_prefix, coin_script, coin_value, make_txout
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.context import NodeApi
+from btcnode.rpc.context import FilterIndex, NodeApi
 from btcnode.rpc.decode import script_json, tx_json
 from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonrpc import Reply
@@ -190,21 +190,37 @@ async def _headers(request: RestRequest) -> Reply:
         raise RestError(BAD_REQUEST, "Invalid URI format. Expected /rest/headers/<hash>.<ext>?count=<count>")
     count = _count_of(path[0] if len(path) == 2 else request.query("count", "5"))
     node = request.node
-    tree, tip = node.tree, node.tip()
-    found = tree.find(BlockHash(_hash(path[-1])))
-    indexes: list[int] = []
-    if found >= 0 and is_active(node, found):
-        last = min(tree.height(tip), tree.height(found) + count - 1)
-        indexes = [tree.ancestor(tip, height) for height in range(tree.height(found), last + 1)]
-    reply = request.data(b"".join(map(tree.raw, indexes)))
+    indexes = _active_run(node, BlockHash(_hash(path[-1])), count)
+    reply = request.data(b"".join(map(node.tree.raw, indexes)))
     return reply or request.json([header_json(node, index) for index in indexes])
 
 
-def _check_filter(text: str, filter_type: str) -> RestError:
-    _hash(text)
+def _filter_index(request: RestRequest, text: str, filter_type: str) -> tuple[FilterIndex, BlockHash]:
+    """The index of a type, and the hash that ``text`` is; raises RestError."""
+    block_hash = BlockHash(_hash(text))
     if filter_type != "basic":
-        return RestError(BAD_REQUEST, f"Unknown filtertype {filter_type}")
-    return RestError(BAD_REQUEST, f"Index is not enabled for filtertype {filter_type}")
+        raise RestError(BAD_REQUEST, f"Unknown filtertype {filter_type}")
+    index = request.node.filter_index
+    if index is None:
+        raise RestError(BAD_REQUEST, f"Index is not enabled for filtertype {filter_type}")
+    return index, block_hash
+
+
+def _filter_missing(*, ready: bool) -> RestError:
+    more = "This error is unexpected and indicates index corruption."
+    if not ready:
+        more = "Block filters are still in the process of being indexed."
+    return RestError(NOT_FOUND, f"Filter not found. {more}")
+
+
+def _active_run(node: NodeApi, block_hash: BlockHash, count: int) -> list[int]:
+    """Up to ``count`` headers of the active chain from a block on, none when it is not part of it."""
+    tree, tip = node.tree, node.tip()
+    found = tree.find(block_hash)
+    if found < 0 or not is_active(node, found):
+        return []
+    last = min(tree.height(tip), tree.height(found) + count - 1)
+    return [tree.ancestor(tip, height) for height in range(tree.height(found), last + 1)]
 
 
 async def _filter_headers(request: RestRequest) -> Reply:
@@ -212,15 +228,37 @@ async def _filter_headers(request: RestRequest) -> Reply:
     if len(path) not in (2, 3):
         where = "/rest/blockfilterheaders/<filtertype>/<blockhash>.<ext>?count=<count>"
         raise RestError(BAD_REQUEST, f"Invalid URI format. Expected {where}")
-    _count_of(path[1] if len(path) == 3 else request.query("count", "5"))
-    raise _check_filter(path[-1], path[0])
+    count = _count_of(path[1] if len(path) == 3 else request.query("count", "5"))
+    index, block_hash = _filter_index(request, path[-1], path[0])
+    node = request.node
+    hashes = [node.tree.hash(at) for at in _active_run(node, block_hash, count)]
+    ready = await index.until_synced()
+    headers = []
+    for one in hashes:
+        item = index.get(one)
+        if item is None:
+            raise _filter_missing(ready=ready)
+        headers.append(item.header)
+    return request.data(b"".join(headers)) or request.json([to_display(header) for header in headers])
 
 
 async def _filter(request: RestRequest) -> Reply:
     path = request.rest.split("/")
     if len(path) != 2:
         raise RestError(BAD_REQUEST, "Invalid URI format. Expected /rest/blockfilter/<filtertype>/<blockhash>")
-    raise _check_filter(path[1], path[0])
+    index, block_hash = _filter_index(request, path[1], path[0])
+    node = request.node
+    at = node.tree.find(block_hash)
+    if at < 0:
+        raise RestError(NOT_FOUND, f"{path[1]} not found")
+    ready = await index.until_synced()
+    item = index.get(block_hash)
+    if item is None:
+        if not node.block_status(at).scripts_valid:
+            raise RestError(NOT_FOUND, "Filter not found. Block was not connected to active chain.")
+        raise _filter_missing(ready=ready)
+    raw = b"\0" + block_hash + compact_size(len(item.data)) + item.data
+    return request.data(raw) or request.json({"filter": item.data.hex()})
 
 
 async def _chain_info(request: RestRequest) -> Reply:
