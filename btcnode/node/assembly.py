@@ -193,6 +193,7 @@ class Node:
         heard = [(address.host, address.port) for address in self.reactor.bound]
         write_ready(config, self._rpc.addresses if self._rpc is not None else [], heard)
         log.info("the node is ready: height %d", state.active.height)
+        log.info("init message: Done loading")  # what tools that start bitcoind wait for
 
     def _load_chain(self, store: ChainStore) -> Chainstate:
         config = self.config
