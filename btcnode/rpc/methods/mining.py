@@ -181,7 +181,7 @@ async def submitblock(node: NodeApi, hexdata: str, dummy: str | None) -> str | N
     """See the declaration."""
     data = parse_hex_or_none(hexdata)
     try:
-        block = parse_block(data or b"")
+        block = parse_block(data or b"", exact=False)  # what comes after it is ignored, as in Core
     except DecodeError:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Block decode failed") from None
     raw, tree = block.raw, node.tree
