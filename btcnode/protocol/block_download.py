@@ -591,7 +591,7 @@ class BlockDownload:
         sources = []
         for index in change.connected:
             source, _ = self._sources.pop(index, (-1, False))
-            if source:
+            if source >= 0:
                 sources.append(source)
             self.stalling_timeout = max(self.stalling_timeout * BLOCK_STALLING_DECAY, BLOCK_STALLING_TIMEOUT_DEFAULT)
         return sources
