@@ -42,6 +42,7 @@ HELP = """Usage:  btcnode-cli [options] <command> [params]         Send a comman
 or:     btcnode-cli [options] -named <command> [name=value]...  Send it with named arguments
 or:     btcnode-cli [options] help                            List all commands
 or:     btcnode-cli [options] help <command>                  Get help for a command
+or:     btcnode-cli help --openrpc                            Describe all commands as an OpenRPC document
 
 Options:
 
@@ -401,6 +402,9 @@ def run(argv: list[str]) -> int:
         raise CliError("error: -stdinwalletpassphrase is only applicable for walletpassphrase(change)")
     if _flag(options, "stdin"):
         words = words + [line.rstrip("\n") for line in sys.stdin]
+    if words == ["help", "--openrpc"]:
+        print(_openrpc())
+        return 0
     caller = Caller(options)
     if _flag(options, "getinfo"):
         if words:
@@ -421,6 +425,16 @@ def run(argv: list[str]) -> int:
         return _report({"error": error.as_object()})
     request = {"method": method, "params": params, "id": options.get("rpcid", "1"), "jsonrpc": "2.0"}
     return _report(caller.post_patiently(request))
+
+
+def _openrpc() -> str:
+    """The methods of this version as an OpenRPC document."""
+    import json  # this and the next two: only here, since they load half of the node
+
+    from btcnode.rpc.methods import every_method
+    from btcnode.rpc.openrpc import document
+
+    return json.dumps(document(every_method()), indent=2)
 
 
 def _password_from_stdin() -> str:

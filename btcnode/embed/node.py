@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -21,9 +21,10 @@ from btcnode.errors import BtcnodeError
 from btcnode.node.assembly import Node as Assembly
 from btcnode.rpc.jsonvalue import decode_decimal, encode
 from btcnode.rpc.table import MethodTable
+from btcnode.rpc.typed import NodeRpc
 
 
-class LocalRpc:
+class LocalRpc(NodeRpc):
     """The RPC methods as coroutines: ``await node.rpc.getblock(block_hash, 2)``, named arguments too.
 
     Nothing goes over HTTP. Results are what a client would get, amounts as ``decimal.Decimal``. Raises RpcError with
@@ -31,23 +32,17 @@ class LocalRpc:
     """
 
     def __init__(self, table: MethodTable) -> None:
-        self._table = table
-
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-
-        async def call(*params: Any, **named: Any) -> Any:
-            method = self._table.find(name)
+        async def call(name: str, *params: Any, **named: Any) -> Any:
+            method = table.find(name)
             if named and params:
                 named["args"] = list(params)
-            return decode_decimal(encode(await self._table.call_async(method, named or list(params))))
+            return decode_decimal(encode(await table.call_async(method, named or list(params))))
 
-        call.__name__ = name
-        return call
+        super().__init__(call)
+        self._names = sorted(table.methods)
 
     def __dir__(self) -> list[str]:
-        return sorted(self._table.methods)
+        return self._names
 
 
 class Node:

@@ -10,7 +10,7 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double, type_name
-from btcnode.rpc.spec import Result, hexed, number, whole_number
+from btcnode.rpc.spec import Result, hexed, number, real, whole_number
 from btcnode.rpc.spec import time as time_
 
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
@@ -140,7 +140,7 @@ HEADER_RESULT: tuple[Result, ...] = (
     number("nonce", "Nonce"),
     hexed("bits", "Target in compact form"),
     hexed("target", "Target"),
-    number("difficulty", "Difficulty as a multiple of the least one on mainnet"),
+    real("difficulty", "Difficulty as a multiple of the least one on mainnet"),
     hexed("chainwork", "Hashes expected for the chain up to this block"),
     number("nTx", "Transactions in the block"),
     hexed("previousblockhash", "Hash of the parent", optional=True),

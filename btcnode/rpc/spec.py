@@ -20,6 +20,7 @@ class Kind(Enum):
     HEX = ("hex", "string", "string", '"hex"')
     NUM = ("num", "numeric", "number", "n")
     INT = ("int", "numeric", "number", "n")
+    REAL = ("real", "numeric", "number", "n")
     TIME = ("time", "numeric", "number", "xxx")
     AMOUNT = ("amount", "numeric", "number", "n")
     BOOL = ("bool", "boolean", "bool", "true|false")
@@ -146,6 +147,8 @@ class Result:
         got = type_name(value)
         if got != expected:
             return f"returned type is {got}, but declared as {expected} in doc"
+        if self.kind in (Kind.NUM, Kind.TIME) and not isinstance(value, int):
+            return "returned a fraction, but declared as a whole number in doc"
         if self.kind is Kind.ARR:
             last = len(self.inner) - 1
             found = (
@@ -222,9 +225,9 @@ def _branch(kind: Kind) -> Callable[..., Result]:
     return make
 
 
-string, hexed, number, time, coins, boolean, nothing, ellipsis, anything = map(
+string, hexed, number, real, time, coins, boolean, nothing, ellipsis, anything = map(
     _leaf,
-    (Kind.STR, Kind.HEX, Kind.NUM, Kind.TIME, Kind.AMOUNT, Kind.BOOL, Kind.NONE, Kind.ELLIPSIS, Kind.ANY),
+    (Kind.STR, Kind.HEX, Kind.NUM, Kind.REAL, Kind.TIME, Kind.AMOUNT, Kind.BOOL, Kind.NONE, Kind.ELLIPSIS, Kind.ANY),
 )
 obj, dyn, arr = map(_branch, (Kind.OBJ, Kind.DYN, Kind.ARR))
 

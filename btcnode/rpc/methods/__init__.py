@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.methods import (
     bans,
@@ -18,6 +20,7 @@ from btcnode.rpc.methods import (
     mining,
     mining_template,
     net,
+    openrpc,
     psbt,
     psbt_decode,
     rawtransactions,
@@ -67,6 +70,11 @@ def all_methods() -> list[Method]:
 def make_table(node: NodeApi, *, check_results: bool = False) -> MethodTable:
     """A table with all methods over ``node``."""
     table = MethodTable(node, all_methods(), check_results=check_results)
-    for method in control.table_methods(table):
+    for method in (*control.table_methods(table), *openrpc.table_methods(table)):
         table.add(method)
     return table
+
+
+def every_method() -> list[Method]:
+    """Every declared method, those about the table too: for descriptions, as the handlers have no node."""
+    return list(make_table(cast(NodeApi, None)).methods.values())

@@ -8,7 +8,7 @@ from btcnode.errors import DecodeError
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double
-from btcnode.rpc.spec import Arg, Kind, arr, nothing, number, obj, rpc, string
+from btcnode.rpc.spec import Arg, Kind, arr, nothing, number, obj, real, rpc, string
 from btcnode.rpc.spec import time as time_
 from btcnode.wire.netaddr import NetAddress
 from btcnode.wire.subnet import SubNet
@@ -151,7 +151,7 @@ def sendmsgtopeer(node: NodeApi, peer_id: int, msg_type: str, msg: str) -> dict[
     returns=obj(
         "",
         "",
-        arr("weights", "Weights of service, value and fault", number("", "Weight")),
+        arr("weights", "Weights of service, value and fault", real("", "Weight")),
         arr(
             "peers",
             "Connected peers",
@@ -159,16 +159,16 @@ def sendmsgtopeer(node: NodeApi, peer_id: int, msg_type: str, msg: str) -> dict[
                 "",
                 "",
                 number("id", "Number of the peer"),
-                number("score", "Score, 0 to 100"),
+                real("score", "Score, 0 to 100"),
                 string("state", "connected, stable, degraded or shutting-down"),
                 string("standing", "good, observed, throttled or removed"),
-                number("service", "Response and stability, -1 to 1"),
-                number("value", "Useful data against useless, -1 to 1"),
-                number("fault", "Broken rules and failed requests, 0 to 4"),
-                number("useful", "Useful pieces of data of late"),
-                number("wasted", "Pieces that nobody asked for"),
-                number("failed", "Requests that failed"),
-                number("violations", "Broken rules, weighed"),
+                real("service", "Response and stability, -1 to 1"),
+                real("value", "Useful data against useless, -1 to 1"),
+                real("fault", "Broken rules and failed requests, 0 to 4"),
+                real("useful", "Useful pieces of data of late"),
+                real("wasted", "Pieces that nobody asked for"),
+                real("failed", "Requests that failed"),
+                real("violations", "Broken rules, weighed"),
             ),
         ),
     ),

@@ -22,7 +22,22 @@ from btcnode.rpc.lookup import (
     parse_hash,
     parse_verbosity,
 )
-from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, ellipsis, hexed, nothing, number, obj, rpc, string
+from btcnode.rpc.spec import (
+    Arg,
+    Kind,
+    Result,
+    arr,
+    boolean,
+    coins,
+    ellipsis,
+    hexed,
+    nothing,
+    number,
+    obj,
+    real,
+    rpc,
+    string,
+)
 
 EXAMPLE_HASH = "00000000c937983704a73af28acdec37b049d214adbda81d7e2a3dd146f6ed09"
 
@@ -47,7 +62,7 @@ def getbestblockhash(node: NodeApi) -> str:
     return to_display(node.tree.hash(node.tip()))
 
 
-@rpc("blockchain", "Proof-of-work difficulty of the tip, as a multiple of mainnet's least.", returns=number("", ""))
+@rpc("blockchain", "Proof-of-work difficulty of the tip, as a multiple of mainnet's least.", returns=real("", ""))
 def getdifficulty(node: NodeApi) -> Any:
     """See the declaration."""
     return double(difficulty(node.tree.bits(node.tip())))

@@ -15,7 +15,7 @@ from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double
 from btcnode.rpc.lookup import difficulty, find_block, fork_height, is_active, parse_hash, uint256_hex
-from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, dyn, hexed, nothing, number, obj, rpc, string
+from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, dyn, hexed, nothing, number, obj, real, rpc, string
 from btcnode.rpc.spec import time as time_
 from btcnode.script.flags import flag_names
 
@@ -36,10 +36,10 @@ BLOCKHASH = Arg("blockhash", Kind.HEX, "The block hash")
         string("bestblockhash", "Hash of the tip"),
         hexed("bits", "Target of the tip in compact form"),
         hexed("target", "Target of the tip"),
-        number("difficulty", "Difficulty of the tip"),
+        real("difficulty", "Difficulty of the tip"),
         time_("time", "Time of the tip"),
         time_("mediantime", "Median time of the tip and the ten before it"),
-        number("verificationprogress", "Estimate of the share verified, 0 to 1"),
+        real("verificationprogress", "Estimate of the share verified, 0 to 1"),
         boolean("initialblockdownload", "Whether the node is still far behind"),
         hexed("chainwork", "Hashes expected for the active chain"),
         number("size_on_disk", "Bytes of block and undo files"),
@@ -224,7 +224,7 @@ def getdeploymentinfo(node: NodeApi, blockhash: str | None) -> dict[str, Any]:
         number("window_block_count", "Blocks in the window"),
         number("window_interval", "Seconds in the window, by median times", optional=True),
         number("window_tx_count", "Transactions in the window", optional=True),
-        number("txrate", "Transactions per second", optional=True),
+        real("txrate", "Transactions per second", optional=True),
     ),
     examples=((), (2016,)),
 )

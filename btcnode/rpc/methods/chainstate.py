@@ -10,7 +10,7 @@ from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.lookup import difficulty, parse_hash, uint256_hex
-from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, rpc
+from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, real, rpc
 
 MIB = 1 << 20
 
@@ -32,8 +32,8 @@ MIB = 1 << 20
                 hexed("bestblockhash", "Tip"),
                 hexed("bits", "Target of the tip in compact form"),
                 hexed("target", "Target of the tip"),
-                number("difficulty", "Difficulty of the tip"),
-                number("verificationprogress", "Share of all transactions, 0 to 1"),
+                real("difficulty", "Difficulty of the tip"),
+                real("verificationprogress", "Share of all transactions, 0 to 1"),
                 hexed("snapshot_blockhash", "Block of the snapshot it started from", optional=True),
                 number("coins_db_cache_bytes", "Cache of the database"),
                 number("coins_tip_cache_bytes", "Most bytes that the coin cache may take"),

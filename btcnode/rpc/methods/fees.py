@@ -10,7 +10,7 @@ from btcnode.mempool.fee_stats import BucketRange
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import Literal, amount, double
-from btcnode.rpc.spec import Arg, Kind, arr, coins, ellipsis, number, obj, rpc, string
+from btcnode.rpc.spec import Arg, Kind, arr, coins, ellipsis, number, obj, real, rpc, string
 
 MODES = ("unset", "economical", "conservative")
 _TARGET = Arg("conf_target", Kind.INT, "Confirmation target in blocks (1 - 1008)")
@@ -62,16 +62,16 @@ def estimatesmartfee(node: NodeApi, target: int, mode: str) -> dict[str, Any]:
 
 
 _RANGE_RESULT = (
-    number("startrange", "Lowest feerate, sat/kvB"),
-    number("endrange", "Highest feerate"),
-    number("withintarget", "Transactions that confirmed within the target"),
-    number("totalconfirmed", "Transactions that confirmed"),
-    number("inmempool", "Transactions that wait for as long as the target"),
-    number("leftmempool", "Transactions that left the mempool unconfirmed after the target"),
+    real("startrange", "Lowest feerate, sat/kvB"),
+    real("endrange", "Highest feerate"),
+    real("withintarget", "Transactions that confirmed within the target"),
+    real("totalconfirmed", "Transactions that confirmed"),
+    real("inmempool", "Transactions that wait for as long as the target"),
+    real("leftmempool", "Transactions that left the mempool unconfirmed after the target"),
 )
 _HORIZON_RESULT = (
     coins("feerate", "Feerate in BTC/kvB", optional=True),
-    number("decay", "What is left of a count after a block"),
+    real("decay", "What is left of a count after a block"),
     number("scale", "Blocks of a period"),
     obj("pass", "The lowest feerates that met the threshold", *_RANGE_RESULT, optional=True),
     obj("fail", "The highest feerates that did not", ellipsis(), optional=True),

@@ -19,7 +19,7 @@ from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double, type_name
 from btcnode.rpc.lookup import difficulty, parse_hex_or_none, uint256_hex
-from btcnode.rpc.spec import Arg, Kind, arr, coins, hexed, nothing, number, obj, rpc, string
+from btcnode.rpc.spec import Arg, Kind, arr, coins, hexed, nothing, number, obj, real, rpc, string
 
 DEFAULT_MAX_TRIES = 1_000_000
 
@@ -241,7 +241,7 @@ def _network_hash_rate(node: NodeApi, count: int, height: int) -> float:
     "Estimate of the network's hashes per second.",
     Arg("nblocks", Kind.INT, "Blocks to look at, -1 for those since the target changed", 120),
     Arg("height", Kind.INT, "Height at which to look, -1 for the tip", -1),
-    returns=number("", "Hashes per second"),
+    returns=real("", "Hashes per second"),
 )
 def getnetworkhashps(node: NodeApi, nblocks: int, height: int) -> Any:
     """See the declaration."""
@@ -263,9 +263,9 @@ def _last_choice(node: NodeApi) -> dict[str, int]:
         number("currentblockweight", "Weight of the newest block or template made here", optional=True),
         number("currentblocktx", "Its transactions, without the coinbase", optional=True),
         hexed("bits", "Target of the tip in compact form"),
-        number("difficulty", "Difficulty of the tip"),
+        real("difficulty", "Difficulty of the tip"),
         hexed("target", "Target of the tip"),
-        number("networkhashps", "Hashes per second of the network"),
+        real("networkhashps", "Hashes per second of the network"),
         number("pooledtx", "Unconfirmed transactions"),
         coins("blockmintxfee", "Least fee rate of a transaction in a block, per 1000 virtual bytes"),
         string("chain", "Network"),
@@ -274,7 +274,7 @@ def _last_choice(node: NodeApi) -> dict[str, int]:
             "The next block",
             number("height", "Its height"),
             hexed("bits", "Its target in compact form"),
-            number("difficulty", "Its difficulty"),
+            real("difficulty", "Its difficulty"),
             hexed("target", "Its target"),
         ),
         hexed("signet_challenge", "Script that signet blocks satisfy", optional=True),

@@ -11,7 +11,7 @@ from btcnode.errors import ConfigError
 from btcnode.rpc.context import NodeApi, PeerInfo
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double
-from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, dyn, hexed, nothing, number, obj, rpc, string
+from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, dyn, hexed, nothing, number, obj, real, rpc, string
 from btcnode.rpc.spec import time as time_
 
 SERVICE_NAMES = {
@@ -45,9 +45,9 @@ _PEER_RESULT: tuple[Result, ...] = (
     number("bytesrecv", "Bytes received"),
     time_("conntime", "Time of the connection"),
     number("timeoffset", "Its clock less ours in seconds"),
-    number("pingtime", "Last ping in seconds", optional=True),
-    number("minping", "Shortest ping in seconds", optional=True),
-    number("pingwait", "Seconds since a ping that is still unanswered", optional=True),
+    real("pingtime", "Last ping in seconds", optional=True),
+    real("minping", "Shortest ping in seconds", optional=True),
+    real("pingwait", "Seconds since a ping that is still unanswered", optional=True),
     number("version", "Protocol version"),
     string("subver", "User agent"),
     boolean("inbound", "Whether it connected to us"),

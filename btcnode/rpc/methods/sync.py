@@ -6,7 +6,7 @@ from typing import Any
 
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.jsonvalue import double
-from btcnode.rpc.spec import arr, dyn, number, obj, rpc, string
+from btcnode.rpc.spec import arr, dyn, number, obj, real, rpc, string
 from btcnode.rpc.spec import time as time_
 
 
@@ -55,17 +55,17 @@ def getsyncstate(node: NodeApi) -> dict[str, Any]:
         "",
         "",
         string("state", "State of the synchronisation"),
-        number("duration", "Seconds", optional=True),
+        real("duration", "Seconds", optional=True),
         number("blocks", "Blocks connected", optional=True),
         number("transactions", "Transactions connected", optional=True),
         number("inputs", "Inputs connected", optional=True),
-        number("blocks_per_second", "Rate", optional=True),
-        number("inputs_per_second", "Rate", optional=True),
+        real("blocks_per_second", "Rate", optional=True),
+        real("inputs_per_second", "Rate", optional=True),
         number("mean_memory", "Bytes, node and workers", optional=True),
         number("peak_memory", "Bytes, node and workers", optional=True),
-        number("mean_peers", "Peers that blocks were fetched from", optional=True),
+        real("mean_peers", "Peers that blocks were fetched from", optional=True),
         number("most_peers", "The most at a time", optional=True),
-        dyn("busy", "Share of the time that each stage worked", number("stage", "0 to 1"), optional=True),
+        dyn("busy", "Share of the time that each stage worked", real("stage", "0 to 1"), optional=True),
         string("bottleneck", "What the others waited for", optional=True),
     ),
 )

@@ -1,0 +1,1401 @@
+# ruff: noqa
+# fmt: off
+"""Types of ``typed.py``: made by scripts/docs from the declarations of the methods; do not edit."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+Amount = Decimal | float | str
+"""Coins, or coins per kvB; a float is exact enough only where its text is."""
+
+Real = int | Decimal
+"""A number that may have a fraction."""
+
+class AbortprivatebroadcastRemovedTransactionsItem(TypedDict):
+    txid: str
+    wtxid: str
+    hex: str
+
+class Abortprivatebroadcast(TypedDict):
+    removed_transactions: list[AbortprivatebroadcastRemovedTransactionsItem]
+
+class Addconnection(TypedDict):
+    address: str
+    connection_type: str
+
+class AnalyzepsbtInputsItemMissing(TypedDict):
+    pubkeys: NotRequired[list[str]]
+    signatures: NotRequired[list[str]]
+    redeemscript: NotRequired[str]
+    witnessscript: NotRequired[str]
+
+class AnalyzepsbtInputsItem(TypedDict):
+    has_utxo: bool
+    is_final: bool
+    missing: NotRequired[AnalyzepsbtInputsItemMissing]
+    next: NotRequired[str]
+
+class Analyzepsbt(TypedDict):
+    inputs: NotRequired[list[AnalyzepsbtInputsItem]]
+    estimated_vsize: NotRequired[int]
+    estimated_feerate: NotRequired[Decimal]
+    fee: NotRequired[Decimal]
+    next: str
+    error: NotRequired[str]
+
+class Createmultisig(TypedDict):
+    address: str
+    redeemScript: str
+    descriptor: str
+    warnings: NotRequired[list[str]]
+
+class DecodepsbtTxVinItemScriptSig(TypedDict):
+    asm: str
+    hex: str
+
+class DecodepsbtTxVinItem(TypedDict):
+    coinbase: NotRequired[str]
+    txid: NotRequired[str]
+    vout: NotRequired[int]
+    scriptSig: NotRequired[DecodepsbtTxVinItemScriptSig]
+    txinwitness: NotRequired[list[str]]
+    prevout: NotRequired[dict[str, Any]]
+    sequence: int
+
+class DecodepsbtTxVoutItemScriptPubKey(TypedDict):
+    asm: str
+    desc: str
+    hex: str
+    address: NotRequired[str]
+    type: str
+
+class DecodepsbtTxVoutItem(TypedDict):
+    value: Decimal
+    n: int
+    scriptPubKey: DecodepsbtTxVoutItemScriptPubKey
+
+class DecodepsbtTx(TypedDict):
+    txid: str
+    hash: str
+    version: int
+    size: int
+    vsize: int
+    weight: int
+    locktime: int
+    vin: list[DecodepsbtTxVinItem]
+    vout: list[DecodepsbtTxVoutItem]
+
+class DecodepsbtGlobalXpubsItem(TypedDict):
+    xpub: str
+    master_fingerprint: str
+    path: str
+
+class DecodepsbtProprietaryItem(TypedDict):
+    identifier: str
+    subtype: int
+    key: str
+    value: str
+
+class DecodepsbtInputsItemNonWitnessUtxoVinItemScriptSig(TypedDict):
+    asm: str
+    hex: str
+
+class DecodepsbtInputsItemNonWitnessUtxoVinItem(TypedDict):
+    coinbase: NotRequired[str]
+    txid: NotRequired[str]
+    vout: NotRequired[int]
+    scriptSig: NotRequired[DecodepsbtInputsItemNonWitnessUtxoVinItemScriptSig]
+    txinwitness: NotRequired[list[str]]
+    prevout: NotRequired[dict[str, Any]]
+    sequence: int
+
+class DecodepsbtInputsItemNonWitnessUtxoVoutItemScriptPubKey(TypedDict):
+    asm: str
+    desc: str
+    hex: str
+    address: NotRequired[str]
+    type: str
+
+class DecodepsbtInputsItemNonWitnessUtxoVoutItem(TypedDict):
+    value: Decimal
+    n: int
+    scriptPubKey: DecodepsbtInputsItemNonWitnessUtxoVoutItemScriptPubKey
+
+class DecodepsbtInputsItemNonWitnessUtxo(TypedDict):
+    txid: str
+    hash: str
+    version: int
+    size: int
+    vsize: int
+    weight: int
+    locktime: int
+    vin: list[DecodepsbtInputsItemNonWitnessUtxoVinItem]
+    vout: list[DecodepsbtInputsItemNonWitnessUtxoVoutItem]
+
+class DecodepsbtInputsItemWitnessUtxoScriptPubKey(TypedDict):
+    asm: str
+    desc: str
+    hex: str
+    address: NotRequired[str]
+    type: str
+
+class DecodepsbtInputsItemWitnessUtxo(TypedDict):
+    amount: Decimal
+    scriptPubKey: DecodepsbtInputsItemWitnessUtxoScriptPubKey
+
+class DecodepsbtInputsItemRedeemScript(TypedDict):
+    asm: str
+    hex: str
+    type: str
+
+class DecodepsbtInputsItemWitnessScript(TypedDict):
+    asm: str
+    hex: str
+    type: str
+
+class DecodepsbtInputsItemBip32DerivsItem(TypedDict):
+    pubkey: str
+    master_fingerprint: str
+    path: str
+
+class DecodepsbtInputsItemFinalScriptSig(TypedDict):
+    asm: str
+    hex: str
+
+class DecodepsbtInputsItemTaprootScriptPathSigsItem(TypedDict):
+    pubkey: str
+    leaf_hash: str
+    sig: str
+
+class DecodepsbtInputsItemTaprootScriptsItem(TypedDict):
+    script: str
+    leaf_ver: int
+    control_blocks: list[str]
+
+class DecodepsbtInputsItemTaprootBip32DerivsItem(TypedDict):
+    pubkey: str
+    master_fingerprint: str
+    path: str
+    leaf_hashes: list[str]
+
+class DecodepsbtInputsItemMusig2ParticipantPubkeysItem(TypedDict):
+    aggregate_pubkey: str
+    participant_pubkeys: list[str]
+
+class DecodepsbtInputsItemMusig2PubnoncesItem(TypedDict):
+    participant_pubkey: str
+    aggregate_pubkey: str
+    leaf_hash: NotRequired[str]
+    pubnonce: str
+
+class DecodepsbtInputsItemMusig2PartialSigsItem(TypedDict):
+    participant_pubkey: str
+    aggregate_pubkey: str
+    leaf_hash: NotRequired[str]
+    partial_sig: str
+
+class DecodepsbtInputsItemProprietaryItem(TypedDict):
+    identifier: str
+    subtype: int
+    key: str
+    value: str
+
+class DecodepsbtInputsItem(TypedDict):
+    non_witness_utxo: NotRequired[DecodepsbtInputsItemNonWitnessUtxo]
+    witness_utxo: NotRequired[DecodepsbtInputsItemWitnessUtxo]
+    partial_signatures: NotRequired[dict[str, str]]
+    sighash: NotRequired[str]
+    redeem_script: NotRequired[DecodepsbtInputsItemRedeemScript]
+    witness_script: NotRequired[DecodepsbtInputsItemWitnessScript]
+    bip32_derivs: NotRequired[list[DecodepsbtInputsItemBip32DerivsItem]]
+    final_scriptSig: NotRequired[DecodepsbtInputsItemFinalScriptSig]
+    final_scriptwitness: NotRequired[list[str]]
+    ripemd160_preimages: NotRequired[dict[str, str]]
+    sha256_preimages: NotRequired[dict[str, str]]
+    hash160_preimages: NotRequired[dict[str, str]]
+    hash256_preimages: NotRequired[dict[str, str]]
+    taproot_key_path_sig: NotRequired[str]
+    taproot_script_path_sigs: NotRequired[list[DecodepsbtInputsItemTaprootScriptPathSigsItem]]
+    taproot_scripts: NotRequired[list[DecodepsbtInputsItemTaprootScriptsItem]]
+    taproot_bip32_derivs: NotRequired[list[DecodepsbtInputsItemTaprootBip32DerivsItem]]
+    taproot_internal_key: NotRequired[str]
+    taproot_merkle_root: NotRequired[str]
+    musig2_participant_pubkeys: NotRequired[list[DecodepsbtInputsItemMusig2ParticipantPubkeysItem]]
+    musig2_pubnonces: NotRequired[list[DecodepsbtInputsItemMusig2PubnoncesItem]]
+    musig2_partial_sigs: NotRequired[list[DecodepsbtInputsItemMusig2PartialSigsItem]]
+    unknown: NotRequired[dict[str, str]]
+    proprietary: NotRequired[list[DecodepsbtInputsItemProprietaryItem]]
+
+class DecodepsbtOutputsItemRedeemScript(TypedDict):
+    asm: str
+    hex: str
+    type: str
+
+class DecodepsbtOutputsItemWitnessScript(TypedDict):
+    asm: str
+    hex: str
+    type: str
+
+class DecodepsbtOutputsItemBip32DerivsItem(TypedDict):
+    pubkey: str
+    master_fingerprint: str
+    path: str
+
+class DecodepsbtOutputsItemTaprootTreeItem(TypedDict):
+    depth: int
+    leaf_ver: int
+    script: str
+
+class DecodepsbtOutputsItemTaprootBip32DerivsItem(TypedDict):
+    pubkey: str
+    master_fingerprint: str
+    path: str
+    leaf_hashes: list[str]
+
+class DecodepsbtOutputsItemMusig2ParticipantPubkeysItem(TypedDict):
+    aggregate_pubkey: str
+    participant_pubkeys: list[str]
+
+class DecodepsbtOutputsItemProprietaryItem(TypedDict):
+    identifier: str
+    subtype: int
+    key: str
+    value: str
+
+class DecodepsbtOutputsItem(TypedDict):
+    redeem_script: NotRequired[DecodepsbtOutputsItemRedeemScript]
+    witness_script: NotRequired[DecodepsbtOutputsItemWitnessScript]
+    bip32_derivs: NotRequired[list[DecodepsbtOutputsItemBip32DerivsItem]]
+    taproot_internal_key: NotRequired[str]
+    taproot_tree: NotRequired[list[DecodepsbtOutputsItemTaprootTreeItem]]
+    taproot_bip32_derivs: NotRequired[list[DecodepsbtOutputsItemTaprootBip32DerivsItem]]
+    musig2_participant_pubkeys: NotRequired[list[DecodepsbtOutputsItemMusig2ParticipantPubkeysItem]]
+    unknown: NotRequired[dict[str, str]]
+    proprietary: NotRequired[list[DecodepsbtOutputsItemProprietaryItem]]
+
+class Decodepsbt(TypedDict):
+    tx: DecodepsbtTx
+    global_xpubs: list[DecodepsbtGlobalXpubsItem]
+    psbt_version: int
+    proprietary: list[DecodepsbtProprietaryItem]
+    unknown: dict[str, str]
+    inputs: list[DecodepsbtInputsItem]
+    outputs: list[DecodepsbtOutputsItem]
+    fee: NotRequired[Decimal]
+
+class DecoderawtransactionVinItemScriptSig(TypedDict):
+    asm: str
+    hex: str
+
+class DecoderawtransactionVinItem(TypedDict):
+    coinbase: NotRequired[str]
+    txid: NotRequired[str]
+    vout: NotRequired[int]
+    scriptSig: NotRequired[DecoderawtransactionVinItemScriptSig]
+    txinwitness: NotRequired[list[str]]
+    prevout: NotRequired[dict[str, Any]]
+    sequence: int
+
+class DecoderawtransactionVoutItemScriptPubKey(TypedDict):
+    asm: str
+    desc: str
+    hex: str
+    address: NotRequired[str]
+    type: str
+
+class DecoderawtransactionVoutItem(TypedDict):
+    value: Decimal
+    n: int
+    scriptPubKey: DecoderawtransactionVoutItemScriptPubKey
+
+class Decoderawtransaction(TypedDict):
+    txid: str
+    hash: str
+    version: int
+    size: int
+    vsize: int
+    weight: int
+    locktime: int
+    vin: list[DecoderawtransactionVinItem]
+    vout: list[DecoderawtransactionVoutItem]
+
+DecodescriptSegwit = TypedDict(
+    "DecodescriptSegwit",
+    {
+        "asm": str,
+        "desc": str,
+        "hex": str,
+        "address": NotRequired[str],
+        "type": str,
+        "p2sh-segwit": str,
+    },
+)
+
+class Decodescript(TypedDict):
+    asm: str
+    desc: str
+    address: NotRequired[str]
+    type: str
+    p2sh: NotRequired[str]
+    segwit: NotRequired[DecodescriptSegwit]
+
+class Descriptorprocesspsbt(TypedDict):
+    psbt: str
+    complete: bool
+    hex: NotRequired[str]
+
+class EnumeratesignersSignersItem(TypedDict):
+    fingerprint: str
+    name: str
+
+class Enumeratesigners(TypedDict):
+    signers: list[EnumeratesignersSignersItem]
+
+class EstimaterawfeeShortPass(TypedDict):
+    startrange: Real
+    endrange: Real
+    withintarget: Real
+    totalconfirmed: Real
+    inmempool: Real
+    leftmempool: Real
+
+EstimaterawfeeShort = TypedDict(
+    "EstimaterawfeeShort",
+    {
+        "feerate": NotRequired[Decimal],
+        "decay": Real,
+        "scale": int,
+        "pass": NotRequired[EstimaterawfeeShortPass],
+        "fail": NotRequired[dict[str, Any]],
+        "errors": NotRequired[list[str]],
+    },
+)
+
+class Estimaterawfee(TypedDict):
+    short: NotRequired[EstimaterawfeeShort]
+    medium: NotRequired[dict[str, Any]]
+    long: NotRequired[dict[str, Any]]
+
+class Estimatesmartfee(TypedDict):
+    feerate: NotRequired[Decimal]
+    errors: NotRequired[list[str]]
+    blocks: int
+
+class Finalizepsbt(TypedDict):
+    psbt: NotRequired[str]
+    hex: NotRequired[str]
+    complete: bool
+
+class Generateblock(TypedDict):
+    hash: str
+    hex: NotRequired[str]
+
+class GetaddednodeinfoItemAddressesItem(TypedDict):
+    address: str
+    connected: str
+
+class GetaddednodeinfoItem(TypedDict):
+    addednode: str
+    connected: bool
+    addresses: list[GetaddednodeinfoItemAddressesItem]
+
+class Getblock2CoinbaseTx(TypedDict):
+    version: int
+    locktime: int
+    sequence: int
+    coinbase: str
+    witness: NotRequired[str]
+
+class Getblock2(TypedDict):
+    hash: str
+    confirmations: int
+    height: int
+    version: int
+    versionHex: str
+    merkleroot: str
+    time: int
+    mediantime: int
+    nonce: int
+    bits: str
+    target: str
+    difficulty: Real
+    chainwork: str
+    nTx: int
+    strippedsize: int
+    size: int
+    weight: int
+    coinbase_tx: Getblock2CoinbaseTx
+    tx: list[str]
+    previousblockhash: NotRequired[str]
+    nextblockhash: NotRequired[str]
+
+class Getblockchaininfo(TypedDict):
+    chain: str
+    blocks: int
+    headers: int
+    bestblockhash: str
+    bits: str
+    target: str
+    difficulty: Real
+    time: int
+    mediantime: int
+    verificationprogress: Real
+    initialblockdownload: bool
+    chainwork: str
+    size_on_disk: int
+    pruned: bool
+    signet_challenge: NotRequired[str]
+    warnings: list[str]
+
+class Getblockfilter(TypedDict):
+    filter: str
+    header: str
+
+class Getblockheader1(TypedDict):
+    hash: str
+    confirmations: int
+    height: int
+    version: int
+    versionHex: str
+    merkleroot: str
+    time: int
+    mediantime: int
+    nonce: int
+    bits: str
+    target: str
+    difficulty: Real
+    chainwork: str
+    nTx: int
+    previousblockhash: NotRequired[str]
+    nextblockhash: NotRequired[str]
+
+class Getblockstats(TypedDict):
+    avgfee: NotRequired[int]
+    avgfeerate: NotRequired[int]
+    avgtxsize: NotRequired[int]
+    blockhash: NotRequired[str]
+    feerate_percentiles: NotRequired[list[int]]
+    height: NotRequired[int]
+    ins: NotRequired[int]
+    maxfee: NotRequired[int]
+    maxfeerate: NotRequired[int]
+    maxtxsize: NotRequired[int]
+    medianfee: NotRequired[int]
+    mediantime: NotRequired[int]
+    mediantxsize: NotRequired[int]
+    minfee: NotRequired[int]
+    minfeerate: NotRequired[int]
+    mintxsize: NotRequired[int]
+    outs: NotRequired[int]
+    subsidy: NotRequired[int]
+    swtotal_size: NotRequired[int]
+    swtotal_weight: NotRequired[int]
+    swtxs: NotRequired[int]
+    time: NotRequired[int]
+    total_out: NotRequired[int]
+    total_size: NotRequired[int]
+    total_weight: NotRequired[int]
+    totalfee: NotRequired[int]
+    txs: NotRequired[int]
+    utxo_increase: NotRequired[int]
+    utxo_size_inc: NotRequired[int]
+    utxo_increase_actual: NotRequired[int]
+    utxo_size_inc_actual: NotRequired[int]
+
+class Getblocktemplate3TransactionsItem(TypedDict):
+    data: str
+    txid: str
+    hash: str
+    depends: list[int]
+    fee: int
+    sigops: int
+    weight: int
+
+class Getblocktemplate3(TypedDict):
+    capabilities: list[str]
+    version: int
+    rules: list[str]
+    vbavailable: dict[str, int]
+    vbrequired: int
+    previousblockhash: str
+    transactions: list[Getblocktemplate3TransactionsItem]
+    coinbaseaux: dict[str, str]
+    coinbasevalue: int
+    longpollid: str
+    target: str
+    mintime: int
+    mutable: list[str]
+    noncerange: str
+    sigoplimit: int
+    sizelimit: int
+    weightlimit: NotRequired[int]
+    curtime: int
+    bits: str
+    height: int
+    signet_challenge: NotRequired[str]
+    default_witness_commitment: NotRequired[str]
+
+class GetchainstatesChainstatesItem(TypedDict):
+    blocks: int
+    bestblockhash: str
+    bits: str
+    target: str
+    difficulty: Real
+    verificationprogress: Real
+    snapshot_blockhash: NotRequired[str]
+    coins_db_cache_bytes: int
+    coins_tip_cache_bytes: int
+    validated: bool
+
+class Getchainstates(TypedDict):
+    headers: int
+    chainstates: list[GetchainstatesChainstatesItem]
+
+class GetchaintipsItem(TypedDict):
+    height: int
+    hash: str
+    branchlen: int
+    status: str
+
+class Getchaintxstats(TypedDict):
+    time: int
+    txcount: NotRequired[int]
+    window_final_block_hash: str
+    window_final_block_height: int
+    window_block_count: int
+    window_interval: NotRequired[int]
+    window_tx_count: NotRequired[int]
+    txrate: NotRequired[Real]
+
+class GetdeploymentinfoDeploymentsItemBip9Statistics(TypedDict):
+    period: int
+    elapsed: int
+    count: int
+    threshold: NotRequired[int]
+    possible: NotRequired[bool]
+
+class GetdeploymentinfoDeploymentsItemBip9(TypedDict):
+    bit: NotRequired[int]
+    start_time: int
+    timeout: int
+    min_activation_height: int
+    status: str
+    since: int
+    status_next: str
+    statistics: NotRequired[GetdeploymentinfoDeploymentsItemBip9Statistics]
+    signalling: NotRequired[str]
+
+class GetdeploymentinfoDeploymentsItem(TypedDict):
+    type: str
+    height: NotRequired[int]
+    active: bool
+    bip9: NotRequired[GetdeploymentinfoDeploymentsItemBip9]
+
+class Getdeploymentinfo(TypedDict):
+    hash: str
+    height: int
+    script_flags: list[str]
+    deployments: dict[str, GetdeploymentinfoDeploymentsItem]
+
+class Getdescriptoractivity(TypedDict):
+    activity: list[Any]
+
+class Getdescriptorinfo(TypedDict):
+    descriptor: str
+    multipath_expansion: NotRequired[list[str]]
+    checksum: str
+    isrange: bool
+    issolvable: bool
+    hasprivatekeys: bool
+
+class GetindexinfoItem(TypedDict):
+    synced: bool
+    best_block_height: int
+
+class Getmemoryinfo1Locked(TypedDict):
+    used: int
+    free: int
+    total: int
+    locked: int
+    chunks_used: int
+    chunks_free: int
+
+class Getmemoryinfo1Process(TypedDict):
+    peak_resident: int
+
+class Getmemoryinfo1(TypedDict):
+    locked: Getmemoryinfo1Locked
+    process: Getmemoryinfo1Process
+
+class Getmempoolancestors2ItemFees(TypedDict):
+    base: Decimal
+    modified: Decimal
+    ancestor: Decimal
+    descendant: Decimal
+    chunk: Decimal
+
+class Getmempoolancestors2Item(TypedDict):
+    vsize: int
+    weight: int
+    time: int
+    height: int
+    descendantcount: int
+    descendantsize: int
+    ancestorcount: int
+    ancestorsize: int
+    wtxid: str
+    chunkweight: int
+    fees: Getmempoolancestors2ItemFees
+    depends: list[str]
+    spentby: list[str]
+    unbroadcast: bool
+
+class GetmempoolclusterChunksItem(TypedDict):
+    chunkfee: Decimal
+    chunkweight: int
+    txs: list[str]
+
+class Getmempoolcluster(TypedDict):
+    clusterweight: int
+    txcount: int
+    chunks: list[GetmempoolclusterChunksItem]
+
+class Getmempooldescendants2ItemFees(TypedDict):
+    base: Decimal
+    modified: Decimal
+    ancestor: Decimal
+    descendant: Decimal
+    chunk: Decimal
+
+class Getmempooldescendants2Item(TypedDict):
+    vsize: int
+    weight: int
+    time: int
+    height: int
+    descendantcount: int
+    descendantsize: int
+    ancestorcount: int
+    ancestorsize: int
+    wtxid: str
+    chunkweight: int
+    fees: Getmempooldescendants2ItemFees
+    depends: list[str]
+    spentby: list[str]
+    unbroadcast: bool
+
+class GetmempoolentryFees(TypedDict):
+    base: Decimal
+    modified: Decimal
+    ancestor: Decimal
+    descendant: Decimal
+    chunk: Decimal
+
+class Getmempoolentry(TypedDict):
+    vsize: int
+    weight: int
+    time: int
+    height: int
+    descendantcount: int
+    descendantsize: int
+    ancestorcount: int
+    ancestorsize: int
+    wtxid: str
+    chunkweight: int
+    fees: GetmempoolentryFees
+    depends: list[str]
+    spentby: list[str]
+    unbroadcast: bool
+
+class GetmempoolfeeratediagramItem(TypedDict):
+    weight: int
+    fee: Decimal
+
+class Getmempoolinfo(TypedDict):
+    loaded: bool
+    size: int
+    bytes: int
+    usage: int
+    total_fee: Decimal
+    maxmempool: int
+    mempoolminfee: Decimal
+    minrelaytxfee: Decimal
+    incrementalrelayfee: Decimal
+    unbroadcastcount: int
+    permitbaremultisig: bool
+    maxdatacarriersize: int
+    limitclustercount: int
+    limitclustersize: int
+    optimal: bool
+
+class GetmininginfoNext(TypedDict):
+    height: int
+    bits: str
+    difficulty: Real
+    target: str
+
+class Getmininginfo(TypedDict):
+    blocks: int
+    currentblockweight: NotRequired[int]
+    currentblocktx: NotRequired[int]
+    bits: str
+    difficulty: Real
+    target: str
+    networkhashps: Real
+    pooledtx: int
+    blockmintxfee: Decimal
+    chain: str
+    next: GetmininginfoNext
+    signet_challenge: NotRequired[str]
+    warnings: list[str]
+
+class GetnettotalsUploadtarget(TypedDict):
+    timeframe: int
+    target: int
+    target_reached: bool
+    serve_historical_blocks: bool
+    bytes_left_in_cycle: int
+    time_left_in_cycle: int
+
+class Getnettotals(TypedDict):
+    totalbytesrecv: int
+    totalbytessent: int
+    timemillis: int
+    uploadtarget: GetnettotalsUploadtarget
+
+class GetnetworkinfoNetworksItem(TypedDict):
+    name: str
+    limited: bool
+    reachable: bool
+    proxy: str
+    proxy_randomize_credentials: bool
+
+class GetnetworkinfoLocaladdressesItem(TypedDict):
+    address: str
+    port: int
+    score: int
+
+class Getnetworkinfo(TypedDict):
+    version: int
+    subversion: str
+    protocolversion: int
+    localservices: str
+    localservicesnames: list[str]
+    localrelay: bool
+    timeoffset: int
+    networkactive: bool
+    connections: int
+    connections_in: int
+    connections_out: int
+    networks: list[GetnetworkinfoNetworksItem]
+    relayfee: Decimal
+    incrementalfee: Decimal
+    localaddresses: list[GetnetworkinfoLocaladdressesItem]
+    warnings: list[str]
+
+Getorphantxs2Item = TypedDict(
+    "Getorphantxs2Item",
+    {
+        "txid": str,
+        "wtxid": str,
+        "bytes": int,
+        "vsize": int,
+        "weight": int,
+        "from": list[int],
+    },
+)
+
+Getorphantxs3Item = TypedDict(
+    "Getorphantxs3Item",
+    {
+        "txid": str,
+        "wtxid": str,
+        "bytes": int,
+        "vsize": int,
+        "weight": int,
+        "from": list[int],
+        "hex": str,
+    },
+)
+
+class GetpeerinfoItem(TypedDict):
+    id: int
+    addr: str
+    addrbind: NotRequired[str]
+    addrlocal: NotRequired[str]
+    network: str
+    services: str
+    servicesnames: list[str]
+    relaytxes: bool
+    last_inv_sequence: int
+    inv_to_send: int
+    lastsend: int
+    lastrecv: int
+    last_transaction: int
+    last_block: int
+    bytessent: int
+    bytesrecv: int
+    conntime: int
+    timeoffset: int
+    pingtime: NotRequired[Real]
+    minping: NotRequired[Real]
+    pingwait: NotRequired[Real]
+    version: int
+    subver: str
+    inbound: bool
+    bip152_hb_to: bool
+    bip152_hb_from: bool
+    presynced_headers: int
+    synced_headers: int
+    synced_blocks: int
+    inflight: list[int]
+    addr_relay_enabled: bool
+    addr_processed: int
+    addr_rate_limited: int
+    permissions: list[str]
+    minfeefilter: Decimal
+    bytessent_per_msg: dict[str, int]
+    bytesrecv_per_msg: dict[str, int]
+    connection_type: str
+    transport_protocol_type: str
+    session_id: str
+
+class GetpeerscoresPeersItem(TypedDict):
+    id: int
+    score: Real
+    state: str
+    standing: str
+    service: Real
+    value: Real
+    fault: Real
+    useful: Real
+    wasted: Real
+    failed: Real
+    violations: Real
+
+class Getpeerscores(TypedDict):
+    weights: list[Real]
+    peers: list[GetpeerscoresPeersItem]
+
+class GetprioritisedtransactionsItem(TypedDict):
+    fee_delta: int
+    in_mempool: bool
+    modified_fee: NotRequired[int]
+
+class GetprivatebroadcastinfoTransactionsItemPeersItem(TypedDict):
+    address: str
+    sent: int
+    received: NotRequired[int]
+
+class GetprivatebroadcastinfoTransactionsItem(TypedDict):
+    txid: str
+    wtxid: str
+    hex: str
+    time_added: int
+    peers: list[GetprivatebroadcastinfoTransactionsItemPeersItem]
+
+class Getprivatebroadcastinfo(TypedDict):
+    transactions: list[GetprivatebroadcastinfoTransactionsItem]
+
+class Getrawmempool2ItemFees(TypedDict):
+    base: Decimal
+    modified: Decimal
+    ancestor: Decimal
+    descendant: Decimal
+    chunk: Decimal
+
+class Getrawmempool2Item(TypedDict):
+    vsize: int
+    weight: int
+    time: int
+    height: int
+    descendantcount: int
+    descendantsize: int
+    ancestorcount: int
+    ancestorsize: int
+    wtxid: str
+    chunkweight: int
+    fees: Getrawmempool2ItemFees
+    depends: list[str]
+    spentby: list[str]
+    unbroadcast: bool
+
+class Getrawmempool3(TypedDict):
+    txids: list[str]
+    mempool_sequence: int
+
+class Getrawtransaction2VinItemScriptSig(TypedDict):
+    asm: str
+    hex: str
+
+class Getrawtransaction2VinItem(TypedDict):
+    coinbase: NotRequired[str]
+    txid: NotRequired[str]
+    vout: NotRequired[int]
+    scriptSig: NotRequired[Getrawtransaction2VinItemScriptSig]
+    txinwitness: NotRequired[list[str]]
+    prevout: NotRequired[dict[str, Any]]
+    sequence: int
+
+class Getrawtransaction2VoutItemScriptPubKey(TypedDict):
+    asm: str
+    desc: str
+    hex: str
+    address: NotRequired[str]
+    type: str
+
+class Getrawtransaction2VoutItem(TypedDict):
+    value: Decimal
+    n: int
+    scriptPubKey: Getrawtransaction2VoutItemScriptPubKey
+
+class Getrawtransaction2(TypedDict):
+    in_active_chain: NotRequired[bool]
+    txid: str
+    hash: str
+    version: int
+    size: int
+    vsize: int
+    weight: int
+    locktime: int
+    vin: list[Getrawtransaction2VinItem]
+    vout: list[Getrawtransaction2VoutItem]
+    fee: NotRequired[Decimal]
+    blockhash: NotRequired[str]
+    confirmations: NotRequired[int]
+    time: NotRequired[int]
+    blocktime: NotRequired[int]
+    hex: str
+
+class GetrpcinfoActiveCommandsItem(TypedDict):
+    method: str
+    duration: int
+
+class Getrpcinfo(TypedDict):
+    active_commands: list[GetrpcinfoActiveCommandsItem]
+    logpath: str
+
+class Getsyncprofile(TypedDict):
+    state: str
+    duration: NotRequired[Real]
+    blocks: NotRequired[int]
+    transactions: NotRequired[int]
+    inputs: NotRequired[int]
+    blocks_per_second: NotRequired[Real]
+    inputs_per_second: NotRequired[Real]
+    mean_memory: NotRequired[int]
+    peak_memory: NotRequired[int]
+    mean_peers: NotRequired[Real]
+    most_peers: NotRequired[int]
+    busy: NotRequired[dict[str, Real]]
+    bottleneck: NotRequired[str]
+
+GetsyncstateHistoryItem = TypedDict(
+    "GetsyncstateHistoryItem",
+    {
+        "time": int,
+        "from": str,
+        "to": str,
+        "event": str,
+        "height": int,
+    },
+)
+
+class Getsyncstate(TypedDict):
+    state: str
+    since: int
+    refused: int
+    history: list[GetsyncstateHistoryItem]
+
+class Gettxout2ScriptPubKey(TypedDict):
+    asm: str
+    desc: str
+    hex: str
+    address: NotRequired[str]
+    type: str
+
+class Gettxout2(TypedDict):
+    bestblock: str
+    confirmations: int
+    value: Decimal
+    scriptPubKey: Gettxout2ScriptPubKey
+    coinbase: bool
+
+class Gettxoutsetinfo(TypedDict):
+    height: int
+    bestblock: str
+    txouts: int
+    bogosize: int
+    hash_serialized_3: NotRequired[str]
+    muhash: NotRequired[str]
+    total_amount: Decimal
+    transactions: int
+    disk_size: int
+
+class GettxspendingprevoutItem(TypedDict):
+    txid: str
+    vout: int
+    spendingtxid: NotRequired[str]
+    spendingtx: NotRequired[str]
+
+class GetzmqnotificationsItem(TypedDict):
+    type: str
+    address: str
+    hwm: int
+
+class ListbannedItem(TypedDict):
+    address: str
+    ban_created: int
+    banned_until: int
+    ban_duration: int
+    time_remaining: int
+
+class Savemempool(TypedDict):
+    filename: str
+
+class Scantxoutset1UnspentsItem(TypedDict):
+    txid: str
+    vout: int
+    scriptPubKey: str
+    desc: str
+    amount: Decimal
+    coinbase: bool
+    height: int
+    blockhash: str
+    confirmations: int
+
+class Scantxoutset1(TypedDict):
+    success: bool
+    txouts: int
+    height: int
+    bestblock: str
+    unspents: list[Scantxoutset1UnspentsItem]
+    total_amount: Decimal
+
+class Scantxoutset3(TypedDict):
+    progress: int
+
+class SignrawtransactionwithkeyErrorsItem(TypedDict):
+    txid: str
+    vout: int
+    witness: list[str]
+    scriptSig: str
+    sequence: int
+    error: str
+
+class Signrawtransactionwithkey(TypedDict):
+    hex: str
+    complete: bool
+    errors: NotRequired[list[SignrawtransactionwithkeyErrorsItem]]
+
+SubmitpackageTxResultsItemFees = TypedDict(
+    "SubmitpackageTxResultsItemFees",
+    {
+        "base": Decimal,
+        "effective-feerate": NotRequired[Decimal],
+        "effective-includes": NotRequired[list[str]],
+    },
+)
+
+SubmitpackageTxResultsItem = TypedDict(
+    "SubmitpackageTxResultsItem",
+    {
+        "txid": str,
+        "other-wtxid": NotRequired[str],
+        "vsize": NotRequired[int],
+        "fees": NotRequired[SubmitpackageTxResultsItemFees],
+        "error": NotRequired[str],
+    },
+)
+
+Submitpackage = TypedDict(
+    "Submitpackage",
+    {
+        "package_msg": str,
+        "tx-results": dict[str, SubmitpackageTxResultsItem],
+        "replaced-transactions": NotRequired[list[str]],
+    },
+)
+
+TestmempoolacceptItemFees = TypedDict(
+    "TestmempoolacceptItemFees",
+    {
+        "base": Decimal,
+        "effective-feerate": NotRequired[Decimal],
+        "effective-includes": NotRequired[list[str]],
+    },
+)
+
+TestmempoolacceptItem = TypedDict(
+    "TestmempoolacceptItem",
+    {
+        "txid": str,
+        "wtxid": str,
+        "package-error": NotRequired[str],
+        "allowed": NotRequired[bool],
+        "vsize": NotRequired[int],
+        "fees": NotRequired[TestmempoolacceptItemFees],
+        "reject-reason": NotRequired[str],
+        "reject-details": NotRequired[str],
+    },
+)
+
+class Validateaddress(TypedDict):
+    isvalid: bool
+    address: NotRequired[str]
+    scriptPubKey: NotRequired[str]
+    isscript: NotRequired[bool]
+    iswitness: NotRequired[bool]
+    witness_version: NotRequired[int]
+    witness_program: NotRequired[str]
+    error: NotRequired[str]
+    error_locations: NotRequired[list[int]]
+
+class Waitforblock(TypedDict):
+    hash: str
+    height: int
+
+class Waitforblockheight(TypedDict):
+    hash: str
+    height: int
+
+class Waitfornewblock(TypedDict):
+    hash: str
+    height: int
+
+class NodeRpc:
+    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None: ...
+    async def abortprivatebroadcast(self, id: str) -> Abortprivatebroadcast:
+        """Give the private broadcast of a transaction up."""
+    async def addconnection(self, address: str, connection_type: str, v2transport: bool) -> Addconnection:
+        """Open an automatic connection to a node (regtest only, for tests)."""
+    async def addnode(self, node: str, command: str, v2transport: bool | None = ...) -> None:
+        """Keep a connection to a node, stop doing so, or try one connection."""
+    async def analyzepsbt(self, psbt: str) -> Analyzepsbt:
+        """What a PSBT still needs, and who is next."""
+    async def clearbanned(self) -> None:
+        """Lift all bans."""
+    async def combinepsbt(self, txs: Sequence[str]) -> str:
+        """One PSBT with all that several for the same transaction have."""
+    async def combinerawtransaction(self, txs: Sequence[str]) -> str:
+        """One transaction with the signatures that several copies of it have together."""
+    async def converttopsbt(self, hexstring: str, permitsigdata: bool | None = ..., iswitness: bool | None = ...) -> str:
+        """A blank PSBT for a transaction in hex."""
+    async def createmultisig(self, nrequired: int, keys: Sequence[str], address_type: str | None = ...) -> Createmultisig:
+        """A multisig address of so many keys."""
+    async def createpsbt(self, inputs: Sequence[Mapping[str, Any]], outputs: Any, locktime: int | None = ..., replaceable: bool | None = ..., version: int | None = ...) -> str:
+        """A blank PSBT for a transaction of these inputs and outputs."""
+    async def createrawtransaction(self, inputs: Sequence[Mapping[str, Any]], outputs: Any, locktime: int | None = ..., replaceable: bool | None = ..., version: int | None = ...) -> str:
+        """A transaction without signatures, in hex. It is neither kept nor sent."""
+    async def decodepsbt(self, psbt: str) -> Decodepsbt:
+        """A partially signed transaction as JSON."""
+    async def decoderawtransaction(self, hexstring: str, iswitness: bool | None = ...) -> Decoderawtransaction:
+        """A transaction in hex as JSON."""
+    async def decodescript(self, hexstring: str) -> Decodescript:
+        """A script in hex as JSON, and the addresses that could wrap it."""
+    async def deriveaddresses(self, descriptor: str, range: Any = ...) -> list[str] | list[list[str]]:
+        """Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its branches."""
+    async def descriptorprocesspsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]], sighashtype: str | None = ..., bip32derivs: bool | None = ..., finalize: bool | None = ...) -> Descriptorprocesspsbt:
+        """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs, signed with the keys in them."""
+    async def disconnectnode(self, address: str | None = ..., nodeid: int | None = ...) -> None:
+        """Drop a peer, named by address or by id."""
+    async def echo(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
+        """Answer with the arguments."""
+    async def echoipc(self, arg: str) -> str:
+        """Answer with the argument."""
+    async def echojson(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
+        """Answer with the arguments."""
+    async def enumeratesigners(self) -> Enumeratesigners:
+        """The external signers. There is no option that names one."""
+    async def estimaterawfee(self, conf_target: int, threshold: float | None = ...) -> Estimaterawfee:
+        """What the estimates of each time horizon rest on. Form and contents may change."""
+    async def estimatesmartfee(self, conf_target: int, estimate_mode: str | None = ...) -> Estimatesmartfee:
+        """The feerate for a transaction to confirm within so many blocks, as far as it can be known from what was seen."""
+    async def finalizepsbt(self, psbt: str, extract: bool | None = ...) -> Finalizepsbt:
+        """Make final what has all its signatures, and take the transaction out when that is everything."""
+    async def generate(self) -> Any:
+        """has been replaced by the -generate cli option. Refer to -help for more information."""
+    async def generateblock(self, output: str, transactions: Sequence[str], submit: bool | None = ...) -> Generateblock:
+        """Make a block of given transactions, in their order. Their fees are not collected."""
+    async def generatetoaddress(self, nblocks: int, address: str, maxtries: int | None = ...) -> list[str]:
+        """Make blocks at once and pay their reward to an address."""
+    async def generatetodescriptor(self, num_blocks: int, descriptor: str, maxtries: int | None = ...) -> list[str]:
+        """Make blocks at once and pay their reward to a descriptor."""
+    async def getaddednodeinfo(self, node: str | None = ...) -> list[GetaddednodeinfoItem]:
+        """Nodes added by hand, and whether they are connected."""
+    async def getbestblockhash(self) -> str:
+        """Hash of the active chain's tip."""
+    async def getblock(self, blockhash: str, verbosity: Any = ...) -> str | Getblock2 | dict[str, Any]:
+        """A block: as bytes in hex (verbosity 0), with its txids (1), its transactions (2), and what they spend (3)."""
+    async def getblockchaininfo(self) -> Getblockchaininfo:
+        """State of the chain and of its verification."""
+    async def getblockcount(self) -> int:
+        """Height of the active chain's tip."""
+    async def getblockfilter(self, blockhash: str, filtertype: str | None = ...) -> Getblockfilter:
+        """The BIP157 filter of a block."""
+    async def getblockfrompeer(self, blockhash: str, peer_id: int) -> dict[str, Any]:
+        """Ask a peer for a block of which only the header is known. Others are not asked for it any more."""
+    async def getblockhash(self, height: int) -> str:
+        """Hash of the block at a height of the active chain."""
+    async def getblockheader(self, blockhash: str, verbose: bool | None = ...) -> Getblockheader1 | str:
+        """A block header, as JSON or as bytes in hex."""
+    async def getblockstats(self, hash_or_height: Any, stats: Sequence[str] | None = ...) -> Getblockstats:
+        """Figures of a block. Amounts are in satoshi."""
+    async def getblocktemplate(self, template_request: Mapping[str, Any]) -> None | str | Getblocktemplate3:
+        """A template for a block on top of the chain, or the verdict on a proposed block."""
+    async def getchainstates(self) -> Getchainstates:
+        """The chainstates. There is one; its database has no cache of its own."""
+    async def getchaintips(self) -> list[GetchaintipsItem]:
+        """Tips of all known chains, the active one and the branches."""
+    async def getchaintxstats(self, nblocks: int | None = ..., blockhash: str | None = ...) -> Getchaintxstats:
+        """Number and rate of transactions in a window of the chain."""
+    async def getconnectioncount(self) -> int:
+        """Number of connected peers."""
+    async def getdeploymentinfo(self, blockhash: str | None = ...) -> Getdeploymentinfo:
+        """Soft forks as of a block: those in force, those being voted on."""
+    async def getdescriptoractivity(self, blockhashes: Sequence[str], scanobjects: Sequence[str | Mapping[str, Any]], include_mempool: bool | None = ...) -> Getdescriptoractivity:
+        """What descriptors have received and spent in blocks of the active chain, and in the mempool."""
+    async def getdescriptorinfo(self, descriptor: str) -> Getdescriptorinfo:
+        """What a descriptor says, and its checksum."""
+    async def getdifficulty(self) -> Real:
+        """Proof-of-work difficulty of the tip, as a multiple of mainnet's least."""
+    async def getindexinfo(self, index_name: str | None = ...) -> dict[str, GetindexinfoItem]:
+        """The state of the indexes that run."""
+    async def getmemoryinfo(self, mode: str | None = ...) -> Getmemoryinfo1 | str:
+        """Memory of the process: the allocator's figures, as nothing is kept from swapping here."""
+    async def getmempoolancestors(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, Getmempoolancestors2Item]:
+        """All ancestors of a transaction in the mempool."""
+    async def getmempoolcluster(self, txid: str) -> Getmempoolcluster:
+        """The cluster of a transaction in the mempool: everything connected with it, by chunks."""
+    async def getmempooldescendants(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, Getmempooldescendants2Item]:
+        """All descendants of a transaction in the mempool."""
+    async def getmempoolentry(self, txid: str) -> Getmempoolentry:
+        """What is known of a transaction in the mempool."""
+    async def getmempoolfeeratediagram(self) -> list[GetmempoolfeeratediagramItem]:
+        """The feerate diagram of the whole mempool."""
+    async def getmempoolinfo(self) -> Getmempoolinfo:
+        """The state of the mempool."""
+    async def getmininginfo(self) -> Getmininginfo:
+        """What the next block must look like."""
+    async def getnettotals(self) -> Getnettotals:
+        """Bytes sent and received."""
+    async def getnetworkhashps(self, nblocks: int | None = ..., height: int | None = ...) -> Real:
+        """Estimate of the network's hashes per second."""
+    async def getnetworkinfo(self) -> Getnetworkinfo:
+        """State of this node's networking."""
+    async def getopenrpcinfo(self) -> dict[str, Any]:
+        """The methods of this node as an OpenRPC document."""
+    async def getorphantxs(self, verbosity: Any = ...) -> list[str] | list[Getorphantxs2Item] | list[Getorphantxs3Item]:
+        """Transactions whose parents are not known."""
+    async def getpeerinfo(self) -> list[GetpeerinfoItem]:
+        """Connected peers."""
+    async def getpeerscores(self) -> Getpeerscores:
+        """How peers behave, as numbers (not in Bitcoin Core)."""
+    async def getprioritisedtransactions(self) -> dict[str, GetprioritisedtransactionsItem]:
+        """All fee deltas that were given by prioritisetransaction."""
+    async def getprivatebroadcastinfo(self) -> Getprivatebroadcastinfo:
+        """Transactions that are being broadcast over private connections."""
+    async def getrawmempool(self, verbose: bool | None = ..., mempool_sequence: bool | None = ...) -> list[str] | dict[str, Getrawmempool2Item] | Getrawmempool3:
+        """Ids of all transactions in the mempool."""
+    async def getrawtransaction(self, txid: str, verbosity: Any = ..., blockhash: str | None = ...) -> str | Getrawtransaction2:
+        """A transaction of a block. Without blockhash only unconfirmed transactions are looked up."""
+    async def getrpcinfo(self) -> Getrpcinfo:
+        """State of the RPC server."""
+    async def getsyncprofile(self) -> Getsyncprofile:
+        """Where the synchronisation spends its time: figures of the initial download, so far or of all of it."""
+    async def getsyncstate(self) -> Getsyncstate:
+        """What the node is doing about its chain, and how it came to that."""
+    async def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | Gettxout2:
+        """An unspent transaction output."""
+    async def gettxoutproof(self, txids: Sequence[str], blockhash: str | None = ...) -> str:
+        """A proof that transactions are in a block. Without blockhash one of them must have an unspent output."""
+    async def gettxoutsetinfo(self, hash_type: str | None = ..., hash_or_height: Any = ..., use_index: bool | None = ...) -> Gettxoutsetinfo:
+        """Statistics of the set of unspent outputs. Reads the whole set, which takes a while."""
+    async def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[GettxspendingprevoutItem]:
+        """Which transactions of the mempool spend the given outputs."""
+    async def getzmqnotifications(self) -> list[GetzmqnotificationsItem]:
+        """The active ZeroMQ notifications."""
+    async def help(self, command: str | None = ...) -> Any:
+        """All methods, or the help of one."""
+    async def importmempool(self, filepath: str, options: Mapping[str, Any] | None = ...) -> dict[str, Any]:
+        """Take in the transactions of a mempool.dat file."""
+    async def invalidateblock(self, blockhash: str) -> None:
+        """Treat a block as invalid, and leave its chain."""
+    async def joinpsbts(self, txs: Sequence[str]) -> str:
+        """One PSBT with the inputs and outputs of several; no input may be in two of them."""
+    async def listbanned(self) -> list[ListbannedItem]:
+        """Banned addresses and ranges."""
+    async def logging(self, include: Sequence[str] | None = ..., exclude: Sequence[str] | None = ...) -> dict[str, bool]:
+        """Show and switch the categories that are logged in detail. First the included ones are switched on, then the
+        excluded ones off; "all" means every one.
+        The valid logging categories are: addrman, bench, blockstorage, cmpctblock, coindb, estimatefee, http, i2p, ipc, kernel, leveldb, libevent, mempool, mempoolrej, net, privatebroadcast, proxy, prune, qt, rand, reindex, rpc, scan, selectcoins, tor, txpackages, txreconciliation, validation, walletdb, zmq
+        """
+    async def mockscheduler(self, delta_time: int) -> None:
+        """Let the slow timers run ahead, in tests."""
+    async def ping(self) -> None:
+        """Ask for a ping to every peer; getpeerinfo tells the results."""
+    async def preciousblock(self, blockhash: str) -> None:
+        """Prefer a block to others of equal work, as if it had come first. A later call overrides it; so does a restart."""
+    async def prioritisetransaction(self, txid: str, dummy: float | None, fee_delta: int) -> bool:
+        """Let mining take a transaction for one that pays more or less than it does."""
+    async def reconsiderblock(self, blockhash: str) -> None:
+        """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
+    async def savemempool(self) -> Savemempool:
+        """Write the mempool to disk. It fails until that of the last run is loaded."""
+    async def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> Scantxoutset1 | bool | Scantxoutset3 | None:
+        """Go through the UTXO set for the outputs of descriptors."""
+    async def sendmsgtopeer(self, peer_id: int, msg_type: str, msg: str) -> dict[str, Any]:
+        """Send any message to a peer (for tests)."""
+    async def sendrawtransaction(self, hexstring: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
+        """Hand a transaction in: it enters the mempool and is announced to all peers."""
+    async def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
+        """Ban an address or a range of addresses, or lift such a ban."""
+    async def setmocktime(self, timestamp: int) -> None:
+        """Set the node's clock."""
+    async def setnetworkactive(self, state: bool) -> bool:
+        """Switch P2P traffic on or off."""
+    async def signmessagewithprivkey(self, privkey: str, message: str) -> str:
+        """Sign a message with a private key."""
+    async def signrawtransactionwithkey(self, hexstring: str, privkeys: Sequence[str], prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> Signrawtransactionwithkey:
+        """Sign a transaction with the keys given, and no others."""
+    async def stop(self, wait: int | None = ...) -> str:
+        """Ask the node to shut down."""
+    async def submitblock(self, hexdata: str, dummy: str | None = ...) -> None | str:
+        """Hand in a block. The answer is null when it was connected, else the reason (BIP22)."""
+    async def submitheader(self, hexdata: str) -> None:
+        """Hand in a block header, as a candidate for the best chain. An error tells why it is invalid."""
+    async def submitpackage(self, package: Sequence[str], maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> Submitpackage:
+        """Hand a package in: a child with its parents, parents first."""
+    async def syncwithvalidationinterfacequeue(self) -> None:
+        """Return when everything that follows from earlier blocks has been done."""
+    async def testmempoolaccept(self, rawtxs: Sequence[str], maxfeerate: Amount | None = ...) -> list[TestmempoolacceptItem]:
+        """Whether transactions would be taken into the mempool, one or a package with parents first."""
+    async def uptime(self) -> int:
+        """Seconds since the node started."""
+    async def utxoupdatepsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]] | None = ...) -> str:
+        """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs and its outputs."""
+    async def validateaddress(self, address: str) -> Validateaddress:
+        """What an address stands for, or why it is none of this network."""
+    async def verifychain(self, checklevel: int | None = ..., nblocks: int | None = ...) -> bool:
+        """Check the newest blocks on disk."""
+    async def verifymessage(self, address: str, signature: str, message: str) -> bool:
+        """Whether a signature of a message is by the key of an address."""
+    async def verifytxoutproof(self, proof: str) -> list[str]:
+        """The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain."""
+    async def waitforblock(self, blockhash: str, timeout: int | None = ...) -> Waitforblock:
+        """Wait until the tip is a certain block, then tell it. Tells the current one when time is up."""
+    async def waitforblockheight(self, height: int, timeout: int | None = ...) -> Waitforblockheight:
+        """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
+    async def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Waitfornewblock:
+        """Wait until the tip changes, then tell it. Tells the current one when time is up."""
+
+class NodeClient(NodeRpc):
+    def __init__(
+        self, host: str, port: int, user: str = "", password: str = "", *, connections: int = ...
+    ) -> None: ...
+    @classmethod
+    def from_cookie(cls, path: Path, *, port: int, host: str = "127.0.0.1") -> NodeClient: ...
+    async def close(self) -> None: ...
+    async def __aenter__(self) -> NodeClient: ...
+    async def __aexit__(self, *exc: object) -> None: ...

@@ -1,0 +1,47 @@
+"""Write, or check, every file that is made from the declarations of RPC methods and options.
+
+python scripts/generate/main.py [--check]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import completions
+import configuration
+import methods
+import types_stub
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def files() -> dict[str, str]:
+    """Text of every generated file by its path in the repository."""
+    return {
+        "docs/rpc.md": methods.reference(),
+        "docs/configuration.md": configuration.reference(),
+        "btcnode/rpc/typed.pyi": types_stub.stub(),
+        **completions.files(),
+    }
+
+
+def main() -> int:
+    check = sys.argv[1:] == ["--check"]
+    stale = []
+    for name, text in files().items():
+        path = ROOT / name
+        if path.is_file() and path.read_text() == text:
+            continue
+        stale.append(name)
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            print(f"written: {name}")
+    if check and stale:
+        print(f"out of date: {', '.join(stale)}: run scripts/docs")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""The OpenRPC document and the typed client say what the declarations say."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import btcnode.rpc.typed
+from btcnode.cli.client import run
+from btcnode.rpc.client import RpcConnectionError
+from btcnode.rpc.errors import RpcError
+from btcnode.rpc.methods import every_method
+from btcnode.rpc.openrpc import OPENRPC_VERSION, document, method_object, result_schema, sample
+from btcnode.rpc.spec import Arg, Kind, arr, coins, dyn, ellipsis, hexed, number, obj, real, rpc, string
+from btcnode.rpc.typed import NodeClient, NodeRpc
+
+Running = Any
+
+
+@rpc(
+    "testing",
+    "Say something.\nAnd more.",
+    Arg("first|one", Kind.INT, "A number", bits=-32),
+    Arg("list", Kind.ARR, "Several", None, inner=(Arg("item", Kind.HEX, "One"),)),
+    Arg("fee", Kind.AMOUNT, "An amount", "0.1", hint="a tenth"),
+    returns=(
+        obj("", "", number("n", "Whole"), real("r", "Not whole", optional=True), when="long"),
+        string("", "Text", when="short"),
+    ),
+    examples=((1, ["00"]),),
+)
+def saysomething(node: Any, first: int, several: list[str], fee: Any) -> None:
+    """A method to describe."""
+
+
+def test_a_method_is_described_in_full() -> None:
+    assert method_object(saysomething) == {
+        "name": "saysomething",
+        "summary": "Say something.",
+        "description": "Say something.\nAnd more.",
+        "tags": [{"name": "testing"}],
+        "paramStructure": "either",
+        "params": [
+            {
+                "name": "first",
+                "description": "A number",
+                "required": True,
+                "schema": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1, "description": "A number"},
+                "x-aliases": ["one"],
+            },
+            {
+                "name": "list",
+                "description": "Several",
+                "required": False,
+                "schema": {
+                    "type": "array",
+                    "items": {"type": "string", "format": "hex", "description": "One"},
+                    "description": "Several",
+                },
+            },
+            {
+                "name": "fee",
+                "description": "An amount",
+                "required": False,
+                "schema": {"type": ["number", "string"], "default": "0.1", "description": "An amount"},
+                "x-default": "a tenth",
+            },
+        ],
+        "result": {
+            "name": "result",
+            "schema": {
+                "oneOf": [
+                    {
+                        "title": "long",
+                        "type": "object",
+                        "properties": {
+                            "n": {"type": "number", "description": "Whole"},
+                            "r": {"type": "number", "description": "Not whole"},
+                        },
+                        "additionalProperties": False,
+                        "required": ["n"],
+                    },
+                    {"title": "short", "type": "string", "description": "Text"},
+                ]
+            },
+        },
+        "examples": [
+            {
+                "name": "saysomething 1",
+                "params": [{"name": "first", "value": 1}, {"name": "list", "value": ["00"]}],
+                "result": {"name": "result", "value": {"n": 1, "r": 0.5}},
+            }
+        ],
+    }
+
+
+def test_results_of_every_form() -> None:
+    declared = dyn("", "", arr("txid", "", obj("", "", coins("value"), ellipsis())))
+    assert result_schema(declared)["additionalProperties"]["items"] == {
+        "type": "object",
+        "properties": {"value": {"type": "number"}},
+        "additionalProperties": True,
+        "required": ["value"],
+    }
+    assert sample(declared) == {"txid": [{"value": 0.1}]}
+    assert result_schema(hexed()) == {"type": "string", "format": "hex"}
+
+
+def test_the_document_has_every_method(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(every_method())
+    assert found["openrpc"] == OPENRPC_VERSION
+    assert {method["name"] for method in found["methods"]} == set(running.table.methods)
+    assert running.call("getopenrpcinfo") == json.loads(json.dumps(found))
+    assert run(["help", "--openrpc"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found))
+
+
+def test_examples_name_declared_parameters() -> None:
+    for method in every_method():
+        for example in method.examples:
+            assert len(example) <= len(method.args), method.name
+
+
+def test_the_stub_of_the_client_has_the_declared_parameters() -> None:
+    tree = ast.parse(Path(btcnode.rpc.typed.__file__).with_suffix(".pyi").read_text())
+    (client,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "NodeRpc")
+    found = {
+        node.name: ([arg.arg for arg in node.args.args[1:]], len(node.args.args) - 1 - len(node.args.defaults))
+        for node in client.body
+        if isinstance(node, ast.AsyncFunctionDef)
+    }
+    declared = {m.name: ([arg.names[0] for arg in m.args], m.required) for m in every_method()}
+    assert found == declared, "run scripts/docs"
+
+
+async def calls(running: Running) -> None:
+    async with NodeClient.from_cookie(running.config.cookie_path, port=running.port) as client:
+        assert await client.getblockcount() == running.node.tree.height(running.node.tip())
+        genesis = await client.getblockhash(height=0)
+        block = await client.getblock(genesis, verbosity=1)
+        assert isinstance(block, dict)
+        assert block["height"] == 0
+        assert await client.getdifficulty() < Decimal("0.001")
+        with pytest.raises(RpcError) as caught:
+            await client.getblockhash(10**6)
+        assert caught.value.code == -8
+        assert await client.echojson(Decimal("0.10"), [Decimal(1)]) == [Decimal("0.10"), [1]]
+
+
+def test_calls_over_http(running: Running) -> None:
+    asyncio.run(calls(running))
+
+
+def test_no_cookie_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RpcConnectionError, match="the node is not running"):
+        NodeClient.from_cookie(tmp_path / ".cookie", port=1)
+
+
+def test_private_names_are_no_methods() -> None:
+    async def call(name: str, *params: Any) -> Any:
+        return name
+
+    rpc = NodeRpc(call)
+    assert asyncio.run(rpc.getblockcount()) == "getblockcount"
+    with pytest.raises(AttributeError):
+        _ = rpc._nothing  # type: ignore[attr-defined]

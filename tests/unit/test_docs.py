@@ -1,0 +1,59 @@
+"""What scripts/docs makes from the declarations is up to date."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_generated_files_are_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "scripts/generate/main.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\nTo bring them up to date run: scripts/docs"
+
+
+def complete(name: str, *words: str) -> list[str]:
+    """What bash would offer for the last word; words are split as bash does, "=" standing alone."""
+    script = f"""
+        source {ROOT}/scripts/completions/{name}.bash
+        compopt() {{ :; }}
+        COMP_WORDS=({" ".join(f"'{word}'" for word in (name, *words))}) COMP_CWORD={len(words)}
+        _{name.replace("-", "_")}
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["-reg"], ["-regtest"]),
+        (["-chain", "=", "test"], ["test", "testnet4"]),
+        (["-dbcac"], ["-dbcache="]),
+        (["-regtest", "-printto"], ["-printtoconsole"]),
+        (["-dbcache", "=", "4"], []),
+    ],
+)
+def test_completion_of_the_daemon(words: list[str], offered: list[str]) -> None:
+    assert complete("btcnoded", *words) == offered
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["-rpcwaitt"], ["-rpcwaittimeout="]),
+        (["getblockco"], ["getblockcount"]),
+        (["-regtest", "-rpcport", "=", "1", "getbestb"], ["getbestblockhash"]),
+        (["help", "getbestb"], ["getbestblockhash"]),
+        (["help", "--o"], ["--openrpc"]),
+        (["getblock", "getb"], []),
+        (["-chain", "=", ""], ["main", "test", "testnet4", "signet", "regtest"]),
+    ],
+)
+def test_completion_of_the_client(words: list[str], offered: list[str]) -> None:
+    assert complete("btcnode-cli", *words) == offered
