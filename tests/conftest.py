@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine is no fault of the tests: how long an example takes to be made or tried is not judged.
+hypothesis.settings.register_profile("btcnode", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("btcnode")
 
 DEFAULT_VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
 
