@@ -41,7 +41,7 @@ LOG_CATEGORIES = (
 """Debug categories: all of Core's; ``btcnode.<category>`` is the logger, where this node has something to say."""
 
 MEMPOOL_EVICTIONS = ("density", "lruk-fee")
-BLOCK_RELAY_FORMS = ("auto", "compact", "xthin")
+BLOCK_RELAY_FORMS = ("auto", "compact", "xthin", "plain")
 MAX_FEERATE = 100_000_000  # sat/kvB: one coin for 1000 vbytes, above that somebody has mistaken the unit
 
 _HEX = re.compile(r"[0-9a-fA-F]*", re.ASCII)
@@ -131,7 +131,7 @@ class NodeConfig(PeerOptions):
     xthin: bool = _option("xthin", "Offer thin blocks (XTHIN) to nodes that speak them.", MEMPOOL, False)
     block_relay: str = _option(
         "block-relay",
-        "Form in which new blocks are asked for: auto, compact or xthin.",
+        "Form in which new blocks are asked for: auto, compact, xthin, or plain for whole blocks.",
         MEMPOOL,
         "auto",
         metavar="FORM",

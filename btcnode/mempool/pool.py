@@ -256,6 +256,10 @@ class Mempool:
         """All entries in the order of mining: parents before children."""
         return [entry for chunk in self._index for entry in chunk.entries]
 
+    def best(self, count: int) -> list[MempoolEntry]:
+        """At most ``count`` entries from the top of that order."""
+        return list(islice((entry for chunk in self._index for entry in chunk.entries), count))
+
     def worst_chunk(self) -> Chunk | None:
         """The chunk that would go first."""
         return self._index.worst() if self._entries else None

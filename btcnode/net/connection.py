@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, cast
@@ -36,6 +37,8 @@ WRITE_AHEAD = 256 * 1024  # bytes handed to the socket at a time: what an urgent
 UNSENT_LOW_WATER = 128 * 1024  # bytes that the kernel holds unsent before it stops taking more (Linux, macOS)
 URGENT = frozenset({"ping", "headers", "cmpctblock", "getblocktxn", "getdata", "getheaders"})
 OTHER_COMMANDS = "*other*"  # unknown commands are counted together, so that no peer can grow the table
+
+log = logging.getLogger("btcnode.net")
 
 
 class Connection(asyncio.Protocol):
@@ -171,6 +174,8 @@ class Connection(asyncio.Protocol):
 
     def _message(self, command: str, payload: bytes) -> None:
         size = self.wire.size
+        if log.isEnabledFor(logging.DEBUG):  # Core's lines: tools read them
+            log.debug("received: %s (%d bytes) peer=%d", command, len(payload), self.peer_id)
         try:
             message = decode_message(command, payload)
         except DecodeError as error:
@@ -205,6 +210,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._closing:
             return
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("sending %s (%d bytes) peer=%d", command, len(payload), self.peer_id)
         overtakes = self._paused and command in URGENT
         (self._urgent if overtakes else self._waiting).append((command, payload))
         self._queued += FRAME_HEADER_SIZE + len(payload)

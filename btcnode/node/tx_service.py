@@ -130,6 +130,10 @@ class PoolSource:
         """All, in the order of mining."""
         return self._pool.in_order()
 
+    def best(self, count: int) -> list[MempoolEntry]:
+        """At most ``count`` from the top."""
+        return self._pool.best(count)
+
     def minimum_feerate(self) -> int:
         """What the full pool asks for, sat/kvB."""
         return self._pool.minimum_feerate(self._clock.now())

@@ -83,6 +83,9 @@ class TxSource(typing.Protocol):
     def in_order(self) -> Sequence[PoolEntry]:
         """All transactions, best feerate first and parents before children; for the mempool message only."""
 
+    def best(self, count: int) -> Sequence[PoolEntry]:
+        """At most ``count`` from the top of that order, 0.1 us each."""
+
     def minimum_feerate(self) -> int:
         """Satoshi per 1000 virtual bytes below which the full mempool takes nothing now (Core's ``GetMinFee``)."""
 
@@ -115,6 +118,10 @@ class NoTransactions:
         return 0.0
 
     def in_order(self) -> Sequence[PoolEntry]:
+        """Nothing."""
+        return []
+
+    def best(self, count: int) -> Sequence[PoolEntry]:
         """Nothing."""
         return []
 

@@ -65,7 +65,7 @@ class CompactRelay:
     def fetch(self, peer: Peer, index: int) -> bool:
         """Ask for one new block in the form that the user prefers and the peer offers; False when there is none."""
         ctx, tree = self._ctx, self._ctx.tree
-        if not ctx.config.tx_relay or tree.validity(tree.prev(index)) < VALID_CHAIN:
+        if not self._wanted or tree.validity(tree.prev(index)) < VALID_CHAIN:
             return False
         if self._by_thin(peer):
             self._thin.ask(peer, index)
@@ -75,6 +75,12 @@ class CompactRelay:
         else:
             return False
         return True
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether short forms are asked for at all: they need a mempool, and the user may want whole blocks."""
+        config = self._ctx.config
+        return config.tx_relay and config.block_relay != "plain"
 
     def _by_thin(self, peer: Peer) -> bool:
         """Whether blocks come from this peer in thin form: both sides offer it, and prefer it or have nothing else."""
@@ -92,7 +98,7 @@ class CompactRelay:
         """
         ctx, chosen = self._ctx, self._high_bandwidth
         peer = ctx.peers.get(peer_id)
-        if not ctx.config.tx_relay or peer is None or peer.disconnecting or not peer.provides_compact:
+        if not self._wanted or peer is None or peer.disconnecting or not peer.provides_compact:
             return
         if self._by_thin(peer):
             return

@@ -31,8 +31,9 @@ class ProtocolConfig:
     ``tx_relay``: transactions are taken from peers (not ``--blocksonly``). ``require_standard``: the mempool takes
     standard transactions only, so larger ones need not be looked at. ``extra_transactions``: how many refused and
     replaced ones are kept for compact blocks. ``block_relay``: in which form new blocks are asked for, ``compact``,
-    ``xthin``, or ``auto`` for the one that the peer offers, preferably compact. ``private_broadcast``: the user's
-    transactions go out over connections of their own, to addresses of ``private_broadcast_networks``.
+    ``xthin``, ``plain`` (whole), or ``auto`` for the one that the peer offers, preferably compact.
+    ``private_broadcast``: the user's transactions go out over connections of their own, to addresses of
+    ``private_broadcast_networks``.
     """
 
     user_agent: str = "/btcnode:0.1.0/"

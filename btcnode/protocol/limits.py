@@ -129,7 +129,7 @@ MAX_CMPCTBLOCK_DEPTH = 5  # blocks below the tip that are served as compact ones
 MAX_BLOCKTXN_DEPTH = 10  # blocks below the tip of which single transactions are served
 MAX_PENDING_BLOCKTXN = 2  # ours: requests for transactions of a block that wait for one peer, each up to 0.8 MB; what
 # comes above is answered by the whole block
-MAX_XTHIN_FILTER_ELEMENTS = 30_000  # ours: of the mempool in a get_xthin, the latest: 1 us each
+MAX_XTHIN_FILTER_ELEMENTS = 13_000  # ours: of the mempool in a get_xthin, the best: 36 kB at 22 bits, 1 us each
 MAX_OUTLINES = 12  # ours: blocks whose compact form is kept: 12 x (6 + 4 B) x transactions, 16,000 at most: 2 MB
 MAX_EXTRA_TRANSACTIONS = 100  # rejected and replaced ones kept for compact blocks, each below the next: 10 MB
 MAX_EXTRA_TRANSACTION_SIZE = 100_000

@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from btcnode.primitives.compactsize import compact_size
@@ -110,7 +110,9 @@ class ThinRelay:
     def ask(self, peer: Peer, index: int) -> None:
         """Ask for a new block in thin form; the filter has the best of the mempool, or all if that is not more."""
         pool = self._source.by_wtxid()
-        known = list(pool) if len(pool) <= MAX_XTHIN_FILTER_ELEMENTS else list(pool)[-MAX_XTHIN_FILTER_ELEMENTS:]
+        known: Collection[bytes] = pool
+        if len(pool) > MAX_XTHIN_FILTER_ELEMENTS:
+            known = [entry.wtxid for entry in self._source.best(MAX_XTHIN_FILTER_ELEMENTS)]
         tweak = self._ctx.rng.getrandbits(32)
         data, funcs = make_filter(known, tweak)
         self._download.register(peer, index)

@@ -8,6 +8,7 @@ the failed step was kept, and the node is told to shut down.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -26,6 +27,8 @@ from btcnode.sync.worker_pool import WorkerPool
 
 MIN_DECODE_BYTES = 50_000  # smaller blocks take less than 1.5 ms to decode: sending them would cost more
 READER_THREADS = 2  # for block files: serving peers and answering RPC while a block connects
+
+bench = logging.getLogger("btcnode.bench")
 
 T = TypeVar("T")
 Listener = Callable[[list[ChainEvent]], None]
@@ -204,7 +207,9 @@ class ChainDriver:
             return self.chainstate.execute(step)
         finally:
             kind = type(step).__name__
-            self.busy_seconds[kind] = self.busy_seconds.get(kind, 0.0) + time.perf_counter() - begun
+            took = time.perf_counter() - begun
+            self.busy_seconds[kind] = self.busy_seconds.get(kind, 0.0) + took
+            bench.debug("%s: %.2fms", kind, 1000 * took)
 
     @property
     def waiting_stores(self) -> int:

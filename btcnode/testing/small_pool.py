@@ -103,6 +103,10 @@ class SmallPool:
         """As they came, so parents come first."""
         return list(self.entries.values())
 
+    def best(self, count: int) -> list[SmallEntry]:
+        """The first that came."""
+        return self.in_order()[:count]
+
     def minimum_feerate(self) -> int:
         """As told."""
         return self.feerate

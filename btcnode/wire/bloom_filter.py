@@ -10,19 +10,21 @@ from mmh3 import hash as murmur3
 from btcnode.wire.constants import MAX_BLOOM_FILTER_SIZE
 
 SEED_STEP = 0xFBA4C795
+# Fewer functions than would be best for the size (15): they are what takes time. (1 - e^(-7/22))^7 = 1.1e-4
+BITS_PER_ELEMENT = 22
+HASH_FUNCS = 7
 
 
-def make_filter(elements: Collection[bytes], tweak: int, false_positives: float = 0.01) -> tuple[bytes, int]:
+def make_filter(elements: Collection[bytes], tweak: int) -> tuple[bytes, int]:
     """A filter of at most 36,000 bytes with these elements; returns its bytes and the number of hash functions.
 
-    Nothing gives the empty filter. Takes about 1 us for each element.
+    Up to 13,000 elements one false answer in 9,000 is expected. Nothing gives the empty filter. About 1 us an element.
     """
     count = len(elements)
     if not count:
         return b"", 0
-    size = min(MAX_BLOOM_FILTER_SIZE, max(1, ceil(-count * log(false_positives) / log(2) ** 2 / 8)))
-    funcs = max(1, round(size * 8 / count * log(2)))
-    funcs = min(funcs, 10)
+    size = min(MAX_BLOOM_FILTER_SIZE, ceil(count * BITS_PER_ELEMENT / 8))
+    funcs = min(HASH_FUNCS, max(1, round(size * 8 / count * log(2))))
     bits = size * 8
     seeds = [(n * SEED_STEP + tweak) & 0xFFFFFFFF for n in range(funcs)]
     data = bytearray(size)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A network under load: three node processes and a miner, transactions through RPC and P2P while blocks are mined.
 
-    python scripts/bench/stress.py [--rate 1000] [--seconds 180] [--block-interval 10] [--out build/stress]
+    python scripts/bench/stress.py [--rate 1000] [--seconds 180] [--block-interval 5] [--out build/stress]
 
 Half of the transactions go to the nodes by sendrawtransaction, half as tx messages of a peer; a tenth spend outputs of
 earlier ones. When each of them reaches each node's pool, and a block there, is heard over ZMQ (rawtx, rawblock); pool
@@ -50,6 +50,8 @@ NODES = 3
 QUANTILES = (0.5, 0.95, 0.99)
 TICK = os.sysconf("SC_CLK_TCK")
 UNKNOWN = math.nan
+PROGRESS_EVERY = 15  # samples, one a second
+DRAIN_INTERVAL = 1.0  # seconds between blocks when all is sent
 
 
 def client_of(node: NodeProcess) -> RpcClient:
@@ -239,8 +241,13 @@ class Load:
 
     def mine(self) -> None:
         client = client_of(self.network.nodes[0])
-        while not self.over.wait(self.options.block_interval):
-            self.mine_one(client)
+        last = time.monotonic()
+        while not self.over.wait(0.1):
+            # when all is sent only the backlog is left: block after block
+            interval = DRAIN_INTERVAL if self.sending_over.is_set() else self.options.block_interval
+            if time.monotonic() - last >= interval:
+                last = time.monotonic()
+                self.mine_one(client)
 
     def listen(self) -> None:
         record, numbers = self.record, self.numbers
@@ -278,6 +285,12 @@ class Load:
     def measure(self) -> None:
         clients = [client_of(node) for node in self.network.nodes]
         while not self.over.wait(1.0):
+            if len(self.record.samples[0]) % PROGRESS_EVERY == PROGRESS_EVERY - 1:
+                pools = ", ".join(f"{samples[-1].pool:,}" for samples in self.record.samples)
+                print(
+                    f"{time.monotonic() - self.begun:.0f} s: pools {pools}; {len(self.record.blocks)} blocks",
+                    flush=True,
+                )
             for n, (node, client) in enumerate(zip(self.network.nodes, clients, strict=True)):
                 assert node.process is not None
                 info = client.call("getmempoolinfo")
@@ -297,7 +310,8 @@ class Load:
         self.start(self.mine)
         for thread in senders:
             thread.join()
-        print(f"all sent after {time.monotonic() - self.begun:.1f} s", flush=True)
+        self.sending_over.set()
+        print(f"all sent after {time.monotonic() - self.begun:.1f} s; mining what is left", flush=True)
         deadline = time.monotonic() + self.options.patience
         while time.monotonic() < deadline and not self.over.is_set():
             if not any(math.isnan(then) for times in self.record.mined for then in times):
@@ -423,7 +437,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=1000, help="transactions per second")
     parser.add_argument("--seconds", type=float, default=180)
-    parser.add_argument("--block-interval", type=float, default=10, help="seconds between blocks")
+    parser.add_argument(
+        "--block-interval", type=float, default=5, help="seconds between blocks; a block holds about 6,000"
+    )
     parser.add_argument("--patience", type=float, default=300, help="seconds to wait at the end for what is under way")
     parser.add_argument("--children", type=float, default=0.1, help="share that spends unconfirmed outputs")
     parser.add_argument("--trickle", action="store_true", help="nodes relay as to strangers, not as to each other")

@@ -203,3 +203,11 @@ def test_a_child_that_pays_lifts_its_parent() -> None:
     assert pool.in_order()[0] is other
     pool.prioritise(child.txid, 19_000)
     assert pool.in_order() == [parent, child, other] and not pool.deltas
+
+
+def test_best_is_the_top_of_the_order() -> None:
+    rng = random.Random(8)
+    pool = Mempool()
+    entries = [add(pool, entry_of(raw_tx(rng), fee)) for fee in (1000, 9000, 4000)]
+    assert pool.best(2) == [entries[1], entries[2]]
+    assert pool.best(10) == pool.in_order() and pool.best(0) == []

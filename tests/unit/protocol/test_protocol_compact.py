@@ -41,9 +41,11 @@ TXS = [spend([coin(n)], COIN_VALUE, 2000, witness=b"w%d" % n) for n in range(8)]
 class Lab:
     """A node near today with a pool; ``block`` is the next one, ``compact`` its compact form."""
 
-    def __init__(self, params: NetworkParams, blocks: list[bytes], *, tx_relay: bool = True) -> None:
+    def __init__(
+        self, params: NetworkParams, blocks: list[bytes], *, tx_relay: bool = True, block_relay: str = "auto"
+    ) -> None:
         self.pool = SmallPool()
-        config = ProtocolConfig(dns_seed=False, no_automatic=True, tx_relay=tx_relay)
+        config = ProtocolConfig(dns_seed=False, no_automatic=True, tx_relay=tx_relay, block_relay=block_relay)
         self.bench = Bench(params, config=config, transactions=self.pool)
         self.bench.load(blocks)
         self.block = self.bench.chain.mine(UNIX_START - 10, txs=TXS)
@@ -187,8 +189,11 @@ def test_headers_of_one_block_are_answered_by_a_request_for_the_compact_form(lab
     assert lab.tip() == lab.hash
 
 
-def test_not_in_blocks_only_mode(params: NetworkParams, blocks: list[bytes]) -> None:
-    lab = Lab(params, blocks, tx_relay=False)
+@pytest.mark.parametrize(("tx_relay", "block_relay"), [(False, "auto"), (True, "plain")])
+def test_not_in_blocks_only_mode_and_not_when_whole_blocks_are_wanted(
+    params: NetworkParams, blocks: list[bytes], tx_relay: bool, block_relay: str
+) -> None:
+    lab = Lab(params, blocks, tx_relay=tx_relay, block_relay=block_relay)
     peer = lab.peer()
     lab.bench.receive(peer, Headers((lab.block[:80],)))
     assert lab.bench.sent(GetData) == [full(lab.hash)]
