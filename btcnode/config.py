@@ -24,6 +24,7 @@ from btcnode.option import option as _option
 from btcnode.params import NetworkParams, params_for, parse_activation_height, parse_version_bits
 from btcnode.peer_options import PeerOptions, check_peer_options
 from btcnode.primitives.hashes import BlockHash
+from btcnode.storage_options import check_storage_options
 
 MIN_DBCACHE_MIB = 4
 MIN_MEMORY_MIB = 256  # the interpreter, two workers, the smallest caches and one block on its way
@@ -315,6 +316,7 @@ class NodeConfig(PeerOptions):
         _check_texts(self)
         check_mining_options(self)
         check_peer_options(self)
+        check_storage_options(self)
         _check_addresses(self)
         self.network_params()
 
@@ -343,6 +345,15 @@ class NodeConfig(PeerOptions):
     def net_dir(self) -> Path:
         """Where this network's files lie."""
         return self.datadir / network_subdir(self.network)
+
+    @property
+    def blocks_dir(self) -> Path:
+        """Where this network's block files lie."""
+        return (
+            (self.datadir if self.blocksdir is None else self.blocksdir.absolute())
+            / network_subdir(self.network)
+            / "blocks"
+        )
 
     @property
     def cookie_path(self) -> Path:

@@ -55,6 +55,10 @@ class CorruptionError(StorageError):
     """Stored bytes do not match their checksum, hash or form."""
 
 
+class RebuildError(StorageError):
+    """Block index and coins are to be built anew from the block files (``--reindex``)."""
+
+
 class DatadirLockedError(StorageError):
     """Another process uses the data directory."""
 

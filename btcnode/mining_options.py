@@ -8,6 +8,7 @@ from btcnode.errors import ConfigError, DecodeError
 from btcnode.option import option
 from btcnode.params import params_for
 from btcnode.primitives.addresses import secret_decode
+from btcnode.storage_options import StorageOptions
 
 MINING = "Block creation"
 MAX_BLOCK_WEIGHT = 4_000_000
@@ -15,7 +16,7 @@ MIN_RESERVED_WEIGHT = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MiningOptions:
+class MiningOptions(StorageOptions):
     """What goes into blocks that are made here; part of ``NodeConfig``."""
 
     blockmaxweight: int = option("blockmaxweight", "Most weight of a block.", MINING, MAX_BLOCK_WEIGHT, metavar="N")

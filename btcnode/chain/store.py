@@ -5,30 +5,47 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from btcnode.errors import CorruptionError, StorageError
+from btcnode.errors import CorruptionError, RebuildError, StorageError
 from btcnode.params import NetworkParams
 from btcnode.storage.block_index import BlockIndexStore, IndexColumns
 from btcnode.storage.blockfiles import BlockFiles, FileChanges
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
-from btcnode.storage.layout import BLOCKS_DIR, DATABASE_FILE, META_NETWORK, META_TIP
+from btcnode.storage.layout import (
+    BLOCKS_DIR,
+    DATABASE_FILE,
+    INDEX_DIR,
+    MAX_BLOCKFILE_SIZE,
+    META_INDEX_DIR,
+    META_NETWORK,
+    META_TIP,
+    SMALL_BLOCKFILE_SIZE,
+)
 from btcnode.storage.locking import DirectoryLock
 
 
 class ChainStore:
     """Database, coins, block index and block files of one network, opened, committed and closed together."""
 
-    def __init__(self, directory: Path, database: Database, files: BlockFiles) -> None:
+    def __init__(self, directory: Path, database: Database, files: BlockFiles, blocks_lock: DirectoryLock) -> None:
         self.directory = directory
+        self._blocks_lock = blocks_lock
         self.database = database
         self.coins = CoinsDb(database)
         self.files = files
 
     @classmethod
     def open(
-        cls, directory: Path, params: NetworkParams, *, blocks_xor: bool = True, reindex: bool = False
+        cls,
+        directory: Path,
+        params: NetworkParams,
+        *,
+        blocks_dir: Path | None = None,
+        blocks_xor: bool = True,
+        small_files: bool = False,
+        reindex: bool = False,
     ) -> ChainStore:
-        """Open, or make, the store in ``directory``.
+        """Open, or make, the store in ``directory``, its block files in ``blocks_dir`` where that is another one.
 
         With ``reindex`` the database is made anew over the block files that are there, to be filled from them.
         Raises StorageError (locked, corrupt, of another network, full), always with one line that says what to do.
@@ -36,17 +53,30 @@ class ChainStore:
         if reindex:
             _remove_database(directory)
         database = Database.open(directory)
+        lock: DirectoryLock | None = None
         try:
             network = database.get_meta(META_NETWORK)
             if network is None:
                 database.commit(meta_puts={META_NETWORK: params.magic})
             elif network != params.magic:
                 raise CorruptionError(f"{directory} holds the data of another network: use another --datadir")
-            files = BlockFiles.open(directory / BLOCKS_DIR, params.magic, database, use_xor=blocks_xor, adopt=reindex)
+            folder = blocks_dir or directory / BLOCKS_DIR
+            lock = _lock_folder(folder)
+            files = BlockFiles.open(
+                folder,
+                params.magic,
+                database,
+                use_xor=blocks_xor,
+                adopt=reindex,
+                max_file_size=SMALL_BLOCKFILE_SIZE if small_files else MAX_BLOCKFILE_SIZE,
+            )
+            _check_index_dir(directory, database)
         except BaseException:
+            if lock is not None:
+                lock.release()
             database.close()
             raise
-        return cls(directory, database, files)
+        return cls(directory, database, files, lock)
 
     def load_index(self) -> IndexColumns | None:
         """The block index, None when there is none yet. Raises CorruptionError."""
@@ -93,7 +123,30 @@ class ChainStore:
         try:
             self.files.close()
         finally:
+            self._blocks_lock.release()
             self.database.close()
+
+
+def _lock_folder(folder: Path) -> DirectoryLock:
+    """Make and lock the folder of the block files, which may be another node's too; raises StorageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make {folder}: {error.strerror}") from None
+    return DirectoryLock(folder)
+
+
+def _check_index_dir(directory: Path, database: Database) -> None:
+    """Raise RebuildError when the folder that stands for the block index is gone; make it in a new directory."""
+    path = directory / INDEX_DIR
+    if database.get_meta(META_INDEX_DIR) is None:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot make {path}: {error.strerror}") from None
+        database.commit(meta_puts={META_INDEX_DIR: b""})
+    elif not path.is_dir():
+        raise RebuildError("Error initializing block database")
 
 
 def _remove_database(directory: Path) -> None:

@@ -79,7 +79,6 @@ HAS_NO_EFFECT = {
     "checkpoints": "checkpoints are gone",
     "dbbatchsize": "one transaction of the database holds each flush",
     "dbcrashratio": "crashes are not simulated",
-    "fastprune": "block files keep their size",
     "fixedseeds": "this node has none",
     "forcecompactdb": "the database is never compacted",
     "limitancestorcount": "clusters are limited instead: -limitclustercount",

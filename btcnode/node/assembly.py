@@ -176,7 +176,13 @@ class Node:
         log.info("btcnode %s on %s, data in %s", __version__, self.params.name, config.net_dir)
         self.control.status = "Opening the database…"
         self._store = await asyncio.to_thread(
-            ChainStore.open, config.net_dir, self.params, blocks_xor=config.blocksxor, reindex=config.reindex
+            ChainStore.open,
+            config.net_dir,
+            self.params,
+            blocks_dir=config.blocks_dir,
+            blocks_xor=config.blocksxor,
+            small_files=config.fastprune,
+            reindex=config.reindex,
         )
         if config.server:
             self._rpc = RpcServer(config, self.table, self.params.rpc_port)

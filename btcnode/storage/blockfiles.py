@@ -236,16 +236,18 @@ class BlockFiles:
         Raises DiskFullError or StorageError: then nothing is recorded of it, and it may be tried again.
         """
         needed = len(raw) + FRAME_SIZE
-        if needed > self._max_file_size or len(raw) > MAX_SIZE:
+        if len(raw) > MAX_SIZE:
             raise ValueError(f"a block of {len(raw)} bytes does not fit into a file")
         number = len(self.infos) - 1
-        # Core moves on when a block would end at the limit itself, too
+        # Core moves on when a block would end at the limit itself, too; a larger block gets a file of its own
         if self.infos[number].size + needed >= self._max_file_size and self.infos[number].size:
             number += 1
             if number >= MAX_FILES:
                 raise StorageError(f"{self.directory} has no file numbers left")
         start = self.infos[number].size if number < len(self.infos) else 0
         self._write(self.block_path(number), False, FRAME.pack(self.magic, len(raw)) + raw, start)
+        if not start:
+            self._make_undo_file(number)
         if number == len(self.infos):
             self.infos.append(FileInfo())
         info = self.infos[number]
@@ -282,6 +284,14 @@ class BlockFiles:
             write_all(current[1], self._obfuscation.apply(data, start), start)
         except OSError as error:
             raise storage_error(error, f"cannot write {path}") from None
+
+    def _make_undo_file(self, number: int) -> None:
+        """Blocks and undo data come in pairs of files, as tools that count them expect."""
+        path = self.undo_path(number)
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise storage_error(error, f"cannot make {path}") from None
 
     def close(self) -> None:
         """Sync and close."""

@@ -29,9 +29,11 @@ LOCK_FILE = ".lock"
 DATABASE_FILE = "chainstate/btcnode.mdb"
 OLD_DATABASE_FILE = "btcnode.mdb"  # where it lay before; moved when found
 BLOCKS_DIR = "blocks"
+INDEX_DIR = "blocks/index"  # in the data directory, empty: see META_INDEX_DIR
 XOR_FILE = "xor.dat"
 XOR_KEY_SIZE = 8
 MAX_BLOCKFILE_SIZE = 128 << 20
+SMALL_BLOCKFILE_SIZE = 64 << 10  # Core's -fastprune
 MAX_FILES = 100_000  # five digits; 12.8 TB of blocks
 
 FRAME = Struct("<4sI")  # magic, size
@@ -63,6 +65,8 @@ META_NETWORK = b"network"  # magic[4]: the network whose data this is
 META_TIP = b"tip"  # block hash[32]: the coins are those after this block
 META_SYNC = b"sync"  # SYNC_RECORD: what the node was about to do
 META_FILE_PREFIX = b"file"
+META_INDEX_DIR = b"indexdir"  # present: INDEX_DIR was made; who removes it wants the index built anew
+META_PRUNED = b"pruned"  # present: block files were deleted
 
 SCHEMA = Struct("<I")
 SYNC_RECORD = Struct("<QBI32s")  # Unix seconds, state (sync/checkpoint.py), height and hash of the tip then

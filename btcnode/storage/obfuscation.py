@@ -67,5 +67,8 @@ def open_obfuscation(directory: Path, *, use_xor: bool = True) -> Obfuscation:
     if len(key) != XOR_KEY_SIZE:
         raise CorruptionError(f"{path} has {len(key)} bytes instead of {XOR_KEY_SIZE}: restore it, the blocks need it")
     if not use_xor and key != ZERO_KEY:
-        raise StorageError(f"the block files in {directory} are stored with an XOR key: start without --blocksxor=0")
+        raise StorageError(
+            "The blocksdir XOR-key can not be disabled when a random key was already stored!"
+            f" Stored key: '{key.hex()}', stored path: '{path}'."
+        )
     return Obfuscation(key)

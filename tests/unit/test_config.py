@@ -173,3 +173,11 @@ def test_zmq_addresses_have_a_port_or_a_path() -> None:
     for bad in ("host:", "host:0", "host:65536", "host:x"):
         with pytest.raises(ConfigError, match=f"Invalid port specified in -zmqpubhashtx: '{bad}'"):
             NodeConfig(zmqpubhashtx=(bad,))
+
+
+def test_block_files_may_lie_elsewhere(tmp_path: Path) -> None:
+    config = NodeConfig(network="regtest", datadir=tmp_path, blocksdir=tmp_path)
+    assert config.blocks_dir == tmp_path / "regtest" / "blocks"
+    assert NodeConfig(datadir=tmp_path).blocks_dir == tmp_path / "blocks"
+    with pytest.raises(ConfigError, match=r'Specified blocks directory ".*none" does not exist\.'):
+        NodeConfig(blocksdir=tmp_path / "none")

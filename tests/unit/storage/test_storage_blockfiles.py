@@ -80,11 +80,11 @@ def test_next_file_is_begun_before_the_limit_is_reached(tmp_path: Path, database
     assert files.append_undo(0, b"u", PREV) == BlockPos(0, 8 + 1 + 32 + 8)
     commit(files, database)
     assert [info.size for info in files.infos] == [924, 308, 1000, 308]
-    again = reopen(files, database)
+    again = reopen(files, database, max_file_size=1000)
     assert again.infos == files.infos
     assert again.read_block(positions[4]) == block(9, 992)
-    with pytest.raises(ValueError, match="does not fit"):
-        files.append_block(block(1, 993))
+    assert again.append_block(block(10, 5000), 0) == BlockPos(4, 8)  # a large one has a file of its own
+    assert again.append_block(block(11, 100), 0) == BlockPos(5, 8)
 
 
 def test_heights_and_times_of_a_file() -> None:
@@ -299,7 +299,7 @@ def test_key_is_random_only_in_a_new_directory(tmp_path: Path) -> None:
     assert key != bytes(8)
     assert open_obfuscation(tmp_path).key == key
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "xor.dat"]
-    with pytest.raises(StorageError, match="blocksxor"):
+    with pytest.raises(StorageError, match="XOR-key can not be disabled"):
         open_obfuscation(tmp_path, use_xor=False)
     (tmp_path / "xor.dat").unlink()
     (tmp_path / "blk00000.dat").write_bytes(b"")

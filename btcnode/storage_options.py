@@ -1,0 +1,52 @@
+"""Options about block files among the node's: where they lie and when old ones go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from btcnode.errors import ConfigError
+from btcnode.option import option
+
+STORAGE, TESTING = "Storage", "Debugging and testing"
+MIB = 1 << 20
+MIN_PRUNE_MIB = 550
+PRUNE_MANUALLY = 1  # the value of -prune that stands for pruning by RPC alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageOptions:
+    """Part of ``NodeConfig``."""
+
+    blocksdir: Path | None = option(  # noqa: RUF009
+        "blocksdir", "Folder for the block files of all networks (default: the data directory).", STORAGE, metavar="DIR"
+    )
+    prune: int = option(
+        "prune",
+        f"Delete old block files: 0 never, 1 by pruneblockchain, from {MIN_PRUNE_MIB} on to keep them below so many"
+        " MiB.",
+        STORAGE,
+        0,
+        metavar="MIB",
+    )
+    fastprune: bool = option("fastprune", "Small block files, for tests of pruning.", TESTING, False)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether old block files may be deleted."""
+        return self.prune != 0
+
+    @property
+    def prune_target(self) -> int | None:
+        """Bytes that block files may take together; None when they are deleted on demand or never."""
+        return self.prune * MIB if self.prune > PRUNE_MANUALLY else None
+
+
+def check_storage_options(options: StorageOptions) -> None:
+    """Figures in Core's words; raises ConfigError."""
+    if options.prune < 0:
+        raise ConfigError("Prune cannot be configured with a negative value.")
+    if PRUNE_MANUALLY < options.prune < MIN_PRUNE_MIB:
+        raise ConfigError(f"Prune configured below the minimum of {MIN_PRUNE_MIB} MiB.  Please use a higher number.")
+    if options.blocksdir is not None and not options.blocksdir.is_dir():
+        raise ConfigError(f'Specified blocks directory "{options.blocksdir}" does not exist.')
