@@ -116,6 +116,8 @@ class NodeConfig(PeerOptions):
     reindex: bool = _option("reindex", "Rebuild index and coins from the block files.", STORE, False)
     reindex_chainstate: bool = _option("reindex-chainstate", "Rebuild the coins from the block files.", STORE, False)
     blockfilterindex: bool = _option("blockfilterindex", "Keep an index of block filters (BIP158).", STORE, False)
+    txindex: bool = _option("txindex", "Keep an index of all transactions.", STORE, False)
+    txospenderindex: bool = _option("txospenderindex", "Keep an index of what spends each output.", STORE, False)
     checkblocks: int = _option("checkblocks", "Blocks to check at start (0: all).", STORE, 6, metavar="N")
     checklevel: int = _option(
         "checklevel", f"How thoroughly to check them (0-{MAX_CHECK_LEVEL}).", STORE, 3, metavar="N"

@@ -25,6 +25,7 @@ ORDER = {
     "wire": 3,
     "descriptors": 3,
     "storage": 4,
+    "indexes": 5,
     "chain": 5,
     "mempool": 6,
     "mining": 7,

@@ -13,7 +13,8 @@ from btcnode.node.peers_service import PeersService
 from btcnode.node.sync_monitor import SyncMonitor
 
 if TYPE_CHECKING:
-    from btcnode.rpc.context import ChainApi, ControlApi, IndexApi, MempoolApi, NotifyApi, PeersApi, SyncApi
+    from btcnode.rpc.context import ChainApi, ControlApi, MempoolApi, NotifyApi, PeersApi, SyncApi
+    from btcnode.rpc.index_api import IndexApi
 
     def _services_fit(
         chain: ChainService,

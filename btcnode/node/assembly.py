@@ -30,7 +30,6 @@ from btcnode.node.control_service import ControlService
 from btcnode.node.fee_service import FILE_NAME as FEES_FILE
 from btcnode.node.fee_service import FeeService
 from btcnode.node.figures import FigureBoard
-from btcnode.node.filter_service import FilterService
 from btcnode.node.index_service import IndexService
 from btcnode.node.memory import make_memory_limiter
 from btcnode.node.mempool_file import MempoolFile
@@ -136,7 +135,7 @@ class Node:
         self.ban_file: BanFile | None = None
         self.fees: FeeService | None = None
         self.notifications: NotificationService | None = None
-        self.filters: FilterService | None = None
+        self.indexes: IndexService | None = None
         self._facade = NodeFacade(self.control)
         self.table = make_table(cast(NodeApi, self._facade))
         self._store: ChainStore | None = None
@@ -246,10 +245,9 @@ class Node:
         )
         self.view = NodeChainView(state.tree, state.active, self.params, max_tip_age=config.maxtipage)
         self.chain = ChainService(self.driver, self.view, self.params, self.clock)
-        if config.blockfilterindex:
-            self.filters = FilterService(self.chain, config.net_dir)
+        self.indexes = IndexService(self.chain, config)
         self._facade.add(self.chain)
-        self._facade.add(IndexService(self.filters))
+        self._facade.add(self.indexes)
         self.transactions = transactions = TxService(
             self.driver, self.view, self.clock, make_pool(config), self._pool, self._on_fatal
         )
@@ -271,6 +269,7 @@ class Node:
         """Protocol and sockets, and what is known of peers and kept of transactions."""
         config = self.config
         assert self.driver is not None and self.chain is not None and self.view is not None
+        assert self.indexes is not None
         options = protocol_config(config)
         self.ban_file = BanFile(config.net_dir, self.clock.now())
         self.protocol = Protocol(
@@ -297,7 +296,7 @@ class Node:
             v2=config.v2transport,
             access=self.access,
         )
-        bridge.filters = self.filters
+        bridge.filters = self.indexes.filter_index
         transactions.attach(self.reactor)
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
@@ -351,8 +350,8 @@ class Node:
         if not config.networkactive:
             self.reactor.feed(SetNetworkActive(False))
         self.reactor.start()
-        if self.filters is not None:
-            self.filters.start()
+        assert self.indexes is not None
+        self.indexes.start()
         self.nat = start_nat(config, self.reactor)
         if self.fees is not None:
             self.fees.start()
@@ -445,8 +444,8 @@ class Node:
             if self.ban_file is not None:
                 await self.ban_file.close(self.clock.now())
             save_address_book(self.config.net_dir, self.protocol.address_book.serialize())
-        if self.filters is not None:
-            await self.filters.close()
+        if self.indexes is not None:
+            await self.indexes.close()
         if self.driver is not None:
             await self.driver.close()
             shadow = self.driver.chainstate.executor.shadow

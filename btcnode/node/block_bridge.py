@@ -10,18 +10,18 @@ from typing import Any
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent
 from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
+from btcnode.indexes.filters import BlockFilter
 from btcnode.net.reactor import Reactor
 from btcnode.node.audit_file import AuditFile
 from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
-from btcnode.node.filter_service import FilterService
+from btcnode.node.index_service import FilterView
 from btcnode.node.peers_file import save_address_book
 from btcnode.node.tx_service import TxService
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol import inputs
 from btcnode.protocol.effects import Audit, ProcessBlock, ProcessTransactions, ReadBlock, ReadFilters
-from btcnode.storage.filter_store import BlockFilter
 from btcnode.sync.driver import ChainDriver
 
 log = logging.getLogger("btcnode.validation")
@@ -46,7 +46,7 @@ class BlockBridge:
         self._clock = clock
         self._directory = directory
         self._audit = AuditFile(directory)
-        self.filters: FilterService | None = None
+        self.filters: FilterView | None = None
         self._reactor: Reactor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -119,6 +119,7 @@ class BlockBridge:
         found: tuple[BlockFilter, ...] | None = None
         if filters is not None:
             hashes = [tree.hash(index) for index in effect.indices]
+            await filters.until_synced()
             try:
                 read = await self._driver.in_reader(lambda: [filters.get(block_hash) for block_hash in hashes])
                 present = tuple(item for item in read if item is not None)

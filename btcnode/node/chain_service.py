@@ -171,12 +171,30 @@ class ChainService:
 
     async def read_undo(self, index: int) -> list[list[bytes]]:
         """Spent coins per transaction and input; raises StorageError."""
+        return await self.driver.in_reader(lambda: self.read_undo_now(index))
+
+    def read_block_now(self, index: int) -> bytes:
+        """``read_block`` for threads beside the loop."""
+        try:
+            return self._state.read_block(index)
+        except KeyError:
+            raise StorageError("Block not available (not fully downloaded)") from None
+
+    def read_undo_now(self, index: int) -> list[list[bytes]]:
+        """``read_undo`` for threads beside the loop."""
         state = self._state
         position = state.undo_position(index)
         if position is None:
             raise StorageError("Undo data not available")
-        prev_hash = state.tree.hash(state.tree.prev(index))
-        return await self.driver.in_reader(lambda: decode_undo(state.store.files.read_undo(position, prev_hash)))
+        return decode_undo(state.store.files.read_undo(position, state.tree.hash(state.tree.prev(index))))
+
+    async def read_block_part(self, index: int, offset: int, size: int) -> bytes:
+        """Bytes of a block, without reading all of it; raises StorageError."""
+        position = self._state.block_position(index)
+        if position is None:
+            raise StorageError("Block not available (not fully downloaded)")
+        files = self._state.store.files
+        return await self.driver.in_reader(lambda: files.read_block_part(position, offset, size))
 
     async def get_coin(self, outpoint: bytes) -> bytes | None:
         """The coin in the UTXO set at the tip that stands when this returns; raises StorageError."""

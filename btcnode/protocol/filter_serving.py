@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from btcnode.primitives.hashes import to_display
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import ReadFilters
 from btcnode.protocol.inputs import FiltersRead
@@ -31,16 +32,22 @@ class FilterServing:
         """Queue a request; one for what nobody offered, or beyond the limits, ends the connection."""
         ctx = self._ctx
         if not ctx.config.services & NODE_COMPACT_FILTERS or message.filter_type != BASIC:
-            ctx.punish(peer, Offence.FILTERS_UNSUPPORTED, message.command)
+            ctx.punish(peer, Offence.FILTERS_UNSUPPORTED, f"{message.filter_type} in {message.command}")
             return
         stop = ctx.tree.find(message.stop_hash)
         if stop < 0 or not self._serving.may_tell(stop):
-            ctx.punish(peer, Offence.FILTER_REQUEST, f"{message.command} for an unknown block")
+            ctx.punish(peer, Offence.FILTER_REQUEST, f"requested invalid block hash: {to_display(message.stop_hash)}")
             return
         if not isinstance(message, GetCFCheckpt):
             most = MAX_CFILTERS if isinstance(message, GetCFilters) else MAX_CFHEADERS
-            if not 0 <= ctx.tree.height(stop) - message.start_height < most:
-                ctx.punish(peer, Offence.FILTER_REQUEST, f"{message.command} for a range that makes no sense")
+            first, last = message.start_height, ctx.tree.height(stop)
+            why = ""
+            if first > last:
+                why = f"sent invalid getcfilters/getcfheaders with start height {first} and stop height {last}"
+            elif last - first >= most:
+                why = f"requested too many cfilters/cfheaders: {last - first + 1} / {most}"
+            if why:  # in Core's words, as the others
+                ctx.punish(peer, Offence.FILTER_REQUEST, why)
                 return
         if len(peer.serve.filters) >= MAX_WAITING:
             ctx.punish(peer, Offence.FILTER_REQUEST, "too many requests at a time")

@@ -51,7 +51,7 @@ class Offence(Enum):
     LATE_NEGOTIATION = "feature negotiation after verack"
     TX_UNWANTED = "transaction sent in violation of protocol"
     BLOOM_UNSUPPORTED = "bloom filter request although not offered"
-    FILTERS_UNSUPPORTED = "block filter request although not offered"
+    FILTERS_UNSUPPORTED = "requested unsupported block filter type"
     FILTER_REQUEST = "block filter request that makes no sense"
     SERVICES = "expected services not offered"
     OBSOLETE = "obsolete protocol version"

@@ -28,6 +28,7 @@ from btcnode.protocol.bans import Ban
 from btcnode.protocol.orphanage import OrphanInfo
 from btcnode.protocol.private_broadcast import PrivateInfo
 from btcnode.protocol.upload_budget import UploadBudget
+from btcnode.rpc.index_api import IndexApi
 from btcnode.sync.profile import SyncReport
 from btcnode.sync.state_machine import SyncStateMachine
 from btcnode.wire.subnet import SubNet
@@ -202,48 +203,6 @@ class FoundCoins(NamedTuple):
     complete: bool
     looked_at: int
     coins: Sequence[tuple[bytes, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class IndexState:
-    """How far an optional index has come."""
-
-    name: str
-    synced: bool
-    height: int
-
-
-class FilterEntry(Protocol):
-    """A block filter with its header (32 bytes)."""
-
-    @property
-    def header(self) -> bytes:
-        """The filter header."""
-
-    @property
-    def data(self) -> bytes:
-        """The filter."""
-
-
-class FilterIndex(Protocol):
-    """The block filters."""
-
-    def get(self, block_hash: BlockHash) -> FilterEntry | None:
-        """The filter of a block, None when it is not indexed (yet); raises StorageError."""
-
-    def state(self) -> IndexState:
-        """How far it has come."""
-
-    async def until_synced(self) -> bool:
-        """Wait until it has the tip of this moment; False when it does not come so far soon."""
-
-
-class IndexApi(Protocol):
-    """Optional indexes."""
-
-    @property
-    def filter_index(self) -> FilterIndex | None:
-        """The block filters, None when the node keeps none."""
 
 
 class ChainApi(Protocol):

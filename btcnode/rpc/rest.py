@@ -17,13 +17,15 @@ from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.coin import coin_height, coin_prefix, coin_script, coin_value, make_txout
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.context import FilterIndex, NodeApi
+from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import script_json, tx_json
 from btcnode.rpc.errors import RpcError
+from btcnode.rpc.index_api import FilterIndex
 from btcnode.rpc.jsonrpc import Reply
 from btcnode.rpc.jsonvalue import amount, encode
 from btcnode.rpc.lookup import header_json, is_active
 from btcnode.rpc.table import MethodTable
+from btcnode.rpc.transactions import find_transaction
 
 MAX_OUTPOINTS = 15
 MAX_HEADERS = 2000
@@ -123,10 +125,18 @@ def _find(request: RestRequest, text: str) -> int:
 
 
 async def _tx(request: RestRequest) -> Reply:
-    entry = request.node.mempool.get(_hash(request.rest))
-    if entry is None:
+    node, txid = request.node, _hash(request.rest)
+    if node.tx_index is not None:
+        await node.tx_index.until_synced()
+    found = await find_transaction(node, txid)
+    if found is None:
         raise RestError(NOT_FOUND, f"{request.rest} not found")
-    return request.data(entry.tx.raw) or request.json(tx_json(entry.tx, request.node.params))
+    tx, block = found
+    reply = request.data(tx.raw)
+    if reply is not None:
+        return reply
+    place = {"blockhash": to_display(node.tree.hash(block))} if block >= 0 else {}
+    return request.json(tx_json(tx, node.params, include_hex=False) | place | {"hex": tx.raw.hex()})
 
 
 async def _raw_block(request: RestRequest) -> bytes:

@@ -20,6 +20,7 @@ from btcnode.rpc.amounts import parse_amount
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import SIGHASH_NAMES, script_asm
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.index_api import IndexedTx
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, Literal, type_name
 from btcnode.rpc.lookup import parse_hash, parse_hex, parse_hex_or_none
 from btcnode.rpc.spec import whole_number
@@ -174,6 +175,20 @@ def build_transaction(
         why = "Invalid parameter combination: Sequence number(s) contradict replaceable option"
         raise RpcError(RpcCode.INVALID_PARAMETER, why)
     return Tx(version, outpoints, [b""] * len(outpoints), sequences, txouts, lock_time=lock_time)
+
+
+# ---- transactions of the node
+
+
+async def find_transaction(node: NodeApi, txid: bytes) -> IndexedTx | None:
+    """A transaction of the mempool (its block is -1), or of a block when there is an index of them.
+
+    Raises StorageError.
+    """
+    entry = node.mempool.get(txid)
+    if entry is not None:
+        return IndexedTx(entry.tx, -1)
+    return await node.tx_index.find(txid) if node.tx_index is not None else None
 
 
 # ---- what it spends

@@ -62,10 +62,8 @@ async def getblockfilter(node: NodeApi, blockhash: str, filtertype: str) -> dict
 )
 def getindexinfo(node: NodeApi, index_name: str | None) -> dict[str, Any]:
     """See the declaration."""
-    index = node.filter_index
-    states = [] if index is None else [index.state()]
     return {
         state.name: {"synced": state.synced, "best_block_height": state.height}
-        for state in states
+        for state in node.index_states()
         if not index_name or state.name == index_name
     }

@@ -33,7 +33,7 @@ from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.methods.psbt_decode import PSBT_ARG, parse_psbt
 from btcnode.rpc.methods.rawtransactions import CREATE_ARGS, SIGHASH_ARG
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, coins, hexed, number, obj, rpc, string
-from btcnode.rpc.transactions import build_transaction, decode_transaction, find_txouts, parse_sighash
+from btcnode.rpc.transactions import build_transaction, decode_transaction, find_transaction, find_txouts, parse_sighash
 
 _PSBTS_ARG = Arg("txs", Kind.ARR, "PSBTs in base64", inner=(Arg("psbt", Kind.STR, "A PSBT", None),))
 _SCAN_OBJECTS = (
@@ -213,13 +213,15 @@ def analyzepsbt(node: NodeApi, psbt: str) -> dict[str, Any]:
 
 
 async def _process(node: NodeApi, text: str, provider: SigningProvider, hash_type: int | None, *, final: bool) -> Psbt:
-    """A PSBT with what mempool, UTXO set and provider know of its inputs and outputs, signed where that is possible."""
+    """A PSBT with what mempool, UTXO set, txindex and provider know of its inputs and outputs, signed if possible."""
     psbt = parse_psbt(text)
+    if node.tx_index is not None:
+        await node.tx_index.until_synced()
     missing = []
     for item, outpoint in zip(psbt.inputs, psbt.tx.prevouts, strict=True):
         if item.non_witness_utxo is None:
-            entry = node.mempool.get(outpoint[:32])
-            item.non_witness_utxo = entry.tx if entry is not None else None
+            found = await find_transaction(node, outpoint[:32])
+            item.non_witness_utxo = found.tx if found is not None else None
         if item.non_witness_utxo is None:
             missing.append(outpoint)
     txouts = await find_txouts(node, missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from btcnode.descriptors.sign_transaction import MISSING_AMOUNT, combine_signatures, sign_transaction
+from btcnode.errors import StorageError
 from btcnode.params import COIN
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import txout_script
@@ -13,14 +14,16 @@ from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.index_api import IndexedTx
 from btcnode.rpc.lookup import is_active, parse_hash, parse_verbosity
-from btcnode.rpc.methods.blocks import SCRIPT_RESULT, read_undo
+from btcnode.rpc.methods.blocks import SCRIPT_RESULT
 from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, ellipsis, hexed, number, obj, rpc, string
 from btcnode.rpc.spec import time as time_
 from btcnode.rpc.transactions import (
     NO_INPUT_HINT,
     build_transaction,
     decode_transaction,
+    find_transaction,
     find_txouts,
     parse_prevouts,
     parse_secrets,
@@ -131,7 +134,7 @@ def decoderawtransaction(node: NodeApi, hexstring: str, iswitness: bool | None) 
 
 @rpc(
     "rawtransactions",
-    "A transaction of a block. Without blockhash only unconfirmed transactions are looked up.",
+    "A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash.",
     Arg("txid", Kind.HEX, "Transaction id"),
     Arg("verbosity|verbose", Kind.INT, "0: hex, 1: JSON, 2: JSON with fee and spent outputs", 0, any_type=True),
     Arg("blockhash", Kind.HEX, "The block to look into", None),
@@ -160,46 +163,80 @@ async def getrawtransaction(node: NodeApi, txid: str, verbosity: Any, blockhash:
         text = "The genesis block coinbase is not considered an ordinary transaction and cannot be retrieved"
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)
     level = parse_verbosity(verbosity, 0)
-    if blockhash is None:
-        entry = node.mempool.get(wanted)
-        if entry is not None:
-            return entry.tx.raw.hex() if level <= 0 else tx_json(entry.tx, node.params)
-        text = (
-            "No such mempool transaction. Use -txindex or provide a block hash to enable blockchain transaction"
-            " queries. Use gettransaction for wallet transactions."
-        )
-        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)
-    index = node.tree.find(BlockHash(parse_hash(blockhash, "parameter 3")))
-    if index < 0:
-        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block hash not found")
-    if not node.block_status(index).have_data:
-        raise RpcError(RpcCode.MISC_ERROR, "Block not available")
-    block = parse_block(await node.read_block(index))
-    if wanted not in block.txids:
-        text = "No such transaction found in the provided block. Use gettransaction for wallet transactions."
-        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)
-    position = block.txids.index(wanted)
-    tx = block.tx(position)
+    index = -1
+    if blockhash is not None:
+        index = node.tree.find(BlockHash(parse_hash(blockhash, "parameter 3")))
+        if index < 0:
+            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block hash not found")
+    ready = blockhash is None and node.tx_index is not None and await node.tx_index.until_synced()
+    found = await (find_transaction(node, wanted) if index < 0 else _find_in_block(node, wanted, index))
+    if found is None:
+        raise _not_found(node, index, ready=ready)
+    tx, block = found
     if level <= 0:
         return tx.raw.hex()
-    spent = None
-    if level > 1 and position:
-        undo = await read_undo(node, index)
-        spent = undo[position - 1] if undo is not None else None
-    return _confirmed_json(node, index, tx, spent)
+    head = {"in_active_chain": is_active(node, index)} if index >= 0 else {}
+    return head | await _transaction_json(node, tx, block, level)
 
 
-def _confirmed_json(node: NodeApi, index: int, tx: Tx, spent: list[bytes] | None) -> dict[str, Any]:
-    tree, active = node.tree, is_active(node, index)
-    result: dict[str, Any] = {"in_active_chain": active}
-    result |= tx_json(tx, node.params, spent=spent, prevouts=spent is not None)
-    result["blockhash"] = to_display(tree.hash(index))
-    if active:
-        result["confirmations"] = tree.height(node.tip()) - tree.height(index) + 1
-        result["time"] = result["blocktime"] = tree.time(index)
+def _not_found(node: NodeApi, index: int, *, ready: bool) -> RpcError:
+    """Why there is no such transaction; ``index`` of the block that was asked for, or -1."""
+    if index >= 0:
+        if not node.block_status(index).have_data:
+            return RpcError(RpcCode.MISC_ERROR, "Block not available")
+        why = "No such transaction found in the provided block"
+    elif node.tx_index is None:
+        why = (
+            "No such mempool transaction. Use -txindex or provide a block hash to enable blockchain transaction queries"
+        )
+    elif not ready:
+        why = "No such mempool transaction. Blockchain transactions are still in the process of being indexed"
+    else:
+        why = "No such mempool or blockchain transaction"
+    return RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f"{why}. Use gettransaction for wallet transactions.")
+
+
+async def _find_in_block(node: NodeApi, txid: bytes, index: int) -> IndexedTx | None:
+    """A transaction of a block, None when it or the block is not there."""
+    try:
+        block = parse_block(await node.read_block(index))
+    except StorageError:
+        return None
+    return IndexedTx(block.tx(block.txids.index(txid)), index) if txid in block.txids else None
+
+
+async def _transaction_json(node: NodeApi, tx: Tx, block: int, level: int) -> dict[str, Any]:
+    """A transaction with its place in the chain; ``block`` is -1 for one of the mempool."""
+    if block < 0:
+        return tx_json(tx, node.params)
+    status, spent = node.block_status(block), None
+    if level > 1 and not tx.is_coinbase and (status.have_data or status.have_undo):
+        spent = await _read_spent(node, tx, block)
+    tree = node.tree
+    result = tx_json(tx, node.params, spent=spent, prevouts=spent is not None)
+    result["blockhash"] = to_display(tree.hash(block))
+    if is_active(node, block):
+        result["confirmations"] = tree.height(node.tip()) - tree.height(block) + 1
+        result["time"] = result["blocktime"] = tree.time(block)
     else:
         result["confirmations"] = 0
     return result
+
+
+async def _read_spent(node: NodeApi, tx: Tx, index: int) -> list[bytes]:
+    """The packed coins that a transaction of a block spends; raises RpcError."""
+    text = (
+        "{} data expected but can't be read. This could be due to disk corruption or a conflict with a pruning event."
+    )
+    try:
+        undo = await node.read_undo(index)
+    except StorageError:
+        raise RpcError(RpcCode.INTERNAL_ERROR, text.format("Undo")) from None
+    try:
+        raw = await node.read_block(index)
+    except StorageError:
+        raise RpcError(RpcCode.INTERNAL_ERROR, text.format("Block")) from None
+    return undo[parse_block(raw).txids.index(tx.txid) - 1]
 
 
 @rpc(

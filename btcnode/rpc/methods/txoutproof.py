@@ -18,17 +18,23 @@ from btcnode.wire.messages import MerkleBlock
 
 
 async def _block_of(node: NodeApi, txids: list[bytes]) -> int:
-    """The block of the first of the transactions that has an unspent output; raises RpcError."""
+    """The block of the first of the transactions that has an unspent output, or is indexed; raises RpcError."""
     for txid in txids:
         coin = await node.find_coin(txid)
         if coin is not None:
             return node.tree.ancestor(node.tip(), coin_height(coin))
+    index = node.tx_index
+    if index is not None:
+        await index.until_synced()
+        found = await index.find(txids[0])
+        if found is not None:
+            return found.block
     raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Transaction not yet in block")
 
 
 @rpc(
     "blockchain",
-    "A proof that transactions are in a block. Without blockhash one of them must have an unspent output.",
+    "A proof that transactions are in a block. Without blockhash one must be unspent, or in the txindex.",
     Arg("txids", Kind.ARR, "The transactions", inner=(Arg("txid", Kind.HEX, "Transaction id", None),)),
     Arg("blockhash", Kind.HEX, "The block to look into", None),
     returns=string("", "The proof in hex: a header and a partial merkle tree"),

@@ -38,6 +38,7 @@ from btcnode.rpc.context import (
     PeerInfo,
     UtxoStats,
 )
+from btcnode.rpc.index_api import IndexState
 from btcnode.rpc.methods import make_table
 from btcnode.rpc.server import RpcServer
 from btcnode.wire.netaddr import NetAddress
@@ -82,7 +83,7 @@ class FakeNode:
         self.mempool_loaded = True
         self.template_maker = TemplateMaker(self.params)
         self.fee_estimator: FeeEstimator | None = FeeEstimator()
-        self.filter_index = None
+        self.filter_index = self.tx_index = self.spender_index = None
         self.precious: list[int] = []
         self.coin_scan = CoinScan()
         self.scan_gate: asyncio.Event | None = None
@@ -94,6 +95,9 @@ class FakeNode:
     async def check_proposal(self, block: ParsedBlock) -> str | None:
         coinbases = [n for n in range(1, block.n_tx) if block.tx(n).prevouts == [NULL_OUTPOINT]]
         return "bad-cb-multiple" if coinbases else None
+
+    def index_states(self) -> list[IndexState]:
+        return []
 
     def tip(self) -> int:
         return self.active_tip

@@ -1,0 +1,124 @@
+"""One optional index on disk: an LMDB environment of its own.
+
+- the main database: ``block hash[32] -> record``, for stale blocks too; ``"best"`` names the block up to which one
+  chain was indexed
+- ``rows``: keys without values, looked up by their first bytes
+- ``numbers``: ``u32 BE -> block hash``, for rows that name their block in four bytes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from btcnode.errors import CorruptionError, StorageError
+from btcnode.indexes.recipe import NUMBER_SIZE
+from btcnode.primitives.hashes import BlockHash
+from btcnode.storage.database import translate
+
+MAP_SIZE = 1 << 38  # address space: mainnet's spenders need about 100 GiB
+MAX_READERS = 32
+_BEST = b"best"
+_ROWS = b"rows"
+_NUMBERS = b"numbers"
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is stored at once."""
+
+    records: dict[BlockHash, bytes] = field(default_factory=dict)
+    numbers: dict[int, BlockHash] = field(default_factory=dict)
+    rows: list[bytes] = field(default_factory=list)
+
+
+class IndexStore:
+    """One thread at a time may ``put``; any thread may read."""
+
+    def __init__(self, path: Path, *, wipe: bool = False) -> None:
+        """Open or create the file; ``wipe`` it first for a reindex. Raises StorageError."""
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if wipe:
+                path.unlink(missing_ok=True)
+                path.with_name(f"{path.name}-lock").unlink(missing_ok=True)
+            self._env: Any = lmdb.open(
+                str(path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2, readahead=False,
+                mode=0o600,
+            )  # fmt: skip
+            self._rows: Any = self._env.open_db(_ROWS)
+            self._numbers: Any = self._env.open_db(_NUMBERS)
+        except OSError as error:
+            raise StorageError(f"cannot make {path}: {error.strerror}") from None
+        except lmdb.Error as error:
+            raise translate(error, path) from error
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def record(self, block_hash: BlockHash) -> bytes | None:
+        """The record of a block; raises StorageError."""
+        return self._get(block_hash)
+
+    def best(self) -> BlockHash | None:
+        """The last block of the chain that was indexed; raises StorageError."""
+        found = self._get(_BEST)
+        return None if found is None else BlockHash(found)
+
+    def _get(self, key: bytes) -> bytes | None:
+        try:
+            with self._env.begin() as txn:
+                found: bytes | None = txn.get(key)
+                return found
+        except lmdb.Error as error:
+            raise translate(error, self._path) from error
+
+    def block_count(self) -> int:
+        """How many blocks have a number: those from 0 up to this one, it excluded."""
+        try:
+            with self._env.begin() as txn:
+                return int(txn.stat(self._numbers)["entries"])
+        except lmdb.Error as error:
+            raise translate(error, self._path) from error
+
+    def find(self, prefix: bytes) -> list[tuple[BlockHash, bytes]]:
+        """Rows that begin with ``prefix``: block by the number behind it, and what follows; newest blocks first.
+
+        Raises StorageError.
+        """
+        found = []
+        try:
+            with self._env.begin(db=self._rows) as txn:
+                cursor = txn.cursor()
+                more = cursor.set_range(prefix)
+                while more and (row := cursor.key()).startswith(prefix):
+                    number = row[len(prefix) : len(prefix) + NUMBER_SIZE]
+                    block_hash = txn.get(number, db=self._numbers)
+                    if block_hash is None:
+                        raise CorruptionError(f"{self._path} lacks a block: start with --reindex")
+                    found.append((BlockHash(block_hash), row[len(prefix) + NUMBER_SIZE :]))
+                    more = cursor.next()
+        except lmdb.Error as error:
+            raise translate(error, self._path) from error
+        return found[::-1]
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def put(self, batch: Batch, best: BlockHash) -> None:
+        """Store a batch and where it ends, durably, all or nothing; raises StorageError."""
+        try:
+            with self._env.begin(write=True) as txn:
+                txn.cursor().putmulti(sorted(batch.records.items()))
+                numbers = ((number.to_bytes(NUMBER_SIZE, "big"), block) for number, block in batch.numbers.items())
+                txn.cursor(db=self._numbers).putmulti(numbers)
+                txn.cursor(db=self._rows).putmulti((row, b"") for row in sorted(batch.rows))
+                txn.put(_BEST, best)
+        except lmdb.Error as error:
+            raise translate(error, self._path) from error
+
+    def close(self) -> None:
+        """Close the files."""
+        self._env.close()

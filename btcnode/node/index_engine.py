@@ -1,0 +1,190 @@
+"""What keeps an optional index up to date: it follows the active chain in the background, whatever the index holds.
+
+The work is done in slices on a thread of its own, which all indexes share: read blocks, make their records, store
+them. One transaction stores a slice's records with the block they lead to, so that a kill costs the slice at most.
+A reorganisation takes nothing back, as records belong to blocks, not to heights; the position moves when there is a
+block to add on the new chain. After a crash the index may have blocks that the chain has to learn again: they are
+passed over when they come, and looked for from the beginning when the block it stood at is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
+from btcnode.errors import BtcnodeError, StorageError
+from btcnode.indexes.recipe import IndexedBlock, Recipe
+from btcnode.indexes.store import Batch, IndexStore
+from btcnode.node.chain_service import ChainService
+from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.rpc.index_api import IndexState
+
+SLICE_SECONDS = 1.0
+SLICE_BLOCKS = 2000  # 32 bytes each to plan; more need another look at the chain
+SLICE_BYTES = 16 << 20  # of records and rows, which Python keeps with some 60 bytes for each
+ROW_COST = 60
+NEAR_BLOCKS = 1000  # as far behind it is worth waiting for
+LOG_SECONDS = 30.0
+
+log = logging.getLogger("btcnode.blockstorage")
+
+
+class IndexEngine:
+    """One index: its recipe, its store and how far it has come. Lives on the loop thread."""
+
+    def __init__(self, recipe: Recipe, chain: ChainService, directory: Path, thread: Executor, *, wipe: bool) -> None:
+        """Open the store under the network's directory; raises StorageError."""
+        self.recipe = recipe
+        self.name = recipe.name
+        self.store = IndexStore(directory / recipe.file, wipe=wipe)
+        self._chain = chain
+        self._tree = chain.tree
+        self._active = chain.driver.chainstate.active
+        self._thread = thread
+        self._at = -1  # header index of the last block that is stored
+        self._failed = False
+        self._closing = False
+        self._moved = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._told = 0.0  # when progress was logged, monotonic
+        best = self.store.best()
+        if best is not None:
+            self._at = self._tree.find(best)
+        chain.driver.listen(self._on_events)
+
+    def _on_events(self, events: list[ChainEvent]) -> None:
+        if any(isinstance(event, BlockConnected | BlockDisconnected) for event in events):
+            self._moved.set()
+
+    # -- where it is ---------------------------------------------------------------------------------------------
+
+    def covers(self, index: int) -> bool:
+        """Whether the block is on the chain that was indexed."""
+        return self._at >= 0 and self._tree.ancestor(self._at, self._tree.height(index)) == index
+
+    def state(self) -> IndexState:
+        """How far the index has come."""
+        height = self._tree.height(self._at) if self._at >= 0 else 0
+        return IndexState(self.name, self.covers(self._active.tip), height)
+
+    async def until_synced(self, seconds: float = 10.0) -> bool:
+        """Wait until the index has the tip of this moment; False when it does not come so far."""
+        tip = self._active.tip
+        try:
+            async with asyncio.timeout(seconds):
+                while not self.covers(tip) and not self.covers(self._active.tip):
+                    behind = self._active.height - self.state().height
+                    if self._failed or self._closing or behind > NEAR_BLOCKS:
+                        return False
+                    await self._progress.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _wake(self) -> None:
+        self._progress.set()
+        self._progress = asyncio.Event()
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Follow the chain from now on."""
+        log.info("%s thread start", self.name)  # what tools that start bitcoind look for
+        self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stop, with everything stored that is made."""
+        self._closing = True
+        self._wake()
+        if self._task is not None:
+            self._moved.set()
+            await self._task
+        self.store.close()
+
+    async def _follow(self) -> None:
+        enabled = False
+        try:
+            while not self._closing:
+                self._moved.clear()
+                while not self._closing and (todo := self._plan()):
+                    done = await asyncio.get_running_loop().run_in_executor(self._thread, self._work, todo)
+                    if done:
+                        self._at = todo[done - 1]
+                    self._wake()
+                if not enabled:
+                    log.info("%s is enabled at height %d", self.name, self.state().height)
+                    enabled = True
+                await self._moved.wait()
+        except BtcnodeError as error:
+            self._failed = True
+            self._wake()
+            log.error("the %s stops: %s", self.name, error)
+
+    def _plan(self) -> Sequence[int]:
+        """The next blocks to index, none when the index has the tip (or stands on top of it)."""
+        active = self._active
+        if active.tip < 0 or self.covers(active.tip):
+            return ()
+        fork = active.find_fork(self._at) if self._at >= 0 else -1
+        first = self._tree.height(fork) + 1 if fork >= 0 else 0
+        return active.span(first, first + SLICE_BLOCKS - 1)
+
+    def _work(self, todo: Sequence[int]) -> int:
+        """Index blocks, each the child of the one before, and store them (index thread).
+
+        Ends early when time or memory is used up; returns how many were done. Raises StorageError, DecodeError.
+        """
+        end = time.monotonic() + SLICE_SECONDS
+        batch, size, done = Batch(), 0, 0
+        number = self.store.block_count() if self.recipe.numbered else 0
+        previous = self._record_before(todo[0])
+        for index in todo:
+            block_hash = self._tree.hash(index)
+            record = self.store.record(block_hash)
+            if record is None:
+                block = self._read(index, block_hash, number + len(batch.numbers), previous)
+                record, rows = self.recipe.make(block)
+                batch.records[block_hash] = record
+                batch.rows += rows
+                if self.recipe.numbered:
+                    batch.numbers[block.number] = block_hash
+                size += len(record) + len(rows) * ROW_COST
+            previous = record
+            done += 1
+            if self._closing or size >= SLICE_BYTES or time.monotonic() >= end:
+                break
+        self.store.put(batch, self._tree.hash(todo[done - 1]))
+        self._tell(todo[done - 1])
+        return done
+
+    def _record_before(self, index: int) -> bytes:
+        parent = self._tree.prev(index)
+        if parent < 0:
+            return b""
+        record = self.store.record(self._tree.hash(parent))
+        if record is None:
+            raise StorageError(f"block {to_display(self._tree.hash(parent))} is missing: start with --reindex")
+        return record
+
+    def _read(self, index: int, block_hash: BlockHash, number: int, previous: bytes) -> IndexedBlock:
+        height = self._tree.height(index)
+        try:
+            raw = self._chain.read_block_now(index)
+            spent = self._chain.read_undo_now(index) if self.recipe.needs_spent and height else []
+        except StorageError as error:
+            raise StorageError(f"block {to_display(block_hash)} cannot be read: {error}") from None
+        return IndexedBlock(raw, spent, block_hash, height, number, previous)
+
+    def _tell(self, index: int) -> None:
+        now = time.monotonic()
+        if not self._told:
+            self._told = now
+        elif now - self._told >= LOG_SECONDS:
+            self._told = now
+            log.info("Syncing %s with block chain from height %d", self.name, self._tree.height(index))

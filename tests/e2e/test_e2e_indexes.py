@@ -1,0 +1,114 @@
+"""The optional indexes of transactions: what they find, after reorganisations, kills and reindexing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btcnode.rpc.errors import RpcError
+from btcnode.testing.process import NodeProcess, RpcFailure
+from btcnode.testing.regtest import RegtestNode
+
+ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+OTHER = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry"
+GONE = "No such mempool or blockchain transaction. Use gettransaction for wallet transactions."
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[RegtestNode]:
+    node = RegtestNode(datadir=tmp_path, listen=False, txindex=True, txospenderindex=True)
+    node.fill_purse()
+    yield node
+    node.close()
+
+
+def coinbases(node: NodeProcess) -> dict[str, str]:
+    """Every coinbase's txid and block, but the genesis block's."""
+    found = {}
+    for height in range(1, node.rpc("getblockcount") + 1):
+        block_hash = node.rpc("getblockhash", height)
+        found[node.rpc("getblock", block_hash)["tx"][0]] = block_hash
+    return found
+
+
+def all_are_found(node: NodeProcess) -> None:
+    for txid, block_hash in coinbases(node).items():
+        assert node.rpc("getrawtransaction", txid, 1)["blockhash"] == block_hash
+
+
+def test_a_transaction_in_all_its_places(node: RegtestNode) -> None:
+    rpc: Any = node.rpc
+    txid = node.pay(ADDRESS, 1)
+    raw = rpc.getrawtransaction(txid)
+    assert "blockhash" not in rpc.getrawtransaction(txid, 2)
+    [block] = node.mine()
+    found = rpc.getrawtransaction(txid, 2)
+    assert (found["hex"], found["blockhash"], found["confirmations"]) == (raw, block, 1)
+    assert "in_active_chain" not in found and found["fee"] > 0 and "prevout" in found["vin"][0]
+    assert rpc.getrawtransaction(txid, 1, block)["in_active_chain"] is True
+    proof = rpc.gettxoutproof([txid])
+    assert rpc.verifytxoutproof(proof) == [txid]
+
+    rpc.invalidateblock(block)
+    assert "blockhash" not in rpc.getrawtransaction(txid, 1)  # it is back in the mempool
+    assert rpc.getrawtransaction(txid, 1, block)["confirmations"] == 0
+    [again] = node.mine(1, OTHER)
+    assert again != block
+    assert rpc.getrawtransaction(txid, 1)["blockhash"] == again
+    rpc.reconsiderblock(block)
+    assert rpc.getrawtransaction(txid, 1)["blockhash"] == rpc.getbestblockhash()
+
+
+def test_nothing_is_found(node: RegtestNode) -> None:
+    for txid in ("11" * 32, node.rpc.getblock(node.rpc.getblockhash(1))["tx"][0][:16] + "00" * 24):
+        with pytest.raises(RpcError, match=GONE):
+            node.rpc.getrawtransaction(txid)
+    with pytest.raises(RpcError, match="not considered an ordinary transaction"):
+        node.rpc.getrawtransaction(node.rpc.getblock(node.rpc.getblockhash(0))["tx"][0])
+
+
+def test_index_ahead_of_the_chain(tmp_path: Path) -> None:
+    """After a kill the index may know blocks that the chain has to learn again."""
+    with NodeProcess(tmp_path, "regtest", "--txindex").start() as node:
+        node.rpc("generatetoaddress", 5, ADDRESS)
+        assert node.stop() == 0
+    with NodeProcess(tmp_path, "regtest", "--txindex").start() as node:
+        node.rpc("generatetoaddress", 5, ADDRESS)
+        all_are_found(node)
+        lost = node.rpc("getblock", node.rpc("getbestblockhash"))["tx"][0]
+        node.kill()
+    with NodeProcess(tmp_path, "regtest", "--txindex").start() as node:
+        node.rpc("generatetoaddress", 3, OTHER)
+        all_are_found(node)
+        if node.rpc("getblockcount") == 8:
+            with pytest.raises(RpcFailure, match="No such mempool or blockchain transaction"):
+                node.rpc("getrawtransaction", lost)
+        assert node.stop() == 0
+    with NodeProcess(tmp_path, "regtest", "--txindex", "--reindex").start() as node:
+        all_are_found(node)
+        state = {"synced": True, "best_block_height": node.rpc("getblockcount")}
+        assert node.rpc("getindexinfo") == {"txindex": state}
+
+
+def test_index_of_an_old_chain(tmp_path: Path) -> None:
+    """An index that is switched on later catches up, and one that was off meanwhile too."""
+    with NodeProcess(tmp_path, "regtest").start() as node:
+        node.rpc("generatetoaddress", 30, ADDRESS)
+        txid = node.rpc("getblock", node.rpc("getbestblockhash"))["tx"][0]
+        with pytest.raises(RpcFailure, match="Use -txindex or provide a block hash"):
+            node.rpc("getrawtransaction", txid)
+        assert node.stop() == 0
+    with NodeProcess(tmp_path, "regtest", "--txindex").start() as node:
+        all_are_found(node)
+        stale = node.rpc("getblockhash", 20)
+        assert node.stop() == 0
+    with NodeProcess(tmp_path, "regtest").start() as node:
+        node.rpc("invalidateblock", stale)
+        node.rpc("generatetoaddress", 3, OTHER)
+        assert node.stop() == 0
+    with NodeProcess(tmp_path, "regtest", "--txindex").start() as node:
+        all_are_found(node)
+        assert node.rpc("getrawtransaction", txid, 1)["confirmations"] == 0
