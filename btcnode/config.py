@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from btcnode import __version__
+from btcnode.connection_options import ConnectionOptions
 from btcnode.errors import ConfigError
 from btcnode.mining_options import check_mining_options
 from btcnode.option import OptionInfo
 from btcnode.option import option as _option
 from btcnode.params import NetworkParams, params_for, parse_activation_height, parse_version_bits
-from btcnode.peer_options import PeerOptions, check_peer_options
 from btcnode.primitives.hashes import BlockHash
+from btcnode.proxy_options import check_proxy_options, parse_bind
 from btcnode.storage_options import check_storage_options
 
 MIN_DBCACHE_MIB = 4
@@ -54,7 +55,7 @@ def default_datadir() -> Path:
     return Path.home() / ".btcnode"
 
 
-CHAIN, STORE, NET, RPC, LOG, TEST = "Chain", "Storage", "Connections", "RPC server", "Log", "Debugging and testing"
+CHAIN, STORE, RPC, LOG, TEST = "Chain", "Storage", "RPC server", "Log", "Debugging and testing"
 MEMPOOL, ZMQ = "Mempool", "ZeroMQ notifications"
 ZMQ_TOPICS = ("hashblock", "hashtx", "rawblock", "rawtx", "sequence")
 
@@ -69,7 +70,7 @@ def _zmq_hwm(topic: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig(PeerOptions):
+class NodeConfig(ConnectionOptions):
     """Every option of a node. Fields that are None follow another option or the network (see the properties)."""
 
     network: str = _option("network", "Network: mainnet, testnet3, testnet4, signet or regtest.", CHAIN, "mainnet")
@@ -189,49 +190,6 @@ class NodeConfig(PeerOptions):
     )
     limitclustersize: int = _option("limitclustersize", "Their size together, kvB.", MEMPOOL, 101, metavar="KVB")
 
-    connect: tuple[str, ...] = _option(
-        "connect", "Connect to this node and no other (0: to none).", NET, (), metavar="HOST[:PORT]"
-    )
-    addnode: tuple[str, ...] = _option("addnode", "Keep a connection to this node.", NET, (), metavar="HOST[:PORT]")
-    seednode: tuple[str, ...] = _option(
-        "seednode", "Ask this node for addresses, then disconnect.", NET, (), metavar="HOST[:PORT]"
-    )
-    listen: bool | None = _option("listen", "Accept connections (default: unless --connect is given).", NET)
-    bind: tuple[str, ...] = _option(
-        "bind", "Address to listen at (default: all, IPv4 and IPv6).", NET, (), metavar="ADDRESS[:PORT]"
-    )
-    port: int | None = _option(
-        "port", "Port to listen at (0: any free one; default: the network's).", NET, metavar="PORT"
-    )
-    externalip: tuple[str, ...] = _option(
-        "externalip", "Own public address, told to peers.", NET, (), metavar="ADDRESS[:PORT]"
-    )
-    discover: bool | None = _option(
-        "discover", "Find own addresses (default: when listening without --externalip).", NET
-    )
-    upnp: bool | None = _option(
-        "upnp", "Map the port at a UPnP router (this and the next two: default when listening, but on regtest).", NET
-    )
-    natpmp: bool | None = _option("natpmp", "Else map it by PCP or NAT-PMP.", NET)
-    stun: bool | None = _option("stun", "Else ask a STUN server for the external address.", NET)
-    stunserver: tuple[str, ...] = _option(
-        "stunserver", "STUN server to ask instead of pystun3's list.", NET, (), metavar="HOST[:PORT]"
-    )
-    maxconnections: int = _option("maxconnections", "Most automatic connections.", NET, 125, metavar="N")
-    onlynet: tuple[str, ...] = _option("onlynet", "Connect automatically to ipv4 or ipv6 only.", NET, (), metavar="NET")
-    dns: bool = _option("dns", "Look up host names of --addnode, --seednode and --connect.", NET, True)
-    dnsseed: bool | None = _option("dnsseed", "Ask DNS seeds for addresses (default: unless --connect is given).", NET)
-    dnsseedname: tuple[str, ...] = _option(
-        "dnsseedname", "DNS seed to ask instead of the network's own.", NET, (), metavar="NAME"
-    )
-    networkactive: bool = _option("networkactive", "Begin with P2P traffic on.", NET, True)
-    timeout: int = _option("timeout", "Milliseconds to wait for an outgoing connection.", NET, 5000, metavar="MS")
-    peertimeout: int = _option("peertimeout", "Seconds after which a silent peer is dropped.", NET, 60, metavar="S")
-    maxsendbuffer: int = _option("maxsendbuffer", "Send buffer per peer in kB.", NET, 1000, metavar="KB")
-    peerblockfilters: bool = _option("peerblockfilters", "Serve block filters to peers (BIP157).", NET, False)
-    v2transport: bool = _option("v2transport", "Encrypt connections with peers that can (BIP324).", NET, True)
-    uacomment: tuple[str, ...] = _option("uacomment", "Comment in the user agent.", NET, (), metavar="TEXT")
-
     server: bool = _option("server", "Answer JSON-RPC.", RPC, True)
     rest: bool = _option("rest", "Answer REST requests (read only, without a password).", RPC, False)
     rpcbind: tuple[str, ...] = _option(
@@ -317,8 +275,8 @@ class NodeConfig(PeerOptions):
         _check_numbers(self)
         _check_texts(self)
         check_mining_options(self)
-        check_peer_options(self)
         check_storage_options(self)
+        check_proxy_options(self, listens=self.listens, automatic=not self.connect)
         _check_addresses(self)
         self.network_params()
 
@@ -366,32 +324,6 @@ class NodeConfig(PeerOptions):
     def log_path(self) -> Path | None:
         """The log file, None when switched off."""
         return None if self.debuglogfile in ("0", "") else self.net_dir / self.debuglogfile
-
-    @property
-    def connect_only(self) -> tuple[str, ...] | None:
-        """Nodes of ``--connect`` (none at all for ``--connect 0``); None when peers are found automatically."""
-        if not self.connect:
-            return None
-        return () if self.connect == ("0",) else self.connect
-
-    @property
-    def listens(self) -> bool:
-        """Whether the node accepts connections."""
-        return (
-            self.listen
-            if self.listen is not None
-            else bool(self.bind or self.whitebind) or (not self.connect and self.maxconnections > 0)
-        )
-
-    @property
-    def discovers(self) -> bool:
-        """Whether the node looks for its own addresses."""
-        return self.discover if self.discover is not None else self.listens and not self.externalip
-
-    @property
-    def asks_dns_seeds(self) -> bool:
-        """Whether DNS seeds may be asked."""
-        return self.dnsseed if self.dnsseed is not None else not self.connect and self.maxconnections > 0
 
     @property
     def debug_categories(self) -> frozenset[str]:
@@ -556,7 +488,9 @@ def _check_addresses(config: NodeConfig) -> None:
         *config.stunserver,
     ):
         split_host_port(text, 1)
-    for name in ("bind", "externalip", "rpcbind"):
+    for text in config.bind:
+        parse_bind(text, 1)
+    for name in ("externalip", "rpcbind"):
         for text in getattr(config, name):
             host, _ = split_host_port(text, 1)
             if name != "rpcbind" or host != "localhost":
@@ -570,9 +504,6 @@ def _check_addresses(config: NodeConfig) -> None:
                 f"Invalid --rpcallowip subnet specification: {text}. Valid values are a single IP (e.g. 1.2.3.4),"
                 " a network/netmask (e.g. 1.2.3.4/255.255.255.0), a network/CIDR (e.g. 1.2.3.4/24)"
             ) from None
-    for net in config.onlynet:
-        if net not in ("ipv4", "ipv6"):
-            raise ConfigError(f"Unknown network specified in --onlynet: {net!r}")
     for topic in ZMQ_TOPICS:
         for text in getattr(config, f"zmqpub{topic}"):
             port = text.rpartition(":")[2]

@@ -178,8 +178,6 @@ def _adapt(fields: dict[str, Any], settings: Settings) -> None:
     if "connect" in fields:
         named = tuple(text for text in fields["connect"] if text != "0")
         fields["connect"] = named or ("0",)
-    if "bind" in fields:
-        fields["bind"] = tuple(text.removesuffix("=onion") for text in fields["bind"])
     if "debug" in fields:
         categories = [text or "1" for text in fields["debug"]]
         for off in ("0", "none"):

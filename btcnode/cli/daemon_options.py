@@ -93,7 +93,6 @@ HAS_NO_EFFECT = {
     "printpriority": "the order of a template is not logged",
     "rpcdoccheck": "every result is made by its declaration",
     "rpcthreads": "the server has one thread",
-    "torpassword": "Tor is not controlled",
 }
 """Taken with a warning in the log, since nothing that the user relies on depends on them."""
 

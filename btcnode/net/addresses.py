@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 
 from btcnode.errors import DecodeError
 from btcnode.wire.netaddr import NetAddress
 
+I2P_SUFFIX = ".b32.i2p"
 LOOKUP_TIMEOUT = 10.0  # seconds
 MAX_LOOKUP_RESULTS = 32  # addresses taken from one name, as Core does for a DNS seed
 
@@ -25,12 +25,16 @@ def from_sockname(sockname: object) -> NetAddress | None:
 
 
 def literal(host: str, port: int) -> NetAddress | None:
-    """The address if ``host`` is one already and no name."""
+    """The address if ``host`` is one already (``.onion`` and ``.b32.i2p`` included) and no name."""
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
+        return NetAddress.from_host(host, port)
+    except DecodeError:
         return None
-    return NetAddress.from_host(host, port)
+
+
+def default_port_of(target: str, default: int) -> int:
+    """The port of a target that names none; I2P has no ports, which is port 0."""
+    return 0 if target.lower().endswith(I2P_SUFFIX) else default
 
 
 async def lookup(host: str, port: int) -> list[NetAddress]:

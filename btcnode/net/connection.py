@@ -14,6 +14,7 @@ import contextlib
 import logging
 import socket
 from collections import defaultdict, deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from btcnode.errors import DecodeError
@@ -25,9 +26,11 @@ from btcnode.wire.transport import TransportKind
 from btcnode.wire.v2_cipher import TransportError
 
 if TYPE_CHECKING:
+    from btcnode.net.proxy.dialer import Closable
     from btcnode.net.reactor import Reactor
     from btcnode.protocol.permissions import WhiteBind
     from btcnode.wire.codec import Message
+    from btcnode.wire.netaddr import NetAddress
     from btcnode.wire.transport import Transport
 
 MAX_SEND_BUFFER = 16_000_000  # a peer that lets this much pile up never reads: it is cut off
@@ -41,15 +44,40 @@ OTHER_COMMANDS = "*other*"  # unknown commands are counted together, so that no 
 log = logging.getLogger("btcnode.net")
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A place to listen at. ``white``: it gives permissions. ``onion``: Tor hands connections over there."""
+
+    host: str = ""
+    port: int = 0
+    white: WhiteBind | None = None
+    onion: bool = False
+
+
+NO_DOOR = Door()
+
+
 class Connection(asyncio.Protocol):
     """A connection of the reactor; ``peer_id`` is its name towards the protocol, ``wire`` what is spoken."""
 
-    def __init__(self, reactor: Reactor, peer_id: int, wire: Transport, bind: WhiteBind | None = None) -> None:
-        """``bind``: where the peer came in, if that gives it permissions."""
+    def __init__(
+        self,
+        reactor: Reactor,
+        peer_id: int,
+        wire: Transport,
+        door: Door = NO_DOOR,
+        *,
+        remote: NetAddress | None = None,
+        local: NetAddress | None = None,
+    ) -> None:
+        """``door``: where the peer came in. ``remote`` and ``local``: the ends, if the socket leads to a proxy."""
         self.reactor = reactor
         self.peer_id = peer_id
         self.wire = wire
-        self.bind = bind
+        self.door = door
+        self.remote = remote
+        self.local = local
+        self.companion: Closable | None = None  # ends with the connection
         self.bytes_sent = 0
         self.bytes_received = 0
         self.sent_by_command: defaultdict[str, int] = defaultdict(int)
@@ -105,7 +133,14 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self._closing = True
+        self.end_companion()
         self.reactor.connection_lost(self, str(exc) if exc else self.close_reason or "remote end closed")
+
+    def end_companion(self) -> None:
+        """End what lives only for this connection."""
+        if self.companion is not None:
+            self.companion.close()
+            self.companion = None
 
     def pause_writing(self) -> None:
         """The socket does not take more."""

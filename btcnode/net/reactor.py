@@ -11,14 +11,16 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol as Interface
 
 from btcnode.config import split_host_port
 from btcnode.errors import ConfigError
-from btcnode.net.addresses import from_sockname, literal, lookup
-from btcnode.net.connection import Connection
+from btcnode.net.addresses import default_port_of, from_sockname, literal, lookup
+from btcnode.net.connection import Connection, Door
+from btcnode.net.proxy.dialer import Dialer, Opened
+from btcnode.net.proxy.errors import DialError
 from btcnode.protocol import effects as fx
 from btcnode.protocol.effects import Effect, LogLevel
 from btcnode.protocol.inputs import (
@@ -33,8 +35,9 @@ from btcnode.protocol.inputs import (
     SendBufferState,
     Tick,
 )
-from btcnode.protocol.permissions import AccessRules, WhiteBind
+from btcnode.protocol.permissions import AccessRules
 from btcnode.protocol.protocol import Protocol
+from btcnode.proxy_options import ProxyPlan
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.registry import PAYLOAD_LIMITS
 from btcnode.wire.transport import Transport, V1Transport
@@ -90,11 +93,14 @@ class Reactor:
         look_up_names: bool = True,
         v2: bool = True,
         access: AccessRules | None = None,
+        dialer: Dialer | None = None,
+        cjdns: bool = False,
     ) -> None:
         """``max_send_buffer`` is in bytes: above it the protocol makes no bulk answers to a peer.
 
         ``v2``: peers that connect may speak version 2 of the transport (BIP324) as well as version 1.
-        ``access``: which permissions peers have by their address.
+        ``access``: which permissions peers have by their address. ``dialer``: the way out, straight by default.
+        ``cjdns``: addresses of fc00::/8 are CJDNS's.
         """
         self.protocol = protocol
         self.magic = magic
@@ -105,12 +111,15 @@ class Reactor:
         self.bytes_received = 0
         self.connections: dict[int, Connection] = {}
         self.bound: list[NetAddress] = []
+        self.onion_bound: list[NetAddress] = []  # where Tor hands connections over
         self._handler = handler
         self.max_send_buffer = max_send_buffer
         self._connect_timeout = connect_timeout
         self._look_up_names = look_up_names
         self._v2 = v2
         self._access = access if access is not None else AccessRules()
+        self.dialer = dialer if dialer is not None else Dialer(ProxyPlan(), connect_timeout=connect_timeout)
+        self._cjdns = cjdns
         self._inputs: deque[Input] = deque()
         self.observers: list[Callable[[Input], None]] = []  # see every input before the protocol does
         self._stepping = False
@@ -124,17 +133,21 @@ class Reactor:
 
     # -- life ----------------------------------------------------------------------------------------------------
 
-    async def listen(self, binds: list[tuple[str, int]], *, required: bool) -> None:
-        """Listen on each (host, port) and where the access rules say.
+    async def listen(
+        self, binds: list[tuple[str, int]], *, required: bool, onion: Sequence[tuple[str, int]] = ()
+    ) -> None:
+        """Listen on each (host, port), where the access rules say, and for what comes through Tor (``onion``).
 
         Raises ConfigError when one (``required``) or all of them fail.
         """
         problems: list[str] = []
-        doors: list[tuple[str, int, WhiteBind | None]] = [(host, port, None) for host, port in binds]
-        doors += [(bind.address.host, bind.address.port, bind) for bind in self._access.binds]
-        for host, port, bind in doors:
+        doors = [Door(host, port) for host, port in binds]
+        doors += [Door(bind.address.host, bind.address.port, bind) for bind in self._access.binds]
+        doors += [Door(host, port, onion=True) for host, port in onion]
+        for door in doors:
+            host, port = door.host, door.port
             try:
-                accept = partial(self._accept, bind)
+                accept = partial(self._accept, door)
                 server = await self.loop.create_server(accept, host, port, backlog=LISTEN_BACKLOG)
             except OSError as error:
                 problems.append(f"unable to bind to {_show(host, port)} on this computer: {error.strerror or error}")
@@ -145,7 +158,8 @@ class Reactor:
             for socket in server.sockets:
                 address = from_sockname(socket.getsockname())
                 if address is not None:
-                    self.bound.append(address)
+                    self._log["net"].info("Bound to %s", address)
+                    (self.onion_bound if door.onion else self.bound).append(address)
         if problems and (required or not self._servers):
             raise ConfigError(problems[0])
         for address in self.bound:
@@ -192,12 +206,14 @@ class Reactor:
         finally:
             self._stepping = False
 
-    def _accept(self, bind: WhiteBind | None) -> Connection:
-        return Connection(self, self._new_peer_id(), self._transport(self._v2, initiator=False), bind)
+    def _accept(self, door: Door) -> Connection:
+        return Connection(self, self._new_peer_id(), self._transport(self._v2, initiator=False), door)
 
     def _permissions(self, address: NetAddress, connection: Connection, attempt: fx.Connect | None) -> Permission:
         if attempt is None:
-            return self._access.inbound(address, connection.bind)
+            door = connection.door
+            # who comes through Tor has the address of Tor, not its own
+            return self._access.inbound(None if door.onion else address, door.white)
         return self._access.outbound(address) if attempt.kind is ConnectionKind.MANUAL else Permission.NONE
 
     def _transport(self, v2: bool, *, initiator: bool) -> Transport:
@@ -213,7 +229,9 @@ class Reactor:
     def connection_opened(self, connection: Connection) -> None:
         """A socket is open, inbound or outbound."""
         attempt = self._attempts.pop(connection.peer_id, None)
-        address = from_sockname(connection.socket_address("peername"))
+        address = connection.remote or from_sockname(connection.socket_address("peername"))
+        if address is not None and self._cjdns:
+            address = address.as_cjdns()
         if self._closed or address is None:
             connection.close("shutting down" if self._closed else "unknown kind of address", grace=0.0)
             if attempt is not None:
@@ -228,8 +246,9 @@ class Reactor:
                 attempt.kind if attempt else ConnectionKind.INBOUND,
                 attempt=attempt.attempt if attempt else 0,
                 permissions=self._permissions(address, connection, attempt),
-                local_address=from_sockname(connection.socket_address("sockname")),
+                local_address=connection.local or from_sockname(connection.socket_address("sockname")),
                 transport=connection.wire.kind.value,
+                through_tor=connection.door.onion,
             )
         )
 
@@ -292,34 +311,41 @@ class Reactor:
         task.add_done_callback(self._tasks.discard)
 
     async def _resolve(self, name: str) -> None:
-        self.feed(DnsSeedResult(name, tuple(await lookup(name, self.default_port))))
+        # the proxy does not tell addresses: without an answer the seed itself is asked, as a node, through the proxy
+        found = [] if self.dialer.name_proxy is not None else await lookup(name, self.default_port)
+        self.feed(DnsSeedResult(name, tuple(found)))
 
     async def _connect(self, effect: fx.Connect) -> None:
         try:
-            targets = await self._targets(effect.target)
-        except ConfigError as error:
-            self.feed(ConnectFailed(effect.attempt, str(error)))
-            return
-        problem = "the name does not resolve"
-        for address in targets:
-            problem = await self._connect_to(address, effect)
-            if not problem:
-                return
-        self.feed(ConnectFailed(effect.attempt, problem))
+            problem = await self._connect_target(effect)
+        except (ConfigError, DialError) as error:
+            problem = str(error)
+        if problem:
+            self.feed(ConnectFailed(effect.attempt, problem))
 
-    async def _targets(self, target: NetAddress | str) -> list[NetAddress]:
-        if isinstance(target, NetAddress):
-            return [target]
-        host, port = split_host_port(target, self.default_port)
+    async def _connect_target(self, effect: fx.Connect) -> str:
+        """What went wrong, or "" when a connection stands (and was answered); raises DialError and ConfigError."""
+        if isinstance(effect.target, NetAddress):
+            return await self._connect_to(effect.target, effect)
+        host, port = split_host_port(effect.target, default_port_of(effect.target, self.default_port))
         address = literal(host, port)
         if address is not None:
-            return [address]
-        return await lookup(host, port) if self._look_up_names else []
+            return await self._connect_to(address.as_cjdns() if self._cjdns else address, effect)
+        if self.dialer.name_proxy is not None:
+            nowhere = NetAddress(Network.IPV6, bytes(16), port)
+            return await self._take_over(await self.dialer.open_name(host, port), nowhere, effect)
+        problem = "the name does not resolve"
+        for found in await lookup(host, port) if self._look_up_names else []:
+            problem = await self._connect_to(found, effect)
+            if not problem:
+                break
+        return problem
 
     async def _connect_to(self, address: NetAddress, effect: fx.Connect) -> str:
         """Open a connection to one address; returns what went wrong, or "" when it stands (and was answered)."""
-        if address.network not in (Network.IPV4, Network.IPV6):
-            return f"no route to the network of {address}"
+        opened = await self.dialer.open(address, private=effect.kind is ConnectionKind.PRIVATE_BROADCAST)
+        if opened is not None:
+            return await self._take_over(opened, address, effect)
         peer_id = self._new_peer_id()
         self._attempts[peer_id] = effect
         try:
@@ -337,6 +363,23 @@ class Reactor:
             return ""
         # a connection that opened in the very moment of the time-out has been answered already
         return problem if self._attempts.pop(peer_id, None) is not None else ""
+
+    async def _take_over(self, opened: Opened, address: NetAddress, effect: fx.Connect) -> str:
+        """Make a connection of what a proxy opened; returns as ``_connect_to`` does."""
+        peer_id = self._new_peer_id()
+        self._attempts[peer_id] = effect
+        connection = Connection(
+            self, peer_id, self._transport(effect.v2, initiator=True), remote=address, local=opened.local
+        )
+        connection.companion = opened.companion
+        try:
+            await self.loop.create_connection(lambda: connection, sock=opened.sock)
+        except OSError as error:
+            opened.sock.close()
+            connection.end_companion()
+            if self._attempts.pop(peer_id, None) is not None:
+                return error.strerror or str(error)
+        return ""
 
 
 def _show(host: str, port: int) -> str:

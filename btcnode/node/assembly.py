@@ -20,6 +20,7 @@ from btcnode.chain.verify_db import verify_recent
 from btcnode.config import NodeConfig, split_host_port
 from btcnode.errors import BtcnodeError, StorageError
 from btcnode.net.nat.service import NatService
+from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
 from btcnode.node.api import NodeFacade
 from btcnode.node.ban_file import BanFile
@@ -39,6 +40,7 @@ from btcnode.node.nat_setup import start_nat
 from btcnode.node.notification_service import NotificationService
 from btcnode.node.peers_file import load_address_book, save_address_book
 from btcnode.node.peers_service import PeersService
+from btcnode.node.proxy_setup import listening, make_dialer
 from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.shadow import make_shadow
 from btcnode.node.sync_monitor import SyncMonitor
@@ -90,7 +92,8 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         max_connections=config.maxconnections,
         peer_timeout=float(config.peertimeout),
         max_tip_age=config.maxtipage,
-        networks=config.onlynet or ("ipv4", "ipv6"),
+        networks=config.reachable_networks,
+        private_broadcast=config.privatebroadcast,
         tx_relay=not config.blocksonly,
         require_standard=not config.acceptnonstdtxn,
         peer_score_learning=config.peer_score_learning,
@@ -173,6 +176,9 @@ class Node:
         """Bring everything up; raises BtcnodeError with one line for the user."""
         config = self.config
         log.info("btcnode %s on %s, data in %s", __version__, self.params.name, config.net_dir)
+        dialer = await make_dialer(config)
+        if config.listens:
+            listening(config, self.params.p2p_port, self.access.binds)  # wrong ones are told before anything is opened
         self.control.status = "Opening the database…"
         self._store = await asyncio.to_thread(
             ChainStore.open,
@@ -188,7 +194,7 @@ class Node:
             await self._rpc.start()
         self.control.status = "Loading block index…"
         state = await asyncio.to_thread(self._load_chain, self._store)
-        self._assemble(state)
+        self._assemble(state, dialer)
         await self._bring_up_to_date()
         if self.stop_requested.is_set():
             return
@@ -221,10 +227,10 @@ class Node:
         if total > 1000 and done % 1000 == 0:
             log.info("verified %d of %d blocks", done, total)
 
-    def _assemble(self, state: Chainstate) -> None:
+    def _assemble(self, state: Chainstate, dialer: Dialer) -> None:
         """Make the objects between chain and sockets."""
         transactions = self._assemble_chain(state)
-        self._assemble_network(transactions)
+        self._assemble_network(transactions, dialer)
         assert self.driver is not None and self.view is not None and self.reactor is not None
         assert self.protocol is not None
         self.memory = make_memory_limiter(self.config, self.driver, self._pool, self.reactor)
@@ -265,7 +271,7 @@ class Node:
         self._facade.add(self.notifications)
         return transactions
 
-    def _assemble_network(self, transactions: TxService) -> None:
+    def _assemble_network(self, transactions: TxService, dialer: Dialer) -> None:
         """Protocol and sockets, and what is known of peers and kept of transactions."""
         config = self.config
         assert self.driver is not None and self.chain is not None and self.view is not None
@@ -295,6 +301,8 @@ class Node:
             look_up_names=config.dns,
             v2=config.v2transport,
             access=self.access,
+            dialer=dialer,
+            cjdns=config.cjdnsreachable,
         )
         bridge.filters = self.indexes.filter_index
         transactions.attach(self.reactor)
@@ -336,10 +344,8 @@ class Node:
         config = self.config
         assert self.reactor is not None and self.driver is not None
         if config.listens:
-            port = self.params.p2p_port if config.port is None else config.port
-            chosen = bool(config.bind or config.whitebind)
-            binds = [split_host_port(text, port) for text in config.bind]
-            await self.reactor.listen(binds if chosen else [("0.0.0.0", port), ("::", port)], required=chosen)
+            places = listening(config, self.params.p2p_port, self.access.binds)
+            await self.reactor.listen(list(places.binds), required=places.chosen, onion=places.onion)
         for text in config.externalip:
             host, port = split_host_port(text, self.params.p2p_port)
             self.reactor.feed(LocalAddress(NetAddress.from_host(host, port), "user"))

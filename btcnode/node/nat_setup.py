@@ -11,6 +11,7 @@ from btcnode.net.nat.portmap import PortMapper
 from btcnode.net.nat.service import NatService
 from btcnode.net.reactor import Reactor
 from btcnode.protocol.inputs import LocalAddress
+from btcnode.proxy_options import parse_bind, proxy_plan
 from btcnode.wire.netaddr import NetAddress
 
 STUN_PORT = 3478
@@ -18,9 +19,9 @@ STUN_PORT = 3478
 
 def nat_by_default(config: NodeConfig) -> bool:
     """Whether anybody outside shall reach us: listening, beyond loopback, on a network that others share."""
-    if not config.listens or config.network == "regtest":
+    if not config.listens or config.network == "regtest" or config.has_proxy:
         return False
-    hosts = [ip_address(split_host_port(text, 0)[0]) for text in config.bind]
+    hosts = [ip_address(host) for text in config.bind for host, _, onion in (parse_bind(text, 0),) if not onion]
     return not hosts or any(not host.is_loopback for host in hosts)
 
 
@@ -36,7 +37,7 @@ def nat_ways(config: NodeConfig) -> list[Way]:
         ways.append(UpnpWay())
     if allowed(config.natpmp):
         ways.append(PortMapper())
-    if allowed(config.stun):
+    if allowed(config.stun) and proxy_plan(config).name is None:  # it asks a server by name, past the proxy
         servers = (split_host_port(text, STUN_PORT) for text in config.stunserver)
         ways.append(StunWay(tuple(f"{host}:{port}" for host, port in servers)))
     return ways

@@ -32,7 +32,7 @@ from btcnode.protocol.protocol import Protocol
 from btcnode.protocol.upload_budget import UploadBudget
 from btcnode.rpc.context import AddedNode, LocalAddress, NetworkState, PeerInfo
 from btcnode.wire.constants import PROTOCOL_VERSION
-from btcnode.wire.netaddr import NetAddress
+from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress
 from btcnode.wire.subnet import SubNet
 
 _KNOWN_FIELDS = frozenset(item.name for item in fields(PeerInfo))
@@ -56,7 +56,6 @@ class PeersService:
         self._ban_file = ban_file
         self._clock = clock
         self._ban_time = config.bantime
-        self._networks = config.onlynet or ("ipv4", "ipv6")
 
     def peers(self) -> Sequence[PeerInfo]:
         """Connected peers, oldest first."""
@@ -81,7 +80,7 @@ class PeersService:
         """Own side of the network."""
         infos = self.peers()
         inbound = sum(info.inbound for info in infos)
-        reachable = {name: name in self._networks for name in ("ipv4", "ipv6", "onion", "i2p", "cjdns")}
+        dialer, networks = self._reactor.dialer, self._protocol.reachable_networks
         return NetworkState(
             protocol_version=PROTOCOL_VERSION,
             user_agent=self._options.user_agent,
@@ -91,7 +90,12 @@ class PeersService:
             active=self._protocol.network_active,
             connections_in=inbound,
             connections_out=len(infos) - inbound,
-            reachable=reachable,
+            reachable={name: name in networks for name in NETWORK_NAMES.values()},
+            proxies={
+                name: (str(proxy), proxy.randomize)
+                for network, name in NETWORK_NAMES.items()
+                if (proxy := dialer.proxy_of(network)) is not None
+            },
             local_addresses=[
                 LocalAddress(address.host, address.port, score)
                 for address, score in self._protocol.local_addresses.items()

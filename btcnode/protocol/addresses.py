@@ -11,7 +11,7 @@ from btcnode.protocol.addrman import AddressBook, Entry
 from btcnode.protocol.bloom import RollingBloom
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
-from btcnode.protocol.inputs import ConnectionKind, LocalAddress, Permission
+from btcnode.protocol.inputs import ConnectionKind, LocalAddress, LocalAddressGone, NetworkReachable, Permission
 from btcnode.protocol.limits import (
     ADDR_CACHE_MIN_AGE,
     ADDR_CACHE_SPREAD,
@@ -49,6 +49,7 @@ class AddressGossip:
         self.book = book
         self._key = ctx.rng.getrandbits(256).to_bytes(32, "little")
         self._caches: dict[tuple[bytes, int], tuple[float, list[AddrEntry]]] = {}
+        self.networks = dict.fromkeys(ctx.config.networks)  # those that automatic connections may use
         self.local: dict[NetAddress, int] = {}  # our own addresses -> score
 
     # -- set-up --------------------------------------------------------------------------------------------------
@@ -75,7 +76,11 @@ class AddressGossip:
 
     def is_reachable(self, address: NetAddress) -> bool:
         """Whether automatic connections may use the address's network."""
-        return NETWORK_NAMES[address.network] in self._ctx.config.networks
+        return NETWORK_NAMES[address.network] in self.networks
+
+    def on_reachable(self, event: NetworkReachable) -> None:
+        """Automatic connections may use one more network."""
+        self.networks[event.network] = None
 
     # -- taking --------------------------------------------------------------------------------------------------
 
@@ -242,6 +247,10 @@ class AddressGossip:
         if item.address not in self.local and len(self.local) >= MAX_LOCAL_ADDRESSES:
             return
         self.local[item.address] = max(score, self.local.get(item.address, 0))
+
+    def remove_local(self, item: LocalAddressGone) -> None:
+        """An address at which we cannot be reached any more."""
+        self.local.pop(item.address, None)
 
     def _own_address(self, peer: Peer) -> NetAddress | None:
         """Which of our addresses to tell the peer: the best known of its network, else what an outbound peer sees."""

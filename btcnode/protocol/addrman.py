@@ -233,6 +233,11 @@ class AddressBook:
         entry = self._entries.get(address_key(address))
         return 0 if entry is None else entry.services
 
+    def age(self, address: NetAddress, now: int) -> int:
+        """Seconds since the node at ``address`` was seen, 0 for an unknown one."""
+        entry = self._entries.get(address_key(address))
+        return 0 if entry is None else max(0, now - entry.time)
+
     def set_services(self, address: NetAddress, services: int) -> None:
         """The node itself told which services it offers."""
         entry = self._entries.get(address_key(address))

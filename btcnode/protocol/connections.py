@@ -43,7 +43,7 @@ from btcnode.protocol.peer import Peer
 from btcnode.protocol.peer_score import THROTTLED_BELOW
 from btcnode.protocol.peer_states import PeerEvent
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_P2P_V2
-from btcnode.wire.netaddr import NetAddress
+from btcnode.wire.netaddr import NetAddress, Network
 
 PICKS_AVOIDING_RECENT = 30
 _SLOT_KINDS = (ConnectionKind.OUTBOUND_FULL, ConnectionKind.BLOCK_RELAY, ConnectionKind.MANUAL)
@@ -97,9 +97,17 @@ class Connections:
             self.attempts[number] = Attempt(kind, None, target)
         else:
             self.attempts[number] = Attempt(kind, target, str(target))
+        speaks_v2 = self._ctx.config.offers_v2 if v2 is None else v2
+        self._tell_trying(target, kind, speaks_v2)
         self._ctx.states.handle(-number, PeerEvent.RECONNECT if again else PeerEvent.CONNECT_INITIATED)
-        self._ctx.emit(Connect(number, target, kind, self._ctx.config.offers_v2 if v2 is None else v2))
+        self._ctx.emit(Connect(number, target, kind, speaks_v2))
         return number
+
+    def _tell_trying(self, target: NetAddress | str, kind: ConnectionKind, v2: bool) -> None:
+        hours = 0.0 if isinstance(target, str) else self._gossip.book.age(target, int(self._ctx.unix)) / 3600
+        transport = "v2" if v2 else "v1"
+        text = f"trying {transport} connection ({kind.value}) to {target}, lastseen={hours:.1f}hrs"
+        self._ctx.log(LogLevel.DEBUG, "net", text)
 
     def on_add(self, event: AddConnection) -> None:
         """A test wants a connection."""
@@ -131,7 +139,7 @@ class Connections:
         """The state of a new connection, or None after refusing it."""
         ctx = self._ctx
         attempt = self.attempts.pop(new.attempt, None)
-        reason = self._refusal(new)
+        reason = self._refusal(new, attempt)
         if reason:
             if new.inbound:
                 ctx.log(LogLevel.DEBUG, "net", f"connection from {new.address} dropped ({reason})")
@@ -151,6 +159,7 @@ class Connections:
             target=attempt.target if attempt is not None else "",
             local_address=new.local_address,
             transport=new.transport,
+            through_tor=new.through_tor,
             prefer_evict=new.inbound and host_key(new.address) in ctx.discouraged,
         )
         peer.last_received = peer.addr.tokens_at = ctx.mono
@@ -160,7 +169,7 @@ class Connections:
         self.added.on_connected(peer)
         return peer
 
-    def _refusal(self, new: PeerConnected) -> str:
+    def _refusal(self, new: PeerConnected, attempt: Attempt | None) -> str:
         """Why a new connection is not wanted; empty when it is."""
         ctx = self._ctx
         if not self.active:
@@ -168,11 +177,7 @@ class Connections:
         if new.peer_id in ctx.peers:
             return "peer number in use"
         if not new.inbound:
-            same = address_key(new.address)
-            for peer in ctx.peers.values():
-                if not peer.inbound and not peer.disconnecting and address_key(peer.address) == same:
-                    return "already connected to this address"
-            return ""
+            return self._refusal_outbound(new, attempt)
         no_ban = bool(new.permissions & Permission.NOBAN)
         if not no_ban and ctx.is_banned(new.address):
             return "banned"
@@ -182,6 +187,17 @@ class Connections:
             return "discouraged"
         if inbound >= limit and not self._evict():
             return "no inbound slot left"
+        return ""
+
+    def _refusal_outbound(self, new: PeerConnected, attempt: Attempt | None) -> str:
+        same = address_key(new.address)
+        target = attempt.target if attempt is not None else ""
+        for peer in self._ctx.peers.values():
+            if peer.inbound or peer.disconnecting:
+                continue
+            # of hosts whose names a proxy looks up only the names are known
+            if address_key(peer.address) == same if new.address.is_valid else peer.target == target:
+                return "already connected to this address"
         return ""
 
     def _evict(self) -> bool:
@@ -207,7 +223,7 @@ class Connections:
             relevant_services=self._ctx.has_desirable_services(peer.services),
             relays_txs=peer.relay,
             group=blake2b(netgroup(peer.address), digest_size=8, key=self._group_key).digest(),
-            network=peer.address.network,
+            network=Network.TORV3 if peer.through_tor else peer.address.network,
             is_local=peer.address.is_local,
             prefer_evict=peer.prefer_evict or peer.conduct.score < THROTTLED_BELOW,
         )

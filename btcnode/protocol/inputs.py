@@ -58,6 +58,8 @@ class PeerConnected:
     ``attempt`` repeats the number of the ``Connect`` effect that this connection answers (0 for inbound), and
     ``kind`` that effect's kind. ``local_address`` is our end of the socket as far as known.
     ``transport`` is ``"v1"``, or ``"detecting"`` until ``TransportReady`` tells what is spoken.
+    ``through_tor``: Tor handed it over, ``address`` is Tor's end. A host whose name a proxy looked up has the
+    unspecified address.
     """
 
     peer_id: int
@@ -67,6 +69,7 @@ class PeerConnected:
     permissions: Permission = Permission.NONE
     local_address: NetAddress | None = None
     transport: str = "v1"
+    through_tor: bool = False
 
     @property
     def inbound(self) -> bool:
@@ -333,6 +336,20 @@ class LocalAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalAddressGone:
+    """We cannot be reached under this address any more."""
+
+    address: NetAddress
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkReachable:
+    """A way into a network was found (Tor's proxy); automatic connections may use it now."""
+
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddNode:
     """The user's ``addnode``: ``target`` is ``host``, ``host:port`` or ``[v6]:port`` as typed.
 
@@ -436,6 +453,8 @@ Input = (
     | AbortPrivateBroadcast
     | DnsSeedResult
     | LocalAddress
+    | LocalAddressGone
+    | NetworkReachable
     | AddNode
     | AddConnection
     | DisconnectNode

@@ -12,6 +12,7 @@ from btcnode.protocol.limits import TX_INV_BURST
 from btcnode.protocol.peer_score import Conduct
 from btcnode.protocol.request_queue import RequestQueue
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
+from btcnode.wire.netaddr import NETWORK_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,6 +147,7 @@ class Peer:
     target: str = ""  # what the user typed, for manual connections
     local_address: NetAddress | None = None
     transport: str = "v1"
+    through_tor: bool = False  # Tor handed the connection over: the address is Tor's end
     session_id: bytes = b""  # of the v2 transport
     may_fall_back: bool = True  # a connection over v1 may follow when v2 does not get through
     # handshake
@@ -198,6 +200,13 @@ class Peer:
     def inbound(self) -> bool:
         """Whether the other side opened the connection."""
         return self.kind is ConnectionKind.INBOUND
+
+    @property
+    def network(self) -> str:
+        """Core's name of the network that it came or was reached through."""
+        if self.through_tor:
+            return "onion"
+        return NETWORK_NAMES[self.address.network] if self.address.is_routable else "not_publicly_routable"
 
     @property
     def outbound_or_block_relay(self) -> bool:

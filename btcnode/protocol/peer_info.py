@@ -7,7 +7,6 @@ from typing import Any
 from btcnode.protocol.context import Context
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.permissions import names
-from btcnode.wire.netaddr import NETWORK_NAMES
 
 
 def describe(ctx: Context, peer: Peer) -> dict[str, Any]:
@@ -19,8 +18,8 @@ def describe(ctx: Context, peer: Peer) -> dict[str, Any]:
     address = peer.address
     return {
         "id": peer.id,
-        "addr": str(address),
-        "network": NETWORK_NAMES[address.network] if address.is_routable else "not_publicly_routable",
+        "addr": str(address) if address.is_valid else peer.target,
+        "network": peer.network,
         "addrbind": str(peer.local_address) if peer.local_address is not None else None,
         "addrlocal": str(peer.seen_us_as) if peer.seen_us_as is not None else None,
         "services": peer.services,

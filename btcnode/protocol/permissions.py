@@ -129,8 +129,11 @@ class AccessRules:
             except DecodeError:
                 raise ConfigError(f"Invalid netmask specified in -whitelist: '{words.rest}'") from None
 
-    def inbound(self, address: NetAddress, bind: WhiteBind | None) -> Permission:
-        """Permissions of who connects from ``address`` to a listener of ``--whitebind`` or (None) another."""
+    def inbound(self, address: NetAddress | None, bind: WhiteBind | None) -> Permission:
+        """Permissions of who connects from ``address`` to a listener of ``--whitebind`` or (None) another.
+
+        ``address`` is None for who comes through Tor: nothing is known of it.
+        """
         flags, implicit = (bind.permissions, bind.implicit) if bind is not None else (Permission.NONE, False)
         return self._with(address, flags, implicit, inbound=True)
 
@@ -138,9 +141,9 @@ class AccessRules:
         """Permissions of a node that the user told us to connect to."""
         return self._with(address, Permission.NONE, False, inbound=False)
 
-    def _with(self, address: NetAddress, flags: Permission, implicit: bool, *, inbound: bool) -> Permission:
+    def _with(self, address: NetAddress | None, flags: Permission, implicit: bool, *, inbound: bool) -> Permission:
         for subnet, words in self._ranges:
-            if (words.inbound if inbound else words.outbound) and address in subnet:
+            if (words.inbound if inbound else words.outbound) and address is not None and address in subnet:
                 flags |= words.flags
                 implicit |= words.implicit
         return flags | self._implicit if implicit else flags

@@ -46,8 +46,10 @@ from btcnode.protocol.inputs import (
     Input,
     LiftBan,
     LocalAddress,
+    LocalAddressGone,
     MalformedMessage,
     MessageReceived,
+    NetworkReachable,
     PeerConnected,
     PeerDisconnected,
     PingPeers,
@@ -166,6 +168,8 @@ class Protocol:
             AbortPrivateBroadcast: self._private.on_abort,
             DnsSeedResult: self._seeding.on_result,
             LocalAddress: self._gossip.add_local,
+            LocalAddressGone: self._gossip.remove_local,
+            NetworkReachable: self._gossip.on_reachable,
             AddNode: self._connections.added.on_command,
             AddConnection: self._connections.on_add,
             DisconnectNode: self._on_disconnect_node,
@@ -248,6 +252,11 @@ class Protocol:
     def local_addresses(self) -> dict[NetAddress, int]:
         """Addresses at which we can be reached, with their scores."""
         return dict(self._gossip.local)
+
+    @property
+    def reachable_networks(self) -> tuple[str, ...]:
+        """Networks that automatic connections may use."""
+        return tuple(self._gossip.networks)
 
     @property
     def fetching(self) -> FetchStrategy:

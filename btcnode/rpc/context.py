@@ -172,6 +172,7 @@ class NetworkState:
     local_addresses: Sequence[LocalAddress] = ()
     relay_fee: int = 100  # satoshi per 1000 vbytes
     incremental_fee: int = 100
+    proxies: Mapping[str, tuple[str, bool]] = field(default_factory=dict)  # network -> address, credentials vary
 
 
 @dataclass(frozen=True, slots=True)

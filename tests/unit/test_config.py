@@ -118,7 +118,7 @@ def test_shadow_validation() -> None:
         {"bind": ("1.2.3.4:99999",)},
         {"bind": ("1.2.3.4",), "listen": False},
         {"externalip": ("nowhere",)},
-        {"onlynet": ("onion",)},
+        {"onlynet": ("tor",)},
         {"connect": ("0", "1.2.3.4")},
         {"connect": ("host:",)},
         {"addnode": ("a b",)},

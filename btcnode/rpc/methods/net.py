@@ -240,10 +240,11 @@ def getnetworkinfo(node: NodeApi) -> dict[str, Any]:
                 "name": name,
                 "limited": not state.reachable.get(name, False),
                 "reachable": state.reachable.get(name, False),
-                "proxy": "",
-                "proxy_randomize_credentials": False,
+                "proxy": proxy,
+                "proxy_randomize_credentials": randomize,
             }
             for name in NETWORK_NAMES
+            for proxy, randomize in (state.proxies.get(name, ("", False)),)
         ],
         "relayfee": amount(state.relay_fee),
         "incrementalfee": amount(state.incremental_fee),

@@ -1,0 +1,80 @@
+"""What the options about proxies and listening mean for the sockets: addresses instead of names, places to listen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+from btcnode.config import NodeConfig
+from btcnode.errors import ConfigError
+from btcnode.net.addresses import lookup
+from btcnode.net.proxy.dialer import Dialer
+from btcnode.protocol.permissions import WhiteBind
+from btcnode.proxy_options import ProxyAddress, ProxyPlan, parse_bind, proxy_plan
+
+_ROUTES = ("ipv4", "ipv6", "onion", "cjdns", "i2p", "name")
+
+
+async def make_dialer(config: NodeConfig) -> Dialer:
+    """The ways out, with the names of proxies looked up; raises ConfigError."""
+    plan = proxy_plan(config)
+    known: dict[ProxyAddress, ProxyAddress] = {}
+    for route in _ROUTES:
+        proxy: ProxyAddress | None = getattr(plan, route)
+        if proxy is not None and proxy not in known:
+            flag = "i2psam" if route == "i2p" else "onion" if route == "onion" and config.onion else "proxy"
+            known[proxy] = await resolve(proxy, flag, allowed=config.dns)
+    routes = {route: known[proxy] for route in _ROUTES if (proxy := getattr(plan, route)) is not None}
+    return Dialer(ProxyPlan(**routes), connect_timeout=config.timeout / 1000)
+
+
+async def resolve(service: ProxyAddress, flag: str, *, allowed: bool) -> ProxyAddress:
+    """The service with an address for its name; raises ConfigError."""
+    if service.path:
+        return service
+    try:
+        ip_address(service.host)
+    except ValueError:
+        found = await lookup(service.host, service.port) if allowed else []
+        if not found:
+            raise ConfigError(f"Invalid -{flag} address or hostname: '{service}'") from None
+        return replace(service, host=found[0].host)
+    return service
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where to listen: for peers and for Tor. ``chosen``: the user named addresses; ``onion_chosen``: for Tor too."""
+
+    binds: tuple[tuple[str, int], ...]
+    onion: tuple[tuple[str, int], ...]
+    chosen: bool
+    onion_chosen: bool
+
+    @property
+    def onion_target(self) -> tuple[str, int]:
+        """Where Tor shall lead our onion service."""
+        return (self.onion or self.binds)[0]
+
+
+def listening(config: NodeConfig, default_port: int, white: tuple[WhiteBind, ...]) -> Listening:
+    """The places to listen at, as Core derives them; raises ConfigError for one that is named twice."""
+    port = default_port if config.port is None else config.port
+    places = [parse_bind(text, port) for text in config.bind]
+    binds = tuple((host, number) for host, number, onion in places if not onion)
+    onion = tuple((host, number) for host, number, is_onion in places if is_onion)
+    seen: set[tuple[str, int]] = set()
+    for place in (*((bind.address.host, bind.address.port) for bind in white), *binds, *onion):
+        key = str(ip_address(place[0])), place[1]
+        if key in seen and key[1]:
+            host = f"[{key[0]}]" if ":" in key[0] else key[0]
+            raise ConfigError(
+                f"Duplicate binding configuration for address {host}:{key[1]}."
+                " Please check your -bind, -bind=...=onion and -whitebind settings."
+            )
+        seen.add(key)
+    onion_chosen = bool(onion)
+    if not binds and not onion and port:  # port 0 has no neighbour
+        onion = (("127.0.0.1", port + 1),)
+    chosen = bool(config.bind or config.whitebind)
+    return Listening(binds if chosen else (("0.0.0.0", port), ("::", port)), onion, chosen, onion_chosen)
