@@ -18,6 +18,7 @@ from typing import Any
 
 from btcnode import __version__
 from btcnode.connection_options import ConnectionOptions
+from btcnode.debug_options import LOG, TEST, check_debug_options
 from btcnode.errors import ConfigError
 from btcnode.mining_options import check_mining_options
 from btcnode.option import OptionInfo
@@ -35,13 +36,6 @@ MAX_USER_AGENT_LENGTH = 256  # of a version message
 NETWORKS = ("mainnet", "testnet3", "testnet4", "signet", "regtest")
 NETWORK_ALIASES: Mapping[str, str] = {"main": "mainnet", "test": "testnet3", "testnet": "testnet3"}
 
-LOG_CATEGORIES = (
-    "addrman", "bench", "blockstorage", "cmpctblock", "coindb", "estimatefee", "http", "i2p", "ipc", "kernel",
-    "leveldb", "libevent", "mempool", "mempoolrej", "net", "privatebroadcast", "proxy", "prune", "qt", "rand",
-    "reindex", "rpc", "scan", "selectcoins", "tor", "txpackages", "txreconciliation", "validation", "walletdb", "zmq",
-)  # fmt: skip
-"""Debug categories: all of Core's; ``btcnode.<category>`` is the logger, where this node has something to say."""
-
 MEMPOOL_EVICTIONS = ("density", "lruk-fee")
 BLOCK_RELAY_FORMS = ("auto", "compact", "xthin", "plain")
 MAX_FEERATE = 100_000_000  # sat/kvB: one coin for 1000 vbytes, above that somebody has mistaken the unit
@@ -55,7 +49,7 @@ def default_datadir() -> Path:
     return Path.home() / ".btcnode"
 
 
-CHAIN, STORE, RPC, LOG, TEST = "Chain", "Storage", "RPC server", "Log", "Debugging and testing"
+CHAIN, STORE, RPC = "Chain", "Storage", "RPC server"
 MEMPOOL, ZMQ = "Mempool", "ZeroMQ notifications"
 ZMQ_TOPICS = ("hashblock", "hashtx", "rawblock", "rawtx", "sequence")
 
@@ -234,27 +228,6 @@ class NodeConfig(ConnectionOptions):
         "metrics-port", "Serve figures for Prometheus at this port (0: any free one).", LOG, metavar="PORT"
     )
     metrics_bind: str = _option("metrics-bind", "Address for that.", LOG, "127.0.0.1", metavar="ADDRESS")
-    debug: tuple[str, ...] = _option(
-        "debug", "Log this category in detail (all: every one).", LOG, (), metavar="CATEGORY"
-    )
-    debugexclude: tuple[str, ...] = _option(
-        "debugexclude", "Leave this category out of --debug.", LOG, (), metavar="CATEGORY"
-    )
-    debuglogfile: str = _option(
-        "debuglogfile", "Log file, relative to the network's directory (0: none).", LOG, "debug.log", metavar="FILE"
-    )
-    printtoconsole: bool | None = _option(
-        "printtoconsole", "Log to the console (default: unless the live display is on).", LOG
-    )
-    progress: bool | None = _option("progress", "Live display (default: on a terminal).", LOG)
-    logtimemicros: bool = _option("logtimemicros", "Microseconds in the log.", LOG, False)
-    logtimestamps: bool = _option("logtimestamps", "Time in the log.", LOG, True)
-    logthreadnames: bool = _option("logthreadnames", "Name of the thread in the log.", LOG, False)
-    logsourcelocations: bool = _option("logsourcelocations", "Place in the source in the log.", LOG, False)
-    shrinkdebugfile: bool | None = _option(
-        "shrinkdebugfile", "Cut a large log at start (default: unless --debug is given).", LOG
-    )
-
     stopatheight: int = _option("stopatheight", "Stop when the chain has this height.", TEST, 0, metavar="HEIGHT")
     maxtipage: int = _option(
         "maxtipage", "Tip age in seconds above which the node counts as syncing.", TEST, 86400, metavar="S"
@@ -266,7 +239,6 @@ class NodeConfig(ConnectionOptions):
     vbparams: tuple[str, ...] = _option(
         "vbparams", "Figures of a deployment (regtest).", TEST, (), metavar="NAME:START:END[:MIN]"
     )
-    bip94: bool = _option("bip94", "Enforce testnet4's timewarp rule (regtest).", TEST, False)
 
     def __post_init__(self) -> None:
         """Check every value and how they fit together; raises ConfigError."""
@@ -274,6 +246,7 @@ class NodeConfig(ConnectionOptions):
         object.__setattr__(self, "datadir", Path(self.datadir).expanduser())
         _check_numbers(self)
         _check_texts(self)
+        check_debug_options(self, self.network)
         check_mining_options(self)
         check_storage_options(self)
         check_proxy_options(self, listens=self.listens, automatic=not self.connect)
@@ -290,14 +263,14 @@ class NodeConfig(ConnectionOptions):
             seed_nodes=self.signetseednode or None,
             activation_overrides=dict(map(parse_activation_height, self.testactivationheight)) or None,
             version_bits=dict(map(parse_version_bits, self.vbparams)) or None,
-            enforce_bip94=self.bip94,
+            enforce_bip94="bip94" in self.test,
         )
         if self.minimumchainwork is not None:
-            params = replace(params, minimum_chain_work=int(self.minimumchainwork, 16))
+            params = replace(params, minimum_chain_work=_number_of(self.minimumchainwork) or 0)
         if self.dnsseedname:
             params = replace(params, dns_seeds=self.dnsseedname)
         if self.assumevalid is not None:
-            block_hash = BlockHash(bytes.fromhex(self.assumevalid.rjust(64, "0"))[::-1])
+            block_hash = BlockHash((_number_of(self.assumevalid) or 0).to_bytes(32, "little"))
             params = replace(params, assume_valid=block_hash if any(block_hash) else None)
         return params
 
@@ -324,13 +297,6 @@ class NodeConfig(ConnectionOptions):
     def log_path(self) -> Path | None:
         """The log file, None when switched off."""
         return None if self.debuglogfile in ("0", "") else self.net_dir / self.debuglogfile
-
-    @property
-    def debug_categories(self) -> frozenset[str]:
-        """Categories that are logged in detail."""
-        every = frozenset(LOG_CATEGORIES)
-        wanted = every if {"all", "1"} & set(self.debug) else frozenset(self.debug) & every
-        return wanted - frozenset(self.debugexclude)
 
     @property
     def shadow_share(self) -> Fraction:
@@ -394,6 +360,12 @@ def option_table() -> list[tuple[str, OptionInfo, Any, Any]]:
     return table
 
 
+def _number_of(text: str) -> int | None:
+    """Up to 64 hexadecimal digits as a number, with or without 0x; None when they are not that."""
+    digits = text.removeprefix("0x")
+    return int(digits or "0", 16) if len(digits) <= 64 and _HEX.fullmatch(digits) else None
+
+
 def _hex(text: str, option: str) -> bytes:
     if len(text) % 2 or not _HEX.fullmatch(text):
         raise ConfigError(f"--{option} takes hexadecimal digits, not {text!r}")
@@ -423,7 +395,7 @@ def _check_numbers(config: NodeConfig) -> None:
         "rpcworkqueue": (1, 100_000),
         "rpcservertimeout": (1, 2**31 - 1),
         "stopatheight": (0, 2**31 - 1),
-        "maxtipage": (0, 2**62),
+        "maxtipage": (0, 2**63 - 1),
         "mocktime": (0, 2**62),
         "port": (0, 65535),
         "rpcport": (0, 65535),
@@ -439,14 +411,13 @@ def _check_numbers(config: NodeConfig) -> None:
 
 def _check_texts(config: NodeConfig) -> None:
     """Forms of hashes, categories, shares and comments."""
-    for name in ("assumevalid", "minimumchainwork"):
-        text = getattr(config, name)
-        if text is not None and (not 1 <= len(text) <= 64 or not _HEX.fullmatch(text)):
-            raise ConfigError(f"--{name} takes up to 64 hexadecimal digits, not {text!r}")
-    for option, categories in (("debug", config.debug), ("debugexclude", config.debugexclude)):
-        for category in categories:
-            if category not in (*LOG_CATEGORIES, "all", "1", "0", "none"):
-                raise ConfigError(f"Unsupported logging category --{option}={category}.")
+    if config.assumevalid is not None and _number_of(config.assumevalid) is None:
+        raise ConfigError(
+            f"Invalid assumevalid block hash specified ({config.assumevalid}), must be up to 64 hex digits (or 0 to"
+            " disable)"
+        )
+    if config.minimumchainwork is not None and _number_of(config.minimumchainwork) is None:
+        raise ConfigError(f"Invalid minimum work specified ({config.minimumchainwork}), must be up to 64 hex digits")
     try:
         share = Fraction(config.shadow_validation)
     except (ValueError, ZeroDivisionError):

@@ -182,12 +182,12 @@ def parse_activation_height(text: str) -> tuple[str, int]:
     """Read ``name@height`` of ``-testactivationheight``; raises ConfigError."""
     name, at, height_text = text.partition("@")
     if not at:
-        raise ConfigError(f"-testactivationheight={text}: name@height is expected")
+        raise ConfigError(f"Invalid format ({text}) for -testactivationheight=name@height.")
     height = _integer(height_text, 32)
     if height is None or not 0 <= height < 2**31 - 1:
-        raise ConfigError(f"-testactivationheight={text}: the height is not an integer from 0 to 2147483646")
+        raise ConfigError(f"Invalid height value ({text}) for -testactivationheight=name@height.")
     if name not in ACTIVATION_NAMES:
-        raise ConfigError(f"-testactivationheight={text}: no such name, there are {', '.join(ACTIVATION_NAMES)}")
+        raise ConfigError(f"Invalid name ({text}) for -testactivationheight=name@height.")
     return name, height
 
 
@@ -195,15 +195,15 @@ def parse_version_bits(text: str) -> tuple[str, VersionBits]:
     """Read ``deployment:start:end[:min_activation_height]`` of ``-vbparams``; raises ConfigError."""
     parts = text.split(":")
     if not 3 <= len(parts) <= 4:
-        raise ConfigError(f"-vbparams={text}: deployment:start:end[:min_activation_height] is expected")
+        raise ConfigError("Version bits parameters malformed, expecting deployment:start:end[:min_activation_height]")
     figures = []
-    for label, part in zip(("start", "end", "min_activation_height"), parts[1:], strict=False):
+    for label, part in zip(("nStartTime", "nTimeout", "min_activation_height"), parts[1:], strict=False):
         value = _integer(part, 64)
         if value is None:
-            raise ConfigError(f"-vbparams={text}: the {label} is not a 64-bit integer")
+            raise ConfigError(f"Invalid {label} ({part})")
         figures.append(value)
     if parts[0] not in {deployment.name for deployment in _deployments(0)}:
-        raise ConfigError(f"-vbparams={text}: no such deployment")
+        raise ConfigError(f"Invalid deployment ({parts[0]})")
     return parts[0], VersionBits(figures[0], figures[1], figures[2] if len(figures) > 2 else 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from btcnode.debug_options import DebugOptions
 from btcnode.errors import ConfigError
 from btcnode.option import option
 
@@ -15,7 +16,7 @@ PRUNE_MANUALLY = 1  # the value of -prune that stands for pruning by RPC alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StorageOptions:
+class StorageOptions(DebugOptions):
     """Part of ``NodeConfig``."""
 
     blocksdir: Path | None = option(  # noqa: RUF009

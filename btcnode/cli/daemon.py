@@ -24,7 +24,8 @@ from btcnode.cli.settings import (
     leading_number,
     parse_command_line,
 )
-from btcnode.config import LOG_CATEGORIES, NodeConfig
+from btcnode.config import NodeConfig
+from btcnode.debug_options import TEST_OPTIONS
 from btcnode.errors import BtcnodeError, ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ TESTNET3_NOTE = (
     "Warning: Support for testnet3 is deprecated and will be removed in an upcoming release."
     " Consider switching to testnet4."
 )
-LOG_LEVELS = ("info", "debug", "trace")
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "str": lambda value: as_text(value, ""),
@@ -73,7 +73,6 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
     files = ConfFiles(settings, known_option)
     files.load()
     _check_sections(settings)
-    _check_log_level(settings)
     problem = unsupported(settings)
     if problem:
         raise ConfigError(problem)
@@ -84,6 +83,7 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
     files.load_settings_file()
     config = make_config(settings, files.datadir())
     hooks = RunHooks(
+        alert_command=settings.text("alertnotify", ""),
         block_command=settings.text("blocknotify", ""),
         startup_command=settings.text("startupnotify", ""),
         shutdown_command=settings.text("shutdownnotify", ""),
@@ -91,6 +91,9 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
     )
     for text in notes_of(settings):
         settings.notes.append((logging.WARNING, text))
+    hooks.warnings += [
+        f'Unrecognised option "{name}" provided in -test=<option>.' for name in config.test if name not in TEST_OPTIONS
+    ]
     if settings.chain == "test":
         settings.notes.append((logging.INFO, TESTNET3_NOTE))
     if files.strange_sections:
@@ -116,24 +119,6 @@ def _check_sections(settings: Settings) -> None:
     ]
     if lines:
         raise ConfigError("\n".join(lines))
-
-
-def _check_log_level(settings: Settings) -> None:
-    for value in settings.many("loglevel"):
-        text = as_text(value, "")
-        if ":" not in text:
-            if text not in LOG_LEVELS:
-                raise ConfigError(
-                    f"Unsupported global logging level -loglevel={text}. Valid values: {', '.join(LOG_LEVELS)}."
-                )
-            continue
-        category, _, level = text.partition(":")
-        if category not in LOG_CATEGORIES or level not in LOG_LEVELS:
-            raise ConfigError(
-                f"Unsupported category-specific logging level -loglevel={text}."
-                " Expected -loglevel=<category>:<loglevel>."
-                f" Valid categories: {', '.join(LOG_CATEGORIES)}. Valid loglevels: {', '.join(LOG_LEVELS)}."
-            )
 
 
 def argument_lines(settings: Settings) -> list[str]:
@@ -184,9 +169,6 @@ def _adapt(fields: dict[str, Any], settings: Settings) -> None:
             while off in categories:
                 categories = categories[categories.index(off) + 1 :]
         fields["debug"] = tuple(categories)
-    levels = [as_text(value, "") for value in settings.many("loglevel")]
-    if [level for level in levels if ":" not in level][-1:] == ["info"]:
-        fields["debug"] = ()
     if settings.flag("daemon", False) or settings.flag("daemonwait", False):
         fields.setdefault("printtoconsole", False)
 

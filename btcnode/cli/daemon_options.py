@@ -15,7 +15,7 @@ capturemessages chain changetype checkaddrman checkblockindex checkblocks checkl
 cjdnsreachable coinstatsindex conf connect consolidatefeerate daemon daemonwait datacarrier datacarriersize datadir
 dbbatchsize dbcache dbcrashratio debug debugexclude debuglogfile deprecatedrpc disablewallet discardfee discover dns
 dnsseed dustrelayfee externalip fallbackfee fastprune fixedseeds forcecompactdb forcednsseed h help help-debug
-i2pacceptincoming i2psam includeconf incrementalrelayfee ipcbind keypool limitancestorcount limitancestorsize
+i2pacceptincoming i2psam includeconf incrementalrelayfee keypool limitancestorcount limitancestorsize
 limitclustercount limitclustersize limitdescendantcount limitdescendantsize listen listenonion loadblock logips
 loglevel loglevelalways logratelimit logsourcelocations logthreadnames logtimemicros logtimestamps maxapsfee
 maxconnections maxmempool maxreceivebuffer maxsendbuffer maxsigcachesize maxtipage maxtxfee maxuploadtarget
@@ -46,6 +46,7 @@ def node_fields() -> dict[str, tuple[str, str]]:
 
 DAEMON_OPTIONS = {
     "?": "Print this help and exit (also -h, -help).",
+    "alertnotify=<cmd>": "Run this command when a warning comes up (%s: its text).",
     "allowignoredconf": "Take an ignored bitcoin.conf in the data directory as a warning, not an error.",
     "blocknotify=<cmd>": "Run this command when the best block changes (%s: its hash).",
     "chain=<chain>": "Network: main, test, testnet4, signet or regtest (default: main).",
@@ -53,7 +54,6 @@ DAEMON_OPTIONS = {
     "daemon": "Run in the background.",
     "daemonwait": "Run in the background, once the node is up (implies -daemon).",
     "includeconf=<file>": "Another configuration file, named in the first one.",
-    "loglevel=<level>|<category>:<level>": "info, debug or trace for the categories of -debug (trace is as debug).",
     "pid=<file>": "File with the process's number (default: bitcoind.pid).",
     "regtest": "The regression test network (also -signet, -testnet, -testnet4).",
     "settings=<file>": "File of settings that change while the node runs (default: settings.json; 0: none).",
@@ -85,9 +85,6 @@ HAS_NO_EFFECT = {
     "limitancestorsize": "clusters are limited instead: -limitclustersize",
     "limitdescendantcount": "clusters are limited instead: -limitclustercount",
     "limitdescendantsize": "clusters are limited instead: -limitclustersize",
-    "loglevelalways": "the level stands with warnings and errors only",
-    "logips": "addresses are in the lines about connections only",
-    "logratelimit": "lines about peers are always limited",
     "maxreceivebuffer": "the buffer of a peer has a fixed limit",
     "maxsigcachesize": "the size of the caches follows -maxmemory",
     "printpriority": "the order of a template is not logged",

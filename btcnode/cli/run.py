@@ -70,6 +70,7 @@ async def _run(
 ) -> None:
     """The life of a node, its signals and its display; raises what made it fail."""
     node = Node(config)
+    hooks.attach(node)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, node.control.request_stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import string
 import subprocess
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("btcnode.node")
 
+_SAFE = frozenset(string.ascii_letters + string.digits + " .,;-_/:?@()")
 MAX_BLOCK_COMMANDS = 16  # commands of -blocknotify that run at a time; a later block's waits for them
 
 
@@ -30,6 +32,7 @@ class RunHooks:
     lines: list[tuple[int, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     pid_file: Path | None = None
+    alert_command: str = ""
     block_command: str = ""
     startup_command: str = ""
     shutdown_command: str = ""
@@ -79,6 +82,16 @@ class RunHooks:
             run_command(self.startup_command)
         if self.on_ready is not None:
             self.on_ready()
+
+    def alert(self, text: str) -> None:
+        """A warning has come up: its text goes to the user's command in quotes, harmless to the shell."""
+        clean = "".join(char for char in text if char in _SAFE)
+        run_command(self.alert_command.replace("%s", f"'{clean}'"))
+
+    def attach(self, node: Node) -> None:
+        """The node is about to start."""
+        if self.alert_command:
+            node.alerts.on_raised = self.alert
 
     def _block(self, block_hash: str) -> None:
         command = self.block_command.replace("%s", block_hash)

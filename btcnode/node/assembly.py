@@ -22,10 +22,12 @@ from btcnode.errors import BtcnodeError, StorageError
 from btcnode.net.nat.service import NatService
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
+from btcnode.node.alerts import Alert, AlertService
 from btcnode.node.api import NodeFacade
 from btcnode.node.ban_file import BanFile
 from btcnode.node.block_bridge import BlockBridge
 from btcnode.node.chain_service import ChainService
+from btcnode.node.chain_watch import ChainWatch
 from btcnode.node.clock import Clock
 from btcnode.node.control_service import ControlService
 from btcnode.node.fee_service import FILE_NAME as FEES_FILE
@@ -100,6 +102,7 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         upload_target=config.upload_target,
         extra_transactions=config.blockreconstructionextratxn,
         block_relay=config.block_relay,
+        log_ips=config.logips,
     )
 
 
@@ -120,9 +123,11 @@ class Node:
         self.access = access_rules(config)
         self.clock = Clock(config.mocktime)
         self.stop_requested = asyncio.Event()
-        self.control = ControlService(config, self.clock, self.stop_requested)
+        self.alerts = AlertService()
+        self.control = ControlService(config, self.clock, self.stop_requested, self.alerts)
         self.failure: BaseException | None = None
         self.chain: ChainService | None = None
+        self.watch: ChainWatch | None = None
         self.peers: PeersService | None = None
         self.driver: ChainDriver | None = None
         self.reactor: Reactor | None = None
@@ -251,6 +256,7 @@ class Node:
         )
         self.view = NodeChainView(state.tree, state.active, self.params, max_tip_age=config.maxtipage)
         self.chain = ChainService(self.driver, self.view, self.params, self.clock)
+        self.watch = ChainWatch(self.chain, self.alerts)
         self.indexes = IndexService(self.chain, config)
         self._facade.add(self.chain)
         self._facade.add(self.indexes)
@@ -368,10 +374,12 @@ class Node:
         """Divide the memory, and let the chain see whether a flush is due, also while no block comes."""
         assert self.driver is not None and self.memory is not None
         assert self.monitor is not None and self.figures is not None and self.transactions is not None
+        assert self.watch is not None and self.protocol is not None
         while True:
             self.memory.look()
             self.figures.look()
             self.transactions.look_behind()
+            self.watch.look_at_clock(self.protocol.median_time_offset())
             try:
                 await self.monitor.look()
             except StorageError as error:
@@ -386,6 +394,10 @@ class Node:
         try:
             if self.config.loadblock:
                 await self._import_blocks(self.driver)
+            if self.config.stopafterblockimport:
+                log.info("Stopping after block import")
+                self.stop_requested.set()
+                return
             if self.config.persistmempool:
                 await self.mempool_file.load()
         except StorageError as error:
@@ -404,6 +416,7 @@ class Node:
         """Something broke that the node cannot go on with."""
         if self.failure is None:
             self.failure = error
+            self.alerts.raise_alert(Alert.FATAL_ERROR, str(error))
             if isinstance(error, BtcnodeError):
                 log.error("%s", error)
             else:

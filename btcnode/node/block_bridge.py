@@ -18,6 +18,7 @@ from btcnode.node.clock import Clock
 from btcnode.node.index_service import FilterView
 from btcnode.node.peers_file import save_address_book
 from btcnode.node.tx_service import TxService
+from btcnode.observe.log_limit import UNLIMITED
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol import inputs
@@ -139,10 +140,11 @@ class BlockBridge:
             if isinstance(event, BlockConnected):
                 connected.append(event.index)
                 changed = True
-                log.info("%s", self._tip_line(event))  # Core's line: tools read it
+                log.info("%s", self._chain.update_tip_line(event.index), extra=UNLIMITED)  # Core's line: tools read it
             elif isinstance(event, BlockDisconnected):
                 changed = True
-                log.info("disconnected block %s height=%d", self._name(event.index), event.height)
+                log.info("disconnected block %s height=%d", self._name(event.index), event.height, extra=UNLIMITED)
+                log.info("%s", self._chain.update_tip_line(self._chain.tree.prev(event.index)), extra=UNLIMITED)
             elif isinstance(event, BlockStored):
                 self._on_stored(event)
             elif isinstance(event, BlockRejected):
@@ -165,6 +167,3 @@ class BlockBridge:
 
     def _name(self, index: int) -> str:
         return to_display(self._chain.tree.hash(index))
-
-    def _tip_line(self, event: BlockConnected) -> str:
-        return self._chain.update_tip_line(event.index)

@@ -68,6 +68,7 @@ class ChainService:
         self._version_bits = VersionBits(params, self._state.tree)
         self.rejections: dict[int, RuleViolation] = {}
         self.mempool_settled: Callable[[], Awaitable[None]] | None = None  # awaited after every change of the chain
+        self.failures_changed: Callable[[], None] = lambda: None  # called when somebody has invalidated or reconsidered
         self.coin_scan = CoinScan()
         driver.listen(self._on_events)
 
@@ -139,25 +140,24 @@ class ChainService:
         """Bytes of block and undo files."""
         return self._state.store.files.total_size
 
-    def warnings(self) -> Sequence[str]:
-        """Warnings for the user."""
+    def unknown_rules(self) -> list[tuple[str, bool]]:
+        """Rules that miners have voted in and this node does not know: Core's words, and whether they apply already."""
         if self.is_initial_block_download():
             return []
-        return [
-            f"Unknown new rules activated (versionbit {bit})"
-            for bit, active in self._version_bits.unknown_activations(self._state.tip)
-            if active
-        ]
+        found = self._version_bits.unknown_activations(self._state.tip)
+        return [(f"Unknown new rules activated (versionbit {bit})", active) for bit, active in found]
 
     def update_tip_line(self, index: int) -> str:
         """The log line of a new tip, in Core's form."""
         tree, coins = self._state.tree, self._state.coins
+        locked_in = ", ".join(text for text, active in self.unknown_rules() if not active)
+        warning = f" warning='{locked_in}'" if locked_in else ""
         date = datetime.fromtimestamp(tree.time(index), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return (
             f"UpdateTip: new best={to_display(tree.hash(index))} height={tree.height(index)}"
             f" version=0x{tree.version(index) & 0xFFFFFFFF:08x} log2_work={log2(tree.chainwork(index)):.6f}"
             f" tx={tree.columns.chain_tx[index]} date='{date}' progress={self.verification_progress(index):.6f}"
-            f" cache={coins.usage / (1 << 20):.1f}MiB({len(coins)}txo)"
+            f" cache={coins.usage / (1 << 20):.1f}MiB({len(coins)}txo){warning}"
         )
 
     # -- from disk and the chain thread --------------------------------------------------------------------------
@@ -312,6 +312,7 @@ class ChainService:
         """Leave the chain of the block; returns when the best remaining chain is active."""
         async with self.driver.paused():
             self._state.invalidate(index)
+        self.failures_changed()
         await self._settled()
 
     async def reconsider_block(self, index: int) -> None:
@@ -319,6 +320,7 @@ class ChainService:
         async with self.driver.paused():
             self._state.reconsider(index)
             self.rejections.clear()
+        self.failures_changed()
         await self._settled()
 
     async def precious_block(self, index: int) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 
-from btcnode.config import LOG_CATEGORIES, NodeConfig
+from btcnode.config import NodeConfig
+from btcnode.debug_options import LOG_CATEGORIES
+from btcnode.node.alerts import AlertService
 from btcnode.node.clock import Clock
+from btcnode.observe.logging import show_details
 
 
 class ControlService:
     """Clock, log and shutdown for the RPC methods. ``status`` is what the node is busy with, None when it is ready."""
 
-    def __init__(self, config: NodeConfig, clock: Clock, stop: asyncio.Event) -> None:
+    def __init__(self, config: NodeConfig, clock: Clock, stop: asyncio.Event, alerts: AlertService) -> None:
         self._config = config
+        self.warnings = alerts.warnings
         self._clock = clock
         self._stop = stop
+        self._categories = set(config.debug_categories)
         self.status: str | None = "Starting"
 
     @property
@@ -45,12 +49,13 @@ class ControlService:
         self._stop.set()
 
     def log_categories(self) -> Mapping[str, bool]:
-        """Every debug category and whether it is logged in detail."""
-        return {name: logging.getLogger(f"btcnode.{name}").isEnabledFor(logging.DEBUG) for name in LOG_CATEGORIES}
+        """Every debug category and whether it is switched on."""
+        return {name: name in self._categories for name in LOG_CATEGORIES}
 
     def set_log_category(self, category: str, enabled: bool) -> None:
         """Switch a category."""
-        logging.getLogger(f"btcnode.{category}").setLevel(logging.DEBUG if enabled else logging.INFO)
+        (self._categories.add if enabled else self._categories.discard)(category)
+        show_details(category, enabled and self._config.category_levels[category] != "info")
 
     def log_path(self) -> str:
         """Full path of the log file, empty when there is none."""

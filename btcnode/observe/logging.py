@@ -13,8 +13,10 @@ from collections import deque
 from pathlib import Path
 from typing import TextIO
 
-from btcnode.config import LOG_CATEGORIES, NodeConfig
+from btcnode.config import NodeConfig
+from btcnode.debug_options import LOG_CATEGORIES
 from btcnode.errors import ConfigError
+from btcnode.observe.log_limit import RateLimit
 
 ROOT = "btcnode"
 SHRINK_ABOVE_BYTES = 11_000_000  # a log that is larger at start is cut ...
@@ -28,13 +30,20 @@ class LineFormatter(logging.Formatter):
     """Core's line: time in UTC, the category of details, the level of warnings and errors, the text."""
 
     def __init__(
-        self, *, micros: bool = False, stamps: bool = True, threads: bool = False, places: bool = False
+        self,
+        *,
+        micros: bool = False,
+        stamps: bool = True,
+        threads: bool = False,
+        places: bool = False,
+        levels: bool = False,
     ) -> None:
         super().__init__()
         self._micros = micros
         self._stamps = stamps
         self._threads = threads
         self._places = places
+        self._levels = levels
         self._second = -1
         self._stamp = ""
 
@@ -53,8 +62,11 @@ class LineFormatter(logging.Formatter):
         place = f"[{_place(record)}] [{record.funcName}] " if self._places else ""
         return f"{stamp}{thread}{place}{self._prefix(record)}{text}"
 
-    @staticmethod
-    def _prefix(record: logging.LogRecord) -> str:
+    def _prefix(self, record: logging.LogRecord) -> str:
+        """``[category] `` of details, ``[level] `` of warnings and errors; ``[category:level] `` if always wanted."""
+        if self._levels:
+            category = record.name.rpartition(".")[2]
+            return f"[{category if category in LOG_CATEGORIES else 'all'}:{record.levelname.lower()}] "
         if record.levelno >= logging.WARNING:
             return f"[{record.levelname.lower()}] "
         if record.levelno < logging.INFO:
@@ -141,6 +153,8 @@ class LogSetup:
             except OSError as error:
                 raise ConfigError(f"Could not open debug log file {config.log_path}") from error
             self.file = LogFile(config.log_path)
+            if config.logratelimit:
+                self.file.addFilter(RateLimit())
             self._handlers.append(self.file)
         if console is not None:
             self._handlers.append(logging.StreamHandler(console))
@@ -151,6 +165,7 @@ class LogSetup:
             stamps=config.logtimestamps,
             threads=config.logthreadnames,
             places=config.logsourcelocations,
+            levels=config.loglevelalways,
         )
         for handler in self._handlers:
             handler.setFormatter(formatter)
@@ -158,7 +173,8 @@ class LogSetup:
             self._others.addHandler(handler)
         self._root.setLevel(logging.INFO)
         self._root.propagate = self._others.propagate = False
-        set_debug_categories(config.debug_categories)
+        for category, level in config.category_levels.items():
+            show_details(category, category in config.debug_categories and level != "info")
 
     def reopen(self) -> None:
         """Begin a new file after a rotation."""
@@ -175,11 +191,9 @@ class LogSetup:
         self._root.propagate = self._others.propagate = True
 
 
-def set_debug_categories(categories: frozenset[str]) -> None:
-    """Log these categories in detail, and the others not."""
-    for category in LOG_CATEGORIES:
-        level = logging.DEBUG if category in categories else logging.INFO
-        logging.getLogger(f"{ROOT}.{category}").setLevel(level)
+def show_details(category: str, wanted: bool) -> None:
+    """Log a category in detail, or not."""
+    logging.getLogger(f"{ROOT}.{category}").setLevel(logging.DEBUG if wanted else logging.INFO)
 
 
 def console_stream(config: NodeConfig, *, live: bool) -> TextIO | None:

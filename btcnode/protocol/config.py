@@ -59,6 +59,7 @@ class ProtocolConfig:
     private_broadcast: bool = False
     private_broadcast_networks: tuple[str, ...] = ("onion", "i2p")
     networks: tuple[str, ...] = ("ipv4", "ipv6")
+    log_ips: bool = False  # lines about a peer name its address
     relay_private: bool = False  # take and gossip private addresses too (isolated test networks)
 
     @property

@@ -18,6 +18,7 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.misbehaviour import Consequence, DiscouragedAddresses, Offence, consequence_of, weight_of
 from btcnode.protocol.netgroup import host_key
 from btcnode.protocol.peer_states import PeerEvent, PeerState, PeerStates
+from btcnode.protocol.time_offsets import TimeOffsets
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Context:
         self.peers: dict[int, Peer] = {}
         self.discouraged = DiscouragedAddresses()
         self.bans = BanList()
+        self.time_offsets = TimeOffsets()
         self.states = PeerStates(lambda text: self.log(LogLevel.WARNING, "net", text))
         self.effects: list[Effect] = []
         self._log_lines = 0
@@ -102,10 +104,11 @@ class Context:
         self.effects.append(Log(level, category, clean))
 
     def log_peer(self, peer: Peer, level: LogLevel, text: str, category: str = "net") -> None:
-        """A line about a peer, with its number and address; above debug it counts against the limits."""
+        """A line about a peer, with its number (and address, if wanted); above debug it counts against the limits."""
         if level is not LogLevel.DEBUG and not self._may_log(peer):
             return
-        self.log(level, category, f"peer={peer.id} ({peer.address}): {text}")
+        where = f", peeraddr={peer.address}" if self.config.log_ips else ""
+        self.log(level, category, f"peer={peer.id}{where}: {text}")
 
     def _may_log(self, peer: Peer) -> bool:
         if self.mono - peer.log_since >= LOG_INTERVAL:

@@ -100,6 +100,8 @@ class Handshake:
         peer.start_height = message.start_height
         peer.relay = message.relay
         peer.time_offset = message.time - int(ctx.unix)
+        if not peer.inbound:
+            ctx.time_offsets.add(peer.time_offset)
         peer.seen_us_as = message.receiver if message.receiver.is_valid else None
         if peer.common_version >= WTXID_RELAY_VERSION:
             ctx.send(peer, WtxidRelay())

@@ -331,8 +331,7 @@ class Protocol:
 
     def median_time_offset(self) -> int:
         """Median of the clock differences that outbound peers showed, in seconds; only a warning depends on it."""
-        offsets = sorted(p.time_offset for p in self._ctx.established() if not p.inbound)
-        return offsets[len(offsets) // 2] if offsets else 0
+        return self._ctx.time_offsets.median()
 
     # -- connections ---------------------------------------------------------------------------------------------
 

@@ -242,9 +242,6 @@ class ChainApi(Protocol):
     def size_on_disk(self) -> int:
         """Bytes of block and undo files."""
 
-    def warnings(self) -> Sequence[str]:
-        """Warnings for the user, most urgent first."""
-
     async def read_block(self, index: int) -> bytes:
         """The serialised block; raises StorageError when its bytes are absent or damaged."""
 
@@ -497,6 +494,9 @@ class ControlApi(Protocol):
 
     def log_path(self) -> str:
         """Full path of the log file."""
+
+    def warnings(self) -> Sequence[str]:
+        """Warnings for the user that stand, in Core's order."""
 
 
 class NodeApi(ChainApi, IndexApi, PeersApi, MempoolApi, SyncApi, NotifyApi, ControlApi, Protocol):

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from btcnode.config import LOG_CATEGORIES, NodeConfig, option_table, split_host_port
+from btcnode.config import NodeConfig, option_table, split_host_port
+from btcnode.debug_options import LOG_CATEGORIES
 from btcnode.errors import ConfigError
 
 
@@ -56,12 +57,13 @@ def test_consensus_overrides_reach_the_parameters() -> None:
     assert config.network_params().assume_valid is None
     assert NodeConfig(assumevalid="ab" * 32).network_params().assume_valid == b"\xab" * 32
     params = NodeConfig(
-        network="regtest", testactivationheight=("segwit@7",), vbparams=("testdummy:1:2:3",), bip94=True
+        network="regtest", testactivationheight=("segwit@7",), vbparams=("testdummy:1:2:3",), test=("bip94",)
     ).network_params()
     assert (params.segwit_height, params.enforce_bip94) == (7, True)
     assert params.deployments[0].start_time == 1
     signet = NodeConfig(network="signet", signetchallenge="51").network_params()
     assert signet.signet_challenge == b"\x51"
+    assert NodeConfig(minimumchainwork="0x65").network_params().minimum_chain_work == 0x65
     assert signet.magic != NodeConfig(network="signet").network_params().magic
 
 
@@ -94,8 +96,8 @@ def test_shadow_validation() -> None:
         {"peertimeout": 0},
         {"assumevalid": "xyz"},
         {"assumevalid": "a" * 65},
-        {"minimumchainwork": ""},
-        {"minimumchainwork": "0x5"},
+        {"minimumchainwork": "0x" + "5" * 65},
+        {"minimumchainwork": "test"},
         {"signetchallenge": "51"},
         {"network": "signet", "signetchallenge": "5"},
         {"network": "signet", "signetchallenge": "zz"},
@@ -103,7 +105,10 @@ def test_shadow_validation() -> None:
         {"network": "regtest", "testactivationheight": ("segwit",)},
         {"network": "regtest", "testactivationheight": ("frob@1",)},
         {"network": "regtest", "vbparams": ("testdummy:1",)},
-        {"bip94": True},
+        {"test": ("bip94",)},
+        {"loglevel": ("frob",)},
+        {"loglevel": ("net:frob",)},
+        {"loglevel": ("net:info:debug",)},
         {"debug": ("frob",)},
         {"shadow_validation": "2"},
         {"shadow_validation": "1/0"},

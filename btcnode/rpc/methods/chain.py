@@ -12,6 +12,7 @@ from btcnode.errors import RuleViolation
 from btcnode.params import NEVER_ACTIVE, Deployment
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.context import NodeApi
+from btcnode.rpc.deprecated import shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double
 from btcnode.rpc.lookup import difficulty, find_block, fork_height, is_active, parse_hash, uint256_hex
@@ -70,7 +71,7 @@ def getblockchaininfo(node: NodeApi) -> dict[str, Any]:
     }
     if params.signet_challenge is not None:
         result["signet_challenge"] = params.signet_challenge.hex()
-    result["warnings"] = list(node.warnings())
+    result["warnings"] = shown_warnings(node)
     return result
 
 

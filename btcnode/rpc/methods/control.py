@@ -7,7 +7,7 @@ import resource
 from time import monotonic
 from typing import Any
 
-from btcnode.config import LOG_CATEGORIES
+from btcnode.debug_options import LOG_CATEGORIES
 from btcnode.rpc.allocator import heap, malloc_info
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError

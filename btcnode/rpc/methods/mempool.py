@@ -9,6 +9,7 @@ from btcnode.mempool.entry import MempoolEntry
 from btcnode.mempool.pool import Mempool
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.context import NodeApi
+from btcnode.rpc.deprecated import is_enabled, replaceability
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, type_name
 from btcnode.rpc.lookup import parse_hash
@@ -38,6 +39,7 @@ ENTRY_RESULT = (
     arr("depends", "Unconfirmed transactions that it spends from", hexed("", "Transaction id")),
     arr("spentby", "Unconfirmed transactions that spend from it", hexed("", "Transaction id")),
     boolean("unbroadcast", "Whether no peer has asked for it yet"),
+    boolean("bip125-replaceable", "Whether it may be replaced by BIP125 (deprecated)", optional=True),
 )
 _TXID = Arg("txid", Kind.HEX, "Transaction id")
 _VERBOSE = Arg("verbose", Kind.BOOL, "JSON objects (true), or ids only (false)", False)
@@ -74,6 +76,7 @@ def entry_json(node: NodeApi, entry: MempoolEntry) -> dict[str, Any]:
         "depends": sorted(names(pool.parents(entry))),
         "spentby": sorted(names(pool.children(entry))),
         "unbroadcast": node.is_unbroadcast(entry.txid),
+        **replaceability(node, entry),
     }
 
 
@@ -236,6 +239,7 @@ def getmempoolfeeratediagram(node: NodeApi) -> list[dict[str, Any]]:
         number("limitclustercount", "Most transactions of a cluster"),
         number("limitclustersize", "Most virtual bytes of a cluster"),
         boolean("optimal", "Whether the order is known to be the best"),
+        boolean("fullrbf", "Whether anything may be replaced (deprecated)", optional=True),
     ),
 )
 def getmempoolinfo(node: NodeApi) -> dict[str, Any]:
@@ -258,6 +262,7 @@ def getmempoolinfo(node: NodeApi) -> dict[str, Any]:
         "limitclustercount": options.cluster_count,
         "limitclustersize": options.cluster_vbytes,
         "optimal": True,
+        **({"fullrbf": True} if is_enabled(node, "fullrbf") else {}),
     }
 
 

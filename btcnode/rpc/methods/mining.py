@@ -15,6 +15,7 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
+from btcnode.rpc.deprecated import shown_warnings
 from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double, type_name
@@ -305,7 +306,7 @@ def getmininginfo(node: NodeApi) -> dict[str, Any]:
     }
     if params.signet_challenge is not None:
         result["signet_challenge"] = params.signet_challenge.hex()
-    result["warnings"] = list(node.warnings())
+    result["warnings"] = shown_warnings(node)
     return result
 
 

@@ -9,6 +9,7 @@ from btcnode import __version__
 from btcnode.config import split_host_port
 from btcnode.errors import ConfigError
 from btcnode.rpc.context import NodeApi, PeerInfo
+from btcnode.rpc.deprecated import shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double
 from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, dyn, hexed, nothing, number, obj, real, rpc, string
@@ -251,7 +252,7 @@ def getnetworkinfo(node: NodeApi) -> dict[str, Any]:
         "localaddresses": [
             {"address": local.address, "port": local.port, "score": local.score} for local in state.local_addresses
         ],
-        "warnings": list(node.warnings()),
+        "warnings": shown_warnings(node),
     }
 
 

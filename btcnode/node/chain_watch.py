@@ -1,0 +1,100 @@
+"""Looks at what the chain does for what the user should know: unknown rules, a better chain that is invalid."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from math import log2
+
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
+from btcnode.chain.header_tree import HeaderTree
+from btcnode.consensus.pow import block_work
+from btcnode.node.alerts import Alert, AlertService
+from btcnode.node.chain_service import ChainService
+from btcnode.primitives.hashes import to_display
+from btcnode.protocol.time_offsets import WARN_SECONDS
+
+BLOCKS_AHEAD = 6  # work that an invalid chain has before anybody is told of it, in blocks like the tip
+INVALID_CHAIN_TEXT = (
+    "Found invalid chain more than 6 blocks longer than our best chain."
+    " This could be due to database corruption or consensus incompatibility with peers."
+)  # word for word: monitoring looks for it
+CLOCK_TEXT = (
+    f"This computer's clock differs from that of its peers by more than {WARN_SECONDS // 60} minutes. A wrong clock can"
+    " make the node refuse good blocks: check date, time and time zone. The warning goes when newly connected outbound"
+    " peers agree with the clock; getpeerinfo and getnetworkinfo show the differences as timeoffset."
+)
+
+log = logging.getLogger("btcnode.chain")
+
+
+def iso_time(seconds: int) -> str:
+    """``2009-01-03T18:15:05Z``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class ChainWatch:
+    """Raises and lowers the alerts that depend on the chain and on the clocks of peers."""
+
+    def __init__(self, chain: ChainService, alerts: AlertService) -> None:
+        self._chain = chain
+        self._alerts = alerts
+        self._tree: HeaderTree = chain.tree
+        self._best_invalid = -1
+        self.look_for_invalid()
+        chain.driver.listen(self._on_events)
+        chain.failures_changed = self.look_for_invalid
+
+    def _on_events(self, events: list[ChainEvent]) -> None:
+        moved = False
+        for event in events:
+            if isinstance(event, BlockConnected | BlockDisconnected):
+                moved = True
+            elif isinstance(event, BlockRejected) and self._tree.is_failed(event.index):
+                self._tell_invalid(event.index)
+                self.look_for_invalid()
+        if moved:
+            self._check_forks()
+            self._check_rules()
+
+    def _tell_invalid(self, index: int) -> None:
+        tree = self._tree
+        for name, at in (("invalid block", index), (" current best", self._chain.tip())):
+            log.info(
+                "InvalidChainFound: %s=%s  height=%d  log2_work=%f  date=%s",
+                name, to_display(tree.hash(at)), tree.height(at), log2(tree.chainwork(at)), iso_time(tree.time(at)),
+            )  # fmt: skip
+
+    # -- a chain with more work that is invalid --------------------------------------------------------------------
+
+    def look_for_invalid(self) -> None:
+        """Blocks have failed, or are no longer failed: find the invalid chain with most work."""
+        tree = self._tree
+        failed = [index for index in tree.tips() if tree.is_failed(index)]
+        self._best_invalid = max(failed, key=tree.chainwork, default=-1)
+        self._check_forks()
+
+    def _check_forks(self) -> None:
+        tree, tip, rival = self._tree, self._chain.tip(), self._best_invalid
+        margin = block_work(tree.bits(tip)) * BLOCKS_AHEAD
+        if rival >= 0 and tree.chainwork(rival) > tree.chainwork(tip) + margin:
+            if self._alerts.raise_alert(Alert.INVALID_CHAIN, f"Warning: {INVALID_CHAIN_TEXT}"):
+                log.warning("%s", INVALID_CHAIN_TEXT)
+        else:
+            self._alerts.lower_alert(Alert.INVALID_CHAIN)
+
+    # -- rules that this node has not ------------------------------------------------------------------------------
+
+    def _check_rules(self) -> None:
+        for text, active in self._chain.unknown_rules():
+            if active:
+                self._alerts.raise_alert(Alert.UNKNOWN_RULES, text)
+
+    # -- the clock -------------------------------------------------------------------------------------------------
+
+    def look_at_clock(self, median_offset: int) -> None:
+        """``median_offset``: seconds by which the clocks of peers are ahead of ours."""
+        if abs(median_offset) <= WARN_SECONDS:
+            self._alerts.lower_alert(Alert.CLOCK)
+        elif self._alerts.raise_alert(Alert.CLOCK, CLOCK_TEXT):
+            log.warning("%s", CLOCK_TEXT)
