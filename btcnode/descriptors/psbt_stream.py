@@ -13,8 +13,8 @@ from btcnode.primitives.tx import Tx
 T = TypeVar("T")
 _WIDTHS = {0xFD: (2, 0xFD), 0xFE: (4, 0x10000), 0xFF: (8, 0x100000000)}
 _TX_ERRORS = {
-    "superfluous witness record": "Superfluous witness record",
-    "unknown transaction optional data": "Unknown transaction optional data",
+    "Superfluous witness record": "Superfluous witness record",
+    "Unknown transaction optional data": "Unknown transaction optional data",
     "non-canonical CompactSize": "non-canonical ReadCompactSize()",
 }
 

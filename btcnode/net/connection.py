@@ -160,11 +160,12 @@ class Connection(asyncio.Protocol):
         self._turn_scheduled = False
         wire = self.wire
         left = MESSAGES_PER_TURN
-        checksums, commands = wire.bad_checksums, wire.bad_commands
         try:
             for command, payload in wire:
                 if self._detecting:
                     self._detected()
+                if wire.dropped:
+                    self._tell_dropped()
                 self._message(command, payload)
                 left -= 1
                 if not left or self._closing or not self._receiving:
@@ -175,16 +176,23 @@ class Connection(asyncio.Protocol):
             return
         if self._detecting:
             self._detected()
-        for _ in range(wire.bad_checksums - checksums):
-            self._malformed(Malformation.CHECKSUM, "", "wrong checksum")
-        for _ in range(wire.bad_commands - commands):
-            self._malformed(Malformation.COMMAND, "", "impossible command")
+        if wire.dropped:
+            self._tell_dropped()
         if self._closing or not self._receiving:
             return
         if left and not wire.unfinished:
             self._resume()
         else:
             self._schedule_turn()
+
+    def _tell_dropped(self) -> None:
+        """Messages that the transport could not use, in order."""
+        dropped = self.wire.dropped
+        for flaw in dropped:
+            self.received_by_command[OTHER_COMMANDS] += flaw.size
+            kind = Malformation.CHECKSUM if flaw.wrong_checksum else Malformation.COMMAND
+            self._malformed(kind, "", flaw.text, flaw.size)
+        dropped.clear()
 
     def _detected(self) -> None:
         """Follow the handshake: write what it wants, and tell when it is known what the peer speaks."""
@@ -216,13 +224,14 @@ class Connection(asyncio.Protocol):
         except DecodeError as error:
             self.received_by_command[command] += size
             limit = isinstance(error, LimitExceeded)
-            self._malformed(Malformation.LIMIT if limit else Malformation.PAYLOAD, command, str(error))
+            kind = Malformation.LIMIT if limit else Malformation.PAYLOAD
+            self._malformed(kind, command, str(error), len(payload))
             return
         self.received_by_command[OTHER_COMMANDS if isinstance(message, UnknownMessage) else command] += size
         self.reactor.feed(MessageReceived(self.peer_id, message, len(payload)))
 
-    def _malformed(self, kind: Malformation, command: str, reason: str) -> None:
-        self.reactor.feed(MalformedMessage(self.peer_id, kind, command, reason))
+    def _malformed(self, kind: Malformation, command: str, reason: str, size: int = 0) -> None:
+        self.reactor.feed(MalformedMessage(self.peer_id, kind, command, reason, size))
 
     def set_receiving(self, enabled: bool) -> None:
         """Stop or go on handing messages over; unread bytes wait in the kernel."""

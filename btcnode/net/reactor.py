@@ -88,6 +88,7 @@ class Reactor:
         handler: BlockHandler,
         *,
         wall_clock: Callable[[], float] = time.time,
+        clock_held: Callable[[], bool] = lambda: False,
         connect_timeout: float = CONNECT_TIMEOUT,
         max_send_buffer: int = MAX_SEND_BUFFER,
         look_up_names: bool = True,
@@ -98,6 +99,8 @@ class Reactor:
     ) -> None:
         """``max_send_buffer`` is in bytes: above it the protocol makes no bulk answers to a peer.
 
+        ``clock_held``: whether the user has set the wall clock.
+
         ``v2``: peers that connect may speak version 2 of the transport (BIP324) as well as version 1.
         ``access``: which permissions peers have by their address. ``dialer``: the way out, straight by default.
         ``cjdns``: addresses of fc00::/8 are CJDNS's.
@@ -106,6 +109,7 @@ class Reactor:
         self.magic = magic
         self.default_port = default_port
         self.wall_clock = wall_clock
+        self._clock_held = clock_held
         self.loop = asyncio.get_running_loop()
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -187,7 +191,11 @@ class Reactor:
         if self._closed:
             return
         self._ticker = self.loop.call_later(TICK_INTERVAL, self._tick)
-        self.feed(Tick(self.wall_clock()))
+        self.tell_time()
+
+    def tell_time(self) -> None:
+        """Let the protocol look at the clocks."""
+        self.feed(Tick(self.wall_clock(), self._clock_held()))
 
     # -- inputs --------------------------------------------------------------------------------------------------
 

@@ -302,6 +302,7 @@ class Node:
             self.params.p2p_port,
             bridge,
             wall_clock=self.clock.time,
+            clock_held=lambda: self.clock.held,
             connect_timeout=config.timeout / 1000,
             max_send_buffer=config.maxsendbuffer * 1000,
             look_up_names=config.dns,
@@ -310,6 +311,7 @@ class Node:
             dialer=dialer,
             cjdns=config.cjdnsreachable,
         )
+        self.clock.on_set.append(self.reactor.tell_time)
         bridge.filters = self.indexes.filter_index
         transactions.attach(self.reactor)
         bridge.attach(self.reactor)

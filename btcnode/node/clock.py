@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 
 class Clock:
@@ -10,6 +11,7 @@ class Clock:
 
     def __init__(self, mock: int = 0) -> None:
         self._mock = mock
+        self.on_set: list[Callable[[], None]] = []  # called when the user has set the clock
         self._started = time.monotonic()
 
     def time(self) -> float:
@@ -23,6 +25,13 @@ class Clock:
     def set_mock(self, timestamp: int) -> None:
         """Hold the clock at ``timestamp``; 0 lets it go."""
         self._mock = timestamp
+        for tell in self.on_set:
+            tell()
+
+    @property
+    def held(self) -> bool:
+        """Whether a mock time is set."""
+        return bool(self._mock)
 
     def uptime(self) -> int:
         """Whole seconds since the clock was made."""

@@ -105,12 +105,12 @@ def parse_block(raw: bytes, *, exact: bool = True) -> ParsedBlock:
     ``exact`` is False: then they are cut off, as Core does with what peers and submitblock bring.
     """
     if len(raw) <= HEADER_SIZE:
-        raise DecodeError("truncated block")
+        raise DecodeError("DataStream::read(): end of data: truncated block")
     block = ParsedBlock(raw)
     count, p = read_compact_size(raw, HEADER_SIZE)
     size = len(raw)
     if count * MIN_TX_SIZE > size:
-        raise DecodeError("truncated block")
+        raise DecodeError("DataStream::read(): end of data: truncated block")
     stripped = p
     tx_pos, body_pos, witness_pos = block.tx_pos, block.body_pos, block.witness_pos
     in_pos, out_pos, first_in, first_out = block.in_pos, block.out_pos, block.first_in, block.first_out

@@ -15,13 +15,13 @@ def read_compact_size(buf: bytes | bytearray | memoryview, pos: int, limit: int 
     try:
         value = buf[pos]
     except IndexError:
-        raise DecodeError("truncated CompactSize") from None
+        raise DecodeError("DataStream::read(): end of data: truncated CompactSize") from None
     if value < 0xFD:
         return value, pos + 1
     width = 2 if value == 0xFD else 4 if value == 0xFE else 8
     end = pos + 1 + width
     if end > len(buf):
-        raise DecodeError("truncated CompactSize")
+        raise DecodeError("DataStream::read(): end of data: truncated CompactSize")
     value = int.from_bytes(buf[pos + 1 : end], "little")
     if value < (0xFD if width == 2 else 0x10000 if width == 4 else 0x100000000):
         raise DecodeError("non-canonical CompactSize")

@@ -55,7 +55,7 @@ def _scan_witness(raw: bytes, p: int, count: int) -> int:
                 size, p = read_compact_size(raw, p)
                 p += size
     if not total:
-        raise DecodeError("superfluous witness record")
+        raise DecodeError("Superfluous witness record")
     return p
 
 
@@ -83,7 +83,7 @@ def scan_tx(raw: bytes, start: int, in_pos: list[int], out_pos: list[int]) -> tu
             flags = raw[p]
             if not flags:  # an empty list of inputs and nothing else: decodable, never valid
                 if p + 5 > size:
-                    raise DecodeError("truncated transaction")
+                    raise DecodeError("DataStream::read(): end of data: truncated transaction")
                 return body, p + 1, p + 5
             body = p + 1
             count, p = read_compact_size(raw, body)
@@ -96,9 +96,9 @@ def scan_tx(raw: bytes, start: int, in_pos: list[int], out_pos: list[int]) -> tu
         if flags & 1:
             p = _scan_witness(raw, p, count)
         if flags & ~1:
-            raise DecodeError("unknown transaction optional data")
+            raise DecodeError("Unknown transaction optional data")
     except IndexError:
-        raise DecodeError("truncated transaction") from None
+        raise DecodeError("DataStream::read(): end of data: truncated transaction") from None
     if p + 4 > size:
-        raise DecodeError("truncated transaction")
+        raise DecodeError("DataStream::read(): end of data: truncated transaction")
     return body, witness, p + 4

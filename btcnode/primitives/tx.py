@@ -136,12 +136,12 @@ class Tx:
             if flags & 1:
                 witnesses, p = _read_witnesses(raw, p, count)
             if flags & ~1:
-                raise DecodeError("unknown transaction optional data")
+                raise DecodeError("Unknown transaction optional data")
         except IndexError:
-            raise DecodeError("truncated transaction") from None
+            raise DecodeError("DataStream::read(): end of data: truncated transaction") from None
         end = p + 4
         if end > len(raw):
-            raise DecodeError("truncated transaction")
+            raise DecodeError("DataStream::read(): end of data: truncated transaction")
         tx = cls.__new__(cls)
         tx.raw = raw if start == 0 and end == len(raw) else raw[start:end]
         tx.version = int.from_bytes(raw[start : start + 4], "little")
@@ -251,5 +251,5 @@ def _read_witnesses(raw: bytes, pos: int, count: int) -> tuple[list[list[bytes]]
             pos = end
         stacks.append(stack)
     if not total:
-        raise DecodeError("superfluous witness record")
+        raise DecodeError("Superfluous witness record")
     return stacks, pos

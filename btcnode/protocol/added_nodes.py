@@ -111,7 +111,7 @@ class AddedNodes:
                 self._back_off(target)
 
     def _back_off(self, target: Target) -> None:
-        target.next_try = self._ctx.mono + target.delay * self._ctx.rng.uniform(0.75, 1.25)
+        target.next_try = self._ctx.real + target.delay * self._ctx.rng.uniform(0.75, 1.25)
         target.delay = min(2 * target.delay, ADDED_NODE_RETRY_MAX)
 
     def tick(self) -> None:
@@ -119,13 +119,13 @@ class AddedNodes:
         ctx = self._ctx
         used = sum(1 for t in self.targets.values() if not t.fixed and (t.attempt or t.peer_id >= 0))
         for target in self.targets.values():
-            if target.attempt or target.peer_id >= 0 or ctx.mono < target.next_try:
+            if target.attempt or target.peer_id >= 0 or ctx.real < target.next_try:
                 continue
             if not target.fixed:
                 if used >= MAX_ADDNODE_CONNECTIONS:
                     continue
                 if self.peer_of(target.text) is not None:  # an automatic or inbound connection serves
-                    target.next_try = ctx.mono + ADDED_NODE_RETRY_MAX
+                    target.next_try = ctx.real + ADDED_NODE_RETRY_MAX
                     continue
             target.attempt = self._connections.open(target.text, ConnectionKind.MANUAL, v2=target.v2)
             if target.attempt and not target.fixed:

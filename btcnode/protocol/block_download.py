@@ -15,6 +15,7 @@ from btcnode.consensus.pow import block_work, check_proof_of_work
 from btcnode.errors import Fault, RuleViolation
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.protocol.block_blame import blame_for_block
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, ProcessBlock
 from btcnode.protocol.fetch_strategy import Failure, FetchStrategy
@@ -68,7 +69,7 @@ class BlockDownload:
         self._best_chain = ActiveChain(ctx.tree)
         self._late = LateBlocks(ctx, self)
         self.fetch_new: Callable[[Peer, int], bool] = lambda *_: False  # ask for one new block in a short form
-        self._last_tick = ctx.mono
+        self._last_tick = ctx.real
         self._clock_jumped = False  # since the last tick so much time passed that sockets have to be read first
         self._free_head = (NONE, 0.0)  # the lowest block that is left to faster peers, and since when
 
@@ -87,7 +88,7 @@ class BlockDownload:
         in_flight = list(peer.blocks.in_flight)
         for index in in_flight:
             self.release(peer, index)
-        self.strategy.on_failure(peer.id, Failure.GONE, len(in_flight), self._ctx.mono)
+        self.strategy.on_failure(peer.id, Failure.GONE, len(in_flight), self._ctx.real)
         self.strategy.remove(peer.id)
         self.preferred_count -= peer.blocks.preferred
         peer.blocks.preferred = False
@@ -121,7 +122,7 @@ class BlockDownload:
 
     def tick(self, peer: Peer) -> None:
         """Judge the peer's pace, then ask for more."""
-        mono = self._ctx.mono
+        mono = self._ctx.real
         if mono != self._last_tick:
             self._begin_tick(mono)
         missing, late = peer.blocks.missing, peer.blocks.late
@@ -154,7 +155,7 @@ class BlockDownload:
             return
         self.update_availability(peer)
         best = peer.headers.best_known
-        if best < 0 or best in (ctx.active.tip, blocks.last_common) or not strategy.admits(peer.id, ctx.mono):
+        if best < 0 or best in (ctx.active.tip, blocks.last_common) or not strategy.admits(peer.id, ctx.real):
             return
         wanted, staller = self._find_next(peer, budget)
         self.ask(peer, wanted)
@@ -195,10 +196,10 @@ class BlockDownload:
 
     def register(self, peer: Peer, *wanted: int) -> None:
         """These blocks are on their way from the peer."""
-        blocks, mono = peer.blocks, self._ctx.mono
+        blocks, mono = peer.blocks, self._ctx.real
         self.strategy.on_sent(peer.id, len(wanted), mono)
         if not blocks.in_flight:
-            blocks.downloading_since = mono
+            blocks.downloading_since = self._ctx.mono
             self._downloading_peers += 1
         for index in wanted:
             blocks.in_flight[index] = mono
@@ -335,8 +336,8 @@ class BlockDownload:
         """Whether the lowest free block is better asked of the fastest peer; not when that does not happen soon."""
         head, since = self._free_head
         if head != index:
-            self._free_head = index, self._ctx.mono
-        elif self._ctx.mono - since > FETCH_HEAD_UNASKED:
+            self._free_head = index, self._ctx.real
+        elif self._ctx.real - since > FETCH_HEAD_UNASKED:
             return False
         other = self._ctx.peers.get(fastest)
         return other is not None and self.can_serve(other, index)
@@ -383,7 +384,7 @@ class BlockDownload:
         ctx, blocks = self._ctx, peer.blocks
         if peer.pauses:  # we do not read from it: its pace is not its own
             blocks.stalling_since = None
-            blocks.downloading_since = blocks.reading_since = ctx.mono
+            blocks.downloading_since, blocks.reading_since = ctx.mono, ctx.real
             return
         if blocks.stalling_since is not None and ctx.mono - blocks.stalling_since > self.stalling_timeout:
             ctx.disconnect(peer, f"stalling block download for more than {self.stalling_timeout:.0f} s")
@@ -411,8 +412,8 @@ class BlockDownload:
             index = self._ctx.tree.find(item.hash)
             if index >= 0 and self.release(peer, index):
                 peer.blocks.stalling_since = None
-                self.strategy.on_failure(peer.id, Failure.NOT_FOUND, 1, self._ctx.mono)
-                remember(peer.blocks.missing, index, self._ctx.mono, MAX_MISSING_PER_PEER)
+                self.strategy.on_failure(peer.id, Failure.NOT_FOUND, 1, self._ctx.real)
+                remember(peer.blocks.missing, index, self._ctx.real, MAX_MISSING_PER_PEER)
 
     def on_block(self, peer: Peer, message: BlockMessage) -> None:
         """Hand a block over for validation, if it was asked for or promises more work than the tip."""
@@ -433,7 +434,7 @@ class BlockDownload:
         if asked is not None:
             requested = True
             peer.blocks.stalling_since = None
-            self.strategy.on_arrival(peer.id, asked, len(raw), ctx.mono, late=late is not None)
+            self.strategy.on_arrival(peer.id, asked, len(raw), ctx.real, late=late is not None)
         if tree.has_data(index):
             return
         if tree.is_failed(index):
@@ -496,7 +497,7 @@ class BlockDownload:
         if asked is not None:
             self.release(peer, index)
             peer.blocks.stalling_since = None
-            self.strategy.on_arrival(peer.id, asked, len(raw), self._ctx.mono)
+            self.strategy.on_arrival(peer.id, asked, len(raw), self._ctx.real)
         if not self._ctx.tree.has_data(index) and index not in self._validating_blocks:
             self._validate(peer, index, raw, True, compact=True)
 
@@ -546,9 +547,9 @@ class BlockDownload:
             self._collided(peer, index)
         elif peer is not None:
             # unless its header is condemned the block is still wanted, but not from this peer
-            remember(peer.blocks.missing, index, self._ctx.mono, MAX_MISSING_PER_PEER)
-            self.strategy.on_failure(peer.id, Failure.INVALID, 1, ctx.mono)
-            self._punish(peer, index, result.violation, compact)
+            remember(peer.blocks.missing, index, self._ctx.real, MAX_MISSING_PER_PEER)
+            self.strategy.on_failure(peer.id, Failure.INVALID, 1, ctx.real)
+            blame_for_block(ctx, peer, index, result.violation, compact=compact)
 
     def _cancel_compact(self, index: int) -> None:
         """The block is here: what comes of it in parts is not needed."""
@@ -573,20 +574,12 @@ class BlockDownload:
             text = f"block {to_display(self._ctx.tree.hash(result.index))} is invalid: {result.violation}"
             self._ctx.log(LogLevel.WARNING, "validation", text)
         else:
-            self.strategy.on_failure(peer.id, Failure.INVALID, 1, self._ctx.mono)
-            self._punish(peer, result.index, result.violation, compact)
-
-    def _punish(self, peer: Peer, index: int, violation: RuleViolation, compact: bool) -> None:
-        """Nobody is blamed for passing on in compact form what only validation can tell from a good block."""
-        text = f"{to_display(self._ctx.tree.hash(index))}: {violation}"
-        if compact and violation.fault in (Fault.CONSENSUS, Fault.MUTATED, Fault.CACHED_INVALID):
-            self._ctx.log_peer(peer, LogLevel.DEBUG, f"invalid compact block {text}", "cmpctblock")
-            return
-        self._ctx.punish(peer, BLOCK_OFFENCES[violation.fault], text)
+            self.strategy.on_failure(peer.id, Failure.INVALID, 1, self._ctx.real)
+            blame_for_block(self._ctx, peer, result.index, result.violation, compact=compact)
 
     def on_tip(self, change: TipChanged) -> list[int]:
         """Blocks were connected: their sources, which are returned, are in the clear; patience shrinks to normal."""
-        self.strategy.on_connected(len(change.connected), self._ctx.mono)
+        self.strategy.on_connected(len(change.connected), self._ctx.real)
         self._late.note_distance()
         sources = []
         for index in change.connected:

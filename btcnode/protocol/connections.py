@@ -69,7 +69,7 @@ class Connections:
         self.attempts: dict[int, Attempt] = {}
         self._next_attempt = 1
         self._anchors = list(anchors[:MAX_ANCHORS])
-        self._next_connect = ctx.mono
+        self._next_connect = ctx.real
         self._next_feeler = ctx.mono + ctx.rng.expovariate(1 / FEELER_INTERVAL)
         self._next_extra_block_relay = ctx.mono + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
         self._next_extra_check = ctx.mono + EXTRA_PEER_CHECK_INTERVAL
@@ -277,8 +277,8 @@ class Connections:
             self._drop_extra_block_relay()
             self._drop_extra_full()
             self._check_stale_tip()
-        if self._ctx.config.automatic_outbound and mono >= self._next_connect:
-            self._next_connect = mono + CONNECT_INTERVAL
+        if self._ctx.config.automatic_outbound and self._ctx.real >= self._next_connect:
+            self._next_connect = self._ctx.real + CONNECT_INTERVAL
             self._open_automatic()
 
     def count(self, kind: ConnectionKind) -> int:

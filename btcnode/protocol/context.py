@@ -38,7 +38,12 @@ def printable(text: str) -> str:
 
 
 class Context:
-    """Shared state of one ``Protocol``. ``mono`` and ``unix`` are the clocks of the step under way, in seconds."""
+    """Shared state of one ``Protocol``, and the clocks of the step under way, in seconds.
+
+    ``real`` never stops or turns back: what paces our own work runs on it. ``mono`` is the same until the user holds
+    the clock (``setmocktime``), and moves with that one then: what peers are told and given runs on it, as in Core.
+    ``unix`` is the wall clock, or what the user holds it at.
+    """
 
     def __init__(
         self, config: ProtocolConfig, params: NetworkParams, chain: ChainView, rng: Random, mono: float, unix: float
@@ -49,8 +54,9 @@ class Context:
         self.tree = chain.tree
         self.active = chain.active
         self.rng = rng
-        self.mono = mono
+        self.mono = self.real = mono
         self.unix = unix
+        self._shift: float | None = 0.0  # of mono against real; None while the user holds the clock
         self.peers: dict[int, Peer] = {}
         self.discouraged = DiscouragedAddresses()
         self.bans = BanList()
@@ -59,6 +65,23 @@ class Context:
         self.effects: list[Effect] = []
         self._log_lines = 0
         self._log_since = mono
+
+    # -- clocks --------------------------------------------------------------------------------------------------
+
+    def set_time(self, real: float) -> None:
+        """A step begins."""
+        self.real = max(self.real, real)
+        if self._shift is not None:
+            self.mono = self.real + self._shift
+
+    def set_unix(self, unix: float, *, held: bool) -> None:
+        """The wall clock is read anew; ``held``: the user has set it and it stands still."""
+        if held:
+            self._shift = None
+            self.mono += unix - self.unix
+        elif self._shift is None:
+            self._shift = self.mono - self.real
+        self.unix = unix
 
     # -- effects -------------------------------------------------------------------------------------------------
 
@@ -81,7 +104,8 @@ class Context:
         self.effects.append(Disconnect(peer.id, reason, discourage))
         if level is None:
             level = LogLevel.DEBUG if peer.inbound else LogLevel.INFO
-        self.log_peer(peer, level, f"disconnecting: {reason}")
+        if level is LogLevel.DEBUG or self._may_log(peer):
+            self.log(level, "net", f"{reason}, disconnecting peer={peer.id} ({peer.address})")  # ends as Core's
 
     def pause(self, peer: Peer, reason: int) -> None:
         """Stop reading from the peer for ``reason`` (a ``PAUSE_*`` bit)."""
@@ -111,10 +135,10 @@ class Context:
         self.log(level, category, f"peer={peer.id}{where}: {text}")
 
     def _may_log(self, peer: Peer) -> bool:
-        if self.mono - peer.log_since >= LOG_INTERVAL:
-            peer.log_since, peer.log_lines = self.mono, 0
-        if self.mono - self._log_since >= LOG_INTERVAL:
-            self._log_since, self._log_lines = self.mono, 0
+        if self.real - peer.log_since >= LOG_INTERVAL:
+            peer.log_since, peer.log_lines = self.real, 0
+        if self.real - self._log_since >= LOG_INTERVAL:
+            self._log_since, self._log_lines = self.real, 0
         if peer.log_lines >= LOG_LINES_PER_PEER or self._log_lines >= LOG_LINES_FROM_PEERS:
             return False
         peer.log_lines += 1
@@ -140,9 +164,17 @@ class Context:
         if consequence is Consequence.DISCONNECT:
             self.disconnect(peer, text)
         elif consequence is Consequence.IGNORE:
-            self.log_peer(peer, LogLevel.DEBUG, text)
-        elif peer.no_ban or peer.kind is ConnectionKind.MANUAL:
-            self.log_peer(peer, LogLevel.WARNING, f"not punished, by the user's choice: {text}")
+            self.log(LogLevel.DEBUG, "net", f"{text}, peer={peer.id}")
+        else:
+            self.log(LogLevel.DEBUG, "net", f"Misbehaving: peer={peer.id}: {text}")
+            self._discourage(peer, text)
+
+    def _discourage(self, peer: Peer, text: str) -> None:
+        """Close the connection, and all from the same host, unless the user or the address forbids it."""
+        if peer.no_ban or peer.kind is ConnectionKind.MANUAL:
+            whom = "noban" if peer.no_ban else "manually connected"
+            if self._may_log(peer):
+                self.log(LogLevel.WARNING, "net", f"Not punishing {whom} peer {peer.id}! ({peer.address}: {text})")
         elif peer.address.is_local:
             self.disconnect(peer, text, level=LogLevel.WARNING)
         else:

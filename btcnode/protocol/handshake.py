@@ -48,8 +48,15 @@ class Handshake:
 
     def tick(self, peer: Peer) -> None:
         """Give up on a handshake that takes too long."""
-        if not peer.established and self._ctx.mono - peer.connected_mono > self._ctx.config.peer_timeout:
-            self._ctx.disconnect(peer, f"{'v2' if peer.transport == 'detecting' else 'version'} handshake timeout")
+        limit = self._ctx.config.peer_timeout
+        if peer.established or self._ctx.mono - peer.connected_mono <= limit:
+            return
+        if peer.transport == "v1" and not (peer.heard and peer.version_sent):
+            never = "" if peer.heard else " never received from peer,"
+            never += "" if peer.version_sent else " never sent to peer,"
+            self._ctx.disconnect(peer, f"socket no message in first {limit:.0f} seconds,{never[:-1]}")
+        else:
+            self._ctx.disconnect(peer, f"{'V2' if peer.transport == 'detecting' else 'version'} handshake timeout")
 
     def _send_version(self, peer: Peer) -> None:
         ctx = self._ctx
@@ -80,7 +87,7 @@ class Handshake:
         """Take the peer's version; tells whether the connection goes on."""
         ctx = self._ctx
         if peer.version:
-            ctx.log_peer(peer, LogLevel.DEBUG, "redundant version message")
+            ctx.log(LogLevel.DEBUG, "net", f"redundant version message from peer={peer.id}")
             return False
         if peer.kind not in _ANY_SERVICES and not ctx.has_desirable_services(message.services):
             ctx.punish(peer, Offence.SERVICES, f"{message.services:#x} offered")
@@ -113,7 +120,7 @@ class Handshake:
         """The peer accepts our version; tells whether this establishes the connection."""
         ctx = self._ctx
         if peer.established:
-            ctx.log_peer(peer, LogLevel.DEBUG, "redundant verack message")
+            ctx.log(LogLevel.DEBUG, "net", f"ignoring redundant verack message from peer={peer.id}")
             return False
         if not peer.version_sent:
             return False

@@ -145,6 +145,7 @@ class MalformedMessage:
     kind: Malformation
     command: str = ""
     reason: str = ""
+    size: int = 0  # of its payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +165,12 @@ class Tick:
     """Time passes. The reactor sends one every 100 ms, late rather than twice.
 
     ``unix_time`` is the wall clock in seconds: only header times, address times and version messages use it. Every
-    timeout runs on the ``mono`` argument of ``step``.
+    timeout runs on the ``mono`` argument of ``step``, unless the user has set the clock (``held``): time-outs of peers
+    follow it then.
     """
 
     unix_time: float
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

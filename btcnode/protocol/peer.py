@@ -175,6 +175,7 @@ class Peer:
     next_fee_filter: float = 0.0
     # traffic
     last_received: float = 0.0
+    heard: bool = False  # any message came
     last_block_unix: int = 0
     last_tx_unix: int = 0
     send_full: bool = False

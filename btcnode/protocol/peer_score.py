@@ -183,13 +183,13 @@ class Scores:
 
     def tick(self, peer: Peer) -> None:
         """Compute the score if it is time to."""
-        conduct, mono = peer.conduct, self._ctx.mono
+        conduct, mono = peer.conduct, self._ctx.real
         if mono < conduct.next_at:
             return
         conduct.next_at = mono + INTERVAL
         conduct.fade(mono)
         latency = self._take_requests(peer)
-        features = features_of(conduct, latency, mono - peer.connected_mono)
+        features = features_of(conduct, latency, self._ctx.mono - peer.connected_mono)
         if self._ctx.config.peer_score_learning:
             self._learn(conduct, features)
         before, conduct.score = standing_of(conduct.score), score_of(features, self.weights)
@@ -215,7 +215,7 @@ class Scores:
 
     def _learn(self, conduct: Conduct, features: Features) -> None:
         """Hold the judgement of a minute ago against what happened since."""
-        mono, bad = self._ctx.mono, conduct.wasted + conduct.failed + conduct.load
+        mono, bad = self._ctx.real, conduct.wasted + conduct.failed + conduct.load
         if conduct.judged is not None and mono - conduct.judged[0] < OUTCOME_DELAY:
             return
         if conduct.judged is not None:
@@ -232,7 +232,7 @@ class Scores:
         discourage = not spared and not peer.address.is_local
         ctx.emit(Audit(self._evidence(peer, features, "spared" if spared else "disconnected", discourage)))
         if spared:
-            peer.conduct.next_at = ctx.mono + HALF_LIFE
+            peer.conduct.next_at = ctx.real + HALF_LIFE
             return
         if discourage:
             ctx.discouraged.add(host_key(peer.address))

@@ -8,6 +8,7 @@ Bitcoin Core.
 from __future__ import annotations
 
 from btcnode.protocol.context import Context
+from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import HEARTBEAT_MISSED, MAX_OWED_PONGS, PING_INTERVAL, TIMEOUT_INTERVAL
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.peer_states import PeerEvent, PeerState
@@ -22,11 +23,12 @@ class Pings:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._wheel = TimerWheel(ctx.mono)
+        self._queued: dict[int, None] = {}  # peers to be pinged whatever the time is
 
     def connected(self, peer: Peer) -> None:
-        """The handshake is complete: the first ping goes out at the next tick."""
+        """The handshake is complete: the first ping goes out."""
         peer.ping.queued = True
-        self._wheel.set(peer.id, self._ctx.mono)
+        self._look(peer)
 
     def forget(self, peer: Peer) -> None:
         """The connection is gone."""
@@ -54,16 +56,28 @@ class Pings:
 
     def on_pong(self, peer: Peer, message: Pong) -> None:
         """Take the round-trip time if the nonce is that of the ping under way; a missing or zero nonce cancels it."""
-        ping = peer.ping
-        if not ping.nonce:
-            return
-        if message.nonce == ping.nonce:
+        ping, expected = peer.ping, peer.ping.nonce
+        problem = ""
+        if message.nonce is None:
+            problem = "Short payload"
+            ping.nonce = 0
+        elif not expected:
+            problem = "Unsolicited pong without ping"
+        elif message.nonce == expected:
             ping.last = max(0.0, self._ctx.mono - ping.sent_at)
             ping.minimum = ping.last if ping.minimum is None else min(ping.minimum, ping.last)
             ping.nonce = 0
         elif not message.nonce:
+            problem = "Nonce zero"  # from software that does not echo it
             ping.nonce = 0
-        self._wheel.set(peer.id, ping.sent_at + PING_INTERVAL)
+        else:
+            problem = "Nonce mismatch"
+        if problem:
+            size = 0 if message.nonce is None else 8
+            text = f"{problem}, {expected:x} expected, {message.nonce or 0:x} received, {size} bytes"
+            self._ctx.log(LogLevel.DEBUG, "net", f"pong peer={peer.id}: {text}")
+        if expected:
+            self._wheel.set(peer.id, ping.sent_at + PING_INTERVAL)
 
     def on_message(self, peer: Peer) -> None:
         """Something came from the peer: it is alive."""
@@ -75,11 +89,12 @@ class Pings:
         for peer in self._ctx.peers.values():
             peer.ping.queued = True
             if peer.established:
-                self._wheel.set(peer.id, self._ctx.mono)
+                self._queued[peer.id] = None
 
     def tick(self) -> None:
         """Look at the peers whose time has come."""
-        for peer_id in self._wheel.advance(self._ctx.mono):
+        queued, self._queued = self._queued, {}
+        for peer_id in (*queued, *self._wheel.advance(self._ctx.mono)):
             peer = self._ctx.peers.get(peer_id)
             if peer is not None and peer.established and not peer.disconnecting:
                 self._look(peer)
@@ -90,7 +105,7 @@ class Pings:
         waited = mono - ping.sent_at
         if ping.nonce and waited > TIMEOUT_INTERVAL:
             self._ctx.states.handle(peer.id, PeerEvent.TIMEOUT)
-            self._ctx.disconnect(peer, f"ping timeout: {waited:.0f} s")
+            self._ctx.disconnect(peer, f"ping timeout: {waited:.6f}s")
             return
         if ping.queued or (not ping.nonce and waited > PING_INTERVAL):
             self._send(peer)

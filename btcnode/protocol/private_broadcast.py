@@ -86,7 +86,7 @@ class PrivateBroadcast:
         self._txs: dict[bytes, _Private] = {}  # by wtxid
         self._sent: dict[int, tuple[bytes, Sending]] = {}  # peer -> wtxid and sending
         self._to_open = 0
-        self._next_open = ctx.mono
+        self._next_open = ctx.real
         self._next_retry = ctx.mono
         self._tests: dict[int, bytes] = {}  # number of the ProcessTransactions -> wtxid
         self._next_test = -1  # counts down: numbers of the others count up
@@ -240,8 +240,8 @@ class PrivateBroadcast:
                 ctx.mono + PRIVATE_BROADCAST_RETRY_MIN + ctx.rng.random() * PRIVATE_BROADCAST_RETRY_SPREAD
             )
             self._test_stale()
-        if self._to_open and ctx.mono >= self._next_open:
-            self._next_open = ctx.mono + PRIVATE_BROADCAST_OPEN_INTERVAL
+        if self._to_open and ctx.real >= self._next_open:
+            self._next_open = ctx.real + PRIVATE_BROADCAST_OPEN_INTERVAL
             self._open()
 
     def _test_stale(self) -> None:

@@ -47,6 +47,7 @@ from btcnode.protocol.inputs import (
     LiftBan,
     LocalAddress,
     LocalAddressGone,
+    Malformation,
     MalformedMessage,
     MessageReceived,
     NetworkReachable,
@@ -81,6 +82,7 @@ from btcnode.protocol.upload_budget import UploadBudget
 from btcnode.protocol.xthin import ThinRelay
 from btcnode.wire import messages as m
 from btcnode.wire.codec import Message
+from btcnode.wire.registry import UnknownMessage
 
 if TYPE_CHECKING:
     from random import Random
@@ -230,7 +232,7 @@ class Protocol:
     def step(self, mono: float, event: Input) -> list[Effect]:
         """What to do about ``event``, which happens at ``mono`` (seconds, never less than before)."""
         ctx = self._ctx
-        ctx.mono = max(ctx.mono, mono)
+        ctx.set_time(mono)
         ctx.effects = []
         self._inputs[type(event)](event)
         effects, ctx.effects = ctx.effects, []
@@ -433,7 +435,12 @@ class Protocol:
     def _on_malformed(self, event: MalformedMessage) -> None:
         peer = self._ctx.peers.get(event.peer_id)
         if peer is not None:
+            peer.heard = True
             detail = f"{event.command} {event.reason}".strip()
+            if event.kind is Malformation.PAYLOAD:
+                where = f"ProcessMessages({printable(event.command)}, {event.size} bytes)"
+                self._ctx.log(LogLevel.DEBUG, "net", f"{where}: Exception '{printable(event.reason)}' caught")
+                detail = printable(event.command)
             self._ctx.punish(peer, offence_of(event.kind, event.command), detail)
 
     def _on_message(self, event: MessageReceived) -> None:
@@ -441,6 +448,7 @@ class Protocol:
         if peer is None or peer.disconnecting:
             return
         peer.last_received = self._ctx.mono
+        peer.heard = True
         self._pings.on_message(peer)
         message = event.message
         kind = type(message)
@@ -449,18 +457,26 @@ class Protocol:
         elif isinstance(message, m.Version):
             self._on_version(peer, message)
         elif not peer.version:
-            self._ctx.punish(peer, Offence.MESSAGE_EARLY, kind.command)
+            text = f'non-version message before version handshake. Message "{_name(message)}" from peer={peer.id}'
+            self._early_message(peer, text)
         elif kind in self._early:
             self._early[kind](peer, message)
         elif not peer.established:
-            self._ctx.punish(peer, Offence.MESSAGE_EARLY, kind.command)
+            self._early_message(peer, f'Unsupported message "{_name(message)}" prior to verack from peer={peer.id}')
         elif kind in self._handlers:
             self._handlers[kind](peer, message)
+        elif isinstance(message, UnknownMessage):
+            self._ctx.log(LogLevel.DEBUG, "net", f'Unknown message type "{_name(message)}" from peer={peer.id}')
         if peer.established and not peer.disconnecting:
             self._headers.tick(peer)
             self._announcements.flush(peer)
             self._download.request_more(peer)
             self._intake.request(peer)
+
+    def _early_message(self, peer: Peer, text: str) -> None:
+        """Not before the handshake: the message is passed over."""
+        self._ctx.log(LogLevel.DEBUG, "net", text)
+        self._ctx.punish(peer, Offence.MESSAGE_EARLY)
 
     def _on_version(self, peer: Peer, message: m.Version) -> None:
         if self._handshake.on_version(peer, message):
@@ -539,7 +555,7 @@ class Protocol:
 
     def _on_tick(self, event: Tick) -> None:
         ctx = self._ctx
-        ctx.unix = event.unix_time
+        ctx.set_unix(event.unix_time, held=event.held)
         self._pings.tick()
         self._fee_filters.begin_tick()
         self._intake.begin_tick()
@@ -550,8 +566,8 @@ class Protocol:
         self._connections.tick()
         self._private.tick()
         self._seeding.tick()
-        if ctx.mono >= self._next_save:
-            self._next_save = ctx.mono + ADDRESS_BOOK_SAVE_INTERVAL
+        if ctx.real >= self._next_save:
+            self._next_save = ctx.real + ADDRESS_BOOK_SAVE_INTERVAL
             if self._gossip.book.changes:
                 ctx.emit(AddressBookDirty())
 
@@ -571,3 +587,8 @@ class Protocol:
         self._relay.tick(peer)
         self._intake.request(peer)
         self._fee_filters.tick(peer)
+
+
+def _name(message: Message) -> str:
+    """The command as it may stand in a log line."""
+    return printable(message.name if isinstance(message, UnknownMessage) else message.command)

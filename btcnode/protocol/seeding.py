@@ -44,7 +44,7 @@ class Seeding:
 
     def _start(self) -> None:
         """Give the addresses that are in the book a chance first."""
-        mono, size = self._ctx.mono, len(self._gossip.book)
+        mono, size = self._ctx.real, len(self._gossip.book)
         self._started = True
         if size:
             self._next_dns = mono + (DNS_DELAY_FEW if size < DNS_MANY_ADDRESSES else DNS_DELAY_MANY)
@@ -56,7 +56,7 @@ class Seeding:
             return
         if not self._started:
             self._start()
-        mono = self._ctx.mono
+        mono = self._ctx.real
         if self._seeds and mono >= self._next_dns:
             self._next_dns = mono + DNS_DELAY_FEW
             if self._peers() < DNS_ENOUGH_PEERS:

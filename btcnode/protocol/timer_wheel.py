@@ -37,7 +37,7 @@ class TimerWheel:
         first = max(self._now + 1, end - SLOTS + 1)  # one round sees every slot
         for tick in range(first, end + 1):
             keys += [key for key in self._slots[tick % SLOTS] if self._due[key] <= end]
-        self._now = max(self._now, end)
+        self._now = end  # earlier than before when the user has turned the clock back
         keys.sort(key=lambda key: self._due[key])
         for key in keys:
             self.cancel(key)

@@ -97,7 +97,7 @@ class TxIntake:
 
     def connected(self, peer: Peer) -> None:
         """The handshake is complete."""
-        peer.tx_inv_at = self._ctx.mono
+        peer.tx_inv_at = self._ctx.real
         self.download.connected(
             peer.id,
             preferred=peer.blocks.preferred,
@@ -117,9 +117,9 @@ class TxIntake:
         ctx = self._ctx
         if not peer.permissions & Permission.RELAY:
             if peer.tx_inv_tokens < 1:
-                earned = (ctx.mono - peer.tx_inv_at) * TX_INV_RATE
+                earned = (ctx.real - peer.tx_inv_at) * TX_INV_RATE
                 peer.tx_inv_tokens = min(TX_INV_BURST, peer.tx_inv_tokens + earned)
-                peer.tx_inv_at = ctx.mono
+                peer.tx_inv_at = ctx.real
                 if peer.tx_inv_tokens < 1:
                     return
             peer.tx_inv_tokens -= 1

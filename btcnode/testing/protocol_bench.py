@@ -107,13 +107,16 @@ class Bench:
         relay: bool = True,
         wtxid_relay: bool = False,
     ) -> int:
-        """An established peer; ``effects`` are those of its verack."""
+        """An established peer that has answered its first ping; ``effects`` are those of its verack."""
         peer_id = self.connect(kind, address=address, permissions=permissions)
         message = Version(version=version, services=services, time=UNIX_START, nonce=peer_id, relay=relay)
         self.receive(peer_id, message)
         if wtxid_relay:
             self.receive(peer_id, WtxidRelay())
-        self.receive(peer_id, Verack())
+        effects = self.receive(peer_id, Verack())
+        for ping in self.sent(Ping, peer_id):
+            self.receive(peer_id, Pong(ping.nonce))
+        self.effects = effects
         return peer_id
 
     def receive(self, peer_id: int, message: Message) -> list[fx.Effect]:

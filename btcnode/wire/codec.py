@@ -82,7 +82,7 @@ class Reader:
         start = self.pos
         end = start + size
         if end > len(self.buf):
-            raise DecodeError(f"message ends {end - len(self.buf)} bytes early")
+            raise DecodeError("DataStream::read(): end of data")
         self.pos = end
         return self.buf[start:end]
 
@@ -128,7 +128,7 @@ class Reader:
         """
         value = self.compact()
         if value > limit:
-            raise LimitExceeded(f"{value} {what}, at most {limit} are allowed")
+            raise LimitExceeded(f"message size = {value}, at most {limit} {what} are allowed")
         if value * item_size > self.remaining:
             raise DecodeError(f"message is too short for {value} {what}")
         return value

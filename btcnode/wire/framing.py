@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from struct import Struct
+from typing import NamedTuple
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.hashes import sha256d
@@ -29,6 +30,14 @@ class WrongMagicError(FrameError):
 
 class OversizedFrameError(FrameError):
     """A frame that announces more bytes than its command may have."""
+
+
+class Dropped(NamedTuple):
+    """A message that could not be used: its size on the wire, and what was wrong with it."""
+
+    wrong_checksum: bool  # else its command is none
+    size: int
+    text: str
 
 
 def encode_frame(magic: bytes, command: str, payload: bytes) -> bytes:
@@ -61,10 +70,10 @@ class FrameDecoder:
     that is ``MAX_PROTOCOL_MESSAGE_LENGTH + 24``. ``limits`` lowers the most bytes that a payload of a command may
     have; both limits are checked as soon as the frame's header is there.
 
-    ``bad_checksums`` and ``bad_commands`` count the messages that were dropped.
+    Messages that were dropped are told of in ``dropped``, which the caller empties.
     """
 
-    __slots__ = ("_buf", "_error", "_limits", "_magic", "_pos", "bad_checksums", "bad_commands")
+    __slots__ = ("_buf", "_error", "_limits", "_magic", "_pos", "dropped")
 
     def __init__(self, magic: bytes, limits: Mapping[str, int] | None = None) -> None:
         self._magic = magic
@@ -72,8 +81,7 @@ class FrameDecoder:
         self._buf = bytearray()
         self._pos = 0
         self._error: FrameError | None = None
-        self.bad_checksums = 0
-        self.bad_commands = 0
+        self.dropped: list[Dropped] = []
 
     @property
     def buffered(self) -> int:
@@ -98,10 +106,13 @@ class FrameDecoder:
             with memoryview(self._buf) as view:
                 payload = bytes(view[start : start + size])
             self._pos = start + size
-            if sha256d(payload)[:4] != checksum:
-                self.bad_checksums += 1
+            right = sha256d(payload)[:4]
+            if right != checksum:
+                text = f"({name or ''}, {size} bytes), expected {right.hex()} was {checksum.hex()}"
+                self.dropped.append(Dropped(True, FRAME_HEADER_SIZE + size, f"Header error: Wrong checksum {text}"))
             elif name is None:
-                self.bad_commands += 1
+                text = f"Header error: Invalid message type ({size} bytes)"
+                self.dropped.append(Dropped(False, FRAME_HEADER_SIZE + size, text))
             else:
                 yield name, payload
 
@@ -113,11 +124,11 @@ class FrameDecoder:
             return None
         magic, raw_name, size, checksum = _HEADER.unpack_from(self._buf, self._pos)
         if magic != self._magic:
-            self._fail(WrongMagicError(f"frame begins with {magic.hex()}, not {self._magic.hex()}"))
+            self._fail(WrongMagicError(f"Header error: Wrong MessageStart {magic.hex()} received"))
         name = parse_command(raw_name)
         limit = min(MAX_PROTOCOL_MESSAGE_LENGTH, self._limits.get(name or "", MAX_PROTOCOL_MESSAGE_LENGTH))
         if size > limit:
-            self._fail(OversizedFrameError(f"frame of {size} bytes for {raw_name!r}, at most {limit} are allowed"))
+            self._fail(OversizedFrameError(f"Header error: Size too large ({name}, {size} bytes)"))
         return name, size, checksum
 
     def _fail(self, error: FrameError) -> None:

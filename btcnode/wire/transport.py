@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from enum import Enum
 
-from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameDecoder, encode_frame
+from btcnode.wire.framing import FRAME_HEADER_SIZE, Dropped, FrameDecoder, encode_frame
 
 
 class TransportKind(Enum):
@@ -48,13 +48,8 @@ class Transport(ABC):
 
     @property
     @abstractmethod
-    def bad_checksums(self) -> int:
-        """Messages dropped because their checksum was wrong."""
-
-    @property
-    @abstractmethod
-    def bad_commands(self) -> int:
-        """Messages dropped because they had no readable command."""
+    def dropped(self) -> list[Dropped]:
+        """Messages that could not be used, in order; the caller empties it."""
 
     @property
     def unfinished(self) -> bool:
@@ -115,14 +110,9 @@ class V1Transport(Transport):
         return self._size
 
     @property
-    def bad_checksums(self) -> int:
-        """Frames with a wrong checksum."""
-        return self._decoder.bad_checksums
-
-    @property
-    def bad_commands(self) -> int:
-        """Frames with an impossible command."""
-        return self._decoder.bad_commands
+    def dropped(self) -> list[Dropped]:
+        """Frames with a wrong checksum or an impossible command."""
+        return self._decoder.dropped
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take more bytes."""

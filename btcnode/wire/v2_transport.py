@@ -16,7 +16,7 @@ from enum import Enum
 
 from btcnode.wire import ellswift
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
-from btcnode.wire.framing import FrameError, OversizedFrameError, WrongMagicError
+from btcnode.wire.framing import Dropped, FrameError, OversizedFrameError, WrongMagicError
 from btcnode.wire.transport import Transport, TransportKind, V1Transport
 from btcnode.wire.v2_cipher import (
     EXPANSION,
@@ -83,7 +83,7 @@ class V2Transport(Transport):
         self._error: FrameError | None = None
         self._size = 0
         self._skipped = 0
-        self._bad_commands = 0
+        self._dropped: list[Dropped] = []
         if initiator:
             self._start_handshake()
 
@@ -112,14 +112,12 @@ class V2Transport(Transport):
         return self._v1.size if self._v1 is not None else self._size
 
     @property
-    def bad_checksums(self) -> int:
-        """Of version 1; a packet that is not authentic ends the connection."""
-        return self._v1.bad_checksums if self._v1 is not None else 0
+    def dropped(self) -> list[Dropped]:
+        """Messages with an unknown short id, an impossible command or none at all.
 
-    @property
-    def bad_commands(self) -> int:
-        """Messages with an unknown short id, an impossible command or none at all."""
-        return self._v1.bad_commands if self._v1 is not None else self._bad_commands
+        A packet that is not authentic ends the connection.
+        """
+        return self._v1.dropped if self._v1 is not None else self._dropped
 
     @property
     def unfinished(self) -> bool:
@@ -236,7 +234,7 @@ class V2Transport(Transport):
             self._pos = found + TERMINATOR_SIZE
             self._state = _State.VERSION
         elif len(buf) >= limit:
-            raise TransportError(f"no garbage terminator within {limit} bytes")
+            raise TransportError("V2 transport error: missing garbage terminator")
         else:
             self._searched = max(0, len(buf) - TERMINATOR_SIZE + 1)
 
@@ -248,7 +246,7 @@ class V2Transport(Transport):
                 return None
             length = cipher.decrypt_length(bytes(buf[pos : pos + LENGTH_SIZE]))
             if length > MAX_MESSAGE_CONTENTS:
-                raise OversizedFrameError(f"packet of {length} bytes, at most {MAX_MESSAGE_CONTENTS} are allowed")
+                raise OversizedFrameError(f"V2 transport error: packet too large ({length} bytes)")
             self._length = length
         end = pos + self._length + EXPANSION
         if len(buf) < end:
@@ -294,7 +292,8 @@ class V2Transport(Transport):
             return None
         message = split_contents(plain, HEADER_SIZE)
         if message is None:
-            self._bad_commands += 1
+            text = f"V2 transport error: invalid message type ({len(plain) - HEADER_SIZE} bytes contents)"
+            self._dropped.append(Dropped(False, self._size, text))
             return None
         command, payload = message
         limit = min(MAX_PROTOCOL_MESSAGE_LENGTH, self._limits.get(command, MAX_PROTOCOL_MESSAGE_LENGTH))

@@ -157,8 +157,8 @@ def dealt_with(log: str) -> list[str]:
     """What the node did about bad peers, one line for each kind of measure."""
     patterns = {
         "late blocks asked of another peer": r"(\d+) late blocks at",
-        "disconnected as stalling": r"disconnecting: stalling block download",
-        "disconnected for a mutated block": r"disconnecting: [^\n]*mutated",
+        "disconnected as stalling": r"stalling block download[^\n]*, disconnecting",
+        "disconnected for a mutated block": r"mutated[^\n]*, disconnecting",
         "broken blocks": r"mutated",
         "peers left alone for a time": r"is not asked for blocks for",
         "connections that the other side closed": r"disconnected: ",

@@ -303,7 +303,7 @@ def test_bip324_attack_one_byte_a_second(node: NodeProcess) -> None:
         read_to_end(sock)
     assert time.monotonic() - began >= HANDSHAKE_TIMEOUT - 1
     wait_until(lambda: not node.rpc("getpeerinfo"))
-    assert "v2 handshake timeout" in node.output()
+    assert "V2 handshake timeout" in node.output()
     assert still_talks(node)
 
 

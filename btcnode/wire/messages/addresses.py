@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar, NamedTuple
 
+from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size
 from btcnode.wire.codec import Message, Reader, encode_var_bytes
 from btcnode.wire.constants import MAX_ADDR_TO_SEND, MAX_ADDRV2_SIZE
@@ -72,7 +73,10 @@ class AddrV2(Message):
         entries = []
         for _ in range(r.count(_V2_ENTRY_MIN_SIZE, MAX_ADDR_TO_SEND, "addresses")):
             time, services, network = r.u32(), r.compact(2**64 - 1), r.u8()
-            raw = r.var_bytes(MAX_ADDRV2_SIZE)
+            size = r.compact()
+            if size > MAX_ADDRV2_SIZE:
+                raise DecodeError(f"Address too long: {size} > {MAX_ADDRV2_SIZE}")
+            raw = r.take(size)
             address = NetAddress.from_bip155(network, raw, r.u16_be())
             if address is not None:
                 entries.append(AddrEntry(time, services, address))

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
-from btcnode.protocol.inputs import PingPeers, TransactionsProcessed
+from btcnode.protocol.inputs import PingPeers, Tick, TransactionsProcessed
 from btcnode.testing.protocol_bench import Bench
+from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.messages import Ping, Pong
 
 
 def test_ping_every_two_minutes_and_latency(bench: Bench) -> None:
     peer = bench.peer()
-    bench.wait(1)
     assert len(bench.sent(Ping, peer)) == 1  # at once, for a first figure
-    bench.wait(117)
+    bench.wait(119)
     assert not bench.sent(Ping)
-    bench.wait(5, pongs=False)
+    bench.wait(2, pongs=False)
     (ping,) = bench.sent(Ping, peer)
     bench.now += 0.25
     bench.receive(peer, Pong(ping.nonce))
@@ -33,7 +33,7 @@ def test_wrong_pongs_do_not_end_the_wait(bench: Bench) -> None:
     assert bench.state(peer).ping.nonce == ping.nonce
     bench.receive(peer, Pong(None))
     assert bench.state(peer).ping.nonce == 0
-    assert bench.state(peer).ping.last is None
+    assert bench.state(peer).ping.last == 0  # of the first ping
     bench.receive(peer, Pong(9))  # nobody asked
 
 
@@ -60,3 +60,48 @@ def test_a_pong_waits_for_the_transactions_before_the_ping(bench: Bench) -> None
     state.txs_in_validation = 0
     bench.step(TransactionsProcessed(peer, 1, ()))
     assert [pong.nonce for pong in bench.sent(Pong, peer)] == list(range(limits.MAX_OWED_PONGS))
+
+
+def test_a_held_clock_is_what_pings_run_on(bench: Bench) -> None:
+    """setmocktime moves time-outs and latencies as in Core; the machine's clock does nothing meanwhile."""
+    bench.step(Tick(UNIX_START, held=True))
+    peer = bench.peer()
+    bench.now += 500
+    assert not bench.step(Tick(UNIX_START, held=True))
+    bench.step(Tick(UNIX_START + 121, held=True))
+    (ping,) = bench.sent(Ping, peer)
+    bench.now += 5000
+    bench.step(Tick(UNIX_START + 150, held=True))
+    info = bench.protocol.peer_info(peer)
+    assert info is not None
+    assert info["pingwait"] == 29
+    bench.receive(peer, Pong(ping.nonce))
+    info = bench.protocol.peer_info(peer)
+    assert info is not None
+    assert info["pingtime"] == 29
+    bench.step(PingPeers())
+    bench.step(Tick(UNIX_START + 150, held=True))  # the user's ping does not wait for the clock
+    assert bench.sent(Ping, peer)
+
+
+def test_a_clock_that_is_let_go_runs_on_from_where_it_was(bench: Bench) -> None:
+    peer = bench.peer()
+    bench.step(Tick(UNIX_START + 1000, held=True))
+    (ping,) = bench.sent(Ping, peer)
+    bench.step(Tick(UNIX_START, held=False))
+    bench.now += 3
+    bench.receive(peer, Pong(ping.nonce))
+    info = bench.protocol.peer_info(peer)
+    assert info is not None
+    assert info["pingtime"] == 3
+
+
+def test_a_clock_that_is_turned_back_pings_again(bench: Bench) -> None:
+    peer = bench.peer()
+    bench.step(Tick(UNIX_START - 100_000, held=True))
+    bench.step(PingPeers())
+    bench.step(Tick(UNIX_START - 100_000, held=True))
+    (ping,) = bench.sent(Ping, peer)
+    bench.receive(peer, Pong(ping.nonce))
+    bench.step(Tick(UNIX_START - 100_000 + 121, held=True))
+    assert bench.sent(Ping, peer)

@@ -122,7 +122,7 @@ def test_bip324_handshake_timeout_is_named_and_leads_to_version_1(params: Networ
     peer = begin(bench, effect)
     bench.wait(12)
     (end,) = bench.all(fx.Disconnect)
-    assert end.reason == "v2 handshake timeout"
+    assert end.reason == "V2 handshake timeout"
     bench.step(PeerDisconnected(peer, "timeout", retry_v1=True))
     (again,) = bench.all(fx.Connect)
     assert not again.v2
