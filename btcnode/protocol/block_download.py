@@ -366,7 +366,7 @@ class BlockDownload:
         while not active.contains(index) and len(wanted) <= MAX_BLOCKS_IN_TRANSIT_PER_PEER:
             free = index not in self.requests and index not in self._validating_blocks
             served = peer.serves_witnesses or tree.height(index) < ctx.params.segwit_height
-            if free and served and not tree.has_data(index) and index not in peer.blocks.missing:
+            if free and served and not tree.has_data(index) and (peer.no_ban or index not in peer.blocks.missing):
                 wanted.append(index)
             index = tree.prev(index)
         if not active.contains(index):

@@ -164,6 +164,7 @@ class Connections:
         )
         peer.last_received = peer.addr.tokens_at = ctx.mono
         ctx.peers[peer.id] = peer
+        ctx.log(LogLevel.DEBUG, "net", f"Added connection peer={peer.id}")
         ctx.states.adopt(new.attempt, peer.id)
         ctx.states.handle(peer.id, PeerEvent.CONNECTED)
         self.added.on_connected(peer)

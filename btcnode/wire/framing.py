@@ -62,6 +62,11 @@ def parse_command(raw: bytes) -> str | None:
     return text if text.isprintable() else None
 
 
+def _readable(raw_name: bytes) -> str:
+    """A command field as it may stand in a log line."""
+    return "".join(chr(c) for c in raw_name if 0x20 < c < 0x7F)
+
+
 class FrameDecoder:
     """Cuts a stream of bytes into messages.
 
@@ -99,7 +104,8 @@ class FrameDecoder:
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         """Deliver the complete messages; raises FrameError, and again at every later iteration."""
         while (header := self._peek()) is not None:
-            name, size, checksum = header
+            raw_name, size, checksum = header
+            name = parse_command(raw_name)
             start = self._pos + FRAME_HEADER_SIZE
             if start + size > len(self._buf):
                 return
@@ -108,16 +114,16 @@ class FrameDecoder:
             self._pos = start + size
             right = sha256d(payload)[:4]
             if right != checksum:
-                text = f"({name or ''}, {size} bytes), expected {right.hex()} was {checksum.hex()}"
+                text = f"({_readable(raw_name)}, {size} bytes), expected {right.hex()} was {checksum.hex()}"
                 self.dropped.append(Dropped(True, FRAME_HEADER_SIZE + size, f"Header error: Wrong checksum {text}"))
             elif name is None:
-                text = f"Header error: Invalid message type ({size} bytes)"
+                text = f"Header error: Invalid message type ({_readable(raw_name)}, {size} bytes)"
                 self.dropped.append(Dropped(False, FRAME_HEADER_SIZE + size, text))
             else:
                 yield name, payload
 
-    def _peek(self) -> tuple[str | None, int, bytes] | None:
-        """Command, payload size and checksum of the next frame; None until its header is complete."""
+    def _peek(self) -> tuple[bytes, int, bytes] | None:
+        """Command field, payload size and checksum of the next frame; None until its header is complete."""
         if self._error is not None:
             raise self._error
         if len(self._buf) - self._pos < FRAME_HEADER_SIZE:
@@ -125,11 +131,14 @@ class FrameDecoder:
         magic, raw_name, size, checksum = _HEADER.unpack_from(self._buf, self._pos)
         if magic != self._magic:
             self._fail(WrongMagicError(f"Header error: Wrong MessageStart {magic.hex()} received"))
-        name = parse_command(raw_name)
-        limit = min(MAX_PROTOCOL_MESSAGE_LENGTH, self._limits.get(name or "", MAX_PROTOCOL_MESSAGE_LENGTH))
+        limit = self._limit(raw_name)
         if size > limit:
-            self._fail(OversizedFrameError(f"Header error: Size too large ({name}, {size} bytes)"))
-        return name, size, checksum
+            self._fail(OversizedFrameError(f"Header error: Size too large ({_readable(raw_name)}, {size} bytes)"))
+        return raw_name, size, checksum
+
+    def _limit(self, raw_name: bytes) -> int:
+        name = parse_command(raw_name) or ""
+        return min(MAX_PROTOCOL_MESSAGE_LENGTH, self._limits.get(name, MAX_PROTOCOL_MESSAGE_LENGTH))
 
     def _fail(self, error: FrameError) -> None:
         """Drop what is held, and raise ``error`` now and at every later iteration."""
