@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from btcnode import __version__
+from btcnode.address_options import check_address_options
 from btcnode.connection_options import ConnectionOptions
 from btcnode.debug_options import LOG, TEST, check_debug_options
 from btcnode.errors import ConfigError
@@ -249,6 +250,7 @@ class NodeConfig(ConnectionOptions):
         check_debug_options(self, self.network)
         check_mining_options(self)
         check_storage_options(self)
+        check_address_options(self, asks_dns_seeds=self.asks_dns_seeds)
         check_proxy_options(self, listens=self.listens, automatic=not self.connect)
         _check_addresses(self)
         self.network_params()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from btcnode.address_options import AddressOptions
 from btcnode.errors import ConfigError
-from btcnode.mining_options import MiningOptions
 from btcnode.option import option
 
 CONNECTIONS = "Connections"
@@ -14,7 +14,7 @@ MAX_BYTES = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeerOptions(MiningOptions):
+class PeerOptions(AddressOptions):
     """Part of ``NodeConfig``."""
 
     whitebind: tuple[str, ...] = option(

@@ -15,6 +15,7 @@ from btcnode.rpc.jsonvalue import decode_kept
 ARGUMENTS = {
     "addconnection": "address connection_type json:v2transport",
     "addnode": "node command json:v2transport",
+    "addpeeraddress": "address json:port json:tried",
     "combinepsbt": "json:txs",
     "combinerawtransaction": "json:txs",
     "converttopsbt": "hexstring json:permitsigdata json:iswitness",
@@ -43,6 +44,7 @@ ARGUMENTS = {
     "getmempoolancestors": "txid json:verbose",
     "getmempooldescendants": "txid json:verbose",
     "getnetworkhashps": "json:nblocks json:height",
+    "getnodeaddresses": "json:count network",
     "getorphantxs": "json:verbosity",
     "getrawmempool": "json:verbose json:mempool_sequence",
     "getrawtransaction": "txid json:verbosity|verbose blockhash",

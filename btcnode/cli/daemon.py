@@ -163,6 +163,8 @@ def _adapt(fields: dict[str, Any], settings: Settings) -> None:
     if "connect" in fields:
         named = tuple(text for text in fields["connect"] if text != "0")
         fields["connect"] = named or ("0",)
+    if fields.get("asmap") == "":
+        fields["asmap"] = "1"
     if "debug" in fields:
         categories = [text or "1" for text in fields["debug"]]
         for off in ("0", "none"):

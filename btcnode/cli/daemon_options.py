@@ -73,13 +73,11 @@ WALLET = frozenset(_WALLET_NAMES.split())
 """Taken without effect, as by a bitcoind that is built without wallet."""
 
 HAS_NO_EFFECT = {
-    "checkaddrman": "this check does not exist here",
     "checkblockindex": "this check does not exist here",
     "checkmempool": "this check does not exist here",
     "checkpoints": "checkpoints are gone",
     "dbbatchsize": "one transaction of the database holds each flush",
     "dbcrashratio": "crashes are not simulated",
-    "fixedseeds": "this node has none",
     "forcecompactdb": "the database is never compacted",
     "limitancestorcount": "clusters are limited instead: -limitclustercount",
     "limitancestorsize": "clusters are limited instead: -limitclustersize",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from btcnode.node.address_service import AddressService
 from btcnode.node.chain_service import ChainService
 from btcnode.node.control_service import ControlService
 from btcnode.node.index_service import IndexService
@@ -13,6 +14,7 @@ from btcnode.node.peers_service import PeersService
 from btcnode.node.sync_monitor import SyncMonitor
 
 if TYPE_CHECKING:
+    from btcnode.rpc.address_api import AddressApi
     from btcnode.rpc.context import ChainApi, ControlApi, MempoolApi, NotifyApi, PeersApi, SyncApi
     from btcnode.rpc.index_api import IndexApi
 
@@ -24,10 +26,11 @@ if TYPE_CHECKING:
         sync: SyncMonitor,
         notifications: NotificationService,
         control: ControlService,
+        addresses: AddressService,
     ) -> None:
         """The type checker's proof that the services are what ``NodeApi`` promises."""
-        parts: tuple[ChainApi, IndexApi, PeersApi, MempoolApi, SyncApi, NotifyApi, ControlApi] = (
-            chain, indexes, peers, mempool, sync, notifications, control,
+        parts: tuple[ChainApi, IndexApi, PeersApi, MempoolApi, SyncApi, NotifyApi, ControlApi, AddressApi] = (
+            chain, indexes, peers, mempool, sync, notifications, control, addresses,
         )  # fmt: skip
         del parts
 
@@ -40,7 +43,13 @@ class NodeFacade:
 
     def add(
         self,
-        service: ChainService | IndexService | PeersService | MempoolService | SyncMonitor | NotificationService,
+        service: AddressService
+        | ChainService
+        | IndexService
+        | PeersService
+        | MempoolService
+        | SyncMonitor
+        | NotificationService,
     ) -> None:
         """A service is up."""
         self._services.append(service)

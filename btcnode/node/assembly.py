@@ -22,6 +22,7 @@ from btcnode.errors import BtcnodeError, StorageError
 from btcnode.net.nat.service import NatService
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
+from btcnode.node.address_service import AddressService
 from btcnode.node.alerts import Alert, AlertService
 from btcnode.node.api import NodeFacade
 from btcnode.node.ban_file import BanFile
@@ -33,6 +34,7 @@ from btcnode.node.control_service import ControlService
 from btcnode.node.fee_service import FILE_NAME as FEES_FILE
 from btcnode.node.fee_service import FeeService
 from btcnode.node.figures import FigureBoard
+from btcnode.node.fixed_seeds import fixed_seeds
 from btcnode.node.index_service import IndexService
 from btcnode.node.memory import make_memory_limiter
 from btcnode.node.mempool_file import MempoolFile
@@ -40,7 +42,7 @@ from btcnode.node.mempool_service import MempoolService
 from btcnode.node.mempool_setup import make_pool, make_template_maker
 from btcnode.node.nat_setup import start_nat
 from btcnode.node.notification_service import NotificationService
-from btcnode.node.peers_file import load_address_book, save_address_book
+from btcnode.node.peers_file import load_book, load_groups, take_anchors
 from btcnode.node.peers_service import PeersService
 from btcnode.node.proxy_setup import listening, make_dialer
 from btcnode.node.ready_file import remove_ready, write_ready
@@ -87,6 +89,8 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         listen=config.listens,
         discover=config.discovers,
         dns_seed=config.asks_dns_seeds,
+        force_dns_seed=config.forcednsseed,
+        fixed_seeds=config.fixedseeds,
         connect=connect or (),
         no_automatic=connect is not None and not connect,
         add_nodes=config.addnode,
@@ -129,6 +133,7 @@ class Node:
         self.chain: ChainService | None = None
         self.watch: ChainWatch | None = None
         self.peers: PeersService | None = None
+        self.addresses: AddressService | None = None
         self.driver: ChainDriver | None = None
         self.reactor: Reactor | None = None
         self.nat: NatService | None = None
@@ -197,6 +202,9 @@ class Node:
         if config.server:
             self._rpc = RpcServer(config, self.table, self.params.rpc_port)
             await self._rpc.start()
+        self.control.status = "Loading P2P addresses…"
+        self.addresses = await asyncio.to_thread(self._load_addresses)
+        self._facade.add(self.addresses)
         self.control.status = "Loading block index…"
         state = await asyncio.to_thread(self._load_chain, self._store)
         self._assemble(state, dialer)
@@ -210,6 +218,11 @@ class Node:
         write_ready(config, self._rpc.addresses if self._rpc is not None else [], heard)
         log.info("the node is ready: height %d", state.active.height)
         log.info("init message: Done loading")  # what tools that start bitcoind wait for
+
+    def _load_addresses(self) -> AddressService:
+        groups = load_groups(self.config)
+        book = load_book(self.config, self.params.magic, self._rng, groups)
+        return AddressService(book, self.config.net_dir, self.params.magic, self.clock)
 
     def _load_chain(self, store: ChainStore) -> Chainstate:
         config = self.config
@@ -283,6 +296,7 @@ class Node:
         assert self.driver is not None and self.chain is not None and self.view is not None
         assert self.indexes is not None
         options = protocol_config(config)
+        assert self.addresses is not None
         self.ban_file = BanFile(config.net_dir, self.clock.now())
         self.protocol = Protocol(
             options,
@@ -291,9 +305,11 @@ class Node:
             self._rng,
             asyncio.get_running_loop().time(),
             self.clock.time(),
-            address_book=load_address_book(config.net_dir, self._rng),
+            address_book=self.addresses.book,
             transactions=transactions.source,
             bans=self.ban_file.bans,
+            fixed_seeds=lambda: fixed_seeds(self.params.name),
+            anchors=take_anchors(config.net_dir, self.params.magic) if options.automatic_outbound else (),
         )
         bridge = BlockBridge(self.driver, self.chain, transactions, self.clock, config.net_dir)
         self.reactor = Reactor(
@@ -313,6 +329,7 @@ class Node:
         )
         self.clock.on_set.append(self.reactor.tell_time)
         bridge.filters = self.indexes.filter_index
+        bridge.addresses = self.addresses
         transactions.attach(self.reactor)
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
@@ -350,7 +367,7 @@ class Node:
 
     async def _open_network(self) -> None:
         config = self.config
-        assert self.reactor is not None and self.driver is not None
+        assert self.reactor is not None and self.driver is not None and self.addresses is not None
         if config.listens:
             places = listening(config, self.params.p2p_port, self.access.binds)
             await self.reactor.listen(list(places.binds), required=places.chosen, onion=places.onion)
@@ -364,6 +381,7 @@ class Node:
         if not config.networkactive:
             self.reactor.feed(SetNetworkActive(False))
         self.reactor.start()
+        self.addresses.start()
         assert self.indexes is not None
         self.indexes.start()
         self.nat = start_nat(config, self.reactor)
@@ -461,10 +479,13 @@ class Node:
             await self._save_mempool()
             if self.fees is not None:
                 await self.fees.close()
+            anchors = self.protocol.anchors()
             await self.reactor.close()
             if self.ban_file is not None:
                 await self.ban_file.close(self.clock.now())
-            save_address_book(self.config.net_dir, self.protocol.address_book.serialize())
+            assert self.addresses is not None
+            automatic = protocol_config(self.config).automatic_outbound
+            await self.addresses.close(anchors if automatic else None)
         if self.indexes is not None:
             await self.indexes.close()
         if self.driver is not None:

@@ -12,11 +12,11 @@ from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejecte
 from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
 from btcnode.indexes.filters import BlockFilter
 from btcnode.net.reactor import Reactor
+from btcnode.node.address_service import AddressService
 from btcnode.node.audit_file import AuditFile
 from btcnode.node.chain_service import ChainService
 from btcnode.node.clock import Clock
 from btcnode.node.index_service import FilterView
-from btcnode.node.peers_file import save_address_book
 from btcnode.node.tx_service import TxService
 from btcnode.observe.log_limit import UNLIMITED
 from btcnode.primitives.block import parse_block
@@ -45,9 +45,9 @@ class BlockBridge:
         self._chain = chain
         self._transactions = transactions
         self._clock = clock
-        self._directory = directory
         self._audit = AuditFile(directory)
         self.filters: FilterView | None = None
+        self.addresses: AddressService | None = None
         self._reactor: Reactor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -80,9 +80,8 @@ class BlockBridge:
 
     def address_book_dirty(self) -> None:
         """Save the address book, off the loop's thread."""
-        assert self._reactor is not None
-        data = self._reactor.protocol.address_book.serialize()
-        self._spawn(asyncio.to_thread(save_address_book, self._directory, data))
+        assert self.addresses is not None
+        self.addresses.save()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

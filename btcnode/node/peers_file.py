@@ -1,41 +1,168 @@
-"""The address book on disk: ``peers.dat``, written as a whole and put in place by a rename."""
+"""peers.dat and anchors.dat: read at the start, replaced as a whole by a rename."""
 
 from __future__ import annotations
 
+import json
 import logging
-import os
+import time
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 
-from btcnode.errors import DecodeError
-from btcnode.protocol.addrman import AddressBook
+from btcnode.config import NodeConfig
+from btcnode.errors import ConfigError, StorageError
+from btcnode.node.fixed_seeds import ASMAP_SHA256, embedded_asmap
+from btcnode.protocol.address_file import (
+    AddressFileError,
+    AddressFileVersionError,
+    Snapshot,
+    decode_anchors,
+    decode_book,
+    encode_anchors,
+)
+from btcnode.protocol.addrman import TEST_KEY, AddressBook
+from btcnode.protocol.asmap import AsMap
+from btcnode.protocol.limits import MAX_ANCHORS
+from btcnode.protocol.netgroup import NetGroups
+from btcnode.storage.durable import write_durably
+from btcnode.wire.messages import AddrEntry
 
-FILE_NAME = "peers.dat"
+PEERS, ANCHORS = "peers.dat", "anchors.dat"
+BUG_REPORT = "https://github.com/bitcoin/bitcoin/issues"  # the file's format is theirs
 
 log = logging.getLogger("btcnode.addrman")
+init_log = logging.getLogger("btcnode.node")
 
 
-def load_address_book(directory: Path, rng: Random) -> AddressBook:
-    """The stored address book; a new one when there is none, or (said in the log) when it is damaged."""
-    path = directory / FILE_NAME
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path), ensure_ascii=False)
+
+
+def load_groups(config: NodeConfig) -> NetGroups:
+    """How addresses are grouped; raises ConfigError when the map that the user named is not usable."""
+    if config.asmap == "0":
+        init_log.info("Using /16 prefix for IP bucketing")
+        return NetGroups()
+    if config.asmap == "1":
+        data = embedded_asmap()
+        if sha256(data).hexdigest() != ASMAP_SHA256:
+            raise ConfigError("Could not read embedded asmap data")
+        init_log.info("Opened asmap data (%d bytes) from embedded byte array", len(data))
+        asmap = AsMap(data)
+    else:
+        asmap = _load_map(config.net_dir / config.asmap)
+    init_log.info("Using asmap version %s for IP bucketing", asmap.version[::-1].hex())
+    return NetGroups(asmap)
+
+
+def _load_map(path: Path) -> AsMap:
+    if not path.exists():
+        raise ConfigError(f"Could not find asmap file {_quoted(path)}")
     try:
-        return AddressBook.deserialize(path.read_bytes(), rng)
-    except FileNotFoundError:
-        return AddressBook(rng)
-    except (OSError, DecodeError) as error:
-        log.warning("cannot use %s (%s): starting with an empty address book", path, error)
-        return AddressBook(rng)
-
-
-def save_address_book(directory: Path, data: bytes) -> None:
-    """Write the serialised book; a failure costs nothing but the book and is logged."""
-    path = directory / FILE_NAME
-    temporary = path.with_suffix(".new")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        data = path.read_bytes()
     except OSError as error:
-        log.warning("cannot save the address book to %s: %s", path, error)
+        init_log.warning("Failed to open asmap file from disk: %s", error)
+        data = b""
+    init_log.info("Opened asmap file %s (%d bytes) from disk", _quoted(path), len(data))
+    asmap = AsMap(data)
+    if not asmap.is_sane():
+        init_log.warning("Sanity check of asmap file %s failed", _quoted(path))
+        raise ConfigError(f"Could not parse asmap file {_quoted(path)}")
+    return asmap
+
+
+def load_book(config: NodeConfig, magic: bytes, rng: Random, groups: NetGroups) -> AddressBook:
+    """The stored address book, or a new one when there is none or it is of a later version.
+
+    Raises StorageError, in Core's words, when the file is damaged.
+    """
+    path = config.net_dir / PEERS
+    begin = time.perf_counter()
+    key = None
+    if "addrman" in config.test:
+        rng, key = Random(0), TEST_KEY
+    try:
+        book, note = decode_book(path.read_bytes(), magic, rng, groups)
+    except FileNotFoundError:
+        book = AddressBook(rng, groups, key=key)
+        log.info("Creating peers.dat because the file was not found (%s)", _quoted(path))
+        save_book(path, Snapshot(book).encode(magic))
+    except AddressFileVersionError:
+        book = AddressBook(rng, groups, key=key)
+        _set_aside(path)
+        save_book(path, Snapshot(book).encode(magic))
+    except (AddressFileError, OSError) as error:
+        raise StorageError(
+            f"Invalid or corrupt peers.dat ({error}). If you believe this is a bug, please report it to {BUG_REPORT}."
+            f" As a workaround, you can move the file ({_quoted(path)}) out of the way (rename, move, or delete) to"
+            " have a new one created on the next start."
+        ) from None
+    else:
+        if note:
+            log.debug("%s", note)
+        log.info("Loaded %d addresses from peers.dat %dms", len(book), (time.perf_counter() - begin) * 1000)
+    book.log = lambda text: log.debug("%s", text)
+    if config.checkaddrman:
+        book.check = _make_check(book, config.checkaddrman, rng)
+    return book
+
+
+def _set_aside(path: Path) -> None:
+    try:
+        path.replace(path.with_name(path.name + ".bak"))
+    except OSError:
+        raise StorageError("Failed to rename invalid peers.dat file. Please move or delete it and try again.") from None
+    log.warning(
+        "Creating new peers.dat because the file version was not compatible (%s). Original backed up to peers.dat.bak",
+        _quoted(path),
+    )
+
+
+def _make_check(book: AddressBook, ratio: int, rng: Random) -> Callable[[], None]:
+    """What looks whether the book is consistent, once in ``ratio`` operations; it raises StorageError if not."""
+
+    def check() -> None:
+        if rng.randrange(ratio):
+            return
+        begin = time.perf_counter()
+        log.debug("CheckAddrman: new %d, tried %d, total %d started", book.new_count, book.tried_count, len(book))
+        code = book.fault()
+        log.debug("CheckAddrman: completed (%.2fms)", (time.perf_counter() - begin) * 1000)
+        if code:
+            log.error("ADDRMAN CONSISTENCY CHECK FAILED!!! err=%d", code)
+            raise StorageError(f"the address book is not consistent: {code}")
+
+    return check
+
+
+def save_book(path: Path, data: bytes) -> None:
+    """Write the encoded book; a failure costs nothing but the book and is logged."""
+    try:
+        write_durably(path, data)
+    except StorageError as error:
+        log.warning("the address book is not saved: %s", error)
+
+
+def take_anchors(directory: Path, magic: bytes) -> tuple[AddrEntry, ...]:
+    """Block-relay peers of the last run; the file is gone then, so that a crash does not use them twice."""
+    path = directory / ANCHORS
+    anchors: list[AddrEntry] = []
+    try:
+        anchors = decode_anchors(path.read_bytes(), magic)
+        log.info('Loaded %d addresses from "%s"', len(anchors), ANCHORS)
+    except FileNotFoundError:
+        pass
+    except (AddressFileError, OSError) as error:
+        log.debug("%s is of no use: %s", path, error)
+    path.unlink(missing_ok=True)
+    anchors = anchors[:MAX_ANCHORS]
+    log.info("%d block-relay-only anchors will be tried for connections.", len(anchors))
+    return tuple(anchors)
+
+
+def save_anchors(directory: Path, anchors: tuple[AddrEntry, ...], magic: bytes) -> None:
+    """Keep the block-relay peers for the next run; a failure is logged."""
+    log.info("DumpAnchors: Flush %d outbound block-relay-only peer addresses to anchors.dat started", len(anchors))
+    save_book(directory / ANCHORS, encode_anchors(list(anchors), magic))
+    log.info("DumpAnchors: Flush %d outbound block-relay-only peer addresses to anchors.dat completed", len(anchors))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from btcnode.protocol.addrman import AddressBook, Entry
+from btcnode.protocol.addrman import AddressBook
 from btcnode.protocol.bloom import RollingBloom
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
@@ -187,12 +187,8 @@ class AddressGossip:
             self._push(peer, entry)
 
     def _sample(self) -> list[AddrEntry]:
-        unwanted = self._ctx.is_unwanted
-
-        def may_tell(entry: Entry) -> bool:
-            return not unwanted(entry.address)
-
-        return self.book.sample(MAX_ADDR_TO_SEND, MAX_PCT_ADDR_TO_SEND, int(self._ctx.unix), may_tell)
+        found = self.book.sample(MAX_ADDR_TO_SEND, MAX_PCT_ADDR_TO_SEND, int(self._ctx.unix))
+        return [entry for entry in found if not self._ctx.is_unwanted(entry.address)]
 
     def _cached_sample(self, peer: Peer) -> list[AddrEntry]:
         """The same answer for a day to all who reach us the same way, so that asking often reveals nothing."""

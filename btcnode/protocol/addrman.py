@@ -1,197 +1,218 @@
-"""The address book: where other nodes are, bounded in number and in what one source can place.
+"""The address book: where other nodes are, in Bitcoin Core's two tables.
 
-Addresses are *new* until a connection to them succeeded, then *tried*. When a table is full the worst of a random
-sample makes room; a group of sources (netgroup of the teller) can hold a limited share of the new addresses. Choice
-is random, weighted against recent and failed attempts as in Bitcoin Core. All randomness comes from the ``Random``
-handed in; the whole book goes to disk as one checksummed byte string.
+Addresses are *new* until a connection to them succeeded, then *tried*. Both tables are buckets of 64 places. A keyed
+hash of an address's group (and of its teller's, while it is new) says which few buckets it may lie in, another one the
+place within a bucket, so nobody who tells addresses can choose what they drive out: a group of tellers reaches 64 of
+1024 new buckets, a group of addresses 8 of 256 tried ones. A tried address gives way only after a test (see
+``select_collision``). All randomness comes from the ``Random`` handed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from struct import Struct
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from btcnode.errors import DecodeError
-from btcnode.primitives.hashes import sha256d
-from btcnode.protocol.limits import ADDRESS_BOOK_NEW, ADDRESS_BOOK_PER_SOURCE, ADDRESS_BOOK_TRIED
-from btcnode.protocol.netgroup import address_key, netgroup
+from btcnode.protocol.address_table import BUCKET_SIZE, Entry, Table, cheap_hash, vector
+from btcnode.protocol.netgroup import NetGroups, address_key
 from btcnode.wire.messages import AddrEntry
-from btcnode.wire.netaddr import ADDRESS_SIZES, NetAddress, Network
+from btcnode.wire.netaddr import NetAddress, Network
 
 if TYPE_CHECKING:
     from random import Random
 
-HORIZON = 30 * 24 * 3600  # seconds after which an address that nobody saw is of no use
-MAX_RETRIES = 3  # failures of an address that never worked
-MAX_FAILURES = 10  # failures in at least MIN_FAIL of an address that once worked
-MIN_FAIL = 7 * 24 * 3600
-GRACE = 60  # an address tried within the last minute is kept
-FUTURE = 10 * 60  # how far ahead of our clock a time may lie
+NEW_BUCKETS = 1024
+TRIED_BUCKETS = 256
+TRIED_BUCKETS_PER_GROUP = 8
+NEW_BUCKETS_PER_SOURCE_GROUP = 64
+MAX_PLACES = 8  # buckets in which one new address may lie
+MAX_COLLISIONS = 10  # tried addresses under test
+REPLACEMENT = 4 * 3600  # a tried address that answered within this time keeps its place
+TEST_WINDOW = 40 * 60  # after this without an answer, or a test, it loses it
 UPDATE_ONLINE = 3600  # times of addresses seen online in the last day move at this step, others daily
 UPDATE_OFFLINE = 24 * 3600
-SAMPLE = 8  # candidates looked at to make room
-MAX_CHOICES = 64  # draws before a choice is given up
-RECENT_ATTEMPT = 600
+CONNECTED_STEP = 20 * 60
+TEST_KEY = (1).to_bytes(32, "little")  # of a book for tests, whose places are known beforehand
 
-_MAGIC = b"btcnode-peers\x01"
-_RECORD = Struct("<IQIIIHB")  # time, services, last try, last success, last counted try, attempts, tried flag
-_CHECKSUM_SIZE = 32
+MEMORY_PER_ADDRESS = 1100  # bytes; both tables full: 81,920 addresses, 90 MB
 
 
-class Entry:
-    """One address. Times are Unix seconds, 0 for never; ``position`` is its place in its table's list."""
-
-    __slots__ = (
-        "address", "attempts", "group", "key", "last_counted", "last_success", "last_try", "position", "services",
-        "source", "time", "tried",
-    )  # fmt: skip
-
-    def __init__(self, address: NetAddress, key: bytes, services: int, time: int, source: bytes) -> None:
-        self.address = address
-        self.key = key
-        self.group = netgroup(address)
-        self.services = services
-        self.time = time
-        self.source = source
-        self.last_try = 0
-        self.last_success = 0
-        self.last_counted = 0
-        self.attempts = 0
-        self.tried = False
-        self.position = 0
-
-    def is_terrible(self, now: int) -> bool:
-        """Whether the address may be forgotten (Core's IsTerrible)."""
-        if now - self.last_try <= GRACE:
-            return False
-        if self.time > now + FUTURE or now - self.time > HORIZON:
-            return True
-        if not self.last_success and self.attempts >= MAX_RETRIES:
-            return True
-        return now - self.last_success > MIN_FAIL and self.attempts >= MAX_FAILURES
-
-    def chance(self, now: int) -> float:
-        """Relative probability of being chosen: 1 % if tried within ten minutes, two thirds for each failure."""
-        weight = 0.01 if now - self.last_try < RECENT_ATTEMPT else 1.0
-        return weight * 0.66 ** min(self.attempts, 8)
+def _silent(_: str) -> None:
+    return
 
 
 class AddressBook:
-    """New and tried addresses of at most ``max_new`` + ``max_tried`` nodes."""
+    """New and tried addresses: at most 65,536 and 16,384."""
 
-    def __init__(
-        self,
-        rng: Random,
-        *,
-        max_new: int = ADDRESS_BOOK_NEW,
-        max_tried: int = ADDRESS_BOOK_TRIED,
-        max_per_source: int = ADDRESS_BOOK_PER_SOURCE,
-    ) -> None:
+    def __init__(self, rng: Random, groups: NetGroups | None = None, *, key: bytes | None = None) -> None:
+        """``key``: 32 bytes that decide about places; drawn from ``rng`` when None."""
         self._rng = rng
-        self._max_new = max_new
-        self._max_tried = max_tried
-        self._max_per_source = max_per_source
-        self._entries: dict[bytes, Entry] = {}
-        self._new: list[Entry] = []
-        self._tried: list[Entry] = []
-        self._per_source: dict[bytes, int] = {}  # new addresses by group of the teller; no more keys than addresses
+        self.groups = groups if groups is not None else NetGroups()
+        self.key = key if key is not None else rng.getrandbits(256).to_bytes(32, "little")
+        self.entries: dict[bytes, Entry] = {}
+        self.new = Table(NEW_BUCKETS)
+        self.tried = Table(TRIED_BUCKETS)
+        self.order: list[Entry] = []  # all of them, shuffled bit by bit
+        self.counts: dict[Network, list[int]] = {}  # new and tried addresses of each network
+        self._collisions: dict[bytes, None] = {}
         self._last_good = 1
-        self.changes = 0  # since the last serialize
+        self.changes = 0  # since the last snapshot
+        self.log: Callable[[str], None] = _silent
+        self.check: Callable[[], None] | None = None  # called around every operation, for tests
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.order)
 
     def __contains__(self, address: NetAddress) -> bool:
-        return address_key(address) in self._entries
+        return address_key(address) in self.entries
 
     @property
     def new_count(self) -> int:
         """Addresses that no connection succeeded to."""
-        return len(self._new)
+        return sum(count[0] for count in self.counts.values())
 
     @property
     def tried_count(self) -> int:
         """Addresses that a connection succeeded to."""
-        return len(self._tried)
+        return sum(count[1] for count in self.counts.values())
+
+    def size(self, network: Network) -> tuple[int, int]:
+        """New and tried addresses of a network."""
+        count = self.counts.get(network, (0, 0))
+        return count[0], count[1]
+
+    def _check(self) -> None:
+        if self.check is not None:
+            self.check()
+
+    # -- places --------------------------------------------------------------------------------------------------
+
+    def tried_slot(self, entry: Entry) -> int:
+        """The only place where an address may lie when it is tried: bucket * 64 + position."""
+        group = vector(self.groups.group(entry.address))
+        first = cheap_hash(self.key + vector(entry.hash_key)) % TRIED_BUCKETS_PER_GROUP
+        bucket = cheap_hash(self.key + group + first.to_bytes(8, "little")) % TRIED_BUCKETS
+        return bucket * BUCKET_SIZE + self._position(entry, b"K", bucket)
+
+    def new_slot(self, entry: Entry, source: NetAddress | None = None) -> int:
+        """Where a new address lies that ``source`` (None: who told it first) tells."""
+        group = vector(self.groups.group(entry.address))
+        teller = vector(self.groups.group(entry.source if source is None else source))
+        first = cheap_hash(self.key + group + teller) % NEW_BUCKETS_PER_SOURCE_GROUP
+        bucket = cheap_hash(self.key + teller + first.to_bytes(8, "little")) % NEW_BUCKETS
+        return bucket * BUCKET_SIZE + self.new_position(entry, bucket)
+
+    def new_position(self, entry: Entry, bucket: int) -> int:
+        """The position of an address within a new bucket."""
+        return self._position(entry, b"N", bucket)
+
+    def _position(self, entry: Entry, table: bytes, bucket: int) -> int:
+        return cheap_hash(self.key + table + bucket.to_bytes(4, "little") + vector(entry.hash_key)) % BUCKET_SIZE
 
     # -- learning ------------------------------------------------------------------------------------------------
 
     def add(self, entries: Iterable[AddrEntry], source: NetAddress, now: int, *, penalty: int = 0) -> int:
-        """Add what ``source`` told; returns how many are new. ``penalty`` seconds are taken off the times.
+        """Add what ``source`` told; returns how many found a place. ``penalty`` seconds are taken off the times.
 
-        Only a node itself is free of the penalty. Unroutable addresses are the caller's to filter.
+        Only a node itself is free of the penalty. Unroutable addresses are left out.
         """
-        teller = netgroup(source)
-        own = address_key(source)
-        added = 0
+        self._check()
+        added = total = 0
         for time, services, address in entries:
-            key = address_key(address)
-            added += self._add(address, key, services, max(0, time - (0 if key == own else penalty)), teller, now)
+            total += 1
+            if address.is_routable:
+                added += self._add(AddrEntry(time, services, address), source, now, penalty)
+        if added:
+            self.log(
+                f"Added {added} addresses (of {total}) from {source.host}: {self.tried_count} tried, "
+                f"{self.new_count} new"
+            )
+        self._check()
         return added
 
-    def _add(self, address: NetAddress, key: bytes, services: int, time: int, teller: bytes, now: int) -> bool:
-        entry = self._entries.get(key)
-        if entry is not None:
-            step = UPDATE_ONLINE if now - time < 24 * 3600 else UPDATE_OFFLINE
-            if time and entry.time < time - step:
-                entry.time = time
-                self.changes += 1
-            entry.services |= services
+    def _add(self, told: AddrEntry, source: NetAddress, now: int, penalty: int) -> bool:
+        time, services, address = told
+        key = address_key(address)
+        if address.network is source.network and address.raw == source.raw:
+            penalty = 0
+        entry = self.entries.get(key)
+        if entry is None:
+            entry = Entry(address, key, services, max(0, time - penalty), source)
+            self.insert(entry)
+        elif not self._renew(entry, time, services, now, penalty):
             return False
-        if self._per_source.get(teller, 0) >= self._max_per_source and not self._evict_of(teller, now):
+        slot = self.new_slot(entry, source)
+        old = self.new.get(slot)
+        if old is entry:
             return False
-        if len(self._new) >= self._max_new:
-            self._remove(self._worst(self._new, now))
-        entry = Entry(address, key, services, time, teller)
-        self._entries[key] = entry
-        self._append(self._new, entry)
-        self._per_source[teller] = self._per_source.get(teller, 0) + 1
-        self.changes += 1
+        if old is not None and not (old.is_terrible(now) or (len(old.places) > 1 and not entry.places)):
+            if not entry.places:
+                self._delete(entry)
+            return False
+        if old is not None:
+            self._clear(slot)
+        self.place_new(entry, slot)
+        number = self.groups.mapped_as(address)
+        where = f" mapped to AS{number}" if number else ""
+        self.log(f"Added {address}{where} to new[{slot // BUCKET_SIZE}][{slot % BUCKET_SIZE}]")
         return True
 
-    def _evict_of(self, teller: bytes, now: int) -> bool:
-        """Drop a terrible address of the same tellers, if a sample has one."""
-        for _ in range(SAMPLE):
-            entry = self._new[self._rng.randrange(len(self._new))]
-            if entry.source == teller and entry.is_terrible(now):
-                self._remove(entry)
-                return True
-        return False
+    def _renew(self, entry: Entry, time: int, services: int, now: int, penalty: int) -> bool:
+        """What a known address that is told again changes; whether it may get one more place."""
+        step = UPDATE_ONLINE if now - time < 24 * 3600 else UPDATE_OFFLINE
+        if entry.time < time - step - penalty:
+            entry.time = max(0, time - penalty)
+            self.changes += 1
+        entry.services |= services
+        if time <= entry.time or entry.is_tried or len(entry.places) == MAX_PLACES:
+            return False
+        return not entry.places or not self._rng.randrange(1 << len(entry.places))
 
-    def _worst(self, table: list[Entry], now: int) -> Entry:
-        sample = [table[self._rng.randrange(len(table))] for _ in range(SAMPLE)]
-        return min(sample, key=lambda e: (not e.is_terrible(now), e.last_success, e.time))
+    def insert(self, entry: Entry) -> None:
+        """Take an address in that has no place yet."""
+        self.entries[entry.key] = entry
+        entry.position = len(self.order)
+        self.order.append(entry)
+        self.counts.setdefault(entry.address.network, [0, 0])[0] += 1
+        self.changes += 1
 
-    @staticmethod
-    def _append(table: list[Entry], entry: Entry) -> None:
-        entry.position = len(table)
-        table.append(entry)
+    def place_new(self, entry: Entry, slot: int) -> None:
+        """Put an address into an empty place of the new table."""
+        self.new.put(slot, entry)
+        entry.places.append(slot)
+        self.changes += 1
 
-    def _take(self, entry: Entry) -> None:
-        """Take an entry out of its table: the last one takes its place."""
-        table = self._tried if entry.tried else self._new
-        last = table.pop()
+    def place_tried(self, entry: Entry, slot: int) -> None:
+        """Put an address without a place into an empty one of the tried table."""
+        self.tried.put(slot, entry)
+        entry.is_tried = True
+        count = self.counts[entry.address.network]
+        count[0] -= 1
+        count[1] += 1
+        self.changes += 1
+
+    def _clear(self, slot: int) -> None:
+        """Empty a place of the new table; who has no other one is forgotten."""
+        entry = self.new.take(slot)
+        entry.places.remove(slot)
+        self.log(f"Removed {entry.address} from new[{slot // BUCKET_SIZE}][{slot % BUCKET_SIZE}]")
+        if not entry.places:
+            self._delete(entry)
+
+    def _delete(self, entry: Entry) -> None:
+        last = self.order.pop()
         if last is not entry:
-            table[entry.position] = last
+            self.order[entry.position] = last
             last.position = entry.position
-        if not entry.tried:
-            left = self._per_source[entry.source] - 1
-            if left:
-                self._per_source[entry.source] = left
-            else:
-                del self._per_source[entry.source]
-
-    def _remove(self, entry: Entry) -> None:
-        self._take(entry)
-        del self._entries[entry.key]
+        del self.entries[entry.key]
+        self.counts[entry.address.network][0] -= 1
         self.changes += 1
 
     # -- experience ----------------------------------------------------------------------------------------------
 
     def attempt(self, address: NetAddress, now: int, *, count_failure: bool) -> None:
         """A connection is being opened. ``count_failure`` is False while we may be offline ourselves."""
-        entry = self._entries.get(address_key(address))
+        self._check()
+        entry = self.entries.get(address_key(address))
         if entry is None:
             return
         entry.last_try = now
@@ -200,139 +221,213 @@ class AddressBook:
             entry.attempts += 1
         self.changes += 1
 
-    def good(self, address: NetAddress, now: int) -> None:
-        """A handshake succeeded: the address is tried now. Another tried one may have to go back to the new."""
+    def good(self, address: NetAddress, now: int) -> bool:
+        """A handshake succeeded: the address becomes tried unless another has its place. Whether it moved."""
+        self._check()
+        moved = self._good(address, now, test_first=True)
+        self._check()
+        return moved
+
+    def _good(self, address: NetAddress, now: int, *, test_first: bool) -> bool:
         self._last_good = now
-        entry = self._entries.get(address_key(address))
+        entry = self.entries.get(address_key(address))
         if entry is None:
-            return
+            return False
         entry.last_success = entry.last_try = now
         entry.attempts = 0
         self.changes += 1
-        if entry.tried:
-            return
-        self._take(entry)
-        if len(self._tried) >= self._max_tried:
-            demoted = self._worst(self._tried, now)
-            self._take(demoted)
-            demoted.tried = False
-            self._append(self._new, demoted)
-            self._per_source[demoted.source] = self._per_source.get(demoted.source, 0) + 1
-        entry.tried = True
-        self._append(self._tried, entry)
+        if entry.is_tried:
+            return False
+        slot = self.tried_slot(entry)
+        old = self.tried.get(slot)
+        if test_first and old is not None:
+            if len(self._collisions) < MAX_COLLISIONS:
+                self._collisions[entry.key] = None
+            self.log(
+                f"Collision with {old.address} while attempting to move {address} to tried table. "
+                f"Collisions={len(self._collisions)}"
+            )
+            return False
+        self._make_tried(entry, slot)
+        number = self.groups.mapped_as(address)
+        where = f" mapped to AS{number}" if number else ""
+        self.log(f"Moved {address}{where} to tried[{slot // BUCKET_SIZE}][{slot % BUCKET_SIZE}]")
+        return True
+
+    def _make_tried(self, entry: Entry, slot: int) -> None:
+        for place in entry.places:
+            self.new.take(place)
+        entry.places.clear()
+        old = self.tried.get(slot)
+        if old is not None:
+            self._back_to_new(old, slot)
+        self.place_tried(entry, slot)
+
+    def _back_to_new(self, old: Entry, slot: int) -> None:
+        """A tried address loses its place and drives somebody out of the new table."""
+        self.tried.take(slot)
+        old.is_tried = False
+        count = self.counts[old.address.network]
+        count[0] += 1
+        count[1] -= 1
+        place = self.new_slot(old)
+        if self.new.get(place) is not None:
+            self._clear(place)
+        self.place_new(old, place)
+        self.log(
+            f"Moved {old.address} from tried[{slot // BUCKET_SIZE}][{slot % BUCKET_SIZE}] to "
+            f"new[{place // BUCKET_SIZE}][{place % BUCKET_SIZE}] to make space"
+        )
 
     def connected(self, address: NetAddress, now: int) -> None:
         """A useful connection ended: the node was there until now (times move in steps of 20 minutes)."""
-        entry = self._entries.get(address_key(address))
-        if entry is not None and now - entry.time > 20 * 60:
+        entry = self.entries.get(address_key(address))
+        if entry is not None and now - entry.time > CONNECTED_STEP:
             entry.time = now
             self.changes += 1
 
     def services(self, address: NetAddress) -> int:
         """The services that the node at ``address`` is said to offer, 0 for an unknown one."""
-        entry = self._entries.get(address_key(address))
+        entry = self.entries.get(address_key(address))
         return 0 if entry is None else entry.services
 
     def age(self, address: NetAddress, now: int) -> int:
         """Seconds since the node at ``address`` was seen, 0 for an unknown one."""
-        entry = self._entries.get(address_key(address))
+        entry = self.entries.get(address_key(address))
         return 0 if entry is None else max(0, now - entry.time)
 
     def set_services(self, address: NetAddress, services: int) -> None:
         """The node itself told which services it offers."""
-        entry = self._entries.get(address_key(address))
+        entry = self.entries.get(address_key(address))
         if entry is not None and entry.services != services:
             entry.services = services
             self.changes += 1
 
+    # -- tests before eviction -----------------------------------------------------------------------------------
+
+    def resolve_collisions(self, now: int) -> None:
+        """Decide about addresses that want a place in the tried table which another one has."""
+        self._check()
+        for key in list(self._collisions):
+            entry = self.entries.get(key)
+            if entry is None or self._settle(entry, now):
+                self._collisions.pop(key, None)
+        self._check()
+
+    def _settle(self, entry: Entry, now: int) -> bool:
+        """Whether it is decided if the address gets the place it wants."""
+        old = self.tried.get(self.tried_slot(entry))
+        if old is None:
+            self._good(entry.address, now, test_first=False)
+            return True
+        if now - old.last_success < REPLACEMENT:
+            return True
+        if now - old.last_try < REPLACEMENT:
+            if now - old.last_try <= 60:
+                return False
+            self.log(f"Replacing {old.address} with {entry.address} in tried table")
+        elif now - entry.last_success > TEST_WINDOW:
+            self.log(f"Unable to test; replacing {old.address} with {entry.address} in tried table anyway")
+        else:
+            return False
+        self._good(entry.address, now, test_first=False)
+        return True
+
+    def select_collision(self) -> Entry | None:
+        """A tried address to test, as another one wants its place; None when there is none."""
+        self._check()
+        if not self._collisions:
+            return None
+        key = list(self._collisions)[self._rng.randrange(len(self._collisions))]
+        entry = self.entries.get(key)
+        if entry is None:
+            del self._collisions[key]
+            return None
+        return self.tried.get(self.tried_slot(entry))
+
     # -- choosing ------------------------------------------------------------------------------------------------
 
-    def select(
-        self, now: int, *, new_only: bool = False, accept: Callable[[Entry], bool] | None = None
-    ) -> Entry | None:
-        """An address to connect to: new and tried ones with equal chances, then by experience. None if none fits."""
+    def select(self, now: int, *, new_only: bool = False, networks: Collection[Network] = ()) -> Entry | None:
+        """An address to connect to, of ``networks`` (none given: of any); None when there is none.
+
+        New and tried ones have equal chances, then buckets, then experience decides.
+        """
+        self._check()
+        new = any(count[0] for name, count in self.counts.items() if not networks or name in networks)
+        tried = any(count[1] for name, count in self.counts.items() if not networks or name in networks)
+        if not new and (new_only or not tried):
+            return None
+        use_tried = tried and not new_only and (not new or bool(self._rng.getrandbits(1)))
+        table = self.tried if use_tried else self.new
         factor = 1.0
-        for _ in range(MAX_CHOICES):
-            use_tried = bool(self._tried) and not new_only and (not self._new or self._rng.random() < 0.5)
-            table = self._tried if use_tried else self._new
-            if not table:
-                return None
-            entry = table[self._rng.randrange(len(table))]
-            if accept is not None and not accept(entry):
-                continue
+        while True:
+            entry = table.draw(self._rng, networks)
             if self._rng.random() < factor * entry.chance(now):
+                self.log(f"Selected {entry.address} from {'tried' if use_tried else 'new'}")
                 return entry
             factor *= 1.2
-        return None
 
-    def sample(self, maximum: int, percent: int, now: int, accept: Callable[[Entry], bool]) -> list[AddrEntry]:
-        """A random share of the good addresses for a getaddr answer: at most ``percent`` of all and ``maximum``."""
-        count = min(maximum, len(self._entries) * percent // 100)
-        tables = self._new, self._tried
-        total = len(self._entries)
+    def sample(
+        self,
+        maximum: int,
+        percent: int,
+        now: int,
+        *,
+        network: Network | None = None,
+        filtered: bool = True,
+    ) -> list[AddrEntry]:
+        """A random share of the addresses: at most ``percent`` of all and ``maximum`` (0: no limit by it).
+
+        ``filtered``: only good ones.
+        """
+        self._check()
+        order = self.order
+        size = len(order)
+        count = size * percent // 100 if percent else size
+        if maximum:
+            count = min(count, maximum)
         found: list[AddrEntry] = []
-        for i in self._rng.sample(range(total), min(total, 2 * count)):
-            entry = tables[0][i] if i < len(tables[0]) else tables[1][i - len(tables[0])]
-            if not entry.is_terrible(now) and accept(entry):
-                found.append(AddrEntry(entry.time, entry.services, entry.address))
-                if len(found) >= count:
-                    break
+        for n in range(size):
+            if len(found) >= count:
+                break
+            other = n + self._rng.randrange(size - n)
+            first, second = order[n], order[other]
+            order[n], order[other] = second, first
+            first.position, second.position = other, n
+            if network is not None and second.address.network is not network:
+                continue
+            if filtered and second.is_terrible(now):
+                continue
+            found.append(AddrEntry(second.time, second.services, second.address))
+        self.log(f"GetAddr returned {len(found)} random addresses")
+        self._check()
         return found
 
-    # -- disk ----------------------------------------------------------------------------------------------------
+    # -- consistency ---------------------------------------------------------------------------------------------
 
-    def serialize(self) -> bytes:
-        """The whole book: magic, count, records (little-endian), SHA-256d of all before it. Clears ``changes``."""
-        parts = [_MAGIC, len(self._entries).to_bytes(4, "little")]
-        for e in self._entries.values():
-            parts.append(
-                _RECORD.pack(
-                    e.time, e.services, e.last_try, e.last_success, e.last_counted, min(e.attempts, 0xFFFF), e.tried
-                )
-            )
-            parts.append(bytes((len(e.source),)) + e.source + e.key)
-        body = b"".join(parts)
-        self.changes = 0
-        return body + sha256d(body)
-
-    @classmethod
-    def deserialize(cls, data: bytes, rng: Random) -> AddressBook:
-        """The book that ``serialize`` wrote; raises DecodeError for anything else. Times ahead are kept as they are."""
-        book = cls(rng)
-        body = data[:-_CHECKSUM_SIZE]
-        if not body.startswith(_MAGIC) or sha256d(body) != data[-_CHECKSUM_SIZE:]:
-            raise DecodeError("address book is damaged or of another version")
-        p = len(_MAGIC)
-        count = int.from_bytes(body[p : p + 4], "little")
-        p += 4
-        try:
-            for _ in range(count):
-                p = book._read_record(body, p)
-        except (IndexError, ValueError, KeyError) as error:
-            raise DecodeError(f"address book has a record that cannot be read: {error}") from None
-        if p != len(body):
-            raise DecodeError("address book has bytes left over")
-        book.changes = 0
-        return book
-
-    def _read_record(self, body: bytes, p: int) -> int:
-        if p + _RECORD.size >= len(body):
-            raise DecodeError("truncated")
-        time, services, last_try, last_success, last_counted, attempts, tried = _RECORD.unpack_from(body, p)
-        p += _RECORD.size
-        source = body[p + 1 : p + 1 + body[p]]
-        p += 1 + len(source)
-        network = Network(body[p])
-        end = p + 1 + ADDRESS_SIZES[network]
-        key = body[p : end + 2]
-        address = NetAddress(network, body[p + 1 : end], int.from_bytes(body[end : end + 2], "big"))
-        table, maximum = (self._tried, self._max_tried) if tried else (self._new, self._max_new)
-        if key not in self._entries and len(table) < maximum:
-            entry = Entry(address, key, services, time, source)
-            entry.last_try, entry.last_success, entry.last_counted = last_try, last_success, last_counted
-            entry.attempts, entry.tried = attempts, bool(tried)
-            self._entries[key] = entry
-            self._append(table, entry)
-            if not tried:
-                self._per_source[source] = self._per_source.get(source, 0) + 1
-        return end + 2
+    def fault(self) -> int:
+        """What is wrong with the book, as Core's number; 0 for nothing."""
+        tried = [e for e in self.order if e.is_tried]
+        new = [e for e in self.order if not e.is_tried]
+        if len(self.order) != len(self.entries) or (len(new), len(tried)) != (self.new_count, self.tried_count):
+            return -7
+        for position, entry in enumerate(self.order):
+            if entry.position != position or self.entries.get(entry.key) is not entry:
+                return -14
+        if any(not e.last_success for e in tried):
+            return -1
+        if any(e.places for e in tried):
+            return -2
+        if any(not 0 < len(e.places) <= MAX_PLACES for e in new):
+            return -4
+        if any(self.tried.get(self.tried_slot(e)) is not e for e in tried):
+            return -17
+        for entry in new:
+            for slot in entry.places:
+                if self.new.get(slot) is not entry:
+                    return -12
+                if self.new_position(entry, slot // BUCKET_SIZE) != slot % BUCKET_SIZE:
+                    return -19
+        if len(self.tried) != len(tried) or len(self.new) != sum(len(e.places) for e in new):
+            return -15
+        return 0 if any(self.key) else -16

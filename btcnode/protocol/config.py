@@ -24,7 +24,9 @@ class ProtocolConfig:
     ``connect``: when not empty the node connects to these targets and to nobody else (and asks no DNS seed).
     ``add_nodes``: targets to keep connections to beside the automatic ones. ``seed_nodes``: asked for addresses once.
     ``listen``: whether we accept connections, hence announce our address. ``discover``: whether we learn our own
-    address from what outbound peers see. ``max_tip_age``: seconds, older tips mean initial block download.
+    address from what outbound peers see. ``force_dns_seed``: ask DNS seeds whatever the book has. ``fixed_seeds``: use
+    the addresses that ship with the program when nothing else leads to a network.
+    ``max_tip_age``: seconds, older tips mean initial block download.
     ``upload_target``: bytes a day, 0 for no limit. ``networks``: the networks (BIP155 names ``ipv4``, ``ipv6``, ...)
     that automatic connections may use.
 
@@ -42,6 +44,8 @@ class ProtocolConfig:
     listen: bool = True
     discover: bool = True
     dns_seed: bool = True
+    force_dns_seed: bool = False
+    fixed_seeds: bool = False
     connect: tuple[str, ...] = ()
     add_nodes: tuple[str, ...] = ()
     seed_nodes: tuple[str, ...] = ()

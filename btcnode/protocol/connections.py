@@ -7,13 +7,13 @@ when the book does not lead to peers. Behaviour as in Bitcoin Core 31.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from btcnode.protocol.added_nodes import AddedNodes
+from btcnode.protocol.address_table import Entry
 from btcnode.protocol.addresses import AddressGossip
-from btcnode.protocol.addrman import Entry
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import Connect, Disconnect, LogLevel
 from btcnode.protocol.eviction import Candidate, select_for_eviction
@@ -28,24 +28,25 @@ from btcnode.protocol.inputs import (
 from btcnode.protocol.limits import (
     CONNECT_INTERVAL,
     EXTRA_BLOCK_RELAY_INTERVAL,
+    EXTRA_NETWORK_INTERVAL,
     EXTRA_PEER_CHECK_INTERVAL,
     FEELER_INTERVAL,
     MAX_ANCHORS,
     MAX_CONNECTING,
-    MAX_PICKS,
+    MAX_OUTBOUND_FULL_RELAY,
     MINIMUM_CONNECT_TIME,
-    RECENT_TRY,
     STALE_CHECK_INTERVAL,
     STALE_TIP_SPACINGS,
 )
-from btcnode.protocol.netgroup import address_key, host_key, netgroup
+from btcnode.protocol.netgroup import address_key, host_key
+from btcnode.protocol.outbound_choice import CLEARNET, OutboundChoice
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.peer_score import THROTTLED_BELOW
 from btcnode.protocol.peer_states import PeerEvent
-from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_P2P_V2
-from btcnode.wire.netaddr import NetAddress, Network
+from btcnode.wire.constants import NODE_P2P_V2
+from btcnode.wire.messages import AddrEntry
+from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
-PICKS_AVOIDING_RECENT = 30
 _SLOT_KINDS = (ConnectionKind.OUTBOUND_FULL, ConnectionKind.BLOCK_RELAY, ConnectionKind.MANUAL)
 
 
@@ -61,9 +62,10 @@ class Attempt:
 class Connections:
     """Slots, attempts and the choice of addresses."""
 
-    def __init__(self, ctx: Context, gossip: AddressGossip, anchors: tuple[NetAddress, ...] = ()) -> None:
+    def __init__(self, ctx: Context, gossip: AddressGossip, anchors: tuple[AddrEntry, ...] = ()) -> None:
         self._ctx = ctx
         self._gossip = gossip
+        self.choice = OutboundChoice(ctx, gossip, self._may_connect)
         self.active = True
         self.added = AddedNodes(ctx, self)
         self.attempts: dict[int, Attempt] = {}
@@ -72,6 +74,7 @@ class Connections:
         self._next_connect = ctx.real
         self._next_feeler = ctx.mono + ctx.rng.expovariate(1 / FEELER_INTERVAL)
         self._next_extra_block_relay = ctx.mono + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
+        self._next_extra_network = ctx.mono + ctx.rng.expovariate(1 / EXTRA_NETWORK_INTERVAL)
         self._next_extra_check = ctx.mono + EXTRA_PEER_CHECK_INTERVAL
         self._next_stale_check = ctx.mono + STALE_CHECK_INTERVAL
         self._try_extra_full = False
@@ -223,7 +226,7 @@ class Connections:
             last_tx=peer.last_tx_unix,
             relevant_services=self._ctx.has_desirable_services(peer.services),
             relays_txs=peer.relay,
-            group=blake2b(netgroup(peer.address), digest_size=8, key=self._group_key).digest(),
+            group=blake2b(self._ctx.groups.group(peer.address), digest_size=8, key=self._group_key).digest(),
             network=Network.TORV3 if peer.through_tor else peer.address.network,
             is_local=peer.address.is_local,
             prefer_evict=peer.prefer_evict or peer.conduct.score < THROTTLED_BELOW,
@@ -253,10 +256,10 @@ class Connections:
             attempt = self.open(peer.address, peer.kind, v2=False, again=True)
         self.added.on_disconnected(peer, attempt)
 
-    def anchors(self) -> tuple[NetAddress, ...]:
+    def anchors(self) -> tuple[AddrEntry, ...]:
         """Addresses of block-relay peers, to be connected to first after a restart."""
         peers = [p for p in self._ctx.established() if p.kind is ConnectionKind.BLOCK_RELAY]
-        return tuple(p.address for p in peers[:MAX_ANCHORS])
+        return tuple(AddrEntry(int(self._ctx.unix), p.services, p.address) for p in peers[:MAX_ANCHORS])
 
     def set_active(self, active: bool) -> None:
         """Switch all networking off or on."""
@@ -294,32 +297,43 @@ class Connections:
         block_relay = self.count(ConnectionKind.BLOCK_RELAY)
         if self._anchors and block_relay < config.max_block_relay:
             self._open_anchor()
-        elif full < config.max_outbound_full or (self._try_extra_full and full == config.max_outbound_full):
+        elif full < config.max_outbound_full:
             self._open_from_book(ConnectionKind.OUTBOUND_FULL)
         elif block_relay < config.max_block_relay:
             self._open_from_book(ConnectionKind.BLOCK_RELAY)
+        elif self._try_extra_full and full == config.max_outbound_full:
+            self._open_from_book(ConnectionKind.OUTBOUND_FULL)
         elif self._synced_once and mono > self._next_extra_block_relay:
             self._next_extra_block_relay = mono + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
             self._open_from_book(ConnectionKind.BLOCK_RELAY)
         elif mono > self._next_feeler and not self.count(ConnectionKind.FEELER):
             self._next_feeler = mono + ctx.rng.expovariate(1 / FEELER_INTERVAL)
             self._open_from_book(ConnectionKind.FEELER)
+        elif full == config.max_outbound_full == MAX_OUTBOUND_FULL_RELAY and mono > self._next_extra_network:
+            network = self.choice.preferred_network()
+            if network is not None:
+                self._next_extra_network = mono + ctx.rng.expovariate(1 / EXTRA_NETWORK_INTERVAL)
+                self._open_from_book(ConnectionKind.OUTBOUND_FULL, network)
 
     def _open_anchor(self) -> None:
-        address = self._anchors.pop()
-        groups = self._outbound_groups()
-        if self._may_connect(address) and netgroup(address) not in groups:
-            self._gossip.book.attempt(address, int(self._ctx.unix), count_failure=False)
-            services = self._gossip.book.services(address)
-            self.open(address, ConnectionKind.BLOCK_RELAY, v2=self._speaks_v2(services))
+        """Connect to the next block-relay peer of the last run that still suits."""
+        groups, _ = self._outbound_groups()
+        while self._anchors:
+            _, services, address = self._anchors.pop()
+            suits = self._ctx.has_desirable_services(services) and self._may_connect(address)
+            if suits and self._ctx.groups.group(address) not in groups:
+                self._ctx.log(LogLevel.DEBUG, "net", f"Trying to make an anchor connection to {address}")
+                self._gossip.book.attempt(address, int(self._ctx.unix), count_failure=False)
+                self.open(address, ConnectionKind.BLOCK_RELAY, v2=self._speaks_v2(services))
+                return
 
-    def _outbound_groups(self) -> dict[bytes, None]:
-        """Netgroups of lasting outbound connections, standing or being opened."""
-        groups = {netgroup(p.address): None for p in self._ctx.peers.values() if p.kind in _SLOT_KINDS}
-        for attempt in self.attempts.values():
-            if attempt.kind in _SLOT_KINDS and attempt.address is not None:
-                groups[netgroup(attempt.address)] = None
-        return groups
+    def _outbound_groups(self) -> tuple[dict[bytes, None], int]:
+        """Groups of lasting outbound connections over IPv4 and IPv6, standing or being opened, and how many there are
+        over networks whose groups mean nothing."""
+        addresses = [p.address for p in self._ctx.peers.values() if p.kind in _SLOT_KINDS]
+        addresses += [a.address for a in self.attempts.values() if a.kind in _SLOT_KINDS and a.address is not None]
+        clear = [address for address in addresses if address.network in CLEARNET]
+        return {self._ctx.groups.group(address): None for address in clear}, len(addresses) - len(clear)
 
     def _may_connect(self, address: NetAddress) -> bool:
         """Whether an automatic connection to the address is allowed at all."""
@@ -333,30 +347,21 @@ class Connections:
             return False
         return not any(a.address is not None and address_key(a.address) == key for a in self.attempts.values())
 
-    def _open_from_book(self, kind: ConnectionKind) -> None:
+    def _open_from_book(self, kind: ConnectionKind, network: Network | None = None) -> None:
         """Open a connection to an address of the book that suits the kind, if there is one."""
-        ctx, book = self._ctx, self._gossip.book
-        now = int(ctx.unix)
-        feeler = kind is ConnectionKind.FEELER
-        groups = self._outbound_groups()
-        picks = 0
-
-        def suits(entry: Entry) -> bool:
-            nonlocal picks
-            picks += 1
-            if picks > MAX_PICKS or (now - entry.last_try < RECENT_TRY and picks < PICKS_AVOIDING_RECENT):
-                return False
-            if not feeler and (entry.group in groups or not ctx.has_desirable_services(entry.services)):
-                return False
-            if feeler and not entry.services & (NODE_NETWORK | NODE_NETWORK_LIMITED):
-                return False
-            return self._may_connect(entry.address)
-
-        entry = book.select(now, new_only=feeler, accept=suits)
+        ctx, book, now = self._ctx, self._gossip.book, int(self._ctx.unix)
+        groups, others = self._outbound_groups()
+        book.resolve_collisions(now)
+        if kind is ConnectionKind.FEELER:
+            entry = self.choice.choose_for_feeler()
+        else:
+            entry = self.choice.choose(groups, network)
         if entry is None:
             return
-        automatic = ctx.config.max_outbound_full + ctx.config.max_block_relay
-        online = len(groups) >= min(automatic - 1, 2)
+        if network is not None:
+            name = NETWORK_NAMES[network]
+            ctx.log(LogLevel.DEBUG, "net", f"Making network specific connection to {entry.address} on {name}.")
+        online = len(groups) + others >= min(ctx.config.max_connections - 1, 2)
         if self.open(entry.address, kind, v2=self._speaks_v2(entry.services)):
             book.attempt(entry.address, now, count_failure=online)
 
@@ -377,12 +382,11 @@ class Connections:
             return False
         return not any(a.address is not None and address_key(a.address) == key for a in self.attempts.values())
 
-    def open_private(self, suits: Callable[[Entry], bool]) -> None:
+    def open_private(self, networks: Collection[Network], suits: Callable[[Entry], bool]) -> None:
         """Open a connection for private broadcast to an address of the book, if one suits."""
-        book, now = self._gossip.book, int(self._ctx.unix)
-        entry = book.select(now, accept=suits)
+        entry = self.choice.choose_for_private(networks, suits)
         if entry is not None and self.open(entry.address, ConnectionKind.PRIVATE_BROADCAST):
-            book.attempt(entry.address, now, count_failure=True)
+            self._gossip.book.attempt(entry.address, int(self._ctx.unix), count_failure=True)
 
     # -- giving up -----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from btcnode.protocol.limits import (
     NODE_NETWORK_LIMITED_ALLOW_CONN_BLOCKS,
 )
 from btcnode.protocol.misbehaviour import Consequence, DiscouragedAddresses, Offence, consequence_of, weight_of
-from btcnode.protocol.netgroup import host_key
+from btcnode.protocol.netgroup import NetGroups, host_key
 from btcnode.protocol.peer_states import PeerEvent, PeerState, PeerStates
 from btcnode.protocol.time_offsets import TimeOffsets
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
@@ -61,6 +61,7 @@ class Context:
         self.discouraged = DiscouragedAddresses()
         self.bans = BanList()
         self.time_offsets = TimeOffsets()
+        self.groups = NetGroups()  # the address book's
         self.states = PeerStates(lambda text: self.log(LogLevel.WARNING, "net", text))
         self.effects: list[Effect] = []
         self._log_lines = 0

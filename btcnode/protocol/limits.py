@@ -193,9 +193,6 @@ ADDR_FETCH_TIMEOUT = 10 * AVG_ADDRESS_BROADCAST_INTERVAL
 ROTATE_ADDR_RELAY_INTERVAL = 24 * 3600
 MAX_RELAYED_ADDR_MESSAGE = 10  # messages with more addresses are answers to getaddr: not relayed
 ADDR_KNOWN_PER_GENERATION = 2500  # of a filter of two generations of 8 KiB for each peer
-ADDRESS_BOOK_NEW = 65_536  # x about 450 B = 29 MB when full
-ADDRESS_BOOK_TRIED = 16_384  # x about 450 B = 7 MB when full
-ADDRESS_BOOK_PER_SOURCE = 4_096  # new addresses that one group of sources can place (64 x 64 buckets in Core)
 ADDRESS_BOOK_SAVE_INTERVAL = 15 * 60.0
 ADDR_CACHE_MIN_AGE = 21 * 3600.0  # an answer to getaddr is repeated for 21 to 27 hours
 ADDR_CACHE_SPREAD = 6 * 3600.0
@@ -216,6 +213,7 @@ ADDED_NODE_RETRY_MAX = 60.0
 ADDED_NODE_STABLE = 60.0  # a connection that lived this long resets the back-off
 FEELER_INTERVAL = 120.0
 EXTRA_BLOCK_RELAY_INTERVAL = 300.0
+EXTRA_NETWORK_INTERVAL = 300.0
 EXTRA_PEER_CHECK_INTERVAL = 45.0
 MINIMUM_CONNECT_TIME = 30.0
 STALE_CHECK_INTERVAL = 600.0
@@ -227,8 +225,10 @@ DNS_DELAY_FEW = 11.0
 DNS_DELAY_MANY = 300.0
 DNS_MANY_ADDRESSES = 1000
 DNS_ENOUGH_PEERS = 2
-MAX_DNS_RESULTS = 256  # addresses taken of one seed's answer
+MAX_DNS_RESULTS = 32  # addresses taken of one seed's answer
 SEED_NODE_INTERVAL = 10.0
+SEED_NODE_TIMEOUT = 30  # seconds, then DNS seeds are asked
+FIXED_SEEDS_DELAY = 60  # seconds that other sources have
 MAX_ANCHORS = 2
 MAX_DISCOURAGED = 50_000  # addresses, oldest forgotten first: 50,000 x 145 B = 7.3 MB
 

@@ -22,6 +22,7 @@ def describe(ctx: Context, peer: Peer) -> dict[str, Any]:
         "network": peer.network,
         "addrbind": str(peer.local_address) if peer.local_address is not None else None,
         "addrlocal": str(peer.seen_us_as) if peer.seen_us_as is not None else None,
+        "mapped_as": ctx.groups.mapped_as(address) or None,
         "services": peer.services,
         "inbound": peer.inbound,
         "conntime": peer.connected_unix,

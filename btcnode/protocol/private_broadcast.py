@@ -15,7 +15,6 @@ from btcnode.primitives.hashes import to_display
 from btcnode.protocol.effects import LogLevel, ProcessTransactions
 from btcnode.protocol.inputs import ConnectionKind
 from btcnode.protocol.limits import (
-    MAX_PICKS,
     MAX_PRIVATE_BROADCAST_CONNECTIONS,
     MAX_PRIVATE_SENDINGS,
     MAX_PRIVATE_TRANSACTIONS,
@@ -34,7 +33,6 @@ from btcnode.wire.netaddr import NETWORK_NAMES
 
 if TYPE_CHECKING:
     from btcnode.primitives.tx import Tx
-    from btcnode.protocol.addrman import Entry
     from btcnode.protocol.connections import Connections
     from btcnode.protocol.context import Context
     from btcnode.protocol.inputs import AbortPrivateBroadcast, BroadcastPrivately, TransactionsProcessed
@@ -279,17 +277,9 @@ class PrivateBroadcast:
             MAX_PRIVATE_BROADCAST_CONNECTIONS, self._needed()
         ):
             return
-        networks = ctx.config.private_broadcast_networks
-        picks = 0
-
-        def suits(entry: Entry) -> bool:
-            nonlocal picks
-            picks += 1
-            if picks > MAX_PICKS or NETWORK_NAMES[entry.address.network] not in networks:
-                return False
-            return connections.may_connect_privately(entry.address)
-
-        connections.open_private(suits)
+        names = ctx.config.private_broadcast_networks
+        networks = [network for network, name in NETWORK_NAMES.items() if name in names]
+        connections.open_private(networks, lambda entry: connections.may_connect_privately(entry.address))
 
     def _needed(self) -> int:
         """Connections that may stand at a time: those still to be opened and those that are at work."""

@@ -74,7 +74,7 @@ from btcnode.protocol.peer_score import Scores
 from btcnode.protocol.peer_states import Change, PeerEvent
 from btcnode.protocol.ping import Pings
 from btcnode.protocol.private_broadcast import PrivateBroadcast, PrivateInfo
-from btcnode.protocol.seeding import Seeding
+from btcnode.protocol.seeding import FixedSeeds, Seeding
 from btcnode.protocol.serving import Serving
 from btcnode.protocol.tx_intake import TxIntake
 from btcnode.protocol.tx_relay import TxRelay
@@ -114,16 +114,19 @@ class Protocol:
         *,
         address_book: AddressBook | None = None,
         transactions: TxSource | None = None,
-        anchors: tuple[NetAddress, ...] = (),
+        anchors: tuple[m.AddrEntry, ...] = (),
         bans: BanList | None = None,
+        fixed_seeds: FixedSeeds = tuple,
     ) -> None:
         self._ctx = ctx = Context(config, params, chain, rng, mono, unix)
         if bans is not None:
             ctx.bans = bans
         source = transactions if transactions is not None else NoTransactions()
-        self._gossip = AddressGossip(ctx, address_book if address_book is not None else AddressBook(rng))
+        book = address_book if address_book is not None else AddressBook(rng)
+        ctx.groups = book.groups
+        self._gossip = AddressGossip(ctx, book)
         self._connections = Connections(ctx, self._gossip, anchors)
-        self._seeding = Seeding(ctx, self._gossip, self._connections)
+        self._seeding = Seeding(ctx, self._gossip, self._connections, fixed_seeds)
         self._handshake = Handshake(ctx)
         self._pings = Pings(ctx)
         self._download = BlockDownload(ctx)
@@ -168,7 +171,7 @@ class Protocol:
             TransactionsUnconfirmed: lambda _: self._intake.download.block_disconnected(),
             BroadcastPrivately: self._private.on_broadcast,
             AbortPrivateBroadcast: self._private.on_abort,
-            DnsSeedResult: self._seeding.on_result,
+            DnsSeedResult: self._seeding.dns.on_result,
             LocalAddress: self._gossip.add_local,
             LocalAddressGone: self._gossip.remove_local,
             NetworkReachable: self._gossip.on_reachable,
@@ -275,7 +278,7 @@ class Protocol:
         download = self._download
         return len(download.requests), download.validating, download.validating_bytes
 
-    def anchors(self) -> tuple[NetAddress, ...]:
+    def anchors(self) -> tuple[m.AddrEntry, ...]:
         """Block-relay peers, to be saved at shutdown."""
         return self._connections.anchors()
 

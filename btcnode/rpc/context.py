@@ -28,6 +28,7 @@ from btcnode.protocol.bans import Ban
 from btcnode.protocol.orphanage import OrphanInfo
 from btcnode.protocol.private_broadcast import PrivateInfo
 from btcnode.protocol.upload_budget import UploadBudget
+from btcnode.rpc.address_api import AddressApi
 from btcnode.rpc.index_api import IndexApi
 from btcnode.sync.profile import SyncReport
 from btcnode.sync.state_machine import SyncStateMachine
@@ -115,6 +116,7 @@ class PeerInfo:
     )
     addrbind: str | None = None
     addrlocal: str | None = None
+    mapped_as: int | None = None
     relaytxes: bool = False
     last_inv_sequence: int = 0
     inv_to_send: int = 0
@@ -499,5 +501,5 @@ class ControlApi(Protocol):
         """Warnings for the user that stand, in Core's order."""
 
 
-class NodeApi(ChainApi, IndexApi, PeersApi, MempoolApi, SyncApi, NotifyApi, ControlApi, Protocol):
+class NodeApi(ChainApi, IndexApi, PeersApi, AddressApi, MempoolApi, SyncApi, NotifyApi, ControlApi, Protocol):
     """All that RPC methods ask of the node."""

@@ -25,6 +25,10 @@ class Addconnection(TypedDict):
     address: str
     connection_type: str
 
+class Addpeeraddress(TypedDict):
+    success: bool
+    error: NotRequired[str]
+
 class AnalyzepsbtInputsItemMissing(TypedDict):
     pubkeys: NotRequired[list[str]]
     signatures: NotRequired[list[str]]
@@ -383,6 +387,11 @@ class Estimatesmartfee(TypedDict):
     errors: NotRequired[list[str]]
     blocks: int
 
+class Exportasmap(TypedDict):
+    path: str
+    bytes_written: int
+    file_hash: str
+
 class Finalizepsbt(TypedDict):
     psbt: NotRequired[str]
     hex: NotRequired[str]
@@ -400,6 +409,11 @@ class GetaddednodeinfoItem(TypedDict):
     addednode: str
     connected: bool
     addresses: list[GetaddednodeinfoItemAddressesItem]
+
+class GetaddrmaninfoItem(TypedDict):
+    new: int
+    tried: int
+    total: int
 
 class Getblock2CoinbaseTx(TypedDict):
     version: int
@@ -636,21 +650,26 @@ class Getmempoolancestors2ItemFees(TypedDict):
     descendant: Decimal
     chunk: Decimal
 
-class Getmempoolancestors2Item(TypedDict):
-    vsize: int
-    weight: int
-    time: int
-    height: int
-    descendantcount: int
-    descendantsize: int
-    ancestorcount: int
-    ancestorsize: int
-    wtxid: str
-    chunkweight: int
-    fees: Getmempoolancestors2ItemFees
-    depends: list[str]
-    spentby: list[str]
-    unbroadcast: bool
+Getmempoolancestors2Item = TypedDict(
+    "Getmempoolancestors2Item",
+    {
+        "vsize": int,
+        "weight": int,
+        "time": int,
+        "height": int,
+        "descendantcount": int,
+        "descendantsize": int,
+        "ancestorcount": int,
+        "ancestorsize": int,
+        "wtxid": str,
+        "chunkweight": int,
+        "fees": Getmempoolancestors2ItemFees,
+        "depends": list[str],
+        "spentby": list[str],
+        "unbroadcast": bool,
+        "bip125-replaceable": NotRequired[bool],
+    },
+)
 
 class GetmempoolclusterChunksItem(TypedDict):
     chunkfee: Decimal
@@ -669,21 +688,26 @@ class Getmempooldescendants2ItemFees(TypedDict):
     descendant: Decimal
     chunk: Decimal
 
-class Getmempooldescendants2Item(TypedDict):
-    vsize: int
-    weight: int
-    time: int
-    height: int
-    descendantcount: int
-    descendantsize: int
-    ancestorcount: int
-    ancestorsize: int
-    wtxid: str
-    chunkweight: int
-    fees: Getmempooldescendants2ItemFees
-    depends: list[str]
-    spentby: list[str]
-    unbroadcast: bool
+Getmempooldescendants2Item = TypedDict(
+    "Getmempooldescendants2Item",
+    {
+        "vsize": int,
+        "weight": int,
+        "time": int,
+        "height": int,
+        "descendantcount": int,
+        "descendantsize": int,
+        "ancestorcount": int,
+        "ancestorsize": int,
+        "wtxid": str,
+        "chunkweight": int,
+        "fees": Getmempooldescendants2ItemFees,
+        "depends": list[str],
+        "spentby": list[str],
+        "unbroadcast": bool,
+        "bip125-replaceable": NotRequired[bool],
+    },
+)
 
 class GetmempoolentryFees(TypedDict):
     base: Decimal
@@ -692,21 +716,26 @@ class GetmempoolentryFees(TypedDict):
     descendant: Decimal
     chunk: Decimal
 
-class Getmempoolentry(TypedDict):
-    vsize: int
-    weight: int
-    time: int
-    height: int
-    descendantcount: int
-    descendantsize: int
-    ancestorcount: int
-    ancestorsize: int
-    wtxid: str
-    chunkweight: int
-    fees: GetmempoolentryFees
-    depends: list[str]
-    spentby: list[str]
-    unbroadcast: bool
+Getmempoolentry = TypedDict(
+    "Getmempoolentry",
+    {
+        "vsize": int,
+        "weight": int,
+        "time": int,
+        "height": int,
+        "descendantcount": int,
+        "descendantsize": int,
+        "ancestorcount": int,
+        "ancestorsize": int,
+        "wtxid": str,
+        "chunkweight": int,
+        "fees": GetmempoolentryFees,
+        "depends": list[str],
+        "spentby": list[str],
+        "unbroadcast": bool,
+        "bip125-replaceable": NotRequired[bool],
+    },
+)
 
 class GetmempoolfeeratediagramItem(TypedDict):
     weight: int
@@ -728,6 +757,7 @@ class Getmempoolinfo(TypedDict):
     limitclustercount: int
     limitclustersize: int
     optimal: bool
+    fullrbf: NotRequired[bool]
 
 class GetmininginfoNext(TypedDict):
     height: int
@@ -794,6 +824,13 @@ class Getnetworkinfo(TypedDict):
     localaddresses: list[GetnetworkinfoLocaladdressesItem]
     warnings: list[str]
 
+class GetnodeaddressesItem(TypedDict):
+    time: int
+    services: int
+    address: str
+    port: int
+    network: str
+
 Getorphantxs2Item = TypedDict(
     "Getorphantxs2Item",
     {
@@ -825,6 +862,7 @@ class GetpeerinfoItem(TypedDict):
     addrbind: NotRequired[str]
     addrlocal: NotRequired[str]
     network: str
+    mapped_as: NotRequired[int]
     services: str
     servicesnames: list[str]
     relaytxes: bool
@@ -898,6 +936,17 @@ class GetprivatebroadcastinfoTransactionsItem(TypedDict):
 class Getprivatebroadcastinfo(TypedDict):
     transactions: list[GetprivatebroadcastinfoTransactionsItem]
 
+class GetrawaddrmanItemItem(TypedDict):
+    address: str
+    mapped_as: NotRequired[int]
+    port: int
+    services: int
+    time: int
+    network: str
+    source: str
+    source_network: str
+    source_mapped_as: NotRequired[int]
+
 class Getrawmempool2ItemFees(TypedDict):
     base: Decimal
     modified: Decimal
@@ -905,21 +954,26 @@ class Getrawmempool2ItemFees(TypedDict):
     descendant: Decimal
     chunk: Decimal
 
-class Getrawmempool2Item(TypedDict):
-    vsize: int
-    weight: int
-    time: int
-    height: int
-    descendantcount: int
-    descendantsize: int
-    ancestorcount: int
-    ancestorsize: int
-    wtxid: str
-    chunkweight: int
-    fees: Getrawmempool2ItemFees
-    depends: list[str]
-    spentby: list[str]
-    unbroadcast: bool
+Getrawmempool2Item = TypedDict(
+    "Getrawmempool2Item",
+    {
+        "vsize": int,
+        "weight": int,
+        "time": int,
+        "height": int,
+        "descendantcount": int,
+        "descendantsize": int,
+        "ancestorcount": int,
+        "ancestorsize": int,
+        "wtxid": str,
+        "chunkweight": int,
+        "fees": Getrawmempool2ItemFees,
+        "depends": list[str],
+        "spentby": list[str],
+        "unbroadcast": bool,
+        "bip125-replaceable": NotRequired[bool],
+    },
+)
 
 class Getrawmempool3(TypedDict):
     txids: list[str]
@@ -1172,6 +1226,8 @@ class NodeRpc:
         """Open an automatic connection to a node (regtest only, for tests)."""
     async def addnode(self, node: str, command: str, v2transport: bool | None = ...) -> None:
         """Keep a connection to a node, stop doing so, or try one connection."""
+    async def addpeeraddress(self, address: str, port: int, tried: bool | None = ...) -> Addpeeraddress:
+        """Add an address to the address book (for tests)."""
     async def analyzepsbt(self, psbt: str) -> Analyzepsbt:
         """What a PSBT still needs, and who is next."""
     async def clearbanned(self) -> None:
@@ -1212,6 +1268,8 @@ class NodeRpc:
         """What the estimates of each time horizon rest on. Form and contents may change."""
     async def estimatesmartfee(self, conf_target: int, estimate_mode: str | None = ...) -> Estimatesmartfee:
         """The feerate for a transaction to confirm within so many blocks, as far as it can be known from what was seen."""
+    async def exportasmap(self, path: str) -> Exportasmap:
+        """Write the built-in map of autonomous systems to a file, over one that is there."""
     async def finalizepsbt(self, psbt: str, extract: bool | None = ...) -> Finalizepsbt:
         """Make final what has all its signatures, and take the transaction out when that is everything."""
     async def generate(self) -> Any:
@@ -1224,6 +1282,8 @@ class NodeRpc:
         """Make blocks at once and pay their reward to a descriptor."""
     async def getaddednodeinfo(self, node: str | None = ...) -> list[GetaddednodeinfoItem]:
         """Nodes added by hand, and whether they are connected."""
+    async def getaddrmaninfo(self) -> dict[str, GetaddrmaninfoItem]:
+        """How many addresses of each network are known."""
     async def getbestblockhash(self) -> str:
         """Hash of the active chain's tip."""
     async def getblock(self, blockhash: str, verbosity: Any = ...) -> str | Getblock2 | dict[str, Any]:
@@ -1284,6 +1344,8 @@ class NodeRpc:
         """Estimate of the network's hashes per second."""
     async def getnetworkinfo(self) -> Getnetworkinfo:
         """State of this node's networking."""
+    async def getnodeaddresses(self, count: int | None = ..., network: str | None = ...) -> list[GetnodeaddressesItem]:
+        """Known addresses of nodes."""
     async def getopenrpcinfo(self) -> dict[str, Any]:
         """The methods of this node as an OpenRPC document."""
     async def getorphantxs(self, verbosity: Any = ...) -> list[str] | list[Getorphantxs2Item] | list[Getorphantxs3Item]:
@@ -1296,10 +1358,12 @@ class NodeRpc:
         """All fee deltas that were given by prioritisetransaction."""
     async def getprivatebroadcastinfo(self) -> Getprivatebroadcastinfo:
         """Transactions that are being broadcast over private connections."""
+    async def getrawaddrman(self) -> dict[str, dict[str, GetrawaddrmanItemItem]]:
+        """The address book's tables, place by place."""
     async def getrawmempool(self, verbose: bool | None = ..., mempool_sequence: bool | None = ...) -> list[str] | dict[str, Getrawmempool2Item] | Getrawmempool3:
         """Ids of all transactions in the mempool."""
     async def getrawtransaction(self, txid: str, verbosity: Any = ..., blockhash: str | None = ...) -> str | Getrawtransaction2:
-        """A transaction of a block. Without blockhash only unconfirmed transactions are looked up."""
+        """A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash."""
     async def getrpcinfo(self) -> Getrpcinfo:
         """State of the RPC server."""
     async def getsyncprofile(self) -> Getsyncprofile:
@@ -1309,7 +1373,7 @@ class NodeRpc:
     async def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | Gettxout2:
         """An unspent transaction output."""
     async def gettxoutproof(self, txids: Sequence[str], blockhash: str | None = ...) -> str:
-        """A proof that transactions are in a block. Without blockhash one of them must have an unspent output."""
+        """A proof that transactions are in a block. Without blockhash one must be unspent, or in the txindex."""
     async def gettxoutsetinfo(self, hash_type: str | None = ..., hash_or_height: Any = ..., use_index: bool | None = ...) -> Gettxoutsetinfo:
         """Statistics of the set of unspent outputs. Reads the whole set, which takes a while."""
     async def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[GettxspendingprevoutItem]:

@@ -19,7 +19,7 @@ from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.testing.small_pool import SmallPool
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
-from btcnode.wire.messages import Ping, Pong, Verack, Version, WtxidRelay
+from btcnode.wire.messages import AddrEntry, Ping, Pong, Verack, Version, WtxidRelay
 from btcnode.wire.netaddr import NetAddress
 
 M = TypeVar("M", bound=Message)
@@ -36,7 +36,7 @@ class Bench:
         config: ProtocolConfig | None = None,
         minimum_chain_work: int | None = None,
         transactions: TxSource | None = None,
-        anchors: tuple[NetAddress, ...] = (),
+        anchors: tuple[AddrEntry, ...] = (),
         seed: int = 1,
     ) -> None:
         self.params = params

@@ -6,18 +6,18 @@ _btcnode_cli() {
     local methods="
     abortprivatebroadcast addnode analyzepsbt clearbanned combinepsbt combinerawtransaction converttopsbt
     createmultisig createpsbt createrawtransaction decodepsbt decoderawtransaction decodescript deriveaddresses
-    descriptorprocesspsbt disconnectnode enumeratesigners estimatesmartfee finalizepsbt getaddednodeinfo
-    getbestblockhash getblock getblockchaininfo getblockcount getblockfilter getblockfrompeer getblockhash
-    getblockheader getblockstats getblocktemplate getchainstates getchaintips getchaintxstats getconnectioncount
-    getdeploymentinfo getdescriptoractivity getdescriptorinfo getdifficulty getindexinfo getmemoryinfo
-    getmempoolancestors getmempoolcluster getmempooldescendants getmempoolentry getmempoolinfo getmininginfo
-    getnettotals getnetworkhashps getnetworkinfo getpeerinfo getpeerscores getprioritisedtransactions
-    getprivatebroadcastinfo getrawmempool getrawtransaction getrpcinfo getsyncprofile getsyncstate gettxout
-    gettxoutproof gettxoutsetinfo gettxspendingprevout getzmqnotifications help importmempool joinpsbts listbanned
-    logging ping preciousblock prioritisetransaction savemempool scantxoutset sendrawtransaction setban
-    setnetworkactive signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader submitpackage
-    testmempoolaccept uptime utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof
-    waitforblock waitforblockheight waitfornewblock
+    descriptorprocesspsbt disconnectnode enumeratesigners estimatesmartfee exportasmap finalizepsbt
+    getaddednodeinfo getaddrmaninfo getbestblockhash getblock getblockchaininfo getblockcount getblockfilter
+    getblockfrompeer getblockhash getblockheader getblockstats getblocktemplate getchainstates getchaintips
+    getchaintxstats getconnectioncount getdeploymentinfo getdescriptoractivity getdescriptorinfo getdifficulty
+    getindexinfo getmemoryinfo getmempoolancestors getmempoolcluster getmempooldescendants getmempoolentry
+    getmempoolinfo getmininginfo getnettotals getnetworkhashps getnetworkinfo getnodeaddresses getpeerinfo
+    getpeerscores getprioritisedtransactions getprivatebroadcastinfo getrawmempool getrawtransaction getrpcinfo
+    getsyncprofile getsyncstate gettxout gettxoutproof gettxoutsetinfo gettxspendingprevout getzmqnotifications
+    help importmempool joinpsbts listbanned logging ping preciousblock prioritisetransaction savemempool
+    scantxoutset sendrawtransaction setban setnetworkactive signmessagewithprivkey signrawtransactionwithkey stop
+    submitblock submitheader submitpackage testmempoolaccept uptime utxoupdatepsbt validateaddress verifychain
+    verifymessage verifytxoutproof waitforblock waitforblockheight waitfornewblock
     "
     COMPREPLY=()
     if [ "$cur" = "=" ]; then

@@ -13,28 +13,30 @@ _btcnoded() {
     case $name in
         "") ;;
         -chain) mapfile -t COMPREPLY < <(compgen -W "main test testnet4 signet regtest" -- "$cur"); return ;;
-        -blocksdir | -conf | -datadir | -debuglogfile | -includeconf | -loadblock | -pid | -rpccookiefile | -settings) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -asmap | -blocksdir | -conf | -datadir | -debuglogfile | -includeconf | -loadblock | -pid | -rpccookiefile | -settings) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         *) return ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "
-    -? -acceptnonstdtxn -acceptstalefeeestimates -allowignoredconf -bip94 -blockfilterindex -blocksonly -blocksxor
-    -cjdnsreachable -daemon -daemonwait -datacarrier -discover -dns -dnsseed -fastprune -i2pacceptincoming -listen
-    -listenonion -logsourcelocations -logthreadnames -logtimemicros -logtimestamps -natpmp -networkactive
-    -peer-score-learning -peerblockfilters -permitbaremultisig -persistmempool -persistmempoolv1 -printtoconsole
-    -privatebroadcast -progress -proxyrandomize -regtest -reindex -reindex-chainstate -rest -rpcwhitelistdefault
-    -server -shadow-stop -shrinkdebugfile -signet -stun -testnet4 -upnp -v2transport -version -whitelistforcerelay
-    -whitelistrelay -xthin -addnode= -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee=
-    -blocknotify= -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop=
-    -chain= -checkblocks= -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache= -debug=
-    -debugexclude= -debuglogfile= -dnsseedname= -dustrelayfee= -externalip= -i2psam= -includeconf=
+    -? -acceptnonstdtxn -acceptstalefeeestimates -allowignoredconf -blockfilterindex -blocksonly -blocksxor
+    -capturemessages -cjdnsreachable -daemon -daemonwait -datacarrier -discover -dns -dnsseed -fastprune
+    -fixedseeds -forcednsseed -i2pacceptincoming -listen -listenonion -logips -loglevelalways -logratelimit
+    -logsourcelocations -logthreadnames -logtimemicros -logtimestamps -natpmp -networkactive -peer-score-learning
+    -peerblockfilters -permitbaremultisig -persistmempool -persistmempoolv1 -printtoconsole -privatebroadcast
+    -progress -proxyrandomize -regtest -reindex -reindex-chainstate -rest -rpcwhitelistdefault -server
+    -shadow-stop -shrinkdebugfile -signet -stopafterblockimport -stun -testnet4 -txindex -txospenderindex -upnp
+    -v2transport -version -whitelistforcerelay -whitelistrelay -xthin -addnode= -alertnotify= -asmap=
+    -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify=
+    -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain=
+    -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache= -debug=
+    -debugexclude= -debuglogfile= -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip= -i2psam= -includeconf=
     -incrementalrelayfee= -limitclustercount= -limitclustersize= -loadblock= -loglevel= -maxconnections=
     -maxmemory= -maxmempool= -maxsendbuffer= -maxtipage= -maxuploadtarget= -mempool-eviction= -mempoolexpiry=
     -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime= -onion= -onlynet= -par=
     -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile= -rpccookieperms=
     -rpcpassword= -rpcport= -rpcservertimeout= -rpcuser= -rpcwhitelist= -rpcworkqueue= -seednode= -settings=
     -shadow-validation= -shutdownnotify= -signetchallenge= -signetkey= -signetseednode= -startupnotify=
-    -stopatheight= -stunserver= -testactivationheight= -timeout= -torcontrol= -torpassword= -uacomment= -vbparams=
-    -whitebind= -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm=
+    -stopatheight= -stunserver= -test= -testactivationheight= -timeout= -torcontrol= -torpassword= -uacomment=
+    -vbparams= -whitebind= -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm=
     -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx= -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
     " -- "$cur")
     case ${COMPREPLY[*]} in *=) compopt -o nospace ;; esac

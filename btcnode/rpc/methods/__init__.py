@@ -6,6 +6,7 @@ from typing import cast
 
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.methods import (
+    addresses,
     bans,
     blocks,
     blockstats,
@@ -39,6 +40,7 @@ from btcnode.rpc.table import MethodTable
 def all_methods() -> list[Method]:
     """Every declared method but those that speak of the table itself."""
     modules = (
+        addresses,
         bans,
         blocks,
         blockstats,

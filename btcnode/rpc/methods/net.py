@@ -33,6 +33,7 @@ _PEER_RESULT: tuple[Result, ...] = (
     string("addrbind", "Own address and port of the connection", optional=True),
     string("addrlocal", "Own address as the peer sees it", optional=True),
     string("network", "ipv4, ipv6, onion, i2p, cjdns or not_publicly_routable"),
+    number("mapped_as", "Autonomous system of the peer (with -asmap)", optional=True),
     hexed("services", "Services the peer offers"),
     arr("servicesnames", "Their names", string("", "Name")),
     boolean("relaytxes", "Whether the peer wants transactions"),
@@ -82,8 +83,10 @@ def _peer_json(peer: PeerInfo) -> dict[str, Any]:
         result["addrbind"] = peer.addrbind
     if peer.addrlocal is not None:
         result["addrlocal"] = peer.addrlocal
+    result["network"] = peer.network
+    if peer.mapped_as is not None:
+        result["mapped_as"] = peer.mapped_as
     result |= {
-        "network": peer.network,
         "services": f"{peer.services:016x}",
         "servicesnames": service_names(peer.services),
     }

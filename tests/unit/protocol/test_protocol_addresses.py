@@ -39,7 +39,7 @@ def test_getaddr_goes_to_outbound_peers_only(bench: Bench) -> None:
 def test_answer_to_getaddr_is_taken_beyond_the_rate(bench: Bench) -> None:
     peer = bench.peer(OUTBOUND)
     bench.receive(peer, Addr(entries(1000)))
-    assert len(bench.book) == 1000
+    assert 850 < len(bench.book) <= 1000, "some want the same place"
     info = bench.protocol.peer_info(peer)
     assert info is not None
     assert info["addr_processed"] == 1000
@@ -59,7 +59,7 @@ def test_addr_flood_is_rate_limited(bench: Bench) -> None:
     assert info["addr_rate_limited"] == 51_000 - 11
     trusted = bench.peer(permissions=Permission.ADDR)
     bench.receive(trusted, Addr(entries(500, first=2000)))
-    assert len(bench.book) > 500
+    assert len(bench.book) > 450
 
 
 def test_too_many_addresses(bench: Bench) -> None:
@@ -83,7 +83,7 @@ def test_nonsense_is_not_stored(bench: Bench) -> None:
     assert len(bench.book) == 0
     bench.receive(peer, Addr((AddrEntry(UNIX_START + 10**8, 9, sim_address(5)), AddrEntry(3, 9, sim_address(6)))))
     assert len(bench.book) == 2
-    assert all(e.time == UNIX_START - 5 * 86400 - 7200 for e in bench.book._new)
+    assert all(e.time == UNIX_START - 5 * 86400 - 7200 for e in bench.book.order)
 
 
 def test_fresh_addresses_are_relayed_to_two_peers(bench: Bench) -> None:
@@ -132,7 +132,7 @@ def test_getaddr_is_answered_once_to_inbound_peers_with_a_share(bench: Bench) ->
     bench.receive(peer, GetAddr())
     bench.wait(300)
     answer = told(bench, peer)
-    assert len(answer) == 230
+    assert len(answer) == len(bench.book) * 23 // 100
     bench.receive(peer, GetAddr())
     bench.wait(300)
     assert not told(bench, peer)

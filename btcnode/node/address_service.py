@@ -1,0 +1,128 @@
+"""The address book of the running node: kept on disk, its map watched over, and shown to RPC."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from btcnode.errors import StorageError
+from btcnode.node.fixed_seeds import embedded_asmap
+from btcnode.node.peers_file import PEERS, save_anchors, save_book
+from btcnode.protocol.address_file import Snapshot
+from btcnode.rpc.address_api import BookEntry
+from btcnode.storage.durable import write_durably
+from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
+from btcnode.wire.messages import AddrEntry
+from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
+
+if TYPE_CHECKING:
+    from btcnode.node.clock import Clock
+    from btcnode.protocol.address_table import Entry
+    from btcnode.protocol.addrman import AddressBook
+
+HEALTH_CHECK_INTERVAL = 24 * 3600.0  # seconds
+
+log = logging.getLogger("btcnode.net")
+
+
+class AddressService:
+    """``AddressApi`` over the book; everything but writing happens on the loop's thread."""
+
+    def __init__(self, book: AddressBook, directory: Path, magic: bytes, clock: Clock) -> None:
+        self.book = book
+        self._directory = directory
+        self._magic = magic
+        self._clock = clock
+        self._saving: asyncio.Task[None] | None = None
+        self._health: asyncio.TimerHandle | None = None
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Look now and daily how well the map fits."""
+        if self.book.groups.asmap:
+            self._check_health()
+
+    def _check_health(self) -> None:
+        groups, now = self.book.groups, self._clock.now()
+        known = [
+            entry.address
+            for network in (Network.IPV4, Network.IPV6)
+            for entry in self.book.sample(0, 0, now, network=network, filtered=False)
+        ]
+        numbers = [groups.mapped_as(address) for address in known]
+        logging.getLogger("btcnode.node").info(
+            "ASMap Health Check: %d clearnet peers are mapped to %d ASNs with %d peers being unmapped",
+            len(known), len(set(numbers) - {0}), numbers.count(0),
+        )  # fmt: skip
+        self._health = asyncio.get_running_loop().call_later(HEALTH_CHECK_INTERVAL, self._check_health)
+
+    def save(self) -> None:
+        """Write the book soon, unless it is being written."""
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.get_running_loop().create_task(self._save())
+
+    async def _save(self) -> None:
+        begin = time.perf_counter()
+        snapshot, size = Snapshot(self.book), len(self.book)
+        await asyncio.to_thread(lambda: save_book(self._directory / PEERS, snapshot.encode(self._magic)))
+        log.debug("Flushed %d addresses to peers.dat  %dms", size, (time.perf_counter() - begin) * 1000)
+
+    async def close(self, anchors: tuple[AddrEntry, ...] | None) -> None:
+        """Write the book, and the ``anchors`` when there may be some."""
+        if self._health is not None:
+            self._health.cancel()
+        if self._saving is not None:
+            await self._saving
+        await self._save()
+        if anchors is not None:
+            await asyncio.to_thread(save_anchors, self._directory, anchors, self._magic)
+
+    # -- for RPC -------------------------------------------------------------------------------------------------
+
+    def node_addresses(self, count: int, network: Network | None) -> list[AddrEntry]:
+        """Addresses in random order, at most ``count`` (0: all), without useless ones."""
+        return self.book.sample(count, 0, self._clock.now(), network=network)
+
+    def add_address(self, address: NetAddress, tried: bool) -> str:
+        """Add an address as if it had told itself; what failed, or an empty text."""
+        now = self._clock.now()
+        if not self.book.add([AddrEntry(now, NODE_NETWORK | NODE_WITNESS, address)], address, now):
+            return "failed-adding-to-new"
+        if tried and not self.book.good(address, now):
+            return "failed-adding-to-tried"
+        return ""
+
+    def address_counts(self) -> dict[str, tuple[int, int]]:
+        """New and tried addresses of each network."""
+        return {name: self.book.size(network) for network, name in NETWORK_NAMES.items()}
+
+    def address_table(self, *, tried: bool) -> list[BookEntry]:
+        """One of the tables, in order."""
+        table = self.book.tried if tried else self.book.new
+        return [self._describe(slot, entry) for slot, entry in table.slots()]
+
+    def _describe(self, slot: int, entry: Entry) -> BookEntry:
+        groups = self.book.groups
+        return BookEntry(
+            slot=slot,
+            address=entry.address,
+            mapped_as=groups.mapped_as(entry.address),
+            services=entry.services,
+            time=entry.time,
+            source=entry.source,
+            source_mapped_as=groups.mapped_as(entry.source),
+        )
+
+    def export_asmap(self, name: str) -> tuple[Path, int, bytes]:
+        """Write the built-in map to a file; returns where, how many bytes, and SHA-256. Raises StorageError."""
+        path = self._directory / name
+        data = embedded_asmap()
+        if path.is_dir():
+            raise StorageError(f"Failed to open asmap file: {path}")
+        write_durably(path, data)
+        return path, len(data), sha256(data).digest()
