@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -159,8 +160,8 @@ class Reactor:
                     break
                 continue
             self._servers.append(server)
-            for socket in server.sockets:
-                address = from_sockname(socket.getsockname())
+            for listener in server.sockets:
+                address = from_sockname(listener.getsockname())
                 if address is not None:
                     self._log["net"].info("Bound to %s", address)
                     (self.onion_bound if door.onion else self.bound).append(address)
@@ -371,6 +372,19 @@ class Reactor:
             return ""
         # a connection that opened in the very moment of the time-out has been answered already
         return problem if self._attempts.pop(peer_id, None) is not None else ""
+
+    def accept_through(self, sock: socket.socket, local: NetAddress, remote: NetAddress) -> None:
+        """A connection came in through a router: ``sock`` leads to ``remote``, whom we are ``local`` to."""
+        transport = self._transport(self._v2, initiator=False)
+        connection = Connection(self, self._new_peer_id(), transport, remote=remote, local=local)
+
+        async def adopt() -> None:
+            try:
+                await self.loop.create_connection(lambda: connection, sock=sock)
+            except OSError:
+                sock.close()
+
+        self._spawn(adopt())
 
     async def _take_over(self, opened: Opened, address: NetAddress, effect: fx.Connect) -> str:
         """Make a connection of what a proxy opened; returns as ``_connect_to`` does."""

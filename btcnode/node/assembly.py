@@ -44,7 +44,7 @@ from btcnode.node.nat_setup import start_nat
 from btcnode.node.notification_service import NotificationService
 from btcnode.node.peers_file import load_book, load_groups, take_anchors
 from btcnode.node.peers_service import PeersService
-from btcnode.node.proxy_setup import listening, make_dialer
+from btcnode.node.proxy_setup import Anonymity, listening, make_dialer
 from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.shadow import make_shadow
 from btcnode.node.sync_monitor import SyncMonitor
@@ -137,6 +137,7 @@ class Node:
         self.driver: ChainDriver | None = None
         self.reactor: Reactor | None = None
         self.nat: NatService | None = None
+        self.anonymity: Anonymity | None = None
         self.protocol: Protocol | None = None
         self.view: NodeChainView | None = None
         self.memory: MemoryLimiter | None = None
@@ -385,6 +386,8 @@ class Node:
         assert self.indexes is not None
         self.indexes.start()
         self.nat = start_nat(config, self.reactor)
+        self.anonymity = Anonymity(config, self.reactor, self.params.p2p_port)
+        self.anonymity.start()
         if self.fees is not None:
             self.fees.start()
         self._housekeeper = asyncio.create_task(self._keep_house())
@@ -475,6 +478,8 @@ class Node:
             await self._rpc.stop()
         if self.nat is not None:
             await self.nat.close()
+        if self.anonymity is not None:
+            await self.anonymity.close()
         if self.reactor is not None and self.protocol is not None:
             await self._save_mempool()
             if self.fees is not None:

@@ -8,9 +8,22 @@ from ipaddress import ip_address
 from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError
 from btcnode.net.addresses import lookup
+from btcnode.net.proxy import sam, tor_control
 from btcnode.net.proxy.dialer import Dialer
+from btcnode.net.proxy.i2p import I2pListener
+from btcnode.net.proxy.tor_control import TorController, TorPlan
+from btcnode.net.reactor import Reactor
+from btcnode.protocol.inputs import LocalAddress, LocalAddressGone, NetworkReachable
 from btcnode.protocol.permissions import WhiteBind
-from btcnode.proxy_options import ProxyAddress, ProxyPlan, parse_bind, proxy_plan
+from btcnode.proxy_options import (
+    TOR_CONTROL_PORT,
+    ProxyAddress,
+    ProxyPlan,
+    parse_bind,
+    parse_service,
+    proxy_plan,
+)
+from btcnode.wire.netaddr import NetAddress, Network
 
 _ROUTES = ("ipv4", "ipv6", "onion", "cjdns", "i2p", "name")
 
@@ -25,7 +38,8 @@ async def make_dialer(config: NodeConfig) -> Dialer:
             flag = "i2psam" if route == "i2p" else "onion" if route == "onion" and config.onion else "proxy"
             known[proxy] = await resolve(proxy, flag, allowed=config.dns)
     routes = {route: known[proxy] for route in _ROUTES if (proxy := getattr(plan, route)) is not None}
-    return Dialer(ProxyPlan(**routes), connect_timeout=config.timeout / 1000)
+    key_file = config.net_dir / sam.KEY_FILE if config.accepts_i2p else None
+    return Dialer(ProxyPlan(**routes), connect_timeout=config.timeout / 1000, i2p_key_file=key_file)
 
 
 async def resolve(service: ProxyAddress, flag: str, *, allowed: bool) -> ProxyAddress:
@@ -78,3 +92,60 @@ def listening(config: NodeConfig, default_port: int, white: tuple[WhiteBind, ...
         onion = (("127.0.0.1", port + 1),)
     chosen = bool(config.bind or config.whitebind)
     return Listening(binds if chosen else (("0.0.0.0", port), ("::", port)), onion, chosen, onion_chosen)
+
+
+class Anonymity:
+    """What makes the node reachable through Tor and I2P, as far as the options ask for it."""
+
+    def __init__(self, config: NodeConfig, reactor: Reactor, default_port: int) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._tor = (
+            self._make_tor(default_port) if config.listens_onion and (reactor.onion_bound or reactor.bound) else None
+        )
+        router = reactor.dialer.i2p
+        self._i2p = (
+            I2pListener(router.session, reactor.accept_through, self._up, self._down)
+            if router is not None and router.session is not None
+            else None
+        )
+
+    def _make_tor(self, default_port: int) -> TorController:
+        config, reactor = self._config, self._reactor
+        target = (reactor.onion_bound or reactor.bound)[0]
+        if not any(target.raw):  # any address: Tor needs one
+            target = NetAddress.from_host("::1" if target.network is Network.IPV6 else "127.0.0.1", target.port)
+        plan = TorPlan(
+            control=parse_service(config.torcontrol, "torcontrol", TOR_CONTROL_PORT),
+            target=str(target),
+            virtual_port=default_port,
+            key_file=config.net_dir / tor_control.KEY_FILE,
+            password=config.torpassword,
+            learn_proxy=not config.onion,
+        )
+        return TorController(plan, found_proxy=self._found_proxy, service_up=self._up, service_down=self._down)
+
+    def start(self) -> None:
+        """Begin."""
+        if self._tor is not None:
+            self._tor.start()
+        if self._i2p is not None:
+            self._i2p.start()
+
+    async def close(self) -> None:
+        """End it."""
+        if self._tor is not None:
+            await self._tor.close()
+        if self._i2p is not None:
+            await self._i2p.close()
+
+    def _found_proxy(self, proxy: ProxyAddress) -> None:
+        self._reactor.dialer.set_onion_proxy(proxy)
+        if "onion" in self._config.allowed_networks:
+            self._reactor.feed(NetworkReachable("onion"))
+
+    def _up(self, address: NetAddress) -> None:
+        self._reactor.feed(LocalAddress(address, "user"))
+
+    def _down(self, address: NetAddress) -> None:
+        self._reactor.feed(LocalAddressGone(address))

@@ -32,7 +32,7 @@ from btcnode.protocol.netgroup import address_key
 from btcnode.protocol.peer import Peer
 from btcnode.wire.constants import MAX_ADDR_TO_SEND, NODE_NETWORK, NODE_NETWORK_LIMITED
 from btcnode.wire.messages import Addr, AddrEntry, AddrV2, GetAddr
-from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress
+from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
 TIME_PENALTY = 2 * 3600  # seconds taken off the time of an address that another node told
 OLDEST_TIME = 100_000_000  # earlier times are nonsense
@@ -72,7 +72,8 @@ class AddressGossip:
 
     def is_usable(self, address: NetAddress) -> bool:
         """Whether an address can be a node's: valid, routable (or private ones are wanted), with a port."""
-        return address.is_valid and address.port > 0 and (address.is_routable or self._ctx.config.relay_private)
+        has_port = address.port > 0 or address.network is Network.I2P  # which knows no ports
+        return address.is_valid and has_port and (address.is_routable or self._ctx.config.relay_private)
 
     def is_reachable(self, address: NetAddress) -> bool:
         """Whether automatic connections may use the address's network."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import socket
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from btcnode.net.proxy.errors import DialError
+from btcnode.net.proxy.i2p import I2pRouter
+from btcnode.net.proxy.reach import reach
 from btcnode.net.proxy.socks5 import CredentialsGenerator, negotiate
 from btcnode.proxy_options import ProxyAddress, ProxyPlan
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
@@ -38,10 +40,14 @@ class Opened(NamedTuple):
 class Dialer:
     """Knows the proxies and opens connections through them. Tor's control port may change the one for onions."""
 
-    def __init__(self, plan: ProxyPlan, *, connect_timeout: float) -> None:
-        """``plan`` names addresses, no host names; ``connect_timeout`` in seconds is for reaching a proxy."""
+    def __init__(self, plan: ProxyPlan, *, connect_timeout: float, i2p_key_file: Path | None = None) -> None:
+        """``plan`` names addresses, no host names; ``connect_timeout`` in seconds is for reaching a proxy.
+
+        ``i2p_key_file``: we have a lasting address in I2P, whose key is there.
+        """
         self.name_proxy = plan.name
         self._proxies = {net: proxy for net, name in NETWORK_NAMES.items() if (proxy := plan.of(name)) is not None}
+        self.i2p = I2pRouter(plan.i2p, i2p_key_file) if plan.i2p is not None else None
         self._timeout = connect_timeout
         self._credentials = CredentialsGenerator(os.urandom(PREFIX_SIZE))
 
@@ -63,6 +69,8 @@ class Dialer:
 
     async def open(self, address: NetAddress, *, private: bool = False) -> Opened | None:
         """A connection to ``address`` through its proxy; None: it is to be reached straight. Raises DialError."""
+        if address.network is Network.I2P and self.i2p is not None:
+            return Opened(*await self.i2p.connect(address, private=private))
         proxy = self.private_proxy(address) if private else self.proxy_for(address)
         if proxy is None:
             if private or address.network not in STRAIGHT:
@@ -86,24 +94,3 @@ class Dialer:
             sock.close()
             raise
         return sock
-
-
-async def reach(proxy: ProxyAddress, seconds: float) -> socket.socket:
-    """A non-blocking socket connected to a proxy; raises DialError."""
-    loop = asyncio.get_running_loop()
-    if proxy.path:
-        family, target = socket.AF_UNIX, proxy.path
-    else:
-        family = socket.AF_INET6 if ":" in proxy.host else socket.AF_INET
-        target = (proxy.host, proxy.port)  # type: ignore[assignment]
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    try:
-        async with asyncio.timeout(seconds):
-            await loop.sock_connect(sock, target)
-    except BaseException as error:
-        sock.close()
-        if isinstance(error, (OSError, TimeoutError)):
-            raise DialError(f"Cannot connect to {proxy}", proxy_failed=True) from None
-        raise
-    return sock

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from btcnode.net.proxy import socks5
-from btcnode.net.proxy.dialer import Dialer, reach
+from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.proxy.errors import DialError
+from btcnode.net.proxy.reach import reach
 from btcnode.net.proxy.socks5 import Credentials, CredentialsGenerator
 from btcnode.proxy_options import ProxyAddress, ProxyPlan
 from btcnode.wire.netaddr import NetAddress
