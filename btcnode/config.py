@@ -31,7 +31,6 @@ from btcnode.storage_options import check_storage_options
 
 MIN_DBCACHE_MIB = 4
 MIN_MEMORY_MIB = 256  # the interpreter, two workers, the smallest caches and one block on its way
-MAX_CHECK_LEVEL = 4
 MAX_USER_AGENT_LENGTH = 256  # of a version message
 
 NETWORKS = ("mainnet", "testnet3", "testnet4", "signet", "regtest")
@@ -108,16 +107,9 @@ class NodeConfig(ConnectionOptions):
         (),
         metavar="PATH",
     )
-    blocksxor: bool = _option("blocksxor", "Scramble a new datadir's block files with a random key.", STORE, True)
-    reindex: bool = _option("reindex", "Rebuild index and coins from the block files.", STORE, False)
-    reindex_chainstate: bool = _option("reindex-chainstate", "Rebuild the coins from the block files.", STORE, False)
     blockfilterindex: bool = _option("blockfilterindex", "Keep an index of block filters (BIP158).", STORE, False)
     txindex: bool = _option("txindex", "Keep an index of all transactions.", STORE, False)
     txospenderindex: bool = _option("txospenderindex", "Keep an index of what spends each output.", STORE, False)
-    checkblocks: int = _option("checkblocks", "Blocks to check at start (0: all).", STORE, 6, metavar="N")
-    checklevel: int = _option(
-        "checklevel", f"How thoroughly to check them (0-{MAX_CHECK_LEVEL}).", STORE, 3, metavar="N"
-    )
     par: int = _option(
         "par",
         "Processes that verify scripts, the node itself included (0: all cores, below 0: leave that many free).",
@@ -266,6 +258,7 @@ class NodeConfig(ConnectionOptions):
             activation_overrides=dict(map(parse_activation_height, self.testactivationheight)) or None,
             version_bits=dict(map(parse_version_bits, self.vbparams)) or None,
             enforce_bip94="bip94" in self.test,
+            fast_prune=self.fastprune and self.network == "regtest",
         )
         if self.minimumchainwork is not None:
             params = replace(params, minimum_chain_work=_number_of(self.minimumchainwork) or 0)
@@ -486,12 +479,13 @@ def _check_addresses(config: NodeConfig) -> None:
                 and not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535)
             ):
                 raise ConfigError(f"Invalid port specified in -zmqpub{topic}: '{text}'")
+    for name in ("txindex", "txospenderindex"):
+        if config.prunes and getattr(config, name):
+            raise ConfigError(f"Prune mode is incompatible with --{name}.")
     if (config.bind or config.whitebind) and config.listen is False:
         raise ConfigError("Cannot set -bind or -whitebind together with -listen=0")
     if config.peerblockfilters and not config.blockfilterindex:
         raise ConfigError("Cannot set -peerblockfilters without -blockfilterindex.")
-    if config.reindex and config.reindex_chainstate:
-        raise ConfigError("--reindex includes --reindex-chainstate: give one of them")
 
 
 def _check_ip(host: str, name: str, text: str) -> None:

@@ -12,6 +12,7 @@ from btcnode.option import option
 STORAGE, TESTING = "Storage", "Debugging and testing"
 MIB = 1 << 20
 MIN_PRUNE_MIB = 550
+MAX_CHECK_LEVEL = 4
 PRUNE_MANUALLY = 1  # the value of -prune that stands for pruning by RPC alone
 
 
@@ -29,6 +30,13 @@ class StorageOptions(DebugOptions):
         STORAGE,
         0,
         metavar="MIB",
+    )
+    blocksxor: bool = option("blocksxor", "Scramble a new datadir's block files with a random key.", STORAGE, True)
+    reindex: bool = option("reindex", "Rebuild index and coins from the block files.", STORAGE, False)
+    reindex_chainstate: bool = option("reindex-chainstate", "Rebuild the coins from the block files.", STORAGE, False)
+    checkblocks: int = option("checkblocks", "Blocks to check at start (0: all).", STORAGE, 6, metavar="N")
+    checklevel: int = option(
+        "checklevel", f"How thoroughly to check them (0-{MAX_CHECK_LEVEL}).", STORAGE, 3, metavar="N"
     )
     fastprune: bool = option("fastprune", "Small block files, for tests of pruning.", TESTING, False)
 
@@ -49,5 +57,9 @@ def check_storage_options(options: StorageOptions) -> None:
         raise ConfigError("Prune cannot be configured with a negative value.")
     if PRUNE_MANUALLY < options.prune < MIN_PRUNE_MIB:
         raise ConfigError(f"Prune configured below the minimum of {MIN_PRUNE_MIB} MiB.  Please use a higher number.")
+    if options.prunes and options.reindex_chainstate:
+        raise ConfigError("Prune mode is incompatible with --reindex-chainstate. Use full --reindex instead.")
+    if options.reindex and options.reindex_chainstate:
+        raise ConfigError("--reindex includes --reindex-chainstate: give one of them")
     if options.blocksdir is not None and not options.blocksdir.is_dir():
         raise ConfigError(f'Specified blocks directory "{options.blocksdir}" does not exist.')

@@ -17,6 +17,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.assumevalid import AssumeValid
@@ -203,7 +204,8 @@ class Chainstate:
         tree, tip = self.tree, self.active.tip
         work = tree.chainwork(index)
         return (
-            work >= tree.chainwork(tip)
+            not tree.columns.n_tx[index]  # a block that was here before and was deleted
+            and work >= tree.chainwork(tip)
             and tree.height(index) <= tree.height(tip) + MIN_BLOCKS_AHEAD
             and work >= self.assume_valid.minimum_chain_work
         )
@@ -297,6 +299,18 @@ class Chainstate:
         self._pending = step
         return step
 
+    def plan_prune(self, files: Sequence[int]) -> FlushStep | None:
+        """A flush after which these block files are deleted; None when ``plan_flush`` gives none.
+
+        Their blocks must lie below what a later start connects again: below the tip, which the flush writes.
+        """
+        if self.busy or self._flushing is not None:
+            return None
+        self.tree.forget_data(frozenset(files))
+        step = replace(self._flush_step(), prune=tuple(files))
+        self._pending = step
+        return step
+
     def _flush_step(self, limit: int | None = None, *, beside: bool = False) -> FlushStep:
         """Everything that is not on disk, or (with ``limit``) the first so many changed headers and no coins."""
         record = self.tree.columns.record
@@ -380,6 +394,8 @@ class Chainstate:
         if result.violation is not None:
             return self._reject(step.index, result.violation, connecting=False, condemns=result.condemns)
         if result.position is None or self.tree.has_data(step.index):
+            return []
+        if self.store.files.is_pruned(result.position.file):  # the file went while this was on its way
             return []
         self.tree.receive_block(step.index, result.txs, result.position.file, result.position.pos)
         return [BlockStored(step.index, result.block)]

@@ -294,7 +294,11 @@ class StepExecutor:
         if step.beside:
             self.flusher.begin(step.records, step.tip_hash)
             return StepResult()
-        return _flush_result(self.flusher.write(step.records, step.tip_hash))
+        files = self._store.files
+        files.forget(step.prune)
+        result = _flush_result(self.flusher.write(step.records, step.tip_hash))
+        files.remove(step.prune)
+        return result
 
 
 def _flush_result(report: FlushReport) -> StepResult:

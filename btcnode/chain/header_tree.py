@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import secrets
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from struct import Struct
 from typing import NamedTuple
 
@@ -80,6 +80,7 @@ class HeaderTree:
     __slots__ = (
         "_candidates",
         "_dirty",
+        "_has_gaps",
         "_next_precious",
         "_next_sequence",
         "_sequence",
@@ -349,9 +350,10 @@ class HeaderTree:
         """The block of ``index`` (with ``n_tx`` transactions, checked without coins) lies at ``file``, ``data_pos``.
 
         Returns the headers whose chain of blocks from genesis became complete by it, parents first:
-        itself and whatever waited for it, or none while an ancestor's block is missing.
+        itself and whatever waited for it, or none while an ancestor's block is missing. Blocks that come back after
+        they were deleted are among them.
         """
-        columns = self.columns
+        columns, here = self.columns, self.has_data(index)
         columns.n_tx[index] = n_tx
         columns.file[index] = file
         columns.data_pos[index] = data_pos
@@ -360,7 +362,7 @@ class HeaderTree:
         self._set_status(index, (columns.status[index] & ~HAVE_UNDO) | added)
         self.raise_validity(index, VALID_TRANSACTIONS)
         prev = columns.prev[index]
-        if columns.chain_tx[index]:
+        if here and columns.chain_tx[index]:
             return []
         if prev >= 0 and not columns.chain_tx[prev]:
             waiting = self._unlinked.setdefault(prev, [])
@@ -384,6 +386,23 @@ class HeaderTree:
                 self._candidates[at] = None
             linked += self._unlinked.pop(at, ())
         return linked
+
+    def forget_data(self, files: Collection[int]) -> list[int]:
+        """The blocks in these files are about to be deleted, with their undo data; returns their headers.
+
+        What is known of them stays, as the number of their transactions.
+        """
+        columns = self.columns
+        gone = [index for index, file in enumerate(columns.file) if file in files]
+        for index in gone:
+            columns.file[index] = -1
+            columns.data_pos[index] = columns.undo_pos[index] = 0
+            self._set_status(index, columns.status[index] & ~(HAVE_DATA | HAVE_UNDO))
+            waiting = self._unlinked.get(columns.prev[index])
+            if waiting is not None and index in waiting:
+                waiting.remove(index)
+        self._has_gaps |= bool(gone)
+        return gone
 
     def set_undo(self, index: int, undo_pos: int) -> None:
         """The block's undo data lies at ``undo_pos`` of the undo file with the block file's number."""
@@ -435,8 +454,40 @@ class HeaderTree:
         """The block with most work whose chain of blocks is complete and has no failed one.
 
         Among equals the one completed first, as Core; the present ``tip`` (-1: none) before any that was not earlier.
-        Returns ``tip`` where nothing is better.
+        Returns ``tip`` where nothing is better. A block with deleted ones between it and the tip's chain has to wait
+        for these.
         """
+        best = self._most_work(tip)
+        while self._has_gaps and best != tip and self._drop_incomplete(best, tip):
+            best = self._most_work(tip)
+        return best
+
+    def _drop_incomplete(self, candidate: int, tip: int) -> bool:
+        """Whether a block from ``tip``'s chain up to ``candidate`` was deleted: then what builds on it waits for it."""
+        status, prev = self.columns.status, self.columns.prev
+        fork = self.find_fork(candidate, tip) if tip >= 0 else -1
+        at = candidate
+        path: list[int] = []
+        lowest = -1  # place in the path of the missing block next to the fork
+        while at != fork:
+            if not status[at] & HAVE_DATA:
+                lowest = len(path)
+            path.append(at)
+            at = prev[at]
+        if lowest < 0:
+            return False
+        for at in path[: lowest + 1]:
+            self._candidates.pop(at, None)
+        for at in path[:lowest]:
+            waiting = self._unlinked.setdefault(prev[at], [])
+            if status[at] & HAVE_DATA and at not in waiting:
+                waiting.append(at)
+        if prev[path[lowest]] != fork:
+            self._candidates[prev[path[lowest]]] = None
+        return True
+
+    def _most_work(self, tip: int) -> int:
+        """``best_candidate`` as far as deleted blocks do not matter."""
         sequence = self._sequence
         best, best_key = tip, (-1, 0, 0)
         if tip >= 0 and not self.is_failed(tip):
@@ -538,8 +589,9 @@ class HeaderTree:
         self._find_unlinked()
 
     def _find_unlinked(self) -> None:
-        """Collect the blocks that arrived before an ancestor's block."""
+        """Collect the blocks that arrived before an ancestor's block, and see whether any were deleted."""
         n_tx, chain_tx, prev = self.columns.n_tx, self.columns.chain_tx, self.columns.prev
+        self._has_gaps = self.columns.file.count(-1) > n_tx.count(0)
         for index, (count, chain_count) in enumerate(zip(n_tx, chain_tx, strict=True)):
-            if count and not chain_count:
+            if count and not chain_count and self.has_data(index):
                 self._unlinked.setdefault(prev[index], []).append(index)

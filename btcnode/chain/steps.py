@@ -71,13 +71,15 @@ class FlushStep:
     """Write coins, the index records of changed headers and the tip marker in one transaction.
 
     Without coins the marker stays what it is. ``beside``: only begin to write; a ``SettleStep`` has to follow, and
-    blocks may be connected in between.
+    blocks may be connected in between. ``prune``: numbers of block files that are deleted afterwards; the records of
+    their blocks are among those written.
     """
 
     records: list[tuple[int, bytes]]
     tip_hash: bytes
     with_coins: bool = True
     beside: bool = False
+    prune: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,11 +43,13 @@ class ChainStore:
         blocks_dir: Path | None = None,
         blocks_xor: bool = True,
         small_files: bool = False,
+        prune: bool = False,
         reindex: bool = False,
     ) -> ChainStore:
         """Open, or make, the store in ``directory``, its block files in ``blocks_dir`` where that is another one.
 
         With ``reindex`` the database is made anew over the block files that are there, to be filled from them.
+        ``prune``: old block files may be deleted; without it a directory where this has happened is refused.
         Raises StorageError (locked, corrupt, of another network, full), always with one line that says what to do.
         """
         if reindex:
@@ -68,9 +70,15 @@ class ChainStore:
                 database,
                 use_xor=blocks_xor,
                 adopt=reindex,
+                tidy=reindex and prune,
                 max_file_size=SMALL_BLOCKFILE_SIZE if small_files else MAX_BLOCKFILE_SIZE,
             )
             _check_index_dir(directory, database)
+            if files.have_pruned and not prune:
+                raise RebuildError(
+                    "You need to rebuild the database using -reindex to go back to unpruned mode.  This will redownload"
+                    " the entire blockchain"
+                )
         except BaseException:
             if lock is not None:
                 lock.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from btcnode.chain.chainstate import Chainstate
@@ -12,6 +13,8 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.script.verify import verify_jobs
 from btcnode.storage.undo import decode_undo
+
+log = logging.getLogger("btcnode.validation")
 
 LEVEL_BLOCK, LEVEL_UNDO, LEVEL_DISCONNECT, LEVEL_CONNECT = 1, 2, 3, 4
 
@@ -39,18 +42,28 @@ class _Overlay:
         self._changes.update(dict.fromkeys(outpoints))
 
 
-def verify_recent(state: Chainstate, blocks: int, level: int, progress: Callable[[int, int], None]) -> None:
+def verify_recent(state: Chainstate, blocks: int, level: int, progress: Callable[[int, int], None]) -> bool:
     """Check the newest ``blocks`` (0: all) of the active chain; ``progress(done, total)`` is called for each.
 
     Level 0 reads them, 1 checks each alone, 2 reads their undo data too, 3 disconnects them in memory, 4 connects
-    them again, scripts included. Raises CorruptionError that says what to do.
+    them again, scripts included. Returns False where it had to end early, since blocks were deleted. Raises
+    CorruptionError that says what to do.
     """
     height = state.active.height
     total = min(blocks or height, height)
     overlay = _Overlay(state)
     undone: list[tuple[int, ParsedBlock]] = []
+    complete = True
     for done in range(total):
         index = state.active.at(height - done)
+        if state.store.files.have_pruned and not state.tree.has_data(index):
+            log.info(
+                "Block verification stopping at height %d (no data). This could be due to pruning or use of an"
+                " assumeutxo snapshot.",
+                height - done,
+            )
+            complete = False
+            break
         block = _read(state, index, level)
         if level >= LEVEL_UNDO:
             undo = _read_undo(state, index, block)
@@ -65,6 +78,7 @@ def verify_recent(state: Chainstate, blocks: int, level: int, progress: Callable
     if level >= LEVEL_CONNECT:
         for index, block in reversed(undone):
             _reconnect(state, index, block, overlay)
+    return complete
 
 
 def _read(state: Chainstate, index: int, level: int) -> ParsedBlock:

@@ -58,6 +58,7 @@ ARGUMENTS = {
     "mockscheduler": "json:delta_time",
     "prioritisetransaction": "txid json:dummy json:fee_delta",
     "scantxoutset": "action json:scanobjects",
+    "pruneblockchain": "json:height",
     "sendrawtransaction": "hexstring json:maxfeerate json:maxburnamount",
     "sendmsgtopeer": "json:peer_id msg_type msg",
     "setban": "subnet command json:bantime json:absolute",

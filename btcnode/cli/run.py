@@ -14,7 +14,7 @@ from rich.console import Console
 
 from btcnode.cli.run_hooks import RunHooks
 from btcnode.config import NodeConfig
-from btcnode.errors import BtcnodeError
+from btcnode.errors import BtcnodeError, RebuildError
 from btcnode.node import Node
 from btcnode.observe.logging import LogSetup, RecentLines, console_stream
 from btcnode.observe.progress import Snapshot, log_progress, show_live
@@ -125,7 +125,11 @@ def run_node(config: NodeConfig, hooks: RunHooks | None = None) -> int:
 
 
 def _failed(error: BaseException) -> int:
-    """One line on stderr."""
+    """What went wrong, on stderr."""
     text = str(error) or type(error).__name__
-    print(f"Error: {' '.join(text.split())}", file=sys.stderr)
+    if isinstance(error, RebuildError):
+        text += ".\nPlease restart with -reindex or -reindex-chainstate to recover."
+    else:
+        text = f"Error: {text}"
+    print(text, file=sys.stderr)
     return 1

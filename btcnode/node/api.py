@@ -11,11 +11,12 @@ from btcnode.node.index_service import IndexService
 from btcnode.node.mempool_service import MempoolService
 from btcnode.node.notification_service import NotificationService
 from btcnode.node.peers_service import PeersService
+from btcnode.node.prune_service import PruneService
 from btcnode.node.sync_monitor import SyncMonitor
 
 if TYPE_CHECKING:
     from btcnode.rpc.address_api import AddressApi
-    from btcnode.rpc.context import ChainApi, ControlApi, MempoolApi, NotifyApi, PeersApi, SyncApi
+    from btcnode.rpc.context import ChainApi, ControlApi, MempoolApi, NotifyApi, PeersApi, PruneApi, SyncApi
     from btcnode.rpc.index_api import IndexApi
 
     def _services_fit(
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
         mempool: MempoolService,
         sync: SyncMonitor,
         notifications: NotificationService,
+        pruner: PruneService,
         control: ControlService,
         addresses: AddressService,
     ) -> None:
         """The type checker's proof that the services are what ``NodeApi`` promises."""
-        parts: tuple[ChainApi, IndexApi, PeersApi, MempoolApi, SyncApi, NotifyApi, ControlApi, AddressApi] = (
-            chain, indexes, peers, mempool, sync, notifications, control, addresses,
+        parts: tuple[
+            ChainApi, IndexApi, PeersApi, MempoolApi, SyncApi, NotifyApi, PruneApi, ControlApi, AddressApi
+        ] = (
+            chain, indexes, peers, mempool, sync, notifications, pruner, control, addresses,
         )  # fmt: skip
         del parts
 
@@ -41,16 +45,7 @@ class NodeFacade:
     def __init__(self, control: ControlService) -> None:
         self._services: list[object] = [control]
 
-    def add(
-        self,
-        service: AddressService
-        | ChainService
-        | IndexService
-        | PeersService
-        | MempoolService
-        | SyncMonitor
-        | NotificationService,
-    ) -> None:
+    def add(self, service: object) -> None:
         """A service is up."""
         self._services.append(service)
 

@@ -45,6 +45,7 @@ from btcnode.node.notification_service import NotificationService
 from btcnode.node.peers_file import load_book, load_groups, take_anchors
 from btcnode.node.peers_service import PeersService
 from btcnode.node.proxy_setup import Anonymity, listening, make_dialer
+from btcnode.node.prune_service import PruneService
 from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.shadow import make_shadow
 from btcnode.node.sync_monitor import SyncMonitor
@@ -63,7 +64,7 @@ from btcnode.sync.driver import ChainDriver
 from btcnode.sync.importer import BlockImporter, import_paths
 from btcnode.sync.memory_limiter import MemoryLimiter
 from btcnode.sync.worker_pool import WorkerPool, worker_count
-from btcnode.wire.constants import NODE_COMPACT_FILTERS, NODE_P2P_V2, NODE_XTHIN
+from btcnode.wire.constants import NODE_COMPACT_FILTERS, NODE_NETWORK, NODE_P2P_V2, NODE_XTHIN
 from btcnode.wire.netaddr import NetAddress
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
@@ -82,7 +83,7 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
     connect = config.connect_only
     return ProtocolConfig(
         user_agent=user_agent(config),
-        services=OWN_SERVICES
+        services=(OWN_SERVICES & ~NODE_NETWORK if config.prunes else OWN_SERVICES)
         | (NODE_P2P_V2 if config.v2transport else 0)
         | (NODE_XTHIN if config.xthin else 0)
         | (NODE_COMPACT_FILTERS if config.peerblockfilters else 0),
@@ -150,6 +151,7 @@ class Node:
         self.fees: FeeService | None = None
         self.notifications: NotificationService | None = None
         self.indexes: IndexService | None = None
+        self.pruner: PruneService | None = None
         self._facade = NodeFacade(self.control)
         self.table = make_table(cast(NodeApi, self._facade))
         self._store: ChainStore | None = None
@@ -198,6 +200,7 @@ class Node:
             blocks_dir=config.blocks_dir,
             blocks_xor=config.blocksxor,
             small_files=config.fastprune,
+            prune=config.prunes,
             reindex=config.reindex,
         )
         if config.server:
@@ -272,6 +275,8 @@ class Node:
         self.chain = ChainService(self.driver, self.view, self.params, self.clock)
         self.watch = ChainWatch(self.chain, self.alerts)
         self.indexes = IndexService(self.chain, config)
+        self.pruner = PruneService(self.chain, self.indexes.needs(), config.prune_target, enabled=config.prunes)
+        self._facade.add(self.pruner)
         self._facade.add(self.chain)
         self._facade.add(self.indexes)
         self.transactions = transactions = TxService(
@@ -352,6 +357,8 @@ class Node:
             )
         self.control.status = "Activating best chain…"
         await self._until_stopped(self.driver.settled())
+        assert self.pruner is not None
+        self.pruner.check_locks()
 
     async def _until_stopped(self, work: object) -> None:
         """Await ``work``, or give it up when the node is asked to stop."""
@@ -383,8 +390,9 @@ class Node:
             self.reactor.feed(SetNetworkActive(False))
         self.reactor.start()
         self.addresses.start()
-        assert self.indexes is not None
+        assert self.indexes is not None and self.pruner is not None
         self.indexes.start()
+        self.pruner.start()
         self.nat = start_nat(config, self.reactor)
         self.anonymity = Anonymity(config, self.reactor, self.params.p2p_port)
         self.anonymity.start()
@@ -493,6 +501,8 @@ class Node:
             await self.addresses.close(anchors if automatic else None)
         if self.indexes is not None:
             await self.indexes.close()
+        if self.pruner is not None:
+            await self.pruner.close()
         if self.driver is not None:
             await self.driver.close()
             shadow = self.driver.chainstate.executor.shadow

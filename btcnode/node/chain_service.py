@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from math import log2
 from typing import cast
 
@@ -236,11 +237,11 @@ class ChainService:
     async def verify_chain(self, blocks: int, level: int) -> bool:
         """Check the newest blocks, between two steps of the chain."""
         try:
-            await self.driver.in_chain_thread(lambda: verify_recent(self._state, blocks, level, lambda *_: None))
+            check = partial(verify_recent, self._state, blocks, level, lambda *_: None)
+            return await self.driver.in_chain_thread(check)
         except CorruptionError as error:
             _log.error("%s", error)
             return False
-        return True
 
     async def utxo_stats(self, hash_type: str) -> UtxoStats:
         """Walk over the UTXO set: everything is flushed, then read from one snapshot while the chain goes on."""

@@ -73,6 +73,11 @@ class IndexEngine:
         height = self._tree.height(self._at) if self._at >= 0 else 0
         return IndexState(self.name, self.covers(self._active.tip), height)
 
+    def needed_from(self) -> int:
+        """Height of the last block of the active chain that is indexed: what lies above has to be read yet."""
+        fork = self._active.find_fork(self._at) if self._at >= 0 else 0
+        return self._tree.height(fork)
+
     async def until_synced(self, seconds: float = 10.0) -> bool:
         """Wait until the index has the tip of this moment; False when it does not come so far."""
         tip = self._active.tip

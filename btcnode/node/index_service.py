@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from btcnode.config import NodeConfig
@@ -100,6 +100,10 @@ class IndexService:
         self.tx_index = TxView(transactions, chain) if transactions is not None else None
         self.spender_index = SpenderView(spenders, chain) if spenders is not None else None
         self.filter_index = FilterView(filters, chain) if filters is not None else None
+
+    def needs(self) -> dict[str, Callable[[], int]]:
+        """For each index, by name, what tells the height from which on it needs blocks."""
+        return {engine.name: engine.needed_from for engine in self._engines}
 
     def index_states(self) -> Sequence[IndexState]:
         """How far each has come."""

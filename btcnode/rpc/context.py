@@ -466,6 +466,16 @@ class NotifyApi(Protocol):
         """What is published where."""
 
 
+class PruneApi(Protocol):
+    """Deleting old block files."""
+
+    def prune_height(self) -> int | None:
+        """The highest block of the active chain whose data or undo data is gone, None when all are there."""
+
+    async def prune_to(self, height: int) -> None:
+        """Delete the files whose blocks are all at ``height`` or below; raises StorageError."""
+
+
 class ControlApi(Protocol):
     """The process: clock, log, shutdown."""
 
@@ -501,5 +511,5 @@ class ControlApi(Protocol):
         """Warnings for the user that stand, in Core's order."""
 
 
-class NodeApi(ChainApi, IndexApi, PeersApi, AddressApi, MempoolApi, SyncApi, NotifyApi, ControlApi, Protocol):
+class NodeApi(ChainApi, IndexApi, PeersApi, AddressApi, MempoolApi, SyncApi, NotifyApi, PruneApi, ControlApi, Protocol):
     """All that RPC methods ask of the node."""

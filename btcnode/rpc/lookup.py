@@ -49,6 +49,18 @@ def parse_verbosity(value: Any, default: int) -> int:
     return whole_number(value)
 
 
+def require_data(node: NodeApi, index: int, *, undo: bool = False) -> None:
+    """Raise RpcError when the block's bytes (or its undo data) are not here, saying why."""
+    status = node.block_status(index)
+    if status.have_undo if undo else status.have_data:
+        return
+    if status.n_tx and not status.have_data:
+        why = f"{'Undo data' if undo else 'Block'} not available (pruned data)"
+    else:
+        why = "Undo data not available" if undo else "Block not available (not fully downloaded)"
+    raise RpcError(RpcCode.MISC_ERROR, why)
+
+
 def find_block(node: NodeApi, text: Any, name: str = "blockhash") -> int:
     """Index of the block with this hash parameter; raises RpcError when it is unknown."""
     index = node.tree.find(BlockHash(parse_hash(text, name)))

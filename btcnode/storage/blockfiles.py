@@ -6,13 +6,14 @@ Everything is XORed with the directory's key. Files are not preallocated, so eac
 
 What counts is what the database records (``FileInfo``): after a crash, bytes beyond the recorded end are cut off at
 the next start. For that ``sync_changes`` must have returned before the records of those changes are committed, and
-these in one transaction with the index records that point into the files. No file is ever removed here.
+these in one transaction with the index records that point into the files. Files are deleted (pruning) in the opposite
+order: ``forget``, the commit that says so, ``remove``; what a crash leaves of them goes at the next start.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from btcnode.storage.layout import (
     MAX_BLOCKFILE_SIZE,
     MAX_FILES,
     META_FILE_PREFIX,
+    META_PRUNED,
     UNDO_CHECKSUM_SIZE,
     block_file_name,
     file_key,
@@ -114,6 +116,8 @@ class BlockFiles:
         self.directory = directory
         self.magic = magic
         self.infos: list[FileInfo] = [FileInfo()]
+        self.appended = 0  # bytes since the start
+        self.have_pruned = False  # files were deleted, now or in an earlier run
         self._max_file_size = max_file_size
         self._obfuscation = open_obfuscation(directory, use_xor=use_xor)
         self._dirty: set[int] = set()  # numbers whose record has changed since it was committed
@@ -130,20 +134,25 @@ class BlockFiles:
         *,
         use_xor: bool = True,
         adopt: bool = False,
+        tidy: bool = False,
         max_file_size: int = MAX_BLOCKFILE_SIZE,
     ) -> BlockFiles:
         """Open the directory as the database knows it: files are cut to their recorded ends.
 
         A database without records belongs to an empty directory, and gets its first record here. With ``adopt`` it
         takes over the block files that it finds, whole, from number 0 to the first gap, for a reindex; their undo
-        data will be overwritten. Raises StorageError when there are files and no records, CorruptionError when a
-        file is missing or shorter than its record.
+        data will be overwritten. ``tidy``: block files behind the gap, and all undo data, are deleted first (what
+        pruning has left is of no use for a reindex). Raises StorageError when there are files and no records,
+        CorruptionError when a file is missing or shorter than its record.
         """
         files = cls(directory, magic, use_xor=use_xor, max_file_size=max_file_size)
         records = database.meta_items(META_FILE_PREFIX)
         if records:
+            files.have_pruned = database.get_meta(META_PRUNED) is not None
             files._restore(records)
             return files
+        if tidy:
+            files._remove_unusable()
         found = files._sizes_found()
         if any(found) and not adopt:
             raise StorageError(f"{directory} has block files that the database does not know: {_ADVICE}")
@@ -179,6 +188,7 @@ class BlockFiles:
                 raise CorruptionError(f"the records of the block files have gaps: {_ADVICE}")
             infos.append(FileInfo.unpack(record))
         self.infos = infos
+        self.remove(self.pruned_numbers())
         for number, info in enumerate(infos):
             _cut(self.block_path(number), info.size)
             _cut(self.undo_path(number), info.undo_size)
@@ -197,6 +207,8 @@ class BlockFiles:
         """
         records = {file_key(number): self.infos[number].pack() for number in sorted(self._dirty)}
         changes = FileChanges(tuple(self._unsynced), self._created, frozenset(self._dirty), records)
+        if self.have_pruned:
+            changes.records[META_PRUNED] = b""
         self._dirty.clear()
         self._unsynced.clear()
         self._created = False
@@ -227,6 +239,46 @@ class BlockFiles:
         info.add_block(height, int.from_bytes(raw[68:72], "little"))
         info.size = max(info.size, position.pos + len(raw))
         self._dirty.add(position.file)
+
+    # -- deleting ----------------------------------------------------------------------------------------------
+
+    def pruned_numbers(self) -> list[int]:
+        """Numbers of the files that were deleted, or are about to be."""
+        return [number for number, info in enumerate(self.infos[:-1]) if not info.size]
+
+    def is_pruned(self, number: int) -> bool:
+        """Whether this file was deleted, or is about to be."""
+        return number < len(self.infos) - 1 and not self.infos[number].size
+
+    def forget(self, numbers: Collection[int]) -> None:
+        """Empty the records of these files, which must not include the last one; by the thread that appends."""
+        for number in numbers:
+            self.infos[number] = FileInfo()
+            self._dirty.add(number)
+            for path in (self.block_path(number), self.undo_path(number)):
+                self._unsynced.pop(path, None)
+        self.have_pruned |= bool(numbers)
+
+    def remove(self, numbers: Iterable[int]) -> None:
+        """Delete these files, whose empty records are on the disk; raises StorageError."""
+        try:
+            for number in numbers:
+                for path in (self.block_path(number), self.undo_path(number)):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, f"cannot delete old block files in {self.directory}") from None
+
+    def _remove_unusable(self) -> None:
+        """Delete all undo files, and the block files that do not follow each other from number 0 on."""
+        used = len(self._sizes_found())
+        try:
+            for path in self.directory.glob("rev?????.dat"):
+                path.unlink()
+            for path in self.directory.glob("blk?????.dat"):
+                if path.stem[3:].isdecimal() and int(path.stem[3:]) >= used:
+                    path.unlink()
+        except OSError as error:
+            raise storage_error(error, f"cannot delete old block files in {self.directory}") from None
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -282,6 +334,7 @@ class BlockFiles:
             if not start:
                 os.ftruncate(current[1], 0)  # what a crash or another node has left
             write_all(current[1], self._obfuscation.apply(data, start), start)
+            self.appended += len(data)
         except OSError as error:
             raise storage_error(error, f"cannot write {path}") from None
 

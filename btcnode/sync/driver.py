@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -271,6 +271,24 @@ class ChainDriver:
         if step is None:
             raise RuntimeError("a step is pending although the driver is paused")
         self._publish(await self._run(step))
+
+    async def prune(self, choose: Callable[[], Sequence[int]]) -> int:
+        """Flush, and delete the block files that ``choose`` names when the flush begins; returns how many.
+
+        Raises StorageError.
+        """
+        self._check_running()
+        async with _Pause(self):
+            while (settle := self.chainstate.plan_settle()) is not None:
+                self._publish(await self._run(settle))
+            files = choose()
+            if not files:
+                return 0
+            step = self.chainstate.plan_prune(files)
+            if step is None:
+                raise RuntimeError("a step is pending although the driver is paused")
+            self._publish(await self._run(step))
+            return len(files)
 
     async def at_tip(self, work: Callable[[Callable[[], None]], T]) -> tuple[int, T]:
         """Flush, then run ``work(begun)`` on a reader thread over the database; returns the tip and its result.

@@ -21,6 +21,7 @@ from btcnode.rpc.lookup import (
     header_json,
     parse_hash,
     parse_verbosity,
+    require_data,
 )
 from btcnode.rpc.spec import (
     Arg,
@@ -102,8 +103,7 @@ def getblockheader(node: NodeApi, blockhash: str, verbose: bool) -> Any:
 
 async def read_block(node: NodeApi, index: int) -> bytes:
     """The bytes of a block; raises RpcError when they are not there."""
-    if not node.block_status(index).have_data:
-        raise RpcError(RpcCode.MISC_ERROR, "Block not available (not fully downloaded)")
+    require_data(node, index)
     try:
         return await node.read_block(index)
     except StorageError:

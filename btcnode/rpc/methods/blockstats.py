@@ -14,7 +14,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
-from btcnode.rpc.lookup import parse_hash
+from btcnode.rpc.lookup import parse_hash, require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
 from btcnode.rpc.spec import Arg, Kind, Result, arr, hexed, number, obj, rpc, whole_number
 from btcnode.rpc.spec import time as time_
@@ -217,6 +217,8 @@ async def getblockstats(node: NodeApi, hash_or_height: Any, stats: list[Any] | N
     raw = await read_block(node, index)
     tree = node.tree
     height = tree.height(index)
+    if height:
+        require_data(node, index, undo=True)
     undo = await read_undo(node, index) if height else []
     if undo is None:
         raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")

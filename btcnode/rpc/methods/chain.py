@@ -45,6 +45,9 @@ BLOCKHASH = Arg("blockhash", Kind.HEX, "The block hash")
         hexed("chainwork", "Hashes expected for the active chain"),
         number("size_on_disk", "Bytes of block and undo files"),
         boolean("pruned", "Whether old blocks are deleted"),
+        number("pruneheight", "Height from which on all blocks are here", optional=True),
+        boolean("automatic_pruning", "Whether that happens by itself", optional=True),
+        number("prune_target_size", "Bytes that block files may take, when it does", optional=True),
         hexed("signet_challenge", "Script that signet blocks satisfy", optional=True),
         arr("warnings", "Warnings", string("", "Warning")),
     ),
@@ -67,8 +70,14 @@ def getblockchaininfo(node: NodeApi) -> dict[str, Any]:
         "initialblockdownload": node.is_initial_block_download(),
         "chainwork": uint256_hex(tree.chainwork(tip)),
         "size_on_disk": node.size_on_disk(),
-        "pruned": False,
+        "pruned": node.config.prunes,
     }
+    if node.config.prunes:
+        pruned, target = node.prune_height(), node.config.prune_target
+        result["pruneheight"] = 0 if pruned is None else pruned + 1
+        result["automatic_pruning"] = target is not None
+        if target is not None:
+            result["prune_target_size"] = target
     if params.signet_challenge is not None:
         result["signet_challenge"] = params.signet_challenge.hex()
     result["warnings"] = shown_warnings(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from btcnode.consensus.pow import bits_to_target
@@ -13,6 +14,8 @@ from btcnode.rpc.lookup import difficulty, parse_hash, uint256_hex
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, real, rpc
 
 MIB = 1 << 20
+LAST_HEIGHT = 1_000_000_000  # numbers above are times
+TIMESTAMP_WINDOW_S = 2 * 60 * 60  # by which blocks may claim to be older or younger than they are
 
 
 @rpc(
@@ -74,6 +77,43 @@ async def verifychain(node: NodeApi, checklevel: int, nblocks: int) -> bool:
 
 @rpc(
     "blockchain",
+    "Delete the block files that hold blocks up to a height only. The node must run with -prune.",
+    Arg("height", Kind.INT, "The height, or a time (Unix seconds) two hours after the last block to delete"),
+    returns=number("", "Height of the last block deleted, -1 when there is none"),
+    examples=((1000,),),
+)
+async def pruneblockchain(node: NodeApi, height: int) -> int:
+    """See the declaration."""
+    if not node.config.prunes:
+        raise RpcError(RpcCode.MISC_ERROR, "Cannot prune blocks because node is not in prune mode.")
+    if height < 0:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Negative block height.")
+    if height > LAST_HEIGHT:
+        height = await asyncio.to_thread(_first_since, node, height - TIMESTAMP_WINDOW_S)
+    tip_height = node.tree.height(node.tip())
+    if tip_height < node.params.prune_after_height:
+        raise RpcError(RpcCode.MISC_ERROR, "Blockchain is too short for pruning.")
+    if height > tip_height:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Blockchain is shorter than the attempted prune height.")
+    await node.prune_to(height)
+    pruned = node.prune_height()
+    return -1 if pruned is None else pruned
+
+
+def _first_since(node: NodeApi, time: int) -> int:
+    """Height of the first block of the active chain that is not older; raises RpcError."""
+    tree, tip = node.tree, node.tip()
+    path = [tip]
+    while (index := tree.prev(path[-1])) >= 0:
+        path.append(index)
+    for height, index in enumerate(reversed(path)):
+        if tree.time(index) >= time:
+            return height
+    raise RpcError(RpcCode.INVALID_PARAMETER, "Could not find block with at least the specified timestamp.")
+
+
+@rpc(
+    "blockchain",
     "Ask a peer for a block of which only the header is known. Others are not asked for it any more.",
     Arg("blockhash", Kind.HEX, "The block"),
     Arg("peer_id", Kind.INT, "The peer's id", bits=64),
@@ -87,7 +127,10 @@ def getblockfrompeer(node: NodeApi, blockhash: str, peer_id: int) -> dict[str, A
         raise RpcError(RpcCode.MISC_ERROR, "Block header missing")
     if node.block_status(index).have_data:
         raise RpcError(RpcCode.MISC_ERROR, "Block already downloaded")
-    why = node.fetch_block(peer_id, index)
-    if why is not None:
+    if node.config.prunes and node.tree.height(index) > node.tree.height(node.tip()):
+        why = "In prune mode, only blocks that the node has already synced previously can be fetched from a peer"
         raise RpcError(RpcCode.MISC_ERROR, why)
+    problem = node.fetch_block(peer_id, index)
+    if problem is not None:
+        raise RpcError(RpcCode.MISC_ERROR, problem)
     return {}

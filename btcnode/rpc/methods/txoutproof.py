@@ -12,7 +12,7 @@ from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.merkle_proof import build_proof, read_proof
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.lookup import find_block, is_active, parse_hash, parse_hex
+from btcnode.rpc.lookup import find_block, is_active, parse_hash, parse_hex, require_data
 from btcnode.rpc.spec import Arg, Kind, arr, hexed, rpc, string
 from btcnode.wire.messages import MerkleBlock
 
@@ -51,8 +51,7 @@ async def gettxoutproof(node: NodeApi, txids: list[Any], blockhash: str | None) 
             raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid parameter, duplicated txid: {text}")
         wanted.append(txid)
     index = find_block(node, blockhash) if blockhash is not None else await _block_of(node, sorted(wanted))
-    if not node.block_status(index).have_data:
-        raise RpcError(RpcCode.MISC_ERROR, "Block not available (not fully downloaded)")
+    require_data(node, index)
     try:
         block = parse_block(await node.read_block(index))
     except StorageError:

@@ -1,0 +1,141 @@
+"""Deleting old block files: on demand, or whenever they have grown beyond their target."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from btcnode.chain.events import ChainEvent
+from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO
+from btcnode.chain.pruning import MIN_PRUNE_TARGET, files_below, files_beyond, last_prunable, lock_height
+from btcnode.errors import StorageError
+from btcnode.node.chain_service import ChainService
+
+LOOK_AFTER = 1 << 20  # bytes that are written between two looks at the files
+HAVE_MASK = HAVE_DATA | HAVE_UNDO
+
+log = logging.getLogger("btcnode.prune")
+
+
+class IndexBehindError(StorageError):
+    """An index has to read blocks that were deleted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} best block of the index goes beyond pruned data (including undo data). Please disable the index"
+            " or reindex (which will download the whole blockchain again)\nError: A fatal internal error occurred, see"
+            " debug.log for details: Failed to start indexes, shutting down…"
+        )
+
+
+class PruneService:
+    """Prunes the files of one chain; ``target`` is in bytes, None for pruning on demand only.
+
+    ``locks`` hold pruning back: each tells the height from which on it needs blocks.
+    """
+
+    def __init__(
+        self, chain: ChainService, locks: Mapping[str, Callable[[], int]], target: int | None, *, enabled: bool
+    ) -> None:
+        self._chain = chain
+        self._driver = chain.driver
+        self._state = chain.driver.chainstate
+        self._files = self._state.store.files
+        self._target = None if target is None else max(target, MIN_PRUNE_TARGET)
+        self._enabled = enabled
+        self._locks = locks
+        self._looked_at = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to prune automatically, if that is wanted."""
+        if not self._enabled:
+            return
+        if self._target is None:
+            log.info("block files are deleted by the RPC pruneblockchain only")
+            return
+        log.info("block files are kept below %d MiB", self._target >> 20)
+        self._driver.listen(self._on_events)
+        self._begin()
+
+    async def close(self) -> None:
+        """Begin no more; a deletion under way is finished."""
+        self._target = None
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def prune_height(self) -> int | None:
+        """The highest block of the active chain whose data or undo data is gone, None when all are there."""
+        if not self._files.have_pruned:
+            return None
+        status, active = self._state.tree.columns.status, self._state.active
+        for height in range(active.height, 0, -1):
+            if status[active.at(height)] & HAVE_MASK != HAVE_MASK:
+                return height
+        return None
+
+    def check_locks(self) -> None:
+        """Raise IndexBehindError when blocks are gone that an index needs."""
+        gone = self.prune_height()
+        behind = sorted((held(), name) for name, held in self._locks.items())
+        if gone is not None and behind and behind[0][0] <= gone:
+            raise IndexBehindError(behind[0][1])
+
+    # -- deleting ------------------------------------------------------------------------------------------------
+
+    async def prune_to(self, height: int) -> None:
+        """Delete the files whose blocks are all at ``height`` or below; raises StorageError."""
+
+        def choose() -> list[int]:
+            last = last_prunable(self._state.active.height, self._limited(height))
+            files = files_below(self._files.infos, last) if height > 0 else []
+            log.info("Prune (Manual): prune_height=%d removed %d blk/rev pairs", last, len(files))
+            return files
+
+        await self._driver.prune(choose)
+
+    def _limited(self, wanted: int) -> int:
+        """``wanted``, or the height that those who hold pruning back allow."""
+        last, limiting = self._state.active.height, ""
+        for name, held in self._locks.items():
+            allowed = lock_height(held())
+            last = max(1, min(last, allowed))
+            if last == allowed:
+                limiting = name
+        if limiting:
+            log.debug("%s limited pruning to height %d", limiting, last)
+        return min(last, wanted)
+
+    def _on_events(self, events: list[ChainEvent]) -> None:
+        if self._target is not None and self._files.appended - self._looked_at >= LOOK_AFTER:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._task is None or self._task.done():
+            self._looked_at = self._files.appended
+            if self._beyond_target():
+                self._task = asyncio.get_running_loop().create_task(self._prune())
+
+    def _beyond_target(self) -> list[int]:
+        """The files that have to go now."""
+        state = self._state
+        height = state.active.height
+        if self._target is None or height <= state.params.prune_after_height:
+            return []
+        to_come = 0
+        if self._chain.is_initial_block_download():
+            to_come = max(0, state.tree.height(state.tree.best_header) - height)
+        last = last_prunable(height, self._limited(height))
+        return files_beyond(self._files.infos, last, self._target, to_come)
+
+    async def _prune(self) -> None:
+        try:
+            count = await self._driver.prune(self._beyond_target)
+        except StorageError as error:
+            log.error("old block files are not deleted: %s", error)
+            return
+        usage, target = self._files.total_size, self._target or 0
+        log.debug("target=%dMiB actual=%dMiB removed %d blk/rev pairs", target >> 20, usage >> 20, count)
