@@ -27,7 +27,7 @@ from btcnode.option import option as _option
 from btcnode.params import NetworkParams, params_for, parse_activation_height, parse_version_bits
 from btcnode.primitives.hashes import BlockHash
 from btcnode.proxy_options import check_proxy_options, parse_bind
-from btcnode.storage_options import check_storage_options
+from btcnode.storage_options import MAX_CHECK_LEVEL, check_storage_options
 
 MIN_DBCACHE_MIB = 4
 MIN_MEMORY_MIB = 256  # the interpreter, two workers, the smallest caches and one block on its way

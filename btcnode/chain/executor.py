@@ -294,10 +294,10 @@ class StepExecutor:
         if step.beside:
             self.flusher.begin(step.records, step.tip_hash)
             return StepResult()
-        files = self._store.files
-        files.forget(step.prune)
+        self._store.files.forget(step.prune)
         result = _flush_result(self.flusher.write(step.records, step.tip_hash))
-        files.remove(step.prune)
+        if step.prune:
+            self._store.files.remove(step.prune)
         return result
 
 

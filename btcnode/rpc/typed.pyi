@@ -460,6 +460,9 @@ class Getblockchaininfo(TypedDict):
     chainwork: str
     size_on_disk: int
     pruned: bool
+    pruneheight: NotRequired[int]
+    automatic_pruning: NotRequired[bool]
+    prune_target_size: NotRequired[int]
     signet_challenge: NotRequired[str]
     warnings: list[str]
 
@@ -1403,6 +1406,8 @@ class NodeRpc:
         """Prefer a block to others of equal work, as if it had come first. A later call overrides it; so does a restart."""
     async def prioritisetransaction(self, txid: str, dummy: float | None, fee_delta: int) -> bool:
         """Let mining take a transaction for one that pays more or less than it does."""
+    async def pruneblockchain(self, height: int) -> int:
+        """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     async def reconsiderblock(self, blockhash: str) -> None:
         """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
     async def savemempool(self) -> Savemempool:
