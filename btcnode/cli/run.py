@@ -10,14 +10,12 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from rich.console import Console
-
 from btcnode.cli.run_hooks import RunHooks
 from btcnode.config import NodeConfig
 from btcnode.errors import BtcnodeError, RebuildError
 from btcnode.node import Node
 from btcnode.observe.logging import LogSetup, RecentLines, console_stream
-from btcnode.observe.progress import Snapshot, log_progress, show_live
+from btcnode.observe.progress import Snapshot, log_progress
 from btcnode.storage.locking import DirectoryLock
 
 
@@ -107,7 +105,9 @@ def run_node(config: NodeConfig, hooks: RunHooks | None = None) -> int:
 
     async def display(node: Node) -> None:
         if recent is not None:
-            await show_live(lambda: take_snapshot(node), recent.lines, Console())
+            from btcnode.observe.display import show_live  # loads rich, which a daemon does without
+
+            await show_live(lambda: take_snapshot(node), recent.lines)
         else:
             await log_progress(lambda: take_snapshot(node))
 

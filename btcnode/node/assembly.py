@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from random import SystemRandom
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from btcnode import __version__
 from btcnode.chain.chainstate import Chainstate
@@ -50,7 +50,6 @@ from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.shadow import make_shadow
 from btcnode.node.sync_monitor import SyncMonitor
 from btcnode.node.tx_service import TxService
-from btcnode.observe.metrics import MetricsExporter
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.inputs import LocalAddress, SetNetworkActive
@@ -66,6 +65,9 @@ from btcnode.sync.memory_limiter import MemoryLimiter
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 from btcnode.wire.constants import NODE_COMPACT_FILTERS, NODE_NETWORK, NODE_P2P_V2, NODE_XTHIN
 from btcnode.wire.netaddr import NetAddress
+
+if TYPE_CHECKING:
+    from btcnode.observe.metrics import MetricsExporter
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
 
@@ -383,6 +385,8 @@ class Node:
             host, port = split_host_port(text, self.params.p2p_port)
             self.reactor.feed(LocalAddress(NetAddress.from_host(host, port), "user"))
         if config.metrics_port is not None and (board := self.figures) is not None:
+            from btcnode.observe.metrics import MetricsExporter  # loads an HTTP server of its own
+
             self.metrics = MetricsExporter(lambda: board.latest)
             port = self.metrics.start(config.metrics_bind, config.metrics_port)
             log.info("metrics at http://%s:%d/metrics", config.metrics_bind, port)

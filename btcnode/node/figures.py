@@ -7,7 +7,7 @@ import asyncio
 from btcnode.mempool.pool import Mempool
 from btcnode.node.sync_monitor import SyncMonitor
 from btcnode.node.tx_service import TxService
-from btcnode.observe.metrics import Figures, Requests
+from btcnode.observe.figures import Figures, Requests
 from btcnode.protocol.fetch_strategy import LATENCY_BUCKETS
 from btcnode.protocol.protocol import Protocol
 from btcnode.sync.driver import ChainDriver

@@ -7,8 +7,7 @@ so that several nodes may live in one process.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
@@ -16,50 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from btcnode.errors import ConfigError
-
-
-@dataclass(frozen=True, slots=True)
-class Requests:
-    """What became of requests of one type."""
-
-    sent: int
-    succeeded: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Everything that is exported, at one moment. Bytes, seconds and heights; shares are of the last second."""
-
-    state: str
-    states: Sequence[str]
-    blocks: int
-    txs: int
-    inputs: int
-    blocks_per_second: float
-    requests: Mapping[str, Requests]
-    latency_bounds: Sequence[float]
-    latency_counts: Sequence[int]  # one more than bounds, not cumulative
-    latency_sum: float
-    active_peers: int
-    peer_scores: Mapping[str, float]  # 0 to 100
-    peer_rates: Mapping[str, float]  # blocks a second
-    blocks_in_flight_limit: int
-    peers_limit: int
-    queues: Mapping[str, int]
-    busy: Mapping[str, float]  # shares, by stage
-    cache_lookups: int
-    cache_misses: int
-    cache_bytes: int
-    cache_budget: int
-    flushes: int
-    flush_seconds: float
-    last_flush_seconds: float
-    memory: Mapping[str, int]  # bytes, by kind
-    height: int
-    headers: int
-    peers: Mapping[str, int]
-    mempool: Mapping[str, float] = field(default_factory=dict)
+from btcnode.observe.figures import Figures
 
 
 class _NodeCollector(Collector):

@@ -1,24 +1,17 @@
-"""How far the node has come: figures over time, a live display on a terminal, log lines elsewhere."""
+"""How far the node has come: figures over time, and log lines of them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 log = logging.getLogger("btcnode.validation")
 
 RATE_WINDOW_S = 60.0
-REFRESH_S = 0.5
 PLAIN_INTERVAL_S = 30.0
 SYNCED_PROGRESS = 0.99999
 MIB = 1 << 20
@@ -117,50 +110,6 @@ def plain_line(snapshot: Snapshot, rates: Rates) -> str:
         f" tx/s={rates.transactions:.0f} blocks/s={rates.blocks:.1f} peers={snapshot.peers_in + snapshot.peers_out}"
         f" cache={snapshot.cache_bytes / MIB:.1f}MiB({snapshot.cache_coins}txo){left}"
     )
-
-
-def _bar(share: float) -> Table:
-    row = Table.grid(padding=(0, 1))
-    row.add_row(ProgressBar(total=1.0, completed=share, width=40), f"{100 * share:.2f} %")
-    return row
-
-
-def render(snapshot: Snapshot, rates: Rates, recent: Iterable[str] = ()) -> RenderableType:
-    """The live display: bars, figures, the newest log lines."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column()
-    title = Text.assemble(("btcnode ", "bold"), (snapshot.network, "cyan"))
-    if snapshot.status is not None:
-        title.append(f"  {snapshot.status}", style="yellow")
-    elif snapshot.progress >= SYNCED_PROGRESS:
-        title.append("  in sync", style="green")
-    table.add_row("Headers", _bar(headers_progress(snapshot)))
-    table.add_row("", f"{snapshot.headers:,}  ({rates.headers:,.0f}/s)")
-    table.add_row("Blocks", _bar(min(1.0, snapshot.progress)))
-    table.add_row("", f"{snapshot.blocks:,}  ({rates.blocks:,.1f}/s)")
-    table.add_row("Transactions", f"{snapshot.transactions:,}  ({rates.transactions:,.0f}/s)")
-    age = duration(max(0, snapshot.now - snapshot.tip_time)) if snapshot.tip_time else "unknown"
-    table.add_row("Tip", f"{age} old")
-    table.add_row(
-        "Peers", f"{snapshot.peers_out} out, {snapshot.peers_in} in  ({rates.bytes_received / MIB:.2f} MiB/s)"
-    )
-    limit = f" of {snapshot.cache_limit / MIB:,.0f}" if snapshot.cache_limit else ""
-    table.add_row("Coin cache", f"{snapshot.cache_bytes / MIB:,.1f}{limit} MiB, {snapshot.cache_coins:,} coins")
-    if snapshot.progress < SYNCED_PROGRESS:
-        table.add_row("Time left", duration(rates.seconds_left))
-    lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in recent]
-    return Group(title, table, *lines)
-
-
-async def show_live(snapshot: Callable[[], Snapshot], recent: Iterable[str], console: Console) -> None:
-    """Draw the display until cancelled."""
-    meter = RateMeter()
-    with Live(console=console, auto_refresh=False, transient=False) as live:
-        while True:
-            now = snapshot()
-            live.update(render(now, meter.add(monotonic(), now), recent), refresh=True)
-            await asyncio.sleep(REFRESH_S)
 
 
 async def log_progress(snapshot: Callable[[], Snapshot], interval: float = PLAIN_INTERVAL_S) -> None:

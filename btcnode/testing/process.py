@@ -46,6 +46,11 @@ def wait_until(condition: Callable[[], bool], timeout: float = 60.0, what: str =
         time.sleep(POLL_INTERVAL)
 
 
+def environment() -> dict[str, str]:
+    """The environment for a node: Python may store bytecode, lest each start compiles everything."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class NodeProcess:
     """A ``btcnode start`` process with a data directory of its own; use it as a context manager.
 
@@ -90,6 +95,7 @@ class NodeProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
+                env=environment(),
             )
         wait_until(self._is_ready, START_TIMEOUT, "the node's RPC server")
         return self

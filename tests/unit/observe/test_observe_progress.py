@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from btcnode.observe.display import render, show_live
 from btcnode.observe.progress import (
     RateMeter,
     Rates,
@@ -17,8 +18,6 @@ from btcnode.observe.progress import (
     headers_progress,
     log_progress,
     plain_line,
-    render,
-    show_live,
 )
 
 NOW = 1_700_000_000

@@ -1,0 +1,50 @@
+"""What is exported of a node at one moment; kept apart from the exporter, which only some nodes load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What became of requests of one type."""
+
+    sent: int
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything that is exported, at one moment. Bytes, seconds and heights; shares are of the last second."""
+
+    state: str
+    states: Sequence[str]
+    blocks: int
+    txs: int
+    inputs: int
+    blocks_per_second: float
+    requests: Mapping[str, Requests]
+    latency_bounds: Sequence[float]
+    latency_counts: Sequence[int]  # one more than bounds, not cumulative
+    latency_sum: float
+    active_peers: int
+    peer_scores: Mapping[str, float]  # 0 to 100
+    peer_rates: Mapping[str, float]  # blocks a second
+    blocks_in_flight_limit: int
+    peers_limit: int
+    queues: Mapping[str, int]
+    busy: Mapping[str, float]  # shares, by stage
+    cache_lookups: int
+    cache_misses: int
+    cache_bytes: int
+    cache_budget: int
+    flushes: int
+    flush_seconds: float
+    last_flush_seconds: float
+    memory: Mapping[str, int]  # bytes, by kind
+    height: int
+    headers: int
+    peers: Mapping[str, int]
+    mempool: Mapping[str, float] = field(default_factory=dict)
