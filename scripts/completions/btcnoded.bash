@@ -13,7 +13,6 @@ _btcnoded() {
     case $name in
         "") ;;
         -chain) mapfile -t COMPREPLY < <(compgen -W "main test testnet4 signet regtest" -- "$cur"); return ;;
-<<<<<<< HEAD
         -asmap | -blocksdir | -conf | -datadir | -debuglogfile | -includeconf | -loadblock | -pid | -rpccookiefile | -settings) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         *) return ;;
     esac
@@ -39,31 +38,6 @@ _btcnoded() {
     -stopatheight= -stunserver= -test= -testactivationheight= -timeout= -torcontrol= -torpassword= -uacomment=
     -vbparams= -whitebind= -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm=
     -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx= -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
-=======
-        -blocksdir | -conf | -datadir | -debuglogfile | -includeconf | -loadblock | -pid | -rpccookiefile | -settings) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-        *) return ;;
-    esac
-    mapfile -t COMPREPLY < <(compgen -W "
-    -? -acceptnonstdtxn -acceptstalefeeestimates -allowignoredconf -bip94 -blockfilterindex -blocksonly -blocksxor
-    -daemon -daemonwait -datacarrier -discover -dns -dnsseed -fastprune -listen -logsourcelocations
-    -logthreadnames -logtimemicros -logtimestamps -natpmp -networkactive -peer-score-learning -peerblockfilters
-    -permitbaremultisig -persistmempool -persistmempoolv1 -printtoconsole -progress -regtest -reindex
-    -reindex-chainstate -rest -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet -stun -testnet4
-    -txindex -txospenderindex -upnp -v2transport -version -whitelistforcerelay -whitelistrelay -xthin -addnode=
-    -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify=
-    -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain=
-    -checkblocks= -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache= -debug= -debugexclude=
-    -debuglogfile= -dnsseedname= -dustrelayfee= -externalip= -includeconf= -incrementalrelayfee=
-    -limitclustercount= -limitclustersize= -loadblock= -loglevel= -maxconnections= -maxmemory= -maxmempool=
-    -maxsendbuffer= -maxtipage= -maxuploadtarget= -mempool-eviction= -mempoolexpiry= -metrics-bind= -metrics-port=
-    -minimumchainwork= -minrelaytxfee= -mocktime= -onlynet= -par= -peertimeout= -pid= -port= -prune= -rpcallowip=
-    -rpcauth= -rpcbind= -rpccookiefile= -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout= -rpcuser=
-    -rpcwhitelist= -rpcworkqueue= -seednode= -settings= -shadow-validation= -shutdownnotify= -signetchallenge=
-    -signetkey= -signetseednode= -startupnotify= -stopatheight= -stunserver= -testactivationheight= -timeout=
-    -uacomment= -vbparams= -whitebind= -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx=
-    -zmqpubhashtxhwm= -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx= -zmqpubrawtxhwm= -zmqpubsequence=
-    -zmqpubsequencehwm=
->>>>>>> 3aa8b22 (scripts/bench/rpc.py and start.py beside bitcoind; a daemon starts without rich and prometheus, tests let Python store bytecode)
     " -- "$cur")
     case ${COMPREPLY[*]} in *=) compopt -o nospace ;; esac
 }
