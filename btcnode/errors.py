@@ -59,6 +59,10 @@ class RebuildError(StorageError):
     """Block index and coins are to be built anew from the block files (``--reindex``)."""
 
 
+class FatalError(BtcnodeError):
+    """A running node could not go on: its cause says why."""
+
+
 class DatadirLockedError(StorageError):
     """Another process uses the data directory."""
 

@@ -13,6 +13,7 @@ Tests and tools call ``process_block`` and ``activate_best_chain``, which do all
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections import deque
@@ -52,6 +53,8 @@ MIN_BLOCKS_AHEAD = 288  # unrequested blocks further above the tip are not store
 MAX_FLUSH_AGE = 600.0  # seconds of work that a kill may cost
 HEADERS_PER_FLUSH = 50_000  # new headers are written in portions: 50,000 records of 136 bytes and their objects, 15 MB
 
+log = logging.getLogger("btcnode.chain")
+
 
 class Chainstate:
     """Active chain and coins over one data directory; see the module's text for who may call what."""
@@ -83,6 +86,7 @@ class Chainstate:
         self._stored_rows = 0
         self._flushing: FlushStep | None = None  # begun, and not settled
         self._ahead: deque[ConnectStep] = deque()  # connected, scripts not verified yet
+        self._verified_because: str | None = ""  # as of the last block planned; "" before the first
         self._hold = False  # the block after those ahead cannot be judged before they are finished
 
     # -- opening -------------------------------------------------------------------------------------------------
@@ -281,8 +285,20 @@ class Chainstate:
         position = self.block_position(index)
         if position is None:
             raise CorruptionError(f"no data of block {to_display(tree.hash(index))} although the index says so")
-        verify = not self.assume_valid.covers(tree, index)
-        return ConnectStep(index, tip, tree.height(index), position, self.undo_position(index), verify)
+        reason = self.assume_valid.objection(tree, index)
+        self._tell_verification(index, reason)
+        return ConnectStep(index, tip, tree.height(index), position, self.undo_position(index), reason is not None)
+
+    def _tell_verification(self, index: int, reason: str | None) -> None:
+        """One line in Core's words when scripts are verified for another reason than before, or no longer."""
+        if reason == self._verified_because:
+            return
+        self._verified_because = reason
+        height, name = self.tree.height(index), to_display(self.tree.hash(index))
+        if reason is None:
+            log.info("Disabling script verification at block #%d (%s).", height, name)
+        else:
+            log.info("Enabling script verification at block #%d (%s): %s.", height, name, reason)
 
     def _disconnect_step(self, tip: int) -> DisconnectStep:
         tree = self.tree

@@ -5,6 +5,7 @@ It runs in one thread at a time. Of the header tree it reads ancestors only, whi
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -35,7 +36,7 @@ from btcnode.chain.steps import (
 from btcnode.chain.store import ChainStore
 from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import BlockDelta, connect_block, connect_context, disconnect_block, script_violation
-from btcnode.errors import CorruptionError, DecodeError, Fault, RuleViolation
+from btcnode.errors import CorruptionError, DecodeError, Fault, RuleViolation, StorageError
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
@@ -48,6 +49,8 @@ from btcnode.storage.undo import decode_undo, encode_undo
 MAX_AHEAD_BYTES = 8 << 20
 MAX_AHEAD_BLOCKS = 32
 RECENT_BLOCKS_BYTES = 64 << 20  # parsed blocks kept between storing and connecting; columns double their size
+
+log = logging.getLogger("btcnode.chain")
 
 
 class RecentBlocks:
@@ -278,11 +281,15 @@ class StepExecutor:
     def _disconnect(self, step: DisconnectStep) -> StepResult:
         if step.index != self.tip:
             raise CorruptionError("the coins are not at the block to disconnect")
-        block = self._load(step.index, step.position)
-        undo = decode_undo(self._store.files.read_undo(step.undo_position, block.prev_hash))
-        restored, removed, clean = disconnect_block(block, step.height, undo, self._coins)
-        if not clean:
-            raise CorruptionError(f"undo data of block {to_display(block.hash)} does not fit the coins")
+        try:
+            block = self._load(step.index, step.position)
+            undo = decode_undo(self._store.files.read_undo(step.undo_position, block.prev_hash))
+            restored, removed, clean = disconnect_block(block, step.height, undo, self._coins)
+            if not clean:
+                raise CorruptionError(f"undo data of block {to_display(block.hash)} does not fit the coins")
+        except StorageError as error:
+            log.error("block at height %d: %s", step.height, error)
+            raise CorruptionError("Failed to disconnect block.") from error
         self._coins.apply_disconnect(restored, removed)
         self.tip = step.prev
         return StepResult(txs=block.n_tx, block=block)

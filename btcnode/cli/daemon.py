@@ -99,6 +99,7 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
     if files.strange_sections:
         hooks.warnings.append("\n".join(files.strange_sections))
     settings.notes.append((logging.INFO, f"Using data directory {config.net_dir}"))
+    settings.notes.insert(0, (logging.INFO, f"btcnode version v{__version__}"))
     hooks.lines = settings.notes + [(logging.INFO, line) for line in argument_lines(settings)]
     hooks.lines += [(logging.WARNING, text) for text in hooks.warnings]
     return config, hooks

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any
 
 from btcnode.cli.run_hooks import RunHooks
@@ -63,8 +64,24 @@ def take_snapshot(node: Node) -> Snapshot:
     )
 
 
+class EarlySignals:
+    """Remembers a request to stop that comes before there is a loop that could follow it."""
+
+    def __init__(self) -> None:
+        self.received = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+
+
 async def _run(
-    config: NodeConfig, setup: LogSetup, display: Callable[[Node], Coroutine[Any, Any, None]], hooks: RunHooks
+    config: NodeConfig,
+    setup: LogSetup,
+    display: Callable[[Node], Coroutine[Any, Any, None]],
+    hooks: RunHooks,
+    early: EarlySignals,
 ) -> None:
     """The life of a node, its signals and its display; raises what made it fail."""
     node = Node(config)
@@ -73,6 +90,8 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, node.control.request_stop)
     loop.add_signal_handler(signal.SIGHUP, setup.reopen)
+    if early.received:
+        node.control.request_stop()
     showing = loop.create_task(display(node))
     try:
         await node.run(on_ready=lambda: hooks.started(node), on_stopping=hooks.stopping)
@@ -92,6 +111,7 @@ def run_node(config: NodeConfig, hooks: RunHooks | None = None) -> int:
     """Run a node until it is asked to stop; returns the exit status, having said on stderr what went wrong."""
     hooks = hooks or RunHooks()
     os.umask(0o077)
+    early = EarlySignals()
     live = sys.stdout.isatty() if config.progress is None else config.progress
     recent = RecentLines() if live else None
     try:
@@ -113,7 +133,7 @@ def run_node(config: NodeConfig, hooks: RunHooks | None = None) -> int:
 
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_run(config, setup, display, hooks))
+            runner.run(_run(config, setup, display, hooks, early))
     except (BtcnodeError, OSError) as error:
         return _failed(error)
     except KeyboardInterrupt:

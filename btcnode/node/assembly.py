@@ -10,15 +10,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from random import SystemRandom
 from typing import TYPE_CHECKING, cast
 
 from btcnode import __version__
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
-from btcnode.chain.verify_db import verify_recent
 from btcnode.config import NodeConfig, split_host_port
-from btcnode.errors import BtcnodeError, StorageError
+from btcnode.errors import BtcnodeError, FatalError, RebuildError, StorageError
 from btcnode.net.nat.service import NatService
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
@@ -27,6 +27,7 @@ from btcnode.node.alerts import Alert, AlertService
 from btcnode.node.api import NodeFacade
 from btcnode.node.ban_file import BanFile
 from btcnode.node.block_bridge import BlockBridge
+from btcnode.node.chain_loader import ChainLoader, LoadingStopped
 from btcnode.node.chain_service import ChainService
 from btcnode.node.chain_watch import ChainWatch
 from btcnode.node.clock import Clock
@@ -47,7 +48,6 @@ from btcnode.node.peers_service import PeersService
 from btcnode.node.proxy_setup import Anonymity, listening, make_dialer
 from btcnode.node.prune_service import PruneService
 from btcnode.node.ready_file import remove_ready, write_ready
-from btcnode.node.shadow import make_shadow
 from btcnode.node.sync_monitor import SyncMonitor
 from btcnode.node.tx_service import TxService
 from btcnode.protocol.chain_view import NodeChainView
@@ -179,11 +179,21 @@ class Node:
         """
         try:
             await self.start()
-            on_ready()
+            if not self.stop_requested.is_set():
+                on_ready()
             await self.stop_requested.wait()
             await asyncio.to_thread(on_stopping)
         finally:
-            await self.stop()
+            try:
+                await self.stop()
+            except StorageError as error:
+                if self.failure is None:
+                    raise
+                log.error("%s", error)  # it follows from the failure, which is what the user is told of
+        if isinstance(self.failure, BtcnodeError):
+            where = self.config.debuglogfile
+            text = f"A fatal internal error occurred, see {where} for details: {self.failure}"
+            raise FatalError(text) from self.failure
         if self.failure is not None:
             raise self.failure
 
@@ -191,28 +201,15 @@ class Node:
         """Bring everything up; raises BtcnodeError with one line for the user."""
         config = self.config
         log.info("btcnode %s on %s, data in %s", __version__, self.params.name, config.net_dir)
+        log.info("scheduler thread start")  # this and lines like it: where Core begins the same work
         dialer = await make_dialer(config)
         if config.listens:
             listening(config, self.params.p2p_port, self.access.binds)  # wrong ones are told before anything is opened
-        self.control.status = "Opening the database…"
-        self._store = await asyncio.to_thread(
-            ChainStore.open,
-            config.net_dir,
-            self.params,
-            blocks_dir=config.blocks_dir,
-            blocks_xor=config.blocksxor,
-            small_files=config.fastprune,
-            prune=config.prunes,
-            reindex=config.reindex,
-        )
-        if config.server:
-            self._rpc = RpcServer(config, self.table, self.params.rpc_port)
-            await self._rpc.start()
-        self.control.status = "Loading P2P addresses…"
-        self.addresses = await asyncio.to_thread(self._load_addresses)
-        self._facade.add(self.addresses)
-        self.control.status = "Loading block index…"
-        state = await asyncio.to_thread(self._load_chain, self._store)
+        try:
+            state = await self._open_chain()
+        except LoadingStopped:
+            log.info("Shutdown requested. Exiting.")
+            return
         self._assemble(state, dialer)
         await self._bring_up_to_date()
         if self.stop_requested.is_set():
@@ -223,33 +220,47 @@ class Node:
         heard = [(address.host, address.port) for address in self.reactor.bound]
         write_ready(config, self._rpc.addresses if self._rpc is not None else [], heard)
         log.info("the node is ready: height %d", state.active.height)
-        log.info("init message: Done loading")  # what tools that start bitcoind wait for
+        log.info("init message: Done loading")
 
     def _load_addresses(self) -> AddressService:
         groups = load_groups(self.config)
         book = load_book(self.config, self.params.magic, self._rng, groups)
         return AddressService(book, self.config.net_dir, self.params.magic, self.clock)
 
-    def _load_chain(self, store: ChainStore) -> Chainstate:
+    async def _open_chain(self) -> Chainstate:
+        """Open and check what is stored, by a reindex where a test option allows to repair it that way."""
+        try:
+            return await self._load_chain()
+        except RebuildError:
+            if self.config.reindex or "reindex_after_failure_noninteractive_yes" not in self.config.test:
+                raise
+        if self._store is not None:
+            self._store.close()
+        self.config = replace(self.config, reindex=True)
+        return await self._load_chain()
+
+    async def _load_chain(self) -> Chainstate:
         config = self.config
-        if config.reindex_chainstate:
-            store.forget_coins(self.params.genesis_hash)
+        loader = ChainLoader(config, self.params, self.clock, self._tell, self.stop_requested.is_set)
+        self.control.status = "Opening the database…"
+        self._store = store = await asyncio.to_thread(loader.open_store)
+        if config.server and self._rpc is None:
+            self._rpc = RpcServer(config, self.table, self.params.rpc_port)
+            await self._rpc.start()
+        if self.addresses is None:
+            self._tell("Loading P2P addresses…")
+            self.addresses = await asyncio.to_thread(self._load_addresses)
+            self._facade.add(self.addresses)
         workers = worker_count(config.par)
-        if workers:
+        if workers and self._pool is None:
             self._pool = WorkerPool(workers, self.params)
         checker = PooledChecker(self._pool) if self._pool is not None else None
-        state = Chainstate.open(self.params, store, dbcache=config.dbcache << 20, checker=checker)
-        state.executor.shadow = make_shadow(config)
-        if not config.reindex and state.active.height:
-            self.control.status = "Verifying blocks…"
-            verify_recent(state, config.checkblocks, config.checklevel, self._show_verification)
-        return state
+        return await asyncio.to_thread(loader.load, store, checker)
 
-    def _show_verification(self, done: int, total: int) -> None:
-        if self.stop_requested.is_set():
-            raise StorageError("stopped while verifying blocks")
-        if total > 1000 and done % 1000 == 0:
-            log.info("verified %d of %d blocks", done, total)
+    def _tell(self, status: str) -> None:
+        """What the node is busy with, for clients that ask too early, and in the log as Core writes it."""
+        self.control.status = status
+        log.info("init message: %s", status)
 
     def _assemble(self, state: Chainstate, dialer: Dialer) -> None:
         """Make the objects between chain and sockets."""
@@ -305,6 +316,7 @@ class Node:
         assert self.indexes is not None
         options = protocol_config(config)
         assert self.addresses is not None
+        self._tell("Loading banlist…")
         self.ban_file = BanFile(config.net_dir, self.clock.now())
         self.protocol = Protocol(
             options,
@@ -350,14 +362,14 @@ class Node:
         """Rebuild from own block files if asked to, and connect what is stored and not connected yet."""
         assert self.driver is not None and self._store is not None
         if self.config.reindex:
-            self.control.status = "Reindexing blocks on disk…"
+            self._tell("Reindexing blocks on disk…")
             files = self._store.files
             paths = [files.block_path(number) for number in range(len(files.infos))]
             paths = [path for path in paths if path.exists()]
             await self._until_stopped(
                 BlockImporter(self.driver, self.params.magic, self.clock.now, own_files=True).run(paths)
             )
-        self.control.status = "Activating best chain…"
+        self._tell("Activating best chain…")
         await self._until_stopped(self.driver.settled())
         assert self.pruner is not None
         self.pruner.check_locks()
@@ -392,6 +404,9 @@ class Node:
             log.info("metrics at http://%s:%d/metrics", config.metrics_bind, port)
         if not config.networkactive:
             self.reactor.feed(SetNetworkActive(False))
+        self._tell("Starting network threads…")
+        for name in ("net", "addcon", "opencon", "msghand"):
+            log.info("%s thread start", name)
         self.reactor.start()
         self.addresses.start()
         assert self.indexes is not None and self.pruner is not None
@@ -425,6 +440,7 @@ class Node:
 
     async def _import_files(self) -> None:
         """Blocks that the user named, then the mempool of the last run."""
+        log.info("initload thread start")
         assert self.driver is not None and self.mempool_file is not None
         try:
             if self.config.loadblock:
@@ -439,6 +455,7 @@ class Node:
             self._on_fatal(error)
         finally:
             self.mempool_file.loaded = True
+            log.info("initload thread exit")
 
     async def _import_blocks(self, driver: ChainDriver) -> None:
         report = await import_paths(driver, self.params.magic, self.clock.now, list(self.config.loadblock))
@@ -474,7 +491,7 @@ class Node:
     async def stop(self) -> None:
         """Take everything down, flushed; may be called after a failed start too."""
         self.stop_requested.set()
-        log.info("shutting down")
+        log.info("Shutdown in progress...")
         remove_ready(self.config)
         for task in (self._import, self._housekeeper):
             if task is not None:
@@ -518,4 +535,4 @@ class Node:
             await asyncio.to_thread(self.notifications.close)
         if self._pool is not None:
             await asyncio.to_thread(self._pool.close)
-        log.info("shutdown complete")
+        log.info("Shutdown done")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from math import log2
 from typing import cast
@@ -19,6 +18,7 @@ from btcnode.consensus.blocks import check_block
 from btcnode.consensus.deployments import VersionBits
 from btcnode.errors import CorruptionError, DecodeError, RuleViolation, StorageError
 from btcnode.node.clock import Clock
+from btcnode.node.times import iso_time
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
@@ -153,11 +153,11 @@ class ChainService:
         tree, coins = self._state.tree, self._state.coins
         locked_in = ", ".join(text for text, active in self.unknown_rules() if not active)
         warning = f" warning='{locked_in}'" if locked_in else ""
-        date = datetime.fromtimestamp(tree.time(index), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return (
             f"UpdateTip: new best={to_display(tree.hash(index))} height={tree.height(index)}"
             f" version=0x{tree.version(index) & 0xFFFFFFFF:08x} log2_work={log2(tree.chainwork(index)):.6f}"
-            f" tx={tree.columns.chain_tx[index]} date='{date}' progress={self.verification_progress(index):.6f}"
+            f" tx={tree.columns.chain_tx[index]} date='{iso_time(tree.time(index))}'"
+            f" progress={self.verification_progress(index):.6f}"
             f" cache={coins.usage / (1 << 20):.1f}MiB({len(coins)}txo){warning}"
         )
 

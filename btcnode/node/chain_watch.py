@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from math import log2
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
@@ -11,6 +10,7 @@ from btcnode.chain.header_tree import HeaderTree
 from btcnode.consensus.pow import block_work
 from btcnode.node.alerts import Alert, AlertService
 from btcnode.node.chain_service import ChainService
+from btcnode.node.times import iso_time
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol.time_offsets import WARN_SECONDS
 
@@ -26,11 +26,6 @@ CLOCK_TEXT = (
 )
 
 log = logging.getLogger("btcnode.chain")
-
-
-def iso_time(seconds: int) -> str:
-    """``2009-01-03T18:15:05Z``."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class ChainWatch:
@@ -51,6 +46,8 @@ class ChainWatch:
             if isinstance(event, BlockConnected | BlockDisconnected):
                 moved = True
             elif isinstance(event, BlockRejected) and self._tree.is_failed(event.index):
+                if event.connecting:
+                    log.info("Block validation error: %s", event.violation)
                 self._tell_invalid(event.index)
                 self.look_for_invalid()
         if moved:

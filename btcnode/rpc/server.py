@@ -406,6 +406,7 @@ class RpcServer:
 
     async def start(self) -> None:
         """Listen, write the cookie; raises BtcnodeError with a line for the user."""
+        log.info("Starting HTTP server")
         await self._listen()
         try:
             self._learn_users()

@@ -1,0 +1,151 @@
+"""Loading the chain at start: the database, the index, the check of the newest blocks, and what the log tells of it.
+
+The lines are Core's where tools look for them. What is damaged is named in the log in detail and to the user in Core's
+words, with the advice to rebuild (``RebuildError``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from btcnode.chain.assumevalid import AssumeValid
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.script_checks import ScriptChecker
+from btcnode.chain.store import ChainStore
+from btcnode.chain.verify_db import verify_recent
+from btcnode.config import NodeConfig
+from btcnode.errors import CorruptionError, RebuildError
+from btcnode.node.chain_service import verification_progress
+from btcnode.node.clock import Clock
+from btcnode.node.shadow import make_shadow
+from btcnode.node.times import iso_time
+from btcnode.params import NetworkParams, params_for
+from btcnode.primitives.hashes import to_display
+
+MIB = 1 << 20
+
+log = logging.getLogger("btcnode.node")
+
+
+class LoadingStopped(Exception):
+    """The user wants the node to stop while it loads."""
+
+
+class ChainLoader:
+    """Used once, off the loop's thread. ``tell`` says what the node is busy with, ``stopping`` whether to give up."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        params: NetworkParams,
+        clock: Clock,
+        tell: Callable[[str], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._params = params
+        self._clock = clock
+        self._tell = tell
+        self._stopping = stopping
+
+    def open_store(self) -> ChainStore:
+        """Open the network's data; raises StorageError, among them RebuildError."""
+        config = self._config
+        log.info("Cache configuration:")
+        log.info("* Using %.1f MiB for in-memory UTXO set", config.dbcache)
+        try:
+            return ChainStore.open(
+                config.net_dir,
+                self._params,
+                blocks_dir=config.blocks_dir,
+                blocks_xor=config.blocksxor,
+                small_files=config.fastprune,
+                prune=config.prunes,
+                reindex=config.reindex,
+            )
+        except CorruptionError as error:
+            raise damaged("Error opening block database", error) from error
+
+    def load(self, store: ChainStore, checker: ScriptChecker | None) -> Chainstate:
+        """The chain in ``store``, checked; raises StorageError, among them RebuildError, and LoadingStopped."""
+        config = self._config
+        self._tell("Loading block index…")
+        self._tell_assumptions()
+        self.go_on()
+        if config.reindex_chainstate:
+            store.forget_coins(self._params.genesis_hash)
+        try:
+            state = Chainstate.open(self._params, store, dbcache=config.dbcache << 20, checker=checker)
+            self._check_files(store)
+        except CorruptionError as error:
+            raise damaged("Error loading block database", error) from error
+        state.executor.shadow = make_shadow(config)
+        self._tell_tip(state)
+        self.go_on()
+        if not config.reindex:
+            self._verify(state)
+        log.info("Block index and chainstate loaded")
+        return state
+
+    def go_on(self) -> None:
+        """Raise LoadingStopped if the node is to stop."""
+        if self._stopping():
+            raise LoadingStopped
+
+    def _tell_assumptions(self) -> None:
+        params = self._params
+        block = AssumeValid.from_params(params).block
+        if block is None:
+            log.info("Validating signatures for all blocks.")
+        else:
+            log.info("Assuming ancestors of block %s have valid signatures.", to_display(block))
+        log.info("Setting nMinimumChainWork=%064x", params.minimum_chain_work)
+        usual = params_for(params.name).minimum_chain_work
+        if params.minimum_chain_work < usual:
+            log.warning("nMinimumChainWork set below default value of %064x", usual)
+
+    def _check_files(self, store: ChainStore) -> None:
+        """Every file that has blocks must be there; raises CorruptionError."""
+        log.info("Checking all blk files are present...")
+        files = store.files
+        for number, info in enumerate(files.infos):
+            if info.size and not files.block_path(number).exists():
+                raise CorruptionError(f"{files.block_path(number)} is missing")
+
+    def _tell_tip(self, state: Chainstate) -> None:
+        tree, tip = state.tree, state.tip
+        log.info(
+            "Loaded best chain: hashBestChain=%s height=%d date=%s progress=%f",
+            to_display(tree.hash(tip)), tree.height(tip), iso_time(tree.time(tip)),
+            verification_progress(self._params, tree, tip, self._clock.now()),
+        )  # fmt: skip
+
+    def _verify(self, state: Chainstate) -> None:
+        config, height = self._config, state.active.height
+        self._tell("Verifying blocks…")
+        if not height:
+            return
+        count = min(config.checkblocks or height, height)
+        log.info("Verifying last %d blocks at level %d", count, config.checklevel)
+        shown = 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal shown
+            self.go_on()
+            percent = done * 100 // total
+            if percent // 10 > shown // 10 and total > 100:
+                shown = percent
+                log.info("Verification progress: %d%%", percent)
+
+        try:
+            verify_recent(state, config.checkblocks, config.checklevel, progress)
+        except CorruptionError as error:
+            raise damaged("Corrupted block database detected", error) from error
+        log.info("Verification: No coin database inconsistencies in last %d blocks", count)
+
+
+def damaged(core_text: str, error: CorruptionError) -> RebuildError:
+    """The error for the user; the log has what exactly is wrong."""
+    log.error("%s", error)
+    return RebuildError(core_text)
