@@ -7,6 +7,7 @@ Feerates are satoshi per kvB; 0 stands for "not known".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from math import floor, isfinite
@@ -87,13 +88,13 @@ class FeeEstimator:
             stats.add(entry.height, bucket)
         self._followed[entry.txid] = _Followed(entry.height, bucket)
 
-    def removed(self, txid: bytes, *, in_block: bool = False) -> bool:
-        """A transaction left the mempool; whether it was followed."""
+    def removed(self, txid: bytes) -> bool:
+        """A transaction left the mempool, not for a block; whether it was followed."""
         followed = self._followed.pop(txid, None)
         if followed is None:
             return False
         for stats in self.stats.values():
-            stats.remove(followed.height, self.best_height, followed.bucket, in_block=in_block)
+            stats.remove(followed.height, self.best_height, followed.bucket, in_block=False)
         return True
 
     def block(self, confirmed: Iterable[MempoolEntry], height: int) -> None:
@@ -103,15 +104,24 @@ class FeeEstimator:
         self.best_height = height
         for stats in self.stats.values():
             stats.next_block(height)
-        counted = 0
+        # a block has thousands of transactions and few buckets: what is alike is counted together
+        left: Counter[_Followed] = Counter()
+        found: dict[tuple[int, int], list[int]] = {}  # (blocks waited, bucket): feerates in the order of the block
+        bucket_of = self.stats[Horizon.SHORT].bucket_of
         for entry in confirmed:
-            if not self.removed(entry.txid, in_block=True) or height <= entry.height:
+            followed = self._followed.pop(entry.txid, None)
+            if followed is None:
                 continue
-            feerate = float(entry.fee * 1000 // entry.vsize)
-            for stats in self.stats.values():
-                stats.record(height - entry.height, feerate)
-            counted += 1
-        if counted and not self.first_height:
+            left[followed] += 1
+            if height > entry.height:
+                feerate = entry.fee * 1000 // entry.vsize
+                found.setdefault((height - entry.height, bucket_of(feerate)), []).append(feerate)
+        for stats in self.stats.values():
+            for (since, bucket), count in left.items():
+                stats.remove(since, height, bucket, in_block=True, count=count)
+            for (blocks, bucket), feerates in found.items():
+                stats.record(blocks, bucket, feerates)
+        if found and not self.first_height:
             self.first_height = height
 
     def give_up(self) -> None:

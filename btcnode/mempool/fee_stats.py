@@ -10,11 +10,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import frexp
 
 Row = list[float]
 Counts = list[int]
 
 EXACT_BLOCKS = 144  # owed decays that are applied one by one: 2 ms each
+EXACT_INTEGERS = 2.0**53  # every whole number below is a float
 _UINT32 = 0xFFFFFFFF
 
 
@@ -38,6 +40,19 @@ class Estimation:
     failed: BucketRange = field(default_factory=BucketRange)
     decay: float = 0.0
     scale: int = 0
+
+
+def add_each(value: float, addends: Sequence[int]) -> float:
+    """The sum, rounded as if the addends were added one by one (as Core does).
+
+    Between two powers of two below 2**53 every such step is exact, and so is one step for all.
+    """
+    end = value + sum(addends)
+    if end < EXACT_INTEGERS and (not value or frexp(value)[1] == frexp(end)[1]):
+        return end
+    for addend in addends:
+        value += addend
+    return value
 
 
 class ConfirmStats:
@@ -95,30 +110,29 @@ class ConfirmStats:
         """A transaction came into the mempool at ``height``."""
         self._waiting[height % len(self._waiting)][bucket] += 1
 
-    def remove(self, height: int, best_height: int, bucket: int, *, in_block: bool) -> None:
-        """A transaction that came at ``height`` left; it counts as failed if it waited a period and is in no block."""
+    def remove(self, height: int, best_height: int, bucket: int, *, in_block: bool, count: int = 1) -> None:
+        """``count`` that came at ``height`` left; they count as failed if they waited a period and are in no block."""
         blocks_ago = best_height - height if best_height else 0
         if blocks_ago < 0:
             return
         ring = self._waiting
         row = self._waiting_long if blocks_ago >= len(ring) else ring[height % len(ring)]
-        if row[bucket] > 0:
-            row[bucket] -= 1
+        row[bucket] = max(0, row[bucket] - count)
         if not in_block and blocks_ago >= self.scale:
             self.settle()
             for row_failed in self.failed[: blocks_ago // self.scale]:
-                row_failed[bucket] += 1
+                row_failed[bucket] = add_each(row_failed[bucket], [1] * count)
 
-    def record(self, blocks: int, feerate: float) -> None:
-        """A transaction confirmed in the ``blocks``-th block after it came."""
+    def record(self, blocks: int, bucket: int, feerates: Sequence[int]) -> None:
+        """Transactions of one bucket confirmed in the ``blocks``-th block after they came."""
         if blocks < 1:
             return
         self.settle()
-        bucket = self.bucket_of(feerate)
+        ones = [1] * len(feerates)
         for row in self.confirmed[(blocks + self.scale - 1) // self.scale - 1 :]:
-            row[bucket] += 1
-        self.counts[bucket] += 1
-        self.feerates[bucket] += feerate
+            row[bucket] = add_each(row[bucket], ones)
+        self.counts[bucket] = add_each(self.counts[bucket], ones)
+        self.feerates[bucket] = add_each(self.feerates[bucket], feerates)
 
     def _waited(self, target: int, height: int) -> Counts:
         """By bucket: what waits for ``target`` blocks or longer."""

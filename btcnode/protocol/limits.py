@@ -122,7 +122,7 @@ MAX_PACKAGE_CANDIDATES = 100  # ours: children of one parent looked at for a pac
 RECENT_REJECTS = 120_000  # remembered at least, at most twice as many; two such filters
 RECENT_REJECTS_BITS_LOG2 = 23  # two generations of 1 MiB; 8 positions: 2 x (1 - e^(-8n/m))^8 = 4e-8 false answers
 RECENT_REJECTS_HASHES = 8
-RECENTLY_CONFIRMED = 48_000  # remembered of blocks; a filter of the same shape
+RECENTLY_CONFIRMED = 48_000  # hashes of blocks remembered at least, at most twice that and a block's: 12 MB
 MAX_CMPCTBLOCKS_INFLIGHT_PER_BLOCK = 3  # peers that a block is received from at the same time
 MAX_HIGH_BANDWIDTH_PEERS = 3  # peers asked to announce by cmpctblock
 MAX_CMPCTBLOCK_DEPTH = 5  # blocks below the tip that are served as compact ones

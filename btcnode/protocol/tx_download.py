@@ -28,6 +28,7 @@ from btcnode.protocol.limits import (
     TXID_RELAY_DELAY,
 )
 from btcnode.protocol.orphanage import Orphanage
+from btcnode.protocol.rolling_set import RollingSet
 from btcnode.protocol.tx_requests import TxRequests
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class TxDownload:
         self._hasher = hasher
         self._rejects = RollingBloom(b"", RECENT_REJECTS, hasher=hasher)
         self._reconsiderable = RollingBloom(b"", RECENT_REJECTS, hasher=hasher)
-        self._confirmed = RollingBloom(b"", RECENTLY_CONFIRMED, hasher=hasher)
+        self._confirmed = RollingSet(RECENTLY_CONFIRMED)
         self._peers: dict[int, _PeerTraits] = {}
         self._wtxid_peers = 0
 
@@ -105,12 +106,10 @@ class TxDownload:
     def block_connected(self, block: ParsedBlock) -> None:
         """Confirmed transactions are not asked for, and orphans that conflict with them are dropped."""
         self.orphanage.erase_spenders(block.prevouts())
-        for txid, wtxid in zip(block.txids, block.wtxids, strict=True):
-            self._confirmed.add(txid)
-            self.tracker.forget(txid)
-            if wtxid != txid:
-                self._confirmed.add(wtxid)
-                self.tracker.forget(wtxid)
+        for hashes in (block.txids, block.wtxids):
+            self._confirmed.add(hashes)
+            for tx_hash in self.tracker.known(hashes):
+                self.tracker.forget(tx_hash)
 
     def block_disconnected(self) -> None:
         """What was confirmed may not be so any more."""
@@ -126,8 +125,10 @@ class TxDownload:
         """
         if tx_hash in self.orphanage or self._source.find_tx(tx_hash, by_wtxid) is not None:
             return True
+        if tx_hash in self._confirmed:
+            return True
         positions = self._hasher.positions(tx_hash)
-        if self._rejects.has(positions) or self._confirmed.has(positions):
+        if self._rejects.has(positions):
             return True
         return reconsiderable and self._reconsiderable.has(positions)
 
@@ -298,7 +299,7 @@ class TxDownload:
                 came_since = came_since or entry.sequence >= since
                 continue
             too_cheap += self._reconsiderable.has(positions)
-            if txid not in self.orphanage and not self._confirmed.has(positions):
+            if txid not in self.orphanage and txid not in self._confirmed:
                 missing.append(txid)
         return (None, False) if too_cheap > 1 else (missing, came_since)
 

@@ -13,6 +13,7 @@ connections); time-outs lie in one heap, whose outdated entries never outnumber 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from hashlib import blake2b
 from operator import attrgetter
 
@@ -90,6 +91,11 @@ class TxRequests:
             if self._complete(ann):
                 self._unlink(ann)
         self._peers.pop(peer, None)
+
+    def known(self, hashes: Iterable[bytes]) -> list[bytes]:
+        """Those of ``hashes`` that somebody has announced."""
+        first = self._first
+        return [tx_hash for tx_hash in hashes if tx_hash in first] if first else []
 
     def forget(self, tx_hash: bytes) -> None:
         """The transaction is not needed any more."""

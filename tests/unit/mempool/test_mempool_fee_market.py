@@ -12,7 +12,7 @@ from btcnode.errors import DecodeError
 from btcnode.mempool.entry import LockPoints, MempoolEntry
 from btcnode.mempool.fee_estimator import DOUBLE_SUCCESS, INFINITE, FeeEstimator, Horizon, make_bounds
 from btcnode.mempool.fee_file import VERSION, decode_estimates, encode_estimates
-from btcnode.mempool.fee_stats import ConfirmStats
+from btcnode.mempool.fee_stats import ConfirmStats, add_each
 from btcnode.testing.small_pool import coin, spend
 
 BASE_FEE = 2000
@@ -132,9 +132,9 @@ def test_a_conservative_estimate_remembers_longer() -> None:
 
 def test_the_memory_fades_bucket_by_bucket() -> None:
     stats = ConfirmStats(make_bounds(), 2, 0.5, 1)
-    stats.record(1, 148.0)
-    stats.record(2, 150.0)
     bucket = stats.bucket_of(150.0)
+    stats.record(1, bucket, [148])
+    stats.record(2, bucket, [150])
     stats.next_block(1)
     stats.settle()
     assert (stats.counts[bucket], stats.feerates[bucket]) == (1.0, 149.0)
@@ -215,3 +215,14 @@ def test_no_file_breaks_more_than_itself(busy: bytes) -> None:
         for target in (1, 2, 12, 48, 1008):
             estimator.smart(target, conservative=True)
         assert encode_estimates(estimator)
+
+
+def test_many_at_once_round_as_one_by_one() -> None:
+    rng = Random(11)
+    for _ in range(2000):
+        value = rng.choice([0.0, rng.random() * 10 ** rng.randrange(-8, 16)])
+        addends = [rng.choice([1, 1, 1000, rng.randrange(1, 10**9)]) for _ in range(rng.randrange(1, 50))]
+        one_by_one = value
+        for addend in addends:
+            one_by_one += addend
+        assert add_each(value, addends) == one_by_one
