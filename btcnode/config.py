@@ -109,6 +109,7 @@ class NodeConfig(ConnectionOptions):
     )
     blockfilterindex: bool = _option("blockfilterindex", "Keep an index of block filters (BIP158).", STORE, False)
     txindex: bool = _option("txindex", "Keep an index of all transactions.", STORE, False)
+    coinstatsindex: bool = _option("coinstatsindex", "Keep the UTXO set's statistics of every block.", STORE, False)
     txospenderindex: bool = _option("txospenderindex", "Keep an index of what spends each output.", STORE, False)
     par: int = _option(
         "par",

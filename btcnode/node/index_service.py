@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from btcnode.config import NodeConfig
 from btcnode.errors import CorruptionError, DecodeError
+from btcnode.indexes.coinstats import CoinStats, CoinStatsRecipe
 from btcnode.indexes.filters import BlockFilter, FilterRecipe
 from btcnode.indexes.recipe import Recipe
 from btcnode.indexes.transactions import SpenderRecipe, TxPlace, TxRecipe, spender_key, tx_key
@@ -79,6 +80,15 @@ class SpenderView(_View):
         return None
 
 
+class CoinStatsView(_View):
+    """The UTXO set's statistics after blocks."""
+
+    def get(self, block_hash: BlockHash) -> CoinStats | None:
+        """Those after a block, None when it is not indexed (yet); raises StorageError."""
+        record = self._engine.store.record(block_hash)
+        return None if record is None else CoinStats.unpack(record)
+
+
 class IndexService:
     """``IndexApi`` over the indexes that this node keeps."""
 
@@ -95,10 +105,12 @@ class IndexService:
             return engine
 
         transactions = opened(config.txindex, TxRecipe())
+        statistics = opened(config.coinstatsindex, CoinStatsRecipe(chain.params))
         spenders = opened(config.txospenderindex, SpenderRecipe())
         filters = opened(config.blockfilterindex, FilterRecipe())
         self.tx_index = TxView(transactions, chain) if transactions is not None else None
         self.spender_index = SpenderView(spenders, chain) if spenders is not None else None
+        self.coinstats_index = CoinStatsView(statistics, chain) if statistics is not None else None
         self.filter_index = FilterView(filters, chain) if filters is not None else None
 
     def needs(self) -> dict[str, Callable[[], int]]:

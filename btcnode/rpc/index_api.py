@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from btcnode.indexes.coinstats import CoinStats
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.tx import Tx
 
@@ -69,6 +70,13 @@ class SpenderIndex(IndexBase, Protocol):
         """What spends a 36-byte outpoint in the chain up to which was indexed; raises StorageError."""
 
 
+class CoinStatsIndex(IndexBase, Protocol):
+    """The UTXO set's statistics after blocks."""
+
+    def get(self, block_hash: BlockHash) -> CoinStats | None:
+        """Those after a block, None when it is not indexed (yet); raises StorageError."""
+
+
 class IndexApi(Protocol):
     """Optional indexes; None when the node does not keep one."""
 
@@ -83,6 +91,10 @@ class IndexApi(Protocol):
     @property
     def spender_index(self) -> SpenderIndex | None:
         """The spenders."""
+
+    @property
+    def coinstats_index(self) -> CoinStatsIndex | None:
+        """The UTXO set's statistics."""
 
     def index_states(self) -> Sequence[IndexState]:
         """How far each has come."""

@@ -69,6 +69,19 @@ def find_block(node: NodeApi, text: Any, name: str = "blockhash") -> int:
     return index
 
 
+def find_by_hash_or_height(node: NodeApi, value: Any) -> int:
+    """Index of a block given by hash or by height in the active chain; raises RpcError."""
+    if type_name(value) == "string":
+        return find_block(node, value, "hash_or_height")
+    tree, height = node.tree, whole_number(value)
+    if height < 0:
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"Target block height {height} is negative")
+    tip = tree.height(node.tip())
+    if height > tip:
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"Target block height {height} after current tip {tip}")
+    return tree.ancestor(node.tip(), height)
+
+
 def is_active(node: NodeApi, index: int) -> bool:
     """Whether the block is in the active chain."""
     return node.tree.ancestor(node.tip(), node.tree.height(index)) == index

@@ -1079,6 +1079,19 @@ class Gettxout2(TypedDict):
     scriptPubKey: Gettxout2ScriptPubKey
     coinbase: bool
 
+class GettxoutsetinfoBlockInfoUnspendables(TypedDict):
+    genesis_block: Decimal
+    bip30: Decimal
+    scripts: Decimal
+    unclaimed_rewards: Decimal
+
+class GettxoutsetinfoBlockInfo(TypedDict):
+    prevout_spent: Decimal
+    coinbase: Decimal
+    new_outputs_ex_coinbase: Decimal
+    unspendable: Decimal
+    unspendables: GettxoutsetinfoBlockInfoUnspendables
+
 class Gettxoutsetinfo(TypedDict):
     height: int
     bestblock: str
@@ -1086,15 +1099,18 @@ class Gettxoutsetinfo(TypedDict):
     bogosize: int
     hash_serialized_3: NotRequired[str]
     muhash: NotRequired[str]
+    transactions: NotRequired[int]
+    disk_size: NotRequired[int]
     total_amount: Decimal
-    transactions: int
-    disk_size: int
+    total_unspendable_amount: NotRequired[Decimal]
+    block_info: NotRequired[GettxoutsetinfoBlockInfo]
 
 class GettxspendingprevoutItem(TypedDict):
     txid: str
     vout: int
     spendingtxid: NotRequired[str]
     spendingtx: NotRequired[str]
+    blockhash: NotRequired[str]
 
 class GetzmqnotificationsItem(TypedDict):
     type: str
@@ -1378,9 +1394,9 @@ class NodeRpc:
     async def gettxoutproof(self, txids: Sequence[str], blockhash: str | None = ...) -> str:
         """A proof that transactions are in a block. Without blockhash one must be unspent, or in the txindex."""
     async def gettxoutsetinfo(self, hash_type: str | None = ..., hash_or_height: Any = ..., use_index: bool | None = ...) -> Gettxoutsetinfo:
-        """Statistics of the set of unspent outputs. Reads the whole set, which takes a while."""
+        """Statistics of the set of unspent outputs. Without coinstatsindex it reads the whole set, which takes a while."""
     async def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[GettxspendingprevoutItem]:
-        """Which transactions of the mempool spend the given outputs."""
+        """Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks."""
     async def getzmqnotifications(self) -> list[GetzmqnotificationsItem]:
         """The active ZeroMQ notifications."""
     async def help(self, command: str | None = ...) -> Any:

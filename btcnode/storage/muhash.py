@@ -82,8 +82,9 @@ def _times(x: int, y: int) -> int:
 class MuHash:
     """A running set hash."""
 
-    def __init__(self) -> None:
-        self._product = 1
+    def __init__(self, number: int = 1) -> None:
+        """Begin with the set that ``number`` was told of; 1 is the empty set."""
+        self._product = number
         self._divisor = 1
 
     def insert_many(self, elements: Sequence[bytes]) -> None:
@@ -94,10 +95,20 @@ class MuHash:
         """Take elements out again; whether they were in is not known."""
         self._divisor = _multiply(self._divisor, elements)
 
+    def number(self) -> int:
+        """The whole state, below the modulus."""
+        if self._divisor == 1:
+            return self._product % MODULUS
+        return self._product * pow(self._divisor, -1, MODULUS) % MODULUS
+
     def digest(self) -> bytes:
         """The 32 bytes of the set, in the order in which Core holds a uint256."""
-        number = self._product * pow(self._divisor, -1, MODULUS) % MODULUS
-        return sha256(number.to_bytes(NUMBER_SIZE, "little")).digest()
+        return number_digest(self.number())
+
+
+def number_digest(number: int) -> bytes:
+    """The digest of the set with this ``MuHash.number``."""
+    return sha256(number.to_bytes(NUMBER_SIZE, "little")).digest()
 
 
 def _multiply(product: int, elements: Sequence[bytes]) -> int:

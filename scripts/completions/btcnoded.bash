@@ -18,13 +18,13 @@ _btcnoded() {
     esac
     mapfile -t COMPREPLY < <(compgen -W "
     -? -acceptnonstdtxn -acceptstalefeeestimates -allowignoredconf -blockfilterindex -blocksonly -blocksxor
-    -capturemessages -cjdnsreachable -daemon -daemonwait -datacarrier -discover -dns -dnsseed -fastprune
-    -fixedseeds -forcednsseed -i2pacceptincoming -listen -listenonion -logips -loglevelalways -logratelimit
-    -logsourcelocations -logthreadnames -logtimemicros -logtimestamps -natpmp -networkactive -peer-score-learning
-    -peerblockfilters -permitbaremultisig -persistmempool -persistmempoolv1 -printtoconsole -privatebroadcast
-    -progress -proxyrandomize -regtest -reindex -reindex-chainstate -rest -rpcwhitelistdefault -server
-    -shadow-stop -shrinkdebugfile -signet -stopafterblockimport -stun -testnet4 -txindex -txospenderindex -upnp
-    -v2transport -version -whitelistforcerelay -whitelistrelay -xthin -addnode= -alertnotify= -asmap=
+    -capturemessages -cjdnsreachable -coinstatsindex -daemon -daemonwait -datacarrier -discover -dns -dnsseed
+    -fastprune -fixedseeds -forcednsseed -i2pacceptincoming -listen -listenonion -logips -loglevelalways
+    -logratelimit -logsourcelocations -logthreadnames -logtimemicros -logtimestamps -natpmp -networkactive
+    -peer-score-learning -peerblockfilters -permitbaremultisig -persistmempool -persistmempoolv1 -printtoconsole
+    -privatebroadcast -progress -proxyrandomize -regtest -reindex -reindex-chainstate -rest -rpcwhitelistdefault
+    -server -shadow-stop -shrinkdebugfile -signet -stopafterblockimport -stun -testnet4 -txindex -txospenderindex
+    -upnp -v2transport -version -whitelistforcerelay -whitelistrelay -xthin -addnode= -alertnotify= -asmap=
     -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify=
     -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain=
     -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache= -debug=

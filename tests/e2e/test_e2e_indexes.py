@@ -19,7 +19,7 @@ GONE = "No such mempool or blockchain transaction. Use gettransaction for wallet
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[RegtestNode]:
-    node = RegtestNode(datadir=tmp_path, listen=False, txindex=True, txospenderindex=True)
+    node = RegtestNode(datadir=tmp_path, listen=False, txindex=True, txospenderindex=True, coinstatsindex=True)
     node.fill_purse()
     yield node
     node.close()
@@ -68,6 +68,46 @@ def test_nothing_is_found(node: RegtestNode) -> None:
             node.rpc.getrawtransaction(txid)
     with pytest.raises(RpcError, match="not considered an ordinary transaction"):
         node.rpc.getrawtransaction(node.rpc.getblock(node.rpc.getblockhash(0))["tx"][0])
+
+
+def test_what_spends_an_output(node: RegtestNode) -> None:
+    rpc: Any = node.rpc
+    txid = node.pay(ADDRESS, 1)
+    source = rpc.getrawtransaction(txid, 1)["vin"][0]
+    output = {"txid": source["txid"], "vout": source["vout"]}
+    waiting = output | {"spendingtxid": txid}
+    assert rpc.gettxspendingprevout([output]) == [waiting]
+    [block] = node.mine(1, OTHER)
+    mined = waiting | {"blockhash": block, "spendingtx": rpc.getrawtransaction(txid)}
+    assert rpc.gettxspendingprevout([output], {"return_spending_tx": True}) == [mined]
+    assert rpc.gettxspendingprevout([output], {"mempool_only": True}) == [output]
+    rpc.invalidateblock(block)
+    assert rpc.gettxspendingprevout([output]) == [waiting]
+    rpc.generateblock(OTHER, [])
+    assert rpc.gettxspendingprevout([output, output | {"vout": 1}]) == [waiting, output | {"vout": 1}]
+    [again] = node.mine()
+    assert rpc.gettxspendingprevout([output]) == [waiting | {"blockhash": again}]
+
+
+def test_statistics_of_every_block(node: RegtestNode) -> None:
+    rpc: Any = node.rpc
+    node.pay(ADDRESS, 1)
+    node.mine(1, OTHER)
+    for address in (ADDRESS, node.address):
+        walked = rpc.gettxoutsetinfo("muhash", None, False)
+        indexed = rpc.gettxoutsetinfo("muhash")
+        for key in ("height", "bestblock", "txouts", "bogosize", "muhash", "total_amount"):
+            assert walked[key] == indexed[key]
+        assert indexed["block_info"]["prevout_spent"] == 50
+        assert rpc.gettxoutsetinfo("muhash", indexed["height"]) == indexed
+        stale, tip = indexed, indexed["bestblock"]
+        rpc.invalidateblock(tip)
+        assert rpc.gettxoutsetinfo("muhash", stale["height"] - 1)["height"] == rpc.getblockcount()
+        node.mine(1, address)
+        assert rpc.gettxoutsetinfo("muhash", tip) == stale
+    assert rpc.gettxoutsetinfo("none", 0)["block_info"]["unspendables"]["genesis_block"] == 50
+    with pytest.raises(RpcError, match="after current tip"):
+        rpc.gettxoutsetinfo("none", 1000)
 
 
 def test_index_ahead_of_the_chain(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from btcnode.rpc.methods import (
     sync,
     txoutproof,
     util,
+    utxostats,
     zmq,
 )
 from btcnode.rpc.spec import Method
@@ -64,6 +65,7 @@ def all_methods() -> list[Method]:
         sync,
         txoutproof,
         util,
+        utxostats,
         zmq,
     )
     return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]

@@ -9,14 +9,13 @@ from typing import Any
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_value, txout_script
-from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import type_name
-from btcnode.rpc.lookup import parse_hash, require_data
+from btcnode.rpc.lookup import find_by_hash_or_height, require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
-from btcnode.rpc.spec import Arg, Kind, Result, arr, hexed, number, obj, rpc, whole_number
+from btcnode.rpc.spec import Arg, Kind, Result, arr, hexed, number, obj, rpc
 from btcnode.rpc.spec import time as time_
 from btcnode.script.scriptparse import is_unspendable
 
@@ -177,23 +176,6 @@ def _figures(sums: _Sums, n_tx: int) -> dict[str, Any]:
     }
 
 
-def _hash_or_height(node: NodeApi, value: Any) -> int:
-    """Index of a block given by hash or by height in the active chain; raises RpcError."""
-    tree = node.tree
-    if type_name(value) == "string":
-        index = tree.find(BlockHash(parse_hash(value, "hash_or_height")))
-        if index < 0:
-            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found")
-        return index
-    height = whole_number(value)
-    if height < 0:
-        raise RpcError(RpcCode.INVALID_PARAMETER, f"Target block height {height} is negative")
-    tip = tree.height(node.tip())
-    if height > tip:
-        raise RpcError(RpcCode.INVALID_PARAMETER, f"Target block height {height} after current tip {tip}")
-    return tree.ancestor(node.tip(), height)
-
-
 @rpc(
     "blockchain",
     "Figures of a block. Amounts are in satoshi.",
@@ -213,7 +195,7 @@ def _hash_or_height(node: NodeApi, value: Any) -> int:
 )
 async def getblockstats(node: NodeApi, hash_or_height: Any, stats: list[Any] | None) -> dict[str, Any]:
     """See the declaration."""
-    index = _hash_or_height(node, hash_or_height)
+    index = find_by_hash_or_height(node, hash_or_height)
     raw = await read_block(node, index)
     tree = node.tree
     height = tree.height(index)

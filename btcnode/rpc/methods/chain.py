@@ -14,9 +14,9 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.deprecated import shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import amount, double
+from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.lookup import difficulty, find_block, fork_height, is_active, parse_hash, uint256_hex
-from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, dyn, hexed, nothing, number, obj, real, rpc, string
+from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, dyn, hexed, nothing, number, obj, real, rpc, string
 from btcnode.rpc.spec import time as time_
 from btcnode.script.flags import flag_names
 
@@ -270,48 +270,6 @@ def getchaintxstats(node: NodeApi, nblocks: int | None, blockhash: str | None) -
             result["window_tx_count"] = txs
             if seconds > 0:
                 result["txrate"] = double(txs / seconds)
-    return result
-
-
-@rpc(
-    "blockchain",
-    "Statistics of the set of unspent outputs. Reads the whole set, which takes a while.",
-    Arg("hash_type", Kind.STR, 'Hash over the set: "hash_serialized_3", "muhash" or "none"', "hash_serialized_3"),
-    Arg("hash_or_height", Kind.INT, "Needs an index that this node does not keep", None, any_type=True),
-    Arg("use_index", Kind.BOOL, "Whether an index may answer", True),
-    returns=obj(
-        "",
-        "",
-        number("height", "Height of the block the set belongs to"),
-        hexed("bestblock", "Hash of that block"),
-        number("txouts", "Unspent outputs"),
-        number("bogosize", "A measure of the set's size that does not depend on how it is stored"),
-        hexed("hash_serialized_3", "Serialised hash", optional=True),
-        hexed("muhash", "Hash that does not depend on the order", optional=True),
-        coins("total_amount", "Sum of all outputs"),
-        number("transactions", "Transactions with unspent outputs"),
-        number("disk_size", "Estimated bytes on disk"),
-    ),
-    examples=((), ("none",)),
-)
-async def gettxoutsetinfo(node: NodeApi, hash_type: str, hash_or_height: Any, use_index: bool) -> dict[str, Any]:
-    """See the declaration."""
-    if hash_type not in ("hash_serialized_3", "muhash", "none"):
-        raise RpcError(RpcCode.INVALID_PARAMETER, f"'{hash_type}' is not a valid hash_type")
-    if hash_or_height is not None:
-        raise RpcError(RpcCode.INVALID_PARAMETER, "Querying specific block heights requires coinstatsindex")
-    stats = await node.utxo_stats(hash_type)
-    result: dict[str, Any] = {
-        "height": stats.height,
-        "bestblock": to_display(stats.block_hash),
-        "txouts": stats.txouts,
-        "bogosize": stats.bogosize,
-    }
-    if stats.hash is not None:
-        result[hash_type] = to_display(stats.hash)
-    result["total_amount"] = amount(stats.total_amount)
-    result["transactions"] = stats.transactions
-    result["disk_size"] = stats.disk_size
     return result
 
 

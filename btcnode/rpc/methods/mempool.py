@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from btcnode.errors import StorageError
 from btcnode.mempool.entry import MempoolEntry
 from btcnode.mempool.pool import Mempool
 from btcnode.primitives.hashes import to_display
+from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.deprecated import is_enabled, replaceability
 from btcnode.rpc.errors import RpcCode, RpcError
@@ -268,7 +270,7 @@ def getmempoolinfo(node: NodeApi) -> dict[str, Any]:
 
 @rpc(
     "blockchain",
-    "Which transactions of the mempool spend the given outputs.",
+    "Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks.",
     Arg(
         "outputs",
         Kind.ARR,
@@ -290,8 +292,14 @@ def getmempoolinfo(node: NodeApi) -> dict[str, Any]:
         None,
         oneline="options",
         inner=(
-            Arg("mempool_only", Kind.BOOL, "Look at the mempool only", True),
-            Arg("return_spending_tx", Kind.BOOL, "With the whole transaction", False),
+            Arg(
+                "mempool_only",
+                Kind.BOOL,
+                "If false, what the mempool does not spend is looked up in the txospenderindex",
+                None,
+                hint="true if txospenderindex unavailable, otherwise false",
+            ),
+            Arg("return_spending_tx", Kind.BOOL, "With the whole transaction", None, hint="false"),
         ),
     ),
     returns=arr(
@@ -304,11 +312,14 @@ def getmempoolinfo(node: NodeApi) -> dict[str, Any]:
             number("vout", "Output number"),
             hexed("spendingtxid", "What spends it (left out when nothing does)", optional=True),
             hexed("spendingtx", "The same in hex, if wanted", optional=True),
+            hexed("blockhash", "Its block, if it is in one", optional=True),
         ),
     ),
     examples=(([{"txid": "mytxid", "vout": 3}],),),
 )
-def gettxspendingprevout(node: NodeApi, outputs: list[Any], options: dict[str, Any] | None) -> list[dict[str, Any]]:
+async def gettxspendingprevout(
+    node: NodeApi, outputs: list[Any], options: dict[str, Any] | None
+) -> list[dict[str, Any]]:
     """See the declaration."""
     if not outputs:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, outputs are missing")
@@ -319,24 +330,47 @@ def gettxspendingprevout(node: NodeApi, outputs: list[Any], options: dict[str, A
         if value is not None and type_name(value) != "bool":
             text = f"JSON value of type {type_name(value)} for field {key} is not of expected type bool"
             raise RpcError(RpcCode.TYPE_ERROR, text)
-    results = []
-    for output in outputs:
-        txid, vout = _outpoint(output)
-        found = node.mempool.spender_of(txid + vout.to_bytes(4, "little"))
-        result = {"txid": output["txid"], "vout": vout}
-        if found is not None:
-            result["spendingtxid"] = to_display(found.txid)
-            if wanted.get("return_spending_tx"):
-                result["spendingtx"] = found.tx.raw.hex()
-        elif wanted.get("mempool_only") is False:
-            text = "Mempool lacks a relevant spend, and txospenderindex is unavailable."
-            raise RpcError(RpcCode.MISC_ERROR, text)
+    with_tx = bool(wanted.get("return_spending_tx"))
+    index = node.spender_index
+    mempool_only = wanted.get("mempool_only", index is None)
+    results, rest = [], []
+    for output, outpoint in [(output, _outpoint(output)) for output in outputs]:
+        found = node.mempool.spender_of(outpoint)
+        if found is not None or mempool_only:
+            results.append(_spent_json(output, found.tx if found is not None else None, with_tx=with_tx))
+        else:
+            rest.append((output, outpoint))
+    if not rest:
+        return results
+    if index is None or not await index.until_synced():
+        text = "Mempool lacks a relevant spend, and txospenderindex is unavailable."
+        raise RpcError(RpcCode.MISC_ERROR, text)
+    for output, outpoint in rest:
+        try:
+            spender = await index.find(outpoint)
+        except StorageError:
+            place = f"{output['txid']}:{output['vout']}"
+            text = f"IO error finding spending tx for outpoint {place}."
+            raise RpcError(RpcCode.MISC_ERROR, text) from None
+        result = _spent_json(output, spender.tx if spender is not None else None, with_tx=with_tx)
+        if spender is not None:
+            result["blockhash"] = to_display(node.tree.hash(spender.block))
         results.append(result)
     return results
 
 
-def _outpoint(value: Any) -> tuple[bytes, int]:
-    """Txid and output number of an object; raises RpcError as Core's type check does."""
+def _spent_json(output: dict[str, Any], spender: Tx | None, *, with_tx: bool) -> dict[str, Any]:
+    """What was asked for, with what spends it."""
+    result = {"txid": output["txid"], "vout": output["vout"]}
+    if spender is not None:
+        result["spendingtxid"] = to_display(spender.txid)
+        if with_tx:
+            result["spendingtx"] = spender.raw.hex()
+    return result
+
+
+def _outpoint(value: Any) -> bytes:
+    """The 36 bytes of an object with txid and output number; raises RpcError as Core's type check does."""
     if type_name(value) != "object":
         raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type object")
     for key, expected in (("txid", "string"), ("vout", "number")):
@@ -354,7 +388,7 @@ def _outpoint(value: Any) -> tuple[bytes, int]:
         raise RpcError(RpcCode.MISC_ERROR, "JSON integer out of range")
     if vout < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
-    return txid, vout
+    return txid + vout.to_bytes(4, "little")
 
 
 @rpc(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
+from btcnode.errors import CorruptionError
+from btcnode.indexes.coinstats import CoinStats, CoinStatsRecipe
 from btcnode.indexes.filters import BlockFilter, FilterRecipe
 from btcnode.indexes.recipe import IndexedBlock
 from btcnode.indexes.transactions import SpenderRecipe, TxPlace, TxRecipe, spender_key, tx_key
-from btcnode.params import params_for
+from btcnode.params import COIN, params_for
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.coin import coin_prefix, coin_script, coin_value, txout_script
 from btcnode.primitives.gcs import filter_header
 from btcnode.primitives.hashes import BlockHash
+from btcnode.script.scriptparse import is_unspendable
+from btcnode.storage.muhash import MuHash
 from btcnode.testing.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
@@ -69,3 +76,50 @@ def test_filter_headers_follow_each_other() -> None:
     found = BlockFilter.unpack(second.record)
     assert found.header == filter_header(found.hash, first.header)
     assert isinstance(BlockHash(found.hash), bytes)
+
+
+class CoinSet:
+    """The UTXO set in a dict: what the statistics are held against."""
+
+    def __init__(self) -> None:
+        self.coins: dict[bytes, bytes] = {}
+
+    def connect(self, raw: bytes, height: int) -> list[list[bytes]]:
+        """Apply a block; returns the coins it spends."""
+        block, spent = parse_block(raw), []
+        for i in range(block.n_tx):
+            tx = block.tx(i)
+            if i:
+                spent.append([self.coins.pop(outpoint) for outpoint in tx.prevouts])
+            for n, txout in enumerate(tx.txouts):
+                if not is_unspendable(txout_script(txout)):
+                    self.coins[tx.txid + n.to_bytes(4, "little")] = coin_prefix(height, not i) + txout
+        return spent
+
+    def agrees(self, stats: CoinStats) -> None:
+        muhash = MuHash()
+        muhash.insert_many([outpoint + coin for outpoint, coin in self.coins.items()])
+        assert stats.muhash == muhash.digest()
+        assert stats.txouts == len(self.coins)
+        assert stats.total_amount == sum(map(coin_value, self.coins.values()))
+        assert stats.bogosize == sum(50 + len(coin_script(coin)) for coin in self.coins.values())
+
+
+def test_statistics_are_those_of_the_set() -> None:
+    recipe, coins, generator = CoinStatsRecipe(PARAMS), CoinSet(), ChainGenerator(PARAMS)
+    record = recipe.make(indexed(PARAMS.genesis_block, 0)).record
+    first = CoinStats.unpack(record)
+    assert (first.txouts, first.genesis_block, first.unspendable) == (0, 50 * COIN, 50 * COIN)
+    chain = [*generator.spread(100), *(generator.busy(15) for _ in range(3))]
+    for height, raw in enumerate(chain, 1):
+        before = CoinStats.unpack(record)
+        block = IndexedBlock(raw, coins.connect(raw, height), parse_block(raw).hash, height, 0, record)
+        record = recipe.make(block).record
+        after = CoinStats.unpack(record)
+        came = after.prevout_spent - before.prevout_spent + after.subsidy - before.subsidy
+        made = after.new_outputs_ex_coinbase - before.new_outputs_ex_coinbase + after.coinbase - before.coinbase
+        assert came == made + after.unspendable - before.unspendable
+        assert after.pack() == record
+    coins.agrees(CoinStats.unpack(record))
+    with pytest.raises(CorruptionError):
+        CoinStats.unpack(record[:-1])

@@ -83,7 +83,7 @@ class FakeNode:
         self.mempool_loaded = True
         self.template_maker = TemplateMaker(self.params)
         self.fee_estimator: FeeEstimator | None = FeeEstimator()
-        self.filter_index = self.tx_index = self.spender_index = None
+        self.filter_index = self.tx_index = self.spender_index = self.coinstats_index = None
         self.precious: list[int] = []
         self.coin_scan = CoinScan()
         self.scan_gate: asyncio.Event | None = None
