@@ -55,6 +55,7 @@ class BlockBridge:
         """Begin to pass events on to this reactor."""
         self._reactor = reactor
         self._driver.listen(self._on_events)
+        self._driver.on_settled = self._on_settled
 
     # -- effects -------------------------------------------------------------------------------------------------
 
@@ -155,6 +156,19 @@ class BlockBridge:
                     self._reactor.feed(inputs.BlockRejected(event.index, event.violation))
         if changed:
             self._reactor.feed(inputs.TipChanged(self._chain.tip(), tuple(connected)))
+
+    def _on_settled(self) -> None:
+        """Blocks have had their effect, on the mempool too."""
+        if self._transactions.is_settled:
+            assert self._reactor is not None
+            self._reactor.feed(inputs.ChainSettled())
+        else:
+            self._spawn(self._settle_later())
+
+    async def _settle_later(self) -> None:
+        await self._transactions.settled()
+        if self._driver.is_settled:  # else that activation's end is what counts
+            self._on_settled()
 
     def _on_stored(self, event: BlockStored) -> None:
         """Blocks on top of the tip go on to other nodes before their scripts are verified."""

@@ -191,6 +191,11 @@ class TxService:
         """Wait until no reorganisation is under way: what was disconnected is back where it can be."""
         await self._settled.wait()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no reorganisation is under way."""
+        return self._settled.is_set()
+
     def attach(self, reactor: Reactor) -> None:
         """Begin to answer this reactor's effects."""
         self._reactor = reactor

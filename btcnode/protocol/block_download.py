@@ -11,18 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from btcnode.chain.active_chain import ActiveChain
-from btcnode.consensus.pow import block_work, check_proof_of_work
-from btcnode.errors import Fault, RuleViolation
+from btcnode.errors import Fault
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.block_blame import blame_for_block
+from btcnode.protocol.block_headers import accept_header
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, ProcessBlock
 from btcnode.protocol.fetch_strategy import Failure, FetchStrategy
 from btcnode.protocol.inputs import BlockProcessed, BlockRejected, ConnectionKind, TipChanged, ValidationLimit
 from btcnode.protocol.late_blocks import LateBlocks, remember
 from btcnode.protocol.limits import (
-    ANTI_DOS_WORK_BUFFER,
     BLOCK_DOWNLOAD_TIMEOUT_BASE,
     BLOCK_DOWNLOAD_TIMEOUT_PER_PEER,
     BLOCK_DOWNLOAD_WINDOW,
@@ -43,7 +42,7 @@ from btcnode.protocol.limits import (
     NODE_NETWORK_LIMITED_MIN_BLOCKS,
     PEER_BLOCK_SLACK,
 )
-from btcnode.protocol.misbehaviour import BLOCK_OFFENCES, Offence
+from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
 from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_FLAG
 from btcnode.wire.messages import BlockMessage, GetData, InvItem, NotFound
@@ -422,9 +421,10 @@ class BlockDownload:
         block_hash = header_hash(raw[:HEADER_SIZE])
         index = tree.find(block_hash)
         if index < 0:
-            index = self._accept_header(peer, raw[:HEADER_SIZE], block_hash)
+            index = accept_header(ctx, peer, raw[:HEADER_SIZE], block_hash)
             if index < 0:
                 return
+            self.raise_best_known(peer, index)
         requested = index in self.requests
         asked, late = peer.blocks.in_flight.get(index), peer.blocks.late.pop(index, None)
         if asked is not None:
@@ -446,36 +446,6 @@ class BlockDownload:
             ctx.log_peer(peer, LogLevel.DEBUG, f"unrequested block {to_display(block_hash)} dropped")
             return
         self._validate(peer, index, raw, requested)
-
-    def _accept_header(self, peer: Peer, header: bytes, block_hash: bytes) -> int:
-        """Add the header of a block that nobody announced; ``NONE`` when it is refused."""
-        ctx, tree = self._ctx, self._ctx.tree
-        bits = int.from_bytes(header[72:76], "little")
-        if not check_proof_of_work(block_hash, bits, ctx.params):
-            ctx.punish(peer, Offence.BLOCK_INVALID_HEADER, f"high-hash {to_display(block_hash)}")
-            return NONE
-        prev = tree.find(header[4:36])
-        if prev < 0:
-            ctx.punish(peer, Offence.BLOCK_MISSING_PREV, to_display(block_hash))
-            return NONE
-        if tree.chainwork(prev) + block_work(bits) < self.work_threshold():
-            ctx.punish(peer, Offence.BLOCK_LOW_WORK, to_display(block_hash))
-            return NONE
-        try:
-            index, _ = tree.add(header, int(ctx.unix))
-        except RuleViolation as violation:
-            ctx.punish(peer, BLOCK_OFFENCES[violation.fault], str(violation))
-            return NONE
-        self.raise_best_known(peer, index)
-        return index
-
-    def work_threshold(self) -> int:
-        """Work that a new chain of headers must have to be stored (Core's GetAntiDoSWorkThreshold)."""
-        ctx = self._ctx
-        tip = ctx.active.tip
-        work = ctx.tree.chainwork(tip)
-        near = work - min(work, ANTI_DOS_WORK_BUFFER * block_work(ctx.tree.bits(tip)))
-        return max(near, ctx.chain.minimum_chain_work)
 
     def _wants_unrequested(self, index: int) -> bool:
         """Whether a block that nobody asked for is worth validating (Core's AcceptBlock), once at a time."""
@@ -508,6 +478,7 @@ class BlockDownload:
         self._sources.setdefault(index, (peer.id, compact))
         if len(self._sources) > MAX_BLOCK_SOURCES:
             del self._sources[next(iter(self._sources))]
+        peer.unjudged.add_block(index)
         self._ctx.emit(ProcessBlock(peer.id, index, raw, requested))
         if self.validating_bytes > self._validation_limit:
             self._ctx.pause(peer, PAUSE_VALIDATION)
@@ -535,6 +506,8 @@ class BlockDownload:
             self._validating_blocks.pop(index, None)
         self._resume_reading()
         peer = ctx.peers.get(result.peer_id)
+        if peer is not None and (result.violation is not None or self._is_far_ahead(index)):
+            peer.unjudged.end_block(index)
         if result.violation is None:
             if peer is not None and result.new:
                 peer.last_block_unix = int(ctx.unix)
@@ -550,6 +523,19 @@ class BlockDownload:
             remember(peer.blocks.missing, index, self._ctx.real, MAX_MISSING_PER_PEER)
             self.strategy.on_failure(peer.id, Failure.INVALID, 1, ctx.real)
             blame_for_block(ctx, peer, index, result.violation, compact=compact)
+
+    def _is_far_ahead(self, index: int) -> bool:
+        """Whether a block of initial download will take so long to be connected that nobody shall wait for it."""
+        ctx = self._ctx
+        ahead = ctx.tree.height(index) - ctx.active.height
+        return ahead > MAX_BLOCKS_IN_TRANSIT_PER_PEER and ctx.is_initial_block_download()
+
+    def on_settled(self) -> None:
+        """What could be connected is connected."""
+        for peer in self._ctx.peers.values():
+            for index in peer.unjudged.blocks():
+                if (peer.id, index) not in self._validating:
+                    peer.unjudged.end_block(index)
 
     def _cancel_compact(self, index: int) -> None:
         """The block is here: what comes of it in parts is not needed."""
@@ -582,8 +568,11 @@ class BlockDownload:
         self.strategy.on_connected(len(change.connected), self._ctx.real)
         self._late.note_distance()
         sources = []
+        initial = self._ctx.is_initial_block_download()
         for index in change.connected:
             source, _ = self._sources.pop(index, (-1, False))
+            if initial and (peer := self._ctx.peers.get(source)) is not None:
+                peer.unjudged.end_block(index)  # there may be no end to wait for
             if source >= 0:
                 sources.append(source)
             self.stalling_timeout = max(self.stalling_timeout * BLOCK_STALLING_DECAY, BLOCK_STALLING_TIMEOUT_DEFAULT)

@@ -132,7 +132,7 @@ class CompactRelay:
                 self._headers.request_from_best(peer)
             return
         work = tree.chainwork(prev) + block_work(int.from_bytes(message.header[72:76], "little"))
-        if work < download.work_threshold():
+        if work < self._ctx.work_threshold():
             ctx.log(LogLevel.DEBUG, "net", f"Ignoring low-work compact block from peer {peer.id}")
             return
         block_hash = message.hash

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from btcnode.consensus.pow import block_work
 from btcnode.protocol.bans import BanList
 from btcnode.protocol.effects import Disconnect, Effect, Log, LogLevel, Send, SetReceiving
 from btcnode.protocol.inputs import ConnectionKind
 from btcnode.protocol.limits import (
+    ANTI_DOS_WORK_BUFFER,
     DIRECT_FETCH_SPACINGS,
     LOG_INTERVAL,
     LOG_LINES_FROM_PEERS,
@@ -203,6 +205,13 @@ class Context:
     def tip_work(self) -> int:
         """Work of the active chain."""
         return self.tree.chainwork(self.active.tip)
+
+    def work_threshold(self) -> int:
+        """Work that a new chain of headers must have to be stored (Core's GetAntiDoSWorkThreshold)."""
+        tip = self.active.tip
+        work = self.tree.chainwork(tip)
+        near = work - min(work, ANTI_DOS_WORK_BUFFER * block_work(self.tree.bits(tip)))
+        return max(near, self.chain.minimum_chain_work)
 
     def can_direct_fetch(self) -> bool:
         """Whether the tip is so recent that announced blocks are asked for at once."""

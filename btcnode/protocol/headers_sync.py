@@ -270,7 +270,7 @@ class HeaderSync:
         """Whether the chain has too little work to be stored; then a full message starts a low-work sync."""
         ctx = self._ctx
         work = ctx.tree.chainwork(start) + sum(block_work(int.from_bytes(raw[72:76], "little")) for raw in headers)
-        threshold = self._download.work_threshold()
+        threshold = self._ctx.work_threshold()
         if work >= threshold:
             return False
         if not full:

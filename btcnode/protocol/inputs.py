@@ -220,6 +220,11 @@ class TipChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainSettled:
+    """Every block that was processed (``BlockProcessed``) before has had its effect on chain and mempool, if any."""
+
+
+@dataclass(frozen=True, slots=True)
 class BlockRead:
     """Answer to ``ReadBlock``: the serialised block, or None when it cannot be read (pruned, disk error)."""
 
@@ -446,6 +451,7 @@ Input = (
     | BlockAccepted
     | BlockRejected
     | TipChanged
+    | ChainSettled
     | BlockRead
     | FiltersRead
     | TransactionsProcessed

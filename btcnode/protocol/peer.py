@@ -11,6 +11,7 @@ from btcnode.protocol.inputs import ConnectionKind, Permission
 from btcnode.protocol.limits import TX_INV_BURST
 from btcnode.protocol.peer_score import Conduct
 from btcnode.protocol.request_queue import RequestQueue
+from btcnode.protocol.unjudged import Unjudged
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 from btcnode.wire.netaddr import NETWORK_NAMES
 
@@ -117,7 +118,7 @@ class PingState:
     queued: bool = False
     last: float | None = None
     minimum: float | None = None
-    owed: list[int] = field(default_factory=list)  # nonces of pings that wait for transactions before them
+    owed: deque[tuple[int, int]] = field(default_factory=deque)  # pings that wait: place of what was before, nonce
 
 
 @dataclass(slots=True)
@@ -196,6 +197,7 @@ class Peer:
     tx_inv_at: float = 0.0
     txs_in_validation: int = 0
     tx_bytes_in_validation: int = 0
+    unjudged: Unjudged = field(default_factory=Unjudged)
 
     @property
     def inbound(self) -> bool:

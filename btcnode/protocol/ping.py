@@ -7,6 +7,8 @@ Bitcoin Core.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import HEARTBEAT_MISSED, MAX_OWED_PONGS, PING_INTERVAL, TIMEOUT_INTERVAL
@@ -20,8 +22,11 @@ from btcnode.wire.messages import Ping, Pong
 class Pings:
     """Pings, pongs, and what silence means."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, has_work: Callable[[int], bool] = lambda _: False) -> None:
+        """``has_work``: whether orphans of a peer wait to be looked at once more."""
         self._ctx = ctx
+        self._has_work = has_work
+        self._owing: dict[int, None] = {}  # peers that wait for a pong
         self._wheel = TimerWheel(ctx.mono)
         self._queued: dict[int, None] = {}  # peers to be pinged whatever the time is
 
@@ -32,27 +37,34 @@ class Pings:
 
     def forget(self, peer: Peer) -> None:
         """The connection is gone."""
+        self._owing.pop(peer.id, None)
         self._wheel.cancel(peer.id)
 
     def on_ping(self, peer: Peer, message: Ping) -> None:
-        """Answer with the same nonce, once the peer's transactions before it are judged, as Core's order has it.
+        """Answer with the same nonce, once what the peer sent before is judged, as Core's order has it.
 
         Versions before BIP31 expect no answer.
         """
         if peer.common_version <= BIP31_VERSION:
             return
-        if not peer.txs_in_validation:
+        if not peer.unjudged and not self._has_work(peer.id):
             self._ctx.send(peer, Pong(message.nonce))
         elif len(peer.ping.owed) < MAX_OWED_PONGS:
-            peer.ping.owed.append(message.nonce)
+            peer.ping.owed.append((peer.unjudged.place, message.nonce))
+            self._owing[peer.id] = None
 
-    def on_judged(self, peer_id: int) -> None:
-        """Transactions of a peer were judged: send the pongs that waited for the last of them."""
-        peer = self._ctx.peers.get(peer_id)
-        if peer is not None and peer.ping.owed and not peer.txs_in_validation:
-            owed, peer.ping.owed = peer.ping.owed, []
-            for nonce in owed:
-                self._ctx.send(peer, Pong(nonce))
+    def on_judged(self) -> None:
+        """There are verdicts: send the pongs that waited for them."""
+        for peer_id in list(self._owing):
+            peer = self._ctx.peers.get(peer_id)
+            if peer is None or peer.disconnecting:
+                del self._owing[peer_id]
+                continue
+            owed = peer.ping.owed
+            while owed and peer.unjudged.clear_up_to(owed[0][0]) and not self._has_work(peer_id):
+                self._ctx.send(peer, Pong(owed.popleft()[1]))
+            if not owed:
+                del self._owing[peer_id]
 
     def on_pong(self, peer: Peer, message: Pong) -> None:
         """Take the round-trip time if the nonce is that of the ping under way; a missing or zero nonce cancels it."""

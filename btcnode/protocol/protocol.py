@@ -23,10 +23,9 @@ from btcnode.protocol.connections import Connections
 from btcnode.protocol.context import Context, printable
 from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel, ProcessBlock
 from btcnode.protocol.fee_filter import FeeFilters
-from btcnode.protocol.fetch_strategy import FetchStrategy
 from btcnode.protocol.filter_serving import FilterServing
 from btcnode.protocol.handshake import Handshake
-from btcnode.protocol.headers_sync import HeaderRequests, HeaderSync
+from btcnode.protocol.headers_sync import HeaderSync
 from btcnode.protocol.inputs import (
     AbortPrivateBroadcast,
     AddConnection,
@@ -36,6 +35,7 @@ from btcnode.protocol.inputs import (
     BlockRead,
     BlockRejected,
     BroadcastPrivately,
+    ChainSettled,
     ConnectFailed,
     ConnectionKind,
     DisconnectNode,
@@ -69,16 +69,15 @@ from btcnode.protocol.inputs import (
 from btcnode.protocol.limits import ADDRESS_BOOK_SAVE_INTERVAL
 from btcnode.protocol.misbehaviour import Offence, offence_of
 from btcnode.protocol.peer import PAUSE_SENDING, Peer
-from btcnode.protocol.peer_info import describe
 from btcnode.protocol.peer_score import Scores
 from btcnode.protocol.peer_states import Change, PeerEvent
 from btcnode.protocol.ping import Pings
-from btcnode.protocol.private_broadcast import PrivateBroadcast, PrivateInfo
+from btcnode.protocol.private_broadcast import PrivateBroadcast
+from btcnode.protocol.readings import Readings
 from btcnode.protocol.seeding import FixedSeeds, Seeding
 from btcnode.protocol.serving import Serving
 from btcnode.protocol.tx_intake import TxIntake
 from btcnode.protocol.tx_relay import TxRelay
-from btcnode.protocol.upload_budget import UploadBudget
 from btcnode.protocol.xthin import ThinRelay
 from btcnode.wire import messages as m
 from btcnode.wire.codec import Message
@@ -88,14 +87,11 @@ if TYPE_CHECKING:
     from random import Random
 
     from btcnode.params import NetworkParams
-    from btcnode.primitives.tx import Tx
-    from btcnode.protocol.orphanage import OrphanInfo
-    from btcnode.wire.netaddr import NetAddress
 
 Handler = Callable[[Peer, Any], None]
 
 
-class Protocol:
+class Protocol(Readings):
     """All peers, and what to do about them.
 
     ``mono`` and ``unix`` are the present times in seconds: the clock that ``step`` is driven by, and the wall clock
@@ -128,13 +124,13 @@ class Protocol:
         self._connections = Connections(ctx, self._gossip, anchors)
         self._seeding = Seeding(ctx, self._gossip, self._connections, fixed_seeds)
         self._handshake = Handshake(ctx)
-        self._pings = Pings(ctx)
         self._download = BlockDownload(ctx)
         ctx.states.on(PeerEvent.HEARTBEAT_MISSED, self._on_degraded)
         self._scores = Scores(ctx, self._download.strategy)
         self._headers = HeaderSync(ctx, self._download)
         self._relay = TxRelay(ctx, source)
         self._intake = TxIntake(ctx, source, self._relay)
+        self._pings = Pings(ctx, self._intake.has_work)
         self._fee_filters = FeeFilters(ctx, source)
         self._private = PrivateBroadcast(ctx, self._connections)
         self._compact_serving = CompactServing(ctx, self._download)
@@ -163,6 +159,7 @@ class Protocol:
             BlockAccepted: self._compact_serving.on_accepted,
             BlockRejected: self._download.on_rejected,
             TipChanged: self._on_tip_changed,
+            ChainSettled: self._on_settled,
             BlockRead: self._serving.on_block_read,
             FiltersRead: self._filters.on_read,
             TransactionsProcessed: self._on_transactions_processed,
@@ -241,103 +238,6 @@ class Protocol:
         effects, ctx.effects = ctx.effects, []
         return effects
 
-    # -- reading -------------------------------------------------------------------------------------------------
-
-    @property
-    def address_book(self) -> AddressBook:
-        """The address book, for saving."""
-        return self._gossip.book
-
-    @property
-    def network_active(self) -> bool:
-        """Whether networking is switched on."""
-        return self._connections.active
-
-    @property
-    def local_addresses(self) -> dict[NetAddress, int]:
-        """Addresses at which we can be reached, with their scores."""
-        return dict(self._gossip.local)
-
-    @property
-    def reachable_networks(self) -> tuple[str, ...]:
-        """Networks that automatic connections may use."""
-        return tuple(self._gossip.networks)
-
-    @property
-    def fetching(self) -> FetchStrategy:
-        """How blocks are asked for, and what came of it; for reading."""
-        return self._download.strategy
-
-    @property
-    def header_requests(self) -> HeaderRequests:
-        """How headers were asked for, and what came of it; for reading."""
-        return self._headers.requests
-
-    def block_queue(self) -> tuple[int, int, int]:
-        """Blocks asked for and not there, blocks in validation, and the bytes of those."""
-        download = self._download
-        return len(download.requests), download.validating, download.validating_bytes
-
-    def anchors(self) -> tuple[m.AddrEntry, ...]:
-        """Block-relay peers, to be saved at shutdown."""
-        return self._connections.anchors()
-
-    def unbroadcast(self) -> tuple[bytes, ...]:
-        """Txids of own transactions that no peer has asked for yet."""
-        return tuple(self._relay.unbroadcast)
-
-    def orphans(self) -> list[OrphanInfo]:
-        """Transactions whose parents are missing, with the peers that announced them."""
-        return self._intake.download.orphanage.all()
-
-    def extra_transactions(self) -> tuple[Tx, ...]:
-        """Refused and replaced transactions of late, for compact blocks; the newest last."""
-        return tuple(self._intake.extra)
-
-    def private_broadcasts(self) -> list[PrivateInfo]:
-        """Transactions under way by private broadcast."""
-        return self._private.all()
-
-    def peer_ids(self) -> list[int]:
-        """Peers in the order in which they connected."""
-        return list(self._ctx.peers)
-
-    def peer_info(self, peer_id: int) -> dict[str, Any] | None:
-        """What getpeerinfo tells of a peer, without the socket's part; None when there is no such peer."""
-        peer = self._ctx.peers.get(peer_id)
-        return None if peer is None else describe(self._ctx, peer)
-
-    def room_for(self, kind: ConnectionKind) -> bool:
-        """Whether one more automatic connection of a kind fits."""
-        return self._connections.room_for(kind)
-
-    def added_nodes(self) -> list[tuple[str, int | None]]:
-        """``addnode`` targets as the user typed them, each with the peer that serves it or None."""
-        added = self._connections.added
-        peers = ((name, added.peer_of(name)) for name in added.names())
-        return [(name, None if peer is None else peer.id) for name, peer in peers]
-
-    def peer_scores(self) -> dict[int, dict[str, Any]]:
-        """Every established peer's score and what it is made of."""
-        return {peer.id: self._scores.describe(peer) for peer in self._ctx.established()}
-
-    @property
-    def upload(self) -> UploadBudget:
-        """The day's upload target; for reading."""
-        return self._serving.upload
-
-    def score_weights(self) -> tuple[float, ...]:
-        """The weights that scores are made with."""
-        return self._scores.weights
-
-    def presync_height(self) -> int:
-        """Highest header that a low-work synchronisation has reached, -1 when none is under way."""
-        return max((p.headers.presync_height for p in self._ctx.peers.values()), default=-1)
-
-    def median_time_offset(self) -> int:
-        """Median of the clock differences that outbound peers showed, in seconds; only a warning depends on it."""
-        return self._ctx.time_offsets.median()
-
     # -- connections ---------------------------------------------------------------------------------------------
 
     def _on_connected(self, event: PeerConnected) -> None:
@@ -392,17 +292,6 @@ class Protocol:
             self._ctx.bans.clear()
         else:
             self._ctx.bans.remove(event.subnet)
-
-    def why_no_fetch(self, peer_id: int, index: int) -> str | None:
-        """Why a block cannot be asked of a peer, in Core's words; None when it can."""
-        peer = self._ctx.peers.get(peer_id)
-        if peer is None or peer.disconnecting:
-            return "Peer does not exist"
-        if not peer.established:
-            return "Peer not fully connected"
-        if not peer.serves_witnesses:
-            return "Pre-SegWit peer"
-        return "Already requested from this peer" if index in peer.blocks.in_flight else None
 
     def _on_fetch_block(self, event: FetchBlock) -> None:
         if self.why_no_fetch(event.peer_id, event.index) is None:
@@ -519,9 +408,14 @@ class Protocol:
     def _on_block_processed(self, event: BlockProcessed) -> None:
         had_room = self._download.has_room()
         self._download.on_processed(event)
+        self._pings.on_judged()
         if event.violation is not None or not had_room:
             for peer in self._ctx.established():
                 self._download.request_more(peer)
+
+    def _on_settled(self, _: ChainSettled) -> None:
+        self._download.on_settled()
+        self._pings.on_judged()
 
     def _on_validation_limit(self, event: ValidationLimit) -> None:
         self._download.on_limit(event)
@@ -535,6 +429,7 @@ class Protocol:
             if alone and not self._ctx.is_initial_block_download():
                 self._compact.on_connected_from(source)
         self._announcements.on_tip(event)
+        self._pings.on_judged()
         if not self._ctx.is_initial_block_download():
             self._intake.download.tip_changed()
         for peer in self._ctx.established():
@@ -548,7 +443,7 @@ class Protocol:
             self._private.on_tested(event)
         else:
             self._intake.on_processed(event)
-            self._pings.on_judged(event.peer_id)
+            self._pings.on_judged()
 
     def _on_transactions_confirmed(self, event: TransactionsConfirmed) -> None:
         self._intake.download.block_connected(event.block)

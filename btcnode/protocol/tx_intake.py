@@ -110,6 +110,10 @@ class TxIntake:
         self.download.disconnected(peer.id)
         self._work.pop(peer.id, None)
 
+    def has_work(self, peer_id: int) -> bool:
+        """Whether orphans of the peer wait for another look."""
+        return peer_id in self._work
+
     # -- announcements and requests ------------------------------------------------------------------------------
 
     def on_announced(self, peer: Peer, tx_hash: bytes) -> None:
@@ -215,6 +219,10 @@ class TxIntake:
         self._bytes += size
         peer = self._ctx.peers.get(peer_id)
         if peer is not None:
+            if first_time:
+                peer.unjudged.add_tx(number)
+            else:
+                peer.unjudged.again += 1
             peer.txs_in_validation += 1
             peer.tx_bytes_in_validation += size
             if self._is_too_much(peer):
@@ -242,6 +250,10 @@ class TxIntake:
         self._bytes -= closed.size
         peer = self._ctx.peers.get(closed.peer_id)
         if peer is not None:
+            if closed.first_time:
+                peer.unjudged.end_tx(number)
+            else:
+                peer.unjudged.again -= 1
             peer.txs_in_validation -= 1
             peer.tx_bytes_in_validation -= closed.size
             if (

@@ -67,6 +67,7 @@ class ChainDriver:
         self._chain_thread: Executor = ThreadPoolExecutor(1, thread_name_prefix="chain")
         self._readers: Executor = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
         self._listeners: list[Listener] = []
+        self.on_settled: Callable[[], None] = lambda: None  # called when an activation has come to its end
         self._task: asyncio.Task[None] | None = None
         self._stopped: BaseException | None = None
         self._paused = 0
@@ -153,6 +154,11 @@ class ChainDriver:
         self.kick()
         await self._idle.wait()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no activation is under way."""
+        return self._task is None
+
     async def reached(self, height: int) -> None:
         """Wait until the active chain has this height, or is the best one anyway, or the driver has stopped."""
         self.kick()
@@ -175,6 +181,8 @@ class ChainDriver:
             self._task = None
             self._idle.set()
             self._progress.set()
+        if not self._paused and self._stopped is None:
+            self.on_settled()
 
     def _plan(self) -> Step | None:
         state = self.chainstate

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from btcnode.errors import Fault, RuleViolation
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
-from btcnode.protocol.inputs import PingPeers, Tick, TransactionsProcessed
+from btcnode.protocol.inputs import (
+    BlockProcessed,
+    ChainSettled,
+    ConnectionKind,
+    Permission,
+    PingPeers,
+    Tick,
+    TransactionsProcessed,
+)
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
-from btcnode.wire.messages import Ping, Pong
+from btcnode.wire.messages import BlockMessage, Headers, Ping, Pong
 
 
 def test_ping_every_two_minutes_and_latency(bench: Bench) -> None:
@@ -49,17 +58,71 @@ def test_unanswered_ping_disconnects_after_twenty_minutes(bench: Bench) -> None:
     assert not bench.all(fx.Send)
 
 
+def pongs(bench: Bench, peer: int) -> list[int]:
+    return [pong.nonce for pong in bench.sent(Pong, peer) if pong.nonce is not None]
+
+
 def test_a_pong_waits_for_the_transactions_before_the_ping(bench: Bench) -> None:
     peer = bench.peer()
-    state = bench.state(peer)
-    state.txs_in_validation = 1
+    open_ = bench.state(peer).unjudged
+    open_.add_tx(1)
+    bench.receive(peer, Ping(7))
+    assert not pongs(bench, peer)
+    open_.add_tx(2)
+    bench.receive(peer, Ping(8))
+    bench.step(TransactionsProcessed(peer, 5, ()))  # of something else
+    assert not pongs(bench, peer)
+    open_.end_tx(1)
+    bench.step(TransactionsProcessed(peer, 1, ()))
+    assert pongs(bench, peer) == [7]  # a stream of transactions does not hold pongs up for ever
+    open_.end_tx(2)
+    bench.step(TransactionsProcessed(peer, 2, ()))
+    assert pongs(bench, peer) == [8]
+    bench.receive(peer, Ping(9))
+    assert pongs(bench, peer) == [9]
+
+
+def test_a_ping_flood_is_owed_a_bounded_number_of_pongs(bench: Bench) -> None:
+    peer = bench.peer()
+    bench.state(peer).unjudged.add_tx(1)
     for nonce in range(limits.MAX_OWED_PONGS + 50):
         assert not [e for e in bench.receive(peer, Ping(nonce)) if isinstance(e, fx.Send)]
-    bench.step(TransactionsProcessed(peer, 1, ()))  # of something else: one is still open
-    assert not bench.sent(Pong)
-    state.txs_in_validation = 0
+    bench.state(peer).unjudged.end_tx(1)
     bench.step(TransactionsProcessed(peer, 1, ()))
-    assert [pong.nonce for pong in bench.sent(Pong, peer)] == list(range(limits.MAX_OWED_PONGS))
+    assert pongs(bench, peer) == list(range(limits.MAX_OWED_PONGS))
+
+
+def test_a_pong_waits_for_the_block_before_the_ping(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:20])
+    peer = bench.peer()
+    bench.receive(peer, BlockMessage(blocks[20]))
+    (process,) = bench.all(fx.ProcessBlock)
+    bench.receive(peer, Ping(7))
+    assert not pongs(bench, peer)
+    bench.step(BlockProcessed(peer, process.index, None))
+    assert not pongs(bench, peer)  # it is stored, and may still change the chain
+    bench.step(ChainSettled())
+    assert pongs(bench, peer) == [7]
+
+
+def test_a_pong_does_not_wait_for_what_was_refused(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:20])
+    peer = bench.peer(permissions=Permission.NOBAN)
+    bench.receive(peer, BlockMessage(blocks[20]))
+    (process,) = bench.all(fx.ProcessBlock)
+    bench.receive(peer, Ping(7))
+    bench.step(BlockProcessed(peer, process.index, RuleViolation("bad-txnmrklroot", "", Fault.MUTATED)))
+    assert pongs(bench, peer) == [7]
+
+
+def test_in_initial_download_nobody_waits_for_blocks_far_ahead(bench: Bench, old_blocks: list[bytes]) -> None:
+    peer = bench.peer(ConnectionKind.OUTBOUND_FULL)
+    bench.receive(peer, Headers(tuple(raw[:80] for raw in old_blocks[:2000])))
+    bench.receive(peer, BlockMessage(old_blocks[100]))
+    (process,) = bench.all(fx.ProcessBlock)
+    bench.receive(peer, Ping(7))
+    bench.step(BlockProcessed(peer, process.index, None))
+    assert pongs(bench, peer) == [7]
 
 
 def test_a_held_clock_is_what_pings_run_on(bench: Bench) -> None:
