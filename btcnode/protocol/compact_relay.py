@@ -7,7 +7,6 @@ validated, so one that turns out to be invalid is not held against it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from btcnode.chain.header_tree import VALID_CHAIN
@@ -27,9 +26,8 @@ from btcnode.wire.constants import CMPCTBLOCKS_VERSION, MSG_CMPCT_BLOCK, NODE_XT
 from btcnode.wire.messages import GetBlockTxn, GetData, Headers, InvItem, SendCmpct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from btcnode.primitives.tx import Tx
     from btcnode.protocol.block_download import BlockDownload
     from btcnode.protocol.chain_view import TxSource
     from btcnode.protocol.context import Context
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class CompactRelay:
-    """Compact blocks from peers. ``extra`` gives transactions beside the mempool's, oldest first."""
+    """Compact blocks from peers. ``spare`` gives serialised transactions beside the mempool's, by wtxid."""
 
     def __init__(
         self,
@@ -48,14 +46,14 @@ class CompactRelay:
         headers: HeaderSync,
         download: BlockDownload,
         source: TxSource,
-        extra: Callable[[], Iterable[Tx]],
+        spare: Callable[[], Mapping[bytes, bytes]],
         thin: ThinRelay,
     ) -> None:
         self._ctx = ctx
         self._headers = headers
         self._download = download
         self._source = source
-        self._extra = extra
+        self._spare = spare
         self._thin = thin
         download.fetch_new = self.fetch
         self._high_bandwidth: list[int] = []  # peers asked to announce by cmpctblock, least recently useful first
@@ -187,7 +185,7 @@ class CompactRelay:
             return
         try:
             partial = PartialBlock(message)
-            partial.collect(message, self._source.by_wtxid(), self._extra())
+            partial.collect(message, self._source.by_wtxid(), self._spare())
         except ShortIdCollision:
             if is_first and not asked and slot:
                 download.register(peer, index)

@@ -98,6 +98,10 @@ class Orphanage:
         orphan = self._orphans.get(wtxid)
         return orphan.tx() if orphan is not None else None
 
+    def raws(self) -> dict[bytes, bytes]:
+        """All orphans, serialised, by wtxid."""
+        return {wtxid: orphan.raw for wtxid, orphan in self._orphans.items()}
+
     def input_count(self, wtxid: bytes) -> int:
         """How many inputs an orphan has, 0 for an unknown one."""
         orphan = self._orphans.get(wtxid)

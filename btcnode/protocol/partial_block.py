@@ -16,7 +16,6 @@ from btcnode.wire.short_ids import matching, short_id, short_id_key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from btcnode.primitives.tx import Tx
     from btcnode.protocol.chain_view import PoolEntry
     from btcnode.wire.messages import CmpctBlock
 
@@ -49,8 +48,8 @@ class PartialBlock:
                 raise DecodeError("prefilled transaction beyond the end of the block")
             self.slots[position] = raw
 
-    def collect(self, message: CmpctBlock, pool: Mapping[bytes, PoolEntry], extra: Iterable[Tx]) -> None:
-        """Fill the gaps from the mempool (by wtxid), then from the extra transactions.
+    def collect(self, message: CmpctBlock, pool: Mapping[bytes, PoolEntry], spare: Mapping[bytes, bytes]) -> None:
+        """Fill the gaps from the mempool, then from what else we have (serialised), both by wtxid.
 
         A gap that two different transactions fit stays empty. Raises ShortIdCollision.
         """
@@ -72,15 +71,13 @@ class PartialBlock:
                 self.from_pool += 1
         if self.from_pool == len(gaps):
             return
-        for tx in extra:
-            at = wanted.get(short_id(key, tx.wtxid))
-            if at is None:
-                continue
+        for wtxid in matching(key, spare, wanted):
+            at = wanted[short_id(key, wtxid)]
             if at not in filled:
-                slots[at] = tx.raw
-                filled[at] = tx.wtxid
+                slots[at] = spare[wtxid]
+                filled[at] = wtxid
                 self.from_extra += 1
-            elif filled[at] != tx.wtxid:
+            elif filled[at] != wtxid:
                 slots[at] = None
 
     def missing(self) -> tuple[int, ...]:

@@ -135,8 +135,8 @@ class Protocol(Readings):
         self._private = PrivateBroadcast(ctx, self._connections)
         self._compact_serving = CompactServing(ctx, self._download)
         self._serving = Serving(ctx, self._relay, self._compact_serving)
-        self._thin = ThinRelay(ctx, self._download, source, self.extra_transactions, self._serving)
-        self._compact = CompactRelay(ctx, self._headers, self._download, source, self.extra_transactions, self._thin)
+        self._thin = ThinRelay(ctx, self._download, source, self.spare_transactions, self._serving)
+        self._compact = CompactRelay(ctx, self._headers, self._download, source, self.spare_transactions, self._thin)
         self._announcements = Announcements(ctx, self._headers, self._download, self._intake, self._serving)
         self._filters = FilterServing(ctx, self._serving)
         self._next_save = mono + ADDRESS_BOOK_SAVE_INTERVAL

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from btcnode.protocol.peer_info import describe
 
 if TYPE_CHECKING:
-    from btcnode.primitives.tx import Tx
     from btcnode.protocol.addresses import AddressGossip
     from btcnode.protocol.addrman import AddressBook
     from btcnode.protocol.block_download import BlockDownload
@@ -88,9 +87,9 @@ class Readings:
         """Transactions whose parents are missing, with the peers that announced them."""
         return self._intake.download.orphanage.all()
 
-    def extra_transactions(self) -> tuple[Tx, ...]:
-        """Refused and replaced transactions of late, for compact blocks; the newest last."""
-        return tuple(self._intake.extra)
+    def spare_transactions(self) -> dict[bytes, bytes]:
+        """What blocks may have beside the mempool, serialised by wtxid: orphans, and what was refused or replaced."""
+        return self._intake.download.orphanage.raws() | {tx.wtxid: tx.raw for tx in self._intake.extra}
 
     def private_broadcasts(self) -> list[PrivateInfo]:
         """Transactions under way by private broadcast."""

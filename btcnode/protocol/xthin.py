@@ -22,10 +22,9 @@ from btcnode.wire.messages import GetXBlockTx, GetXThin, XBlockTx, XThinBlock
 from btcnode.wire.messages.xthin import CHEAP_HASH_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from btcnode.primitives.block import ParsedBlock
-    from btcnode.primitives.tx import Tx
     from btcnode.protocol.block_download import BlockDownload
     from btcnode.protocol.chain_view import TxSource
     from btcnode.protocol.context import Context
@@ -59,16 +58,16 @@ class ThinBlock:
             self._slots[at] = raw
         return True
 
-    def collect(self, pool: dict[bytes, Tx]) -> None:
-        """Fill gaps from candidates by wtxid; where two fit one gap it stays."""
-        found: dict[int, list[Tx]] = {}
-        for wtxid, tx in pool.items():
+    def collect(self, pool: dict[bytes, bytes]) -> None:
+        """Fill gaps from candidates, serialised by wtxid; where two fit one gap it stays."""
+        found: dict[int, list[bytes]] = {}
+        for wtxid, raw in pool.items():
             at = self._places[wtxid[:CHEAP_HASH_SIZE]]
             if self._slots[at] is None:
-                found.setdefault(at, []).append(tx)
+                found.setdefault(at, []).append(raw)
         for at, candidates in found.items():
             if len(candidates) == 1:
-                self._slots[at] = candidates[0].raw
+                self._slots[at] = candidates[0]
 
     def has(self, wtxid: bytes) -> bool:
         """Whether the block has a transaction with this wtxid, as far as its cheap hash says."""
@@ -92,13 +91,13 @@ class ThinRelay:
         ctx: Context,
         download: BlockDownload,
         source: TxSource,
-        extra: Callable[[], Iterable[Tx]],
+        spare: Callable[[], Mapping[bytes, bytes]],
         serving: Serving,
     ) -> None:
         self._ctx = ctx
         self._download = download
         self._source = source
-        self._extra = extra
+        self._spare = spare
         self._serving = serving
 
     @property
@@ -136,8 +135,8 @@ class ThinRelay:
         if not thin.put(message.transactions):
             self._refuse(peer, index, "transaction that is not in the thin block")
             return
-        candidates = {w: entry.tx for w, entry in self._source.by_wtxid().items() if thin.has(w)}
-        candidates |= {tx.wtxid: tx for tx in self._extra() if thin.has(tx.wtxid)}
+        candidates = {w: raw for w, raw in self._spare().items() if thin.has(w)}
+        candidates |= {w: entry.tx.raw for w, entry in self._source.by_wtxid().items() if thin.has(w)}
         thin.collect(candidates)
         missing = thin.missing()
         text = f"thin block of {len(message.cheap_hashes)} transactions: {len(message.transactions)} with it"

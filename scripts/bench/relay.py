@@ -39,7 +39,7 @@ def compact(raw: bytes, pool: SmallPool) -> int:
     payload = timed("sender: make cmpctblock", lambda: compact_payload(block, 5))
     message = timed("decode cmpctblock", lambda: CmpctBlock.decode(payload))
     partial = PartialBlock(message)
-    timed(f"search {len(pool.entries)} transactions", lambda: partial.collect(message, pool.by_wtxid(), ()))
+    timed(f"search {len(pool.entries)} transactions", lambda: partial.collect(message, pool.by_wtxid(), {}))
     missing = partial.missing()
     size = len(payload)
     txs: tuple[bytes, ...] = ()
@@ -71,7 +71,7 @@ def thin(raw: bytes, pool: SmallPool) -> int:
     def search() -> None:
         assert building.begin(message)
         assert building.put(message.transactions)
-        building.collect({w: entry.tx for w, entry in pool.by_wtxid().items() if building.has(w)})
+        building.collect({w: entry.tx.raw for w, entry in pool.by_wtxid().items() if building.has(w)})
 
     timed(f"search {len(pool.entries)} transactions", search)
     missing = building.missing()

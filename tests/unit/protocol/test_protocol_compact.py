@@ -31,6 +31,7 @@ from btcnode.wire.messages import (
     InvItem,
     SendCmpct,
     SendHeaders,
+    TxMessage,
 )
 from btcnode.wire.messages.compact import PrefilledTx
 from btcnode.wire.short_ids import matching, packed_short_ids, short_id
@@ -42,10 +43,18 @@ class Lab:
     """A node near today with a pool; ``block`` is the next one, ``compact`` its compact form."""
 
     def __init__(
-        self, params: NetworkParams, blocks: list[bytes], *, tx_relay: bool = True, block_relay: str = "auto"
+        self,
+        params: NetworkParams,
+        blocks: list[bytes],
+        *,
+        tx_relay: bool = True,
+        block_relay: str = "auto",
+        extra: int = 100,
     ) -> None:
         self.pool = SmallPool()
-        config = ProtocolConfig(dns_seed=False, no_automatic=True, tx_relay=tx_relay, block_relay=block_relay)
+        config = ProtocolConfig(
+            dns_seed=False, no_automatic=True, tx_relay=tx_relay, block_relay=block_relay, extra_transactions=extra
+        )
         self.bench = Bench(params, config=config, transactions=self.pool)
         self.bench.load(blocks)
         self.block = self.bench.chain.mine(UNIX_START - 10, txs=TXS)
@@ -66,6 +75,10 @@ class Lab:
     def tip(self) -> bytes:
         """Hash of the active tip."""
         return self.bench.chain.tip_hash
+
+
+def by_wtxid(txs: list[Tx]) -> dict[bytes, bytes]:
+    return {tx.wtxid: tx.raw for tx in txs}
 
 
 def compact_of(raw: bytes, nonce: int = 7) -> CmpctBlock:
@@ -104,7 +117,7 @@ def test_matching_finds_what_is_wanted() -> None:
 def test_partial_block_takes_pool_and_extra(lab: Lab) -> None:
     lab.know(*TXS[:5])
     partial = PartialBlock(lab.compact)
-    partial.collect(lab.compact, lab.pool.by_wtxid(), TXS[5:7])
+    partial.collect(lab.compact, lab.pool.by_wtxid(), by_wtxid(TXS[5:7]))
     assert (partial.from_pool, partial.from_extra, partial.missing()) == (5, 2, (8,))
     assert partial.fill([TXS[7].raw]) == lab.block
     assert partial.spent
@@ -119,7 +132,7 @@ def test_partial_block_in_random_pools(lab: Lab) -> None:
         for tx in rng.sample(TXS, rng.randrange(9)):
             pool.add(tx, 2000)
         partial = PartialBlock(lab.compact)
-        partial.collect(lab.compact, pool.by_wtxid(), rng.sample(TXS, rng.randrange(9)))
+        partial.collect(lab.compact, pool.by_wtxid(), by_wtxid(rng.sample(TXS, rng.randrange(9))))
         assert partial.fill([raws[i] for i in partial.missing()]) == lab.block
 
 
@@ -137,7 +150,7 @@ def test_two_transactions_with_the_same_short_id_leave_the_gap(lab: Lab, monkeyp
         lambda key, wtxids, wanted: [w for w in wtxids if real(key, twin.get(w, w)) in wanted],
     )
     partial = PartialBlock(lab.compact)
-    partial.collect(lab.compact, lab.pool.by_wtxid(), ())
+    partial.collect(lab.compact, lab.pool.by_wtxid(), {})
     assert partial.missing() == (4,)
 
 
@@ -145,7 +158,7 @@ def test_equal_short_ids_are_a_collision(lab: Lab) -> None:
     ids = lab.compact.short_ids
     message = CmpctBlock(lab.compact.header, 7, (ids[0], *ids[:-1]), lab.compact.prefilled)
     with pytest.raises(ShortIdCollision):
-        PartialBlock(message).collect(message, {}, ())
+        PartialBlock(message).collect(message, {}, {})
 
 
 # -- announcements to us ---------------------------------------------------------------------------------------------
@@ -426,7 +439,7 @@ def test_new_block_goes_on_before_it_is_connected(lab: Lab) -> None:
     (payload,) = raw_sent(lab, "cmpctblock", high)
     message = CmpctBlock.decode(payload)
     partial = PartialBlock(message)
-    partial.collect(message, {}, TXS)
+    partial.collect(message, {}, by_wtxid(TXS))
     assert partial.fill(()) == lab.block
     assert not raw_sent(lab, "cmpctblock", low)
     assert not raw_sent(lab, "cmpctblock", source)
@@ -499,3 +512,17 @@ def test_many_requests_at_once_are_bounded(lab: Lab, blocks: list[bytes]) -> Non
     serve = lab.bench.state(peer).serve
     assert len(serve.parts) + len(serve.queue) == 9
     assert len(serve.parts) <= 2
+
+
+def test_orphans_fill_gaps(params: NetworkParams, blocks: list[bytes]) -> None:
+    """A parent that only the miner had does not cost the child a way, too."""
+    lab = Lab(params, blocks, extra=0)
+    parent = spend([coin(90)], COIN_VALUE, 1000)
+    child = spend([parent.txid + bytes(4)], COIN_VALUE - 1000, 1000)
+    sender = lab.peer()
+    lab.bench.receive(sender, TxMessage(child.raw))
+    lab.bench.judge(lab.pool)
+    assert lab.bench.protocol.spare_transactions() == {child.wtxid: child.raw}
+    raw = lab.bench.chain.mine(UNIX_START - 10, txs=[parent, child])
+    lab.bench.receive(lab.peer(high=True), compact_of(raw))
+    assert [m.indexes for m in lab.bench.sent(GetBlockTxn)] == [(1,)]

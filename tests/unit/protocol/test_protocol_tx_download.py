@@ -219,7 +219,7 @@ def test_rejects_are_not_fetched_again_until_the_tip_changes(node: Bench, pool: 
     send(node, pool, other, bad)
     assert pool.judged == 1
     assert node.disconnected(peer) is None  # Core 31 punishes nobody for an invalid transaction
-    assert node.protocol.extra_transactions()[-1].wtxid == bad.wtxid
+    assert node.protocol.spare_transactions() == {bad.wtxid: bad.raw}
     node.load([node.chain.mine(1_700_000_030)])
     node.receive(other, inv(bad))
     assert asked(node, other) == [bad.wtxid]
