@@ -1,8 +1,8 @@
 """How ``btcnode-cli`` reads its arguments: which are JSON, which are text.
 
 One entry per argument in order. ``json:`` marks those that are parsed as JSON, ``any:`` those that are taken as text
-when they are not JSON; others are text. A test holds this table against the declarations of the methods, which would
-take too long to import here.
+when they are not JSON; others are text. Behind ``+`` stand members that may be given by name themselves. A test holds
+this table against the declarations of the methods, which would take too long to import here.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ ARGUMENTS = {
     "gettxout": "txid json:n json:include_mempool",
     "gettxoutproof": "json:txids blockhash",
     "gettxoutsetinfo": "hash_type any:hash_or_height json:use_index",
-    "gettxspendingprevout": "json:outputs json:options",
-    "importmempool": "filepath json:options",
+    "gettxspendingprevout": "json:outputs json:options+json:mempool_only+json:return_spending_tx",
+    "importmempool": "filepath json:options+json:use_current_time+json:apply_fee_delta_priority"
+    "+json:apply_unbroadcast_set",
     "joinpsbts": "json:txs",
     "logging": "json:include json:exclude",
     "mockscheduler": "json:delta_time",
@@ -80,9 +81,16 @@ def argument_forms(method: str) -> list[tuple[list[str], str]]:
     """``(names, form)`` per argument, form being "", "json" or "any"."""
     forms = []
     for word in ARGUMENTS.get(method, "").split():
-        form, _, names = word.rpartition(":")
+        form, _, names = word.partition("+")[0].rpartition(":")
         forms.append((names.split("|"), form))
     return forms
+
+
+def member_forms(method: str) -> dict[str, str]:
+    """The form of every member that may be given by name."""
+    words = [member for word in ARGUMENTS.get(method, "").split() for member in word.split("+")[1:]]
+    parts = [word.rpartition(":") for word in words]
+    return {name: form for form, _, name in parts}
 
 
 def _convert(form: str, text: str) -> Any:
@@ -110,7 +118,7 @@ def named_params(method: str, words: list[str]) -> dict[str, Any]:
     A word with "=" whose first part names no argument is positional where that argument is JSON and the word is too.
     """
     order = argument_forms(method)
-    forms = {name: form for names, form in order for name in names}
+    forms = {name: form for names, form in order for name in names} | member_forms(method)
     params: dict[str, Any] = {}
     positional: list[Any] = []
     for word in words:

@@ -166,6 +166,8 @@ def _adapt(fields: dict[str, Any], settings: Settings) -> None:
         fields["connect"] = named or ("0",)
     if fields.get("asmap") == "":
         fields["asmap"] = "1"
+    if "blockfilterindex" in fields:
+        fields["blockfilterindex"] = _wants_filters(settings)
     if "debug" in fields:
         categories = [text or "1" for text in fields["debug"]]
         for off in ("0", "none"):
@@ -174,6 +176,18 @@ def _adapt(fields: dict[str, Any], settings: Settings) -> None:
         fields["debug"] = tuple(categories)
     if settings.flag("daemon", False) or settings.flag("daemonwait", False):
         fields.setdefault("printtoconsole", False)
+
+
+def _wants_filters(settings: Settings) -> bool:
+    """Whether there is to be an index of block filters; raises ConfigError for a type that does not exist."""
+    last = settings.text("blockfilterindex", "0")
+    if last in ("", "0", "1"):
+        return last != "0"
+    for value in settings.many("blockfilterindex"):
+        text = as_text(value, "")
+        if text != "basic":
+            raise ConfigError(f"Unknown -blockfilterindex value {text}.")
+    return True
 
 
 def run(argv: list[str]) -> int:

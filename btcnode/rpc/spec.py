@@ -50,7 +50,8 @@ class Arg:
 
     ``default`` is what the method receives when it is left out or null; ``hint`` describes that default in help.
     ``bits`` bounds a whole number (signed; negative ``bits`` mean unsigned). ``hidden`` ones are not in the help.
-    ``oneline`` stands for it in the usage line.
+    ``oneline`` stands for it in the usage line. Members of an object with ``by_name`` may also be given by name
+    as if they were parameters of the method.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Arg:
     hidden: bool = False
     inner: tuple[Arg, ...] = ()
     oneline: str = ""
+    by_name: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -313,6 +315,9 @@ class Method:
             rows += _inner_rows(arg, 5)
         if rows:
             out += "\nArguments:\n" + _columns(rows)
+        named = [part for arg in self.args if arg.by_name for part in arg.inner]
+        if named:
+            out += "\nNamed Arguments:\n" + _columns([(part.names[0], part.describe()) for part in named])
         for result in self.results:
             out += f"\nResult ({result.when}):\n" if result.when else "\nResult:\n"
             out += _columns(result.lines(0, False, ""))

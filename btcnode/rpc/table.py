@@ -94,7 +94,8 @@ class MethodTable:
         return [
             [method.name, n, name, arg.kind in (Kind.STR, Kind.HEX)]
             for method in sorted(self.methods.values(), key=lambda method: method.name)
-            for n, arg in enumerate(method.args)
+            for n, whole in enumerate(method.args)
+            for arg in (*(whole.inner if whole.by_name else ()), whole)
             for name in arg.names
         ]
 
@@ -124,23 +125,26 @@ def positional(method: Method, params: Any) -> Sequence[Any]:
     if isinstance(params, list):
         return params
     if isinstance(params, DuplicateKeysDict):
-        name = params.duplicates[0]
-        raise RpcError(RpcCode.INVALID_PARAMETER, f"Parameter {name} specified multiple times")
+        raise _given_twice(params.duplicates[0])
     rest = dict(params)
     values: list[Any] = []
     first_named: Arg | None = None
     leading_gap = gap = 0
     for arg in method.args:
-        given = next((alias for alias in arg.names if alias in rest), None)
-        if given is None:
+        given = _take(rest, arg)
+        members = _take_members(rest, arg) if arg.by_name else {}
+        if given is None and not members:
             gap += 1
             if not values:
                 leading_gap = gap
             continue
+        if given is not None and members:
+            text = f"Parameter {given[0]} conflicts with parameter {next(iter(members))}"
+            raise RpcError(RpcCode.INVALID_PARAMETER, text)
         values += [None] * gap
         gap = 0
         first_named = first_named or arg
-        values.append(rest.pop(given))
+        values.append(given[1] if given is not None else members)
     if isinstance(rest.get("args"), list):
         leading = rest.pop("args")
         if first_named is not None and leading_gap < len(leading):
@@ -150,3 +154,27 @@ def positional(method: Method, params: Any) -> Sequence[Any]:
     if rest:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Unknown named parameter {next(iter(rest))}")
     return values
+
+
+def _take(rest: dict[str, Any], arg: Arg) -> tuple[str, Any] | None:
+    """Take the first alias of an argument that was given out of ``rest``, with its value."""
+    for name in arg.names:
+        if name in rest:
+            return name, rest.pop(name)
+    return None
+
+
+def _take_members(rest: dict[str, Any], arg: Arg) -> dict[str, Any]:
+    """The members of an argument that were given by name; raises RpcError."""
+    members: dict[str, Any] = {}
+    for part in arg.inner:
+        given = _take(rest, part)
+        if given is not None:
+            if given[0] in members:
+                raise _given_twice(given[0])
+            members[given[0]] = given[1]
+    return members
+
+
+def _given_twice(name: str) -> RpcError:
+    return RpcError(RpcCode.INVALID_PARAMETER, f"Parameter {name} specified multiple times")

@@ -291,6 +291,7 @@ def getmempoolinfo(node: NodeApi) -> dict[str, Any]:
         "Options",
         None,
         oneline="options",
+        by_name=True,
         inner=(
             Arg(
                 "mempool_only",

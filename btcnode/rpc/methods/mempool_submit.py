@@ -249,6 +249,7 @@ def _package_tx_json(verdict: PackageTxVerdict | None) -> dict[str, Any]:
         Kind.OBJ,
         "Options",
         None,
+        by_name=True,
         inner=(
             Arg("use_current_time", Kind.BOOL, "Let them come in now instead of when they did", True),
             Arg("apply_fee_delta_priority", Kind.BOOL, "Take over fee deltas", False),

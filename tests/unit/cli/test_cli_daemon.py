@@ -161,3 +161,15 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_said_is_the_default() -> None:
     assert Settings().one("dbcache") is None
     assert Settings().many("addnode") == []
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("", True), ("=1", True), ("=0", False), ("=basic", True)])
+def test_types_of_block_filters(tmp_path: Path, value: str, wanted: bool) -> None:
+    config, _ = load(tmp_path, f"-blockfilterindex{value}")
+    assert config.blockfilterindex is wanted
+
+
+def test_unknown_type_of_block_filters(tmp_path: Path) -> None:
+    assert refused(tmp_path, "-blockfilterindex=abc") == "Unknown -blockfilterindex value abc."
+    why = "Cannot set -peerblockfilters without -blockfilterindex."
+    assert refused(tmp_path, "-blockfilterindex=0", "-peerblockfilters") == why

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from btcnode.cli import client as cli
-from btcnode.cli.arguments import ARGUMENTS, argument_forms, named_params, positional_params
+from btcnode.cli.arguments import ARGUMENTS, argument_forms, member_forms, named_params, positional_params
 from btcnode.rpc.jsonvalue import encode
 from btcnode.rpc.methods import all_methods
 from btcnode.rpc.spec import Kind
@@ -155,6 +155,8 @@ def test_conversions_fit_the_declarations() -> None:
             (arg.names, "" if arg.kind in (Kind.STR, Kind.HEX) and method.name != "echojson" else "json")
             for arg in method.args
         ]
+        members = [part for arg in method.args if arg.by_name for part in arg.inner]
+        assert list(member_forms(method.name)) == [part.name for part in members]
         if all(form == "" for _, form in declared):
             assert method.name not in ARGUMENTS
             continue
@@ -168,6 +170,8 @@ def test_conversion() -> None:
     assert encode(positional_params("getblockstats", ["abc", '["a"]'])) == b'["abc",["a"]]'
     assert encode(positional_params("getblockstats", ["7"])) == b"[7]"
     assert encode(named_params("gettxout", ["ab", "n=1", "n=2"])) == b'{"n":2,"args":["ab"]}'
+    named = named_params("gettxspendingprevout", ["[]", "mempool_only=true"])
+    assert encode(named) == b'{"mempool_only":true,"args":[[]]}'
     with pytest.raises(ValueError, match=r"Error parsing JSON: \{"):
         positional_params("logging", ["{"])
 

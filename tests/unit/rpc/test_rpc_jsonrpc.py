@@ -146,6 +146,22 @@ def test_named_arguments_with_a_gap_and_an_alias(running: Running) -> None:
     assert len(reply["result"]) == 285 * 2
 
 
+def test_members_by_name(running: Running) -> None:
+    def call(params: dict[str, Any]) -> Any:
+        _, reply, _ = running.post({"id": 1, "method": "gettxspendingprevout", "params": params})
+        return reply["error"] or reply["result"]
+
+    outputs = [{"txid": "11" * 32, "vout": 0}]
+    assert call({"outputs": outputs, "mempool_only": True}) == outputs
+    assert call({"args": [outputs], "mempool_only": True, "return_spending_tx": True}) == outputs
+    assert call({"outputs": outputs, "options": {"mempool_only": False}})["code"] == -1
+    assert call({"outputs": outputs, "mempool_only": False})["code"] == -1
+    assert call({"outputs": outputs, "options": {}, "mempool_only": True}) == {
+        "code": -8,
+        "message": "Parameter options conflicts with parameter mempool_only",
+    }
+
+
 def test_warm_up(running: Running) -> None:
     running.node.warmup = "Loading block index…"
     status, reply, _ = running.post({"id": 1, "method": "getblockcount"})
