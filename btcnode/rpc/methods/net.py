@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from btcnode import __version__
 from btcnode.config import split_host_port
 from btcnode.errors import ConfigError
 from btcnode.rpc.context import NodeApi, PeerInfo
@@ -178,11 +177,8 @@ def getnettotals(node: NodeApi) -> dict[str, Any]:
     }
 
 
-def client_version(text: str) -> int:
-    """A version like 1.2.3 as Core counts: 10203."""
-    numbers = [int(part) for part in text.split(".")[:3] if part.isdigit()]
-    major, minor, patch = (*numbers, 0, 0, 0)[:3]
-    return major * 10_000 + minor * 100 + patch
+CORE_VERSION = 310_000
+"""The Bitcoin Core whose interface this is, as it counts (31.0.0): programs ask for it and refuse what is older."""
 
 
 _NETWORK_RESULT = obj(
@@ -202,7 +198,7 @@ _NETWORK_RESULT = obj(
     returns=obj(
         "",
         "",
-        number("version", "Version of this software"),
+        number("version", "Version of Bitcoin Core whose interface this node has; subversion tells what it is"),
         string("subversion", "User agent"),
         number("protocolversion", "Protocol version"),
         hexed("localservices", "Services this node offers"),
@@ -228,7 +224,7 @@ def getnetworkinfo(node: NodeApi) -> dict[str, Any]:
     """See the declaration."""
     state = node.network_state()
     return {
-        "version": client_version(__version__),
+        "version": CORE_VERSION,
         "subversion": state.user_agent,
         "protocolversion": state.protocol_version,
         "localservices": f"{state.services:016x}",

@@ -1,0 +1,43 @@
+"""Programs that other people wrote for bitcoind, in an environment of their own."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENTS = ("python-bitcoinrpc==1.0", "bitcoin-utils==0.8.8", "bitcoinlib==0.7.10", "e-x[leveldb]==2.0.0")
+
+
+def install_clients(folder: Path) -> str | None:
+    """Make the environment when it is not there; returns what went wrong."""
+    stamp = folder / ".stamp"
+    wanted = "\n".join(CLIENTS)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return None
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", folder], capture_output=True, text=True, check=False
+    )
+    if made.returncode == 0:
+        pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *CLIENTS]
+        made = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=280)
+    if made.returncode != 0:
+        return made.stderr.strip().rpartition("\n")[2] or f"status {made.returncode}"
+    stamp.write_text(wanted)
+    return None
+
+
+@pytest.fixture(scope="session")
+def clients_python() -> Path:
+    """The interpreter of ``.venv-clients``, which has the clients from PyPI; skips where they cannot be installed."""
+    folder = ROOT / ".venv-clients"
+    with (ROOT / ".venv-clients.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        problem = install_clients(folder)
+    if problem is not None:
+        pytest.skip(f"clients cannot be installed from PyPI: {problem}")
+    return folder / "bin/python"
