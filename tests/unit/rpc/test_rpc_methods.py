@@ -315,7 +315,7 @@ def test_peers(running: Running) -> None:
     assert running.call("getnettotals")["totalbytesrecv"] == 11
     assert running.call("setnetworkactive", False) is False
     network = running.call("getnetworkinfo")
-    assert (network["networkactive"], network["version"], network["connections_out"]) == (False, 100, 1)
+    assert (network["networkactive"], network["version"], network["connections_out"]) == (False, 310_000, 1)
     assert [net["name"] for net in network["networks"] if net["reachable"]] == ["ipv4", "ipv6"]
 
 
