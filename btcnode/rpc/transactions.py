@@ -47,10 +47,11 @@ def _is_plausible(tx: Tx) -> bool:
     """Whether all scripts could stand in a block: what tells a transaction from bytes that only look like one."""
     scripts = [] if tx.is_coinbase else list(tx.script_sigs)
     scripts += [txout_script(txout) for txout in tx.txouts]
-    return all(len(script) <= MAX_SCRIPT_SIZE and _has_valid_ops(script) for script in scripts)
+    return all(len(script) <= MAX_SCRIPT_SIZE and has_valid_ops(script) for script in scripts)
 
 
-def _has_valid_ops(script: bytes) -> bool:
+def has_valid_ops(script: bytes) -> bool:
+    """Whether a script has opcodes that exist only, and no element that is too long."""
     return all(
         op != BAD_OP and op <= OP_NOP10 and len(data) <= MAX_SCRIPT_ELEMENT_SIZE for op, data in iter_ops(script)
     )

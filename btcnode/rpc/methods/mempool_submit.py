@@ -29,7 +29,8 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, type_name
 from btcnode.rpc.lookup import parse_hex_or_none
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, coins, dyn, hexed, number, obj, rpc, string
-from btcnode.script.scriptparse import BAD_OP, is_unspendable, iter_ops
+from btcnode.rpc.transactions import has_valid_ops
+from btcnode.script.scriptparse import is_unspendable
 
 MAX_FEERATE = "0.10"
 _MAX_FEERATE = Arg("maxfeerate", Kind.AMOUNT, "Most BTC/kvB, 0 for no limit", MAX_FEERATE)
@@ -60,7 +61,7 @@ def _check_burn(tx: Tx, limit: int) -> None:
     for txout in tx.txouts:
         script = txout_script(txout)
         value = int.from_bytes(txout[:8], "little", signed=True)
-        if value > limit and (is_unspendable(script) or any(op == BAD_OP for op, *_ in iter_ops(script))):
+        if value > limit and (is_unspendable(script) or not has_valid_ops(script)):
             text = "Unspendable output exceeds maximum configured by user (maxburnamount)"
             raise RpcError(RpcCode.VERIFY_ERROR, text)
 

@@ -21,6 +21,7 @@ from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonvalue import Literal, amount, decode, decode_decimal, decode_kept, double, encode, pretty
 from btcnode.rpc.lookup import difficulty
+from btcnode.rpc.transactions import has_valid_ops
 from btcnode.script.solver import match_multisig, script_type
 
 MAIN = params_for("mainnet")
@@ -229,3 +230,10 @@ def test_async_client_calls_at_the_same_time(running: Any) -> None:
         return [*counts, *(tip["height"] for tip in tips)]
 
     assert asyncio.run(calls()) == [0] * 22
+
+
+def test_ops_that_exist() -> None:
+    assert has_valid_ops(bytes.fromhex("76a914") + bytes(20) + bytes.fromhex("88ac"))
+    assert has_valid_ops(b"\x4d\x08\x02" + bytes(520)) and not has_valid_ops(b"\x4d\x09\x02" + bytes(521))
+    assert not has_valid_ops(b"\xff")  # no opcode
+    assert not has_valid_ops(b"\x02\x01")  # cut off

@@ -1,0 +1,209 @@
+"""The engine of the optional indexes over a chain in memory: catching up, reorganisations, crashes, failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from btcnode.chain.events import BlockDisconnected
+from btcnode.errors import StorageError
+from btcnode.indexes.recipe import IndexedBlock, Made
+from btcnode.node import index_engine
+from btcnode.node.index_engine import IndexEngine
+from btcnode.params import params_for
+from btcnode.primitives.block import parse_block
+from btcnode.rpc.index_api import IndexState
+from btcnode.testing.memory_chain import MemoryChain
+
+PARAMS = params_for("regtest")
+NOW = 1_700_000_000
+
+
+class Recorder:
+    """A recipe whose record is the height after the parent's record; it remembers what it was asked for."""
+
+    name = "recorder"
+    file = Path("indexes", "recorder.mdb")
+    needs_spent = False
+    numbered = True
+
+    def __init__(self) -> None:
+        self.heights: list[int] = []
+
+    def make(self, block: IndexedBlock) -> Made:
+        self.heights.append(block.height)
+        assert len(block.previous) == 2 * block.height
+        return Made(block.previous + block.height.to_bytes(2, "big"), [b"row" + block.number.to_bytes(4, "big")])
+
+
+class FakeChain:
+    """The part of ``ChainService`` that the engine uses, over a ``MemoryChain``."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryChain(PARAMS)
+        self.tree = self.memory.tree
+        self.listeners: list[Callable[[list[Any]], None]] = []
+        chainstate = SimpleNamespace(active=self.memory.active)
+        self.driver = SimpleNamespace(chainstate=chainstate, listen=self.listeners.append)
+        self.lost: set[int] = set()
+
+    def read_block_now(self, index: int) -> bytes:
+        if index in self.lost:
+            raise StorageError("lost")
+        return self.memory.blocks[index]
+
+    def mine(self, count: int, *, on: int | None = None, extra: bytes = b"\x00") -> list[int]:
+        """Blocks on top of ``on`` or the tip, active once they are the best chain."""
+        added = []
+        for _ in range(count):
+            on = self.memory.active.tip if on is None else on
+            on = self.memory.add_block(self.memory.mine(self.tree.time(on) + 60, on=on, extra=extra), NOW)
+            added.append(on)
+        self.memory.activate()
+        self.tell()
+        return added
+
+    def leave(self, index: int) -> None:
+        """Go back to a block, as invalidateblock would."""
+        self.memory.active.set_tip(index)
+        self.tell()
+
+    def tell(self) -> None:
+        for listener in self.listeners:
+            listener([BlockDisconnected(0, 0, parse_block(PARAMS.genesis_block))])  # any change of the chain will do
+
+
+class Setup:
+    """A chain, and one engine after the other over it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.chain = FakeChain()
+        self.recipe = Recorder()
+        self.thread = ThreadPoolExecutor(1)
+
+    def open(self, *, wipe: bool = False) -> IndexEngine:
+        self.recipe.heights.clear()
+        chain: Any = self.chain
+        return IndexEngine(self.recipe, chain, self.directory, self.thread, wipe=wipe)
+
+    def run(self, work: Callable[[IndexEngine], Coroutine[Any, Any, None]], *, wipe: bool = False) -> None:
+        """Open, start and close an engine around ``work``."""
+
+        async def life() -> None:
+            engine = self.open(wipe=wipe)
+            engine.start()
+            try:
+                await work(engine)
+            finally:
+                await engine.close()
+
+        asyncio.run(life())
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    return Setup(tmp_path)
+
+
+async def synced(engine: IndexEngine) -> None:
+    assert await engine.until_synced()
+
+
+def test_catches_up_and_goes_on(setup: Setup) -> None:
+    setup.chain.mine(20)
+
+    async def work(engine: IndexEngine) -> None:
+        await synced(engine)
+        assert engine.state() == IndexState("recorder", True, 20)
+        setup.chain.mine(3)
+        await synced(engine)
+        assert setup.recipe.heights == list(range(24))
+
+    setup.run(work)
+    setup.run(synced)
+    assert setup.recipe.heights == []
+    setup.run(synced, wipe=True)
+    assert len(setup.recipe.heights) == 24
+
+
+def test_slices(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each slice is stored with where it ends, so that the next begins there."""
+    monkeypatch.setattr(index_engine, "SLICE_BYTES", 1)
+    setup.chain.mine(7)
+    setup.run(synced)
+    engine = setup.open()
+    assert [number for _, number in engine.store.find(b"row")] == [b""] * 8
+    assert engine.store.block_count() == 8
+    engine.store.close()
+
+
+def test_reorganisation(setup: Setup) -> None:
+    old = setup.chain.mine(10)
+
+    async def work(engine: IndexEngine) -> None:
+        await synced(engine)
+        setup.chain.leave(old[4])
+        await synced(engine)
+        assert engine.covers(old[9])  # nothing to add yet: it stands on top of the tip
+        assert engine.state().synced
+        new = setup.chain.mine(7, on=old[4], extra=b"\x01")
+        await synced(engine)
+        assert engine.covers(new[-1]) and not engine.covers(old[5])
+        assert setup.recipe.heights[11:] == list(range(6, 13))
+        setup.chain.mine(5, on=old[9])
+        await synced(engine)
+        assert setup.recipe.heights[18:] == list(range(11, 16))  # the others have their records still
+        assert engine.needed_from() == 15
+
+    setup.run(work)
+
+
+def test_index_ahead_of_the_chain(setup: Setup) -> None:
+    """A kill has taken blocks from the chain that the index has."""
+    setup.chain.mine(9)
+    setup.run(synced)
+    whole, setup.chain = setup.chain, FakeChain()
+    for height in range(1, 5):
+        setup.chain.memory.add_block(whole.memory.blocks[whole.memory.active.at(height)], NOW)
+    setup.chain.memory.activate()
+
+    async def work(engine: IndexEngine) -> None:
+        await synced(engine)
+        assert engine.state().height == 4
+        assert setup.recipe.heights == []
+        setup.chain.mine(2, extra=b"\x02")
+        await synced(engine)
+        assert setup.recipe.heights == [5, 6]
+
+    setup.run(work)
+
+
+def test_missing_block(setup: Setup) -> None:
+    setup.chain.lost.add(setup.chain.mine(6)[3])
+
+    async def work(engine: IndexEngine) -> None:
+        assert not await engine.until_synced()
+        assert not engine.state().synced
+
+    setup.run(work)
+    setup.chain.lost.clear()
+    setup.run(synced)
+
+
+def test_far_behind_is_not_waited_for(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_engine, "NEAR_BLOCKS", 3)
+    setup.chain.mine(5)
+
+    async def work() -> None:
+        engine = setup.open()  # not started
+        assert not await engine.until_synced()
+        await engine.close()
+
+    asyncio.run(work())
