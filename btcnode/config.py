@@ -387,6 +387,7 @@ def _check_numbers(config: NodeConfig) -> None:
         "blockreconstructionextratxn": (0, 100_000),
         "timeout": (1, 2**31 - 1),
         "peertimeout": (1, 2**31 - 1),
+        "maxreceivebuffer": (1, 2**21),
         "maxsendbuffer": (1, 2**21),
         "rpcworkqueue": (1, 100_000),
         "rpcservertimeout": (1, 2**31 - 1),

@@ -54,6 +54,7 @@ class ConnectionOptions(ProxyOptions):
     networkactive: bool = option("networkactive", "Begin with P2P traffic on.", NET, True)
     timeout: int = option("timeout", "Milliseconds to wait for an outgoing connection.", NET, 5000, metavar="MS")
     peertimeout: int = option("peertimeout", "Seconds after which a silent peer is dropped.", NET, 60, metavar="S")
+    maxreceivebuffer: int = option("maxreceivebuffer", "Receive buffer per peer in kB.", NET, 5000, metavar="KB")
     maxsendbuffer: int = option("maxsendbuffer", "Send buffer per peer in kB.", NET, 1000, metavar="KB")
     peerblockfilters: bool = option("peerblockfilters", "Serve block filters to peers (BIP157).", NET, False)
     v2transport: bool = option("v2transport", "Encrypt connections with peers that can (BIP324).", NET, True)

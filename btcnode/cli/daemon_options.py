@@ -83,7 +83,6 @@ HAS_NO_EFFECT = {
     "limitancestorsize": "clusters are limited instead: -limitclustersize",
     "limitdescendantcount": "clusters are limited instead: -limitclustercount",
     "limitdescendantsize": "clusters are limited instead: -limitclustersize",
-    "maxreceivebuffer": "the buffer of a peer has a fixed limit",
     "maxsigcachesize": "the size of the caches follows -maxmemory",
     "printpriority": "the order of a template is not logged",
     "rpcdoccheck": "every result is made by its declaration",

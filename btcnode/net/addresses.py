@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from btcnode.errors import DecodeError
-from btcnode.wire.netaddr import NetAddress
+from btcnode.config import split_host_port
+from btcnode.errors import ConfigError, DecodeError
+from btcnode.wire.netaddr import NetAddress, Network
 
 I2P_SUFFIX = ".b32.i2p"
 LOOKUP_TIMEOUT = 10.0  # seconds
@@ -29,6 +30,21 @@ def literal(host: str, port: int) -> NetAddress | None:
     try:
         return NetAddress.from_host(host, port)
     except DecodeError:
+        return None
+
+
+def numeric(target: str, default_port: int) -> NetAddress | None:
+    """The address of a target that is no name, IPv4 with zeros left out (``127.1``) included; else None."""
+    try:
+        host, port = split_host_port(target, default_port_of(target, default_port))
+    except ConfigError:
+        return None
+    address = literal(host, port)
+    if address is not None or ":" in host:
+        return address
+    try:
+        return NetAddress(Network.IPV4, socket.inet_aton(host), port)
+    except OSError:
         return None
 
 

@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._full = False  # what was last told of the send buffer
         self._detecting = wire.kind is TransportKind.DETECTING
         self._receiving = True
+        self._broken = False  # nothing that comes can be read
         self._turn_scheduled = False
         self._closing = False
 
@@ -107,7 +108,7 @@ class Connection(asyncio.Protocol):
         limit = self.reactor.max_send_buffer
         self._transport.set_write_buffer_limits(high=min(WRITE_AHEAD, limit // 4))
         self._limit_unsent()
-        self.connected_at = self.last_receive = self.last_send = self.reactor.wall_clock()
+        self.connected_at = self.reactor.wall_clock()
         self.reactor.connection_opened(self)
         self._write_handshake()
 
@@ -126,9 +127,21 @@ class Connection(asyncio.Protocol):
         self.bytes_received += len(data)
         self.reactor.bytes_received += len(data)
         self.last_receive = self.reactor.wall_clock()
+        if self._broken:
+            return
         self.wire.feed(data)
-        if not self._turn_scheduled:
+        if not self._receiving:
+            self._hold_back()
+        elif not self._turn_scheduled:
             self._take_messages()
+
+    def _hold_back(self) -> None:
+        """What is not handed over is buffered up to a limit, then waits in the kernel.
+
+        Two nodes that both wait for the other to take a large message go on that way.
+        """
+        if self._transport is not None and self.wire.buffered > self.reactor.max_receive_buffer:
+            self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
@@ -158,6 +171,10 @@ class Connection(asyncio.Protocol):
     def _take_messages(self) -> None:
         """Hand over complete messages, a bounded number at a time."""
         self._turn_scheduled = False
+        if not self._receiving:
+            self._resume_reading()
+            self._hold_back()
+            return
         wire = self.wire
         left = MESSAGES_PER_TURN
         try:
@@ -171,17 +188,21 @@ class Connection(asyncio.Protocol):
                 if not left or self._closing or not self._receiving:
                     break
         except FrameError as error:
-            self._receiving = False  # the framing is lost: nothing behind this can be read
+            self._broken = True  # the framing is lost: nothing behind this can be read
             self._malformed(_kind_of(error), "", str(error))
             return
         if self._detecting:
             self._detected()
         if wire.dropped:
             self._tell_dropped()
-        if self._closing or not self._receiving:
+        if self._closing:
+            return
+        if not self._receiving:
+            self._resume_reading()
+            self._hold_back()
             return
         if left and not wire.unfinished:
-            self._resume()
+            self._resume_reading()
         else:
             self._schedule_turn()
 
@@ -210,9 +231,9 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         self.reactor.loop.call_soon(self._take_messages)
 
-    def _resume(self) -> None:
-        """Nothing complete is buffered: read on."""
-        if self._transport is not None and self._receiving and not self._closing:
+    def _resume_reading(self) -> None:
+        """Let bytes come."""
+        if self._transport is not None and not self._closing:
             self._transport.resume_reading()
 
     def _message(self, command: str, payload: bytes) -> None:
@@ -234,14 +255,12 @@ class Connection(asyncio.Protocol):
         self.reactor.feed(MalformedMessage(self.peer_id, kind, command, reason, size))
 
     def set_receiving(self, enabled: bool) -> None:
-        """Stop or go on handing messages over; unread bytes wait in the kernel."""
+        """Stop or go on handing messages over; meanwhile bytes are buffered, up to the reactor's limit."""
         if enabled == self._receiving or self._transport is None or self._closing:
             return
         self._receiving = enabled
         if enabled:
             self._schedule_turn()
-        else:
-            self._transport.pause_reading()
 
     # -- out -----------------------------------------------------------------------------------------------------
 
@@ -279,6 +298,8 @@ class Connection(asyncio.Protocol):
         """Write what the transport's handshake wants, and what waited for it."""
         output = self.wire.take_output()
         if output and self._transport is not None and not self._closing:
+            if not self.bytes_sent:
+                log.debug("start sending v2 handshake to peer=%d", self.peer_id)
             self._account(len(output))
             self._transport.write(output)
             self._write()

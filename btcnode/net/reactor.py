@@ -47,6 +47,7 @@ from btcnode.wire.v2_transport import V2Transport
 TICK_INTERVAL = 0.1  # seconds
 CONNECT_TIMEOUT = 5.0  # Core's -timeout
 MAX_SEND_BUFFER = 1_000_000  # bytes: Core's -maxsendbuffer
+MAX_RECEIVE_BUFFER = 5_000_000  # bytes: Core's -maxreceivebuffer
 LISTEN_BACKLOG = 128
 LOG_LEVELS = {
     LogLevel.DEBUG: logging.DEBUG,
@@ -92,6 +93,7 @@ class Reactor:
         clock_held: Callable[[], bool] = lambda: False,
         connect_timeout: float = CONNECT_TIMEOUT,
         max_send_buffer: int = MAX_SEND_BUFFER,
+        max_receive_buffer: int = MAX_RECEIVE_BUFFER,
         look_up_names: bool = True,
         v2: bool = True,
         access: AccessRules | None = None,
@@ -99,6 +101,7 @@ class Reactor:
         cjdns: bool = False,
     ) -> None:
         """``max_send_buffer`` is in bytes: above it the protocol makes no bulk answers to a peer.
+        ``max_receive_buffer``: bytes that are held of a peer whose messages are not taken.
 
         ``clock_held``: whether the user has set the wall clock.
 
@@ -119,6 +122,7 @@ class Reactor:
         self.onion_bound: list[NetAddress] = []  # where Tor hands connections over
         self._handler = handler
         self.max_send_buffer = max_send_buffer
+        self.max_receive_buffer = max_receive_buffer
         self._connect_timeout = connect_timeout
         self._look_up_names = look_up_names
         self._v2 = v2
@@ -131,6 +135,7 @@ class Reactor:
         self._next_peer = 0  # as Core counts
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self.dialing: asyncio.Task[None] | None = None  # the last attempt to connect
         self._ticker: asyncio.TimerHandle | None = None
         self._attempts: dict[int, fx.Connect] = {}  # peer_id -> what its outbound connection answers
         self._closed = False
@@ -295,7 +300,7 @@ class Reactor:
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.close(effect.reason)
         elif isinstance(effect, fx.Connect):
-            self._spawn(self._connect(effect))
+            self.dialing = self._spawn(self._connect(effect))
         elif isinstance(effect, fx.ResolveSeeds):
             for name in effect.names:
                 self._spawn(self._resolve(name))
@@ -311,13 +316,14 @@ class Reactor:
         logger = self._log.get(effect.category) or logging.getLogger(f"btcnode.{effect.category}")
         logger.log(LOG_LEVELS[effect.level], "%s", effect.text)
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         async def run() -> None:
             await work
 
         task = self.loop.create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _resolve(self, name: str) -> None:
         # the proxy does not tell addresses: without an answer the seed itself is asked, as a node, through the proxy

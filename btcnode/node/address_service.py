@@ -32,11 +32,13 @@ log = logging.getLogger("btcnode.net")
 class AddressService:
     """``AddressApi`` over the book; everything but writing happens on the loop's thread."""
 
-    def __init__(self, book: AddressBook, directory: Path, magic: bytes, clock: Clock) -> None:
+    def __init__(self, book: AddressBook, directory: Path, magic: bytes, clock: Clock, *, cjdns: bool) -> None:
+        """``cjdns``: whether fc00::/8 is CJDNS here."""
         self.book = book
         self._directory = directory
         self._magic = magic
         self._clock = clock
+        self._cjdns = cjdns
         self._saving: asyncio.Task[None] | None = None
         self._health: asyncio.TimerHandle | None = None
 
@@ -91,6 +93,8 @@ class AddressService:
     def add_address(self, address: NetAddress, tried: bool) -> str:
         """Add an address as if it had told itself; what failed, or an empty text."""
         now = self._clock.now()
+        if self._cjdns:
+            address = address.as_cjdns()
         if not self.book.add([AddrEntry(now, NODE_NETWORK | NODE_WITNESS, address)], address, now):
             return "failed-adding-to-new"
         if tried and not self.book.good(address, now):

@@ -225,7 +225,8 @@ class Node:
     def _load_addresses(self) -> AddressService:
         groups = load_groups(self.config)
         book = load_book(self.config, self.params.magic, self._rng, groups)
-        return AddressService(book, self.config.net_dir, self.params.magic, self.clock)
+        cjdns = self.config.cjdnsreachable
+        return AddressService(book, self.config.net_dir, self.params.magic, self.clock, cjdns=cjdns)
 
     async def _open_chain(self) -> Chainstate:
         """Open and check what is stored, by a reindex where a test option allows to repair it that way."""
@@ -341,6 +342,7 @@ class Node:
             clock_held=lambda: self.clock.held,
             connect_timeout=config.timeout / 1000,
             max_send_buffer=config.maxsendbuffer * 1000,
+            max_receive_buffer=config.maxreceivebuffer * 1000,
             look_up_names=config.dns,
             v2=config.v2transport,
             access=self.access,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 from btcnode.config import NodeConfig
+from btcnode.net.addresses import numeric
 from btcnode.net.reactor import Reactor
 from btcnode.node.ban_file import BanFile
 from btcnode.node.clock import Clock
@@ -115,7 +117,12 @@ class PeersService:
         return nodes
 
     def _has_added(self, address: str) -> bool:
-        return any(name == address for name, _ in self._protocol.added_nodes())
+        names = [name for name, _ in self._protocol.added_nodes()]
+        if address in names:
+            return True
+        port = self._reactor.default_port
+        meant = numeric(address, port)
+        return meant is not None and any(numeric(name, port) == meant for name in names)
 
     def add_node(self, address: str, v2: bool | None = None) -> bool:
         """Keep a connection to ``address``; ``v2``: begin with the encrypted transport, None if we offer it."""
@@ -126,7 +133,7 @@ class PeersService:
 
     def remove_node(self, address: str) -> bool:
         """Forget an added node."""
-        if not self._has_added(address):
+        if all(name != address for name, _ in self._protocol.added_nodes()):
             return False
         self._reactor.feed(AddNode(address, "remove"))
         return True
@@ -198,11 +205,14 @@ class PeersService:
 
     # -- for tests -----------------------------------------------------------------------------------------------
 
-    def open_connection(self, address: str, kind: str, v2: bool) -> bool:
-        """Open an automatic connection of a kind (Core's name); False when there is no slot."""
+    async def open_connection(self, address: str, kind: str, v2: bool) -> bool:
+        """Open an automatic connection of a kind (Core's name), and wait for it; False when there is no slot."""
         if not self._protocol.room_for(ConnectionKind(kind)):
             return False
+        self._reactor.dialing = None
         self._reactor.feed(AddConnection(address, ConnectionKind(kind), v2))
+        if self._reactor.dialing is not None:
+            await asyncio.wait({self._reactor.dialing})
         return True
 
     def send_raw(self, peer_id: int, command: str, payload: bytes) -> bool:

@@ -11,7 +11,7 @@ from btcnode.protocol.addrman import AddressBook
 from btcnode.protocol.bloom import RollingBloom
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
-from btcnode.protocol.inputs import ConnectionKind, LocalAddress, LocalAddressGone, NetworkReachable, Permission
+from btcnode.protocol.inputs import ConnectionKind, NetworkReachable, Permission
 from btcnode.protocol.limits import (
     ADDR_CACHE_MIN_AGE,
     ADDR_CACHE_SPREAD,
@@ -22,11 +22,11 @@ from btcnode.protocol.limits import (
     MAX_ADDR_CACHES,
     MAX_ADDR_PROCESSING_TOKEN_BUCKET,
     MAX_ADDR_RATE_PER_SECOND,
-    MAX_LOCAL_ADDRESSES,
     MAX_PCT_ADDR_TO_SEND,
     MAX_RELAYED_ADDR_MESSAGE,
     ROTATE_ADDR_RELAY_INTERVAL,
 )
+from btcnode.protocol.local_addresses import LocalAddresses
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.netgroup import address_key
 from btcnode.protocol.peer import Peer
@@ -38,7 +38,6 @@ TIME_PENALTY = 2 * 3600  # seconds taken off the time of an address that another
 OLDEST_TIME = 100_000_000  # earlier times are nonsense
 NONSENSE_AGE = 5 * 24 * 3600  # what a nonsense time is replaced by
 FUTURE = 600
-_SOURCE_SCORES = {"seen": 1, "bind": 2, "mapped": 3, "user": 4}
 
 
 class AddressGossip:
@@ -50,13 +49,16 @@ class AddressGossip:
         self._key = ctx.rng.getrandbits(256).to_bytes(32, "little")
         self._caches: dict[tuple[bytes, int], tuple[float, list[AddrEntry]]] = {}
         self.networks = dict.fromkeys(ctx.config.networks)  # those that automatic connections may use
-        self.local: dict[NetAddress, int] = {}  # our own addresses -> score
+        self.local = LocalAddresses(ctx, self.networks)
 
     # -- set-up --------------------------------------------------------------------------------------------------
 
     def on_version(self, peer: Peer) -> None:
         """Ask peers that we chose for addresses, once."""
-        if not peer.inbound and self._enable(peer) and peer.kind is not ConnectionKind.FEELER:
+        if peer.inbound:
+            if peer.seen_us_as is not None:
+                self.local.seen(peer.seen_us_as)
+        elif self._enable(peer) and peer.kind is not ConnectionKind.FEELER:
             peer.addr.getaddr_sent = True
             peer.addr.tokens += MAX_ADDR_TO_SEND
             self._ctx.send(peer, GetAddr())
@@ -91,7 +93,7 @@ class AddressGossip:
         if not self._enable(peer):
             return
         if len(entries) > MAX_ADDR_TO_SEND:
-            ctx.punish(peer, Offence.ADDR_TOO_LARGE, str(len(entries)))
+            ctx.punish(peer, Offence.ADDR_TOO_LARGE, words=f"addr message size = {len(entries)}")
             return
         self._refill(peer)
         limited = not peer.permissions & Permission.ADDR
@@ -176,7 +178,13 @@ class AddressGossip:
     def on_getaddr(self, peer: Peer) -> None:
         """Answer once, and only who connected to us: others could fingerprint us by what they planted."""
         state = peer.addr
-        if not peer.inbound or state.getaddr_received or not self._enable(peer):
+        if not peer.inbound:
+            text = f'Ignoring "getaddr" from {peer.kind.value} connection. peer={peer.id}'
+            self._ctx.log(LogLevel.DEBUG, "net", text)
+            return
+        self._enable(peer)
+        if state.getaddr_received:
+            self._ctx.log(LogLevel.DEBUG, "net", f'Ignoring repeated "getaddr". peer={peer.id}')
             return
         state.getaddr_received = True
         state.to_send.clear()
@@ -236,47 +244,21 @@ class AddressGossip:
 
     # -- ourselves -----------------------------------------------------------------------------------------------
 
-    def add_local(self, item: LocalAddress) -> None:
-        """An address at which we can be reached; seen ones count least, the user's most."""
-        if not self.is_usable(item.address):
-            return
-        score = _SOURCE_SCORES.get(item.source, 1)
-        if item.address not in self.local and len(self.local) >= MAX_LOCAL_ADDRESSES:
-            return
-        self.local[item.address] = max(score, self.local.get(item.address, 0))
-
-    def remove_local(self, item: LocalAddressGone) -> None:
-        """An address at which we cannot be reached any more."""
-        self.local.pop(item.address, None)
-
-    def _own_address(self, peer: Peer) -> NetAddress | None:
-        """Which of our addresses to tell the peer: the best known of its network, else what an outbound peer sees."""
-        best, best_key = None, (-1, -1)
-        for address, score in self.local.items():
-            key = (address.network == peer.address.network, score)
-            if self._can_carry(peer, address) and key > best_key:
-                best, best_key = address, key
-        if best is None and self._ctx.config.discover and not peer.inbound and peer.seen_us_as is not None:
-            seen = NetAddress(peer.seen_us_as.network, peer.seen_us_as.raw, self._ctx.params.p2p_port)
-            if self.is_usable(seen):
-                return seen
-        return best
-
     def _announce_self(self, peer: Peer) -> None:
         ctx, state = self._ctx, peer.addr
-        if not ctx.config.listen or ctx.is_initial_block_download():
-            return
         if state.next_local is not None and ctx.mono < state.next_local:
+            return
+        if not ctx.config.listen or ctx.is_initial_block_download():
             return
         first = state.next_local is None
         state.next_local = ctx.mono + ctx.rng.expovariate(1 / AVG_LOCAL_ADDRESS_BROADCAST_INTERVAL)
-        own = self._own_address(peer)
+        own = self.local.choose(peer)
         if own is None or not self._can_carry(peer, own):
             return
         entry = AddrEntry(int(ctx.unix), ctx.config.services, own)
+        if not first and state.known is not None:
+            state.known.clear()
         if first:  # in a message of its own, which a rate limit cannot cut
             self._send(peer, [entry])
         else:
-            if state.known is not None:
-                state.known.clear()
             self._push(peer, entry)

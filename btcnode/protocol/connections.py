@@ -263,6 +263,7 @@ class Connections:
 
     def set_active(self, active: bool) -> None:
         """Switch all networking off or on."""
+        self._ctx.log(LogLevel.INFO, "net", f"SetNetworkActive: {str(active).lower()}")
         self.active = active
         if not active:
             for peer in self._ctx.peers.values():
@@ -338,7 +339,7 @@ class Connections:
     def _may_connect(self, address: NetAddress) -> bool:
         """Whether an automatic connection to the address is allowed at all."""
         ctx, gossip = self._ctx, self._gossip
-        if not gossip.is_usable(address) or not gossip.is_reachable(address) or address in gossip.local:
+        if not gossip.is_usable(address) or not gossip.is_reachable(address) or address in gossip.local.scores:
             return False
         if ctx.is_unwanted(address) or self.added.contains(address):
             return False
@@ -375,7 +376,7 @@ class Connections:
     def may_connect_privately(self, address: NetAddress) -> bool:
         """Whether a short connection for one transaction may go there, whatever networks others may use."""
         ctx, gossip = self._ctx, self._gossip
-        if not gossip.is_usable(address) or address in gossip.local or ctx.is_unwanted(address):
+        if not gossip.is_usable(address) or address in gossip.local.scores or ctx.is_unwanted(address):
             return False
         key = address_key(address)
         if any(address_key(p.address) == key for p in ctx.peers.values()):

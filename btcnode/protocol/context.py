@@ -157,11 +157,11 @@ class Context:
 
     # -- misbehaviour --------------------------------------------------------------------------------------------
 
-    def punish(self, peer: Peer, offence: Offence, detail: str = "") -> None:
-        """Apply the table's consequence to the peer and write one line."""
+    def punish(self, peer: Peer, offence: Offence, detail: str = "", *, words: str = "") -> None:
+        """Apply the table's consequence to the peer and write one line, in these ``words`` when they are not empty."""
         if peer.disconnecting:
             return
-        text = f"{offence.value}: {printable(detail)}" if detail else offence.value
+        text = words or (f"{offence.value}: {printable(detail)}" if detail else offence.value)
         peer.conduct.blame(offence.name, weight_of(offence))
         consequence = consequence_of(offence, inbound=peer.inbound)
         if consequence is Consequence.DISCONNECT:

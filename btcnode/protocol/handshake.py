@@ -90,13 +90,15 @@ class Handshake:
             ctx.log(LogLevel.DEBUG, "net", f"redundant version message from peer={peer.id}")
             return False
         if peer.kind not in _ANY_SERVICES and not ctx.has_desirable_services(message.services):
-            ctx.punish(peer, Offence.SERVICES, f"{message.services:#x} offered")
+            wanted = ctx.desirable_services(message.services)
+            words = f"{Offence.SERVICES.value} ({message.services:08x} offered, {wanted:08x} expected)"
+            ctx.punish(peer, Offence.SERVICES, words=words)
             return False
         if message.version < MIN_PEER_PROTO_VERSION:
-            ctx.punish(peer, Offence.OBSOLETE, str(message.version))
+            ctx.punish(peer, Offence.OBSOLETE, words=f"{Offence.OBSOLETE.value} {message.version}")
             return False
         if peer.inbound and message.nonce in self._nonces:
-            ctx.punish(peer, Offence.SELF_CONNECTION)
+            ctx.punish(peer, Offence.SELF_CONNECTION, words=f"{Offence.SELF_CONNECTION.value} at {peer.address}")
             return False
         if peer.inbound:
             self._send_version(peer)
@@ -139,14 +141,14 @@ class Handshake:
     def on_wtxid_relay(self, peer: Peer) -> None:
         """BIP339: the peer announces transactions by wtxid."""
         if peer.established:
-            self._ctx.punish(peer, Offence.LATE_NEGOTIATION, "wtxidrelay")
+            self._ctx.punish(peer, Offence.LATE_NEGOTIATION, words="wtxidrelay received after verack")
         elif peer.common_version >= WTXID_RELAY_VERSION:
             peer.wtxid_relay = True
 
     def on_send_addrv2(self, peer: Peer) -> None:
         """BIP155: the peer understands addrv2."""
         if peer.established:
-            self._ctx.punish(peer, Offence.LATE_NEGOTIATION, "sendaddrv2")
+            self._ctx.punish(peer, Offence.LATE_NEGOTIATION, words="sendaddrv2 received after verack")
         else:
             peer.wants_addrv2 = True
 

@@ -169,8 +169,8 @@ class Protocol(Readings):
             BroadcastPrivately: self._private.on_broadcast,
             AbortPrivateBroadcast: self._private.on_abort,
             DnsSeedResult: self._seeding.dns.on_result,
-            LocalAddress: self._gossip.add_local,
-            LocalAddressGone: self._gossip.remove_local,
+            LocalAddress: self._gossip.local.add,
+            LocalAddressGone: lambda event: self._gossip.local.remove(event.address),
             NetworkReachable: self._gossip.on_reachable,
             AddNode: self._connections.added.on_command,
             AddConnection: self._connections.on_add,
@@ -364,6 +364,7 @@ class Protocol(Readings):
             self._announcements.flush(peer)
             self._download.request_more(peer)
             self._intake.request(peer)
+            self._gossip.tick(peer)
 
     def _early_message(self, peer: Peer, text: str) -> None:
         """Not before the handshake: the message is passed over."""

@@ -53,7 +53,7 @@ class Readings:
     @property
     def local_addresses(self) -> dict[NetAddress, int]:
         """Addresses at which we can be reached, with their scores."""
-        return dict(self._gossip.local)
+        return dict(self._gossip.local.scores)
 
     @property
     def reachable_networks(self) -> tuple[str, ...]:

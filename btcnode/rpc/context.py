@@ -355,8 +355,8 @@ class PeersApi(Protocol):
     def bans(self) -> Sequence[tuple[SubNet, Ban]]:
         """Bans that hold, in Core's order."""
 
-    def open_connection(self, address: str, kind: str, v2: bool) -> bool:
-        """Open an automatic connection of a kind (Core's name); False when there is no slot. For tests."""
+    async def open_connection(self, address: str, kind: str, v2: bool) -> bool:
+        """Open an automatic connection of a kind (Core's name), and wait; False when there is no slot. For tests."""
 
     def send_raw(self, peer_id: int, command: str, payload: bytes) -> bool:
         """Send any message to a peer; False when there is no such peer. For tests."""

@@ -102,7 +102,8 @@ class FSChaCha20Poly1305:
         try:
             plain = self._aead.decrypt(_NONCE.pack(self._packets, self._keys), sealed, aad)
         except InvalidTag:
-            raise TransportError(f"packet of {len(sealed)} bytes with a wrong tag") from None
+            size = len(sealed) - EXPANSION + LENGTH_SIZE
+            raise TransportError(f"V2 transport error: packet decryption failure ({size} bytes)") from None
         self._next_packet()
         return plain
 

@@ -30,6 +30,7 @@ from btcnode.wire.v2_cipher import (
 from btcnode.wire.v2_messages import MAX_MESSAGE_CONTENTS, message_prefix, split_contents
 
 MAX_GARBAGE = 4095  # bytes
+MAX_PACKET_PAYLOAD = (1 << 24) - 1 - 13  # a length has 3 bytes, a command at most 13
 MAX_SKIPPED = 500  # packets without a message in one iteration: then other connections get their turn
 V1_COMMAND = b"version".ljust(12, b"\0")
 MAGIC_SIZE = 4
@@ -151,10 +152,10 @@ class V2Transport(Transport):
         return output
 
     def encode(self, command: str, payload: bytes) -> bytes:
-        """One packet (or frame); raises ValueError for a message that no peer would accept."""
+        """One packet (or frame); raises ValueError for a message whose length cannot be written down."""
         if self._v1 is not None:
             return self._v1.encode(command, payload)
-        if len(payload) > MAX_PROTOCOL_MESSAGE_LENGTH:
+        if len(payload) > MAX_PACKET_PAYLOAD:
             raise ValueError(f"payload of {len(payload)} bytes is too large for {command}")
         return self._require_cipher().encrypt(message_prefix(command), payload)
 
@@ -212,7 +213,7 @@ class V2Transport(Transport):
         if len(buf) >= V1_PREFIX_SIZE and buf[MAGIC_SIZE:V1_PREFIX_SIZE] == V1_COMMAND:
             if self._initiator and self._answered_in_v1():
                 raise TransportError("the peer answers in version 1")
-            raise WrongMagicError(f"version 1 peer of another network, magic {buf[:MAGIC_SIZE].hex()}")
+            raise WrongMagicError(f"V2 transport error: V1 peer with wrong MessageStart {buf[:MAGIC_SIZE].hex()}")
         if len(buf) < ellswift.ENCODING_SIZE:
             return
         theirs = bytes(buf[: ellswift.ENCODING_SIZE])

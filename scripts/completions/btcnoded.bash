@@ -30,11 +30,11 @@ _btcnoded() {
     -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache= -debug=
     -debugexclude= -debuglogfile= -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip= -i2psam= -includeconf=
     -incrementalrelayfee= -limitclustercount= -limitclustersize= -loadblock= -loglevel= -maxconnections=
-    -maxmemory= -maxmempool= -maxsendbuffer= -maxtipage= -maxuploadtarget= -mempool-eviction= -mempoolexpiry=
-    -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime= -onion= -onlynet= -par=
-    -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile= -rpccookieperms=
-    -rpcpassword= -rpcport= -rpcservertimeout= -rpcuser= -rpcwhitelist= -rpcworkqueue= -seednode= -settings=
-    -shadow-validation= -shutdownnotify= -signetchallenge= -signetkey= -signetseednode= -startupnotify=
+    -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxuploadtarget= -mempool-eviction=
+    -mempoolexpiry= -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime= -onion= -onlynet=
+    -par= -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile=
+    -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout= -rpcuser= -rpcwhitelist= -rpcworkqueue= -seednode=
+    -settings= -shadow-validation= -shutdownnotify= -signetchallenge= -signetkey= -signetseednode= -startupnotify=
     -stopatheight= -stunserver= -test= -testactivationheight= -timeout= -torcontrol= -torpassword= -uacomment=
     -vbparams= -whitebind= -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm=
     -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx= -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=

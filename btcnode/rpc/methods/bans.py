@@ -104,7 +104,7 @@ def clearbanned(node: NodeApi) -> None:
     returns=obj("", "", string("address", "The address"), string("connection_type", "Kind of connection")),
     examples=(("192.168.0.6:8333", "outbound-full-relay", True),),
 )
-def addconnection(node: NodeApi, address: str, kind: str, v2transport: bool) -> dict[str, Any]:
+async def addconnection(node: NodeApi, address: str, kind: str, v2transport: bool) -> dict[str, Any]:
     """See the declaration."""
     if node.params.name != "regtest":
         raise RpcError(RpcCode.MISC_ERROR, "addconnection is for regression testing (-regtest mode) only.")
@@ -114,7 +114,7 @@ def addconnection(node: NodeApi, address: str, kind: str, v2transport: bool) -> 
     if v2transport and not node.network_state().services >> 11 & 1:
         text = "Error: Adding v2transport connections requires -v2transport init flag to be set."
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
-    if not node.open_connection(address, kind, v2transport):
+    if not await node.open_connection(address, kind, v2transport):
         text = "Error: Already at capacity for specified connection type."
         raise RpcError(RpcCode.CLIENT_NODE_CAPACITY_REACHED, text)
     return {"address": address, "connection_type": kind}

@@ -18,7 +18,6 @@ SERVICE_NAMES = {
     0: "NETWORK",
     2: "BLOOM",
     3: "WITNESS",
-    4: "XTHIN",
     6: "COMPACT_FILTERS",
     10: "NETWORK_LIMITED",
     11: "P2P_V2",
@@ -31,7 +30,7 @@ _PEER_RESULT: tuple[Result, ...] = (
     string("addr", "Address and port"),
     string("addrbind", "Own address and port of the connection", optional=True),
     string("addrlocal", "Own address as the peer sees it", optional=True),
-    string("network", "ipv4, ipv6, onion, i2p, cjdns or not_publicly_routable"),
+    string("network", f"Network ({', '.join(NETWORK_NAMES)}, not_publicly_routable)"),
     number("mapped_as", "Autonomous system of the peer (with -asmap)", optional=True),
     hexed("services", "Services the peer offers"),
     arr("servicesnames", "Their names", string("", "Name")),
@@ -71,12 +70,13 @@ _PEER_RESULT: tuple[Result, ...] = (
 )
 
 
-def service_names(services: int) -> list[str]:
-    """Names of the bits set, lowest first."""
-    return [SERVICE_NAMES.get(bit, f"UNKNOWN[2^{bit}]") for bit in range(services.bit_length()) if services >> bit & 1]
+def service_names(services: int, *, thin: bool = False) -> list[str]:
+    """Names of the bits set, lowest first; thin blocks (``thin``) have one where this node offers them."""
+    names = SERVICE_NAMES | {4: "XTHIN"} if thin else SERVICE_NAMES
+    return [names.get(bit, f"UNKNOWN[2^{bit}]") for bit in range(services.bit_length()) if services >> bit & 1]
 
 
-def _peer_json(peer: PeerInfo) -> dict[str, Any]:
+def _peer_json(peer: PeerInfo, thin: bool) -> dict[str, Any]:
     result: dict[str, Any] = {"id": peer.id, "addr": peer.addr}
     if peer.addrbind is not None:
         result["addrbind"] = peer.addrbind
@@ -87,7 +87,7 @@ def _peer_json(peer: PeerInfo) -> dict[str, Any]:
         result["mapped_as"] = peer.mapped_as
     result |= {
         "services": f"{peer.services:016x}",
-        "servicesnames": service_names(peer.services),
+        "servicesnames": service_names(peer.services, thin=thin),
     }
     for name in (
         "relaytxes", "last_inv_sequence", "inv_to_send", "lastsend", "lastrecv", "last_transaction", "last_block",
@@ -122,7 +122,8 @@ def _peer_json(peer: PeerInfo) -> dict[str, Any]:
 @rpc("network", "Connected peers.", returns=arr("", "", obj("", "", *_PEER_RESULT)))
 def getpeerinfo(node: NodeApi) -> list[dict[str, Any]]:
     """See the declaration."""
-    return [_peer_json(peer) for peer in node.peers()]
+    thin = node.config.xthin
+    return [_peer_json(peer, thin) for peer in node.peers()]
 
 
 @rpc("network", "Number of connected peers.", returns=number("", "The number"))
@@ -184,7 +185,7 @@ CORE_VERSION = 310_000
 _NETWORK_RESULT = obj(
     "",
     "",
-    string("name", "ipv4, ipv6, onion, i2p or cjdns"),
+    string("name", f"Network ({', '.join(NETWORK_NAMES)})"),
     boolean("limited", "Whether it is left out"),
     boolean("reachable", "Whether it is used"),
     string("proxy", "Proxy, empty for none"),
@@ -228,7 +229,7 @@ def getnetworkinfo(node: NodeApi) -> dict[str, Any]:
         "subversion": state.user_agent,
         "protocolversion": state.protocol_version,
         "localservices": f"{state.services:016x}",
-        "localservicesnames": service_names(state.services),
+        "localservicesnames": service_names(state.services, thin=node.config.xthin),
         "localrelay": state.relays_transactions,
         "timeoffset": state.time_offset,
         "networkactive": state.active,

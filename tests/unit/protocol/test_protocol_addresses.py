@@ -23,6 +23,14 @@ def told(bench: Bench, peer: int) -> list[AddrEntry]:
     return [entry for message in messages for entry in message.entries]
 
 
+def answer_to_getaddr(bench: Bench, peer: int) -> list[AddrEntry]:
+    """What the peer is told after it asked, at once or within five minutes."""
+    bench.receive(peer, GetAddr())
+    at_once = told(bench, peer)
+    bench.wait(300)
+    return at_once + told(bench, peer)
+
+
 def test_getaddr_goes_to_outbound_peers_only(bench: Bench) -> None:
     for kind, asked in (
         (OUTBOUND, True),
@@ -129,34 +137,18 @@ def test_relay_respects_what_a_peer_can_read(params: NetworkParams) -> None:
 def test_getaddr_is_answered_once_to_inbound_peers_with_a_share(bench: Bench) -> None:
     bench.book.add(entries(1000), sim_address(1), UNIX_START)
     peer = bench.peer()
-    bench.receive(peer, GetAddr())
-    bench.wait(300)
-    answer = told(bench, peer)
+    answer = answer_to_getaddr(bench, peer)
     assert len(answer) == len(bench.book) * 23 // 100
-    bench.receive(peer, GetAddr())
-    bench.wait(300)
-    assert not told(bench, peer)
-    again = bench.peer()
-    bench.receive(again, GetAddr())
-    bench.wait(300)
-    assert set(told(bench, again)) == set(answer)  # cached: asking often tells nothing new
-    outbound = bench.peer(OUTBOUND)
-    bench.receive(outbound, GetAddr())
-    bench.wait(300)
-    assert not told(bench, outbound)
+    assert not answer_to_getaddr(bench, peer)
+    assert set(answer_to_getaddr(bench, bench.peer())) == set(answer)  # cached: asking often tells nothing new
+    assert not answer_to_getaddr(bench, bench.peer(OUTBOUND))
 
 
 def test_cached_answer_changes_after_a_day(bench: Bench) -> None:
     bench.book.add(entries(1000), sim_address(1), UNIX_START)
-    first = bench.peer()
-    bench.receive(first, GetAddr())
-    bench.wait(300)
-    answer = set(told(bench, first))
+    answer = set(answer_to_getaddr(bench, bench.peer()))
     bench.wait(28 * 3600, each=100)
-    second = bench.peer()
-    bench.receive(second, GetAddr())
-    bench.wait(300)
-    assert set(told(bench, second)) != answer
+    assert set(answer_to_getaddr(bench, bench.peer())) != answer
 
 
 def test_own_address_is_announced_after_initial_download(bench: Bench, blocks: list[bytes]) -> None:
@@ -183,7 +175,6 @@ def test_unroutable_own_addresses_are_not_announced(bench: Bench, blocks: list[b
         outbound, Version(services=9, time=UNIX_START, nonce=5, receiver=NetAddress.from_host("5.5.5.5", 40000))
     )
     bench.receive(outbound, Verack())
-    bench.wait(5)
     (own,) = told(bench, outbound)  # what the peer sees of us, with the port that we listen on
     assert own.address == NetAddress.from_host("5.5.5.5", 18444)
 

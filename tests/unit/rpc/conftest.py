@@ -294,7 +294,7 @@ class FakeNode:
     def bans(self) -> list[tuple[SubNet, Ban]]:
         return self.ban_list.all()
 
-    def open_connection(self, address: str, kind: str, v2: bool) -> bool:
+    async def open_connection(self, address: str, kind: str, v2: bool) -> bool:
         return kind != "feeler"
 
     def send_raw(self, peer_id: int, command: str, payload: bytes) -> bool:

@@ -164,7 +164,7 @@ def test_largest_message() -> None:
         b.feed(packet[pos : pos + 65536])
     assert list(b) == [("block", payload)]
     with pytest.raises(ValueError, match="too large"):
-        a.encode("block", payload + b"x")
+        a.encode("block", bytes(1 << 24))
 
 
 @given(data=st.data())
@@ -340,7 +340,7 @@ def test_bip324_changed_garbage_is_noticed() -> None:
     b.feed(first)
     a.feed(b.take_output())
     b.feed(a.take_output())
-    with pytest.raises(TransportError, match="tag"):
+    with pytest.raises(TransportError, match="decryption failure"):
         list(b)
     assert b.kind is TransportKind.DETECTING
 
@@ -390,7 +390,7 @@ def test_bip324_bad_tag_disconnects_and_nothing_follows() -> None:
     packet[-1] ^= 1
     b.feed(good + bytes(packet) + a.encode("ping", bytes(8)))
     seen = []
-    with pytest.raises(TransportError, match="tag"):
+    with pytest.raises(TransportError, match="decryption failure"):
         seen.extend(b)
     assert seen == [("pong", bytes(8))]
     assert b.buffered == 0
