@@ -380,7 +380,7 @@ def _check_numbers(config: NodeConfig) -> None:
         "limitclustercount": (1, 64),
         "limitclustersize": (1, 2**31 - 1),
         "blockversion": (-(2**31), 2**31 - 1),
-        "checkblocks": (0, 2**31 - 1),
+        "checkblocks": (-(2**31), 2**31 - 1),
         "checklevel": (0, MAX_CHECK_LEVEL),
         "par": (-1024, 1024),
         "maxconnections": (0, 100_000),

@@ -43,14 +43,14 @@ class _Overlay:
 
 
 def verify_recent(state: Chainstate, blocks: int, level: int, progress: Callable[[int, int], None]) -> bool:
-    """Check the newest ``blocks`` (0: all) of the active chain; ``progress(done, total)`` is called for each.
+    """Check the newest ``blocks`` (0 or less: all) of the active chain; ``progress(done, total)`` is called for each.
 
     Level 0 reads them, 1 checks each alone, 2 reads their undo data too, 3 disconnects them in memory, 4 connects
     them again, scripts included. Returns False where it had to end early, since blocks were deleted. Raises
     CorruptionError that says what to do.
     """
     height = state.active.height
-    total = min(blocks or height, height)
+    total = min(blocks, height) if blocks > 0 else height
     overlay = _Overlay(state)
     undone: list[tuple[int, ParsedBlock]] = []
     complete = True

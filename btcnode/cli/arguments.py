@@ -58,6 +58,8 @@ ARGUMENTS = {
     "logging": "json:include json:exclude",
     "mockscheduler": "json:delta_time",
     "prioritisetransaction": "txid json:dummy json:fee_delta",
+    "scanblocks": "action json:scanobjects json:start_height json:stop_height filtertype"
+    " json:options+json:filter_false_positives",
     "scantxoutset": "action json:scanobjects",
     "pruneblockchain": "json:height",
     "sendrawtransaction": "hexstring json:maxfeerate json:maxburnamount",

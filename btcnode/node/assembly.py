@@ -371,6 +371,7 @@ class Node:
             await self._until_stopped(
                 BlockImporter(self.driver, self.params.magic, self.clock.now, own_files=True).run(paths)
             )
+            log.info("Reindexing finished")
         self._tell("Activating best chain…")
         await self._until_stopped(self.driver.settled())
         assert self.pruner is not None

@@ -15,6 +15,7 @@ from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.config import NodeConfig
+from btcnode.consensus.headers import MAX_FUTURE_BLOCK_TIME
 from btcnode.errors import CorruptionError, RebuildError
 from btcnode.node.chain_service import verification_progress
 from btcnode.node.clock import Clock
@@ -84,6 +85,12 @@ class ChainLoader:
         self._tell_tip(state)
         self.go_on()
         if not config.reindex:
+            if state.tree.time(state.tip) > self._clock.now() + MAX_FUTURE_BLOCK_TIME:
+                raise RebuildError(
+                    "The block database contains a block which appears to be from the future. This may be due to your"
+                    " computer's date and time being set incorrectly. Only rebuild the block database if you are sure"
+                    " that your computer's date and time are correct"
+                )
             self._verify(state)
         log.info("Block index and chainstate loaded")
         return state
@@ -126,7 +133,7 @@ class ChainLoader:
         self._tell("Verifying blocks…")
         if not height:
             return
-        count = min(config.checkblocks or height, height)
+        count = min(config.checkblocks, height) if config.checkblocks > 0 else height
         log.info("Verifying last %d blocks at level %d", count, config.checklevel)
         shown = 0
 

@@ -71,6 +71,7 @@ class ChainService:
         self.mempool_settled: Callable[[], Awaitable[None]] | None = None  # awaited after every change of the chain
         self.failures_changed: Callable[[], None] = lambda: None  # called when somebody has invalidated or reconsidered
         self.coin_scan = CoinScan()
+        self.block_scan = CoinScan()
         driver.listen(self._on_events)
 
     def _on_events(self, events: list[ChainEvent]) -> None:

@@ -41,7 +41,12 @@ class IndexEngine:
         """Open the store under the network's directory; raises StorageError."""
         self.recipe = recipe
         self.name = recipe.name
+        # tools look for the line that Core writes here, and for the place that it names
+        place = (directory / recipe.file).with_suffix("") / "db"
+        if wipe:
+            log.info("LMDB in place of Core's: Wiping LevelDB in %s", place)
         self.store = IndexStore(directory / recipe.file, wipe=wipe)
+        log.info("LMDB in place of Core's: Opening LevelDB in %s", place)
         self._chain = chain
         self._tree = chain.tree
         self._active = chain.driver.chainstate.active

@@ -193,11 +193,15 @@ class AddedNode:
 
 @dataclass(slots=True)
 class CoinScan:
-    """The walk over the UTXO set for certain scripts; there is one at a time. Other threads write ``percent``."""
+    """The walk over the UTXO set, or over blocks, for certain scripts; there is one at a time of each.
+
+    Other threads write ``percent``; ``height`` is where a walk over blocks is.
+    """
 
     running: bool = False
     aborted: bool = False
     percent: int = 0
+    height: int = 0
 
 
 class FoundCoins(NamedTuple):
@@ -255,6 +259,10 @@ class ChainApi(Protocol):
 
     async def utxo_stats(self, hash_type: str) -> UtxoStats:
         """Walk over the whole UTXO set; ``hash_type`` is "hash_serialized_3", "muhash" or "none"."""
+
+    @property
+    def block_scan(self) -> CoinScan:
+        """The walk over block filters under way, if there is one."""
 
     @property
     def coin_scan(self) -> CoinScan:

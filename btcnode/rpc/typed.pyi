@@ -1127,6 +1127,16 @@ class ListbannedItem(TypedDict):
 class Savemempool(TypedDict):
     filename: str
 
+class Scanblocks2(TypedDict):
+    from_height: int
+    to_height: int
+    relevant_blocks: list[str]
+    completed: bool
+
+class Scanblocks3(TypedDict):
+    progress: int
+    current_height: int
+
 class Scantxoutset1UnspentsItem(TypedDict):
     txid: str
     vout: int
@@ -1428,6 +1438,8 @@ class NodeRpc:
         """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
     async def savemempool(self) -> Savemempool:
         """Write the mempool to disk. It fails until that of the last run is loaded."""
+    async def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: int | None = ..., stop_height: int | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | Scanblocks2 | Scanblocks3 | bool:
+        """Blocks that may pay to or spend from descriptors; needs the index of block filters."""
     async def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> Scantxoutset1 | bool | Scantxoutset3 | None:
         """Go through the UTXO set for the outputs of descriptors."""
     async def sendmsgtopeer(self, peer_id: int, msg_type: str, msg: str) -> dict[str, Any]:

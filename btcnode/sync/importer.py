@@ -169,6 +169,8 @@ class BlockImporter:
         prev = frame.raw[4:36]
         tree = self._driver.chainstate.tree
         if tree.find(prev) < 0 and tree.find(header_hash(frame.raw[:HEADER_SIZE])) < 0:
+            own = to_display(header_hash(frame.raw[:HEADER_SIZE]))
+            log.debug("LoadExternalBlockFile: Out of order block %s, parent %s not known", own, to_display(prev))
             self._remember(prev, place)
             return True
         parsed = None if frame.decoding is None else await asyncio.wrap_future(frame.decoding)
@@ -194,6 +196,8 @@ class BlockImporter:
                 continue
             for child in self._waiting.pop(header_hash(data[:HEADER_SIZE]), ()):
                 self._waiting_count -= 1
+                parent = to_display(header_hash(data[:HEADER_SIZE]))
+                log.debug("LoadExternalBlockFile: Processing out of order child of %s", parent)
                 queue.append((child, await self._driver.in_reader(partial(self._read, child))))
 
     def _read(self, place: _Place) -> bytes:

@@ -15,7 +15,7 @@ _btcnode_cli() {
     getpeerscores getprioritisedtransactions getprivatebroadcastinfo getrawmempool getrawtransaction getrpcinfo
     getsyncprofile getsyncstate gettxout gettxoutproof gettxoutsetinfo gettxspendingprevout getzmqnotifications
     help importmempool joinpsbts listbanned logging ping preciousblock prioritisetransaction pruneblockchain
-    savemempool scantxoutset sendrawtransaction setban setnetworkactive signmessagewithprivkey
+    savemempool scanblocks scantxoutset sendrawtransaction setban setnetworkactive signmessagewithprivkey
     signrawtransactionwithkey stop submitblock submitheader submitpackage testmempoolaccept uptime utxoupdatepsbt
     validateaddress verifychain verifymessage verifytxoutproof waitforblock waitforblockheight waitfornewblock
     "

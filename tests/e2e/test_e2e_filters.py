@@ -65,6 +65,21 @@ def test_index_ahead_of_the_chain(tmp_path: Path) -> None:
         headers_fit(node, node.rpc("getblockcount"))
 
 
+def test_blocks_of_descriptors(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path, "regtest", *OPTIONS, listen=False).start() as node:
+        node.rpc("generatetoaddress", 130, ADDRESS)
+        mine = node.rpc("generatetoaddress", 2, OTHER)
+        node.rpc("generatetoaddress", 5, ADDRESS)
+        node.rpc("getblockfilter", node.rpc("getbestblockhash"))  # waits for the index
+        wanted = {"action": "start", "scanobjects": [f"addr({OTHER})"]}
+        found = node.rpc("scanblocks", *wanted.values())
+        assert (found["from_height"], found["to_height"], found["completed"]) == (0, 137, True)
+        assert set(mine) <= set(found["relevant_blocks"])
+        certain = node.rpc("scanblocks", *wanted.values(), 10, 131, "basic", {"filter_false_positives": True})
+        assert certain["relevant_blocks"] == mine[:1] and certain["to_height"] == 131
+        assert node.rpc("scanblocks", "status") is None and node.rpc("scanblocks", "abort") is False
+
+
 def test_light_client(tmp_path: Path) -> None:
     with NodeProcess(tmp_path, "regtest", *OPTIONS).start() as node:
         node.rpc("generatetoaddress", 1010, ADDRESS)

@@ -117,7 +117,10 @@ async def read_undo(node: NodeApi, index: int) -> list[list[bytes]] | None:
     try:
         return await node.read_undo(index)
     except StorageError:
-        text = "Undo data expected but can't be read. This could be due to disk corruption."
+        text = (
+            "Undo data expected but can't be read. This could be due to disk corruption or a conflict with a pruning"
+            " event."
+        )
         raise RpcError(RpcCode.INTERNAL_ERROR, text) from None
 
 

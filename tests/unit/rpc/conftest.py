@@ -86,6 +86,7 @@ class FakeNode:
         self.filter_index = self.tx_index = self.spender_index = self.coinstats_index = None
         self.precious: list[int] = []
         self.coin_scan = CoinScan()
+        self.block_scan = CoinScan()
         self.scan_gate: asyncio.Event | None = None
         self.verified: list[tuple[int, int]] = []
         self.orphan_list: list[OrphanInfo] = []
