@@ -34,7 +34,7 @@ FILTERS_AT_ONCE = 100  # matched off the loop between two looks at whether to go
     Arg(
         "options",
         Kind.OBJ,
-        "",
+        "What else is wanted",
         None,
         inner=(
             Arg(
