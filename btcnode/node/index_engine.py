@@ -131,10 +131,10 @@ class IndexEngine:
                     log.info("%s is enabled at height %d", self.name, self.state().height)
                     enabled = True
                 await self._moved.wait()
-        except BtcnodeError as error:
+        except Exception as error:
             self._failed = True
             self._wake()
-            log.error("the %s stops: %s", self.name, error)
+            log.error("the %s stops: %s", self.name, error, exc_info=not isinstance(error, BtcnodeError))
 
     def _plan(self) -> Sequence[int]:
         """The next blocks to index, none when the index has the tip (or stands on top of it)."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from btcnode.params import params_for
+from btcnode.primitives.block import parse_block
 from btcnode.rpc.errors import RpcError
-from btcnode.testing.process import NodeProcess, RpcFailure
+from btcnode.testing.chain_generator import ChainGenerator
+from btcnode.testing.peer import ChainServer
+from btcnode.testing.process import NodeProcess, RpcFailure, wait_until
 from btcnode.testing.regtest import RegtestNode
 
+PARAMS = params_for("regtest")
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 OTHER = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry"
 GONE = "No such mempool or blockchain transaction. Use gettransaction for wallet transactions."
@@ -131,6 +138,43 @@ def test_index_ahead_of_the_chain(tmp_path: Path) -> None:
         all_are_found(node)
         state = {"synced": True, "best_block_height": node.rpc("getblockcount")}
         assert node.rpc("getindexinfo") == {"txindex": state}
+
+
+def test_kills_while_everything_is_built(tmp_path: Path) -> None:
+    """Whenever the process dies, the indexes agree with the chain in the end."""
+    generator, rng = ChainGenerator(PARAMS), Random(1)
+    chain = [*generator.spread(1000), *(generator.busy(50) for _ in range(100))]
+    options = ("--txindex", "--txospenderindex", "--coinstatsindex", "--blockfilterindex", "--checkblocks=5")
+    reached = []
+    with (
+        ChainServer.of_blocks(PARAMS, chain) as server,
+        NodeProcess(tmp_path, "regtest", *options, "--connect", server.address, listen=False) as node,
+    ):
+        for _ in range(6):
+            node.start()
+            time.sleep(rng.uniform(0, 0.6))
+            reached.append(node.height())
+            node.kill()
+        node.start()
+        node.wait_height(len(chain))
+        wait_until(lambda: all(state["synced"] for state in node.rpc("getindexinfo").values()), 30, "the indexes")
+        walked = node.rpc("gettxoutsetinfo", "muhash", None, False)
+        indexed = node.rpc("gettxoutsetinfo", "muhash")
+        assert walked.items() - {("disk_size", walked["disk_size"]), ("transactions", walked["transactions"])} <= {
+            (key, value) for key, value in indexed.items() if key != "block_info"
+        }
+        for raw in rng.sample(chain[101:], 10):
+            block = parse_block(raw)
+            at = block.hash[::-1].hex()
+            tx = block.tx(rng.randrange(1, block.n_tx))
+            txid = tx.txid[::-1].hex()
+            assert node.rpc("getrawtransaction", txid, 1)["blockhash"] == at
+            output = {"txid": tx.prevouts[0][31::-1].hex(), "vout": int.from_bytes(tx.prevouts[0][32:], "little")}
+            assert node.rpc("gettxspendingprevout", [output]) == [output | {"spendingtxid": txid, "blockhash": at}]
+            assert node.rpc("getblockfilter", at)["filter"]
+        assert node.stop() == 0
+        assert "Traceback" not in node.output()
+    assert max(reached) > 0
 
 
 def test_index_of_an_old_chain(tmp_path: Path) -> None:
