@@ -34,11 +34,11 @@ class RuleViolation(BtcnodeError):
     """A consensus rule is broken.
 
     ``code`` is Bitcoin Core's reject reason (``bad-txnmrklroot``), ``debug`` its detail for logs,
-    ``fault`` tells who is to blame.
+    ``fault`` tells who is to blame. As text it is Core's "reason, detail".
     """
 
     def __init__(self, code: str, debug: str = "", fault: Fault = Fault.CONSENSUS) -> None:
-        super().__init__(f"{code} ({debug})" if debug else code)
+        super().__init__(f"{code}, {debug}" if debug else code)
         self.code = code
         self.debug = debug
         self.fault = fault

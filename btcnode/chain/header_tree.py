@@ -52,11 +52,12 @@ _read_work = Struct("16s").unpack_from
 
 
 class AddResult(NamedTuple):
-    """What came of several headers: the last one accepted (-1 if none), how many are new, what stopped the rest."""
+    """What came of several headers: the last one accepted (-1 if none), how many are new, what refused which one."""
 
     last: int
     new: int
     violation: RuleViolation | None
+    refused: bytes = b""
 
 
 def skip_height(height: int) -> int:
@@ -226,7 +227,7 @@ class HeaderTree:
             try:
                 last, is_new = self.add(raw, now)
             except RuleViolation as violation:
-                return AddResult(last, new, violation)
+                return AddResult(last, new, violation, raw)
             new += is_new
         return AddResult(last, new, None)
 

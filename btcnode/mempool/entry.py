@@ -19,6 +19,8 @@ ENTRY_COST = 1450
 INPUT_COST = 260
 OUTPUT_COST = 75
 WITNESS_ITEM_COST = 48
+LARGE_TX = 10_000  # bytes; of larger transactions only the parts are kept, which saves more than it costs
+LARGE_SAVING = 250  # of the above: headers of the objects that are not kept, room in lists
 
 
 class RemovalReason(StrEnum):
@@ -47,9 +49,10 @@ class LockPoints(NamedTuple):
 def memory_of(tx: Tx) -> int:
     """Bytes that a transaction takes in the pool."""
     items = sum(map(len, tx.witnesses)) if tx.witnesses else 0
+    size = len(tx.raw)
     return (
         ENTRY_COST
-        + 2 * len(tx.raw)  # once as a whole, once in parts
+        + (2 * size if size < LARGE_TX else size - LARGE_SAVING)  # once as a whole, once in parts
         + INPUT_COST * len(tx.prevouts)
         + OUTPUT_COST * len(tx.txouts)
         + WITNESS_ITEM_COST * items

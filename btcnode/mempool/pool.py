@@ -6,24 +6,28 @@ out. Changes go through here, so that every index, total and listener sees each 
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 from struct import Struct
 
-from btcnode.mempool.entry import MempoolEntry, RemovalReason
+from btcnode.mempool.entry import LARGE_TX, MempoolEntry, RemovalReason
 from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, ExpiryQueue
 from btcnode.mempool.feerate import FeeSize, fee_at, rate_of
 from btcnode.mempool.graph import Chunk, Cluster, DensityIndex
 from btcnode.mempool.options import MempoolOptions
+from btcnode.params import COIN
 from btcnode.primitives.block import ParsedBlock
 
 EVICTION_SHARE = 20  # a full pool is brought down by this part of its budget at once: 5 %
+BULK_EVICTION_BYTES = 50_000_000  # smaller budgets are used to the last byte, as by Core: 5 % may be one transaction
 ROLLING_FEE_HALFLIFE = 12 * 3600  # seconds
 MAX_FEE_DELTA = 2**63 - 1
 SPARE_TIMES = 10_000  # times of arrival kept beyond twice the number of transactions: 10,000 x 150 B
 
+log = logging.getLogger("btcnode.mempool")
 _vout = Struct("<I").pack
 _BY_TXID = attrgetter("txid")
 
@@ -329,6 +333,8 @@ class Mempool:
                 came(entry)
 
     def _enter(self, entry: MempoolEntry, now: int) -> None:
+        if entry.weight >= LARGE_TX and len(entry.tx.raw) >= LARGE_TX:
+            entry.tx.keep_columns_only()
         self._entries[entry.txid] = entry
         self._by_wtxid[entry.wtxid] = entry
         self._spenders.update(dict.fromkeys(entry.tx.prevouts, entry))
@@ -421,13 +427,14 @@ class Mempool:
     # -- limits --------------------------------------------------------------------------------------------------
 
     def trim(self, max_bytes: int, now: int = 0) -> list[MempoolEntry]:
-        """Bring a pool that has grown over ``max_bytes`` a twentieth below it; returns what went.
+        """Bring a pool that has grown over ``max_bytes`` a twentieth below it (a small one just below it).
 
+        Returns what went.
         The minimum feerate rises above that of what went, so that it does not come back at once.
         """
         if self.memory_usage <= max_bytes:
             return []
-        target = max_bytes - max_bytes // EVICTION_SHARE
+        target = max_bytes - (max_bytes // EVICTION_SHARE if max_bytes >= BULK_EVICTION_BYTES else 0)
         gone: dict[MempoolEntry, None] = {}
         freed = 0
         incremental = self.options.incremental_feerate
@@ -443,6 +450,8 @@ class Mempool:
                 break
         removed = self._take_out(list(gone), RemovalReason.SIZELIMIT)
         self.evicted += len(removed)
+        minimum = self._rolling_feerate / COIN
+        log.debug("Removed %d txn, rolling minimum fee bumped to %.8f BTC/kvB", len(removed), minimum)
         return removed
 
     def expire(self, cutoff: int) -> list[MempoolEntry]:
@@ -451,7 +460,10 @@ class Mempool:
             self._expiry.rebuild(self)
         txids = self._expiry.before(cutoff)
         old = [entry for txid in txids if (entry := self._entries.get(txid)) is not None and entry.time < cutoff]
-        return self.remove(old, RemovalReason.EXPIRY) if old else []
+        expired = self.remove(old, RemovalReason.EXPIRY) if old else []
+        if expired:
+            log.debug("Expired %d transactions from the memory pool", len(expired))
+        return expired
 
     def sweep(self, has_coins: Callable[[Sequence[bytes]], Sequence[bool]], start: int, count: int) -> int:
         """Look at ``count`` entries from place ``start``; take out those whose inputs exist nowhere.

@@ -101,6 +101,8 @@ class BlockBridge:
             violation = RuleViolation("block-decode-failed", str(error), Fault.MUTATED)
         except StorageError:
             return  # the driver has told the node, which is stopping
+        if violation is not None:
+            log.debug("ProcessNewBlock: AcceptBlock FAILED (%s)", violation)  # Core's line
         assert self._reactor is not None
         self._reactor.feed(inputs.BlockProcessed(effect.peer_id, effect.index, violation, new))
 
@@ -147,13 +149,11 @@ class BlockBridge:
                 log.info("%s", self._chain.update_tip_line(self._chain.tree.prev(event.index)), extra=UNLIMITED)
             elif isinstance(event, BlockStored):
                 self._on_stored(event)
-            elif isinstance(event, BlockRejected):
-                # bytes that do not fit their header cost nobody any work: the protocol's line about the sender,
-                # which is rate limited, has to do
-                level = logging.WARNING if event.connecting else logging.DEBUG
-                log.log(level, "invalid block %s: %s", self._name(event.index), event.violation)
-                if event.connecting:
-                    self._reactor.feed(inputs.BlockRejected(event.index, event.violation))
+            elif isinstance(event, BlockRejected) and event.connecting:
+                # of others, which cost nobody any work, the protocol tells in its line about the sender
+                log.info("Block validation error: %s", event.violation)  # Core's lines: tools read them
+                log.warning("ConnectTip: ConnectBlock %s failed, %s", self._name(event.index), event.violation)
+                self._reactor.feed(inputs.BlockRejected(event.index, event.violation))
         if changed:
             self._reactor.feed(inputs.TipChanged(self._chain.tip(), tuple(connected)))
 

@@ -331,13 +331,13 @@ class ChainService:
             self._state.prefer(index)
         await self._settled()
 
-    async def check_proposal(self, block: ParsedBlock) -> str | None:
+    async def check_proposal(self, block: ParsedBlock) -> RuleViolation | None:
         """Whether a block would be valid on top of the tip, apart from its proof of work."""
         state, now = self._state, self._clock.now()
         try:
             await self.driver.in_chain_thread(lambda: check_proposal(state, block, now))
         except RuleViolation as violation:
-            return violation.code
+            return violation
         return None
 
     def stopping(self) -> bool:

@@ -42,11 +42,11 @@ class Tx:
 
     __slots__ = (
         "_body",
+        "_raw",
         "_txid",
         "_wtxid",
         "lock_time",
         "prevouts",
-        "raw",
         "script_sigs",
         "sequences",
         "txouts",
@@ -73,8 +73,9 @@ class Tx:
         self.lock_time = lock_time
         self._txid: Txid | None = None
         self._wtxid: Wtxid | None = None
-        self._body = b""
-        self.raw = self._serialize()
+        body = self._serialize_body()
+        self._body = body if any(self.witnesses) else b""
+        self._raw: bytes | None = self._serialize(body)
 
     @classmethod
     def parse(cls, raw: bytes) -> Tx:
@@ -143,7 +144,7 @@ class Tx:
         if end > len(raw):
             raise DecodeError("DataStream::read(): end of data: truncated transaction")
         tx = cls.__new__(cls)
-        tx.raw = raw if start == 0 and end == len(raw) else raw[start:end]
+        tx._raw = raw if start == 0 and end == len(raw) else raw[start:end]
         tx.version = int.from_bytes(raw[start : start + 4], "little")
         tx.lock_time = int.from_bytes(raw[p:end], "little")
         tx._txid = tx._wtxid = None
@@ -154,6 +155,24 @@ class Tx:
         tx.txouts = txouts
         tx.witnesses = witnesses
         return tx, end
+
+    @property
+    def raw(self) -> bytes:
+        """The serialised transaction."""
+        raw = self._raw
+        return raw if raw is not None else self._serialize(self._serialize_body())
+
+    def keep_columns_only(self) -> None:
+        """Free the bytes as a whole: ``raw`` is put together of the columns from now on, each time it is asked for.
+
+        For large transactions that are kept for long. Computes the hashes before.
+        """
+        if self._raw is None:
+            return
+        assert self.txid and self.wtxid
+        self._raw, self._body = None, b""
+        self.prevouts, self.script_sigs, self.sequences = self.prevouts[:], self.script_sigs[:], self.sequences[:]
+        self.txouts, self.witnesses = self.txouts[:], [stack[:] for stack in self.witnesses]  # lists of exact size
 
     @property
     def has_witness(self) -> bool:
@@ -206,22 +225,31 @@ class Tx:
 
     def stripped(self) -> bytes:
         """The serialisation without witness."""
+        raw = self._raw
+        if raw is None:
+            version, lock = self._ends()
+            return version + self._serialize_body() + lock
         if not self._body:
-            return self.raw
-        return b"".join((self.raw[:4], self._body, self.raw[-4:]))
+            return raw
+        return b"".join((raw[:4], self._body, raw[-4:]))
 
-    def _serialize(self) -> bytes:
-        """Build ``raw`` from the columns (BIP144 form when there is a witness)."""
+    def _ends(self) -> tuple[bytes, bytes]:
+        return self.version.to_bytes(4, "little"), self.lock_time.to_bytes(4, "little")
+
+    def _serialize_body(self) -> bytes:
+        """Inputs and outputs."""
         parts = [compact_size(len(self.prevouts))]
         for prevout, script, sequence in zip(self.prevouts, self.script_sigs, self.sequences, strict=True):
             parts += (prevout, compact_size(len(script)), script, sequence.to_bytes(4, "little"))
         parts.append(compact_size(len(self.txouts)))
         parts += self.txouts
-        body = b"".join(parts)
-        version, lock = self.version.to_bytes(4, "little"), self.lock_time.to_bytes(4, "little")
+        return b"".join(parts)
+
+    def _serialize(self, body: bytes) -> bytes:
+        """Build the bytes around the body (BIP144 form when there is a witness)."""
+        version, lock = self._ends()
         if not any(self.witnesses):
             return version + body + lock
-        self._body = body
         stacks = []
         for stack in self.witnesses:
             stacks.append(compact_size(len(stack)))

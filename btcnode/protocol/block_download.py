@@ -421,7 +421,7 @@ class BlockDownload:
         block_hash = header_hash(raw[:HEADER_SIZE])
         index = tree.find(block_hash)
         if index < 0:
-            index = accept_header(ctx, peer, raw[:HEADER_SIZE], block_hash)
+            index = accept_header(ctx, peer, raw[:HEADER_SIZE])
             if index < 0:
                 return
             self.raise_best_known(peer, index)
@@ -521,7 +521,7 @@ class BlockDownload:
         elif peer is not None:
             # unless its header is condemned the block is still wanted, but not from this peer
             remember(peer.blocks.missing, index, self._ctx.real, MAX_MISSING_PER_PEER)
-            self.strategy.on_failure(peer.id, Failure.INVALID, 1, ctx.real)
+            self._note_invalid(peer, compact)
             blame_for_block(ctx, peer, index, result.violation, compact=compact)
 
     def _is_far_ahead(self, index: int) -> bool:
@@ -560,8 +560,13 @@ class BlockDownload:
             text = f"block {to_display(self._ctx.tree.hash(result.index))} is invalid: {result.violation}"
             self._ctx.log(LogLevel.WARNING, "validation", text)
         else:
-            self.strategy.on_failure(peer.id, Failure.INVALID, 1, self._ctx.real)
+            self._note_invalid(peer, compact)
             blame_for_block(self._ctx, peer, result.index, result.violation, compact=compact)
+
+    def _note_invalid(self, peer: Peer, compact: bool) -> None:
+        """Ask the peer for less, unless it passed on what it had not judged yet, or may send what it likes."""
+        if not compact and not peer.no_ban:
+            self.strategy.on_failure(peer.id, Failure.INVALID, 1, self._ctx.real)
 
     def on_tip(self, change: TipChanged) -> list[int]:
         """Blocks were connected: their sources, which are returned, are in the clear; patience shrinks to normal."""

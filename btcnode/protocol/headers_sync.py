@@ -17,6 +17,7 @@ from btcnode.errors import Fault, RuleViolation
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import header_hash
 from btcnode.protocol.block_download import BlockDownload
+from btcnode.protocol.block_headers import log_refused_header
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.inputs import ConnectionKind
@@ -286,6 +287,7 @@ class HeaderSync:
         ctx = self._ctx
         result = ctx.tree.add_many(headers, int(ctx.unix))
         if result.violation is not None:
+            log_refused_header(ctx, result.refused, result.violation)
             self.punish_header(peer, result.violation)
             return
         last = result.last

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from btcnode.config import NodeConfig
 from btcnode.consensus.deployments import VersionBits
+from btcnode.errors import RuleViolation
 from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import PackageResult
@@ -296,8 +297,8 @@ class ChainApi(Protocol):
     async def precious_block(self, index: int) -> None:
         """Treat the block as if it had come before others of equal work; raises RuleViolation."""
 
-    async def check_proposal(self, block: ParsedBlock) -> str | None:
-        """Whether a block would be valid on top of the tip, apart from its proof of work: None, or BIP22's reason."""
+    async def check_proposal(self, block: ParsedBlock) -> RuleViolation | None:
+        """Whether a block would be valid on top of the tip, apart from its proof of work: None, or the broken rule."""
 
     def stopping(self) -> bool:
         """Whether the node is shutting down."""

@@ -44,12 +44,13 @@ class Reply(NamedTuple):
 
 @dataclass(slots=True)
 class Request:
-    """One call; what is read before an error counts for the error's reply."""
+    """One call of a user; what is read before an error counts for the error's reply."""
 
     id: Any = None
     v2: bool = False
     method: str = ""
     params: Any = ()
+    user: str = ""
 
     @property
     def is_notification(self) -> bool:
@@ -80,7 +81,8 @@ class Request:
         elif not isinstance(params, list | dict):
             raise RpcError(RpcCode.INVALID_REQUEST, "Params must be an array or object")
         self.params = params
-        log.debug("RPC request method=%s id=%s", method[:64], "" if self.id is NO_ID else str(self.id)[:64])
+        shown_id = "" if self.id is NO_ID or self.id is None else str(self.id)[:64]
+        log.debug("ThreadRPCServer method=%s user=%s id=%s", method[:64], self.user, shown_id)  # Core's line
 
     def result(self, value: Any) -> dict[str, Any]:
         """The reply that carries a result."""
@@ -145,12 +147,12 @@ def _refuse_batch(values: list[Any], allowed: frozenset[str]) -> Reply | None:
     return None
 
 
-def handle(table: MethodTable, body: bytes, allowed: frozenset[str] | None = None) -> Reply | Pending:
+def handle(table: MethodTable, body: bytes, allowed: frozenset[str] | None = None, user: str = "") -> Reply | Pending:
     """Answer a request body at once where the method allows, else as work to be awaited.
 
-    ``allowed`` are the methods that the user may call, None for all.
+    ``allowed`` are the methods that the user may call, None for all; ``user`` is named in the log.
     """
-    request = Request()
+    request = Request(user=user)
     try:
         value = decode(body)
     except ValueError:
@@ -159,7 +161,7 @@ def handle(table: MethodTable, body: bytes, allowed: frozenset[str] | None = Non
         refusal = _refuse_batch(value, allowed) if allowed is not None else None
         if refusal is not None:
             return refusal
-        return Pending(_batch(table, value), waits=False)
+        return Pending(_batch(table, value, user), waits=False)
     if not isinstance(value, dict):
         return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Top-level object parse error"))
     try:
@@ -188,7 +190,7 @@ async def _call(table: MethodTable, method: Method, request: Request) -> Reply:
     return _succeeded(request, value)
 
 
-async def _batch(table: MethodTable, values: list[Any]) -> Reply:
+async def _batch(table: MethodTable, values: list[Any], user: str) -> Reply:
     """Carry out a batch in order, letting others have a turn in between."""
     replies: list[dict[str, Any]] = []
     turn = monotonic()
@@ -196,7 +198,7 @@ async def _batch(table: MethodTable, values: list[Any]) -> Reply:
         if monotonic() - turn > BATCH_SLICE_MONO:
             await asyncio.sleep(0)
             turn = monotonic()
-        request = Request()
+        request = Request(user=user)
         try:
             request.parse(value)
             method = table.find(request.method)

@@ -301,7 +301,7 @@ class _Connection(asyncio.Protocol):
         """The reply to a complete request, or the work that makes it."""
         if head.rest:
             return Pending(handle_rest(self.server.table, head.rest, head.body), waits=False)
-        return handle(self.server.table, head.body, self.server.whitelist.methods(head.user))
+        return handle(self.server.table, head.body, self.server.whitelist.methods(head.user), head.user)
 
     def _start(self, work: object) -> None:
         self.task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]

@@ -104,7 +104,7 @@ def alter(tx: Tx, **changes: Any) -> Tx:
 def raw_tx(raw: bytes) -> Tx:
     """Any bytes in the place of a transaction; ids are hashes of the bytes."""
     tx = Tx(2, [], [], [], [])
-    tx.raw = raw
+    tx._raw = raw
     return tx
 
 

@@ -249,10 +249,10 @@ class PoolModel(RuleBasedStateMachine):
             for chunk in chunks if usage > limit else []:
                 expected.append(set(chunk))
                 freed += sum(before[txid].memory for txid in chunk)
-                if usage - freed <= limit - limit // 20:
+                if usage - freed <= limit:
                     break
         gone = {entry.txid for entry in self.pool.trim(limit, self.now)}
-        assert self.pool.memory_usage <= limit - limit // 20 or usage <= limit
+        assert self.pool.memory_usage <= limit
         assert self.closure(gone) == gone
         if not self.lruk:
             assert gone == set().union(*expected)

@@ -43,23 +43,33 @@ async def _make_block(
     The header is None when ``max_tries`` hashes find none. Raises RpcError for given transactions that do not fit, and
     on a signet without a key for its challenge.
     """
-    maker, tree, tip = node.template_maker, node.tree, node.tip()
-    pool = node.mempool if given is None else None
-    chosen = maker.choose(pool, tree.height(tip) + 1, tree.median_time_past(tip))
-    txs = [entry.tx for entry in chosen.entries] if given is None else given
-    candidate = assemble(
-        tree, tip, node.params, node.version_bits, node.now(), script, txs, chosen.fees, version=maker.version
-    )
-    if given is not None:
-        why = await node.check_proposal(parse_block(candidate.with_header(candidate.header)))
-        if why is not None:
-            raise RpcError(RpcCode.VERIFY_ERROR, f"TestBlockValidity failed: {why}")
-    solved = solve_challenge(candidate, node.params, maker.keys)
+    tip = node.tip()
+    candidate = _candidate(node, script, given)
+    while given is not None:
+        violation = await node.check_proposal(parse_block(candidate.with_header(candidate.header)))
+        if violation is None:
+            break
+        if node.tip() == tip:
+            raise RpcError(RpcCode.VERIFY_ERROR, f"TestBlockValidity failed: {violation}")
+        tip = node.tip()  # another block has come meanwhile: build on that one
+        candidate = _candidate(node, script, given)
+    solved = solve_challenge(candidate, node.params, node.template_maker.keys)
     if solved is None:
         text = "ProcessNewBlock, block not accepted: bad-signet-blksig (no --signetkey satisfies the challenge)"
         raise RpcError(RpcCode.INTERNAL_ERROR, text)
     header, tries = await _solve(node, solved, max_tries)
     return header, solved.with_header(header) if header is not None else b"", tries
+
+
+def _candidate(node: NodeApi, script: bytes, given: list[Tx] | None) -> Candidate:
+    """A block on the tip, without its work."""
+    maker, tree, tip = node.template_maker, node.tree, node.tip()
+    pool = node.mempool if given is None else None
+    chosen = maker.choose(pool, tree.height(tip) + 1, tree.median_time_past(tip))
+    txs = [entry.tx for entry in chosen.entries] if given is None else given
+    return assemble(
+        tree, tip, node.params, node.version_bits, node.now(), script, txs, chosen.fees, version=maker.version
+    )
 
 
 async def _solve(node: NodeApi, candidate: Candidate, max_tries: int) -> tuple[bytes | None, int]:
@@ -77,9 +87,7 @@ async def _generate(node: NodeApi, script: bytes, count: int, max_tries: int) ->
         max_tries -= tries
         if header is None:
             break
-        rejected = await node.submit_block(raw)
-        if rejected is not None and rejected not in ("duplicate", "inconclusive"):
-            raise RpcError(RpcCode.INTERNAL_ERROR, f"ProcessNewBlock, block not accepted: {rejected}")
+        await _submit(node, raw)
         hashes.append(to_display(header_hash(header)))
     return hashes
 
@@ -114,6 +122,13 @@ async def generatetodescriptor(node: NodeApi, num_blocks: int, descriptor: str, 
     except DecodeError as error:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, str(error)) from None
     return await _generate(node, script, num_blocks, max_tries)
+
+
+async def _submit(node: NodeApi, raw: bytes) -> None:
+    """Hand a block in that was made here. When another one was faster it is a valid one beside the chain."""
+    rejected = await node.submit_block(raw)
+    if rejected is not None and rejected not in ("duplicate", "inconclusive"):
+        raise RpcError(RpcCode.INTERNAL_ERROR, f"ProcessNewBlock, block not accepted: {rejected}")
 
 
 def _given_transactions(node: NodeApi, texts: list[Any]) -> list[Tx]:
@@ -164,9 +179,7 @@ async def generateblock(node: NodeApi, output: str, transactions: list[Any], sub
     block_hash = to_display(header_hash(header))
     if not submit:
         return {"hash": block_hash, "hex": raw.hex()}
-    rejected = await node.submit_block(raw)
-    if rejected is not None:
-        raise RpcError(RpcCode.INTERNAL_ERROR, f"ProcessNewBlock, block not accepted: {rejected}")
+    await _submit(node, raw)
     return {"hash": block_hash}
 
 

@@ -119,7 +119,8 @@ async def _judge(node: NodeApi, data: Any) -> str | None:
         if status.scripts_valid:
             return "duplicate"
         return "duplicate-invalid" if status.failed else "duplicate-inconclusive"
-    return await node.check_proposal(block)
+    violation = await node.check_proposal(block)
+    return None if violation is None else violation.code
 
 
 async def _wait(node: NodeApi, name: Any) -> None:

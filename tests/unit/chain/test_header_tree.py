@@ -125,8 +125,8 @@ def test_add_many_stops_at_the_first_violation() -> None:
     bad = make_header(raws[3], valid=False)
     result = tree.add_many([*raws[:4], bad, *raws[4:]], NOW)
     assert (result.last, result.new) == (3, 3)
-    assert result.violation is not None and result.violation.code == "high-hash"
-    assert tree.add_many(raws, NOW) == (5, 2, None)
+    assert result.violation is not None and result.violation.code == "high-hash" and result.refused == bad
+    assert tree.add_many(raws, NOW) == (5, 2, None, b"")
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -368,7 +368,7 @@ def test_real_headers(vectors, network: str, file: str, tip: str | None) -> None
     raws = [data[i : i + 80] for i in range(0, len(data), 80)]
     tree = HeaderTree(params_for(network))
     result = tree.add_many(raws, NOW)
-    assert result == (len(raws) - 1, len(raws) - 1, None)
+    assert result == (len(raws) - 1, len(raws) - 1, None, b"")
     assert [tree.raw(i) for i in range(len(raws))] == raws
     if tip is not None:
         assert tree.hash(tree.best_header) == from_display(tip)

@@ -64,7 +64,38 @@ def test_memory_is_accounted_as_it_is_taken(inputs: int, outputs: int) -> None:
     assert 0.9 < pool.memory_usage / taken < 1.25
 
 
-def test_a_full_pool_loses_its_worst_twentieth_and_asks_for_more() -> None:
+def test_a_large_transaction_is_kept_once() -> None:
+    rng = random.Random(7)
+    data = [b"\x6a" + rng.randbytes(20_000) for _ in range(200)]
+    raws = []
+    for script in data:
+        tx = Tx.parse(raw_tx(rng))
+        txouts = [*tx.txouts, bytes(8) + b"\xfd" + len(script).to_bytes(2, "little") + script]
+        raws.append(Tx(2, tx.prevouts, tx.script_sigs, tx.sequences, txouts, tx.witnesses).raw)
+    stripped = [Tx.parse(raw).stripped() for raw in raws]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        pool = Mempool()
+        entries = [add(pool, entry_of(raw, rng.randrange(100, 100_000))) for raw in raws]
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert 0.9 < pool.memory_usage / taken < 1.1
+    assert pool.memory_usage < 1.2 * sum(map(len, raws))
+    assert [entry.tx.raw for entry in entries] == raws and [entry.tx.stripped() for entry in entries] == stripped
+    assert [Tx.parse(raw).wtxid for raw in raws] == [entry.tx.wtxid for entry in entries]
+
+
+def test_a_full_small_pool_loses_no_more_than_it_must() -> None:
+    pool = filled(200)
+    worst = pool.worst_chunk()
+    assert worst is not None
+    assert pool.trim(pool.memory_usage - 1, START) == list(worst.entries)
+
+
+def test_a_full_pool_loses_its_worst_twentieth_and_asks_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.mempool.pool.BULK_EVICTION_BYTES", 0)
     pool = filled(200)
     limit = pool.memory_usage - 1
     assert pool.minimum_feerate(START) == 0

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from btcnode.consensus.pow import check_proof_of_work
 from btcnode.errors import Fault, RuleViolation
 from btcnode.params import NetworkParams
+from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
@@ -273,6 +275,26 @@ def test_block_with_unknown_parent_is_an_offence(bench: Bench, blocks: list[byte
     assert (closed := bench.disconnected(peer)) is not None
     assert closed.discourage
     assert len(bench.chain.tree) == 1
+    name, prev = to_display(hash_of(blocks[5])), to_display(blocks[5][4:36])
+    texts = [line.text for line in bench.log if line.category == "validation"]  # as Core has them
+    assert f"header {name} has prev block not found: {prev}" in texts
+    assert "ProcessNewBlock: AcceptBlock FAILED (prev-blk-not-found)" in texts
+
+
+def test_a_refused_header_is_named_as_in_core(params: NetworkParams, blocks: list[bytes]) -> None:
+    bench = Bench(params, minimum_chain_work=1000)
+    bench.receive(bench.peer(), BlockMessage(blocks[0]))
+    name = to_display(hash_of(blocks[0]))
+    wanted = f"AcceptBlockHeader: not adding new block header {name}, missing anti-dos proof-of-work validation"
+    assert wanted in [line.text for line in bench.log]
+    old = bytearray(blocks[0][:80])
+    old[68:72] = (1).to_bytes(4, "little")  # earlier than genesis
+    while not check_proof_of_work(header_hash(bytes(old)), int.from_bytes(old[72:76], "little"), params):
+        old[76] += 1
+    other = Bench(params)
+    other.receive(other.peer(), Headers((bytes(old),)))
+    check = f"Consensus::ContextualCheckBlockHeader: {to_display(header_hash(bytes(old)))}"
+    assert f"AcceptBlockHeader: {check}, time-too-old, block's timestamp is too early" in [x.text for x in other.log]
 
 
 def test_unrequested_block_without_work_is_not_remembered(params: NetworkParams, blocks: list[bytes]) -> None:

@@ -93,9 +93,9 @@ class FakeNode:
         self.private: list[PrivateInfo] = []
         self.forwarded = self.saving_forwarded = 0
 
-    async def check_proposal(self, block: ParsedBlock) -> str | None:
+    async def check_proposal(self, block: ParsedBlock) -> RuleViolation | None:
         coinbases = [n for n in range(1, block.n_tx) if block.tx(n).prevouts == [NULL_OUTPOINT]]
-        return "bad-cb-multiple" if coinbases else None
+        return RuleViolation("bad-cb-multiple", "more than one coinbase") if coinbases else None
 
     def index_states(self) -> list[IndexState]:
         return []

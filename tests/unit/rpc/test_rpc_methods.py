@@ -192,7 +192,7 @@ def test_generate_to_descriptor_and_of_given_transactions(running: Running) -> N
     assert running.call("getblockcount") == 3
     foreign = parse_block(bytes.fromhex(made["hex"])).tx(0).raw.hex()
     refused = running.call("generateblock", "raw(52)", [foreign], False)
-    assert refused == {"code": -25, "message": "TestBlockValidity failed: bad-cb-multiple"}
+    assert refused == {"code": -25, "message": "TestBlockValidity failed: bad-cb-multiple, more than one coinbase"}
 
 
 def test_submitblock_adds_the_coinbase_witness_that_miners_leave_out(running: Running) -> None:
