@@ -484,6 +484,10 @@ def _check_addresses(config: NodeConfig) -> None:
     for name in ("txindex", "txospenderindex"):
         if config.prunes and getattr(config, name):
             raise ConfigError(f"Prune mode is incompatible with --{name}.")
+    if config.dnsseed and not config.allowed_networks & {"ipv4", "ipv6"}:
+        raise ConfigError(
+            "Incompatible options: -dnsseed=1 was explicitly specified, but -onlynet forbids connections to IPv4/IPv6"
+        )
     if (config.bind or config.whitebind) and config.listen is False:
         raise ConfigError("Cannot set -bind or -whitebind together with -listen=0")
     if config.peerblockfilters and not config.blockfilterindex:

@@ -94,6 +94,9 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
     hooks.warnings += [
         f'Unrecognised option "{name}" provided in -test=<option>.' for name in config.test if name not in TEST_OPTIONS
     ]
+    if settings.chain == "signet":
+        magic = config.network_params().magic.hex()
+        settings.notes.append((logging.INFO, f"Signet derived magic (message start): {magic}"))
     if settings.chain == "test":
         settings.notes.append((logging.INFO, TESTNET3_NOTE))
     if files.strange_sections:

@@ -44,6 +44,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
+from btcnode.protocol.unasked import UnaskedBlocks
 from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_FLAG
 from btcnode.wire.messages import BlockMessage, GetData, InvItem, NotFound
 
@@ -58,6 +59,7 @@ class BlockDownload:
         self.preferred_count = 0
         self.stalling_timeout = BLOCK_STALLING_TIMEOUT_DEFAULT
         self._downloading_peers = 0
+        self._unasked = UnaskedBlocks(ctx)
         self._validating: dict[tuple[int, int], int] = {}  # (peer, index) -> bytes
         self._validating_blocks: dict[int, int] = {}  # index -> how many of the above
         self.validating_bytes = 0
@@ -445,7 +447,15 @@ class BlockDownload:
         if not requested and not self._wants_unrequested(index):
             ctx.log_peer(peer, LogLevel.DEBUG, f"unrequested block {to_display(block_hash)} dropped")
             return
-        self._validate(peer, index, raw, requested)
+        far = tree.height(index) > ctx.active.height + MIN_BLOCKS_TO_KEEP  # wanted since it follows those that are here
+        self._validate(peer, index, raw, requested or far)
+        if not requested:
+            self._unasked.note(peer, tree.height(index))
+
+    def _follows(self, index: int) -> bool:
+        """Whether all blocks before this one are here: then it is not too far above the tip, wherever the tip is."""
+        prev = self._ctx.tree.prev(index)
+        return self._ctx.tree.is_linked(prev) or prev in self._validating_blocks
 
     def _wants_unrequested(self, index: int) -> bool:
         """Whether a block that nobody asked for is worth validating (Core's AcceptBlock), once at a time."""
@@ -456,7 +466,7 @@ class BlockDownload:
         return (
             work >= ctx.tip_work()
             and work >= ctx.chain.minimum_chain_work
-            and tree.height(index) <= ctx.active.height + MIN_BLOCKS_TO_KEEP
+            and (tree.height(index) <= ctx.active.height + MIN_BLOCKS_TO_KEEP or self._follows(index))
         )
 
     # -- validation ----------------------------------------------------------------------------------------------
@@ -480,11 +490,12 @@ class BlockDownload:
             del self._sources[next(iter(self._sources))]
         peer.unjudged.add_block(index)
         self._ctx.emit(ProcessBlock(peer.id, index, raw, requested))
-        if self.validating_bytes > self._validation_limit:
+        if self.validating_bytes > self._validation_limit or len(self._validating) >= MAX_BLOCKS_IN_VALIDATION:
             self._ctx.pause(peer, PAUSE_VALIDATION)
 
     def _resume_reading(self) -> None:
-        if self.validating_bytes <= self._validation_limit // 2:
+        few = len(self._validating) <= MAX_BLOCKS_IN_VALIDATION // 2
+        if few and self.validating_bytes <= self._validation_limit // 2:
             for paused in self._ctx.peers.values():
                 self._ctx.resume(paused, PAUSE_VALIDATION)
 
@@ -525,10 +536,11 @@ class BlockDownload:
             blame_for_block(ctx, peer, index, result.violation, compact=compact)
 
     def _is_far_ahead(self, index: int) -> bool:
-        """Whether a block of initial download will take so long to be connected that nobody shall wait for it."""
+        """Whether a block of initial download has to wait for others, so that nobody shall wait for it."""
         ctx = self._ctx
         ahead = ctx.tree.height(index) - ctx.active.height
-        return ahead > MAX_BLOCKS_IN_TRANSIT_PER_PEER and ctx.is_initial_block_download()
+        far = ahead > MAX_BLOCKS_IN_TRANSIT_PER_PEER and not ctx.tree.is_linked(index)
+        return far and ctx.is_initial_block_download()
 
     def on_settled(self) -> None:
         """What could be connected is connected."""
@@ -536,6 +548,8 @@ class BlockDownload:
             for index in peer.unjudged.blocks():
                 if (peer.id, index) not in self._validating:
                     peer.unjudged.end_block(index)
+        if not self._validating:
+            self._unasked.go_on(whatever=True)
 
     def _cancel_compact(self, index: int) -> None:
         """The block is here: what comes of it in parts is not needed."""
@@ -572,6 +586,7 @@ class BlockDownload:
         """Blocks were connected: their sources, which are returned, are in the clear; patience shrinks to normal."""
         self.strategy.on_connected(len(change.connected), self._ctx.real)
         self._late.note_distance()
+        self._unasked.go_on()
         sources = []
         initial = self._ctx.is_initial_block_download()
         for index in change.connected:

@@ -12,10 +12,12 @@ from btcnode.protocol import limits
 from btcnode.protocol.inputs import (
     BlockProcessed,
     BlockRejected,
+    ChainSettled,
     ConnectionKind,
     PeerDisconnected,
     Permission,
 )
+from btcnode.protocol.unasked import MAX_AHEAD
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.protocol_bench import Bench
@@ -469,3 +471,23 @@ def test_nothing_is_left_of_a_peer_that_went(bench: Bench, old_blocks: list[byte
     assert download._downloading_peers == 0
     assert bench.protocol._headers.sync_count == 0
     assert not bench.protocol._ctx.peers
+
+
+def test_who_sends_blocks_unasked_waits_until_they_are_connected(
+    params: NetworkParams, old_blocks: list[bytes]
+) -> None:
+    bench = Bench(params)
+    peer = bench.peer()
+    taken = 0
+    while not bench.state(peer).pauses:
+        bench.receive(peer, BlockMessage(old_blocks[taken]))
+        (effect,) = bench.all(fx.ProcessBlock)
+        bench.chain.store(effect.index, effect.raw)
+        taken += 1
+    assert taken == MAX_AHEAD + 1
+    bench.step(ChainSettled())
+    assert bench.state(peer).pauses  # the blocks are still being validated
+    for index in range(1, taken + 1):
+        bench.step(BlockProcessed(peer, index, None))
+    bench.step(ChainSettled())
+    assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, True)]
