@@ -37,7 +37,7 @@ app = typer.Typer(
     name="btcnode",
     help="A Bitcoin full node in pure Python.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
