@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -465,13 +465,7 @@ def _check_addresses(config: NodeConfig) -> None:
                 _check_ip(host, name, text)
     _check_ip(config.metrics_bind, "metrics-bind", config.metrics_bind)
     for text in config.rpcallowip:
-        try:
-            ip_network(text, strict=False)
-        except ValueError:
-            raise ConfigError(
-                f"Invalid --rpcallowip subnet specification: {text}. Valid values are a single IP (e.g. 1.2.3.4),"
-                " a network/netmask (e.g. 1.2.3.4/255.255.255.0), a network/CIDR (e.g. 1.2.3.4/24)"
-            ) from None
+        allowed_network(text, cjdns=config.cjdnsreachable)
     for topic in ZMQ_TOPICS:
         for text in getattr(config, f"zmqpub{topic}"):
             port = text.rpartition(":")[2]
@@ -492,6 +486,26 @@ def _check_addresses(config: NodeConfig) -> None:
         raise ConfigError("Cannot set -bind or -whitebind together with -listen=0")
     if config.peerblockfilters and not config.blockfilterindex:
         raise ConfigError("Cannot set -peerblockfilters without -blockfilterindex.")
+
+
+def allowed_network(text: str, *, cjdns: bool) -> IPv4Network | IPv6Network:
+    """The hosts that ``--rpcallowip`` means; with ``cjdns`` none of fc00::/8, which anybody may own there.
+
+    Raises ConfigError.
+    """
+    address, slash, mask = text.partition("/")
+    address = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    try:
+        found = ip_network(address + slash + mask, strict=False)
+    except ValueError:
+        found = None
+    if found is None or (cjdns and found.version == 6 and found.network_address.packed[0] == 0xFC):
+        raise ConfigError(
+            f"Invalid -rpcallowip subnet specification: {text}. Valid values are a single IP (e.g. 1.2.3.4), a"
+            " network/netmask (e.g. 1.2.3.4/255.255.255.0), a network/CIDR (e.g. 1.2.3.4/24), all ipv4 (0.0.0.0/0), or"
+            " all ipv6 (::/0). RFC4193 is allowed only if -cjdnsreachable=0."
+        )
+    return found
 
 
 def _check_ip(host: str, name: str, text: str) -> None:

@@ -29,8 +29,8 @@ CHAINS = {  # Core's name: folder in the data directory, RPC port
 CHAIN_ALIASES = {"mainnet": "main", "testnet": "test", "testnet3": "test"}
 CHAIN_FLAGS = {"testnet": "test", "testnet4": "testnet4", "signet": "signet", "regtest": "regtest"}
 TEXT_OPTIONS = (
-    "chain", "color", "conf", "datadir", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcid", "rpcpassword",
-    "rpcport", "rpcuser", "rpcwaittimeout",
+    "chain", "color", "conf", "datadir", "ipcconnect", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcid",
+    "rpcpassword", "rpcport", "rpcuser", "rpcwaittimeout",
 )  # fmt: skip
 FLAG_OPTIONS = (
     "generate", "getinfo", "help", "named", "netinfo", "rpcwait", "stdin", "stdinrpcpass", "stdinwalletpassphrase",
@@ -389,7 +389,7 @@ def run(argv: list[str]) -> int:
     """Carry out a command line; raises CliError."""
     options, words = parse_options(argv)
     if _flag(options, "version"):
-        print(f"btcnode-cli version {__version__}")
+        print(f"btcnode RPC client version v{__version__}")
         return 0
     if _flag(options, "help") or not argv:
         print(HELP, end="")
@@ -405,6 +405,10 @@ def run(argv: list[str]) -> int:
     if words == ["help", "--openrpc"]:
         print(_openrpc())
         return 0
+    if options.get("ipcconnect", "auto") not in ("auto", "0"):
+        raise CliError("error: bitcoin-cli was not built with IPC support")  # the words that tools look for
+    if _flag(options, "getinfo") and _flag(options, "netinfo"):
+        raise CliError("error: Only one of -getinfo, -netinfo may be specified")
     caller = Caller(options)
     if _flag(options, "getinfo"):
         if words:

@@ -27,6 +27,7 @@ from btcnode.cli.settings import (
 from btcnode.config import NodeConfig
 from btcnode.debug_options import TEST_OPTIONS
 from btcnode.errors import BtcnodeError, ConfigError
+from btcnode.proxy_options import split_port
 
 if TYPE_CHECKING:
     from btcnode.cli.run_hooks import RunHooks
@@ -78,6 +79,7 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
         raise ConfigError(problem)
     if settings.flag("acceptstalefeeestimates", False) and settings.chain != "regtest":
         raise ConfigError(f"acceptstalefeeestimates is not supported on {settings.chain} chain.")
+    _check_ports(settings)
     config = make_config(settings, files.datadir())
     make_net_dir(config)
     files.load_settings_file()
@@ -106,6 +108,18 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
     hooks.lines = settings.notes + [(logging.INFO, line) for line in argument_lines(settings)]
     hooks.lines += [(logging.WARNING, text) for text in hooks.warnings]
     return config, hooks
+
+
+def _check_ports(settings: Settings) -> None:
+    """Ports that are none, which port 0 counts as here; raises ConfigError."""
+    for name in ("port", "rpcport"):
+        text = settings.text(name, "1")
+        if split_port(f":{text}") is None:
+            raise ConfigError(f"Invalid port specified in -{name}: '{text}'")
+    for name in ("rpcbind", "whitebind"):
+        for value in settings.many(name):
+            if split_port(as_text(value, "")) is None:
+                raise ConfigError(f"Invalid port specified in -{name}: '{as_text(value, '')}'")
 
 
 def _check_sections(settings: Settings) -> None:

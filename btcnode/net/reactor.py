@@ -135,7 +135,6 @@ class Reactor:
         self._next_peer = 0  # as Core counts
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self.dialing: asyncio.Task[None] | None = None  # the last attempt to connect
         self._ticker: asyncio.TimerHandle | None = None
         self._attempts: dict[int, fx.Connect] = {}  # peer_id -> what its outbound connection answers
         self._closed = False
@@ -220,6 +219,14 @@ class Reactor:
         finally:
             self._stepping = False
 
+    async def feed_and_wait(self, event: Input) -> None:
+        """Hand an input over and wait until the connections that it asks for stand or have failed."""
+        known = set(self._tasks)
+        self.feed(event)
+        begun = self._tasks - known
+        if begun:
+            await asyncio.wait(begun)
+
     def _accept(self, door: Door) -> Connection:
         return Connection(self, self._new_peer_id(), self._transport(self._v2, initiator=False), door)
 
@@ -300,7 +307,7 @@ class Reactor:
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.close(effect.reason)
         elif isinstance(effect, fx.Connect):
-            self.dialing = self._spawn(self._connect(effect))
+            self._spawn(self._connect(effect))
         elif isinstance(effect, fx.ResolveSeeds):
             for name in effect.names:
                 self._spawn(self._resolve(name))
@@ -316,14 +323,13 @@ class Reactor:
         logger = self._log.get(effect.category) or logging.getLogger(f"btcnode.{effect.category}")
         logger.log(LOG_LEVELS[effect.level], "%s", effect.text)
 
-    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Awaitable[None]) -> None:
         async def run() -> None:
             await work
 
         task = self.loop.create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _resolve(self, name: str) -> None:
         # the proxy does not tell addresses: without an answer the seed itself is asked, as a node, through the proxy

@@ -356,7 +356,10 @@ class Node:
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
         templates = make_template_maker(config)
-        self._facade.add(MempoolService(transactions, self.mempool_file, self.protocol, templates, self.fees))
+        private = config.privatebroadcast
+        self._facade.add(
+            MempoolService(transactions, self.mempool_file, self.protocol, templates, self.fees, private=private)
+        )
         self.peers = PeersService(self.reactor, self.protocol, options, config, self.ban_file, self.clock)
         self._facade.add(self.peers)
 

@@ -17,6 +17,12 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol.protocol import Protocol
 from btcnode.rpc.context import ImportOptions, SubmitError
 
+_NO_PRIVATE_NETWORK = (
+    "-privatebroadcast is enabled, but none of the Tor or I2P networks is reachable. Maybe the location of the Tor"
+    " proxy couldn't be retrieved from the Tor daemon at startup. Check whether the Tor daemon is running and that"
+    " -torcontrol, -torpassword and -i2psam are configured properly."
+)
+
 
 class MempoolService:
     """Unconfirmed transactions for the RPC methods."""
@@ -28,13 +34,17 @@ class MempoolService:
         protocol: Protocol,
         templates: TemplateMaker,
         fees: FeeService | None,
+        *,
+        private: bool = False,
     ) -> None:
+        """``private``: transactions that the user hands in are broadcast privately."""
         self.fee_estimator: FeeEstimator | None = None if fees is None else fees.estimator
         self._fees = fees
         self._service = service
         self.template_maker = templates
         self._file = file
         self._protocol = protocol
+        self._private = private
 
     @property
     def mempool(self) -> Mempool:
@@ -60,25 +70,36 @@ class MempoolService:
         return admission.options.require_standard and bool(admission.checks.outputs.dust(tx.txouts))
 
     async def submit_transaction(self, tx: Tx, max_feerate: int | None) -> None:
-        """Take a transaction in and announce it; raises SubmitError. ``max_feerate`` in sat/kvB."""
+        """Take a transaction in and announce it, or send it privately; raises SubmitError.
+
+        ``max_feerate`` in sat/kvB.
+        """
         service, pool = self._service, self._service.pool
+        if self._private and not {"onion", "i2p"} & set(self._protocol.reachable_networks):
+            raise SubmitError("unreachable", _NO_PRIVATE_NETWORK)
         outputs = [tx.txid + n.to_bytes(4, "little") for n in range(len(tx.txouts))]
         known = pool.get(tx.txid)
         if known is None and any(coin is not None for coin in service.admission.checks.coins.get_many(outputs)):
             raise SubmitError("already-confirmed", "Transaction outputs already in utxo set")
         if known is None:
-            if max_feerate:
+            if max_feerate or self._private:
                 judged = await service.accept(tx, test=True)
                 if isinstance(judged, Rejection):
                     raise _refused(judged)
-                if judged.fee > fee_at(max_feerate, judged.vsize):
+                if max_feerate and judged.fee > fee_at(max_feerate, judged.vsize):
                     text = "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)"
                     raise SubmitError("max-fee-exceeded", text)
+            if self._private:
+                service.broadcast_privately(tx)
+                return
             verdict = await service.accept(tx)
             if isinstance(verdict, Rejection):
                 known = pool.get(tx.txid)
                 if known is None:
                     raise _refused(verdict)
+        elif self._private:
+            service.broadcast_privately(tx)
+            return
         entry = pool.get(tx.txid)
         if entry is not None:
             service.announce(entry, unbroadcast=known is None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -138,9 +137,9 @@ class PeersService:
         self._reactor.feed(AddNode(address, "remove"))
         return True
 
-    def try_node(self, address: str, v2: bool | None = None) -> None:
-        """Try once."""
-        self._reactor.feed(AddNode(address, "onetry", v2))
+    async def try_node(self, address: str, v2: bool | None = None) -> None:
+        """Try once; returns when the connection stands or has failed."""
+        await self._reactor.feed_and_wait(AddNode(address, "onetry", v2))
 
     def disconnect_address(self, address: str) -> bool:
         """Disconnect the peer with this address."""
@@ -206,13 +205,10 @@ class PeersService:
     # -- for tests -----------------------------------------------------------------------------------------------
 
     async def open_connection(self, address: str, kind: str, v2: bool) -> bool:
-        """Open an automatic connection of a kind (Core's name), and wait for it; False when there is no slot."""
+        """Open an automatic connection of a kind (Core's name), or try to; False when there is no slot."""
         if not self._protocol.room_for(ConnectionKind(kind)):
             return False
-        self._reactor.dialing = None
-        self._reactor.feed(AddConnection(address, ConnectionKind(kind), v2))
-        if self._reactor.dialing is not None:
-            await asyncio.wait({self._reactor.dialing})
+        await self._reactor.feed_and_wait(AddConnection(address, ConnectionKind(kind), v2))
         return True
 
     def send_raw(self, peer_id: int, command: str, payload: bytes) -> bool:

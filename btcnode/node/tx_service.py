@@ -364,6 +364,11 @@ class TxService:
         if self._reactor is not None:
             self._reactor.feed(inputs.TransactionAdded(entry.txid, entry.wtxid, unbroadcast))
 
+    def broadcast_privately(self, tx: Tx) -> None:
+        """Send a transaction of the user's over connections of its own."""
+        if self._reactor is not None:
+            self._reactor.feed(inputs.BroadcastPrivately(tx))
+
     # -- blocks --------------------------------------------------------------------------------------------------
 
     def _on_events(self, events: list[ChainEvent]) -> None:

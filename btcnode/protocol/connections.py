@@ -258,8 +258,11 @@ class Connections:
 
     def anchors(self) -> tuple[AddrEntry, ...]:
         """Addresses of block-relay peers, to be connected to first after a restart."""
-        peers = [p for p in self._ctx.established() if p.kind is ConnectionKind.BLOCK_RELAY]
-        return tuple(AddrEntry(int(self._ctx.unix), p.services, p.address) for p in peers[:MAX_ANCHORS])
+        kind = ConnectionKind.BLOCK_RELAY
+        peers = [p for p in self._ctx.peers.values() if p.kind is kind and not p.disconnecting and p.address.is_valid]
+        told = self._gossip.book.services  # by others, until the peer itself has told
+        entries = [(p.services if p.established else told(p.address), p.address) for p in peers[:MAX_ANCHORS]]
+        return tuple(AddrEntry(int(self._ctx.unix), services, address) for services, address in entries)
 
     def set_active(self, active: bool) -> None:
         """Switch all networking off or on."""
@@ -373,6 +376,10 @@ class Connections:
             return self.count(kind) < config.max_outbound_full
         return kind is not ConnectionKind.BLOCK_RELAY or self.count(kind) < config.max_block_relay
 
+    def reachable(self) -> tuple[Network, ...]:
+        """Networks that automatic connections may use."""
+        return self.choice.reachable()
+
     def may_connect_privately(self, address: NetAddress) -> bool:
         """Whether a short connection for one transaction may go there, whatever networks others may use."""
         ctx, gossip = self._ctx, self._gossip
@@ -386,7 +393,9 @@ class Connections:
     def open_private(self, networks: Collection[Network], suits: Callable[[Entry], bool]) -> None:
         """Open a connection for private broadcast to an address of the book, if one suits."""
         entry = self.choice.choose_for_private(networks, suits)
-        if entry is not None and self.open(entry.address, ConnectionKind.PRIVATE_BROADCAST):
+        if entry is None:
+            return
+        if self.open(entry.address, ConnectionKind.PRIVATE_BROADCAST, v2=self._speaks_v2(entry.services)):
             self._gossip.book.attempt(entry.address, int(self._ctx.unix), count_failure=True)
 
     # -- giving up -----------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from btcnode.protocol.limits import (
 from btcnode.wire.constants import MIN_PEER_PROTO_VERSION, MSG_TX, MSG_TYPE_MASK, PROTOCOL_VERSION
 from btcnode.wire.messages import GetData, Inv, InvItem, Ping, Pong, TxMessage, Verack, Version
 from btcnode.wire.messages.handshake import NOWHERE
-from btcnode.wire.netaddr import NETWORK_NAMES
+from btcnode.wire.netaddr import NETWORK_NAMES, Network
 
 if TYPE_CHECKING:
     from btcnode.primitives.tx import Tx
@@ -75,6 +75,10 @@ class PrivateInfo(NamedTuple):
     sendings: tuple[Sending, ...]
 
 
+def _shown(tx: Tx, between: str = ", ") -> str:
+    return f"txid={to_display(tx.txid)}{between}wtxid={to_display(tx.wtxid)}"
+
+
 class PrivateBroadcast:
     """Transactions under way and the connections for them."""
 
@@ -84,6 +88,7 @@ class PrivateBroadcast:
         self._txs: dict[bytes, _Private] = {}  # by wtxid
         self._sent: dict[int, tuple[bytes, Sending]] = {}  # peer -> wtxid and sending
         self._to_open = 0
+        self._tor_works = False  # a node was spoken to through Tor
         self._next_open = ctx.real
         self._next_retry = ctx.mono
         self._tests: dict[int, bytes] = {}  # number of the ProcessTransactions -> wtxid
@@ -105,21 +110,30 @@ class PrivateBroadcast:
         """A transaction to be sent; one that is under way already changes nothing."""
         tx = event.tx
         if tx.wtxid in self._txs:
+            self._log(f"Ignoring unnecessary request to schedule an already scheduled transaction: {_shown(tx)}")
             return
         if len(self._txs) >= MAX_PRIVATE_TRANSACTIONS:
             self._ctx.log(LogLevel.WARNING, "privatebroadcast", f"too many under way, {to_display(tx.txid)} is dropped")
             return
         self._txs[tx.wtxid] = _Private(tx, int(self._ctx.unix))
         self._to_open += PRIVATE_BROADCASTS_PER_TX
+        self._log(f"Requesting {PRIVATE_BROADCASTS_PER_TX} new connections due to {_shown(tx)}")
+
+    def _log(self, text: str) -> None:
+        self._ctx.log(LogLevel.DEBUG, "privatebroadcast", text)
 
     def on_abort(self, event: AbortPrivateBroadcast) -> None:
         """Give one up, by txid or wtxid."""
         for wtxid in [w for w, p in self._txs.items() if event.tx_hash in (w, p.tx.txid)]:
             self._remove(wtxid)
 
-    def seen(self, tx: Tx) -> None:
+    def seen(self, tx: Tx, peer: Peer) -> None:
         """A peer sent us a transaction: if it is one of ours it has reached the network."""
         if self._txs and tx.wtxid in self._txs:
+            self._log(
+                f"Received our privately broadcast transaction (txid={to_display(tx.txid)}) from the network from"
+                f" peer={peer.id}; stopping private broadcast attempts"
+            )
             self._remove(tx.wtxid)
 
     def _remove(self, wtxid: bytes) -> None:
@@ -228,11 +242,18 @@ class PrivateBroadcast:
 
     # -- time ----------------------------------------------------------------------------------------------------
 
+    def forward(self, seconds: int) -> None:
+        """Let the timer of trying again run ahead."""
+        self._next_retry -= seconds
+
     def tick(self) -> None:
         """Open connections, and try again what did not come back from the network."""
         ctx = self._ctx
         if not ctx.config.private_broadcast:
             return
+        if not self._tor_works:
+            tor = (p for p in ctx.peers.values() if p.address.network is Network.TORV3)
+            self._tor_works = any(p.version and not p.inbound for p in tor)
         if ctx.mono >= self._next_retry:
             self._next_retry = (
                 ctx.mono + PRIVATE_BROADCAST_RETRY_MIN + ctx.rng.random() * PRIVATE_BROADCAST_RETRY_SPREAD
@@ -264,10 +285,10 @@ class PrivateBroadcast:
             return
         if event.results and event.results[0].result is None:
             self._to_open += 1
+            self._log(f"Reattempting broadcast of stale {_shown(self._txs[wtxid].tx, ' ')}")
         else:
             reason = event.results[0].reason if event.results else "not judged"
-            text = f"giving up {to_display(self._txs[wtxid].tx.txid)}: {reason}"
-            self._ctx.log(LogLevel.INFO, "privatebroadcast", text)
+            self._log(f"Giving up broadcast attempts for {_shown(self._txs[wtxid].tx, ' ')}: {reason}")
             self._remove(wtxid)
 
     def _open(self) -> None:
@@ -277,9 +298,18 @@ class PrivateBroadcast:
             MAX_PRIVATE_BROADCAST_CONNECTIONS, self._needed()
         ):
             return
-        names = ctx.config.private_broadcast_networks
-        networks = [network for network, name in NETWORK_NAMES.items() if name in names]
-        connections.open_private(networks, lambda entry: connections.may_connect_privately(entry.address))
+        networks = self._networks()
+        if networks:
+            chosen = (networks[ctx.rng.randrange(len(networks))],)
+            connections.open_private(chosen, lambda entry: connections.may_connect_privately(entry.address))
+
+    def _networks(self) -> list[Network]:
+        """Where connections may lead: what hides us, and the clear net through Tor once Tor is known to work."""
+        names, reachable = self._ctx.config.private_broadcast_networks, self._connections.reachable()
+        networks = [network for network in reachable if NETWORK_NAMES[network] in names]
+        if Network.TORV3 in networks and self._tor_works:
+            networks += [n for n in (Network.IPV4, Network.IPV6) if n in reachable and n not in networks]
+        return networks
 
     def _needed(self) -> int:
         """Connections that may stand at a time: those still to be opened and those that are at work."""

@@ -301,6 +301,7 @@ class Protocol(Readings):
 
     def _on_forward_timers(self, event: ForwardTimers) -> None:
         self._relay.forward(event.seconds)
+        self._private.forward(event.seconds)
         self._next_save -= event.seconds
 
     def _on_network_active(self, event: SetNetworkActive) -> None:
@@ -395,7 +396,7 @@ class Protocol(Readings):
     def _on_tx(self, peer: Peer, message: m.TxMessage) -> None:
         tx = self._intake.on_tx(peer, message)
         if tx is not None:
-            self._private.seen(tx)
+            self._private.seen(tx, peer)
 
     def _on_not_found(self, peer: Peer, message: m.NotFound) -> None:
         self._download.on_not_found(peer, message)

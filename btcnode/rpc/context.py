@@ -331,8 +331,8 @@ class PeersApi(Protocol):
     def remove_node(self, address: str) -> bool:
         """Strike it off the list (a standing connection stays); False when it is not in the list."""
 
-    def try_node(self, address: str, v2: bool | None = None) -> None:
-        """Try once to connect to ``host[:port]``; ``v2`` as for ``add_node``."""
+    async def try_node(self, address: str, v2: bool | None = None) -> None:
+        """Try once to connect to ``host[:port]``, and wait for what comes of it; ``v2`` as for ``add_node``."""
 
     def disconnect_address(self, address: str) -> bool:
         """Disconnect the peer with this ``getpeerinfo`` address; False when there is none."""
@@ -393,7 +393,10 @@ class PeersApi(Protocol):
 
 
 class SubmitError(Exception):
-    """A transaction was not taken: ``kind`` is already-confirmed, max-fee-exceeded, missing-inputs or rejected."""
+    """A transaction was not taken.
+
+    ``kind`` is already-confirmed, max-fee-exceeded, missing-inputs, rejected or (private broadcast) unreachable.
+    """
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from time import monotonic
@@ -25,6 +26,14 @@ BATCH_SLICE_MONO = 0.005  # seconds of a batch between two turns of everybody el
 
 
 _HTTP_STATUS = {int(RpcCode.INVALID_REQUEST): BAD_REQUEST, int(RpcCode.METHOD_NOT_FOUND): NOT_FOUND}
+
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9 .,;\-_/:?@()]", re.ASCII)
+
+
+def _safe(text: str) -> str:
+    """What of a client's text may stand in the log."""
+    return _UNSAFE.sub("", text[:64])
 
 
 class _NoId:
@@ -81,8 +90,9 @@ class Request:
         elif not isinstance(params, list | dict):
             raise RpcError(RpcCode.INVALID_REQUEST, "Params must be an array or object")
         self.params = params
-        shown_id = "" if self.id is NO_ID or self.id is None else str(self.id)[:64]
-        log.debug("ThreadRPCServer method=%s user=%s id=%s", method[:64], self.user, shown_id)  # Core's line
+        if log.isEnabledFor(logging.DEBUG):
+            shown = "" if self.id is NO_ID or self.id is None else _safe(str(self.id))
+            log.debug("ThreadRPCServer method=%s user=%s id=%s", _safe(method), self.user, shown)  # Core's line
 
     def result(self, value: Any) -> dict[str, Any]:
         """The reply that carries a result."""

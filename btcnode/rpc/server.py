@@ -20,7 +20,7 @@ from typing import cast
 
 import httptools
 
-from btcnode.config import NodeConfig, split_host_port
+from btcnode.config import NodeConfig, allowed_network, split_host_port
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.auth import COOKIE_MODES, Authenticator, Whitelist, write_cookie
 from btcnode.rpc.jsonrpc import Pending, Reply, handle
@@ -397,7 +397,7 @@ class RpcServer:
         self.work_limit = config.rpcworkqueue
         self._default_port = default_port if config.rpcport is None else config.rpcport
         self._allowed: list[IPv4Network | IPv6Network] = [*_LOOPBACK]
-        self._allowed += [ip_network(text, strict=False) for text in config.rpcallowip]
+        self._allowed += [allowed_network(text, cjdns=config.cjdnsreachable) for text in config.rpcallowip]
         self._in_work = 0
         self._connections: dict[_Connection, None] = {}
         self._servers: list[asyncio.Server] = []

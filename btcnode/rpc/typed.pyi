@@ -1445,7 +1445,7 @@ class NodeRpc:
     async def sendmsgtopeer(self, peer_id: int, msg_type: str, msg: str) -> dict[str, Any]:
         """Send any message to a peer (for tests)."""
     async def sendrawtransaction(self, hexstring: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
-        """Hand a transaction in: it enters the mempool and is announced to all peers."""
+        """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is sent to a few nodes through Tor or I2P instead)."""
     async def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
     async def setmocktime(self, timestamp: int) -> None:

@@ -44,9 +44,9 @@ _btcnode_cli() {
         return
     fi
     mapfile -t COMPREPLY < <(compgen -W "
-    -chain= -color= -conf= -datadir= -generate -getinfo -help -named -netinfo -regtest -rpcclienttimeout=
-    -rpcconnect= -rpccookiefile= -rpcid= -rpcpassword= -rpcport= -rpcuser= -rpcwait -rpcwaittimeout= -signet
-    -stdin -stdinrpcpass -stdinwalletpassphrase -testnet -testnet4 -version
+    -chain= -color= -conf= -datadir= -generate -getinfo -help -ipcconnect= -named -netinfo -regtest
+    -rpcclienttimeout= -rpcconnect= -rpccookiefile= -rpcid= -rpcpassword= -rpcport= -rpcuser= -rpcwait
+    -rpcwaittimeout= -signet -stdin -stdinrpcpass -stdinwalletpassphrase -testnet -testnet4 -version
     $methods" -- "$cur")
     case ${COMPREPLY[*]} in *=) compopt -o nospace ;; esac
 }

@@ -44,6 +44,7 @@ _CODES = {
     "max-fee-exceeded": RpcCode.VERIFY_ERROR,
     "missing-inputs": RpcCode.VERIFY_ERROR,
     "rejected": RpcCode.VERIFY_REJECTED,
+    "unreachable": RpcCode.MISC_ERROR,
 }
 
 
@@ -68,7 +69,8 @@ def _check_burn(tx: Tx, limit: int) -> None:
 
 @rpc(
     "rawtransactions",
-    "Hand a transaction in: it enters the mempool and is announced to all peers.",
+    "Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is sent to"
+    " a few nodes through Tor or I2P instead).",
     Arg("hexstring", Kind.HEX, "The transaction"),
     _MAX_FEERATE,
     _MAX_BURN,

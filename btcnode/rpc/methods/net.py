@@ -265,7 +265,7 @@ def getnetworkinfo(node: NodeApi) -> dict[str, Any]:
     returns=nothing(),
     examples=(("192.168.0.6:8333", "onetry"),),
 )
-def addnode(node: NodeApi, address: str, command: str, v2transport: bool | None) -> None:
+async def addnode(node: NodeApi, address: str, command: str, v2transport: bool | None) -> None:
     """See the declaration."""
     if command not in ("add", "remove", "onetry"):
         raise RpcError(RpcCode.MISC_ERROR, addnode.help())
@@ -282,7 +282,7 @@ def addnode(node: NodeApi, address: str, command: str, v2transport: bool | None)
     except ConfigError as error:
         raise RpcError(RpcCode.INVALID_PARAMETER, str(error)) from None
     if command == "onetry":
-        node.try_node(address, v2transport)
+        await node.try_node(address, v2transport)
     elif not node.add_node(address, v2transport):
         raise RpcError(RpcCode.CLIENT_NODE_ALREADY_ADDED, "Error: Node already added")
 

@@ -173,3 +173,11 @@ def test_unknown_type_of_block_filters(tmp_path: Path) -> None:
     assert refused(tmp_path, "-blockfilterindex=abc") == "Unknown -blockfilterindex value abc."
     why = "Cannot set -peerblockfilters without -blockfilterindex."
     assert refused(tmp_path, "-blockfilterindex=0", "-peerblockfilters") == why
+
+
+@pytest.mark.parametrize("option", ["-port=0", "-port=65536", "-rpcport=x", "-rpcbind=127.0.0.1:0", "-rpcbind=[::1]:x"])
+def test_ports_that_are_none(tmp_path: Path, option: str) -> None:
+    name, _, text = option.partition("=")
+    with pytest.raises(ConfigError, match="Invalid port specified") as refused:
+        load(tmp_path, "-regtest", option)
+    assert str(refused.value) == f"Invalid port specified in {name}: '{text}'"

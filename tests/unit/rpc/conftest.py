@@ -258,7 +258,7 @@ class FakeNode:
     def remove_node(self, address: str) -> bool:
         return self.added.pop(address, None) is not None
 
-    def try_node(self, address: str, v2: bool | None = None) -> None:
+    async def try_node(self, address: str, v2: bool | None = None) -> None:
         self.tried.append(address)
 
     def disconnect_address(self, address: str) -> bool:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from btcnode.config import NodeConfig
-from btcnode.errors import BtcnodeError
+from btcnode.config import NodeConfig, allowed_network
+from btcnode.errors import BtcnodeError, ConfigError
 from btcnode.rpc import server as server_module
 from btcnode.rpc.auth import Authenticator, hashed, read_cookie
 from btcnode.rpc.server import RpcServer
@@ -352,3 +352,13 @@ def test_no_cookie_on_demand(run_server: Any) -> None:
 def test_malformed_accounts(entry: str) -> None:
     with pytest.raises(BtcnodeError, match="Invalid -rpcauth argument"):
         Authenticator([entry])
+
+
+def test_hosts_that_may_connect() -> None:
+    assert str(allowed_network("[::1]", cjdns=True)) == "::1/128"
+    assert str(allowed_network("1.2.3.4/255.255.255.0", cjdns=True)) == "1.2.3.0/24"
+    assert str(allowed_network("fd00:db8::/80", cjdns=True)) == "fd00:db8::/80"
+    assert str(allowed_network("fc00:db8::/80", cjdns=False)) == "fc00:db8::/80"
+    for text, cjdns in (("fc00:db8::/80", True), ("x", False), ("1.2.3.4/33", False)):
+        with pytest.raises(ConfigError, match="Invalid -rpcallowip subnet specification"):
+            allowed_network(text, cjdns=cjdns)
