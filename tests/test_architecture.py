@@ -15,6 +15,7 @@ ORDER = {
     "errors": 0,
     "params": 1,
     "primitives": 1,
+    "assumeutxo": 2,
     "option": 0,
     "debug_options": 1,
     "storage_options": 2,

@@ -26,6 +26,7 @@ ARGUMENTS = {
     "deriveaddresses": "descriptor json:range",
     "descriptorprocesspsbt": "psbt json:descriptors sighashtype json:bip32derivs json:finalize",
     "disconnectnode": "address json:nodeid",
+    "dumptxoutset": "path type json:options+any:rollback+json:in_memory",
     "echojson": " ".join(f"json:arg{n}" for n in range(10)),
     "estimaterawfee": "json:conf_target json:threshold",
     "estimatesmartfee": "json:conf_target estimate_mode",

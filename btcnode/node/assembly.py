@@ -48,6 +48,7 @@ from btcnode.node.peers_service import PeersService
 from btcnode.node.proxy_setup import Anonymity, listening, make_dialer
 from btcnode.node.prune_service import PruneService
 from btcnode.node.ready_file import remove_ready, write_ready
+from btcnode.node.snapshot_service import SnapshotService
 from btcnode.node.sync_monitor import SyncMonitor
 from btcnode.node.tx_service import TxService
 from btcnode.protocol.chain_view import NodeChainView
@@ -291,6 +292,7 @@ class Node:
         self.indexes = IndexService(self.chain, config)
         self.pruner = PruneService(self.chain, self.indexes.needs(), config.prune_target, enabled=config.prunes)
         self._facade.add(self.pruner)
+        self._facade.add(SnapshotService(self.chain, self.pruner))
         self._facade.add(self.chain)
         self._facade.add(self.indexes)
         self.transactions = transactions = TxService(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from btcnode.chain.events import ChainEvent
 from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO
@@ -44,7 +45,7 @@ class PruneService:
         self._files = self._state.store.files
         self._target = None if target is None else max(target, MIN_PRUNE_TARGET)
         self._enabled = enabled
-        self._locks = locks
+        self._locks = dict(locks)
         self._looked_at = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -83,6 +84,15 @@ class PruneService:
         behind = sorted((held(), name) for name, held in self._locks.items())
         if gone is not None and behind and behind[0][0] <= gone:
             raise IndexBehindError(behind[0][1])
+
+    @contextmanager
+    def holding(self, name: str, height: int) -> Iterator[None]:
+        """Keep the blocks from ``height`` on inside."""
+        self._locks[name] = lambda: height
+        try:
+            yield
+        finally:
+            del self._locks[name]
 
     # -- deleting ------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from btcnode.protocol.private_broadcast import PrivateInfo
 from btcnode.protocol.upload_budget import UploadBudget
 from btcnode.rpc.address_api import AddressApi
 from btcnode.rpc.index_api import IndexApi
+from btcnode.rpc.snapshot_api import SnapshotApi
 from btcnode.sync.profile import SyncReport
 from btcnode.sync.state_machine import SyncStateMachine
 from btcnode.wire.subnet import SubNet
@@ -523,5 +524,17 @@ class ControlApi(Protocol):
         """Warnings for the user that stand, in Core's order."""
 
 
-class NodeApi(ChainApi, IndexApi, PeersApi, AddressApi, MempoolApi, SyncApi, NotifyApi, PruneApi, ControlApi, Protocol):
+class NodeApi(
+    ChainApi,
+    IndexApi,
+    PeersApi,
+    AddressApi,
+    MempoolApi,
+    SyncApi,
+    NotifyApi,
+    PruneApi,
+    SnapshotApi,
+    ControlApi,
+    Protocol,
+):
     """All that RPC methods ask of the node."""

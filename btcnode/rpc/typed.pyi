@@ -350,6 +350,14 @@ class Descriptorprocesspsbt(TypedDict):
     complete: bool
     hex: NotRequired[str]
 
+class Dumptxoutset(TypedDict):
+    coins_written: int
+    base_hash: str
+    base_height: int
+    path: str
+    txoutset_hash: str
+    nchaintx: int
+
 class EnumeratesignersSignersItem(TypedDict):
     fingerprint: str
     name: str
@@ -1285,6 +1293,8 @@ class NodeRpc:
         """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs, signed with the keys in them."""
     async def disconnectnode(self, address: str | None = ..., nodeid: int | None = ...) -> None:
         """Drop a peer, named by address or by id."""
+    async def dumptxoutset(self, path: str, type: str | None = ..., options: Mapping[str, Any] | None = ...) -> Dumptxoutset:
+        """Write the UTXO set to a file that loadtxoutset takes, as of the tip or as of an earlier block."""
     async def echo(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
         """Answer with the arguments."""
     async def echoipc(self, arg: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, islice
@@ -72,13 +73,19 @@ class CoinsDb:
     def __len__(self) -> int:
         return self._database.count(DB_COINS)
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Any]:
+        """A read transaction over the coins; raises StorageError."""
+        with self._database.read(DB_COINS) as txn:
+            yield txn
+
     def iter_sorted(self) -> Iterator[CoinItem]:
         """All (outpoint, coin) by txid bytes, then vout as a number, of one snapshot.
 
         Holds the outputs of one transaction at most. Exhaust or close it before the same thread commits.
         """
         with self._database.read(DB_COINS) as txn:
-            for items in _sorted_chunks(txn.cursor().iternext()):
+            for items in in_chunks(txn.cursor().iternext()):
                 yield from items
 
     def find_scripts(
@@ -116,7 +123,7 @@ class CoinsDb:
         digest = sha256()
         muhash = MuHash() if hash_type == "muhash" else None
         with self._database.read(DB_COINS) as txn:
-            for items in _sorted_chunks(txn.cursor().iternext()):
+            for items in in_chunks(txn.cursor().iternext()):
                 tally.add(items)
                 if muhash is not None:
                     muhash.insert_many([key + value for key, value in items])
@@ -169,7 +176,7 @@ def _vout_order(item: CoinItem) -> tuple[bytes, bytes]:
     return key[:32], key[:31:-1]
 
 
-def _sorted_chunks(rows: Iterator[Any]) -> Iterator[list[CoinItem]]:
+def in_chunks(rows: Iterator[Any]) -> Iterator[list[CoinItem]]:
     """Rows in LMDB's order, regrouped into lists of whole transactions in Core's order."""
     held: list[CoinItem] = []
     while True:

@@ -6,7 +6,7 @@ _btcnode_cli() {
     local methods="
     abortprivatebroadcast addnode analyzepsbt clearbanned combinepsbt combinerawtransaction converttopsbt
     createmultisig createpsbt createrawtransaction decodepsbt decoderawtransaction decodescript deriveaddresses
-    descriptorprocesspsbt disconnectnode enumeratesigners estimatesmartfee exportasmap finalizepsbt
+    descriptorprocesspsbt disconnectnode dumptxoutset enumeratesigners estimatesmartfee exportasmap finalizepsbt
     getaddednodeinfo getaddrmaninfo getbestblockhash getblock getblockchaininfo getblockcount getblockfilter
     getblockfrompeer getblockhash getblockheader getblockstats getblocktemplate getchainstates getchaintips
     getchaintxstats getconnectioncount getdeploymentinfo getdescriptoractivity getdescriptorinfo getdifficulty

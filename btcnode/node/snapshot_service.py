@@ -1,0 +1,116 @@
+"""The UTXO set to a file: as it is at the tip, or as it was after an earlier block."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from btcnode.consensus.connect import disconnect_block
+from btcnode.errors import CorruptionError, DecodeError, StorageError
+from btcnode.node.chain_service import ChainService
+from btcnode.node.prune_service import PruneService
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.hashes import to_display
+from btcnode.rpc.snapshot_api import SnapshotFileError, WrittenSnapshot
+from btcnode.storage.coin_changes import CoinChanges
+from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
+
+REPORT_PARTS = 20
+
+log = logging.getLogger("btcnode.rpc")
+
+
+class SnapshotService:
+    """``SnapshotApi`` over one chain."""
+
+    def __init__(self, chain: ChainService, pruner: PruneService) -> None:
+        self._chain = chain
+        self._pruner = pruner
+        self._state = chain.driver.chainstate
+
+    async def write_snapshot(self, path: Path, target: int, *, in_memory: bool) -> WrittenSnapshot:
+        """Write the UTXO set after block ``target`` of the active chain; see ``SnapshotApi``."""
+        tree = self._state.tree
+        with _output(path) as (temporary, fd), self._pruner.holding("dumptxoutset", tree.height(target)):
+            gone = self._pruner.prune_height()
+            if target != self._state.tip and gone is not None and gone > tree.height(target):
+                raise StorageError(
+                    "Could not roll back to requested height since necessary block data is already pruned."
+                )
+            spill = None if in_memory else temporary.parent / f"temp_utxo_{tree.height(target)}"
+            result = await self._chain.driver.at_tip(lambda begun: self._write(fd, target, spill, begun))
+        return result[1]
+
+    def _write(self, fd: int, target: int, spill: Path | None, begun: Callable[[], None]) -> WrittenSnapshot:
+        """On a reader thread; the chain stands still until ``begun`` is called."""
+        state, tree = self._state, self._state.tree
+        if tree.ancestor(state.tip, tree.height(target)) != target:
+            raise StorageError("the block has left the active chain")
+        path = [state.tip]
+        while path[-1] != target:
+            path.append(tree.prev(path[-1]))
+        count = len(state.store.coins)
+        with state.store.coins.snapshot() as txn:
+            begun()
+            changes = CoinChanges(txn, spill if len(path) > 1 else None)
+            try:
+                self._roll_back(changes, path[:-1])
+                header = SnapshotHeader(tree.hash(target), changes.count() if path[1:] else count)
+                with os.fdopen(os.dup(fd), "wb") as file:
+                    file.write(header.pack(state.params))
+                    written = write_coins(file, changes.chunks(), self._go_on)
+            except OSError as error:
+                raise StorageError(f"cannot write the UTXO set: {error.strerror}") from None
+            finally:
+                changes.close()
+        return WrittenSnapshot(written.coins, written.utxo_hash, tree.columns.chain_tx[target])
+
+    def _roll_back(self, changes: CoinChanges, blocks: list[int]) -> None:
+        """Undo blocks, the tip first; raises StorageError."""
+        tree = self._state.tree
+        for done, index in enumerate(blocks):
+            self._go_on()
+            if done * REPORT_PARTS // len(blocks) != (done - 1) * REPORT_PARTS // len(blocks):
+                log.info("Rolled back %d%% of blocks.", 100 * done // len(blocks))
+            try:
+                block, undo = parse_block(self._chain.read_block_now(index)), self._chain.read_undo_now(index)
+            except DecodeError as error:
+                raise CorruptionError(f"block {to_display(tree.hash(index))} is damaged on disk: {error}") from None
+            restored, removed, clean = disconnect_block(block, tree.height(index), undo, changes)
+            if not clean:
+                raise CorruptionError(f"undo data of block {to_display(tree.hash(index))} does not fit the coins")
+            changes.apply(restored, removed)
+
+    def _go_on(self) -> None:
+        if self._chain.stopping():
+            raise StorageError("Shutting down")
+
+
+@contextmanager
+def _output(path: Path) -> Iterator[tuple[Path, int]]:
+    """The file to write and its descriptor: a temporary one that gets its name at the end, or a named pipe."""
+    is_pipe = path.exists() and stat.S_ISFIFO(path.stat().st_mode)
+    if path.exists() and not is_pipe:
+        raise SnapshotFileError(
+            f"{path} already exists. If you are sure this is what you want, move it out of the way first"
+        )
+    temporary = path if is_pipe else path.with_name(f"{path.name}.incomplete")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError:
+        raise SnapshotFileError(f"Couldn't open file {temporary} for writing.") from None
+    try:
+        yield temporary, fd
+        if not is_pipe:
+            os.fsync(fd)
+            temporary.replace(path)
+    except BaseException:
+        if not is_pipe:
+            temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)

@@ -1,0 +1,96 @@
+"""Coins as they were at an earlier block: a snapshot of the stored ones with changes laid over it.
+
+The changes are kept in memory or in an LMDB file of their own, which goes at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import merge
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from btcnode.errors import StorageError
+from btcnode.storage.coins import CoinItem, in_chunks
+from btcnode.storage.database import translate
+
+MAP_SIZE = 1 << 38  # address space
+GONE = b""  # in the place of a coin that is not there
+
+
+class CoinChanges:
+    """Changes over a read transaction ``base`` of the coins. For one thread, within the transaction's life."""
+
+    def __init__(self, base: Any, path: Path | None) -> None:
+        """``path``: a file that does not exist yet, None to keep the changes in memory. Raises StorageError."""
+        self._base = base
+        self._memory: dict[bytes, bytes] = {}
+        self._path = path
+        self._env: Any = None
+        if path is not None:
+            try:
+                self._env = lmdb.open(str(path), subdir=False, map_size=MAP_SIZE, sync=False, lock=False, mode=0o600)
+            except lmdb.Error as error:
+                raise translate(error, path) from error
+
+    def close(self) -> None:
+        """Forget the changes."""
+        self._memory.clear()
+        if self._env is not None and self._path is not None:
+            self._env.close()
+            self._path.unlink(missing_ok=True)
+
+    def get_many(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
+        """The coins of outpoints, None where there is none; raises StorageError."""
+        coins = []
+        for outpoint, changed in zip(outpoints, self._changed(outpoints), strict=True):
+            coins.append(self._base.get(outpoint) if changed is None else changed or None)
+        return coins
+
+    def _changed(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
+        if self._env is None:
+            return [self._memory.get(outpoint) for outpoint in outpoints]
+        with self._env.begin() as txn:
+            return [txn.get(outpoint) for outpoint in outpoints]
+
+    def apply(self, restored: Mapping[bytes, bytes], removed: Collection[bytes]) -> None:
+        """Remove coins, then put others; raises StorageError."""
+        changes = dict.fromkeys(removed, GONE) | dict(restored)
+        if self._env is None:
+            self._memory.update(changes)
+            return
+        try:
+            with self._env.begin(write=True) as txn:
+                txn.cursor().putmulti(sorted(changes.items()))
+        except lmdb.Error as error:
+            raise StorageError(f"no room for the coins of earlier blocks: {error}") from error
+
+    def count(self) -> int:
+        """How many coins there are."""
+        return sum(1 for _ in self._rows())
+
+    def chunks(self) -> Iterator[list[CoinItem]]:
+        """All coins, in lists of whole transactions in Core's order."""
+        return in_chunks(self._rows())
+
+    def _rows(self) -> Iterator[CoinItem]:
+        """Coins in the order of their keys' bytes."""
+        if self._env is None:
+            yield from _laid_over(self._base.cursor().iternext(), sorted(self._memory.items()))
+            return
+        with self._env.begin() as txn:
+            yield from _laid_over(self._base.cursor().iternext(), txn.cursor().iternext())
+
+
+def _laid_over(base: Iterable[CoinItem], changes: Iterable[CoinItem]) -> Iterator[CoinItem]:
+    """Two rows in order as one, where a change stands in the place of what it changes."""
+    last = b""
+    old = ((key, 1, coin) for key, coin in base)
+    new = ((key, 0, coin) for key, coin in changes)
+    for key, _, coin in merge(new, old):
+        if key != last:
+            last = key
+            if coin:
+                yield key, coin
