@@ -138,6 +138,8 @@ class CompactRelay:
         index = self._accept_header(peer, message.header, block_hash)
         if index == NONE:
             return
+        if is_new:
+            self._headers.tell_new(peer, index, compact=True)
         self._headers.learn_block(peer, block_hash)
         if is_new and work > ctx.tip_work():
             peer.headers.last_announcement = ctx.mono

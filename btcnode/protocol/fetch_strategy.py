@@ -215,11 +215,15 @@ class FetchStrategy:
         self.requests_failed[kind.value] += count
         record = self.peers.get(peer_id)
         if record is not None:
+            # gone again, and nothing came on either connection: it comes back at once if nobody else is known
+            again = kind is Failure.GONE and record.interval is None and record.streak > 0
             record.failed += count
             record.streak += count
             record.success *= (1.0 - SMOOTHING) ** count
             if kind is not Failure.INVALID:
                 record.open -= count
+                if again:
+                    self._rest(peer_id, record, mono)
             elif record.resting_until > mono:  # more of what was under way: that peer is dealt with
                 return
             else:

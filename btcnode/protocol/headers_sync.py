@@ -8,6 +8,7 @@ that another peer is asked already when the first leaves a request unanswered fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,20 +100,21 @@ class HeaderSync:
         near = tree.time(best) > ctx.unix - NEAR_TODAY
         if not near and (not self._download.may_sync_from(peer) or self._is_syncing(peer)):
             return
-        start = tree.prev(best)
-        if self.request(peer, tree.locator(best if start < 0 else start)):
+        start = best if tree.prev(best) < 0 else tree.prev(best)
+        if self.request(peer, tree.locator(start)):
             expected = max(0.0, ctx.unix - tree.time(best)) / ctx.params.pow_target_spacing
             allowed = HEADERS_DOWNLOAD_TIMEOUT_BASE + HEADERS_DOWNLOAD_TIMEOUT_PER_HEADER * expected
             state.sync_started = True
             state.sync_deadline = ctx.mono + allowed
             self.sync_count += 1
-            ctx.log_peer(peer, LogLevel.DEBUG, f"initial getheaders from height {tree.height(best)}")
+            ctx.log(LogLevel.DEBUG, "net", f"initial getheaders ({tree.height(start)}) to peer={peer.id}")
 
     def _is_syncing(self, candidate: Peer) -> bool:
         """Whether a peer no worse than the candidate is synchronised with and answers within two minutes.
 
         An inbound peer does not keep us from asking one that we chose ourselves; nor does one that has told its whole
-        chain: then the others are asked too, so that blocks come from all who have them.
+        chain: then the others are asked too, so that blocks come from all who have them. (Who has nothing to tell
+        keeps us for two minutes.)
         """
         if not self.sync_count:
             return False
@@ -121,7 +123,7 @@ class HeaderSync:
             asked = peer.headers.requested_at
             answers = (
                 peer.headers.sync_started
-                and not peer.headers.exhausted
+                and mono < peer.headers.exhausted_at
                 and (asked is None or mono - asked <= HEADERS_RESPONSE_TIME)
             )
             if answers and (peer.blocks.preferred or not candidate.blocks.preferred):
@@ -148,9 +150,9 @@ class HeaderSync:
         if ctx.mono <= state.sync_deadline or others < 1:
             return
         if not peer.no_ban:
-            ctx.disconnect(peer, "timeout downloading headers")
+            ctx.disconnect(peer, "Timeout downloading headers")
             return
-        ctx.log_peer(peer, LogLevel.INFO, "timeout downloading headers, kept by the user's choice")
+        ctx.log(LogLevel.INFO, "net", f"Timeout downloading headers from noban peer, not disconnecting peer={peer.id}")
         state.sync_started, state.sync_deadline = False, None
         self.sync_count -= 1
 
@@ -169,7 +171,8 @@ class HeaderSync:
             state.chain_asked = False
         elif ctx.mono > state.chain_deadline:
             if state.chain_asked:
-                ctx.disconnect(peer, "outbound peer has an old chain")
+                known = to_display(tree.hash(state.best_known)) if state.best_known >= 0 else "<none>"
+                ctx.disconnect(peer, f"Outbound peer has old chain, best known block = {known}")
                 return
             start = tree.prev(state.chain_target)
             self.request(peer, tree.locator(max(start, 0)))
@@ -203,7 +206,8 @@ class HeaderSync:
             ctx.punish(peer, Offence.HEADERS_TOO_MANY, str(count))
             return
         if not count:
-            state.exhausted = True
+            told = state.best_known >= 0
+            state.exhausted_at = min(state.exhausted_at, ctx.mono + (0.0 if told else HEADERS_RESPONSE_TIME))
             state.presync = None
             state.requested_at = None
             return
@@ -211,7 +215,7 @@ class HeaderSync:
         if not self._check_work(peer, headers, hashes):
             return
         full = count == MAX_HEADERS_RESULTS
-        state.exhausted = not full
+        state.exhausted_at = math.inf if full else ctx.mono
         proven = False
         if state.presync is not None:
             proven, headers = self._continue_presync(peer, state.presync, headers, full)
@@ -275,7 +279,8 @@ class HeaderSync:
         if work >= threshold:
             return False
         if not full:
-            ctx.log_peer(peer, LogLevel.DEBUG, f"ignoring low-work chain (height {ctx.tree.height(start)} + headers)")
+            height = ctx.tree.height(start) + len(headers)
+            ctx.log(LogLevel.DEBUG, "net", f"Ignoring low-work chain (height={height}) from peer={peer.id}")
             return True
         state = peer.headers
         state.presync = HeadersSync(ctx.params, ctx.tree, start, threshold, rng=ctx.rng, now=int(ctx.unix))
@@ -285,19 +290,39 @@ class HeaderSync:
     def _store(self, peer: Peer, headers: Sequence[bytes], full: bool, *, is_new: bool) -> None:
         """Add the headers to the tree and draw conclusions about the peer."""
         ctx = self._ctx
+        best = ctx.tree.best_header
         result = ctx.tree.add_many(headers, int(ctx.unix))
         if result.violation is not None:
             log_refused_header(ctx, result.refused, result.violation)
             self.punish_header(peer, result.violation)
             return
         last = result.last
-        if result.new and not ctx.is_initial_block_download():
-            ctx.log_peer(peer, LogLevel.DEBUG, f"new header, height {ctx.tree.height(last)}", "validation")
+        if ctx.tree.best_header != best and ctx.is_initial_block_download():
+            self._tell_progress(last)
+        if is_new:
+            self.tell_new(peer, last)
         if full and peer.headers.presync is None:
             self.request(peer, ctx.tree.locator(last))
         self._update_peer(peer, last, is_new=is_new, more=full)
         if not peer.disconnecting:
             self._download.direct_fetch(peer, last)
+
+    def tell_new(self, peer: Peer, index: int, *, compact: bool = False) -> None:
+        """Core's line about a header that is new and valid: who delays or withholds blocks can be seen from it."""
+        ctx, tree = self._ctx, self._ctx.tree
+        initial = ctx.is_initial_block_download()
+        where = f"peer={peer.id}" + (f", peeraddr={peer.address}" if ctx.config.log_ips else "")
+        kind = "cmpctblock " if compact else ""
+        text = f"Saw new {kind}header hash={to_display(tree.hash(index))} height={tree.height(index)} {where}"
+        ctx.log(LogLevel.DEBUG if initial else LogLevel.INFO, "validation", text)
+
+    def _tell_progress(self, last: int) -> None:
+        """Core's line: tools read it."""
+        ctx = self._ctx
+        height = ctx.tree.height(last)
+        left = max(0, int((ctx.unix - ctx.tree.time(last)) // ctx.params.pow_target_spacing))
+        share = 100.0 * height / (height + left) if height + left else 100.0
+        ctx.log(LogLevel.INFO, "validation", f"Synchronizing blockheaders, height: {height} (~{share:.2f}%)")
 
     def punish_header(self, peer: Peer, violation: RuleViolation) -> None:
         """Consequences of a header that broke a rule."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ class HeaderState:
     sync_started: bool = False
     sync_deadline: float | None = None
     requested_at: float | None = None  # last getheaders without an answer
-    exhausted: bool = False  # its last answer was not full: it has told of its whole chain
+    exhausted_at: float = math.inf  # since when it counts as having told of its whole chain
     presync: HeadersSync | None = None
     best_known: int = NONE
     last_unknown: bytes = b""  # hash of an announced block whose header we do not have

@@ -197,3 +197,19 @@ def test_counters_for_the_metrics(strategy: FetchStrategy) -> None:
     assert record.received_bytes == 5000
     assert record.score > 0
     assert [bucket_of(bound) for bound in LATENCY_BUCKETS] == list(range(6))
+
+
+def test_who_leaves_twice_without_a_block_rests(strategy: FetchStrategy) -> None:
+    """A staller that is connected to again at once, for want of others, does not hold the window up each time."""
+    strategy.add(1, "a")
+    strategy.on_sent(1, 16, 0.0)
+    strategy.on_failure(1, Failure.GONE, 16, 2.0)
+    strategy.remove(1)
+    strategy.add(2, "a")
+    assert strategy.admits(2, 3.0)
+    strategy.on_sent(2, 1, 3.0)
+    strategy.on_failure(2, Failure.GONE, 1, 10.0)
+    strategy.remove(2)
+    strategy.add(3, "a")
+    assert not strategy.admits(3, 69.0)
+    assert strategy.admits(3, 71.0)
