@@ -32,6 +32,7 @@ NEAR_BLOCKS = 1000  # as far behind it is worth waiting for
 LOG_SECONDS = 30.0
 
 log = logging.getLogger("btcnode.blockstorage")
+prune_log = logging.getLogger("btcnode.prune")
 
 
 class IndexEngine:
@@ -64,8 +65,11 @@ class IndexEngine:
         chain.driver.listen(self._on_events)
 
     def _on_events(self, events: list[ChainEvent]) -> None:
-        if any(isinstance(event, BlockConnected | BlockDisconnected) for event in events):
-            self._moved.set()
+        for event in events:
+            if isinstance(event, BlockDisconnected) and event.height <= self.state().height:
+                prune_log.debug("%s prune lock moved back to %d", self.name, event.height - 1)
+            if isinstance(event, BlockConnected | BlockDisconnected):
+                self._moved.set()
 
     # -- where it is ---------------------------------------------------------------------------------------------
 

@@ -72,11 +72,12 @@ class FakeChain:
     def leave(self, index: int) -> None:
         """Go back to a block, as invalidateblock would."""
         self.memory.active.set_tip(index)
-        self.tell()
+        self.tell(self.tree.height(index) + 5)
 
-    def tell(self) -> None:
+    def tell(self, height: int = 1000) -> None:
+        """A block left the chain: of all changes the one that listeners learn most from."""
         for listener in self.listeners:
-            listener([BlockDisconnected(0, 0, parse_block(PARAMS.genesis_block))])  # any change of the chain will do
+            listener([BlockDisconnected(0, height, parse_block(PARAMS.genesis_block))])
 
 
 class Setup:
@@ -144,12 +145,14 @@ def test_slices(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.store.close()
 
 
-def test_reorganisation(setup: Setup) -> None:
+def test_reorganisation(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
     old = setup.chain.mine(10)
 
     async def work(engine: IndexEngine) -> None:
         await synced(engine)
         setup.chain.leave(old[4])
+        assert "recorder prune lock moved back to 9" in caplog.text  # Core's line
         await synced(engine)
         assert engine.covers(old[9])  # nothing to add yet: it stands on top of the tip
         assert engine.state().synced
