@@ -105,6 +105,8 @@ class BlockBridge:
             log.debug("ProcessNewBlock: AcceptBlock FAILED (%s)", violation)  # Core's line
         assert self._reactor is not None
         self._reactor.feed(inputs.BlockProcessed(effect.peer_id, effect.index, violation, new))
+        if self._driver.is_settled:  # it changed nothing
+            self._on_settled()
 
     async def _read(self, effect: ReadBlock) -> None:
         raw: bytes | None = None
