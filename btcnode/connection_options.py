@@ -56,6 +56,9 @@ class ConnectionOptions(ProxyOptions):
     peertimeout: int = option("peertimeout", "Seconds after which a silent peer is dropped.", NET, 60, metavar="S")
     maxreceivebuffer: int = option("maxreceivebuffer", "Receive buffer per peer in kB.", NET, 5000, metavar="KB")
     maxsendbuffer: int = option("maxsendbuffer", "Send buffer per peer in kB.", NET, 1000, metavar="KB")
+    peerbloomfilters: bool = option(
+        "peerbloomfilters", "Serve transactions and blocks to light clients by bloom filters (BIP37).", NET, False
+    )
     peerblockfilters: bool = option("peerblockfilters", "Serve block filters to peers (BIP157).", NET, False)
     v2transport: bool = option("v2transport", "Encrypt connections with peers that can (BIP324).", NET, True)
     uacomment: tuple[str, ...] = option("uacomment", "Comment in the user agent.", NET, (), metavar="TEXT")

@@ -66,6 +66,9 @@ class BlockHandler(Interface):
     def read_block(self, effect: fx.ReadBlock) -> None:
         """Start reading a block."""
 
+    def match_block(self, effect: fx.MatchBlock) -> None:
+        """Start matching a block with a light client's filter."""
+
     def read_filters(self, effect: fx.ReadFilters) -> None:
         """Start reading block filters."""
 
@@ -296,6 +299,8 @@ class Reactor:
             self._handler.process_block(effect)
         elif isinstance(effect, fx.ReadBlock):
             self._handler.read_block(effect)
+        elif isinstance(effect, fx.MatchBlock):
+            self._handler.match_block(effect)
         elif isinstance(effect, fx.ReadFilters):
             self._handler.read_filters(effect)
         elif isinstance(effect, fx.ProcessTransactions):

@@ -64,7 +64,7 @@ from btcnode.sync.driver import ChainDriver
 from btcnode.sync.importer import BlockImporter, import_paths
 from btcnode.sync.memory_limiter import MemoryLimiter
 from btcnode.sync.worker_pool import WorkerPool, worker_count
-from btcnode.wire.constants import NODE_COMPACT_FILTERS, NODE_NETWORK, NODE_P2P_V2, NODE_XTHIN
+from btcnode.wire.constants import NODE_BLOOM, NODE_COMPACT_FILTERS, NODE_NETWORK, NODE_P2P_V2, NODE_XTHIN
 from btcnode.wire.netaddr import NetAddress
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         services=(OWN_SERVICES & ~NODE_NETWORK if config.prunes else OWN_SERVICES)
         | (NODE_P2P_V2 if config.v2transport else 0)
         | (NODE_XTHIN if config.xthin else 0)
-        | (NODE_COMPACT_FILTERS if config.peerblockfilters else 0),
+        | (NODE_COMPACT_FILTERS if config.peerblockfilters else 0)
+        | (NODE_BLOOM if config.peerbloomfilters else 0),
         listen=config.listens,
         discover=config.discovers,
         dns_seed=config.asks_dns_seeds,

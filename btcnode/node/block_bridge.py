@@ -22,7 +22,8 @@ from btcnode.observe.log_limit import UNLIMITED
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol import inputs
-from btcnode.protocol.effects import Audit, ProcessBlock, ProcessTransactions, ReadBlock, ReadFilters
+from btcnode.protocol.effects import Audit, MatchBlock, ProcessBlock, ProcessTransactions, ReadBlock, ReadFilters
+from btcnode.protocol.tx_filter import FilteredBlock, filter_block
 from btcnode.sync.driver import ChainDriver
 
 log = logging.getLogger("btcnode.validation")
@@ -66,6 +67,10 @@ class BlockBridge:
     def read_block(self, effect: ReadBlock) -> None:
         """Read a block; answered by ``BlockRead``."""
         self._spawn(self._read(effect))
+
+    def match_block(self, effect: MatchBlock) -> None:
+        """Match a block with a light client's filter; answered by ``BlockMatched``."""
+        self._spawn(self._match(effect))
 
     def read_filters(self, effect: ReadFilters) -> None:
         """Read block filters; answered by ``FiltersRead``."""
@@ -118,6 +123,16 @@ class BlockBridge:
             log.warning("cannot read block %s to serve it: %s", self._name(effect.index), error)
         assert self._reactor is not None
         self._reactor.feed(inputs.BlockRead(effect.peer_id, effect.index, raw))
+
+    async def _match(self, effect: MatchBlock) -> None:
+        found: FilteredBlock | None = None
+        try:
+            raw = await self._driver.read_block(effect.index)
+            found = await self._driver.in_reader(lambda: filter_block(raw, effect.filter))
+        except (StorageError, KeyError) as error:
+            log.warning("cannot read block %s to filter it: %s", self._name(effect.index), error)
+        assert self._reactor is not None
+        self._reactor.feed(inputs.BlockMatched(effect.peer_id, effect.index, found))
 
     async def _read_filters(self, effect: ReadFilters) -> None:
         filters, tree = self.filters, self._chain.tree

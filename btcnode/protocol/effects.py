@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from btcnode.primitives.tx import Tx
     from btcnode.protocol.inputs import ConnectionKind
+    from btcnode.wire.bloom_filter import BloomFilter
     from btcnode.wire.codec import Message
     from btcnode.wire.netaddr import NetAddress
 
@@ -116,6 +117,18 @@ class ReadBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchBlock:
+    """Read a stored block and match it with a client's filter; answered by ``BlockMatched``.
+
+    ``filter`` is a copy. At most one of these and ``ReadBlock`` is open for each peer.
+    """
+
+    peer_id: int
+    index: int
+    filter: BloomFilter
+
+
+@dataclass(frozen=True, slots=True)
 class ReadFilters:
     """Read the block filters of these headers; answered by ``FiltersRead``. At most one is open for each peer."""
 
@@ -172,6 +185,7 @@ Effect = (
     | ProcessBlock
     | ProcessTransactions
     | ReadBlock
+    | MatchBlock
     | ReadFilters
     | ResolveSeeds
     | AddressBookDirty

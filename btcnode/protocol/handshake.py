@@ -6,6 +6,7 @@ Core 31 does; feature messages count only before verack (BIP155, BIP339).
 
 from __future__ import annotations
 
+from btcnode.protocol.bloom_service import services_for
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.inputs import ConnectionKind
@@ -68,11 +69,11 @@ class Handshake:
             peer,
             Version(
                 version=PROTOCOL_VERSION,
-                services=ctx.config.services,
+                services=services_for(ctx, peer),
                 time=max(0, int(ctx.unix)),
                 receiver_services=peer.services,
                 receiver=receiver,
-                sender_services=ctx.config.services,
+                sender_services=services_for(ctx, peer),
                 sender=NOWHERE,
                 nonce=peer.nonce,
                 user_agent=ctx.config.user_agent.encode(),

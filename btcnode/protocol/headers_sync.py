@@ -79,9 +79,12 @@ class HeaderSync:
         return True
 
     def request_from_best(self, peer: Peer) -> bool:
-        """Ask for what follows our best header."""
-        tree = self._ctx.tree
-        return self.request(peer, tree.locator(tree.best_header))
+        """Ask for what follows our best header, or our tip if none has more work: its block is known to be good."""
+        ctx, tree = self._ctx, self._ctx.tree
+        best = tree.best_header
+        if tree.chainwork(best) <= ctx.tip_work():
+            best = ctx.active.tip
+        return self.request(peer, tree.locator(best))
 
     def tick(self, peer: Peer) -> None:
         """Start the synchronisation with a peer, announce sendheaders, judge time-outs and chains."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from btcnode.mempool.rejection import TxResult
     from btcnode.primitives.block import ParsedBlock
     from btcnode.primitives.tx import Tx
+    from btcnode.protocol.tx_filter import FilteredBlock
     from btcnode.wire.codec import Message
     from btcnode.wire.netaddr import NetAddress
     from btcnode.wire.subnet import SubNet
@@ -231,6 +232,15 @@ class BlockRead:
     peer_id: int
     index: int
     raw: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMatched:
+    """Answer to ``MatchBlock``: what the filter wants of the block, or None when it cannot be read."""
+
+    peer_id: int
+    index: int
+    found: FilteredBlock | None
 
 
 class FilterEntry(Interface):
@@ -453,6 +463,7 @@ Input = (
     | TipChanged
     | ChainSettled
     | BlockRead
+    | BlockMatched
     | FiltersRead
     | TransactionsProcessed
     | TransactionAdded

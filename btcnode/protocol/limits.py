@@ -158,6 +158,7 @@ INVENTORY_WORK_MAX = 2000  # ours: entries taken from a queue in one turn, those
 MAX_TX_INVENTORY = 50_000  # ours: entries waiting for one peer: 50,000 x 8 B = 0.4 MB; what they point to (about 120 B)
 # is shared by all peers. When it is full the worst of four chosen by chance makes room.
 MEMPOOL_ANSWER_PER_TURN = 5000  # ours: entries of an answer to mempool (BIP35) looked at in one turn of the peer
+FILTERED_PER_TICK = 200  # ours: transactions matched with a light client's filter in one turn: some 100 us each
 TX_KNOWN_PER_GENERATION = 50_000  # of a filter of two generations of 256 KiB: 0.5 MB for each peer, 64 MB for 125
 TX_KNOWN_BITS_LOG2 = 21  # 10 positions: 2 x (1 - e^(-10n/m))^10 = 4e-7 false answers
 TX_KNOWN_HASHES = 10

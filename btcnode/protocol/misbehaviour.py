@@ -50,7 +50,8 @@ class Offence(Enum):
     XTHIN_UNSUPPORTED = "thin block request although not offered"
     LATE_NEGOTIATION = "feature negotiation received after verack"
     TX_UNWANTED = "transaction sent in violation of protocol"
-    BLOOM_UNSUPPORTED = "bloom filter request although not offered"
+    BLOOM_TOO_LARGE = "too-large bloom filter"
+    FILTER_ADD = "bad filteradd message"
     FILTERS_UNSUPPORTED = "requested unsupported block filter type"
     FILTER_REQUEST = "block filter request that makes no sense"
     SERVICES = "peer does not offer the expected services"
@@ -95,7 +96,8 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.XTHIN_UNSUPPORTED: _DISCONNECT,
     Offence.LATE_NEGOTIATION: _DISCONNECT,
     Offence.TX_UNWANTED: _DISCONNECT,
-    Offence.BLOOM_UNSUPPORTED: _DISCONNECT,
+    Offence.BLOOM_TOO_LARGE: _DISCOURAGE,
+    Offence.FILTER_ADD: _DISCOURAGE,
     Offence.FILTERS_UNSUPPORTED: _DISCONNECT,
     Offence.FILTER_REQUEST: _DISCONNECT,
     Offence.SERVICES: _DISCONNECT,
@@ -144,6 +146,8 @@ LIMIT_OFFENCES: dict[str, Offence] = {
     "getheaders": Offence.LOCATOR_TOO_LARGE,
     "getblocks": Offence.LOCATOR_TOO_LARGE,
     "cmpctblock": Offence.COMPACT_INVALID,
+    "filterload": Offence.BLOOM_TOO_LARGE,
+    "filteradd": Offence.FILTER_ADD,
 }
 """By command: what a message with more elements than allowed amounts to; others count as malformed payload."""
 

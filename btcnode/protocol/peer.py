@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from btcnode.protocol.chain_view import PoolEntry
     from btcnode.protocol.partial_block import PartialBlock
     from btcnode.protocol.xthin import ThinBlock
+    from btcnode.wire.bloom_filter import BloomFilter
     from btcnode.wire.messages import AddrEntry, GetCFCheckpt, GetCFHeaders, GetCFilters
     from btcnode.wire.netaddr import NetAddress
 
@@ -132,6 +133,7 @@ class TxState:
     last_sequence: int = 1  # the mempool's at the last announcement: what is older may be asked for
     queue: list[tuple[float, bytes]] = field(default_factory=list)  # heap of (minus feerate, wtxid)
     mempool_wanted: bool = False
+    filter: BloomFilter | None = None  # BIP37: only what it matches is announced
     mempool_answer: list[PoolEntry] = field(default_factory=list)  # still to be announced, the best last
 
 

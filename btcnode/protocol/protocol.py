@@ -15,6 +15,7 @@ from btcnode.protocol.addrman import AddressBook
 from btcnode.protocol.announcements import Announcements
 from btcnode.protocol.bans import BanList
 from btcnode.protocol.block_download import BlockDownload
+from btcnode.protocol.bloom_service import BloomService
 from btcnode.protocol.chain_view import ChainView, NoTransactions, TxSource
 from btcnode.protocol.compact_relay import CompactRelay
 from btcnode.protocol.compact_serving import CompactServing
@@ -31,6 +32,7 @@ from btcnode.protocol.inputs import (
     AddConnection,
     AddNode,
     BlockAccepted,
+    BlockMatched,
     BlockProcessed,
     BlockRead,
     BlockRejected,
@@ -135,6 +137,8 @@ class Protocol(Readings):
         self._private = PrivateBroadcast(ctx, self._connections)
         self._compact_serving = CompactServing(ctx, self._download)
         self._serving = Serving(ctx, self._relay, self._compact_serving)
+        self._relay.upload_reached = lambda: self._serving.upload.reached(int(ctx.unix), historical=False)
+        self._bloom = BloomService(ctx, self._relay)
         self._thin = ThinRelay(ctx, self._download, source, self.spare_transactions, self._serving)
         self._compact = CompactRelay(ctx, self._headers, self._download, source, self.spare_transactions, self._thin)
         self._announcements = Announcements(ctx, self._headers, self._download, self._intake, self._serving)
@@ -161,6 +165,7 @@ class Protocol(Readings):
             TipChanged: self._on_tip_changed,
             ChainSettled: self._on_settled,
             BlockRead: self._serving.on_block_read,
+            BlockMatched: self._serving.on_block_matched,
             FiltersRead: self._filters.on_read,
             TransactionsProcessed: self._on_transactions_processed,
             TransactionAdded: self._intake.on_added,
@@ -219,9 +224,9 @@ class Protocol(Readings):
             m.AddrV2: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
             m.TxMessage: self._on_tx,
             m.Mempool: lambda peer, _: self._relay.on_mempool(peer),
-            m.FilterLoad: self._refuse(Offence.BLOOM_UNSUPPORTED),
-            m.FilterAdd: self._refuse(Offence.BLOOM_UNSUPPORTED),
-            m.FilterClear: self._refuse(Offence.BLOOM_UNSUPPORTED),
+            m.FilterLoad: self._bloom.on_load,
+            m.FilterAdd: self._bloom.on_add,
+            m.FilterClear: self._bloom.on_clear,
             m.GetCFilters: self._filters.on_request,
             m.GetCFHeaders: self._filters.on_request,
             m.GetCFCheckpt: self._filters.on_request,
@@ -334,7 +339,8 @@ class Protocol(Readings):
                 where = f"ProcessMessages({printable(event.command)}, {event.size} bytes)"
                 self._ctx.log(LogLevel.DEBUG, "net", f"{where}: Exception '{printable(event.reason)}' caught")
                 detail = printable(event.command)
-            self._ctx.punish(peer, offence_of(event.kind, event.command), detail)
+            if not self._bloom.on_malformed(peer, event.command):
+                self._ctx.punish(peer, offence_of(event.kind, event.command), detail)
 
     def _on_message(self, event: MessageReceived) -> None:
         peer = self._ctx.peers.get(event.peer_id)
@@ -401,9 +407,6 @@ class Protocol(Readings):
     def _on_not_found(self, peer: Peer, message: m.NotFound) -> None:
         self._download.on_not_found(peer, message)
         self._intake.on_not_found(peer, message)
-
-    def _refuse(self, offence: Offence) -> Handler:
-        return lambda peer, message: self._ctx.punish(peer, offence, message.command)
 
     # -- chain ---------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from btcnode.chain.header_tree import VALID_SCRIPTS
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.protocol.compact_serving import CompactServing
 from btcnode.protocol.context import Context
-from btcnode.protocol.effects import LogLevel, ReadBlock, SendRaw
-from btcnode.protocol.inputs import BlockRead, Permission
+from btcnode.protocol.effects import LogLevel, MatchBlock, ReadBlock, SendRaw
+from btcnode.protocol.inputs import BlockMatched, BlockRead, Permission
 from btcnode.protocol.limits import (
     GETDATA_PAUSE,
     HISTORICAL_BLOCK_AGE,
@@ -40,7 +40,6 @@ from btcnode.wire.constants import (
     MSG_FILTERED_BLOCK,
     MSG_TX,
     MSG_WITNESS_BLOCK,
-    MSG_WITNESS_FLAG,
     MSG_WITNESS_TX,
     MSG_WTX,
     NODE_NETWORK,
@@ -49,7 +48,7 @@ from btcnode.wire.constants import (
 from btcnode.wire.messages import GetBlocks, GetBlockTxn, GetData, GetHeaders, Headers, Inv, InvItem, NotFound
 
 _TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
-_BLOCK_KINDS = (MSG_BLOCK, MSG_WITNESS_BLOCK, MSG_CMPCT_BLOCK)
+_BLOCK_KINDS = (MSG_BLOCK, MSG_WITNESS_BLOCK, MSG_CMPCT_BLOCK, MSG_FILTERED_BLOCK)
 
 
 class Serving:
@@ -135,6 +134,9 @@ class Serving:
         if len(queue) + len(message.items) > MAX_GETDATA_QUEUE + GETDATA_PAUSE:
             ctx.punish(peer, Offence.GETDATA_FLOOD)
             return
+        ctx.log(LogLevel.DEBUG, "net", f"received getdata ({len(message.items)} invsz) peer={peer.id}")
+        if message.items:
+            ctx.log(LogLevel.DEBUG, "net", f"received getdata for: {message.items[0].name} peer={peer.id}")
         queue.extend(message.items)
         self.serve(peer)
         if len(queue) > GETDATA_PAUSE:
@@ -155,10 +157,9 @@ class Serving:
                 if not self._serve_tx(peer, item):
                     not_found.append(item)
             elif item.kind in _BLOCK_KINDS:
-                if not self._serve_block(peer, item):
+                served = self._serve_block(peer, item)
+                if not served and item.kind != MSG_FILTERED_BLOCK:  # who asks for those is told nothing
                     not_found.append(item)
-            elif item.kind & ~MSG_WITNESS_FLAG == MSG_FILTERED_BLOCK:
-                continue  # without a bloom filter there is no answer
         if not_found:
             ctx.send(peer, NotFound(tuple(not_found)))
         if len(queue) <= GETDATA_PAUSE:
@@ -190,7 +191,11 @@ class Serving:
             return True
         if not tree.has_data(index):
             return False
-        if item.kind == MSG_CMPCT_BLOCK and ctx.can_direct_fetch() and depth <= MAX_CMPCTBLOCK_DEPTH:
+        if item.kind == MSG_FILTERED_BLOCK:
+            if peer.tx is not None and peer.tx.filter is not None:  # else there is no answer
+                peer.serve.reading = index
+                ctx.emit(MatchBlock(peer.id, index, peer.tx.filter.copy()))
+        elif item.kind == MSG_CMPCT_BLOCK and ctx.can_direct_fetch() and depth <= MAX_CMPCTBLOCK_DEPTH:
             self._send_compact(peer, index)
         else:
             self._read(peer, index, witness=item.kind != MSG_BLOCK)
@@ -288,8 +293,7 @@ class Serving:
         if peer.disconnecting:
             return
         if answer.raw is None:
-            ctx.log_peer(peer, LogLevel.WARNING, f"block at height {ctx.tree.height(answer.index)} cannot be read")
-            ctx.punish(peer, Offence.BLOCK_UNREADABLE)
+            self._cannot_read(peer, answer.index)
             return
         self.upload.record(len(answer.raw), int(ctx.unix))
         then, peer.serve.then = peer.serve.then, None
@@ -297,7 +301,37 @@ class Serving:
             then(answer.raw)
         else:
             ctx.emit(SendRaw(peer.id, "block", answer.raw))
-        if peer.serve.continuation == ctx.tree.hash(answer.index):
+        self._go_on(peer, answer.index)
+
+    def on_block_matched(self, answer: BlockMatched) -> None:
+        """Send what a light client wants of a block, its transactions behind the proof."""
+        ctx = self._ctx
+        peer = ctx.peers.get(answer.peer_id)
+        if peer is None or peer.serve.reading != answer.index:
+            return
+        peer.serve.reading = NONE
+        if peer.disconnecting:
+            return
+        if answer.found is None:
+            self._cannot_read(peer, answer.index)
+            return
+        if peer.tx is not None and peer.tx.filter is not None and len(peer.tx.filter.data) == len(answer.found.data):
+            peer.tx.filter.merge(answer.found.data)
+        ctx.send(peer, answer.found.proof)
+        for raw in answer.found.transactions:
+            ctx.emit(SendRaw(peer.id, "tx", raw))
+        self.upload.record(sum(map(len, answer.found.transactions)), int(ctx.unix))
+        self._go_on(peer, answer.index)
+
+    def _cannot_read(self, peer: Peer, index: int) -> None:
+        ctx = self._ctx
+        ctx.log_peer(peer, LogLevel.WARNING, f"block at height {ctx.tree.height(index)} cannot be read")
+        ctx.punish(peer, Offence.BLOCK_UNREADABLE)
+
+    def _go_on(self, peer: Peer, index: int) -> None:
+        """A block was sent: perhaps the peer shall ask for the next batch; then the next request."""
+        ctx = self._ctx
+        if peer.serve.continuation == ctx.tree.hash(index):
             peer.serve.continuation = b""
             ctx.send(peer, Inv((InvItem(MSG_BLOCK, ctx.tree.hash(ctx.active.tip)),)))
         self.serve(peer)

@@ -14,8 +14,10 @@ import heapq
 from typing import TYPE_CHECKING
 
 from btcnode.protocol.bloom import BloomHasher, RollingBloom
+from btcnode.protocol.bloom_service import offers_bloom
 from btcnode.protocol.inputs import ConnectionKind, Permission
 from btcnode.protocol.limits import (
+    FILTERED_PER_TICK,
     INBOUND_INVENTORY_BROADCAST_INTERVAL,
     INVENTORY_BROADCAST_GROWTH,
     INVENTORY_BROADCAST_MAX,
@@ -32,12 +34,14 @@ from btcnode.protocol.limits import (
     TX_KNOWN_HASHES,
     TX_KNOWN_PER_GENERATION,
 )
-from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import Peer, TxState
+from btcnode.protocol.tx_filter import match
 from btcnode.wire.constants import MAX_INV_SIZE, MSG_TX, MSG_WTX
 from btcnode.wire.messages import Inv, InvItem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from btcnode.primitives.block import ParsedBlock
     from btcnode.primitives.tx import Tx
     from btcnode.protocol.chain_view import PoolEntry, TxSource
@@ -54,6 +58,7 @@ class TxRelay:
         self._source = source
         self._hasher = BloomHasher(ctx.rng.randbytes(16), TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES)
         self._peers: dict[int, Peer] = {}
+        self.upload_reached: Callable[[], bool] = lambda: False  # whether the day's upload target leaves nothing
         self._next_inbound: dict[int, float] = {}  # by network
         self.unbroadcast: dict[bytes, bytes] = {}  # txid -> wtxid: own, not asked for by anybody
         self._again: list[bytes] = []  # wtxids of those that are announced again now
@@ -68,10 +73,16 @@ class TxRelay:
 
     def connected(self, peer: Peer) -> None:
         """The handshake is complete: from now on the peer is told of transactions, if it wants that."""
-        if not peer.relay or peer.kind in _WITHOUT_TRANSACTIONS:
+        if not (peer.relay or offers_bloom(self._ctx, peer)) or peer.kind in _WITHOUT_TRANSACTIONS:
             return
         known = RollingBloom(b"", TX_KNOWN_PER_GENERATION, hasher=self._hasher)
         peer.tx = TxState(known, self._source.sequence, self._next_turn(peer))
+        if peer.relay:
+            self._peers[peer.id] = peer
+
+    def enable(self, peer: Peer) -> None:
+        """A filter makes the peer want transactions."""
+        peer.relay = True
         self._peers[peer.id] = peer
 
     def forget(self, peer: Peer) -> None:
@@ -86,10 +97,16 @@ class TxRelay:
                 peer.tx.known.put(positions)
 
     def on_mempool(self, peer: Peer) -> None:
-        """BIP35: tell all that is in the mempool, to those that the user allows it."""
+        """BIP35: tell all that is in the mempool, to light clients and to those that the user allows it."""
+        ctx, problem = self._ctx, ""
         if not peer.permissions & Permission.MEMPOOL:
+            if not offers_bloom(ctx, peer):
+                problem = "mempool request with bloom filters disabled"
+            elif self.upload_reached():
+                problem = "mempool request with bandwidth limit reached"
+        if problem:
             if not peer.no_ban:
-                self._ctx.punish(peer, Offence.BLOOM_UNSUPPORTED, "mempool")
+                ctx.disconnect(peer, problem)
         elif peer.tx is not None:
             peer.tx.mempool_wanted = True
 
@@ -178,7 +195,7 @@ class TxRelay:
         due = self._ctx.mono >= state.next_send
         if due:
             state.next_send = self._next_turn(peer)
-        if not due and not peer.no_ban:
+        if not due and not peer.no_ban and not (state.filter is not None and state.mempool_answer):
             return
         found: list[InvItem] = []
         if state.mempool_wanted:
@@ -194,9 +211,10 @@ class TxRelay:
 
     def _tell_mempool(self, peer: Peer, state: TxState, found: list[InvItem]) -> None:
         """Go on with the answer to a mempool message; what is in it need not be announced otherwise."""
-        for _ in range(min(MEMPOOL_ANSWER_PER_TURN, len(state.mempool_answer))):
+        most = MEMPOOL_ANSWER_PER_TURN if state.filter is None else FILTERED_PER_TICK
+        for _ in range(min(most, len(state.mempool_answer))):
             entry = state.mempool_answer.pop()
-            if entry.fee * 1000 >= peer.fee_filter * entry.vsize:
+            if entry.fee * 1000 >= peer.fee_filter * entry.vsize and _wants(state, entry):
                 item = _item(peer, entry)
                 state.known.add(item.hash)
                 found.append(item)
@@ -206,7 +224,7 @@ class TxRelay:
         queue = state.queue
         wanted = INVENTORY_BROADCAST_TARGET + len(queue) // 1000 * INVENTORY_BROADCAST_GROWTH
         end = len(found) + min(wanted, INVENTORY_BROADCAST_MAX)
-        work = INVENTORY_WORK_MAX
+        work = INVENTORY_WORK_MAX if state.filter is None else FILTERED_PER_TICK
         while queue and work and len(found) < end:
             work -= 1
             entry = self._source.find_tx(heapq.heappop(queue)[1], True)
@@ -231,8 +249,9 @@ class TxRelay:
                     stack.append((entry, True))
                     stack += [(parent, False) for parent in parents]
                     continue
-            state.known.put(positions)
-            found.append(item)
+            if _wants(state, entry):
+                state.known.put(positions)
+                found.append(item)
 
     # -- serving -------------------------------------------------------------------------------------------------
 
@@ -263,6 +282,11 @@ class TxRelay:
         if self.unbroadcast:
             for txid in block.txids:
                 self.unbroadcast.pop(txid, None)
+
+
+def _wants(state: TxState, entry: PoolEntry) -> bool:
+    """Whether the peer's filter, if there is one, matches."""
+    return state.filter is None or match(state.filter, entry.tx)
 
 
 def _item(peer: Peer, entry: PoolEntry) -> InvItem:

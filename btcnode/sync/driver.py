@@ -181,8 +181,8 @@ class ChainDriver:
             self._task = None
             self._idle.set()
             self._progress.set()
-        if not self._paused and self._stopped is None:
-            self.on_settled()
+            if not self._paused and self._stopped is None:
+                self.on_settled()
 
     def _plan(self) -> Step | None:
         state = self.chainstate

@@ -57,7 +57,7 @@ class Headers(Message):
     """At most 2000 headers of 80 bytes, in chain order."""
 
     command: ClassVar[str] = "headers"
-    max_size: ClassVar[int] = 9 + MAX_HEADERS_RESULTS * (HEADER_SIZE + 9)
+    max_size: ClassVar[int] = 9 + 2 * MAX_HEADERS_RESULTS * (HEADER_SIZE + 9)  # one with too many can be told
 
     headers: tuple[bytes, ...]
 

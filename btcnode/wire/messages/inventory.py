@@ -7,8 +7,27 @@ from struct import Struct
 from typing import ClassVar, NamedTuple, Self
 
 from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.hashes import to_display
 from btcnode.wire.codec import Message, Reader
-from btcnode.wire.constants import MAX_INV_SIZE, MAX_NOTFOUND_SIZE, MAX_PROTOCOL_MESSAGE_LENGTH
+from btcnode.wire.constants import (
+    MAX_INV_SIZE,
+    MAX_NOTFOUND_SIZE,
+    MAX_PROTOCOL_MESSAGE_LENGTH,
+    MSG_BLOCK,
+    MSG_CMPCT_BLOCK,
+    MSG_FILTERED_BLOCK,
+    MSG_TX,
+    MSG_WITNESS_FLAG,
+    MSG_WTX,
+)
+
+_NAMES = {
+    MSG_TX: "tx",
+    MSG_WTX: "wtx",
+    MSG_BLOCK: "block",
+    MSG_FILTERED_BLOCK: "merkleblock",
+    MSG_CMPCT_BLOCK: "cmpctblock",
+}
 
 _ITEM = Struct("<I32s")
 _ITEM_SIZE = 36
@@ -20,12 +39,20 @@ class InvItem(NamedTuple):
     kind: int
     hash: bytes
 
+    @property
+    def name(self) -> str:
+        """As Core's log has it: ``witness-block 00..``."""
+        known = _NAMES.get(self.kind & ~MSG_WITNESS_FLAG)
+        if known is None:
+            return f"0x{self.kind:08x} {to_display(self.hash)}"
+        return f"{'witness-' if self.kind & MSG_WITNESS_FLAG else ''}{known} {to_display(self.hash)}"
+
 
 @dataclass(frozen=True, slots=True)
 class _InvList(Message):
     """The form that the three messages share."""
 
-    max_size: ClassVar[int] = 9 + MAX_INV_SIZE * _ITEM_SIZE
+    max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH  # so that one with too many entries can be told
 
     items: tuple[InvItem, ...]
 
