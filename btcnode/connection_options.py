@@ -60,6 +60,7 @@ class ConnectionOptions(ProxyOptions):
         "peerbloomfilters", "Serve transactions and blocks to light clients by bloom filters (BIP37).", NET, False
     )
     peerblockfilters: bool = option("peerblockfilters", "Serve block filters to peers (BIP157).", NET, False)
+    txreconciliation: bool = option("txreconciliation", "Offer to reconcile transactions (BIP330).", NET, False)
     v2transport: bool = option("v2transport", "Encrypt connections with peers that can (BIP324).", NET, True)
     uacomment: tuple[str, ...] = option("uacomment", "Comment in the user agent.", NET, (), metavar="TEXT")
 

@@ -106,6 +106,7 @@ def protocol_config(config: NodeConfig) -> ProtocolConfig:
         networks=config.reachable_networks,
         private_broadcast=config.privatebroadcast,
         tx_relay=not config.blocksonly,
+        tx_reconciliation=config.txreconciliation,
         require_standard=not config.acceptnonstdtxn,
         peer_score_learning=config.peer_score_learning,
         upload_target=config.upload_target,

@@ -64,6 +64,7 @@ class ProtocolConfig:
     private_broadcast_networks: tuple[str, ...] = ("onion", "i2p")
     networks: tuple[str, ...] = ("ipv4", "ipv6")
     log_ips: bool = False  # lines about a peer name its address
+    tx_reconciliation: bool = False  # offer to reconcile transactions (BIP330)
     relay_private: bool = False  # take and gossip private addresses too (isolated test networks)
 
     @property

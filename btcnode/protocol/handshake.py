@@ -13,6 +13,7 @@ from btcnode.protocol.inputs import ConnectionKind
 from btcnode.protocol.limits import MAX_MONEY, MAX_PENDING_NONCES
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import Peer
+from btcnode.protocol.reconciliation import Reconciliation
 from btcnode.protocol.tx_intake import rejects_transactions
 from btcnode.wire.constants import (
     CMPCTBLOCKS_VERSION,
@@ -30,8 +31,9 @@ _ANY_SERVICES = (ConnectionKind.INBOUND, ConnectionKind.MANUAL, ConnectionKind.F
 class Handshake:
     """Version exchange with every peer."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, reconciliation: Reconciliation) -> None:
         self._ctx = ctx
+        self._reconciliation = reconciliation
         self._nonces: dict[int, None] = {}  # of outbound connections that are not established
 
     def start(self, peer: Peer) -> None:
@@ -46,6 +48,7 @@ class Handshake:
     def forget(self, peer: Peer) -> None:
         """The connection is gone."""
         self._nonces.pop(peer.nonce, None)
+        self._reconciliation.forget(peer)
 
     def tick(self, peer: Peer) -> None:
         """Give up on a handshake that takes too long."""
@@ -116,6 +119,7 @@ class Handshake:
         if peer.common_version >= WTXID_RELAY_VERSION:
             ctx.send(peer, WtxidRelay())
             ctx.send(peer, SendAddrV2())
+        self._reconciliation.offer(peer)
         ctx.send(peer, Verack())
         return True
 
@@ -137,6 +141,7 @@ class Handshake:
         )
         if peer.common_version >= SHORT_IDS_BLOCKS_VERSION:
             ctx.send(peer, SendCmpct(False, CMPCTBLOCKS_VERSION))
+        self._reconciliation.on_verack(peer)
         return True
 
     def on_wtxid_relay(self, peer: Peer) -> None:

@@ -76,6 +76,7 @@ from btcnode.protocol.peer_states import Change, PeerEvent
 from btcnode.protocol.ping import Pings
 from btcnode.protocol.private_broadcast import PrivateBroadcast
 from btcnode.protocol.readings import Readings
+from btcnode.protocol.reconciliation import Reconciliation
 from btcnode.protocol.seeding import FixedSeeds, Seeding
 from btcnode.protocol.serving import Serving
 from btcnode.protocol.tx_intake import TxIntake
@@ -125,7 +126,8 @@ class Protocol(Readings):
         self._gossip = AddressGossip(ctx, book)
         self._connections = Connections(ctx, self._gossip, anchors)
         self._seeding = Seeding(ctx, self._gossip, self._connections, fixed_seeds)
-        self._handshake = Handshake(ctx)
+        self._reconciliation = Reconciliation(ctx)
+        self._handshake = Handshake(ctx, self._reconciliation)
         self._download = BlockDownload(ctx)
         ctx.states.on(PeerEvent.HEARTBEAT_MISSED, self._on_degraded)
         self._scores = Scores(ctx, self._download.strategy)
@@ -197,6 +199,7 @@ class Protocol(Readings):
             m.SendAddrV2: lambda peer, _: self._handshake.on_send_addrv2(peer),
             m.SendHeaders: lambda peer, _: self._handshake.on_send_headers(peer),
             m.SendCmpct: self._handshake.on_send_compact,
+            m.SendTxRcncl: self._reconciliation.on_offer,
         }
 
     def _established_handlers(self) -> dict[type[Message], Handler]:
