@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from btcnode.primitives.hashes import to_display
 from btcnode.protocol.block_download import BlockDownload
 from btcnode.protocol.context import Context
 from btcnode.protocol.headers_sync import HeaderSync
@@ -124,7 +125,7 @@ class Announcements:
                         newest = item_hash
             elif kind == (MSG_WTX if peer.wtxid_relay else MSG_TX):
                 if rejects_txs:
-                    ctx.punish(peer, Offence.TX_UNWANTED, "inv")
+                    ctx.disconnect(peer, f"transaction ({to_display(item_hash)}) inv sent in violation of protocol")
                     return
                 self._intake.on_announced(peer, item_hash)
         if newest:

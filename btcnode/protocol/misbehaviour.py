@@ -49,7 +49,6 @@ class Offence(Enum):
     XTHIN_INVALID = "invalid thin block, or request for one"
     XTHIN_UNSUPPORTED = "thin block request although not offered"
     LATE_NEGOTIATION = "feature negotiation received after verack"
-    TX_UNWANTED = "transaction sent in violation of protocol"
     BLOOM_TOO_LARGE = "too-large bloom filter"
     FILTER_ADD = "bad filteradd message"
     FILTERS_UNSUPPORTED = "requested unsupported block filter type"
@@ -95,7 +94,6 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.XTHIN_INVALID: _DISCOURAGE,
     Offence.XTHIN_UNSUPPORTED: _DISCONNECT,
     Offence.LATE_NEGOTIATION: _DISCONNECT,
-    Offence.TX_UNWANTED: _DISCONNECT,
     Offence.BLOOM_TOO_LARGE: _DISCOURAGE,
     Offence.FILTER_ADD: _DISCOURAGE,
     Offence.FILTERS_UNSUPPORTED: _DISCONNECT,

@@ -454,7 +454,7 @@ class Protocol(Readings):
             self._pings.on_judged()
 
     def _on_transactions_confirmed(self, event: TransactionsConfirmed) -> None:
-        self._intake.download.block_connected(event.block)
+        self._intake.block_connected(event.block)
         self._relay.block_connected(event.block)
 
     # -- time ----------------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class Refused:
     parents: list[bytes]
     package: Package | None = None
     worker: int | None = None
+    hopeless: bool = False  # no orphan, because parents of it were refused
 
 
 class _PeerTraits(NamedTuple):
@@ -103,13 +104,14 @@ class TxDownload:
         self._rejects.clear()
         self._reconsiderable.clear()
 
-    def block_connected(self, block: ParsedBlock) -> None:
-        """Confirmed transactions are not asked for, and orphans that conflict with them are dropped."""
-        self.orphanage.erase_spenders(block.prevouts())
+    def block_connected(self, block: ParsedBlock) -> int:
+        """Confirmed transactions are not asked for, and orphans that conflict are dropped; returns how many."""
+        erased = self.orphanage.erase_spenders(block.prevouts())
         for hashes in (block.txids, block.wtxids):
             self._confirmed.add(hashes)
             for tx_hash in self.tracker.known(hashes):
                 self.tracker.forget(tx_hash)
+        return erased
 
     def block_disconnected(self) -> None:
         """What was confirmed may not be so any more."""
@@ -268,6 +270,7 @@ class TxDownload:
         if candidates:
             missing, came_since = self._judge_parents(tx, since)
             if missing is None:
+                todo.hopeless = True
                 self._rejects.add(txid)
                 self._rejects.add(wtxid)
             else:

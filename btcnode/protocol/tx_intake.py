@@ -35,6 +35,7 @@ from btcnode.wire.constants import MSG_TX, MSG_WITNESS_FLAG, MSG_WITNESS_TX, MSG
 from btcnode.wire.messages import GetData, InvItem
 
 if TYPE_CHECKING:
+    from btcnode.primitives.block import ParsedBlock
     from btcnode.primitives.tx import Tx
     from btcnode.protocol.chain_view import TxSource
     from btcnode.protocol.context import Context
@@ -159,18 +160,22 @@ class TxIntake:
         """A transaction came; returns it if it was looked at."""
         ctx = self._ctx
         if rejects_transactions(ctx, peer):
-            ctx.punish(peer, Offence.TX_UNWANTED, "tx")
+            ctx.disconnect(peer, "transaction sent in violation of protocol")
             return None
         if ctx.is_initial_block_download():
             return None
         raw = message.raw
         if len(raw) > MAX_STANDARD_TX_WEIGHT and ctx.config.require_standard:
-            self.download.refused_unread(sha256d(raw))  # a weight is never less than the size
+            wtxid = sha256d(raw)
+            self.download.refused_unread(wtxid)  # a weight is never less than the size
+            text = f"(wtxid={to_display(wtxid)}) from peer={peer.id} was not accepted: tx-size"
+            ctx.log(LogLevel.DEBUG, "mempoolrej", text)
             return None
         try:
             tx = message.parse()
         except DecodeError as error:
-            ctx.punish(peer, Offence.MESSAGE_PAYLOAD, f"tx: {error}")
+            ctx.log(LogLevel.DEBUG, "net", f"ProcessMessages(tx, {len(raw)} bytes): Exception '{error}' caught")
+            ctx.punish(peer, Offence.MESSAGE_PAYLOAD, "tx")
             return None
         self._relay.knows(peer, tx.wtxid if peer.wtxid_relay else tx.txid)
         if tx.wtxid in self._busy:
@@ -310,6 +315,8 @@ class TxIntake:
         if peer is not None:
             text = f"{_names(tx)} from peer={peer.id} was not accepted: {outcome.reason}"
             self._ctx.log(LogLevel.DEBUG, "mempoolrej", text)
+            if todo.hopeless:
+                self._ctx.log(LogLevel.DEBUG, "mempool", f"not keeping orphan with rejected parents {_names(tx)}")
             for txid in todo.parents:
                 self._relay.knows(peer, txid)
         if todo.is_news:
@@ -318,6 +325,13 @@ class TxIntake:
             self._work[todo.worker] = None
         if todo.package is not None:
             self._validate_package(todo.package)
+
+    def block_connected(self, block: ParsedBlock) -> None:
+        """Confirmed transactions are not asked for, and orphans that spend what the block spends are dropped."""
+        erased = self.download.block_connected(block)
+        if erased:
+            text = f"Erased {erased} orphan transaction(s) included or conflicted by block"
+            self._ctx.log(LogLevel.DEBUG, "txpackages", text)
 
     def _keep_extra(self, tx: Tx) -> None:
         if len(tx.raw) < MAX_EXTRA_TRANSACTION_SIZE:
