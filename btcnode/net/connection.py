@@ -87,6 +87,7 @@ class Connection(asyncio.Protocol):
         self.connected_at = 0.0
         self.opened = False
         self.close_reason = ""
+        self.peer_name = ""  # its address and port
         self._transport: asyncio.Transport | None = None
         self._urgent: deque[tuple[str, bytes]] = deque()
         self._waiting: deque[tuple[str, bytes]] = deque()
@@ -240,6 +241,8 @@ class Connection(asyncio.Protocol):
         size = self.wire.size
         if log.isEnabledFor(logging.DEBUG):  # Core's lines: tools read them
             log.debug("received: %s (%d bytes) peer=%d", command, len(payload), self.peer_id)
+        if self.reactor.capture is not None:
+            self.reactor.capture.write(self.peer_name, command, payload, incoming=True)
         try:
             message = decode_message(command, payload)
         except DecodeError as error:
@@ -275,6 +278,8 @@ class Connection(asyncio.Protocol):
             return
         if log.isEnabledFor(logging.DEBUG):
             log.debug("sending %s (%d bytes) peer=%d", command, len(payload), self.peer_id)
+        if self.reactor.capture is not None:
+            self.reactor.capture.write(self.peer_name, command, payload, incoming=False)
         overtakes = self._paused and command in URGENT
         (self._urgent if overtakes else self._waiting).append((command, payload))
         self._queued += FRAME_HEADER_SIZE + len(payload)

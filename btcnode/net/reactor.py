@@ -19,6 +19,7 @@ from typing import Protocol as Interface
 from btcnode.config import split_host_port
 from btcnode.errors import ConfigError
 from btcnode.net.addresses import default_port_of, from_sockname, literal, lookup
+from btcnode.net.capture import MessageCapture
 from btcnode.net.connection import Connection, Door
 from btcnode.net.proxy.dialer import Dialer, Opened
 from btcnode.net.proxy.errors import DialError
@@ -138,6 +139,7 @@ class Reactor:
         self._next_peer = 0  # as Core counts
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self.capture: MessageCapture | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._attempts: dict[int, fx.Connect] = {}  # peer_id -> what its outbound connection answers
         self._closed = False
@@ -262,6 +264,7 @@ class Reactor:
                 self.feed(ConnectFailed(attempt.attempt, "no usable address"))
             return
         connection.opened = True
+        connection.peer_name = str(address)
         self.connections[connection.peer_id] = connection
         self.feed(
             PeerConnected(

@@ -19,6 +19,7 @@ from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
 from btcnode.config import NodeConfig, split_host_port
 from btcnode.errors import BtcnodeError, FatalError, RebuildError, StorageError
+from btcnode.net.capture import MessageCapture
 from btcnode.net.nat.service import NatService
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
@@ -356,6 +357,8 @@ class Node:
         self.clock.on_set.append(self.reactor.tell_time)
         bridge.filters = self.indexes.filter_index
         bridge.addresses = self.addresses
+        if config.capturemessages:
+            self.reactor.capture = MessageCapture(config.net_dir, self.clock.time)
         transactions.attach(self.reactor)
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)

@@ -94,6 +94,10 @@ class ServeState:
     filters_sent: int = 0  # of the first of these
     reading_filters: bool = False  # a ReadFilters is open
 
+    def has_answered(self, requests: int) -> bool:
+        """Whether the first ``requests`` of all that ever were in the queue are answered, and nothing else waits."""
+        return not self.parts and self.queue.taken - (self.reading != NONE) >= requests
+
 
 @dataclass(slots=True)
 class AddrState:
@@ -120,7 +124,8 @@ class PingState:
     queued: bool = False
     last: float | None = None
     minimum: float | None = None
-    owed: deque[tuple[int, int]] = field(default_factory=deque)  # pings that wait: place of what was before, nonce
+    owed: deque[tuple[int, int, int]] = field(default_factory=deque)
+    """Pings that wait: place of what was sent before, requests that were made before, nonce."""
 
 
 @dataclass(slots=True)

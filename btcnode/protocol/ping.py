@@ -41,28 +41,33 @@ class Pings:
         self._wheel.cancel(peer.id)
 
     def on_ping(self, peer: Peer, message: Ping) -> None:
-        """Answer with the same nonce, once what the peer sent before is judged, as Core's order has it.
+        """Answer with the same nonce, once what the peer sent before is judged and what it asked for is sent.
 
-        Versions before BIP31 expect no answer.
+        That is Core's order. Versions before BIP31 expect no answer.
         """
         if peer.common_version <= BIP31_VERSION:
             return
-        if not peer.unjudged and not self._has_work(peer.id):
+        requests = peer.serve.queue.added
+        if not peer.unjudged and not self._has_work(peer.id) and peer.serve.has_answered(requests):
             self._ctx.send(peer, Pong(message.nonce))
         elif len(peer.ping.owed) < MAX_OWED_PONGS:
-            peer.ping.owed.append((peer.unjudged.place, message.nonce))
+            peer.ping.owed.append((peer.unjudged.place, requests, message.nonce))
             self._owing[peer.id] = None
 
-    def on_judged(self) -> None:
-        """There are verdicts: send the pongs that waited for them."""
-        for peer_id in list(self._owing):
+    def flush(self) -> None:
+        """Send the pongs that waited for something and do so no more."""
+        for peer_id in list(self._owing) if self._owing else ():
             peer = self._ctx.peers.get(peer_id)
             if peer is None or peer.disconnecting:
                 del self._owing[peer_id]
                 continue
             owed = peer.ping.owed
-            while owed and peer.unjudged.clear_up_to(owed[0][0]) and not self._has_work(peer_id):
-                self._ctx.send(peer, Pong(owed.popleft()[1]))
+            while owed and not self._has_work(peer_id):
+                place, requests, nonce = owed[0]
+                if not peer.unjudged.clear_up_to(place) or not peer.serve.has_answered(requests):
+                    break
+                owed.popleft()
+                self._ctx.send(peer, Pong(nonce))
             if not owed:
                 del self._owing[peer_id]
 

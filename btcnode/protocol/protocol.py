@@ -243,6 +243,7 @@ class Protocol(Readings):
         ctx.set_time(mono)
         ctx.effects = []
         self._inputs[type(event)](event)
+        self._pings.flush()
         effects, ctx.effects = ctx.effects, []
         return effects
 
@@ -416,14 +417,12 @@ class Protocol(Readings):
     def _on_block_processed(self, event: BlockProcessed) -> None:
         had_room = self._download.has_room()
         self._download.on_processed(event)
-        self._pings.on_judged()
         if event.violation is not None or not had_room:
             for peer in self._ctx.established():
                 self._download.request_more(peer)
 
     def _on_settled(self, _: ChainSettled) -> None:
         self._download.on_settled()
-        self._pings.on_judged()
 
     def _on_validation_limit(self, event: ValidationLimit) -> None:
         self._download.on_limit(event)
@@ -437,7 +436,6 @@ class Protocol(Readings):
             if alone and not self._ctx.is_initial_block_download():
                 self._compact.on_connected_from(source)
         self._announcements.on_tip(event)
-        self._pings.on_judged()
         if not self._ctx.is_initial_block_download():
             self._intake.download.tip_changed()
         for peer in self._ctx.established():
@@ -451,7 +449,6 @@ class Protocol(Readings):
             self._private.on_tested(event)
         else:
             self._intake.on_processed(event)
-            self._pings.on_judged()
 
     def _on_transactions_confirmed(self, event: TransactionsConfirmed) -> None:
         self._intake.block_connected(event.block)

@@ -14,11 +14,17 @@ COMPACT_ABOVE = 65536  # bytes already taken that are given back at the latest
 class RequestQueue:
     """A queue of inventory items, first in first out, at 36 bytes each."""
 
-    __slots__ = ("_data", "_pos")
+    __slots__ = ("_data", "_pos", "taken")
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._pos = 0
+        self.taken = 0  # requests ever
+
+    @property
+    def added(self) -> int:
+        """Requests ever."""
+        return self.taken + len(self)
 
     def __len__(self) -> int:
         return (len(self._data) - self._pos) // _ITEM.size
@@ -38,6 +44,7 @@ class RequestQueue:
             raise IndexError("no request is waiting")
         item = InvItem(*_ITEM.unpack_from(self._data, self._pos))
         self._pos += _ITEM.size
+        self.taken += 1
         if self._pos >= min(len(self._data), COMPACT_ABOVE):
             del self._data[: self._pos]
             self._pos = 0

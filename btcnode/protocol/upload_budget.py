@@ -22,9 +22,15 @@ class UploadBudget:
 
     def record(self, size: int, now: int) -> None:
         """A block of ``size`` bytes was sent."""
-        if self._start is None or now > self._start + MAX_UPLOAD_TIMEFRAME:
-            self._start, self._sent = now, 0
+        self._end_cycle(now)
+        if self._start is None:
+            self._start = now
         self._sent += size
+
+    def _end_cycle(self, now: int) -> None:
+        """Forget what was sent in a cycle that is over."""
+        if self._start is not None and now > self._start + MAX_UPLOAD_TIMEFRAME:
+            self._start, self._sent = None, 0
 
     def time_left(self, now: int) -> int:
         """Seconds until the cycle ends; 0 without a target."""
@@ -42,5 +48,6 @@ class UploadBudget:
         """Whether no more may be sent, for old blocks (``historical``) or at all."""
         if not self.target:
             return False
+        self._end_cycle(now)
         reserve = self.time_left(now) // RESERVE_INTERVAL * BLOCK_RESERVE if historical else 0
         return self._sent >= self.target - reserve

@@ -26,6 +26,7 @@ class Wire(asyncio.Transport):
         self.blocked = False
         self.high = 0
         self.aborted = False
+        self.reading = True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.high = high or 0
@@ -50,9 +51,11 @@ class Wire(asyncio.Transport):
         if paused:
             self.protocol.resume_writing()
 
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.reading = False
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def close(self) -> None: ...
 
@@ -65,6 +68,8 @@ class Owner:
 
     magic = MAGIC
     max_send_buffer = LIMIT
+    max_receive_buffer = LIMIT
+    capture = None
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -219,4 +224,28 @@ def test_bip324_transport_is_told_before_a_message_of_the_same_read() -> None:
     assert owner.events[0].transport == "v1"
     assert owner.events[0].session_id == b""
     assert isinstance(owner.events[-1], MessageReceived)
+    owner.loop.close()
+
+
+def test_what_is_not_handed_over_is_buffered_up_to_a_limit() -> None:
+    """Two nodes that both wait for the other to take a large message: each goes on reading."""
+    owner, transport, connection = make()
+    frame = V1Transport(MAGIC).encode("ping", bytes(8))
+    connection.set_receiving(False)
+    connection.data_received(frame)
+    assert owner.events == []
+    assert transport.reading
+    large = V1Transport(MAGIC).encode("tx", bytes(LIMIT))
+    connection.data_received(large)
+    assert not transport.reading
+    owner.turn()
+    assert owner.events == []
+    connection.set_receiving(True)
+    for _ in range(3):
+        owner.turn()
+    assert [type(event.message).__name__ for event in owner.events if isinstance(event, MessageReceived)] == [
+        "Ping",
+        "TxMessage",
+    ]
+    assert transport.reading
     owner.loop.close()
