@@ -15,6 +15,7 @@ import pytest
 
 from btcnode.config import NodeConfig, allowed_network
 from btcnode.errors import BtcnodeError, ConfigError
+from btcnode.rpc import connection as connection_module
 from btcnode.rpc import server as server_module
 from btcnode.rpc.auth import Authenticator, hashed, read_cookie
 from btcnode.rpc.server import RpcServer
@@ -187,7 +188,7 @@ def test_a_body_above_the_limit_is_refused_before_it_is_sent(running: Running) -
 
 
 def test_chunks_above_the_limit_are_refused(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(connection_module, "MAX_BODY_BYTES", 1000)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = b"".join(b"200\r\n%s\r\n" % (b"a" * 0x200) for _ in range(5)) + b"0\r\n\r\n"
     assert exchange(running, head % running.authorization.encode() + chunks).startswith(b"HTTP/1.1 413 ")
