@@ -373,7 +373,7 @@ def _check_numbers(config: NodeConfig) -> None:
     limits = {
         "dbcache": (MIN_DBCACHE_MIB, 1 << 24),
         "maxmemory": (MIN_MEMORY_MIB, 1 << 24),
-        "maxmempool": (5, 1 << 24),
+        "maxmempool": (0, 1 << 24),
         "mempoolexpiry": (0, 2**31 - 1),
         "datacarriersize": (0, 2**31 - 1),
         "bytespersigop": (1, 2**31 - 1),
@@ -404,6 +404,9 @@ def _check_numbers(config: NodeConfig) -> None:
         if value is not None and not low <= value <= high:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} takes a number from {low} to {high}, not {value}")
+    least = -(-config.limitclustersize * 40 // 1000)  # room for forty of the largest clusters
+    if config.maxmempool and config.maxmempool < least:
+        raise ConfigError(f"-maxmempool must be at least {least} MB")
 
 
 def _check_texts(config: NodeConfig) -> None:

@@ -347,7 +347,7 @@ class HeaderTree:
         self._set_status(index, status & ~VALID_MASK | level)
         return True
 
-    def receive_block(self, index: int, n_tx: int, file: int, data_pos: int, *, witness: bool = True) -> list[int]:
+    def receive_block(self, index: int, n_tx: int, file: int, data_pos: int) -> list[int]:
         """The block of ``index`` (with ``n_tx`` transactions, checked without coins) lies at ``file``, ``data_pos``.
 
         Returns the headers whose chain of blocks from genesis became complete by it, parents first:
@@ -359,7 +359,8 @@ class HeaderTree:
         columns.file[index] = file
         columns.data_pos[index] = data_pos
         columns.undo_pos[index] = 0
-        added = HAVE_DATA | OPT_WITNESS if witness else HAVE_DATA
+        segwit = columns.height[index] >= self.params.segwit_height  # its witnesses were looked at
+        added = HAVE_DATA | OPT_WITNESS if segwit else HAVE_DATA
         self._set_status(index, (columns.status[index] & ~HAVE_UNDO) | added)
         self.raise_validity(index, VALID_TRANSACTIONS)
         prev = columns.prev[index]

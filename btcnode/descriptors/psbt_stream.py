@@ -15,7 +15,7 @@ _WIDTHS = {0xFD: (2, 0xFD), 0xFE: (4, 0x10000), 0xFF: (8, 0x100000000)}
 _TX_ERRORS = {
     "Superfluous witness record": "Superfluous witness record",
     "Unknown transaction optional data": "Unknown transaction optional data",
-    "non-canonical CompactSize": "non-canonical ReadCompactSize()",
+    "non-canonical ReadCompactSize()": "non-canonical ReadCompactSize()",
 }
 
 

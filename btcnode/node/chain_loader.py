@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from btcnode.chain.assumevalid import AssumeValid
 from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.header_tree import HAVE_DATA, OPT_WITNESS
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
@@ -81,6 +82,7 @@ class ChainLoader:
             self._check_files(store)
         except CorruptionError as error:
             raise damaged("Error loading block database", error) from error
+        self._check_witnesses(state)
         state.executor.shadow = make_shadow(config)
         self._tell_tip(state)
         self.go_on()
@@ -119,6 +121,15 @@ class ChainLoader:
         for number, info in enumerate(files.infos):
             if info.size and not files.block_path(number).exists():
                 raise CorruptionError(f"{files.block_path(number)} is missing")
+
+    def _check_witnesses(self, state: Chainstate) -> None:
+        """Blocks that came when segwit was not known for active have not been checked for it; raises RebuildError."""
+        first, status = self._params.segwit_height, state.tree.columns.status
+        chain = state.active.span(first, state.active.height)
+        if any(status[index] & (HAVE_DATA | OPT_WITNESS) == HAVE_DATA for index in chain):
+            raise RebuildError(
+                f"Witness data for blocks after height {first} requires validation. Please restart with -reindex"
+            )
 
     def _tell_tip(self, state: Chainstate) -> None:
         tree, tip = state.tree, state.tip

@@ -24,7 +24,7 @@ def read_compact_size(buf: bytes | bytearray | memoryview, pos: int, limit: int 
         raise DecodeError("DataStream::read(): end of data: truncated CompactSize")
     value = int.from_bytes(buf[pos + 1 : end], "little")
     if value < (0xFD if width == 2 else 0x10000 if width == 4 else 0x100000000):
-        raise DecodeError("non-canonical CompactSize")
+        raise DecodeError("non-canonical ReadCompactSize()")
     if value > limit:
         raise DecodeError(f"CompactSize {value} above the limit of {limit}")
     return value, end

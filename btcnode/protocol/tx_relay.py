@@ -13,8 +13,10 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
+from btcnode.primitives.hashes import to_display
 from btcnode.protocol.bloom import BloomHasher, RollingBloom
 from btcnode.protocol.bloom_service import offers_bloom
+from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.inputs import ConnectionKind, Permission
 from btcnode.protocol.limits import (
     FILTERED_PER_TICK,
@@ -174,7 +176,7 @@ class TxRelay:
             if entry is not None:
                 self.announce(entry)
             else:
-                self.unbroadcast.pop(txid, None)
+                self.gone(txid)
 
     def _next_turn(self, peer: Peer) -> float:
         mono, rng = self._ctx.mono, self._ctx.rng
@@ -263,7 +265,9 @@ class TxRelay:
         """The transaction if the peer may know that we have it; it counts as broadcast then."""
         entry = self._source.find_tx(tx_hash, by_wtxid)
         if entry is not None and peer.tx is not None and entry.sequence < peer.tx.last_sequence:
-            self.unbroadcast.pop(entry.txid, None)
+            if self.unbroadcast.pop(entry.txid, None) is not None:
+                text = f"Removed {to_display(entry.txid)} from set of unbroadcast txns"
+                self._ctx.log(LogLevel.DEBUG, "mempool", text)
             return entry.tx
         if self._block is None:
             return None
@@ -281,7 +285,13 @@ class TxRelay:
         self._block_index = {}
         if self.unbroadcast:
             for txid in block.txids:
-                self.unbroadcast.pop(txid, None)
+                self.gone(txid)
+
+    def gone(self, txid: bytes) -> None:
+        """The transaction has left the mempool: nobody needs to ask for it."""
+        if self.unbroadcast.pop(txid, None) is not None:
+            text = f"Removed {to_display(txid)} from set of unbroadcast txns before confirmation that txn was sent out"
+            self._ctx.log(LogLevel.DEBUG, "mempool", text)
 
 
 def _wants(state: TxState, entry: PoolEntry) -> bool:

@@ -1483,7 +1483,7 @@ class NodeRpc:
     async def utxoupdatepsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]] | None = ...) -> str:
         """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs and its outputs."""
     async def validateaddress(self, address: str) -> Validateaddress:
-        """What an address stands for, or why it is none of this network."""
+        """Return information about the given bitcoin address."""
     async def verifychain(self, checklevel: int | None = ..., nblocks: int | None = ...) -> bool:
         """Check the newest blocks on disk."""
     async def verifymessage(self, address: str, signature: str, message: str) -> bool:

@@ -171,7 +171,7 @@ class ChainDriver:
             while self._stopped is None:
                 step = self._plan()
                 if step is None:
-                    return
+                    break
                 events = await self._run(step)
                 self._publish(events)
                 self._check_stop_height(events)

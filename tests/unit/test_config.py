@@ -186,3 +186,11 @@ def test_block_files_may_lie_elsewhere(tmp_path: Path) -> None:
     assert NodeConfig(datadir=tmp_path).blocks_dir == tmp_path / "blocks"
     with pytest.raises(ConfigError, match=r'Specified blocks directory ".*none" does not exist\.'):
         NodeConfig(blocksdir=tmp_path / "none")
+
+
+def test_a_mempool_has_room_for_forty_clusters() -> None:
+    with pytest.raises(ConfigError, match="-maxmempool must be at least 5 MB"):
+        NodeConfig(maxmempool=4)
+    with pytest.raises(ConfigError, match="-maxmempool must be at least 40 MB"):
+        NodeConfig(maxmempool=39, limitclustersize=1000)
+    assert NodeConfig(maxmempool=4, limitclustersize=100).maxmempool == 4

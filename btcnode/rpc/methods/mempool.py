@@ -453,4 +453,8 @@ async def savemempool(node: NodeApi) -> dict[str, str]:
     """See the declaration."""
     if not node.mempool_loaded:
         raise RpcError(RpcCode.MISC_ERROR, "The mempool was not loaded yet")
-    return {"filename": str(await node.save_mempool())}
+    try:
+        path = await node.save_mempool()
+    except StorageError as error:
+        raise RpcError(RpcCode.MISC_ERROR, f"Unable to dump mempool to disk: {error}") from error
+    return {"filename": str(path)}

@@ -85,7 +85,7 @@ def _why_no_program(hrp: str, values: list[int], constant: int, expected_hrp: st
 
 @rpc(
     "util",
-    "What an address stands for, or why it is none of this network.",
+    "Return information about the given bitcoin address.",
     Arg("address", Kind.STR, "The address"),
     returns=obj(
         "",

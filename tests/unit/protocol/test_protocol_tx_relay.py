@@ -8,6 +8,7 @@ import pytest
 
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import inputs as ev
@@ -294,6 +295,7 @@ def test_own_transactions_are_announced_until_somebody_asks(node: Bench, pool: S
     node.receive(peer, GetData((InvItem(MSG_WTX, tx.wtxid),)))
     assert [e.payload for e in node.all(fx.SendRaw)] == [tx.raw]
     assert node.protocol.unbroadcast() == ()
+    assert f"Removed {to_display(tx.txid)} from set of unbroadcast txns" in [line.text for line in node.log]
 
 
 def test_own_transactions_that_are_gone_are_forgotten(node: Bench, pool: SmallPool, blocks: list[bytes]) -> None:
@@ -306,6 +308,8 @@ def test_own_transactions_that_are_gone_are_forgotten(node: Bench, pool: SmallPo
     node.protocol._relay.unbroadcast[block.txids[0]] = block.wtxids[0]
     node.step(ev.TransactionsConfirmed(block))
     assert node.protocol.unbroadcast() == ()
+    reason = "from set of unbroadcast txns before confirmation that txn was sent out"
+    assert f"Removed {to_display(block.txids[0])} {reason}" in [line.text for line in node.log]
 
 
 def test_forcerelay_announces_again(node: Bench, pool: SmallPool) -> None:

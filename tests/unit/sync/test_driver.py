@@ -45,6 +45,22 @@ def test_blocks_are_connected_in_order_and_told(tmp_path: Path) -> None:
     assert asyncio.run(run()) == list(range(1, len(blocks) + 1))
 
 
+def test_the_end_of_an_activation_is_told(tmp_path: Path) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(3))
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+        heights: list[int] = []
+        driver.on_settled = lambda: heights.append(driver.chainstate.active.height)
+        for raw in blocks:
+            await driver.store_block(raw, NOW, requested=True)
+        await driver.settled()
+        assert heights and heights[-1] == len(blocks)
+        await driver.close()
+
+    asyncio.run(run())
+
+
 def test_snapshot_is_of_one_tip_while_blocks_come(tmp_path: Path) -> None:
     generator = ChainGenerator(PARAMS)
     blocks = list(generator.spread(20))
