@@ -86,8 +86,7 @@ class Announcements:
                 headers.append(tree.raw(index))
             else:
                 return False
-        if headers and len(headers) == 1 and peer.high_bandwidth_from:
-            self._serving.announce_compact(peer, last)
+        if len(headers) == 1 and peer.high_bandwidth_from and self._serving.announce_compact(peer, last):
             state.best_sent = last
         elif headers and not peer.prefers_headers:
             return False

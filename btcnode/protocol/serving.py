@@ -209,13 +209,18 @@ class Serving:
 
     # -- compact blocks ------------------------------------------------------------------------------------------
 
-    def announce_compact(self, peer: Peer, index: int) -> None:
-        """Send the compact form of a new block."""
-        if self._compact.payload(index) is not None:
-            self._send_compact(peer, index)
-        else:
-            peer.serve.queue.extend((InvItem(MSG_CMPCT_BLOCK, self._ctx.tree.hash(index)),))
+    def announce_compact(self, peer: Peer, index: int) -> bool:
+        """Send the compact form of a new block; False when too many of them wait for the disk."""
+        payload = self._compact.payload(index)
+        if payload is not None:
+            self._ctx.emit(SendRaw(peer.id, "cmpctblock", payload))
+        elif len(peer.serve.parts) < MAX_PENDING_BLOCKTXN:
+            # not as an answer: that would be the whole block once others are on top of it
+            peer.serve.parts.append((index, lambda raw: self._send_compact_of(peer, index, raw)))
             self.serve(peer)
+        else:
+            return False
+        return True
 
     def _send_compact(self, peer: Peer, index: int) -> None:
         payload = self._compact.payload(index)

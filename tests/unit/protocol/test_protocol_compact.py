@@ -464,6 +464,26 @@ def test_single_block_that_was_not_announced_goes_out_compact(lab: Lab) -> None:
     assert len(raw_sent(lab, "cmpctblock", high)) == 1
 
 
+def test_announcements_that_wait_for_the_disk_never_become_whole_blocks(lab: Lab) -> None:
+    """Many blocks in a moment, as in a reorganisation: nobody asked for a whole one."""
+    high = lab.peer(high=True)
+    caught_up(lab, high)
+    raws: dict[bytes, bytes] = {}
+    pending: list[fx.ReadBlock] = []
+    for n in range(12):
+        raw = lab.bench.chain.mine(UNIX_START - 5 + n)
+        raws[header_hash(raw[:80])] = raw
+        lab.bench.load([raw])
+        pending += lab.bench.all(fx.ReadBlock)
+    sent = 0
+    for read in pending:  # grows
+        lab.bench.step(ev.BlockRead(high, read.index, raws[lab.bench.chain.tree.hash(read.index)]))
+        assert not raw_sent(lab, "block", high)
+        sent += len(raw_sent(lab, "cmpctblock", high))
+        pending += lab.bench.all(fx.ReadBlock)
+    assert sent
+
+
 # -- serving ---------------------------------------------------------------------------------------------------------
 
 
