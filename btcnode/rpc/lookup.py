@@ -71,7 +71,7 @@ def find_block(node: NodeApi, text: Any, name: str = "blockhash") -> int:
 
 def find_by_hash_or_height(node: NodeApi, value: Any) -> int:
     """Index of a block given by hash or by height in the active chain; raises RpcError."""
-    if type_name(value) == "string":
+    if type_name(value) != "number":
         return find_block(node, value, "hash_or_height")
     tree, height = node.tree, whole_number(value)
     if height < 0:

@@ -58,6 +58,8 @@ def test_a_transaction_in_all_its_places(node: RegtestNode) -> None:
     assert rpc.getrawtransaction(txid, 1, block)["in_active_chain"] is True
     proof = rpc.gettxoutproof([txid])
     assert rpc.verifytxoutproof(proof) == [txid]
+    psbt = rpc.utxoupdatepsbt(rpc.createpsbt([{"txid": txid, "vout": 0}], [{ADDRESS: 0.5}]))
+    assert rpc.decodepsbt(psbt)["inputs"][0]["non_witness_utxo"]["txid"] == txid
 
     rpc.invalidateblock(block)
     assert "blockhash" not in rpc.getrawtransaction(txid, 1)  # it is back in the mempool
