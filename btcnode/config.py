@@ -386,7 +386,7 @@ def _check_numbers(config: NodeConfig) -> None:
         "maxconnections": (0, 100_000),
         "blockreconstructionextratxn": (0, 100_000),
         "timeout": (1, 2**31 - 1),
-        "peertimeout": (1, 2**31 - 1),
+        "peertimeout": (-(2**31), 2**31 - 1),
         "maxreceivebuffer": (1, 2**21),
         "maxsendbuffer": (1, 2**21),
         "rpcworkqueue": (1, 100_000),
@@ -407,6 +407,8 @@ def _check_numbers(config: NodeConfig) -> None:
     least = -(-config.limitclustersize * 40 // 1000)  # room for forty of the largest clusters
     if config.maxmempool and config.maxmempool < least:
         raise ConfigError(f"-maxmempool must be at least {least} MB")
+    if config.peertimeout < 1:
+        raise ConfigError("peertimeout must be a positive integer.")
 
 
 def _check_texts(config: NodeConfig) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import read_compact_size
+from btcnode.primitives.hashes import sha256d
 
 
 def _scan_inputs(raw: bytes, p: int, in_pos: list[int], count: int) -> int:
@@ -102,3 +103,19 @@ def scan_tx(raw: bytes, start: int, in_pos: list[int], out_pos: list[int]) -> tu
     if p + 4 > size:
         raise DecodeError("DataStream::read(): end of data: truncated transaction")
     return body, witness, p + 4
+
+
+def txid_of(raw: bytes) -> bytes:
+    """The txid of a serialised transaction whose witness is not looked at; raises DecodeError for no transaction."""
+    try:
+        if raw[4]:
+            return sha256d(raw)
+        count, p = read_compact_size(raw, 6)
+        p = _scan_inputs(raw, p, [], count)
+        outputs, p = read_compact_size(raw, p)
+        p = _scan_outputs(raw, p, [], outputs)
+    except IndexError:
+        raise DecodeError("DataStream::read(): end of data: truncated transaction") from None
+    if p + 4 > len(raw):
+        raise DecodeError("DataStream::read(): end of data: truncated transaction")
+    return sha256d(raw[:4] + raw[6:p] + raw[-4:])

@@ -12,7 +12,7 @@ from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.inputs import ConnectionKind
 from btcnode.protocol.limits import MAX_MONEY, MAX_PENDING_NONCES
 from btcnode.protocol.misbehaviour import Offence
-from btcnode.protocol.peer import Peer
+from btcnode.protocol.peer import WITHOUT_TRANSACTIONS, Peer
 from btcnode.protocol.reconciliation import Reconciliation
 from btcnode.protocol.tx_intake import rejects_transactions
 from btcnode.wire.constants import (
@@ -111,7 +111,7 @@ class Handshake:
         peer.services = message.services
         peer.user_agent = message.clean_user_agent
         peer.start_height = message.start_height
-        peer.relay = message.relay
+        peer.relay = message.relay and peer.kind not in WITHOUT_TRANSACTIONS
         peer.time_offset = message.time - int(ctx.unix)
         if not peer.inbound:
             ctx.time_offsets.add(peer.time_offset)

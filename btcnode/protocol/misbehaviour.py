@@ -170,6 +170,7 @@ WEIGHTS: dict[Offence, float] = {
     Offence.BLOCK_CACHED_INVALID: 0.5,
     Offence.MESSAGE_CHECKSUM: 0.5,
     Offence.MESSAGE_EARLY: 0.25,
+    Offence.MESSAGE_COMMAND: 0.05,  # hardly worse than a command nobody knows, which counts for nothing
     Offence.BLOCK_MALFORMED: 2.0,
 }
 """What an offence adds to the faults that a peer's score counts, where it is not 1."""

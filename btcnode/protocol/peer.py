@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 NONE = -1  # no header
 
+WITHOUT_TRANSACTIONS = (ConnectionKind.BLOCK_RELAY, ConnectionKind.FEELER, ConnectionKind.PRIVATE_BROADCAST)
 _OUTBOUND_OR_BLOCK_RELAY = (ConnectionKind.OUTBOUND_FULL, ConnectionKind.BLOCK_RELAY)
 
 

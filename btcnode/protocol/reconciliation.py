@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _TAG = sha256(b"Tx Relay Salting").digest()
-_NO_TRANSACTIONS = (ConnectionKind.BLOCK_RELAY, ConnectionKind.FEELER, ConnectionKind.PRIVATE_BROADCAST)
 
 
 def short_id_key(ours: int, theirs: int) -> bytes:
@@ -46,7 +45,7 @@ class Reconciliation:
         ctx = self._ctx
         if not (ctx.config.tx_reconciliation and ctx.config.tx_relay) or peer.common_version < WTXID_RELAY_VERSION:
             return
-        if not peer.relay or peer.kind in _NO_TRANSACTIONS or peer.kind is ConnectionKind.ADDR_FETCH:
+        if not peer.relay or peer.kind is ConnectionKind.ADDR_FETCH:
             return
         self._log(f"Pre-register peer={peer.id}")
         self._offered[peer.id] = salt = ctx.rng.getrandbits(64)
@@ -62,7 +61,7 @@ class Reconciliation:
             problem = "sendtxrcncl received after verack"
         elif rejects_transactions(ctx, peer):
             problem = "sendtxrcncl received to which we indicated no tx relay"
-        elif not peer.relay or peer.kind in _NO_TRANSACTIONS:
+        elif not peer.relay:
             problem = "sendtxrcncl received which indicated no tx relay to us"
         elif peer.id in self.registered:
             problem = "txreconciliation protocol violation (sendtxrcncl received from already registered peer)"

@@ -15,8 +15,9 @@ from btcnode.errors import DecodeError
 from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
 from btcnode.mempool.rejection import TxResult
 from btcnode.primitives.hashes import sha256d, to_display
+from btcnode.primitives.scan import txid_of
 from btcnode.protocol.effects import LogLevel, ProcessTransactions
-from btcnode.protocol.inputs import ConnectionKind, Permission
+from btcnode.protocol.inputs import Permission
 from btcnode.protocol.limits import (
     MAX_EXTRA_TRANSACTION_SIZE,
     MAX_GETDATA_TXS,
@@ -29,7 +30,7 @@ from btcnode.protocol.limits import (
     TX_INV_RATE,
 )
 from btcnode.protocol.misbehaviour import Offence
-from btcnode.protocol.peer import PAUSE_TRANSACTIONS, Peer
+from btcnode.protocol.peer import PAUSE_TRANSACTIONS, WITHOUT_TRANSACTIONS, Peer
 from btcnode.protocol.tx_download import Package, TxDownload
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_FLAG, MSG_WITNESS_TX, MSG_WTX
 from btcnode.wire.messages import GetData, InvItem
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from btcnode.protocol.tx_relay import TxRelay
     from btcnode.wire.messages import NotFound, TxMessage
 
-_NEVER_FROM = (ConnectionKind.BLOCK_RELAY, ConnectionKind.FEELER, ConnectionKind.PRIVATE_BROADCAST)
 _NOT_JUDGED = (TxResult.UNKNOWN, TxResult.NO_MEMPOOL)
 _TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
 OBJECT_SIZE = 48  # bytes of a small bytes object and the reference to it
@@ -51,7 +51,7 @@ OBJECT_SIZE = 48  # bytes of a small bytes object and the reference to it
 
 def rejects_transactions(ctx: Context, peer: Peer) -> bool:
     """Whether the peer was told to send no transactions."""
-    return peer.kind in _NEVER_FROM or not (ctx.config.tx_relay or peer.permissions & Permission.RELAY)
+    return peer.kind in WITHOUT_TRANSACTIONS or not (ctx.config.tx_relay or peer.permissions & Permission.RELAY)
 
 
 def _names(tx: Tx) -> str:
@@ -166,10 +166,7 @@ class TxIntake:
             return None
         raw = message.raw
         if len(raw) > MAX_STANDARD_TX_WEIGHT and ctx.config.require_standard:
-            wtxid = sha256d(raw)
-            self.download.refused_unread(wtxid)  # a weight is never less than the size
-            text = f"(wtxid={to_display(wtxid)}) from peer={peer.id} was not accepted: tx-size"
-            ctx.log(LogLevel.DEBUG, "mempoolrej", text)
+            self._refuse_unread(peer, raw)
             return None
         try:
             tx = message.parse()
@@ -198,6 +195,18 @@ class TxIntake:
                 text = f"Not relaying non-mempool transaction {name} from forcerelay peer={peer.id}"
                 self._ctx.log(LogLevel.DEBUG, "net", text)
         return tx
+
+    def _refuse_unread(self, peer: Peer, raw: bytes) -> None:
+        """A weight is never less than the size: this one is beyond the limit, whatever its witness has."""
+        try:
+            txid, wtxid = txid_of(raw), sha256d(raw)
+        except DecodeError as error:
+            self._ctx.punish(peer, Offence.MESSAGE_PAYLOAD, f"tx: {error}")
+            return
+        self.download.tracker.answered(peer.id, txid)
+        self.download.refused_unread(wtxid)
+        text = f"{to_display(txid)} (wtxid={to_display(wtxid)}) from peer={peer.id} was not accepted: tx-size"
+        self._ctx.log(LogLevel.DEBUG, "mempoolrej", text)
 
     def _validate_package(self, package: Package) -> None:
         if not any(tx.wtxid in self._busy for tx in package.txs):

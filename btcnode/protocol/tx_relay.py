@@ -17,7 +17,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.protocol.bloom import BloomHasher, RollingBloom
 from btcnode.protocol.bloom_service import offers_bloom
 from btcnode.protocol.effects import LogLevel
-from btcnode.protocol.inputs import ConnectionKind, Permission
+from btcnode.protocol.inputs import Permission
 from btcnode.protocol.limits import (
     FILTERED_PER_TICK,
     INBOUND_INVENTORY_BROADCAST_INTERVAL,
@@ -36,7 +36,7 @@ from btcnode.protocol.limits import (
     TX_KNOWN_HASHES,
     TX_KNOWN_PER_GENERATION,
 )
-from btcnode.protocol.peer import Peer, TxState
+from btcnode.protocol.peer import WITHOUT_TRANSACTIONS, Peer, TxState
 from btcnode.protocol.tx_filter import match
 from btcnode.wire.constants import MAX_INV_SIZE, MSG_TX, MSG_WTX
 from btcnode.wire.messages import Inv, InvItem
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from btcnode.primitives.tx import Tx
     from btcnode.protocol.chain_view import PoolEntry, TxSource
     from btcnode.protocol.context import Context
-
-_WITHOUT_TRANSACTIONS = (ConnectionKind.BLOCK_RELAY, ConnectionKind.FEELER, ConnectionKind.PRIVATE_BROADCAST)
 
 
 class TxRelay:
@@ -75,7 +73,7 @@ class TxRelay:
 
     def connected(self, peer: Peer) -> None:
         """The handshake is complete: from now on the peer is told of transactions, if it wants that."""
-        if not (peer.relay or offers_bloom(self._ctx, peer)) or peer.kind in _WITHOUT_TRANSACTIONS:
+        if not (peer.relay or offers_bloom(self._ctx, peer)) or peer.kind in WITHOUT_TRANSACTIONS:
             return
         known = RollingBloom(b"", TX_KNOWN_PER_GENERATION, hasher=self._hasher)
         peer.tx = TxState(known, self._source.sequence, self._next_turn(peer))
