@@ -155,6 +155,7 @@ class Reactor:
         Raises ConfigError when one (``required``) or all of them fail.
         """
         problems: list[str] = []
+        unsaid: list[NetAddress] = []  # doors for friends: Core tells nobody of them
         doors = [Door(host, port) for host, port in binds]
         doors += [Door(bind.address.host, bind.address.port, bind) for bind in self._access.binds]
         doors += [Door(host, port, onion=True) for host, port in onion]
@@ -174,10 +175,13 @@ class Reactor:
                 if address is not None:
                     self._log["net"].info("Bound to %s", address)
                     (self.onion_bound if door.onion else self.bound).append(address)
+                    if door.white is not None and door.white.permissions & Permission.NOBAN:
+                        unsaid.append(address)
         if problems and (required or not self._servers):
             raise ConfigError(problems[0])
         for address in self.bound:
-            self.feed(LocalAddress(address, "bind"))
+            if address not in unsaid:
+                self.feed(LocalAddress(address, "bind"))
 
     def start(self) -> None:
         """Begin to tick."""

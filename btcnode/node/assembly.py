@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from btcnode import __version__
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
-from btcnode.config import NodeConfig, split_host_port
+from btcnode.config import NodeConfig
 from btcnode.errors import BtcnodeError, FatalError, RebuildError, StorageError
 from btcnode.net.capture import MessageCapture
 from btcnode.net.nat.service import NatService
@@ -46,7 +46,7 @@ from btcnode.node.nat_setup import start_nat
 from btcnode.node.notification_service import NotificationService
 from btcnode.node.peers_file import load_book, load_groups, take_anchors
 from btcnode.node.peers_service import PeersService
-from btcnode.node.proxy_setup import Anonymity, listening, make_dialer
+from btcnode.node.proxy_setup import Anonymity, listening, make_dialer, own_addresses
 from btcnode.node.prune_service import PruneService
 from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.snapshot_service import SnapshotService
@@ -54,7 +54,7 @@ from btcnode.node.sync_monitor import SyncMonitor
 from btcnode.node.tx_service import TxService
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
-from btcnode.protocol.inputs import LocalAddress, SetNetworkActive
+from btcnode.protocol.inputs import SetNetworkActive
 from btcnode.protocol.permissions import AccessRules
 from btcnode.protocol.protocol import Protocol
 from btcnode.rpc.context import NodeApi
@@ -66,7 +66,6 @@ from btcnode.sync.importer import BlockImporter, import_paths
 from btcnode.sync.memory_limiter import MemoryLimiter
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 from btcnode.wire.constants import NODE_BLOOM, NODE_COMPACT_FILTERS, NODE_NETWORK, NODE_P2P_V2, NODE_XTHIN
-from btcnode.wire.netaddr import NetAddress
 
 if TYPE_CHECKING:
     from btcnode.observe.metrics import MetricsExporter
@@ -406,9 +405,8 @@ class Node:
         if config.listens:
             places = listening(config, self.params.p2p_port, self.access.binds)
             await self.reactor.listen(list(places.binds), required=places.chosen, onion=places.onion)
-        for text in config.externalip:
-            host, port = split_host_port(text, self.params.p2p_port)
-            self.reactor.feed(LocalAddress(NetAddress.from_host(host, port), "user"))
+        for own in own_addresses(config, self.params.p2p_port, self.access.binds):
+            self.reactor.feed(own)
         if config.metrics_port is not None and (board := self.figures) is not None:
             from btcnode.observe.metrics import MetricsExporter  # loads an HTTP server of its own
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from btcnode.config import NodeConfig
+from btcnode.config import NodeConfig, split_host_port
 from btcnode.errors import ConfigError
 from btcnode.net.addresses import lookup
+from btcnode.net.interfaces import interface_addresses
 from btcnode.net.proxy import sam, tor_control
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.proxy.i2p import I2pListener
 from btcnode.net.proxy.tor_control import TorController, TorPlan
 from btcnode.net.reactor import Reactor
-from btcnode.protocol.inputs import LocalAddress, LocalAddressGone, NetworkReachable
+from btcnode.protocol.inputs import LocalAddress, LocalAddressGone, NetworkReachable, Permission
 from btcnode.protocol.permissions import WhiteBind
 from btcnode.proxy_options import (
     TOR_CONTROL_PORT,
@@ -92,6 +93,34 @@ def listening(config: NodeConfig, default_port: int, white: tuple[WhiteBind, ...
         onion = (("127.0.0.1", port + 1),)
     chosen = bool(config.bind or config.whitebind)
     return Listening(binds if chosen else (("0.0.0.0", port), ("::", port)), onion, chosen, onion_chosen)
+
+
+def listen_port(config: NodeConfig, default_port: int, white: tuple[WhiteBind, ...]) -> int:
+    """The port that others reach us at, unless an address says another one: as Core finds it."""
+    for text in config.bind:
+        _, port, onion = parse_bind(text, 0)
+        if port and not onion:
+            return port
+    for bind in white:
+        if not bind.permissions & Permission.NOBAN:
+            return bind.address.port
+    return default_port if config.port is None else config.port
+
+
+def own_addresses(config: NodeConfig, default_port: int, white: tuple[WhiteBind, ...]) -> list[LocalAddress]:
+    """What is told of ourselves from the start: by the user, and by the interfaces if we listen at all of them."""
+    port = listen_port(config, default_port, white)
+    found = []
+    for text in config.externalip:
+        host, number = split_host_port(text, port)
+        found.append(LocalAddress(NetAddress.from_host(host, number), "user"))
+    places = listening(config, default_port, white)
+    hosts = [host for host, _ in places.binds] + [bind.address.host for bind in white]
+    if config.listens and config.discovers and any(host in ("0.0.0.0", "::") for host in hosts):
+        found += [LocalAddress(address, "interface") for address in interface_addresses(port)]
+    if config.cjdnsreachable:
+        found = [LocalAddress(item.address.as_cjdns(), item.source) for item in found]
+    return found
 
 
 class Anonymity:

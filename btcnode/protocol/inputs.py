@@ -350,7 +350,7 @@ class LocalAddress:
     """An address under which we can be reached (bound, given by the user, or found by NAT traversal)."""
 
     address: NetAddress
-    source: str = "bind"  # "bind" | "user" | "mapped"
+    source: str = "bind"  # "bind" | "user" | "mapped" | "interface"
 
 
 @dataclass(frozen=True, slots=True)

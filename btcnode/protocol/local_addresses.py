@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from btcnode.protocol.inputs import LocalAddress
     from btcnode.protocol.peer import Peer
 
-BIND, MAPPED, MANUAL = 2, 3, 4
-_SCORES = {"bind": BIND, "mapped": MAPPED, "user": MANUAL}
+INTERFACE, BIND, MAPPED, MANUAL = 1, 2, 3, 4
+_SCORES = {"interface": INTERFACE, "bind": BIND, "mapped": MAPPED, "user": MANUAL}
 _PRIVACY = ("onion", "i2p")
 
 _UNREACHABLE, _DEFAULT, _TUNNEL, _IPV4, _IPV6, _PRIVATE = range(6)

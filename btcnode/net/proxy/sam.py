@@ -30,6 +30,7 @@ _DESTINATION_SIZE = 387  # bytes before the certificate, whose length stands in 
 _CERTIFICATE_LENGTH_AT = 385
 _SIGNATURE = "SIGNATURE_TYPE=7"  # Ed25519
 _LEASES = "i2cp.leaseSetEncType=4,0"
+_SWAP = str.maketrans("-~+/", "+/-~")
 
 log = logging.getLogger("btcnode.i2p")
 
@@ -41,14 +42,14 @@ class SamError(DialError):
 def decode_base64(text: str) -> bytes:
     """I2P's base64, which has ``-~`` where others have ``+/``; raises SamError."""
     try:
-        return b64decode(text.encode(), altchars=b"-~", validate=True)
+        return b64decode(text.translate(_SWAP).encode(), validate=True)
     except (Base64Error, ValueError):
         raise SamError(f"Cannot decode Base64: {text[:40]!r}", proxy_failed=True) from None
 
 
 def encode_base64(data: bytes) -> str:
     """The same, backwards."""
-    return b64encode(data, altchars=b"-~").decode()
+    return b64encode(data).decode().translate(_SWAP)
 
 
 def address_of(destination: bytes) -> NetAddress:

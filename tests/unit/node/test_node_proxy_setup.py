@@ -1,0 +1,124 @@
+"""Where a node listens, which port it tells of, and how proxies get their addresses."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btcnode.config import NodeConfig
+from btcnode.errors import ConfigError
+from btcnode.node import proxy_setup
+from btcnode.node.proxy_setup import Listening, listen_port, listening, make_dialer, own_addresses
+from btcnode.protocol.permissions import AccessRules
+from btcnode.wire.netaddr import NetAddress, Network
+
+ANY = (("0.0.0.0", 8333), ("::", 8333))
+
+
+def places(**options: Any) -> Listening:
+    config = NodeConfig(**options)
+    return listening(config, 8333, AccessRules((), config.whitebind).binds)
+
+
+def test_by_default_everywhere_and_for_tor_one_port_higher() -> None:
+    assert places() == Listening(ANY, (("127.0.0.1", 8334),), chosen=False, onion_chosen=False)
+    found = places(port=5)
+    assert (found.binds, found.onion) == ((("0.0.0.0", 5), ("::", 5)), (("127.0.0.1", 6),))
+    assert places(port=0).onion == ()  # nobody knows the port after a port that is yet to be chosen
+    assert places(port=0).onion_target == ("0.0.0.0", 0)
+
+
+def test_places_of_the_user() -> None:
+    assert places(bind=("127.0.0.1:5",)) == Listening((("127.0.0.1", 5),), (), chosen=True, onion_chosen=False)
+    assert places(bind=("127.0.0.1:5",)).onion_target == ("127.0.0.1", 5)
+    both = places(bind=("127.0.0.1:5", "[::1]=onion"))
+    assert (both.binds, both.onion, both.onion_target) == ((("127.0.0.1", 5),), (("::1", 8334),), ("::1", 8334))
+    only_onion = places(bind=("127.0.0.1:5=onion",))
+    assert (only_onion.binds, only_onion.onion) == ((), (("127.0.0.1", 5),))
+    assert places(whitebind=("127.0.0.1:5",)).onion == (("127.0.0.1", 8334),)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bind": ("127.0.0.1:5", "127.0.0.1:5")},
+        {"bind": ("127.0.0.1:5", "127.0.0.1:5=onion")},
+        {"bind": ("127.0.0.1:5=onion", "127.0.0.1:5=onion")},
+        {"bind": ("127.0.0.1:5",), "whitebind": ("noban@127.0.0.1:5",)},
+        {"bind": ("[::1]:5", "[0:0::1]:5")},
+    ],
+    ids=str,
+)
+def test_a_place_that_is_named_twice(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="Duplicate binding configuration for address"):
+        places(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "port"),
+    [
+        ({}, 8333),
+        ({"port": 1}, 1),
+        ({"port": 1, "bind": ("1.1.1.1",)}, 1),
+        ({"port": 1, "bind": ("1.1.1.1:2", "1.1.1.1:3")}, 2),
+        ({"port": 1, "bind": ("1.1.1.1:2=onion",)}, 1),
+        ({"port": 1, "whitebind": ("1.1.1.1:3",)}, 3),
+        ({"port": 1, "bind": ("1.1.1.1:2",), "whitebind": ("1.1.1.1:3",)}, 2),
+        ({"port": 1, "whitebind": ("noban@1.1.1.1:3",)}, 1),
+    ],
+    ids=str,
+)
+def test_the_port_of_an_external_address(options: dict[str, Any], port: int) -> None:
+    config = NodeConfig(externalip=("2.2.2.2", "2.2.2.2:77"), **options)
+    white = AccessRules((), config.whitebind).binds
+    assert listen_port(config, 8333, white) == port
+    told = own_addresses(config, 8333, white)
+    assert [(str(item.address), item.source) for item in told] == [(f"2.2.2.2:{port}", "user"), ("2.2.2.2:77", "user")]
+
+
+def test_interfaces_are_told_of_when_listening_at_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interfaces(port: int) -> list[NetAddress]:
+        return [NetAddress.from_host("1.1.1.1", port), NetAddress.from_host("fc00::1", port)]
+
+    monkeypatch.setattr(proxy_setup, "interface_addresses", interfaces)
+
+    def told(**options: Any) -> list[str]:
+        config = NodeConfig(**options)
+        return [str(item.address) for item in own_addresses(config, 8333, ())]
+
+    assert told() == ["1.1.1.1:8333", "[fc00::1]:8333"]
+    assert told(bind=("0.0.0.0:5",)) == ["1.1.1.1:5", "[fc00::1]:5"]
+    for silent in ({"bind": ("1.1.1.1",)}, {"discover": False}, {"proxy": ("127.0.0.1",)}, {"listen": False}):
+        assert told(**silent) == []
+    config = NodeConfig(cjdnsreachable=True)
+    networks = [item.address.network for item in own_addresses(config, 8333, ())]
+    assert networks == [Network.IPV4, Network.CJDNS]
+
+
+def test_names_of_proxies_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def lookup(host: str, port: int) -> list[NetAddress]:
+        asked.append(host)
+        return [NetAddress.from_host("10.0.0.1", port)] if host == "tor" else []
+
+    monkeypatch.setattr(proxy_setup, "lookup", lookup)
+    dialer = asyncio.run(make_dialer(NodeConfig(proxy=("tor:9050",), i2psam="127.0.0.1")))
+    assert str(dialer.proxy_of(Network.IPV4)) == str(dialer.name_proxy) == "10.0.0.1:9050"
+    assert asked == ["tor"]
+    with pytest.raises(ConfigError, match="Invalid -onion address or hostname: 'nowhere:9050'"):
+        asyncio.run(make_dialer(NodeConfig(onion="nowhere")))
+    with pytest.raises(ConfigError, match="Invalid -proxy address or hostname: 'tor:9050'"):
+        asyncio.run(make_dialer(NodeConfig(proxy=("tor",), dns=False)))
+
+
+def test_the_key_of_a_lasting_i2p_address(tmp_path: Path) -> None:
+    dialer = asyncio.run(make_dialer(NodeConfig(i2psam="127.0.0.1", datadir=tmp_path)))
+    assert dialer.i2p is not None
+    assert dialer.i2p.session is not None
+    dialer = asyncio.run(make_dialer(NodeConfig(i2psam="127.0.0.1", i2pacceptincoming=False)))
+    assert dialer.i2p is not None
+    assert dialer.i2p.session is None
