@@ -1,15 +1,14 @@
 """JSON as Bitcoin Core reads and writes it.
 
 Numbers of a set form (amounts with eight decimals, doubles with sixteen digits) travel as ``Literal``: a string that
-the C encoder writes quoted and marked, after which one substitution takes quotes and mark away. The mark is random, so
-text from outside cannot pose as a number.
+the C encoder writes quoted and marked, after which one pass over the text takes quotes and mark away. The mark is
+random, so text from outside cannot pose as a number.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -18,7 +17,7 @@ COIN = 100_000_000
 
 _TOKEN = os.urandom(12).hex()
 _MARK = "\x00" + _TOKEN
-_LITERAL = re.compile(rf'"\\u0000{_TOKEN}([^"]*)"')
+_WRITTEN_MARK = rf'"\u0000{_TOKEN}'  # as the encoder writes it, after its quote
 
 
 class Literal(str):
@@ -64,7 +63,8 @@ def encode(value: Any) -> bytes:
     """Compact JSON in UTF-8."""
     text = _encode(value)
     if _TOKEN in text:
-        text = _LITERAL.sub(r"\1", text)
+        first, *others = text.split(_WRITTEN_MARK)
+        text = "".join([first, *[part.replace('"', "", 1) for part in others]])
     return text.encode("utf-8", "replace")
 
 
