@@ -17,7 +17,7 @@ import lmdb
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.indexes.recipe import NUMBER_SIZE
 from btcnode.primitives.hashes import BlockHash
-from btcnode.storage.database import translate
+from btcnode.storage.database import check_length, translate
 
 MAP_SIZE = 1 << 38  # address space: mainnet's spenders need about 100 GiB
 MAX_READERS = 32
@@ -39,23 +39,34 @@ class IndexStore:
     """One thread at a time may ``put``; any thread may read."""
 
     def __init__(self, path: Path, *, wipe: bool = False) -> None:
-        """Open or create the file; ``wipe`` it first for a reindex. Raises StorageError."""
+        """Open or create the file; ``wipe`` it first for a reindex. Raises StorageError, CorruptionError."""
         self._path = path
+        self._env: Any = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if wipe:
                 path.unlink(missing_ok=True)
                 path.with_name(f"{path.name}-lock").unlink(missing_ok=True)
-            self._env: Any = lmdb.open(
-                str(path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2, readahead=False,
-                mode=0o600,
-            )  # fmt: skip
-            self._rows: Any = self._env.open_db(_ROWS)
-            self._numbers: Any = self._env.open_db(_NUMBERS)
+            self._open()
         except OSError as error:
             raise StorageError(f"cannot make {path}: {error.strerror}") from None
-        except lmdb.Error as error:
-            raise translate(error, path) from error
+        except (lmdb.Error, CorruptionError) as error:
+            if self._env is not None:
+                self._env.close()
+            translated = translate(error, path) if isinstance(error, lmdb.Error) else error
+            if isinstance(translated, CorruptionError):
+                raise CorruptionError(f"{path} is damaged or foreign: delete it, and it is built anew") from error
+            raise translated from error
+
+    def _open(self) -> None:
+        """Raises lmdb.Error, CorruptionError, OSError."""
+        self._env = lmdb.open(
+            str(self._path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2, readahead=False,
+            mode=0o600,
+        )  # fmt: skip
+        check_length(self._env, self._path)
+        self._rows: Any = self._env.open_db(_ROWS)
+        self._numbers: Any = self._env.open_db(_NUMBERS)
 
     # -- reading -------------------------------------------------------------------------------------------------
 

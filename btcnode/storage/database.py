@@ -105,7 +105,7 @@ class Database:
 
     def _prepare(self) -> None:
         """Open the named databases, free reader slots of killed processes, check or write the schema."""
-        _check_length(self._env, self.path / DATABASE_FILE)
+        check_length(self._env, self.path / DATABASE_FILE)
         self._env.reader_check()
         for name in DATABASES:
             self._dbs[name] = self._env.open_db(name)
@@ -390,7 +390,7 @@ def _open_env(path: Path, map_size: int) -> Any:
     )
 
 
-def _check_length(env: Any, path: Path) -> None:
+def check_length(env: Any, path: Path) -> None:
     """Refuse a file that ends before its last page: touching the missing ones would kill the process (SIGBUS)."""
     needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
     if os.path.getsize(path) < needed:  # noqa: PTH202

@@ -43,3 +43,17 @@ def test_wipe(tmp_path: Path) -> None:
     store = IndexStore(tmp_path / "index.mdb", wipe=True)
     assert store.best() is None and store.record(ONE) is None
     store.close()
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign"])
+def test_damaged_file(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "index.mdb"
+    store = IndexStore(path)
+    store.put(Batch({BlockHash(bytes((n,)) * 32): bytes(2000) for n in range(200)}), ONE)
+    store.close()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] if damage == "cut" else bytes(len(data)))
+    with pytest.raises(CorruptionError, match="delete it, and it is built anew"):
+        IndexStore(path)
+    path.unlink()
+    IndexStore(path).close()
