@@ -33,8 +33,8 @@ TEXT_OPTIONS = (
     "rpcpassword", "rpcport", "rpcuser", "rpcwaittimeout",
 )  # fmt: skip
 FLAG_OPTIONS = (
-    "generate", "getinfo", "help", "named", "netinfo", "rpcwait", "stdin", "stdinrpcpass", "stdinwalletpassphrase",
-    "version", *CHAIN_FLAGS,
+    "addrinfo", "generate", "getinfo", "help", "named", "netinfo", "rpcwait", "stdin", "stdinrpcpass",
+    "stdinwalletpassphrase", "version", *CHAIN_FLAGS,
 )  # fmt: skip
 SHORT = {"h": "help", "?": "help"}
 
@@ -46,6 +46,7 @@ or:     btcnode-cli help --openrpc                            Describe all comma
 
 Options:
 
+  -addrinfo                Number of known addresses of nodes, by network
   -chain=<chain>           Network: main, test, testnet4, signet or regtest (default: main)
   -testnet, -testnet4, -signet, -regtest
                            Short for -chain=...
@@ -294,6 +295,16 @@ def _getinfo(caller: Caller) -> Any:
     return {"result": _summary(results[0], results[1], colour=colour)}
 
 
+def _addrinfo(caller: Caller) -> Any:
+    """The sums of getaddrmaninfo."""
+    reply = caller.post_patiently({"method": "getaddrmaninfo", "params": [], "id": "1", "jsonrpc": "2.0"})
+    if isinstance(reply, dict) and reply.get("error") is None:
+        names = {"all_networks": "total"}
+        counts = {names.get(name, name): entry["total"] for name, entry in reply["result"].items()}
+        reply["result"] = {"addresses_known": counts}
+    return reply
+
+
 def _netinfo(caller: Caller, words: list[str]) -> Any:
     """A reply made of two calls."""
     from btcnode.cli import netinfo  # only this option needs it
@@ -407,13 +418,18 @@ def run(argv: list[str]) -> int:
         return 0
     if options.get("ipcconnect", "auto") not in ("auto", "0"):
         raise CliError("error: bitcoin-cli was not built with IPC support")  # the words that tools look for
-    if _flag(options, "getinfo") and _flag(options, "netinfo"):
-        raise CliError("error: Only one of -getinfo, -netinfo may be specified")
+    chosen = [f"-{name}" for name in ("addrinfo", "generate", "getinfo", "netinfo") if _flag(options, name)]
+    if len(chosen) > 1:
+        raise CliError(f"error: Only one of {', '.join(chosen)} may be specified")
     caller = Caller(options)
     if _flag(options, "getinfo"):
         if words:
             raise CliError("error: -getinfo takes no arguments")
         return _report(_getinfo(caller))
+    if _flag(options, "addrinfo"):
+        if words:
+            raise CliError("error: -addrinfo takes no arguments")
+        return _report(_addrinfo(caller))
     if _flag(options, "netinfo"):
         return _report(_netinfo(caller, words))
     if _flag(options, "generate"):

@@ -14,6 +14,7 @@ from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.protocol import Protocol
+from btcnode.protocol.seeding import FixedSeeds
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.testing.small_pool import SmallPool
@@ -37,6 +38,7 @@ class Bench:
         minimum_chain_work: int | None = None,
         transactions: TxSource | None = None,
         anchors: tuple[AddrEntry, ...] = (),
+        fixed_seeds: FixedSeeds = tuple,
         seed: int = 1,
     ) -> None:
         self.params = params
@@ -54,6 +56,7 @@ class Bench:
             address_book=self.book,
             transactions=transactions,
             anchors=anchors,
+            fixed_seeds=fixed_seeds,
         )
         self.effects: list[fx.Effect] = []
         self.log: list[fx.Log] = []

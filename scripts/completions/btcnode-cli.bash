@@ -44,7 +44,7 @@ _btcnode_cli() {
         return
     fi
     mapfile -t COMPREPLY < <(compgen -W "
-    -chain= -color= -conf= -datadir= -generate -getinfo -help -ipcconnect= -named -netinfo -regtest
+    -addrinfo -chain= -color= -conf= -datadir= -generate -getinfo -help -ipcconnect= -named -netinfo -regtest
     -rpcclienttimeout= -rpcconnect= -rpccookiefile= -rpcid= -rpcpassword= -rpcport= -rpcuser= -rpcwait
     -rpcwaittimeout= -signet -stdin -stdinrpcpass -stdinwalletpassphrase -testnet -testnet4 -version
     $methods" -- "$cur")

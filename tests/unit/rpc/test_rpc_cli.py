@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import threading
@@ -78,6 +79,16 @@ def test_getinfo(call: Any) -> None:
     assert out.startswith("Chain: regtest\nBlocks: 0\nHeaders: 0\nVerification progress: ▒")
     assert out.endswith("Warnings: This is a test\n")
     assert call("x", options=("-getinfo",)) == (1, "", "error: -getinfo takes no arguments\n")
+
+
+def test_addrinfo(call: Any, running: Running) -> None:
+    running.node.address_counts = lambda: {"ipv4": (3, 4), "onion": (0, 1)}  # type: ignore[attr-defined]
+    status, out, _ = call(options=("-addrinfo",))
+    assert status == 0
+    assert json.loads(out) == {"addresses_known": {"ipv4": 7, "onion": 1, "total": 8}}
+    assert call("x", options=("-addrinfo",)) == (1, "", "error: -addrinfo takes no arguments\n")
+    both = call(options=("-addrinfo", "-getinfo"))
+    assert both == (1, "", "error: Only one of -addrinfo, -getinfo may be specified\n")
 
 
 def test_credentials(call: Any, running: Running) -> None:

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from btcnode.node.address_service import AddressService
+from btcnode.node.clock import Clock
+from btcnode.protocol.addrman import TEST_KEY, AddressBook
+from btcnode.protocol.asmap import AsMap
+from btcnode.protocol.netgroup import NetGroups
+from btcnode.protocol.seeding import named_source
+from btcnode.wire.messages import AddrEntry
+from btcnode.wire.netaddr import NetAddress
+
+Running = Any
+NOW = 1_700_000_000
+
+
+@pytest.fixture
+def addresses(running: Running, tmp_path: Path) -> AddressService:
+    groups = NetGroups(AsMap(bytes(3)))  # everything belongs to AS 1
+    service = AddressService(AddressBook(Random(1), groups, key=TEST_KEY), tmp_path, bytes(4), Clock(NOW), cjdns=True)
+    for name in ("node_addresses", "add_address", "address_counts", "address_table", "export_asmap"):
+        setattr(running.node, name, getattr(service, name))
+    return service
+
+
+def test_addresses_are_added_and_told(running: Running, addresses: AddressService) -> None:
+    assert running.call("addpeeraddress", "1.2.3.4", 8333) == {"success": True}
+    assert running.call("addpeeraddress", "1.2.3.4", 8333, True) == {"error": "failed-adding-to-new", "success": False}
+    assert running.call("addpeeraddress", "fc00::1", 8333, True) == {"success": True}
+    assert running.call("getnodeaddresses", 0, "cjdns") == [
+        {"time": NOW, "services": 9, "address": "fc00::1", "port": 8333, "network": "cjdns"}
+    ]
+    assert len(running.call("getnodeaddresses")) == 1
+    assert len(running.call("getnodeaddresses", 0)) == 2
+    info = running.call("getaddrmaninfo")
+    assert info["ipv4"] == {"new": 1, "tried": 0, "total": 1}
+    assert info["cjdns"] == {"new": 0, "tried": 1, "total": 1}
+    assert info["all_networks"] == {"new": 1, "tried": 1, "total": 2}
+
+
+def test_tables_are_shown_place_by_place(running: Running, addresses: AddressService) -> None:
+    seed = named_source("x9.seed.example")
+    addresses.book.add([AddrEntry(NOW, 1033, NetAddress.from_host("5.6.7.8", 18444))], seed, NOW)
+    running.call("addpeeraddress", "9.9.9.9", 1, True)
+    tables = running.call("getrawaddrman")
+    ((place, entry),) = tables["new"].items()
+    bucket, _, position = place.partition("/")
+    assert 0 <= int(bucket) < 1024 and 0 <= int(position) < 64
+    assert entry.pop("source").endswith(".internal")
+    assert entry == {
+        "address": "5.6.7.8",
+        "mapped_as": 1,
+        "port": 18444,
+        "services": 1033,
+        "time": NOW,
+        "network": "ipv4",
+        "source_network": "internal",
+    }
+    (tried,) = tables["tried"].values()
+    assert (tried["address"], tried["source"], tried["source_mapped_as"]) == ("9.9.9.9", "9.9.9.9", 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code", "message"),
+    [
+        ("getnodeaddresses", (-1,), -8, "Address count out of range"),
+        ("getnodeaddresses", (1, "Foo"), -8, "Network not recognized: Foo"),
+        ("addpeeraddress", ("not_an_ip", 1), -30, "Invalid IP address"),
+        ("addpeeraddress", ("1.2.3.4", 65536), -1, "JSON integer out of range"),
+        ("addpeeraddress", ("1.2.3.4", -1), -1, "JSON integer out of range"),
+    ],
+)
+def test_wrong_arguments(
+    running: Running, addresses: AddressService, method: str, params: tuple[Any, ...], code: int, message: str
+) -> None:
+    assert running.call(method, *params) == {"code": code, "message": message}
+
+
+def test_the_map_is_exported(running: Running, addresses: AddressService, tmp_path: Path) -> None:
+    result = running.call("exportasmap", "asmap.dat")
+    assert result["path"] == str(tmp_path / "asmap.dat")
+    assert result["bytes_written"] == (tmp_path / "asmap.dat").stat().st_size
+    assert running.call("exportasmap", str(tmp_path))["code"] == -1
