@@ -364,7 +364,7 @@ def _number_of(text: str) -> int | None:
 
 def _hex(text: str, option: str) -> bytes:
     if len(text) % 2 or not _HEX.fullmatch(text):
-        raise ConfigError(f"--{option} takes hexadecimal digits, not {text!r}")
+        raise ConfigError(f"--{option} must be hex, not '{text}'.")
     return bytes.fromhex(text)
 
 

@@ -55,6 +55,10 @@ class CorruptionError(StorageError):
     """Stored bytes do not match their checksum, hash or form."""
 
 
+class DisconnectError(CorruptionError):
+    """A block of the active chain cannot be disconnected: its data or undo data is gone or damaged."""
+
+
 class RebuildError(StorageError):
     """Block index and coins are to be built anew from the block files (``--reindex``)."""
 

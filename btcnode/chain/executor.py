@@ -36,7 +36,7 @@ from btcnode.chain.steps import (
 from btcnode.chain.store import ChainStore
 from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import BlockDelta, connect_block, connect_context, disconnect_block, script_violation
-from btcnode.errors import CorruptionError, DecodeError, Fault, RuleViolation, StorageError
+from btcnode.errors import CorruptionError, DecodeError, DisconnectError, Fault, RuleViolation, StorageError
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
@@ -289,7 +289,7 @@ class StepExecutor:
                 raise CorruptionError(f"undo data of block {to_display(block.hash)} does not fit the coins")
         except StorageError as error:
             log.error("block at height %d: %s", step.height, error)
-            raise CorruptionError("Failed to disconnect block.") from error
+            raise DisconnectError("Failed to disconnect block.") from error
         self._coins.apply_disconnect(restored, removed)
         self.tip = step.prev
         return StepResult(txs=block.n_tx, block=block)

@@ -16,6 +16,7 @@ from btcnode.storage.layout import (
     DATABASE_FILE,
     INDEX_DIR,
     MAX_BLOCKFILE_SIZE,
+    META_DAMAGE,
     META_INDEX_DIR,
     META_NETWORK,
     META_TIP,
@@ -124,7 +125,15 @@ class ChainStore:
     def forget_coins(self, genesis_hash: bytes) -> None:
         """Go back to the coins after the genesis block (none), keeping blocks and index."""
         if self.tip_hash() is not None:
-            self.database.clear_coins({META_TIP: genesis_hash})
+            self.database.clear_coins({META_TIP: genesis_hash, META_DAMAGE: b""})
+
+    def note_damage(self, text: str) -> None:
+        """Remember that the data is damaged until it is rebuilt, for the next start; raises StorageError."""
+        self.database.commit(meta_puts={META_DAMAGE: text.encode()})
+
+    def damage(self) -> str:
+        """What ``note_damage`` was told, else empty."""
+        return (self.database.get_meta(META_DAMAGE) or b"").decode(errors="replace")
 
     def close(self) -> None:
         """Close files and database, and unlock the directory."""

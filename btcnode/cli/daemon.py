@@ -77,6 +77,8 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
     problem = unsupported(settings)
     if problem:
         raise ConfigError(problem)
+    if len(settings.many("signetchallenge")) > 1:
+        raise ConfigError("-signetchallenge cannot be multiple values.")
     if settings.flag("acceptstalefeeestimates", False) and settings.chain != "regtest":
         raise ConfigError(f"acceptstalefeeestimates is not supported on {settings.chain} chain.")
     _check_ports(settings)

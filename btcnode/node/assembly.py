@@ -18,7 +18,7 @@ from btcnode import __version__
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
 from btcnode.config import NodeConfig
-from btcnode.errors import BtcnodeError, FatalError, RebuildError, StorageError
+from btcnode.errors import BtcnodeError, DisconnectError, FatalError, RebuildError, StorageError
 from btcnode.net.capture import MessageCapture
 from btcnode.net.nat.service import NatService
 from btcnode.net.proxy.dialer import Dialer
@@ -413,8 +413,7 @@ class Node:
             self.metrics = MetricsExporter(lambda: board.latest)
             port = self.metrics.start(config.metrics_bind, config.metrics_port)
             log.info("metrics at http://%s:%d/metrics", config.metrics_bind, port)
-        if not config.networkactive:
-            self.reactor.feed(SetNetworkActive(False))
+        self.reactor.feed(SetNetworkActive(config.networkactive))
         self._tell("Starting network threads…")
         for name in ("net", "addcon", "opencon", "msghand"):
             log.info("%s thread start", name)
@@ -484,6 +483,11 @@ class Node:
                 log.error("%s", error)
             else:
                 log.error("internal error, the node stops", exc_info=error)
+            if isinstance(error, DisconnectError) and self._store is not None:
+                try:
+                    self._store.note_damage(str(error))
+                except StorageError as second:
+                    log.error("%s", second)
         self.stop_requested.set()
 
     async def _save_mempool(self) -> None:

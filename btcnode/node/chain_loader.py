@@ -77,6 +77,8 @@ class ChainLoader:
         self.go_on()
         if config.reindex_chainstate:
             store.forget_coins(self._params.genesis_hash)
+        elif store.damage():
+            raise damaged("Corrupted block database detected", CorruptionError(f"in an earlier run: {store.damage()}"))
         try:
             state = Chainstate.open(self._params, store, dbcache=config.dbcache << 20, checker=checker)
             self._check_files(store)

@@ -66,6 +66,7 @@ META_TIP = b"tip"  # block hash[32]: the coins are those after this block
 META_SYNC = b"sync"  # SYNC_RECORD: what the node was about to do
 META_FILE_PREFIX = b"file"
 META_INDEX_DIR = b"indexdir"  # present: INDEX_DIR was made; who removes it wants the index built anew
+META_DAMAGE = b"damage"  # text: what is damaged, as a running node has found; empty or absent: nothing known
 META_PRUNED = b"pruned"  # present: block files were deleted
 
 SCHEMA = Struct("<I")
