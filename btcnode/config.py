@@ -19,6 +19,7 @@ from typing import Any
 from btcnode import __version__
 from btcnode.address_options import check_address_options
 from btcnode.connection_options import ConnectionOptions
+from btcnode.datadir import default_datadir
 from btcnode.debug_options import LOG, TEST, check_debug_options
 from btcnode.errors import ConfigError
 from btcnode.mining_options import check_mining_options
@@ -42,11 +43,6 @@ MAX_FEERATE = 100_000_000  # sat/kvB: one coin for 1000 vbytes, above that someb
 
 _HEX = re.compile(r"[0-9a-fA-F]*", re.ASCII)
 _UA_COMMENT = re.compile(r"[A-Za-z0-9 .,;_/?@\-]*", re.ASCII)
-
-
-def default_datadir() -> Path:
-    """``~/.btcnode``."""
-    return Path.home() / ".btcnode"
 
 
 CHAIN, STORE, RPC = "Chain", "Storage", "RPC server"
@@ -443,8 +439,6 @@ def _check_texts(config: NodeConfig) -> None:
         parse_feerate(getattr(config, name), name)
     if config.acceptnonstdtxn and config.network in ("mainnet",):
         raise ConfigError("acceptnonstdtxn is not currently supported for main chain")
-    if config.acceptstalefeeestimates and config.network != "regtest":
-        raise ConfigError(f"acceptstalefeeestimates is not supported on {config.network} chain.")
     if ":" in config.rpcuser:
         raise ConfigError("--rpcuser must not contain a colon")
 

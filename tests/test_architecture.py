@@ -17,6 +17,7 @@ ORDER = {
     "primitives": 1,
     "assumeutxo": 2,
     "option": 0,
+    "datadir": 0,
     "debug_options": 1,
     "storage_options": 2,
     "mining_options": 3,

@@ -12,6 +12,7 @@ from typing import Any
 
 from btcnode import __version__
 from btcnode.cli.arguments import named_params, positional_params
+from btcnode.datadir import default_datadir
 from btcnode.rpc.client import RpcClient, RpcConnectionError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import Literal, decode_kept, encode, pretty
@@ -162,9 +163,14 @@ def target(options: dict[str, str], default_port: int) -> tuple[str, int]:
     return host, port
 
 
+def _datadir(options: dict[str, str]) -> Path:
+    """The node's data directory."""
+    return Path(options["datadir"]).expanduser() if "datadir" in options else default_datadir()
+
+
 def _add_conf(options: dict[str, str]) -> None:
     """Complete the command line with the configuration file; raises CliError."""
-    datadir = Path(options.get("datadir", "~/.btcnode")).expanduser()
+    datadir = _datadir(options)
     path = datadir / options.get("conf", "bitcoin.conf")
     if not path.is_file():
         if "conf" in options:
@@ -187,7 +193,7 @@ class Caller:
         self.options = options
         _add_conf(options)
         subdir, default_port = CHAINS[chain_of(options)]
-        self.datadir = Path(options.get("datadir", "~/.btcnode")).expanduser()
+        self.datadir = _datadir(options)
         if "datadir" in options and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
             raise CliError(f'Error: Specified data directory "{options["datadir"]}" does not exist.')
         self.cookie = self.datadir / subdir / options.get("rpccookiefile", ".cookie")

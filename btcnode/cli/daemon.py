@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from btcnode import __version__
 from btcnode.cli.daemon_files import NETWORK_OF_CHAIN, ConfFiles
 from btcnode.cli.daemon_options import CORE_OPTIONS, help_text, node_fields, notes_of, unsupported
+from btcnode.cli.interactions import soften, warnings_of
 from btcnode.cli.settings import (
     NETWORK_ONLY,
     ArgumentsError,
@@ -24,8 +25,7 @@ from btcnode.cli.settings import (
     leading_number,
     parse_command_line,
 )
-from btcnode.config import NodeConfig
-from btcnode.debug_options import TEST_OPTIONS
+from btcnode.config import MIN_DBCACHE_MIB, NodeConfig
 from btcnode.errors import BtcnodeError, ConfigError
 from btcnode.proxy_options import split_port
 
@@ -38,6 +38,16 @@ TESTNET3_NOTE = (
     "Warning: Support for testnet3 is deprecated and will be removed in an upcoming release."
     " Consider switching to testnet4."
 )
+
+CLAMPED = {
+    "blockreconstructionextratxn": (0, 100_000),
+    "checkblocks": (0, 2**31 - 1),
+    "checklevel": (0, 4),
+    "dbcache": (MIN_DBCACHE_MIB, 1 << 24),
+    "rpcworkqueue": (1, 100_000),
+    "stopatheight": (0, 2**31 - 1),
+}
+"""Numbers that bitcoind brings into range rather than refuse them."""
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "str": lambda value: as_text(value, ""),
@@ -79,12 +89,10 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
         raise ConfigError(problem)
     if len(settings.many("signetchallenge")) > 1:
         raise ConfigError("-signetchallenge cannot be multiple values.")
-    if settings.flag("acceptstalefeeestimates", False) and settings.chain != "regtest":
-        raise ConfigError(f"acceptstalefeeestimates is not supported on {settings.chain} chain.")
     _check_ports(settings)
-    config = make_config(settings, files.datadir())
-    make_net_dir(config)
+    make_net_dir(make_config(settings, files.datadir()))
     files.load_settings_file()
+    soften(settings)
     config = make_config(settings, files.datadir())
     hooks = RunHooks(
         alert_command=settings.text("alertnotify", ""),
@@ -95,9 +103,7 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
     )
     for text in notes_of(settings):
         settings.notes.append((logging.WARNING, text))
-    hooks.warnings += [
-        f'Unrecognised option "{name}" provided in -test=<option>.' for name in config.test if name not in TEST_OPTIONS
-    ]
+    hooks.warnings += warnings_of(settings)
     if settings.chain == "signet":
         magic = config.network_params().magic.hex()
         settings.notes.append((logging.INFO, f"Signet derived magic (message start): {magic}"))
@@ -195,6 +201,11 @@ def _adapt(fields: dict[str, Any], settings: Settings) -> None:
         fields["debug"] = tuple(categories)
     if settings.flag("daemon", False) or settings.flag("daemonwait", False):
         fields.setdefault("printtoconsole", False)
+    for name, (low, high) in CLAMPED.items():
+        if name in fields:
+            fields[name] = min(max(fields[name], low), high)
+    if fields.get("timeout", 1) <= 0:
+        del fields["timeout"]
 
 
 def _wants_filters(settings: Settings) -> bool:

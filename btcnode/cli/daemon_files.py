@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from btcnode.cli.settings import CHAIN_FLAGS, CHAINS, Settings, as_flag, as_text, split_key
-from btcnode.config import default_datadir, network_subdir
+from btcnode.config import network_subdir
+from btcnode.datadir import default_datadir
 from btcnode.errors import ConfigError
 
 CONF_NAME = "bitcoin.conf"

@@ -75,14 +75,14 @@ WALLET = frozenset(_WALLET_NAMES.split())
 HAS_NO_EFFECT = {
     "checkblockindex": "this check does not exist here",
     "checkmempool": "this check does not exist here",
-    "checkpoints": "checkpoints are gone",
+    "checkpoints": "",  # a warning of its own
     "dbbatchsize": "one transaction of the database holds each flush",
     "dbcrashratio": "crashes are not simulated",
     "forcecompactdb": "the database is never compacted",
     "limitancestorcount": "clusters are limited instead: -limitclustercount",
-    "limitancestorsize": "clusters are limited instead: -limitclustersize",
+    "limitancestorsize": "",
     "limitdescendantcount": "clusters are limited instead: -limitclustercount",
-    "limitdescendantsize": "clusters are limited instead: -limitclustersize",
+    "limitdescendantsize": "",
     "maxsigcachesize": "the size of the caches follows -maxmemory",
     "printpriority": "the order of a template is not logged",
     "rpcdoccheck": "every result is made by its declaration",

@@ -36,6 +36,9 @@ class Settings:
     command_line: dict[str, Values] = field(default_factory=dict)
     read_write: dict[str, Any] = field(default_factory=dict)
     file: dict[str, dict[str, Values]] = field(default_factory=dict)
+    soft: dict[str, str] = field(default_factory=dict)
+    """What follows from other options; counts when nobody says anything."""
+
     chain: str = "main"
     notes: list[tuple[int, str]] = field(default_factory=list)
     """Lines for the log that is not open yet: level and text."""
@@ -49,6 +52,8 @@ class Settings:
         if self.chain:
             found.append(("section", self.file.get(self.chain, {}).get(name, [])))
         found.append(("top", self.file.get("", {}).get(name, [])))
+        if name in self.soft:
+            found.append(("soft", [self.soft[name]]))
         return found
 
     def interpret(self, name: str, negated: bool, text: str | None) -> Any:

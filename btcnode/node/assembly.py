@@ -18,7 +18,7 @@ from btcnode import __version__
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
 from btcnode.config import NodeConfig
-from btcnode.errors import BtcnodeError, DisconnectError, FatalError, RebuildError, StorageError
+from btcnode.errors import BtcnodeError, ConfigError, DisconnectError, FatalError, RebuildError, StorageError
 from btcnode.net.capture import MessageCapture
 from btcnode.net.nat.service import NatService
 from btcnode.net.proxy.dialer import Dialer
@@ -205,6 +205,8 @@ class Node:
         config = self.config
         log.info("btcnode %s on %s, data in %s", __version__, self.params.name, config.net_dir)
         log.info("scheduler thread start")  # this and lines like it: where Core begins the same work
+        if config.acceptstalefeeestimates and self.params.chain != "regtest":  # here as in Core: with a log already
+            raise ConfigError(f"acceptstalefeeestimates is not supported on {self.params.chain} chain.")
         dialer = await make_dialer(config)
         if config.listens:
             listening(config, self.params.p2p_port, self.access.binds)  # wrong ones are told before anything is opened

@@ -11,6 +11,7 @@ from btcnode.cli.daemon_options import CORE_OPTIONS, DAEMON_OPTIONS, HAS_NO_EFFE
 from btcnode.cli.run_hooks import RunHooks
 from btcnode.cli.settings import Settings, as_flag, leading_number
 from btcnode.config import NodeConfig
+from btcnode.datadir import default_datadir
 from btcnode.errors import ConfigError
 from btcnode.params import params_for
 from btcnode.primitives.addresses import secret_encode
@@ -181,3 +182,44 @@ def test_ports_that_are_none(tmp_path: Path, option: str) -> None:
     with pytest.raises(ConfigError, match="Invalid port specified") as refused:
         load(tmp_path, "-regtest", option)
     assert str(refused.value) == f"Invalid port specified in {name}: '{text}'"
+
+
+def test_what_follows_from_options(tmp_path: Path) -> None:
+    def lines(*options: str) -> list[str]:
+        return [text for _, text in load(tmp_path, "-regtest", *options)[1].lines]
+
+    config, hooks = load(tmp_path, "-regtest", "-connect=0", "-blocksonly")
+    assert (config.listen, config.dnsseed, config.maxmempool) == (False, False, 5)
+    told = [text for _, text in hooks.lines]
+    assert "parameter interaction: -connect or -maxconnections=0 set -> setting -dnsseed=0" in told
+    assert "parameter interaction: -listen=0 -> setting -discover=0" in told
+    config, _ = load(tmp_path, "-regtest", "-connect=a.example", "-listen", "-maxmempool=50", "-blocksonly")
+    assert (config.listen, config.maxmempool) == (True, 50)
+    assert load(tmp_path, "-regtest", "-maxconnections=0", "-bind=127.0.0.1")[0].listen is True
+    assert "-seednode is ignored when -connect is used" in lines("-connect=a.example", "-seednode=b.example")
+    assert "-seednode is ignored when -connect is used" not in lines("-noconnect", "-seednode=b.example")
+    ignored = "-dnsseed is ignored when -connect is used and -proxy is specified"
+    assert ignored in lines("-noconnect", "-dnsseed", "-proxy=127.0.0.1:9050")
+    assert ignored not in lines("-noconnect", "-proxy=127.0.0.1:9050")
+    assert "cluster size limits" in load(tmp_path, "-regtest", "-limitancestorsize=1")[1].warnings[0]
+
+
+def test_numbers_are_brought_into_range(tmp_path: Path) -> None:
+    config, _ = load(tmp_path, "-regtest", "-dbcache=1", "-checklevel=9", "-checkblocks=-3", "-timeout=0")
+    assert (config.dbcache, config.checklevel, config.checkblocks, config.timeout) == (4, 4, 0, 5000)
+
+
+def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    core = tmp_path / ".bitcoin"
+    assert default_datadir() == tmp_path / ".btcnode"
+    (core / "signet").mkdir(parents=True)
+    assert default_datadir() == tmp_path / ".btcnode"
+    (core / "bitcoin.conf").write_text("")
+    assert default_datadir() == core
+    (core / "signet" / "chainstate").mkdir()
+    (core / "signet" / "chainstate" / "CURRENT").write_text("")
+    assert default_datadir() == tmp_path / ".btcnode"  # a bitcoind lives there
+    (core / "signet" / "chainstate" / "CURRENT").unlink()
+    (tmp_path / ".btcnode").mkdir()
+    assert default_datadir() == tmp_path / ".btcnode"

@@ -95,7 +95,6 @@ def test_options() -> None:
         ),
         ({"blockmintxfee": "x"}, "Invalid amount for --blockmintxfee=<amount>: 'x'"),
         ({"signetkey": ("x",)}, "--signetkey takes a private key of a test network in wallet import format"),
-        ({"acceptstalefeeestimates": True}, "acceptstalefeeestimates is not supported on mainnet chain."),
     ],
 )
 def test_refused_options(options: dict[str, object], message: str) -> None:
