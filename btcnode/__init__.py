@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from btcnode.embed.events import NewTip, NewTransaction, PeerCame, PeerLeft, Reorganisation
     from btcnode.embed.node import Node
+    from btcnode.rpc.typed import NodeClient
 
 __version__ = "0.1.0"
-__all__ = ["NewTip", "NewTransaction", "Node", "PeerCame", "PeerLeft", "Reorganisation", "__version__"]
+__all__ = ["NewTip", "NewTransaction", "Node", "NodeClient", "PeerCame", "PeerLeft", "Reorganisation", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """What programs use of an embedded node, imported when it is asked for: the command line starts without it."""
+    """What programs use of this package, imported when it is asked for: the command line starts without it."""
     if name == "Node":
         from btcnode.embed.node import Node
 
         return Node
+    if name == "NodeClient":
+        from btcnode.rpc.typed import NodeClient
+
+        return NodeClient
     if name in __all__:
         from btcnode.embed import events
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from btcnode.cli.daemon_options import CORE_OPTIONS, DAEMON_OPTIONS, HAS_NO_EFFECT, WALLET, node_fields
-from btcnode.config import option_table
+from btcnode.config import default_datadir, option_table
 from btcnode.option import OptionInfo
 
 HEAD = """# Configuration reference
@@ -27,7 +27,7 @@ def _default(kind: str, default: Any) -> str:
     if default is None or default == () or default == "":
         return ""
     if isinstance(default, Path):
-        return f"`{default}`".replace(str(Path.home()), "~")
+        return "`~/.btcnode`" if default == default_datadir() else f"`{default}`"
     return f"`{'on' if default is True else 'off' if default is False else default}`"
 
 
