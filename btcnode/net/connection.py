@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from btcnode.errors import DecodeError
 from btcnode.protocol.inputs import Malformation, MalformedMessage, MessageReceived, TransportReady
+from btcnode.protocol.send_queue import SendQueue
 from btcnode.wire.codec import LimitExceeded
 from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError, OversizedFrameError
 from btcnode.wire.registry import UnknownMessage, decode_message
@@ -38,7 +39,7 @@ CLOSE_GRACE = 1.0  # seconds for what was sent before a disconnect
 MESSAGES_PER_TURN = 100  # then other connections get their turn
 WRITE_AHEAD = 256 * 1024  # bytes handed to the socket at a time: what an urgent message may have to wait for
 UNSENT_LOW_WATER = 128 * 1024  # bytes that the kernel holds unsent before it stops taking more (Linux, macOS)
-URGENT = frozenset({"ping", "headers", "cmpctblock", "getblocktxn", "getdata", "getheaders"})
+RELEASE_PAUSE = 0.005  # seconds at least between two looks at the buckets
 OTHER_COMMANDS = "*other*"  # unknown commands are counted together, so that no peer can grow the table
 
 log = logging.getLogger("btcnode.net")
@@ -89,11 +90,11 @@ class Connection(asyncio.Protocol):
         self.close_reason = ""
         self.peer_name = ""  # its address and port
         self._transport: asyncio.Transport | None = None
-        self._urgent: deque[tuple[str, bytes]] = deque()
-        self._waiting: deque[tuple[str, bytes]] = deque()
-        self._queued = 0  # bytes in both
+        self.queue = SendQueue(reactor.shared, reactor.loop.time(), FRAME_HEADER_SIZE)
+        self._release: asyncio.TimerHandle | None = None
         self._write_scheduled = False
         self._paused = False  # the socket does not take more
+        self._paused_at = (0.0, 0)  # since when, and the bytes that it had not taken then or got since
         self._full = False  # what was last told of the send buffer
         self._detecting = wire.kind is TransportKind.DETECTING
         self._receiving = True
@@ -147,6 +148,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self._closing = True
+        if self._release is not None:
+            self._release.cancel()
         self.end_companion()
         self.reactor.connection_lost(self, str(exc) if exc else self.close_reason or "remote end closed")
 
@@ -159,10 +162,16 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The socket does not take more."""
         self._paused = True
+        assert self._transport is not None
+        self._paused_at = self.reactor.loop.time(), self._transport.get_write_buffer_size()
+        self.reactor.kept_back = True
 
     def resume_writing(self) -> None:
         """The socket takes more again."""
         self._paused = False
+        assert self._transport is not None
+        since, size = self._paused_at
+        self.queue.measure(size - self._transport.get_write_buffer_size(), self.reactor.loop.time() - since)
         if not self._closing:
             self._write()
             self._check_full()
@@ -267,11 +276,11 @@ class Connection(asyncio.Protocol):
 
     # -- out -----------------------------------------------------------------------------------------------------
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, *, droppable: bool = False) -> None:
         """Encode and send a message."""
-        self.send_raw(message.command, message.encode())
+        self.send_raw(message.command, message.encode(), droppable=droppable)
 
-    def send_raw(self, command: str, payload: bytes) -> None:
+    def send_raw(self, command: str, payload: bytes, *, droppable: bool = False) -> None:
         """Send a message whose payload is ready."""
         transport = self._transport
         if transport is None or self._closing:
@@ -280,14 +289,33 @@ class Connection(asyncio.Protocol):
             log.debug("sending %s (%d bytes) peer=%d", command, len(payload), self.peer_id)
         if self.reactor.capture is not None:
             self.reactor.capture.write(self.peer_name, command, payload, incoming=False)
-        overtakes = self._paused and command in URGENT
-        (self._urgent if overtakes else self._waiting).append((command, payload))
-        self._queued += FRAME_HEADER_SIZE + len(payload)
-        if self._queued + transport.get_write_buffer_size() > MAX_SEND_BUFFER:
+        queue, now = self.queue, self.reactor.loop.time()
+        queue.add(now, command, payload, full=self._paused, droppable=droppable)
+        if queue.size + transport.get_write_buffer_size() > MAX_SEND_BUFFER:
             self.close("send buffer overflow: the peer does not read", grace=0.0)
             return
         self._check_full()
-        self._schedule_write()
+        if queue:
+            self._schedule_write()
+        if queue.holds:
+            self._schedule_release(now)
+
+    def _schedule_release(self, now: float) -> None:
+        """Look again when a bucket has a token for what is held back."""
+        wait = self.queue.wait(now) if self._release is None else None
+        if wait is not None:
+            self._release = self.reactor.loop.call_later(max(wait, RELEASE_PAUSE), self._release_held)
+
+    def _release_held(self) -> None:
+        self._release = None
+        if self._closing:
+            return
+        now = self.reactor.loop.time()
+        self.queue.release(now)
+        if self.queue:
+            self._schedule_write()
+        self._check_full()
+        self._schedule_release(now)
 
     def _schedule_write(self) -> None:
         if not self._write_scheduled:
@@ -312,21 +340,24 @@ class Connection(asyncio.Protocol):
     def _write(self, *, everything: bool = False) -> None:
         """Write what is urgent, and of the rest as much as the socket may take (or ``everything``)."""
         transport, wire = self._transport, self.wire
-        if transport is None or not wire.can_send or not (self._urgent or self._waiting):
+        queue = self.queue
+        if transport is None or not wire.can_send or not (queue or everything):
             return
         parts: list[bytes] = []
         size = 0
-        while self._urgent or (self._waiting and (everything or (not self._paused and size < WRITE_AHEAD))):
-            command, payload = (self._urgent or self._waiting).popleft()
-            self._queued -= FRAME_HEADER_SIZE + len(payload)
-            part = wire.encode(command, payload)
-            self.sent_by_command[command] += len(part)
+        now = self.reactor.loop.time()
+        rest = deque(queue.pop_all() if everything else ())
+        while message := (rest.popleft() if rest else queue.pop(now, full=self._paused or size >= WRITE_AHEAD)):
+            part = wire.encode(message.command, message.payload)
+            self.sent_by_command[message.command] += len(part)
             size += len(part)
             parts.append(part)
         if parts:
+            if self._paused:
+                self._paused_at = self._paused_at[0], self._paused_at[1] + size
             self._account(size)
             transport.writelines(parts)
-        if self._waiting and not self._paused:
+        if queue and not self._paused:
             self._schedule_write()
         self._check_full()
 
@@ -338,7 +369,7 @@ class Connection(asyncio.Protocol):
     def _check_full(self) -> None:
         """Tell when the send buffer, our queues included, crosses the reactor's limit, or falls to a quarter of it."""
         assert self._transport is not None
-        size, limit = self._queued + self._transport.get_write_buffer_size(), self.reactor.max_send_buffer
+        size, limit = self.queue.size + self._transport.get_write_buffer_size(), self.reactor.max_send_buffer
         if size > limit if not self._full else size <= limit // 4:
             self._full = not self._full
             self.reactor.send_buffer_changed(self, full=self._full)

@@ -39,12 +39,15 @@ from btcnode.protocol.inputs import (
 )
 from btcnode.protocol.permissions import AccessRules
 from btcnode.protocol.protocol import Protocol
+from btcnode.protocol.send_queue import SharedLimits
 from btcnode.proxy_options import ProxyPlan
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.registry import PAYLOAD_LIMITS
 from btcnode.wire.transport import Transport, V1Transport
 from btcnode.wire.v2_transport import V2Transport
 
+MEASURE_INTERVAL = 1.0  # seconds
+UNLIMITED = Permission.NOBAN | Permission.DOWNLOAD | Permission.RELAY  # who has one of these gets what it asks for
 TICK_INTERVAL = 0.1  # seconds
 CONNECT_TIMEOUT = 5.0  # Core's -timeout
 MAX_SEND_BUFFER = 1_000_000  # bytes: Core's -maxsendbuffer
@@ -119,6 +122,9 @@ class Reactor:
         self.wall_clock = wall_clock
         self._clock_held = clock_held
         self.loop = asyncio.get_running_loop()
+        self.shared = SharedLimits(self.loop.time())  # of what is sent to all peers
+        self.kept_back = False  # since the last measurement a socket took less than there was
+        self._measured = self.loop.time(), 0
         self.bytes_sent = 0
         self.bytes_received = 0
         self.connections: dict[int, Connection] = {}
@@ -205,7 +211,18 @@ class Reactor:
         if self._closed:
             return
         self._ticker = self.loop.call_later(TICK_INTERVAL, self._tick)
+        self._measure()
         self.tell_time()
+
+    def _measure(self) -> None:
+        """Once a second: how much all peers together have taken, if that was all that they could."""
+        since, sent = self._measured
+        seconds = self.loop.time() - since
+        if seconds >= MEASURE_INTERVAL:
+            if self.kept_back:
+                self.shared.measure(self.bytes_sent - sent, seconds)
+            self.kept_back = False
+            self._measured = self.loop.time(), self.bytes_sent
 
     def tell_time(self) -> None:
         """Let the protocol look at the clocks."""
@@ -267,6 +284,8 @@ class Reactor:
             if attempt is not None:
                 self.feed(ConnectFailed(attempt.attempt, "no usable address"))
             return
+        permissions = self._permissions(address, connection, attempt)
+        connection.queue.limited = connection.door.onion or not (address.is_local or permissions & UNLIMITED)
         connection.opened = True
         connection.peer_name = str(address)
         self.connections[connection.peer_id] = connection
@@ -276,7 +295,7 @@ class Reactor:
                 address,
                 attempt.kind if attempt else ConnectionKind.INBOUND,
                 attempt=attempt.attempt if attempt else 0,
-                permissions=self._permissions(address, connection, attempt),
+                permissions=permissions,
                 local_address=connection.local or from_sockname(connection.socket_address("sockname")),
                 transport=connection.wire.kind.value,
                 through_tor=connection.door.onion,
@@ -298,7 +317,7 @@ class Reactor:
     def _execute(self, effect: Effect) -> None:
         if isinstance(effect, fx.Send):
             if (connection := self.connections.get(effect.peer_id)) is not None:
-                connection.send(effect.message)
+                connection.send(effect.message, droppable=effect.droppable)
         elif isinstance(effect, fx.SendRaw):
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.send_raw(effect.command, effect.payload)

@@ -278,7 +278,7 @@ class Node:
         self.monitor = SyncMonitor(self.driver, self.view, self.protocol, self._pool, self.clock)
         self.monitor.tell_last_run()
         self._facade.add(self.monitor)
-        self.figures = FigureBoard(self.driver, self.protocol, self.monitor, transactions, self._pool)
+        self.figures = FigureBoard(self.driver, self.protocol, self.monitor, transactions, self._pool, self.reactor)
 
     def _assemble_chain(self, state: Chainstate) -> TxService:
         """Chain, indexes, mempool, and what follows them."""

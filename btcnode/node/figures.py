@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from btcnode.mempool.pool import Mempool
+from btcnode.net.reactor import Reactor
 from btcnode.node.sync_monitor import SyncMonitor
 from btcnode.node.tx_service import TxService
 from btcnode.observe.figures import Figures, Requests
@@ -27,12 +29,14 @@ class FigureBoard:
         monitor: SyncMonitor,
         transactions: TxService,
         pool: WorkerPool | None,
+        reactor: Reactor,
     ) -> None:
         self._driver = driver
         self._protocol = protocol
         self._monitor = monitor
         self._transactions = transactions
         self._pool = pool
+        self._reactor = reactor
         self._loop = asyncio.get_running_loop()
         self._before = (self._loop.time(), monitor.blocks, monitor.stages())
         self.latest = self._figures(0.0, {})
@@ -99,6 +103,7 @@ class FigureBoard:
             headers=state.tree.height(state.tree.best_header),
             peers={"in": incoming, "out": len(peers) - incoming},
             mempool=_mempool(self._transactions),
+            **_traffic(self._reactor),
         )
 
 
@@ -113,6 +118,18 @@ def _busy(old: StageSeconds, new: StageSeconds, seconds: float, protocol: Protoc
         "commit": (new.commit - old.commit) / seconds,
     }
     return {stage: min(1.0, max(0.0, share)) for stage, share in shares.items()}
+
+
+def _traffic(reactor: Reactor) -> dict[str, Any]:
+    counts, queues = reactor.shared.counts, {str(peer): one.queue for peer, one in reactor.connections.items()}
+    return {
+        "messages": {"sent": counts.sent, "delayed": counts.delayed, "dropped": counts.dropped},
+        "send_rate": reactor.shared.buckets[1].rate,
+        "waiting_bytes": sum(queue.size for queue in queues.values()),
+        "peer_bandwidth": {
+            peer: queue.bandwidth.value for peer, queue in queues.items() if queue.bandwidth.value is not None
+        },
+    }
 
 
 def _mempool(service: TxService) -> dict[str, float]:

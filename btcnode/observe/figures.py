@@ -48,3 +48,7 @@ class Figures:
     headers: int
     peers: Mapping[str, int]
     mempool: Mapping[str, float] = field(default_factory=dict)
+    messages: Mapping[str, Sequence[int]] = field(default_factory=dict)  # what became of them -> count by class
+    send_rate: float = 0.0  # messages of a class a second, of all peers that have limits
+    waiting_bytes: int = 0  # in send queues
+    peer_bandwidth: Mapping[str, float] = field(default_factory=dict)  # bytes a second, where it was measured

@@ -29,6 +29,7 @@ class _NodeCollector(Collector):
         yield from _requests(now)
         yield from _resources(now)
         yield from _node(now)
+        yield from _traffic(now)
 
 
 def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
@@ -96,6 +97,17 @@ def _node(now: Figures) -> Iterable[Metric]:
     yield _labelled("node_peers", "Connected peers", "direction", now.peers)
     for name, value in now.mempool.items():
         yield _gauge(f"mempool_{name}", f"Mempool: {name.replace('_', ' ')}", value)
+
+
+def _traffic(now: Figures) -> Iterable[Metric]:
+    for what, counts in now.messages.items():
+        family = CounterMetricFamily(f"p2p_messages_{what}", f"Messages {what}, by class", labels=["class"])
+        for kind, count in enumerate(counts):
+            family.add_metric([str(kind)], count)
+        yield family
+    yield _gauge("p2p_send_rate", "Messages of a class a second, of all peers with limits together", now.send_rate)
+    yield _gauge("p2p_send_queue_bytes", "Bytes that wait to be sent", now.waiting_bytes)
+    yield _labelled("p2p_peer_bandwidth_bytes", "Bytes a second that a peer's line takes", "peer", now.peer_bandwidth)
 
 
 class MetricsExporter:

@@ -240,7 +240,7 @@ class AddressGossip:
 
     def _send(self, peer: Peer, entries: list[AddrEntry]) -> None:
         message = AddrV2(tuple(entries)) if peer.wants_addrv2 else Addr(tuple(entries))
-        self._ctx.send(peer, message)
+        self._ctx.send(peer, message, droppable=len(entries) <= MAX_RELAYED_ADDR_MESSAGE)
 
     # -- ourselves -----------------------------------------------------------------------------------------------
 

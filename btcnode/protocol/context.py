@@ -92,10 +92,10 @@ class Context:
         """Append an effect to the step's answer."""
         self.effects.append(effect)
 
-    def send(self, peer: Peer, message: Message) -> None:
-        """Send a message unless the connection is being closed."""
+    def send(self, peer: Peer, message: Message, *, droppable: bool = False) -> None:
+        """Send a message unless the connection is being closed. ``droppable``: not if it had to wait too long."""
         if not peer.disconnecting:
-            self.effects.append(Send(peer.id, message))
+            self.effects.append(Send(peer.id, message, droppable))
 
     def disconnect(self, peer: Peer, reason: str, *, discourage: bool = False, level: LogLevel | None = None) -> None:
         """Close the connection and say why, once; ``level`` of the line is info for outbound peers, else debug."""

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Encode ``message`` and append it to the peer's send buffer."""
+    """Encode ``message`` and append it to the peer's send buffer.
+
+    ``droppable``: news that need not be sent any more when they had to wait too long.
+    """
 
     peer_id: int
     message: Message
+    droppable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,7 @@ class TxRelay:
         if not due and not peer.no_ban and not (state.filter is not None and state.mempool_answer):
             return
         found: list[InvItem] = []
+        asked_for = state.mempool_wanted or bool(state.mempool_answer)
         if state.mempool_wanted:
             state.mempool_wanted = False
             state.mempool_answer = list(self._source.in_order()[::-1])
@@ -207,7 +208,7 @@ class TxRelay:
             self._tell_queue(peer, state, found)
         state.last_sequence = self._source.sequence
         for start in range(0, len(found), MAX_INV_SIZE):
-            self._ctx.send(peer, Inv(tuple(found[start : start + MAX_INV_SIZE])))
+            self._ctx.send(peer, Inv(tuple(found[start : start + MAX_INV_SIZE])), droppable=not asked_for)
 
     def _tell_mempool(self, peer: Peer, state: TxState, found: list[InvItem]) -> None:
         """Go on with the answer to a mempool message; what is in it need not be announced otherwise."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from btcnode.net.connection import WRITE_AHEAD, Connection
 from btcnode.protocol.inputs import MessageReceived, TransportReady
+from btcnode.protocol.send_queue import SharedLimits
 from btcnode.wire.messages import Ping
 from btcnode.wire.transport import Transport, V1Transport
 from btcnode.wire.v2_transport import V2Transport
@@ -73,6 +74,8 @@ class Owner:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.shared = SharedLimits(self.loop.time())
+        self.kept_back = False
         self.bytes_sent = self.bytes_received = 0
         self.full: list[bool] = []
         self.events: list[Any] = []
@@ -249,3 +252,39 @@ def test_what_is_not_handed_over_is_buffered_up_to_a_limit() -> None:
     ]
     assert transport.reading
     owner.loop.close()
+
+
+def test_transactions_beyond_the_bucket_are_sent_later() -> None:
+    owner, transport, connection = make()
+    for _ in range(1010):
+        connection.send_raw("tx", b"")
+    owner.turn()
+    assert len(commands(b"".join(transport.writes))) == 1000
+    connection.send_raw("ping", bytes(8))
+    owner.turn()
+    assert "ping" in commands(b"".join(transport.writes))  # does not wait behind them
+    owner.loop.run_until_complete(asyncio.sleep(0.2))
+    assert len(commands(b"".join(transport.writes))) == 1011
+
+
+def test_what_a_bucket_holds_is_sent_before_the_connection_is_closed() -> None:
+    owner, transport, connection = make()
+    for _ in range(1010):
+        connection.send_raw("tx", b"")
+    connection.close("done")
+    owner.turn()
+    assert len(commands(b"".join(transport.writes))) == 1010
+
+
+def test_the_line_is_measured_while_it_takes_less_than_there_is() -> None:
+    owner, transport, connection = make()
+    transport.blocked = True
+    for _ in range(8):
+        connection.send_raw("block", bytes(100_000))
+    owner.turn()
+    assert connection.queue.bandwidth.value is None
+    owner.loop.run_until_complete(asyncio.sleep(0.05))
+    transport.drain()
+    assert connection.queue.bandwidth.value is not None
+    assert 0 < connection.queue.bandwidth.value < 100e6
+    assert owner.kept_back

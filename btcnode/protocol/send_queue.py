@@ -1,0 +1,225 @@
+"""What waits to be sent to one peer: in which order, how fast, and what is dropped when it comes too late.
+
+Three classes. What the connection lives by (0: pings, headers, compact blocks, requests, whatever is not named below)
+never waits for a bucket, and the most urgent of it overtakes what the socket does not take. Transactions and their
+announcements (1), and addresses and filters (2), have a bucket of messages each, for the peer and for all peers
+together; rates follow the bandwidth that was measured: 50 messages a second for each MB/s, at least 10, at most 200.
+Whole blocks are of class 2 but have no bucket: how fast they go is measured by the socket itself. Announcements and
+gossip that waited half a second (1) or five (2) are dropped, answers never are.
+
+Links to this machine, and to peers that the user favours, have no buckets.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
+
+URGENT = frozenset({"ping", "headers", "cmpctblock", "getblocktxn", "getdata", "getheaders"})
+_CLASSES = {
+    "tx": 1, "notfound": 1, "merkleblock": 1,
+    "addr": 2, "addrv2": 2, "cfilter": 2, "cfheaders": 2, "cfcheckpt": 2, "block": 2,
+}  # fmt: skip
+_BUCKETLESS = frozenset({"block"})
+CLASSES = 3
+DEADLINES = (inf, 0.5, 5.0)  # seconds that a droppable message of a class may wait
+RATE_PER_MB = 50.0  # messages a second
+RATE_MIN = 10.0
+RATE_MAX = 200.0
+BURST = 5.0  # seconds of the rate that may be sent at once
+GLOBAL_FACTOR = 10.0  # all peers together, against what one may have at their joint bandwidth
+SMOOTHING = 0.3  # weight of the newest measurement
+MIN_SAMPLE = 0.01  # seconds; a shorter time measures the kernel's buffer, not the line
+
+
+def class_of(command: str, *, droppable: bool) -> int:
+    """The class of a message; an inv of transactions is droppable, one of blocks is not."""
+    if command == "inv":
+        return 1 if droppable else 0
+    return _CLASSES.get(command, 0)
+
+
+def rate_for(bandwidth: float | None) -> float:
+    """Messages a second at this many bytes a second; None: nothing has kept us back so far."""
+    if bandwidth is None:
+        return RATE_MAX
+    return min(RATE_MAX, max(RATE_MIN, RATE_PER_MB * bandwidth / 1e6))
+
+
+class TokenBucket:
+    """``rate`` tokens a second, at most ``BURST`` seconds of them. Times are seconds that never run backward."""
+
+    __slots__ = ("_at", "_tokens", "rate")
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate = rate
+        self._tokens = rate * BURST
+        self._at = now
+
+    def _fill(self, now: float) -> None:
+        self._tokens = min(self.rate * BURST, self._tokens + (now - self._at) * self.rate)
+        self._at = now
+
+    def has(self, now: float) -> bool:
+        """Whether there is a token."""
+        self._fill(now)
+        return self._tokens >= 1.0
+
+    def take(self) -> None:
+        """Take the token that ``has`` saw."""
+        self._tokens -= 1.0
+
+    def wait(self, now: float) -> float:
+        """Seconds until there is a token."""
+        self._fill(now)
+        return max(0.0, (1.0 - self._tokens) / self.rate)
+
+
+class Bandwidth:
+    """Bytes a second that a line takes, measured only while it takes less than there is to send."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float | None = None
+
+    def measure(self, size: int, seconds: float) -> None:
+        """So many bytes were taken in this time while more waited."""
+        if seconds >= MIN_SAMPLE:
+            rate = size / seconds
+            self.value = rate if self.value is None else self.value + SMOOTHING * (rate - self.value)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Messages by class: sent, made to wait for a bucket, dropped."""
+
+    sent: list[int] = field(default_factory=lambda: [0] * CLASSES)
+    delayed: list[int] = field(default_factory=lambda: [0] * CLASSES)
+    dropped: list[int] = field(default_factory=lambda: [0] * CLASSES)
+
+
+class SharedLimits:
+    """The buckets of all peers together, and what they have counted."""
+
+    def __init__(self, now: float) -> None:
+        self.bandwidth = Bandwidth()
+        self.counts = Counts()
+        self.buckets = [TokenBucket(GLOBAL_FACTOR * RATE_MAX, now) for _ in range(CLASSES)]
+
+    def measure(self, size: int, seconds: float) -> None:
+        """All peers together took so many bytes in this time, while at least one was kept waiting."""
+        self.bandwidth.measure(size, seconds)
+        for bucket in self.buckets:
+            bucket.rate = GLOBAL_FACTOR * rate_for(self.bandwidth.value)
+
+
+class Outgoing(NamedTuple):
+    """A message that waits. ``expires``: when it need not be sent any more."""
+
+    command: str
+    payload: bytes
+    kind: int
+    expires: float
+
+
+class SendQueue:
+    """Of one peer. ``limited`` False: no buckets (nothing expires then unless the socket is full)."""
+
+    def __init__(self, shared: SharedLimits, now: float, overhead: int) -> None:
+        """``overhead``: bytes that each message takes beside its payload."""
+        self._shared = shared
+        self._overhead = overhead
+        self.limited = True
+        self.size = 0  # bytes of all that waits
+        self.bandwidth = Bandwidth()
+        self._urgent: deque[Outgoing] = deque()
+        self._ready: deque[Outgoing] = deque()
+        self._held: tuple[deque[Outgoing], ...] = tuple(deque() for _ in range(CLASSES))
+        self._buckets = [TokenBucket(RATE_MAX, now) for _ in range(CLASSES)]
+
+    def __bool__(self) -> bool:
+        """Whether anything may be sent when the socket takes it."""
+        return bool(self._urgent or self._ready)
+
+    @property
+    def holds(self) -> bool:
+        """Whether something waits for a bucket."""
+        return any(self._held)
+
+    def measure(self, size: int, seconds: float) -> None:
+        """The line took so many bytes in this time while more waited."""
+        self.bandwidth.measure(size, seconds)
+        for bucket in self._buckets:
+            bucket.rate = rate_for(self.bandwidth.value)
+
+    def add(self, now: float, command: str, payload: bytes, *, full: bool, droppable: bool) -> None:
+        """A message is to be sent. ``full``: the socket takes nothing at the moment."""
+        kind = class_of(command, droppable=droppable)
+        message = Outgoing(command, payload, kind, now + DEADLINES[kind] if droppable else inf)
+        self.size += self._overhead + len(payload)
+        if full and command in URGENT:
+            self._urgent.append(message)
+        elif not self.limited or not kind or command in _BUCKETLESS or (not self._held[kind] and self._pay(kind, now)):
+            self._ready.append(message)
+        else:
+            self._held[kind].append(message)
+            self._shared.counts.delayed[kind] += 1
+
+    def _pay(self, kind: int, now: float) -> bool:
+        """Take a token of both buckets if both have one."""
+        own, all_ = self._buckets[kind], self._shared.buckets[kind]
+        if not own.has(now) or not all_.has(now):
+            return False
+        own.take()
+        all_.take()
+        return True
+
+    def release(self, now: float) -> None:
+        """Let go what the buckets allow by now, and drop what waited too long."""
+        for kind, held in enumerate(self._held):
+            while held:
+                if held[0].expires <= now:
+                    self._drop(held.popleft())
+                elif self._pay(kind, now):
+                    self._ready.append(held.popleft())
+                else:
+                    break
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until ``release`` has something to do; None when nothing is held."""
+        waits = [
+            max(self._buckets[kind].wait(now), self._shared.buckets[kind].wait(now))
+            for kind, held in enumerate(self._held)
+            if held
+        ]
+        return min(waits, default=None)
+
+    def pop(self, now: float, *, full: bool) -> Outgoing | None:
+        """The next message; None when there is none that the socket shall get now."""
+        if self._urgent:
+            return self._taken(self._urgent.popleft())
+        while self._ready and not full:
+            message = self._ready.popleft()
+            if message.expires > now:
+                return self._taken(message)
+            self._drop(message)
+        return None
+
+    def pop_all(self) -> list[Outgoing]:
+        """Everything, held or not, before the connection is closed; class 0 first, then in order."""
+        messages = [*self._urgent, *self._ready, *(message for held in self._held for message in held)]
+        for queue in (self._urgent, self._ready, *self._held):
+            queue.clear()
+        return [self._taken(message) for message in messages]
+
+    def _taken(self, message: Outgoing) -> Outgoing:
+        self.size -= self._overhead + len(message.payload)
+        self._shared.counts.sent[message.kind] += 1
+        return message
+
+    def _drop(self, message: Outgoing) -> None:
+        self.size -= self._overhead + len(message.payload)
+        self._shared.counts.dropped[message.kind] += 1

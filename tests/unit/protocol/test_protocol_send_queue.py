@@ -1,0 +1,194 @@
+"""Classes, buckets and deadlines of what is sent to a peer."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from btcnode.protocol import send_queue as sq
+from btcnode.protocol.send_queue import SendQueue, SharedLimits, TokenBucket, class_of, rate_for
+
+BURST = int(sq.RATE_MAX * sq.BURST)
+
+
+def make(*, limited: bool = True) -> tuple[SendQueue, SharedLimits]:
+    shared = SharedLimits(0.0)
+    queue = SendQueue(shared, 0.0, 24)
+    queue.limited = limited
+    return queue, shared
+
+
+def drain(queue: SendQueue, now: float, *, full: bool = False) -> list[str]:
+    found = []
+    while (message := queue.pop(now, full=full)) is not None:
+        found.append(message.command)
+    return found
+
+
+def add(queue: SendQueue, now: float, *commands: str, full: bool = False, droppable: bool = False) -> None:
+    for command in commands:
+        queue.add(now, command, b"x" * 76, full=full, droppable=droppable)
+
+
+def test_the_rate_follows_the_bandwidth_within_bounds() -> None:
+    assert [rate_for(b) for b in (None, 0.0, 0.1e6, 1e6, 2e6, 4e6, 1e9)] == [200, 10, 10, 50, 100, 200, 200]
+
+
+def test_classes() -> None:
+    for command in ("ping", "pong", "headers", "cmpctblock", "getblocktxn", "blocktxn", "getdata", "verack", "what"):
+        assert class_of(command, droppable=False) == 0
+    assert class_of("inv", droppable=False) == 0  # of blocks
+    assert class_of("inv", droppable=True) == class_of("tx", droppable=False) == 1
+    assert {class_of(c, droppable=False) for c in ("addr", "addrv2", "cfilter", "block")} == {2}
+
+
+def test_class_0_never_waits_for_a_bucket() -> None:
+    queue, _ = make()
+    add(queue, 0.0, *["tx"] * (BURST + 10))
+    add(queue, 0.0, *["ping"] * (2 * BURST))
+    assert drain(queue, 0.0).count("ping") == 2 * BURST
+    assert queue.holds
+
+
+def test_a_bucket_lets_a_burst_pass_then_its_rate() -> None:
+    queue, shared = make()
+    add(queue, 0.0, *["tx"] * (BURST + 250))
+    assert len(drain(queue, 0.0)) == BURST
+    assert shared.counts.delayed[1] == 250
+    assert queue.wait(0.0) == 1 / sq.RATE_MAX
+    sent = 0
+    for step in range(1, 11):
+        queue.release(step / 10)
+        sent += len(drain(queue, step / 10))
+    assert sent == 200
+    queue.release(3.0)
+    assert len(drain(queue, 3.0)) == 50  # nothing was lost
+    assert not queue.size
+    assert queue.wait(3.0) is None
+
+
+def test_classes_do_not_share_a_bucket() -> None:
+    queue, _ = make()
+    add(queue, 0.0, *["tx"] * (BURST + 5), "addr", "cfilter")
+    assert drain(queue, 0.0)[-2:] == ["addr", "cfilter"]
+
+
+def test_order_within_a_class_holds() -> None:
+    queue, _ = make()
+    add(queue, 0.0, *["tx"] * BURST, "merkleblock", "tx", "notfound")
+    assert len(drain(queue, 0.0)) == BURST
+    queue.release(10.0)
+    assert drain(queue, 10.0) == ["merkleblock", "tx", "notfound"]
+
+
+def test_late_news_is_dropped_and_answers_are_not() -> None:
+    queue, shared = make()
+    queue.measure(1000, 1.0)  # a slow line: 10 a second
+    add(queue, 0.0, *["tx"] * 60)
+    add(queue, 0.0, *["inv"] * 3, droppable=True)
+    assert len(drain(queue, 0.0)) == 50
+    queue.release(0.6)  # 6 tokens for the answers in front, and it is too late for the rest
+    queue.release(1.2)
+    assert drain(queue, 1.2) == ["tx"] * 10
+    queue.release(1.3)
+    assert shared.counts.dropped == [0, 3, 0]
+    assert not queue.size
+
+
+def test_gossip_may_wait_longer_than_announcements() -> None:
+    queue, shared = make()
+    add(queue, 0.0, "inv", "addr", full=True, droppable=True)
+    assert drain(queue, 0.4, full=True) == []  # the socket takes nothing
+    assert drain(queue, 4.9) == ["addr"]
+    assert shared.counts.dropped == [0, 1, 0]
+    add(queue, 10.0, "addr", full=True, droppable=True)
+    assert drain(queue, 15.1) == []
+    assert shared.counts.dropped == [0, 1, 1]
+
+
+def test_urgent_messages_overtake_what_a_full_socket_does_not_take() -> None:
+    queue, _ = make()
+    add(queue, 0.0, "block", "tx", "ping", "headers", full=True)
+    assert drain(queue, 0.0, full=True) == ["ping", "headers"]
+    assert drain(queue, 0.0) == ["block", "tx"]
+
+
+def test_blocks_are_limited_by_the_socket_alone() -> None:
+    queue, _ = make()
+    queue.measure(1000, 1.0)
+    add(queue, 0.0, *["block"] * 5000)
+    assert len(drain(queue, 0.0)) == 5000
+
+
+def test_favoured_links_have_no_buckets() -> None:
+    queue, _ = make(limited=False)
+    add(queue, 0.0, *["tx", "addr"] * 5000)
+    assert len(drain(queue, 0.0)) == 10_000
+
+
+def test_all_peers_together_have_a_bucket_too() -> None:
+    shared = SharedLimits(0.0)
+    queues = [SendQueue(shared, 0.0, 24) for _ in range(20)]
+    for queue in queues:
+        add(queue, 0.0, *["tx"] * BURST)
+    assert sum(len(drain(queue, 0.0)) for queue in queues) == sq.GLOBAL_FACTOR * BURST
+    shared.measure(200_000, 1.0)
+    assert shared.buckets[1].rate == sq.GLOBAL_FACTOR * sq.RATE_MIN
+
+
+def test_nothing_is_lost_at_the_end() -> None:
+    queue, _ = make()
+    add(queue, 0.0, *["tx"] * (BURST + 3), "addr")
+    assert len(queue.pop_all()) == BURST + 4
+    assert not queue.size
+    assert not queue
+    assert not queue.holds
+
+
+def test_too_short_a_moment_measures_nothing() -> None:
+    queue, _ = make()
+    queue.measure(10, 0.0001)
+    assert queue.bandwidth.value is None
+    queue.measure(1_000_000, 1.0)
+    queue.measure(3_000_000, 1.0)
+    assert queue.bandwidth.value == 1_600_000
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["tx", "inv", "addr", "block", "ping", "cfilter"]),
+            st.booleans(),
+            st.booleans(),
+            st.floats(0, 0.2),
+        ),
+        max_size=300,
+    )
+)
+def test_sizes_add_up_and_only_news_is_dropped(steps: list[tuple[str, bool, bool, float]]) -> None:
+    queue, shared = make()
+    queue.measure(1000, 1.0)
+    now, taken, droppable = 0.0, 0, 0
+    for command, news, full, pause in steps:
+        news = news and command in ("inv", "addr")
+        add(queue, now, command, full=full, droppable=news)
+        droppable += news
+        now += pause
+        queue.release(now)
+        taken += len(drain(queue, now, full=full))
+        left = len(steps) - taken - sum(shared.counts.dropped)
+        assert queue.size >= 0
+        assert left >= 0
+    taken += len(queue.pop_all())
+    assert taken + sum(shared.counts.dropped) == len(steps)
+    assert sum(shared.counts.dropped) <= droppable
+    assert queue.size == 0
+
+
+def test_a_bucket_never_has_more_than_its_burst() -> None:
+    bucket = TokenBucket(10.0, 0.0)
+    assert bucket.has(1e9)
+    for _ in range(50):
+        assert bucket.has(1e9)
+        bucket.take()
+    assert not bucket.has(1e9)
