@@ -57,3 +57,30 @@ def test_completion_of_the_daemon(words: list[str], offered: list[str]) -> None:
 )
 def test_completion_of_the_client(words: list[str], offered: list[str]) -> None:
     assert complete("btcnode-cli", *words) == offered
+
+
+PROGRAM = """
+from decimal import Decimal
+import btcnode
+
+async def main(node: btcnode.NodeClient, local: btcnode.Node) -> None:
+    height: int = await node.getblockcount()
+    info = await local.rpc.getblockchaininfo()
+    name: str = info["chain"]
+    fee: Decimal = (await node.getmempoolinfo())["mempoolminfee"]
+    await node.gettxout(name, height, include_mempool=False)
+    await node.sendrawtransaction("00", maxfeerate=fee)
+    wrong: str = await node.getblockcount()  # error 1
+    await node.getblockhash("0")  # error 2
+    await node.nosuchmethod()  # error 3
+"""
+
+
+def test_a_type_checker_knows_the_methods(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(ROOT / ".mypy_cache"), str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    lines = [int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error:" in line]
+    expected = [n for n, line in enumerate(PROGRAM.splitlines(), 1) if "# error" in line]
+    assert lines == expected, done.stdout + done.stderr
