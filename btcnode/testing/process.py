@@ -80,7 +80,7 @@ class NodeProcess:
 
     def command(self) -> list[str]:
         """The command line."""
-        binding = ["--bind", self.address] if self.listen else ["--no-listen"]
+        binding = ["--bind", self.address, "--no-listenonion"] if self.listen else ["--no-listen"]
         return [
             sys.executable, "-m", "btcnode", "start", "--network", self.network, "--datadir", str(self.datadir),
             "--rpcport", str(self.rpc_port), "--no-dnsseed", *binding, *self.options,
