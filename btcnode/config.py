@@ -198,7 +198,8 @@ class NodeConfig(ConnectionOptions):
     rpccookieperms: str = _option("rpccookieperms", "Who may read the cookie: owner, group, all.", RPC, "owner")
     rpcwhitelist: tuple[str, ...] = _option("rpcwhitelist", "Methods for a user: NAME:METHOD,METHOD...", RPC, ())
     rpcwhitelistdefault: bool | None = _option("rpcwhitelistdefault", "Whether others may call nothing.", RPC)
-    rpcworkqueue: int = _option("rpcworkqueue", "Most requests in work or waiting.", RPC, 64, metavar="N")
+    rpcthreads: int = _option("rpcthreads", "Requests in work at a time.", RPC, 16, metavar="N")
+    rpcworkqueue: int = _option("rpcworkqueue", "Most requests that wait behind those in work.", RPC, 64, metavar="N")
     rpcservertimeout: int = _option(
         "rpcservertimeout", "Seconds a client may take to send a request.", RPC, 30, metavar="S"
     )
@@ -364,6 +365,14 @@ def _hex(text: str, option: str) -> bytes:
     return bytes.fromhex(text)
 
 
+CORE_TEXTS = {
+    "maxconnections": "-maxconnections must be greater or equal than zero",
+    "maxmempool": "-maxmempool must be at least 5 MB",
+    "peertimeout": "peertimeout must be a positive integer.",
+}
+"""What bitcoind says of numbers that are too small."""
+
+
 def _check_numbers(config: NodeConfig) -> None:
     """Ranges of the numeric options."""
     limits = {
@@ -385,6 +394,7 @@ def _check_numbers(config: NodeConfig) -> None:
         "peertimeout": (-(2**31), 2**31 - 1),
         "maxreceivebuffer": (1, 2**21),
         "maxsendbuffer": (1, 2**21),
+        "rpcthreads": (1, 100_000),
         "rpcworkqueue": (1, 100_000),
         "rpcservertimeout": (1, 2**31 - 1),
         "stopatheight": (0, 2**31 - 1),
@@ -398,6 +408,8 @@ def _check_numbers(config: NodeConfig) -> None:
     for name, (low, high) in limits.items():
         value = getattr(config, name)
         if value is not None and not low <= value <= high:
+            if name in CORE_TEXTS and value < low:
+                raise ConfigError(CORE_TEXTS[name])
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} takes a number from {low} to {high}, not {value}")
     least = -(-config.limitclustersize * 40 // 1000)  # room for forty of the largest clusters

@@ -26,6 +26,7 @@ from btcnode.cli.settings import (
     parse_command_line,
 )
 from btcnode.config import MIN_DBCACHE_MIB, NodeConfig
+from btcnode.datadir import default_datadir
 from btcnode.errors import BtcnodeError, ConfigError
 from btcnode.proxy_options import split_port
 
@@ -44,6 +45,7 @@ CLAMPED = {
     "checkblocks": (0, 2**31 - 1),
     "checklevel": (0, 4),
     "dbcache": (MIN_DBCACHE_MIB, 1 << 24),
+    "rpcthreads": (1, 100_000),
     "rpcworkqueue": (1, 100_000),
     "stopatheight": (0, 2**31 - 1),
 }
@@ -111,6 +113,7 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
         settings.notes.append((logging.INFO, TESTNET3_NOTE))
     if files.strange_sections:
         hooks.warnings.append("\n".join(files.strange_sections))
+    settings.notes.append((logging.INFO, f"Default data directory {default_datadir()}"))
     settings.notes.append((logging.INFO, f"Using data directory {config.net_dir}"))
     settings.notes.insert(0, (logging.INFO, f"btcnode version v{__version__}"))
     hooks.lines = settings.notes + [(logging.INFO, line) for line in argument_lines(settings)]

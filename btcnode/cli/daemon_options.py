@@ -86,7 +86,6 @@ HAS_NO_EFFECT = {
     "maxsigcachesize": "the size of the caches follows -maxmemory",
     "printpriority": "the order of a template is not logged",
     "rpcdoccheck": "every result is made by its declaration",
-    "rpcthreads": "the server has one thread",
 }
 """Taken with a warning in the log, since nothing that the user relies on depends on them."""
 

@@ -280,7 +280,10 @@ class Connection(asyncio.Protocol):
                 return
             else:
                 answer.work.close()
-                log.warning("RPC work queue of %d requests is full", self.server.work_limit)
+                log.warning(
+                    "Request rejected because http work queue depth exceeded (%d requests in work or waiting), it can"
+                    " be increased with the -rpcworkqueue= setting", self.server.work_limit,
+                )  # fmt: skip
                 self._send(
                     self.server.overload("Work queue depth exceeded", keep_alive=head.keep_alive), head.keep_alive
                 )

@@ -42,7 +42,7 @@ class RpcServer:
         self.addresses: list[tuple[str, int]] = []
         self.bodies_size = 0
         self.stopping = False
-        self.work_limit = config.rpcworkqueue
+        self.work_limit = config.rpcthreads + config.rpcworkqueue  # as many as a bitcoind takes at a time
         self._default_port = default_port if config.rpcport is None else config.rpcport
         self._allowed: list[IPv4Network | IPv6Network] = [*_LOOPBACK]
         self._allowed += [allowed_network(text, cjdns=config.cjdnsreachable) for text in config.rpcallowip]

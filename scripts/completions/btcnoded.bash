@@ -33,10 +33,10 @@ _btcnoded() {
     -maxconnections= -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxuploadtarget=
     -mempool-eviction= -mempoolexpiry= -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime=
     -onion= -onlynet= -par= -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind=
-    -rpccookiefile= -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout= -rpcuser= -rpcwhitelist=
-    -rpcworkqueue= -seednode= -settings= -shadow-validation= -shutdownnotify= -signetchallenge= -signetkey=
-    -signetseednode= -startupnotify= -stopatheight= -stunserver= -test= -testactivationheight= -timeout=
-    -torcontrol= -torpassword= -uacomment= -vbparams= -whitebind= -whitelist= -zmqpubhashblock=
+    -rpccookiefile= -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout= -rpcthreads= -rpcuser=
+    -rpcwhitelist= -rpcworkqueue= -seednode= -settings= -shadow-validation= -shutdownnotify= -signetchallenge=
+    -signetkey= -signetseednode= -startupnotify= -stopatheight= -stunserver= -test= -testactivationheight=
+    -timeout= -torcontrol= -torpassword= -uacomment= -vbparams= -whitebind= -whitelist= -zmqpubhashblock=
     -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm= -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx=
     -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
     " -- "$cur")

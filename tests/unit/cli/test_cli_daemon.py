@@ -107,8 +107,9 @@ def test_every_option_of_core_is_taken_or_refused(tmp_path: Path) -> None:
     assert WALLET | set(HAS_NO_EFFECT) | {name.partition("=")[0] for name in DAEMON_OPTIONS} <= CORE_OPTIONS
     assert refused(tmp_path, "-regtest", "-ipcbind=unix").endswith("Invalid parameter -ipcbind=unix")
     load(tmp_path, "-regtest", "-disablewallet", "-fallbackfee=1")
-    _, hooks = load(tmp_path, "-regtest", "-rpcthreads=3")
-    assert (logging.WARNING, "-rpcthreads has no effect: the server has one thread") in hooks.lines
+    _, hooks = load(tmp_path, "-regtest", "-dbbatchsize=3")
+    why = "one transaction of the database holds each flush"
+    assert (logging.WARNING, f"-dbbatchsize has no effect: {why}") in hooks.lines
 
 
 def test_settings_file(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_large_body_is_taken(running: Running) -> None:
 
 
 def test_work_queue_is_bounded_and_says_when_to_come_back(run_server: Any) -> None:
-    running = run_server(rpcworkqueue=2)
+    running = run_server(rpcthreads=1, rpcworkqueue=1)
     waiting = [running.connect() for _ in range(2)]
     body = json.dumps({"id": 1, "method": "waitforblockheight", "params": [1, 20_000]})
     for connection in waiting:
