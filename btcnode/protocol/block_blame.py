@@ -27,4 +27,6 @@ def blame_for_block(ctx: Context, peer: Peer, index: int, violation: RuleViolati
     elif compact and violation.fault in _HARD_TO_TELL:
         ctx.log_peer(peer, LogLevel.DEBUG, f"invalid compact block {text}", "cmpctblock")
     else:
+        if violation.fault is Fault.MUTATED:
+            ctx.log(LogLevel.DEBUG, "validation", f"Block mutated: {violation}")
         ctx.punish(peer, BLOCK_OFFENCES[violation.fault], text)

@@ -25,9 +25,6 @@ from btcnode.protocol.limits import (
     BLOCK_DOWNLOAD_TIMEOUT_BASE,
     BLOCK_DOWNLOAD_TIMEOUT_PER_PEER,
     BLOCK_DOWNLOAD_WINDOW,
-    BLOCK_STALLING_DECAY,
-    BLOCK_STALLING_TIMEOUT_DEFAULT,
-    BLOCK_STALLING_TIMEOUT_MAX,
     CLOCK_GAP,
     FETCH_HEAD_UNASKED,
     LATE_EXPIRY,
@@ -44,6 +41,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
+from btcnode.protocol.stalling import Stalling
 from btcnode.protocol.unasked import UnaskedBlocks
 from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_FLAG
 from btcnode.wire.messages import BlockMessage, GetData, InvItem, NotFound
@@ -57,7 +55,7 @@ class BlockDownload:
         self.strategy = FetchStrategy(lambda text: ctx.log(LogLevel.DEBUG, "net", text))
         self.requests: dict[int, int] = {}  # header index -> peer asked; at most MAX_REQUESTS and 16 for each peer
         self.preferred_count = 0
-        self.stalling_timeout = BLOCK_STALLING_TIMEOUT_DEFAULT
+        self.stalling = Stalling(ctx)
         self._downloading_peers = 0
         self._unasked = UnaskedBlocks(ctx)
         self._validating: dict[tuple[int, int], int] = {}  # (peer, index) -> bytes
@@ -162,9 +160,8 @@ class BlockDownload:
         self.ask(peer, wanted)
         if staller != NONE and not blocks.in_flight:
             other = ctx.peers.get(staller)
-            if other is not None and other.blocks.stalling_since is None:
-                other.blocks.stalling_since = ctx.mono
-                ctx.log_peer(other, LogLevel.DEBUG, "stall started")
+            if other is not None:
+                self.stalling.start(other)
 
     def _budget(self, peer: Peer, limit: int) -> int:
         """How many blocks may be asked of the peer now: less as validation fills up, and as the peer owes us some."""
@@ -387,9 +384,7 @@ class BlockDownload:
             blocks.stalling_since = None
             blocks.downloading_since, blocks.reading_since = ctx.mono, ctx.real
             return
-        if blocks.stalling_since is not None and ctx.mono - blocks.stalling_since > self.stalling_timeout:
-            ctx.disconnect(peer, f"stalling block download for more than {self.stalling_timeout:.0f} s")
-            self.stalling_timeout = min(2 * self.stalling_timeout, BLOCK_STALLING_TIMEOUT_MAX)
+        if self.stalling.drop_overdue(peer):
             self.forget(peer)
             return
         if not blocks.in_flight:
@@ -397,7 +392,7 @@ class BlockDownload:
         spacings = BLOCK_DOWNLOAD_TIMEOUT_BASE + BLOCK_DOWNLOAD_TIMEOUT_PER_PEER * (self._downloading_peers - 1)
         if ctx.mono > blocks.downloading_since + ctx.params.pow_target_spacing * spacings:
             first = next(iter(blocks.in_flight))
-            ctx.disconnect(peer, f"timeout downloading block {to_display(ctx.tree.hash(first))}")
+            ctx.disconnect(peer, f"Timeout downloading block {to_display(ctx.tree.hash(first))}")
             self.forget(peer)
             return
         if not self._clock_jumped and self.has_room():
@@ -595,5 +590,5 @@ class BlockDownload:
                 peer.unjudged.end_block(index)  # there may be no end to wait for
             if source >= 0:
                 sources.append(source)
-            self.stalling_timeout = max(self.stalling_timeout * BLOCK_STALLING_DECAY, BLOCK_STALLING_TIMEOUT_DEFAULT)
+            self.stalling.on_connected()
         return sources

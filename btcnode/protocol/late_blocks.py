@@ -151,10 +151,9 @@ class LateBlocks:
         if blocks.stalling_since is not None or record.last_arrival > asked or self._is_announced(index, asked):
             return
         patience = min(FETCH_STALL_MAX, FETCH_STALL_LATENCIES * substitute.latency)
-        grace = max(0.0, patience - self._download.stalling_timeout)
+        grace = max(0.0, patience - self._download.stalling.timeout)
         if ctx.tree.height(index) != ctx.active.height + 1:
             if record.interval is not None:
                 return
             grace += FETCH_SILENT_GRACE
-        blocks.stalling_since = ctx.mono + grace
-        ctx.log_peer(peer, LogLevel.DEBUG, f"stall started, {grace:.1f} s of grace")
+        self._download.stalling.start(peer, grace)
