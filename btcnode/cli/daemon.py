@@ -122,10 +122,10 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
 
 
 def _check_ports(settings: Settings) -> None:
-    """Ports that are none, which port 0 counts as here; raises ConfigError."""
+    """Ports that are none; raises ConfigError. ``rpcport`` 0, which bitcoind refuses, is any free one."""
     for name in ("port", "rpcport"):
         text = settings.text(name, "1")
-        if split_port(f":{text}") is None:
+        if split_port(f":{text}") is None and (name, text) != ("rpcport", "0"):
             raise ConfigError(f"Invalid port specified in -{name}: '{text}'")
     for name in ("rpcbind", "whitebind"):
         for value in settings.many(name):

@@ -224,3 +224,7 @@ def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (core / "signet" / "chainstate" / "CURRENT").unlink()
     (tmp_path / ".btcnode").mkdir()
     assert default_datadir() == tmp_path / ".btcnode"
+
+
+def test_any_free_port_for_rpc(tmp_path: Path) -> None:
+    assert load(tmp_path, "-regtest", "-rpcport=0")[0].rpcport == 0
