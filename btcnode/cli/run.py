@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from btcnode.cli.run_hooks import RunHooks
 from btcnode.config import NodeConfig
 from btcnode.errors import BtcnodeError, RebuildError
 from btcnode.node import Node
+from btcnode.node.resources import fit_connections
 from btcnode.observe.logging import LogSetup, RecentLines, console_stream
 from btcnode.observe.progress import Snapshot, log_progress
 from btcnode.storage.locking import DirectoryLock
@@ -120,6 +122,10 @@ def run_node(config: NodeConfig, hooks: RunHooks | None = None) -> int:
         setup = LogSetup(config, console=console_stream(config, live=live), recent=recent)
         hooks.write_lines()
         hooks.write_pid()
+        config, warning = fit_connections(config)
+        if warning is not None:
+            logging.getLogger("btcnode.node").warning("%s", warning)
+            print(f"Warning: {warning}", file=sys.stderr, flush=True)
     except (BtcnodeError, OSError) as error:
         return _failed(error)
 

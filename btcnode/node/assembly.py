@@ -49,6 +49,7 @@ from btcnode.node.peers_service import PeersService
 from btcnode.node.proxy_setup import Anonymity, listening, make_dialer, own_addresses
 from btcnode.node.prune_service import PruneService
 from btcnode.node.ready_file import remove_ready, write_ready
+from btcnode.node.resources import DiskWatch
 from btcnode.node.snapshot_service import SnapshotService
 from btcnode.node.sync_monitor import SyncMonitor
 from btcnode.node.tx_service import TxService
@@ -135,6 +136,7 @@ class Node:
         self.stop_requested = asyncio.Event()
         self.alerts = AlertService()
         self.control = ControlService(config, self.clock, self.stop_requested, self.alerts)
+        self.disk = DiskWatch(config, self.stop_requested.set)
         self.failure: BaseException | None = None
         self.chain: ChainService | None = None
         self.watch: ChainWatch | None = None
@@ -219,6 +221,7 @@ class Node:
         await self._bring_up_to_date()
         if self.stop_requested.is_set():
             return
+        self.disk.check_start(state.active.height)
         await self._open_network()
         self.control.status = None
         assert self.reactor is not None
@@ -438,6 +441,7 @@ class Node:
         assert self.monitor is not None and self.figures is not None and self.transactions is not None
         assert self.watch is not None and self.protocol is not None
         while True:
+            self.disk.look(asyncio.get_running_loop().time())
             self.memory.look()
             self.figures.look()
             self.transactions.look_behind()

@@ -1,0 +1,48 @@
+"""Descriptors and disk space."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from btcnode.config import NodeConfig
+from btcnode.errors import ConfigError, StorageError
+from btcnode.node import resources
+from btcnode.node.resources import DISK_INTERVAL, MIN_FREE_BYTES, DiskWatch, fit_connections
+
+
+def test_connections_fit_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [100, 400]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.__setitem__(0, new[0]))
+    config, warning = fit_connections(NodeConfig(maxconnections=125))
+    assert (config.maxconnections, warning, limits[0]) == (125, None, 285)
+    config, warning = fit_connections(NodeConfig(maxconnections=1000))
+    assert config.maxconnections == 240
+    assert warning == "Reducing -maxconnections from 1000 to 240, because of system limitations."
+    limits[:] = [50, 100]
+    with pytest.raises(ConfigError, match=r"Not enough file descriptors available\. 100 available, 160 required\."):
+        fit_connections(NodeConfig())
+    limits[:] = [resource.RLIM_INFINITY, resource.RLIM_INFINITY]
+    assert fit_connections(NodeConfig())[1] is None
+
+
+def test_a_full_disk_ends_the_start_and_the_node(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stopped: list[bool] = []
+    free = [MIN_FREE_BYTES]
+    watch = DiskWatch(NodeConfig(datadir=tmp_path), lambda: stopped.append(True), lambda _: free[0])
+    watch.check_start(2)
+    assert not caplog.messages
+    watch.check_start(0)
+    assert "may not accommodate the block files. Approximately 856 GB" in caplog.text
+    watch.look(10.0)
+    free[0] -= 1
+    watch.look(10.0 + DISK_INTERVAL - 1)
+    assert not stopped
+    watch.look(10.0 + DISK_INTERVAL)
+    assert stopped == [True]
+    with pytest.raises(StorageError, match="Disk space is low"):
+        watch.check_start(2)
+    assert resources.raise_descriptor_limit(1) >= 1
