@@ -130,7 +130,7 @@ class ChainLoader:
         chain = state.active.span(first, state.active.height)
         if any(status[index] & (HAVE_DATA | OPT_WITNESS) == HAVE_DATA for index in chain):
             raise RebuildError(
-                f"Witness data for blocks after height {first} requires validation. Please restart with -reindex"
+                f"Witness data for blocks after height {first} requires validation. Please restart with -reindex."
             )
 
     def _tell_tip(self, state: Chainstate) -> None:

@@ -269,6 +269,7 @@ class ChainService:
         """Process a block; see ``ChainApi``."""
         tree = self._state.tree
         known = tree.find(header_hash(raw[:HEADER_SIZE]))
+        was_active = known >= 0 and self._state.active.contains(known)
         if known >= 0 and (tree.has_data(known) or tree.is_failed(known)):
             # Core looks at the bytes before it looks whether it has them
             reason = await self.driver.in_reader(lambda: self._damage(raw))
@@ -288,6 +289,8 @@ class ChainService:
             return "duplicate-invalid" if tree.is_failed(index) else "duplicate"
         if index in self.rejections:
             return self.rejections[index].code
+        if was_active:  # pruned, and now here again: nothing was judged
+            return "inconclusive"
         return None if self._state.active.contains(index) else "inconclusive"
 
     def _damage(self, raw: bytes) -> str | None:

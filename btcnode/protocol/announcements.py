@@ -34,7 +34,10 @@ class Announcements:
     def on_tip(self, change: TipChanged) -> None:
         """Queue the new blocks of the active chain for every peer, at most eight; none during initial download."""
         ctx, tree = self._ctx, self._ctx.tree
-        before, self._announced = self._announced, change.index
+        before = self._announced
+        if before >= 0 and not tree.is_failed(before) and tree.chainwork(change.index) < tree.chainwork(before):
+            return  # on the way from one branch to another
+        self._announced = change.index
         if ctx.is_initial_block_download():
             return
         fork = tree.find_fork(before, change.index) if before >= 0 else change.index

@@ -26,6 +26,7 @@ def test_pruning_by_hand(tmp_path: Path) -> None:
         info = node.rpc("getblockchaininfo")
         assert (info["pruned"], info["pruneheight"], info["automatic_pruning"]) == (True, 0, False)
         assert node.rpc("getnetworkinfo")["localservicesnames"] == ["WITNESS", "NETWORK_LIMITED", "P2P_V2"]
+        raw = node.rpc("getblock", node.rpc("getblockhash", 2), 0)
         last = node.rpc("pruneblockchain", 400)
         assert 0 < last < 400 and node.rpc("getblockchaininfo")["pruneheight"] == last + 1
         gone, kept = node.rpc("getblockhash", last), node.rpc("getblockhash", last + 1)
@@ -35,6 +36,8 @@ def test_pruning_by_hand(tmp_path: Path) -> None:
         assert node.rpc("getblockfilter", gone)["filter"]
         assert node.rpc("getblockheader", gone)["nTx"] == 1
         assert node.rpc("verifychain", 3, 0) is False
+        assert node.rpc("submitblock", raw) == "inconclusive"  # it is kept again, and was not judged anew
+        assert node.rpc("getblock", node.rpc("getblockhash", 2), 0) == raw
         assert refused(node, "pruneblockchain", 801) == "Blockchain is shorter than the attempted prune height."
         node.kill()
         with pytest.raises(RuntimeError, match="go back to unpruned mode"):

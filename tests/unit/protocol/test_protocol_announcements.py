@@ -102,3 +102,19 @@ def test_inv_of_what_we_have_is_silent(bench: Bench, blocks: list[bytes]) -> Non
     bench.receive(peer, block_inv(blocks[9]))
     assert not bench.sent(GetHeaders)
     assert not bench.sent(GetData)
+
+
+def test_nothing_is_announced_on_the_way_between_branches(params: NetworkParams) -> None:
+    bench = Bench(params)
+    old, new = mine_chain(params, 12, UNIX_START - 60), mine_chain(params, 13, UNIX_START - 60, extra=b"\x09")
+    bench.load(old)
+    peer = bench.peer()
+    tree = bench.chain.tree
+    indices = [tree.add(raw[:80], UNIX_START)[0] for raw in new]
+    for index in (0, *indices[:-2]):  # back to genesis, then up the other branch
+        bench.chain.active.set_tip(index)
+        bench.step(TipChanged(index, (index,)))
+        assert not bench.sent(Inv, peer)
+    bench.chain.active.set_tip(indices[-1])
+    bench.step(TipChanged(indices[-1], (indices[-1],)))
+    assert bench.sent(Inv, peer) == [block_inv(new[-1])]
