@@ -47,13 +47,10 @@ def minimum_time(tree: Ancestry, prev: int, params: NetworkParams) -> int:
 
 
 def coinbase_transaction(height: int, value: int, script_pubkey: bytes, txs: Sequence[Tx], *, with_witness: bool) -> Tx:
-    """The coinbase of a block with ``txs``; with a witness it commits to their wtxids (BIP141)."""
-    outputs = [make_txout(value, script_pubkey)]
-    witness: list[list[bytes]] = []
-    if with_witness:
-        root, _ = merkle_root([ZERO_HASH, *(tx.wtxid for tx in txs)])
-        outputs.append(make_txout(0, COMMITMENT_HEAD + sha256d(root + ZERO_HASH)))
-        witness = [[ZERO_HASH]]
+    """The coinbase of a block with ``txs``; it commits to their wtxids (BIP141), before segwit too, as Core's does."""
+    root, _ = merkle_root([ZERO_HASH, *(tx.wtxid for tx in txs)])
+    outputs = [make_txout(value, script_pubkey), make_txout(0, COMMITMENT_HEAD + sha256d(root + ZERO_HASH))]
+    witness = [[ZERO_HASH]] if with_witness else []
     script_sig = height_script(height) + EXTRA_NONCE
     return Tx(2, [NULL_OUTPOINT], [script_sig], [MAX_SEQUENCE_NONFINAL], outputs, witness, max(height - 1, 0))
 

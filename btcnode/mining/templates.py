@@ -29,7 +29,7 @@ class Template:
     time: int
     chosen: Selection
     value: int  # subsidy and fees, satoshi
-    commitment: bytes | None  # script_pubkey of the witness commitment's output, None before segwit
+    commitment: bytes  # script_pubkey of the witness commitment's output
     transactions: list[Mapping[str, Any]] = field(default_factory=list)
 
 
@@ -86,7 +86,7 @@ class TemplateMaker:
         txs = [entry.tx for entry in chosen.entries]
         segwit = height >= self._params.segwit_height
         coinbase = coinbase_transaction(height, 0, _ANYONE, txs, with_witness=segwit)
-        commitment = coinbase.outputs[1].script_pubkey if segwit else None
+        commitment = coinbase.outputs[1].script_pubkey
         value = block_subsidy(height, self._params) + chosen.fees
         template = Template(tip, height, pool.version, now, chosen, value, commitment)
         place: dict[bytes, int] = {}

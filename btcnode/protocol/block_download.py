@@ -395,7 +395,7 @@ class BlockDownload:
             ctx.disconnect(peer, f"Timeout downloading block {to_display(ctx.tree.hash(first))}")
             self.forget(peer)
             return
-        if not self._clock_jumped and self.has_room():
+        if not self._clock_jumped and not ctx.clock_held and self.has_room():
             self._late.move(peer)
 
     # -- answers -------------------------------------------------------------------------------------------------

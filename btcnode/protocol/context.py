@@ -86,6 +86,11 @@ class Context:
             self._shift = self.mono - self.real
         self.unix = unix
 
+    @property
+    def clock_held(self) -> bool:
+        """Whether the user holds the clock: then nothing gets late by itself."""
+        return self._shift is None
+
     # -- effects -------------------------------------------------------------------------------------------------
 
     def emit(self, effect: Effect) -> None:

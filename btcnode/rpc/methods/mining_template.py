@@ -182,7 +182,7 @@ def _answer(node: NodeApi, known: set[str]) -> dict[str, Any]:
     earliest = minimum_time(tree, tip, params)
     time = max(now, earliest)
     bits = next_bits(tree, tip, time, params)
-    segwit = template.commitment is not None
+    segwit = template.height >= params.segwit_height
     rules = ["csv"]
     if segwit:
         rules += ["!segwit", "taproot"]
@@ -214,6 +214,5 @@ def _answer(node: NodeApi, known: set[str]) -> dict[str, Any]:
     answer |= {"curtime": time, "bits": f"{bits:08x}", "height": template.height}
     if params.signet_challenge is not None:
         answer["signet_challenge"] = params.signet_challenge.hex()
-    if template.commitment is not None:
-        answer["default_witness_commitment"] = template.commitment.hex()
+    answer["default_witness_commitment"] = template.commitment.hex()
     return answer

@@ -6,6 +6,7 @@ import pytest
 
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.consensus.blocks import check_block, contextual_check_block
+from btcnode.consensus.commitment import witness_commitment
 from btcnode.consensus.deployments import VersionBits
 from btcnode.mining.assembler import assemble, grind, minimum_time, with_coinbase_witness
 from btcnode.params import params_for
@@ -34,6 +35,7 @@ def test_blocks_pass_the_checks(overrides: dict[str, int]) -> None:
         contextual_check_block(block, tree, tree.prev(tip), params)
         assert block.n_tx == 1 + len(txs)
         assert block.tx(0).has_witness is (not overrides)
+        assert witness_commitment(block) is not None  # before segwit too, as in Core's blocks
 
 
 def test_time_is_after_the_median_and_honours_bip94() -> None:

@@ -14,7 +14,7 @@ from btcnode.mining.signet import solve_challenge, with_solution
 from btcnode.params import NetworkParams, params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import hash160
-from btcnode.primitives.tx import Tx
+from btcnode.primitives.tx import NULL_OUTPOINT, Tx
 
 NOW = 1_700_000_000
 KEYS = [Secret(bytes([n]) * 32) for n in (1, 2, 3)]
@@ -78,7 +78,10 @@ def test_the_public_signet_is_not_for_everybody() -> None:
 
 def test_without_a_commitment_there_is_no_place_for_a_solution() -> None:
     params = params_for("regtest", activation_overrides={"segwit": 100})
+    made = draft(params)
+    plain = Tx(2, [NULL_OUTPOINT], made.txs[0].script_sigs, [0], made.txs[0].txouts[:1])
+    candidate = Candidate(made.header, (plain,))
     with pytest.raises(ValueError, match="commitment"):
-        with_solution(draft(params), b"\x00\x00")
+        with_solution(candidate, b"\x00\x00")
     signet = params_for("signet", signet_challenge=b"\x00")
-    assert solve_challenge(draft(params), signet, provider(*KEYS)) is None
+    assert solve_challenge(candidate, signet, provider(*KEYS)) is None

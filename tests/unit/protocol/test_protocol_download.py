@@ -16,6 +16,7 @@ from btcnode.protocol.inputs import (
     ConnectionKind,
     PeerDisconnected,
     Permission,
+    Tick,
 )
 from btcnode.protocol.unasked import MAX_AHEAD
 from btcnode.testing.blocks import grind
@@ -234,6 +235,17 @@ def test_late_block_near_the_tip_is_asked_of_another_peer(bench: Bench, blocks: 
     assert bench.all(fx.ProcessBlock)[0].requested
     bench.finish_blocks()
     assert bench.chain.active.height == 60
+
+
+def test_nothing_is_late_while_the_user_holds_the_clock(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:-1])
+    withholder, other = bench.peer(), bench.peer()
+    bench.receive(withholder, headers_of(blocks[-2:]))
+    bench.receive(other, headers_of(blocks[-2:]))
+    for _ in range(5):
+        bench.now += limits.TIP_BLOCK_MOVE_TIMEOUT
+        bench.step(Tick(UNIX_START + bench.now - 1000, held=True))
+        assert not requested(bench, other)
 
 
 def test_direct_fetch_near_the_tip_only(bench: Bench, blocks: list[bytes], old_blocks: list[bytes]) -> None:
