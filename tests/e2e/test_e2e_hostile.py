@@ -123,7 +123,7 @@ def test_one_byte_at_a_time(node: NodeProcess) -> None:
 
 
 def test_too_many_headers_or_inventory(node: NodeProcess) -> None:
-    too_many = {"headers": b"\xfd\xd1\x07" + bytes(81 * 2001), "inv": b"\xfe\x51\xc3\x00\x00" + bytes(36 * 50001)}
+    too_many = {"headers": b"\xfd\xd1\x07" + bytes(81 * 2001), "inv": b"\xfd\x51\xc3" + bytes(36 * 50001)}
     for command, payload in too_many.items():
         peer = connect(node)
         with contextlib.suppress(OSError):  # the frame's size is enough for the node to hang up on us

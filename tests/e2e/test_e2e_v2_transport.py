@@ -342,7 +342,7 @@ def test_bip324_version_1_peer_of_another_network(node: NodeProcess, magic: str)
     sock = raw_connection(node, timeout=2.0)
     sock.sendall(encode_frame(params_for(magic).magic, "version", bytes(86))[:20])
     read_to_end(sock)
-    wait_until(lambda: f"another network, magic {params_for(magic).magic.hex()}" in node.output())
+    wait_until(lambda: f"V1 peer with wrong MessageStart {params_for(magic).magic.hex()}" in node.output())
 
 
 def test_bip324_noise_of_any_size_does_no_harm(node: NodeProcess) -> None:
