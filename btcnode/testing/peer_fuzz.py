@@ -1,0 +1,533 @@
+"""Random peers for one ``Protocol``: what they send, what becomes of it, what the user does meanwhile.
+
+Everything follows from the seed. A step may do anything that a reactor may do; peers send good messages, good ones at
+the wrong time, senseless ones, and good ones with bytes changed. Answers to effects come late and in any order.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter, deque
+from collections.abc import Callable
+from random import Random
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, NamedTuple, cast
+
+from btcnode.errors import DecodeError, Fault, RuleViolation
+from btcnode.params import NetworkParams
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.header import header_hash
+from btcnode.primitives.tx import Tx
+from btcnode.protocol import effects as fx
+from btcnode.protocol import inputs as ev
+from btcnode.protocol import limits
+from btcnode.protocol.chain_view import TxSource
+from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
+from btcnode.protocol.tx_filter import filter_block
+from btcnode.testing.memory_chain import mine_chain
+from btcnode.testing.protocol_bench import Bench
+from btcnode.testing.simulator import UNIX_START, sim_address
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spend
+from btcnode.wire import messages as m
+from btcnode.wire.bloom_filter import make_filter
+from btcnode.wire.codec import LimitExceeded, Message
+from btcnode.wire.constants import NODE_BLOOM, NODE_COMPACT_FILTERS, NODE_XTHIN
+from btcnode.wire.registry import UnknownMessage, decode_message
+from btcnode.wire.subnet import SubNet
+
+MAX_PEERS = 12
+MAX_ANSWERS = 2000  # effects without an answer: the eldest is answered then
+MAX_BLOCKS = 600  # mined while fuzzing
+MAX_POOL = 400
+MAX_TXS = 300  # that peers send again
+HONEST = 0.7  # share of requests that are answered truly
+CHANGED = 0.25  # share of messages whose bytes are changed
+KINDS = (ev.ConnectionKind.INBOUND,) * 6 + tuple(ev.ConnectionKind)
+PERMISSIONS = (
+    (ev.Permission.NONE,) * 5 + (ev.Permission.NOBAN,) * 4 + (ev.Permission.RELAY | ev.Permission.FORCE_RELAY,)
+    + (ev.Permission.MEMPOOL, ev.Permission.BLOOM_FILTER, ev.Permission.ADDR, ev.Permission.DOWNLOAD)
+)  # fmt: skip
+Inventory = (1, 2, 3, 4, 5, 0x40000001, 0x40000002, 0x40000005, 0, 7)
+
+
+class FoundFilter(NamedTuple):
+    """A block filter as far as the protocol looks at it."""
+
+    data: bytes
+    hash: bytes
+    header: bytes
+
+
+class PeerFuzzer:
+    """``step`` does one thing; what the protocol raises comes through."""
+
+    def __init__(self, params: NetworkParams, seed: int) -> None:
+        self.rng = rng = Random(f"peers {seed}")
+        self.pool = SmallPool()
+        config = ProtocolConfig(
+            dns_seed=False,
+            tx_relay=True,
+            tx_reconciliation=True,
+            services=OWN_SERVICES | NODE_BLOOM | NODE_COMPACT_FILTERS | NODE_XTHIN,
+            block_relay=rng.choice(("auto", "compact", "xthin")),
+        )
+        self.bench = Bench(params, config=config, transactions=cast(TxSource, self.pool), seed=seed)
+        known = mine_chain(params, 40, UNIX_START - 60)
+        self.blocks = [*known, *mine_chain(params, 15, UNIX_START - 30, extra=b"\x03")]
+        self.bench.load(known[:20])
+        self._by_hash: dict[bytes, bytes] = {header_hash(raw[:80]): raw for raw in self.blocks}
+        self.hashes = [params.genesis_hash, *(header_hash(raw[:80]) for raw in self.blocks), bytes(32), b"\xff" * 32]
+        self.txs: deque[Tx] = deque(maxlen=MAX_TXS)
+        self.peers: list[int] = []
+        self.open: list[fx.Effect] = []
+        self.counts: Counter[str] = Counter()
+        self._mined = 0
+        self._coins = 0
+        self._held = False
+        self._actions: list[Callable[[], None]] = (
+            [self._message] * 70 + [self._tick] * 10 + [self._answer] * 40 + [self._connect] * 4
+            + [self._disconnect, self._buffer, self._command, self._confirm] + [self._mine] * 2
+        )  # fmt: skip
+        self._makers = self._message_makers()
+
+    # -- one step ------------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Do something."""
+        if len(self.open) > MAX_ANSWERS:
+            self._answer()
+        self.rng.choice(self._actions)()
+
+    def _feed(self, event: ev.Input) -> None:
+        self.counts[type(event).__name__] += 1
+        bench = self.bench
+        for effect in bench.step(event):
+            if isinstance(effect, fx.Send):
+                payload = effect.message.encode()
+                assert decode_message(effect.message.command, payload) == effect.message
+                if isinstance(effect.message, REQUESTS) and self.rng.random() < HONEST:
+                    self.open.append(effect)
+            elif isinstance(effect, fx.Log):
+                assert effect.text.isprintable()
+            elif isinstance(effect, fx.Disconnect):
+                self.counts["closed by us"] += 1
+                if effect.peer_id in self.peers and self.rng.random() < 0.9:
+                    self.open.append(effect)
+            elif not isinstance(effect, fx.SendRaw | fx.SetReceiving | fx.AddressBookDirty | fx.Audit):
+                self.open.append(effect)
+        bench.log.clear()
+
+    def _peer(self) -> int:
+        return self.rng.choice(self.peers) if self.peers else 0
+
+    # -- the reactor's side --------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        kind, rng = self.rng.choice(KINDS), self.rng
+        if kind is ev.ConnectionKind.INBOUND:
+            self._opened(kind, 0)
+        elif kind is not ev.ConnectionKind.PRIVATE_BROADCAST:
+            self._feed(ev.AddConnection(str(sim_address(rng.randrange(200))), kind, rng.random() < 0.5))
+
+    def _opened(self, kind: ev.ConnectionKind, attempt: int) -> None:
+        """A connection stands, and most often the peer greets."""
+        bench, rng = self.bench, self.rng
+        while len(self.peers) >= MAX_PEERS:
+            self._disconnect()
+        peer = bench._next_peer
+        bench._next_peer += 1
+        self.peers.append(peer)
+        where = sim_address(rng.randrange(40) if rng.random() < 0.5 else peer)
+        transport = rng.choice(("v1", "detecting"))
+        self._feed(ev.PeerConnected(peer, where, kind, attempt, rng.choice(PERMISSIONS), transport=transport))
+        if transport == "detecting" and rng.random() < 0.8:
+            self._feed(ev.TransportReady(peer, rng.choice(("v1", "v2")), rng.randbytes(32)))
+        if rng.random() < 0.9:
+            self._send(peer, self._version())
+            for message in (m.WtxidRelay(), m.SendAddrV2(), m.SendTxRcncl(1, 7)):
+                if rng.random() < 0.5:
+                    self._send(peer, message)
+            self._send(peer, m.Verack())
+
+    def _disconnect(self) -> None:
+        if self.peers:
+            peer = self.peers.pop(self.rng.randrange(len(self.peers)))
+            self._feed(ev.PeerDisconnected(peer, "closed", self.rng.random() < 0.1))
+
+    def _buffer(self) -> None:
+        self._feed(ev.SendBufferState(self._peer(), self.rng.random() < 0.4))
+
+    def _tick(self) -> None:
+        bench, rng = self.bench, self.rng
+        bench.now += rng.choice((0.1, 0.1, 0.1, 1.0, 5.0, 60.0, 1300.0 if rng.random() < 0.05 else 0.1))
+        if rng.random() < 0.01:
+            self._held = not self._held
+        self._feed(ev.Tick(UNIX_START + bench.now - 1000.0, self._held))
+
+    def _answer(self) -> None:
+        """Answer an open effect, mostly an old one."""
+        if self.open:
+            at = 0 if self.rng.random() < 0.5 else self.rng.randrange(len(self.open))
+            effect = self.open.pop(at)
+            ANSWERS[type(effect)](self, effect)
+
+    def closed(self, effect: fx.Disconnect) -> None:
+        """The reactor has closed a connection."""
+        if effect.peer_id in self.peers:
+            self.peers.remove(effect.peer_id)
+            self._feed(ev.PeerDisconnected(effect.peer_id, "closed by us"))
+
+    def connect(self, effect: fx.Connect) -> None:
+        """An outbound connection stands, or not."""
+        if self.rng.random() < 0.6:
+            self._opened(effect.kind, effect.attempt)
+        else:
+            self._feed(ev.ConnectFailed(effect.attempt, "no route"))
+
+    def process_block(self, effect: fx.ProcessBlock) -> None:
+        """Store a block and activate the best chain; now and then it is refused without reason."""
+        chain, rng = self.bench.chain, self.rng
+        if rng.random() < 0.05:
+            fault = rng.choice(list(Fault))
+            self._feed(ev.BlockProcessed(effect.peer_id, effect.index, RuleViolation("some-reason", "", fault), False))
+            return
+        violation, new = chain.store(effect.index, effect.raw)
+        if new and chain.tree.prev(effect.index) == chain.active.tip:
+            self._feed(ev.BlockAccepted(effect.index, parse_block(chain.blocks[effect.index])))
+        self._feed(ev.BlockProcessed(effect.peer_id, effect.index, violation, new))
+        self._activate()
+
+    def _activate(self) -> None:
+        chain = self.bench.chain
+        connected, rejected = chain.activate()
+        for index, violation in rejected:
+            self._feed(ev.BlockRejected(index, violation))
+        if connected:
+            self._feed(ev.TipChanged(chain.active.tip, tuple(connected)))
+        self._feed(ev.ChainSettled())
+
+    def process_transactions(self, effect: fx.ProcessTransactions) -> None:
+        """The pool's verdict; the pool stays small."""
+        if len(self.pool.entries) > MAX_POOL:
+            self.pool.remove(next(iter(self.pool.entries)))
+        self._feed(self.pool.process(effect))
+
+    def read_block(self, effect: fx.ReadBlock) -> None:
+        """A block, or a disk error."""
+        raw = self.bench.chain.blocks.get(effect.index) if self.rng.random() < 0.95 else None
+        self._feed(ev.BlockRead(effect.peer_id, effect.index, raw))
+
+    def match_block(self, effect: fx.MatchBlock) -> None:
+        """A filtered block, or a disk error."""
+        raw = self.bench.chain.blocks.get(effect.index) if self.rng.random() < 0.95 else None
+        found = filter_block(raw, effect.filter) if raw is not None else None
+        self._feed(ev.BlockMatched(effect.peer_id, effect.index, found))
+
+    def read_filters(self, effect: fx.ReadFilters) -> None:
+        """Filters, or none."""
+        found = tuple(FoundFilter(b"\x00", bytes(32), bytes(32)) for _ in effect.indices)
+        self._feed(ev.FiltersRead(effect.peer_id, effect.indices, found if self.rng.random() < 0.9 else None))
+
+    def resolve(self, effect: fx.ResolveSeeds) -> None:
+        """No seed answers."""
+        for name in effect.names:
+            self._feed(ev.DnsSeedResult(name, ()))
+
+    def asked(self, effect: fx.Send) -> None:
+        """What an honest peer answers to a request."""
+        message, peer = effect.message, effect.peer_id
+        if peer not in self.peers:
+            return
+        if isinstance(message, m.Ping):
+            self._send(peer, m.Pong(message.nonce))
+        elif isinstance(message, m.GetHeaders):
+            self._send(peer, m.Headers(tuple(raw[:80] for raw in self.blocks[-60:])))
+        elif isinstance(message, m.GetBlockTxn) and (raw := self._block_of(message.block_hash)) is not None:
+            block = parse_block(raw)
+            found = tuple(block.tx_raw(n) for n in message.indexes if n < block.n_tx)
+            self._send(peer, m.BlockTxn(message.block_hash, found))
+        elif isinstance(message, m.GetData):
+            for item in message.items:
+                raw = self._block_of(item.hash)
+                tx = next((tx for tx in self.txs if item.hash in (tx.txid, tx.wtxid)), None)
+                if raw is not None:
+                    self._send(peer, m.BlockMessage(raw))
+                else:
+                    self._send(peer, m.TxMessage(tx.raw) if tx is not None else m.NotFound((item,)))
+
+    def _block_of(self, block_hash: bytes) -> bytes | None:
+        return self._by_hash.get(block_hash)
+
+    def nothing(self, _: fx.Effect) -> None:
+        """A line of the log."""
+
+    # -- the user's side -----------------------------------------------------------------------------------------
+
+    def _mine(self) -> None:
+        if self._mined >= MAX_BLOCKS:
+            return
+        self._mined += 1
+        bench = self.bench
+        now = int(UNIX_START + bench.now - 1000)
+        on = None if self.rng.random() < 0.8 else bench.chain.active.at(max(0, bench.chain.active.height - 2))
+        raw = bench.chain.mine(max(now, UNIX_START), on=on, extra=self._mined.to_bytes(3, "little"))
+        self.blocks.append(raw)
+        self.hashes.append(header_hash(raw[:80]))
+        self._by_hash[self.hashes[-1]] = raw
+        if self.rng.random() < 0.7:  # a peer's: it tells of it in one of three ways
+            form = self.rng.choice((m.Headers((raw[:80],)), m.BlockMessage(raw), self._compact_of(raw)))
+            self._feed(ev.MessageReceived(self._peer(), form, 0))
+        else:
+            index = bench.chain.add_block(raw, 2**31)
+            self._feed(ev.BlockAccepted(index, parse_block(raw)))
+            self._activate()
+
+    def _confirm(self) -> None:
+        raw = self.bench.chain.blocks[self.bench.chain.active.tip]
+        self._feed(ev.TransactionsConfirmed(parse_block(raw)))
+        self._feed(ev.TransactionsUnconfirmed(header_hash(raw[:80])))
+
+    def _command(self) -> None:
+        rng, peer = self.rng, self._peer()
+        subnet = SubNet.parse(sim_address(rng.randrange(40)).host)
+        tx = self._new_tx()
+        self._feed(
+            rng.choice(
+                (
+                    ev.PingPeers(),
+                    ev.SetBan(subnet, 0, int(self.bench.protocol._ctx.unix) + rng.choice((5, 10**6))),
+                    ev.LiftBan(subnet),
+                    ev.LiftBan(None),
+                    ev.DisconnectNode(peer),
+                    ev.AddNode(str(sim_address(rng.randrange(50))), rng.choice(("add", "remove", "onetry"))),
+                    ev.SetNetworkActive(rng.random() < 0.97),
+                    ev.ForwardTimers(rng.randrange(1000)),
+                    ev.FetchBlock(peer, rng.randrange(len(self.bench.chain.blocks))),
+                    ev.ValidationLimit(rng.choice((0, 10**6, 10**9))),
+                    ev.TransactionAdded(tx.txid, tx.wtxid, True),
+                    ev.LocalAddress(sim_address(77), "user"),
+                )
+            )
+        )
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def _send(self, peer: int, message: Message) -> None:
+        """A message arrives, perhaps with bytes changed."""
+        command = message.name if isinstance(message, UnknownMessage) else message.command
+        self.counts[f"message {command[:12]}"] += 1
+        if self.rng.random() > CHANGED or isinstance(message, m.Version | m.Verack):
+            self._feed(ev.MessageReceived(peer, message, 0))
+            return
+        payload = bytearray(message.encode())
+        for _ in range(self.rng.randrange(1, 4)):
+            what = self.rng.random()
+            at = self.rng.randrange(len(payload) + 1)
+            if what < 0.6 and at < len(payload):
+                payload[at] = self.rng.randrange(256)
+            elif what < 0.8:
+                del payload[at:]
+            else:
+                payload[at:at] = self.rng.randbytes(self.rng.randrange(1, 40))
+        try:
+            changed = decode_message(command, bytes(payload))
+        except LimitExceeded as error:
+            self._feed(ev.MalformedMessage(peer, ev.Malformation.LIMIT, command, str(error), len(payload)))
+        except DecodeError as error:
+            self._feed(ev.MalformedMessage(peer, ev.Malformation.PAYLOAD, command, str(error), len(payload)))
+        else:
+            self._feed(ev.MessageReceived(peer, changed, len(payload)))
+
+    def _message(self) -> None:
+        rng = self.rng
+        if rng.random() < 0.01:
+            kind = rng.choice(list(ev.Malformation))
+            self._feed(ev.MalformedMessage(self._peer(), kind, rng.choice(("tx", "filterload", "?")), "bent"))
+            return
+        self._send(self._peer(), rng.choice(self._makers)())
+
+    def _version(self) -> m.Version:
+        rng = self.rng
+        return m.Version(
+            version=rng.choice((70016, 70016, 70016, 70015, 60000, 31402, 209)),
+            services=rng.choice((1033, 1033, 9, 1, 0, 1033 | NODE_XTHIN, rng.getrandbits(64))),
+            time=rng.choice((UNIX_START, 0, 2**62)),
+            nonce=rng.getrandbits(64),
+            user_agent=rng.randbytes(rng.randrange(30)),
+            start_height=rng.randrange(-5, 100),
+            relay=rng.random() < 0.8,
+        )
+
+    def _hash(self) -> bytes:
+        rng = self.rng
+        if rng.random() < 0.4 and self.txs:
+            tx = rng.choice(self.txs)
+            return rng.choice((tx.txid, tx.wtxid))
+        return rng.choice(self.hashes) if rng.random() < 0.9 else rng.randbytes(32)
+
+    def _items(self) -> tuple[m.InvItem, ...]:
+        rng = self.rng
+        size = rng.choice((1, 1, 3, 10, 300))
+        return tuple(m.InvItem(rng.choice(Inventory), self._hash()) for _ in range(size))
+
+    def _new_tx(self) -> Tx:
+        """A transaction: loose, or with a parent that may be unknown, sometimes cheap or invalid."""
+        rng = self.rng
+        fee = rng.choice((0, 1, 2000, 50_000))
+        if self.txs and rng.random() < 0.5:
+            parent = rng.choice(self.txs)
+            tx = spend([output(parent)], max(fee, 60_000), fee, witness=rng.choice((b"", b"w")))
+        else:
+            self._coins += 1
+            tx = spend([coin(self._coins)], COIN_VALUE, fee, outputs=rng.choice((1, 2)), padding=rng.choice((0, 0, 90)))
+        self.txs.append(tx)
+        return tx
+
+    def _tx(self) -> m.TxMessage:
+        tx = self.rng.choice(self.txs) if self.txs and self.rng.random() < 0.4 else self._new_tx()
+        return m.TxMessage(tx.raw)
+
+    def _headers(self) -> m.Headers:
+        first = self.rng.randrange(len(self.blocks))
+        return m.Headers(tuple(raw[:80] for raw in self.blocks[first : first + self.rng.choice((0, 1, 5, 60))]))
+
+    def _entries(self) -> tuple[m.AddrEntry, ...]:
+        rng = self.rng
+        return tuple(
+            m.AddrEntry(
+                rng.choice((UNIX_START, 0, 2**32 - 1)), rng.choice((1033, 0)), sim_address(rng.randrange(50_000))
+            )
+            for _ in range(rng.choice((0, 1, 8, 100)))
+        )
+
+    def _compact(self) -> m.CmpctBlock:
+        return self._compact_of(self.rng.choice(self.blocks))
+
+    def _compact_of(self, raw: bytes) -> m.CmpctBlock:
+        rng, block = self.rng, parse_block(raw)
+        prefilled = (m.PrefilledTx(0, block.tx_raw(0)),) if rng.random() < 0.8 else ()
+        ids = tuple(rng.getrandbits(48) for _ in range(rng.choice((0, 0, 1, 3))))
+        return m.CmpctBlock(raw[:80], rng.getrandbits(64), ids, prefilled)
+
+    def _filter(self) -> m.FilterLoad:
+        data, funcs = make_filter([self._hash() for _ in range(self.rng.randrange(4))], 5)
+        return m.FilterLoad(data, funcs, 5, self.rng.randrange(4))
+
+    def _block_parts(self) -> tuple[bytes, ...]:
+        return tuple(tx.raw for tx in list(self.txs)[: self.rng.randrange(3)])
+
+    def _cheap(self) -> tuple[bytes, ...]:
+        return tuple(self.rng.randbytes(8) for _ in range(self.rng.randrange(4)))
+
+    def _indexes(self) -> tuple[int, ...]:
+        return tuple(sorted(self.rng.sample(range(20), self.rng.randrange(1, 4))))
+
+    def _locator(self) -> tuple[bytes, ...]:
+        return tuple(self._hash() for _ in range(self.rng.choice((0, 1, 10, 101))))
+
+    def _message_makers(self) -> list[Callable[[], Message]]:
+        rng = self.rng
+        often: list[Callable[[], Message]] = [
+            lambda: m.Inv(self._items()),
+            lambda: m.GetData(self._items()),
+            self._headers,
+            lambda: m.BlockMessage(rng.choice(self.blocks)),
+            self._tx,
+            self._tx,
+            self._compact,
+        ]
+        rare = (self._version, m.Verack, m.WtxidRelay, m.SendAddrV2, m.FilterClear, lambda: m.SendTxRcncl(1, 2))
+        return often * 6 + [
+            lambda: rng.choice(rare if rng.random() < 0.2 else (m.SendHeaders,))(),
+            m.SendHeaders,
+            m.GetAddr,
+            m.Mempool,
+            self._filter,
+            lambda: m.FilterAdd(self._hash()),
+            lambda: m.SendCmpct(rng.random() < 0.5, rng.choice((1, 2, 2, 3))),
+            lambda: m.Ping(rng.getrandbits(64)),
+            lambda: m.Pong(rng.choice((None, 0, rng.getrandbits(64)))),
+            lambda: m.FeeFilter(rng.choice((-1, 0, 1000, 2**62))),
+            lambda: m.NotFound(self._items()),
+            lambda: m.GetHeaders(self._locator(), self._hash()),
+            lambda: m.GetBlocks(self._locator(), self._hash()),
+            lambda: m.GetBlockTxn(self._hash(), self._indexes()),
+            lambda: m.BlockTxn(self._hash(), self._block_parts()),
+            lambda: m.Addr(self._entries()),
+            lambda: m.AddrV2(self._entries()),
+            lambda: m.GetCFilters(rng.randrange(2), rng.randrange(30), self._hash()),
+            lambda: m.GetCFHeaders(rng.randrange(2), rng.randrange(30), self._hash()),
+            lambda: m.GetCFCheckpt(rng.randrange(2), self._hash()),
+            lambda: m.GetXThin(self._hash(), rng.randbytes(8), rng.randrange(9), 1),
+            lambda: m.XThinBlock(rng.choice(self.blocks)[:80], self._cheap(), self._block_parts()),
+            lambda: m.GetXBlockTx(self._hash(), self._cheap()),
+            lambda: m.XBlockTx(self._hash(), self._block_parts()),
+            lambda: UnknownMessage("sometext", rng.randbytes(9)),
+        ]
+
+    # -- what must hold ------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Limits of every peer and of all together."""
+        protocol = self.bench.protocol
+        ctx, download = protocol._ctx, protocol._download
+        assert set(ctx.peers) <= set(self.peers)
+        assert len(download.requests) <= limits.MAX_REQUESTS + limits.FETCH_BLOCKS_MAX
+        assert download.validating_bytes == sum(download._validating.values())
+        for peer in ctx.peers.values():
+            assert len(peer.serve.queue) <= limits.MAX_GETDATA_QUEUE + limits.GETDATA_PAUSE
+            assert len(peer.ping.owed) <= limits.MAX_OWED_PONGS
+            assert len(peer.blocks.missing) <= limits.MAX_MISSING_PER_PEER
+            assert len(peer.blocks.late) <= limits.MAX_LATE_PER_PEER
+            assert len(peer.serve.announce) <= limits.MAX_QUEUED_ANNOUNCEMENTS
+            assert len(peer.serve.parts) <= limits.MAX_PENDING_BLOCKTXN
+            assert peer.unjudged.again >= 0
+            assert peer.txs_in_validation >= 0
+        assert protocol._intake.download.orphanage.score <= limits.MAX_ORPHANAGE_SCORE
+
+    def finish(self) -> None:
+        """All peers leave, and all effects are answered: nothing is kept of anybody."""
+        while self.peers:
+            self._disconnect()
+        while self.open:
+            self._answer()
+            while self.peers:
+                self._disconnect()
+        protocol = self.bench.protocol
+        assert not protocol._ctx.peers
+        assert not protocol._download.requests
+        assert not protocol._download.validating
+        assert not protocol._intake._open
+        assert not protocol._reconciliation.registered
+        assert not protocol._intake.download.orphanage.all()
+
+
+REQUESTS = (m.Ping, m.GetHeaders, m.GetData, m.GetBlockTxn)
+ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
+    fx.Send: PeerFuzzer.asked,
+    fx.Disconnect: PeerFuzzer.closed,
+    fx.Connect: PeerFuzzer.connect,
+    fx.ProcessBlock: PeerFuzzer.process_block,
+    fx.ProcessTransactions: PeerFuzzer.process_transactions,
+    fx.ReadBlock: PeerFuzzer.read_block,
+    fx.MatchBlock: PeerFuzzer.match_block,
+    fx.ReadFilters: PeerFuzzer.read_filters,
+    fx.ResolveSeeds: PeerFuzzer.resolve,
+    fx.Log: PeerFuzzer.nothing,
+}
+
+
+def memory_of(root: object, *apart: object) -> int:
+    """Bytes of everything that can be reached from ``root`` without going through ``apart``, code or classes."""
+    seen = {id(one) for one in apart}
+    total = 0
+    todo = [root]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen or isinstance(one, type | ModuleType | FunctionType | BuiltinFunctionType):
+            continue
+        seen.add(id(one))
+        total += sys.getsizeof(one)
+        todo += gc.get_referents(one)
+    return total
