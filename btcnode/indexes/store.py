@@ -2,7 +2,7 @@
 
 - the main database: ``block hash[32] -> record``, for stale blocks too; ``"best"`` names the block up to which one
   chain was indexed
-- ``rows``: keys without values, looked up by their first bytes
+- rows without values, looked up by their first bytes, in the databases of ``runs.py``
 - ``numbers``: ``u32 BE -> block hash``, for rows that name their block in four bytes
 """
 
@@ -16,13 +16,13 @@ import lmdb
 
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.indexes.recipe import NUMBER_SIZE
+from btcnode.indexes.runs import SLOTS, Runs
 from btcnode.primitives.hashes import BlockHash
 from btcnode.storage.database import check_length, translate
 
 MAP_SIZE = 1 << 38  # address space: mainnet's spenders need about 100 GiB
 MAX_READERS = 32
 _BEST = b"best"
-_ROWS = b"rows"
 _NUMBERS = b"numbers"
 
 
@@ -61,11 +61,11 @@ class IndexStore:
     def _open(self) -> None:
         """Raises lmdb.Error, CorruptionError, OSError."""
         self._env = lmdb.open(
-            str(self._path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2, readahead=False,
-            mode=0o600,
+            str(self._path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=1 + SLOTS,
+            readahead=False, mode=0o600,
         )  # fmt: skip
         check_length(self._env, self._path)
-        self._rows: Any = self._env.open_db(_ROWS)
+        self._runs = Runs(self._env)
         self._numbers: Any = self._env.open_db(_NUMBERS)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -102,19 +102,16 @@ class IndexStore:
         """
         found = []
         try:
-            with self._env.begin(db=self._rows) as txn:
-                cursor = txn.cursor()
-                more = cursor.set_range(prefix)
-                while more and (row := cursor.key()).startswith(prefix):
+            with self._env.begin() as txn:
+                for row in sorted(self._runs.find(txn, prefix), reverse=True):
                     number = row[len(prefix) : len(prefix) + NUMBER_SIZE]
                     block_hash = txn.get(number, db=self._numbers)
                     if block_hash is None:
                         raise CorruptionError(f"{self._path} lacks a block: start with --reindex")
                     found.append((BlockHash(block_hash), row[len(prefix) + NUMBER_SIZE :]))
-                    more = cursor.next()
         except lmdb.Error as error:
             raise translate(error, self._path) from error
-        return found[::-1]
+        return found
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -125,7 +122,7 @@ class IndexStore:
                 txn.cursor().putmulti(sorted(batch.records.items()))
                 numbers = ((number.to_bytes(NUMBER_SIZE, "big"), block) for number, block in batch.numbers.items())
                 txn.cursor(db=self._numbers).putmulti(numbers)
-                txn.cursor(db=self._rows).putmulti((row, b"") for row in sorted(batch.rows))
+                self._runs.add(txn, batch.rows)
                 txn.put(_BEST, best)
         except lmdb.Error as error:
             raise translate(error, self._path) from error
