@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from btcnode.chain.active_chain import ActiveChain
+from btcnode.chain.assumed import assume, forget_assumed
 from btcnode.chain.assumevalid import AssumeValid
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent, Flushed
@@ -28,6 +29,7 @@ from btcnode.chain.executor import StepExecutor
 from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
 from btcnode.chain.read_view import ReadView
 from btcnode.chain.script_checks import ScriptChecker
+from btcnode.chain.snapshot_store import SnapshotStore
 from btcnode.chain.steps import (
     ConnectStep,
     DisconnectStep,
@@ -74,7 +76,7 @@ class Chainstate:
         self.store = store
         self.tree = tree
         self.active = ActiveChain(tree)
-        self.coins = CoinsCache(store.coins, dbcache)
+        self.coins = CoinsCache(store, dbcache)
         self.read_view = ReadView(self.coins)
         # whoever verifies a transaction before its block comes adds it here
         self.script_cache = ScriptExecutionCache(secrets.token_bytes(SALT_SIZE))
@@ -111,6 +113,10 @@ class Chainstate:
         """
         tree = HeaderTree(params, columns=store.load_index(), salt=salt)
         state = cls(params, store, tree, dbcache=dbcache, assume_valid=assume_valid, clock=clock, checker=checker)
+        if store.snapshot is None:
+            forget_assumed(tree)
+        elif assume(tree, store.snapshot.known) < 0:
+            raise CorruptionError("the block of the loaded UTXO set is not in the block index")
         tip_hash = store.tip_hash()
         if tip_hash is None:
             state._begin()
@@ -132,6 +138,29 @@ class Chainstate:
         self.active.set_tip(0)
         self.executor.tip = 0
         self.flush()
+
+    @property
+    def snapshot_base(self) -> int:
+        """Header index of the block whose UTXO set was loaded and is not validated yet, or -1."""
+        return self.tree.base
+
+    def adopt_snapshot(self, snapshot: SnapshotStore) -> None:
+        """Make a loaded UTXO set the coins and its block the tip; everything must be on disk and nothing under way.
+
+        Raises StorageError, ValueError when the set's block has no header in the tree.
+        """
+        if self.busy or self._flushing is not None:
+            raise RuntimeError("the chain is not at rest")
+        base = self.tree.find(snapshot.known.block_hash)
+        if base < 0:
+            raise ValueError("the block of the UTXO set is not known")
+        self.coins.forget_clean_coins()
+        snapshot.activate()
+        self.store.snapshot = snapshot
+        assume(self.tree, snapshot.known)
+        self.active.set_tip(base)
+        self.executor.tip = base
+        self.read_view.settle(oldest_only=False)
 
     # -- reading -------------------------------------------------------------------------------------------------
 

@@ -273,6 +273,13 @@ class CoinsCache:
         if coin is not None:
             self._clean_bytes -= len(coin)
 
+    def forget_clean_coins(self) -> None:
+        """The stored coins are others from now on; nothing may be dirty."""
+        if self.is_dirty() or self.is_frozen():
+            raise RuntimeError("coins are not on disk yet")
+        self._young = {}
+        self._replace_old({})
+
     # -- flushing ------------------------------------------------------------------------------------------------
 
     def freeze(self) -> CoinsBatch:

@@ -60,4 +60,22 @@ class Flushed:
     coins_deleted: int
 
 
-ChainEvent = BlockConnected | BlockDisconnected | BlockRejected | BlockStored | Flushed
+@dataclass(frozen=True, slots=True)
+class SnapshotActivated:
+    """A UTXO set was loaded: the header at ``index`` is the tip, without the blocks on the way to it."""
+
+    index: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryMoved:
+    """The chain below a loaded UTXO set has come to the header at ``index``, or is validated completely."""
+
+    index: int
+    height: int
+
+
+ChainEvent = (
+    BlockConnected | BlockDisconnected | BlockRejected | BlockStored | Flushed | SnapshotActivated | HistoryMoved
+)

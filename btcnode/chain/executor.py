@@ -33,7 +33,7 @@ from btcnode.chain.steps import (
     StepResult,
     StoreStep,
 )
-from btcnode.chain.store import ChainStore
+from btcnode.chain.store import ChainStore, HistoryStore
 from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import BlockDelta, connect_block, connect_context, disconnect_block, script_violation
 from btcnode.errors import CorruptionError, DecodeError, DisconnectError, Fault, RuleViolation, StorageError
@@ -99,7 +99,7 @@ class StepExecutor:
     def __init__(
         self,
         params: NetworkParams,
-        store: ChainStore,
+        store: ChainStore | HistoryStore,
         tree: HeaderTree,
         coins: CoinsCache,
         *,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from btcnode.chain.coins_cache import CoinsBatch, CoinsCache
-from btcnode.chain.store import ChainStore
 from btcnode.storage.blockfiles import FileChanges
 
 Records = Collection[tuple[int, bytes]]
@@ -22,6 +21,23 @@ class FlushReport(NamedTuple):
     seconds: float
 
 
+class CommitTarget(Protocol):
+    """Where coins, index records and tip marker go."""
+
+    def take_changes(self) -> FileChanges:
+        """What the block files have to bring to disk with the next commit."""
+
+    def commit(
+        self,
+        coins_put: Mapping[bytes, bytes],
+        coins_delete: Collection[bytes],
+        records: Records,
+        tip_hash: bytes | None,
+        changes: FileChanges,
+    ) -> None:
+        """Write all of it; raises StorageError."""
+
+
 class Flusher:
     """Writes coins, index records and tip marker in one transaction, one flush at a time; for the chain thread.
 
@@ -29,7 +45,7 @@ class Flusher:
     nothing of it is on disk; ``finish`` and ``write`` raise, and what was to be written is due again.
     """
 
-    def __init__(self, store: ChainStore, coins: CoinsCache) -> None:
+    def __init__(self, store: CommitTarget, coins: CoinsCache) -> None:
         self._store = store
         self._coins = coins
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")

@@ -15,12 +15,46 @@ from __future__ import annotations
 
 import secrets
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from struct import Struct
 from typing import NamedTuple
 
 from btcnode.chain.active_chain import ActiveChain as ActiveChain
+from btcnode.chain.block_status import (
+    FAILED_CHILD as FAILED_CHILD,
+)
+from btcnode.chain.block_status import (
+    FAILED_MASK as FAILED_MASK,
+)
+from btcnode.chain.block_status import (
+    FAILED_VALID as FAILED_VALID,
+)
+from btcnode.chain.block_status import (
+    HAVE_DATA as HAVE_DATA,
+)
+from btcnode.chain.block_status import (
+    HAVE_UNDO as HAVE_UNDO,
+)
+from btcnode.chain.block_status import (
+    OPT_WITNESS as OPT_WITNESS,
+)
+from btcnode.chain.block_status import (
+    VALID_CHAIN as VALID_CHAIN,
+)
+from btcnode.chain.block_status import (
+    VALID_MASK as VALID_MASK,
+)
+from btcnode.chain.block_status import (
+    VALID_SCRIPTS as VALID_SCRIPTS,
+)
+from btcnode.chain.block_status import (
+    VALID_TRANSACTIONS as VALID_TRANSACTIONS,
+)
+from btcnode.chain.block_status import (
+    VALID_TREE as VALID_TREE,
+)
 from btcnode.chain.hash_table import HashTable
+from btcnode.chain.tree_gaps import TreeGaps
 from btcnode.consensus.ancestry import MEDIAN_TIME_SPAN
 from btcnode.consensus.headers import check_header, contextual_check_header
 from btcnode.consensus.pow import block_work
@@ -29,18 +63,6 @@ from btcnode.params import NetworkParams
 from btcnode.primitives.hashes import BlockHash, sha256d, to_display
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.storage.block_index import IndexColumns
-
-VALID_TREE = 2  # header checked, all ancestors known
-VALID_TRANSACTIONS = 3  # block checked without coins, ``n_tx`` known
-VALID_CHAIN = 4  # connected: coins, values, maturity
-VALID_SCRIPTS = 5  # connected: scripts too
-VALID_MASK = 7
-HAVE_DATA = 8
-HAVE_UNDO = 16
-FAILED_VALID = 32
-FAILED_CHILD = 64
-FAILED_MASK = FAILED_VALID | FAILED_CHILD
-OPT_WITNESS = 128
 
 SEQUENCE_FROM_DISK = 1  # of every block that a former run received
 LOCATOR_DENSE = 10  # hashes of a locator before its steps double
@@ -70,7 +92,7 @@ def skip_height(height: int) -> int:
     return height & (height - 1)
 
 
-class HeaderTree:
+class HeaderTree(TreeGaps):
     """The header tree of one network.
 
     ``columns`` are the rows loaded from disk (genesis first), or None for a tree of genesis alone.
@@ -81,7 +103,6 @@ class HeaderTree:
     __slots__ = (
         "_candidates",
         "_dirty",
-        "_has_gaps",
         "_next_precious",
         "_next_sequence",
         "_sequence",
@@ -95,6 +116,7 @@ class HeaderTree:
     )
 
     def __init__(self, params: NetworkParams, columns: IndexColumns | None = None, *, salt: int | None = None) -> None:
+        super().__init__()
         self.params = params
         self.columns = columns = columns if columns is not None else IndexColumns()
         self.best_header = 0
@@ -389,23 +411,6 @@ class HeaderTree:
             linked += self._unlinked.pop(at, ())
         return linked
 
-    def forget_data(self, files: Collection[int]) -> list[int]:
-        """The blocks in these files are about to be deleted, with their undo data; returns their headers.
-
-        What is known of them stays, as the number of their transactions.
-        """
-        columns = self.columns
-        gone = [index for index, file in enumerate(columns.file) if file in files]
-        for index in gone:
-            columns.file[index] = -1
-            columns.data_pos[index] = columns.undo_pos[index] = 0
-            self._set_status(index, columns.status[index] & ~(HAVE_DATA | HAVE_UNDO))
-            waiting = self._unlinked.get(columns.prev[index])
-            if waiting is not None and index in waiting:
-                waiting.remove(index)
-        self._has_gaps |= bool(gone)
-        return gone
-
     def set_undo(self, index: int, undo_pos: int) -> None:
         """The block's undo data lies at ``undo_pos`` of the undo file with the block file's number."""
         self.columns.undo_pos[index] = undo_pos
@@ -464,30 +469,6 @@ class HeaderTree:
             best = self._most_work(tip)
         return best
 
-    def _drop_incomplete(self, candidate: int, tip: int) -> bool:
-        """Whether a block from ``tip``'s chain up to ``candidate`` was deleted: then what builds on it waits for it."""
-        status, prev = self.columns.status, self.columns.prev
-        fork = self.find_fork(candidate, tip) if tip >= 0 else -1
-        at = candidate
-        path: list[int] = []
-        lowest = -1  # place in the path of the missing block next to the fork
-        while at != fork:
-            if not status[at] & HAVE_DATA:
-                lowest = len(path)
-            path.append(at)
-            at = prev[at]
-        if lowest < 0:
-            return False
-        for at in path[: lowest + 1]:
-            self._candidates.pop(at, None)
-        for at in path[:lowest]:
-            waiting = self._unlinked.setdefault(prev[at], [])
-            if status[at] & HAVE_DATA and at not in waiting:
-                waiting.append(at)
-        if prev[path[lowest]] != fork:
-            self._candidates[prev[path[lowest]]] = None
-        return True
-
     def _most_work(self, tip: int) -> int:
         """``best_candidate`` as far as deleted blocks do not matter."""
         sequence = self._sequence
@@ -495,6 +476,8 @@ class HeaderTree:
         if tip >= 0 and not self.is_failed(tip):
             best_key = (self.chainwork(tip), -sequence[tip], 1)
         for index in self._candidates:
+            if self.base >= 0 and not self.is_ancestor(self.base, index):
+                continue
             key = (self.chainwork(index), -sequence[index], -index)
             if key > best_key:
                 best, best_key = index, key
@@ -538,11 +521,6 @@ class HeaderTree:
         self._candidates = dict.fromkeys(sorted(candidates))
 
     # ---- disk
-
-    @property
-    def dirty_count(self) -> int:
-        """Number of rows that changed since they were last taken."""
-        return self._dirty.count(1)
 
     def take_dirty(self, limit: int | None = None) -> list[int]:
         """Rows to be written, ascending, at most ``limit``; they count as clean from now on."""

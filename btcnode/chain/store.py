@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from btcnode.chain.snapshot_store import SnapshotStore, find_snapshot, remove_snapshot, take_snapshot_over
 from btcnode.errors import CorruptionError, RebuildError, StorageError
 from btcnode.params import NetworkParams
 from btcnode.storage.block_index import BlockIndexStore, IndexColumns
@@ -28,12 +29,20 @@ from btcnode.storage.locking import DirectoryLock
 class ChainStore:
     """Database, coins, block index and block files of one network, opened, committed and closed together."""
 
-    def __init__(self, directory: Path, database: Database, files: BlockFiles, blocks_lock: DirectoryLock) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        database: Database,
+        files: BlockFiles,
+        blocks_lock: DirectoryLock,
+        snapshot: SnapshotStore | None = None,
+    ) -> None:
         self.directory = directory
         self._blocks_lock = blocks_lock
         self.database = database
-        self.coins = CoinsDb(database)
+        self.own_coins = CoinsDb(database)  # those of the validated chain, where another set is loaded
         self.files = files
+        self.snapshot = snapshot
 
     @classmethod
     def open(
@@ -46,16 +55,22 @@ class ChainStore:
         small_files: bool = False,
         prune: bool = False,
         reindex: bool = False,
+        drop_snapshot: bool = False,
     ) -> ChainStore:
         """Open, or make, the store in ``directory``, its block files in ``blocks_dir`` where that is another one.
 
         With ``reindex`` the database is made anew over the block files that are there, to be filled from them.
+        ``drop_snapshot``: a UTXO set that was loaded is deleted, as by ``reindex``.
         ``prune``: old block files may be deleted; without it a directory where this has happened is refused.
         Raises StorageError (locked, corrupt, of another network, full), always with one line that says what to do.
         """
         if reindex:
             _remove_database(directory)
+        if reindex or drop_snapshot:
+            remove_snapshot(directory)
+        take_snapshot_over(directory, params)
         database = Database.open(directory)
+        snapshot: SnapshotStore | None = None
         lock: DirectoryLock | None = None
         try:
             network = database.get_meta(META_NETWORK)
@@ -75,6 +90,7 @@ class ChainStore:
                 max_file_size=SMALL_BLOCKFILE_SIZE if small_files else MAX_BLOCKFILE_SIZE,
             )
             _check_index_dir(directory, database)
+            snapshot = find_snapshot(directory, params)
             if files.have_pruned and not prune:
                 raise RebuildError(
                     "You need to rebuild the database using -reindex to go back to unpruned mode.  This will redownload"
@@ -85,16 +101,33 @@ class ChainStore:
                 lock.release()
             database.close()
             raise
-        return cls(directory, database, files, lock)
+        return cls(directory, database, files, lock, snapshot)
 
     def load_index(self) -> IndexColumns | None:
         """The block index, None when there is none yet. Raises CorruptionError."""
         columns = BlockIndexStore(self.database).load()
         return columns if len(columns) else None
 
+    @property
+    def coins(self) -> CoinsDb:
+        """The stored coins of the active chain."""
+        return self.own_coins if self.snapshot is None else self.snapshot.coins
+
+    def get_many(self, outpoints: list[bytes]) -> list[bytes | None]:
+        """The stored coins of outpoints on the active chain, None where there is none."""
+        return self.coins.get_many(outpoints)
+
     def tip_hash(self) -> bytes | None:
         """Hash of the block after which the stored coins are, None in a new database."""
+        return (self.database if self.snapshot is None else self.snapshot.database).get_meta(META_TIP)
+
+    def own_tip_hash(self) -> bytes | None:
+        """The same of the coins in the node's own database."""
         return self.database.get_meta(META_TIP)
+
+    def history(self) -> HistoryStore:
+        """The store as the chain below a loaded UTXO set has it."""
+        return HistoryStore(self.database, self.files)
 
     def take_changes(self) -> FileChanges:
         """What the block files have to bring to disk with the next commit."""
@@ -110,17 +143,17 @@ class ChainStore:
     ) -> None:
         """Write coins, index records, file records and the tip marker in one transaction, the files before it.
 
+        The coins of a loaded set follow, with the marker, in a transaction of their own: until then they stand at an
+        earlier block that the index has.
+
         Without ``tip_hash`` the marker stays. From any thread; raises StorageError, the changes are due again then.
         """
-        meta = dict(changes.records)
-        if tip_hash is not None:
-            meta[META_TIP] = tip_hash
-        try:
-            self.files.sync_changes(changes)
-            self.database.commit(coins_put=coins_put, coins_delete=coins_delete, index_puts=records, meta_puts=meta)
-        except BaseException:
-            self.files.put_back(changes)
-            raise
+        if self.snapshot is None:
+            HistoryStore(self.database, self.files).commit(coins_put, coins_delete, records, tip_hash, changes)
+            return
+        HistoryStore(self.database, self.files).commit({}, (), records, None, changes)
+        meta = {} if tip_hash is None else {META_TIP: tip_hash}
+        self.snapshot.database.commit(coins_put=coins_put, coins_delete=coins_delete, meta_puts=meta)
 
     def forget_coins(self, genesis_hash: bytes) -> None:
         """Go back to the coins after the genesis block (none), keeping blocks and index."""
@@ -141,7 +174,40 @@ class ChainStore:
             self.files.close()
         finally:
             self._blocks_lock.release()
+            if self.snapshot is not None:
+                self.snapshot.close()
             self.database.close()
+
+
+class HistoryStore:
+    """The node's own database and the block files, as one thing to commit."""
+
+    def __init__(self, database: Database, files: BlockFiles) -> None:
+        self.database = database
+        self.files = files
+
+    def take_changes(self) -> FileChanges:
+        """What the block files have to bring to disk with the next commit."""
+        return self.files.take_changes()
+
+    def commit(
+        self,
+        coins_put: Mapping[bytes, bytes],
+        coins_delete: Collection[bytes],
+        records: Collection[tuple[int, bytes]],
+        tip_hash: bytes | None,
+        changes: FileChanges,
+    ) -> None:
+        """As that of ``ChainStore``, on the node's own coins."""
+        meta = dict(changes.records)
+        if tip_hash is not None:
+            meta[META_TIP] = tip_hash
+        try:
+            self.files.sync_changes(changes)
+            self.database.commit(coins_put=coins_put, coins_delete=coins_delete, index_puts=records, meta_puts=meta)
+        except BaseException:
+            self.files.put_back(changes)
+            raise
 
 
 def _lock_folder(folder: Path) -> DirectoryLock:

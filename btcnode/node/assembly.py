@@ -26,6 +26,7 @@ from btcnode.net.reactor import Reactor
 from btcnode.node.address_service import AddressService
 from btcnode.node.alerts import Alert, AlertService
 from btcnode.node.api import NodeFacade
+from btcnode.node.assume_service import AssumeService
 from btcnode.node.ban_file import BanFile
 from btcnode.node.block_bridge import BlockBridge
 from btcnode.node.chain_loader import ChainLoader, LoadingStopped
@@ -159,6 +160,7 @@ class Node:
         self.notifications: NotificationService | None = None
         self.indexes: IndexService | None = None
         self.pruner: PruneService | None = None
+        self.assume: AssumeService | None = None
         self._facade = NodeFacade(self.control)
         self.table = make_table(cast(NodeApi, self._facade))
         self._store: ChainStore | None = None
@@ -315,6 +317,15 @@ class Node:
                 accept_stale=config.acceptstalefeeestimates,
             )
         self.chain.mempool_settled = transactions.settled
+        self.assume = AssumeService(
+            self.chain,
+            self.view,
+            transactions.pool,
+            PooledChecker(self._pool) if self._pool is not None else None,
+            dbcache=config.dbcache << 20,
+            on_fatal=self._on_fatal,
+        )
+        self._facade.add(self.assume)
         self.notifications = NotificationService(config, transactions, self.view, self.clock)
         self._facade.add(self.notifications)
         return transactions
@@ -363,6 +374,8 @@ class Node:
         bridge.addresses = self.addresses
         if config.capturemessages:
             self.reactor.capture = MessageCapture(config.net_dir, self.clock.time)
+        assert self.assume is not None
+        self.assume.attach(self.protocol)
         transactions.attach(self.reactor)
         bridge.attach(self.reactor)
         self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
@@ -545,6 +558,8 @@ class Node:
             await self.indexes.close()
         if self.pruner is not None:
             await self.pruner.close()
+        if self.assume is not None:
+            await self.assume.close()
         if self.driver is not None:
             await self.driver.close()
             shadow = self.driver.chainstate.executor.shadow

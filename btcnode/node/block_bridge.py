@@ -8,7 +8,14 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent
+from btcnode.chain.events import (
+    BlockConnected,
+    BlockDisconnected,
+    BlockRejected,
+    BlockStored,
+    ChainEvent,
+    SnapshotActivated,
+)
 from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
 from btcnode.indexes.filters import BlockFilter
 from btcnode.net.reactor import Reactor
@@ -164,6 +171,8 @@ class BlockBridge:
                 changed = True
                 log.info("disconnected block %s height=%d", self._name(event.index), event.height, extra=UNLIMITED)
                 log.info("%s", self._chain.update_tip_line(self._chain.tree.prev(event.index)), extra=UNLIMITED)
+            elif isinstance(event, SnapshotActivated):
+                changed = True
             elif isinstance(event, BlockStored):
                 self._on_stored(event)
             elif isinstance(event, BlockRejected) and event.connecting:

@@ -65,6 +65,7 @@ class ChainLoader:
                 small_files=config.fastprune,
                 prune=config.prunes,
                 reindex=config.reindex,
+                drop_snapshot=config.reindex_chainstate,
             )
         except CorruptionError as error:
             raise damaged("Error opening block database", error) from error

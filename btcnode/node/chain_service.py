@@ -10,7 +10,7 @@ from math import log2
 from typing import cast
 
 from btcnode.chain.chainstate import Chainstate
-from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent, SnapshotActivated
 from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
 from btcnode.chain.proposal import check_proposal
 from btcnode.chain.verify_db import verify_recent
@@ -76,7 +76,7 @@ class ChainService:
 
     def _on_events(self, events: list[ChainEvent]) -> None:
         for event in events:
-            if isinstance(event, BlockConnected | BlockDisconnected):
+            if isinstance(event, BlockConnected | BlockDisconnected | SnapshotActivated):
                 self._wake()
             elif isinstance(event, BlockRejected) and event.connecting:  # other bytes of a block say nothing about it
                 self.rejections[event.index] = event.violation

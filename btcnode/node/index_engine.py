@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
+from btcnode.chain.active_chain import ActiveChain
+from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent, HistoryMoved
 from btcnode.errors import BtcnodeError, StorageError
 from btcnode.indexes.recipe import IndexedBlock, Recipe
 from btcnode.indexes.store import Batch, IndexStore
@@ -50,7 +51,6 @@ class IndexEngine:
         log.info("LMDB in place of Core's: Opening LevelDB in %s", place)
         self._chain = chain
         self._tree = chain.tree
-        self._active = chain.driver.chainstate.active
         self._thread = thread
         self._at = -1  # header index of the last block that is stored
         self._failed = False
@@ -64,11 +64,15 @@ class IndexEngine:
             self._at = self._tree.find(best)
         chain.driver.listen(self._on_events)
 
+    @property
+    def _active(self) -> ActiveChain:
+        return self._chain.driver.validated_chain()
+
     def _on_events(self, events: list[ChainEvent]) -> None:
         for event in events:
             if isinstance(event, BlockDisconnected) and event.height <= self.state().height:
                 prune_log.debug("%s prune lock moved back to %d", self.name, event.height - 1)
-            if isinstance(event, BlockConnected | BlockDisconnected):
+            if isinstance(event, BlockConnected | BlockDisconnected | HistoryMoved):
                 self._moved.set()
 
     # -- where it is ---------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class PeersService:
         return NetworkState(
             protocol_version=PROTOCOL_VERSION,
             user_agent=self._options.user_agent,
-            services=self._options.services,
+            services=self._protocol.services,
             relays_transactions=self._options.tx_relay,
             time_offset=self._protocol.median_time_offset(),
             active=self._protocol.network_active,

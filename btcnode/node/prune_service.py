@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.events import ChainEvent
 from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO
 from btcnode.chain.pruning import MIN_PRUNE_TARGET, files_below, files_beyond, last_prunable, lock_height
@@ -70,9 +71,12 @@ class PruneService:
 
     def prune_height(self) -> int | None:
         """The highest block of the active chain whose data or undo data is gone, None when all are there."""
-        if not self._files.have_pruned:
+        if not self._files.have_pruned and self._driver.history is None:
             return None
-        status, active = self._state.tree.columns.status, self._state.active
+        return self._highest_gap(self._state.active)
+
+    def _highest_gap(self, active: ActiveChain) -> int | None:
+        status = self._state.tree.columns.status
         for height in range(active.height, 0, -1):
             if status[active.at(height)] & HAVE_MASK != HAVE_MASK:
                 return height
@@ -80,7 +84,7 @@ class PruneService:
 
     def check_locks(self) -> None:
         """Raise IndexBehindError when blocks are gone that an index needs."""
-        gone = self.prune_height()
+        gone = self._highest_gap(self._driver.validated_chain()) if self._files.have_pruned else None
         behind = sorted((held(), name) for name, held in self._locks.items())
         if gone is not None and behind and behind[0][0] <= gone:
             raise IndexBehindError(behind[0][1])
@@ -109,7 +113,7 @@ class PruneService:
 
     def _limited(self, wanted: int) -> int:
         """``wanted``, or the height that those who hold pruning back allow."""
-        last, limiting = self._state.active.height, ""
+        last, limiting = self._driver.validated_chain().height, ""
         for name, held in self._locks.items():
             allowed = lock_height(held())
             last = max(1, min(last, allowed))

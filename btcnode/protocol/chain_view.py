@@ -29,6 +29,10 @@ class ChainView(typing.Protocol):
     def minimum_chain_work(self) -> int:
         """Chains with less work are neither downloaded nor served (``--minimumchainwork``)."""
 
+    @property
+    def history(self) -> tuple[int, int] | None:
+        """Tip of the validated chain below a loaded UTXO set, and the set's block; None when there is no such set."""
+
     def is_initial_block_download(self, unix_time: int) -> bool:
         """Whether the tip is still far behind; once False it stays False."""
 
@@ -155,6 +159,7 @@ class NodeChainView:
         self._minimum = params.minimum_chain_work if minimum_chain_work is None else minimum_chain_work
         self._max_tip_age = max_tip_age
         self._initial = True
+        self.history: tuple[int, int] | None = None
 
     @property
     def tree(self) -> HeaderTree:

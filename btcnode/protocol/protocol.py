@@ -8,13 +8,13 @@ No input made of a peer's bytes raises; what a peer does wrong goes through the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from btcnode.protocol.addresses import AddressGossip
 from btcnode.protocol.addrman import AddressBook
 from btcnode.protocol.announcements import Announcements
 from btcnode.protocol.bans import BanList
-from btcnode.protocol.block_download import BlockDownload
 from btcnode.protocol.bloom_service import BloomService
 from btcnode.protocol.chain_view import ChainView, NoTransactions, TxSource
 from btcnode.protocol.compact_relay import CompactRelay
@@ -27,6 +27,7 @@ from btcnode.protocol.fee_filter import FeeFilters
 from btcnode.protocol.filter_serving import FilterServing
 from btcnode.protocol.handshake import Handshake
 from btcnode.protocol.headers_sync import HeaderSync
+from btcnode.protocol.history_download import HistoryDownload
 from btcnode.protocol.inputs import (
     AbortPrivateBroadcast,
     AddConnection,
@@ -128,7 +129,7 @@ class Protocol(Readings):
         self._seeding = Seeding(ctx, self._gossip, self._connections, fixed_seeds)
         self._reconciliation = Reconciliation(ctx)
         self._handshake = Handshake(ctx, self._reconciliation)
-        self._download = BlockDownload(ctx)
+        self._download = HistoryDownload(ctx)
         ctx.states.on(PeerEvent.HEARTBEAT_MISSED, self._on_degraded)
         self._scores = Scores(ctx, self._download.strategy)
         self._headers = HeaderSync(ctx, self._download)
@@ -234,6 +235,15 @@ class Protocol(Readings):
             m.GetCFHeaders: self._filters.on_request,
             m.GetCFCheckpt: self._filters.on_request,
         }
+
+    @property
+    def services(self) -> int:
+        """What this node offers now."""
+        return self._ctx.config.services
+
+    def offer(self, services: int) -> None:
+        """Tell new peers of these services from now on."""
+        self._ctx.config = replace(self._ctx.config, services=services)
 
     # -- the one way in ------------------------------------------------------------------------------------------
 

@@ -453,6 +453,14 @@ class Getblock2(TypedDict):
     previousblockhash: NotRequired[str]
     nextblockhash: NotRequired[str]
 
+class GetblockchaininfoBackgroundvalidation(TypedDict):
+    snapshotheight: int
+    blocks: int
+    bestblockhash: str
+    mediantime: int
+    verificationprogress: int
+    chainwork: str
+
 class Getblockchaininfo(TypedDict):
     chain: str
     blocks: int
@@ -465,6 +473,7 @@ class Getblockchaininfo(TypedDict):
     mediantime: int
     verificationprogress: Real
     initialblockdownload: bool
+    backgroundvalidation: NotRequired[GetblockchaininfoBackgroundvalidation]
     chainwork: str
     size_on_disk: int
     pruned: bool
@@ -1132,6 +1141,12 @@ class ListbannedItem(TypedDict):
     ban_duration: int
     time_remaining: int
 
+class Loadtxoutset(TypedDict):
+    coins_loaded: int
+    tip_hash: str
+    base_height: int
+    path: str
+
 class Savemempool(TypedDict):
     filename: str
 
@@ -1344,7 +1359,7 @@ class NodeRpc:
     async def getblocktemplate(self, template_request: Mapping[str, Any]) -> None | str | Getblocktemplate3:
         """A template for a block on top of the chain, or the verdict on a proposed block."""
     async def getchainstates(self) -> Getchainstates:
-        """The chainstates. There is one; its database has no cache of its own."""
+        """The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no cache."""
     async def getchaintips(self) -> list[GetchaintipsItem]:
         """Tips of all known chains, the active one and the branches."""
     async def getchaintxstats(self, nblocks: int | None = ..., blockhash: str | None = ...) -> Getchaintxstats:
@@ -1429,6 +1444,10 @@ class NodeRpc:
         """One PSBT with the inputs and outputs of several; no input may be in two of them."""
     async def listbanned(self) -> list[ListbannedItem]:
         """Banned addresses and ranges."""
+    async def loadtxoutset(self, path: str) -> Loadtxoutset:
+        """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block. The
+        chain below is validated in the background.
+        """
     async def logging(self, include: Sequence[str] | None = ..., exclude: Sequence[str] | None = ...) -> dict[str, bool]:
         """Show and switch the categories that are logged in detail. First the included ones are switched on, then the
         excluded ones off; "all" means every one.

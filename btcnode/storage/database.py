@@ -63,8 +63,9 @@ class Database:
     One thread at a time may call ``commit``; any thread may read.
     """
 
-    def __init__(self, path: Path, env: Any, lock: DirectoryLock, max_map_size: int) -> None:
+    def __init__(self, path: Path, file: Path, env: Any, lock: DirectoryLock, max_map_size: int) -> None:
         self.path = path
+        self.file = file
         self._env = env
         self._lock = lock
         self._max_map_size = max_map_size
@@ -77,8 +78,15 @@ class Database:
         self._failure = ""
 
     @classmethod
-    def open(cls, path: Path, *, map_size: int = DEFAULT_MAP_SIZE, max_map_size: int = MAX_MAP_SIZE) -> Database:
-        """Open, or create, the database in the directory ``path`` and lock that directory.
+    def open(
+        cls,
+        path: Path,
+        *,
+        file: str = DATABASE_FILE,
+        map_size: int = DEFAULT_MAP_SIZE,
+        max_map_size: int = MAX_MAP_SIZE,
+    ) -> Database:
+        """Open, or create, the database ``file`` in the directory ``path`` and lock that directory.
 
         ``map_size`` is the initial size of the memory map, ``max_map_size`` the limit of its growth (bytes).
         Raises DatadirLockedError, CorruptionError (foreign or damaged file, unknown schema), StorageError.
@@ -90,9 +98,9 @@ class Database:
         lock = DirectoryLock(path)
         env = None
         try:
-            _make_home(path)
-            env = _open_env(path / DATABASE_FILE, map_size)
-            database = cls(path, env, lock, max_map_size)
+            _make_home(path, path / file)
+            env = _open_env(path / file, map_size)
+            database = cls(path, path / file, env, lock, max_map_size)
             database._prepare()
         except BaseException as error:
             if env is not None:
@@ -105,20 +113,18 @@ class Database:
 
     def _prepare(self) -> None:
         """Open the named databases, free reader slots of killed processes, check or write the schema."""
-        check_length(self._env, self.path / DATABASE_FILE)
+        check_length(self._env, self.file)
         self._env.reader_check()
         for name in DATABASES:
             self._dbs[name] = self._env.open_db(name)
         stored = self.get_meta(META_SCHEMA)
         if stored is None:
             if any(self.count(name) for name in DATABASES):
-                raise CorruptionError(f"{self.path / DATABASE_FILE} is not a btcnode database: {_ADVICE}")
+                raise CorruptionError(f"{self.file} is not a btcnode database: {_ADVICE}")
             self.commit(meta_puts={META_SCHEMA: SCHEMA.pack(SCHEMA_VERSION)})
         elif stored != SCHEMA.pack(SCHEMA_VERSION):
             found = int.from_bytes(stored, "little")
-            raise CorruptionError(
-                f"{self.path / DATABASE_FILE} has layout {found}, this version knows {SCHEMA_VERSION}: {_ADVICE}"
-            )
+            raise CorruptionError(f"{self.file} has layout {found}, this version knows {SCHEMA_VERSION}: {_ADVICE}")
 
     def close(self) -> None:
         """Close the environment and unlock the directory; waits for readers of other threads."""
@@ -209,6 +215,13 @@ class Database:
             stat = txn.stat(self._dbs[name])
         return int(stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]))
 
+    def take_over(self, other: Database, keep: Collection[bytes]) -> None:
+        """Copy the index and what ``meta`` says, but for the names in ``keep``, from ``other``; raises StorageError."""
+        with other.read(DB_INDEX) as txn:
+            index = [(int.from_bytes(key, "big"), bytes(value)) for key, value in txn.cursor().iternext()]
+        meta = [(key, value) for key, value in other.meta_items(b"") if key not in keep]
+        self.commit(index_puts=index, meta_puts=meta)
+
     @property
     def map_size(self) -> int:
         """Present size of the memory map, bytes."""
@@ -246,7 +259,7 @@ class Database:
                 except lmdb.Error as error:
                     if isinstance(error, lmdb.PanicError):
                         self._failure = f"the database in {self.path} failed while writing: restart the node"
-                    if os.strerror(errno.EIO) in str(error) and _is_full(self.path / DATABASE_FILE):
+                    if os.strerror(errno.EIO) in str(error) and _is_full(self.file):
                         raise DiskFullError(_FULL.format(self.path, error)) from error
                     raise translate(error, self.path) from error
 
@@ -365,12 +378,11 @@ def _pairs(pairs: Pairs) -> Iterator[tuple[bytes, bytes]]:
     return iter(pairs)
 
 
-def _make_home(path: Path) -> None:
+def _make_home(path: Path, file: Path) -> None:
     """The folder of the database, with the one of an earlier version in it; raises StorageError."""
-    file = path / DATABASE_FILE
     try:
         file.parent.mkdir(exist_ok=True)
-        if (path / OLD_DATABASE_FILE).exists() and not file.exists():
+        if file == path / DATABASE_FILE and (path / OLD_DATABASE_FILE).exists() and not file.exists():
             (path / OLD_DATABASE_FILE).rename(file)
     except OSError as error:
         raise StorageError(f"cannot make {file.parent}: {error.strerror}") from None

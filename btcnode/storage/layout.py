@@ -26,6 +26,10 @@ SCHEMA_VERSION = 1
 # -- files -------------------------------------------------------------------------------------------------------
 
 LOCK_FILE = ".lock"
+SNAPSHOT_DIR = "chainstate_snapshot"  # while a UTXO set was loaded and is not validated: coins and tip
+SNAPSHOT_FILE = "btcnode.mdb"
+SNAPSHOT_BASE_FILE = "base_blockhash"  # 32 bytes: the block that the set was loaded for
+INVALID_SNAPSHOT_DIR = "chainstate_snapshot_INVALID"
 DATABASE_FILE = "chainstate/btcnode.mdb"
 OLD_DATABASE_FILE = "btcnode.mdb"  # where it lay before; moved when found
 BLOCKS_DIR = "blocks"
@@ -67,6 +71,7 @@ META_SYNC = b"sync"  # SYNC_RECORD: what the node was about to do
 META_FILE_PREFIX = b"file"
 META_INDEX_DIR = b"indexdir"  # present: INDEX_DIR was made; who removes it wants the index built anew
 META_DAMAGE = b"damage"  # text: what is damaged, as a running node has found; empty or absent: nothing known
+META_HISTORY = b"history"  # present: the chain below a loaded UTXO set is validated, its own coins are not needed
 META_PRUNED = b"pruned"  # present: block files were deleted
 
 SCHEMA = Struct("<I")

@@ -15,9 +15,12 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.chainstate import Chainstate
-from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent
-from btcnode.chain.steps import Step, StepResult
+from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent, HistoryMoved, SnapshotActivated
+from btcnode.chain.history import History
+from btcnode.chain.snapshot_store import SnapshotStore
+from btcnode.chain.steps import FlushStep, Step, StepResult
 from btcnode.errors import RuleViolation, StorageError
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.header import HEADER_SIZE, header_hash
@@ -73,11 +76,15 @@ class ChainDriver:
         self._paused = 0
         self._retreating = False  # blocks ahead of their script checks are given up rather than finished
         self._inflight_stores: set[int] = set()
-        self._idle = asyncio.Event()
+        self._idle = asyncio.Event()  # no step is under way
         self._idle.set()
+        self._rest = asyncio.Event()  # the active chain has no step to take
+        self._rest.set()
         self.busy_seconds: dict[str, float] = {}  # of the chain thread, by kind of step
+        self.history: History | None = None  # what validates the chain below a loaded UTXO set
+        self.on_history_done: Callable[[], None] | None = None  # it has all blocks: called once
         self._progress = asyncio.Event()  # something has happened to the active chain
-        self.prefetcher = Prefetcher(chainstate.coins, chainstate.store.coins)
+        self.prefetcher = Prefetcher(chainstate.coins, chainstate.store)
         chainstate.executor.on_stored = self.prefetcher.offer
 
     def listen(self, listener: Listener) -> None:
@@ -145,6 +152,8 @@ class ChainDriver:
 
     def kick(self) -> None:
         """See whether there is a step to take; call it after anything that may change the best chain."""
+        if self._stopped is None:
+            self._rest.clear()  # a task that is busy with the chain below a loaded set looks again before it goes on
         if self._task is None and self._stopped is None:
             self._idle.clear()
             self._task = asyncio.get_running_loop().create_task(self._activate())
@@ -152,17 +161,18 @@ class ChainDriver:
     async def settled(self) -> None:
         """Wait until the active chain is the best one (or the driver has stopped)."""
         self.kick()
-        await self._idle.wait()
+        if self._stopped is None:
+            await self._rest.wait()
 
     @property
     def is_settled(self) -> bool:
         """Whether no activation is under way."""
-        return self._task is None
+        return self._rest.is_set()
 
     async def reached(self, height: int) -> None:
         """Wait until the active chain has this height, or is the best one anyway, or the driver has stopped."""
         self.kick()
-        while self._task is not None and self.chainstate.active.height < height:
+        while self._task is not None and not self._rest.is_set() and self.chainstate.active.height < height:
             self._progress.clear()
             await self._progress.wait()
 
@@ -171,6 +181,9 @@ class ChainDriver:
             while self._stopped is None:
                 step = self._plan()
                 if step is None:
+                    self._come_to_rest()
+                    if await self._advance_history():
+                        continue
                     break
                 events = await self._run(step)
                 self._publish(events)
@@ -180,6 +193,12 @@ class ChainDriver:
         finally:
             self._task = None
             self._idle.set()
+            self._come_to_rest()
+
+    def _come_to_rest(self) -> None:
+        """The active chain has no step to take."""
+        if not self._rest.is_set():
+            self._rest.set()
             self._progress.set()
             if not self._paused and self._stopped is None:
                 self.on_settled()
@@ -189,6 +208,68 @@ class ChainDriver:
         if self._retreating:
             return state.plan_retreat()
         return state.plan_drain() if self._paused else state.plan_step()
+
+    async def _advance_history(self) -> bool:
+        """One step of the chain below a loaded UTXO set, where there is one to take; returns whether there was."""
+        history = self.history
+        if history is None or self._paused or self._retreating:
+            return False
+        if history.done:
+            done, self.on_history_done = self.on_history_done, None
+            if done is not None:
+                done()
+            return False
+        step = history.plan_step()
+        if step is None:
+            return False
+        await self._run_history(history, step)
+        return True
+
+    async def _run_history(self, history: History, step: Step) -> None:
+        try:
+            if isinstance(step, FlushStep):  # what the active chain has begun to write comes first
+                while (settle := self.chainstate.plan_settle()) is not None:
+                    self._publish(await self._run(settle))
+            result: StepResult = await self._in_chain_thread(lambda: history.execute(step))
+            moved = history.commit(step, result)
+        except BaseException as error:
+            history.abort(step)
+            self._fail(error)
+            raise
+        if moved:
+            tip = history.active.tip
+            self._publish([HistoryMoved(tip, history.active.height)])
+
+    async def adopt_snapshot(self, snapshot: SnapshotStore, history: Callable[[int], History]) -> None:
+        """Make a loaded UTXO set the active chain's coins; ``history(tip)`` makes what validates the chain below.
+
+        Raises StorageError, ValueError when the chain has more work meanwhile.
+        """
+        self._check_running()
+        state = self.chainstate
+        async with _Pause(self):
+            await self._flush()
+            old = state.tip
+            base = state.tree.find(snapshot.known.block_hash)
+            if state.tree.chainwork(base) <= state.tree.chainwork(old):
+                raise ValueError("work does not exceed active chainstate")
+            state.adopt_snapshot(snapshot)
+            self.history = history(old)
+            await self._flush()
+            self._publish([SnapshotActivated(base, state.tree.height(base))])
+
+    async def end_history(self) -> None:
+        """The chain below the loaded UTXO set is validated: every block of any chain may be the tip's from now on."""
+        async with _Pause(self):
+            history, self.history = self.history, None
+            self.chainstate.tree.base = -1
+            if history is not None:
+                await asyncio.to_thread(history.release)
+        self._publish([HistoryMoved(self.chainstate.tip, self.chainstate.active.height)])
+
+    def validated_chain(self) -> ActiveChain:
+        """The active chain, or the one below a loaded UTXO set while that is not validated."""
+        return self.chainstate.active if self.history is None else self.history.active
 
     def _check_stop_height(self, events: Iterable[ChainEvent]) -> None:
         if not self._stop_at_height or self._on_stop_height is None:
@@ -328,10 +409,14 @@ class ChainDriver:
         async with _Pause(self):
             if self._stopped is None:
                 await self._flush()
+                while self.history is not None and (step := self.history.plan_close()) is not None:
+                    await self._run_history(self.history, step)
                 self._stopped = DriverStopped("closed")
         await asyncio.to_thread(self._chain_thread.shutdown)
         await asyncio.to_thread(self.prefetcher.close)
         await asyncio.to_thread(self._readers.shutdown)
+        if self.history is not None:
+            await asyncio.to_thread(self.history.release)
         await asyncio.to_thread(self.chainstate.release)
 
 

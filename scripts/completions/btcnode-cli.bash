@@ -14,10 +14,11 @@ _btcnode_cli() {
     getmempoolinfo getmininginfo getnettotals getnetworkhashps getnetworkinfo getnodeaddresses getpeerinfo
     getpeerscores getprioritisedtransactions getprivatebroadcastinfo getrawmempool getrawtransaction getrpcinfo
     getsyncprofile getsyncstate gettxout gettxoutproof gettxoutsetinfo gettxspendingprevout getzmqnotifications
-    help importmempool joinpsbts listbanned logging ping preciousblock prioritisetransaction pruneblockchain
-    savemempool scanblocks scantxoutset sendrawtransaction setban setnetworkactive signmessagewithprivkey
-    signrawtransactionwithkey stop submitblock submitheader submitpackage testmempoolaccept uptime utxoupdatepsbt
-    validateaddress verifychain verifymessage verifytxoutproof waitforblock waitforblockheight waitfornewblock
+    help importmempool joinpsbts listbanned loadtxoutset logging ping preciousblock prioritisetransaction
+    pruneblockchain savemempool scanblocks scantxoutset sendrawtransaction setban setnetworkactive
+    signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader submitpackage testmempoolaccept
+    uptime utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof waitforblock
+    waitforblockheight waitfornewblock
     "
     COMPREPLY=()
     if [ "$cur" = "=" ]; then

@@ -27,6 +27,6 @@ def test_dump_of_the_tip_and_of_an_earlier_block(tmp_path: Path) -> None:
         assert node.rpc("getblockcount") == 150
         with pytest.raises(RpcFailure, match="already exists"):
             node.rpc("dumptxoutset", "a.dat", "latest")
-        assert sorted(path.name for path in node.net_dir.glob("*.dat")) == ["a.dat", "b.dat", "early.dat"]
+        assert not [*node.net_dir.glob("*.incomplete"), *node.net_dir.glob("temp_utxo*")]
         header = parse_header((node.net_dir / "early.dat").read_bytes()[: HEADER.size], params_for("regtest"))
         assert (header.block_hash[::-1].hex(), header.coins) == (early["base_hash"], 120)

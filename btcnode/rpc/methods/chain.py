@@ -42,6 +42,17 @@ BLOCKHASH = Arg("blockhash", Kind.HEX, "The block hash")
         time_("mediantime", "Median time of the tip and the ten before it"),
         real("verificationprogress", "Estimate of the share verified, 0 to 1"),
         boolean("initialblockdownload", "Whether the node is still far behind"),
+        obj(
+            "backgroundvalidation",
+            "The chain below a loaded UTXO set",
+            number("snapshotheight", "Height of the set's block, up to which it goes"),
+            number("blocks", "Height that it has"),
+            string("bestblockhash", "Hash of its tip"),
+            time_("mediantime", "Median time of its tip and the ten before it"),
+            number("verificationprogress", "Share validated, 0 to 1"),
+            hexed("chainwork", "Hashes expected for it"),
+            optional=True,
+        ),
         hexed("chainwork", "Hashes expected for the active chain"),
         number("size_on_disk", "Bytes of block and undo files"),
         boolean("pruned", "Whether old blocks are deleted"),
@@ -68,6 +79,7 @@ def getblockchaininfo(node: NodeApi) -> dict[str, Any]:
         "mediantime": tree.median_time_past(tip),
         "verificationprogress": double(node.verification_progress(tip)),
         "initialblockdownload": node.is_initial_block_download(),
+        **_background(node),
         "chainwork": uint256_hex(tree.chainwork(tip)),
         "size_on_disk": node.size_on_disk(),
         "pruned": node.config.prunes,
@@ -82,6 +94,26 @@ def getblockchaininfo(node: NodeApi) -> dict[str, Any]:
         result["signet_challenge"] = params.signet_challenge.hex()
     result["warnings"] = shown_warnings(node)
     return result
+
+
+def _background(node: NodeApi) -> dict[str, Any]:
+    """The chain below a loaded UTXO set, where there is one."""
+    parts = node.chain_parts()
+    if len(parts) == 1 or parts[1].snapshot_base is None:
+        return {}
+    tree, tip = node.tree, parts[0].tip
+    base = tree.find(parts[1].snapshot_base)
+    total = node.block_status(base).chain_tx
+    return {
+        "backgroundvalidation": {
+            "snapshotheight": tree.height(base),
+            "blocks": tree.height(tip),
+            "bestblockhash": to_display(tree.hash(tip)),
+            "mediantime": tree.median_time_past(tip),
+            "chainwork": uint256_hex(tree.chainwork(tip)),
+            "verificationprogress": double(node.block_status(tip).chain_tx / total if total else 0.0),
+        }
+    }
 
 
 def _tip_status(node: NodeApi, index: int) -> str:

@@ -11,16 +11,16 @@ from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.lookup import difficulty, parse_hash, uint256_hex
+from btcnode.rpc.snapshot_api import ChainPart
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, real, rpc
 
-MIB = 1 << 20
 LAST_HEIGHT = 1_000_000_000  # numbers above are times
 TIMESTAMP_WINDOW_S = 2 * 60 * 60  # by which blocks may claim to be older or younger than they are
 
 
 @rpc(
     "blockchain",
-    "The chainstates. There is one; its database has no cache of its own.",
+    "The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no cache.",
     returns=obj(
         "",
         "",
@@ -47,9 +47,14 @@ TIMESTAMP_WINDOW_S = 2 * 60 * 60  # by which blocks may claim to be older or you
 )
 def getchainstates(node: NodeApi) -> dict[str, Any]:
     """See the declaration."""
-    tree, tip = node.tree, node.tip()
+    states = [_part_json(node, part) for part in node.chain_parts()]
+    return {"headers": node.tree.height(node.best_header()), "chainstates": states}
+
+
+def _part_json(node: NodeApi, part: ChainPart) -> dict[str, Any]:
+    tree, tip = node.tree, part.tip
     bits = tree.bits(tip)
-    state = {
+    result: dict[str, Any] = {
         "blocks": tree.height(tip),
         "bestblockhash": to_display(tree.hash(tip)),
         "bits": f"{bits:08x}",
@@ -57,10 +62,12 @@ def getchainstates(node: NodeApi) -> dict[str, Any]:
         "difficulty": double(difficulty(bits)),
         "verificationprogress": double(node.verification_progress(tip)),
         "coins_db_cache_bytes": 0,
-        "coins_tip_cache_bytes": node.config.dbcache * MIB,
-        "validated": True,
+        "coins_tip_cache_bytes": part.cache,
     }
-    return {"headers": tree.height(node.best_header()), "chainstates": [state]}
+    if part.snapshot_base is not None:
+        result["snapshot_blockhash"] = to_display(part.snapshot_base)
+    result["validated"] = part.validated
+    return result
 
 
 @rpc(

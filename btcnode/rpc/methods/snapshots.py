@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from btcnode.assumeutxo import known_sets
-from btcnode.errors import StorageError
+from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import find_block, is_active
-from btcnode.rpc.snapshot_api import SnapshotFileError
+from btcnode.rpc.snapshot_api import SnapshotFileError, SnapshotRefusedError
 from btcnode.rpc.spec import Arg, Kind, hexed, number, obj, rpc, string, whole_number
 
 
@@ -97,3 +97,39 @@ def _block_of(node: NodeApi, text: Any) -> int:
         why = f"Target block height {height} after current tip {tree.height(tip)}"
         raise RpcError(RpcCode.INVALID_PARAMETER, why)
     return tree.ancestor(tip, height)
+
+
+@rpc(
+    "blockchain",
+    "Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block. The\n"
+    "chain below is validated in the background.",
+    Arg("path", Kind.STR, "The file, relative to the network's directory"),
+    returns=obj(
+        "",
+        "",
+        number("coins_loaded", "Coins in the file"),
+        hexed("tip_hash", "The block after which they are"),
+        number("base_height", "Its height"),
+        string("path", "The file"),
+    ),
+    examples=(("utxo.dat",),),
+    heavy=True,
+)
+async def loadtxoutset(node: NodeApi, path: str) -> dict[str, Any]:
+    """See the declaration."""
+    place = node.config.net_dir / path
+    try:
+        loaded = await node.load_snapshot(place)
+    except DecodeError as error:
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, f"Unable to parse metadata: {error}") from None
+    except SnapshotFileError as error:
+        raise RpcError(RpcCode.INVALID_PARAMETER, str(error)) from None
+    except SnapshotRefusedError as error:
+        text = f"Unable to load UTXO snapshot: {error}. ({place})"
+        raise RpcError(RpcCode.INTERNAL_ERROR, text) from None
+    return {
+        "coins_loaded": loaded.coins,
+        "tip_hash": to_display(node.tree.hash(loaded.base)),
+        "base_height": node.tree.height(loaded.base),
+        "path": str(place),
+    }

@@ -41,6 +41,7 @@ from btcnode.rpc.context import (
 from btcnode.rpc.index_api import IndexState
 from btcnode.rpc.methods import make_table
 from btcnode.rpc.server import RpcServer
+from btcnode.rpc.snapshot_api import ChainPart
 from btcnode.wire.netaddr import NetAddress
 from btcnode.wire.subnet import SubNet
 
@@ -108,6 +109,9 @@ class FakeNode:
 
     def leaves(self) -> list[int]:
         return self.tree.tips()
+
+    def chain_parts(self) -> list[ChainPart]:
+        return [ChainPart(self.active_tip, 450 << 20, None, True)]
 
     def block_status(self, index: int) -> BlockStatus:
         failed, at = False, index

@@ -1,0 +1,128 @@
+"""Where the coins of a loaded UTXO set lie until the chain below it is validated: a database of their own.
+
+``chainstate_snapshot/`` holds coins and tip marker; index, file records and the coins of the validated chain stay in
+the node's own database. The folder counts from the moment when its ``base_blockhash`` file stands, which is written
+last. Once the chain below is validated, the next start puts the index into this database, and it in the place of the
+other.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from btcnode.assumeutxo import AssumeUtxo, set_after
+from btcnode.errors import StorageError
+from btcnode.params import NetworkParams
+from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.storage.coins import CoinsDb
+from btcnode.storage.database import Database
+from btcnode.storage.durable import sync_directory, write_durably
+from btcnode.storage.layout import (
+    DATABASE_FILE,
+    INVALID_SNAPSHOT_DIR,
+    META_HISTORY,
+    META_TIP,
+    SNAPSHOT_BASE_FILE,
+    SNAPSHOT_DIR,
+    SNAPSHOT_FILE,
+)
+
+log = logging.getLogger("btcnode.validation")
+
+
+class SnapshotStore:
+    """The open database of a loaded set."""
+
+    def __init__(self, directory: Path, known: AssumeUtxo) -> None:
+        """Open or make it under the network's directory; raises StorageError."""
+        self.known = known
+        self._folder = directory / SNAPSHOT_DIR
+        self.database = Database.open(self._folder, file=SNAPSHOT_FILE)
+        self.coins = CoinsDb(self.database)
+
+    def activate(self) -> None:
+        """What was loaded is whole and has the right hash: from now on it counts. Raises StorageError."""
+        self.database.commit(meta_puts={META_TIP: self.known.block_hash})
+        write_durably(self._folder / SNAPSHOT_BASE_FILE, self.known.block_hash)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def discard(self) -> None:
+        """Close the database and delete it."""
+        self.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def condemn(self) -> None:
+        """What was loaded is wrong: put it out of the way, where it can be looked at. Raises StorageError."""
+        target = self._folder.with_name(INVALID_SNAPSHOT_DIR)
+        try:
+            shutil.rmtree(target, ignore_errors=True)
+            self._folder.rename(target)
+            sync_directory(target.parent)
+        except OSError as error:
+            raise StorageError(f"cannot rename {self._folder}: {error.strerror}") from None
+
+
+def remove_snapshot(directory: Path) -> None:
+    """Delete what was loaded, for a rebuild."""
+    shutil.rmtree(directory / SNAPSHOT_DIR, ignore_errors=True)
+
+
+def find_snapshot(directory: Path, params: NetworkParams) -> SnapshotStore | None:
+    """The set that was loaded in an earlier run, None when there is none; raises StorageError.
+
+    What a load that was cut off has left is deleted.
+    """
+    folder = directory / SNAPSHOT_DIR
+    if not folder.is_dir():
+        return None
+    try:
+        base = (folder / SNAPSHOT_BASE_FILE).read_bytes()
+    except FileNotFoundError:
+        remove_snapshot(directory)
+        return None
+    except OSError as error:
+        raise StorageError(f"cannot read {folder / SNAPSHOT_BASE_FILE}: {error.strerror}") from None
+    known = set_after(params, BlockHash(base))
+    if known is None:
+        text = f"Assumeutxo data not found for the given blockhash '{to_display(base)}'."
+        log.error("%s", text)
+        raise StorageError(f"A fatal internal error occurred, see debug.log for details: {text}")
+    if not (folder / SNAPSHOT_FILE).exists():  # it was put in place of the other just before a crash
+        remove_snapshot(directory)
+        return None
+    return SnapshotStore(directory, known)
+
+
+def take_snapshot_over(directory: Path, params: NetworkParams) -> None:
+    """Make a set whose chain was validated the node's coins, in place of those that validated it.
+
+    The index goes into its database first, so that a crash leaves either the one or the other in place.
+    Raises StorageError.
+    """
+    if not (directory / SNAPSHOT_DIR / SNAPSHOT_BASE_FILE).exists() or not (directory / DATABASE_FILE).exists():
+        return
+    own = Database.open(directory)
+    try:
+        validated = own.get_meta(META_HISTORY) is not None
+        snapshot = find_snapshot(directory, params) if validated else None
+        if snapshot is None:
+            return
+        log.info("[snapshot] cleaning up unneeded background chainstate, then reinitializing")
+        try:
+            snapshot.database.take_over(own, keep=(META_TIP, META_HISTORY))
+        finally:
+            snapshot.close()
+    finally:
+        own.close()
+    try:
+        (directory / f"{DATABASE_FILE}-lock").unlink(missing_ok=True)
+        (directory / SNAPSHOT_DIR / SNAPSHOT_FILE).replace(directory / DATABASE_FILE)
+        sync_directory((directory / DATABASE_FILE).parent)
+    except OSError as error:
+        raise StorageError(f"cannot put the coins of the loaded UTXO set in place: {error.strerror}") from None
+    remove_snapshot(directory)

@@ -1,0 +1,257 @@
+"""Starting from a loaded UTXO set (assumeutxo): loading it, and validating the chain below it in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from btcnode.assumeutxo import AssumeUtxo, known_sets, set_after
+from btcnode.chain.assumed import forget_undo_above
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.events import ChainEvent, HistoryMoved
+from btcnode.chain.history import History
+from btcnode.chain.script_checks import ScriptChecker
+from btcnode.chain.snapshot_store import SnapshotStore
+from btcnode.errors import CorruptionError, StorageError
+from btcnode.mempool.pool import Mempool
+from btcnode.node.chain_service import ChainService
+from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.protocol.chain_view import NodeChainView
+from btcnode.protocol.protocol import Protocol
+from btcnode.rpc.snapshot_api import ChainPart, LoadedSnapshot, SnapshotFileError, SnapshotRefusedError
+from btcnode.storage.layout import META_HISTORY
+from btcnode.storage.snapshot_load import SnapshotRefused, load_coins
+from btcnode.storage.utxo_snapshot import HEADER, SnapshotHeader, parse_header
+from btcnode.wire.constants import NODE_NETWORK
+
+HISTORY_SHARE = 8  # the chain below gets this part of the coin cache
+MIN_HISTORY_CACHE = 4 << 20
+
+log = logging.getLogger("btcnode.validation")
+
+
+class AssumeService:
+    """Loads one set in the life of a data directory. Lives on the loop thread."""
+
+    def __init__(
+        self,
+        chain: ChainService,
+        view: NodeChainView,
+        mempool: Mempool,
+        checker: ScriptChecker | None,
+        *,
+        dbcache: int,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._chain = chain
+        self._driver = chain.driver
+        self._state: Chainstate = chain.driver.chainstate
+        self._view = view
+        self._mempool = mempool
+        self._checker = checker
+        self._cache = max(MIN_HISTORY_CACHE, dbcache // HISTORY_SHARE)
+        self._on_fatal = on_fatal
+        self._protocol: Protocol | None = None
+        self._services = 0
+        self._loading = False
+        self._task: asyncio.Task[None] | None = None
+        snapshot = self._state.store.snapshot
+        if snapshot is not None:
+            self._resume(snapshot)
+
+    def attach(self, protocol: Protocol) -> None:
+        """Whom to tell what this node can serve."""
+        self._protocol = protocol
+        self._services = protocol.services
+        self._offer()
+
+    async def close(self) -> None:
+        """Wait for a comparison under way."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def chain_parts(self) -> list[ChainPart]:
+        """The chains that this node has coins of, the active one last."""
+        state, history, snapshot = self._state, self._driver.history, self._state.store.snapshot
+        base_hash = None if snapshot is None else snapshot.known.block_hash
+        parts = [ChainPart(state.tip, state.coins.budget, base_hash, history is None)]
+        if history is not None:
+            parts.insert(0, ChainPart(history.active.tip, history.coins.budget, None, True))
+        return parts
+
+    # -- loading -------------------------------------------------------------------------------------------------
+
+    async def load_snapshot(self, path: Path) -> LoadedSnapshot:
+        """Load a set and make its block the tip; see ``SnapshotApi``."""
+        try:
+            file = path.open("rb")
+        except OSError:
+            raise SnapshotFileError(f"Couldn't open file {path} for reading.") from None
+        with file:
+            header = parse_header(await asyncio.to_thread(file.read, HEADER.size), self._state.params)
+            if self._loading or self._state.store.snapshot is not None:
+                raise SnapshotRefusedError("Can't activate a snapshot-based chainstate more than once")
+            known = self._known(header.block_hash)
+            base = self._check_base(known)
+            self._loading = True
+            try:
+                snapshot = await self._load(file, header, known, base)
+            finally:
+                self._loading = False
+        log.info("[snapshot] successfully activated snapshot %s", to_display(snapshot.known.block_hash))
+        return LoadedSnapshot(header.coins, base)
+
+    def _known(self, block_hash: BlockHash) -> AssumeUtxo:
+        known = set_after(self._state.params, block_hash)
+        if known is None:
+            heights = ", ".join(str(item.height) for item in known_sets(self._state.params))
+            raise SnapshotRefusedError(
+                f"assumeutxo block hash in snapshot metadata not recognized (hash: {to_display(block_hash)})."
+                f" The following snapshot heights are available: {heights}"
+            )
+        return known
+
+    def _check_base(self, known: AssumeUtxo) -> int:
+        """The set's block in the tree; raises SnapshotRefusedError."""
+        tree = self._state.tree
+        base, name = tree.find(known.block_hash), to_display(known.block_hash)
+        if base < 0:
+            raise SnapshotRefusedError(
+                f"The base block header ({name}) must appear in the headers chain. Make sure all headers are syncing,"
+                " and call loadtxoutset again"
+            )
+        if tree.is_failed(base):
+            raise SnapshotRefusedError(f"The base block header ({name}) is part of an invalid chain")
+        if not tree.is_ancestor(base, tree.best_header):
+            raise SnapshotRefusedError(
+                "A forked headers-chain with more work than the chain with the snapshot base block header exists."
+                " Please proceed to sync without AssumeUtxo."
+            )
+        if len(self._mempool):
+            raise SnapshotRefusedError("Can't activate a snapshot when mempool not empty")
+        if tree.chainwork(base) <= tree.chainwork(self._state.tip):
+            raise SnapshotRefusedError("Population failed: Work does not exceed active chainstate")
+        return base
+
+    async def _load(self, file: BinaryIO, header: SnapshotHeader, known: AssumeUtxo, base: int) -> SnapshotStore:
+        height = self._state.tree.height(base)
+        log.info("[snapshot] loading %d coins from snapshot %s", header.coins, to_display(known.block_hash))
+        snapshot = await asyncio.to_thread(SnapshotStore, self._state.store.directory, known)
+        try:
+            await asyncio.to_thread(self._fill, file, header, height, snapshot)
+            await self._driver.adopt_snapshot(snapshot, lambda tip: self._make_history(known, tip))
+        except BaseException as error:
+            if self._state.store.snapshot is not snapshot:
+                await asyncio.to_thread(snapshot.discard)
+            if isinstance(error, SnapshotRefused):
+                raise SnapshotRefusedError(f"Population failed: {error}") from None
+            if isinstance(error, ValueError):
+                raise SnapshotRefusedError(str(error)) from None
+            raise
+        self._begin()
+        self._driver.kick()
+        return snapshot
+
+    def _fill(self, file: BinaryIO, header: SnapshotHeader, height: int, snapshot: SnapshotStore) -> None:
+        """Put the coins into the database and compare their hash; raises SnapshotRefused."""
+
+        def go_on(*_: object) -> None:
+            if self._chain.stopping():
+                raise SnapshotRefused("Aborting after an interrupt was requested")
+
+        load_coins(file, header, height, snapshot.database, go_on)
+        found = snapshot.coins.utxo_stats("hash_serialized_3", go_on).hash or b""
+        if found != snapshot.known.utxo_hash:
+            expected = to_display(snapshot.known.utxo_hash)
+            raise SnapshotRefused(f"Bad snapshot content hash: expected {expected}, got {to_display(found)}")
+
+    # -- the chain below -----------------------------------------------------------------------------------------
+
+    def _make_history(self, known: AssumeUtxo, tip: int) -> History:
+        state = self._state
+        return History(
+            state.params,
+            state.store,
+            state.tree,
+            known,
+            tip,
+            dbcache=self._cache,
+            assume_valid=state.assume_valid,
+            checker=self._checker,
+        )
+
+    def _resume(self, snapshot: SnapshotStore) -> None:
+        """Go on where the last run has ended; raises CorruptionError."""
+        tip_hash = self._state.store.own_tip_hash()
+        tip = -1 if tip_hash is None else self._state.tree.find(BlockHash(tip_hash))
+        if tip < 0:
+            raise CorruptionError("the tip of the chain below the loaded UTXO set is not in the block index")
+        self._driver.history = self._make_history(snapshot.known, tip)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._driver.on_history_done = self._on_done
+        self._driver.listen(self._on_events)
+        self._follow()
+        self._offer()
+
+    def _on_events(self, events: list[ChainEvent]) -> None:
+        if any(isinstance(event, HistoryMoved) for event in events):
+            self._follow()
+
+    def _follow(self) -> None:
+        """Tell the protocol which blocks are still missing."""
+        history = self._driver.history
+        self._view.history = None if history is None else (history.active.tip, history.base)
+
+    def _offer(self) -> None:
+        """Old blocks are not served before they are here."""
+        if self._protocol is not None:
+            lacking = NODE_NETWORK if self._driver.history is not None else 0
+            self._protocol.offer(self._services & ~lacking)
+
+    def _on_done(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._compare())
+
+    async def _compare(self) -> None:
+        """All blocks up to the set's are connected: their coins must be those that were loaded."""
+        store = self._state.store
+        snapshot = store.snapshot
+        if snapshot is None:
+            return
+        name = to_display(snapshot.known.block_hash)
+        try:
+            log.info("[snapshot] tip: actual=%s, base=%s", self._state.tree.height(self._state.tip), name)
+            stats = await self._driver.in_reader(lambda: store.own_coins.utxo_stats("hash_serialized_3", self._go_on))
+            if stats.hash != snapshot.known.utxo_hash:
+                await self._condemn(snapshot)
+                return
+            await asyncio.to_thread(store.database.commit, meta_puts={META_HISTORY: b""})
+            await self._driver.end_history()
+        except StorageError as error:
+            if not self._chain.stopping():
+                self._on_fatal(error)
+            return
+        self._follow()
+        self._offer()
+        log.info("[snapshot] snapshot beginning at %s has been fully validated", name)
+
+    def _go_on(self, _count: int) -> None:
+        if self._chain.stopping():
+            raise StorageError("Shutting down")
+
+    async def _condemn(self, snapshot: SnapshotStore) -> None:
+        """What was loaded is not what the chain gives: go back to the validated chain, with the next start."""
+        async with self._driver.paused():
+            forget_undo_above(self._state.tree, self._state.tree.find(snapshot.known.block_hash))
+        await self._driver.flush()
+        await asyncio.to_thread(snapshot.condemn)
+        raise CorruptionError(
+            "The UTXO set that was loaded does not fit the chain that leads to it. The node stops; with the next start"
+            " it goes on from the last validated block. Please report this, and where the set came from."
+        )
