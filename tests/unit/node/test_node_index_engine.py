@@ -49,8 +49,7 @@ class FakeChain:
         self.memory = MemoryChain(PARAMS)
         self.tree = self.memory.tree
         self.listeners: list[Callable[[list[Any]], None]] = []
-        chainstate = SimpleNamespace(active=self.memory.active)
-        self.driver = SimpleNamespace(chainstate=chainstate, listen=self.listeners.append)
+        self.driver = SimpleNamespace(validated_chain=lambda: self.memory.active, listen=self.listeners.append)
         self.lost: set[int] = set()
 
     def read_block_now(self, index: int) -> bytes:
