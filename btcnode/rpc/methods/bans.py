@@ -17,12 +17,14 @@ MAX_COMMAND = 12  # bytes of a message's command
 _OPENED = ("outbound-full-relay", "block-relay-only", "addr-fetch", "feeler")
 
 
-def _subnet(text: str) -> SubNet:
+def _subnet(node: NodeApi, text: str) -> SubNet:
     """The range or the single address that the user named."""
     try:
         if "/" in text:
             return SubNet.parse(text)
         address = NetAddress.from_host(text, 0)
+        if node.network_state().reachable.get("cjdns"):
+            address = address.as_cjdns()
         if address.is_valid:
             return SubNet.of(address)
     except DecodeError:
@@ -44,7 +46,7 @@ def setban(node: NodeApi, text: str, command: str, bantime: int, absolute: bool)
     """See the declaration."""
     if command not in ("add", "remove"):
         raise RpcError(RpcCode.MISC_ERROR, setban.help())
-    subnet = _subnet(text)
+    subnet = _subnet(node, text)
     if command == "remove":
         if not node.unban(subnet):
             reason = "Error: Unban failed. Requested address/subnet was not previously manually banned."

@@ -28,6 +28,7 @@ from btcnode.wire.messages import (
     Verack,
     Version,
 )
+from btcnode.wire.netaddr import NetAddress, Network
 
 PRIVATE = ConnectionKind.PRIVATE_BROADCAST
 
@@ -216,3 +217,38 @@ def test_other_networks_are_not_used(params: NetworkParams) -> None:
     bench.step(ev.BroadcastPrivately(own()))
     bench.wait(20)
     assert not opened(bench)
+
+
+def test_the_clear_net_only_through_a_tor_that_works(params: NetworkParams, blocks: list[bytes]) -> None:
+    onion = NetAddress(Network.TORV3, bytes(range(32)), 8333)
+    config = ProtocolConfig(
+        dns_seed=False,
+        tx_relay=True,
+        max_outbound_full=0,
+        max_block_relay=0,
+        private_broadcast=True,
+        networks=("ipv4", "onion"),
+    )
+    node = Bench(params, config=config, transactions=SmallPool())
+    node.load(blocks)
+    node.book.add([AddrEntry(UNIX_START, 1033, sim_address(n)) for n in range(500, 600)], sim_address(1), UNIX_START)
+    node.book.add([AddrEntry(UNIX_START, 1033, onion)], sim_address(1), UNIX_START)
+
+    def networks(n: int) -> set[Network]:
+        """Networks of the attempts of 40 seconds, all in vain."""
+        found: set[Network] = set()
+        node.step(ev.BroadcastPrivately(own(n)))
+        for _ in range(40):
+            for effect in node.wait(1):
+                if isinstance(effect, fx.Connect) and effect.kind is PRIVATE:
+                    assert isinstance(effect.target, NetAddress)
+                    found.add(effect.target.network)
+                    node.step(ev.ConnectFailed(effect.attempt))
+        return found
+
+    assert networks(1) == {Network.TORV3}
+    peer = node.connect(ConnectionKind.MANUAL, address=onion)
+    node.receive(peer, Version(version=70016, services=1033, time=UNIX_START, nonce=5, relay=True))
+    node.wait(1)
+    node.step(ev.PeerDisconnected(peer))
+    assert networks(2) == {Network.TORV3, Network.IPV4}

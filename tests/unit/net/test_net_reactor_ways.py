@@ -1,0 +1,158 @@
+"""The reactor and its ways out: names never reach the resolver behind a proxy, who comes through Tor is marked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from btcnode.net import reactor as reactor_module
+from btcnode.net.proxy.dialer import Dialer
+from btcnode.net.reactor import Reactor
+from btcnode.protocol import effects as fx
+from btcnode.protocol.inputs import ConnectFailed, ConnectionKind, DnsSeedResult, LocalAddress, PeerConnected
+from btcnode.protocol.permissions import AccessRules
+from btcnode.proxy_options import ProxyAddress, ProxyPlan
+from btcnode.wire.netaddr import NetAddress, Network
+
+MAGIC = b"\xfa\xbf\xb5\xda"
+
+
+class Brain:
+    """A protocol that asks for what it is told to and remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.next: list[fx.Effect] = []
+        self.arrivals: asyncio.Queue[PeerConnected] = asyncio.Queue()
+
+    def step(self, _: float, event: Any) -> list[fx.Effect]:
+        self.heard.append(event)
+        if isinstance(event, PeerConnected):
+            self.arrivals.put_nowait(event)
+        effects, self.next = self.next, []
+        return effects
+
+
+async def ask(effects: list[fx.Effect], *, dialer: Dialer | None = None, **options: Any) -> list[Any]:
+    """What becomes of effects."""
+    brain = Brain()
+    reactor = Reactor(brain, MAGIC, 18444, None, dialer=dialer, **options)  # type: ignore[arg-type]
+    brain.next = effects
+    await reactor.feed_and_wait(LocalAddress(NetAddress.from_host("1.1.1.1", 1)))
+    await reactor.close()
+    return brain.heard[1:]
+
+
+@pytest.fixture
+def no_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lookup(host: str, port: int) -> list[NetAddress]:
+        raise AssertionError(f"{host} was looked up")
+
+    monkeypatch.setattr(reactor_module, "lookup", lookup)
+
+
+async def socks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: list[bytes]) -> None:
+    await reader.readexactly(3)
+    writer.write(b"\x05\x00")
+    head = await reader.readexactly(5)
+    asked.append(await reader.readexactly(head[4] + 2))
+    writer.write(b"\x05\x00\x00\x01" + bytes(6))
+    await reader.read(1)
+    writer.close()
+
+
+def through_proxy(*effects: fx.Effect, **options: Any) -> tuple[list[Any], list[bytes]]:
+    """What becomes of effects with a proxy for everything, and what the proxy was asked for."""
+    asked: list[bytes] = []
+
+    async def run() -> list[Any]:
+        server = await asyncio.start_server(lambda r, w: socks(r, w, asked), "127.0.0.1", 0)
+        proxy = ProxyAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        plan = ProxyPlan(ipv4=proxy, ipv6=proxy, onion=proxy, cjdns=proxy, name=proxy)
+        heard = await ask(list(effects), dialer=Dialer(plan, connect_timeout=5), **options)
+        server.close()
+        return heard
+
+    return asyncio.run(run()), asked
+
+
+def connect(target: NetAddress | str, kind: ConnectionKind = ConnectionKind.MANUAL) -> fx.Connect:
+    return fx.Connect(7, target, kind)
+
+
+@pytest.mark.usefixtures("no_lookups")
+@pytest.mark.parametrize(
+    ("target", "asked", "network"),
+    [
+        ("example.org", b"example.org\x48\x0c", Network.IPV6),  # nobody tells its address: the unspecified one
+        ("example.org:1", b"example.org\x00\x01", Network.IPV6),
+        ("20.0.0.1:1", b"20.0.0.1\x00\x01", Network.IPV4),
+        ("[2600::1]:1", b"2600::1\x00\x01", Network.IPV6),
+        ("[fc00::1]:1", b"fc00::1\x00\x01", Network.CJDNS),
+        (NetAddress.from_host("20.0.0.1", 1), b"20.0.0.1\x00\x01", Network.IPV4),
+    ],
+)
+def test_the_proxy_is_asked_by_name(target: NetAddress | str, asked: bytes, network: Network) -> None:
+    heard, said = through_proxy(connect(target), cjdns=True)
+    assert said == [asked]
+    (opened,) = heard
+    assert isinstance(opened, PeerConnected)
+    assert (opened.attempt, opened.kind, opened.address.network) == (7, ConnectionKind.MANUAL, network)
+    assert opened.address.is_valid == (target not in ("example.org", "example.org:1"))
+
+
+@pytest.mark.usefixtures("no_lookups")
+def test_dns_seeds_are_not_looked_up_behind_a_proxy() -> None:
+    heard, said = through_proxy(fx.ResolveSeeds(("x9.seed.example.org",)))
+    assert heard == [DnsSeedResult("x9.seed.example.org", ())]
+    assert said == []
+
+
+@pytest.mark.usefixtures("no_lookups")
+def test_names_are_nobodys_without_look_ups() -> None:
+    heard = asyncio.run(ask([connect("example.org")], look_up_names=False))
+    assert heard == [ConnectFailed(7, "the name does not resolve")]
+
+
+def test_hosts_that_only_we_reach_are_reached_straight() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        heard, said = through_proxy(connect(f"127.0.0.1:{listener.getsockname()[1]}"))
+    assert isinstance(heard[0], PeerConnected)
+    assert said == []
+
+
+def test_a_private_broadcast_goes_through_tor_or_not_at_all() -> None:
+    clear = NetAddress.from_host("20.0.0.1", 1)
+    private = connect(clear, ConnectionKind.PRIVATE_BROADCAST)
+    _, said = through_proxy(private)
+    assert said == [b"20.0.0.1\x00\x01"]
+    dialer = Dialer(ProxyPlan(ipv4=ProxyAddress("127.0.0.1", 1)), connect_timeout=1)
+
+    async def alone() -> list[Any]:
+        return await ask([private], dialer=dialer)
+
+    assert asyncio.run(alone()) == [ConnectFailed(7, "no proxy leads to 20.0.0.1:1")]
+
+
+def test_who_comes_through_tor_is_marked_and_has_no_permissions_of_its_address() -> None:
+    async def run() -> list[PeerConnected]:
+        brain = Brain()
+        access = AccessRules(("noban@127.0.0.1",), ())
+        reactor = Reactor(brain, MAGIC, 18444, None, access=access)  # type: ignore[arg-type]
+        await reactor.listen([("127.0.0.1", 0)], required=True, onion=[("127.0.0.1", 0)])
+        told = [event.address for event in brain.heard if isinstance(event, LocalAddress)]
+        assert told == [reactor.bound[0]]  # nobody is told where Tor hands over
+        peers = []
+        for place in (reactor.bound[0], reactor.onion_bound[0]):
+            _, writer = await asyncio.open_connection(place.host, place.port)
+            peers.append(await brain.arrivals.get())
+            writer.close()
+        await reactor.close()
+        return peers
+
+    plain, through_tor = asyncio.run(run())
+    assert (plain.through_tor, bool(plain.permissions)) == (False, True)
+    assert (through_tor.through_tor, bool(through_tor.permissions)) == (True, False)
