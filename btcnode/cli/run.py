@@ -73,6 +73,7 @@ class EarlySignals:
         self.received = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the log is opened a moment later anyway
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = True

@@ -25,6 +25,7 @@ from btcnode.rpc.table import MethodTable
 log = logging.getLogger("btcnode.http")
 
 MAX_CONNECTIONS = 256  # worst case 256 * (8 KiB headers + 256 KiB read buffer) + MAX_BODIES_BYTES
+GIVE_UP_S = 0.5  # for the answers of calls that only wait
 STOP_GRACE_S = 2.0
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -84,16 +85,18 @@ class RpcServer:
         self.stopping = True
         for server in self._servers:
             server.close()
-        tasks = []
+        tasks, waiting = [], []
         for connection in list(self._connections):
             if connection.task is None:
                 connection.transport.close()
                 continue
-            tasks.append(connection.task)
-            if connection.gives_up:
-                connection.task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=STOP_GRACE_S)
+            (waiting if connection.gives_up else tasks).append(connection.task)
+        if waiting:  # who waited for the chain has been woken, and answers what there is
+            _, late = await asyncio.wait(waiting, timeout=GIVE_UP_S)
+            for task in late:
+                task.cancel()
+        if tasks or waiting:
+            await asyncio.wait(tasks + waiting, timeout=STOP_GRACE_S)
         for connection in list(self._connections):
             connection.transport.close()
         if self._sweeper is not None:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,14 @@ def test_a_stop_at_any_moment_of_the_start(daemon: Daemon) -> None:
             assert process.wait(30) == 0, line
     daemon.start()
     assert daemon.height() == 30
+
+
+def test_who_waits_for_a_block_is_answered_at_the_stop(daemon: Daemon) -> None:
+    daemon.start()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(daemon.rpc, "waitforblockheight", 1)
+        wait_until(
+            lambda: "waitforblockheight" in [call["method"] for call in daemon.rpc("getrpcinfo")["active_commands"]]
+        )
+        assert daemon.stop() == 0
+        assert answer.result()["height"] == 0
