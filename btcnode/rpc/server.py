@@ -85,7 +85,8 @@ class RpcServer:
         self.stopping = True
         for server in self._servers:
             server.close()
-        tasks, waiting = [], []
+        tasks: list[asyncio.Task[None]] = []
+        waiting: list[asyncio.Task[None]] = []
         for connection in list(self._connections):
             if connection.task is None:
                 connection.transport.close()

@@ -146,7 +146,10 @@ class BlockImporter:
     async def run(self, paths: list[Path]) -> ImportReport:
         """Import files in order; raises StorageError when one cannot be read or the chain stops."""
         for number, path in enumerate(paths):
-            log.info("importing blocks from %s", path)
+            if self._own_files:
+                log.info("Reindexing block file %s (%d%% complete)...", path.name, number * 100 // len(paths))
+            else:
+                log.info("Importing blocks file %s...", path)
             await self._import_file(path, number)
             self.report.files += 1
         await self._driver.settled()
@@ -238,6 +241,11 @@ class BlockImporter:
 
 
 async def import_paths(driver: ChainDriver, magic: bytes, now: Callable[[], int], paths: list[Path]) -> ImportReport:
-    """Import what the user named with ``--loadblock``; raises StorageError."""
-    files = [file for path in paths for file in await asyncio.to_thread(block_files, path)]
+    """Import what the user named with ``--loadblock``; what is not there is said in the log. Raises StorageError."""
+    files: list[Path] = []
+    for path in paths:
+        try:
+            files += await asyncio.to_thread(block_files, path)
+        except StorageError as error:
+            log.warning("Could not open blocks file %s: %s", path, error)
     return await BlockImporter(driver, magic, now).run(files)

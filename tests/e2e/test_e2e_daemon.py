@@ -214,6 +214,10 @@ def test_a_stop_at_any_moment_of_the_start(daemon: Daemon) -> None:
     assert daemon.height() == 30
 
 
+def methods_in_work(daemon: Daemon) -> list[str]:
+    return [call["method"] for call in daemon.rpc("getrpcinfo")["active_commands"]]
+
+
 def test_who_waits_for_a_block_is_answered_at_the_stop(daemon: Daemon) -> None:
     daemon.start()
     with ThreadPoolExecutor(1) as pool:
