@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from btcnode.descriptors.sign_transaction import MISSING_AMOUNT, combine_signatures, sign_transaction
@@ -199,10 +200,16 @@ def _not_found(node: NodeApi, index: int, *, ready: bool) -> RpcError:
 async def _find_in_block(node: NodeApi, txid: bytes, index: int) -> IndexedTx | None:
     """A transaction of a block, None when it or the block is not there."""
     try:
-        block = parse_block(await node.read_block(index))
+        raw = await node.read_block(index)
     except StorageError:
         return None
-    return IndexedTx(block.tx(block.txids.index(txid)), index) if txid in block.txids else None
+    tx = await asyncio.to_thread(_pick, raw, txid)  # the largest blocks take tens of milliseconds
+    return None if tx is None else IndexedTx(tx, index)
+
+
+def _pick(raw: bytes, txid: bytes) -> Tx | None:
+    block = parse_block(raw)
+    return block.tx(block.txids.index(txid)) if txid in block.txids else None
 
 
 async def _transaction_json(node: NodeApi, tx: Tx, block: int, level: int) -> dict[str, Any]:

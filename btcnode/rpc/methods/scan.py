@@ -159,6 +159,15 @@ class _Events:
                     }
                 )
 
+    def in_block(self, raw: bytes, undo: list[list[bytes]], place: dict[str, Any]) -> None:
+        """A whole block; ``undo`` are the coins that its transactions spend, the coinbase left out."""
+        block = parse_block(raw)
+        for n in range(block.n_tx):
+            tx = block.tx(n)
+            if n:
+                self.spends(tx, [coin[4:] for coin in undo[n - 1]], place)
+            self.receives(tx, place)
+
     def receives(self, tx: Tx, place: dict[str, Any]) -> None:
         """The outputs of a transaction."""
         for n, txout in enumerate(tx.txouts):
@@ -197,16 +206,12 @@ async def getdescriptoractivity(
         heights[tree.height(index)] = index
     events = _Events(node, await asyncio.to_thread(scan_needles, scanobjects, node.params))
     for height, index in sorted(heights.items()):
-        block = parse_block(await node.read_block(index))
+        raw = await node.read_block(index)
         undo = await read_undo(node, index) if height else []
         if undo is None:
             raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")
         place = {"blockhash": to_display(tree.hash(index)), "height": height}
-        for n in range(block.n_tx):
-            tx = block.tx(n)
-            if n:
-                events.spends(tx, [coin[4:] for coin in undo[n - 1]], place)
-            events.receives(tx, place)
+        await asyncio.to_thread(events.in_block, raw, undo, place)
     if include_mempool:
         for entry in node.mempool.in_order():
             events.spends(entry.tx, await _mempool_spent(node, entry.tx), {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from btcnode.errors import DecodeError, StorageError
@@ -53,9 +54,10 @@ async def gettxoutproof(node: NodeApi, txids: list[Any], blockhash: str | None) 
     index = find_block(node, blockhash) if blockhash is not None else await _block_of(node, sorted(wanted))
     require_data(node, index)
     try:
-        block = parse_block(await node.read_block(index))
+        raw = await node.read_block(index)
     except StorageError:
         raise RpcError(RpcCode.INTERNAL_ERROR, "Can't read block from disk") from None
+    block = await asyncio.to_thread(parse_block, raw)
     if not set(wanted) <= set(block.txids):
         text = "Not all transactions found in specified or retrieved block"
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)
