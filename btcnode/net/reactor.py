@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -86,6 +87,21 @@ class BlockHandler(Interface):
         """The address book is worth saving."""
 
 
+class LoopLag:
+    """How late the loop comes to what it was to do: a histogram over the ticks."""
+
+    BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(self.BOUNDS) + 1)
+        self.sum = 0.0
+
+    def note(self, seconds: float) -> None:
+        """One tick came so late."""
+        self.counts[bisect_left(self.BOUNDS, seconds)] += 1
+        self.sum += max(0.0, seconds)
+
+
 class Reactor:
     """Owns listeners, connections and the tick; ``protocol`` decides everything."""
 
@@ -123,6 +139,8 @@ class Reactor:
         self._clock_held = clock_held
         self.loop = asyncio.get_running_loop()
         self.shared = SharedLimits(self.loop.time())  # of what is sent to all peers
+        self.lag = LoopLag()
+        self._tick_due = 0.0
         self.kept_back = False  # since the last measurement a socket took less than there was
         self._measured = self.loop.time(), 0
         self.bytes_sent = 0
@@ -210,7 +228,11 @@ class Reactor:
     def _tick(self) -> None:
         if self._closed:
             return
-        self._ticker = self.loop.call_later(TICK_INTERVAL, self._tick)
+        now = self.loop.time()
+        if self._tick_due:
+            self.lag.note(now - self._tick_due)
+        self._tick_due = now + TICK_INTERVAL
+        self._ticker = self.loop.call_at(self._tick_due, self._tick)
         self._measure()
         self.tell_time()
 

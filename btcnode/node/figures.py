@@ -124,6 +124,9 @@ def _traffic(reactor: Reactor) -> dict[str, Any]:
     counts, queues = reactor.shared.counts, {str(peer): one.queue for peer, one in reactor.connections.items()}
     return {
         "messages": {"sent": counts.sent, "delayed": counts.delayed, "dropped": counts.dropped},
+        "lag_bounds": reactor.lag.BOUNDS,
+        "lag_counts": tuple(reactor.lag.counts),
+        "lag_sum": reactor.lag.sum,
         "send_rate": reactor.shared.buckets[1].rate,
         "waiting_bytes": sum(queue.size for queue in queues.values()),
         "peer_bandwidth": {

@@ -49,6 +49,9 @@ class Figures:
     peers: Mapping[str, int]
     mempool: Mapping[str, float] = field(default_factory=dict)
     messages: Mapping[str, Sequence[int]] = field(default_factory=dict)  # what became of them -> count by class
+    lag_bounds: Sequence[float] = ()  # seconds
+    lag_counts: Sequence[int] = (0,)  # one more than bounds, not cumulative
+    lag_sum: float = 0.0
     send_rate: float = 0.0  # messages of a class a second, of all peers that have limits
     waiting_bytes: int = 0  # in send queues
     peer_bandwidth: Mapping[str, float] = field(default_factory=dict)  # bytes a second, where it was measured

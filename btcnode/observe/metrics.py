@@ -7,7 +7,7 @@ so that several nodes may live in one process.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
@@ -47,6 +47,20 @@ def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> 
     return family
 
 
+def _histogram(
+    name: str, text: str, bounds: Sequence[float], counts: Sequence[int], total: float
+) -> HistogramMetricFamily:
+    """``counts`` are not cumulative, and one more than ``bounds``; ``total`` is the sum of what was measured."""
+    below = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
+        below += count
+        buckets.append((bound, below))
+    histogram = HistogramMetricFamily(name, text)
+    histogram.add_metric([], buckets, total)
+    return histogram
+
+
 def _sync(now: Figures) -> Iterable[Metric]:
     yield _counter("sync_blocks_processed", "Blocks connected", now.blocks)
     yield _counter("sync_transactions_processed", "Transactions connected", now.txs)
@@ -65,14 +79,8 @@ def _requests(now: Figures) -> Iterable[Metric]:
             value = {"sent": counts.sent, "success": counts.succeeded, "failed": counts.failed}[suffix]
             family.add_metric([kind], value)
         yield family
-    total = 0
-    buckets: list[tuple[str, float]] = []
-    for bound, count in zip((*map(str, now.latency_bounds), "+Inf"), now.latency_counts, strict=True):
-        total += count
-        buckets.append((bound, total))
-    histogram = HistogramMetricFamily("sync_request_latency_seconds", "From getdata to the block")
-    histogram.add_metric([], buckets, now.latency_sum)
-    yield histogram
+    text = "From getdata to the block"
+    yield _histogram("sync_request_latency_seconds", text, now.latency_bounds, now.latency_counts, now.latency_sum)
     yield _gauge("sync_active_peers", "Peers that blocks are fetched from", now.active_peers)
     yield _labelled("sync_peer_score", "How a peer behaves, 0 to 100", "peer", now.peer_scores)
     yield _labelled("sync_peer_fetch_rate", "Blocks a second that a peer is good for", "peer", now.peer_rates)
@@ -105,6 +113,8 @@ def _traffic(now: Figures) -> Iterable[Metric]:
         for kind, count in enumerate(counts):
             family.add_metric([str(kind)], count)
         yield family
+    text = "How late the loop comes to its ticks"
+    yield _histogram("loop_lag_seconds", text, now.lag_bounds, now.lag_counts, now.lag_sum)
     yield _gauge("p2p_send_rate", "Messages of a class a second, of all peers with limits together", now.send_rate)
     yield _gauge("p2p_send_queue_bytes", "Bytes that wait to be sent", now.waiting_bytes)
     yield _labelled("p2p_peer_bandwidth_bytes", "Bytes a second that a peer's line takes", "peer", now.peer_bandwidth)

@@ -166,6 +166,7 @@ class Connections:
             prefer_evict=new.inbound and host_key(new.address) in ctx.discouraged,
         )
         peer.last_received = peer.addr.tokens_at = ctx.mono
+        peer.ping_tokens_at = ctx.real
         ctx.peers[peer.id] = peer
         ctx.log(LogLevel.DEBUG, "net", f"Added connection peer={peer.id}")
         ctx.states.adopt(new.attempt, peer.id)

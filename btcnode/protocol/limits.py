@@ -11,6 +11,8 @@ from __future__ import annotations
 HANDSHAKE_TIMEOUT = 60.0  # Core's -peertimeout
 PING_INTERVAL = 120.0
 HEARTBEAT_MISSED = 180.0  # of silence, a ping unanswered: the peer is degraded
+PING_RATE = 200.0  # ours: pings a second that are no flood; more are answered, and count against the peer
+PING_BURST = 1000.0
 MAX_OWED_PONGS = 100  # x 32 B for each peer; a flood of pings gets no more answers
 TIMEOUT_INTERVAL = 20 * 60.0  # an unanswered ping, or nothing received at all
 MAX_PENDING_NONCES = 64  # nonces of outbound connections in handshake: 64 x 40 B; more than there are outbound slots

@@ -65,6 +65,8 @@ class Offence(Enum):
     MESSAGE_COMMAND = "malformed command"
     MESSAGE_PAYLOAD = "malformed payload"
     MESSAGE_TRANSPORT = "broken encrypted transport"
+    PING_FLOOD = "more pings than anybody needs"
+    INV_FLOOD = "more announcements than are looked at"
     MESSAGE_EARLY = "message before the handshake was complete"
 
 
@@ -110,6 +112,8 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.MESSAGE_COMMAND: _IGNORE,
     Offence.MESSAGE_PAYLOAD: _IGNORE,
     Offence.MESSAGE_TRANSPORT: _DISCONNECT,
+    Offence.PING_FLOOD: _IGNORE,  # the score sees to it
+    Offence.INV_FLOOD: _IGNORE,
     Offence.MESSAGE_EARLY: _IGNORE,
 }
 
@@ -170,6 +174,8 @@ WEIGHTS: dict[Offence, float] = {
     Offence.BLOCK_CACHED_INVALID: 0.5,
     Offence.MESSAGE_CHECKSUM: 0.5,
     Offence.MESSAGE_EARLY: 0.25,
+    Offence.PING_FLOOD: 0.02,  # each ping above the rate: 1,500 are too many, however well it behaved
+    Offence.INV_FLOOD: 0.00005,  # each announcement above the rate
     Offence.MESSAGE_COMMAND: 0.05,  # hardly worse than a command nobody knows, which counts for nothing
     Offence.BLOCK_MALFORMED: 2.0,
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from btcnode.chain.presync import HeadersSync, PresyncState
 from btcnode.protocol.inputs import ConnectionKind, Permission
-from btcnode.protocol.limits import TX_INV_BURST
+from btcnode.protocol.limits import PING_BURST, TX_INV_BURST
 from btcnode.protocol.peer_score import Conduct
 from btcnode.protocol.request_queue import RequestQueue
 from btcnode.protocol.unjudged import Unjudged
@@ -202,6 +202,8 @@ class Peer:
     addr: AddrState = field(default_factory=AddrState)
     ping: PingState = field(default_factory=PingState)
     tx: TxState | None = None  # set: it wants to be told of transactions
+    ping_tokens: float = PING_BURST
+    ping_tokens_at: float = 0.0
     tx_inv_tokens: float = TX_INV_BURST
     tx_inv_at: float = 0.0
     txs_in_validation: int = 0

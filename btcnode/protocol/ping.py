@@ -11,7 +11,15 @@ from collections.abc import Callable
 
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
-from btcnode.protocol.limits import HEARTBEAT_MISSED, MAX_OWED_PONGS, PING_INTERVAL, TIMEOUT_INTERVAL
+from btcnode.protocol.limits import (
+    HEARTBEAT_MISSED,
+    MAX_OWED_PONGS,
+    PING_BURST,
+    PING_INTERVAL,
+    PING_RATE,
+    TIMEOUT_INTERVAL,
+)
+from btcnode.protocol.misbehaviour import Offence, weight_of
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.peer_states import PeerEvent, PeerState
 from btcnode.protocol.timer_wheel import TimerWheel
@@ -47,12 +55,24 @@ class Pings:
         """
         if peer.common_version <= BIP31_VERSION:
             return
+        self._count(peer)
         requests = peer.serve.queue.added
         if not peer.unjudged and not self._has_work(peer.id) and peer.serve.has_answered(requests):
             self._ctx.send(peer, Pong(message.nonce))
         elif len(peer.ping.owed) < MAX_OWED_PONGS:
             peer.ping.owed.append((peer.unjudged.place, requests, message.nonce))
             self._owing[peer.id] = None
+
+    def _count(self, peer: Peer) -> None:
+        """A flood of pings costs the peer its standing, whether it reads the answers or not."""
+        if peer.ping_tokens < 1:
+            now = self._ctx.real
+            peer.ping_tokens = min(PING_BURST, max(0.0, now - peer.ping_tokens_at) * PING_RATE)
+            peer.ping_tokens_at = now
+        if peer.ping_tokens < 1:
+            peer.conduct.blame(Offence.PING_FLOOD.name, weight_of(Offence.PING_FLOOD))
+        else:
+            peer.ping_tokens -= 1
 
     def flush(self) -> None:
         """Send the pongs that waited for something and do so no more."""

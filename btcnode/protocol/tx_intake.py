@@ -29,7 +29,7 @@ from btcnode.protocol.limits import (
     TX_INV_BURST,
     TX_INV_RATE,
 )
-from btcnode.protocol.misbehaviour import Offence
+from btcnode.protocol.misbehaviour import Offence, weight_of
 from btcnode.protocol.peer import PAUSE_TRANSACTIONS, WITHOUT_TRANSACTIONS, Peer
 from btcnode.protocol.tx_download import Package, TxDownload
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_FLAG, MSG_WITNESS_TX, MSG_WTX
@@ -126,6 +126,7 @@ class TxIntake:
                 peer.tx_inv_tokens = min(TX_INV_BURST, peer.tx_inv_tokens + earned)
                 peer.tx_inv_at = ctx.real
                 if peer.tx_inv_tokens < 1:
+                    peer.conduct.blame(Offence.INV_FLOOD.name, weight_of(Offence.INV_FLOOD))
                     return
             peer.tx_inv_tokens -= 1
         self._relay.knows(peer, tx_hash)

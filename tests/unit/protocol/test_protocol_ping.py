@@ -169,3 +169,18 @@ def test_a_clock_that_is_turned_back_pings_again(bench: Bench) -> None:
     bench.receive(peer, Pong(ping.nonce))
     bench.step(Tick(UNIX_START - 100_000 + 121, held=True))
     assert bench.sent(Ping, peer)
+
+
+def test_a_flood_of_pings_ends_the_connection_through_the_score(bench: Bench) -> None:
+    flood, honest = bench.peer(), bench.peer()
+    for _ in range(30):
+        for _ in range(1000):
+            bench.receive(flood, Ping(1))
+        for _ in range(50):
+            bench.receive(honest, Ping(1))
+        bench.wait(1)
+        if bench.disconnected(flood) is not None:
+            break
+    assert flood not in bench.protocol.peer_ids() or bench.state(flood).disconnecting
+    assert bench.disconnected(honest) is None
+    assert not bench.state(honest).conduct.offences

@@ -131,12 +131,20 @@ def test_announcements_above_the_rate_are_not_looked_at(node: Bench, pool: Small
     pool.add(tx)
     peer = node.peer(wtxid_relay=True)
     pool.lookups = 0
-    for _ in range(20):
+    for _ in range(2):
         node.receive(peer, Inv((InvItem(MSG_WTX, tx.wtxid),) * 50_000))
     assert pool.lookups <= 10_000
     node.wait(1)
     node.receive(peer, Inv((InvItem(MSG_WTX, simple(2).wtxid),)))
     assert node.protocol._intake.download.tracker.count(peer) == 1
+
+
+def test_a_flood_of_announcements_ends_the_connection_through_the_score(node: Bench) -> None:
+    peer = node.peer(wtxid_relay=True)
+    for _ in range(20):
+        node.receive(peer, Inv((InvItem(MSG_WTX, b"\x01" * 32),) * 50_000))
+    node.wait(1)
+    assert node.disconnected(peer) is not None
 
 
 def test_notfound_and_time_out_move_the_request_on(node: Bench) -> None:
