@@ -6,7 +6,7 @@ Both files are the network's magic, the content and SHA-256d of all before it. N
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size, read_compact_size
@@ -117,56 +117,40 @@ def _entry_bytes(time: int, services: int, address: NetAddress) -> bytes:
     )
 
 
-class _Record(NamedTuple):
-    """What is stored of an entry."""
-
-    time: int
-    services: int
-    address: NetAddress
-    source: NetAddress
-    last_success: int
-    attempts: int
-
-    @classmethod
-    def of(cls, e: Entry) -> _Record:
-        return cls(e.time, e.services, e.address, e.source, e.last_success, e.attempts)
-
-    def encode(self) -> bytes:
-        return (
-            _entry_bytes(self.time, self.services, self.address)
-            + _host_bytes(self.source)
-            + _I64.pack(self.last_success)
-            + _I32.pack(min(self.attempts, 0x7FFFFFFF))
-        )
+def _known_bytes(e: Entry) -> bytes:
+    return (
+        _entry_bytes(e.time, e.services, e.address)
+        + _host_bytes(e.source)
+        + _I64.pack(e.last_success)
+        + _I32.pack(min(e.attempts, 0x7FFFFFFF))
+    )
 
 
 class Snapshot:
-    """A book as it is at a moment: quickly taken, then encoded at leisure in another thread."""
+    """A book's tables as they are at a moment: quickly taken, then encoded at leisure in another thread.
+
+    What is told of an address (time, services, attempts) may be a little newer than the tables.
+    """
 
     def __init__(self, book: AddressBook) -> None:
         """Clears the book's ``changes``."""
-        numbers: dict[bytes, int] = {}
-        self._new: list[_Record] = []
-        self._tried: list[_Record] = []
-        for entry in book.entries.values():
-            if entry.is_tried:
-                self._tried.append(_Record.of(entry))
-            else:
-                numbers[entry.key] = len(self._new)
-                self._new.append(_Record.of(entry))
-        self._buckets = [[numbers[e.key] for e in book.new.bucket(number)] for number in range(NEW_BUCKETS)]
+        self._new = [entry for entry in book.order if not entry.is_tried]
+        self._tried = [entry for entry in book.order if entry.is_tried]
+        self._buckets = [book.new.bucket(number) for number in range(NEW_BUCKETS)]
         self._key = book.key
         self._asmap = book.groups.version
         book.changes = 0
 
     def encode(self, magic: bytes) -> bytes:
         """The file peers.dat of the network with this ``magic``."""
+        numbers = {entry.key: number for number, entry in enumerate(self._new)}
         parts = [magic, bytes((FORMAT, _COMPATIBILITY_BASE + FORMAT)), self._key]
         parts += [_I32.pack(len(self._new)), _I32.pack(len(self._tried)), _I32.pack(NEW_BUCKETS ^ _BUCKETS_MARK)]
-        parts += [record.encode() for record in self._new]
-        parts += [record.encode() for record in self._tried]
+        parts += [_known_bytes(entry) for entry in self._new]
+        parts += [_known_bytes(entry) for entry in self._tried]
         for bucket in self._buckets:
-            parts += [_I32.pack(len(bucket)), *map(_I32.pack, bucket)]
+            parts.append(_I32.pack(len(bucket)))
+            parts += [_I32.pack(numbers[entry.key]) for entry in bucket]
         parts.append(self._asmap)
         body = b"".join(parts)
         return body + sha256d(body)

@@ -123,9 +123,9 @@ class Table:
                 yield bucket * BUCKET_SIZE + position, places[position]
 
     def bucket(self, number: int) -> list[Entry]:
-        """The entries of a bucket, by position."""
+        """The entries of a bucket."""
         places = self._places.get(number)
-        return [] if places is None else [places[position] for position in sorted(places)]
+        return [] if places is None else list(places.values())
 
     def draw(self, rng: Random, networks: Collection[Network] = ()) -> Entry:
         """An entry (of ``networks``, when some are given): first the bucket by chance, then where to begin in it.

@@ -47,7 +47,7 @@ class AddressGossip:
         self._ctx = ctx
         self.book = book
         self._key = ctx.rng.getrandbits(256).to_bytes(32, "little")
-        self._caches: dict[tuple[bytes, int], tuple[float, list[AddrEntry]]] = {}
+        self._caches: dict[tuple[bytes, str], tuple[float, list[AddrEntry]]] = {}
         self.networks = dict.fromkeys(ctx.config.networks)  # those that automatic connections may use
         self.local = LocalAddresses(ctx, self.networks)
 
@@ -203,7 +203,7 @@ class AddressGossip:
         """The same answer for a day to all who reach us the same way, so that asking often reveals nothing."""
         ctx = self._ctx
         local = address_key(peer.local_address) if peer.local_address is not None else b""
-        key = (local, int(peer.address.network))
+        key = (local, peer.network)
         cached = self._caches.get(key)
         if cached is not None and ctx.mono < cached[0]:
             return cached[1]
