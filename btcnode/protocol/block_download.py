@@ -357,7 +357,7 @@ class BlockDownload:
         ctx, tree, active = self._ctx, self._ctx.tree, self._ctx.active
         if not ctx.can_direct_fetch() or tree.is_failed(last) or tree.chainwork(last) < ctx.tip_work():
             return
-        if not peer.serves_blocks or not self.has_room():
+        if not self.has_room():  # (who announces a block has it, whatever its services say)
             return
         wanted: list[int] = []
         index = last

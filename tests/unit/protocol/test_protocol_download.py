@@ -248,6 +248,14 @@ def test_nothing_is_late_while_the_user_holds_the_clock(bench: Bench, blocks: li
         assert not requested(bench, other)
 
 
+def test_who_announces_a_block_is_asked_for_it_whatever_its_services_say(bench: Bench, blocks: list[bytes]) -> None:
+    """As in Core: the services decide about catching up only."""
+    bench.load(blocks[:-1])
+    peer = bench.peer(services=NODE_WITNESS)
+    learn(bench, peer, blocks[-1:])
+    assert requested(bench, peer) == [hash_of(blocks[-1])]
+
+
 def test_direct_fetch_near_the_tip_only(bench: Bench, blocks: list[bytes], old_blocks: list[bytes]) -> None:
     bench.load(blocks[:40])
     peer = bench.peer()
