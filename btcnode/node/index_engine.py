@@ -29,6 +29,7 @@ SLICE_SECONDS = 1.0
 SLICE_BLOCKS = 2000  # 32 bytes each to plan; more need another look at the chain
 SLICE_BYTES = 16 << 20  # of records and rows, which Python keeps with some 60 bytes for each
 ROW_COST = 60
+MAX_WAITING = 1000
 NEAR_BLOCKS = 1000  # as far behind it is worth waiting for
 LOG_SECONDS = 30.0
 
@@ -53,6 +54,9 @@ class IndexEngine:
         self._tree = chain.tree
         self._thread = thread
         self._at = -1  # header index of the last block that is stored
+        self._waiting: dict[
+            int, None
+        ] = {}  # connected blocks in order: stale soon or not, they are indexed, as in Core
         self._failed = False
         self._closing = False
         self._moved = asyncio.Event()
@@ -72,8 +76,18 @@ class IndexEngine:
         for event in events:
             if isinstance(event, BlockDisconnected) and event.height <= self.state().height:
                 prune_log.debug("%s prune lock moved back to %d", self.name, event.height - 1)
+            if isinstance(event, BlockConnected):
+                self._note(event.index)
             if isinstance(event, BlockConnected | BlockDisconnected | HistoryMoved):
                 self._moved.set()
+
+    def _note(self, index: int) -> None:
+        """Remember a block that was connected on top of what is indexed, or will be."""
+        parent = self._tree.prev(index)
+        if len(self._waiting) >= MAX_WAITING:
+            self._waiting.clear()  # far behind: the active chain will do
+        elif parent in self._waiting or (parent >= 0 and self.covers(parent)):
+            self._waiting[index] = None
 
     # -- where it is ---------------------------------------------------------------------------------------------
 
@@ -146,12 +160,26 @@ class IndexEngine:
 
     def _plan(self) -> Sequence[int]:
         """The next blocks to index, none when the index has the tip (or stands on top of it)."""
+        if waiting := self._plan_waiting():
+            return waiting
         active = self._active
         if active.tip < 0 or self.covers(active.tip):
             return ()
         fork = active.find_fork(self._at) if self._at >= 0 else -1
         first = self._tree.height(fork) + 1 if fork >= 0 else 0
         return active.span(first, first + SLICE_BLOCKS - 1)
+
+    def _plan_waiting(self) -> list[int]:
+        """The blocks that were connected first, as far as each is the child of the one before."""
+        run: list[int] = []
+        for index in list(self._waiting):
+            if not run and self.covers(index):
+                del self._waiting[index]
+            elif len(run) < SLICE_BLOCKS and (not run or self._tree.prev(index) == run[-1]):
+                run.append(index)
+            else:
+                break
+        return run
 
     def _work(self, todo: Sequence[int]) -> int:
         """Index blocks, each the child of the one before, and store them (index thread).

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from btcnode.chain.events import BlockDisconnected
+from btcnode.chain.events import BlockConnected, BlockDisconnected
 from btcnode.errors import StorageError
 from btcnode.indexes.recipe import IndexedBlock, Made
 from btcnode.node import index_engine
@@ -22,6 +22,7 @@ from btcnode.rpc.index_api import IndexState
 from btcnode.testing.memory_chain import MemoryChain
 
 PARAMS = params_for("regtest")
+BLOCK = parse_block(PARAMS.genesis_block)
 NOW = 1_700_000_000
 
 
@@ -64,19 +65,20 @@ class FakeChain:
             on = self.memory.active.tip if on is None else on
             on = self.memory.add_block(self.memory.mine(self.tree.time(on) + 60, on=on, extra=extra), NOW)
             added.append(on)
-        self.memory.activate()
-        self.tell()
+            connected, _ = self.memory.activate()
+            self.tell([BlockConnected(index, self.tree.height(index), 1, 0, 0, BLOCK) for index in connected])
         return added
 
     def leave(self, index: int) -> None:
         """Go back to a block, as invalidateblock would."""
+        heights = range(self.memory.active.height, self.tree.height(index), -1)
+        gone = [(self.memory.active.at(height), height) for height in heights]
         self.memory.active.set_tip(index)
-        self.tell(self.tree.height(index) + 5)
+        self.tell([BlockDisconnected(at, height, BLOCK) for at, height in gone])
 
-    def tell(self, height: int = 1000) -> None:
-        """A block left the chain: of all changes the one that listeners learn most from."""
+    def tell(self, events: list[Any]) -> None:
         for listener in self.listeners:
-            listener([BlockDisconnected(0, height, parse_block(PARAMS.genesis_block))])
+            listener(events)
 
 
 class Setup:
@@ -163,6 +165,36 @@ def test_reorganisation(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
         await synced(engine)
         assert setup.recipe.heights[18:] == list(range(11, 16))  # the others have their records still
         assert engine.needed_from() == 15
+
+    setup.run(work)
+
+
+def test_blocks_that_do_not_stay(setup: Setup) -> None:
+    """A block that was connected is indexed, also when it leaves the chain before the index comes to it."""
+    start = setup.chain.mine(2)
+
+    async def work(engine: IndexEngine) -> None:
+        await synced(engine)
+        stale = setup.chain.mine(3)
+        kept = setup.chain.mine(4, on=start[-1], extra=b"\x01")
+        assert setup.recipe.heights == [0, 1, 2]
+        await synced(engine)
+        assert setup.recipe.heights[3:] == [3, 4, 5, 3, 4, 5, 6]
+        for index in stale + kept:
+            assert engine.store.record(setup.chain.tree.hash(index)) is not None
+        assert engine.covers(kept[-1])
+
+    setup.run(work)
+
+
+def test_too_many_blocks_wait(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_engine, "MAX_WAITING", 4)
+
+    async def work(engine: IndexEngine) -> None:
+        await synced(engine)
+        setup.chain.mine(11)
+        await synced(engine)
+        assert setup.recipe.heights == list(range(12))
 
     setup.run(work)
 
