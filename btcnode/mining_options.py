@@ -26,6 +26,7 @@ class MiningOptions(StorageOptions):
     blockmintxfee: str = option(
         "blockmintxfee", "Least feerate of what goes into a block, BTC/kvB.", MINING, "0.00000001", metavar="FEERATE"
     )
+    printpriority: bool = option("printpriority", "Log the feerates of what goes into a block.", MINING, False)
     blockversion: int | None = option("blockversion", "Version of blocks (regtest).", MINING, metavar="N")
     signetkey: tuple[str, ...] = option(
         "signetkey", "Private key (WIF) that signs blocks of a signet of one's own.", MINING, (), metavar="KEY"

@@ -84,7 +84,6 @@ HAS_NO_EFFECT = {
     "limitdescendantcount": "clusters are limited instead: -limitclustercount",
     "limitdescendantsize": "",
     "maxsigcachesize": "the size of the caches follows -maxmemory",
-    "printpriority": "the order of a template is not logged",
     "rpcdoccheck": "every result is made by its declaration",
 }
 """Taken with a warning in the log, since nothing that the user relies on depends on them."""

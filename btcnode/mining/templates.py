@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,7 @@ class TemplateMaker:
         self._last: Template | None = None
         self.made = 0
         self.last_choice: tuple[int, int] | None = None
+        self.on_chosen: Callable[[Selection], None] | None = None  # told of every choice
 
     @property
     def last_version(self) -> int:
@@ -68,6 +69,8 @@ class TemplateMaker:
         else:
             chosen = select(pool, height, median_time, self.limits)
         self.last_choice = (chosen.weight, len(chosen.entries))
+        if self.on_chosen is not None:
+            self.on_chosen(chosen)
         return chosen
 
     def template(self, pool: Mempool, tree: Ancestry, tip: int, now: int) -> Template:

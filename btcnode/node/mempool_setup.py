@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+
 from btcnode.config import NodeConfig, parse_feerate
 from btcnode.descriptors.provider import Secret, SigningProvider
 from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, LruKFeeEviction
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import Mempool
-from btcnode.mining.selection import BlockLimits
+from btcnode.mining.selection import BlockLimits, Selection
 from btcnode.mining.templates import TemplateMaker
 from btcnode.primitives.addresses import secret_decode
+from btcnode.primitives.hashes import to_display
 
 DEFAULT_MIN_RELAY = "0.000001"
+COIN = 100_000_000  # satoshi
+
+log = logging.getLogger("btcnode.mining")
 
 
 def mempool_options(config: NodeConfig) -> MempoolOptions:
@@ -56,4 +62,14 @@ def make_template_maker(config: NodeConfig) -> TemplateMaker:
         keys.add_pubkey(secret.pubkey)
         keys.add_secret(secret)
     version = config.blockversion if params.mineable else None
-    return TemplateMaker(params, limits, version=version, keys=keys)
+    maker = TemplateMaker(params, limits, version=version, keys=keys)
+    if config.printpriority:
+        maker.on_chosen = _log_feerates
+    return maker
+
+
+def _log_feerates(chosen: Selection) -> None:
+    """Core's lines of ``-printpriority``."""
+    for entry in chosen.entries:
+        whole, rest = divmod(entry.modified_fee * 1000 // entry.vsize, COIN)
+        log.info("fee rate %d.%08d BTC/kvB txid %s", whole, rest, to_display(entry.txid))

@@ -22,23 +22,23 @@ _btcnoded() {
     -fastprune -fixedseeds -forcednsseed -i2pacceptincoming -listen -listenonion -logips -loglevelalways
     -logratelimit -logsourcelocations -logthreadnames -logtimemicros -logtimestamps -natpmp -networkactive
     -peer-score-learning -peerblockfilters -peerbloomfilters -permitbaremultisig -persistmempool -persistmempoolv1
-    -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex -reindex-chainstate -rest
-    -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet -stopafterblockimport -stun -testnet4
-    -txindex -txospenderindex -txreconciliation -upnp -v2transport -version -whitelistforcerelay -whitelistrelay
-    -xthin -addnode= -alertnotify= -asmap= -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight=
-    -blockmintxfee= -blocknotify= -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion=
-    -bytespersigop= -chain= -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -datacarriersize= -datadir=
-    -dbcache= -debug= -debugexclude= -debuglogfile= -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip=
-    -i2psam= -includeconf= -incrementalrelayfee= -limitclustercount= -limitclustersize= -loadblock= -loglevel=
-    -maxconnections= -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxuploadtarget=
-    -mempool-eviction= -mempoolexpiry= -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime=
-    -onion= -onlynet= -par= -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind=
-    -rpccookiefile= -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout= -rpcthreads= -rpcuser=
-    -rpcwhitelist= -rpcworkqueue= -seednode= -settings= -shadow-validation= -shutdownnotify= -signetchallenge=
-    -signetkey= -signetseednode= -startupnotify= -stopatheight= -stunserver= -test= -testactivationheight=
-    -timeout= -torcontrol= -torpassword= -uacomment= -vbparams= -whitebind= -whitelist= -zmqpubhashblock=
-    -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm= -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx=
-    -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
+    -printpriority -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex
+    -reindex-chainstate -rest -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet
+    -stopafterblockimport -stun -testnet4 -txindex -txospenderindex -txreconciliation -upnp -v2transport -version
+    -whitelistforcerelay -whitelistrelay -xthin -addnode= -alertnotify= -asmap= -assumevalid= -bantime= -bind=
+    -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify= -blockreconstructionextratxn=
+    -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain= -checkaddrman= -checkblocks=
+    -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache= -debug= -debugexclude= -debuglogfile=
+    -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip= -i2psam= -includeconf= -incrementalrelayfee=
+    -limitclustercount= -limitclustersize= -loadblock= -loglevel= -maxconnections= -maxmemory= -maxmempool=
+    -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxuploadtarget= -mempool-eviction= -mempoolexpiry=
+    -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime= -onion= -onlynet= -par=
+    -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile= -rpccookieperms=
+    -rpcpassword= -rpcport= -rpcservertimeout= -rpcthreads= -rpcuser= -rpcwhitelist= -rpcworkqueue= -seednode=
+    -settings= -shadow-validation= -shutdownnotify= -signetchallenge= -signetkey= -signetseednode= -startupnotify=
+    -stopatheight= -stunserver= -test= -testactivationheight= -timeout= -torcontrol= -torpassword= -uacomment=
+    -vbparams= -whitebind= -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm=
+    -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx= -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
     " -- "$cur")
     case ${COMPREPLY[*]} in *=) compopt -o nospace ;; esac
 }

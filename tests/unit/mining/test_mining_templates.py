@@ -14,6 +14,7 @@ from btcnode.mining.templates import TemplateMaker
 from btcnode.node.mempool_setup import make_template_maker
 from btcnode.params import params_for
 from btcnode.primitives.addresses import secret_encode
+from btcnode.primitives.hashes import to_display
 from btcnode.testing.small_pool import coin, spend
 
 REGTEST = params_for("regtest")
@@ -76,6 +77,17 @@ def test_options() -> None:
     assert maker.limits == BlockLimits(max_weight=6000, reserved_weight=6000, min_feerate=5000)
     assert (maker.version, len(maker.keys.secrets)) == (1337, 1)
     assert make_template_maker(NodeConfig(blockversion=1337)).version is None
+
+
+def test_feerates_of_what_is_chosen_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "btcnode")
+    pool = pool_of(1)
+    entry = next(iter(pool))
+    pool.prioritise(entry.txid, 5000)
+    maker = make_template_maker(NodeConfig(network="regtest", printpriority=True))
+    maker.template(pool, HeaderTree(REGTEST), 0, 1000)
+    rate = (entry.fee + 5000) * 1000 // entry.vsize
+    assert caplog.messages == [f"fee rate 0.{rate:08d} BTC/kvB txid {to_display(entry.txid)}"]
 
 
 @pytest.mark.parametrize(
