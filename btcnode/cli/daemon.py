@@ -82,6 +82,7 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
     """Read the files and make the node's options of everything; raises ConfigError."""
     from btcnode.cli.run import make_net_dir
     from btcnode.cli.run_hooks import RunHooks
+    from btcnode.node.proxy_setup import listening_warnings
 
     files = ConfFiles(settings, known_option)
     files.load()
@@ -105,7 +106,7 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
     )
     for text in notes_of(settings):
         settings.notes.append((logging.WARNING, text))
-    hooks.warnings += warnings_of(settings)
+    hooks.warnings += warnings_of(settings) + listening_warnings(config)
     if settings.chain == "signet":
         magic = config.network_params().magic.hex()
         settings.notes.append((logging.INFO, f"Signet derived magic (message start): {magic}"))

@@ -223,6 +223,7 @@ class Reactor:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.dialer.close()
         await asyncio.sleep(0)
 
     def _tick(self) -> None:
@@ -390,12 +391,14 @@ class Reactor:
         self.feed(DnsSeedResult(name, tuple(found)))
 
     async def _connect(self, effect: fx.Connect) -> None:
+        proxy_failed = False
         try:
             problem = await self._connect_target(effect)
         except (ConfigError, DialError) as error:
             problem = str(error)
+            proxy_failed = isinstance(error, DialError) and error.proxy_failed
         if problem:
-            self.feed(ConnectFailed(effect.attempt, problem))
+            self.feed(ConnectFailed(effect.attempt, problem, proxy_failed))
 
     async def _connect_target(self, effect: fx.Connect) -> str:
         """What went wrong, or "" when a connection stands (and was answered); raises DialError and ConfigError."""

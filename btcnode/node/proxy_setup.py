@@ -15,6 +15,7 @@ from btcnode.net.proxy.i2p import I2pListener
 from btcnode.net.proxy.tor_control import TorController, TorPlan
 from btcnode.net.reactor import Reactor
 from btcnode.protocol.inputs import LocalAddress, LocalAddressGone, NetworkReachable, Permission
+from btcnode.protocol.outbound_choice import BAD_PORTS
 from btcnode.protocol.permissions import WhiteBind
 from btcnode.proxy_options import (
     TOR_CONTROL_PORT,
@@ -105,6 +106,28 @@ def listen_port(config: NodeConfig, default_port: int, white: tuple[WhiteBind, .
         if not bind.permissions & Permission.NOBAN:
             return bind.address.port
     return default_port if config.port is None else config.port
+
+
+def listening_warnings(config: NodeConfig) -> list[str]:
+    """Places to listen at that are hardly wanted, in Core's words; raises ConfigError."""
+    found = []
+    places = [parse_bind(text, 0) for text in config.bind]
+    asked = [("-bind", port) for _, port, onion in places if not onion]
+    if not config.bind and not config.whitebind and config.port is not None:
+        asked.append(("-port", config.port))
+    found += [
+        f'{flag} request to listen on port {port}. This port is considered "bad" and thus it is unlikely that any peer'
+        " will connect to it. See doc/p2p-bad-ports.md for details and a full list."
+        for flag, port in asked
+        if port in BAD_PORTS
+    ]
+    onion = [str(ProxyAddress(host, port)) for host, port, is_onion in places if is_onion]
+    if config.listens_onion and len(onion) > 1:
+        found.append(
+            f"More than one onion bind address is provided. Using {onion[0]} for the automatically created Tor onion"
+            " service."
+        )
+    return found
 
 
 def own_addresses(config: NodeConfig, default_port: int, white: tuple[WhiteBind, ...]) -> list[LocalAddress]:

@@ -57,6 +57,7 @@ class Attempt:
     kind: ConnectionKind
     address: NetAddress | None
     target: str
+    count_failure: bool | None = None  # set for addresses of the book: whether a failure counts against them
 
 
 class Connections:
@@ -85,12 +86,18 @@ class Connections:
     # -- opening -------------------------------------------------------------------------------------------------
 
     def open(
-        self, target: NetAddress | str, kind: ConnectionKind, *, v2: bool | None = None, again: bool = False
+        self,
+        target: NetAddress | str,
+        kind: ConnectionKind,
+        *,
+        v2: bool | None = None,
+        again: bool = False,
+        count_failure: bool | None = None,
     ) -> int:
         """Ask for a connection; returns the number of the attempt, 0 when too many are under way.
 
         ``again``: the connection before it got no answer in version 2 of the transport. ``v2``: whether to begin with
-        version 2; None: if we offer it (nothing is known of the peer).
+        version 2; None: if we offer it (nothing is known of the peer). ``count_failure`` as in ``Attempt``.
         """
         if not self.active or len(self.attempts) >= MAX_CONNECTING:
             return 0
@@ -99,7 +106,7 @@ class Connections:
         if isinstance(target, str):
             self.attempts[number] = Attempt(kind, None, target)
         else:
-            self.attempts[number] = Attempt(kind, target, str(target))
+            self.attempts[number] = Attempt(kind, target, str(target), count_failure)
         speaks_v2 = self._ctx.config.offers_v2 if v2 is None else v2
         self._tell_trying(target, kind, speaks_v2)
         self._ctx.states.handle(-number, PeerEvent.RECONNECT if again else PeerEvent.CONNECT_INITIATED)
@@ -111,6 +118,11 @@ class Connections:
         transport = "v2" if v2 else "v1"
         text = f"trying {transport} connection ({kind.value}) to {target}, lastseen={hours:.1f}hrs"
         self._ctx.log(LogLevel.DEBUG, "net", text)
+
+    def _note_attempt(self, attempt: Attempt) -> None:
+        """The node was tried, which the book shall know; not when a proxy failed before it came to that."""
+        if attempt.address is not None and attempt.count_failure is not None:
+            self._gossip.book.attempt(attempt.address, int(self._ctx.unix), count_failure=attempt.count_failure)
 
     def on_add(self, event: AddConnection) -> None:
         """A test wants a connection."""
@@ -131,6 +143,8 @@ class Connections:
         attempt = self.attempts.pop(failure.attempt, None)
         if attempt is None:
             return
+        if not failure.proxy_failed:
+            self._note_attempt(attempt)
         self._ctx.states.handle(-failure.attempt, PeerEvent.TIMEOUT)
         level = LogLevel.INFO if attempt.kind is ConnectionKind.MANUAL else LogLevel.DEBUG
         if self.added.on_failed(failure.attempt) or level is LogLevel.DEBUG:
@@ -142,6 +156,8 @@ class Connections:
         """The state of a new connection, or None after refusing it."""
         ctx = self._ctx
         attempt = self.attempts.pop(new.attempt, None)
+        if attempt is not None:
+            self._note_attempt(attempt)
         reason = self._refusal(new, attempt)
         if reason:
             if new.inbound:
@@ -328,8 +344,7 @@ class Connections:
             suits = self._ctx.has_desirable_services(services) and self._may_connect(address)
             if suits and self._ctx.groups.group(address) not in groups:
                 self._ctx.log(LogLevel.DEBUG, "net", f"Trying to make an anchor connection to {address}")
-                self._gossip.book.attempt(address, int(self._ctx.unix), count_failure=False)
-                self.open(address, ConnectionKind.BLOCK_RELAY, v2=self._speaks_v2(services))
+                self.open(address, ConnectionKind.BLOCK_RELAY, v2=self._speaks_v2(services), count_failure=False)
                 return
 
     def _outbound_groups(self) -> tuple[dict[bytes, None], int]:
@@ -367,8 +382,7 @@ class Connections:
             name = NETWORK_NAMES[network]
             ctx.log(LogLevel.DEBUG, "net", f"Making network specific connection to {entry.address} on {name}.")
         online = len(groups) + others >= min(ctx.config.max_connections - 1, 2)
-        if self.open(entry.address, kind, v2=self._speaks_v2(entry.services)):
-            book.attempt(entry.address, now, count_failure=online)
+        self.open(entry.address, kind, v2=self._speaks_v2(entry.services), count_failure=online)
 
     def room_for(self, kind: ConnectionKind) -> bool:
         """Whether one more automatic connection of a kind fits."""
@@ -394,10 +408,9 @@ class Connections:
     def open_private(self, networks: Collection[Network], suits: Callable[[Entry], bool]) -> None:
         """Open a connection for private broadcast to an address of the book, if one suits."""
         entry = self.choice.choose_for_private(networks, suits)
-        if entry is None:
-            return
-        if self.open(entry.address, ConnectionKind.PRIVATE_BROADCAST, v2=self._speaks_v2(entry.services)):
-            self._gossip.book.attempt(entry.address, int(self._ctx.unix), count_failure=True)
+        if entry is not None:
+            v2 = self._speaks_v2(entry.services)
+            self.open(entry.address, ConnectionKind.PRIVATE_BROADCAST, v2=v2, count_failure=True)
 
     # -- giving up -----------------------------------------------------------------------------------------------
 

@@ -95,10 +95,12 @@ class ConnectFailed:
     """The ``Connect`` effect numbered ``attempt`` came to nothing; ``reason`` is one line for the log.
 
     Every ``Connect`` is answered by exactly one ``PeerConnected`` or ``ConnectFailed`` (time-outs are the reactor's).
+    ``proxy_failed``: a proxy is to blame, so nothing is known of the node.
     """
 
     attempt: int
     reason: str = ""
+    proxy_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

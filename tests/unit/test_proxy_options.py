@@ -80,6 +80,7 @@ def test_networks_that_may_be_used() -> None:
         ({"i2psam": "192.0.0.1:def"}, "Invalid port specified in -i2psam: '192.0.0.1:def'"),
         ({"torcontrol": "192.0.0.1:0"}, "Invalid port specified in -torcontrol: '192.0.0.1:0'"),
         ({"onlynet": ("abc",)}, "Unknown network specified in -onlynet: 'abc'"),
+        ({"onlynet": ("onion",), "dnsseed": True}, "Incompatible options: -dnsseed=1 was explicitly specified"),
         ({"onlynet": ("i2p",)}, "-i2psam is not provided"),
         ({"onlynet": ("cjdns",)}, "-cjdnsreachable is not provided"),
         ({"onlynet": ("onion",), "onion": "0"}, "explicitly forbidden: -onion=0"),

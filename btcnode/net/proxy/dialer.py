@@ -67,6 +67,11 @@ class Dialer:
         """The proxy on the way of a private broadcast, which never goes straight: Tor or I2P."""
         return self._proxies.get(Network.I2P if address.network is Network.I2P else Network.TORV3)
 
+    def close(self) -> None:
+        """End what lasts longer than a connection."""
+        if self.i2p is not None:
+            self.i2p.close()
+
     async def open(self, address: NetAddress, *, private: bool = False) -> Opened | None:
         """A connection to ``address`` through its proxy; None: it is to be reached straight. Raises DialError."""
         if address.network is Network.I2P and self.i2p is not None:

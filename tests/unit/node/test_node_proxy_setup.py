@@ -122,3 +122,21 @@ def test_the_key_of_a_lasting_i2p_address(tmp_path: Path) -> None:
     dialer = asyncio.run(make_dialer(NodeConfig(i2psam="127.0.0.1", i2pacceptincoming=False)))
     assert dialer.i2p is not None
     assert dialer.i2p.session is None
+
+
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        ({}, []),
+        ({"port": 22}, ["-port request to listen on port 22."]),
+        ({"bind": ("127.0.0.1:22", "127.0.0.1:23=onion")}, ["-bind request to listen on port 22."]),
+        ({"port": 22, "bind": ("127.0.0.1:8333",)}, []),
+        ({"bind": ("127.0.0.1:5=onion", "[::1]:6=onion")}, ["Using 127.0.0.1:5 for the automatically created Tor"]),
+        ({"bind": ("127.0.0.1:5=onion", "[::1]:6=onion"), "listenonion": False}, []),
+    ],
+    ids=str,
+)
+def test_warnings(options: dict[str, Any], texts: list[str]) -> None:
+    found = proxy_setup.listening_warnings(NodeConfig(**options))
+    assert len(found) == len(texts)
+    assert all(text in line for text, line in zip(texts, found, strict=True))

@@ -22,7 +22,7 @@ from btcnode.protocol.inputs import (
     SetNetworkActive,
 )
 from btcnode.protocol.misbehaviour import CONSEQUENCES, DiscouragedAddresses, Offence
-from btcnode.protocol.netgroup import netgroup
+from btcnode.protocol.netgroup import address_key, netgroup
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import AddrEntry, Headers, Verack, Version
@@ -423,3 +423,21 @@ def test_what_peers_say_is_printable_in_the_log(bench: Bench, text: str) -> None
     bench.step(PeerDisconnected(77, text))
     for line in bench.all(fx.Log):
         assert line.text.isprintable()
+
+
+def test_what_a_proxy_fails_at_does_not_count_against_the_node(params: NetworkParams) -> None:
+    bench = automatic(params)
+
+    def tried(proxy_failed: bool) -> bool:
+        """Whether the book knows of an attempt that came to nothing."""
+        while not (effects := [e for e in bench.wait(1) if isinstance(e, fx.Connect)]):
+            pass
+        target = effects[0].target
+        assert isinstance(target, NetAddress)
+        for effect in effects:
+            bench.step(ConnectFailed(effect.attempt, "no way", proxy_failed))
+        entry = bench.book.entries[address_key(target)]
+        return entry.last_try > 0
+
+    assert not tried(proxy_failed=True)
+    assert tried(proxy_failed=False)
