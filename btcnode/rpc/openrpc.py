@@ -1,7 +1,8 @@
 """The OpenRPC document of the methods (https://spec.open-rpc.org, version 1.3), made from their declarations.
 
-Parameters and results carry JSON Schema (draft 7). Aliases of a parameter stand in ``x-aliases``, what a hidden method
-is told by the tag "hidden". Results in examples are made up from the declaration: they show the form.
+Parameters and results carry JSON Schema (draft 7). Aliases of a parameter stand in ``x-aliases``, the arguments with
+which a result takes one of its forms in ``x-given``; hidden methods have the tag "hidden". Results in examples are made
+up from the declaration: they show the form.
 """
 
 from __future__ import annotations
@@ -120,6 +121,8 @@ def _result(method: Method) -> dict[str, Any]:
     forms = []
     for result in method.results:
         schema = result_schema(result)
+        if result.given:
+            schema["x-given"] = {name: list(values) for name, values in result.given.items()}
         forms.append({"title": result.when, **schema} if result.when else schema)
     return {"name": "result", "schema": forms[0] if len(forms) == 1 else {"oneOf": forms} if forms else {}}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -132,7 +132,10 @@ def whole_number(value: Any, bits: int = 32) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A result, or a part of one; ``when`` tells apart the results of one method."""
+    """A result, or a part of one; ``when`` tells apart the results of one method.
+
+    ``given`` says the same for programs: the values of arguments with which this result comes.
+    """
 
     kind: Kind
     key: str = ""
@@ -140,6 +143,7 @@ class Result:
     inner: tuple[Result, ...] = ()
     optional: bool = False
     when: str = ""
+    given: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def mismatch(self, value: Any) -> Any:
         """What of ``value`` is not as declared: None, a line, or an object of lines by key."""
@@ -195,8 +199,8 @@ class Result:
 
 
 def _leaf(kind: Kind) -> Callable[..., Result]:
-    def make(key: str = "", text: str = "", *, optional: bool = False, when: str = "") -> Result:
-        return Result(kind, key, text, optional=optional, when=when)
+    def make(key: str = "", text: str = "", **more: Any) -> Result:
+        return Result(kind, key, text, **more)
 
     return make
 
@@ -221,8 +225,8 @@ def rpc(
 
 
 def _branch(kind: Kind) -> Callable[..., Result]:
-    def make(key: str = "", text: str = "", *inner: Result, optional: bool = False, when: str = "") -> Result:
-        return Result(kind, key, text, inner, optional, when)
+    def make(key: str = "", text: str = "", *inner: Result, **more: Any) -> Result:
+        return Result(kind, key, text, inner, **more)
 
     return make
 

@@ -5,7 +5,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, overload
 
 Amount = Decimal | float | str
 """Coins, or coins per kvB; a float is exact enough only where its text is."""
@@ -1340,6 +1340,15 @@ class NodeRpc:
         """How many addresses of each network are known."""
     async def getbestblockhash(self) -> str:
         """Hash of the active chain's tip."""
+    @overload
+    async def getblock(self, blockhash: str, verbosity: Literal[0, False]) -> str: ...
+    @overload
+    async def getblock(self, blockhash: str, verbosity: Literal[1, True] = ...) -> Getblock2: ...
+    @overload
+    async def getblock(self, blockhash: str, verbosity: Literal[2]) -> dict[str, Any]: ...
+    @overload
+    async def getblock(self, blockhash: str, verbosity: Literal[3]) -> dict[str, Any]: ...
+    @overload
     async def getblock(self, blockhash: str, verbosity: Any = ...) -> str | Getblock2 | dict[str, Any]:
         """A block: as bytes in hex (verbosity 0), with its txids (1), its transactions (2), and what they spend (3)."""
     async def getblockchaininfo(self) -> Getblockchaininfo:
@@ -1352,6 +1361,11 @@ class NodeRpc:
         """Ask a peer for a block of which only the header is known. Others are not asked for it any more."""
     async def getblockhash(self, height: int) -> str:
         """Hash of the block at a height of the active chain."""
+    @overload
+    async def getblockheader(self, blockhash: str, verbose: Literal[True] = ...) -> Getblockheader1: ...
+    @overload
+    async def getblockheader(self, blockhash: str, verbose: Literal[False]) -> str: ...
+    @overload
     async def getblockheader(self, blockhash: str, verbose: bool | None = ...) -> Getblockheader1 | str:
         """A block header, as JSON or as bytes in hex."""
     async def getblockstats(self, hash_or_height: Any, stats: Sequence[str] | None = ...) -> Getblockstats:
@@ -1376,12 +1390,27 @@ class NodeRpc:
         """Proof-of-work difficulty of the tip, as a multiple of mainnet's least."""
     async def getindexinfo(self, index_name: str | None = ...) -> dict[str, GetindexinfoItem]:
         """The state of the indexes that run."""
+    @overload
+    async def getmemoryinfo(self, mode: Literal['stats'] = ...) -> Getmemoryinfo1: ...
+    @overload
+    async def getmemoryinfo(self, mode: Literal['mallocinfo']) -> str: ...
+    @overload
     async def getmemoryinfo(self, mode: str | None = ...) -> Getmemoryinfo1 | str:
         """Memory of the process: the allocator's figures, as nothing is kept from swapping here."""
+    @overload
+    async def getmempoolancestors(self, txid: str, verbose: Literal[False] = ...) -> list[str]: ...
+    @overload
+    async def getmempoolancestors(self, txid: str, verbose: Literal[True]) -> dict[str, Getmempoolancestors2Item]: ...
+    @overload
     async def getmempoolancestors(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, Getmempoolancestors2Item]:
         """All ancestors of a transaction in the mempool."""
     async def getmempoolcluster(self, txid: str) -> Getmempoolcluster:
         """The cluster of a transaction in the mempool: everything connected with it, by chunks."""
+    @overload
+    async def getmempooldescendants(self, txid: str, verbose: Literal[False] = ...) -> list[str]: ...
+    @overload
+    async def getmempooldescendants(self, txid: str, verbose: Literal[True]) -> dict[str, Getmempooldescendants2Item]: ...
+    @overload
     async def getmempooldescendants(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, Getmempooldescendants2Item]:
         """All descendants of a transaction in the mempool."""
     async def getmempoolentry(self, txid: str) -> Getmempoolentry:
@@ -1402,6 +1431,13 @@ class NodeRpc:
         """Known addresses of nodes."""
     async def getopenrpcinfo(self) -> dict[str, Any]:
         """The methods of this node as an OpenRPC document."""
+    @overload
+    async def getorphantxs(self, verbosity: Literal[0, False] = ...) -> list[str]: ...
+    @overload
+    async def getorphantxs(self, verbosity: Literal[1, True]) -> list[Getorphantxs2Item]: ...
+    @overload
+    async def getorphantxs(self, verbosity: Literal[2]) -> list[Getorphantxs3Item]: ...
+    @overload
     async def getorphantxs(self, verbosity: Any = ...) -> list[str] | list[Getorphantxs2Item] | list[Getorphantxs3Item]:
         """Transactions whose parents are not known."""
     async def getpeerinfo(self) -> list[GetpeerinfoItem]:
@@ -1414,8 +1450,20 @@ class NodeRpc:
         """Transactions that are being broadcast over private connections."""
     async def getrawaddrman(self) -> dict[str, dict[str, GetrawaddrmanItemItem]]:
         """The address book's tables, place by place."""
+    @overload
+    async def getrawmempool(self, verbose: Literal[False] = ..., mempool_sequence: Literal[False] = ...) -> list[str]: ...
+    @overload
+    async def getrawmempool(self, verbose: Literal[True], mempool_sequence: bool | None = ...) -> dict[str, Getrawmempool2Item]: ...
+    @overload
+    async def getrawmempool(self, verbose: Literal[False] = ..., *, mempool_sequence: Literal[True]) -> Getrawmempool3: ...
+    @overload
     async def getrawmempool(self, verbose: bool | None = ..., mempool_sequence: bool | None = ...) -> list[str] | dict[str, Getrawmempool2Item] | Getrawmempool3:
         """Ids of all transactions in the mempool."""
+    @overload
+    async def getrawtransaction(self, txid: str, verbosity: Literal[0, False] = ..., blockhash: str | None = ...) -> str: ...
+    @overload
+    async def getrawtransaction(self, txid: str, verbosity: Literal[1, 2, True], blockhash: str | None = ...) -> Getrawtransaction2: ...
+    @overload
     async def getrawtransaction(self, txid: str, verbosity: Any = ..., blockhash: str | None = ...) -> str | Getrawtransaction2:
         """A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash."""
     async def getrpcinfo(self) -> Getrpcinfo:

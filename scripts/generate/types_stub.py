@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import keyword
+from collections.abc import Mapping
+from typing import Any
 
 from btcnode.rpc.methods import every_method
 from btcnode.rpc.spec import Arg, Kind, Method, Result
@@ -14,7 +16,7 @@ HEAD = '''# ruff: noqa
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, overload
 
 Amount = Decimal | float | str
 """Coins, or coins per kvB; a float is exact enough only where its text is."""
@@ -113,17 +115,37 @@ def _argument(arg: Arg) -> str:
     return ARGUMENTS[arg.kind]
 
 
-def _method(method: Method, types: Types) -> str:
-    words, must = ["self"], True
+def _parameters(method: Method, given: Mapping[str, tuple[Any, ...]]) -> str:
+    """The parameters of a method, or of its form for given values of some: required ones unless they are defaults."""
+    words, must, by_name = ["self"], True, False
     for n, arg in enumerate(method.args, 1):
         must = must and n <= method.required
         name, kind = arg.names[0], _argument(arg)
-        optional = arg.optional and kind != "Any"
-        words.append(f"{name}: {kind}{' | None' if optional else ''}{'' if must else ' = ...'}")
+        if name in given:
+            kind = f"Literal[{', '.join(map(repr, given[name]))}]"
+            default = "" if must or arg.default not in given[name] else " = ..."
+            if not default and not must and not by_name:
+                by_name = words[-1].endswith("...")
+                words += ["*"] if by_name else []
+        else:
+            kind += " | None" if arg.optional and kind != "Any" else ""
+            default = "" if must else " = ..."
+        words.append(f"{name}: {kind}{default}")
+    return ", ".join(words)
+
+
+def _method(method: Method, types: Types) -> str:
     several = len(method.results) > 1
     name = _camel(method.name)
     results = [types.of(result, f"{name}{n if several else ''}") for n, result in enumerate(method.results, 1)]
-    text = f"    async def {method.name}({', '.join(words)}) -> {_union(results) if results else 'Any'}:\n"
+    text = ""
+    for result, kind in zip(method.results, results, strict=True):
+        if result.given:
+            text += f"    @overload\n    async def {method.name}({_parameters(method, result.given)}) -> {kind}: ...\n"
+    every = _union(results) if results else "Any"
+    if text:
+        text += "    @overload\n"
+    text += f"    async def {method.name}({_parameters(method, {})}) -> {every}:\n"
     return text + f'        """{_docstring(method.text)}"""\n'
 
 

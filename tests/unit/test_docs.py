@@ -70,6 +70,11 @@ async def main(node: btcnode.NodeClient, local: btcnode.Node) -> None:
     fee: Decimal = (await node.getmempoolinfo())["mempoolminfee"]
     await node.gettxout(name, height, include_mempool=False)
     await node.sendrawtransaction("00", maxfeerate=fee)
+    block = await node.getblock("00", 1)
+    name = block["hash"]
+    name = await node.getblock("00", 0)
+    ids: list[str] = await node.getrawmempool()
+    sequence: int = (await node.getrawmempool(mempool_sequence=True))["mempool_sequence"]
     wrong: str = await node.getblockcount()  # error 1
     await node.getblockhash("0")  # error 2
     await node.nosuchmethod()  # error 3

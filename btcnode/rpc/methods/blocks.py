@@ -90,8 +90,8 @@ def getblockhash(node: NodeApi, height: int) -> str:
     Arg("blockhash", Kind.HEX, "The block hash"),
     Arg("verbose", Kind.BOOL, "JSON (true) or hex (false)", True),
     returns=(
-        obj("", "", *HEADER_RESULT, when="for verbose = true"),
-        hexed("", "The 80 bytes", when="for verbose = false"),
+        obj("", "", *HEADER_RESULT, when="for verbose = true", given={"verbose": (True,)}),
+        hexed("", "The 80 bytes", when="for verbose = false", given={"verbose": (False,)}),
     ),
     examples=((EXAMPLE_HASH,),),
 )
@@ -176,7 +176,7 @@ _COINBASE_RESULT = obj(
     Arg("blockhash", Kind.HEX, "The block hash"),
     Arg("verbosity|verbose", Kind.INT, "0, 1, 2 or 3; false and true are 0 and 1", 1, any_type=True),
     returns=(
-        hexed("", "The block", when="for verbosity = 0"),
+        hexed("", "The block", when="for verbosity = 0", given={"verbosity": (0, False)}),
         obj(
             "",
             "",
@@ -188,6 +188,7 @@ _COINBASE_RESULT = obj(
             arr("tx", "Transaction ids", hexed("", "Transaction id")),
             *HEADER_RESULT[-2:],
             when="for verbosity = 1",
+            given={"verbosity": (1, True)},
         ),
         obj(
             "",
@@ -195,6 +196,7 @@ _COINBASE_RESULT = obj(
             ellipsis("", "As for verbosity 1"),
             arr("tx", "Transactions", obj("", "", ellipsis("", "As from getrawtransaction, with fee"))),
             when="for verbosity = 2",
+            given={"verbosity": (2,)},
         ),
         obj(
             "",
@@ -209,6 +211,7 @@ _COINBASE_RESULT = obj(
                 obj("scriptPubKey", "Its script", *SCRIPT_RESULT),
             ),
             when="for verbosity = 3",
+            given={"verbosity": (3,)},
         ),
     ),
     examples=((EXAMPLE_HASH,),),

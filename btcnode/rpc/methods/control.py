@@ -65,8 +65,9 @@ def _resident_kib() -> int:
             ),
             obj("process", "The whole process", number("peak_resident", "Most bytes resident so far")),
             when='mode "stats"',
+            given={"mode": ("stats",)},
         ),
-        string("", "The report in XML", when='mode "mallocinfo"'),
+        string("", "The report in XML", when='mode "mallocinfo"', given={"mode": ("mallocinfo",)}),
     ),
     examples=((), ("mallocinfo",)),
 )

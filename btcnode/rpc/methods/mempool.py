@@ -102,14 +102,21 @@ def _listed(node: NodeApi, entries: Iterable[MempoolEntry], verbose: bool) -> An
     _VERBOSE,
     Arg("mempool_sequence", Kind.BOOL, "With the mempool sequence number (not with verbose)", False),
     returns=(
-        arr("", "", hexed("", "Transaction id"), when="for verbose = false"),
-        dyn("", "", obj("transactionid", "", *ENTRY_RESULT), when="for verbose = true"),
+        arr(
+            "",
+            "",
+            hexed("", "Transaction id"),
+            when="for verbose = false",
+            given={"verbose": (False,), "mempool_sequence": (False,)},
+        ),
+        dyn("", "", obj("transactionid", "", *ENTRY_RESULT), when="for verbose = true", given={"verbose": (True,)}),
         obj(
             "",
             "",
             arr("txids", "", hexed("", "Transaction id")),
             number("mempool_sequence", "Mempool sequence number"),
             when="for verbose = false and mempool_sequence = true",
+            given={"verbose": (False,), "mempool_sequence": (True,)},
         ),
     ),
     examples=((True,),),
@@ -138,8 +145,8 @@ def getmempoolentry(node: NodeApi, txid: str) -> dict[str, Any]:
 
 
 _RELATIVES = (
-    arr("", "", hexed("", "Transaction id"), when="for verbose = false"),
-    dyn("", "", obj("transactionid", "", *ENTRY_RESULT), when="for verbose = true"),
+    arr("", "", hexed("", "Transaction id"), when="for verbose = false", given={"verbose": (False,)}),
+    dyn("", "", obj("transactionid", "", *ENTRY_RESULT), when="for verbose = true", given={"verbose": (True,)}),
 )
 
 

@@ -140,7 +140,9 @@ def decoderawtransaction(node: NodeApi, hexstring: str, iswitness: bool | None) 
     Arg("verbosity|verbose", Kind.INT, "0: hex, 1: JSON, 2: JSON with fee and spent outputs", 0, any_type=True),
     Arg("blockhash", Kind.HEX, "The block to look into", None),
     returns=(
-        string("", "The transaction in hex", when="if verbosity is not set or set to 0"),
+        string(
+            "", "The transaction in hex", when="if verbosity is not set or set to 0", given={"verbosity": (0, False)}
+        ),
         obj(
             "",
             "",
@@ -153,6 +155,7 @@ def decoderawtransaction(node: NodeApi, hexstring: str, iswitness: bool | None) 
             time_("blocktime", "The same", optional=True),
             hexed("hex", "The transaction in hex"),
             when="if verbosity is set to 1 or 2",
+            given={"verbosity": (1, 2, True)},
         ),
     ),
     examples=(("mytxid", 1, "myblockhash"),),

@@ -32,9 +32,15 @@ _TX: tuple[Result, ...] = (
     "Transactions whose parents are not known.",
     Arg("verbosity", Kind.INT, "0: txids, 1: with details, 2: with the transaction too", 0, any_type=True),
     returns=(
-        arr("", "", hexed("txid", "Transaction id"), when="for verbose = 0"),
-        arr("", "", obj("", "", *_ORPHAN), when="for verbose = 1"),
-        arr("", "", obj("", "", *_ORPHAN, hexed("hex", "The transaction")), when="for verbose = 2"),
+        arr("", "", hexed("txid", "Transaction id"), when="for verbose = 0", given={"verbosity": (0, False)}),
+        arr("", "", obj("", "", *_ORPHAN), when="for verbose = 1", given={"verbosity": (1, True)}),
+        arr(
+            "",
+            "",
+            obj("", "", *_ORPHAN, hexed("hex", "The transaction")),
+            when="for verbose = 2",
+            given={"verbosity": (2,)},
+        ),
     ),
     examples=((2,),),
 )
