@@ -114,6 +114,15 @@ def load(settings: Settings) -> tuple[NodeConfig, RunHooks]:
         settings.notes.append((logging.INFO, TESTNET3_NOTE))
     if files.strange_sections:
         hooks.warnings.append("\n".join(files.strange_sections))
+    named = settings.text("datadir", "")
+    if named and not Path(named).expanduser().is_absolute():
+        settings.notes.append(
+            (
+                logging.WARNING,
+                f"Relative datadir option '{named}' specified, which counts from the current working directory"
+                f" '{Path.cwd()}': started from elsewhere, the node would use another directory.",
+            )
+        )
     settings.notes.append((logging.INFO, f"Default data directory {default_datadir()}"))
     settings.notes.append((logging.INFO, f"Using data directory {config.net_dir}"))
     settings.notes.insert(0, (logging.INFO, f"btcnode version v{__version__}"))

@@ -223,6 +223,8 @@ class Node:
         await self._bring_up_to_date()
         if self.stop_requested.is_set():
             return
+        log.info("block tree size = %d", len(state.tree))
+        log.info("nBestHeight = %d", state.active.height)
         self.disk.check_start(state.active.height)
         await self._open_network()
         self.control.status = None

@@ -26,7 +26,9 @@ class DirectoryLock:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StorageError(f"cannot open {path}: {error.strerror}") from None
+            raise StorageError(
+                f"Cannot write to directory '{directory}'; check permissions. ({error.strerror})"
+            ) from None
         try:
             _lock(self._fd)
         except OSError as error:

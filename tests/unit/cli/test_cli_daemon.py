@@ -228,3 +228,10 @@ def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_any_free_port_for_rpc(tmp_path: Path) -> None:
     assert load(tmp_path, "-regtest", "-rpcport=0")[0].rpcport == 0
+
+
+def test_a_relative_directory_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert any("Relative datadir option 'data'" in text for _, text in load(Path("data"), "-regtest")[1].lines)
+    assert not any("Relative datadir" in text for _, text in load(tmp_path / "data", "-regtest")[1].lines)
