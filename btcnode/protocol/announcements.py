@@ -35,7 +35,8 @@ class Announcements:
         """Queue the new blocks of the active chain for every peer, at most eight; none during initial download."""
         ctx, tree = self._ctx, self._ctx.tree
         before = self._announced
-        if before >= 0 and not tree.is_failed(before) and tree.chainwork(change.index) < tree.chainwork(before):
+        better = before < 0 or tree.chainwork(change.index) > tree.chainwork(before)
+        if not better and tree.best_candidate(change.index) != change.index:
             return  # on the way from one branch to another
         self._announced = change.index
         if ctx.is_initial_block_download():

@@ -109,9 +109,8 @@ def test_nothing_is_announced_on_the_way_between_branches(params: NetworkParams)
     old, new = mine_chain(params, 12, UNIX_START - 60), mine_chain(params, 13, UNIX_START - 60, extra=b"\x09")
     bench.load(old)
     peer = bench.peer()
-    tree = bench.chain.tree
-    indices = [tree.add(raw[:80], UNIX_START)[0] for raw in new]
-    for index in (0, *indices[:-2]):  # back to genesis, then up the other branch
+    indices = [bench.chain.add_block(raw, UNIX_START) for raw in new]
+    for index in (0, *indices[:-1]):  # back to genesis, then up the other branch
         bench.chain.active.set_tip(index)
         bench.step(TipChanged(index, (index,)))
         assert not bench.sent(Inv, peer)
