@@ -201,8 +201,10 @@ class Reactor:
                     (self.onion_bound if door.onion else self.bound).append(address)
                     if door.white is not None and door.white.permissions & Permission.NOBAN:
                         unsaid.append(address)
-        if problems and (required or not self._servers):
+        if problems and (required or not self.bound):
             raise ConfigError(problems[0])
+        for problem in problems:
+            self._log["net"].warning("%s", problem)
         for address in self.bound:
             if address not in unsaid:
                 self.feed(LocalAddress(address, "bind"))

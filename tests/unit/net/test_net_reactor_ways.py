@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from btcnode.errors import ConfigError
 from btcnode.net import reactor as reactor_module
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
@@ -137,6 +138,22 @@ def test_a_private_broadcast_goes_through_tor_or_not_at_all() -> None:
         return await ask([private], dialer=dialer)
 
     assert asyncio.run(alone()) == [ConnectFailed(7, "no proxy leads to 20.0.0.1:1", proxy_failed=True)]
+
+
+def test_a_door_for_tor_is_not_enough() -> None:
+    async def run(taken: bool) -> int:
+        reactor = Reactor(Brain(), MAGIC, 18444, None)  # type: ignore[arg-type]
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            used, free = ("127.0.0.1", other.getsockname()[1]), ("127.0.0.1", 0)
+            try:
+                await reactor.listen([used if taken else free], required=False, onion=[free if taken else used])
+            finally:
+                await reactor.close()
+        return len(reactor.bound)
+
+    with pytest.raises(ConfigError, match="unable to bind"):
+        asyncio.run(run(taken=True))
+    assert asyncio.run(run(taken=False)) == 1  # the other way round the node goes on
 
 
 def test_who_comes_through_tor_is_marked_and_has_no_permissions_of_its_address() -> None:
