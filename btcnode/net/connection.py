@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 MAX_SEND_BUFFER = 16_000_000  # a peer that lets this much pile up never reads: it is cut off
 CLOSE_GRACE = 1.0  # seconds for what was sent before a disconnect
-MESSAGES_PER_TURN = 100  # then other connections get their turn
+MESSAGES_PER_TURN = 100  # then other connections get their turn ...
+BYTES_PER_TURN = 250_000  # ... or after so many bytes of payload, and the message that goes beyond
 WRITE_AHEAD = 256 * 1024  # bytes handed to the socket at a time: what an urgent message may have to wait for
 UNSENT_LOW_WATER = 128 * 1024  # bytes that the kernel holds unsent before it stops taking more (Linux, macOS)
 RELEASE_PAUSE = 0.005  # seconds at least between two looks at the buckets
@@ -186,7 +187,7 @@ class Connection(asyncio.Protocol):
             self._hold_back()
             return
         wire = self.wire
-        left = MESSAGES_PER_TURN
+        left, room = MESSAGES_PER_TURN, BYTES_PER_TURN
         try:
             for command, payload in wire:
                 if self._detecting:
@@ -195,6 +196,9 @@ class Connection(asyncio.Protocol):
                     self._tell_dropped()
                 self._message(command, payload)
                 left -= 1
+                room -= len(payload)
+                if room < 0:
+                    left = 0
                 if not left or self._closing or not self._receiving:
                     break
         except FrameError as error:

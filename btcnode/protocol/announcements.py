@@ -5,6 +5,7 @@ from __future__ import annotations
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol.block_download import BlockDownload
 from btcnode.protocol.context import Context
+from btcnode.protocol.floods import Floods
 from btcnode.protocol.headers_sync import HeaderSync
 from btcnode.protocol.inputs import TipChanged
 from btcnode.protocol.limits import MAX_BLOCKS_TO_ANNOUNCE, MAX_QUEUED_ANNOUNCEMENTS
@@ -20,13 +21,20 @@ class Announcements:
     """What we tell peers of new blocks, and what their inv messages tell us."""
 
     def __init__(
-        self, ctx: Context, headers: HeaderSync, download: BlockDownload, intake: TxIntake, serving: Serving
+        self,
+        ctx: Context,
+        headers: HeaderSync,
+        download: BlockDownload,
+        intake: TxIntake,
+        serving: Serving,
+        floods: Floods,
     ) -> None:
         self._ctx = ctx
         self._headers = headers
         self._download = download
         self._intake = intake
         self._serving = serving
+        self._floods = floods
         self._announced = ctx.active.tip
 
     # -- ours ----------------------------------------------------------------------------------------------------
@@ -115,7 +123,9 @@ class Announcements:
             return
         rejects_txs = rejects_transactions(ctx, peer)
         newest = b""
-        for kind, item_hash in message.items:
+        items = message.items
+        looked_at = self._floods.announcements(peer, len(items))
+        for kind, item_hash in items if looked_at == len(items) else items[:looked_at]:
             kind &= ~MSG_WITNESS_FLAG
             if kind == MSG_BLOCK:
                 index = tree.find(item_hash)

@@ -174,7 +174,7 @@ WEIGHTS: dict[Offence, float] = {
     Offence.BLOCK_CACHED_INVALID: 0.5,
     Offence.MESSAGE_CHECKSUM: 0.5,
     Offence.MESSAGE_EARLY: 0.25,
-    Offence.PING_FLOOD: 0.02,  # each ping above the rate: 1,500 are too many, however well it behaved
+    Offence.PING_FLOOD: 2.0,  # each ping above the rate, after which the peer is not read for a while
     Offence.INV_FLOOD: 0.00005,  # each announcement above the rate
     Offence.MESSAGE_COMMAND: 0.05,  # hardly worse than a command nobody knows, which counts for nothing
     Offence.BLOCK_MALFORMED: 2.0,

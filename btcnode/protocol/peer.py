@@ -252,4 +252,5 @@ PAUSE_GETDATA = 1  # its requests are not answered yet
 PAUSE_VALIDATION = 2  # too many block bytes wait for validation
 PAUSE_SENDING = 4  # it does not take our answers
 PAUSE_TRANSACTIONS = 8  # too many of its transactions wait for validation
+PAUSE_FLOOD = 32  # it sends more than anybody needs
 PAUSE_BLOCKS = 16  # it sends blocks unasked, faster than they are connected

@@ -11,15 +11,13 @@ from collections.abc import Callable
 
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
+from btcnode.protocol.floods import Floods
 from btcnode.protocol.limits import (
     HEARTBEAT_MISSED,
     MAX_OWED_PONGS,
-    PING_BURST,
     PING_INTERVAL,
-    PING_RATE,
     TIMEOUT_INTERVAL,
 )
-from btcnode.protocol.misbehaviour import Offence, weight_of
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.peer_states import PeerEvent, PeerState
 from btcnode.protocol.timer_wheel import TimerWheel
@@ -30,9 +28,10 @@ from btcnode.wire.messages import Ping, Pong
 class Pings:
     """Pings, pongs, and what silence means."""
 
-    def __init__(self, ctx: Context, has_work: Callable[[int], bool] = lambda _: False) -> None:
+    def __init__(self, ctx: Context, floods: Floods, has_work: Callable[[int], bool]) -> None:
         """``has_work``: whether orphans of a peer wait to be looked at once more."""
         self._ctx = ctx
+        self._floods = floods
         self._has_work = has_work
         self._owing: dict[int, None] = {}  # peers that wait for a pong
         self._wheel = TimerWheel(ctx.mono)
@@ -55,24 +54,13 @@ class Pings:
         """
         if peer.common_version <= BIP31_VERSION:
             return
-        self._count(peer)
+        self._floods.on_ping(peer)
         requests = peer.serve.queue.added
         if not peer.unjudged and not self._has_work(peer.id) and peer.serve.has_answered(requests):
             self._ctx.send(peer, Pong(message.nonce))
         elif len(peer.ping.owed) < MAX_OWED_PONGS:
             peer.ping.owed.append((peer.unjudged.place, requests, message.nonce))
             self._owing[peer.id] = None
-
-    def _count(self, peer: Peer) -> None:
-        """A flood of pings costs the peer its standing, whether it reads the answers or not."""
-        if peer.ping_tokens < 1:
-            now = self._ctx.real
-            peer.ping_tokens = min(PING_BURST, max(0.0, now - peer.ping_tokens_at) * PING_RATE)
-            peer.ping_tokens_at = now
-        if peer.ping_tokens < 1:
-            peer.conduct.blame(Offence.PING_FLOOD.name, weight_of(Offence.PING_FLOOD))
-        else:
-            peer.ping_tokens -= 1
 
     def flush(self) -> None:
         """Send the pongs that waited for something and do so no more."""

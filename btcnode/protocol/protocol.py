@@ -25,6 +25,7 @@ from btcnode.protocol.context import Context, printable
 from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel, ProcessBlock
 from btcnode.protocol.fee_filter import FeeFilters
 from btcnode.protocol.filter_serving import FilterServing
+from btcnode.protocol.floods import Floods
 from btcnode.protocol.handshake import Handshake
 from btcnode.protocol.headers_sync import HeaderSync
 from btcnode.protocol.history_download import HistoryDownload
@@ -135,7 +136,8 @@ class Protocol(Readings):
         self._headers = HeaderSync(ctx, self._download)
         self._relay = TxRelay(ctx, source)
         self._intake = TxIntake(ctx, source, self._relay)
-        self._pings = Pings(ctx, self._intake.has_work)
+        self._floods = Floods(ctx)
+        self._pings = Pings(ctx, self._floods, self._intake.has_work)
         self._fee_filters = FeeFilters(ctx, source)
         self._private = PrivateBroadcast(ctx, self._connections)
         self._compact_serving = CompactServing(ctx, self._download)
@@ -144,7 +146,9 @@ class Protocol(Readings):
         self._bloom = BloomService(ctx, self._relay)
         self._thin = ThinRelay(ctx, self._download, source, self.spare_transactions, self._serving)
         self._compact = CompactRelay(ctx, self._headers, self._download, source, self.spare_transactions, self._thin)
-        self._announcements = Announcements(ctx, self._headers, self._download, self._intake, self._serving)
+        self._announcements = Announcements(
+            ctx, self._headers, self._download, self._intake, self._serving, self._floods
+        )
         self._filters = FilterServing(ctx, self._serving)
         self._next_save = mono + ADDRESS_BOOK_SAVE_INTERVAL
         self._inputs = self._input_handlers()
@@ -469,6 +473,7 @@ class Protocol(Readings):
     def _on_tick(self, event: Tick) -> None:
         ctx = self._ctx
         ctx.set_unix(event.unix_time, held=event.held)
+        self._floods.tick()
         self._pings.tick()
         self._fee_filters.begin_tick()
         self._intake.begin_tick()

@@ -26,10 +26,8 @@ from btcnode.protocol.limits import (
     MAX_TX_BYTES_IN_VALIDATION,
     MAX_TX_WORK_PEERS,
     MAX_TXS_IN_VALIDATION,
-    TX_INV_BURST,
-    TX_INV_RATE,
 )
-from btcnode.protocol.misbehaviour import Offence, weight_of
+from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import PAUSE_TRANSACTIONS, WITHOUT_TRANSACTIONS, Peer
 from btcnode.protocol.tx_download import Package, TxDownload
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_FLAG, MSG_WITNESS_TX, MSG_WTX
@@ -118,17 +116,8 @@ class TxIntake:
     # -- announcements and requests ------------------------------------------------------------------------------
 
     def on_announced(self, peer: Peer, tx_hash: bytes) -> None:
-        """A transaction was announced, by wtxid or txid as negotiated. Beyond the rate limit it is not looked at."""
+        """A transaction was announced, by wtxid or txid as negotiated."""
         ctx = self._ctx
-        if not peer.permissions & Permission.RELAY:
-            if peer.tx_inv_tokens < 1:
-                earned = (ctx.real - peer.tx_inv_at) * TX_INV_RATE
-                peer.tx_inv_tokens = min(TX_INV_BURST, peer.tx_inv_tokens + earned)
-                peer.tx_inv_at = ctx.real
-                if peer.tx_inv_tokens < 1:
-                    peer.conduct.blame(Offence.INV_FLOOD.name, weight_of(Offence.INV_FLOOD))
-                    return
-            peer.tx_inv_tokens -= 1
         self._relay.knows(peer, tx_hash)
         if not ctx.is_initial_block_download():
             self.download.announced(peer.id, tx_hash, peer.wtxid_relay, ctx.mono)
