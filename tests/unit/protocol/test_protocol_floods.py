@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
+from btcnode.params import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
+from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.inputs import Permission
 from btcnode.testing.protocol_bench import Bench
 from btcnode.wire.constants import MSG_TX
 from btcnode.wire.messages import Inv, InvItem, Ping, Pong
+
+
+@pytest.fixture
+def bench(params: NetworkParams) -> Bench:
+    return Bench(params, config=ProtocolConfig(dns_seed=False, no_automatic=True, tx_relay=True))
+
 
 FLOOD = Inv((InvItem(MSG_TX, b"\x01" * 32),) * 50_000)
 
