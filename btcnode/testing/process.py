@@ -83,7 +83,7 @@ class NodeProcess:
         binding = ["--bind", self.address, "--no-listenonion"] if self.listen else ["--no-listen"]
         return [
             sys.executable, "-m", "btcnode", "start", "--network", self.network, "--datadir", str(self.datadir),
-            "--rpcport", str(self.rpc_port), "--no-dnsseed", *binding, *self.options,
+            "--rpcport", str(self.rpc_port), "--no-dnsseed", "--no-fixedseeds", *binding, *self.options,
         ]  # fmt: skip
 
     def start(self, *more: str) -> NodeProcess:
