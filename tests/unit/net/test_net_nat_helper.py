@@ -100,7 +100,7 @@ def test_binding_responses() -> None:
     [b"<" * 100_000, b"<root><device><serviceType>" + b"A" * 3000 + b"</serviceType></device></root>", b""],
     ids=["oversized", "long-tag", "empty"],
 )
-def test_hostile_upnp_descriptions_are_an_error(body: bytes) -> None:
+def test_cve_2015_6031_hostile_upnp_descriptions_are_an_error(body: bytes) -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -121,7 +121,7 @@ def test_hostile_upnp_descriptions_are_an_error(body: bytes) -> None:
         server.server_close()
 
 
-def test_a_upnp_router_that_never_ends_is_cut_off() -> None:
+def test_cve_2024_52917_a_upnp_router_that_never_ends_is_cut_off() -> None:
     """A server that accepts and then stays silent keeps the library waiting; the process's time is bounded."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
@@ -139,7 +139,7 @@ def test_a_upnp_router_that_never_ends_is_cut_off() -> None:
         ('print(\'{"error": "no"}\')', "^no$"),
     ],
 )
-def test_a_helper_process_is_bounded(code: str, problem: str) -> None:
+def test_cve_2015_20111_a_helper_process_is_bounded(code: str, problem: str) -> None:
     with pytest.raises(NatError, match=problem):
         asyncio.run(run_bounded([sys.executable, "-c", code], 1.0))
 

@@ -256,7 +256,7 @@ def test_wrong_reconstruction_asks_for_the_whole_block(lab: Lab) -> None:
     assert lab.tip() == lab.hash
 
 
-def test_transactions_after_a_failed_reconstruction_are_a_fault(lab: Lab) -> None:
+def test_cve_2024_35202_transactions_after_a_failed_reconstruction_are_a_fault(lab: Lab) -> None:
     lab.know(*TXS[:7])
     peer = lab.peer()
     lab.bench.receive(peer, lab.compact)

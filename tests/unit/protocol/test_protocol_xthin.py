@@ -227,7 +227,7 @@ def test_served_once_to_each_peer_then_as_a_whole(lab: Lab) -> None:
         assert [e.command for e in lab.bench.all(fx.SendRaw)] == ["block"]
 
 
-def test_request_for_what_is_not_in_the_block_is_a_fault(lab: Lab) -> None:
+def test_march_2017_request_for_what_is_not_in_the_block_is_a_fault(lab: Lab) -> None:
     lab.bench.load([lab.block])
     peer = lab.bench.peer(services=SERVICES)
     serve(lab, peer, GetXBlockTx(lab.hash, (bytes(8),)))
