@@ -20,6 +20,7 @@ from btcnode.storage.layout import (
     META_DAMAGE,
     META_INDEX_DIR,
     META_NETWORK,
+    META_REINDEX,
     META_TIP,
     SMALL_BLOCKFILE_SIZE,
 )
@@ -102,6 +103,15 @@ class ChainStore:
             database.close()
             raise
         return cls(directory, database, files, lock, snapshot)
+
+    @property
+    def reindexing(self) -> bool:
+        """Whether the index is being made from the block files, also by an earlier run that did not finish."""
+        return bool(self.database.get_meta(META_REINDEX))
+
+    def end_reindex(self) -> None:
+        """The index is made."""
+        self.database.commit(meta_puts={META_REINDEX: b""})
 
     def load_index(self) -> IndexColumns | None:
         """The block index, None when there is none yet. Raises CorruptionError."""

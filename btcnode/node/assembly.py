@@ -392,7 +392,7 @@ class Node:
     async def _bring_up_to_date(self) -> None:
         """Rebuild from own block files if asked to, and connect what is stored and not connected yet."""
         assert self.driver is not None and self._store is not None
-        if self.config.reindex:
+        if self._store.reindexing:
             self._tell("Reindexing blocks on disk…")
             files = self._store.files
             paths = [files.block_path(number) for number in range(len(files.infos))]
@@ -400,6 +400,10 @@ class Node:
             await self._until_stopped(
                 BlockImporter(self.driver, self.params.magic, self.clock.now, own_files=True).run(paths)
             )
+            if self.stop_requested.is_set():  # the next start goes on
+                return
+            await self.driver.flush()
+            self._store.end_reindex()
             log.info("Reindexing finished")
         self._tell("Activating best chain…")
         await self._until_stopped(self.driver.settled())

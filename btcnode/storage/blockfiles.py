@@ -31,6 +31,7 @@ from btcnode.storage.layout import (
     MAX_FILES,
     META_FILE_PREFIX,
     META_PRUNED,
+    META_REINDEX,
     UNDO_CHECKSUM_SIZE,
     block_file_name,
     file_key,
@@ -158,7 +159,8 @@ class BlockFiles:
             raise StorageError(f"{directory} has block files that the database does not know: {_ADVICE}")
         files.infos = [FileInfo(size=size) for size in found] or [FileInfo()]
         files._dirty.update(range(len(files.infos)))
-        database.commit(meta_puts=files.take_changes().records)
+        under_way = {META_REINDEX: b"1"} if adopt and any(found) else {}
+        database.commit(meta_puts=files.take_changes().records | under_way)
         return files
 
     @property

@@ -72,6 +72,7 @@ META_FILE_PREFIX = b"file"
 META_INDEX_DIR = b"indexdir"  # present: INDEX_DIR was made; who removes it wants the index built anew
 META_DAMAGE = b"damage"  # text: what is damaged, as a running node has found; empty or absent: nothing known
 META_HISTORY = b"history"  # present: the chain below a loaded UTXO set is validated, its own coins are not needed
+META_REINDEX = b"reindex"  # not empty: the index is being made from the block files
 META_PRUNED = b"pruned"  # present: block files were deleted
 
 SCHEMA = Struct("<I")
