@@ -134,7 +134,7 @@ def test_from_the_set_to_the_validated_chain(tmp_path: Path, world: World) -> No
             await node.give(world.chain[START + 1 : BASE])  # the lowest one is missing: nothing to connect
             assert node.driver.history.active.height == START
             await node.give(world.chain[START : START + 1])
-            await node.until(lambda: len(node.assume.chain_parts()) == 1)
+            await node.until(lambda: node.view.history is None)
             assert node.assume.chain_parts()[0].validated and node.view.history is None
             assert node.state.tree.columns.chain_tx[node.state.active.at(BASE)] == world.known.chain_tx
             assert not node.failures
@@ -171,7 +171,7 @@ def test_a_kill_at_any_moment(tmp_path: Path, world: World) -> None:
             await node.until(lambda: node.driver.history.active.height == START + 40)
             copy()
             await node.give(world.chain[START + 40 : BASE])
-            await node.until(lambda: len(node.assume.chain_parts()) == 1)
+            await node.until(lambda: node.view.history is None)
             copy()
             await node.give(world.chain[BASE + 5 :])
             copy()
@@ -180,7 +180,7 @@ def test_a_kill_at_any_moment(tmp_path: Path, world: World) -> None:
         async with running(path) as node:
             assert node.state.active.height >= BASE
             await node.give(world.chain[START:])
-            await node.until(lambda: len(node.assume.chain_parts()) == 1)
+            await node.until(lambda: node.view.history is None)
             assert node.state.active.height == TIP and not node.failures
         async with running(path) as node:
             assert node.state.active.height == TIP and node.state.store.snapshot is None
