@@ -11,7 +11,7 @@ from __future__ import annotations
 HANDSHAKE_TIMEOUT = 60.0  # Core's -peertimeout
 PING_INTERVAL = 120.0
 HEARTBEAT_MISSED = 180.0  # of silence, a ping unanswered: the peer is degraded
-FLOOD_PAUSE = 2.0  # ours: seconds for which nobody reads from a peer whose pings or announcements are beyond the rate
+FLOOD_PAUSE = 5.0  # ours: seconds for which nobody reads from a peer whose pings or announcements are beyond the rate
 PING_RATE = 500.0  # ours: pings a second that are no flood; more are answered, and count against the peer
 PING_BURST = 5000.0
 MAX_OWED_PONGS = 100  # x 32 B for each peer; a flood of pings gets no more answers
@@ -113,8 +113,8 @@ NONPREF_PEER_TX_DELAY = 2.0
 OVERLOADED_PEER_TX_DELAY = 2.0
 GETDATA_TX_INTERVAL = 60.0  # after which another peer is asked
 MAX_GETDATA_TXS = 1000  # requests in one message
-TX_INV_RATE = 5_000.0  # ours: announcements a second that are looked at (10 us each); honest peers send 500 at most
-TX_INV_BURST = 5_000.0
+TX_INV_RATE = 2_000.0  # ours: announcements a second that are looked at (10 us each); honest peers send 500 at most
+TX_INV_BURST = 6_000.0
 
 # -- transactions: orphans and rejects ---------------------------------------------------------------------------
 

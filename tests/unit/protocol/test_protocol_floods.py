@@ -37,7 +37,7 @@ def test_going_on_ends_the_connection_and_honest_pace_does_not(bench: Bench) -> 
     for _ in range(20):
         bench.receive(flood, FLOOD)
         bench.receive(honest, Inv(FLOOD.items[:1000]))
-        bench.wait(2.5)
+        bench.wait(5.5)
         if bench.disconnected(flood) is not None:
             break
     assert flood not in bench.protocol.peer_ids() or bench.state(flood).disconnecting
