@@ -38,6 +38,13 @@ class StorageOptions(DebugOptions):
     checklevel: int = option(
         "checklevel", f"How thoroughly to check them (0-{MAX_CHECK_LEVEL}).", STORAGE, 3, metavar="N"
     )
+    dbcrashratio: int = option(
+        "dbcrashratio",
+        "End the process in one of so many writes of coins, for tests (0: never).",
+        TESTING,
+        0,
+        metavar="N",
+    )
     fastprune: bool = option("fastprune", "Small block files, for tests of pruning.", TESTING, False)
 
     @property
@@ -57,6 +64,8 @@ def check_storage_options(options: StorageOptions) -> None:
         raise ConfigError("Prune cannot be configured with a negative value.")
     if PRUNE_MANUALLY < options.prune < MIN_PRUNE_MIB:
         raise ConfigError(f"Prune configured below the minimum of {MIN_PRUNE_MIB} MiB.  Please use a higher number.")
+    if options.dbcrashratio < 0:
+        raise ConfigError("--dbcrashratio takes no number below 0")
     if options.prunes and options.reindex_chainstate:
         raise ConfigError("Prune mode is incompatible with --reindex-chainstate. Use full --reindex instead.")
     if options.reindex and options.reindex_chainstate:

@@ -77,7 +77,6 @@ HAS_NO_EFFECT = {
     "checkmempool": "this check does not exist here",
     "checkpoints": "",  # a warning of its own
     "dbbatchsize": "one transaction of the database holds each flush",
-    "dbcrashratio": "crashes are not simulated",
     "forcecompactdb": "the database is never compacted",
     "limitancestorcount": "clusters are limited instead: -limitclustercount",
     "limitancestorsize": "",

@@ -57,7 +57,7 @@ class ChainLoader:
         log.info("Cache configuration:")
         log.info("* Using %.1f MiB for in-memory UTXO set", config.dbcache)
         try:
-            return ChainStore.open(
+            store = ChainStore.open(
                 config.net_dir,
                 self._params,
                 blocks_dir=config.blocks_dir,
@@ -67,6 +67,8 @@ class ChainLoader:
                 reindex=config.reindex,
                 drop_snapshot=config.reindex_chainstate,
             )
+            store.database.crash_ratio = config.dbcrashratio
+            return store
         except CorruptionError as error:
             raise damaged("Error opening block database", error) from error
 

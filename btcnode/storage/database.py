@@ -8,7 +8,9 @@ began. LMDB releases the GIL while it writes and syncs, and keeps it for single 
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import random
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +42,10 @@ MAX_READERS = 126
 MAX_SPARE_READERS = 16
 
 PROBE_SIZE = 1 << 18
+CRASH_BYTES = 200_000
+
+log = logging.getLogger("btcnode.coindb")
+
 _CORRUPT = (
     lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError, lmdb.IncompatibleError,
 )  # fmt: skip
@@ -76,6 +82,7 @@ class Database:
         self._readers: dict[int, int] = {}
         self._growing = False
         self._failure = ""
+        self.crash_ratio = 0  # for tests: the process ends in one of so many writes of CRASH_BYTES of coins
 
     @classmethod
     def open(
@@ -295,6 +302,8 @@ class Database:
             put = cursor.putmulti(_pairs(coins_put))[0]
             index_put = txn.cursor(db=dbs[DB_INDEX]).putmulti((pack(i), record) for i, record in numbered)[0]
             meta_put = txn.cursor(db=dbs[DB_META]).putmulti(_pairs(meta_puts))[0]
+            if self.crash_ratio:
+                _crash_perhaps(self.crash_ratio, coins_put)
             txn.commit()
         except BaseException:
             txn.abort()
@@ -368,6 +377,14 @@ def _is_full(path: Path) -> bool:
     except OSError as error:
         return error.errno in FULL_ERRNOS
     return False
+
+
+def _crash_perhaps(ratio: int, coins: Pairs) -> None:
+    """End the process now, or not, with chances that grow with what is to be written."""
+    written = sum(len(key) + len(coin) for key, coin in _pairs(coins))
+    if any(random.randrange(ratio) == 0 for _ in range(written // CRASH_BYTES)):
+        log.error("Simulating a crash. Goodbye.")
+        os._exit(0)
 
 
 def _pairs(pairs: Pairs) -> Iterator[tuple[bytes, bytes]]:

@@ -28,17 +28,18 @@ _btcnoded() {
     -whitelistforcerelay -whitelistrelay -xthin -addnode= -alertnotify= -asmap= -assumevalid= -bantime= -bind=
     -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify= -blockreconstructionextratxn=
     -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain= -checkaddrman= -checkblocks=
-    -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache= -debug= -debugexclude= -debuglogfile=
-    -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip= -i2psam= -includeconf= -incrementalrelayfee=
-    -limitclustercount= -limitclustersize= -loadblock= -loglevel= -maxconnections= -maxmemory= -maxmempool=
-    -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxuploadtarget= -mempool-eviction= -mempoolexpiry=
-    -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime= -onion= -onlynet= -par=
-    -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile= -rpccookieperms=
-    -rpcpassword= -rpcport= -rpcservertimeout= -rpcthreads= -rpcuser= -rpcwhitelist= -rpcworkqueue= -seednode=
-    -settings= -shadow-validation= -shutdownnotify= -signetchallenge= -signetkey= -signetseednode= -startupnotify=
-    -stopatheight= -stunserver= -test= -testactivationheight= -timeout= -torcontrol= -torpassword= -uacomment=
-    -vbparams= -whitebind= -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm=
-    -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx= -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
+    -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude=
+    -debuglogfile= -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip= -i2psam= -includeconf=
+    -incrementalrelayfee= -limitclustercount= -limitclustersize= -loadblock= -loglevel= -maxconnections=
+    -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxuploadtarget= -mempool-eviction=
+    -mempoolexpiry= -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime= -onion= -onlynet=
+    -par= -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile=
+    -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout= -rpcthreads= -rpcuser= -rpcwhitelist=
+    -rpcworkqueue= -seednode= -settings= -shadow-validation= -shutdownnotify= -signetchallenge= -signetkey=
+    -signetseednode= -startupnotify= -stopatheight= -stunserver= -test= -testactivationheight= -timeout=
+    -torcontrol= -torpassword= -uacomment= -vbparams= -whitebind= -whitelist= -zmqpubhashblock=
+    -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm= -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx=
+    -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
     " -- "$cur")
     case ${COMPREPLY[*]} in *=) compopt -o nospace ;; esac
 }
