@@ -36,6 +36,7 @@ def test_pruning_by_hand(tmp_path: Path) -> None:
         assert node.rpc("getblockfilter", gone)["filter"]
         assert node.rpc("getblockheader", gone)["nTx"] == 1
         assert node.rpc("verifychain", 3, 0) is False
+        assert "cannot be taken back" in refused(node, "invalidateblock", gone)
         assert node.rpc("submitblock", raw) == "inconclusive"  # it is kept again, and was not judged anew
         assert node.rpc("getblock", node.rpc("getblockhash", 2), 0) == raw
         assert refused(node, "pruneblockchain", 801) == "Blockchain is shorter than the attempted prune height."
