@@ -113,7 +113,9 @@ class PruneService:
 
     def _limited(self, wanted: int) -> int:
         """``wanted``, or the height that those who hold pruning back allow."""
-        last, limiting = self._driver.validated_chain().height, ""
+        history = self._driver.history  # a crash takes it back to what it has on disk
+        chain_tip = self._state.tip if history is None else history.flushed_tip
+        last, limiting = self._state.tree.height(chain_tip), ""
         for name, held in self._locks.items():
             allowed = lock_height(held())
             last = max(1, min(last, allowed))
