@@ -5,6 +5,7 @@ Needs a ``bitcoind`` with ``bitcoin-cli`` beside it: ``BTCNODE_BITCOIND`` names 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.store import ChainStore
 from btcnode.params import params_for
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_prefix
@@ -27,6 +30,7 @@ from btcnode.storage.database import Database
 from btcnode.storage.layout import FRAME, FRAME_SIZE, UNDO_CHECKSUM_SIZE
 from btcnode.storage.obfuscation import Obfuscation
 from btcnode.storage.undo import decode_undo, encode_undo
+from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 from btcnode.testing.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
@@ -82,6 +86,7 @@ def core_run(
         core.call("waitforblockheight", str(len(chain)), "100000")
         serialized = core.call("gettxoutsetinfo", "hash_serialized_3")
         muhash = core.call("gettxoutsetinfo", "muhash")
+        core.call("dumptxoutset", str(directory / "core.dat"), "latest")
         core.stop()
     finally:
         core.process.kill()
@@ -100,6 +105,22 @@ def spend(block: ParsedBlock, height: int, coins: dict[bytes, bytes]) -> list[li
             if txout[9:10] != bytes((OP_RETURN,)):
                 coins[tx.txid + n.to_bytes(4, "little")] = coin_prefix(height, i == 0) + txout
     return undo
+
+
+def test_our_utxo_file_is_cores(
+    core_run: tuple[Path, dict[str, Any], dict[str, Any]], chain: list[bytes], tmp_path: Path
+) -> None:
+    state = Chainstate.open(PARAMS, ChainStore.open(tmp_path, PARAMS))
+    for raw in chain:
+        state.process_block(raw, 2_000_000_000)
+    state.flush()
+    rows = list(state.store.coins.iter_sorted())
+    out = io.BytesIO()
+    out.write(SnapshotHeader(state.tree.hash(state.tip), len(rows)).pack(PARAMS))
+    written = write_coins(out, [rows], lambda: None)
+    state.close()
+    assert out.getvalue() == (core_run[0].parents[1] / "core.dat").read_bytes()
+    assert to_display(written.utxo_hash) == core_run[1]["hash_serialized_3"]
 
 
 def test_core_imports_our_files_and_we_read_its(
