@@ -39,7 +39,7 @@ class CommitTarget(Protocol):
 
 
 class Flusher:
-    """Writes coins, index records and tip marker in one transaction, one flush at a time; for the chain thread.
+    """Writes index records, then coins and tip marker, one flush at a time; for the chain thread.
 
     Between ``begin`` and ``finish`` the coins may go on changing: what is written is frozen. When a flush fails,
     nothing of it is on disk; ``finish`` and ``write`` raise, and what was to be written is due again.

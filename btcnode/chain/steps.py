@@ -68,7 +68,7 @@ class DisconnectStep:
 
 @dataclass(frozen=True, slots=True)
 class FlushStep:
-    """Write coins, the index records of changed headers and the tip marker in one transaction.
+    """Write the index records of changed headers, then coins and tip marker in one transaction.
 
     Without coins the marker stays what it is. ``beside``: only begin to write; a ``SettleStep`` has to follow, and
     blocks may be connected in between. ``prune``: numbers of block files that are deleted afterwards; the records of

@@ -151,10 +151,9 @@ class ChainStore:
         tip_hash: bytes | None,
         changes: FileChanges,
     ) -> None:
-        """Write coins, index records, file records and the tip marker in one transaction, the files before it.
+        """Write index and file records, the files before them, then coins and tip marker in one transaction.
 
-        The coins of a loaded set follow, with the marker, in a transaction of their own: until then they stand at an
-        earlier block that the index has.
+        Until then the coins stand at an earlier block, and those above it, which the index has, are connected again.
 
         Without ``tip_hash`` the marker stays. From any thread; raises StorageError, the changes are due again then.
         """
@@ -214,6 +213,9 @@ class HistoryStore:
             meta[META_TIP] = tip_hash
         try:
             self.files.sync_changes(changes)
+            if coins_put or coins_delete:  # a kill while many coins are written shall not cost the blocks
+                self.database.commit(index_puts=records, meta_puts=changes.records)
+                records = ()
             self.database.commit(coins_put=coins_put, coins_delete=coins_delete, index_puts=records, meta_puts=meta)
         except BaseException:
             self.files.put_back(changes)

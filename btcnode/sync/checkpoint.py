@@ -1,7 +1,7 @@
 """The record of what the node was about to do to its disk, so that a start can tell how the last run ended.
 
 It is written before the node begins to connect blocks, and before it flushes at the end. Coins, tip marker and index
-are written together in one transaction anyway: after a crash the database stands at the tip of its last flush, and
+are written so that they fit each other anyway: after a crash the database stands at the tip of its last flush, and
 blocks above it are connected again. The record says how far the last run had come and what it was doing.
 """
 
