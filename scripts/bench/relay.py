@@ -17,6 +17,7 @@ from btcnode.consensus.blocks import check_block
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.protocol.compact_serving import compact_payload
+from btcnode.protocol.limits import MAX_XTHIN_FILTER_ELEMENTS
 from btcnode.protocol.partial_block import PartialBlock
 from btcnode.protocol.xthin import ThinBlock
 from btcnode.testing.memory_chain import MemoryChain
@@ -56,7 +57,7 @@ def compact(raw: bytes, pool: SmallPool) -> int:
 def thin(raw: bytes, pool: SmallPool) -> int:
     """Receive the block as a thin one; returns the bytes that went over the wire."""
     block = parse_block(raw)
-    known = list(pool.by_wtxid())[-30_000:]
+    known = [entry.wtxid for entry in pool.best(MAX_XTHIN_FILTER_ELEMENTS)]
     data, funcs = timed(f"make a filter of {len(known)} transactions", lambda: make_filter(known, 9))
     request = GetXThin(block.hash, data, funcs, 9).encode()
     cheap = tuple(wtxid[:8] for wtxid in block.wtxids)
@@ -105,7 +106,7 @@ def main() -> None:
     timed("check (merkle tree and rules)", lambda: check_block(block, params))
     for share in (0.0, options.missing):
         pool = SmallPool()
-        for tx in [*others, *txs[int(count * share) :]]:
+        for tx in [*txs[int(count * share) :], *others]:  # the block has the best
             pool.add(tx, 2000)
         for title, receive in (("compact", compact), ("xthin", thin)):
             print(f"{title}, {share:.0%} missing:")
