@@ -203,6 +203,7 @@ class NodeConfig(ConnectionOptions):
     rpcservertimeout: int = _option(
         "rpcservertimeout", "Seconds a client may take to send a request.", RPC, 30, metavar="S"
     )
+    signer: str = _option("signer", "External signing tool, for enumeratesigners.", RPC, "", metavar="CMD")
 
     zmqpubhashblock: tuple[str, ...] = _zmq_addresses("hashblock", "hashes of new tips")
     zmqpubhashblockhwm: int = _zmq_hwm("hashblock")

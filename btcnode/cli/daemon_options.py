@@ -65,7 +65,7 @@ DAEMON_OPTIONS = {
 
 _WALLET_NAMES = """
 addresstype avoidpartialspends changetype consolidatefeerate disablewallet discardfee fallbackfee keypool maxapsfee
-maxtxfee mintxfee signer spendzeroconfchange txconfirmtarget wallet walletbroadcast walletcrosschain walletdir
+maxtxfee mintxfee spendzeroconfchange txconfirmtarget wallet walletbroadcast walletcrosschain walletdir
 walletnotify walletrbf walletrejectlongchains unsafesqlitesync
 """
 

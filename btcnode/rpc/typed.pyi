@@ -1317,7 +1317,7 @@ class NodeRpc:
     async def echojson(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
         """Answer with the arguments."""
     async def enumeratesigners(self) -> Enumeratesigners:
-        """The external signers. There is no option that names one."""
+        """The devices that the external signer (-signer) knows."""
     async def estimaterawfee(self, conf_target: int, threshold: float | None = ...) -> Estimaterawfee:
         """What the estimates of each time horizon rest on. Form and contents may change."""
     async def estimatesmartfee(self, conf_target: int, estimate_mode: str | None = ...) -> Estimatesmartfee:

@@ -35,9 +35,9 @@ _btcnoded() {
     -mempoolexpiry= -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime= -onion= -onlynet=
     -par= -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile=
     -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout= -rpcthreads= -rpcuser= -rpcwhitelist=
-    -rpcworkqueue= -seednode= -settings= -shadow-validation= -shutdownnotify= -signetchallenge= -signetkey=
-    -signetseednode= -startupnotify= -stopatheight= -stunserver= -test= -testactivationheight= -timeout=
-    -torcontrol= -torpassword= -uacomment= -vbparams= -whitebind= -whitelist= -zmqpubhashblock=
+    -rpcworkqueue= -seednode= -settings= -shadow-validation= -shutdownnotify= -signer= -signetchallenge=
+    -signetkey= -signetseednode= -startupnotify= -stopatheight= -stunserver= -test= -testactivationheight=
+    -timeout= -torcontrol= -torpassword= -uacomment= -vbparams= -whitebind= -whitelist= -zmqpubhashblock=
     -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm= -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx=
     -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
     " -- "$cur")

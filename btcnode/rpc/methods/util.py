@@ -23,6 +23,7 @@ from btcnode.primitives.addresses import (
 from btcnode.primitives.hashes import hash160
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.signer import enumerate_signers
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, rpc, string
 from btcnode.script.scriptparse import witness_program
 from btcnode.script.solver import script_type
@@ -168,7 +169,7 @@ def signmessagewithprivkey(node: NodeApi, privkey: str, message: str) -> str:
 
 @rpc(
     "signer",
-    "The external signers. There is no option that names one.",
+    "The devices that the external signer (-signer) knows.",
     returns=obj(
         "",
         "",
@@ -179,6 +180,6 @@ def signmessagewithprivkey(node: NodeApi, privkey: str, message: str) -> str:
         ),
     ),
 )
-def enumeratesigners(node: NodeApi) -> dict[str, Any]:
+async def enumeratesigners(node: NodeApi) -> dict[str, Any]:
     """See the declaration."""
-    raise RpcError(RpcCode.MISC_ERROR, "Error: restart bitcoind with -signer=<cmd>")
+    return {"signers": await enumerate_signers(node.config.signer)}
