@@ -117,11 +117,11 @@ def chain_of(count: int, source: Source, *more: str) -> Iterator[list[NodeProces
             home.mkdir()
             node = NodeProcess(
                 home, "regtest", "--loadblock", str(archive), "--debug", "net", "--debug", "cmpctblock", "--debug",
-                "bench", "--logtimemicros", "--whitelist", "in,out,noban@127.0.0.1", "--par", "1", *more,
+                "bench", "--logtimemicros", "--whitelist", "in,out,noban@127.0.0.1", "--par", "1",
+                "--mocktime", str(source.generator.time + 60), *more,
             )  # fmt: skip
             stack.enter_context(node).start("--connect", nodes[-1].address if nodes else "0")
             node.wait_height(len(source.blocks), 600)
-            node.rpc("setmocktime", source.generator.time + 60)
             nodes.append(node)
         for node in nodes[1:]:
             wait_until(lambda node=node: node.rpc("getconnectioncount") >= 1, 60, "the connection")
@@ -143,8 +143,11 @@ def give(nodes: list[NodeProcess], raw: bytes, mocktime: int) -> list[tuple[Node
     return starts
 
 
-def fill(nodes: list[NodeProcess], txs: list[Tx]) -> None:
-    """Send transactions to the first node; wait until all nodes have them."""
+def fill(nodes: list[NodeProcess], txs: list[Tx], mocktime: int) -> None:
+    """Send transactions to the first node; wait until all nodes have them.
+
+    Relay follows the clock that ``setmocktime`` holds (now at ``mocktime``): it is moved on meanwhile.
+    """
     have = [node.rpc("getmempoolinfo")["size"] for node in nodes]
     peer = ScriptedPeer.connect("127.0.0.1", nodes[0].port, PARAMS, timeout=120)
     peer.handshake()
@@ -152,10 +155,17 @@ def fill(nodes: list[NodeProcess], txs: list[Tx]) -> None:
     peer.send(Ping(7))
     while peer.expect(Pong) != Pong(7):
         pass
-    for node, before in zip(nodes, have, strict=True):
-        wait_until(
-            lambda node=node, before=before: node.rpc("getmempoolinfo")["size"] >= before + len(txs), 120, "the pools"
+
+    def filled() -> bool:
+        nonlocal mocktime
+        mocktime += 1
+        for node in nodes:
+            node.rpc("setmocktime", mocktime)
+        return all(
+            node.rpc("getmempoolinfo")["size"] >= before + len(txs) for node, before in zip(nodes, have, strict=True)
         )
+
+    wait_until(filled, 120, "the pools")
     peer.close()
 
 
@@ -170,7 +180,7 @@ def measure(source: Source, form: str, share: float) -> tuple[list[Passage], int
             give(nodes, raw, generator.time + 60)
         for _ in range(source.options.blocks):
             txs = source.transactions()
-            fill(nodes, txs[int(len(txs) * share) :])
+            fill(nodes, txs[int(len(txs) * share) :], generator.time + 60)
             raw = generator.block(txs, FEE * len(txs))
             source.blocks.append(raw)
             starts = give(nodes, raw, generator.time + 60)
@@ -212,7 +222,7 @@ def along(source: Source, form: str, hops: int) -> None:
             give(nodes, raw, generator.time + 60)
         for _ in range(source.options.blocks):
             txs = source.transactions()
-            fill(nodes, txs)
+            fill(nodes, txs, generator.time + 60)
             raw = generator.block(txs, FEE * len(txs))
             source.blocks.append(raw)
             starts = give(nodes, raw, generator.time + 60)
