@@ -18,7 +18,7 @@ class AddressOptions(MiningOptions):
 
     asmap: str = option(
         "asmap",
-        "Map of autonomous systems to group addresses by, relative to the network's directory (1: the built-in one).",
+        "Map of autonomous systems to group addresses by, relative to the network's directory (1: the package's own).",
         CONNECTIONS,
         "0",
         metavar="FILE",

@@ -126,6 +126,8 @@ class AddressService:
         """Write the built-in map to a file; returns where, how many bytes, and SHA-256. Raises StorageError."""
         path = self._directory / name
         data = embedded_asmap()
+        if data is None:
+            raise StorageError("No embedded ASMap data available")
         if path.is_dir():
             raise StorageError(f"Failed to open asmap file: {path}")
         write_durably(path, data)

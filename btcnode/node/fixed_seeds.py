@@ -1,12 +1,10 @@
-"""Data that ships with the package: addresses to begin with, and the map of autonomous systems."""
+"""Data that comes with the package: addresses to begin with, and the map of autonomous systems if it was given one."""
 
 from __future__ import annotations
 
 from importlib.resources import files
 
 from btcnode.wire.netaddr import NetAddress, Network
-
-ASMAP_SHA256 = "478d61986c59365cf86cd244485bbbe76a9ca0c630864717286dd19949879074"
 
 
 def fixed_seeds(network: str) -> list[NetAddress]:
@@ -27,6 +25,7 @@ def fixed_seeds(network: str) -> list[NetAddress]:
     return seeds
 
 
-def embedded_asmap() -> bytes:
-    """The map of autonomous systems that ships with the package, Bitcoin Core 31's."""
-    return (files("btcnode") / "data" / "ip_asn.dat").read_bytes()
+def embedded_asmap() -> bytes | None:
+    """The map of autonomous systems, if whoever packaged this version put one at ``btcnode/data/ip_asn.dat``."""
+    path = files("btcnode") / "data" / "ip_asn.dat"
+    return path.read_bytes() if path.is_file() else None

@@ -6,13 +6,12 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from random import Random
 
 from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError, StorageError
-from btcnode.node.fixed_seeds import ASMAP_SHA256, embedded_asmap
+from btcnode.node.fixed_seeds import embedded_asmap
 from btcnode.protocol.address_file import (
     AddressFileError,
     AddressFileVersionError,
@@ -46,10 +45,12 @@ def load_groups(config: NodeConfig) -> NetGroups:
         return NetGroups()
     if config.asmap == "1":
         data = embedded_asmap()
-        if sha256(data).hexdigest() != ASMAP_SHA256:
-            raise ConfigError("Could not read embedded asmap data")
+        if data is None:
+            raise ConfigError("Embedded asmap data not available")
         init_log.info("Opened asmap data (%d bytes) from embedded byte array", len(data))
         asmap = AsMap(data)
+        if not asmap.is_sane():
+            raise ConfigError("Could not read embedded asmap data")
     else:
         asmap = _load_map(config.net_dir / config.asmap)
     init_log.info("Using asmap version %s for IP bucketing", asmap.version[::-1].hex())

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from btcnode.testing.asmap_maker import random_map
 from btcnode.testing.process import NodeProcess, free_port
 
 ONION = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion"
@@ -40,14 +41,15 @@ class Core:
         self._process.wait(60)
 
 
-@pytest.mark.parametrize("options", [(), ("-asmap=1",)], ids=["prefixes", "asmap"])
+@pytest.mark.parametrize("options", [(), ("-asmap=systems.dat",)], ids=["prefixes", "asmap"])
 def test_the_book_goes_both_ways(tmp_path: Path, options: tuple[str, ...]) -> None:
     found = os.environ.get("BTCNODE_BITCOIND") or shutil.which("bitcoind")
     if not found:
         pytest.skip("no bitcoind: set BTCNODE_BITCOIND")
     theirs, ours = tmp_path / "core", tmp_path / "node"
-    theirs.mkdir()
-    (ours / "regtest").mkdir(parents=True)
+    for home in (theirs, ours):
+        (home / "regtest").mkdir(parents=True)
+        (home / "regtest/systems.dat").write_bytes(random_map(1))
     core = Core(Path(found), theirs, *options)
     for number, host in enumerate(HOSTS):
         core.call("addpeeraddress", host, "8333", "true" if number % 3 == 0 else "false")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from btcnode.testing.asmap_maker import random_map
 from btcnode.testing.process import NodeProcess, wait_until
 
 HOSTS = [f"{20 + i}.{i}.7.9" for i in range(60)]
@@ -30,7 +31,8 @@ def test_the_book_outlives_restarts_and_follows_a_map(tmp_path: Path) -> None:
         assert places(node) == before
         node.stop()
 
-        node.start("--connect", "0", "--asmap", "1")
+        (node.net_dir / "systems.dat").write_bytes(random_map(1))
+        node.start("--connect", "0", "--asmap", "systems.dat")
         after = node.rpc("getrawaddrman")
         assert any("mapped_as" in entry for entry in (*after["new"].values(), *after["tried"].values()))
         assert sorted(after["tried"]) != sorted(before["tried"])

@@ -1,40 +1,13 @@
 from __future__ import annotations
 
-from hashlib import sha256
 from random import Random
 
 import pytest
 
-from btcnode.node.fixed_seeds import ASMAP_SHA256, embedded_asmap
 from btcnode.protocol.asmap import AsMap, is_sane, lookup
 from btcnode.protocol.netgroup import NetGroups
+from btcnode.testing.asmap_maker import Trie, encode, number, packed, padded, random_trie
 from btcnode.wire.netaddr import NetAddress
-
-Trie = int | tuple["Trie", "Trie"]
-
-
-def number(value: int, lowest: int, sizes: list[int]) -> str:
-    """A number in the map's code: its class in unary, then its place in the class."""
-    for k, size in enumerate(sizes):
-        if value - lowest < 1 << size:
-            stop = "" if k == len(sizes) - 1 else "0"
-            return "1" * k + stop + f"{value - lowest:0{size}b}"
-        lowest += 1 << size
-    raise ValueError(value)
-
-
-def encode(trie: Trie) -> str:
-    """A map of returns and jumps only."""
-    if isinstance(trie, int):
-        return "0" + number(trie, 1, list(range(15, 25)))
-    left = encode(trie[0])
-    return "10" + number(len(left), 17, list(range(5, 31))) + left + encode(trie[1])
-
-
-def random_trie(rng: Random, depth: int) -> Trie:
-    if not depth or rng.random() < 0.2:
-        return rng.randrange(1, 60_000)
-    return random_trie(rng, depth - 1), random_trie(rng, depth - 1)
 
 
 def walk(trie: Trie, address: bytes) -> int:
@@ -44,14 +17,6 @@ def walk(trie: Trie, address: bytes) -> int:
         trie = trie[bits >> place & 1]
         place -= 1
     return trie
-
-
-def padded(text: str) -> str:
-    return text + "0" * (-len(text) % 8)
-
-
-def packed(text: str) -> bytes:
-    return bytes(int(text[i : i + 8][::-1], 2) for i in range(0, len(text), 8))
 
 
 def test_lookups_follow_the_trie() -> None:
@@ -106,14 +71,14 @@ def test_damaged_maps_are_refused_or_harmless() -> None:
         assert not AsMap(good[:size]).is_sane()
 
 
-def test_the_built_in_map_knows_the_world() -> None:
-    data = embedded_asmap()
-    assert sha256(data).hexdigest() == ASMAP_SHA256
-    groups = NetGroups(AsMap(data))
-    google, cloudflare = NetAddress.from_host("8.8.8.8", 1), NetAddress.from_host("1.1.1.1", 1)
-    assert groups.mapped_as(google) == groups.mapped_as(NetAddress.from_host("2001:4860:4860::8888", 1)) == 15169
-    assert groups.mapped_as(cloudflare) == 13335
-    assert groups.group(google) == groups.group(NetAddress.from_host("2001:4860:4860::8844", 1))
+def test_groups_are_systems_where_the_map_has_one() -> None:
+    trie: Trie = 15169
+    prefix = bytes(10) + b"\xff\xff" + bytes([8, 8, 8])  # 8.8.8.0/24
+    for bit in reversed(f"{int.from_bytes(prefix, 'big'):0120b}"):
+        trie = (1, trie) if bit == "1" else (trie, 1)
+    groups = NetGroups(AsMap(packed(padded(encode(trie)))))
+    google, other = NetAddress.from_host("8.8.8.8", 1), NetAddress.from_host("9.8.8.8", 1)
+    assert (groups.mapped_as(google), groups.mapped_as(other)) == (15169, 1)
     assert groups.group(google) == b"\x02" + (15169).to_bytes(4, "little")
-    assert groups.mapped_as(NetAddress.from_host("10.0.0.1", 1)) == 0
     assert groups.mapped_as(NetAddress.from_host("2002:808:808::1", 1)) == 15169  # 6to4 of 8.8.8.8
+    assert groups.mapped_as(NetAddress.from_host("10.0.0.1", 1)) == 0

@@ -12,6 +12,7 @@ from btcnode.protocol.addrman import TEST_KEY, AddressBook
 from btcnode.protocol.asmap import AsMap
 from btcnode.protocol.netgroup import NetGroups
 from btcnode.protocol.seeding import named_source
+from btcnode.testing.asmap_maker import random_map
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress
 
@@ -81,7 +82,12 @@ def test_wrong_arguments(
     assert running.call(method, *params) == {"code": code, "message": message}
 
 
-def test_the_map_is_exported(running: Running, addresses: AddressService, tmp_path: Path) -> None:
+def test_the_map_is_exported(
+    running: Running, addresses: AddressService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = {"code": -1, "message": "No embedded ASMap data available"}
+    assert running.call("exportasmap", "asmap.dat") == missing
+    monkeypatch.setattr("btcnode.node.address_service.embedded_asmap", lambda: random_map(1))
     result = running.call("exportasmap", "asmap.dat")
     assert result["path"] == str(tmp_path / "asmap.dat")
     assert result["bytes_written"] == (tmp_path / "asmap.dat").stat().st_size
