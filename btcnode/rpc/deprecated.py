@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from btcnode.mempool.entry import MempoolEntry
 from btcnode.rpc.context import NodeApi
 from btcnode.rpc.transactions import MAX_REPLACEABLE_SEQUENCE
@@ -22,12 +20,6 @@ def shown_warnings(node: NodeApi) -> list[str] | str:
     return found
 
 
-def _signals(entry: MempoolEntry) -> bool:
+def signals_replacement(entry: MempoolEntry) -> bool:
+    """Whether a transaction says by itself that it may be replaced (BIP125)."""
     return any(sequence <= MAX_REPLACEABLE_SEQUENCE for sequence in entry.tx.sequences)
-
-
-def replaceability(node: NodeApi, entry: MempoolEntry) -> dict[str, Any]:
-    """The field of BIP125: whether the transaction or an unconfirmed ancestor signals that it may be replaced."""
-    if not is_enabled(node, "bip125"):
-        return {}
-    return {"bip125-replaceable": _signals(entry) or any(map(_signals, node.mempool.ancestors(entry)))}

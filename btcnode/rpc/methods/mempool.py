@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,10 +12,11 @@ from btcnode.mempool.pool import Mempool
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import NodeApi
-from btcnode.rpc.deprecated import is_enabled, replaceability
+from btcnode.rpc.deprecated import is_enabled
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, type_name
 from btcnode.rpc.lookup import parse_hash
+from btcnode.rpc.mempool_json import describe_all, entry_json, freeze, names
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, coins, dyn, hexed, number, obj, rpc, string
 from btcnode.rpc.spec import time as time_
 
@@ -43,43 +45,9 @@ ENTRY_RESULT = (
     boolean("unbroadcast", "Whether no peer has asked for it yet"),
     boolean("bip125-replaceable", "Whether it may be replaced by BIP125 (deprecated)", optional=True),
 )
+FEW = 500  # entries that are described at once: 5 ms
 _TXID = Arg("txid", Kind.HEX, "Transaction id")
 _VERBOSE = Arg("verbose", Kind.BOOL, "JSON objects (true), or ids only (false)", False)
-
-
-def names(entries: Iterable[MempoolEntry]) -> list[str]:
-    """Their txids as people read them."""
-    return [to_display(entry.txid) for entry in entries]
-
-
-def entry_json(node: NodeApi, entry: MempoolEntry) -> dict[str, Any]:
-    """One entry as getmempoolentry tells of it."""
-    pool = node.mempool
-    above, below = pool.ancestors(entry), pool.descendants(entry)
-    own, vsize = entry.modified_fee, entry.vsize
-    return {
-        "vsize": vsize,
-        "weight": entry.weight,
-        "time": entry.time,
-        "height": entry.height,
-        "descendantcount": len(below) + 1,
-        "descendantsize": vsize + sum(other.vsize for other in below),
-        "ancestorcount": len(above) + 1,
-        "ancestorsize": vsize + sum(other.vsize for other in above),
-        "wtxid": to_display(entry.wtxid),
-        "chunkweight": entry.chunk.size,
-        "fees": {
-            "base": amount(entry.fee),
-            "modified": amount(own),
-            "ancestor": amount(own + sum(other.modified_fee for other in above)),
-            "descendant": amount(own + sum(other.modified_fee for other in below)),
-            "chunk": amount(entry.chunk.fee),
-        },
-        "depends": sorted(names(pool.parents(entry))),
-        "spentby": sorted(names(pool.children(entry))),
-        "unbroadcast": node.is_unbroadcast(entry.txid),
-        **replaceability(node, entry),
-    }
 
 
 def find_entry(node: NodeApi, txid: str) -> MempoolEntry:
@@ -121,13 +89,16 @@ def _listed(node: NodeApi, entries: Iterable[MempoolEntry], verbose: bool) -> An
     ),
     examples=((True,),),
 )
-def getrawmempool(node: NodeApi, verbose: bool, mempool_sequence: bool) -> Any:
+async def getrawmempool(node: NodeApi, verbose: bool, mempool_sequence: bool) -> Any:
     """See the declaration."""
     pool = node.mempool
     if verbose:
         if mempool_sequence:
             raise RpcError(RpcCode.INVALID_PARAMETER, "Verbose results cannot contain mempool sequence values.")
-        return _listed(node, pool.in_order(), verbose=True)
+        rows, bip125 = freeze(node, pool.in_order()), is_enabled(node, "bip125")
+        if len(rows) <= FEW:
+            return describe_all(rows, bip125=bip125)
+        return await asyncio.to_thread(describe_all, rows, bip125=bip125)
     txids = names(pool.in_order())
     return {"txids": txids, "mempool_sequence": pool.sequence} if mempool_sequence else txids
 

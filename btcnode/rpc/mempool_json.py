@@ -1,0 +1,140 @@
+"""Entries of the mempool as JSON, and all of them at one moment without holding the loop up.
+
+What an entry is worth changes with the pool. ``freeze`` notes that in a few microseconds for each; the rest, relatives
+above all, follows from what never changes (transactions, clusters, chunks) and may be computed on any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from btcnode.mempool.entry import MempoolEntry
+from btcnode.mempool.graph import Chunk, Cluster
+from btcnode.primitives.hashes import to_display
+from btcnode.rpc.context import NodeApi
+from btcnode.rpc.deprecated import is_enabled, signals_replacement
+from btcnode.rpc.jsonvalue import amount
+
+
+class Frozen(NamedTuple):
+    """An entry with what may change of it."""
+
+    entry: MempoolEntry
+    cluster: Cluster
+    chunk: Chunk
+    delta: int
+    unbroadcast: bool
+
+    @property
+    def modified_fee(self) -> int:
+        """Satoshi, with the user's delta."""
+        return self.entry.fee + self.delta
+
+
+class Kin(NamedTuple):
+    """Relatives of one entry in its cluster; none of the lists has the entry itself."""
+
+    parents: list[Frozen]
+    children: list[Frozen]
+    ancestors: list[Frozen]
+    descendants: list[Frozen]
+
+
+ALONE = Kin([], [], [], [])
+
+
+def names(entries: Iterable[MempoolEntry]) -> list[str]:
+    """Their txids as people read them."""
+    return [to_display(entry.txid) for entry in entries]
+
+
+def freeze(node: NodeApi, entries: Iterable[MempoolEntry]) -> list[Frozen]:
+    """Note what may change of these entries; on the loop thread."""
+    told = node.is_unbroadcast
+    return [Frozen(entry, entry.cluster, entry.chunk, entry.delta, told(entry.txid)) for entry in entries]
+
+
+def _reach(start: MempoolEntry, step: dict[MempoolEntry, list[MempoolEntry]]) -> list[MempoolEntry]:
+    """Everything that steps lead to, without the start."""
+    found: dict[MempoolEntry, None] = {}
+    waiting = list(step[start])
+    while waiting:
+        entry = waiting.pop()
+        if entry not in found:
+            found[entry] = None
+            waiting += step[entry]
+    return list(found)
+
+
+def kin_of_cluster(members: Sequence[Frozen]) -> dict[MempoolEntry, Kin]:
+    """The relatives of every entry of a cluster, all of whose entries are given."""
+    frozen = {row.entry: row for row in members}
+    by_txid: dict[bytes, MempoolEntry] = {entry.txid: entry for entry in frozen}
+    parents: dict[MempoolEntry, list[MempoolEntry]] = {}
+    children: dict[MempoolEntry, list[MempoolEntry]] = {entry: [] for entry in frozen}
+    for entry in frozen:
+        txids = dict.fromkeys(prevout[:32] for prevout in entry.tx.prevouts)
+        parents[entry] = [by_txid[txid] for txid in txids if txid in by_txid]
+        for parent in parents[entry]:
+            children[parent].append(entry)
+
+    def rows(entries: Iterable[MempoolEntry]) -> list[Frozen]:
+        return [frozen[entry] for entry in entries]
+
+    return {
+        entry: Kin(
+            rows(parents[entry]), rows(children[entry]), rows(_reach(entry, parents)), rows(_reach(entry, children))
+        )
+        for entry in frozen
+    }
+
+
+def describe(row: Frozen, kin: Kin, *, bip125: bool) -> dict[str, Any]:
+    """One entry as getmempoolentry tells of it; ``bip125``: with the deprecated field."""
+    entry, chunk, own = row.entry, row.chunk, row.modified_fee
+    above, below, vsize = kin.ancestors, kin.descendants, entry.vsize
+    result = {
+        "vsize": vsize,
+        "weight": entry.weight,
+        "time": entry.time,
+        "height": entry.height,
+        "descendantcount": len(below) + 1,
+        "descendantsize": vsize + sum(other.entry.vsize for other in below),
+        "ancestorcount": len(above) + 1,
+        "ancestorsize": vsize + sum(other.entry.vsize for other in above),
+        "wtxid": to_display(entry.wtxid),
+        "chunkweight": chunk.size,
+        "fees": {
+            "base": amount(entry.fee),
+            "modified": amount(own),
+            "ancestor": amount(own + sum(other.modified_fee for other in above)),
+            "descendant": amount(own + sum(other.modified_fee for other in below)),
+            "chunk": amount(chunk.fee),
+        },
+        "depends": sorted(to_display(other.entry.txid) for other in kin.parents),
+        "spentby": sorted(to_display(other.entry.txid) for other in kin.children),
+        "unbroadcast": row.unbroadcast,
+    }
+    if bip125:
+        result["bip125-replaceable"] = any(map(signals_replacement, (entry, *(other.entry for other in above))))
+    return result
+
+
+def describe_all(rows: Sequence[Frozen], *, bip125: bool) -> dict[str, Any]:
+    """Whole clusters by txid, in the order given; on any thread."""
+    clusters: dict[Cluster, list[Frozen]] = {}
+    for row in rows:
+        if len(row.cluster.entries) > 1:
+            clusters.setdefault(row.cluster, []).append(row)
+    kin: dict[MempoolEntry, Kin] = {}
+    for members in clusters.values():
+        kin |= kin_of_cluster(members)
+    return {to_display(row.entry.txid): describe(row, kin.get(row.entry, ALONE), bip125=bip125) for row in rows}
+
+
+def entry_json(node: NodeApi, entry: MempoolEntry) -> dict[str, Any]:
+    """One entry as getmempoolentry tells of it."""
+    members = freeze(node, entry.cluster.entries)
+    row = next(row for row in members if row.entry is entry)
+    return describe(row, kin_of_cluster(members)[entry], bip125=is_enabled(node, "bip125"))
