@@ -158,9 +158,9 @@ class ChainStore:
         Without ``tip_hash`` the marker stays. From any thread; raises StorageError, the changes are due again then.
         """
         if self.snapshot is None:
-            HistoryStore(self.database, self.files).commit(coins_put, coins_delete, records, tip_hash, changes)
+            self.history().commit(coins_put, coins_delete, records, tip_hash, changes)
             return
-        HistoryStore(self.database, self.files).commit({}, (), records, None, changes)
+        self.history().commit({}, (), records, None, changes)
         meta = {} if tip_hash is None else {META_TIP: tip_hash}
         self.snapshot.database.commit(coins_put=coins_put, coins_delete=coins_delete, meta_puts=meta)
 

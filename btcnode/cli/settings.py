@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,14 +72,16 @@ class Settings:
     def _hides_top(self, name: str) -> bool:
         return name in NETWORK_ONLY and self.chain != "main"
 
+    def _visible(self, name: str) -> Iterator[tuple[str, Values]]:
+        """The sources that say something, without a top section that does not count on this network."""
+        for source, values in self.sources(name):
+            if values and not (source == "top" and self._hides_top(name) and values[-1] is not False):
+                yield source, values
+
     def one(self, name: str, *, choosing_chain: bool = False) -> Any:
         """The value that counts: text, bool, whatever settings.json has, or None when nobody says anything."""
-        for source, values in self.sources(name):
-            if not values:
-                continue
+        for source, values in self._visible(name):
             last_negated = values[-1] is False
-            if source == "top" and self._hides_top(name) and not last_negated:
-                continue
             if choosing_chain and last_negated:
                 continue
             if last_negated:
@@ -93,17 +95,12 @@ class Settings:
         """Every value that counts, in Core's order."""
         result: Values = []
         complete = negated_empty = False
-        for source, values in self.sources(name):
-            if not values:
-                continue
-            last_negated = values[-1] is False
-            if source == "top" and self._hides_top(name) and not last_negated:
-                continue
+        for source, values in self._visible(name):
             kept = _after_negation(values)
             if not complete or (source in ("section", "top") and not negated_empty):
                 result += kept
             complete |= len(kept) < len(values)
-            negated_empty |= last_negated and not result
+            negated_empty |= values[-1] is False and not result
         return result
 
     def is_negated(self, name: str) -> bool:

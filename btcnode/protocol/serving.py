@@ -288,14 +288,18 @@ class Serving:
             return False
         return ctx.tree.time(ctx.tree.best_header) - ctx.tree.time(index) > HISTORICAL_BLOCK_AGE
 
+    def _asker(self, answer: BlockRead | BlockMatched) -> Peer | None:
+        """The peer for which a block was read, if it still waits; it may have the next one read now."""
+        peer = self._ctx.peers.get(answer.peer_id)
+        if peer is None or peer.serve.reading != answer.index:
+            return None
+        peer.serve.reading = NONE
+        return None if peer.disconnecting else peer
+
     def on_block_read(self, answer: BlockRead) -> None:
         """Send a block that was read from disk, then go on with the queue."""
-        ctx = self._ctx
-        peer = ctx.peers.get(answer.peer_id)
-        if peer is None or peer.serve.reading != answer.index:
-            return
-        peer.serve.reading = NONE
-        if peer.disconnecting:
+        ctx, peer = self._ctx, self._asker(answer)
+        if peer is None:
             return
         if answer.raw is None:
             self._cannot_read(peer, answer.index)
@@ -310,12 +314,8 @@ class Serving:
 
     def on_block_matched(self, answer: BlockMatched) -> None:
         """Send what a light client wants of a block, its transactions behind the proof."""
-        ctx = self._ctx
-        peer = ctx.peers.get(answer.peer_id)
-        if peer is None or peer.serve.reading != answer.index:
-            return
-        peer.serve.reading = NONE
-        if peer.disconnecting:
+        ctx, peer = self._ctx, self._asker(answer)
+        if peer is None:
             return
         if answer.found is None:
             self._cannot_read(peer, answer.index)

@@ -12,10 +12,22 @@ from btcnode.descriptors.provider import SigningProvider
 from btcnode.params import NetworkParams
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
-from btcnode.rpc.spec import whole_number
+from btcnode.rpc.spec import Arg, Kind, whole_number
 
 MAX_RANGE = 1_000_000  # positions of one range
 DEFAULT_RANGE = (0, 1000)
+
+
+def scan_objects(name: str = "") -> tuple[Arg, Arg]:
+    """Members of an array of descriptors: a text (with the ``name`` that Core gives it), or an object with a range."""
+    ranged = (
+        Arg("desc", Kind.STR, "The descriptor"),
+        Arg("range", Kind.ANY, "The last position, or [first,last]", DEFAULT_RANGE[1], any_type=True),
+    )
+    return (
+        Arg(name, Kind.STR, "A descriptor", None),
+        Arg("", Kind.OBJ, "A descriptor with its range", None, inner=ranged),
+    )
 
 
 def parsed(

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from random import SystemRandom
 
+from btcnode.net.background import Background
 from btcnode.net.nat.errors import Mapping, NatError, Way
 from btcnode.wire.netaddr import NetAddress
 
@@ -17,21 +18,21 @@ REMOVE_TIMEOUT = 5.0  # seconds at exit
 log = logging.getLogger("btcnode.net")
 
 
-class NatService:
+class NatService(Background):
     """Runs beside the reactor on the loop; ``found`` is told each external address and the way it came."""
 
     def __init__(self, ways: Sequence[Way], port: int, found: Callable[[NetAddress, str], None]) -> None:
+        super().__init__()
         self._ways = ways
         self._port = port
         self._found = found
         self._used: dict[str, Way] = {}  # by name: whose mappings may exist
-        self._task: asyncio.Task[None] | None = None
         self._random = SystemRandom()
 
     def start(self) -> None:
         """Begin; nothing waits for the result."""
         if self._ways:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            super().start()
 
     async def _run(self) -> None:
         while True:
@@ -67,9 +68,7 @@ class NatService:
 
     async def close(self) -> None:
         """Stop renewing and remove the mappings, as far as the gateway answers soon."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().close()
         for way in self._used.values():
             try:
                 async with asyncio.timeout(REMOVE_TIMEOUT):

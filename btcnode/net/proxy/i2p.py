@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from btcnode.net.background import Background
 from btcnode.net.proxy.errors import DialError
 from btcnode.net.proxy.sam import PORT, SamError, SamSession
 from btcnode.proxy_options import ProxyAddress
@@ -62,7 +63,7 @@ class I2pRouter:
             session.close()
 
 
-class I2pListener:
+class I2pListener(Background):
     """Accepts connections one after the other, and tells our address while that works."""
 
     def __init__(
@@ -73,22 +74,12 @@ class I2pListener:
         address_down: Callable[[NetAddress], None],
     ) -> None:
         """``accepted`` gets a socket, our address and the peer's."""
+        super().__init__()
         self._session = session
         self._accepted = accepted
         self._address_up = address_up
         self._address_down = address_down
         self._told: NetAddress | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin; nothing waits for the result."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def close(self) -> None:
-        """Accept no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         pause, level = RETRY_FIRST, logging.WARNING

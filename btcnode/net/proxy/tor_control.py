@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btcnode.errors import DecodeError
+from btcnode.net.background import Background
 from btcnode.net.proxy import tor_reply
 from btcnode.net.proxy.tor_reply import COOKIE_SIZE, NONCE_SIZE, Reply, ReplyReader, TorControlError
 from btcnode.proxy_options import SOCKS_PORT, ProxyAddress
@@ -46,7 +47,7 @@ class TorPlan:
     learn_proxy: bool = True
 
 
-class TorController:
+class TorController(Background):
     """Runs beside the reactor. ``found_proxy``, ``service_up`` and ``service_down`` are told what comes of it."""
 
     def __init__(
@@ -57,23 +58,13 @@ class TorController:
         service_up: Callable[[NetAddress], None],
         service_down: Callable[[NetAddress], None],
     ) -> None:
+        super().__init__()
         self._plan = plan
         self._found_proxy = found_proxy
         self._service_up = service_up
         self._service_down = service_down
         self._service: NetAddress | None = None
         self._key = ""
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin; nothing waits for the result."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def close(self) -> None:
-        """Give the service up."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         self._key = await asyncio.to_thread(self._read_key)

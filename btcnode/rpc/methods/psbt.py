@@ -27,7 +27,7 @@ from btcnode.descriptors.sign_transaction import with_scripts
 from btcnode.descriptors.signing import is_segwit_output
 from btcnode.primitives.coin import txout_script
 from btcnode.rpc.context import NodeApi
-from btcnode.rpc.descriptors import scan_scripts
+from btcnode.rpc.descriptors import scan_objects, scan_scripts
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.methods.psbt_decode import PSBT_ARG, parse_psbt
@@ -36,19 +36,7 @@ from btcnode.rpc.spec import Arg, Kind, arr, boolean, coins, hexed, number, obj,
 from btcnode.rpc.transactions import build_transaction, decode_transaction, find_transaction, find_txouts, parse_sighash
 
 _PSBTS_ARG = Arg("txs", Kind.ARR, "PSBTs in base64", inner=(Arg("psbt", Kind.STR, "A PSBT", None),))
-_SCAN_OBJECTS = (
-    Arg("", Kind.STR, "A descriptor", None),
-    Arg(
-        "",
-        Kind.OBJ,
-        "A descriptor with its range",
-        None,
-        inner=(
-            Arg("desc", Kind.STR, "The descriptor"),
-            Arg("range", Kind.ANY, "The last position, or [first,last]", 1000, any_type=True),
-        ),
-    ),
-)
+_SCAN_OBJECTS = scan_objects()
 
 
 @rpc(

@@ -13,26 +13,14 @@ from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.context import CoinScan, NodeApi
 from btcnode.rpc.decode import script_json
-from btcnode.rpc.descriptors import scan_needles
+from btcnode.rpc.descriptors import scan_needles, scan_objects
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_block, is_active
 from btcnode.rpc.methods.blocks import read_undo
 from btcnode.rpc.spec import Arg, Kind, anything, arr, boolean, coins, hexed, nothing, number, obj, rpc, string
 
-SCAN_OBJECTS = (
-    Arg("descriptor", Kind.STR, "A descriptor", None),
-    Arg(
-        "",
-        Kind.OBJ,
-        "A descriptor with its range",
-        None,
-        inner=(
-            Arg("desc", Kind.STR, "The descriptor"),
-            Arg("range", Kind.ANY, "The last position, or [first,last]", 1000, any_type=True),
-        ),
-    ),
-)
+SCAN_OBJECTS = scan_objects("descriptor")
 
 
 @rpc(
