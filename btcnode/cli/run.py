@@ -14,7 +14,7 @@ from typing import Any
 
 from btcnode.cli.run_hooks import RunHooks
 from btcnode.config import NodeConfig
-from btcnode.errors import BtcnodeError, RebuildError
+from btcnode.errors import BtcnodeError, ConfigError, RebuildError
 from btcnode.node import Node
 from btcnode.node.resources import fit_connections
 from btcnode.observe.logging import LogSetup, RecentLines, console_stream
@@ -105,9 +105,18 @@ async def _run(
 
 
 def make_net_dir(config: NodeConfig) -> None:
-    """Make the network's directory; a new one gets Core's empty folder for wallets, where tools look for it."""
-    if not config.net_dir.is_dir():
+    """Make the network's directory; a new one gets Core's empty folder for wallets, where tools look for it.
+
+    Raises ConfigError.
+    """
+    if config.net_dir.is_dir():
+        return
+    try:
         (config.net_dir / "wallets").mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot make the data directory {config.net_dir}: {error.strerror}. Choose another one with datadir."
+        ) from None
 
 
 def run_node(config: NodeConfig, hooks: RunHooks | None = None) -> int:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from btcnode.cli import main as cli
-from btcnode.config import option_table
+from btcnode.cli.run import make_net_dir
+from btcnode.config import NodeConfig, option_table
+from btcnode.errors import ConfigError
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
@@ -112,3 +114,9 @@ def test_datadir_that_is_a_file(tmp_path: Path) -> None:
     done = start_node("--datadir", str(tmp_path / "file"), "--rpcport", "0")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("Error: ")
+
+
+def test_a_data_directory_that_cannot_be_made_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"Cannot make the data directory .*: Not a directory\. Choose another"):
+        make_net_dir(NodeConfig(network="regtest", datadir=tmp_path / "file" / "x"))
