@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -26,6 +25,7 @@ from btcnode.mining_options import check_mining_options
 from btcnode.option import OptionInfo
 from btcnode.option import option as _option
 from btcnode.params import NetworkParams, params_for, parse_activation_height, parse_version_bits
+from btcnode.primitives.amounts import AmountError, parse_money
 from btcnode.primitives.hashes import BlockHash
 from btcnode.proxy_options import check_proxy_options, parse_bind
 from btcnode.storage_options import MAX_CHECK_LEVEL, check_storage_options
@@ -301,12 +301,12 @@ class NodeConfig(ConnectionOptions):
 def parse_feerate(text: str, option: str) -> int:
     """A feerate in BTC/kvB, as typed, in satoshi/kvB; raises ConfigError."""
     try:
-        rate = Decimal(text).scaleb(8)
-    except InvalidOperation:
-        rate = Decimal(-1)
-    if not 0 <= rate <= MAX_FEERATE or rate != rate.to_integral_value():
-        raise ConfigError(f"Invalid amount for --{option}=<amount>: '{text}'")
-    return int(rate)
+        rate = parse_money(text)
+    except AmountError:
+        rate = MAX_FEERATE + 1
+    if rate > MAX_FEERATE:
+        raise ConfigError(f"Invalid amount for -{option}=<amount>: '{text}'")
+    return rate
 
 
 def canonical_network(name: str) -> str:

@@ -14,10 +14,10 @@ from struct import pack
 from typing import Any, NamedTuple
 
 from btcnode.errors import BtcnodeError, ConfigError
+from btcnode.primitives.amounts import COIN
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash, from_display, sha256d, to_display
 
-COIN = 100_000_000  # satoshi
 BIP34_IMPLIES_BIP30_LIMIT = 1_983_702  # first height whose BIP34 coinbase may repeat one of before BIP34
 
 NEVER_ACTIVE = -2  # Deployment.start_time: the deployment is defined, but cannot start

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from btcnode.params import COIN, NetworkParams
+from btcnode.params import NetworkParams
+from btcnode.primitives.amounts import COIN
 
 INITIAL_SUBSIDY = 50 * COIN  # satoshi
-MAX_MONEY = 21_000_000 * COIN  # satoshi; no amount and no sum of amounts may be above
 
 
 def block_subsidy(height: int, params: NetworkParams) -> int:

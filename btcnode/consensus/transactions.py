@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from struct import Struct
 
-from btcnode.consensus.subsidy import MAX_MONEY
 from btcnode.errors import RuleViolation
-from btcnode.params import COIN
+from btcnode.primitives.amounts import COIN, MAX_MONEY
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_value
 from btcnode.primitives.compactsize import read_compact_size

@@ -9,6 +9,7 @@ from btcnode.descriptors.curve import PUBNONCE_SIZE, Tweak, musig_nonce, musig_s
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.descriptors.sigdata import AggregateLeaf, SignatureData
 from btcnode.descriptors.taproot import NO_KEY
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.hashes import hash160
 from btcnode.primitives.tx import Tx
 from btcnode.script.checker import InputChecker, TaprootSpend
@@ -16,7 +17,6 @@ from btcnode.script.errors import ScriptAbort, ScriptError
 from btcnode.script.sighash import SIGHASH_ALL, SIGHASH_DEFAULT, SighashContext
 from btcnode.script.signatures import sign_ecdsa, sign_schnorr, taproot_tweak_seckey
 
-MAX_MONEY = 21_000_000 * 100_000_000
 UNKNOWN_TXOUT = b"\xff" * 8 + b"\0"  # stands where the spent output is not known
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Any
 
-from btcnode.descriptors.creator import MAX_MONEY, DummySigner, SignatureCreator, TransactionSigner, spent_context
+from btcnode.descriptors.creator import DummySigner, SignatureCreator, TransactionSigner, spent_context
 from btcnode.descriptors.provider import NOTHING_KNOWN, SigningProvider
 from btcnode.descriptors.psbt import Psbt, PsbtInput, fill
 from btcnode.descriptors.sigdata import SignatureData
 from btcnode.descriptors.sign_transaction import with_scripts
 from btcnode.descriptors.signing import produce_signature
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx

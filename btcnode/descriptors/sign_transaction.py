@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from btcnode.descriptors.creator import MAX_MONEY, PartialChecker, TransactionSigner, spent_context
+from btcnode.descriptors.creator import PartialChecker, TransactionSigner, spent_context
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.descriptors.sigdata import SignatureData
 from btcnode.descriptors.signing import produce_signature, verify_satisfaction
 from btcnode.descriptors.solutions import solve
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import hash160
 from btcnode.primitives.tx import Tx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from btcnode.params import COIN
+from btcnode.primitives.amounts import COIN
 
 FeeSize = tuple[int, int]
 """Fee in satoshi (may be negative by prioritisation) and size; the unit of size is the caller's."""

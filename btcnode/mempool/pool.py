@@ -18,7 +18,7 @@ from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, ExpiryQueu
 from btcnode.mempool.feerate import FeeSize, fee_at, rate_of
 from btcnode.mempool.graph import Chunk, Cluster, DensityIndex
 from btcnode.mempool.options import MempoolOptions
-from btcnode.params import COIN
+from btcnode.primitives.amounts import COIN
 from btcnode.primitives.block import ParsedBlock
 
 EVICTION_SHARE = 20  # a full pool is brought down by this part of its budget at once: 5 %

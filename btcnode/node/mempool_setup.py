@@ -12,10 +12,10 @@ from btcnode.mempool.pool import Mempool
 from btcnode.mining.selection import BlockLimits, Selection
 from btcnode.mining.templates import TemplateMaker
 from btcnode.primitives.addresses import secret_decode
+from btcnode.primitives.amounts import COIN
 from btcnode.primitives.hashes import to_display
 
 DEFAULT_MIN_RELAY = "0.000001"
-COIN = 100_000_000  # satoshi
 
 log = logging.getLogger("btcnode.mining")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.protocol.inputs import ConnectionKind, Permission
 from btcnode.protocol.limits import (
     AVG_FEEFILTER_INTERVAL,
@@ -12,7 +13,6 @@ from btcnode.protocol.limits import (
     FEE_FILTER_SPACING,
     MAX_FEEFILTER_CHANGE_DELAY,
     MAX_FILTER_FEERATE,
-    MAX_MONEY,
 )
 from btcnode.wire.constants import FEEFILTER_VERSION
 from btcnode.wire.messages import FeeFilter

@@ -6,11 +6,12 @@ Core 31 does; feature messages count only before verack (BIP155, BIP339).
 
 from __future__ import annotations
 
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.protocol.bloom_service import services_for
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.inputs import ConnectionKind
-from btcnode.protocol.limits import MAX_MONEY, MAX_PENDING_NONCES
+from btcnode.protocol.limits import MAX_PENDING_NONCES
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import WITHOUT_TRANSACTIONS, Peer
 from btcnode.protocol.reconciliation import Reconciliation

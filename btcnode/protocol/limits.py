@@ -19,7 +19,6 @@ TIMEOUT_INTERVAL = 20 * 60.0  # an unanswered ping, or nothing received at all
 MAX_PENDING_NONCES = 64  # nonces of outbound connections in handshake: 64 x 40 B; more than there are outbound slots
 AVG_FEEFILTER_INTERVAL = 600.0
 MAX_FEEFILTER_CHANGE_DELAY = 300.0
-MAX_MONEY = 21_000_000 * 100_000_000  # satoshi; as a fee filter: announce no transaction
 
 # -- headers -----------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from btcnode.consensus.subsidy import MAX_MONEY
-from btcnode.params import COIN
+from btcnode.primitives import amounts
+from btcnode.primitives.amounts import COIN, AmountError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import Literal, type_name
 
@@ -17,15 +16,9 @@ def parse_amount(value: Any) -> int:
         raise RpcError(RpcCode.TYPE_ERROR, "Amount is not a number or string")
     text = value.text if isinstance(value, Literal) else value if isinstance(value, str) else repr(value)
     try:
-        scaled = Decimal(text).scaleb(8)
-        whole = int(scaled)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise RpcError(RpcCode.TYPE_ERROR, "Invalid amount") from None
-    if scaled != whole:
-        raise RpcError(RpcCode.TYPE_ERROR, "Invalid amount")
-    if not 0 <= whole <= MAX_MONEY:
-        raise RpcError(RpcCode.TYPE_ERROR, "Amount out of range")
-    return whole
+        return amounts.parse_amount(text)
+    except AmountError as error:
+        raise RpcError(RpcCode.TYPE_ERROR, str(error)) from None
 
 
 def parse_feerate(value: Any) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-COIN = 100_000_000
+from btcnode.primitives.amounts import format_amount
 
 _TOKEN = os.urandom(12).hex()
 _MARK = "\x00" + _TOKEN
@@ -46,9 +46,7 @@ class DuplicateKeysDict(dict[str, Any]):
 
 def amount(satoshi: int) -> Literal:
     """Satoshi as coins with eight decimals."""
-    sign = "-" if satoshi < 0 else ""
-    whole, rest = divmod(abs(satoshi), COIN)
-    return Literal(f"{sign}{whole}.{rest:08d}")
+    return Literal(format_amount(satoshi))
 
 
 def double(value: float) -> Literal:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from btcnode.descriptors.bip32 import KeyOrigin, path_text
-from btcnode.descriptors.creator import MAX_MONEY
 from btcnode.descriptors.miniscript_types import Fragment
 from btcnode.descriptors.psbt import GlobalXpub, Proprietary, Psbt, PsbtInput, PsbtOutput
 from btcnode.descriptors.psbt_roles import txout_amount
@@ -14,6 +13,7 @@ from btcnode.descriptors.sigdata import AggregateLeaf, LeafOrigin
 from btcnode.descriptors.taproot import NO_KEY, control_order
 from btcnode.params import NetworkParams
 from btcnode.primitives.addresses import base58check_encode
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import txout_script
 from btcnode.rpc.decode import SIGHASH_NAMES, script_asm, script_json, tx_json
 from btcnode.rpc.jsonvalue import amount

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from btcnode.consensus.subsidy import MAX_MONEY
 from btcnode.descriptors.descriptor import p2sh_script, p2wsh_script
 from btcnode.descriptors.errors import PsbtError
 from btcnode.descriptors.provider import Secret, SigningProvider
@@ -13,6 +12,7 @@ from btcnode.descriptors.psbt_stream import parse_stripped
 from btcnode.errors import DecodeError
 from btcnode.params import NetworkParams
 from btcnode.primitives.addresses import script_for_address, secret_decode
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.tx import Tx

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import BinaryIO, TypeVar
 
 from btcnode.errors import DecodeError
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import coin_height, coin_value
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.storage.database import Database
@@ -16,7 +17,6 @@ from btcnode.storage.utxo_snapshot import SnapshotHeader
 READ_SIZE = 4 << 20
 MAX_ITEM = 4 * READ_SIZE  # more than any coin takes
 BATCH = 200_000  # coins to a commit: with their objects about 50 MB
-MAX_MONEY = 21_000_000 * 100_000_000
 MAX_VOUT = 0xFFFFFFFF
 
 log = logging.getLogger("btcnode.validation")

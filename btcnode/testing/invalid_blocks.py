@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from btcnode.errors import Fault
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import ZERO_HASH
 from btcnode.primitives.header import HEADER_SIZE
@@ -22,7 +23,6 @@ from btcnode.testing.blocks import (
 )
 
 UNDECODABLE = "undecodable"
-MAX_MONEY = 2_100_000_000_000_000
 
 # -- headers ---------------------------------------------------------------------------------------------------------
 

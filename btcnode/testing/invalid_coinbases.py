@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from btcnode.errors import Fault
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import ZERO_HASH
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
@@ -18,7 +19,7 @@ from btcnode.testing.blocks import (
     push_number,
     witness_commitment,
 )
-from btcnode.testing.invalid_blocks import MAX_MONEY, open_spends
+from btcnode.testing.invalid_blocks import open_spends
 
 # -- coinbase --------------------------------------------------------------------------------------------------------
 

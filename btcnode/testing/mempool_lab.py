@@ -23,7 +23,6 @@ from btcnode.testing.coins import DictCoins
 from btcnode.testing.templates import TEMPLATES, Spendable
 
 START = 1_700_000_000  # Unix seconds; blocks are ten minutes apart up to here
-COIN = 100_000_000
 FUNDED_VALUE = 200_000  # satoshi of each prepared coin
 
 

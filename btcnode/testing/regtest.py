@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from btcnode.embed.node import Node
-from btcnode.params import COIN
 from btcnode.primitives.addresses import address_for_script, script_for_address
+from btcnode.primitives.amounts import COIN
 from btcnode.primitives.coin import make_txout
 from btcnode.testing.templates import p2wpkh, signed_tx
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from script_text import ALL_FLAG_BITS, assemble, fill_flags, trim_flags, verify_both_ways
 
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import from_display, to_display
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
@@ -16,7 +17,6 @@ from btcnode.script.sighash import SighashContext
 from btcnode.script.verify import verify_transaction
 
 VALID, INVALID, INVALID_WITHOUT_SCRIPTS, SIGHASHES = 121, 93, 9, 500
-MAX_MONEY = 21_000_000 * 100_000_000
 
 
 def load(path: Path) -> list[list[Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from btcnode.descriptors.sign_transaction import MISSING_AMOUNT, combine_signatures, sign_transaction
 from btcnode.errors import StorageError
-from btcnode.params import COIN
+from btcnode.primitives.amounts import format_amount
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -344,8 +344,8 @@ async def signrawtransactionwithkey(
     for index, error in errors.items():
         if error == MISSING_AMOUNT:
             txout = txouts[tx.prevouts[index]]
-            whole, rest = divmod(int.from_bytes(txout[:8], "little"), COIN)
-            text = f"CTxOut(nValue={whole}.{rest:08d}, scriptPubKey={txout_script(txout).hex()[:30]})"
+            value = format_amount(int.from_bytes(txout[:8], "little"))
+            text = f"CTxOut(nValue={value}, scriptPubKey={txout_script(txout).hex()[:30]})"
             raise RpcError(RpcCode.TYPE_ERROR, f"Missing amount for {text}")
     result: dict[str, Any] = {"hex": signed.raw.hex(), "complete": not errors}
     if errors:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mini_chain import MiniChain, spend
 
-from btcnode.consensus.subsidy import MAX_MONEY
+from btcnode.primitives.amounts import COIN, MAX_MONEY
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import hash160, sha256
@@ -15,7 +15,6 @@ from btcnode.primitives.tx import NULL_OUTPOINT, SEQUENCE_FINAL, Tx
 from btcnode.testing.blocks import COMMITMENT_PREFIX, assemble, coinbase_tx, grind, push_number, witness_commitment
 
 BLOCKS = 110  # coinbases of heights 1 to 11 can be spent in the next block
-COIN = 10**8
 SUBSIDY = 50 * COIN
 
 Build = Callable[[MiniChain], bytes]

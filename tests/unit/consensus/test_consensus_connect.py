@@ -17,9 +17,9 @@ from btcnode.consensus.connect import (
     must_check_bip30,
     script_violation,
 )
-from btcnode.consensus.subsidy import MAX_MONEY
 from btcnode.errors import CorruptionError, RuleViolation
 from btcnode.params import params_for
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, make_coin, make_txout
 from btcnode.primitives.hashes import BlockHash, to_display

@@ -5,7 +5,6 @@ from itertools import product
 import pytest
 from mini_chain import spend
 
-from btcnode.consensus.subsidy import MAX_MONEY
 from btcnode.consensus.transactions import (
     check_block_transactions,
     check_transaction,
@@ -14,6 +13,7 @@ from btcnode.consensus.transactions import (
     stripped_tx_size,
 )
 from btcnode.errors import RuleViolation
+from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_coin, make_txout
 from btcnode.primitives.hashes import to_display

@@ -9,7 +9,8 @@ from btcnode.indexes.coinstats import CoinStats, CoinStatsRecipe
 from btcnode.indexes.filters import BlockFilter, FilterRecipe
 from btcnode.indexes.recipe import IndexedBlock
 from btcnode.indexes.transactions import SpenderRecipe, TxPlace, TxRecipe, spender_key, tx_key
-from btcnode.params import COIN, params_for
+from btcnode.params import params_for
+from btcnode.primitives.amounts import COIN
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_prefix, coin_script, coin_value, txout_script
 from btcnode.primitives.gcs import filter_header

@@ -105,7 +105,7 @@ def test_feerates_of_what_is_chosen_in_the_log(caplog: pytest.LogCaptureFixture)
             {"blockreservedweight": 1999},
             "Specified -blockreservedweight (1999) is lower than minimum safety value of (2000)",
         ),
-        ({"blockmintxfee": "x"}, "Invalid amount for --blockmintxfee=<amount>: 'x'"),
+        ({"blockmintxfee": "x"}, "Invalid amount for -blockmintxfee=<amount>: 'x'"),
         ({"signetkey": ("x",)}, "--signetkey takes a private key of a test network in wallet import format"),
     ],
 )

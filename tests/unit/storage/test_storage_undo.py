@@ -6,6 +6,7 @@ import pytest
 from coincurve import PrivateKey
 
 from btcnode.errors import DecodeError
+from btcnode.primitives.amounts import COIN
 from btcnode.primitives.coin import make_coin
 from btcnode.storage.undo import (
     compress_amount,
@@ -18,7 +19,6 @@ from btcnode.storage.undo import (
     read_varint,
 )
 
-COIN = 100_000_000
 KEY = PrivateKey(b"\x07" * 32).public_key
 COMPRESSED, UNCOMPRESSED = KEY.format(), KEY.format(compressed=False)
 
