@@ -39,12 +39,13 @@ ORDER = {
     "notify": 7,
     "protocol": 7,
     "net": 9,
-    "rpc": 10,
-    "observe": 11,
-    "node": 12,
-    "cli": 13,
-    "embed": 13,
-    "testing": 14,
+    "observe": 10,
+    "services": 11,
+    "rpc": 12,
+    "node": 13,
+    "cli": 14,
+    "embed": 14,
+    "testing": 15,
 }
 SAME_LEVEL = {("params", "primitives"), ("primitives", "params")}
 PURE = ("primitives", "script", "consensus", "wire", "descriptors", "mempool", "protocol")

@@ -34,7 +34,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def take_snapshot(node: Node) -> Snapshot:
     """The figures that the display shows, as far as the node has come up."""
-    network, now, status = node.params.name, node.control.now(), node.control.warmup_status()
+    network, now, status = node.params.name, node.clock.now(), node.control.status
     chain = node.chain
     if chain is None:
         return Snapshot(network=network, now=now, status=status)
@@ -42,10 +42,10 @@ def take_snapshot(node: Node) -> Snapshot:
     coins = chain.driver.chainstate.coins
     incoming = outgoing = received = 0
     if node.peers is not None:
-        for peer in node.peers.peers():
+        for peer in node.peers.connected():
             incoming += peer.inbound
             outgoing += not peer.inbound
-        received, _ = node.peers.net_totals()
+        received, _ = node.peers.totals()
     return Snapshot(
         network=network,
         now=now,

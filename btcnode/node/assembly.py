@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from random import SystemRandom
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from btcnode import __version__
 from btcnode.chain.chainstate import Chainstate
@@ -23,45 +23,44 @@ from btcnode.net.capture import MessageCapture
 from btcnode.net.nat.service import NatService
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
-from btcnode.node.address_service import AddressService
-from btcnode.node.alerts import Alert, AlertService
-from btcnode.node.api import NodeFacade
-from btcnode.node.assume_service import AssumeService
-from btcnode.node.ban_file import BanFile
-from btcnode.node.block_bridge import BlockBridge
 from btcnode.node.chain_loader import ChainLoader, LoadingStopped
-from btcnode.node.chain_service import ChainService
-from btcnode.node.chain_watch import ChainWatch
-from btcnode.node.clock import Clock
-from btcnode.node.control_service import ControlService
-from btcnode.node.fee_service import FILE_NAME as FEES_FILE
-from btcnode.node.fee_service import FeeService
-from btcnode.node.figures import FigureBoard
-from btcnode.node.fixed_seeds import fixed_seeds
-from btcnode.node.index_service import IndexService
 from btcnode.node.memory import make_memory_limiter
-from btcnode.node.mempool_file import MempoolFile
-from btcnode.node.mempool_service import MempoolService
 from btcnode.node.mempool_setup import make_pool, make_template_maker
 from btcnode.node.nat_setup import start_nat
-from btcnode.node.notification_service import NotificationService
-from btcnode.node.peers_file import load_book, load_groups, take_anchors
-from btcnode.node.peers_service import PeersService
 from btcnode.node.proxy_setup import Anonymity, listening, make_dialer, own_addresses
-from btcnode.node.prune_service import PruneService
 from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.resources import DiskWatch
-from btcnode.node.snapshot_service import SnapshotService
-from btcnode.node.sync_monitor import SyncMonitor
-from btcnode.node.tx_service import TxService
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.inputs import SetNetworkActive
 from btcnode.protocol.permissions import AccessRules
 from btcnode.protocol.protocol import Protocol
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.methods import make_table
 from btcnode.rpc.server import RpcServer
+from btcnode.services.addresses import Addresses
+from btcnode.services.alerts import Alert, Alerts
+from btcnode.services.assumed_chain import AssumedChain
+from btcnode.services.ban_file import BanFile
+from btcnode.services.block_effects import BlockEffects
+from btcnode.services.chain import Chain
+from btcnode.services.chain_alerts import ChainAlerts
+from btcnode.services.clock import Clock
+from btcnode.services.control import Control
+from btcnode.services.fees import FILE_NAME as FEES_FILE
+from btcnode.services.fees import FeeEstimates
+from btcnode.services.fixed_seeds import fixed_seeds
+from btcnode.services.indexes import Indexes
+from btcnode.services.measuring import Meter
+from btcnode.services.mempool_file import MempoolFile
+from btcnode.services.notifications import Notifications
+from btcnode.services.parts import NodeParts
+from btcnode.services.peers import Peers
+from btcnode.services.peers_file import load_book, load_groups, take_anchors
+from btcnode.services.pruner import Pruner
+from btcnode.services.snapshot_writer import SnapshotWriter
+from btcnode.services.submissions import Submissions
+from btcnode.services.sync_monitor import SyncMonitor
+from btcnode.services.transactions import Transactions
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.importer import BlockImporter, import_paths
@@ -134,15 +133,15 @@ class Node:
         self.params = config.network_params()
         self.access = access_rules(config)
         self.clock = Clock(config.mocktime)
-        self.stop_requested = asyncio.Event()
-        self.alerts = AlertService()
-        self.control = ControlService(config, self.clock, self.stop_requested, self.alerts)
+        self.alerts = Alerts()
+        self.control = Control(config, self.clock)
+        self.stop_requested = self.control.stop_requested
         self.disk = DiskWatch(config, self.stop_requested.set)
         self.failure: BaseException | None = None
-        self.chain: ChainService | None = None
-        self.watch: ChainWatch | None = None
-        self.peers: PeersService | None = None
-        self.addresses: AddressService | None = None
+        self.chain: Chain | None = None
+        self.watch: ChainAlerts | None = None
+        self.peers: Peers | None = None
+        self.addresses: Addresses | None = None
         self.driver: ChainDriver | None = None
         self.reactor: Reactor | None = None
         self.nat: NatService | None = None
@@ -151,18 +150,17 @@ class Node:
         self.view: NodeChainView | None = None
         self.memory: MemoryLimiter | None = None
         self.monitor: SyncMonitor | None = None
-        self.figures: FigureBoard | None = None
+        self.figures: Meter | None = None
         self.metrics: MetricsExporter | None = None
-        self.transactions: TxService | None = None
+        self.transactions: Transactions | None = None
         self.mempool_file: MempoolFile | None = None
         self.ban_file: BanFile | None = None
-        self.fees: FeeService | None = None
-        self.notifications: NotificationService | None = None
-        self.indexes: IndexService | None = None
-        self.pruner: PruneService | None = None
-        self.assume: AssumeService | None = None
-        self._facade = NodeFacade(self.control)
-        self.table = make_table(cast(NodeApi, self._facade))
+        self.fees: FeeEstimates | None = None
+        self.notifications: Notifications | None = None
+        self.indexes: Indexes | None = None
+        self.pruner: Pruner | None = None
+        self.assume: AssumedChain | None = None
+        self.table = make_table(self.control)
         self._store: ChainStore | None = None
         self._pool: WorkerPool | None = None
         self._rpc: RpcServer | None = None
@@ -227,18 +225,32 @@ class Node:
         log.info("nBestHeight = %d", state.active.height)
         self.disk.check_start(state.active.height)
         await self._open_network()
-        self.control.status = None
+        self.table.open(self._parts())
         assert self.reactor is not None
         heard = [(address.host, address.port) for address in self.reactor.bound]
         write_ready(config, self._rpc.addresses if self._rpc is not None else [], heard)
         log.info("the node is ready: height %d", state.active.height)
         log.info("init message: Done loading")
 
-    def _load_addresses(self) -> AddressService:
+    def _parts(self) -> NodeParts:
+        assert self.chain is not None and self.assume is not None and self.pruner is not None
+        assert self.indexes is not None and self.transactions is not None and self.mempool_file is not None
+        assert self.peers is not None and self.addresses is not None
+        assert self.notifications is not None and self.monitor is not None
+        return NodeParts(
+            config=self.config, params=self.params, clock=self.clock, control=self.control, alerts=self.alerts,
+            chain=self.chain, assumed=self.assume, pruner=self.pruner,
+            snapshots=SnapshotWriter(self.chain, self.pruner), indexes=self.indexes, mempool=self.transactions.pool,
+            mempool_file=self.mempool_file, submissions=self.submissions,
+            templates=make_template_maker(self.config), fees=self.fees, peers=self.peers, addresses=self.addresses,
+            notifications=self.notifications, sync=self.monitor,
+        )  # fmt: skip
+
+    def _load_addresses(self) -> Addresses:
         groups = load_groups(self.config)
         book = load_book(self.config, self.params.magic, self._rng, groups)
         cjdns = self.config.cjdnsreachable
-        return AddressService(book, self.config.net_dir, self.params.magic, self.clock, cjdns=cjdns)
+        return Addresses(book, self.config.net_dir, self.params.magic, self.clock, cjdns=cjdns)
 
     async def _open_chain(self) -> Chainstate:
         """Open and check what is stored, by a reindex where a test option allows to repair it that way."""
@@ -263,7 +275,6 @@ class Node:
         if self.addresses is None:
             self._tell("Loading P2P addresses…")
             self.addresses = await asyncio.to_thread(self._load_addresses)
-            self._facade.add(self.addresses)
         workers = worker_count(config.par)
         if workers and self._pool is None:
             self._pool = WorkerPool(workers, self.params)
@@ -283,11 +294,10 @@ class Node:
         assert self.protocol is not None
         self.memory = make_memory_limiter(self.config, self.driver, self._pool, self.reactor)
         self.monitor = SyncMonitor(self.driver, self.view, self.protocol, self._pool, self.clock)
-        self.monitor.tell_last_run()
-        self._facade.add(self.monitor)
-        self.figures = FigureBoard(self.driver, self.protocol, self.monitor, transactions, self._pool, self.reactor)
+        self.monitor.log_last_run()
+        self.figures = Meter(self.driver, self.protocol, self.monitor, transactions, self._pool, self.reactor)
 
-    def _assemble_chain(self, state: Chainstate) -> TxService:
+    def _assemble_chain(self, state: Chainstate) -> Transactions:
         """Chain, indexes, mempool, and what follows them."""
         config = self.config
         self.driver = ChainDriver(
@@ -298,19 +308,15 @@ class Node:
             pool=self._pool,
         )
         self.view = NodeChainView(state.tree, state.active, self.params, max_tip_age=config.maxtipage)
-        self.chain = ChainService(self.driver, self.view, self.params, self.clock)
-        self.watch = ChainWatch(self.chain, self.alerts)
-        self.indexes = IndexService(self.chain, config)
-        self.pruner = PruneService(self.chain, self.indexes.needs(), config.prune_target, enabled=config.prunes)
-        self._facade.add(self.pruner)
-        self._facade.add(SnapshotService(self.chain, self.pruner))
-        self._facade.add(self.chain)
-        self._facade.add(self.indexes)
-        self.transactions = transactions = TxService(
+        self.chain = Chain(self.driver, self.view, self.params, self.clock)
+        self.watch = ChainAlerts(self.chain, self.alerts)
+        self.indexes = Indexes(self.chain, config)
+        self.pruner = Pruner(self.chain, self.indexes.needs(), config.prune_target, enabled=config.prunes)
+        self.transactions = transactions = Transactions(
             self.driver, self.view, self.clock, make_pool(config), self._pool, self._on_fatal
         )
         if not config.blocksonly:
-            self.fees = FeeService(
+            self.fees = FeeEstimates(
                 transactions,
                 self.view,
                 state.tree,
@@ -319,7 +325,7 @@ class Node:
                 accept_stale=config.acceptstalefeeestimates,
             )
         self.chain.mempool_settled = transactions.settled
-        self.assume = AssumeService(
+        self.assume = AssumedChain(
             self.chain,
             self.view,
             transactions.pool,
@@ -327,12 +333,10 @@ class Node:
             dbcache=config.dbcache << 20,
             on_fatal=self._on_fatal,
         )
-        self._facade.add(self.assume)
-        self.notifications = NotificationService(config, transactions, self.view, self.clock)
-        self._facade.add(self.notifications)
+        self.notifications = Notifications(config, transactions, self.view, self.clock)
         return transactions
 
-    def _assemble_network(self, transactions: TxService, dialer: Dialer) -> None:
+    def _assemble_network(self, transactions: Transactions, dialer: Dialer) -> None:
         """Protocol and sockets, and what is known of peers and kept of transactions."""
         config = self.config
         assert self.driver is not None and self.chain is not None and self.view is not None
@@ -354,7 +358,7 @@ class Node:
             fixed_seeds=lambda: fixed_seeds(self.params.name),
             anchors=take_anchors(config.net_dir, self.params.magic) if options.automatic_outbound else (),
         )
-        bridge = BlockBridge(self.driver, self.chain, transactions, self.clock, config.net_dir)
+        bridge = BlockEffects(self.driver, self.chain, transactions, self.clock, config.net_dir)
         self.reactor = Reactor(
             self.protocol,
             self.params.magic,
@@ -372,7 +376,7 @@ class Node:
             cjdns=config.cjdnsreachable,
         )
         self.clock.on_set.append(self.reactor.tell_time)
-        bridge.filters = self.indexes.filter_index
+        bridge.filters = self.indexes.filters
         bridge.addresses = self.addresses
         if config.capturemessages:
             self.reactor.capture = MessageCapture(config.net_dir, self.clock.time)
@@ -380,14 +384,11 @@ class Node:
         self.assume.attach(self.protocol)
         transactions.attach(self.reactor)
         bridge.attach(self.reactor)
-        self.mempool_file = MempoolFile(transactions, self.clock, config.net_dir, with_key=not config.persistmempoolv1)
-        templates = make_template_maker(config)
-        private = config.privatebroadcast
-        self._facade.add(
-            MempoolService(transactions, self.mempool_file, self.protocol, templates, self.fees, private=private)
+        self.mempool_file = MempoolFile(
+            transactions, self.protocol, self.clock, config.net_dir, with_key=not config.persistmempoolv1
         )
-        self.peers = PeersService(self.reactor, self.protocol, options, config, self.ban_file, self.clock)
-        self._facade.add(self.peers)
+        self.submissions = Submissions(transactions, self.protocol, private=config.privatebroadcast)
+        self.peers = Peers(self.reactor, self.protocol, options, config, self.ban_file, self.clock)
 
     async def _bring_up_to_date(self) -> None:
         """Rebuild from own block files if asked to, and connect what is stored and not connected yet."""
@@ -462,11 +463,11 @@ class Node:
         while True:
             self.disk.look(asyncio.get_running_loop().time())
             self.memory.look()
-            self.figures.look()
+            self.figures.measure()
             self.transactions.look_behind()
             self.watch.look_at_clock(self.protocol.median_time_offset())
             try:
-                await self.monitor.look()
+                await self.monitor.observe()
             except StorageError as error:
                 self._on_fatal(error)
                 return
@@ -517,14 +518,13 @@ class Node:
 
     async def _save_mempool(self) -> None:
         """Keep the mempool for the next run; nothing else depends on it."""
-        assert self.protocol is not None
         if self.transactions is None or self.mempool_file is None:
             return
         loaded = self.mempool_file.loaded
         await self.transactions.close()
         if loaded and self.config.persistmempool:
             try:
-                await self.mempool_file.save(self.protocol.unbroadcast())
+                await self.mempool_file.save()
             except StorageError as error:
                 log.error("the mempool is not saved: %s", error)
 
@@ -538,7 +538,7 @@ class Node:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         if self.monitor is not None:
-            await self.monitor.stop()
+            await self.monitor.note_stop()
         if self.metrics is not None:
             await asyncio.to_thread(self.metrics.close)
         if self.chain is not None:

@@ -1,4 +1,4 @@
-"""The node's figures for Prometheus, served over HTTP by a thread of its own.
+"""The node's measurements for Prometheus, served over HTTP by a thread of its own.
 
 Whoever does the work counts it in plain numbers; they are read when somebody asks. Each exporter has its own registry,
 so that several nodes may live in one process.
@@ -15,11 +15,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from btcnode.errors import ConfigError
-from btcnode.observe.figures import Figures
+from btcnode.observe.measurements import Measurements
 
 
 class _NodeCollector(Collector):
-    def __init__(self, read: Callable[[], Figures]) -> None:
+    def __init__(self, read: Callable[[], Measurements]) -> None:
         self._read = read
 
     def collect(self) -> Iterable[Metric]:
@@ -61,7 +61,7 @@ def _histogram(
     return histogram
 
 
-def _sync(now: Figures) -> Iterable[Metric]:
+def _sync(now: Measurements) -> Iterable[Metric]:
     yield _counter("sync_blocks_processed", "Blocks connected", now.blocks)
     yield _counter("sync_transactions_processed", "Transactions connected", now.txs)
     yield _counter("sync_inputs_processed", "Inputs connected", now.inputs)
@@ -72,7 +72,7 @@ def _sync(now: Figures) -> Iterable[Metric]:
     yield _labelled("sync_stage_busy_fraction", "Share of the last second that a stage worked", "stage", now.busy)
 
 
-def _requests(now: Figures) -> Iterable[Metric]:
+def _requests(now: Measurements) -> Iterable[Metric]:
     for suffix, text in (("sent", "asked for"), ("success", "answered"), ("failed", "not answered, or wrongly")):
         family = CounterMetricFamily(f"sync_requests_{suffix}", f"Requests {text}", labels=["type"])
         for kind, counts in now.requests.items():
@@ -88,7 +88,7 @@ def _requests(now: Figures) -> Iterable[Metric]:
     yield _gauge("sync_peers_limit", "Peers that may be fetched from at a time", now.peers_limit)
 
 
-def _resources(now: Figures) -> Iterable[Metric]:
+def _resources(now: Measurements) -> Iterable[Metric]:
     yield _counter("sync_cache_lookups", "Coins looked up", now.cache_lookups)
     yield _counter("sync_cache_misses", "Coins that the database was asked for", now.cache_misses)
     yield _gauge("sync_cache_bytes", "Bytes of the coin cache", now.cache_bytes)
@@ -99,7 +99,7 @@ def _resources(now: Figures) -> Iterable[Metric]:
     yield _labelled("process_memory_bytes", "Resident memory of the node and its workers", "kind", now.memory)
 
 
-def _node(now: Figures) -> Iterable[Metric]:
+def _node(now: Measurements) -> Iterable[Metric]:
     yield _gauge("node_height", "Height of the active chain", now.height)
     yield _gauge("node_headers", "Height of the best header", now.headers)
     yield _labelled("node_peers", "Connected peers", "direction", now.peers)
@@ -107,7 +107,7 @@ def _node(now: Figures) -> Iterable[Metric]:
         yield _gauge(f"mempool_{name}", f"Mempool: {name.replace('_', ' ')}", value)
 
 
-def _traffic(now: Figures) -> Iterable[Metric]:
+def _traffic(now: Measurements) -> Iterable[Metric]:
     for what, counts in now.messages.items():
         family = CounterMetricFamily(f"p2p_messages_{what}", f"Messages {what}, by class", labels=["class"])
         for kind, count in enumerate(counts):
@@ -123,10 +123,10 @@ def _traffic(now: Figures) -> Iterable[Metric]:
 class MetricsExporter:
     """Serves ``/metrics`` at one address until it is closed.
 
-    ``read`` gives the figures of late; it is called from the exporter's thread.
+    ``read`` gives the latest measurements; it is called from the exporter's thread.
     """
 
-    def __init__(self, read: Callable[[], Figures]) -> None:
+    def __init__(self, read: Callable[[], Measurements]) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_NodeCollector(read))
         self._server: WSGIServer | None = None

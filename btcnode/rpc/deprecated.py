@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from btcnode.mempool.entry import MempoolEntry
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.transactions import MAX_REPLACEABLE_SEQUENCE
+from btcnode.services.parts import NodeParts
 
 
-def is_enabled(node: NodeApi, name: str) -> bool:
+def is_enabled(node: NodeParts, name: str) -> bool:
     """Whether the user wants the deprecated field or method."""
     return name in node.config.deprecatedrpc
 
 
-def shown_warnings(node: NodeApi) -> list[str] | str:
+def shown_warnings(node: NodeParts) -> list[str] | str:
     """The warnings that stand; with the deprecated form the last one only, as text."""
-    found = list(node.warnings())
+    found = list(node.alerts.warnings())
     if is_enabled(node, "warnings"):
         return found[-1] if found else ""
     return found

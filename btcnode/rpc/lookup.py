@@ -7,11 +7,11 @@ from typing import Any
 
 from btcnode.consensus.pow import bits_to_target
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double, type_name
 from btcnode.rpc.spec import Result, hexed, number, real, whole_number
 from btcnode.rpc.spec import time as time_
+from btcnode.services.parts import NodeParts
 
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
 
@@ -49,9 +49,9 @@ def parse_verbosity(value: Any, default: int) -> int:
     return whole_number(value)
 
 
-def require_data(node: NodeApi, index: int, *, undo: bool = False) -> None:
+def require_data(node: NodeParts, index: int, *, undo: bool = False) -> None:
     """Raise RpcError when the block's bytes (or its undo data) are not here, saying why."""
-    status = node.block_status(index)
+    status = node.chain.block_status(index)
     if status.have_undo if undo else status.have_data:
         return
     if status.n_tx and not status.have_data:
@@ -61,35 +61,35 @@ def require_data(node: NodeApi, index: int, *, undo: bool = False) -> None:
     raise RpcError(RpcCode.MISC_ERROR, why)
 
 
-def find_block(node: NodeApi, text: Any, name: str = "blockhash") -> int:
+def find_block(node: NodeParts, text: Any, name: str = "blockhash") -> int:
     """Index of the block with this hash parameter; raises RpcError when it is unknown."""
-    index = node.tree.find(BlockHash(parse_hash(text, name)))
+    index = node.chain.tree.find(BlockHash(parse_hash(text, name)))
     if index < 0:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found")
     return index
 
 
-def find_by_hash_or_height(node: NodeApi, value: Any) -> int:
+def find_by_hash_or_height(node: NodeParts, value: Any) -> int:
     """Index of a block given by hash or by height in the active chain; raises RpcError."""
     if type_name(value) != "number":
         return find_block(node, value, "hash_or_height")
-    tree, height = node.tree, whole_number(value)
+    tree, height = node.chain.tree, whole_number(value)
     if height < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Target block height {height} is negative")
-    tip = tree.height(node.tip())
+    tip = tree.height(node.chain.tip())
     if height > tip:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Target block height {height} after current tip {tip}")
-    return tree.ancestor(node.tip(), height)
+    return tree.ancestor(node.chain.tip(), height)
 
 
-def is_active(node: NodeApi, index: int) -> bool:
+def is_active(node: NodeParts, index: int) -> bool:
     """Whether the block is in the active chain."""
-    return node.tree.ancestor(node.tip(), node.tree.height(index)) == index
+    return node.chain.tree.ancestor(node.chain.tip(), node.chain.tree.height(index)) == index
 
 
-def fork_height(node: NodeApi, index: int) -> int:
+def fork_height(node: NodeParts, index: int) -> int:
     """Height of the last block that ``index`` has in common with the active chain."""
-    tree, tip = node.tree, node.tip()
+    tree, tip = node.chain.tree, node.chain.tip()
     low, high = 0, min(tree.height(index), tree.height(tip))
     while low < high:
         middle = (low + high + 1) // 2
@@ -120,9 +120,9 @@ def uint256_hex(value: int) -> str:
     return f"{value:064x}"
 
 
-def header_json(node: NodeApi, index: int) -> dict[str, Any]:
+def header_json(node: NodeParts, index: int) -> dict[str, Any]:
     """The fields of a header and its place in the chain."""
-    tree, tip = node.tree, node.tip()
+    tree, tip = node.chain.tree, node.chain.tip()
     height, bits, raw = tree.height(index), tree.bits(index), tree.raw(index)
     version = tree.version(index)
     following = -1
@@ -144,7 +144,7 @@ def header_json(node: NodeApi, index: int) -> dict[str, Any]:
         "target": uint256_hex(bits_to_target(bits)),
         "difficulty": double(difficulty(bits)),
         "chainwork": uint256_hex(tree.chainwork(index)),
-        "nTx": node.block_status(index).n_tx,
+        "nTx": node.chain.block_status(index).n_tx,
     }
     if tree.prev(index) >= 0:
         result["previousblockhash"] = to_display(tree.hash(tree.prev(index)))

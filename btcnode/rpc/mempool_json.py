@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from btcnode.mempool.entry import MempoolEntry
 from btcnode.mempool.graph import Chunk, Cluster
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.deprecated import is_enabled, signals_replacement
 from btcnode.rpc.jsonvalue import amount
+from btcnode.services.parts import NodeParts
 
 
 class Frozen(NamedTuple):
@@ -49,9 +49,9 @@ def names(entries: Iterable[MempoolEntry]) -> list[str]:
     return [to_display(entry.txid) for entry in entries]
 
 
-def freeze(node: NodeApi, entries: Iterable[MempoolEntry]) -> list[Frozen]:
+def freeze(node: NodeParts, entries: Iterable[MempoolEntry]) -> list[Frozen]:
     """Note what may change of these entries; on the loop thread."""
-    told = node.is_unbroadcast
+    told = node.submissions.is_unbroadcast
     return [Frozen(entry, entry.cluster, entry.chunk, entry.delta, told(entry.txid)) for entry in entries]
 
 
@@ -133,7 +133,7 @@ def describe_all(rows: Sequence[Frozen], *, bip125: bool) -> dict[str, Any]:
     return {to_display(row.entry.txid): describe(row, kin.get(row.entry, ALONE), bip125=bip125) for row in rows}
 
 
-def entry_json(node: NodeApi, entry: MempoolEntry) -> dict[str, Any]:
+def entry_json(node: NodeParts, entry: MempoolEntry) -> dict[str, Any]:
     """One entry as getmempoolentry tells of it."""
     members = freeze(node, entry.cluster.entries)
     row = next(row for row in members if row.entry is entry)

@@ -17,15 +17,15 @@ from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.coin import coin_height, coin_prefix, coin_script, coin_value, make_txout
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import script_json, tx_json
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.index_api import FilterIndex
 from btcnode.rpc.jsonrpc import Reply
 from btcnode.rpc.jsonvalue import amount, encode
 from btcnode.rpc.lookup import header_json, is_active
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.transactions import find_transaction
+from btcnode.services.indexes import FilterIndex
+from btcnode.services.parts import NodeParts
 
 MAX_OUTPOINTS = 15
 MAX_HEADERS = 2000
@@ -63,9 +63,9 @@ class RestRequest:
     body: bytes
 
     @property
-    def node(self) -> NodeApi:
+    def node(self) -> NodeParts:
         """The node that answers."""
-        return self.table.node
+        return self.table.parts
 
     def query(self, name: str, default: str) -> str:
         """A query parameter; raises RestError when the target is no URI."""
@@ -118,7 +118,7 @@ def _number(text: str, limit: int) -> int | None:
 
 
 def _find(request: RestRequest, text: str) -> int:
-    index = request.node.tree.find(BlockHash(_hash(text)))
+    index = request.node.chain.tree.find(BlockHash(_hash(text)))
     if index < 0:
         raise RestError(NOT_FOUND, f"{text} not found")
     return index
@@ -126,8 +126,8 @@ def _find(request: RestRequest, text: str) -> int:
 
 async def _tx(request: RestRequest) -> Reply:
     node, txid = request.node, _hash(request.rest)
-    if node.tx_index is not None:
-        await node.tx_index.until_synced()
+    if node.indexes.transactions is not None:
+        await node.indexes.transactions.until_synced()
     found = await find_transaction(node, txid)
     if found is None:
         raise RestError(NOT_FOUND, f"{request.rest} not found")
@@ -135,19 +135,19 @@ async def _tx(request: RestRequest) -> Reply:
     reply = request.data(tx.raw)
     if reply is not None:
         return reply
-    place = {"blockhash": to_display(node.tree.hash(block))} if block >= 0 else {}
+    place = {"blockhash": to_display(node.chain.tree.hash(block))} if block >= 0 else {}
     return request.json(tx_json(tx, node.params, include_hex=False) | place | {"hex": tx.raw.hex()})
 
 
 async def _raw_block(request: RestRequest) -> bytes:
     text = request.rest
     index = _find(request, text)
-    status = request.node.block_status(index)
+    status = request.node.chain.block_status(index)
     if not status.have_data:
         why = "pruned data" if status.n_tx else "not fully downloaded"
         raise RestError(NOT_FOUND, f"{text} not available ({why})")
     try:
-        return await request.node.read_block(index)
+        return await request.node.chain.read_block(index)
     except StorageError:
         raise RestError(SERVER_ERROR, f"I/O error reading {text}") from None
 
@@ -201,7 +201,7 @@ async def _headers(request: RestRequest) -> Reply:
     count = _count_of(path[0] if len(path) == 2 else request.query("count", "5"))
     node = request.node
     indexes = _active_run(node, BlockHash(_hash(path[-1])), count)
-    reply = request.data(b"".join(map(node.tree.raw, indexes)))
+    reply = request.data(b"".join(map(node.chain.tree.raw, indexes)))
     return reply or request.json([header_json(node, index) for index in indexes])
 
 
@@ -210,7 +210,7 @@ def _filter_index(request: RestRequest, text: str, filter_type: str) -> tuple[Fi
     block_hash = BlockHash(_hash(text))
     if filter_type != "basic":
         raise RestError(BAD_REQUEST, f"Unknown filtertype {filter_type}")
-    index = request.node.filter_index
+    index = request.node.indexes.filters
     if index is None:
         raise RestError(BAD_REQUEST, f"Index is not enabled for filtertype {filter_type}")
     return index, block_hash
@@ -223,9 +223,9 @@ def _filter_missing(*, ready: bool) -> RestError:
     return RestError(NOT_FOUND, f"Filter not found. {more}")
 
 
-def _active_run(node: NodeApi, block_hash: BlockHash, count: int) -> list[int]:
+def _active_run(node: NodeParts, block_hash: BlockHash, count: int) -> list[int]:
     """Up to ``count`` headers of the active chain from a block on, none when it is not part of it."""
-    tree, tip = node.tree, node.tip()
+    tree, tip = node.chain.tree, node.chain.tip()
     found = tree.find(block_hash)
     if found < 0 or not is_active(node, found):
         return []
@@ -241,7 +241,7 @@ async def _filter_headers(request: RestRequest) -> Reply:
     count = _count_of(path[1] if len(path) == 3 else request.query("count", "5"))
     index, block_hash = _filter_index(request, path[-1], path[0])
     node = request.node
-    hashes = [node.tree.hash(at) for at in _active_run(node, block_hash, count)]
+    hashes = [node.chain.tree.hash(at) for at in _active_run(node, block_hash, count)]
     ready = await index.until_synced()
     headers = []
     for one in hashes:
@@ -258,13 +258,13 @@ async def _filter(request: RestRequest) -> Reply:
         raise RestError(BAD_REQUEST, "Invalid URI format. Expected /rest/blockfilter/<filtertype>/<blockhash>")
     index, block_hash = _filter_index(request, path[1], path[0])
     node = request.node
-    at = node.tree.find(block_hash)
+    at = node.chain.tree.find(block_hash)
     if at < 0:
         raise RestError(NOT_FOUND, f"{path[1]} not found")
     ready = await index.until_synced()
     item = index.get(block_hash)
     if item is None:
-        if not node.block_status(at).scripts_valid:
+        if not node.chain.block_status(at).scripts_valid:
             raise RestError(NOT_FOUND, "Filter not found. Block was not connected to active chain.")
         raise _filter_missing(ready=ready)
     raw = b"\0" + block_hash + compact_size(len(item.data)) + item.data
@@ -281,7 +281,7 @@ async def _deployment_info(request: RestRequest) -> Reply:
     text = request.rest.removeprefix("/")
     if not text:
         return request.json(await request.method("getdeploymentinfo"))
-    if request.node.tree.find(BlockHash(_hash(text))) < 0:
+    if request.node.chain.tree.find(BlockHash(_hash(text))) < 0:
         raise RestError(BAD_REQUEST, "Block not found")
     return request.json(await request.method("getdeploymentinfo", text))
 
@@ -372,12 +372,12 @@ async def _get_utxos(request: RestRequest) -> Reply:
     for outpoint in outpoints:
         coin = None
         if not with_mempool or node.mempool.spender_of(outpoint) is None:
-            coin = await node.get_coin(outpoint)
+            coin = await node.chain.get_coin(outpoint)
             txout = node.mempool.txout(outpoint) if coin is None and with_mempool else None
             coin = coin if txout is None else coin_prefix(MEMPOOL_HEIGHT, False) + txout
         found.append(coin)
     coins = [coin for coin in found if coin is not None]
-    tree, tip = node.tree, node.tip()
+    tree, tip = node.chain.tree, node.chain.tip()
     bitmap = bytearray((len(found) + 7) // 8)
     for n, coin in enumerate(found):
         bitmap[n // 8] |= (coin is not None) << (n % 8)
@@ -394,7 +394,7 @@ async def _get_utxos(request: RestRequest) -> Reply:
     )
 
 
-def _output_json(coin: bytes, node: NodeApi) -> dict[str, Any]:
+def _output_json(coin: bytes, node: NodeParts) -> dict[str, Any]:
     return {"value": amount(coin_value(coin)), "scriptPubKey": script_json(coin_script(coin), node.params)}
 
 
@@ -403,7 +403,7 @@ async def _block_hash_by_height(request: RestRequest) -> Reply:
     if height is None:
         text = "".join(char for char in request.rest if char in _URI_CHARS)
         raise RestError(BAD_REQUEST, f"Invalid height: {text}")
-    tree, tip = request.node.tree, request.node.tip()
+    tree, tip = request.node.chain.tree, request.node.chain.tip()
     if height > tree.height(tip):
         raise RestError(NOT_FOUND, "Block height out of range")
     block_hash = tree.hash(tree.ancestor(tip, height))
@@ -418,11 +418,11 @@ async def _spent_txouts(request: RestRequest) -> Reply:
         raise RestError(BAD_REQUEST, "Invalid URI format. Expected /rest/spenttxouts/<hash>.<ext>")
     index = _find(request, text)
     undo: list[list[bytes]] = []
-    if node.tree.height(index) > 0:
+    if node.chain.tree.height(index) > 0:
         try:
-            if not node.block_status(index).have_undo:
+            if not node.chain.block_status(index).have_undo:
                 raise StorageError("never connected")
-            undo = await node.read_undo(index)
+            undo = await node.chain.read_undo(index)
         except StorageError:
             raise RestError(NOT_FOUND, f"{text} undo not available") from None
     spent = [[], *undo]  # the coinbase spends nothing
@@ -460,9 +460,8 @@ async def handle_rest(table: MethodTable, target: str, body: bytes) -> Reply:
     prefix, handler = found
     rest, kind = _split_format(target[len(prefix) :])
     try:
-        status = table.node.warmup_status()
-        if status is not None:
-            raise RestError(UNAVAILABLE, f"Service temporarily unavailable: {status}")
+        if table.control.status is not None:
+            raise RestError(UNAVAILABLE, f"Service temporarily unavailable: {table.control.status}")
         return await handler(RestRequest(table, target, rest, kind, body))
     except RestError as error:
         return Reply(error.status, error.text.encode() + b"\r\n", _TEXT)

@@ -162,7 +162,7 @@ class RpcServer:
 
     def probe(self, path: bytes, *, keep_alive: bool) -> bytes:
         """``/health`` is 200 while the process answers at all, ``/ready`` once it has started; neither asks who."""
-        status = self.table.node.warmup_status() if path == b"/ready" else None
+        status = self.table.control.status if path == b"/ready" else None
         if path == b"/ready" and self.stopping:
             status = "Shutting down"
         body = encode({"status": "ok"} if status is None else {"status": "starting", "message": status}) + b"\n"

@@ -240,7 +240,8 @@ obj, dyn, arr = map(_branch, (Kind.OBJ, Kind.DYN, Kind.ARR))
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method: declaration and handler. The handler takes the context and one value per argument.
+    """A method: declaration and handler. The handler takes the node's parts, or its ``Control`` alone where it says so,
+    and one value per argument.
 
     ``heavy`` results are made into JSON outside the loop thread; ``waits`` ones may be given up when the client leaves.
     ``examples`` are argument tuples, or lines with arguments in shell form. With ``verbatim`` the handler takes the
@@ -260,6 +261,7 @@ class Method:
     verbatim: bool = False
     is_async: bool = field(init=False)
     required: int = field(init=False)
+    takes_control: bool = field(init=False)
 
     def __post_init__(self) -> None:
         required = 0
@@ -267,6 +269,8 @@ class Method:
             if not arg.optional:
                 required = n
         object.__setattr__(self, "required", required)
+        first = next(iter(inspect.signature(self.handler).parameters.values()))
+        object.__setattr__(self, "takes_control", first.annotation == "Control")  # else it takes all parts
         object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.handler))
 
     def bind(self, params: Sequence[Any]) -> list[Any]:

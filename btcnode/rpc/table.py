@@ -8,10 +8,11 @@ from time import monotonic
 from typing import Any
 
 from btcnode.errors import BtcnodeError
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import DuplicateKeysDict
 from btcnode.rpc.spec import Arg, Kind, Method
+from btcnode.services.control import Control
+from btcnode.services.parts import NodeParts
 
 log = logging.getLogger("btcnode.rpc")
 
@@ -19,20 +20,36 @@ HIDDEN = "hidden"
 
 
 class MethodTable:
-    """Methods by name over one node.
+    """Methods by name over one node: over its ``control`` from the start, over its parts once ``open`` has been called.
 
     ``active`` holds the calls in progress, oldest first: ``(method, monotonic start)`` by a running number.
     With ``check_results`` every result is held against its declaration (tests).
     """
 
-    def __init__(self, node: NodeApi, methods: Iterable[Method], *, check_results: bool = False) -> None:
-        self.node = node
+    def __init__(self, control: Control, methods: Iterable[Method], *, check_results: bool = False) -> None:
+        self.control = control
+        self._parts: NodeParts | None = None  # while the node warms up
         self.methods: dict[str, Method] = {}
         self.active: dict[int, tuple[str, float]] = {}
         self._calls = 0
         self._check_results = check_results
         for method in methods:
             self.add(method)
+
+    def open(self, parts: NodeParts) -> None:
+        """The node is ready: every method answers from now on."""
+        self._parts = parts
+        self.control.status = None
+
+    @property
+    def parts(self) -> NodeParts:
+        """What handlers are given; raises RpcError while the node warms up."""
+        if self._parts is None:
+            raise RpcError(RpcCode.IN_WARMUP, self.control.status or "")
+        return self._parts
+
+    def _given_to(self, method: Method) -> NodeParts | Control:
+        return self.control if method.takes_control else self.parts
 
     def add(self, method: Method) -> None:
         """Add one method; raises ValueError when its name is taken."""
@@ -43,7 +60,7 @@ class MethodTable:
     def find(self, name: str) -> Method:
         """The method, when the node is ready to answer it; raises RpcError."""
         method = self.methods.get(name)
-        status = self.node.warmup_status()
+        status = self.control.status
         if status is not None and not (method is not None and method.in_warmup):
             raise RpcError(RpcCode.IN_WARMUP, status)
         if method is None:
@@ -54,7 +71,7 @@ class MethodTable:
         """Call a method that answers at once; raises RpcError and nothing else."""
         number = self._begin(method)
         try:
-            result = method.handler(self.node, *method.bind(positional(method, params)))
+            result = method.handler(self._given_to(method), *method.bind(positional(method, params)))
         except RpcError:
             raise
         except Exception as error:
@@ -67,7 +84,7 @@ class MethodTable:
         """Call any method; raises RpcError (or CancelledError) and nothing else."""
         number = self._begin(method)
         try:
-            result = method.handler(self.node, *method.bind(positional(method, params)))
+            result = method.handler(self._given_to(method), *method.bind(positional(method, params)))
             if method.is_async:
                 result = await result
         except RpcError:

@@ -17,15 +17,15 @@ from btcnode.primitives.coin import txout_script
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import parse_amount
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import SIGHASH_NAMES, script_asm
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.index_api import IndexedTx
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, Literal, type_name
 from btcnode.rpc.lookup import parse_hash, parse_hex, parse_hex_or_none
 from btcnode.rpc.spec import whole_number
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, MAX_SCRIPT_SIZE, OP_NOP10, OP_RETURN
 from btcnode.script.scriptparse import BAD_OP, iter_ops, witness_program
+from btcnode.services.indexes import IndexedTx
+from btcnode.services.parts import NodeParts
 
 SEQUENCE_FINAL = 0xFFFFFFFF
 MAX_REPLACEABLE_SEQUENCE = 0xFFFFFFFD  # BIP125
@@ -181,7 +181,7 @@ def build_transaction(
 # ---- transactions of the node
 
 
-async def find_transaction(node: NodeApi, txid: bytes) -> IndexedTx | None:
+async def find_transaction(node: NodeParts, txid: bytes) -> IndexedTx | None:
     """A transaction of the mempool (its block is -1), or of a block when there is an index of them.
 
     Raises StorageError.
@@ -189,19 +189,19 @@ async def find_transaction(node: NodeApi, txid: bytes) -> IndexedTx | None:
     entry = node.mempool.get(txid)
     if entry is not None:
         return IndexedTx(entry.tx, -1)
-    return await node.tx_index.find(txid) if node.tx_index is not None else None
+    return await node.indexes.transactions.find(txid) if node.indexes.transactions is not None else None
 
 
 # ---- what it spends
 
 
-async def find_txouts(node: NodeApi, outpoints: Iterable[bytes]) -> dict[bytes, bytes]:
+async def find_txouts(node: NodeParts, outpoints: Iterable[bytes]) -> dict[bytes, bytes]:
     """The txouts of outpoints as the mempool and the UTXO set have them, spent in the mempool or not."""
     found = {}
     for outpoint in outpoints:
         txout = node.mempool.txout(outpoint)
         if txout is None:
-            coin = await node.get_coin(outpoint)
+            coin = await node.chain.get_coin(outpoint)
             txout = coin[4:] if coin is not None else None
         if txout is not None:
             found[outpoint] = txout

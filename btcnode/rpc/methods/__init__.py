@@ -1,10 +1,9 @@
-"""The methods, by subject; ``make_table`` puts them over a node."""
+"""The methods, by subject; ``make_table`` puts them side by side."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.methods import (
     addresses,
     bans,
@@ -38,6 +37,7 @@ from btcnode.rpc.methods import (
 )
 from btcnode.rpc.spec import Method
 from btcnode.rpc.table import MethodTable
+from btcnode.services.control import Control
 
 
 def all_methods() -> list[Method]:
@@ -75,9 +75,9 @@ def all_methods() -> list[Method]:
     return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
 
 
-def make_table(node: NodeApi, *, check_results: bool = False) -> MethodTable:
-    """A table with all methods over ``node``."""
-    table = MethodTable(node, all_methods(), check_results=check_results)
+def make_table(process: Control, *, check_results: bool = False) -> MethodTable:
+    """A table with all methods, which answers more once it is opened with a node's parts."""
+    table = MethodTable(process, all_methods(), check_results=check_results)
     for method in (*control.table_methods(table), *openrpc.table_methods(table)):
         table.add(method)
     return table
@@ -85,4 +85,4 @@ def make_table(node: NodeApi, *, check_results: bool = False) -> MethodTable:
 
 def every_method() -> list[Method]:
     """Every declared method, those about the table too: for descriptions, as the handlers have no node."""
-    return list(make_table(cast(NodeApi, None)).methods.values())
+    return list(make_table(cast(Control, None)).methods.values())

@@ -7,11 +7,11 @@ from typing import Any
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.protocol.netgroup import class_name
-from btcnode.rpc.address_api import BookEntry
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, dyn, hexed, number, obj, rpc, string
 from btcnode.rpc.spec import time as time_
+from btcnode.services.addresses import BookEntry
+from btcnode.services.parts import NodeParts
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
 BUCKET_SIZE = 64
@@ -65,11 +65,11 @@ def internal_name(address: NetAddress) -> str:
     ),
     examples=((8,), (4, "i2p")),
 )
-def getnodeaddresses(node: NodeApi, count: int, network: str | None) -> list[dict[str, Any]]:
+def getnodeaddresses(node: NodeParts, count: int, network: str | None) -> list[dict[str, Any]]:
     """See the declaration."""
     if count < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Address count out of range")
-    entries = node.node_addresses(count, None if network is None else _network(network))
+    entries = node.addresses.sample(count, None if network is None else _network(network))
     return [
         {
             "time": entry.time,
@@ -93,13 +93,13 @@ def getnodeaddresses(node: NodeApi, count: int, network: str | None) -> list[dic
     ),
     examples=(("1.2.3.4", 8333, True),),
 )
-def addpeeraddress(node: NodeApi, text: str, port: int, tried: bool) -> dict[str, Any]:
+def addpeeraddress(node: NodeParts, text: str, port: int, tried: bool) -> dict[str, Any]:
     """See the declaration."""
     try:
         address = NetAddress.from_host(text, port)
     except DecodeError:
         raise RpcError(RpcCode.CLIENT_INVALID_IP_OR_SUBNET, "Invalid IP address") from None
-    problem = node.add_address(address, tried)
+    problem = node.addresses.add(address, tried)
     return {"error": problem, "success": False} if problem else {"success": True}
 
 
@@ -118,9 +118,9 @@ def addpeeraddress(node: NodeApi, text: str, port: int, tried: bool) -> dict[str
         ),
     ),
 )
-def getaddrmaninfo(node: NodeApi) -> dict[str, Any]:
+def getaddrmaninfo(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
-    counts = dict(node.address_counts())
+    counts = dict(node.addresses.counts())
     counts["all_networks"] = (sum(new for new, _ in counts.values()), sum(tried for _, tried in counts.values()))
     return {name: {"new": new, "tried": tried, "total": new + tried} for name, (new, tried) in counts.items()}
 
@@ -138,10 +138,10 @@ def getaddrmaninfo(node: NodeApi) -> dict[str, Any]:
     ),
     examples=(("asmap.dat",),),
 )
-def exportasmap(node: NodeApi, path: str) -> dict[str, Any]:
+def exportasmap(node: NodeParts, path: str) -> dict[str, Any]:
     """See the declaration."""
     try:
-        written, size, digest = node.export_asmap(path)
+        written, size, digest = node.addresses.export_asmap(path)
     except StorageError as error:
         raise RpcError(RpcCode.MISC_ERROR, str(error)) from None
     return {"path": str(written), "bytes_written": size, "file_hash": digest.hex()}
@@ -173,9 +173,9 @@ def _table_json(table: list[BookEntry]) -> dict[str, Any]:
     "The address book's tables, place by place.",
     returns=dyn("", "", dyn("table", "new, tried", _ENTRY)),
 )
-def getrawaddrman(node: NodeApi) -> dict[str, Any]:
+def getrawaddrman(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
     return {
-        "new": _table_json(list(node.address_table(tried=False))),
-        "tried": _table_json(list(node.address_table(tried=True))),
+        "new": _table_json(list(node.addresses.table(tried=False))),
+        "tried": _table_json(list(node.addresses.table(tried=True))),
     }

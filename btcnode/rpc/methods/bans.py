@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from btcnode.errors import DecodeError
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.spec import Arg, Kind, arr, nothing, number, obj, real, rpc, string
 from btcnode.rpc.spec import time as time_
+from btcnode.services.parts import NodeParts
 from btcnode.wire.netaddr import NetAddress
 from btcnode.wire.subnet import SubNet
 
@@ -17,13 +17,13 @@ MAX_COMMAND = 12  # bytes of a message's command
 _OPENED = ("outbound-full-relay", "block-relay-only", "addr-fetch", "feeler")
 
 
-def _subnet(node: NodeApi, text: str) -> SubNet:
+def _subnet(node: NodeParts, text: str) -> SubNet:
     """The range or the single address that the user named."""
     try:
         if "/" in text:
             return SubNet.parse(text)
         address = NetAddress.from_host(text, 0)
-        if node.network_state().reachable.get("cjdns"):
+        if node.peers.network_state().reachable.get("cjdns"):
             address = address.as_cjdns()
         if address.is_valid:
             return SubNet.of(address)
@@ -42,21 +42,21 @@ def _subnet(node: NodeApi, text: str) -> SubNet:
     returns=nothing(),
     examples=(("192.168.0.6", "add", 86400), ("192.168.0.0/24", "add")),
 )
-def setban(node: NodeApi, text: str, command: str, bantime: int, absolute: bool) -> None:
+def setban(node: NodeParts, text: str, command: str, bantime: int, absolute: bool) -> None:
     """See the declaration."""
     if command not in ("add", "remove"):
         raise RpcError(RpcCode.MISC_ERROR, setban.help())
     subnet = _subnet(node, text)
     if command == "remove":
-        if not node.unban(subnet):
+        if not node.peers.unban(subnet):
             reason = "Error: Unban failed. Requested address/subnet was not previously manually banned."
             raise RpcError(RpcCode.CLIENT_INVALID_IP_OR_SUBNET, reason)
         return
-    if node.is_banned(subnet, exactly="/" in text):
+    if node.peers.is_banned(subnet, exactly="/" in text):
         raise RpcError(RpcCode.CLIENT_NODE_ALREADY_ADDED, "Error: IP/Subnet already banned")
-    if absolute and bantime < node.now():
+    if absolute and bantime < node.clock.now():
         raise RpcError(RpcCode.INVALID_PARAMETER, "Error: Absolute timestamp is in the past")
-    node.ban(subnet, bantime, absolute)
+    node.peers.ban(subnet, bantime, absolute)
 
 
 @rpc(
@@ -76,9 +76,9 @@ def setban(node: NodeApi, text: str, command: str, bantime: int, absolute: bool)
         ),
     ),
 )
-def listbanned(node: NodeApi) -> list[dict[str, Any]]:
+def listbanned(node: NodeParts) -> list[dict[str, Any]]:
     """See the declaration."""
-    now = node.now()
+    now = node.clock.now()
     return [
         {
             "address": str(subnet),
@@ -87,14 +87,14 @@ def listbanned(node: NodeApi) -> list[dict[str, Any]]:
             "ban_duration": ban.until - ban.created,
             "time_remaining": ban.until - now,
         }
-        for subnet, ban in node.bans()
+        for subnet, ban in node.peers.bans()
     ]
 
 
 @rpc("network", "Lift all bans.", returns=nothing())
-def clearbanned(node: NodeApi) -> None:
+def clearbanned(node: NodeParts) -> None:
     """See the declaration."""
-    node.clear_bans()
+    node.peers.clear_bans()
 
 
 @rpc(
@@ -106,17 +106,17 @@ def clearbanned(node: NodeApi) -> None:
     returns=obj("", "", string("address", "The address"), string("connection_type", "Kind of connection")),
     examples=(("192.168.0.6:8333", "outbound-full-relay", True),),
 )
-async def addconnection(node: NodeApi, address: str, kind: str, v2transport: bool) -> dict[str, Any]:
+async def addconnection(node: NodeParts, address: str, kind: str, v2transport: bool) -> dict[str, Any]:
     """See the declaration."""
     if node.params.name != "regtest":
         raise RpcError(RpcCode.MISC_ERROR, "addconnection is for regression testing (-regtest mode) only.")
     kind = kind.strip()
     if kind not in _OPENED:
         raise RpcError(RpcCode.INVALID_PARAMETER, addconnection.help())
-    if v2transport and not node.network_state().services >> 11 & 1:
+    if v2transport and not node.peers.network_state().services >> 11 & 1:
         text = "Error: Adding v2transport connections requires -v2transport init flag to be set."
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
-    if not await node.open_connection(address, kind, v2transport):
+    if not await node.peers.open_connection(address, kind, v2transport):
         text = "Error: Already at capacity for specified connection type."
         raise RpcError(RpcCode.CLIENT_NODE_CAPACITY_REACHED, text)
     return {"address": address, "connection_type": kind}
@@ -131,7 +131,7 @@ async def addconnection(node: NodeApi, address: str, kind: str, v2transport: boo
     returns=obj("", ""),
     examples=((0, "addr", "ffffff"),),
 )
-def sendmsgtopeer(node: NodeApi, peer_id: int, msg_type: str, msg: str) -> dict[str, Any]:
+def sendmsgtopeer(node: NodeParts, peer_id: int, msg_type: str, msg: str) -> dict[str, Any]:
     """See the declaration."""
     if len(msg_type.encode()) > MAX_COMMAND:
         text = f"Error: msg_type too long, max length is {MAX_COMMAND}"
@@ -142,7 +142,7 @@ def sendmsgtopeer(node: NodeApi, peer_id: int, msg_type: str, msg: str) -> dict[
         payload = None
     if payload is None:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Error parsing input for msg")
-    if not node.send_raw(peer_id, msg_type, payload):
+    if not node.peers.send_raw(peer_id, msg_type, payload):
         raise RpcError(RpcCode.MISC_ERROR, "Error: Could not send message to peer")
     return {}
 
@@ -175,10 +175,10 @@ def sendmsgtopeer(node: NodeApi, peer_id: int, msg_type: str, msg: str) -> dict[
         ),
     ),
 )
-def getpeerscores(node: NodeApi) -> dict[str, Any]:
+def getpeerscores(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
     peers = []
-    for peer_id, figures in node.peer_scores().items():
+    for peer_id, figures in node.peers.scores().items():
         shown = {name: double(value) if isinstance(value, float) else value for name, value in figures.items()}
         peers.append({"id": peer_id, **shown})
-    return {"weights": [double(weight) for weight in node.score_weights()], "peers": peers}
+    return {"weights": [double(weight) for weight in node.peers.score_weights()], "peers": peers}

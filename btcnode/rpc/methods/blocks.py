@@ -10,7 +10,6 @@ from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_prefix, coin_script, coin_value
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import script_json, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double
@@ -39,6 +38,7 @@ from btcnode.rpc.spec import (
     rpc,
     string,
 )
+from btcnode.services.parts import NodeParts
 
 EXAMPLE_HASH = "00000000c937983704a73af28acdec37b049d214adbda81d7e2a3dd146f6ed09"
 
@@ -52,21 +52,21 @@ SCRIPT_RESULT: tuple[Result, ...] = (
 
 
 @rpc("blockchain", "Height of the active chain's tip.", returns=number("", "The height; that of genesis is 0"))
-def getblockcount(node: NodeApi) -> int:
+def getblockcount(node: NodeParts) -> int:
     """See the declaration."""
-    return node.tree.height(node.tip())
+    return node.chain.tree.height(node.chain.tip())
 
 
 @rpc("blockchain", "Hash of the active chain's tip.", returns=hexed("", "The block hash"))
-def getbestblockhash(node: NodeApi) -> str:
+def getbestblockhash(node: NodeParts) -> str:
     """See the declaration."""
-    return to_display(node.tree.hash(node.tip()))
+    return to_display(node.chain.tree.hash(node.chain.tip()))
 
 
 @rpc("blockchain", "Proof-of-work difficulty of the tip, as a multiple of mainnet's least.", returns=real("", ""))
-def getdifficulty(node: NodeApi) -> Any:
+def getdifficulty(node: NodeParts) -> Any:
     """See the declaration."""
-    return double(difficulty(node.tree.bits(node.tip())))
+    return double(difficulty(node.chain.tree.bits(node.chain.tip())))
 
 
 @rpc(
@@ -76,9 +76,9 @@ def getdifficulty(node: NodeApi) -> Any:
     returns=hexed("", "The block hash"),
     examples=((1000,),),
 )
-def getblockhash(node: NodeApi, height: int) -> str:
+def getblockhash(node: NodeParts, height: int) -> str:
     """See the declaration."""
-    tree, tip = node.tree, node.tip()
+    tree, tip = node.chain.tree, node.chain.tip()
     if not 0 <= height <= tree.height(tip):
         raise RpcError(RpcCode.INVALID_PARAMETER, "Block height out of range")
     return to_display(tree.hash(tree.ancestor(tip, height)))
@@ -95,27 +95,27 @@ def getblockhash(node: NodeApi, height: int) -> str:
     ),
     examples=((EXAMPLE_HASH,),),
 )
-def getblockheader(node: NodeApi, blockhash: str, verbose: bool) -> Any:
+def getblockheader(node: NodeParts, blockhash: str, verbose: bool) -> Any:
     """See the declaration."""
     index = find_block(node, blockhash, "hash")
-    return header_json(node, index) if verbose else node.tree.raw(index).hex()
+    return header_json(node, index) if verbose else node.chain.tree.raw(index).hex()
 
 
-async def read_block(node: NodeApi, index: int) -> bytes:
+async def read_block(node: NodeParts, index: int) -> bytes:
     """The bytes of a block; raises RpcError when they are not there."""
     require_data(node, index)
     try:
-        return await node.read_block(index)
+        return await node.chain.read_block(index)
     except StorageError:
         raise RpcError(RpcCode.MISC_ERROR, "Block not found on disk") from None
 
 
-async def read_undo(node: NodeApi, index: int) -> list[list[bytes]] | None:
+async def read_undo(node: NodeParts, index: int) -> list[list[bytes]] | None:
     """Spent coins per transaction after the coinbase; None when the block was never connected."""
-    if not node.block_status(index).have_undo:
+    if not node.chain.block_status(index).have_undo:
         return None
     try:
-        return await node.read_undo(index)
+        return await node.chain.read_undo(index)
     except StorageError:
         text = (
             "Undo data expected but can't be read. This could be due to disk corruption or a conflict with a pruning"
@@ -217,7 +217,7 @@ _COINBASE_RESULT = obj(
     examples=((EXAMPLE_HASH,),),
     heavy=True,
 )
-async def getblock(node: NodeApi, blockhash: str, verbosity: Any) -> Any:
+async def getblock(node: NodeParts, blockhash: str, verbosity: Any) -> Any:
     """See the declaration."""
     index = find_block(node, blockhash)
     level = parse_verbosity(verbosity, 1)
@@ -250,10 +250,10 @@ async def getblock(node: NodeApi, blockhash: str, verbosity: Any) -> Any:
     ),
     examples=(("txid", 1),),
 )
-async def gettxout(node: NodeApi, txid: str, n: int, include_mempool: bool) -> Any:
+async def gettxout(node: NodeParts, txid: str, n: int, include_mempool: bool) -> Any:
     """See the declaration."""
     outpoint = parse_hash(txid, "txid") + n.to_bytes(4, "little")
-    coin = await node.get_coin(outpoint)
+    coin = await node.chain.get_coin(outpoint)
     unconfirmed = False
     if include_mempool:
         if node.mempool.spender_of(outpoint) is not None:
@@ -263,7 +263,7 @@ async def gettxout(node: NodeApi, txid: str, n: int, include_mempool: bool) -> A
             coin, unconfirmed = coin_prefix(0, False) + txout, True
     if coin is None:
         return None
-    tree, tip = node.tree, node.tip()
+    tree, tip = node.chain.tree, node.chain.tip()
     return {
         "bestblock": to_display(tree.hash(tip)),
         "confirmations": 0 if unconfirmed else tree.height(tip) - coin_height(coin) + 1,

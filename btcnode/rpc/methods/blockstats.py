@@ -11,13 +11,13 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_value, txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.lookup import find_by_hash_or_height, require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
 from btcnode.rpc.spec import Arg, Kind, Result, arr, hexed, number, obj, rpc
 from btcnode.rpc.spec import time as time_
 from btcnode.script.scriptparse import is_unspendable
+from btcnode.services.parts import NodeParts
 
 PER_UTXO_OVERHEAD = 40  # outpoint, height and coinbase flag
 COIN_HEAD = 4  # bytes of a packed coin before its txout
@@ -193,11 +193,11 @@ def _figures(sums: _Sums, n_tx: int) -> dict[str, Any]:
     examples=((1000, ["minfeerate", "avgfeerate"]),),
     heavy=True,
 )
-async def getblockstats(node: NodeApi, hash_or_height: Any, stats: list[Any] | None) -> dict[str, Any]:
+async def getblockstats(node: NodeParts, hash_or_height: Any, stats: list[Any] | None) -> dict[str, Any]:
     """See the declaration."""
     index = find_by_hash_or_height(node, hash_or_height)
     raw = await read_block(node, index)
-    tree = node.tree
+    tree = node.chain.tree
     height = tree.height(index)
     if height:
         require_data(node, index, undo=True)

@@ -11,7 +11,6 @@ from btcnode.consensus.pow import bits_to_target
 from btcnode.errors import RuleViolation
 from btcnode.params import NEVER_ACTIVE, Deployment
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.deprecated import shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double
@@ -19,6 +18,7 @@ from btcnode.rpc.lookup import difficulty, find_block, fork_height, is_active, p
 from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, dyn, hexed, nothing, number, obj, real, rpc, string
 from btcnode.rpc.spec import time as time_
 from btcnode.script.flags import flag_names
+from btcnode.services.parts import NodeParts
 
 MONTH_S = 30 * 24 * 60 * 60
 
@@ -63,29 +63,29 @@ BLOCKHASH = Arg("blockhash", Kind.HEX, "The block hash")
         arr("warnings", "Warnings", string("", "Warning")),
     ),
 )
-def getblockchaininfo(node: NodeApi) -> dict[str, Any]:
+def getblockchaininfo(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
-    tree, tip, params = node.tree, node.tip(), node.params
+    tree, tip, params = node.chain.tree, node.chain.tip(), node.params
     bits = tree.bits(tip)
     result: dict[str, Any] = {
         "chain": params.chain,
         "blocks": tree.height(tip),
-        "headers": tree.height(node.best_header()),
+        "headers": tree.height(node.chain.best_header()),
         "bestblockhash": to_display(tree.hash(tip)),
         "bits": f"{bits:08x}",
         "target": uint256_hex(bits_to_target(bits)),
         "difficulty": double(difficulty(bits)),
         "time": tree.time(tip),
         "mediantime": tree.median_time_past(tip),
-        "verificationprogress": double(node.verification_progress(tip)),
-        "initialblockdownload": node.is_initial_block_download(),
+        "verificationprogress": double(node.chain.verification_progress(tip)),
+        "initialblockdownload": node.chain.is_initial_block_download(),
         **_background(node),
         "chainwork": uint256_hex(tree.chainwork(tip)),
-        "size_on_disk": node.size_on_disk(),
+        "size_on_disk": node.chain.size_on_disk(),
         "pruned": node.config.prunes,
     }
     if node.config.prunes:
-        pruned, target = node.prune_height(), node.config.prune_target
+        pruned, target = node.pruner.prune_height(), node.config.prune_target
         result["pruneheight"] = 0 if pruned is None else pruned + 1
         result["automatic_pruning"] = target is not None
         if target is not None:
@@ -96,14 +96,14 @@ def getblockchaininfo(node: NodeApi) -> dict[str, Any]:
     return result
 
 
-def _background(node: NodeApi) -> dict[str, Any]:
+def _background(node: NodeParts) -> dict[str, Any]:
     """The chain below a loaded UTXO set, where there is one."""
-    parts = node.chain_parts()
+    parts = node.assumed.chain_parts()
     if len(parts) == 1 or parts[1].snapshot_base is None:
         return {}
-    tree, tip = node.tree, parts[0].tip
+    tree, tip = node.chain.tree, parts[0].tip
     base = tree.find(parts[1].snapshot_base)
-    total = node.block_status(base).chain_tx
+    total = node.chain.block_status(base).chain_tx
     return {
         "backgroundvalidation": {
             "snapshotheight": tree.height(base),
@@ -111,13 +111,13 @@ def _background(node: NodeApi) -> dict[str, Any]:
             "bestblockhash": to_display(tree.hash(tip)),
             "mediantime": tree.median_time_past(tip),
             "chainwork": uint256_hex(tree.chainwork(tip)),
-            "verificationprogress": double(node.block_status(tip).chain_tx / total if total else 0.0),
+            "verificationprogress": double(node.chain.block_status(tip).chain_tx / total if total else 0.0),
         }
     }
 
 
-def _tip_status(node: NodeApi, index: int) -> str:
-    status = node.block_status(index)
+def _tip_status(node: NodeParts, index: int) -> str:
+    status = node.chain.block_status(index)
     if is_active(node, index):
         return "active"
     if status.failed:
@@ -147,10 +147,10 @@ def _tip_status(node: NodeApi, index: int) -> str:
         ),
     ),
 )
-def getchaintips(node: NodeApi) -> list[dict[str, Any]]:
+def getchaintips(node: NodeParts) -> list[dict[str, Any]]:
     """See the declaration."""
-    tree = node.tree
-    tips = sorted({*node.leaves(), node.tip()}, key=lambda index: (-tree.height(index), index))
+    tree = node.chain.tree
+    tips = sorted({*node.chain.leaves(), node.chain.tip()}, key=lambda index: (-tree.height(index), index))
     return [
         {
             "height": tree.height(index),
@@ -192,8 +192,8 @@ _DEPLOYMENT_RESULT = (
 )
 
 
-def _bip9_json(node: NodeApi, index: int, deployment: Deployment) -> dict[str, Any]:
-    status = node.version_bits.status(index, deployment.name)
+def _bip9_json(node: NodeParts, index: int, deployment: Deployment) -> dict[str, Any]:
+    status = node.chain.version_bits.status(index, deployment.name)
     bip9: dict[str, Any] = {"bit": deployment.bit} if status.stats is not None else {}
     bip9 |= {
         "start_time": deployment.start_time,
@@ -213,7 +213,7 @@ def _bip9_json(node: NodeApi, index: int, deployment: Deployment) -> dict[str, A
     result: dict[str, Any] = {"type": "bip9"}
     if status.active_since is not None:
         result["height"] = status.active_since
-    result["active"] = status.active_since is not None and status.active_since <= node.tree.height(index) + 1
+    result["active"] = status.active_since is not None and status.active_since <= node.chain.tree.height(index) + 1
     result["bip9"] = bip9
     return result
 
@@ -231,10 +231,10 @@ def _bip9_json(node: NodeApi, index: int, deployment: Deployment) -> dict[str, A
         dyn("deployments", "By name", obj("name", "", *_DEPLOYMENT_RESULT)),
     ),
 )
-def getdeploymentinfo(node: NodeApi, blockhash: str | None) -> dict[str, Any]:
+def getdeploymentinfo(node: NodeParts, blockhash: str | None) -> dict[str, Any]:
     """See the declaration."""
-    index = node.tip() if blockhash is None else find_block(node, blockhash)
-    tree, params = node.tree, node.params
+    index = node.chain.tip() if blockhash is None else find_block(node, blockhash)
+    tree, params = node.chain.tree, node.params
     height = tree.height(index)
     deployments: dict[str, Any] = {
         name: {"type": "buried", "active": height + 1 >= start, "height": start}
@@ -270,10 +270,10 @@ def getdeploymentinfo(node: NodeApi, blockhash: str | None) -> dict[str, Any]:
     ),
     examples=((), (2016,)),
 )
-def getchaintxstats(node: NodeApi, nblocks: int | None, blockhash: str | None) -> dict[str, Any]:
+def getchaintxstats(node: NodeParts, nblocks: int | None, blockhash: str | None) -> dict[str, Any]:
     """See the declaration."""
-    tree = node.tree
-    index = node.tip()
+    tree = node.chain.tree
+    index = node.chain.tip()
     if blockhash is not None:
         index = find_block(node, blockhash)
         if not is_active(node, index):
@@ -289,7 +289,7 @@ def getchaintxstats(node: NodeApi, nblocks: int | None, blockhash: str | None) -
     past = tree.ancestor(index, height - count)
     seconds = tree.median_time_past(index) - tree.median_time_past(past)
     result: dict[str, Any] = {"time": tree.time(index)}
-    total, total_past = node.block_status(index).chain_tx, node.block_status(past).chain_tx
+    total, total_past = node.chain.block_status(index).chain_tx, node.chain.block_status(past).chain_tx
     if total:
         result["txcount"] = total
     result["window_final_block_hash"] = to_display(tree.hash(index))
@@ -308,9 +308,9 @@ def getchaintxstats(node: NodeApi, nblocks: int | None, blockhash: str | None) -
 @rpc(
     "hidden", "Treat a block as invalid, and leave its chain.", BLOCKHASH, returns=nothing(), examples=(("blockhash",),)
 )
-async def invalidateblock(node: NodeApi, blockhash: str) -> None:
+async def invalidateblock(node: NodeParts, blockhash: str) -> None:
     """See the declaration."""
-    await node.invalidate_block(find_block(node, blockhash))
+    await node.chain.invalidate_block(find_block(node, blockhash))
 
 
 @rpc(
@@ -320,9 +320,9 @@ async def invalidateblock(node: NodeApi, blockhash: str) -> None:
     returns=nothing(),
     examples=(("blockhash",),),
 )
-async def reconsiderblock(node: NodeApi, blockhash: str) -> None:
+async def reconsiderblock(node: NodeParts, blockhash: str) -> None:
     """See the declaration."""
-    await node.reconsider_block(find_block(node, blockhash))
+    await node.chain.reconsider_block(find_block(node, blockhash))
 
 
 @rpc(
@@ -332,10 +332,10 @@ async def reconsiderblock(node: NodeApi, blockhash: str) -> None:
     returns=nothing(),
     examples=(("blockhash",),),
 )
-async def preciousblock(node: NodeApi, blockhash: str) -> None:
+async def preciousblock(node: NodeParts, blockhash: str) -> None:
     """See the declaration."""
     try:
-        await node.precious_block(find_block(node, blockhash))
+        await node.chain.precious_block(find_block(node, blockhash))
     except RuleViolation as error:
         raise RpcError(RpcCode.DATABASE_ERROR, str(error)) from error
 
@@ -344,22 +344,22 @@ _TIP_RESULT: Result = obj("", "", hexed("hash", "Hash of the tip"), number("heig
 _TIMEOUT = Arg("timeout", Kind.INT, "Milliseconds to wait, 0 for no limit", 0)
 
 
-async def _wait(node: NodeApi, timeout_ms: int, done: Callable[[int], bool]) -> dict[str, Any]:
+async def _wait(node: NodeParts, timeout_ms: int, done: Callable[[int], bool]) -> dict[str, Any]:
     """Wait until ``done(tip)``; answers with the tip in any case."""
     if timeout_ms < 0:
         raise RpcError(RpcCode.MISC_ERROR, "Negative timeout")
     deadline = monotonic() + timeout_ms / 1000 if timeout_ms else None
-    tip = node.tip()
+    tip = node.chain.tip()
     while not done(tip):
         left = None if deadline is None else deadline - monotonic()
         if left is not None and left <= 0:
             break
         before = tip
-        await node.wait_tip_changed(before, left)
-        tip = node.tip()
+        await node.chain.wait_tip_changed(before, left)
+        tip = node.chain.tip()
         if tip == before:  # time is up, or the node stops
             break
-    return {"hash": to_display(node.tree.hash(tip)), "height": node.tree.height(tip)}
+    return {"hash": to_display(node.chain.tree.hash(tip)), "height": node.chain.tree.height(tip)}
 
 
 @rpc(
@@ -371,11 +371,11 @@ async def _wait(node: NodeApi, timeout_ms: int, done: Callable[[int], bool]) -> 
     examples=((1000,),),
     waits=True,
 )
-async def waitfornewblock(node: NodeApi, milliseconds: int, current_tip: str | None) -> dict[str, Any]:
+async def waitfornewblock(node: NodeParts, milliseconds: int, current_tip: str | None) -> dict[str, Any]:
     """See the declaration."""
-    start = node.tip()
+    start = node.chain.tip()
     if current_tip is not None:
-        start = node.tree.find(BlockHash(parse_hash(current_tip, "current_tip")))
+        start = node.chain.tree.find(BlockHash(parse_hash(current_tip, "current_tip")))
     return await _wait(node, milliseconds, lambda tip: tip != start)
 
 
@@ -388,10 +388,10 @@ async def waitfornewblock(node: NodeApi, milliseconds: int, current_tip: str | N
     examples=(("blockhash", 1000),),
     waits=True,
 )
-async def waitforblock(node: NodeApi, blockhash: str, milliseconds: int) -> dict[str, Any]:
+async def waitforblock(node: NodeParts, blockhash: str, milliseconds: int) -> dict[str, Any]:
     """See the declaration."""
     wanted = parse_hash(blockhash, "blockhash")
-    return await _wait(node, milliseconds, lambda tip: node.tree.hash(tip) == wanted)
+    return await _wait(node, milliseconds, lambda tip: node.chain.tree.hash(tip) == wanted)
 
 
 @rpc(
@@ -403,11 +403,11 @@ async def waitforblock(node: NodeApi, blockhash: str, milliseconds: int) -> dict
     examples=((100, 1000),),
     waits=True,
 )
-async def waitforblockheight(node: NodeApi, height: int, milliseconds: int) -> dict[str, Any]:
+async def waitforblockheight(node: NodeParts, height: int, milliseconds: int) -> dict[str, Any]:
     """See the declaration."""
-    return await _wait(node, milliseconds, lambda tip: node.tree.height(tip) >= height)
+    return await _wait(node, milliseconds, lambda tip: node.chain.tree.height(tip) >= height)
 
 
 @rpc("hidden", "Return when everything that follows from earlier blocks has been done.", returns=nothing())
-async def syncwithvalidationinterfacequeue(node: NodeApi) -> None:
+async def syncwithvalidationinterfacequeue(node: NodeParts) -> None:
     """Nothing is queued behind the tip: what follows from a block is done before the tip shows it."""

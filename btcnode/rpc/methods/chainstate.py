@@ -7,12 +7,12 @@ from typing import Any
 
 from btcnode.consensus.pow import bits_to_target
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.lookup import difficulty, parse_hash, uint256_hex
-from btcnode.rpc.snapshot_api import ChainPart
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, real, rpc
+from btcnode.services.assumed_chain import ChainPart
+from btcnode.services.parts import NodeParts
 
 LAST_HEIGHT = 1_000_000_000  # numbers above are times
 TIMESTAMP_WINDOW_S = 2 * 60 * 60  # by which blocks may claim to be older or younger than they are
@@ -45,14 +45,14 @@ TIMESTAMP_WINDOW_S = 2 * 60 * 60  # by which blocks may claim to be older or you
         ),
     ),
 )
-def getchainstates(node: NodeApi) -> dict[str, Any]:
+def getchainstates(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
-    states = [_part_json(node, part) for part in node.chain_parts()]
-    return {"headers": node.tree.height(node.best_header()), "chainstates": states}
+    states = [_part_json(node, part) for part in node.assumed.chain_parts()]
+    return {"headers": node.chain.tree.height(node.chain.best_header()), "chainstates": states}
 
 
-def _part_json(node: NodeApi, part: ChainPart) -> dict[str, Any]:
-    tree, tip = node.tree, part.tip
+def _part_json(node: NodeParts, part: ChainPart) -> dict[str, Any]:
+    tree, tip = node.chain.tree, part.tip
     bits = tree.bits(tip)
     result: dict[str, Any] = {
         "blocks": tree.height(tip),
@@ -60,7 +60,7 @@ def _part_json(node: NodeApi, part: ChainPart) -> dict[str, Any]:
         "bits": f"{bits:08x}",
         "target": uint256_hex(bits_to_target(bits)),
         "difficulty": double(difficulty(bits)),
-        "verificationprogress": double(node.verification_progress(tip)),
+        "verificationprogress": double(node.chain.verification_progress(tip)),
         "coins_db_cache_bytes": 0,
         "coins_tip_cache_bytes": part.cache,
     }
@@ -77,9 +77,9 @@ def _part_json(node: NodeApi, part: ChainPart) -> dict[str, Any]:
     Arg("nblocks", Kind.INT, "How many blocks, 0 for all", 6, hint="6, 0=all"),
     returns=boolean("", "Whether nothing is wrong; the log says what is"),
 )
-async def verifychain(node: NodeApi, checklevel: int, nblocks: int) -> bool:
+async def verifychain(node: NodeParts, checklevel: int, nblocks: int) -> bool:
     """See the declaration."""
-    return await node.verify_chain(max(nblocks, 0), min(max(checklevel, 0), 4))
+    return await node.chain.verify_chain(max(nblocks, 0), min(max(checklevel, 0), 4))
 
 
 @rpc(
@@ -89,7 +89,7 @@ async def verifychain(node: NodeApi, checklevel: int, nblocks: int) -> bool:
     returns=number("", "Height of the last block deleted, -1 when there is none"),
     examples=((1000,),),
 )
-async def pruneblockchain(node: NodeApi, height: int) -> int:
+async def pruneblockchain(node: NodeParts, height: int) -> int:
     """See the declaration."""
     if not node.config.prunes:
         raise RpcError(RpcCode.MISC_ERROR, "Cannot prune blocks because node is not in prune mode.")
@@ -97,19 +97,19 @@ async def pruneblockchain(node: NodeApi, height: int) -> int:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Negative block height.")
     if height > LAST_HEIGHT:
         height = await asyncio.to_thread(_first_since, node, height - TIMESTAMP_WINDOW_S)
-    tip_height = node.tree.height(node.tip())
+    tip_height = node.chain.tree.height(node.chain.tip())
     if tip_height < node.params.prune_after_height:
         raise RpcError(RpcCode.MISC_ERROR, "Blockchain is too short for pruning.")
     if height > tip_height:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Blockchain is shorter than the attempted prune height.")
-    await node.prune_to(height)
-    pruned = node.prune_height()
+    await node.pruner.prune_to(height)
+    pruned = node.pruner.prune_height()
     return -1 if pruned is None else pruned
 
 
-def _first_since(node: NodeApi, time: int) -> int:
+def _first_since(node: NodeParts, time: int) -> int:
     """Height of the first block of the active chain that is not older; raises RpcError."""
-    tree, tip = node.tree, node.tip()
+    tree, tip = node.chain.tree, node.chain.tip()
     path = [tip]
     while (index := tree.prev(path[-1])) >= 0:
         path.append(index)
@@ -127,17 +127,17 @@ def _first_since(node: NodeApi, time: int) -> int:
     returns=obj("", "An empty object: the peer was asked"),
     examples=(("myblockhash", 0),),
 )
-def getblockfrompeer(node: NodeApi, blockhash: str, peer_id: int) -> dict[str, Any]:
+def getblockfrompeer(node: NodeParts, blockhash: str, peer_id: int) -> dict[str, Any]:
     """See the declaration."""
-    index = node.tree.find(BlockHash(parse_hash(blockhash, "blockhash")))
+    index = node.chain.tree.find(BlockHash(parse_hash(blockhash, "blockhash")))
     if index < 0:
         raise RpcError(RpcCode.MISC_ERROR, "Block header missing")
-    if node.block_status(index).have_data:
+    if node.chain.block_status(index).have_data:
         raise RpcError(RpcCode.MISC_ERROR, "Block already downloaded")
-    if node.config.prunes and node.tree.height(index) > node.tree.height(node.tip()):
+    if node.config.prunes and node.chain.tree.height(index) > node.chain.tree.height(node.chain.tip()):
         why = "In prune mode, only blocks that the node has already synced previously can be fetched from a peer"
         raise RpcError(RpcCode.MISC_ERROR, why)
-    problem = node.fetch_block(peer_id, index)
+    problem = node.peers.fetch_block(peer_id, index)
     if problem is not None:
         raise RpcError(RpcCode.MISC_ERROR, problem)
     return {}

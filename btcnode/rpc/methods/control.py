@@ -9,20 +9,21 @@ from typing import Any
 
 from btcnode.debug_options import LOG_CATEGORIES
 from btcnode.rpc.allocator import heap, malloc_info
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.spec import Arg, Kind, Method, anything, arr, boolean, dyn, nothing, number, obj, rpc, string
 from btcnode.rpc.table import MethodTable
+from btcnode.services.control import Control
+from btcnode.services.parts import NodeParts
 
 STOPPING = "btcnode stopping"
 MAX_STOP_DELAY_MS = 60_000
 
 
 @rpc("control", "Seconds since the node started.", returns=number("", "Seconds"))
-def uptime(node: NodeApi) -> int:
+def uptime(control: Control) -> int:
     """See the declaration."""
-    return node.uptime()
+    return control.uptime()
 
 
 @rpc(
@@ -32,9 +33,9 @@ def uptime(node: NodeApi) -> int:
     returns=string("", f"The text '{STOPPING}'"),
     in_warmup=True,
 )
-async def stop(node: NodeApi, wait: int | None) -> str:
+async def stop(control: Control, wait: int | None) -> str:
     """See the declaration."""
-    node.request_stop()
+    control.request_stop()
     if wait:
         await asyncio.sleep(min(max(wait, 0), MAX_STOP_DELAY_MS) / 1000)
     return STOPPING
@@ -71,7 +72,7 @@ def _resident_kib() -> int:
     ),
     examples=((), ("mallocinfo",)),
 )
-def getmemoryinfo(node: NodeApi, mode: str) -> dict[str, Any] | str:
+def getmemoryinfo(control: Control, mode: str) -> dict[str, Any] | str:
     """See the declaration."""
     if mode == "mallocinfo":
         report = malloc_info()
@@ -85,9 +86,9 @@ def getmemoryinfo(node: NodeApi, mode: str) -> dict[str, Any] | str:
     return {"locked": locked, "process": {"peak_resident": _resident_kib() * 1024}}
 
 
-def _categories(node: NodeApi, names: list[Any]) -> list[str]:
+def _categories(control: Control, names: list[Any]) -> list[str]:
     """Category names, "all" and "1" spelled out; raises RpcError."""
-    known = node.log_categories()
+    known = control.log_categories()
     found: list[str] = []
     for name in names:
         if type_name(name) != "string":
@@ -114,12 +115,12 @@ _CATEGORY = (Arg("category", Kind.STR, "A category", None),)
     returns=dyn("", "Categories, and whether they are logged", boolean("category", "Whether it is logged")),
     examples=((["all"], ["http"]),),
 )
-def logging(node: NodeApi, include: list[Any] | None, exclude: list[Any] | None) -> dict[str, bool]:
+def logging(control: Control, include: list[Any] | None, exclude: list[Any] | None) -> dict[str, bool]:
     """See the declaration."""
     for names, enabled in ((include, True), (exclude, False)):
-        for category in _categories(node, names or []):
-            node.set_log_category(category, enabled)
-    return dict(node.log_categories())
+        for category in _categories(control, names or []):
+            control.set_log_category(category, enabled)
+    return dict(control.log_categories())
 
 
 @rpc(
@@ -129,13 +130,13 @@ def logging(node: NodeApi, include: list[Any] | None, exclude: list[Any] | None)
     returns=nothing(),
     examples=((1700000000,),),
 )
-def setmocktime(node: NodeApi, timestamp: int) -> None:
+def setmocktime(node: NodeParts, timestamp: int) -> None:
     """See the declaration."""
     if not node.params.mineable:
         raise RpcError(RpcCode.MISC_ERROR, "setmocktime is for regression testing (-regtest mode) only")
     if not 0 <= timestamp <= 9_223_372_036:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Mocktime must be in the range [0, 9223372036], not {timestamp}.")
-    node.set_mock_time(timestamp)
+    node.clock.set_mock(timestamp)
 
 
 @rpc(
@@ -145,17 +146,18 @@ def setmocktime(node: NodeApi, timestamp: int) -> None:
     returns=nothing(),
     examples=((60,),),
 )
-def mockscheduler(node: NodeApi, delta_time: int) -> None:
+def mockscheduler(node: NodeParts, delta_time: int) -> None:
     """See the declaration."""
     if node.params.name != "regtest":
         raise RpcError(RpcCode.MISC_ERROR, "mockscheduler is for regression testing (-regtest mode) only")
     if not 0 < delta_time <= 3600:
         raise RpcError(RpcCode.MISC_ERROR, "delta_time must be between 1 and 3600 seconds (1 hr)")
-    node.forward_timers(delta_time)
-    node.forward_saving(delta_time)
+    node.peers.forward_timers(delta_time)
+    if node.fees is not None:
+        node.fees.forward(delta_time)
 
 
-def _echo(node: NodeApi, *values: Any) -> list[Any]:
+def _echo(control: Control, *values: Any) -> list[Any]:
     """The arguments as given; raises RpcError when the tenth asks for it."""
     if values[9:] == ("trigger_internal_bug",):
         text = 'Internal bug detected: request.params[9].get_str() != "trigger_internal_bug"'
@@ -177,7 +179,7 @@ echo, echojson = (
     returns=string("echo", "The same"),
     examples=(("Hello world",),),
 )
-def echoipc(node: NodeApi, arg: str) -> str:
+def echoipc(control: Control, arg: str) -> str:
     """See the declaration."""
     return arg
 
@@ -192,7 +194,7 @@ def table_methods(table: MethodTable) -> list[Method]:
         returns=anything("", "The text"),
         examples=((), ("getblock",)),
     )
-    def help(node: NodeApi, command: str | None) -> Any:
+    def help(control: Control, command: str | None) -> Any:
         """See the declaration."""
         if command == "dump_all_command_conversions":
             return table.conversions()
@@ -212,12 +214,12 @@ def table_methods(table: MethodTable) -> list[Method]:
             string("logpath", "The log file"),
         ),
     )
-    def getrpcinfo(node: NodeApi) -> dict[str, Any]:
+    def getrpcinfo(control: Control) -> dict[str, Any]:
         """See the declaration."""
         now = monotonic()
         active = [
             {"method": name, "duration": int((now - started) * 1_000_000)} for name, started in table.active.values()
         ]
-        return {"active_commands": active, "logpath": node.log_path()}
+        return {"active_commands": active, "logpath": control.log_path()}
 
     return [help, getrpcinfo]

@@ -11,7 +11,6 @@ from btcnode.descriptors.inference import infer_descriptor
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.params import NetworkParams
 from btcnode.primitives.addresses import address_for_script
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.descriptors import parse_range, parsed
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.lookup import parse_hex_or_none
@@ -20,6 +19,7 @@ from btcnode.script.encoding import is_sized_pubkey
 from btcnode.script.opcodes import MAX_PUBKEYS_PER_MULTISIG, MAX_SCRIPT_ELEMENT_SIZE
 from btcnode.script.signatures import is_valid_pubkey
 from btcnode.script.solver import match_pubkey
+from btcnode.services.parts import NodeParts
 
 SMALL_RANGE = 100  # positions that are derived on the loop thread
 _DESCRIPTOR = (
@@ -50,7 +50,7 @@ _KEY = "0279be667ef9dcbbac55a06295Ce870b07029Bfcdb2dce28d959f2815b16f81798"
     ),
     examples=((f"wpkh([d34db33f/84h/0h/0h]{_KEY})",),),
 )
-def getdescriptorinfo(node: NodeApi, descriptor: str) -> dict[str, Any]:
+def getdescriptorinfo(node: NodeParts, descriptor: str) -> dict[str, Any]:
     """See the declaration."""
     secrets = SigningProvider()
     found = parsed(descriptor, node.params, secrets)
@@ -101,7 +101,7 @@ def _addresses(
     ),
     examples=((_DESCRIPTOR, [0, 2]),),
 )
-async def deriveaddresses(node: NodeApi, descriptor: str, positions: Any) -> list[Any]:
+async def deriveaddresses(node: NodeParts, descriptor: str, positions: Any) -> list[Any]:
     """See the declaration."""
     low, high = parse_range(positions) if positions is not None else (0, 0)
     secrets, params = SigningProvider(), node.params
@@ -171,7 +171,7 @@ def _multisig(required: int, keys: list[bytes]) -> bytes:
         ),
     ),
 )
-def createmultisig(node: NodeApi, nrequired: int, keys: list[Any], address_type: str) -> dict[str, Any]:
+def createmultisig(node: NodeParts, nrequired: int, keys: list[Any], address_type: str) -> dict[str, Any]:
     """See the declaration."""
     pubkeys = [parse_pubkey(key) for key in keys]
     if address_type not in list(OutputType):

@@ -7,20 +7,19 @@ from typing import Any
 
 from btcnode.mempool.fee_estimator import FeeEstimator, Horizon
 from btcnode.mempool.fee_stats import BucketRange
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import Literal, amount, double
 from btcnode.rpc.spec import Arg, Kind, arr, coins, ellipsis, number, obj, real, rpc, string
+from btcnode.services.parts import NodeParts
 
 MODES = ("unset", "economical", "conservative")
 _TARGET = Arg("conf_target", Kind.INT, "Confirmation target in blocks (1 - 1008)")
 
 
-def _estimator(node: NodeApi) -> FeeEstimator:
-    found = node.fee_estimator
-    if found is None:
+def _estimator(node: NodeParts) -> FeeEstimator:
+    if node.fees is None:
         raise RpcError(RpcCode.INTERNAL_ERROR, "Fee estimation disabled")
-    return found
+    return node.fees.estimator
 
 
 def _check_target(target: int, highest: int) -> None:
@@ -47,7 +46,7 @@ def _check_target(target: int, highest: int) -> None:
     ),
     examples=((6,),),
 )
-def estimatesmartfee(node: NodeApi, target: int, mode: str) -> dict[str, Any]:
+def estimatesmartfee(node: NodeParts, target: int, mode: str) -> dict[str, Any]:
     """See the declaration."""
     estimator, pool = _estimator(node), node.mempool
     _check_target(target, estimator.highest_target())
@@ -57,7 +56,7 @@ def estimatesmartfee(node: NodeApi, target: int, mode: str) -> dict[str, Any]:
     found = estimator.smart(target, conservative=mode.lower() == "conservative")
     if not found.feerate:
         return {"errors": ["Insufficient data or no feerate found"], "blocks": found.blocks}
-    feerate = max(found.feerate, pool.minimum_feerate(node.now()), pool.options.min_relay_feerate)
+    feerate = max(found.feerate, pool.minimum_feerate(node.clock.now()), pool.options.min_relay_feerate)
     return {"feerate": amount(feerate), "blocks": found.blocks}
 
 
@@ -112,7 +111,7 @@ def _range_json(run: BucketRange) -> dict[str, Any]:
     ),
     examples=((6, 0.9),),
 )
-def estimaterawfee(node: NodeApi, target: int, threshold: Any) -> dict[str, Any]:
+def estimaterawfee(node: NodeParts, target: int, threshold: Any) -> dict[str, Any]:
     """See the declaration."""
     estimator = _estimator(node)
     _check_target(target, estimator.highest_target())

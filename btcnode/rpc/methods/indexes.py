@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from btcnode.primitives.hashes import BlockHash
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.spec import Arg, Kind, boolean, dyn, hexed, number, obj, rpc
+from btcnode.services.parts import NodeParts
 
 
 @rpc(
@@ -19,21 +19,21 @@ from btcnode.rpc.spec import Arg, Kind, boolean, dyn, hexed, number, obj, rpc
     returns=obj("", "", hexed("filter", "The filter"), hexed("header", "The filter header")),
     examples=(("000000000933ea01ad0ee984209779baaec3ced90fa3f408719526f8d77f4943",),),
 )
-async def getblockfilter(node: NodeApi, blockhash: str, filtertype: str) -> dict[str, Any]:
+async def getblockfilter(node: NodeParts, blockhash: str, filtertype: str) -> dict[str, Any]:
     """See the declaration."""
     block_hash = BlockHash(parse_hash(blockhash, "blockhash"))
     if filtertype != "basic":
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Unknown filtertype")
-    index = node.filter_index
+    index = node.indexes.filters
     if index is None:
         raise RpcError(RpcCode.MISC_ERROR, f"Index is not enabled for filtertype {filtertype}")
-    at = node.tree.find(block_hash)
+    at = node.chain.tree.find(block_hash)
     if at < 0:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found")
     ready = await index.until_synced()
     item = index.get(block_hash)
     if item is None:
-        if not node.block_status(at).scripts_valid:
+        if not node.chain.block_status(at).scripts_valid:
             why = "Filter not found. Block was not connected to active chain."
             raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, why)
         if not ready:
@@ -60,10 +60,10 @@ async def getblockfilter(node: NodeApi, blockhash: str, filtertype: str) -> dict
     ),
     examples=((), ("txindex",)),
 )
-def getindexinfo(node: NodeApi, index_name: str | None) -> dict[str, Any]:
+def getindexinfo(node: NodeParts, index_name: str | None) -> dict[str, Any]:
     """See the declaration."""
     return {
         state.name: {"synced": state.synced, "best_block_height": state.height}
-        for state in node.index_states()
+        for state in node.indexes.states()
         if not index_name or state.name == index_name
     }

@@ -11,7 +11,6 @@ from btcnode.mempool.entry import MempoolEntry
 from btcnode.mempool.pool import Mempool
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.deprecated import is_enabled
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, type_name
@@ -19,6 +18,7 @@ from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.mempool_json import describe_all, entry_json, freeze, names
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, coins, dyn, hexed, number, obj, rpc, string
 from btcnode.rpc.spec import time as time_
+from btcnode.services.parts import NodeParts
 
 ENTRY_RESULT = (
     number("vsize", "Virtual size as policy counts it (BIP141 and sigops)"),
@@ -50,7 +50,7 @@ _TXID = Arg("txid", Kind.HEX, "Transaction id")
 _VERBOSE = Arg("verbose", Kind.BOOL, "JSON objects (true), or ids only (false)", False)
 
 
-def find_entry(node: NodeApi, txid: str) -> MempoolEntry:
+def find_entry(node: NodeParts, txid: str) -> MempoolEntry:
     """The entry with a txid as the user gives it; raises RpcError."""
     entry = node.mempool.get(parse_hash(txid, "txid"))
     if entry is None:
@@ -58,7 +58,7 @@ def find_entry(node: NodeApi, txid: str) -> MempoolEntry:
     return entry
 
 
-def _listed(node: NodeApi, entries: Iterable[MempoolEntry], verbose: bool) -> Any:
+def _listed(node: NodeParts, entries: Iterable[MempoolEntry], verbose: bool) -> Any:
     if not verbose:
         return names(entries)
     return {to_display(entry.txid): entry_json(node, entry) for entry in entries}
@@ -89,7 +89,7 @@ def _listed(node: NodeApi, entries: Iterable[MempoolEntry], verbose: bool) -> An
     ),
     examples=((True,),),
 )
-async def getrawmempool(node: NodeApi, verbose: bool, mempool_sequence: bool) -> Any:
+async def getrawmempool(node: NodeParts, verbose: bool, mempool_sequence: bool) -> Any:
     """See the declaration."""
     pool = node.mempool
     if verbose:
@@ -110,7 +110,7 @@ async def getrawmempool(node: NodeApi, verbose: bool, mempool_sequence: bool) ->
     returns=obj("", "", *ENTRY_RESULT),
     examples=(("mytxid",),),
 )
-def getmempoolentry(node: NodeApi, txid: str) -> dict[str, Any]:
+def getmempoolentry(node: NodeParts, txid: str) -> dict[str, Any]:
     """See the declaration."""
     return entry_json(node, find_entry(node, txid))
 
@@ -129,7 +129,7 @@ _RELATIVES = (
     returns=_RELATIVES,
     examples=(("mytxid",),),
 )
-def getmempoolancestors(node: NodeApi, txid: str, verbose: bool) -> Any:
+def getmempoolancestors(node: NodeParts, txid: str, verbose: bool) -> Any:
     """See the declaration."""
     found = node.mempool.ancestors(find_entry(node, txid))
     return _listed(node, sorted(found, key=lambda entry: entry.txid), verbose)
@@ -143,7 +143,7 @@ def getmempoolancestors(node: NodeApi, txid: str, verbose: bool) -> Any:
     returns=_RELATIVES,
     examples=(("mytxid",),),
 )
-def getmempooldescendants(node: NodeApi, txid: str, verbose: bool) -> Any:
+def getmempooldescendants(node: NodeParts, txid: str, verbose: bool) -> Any:
     """See the declaration."""
     found = node.mempool.descendants(find_entry(node, txid))
     return _listed(node, sorted(found, key=lambda entry: entry.txid), verbose)
@@ -172,7 +172,7 @@ def getmempooldescendants(node: NodeApi, txid: str, verbose: bool) -> Any:
     ),
     examples=(("mytxid",),),
 )
-def getmempoolcluster(node: NodeApi, txid: str) -> dict[str, Any]:
+def getmempoolcluster(node: NodeParts, txid: str) -> dict[str, Any]:
     """See the declaration."""
     cluster = node.mempool.cluster_of(find_entry(node, txid))
     chunks = [
@@ -187,7 +187,7 @@ def getmempoolcluster(node: NodeApi, txid: str) -> dict[str, Any]:
     "The feerate diagram of the whole mempool.",
     returns=arr("", "", obj("", "", number("weight", "Cumulative weight"), coins("fee", "Cumulative fee"))),
 )
-def getmempoolfeeratediagram(node: NodeApi) -> list[dict[str, Any]]:
+def getmempoolfeeratediagram(node: NodeParts) -> list[dict[str, Any]]:
     """See the declaration."""
     weight = fee = 0
     points = [{"weight": 0, "fee": amount(0)}]
@@ -222,21 +222,21 @@ def getmempoolfeeratediagram(node: NodeApi) -> list[dict[str, Any]]:
         boolean("fullrbf", "Whether anything may be replaced (deprecated)", optional=True),
     ),
 )
-def getmempoolinfo(node: NodeApi) -> dict[str, Any]:
+def getmempoolinfo(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
     pool: Mempool = node.mempool
     options = pool.options
     return {
-        "loaded": node.mempool_loaded,
+        "loaded": node.mempool_file.loaded,
         "size": len(pool),
         "bytes": pool.total_vsize,
         "usage": pool.memory_usage,
         "total_fee": amount(pool.total_fee),
         "maxmempool": options.max_bytes,
-        "mempoolminfee": amount(max(pool.minimum_feerate(node.now()), options.min_relay_feerate)),
+        "mempoolminfee": amount(max(pool.minimum_feerate(node.clock.now()), options.min_relay_feerate)),
         "minrelaytxfee": amount(options.min_relay_feerate),
         "incrementalrelayfee": amount(options.incremental_feerate),
-        "unbroadcastcount": node.unbroadcast_count(),
+        "unbroadcastcount": node.submissions.unbroadcast_count(),
         "permitbaremultisig": options.permit_bare_multisig,
         "maxdatacarriersize": options.max_datacarrier_bytes or 0,
         "limitclustercount": options.cluster_count,
@@ -297,7 +297,7 @@ def getmempoolinfo(node: NodeApi) -> dict[str, Any]:
     examples=(([{"txid": "mytxid", "vout": 3}],),),
 )
 async def gettxspendingprevout(
-    node: NodeApi, outputs: list[Any], options: dict[str, Any] | None
+    node: NodeParts, outputs: list[Any], options: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
     """See the declaration."""
     if not outputs:
@@ -310,7 +310,7 @@ async def gettxspendingprevout(
             text = f"JSON value of type {type_name(value)} for field {key} is not of expected type bool"
             raise RpcError(RpcCode.TYPE_ERROR, text)
     with_tx = bool(wanted.get("return_spending_tx"))
-    index = node.spender_index
+    index = node.indexes.spenders
     mempool_only = wanted.get("mempool_only", index is None)
     results, rest = [], []
     for output, outpoint in [(output, _outpoint(output)) for output in outputs]:
@@ -333,7 +333,7 @@ async def gettxspendingprevout(
             raise RpcError(RpcCode.MISC_ERROR, text) from None
         result = _spent_json(output, spender.tx if spender is not None else None, with_tx=with_tx)
         if spender is not None:
-            result["blockhash"] = to_display(node.tree.hash(spender.block))
+            result["blockhash"] = to_display(node.chain.tree.hash(spender.block))
         results.append(result)
     return results
 
@@ -379,14 +379,14 @@ def _outpoint(value: Any) -> bytes:
     returns=boolean("", "True"),
     examples=(("mytxid", 0.0, 10000),),
 )
-def prioritisetransaction(node: NodeApi, txid: str, dummy: float | None, fee_delta: int) -> bool:
+def prioritisetransaction(node: NodeParts, txid: str, dummy: float | None, fee_delta: int) -> bool:
     """See the declaration."""
     wanted = parse_hash(txid, "txid")
     if dummy:
         text = "Priority is no longer supported, dummy argument to prioritisetransaction must be 0."
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
     entry = node.mempool.get(wanted)
-    if entry is not None and node.has_dust(entry.tx):
+    if entry is not None and node.submissions.has_dust(entry.tx):
         raise RpcError(RpcCode.INVALID_PARAMETER, "Priority is not supported for transactions with dust outputs.")
     node.mempool.prioritise(wanted, fee_delta)
     return True
@@ -407,7 +407,7 @@ def prioritisetransaction(node: NodeApi, txid: str, dummy: float | None, fee_del
         ),
     ),
 )
-def getprioritisedtransactions(node: NodeApi) -> dict[str, Any]:
+def getprioritisedtransactions(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
     results = {}
     for txid, delta in sorted(node.mempool.deltas.items()):
@@ -427,12 +427,12 @@ _FILE = string("filename", "Where it was saved")
     "Write the mempool to disk. It fails until that of the last run is loaded.",
     returns=obj("", "", _FILE),
 )
-async def savemempool(node: NodeApi) -> dict[str, str]:
+async def savemempool(node: NodeParts) -> dict[str, str]:
     """See the declaration."""
-    if not node.mempool_loaded:
+    if not node.mempool_file.loaded:
         raise RpcError(RpcCode.MISC_ERROR, "The mempool was not loaded yet")
     try:
-        path = await node.save_mempool()
+        path = await node.mempool_file.save()
     except StorageError as error:
         raise RpcError(RpcCode.MISC_ERROR, f"Unable to dump mempool to disk: {error}") from error
     return {"filename": str(path)}

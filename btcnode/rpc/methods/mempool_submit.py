@@ -24,13 +24,15 @@ from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import parse_amount, parse_feerate
-from btcnode.rpc.context import ImportOptions, NodeApi, SubmitError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, type_name
 from btcnode.rpc.lookup import parse_hex_or_none
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, coins, dyn, hexed, number, obj, rpc, string
 from btcnode.rpc.transactions import has_valid_ops
 from btcnode.script.scriptparse import is_unspendable
+from btcnode.services.mempool_file import ImportOptions
+from btcnode.services.parts import NodeParts
+from btcnode.services.submissions import SubmitError
 
 MAX_FEERATE = "0.10"
 _MAX_FEERATE = Arg("maxfeerate", Kind.AMOUNT, "Most BTC/kvB, 0 for no limit", MAX_FEERATE)
@@ -77,7 +79,7 @@ def _check_burn(tx: Tx, limit: int) -> None:
     returns=hexed("", "Transaction id"),
     examples=(("signedhex",),),
 )
-async def sendrawtransaction(node: NodeApi, hexstring: str, maxfeerate: Any, maxburnamount: Any) -> str:
+async def sendrawtransaction(node: NodeParts, hexstring: str, maxfeerate: Any, maxburnamount: Any) -> str:
     """See the declaration."""
     burn = parse_amount(maxburnamount)
     tx = decode(hexstring)
@@ -86,7 +88,7 @@ async def sendrawtransaction(node: NodeApi, hexstring: str, maxfeerate: Any, max
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, text)
     _check_burn(tx, burn)
     try:
-        await node.submit_transaction(tx, parse_feerate(maxfeerate))
+        await node.submissions.submit(tx, parse_feerate(maxfeerate))
     except SubmitError as error:
         raise RpcError(_CODES[error.kind], error.text) from None
     return to_display(tx.txid)
@@ -135,11 +137,11 @@ _RAW_TXS = Arg("rawtxs", Kind.ARR, "Transactions in hex", inner=(Arg("rawtx", Ki
     ),
     examples=((["signedhex"],),),
 )
-async def testmempoolaccept(node: NodeApi, rawtxs: list[Any], maxfeerate: Any) -> list[dict[str, Any]]:
+async def testmempoolaccept(node: NodeParts, rawtxs: list[Any], maxfeerate: Any) -> list[dict[str, Any]]:
     """See the declaration."""
     limit = parse_feerate(maxfeerate)
     txs = _given(rawtxs)
-    result = await node.test_accept(txs)
+    result = await node.submissions.test_accept(txs)
     problem = result.text if result.fault is PackageFault.POLICY else ""
     answers: list[dict[str, Any]] = []
     stopped = False
@@ -200,7 +202,7 @@ def _fees(verdict: Accepted) -> dict[str, Any]:
     ),
     examples=((["parenthex", "childhex"],),),
 )
-async def submitpackage(node: NodeApi, package: list[Any], maxfeerate: Any, maxburnamount: Any) -> dict[str, Any]:
+async def submitpackage(node: NodeParts, package: list[Any], maxfeerate: Any, maxburnamount: Any) -> dict[str, Any]:
     """See the declaration."""
     if not 1 <= len(package) <= MAX_PACKAGE_COUNT:
         text = f"Array must contain between 1 and {MAX_PACKAGE_COUNT} transactions."
@@ -212,7 +214,7 @@ async def submitpackage(node: NodeApi, package: list[Any], maxfeerate: Any, maxb
     if len(txs) > 1 and not is_child_with_parents_tree(txs):
         text = "package topology disallowed. not child-with-parents or parents depend on each other."
         raise RpcError(RpcCode.VERIFY_ERROR, text)
-    result = await node.submit_package(txs, limit or None)
+    result = await node.submissions.submit_package(txs, limit or None)
     return _package_json(txs, result)
 
 
@@ -262,9 +264,9 @@ def _package_tx_json(verdict: PackageTxVerdict | None) -> dict[str, Any]:
     returns=obj("", ""),
     examples=(("/path/to/mempool.dat",),),
 )
-async def importmempool(node: NodeApi, filepath: str, options: dict[str, Any] | None) -> dict[str, Any]:
+async def importmempool(node: NodeParts, filepath: str, options: dict[str, Any] | None) -> dict[str, Any]:
     """See the declaration."""
-    if node.is_initial_block_download():
+    if node.chain.is_initial_block_download():
         text = "Can only import the mempool after the block download and sync is done."
         raise RpcError(RpcCode.CLIENT_IN_INITIAL_DOWNLOAD, text)
     wanted = {"use_current_time": True, "apply_fee_delta_priority": False, "apply_unbroadcast_set": False}
@@ -275,7 +277,7 @@ async def importmempool(node: NodeApi, filepath: str, options: dict[str, Any] | 
             raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type bool")
         wanted[key] = value
     try:
-        await node.import_mempool(Path(filepath), ImportOptions(**wanted))
+        await node.mempool_file.import_file(Path(filepath), ImportOptions(**wanted))
     except (StorageError, DecodeError) as error:
         text = f"Unable to import mempool file, see debug log for details. ({error})"
         raise RpcError(RpcCode.MISC_ERROR, text) from None

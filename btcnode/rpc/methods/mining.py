@@ -14,13 +14,13 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.deprecated import shown_warnings
 from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double, type_name
 from btcnode.rpc.lookup import difficulty, parse_hex_or_none, uint256_hex
 from btcnode.rpc.spec import Arg, Kind, arr, coins, hexed, nothing, number, obj, real, rpc, string
+from btcnode.services.parts import NodeParts
 
 DEFAULT_MAX_TRIES = 1_000_000
 
@@ -28,7 +28,7 @@ _MAX_TRIES = Arg("maxtries", Kind.INT, "Hashes to try", DEFAULT_MAX_TRIES, bits=
 _HASHES = arr("", "The blocks made", hexed("", "Block hash"))
 
 
-def _address_script(node: NodeApi, address: str) -> bytes:
+def _address_script(node: NodeParts, address: str) -> bytes:
     try:
         return script_for_address(address, node.params)
     except DecodeError:
@@ -36,24 +36,24 @@ def _address_script(node: NodeApi, address: str) -> bytes:
 
 
 async def _make_block(
-    node: NodeApi, script: bytes, max_tries: int, given: list[Tx] | None = None
+    node: NodeParts, script: bytes, max_tries: int, given: list[Tx] | None = None
 ) -> tuple[bytes | None, bytes, int]:
     """A block with the mempool's best, or with what is ``given``: header, bytes and the hashes it took.
 
     The header is None when ``max_tries`` hashes find none. Raises RpcError for given transactions that do not fit, and
     on a signet without a key for its challenge.
     """
-    tip = node.tip()
+    tip = node.chain.tip()
     candidate = _candidate(node, script, given)
     while given is not None:
-        violation = await node.check_proposal(parse_block(candidate.with_header(candidate.header)))
+        violation = await node.chain.check_proposal(parse_block(candidate.with_header(candidate.header)))
         if violation is None:
             break
-        if node.tip() == tip:
+        if node.chain.tip() == tip:
             raise RpcError(RpcCode.VERIFY_ERROR, f"TestBlockValidity failed: {violation}")
-        tip = node.tip()  # another block has come meanwhile: build on that one
+        tip = node.chain.tip()  # another block has come meanwhile: build on that one
         candidate = _candidate(node, script, given)
-    solved = solve_challenge(candidate, node.params, node.template_maker.keys)
+    solved = solve_challenge(candidate, node.params, node.templates.keys)
     if solved is None:
         text = "ProcessNewBlock, block not accepted: bad-signet-blksig (no --signetkey satisfies the challenge)"
         raise RpcError(RpcCode.INTERNAL_ERROR, text)
@@ -61,25 +61,33 @@ async def _make_block(
     return header, solved.with_header(header) if header is not None else b"", tries
 
 
-def _candidate(node: NodeApi, script: bytes, given: list[Tx] | None) -> Candidate:
+def _candidate(node: NodeParts, script: bytes, given: list[Tx] | None) -> Candidate:
     """A block on the tip, without its work."""
-    maker, tree, tip = node.template_maker, node.tree, node.tip()
+    maker, tree, tip = node.templates, node.chain.tree, node.chain.tip()
     pool = node.mempool if given is None else None
     chosen = maker.choose(pool, tree.height(tip) + 1, tree.median_time_past(tip))
     txs = [entry.tx for entry in chosen.entries] if given is None else given
     return assemble(
-        tree, tip, node.params, node.version_bits, node.now(), script, txs, chosen.fees, version=maker.version
+        tree,
+        tip,
+        node.params,
+        node.chain.version_bits,
+        node.clock.now(),
+        script,
+        txs,
+        chosen.fees,
+        version=maker.version,
     )
 
 
-async def _solve(node: NodeApi, candidate: Candidate, max_tries: int) -> tuple[bytes | None, int]:
+async def _solve(node: NodeParts, candidate: Candidate, max_tries: int) -> tuple[bytes | None, int]:
     """Search a nonce, off the loop thread where that takes long."""
     if node.params.mineable:
         return grind(candidate.header, max_tries)
     return await asyncio.to_thread(grind, candidate.header, max_tries)
 
 
-async def _generate(node: NodeApi, script: bytes, count: int, max_tries: int) -> list[str]:
+async def _generate(node: NodeParts, script: bytes, count: int, max_tries: int) -> list[str]:
     """Make and connect ``count`` blocks, or as many as ``max_tries`` hashes give."""
     hashes: list[str] = []
     for _ in range(count):
@@ -101,7 +109,7 @@ async def _generate(node: NodeApi, script: bytes, count: int, max_tries: int) ->
     returns=_HASHES,
     examples=((11, "myaddress"),),
 )
-async def generatetoaddress(node: NodeApi, nblocks: int, address: str, max_tries: int) -> list[str]:
+async def generatetoaddress(node: NodeParts, nblocks: int, address: str, max_tries: int) -> list[str]:
     """See the declaration."""
     return await _generate(node, _address_script(node, address), nblocks, max_tries)
 
@@ -115,7 +123,7 @@ async def generatetoaddress(node: NodeApi, nblocks: int, address: str, max_tries
     returns=_HASHES,
     examples=((11, "raw(51)"),),
 )
-async def generatetodescriptor(node: NodeApi, num_blocks: int, descriptor: str, max_tries: int) -> list[str]:
+async def generatetodescriptor(node: NodeParts, num_blocks: int, descriptor: str, max_tries: int) -> list[str]:
     """See the declaration."""
     try:
         script = script_of_descriptor(descriptor, node.params)
@@ -124,14 +132,14 @@ async def generatetodescriptor(node: NodeApi, num_blocks: int, descriptor: str, 
     return await _generate(node, script, num_blocks, max_tries)
 
 
-async def _submit(node: NodeApi, raw: bytes) -> None:
+async def _submit(node: NodeParts, raw: bytes) -> None:
     """Hand a block in that was made here. When another one was faster it is a valid one beside the chain."""
-    rejected = await node.submit_block(raw)
+    rejected = await node.chain.submit_block(raw)
     if rejected is not None and rejected not in ("duplicate", "inconclusive"):
         raise RpcError(RpcCode.INTERNAL_ERROR, f"ProcessNewBlock, block not accepted: {rejected}")
 
 
-def _given_transactions(node: NodeApi, texts: list[Any]) -> list[Tx]:
+def _given_transactions(node: NodeParts, texts: list[Any]) -> list[Tx]:
     txs = []
     for text in texts:
         if type_name(text) != "string":
@@ -162,7 +170,7 @@ def _given_transactions(node: NodeApi, texts: list[Any]) -> list[Tx]:
     ),
     examples=(("myaddress", ["rawtx"]),),
 )
-async def generateblock(node: NodeApi, output: str, transactions: list[Any], submit: bool) -> dict[str, str]:
+async def generateblock(node: NodeParts, output: str, transactions: list[Any], submit: bool) -> dict[str, str]:
     """See the declaration."""
     try:
         script = script_of_descriptor(output, node.params)
@@ -191,18 +199,18 @@ async def generateblock(node: NodeApi, output: str, transactions: list[Any], sub
     returns=(nothing("", "", when="If the block was accepted"), string("", "As in BIP22", when="Otherwise")),
     examples=(("mydata",),),
 )
-async def submitblock(node: NodeApi, hexdata: str, dummy: str | None) -> str | None:
+async def submitblock(node: NodeParts, hexdata: str, dummy: str | None) -> str | None:
     """See the declaration."""
     data = parse_hex_or_none(hexdata)
     try:
         block = parse_block(data or b"", exact=False)  # what comes after it is ignored, as in Core
     except DecodeError:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Block decode failed") from None
-    raw, tree = block.raw, node.tree
+    raw, tree = block.raw, node.chain.tree
     prev = tree.find(block.prev_hash)
     if block.n_tx and prev >= 0 and tree.height(prev) + 1 >= node.params.segwit_height:
         raw = with_coinbase_witness(block)
-    return await node.submit_block(raw)
+    return await node.chain.submit_block(raw)
 
 
 @rpc(
@@ -212,24 +220,24 @@ async def submitblock(node: NodeApi, hexdata: str, dummy: str | None) -> str | N
     returns=nothing(),
     examples=(("aabbcc",),),
 )
-def submitheader(node: NodeApi, hexdata: str) -> None:
+def submitheader(node: NodeParts, hexdata: str) -> None:
     """See the declaration."""
     raw = parse_hex_or_none(hexdata)
     if raw is None or len(raw) < HEADER_SIZE:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Block header decode failed")
     raw = raw[:HEADER_SIZE]
     prev = raw[4:36]
-    if node.tree.find(BlockHash(prev)) < 0:
+    if node.chain.tree.find(BlockHash(prev)) < 0:
         raise RpcError(RpcCode.VERIFY_ERROR, f"Must submit previous header ({to_display(prev)}) first")
     try:
-        node.submit_header(raw)
+        node.chain.submit_header(raw)
     except RuleViolation as error:
         raise RpcError(RpcCode.VERIFY_ERROR, error.code) from error
 
 
-def _network_hash_rate(node: NodeApi, count: int, height: int) -> float:
+def _network_hash_rate(node: NodeParts, count: int, height: int) -> float:
     """Hashes per second over ``count`` blocks (-1: since the target changed) up to ``height`` (-1: the tip)."""
-    tree, tip = node.tree, node.tip()
+    tree, tip = node.chain.tree, node.chain.tip()
     if count < -1 or count == 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid nblocks. Must be a positive number or -1.")
     if height < -1 or height > tree.height(tip):
@@ -257,13 +265,13 @@ def _network_hash_rate(node: NodeApi, count: int, height: int) -> float:
     Arg("height", Kind.INT, "Height at which to look, -1 for the tip", -1),
     returns=real("", "Hashes per second"),
 )
-def getnetworkhashps(node: NodeApi, nblocks: int, height: int) -> Any:
+def getnetworkhashps(node: NodeParts, nblocks: int, height: int) -> Any:
     """See the declaration."""
     return double(_network_hash_rate(node, nblocks, height))
 
 
-def _last_choice(node: NodeApi) -> dict[str, int]:
-    choice = node.template_maker.last_choice
+def _last_choice(node: NodeParts) -> dict[str, int]:
+    choice = node.templates.last_choice
     return {} if choice is None else {"currentblockweight": choice[0], "currentblocktx": choice[1]}
 
 
@@ -295,11 +303,11 @@ def _last_choice(node: NodeApi) -> dict[str, int]:
         arr("warnings", "Warnings", string("", "Warning")),
     ),
 )
-def getmininginfo(node: NodeApi) -> dict[str, Any]:
+def getmininginfo(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
-    tree, tip, params = node.tree, node.tip(), node.params
+    tree, tip, params = node.chain.tree, node.chain.tip(), node.params
     bits = tree.bits(tip)
-    bits_next = next_bits(tree, tip, max(node.now(), tree.median_time_past(tip) + 1), params)
+    bits_next = next_bits(tree, tip, max(node.clock.now(), tree.median_time_past(tip) + 1), params)
     result: dict[str, Any] = {
         "blocks": tree.height(tip),
         **_last_choice(node),
@@ -308,7 +316,7 @@ def getmininginfo(node: NodeApi) -> dict[str, Any]:
         "target": uint256_hex(bits_to_target(bits)),
         "networkhashps": double(_network_hash_rate(node, 120, -1)),
         "pooledtx": len(node.mempool),
-        "blockmintxfee": amount(node.template_maker.limits.min_feerate),
+        "blockmintxfee": amount(node.templates.limits.min_feerate),
         "chain": params.chain,
         "next": {
             "height": tree.height(tip) + 1,
@@ -329,6 +337,6 @@ def getmininginfo(node: NodeApi) -> dict[str, Any]:
     returns=(),
     examples=(),
 )
-def generate(node: NodeApi) -> None:
+def generate(node: NodeParts) -> None:
     """See the declaration."""
     raise RpcError(RpcCode.METHOD_NOT_FOUND, generate.help())

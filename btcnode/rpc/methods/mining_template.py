@@ -11,12 +11,12 @@ from btcnode.errors import DecodeError
 from btcnode.mining.assembler import minimum_time
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import parse_hash, parse_hex_or_none, uint256_hex
 from btcnode.rpc.spec import Arg, Kind, arr, dyn, hexed, nothing, number, obj, rpc, string
 from btcnode.rpc.spec import time as time_
+from btcnode.services.parts import NodeParts
 
 FIRST_WAIT = 60.0  # seconds until a long poll looks at the mempool for the first time, and then again and again
 NEXT_WAIT = 10.0
@@ -82,7 +82,7 @@ _TRANSACTION = obj(
     examples=(({"rules": ["segwit"]},),),
     waits=True,
 )
-async def getblocktemplate(node: NodeApi, template_request: dict[str, Any]) -> Any:
+async def getblocktemplate(node: NodeParts, template_request: dict[str, Any]) -> Any:
     """See the declaration."""
     mode = template_request.get("mode")
     if mode is not None and type_name(mode) != "string":
@@ -94,9 +94,9 @@ async def getblocktemplate(node: NodeApi, template_request: dict[str, Any]) -> A
     wanted = template_request.get("rules")
     rules = {rule for rule in wanted if type_name(rule) == "string"} if isinstance(wanted, list) else set()
     if not node.params.is_test_chain:
-        if not node.peers():
+        if not node.peers.connected():
             raise RpcError(RpcCode.CLIENT_NOT_CONNECTED, "btcnode is not connected!")
-        if node.is_initial_block_download():
+        if node.chain.is_initial_block_download():
             text = "btcnode is in initial sync and waiting for blocks..."
             raise RpcError(RpcCode.CLIENT_IN_INITIAL_DOWNLOAD, text)
     if template_request.get("longpollid") is not None:
@@ -105,7 +105,7 @@ async def getblocktemplate(node: NodeApi, template_request: dict[str, Any]) -> A
     return _answer(node, rules)
 
 
-async def _judge(node: NodeApi, data: Any) -> str | None:
+async def _judge(node: NodeParts, data: Any) -> str | None:
     """A proposal: None, or why the block would not be valid."""
     if type_name(data) != "string":
         raise RpcError(RpcCode.TYPE_ERROR, "Missing data String key for proposal")
@@ -113,37 +113,37 @@ async def _judge(node: NodeApi, data: Any) -> str | None:
         block = parse_block(parse_hex_or_none(data) or b"")
     except DecodeError:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Block decode failed") from None
-    known = node.tree.find(BlockHash(block.hash))
+    known = node.chain.tree.find(BlockHash(block.hash))
     if known >= 0:
-        status = node.block_status(known)
+        status = node.chain.block_status(known)
         if status.scripts_valid:
             return "duplicate"
         return "duplicate-invalid" if status.failed else "duplicate-inconclusive"
-    violation = await node.check_proposal(block)
+    violation = await node.chain.check_proposal(block)
     return None if violation is None else violation.code
 
 
-async def _wait(node: NodeApi, name: Any) -> None:
+async def _wait(node: NodeParts, name: Any) -> None:
     """BIP22's long poll: until the tip is another one, or, after a while, the mempool."""
     if type_name(name) == "string":
         tip_hash = parse_hash(name[:64], "longpollid")
         digits = name[64:]
         version = int(digits) if digits.isdigit() else 0
     else:
-        tip_hash, version = node.tree.hash(node.tip()), node.template_maker.last_version
+        tip_hash, version = node.chain.tree.hash(node.chain.tip()), node.templates.last_version
     wait = FIRST_WAIT
-    while node.tree.hash(node.tip()) == tip_hash:
-        tip = node.tip()
-        await node.wait_tip_changed(tip, wait)
-        if node.stopping():
+    while node.chain.tree.hash(node.chain.tip()) == tip_hash:
+        tip = node.chain.tip()
+        await node.chain.wait_tip_changed(tip, wait)
+        if node.chain.stopping():
             raise RpcError(RpcCode.CLIENT_NOT_CONNECTED, "Shutting down")
-        if node.tip() == tip and node.mempool.version != version:
+        if node.chain.tip() == tip and node.mempool.version != version:
             return
         wait = NEXT_WAIT
         await asyncio.sleep(0)
 
 
-def _check_rules(node: NodeApi, rules: set[str]) -> None:
+def _check_rules(node: NodeParts, rules: set[str]) -> None:
     if node.params.signet_challenge is not None and "signet" not in rules:
         text = 'getblocktemplate must be called with the signet rule set (call with {"rules": ["segwit", "signet"]})'
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
@@ -152,11 +152,11 @@ def _check_rules(node: NodeApi, rules: set[str]) -> None:
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
 
 
-def _signals(node: NodeApi, tip: int, known: set[str], rules: list[str]) -> tuple[int, dict[str, int]]:
+def _signals(node: NodeParts, tip: int, known: set[str], rules: list[str]) -> tuple[int, dict[str, int]]:
     """Version of the block and deployments to signal for; adds to ``rules`` those that are in force."""
-    version, available = node.version_bits.block_version(tip), {}
+    version, available = node.chain.version_bits.block_version(tip), {}
     for deployment in node.params.deployments:
-        state = node.version_bits.state_after(tip, deployment.name)
+        state = node.chain.version_bits.state_after(tip, deployment.name)
         optional = deployment.name in OPTIONAL_DEPLOYMENTS
         shown = deployment.name if optional else f"!{deployment.name}"
         mask = 1 << deployment.bit
@@ -176,9 +176,9 @@ def _signals(node: NodeApi, tip: int, known: set[str], rules: list[str]) -> tupl
     return version, available
 
 
-def _answer(node: NodeApi, known: set[str]) -> dict[str, Any]:
-    tree, tip, params, now = node.tree, node.tip(), node.params, node.now()
-    template = node.template_maker.template(node.mempool, tree, tip, now)
+def _answer(node: NodeParts, known: set[str]) -> dict[str, Any]:
+    tree, tip, params, now = node.chain.tree, node.chain.tip(), node.params, node.clock.now()
+    template = node.templates.template(node.mempool, tree, tip, now)
     earliest = minimum_time(tree, tip, params)
     time = max(now, earliest)
     bits = next_bits(tree, tip, time, params)
@@ -189,8 +189,8 @@ def _answer(node: NodeApi, known: set[str]) -> dict[str, Any]:
     if params.signet_challenge is not None:
         rules.append("!signet")
     version, available = _signals(node, tip, known, rules)
-    if node.template_maker.version is not None:
-        version = node.template_maker.version
+    if node.templates.version is not None:
+        version = node.templates.version
     answer: dict[str, Any] = {
         "capabilities": ["proposal"],
         "version": version,

@@ -7,12 +7,13 @@ from typing import Any
 
 from btcnode.config import split_host_port
 from btcnode.errors import ConfigError
-from btcnode.rpc.context import NodeApi, PeerInfo
 from btcnode.rpc.deprecated import shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double
 from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, dyn, hexed, nothing, number, obj, real, rpc, string
 from btcnode.rpc.spec import time as time_
+from btcnode.services.parts import NodeParts
+from btcnode.services.peers import PeerInfo
 
 SERVICE_NAMES = {
     0: "NETWORK",
@@ -120,22 +121,22 @@ def _peer_json(peer: PeerInfo, thin: bool) -> dict[str, Any]:
 
 
 @rpc("network", "Connected peers.", returns=arr("", "", obj("", "", *_PEER_RESULT)))
-def getpeerinfo(node: NodeApi) -> list[dict[str, Any]]:
+def getpeerinfo(node: NodeParts) -> list[dict[str, Any]]:
     """See the declaration."""
     thin = node.config.xthin
-    return [_peer_json(peer, thin) for peer in node.peers()]
+    return [_peer_json(peer, thin) for peer in node.peers.connected()]
 
 
 @rpc("network", "Number of connected peers.", returns=number("", "The number"))
-def getconnectioncount(node: NodeApi) -> int:
+def getconnectioncount(node: NodeParts) -> int:
     """See the declaration."""
-    return len(node.peers())
+    return len(node.peers.connected())
 
 
 @rpc("network", "Ask for a ping to every peer; getpeerinfo tells the results.", returns=nothing())
-def ping(node: NodeApi) -> None:
+def ping(node: NodeParts) -> None:
     """See the declaration."""
-    node.ping_peers()
+    node.peers.ping()
 
 
 @rpc(
@@ -159,10 +160,10 @@ def ping(node: NodeApi) -> None:
         ),
     ),
 )
-def getnettotals(node: NodeApi) -> dict[str, Any]:
+def getnettotals(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
-    received, sent = node.net_totals()
-    budget, now = node.upload_budget(), node.now()
+    received, sent = node.peers.totals()
+    budget, now = node.peers.upload_budget(), node.clock.now()
     return {
         "totalbytesrecv": received,
         "totalbytessent": sent,
@@ -221,9 +222,9 @@ _NETWORK_RESULT = obj(
         arr("warnings", "Warnings", string("", "Warning")),
     ),
 )
-def getnetworkinfo(node: NodeApi) -> dict[str, Any]:
+def getnetworkinfo(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
-    state = node.network_state()
+    state = node.peers.network_state()
     return {
         "version": CORE_VERSION,
         "subversion": state.user_agent,
@@ -265,15 +266,15 @@ def getnetworkinfo(node: NodeApi) -> dict[str, Any]:
     returns=nothing(),
     examples=(("192.168.0.6:8333", "onetry"),),
 )
-async def addnode(node: NodeApi, address: str, command: str, v2transport: bool | None) -> None:
+async def addnode(node: NodeParts, address: str, command: str, v2transport: bool | None) -> None:
     """See the declaration."""
     if command not in ("add", "remove", "onetry"):
         raise RpcError(RpcCode.MISC_ERROR, addnode.help())
-    if v2transport and not node.network_state().services >> 11 & 1:
+    if v2transport and not node.peers.network_state().services >> 11 & 1:
         text = "Error: v2transport requested but not enabled (see -v2transport)"
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
     if command == "remove":
-        if not node.remove_node(address):
+        if not node.peers.remove_node(address):
             text = "Error: Node could not be removed. It has not been added previously."
             raise RpcError(RpcCode.CLIENT_NODE_NOT_ADDED, text)
         return
@@ -282,8 +283,8 @@ async def addnode(node: NodeApi, address: str, command: str, v2transport: bool |
     except ConfigError as error:
         raise RpcError(RpcCode.INVALID_PARAMETER, str(error)) from None
     if command == "onetry":
-        await node.try_node(address, v2transport)
-    elif not node.add_node(address, v2transport):
+        await node.peers.try_node(address, v2transport)
+    elif not node.peers.add_node(address, v2transport):
         raise RpcError(RpcCode.CLIENT_NODE_ALREADY_ADDED, "Error: Node already added")
 
 
@@ -295,12 +296,12 @@ async def addnode(node: NodeApi, address: str, command: str, v2transport: bool |
     returns=nothing(),
     examples=(("192.168.0.6:8333",), ("", 1)),
 )
-def disconnectnode(node: NodeApi, address: str | None, nodeid: int | None) -> None:
+def disconnectnode(node: NodeParts, address: str | None, nodeid: int | None) -> None:
     """See the declaration."""
     if address is not None and nodeid is None:
-        found = node.disconnect_address(address)
+        found = node.peers.disconnect_address(address)
     elif nodeid is not None and not address:
-        found = node.disconnect_id(nodeid)
+        found = node.peers.disconnect_id(nodeid)
     else:
         raise RpcError(RpcCode.INVALID_PARAMS, "Only one of address and nodeid should be provided.")
     if not found:
@@ -328,9 +329,9 @@ def disconnectnode(node: NodeApi, address: str | None, nodeid: int | None) -> No
     ),
     examples=(("192.168.0.201",),),
 )
-def getaddednodeinfo(node: NodeApi, name: str | None) -> list[dict[str, Any]]:
+def getaddednodeinfo(node: NodeParts, name: str | None) -> list[dict[str, Any]]:
     """See the declaration."""
-    added = [item for item in node.added_nodes() if name is None or item.name == name]
+    added = [item for item in node.peers.added_nodes() if name is None or item.name == name]
     if name is not None and not added:
         raise RpcError(RpcCode.CLIENT_NODE_NOT_ADDED, "Error: Node has not been added.")
     return [
@@ -352,7 +353,7 @@ def getaddednodeinfo(node: NodeApi, name: str | None) -> list[dict[str, Any]]:
     returns=boolean("", "The state now"),
     examples=((False,),),
 )
-def setnetworkactive(node: NodeApi, active: bool) -> bool:
+def setnetworkactive(node: NodeParts, active: bool) -> bool:
     """See the declaration."""
-    node.set_network_active(active)
-    return node.network_state().active
+    node.peers.set_network_active(active)
+    return node.peers.network_state().active

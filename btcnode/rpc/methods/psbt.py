@@ -26,7 +26,6 @@ from btcnode.descriptors.psbt_writer import encode_psbt
 from btcnode.descriptors.sign_transaction import with_scripts
 from btcnode.descriptors.signing import is_segwit_output
 from btcnode.primitives.coin import txout_script
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.descriptors import scan_objects, scan_scripts
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
@@ -34,6 +33,7 @@ from btcnode.rpc.methods.psbt_decode import PSBT_ARG, parse_psbt
 from btcnode.rpc.methods.rawtransactions import CREATE_ARGS, SIGHASH_ARG
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, coins, hexed, number, obj, rpc, string
 from btcnode.rpc.transactions import build_transaction, decode_transaction, find_transaction, find_txouts, parse_sighash
+from btcnode.services.parts import NodeParts
 
 _PSBTS_ARG = Arg("txs", Kind.ARR, "PSBTs in base64", inner=(Arg("psbt", Kind.STR, "A PSBT", None),))
 _SCAN_OBJECTS = scan_objects()
@@ -47,7 +47,7 @@ _SCAN_OBJECTS = scan_objects()
     examples=(([{"txid": "myid", "vout": 0}], [{"address": 0.01}]),),
 )
 def createpsbt(
-    node: NodeApi, inputs: list[Any], outputs: Any, locktime: int, replaceable: bool | None, version: int
+    node: NodeParts, inputs: list[Any], outputs: Any, locktime: int, replaceable: bool | None, version: int
 ) -> str:
     """See the declaration."""
     return encode_psbt(Psbt.of(build_transaction(inputs, outputs, locktime, replaceable, version, node.params)))
@@ -62,7 +62,7 @@ def createpsbt(
     returns=string("", "The PSBT"),
     examples=(("rawtransaction",),),
 )
-def converttopsbt(node: NodeApi, hexstring: str, permitsigdata: bool, iswitness: bool | None) -> str:
+def converttopsbt(node: NodeParts, hexstring: str, permitsigdata: bool, iswitness: bool | None) -> str:
     """See the declaration."""
     tx = decode_transaction(hexstring, witness=iswitness)
     if (any(tx.script_sigs) or any(tx.witnesses)) and not permitsigdata:
@@ -77,7 +77,7 @@ def converttopsbt(node: NodeApi, hexstring: str, permitsigdata: bool, iswitness:
     returns=string("", "The PSBT"),
     examples=((["mybase64_1", "mybase64_2"],),),
 )
-def combinepsbt(node: NodeApi, txs: list[Any]) -> str:
+def combinepsbt(node: NodeParts, txs: list[Any]) -> str:
     """See the declaration."""
     if not txs:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Parameter 'txs' cannot be empty")
@@ -101,7 +101,7 @@ def combinepsbt(node: NodeApi, txs: list[Any]) -> str:
     ),
     examples=(("psbt",),),
 )
-def finalizepsbt(node: NodeApi, psbt: str, take_out: bool) -> dict[str, Any]:
+def finalizepsbt(node: NodeParts, psbt: str, take_out: bool) -> dict[str, Any]:
     """See the declaration."""
     found = parse_psbt(psbt)
     complete = finalize(found)
@@ -117,7 +117,7 @@ def finalizepsbt(node: NodeApi, psbt: str, take_out: bool) -> dict[str, Any]:
     returns=string("", "The PSBT"),
     examples=((["psbt1", "psbt2"],),),
 )
-def joinpsbts(node: NodeApi, txs: list[Any]) -> str:
+def joinpsbts(node: NodeParts, txs: list[Any]) -> str:
     """See the declaration."""
     if len(txs) <= 1:
         raise RpcError(RpcCode.INVALID_PARAMETER, "At least two PSBTs are required to join PSBTs.")
@@ -195,16 +195,18 @@ def _analysis_json(found: Analysis) -> dict[str, Any]:
     ),
     examples=(("psbt",),),
 )
-def analyzepsbt(node: NodeApi, psbt: str) -> dict[str, Any]:
+def analyzepsbt(node: NodeParts, psbt: str) -> dict[str, Any]:
     """See the declaration."""
     return _analysis_json(analyze(parse_psbt(psbt)))
 
 
-async def _process(node: NodeApi, text: str, provider: SigningProvider, hash_type: int | None, *, final: bool) -> Psbt:
+async def _process(
+    node: NodeParts, text: str, provider: SigningProvider, hash_type: int | None, *, final: bool
+) -> Psbt:
     """A PSBT with what mempool, UTXO set, txindex and provider know of its inputs and outputs, signed if possible."""
     psbt = parse_psbt(text)
-    if node.tx_index is not None:
-        await node.tx_index.until_synced()
+    if node.indexes.transactions is not None:
+        await node.indexes.transactions.until_synced()
     missing = []
     for item, outpoint in zip(psbt.inputs, psbt.tx.prevouts, strict=True):
         if item.non_witness_utxo is None:
@@ -229,7 +231,7 @@ async def _process(node: NodeApi, text: str, provider: SigningProvider, hash_typ
     return psbt
 
 
-async def _provider(node: NodeApi, descriptors: list[Any], *, with_secrets: bool) -> SigningProvider:
+async def _provider(node: NodeParts, descriptors: list[Any], *, with_secrets: bool) -> SigningProvider:
     """What the descriptors tell."""
     provider = SigningProvider()
 
@@ -249,7 +251,7 @@ async def _provider(node: NodeApi, descriptors: list[Any], *, with_secrets: bool
     returns=string("", "The PSBT"),
     examples=(("psbt",),),
 )
-async def utxoupdatepsbt(node: NodeApi, psbt: str, descriptors: list[Any] | None) -> str:
+async def utxoupdatepsbt(node: NodeParts, psbt: str, descriptors: list[Any] | None) -> str:
     """See the declaration."""
     provider = await _provider(node, descriptors or [], with_secrets=False)
     provider.hide_secrets = True
@@ -274,7 +276,7 @@ async def utxoupdatepsbt(node: NodeApi, psbt: str, descriptors: list[Any] | None
     examples=(("psbt", ["descriptor1", "descriptor2"]), ("psbt", [{"desc": "mydescriptor", "range": 21}])),
 )
 async def descriptorprocesspsbt(
-    node: NodeApi, psbt: str, descriptors: list[Any], sighashtype: str | None, bip32derivs: bool, final: bool
+    node: NodeParts, psbt: str, descriptors: list[Any], sighashtype: str | None, bip32derivs: bool, final: bool
 ) -> dict[str, Any]:
     """See the declaration."""
     provider = await _provider(node, descriptors, with_secrets=True)

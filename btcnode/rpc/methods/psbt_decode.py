@@ -7,13 +7,13 @@ from typing import Any
 from btcnode.descriptors.errors import PsbtError
 from btcnode.descriptors.psbt import Psbt
 from btcnode.descriptors.psbt_reader import decode_psbt
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.methods.blocks import SCRIPT_RESULT
 from btcnode.rpc.methods.rawtransactions import TX_RESULT
 from btcnode.rpc.psbt_json import psbt_json
 from btcnode.rpc.spec import Arg, Kind, Result, arr, coins, dyn, hexed, number, obj, rpc, string
 from btcnode.rpc.transactions import expect
+from btcnode.services.parts import NodeParts
 
 PSBT_ARG = Arg("psbt", Kind.STR, "The PSBT in base64")
 
@@ -180,6 +180,6 @@ _OUTPUT = obj(
     ),
     examples=(("psbt",),),
 )
-def decodepsbt(node: NodeApi, psbt: str) -> dict[str, Any]:
+def decodepsbt(node: NodeParts, psbt: str) -> dict[str, Any]:
     """See the declaration."""
     return psbt_json(parse_psbt(psbt), node.params)

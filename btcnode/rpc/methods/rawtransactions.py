@@ -12,10 +12,8 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.index_api import IndexedTx
 from btcnode.rpc.lookup import is_active, parse_hash, parse_verbosity
 from btcnode.rpc.methods.blocks import SCRIPT_RESULT
 from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, ellipsis, hexed, number, obj, rpc, string
@@ -30,6 +28,8 @@ from btcnode.rpc.transactions import (
     parse_secrets,
     parse_sighash,
 )
+from btcnode.services.indexes import IndexedTx
+from btcnode.services.parts import NodeParts
 
 TX_RESULT: tuple[Result, ...] = (
     hexed("txid", "Transaction id"),
@@ -114,7 +114,7 @@ SIGHASH_ARG = Arg(
     examples=(([{"txid": "myid", "vout": 0}], [{"address": 0.01}]), ([{"txid": "myid", "vout": 0}], [{"data": "00"}])),
 )
 def createrawtransaction(
-    node: NodeApi, inputs: list[Any], outputs: Any, locktime: int, replaceable: bool | None, version: int
+    node: NodeParts, inputs: list[Any], outputs: Any, locktime: int, replaceable: bool | None, version: int
 ) -> str:
     """See the declaration."""
     return build_transaction(inputs, outputs, locktime, replaceable, version, node.params).raw.hex()
@@ -128,7 +128,7 @@ def createrawtransaction(
     returns=obj("", "", *TX_RESULT),
     examples=(("hexstring",),),
 )
-def decoderawtransaction(node: NodeApi, hexstring: str, iswitness: bool | None) -> dict[str, Any]:
+def decoderawtransaction(node: NodeParts, hexstring: str, iswitness: bool | None) -> dict[str, Any]:
     """See the declaration."""
     return tx_json(decode_transaction(hexstring, witness=iswitness), node.params, include_hex=False)
 
@@ -160,7 +160,7 @@ def decoderawtransaction(node: NodeApi, hexstring: str, iswitness: bool | None) 
     ),
     examples=(("mytxid", 1, "myblockhash"),),
 )
-async def getrawtransaction(node: NodeApi, txid: str, verbosity: Any, blockhash: str | None) -> Any:
+async def getrawtransaction(node: NodeParts, txid: str, verbosity: Any, blockhash: str | None) -> Any:
     """See the declaration."""
     wanted = parse_hash(txid, "parameter 1")
     if wanted == parse_block(node.params.genesis_block).txids[0]:
@@ -169,10 +169,12 @@ async def getrawtransaction(node: NodeApi, txid: str, verbosity: Any, blockhash:
     level = parse_verbosity(verbosity, 0)
     index = -1
     if blockhash is not None:
-        index = node.tree.find(BlockHash(parse_hash(blockhash, "parameter 3")))
+        index = node.chain.tree.find(BlockHash(parse_hash(blockhash, "parameter 3")))
         if index < 0:
             raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block hash not found")
-    ready = blockhash is None and node.tx_index is not None and await node.tx_index.until_synced()
+    ready = (
+        blockhash is None and node.indexes.transactions is not None and await node.indexes.transactions.until_synced()
+    )
     found = await (find_transaction(node, wanted) if index < 0 else _find_in_block(node, wanted, index))
     if found is None:
         raise _not_found(node, index, ready=ready)
@@ -183,13 +185,13 @@ async def getrawtransaction(node: NodeApi, txid: str, verbosity: Any, blockhash:
     return head | await _transaction_json(node, tx, block, level)
 
 
-def _not_found(node: NodeApi, index: int, *, ready: bool) -> RpcError:
+def _not_found(node: NodeParts, index: int, *, ready: bool) -> RpcError:
     """Why there is no such transaction; ``index`` of the block that was asked for, or -1."""
     if index >= 0:
-        if not node.block_status(index).have_data:
+        if not node.chain.block_status(index).have_data:
             return RpcError(RpcCode.MISC_ERROR, "Block not available")
         why = "No such transaction found in the provided block"
-    elif node.tx_index is None:
+    elif node.indexes.transactions is None:
         why = (
             "No such mempool transaction. Use -txindex or provide a block hash to enable blockchain transaction queries"
         )
@@ -200,10 +202,10 @@ def _not_found(node: NodeApi, index: int, *, ready: bool) -> RpcError:
     return RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f"{why}. Use gettransaction for wallet transactions.")
 
 
-async def _find_in_block(node: NodeApi, txid: bytes, index: int) -> IndexedTx | None:
+async def _find_in_block(node: NodeParts, txid: bytes, index: int) -> IndexedTx | None:
     """A transaction of a block, None when it or the block is not there."""
     try:
-        raw = await node.read_block(index)
+        raw = await node.chain.read_block(index)
     except StorageError:
         return None
     tx = await asyncio.to_thread(_pick, raw, txid)  # the largest blocks take tens of milliseconds
@@ -215,35 +217,35 @@ def _pick(raw: bytes, txid: bytes) -> Tx | None:
     return block.tx(block.txids.index(txid)) if txid in block.txids else None
 
 
-async def _transaction_json(node: NodeApi, tx: Tx, block: int, level: int) -> dict[str, Any]:
+async def _transaction_json(node: NodeParts, tx: Tx, block: int, level: int) -> dict[str, Any]:
     """A transaction with its place in the chain; ``block`` is -1 for one of the mempool."""
     if block < 0:
         return tx_json(tx, node.params)
-    status, spent = node.block_status(block), None
+    status, spent = node.chain.block_status(block), None
     if level > 1 and not tx.is_coinbase and (status.have_data or status.have_undo):
         spent = await _read_spent(node, tx, block)
-    tree = node.tree
+    tree = node.chain.tree
     result = tx_json(tx, node.params, spent=spent, prevouts=spent is not None)
     result["blockhash"] = to_display(tree.hash(block))
     if is_active(node, block):
-        result["confirmations"] = tree.height(node.tip()) - tree.height(block) + 1
+        result["confirmations"] = tree.height(node.chain.tip()) - tree.height(block) + 1
         result["time"] = result["blocktime"] = tree.time(block)
     else:
         result["confirmations"] = 0
     return result
 
 
-async def _read_spent(node: NodeApi, tx: Tx, index: int) -> list[bytes]:
+async def _read_spent(node: NodeParts, tx: Tx, index: int) -> list[bytes]:
     """The packed coins that a transaction of a block spends; raises RpcError."""
     text = (
         "{} data expected but can't be read. This could be due to disk corruption or a conflict with a pruning event."
     )
     try:
-        undo = await node.read_undo(index)
+        undo = await node.chain.read_undo(index)
     except StorageError:
         raise RpcError(RpcCode.INTERNAL_ERROR, text.format("Undo")) from None
     try:
-        raw = await node.read_block(index)
+        raw = await node.chain.read_block(index)
     except StorageError:
         raise RpcError(RpcCode.INTERNAL_ERROR, text.format("Block")) from None
     return undo[parse_block(raw).txids.index(tx.txid) - 1]
@@ -256,7 +258,7 @@ async def _read_spent(node: NodeApi, tx: Tx, index: int) -> list[bytes]:
     returns=hexed("", "The transaction"),
     examples=((["myhex1", "myhex2"],),),
 )
-async def combinerawtransaction(node: NodeApi, txs: list[Any]) -> str:
+async def combinerawtransaction(node: NodeParts, txs: list[Any]) -> str:
     """See the declaration."""
     failed = "TX decode failed for tx {}. Make sure the tx has at least one input."
     variants = [decode_transaction(text, error=failed.format(n)) for n, text in enumerate(txs)]
@@ -333,7 +335,7 @@ def _error_json(tx: Tx, index: int, error: str) -> dict[str, Any]:
     examples=(("myhex", ["key1", "key2"]),),
 )
 async def signrawtransactionwithkey(
-    node: NodeApi, hexstring: str, privkeys: list[Any], prevtxs: list[Any] | None, sighashtype: str | None
+    node: NodeParts, hexstring: str, privkeys: list[Any], prevtxs: list[Any] | None, sighashtype: str | None
 ) -> dict[str, Any]:
     """See the declaration."""
     tx = decode_transaction(hexstring, error=NO_INPUT_HINT)

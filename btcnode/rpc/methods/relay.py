@@ -6,11 +6,11 @@ from typing import Any
 
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.spec import Arg, Kind, Result, arr, hexed, number, obj, rpc, string, whole_number
 from btcnode.rpc.spec import time as time_
+from btcnode.services.parts import NodeParts
 
 _ORPHAN: tuple[Result, ...] = (
     hexed("txid", "Transaction id"),
@@ -44,14 +44,14 @@ _TX: tuple[Result, ...] = (
     ),
     examples=((2,),),
 )
-def getorphantxs(node: NodeApi, verbosity: Any) -> list[Any]:
+def getorphantxs(node: NodeParts, verbosity: Any) -> list[Any]:
     """See the declaration."""
     if isinstance(verbosity, bool):
         raise RpcError(RpcCode.TYPE_ERROR, "Verbosity was boolean but only integer allowed")
     level = whole_number(verbosity)
     if not 0 <= level <= 2:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid verbosity value {level}")
-    orphans = node.orphans()
+    orphans = node.peers.orphans()
     if not level:
         return [to_display(tx.txid) for tx, _ in orphans]
     result = []
@@ -101,10 +101,10 @@ def _tx_json(tx: Tx) -> dict[str, Any]:
         ),
     ),
 )
-def getprivatebroadcastinfo(node: NodeApi) -> dict[str, Any]:
+def getprivatebroadcastinfo(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
     transactions = []
-    for info in node.private_broadcasts():
+    for info in node.peers.private_broadcasts():
         peers = []
         for sending in info.sendings:
             peer: dict[str, Any] = {"address": str(sending.address), "sent": sending.picked}
@@ -120,9 +120,9 @@ def getprivatebroadcastinfo(node: NodeApi) -> dict[str, Any]:
     returns=obj("", "", arr("removed_transactions", "What was given up", obj("", "", *_TX))),
     examples=(("id",),),
 )
-def abortprivatebroadcast(node: NodeApi, tx_hash: str) -> dict[str, Any]:
+def abortprivatebroadcast(node: NodeParts, tx_hash: str) -> dict[str, Any]:
     """See the declaration."""
-    removed = node.abort_private_broadcast(parse_hash(tx_hash, "id"))
+    removed = node.peers.abort_private_broadcast(parse_hash(tx_hash, "id"))
     if not removed:
         text = "Transaction not in private broadcast queue. Check getprivatebroadcastinfo."
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)

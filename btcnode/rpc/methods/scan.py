@@ -11,7 +11,6 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value, txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.context import CoinScan, NodeApi
 from btcnode.rpc.decode import script_json
 from btcnode.rpc.descriptors import scan_needles, scan_objects
 from btcnode.rpc.errors import RpcCode, RpcError
@@ -19,6 +18,8 @@ from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_block, is_active
 from btcnode.rpc.methods.blocks import read_undo
 from btcnode.rpc.spec import Arg, Kind, anything, arr, boolean, coins, hexed, nothing, number, obj, rpc, string
+from btcnode.services.chain import CoinScan
+from btcnode.services.parts import NodeParts
 
 SCAN_OBJECTS = scan_objects("descriptor")
 
@@ -68,9 +69,9 @@ SCAN_OBJECTS = scan_objects("descriptor")
     examples=(("start", ["raw(76a91411b366edfc0a8b66feebae5c2e25a7b6a5d1cf3188ac)#fm24fxxy"]), ("status",)),
     heavy=True,
 )
-async def scantxoutset(node: NodeApi, action: str, scanobjects: list[Any] | None) -> Any:
+async def scantxoutset(node: NodeParts, action: str, scanobjects: list[Any] | None) -> Any:
     """See the declaration."""
-    scan = node.coin_scan
+    scan = node.chain.coin_scan
     if action == "status":
         return {"progress": scan.percent} if scan.running else None
     if action == "abort":
@@ -90,10 +91,10 @@ async def scantxoutset(node: NodeApi, action: str, scanobjects: list[Any] | None
         scan.running = False
 
 
-async def _scan(node: NodeApi, objects: list[Any], scan: CoinScan) -> dict[str, Any]:
-    params, tree = node.params, node.tree
+async def _scan(node: NodeParts, objects: list[Any], scan: CoinScan) -> dict[str, Any]:
+    params, tree = node.params, node.chain.tree
     needles = await asyncio.to_thread(scan_needles, objects, params)
-    tip, found = await node.find_coins(needles, scan)
+    tip, found = await node.chain.find_coins(needles, scan)
     height, unspents, total = tree.height(tip), [], 0
     for outpoint, coin in found.coins:
         script, at = coin_script(coin), coin_height(coin)
@@ -124,7 +125,7 @@ async def _scan(node: NodeApi, objects: list[Any], scan: CoinScan) -> dict[str, 
 class _Events:
     """What happens to scripts, as JSON."""
 
-    def __init__(self, node: NodeApi, scripts: Collection[bytes]) -> None:
+    def __init__(self, node: NodeParts, scripts: Collection[bytes]) -> None:
         self._params = node.params
         self._scripts = scripts
         self.events: list[dict[str, Any]] = []
@@ -183,10 +184,10 @@ class _Events:
     heavy=True,
 )
 async def getdescriptoractivity(
-    node: NodeApi, blockhashes: list[Any], scanobjects: list[Any], include_mempool: bool
+    node: NodeParts, blockhashes: list[Any], scanobjects: list[Any], include_mempool: bool
 ) -> dict[str, Any]:
     """See the declaration."""
-    tree, heights = node.tree, {}
+    tree, heights = node.chain.tree, {}
     for text in blockhashes:
         index = find_block(node, text)
         if not is_active(node, index):
@@ -194,7 +195,7 @@ async def getdescriptoractivity(
         heights[tree.height(index)] = index
     events = _Events(node, await asyncio.to_thread(scan_needles, scanobjects, node.params))
     for height, index in sorted(heights.items()):
-        raw = await node.read_block(index)
+        raw = await node.chain.read_block(index)
         undo = await read_undo(node, index) if height else []
         if undo is None:
             raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")
@@ -207,13 +208,13 @@ async def getdescriptoractivity(
     return {"activity": events.events}
 
 
-async def _mempool_spent(node: NodeApi, tx: Tx) -> list[bytes]:
+async def _mempool_spent(node: NodeParts, tx: Tx) -> list[bytes]:
     """The txouts that an unconfirmed transaction spends; none when it has left the mempool meanwhile."""
     spent = []
     for outpoint in tx.prevouts:
         txout = node.mempool.txout(outpoint)
         if txout is None:
-            coin = await node.get_coin(outpoint)
+            coin = await node.chain.get_coin(outpoint)
             if coin is None:
                 return []
             txout = coin[4:]

@@ -11,14 +11,15 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_script, txout_script
 from btcnode.primitives.gcs import matches_any
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.context import CoinScan, NodeApi
 from btcnode.rpc.descriptors import scan_needles
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.index_api import FilterIndex
 from btcnode.rpc.lookup import require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
 from btcnode.rpc.methods.scan import SCAN_OBJECTS
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, nothing, number, obj, rpc
+from btcnode.services.chain import CoinScan
+from btcnode.services.indexes import FilterIndex
+from btcnode.services.parts import NodeParts
 
 FILTERS_AT_ONCE = 100  # matched off the loop between two looks at whether to go on; mainnet's take 2 MB
 
@@ -71,7 +72,7 @@ FILTERS_AT_ONCE = 100  # matched off the loop between two looks at whether to go
     heavy=True,
 )
 async def scanblocks(
-    node: NodeApi,
+    node: NodeParts,
     action: str,
     scanobjects: list[Any] | None,
     start_height: int,
@@ -80,7 +81,7 @@ async def scanblocks(
     options: dict[str, Any] | None,
 ) -> Any:
     """See the declaration."""
-    scan = node.block_scan
+    scan = node.chain.block_scan
     if action == "status":
         return {"progress": scan.percent, "current_height": scan.height} if scan.running else None
     if action == "abort":
@@ -92,10 +93,10 @@ async def scanblocks(
         raise RpcError(RpcCode.INVALID_PARAMETER, 'Scan already in progress, use action "abort" or "status"')
     if filtertype != "basic":
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Unknown filtertype")
-    index = node.filter_index
+    index = node.indexes.filters
     if index is None:
         raise RpcError(RpcCode.MISC_ERROR, f"Index is not enabled for filtertype {filtertype}")
-    tip_height = node.tree.height(node.tip())
+    tip_height = node.chain.tree.height(node.chain.tip())
     if not 0 <= start_height <= tip_height:
         raise RpcError(RpcCode.MISC_ERROR, "Invalid start_height")
     last = tip_height if stop_height is None else stop_height
@@ -113,12 +114,12 @@ async def scanblocks(
 
 
 async def _scan(
-    node: NodeApi, index: FilterIndex, needles: Collection[bytes], heights: range, certain: bool, scan: CoinScan
+    node: NodeParts, index: FilterIndex, needles: Collection[bytes], heights: range, certain: bool, scan: CoinScan
 ) -> dict[str, Any]:
-    tree, tip, found = node.tree, node.tip(), []
+    tree, tip, found = node.chain.tree, node.chain.tip(), []
     reached = heights.start
     for start in range(heights.start, heights.stop, FILTERS_AT_ONCE):
-        if scan.aborted or node.stopping():
+        if scan.aborted or node.chain.stopping():
             break
         part = [tree.ancestor(tip, height) for height in range(start, min(start + FILTERS_AT_ONCE, heights.stop))]
         for block in await asyncio.to_thread(_matching, node, index, needles, part):
@@ -135,11 +136,11 @@ def _result(first: int, last: int, found: list[str], *, completed: bool) -> dict
     return {"from_height": first, "to_height": last, "relevant_blocks": found, "completed": completed}
 
 
-def _matching(node: NodeApi, index: FilterIndex, needles: Collection[bytes], blocks: list[int]) -> list[int]:
+def _matching(node: NodeParts, index: FilterIndex, needles: Collection[bytes], blocks: list[int]) -> list[int]:
     """Those of the blocks whose filter, where there is one, has any of the scripts."""
     matching = []
     for block in blocks:
-        block_hash = node.tree.hash(block)
+        block_hash = node.chain.tree.hash(block)
         try:
             item = index.get(block_hash)
         except StorageError as error:
@@ -149,11 +150,11 @@ def _matching(node: NodeApi, index: FilterIndex, needles: Collection[bytes], blo
     return matching
 
 
-async def _concerns(node: NodeApi, index: int, scripts: Collection[bytes]) -> bool:
+async def _concerns(node: NodeParts, index: int, scripts: Collection[bytes]) -> bool:
     """Whether the block really has any of the scripts, in an output or in what it spends; raises RpcError."""
     raw = await read_block(node, index)
     undo: list[list[bytes]] = []
-    if node.tree.height(index):
+    if node.chain.tree.height(index):
         require_data(node, index, undo=True)
         undo = await read_undo(node, index) or []
     return await asyncio.to_thread(_has_script, parse_block(raw), undo, scripts)

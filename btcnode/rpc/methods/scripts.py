@@ -11,13 +11,13 @@ from btcnode.descriptors.solutions import solve
 from btcnode.params import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.hashes import hash160
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.decode import script_json
 from btcnode.rpc.lookup import parse_hex
 from btcnode.rpc.methods.blocks import SCRIPT_RESULT
 from btcnode.rpc.spec import Arg, Kind, obj, rpc, string
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, OP_CHECKSIGADD, OP_SUCCESS
 from btcnode.script.scriptparse import BAD_OP, is_unspendable, iter_ops
+from btcnode.services.parts import NodeParts
 
 MAX_OPCODE = 0xB9  # OP_NOP10: what comes after has no meaning outside tapscript
 _WRAPPABLE = ("multisig", "nonstandard", "pubkey", "pubkeyhash", "witness_v0_keyhash", "witness_v0_scripthash")
@@ -85,7 +85,7 @@ def _segwit_json(script: bytes, kind: str, data: list[bytes], params: NetworkPar
     ),
     examples=(("hexstring",),),
 )
-def decodescript(node: NodeApi, hexstring: str) -> dict[str, Any]:
+def decodescript(node: NodeParts, hexstring: str) -> dict[str, Any]:
     """See the declaration."""
     script = parse_hex(hexstring, "argument") if hexstring else b""
     params = node.params

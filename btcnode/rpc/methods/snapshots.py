@@ -7,12 +7,12 @@ from typing import Any
 from btcnode.assumeutxo import known_sets
 from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import find_block, is_active
-from btcnode.rpc.snapshot_api import SnapshotFileError, SnapshotRefusedError
 from btcnode.rpc.spec import Arg, Kind, hexed, number, obj, rpc, string, whole_number
+from btcnode.services.parts import NodeParts
+from btcnode.services.snapshot_files import SnapshotFileError, SnapshotRefusedError
 
 
 @rpc(
@@ -50,7 +50,7 @@ from btcnode.rpc.spec import Arg, Kind, hexed, number, obj, rpc, string, whole_n
     examples=(("utxo.dat", "latest"),),
     heavy=True,
 )
-async def dumptxoutset(node: NodeApi, path: str, kind: str, options: dict[str, Any] | None) -> dict[str, Any]:
+async def dumptxoutset(node: NodeParts, path: str, kind: str, options: dict[str, Any] | None) -> dict[str, Any]:
     """See the declaration."""
     given = options or {}
     if given.get("rollback") is not None:
@@ -61,30 +61,30 @@ async def dumptxoutset(node: NodeApi, path: str, kind: str, options: dict[str, A
     elif kind == "rollback":
         target = _block_of(node, known_sets(node.params)[-1].height)
     elif kind == "latest":
-        target = node.tip()
+        target = node.chain.tip()
     else:
         text = f'Invalid snapshot type "{kind}" specified. Please specify "rollback" or "latest"'
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
     place = node.config.net_dir / path
     try:
-        written = await node.write_snapshot(place, target, in_memory=bool(given.get("in_memory")))
+        written = await node.snapshots.write(place, target, in_memory=bool(given.get("in_memory")))
     except SnapshotFileError as error:
         raise RpcError(RpcCode.INVALID_PARAMETER, str(error)) from None
     except StorageError as error:
         raise RpcError(RpcCode.MISC_ERROR, str(error)) from None
     return {
         "coins_written": written.coins,
-        "base_hash": to_display(node.tree.hash(target)),
-        "base_height": node.tree.height(target),
+        "base_hash": to_display(node.chain.tree.hash(target)),
+        "base_height": node.chain.tree.height(target),
         "path": str(place),
         "txoutset_hash": to_display(written.utxo_hash),
         "nchaintx": written.chain_tx,
     }
 
 
-def _block_of(node: NodeApi, text: Any) -> int:
+def _block_of(node: NodeParts, text: Any) -> int:
     """The block of the active chain with this height or hash; raises RpcError."""
-    tree, tip = node.tree, node.tip()
+    tree, tip = node.chain.tree, node.chain.tip()
     if type_name(text) != "number":
         index = find_block(node, text, "hash_or_height")
         if not is_active(node, index):
@@ -115,11 +115,11 @@ def _block_of(node: NodeApi, text: Any) -> int:
     examples=(("utxo.dat",),),
     heavy=True,
 )
-async def loadtxoutset(node: NodeApi, path: str) -> dict[str, Any]:
+async def loadtxoutset(node: NodeParts, path: str) -> dict[str, Any]:
     """See the declaration."""
     place = node.config.net_dir / path
     try:
-        loaded = await node.load_snapshot(place)
+        loaded = await node.assumed.load(place)
     except DecodeError as error:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, f"Unable to parse metadata: {error}") from None
     except SnapshotFileError as error:
@@ -129,7 +129,7 @@ async def loadtxoutset(node: NodeApi, path: str) -> dict[str, Any]:
         raise RpcError(RpcCode.INTERNAL_ERROR, text) from None
     return {
         "coins_loaded": loaded.coins,
-        "tip_hash": to_display(node.tree.hash(loaded.base)),
-        "base_height": node.tree.height(loaded.base),
+        "tip_hash": to_display(node.chain.tree.hash(loaded.base)),
+        "base_height": node.chain.tree.height(loaded.base),
         "path": str(place),
     }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.spec import arr, dyn, number, obj, real, rpc, string
 from btcnode.rpc.spec import time as time_
+from btcnode.services.parts import NodeParts
 
 
 @rpc(
@@ -34,9 +34,9 @@ from btcnode.rpc.spec import time as time_
         ),
     ),
 )
-def getsyncstate(node: NodeApi) -> dict[str, Any]:
+def getsyncstate(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
-    machine = node.sync_machine
+    machine = node.sync.machine
     return {
         "state": machine.state.value,
         "since": machine.since,
@@ -69,10 +69,10 @@ def getsyncstate(node: NodeApi) -> dict[str, Any]:
         string("bottleneck", "What the others waited for", optional=True),
     ),
 )
-def getsyncprofile(node: NodeApi) -> dict[str, Any]:
+def getsyncprofile(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
-    report = node.sync_report()
-    answer: dict[str, Any] = {"state": node.sync_machine.state.value}
+    report = node.sync.report()
+    answer: dict[str, Any] = {"state": node.sync.machine.state.value}
     if report is None:
         return answer
     return answer | {

@@ -11,20 +11,20 @@ from btcnode.primitives.coin import coin_height
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.merkle_proof import build_proof, read_proof
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.lookup import find_block, is_active, parse_hash, parse_hex, require_data
 from btcnode.rpc.spec import Arg, Kind, arr, hexed, rpc, string
+from btcnode.services.parts import NodeParts
 from btcnode.wire.messages import MerkleBlock
 
 
-async def _block_of(node: NodeApi, txids: list[bytes]) -> int:
+async def _block_of(node: NodeParts, txids: list[bytes]) -> int:
     """The block of the first of the transactions that has an unspent output, or is indexed; raises RpcError."""
     for txid in txids:
-        coin = await node.find_coin(txid)
+        coin = await node.chain.find_coin(txid)
         if coin is not None:
-            return node.tree.ancestor(node.tip(), coin_height(coin))
-    index = node.tx_index
+            return node.chain.tree.ancestor(node.chain.tip(), coin_height(coin))
+    index = node.indexes.transactions
     if index is not None:
         await index.until_synced()
         found = await index.find(txids[0])
@@ -41,7 +41,7 @@ async def _block_of(node: NodeApi, txids: list[bytes]) -> int:
     returns=string("", "The proof in hex: a header and a partial merkle tree"),
     examples=((["mytxid"], "myblockhash"),),
 )
-async def gettxoutproof(node: NodeApi, txids: list[Any], blockhash: str | None) -> str:
+async def gettxoutproof(node: NodeParts, txids: list[Any], blockhash: str | None) -> str:
     """See the declaration."""
     if not txids:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Parameter 'txids' cannot be empty")
@@ -54,7 +54,7 @@ async def gettxoutproof(node: NodeApi, txids: list[Any], blockhash: str | None) 
     index = find_block(node, blockhash) if blockhash is not None else await _block_of(node, sorted(wanted))
     require_data(node, index)
     try:
-        raw = await node.read_block(index)
+        raw = await node.chain.read_block(index)
     except StorageError:
         raise RpcError(RpcCode.INTERNAL_ERROR, "Can't read block from disk") from None
     block = await asyncio.to_thread(parse_block, raw)
@@ -62,7 +62,7 @@ async def gettxoutproof(node: NodeApi, txids: list[Any], blockhash: str | None) 
         text = "Not all transactions found in specified or retrieved block"
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)
     hashes, flags = build_proof(block.txids, set(wanted))
-    return MerkleBlock(node.tree.raw(index), block.n_tx, tuple(hashes), flags).encode().hex()
+    return MerkleBlock(node.chain.tree.raw(index), block.n_tx, tuple(hashes), flags).encode().hex()
 
 
 @rpc(
@@ -72,7 +72,7 @@ async def gettxoutproof(node: NodeApi, txids: list[Any], blockhash: str | None) 
     returns=arr("", "", hexed("txid", "Transaction id")),
     examples=(("proof",),),
 )
-def verifytxoutproof(node: NodeApi, proof: str) -> list[str]:
+def verifytxoutproof(node: NodeParts, proof: str) -> list[str]:
     """See the declaration."""
     try:
         message = MerkleBlock.decode(parse_hex(proof, "proof"))
@@ -84,9 +84,9 @@ def verifytxoutproof(node: NodeApi, proof: str) -> list[str]:
         return []
     if root != message.header[36:68]:
         return []
-    index = node.tree.find(BlockHash(header_hash(message.header[:HEADER_SIZE])))
-    if index < 0 or not is_active(node, index) or not node.block_status(index).n_tx:
+    index = node.chain.tree.find(BlockHash(header_hash(message.header[:HEADER_SIZE])))
+    if index < 0 or not is_active(node, index) or not node.chain.block_status(index).n_tx:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found in chain")
-    if node.block_status(index).n_tx != message.total_txs:
+    if node.chain.block_status(index).n_tx != message.total_txs:
         return []
     return [to_display(txid) for txid in txids]

@@ -21,12 +21,12 @@ from btcnode.primitives.addresses import (
     secret_decode,
 )
 from btcnode.primitives.hashes import hash160
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.signer import enumerate_signers
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, rpc, string
 from btcnode.script.scriptparse import witness_program
 from btcnode.script.solver import script_type
+from btcnode.services.parts import NodeParts
 
 MAX_BASE58_PAYLOAD = 21  # prefix and hash
 MAX_BASE58_DATA = 100  # bytes: longer texts are taken for no base58 at all
@@ -103,7 +103,7 @@ def _why_no_program(hrp: str, values: list[int], constant: int, expected_hrp: st
     ),
     examples=(("bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl",),),
 )
-def validateaddress(node: NodeApi, address: str) -> dict[str, Any]:
+def validateaddress(node: NodeParts, address: str) -> dict[str, Any]:
     """See the declaration."""
     try:
         script = script_for_address(address, node.params)
@@ -135,7 +135,7 @@ def validateaddress(node: NodeApi, address: str) -> dict[str, Any]:
     returns=boolean("", "Whether it is"),
     examples=(("1D1ZrZNe3JUo7ZycKEYQQiQAWd9y54F4XX", "signature", "my message"),),
 )
-def verifymessage(node: NodeApi, address: str, signature: str, message: str) -> bool:
+def verifymessage(node: NodeParts, address: str, signature: str, message: str) -> bool:
     """See the declaration."""
     try:
         script = script_for_address(address, node.params)
@@ -158,7 +158,7 @@ def verifymessage(node: NodeApi, address: str, signature: str, message: str) -> 
     returns=string("", "The signature in base64"),
     examples=(("privkey", "my message"),),
 )
-def signmessagewithprivkey(node: NodeApi, privkey: str, message: str) -> str:
+def signmessagewithprivkey(node: NodeParts, privkey: str, message: str) -> str:
     """See the declaration."""
     try:
         secret, compressed = secret_decode(privkey, node.params)
@@ -180,6 +180,6 @@ def signmessagewithprivkey(node: NodeApi, privkey: str, message: str) -> str:
         ),
     ),
 )
-async def enumeratesigners(node: NodeApi) -> dict[str, Any]:
+async def enumeratesigners(node: NodeParts) -> dict[str, Any]:
     """See the declaration."""
     return {"signers": await enumerate_signers(node.config.signer)}

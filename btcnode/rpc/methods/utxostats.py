@@ -7,12 +7,12 @@ from typing import Any
 from btcnode.errors import StorageError
 from btcnode.indexes.coinstats import CoinStats
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.index_api import CoinStatsIndex
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_by_hash_or_height
 from btcnode.rpc.spec import Arg, Kind, coins, hexed, number, obj, rpc
+from btcnode.services.indexes import CoinStatsIndex
+from btcnode.services.parts import NodeParts
 
 HASH_TYPES = ("hash_serialized_3", "muhash", "none")
 
@@ -63,11 +63,11 @@ HASH_TYPES = ("hash_serialized_3", "muhash", "none")
     ),
     examples=((), ("none",), ("none", 1000)),
 )
-async def gettxoutsetinfo(node: NodeApi, hash_type: str, hash_or_height: Any, use_index: bool) -> dict[str, Any]:
+async def gettxoutsetinfo(node: NodeParts, hash_type: str, hash_or_height: Any, use_index: bool) -> dict[str, Any]:
     """See the declaration."""
     if hash_type not in HASH_TYPES:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"'{hash_type}' is not a valid hash_type")
-    index, block = node.coinstats_index, None
+    index, block = node.indexes.coinstats, None
     if hash_or_height is not None:
         if index is None:
             why = "Querying specific block heights requires coinstatsindex"
@@ -82,16 +82,16 @@ async def gettxoutsetinfo(node: NodeApi, hash_type: str, hash_or_height: Any, us
         block = find_by_hash_or_height(node, hash_or_height)
     if index is None or not use_index:
         return await _from_the_set(node, hash_type)
-    if not await index.until_synced() and block is not None and node.tree.height(block) > index.state().height:
+    if not await index.until_synced() and block is not None and node.chain.tree.height(block) > index.state().height:
         why = "Unable to get data because coinstatsindex is still syncing. Current height:"
         raise RpcError(RpcCode.INTERNAL_ERROR, f"{why} {index.state().height}")
     if hash_type == "hash_serialized_3":
         return await _from_the_set(node, hash_type)
-    return _from_the_index(node, index, node.tip() if block is None else block, hash_type)
+    return _from_the_index(node, index, node.chain.tip() if block is None else block, hash_type)
 
 
-async def _from_the_set(node: NodeApi, hash_type: str) -> dict[str, Any]:
-    stats = await node.utxo_stats(hash_type)
+async def _from_the_set(node: NodeParts, hash_type: str) -> dict[str, Any]:
+    stats = await node.chain.utxo_stats(hash_type)
     result: dict[str, Any] = {
         "height": stats.height,
         "bestblock": to_display(stats.block_hash),
@@ -106,8 +106,8 @@ async def _from_the_set(node: NodeApi, hash_type: str) -> dict[str, Any]:
     return result
 
 
-def _from_the_index(node: NodeApi, index: CoinStatsIndex, block: int, hash_type: str) -> dict[str, Any]:
-    tree = node.tree
+def _from_the_index(node: NodeParts, index: CoinStatsIndex, block: int, hash_type: str) -> dict[str, Any]:
+    tree = node.chain.tree
     stats, before = _stats(node, index, block), CoinStats()
     if tree.height(block):
         before = _stats(node, index, tree.prev(block))
@@ -136,10 +136,10 @@ def _from_the_index(node: NodeApi, index: CoinStatsIndex, block: int, hash_type:
     return result
 
 
-def _stats(node: NodeApi, index: CoinStatsIndex, block: int) -> CoinStats:
+def _stats(node: NodeParts, index: CoinStatsIndex, block: int) -> CoinStats:
     """The statistics after a block; raises RpcError when there are none."""
     try:
-        stats = index.get(node.tree.hash(block))
+        stats = index.get(node.chain.tree.hash(block))
     except StorageError:
         stats = None
     if stats is None:

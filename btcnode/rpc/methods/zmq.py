@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from btcnode.rpc.context import NodeApi
 from btcnode.rpc.spec import arr, number, obj, rpc, string
+from btcnode.services.parts import NodeParts
 
 
 @rpc(
@@ -23,9 +23,9 @@ from btcnode.rpc.spec import arr, number, obj, rpc, string
         ),
     ),
 )
-def getzmqnotifications(node: NodeApi) -> list[dict[str, Any]]:
+def getzmqnotifications(node: NodeParts) -> list[dict[str, Any]]:
     """See the declaration."""
     return [
         {"type": f"pub{endpoint.topic}", "address": endpoint.address, "hwm": endpoint.hwm}
-        for endpoint in node.notification_endpoints()
+        for endpoint in node.notifications.endpoints()
     ]

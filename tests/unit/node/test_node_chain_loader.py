@@ -11,8 +11,8 @@ from btcnode.chain.store import ChainStore
 from btcnode.config import NodeConfig
 from btcnode.errors import RebuildError
 from btcnode.node.chain_loader import ChainLoader
-from btcnode.node.clock import Clock
 from btcnode.params import NetworkParams, params_for
+from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
 from btcnode.testing.memory_chain import mine_chain
 

@@ -28,20 +28,12 @@ from btcnode.protocol.bans import Ban, BanList
 from btcnode.protocol.orphanage import OrphanInfo
 from btcnode.protocol.private_broadcast import PrivateInfo
 from btcnode.protocol.upload_budget import UploadBudget
-from btcnode.rpc.context import (
-    AddedNode,
-    BlockStatus,
-    CoinScan,
-    FoundCoins,
-    LocalAddress,
-    NetworkState,
-    PeerInfo,
-    UtxoStats,
-)
-from btcnode.rpc.index_api import IndexState
 from btcnode.rpc.methods import make_table
 from btcnode.rpc.server import RpcServer
-from btcnode.rpc.snapshot_api import ChainPart
+from btcnode.services.assumed_chain import ChainPart
+from btcnode.services.chain import BlockStatus, CoinScan, FoundCoins, UtxoStats
+from btcnode.services.index_builder import IndexState
+from btcnode.services.peers import AddedNode, LocalAddress, NetworkState, PeerInfo
 from btcnode.wire.netaddr import NetAddress
 from btcnode.wire.subnet import SubNet
 
@@ -339,6 +331,46 @@ class FakeNode:
         return "/var/log/debug.log"
 
 
+_OLD_NAMES = {
+    "connected": "peers", "totals": "net_totals", "scores": "peer_scores", "ping": "ping_peers",
+    "transactions": "tx_index", "spenders": "spender_index", "filters": "filter_index",
+    "coinstats": "coinstats_index", "states": "index_states", "sample": "node_addresses", "add": "add_address",
+    "counts": "address_counts", "table": "address_table", "submit": "submit_transaction", "save": "save_mempool",
+    "import_file": "import_mempool", "loaded": "mempool_loaded", "machine": "sync_machine", "report": "sync_report",
+    "endpoints": "notification_endpoints", "write": "write_snapshot", "load": "load_snapshot",
+    "set_mock": "set_mock_time", "forward": "forward_saving", "estimator": "fee_estimator", "status": "warmup",
+}  # fmt: skip
+
+
+class FakePart:
+    """One part of the fake under the names of the real one."""
+
+    def __init__(self, node: FakeNode) -> None:
+        object.__setattr__(self, "_node", node)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, _OLD_NAMES.get(name, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._node, _OLD_NAMES.get(name, name), value)
+
+
+class FakeParts:
+    """The fake as a bundle of parts."""
+
+    def __init__(self, node: FakeNode) -> None:
+        self._node = node
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("mempool", "config", "params"):
+            return getattr(self._node, name)
+        if name == "templates":
+            return self._node.template_maker
+        if name == "fees" and self._node.fee_estimator is None:
+            return None
+        return FakePart(self._node)
+
+
 class Running:
     """A server in a thread of its own, and a client that speaks HTTP without any help from the package."""
 
@@ -346,7 +378,9 @@ class Running:
         self.node = FakeNode(config)
         self.config = config
         self.loop = asyncio.new_event_loop()
-        self.table = make_table(self.node, check_results=True)
+        self.table = make_table(FakePart(self.node), check_results=True)  # type: ignore[arg-type]
+        self.parts: Any = FakeParts(self.node)
+        self.table.open(self.parts)
         self.server = RpcServer(config, self.table, 18443)
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from btcnode.node.address_service import AddressService
-from btcnode.node.clock import Clock
 from btcnode.protocol.addrman import TEST_KEY, AddressBook
 from btcnode.protocol.asmap import AsMap
 from btcnode.protocol.netgroup import NetGroups
 from btcnode.protocol.seeding import named_source
+from btcnode.services.addresses import Addresses
+from btcnode.services.clock import Clock
 from btcnode.testing.asmap_maker import random_map
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress
@@ -21,15 +21,14 @@ NOW = 1_700_000_000
 
 
 @pytest.fixture
-def addresses(running: Running, tmp_path: Path) -> AddressService:
+def addresses(running: Running, tmp_path: Path) -> Addresses:
     groups = NetGroups(AsMap(bytes(3)))  # everything belongs to AS 1
-    service = AddressService(AddressBook(Random(1), groups, key=TEST_KEY), tmp_path, bytes(4), Clock(NOW), cjdns=True)
-    for name in ("node_addresses", "add_address", "address_counts", "address_table", "export_asmap"):
-        setattr(running.node, name, getattr(service, name))
+    service = Addresses(AddressBook(Random(1), groups, key=TEST_KEY), tmp_path, bytes(4), Clock(NOW), cjdns=True)
+    running.parts.addresses = service
     return service
 
 
-def test_addresses_are_added_and_told(running: Running, addresses: AddressService) -> None:
+def test_addresses_are_added_and_told(running: Running, addresses: Addresses) -> None:
     assert running.call("addpeeraddress", "1.2.3.4", 8333) == {"success": True}
     assert running.call("addpeeraddress", "1.2.3.4", 8333, True) == {"error": "failed-adding-to-new", "success": False}
     assert running.call("addpeeraddress", "fc00::1", 8333, True) == {"success": True}
@@ -44,7 +43,7 @@ def test_addresses_are_added_and_told(running: Running, addresses: AddressServic
     assert info["all_networks"] == {"new": 1, "tried": 1, "total": 2}
 
 
-def test_tables_are_shown_place_by_place(running: Running, addresses: AddressService) -> None:
+def test_tables_are_shown_place_by_place(running: Running, addresses: Addresses) -> None:
     seed = named_source("x9.seed.example")
     addresses.book.add([AddrEntry(NOW, 1033, NetAddress.from_host("5.6.7.8", 18444))], seed, NOW)
     running.call("addpeeraddress", "9.9.9.9", 1, True)
@@ -77,17 +76,17 @@ def test_tables_are_shown_place_by_place(running: Running, addresses: AddressSer
     ],
 )
 def test_wrong_arguments(
-    running: Running, addresses: AddressService, method: str, params: tuple[Any, ...], code: int, message: str
+    running: Running, addresses: Addresses, method: str, params: tuple[Any, ...], code: int, message: str
 ) -> None:
     assert running.call(method, *params) == {"code": code, "message": message}
 
 
 def test_the_map_is_exported(
-    running: Running, addresses: AddressService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    running: Running, addresses: Addresses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = {"code": -1, "message": "No embedded ASMap data available"}
     assert running.call("exportasmap", "asmap.dat") == missing
-    monkeypatch.setattr("btcnode.node.address_service.embedded_asmap", lambda: random_map(1))
+    monkeypatch.setattr("btcnode.services.addresses.embedded_asmap", lambda: random_map(1))
     result = running.call("exportasmap", "asmap.dat")
     assert result["path"] == str(tmp_path / "asmap.dat")
     assert result["bytes_written"] == (tmp_path / "asmap.dat").stat().st_size

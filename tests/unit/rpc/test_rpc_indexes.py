@@ -9,7 +9,8 @@ import pytest
 from btcnode.errors import StorageError
 from btcnode.indexes.coinstats import CoinStats
 from btcnode.primitives.block import parse_block
-from btcnode.rpc.index_api import IndexedTx, IndexState
+from btcnode.services.index_builder import IndexState
+from btcnode.services.indexes import IndexedTx
 
 Running = Any
 

@@ -291,16 +291,15 @@ def test_uvloop_serves_the_same(tmp_path: Path) -> None:
     uvloop = pytest.importorskip("uvloop")
     from btcnode.rpc.methods import make_table
 
-    class Node:
-        def warmup_status(self) -> None:
-            return None
+    class Process:
+        status = None
 
         def uptime(self) -> int:
             return 42
 
     async def run() -> bytes:
         config = NodeConfig(network="regtest", datadir=tmp_path, rpcport=0)
-        server = RpcServer(config, make_table(Node()), 18443)  # type: ignore[arg-type]
+        server = RpcServer(config, make_table(Process()), 18443)  # type: ignore[arg-type]
         await server.start()
         auth = base64.b64encode(config.cookie_path.read_bytes())
         reader, writer = await asyncio.open_connection("127.0.0.1", server.addresses[0][1])

@@ -13,10 +13,10 @@ from btcnode.errors import DecodeError, StorageError
 from btcnode.mempool.entry import MempoolEntry, RemovalReason
 from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.fee_file import decode_estimates, encode_estimates
-from btcnode.node.clock import Clock
-from btcnode.node.mempool_file import write_dump
-from btcnode.node.tx_service import TxService
 from btcnode.protocol.chain_view import ChainView
+from btcnode.services.clock import Clock
+from btcnode.services.mempool_file import write_dump
+from btcnode.services.transactions import Transactions
 
 FILE_NAME = "fee_estimates.dat"
 SAVE_INTERVAL = 3600.0  # seconds
@@ -44,12 +44,12 @@ def load_estimator(path: Path, *, accept_stale: bool) -> FeeEstimator:
     return FeeEstimator()
 
 
-class FeeService:
+class FeeEstimates:
     """Owns the estimator."""
 
     def __init__(
         self,
-        transactions: TxService,
+        transactions: Transactions,
         view: ChainView,
         tree: HeaderTree,
         clock: Clock,

@@ -8,11 +8,11 @@ from math import log2
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.consensus.pow import block_work
-from btcnode.node.alerts import Alert, AlertService
-from btcnode.node.chain_service import ChainService
-from btcnode.node.times import iso_time
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol.time_offsets import WARN_SECONDS
+from btcnode.services.alerts import Alert, Alerts
+from btcnode.services.chain import Chain
+from btcnode.services.times import iso_time
 
 BLOCKS_AHEAD = 6  # work that an invalid chain has before anybody is told of it, in blocks like the tip
 INVALID_CHAIN_TEXT = (
@@ -28,10 +28,10 @@ CLOCK_TEXT = (
 log = logging.getLogger("btcnode.chain")
 
 
-class ChainWatch:
+class ChainAlerts:
     """Raises and lowers the alerts that depend on the chain and on the clocks of peers."""
 
-    def __init__(self, chain: ChainService, alerts: AlertService) -> None:
+    def __init__(self, chain: Chain, alerts: Alerts) -> None:
         self._chain = chain
         self._alerts = alerts
         self._tree: HeaderTree = chain.tree

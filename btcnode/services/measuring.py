@@ -1,4 +1,4 @@
-"""The node's figures, put together once a second on the loop thread for whoever exports them."""
+"""Measurements of a running node, taken once a second on the loop thread for whoever exports them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from btcnode.mempool.pool import Mempool
 from btcnode.net.reactor import Reactor
-from btcnode.node.sync_monitor import SyncMonitor
-from btcnode.node.tx_service import TxService
-from btcnode.observe.figures import Figures, Requests
+from btcnode.observe.measurements import Measurements, Requests
 from btcnode.protocol.fetch_strategy import LATENCY_BUCKETS
 from btcnode.protocol.protocol import Protocol
+from btcnode.services.sync_monitor import SyncMonitor
+from btcnode.services.transactions import Transactions
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.process_memory import resident, resident_of
 from btcnode.sync.profile import StageSeconds
@@ -19,15 +19,15 @@ from btcnode.sync.state_machine import SyncState
 from btcnode.sync.worker_pool import WorkerPool
 
 
-class FigureBoard:
-    """Holds the figures of the last look; ``look`` belongs to the loop thread, ``latest`` may be read by any."""
+class Meter:
+    """Holds the latest measurements; ``measure`` belongs to the loop thread, ``latest`` may be read by any."""
 
     def __init__(
         self,
         driver: ChainDriver,
         protocol: Protocol,
         monitor: SyncMonitor,
-        transactions: TxService,
+        transactions: Transactions,
         pool: WorkerPool | None,
         reactor: Reactor,
     ) -> None:
@@ -39,10 +39,10 @@ class FigureBoard:
         self._reactor = reactor
         self._loop = asyncio.get_running_loop()
         self._before = (self._loop.time(), monitor.blocks, monitor.stages())
-        self.latest = self._figures(0.0, {})
+        self.latest = self._take(0.0, {})
 
-    def look(self) -> None:
-        """Take all figures anew."""
+    def measure(self) -> None:
+        """Measure everything anew."""
         then, blocks, stages = self._before
         now = self._loop.time()
         self._before = (now, self._monitor.blocks, self._monitor.stages())
@@ -50,9 +50,9 @@ class FigureBoard:
         if seconds <= 0:
             return
         rate = (self._monitor.blocks - blocks) / seconds
-        self.latest = self._figures(rate, _busy(stages, self._before[2], seconds, self._protocol))
+        self.latest = self._take(rate, _busy(stages, self._before[2], seconds, self._protocol))
 
-    def _figures(self, rate: float, busy: dict[str, float]) -> Figures:
+    def _take(self, rate: float, busy: dict[str, float]) -> Measurements:
         state, monitor = self._driver.chainstate, self._monitor
         fetching, coins = self._protocol.fetching, state.coins
         flusher = state.executor.flusher
@@ -63,7 +63,7 @@ class FigureBoard:
         peers = [info for peer in self._protocol.peer_ids() if (info := self._protocol.peer_info(peer)) is not None]
         incoming = sum(bool(info.get("inbound")) for info in peers)
         blocks = Requests(fetching.requests_sent, fetching.requests_succeeded, sum(fetching.requests_failed.values()))
-        return Figures(
+        return Measurements(
             state=monitor.machine.state.value,
             states=[one.value for one in SyncState],
             blocks=monitor.blocks,
@@ -135,15 +135,15 @@ def _traffic(reactor: Reactor) -> dict[str, Any]:
     }
 
 
-def _mempool(service: TxService) -> dict[str, float]:
-    pool: Mempool = service.pool
+def _mempool(transactions: Transactions) -> dict[str, float]:
+    pool: Mempool = transactions.pool
     return {
         "transactions": len(pool),
         "vbytes": pool.total_vsize,
         "bytes": pool.memory_usage,
         "fees_satoshi": pool.total_fee,
         "evicted": pool.evicted,
-        "scripts_verified": service.verifier.verified,
-        "in_verification": service.verifier.open,
-        "reevaluated": service.admission.reevaluated,
+        "scripts_verified": transactions.verifier.verified,
+        "in_verification": transactions.verifier.open,
+        "reevaluated": transactions.admission.reevaluated,
     }

@@ -16,7 +16,7 @@ class Requests:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Measurements:
     """Everything that is exported, at one moment. Bytes, seconds and heights; shares are of the last second."""
 
     state: str

@@ -1,13 +1,18 @@
-"""The chain's side of the node towards RPC: ``ChainApi`` over the chain driver."""
+"""The chain of a running node as everybody asks for it: headers and blocks from memory and disk, coins, changes.
+
+Everything here is called on the loop thread. Plain methods answer at once from memory; ``async`` ones may wait for the
+chain thread or for an event. A header's place is its ``int`` index in the tree (-1 is "none").
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import log2
-from typing import cast
+from typing import NamedTuple, cast
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent, SnapshotActivated
@@ -17,14 +22,13 @@ from btcnode.chain.verify_db import verify_recent
 from btcnode.consensus.blocks import check_block
 from btcnode.consensus.deployments import VersionBits
 from btcnode.errors import CorruptionError, DecodeError, RuleViolation, StorageError
-from btcnode.node.clock import Clock
-from btcnode.node.times import iso_time
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
-from btcnode.primitives.hashes import to_display
+from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
-from btcnode.rpc.context import BlockStatus, CoinScan, FoundCoins, UtxoStats
+from btcnode.services.clock import Clock
+from btcnode.services.times import iso_time
 from btcnode.storage.coins import HashType
 from btcnode.storage.undo import decode_undo
 from btcnode.sync.driver import ChainDriver
@@ -55,8 +59,58 @@ def verification_progress(params: NetworkParams, tree: HeaderTree, index: int, n
 _log = logging.getLogger("btcnode.chain")
 
 
-class ChainService:
-    """Blocks, headers and coins for the RPC methods."""
+@dataclass(frozen=True, slots=True)
+class BlockStatus:
+    """What is known of a block beyond its header."""
+
+    have_data: bool = False
+    have_undo: bool = False
+    scripts_valid: bool = False
+    failed: bool = False  # itself or an ancestor broke a rule, or was invalidated by hand
+    n_tx: int = 0  # transactions in it, 0 when its bytes never arrived
+    chain_tx: int = 0  # transactions up to it, 0 when any of the blocks never arrived
+
+
+@dataclass(frozen=True, slots=True)
+class UtxoStats:
+    """The UTXO set at ``block_hash``; sums over all coins.
+
+    ``hash`` is 32 bytes in internal order, None for hash type "none"; ``transactions`` counts txids with a coin.
+    """
+
+    height: int
+    block_hash: BlockHash
+    hash: bytes | None
+    txouts: int
+    transactions: int
+    total_amount: int
+    bogosize: int
+    disk_size: int
+
+
+@dataclass(slots=True)
+class CoinScan:
+    """The walk over the UTXO set, or over blocks, for certain scripts; there is one at a time of each.
+
+    Other threads write ``percent``; ``height`` is where a walk over blocks is.
+    """
+
+    running: bool = False
+    aborted: bool = False
+    percent: int = 0
+    height: int = 0
+
+
+class FoundCoins(NamedTuple):
+    """What a scan found: outpoints and packed coins, after looking at ``looked_at`` of all."""
+
+    complete: bool
+    looked_at: int
+    coins: Sequence[tuple[bytes, bytes]]
+
+
+class Chain:
+    """Blocks, headers and coins over one driver."""
 
     def __init__(self, driver: ChainDriver, view: NodeChainView, params: NetworkParams, clock: Clock) -> None:
         self.driver = driver
@@ -266,7 +320,11 @@ class ChainService:
     # -- changing the chain --------------------------------------------------------------------------------------
 
     async def submit_block(self, raw: bytes) -> str | None:
-        """Process a block; see ``ChainApi``."""
+        """Process a well-formed block with force; the answer is BIP22's.
+
+        None: it is valid and was connected. "duplicate": it was known already. "inconclusive": stored, not connected
+        (less work than the tip). Anything else is the reject reason. No exception for an invalid block.
+        """
         tree = self._state.tree
         known = tree.find(header_hash(raw[:HEADER_SIZE]))
         was_active = known >= 0 and self._state.active.contains(known)

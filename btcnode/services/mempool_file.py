@@ -11,9 +11,9 @@ from pathlib import Path
 from btcnode.errors import DecodeError, StorageError
 from btcnode.mempool.persistence import KEY_SIZE, MempoolDump, StoredTx, decode_dump, encode_dump
 from btcnode.mempool.rejection import Rejection, TxResult
-from btcnode.node.clock import Clock
-from btcnode.node.tx_service import TxService
-from btcnode.rpc.context import ImportOptions
+from btcnode.protocol.protocol import Protocol
+from btcnode.services.clock import Clock
+from btcnode.services.transactions import Transactions
 from btcnode.storage.durable import storage_error, sync_directory, sync_file
 
 FILE_NAME = "mempool.dat"
@@ -54,11 +54,24 @@ def write_dump(path: Path, data: bytes) -> None:
         raise storage_error(error, f"cannot write {path}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What of a mempool file counts (importmempool's options; the defaults are those of the start)."""
+
+    use_current_time: bool = False
+    apply_fee_delta_priority: bool = True
+    apply_unbroadcast_set: bool = True
+
+
 class MempoolFile:
     """Loading and saving one node's mempool."""
 
-    def __init__(self, service: TxService, clock: Clock, directory: Path, *, with_key: bool = True) -> None:
-        self._service = service
+    def __init__(
+        self, transactions: Transactions, protocol: Protocol, clock: Clock, directory: Path, *, with_key: bool = True
+    ) -> None:
+        """``with_key``: the file's bytes are mixed with a random key, as Core's newer form has it."""
+        self._transactions = transactions
+        self._protocol = protocol
         self._clock = clock
         self._with_key = with_key
         self.path = directory / FILE_NAME
@@ -82,9 +95,9 @@ class MempoolFile:
     async def import_file(self, path: Path, options: ImportOptions) -> ImportReport:
         """Take in the transactions of a file; raises StorageError, DecodeError when it is none."""
         dump = await asyncio.to_thread(read_dump, path)
-        service, pool = self._service, self._service.pool
+        transactions, pool = self._transactions, self._transactions.pool
         report = ImportReport()
-        cutoff = self._clock.now() - service.options.expiry_s
+        cutoff = self._clock.now() - transactions.options.expiry_s
         for start in range(0, len(dump.transactions), BATCH):
             batch = dump.transactions[start : start + BATCH]
             await asyncio.gather(*(self._take(stored, cutoff, options, report) for stored in batch))
@@ -96,18 +109,18 @@ class MempoolFile:
                 entry = pool.get(txid)
                 if entry is not None:
                     report.unbroadcast += 1
-                    service.announce(entry)
+                    transactions.announce(entry)
         return report
 
     async def _take(self, stored: StoredTx, cutoff: int, options: ImportOptions, report: ImportReport) -> None:
-        tx, pool = stored.tx, self._service.pool
+        tx, pool = stored.tx, self._transactions.pool
         time = self._clock.now() if options.use_current_time else stored.time
         if options.apply_fee_delta_priority and stored.delta:
             pool.prioritise(tx.txid, stored.delta)
         if time <= cutoff:
             report.expired += 1
             return
-        verdict = await self._service.accept(tx, time=time)
+        verdict = await self._transactions.accept(tx, time=time)
         if not isinstance(verdict, Rejection):
             report.accepted += 1
         elif verdict.result is TxResult.CONFLICT and tx.txid in pool:
@@ -115,12 +128,12 @@ class MempoolFile:
         else:
             report.failed += 1
 
-    async def save(self, unbroadcast: tuple[bytes, ...]) -> Path:
+    async def save(self) -> Path:
         """Write the file; returns its path. Raises StorageError."""
-        pool = self._service.pool
+        pool = self._transactions.pool
         stored = [StoredTx(entry.tx, entry.time, entry.delta) for entry in pool.in_order()]
         key = secrets.token_bytes(KEY_SIZE) if self._with_key else None
-        waiting = [txid for txid in unbroadcast if txid in pool]
+        waiting = [txid for txid in self._protocol.unbroadcast() if txid in pool]
         deltas = dict(pool.deltas)
         data = await asyncio.to_thread(encode_dump, stored, deltas, waiting, key)
         await asyncio.to_thread(write_dump, self.path, data)

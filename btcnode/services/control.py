@@ -1,4 +1,4 @@
-"""The process's side of the node towards RPC: ``ControlApi``."""
+"""The process of a node: what it is busy with, its log, its end. There from the first moment on."""
 
 from __future__ import annotations
 
@@ -7,46 +7,27 @@ from collections.abc import Mapping
 
 from btcnode.config import NodeConfig
 from btcnode.debug_options import LOG_CATEGORIES
-from btcnode.node.alerts import AlertService
-from btcnode.node.clock import Clock
 from btcnode.observe.logging import show_details
+from btcnode.services.clock import Clock
 
 
-class ControlService:
-    """Clock, log and shutdown for the RPC methods. ``status`` is what the node is busy with, None when it is ready."""
+class Control:
+    """``status`` is what the node is busy with before it is ready, None from then on."""
 
-    def __init__(self, config: NodeConfig, clock: Clock, stop: asyncio.Event, alerts: AlertService) -> None:
+    def __init__(self, config: NodeConfig, clock: Clock) -> None:
         self._config = config
-        self.warnings = alerts.warnings
         self._clock = clock
-        self._stop = stop
         self._categories = set(config.debug_categories)
+        self.stop_requested = asyncio.Event()
         self.status: str | None = "Starting"
 
-    @property
-    def config(self) -> NodeConfig:
-        """The options in force."""
-        return self._config
-
-    def now(self) -> int:
-        """Unix seconds or mock time."""
-        return self._clock.now()
-
-    def set_mock_time(self, timestamp: int) -> None:
-        """Hold the clock; 0 lets it go."""
-        self._clock.set_mock(timestamp)
-
     def uptime(self) -> int:
-        """Seconds since the start."""
+        """Whole seconds since the start."""
         return self._clock.uptime()
 
-    def warmup_status(self) -> str | None:
-        """What the node is still busy with, None when it is ready."""
-        return self.status
-
     def request_stop(self) -> None:
-        """Ask for an orderly shutdown."""
-        self._stop.set()
+        """Ask for an orderly shutdown; returns at once."""
+        self.stop_requested.set()
 
     def log_categories(self) -> Mapping[str, bool]:
         """Every debug category and whether it is switched on."""

@@ -12,7 +12,7 @@ from btcnode.chain.events import ChainEvent
 from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO
 from btcnode.chain.pruning import MIN_PRUNE_TARGET, files_below, files_beyond, last_prunable, lock_height
 from btcnode.errors import StorageError
-from btcnode.node.chain_service import ChainService
+from btcnode.services.chain import Chain
 
 LOOK_AFTER = 1 << 20  # bytes that are written between two looks at the files
 HAVE_MASK = HAVE_DATA | HAVE_UNDO
@@ -31,14 +31,14 @@ class IndexBehindError(StorageError):
         )
 
 
-class PruneService:
+class Pruner:
     """Prunes the files of one chain; ``target`` is in bytes, None for pruning on demand only.
 
     ``locks`` hold pruning back: each tells the height from which on it needs blocks.
     """
 
     def __init__(
-        self, chain: ChainService, locks: Mapping[str, Callable[[], int]], target: int | None, *, enabled: bool
+        self, chain: Chain, locks: Mapping[str, Callable[[], int]], target: int | None, *, enabled: bool
     ) -> None:
         self._chain = chain
         self._driver = chain.driver

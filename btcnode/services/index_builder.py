@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 
 from btcnode.chain.active_chain import ActiveChain
@@ -21,9 +22,8 @@ from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent, 
 from btcnode.errors import BtcnodeError, StorageError
 from btcnode.indexes.recipe import IndexedBlock, Recipe
 from btcnode.indexes.store import Batch, IndexStore
-from btcnode.node.chain_service import ChainService
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.index_api import IndexState
+from btcnode.services.chain import Chain
 
 SLICE_SECONDS = 1.0
 SLICE_BLOCKS = 2000  # 32 bytes each to plan; more need another look at the chain
@@ -37,10 +37,19 @@ log = logging.getLogger("btcnode.blockstorage")
 prune_log = logging.getLogger("btcnode.prune")
 
 
-class IndexEngine:
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How far an optional index has come."""
+
+    name: str
+    synced: bool
+    height: int
+
+
+class IndexBuilder:
     """One index: its recipe, its store and how far it has come. Lives on the loop thread."""
 
-    def __init__(self, recipe: Recipe, chain: ChainService, directory: Path, thread: Executor, *, wipe: bool) -> None:
+    def __init__(self, recipe: Recipe, chain: Chain, directory: Path, thread: Executor, *, wipe: bool) -> None:
         """Open the store under the network's directory; raises StorageError."""
         self.recipe = recipe
         self.name = recipe.name

@@ -10,18 +10,18 @@ import pytest
 from btcnode.chain.events import BlockDisconnected, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.errors import RuleViolation
-from btcnode.node.alerts import AlertService
-from btcnode.node.chain_service import ChainService
-from btcnode.node.chain_watch import CLOCK_TEXT, INVALID_CHAIN_TEXT, ChainWatch
 from btcnode.params import params_for
 from btcnode.protocol.time_offsets import WARN_SECONDS
+from btcnode.services.alerts import Alerts
+from btcnode.services.chain import Chain
+from btcnode.services.chain_alerts import CLOCK_TEXT, INVALID_CHAIN_TEXT, ChainAlerts
 from btcnode.testing.memory_chain import mine_chain
 
 REGTEST = params_for("regtest")
 NOW = 1_700_000_000
 
 
-class Chain:
+class TinyChain:
     """As much of the chain's service as the watch asks for; it is its own driver, too."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Chain:
         self.publish: Callable[[list[ChainEvent]], None] = lambda _: None
 
     @property
-    def driver(self) -> Chain:
+    def driver(self) -> TinyChain:
         return self
 
     def listen(self, listener: Callable[[list[ChainEvent]], None]) -> None:
@@ -46,19 +46,19 @@ class Chain:
 
 
 @pytest.fixture
-def chain() -> Chain:
-    chain = Chain()
+def chain() -> TinyChain:
+    chain = TinyChain()
     for raw in mine_chain(REGTEST, 10, NOW):
         chain.tree.add(raw[:80], NOW)
     return chain
 
 
-def watch_of(chain: Chain) -> tuple[ChainWatch, AlertService]:
-    alerts = AlertService()
-    return ChainWatch(cast(ChainService, chain), alerts), alerts
+def watch_of(chain: TinyChain) -> tuple[ChainAlerts, Alerts]:
+    alerts = Alerts()
+    return ChainAlerts(cast(Chain, chain), alerts), alerts
 
 
-def test_an_invalid_chain_that_is_longer(chain: Chain, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_chain_that_is_longer(chain: TinyChain, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "btcnode")
     _, alerts = watch_of(chain)
     chain.active = 3
@@ -80,7 +80,7 @@ def test_an_invalid_chain_that_is_longer(chain: Chain, caplog: pytest.LogCapture
     assert watch_of(chain)[1].warnings()  # known from an earlier run
 
 
-def test_unknown_rules_and_clocks(chain: Chain) -> None:
+def test_unknown_rules_and_clocks(chain: TinyChain) -> None:
     watch, alerts = watch_of(chain)
     chain.rules = [("locked in", False)]
     chain.publish([BlockDisconnected(5, 5, cast(Any, None))])

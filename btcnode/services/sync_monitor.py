@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from btcnode.chain.events import BlockConnected, ChainEvent
 from btcnode.errors import StorageError
-from btcnode.node.clock import Clock
 from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.protocol import Protocol
+from btcnode.services.clock import Clock
 from btcnode.sync.checkpoint import Checkpoint, how_it_ended, read_checkpoint, write_checkpoint
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.process_memory import resident_of
@@ -36,14 +36,14 @@ CONNECTING = ("ConnectStep", "FinishStep", "DisconnectStep", "RetreatStep")
 
 
 class SyncMonitor:
-    """Looks once a second; the state machine, the checkpoint and the profile are its own."""
+    """Observes once a second; the state machine, the checkpoint and the profile are its own."""
 
     def __init__(
         self, driver: ChainDriver, view: ChainView, protocol: Protocol, pool: WorkerPool | None, clock: Clock
     ) -> None:
         self.machine = SyncStateMachine(clock.now())
         self.profile = SyncProfile()
-        self.report: SyncReport | None = None  # of the initial download, once it is over
+        self._final: SyncReport | None = None  # of the initial download, once it is over
         self.blocks = self.txs = self.inputs = 0  # connected since the start
         self._driver = driver
         self._view = view
@@ -67,18 +67,13 @@ class SyncMonitor:
 
     # -- for RPC -------------------------------------------------------------------------------------------------
 
-    @property
-    def sync_machine(self) -> SyncStateMachine:
-        """The state and its history."""
-        return self.machine
-
-    def sync_report(self) -> SyncReport | None:
-        """Figures of the initial download, so far or of all of it."""
-        return self.report if self.report is not None else self.profile.report()
+    def report(self) -> SyncReport | None:
+        """Rates and shares of the initial download, so far or of all of it; None before there are any."""
+        return self._final if self._final is not None else self.profile.report()
 
     # -- how the last run ended ----------------------------------------------------------------------------------
 
-    def tell_last_run(self) -> None:
+    def log_last_run(self) -> None:
         """Log how the last run ended, unless it ended well. Raises CorruptionError."""
         state = self._driver.chainstate
         checkpoint = read_checkpoint(state.store.database)
@@ -95,7 +90,7 @@ class SyncMonitor:
 
     # -- once a second ---------------------------------------------------------------------------------------------
 
-    async def look(self) -> None:
+    async def observe(self) -> None:
         """Observe, and change the state where something has happened. Raises StorageError."""
         seen = self._observe(stopping=False)
         await self._follow(classify(seen), seen.tip_height)
@@ -136,10 +131,10 @@ class SyncMonitor:
         change = machine.fire(event, self._clock.now(), height)
         if change is not None:
             log.info("sync state: %s -> %s (%s) at height %d", change.old, change.new, change.event, height)
-        if new is SyncState.SYNCED and self.report is None and old is not SyncState.IDLE:
+        if new is SyncState.SYNCED and self._final is None and old is not SyncState.IDLE:
             self._sample()
-            self.report = self.profile.report()
-            for line in describe(self.report) if self.report is not None else ():
+            self._final = self.profile.report()
+            for line in describe(self._final) if self._final is not None else ():
                 log.info("%s", line)
 
     async def _write(self, state: SyncState) -> None:
@@ -147,7 +142,7 @@ class SyncMonitor:
         checkpoint = Checkpoint(self._clock.now(), state, chain.active.height, chain.tree.hash(chain.tip))
         await asyncio.to_thread(write_checkpoint, chain.store.database, checkpoint)
 
-    async def stop(self) -> None:
+    async def note_stop(self) -> None:
         """The node begins to shut down."""
         try:
             await self._follow(SyncEvent.STOP, self._view.active.height)
@@ -170,7 +165,7 @@ class SyncMonitor:
 
     def _sample(self) -> None:
         """One sample, as long as the initial download lasts."""
-        if self.report is not None:
+        if self._final is not None:
             return
         fetching = self._protocol.fetching
         open_requests, queued, _ = self._protocol.block_queue()

@@ -19,7 +19,7 @@ ANNOUNCED = frozenset({Alert.UNKNOWN_RULES, Alert.INVALID_CHAIN})
 """The ones that the user's command is told of: the others show in the log and by RPC, as in Core."""
 
 
-class AlertService:
+class Alerts:
     """At most one warning of each kind; the first text stays while the kind stands."""
 
     def __init__(self) -> None:

@@ -8,14 +8,15 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from btcnode.consensus.connect import disconnect_block
 from btcnode.errors import CorruptionError, DecodeError, StorageError
-from btcnode.node.chain_service import ChainService
-from btcnode.node.prune_service import PruneService
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.snapshot_api import SnapshotFileError, WrittenSnapshot
+from btcnode.services.chain import Chain
+from btcnode.services.pruner import Pruner
+from btcnode.services.snapshot_files import SnapshotFileError
 from btcnode.storage.coin_changes import CoinChanges
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 
@@ -24,16 +25,28 @@ REPORT_PARTS = 20
 log = logging.getLogger("btcnode.rpc")
 
 
-class SnapshotService:
-    """``SnapshotApi`` over one chain."""
+class WrittenSnapshot(NamedTuple):
+    """Coins written, their serialised hash, and the transactions in the chain up to their block."""
 
-    def __init__(self, chain: ChainService, pruner: PruneService) -> None:
+    coins: int
+    utxo_hash: bytes
+    chain_tx: int
+
+
+class SnapshotWriter:
+    """Writes UTXO sets of one chain."""
+
+    def __init__(self, chain: Chain, pruner: Pruner) -> None:
         self._chain = chain
         self._pruner = pruner
         self._state = chain.driver.chainstate
 
-    async def write_snapshot(self, path: Path, target: int, *, in_memory: bool) -> WrittenSnapshot:
-        """Write the UTXO set after block ``target`` of the active chain; see ``SnapshotApi``."""
+    async def write(self, path: Path, target: int, *, in_memory: bool) -> WrittenSnapshot:
+        """Write the UTXO set after block ``target`` of the active chain to a new file, or to a named pipe.
+
+        For an earlier block than the tip the coins are rolled back beside the chain, the changes in memory or in a
+        file next to the other. Raises SnapshotFileError, StorageError.
+        """
         tree = self._state.tree
         with _output(path) as (temporary, fd), self._pruner.holding("dumptxoutset", tree.height(target)):
             gone = self._pruner.prune_height()

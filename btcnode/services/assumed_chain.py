@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from btcnode.assumeutxo import AssumeUtxo, known_sets, set_after
 from btcnode.chain.assumed import forget_undo_above
@@ -17,11 +17,11 @@ from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.snapshot_store import SnapshotStore
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.mempool.pool import Mempool
-from btcnode.node.chain_service import ChainService
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.protocol import Protocol
-from btcnode.rpc.snapshot_api import ChainPart, LoadedSnapshot, SnapshotFileError, SnapshotRefusedError
+from btcnode.services.chain import Chain
+from btcnode.services.snapshot_files import SnapshotFileError, SnapshotRefusedError
 from btcnode.storage.layout import META_HISTORY
 from btcnode.storage.snapshot_load import SnapshotRefused, load_coins
 from btcnode.storage.utxo_snapshot import HEADER, SnapshotHeader, parse_header
@@ -33,12 +33,28 @@ MIN_HISTORY_CACHE = 4 << 20
 log = logging.getLogger("btcnode.validation")
 
 
-class AssumeService:
+class LoadedSnapshot(NamedTuple):
+    """Coins loaded, and the header index of their block."""
+
+    coins: int
+    base: int
+
+
+class ChainPart(NamedTuple):
+    """A chain whose coins are kept: its tip, bytes of cache, the block of the set that it began with, if any."""
+
+    tip: int
+    cache: int
+    snapshot_base: BlockHash | None
+    validated: bool
+
+
+class AssumedChain:
     """Loads one set in the life of a data directory. Lives on the loop thread."""
 
     def __init__(
         self,
-        chain: ChainService,
+        chain: Chain,
         view: NodeChainView,
         mempool: Mempool,
         checker: ScriptChecker | None,
@@ -86,8 +102,11 @@ class AssumeService:
 
     # -- loading -------------------------------------------------------------------------------------------------
 
-    async def load_snapshot(self, path: Path) -> LoadedSnapshot:
-        """Load a set and make its block the tip; see ``SnapshotApi``."""
+    async def load(self, path: Path) -> LoadedSnapshot:
+        """Load a UTXO set whose hash is known and make its block the tip; the chain below is validated later.
+
+        Raises DecodeError for a wrong header, SnapshotFileError, SnapshotRefusedError, StorageError.
+        """
         try:
             file = path.open("rb")
         except OSError:

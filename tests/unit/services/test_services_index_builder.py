@@ -1,4 +1,4 @@
-"""The engine of the optional indexes over a chain in memory: catching up, reorganisations, crashes, failures."""
+"""The builder of the optional indexes over a chain in memory: catching up, reorganisations, crashes, failures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import pytest
 from btcnode.chain.events import BlockConnected, BlockDisconnected
 from btcnode.errors import StorageError
 from btcnode.indexes.recipe import IndexedBlock, Made
-from btcnode.node import index_engine
-from btcnode.node.index_engine import IndexEngine
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
-from btcnode.rpc.index_api import IndexState
+from btcnode.services import index_builder
+from btcnode.services.index_builder import IndexBuilder, IndexState
 from btcnode.testing.memory_chain import MemoryChain
 
 PARAMS = params_for("regtest")
@@ -44,7 +43,7 @@ class Recorder:
 
 
 class FakeChain:
-    """The part of ``ChainService`` that the engine uses, over a ``MemoryChain``."""
+    """The part of ``Chain`` that the builder uses, over a ``MemoryChain``."""
 
     def __init__(self) -> None:
         self.memory = MemoryChain(PARAMS)
@@ -82,7 +81,7 @@ class FakeChain:
 
 
 class Setup:
-    """A chain, and one engine after the other over it."""
+    """A chain, and one builder after the other over it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -90,21 +89,21 @@ class Setup:
         self.recipe = Recorder()
         self.thread = ThreadPoolExecutor(1)
 
-    def open(self, *, wipe: bool = False) -> IndexEngine:
+    def open(self, *, wipe: bool = False) -> IndexBuilder:
         self.recipe.heights.clear()
         chain: Any = self.chain
-        return IndexEngine(self.recipe, chain, self.directory, self.thread, wipe=wipe)
+        return IndexBuilder(self.recipe, chain, self.directory, self.thread, wipe=wipe)
 
-    def run(self, work: Callable[[IndexEngine], Coroutine[Any, Any, None]], *, wipe: bool = False) -> None:
-        """Open, start and close an engine around ``work``."""
+    def run(self, work: Callable[[IndexBuilder], Coroutine[Any, Any, None]], *, wipe: bool = False) -> None:
+        """Open, start and close an builder around ``work``."""
 
         async def life() -> None:
-            engine = self.open(wipe=wipe)
-            engine.start()
+            builder = self.open(wipe=wipe)
+            builder.start()
             try:
-                await work(engine)
+                await work(builder)
             finally:
-                await engine.close()
+                await builder.close()
 
         asyncio.run(life())
 
@@ -114,18 +113,18 @@ def setup(tmp_path: Path) -> Setup:
     return Setup(tmp_path)
 
 
-async def synced(engine: IndexEngine) -> None:
-    assert await engine.until_synced()
+async def synced(builder: IndexBuilder) -> None:
+    assert await builder.until_synced()
 
 
 def test_catches_up_and_goes_on(setup: Setup) -> None:
     setup.chain.mine(20)
 
-    async def work(engine: IndexEngine) -> None:
-        await synced(engine)
-        assert engine.state() == IndexState("recorder", True, 20)
+    async def work(builder: IndexBuilder) -> None:
+        await synced(builder)
+        assert builder.state() == IndexState("recorder", True, 20)
         setup.chain.mine(3)
-        await synced(engine)
+        await synced(builder)
         assert setup.recipe.heights == list(range(24))
 
     setup.run(work)
@@ -137,34 +136,34 @@ def test_catches_up_and_goes_on(setup: Setup) -> None:
 
 def test_slices(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each slice is stored with where it ends, so that the next begins there."""
-    monkeypatch.setattr(index_engine, "SLICE_BYTES", 1)
+    monkeypatch.setattr(index_builder, "SLICE_BYTES", 1)
     setup.chain.mine(7)
     setup.run(synced)
-    engine = setup.open()
-    assert [number for _, number in engine.store.find(b"row")] == [b""] * 8
-    assert engine.store.block_count() == 8
-    engine.store.close()
+    builder = setup.open()
+    assert [number for _, number in builder.store.find(b"row")] == [b""] * 8
+    assert builder.store.block_count() == 8
+    builder.store.close()
 
 
 def test_reorganisation(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     old = setup.chain.mine(10)
 
-    async def work(engine: IndexEngine) -> None:
-        await synced(engine)
+    async def work(builder: IndexBuilder) -> None:
+        await synced(builder)
         setup.chain.leave(old[4])
         assert "recorder prune lock moved back to 9" in caplog.text  # Core's line
-        await synced(engine)
-        assert engine.covers(old[9])  # nothing to add yet: it stands on top of the tip
-        assert engine.state().synced
+        await synced(builder)
+        assert builder.covers(old[9])  # nothing to add yet: it stands on top of the tip
+        assert builder.state().synced
         new = setup.chain.mine(7, on=old[4], extra=b"\x01")
-        await synced(engine)
-        assert engine.covers(new[-1]) and not engine.covers(old[5])
+        await synced(builder)
+        assert builder.covers(new[-1]) and not builder.covers(old[5])
         assert setup.recipe.heights[11:] == list(range(6, 13))
         setup.chain.mine(5, on=old[9])
-        await synced(engine)
+        await synced(builder)
         assert setup.recipe.heights[18:] == list(range(11, 16))  # the others have their records still
-        assert engine.needed_from() == 15
+        assert builder.needed_from() == 15
 
     setup.run(work)
 
@@ -173,27 +172,27 @@ def test_blocks_that_do_not_stay(setup: Setup) -> None:
     """A block that was connected is indexed, also when it leaves the chain before the index comes to it."""
     start = setup.chain.mine(2)
 
-    async def work(engine: IndexEngine) -> None:
-        await synced(engine)
+    async def work(builder: IndexBuilder) -> None:
+        await synced(builder)
         stale = setup.chain.mine(3)
         kept = setup.chain.mine(4, on=start[-1], extra=b"\x01")
         assert setup.recipe.heights == [0, 1, 2]
-        await synced(engine)
+        await synced(builder)
         assert setup.recipe.heights[3:] == [3, 4, 5, 3, 4, 5, 6]
         for index in stale + kept:
-            assert engine.store.record(setup.chain.tree.hash(index)) is not None
-        assert engine.covers(kept[-1])
+            assert builder.store.record(setup.chain.tree.hash(index)) is not None
+        assert builder.covers(kept[-1])
 
     setup.run(work)
 
 
 def test_too_many_blocks_wait(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_engine, "MAX_WAITING", 4)
+    monkeypatch.setattr(index_builder, "MAX_WAITING", 4)
 
-    async def work(engine: IndexEngine) -> None:
-        await synced(engine)
+    async def work(builder: IndexBuilder) -> None:
+        await synced(builder)
         setup.chain.mine(11)
-        await synced(engine)
+        await synced(builder)
         assert setup.recipe.heights == list(range(12))
 
     setup.run(work)
@@ -208,12 +207,12 @@ def test_index_ahead_of_the_chain(setup: Setup) -> None:
         setup.chain.memory.add_block(whole.memory.blocks[whole.memory.active.at(height)], NOW)
     setup.chain.memory.activate()
 
-    async def work(engine: IndexEngine) -> None:
-        await synced(engine)
-        assert engine.state().height == 4
+    async def work(builder: IndexBuilder) -> None:
+        await synced(builder)
+        assert builder.state().height == 4
         assert setup.recipe.heights == []
         setup.chain.mine(2, extra=b"\x02")
-        await synced(engine)
+        await synced(builder)
         assert setup.recipe.heights == [5, 6]
 
     setup.run(work)
@@ -222,9 +221,9 @@ def test_index_ahead_of_the_chain(setup: Setup) -> None:
 def test_missing_block(setup: Setup) -> None:
     setup.chain.lost.add(setup.chain.mine(6)[3])
 
-    async def work(engine: IndexEngine) -> None:
-        assert not await engine.until_synced()
-        assert not engine.state().synced
+    async def work(builder: IndexBuilder) -> None:
+        assert not await builder.until_synced()
+        assert not builder.state().synced
 
     setup.run(work)
     setup.chain.lost.clear()
@@ -232,12 +231,12 @@ def test_missing_block(setup: Setup) -> None:
 
 
 def test_far_behind_is_not_waited_for(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_engine, "NEAR_BLOCKS", 3)
+    monkeypatch.setattr(index_builder, "NEAR_BLOCKS", 3)
     setup.chain.mine(5)
 
     async def work() -> None:
-        engine = setup.open()  # not started
-        assert not await engine.until_synced()
-        await engine.close()
+        builder = setup.open()  # not started
+        assert not await builder.until_synced()
+        await builder.close()
 
     asyncio.run(work())

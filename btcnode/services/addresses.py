@@ -5,32 +5,45 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from btcnode.errors import StorageError
-from btcnode.node.fixed_seeds import embedded_asmap
-from btcnode.node.peers_file import PEERS, save_anchors, save_book
 from btcnode.protocol.address_file import Snapshot
-from btcnode.rpc.address_api import BookEntry
+from btcnode.services.fixed_seeds import embedded_asmap
+from btcnode.services.peers_file import PEERS, save_anchors, save_book
 from btcnode.storage.durable import write_durably
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
 if TYPE_CHECKING:
-    from btcnode.node.clock import Clock
     from btcnode.protocol.address_table import Entry
     from btcnode.protocol.addrman import AddressBook
+    from btcnode.services.clock import Clock
 
 HEALTH_CHECK_INTERVAL = 24 * 3600.0  # seconds
 
 log = logging.getLogger("btcnode.net")
 
 
-class AddressService:
-    """``AddressApi`` over the book; everything but writing happens on the loop's thread."""
+@dataclass(frozen=True, slots=True)
+class BookEntry:
+    """An address in a table of the book; ``slot`` is bucket * 64 + position, ASNs are 0 for none."""
+
+    slot: int
+    address: NetAddress
+    mapped_as: int
+    services: int
+    time: int
+    source: NetAddress
+    source_mapped_as: int
+
+
+class Addresses:
+    """The book on disk and for its readers; everything but writing happens on the loop's thread."""
 
     def __init__(self, book: AddressBook, directory: Path, magic: bytes, clock: Clock, *, cjdns: bool) -> None:
         """``cjdns``: whether fc00::/8 is CJDNS here."""
@@ -86,11 +99,11 @@ class AddressService:
 
     # -- for RPC -------------------------------------------------------------------------------------------------
 
-    def node_addresses(self, count: int, network: Network | None) -> list[AddrEntry]:
+    def sample(self, count: int, network: Network | None) -> list[AddrEntry]:
         """Addresses in random order, at most ``count`` (0: all), without useless ones."""
         return self.book.sample(count, 0, self._clock.now(), network=network)
 
-    def add_address(self, address: NetAddress, tried: bool) -> str:
+    def add(self, address: NetAddress, tried: bool) -> str:
         """Add an address as if it had told itself; what failed, or an empty text."""
         now = self._clock.now()
         if self._cjdns:
@@ -101,11 +114,11 @@ class AddressService:
             return "failed-adding-to-tried"
         return ""
 
-    def address_counts(self) -> dict[str, tuple[int, int]]:
+    def counts(self) -> dict[str, tuple[int, int]]:
         """New and tried addresses of each network."""
         return {name: self.book.size(network) for network, name in NETWORK_NAMES.items()}
 
-    def address_table(self, *, tried: bool) -> list[BookEntry]:
+    def table(self, *, tried: bool) -> list[BookEntry]:
         """One of the tables, in order."""
         table = self.book.tried if tried else self.book.new
         return [self._describe(slot, entry) for slot, entry in table.slots()]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from btcnode.node.alerts import Alert, AlertService
 from btcnode.protocol.time_offsets import MAX_OFFSETS, MIN_OFFSETS, TimeOffsets
+from btcnode.services.alerts import Alert, Alerts
 
 
 def test_one_warning_of_each_kind_in_order() -> None:
-    alerts, told = AlertService(), []
+    alerts, told = Alerts(), []
     alerts.on_raised = told.append
     assert alerts.raise_alert(Alert.CLOCK, "clock")
     assert alerts.raise_alert(Alert.INVALID_CHAIN, "fork")

@@ -19,18 +19,18 @@ from btcnode.chain.events import (
 from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
 from btcnode.indexes.filters import BlockFilter
 from btcnode.net.reactor import Reactor
-from btcnode.node.address_service import AddressService
-from btcnode.node.audit_file import AuditFile
-from btcnode.node.chain_service import ChainService
-from btcnode.node.clock import Clock
-from btcnode.node.index_service import FilterView
-from btcnode.node.tx_service import TxService
 from btcnode.observe.log_limit import UNLIMITED
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol import inputs
 from btcnode.protocol.effects import Audit, MatchBlock, ProcessBlock, ProcessTransactions, ReadBlock, ReadFilters
 from btcnode.protocol.tx_filter import FilteredBlock, filter_block
+from btcnode.services.addresses import Addresses
+from btcnode.services.audit_file import AuditFile
+from btcnode.services.chain import Chain
+from btcnode.services.clock import Clock
+from btcnode.services.indexes import FilterIndex
+from btcnode.services.transactions import Transactions
 from btcnode.sync.driver import ChainDriver
 
 log = logging.getLogger("btcnode.validation")
@@ -43,19 +43,19 @@ def strip_witnesses(raw: bytes) -> bytes:
     return head + b"".join(block.tx(i).stripped() for i in range(block.n_tx))
 
 
-class BlockBridge:
+class BlockEffects:
     """The reactor's ``BlockHandler`` over a chain driver."""
 
     def __init__(
-        self, driver: ChainDriver, chain: ChainService, transactions: TxService, clock: Clock, directory: Path
+        self, driver: ChainDriver, chain: Chain, transactions: Transactions, clock: Clock, directory: Path
     ) -> None:
         self._driver = driver
         self._chain = chain
         self._transactions = transactions
         self._clock = clock
         self._audit = AuditFile(directory)
-        self.filters: FilterView | None = None
-        self.addresses: AddressService | None = None
+        self.filters: FilterIndex | None = None
+        self.addresses: Addresses | None = None
         self._reactor: Reactor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 

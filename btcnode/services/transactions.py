@@ -27,7 +27,6 @@ from btcnode.mempool.pool import Mempool
 from btcnode.mempool.precheck import Candidate
 from btcnode.mempool.rejection import Accepted, PackageResult, PackageTxVerdict, Rejection, TxResult, TxVerdict
 from btcnode.net.reactor import Reactor
-from btcnode.node.clock import Clock
 from btcnode.params import NetworkParams
 from btcnode.primitives.coin import coin_height, coin_is_coinbase
 from btcnode.primitives.tx import Tx
@@ -35,6 +34,7 @@ from btcnode.protocol import inputs
 from btcnode.protocol.chain_view import ChainView, PoolEntry
 from btcnode.protocol.effects import ProcessTransactions
 from btcnode.script.verify import ScriptFailure
+from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.tx_verifier import TxVerifier
 from btcnode.sync.worker_pool import WorkerPool
@@ -143,7 +143,7 @@ class PoolSource:
         return self._pool.options.min_relay_feerate
 
 
-class TxService:
+class Transactions:
     """Owns the mempool and everything that changes it."""
 
     def __init__(

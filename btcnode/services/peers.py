@@ -1,16 +1,14 @@
-"""The peers' side of the node towards RPC: ``PeersApi`` over protocol and reactor."""
+"""Peers and sockets of a running node as the user asks for them and orders them about: over protocol and reactor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from btcnode.config import NodeConfig
 from btcnode.net.addresses import numeric
 from btcnode.net.reactor import Reactor
-from btcnode.node.ban_file import BanFile
-from btcnode.node.clock import Clock
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.bans import Ban
 from btcnode.protocol.config import ProtocolConfig
@@ -31,16 +29,108 @@ from btcnode.protocol.orphanage import OrphanInfo
 from btcnode.protocol.private_broadcast import PrivateInfo
 from btcnode.protocol.protocol import Protocol
 from btcnode.protocol.upload_budget import UploadBudget
-from btcnode.rpc.context import AddedNode, LocalAddress, NetworkState, PeerInfo
+from btcnode.services.ban_file import BanFile
+from btcnode.services.clock import Clock
 from btcnode.wire.constants import PROTOCOL_VERSION
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress
 from btcnode.wire.subnet import SubNet
 
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """One peer as ``getpeerinfo`` tells of it. Optional fields are left out of the answer when None."""
+
+    id: int
+    addr: str
+    network: str  # "ipv4", "ipv6", "onion", "i2p", "cjdns", "not_publicly_routable"
+    services: int
+    inbound: bool
+    conntime: int
+    connection_type: (
+        str  # Core's: "outbound-full-relay", "block-relay-only", "inbound", "manual", "addr-fetch", "feeler"
+    )
+    addrbind: str | None = None
+    addrlocal: str | None = None
+    mapped_as: int | None = None
+    relaytxes: bool = False
+    last_inv_sequence: int = 0
+    inv_to_send: int = 0
+    lastsend: int = 0
+    lastrecv: int = 0
+    last_transaction: int = 0
+    last_block: int = 0
+    bytessent: int = 0
+    bytesrecv: int = 0
+    timeoffset: int = 0
+    pingtime: float | None = None  # seconds
+    minping: float | None = None
+    pingwait: float | None = None
+    version: int = 0
+    subver: str = ""
+    bip152_hb_to: bool = False
+    bip152_hb_from: bool = False
+    presynced_headers: int = -1
+    synced_headers: int = -1
+    synced_blocks: int = -1
+    inflight: Sequence[int] = ()  # heights
+    addr_relay_enabled: bool = False
+    addr_processed: int = 0
+    addr_rate_limited: int = 0
+    permissions: Sequence[str] = ()
+    minfeefilter: int = 0  # satoshi per 1000 vbytes
+    bytessent_per_msg: Mapping[str, int] = field(default_factory=dict)
+    bytesrecv_per_msg: Mapping[str, int] = field(default_factory=dict)
+    transport_protocol_type: str = "v1"
+    session_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """An address at which this node believes it can be reached."""
+
+    address: str
+    port: int
+    score: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkState:
+    """The node's side of the network, for ``getnetworkinfo``."""
+
+    protocol_version: int
+    user_agent: str
+    services: int
+    relays_transactions: bool
+    time_offset: int
+    active: bool
+    connections_in: int
+    connections_out: int
+    reachable: Mapping[str, bool]  # "ipv4" -> True ...
+    local_addresses: Sequence[LocalAddress] = ()
+    relay_fee: int = 100  # satoshi per 1000 vbytes
+    incremental_fee: int = 100
+    proxies: Mapping[str, tuple[str, bool]] = field(default_factory=dict)  # network -> address, credentials vary
+
+
+@dataclass(frozen=True, slots=True)
+class AddedNode:
+    """A node that the user asked for; ``address`` (with port) and ``inbound`` are set while it is connected."""
+
+    name: str
+    address: str | None = None
+    inbound: bool = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection to it stands."""
+        return self.address is not None
+
+
 _KNOWN_FIELDS = frozenset(item.name for item in fields(PeerInfo))
 
 
-class PeersService:
-    """Peers and sockets for the RPC methods."""
+class Peers:
+    """Peers, added nodes and bans over one reactor."""
 
     def __init__(
         self,
@@ -58,7 +148,7 @@ class PeersService:
         self._clock = clock
         self._ban_time = config.bantime
 
-    def peers(self) -> Sequence[PeerInfo]:
+    def connected(self) -> Sequence[PeerInfo]:
         """Connected peers, oldest first."""
         return [info for peer_id in self._protocol.peer_ids() if (info := self._describe(peer_id)) is not None]
 
@@ -79,7 +169,7 @@ class PeersService:
 
     def network_state(self) -> NetworkState:
         """Own side of the network."""
-        infos = self.peers()
+        infos = self.connected()
         inbound = sum(info.inbound for info in infos)
         dialer, networks = self._reactor.dialer, self._protocol.reachable_networks
         return NetworkState(
@@ -103,7 +193,7 @@ class PeersService:
             ],
         )
 
-    def net_totals(self) -> tuple[int, int]:
+    def totals(self) -> tuple[int, int]:
         """Bytes received and sent."""
         return self._reactor.bytes_received, self._reactor.bytes_sent
 
@@ -143,7 +233,7 @@ class PeersService:
 
     def disconnect_address(self, address: str) -> bool:
         """Disconnect the peer with this address."""
-        for info in self.peers():
+        for info in self.connected():
             if info.addr == address:
                 return self.disconnect_id(info.id)
         return False
@@ -159,7 +249,7 @@ class PeersService:
         """The day's upload target."""
         return self._protocol.upload
 
-    def peer_scores(self) -> dict[int, dict[str, Any]]:
+    def scores(self) -> dict[int, dict[str, Any]]:
         """Scores by peer."""
         return self._protocol.peer_scores()
 
@@ -219,7 +309,7 @@ class PeersService:
         connection.send_raw(command, payload)
         return True
 
-    def ping_peers(self) -> None:
+    def ping(self) -> None:
         """Ping every peer soon."""
         self._reactor.feed(PingPeers())
 

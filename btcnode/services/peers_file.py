@@ -11,7 +11,6 @@ from random import Random
 
 from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError, StorageError
-from btcnode.node.fixed_seeds import embedded_asmap
 from btcnode.protocol.address_file import (
     AddressFileError,
     AddressFileVersionError,
@@ -24,6 +23,7 @@ from btcnode.protocol.addrman import TEST_KEY, AddressBook
 from btcnode.protocol.asmap import AsMap
 from btcnode.protocol.limits import MAX_ANCHORS
 from btcnode.protocol.netgroup import NetGroups
+from btcnode.services.fixed_seeds import embedded_asmap
 from btcnode.storage.durable import write_durably
 from btcnode.wire.messages import AddrEntry
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from btcnode.config import NodeConfig
-from btcnode.node.clock import Clock
-from btcnode.node.tx_service import TxService
 from btcnode.notify.order import EventOrder
 from btcnode.notify.topics import TOPICS, Endpoint, zmq_address
 from btcnode.protocol.chain_view import ChainView
+from btcnode.services.clock import Clock
+from btcnode.services.transactions import Transactions
 
 if TYPE_CHECKING:
     from btcnode.notify.publisher import Publisher
@@ -28,10 +28,10 @@ def endpoints_of(config: NodeConfig) -> list[Endpoint]:
     ]
 
 
-class NotificationService:
+class Notifications:
     """Publishes what happens where the options say so; without such options nothing is loaded or listened to."""
 
-    def __init__(self, config: NodeConfig, transactions: TxService, view: ChainView, clock: Clock) -> None:
+    def __init__(self, config: NodeConfig, transactions: Transactions, view: ChainView, clock: Clock) -> None:
         self._publisher: Publisher | None = None
         endpoints = endpoints_of(config)
         if not endpoints:
@@ -53,7 +53,7 @@ class NotificationService:
         )
         transactions.observe(order)
 
-    def notification_endpoints(self) -> Sequence[Endpoint]:
+    def endpoints(self) -> Sequence[Endpoint]:
         """What is published where."""
         return [] if self._publisher is None else self._publisher.endpoints
 

@@ -17,14 +17,14 @@ from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.header_tree import HAVE_UNDO
 from btcnode.chain.store import ChainStore
 from btcnode.mempool.pool import Mempool
-from btcnode.node.assume_service import AssumeService
-from btcnode.node.chain_service import ChainService
-from btcnode.node.clock import Clock
 from btcnode.params import params_for
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
-from btcnode.rpc.snapshot_api import SnapshotRefusedError
+from btcnode.services.assumed_chain import AssumedChain
+from btcnode.services.chain import Chain
+from btcnode.services.clock import Clock
+from btcnode.services.snapshot_files import SnapshotRefusedError
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 from btcnode.sync.driver import ChainDriver
 from btcnode.testing.chain_generator import ChainGenerator
@@ -82,8 +82,8 @@ class Node:
         self.state = Chainstate.open(PARAMS, ChainStore.open(path, PARAMS))
         self.driver = ChainDriver(self.state, on_fatal=self.failures.append)
         self.view = NodeChainView(self.state.tree, self.state.active, PARAMS)
-        service = ChainService(self.driver, self.view, PARAMS, Clock(NOW))
-        self.assume = AssumeService(service, self.view, Mempool(), None, dbcache=8 << 20, on_fatal=self.failures.append)
+        service = Chain(self.driver, self.view, PARAMS, Clock(NOW))
+        self.assume = AssumedChain(service, self.view, Mempool(), None, dbcache=8 << 20, on_fatal=self.failures.append)
 
     async def give(self, blocks: list[bytes]) -> None:
         for raw in blocks:
@@ -116,7 +116,7 @@ async def loaded(node: Node, world: World) -> None:
     await node.give(world.chain[:START])
     for raw in world.chain[START:BASE]:
         node.state.tree.add(raw[:HEADER_SIZE], NOW)
-    result = await node.assume.load_snapshot(world.file)
+    result = await node.assume.load(world.file)
     assert node.state.tree.height(result.base) == BASE == node.state.active.height
 
 
@@ -128,7 +128,7 @@ def test_from_the_set_to_the_validated_chain(tmp_path: Path, world: World) -> No
             assert (node.state.tree.height(below.tip), below.validated, active.validated) == (START, True, False)
             assert node.view.history == (below.tip, node.state.tip)
             with pytest.raises(SnapshotRefusedError, match="more than once"):
-                await node.assume.load_snapshot(world.file)
+                await node.assume.load(world.file)
             await node.give(world.chain[BASE:])
             assert node.state.active.height == TIP
             await node.give(world.chain[START + 1 : BASE])  # the lowest one is missing: nothing to connect
@@ -205,7 +205,7 @@ def test_a_load_that_was_cut_off_leaves_nothing(tmp_path: Path, world: World) ->
             ):
                 (tmp_path / "bad.dat").write_bytes(wrong)
                 with pytest.raises(SnapshotRefusedError, match=why):
-                    await node.assume.load_snapshot(tmp_path / "bad.dat")
+                    await node.assume.load(tmp_path / "bad.dat")
                 assert not (tmp_path / "node" / "chainstate_snapshot").exists()
             assert node.state.active.height == START
         (tmp_path / "node" / "chainstate_snapshot").mkdir()

@@ -1,0 +1,55 @@
+"""What RPC handlers are given: the parts of a running node, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from btcnode.config import NodeConfig
+from btcnode.mempool.pool import Mempool
+from btcnode.mining.templates import TemplateMaker
+from btcnode.params import NetworkParams
+from btcnode.services.addresses import Addresses
+from btcnode.services.alerts import Alerts
+from btcnode.services.assumed_chain import AssumedChain
+from btcnode.services.chain import Chain
+from btcnode.services.clock import Clock
+from btcnode.services.control import Control
+from btcnode.services.fees import FeeEstimates
+from btcnode.services.indexes import Indexes
+from btcnode.services.mempool_file import MempoolFile
+from btcnode.services.notifications import Notifications
+from btcnode.services.peers import Peers
+from btcnode.services.pruner import Pruner
+from btcnode.services.snapshot_writer import SnapshotWriter
+from btcnode.services.submissions import Submissions
+from btcnode.services.sync_monitor import SyncMonitor
+
+
+@dataclass(frozen=True, slots=True)
+class NodeParts:
+    """All parts of one node, each working; used on the loop thread.
+
+    Plain methods of parts answer at once from memory, ``async`` ones may wait for the chain thread or for an event.
+    Hashes are 32 bytes in internal order, a header's place is its ``int`` index in the tree (-1 is "none"), values are
+    satoshi, times Unix seconds unless the name says so.
+    """
+
+    config: NodeConfig
+    params: NetworkParams
+    clock: Clock
+    control: Control
+    alerts: Alerts
+    chain: Chain
+    assumed: AssumedChain
+    pruner: Pruner
+    snapshots: SnapshotWriter
+    indexes: Indexes
+    mempool: Mempool
+    mempool_file: MempoolFile
+    submissions: Submissions
+    templates: TemplateMaker
+    fees: FeeEstimates | None  # None: with -blocksonly nothing is learned of fees
+    peers: Peers
+    addresses: Addresses
+    notifications: Notifications
+    sync: SyncMonitor
