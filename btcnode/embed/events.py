@@ -11,7 +11,8 @@ from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.mempool.entry import MempoolEntry
 from btcnode.primitives.hashes import to_display
-from btcnode.protocol.inputs import Input, PeerConnected, PeerDisconnected
+from btcnode.protocol.events import PeerConnected, PeerDisconnected
+from btcnode.protocol.inputs import Input
 
 MAX_WAITING = 10_000  # events that one iterator may be behind: 10,000 x 200 B
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from btcnode.errors import DecodeError
-from btcnode.protocol.inputs import Malformation, MalformedMessage, MessageReceived, TransportReady
-from btcnode.protocol.send_queue import SendQueue
+from btcnode.protocol.events import Malformation, MalformedMessage, MessageReceived, TransportReady
+from btcnode.protocol.serving.send_queue import SendQueue
 from btcnode.wire.codec import LimitExceeded
 from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError, OversizedFrameError
 from btcnode.wire.registry import UnknownMessage, decode_message
@@ -29,7 +29,7 @@ from btcnode.wire.v2_cipher import TransportError
 if TYPE_CHECKING:
     from btcnode.net.proxy.dialer import Closable
     from btcnode.net.reactor import Reactor
-    from btcnode.protocol.permissions import WhiteBind
+    from btcnode.protocol.connections.permissions import WhiteBind
     from btcnode.wire.codec import Message
     from btcnode.wire.netaddr import NetAddress
     from btcnode.wire.transport import Transport

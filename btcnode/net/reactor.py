@@ -25,22 +25,21 @@ from btcnode.net.connection import Connection, Door
 from btcnode.net.proxy.dialer import Dialer, Opened
 from btcnode.net.proxy.errors import DialError
 from btcnode.protocol import effects as fx
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.permissions import AccessRules
 from btcnode.protocol.effects import Effect, LogLevel
-from btcnode.protocol.inputs import (
+from btcnode.protocol.events import (
     ConnectFailed,
-    ConnectionKind,
     DnsSeedResult,
-    Input,
     LocalAddress,
     PeerConnected,
     PeerDisconnected,
-    Permission,
     SendBufferState,
     Tick,
 )
-from btcnode.protocol.permissions import AccessRules
+from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
-from btcnode.protocol.send_queue import SharedLimits
+from btcnode.protocol.serving.send_queue import SharedLimits
 from btcnode.proxy_options import ProxyPlan
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.registry import PAYLOAD_LIMITS

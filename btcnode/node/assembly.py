@@ -31,9 +31,9 @@ from btcnode.node.proxy_setup import Anonymity, listening, make_dialer, own_addr
 from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.resources import DiskWatch
 from btcnode.protocol.chain_view import NodeChainView
+from btcnode.protocol.commands import SetNetworkActive
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
-from btcnode.protocol.inputs import SetNetworkActive
-from btcnode.protocol.permissions import AccessRules
+from btcnode.protocol.connections.permissions import AccessRules
 from btcnode.protocol.protocol import Protocol
 from btcnode.rpc.methods import make_table
 from btcnode.rpc.server import RpcServer

@@ -7,7 +7,7 @@ import os
 
 from btcnode.config import NodeConfig
 from btcnode.net.reactor import Reactor
-from btcnode.protocol.inputs import ValidationLimit
+from btcnode.protocol.commands import ValidationLimit
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.memory_limiter import MIB, MemoryLimiter
 from btcnode.sync.process_memory import CGROUP_SHARE, Resident, container_limit, resident_of

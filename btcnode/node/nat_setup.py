@@ -10,7 +10,7 @@ from btcnode.net.nat.helper_ways import StunWay, UpnpWay
 from btcnode.net.nat.portmap import PortMapper
 from btcnode.net.nat.service import NatService
 from btcnode.net.reactor import Reactor
-from btcnode.protocol.inputs import LocalAddress
+from btcnode.protocol.events import LocalAddress
 from btcnode.proxy_options import parse_bind, proxy_plan
 from btcnode.wire.netaddr import NetAddress
 

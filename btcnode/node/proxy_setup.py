@@ -14,9 +14,10 @@ from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.proxy.i2p import I2pListener
 from btcnode.net.proxy.tor_control import TorController, TorPlan
 from btcnode.net.reactor import Reactor
-from btcnode.protocol.inputs import LocalAddress, LocalAddressGone, NetworkReachable, Permission
-from btcnode.protocol.outbound_choice import BAD_PORTS
-from btcnode.protocol.permissions import WhiteBind
+from btcnode.protocol.connections.kinds import Permission
+from btcnode.protocol.connections.outbound_choice import BAD_PORTS
+from btcnode.protocol.connections.permissions import WhiteBind
+from btcnode.protocol.events import LocalAddress, LocalAddressGone, NetworkReachable
 from btcnode.proxy_options import (
     TOR_CONTROL_PORT,
     ProxyAddress,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from btcnode.consensus.pow import block_work
-from btcnode.protocol.bans import BanList
+from btcnode.protocol.addresses.netgroup import NetGroups, host_key
+from btcnode.protocol.connections.bans import BanList
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.connections.peer_states import PeerEvent, PeerState, PeerStates
+from btcnode.protocol.connections.time_offsets import TimeOffsets
 from btcnode.protocol.effects import Disconnect, Effect, Log, LogLevel, Send, SetReceiving
-from btcnode.protocol.inputs import ConnectionKind
 from btcnode.protocol.limits import (
     ANTI_DOS_WORK_BUFFER,
     DIRECT_FETCH_SPACINGS,
@@ -18,9 +21,6 @@ from btcnode.protocol.limits import (
     NODE_NETWORK_LIMITED_ALLOW_CONN_BLOCKS,
 )
 from btcnode.protocol.misbehaviour import Consequence, DiscouragedAddresses, Offence, consequence_of, weight_of
-from btcnode.protocol.netgroup import NetGroups, host_key
-from btcnode.protocol.peer_states import PeerEvent, PeerState, PeerStates
-from btcnode.protocol.time_offsets import TimeOffsets
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from btcnode.primitives.tx import Tx
-    from btcnode.protocol.inputs import ConnectionKind
+    from btcnode.protocol.connections.kinds import ConnectionKind
     from btcnode.wire.bloom_filter import BloomFilter
     from btcnode.wire.codec import Message
     from btcnode.wire.netaddr import NetAddress

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from enum import Enum
 
 from btcnode.errors import Fault
-from btcnode.protocol.inputs import Malformation
+from btcnode.protocol.events import Malformation
 from btcnode.protocol.limits import MAX_DISCOURAGED
 
 

@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from btcnode.chain.presync import HeadersSync, PresyncState
-from btcnode.protocol.inputs import ConnectionKind, Permission
+from btcnode.protocol.blocks.unjudged import Unjudged
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.peer_score import Conduct
 from btcnode.protocol.limits import PING_BURST, TX_INV_BURST
-from btcnode.protocol.peer_score import Conduct
-from btcnode.protocol.request_queue import RequestQueue
-from btcnode.protocol.unjudged import Unjudged
+from btcnode.protocol.serving.request_queue import RequestQueue
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 from btcnode.wire.netaddr import NETWORK_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from btcnode.protocol.bloom import RollingBloom
+    from btcnode.protocol.blocks.partial_block import PartialBlock
+    from btcnode.protocol.blocks.xthin import ThinBlock
     from btcnode.protocol.chain_view import PoolEntry
-    from btcnode.protocol.partial_block import PartialBlock
-    from btcnode.protocol.xthin import ThinBlock
+    from btcnode.protocol.serving.bloom import RollingBloom
     from btcnode.wire.bloom_filter import BloomFilter
     from btcnode.wire.messages import AddrEntry, GetCFCheckpt, GetCFHeaders, GetCFilters
     from btcnode.wire.netaddr import NetAddress

@@ -11,44 +11,51 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from btcnode.protocol.addresses import AddressGossip
-from btcnode.protocol.addrman import AddressBook
-from btcnode.protocol.announcements import Announcements
-from btcnode.protocol.bans import BanList
-from btcnode.protocol.bloom_service import BloomService
+from btcnode.protocol.addresses.addresses import AddressGossip
+from btcnode.protocol.addresses.addrman import AddressBook
+from btcnode.protocol.addresses.seeding import FixedSeeds, Seeding
+from btcnode.protocol.blocks.announcements import Announcements
+from btcnode.protocol.blocks.compact_relay import CompactRelay
+from btcnode.protocol.blocks.headers_sync import HeaderSync
+from btcnode.protocol.blocks.history_download import HistoryDownload
+from btcnode.protocol.blocks.xthin import ThinRelay
 from btcnode.protocol.chain_view import ChainView, NoTransactions, TxSource
-from btcnode.protocol.compact_relay import CompactRelay
-from btcnode.protocol.compact_serving import CompactServing
-from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.connections import Connections
-from btcnode.protocol.context import Context, printable
-from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel, ProcessBlock
-from btcnode.protocol.fee_filter import FeeFilters
-from btcnode.protocol.filter_serving import FilterServing
-from btcnode.protocol.floods import Floods
-from btcnode.protocol.handshake import Handshake
-from btcnode.protocol.headers_sync import HeaderSync
-from btcnode.protocol.history_download import HistoryDownload
-from btcnode.protocol.inputs import (
+from btcnode.protocol.commands import (
     AbortPrivateBroadcast,
     AddConnection,
     AddNode,
+    BroadcastPrivately,
+    DisconnectNode,
+    FetchBlock,
+    ForwardTimers,
+    LiftBan,
+    PingPeers,
+    SetBan,
+    SetNetworkActive,
+    ValidationLimit,
+)
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.connections.bans import BanList
+from btcnode.protocol.connections.connections import Connections
+from btcnode.protocol.connections.floods import Floods
+from btcnode.protocol.connections.handshake import Handshake
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.connections.peer_score import Scores
+from btcnode.protocol.connections.peer_states import Change, PeerEvent
+from btcnode.protocol.connections.ping import Pings
+from btcnode.protocol.connections.readings import Readings
+from btcnode.protocol.context import Context, printable
+from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel, ProcessBlock
+from btcnode.protocol.events import (
     BlockAccepted,
     BlockMatched,
     BlockProcessed,
     BlockRead,
     BlockRejected,
-    BroadcastPrivately,
     ChainSettled,
     ConnectFailed,
-    ConnectionKind,
-    DisconnectNode,
     DnsSeedResult,
-    FetchBlock,
     FiltersRead,
-    ForwardTimers,
-    Input,
-    LiftBan,
     LocalAddress,
     LocalAddressGone,
     Malformation,
@@ -57,10 +64,7 @@ from btcnode.protocol.inputs import (
     NetworkReachable,
     PeerConnected,
     PeerDisconnected,
-    PingPeers,
     SendBufferState,
-    SetBan,
-    SetNetworkActive,
     Tick,
     TipChanged,
     TransactionAdded,
@@ -68,22 +72,20 @@ from btcnode.protocol.inputs import (
     TransactionsProcessed,
     TransactionsUnconfirmed,
     TransportReady,
-    ValidationLimit,
 )
+from btcnode.protocol.inputs import Input
 from btcnode.protocol.limits import ADDRESS_BOOK_SAVE_INTERVAL
 from btcnode.protocol.misbehaviour import Offence, offence_of
 from btcnode.protocol.peer import PAUSE_SENDING, Peer
-from btcnode.protocol.peer_score import Scores
-from btcnode.protocol.peer_states import Change, PeerEvent
-from btcnode.protocol.ping import Pings
-from btcnode.protocol.private_broadcast import PrivateBroadcast
-from btcnode.protocol.readings import Readings
-from btcnode.protocol.reconciliation import Reconciliation
-from btcnode.protocol.seeding import FixedSeeds, Seeding
-from btcnode.protocol.serving import Serving
-from btcnode.protocol.tx_intake import TxIntake
-from btcnode.protocol.tx_relay import TxRelay
-from btcnode.protocol.xthin import ThinRelay
+from btcnode.protocol.serving.bloom_service import BloomService
+from btcnode.protocol.serving.compact_serving import CompactServing
+from btcnode.protocol.serving.filter_serving import FilterServing
+from btcnode.protocol.serving.serving import Serving
+from btcnode.protocol.transactions.fee_filter import FeeFilters
+from btcnode.protocol.transactions.private_broadcast import PrivateBroadcast
+from btcnode.protocol.transactions.reconciliation import Reconciliation
+from btcnode.protocol.transactions.tx_intake import TxIntake
+from btcnode.protocol.transactions.tx_relay import TxRelay
 from btcnode.wire import messages as m
 from btcnode.wire.codec import Message
 from btcnode.wire.registry import UnknownMessage

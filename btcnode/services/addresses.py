@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from btcnode.errors import StorageError
-from btcnode.protocol.address_file import Snapshot
+from btcnode.protocol.addresses.address_file import Snapshot
 from btcnode.services.fixed_seeds import embedded_asmap
 from btcnode.services.peers_file import PEERS, save_anchors, save_book
 from btcnode.storage.durable import write_durably
@@ -20,8 +20,8 @@ from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
 if TYPE_CHECKING:
-    from btcnode.protocol.address_table import Entry
-    from btcnode.protocol.addrman import AddressBook
+    from btcnode.protocol.addresses.address_table import Entry
+    from btcnode.protocol.addresses.addrman import AddressBook
     from btcnode.services.clock import Clock
 
 HEALTH_CHECK_INTERVAL = 24 * 3600.0  # seconds

@@ -219,8 +219,8 @@ class AssumedChain:
         self._follow()
         self._offer()
 
-    def _on_events(self, events: list[ChainEvent]) -> None:
-        if any(isinstance(event, HistoryMoved) for event in events):
+    def _on_events(self, chain_events: list[ChainEvent]) -> None:
+        if any(isinstance(event, HistoryMoved) for event in chain_events):
             self._follow()
 
     def _follow(self) -> None:

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from btcnode.errors import DecodeError, StorageError
-from btcnode.protocol.bans import Ban, BanList
+from btcnode.protocol.connections.bans import Ban, BanList
 from btcnode.storage.durable import write_durably
 from btcnode.wire.subnet import SubNet
 

@@ -22,9 +22,9 @@ from btcnode.net.reactor import Reactor
 from btcnode.observe.log_limit import UNLIMITED
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
-from btcnode.protocol import inputs
+from btcnode.protocol import events
 from btcnode.protocol.effects import Audit, MatchBlock, ProcessBlock, ProcessTransactions, ReadBlock, ReadFilters
-from btcnode.protocol.tx_filter import FilteredBlock, filter_block
+from btcnode.protocol.serving.tx_filter import FilteredBlock, filter_block
 from btcnode.services.addresses import Addresses
 from btcnode.services.audit_file import AuditFile
 from btcnode.services.chain import Chain
@@ -116,7 +116,7 @@ class BlockEffects:
         if violation is not None:
             log.debug("ProcessNewBlock: AcceptBlock FAILED (%s)", violation)  # Core's line
         assert self._reactor is not None
-        self._reactor.feed(inputs.BlockProcessed(effect.peer_id, effect.index, violation, new))
+        self._reactor.feed(events.BlockProcessed(effect.peer_id, effect.index, violation, new))
         if self._driver.is_settled:  # it changed nothing
             self._on_settled()
 
@@ -129,7 +129,7 @@ class BlockEffects:
         except (StorageError, KeyError) as error:
             log.warning("cannot read block %s to serve it: %s", self._name(effect.index), error)
         assert self._reactor is not None
-        self._reactor.feed(inputs.BlockRead(effect.peer_id, effect.index, raw))
+        self._reactor.feed(events.BlockRead(effect.peer_id, effect.index, raw))
 
     async def _match(self, effect: MatchBlock) -> None:
         found: FilteredBlock | None = None
@@ -139,7 +139,7 @@ class BlockEffects:
         except (StorageError, KeyError) as error:
             log.warning("cannot read block %s to filter it: %s", self._name(effect.index), error)
         assert self._reactor is not None
-        self._reactor.feed(inputs.BlockMatched(effect.peer_id, effect.index, found))
+        self._reactor.feed(events.BlockMatched(effect.peer_id, effect.index, found))
 
     async def _read_filters(self, effect: ReadFilters) -> None:
         filters, tree = self.filters, self._chain.tree
@@ -154,15 +154,15 @@ class BlockEffects:
             except StorageError as error:
                 log.warning("cannot read block filters to serve them: %s", error)
         assert self._reactor is not None
-        self._reactor.feed(inputs.FiltersRead(effect.peer_id, effect.indices, found))
+        self._reactor.feed(events.FiltersRead(effect.peer_id, effect.indices, found))
 
     # -- events --------------------------------------------------------------------------------------------------
 
-    def _on_events(self, events: list[ChainEvent]) -> None:
+    def _on_events(self, chain_events: list[ChainEvent]) -> None:
         assert self._reactor is not None
         connected: list[int] = []
         changed = False
-        for event in events:
+        for event in chain_events:
             if isinstance(event, BlockConnected):
                 connected.append(event.index)
                 changed = True
@@ -179,15 +179,15 @@ class BlockEffects:
                 # of others, which cost nobody any work, the protocol tells in its line about the sender
                 log.info("Block validation error: %s", event.violation)  # Core's lines: tools read them
                 log.warning("ConnectTip: ConnectBlock %s failed, %s", self._name(event.index), event.violation)
-                self._reactor.feed(inputs.BlockRejected(event.index, event.violation))
+                self._reactor.feed(events.BlockRejected(event.index, event.violation))
         if changed:
-            self._reactor.feed(inputs.TipChanged(self._chain.tip(), tuple(connected)))
+            self._reactor.feed(events.TipChanged(self._chain.tip(), tuple(connected)))
 
     def _on_settled(self) -> None:
         """Blocks have had their effect, on the mempool too."""
         if self._transactions.is_settled:
             assert self._reactor is not None
-            self._reactor.feed(inputs.ChainSettled())
+            self._reactor.feed(events.ChainSettled())
         else:
             self._spawn(self._settle_later())
 
@@ -202,7 +202,7 @@ class BlockEffects:
         if event.block is None or chain.tree.prev(event.index) != chain.tip() or chain.is_initial_block_download():
             return
         assert self._reactor is not None
-        self._reactor.feed(inputs.BlockAccepted(event.index, event.block))
+        self._reactor.feed(events.BlockAccepted(event.index, event.block))
 
     def _name(self, index: int) -> str:
         return to_display(self._chain.tree.hash(index))

@@ -128,8 +128,8 @@ class Chain:
         self.block_scan = CoinScan()
         driver.listen(self._on_events)
 
-    def _on_events(self, events: list[ChainEvent]) -> None:
-        for event in events:
+    def _on_events(self, chain_events: list[ChainEvent]) -> None:
+        for event in chain_events:
             if isinstance(event, BlockConnected | BlockDisconnected | SnapshotActivated):
                 self._wake()
             elif isinstance(event, BlockRejected) and event.connecting:  # other bytes of a block say nothing about it

@@ -9,7 +9,7 @@ from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejecte
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.consensus.pow import block_work
 from btcnode.primitives.hashes import to_display
-from btcnode.protocol.time_offsets import WARN_SECONDS
+from btcnode.protocol.connections.time_offsets import WARN_SECONDS
 from btcnode.services.alerts import Alert, Alerts
 from btcnode.services.chain import Chain
 from btcnode.services.times import iso_time
@@ -40,9 +40,9 @@ class ChainAlerts:
         chain.driver.listen(self._on_events)
         chain.failures_changed = self.look_for_invalid
 
-    def _on_events(self, events: list[ChainEvent]) -> None:
+    def _on_events(self, chain_events: list[ChainEvent]) -> None:
         moved = False
-        for event in events:
+        for event in chain_events:
             if isinstance(event, BlockConnected | BlockDisconnected):
                 moved = True
             elif isinstance(event, BlockRejected) and self._tree.is_failed(event.index):

@@ -81,8 +81,8 @@ class IndexBuilder:
     def _active(self) -> ActiveChain:
         return self._chain.driver.validated_chain()
 
-    def _on_events(self, events: list[ChainEvent]) -> None:
-        for event in events:
+    def _on_events(self, chain_events: list[ChainEvent]) -> None:
+        for event in chain_events:
             if isinstance(event, BlockDisconnected) and event.height <= self.state().height:
                 prune_log.debug("%s prune lock moved back to %d", self.name, event.height - 1)
             if isinstance(event, BlockConnected):

@@ -8,7 +8,7 @@ from typing import Any
 from btcnode.mempool.pool import Mempool
 from btcnode.net.reactor import Reactor
 from btcnode.observe.measurements import Measurements, Requests
-from btcnode.protocol.fetch_strategy import LATENCY_BUCKETS
+from btcnode.protocol.blocks.fetch_strategy import LATENCY_BUCKETS
 from btcnode.protocol.protocol import Protocol
 from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.services.transactions import Transactions

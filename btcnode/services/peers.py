@@ -10,13 +10,10 @@ from btcnode.config import NodeConfig
 from btcnode.net.addresses import numeric
 from btcnode.net.reactor import Reactor
 from btcnode.primitives.tx import Tx
-from btcnode.protocol.bans import Ban
-from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import (
+from btcnode.protocol.commands import (
     AbortPrivateBroadcast,
     AddConnection,
     AddNode,
-    ConnectionKind,
     DisconnectNode,
     FetchBlock,
     ForwardTimers,
@@ -25,10 +22,13 @@ from btcnode.protocol.inputs import (
     SetBan,
     SetNetworkActive,
 )
-from btcnode.protocol.orphanage import OrphanInfo
-from btcnode.protocol.private_broadcast import PrivateInfo
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.connections.bans import Ban
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.protocol import Protocol
-from btcnode.protocol.upload_budget import UploadBudget
+from btcnode.protocol.serving.upload_budget import UploadBudget
+from btcnode.protocol.transactions.orphanage import OrphanInfo
+from btcnode.protocol.transactions.private_broadcast import PrivateInfo
 from btcnode.services.ban_file import BanFile
 from btcnode.services.clock import Clock
 from btcnode.wire.constants import PROTOCOL_VERSION

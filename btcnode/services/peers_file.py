@@ -11,7 +11,7 @@ from random import Random
 
 from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError, StorageError
-from btcnode.protocol.address_file import (
+from btcnode.protocol.addresses.address_file import (
     AddressFileError,
     AddressFileVersionError,
     Snapshot,
@@ -19,10 +19,10 @@ from btcnode.protocol.address_file import (
     decode_book,
     encode_anchors,
 )
-from btcnode.protocol.addrman import TEST_KEY, AddressBook
-from btcnode.protocol.asmap import AsMap
+from btcnode.protocol.addresses.addrman import TEST_KEY, AddressBook
+from btcnode.protocol.addresses.asmap import AsMap
+from btcnode.protocol.addresses.netgroup import NetGroups
 from btcnode.protocol.limits import MAX_ANCHORS
-from btcnode.protocol.netgroup import NetGroups
 from btcnode.services.fixed_seeds import embedded_asmap
 from btcnode.storage.durable import write_durably
 from btcnode.wire.messages import AddrEntry

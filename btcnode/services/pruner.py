@@ -125,7 +125,7 @@ class Pruner:
             log.debug("%s limited pruning to height %d", limiting, last)
         return min(last, wanted)
 
-    def _on_events(self, events: list[ChainEvent]) -> None:
+    def _on_events(self, chain_events: list[ChainEvent]) -> None:
         if self._target is not None and self._files.appended - self._looked_at >= LOOK_AFTER:
             self._begin()
 

@@ -58,8 +58,8 @@ class SyncMonitor:
         self._pids = [os.getpid()]
         driver.listen(self._on_events)
 
-    def _on_events(self, events: list[ChainEvent]) -> None:
-        for event in events:
+    def _on_events(self, chain_events: list[ChainEvent]) -> None:
+        for event in chain_events:
             if isinstance(event, BlockConnected):
                 self.blocks += 1
                 self.txs += event.txs

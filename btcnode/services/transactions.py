@@ -30,7 +30,7 @@ from btcnode.net.reactor import Reactor
 from btcnode.params import NetworkParams
 from btcnode.primitives.coin import coin_height, coin_is_coinbase
 from btcnode.primitives.tx import Tx
-from btcnode.protocol import inputs
+from btcnode.protocol import commands, events
 from btcnode.protocol.chain_view import ChainView, PoolEntry
 from btcnode.protocol.effects import ProcessTransactions
 from btcnode.script.verify import ScriptFailure
@@ -334,7 +334,7 @@ class Transactions:
         if effect.package and len(effect.txs) > 1:
             self._spawn(asyncio.get_running_loop().create_task(self._process_package(effect)))
             return
-        results: list[inputs.TxOutcome] = []
+        results: list[events.TxOutcome] = []
 
         def done(tx: Tx, verdict: TxVerdict) -> None:
             results.append(_outcome(tx, verdict))
@@ -355,24 +355,24 @@ class Transactions:
         ]
         self._answer(effect, outcomes)
 
-    def _answer(self, effect: ProcessTransactions, outcomes: Sequence[inputs.TxOutcome]) -> None:
+    def _answer(self, effect: ProcessTransactions, outcomes: Sequence[events.TxOutcome]) -> None:
         assert self._reactor is not None
-        self._reactor.feed(inputs.TransactionsProcessed(effect.peer_id, effect.number, tuple(outcomes)))
+        self._reactor.feed(events.TransactionsProcessed(effect.peer_id, effect.number, tuple(outcomes)))
 
     def announce(self, entry: MempoolEntry, *, unbroadcast: bool = True) -> None:
         """Tell all peers of a transaction that did not come from one of them."""
         if self._reactor is not None:
-            self._reactor.feed(inputs.TransactionAdded(entry.txid, entry.wtxid, unbroadcast))
+            self._reactor.feed(events.TransactionAdded(entry.txid, entry.wtxid, unbroadcast))
 
     def broadcast_privately(self, tx: Tx) -> None:
         """Send a transaction of the user's over connections of its own."""
         if self._reactor is not None:
-            self._reactor.feed(inputs.BroadcastPrivately(tx))
+            self._reactor.feed(commands.BroadcastPrivately(tx))
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
-    def _on_events(self, events: list[ChainEvent]) -> None:
-        for event in events:
+    def _on_events(self, chain_events: list[ChainEvent]) -> None:
+        for event in chain_events:
             if isinstance(event, BlockConnected):
                 self._on_connected(event)
                 for observer in self._observers:
@@ -400,7 +400,7 @@ class Transactions:
                 if tx is not None:
                     self._disconnected_bytes -= len(tx.raw)
         if self._reactor is not None and not self._view.is_initial_block_download(self._clock.now()):
-            self._reactor.feed(inputs.TransactionsConfirmed(block))
+            self._reactor.feed(events.TransactionsConfirmed(block))
 
     def _on_disconnected(self, event: BlockDisconnected) -> None:
         block = event.block
@@ -417,7 +417,7 @@ class Transactions:
         coinbase = block.tx(0)
         self._forget_dependents(coinbase.txid, coinbase)
         if self._reactor is not None:
-            self._reactor.feed(inputs.TransactionsUnconfirmed(block.hash))
+            self._reactor.feed(events.TransactionsUnconfirmed(block.hash))
 
     def _forget_dependents(self, txid: bytes, tx: Tx) -> None:
         """What spends outputs of a transaction that exists nowhere any more cannot stay."""
@@ -486,8 +486,8 @@ class Transactions:
         return sequence_locks_met((locks.height, locks.time), height + 1, median)
 
 
-def _outcome(tx: Tx, verdict: PackageTxVerdict) -> inputs.TxOutcome:
+def _outcome(tx: Tx, verdict: PackageTxVerdict) -> events.TxOutcome:
     if isinstance(verdict, Rejection):
-        return inputs.TxOutcome(tx.txid, tx.wtxid, verdict.result, verdict.reason, verdict.missing_parents)
+        return events.TxOutcome(tx.txid, tx.wtxid, verdict.result, verdict.reason, verdict.missing_parents)
     replaced = verdict.replaced if isinstance(verdict, Accepted) else ()
-    return inputs.TxOutcome(tx.txid, tx.wtxid, replaced=replaced)
+    return events.TxOutcome(tx.txid, tx.wtxid, replaced=replaced)

@@ -1,4 +1,4 @@
-"""Maps of autonomous systems for tests, in the bit code that ``protocol/asmap.py`` reads."""
+"""Maps of autonomous systems for tests, in the bit code that ``protocol/addresses/asmap.py`` reads."""
 
 from __future__ import annotations
 

@@ -19,12 +19,15 @@ from btcnode.params import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import header_hash
 from btcnode.primitives.tx import Tx
+from btcnode.protocol import commands as cmd
 from btcnode.protocol import effects as fx
-from btcnode.protocol import inputs as ev
+from btcnode.protocol import events as ev
 from btcnode.protocol import limits
 from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
-from btcnode.protocol.tx_filter import filter_block
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.inputs import Input
+from btcnode.protocol.serving.tx_filter import filter_block
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
@@ -43,10 +46,10 @@ MAX_POOL = 400
 MAX_TXS = 300  # that peers send again
 HONEST = 0.7  # share of requests that are answered truly
 CHANGED = 0.25  # share of messages whose bytes are changed
-KINDS = (ev.ConnectionKind.INBOUND,) * 6 + tuple(ev.ConnectionKind)
+KINDS = (ConnectionKind.INBOUND,) * 6 + tuple(ConnectionKind)
 PERMISSIONS = (
-    (ev.Permission.NONE,) * 5 + (ev.Permission.NOBAN,) * 4 + (ev.Permission.RELAY | ev.Permission.FORCE_RELAY,)
-    + (ev.Permission.MEMPOOL, ev.Permission.BLOOM_FILTER, ev.Permission.ADDR, ev.Permission.DOWNLOAD)
+    (Permission.NONE,) * 5 + (Permission.NOBAN,) * 4 + (Permission.RELAY | Permission.FORCE_RELAY,)
+    + (Permission.MEMPOOL, Permission.BLOOM_FILTER, Permission.ADDR, Permission.DOWNLOAD)
 )  # fmt: skip
 Inventory = (1, 2, 3, 4, 5, 0x40000001, 0x40000002, 0x40000005, 0, 7)
 
@@ -99,7 +102,7 @@ class PeerFuzzer:
             self._answer()
         self.rng.choice(self._actions)()
 
-    def _feed(self, event: ev.Input) -> None:
+    def _feed(self, event: Input) -> None:
         self.counts[type(event).__name__] += 1
         bench = self.bench
         for effect in bench.step(event):
@@ -125,12 +128,12 @@ class PeerFuzzer:
 
     def _connect(self) -> None:
         kind, rng = self.rng.choice(KINDS), self.rng
-        if kind is ev.ConnectionKind.INBOUND:
+        if kind is ConnectionKind.INBOUND:
             self._opened(kind, 0)
-        elif kind is not ev.ConnectionKind.PRIVATE_BROADCAST:
-            self._feed(ev.AddConnection(str(sim_address(rng.randrange(200))), kind, rng.random() < 0.5))
+        elif kind is not ConnectionKind.PRIVATE_BROADCAST:
+            self._feed(cmd.AddConnection(str(sim_address(rng.randrange(200))), kind, rng.random() < 0.5))
 
-    def _opened(self, kind: ev.ConnectionKind, attempt: int) -> None:
+    def _opened(self, kind: ConnectionKind, attempt: int) -> None:
         """A connection stands, and most often the peer greets."""
         bench, rng = self.bench, self.rng
         while len(self.peers) >= MAX_PEERS:
@@ -295,16 +298,16 @@ class PeerFuzzer:
         self._feed(
             rng.choice(
                 (
-                    ev.PingPeers(),
-                    ev.SetBan(subnet, 0, int(self.bench.protocol._ctx.unix) + rng.choice((5, 10**6))),
-                    ev.LiftBan(subnet),
-                    ev.LiftBan(None),
-                    ev.DisconnectNode(peer),
-                    ev.AddNode(str(sim_address(rng.randrange(50))), rng.choice(("add", "remove", "onetry"))),
-                    ev.SetNetworkActive(rng.random() < 0.97),
-                    ev.ForwardTimers(rng.randrange(1000)),
-                    ev.FetchBlock(peer, rng.randrange(len(self.bench.chain.blocks))),
-                    ev.ValidationLimit(rng.choice((0, 10**6, 10**9))),
+                    cmd.PingPeers(),
+                    cmd.SetBan(subnet, 0, int(self.bench.protocol._ctx.unix) + rng.choice((5, 10**6))),
+                    cmd.LiftBan(subnet),
+                    cmd.LiftBan(None),
+                    cmd.DisconnectNode(peer),
+                    cmd.AddNode(str(sim_address(rng.randrange(50))), rng.choice(("add", "remove", "onetry"))),
+                    cmd.SetNetworkActive(rng.random() < 0.97),
+                    cmd.ForwardTimers(rng.randrange(1000)),
+                    cmd.FetchBlock(peer, rng.randrange(len(self.bench.chain.blocks))),
+                    cmd.ValidationLimit(rng.choice((0, 10**6, 10**9))),
                     ev.TransactionAdded(tx.txid, tx.wtxid, True),
                     ev.LocalAddress(sim_address(77), "user"),
                 )

@@ -8,13 +8,15 @@ from typing import TypeVar
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.protocol import effects as fx
-from btcnode.protocol import inputs as ev
-from btcnode.protocol.addrman import AddressBook
+from btcnode.protocol import events as ev
+from btcnode.protocol.addresses.addrman import AddressBook
+from btcnode.protocol.addresses.seeding import FixedSeeds
 from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.inputs import Input
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.protocol import Protocol
-from btcnode.protocol.seeding import FixedSeeds
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.testing.small_pool import SmallPool
@@ -64,7 +66,7 @@ class Bench:
 
     # -- inputs --------------------------------------------------------------------------------------------------
 
-    def step(self, event: ev.Input) -> list[fx.Effect]:
+    def step(self, event: Input) -> list[fx.Effect]:
         """Hand over one input."""
         self.effects = self.protocol.step(self.now, event)
         self.log += [e for e in self.effects if isinstance(e, fx.Log)]
@@ -86,10 +88,10 @@ class Bench:
 
     def connect(
         self,
-        kind: ev.ConnectionKind = ev.ConnectionKind.INBOUND,
+        kind: ConnectionKind = ConnectionKind.INBOUND,
         *,
         address: NetAddress | None = None,
-        permissions: ev.Permission = ev.Permission.NONE,
+        permissions: Permission = Permission.NONE,
         attempt: int = 0,
     ) -> int:
         """A connection stands; returns the peer's number."""
@@ -101,11 +103,11 @@ class Bench:
 
     def peer(
         self,
-        kind: ev.ConnectionKind = ev.ConnectionKind.INBOUND,
+        kind: ConnectionKind = ConnectionKind.INBOUND,
         *,
         services: int = NODE_NETWORK | NODE_WITNESS,
         address: NetAddress | None = None,
-        permissions: ev.Permission = ev.Permission.NONE,
+        permissions: Permission = Permission.NONE,
         version: int = 70016,
         relay: bool = True,
         wtxid_relay: bool = False,

@@ -20,10 +20,12 @@ from btcnode.mempool.rejection import TxResult
 from btcnode.params import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.protocol import effects as fx
-from btcnode.protocol import inputs as ev
-from btcnode.protocol.addrman import AddressBook
+from btcnode.protocol import events as ev
+from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.wire.codec import LimitExceeded, Message
@@ -67,7 +69,7 @@ class Endpoint:
         """Whether connections to the address succeed."""
         return True
 
-    def opened(self, end: End, attempt: int, kind: ev.ConnectionKind) -> None:
+    def opened(self, end: End, attempt: int, kind: ConnectionKind) -> None:
         """A connection stands; ``attempt`` is 0 if the other side opened it."""
 
     def received(self, end: End, command: str, payload: bytes) -> None:
@@ -156,7 +158,7 @@ class Simulator:
         source: Endpoint,
         target: NetAddress,
         attempt: int = 1,
-        kind: ev.ConnectionKind = ev.ConnectionKind.MANUAL,
+        kind: ConnectionKind = ConnectionKind.MANUAL,
         failed: Callable[[str], None] | None = None,
         source_address: NetAddress | None = None,
     ) -> None:
@@ -172,7 +174,7 @@ class Simulator:
             far = End(self._take_id(), endpoint, source_address or source.address)
             near.other, far.other = far, near
             near.last_arrival = far.last_arrival = self.now
-            endpoint.opened(far, 0, ev.ConnectionKind.INBOUND)
+            endpoint.opened(far, 0, ConnectionKind.INBOUND)
             source.opened(near, attempt, kind)
 
         self.at(2 * self._latency(), establish)
@@ -247,7 +249,7 @@ class Adversary(Endpoint):
         """As told at the start."""
         return self.listens
 
-    def opened(self, end: End, attempt: int, kind: ev.ConnectionKind) -> None:
+    def opened(self, end: End, attempt: int, kind: ConnectionKind) -> None:
         """Speak first when it was us who connected."""
         self.ends[end.id] = end
         if attempt:
@@ -332,7 +334,7 @@ class SimNode(Endpoint):
         self.pool = pool
         self.tx_delay = tx_delay
         self._tx_free = 0.0
-        self.permissions: dict[NetAddress, ev.Permission] = {}  # of those who connect from these addresses
+        self.permissions: dict[NetAddress, Permission] = {}  # of those who connect from these addresses
         self.ends: dict[int, End] = {}
         self.validation_delay = validation_delay
         self.tick = tick
@@ -340,13 +342,13 @@ class SimNode(Endpoint):
         self.processed: list[tuple[int, int]] = []  # (peer, index) of ProcessBlock effects
         self.disconnects: list[tuple[int, str, bool]] = []
         self.lines: list[str] = []
-        self._inputs: deque[ev.Input] = deque()
+        self._inputs: deque[Input] = deque()
         self._stepping = False
         sim.at(sim.rng.uniform(0, tick), self._tick)
 
     # -- the world to the protocol -------------------------------------------------------------------------------
 
-    def feed(self, event: ev.Input) -> None:
+    def feed(self, event: Input) -> None:
         """Hand an input to the protocol and execute what follows, without entering ``step`` twice."""
         self._inputs.append(event)
         if self._stepping:
@@ -361,10 +363,10 @@ class SimNode(Endpoint):
         self.feed(ev.Tick(self.sim.unix))
         self.sim.at(self.tick, self._tick)
 
-    def opened(self, end: End, attempt: int, kind: ev.ConnectionKind) -> None:
+    def opened(self, end: End, attempt: int, kind: ConnectionKind) -> None:
         """Tell the protocol."""
         self.ends[end.id] = end
-        permissions = self.permissions.get(end.remote, ev.Permission.NONE)
+        permissions = self.permissions.get(end.remote, Permission.NONE)
         self.feed(ev.PeerConnected(end.id, end.remote, kind, attempt, permissions, local_address=self.address))
 
     def received(self, end: End, command: str, payload: bytes) -> None:

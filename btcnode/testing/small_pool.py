@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from btcnode.mempool.rejection import TxResult
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.effects import ProcessTransactions
-from btcnode.protocol.inputs import TransactionsProcessed, TxOutcome
+from btcnode.protocol.events import TransactionsProcessed, TxOutcome
 
 COIN_VALUE = 1_000_000  # satoshi of every coin in the funding set
 P2A = bytes.fromhex("51024e73")

@@ -16,10 +16,10 @@ from typing import Any
 from btcnode.consensus.blocks import check_block
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
-from btcnode.protocol.compact_serving import compact_payload
+from btcnode.protocol.blocks.partial_block import PartialBlock
+from btcnode.protocol.blocks.xthin import ThinBlock
 from btcnode.protocol.limits import MAX_XTHIN_FILTER_ELEMENTS
-from btcnode.protocol.partial_block import PartialBlock
-from btcnode.protocol.xthin import ThinBlock
+from btcnode.protocol.serving.compact_serving import compact_payload
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.bloom_filter import contains, make_filter

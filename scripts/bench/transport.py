@@ -22,7 +22,7 @@ from typing import Any
 import uvloop
 
 from btcnode.net.connection import Connection
-from btcnode.protocol.inputs import TransportReady
+from btcnode.protocol.events import TransportReady
 from btcnode.wire.messages import Ping
 from btcnode.wire.registry import PAYLOAD_LIMITS
 from btcnode.wire.transport import Transport, V1Transport

@@ -16,7 +16,7 @@ from btcnode.params import NetworkParams, params_for
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START

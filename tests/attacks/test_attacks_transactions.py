@@ -9,16 +9,16 @@ import pytest
 from btcnode.params import NetworkParams, params_for
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
-from btcnode.protocol import inputs as ev
+from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.limits import (
     MAX_ORPHANAGE_SCORE,
     MAX_TX_ANNOUNCEMENTS,
     MAX_TX_INVENTORY,
     RESERVED_ORPHAN_WEIGHT_PER_PEER,
 )
-from btcnode.protocol.orphanage import Orphanage
+from btcnode.protocol.transactions.orphanage import Orphanage
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START

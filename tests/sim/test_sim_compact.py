@@ -8,7 +8,8 @@ from collections import Counter
 from btcnode.params import NetworkParams
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind, TransactionAdded
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.events import TransactionAdded
 from btcnode.testing.simulator import Conditions, SimNode, Simulator, sim_address
 from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 

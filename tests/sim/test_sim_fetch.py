@@ -7,9 +7,9 @@ import pytest
 from btcnode.params import NetworkParams
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import limits
+from btcnode.protocol.blocks.fetch_strategy import FetchStrategy
+from btcnode.protocol.commands import AddNode
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.fetch_strategy import FetchStrategy
-from btcnode.protocol.inputs import AddNode
 from btcnode.testing.simulator import Adversary, Conditions, End, SimNode, Simulator, sim_address
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import MSG_BLOCK, MSG_TYPE_MASK, MSG_WITNESS_BLOCK
@@ -211,7 +211,7 @@ def test_sixteen_peers_of_twenty_are_asked_at_most(params: NetworkParams, chain:
 def test_no_more_requests_than_the_maximum(
     params: NetworkParams, chain: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("btcnode.protocol.block_download.MAX_REQUESTS", 50)
+    monkeypatch.setattr("btcnode.protocol.blocks.block_download.MAX_REQUESTS", 50)
     sim = Simulator(12)
     peers = [Good(sim, i, chain, params.genesis_hash) for i in range(8)]
     config = ProtocolConfig(dns_seed=False, connect=tuple(str(peer.address) for peer in peers))

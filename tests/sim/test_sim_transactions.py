@@ -8,9 +8,9 @@ import pytest
 
 from btcnode.params import NetworkParams
 from btcnode.primitives.tx import Tx
-from btcnode.protocol import inputs as ev
+from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.testing.simulator import Adversary, Conditions, End, SimNode, Simulator, sim_address
 from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 from btcnode.wire.codec import Message

@@ -6,7 +6,7 @@ from base64 import b32encode
 from typing import Any
 
 from btcnode.errors import DecodeError, StorageError
-from btcnode.protocol.netgroup import class_name
+from btcnode.protocol.addresses.netgroup import class_name
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, dyn, hexed, number, obj, rpc, string
 from btcnode.rpc.spec import time as time_

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from btcnode.net.connection import WRITE_AHEAD, Connection
-from btcnode.protocol.inputs import MessageReceived, TransportReady
-from btcnode.protocol.send_queue import SharedLimits
+from btcnode.protocol.events import MessageReceived, TransportReady
+from btcnode.protocol.serving.send_queue import SharedLimits
 from btcnode.wire.messages import Ping
 from btcnode.wire.transport import Transport, V1Transport
 from btcnode.wire.v2_transport import V2Transport

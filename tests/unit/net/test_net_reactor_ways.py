@@ -14,8 +14,9 @@ from btcnode.net import reactor as reactor_module
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
 from btcnode.protocol import effects as fx
-from btcnode.protocol.inputs import ConnectFailed, ConnectionKind, DnsSeedResult, LocalAddress, PeerConnected
-from btcnode.protocol.permissions import AccessRules
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.connections.permissions import AccessRules
+from btcnode.protocol.events import ConnectFailed, DnsSeedResult, LocalAddress, PeerConnected
 from btcnode.proxy_options import ProxyAddress, ProxyPlan
 from btcnode.wire.netaddr import NetAddress, Network
 

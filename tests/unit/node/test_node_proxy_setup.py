@@ -12,7 +12,7 @@ from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError
 from btcnode.node import proxy_setup
 from btcnode.node.proxy_setup import Listening, listen_port, listening, make_dialer, own_addresses
-from btcnode.protocol.permissions import AccessRules
+from btcnode.protocol.connections.permissions import AccessRules
 from btcnode.wire.netaddr import NetAddress, Network
 
 ANY = (("0.0.0.0", 8333), ("::", 8333))

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from btcnode.params import NetworkParams
 from btcnode.protocol import effects as fx
-from btcnode.protocol.bloom import RollingBloom
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind, LocalAddress, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.events import LocalAddress
+from btcnode.protocol.serving.bloom import RollingBloom
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import Addr, AddrEntry, AddrV2, GetAddr, SendAddrV2, Verack, Version

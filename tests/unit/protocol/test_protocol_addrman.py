@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from btcnode.protocol.address_file import (
+from btcnode.protocol.addresses.address_file import (
     AddressFileError,
     AddressFileVersionError,
     Snapshot,
@@ -12,10 +12,10 @@ from btcnode.protocol.address_file import (
     decode_book,
     encode_anchors,
 )
-from btcnode.protocol.address_table import Entry
-from btcnode.protocol.addrman import REPLACEMENT, TEST_KEY, TEST_WINDOW, AddressBook
-from btcnode.protocol.asmap import AsMap
-from btcnode.protocol.netgroup import NetGroups, host_key, netgroup
+from btcnode.protocol.addresses.address_table import Entry
+from btcnode.protocol.addresses.addrman import REPLACEMENT, TEST_KEY, TEST_WINDOW, AddressBook
+from btcnode.protocol.addresses.asmap import AsMap
+from btcnode.protocol.addresses.netgroup import NetGroups, host_key, netgroup
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress, Network
 

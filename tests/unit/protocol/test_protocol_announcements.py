@@ -3,7 +3,7 @@ from __future__ import annotations
 from btcnode.params import NetworkParams
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import limits
-from btcnode.protocol.inputs import TipChanged
+from btcnode.protocol.events import TipChanged
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START

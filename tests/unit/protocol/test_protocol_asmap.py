@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from btcnode.protocol.asmap import AsMap, is_sane, lookup
-from btcnode.protocol.netgroup import NetGroups
+from btcnode.protocol.addresses.asmap import AsMap, is_sane, lookup
+from btcnode.protocol.addresses.netgroup import NetGroups
 from btcnode.testing.asmap_maker import Trie, encode, number, packed, padded, random_trie
 from btcnode.wire.netaddr import NetAddress
 

@@ -7,9 +7,10 @@ import pytest
 from btcnode.errors import ConfigError, DecodeError
 from btcnode.params import NetworkParams
 from btcnode.protocol import effects as fx
-from btcnode.protocol.bans import Ban, BanList
-from btcnode.protocol.inputs import ConnectionKind, LiftBan, Permission, SetBan
-from btcnode.protocol.permissions import AccessRules, names
+from btcnode.protocol.commands import LiftBan, SetBan
+from btcnode.protocol.connections.bans import Ban, BanList
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.permissions import AccessRules, names
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.netaddr import NetAddress, Network

@@ -10,9 +10,10 @@ from btcnode.primitives.merkle_proof import read_proof
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
-from btcnode.protocol.inputs import BlockMatched, Malformation, MalformedMessage, Permission, TransactionAdded
+from btcnode.protocol.connections.kinds import Permission
+from btcnode.protocol.events import BlockMatched, Malformation, MalformedMessage, TransactionAdded
 from btcnode.protocol.limits import FILTERED_PER_TICK
-from btcnode.protocol.tx_filter import filter_block, match
+from btcnode.protocol.serving.tx_filter import filter_block, match
 from btcnode.script.scriptparse import push_data
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.small_pool import SmallPool

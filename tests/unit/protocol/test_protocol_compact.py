@@ -11,11 +11,11 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import header_hash
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
-from btcnode.protocol import inputs as ev
-from btcnode.protocol.compact_serving import compact_payload
+from btcnode.protocol import events as ev
+from btcnode.protocol.blocks.partial_block import PartialBlock, ShortIdCollision
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind
-from btcnode.protocol.partial_block import PartialBlock, ShortIdCollision
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.serving.compact_serving import compact_payload
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
 from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
@@ -137,7 +137,7 @@ def test_partial_block_in_random_pools(lab: Lab) -> None:
 
 
 def test_two_transactions_with_the_same_short_id_leave_the_gap(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    from btcnode.protocol import partial_block
+    from btcnode.protocol.blocks import partial_block
 
     other = spend([coin(99)], COIN_VALUE, 2000, witness=b"x")
     lab.know(*TXS, other)

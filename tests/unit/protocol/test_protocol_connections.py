@@ -8,21 +8,13 @@ import pytest
 from btcnode.params import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
+from btcnode.protocol.addresses.netgroup import address_key, netgroup
+from btcnode.protocol.commands import AddNode, DisconnectNode, SetNetworkActive
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.eviction import Candidate, select_for_eviction
-from btcnode.protocol.inputs import (
-    AddNode,
-    ConnectFailed,
-    ConnectionKind,
-    DisconnectNode,
-    DnsSeedResult,
-    PeerConnected,
-    PeerDisconnected,
-    Permission,
-    SetNetworkActive,
-)
+from btcnode.protocol.connections.eviction import Candidate, select_for_eviction
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.events import ConnectFailed, DnsSeedResult, PeerConnected, PeerDisconnected
 from btcnode.protocol.misbehaviour import CONSEQUENCES, DiscouragedAddresses, Offence
-from btcnode.protocol.netgroup import address_key, netgroup
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import AddrEntry, Headers, Verack, Version
@@ -412,7 +404,7 @@ def test_log_filling_is_limited(bench: Bench, blocks: list[bytes]) -> None:
 
 @pytest.mark.parametrize("text", ["\x1b[31mred", "line\nbreak", "x" * 10_000])
 def test_what_peers_say_is_printable_in_the_log(bench: Bench, text: str) -> None:
-    from btcnode.protocol.inputs import Malformation, MalformedMessage
+    from btcnode.protocol.events import Malformation, MalformedMessage
 
     peer = bench.peer()
     bench.step(MalformedMessage(peer, Malformation.MAGIC, text, text))

@@ -9,16 +9,9 @@ from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
-from btcnode.protocol.inputs import (
-    BlockProcessed,
-    BlockRejected,
-    ChainSettled,
-    ConnectionKind,
-    PeerDisconnected,
-    Permission,
-    Tick,
-)
-from btcnode.protocol.unasked import MAX_AHEAD
+from btcnode.protocol.blocks.unasked import MAX_AHEAD
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.events import BlockProcessed, BlockRejected, ChainSettled, PeerDisconnected, Tick
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.protocol_bench import Bench
@@ -435,7 +428,7 @@ def test_compact_announcement_counts_as_header(bench: Bench, blocks: list[bytes]
 def test_slow_validation_stops_requests(
     params: NetworkParams, old_blocks: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("btcnode.protocol.block_download.MAX_BLOCKS_IN_VALIDATION", 20)
+    monkeypatch.setattr("btcnode.protocol.blocks.block_download.MAX_BLOCKS_IN_VALIDATION", 20)
     bench = Bench(params)
     peer = bench.peer(OUTBOUND)
     learn(bench, peer, old_blocks)
@@ -460,7 +453,7 @@ def test_slow_validation_stops_requests(
 def test_too_many_bytes_in_validation_stop_the_reading(
     params: NetworkParams, old_blocks: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("btcnode.protocol.block_download.MAX_VALIDATION_BYTES", 300)
+    monkeypatch.setattr("btcnode.protocol.blocks.block_download.MAX_VALIDATION_BYTES", 300)
     bench = Bench(params)
     peer = bench.peer(OUTBOUND)
     learn(bench, peer, old_blocks)

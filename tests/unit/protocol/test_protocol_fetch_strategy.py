@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from btcnode.protocol import limits
-from btcnode.protocol.fetch_strategy import LATENCY_BUCKETS, Failure, FetchStrategy, bucket_of
+from btcnode.protocol.blocks.fetch_strategy import LATENCY_BUCKETS, Failure, FetchStrategy, bucket_of
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 from btcnode.params import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind, Malformation, MalformedMessage, PeerConnected, PeerDisconnected
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.events import Malformation, MalformedMessage, PeerConnected, PeerDisconnected
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS

@@ -5,7 +5,8 @@ import pytest
 from btcnode.params import NetworkParams
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
-from btcnode.protocol.inputs import ConnectionKind, PeerDisconnected, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.events import PeerDisconnected
 from btcnode.protocol.limits import HEADERS_DOWNLOAD_TIMEOUT_BASE
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain

@@ -4,7 +4,8 @@ import pytest
 
 from btcnode.params import NetworkParams
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind, LocalAddress, LocalAddressGone
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.events import LocalAddress, LocalAddressGone
 from btcnode.testing.protocol_bench import Bench
 from btcnode.wire.netaddr import NetAddress, Network
 

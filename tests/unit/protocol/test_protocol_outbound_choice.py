@@ -5,7 +5,7 @@ import pytest
 from btcnode.params import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import AddrEntry

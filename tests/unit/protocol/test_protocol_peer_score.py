@@ -8,8 +8,8 @@ import pytest
 from btcnode.params import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import Malformation, MalformedMessage, Permission
-from btcnode.protocol.peer_score import (
+from btcnode.protocol.connections.kinds import Permission
+from btcnode.protocol.connections.peer_score import (
     BOUNDS,
     FAILED_MAX,
     WEIGHTS,
@@ -21,6 +21,7 @@ from btcnode.protocol.peer_score import (
     score_of,
     standing_of,
 )
+from btcnode.protocol.events import Malformation, MalformedMessage
 from btcnode.testing.protocol_bench import Bench
 from btcnode.wire.netaddr import NetAddress
 

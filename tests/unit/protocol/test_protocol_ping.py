@@ -3,15 +3,9 @@ from __future__ import annotations
 from btcnode.errors import Fault, RuleViolation
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
-from btcnode.protocol.inputs import (
-    BlockProcessed,
-    ChainSettled,
-    ConnectionKind,
-    Permission,
-    PingPeers,
-    Tick,
-    TransactionsProcessed,
-)
+from btcnode.protocol.commands import PingPeers
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.events import BlockProcessed, ChainSettled, Tick, TransactionsProcessed
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.messages import BlockMessage, Headers, Ping, Pong

@@ -7,10 +7,11 @@ import pytest
 from btcnode.mempool.rejection import TxResult
 from btcnode.params import NetworkParams
 from btcnode.primitives.tx import Tx
+from btcnode.protocol import commands as cmd
 from btcnode.protocol import effects as fx
-from btcnode.protocol import inputs as ev
+from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
@@ -78,8 +79,8 @@ def shake(node: Bench, peer: int) -> None:
 def test_three_connections_for_a_transaction(node: Bench) -> None:
     node.wait(10)
     assert not opened(node)
-    node.step(ev.BroadcastPrivately(own()))
-    node.step(ev.BroadcastPrivately(own()))
+    node.step(cmd.BroadcastPrivately(own()))
+    node.step(cmd.BroadcastPrivately(own()))
     assert [info.tx.wtxid for info in node.protocol.private_broadcasts()] == [own().wtxid]
     node.wait(10)
     connects = opened(node)
@@ -89,7 +90,7 @@ def test_three_connections_for_a_transaction(node: Bench) -> None:
 
 def test_what_such_a_connection_says(node: Bench) -> None:
     tx = own()
-    node.step(ev.BroadcastPrivately(tx))
+    node.step(cmd.BroadcastPrivately(tx))
     node.wait(10)
     peer = stand(node, opened(node)[0])
     (version,) = messages(node, peer)
@@ -127,7 +128,7 @@ def test_what_such_a_connection_says(node: Bench) -> None:
     ],
 )
 def test_other_requests_end_the_connection(node: Bench, items: tuple[InvItem, ...]) -> None:
-    node.step(ev.BroadcastPrivately(own()))
+    node.step(cmd.BroadcastPrivately(own()))
     node.wait(10)
     peer = stand(node, opened(node)[0])
     node.receive(peer, GetData(items))  # before version: ignored
@@ -140,7 +141,7 @@ def test_other_requests_end_the_connection(node: Bench, items: tuple[InvItem, ..
 
 
 def test_peers_without_relay_and_silent_ones_are_of_no_use(node: Bench) -> None:
-    node.step(ev.BroadcastPrivately(own()))
+    node.step(cmd.BroadcastPrivately(own()))
     node.wait(10)
     first, second, third = (stand(node, c) for c in opened(node))
     node.receive(first, Version(version=70016, services=1033, time=UNIX_START, nonce=5, relay=False))
@@ -154,7 +155,7 @@ def test_peers_without_relay_and_silent_ones_are_of_no_use(node: Bench) -> None:
 
 def test_the_one_most_in_need_is_sent(node: Bench) -> None:
     for n in (1, 2):
-        node.step(ev.BroadcastPrivately(own(n)))
+        node.step(cmd.BroadcastPrivately(own(n)))
     node.wait(30)
     chosen = []
     for connect in opened(node)[:4]:
@@ -167,7 +168,7 @@ def test_the_one_most_in_need_is_sent(node: Bench) -> None:
 
 
 def test_seen_from_the_network_means_done(node: Bench) -> None:
-    node.step(ev.BroadcastPrivately(own()))
+    node.step(cmd.BroadcastPrivately(own()))
     peer = node.peer(wtxid_relay=True)
     node.receive(peer, TxMessage(own().raw))
     assert not node.protocol.private_broadcasts()
@@ -177,9 +178,9 @@ def test_seen_from_the_network_means_done(node: Bench) -> None:
 
 def test_aborted_by_the_user(node: Bench) -> None:
     for n in (1, 2):
-        node.step(ev.BroadcastPrivately(own(n)))
-    node.step(ev.AbortPrivateBroadcast(own(1).txid))
-    node.step(ev.AbortPrivateBroadcast(own(2).wtxid))
+        node.step(cmd.BroadcastPrivately(own(n)))
+    node.step(cmd.AbortPrivateBroadcast(own(1).txid))
+    node.step(cmd.AbortPrivateBroadcast(own(2).wtxid))
     assert not node.protocol.private_broadcasts()
     assert node.protocol._private.to_open == 0
 
@@ -187,7 +188,7 @@ def test_aborted_by_the_user(node: Bench) -> None:
 @pytest.mark.parametrize("acceptable", [True, False])
 def test_what_does_not_come_back_is_tested_and_sent_again(node: Bench, acceptable: bool) -> None:
     tx = own()
-    node.step(ev.BroadcastPrivately(tx))
+    node.step(cmd.BroadcastPrivately(tx))
     node.wait(10)
     for connect in opened(node):
         node.step(ev.ConnectFailed(connect.attempt, "refused"))
@@ -214,7 +215,7 @@ def test_other_networks_are_not_used(params: NetworkParams) -> None:
     config = ProtocolConfig(dns_seed=False, max_outbound_full=0, max_block_relay=0, private_broadcast=True)
     bench = Bench(params, config=config)
     bench.book.add([AddrEntry(UNIX_START, 1033, sim_address(5))], sim_address(1), UNIX_START)
-    bench.step(ev.BroadcastPrivately(own()))
+    bench.step(cmd.BroadcastPrivately(own()))
     bench.wait(20)
     assert not opened(bench)
 
@@ -237,7 +238,7 @@ def test_the_clear_net_only_through_a_tor_that_works(params: NetworkParams, bloc
     def networks(n: int) -> set[Network]:
         """Networks of the attempts of 40 seconds, all in vain."""
         found: set[Network] = set()
-        node.step(ev.BroadcastPrivately(own(n)))
+        node.step(cmd.BroadcastPrivately(own(n)))
         for _ in range(40):
             for effect in node.wait(1):
                 if isinstance(effect, fx.Connect) and effect.kind is PRIVATE:

@@ -6,8 +6,8 @@ import pytest
 
 from btcnode.params import NetworkParams
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind
-from btcnode.protocol.reconciliation import short_id_key
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.transactions.reconciliation import short_id_key
 from btcnode.testing.protocol_bench import Bench
 from btcnode.wire.codec import Message
 from btcnode.wire.messages import SendTxRcncl, Verack, Version, WtxidRelay

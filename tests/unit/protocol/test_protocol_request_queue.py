@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from btcnode.protocol.request_queue import COMPACT_ABOVE, RequestQueue
+from btcnode.protocol.serving.request_queue import COMPACT_ABOVE, RequestQueue
 from btcnode.wire.messages import InvItem
 
 

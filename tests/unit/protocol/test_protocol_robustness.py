@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from btcnode.errors import DecodeError, Fault, RuleViolation
 from btcnode.params import params_for
 from btcnode.primitives.header import header_hash
+from btcnode.protocol import commands as cmd
 from btcnode.protocol import effects as fx
-from btcnode.protocol import inputs as ev
+from btcnode.protocol import events as ev
 from btcnode.protocol import limits
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.inputs import Input
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.protocol_bench import Bench
@@ -97,7 +100,7 @@ events = st.one_of(
     st.builds(ev.MessageReceived, peer_ids, messages),
     st.builds(ev.MessageReceived, peer_ids, messages),
     malformed,
-    st.builds(ev.PeerConnected, peer_ids, addresses, st.sampled_from(list(ev.ConnectionKind)), st.integers(0, 5)),
+    st.builds(ev.PeerConnected, peer_ids, addresses, st.sampled_from(list(ConnectionKind)), st.integers(0, 5)),
     st.builds(ev.PeerDisconnected, peer_ids, st.text(max_size=20)),
     st.builds(ev.SendBufferState, peer_ids, st.booleans()),
     st.builds(ev.BlockRead, peer_ids, st.integers(0, 20), st.none() | st.just(KNOWN[0])),
@@ -105,12 +108,14 @@ events = st.one_of(
     st.builds(ev.ConnectFailed, st.integers(0, 20), st.text(max_size=20)),
     st.builds(ev.DnsSeedResult, st.text(max_size=20), st.lists(addresses, max_size=5).map(tuple)),
     st.builds(ev.LocalAddress, addresses, st.sampled_from(["bind", "user", "mapped", "seen"])),
-    st.builds(ev.DisconnectNode, peer_ids),
-    st.builds(ev.SetNetworkActive, st.booleans()),
+    st.builds(cmd.DisconnectNode, peer_ids),
+    st.builds(cmd.SetNetworkActive, st.booleans()),
     st.builds(
-        ev.AddNode, st.sampled_from(["a.example", "1.2.3.4:5", "[::1]:7"]), st.sampled_from(["add", "remove", "onetry"])
+        cmd.AddNode,
+        st.sampled_from(["a.example", "1.2.3.4:5", "[::1]:7"]),
+        st.sampled_from(["add", "remove", "onetry"]),
     ),
-    st.just(ev.PingPeers()),
+    st.just(cmd.PingPeers()),
     st.floats(0.01, 2000).map(lambda seconds: seconds),
 )
 
@@ -151,12 +156,12 @@ def execute(bench: Bench, effects: list[fx.Effect], *, answer: bool) -> None:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     st.lists(events, min_size=5, max_size=60),
-    st.lists(st.sampled_from(list(ev.ConnectionKind)), min_size=1, max_size=4),
+    st.lists(st.sampled_from(list(ConnectionKind)), min_size=1, max_size=4),
     st.booleans(),
     st.sampled_from([0, 40, 10**9]),
 )
 def test_no_sequence_of_inputs_raises(
-    sequence: list[ev.Input | float], kinds: list[ev.ConnectionKind], answer: bool, minimum_work: int
+    sequence: list[Input | float], kinds: list[ConnectionKind], answer: bool, minimum_work: int
 ) -> None:
     bench = Bench(PARAMS, minimum_chain_work=minimum_work)
     bench.load(CHAIN[:8])
@@ -180,7 +185,7 @@ def test_no_sequence_of_inputs_raises(
 @given(st.lists(st.tuples(st.sampled_from(MESSAGE_CLASSES), st.binary(max_size=200)), max_size=40))
 def test_random_payloads_as_the_reactor_hands_them_over(payloads: list[tuple[type[Message], bytes]]) -> None:
     bench = Bench(PARAMS)
-    peer = bench.peer(permissions=ev.Permission.NOBAN)
+    peer = bench.peer(permissions=Permission.NOBAN)
     for cls, payload in payloads:
         try:
             message = decode_message(cls.command, payload)

@@ -4,9 +4,10 @@ import pytest
 
 from btcnode.params import NetworkParams, params_for
 from btcnode.protocol import effects as fx
+from btcnode.protocol.addresses.seeding import named_source
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectFailed, ConnectionKind, DnsSeedResult
-from btcnode.protocol.seeding import named_source
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.events import ConnectFailed, DnsSeedResult
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import AddrEntry, Verack, Version

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from btcnode.protocol import send_queue as sq
-from btcnode.protocol.send_queue import SendQueue, SharedLimits, TokenBucket, class_of, rate_for
+from btcnode.protocol.serving import send_queue as sq
+from btcnode.protocol.serving.send_queue import SendQueue, SharedLimits, TokenBucket, class_of, rate_for
 
 BURST = int(sq.RATE_MAX * sq.BURST)
 

@@ -8,7 +8,8 @@ from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import BlockRead, ConnectionKind, Permission, SendBufferState
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.events import BlockRead, SendBufferState
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START

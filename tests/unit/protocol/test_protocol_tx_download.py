@@ -9,10 +9,10 @@ from btcnode.params import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
-from btcnode.protocol import inputs as ev
-from btcnode.protocol import tx_download, tx_intake
+from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.inputs import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.transactions import tx_download, tx_intake
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.small_pool import COIN_VALUE, INVALID_SCRIPT, SmallPool, coin, output, spend
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_TX, MSG_WTX

@@ -11,13 +11,13 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
-from btcnode.protocol import inputs as ev
-from btcnode.protocol import tx_relay
-from btcnode.protocol.bloom import BloomHasher, RollingBloom
+from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.fee_filter import FeeFilterRounder
-from btcnode.protocol.inputs import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.limits import TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES, TX_KNOWN_PER_GENERATION
+from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
+from btcnode.protocol.transactions import tx_relay
+from btcnode.protocol.transactions.fee_filter import FeeFilterRounder
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 from btcnode.wire.constants import MSG_TX, MSG_WTX

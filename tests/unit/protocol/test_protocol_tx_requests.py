@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from btcnode.protocol.tx_requests import TxRequests
+from btcnode.protocol.transactions.tx_requests import TxRequests
 
 A, B, C = (bytes([n]) * 32 for n in (1, 2, 3))
 

@@ -4,7 +4,7 @@ import pytest
 
 from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError
-from btcnode.protocol.upload_budget import BLOCK_RESERVE, UploadBudget
+from btcnode.protocol.serving.upload_budget import BLOCK_RESERVE, UploadBudget
 
 DAY = 24 * 3600
 

@@ -6,17 +6,10 @@ import pytest
 
 from btcnode.params import NetworkParams
 from btcnode.protocol import effects as fx
+from btcnode.protocol.commands import AddNode, DisconnectNode, SetNetworkActive
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
-from btcnode.protocol.inputs import (
-    AddNode,
-    ConnectFailed,
-    ConnectionKind,
-    DisconnectNode,
-    PeerConnected,
-    PeerDisconnected,
-    SetNetworkActive,
-    TransportReady,
-)
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.events import ConnectFailed, PeerConnected, PeerDisconnected, TransportReady
 from btcnode.testing.protocol_bench import UNIX_START, Bench
 from btcnode.wire.constants import NODE_P2P_V2
 from btcnode.wire.messages import AddrEntry

@@ -12,7 +12,7 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import header_hash
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
-from btcnode.protocol import inputs as ev
+from btcnode.protocol import events as ev
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START

@@ -24,10 +24,10 @@ from btcnode.params import params_for
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_prefix, coin_script
 from btcnode.primitives.tx import NULL_OUTPOINT
-from btcnode.protocol.bans import Ban, BanList
-from btcnode.protocol.orphanage import OrphanInfo
-from btcnode.protocol.private_broadcast import PrivateInfo
-from btcnode.protocol.upload_budget import UploadBudget
+from btcnode.protocol.connections.bans import Ban, BanList
+from btcnode.protocol.serving.upload_budget import UploadBudget
+from btcnode.protocol.transactions.orphanage import OrphanInfo
+from btcnode.protocol.transactions.private_broadcast import PrivateInfo
 from btcnode.rpc.methods import make_table
 from btcnode.rpc.server import RpcServer
 from btcnode.services.assumed_chain import ChainPart

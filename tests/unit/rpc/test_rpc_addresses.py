@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from btcnode.protocol.addrman import TEST_KEY, AddressBook
-from btcnode.protocol.asmap import AsMap
-from btcnode.protocol.netgroup import NetGroups
-from btcnode.protocol.seeding import named_source
+from btcnode.protocol.addresses.addrman import TEST_KEY, AddressBook
+from btcnode.protocol.addresses.asmap import AsMap
+from btcnode.protocol.addresses.netgroup import NetGroups
+from btcnode.protocol.addresses.seeding import named_source
 from btcnode.services.addresses import Addresses
 from btcnode.services.clock import Clock
 from btcnode.testing.asmap_maker import random_map

@@ -13,8 +13,8 @@ from btcnode.primitives.hashes import sha256d, to_display
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.merkle_proof import build_proof, read_proof
 from btcnode.primitives.tx import Tx
-from btcnode.protocol.orphanage import OrphanInfo
-from btcnode.protocol.private_broadcast import PrivateInfo, Sending
+from btcnode.protocol.transactions.orphanage import OrphanInfo
+from btcnode.protocol.transactions.private_broadcast import PrivateInfo, Sending
 from btcnode.wire.netaddr import NetAddress
 
 Running = Any

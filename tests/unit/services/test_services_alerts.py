@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from btcnode.protocol.time_offsets import MAX_OFFSETS, MIN_OFFSETS, TimeOffsets
+from btcnode.protocol.connections.time_offsets import MAX_OFFSETS, MIN_OFFSETS, TimeOffsets
 from btcnode.services.alerts import Alert, Alerts
 
 

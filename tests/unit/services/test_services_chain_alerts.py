@@ -11,7 +11,7 @@ from btcnode.chain.events import BlockDisconnected, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.errors import RuleViolation
 from btcnode.params import params_for
-from btcnode.protocol.time_offsets import WARN_SECONDS
+from btcnode.protocol.connections.time_offsets import WARN_SECONDS
 from btcnode.services.alerts import Alerts
 from btcnode.services.chain import Chain
 from btcnode.services.chain_alerts import CLOCK_TEXT, INVALID_CHAIN_TEXT, ChainAlerts

@@ -8,8 +8,8 @@ import pytest
 
 from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError, StorageError
-from btcnode.protocol.address_file import Snapshot
-from btcnode.protocol.netgroup import NetGroups
+from btcnode.protocol.addresses.address_file import Snapshot
+from btcnode.protocol.addresses.netgroup import NetGroups
 from btcnode.services.fixed_seeds import fixed_seeds
 from btcnode.services.peers_file import load_book, load_groups, save_anchors, save_book, take_anchors
 from btcnode.wire.messages import AddrEntry

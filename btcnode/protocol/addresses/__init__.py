@@ -1,0 +1,1 @@
+"""Addresses of nodes: the book, its groups and files, gossip and seeds."""

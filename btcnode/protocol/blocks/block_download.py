@@ -1,0 +1,596 @@
+"""Block download: which block to ask of whom, and when to give up on a peer.
+
+A window of 1024 blocks above the last block in common moves over the chain of each peer. How many blocks are asked of
+whom is decided in ``fetch_strategy.py``; a block is asked of one peer at a time, and of a second one when it is late.
+Who keeps the window or the tip from moving is replaced after two seconds, doubled with each replacement and decaying
+with each connected block, as in Bitcoin Core 31.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from btcnode.chain.active_chain import ActiveChain
+from btcnode.errors import Fault
+from btcnode.primitives.hashes import to_display
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.protocol.blocks.block_blame import blame_for_block
+from btcnode.protocol.blocks.block_headers import accept_header
+from btcnode.protocol.blocks.fetch_strategy import Failure, FetchStrategy
+from btcnode.protocol.blocks.late_blocks import LateBlocks, remember
+from btcnode.protocol.blocks.stalling import Stalling
+from btcnode.protocol.blocks.unasked import UnaskedBlocks
+from btcnode.protocol.commands import ValidationLimit
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.context import Context
+from btcnode.protocol.effects import LogLevel, ProcessBlock
+from btcnode.protocol.events import BlockProcessed, BlockRejected, TipChanged
+from btcnode.protocol.limits import (
+    BLOCK_DOWNLOAD_TIMEOUT_BASE,
+    BLOCK_DOWNLOAD_TIMEOUT_PER_PEER,
+    BLOCK_DOWNLOAD_WINDOW,
+    CLOCK_GAP,
+    FETCH_HEAD_UNASKED,
+    LATE_EXPIRY,
+    MAX_BLOCK_SOURCES,
+    MAX_BLOCKS_IN_TRANSIT_PER_PEER,
+    MAX_BLOCKS_IN_VALIDATION,
+    MAX_MISSING_PER_PEER,
+    MAX_REQUESTS,
+    MAX_VALIDATION_BYTES,
+    MIN_BLOCKS_TO_KEEP,
+    MISSING_EXPIRY,
+    NODE_NETWORK_LIMITED_MIN_BLOCKS,
+    PEER_BLOCK_SLACK,
+)
+from btcnode.protocol.misbehaviour import Offence
+from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
+from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_FLAG
+from btcnode.wire.messages import BlockMessage, GetData, InvItem, NotFound
+
+
+class BlockDownload:
+    """Requests for blocks of all peers, and the blocks on their way through validation."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.strategy = FetchStrategy(lambda text: ctx.log(LogLevel.DEBUG, "net", text))
+        self.requests: dict[int, int] = {}  # header index -> peer asked; at most MAX_REQUESTS and 16 for each peer
+        self.preferred_count = 0
+        self.stalling = Stalling(ctx)
+        self._downloading_peers = 0
+        self._unasked = UnaskedBlocks(ctx)
+        self._validating: dict[tuple[int, int], int] = {}  # (peer, index) -> bytes
+        self._validating_blocks: dict[int, int] = {}  # index -> how many of the above
+        self.validating_bytes = 0
+        self._validation_limit = MAX_VALIDATION_BYTES
+        self._partners: dict[int, list[int]] = {}  # index -> peers asked beside the one in ``requests``
+        # index -> peer that delivered it, until it is connected, and whether in compact form
+        self._sources: dict[int, tuple[int, bool]] = {}
+        self._best_chain = ActiveChain(ctx.tree)
+        self._late = LateBlocks(ctx, self)
+        self.fetch_new: Callable[[Peer, int], bool] = lambda *_: False  # ask for one new block in a short form
+        self._last_tick = ctx.real
+        self._clock_jumped = False  # since the last tick so much time passed that sockets have to be read first
+        self._free_head = (NONE, 0.0)  # the lowest block that is left to faster peers, and since when
+
+    # -- peers come and go ---------------------------------------------------------------------------------------
+
+    def on_version(self, peer: Peer) -> None:
+        """Decide whether blocks are preferably downloaded from this peer."""
+        preferred = (not peer.inbound or peer.no_ban) and peer.kind is not ConnectionKind.ADDR_FETCH
+        peer.blocks.preferred = preferred and peer.serves_blocks
+        self.preferred_count += peer.blocks.preferred
+        if peer.serves_blocks:
+            self.strategy.add(peer.id, str(peer.address))
+
+    def forget(self, peer: Peer) -> None:
+        """The connection is gone: its requests are free for others."""
+        in_flight = list(peer.blocks.in_flight)
+        for index in in_flight:
+            self.release(peer, index)
+        self.strategy.on_failure(peer.id, Failure.GONE, len(in_flight), self._ctx.real)
+        self.strategy.remove(peer.id)
+        self.preferred_count -= peer.blocks.preferred
+        peer.blocks.preferred = False
+
+    def may_sync_from(self, peer: Peer) -> bool:
+        """Whether initial synchronisation uses this peer: outbound ones, others when there is nobody else."""
+        if peer.blocks.preferred:
+            return True
+        if not peer.serves_blocks or peer.kind is ConnectionKind.ADDR_FETCH:
+            return False
+        return self.preferred_count == 0 or not self.requests
+
+    # -- what a peer has -----------------------------------------------------------------------------------------
+
+    def raise_best_known(self, peer: Peer, index: int) -> None:
+        """The peer has block ``index`` and all before it."""
+        state, tree = peer.headers, self._ctx.tree
+        if state.best_known < 0 or tree.chainwork(index) >= tree.chainwork(state.best_known):
+            state.best_known = index
+
+    def update_availability(self, peer: Peer) -> None:
+        """Look again for the block that the peer announced before its header was known."""
+        state = peer.headers
+        if state.last_unknown:
+            index = self._ctx.tree.find(state.last_unknown)
+            if index >= 0:
+                state.last_unknown = b""
+                self.raise_best_known(peer, index)
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def tick(self, peer: Peer) -> None:
+        """Judge the peer's pace, then ask for more."""
+        mono = self._ctx.real
+        if mono != self._last_tick:
+            self._begin_tick(mono)
+        missing, late = peer.blocks.missing, peer.blocks.late
+        if missing and mono - missing[first := next(iter(missing))] > MISSING_EXPIRY:
+            del missing[first]
+        if late and mono - late[first := next(iter(late))] > LATE_EXPIRY:
+            del late[first]
+        self._check_pace(peer)
+        if not peer.disconnecting:
+            self.request_more(peer)
+
+    def _begin_tick(self, mono: float) -> None:
+        """Once for all peers: what the clocks say."""
+        self._clock_jumped = mono - self._last_tick > CLOCK_GAP and not self._clock_jumped
+        self._last_tick = mono
+        self._late.note_distance()
+
+    def request_more(self, peer: Peer) -> None:
+        """Ask the peer for the next blocks of its chain that nobody was asked for."""
+        ctx, blocks, strategy = self._ctx, peer.blocks, self.strategy
+        limit = strategy.limit(peer.id)
+        budget = self._budget(peer, limit)
+        if budget < max(1, min(limit // 4, MAX_BLOCKS_IN_TRANSIT_PER_PEER)):  # one walk over the window for several
+            return
+        if peer.disconnecting or not peer.serves_blocks or not self.has_room():
+            return
+        if len(blocks.missing) >= MAX_MISSING_PER_PEER:  # it has shown often enough that it does not help
+            return
+        if ctx.is_initial_block_download() and (peer.is_limited or not self.may_sync_from(peer)):
+            return
+        self.update_availability(peer)
+        best = peer.headers.best_known
+        if best < 0 or best in (ctx.active.tip, blocks.last_common) or not strategy.admits(peer.id, ctx.real):
+            return
+        wanted, staller = self._find_next(peer, budget)
+        self.ask(peer, wanted)
+        if staller != NONE and not blocks.in_flight:
+            other = ctx.peers.get(staller)
+            if other is not None:
+                self.stalling.start(other)
+
+    def _budget(self, peer: Peer, limit: int) -> int:
+        """How many blocks may be asked of the peer now: less as validation fills up, and as the peer owes us some."""
+        room = max(MAX_BLOCKS_IN_TRANSIT_PER_PEER, MAX_BLOCKS_IN_VALIDATION - len(self._validating))
+        open_requests = len(peer.blocks.in_flight)
+        if peer.blocks.late and self.strategy.has_other(peer.id):
+            open_requests += len(peer.blocks.late)
+        return min(min(limit, room) - open_requests, MAX_REQUESTS - len(self.requests))
+
+    @property
+    def validating(self) -> int:
+        """Blocks that are being validated."""
+        return len(self._validating)
+
+    def has_room(self) -> bool:
+        """Whether validation keeps up, so that more blocks may be asked for."""
+        return len(self._validating) < MAX_BLOCKS_IN_VALIDATION and self.validating_bytes < self._validation_limit
+
+    def ask(self, peer: Peer, wanted: list[int]) -> None:
+        """Send getdata for these blocks and remember them as in flight."""
+        if not wanted:
+            return
+        tree, blocks = self._ctx.tree, peer.blocks
+        kind = MSG_BLOCK | MSG_WITNESS_FLAG if peer.serves_witnesses else MSG_BLOCK
+        self.register(peer, *wanted)
+        heights = f"{tree.height(wanted[0])} to {tree.height(wanted[-1])}"
+        open_requests = f"{len(blocks.in_flight)} of {self.strategy.limit(peer.id)} in flight"
+        self._ctx.log_peer(peer, LogLevel.DEBUG, f"asked for {len(wanted)} blocks at {heights}, {open_requests}")
+        self._ctx.send(peer, GetData(tuple(InvItem(kind, tree.hash(index)) for index in wanted)))
+
+    def register(self, peer: Peer, *wanted: int) -> None:
+        """These blocks are on their way from the peer."""
+        blocks, mono = peer.blocks, self._ctx.real
+        self.strategy.on_sent(peer.id, len(wanted), mono)
+        if not blocks.in_flight:
+            blocks.downloading_since = self._ctx.mono
+            self._downloading_peers += 1
+        for index in wanted:
+            blocks.in_flight[index] = mono
+            blocks.late.pop(index, None)
+            if self.requests.setdefault(index, peer.id) != peer.id:
+                self._partners.setdefault(index, []).append(peer.id)
+
+    def ask_in_full(self, peer: Peer, index: int) -> None:
+        """Ask for the whole of a block that is on its way from the peer in compact form."""
+        kind = MSG_BLOCK | MSG_WITNESS_FLAG if peer.serves_witnesses else MSG_BLOCK
+        self._ctx.send(peer, GetData((InvItem(kind, self._ctx.tree.hash(index)),)))
+
+    def asked_of(self, index: int) -> list[int]:
+        """The peers that a block is on its way from, in the order in which they were asked."""
+        first = self.requests.get(index)
+        return [] if first is None else [first, *self._partners.get(index, ())]
+
+    def is_validating(self, index: int) -> bool:
+        """Whether the block is being validated."""
+        return index in self._validating_blocks
+
+    def cancel(self, peer: Peer, index: int) -> None:
+        """The block is not wanted of the peer any more, through no fault of it."""
+        if self.release(peer, index):
+            self.strategy.on_cancelled(peer.id, 1)
+
+    def release(self, peer: Peer, index: int) -> bool:
+        """Take a request back, answered or not; tells whether the peer had been asked."""
+        blocks = peer.blocks
+        blocks.partial.pop(index, None)
+        if index not in blocks.in_flight:
+            return False
+        if next(iter(blocks.in_flight)) == index:
+            blocks.downloading_since = max(blocks.downloading_since, self._ctx.mono)
+        del blocks.in_flight[index]
+        if not blocks.in_flight:
+            self._downloading_peers -= 1
+        partners = self._partners.get(index, [])
+        if self.requests.get(index) != peer.id:
+            if peer.id in partners:
+                partners.remove(peer.id)
+        elif partners:
+            self.requests[index] = partners.pop(0)
+        else:
+            del self.requests[index]
+        if not partners:
+            self._partners.pop(index, None)
+        return True
+
+    def _find_next(self, peer: Peer, count: int) -> tuple[list[int], int]:
+        """Up to ``count`` blocks to ask for, and the peer that keeps the window from moving (``NONE``: nobody)."""
+        ctx = self._ctx
+        tree, blocks, best = ctx.tree, peer.blocks, peer.headers.best_known
+        if best < 0 or tree.is_failed(best):
+            return [], NONE
+        work = tree.chainwork(best)
+        if work < ctx.tip_work() or work < ctx.chain.minimum_chain_work:
+            return [], NONE
+        fork = tree.find_fork(best, ctx.active.tip)
+        common = blocks.last_common
+        if common < 0 or tree.chainwork(fork) > tree.chainwork(common) or not tree.is_ancestor(common, best):
+            common = blocks.last_common = fork
+        if common == best:
+            return [], NONE
+        window_end = tree.height(common) + BLOCK_DOWNLOAD_WINDOW
+        path = self._path(best, tree.height(common) + 1, min(tree.height(best), window_end + 1))
+        return self._scan(peer, path, window_end, count)
+
+    def _path(self, best: int, first: int, last: int) -> Sequence[int]:
+        """The headers at heights ``first`` to ``last`` on the way to ``best``."""
+        tree, chain = self._ctx.tree, self._best_chain
+        if chain.tip != tree.best_header:
+            chain.set_tip(tree.best_header)
+        if chain.contains(best):
+            return chain.span(first, last)
+        index = tree.ancestor(best, last)
+        path = []
+        for _ in range(last - first + 1):
+            path.append(index)
+            index = tree.prev(index)
+        path.reverse()
+        return path
+
+    def _scan(self, peer: Peer, path: Sequence[int], window_end: int, count: int) -> tuple[list[int], int]:
+        """Walk the window: move the last common block, collect what is missing, notice who holds it up."""
+        ctx = self._ctx
+        tree, blocks, active = ctx.tree, peer.blocks, ctx.active
+        requests, validating = self.requests, self._validating_blocks
+        missing, owed = blocks.missing, blocks.late
+        fastest = self.strategy.fastest(but=peer.id)
+        if not self.strategy.has_other(peer.id):
+            owed = {}
+        left_to_faster: bool | None = None
+        segwit = ctx.params.segwit_height if not peer.serves_witnesses else 1 << 62
+        best_height = tree.height(peer.headers.best_known)
+        ours_from = active.height + self.strategy.lead(peer.id, fastest)
+        if not self.strategy.is_tried(peer.id):  # there shall be something to prove itself with
+            ours_from = min(ours_from, best_height - MAX_BLOCKS_IN_TRANSIT_PER_PEER + 1)
+        first_served = best_height - (NODE_NETWORK_LIMITED_MIN_BLOCKS - PEER_BLOCK_SLACK) if peer.is_limited else -1
+        waiting_for = NONE
+        wanted: list[int] = []
+        height = tree.height(path[0]) - 1
+        for index in path:
+            height += 1
+            if tree.has_data(index) or active.contains(index):
+                if tree.is_linked(index):
+                    blocks.last_common = index
+                continue
+            if tree.is_failed(index) or height >= segwit:
+                break
+            if index in requests:
+                if waiting_for == NONE:
+                    waiting_for = requests[index]
+                continue
+            if index in validating:
+                continue
+            if height > window_end:
+                if not wanted and waiting_for != peer.id and not left_to_faster:
+                    return [], waiting_for
+                break
+            if height <= first_served or index in missing or index in owed:
+                continue
+            if height < ours_from and left_to_faster is not False:
+                if left_to_faster is None:
+                    left_to_faster = self._is_left_to(fastest, index)
+                if left_to_faster:
+                    continue
+            wanted.append(index)
+            if len(wanted) == count:
+                break
+        return wanted, NONE
+
+    def _is_left_to(self, fastest: int, index: int) -> bool:
+        """Whether the lowest free block is better asked of the fastest peer; not when that does not happen soon."""
+        head, since = self._free_head
+        if head != index:
+            self._free_head = index, self._ctx.real
+        elif self._ctx.real - since > FETCH_HEAD_UNASKED:
+            return False
+        other = self._ctx.peers.get(fastest)
+        return other is not None and self.can_serve(other, index)
+
+    def can_serve(self, peer: Peer, index: int) -> bool:
+        """Whether the block may be asked of this peer."""
+        tree, blocks = self._ctx.tree, peer.blocks
+        if peer.disconnecting or not peer.serves_blocks or peer.pauses or index in blocks.missing:
+            return False
+        height, best = tree.height(index), peer.headers.best_known
+        if index in blocks.late or index in blocks.in_flight or not self._ctx.has_header(index, best):
+            return False
+        if peer.is_limited and height <= tree.height(best) - (NODE_NETWORK_LIMITED_MIN_BLOCKS - PEER_BLOCK_SLACK):
+            return False
+        return peer.serves_witnesses or height < self._ctx.params.segwit_height
+
+    def direct_fetch(self, peer: Peer, last: int) -> None:
+        """Near today: ask at once for the blocks up to a header that the peer has just announced."""
+        ctx, tree, active = self._ctx, self._ctx.tree, self._ctx.active
+        if not ctx.can_direct_fetch() or tree.is_failed(last) or tree.chainwork(last) < ctx.tip_work():
+            return
+        if not self.has_room():  # (who announces a block has it, whatever its services say)
+            return
+        wanted: list[int] = []
+        index = last
+        while not active.contains(index) and len(wanted) <= MAX_BLOCKS_IN_TRANSIT_PER_PEER:
+            free = index not in self.requests and index not in self._validating_blocks
+            served = peer.serves_witnesses or tree.height(index) < ctx.params.segwit_height
+            if free and served and not tree.has_data(index) and (peer.no_ban or index not in peer.blocks.missing):
+                wanted.append(index)
+            index = tree.prev(index)
+        if not active.contains(index):
+            ctx.log_peer(peer, LogLevel.DEBUG, f"large reorganisation, no direct fetch to height {tree.height(last)}")
+            return
+        wanted.reverse()
+        if len(wanted) == 1 and not self.requests and self.fetch_new(peer, last):
+            return
+        self.ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)])
+
+    # -- pace ----------------------------------------------------------------------------------------------------
+
+    def _check_pace(self, peer: Peer) -> None:
+        """Give up on a peer that holds the window up or takes too long; near the tip, ask others as well."""
+        ctx, blocks = self._ctx, peer.blocks
+        if peer.pauses:  # we do not read from it: its pace is not its own
+            blocks.stalling_since = None
+            blocks.downloading_since, blocks.reading_since = ctx.mono, ctx.real
+            return
+        if self.stalling.drop_overdue(peer):
+            self.forget(peer)
+            return
+        if not blocks.in_flight:
+            return
+        spacings = BLOCK_DOWNLOAD_TIMEOUT_BASE + BLOCK_DOWNLOAD_TIMEOUT_PER_PEER * (self._downloading_peers - 1)
+        if ctx.mono > blocks.downloading_since + ctx.params.pow_target_spacing * spacings:
+            first = next(iter(blocks.in_flight))
+            ctx.disconnect(peer, f"Timeout downloading block {to_display(ctx.tree.hash(first))}")
+            self.forget(peer)
+            return
+        if not self._clock_jumped and not ctx.clock_held and self.has_room():
+            self._late.move(peer)
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def on_not_found(self, peer: Peer, message: NotFound) -> None:
+        """The peer has not what it was asked for: others are asked."""
+        for item in message.items:
+            if item.kind & ~MSG_WITNESS_FLAG != MSG_BLOCK:
+                continue
+            index = self._ctx.tree.find(item.hash)
+            if index >= 0 and self.release(peer, index):
+                peer.blocks.stalling_since = None
+                self.strategy.on_failure(peer.id, Failure.NOT_FOUND, 1, self._ctx.real)
+                remember(peer.blocks.missing, index, self._ctx.real, MAX_MISSING_PER_PEER)
+
+    def on_block(self, peer: Peer, message: BlockMessage) -> None:
+        """Hand a block over for validation, if it was asked for or promises more work than the tip."""
+        ctx, tree = self._ctx, self._ctx.tree
+        raw = message.raw
+        block_hash = header_hash(raw[:HEADER_SIZE])
+        index = tree.find(block_hash)
+        if index < 0:
+            index = accept_header(ctx, peer, raw[:HEADER_SIZE])
+            if index < 0:
+                return
+            self.raise_best_known(peer, index)
+        requested = index in self.requests
+        asked, late = peer.blocks.in_flight.get(index), peer.blocks.late.pop(index, None)
+        if asked is not None:
+            self.release(peer, index)
+        elif late is not None:
+            asked = late
+        if asked is not None:
+            requested = True
+            peer.blocks.stalling_since = None
+            self.strategy.on_arrival(peer.id, asked, len(raw), ctx.real, late=late is not None)
+        if tree.has_data(index):
+            return
+        if tree.is_failed(index):
+            ctx.punish(peer, Offence.BLOCK_CACHED_INVALID, to_display(block_hash))
+            return
+        if (peer.id, index) in self._validating:
+            return
+        if not requested and not self._wants_unrequested(index):
+            ctx.log_peer(peer, LogLevel.DEBUG, f"unrequested block {to_display(block_hash)} dropped")
+            return
+        far = tree.height(index) > ctx.active.height + MIN_BLOCKS_TO_KEEP  # wanted since it follows those that are here
+        self._validate(peer, index, raw, requested or far)
+        if not requested:
+            self._unasked.note(peer, tree.height(index))
+
+    def _follows(self, index: int) -> bool:
+        """Whether all blocks before this one are here: then it is not too far above the tip, wherever the tip is."""
+        prev = self._ctx.tree.prev(index)
+        return self._ctx.tree.is_linked(prev) or prev in self._validating_blocks
+
+    def _wants_unrequested(self, index: int) -> bool:
+        """Whether a block that nobody asked for is worth validating (Core's AcceptBlock), once at a time."""
+        ctx, tree = self._ctx, self._ctx.tree
+        if index in self._validating_blocks or not self.has_room():
+            return False
+        work = tree.chainwork(index)
+        return (
+            work >= ctx.tip_work()
+            and work >= ctx.chain.minimum_chain_work
+            and (tree.height(index) <= ctx.active.height + MIN_BLOCKS_TO_KEEP or self._follows(index))
+        )
+
+    # -- validation ----------------------------------------------------------------------------------------------
+
+    def deliver(self, peer: Peer, index: int, raw: bytes) -> None:
+        """A block that was put together of a compact one is to be validated."""
+        asked = peer.blocks.in_flight.get(index)
+        if asked is not None:
+            self.release(peer, index)
+            peer.blocks.stalling_since = None
+            self.strategy.on_arrival(peer.id, asked, len(raw), self._ctx.real)
+        if not self._ctx.tree.has_data(index) and index not in self._validating_blocks:
+            self._validate(peer, index, raw, True, compact=True)
+
+    def _validate(self, peer: Peer, index: int, raw: bytes, requested: bool, *, compact: bool = False) -> None:
+        self._validating[peer.id, index] = len(raw)
+        self._validating_blocks[index] = self._validating_blocks.get(index, 0) + 1
+        self.validating_bytes += len(raw)
+        self._sources.setdefault(index, (peer.id, compact))
+        if len(self._sources) > MAX_BLOCK_SOURCES:
+            del self._sources[next(iter(self._sources))]
+        peer.unjudged.add_block(index)
+        self._ctx.emit(ProcessBlock(peer.id, index, raw, requested))
+        if self.validating_bytes > self._validation_limit or len(self._validating) >= MAX_BLOCKS_IN_VALIDATION:
+            self._ctx.pause(peer, PAUSE_VALIDATION)
+
+    def _resume_reading(self) -> None:
+        few = len(self._validating) <= MAX_BLOCKS_IN_VALIDATION // 2
+        if few and self.validating_bytes <= self._validation_limit // 2:
+            for paused in self._ctx.peers.values():
+                self._ctx.resume(paused, PAUSE_VALIDATION)
+
+    def on_limit(self, event: ValidationLimit) -> None:
+        """The memory that blocks in validation may take has changed; one block is always admitted."""
+        self._validation_limit = min(max(event.limit, 1), MAX_VALIDATION_BYTES)
+        self._resume_reading()
+
+    def on_processed(self, result: BlockProcessed) -> None:
+        """A block left validation: make room, and punish who sent a broken one."""
+        ctx, index = self._ctx, result.index
+        if (result.peer_id, index) not in self._validating:
+            return
+        self.validating_bytes -= self._validating.pop((result.peer_id, index))
+        left = self._validating_blocks.get(index, 0) - 1
+        if left > 0:
+            self._validating_blocks[index] = left
+        else:
+            self._validating_blocks.pop(index, None)
+        self._resume_reading()
+        peer = ctx.peers.get(result.peer_id)
+        if peer is not None and (result.violation is not None or self._is_far_ahead(index)):
+            peer.unjudged.end_block(index)
+        if result.violation is None:
+            if peer is not None and result.new:
+                peer.last_block_unix = int(ctx.unix)
+            self._cancel_compact(index)
+            return
+        compact = self._sources.get(index) == (result.peer_id, True)
+        if self._sources.get(index, (-1, False))[0] == result.peer_id:
+            del self._sources[index]
+        if peer is not None and compact and result.violation.fault is Fault.MUTATED:
+            self._collided(peer, index)
+        elif peer is not None:
+            # unless its header is condemned the block is still wanted, but not from this peer
+            remember(peer.blocks.missing, index, self._ctx.real, MAX_MISSING_PER_PEER)
+            self._note_invalid(peer, compact)
+            blame_for_block(ctx, peer, index, result.violation, compact=compact)
+
+    def _is_far_ahead(self, index: int) -> bool:
+        """Whether a block of initial download has to wait for others, so that nobody shall wait for it."""
+        ctx = self._ctx
+        ahead = ctx.tree.height(index) - ctx.active.height
+        far = ahead > MAX_BLOCKS_IN_TRANSIT_PER_PEER and not ctx.tree.is_linked(index)
+        return far and ctx.is_initial_block_download()
+
+    def on_settled(self) -> None:
+        """What could be connected is connected."""
+        for peer in self._ctx.peers.values():
+            for index in peer.unjudged.blocks():
+                if (peer.id, index) not in self._validating:
+                    peer.unjudged.end_block(index)
+        if not self._validating:
+            self._unasked.go_on(whatever=True)
+
+    def _cancel_compact(self, index: int) -> None:
+        """The block is here: what comes of it in parts is not needed."""
+        for peer_id in self.asked_of(index):
+            peer = self._ctx.peers[peer_id]
+            if index in peer.blocks.partial:
+                self.cancel(peer, index)
+
+    def _collided(self, peer: Peer, index: int) -> None:
+        """What was put together is not the block: perhaps short ids collided. Ask for the whole, if nobody else was."""
+        self._ctx.log_peer(peer, LogLevel.DEBUG, "a compact block was put together wrongly", "cmpctblock")
+        if index not in self.requests and not peer.disconnecting:
+            self.register(peer, index)
+            peer.blocks.partial[index] = None
+            self.ask_in_full(peer, index)
+
+    def on_rejected(self, result: BlockRejected) -> None:
+        """A stored block could not be connected: whoever delivered it is to blame."""
+        source, compact = self._sources.pop(result.index, (-1, False))
+        peer = self._ctx.peers.get(source)
+        if peer is None:
+            text = f"block {to_display(self._ctx.tree.hash(result.index))} is invalid: {result.violation}"
+            self._ctx.log(LogLevel.WARNING, "validation", text)
+        else:
+            self._note_invalid(peer, compact)
+            blame_for_block(self._ctx, peer, result.index, result.violation, compact=compact)
+
+    def _note_invalid(self, peer: Peer, compact: bool) -> None:
+        """Ask the peer for less, unless it passed on what it had not judged yet, or may send what it likes."""
+        if not compact and not peer.no_ban:
+            self.strategy.on_failure(peer.id, Failure.INVALID, 1, self._ctx.real)
+
+    def on_tip(self, change: TipChanged) -> list[int]:
+        """Blocks were connected: their sources, which are returned, are in the clear; patience shrinks to normal."""
+        self.strategy.on_connected(len(change.connected), self._ctx.real)
+        self._late.note_distance()
+        self._unasked.go_on()
+        sources = []
+        initial = self._ctx.is_initial_block_download()
+        for index in change.connected:
+            source, _ = self._sources.pop(index, (-1, False))
+            if initial and (peer := self._ctx.peers.get(source)) is not None:
+                peer.unjudged.end_block(index)  # there may be no end to wait for
+            if source >= 0:
+                sources.append(source)
+            self.stalling.on_connected()
+        return sources

@@ -1,0 +1,206 @@
+"""Thin blocks (BUIP010, XTHIN), both ways: docs/relay.md says what goes over the wire.
+
+The asker tells what it has by a bloom filter, so that what it lacks comes with the block. Cheap hashes are no secret to
+a sender of transactions, who may make two with the same one on purpose: such a transaction, or the block, is asked for
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.hashes import sha256d
+from btcnode.primitives.header import HEADER_SIZE
+from btcnode.protocol.effects import LogLevel
+from btcnode.protocol.limits import MAX_XTHIN_FILTER_ELEMENTS
+from btcnode.protocol.misbehaviour import Offence
+from btcnode.wire.bloom_filter import contains, make_filter
+from btcnode.wire.constants import NODE_XTHIN
+from btcnode.wire.messages import GetXBlockTx, GetXThin, XBlockTx, XThinBlock
+from btcnode.wire.messages.xthin import CHEAP_HASH_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from btcnode.primitives.block import ParsedBlock
+    from btcnode.protocol.blocks.block_download import BlockDownload
+    from btcnode.protocol.chain_view import TxSource
+    from btcnode.protocol.context import Context
+    from btcnode.protocol.peer import Peer
+    from btcnode.protocol.serving.serving import Serving
+
+
+class ThinBlock:
+    """A block on its way in thin form; without ``header`` it was asked for only."""
+
+    __slots__ = ("_places", "_slots", "header")
+
+    def __init__(self) -> None:
+        self.header = b""
+        self._places: dict[bytes, int] = {}  # cheap hash -> position
+        self._slots: list[bytes | None] = []
+
+    def begin(self, message: XThinBlock) -> bool:
+        """Take the form of the block; False when two of its transactions have one cheap hash."""
+        self.header = message.header
+        self._places = {cheap: at for at, cheap in enumerate(message.cheap_hashes)}
+        self._slots = [None] * len(message.cheap_hashes)
+        return len(self._places) == len(self._slots)
+
+    def put(self, transactions: Iterable[bytes]) -> bool:
+        """Transactions that came over the wire; False when one does not belong there."""
+        for raw in transactions:
+            at = self._places.get(sha256d(raw)[:CHEAP_HASH_SIZE])
+            if at is None:
+                return False
+            self._slots[at] = raw
+        return True
+
+    def collect(self, pool: dict[bytes, bytes]) -> None:
+        """Fill gaps from candidates, serialised by wtxid; where two fit one gap it stays."""
+        found: dict[int, list[bytes]] = {}
+        for wtxid, raw in pool.items():
+            at = self._places[wtxid[:CHEAP_HASH_SIZE]]
+            if self._slots[at] is None:
+                found.setdefault(at, []).append(raw)
+        for at, candidates in found.items():
+            if len(candidates) == 1:
+                self._slots[at] = candidates[0]
+
+    def has(self, wtxid: bytes) -> bool:
+        """Whether the block has a transaction with this wtxid, as far as its cheap hash says."""
+        return wtxid[:CHEAP_HASH_SIZE] in self._places
+
+    def missing(self) -> tuple[bytes, ...]:
+        """Cheap hashes of the gaps, in block order."""
+        return tuple([cheap for cheap, at in self._places.items() if self._slots[at] is None])
+
+    def raw(self) -> bytes:
+        """The whole serialised block, when nothing is missing."""
+        parts = [raw for raw in self._slots if raw is not None]
+        return b"".join((self.header, compact_size(len(parts)), *parts))
+
+
+class ThinRelay:
+    """Requests for thin blocks, and answers to those of others."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        download: BlockDownload,
+        source: TxSource,
+        spare: Callable[[], Mapping[bytes, bytes]],
+        serving: Serving,
+    ) -> None:
+        self._ctx = ctx
+        self._download = download
+        self._source = source
+        self._spare = spare
+        self._serving = serving
+
+    @property
+    def _offered(self) -> bool:
+        return bool(self._ctx.config.services & NODE_XTHIN)
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def ask(self, peer: Peer, index: int) -> None:
+        """Ask for a new block in thin form; the filter has the best of the mempool, or all if that is not more."""
+        pool = self._source.by_wtxid()
+        known: Collection[bytes] = pool
+        if len(pool) > MAX_XTHIN_FILTER_ELEMENTS:
+            known = [entry.wtxid for entry in self._source.best(MAX_XTHIN_FILTER_ELEMENTS)]
+        tweak = self._ctx.rng.getrandbits(32)
+        data, funcs = make_filter(known, tweak)
+        self._download.register(peer, index)
+        peer.blocks.partial[index] = ThinBlock()
+        self._ctx.send(peer, GetXThin(self._ctx.tree.hash(index), data, funcs, tweak))
+
+    def on_thin_block(self, peer: Peer, message: XThinBlock) -> None:
+        """The answer to ``ask``."""
+        index = self._ctx.tree.find(message.hash)
+        thin = peer.blocks.partial.get(index)
+        if index not in peer.blocks.in_flight or not isinstance(thin, ThinBlock) or thin.header:
+            self._ctx.log_peer(peer, LogLevel.DEBUG, "thin block that was not asked for", "cmpctblock")
+            return
+        if not message.cheap_hashes:
+            self._refuse(peer, index, "thin block without transactions")
+            return
+        if not thin.begin(message):
+            peer.blocks.partial[index] = None
+            self._download.ask_in_full(peer, index)
+            return
+        if not thin.put(message.transactions):
+            self._refuse(peer, index, "transaction that is not in the thin block")
+            return
+        candidates = {w: raw for w, raw in self._spare().items() if thin.has(w)}
+        candidates |= {w: entry.tx.raw for w, entry in self._source.by_wtxid().items() if thin.has(w)}
+        thin.collect(candidates)
+        missing = thin.missing()
+        text = f"thin block of {len(message.cheap_hashes)} transactions: {len(message.transactions)} with it"
+        self._ctx.log_peer(peer, LogLevel.DEBUG, f"{text}, {len(missing)} missing", "cmpctblock")
+        if missing:
+            self._ctx.send(peer, GetXBlockTx(message.hash, missing))
+        else:
+            self._download.deliver(peer, index, thin.raw())
+
+    def on_block_tx(self, peer: Peer, message: XBlockTx) -> None:
+        """The transactions that were missing."""
+        index = self._ctx.tree.find(message.block_hash)
+        thin = peer.blocks.partial.get(index)
+        if index not in peer.blocks.in_flight or not isinstance(thin, ThinBlock) or not thin.header:
+            self._ctx.log_peer(peer, LogLevel.DEBUG, "thin block's transactions not asked for", "cmpctblock")
+        elif not thin.put(message.transactions) or thin.missing():
+            self._refuse(peer, index, "not the transactions that were asked for")
+        else:
+            self._download.deliver(peer, index, thin.raw())
+
+    def _refuse(self, peer: Peer, index: int, text: str) -> None:
+        self._download.cancel(peer, index)
+        self._ctx.punish(peer, Offence.XTHIN_INVALID, text)
+
+    # -- answering -----------------------------------------------------------------------------------------------
+
+    def on_get_thin(self, peer: Peer, message: GetXThin) -> None:
+        """Send a block near the tip in thin form, once to each peer; otherwise the whole block."""
+        if not self._offered:
+            self._ctx.punish(peer, Offence.XTHIN_UNSUPPORTED, message.command)
+            return
+        index = self._ctx.tree.find(message.block_hash)
+        once = peer.serve.thin_sent != index
+        peer.serve.thin_sent = index
+        self._serving.with_block(
+            peer, message.block_hash, lambda block: self._send_thin(peer, message, block), enabled=once
+        )
+
+    def _send_thin(self, peer: Peer, request: GetXThin, block: ParsedBlock) -> None:
+        cheap = tuple([wtxid[:CHEAP_HASH_SIZE] for wtxid in block.wtxids])
+        if len(set(cheap)) != len(cheap):
+            self._serving.send_whole(peer, request.block_hash)
+            return
+        data, funcs, tweak = request.data, request.hash_funcs, request.tweak
+        lacking = [i for i, w in enumerate(block.wtxids) if not i or not contains(data, funcs, tweak, w)]
+        txs = tuple([block.tx_raw(i) for i in lacking])
+        self._ctx.send(peer, XThinBlock(block.raw[:HEADER_SIZE], cheap, txs))
+
+    def on_get_block_tx(self, peer: Peer, message: GetXBlockTx) -> None:
+        """Send single transactions of a block near the tip, once to each peer; otherwise the whole block."""
+        if not self._offered:
+            self._ctx.punish(peer, Offence.XTHIN_UNSUPPORTED, message.command)
+            return
+        index = self._ctx.tree.find(message.block_hash)
+        once = peer.serve.thin_txs_sent != index
+        peer.serve.thin_txs_sent = index
+        self._serving.with_block(
+            peer, message.block_hash, lambda block: self._send_txs(peer, message, block), enabled=once
+        )
+
+    def _send_txs(self, peer: Peer, request: GetXBlockTx, block: ParsedBlock) -> None:
+        places = {wtxid[:CHEAP_HASH_SIZE]: i for i, wtxid in enumerate(block.wtxids)}
+        wanted = [places.get(cheap, -1) for cheap in dict.fromkeys(request.cheap_hashes)]
+        if -1 in wanted:
+            self._ctx.punish(peer, Offence.XTHIN_INVALID, "request for a transaction that is not in the block")
+            return
+        self._ctx.send(peer, XBlockTx(request.block_hash, tuple([block.tx_raw(i) for i in wanted])))

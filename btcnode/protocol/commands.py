@@ -1,0 +1,122 @@
+"""What the user wants: inputs of ``Protocol.step`` that come from RPC, options and the node's own limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from btcnode.primitives.tx import Tx
+    from btcnode.protocol.connections.kinds import ConnectionKind
+    from btcnode.wire.subnet import SubNet
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastPrivately:
+    """The user's transaction shall reach the network over short-lived connections; it was checked, not accepted."""
+
+    tx: Tx
+
+
+@dataclass(frozen=True, slots=True)
+class AbortPrivateBroadcast:
+    """Give up the private broadcast of the transaction with this txid or wtxid."""
+
+    tx_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddNode:
+    """The user's ``addnode``: ``target`` is ``host``, ``host:port`` or ``[v6]:port`` as typed.
+
+    ``v2``: whether to begin with version 2 of the transport, None for whether we offer it.
+
+    ``command`` is ``add``, ``remove`` or ``onetry``. Whether adding twice or removing the unknown is an error is
+    the caller's to check with ``Protocol.added_nodes``.
+    """
+
+    target: str
+    command: str
+    v2: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectNode:
+    """The user closes a connection."""
+
+    peer_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddConnection:
+    """A test opens an automatic connection to ``target`` by hand; ``v2`` as in ``AddNode``."""
+
+    target: str
+    kind: ConnectionKind
+    v2: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetBan:
+    """The user bans a range from ``created`` until ``until`` (Unix seconds): its peers are disconnected."""
+
+    subnet: SubNet
+    created: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiftBan:
+    """The user lifts the ban of exactly this range, or (None) all bans."""
+
+    subnet: SubNet | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetNetworkActive:
+    """The user switches all networking off or on."""
+
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FetchBlock:
+    """The user wants the block at a tree index from this peer, whoever has been asked for it before."""
+
+    peer_id: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardTimers:
+    """Tests let the slow timers (announcing own transactions again, saving addresses) run ahead by ``seconds``."""
+
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationLimit:
+    """Blocks that wait for validation may take ``limit`` bytes from now on: memory is short, or not any more."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class PingPeers:
+    """The user's ``ping``: measure every peer's latency soon."""
+
+
+Command = (
+    BroadcastPrivately
+    | AbortPrivateBroadcast
+    | AddNode
+    | AddConnection
+    | DisconnectNode
+    | SetBan
+    | LiftBan
+    | SetNetworkActive
+    | FetchBlock
+    | ForwardTimers
+    | PingPeers
+    | ValidationLimit
+)

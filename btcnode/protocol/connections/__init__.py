@@ -1,0 +1,1 @@
+"""Connections: which to open and keep, handshakes, states, scores, bans."""

@@ -1,0 +1,133 @@
+"""Targets that the user named (``--connect``, ``--addnode``), and where addresses come from at the start.
+
+Named targets are connected to again and again, with a delay that doubles with each failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from btcnode.protocol.commands import AddNode
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.context import Context
+from btcnode.protocol.limits import (
+    ADDED_NODE_RETRY_MAX,
+    ADDED_NODE_RETRY_MIN,
+    ADDED_NODE_STABLE,
+    MAX_ADDED_NODES,
+    MAX_ADDNODE_CONNECTIONS,
+)
+from btcnode.protocol.peer import Peer
+from btcnode.wire.netaddr import NetAddress
+
+if TYPE_CHECKING:
+    from btcnode.protocol.connections.connections import Connections
+
+
+@dataclass(slots=True)
+class Target:
+    """One named target; ``attempt`` is 0 and ``peer_id`` -1 while there is none; ``v2`` as in ``AddNode``."""
+
+    text: str
+    fixed: bool  # of --connect: not limited in number
+    next_try: float = 0.0
+    delay: float = ADDED_NODE_RETRY_MIN
+    attempt: int = 0
+    peer_id: int = -1
+    v2: bool | None = None
+
+
+class AddedNodes:
+    """Keeps connections to the named targets."""
+
+    def __init__(self, ctx: Context, connections: Connections) -> None:
+        self._ctx = ctx
+        self._connections = connections
+        self.targets: dict[str, Target] = {}
+        for text in ctx.config.connect:
+            self.targets[text] = Target(text, True)
+        for text in ctx.config.add_nodes[:MAX_ADDED_NODES]:
+            self.targets.setdefault(text, Target(text, False))
+
+    def on_command(self, command: AddNode) -> None:
+        """The user's addnode; adding twice and removing the unknown change nothing."""
+        if command.command == "onetry":
+            self._connections.open(command.target, ConnectionKind.MANUAL, v2=command.v2)
+        elif command.command == "add":
+            if len(self.targets) < MAX_ADDED_NODES:
+                self.targets.setdefault(command.target, Target(command.target, False, v2=command.v2))
+        elif command.command == "remove":
+            self.targets.pop(command.target, None)
+
+    def names(self) -> list[str]:
+        """The texts of ``addnode`` targets, in the order of adding."""
+        return [target.text for target in self.targets.values() if not target.fixed]
+
+    def peer_of(self, text: str) -> Peer | None:
+        """The connection to a target: the one made for it, or any other to the address that it names."""
+        target = self.targets.get(text)
+        if target is not None and target.peer_id >= 0:
+            return self._ctx.peers.get(target.peer_id)
+        for peer in self._ctx.peers.values():
+            if not peer.disconnecting and self._names(text, peer.address):
+                return peer
+        return None
+
+    def _names(self, text: str, address: NetAddress) -> bool:
+        if text == str(address):
+            return True
+        return address.port == self._ctx.params.p2p_port and text.strip("[]") == address.host
+
+    def contains(self, address: NetAddress) -> bool:
+        """Whether the user named this address: automatic connections leave it alone."""
+        return any(self._names(text, address) for text in self.targets)
+
+    def on_connected(self, peer: Peer) -> None:
+        """A connection stands; is it one of these?"""
+        for target in self.targets.values():
+            if target.attempt and target.attempt == peer.attempt:
+                target.attempt, target.peer_id = 0, peer.id
+
+    def on_failed(self, attempt: int) -> bool:
+        """An attempt failed: wait longer before the next. True for the first failure, which is worth a line."""
+        for target in self.targets.values():
+            if attempt and target.attempt == attempt:
+                target.attempt = 0
+                first = target.delay == ADDED_NODE_RETRY_MIN
+                self._back_off(target)
+                return first
+        return True
+
+    def on_disconnected(self, peer: Peer, attempt: int = 0) -> None:
+        """A connection ended: try again, soon if it had lasted; ``attempt`` (if not 0) does so already."""
+        for target in self.targets.values():
+            if target.peer_id == peer.id:
+                target.peer_id = -1
+                if attempt:
+                    target.attempt = attempt
+                    continue
+                if self._ctx.mono - peer.connected_mono >= ADDED_NODE_STABLE:
+                    target.delay = ADDED_NODE_RETRY_MIN
+                self._back_off(target)
+
+    def _back_off(self, target: Target) -> None:
+        target.next_try = self._ctx.real + target.delay * self._ctx.rng.uniform(0.75, 1.25)
+        target.delay = min(2 * target.delay, ADDED_NODE_RETRY_MAX)
+
+    def tick(self) -> None:
+        """Connect to targets that are due."""
+        ctx = self._ctx
+        used = sum(1 for t in self.targets.values() if not t.fixed and (t.attempt or t.peer_id >= 0))
+        for target in self.targets.values():
+            if target.attempt or target.peer_id >= 0 or ctx.real < target.next_try:
+                continue
+            if not target.fixed:
+                if used >= MAX_ADDNODE_CONNECTIONS:
+                    continue
+                if self.peer_of(target.text) is not None:  # an automatic or inbound connection serves
+                    target.next_try = ctx.real + ADDED_NODE_RETRY_MAX
+                    continue
+            target.attempt = self._connections.open(target.text, ConnectionKind.MANUAL, v2=target.v2)
+            if target.attempt and not target.fixed:
+                used += 1

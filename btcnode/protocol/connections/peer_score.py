@@ -1,0 +1,273 @@
+"""PeerScore: how a peer behaves, as one number from 0 to 100 that every peer begins with 50 of.
+
+The number is made anew from a fingerprint of behaviour every ten seconds and soon after each fault:
+
+    score = 50 + 50 (w0 service + w1 value) + 100 w2 fault        w = 0.4, 0.35, -0.25
+
+- ``service`` (-1 to 1): how soon the peer answers, and how long the connection stands without stumbling;
+- ``value`` (-1 to 1): data that we asked for and could use, against data that nobody asked for;
+- ``fault`` (0 to 4): broken rules, and the share of requests that failed (which counts for less than 0.4).
+
+Slow and failing peers cannot fall below 20: that takes broken rules or useless data, so a bad line of our own costs
+nobody an address. What breaks consensus does not wait for a score: ``misbehaviour.py`` acts at once.
+
+Counts fade with a half-life of ten minutes. With ``--peer-score-learning`` the weights follow later outcomes (FTRL-
+Proximal on the logistic loss, McMahan et al. 2013), within bounds that keep their signs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from math import exp, sqrt
+from typing import TYPE_CHECKING, Any
+
+from btcnode.protocol.addresses.netgroup import host_key
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.effects import Audit, LogLevel
+
+if TYPE_CHECKING:
+    from btcnode.protocol.blocks.fetch_strategy import FetchStrategy
+    from btcnode.protocol.context import Context
+    from btcnode.protocol.peer import Peer
+
+START = 50.0
+WEIGHTS = (0.4, 0.35, -0.25)
+BOUNDS = ((0.1, 0.8), (0.1, 0.7), (-0.5, -0.1))
+INTERVAL = 10.0  # seconds between two computations
+HALF_LIFE = 600.0  # seconds in which what a peer did counts half
+STABLE_AFTER = 3600.0  # seconds until a connection counts as fully stable
+FAULT_MAX = 4.0
+FAULT_LOAD = 16.0  # broken rules, weighed, that bring ``fault`` to 63 % of its maximum
+FAILED_MAX = 0.36  # most that failed requests add to ``fault``: 9 points
+PRIOR = 4.0  # blocks' worth of data before ``value`` says much
+OUTCOME_DELAY = 60.0  # seconds between a judgement and the outcome that it is measured by
+
+
+class Standing(Enum):
+    """What follows from a score."""
+
+    GOOD = "good"
+    OBSERVED = "observed"  # below 60: nothing yet
+    THROTTLED = "throttled"  # below 40: asked for blocks last, evicted first, served slowly
+    REMOVED = "removed"  # below 20: disconnected, discouraged, written to the audit log
+
+
+THROTTLED_BELOW = 40.0
+LIMITS = ((20.0, Standing.REMOVED), (THROTTLED_BELOW, Standing.THROTTLED), (60.0, Standing.OBSERVED))
+
+
+def standing_of(score: float) -> Standing:
+    """The standing that a score means."""
+    return next((standing for limit, standing in LIMITS if score < limit), Standing.GOOD)
+
+
+@dataclass(slots=True)
+class Conduct:
+    """What one peer has done. ``useful``, ``wasted``, ``failed``, ``load`` fade; ``offences`` are for the audit."""
+
+    score: float = START
+    useful: float = 0.0
+    wasted: float = 0.0
+    failed: float = 0.0
+    load: float = 0.0  # broken rules, weighed
+    stumbles: float = 0.0  # times that it was degraded
+    offences: dict[str, int] = field(default_factory=dict)  # at most one entry for each offence of the table
+    faded_at: float = 0.0
+    next_at: float = 0.0
+    seen: tuple[int, int] = (0, 0)  # succeeded and failed block requests that are counted already
+    judged: tuple[float, Features, float, float] | None = None  # time, features, useful and bad then
+
+    def blame(self, offence: str, weight: float) -> None:
+        """A rule was broken."""
+        self.offences[offence] = self.offences.get(offence, 0) + 1
+        self.load += weight
+        self.next_at = 0.0
+
+    def fade(self, mono: float) -> None:
+        """Let the past count less."""
+        factor = 0.5 ** ((mono - self.faded_at) / HALF_LIFE) if self.faded_at else 1.0
+        self.faded_at = mono
+        self.useful *= factor
+        self.wasted *= factor
+        self.failed *= factor
+        self.load *= factor
+        self.stumbles *= factor
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The fingerprint; see the module's text."""
+
+    service: float
+    value: float
+    fault: float
+
+    def as_tuple(self) -> tuple[float, float, float]:
+        """In the order of the weights."""
+        return self.service, self.value, self.fault
+
+
+def features_of(conduct: Conduct, latency: float | None, uptime: float) -> Features:
+    """``latency`` in seconds, None when nothing is known; ``uptime`` in seconds since the handshake."""
+    response = 0.0 if latency is None else (1.0 - latency) / (1.0 + latency)
+    stability = min(1.0, uptime / STABLE_AFTER) - min(2.0, conduct.stumbles)
+    service = max(-1.0, min(1.0, 0.6 * response + 0.4 * stability))
+    data = conduct.useful + conduct.wasted
+    value = (conduct.useful - conduct.wasted) / (data + PRIOR)
+    failing = FAILED_MAX * conduct.failed / (conduct.failed + conduct.useful + PRIOR)
+    fault = FAULT_MAX * (1.0 - exp(-conduct.load / FAULT_LOAD)) + failing
+    return Features(service, value, min(FAULT_MAX, fault))
+
+
+def score_of(features: Features, weights: tuple[float, ...] = WEIGHTS) -> float:
+    """The score, 0 to 100."""
+    service, value, fault = features.as_tuple()
+    raw = START + 50.0 * (weights[0] * service + weights[1] * value) + 100.0 * weights[2] * fault
+    return max(0.0, min(100.0, raw))
+
+
+class Learner:
+    """FTRL-Proximal around the default weights: each coordinate has its own learning rate and forgets nothing.
+
+    ``alpha`` and ``beta`` shape the rate, ``l1`` keeps weights at their defaults until there is evidence, ``l2``
+    pulls them back.
+    """
+
+    def __init__(self, alpha: float = 0.05, beta: float = 1.0, l1: float = 0.1, l2: float = 1.0) -> None:
+        self._alpha, self._beta, self._l1, self._l2 = alpha, beta, l1, l2
+        self._z = [0.0, 0.0, 0.0]
+        self._n = [0.0, 0.0, 0.0]
+        self.outcomes = 0
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weights to be used now, each within its bounds."""
+        return tuple(
+            max(low, min(high, default + self._shift(i)))
+            for i, (default, (low, high)) in enumerate(zip(WEIGHTS, BOUNDS, strict=True))
+        )
+
+    def _shift(self, i: int) -> float:
+        z = self._z[i]
+        if abs(z) <= self._l1:
+            return 0.0
+        rate = (self._beta + sqrt(self._n[i])) / self._alpha + self._l2
+        return -(z - (self._l1 if z > 0 else -self._l1)) / rate
+
+    def learn(self, features: Features, good: bool) -> None:
+        """What came of a peer that was judged by these features."""
+        x = features.as_tuple()
+        weights = self.weights
+        chance = 1.0 / (1.0 + exp(-4.0 * sum(w * v for w, v in zip(weights, x, strict=True))))
+        for i, value in enumerate(x):
+            gradient = (chance - float(good)) * value
+            sigma = (sqrt(self._n[i] + gradient * gradient) - sqrt(self._n[i])) / self._alpha
+            self._z[i] += gradient - sigma * (weights[i] - WEIGHTS[i])
+            self._n[i] += gradient * gradient
+        self.outcomes += 1
+
+
+class Scores:
+    """Computes every peer's score and draws the consequences."""
+
+    def __init__(self, ctx: Context, strategy: FetchStrategy) -> None:
+        self._ctx = ctx
+        self._strategy = strategy
+        self.learner = Learner()
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weights in use."""
+        return self.learner.weights if self._ctx.config.peer_score_learning else WEIGHTS
+
+    def tick(self, peer: Peer) -> None:
+        """Compute the score if it is time to."""
+        conduct, mono = peer.conduct, self._ctx.real
+        if mono < conduct.next_at:
+            return
+        conduct.next_at = mono + INTERVAL
+        conduct.fade(mono)
+        latency = self._take_requests(peer)
+        features = features_of(conduct, latency, self._ctx.mono - peer.connected_mono)
+        if self._ctx.config.peer_score_learning:
+            self._learn(conduct, features)
+        before, conduct.score = standing_of(conduct.score), score_of(features, self.weights)
+        record = self._strategy.peers.get(peer.id)
+        if record is not None:
+            record.standing = conduct.score / START
+        now = standing_of(conduct.score)
+        if now is not before:
+            self._ctx.log_peer(peer, LogLevel.DEBUG, f"score {conduct.score:.0f}: {now.value}")
+        if now is Standing.REMOVED:
+            self._remove(peer, features)
+
+    def _take_requests(self, peer: Peer) -> float | None:
+        """Count what came of block requests since the last time; returns the peer's latency."""
+        conduct, record = peer.conduct, self._strategy.peers.get(peer.id)
+        if record is not None:
+            conduct.useful += record.succeeded - conduct.seen[0]
+            conduct.failed += record.failed - conduct.seen[1]
+            conduct.seen = (record.succeeded, record.failed)
+            if record.latency is not None:
+                return record.latency
+        return peer.ping.last
+
+    def _learn(self, conduct: Conduct, features: Features) -> None:
+        """Hold the judgement of a minute ago against what happened since."""
+        mono, bad = self._ctx.real, conduct.wasted + conduct.failed + conduct.load
+        if conduct.judged is not None and mono - conduct.judged[0] < OUTCOME_DELAY:
+            return
+        if conduct.judged is not None:
+            then, judged, useful_then, bad_then = conduct.judged
+            kept = 0.5 ** ((mono - then) / HALF_LIFE)
+            gain, harm = conduct.useful - kept * useful_then, bad - kept * bad_then
+            if max(gain, harm) > 0.01:
+                self.learner.learn(judged, gain > harm)
+        conduct.judged = (mono, features, conduct.useful, bad)
+
+    def _remove(self, peer: Peer, features: Features) -> None:
+        """Disconnect and discourage, with the evidence on record; the user's own choices stay."""
+        ctx, spared = self._ctx, peer.no_ban or peer.kind is ConnectionKind.MANUAL
+        discourage = not spared and not peer.address.is_local
+        ctx.emit(Audit(self._evidence(peer, features, "spared" if spared else "disconnected", discourage)))
+        if spared:
+            peer.conduct.next_at = ctx.real + HALF_LIFE
+            return
+        if discourage:
+            ctx.discouraged.add(host_key(peer.address))
+        ctx.disconnect(peer, f"score {peer.conduct.score:.0f}", discourage=discourage, level=LogLevel.WARNING)
+
+    def _evidence(self, peer: Peer, features: Features, action: str, discouraged: bool) -> dict[str, Any]:
+        conduct = peer.conduct
+        return {
+            "time": int(self._ctx.unix),
+            "peer": peer.id,
+            "address": str(peer.address),
+            "connection_type": peer.kind.value,
+            "user_agent": "".join(c if " " <= c <= "~" else "?" for c in peer.user_agent),
+            "action": action,
+            "discouraged": discouraged,
+            **self.describe(peer, features),
+            "offences": dict(conduct.offences),
+        }
+
+    def describe(self, peer: Peer, features: Features | None = None) -> dict[str, Any]:
+        """The score and what it is made of, for people."""
+        conduct = peer.conduct
+        if features is None:
+            record = self._strategy.peers.get(peer.id)
+            latency = record.latency if record is not None and record.latency is not None else peer.ping.last
+            features = features_of(conduct, latency, self._ctx.mono - peer.connected_mono)
+        return {
+            "score": round(conduct.score, 1),
+            "state": self._ctx.states.state(peer.id).value,
+            "standing": standing_of(conduct.score).value,
+            "service": round(features.service, 3),
+            "value": round(features.value, 3),
+            "fault": round(features.fault, 3),
+            "useful": round(conduct.useful, 2),
+            "wasted": round(conduct.wasted, 2),
+            "failed": round(conduct.failed, 2),
+            "violations": round(conduct.load, 2),
+        }

@@ -1,0 +1,149 @@
+"""What the user allows certain peers: ``--whitelist`` and ``--whitebind``, read as Bitcoin Core 31 reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from btcnode.errors import ConfigError, DecodeError
+from btcnode.protocol.connections.kinds import Permission
+from btcnode.wire.netaddr import NetAddress
+from btcnode.wire.subnet import SubNet
+
+_RELAY, _NOBAN = Permission.RELAY, Permission.NOBAN | Permission.DOWNLOAD
+_FORCE_RELAY = Permission.FORCE_RELAY | _RELAY
+
+PERMISSION_NAMES: dict[Permission, str] = {
+    Permission.BLOOM_FILTER: "bloomfilter",
+    Permission.NOBAN: "noban",
+    Permission.FORCE_RELAY: "forcerelay",
+    Permission.RELAY: "relay",
+    Permission.MEMPOOL: "mempool",
+    Permission.DOWNLOAD: "download",
+    Permission.ADDR: "addr",
+}
+"""Names in the order in which getpeerinfo lists them."""
+
+_WORDS: dict[str, Permission] = {
+    "": Permission.NONE,
+    "bloomfilter": Permission.BLOOM_FILTER,
+    "bloom": Permission.BLOOM_FILTER,
+    "noban": _NOBAN,
+    "forcerelay": _FORCE_RELAY,
+    "relay": _RELAY,
+    "mempool": Permission.MEMPOOL,
+    "download": Permission.DOWNLOAD,
+    "addr": Permission.ADDR,
+    "all": Permission.BLOOM_FILTER | _NOBAN | _FORCE_RELAY | Permission.MEMPOOL | Permission.ADDR,
+}
+
+
+def names(permissions: Permission) -> tuple[str, ...]:
+    """The permissions by name."""
+    return tuple(name for flag, name in PERMISSION_NAMES.items() if permissions & flag)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What stands before the ``@`` of an option, and what behind it. ``implicit``: there is no ``@``."""
+
+    flags: Permission
+    rest: str
+    implicit: bool = False
+    inbound: bool = True
+    outbound: bool = False
+
+
+def _split(text: str, *, directions: bool) -> _Words:
+    """Raises ConfigError with Core's words. ``directions``: connections that we open may be meant too."""
+    before, at, rest = text.partition("@")
+    if not at:
+        return _Words(Permission.NONE, text, implicit=True)
+    flags, inbound, outbound = Permission.NONE, False, False
+    for word in before.split(","):
+        if word == "in":
+            inbound = True
+        elif word == "out":
+            if not directions:
+                raise ConfigError('whitebind may only be used for incoming connections ("out" was passed)')
+            outbound = True
+        elif word in _WORDS:
+            flags |= _WORDS[word]
+        else:
+            raise ConfigError(f"Invalid P2P permission: '{word}'")
+    if (inbound or outbound) and not flags:
+        raise ConfigError(f"Only direction was set, no permissions: '{text}'")
+    return _Words(flags, rest, False, inbound or not outbound, outbound)
+
+
+@dataclass(frozen=True, slots=True)
+class WhiteBind:
+    """An address to listen at, and what those may who connect there."""
+
+    address: NetAddress
+    permissions: Permission
+    implicit: bool
+
+
+def parse_whitebind(text: str) -> WhiteBind:
+    """``[permissions@]address:port``; raises ConfigError."""
+    words = _split(text, directions=False)
+    host, port = words.rest, ""
+    if host.startswith("["):
+        host, _, port = host[1:].partition("]")
+        port = port.removeprefix(":")
+    elif host.count(":") == 1:
+        host, _, port = host.partition(":")
+    try:
+        if port and not (port.isascii() and port.isdigit()):
+            raise DecodeError(f"no port: {port}")
+        address = NetAddress.from_host(host, int(port or "0"))
+    except DecodeError:
+        raise ConfigError(f"Cannot resolve -whitebind address: '{words.rest}'") from None
+    if not address.port:
+        raise ConfigError(f"Need to specify a port with -whitebind: '{words.rest}'")
+    return WhiteBind(address, words.flags, words.implicit)
+
+
+class AccessRules:
+    """Who has which permissions. ``whitelist`` and ``whitebind`` are the options' texts; raises ConfigError.
+
+    ``relay`` and ``force_relay``: whether an entry without permissions of its own grants these too.
+    """
+
+    def __init__(
+        self,
+        whitelist: tuple[str, ...] = (),
+        whitebind: tuple[str, ...] = (),
+        *,
+        relay: bool = True,
+        force_relay: bool = False,
+    ) -> None:
+        self.binds = tuple(parse_whitebind(text) for text in whitebind)
+        self._ranges: list[tuple[SubNet, _Words]] = []
+        self._implicit = Permission.MEMPOOL | _NOBAN
+        self._implicit |= (_FORCE_RELAY if force_relay else Permission.NONE) | (_RELAY if relay else Permission.NONE)
+        for text in whitelist:
+            words = _split(text, directions=True)
+            try:
+                self._ranges.append((SubNet.parse(words.rest), words))
+            except DecodeError:
+                raise ConfigError(f"Invalid netmask specified in -whitelist: '{words.rest}'") from None
+
+    def inbound(self, address: NetAddress | None, bind: WhiteBind | None) -> Permission:
+        """Permissions of who connects from ``address`` to a listener of ``--whitebind`` or (None) another.
+
+        ``address`` is None for who comes through Tor: nothing is known of it.
+        """
+        flags, implicit = (bind.permissions, bind.implicit) if bind is not None else (Permission.NONE, False)
+        return self._with(address, flags, implicit, inbound=True)
+
+    def outbound(self, address: NetAddress) -> Permission:
+        """Permissions of a node that the user told us to connect to."""
+        return self._with(address, Permission.NONE, False, inbound=False)
+
+    def _with(self, address: NetAddress | None, flags: Permission, implicit: bool, *, inbound: bool) -> Permission:
+        for subnet, words in self._ranges:
+            if (words.inbound if inbound else words.outbound) and address is not None and address in subnet:
+                flags |= words.flags
+                implicit |= words.implicit
+        return flags | self._implicit if implicit else flags

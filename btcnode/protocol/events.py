@@ -1,0 +1,358 @@
+"""What happened: inputs of ``Protocol.step`` that come from sockets, clocks, validation and the chain.
+
+The reactor hands them over one at a time, on the loop thread. None of them carries a socket, a file or a callback.
+
+Ordering that the reactor guarantees for one peer: ``PeerConnected`` first, then messages in the order of the wire,
+``PeerDisconnected`` last and exactly once (also after a ``Disconnect`` effect). Between a ``Disconnect`` effect and
+``PeerDisconnected`` further inputs of that peer are harmless: the protocol ignores them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+from typing import Protocol as Interface
+
+from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+
+if TYPE_CHECKING:
+    from btcnode.errors import RuleViolation
+    from btcnode.mempool.rejection import TxResult
+    from btcnode.primitives.block import ParsedBlock
+    from btcnode.primitives.tx import Tx
+    from btcnode.protocol.serving.tx_filter import FilteredBlock
+    from btcnode.wire.codec import Message
+    from btcnode.wire.netaddr import NetAddress
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """A TCP connection stands.
+
+    ``peer_id`` is chosen by the reactor: from 0, increasing, never used again. ``address`` is the remote end.
+    ``attempt`` repeats the number of the ``Connect`` effect that this connection answers (0 for inbound), and
+    ``kind`` that effect's kind. ``local_address`` is our end of the socket as far as known.
+    ``transport`` is ``"v1"``, or ``"detecting"`` until ``TransportReady`` tells what is spoken.
+    ``through_tor``: Tor handed it over, ``address`` is Tor's end. A host whose name a proxy looked up has the
+    unspecified address.
+    """
+
+    peer_id: int
+    address: NetAddress
+    kind: ConnectionKind
+    attempt: int = 0
+    permissions: Permission = Permission.NONE
+    local_address: NetAddress | None = None
+    transport: str = "v1"
+    through_tor: bool = False
+
+    @property
+    def inbound(self) -> bool:
+        """Whether the other side opened the connection."""
+        return self.kind is ConnectionKind.INBOUND
+
+
+@dataclass(frozen=True, slots=True)
+class TransportReady:
+    """It is known what a connection that was ``"detecting"`` speaks: ``transport`` is ``"v1"`` or ``"v2"``.
+
+    ``session_id`` are the 32 bytes that both sides of a version 2 connection share (BIP324), else empty.
+    """
+
+    peer_id: int
+    transport: str
+    session_id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectFailed:
+    """The ``Connect`` effect numbered ``attempt`` came to nothing; ``reason`` is one line for the log.
+
+    Every ``Connect`` is answered by exactly one ``PeerConnected`` or ``ConnectFailed`` (time-outs are the reactor's).
+    ``proxy_failed``: a proxy is to blame, so nothing is known of the node.
+    """
+
+    attempt: int
+    reason: str = ""
+    proxy_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """The connection is gone, whoever closed it.
+
+    ``retry_v1``: we began in version 2 of the transport and the other side said nothing to it; a node that speaks
+    version 1 only does so.
+    """
+
+    peer_id: int
+    reason: str = ""
+    retry_v1: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A well-formed message. ``size`` is the payload's length in bytes.
+
+    Unknown commands arrive as the registry's ``UnknownMessage`` and are ignored by the protocol.
+    """
+
+    peer_id: int
+    message: Message
+    size: int = 0
+
+
+class Malformation(Enum):
+    """How bytes from a peer were wrong."""
+
+    CHECKSUM = "checksum"  # wrong checksum: the message is dropped, the peer stays
+    MAGIC = "magic"  # another network, or lost framing
+    OVERSIZED = "oversized"  # longer than the protocol allows
+    COMMAND = "command"  # the 12 command bytes are not printable ASCII with zero padding
+    PAYLOAD = "payload"  # the payload does not decode: the message is dropped, the peer stays
+    LIMIT = "limit"  # the payload has more elements than the message may have (``LimitExceeded``)
+    TRANSPORT = "transport"  # the v2 transport cannot be continued
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedMessage:
+    """Bytes that are no message; ``command`` as far as it could be read, ``reason`` is one line for the log."""
+
+    peer_id: int
+    kind: Malformation
+    command: str = ""
+    reason: str = ""
+    size: int = 0  # of its payload
+
+
+@dataclass(frozen=True, slots=True)
+class SendBufferState:
+    """The peer's send buffer went above (``full``) or back below its limit.
+
+    While it is full the protocol reads blocks from this peer, where it asked for some, and otherwise nothing.
+    Sent on changes only; a new peer's buffer is not full.
+    """
+
+    peer_id: int
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passes. The reactor sends one every 100 ms, late rather than twice.
+
+    ``unix_time`` is the wall clock in seconds: only header times, address times and version messages use it. Every
+    timeout runs on the ``mono`` argument of ``step``, unless the user has set the clock (``held``): time-outs of peers
+    follow it then.
+    """
+
+    unix_time: float
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlockProcessed:
+    """Answer to ``ProcessBlock``: the bytes of the block of header ``index`` were checked and stored, or refused.
+
+    ``violation`` is None when the bytes passed every check that needs no coins and lie on disk, and the header tree
+    says so already; ``new`` is False when they did so before, or were not wanted. Bytes that do not decode are a
+    violation with ``Fault.MUTATED``. ``peer_id`` repeats the effect's.
+    """
+
+    peer_id: int
+    index: int
+    violation: RuleViolation | None
+    new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAccepted:
+    """A block on top of the active tip was stored: its proof of work and all that needs no coins are good.
+
+    Whatever brought it (a peer, the user, mining). Comes before its ``BlockProcessed`` and ``TipChanged``, and not
+    during initial download. ``block`` may be kept until the next one.
+    """
+
+    index: int
+    block: ParsedBlock
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRejected:
+    """Connecting the stored block of header ``index`` to the chain broke a rule (its coins or scripts)."""
+
+    index: int
+    violation: RuleViolation
+
+
+@dataclass(frozen=True, slots=True)
+class TipChanged:
+    """The active chain ends at header ``index`` now; ``connected`` are the new indices, oldest first.
+
+    Sent after each batch of connected and disconnected blocks. Mined and submitted blocks are announced by it too.
+    """
+
+    index: int
+    connected: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettled:
+    """Every block that was processed (``BlockProcessed``) before has had its effect on chain and mempool, if any."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRead:
+    """Answer to ``ReadBlock``: the serialised block, or None when it cannot be read (pruned, disk error)."""
+
+    peer_id: int
+    index: int
+    raw: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMatched:
+    """Answer to ``MatchBlock``: what the filter wants of the block, or None when it cannot be read."""
+
+    peer_id: int
+    index: int
+    found: FilteredBlock | None
+
+
+class FilterEntry(Interface):
+    """A block filter with its hash and its filter header."""
+
+    @property
+    def header(self) -> bytes:
+        """The filter header."""
+
+    @property
+    def hash(self) -> bytes:
+        """The filter's hash."""
+
+    @property
+    def data(self) -> bytes:
+        """The filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class FiltersRead:
+    """Answer to ``ReadFilters``: the filters in the order of ``indices``, or None when one is not there."""
+
+    peer_id: int
+    indices: tuple[int, ...]
+    filters: tuple[FilterEntry, ...] | None
+
+
+class TxOutcome(NamedTuple):
+    """What became of one transaction.
+
+    ``result`` is None when it was accepted. ``reason`` is Core's reject reason. ``missing_parents`` are txids, for
+    the log. ``replaced`` are the transactions that left the mempool for it.
+    """
+
+    txid: bytes
+    wtxid: bytes
+    result: TxResult | None = None
+    reason: str = ""
+    missing_parents: tuple[bytes, ...] = ()
+    replaced: tuple[Tx, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionsProcessed:
+    """Answer to ``ProcessTransactions`` number ``number``: one outcome for each transaction that was judged.
+
+    A transaction of a package may be without an outcome, when the package failed as a whole. What cannot be judged
+    (the node is stopping, a worker died) gets ``TxResult.UNKNOWN``. The mempool shows what was accepted already.
+    """
+
+    peer_id: int
+    number: int
+    results: tuple[TxOutcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionAdded:
+    """A transaction came into the mempool otherwise than from a peer and shall be announced to all.
+
+    With ``unbroadcast`` it is announced again every 10 to 15 minutes until a peer has asked for it. For one that was in
+    the mempool before (``unbroadcast`` False) it means: announce it again.
+    """
+
+    txid: bytes
+    wtxid: bytes
+    unbroadcast: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionsConfirmed:
+    """A block was connected to the active chain outside initial download, oldest first; the mempool knows it."""
+
+    block: ParsedBlock
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionsUnconfirmed:
+    """A block was disconnected from the active chain; sent before those that are connected instead."""
+
+    block_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSeedResult:
+    """Answer to ``ResolveSeeds`` for one name; empty when the look-up failed."""
+
+    name: str
+    addresses: tuple[NetAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """An address under which we can be reached (bound, given by the user, or found by NAT traversal)."""
+
+    address: NetAddress
+    source: str = "bind"  # "bind" | "user" | "mapped" | "interface"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddressGone:
+    """We cannot be reached under this address any more."""
+
+    address: NetAddress
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkReachable:
+    """A way into a network was found (Tor's proxy); automatic connections may use it now."""
+
+    network: str
+
+
+Event = (
+    PeerConnected
+    | TransportReady
+    | ConnectFailed
+    | PeerDisconnected
+    | MessageReceived
+    | MalformedMessage
+    | SendBufferState
+    | Tick
+    | BlockProcessed
+    | BlockAccepted
+    | BlockRejected
+    | TipChanged
+    | ChainSettled
+    | BlockRead
+    | BlockMatched
+    | FiltersRead
+    | TransactionsProcessed
+    | TransactionAdded
+    | TransactionsConfirmed
+    | TransactionsUnconfirmed
+    | DnsSeedResult
+    | LocalAddress
+    | LocalAddressGone
+    | NetworkReachable
+)

@@ -1,0 +1,1 @@
+"""What peers ask of us: blocks, filters, transactions, within budgets."""

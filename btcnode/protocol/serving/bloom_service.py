@@ -1,0 +1,69 @@
+"""Filters that light clients load (BIP37, ``--peerbloomfilters``): only what they match is announced to the client.
+
+Faults and their consequences are Bitcoin Core's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from btcnode.protocol.connections.kinds import Permission
+from btcnode.protocol.misbehaviour import Offence
+from btcnode.wire.bloom_filter import BloomFilter
+from btcnode.wire.constants import NODE_BLOOM
+
+if TYPE_CHECKING:
+    from btcnode.protocol.context import Context
+    from btcnode.protocol.peer import Peer
+    from btcnode.protocol.transactions.tx_relay import TxRelay
+    from btcnode.wire.messages import FilterAdd, FilterClear, FilterLoad
+
+
+def services_for(ctx: Context, peer: Peer) -> int:
+    """The services that we offer to this peer."""
+    favoured = peer.inbound and peer.permissions & Permission.BLOOM_FILTER
+    return ctx.config.services | (NODE_BLOOM if favoured else 0)
+
+
+def offers_bloom(ctx: Context, peer: Peer) -> bool:
+    """Whether the peer may load a filter."""
+    return bool(services_for(ctx, peer) & NODE_BLOOM)
+
+
+class BloomService:
+    """filterload, filteradd and filterclear."""
+
+    def __init__(self, ctx: Context, relay: TxRelay) -> None:
+        self._ctx = ctx
+        self._relay = relay
+
+    def _refused(self, peer: Peer, command: str) -> bool:
+        if offers_bloom(self._ctx, peer):
+            return False
+        self._ctx.disconnect(peer, f"{command} received despite not offering bloom services")
+        return True
+
+    def on_load(self, peer: Peer, message: FilterLoad) -> None:
+        """Announce what the filter matches from now on, also to who wanted no transactions before."""
+        if not self._refused(peer, message.command) and peer.tx is not None:
+            peer.tx.filter = BloomFilter(message.data, message.hash_funcs, message.tweak, message.flags)
+            self._relay.enable(peer)
+
+    def on_add(self, peer: Peer, message: FilterAdd) -> None:
+        """One more element."""
+        if self._refused(peer, message.command) or peer.tx is None:
+            return
+        if peer.tx.filter is not None:
+            peer.tx.filter.insert(message.data)
+        else:
+            self._ctx.punish(peer, Offence.FILTER_ADD)
+
+    def on_clear(self, peer: Peer, message: FilterClear) -> None:
+        """Announce everything."""
+        if not self._refused(peer, message.command) and peer.tx is not None:
+            peer.tx.filter = None
+            self._relay.enable(peer)
+
+    def on_malformed(self, peer: Peer, command: str) -> bool:
+        """Bytes that are no such message; tells whether the connection is closed because nobody offered the service."""
+        return command in ("filterload", "filteradd", "filterclear") and self._refused(peer, command)

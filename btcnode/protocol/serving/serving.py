@@ -1,0 +1,343 @@
+"""Serving the chain: headers, block inventories, blocks and transactions.
+
+Requests wait in a bounded queue per peer. At most one block is read for a peer at a time and none while its send
+buffer is full, so that a peer that does not read costs one buffer. Limits and refusals are Bitcoin Core's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from btcnode.chain.header_tree import VALID_SCRIPTS
+from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.protocol.connections.kinds import Permission
+from btcnode.protocol.context import Context
+from btcnode.protocol.effects import LogLevel, MatchBlock, ReadBlock, SendRaw
+from btcnode.protocol.events import BlockMatched, BlockRead
+from btcnode.protocol.limits import (
+    GETDATA_PAUSE,
+    HISTORICAL_BLOCK_AGE,
+    MAX_BLOCKTXN_DEPTH,
+    MAX_CMPCTBLOCK_DEPTH,
+    MAX_GETBLOCKS_RESULTS,
+    MAX_GETDATA_QUEUE,
+    MAX_GETDATA_TX_PER_TURN,
+    MAX_PENDING_BLOCKTXN,
+    NODE_NETWORK_LIMITED_MIN_BLOCKS,
+    PEER_BLOCK_SLACK,
+    STALE_RELAY_AGE_LIMIT,
+)
+from btcnode.protocol.misbehaviour import Offence
+from btcnode.protocol.peer import NONE, PAUSE_GETDATA, Peer
+from btcnode.protocol.serving.compact_serving import CompactServing
+from btcnode.protocol.serving.upload_budget import UploadBudget
+from btcnode.protocol.transactions.tx_relay import TxRelay
+from btcnode.wire.constants import (
+    MAX_HEADERS_RESULTS,
+    MAX_INV_SIZE,
+    MAX_LOCATOR_SIZE,
+    MSG_BLOCK,
+    MSG_CMPCT_BLOCK,
+    MSG_FILTERED_BLOCK,
+    MSG_TX,
+    MSG_WITNESS_BLOCK,
+    MSG_WITNESS_TX,
+    MSG_WTX,
+    NODE_NETWORK,
+    NODE_NETWORK_LIMITED,
+)
+from btcnode.wire.messages import GetBlocks, GetBlockTxn, GetData, GetHeaders, Headers, Inv, InvItem, NotFound
+
+_TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
+_BLOCK_KINDS = (MSG_BLOCK, MSG_WITNESS_BLOCK, MSG_CMPCT_BLOCK, MSG_FILTERED_BLOCK)
+
+
+class Serving:
+    """Answers to requests for chain data."""
+
+    def __init__(self, ctx: Context, relay: TxRelay, compact: CompactServing) -> None:
+        self._ctx = ctx
+        self._relay = relay
+        self._compact = compact
+        self.upload = UploadBudget(ctx.config.upload_target)
+
+    # -- headers -------------------------------------------------------------------------------------------------
+
+    def on_getheaders(self, peer: Peer, message: GetHeaders) -> None:
+        """Send up to 2000 headers of the active chain after the fork point, or the one asked for by hash."""
+        ctx, tree, active = self._ctx, self._ctx.tree, self._ctx.active
+        if len(message.locator) > MAX_LOCATOR_SIZE:
+            ctx.punish(peer, Offence.LOCATOR_TOO_LARGE, f"getheaders {len(message.locator)}")
+            return
+        download = peer.permissions & Permission.DOWNLOAD
+        if ctx.tip_work() < ctx.chain.minimum_chain_work and not download:
+            ctx.send(peer, Headers(()))  # too early to be of help: an empty answer says so
+            return
+        if message.locator:
+            index = active.next(active.find_fork_with(message.locator))
+        else:
+            index = tree.find(message.stop_hash)
+            if index < 0 or not self.may_tell(index):
+                return
+        headers: list[bytes] = []
+        last = index
+        while index >= 0:
+            headers.append(tree.raw(index))
+            last = index
+            if len(headers) == MAX_HEADERS_RESULTS or tree.hash(index) == message.stop_hash:
+                break
+            index = active.next(index)
+        peer.headers.best_sent = last if index >= 0 else active.tip
+        ctx.send(peer, Headers(tuple(headers)))
+
+    def on_getblocks(self, peer: Peer, message: GetBlocks) -> None:
+        """Announce up to 500 blocks of the active chain after the fork point by inv."""
+        ctx, tree, active = self._ctx, self._ctx.tree, self._ctx.active
+        if len(message.locator) > MAX_LOCATOR_SIZE:
+            ctx.punish(peer, Offence.LOCATOR_TOO_LARGE, f"getblocks {len(message.locator)}")
+            return
+        index = active.next(active.find_fork_with(message.locator))
+        hashes: list[bytes] = []
+        while index >= 0:
+            block_hash = tree.hash(index)
+            if block_hash == message.stop_hash or not tree.has_data(index):
+                break
+            hashes.append(block_hash)
+            if len(hashes) == MAX_GETBLOCKS_RESULTS:
+                peer.serve.continuation = block_hash
+                break
+            index = active.next(index)
+        room = MAX_INV_SIZE - len(peer.serve.inventory)
+        peer.serve.inventory += hashes[:room]
+
+    def may_tell(self, index: int) -> bool:
+        """Whether the block may be shown without telling who we are: active, or stale but valid and young."""
+        ctx, tree = self._ctx, self._ctx.tree
+        if ctx.active.contains(index):
+            return True
+        best = tree.best_header
+        if tree.validity(index) < VALID_SCRIPTS or tree.is_failed(index):
+            return False
+        if tree.time(best) - tree.time(index) >= STALE_RELAY_AGE_LIMIT:
+            return False
+        work = tree.chainwork(best) - tree.chainwork(index)
+        per_block = max(tree.chainwork(best) - tree.chainwork(max(tree.prev(best), 0)), 1)
+        return work * ctx.params.pow_target_spacing // per_block < STALE_RELAY_AGE_LIMIT
+
+    # -- getdata -------------------------------------------------------------------------------------------------
+
+    def on_getdata(self, peer: Peer, message: GetData) -> None:
+        """Queue requests, then answer what can be answered."""
+        ctx, queue = self._ctx, peer.serve.queue
+        if len(message.items) > MAX_INV_SIZE:
+            ctx.punish(peer, Offence.GETDATA_TOO_LARGE, str(len(message.items)))
+            return
+        if len(queue) + len(message.items) > MAX_GETDATA_QUEUE + GETDATA_PAUSE:
+            ctx.punish(peer, Offence.GETDATA_FLOOD)
+            return
+        ctx.log(LogLevel.DEBUG, "net", f"received getdata ({len(message.items)} invsz) peer={peer.id}")
+        if message.items:
+            ctx.log(LogLevel.DEBUG, "net", f"received getdata for: {message.items[0].name} peer={peer.id}")
+        queue.extend(message.items)
+        self.serve(peer)
+        if len(queue) > GETDATA_PAUSE:
+            ctx.pause(peer, PAUSE_GETDATA)
+
+    def serve(self, peer: Peer) -> None:
+        """Answer from the front of the queue until a block has to be read or the peer shall read first."""
+        ctx, queue = self._ctx, peer.serve.queue
+        self._serve_parts(peer)
+        not_found: list[InvItem] = []
+        budget = MAX_GETDATA_TX_PER_TURN
+        while queue and budget and not peer.send_full and not peer.disconnecting and peer.serve.reading == NONE:
+            budget -= 1
+            if self._awaits_validation(queue.first_hash()):
+                break
+            item = queue.popleft()
+            if item.kind in _TX_KINDS:
+                if not self._serve_tx(peer, item):
+                    not_found.append(item)
+            elif item.kind in _BLOCK_KINDS:
+                served = self._serve_block(peer, item)
+                if not served and item.kind != MSG_FILTERED_BLOCK:  # who asks for those is told nothing
+                    not_found.append(item)
+        if not_found:
+            ctx.send(peer, NotFound(tuple(not_found)))
+        if len(queue) <= GETDATA_PAUSE:
+            ctx.resume(peer, PAUSE_GETDATA)
+
+    def _serve_tx(self, peer: Peer, item: InvItem) -> bool:
+        """Send a transaction; False when there is none to send."""
+        if not self._relay.may_ask(peer):
+            return True
+        tx = self._relay.find(peer, item.hash, item.kind == MSG_WTX)
+        if tx is None:
+            return False
+        self._ctx.emit(SendRaw(peer.id, "tx", tx.stripped() if item.kind == MSG_TX else tx.raw))
+        return True
+
+    def _serve_block(self, peer: Peer, item: InvItem) -> bool:
+        """Ask for the block to be read; False when we have it not or do not show it."""
+        ctx, tree = self._ctx, self._ctx.tree
+        index = tree.find(item.hash)
+        if index < 0 or not self.may_tell(index):
+            return False
+        if self._beyond_upload_target(peer, index):
+            ctx.punish(peer, Offence.UPLOAD_LIMIT)
+            return True
+        limited = ctx.config.services & (NODE_NETWORK | NODE_NETWORK_LIMITED) == NODE_NETWORK_LIMITED
+        depth = ctx.active.height - tree.height(index)
+        if limited and depth > NODE_NETWORK_LIMITED_MIN_BLOCKS + PEER_BLOCK_SLACK and not peer.no_ban:
+            ctx.punish(peer, Offence.BLOCK_TOO_DEEP, f"depth {depth}")
+            return True
+        if not tree.has_data(index):
+            return False
+        if item.kind == MSG_FILTERED_BLOCK:
+            if peer.tx is not None and peer.tx.filter is not None:  # else there is no answer
+                peer.serve.reading = index
+                ctx.emit(MatchBlock(peer.id, index, peer.tx.filter.copy()))
+        elif item.kind == MSG_CMPCT_BLOCK and ctx.can_direct_fetch() and depth <= MAX_CMPCTBLOCK_DEPTH:
+            self._send_compact(peer, index)
+        else:
+            self._read(peer, index, witness=item.kind != MSG_BLOCK)
+        return True
+
+    def _read(
+        self, peer: Peer, index: int, *, witness: bool = True, then: Callable[[bytes], None] | None = None
+    ) -> None:
+        peer.serve.reading, peer.serve.then = index, then
+        self._ctx.emit(ReadBlock(peer.id, index, witness))
+
+    # -- compact blocks ------------------------------------------------------------------------------------------
+
+    def announce_compact(self, peer: Peer, index: int) -> bool:
+        """Send the compact form of a new block; False when too many of them wait for the disk."""
+        payload = self._compact.payload(index)
+        if payload is not None:
+            self._ctx.emit(SendRaw(peer.id, "cmpctblock", payload))
+        elif len(peer.serve.parts) < MAX_PENDING_BLOCKTXN:
+            # not as an answer: that would be the whole block once others are on top of it
+            peer.serve.parts.append((index, lambda raw: self._send_compact_of(peer, index, raw)))
+            self.serve(peer)
+        else:
+            return False
+        return True
+
+    def _send_compact(self, peer: Peer, index: int) -> None:
+        payload = self._compact.payload(index)
+        if payload is not None:
+            self._ctx.emit(SendRaw(peer.id, "cmpctblock", payload))
+        else:
+            self._read(peer, index, then=lambda raw: self._send_compact_of(peer, index, raw))
+
+    def _send_compact_of(self, peer: Peer, index: int, raw: bytes) -> None:
+        self._ctx.emit(SendRaw(peer.id, "cmpctblock", self._compact.make_payload(index, raw)))
+
+    def _awaits_validation(self, block_hash: bytes) -> bool:
+        """Whether this is the block that was announced just now: it is served when its scripts are verified."""
+        newest, tree = self._compact.newest, self._ctx.tree
+        if newest is None or newest.hash != block_hash:
+            return False
+        index = tree.find(block_hash)
+        return tree.prev(index) == self._ctx.active.tip and not tree.is_failed(index)
+
+    def on_get_block_txn(self, peer: Peer, message: GetBlockTxn) -> None:
+        """Single transactions of a block near the tip; of a deeper one the whole block, so that the asker pays too."""
+        wanted = message.indexes
+        self._with_raw(
+            peer, message.block_hash, lambda index, raw: self._compact.send_transactions(peer, index, raw, wanted)
+        )
+
+    def with_block(self, peer: Peer, block_hash: bytes, then: Callable[[ParsedBlock], None], *, enabled: bool) -> None:
+        """Do something with a block near the tip; a deeper one, or any unless ``enabled``, is sent as a whole."""
+        newest = self._compact.newest
+        if not enabled:
+            self.send_whole(peer, block_hash)
+        elif newest is not None and newest.hash == block_hash:
+            then(newest)
+        else:
+            self._with_raw(peer, block_hash, lambda _, raw: then(parse_block(raw)))
+
+    def send_whole(self, peer: Peer, block_hash: bytes) -> None:
+        """Answer by the whole block."""
+        self.on_getdata(peer, GetData((InvItem(MSG_WITNESS_BLOCK, block_hash),)))
+
+    def _with_raw(self, peer: Peer, block_hash: bytes, then: Callable[[int, bytes], None]) -> None:
+        ctx, tree, serve = self._ctx, self._ctx.tree, peer.serve
+        newest = self._compact.newest
+        index = tree.find(block_hash)
+        if index < 0 or not tree.has_data(index):
+            ctx.log_peer(peer, LogLevel.DEBUG, "request for parts of a block that is not here", "cmpctblock")
+        elif newest is not None and newest.hash == block_hash:
+            then(index, newest.raw)
+        elif tree.height(index) >= ctx.active.height - MAX_BLOCKTXN_DEPTH and len(serve.parts) < MAX_PENDING_BLOCKTXN:
+            serve.parts.append((index, lambda raw: then(index, raw)))
+            self.serve(peer)
+        else:
+            self.send_whole(peer, block_hash)
+
+    def _serve_parts(self, peer: Peer) -> None:
+        serve = peer.serve
+        if serve.parts and serve.reading == NONE and not peer.send_full and not peer.disconnecting:
+            index, then = serve.parts.pop(0)
+            self._read(peer, index, then=then)
+
+    def _beyond_upload_target(self, peer: Peer, index: int) -> bool:
+        """Whether an old block would break the day's upload target, of which new blocks have a reserve."""
+        ctx = self._ctx
+        if peer.permissions & Permission.DOWNLOAD or not self.upload.reached(int(ctx.unix), historical=True):
+            return False
+        return ctx.tree.time(ctx.tree.best_header) - ctx.tree.time(index) > HISTORICAL_BLOCK_AGE
+
+    def _asker(self, answer: BlockRead | BlockMatched) -> Peer | None:
+        """The peer for which a block was read, if it still waits; it may have the next one read now."""
+        peer = self._ctx.peers.get(answer.peer_id)
+        if peer is None or peer.serve.reading != answer.index:
+            return None
+        peer.serve.reading = NONE
+        return None if peer.disconnecting else peer
+
+    def on_block_read(self, answer: BlockRead) -> None:
+        """Send a block that was read from disk, then go on with the queue."""
+        ctx, peer = self._ctx, self._asker(answer)
+        if peer is None:
+            return
+        if answer.raw is None:
+            self._cannot_read(peer, answer.index)
+            return
+        self.upload.record(len(answer.raw), int(ctx.unix))
+        then, peer.serve.then = peer.serve.then, None
+        if then is not None:
+            then(answer.raw)
+        else:
+            ctx.emit(SendRaw(peer.id, "block", answer.raw))
+        self._go_on(peer, answer.index)
+
+    def on_block_matched(self, answer: BlockMatched) -> None:
+        """Send what a light client wants of a block, its transactions behind the proof."""
+        ctx, peer = self._ctx, self._asker(answer)
+        if peer is None:
+            return
+        if answer.found is None:
+            self._cannot_read(peer, answer.index)
+            return
+        if peer.tx is not None and peer.tx.filter is not None and len(peer.tx.filter.data) == len(answer.found.data):
+            peer.tx.filter.merge(answer.found.data)
+        ctx.send(peer, answer.found.proof)
+        for raw in answer.found.transactions:
+            ctx.emit(SendRaw(peer.id, "tx", raw))
+        self.upload.record(sum(map(len, answer.found.transactions)), int(ctx.unix))
+        self._go_on(peer, answer.index)
+
+    def _cannot_read(self, peer: Peer, index: int) -> None:
+        ctx = self._ctx
+        ctx.log_peer(peer, LogLevel.WARNING, f"block at height {ctx.tree.height(index)} cannot be read")
+        ctx.punish(peer, Offence.BLOCK_UNREADABLE)
+
+    def _go_on(self, peer: Peer, index: int) -> None:
+        """A block was sent: perhaps the peer shall ask for the next batch; then the next request."""
+        ctx = self._ctx
+        if peer.serve.continuation == ctx.tree.hash(index):
+            peer.serve.continuation = b""
+            ctx.send(peer, Inv((InvItem(MSG_BLOCK, ctx.tree.hash(ctx.active.tip)),)))
+        self.serve(peer)

@@ -1,0 +1,1 @@
+"""Transactions: announced, asked for, judged, passed on."""

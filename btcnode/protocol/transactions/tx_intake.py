@@ -1,0 +1,361 @@
+"""Transactions that peers announce and send: from inv to getdata, validation and what follows from its verdict.
+
+Validation is an effect (``ProcessTransactions``) with a numbered answer. How many are open is limited for each peer
+and for all; who sends more is not read from. Orphans whose parents came are validated one at a time for each peer,
+at most ``MAX_TX_WORK_PEERS`` at once, so that a family of orphans never holds up anything else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from btcnode.errors import DecodeError
+from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
+from btcnode.mempool.rejection import TxResult
+from btcnode.primitives.hashes import sha256d, to_display
+from btcnode.primitives.scan import txid_of
+from btcnode.protocol.connections.kinds import Permission
+from btcnode.protocol.effects import LogLevel, ProcessTransactions
+from btcnode.protocol.limits import (
+    MAX_EXTRA_TRANSACTION_SIZE,
+    MAX_GETDATA_TXS,
+    MAX_PEER_TX_BYTES_IN_VALIDATION,
+    MAX_PEER_TXS_IN_VALIDATION,
+    MAX_TX_BYTES_IN_VALIDATION,
+    MAX_TX_WORK_PEERS,
+    MAX_TXS_IN_VALIDATION,
+)
+from btcnode.protocol.misbehaviour import Offence
+from btcnode.protocol.peer import PAUSE_TRANSACTIONS, WITHOUT_TRANSACTIONS, Peer
+from btcnode.protocol.transactions.tx_download import Package, TxDownload
+from btcnode.wire.constants import MSG_TX, MSG_WITNESS_FLAG, MSG_WITNESS_TX, MSG_WTX
+from btcnode.wire.messages import GetData, InvItem
+
+if TYPE_CHECKING:
+    from btcnode.primitives.block import ParsedBlock
+    from btcnode.primitives.tx import Tx
+    from btcnode.protocol.chain_view import TxSource
+    from btcnode.protocol.context import Context
+    from btcnode.protocol.events import TransactionAdded, TransactionsProcessed, TxOutcome
+    from btcnode.protocol.transactions.tx_relay import TxRelay
+    from btcnode.wire.messages import NotFound, TxMessage
+
+_NOT_JUDGED = (TxResult.UNKNOWN, TxResult.NO_MEMPOOL)
+_TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
+OBJECT_SIZE = 48  # bytes of a small bytes object and the reference to it
+
+
+def rejects_transactions(ctx: Context, peer: Peer) -> bool:
+    """Whether the peer was told to send no transactions."""
+    return peer.kind in WITHOUT_TRANSACTIONS or not (ctx.config.tx_relay or peer.permissions & Permission.RELAY)
+
+
+def _names(tx: Tx) -> str:
+    """Both ids, as Core's log has them."""
+    return f"{to_display(tx.txid)} (wtxid={to_display(tx.wtxid)})"
+
+
+def memory_of(tx: Tx) -> int:
+    """About how many bytes the transaction takes as an object: its bytes twice, and an object for each part."""
+    parts = 3 * len(tx.prevouts) + len(tx.txouts) + sum(map(len, tx.witnesses))
+    return 500 + 2 * len(tx.raw) + OBJECT_SIZE * parts
+
+
+@dataclass(slots=True)
+class _Open:
+    """A ProcessTransactions without an answer. ``senders`` as long as ``txs``; ``worker``: an orphan of this peer."""
+
+    peer_id: int
+    txs: tuple[Tx, ...]
+    senders: tuple[int, ...]
+    first_time: bool
+    worker: int | None
+    since: int
+    size: int
+
+
+class TxIntake:
+    """Downloads of transactions, and their validation."""
+
+    def __init__(self, ctx: Context, source: TxSource, relay: TxRelay) -> None:
+        self._ctx = ctx
+        self._source = source
+        self._relay = relay
+        self.download = TxDownload(source, ctx.rng)
+        self.extra: deque[Tx] = deque(maxlen=ctx.config.extra_transactions)  # for compact blocks, the newest last
+        self._open: dict[int, _Open] = {}
+        self._next_number = 1
+        self._busy: dict[bytes, int] = {}  # txids and wtxids in validation -> how often
+        self._bytes = 0
+        self._work: dict[int, None] = {}  # peers with orphans to be looked at again, in turn
+        self._working: dict[int, None] = {}  # those of them whose orphan is in validation
+
+    # -- peers ---------------------------------------------------------------------------------------------------
+
+    def connected(self, peer: Peer) -> None:
+        """The handshake is complete."""
+        peer.tx_inv_at = self._ctx.real
+        self.download.connected(
+            peer.id,
+            preferred=peer.blocks.preferred,
+            privileged=bool(peer.permissions & Permission.RELAY),
+            wtxid_relay=peer.wtxid_relay,
+        )
+
+    def forget(self, peer: Peer) -> None:
+        """The connection is gone; verdicts on what it sent still count."""
+        self.download.disconnected(peer.id)
+        self._work.pop(peer.id, None)
+
+    def has_work(self, peer_id: int) -> bool:
+        """Whether orphans of the peer wait for another look."""
+        return peer_id in self._work
+
+    # -- announcements and requests ------------------------------------------------------------------------------
+
+    def on_announced(self, peer: Peer, tx_hash: bytes) -> None:
+        """A transaction was announced, by wtxid or txid as negotiated."""
+        ctx = self._ctx
+        self._relay.knows(peer, tx_hash)
+        if not ctx.is_initial_block_download():
+            self.download.announced(peer.id, tx_hash, peer.wtxid_relay, ctx.mono)
+
+    def on_not_found(self, peer: Peer, message: NotFound) -> None:
+        """The peer has not what it was asked for: others are asked."""
+        for kind, tx_hash in message.items:
+            if kind in _TX_KINDS:
+                self.download.tracker.answered(peer.id, tx_hash)
+
+    def begin_tick(self) -> None:
+        """Requests expire."""
+        self.download.tracker.advance(self._ctx.mono)
+
+    def request(self, peer: Peer) -> None:
+        """Ask the peer for what it is the best to be asked for."""
+        tracker = self.download.tracker
+        if not tracker.waiting(peer.id):
+            return
+        tracker.advance(self._ctx.mono)
+        wanted = self.download.requests(peer.id, self._ctx.mono, self._busy, MAX_GETDATA_TXS)
+        if wanted:
+            by_txid = MSG_TX | (MSG_WITNESS_FLAG if peer.serves_witnesses else 0)
+            items = (InvItem(MSG_WTX if by_wtxid else by_txid, tx_hash) for tx_hash, by_wtxid in wanted)
+            self._ctx.send(peer, GetData(tuple(items)))
+
+    # -- transactions --------------------------------------------------------------------------------------------
+
+    def on_tx(self, peer: Peer, message: TxMessage) -> Tx | None:
+        """A transaction came; returns it if it was looked at."""
+        ctx = self._ctx
+        if rejects_transactions(ctx, peer):
+            ctx.disconnect(peer, "transaction sent in violation of protocol")
+            return None
+        if ctx.is_initial_block_download():
+            return None
+        raw = message.raw
+        if len(raw) > MAX_STANDARD_TX_WEIGHT and ctx.config.require_standard:
+            self._refuse_unread(peer, raw)
+            return None
+        try:
+            tx = message.parse()
+        except DecodeError as error:
+            ctx.log(LogLevel.DEBUG, "net", f"ProcessMessages(tx, {len(raw)} bytes): Exception '{error}' caught")
+            ctx.punish(peer, Offence.MESSAGE_PAYLOAD, "tx")
+            return None
+        self._relay.knows(peer, tx.wtxid if peer.wtxid_relay else tx.txid)
+        if tx.wtxid in self._busy:
+            self.download.tracker.answered(peer.id, tx.wtxid)
+            self.download.tracker.answered(peer.id, tx.txid)
+            return tx
+        judge, package = self.download.received(peer.id, tx)
+        if (judge or package is not None) and self._bytes >= 2 * MAX_TX_BYTES_IN_VALIDATION:
+            return tx  # as if it had not come: other peers that have it are asked
+        if judge:
+            self._validate(peer.id, (tx,), (peer.id,), first_time=True)
+        elif package is not None:
+            self._validate_package(package)
+        elif peer.permissions & Permission.FORCE_RELAY:
+            entry, name = self._source.find_tx(tx.txid, False), _names(tx)
+            if entry is not None:
+                self._ctx.log(LogLevel.DEBUG, "net", f"Force relaying tx {name} from peer={peer.id}")
+                self._relay.announce(entry)
+            else:
+                text = f"Not relaying non-mempool transaction {name} from forcerelay peer={peer.id}"
+                self._ctx.log(LogLevel.DEBUG, "net", text)
+        return tx
+
+    def _refuse_unread(self, peer: Peer, raw: bytes) -> None:
+        """A weight is never less than the size: this one is beyond the limit, whatever its witness has."""
+        try:
+            txid, wtxid = txid_of(raw), sha256d(raw)
+        except DecodeError as error:
+            self._ctx.punish(peer, Offence.MESSAGE_PAYLOAD, f"tx: {error}")
+            return
+        self.download.tracker.answered(peer.id, txid)
+        self.download.refused_unread(wtxid)
+        text = f"{to_display(txid)} (wtxid={to_display(wtxid)}) from peer={peer.id} was not accepted: tx-size"
+        self._ctx.log(LogLevel.DEBUG, "mempoolrej", text)
+
+    def _validate_package(self, package: Package) -> None:
+        if not any(tx.wtxid in self._busy for tx in package.txs):
+            self._validate(package.senders[0], package.txs, package.senders, first_time=False)
+
+    def _validate(
+        self,
+        peer_id: int,
+        txs: tuple[Tx, ...],
+        senders: tuple[int, ...],
+        *,
+        first_time: bool,
+        worker: int | None = None,
+    ) -> None:
+        """Hand transactions over for validation."""
+        number = self._next_number
+        self._next_number += 1
+        size = sum(map(memory_of, txs))
+        self._open[number] = _Open(peer_id, txs, senders, first_time, worker, self._source.sequence, size)
+        busy = self._busy
+        for tx in txs:
+            for tx_hash in (tx.wtxid, tx.txid):
+                busy[tx_hash] = busy.get(tx_hash, 0) + 1
+        self._bytes += size
+        peer = self._ctx.peers.get(peer_id)
+        if peer is not None:
+            if first_time:
+                peer.unjudged.add_tx(number)
+            else:
+                peer.unjudged.again += 1
+            peer.txs_in_validation += 1
+            peer.tx_bytes_in_validation += size
+            if self._is_too_much(peer):
+                self._ctx.pause(peer, PAUSE_TRANSACTIONS)
+        self._ctx.emit(ProcessTransactions(peer_id, number, txs, package=len(txs) > 1))
+
+    def _is_too_much(self, peer: Peer) -> bool:
+        if len(self._open) >= MAX_TXS_IN_VALIDATION or self._bytes >= MAX_TX_BYTES_IN_VALIDATION:
+            return True
+        return (
+            peer.txs_in_validation >= MAX_PEER_TXS_IN_VALIDATION
+            or peer.tx_bytes_in_validation >= MAX_PEER_TX_BYTES_IN_VALIDATION
+        )
+
+    def _close(self, number: int) -> _Open | None:
+        """Take the open question ``number`` away, and let its peer go on when half of its limit is free."""
+        closed = self._open.pop(number, None)
+        if closed is None:
+            return None
+        for tx in closed.txs:
+            for tx_hash in (tx.wtxid, tx.txid):
+                self._busy[tx_hash] -= 1
+                if not self._busy[tx_hash]:
+                    del self._busy[tx_hash]
+        self._bytes -= closed.size
+        peer = self._ctx.peers.get(closed.peer_id)
+        if peer is not None:
+            if closed.first_time:
+                peer.unjudged.end_tx(number)
+            else:
+                peer.unjudged.again -= 1
+            peer.txs_in_validation -= 1
+            peer.tx_bytes_in_validation -= closed.size
+            if (
+                2 * peer.txs_in_validation <= MAX_PEER_TXS_IN_VALIDATION
+                and 2 * peer.tx_bytes_in_validation <= MAX_PEER_TX_BYTES_IN_VALIDATION
+            ):
+                self._ctx.resume(peer, PAUSE_TRANSACTIONS)
+        return closed
+
+    # -- verdicts ------------------------------------------------------------------------------------------------
+
+    def on_processed(self, event: TransactionsProcessed) -> None:
+        """Validation is through with what we asked for under this number; other numbers are ignored."""
+        closed = self._close(event.number)
+        if closed is None:
+            return
+        outcomes = {outcome.wtxid: outcome for outcome in event.results}
+        judged = [outcomes.get(tx.wtxid) for tx in closed.txs]
+        if len(closed.txs) > 1 and any(outcome is None or outcome.result is not None for outcome in judged):
+            self.download.package_refused(closed.txs)
+        # children first: one that was accepted with its parent needs no other look
+        for tx, sender, outcome in list(zip(closed.txs, closed.senders, judged, strict=True))[::-1]:
+            if outcome is None or outcome.result in _NOT_JUDGED:
+                continue
+            if outcome.result is None:
+                self._on_accepted(tx, sender, outcome, first_time=closed.first_time)
+            else:
+                self._on_refused(tx, sender, outcome, closed)
+        if closed.worker is not None:
+            self._working.pop(closed.worker, None)
+            if self.download.orphanage.has_work(closed.worker):
+                self._work[closed.worker] = None
+        self._look_again()
+
+    def _on_accepted(self, tx: Tx, sender: int, outcome: TxOutcome, *, first_time: bool) -> None:
+        for peer_id in self.download.accepted(tx):
+            self._work[peer_id] = None
+        for replaced in outcome.replaced:
+            self._keep_extra(replaced)
+        entry = self._source.find_tx(tx.wtxid, True)
+        if entry is not None:
+            self._relay.announce(entry)
+        peer = self._ctx.peers.get(sender)
+        if peer is not None and first_time:
+            peer.last_tx_unix = int(self._ctx.unix)
+            peer.conduct.useful += 0.1
+
+    def _on_refused(self, tx: Tx, sender: int, outcome: TxOutcome, closed: _Open) -> None:
+        assert outcome.result is not None
+        todo = self.download.refused(
+            tx, outcome.result, sender, first_time=closed.first_time, now=self._ctx.mono, since=closed.since
+        )
+        peer = self._ctx.peers.get(sender)
+        if peer is not None:
+            text = f"{_names(tx)} from peer={peer.id} was not accepted: {outcome.reason}"
+            self._ctx.log(LogLevel.DEBUG, "mempoolrej", text)
+            if todo.hopeless:
+                self._ctx.log(LogLevel.DEBUG, "mempool", f"not keeping orphan with rejected parents {_names(tx)}")
+            for txid in todo.parents:
+                self._relay.knows(peer, txid)
+        if todo.is_news:
+            self._keep_extra(tx)
+        if todo.worker is not None:
+            self._work[todo.worker] = None
+        if todo.package is not None:
+            self._validate_package(todo.package)
+
+    def block_connected(self, block: ParsedBlock) -> None:
+        """Confirmed transactions are not asked for, and orphans that spend what the block spends are dropped."""
+        erased = self.download.block_connected(block)
+        if erased:
+            text = f"Erased {erased} orphan transaction(s) included or conflicted by block"
+            self._ctx.log(LogLevel.DEBUG, "txpackages", text)
+
+    def _keep_extra(self, tx: Tx) -> None:
+        if len(tx.raw) < MAX_EXTRA_TRANSACTION_SIZE:
+            self.extra.append(tx)
+
+    def _look_again(self) -> None:
+        """Validate orphans whose parents came, for a few peers at a time, in turn."""
+        orphanage = self.download.orphanage
+        for peer_id in list(self._work):
+            if len(self._working) >= MAX_TX_WORK_PEERS:
+                return
+            del self._work[peer_id]
+            if peer_id in self._working:
+                continue  # comes back when that one is through
+            tx = orphanage.take_work(peer_id)
+            while tx is not None and (tx.wtxid in self._busy or self._source.find_tx(tx.wtxid, True) is not None):
+                tx = orphanage.take_work(peer_id)
+            if tx is not None:
+                self._working[peer_id] = None
+                self._validate(peer_id, (tx,), (peer_id,), first_time=False, worker=peer_id)
+
+    def on_added(self, event: TransactionAdded) -> None:
+        """The user's transaction is in the mempool: announce it, and look at its orphaned children."""
+        entry = self._relay.announce_own(event.txid, event.wtxid, unbroadcast=event.unbroadcast)
+        if entry is not None:
+            for peer_id in self.download.accepted(entry.tx):
+                self._work[peer_id] = None
+            self._look_again()

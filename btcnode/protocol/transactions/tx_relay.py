@@ -1,0 +1,303 @@
+"""Telling peers of transactions, and giving them those that they were told of.
+
+Announcements wait in one heap per peer, best feerate first, and leave in small portions at random times: one timer
+for all inbound peers of a network (mean 5 s), one for each outbound peer (mean 2 s), as Bitcoin Core does it, so that
+who watches cannot tell what came when. A turn takes as many entries as it sends (at most 1000) and a few that turn out
+to be needless; it never walks over or sorts the queue, however long a spy lets it grow. Parents go before children.
+
+A peer may ask for what was in the mempool when it was last told of anything, and for what the newest block confirmed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from btcnode.primitives.hashes import to_display
+from btcnode.protocol.connections.kinds import Permission
+from btcnode.protocol.effects import LogLevel
+from btcnode.protocol.limits import (
+    FILTERED_PER_TICK,
+    INBOUND_INVENTORY_BROADCAST_INTERVAL,
+    INVENTORY_BROADCAST_GROWTH,
+    INVENTORY_BROADCAST_MAX,
+    INVENTORY_BROADCAST_TARGET,
+    INVENTORY_WORK_MAX,
+    MAX_TX_INVENTORY,
+    MAX_UNBROADCAST,
+    MEMPOOL_ANSWER_PER_TURN,
+    OUTBOUND_INVENTORY_BROADCAST_INTERVAL,
+    REBROADCAST_INTERVAL_MIN,
+    REBROADCAST_INTERVAL_SPREAD,
+    REBROADCAST_PER_TICK,
+    TX_KNOWN_BITS_LOG2,
+    TX_KNOWN_HASHES,
+    TX_KNOWN_PER_GENERATION,
+)
+from btcnode.protocol.peer import WITHOUT_TRANSACTIONS, Peer, TxState
+from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
+from btcnode.protocol.serving.bloom_service import offers_bloom
+from btcnode.protocol.serving.tx_filter import match
+from btcnode.wire.constants import MAX_INV_SIZE, MSG_TX, MSG_WTX
+from btcnode.wire.messages import Inv, InvItem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from btcnode.primitives.block import ParsedBlock
+    from btcnode.primitives.tx import Tx
+    from btcnode.protocol.chain_view import PoolEntry, TxSource
+    from btcnode.protocol.context import Context
+
+
+class TxRelay:
+    """Announcements of transactions to all peers that want them."""
+
+    def __init__(self, ctx: Context, source: TxSource) -> None:
+        self._ctx = ctx
+        self._source = source
+        self._hasher = BloomHasher(ctx.rng.randbytes(16), TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES)
+        self._peers: dict[int, Peer] = {}
+        self.upload_reached: Callable[[], bool] = lambda: False  # whether the day's upload target leaves nothing
+        self._next_inbound: dict[int, float] = {}  # by network
+        self.unbroadcast: dict[bytes, bytes] = {}  # txid -> wtxid: own, not asked for by anybody
+        self._again: list[bytes] = []  # wtxids of those that are announced again now
+        self._next_again = ctx.mono + self._pause_again()
+        self._block: ParsedBlock | None = None
+        self._block_index: dict[bytes, int] = {}
+
+    def _pause_again(self) -> float:
+        return REBROADCAST_INTERVAL_MIN + self._ctx.rng.random() * REBROADCAST_INTERVAL_SPREAD
+
+    # -- peers ---------------------------------------------------------------------------------------------------
+
+    def connected(self, peer: Peer) -> None:
+        """The handshake is complete: from now on the peer is told of transactions, if it wants that."""
+        if not (peer.relay or offers_bloom(self._ctx, peer)) or peer.kind in WITHOUT_TRANSACTIONS:
+            return
+        known = RollingBloom(b"", TX_KNOWN_PER_GENERATION, hasher=self._hasher)
+        peer.tx = TxState(known, self._source.sequence, self._next_turn(peer))
+        if peer.relay:
+            self._peers[peer.id] = peer
+
+    def enable(self, peer: Peer) -> None:
+        """A filter makes the peer want transactions."""
+        peer.relay = True
+        self._peers[peer.id] = peer
+
+    def forget(self, peer: Peer) -> None:
+        """The connection is gone."""
+        self._peers.pop(peer.id, None)
+
+    def knows(self, peer: Peer, tx_hash: bytes) -> None:
+        """The peer has this transaction (a wtxid or txid, as it announces): it need not be told."""
+        if peer.tx is not None:
+            positions = self._hasher.positions(tx_hash)
+            if not peer.tx.known.has(positions):
+                peer.tx.known.put(positions)
+
+    def on_mempool(self, peer: Peer) -> None:
+        """BIP35: tell all that is in the mempool, to light clients and to those that the user allows it."""
+        ctx, problem = self._ctx, ""
+        if not peer.permissions & Permission.MEMPOOL:
+            if not offers_bloom(ctx, peer):
+                problem = "mempool request with bloom filters disabled"
+            elif self.upload_reached():
+                problem = "mempool request with bandwidth limit reached"
+        if problem:
+            if not peer.no_ban:
+                ctx.disconnect(peer, problem)
+        elif peer.tx is not None:
+            peer.tx.mempool_wanted = True
+
+    # -- queueing ------------------------------------------------------------------------------------------------
+
+    def announce(self, entry: PoolEntry) -> None:
+        """Let all peers know of a transaction of the mempool in their next turn."""
+        item = (-self._source.chunk_feerate(entry), entry.wtxid)
+        by_wtxid = self._hasher.positions(entry.wtxid)
+        by_txid = by_wtxid if entry.txid == entry.wtxid else None  # rarely needed
+        for peer in self._peers.values():
+            state = peer.tx
+            assert state is not None
+            if peer.wtxid_relay:
+                positions = by_wtxid
+            elif by_txid is not None:
+                positions = by_txid
+            else:
+                positions = by_txid = self._hasher.positions(entry.txid)
+            if state.known.has(positions):
+                continue
+            if len(state.queue) < MAX_TX_INVENTORY:
+                heapq.heappush(state.queue, item)
+            else:
+                self._replace(state.queue, item)
+
+    def _replace(self, queue: list[tuple[float, bytes]], item: tuple[float, bytes]) -> None:
+        """Put an entry into a full queue in place of a worse one, as far as a few leaves of the heap show one."""
+        half = len(queue) // 2  # who has no children in a heap is behind it
+        at = max((half + self._ctx.rng.randrange(len(queue) - half) for _ in range(4)), key=queue.__getitem__)
+        if item >= queue[at]:
+            return
+        while at and queue[(at - 1) // 2] > item:
+            queue[at] = queue[(at - 1) // 2]
+            at = (at - 1) // 2
+        queue[at] = item
+
+    def announce_own(self, txid: bytes, wtxid: bytes, *, unbroadcast: bool) -> PoolEntry | None:
+        """Announce a transaction that came from the user, and again until somebody asks for it."""
+        entry = self._source.find_tx(wtxid, True)
+        if entry is None:
+            return None
+        if unbroadcast:
+            if len(self.unbroadcast) >= MAX_UNBROADCAST:
+                del self.unbroadcast[next(iter(self.unbroadcast))]
+            self.unbroadcast[txid] = wtxid
+        self.announce(entry)
+        return entry
+
+    # -- turns ---------------------------------------------------------------------------------------------------
+
+    def forward(self, seconds: int) -> None:
+        """Announce again what nobody has asked for as if so much time had passed."""
+        self._next_again -= seconds
+
+    def begin_tick(self) -> None:
+        """Every 10 to 15 minutes announce again what nobody has asked for, a few at a time."""
+        if self._ctx.mono >= self._next_again:
+            self._next_again = self._ctx.mono + self._pause_again()
+            self._again = list(self.unbroadcast)
+        for _ in range(min(REBROADCAST_PER_TICK, len(self._again))):
+            txid = self._again.pop()
+            wtxid = self.unbroadcast.get(txid)
+            entry = self._source.find_tx(wtxid, True) if wtxid is not None else None
+            if entry is not None:
+                self.announce(entry)
+            else:
+                self.gone(txid)
+
+    def _next_turn(self, peer: Peer) -> float:
+        mono, rng = self._ctx.mono, self._ctx.rng
+        if not peer.inbound:
+            return mono + rng.expovariate(1 / OUTBOUND_INVENTORY_BROADCAST_INTERVAL)
+        network = int(peer.address.network)
+        timer = self._next_inbound.get(network, 0.0)
+        if timer <= mono:
+            timer = mono + rng.expovariate(1 / INBOUND_INVENTORY_BROADCAST_INTERVAL)
+            self._next_inbound[network] = timer
+        return timer
+
+    def tick(self, peer: Peer) -> None:
+        """Announce what waits if it is the peer's turn; not while it does not read. Peers with noban need not wait."""
+        state = peer.tx
+        if state is None or peer.send_full:
+            return
+        due = self._ctx.mono >= state.next_send
+        if due:
+            state.next_send = self._next_turn(peer)
+        if not due and not peer.no_ban and not (state.filter is not None and state.mempool_answer):
+            return
+        found: list[InvItem] = []
+        asked_for = state.mempool_wanted or bool(state.mempool_answer)
+        if state.mempool_wanted:
+            state.mempool_wanted = False
+            state.mempool_answer = list(self._source.in_order()[::-1])
+        if state.mempool_answer:
+            self._tell_mempool(peer, state, found)
+        if state.queue:
+            self._tell_queue(peer, state, found)
+        state.last_sequence = self._source.sequence
+        for start in range(0, len(found), MAX_INV_SIZE):
+            self._ctx.send(peer, Inv(tuple(found[start : start + MAX_INV_SIZE])), droppable=not asked_for)
+
+    def _tell_mempool(self, peer: Peer, state: TxState, found: list[InvItem]) -> None:
+        """Go on with the answer to a mempool message; what is in it need not be announced otherwise."""
+        most = MEMPOOL_ANSWER_PER_TURN if state.filter is None else FILTERED_PER_TICK
+        for _ in range(min(most, len(state.mempool_answer))):
+            entry = state.mempool_answer.pop()
+            if entry.fee * 1000 >= peer.fee_filter * entry.vsize and _wants(state, entry):
+                item = _item(peer, entry)
+                state.known.add(item.hash)
+                found.append(item)
+
+    def _tell_queue(self, peer: Peer, state: TxState, found: list[InvItem]) -> None:
+        """Take the best entries of the queue, more of them the longer it is."""
+        queue = state.queue
+        wanted = INVENTORY_BROADCAST_TARGET + len(queue) // 1000 * INVENTORY_BROADCAST_GROWTH
+        end = len(found) + min(wanted, INVENTORY_BROADCAST_MAX)
+        work = INVENTORY_WORK_MAX if state.filter is None else FILTERED_PER_TICK
+        while queue and work and len(found) < end:
+            work -= 1
+            entry = self._source.find_tx(heapq.heappop(queue)[1], True)
+            if entry is not None:
+                self._tell(peer, state, entry, found)
+
+    def _tell(self, peer: Peer, state: TxState, entry: PoolEntry, found: list[InvItem]) -> None:
+        """Announce a transaction the peer does not know and wants, after its parents that it was not told of yet.
+
+        Parents from before the peer's time are left out; it asks for them. A cluster has at most 64 transactions.
+        """
+        stack = [(entry, False)]
+        while stack:
+            entry, parents_told = stack.pop()
+            item = _item(peer, entry)
+            positions = self._hasher.positions(item.hash)
+            if state.known.has(positions) or entry.fee * 1000 < peer.fee_filter * entry.vsize:
+                continue
+            if not parents_told:
+                parents = [p for p in self._source.parents(entry) if p.sequence >= state.first_sequence]
+                if parents:
+                    stack.append((entry, True))
+                    stack += [(parent, False) for parent in parents]
+                    continue
+            if _wants(state, entry):
+                state.known.put(positions)
+                found.append(item)
+
+    # -- serving -------------------------------------------------------------------------------------------------
+
+    def may_ask(self, peer: Peer) -> bool:
+        """Whether requests for transactions are answered at all; those of others are ignored."""
+        return peer.tx is not None
+
+    def find(self, peer: Peer, tx_hash: bytes, by_wtxid: bool) -> Tx | None:
+        """The transaction if the peer may know that we have it; it counts as broadcast then."""
+        entry = self._source.find_tx(tx_hash, by_wtxid)
+        if entry is not None and peer.tx is not None and entry.sequence < peer.tx.last_sequence:
+            if self.unbroadcast.pop(entry.txid, None) is not None:
+                text = f"Removed {to_display(entry.txid)} from set of unbroadcast txns"
+                self._ctx.log(LogLevel.DEBUG, "mempool", text)
+            return entry.tx
+        if self._block is None:
+            return None
+        if not self._block_index:
+            for i, (txid, wtxid) in enumerate(zip(self._block.txids, self._block.wtxids, strict=True)):
+                self._block_index[txid] = self._block_index[wtxid] = i
+        i = self._block_index.get(tx_hash, -1)
+        if i < 0 or (self._block.wtxids if by_wtxid else self._block.txids)[i] != tx_hash:
+            return None
+        return self._block.tx(i)
+
+    def block_connected(self, block: ParsedBlock) -> None:
+        """Transactions of the newest block may still be asked for; own ones in it need no more announcements."""
+        self._block = block
+        self._block_index = {}
+        if self.unbroadcast:
+            for txid in block.txids:
+                self.gone(txid)
+
+    def gone(self, txid: bytes) -> None:
+        """The transaction has left the mempool: nobody needs to ask for it."""
+        if self.unbroadcast.pop(txid, None) is not None:
+            text = f"Removed {to_display(txid)} from set of unbroadcast txns before confirmation that txn was sent out"
+            self._ctx.log(LogLevel.DEBUG, "mempool", text)
+
+
+def _wants(state: TxState, entry: PoolEntry) -> bool:
+    """Whether the peer's filter, if there is one, matches."""
+    return state.filter is None or match(state.filter, entry.tx)
+
+
+def _item(peer: Peer, entry: PoolEntry) -> InvItem:
+    """The transaction as this peer is told of transactions."""
+    return InvItem(MSG_WTX, entry.wtxid) if peer.wtxid_relay else InvItem(MSG_TX, entry.txid)
