@@ -15,7 +15,7 @@ from btcnode.cli.arguments import named_params, positional_params
 from btcnode.datadir import default_datadir
 from btcnode.rpc.client import RpcClient, RpcConnectionError
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import Literal, decode_kept, encode, pretty
+from btcnode.rpc.jsonvalue import decode_kept, encode, pretty, value_text
 
 DEFAULT_TIMEOUT_S = 900
 BAR_BELOW = 0.99  # progress from which -getinfo draws no bar
@@ -270,11 +270,7 @@ class Caller:
 
 def _in_warmup(reply: Any) -> bool:
     error = reply.get("error") if isinstance(reply, dict) else None
-    return isinstance(error, dict) and _text(error.get("code")) == str(int(RpcCode.IN_WARMUP))
-
-
-def _text(value: Any) -> str:
-    return value.text if isinstance(value, Literal) else str(value)
+    return isinstance(error, dict) and value_text(error.get("code")) == str(int(RpcCode.IN_WARMUP))
 
 
 def _both(caller: Caller, *names: str) -> tuple[list[Any], Any]:
@@ -354,7 +350,7 @@ def _generate(caller: Caller, words: list[str]) -> Any:
 def _summary(network: dict[str, Any], chain: dict[str, Any], *, colour: bool = False) -> str:
     """The text of -getinfo."""
     blue, green, yellow, reset = ("\x1b[34m", "\x1b[32m", "\x1b[33m", "\x1b[0m") if colour else ("", "", "", "")
-    progress = float(_text(chain["verificationprogress"]))
+    progress = float(value_text(chain["verificationprogress"]))
     done = int(progress * BAR_WIDTH)
     bar = f"{'▒' * done}{'░' * (BAR_WIDTH - done)} " if progress < BAR_BELOW else ""
     proxies: dict[str, list[str]] = {}
@@ -365,16 +361,16 @@ def _summary(network: dict[str, Any], chain: dict[str, Any], *, colour: bool = F
     warnings = network["warnings"]
     return (
         f"{blue}Chain: {chain['chain']}{reset}\n"
-        f"Blocks: {_text(chain['blocks'])}\n"
-        f"Headers: {_text(chain['headers'])}\n"
+        f"Blocks: {value_text(chain['blocks'])}\n"
+        f"Headers: {value_text(chain['headers'])}\n"
         f"Verification progress: {bar}{progress * 100:.4f}%\n"
-        f"Difficulty: {_text(chain['difficulty'])}\n\n"
-        f"{green}Network: in {_text(network['connections_in'])}, out {_text(network['connections_out'])},"
-        f" total {_text(network['connections'])}{reset}\n"
-        f"Version: {_text(network['version'])}\n"
-        f"Time offset (s): {_text(network['timeoffset'])}\n"
+        f"Difficulty: {value_text(chain['difficulty'])}\n\n"
+        f"{green}Network: in {value_text(network['connections_in'])}, out {value_text(network['connections_out'])},"
+        f" total {value_text(network['connections'])}{reset}\n"
+        f"Version: {value_text(network['version'])}\n"
+        f"Time offset (s): {value_text(network['timeoffset'])}\n"
         f"Proxies: {proxy_text or 'n/a'}\n"
-        f"Min tx relay fee rate (BTC/kvB): {_text(network['relayfee'])}\n\n"
+        f"Min tx relay fee rate (BTC/kvB): {value_text(network['relayfee'])}\n\n"
         f"{yellow}Warnings:{reset} {'; '.join(warnings) or '(none)'}"
     )
 
@@ -387,17 +383,16 @@ def _report(reply: Any) -> int:
     if error is None:
         result = reply.get("result")
         if result is not None:
-            is_text = isinstance(result, str) and not isinstance(result, Literal)
-            print(result if is_text else pretty(result))
+            print(result if isinstance(result, str) else pretty(result))
         return 0
     if not isinstance(error, dict):
         raise CliError(f"error: {encode(error).decode()}")
-    lines = [f"error code: {_text(error['code'])}"] if error.get("code") is not None else []
+    lines = [f"error code: {value_text(error['code'])}"] if error.get("code") is not None else []
     if isinstance(error.get("message"), str):
         lines += ["error message:", error["message"]]
     print("\n".join(lines), file=sys.stderr)
     try:
-        return abs(int(_text(error.get("code")))) & 0xFF or 1
+        return abs(int(value_text(error.get("code")))) & 0xFF or 1
     except ValueError:
         return 1
 

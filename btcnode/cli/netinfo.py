@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from btcnode import __version__
-from btcnode.rpc.jsonvalue import Literal
+from btcnode.rpc.jsonvalue import Number
 
 MAX_LEVEL = 4
 NETWORKS = ("not_publicly_routable", "ipv4", "ipv6", "onion", "i2p", "cjdns", "internal")
@@ -46,7 +46,7 @@ def parse_level(words: list[str]) -> tuple[int, bool]:
 
 def plain(value: Any) -> Any:
     """A reply with its number literals as ``int`` and ``float``."""
-    if isinstance(value, Literal):
+    if isinstance(value, Number):
         return int(value.text) if value.text.lstrip("-").isdigit() else float(value.text)
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}

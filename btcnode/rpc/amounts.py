@@ -1,22 +1,22 @@
-"""Amounts and feerates as users give them: coins with up to eight decimals, as numbers or strings."""
+"""Numbers as users give them: amounts and feerates in coins, as numbers or strings, and real numbers."""
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from btcnode.primitives import amounts
 from btcnode.primitives.amounts import COIN, AmountError
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import Literal, type_name
+from btcnode.rpc.jsonvalue import type_name, value_text
 
 
 def parse_amount(value: Any) -> int:
     """Satoshi of an amount; raises RpcError as Core's AmountFromValue."""
     if type_name(value) not in ("number", "string"):
         raise RpcError(RpcCode.TYPE_ERROR, "Amount is not a number or string")
-    text = value.text if isinstance(value, Literal) else value if isinstance(value, str) else repr(value)
     try:
-        return amounts.parse_amount(text)
+        return amounts.parse_amount(value_text(value))
     except AmountError as error:
         raise RpcError(RpcCode.TYPE_ERROR, str(error)) from None
 
@@ -28,3 +28,13 @@ def parse_feerate(value: Any) -> int:
         text = "Fee rates larger than or equal to 1BTC/kvB are not accepted"
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
     return rate
+
+
+def real_number(value: Any) -> float:
+    """A JSON number as a double; raises RpcError when it is none (Core's ``get_real``)."""
+    if type_name(value) != "number":
+        raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type number")
+    number = float(value_text(value))
+    if not isfinite(number):
+        raise RpcError(RpcCode.MISC_ERROR, "JSON double out of range")
+    return number

@@ -1,122 +1,208 @@
-"""JSON as Bitcoin Core reads and writes it.
+"""JSON as Bitcoin Core reads and writes it (its UniValue): bytes to Python values and back.
 
-Numbers of a set form (amounts with eight decimals, doubles with sixteen digits) travel as ``Literal``: a string that
-the C encoder writes quoted and marked, after which one pass over the text takes quotes and mark away. The mark is
-random, so text from outside cannot pose as a number.
+Numbers of a set form (amounts with eight decimals, doubles with sixteen digits, whatever a client wrote) are
+``Number`` objects, which are no strings: the encoder puts them in by their place and their count, so no text can pose
+as one. Whole numbers are ``int``.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from btcnode.primitives.amounts import format_amount
 
-_TOKEN = os.urandom(12).hex()
-_MARK = "\x00" + _TOKEN
-_WRITTEN_MARK = rf'"\u0000{_TOKEN}'  # as the encoder writes it, after its quote
+MAX_DEPTH = 512  # arrays and objects inside one another
+_INT_DIGITS = 20  # of whole numbers that are read as ``int``; no argument takes longer ones
 
 
-class Literal(str):
-    """A number literal; ``text`` is what stands in the JSON."""
+class Number:
+    """A number as it stands in JSON text; ``text`` must be a JSON number."""
 
-    __slots__ = ()
+    __slots__ = ("text",)
 
-    def __new__(cls, text: str) -> Literal:
-        """Mark ``text``, which must be a JSON number."""
-        return super().__new__(cls, _MARK + text)
+    def __init__(self, text: str) -> None:
+        self.text = text
 
-    @property
-    def text(self) -> str:
-        """The number as written."""
-        return self[len(_MARK) :]
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Number) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     def __repr__(self) -> str:
-        return f"Literal({self.text})"
+        return f"Number({self.text})"
 
 
 class DuplicateKeysDict(dict[str, Any]):
-    """An object that named a key twice: the first value counts, ``duplicates`` has the names."""
+    """An object that named a key twice: the first value counts, ``duplicates`` has the names, ``items`` every pair."""
 
-    duplicates: list[str]
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__()
+        self._pairs = pairs
+        for key, value in pairs:
+            self.setdefault(key, value)
+
+    @property
+    def duplicates(self) -> list[str]:
+        """Keys that came again, in order."""
+        seen: set[str] = set()
+        return [key for key, _ in self._pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+
+    def items(self) -> Any:
+        """All pairs, also those that do not count."""
+        return self._pairs
 
 
-def amount(satoshi: int) -> Literal:
+def amount(satoshi: int) -> Number:
     """Satoshi as coins with eight decimals."""
-    return Literal(format_amount(satoshi))
+    return Number(format_amount(satoshi))
 
 
-def double(value: float) -> Literal:
-    """A floating point number with up to sixteen significant digits."""
-    return Literal(f"{value:.16g}")
+def double(value: float) -> Number:
+    """A finite floating point number with up to sixteen significant digits."""
+    return Number(f"{value:.16g}")
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
+# ---- writing
+
+_PLACE = -(10**24)  # stands for a number until its text is put in: such whole numbers are never read, nor answered
+_PLACE_TEXT = str(_PLACE)
+_LIST_SEPARATOR = ",\x01"  # inside strings a control character is written as an escape
+
+
+def _write(value: Any, place: Any, comma: str) -> tuple[str, list[str]]:
+    """JSON text with ``place`` where a number stands, and the texts of these numbers in order."""
+    numbers: list[str] = []
+
+    def default(item: Any) -> Any:
+        if not isinstance(item, Number):
+            raise TypeError(f"{type(item).__name__} is not JSON")
+        numbers.append(item.text)
+        return place
+
+    encoder = json.JSONEncoder(
+        default=default, ensure_ascii=False, check_circular=False, allow_nan=False, separators=(comma, ":")
+    )
+    return encoder.encode(value), numbers
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON in UTF-8."""
-    text = _encode(value)
-    if _TOKEN in text:
-        first, *others = text.split(_WRITTEN_MARK)
-        text = "".join([first, *[part.replace('"', "", 1) for part in others]])
-    return text.encode("utf-8", "replace")
+    """Compact JSON in UTF-8; raises TypeError or ValueError for what JSON cannot hold."""
+    text, numbers = _write(value, _PLACE, ",")
+    if numbers:
+        parts = text.split(_PLACE_TEXT)
+        if len(parts) != len(numbers) + 1:  # a string says the same: mark the places by what no string can contain
+            text, numbers = _write(value, [_PLACE, _PLACE], _LIST_SEPARATOR)
+            parts = text.split(f"[{_PLACE_TEXT}{_LIST_SEPARATOR}{_PLACE_TEXT}]")
+            if len(parts) != len(numbers) + 1:
+                raise ValueError(f"{_PLACE} cannot be written")
+            parts = [part.replace(_LIST_SEPARATOR, ",") for part in parts]
+        pieces = [""] * (2 * len(parts) - 1)
+        pieces[::2] = parts
+        pieces[1::2] = numbers
+        text = "".join(pieces)
+    if "\x7f" in text:
+        text = text.replace("\x7f", "\\u007f")
+    return text.encode("utf-8", "surrogateescape")  # file names of the system may be other bytes than UTF-8
+
+
+# ---- reading
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
-    if len(result) == len(pairs):
-        return result
-    first = DuplicateKeysDict()
-    first.duplicates = []
-    for key, value in pairs:
-        if key in first:
-            first.duplicates.append(key)
-        else:
-            first[key] = value
-    return first
+    return result if len(result) == len(pairs) else DuplicateKeysDict(pairs)
+
+
+def _whole(text: str) -> int | Number:
+    return int(text) if len(text) <= _INT_DIGITS and text != "-0" else Number(text)
 
 
 def _refuse(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-_decode = json.JSONDecoder(parse_float=Literal, parse_constant=_refuse, object_pairs_hook=_pairs).decode
+_decode = json.JSONDecoder(
+    parse_float=Number, parse_int=_whole, parse_constant=_refuse, object_pairs_hook=_pairs
+).decode
 _decode_decimal = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse).decode
-_decode_kept = json.JSONDecoder(parse_float=Literal, parse_int=Literal, parse_constant=_refuse).decode
+_decode_long = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse).decode
+_decode_kept = json.JSONDecoder(
+    parse_float=Number, parse_int=Number, parse_constant=_refuse, object_pairs_hook=_pairs
+).decode
+
+_write_text = json.JSONEncoder(default=str, ensure_ascii=False, check_circular=False).encode
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _guarded(parse: Callable[[str], Any], data: bytes | str) -> Any:
     text = data if isinstance(data, str) else data.decode("utf-8")
     try:
-        return parse(text)
+        value = parse(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_depth(value)
+    if _SURROGATE.search(text):
+        _write_text(value).encode("utf-8")  # raises for half of a pair
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """Raise ValueError when arrays and objects lie too deep inside one another."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, list):
+                inner += [part for part in item if isinstance(part, list | dict)]
+            elif isinstance(item, dict):
+                inner += [part for _, part in item.items() if isinstance(part, list | dict)]
+        if not inner:
+            return
+        level = inner
+    raise ValueError("nested too deeply")
 
 
 def decode(data: bytes | str) -> Any:
-    """Parse a request (UTF-8): whole numbers are ``int``, others stay as written. Raises ValueError."""
+    """Parse a request (UTF-8): whole numbers are ``int``, others stay as written (``Number``).
+
+    So do whole numbers of more than 20 characters, and -0. Raises ValueError for what is not JSON, is nested more
+    than MAX_DEPTH deep or contains half of a surrogate pair.
+    """
     return _guarded(_decode, data)
 
 
 def decode_decimal(data: bytes | str) -> Any:
-    """Parse an answer (UTF-8): whole numbers are ``int``, others ``Decimal``. Raises ValueError."""
-    return _guarded(_decode_decimal, data)
+    """Parse an answer (UTF-8): whole numbers are ``int``, others ``Decimal``. Raises ValueError.
+
+    An answer with a whole number of thousands of digits, which is never one of the node's own, is all ``Decimal``.
+    """
+    try:
+        return _guarded(_decode_decimal, data)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return _guarded(_decode_long, data)
 
 
 def decode_kept(data: bytes | str) -> Any:
-    """Parse with every number kept as it is written (``Literal``). Raises ValueError."""
+    """Parse with every number kept as it is written (``Number``). Raises ValueError."""
     return _guarded(_decode_kept, data)
 
+
+# ---- for people
 
 _ESCAPES = {
     **{chr(c): f"\\u{c:04x}" for c in (*range(0x20), 0x7F)},
     '"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
 }  # fmt: skip
 _ESCAPE_TABLE = str.maketrans(_ESCAPES)
+_NAMES = {None: "null", True: "true", False: "false"}
 
 
 def pretty(value: Any, indent: int = 2) -> str:
@@ -127,32 +213,35 @@ def pretty(value: Any, indent: int = 2) -> str:
 
 
 def _pretty(value: Any, indent: int, level: int, out: list[str]) -> None:
-    if isinstance(value, Literal):
-        out.append(value.text)
-    elif isinstance(value, str):
+    if isinstance(value, str):
         out += ('"', value.translate(_ESCAPE_TABLE), '"')
-    elif value is None:
-        out.append("null")
-    elif isinstance(value, bool):
-        out.append("true" if value else "false")
-    elif isinstance(value, dict):
-        _pretty_items(list(value.items()), "{}", indent, level, out)
-    elif isinstance(value, list | tuple):
-        _pretty_items([(None, item) for item in value], "[]", indent, level, out)
+    elif isinstance(value, dict | list | tuple):
+        opening, closing = "{}" if isinstance(value, dict) else "[]"
+        out.append(opening)
+        separator = "\n"
+        for item in value.items() if isinstance(value, dict) else value:
+            out += (separator, " " * (indent * level))
+            separator = ",\n"
+            if isinstance(value, dict):
+                key, item = item
+                out += ('"', key.translate(_ESCAPE_TABLE), '": ')
+            _pretty(item, indent, level + 1, out)
+        out += ("\n", " " * (indent * (level - 1)), closing)
+    elif isinstance(value, Number):
+        out.append(value.text)
     else:
-        out.append(str(value))
+        out.append(_NAMES[value] if value is None or isinstance(value, bool) else str(value))
 
 
-def _pretty_items(items: list[tuple[str | None, Any]], braces: str, indent: int, level: int, out: list[str]) -> None:
-    out += (braces[0], "\n")
-    pad = " " * (indent * level)
-    for n, (key, item) in enumerate(items):
-        out.append(pad)
-        if key is not None:
-            out += ('"', key.translate(_ESCAPE_TABLE), '": ')
-        _pretty(item, indent, level + 1, out)
-        out.append(",\n" if n < len(items) - 1 else "\n")
-    out += (" " * (indent * (level - 1)), braces[1])
+def value_text(value: Any) -> str:
+    """The text in a string or a number (and "1" for true), as Core's ``getValStr``; "" for what has none."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Number):
+        return value.text
+    if isinstance(value, bool):
+        return "1" if value else ""
+    return str(value) if isinstance(value, int | float | Decimal) else ""
 
 
 def type_name(value: Any) -> str:
@@ -161,8 +250,8 @@ def type_name(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "bool"
-    if isinstance(value, Literal | int | float | Decimal):
-        return "number"
     if isinstance(value, str):
         return "string"
+    if isinstance(value, int | Number | float | Decimal):
+        return "number"
     return "object" if isinstance(value, dict) else "array"

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import pretty, type_name
+from btcnode.rpc.jsonvalue import Number, pretty, type_name
 
 
 class Kind(Enum):
@@ -125,6 +125,8 @@ def whole_number(value: Any, bits: int = 32) -> int:
     if type_name(value) != "number":
         raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type number")
     low, high = (0, 1 << -bits) if bits < 0 else (-1 << bits - 1, 1 << bits - 1)
+    if bits > 0 and isinstance(value, Number) and value.text == "-0":
+        return 0
     if not isinstance(value, int) or not low <= value < high:
         raise RpcError(RpcCode.MISC_ERROR, "JSON integer out of range")
     return value

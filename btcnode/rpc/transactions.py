@@ -19,7 +19,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import parse_amount
 from btcnode.rpc.decode import SIGHASH_NAMES, script_asm
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import DuplicateKeysDict, Literal, type_name
+from btcnode.rpc.jsonvalue import DuplicateKeysDict, type_name, value_text
 from btcnode.rpc.lookup import parse_hash, parse_hex, parse_hex_or_none
 from btcnode.rpc.spec import whole_number
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, MAX_SCRIPT_SIZE, OP_NOP10, OP_RETURN
@@ -117,8 +117,7 @@ def _pairs(outputs: Any) -> list[tuple[str, Any]]:
     if outputs is None:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, output argument must be non-null")
     if type_name(outputs) == "object":
-        repeated = outputs.duplicates if isinstance(outputs, DuplicateKeysDict) else []
-        return [*outputs.items(), *((key, outputs[key]) for key in repeated)]
+        return [(key, outputs[key]) for key, _ in outputs.items()]
     pairs: list[tuple[str, Any]] = []
     for item in expect(outputs, "array"):
         if type_name(item) != "object":
@@ -133,8 +132,7 @@ def _pairs(outputs: Any) -> list[tuple[str, Any]]:
 
 def _data_script(value: Any) -> bytes:
     """OP_RETURN and one push."""
-    text = value if isinstance(value, str) else str(value)
-    data = parse_hex(value.text if isinstance(value, Literal) else text, "Data")
+    data = parse_hex(value_text(value), "Data")
     size = len(data)
     width = 0 if size < 0x4C else 1 if size <= 0xFF else 2 if size <= 0xFFFF else 4
     length = size.to_bytes(width or 1, "little")

@@ -18,13 +18,15 @@ from typing import Any
 from btcnode.rpc.async_client import DEFAULT_CONNECTIONS, AsyncRpcClient
 from btcnode.rpc.auth import read_cookie
 from btcnode.rpc.client import RpcConnectionError
-from btcnode.rpc.jsonvalue import Literal
+from btcnode.rpc.jsonvalue import Number
 
 
 def _as_json(value: Any) -> Any:
-    """The value with decimal numbers as JSON writes them."""
+    """The value with decimal numbers as JSON writes them; raises ValueError for those that it cannot write."""
     if isinstance(value, Decimal):
-        return Literal(f"{value:f}")
+        if not value.is_finite():
+            raise ValueError(f"{value} is not JSON")
+        return Number(f"{value:f}")
     if isinstance(value, dict):
         return {key: _as_json(item) for key, item in value.items()}
     return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value

@@ -16,6 +16,7 @@ from btcnode.rpc.lookup import find_by_hash_or_height, require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
 from btcnode.rpc.spec import Arg, Kind, Result, arr, hexed, number, obj, rpc
 from btcnode.rpc.spec import time as time_
+from btcnode.rpc.transactions import expect
 from btcnode.script.scriptparse import is_unspendable
 from btcnode.services.parts import NodeParts
 
@@ -196,6 +197,7 @@ def _figures(sums: _Sums, n_tx: int) -> dict[str, Any]:
 async def getblockstats(node: NodeParts, hash_or_height: Any, stats: list[Any] | None) -> dict[str, Any]:
     """See the declaration."""
     index = find_by_hash_or_height(node, hash_or_height)
+    wanted = sorted({expect(name, "string") for name in stats or ()})
     raw = await read_block(node, index)
     tree = node.chain.tree
     height = tree.height(index)
@@ -214,12 +216,12 @@ async def getblockstats(node: NodeParts, hash_or_height: Any, stats: list[Any] |
         "subsidy": block_subsidy(height, node.params),
         "time": tree.time(index),
     }
-    if not stats:
+    if not wanted:
         return dict(sorted(found.items(), key=lambda item: _ORDER[item[0]]))
-    for name in stats:
+    for name in wanted:
         if name not in found:
             raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid selected statistic '{name}'")
-    return {name: found[name] for name in stats}
+    return {name: found[name] for name in wanted}
 
 
 _ORDER = {figure.key: n for n, figure in enumerate(_FIGURES)}

@@ -7,8 +7,9 @@ from typing import Any
 
 from btcnode.mempool.fee_estimator import FeeEstimator, Horizon
 from btcnode.mempool.fee_stats import BucketRange
+from btcnode.rpc.amounts import real_number
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import Literal, amount, double
+from btcnode.rpc.jsonvalue import Number, amount, double
 from btcnode.rpc.spec import Arg, Kind, arr, coins, ellipsis, number, obj, real, rpc, string
 from btcnode.services.parts import NodeParts
 
@@ -78,11 +79,11 @@ _HORIZON_RESULT = (
 )
 
 
-def _whole(value: float) -> Literal:
+def _whole(value: float) -> Number:
     return double(floor(value + 0.5) if value >= 0 else -floor(-value + 0.5))
 
 
-def _hundredths(value: float) -> Literal:
+def _hundredths(value: float) -> Number:
     return double(floor(value * 100 + 0.5) / 100)
 
 
@@ -115,7 +116,7 @@ def estimaterawfee(node: NodeParts, target: int, threshold: Any) -> dict[str, An
     """See the declaration."""
     estimator = _estimator(node)
     _check_target(target, estimator.highest_target())
-    share = float(threshold.text if isinstance(threshold, Literal) else threshold)
+    share = real_number(threshold)
     if not 0 <= share <= 1:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid threshold")
     result: dict[str, Any] = {}

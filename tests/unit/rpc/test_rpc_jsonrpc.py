@@ -211,5 +211,5 @@ def test_numbers_of_a_request_keep_their_form(running: Running) -> None:
     connection = running.connect()
     connection.request("POST", "/", body, {"Authorization": running.authorization})
     answer = connection.getresponse().read()
-    assert answer == b'{"result":[1.10,1e5,12345678901234567890,0],"error":null,"id":1.50}\n'
+    assert answer == b'{"result":[1.10,1e5,12345678901234567890,-0],"error":null,"id":1.50}\n'
     connection.close()

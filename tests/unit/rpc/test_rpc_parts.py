@@ -1,4 +1,4 @@
-"""JSON, scripts in words, descriptors, clients."""
+"""Scripts in words, descriptors, clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
 from btcnode.rpc.decode import infer_descriptor, script_asm
 from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.jsonvalue import Literal, amount, decode, decode_decimal, decode_kept, double, encode, pretty
 from btcnode.rpc.lookup import difficulty
 from btcnode.rpc.transactions import has_valid_ops
 from btcnode.script.solver import match_multisig, script_type
@@ -27,53 +26,6 @@ from btcnode.script.solver import match_multisig, script_type
 MAIN = params_for("mainnet")
 KEY = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 KEY2 = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=("Cs",))),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-
-
-@given(JSON)
-def test_json_comes_back(value: Any) -> None:
-    assert decode(encode(value)) == value
-    assert decode(pretty(value)) == value
-    assert encode(decode_kept(encode(value))) == encode(value)
-
-
-def test_amounts_and_doubles() -> None:
-    assert encode([amount(0), amount(1), amount(-1), amount(2_100_000_000_000_000), amount(-150_000_000)]) == (
-        b"[0.00000000,0.00000001,-0.00000001,21000000.00000000,-1.50000000]"
-    )
-    assert (
-        encode([double(1.0), double(0.1), double(1e300), double(112149504190349.3)])
-        == b"[1,0.1,1e+300,112149504190349.3]"
-    )
-    assert decode_decimal(b'{"a":0.10}') == {"a": Decimal("0.10")}
-
-
-def test_text_cannot_pose_as_a_number() -> None:
-    mark = Literal("5")
-    forged = "\x00" + "0" * 24 + "7"
-    assert encode([forged]) == b'["\\u0000' + b"0" * 24 + b'7"]'
-    assert encode([mark, "\x00"]) == b'[5,"\\u0000"]'
-
-
-def test_pretty_is_univalues() -> None:
-    assert pretty({}) == "{\n}"
-    assert pretty({"a": [], "b": {"c": [1, "x\n\x7f"]}}) == (
-        '{\n  "a": [\n  ],\n  "b": {\n    "c": [\n      1,\n      "x\\n\\u007f"\n    ]\n  }\n}'
-    )
-
-
-@pytest.mark.parametrize("text", ["", "{", "nul", "[1,]", "NaN", "Infinity", '"\t"', "[" * 5000, "1 2", "01"])
-def test_what_is_no_json(text: str) -> None:
-    with pytest.raises(ValueError):
-        decode(text)
 
 
 @pytest.mark.parametrize(
