@@ -1,1 +1,1 @@
-"""Helpers for tests and benchmarks: chains, blocks, spends, peers, node processes."""
+"""For users of the package: a pytest plugin, a regtest node, spends by template, a simulated network."""

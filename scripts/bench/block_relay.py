@@ -18,19 +18,22 @@ import contextlib
 import random
 import re
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
 from btcnode.params import params_for
 from btcnode.primitives.tx import Tx
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.peer import ScriptedPeer
-from btcnode.testing.process import NodeProcess, wait_until
-from btcnode.testing.tx_stream import FEE, KINDS, loose_tx
 from btcnode.wire.messages import Ping, Pong
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.peer import ScriptedPeer
+from tests.lib.process import NodeProcess, wait_until
+from tests.lib.tx_stream import FEE, KINDS, loose_tx
 
 PARAMS = params_for("regtest")
 WARM_UP = 3  # small blocks, after which the next node has chosen whom to ask for compact ones

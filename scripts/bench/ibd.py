@@ -31,16 +31,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-import peers
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.config import NodeConfig
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.block_import import iter_blocks
-from btcnode.testing.chain_generator import benchmark_chain
-from btcnode.testing.peer import ChainServer
-from btcnode.testing.process import NodeProcess
+from scripts.bench import peers
+from tests.lib.chain_generator import benchmark_chain
+from tests.lib.peer import ChainServer
+from tests.lib.process import NodeProcess
 
 PARAMS = params_for("regtest")
 POLL = 0.05  # seconds between two calls of getblockcount

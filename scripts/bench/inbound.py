@@ -34,13 +34,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
 from btcnode.params import params_for
 from btcnode.sync.process_memory import resident_of
-from btcnode.testing.process import NodeProcess, free_port
 from btcnode.wire.constants import MSG_BLOCK, MSG_TX, MSG_WITNESS_FLAG
 from btcnode.wire.framing import FRAME_HEADER_SIZE, encode_frame
 from btcnode.wire.messages import GetAddr, GetData, GetHeaders, Inv, InvItem, Ping, Pong, Verack, Version
 from btcnode.wire.registry import encode_message
+from tests.lib.process import NodeProcess, free_port
 
 PARAMS = params_for("regtest")
 BLOCKS = 50

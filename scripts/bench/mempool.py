@@ -16,12 +16,15 @@ import os
 import random
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
@@ -34,10 +37,10 @@ from btcnode.primitives.tx import Tx
 from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
 from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonvalue import encode
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.peer import ChainServer, ScriptedPeer
-from btcnode.testing.process import NodeProcess
-from btcnode.testing.tx_stream import KINDS, loose_tx
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.peer import ChainServer, ScriptedPeer
+from tests.lib.process import NodeProcess
+from tests.lib.tx_stream import KINDS, loose_tx
 
 PARAMS = params_for("regtest")
 NO_LOCKS = LockPoints(-1, -1, -1)

@@ -24,12 +24,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
 from btcnode.params import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.block_import import iter_blocks
-from btcnode.testing.chain_generator import benchmark_chain
-from btcnode.testing.peer import ChainServer
-from btcnode.testing.process import NodeProcess
+from tests.lib.chain_generator import benchmark_chain
+from tests.lib.peer import ChainServer
+from tests.lib.process import NodeProcess
 
 PARAMS = params_for("regtest")
 GOOD = ("good",) * 8

@@ -9,9 +9,13 @@ parsing and checking the block as validation does before it connects it.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.consensus.blocks import check_block
 from btcnode.params import params_for
@@ -21,9 +25,9 @@ from btcnode.protocol.blocks.xthin import ThinBlock
 from btcnode.protocol.limits import MAX_XTHIN_FILTER_ELEMENTS
 from btcnode.protocol.serving.compact_serving import compact_payload
 from btcnode.testing.memory_chain import MemoryChain
-from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.bloom_filter import contains, make_filter
 from btcnode.wire.messages import BlockTxn, CmpctBlock, GetBlockTxn, GetXBlockTx, GetXThin, XBlockTx, XThinBlock
+from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 
 def timed(label: str, work: Callable[[], Any]) -> Any:

@@ -31,13 +31,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from btcnode.testing.chain_generator import benchmark_chain
-from btcnode.testing.peer import ChainServer
-from btcnode.testing.process import environment, free_port
+from tests.lib.chain_generator import benchmark_chain
+from tests.lib.peer import ChainServer
+from tests.lib.process import environment, free_port
 
 PARAMS = params_for("regtest")
 BATCH = 1000

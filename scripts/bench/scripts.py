@@ -10,9 +10,13 @@ libbitcoinkernel has its shared hashes. The second starts from the transaction's
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.chain.shadow import KernelEngine
 from btcnode.primitives.coin import make_txout
@@ -22,9 +26,9 @@ from btcnode.script.sighash import SighashContext
 from btcnode.script.signatures import forget_parsed_keys
 from btcnode.script.templates import fast_verify
 from btcnode.script.verify import verify_input, verify_transaction
-from btcnode.testing.script_builder import CHECKSIG, KEYS, ScriptBuilder, Slot, make_key, number, push_data
-from btcnode.testing.script_cases import CaseGenerator, Plan
 from btcnode.testing.templates import TEMPLATES
+from tests.lib.script_builder import CHECKSIG, KEYS, ScriptBuilder, Slot, make_key, number, push_data
+from tests.lib.script_cases import CaseGenerator, Plan
 
 Job = tuple[Tx, list[bytes]]
 TARGETS = {"p2pkh": 0.5, "p2wpkh": 0.5, "p2tr-key": 0.5}

@@ -21,7 +21,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from btcnode.testing.process import environment, free_port
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
+from tests.lib.process import environment, free_port
 
 LIMIT_S = 60.0
 POLL_S = 0.002

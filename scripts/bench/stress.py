@@ -29,6 +29,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
 import zmq
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
@@ -39,11 +41,11 @@ from btcnode.rpc.client import RpcClient
 from btcnode.rpc.errors import RpcError
 from btcnode.sync.process_memory import resident_of
 from btcnode.testing.blocks import BlockTemplate
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.peer import ScriptedPeer
-from btcnode.testing.process import NodeProcess, free_port, wait_until
-from btcnode.testing.tx_stream import KINDS, tx_lanes
 from btcnode.wire.messages import Ping, Pong
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.peer import ScriptedPeer
+from tests.lib.process import NodeProcess, free_port, wait_until
+from tests.lib.tx_stream import KINDS, tx_lanes
 
 PARAMS = params_for("regtest")
 NODES = 3

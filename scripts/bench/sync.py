@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 import pbk
 
@@ -25,7 +28,7 @@ from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.worker_pool import WorkerPool
-from btcnode.testing.chain_generator import ChainGenerator
+from tests.lib.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
 

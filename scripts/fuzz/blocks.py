@@ -16,12 +16,14 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
 from btcnode.params import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from btcnode.testing.block_fuzz import BlockFuzzer
-from btcnode.testing.block_lab import Lab
-from btcnode.testing.block_trees import random_tree
-from btcnode.testing.kernel_chain import DisagreementError, PairedChains
+from tests.lib.block_fuzz import BlockFuzzer
+from tests.lib.block_lab import Lab
+from tests.lib.block_trees import random_tree
+from tests.lib.kernel_chain import DisagreementError, PairedChains
 
 WORLD = 500  # cases on one pair of chains
 TREE_SIZE = 60

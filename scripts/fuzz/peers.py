@@ -13,9 +13,12 @@ import sys
 import time
 import traceback
 from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.params import params_for
-from btcnode.testing.peer_fuzz import PeerFuzzer, memory_of
+from tests.lib.peer_fuzz import PeerFuzzer, memory_of
 
 CHECK_EACH = 500  # steps
 WEIGH_EACH = 5000

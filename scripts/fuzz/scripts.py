@@ -9,12 +9,15 @@ A case is one input under one combination of flags. Exit code 1 when the engines
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
 from btcnode.chain.shadow import Disagreement, KernelEngine
-from btcnode.testing.script_fuzz import (
+from tests.lib.script_fuzz import (
     FLAG_SETS_PER_CASE,
     MUTATIONS_PER_BASE,
     FuzzResult,

@@ -8,10 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import completions
-import configuration
-import methods
-import types_stub
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
+from scripts.generate import completions, configuration, methods, types_stub
 
 ROOT = Path(__file__).resolve().parents[2]
 

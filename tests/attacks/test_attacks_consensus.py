@@ -27,11 +27,11 @@ from btcnode.script.verify import verify_transaction
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.worker_pool import WorkerPool
 from btcnode.testing.blocks import BlockTemplate
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.peer import ChainServer, ScriptedPeer
-from btcnode.testing.process import NodeProcess, wait_until
 from btcnode.testing.templates import Spendable, seckey, signed_tx
 from btcnode.wire.messages import Ping, Pong
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.peer import ChainServer, ScriptedPeer
+from tests.lib.process import NodeProcess, wait_until
 
 PARAMS = params_for("regtest")
 NOW = 2_000_000_000

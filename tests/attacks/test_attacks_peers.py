@@ -18,12 +18,12 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.testing.memory_chain import mine_chain
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
 from btcnode.wire.framing import FrameDecoder, OversizedFrameError, encode_frame
 from btcnode.wire.messages import Headers, Verack, Version
 from btcnode.wire.registry import PAYLOAD_LIMITS
+from tests.lib.protocol_bench import Bench
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from btcnode.testing.asmap_maker import random_map
-from btcnode.testing.process import NodeProcess, free_port
+from tests.lib.asmap_maker import random_map
+from tests.lib.process import NodeProcess, free_port
 
 ONION = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion"
 HOSTS = [f"{20 + i}.{i}.3.4" for i in range(60)] + ["2a00:1450:1::5", "2001:470:1f0b::1", ONION]

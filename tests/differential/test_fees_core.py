@@ -21,8 +21,8 @@ import pytest
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
 from btcnode.rpc.errors import RpcError
-from btcnode.testing.mempool_lab import START, MempoolLab, coins_of, pay
-from btcnode.testing.process import NodeProcess
+from tests.lib.mempool_lab import START, MempoolLab, coins_of, pay
+from tests.lib.process import NodeProcess
 
 BLOCKS = 40
 PER_BLOCK = 20

@@ -18,12 +18,12 @@ from btcnode.consensus import blocks, commitment, connect, headers, locks, trans
 from btcnode.params import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.script.errors import ScriptError
-from btcnode.testing.block_lab import BASE_HEIGHT, Lab
+from tests.lib.block_lab import BASE_HEIGHT, Lab
 
 pytest.importorskip("pbk", reason="py-bitcoinkernel is not installed")
 
-from btcnode.testing.block_catalogue import CASES, Case
-from btcnode.testing.kernel_chain import DisagreementError, PairedChains
+from tests.lib.block_catalogue import CASES, Case
+from tests.lib.kernel_chain import DisagreementError, PairedChains
 
 REASONS_OF_ISSUE = {
     "bad-txnmrklroot", "bad-txns-duplicate", "bad-cb-amount", "bad-cb-height", "bad-witness-merkle-match",

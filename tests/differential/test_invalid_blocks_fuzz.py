@@ -11,13 +11,13 @@ import pytest
 
 from btcnode.params import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from btcnode.testing.block_fuzz import BlockFuzzer
-from btcnode.testing.block_lab import Lab
-from btcnode.testing.chain_generator import ChainGenerator
+from tests.lib.block_fuzz import BlockFuzzer
+from tests.lib.block_lab import Lab
+from tests.lib.chain_generator import ChainGenerator
 
 pytest.importorskip("pbk", reason="py-bitcoinkernel is not installed")
 
-from btcnode.testing.kernel_chain import PairedChains
+from tests.lib.kernel_chain import PairedChains
 
 CASES = 500
 

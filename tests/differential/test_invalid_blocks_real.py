@@ -14,9 +14,9 @@ from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import Tx
-from btcnode.testing.block_fuzz import mutate_bytes
-from btcnode.testing.block_lab import split_block
 from btcnode.testing.blocks import assemble
+from tests.lib.block_fuzz import mutate_bytes
+from tests.lib.block_lab import split_block
 
 pbk = pytest.importorskip("pbk", reason="py-bitcoinkernel is not installed")
 

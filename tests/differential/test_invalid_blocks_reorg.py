@@ -11,12 +11,12 @@ import pytest
 
 from btcnode.params import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from btcnode.testing.block_lab import Lab, alter, sign, spend
-from btcnode.testing.block_trees import random_tree
+from tests.lib.block_lab import Lab, alter, sign, spend
+from tests.lib.block_trees import random_tree
 
 pytest.importorskip("pbk", reason="py-bitcoinkernel is not installed")
 
-from btcnode.testing.kernel_chain import Outcome, PairedChains
+from tests.lib.kernel_chain import Outcome, PairedChains
 
 World = tuple[PairedChains, Lab]
 

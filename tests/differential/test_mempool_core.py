@@ -27,8 +27,8 @@ from btcnode.primitives.hashes import from_display, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
 from btcnode.rpc.errors import RpcError
-from btcnode.testing.mempool_lab import START, MempoolLab
-from btcnode.testing.tx_fuzz import KINDS, TxFuzzer
+from tests.lib.mempool_lab import START, MempoolLab
+from tests.lib.tx_fuzz import KINDS, TxFuzzer
 
 COUNT = int(os.environ.get("BTCNODE_FUZZ_COUNT", "400"))
 SEED = int(os.environ.get("BTCNODE_FUZZ_SEED", "1"))

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from btcnode.params import params_for
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.process import NodeProcess, free_port, wait_until
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.process import NodeProcess, free_port, wait_until
 
 PARAMS = params_for("regtest")
 

@@ -14,8 +14,8 @@ pytest.importorskip("pbk", reason="needs btcnode[kernel]")
 
 from btcnode.chain.shadow import Disagreement, KernelEngine
 from btcnode.script.errors import ScriptError
-from btcnode.testing import script_fuzz
-from btcnode.testing.script_fuzz import FuzzResult, fuzz_group, groups
+from tests.lib import script_fuzz
+from tests.lib.script_fuzz import FuzzResult, fuzz_group, groups
 
 SEED = int(os.environ.get("BTCNODE_FUZZ_SEED", "20210709"))
 GROUPS = int(os.environ.get("BTCNODE_FUZZ_GROUPS", "500"))

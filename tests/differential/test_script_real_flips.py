@@ -16,8 +16,8 @@ from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.tx import Tx
 from btcnode.script.flags import MANDATORY_VERIFY_FLAGS
 from btcnode.script.verify import verify_input
-from btcnode.testing.script_cases import ScriptCase, consensus_flags, spent_script
-from btcnode.testing.script_mutations import mutate
+from tests.lib.script_cases import ScriptCase, consensus_flags, spent_script
+from tests.lib.script_mutations import mutate
 
 SEED = int(os.environ.get("BTCNODE_FUZZ_SEED", "866342"))
 PER_BLOCK = 60  # inputs changed in each block; large transactions cost the engines' parsers most of the time

@@ -31,7 +31,7 @@ from btcnode.storage.layout import FRAME, FRAME_SIZE, UNDO_CHECKSUM_SIZE
 from btcnode.storage.obfuscation import Obfuscation
 from btcnode.storage.undo import decode_undo, encode_undo
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
-from btcnode.testing.chain_generator import ChainGenerator
+from tests.lib.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
 SATOSHI = 100_000_000

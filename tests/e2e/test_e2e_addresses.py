@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.testing.asmap_maker import random_map
-from btcnode.testing.process import NodeProcess, wait_until
+from tests.lib.asmap_maker import random_map
+from tests.lib.process import NodeProcess, wait_until
 
 HOSTS = [f"{20 + i}.{i}.7.9" for i in range(60)]
 

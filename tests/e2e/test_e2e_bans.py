@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from btcnode.testing.process import NodeProcess, wait_until
+from tests.lib.process import NodeProcess, wait_until
 
 
 def test_a_ban_outlives_a_restart_and_noban_goes_past_it(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ from pathlib import Path
 from btcnode.params import params_for
 from btcnode.primitives.merkle_proof import read_proof
 from btcnode.primitives.tx import Tx
-from btcnode.testing.peer import ScriptedPeer
-from btcnode.testing.process import NodeProcess
 from btcnode.wire.bloom_filter import BloomFilter, make_filter
 from btcnode.wire.constants import MSG_FILTERED_BLOCK, NODE_BLOOM
 from btcnode.wire.messages import (
@@ -24,6 +22,8 @@ from btcnode.wire.messages import (
     TxMessage,
     Version,
 )
+from tests.lib.peer import ScriptedPeer
+from tests.lib.process import NodeProcess
 
 WATCHED = bytes(range(20))
 SCRIPT = f"raw(a914{WATCHED.hex()}87)"

@@ -21,9 +21,9 @@ from bitcointx.rpc import InvalidAddressOrKeyError, RPCCaller
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.process import NodeProcess, free_port, wait_until
 from btcnode.testing.templates import signed_tx
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.process import NodeProcess, free_port, wait_until
 
 PARAMS = params_for("regtest")
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"

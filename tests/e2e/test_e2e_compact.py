@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from test_e2e_mempool import Wallet, make_node, name, pool_of
-
-from btcnode.testing.process import NodeProcess, wait_until
+from tests.e2e.test_e2e_mempool import Wallet, make_node, name, pool_of
+from tests.lib.process import NodeProcess, wait_until
 
 
 def count(node: NodeProcess, direction: str, command: str) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from btcnode.storage.layout import DATABASE_FILE
-from btcnode.testing.process import NodeProcess, RpcFailure, environment, wait_until
+from tests.lib.process import NodeProcess, RpcFailure, environment, wait_until
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 UNKNOWN_BIT = 27

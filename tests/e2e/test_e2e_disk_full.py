@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from btcnode.params import params_for
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.process import NodeProcess, RpcFailure
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.process import NodeProcess, RpcFailure
 
 PARAMS = params_for("regtest")
 DISK_MB = 60

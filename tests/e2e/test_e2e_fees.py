@@ -6,8 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from btcnode.testing.mempool_lab import START, MempoolLab, pay
-from btcnode.testing.process import NodeProcess
+from tests.lib.mempool_lab import START, MempoolLab, pay
+from tests.lib.process import NodeProcess
 
 NOTHING = {"errors": ["Insufficient data or no feerate found"], "blocks": 0}
 

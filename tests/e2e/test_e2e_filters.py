@@ -7,10 +7,10 @@ from pathlib import Path
 
 from btcnode.params import params_for
 from btcnode.primitives.gcs import filter_hash, filter_header, matches_any
-from btcnode.testing.peer import ScriptedPeer
-from btcnode.testing.process import NodeProcess, RpcFailure
 from btcnode.wire.constants import NODE_COMPACT_FILTERS
 from btcnode.wire.messages import CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters, Version
+from tests.lib.peer import ScriptedPeer
+from tests.lib.process import NodeProcess, RpcFailure
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 OTHER = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry"

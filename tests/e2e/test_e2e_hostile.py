@@ -16,11 +16,11 @@ import pytest
 from btcnode.params import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.testing.blocks import BlockTemplate, grind
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.peer import ChainServer, ScriptedPeer
-from btcnode.testing.process import NodeProcess, wait_until
 from btcnode.wire.framing import encode_frame
 from btcnode.wire.messages import Headers, Ping, Pong
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.peer import ChainServer, ScriptedPeer
+from tests.lib.process import NodeProcess, wait_until
 
 PARAMS = params_for("regtest")
 MAINNET_MAGIC = params_for("mainnet").magic

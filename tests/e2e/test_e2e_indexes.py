@@ -13,10 +13,10 @@ import pytest
 from btcnode.params import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.rpc.errors import RpcError
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.peer import ChainServer
-from btcnode.testing.process import NodeProcess, RpcFailure, wait_until
 from btcnode.testing.regtest import RegtestNode
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.peer import ChainServer
+from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
 PARAMS = params_for("regtest")
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"

@@ -26,7 +26,7 @@ from bitcointx.core.script import SIGHASH_ALL, SIGVERSION_WITNESS_V0, CScript, C
 from bitcointx.wallet import CCoinAddress, P2WPKHCoinAddress
 
 from btcnode.primitives.amounts import COIN
-from btcnode.testing.process import NodeProcess, RpcFailure, wait_until
+from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
 # the library looks for libsecp256k1 in the system; the one that coincurve brings serves as well
 bitcointx.set_custom_secp256k1_path(next(Path(coincurve.__file__).parent.glob("_libsecp256k1*.so")))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from btcnode.testing.process import NodeProcess, wait_until
+from tests.lib.process import NodeProcess, wait_until
 
 ADDRESS = "bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw"
 TOLD = "the last run ended without a shutdown, in state synced"

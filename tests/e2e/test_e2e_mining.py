@@ -19,9 +19,9 @@ from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import Header
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import Tx
-from btcnode.testing.block_lab import LabCoin
-from btcnode.testing.mempool_lab import FREE, coins_of, pay
-from btcnode.testing.process import NodeProcess, RpcFailure, wait_until
+from tests.lib.block_lab import LabCoin
+from tests.lib.mempool_lab import FREE, coins_of, pay
+from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
 PARAMS = params_for("regtest")
 REQUEST = {"rules": ["segwit"]}

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from btcnode.testing.process import NodeProcess, wait_until
+from tests.lib.process import NodeProcess, wait_until
 
 PACKAGES = {"miniupnpd": "miniupnpd-nftables", "turnserver": "coturn", "nft": "nftables", "ip": "iproute2"}
 LAN, INSIDE, WAN, OUTSIDE = "192.168.77.1", "192.168.77.2", "5.5.5.1", "5.5.5.2"

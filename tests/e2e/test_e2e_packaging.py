@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.testing.process import NodeProcess, free_port, wait_until
+from tests.lib.process import NodeProcess, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = ROOT / "scripts/systemd/btcnoded.service"

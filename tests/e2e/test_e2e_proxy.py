@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from btcnode.net.proxy.sam import address_of, destination_of
-from btcnode.testing.process import NodeProcess, free_port, wait_until
-from btcnode.testing.sam_bridge import SamBridge
 from btcnode.wire.netaddr import NetAddress
+from tests.lib.process import NodeProcess, free_port, wait_until
+from tests.lib.sam_bridge import SamBridge
 
 ADDRESS = "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202"
 BLOCKS = 3

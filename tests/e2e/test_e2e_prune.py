@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.testing.process import NodeProcess, RpcFailure
+from tests.lib.process import NodeProcess, RpcFailure
 
 ADDRESS = "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202"
 OPTIONS = ("--fastprune", "--prune", "1", "--blockfilterindex")

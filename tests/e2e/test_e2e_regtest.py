@@ -9,8 +9,8 @@ import pytest
 
 from btcnode.params import params_for
 from btcnode.primitives.addresses import address_for_script
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.process import NodeProcess, RpcFailure, wait_until
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
 OTHER_ADDRESS = address_for_script(b"\x00\x14" + bytes(20), params_for("regtest"))
 ADDRESS = "bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw"

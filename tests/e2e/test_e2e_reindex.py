@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from btcnode.testing.process import NodeProcess, wait_until
+from tests.lib.process import NodeProcess, wait_until
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 

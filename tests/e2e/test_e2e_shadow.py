@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from btcnode.params import params_for
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.peer import ChainServer
-from btcnode.testing.process import NodeProcess
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.peer import ChainServer
+from tests.lib.process import NodeProcess
 
 PARAMS = params_for("regtest")
 

@@ -8,7 +8,7 @@ import pytest
 
 from btcnode.params import params_for
 from btcnode.storage.utxo_snapshot import HEADER, parse_header
-from btcnode.testing.process import NodeProcess, RpcFailure
+from tests.lib.process import NodeProcess, RpcFailure
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 

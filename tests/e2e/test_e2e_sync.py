@@ -13,8 +13,8 @@ from btcnode.params import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.script.signatures import pubkey_create
 from btcnode.storage.block_import import iter_blocks
-from btcnode.testing.peer import ChainServer
-from btcnode.testing.process import NodeProcess, wait_until
+from tests.lib.peer import ChainServer
+from tests.lib.process import NodeProcess, wait_until
 
 MAINNET = params_for("mainnet")
 SIGNET = params_for("signet")

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from btcnode.params import params_for
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.peer import ChainServer, ScriptedPeer
-from btcnode.testing.process import NodeProcess, RpcFailure, wait_until
 from btcnode.wire.constants import MSG_WITNESS_BLOCK, NODE_P2P_V2
 from btcnode.wire.framing import encode_frame
 from btcnode.wire.messages import BlockMessage, GetData, InvItem, Ping, Pong, Version
 from btcnode.wire.v2_cipher import TERMINATOR_SIZE
 from btcnode.wire.v2_transport import MAX_GARBAGE, V2Transport
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.peer import ChainServer, ScriptedPeer
+from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
 PARAMS = params_for("regtest")
 KEY_SIZE = 64

@@ -9,9 +9,9 @@ import zmq
 
 from btcnode.params import params_for
 from btcnode.primitives.coin import make_txout
-from btcnode.testing.chain_generator import ChainGenerator, Unspent
-from btcnode.testing.process import NodeProcess, free_port, wait_until
 from btcnode.testing.templates import signed_tx
+from tests.lib.chain_generator import ChainGenerator, Unspent
+from tests.lib.process import NodeProcess, free_port, wait_until
 
 PARAMS = params_for("regtest")
 ADDRESS = "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from btcnode.params import params_for
-from btcnode.testing.peer_fuzz import PeerFuzzer, memory_of
+from tests.lib.peer_fuzz import PeerFuzzer, memory_of
 
 STEPS = 4000
 MEMORY_LIMIT = 64 << 20

@@ -13,10 +13,10 @@ from btcnode.script.flags import MANDATORY_VERIFY_FLAGS, STANDARD_VERIFY_FLAGS, 
 from btcnode.script.sighash import SighashContext
 from btcnode.script.templates import fast_verify
 from btcnode.script.verify import verify_input
-from btcnode.testing.script_cases import CaseGenerator, Plan, ScriptCase
-from btcnode.testing.script_fuzz import any_flags, interpret
-from btcnode.testing.script_mutations import mutate
 from btcnode.testing.templates import TEMPLATES, signed_tx
+from tests.lib.script_cases import CaseGenerator, Plan, ScriptCase
+from tests.lib.script_fuzz import any_flags, interpret
+from tests.lib.script_mutations import mutate
 
 SEEDS = st.integers(0, 2**64 - 1)
 

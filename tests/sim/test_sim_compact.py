@@ -11,7 +11,7 @@ from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import TransactionAdded
 from btcnode.testing.simulator import Conditions, SimNode, Simulator, sim_address
-from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
+from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 
 class CountingNode(SimNode):

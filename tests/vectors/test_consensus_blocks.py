@@ -7,17 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-from real_blocks import (
-    PointAncestry,
-    RealBlock,
-    block_with_undo,
-    bz2_blocks,
-    context,
-    floresta_block,
-    framed_blocks,
-    outside_coins,
-    raito_block,
-)
 
 from btcnode.consensus.blocks import check_block, contextual_check_block, is_block_mutated
 from btcnode.consensus.commitment import witness_commitment
@@ -31,9 +20,20 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_value
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import sha256d
-from btcnode.testing.ancestry import ListAncestry
 from btcnode.testing.blocks import push_number
-from btcnode.testing.coins import DictCoins
+from tests.lib.ancestry import ListAncestry
+from tests.lib.coins import DictCoins
+from tests.lib.real_blocks import (
+    PointAncestry,
+    RealBlock,
+    block_with_undo,
+    bz2_blocks,
+    context,
+    floresta_block,
+    framed_blocks,
+    outside_coins,
+    raito_block,
+)
 
 MAINNET = params_for("mainnet")
 TESTNET3 = params_for("testnet3")

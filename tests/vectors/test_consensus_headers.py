@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_blocks import PointAncestry, raito_header
 
 from btcnode.consensus.headers import check_header, contextual_check_header
 from btcnode.consensus.pow import (
@@ -25,7 +24,8 @@ from btcnode.errors import Fault, RuleViolation
 from btcnode.params import NetworkParams, params_for
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import Header
-from btcnode.testing.ancestry import ListAncestry
+from tests.lib.ancestry import ListAncestry
+from tests.lib.real_blocks import PointAncestry, raito_header
 
 FAR_FUTURE = 2**40
 PERIOD = 2016

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from script_text import assemble, credit_and_spend, verify_both_ways
 
 from btcnode.script.errors import ScriptError
 from btcnode.script.sighash import tapleaf_hash
 from btcnode.script.signatures import taproot_tweak_pubkey, xonly
 from btcnode.script.verify import verify_transaction
+from tests.lib.script_text import assemble, credit_and_spend, verify_both_ways
 
 ROWS = 1222
 ERROR_NAMES = 39  # different outcomes that occur, OK not counted

@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from script_text import verify_both_ways
 
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.compactsize import read_compact_size
@@ -23,6 +22,7 @@ from btcnode.script.flags import (
 )
 from btcnode.script.sighash import SighashContext
 from btcnode.script.verify import ScriptJob, verify_jobs, verify_transaction
+from tests.lib.script_text import verify_both_ways
 
 BURIED = {  # network -> (flag, first height)
     "main": ((VERIFY_DERSIG, 363725), (VERIFY_CHECKLOCKTIMEVERIFY, 388381), (VERIFY_CHECKSEQUENCEVERIFY, 419328),

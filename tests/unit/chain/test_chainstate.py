@@ -19,7 +19,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.script.flags import VERIFY_WITNESS
 from btcnode.script.verify import ScriptJob, verify_jobs
 from btcnode.testing.blocks import BlockTemplate
-from btcnode.testing.chain_generator import ChainGenerator
+from tests.lib.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
 NOW = 2_000_000_000

@@ -14,7 +14,7 @@ from btcnode.params import HeadersSync as SyncParams
 from btcnode.params import NetworkParams, params_for
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_STRUCT, header_hash
-from btcnode.testing.ancestry import ListAncestry
+from tests.lib.ancestry import ListAncestry
 
 REGTEST = params_for("regtest")
 SMALL = replace(REGTEST, headers_sync=SyncParams(commitment_period=5, redownload_buffer_size=60))

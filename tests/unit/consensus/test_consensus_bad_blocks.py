@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from bad_blocks import BAD_BLOCKS, BLOCKS
-from mini_chain import MiniChain
 
 from btcnode.errors import Fault, RuleViolation
+from tests.lib.bad_blocks import BAD_BLOCKS, BLOCKS
+from tests.lib.mini_chain import MiniChain
 
 FAULTS = {
     "high-hash": Fault.INVALID_HEADER,

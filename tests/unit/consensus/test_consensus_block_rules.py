@@ -3,8 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from bad_blocks import SUBSIDY, coinbase, rebuilt
-from mini_chain import MiniChain, spend
 
 from btcnode.consensus.blocks import (
     check_block,
@@ -22,6 +20,8 @@ from btcnode.primitives.coin import make_txout
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import NULL_OUTPOINT, SEQUENCE_FINAL, Tx
 from btcnode.testing.blocks import COMMITMENT_PREFIX, assemble, coinbase_tx, push_number
+from tests.lib.bad_blocks import SUBSIDY, coinbase, rebuilt
+from tests.lib.mini_chain import MiniChain, spend
 
 A = b"\x01" * 36
 

@@ -3,8 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from bad_blocks import SUBSIDY, coinbase, rebuilt
-from mini_chain import REGTEST, MiniChain, spend
 
 from btcnode.consensus.connect import (
     BIP30_OVERWRITTEN,
@@ -26,9 +24,11 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import NULL_OUTPOINT, SEQUENCE_FINAL, Tx
 from btcnode.script.flags import VERIFY_P2SH, VERIFY_WITNESS
 from btcnode.script.verify import verify_jobs
-from btcnode.testing.ancestry import ListAncestry
 from btcnode.testing.blocks import assemble, coinbase_tx
-from btcnode.testing.coins import DictCoins
+from tests.lib.ancestry import ListAncestry
+from tests.lib.bad_blocks import SUBSIDY, coinbase, rebuilt
+from tests.lib.coins import DictCoins
+from tests.lib.mini_chain import REGTEST, MiniChain, spend
 
 MAINNET = params_for("mainnet")
 A, B = b"\x01" * 36, b"\x02" * 36

@@ -14,7 +14,7 @@ from btcnode.consensus.deployments import (
 from btcnode.params import ALWAYS_ACTIVE, NEVER_ACTIVE, NetworkParams, params_for
 from btcnode.params import VersionBits as BitsFigures
 from btcnode.script.flags import flag_names
-from btcnode.testing.ancestry import ListAncestry
+from tests.lib.ancestry import ListAncestry
 
 MAINNET = params_for("mainnet")
 ALWAYS = ["P2SH", "TAPROOT", "WITNESS"]

@@ -8,8 +8,8 @@ from btcnode.consensus.headers import check_header, contextual_check_header, min
 from btcnode.errors import Fault, RuleViolation
 from btcnode.params import NetworkParams, params_for
 from btcnode.primitives.header import Header
-from btcnode.testing.ancestry import ListAncestry
 from btcnode.testing.blocks import grind
+from tests.lib.ancestry import ListAncestry
 
 REGTEST = params_for("regtest")
 MAINNET = params_for("mainnet")

@@ -16,7 +16,7 @@ from btcnode.consensus.pow import (
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.params import params_for
 from btcnode.primitives.header import Header
-from btcnode.testing.ancestry import ListAncestry
+from tests.lib.ancestry import ListAncestry
 
 MAINNET = params_for("mainnet")
 TESTNET3 = params_for("testnet3")

@@ -3,7 +3,6 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from mini_chain import spend
 
 from btcnode.consensus.connect import last_witness_items
 from btcnode.consensus.sigops import (
@@ -21,6 +20,7 @@ from btcnode.primitives.tx import NULL_OUTPOINT, Tx
 from btcnode.script.flags import VERIFY_P2SH, VERIFY_WITNESS
 from btcnode.script.scriptparse import count_sigops, push_data
 from btcnode.testing.blocks import assemble
+from tests.lib.mini_chain import spend
 
 BOTH = VERIFY_P2SH | VERIFY_WITNESS
 A = b"\x01" * 36

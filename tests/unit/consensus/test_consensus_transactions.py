@@ -3,7 +3,6 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from mini_chain import spend
 
 from btcnode.consensus.transactions import (
     check_block_transactions,
@@ -19,6 +18,7 @@ from btcnode.primitives.coin import make_coin, make_txout
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
 from btcnode.testing.blocks import assemble
+from tests.lib.mini_chain import spend
 
 A, B = b"\x01" * 36, b"\x02" * 36
 OK = make_txout(1, b"\x51")

@@ -17,7 +17,7 @@ from btcnode.primitives.gcs import filter_header
 from btcnode.primitives.hashes import BlockHash
 from btcnode.script.scriptparse import is_unspendable
 from btcnode.storage.muhash import MuHash
-from btcnode.testing.chain_generator import ChainGenerator
+from tests.lib.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
 

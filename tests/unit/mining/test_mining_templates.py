@@ -15,7 +15,7 @@ from btcnode.node.mempool_setup import make_template_maker
 from btcnode.params import params_for
 from btcnode.primitives.addresses import secret_encode
 from btcnode.primitives.hashes import to_display
-from btcnode.testing.small_pool import coin, spend
+from tests.lib.small_pool import coin, spend
 
 REGTEST = params_for("regtest")
 

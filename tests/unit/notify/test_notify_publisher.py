@@ -11,7 +11,7 @@ import zmq
 from btcnode.notify import publisher as publisher_module
 from btcnode.notify.publisher import Publisher, is_ipv6
 from btcnode.notify.topics import Endpoint, Event, TxAdded, TxRemoved
-from btcnode.testing.process import free_port, wait_until
+from tests.lib.process import free_port, wait_until
 
 TX = TxAdded(bytes(32), b"raw", 1)
 

@@ -6,8 +6,8 @@ import pytest
 
 from btcnode.params import NetworkParams, params_for
 from btcnode.testing.memory_chain import mine_chain
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
+from tests.lib.protocol_bench import Bench
 
 
 @pytest.fixture(scope="session")

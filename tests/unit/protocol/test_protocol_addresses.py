@@ -6,10 +6,10 @@ from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.events import LocalAddress
 from btcnode.protocol.serving.bloom import RollingBloom
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import Addr, AddrEntry, AddrV2, GetAddr, SendAddrV2, Verack, Version
 from btcnode.wire.netaddr import NetAddress, Network
+from tests.lib.protocol_bench import Bench
 
 OUTBOUND = ConnectionKind.OUTBOUND_FULL
 OWN = NetAddress.from_host("5.6.7.8", 18444)

@@ -5,10 +5,10 @@ from btcnode.primitives.header import header_hash
 from btcnode.protocol import limits
 from btcnode.protocol.events import TipChanged
 from btcnode.testing.memory_chain import mine_chain
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.constants import MSG_BLOCK
 from btcnode.wire.messages import GetData, GetHeaders, Headers, Inv, InvItem, SendHeaders
+from tests.lib.protocol_bench import Bench
 
 
 def hash_of(raw: bytes) -> bytes:

@@ -6,8 +6,8 @@ import pytest
 
 from btcnode.protocol.addresses.asmap import AsMap, is_sane, lookup
 from btcnode.protocol.addresses.netgroup import NetGroups
-from btcnode.testing.asmap_maker import Trie, encode, number, packed, padded, random_trie
 from btcnode.wire.netaddr import NetAddress
+from tests.lib.asmap_maker import Trie, encode, number, packed, padded, random_trie
 
 
 def walk(trie: Trie, address: bytes) -> int:

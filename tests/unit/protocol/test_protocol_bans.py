@@ -11,10 +11,10 @@ from btcnode.protocol.commands import LiftBan, SetBan
 from btcnode.protocol.connections.bans import Ban, BanList
 from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.connections.permissions import AccessRules, names
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.subnet import SubNet
+from tests.lib.protocol_bench import Bench
 
 ONION = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion"
 

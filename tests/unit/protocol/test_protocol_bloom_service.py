@@ -15,8 +15,6 @@ from btcnode.protocol.events import BlockMatched, Malformation, MalformedMessage
 from btcnode.protocol.limits import FILTERED_PER_TICK
 from btcnode.protocol.serving.tx_filter import filter_block, match
 from btcnode.script.scriptparse import push_data
-from btcnode.testing.protocol_bench import Bench
-from btcnode.testing.small_pool import SmallPool
 from btcnode.wire.bloom_filter import BloomFilter, make_filter
 from btcnode.wire.constants import MSG_FILTERED_BLOCK, NODE_BLOOM
 from btcnode.wire.messages import (
@@ -32,6 +30,8 @@ from btcnode.wire.messages import (
     Pong,
     Version,
 )
+from tests.lib.protocol_bench import Bench
+from tests.lib.small_pool import SmallPool
 
 WANTED = bytes(range(20))
 EMPTY = FilterLoad(b"", 1, 0, 0)

@@ -16,9 +16,7 @@ from btcnode.protocol.blocks.partial_block import PartialBlock, ShortIdCollision
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.serving.compact_serving import compact_payload
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
-from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.constants import MSG_CMPCT_BLOCK, MSG_WITNESS_BLOCK
 from btcnode.wire.messages import (
     BlockMessage,
@@ -35,6 +33,8 @@ from btcnode.wire.messages import (
 )
 from btcnode.wire.messages.compact import PrefilledTx
 from btcnode.wire.short_ids import matching, packed_short_ids, short_id
+from tests.lib.protocol_bench import Bench
+from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 TXS = [spend([coin(n)], COIN_VALUE, 2000, witness=b"w%d" % n) for n in range(8)]
 

@@ -15,10 +15,10 @@ from btcnode.protocol.connections.eviction import Candidate, select_for_eviction
 from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.events import ConnectFailed, DnsSeedResult, PeerConnected, PeerDisconnected
 from btcnode.protocol.misbehaviour import CONSEQUENCES, DiscouragedAddresses, Offence
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import AddrEntry, Headers, Verack, Version
 from btcnode.wire.netaddr import NetAddress, Network
+from tests.lib.protocol_bench import Bench
 
 FULL, BLOCK_RELAY = ConnectionKind.OUTBOUND_FULL, ConnectionKind.BLOCK_RELAY
 

@@ -14,10 +14,10 @@ from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.events import BlockProcessed, BlockRejected, ChainSettled, PeerDisconnected, Tick
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_BLOCK, NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 from btcnode.wire.messages import BlockMessage, CmpctBlock, GetData, Headers, InvItem, NotFound
+from tests.lib.protocol_bench import Bench
 
 OUTBOUND = ConnectionKind.OUTBOUND_FULL
 WINDOW = limits.BLOCK_DOWNLOAD_WINDOW

@@ -9,9 +9,9 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import Permission
-from btcnode.testing.protocol_bench import Bench
 from btcnode.wire.constants import MSG_TX
 from btcnode.wire.messages import Inv, InvItem, Ping, Pong
+from tests.lib.protocol_bench import Bench
 
 
 @pytest.fixture

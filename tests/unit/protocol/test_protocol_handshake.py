@@ -7,7 +7,6 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import Malformation, MalformedMessage, PeerConnected, PeerDisconnected
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 from btcnode.wire.messages import (
@@ -22,6 +21,7 @@ from btcnode.wire.messages import (
     Version,
     WtxidRelay,
 )
+from tests.lib.protocol_bench import Bench
 
 FULL = NODE_NETWORK | NODE_WITNESS
 

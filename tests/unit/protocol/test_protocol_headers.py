@@ -10,11 +10,11 @@ from btcnode.protocol.events import PeerDisconnected
 from btcnode.protocol.limits import HEADERS_DOWNLOAD_TIMEOUT_BASE
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.constants import MSG_BLOCK
 from btcnode.wire.messages import GetData, GetHeaders, Headers, Inv, InvItem, SendHeaders
 from btcnode.wire.netaddr import NetAddress
+from tests.lib.protocol_bench import Bench
 
 
 def headers_of(blocks: list[bytes]) -> Headers:

@@ -6,8 +6,8 @@ from btcnode.params import NetworkParams
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import LocalAddress, LocalAddressGone
-from btcnode.testing.protocol_bench import Bench
 from btcnode.wire.netaddr import NetAddress, Network
+from tests.lib.protocol_bench import Bench
 
 V4 = NetAddress.from_host("5.6.7.8", 8333)
 V6 = NetAddress.from_host("2a00:1450::5", 8333)

@@ -6,10 +6,10 @@ from btcnode.params import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress, Network
+from tests.lib.protocol_bench import Bench
 
 ONION = NetAddress(Network.TORV3, bytes(range(32)), 8333)
 

@@ -22,8 +22,8 @@ from btcnode.protocol.connections.peer_score import (
     standing_of,
 )
 from btcnode.protocol.events import Malformation, MalformedMessage
-from btcnode.testing.protocol_bench import Bench
 from btcnode.wire.netaddr import NetAddress
+from tests.lib.protocol_bench import Bench
 
 
 def test_everybody_begins_in_the_middle() -> None:

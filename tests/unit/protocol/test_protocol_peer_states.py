@@ -8,8 +8,8 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol.connections.peer_states import TRANSITIONS, Change, PeerEvent, PeerState, PeerStates
 from btcnode.protocol.events import PeerDisconnected
 from btcnode.protocol.timer_wheel import RESOLUTION, TimerWheel
-from btcnode.testing.protocol_bench import Bench
 from btcnode.wire.messages import GetAddr, Ping, Pong
+from tests.lib.protocol_bench import Bench
 
 
 def ignore(_: str) -> None:

@@ -6,9 +6,9 @@ from btcnode.protocol import limits
 from btcnode.protocol.commands import PingPeers
 from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.events import BlockProcessed, ChainSettled, Tick, TransactionsProcessed
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.messages import BlockMessage, Headers, Ping, Pong
+from tests.lib.protocol_bench import Bench
 
 
 def test_ping_every_two_minutes_and_latency(bench: Bench) -> None:

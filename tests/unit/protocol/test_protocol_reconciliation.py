@@ -8,9 +8,9 @@ from btcnode.params import NetworkParams
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.transactions.reconciliation import short_id_key
-from btcnode.testing.protocol_bench import Bench
 from btcnode.wire.codec import Message
 from btcnode.wire.messages import SendTxRcncl, Verack, Version, WtxidRelay
+from tests.lib.protocol_bench import Bench
 
 
 def make(params: NetworkParams, *, enabled: bool = True, tx_relay: bool = True) -> Bench:

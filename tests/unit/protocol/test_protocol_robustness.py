@@ -16,12 +16,12 @@ from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.inputs import Input
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire import messages as m
 from btcnode.wire.codec import Message
 from btcnode.wire.netaddr import ADDRESS_SIZES, NetAddress, Network
 from btcnode.wire.registry import MESSAGE_CLASSES, UnknownMessage, decode_message
+from tests.lib.protocol_bench import Bench
 
 PARAMS = params_for("regtest")
 CHAIN = mine_chain(PARAMS, 30, UNIX_START - 60)

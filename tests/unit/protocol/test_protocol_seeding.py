@@ -8,10 +8,10 @@ from btcnode.protocol.addresses.seeding import named_source
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import ConnectFailed, DnsSeedResult
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import AddrEntry, Verack, Version
 from btcnode.wire.netaddr import NetAddress, Network
+from tests.lib.protocol_bench import Bench
 
 FIXED = [NetAddress(Network.IPV4, bytes((30 + i, 1, 1, 1)), 8333) for i in range(20)]
 ONION = NetAddress(Network.TORV3, bytes(range(32)), 8333)

@@ -11,9 +11,7 @@ from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.events import BlockRead, SendBufferState
 from btcnode.testing.memory_chain import mine_chain
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
-from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.constants import (
     MSG_BLOCK,
     MSG_CMPCT_BLOCK,
@@ -39,6 +37,8 @@ from btcnode.wire.messages import (
     NotFound,
     TxMessage,
 )
+from tests.lib.protocol_bench import Bench
+from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 
 def hash_of(raw: bytes) -> bytes:

@@ -13,10 +13,10 @@ from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.transactions import tx_download, tx_intake
-from btcnode.testing.protocol_bench import Bench
-from btcnode.testing.small_pool import COIN_VALUE, INVALID_SCRIPT, SmallPool, coin, output, spend
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_TX, MSG_WTX
 from btcnode.wire.messages import GetData, Inv, InvItem, NotFound, TxMessage
+from tests.lib.protocol_bench import Bench
+from tests.lib.small_pool import COIN_VALUE, INVALID_SCRIPT, SmallPool, coin, output, spend
 
 OUTBOUND = ConnectionKind.OUTBOUND_FULL
 

@@ -18,10 +18,10 @@ from btcnode.protocol.limits import TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES, TX_KNOW
 from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
 from btcnode.protocol.transactions import tx_relay
 from btcnode.protocol.transactions.fee_filter import FeeFilterRounder
-from btcnode.testing.protocol_bench import Bench
-from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 from btcnode.wire.constants import MSG_TX, MSG_WTX
 from btcnode.wire.messages import FeeFilter, GetData, Inv, InvItem, Mempool, NotFound, TxMessage
+from tests.lib.protocol_bench import Bench
+from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 
 OUTBOUND = ConnectionKind.OUTBOUND_FULL
 

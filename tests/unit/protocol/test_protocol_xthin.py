@@ -14,9 +14,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START
-from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.bloom_filter import contains, make_filter
 from btcnode.wire.constants import MSG_CMPCT_BLOCK, MSG_WITNESS_BLOCK, NODE_XTHIN
 from btcnode.wire.messages import (
@@ -30,6 +28,8 @@ from btcnode.wire.messages import (
     XBlockTx,
     XThinBlock,
 )
+from tests.lib.protocol_bench import Bench
+from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 TXS = [spend([coin(n)], COIN_VALUE, 2000, witness=b"w%d" % n) for n in range(8)]
 SERVICES = OWN_SERVICES | NODE_XTHIN

@@ -12,9 +12,9 @@ from btcnode.protocol.addresses.netgroup import NetGroups
 from btcnode.protocol.addresses.seeding import named_source
 from btcnode.services.addresses import Addresses
 from btcnode.services.clock import Clock
-from btcnode.testing.asmap_maker import random_map
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress
+from tests.lib.asmap_maker import random_map
 
 Running = Any
 NOW = 1_700_000_000

@@ -23,8 +23,8 @@ from btcnode.script.sighash import SighashContext
 from btcnode.script.signatures import CURVE_ORDER, sign_ecdsa
 from btcnode.script.templates import fast_verify
 from btcnode.script.verify import verify_input
-from btcnode.testing import reference_sighash as reference
-from btcnode.testing.script_builder import KEYS, Key
+from tests.lib import reference_sighash as reference
+from tests.lib.script_builder import KEYS, Key
 
 A, B, C = KEYS[:3]
 PLACES = ("bare", "p2sh", "p2wsh", "p2sh-p2wsh")

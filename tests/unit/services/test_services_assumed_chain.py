@@ -27,7 +27,7 @@ from btcnode.services.clock import Clock
 from btcnode.services.snapshot_files import SnapshotRefusedError
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 from btcnode.sync.driver import ChainDriver
-from btcnode.testing.chain_generator import ChainGenerator
+from tests.lib.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
 NOW = 2_000_000_000

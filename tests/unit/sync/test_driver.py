@@ -13,7 +13,7 @@ from btcnode.chain.store import ChainStore
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
 from btcnode.params import params_for
 from btcnode.sync.driver import ChainDriver
-from btcnode.testing.chain_generator import ChainGenerator
+from tests.lib.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
 NOW = 2_000_000_000

@@ -18,8 +18,8 @@ from btcnode.sync.checker import PooledChecker
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.importer import BlockImporter, ImportReport, block_files, import_paths
 from btcnode.sync.worker_pool import WorkerPool
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.process import wait_until
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.process import wait_until
 
 REGTEST = params_for("regtest")
 MAINNET = params_for("mainnet")

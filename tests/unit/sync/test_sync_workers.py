@@ -49,7 +49,7 @@ from btcnode.sync.worker_codec import (
 from btcnode.sync.worker_pool import MAX_PROCESSES, WorkerPool, worker_count
 from btcnode.sync.worker_process import WorkerProcess
 from btcnode.testing.blocks import BlockTemplate
-from btcnode.testing.chain_generator import BLOCK_SPACING, ChainGenerator
+from tests.lib.chain_generator import BLOCK_SPACING, ChainGenerator
 
 PARAMS = params_for("regtest")
 NOW = 2_000_000_000

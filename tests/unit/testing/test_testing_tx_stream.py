@@ -3,8 +3,8 @@ from __future__ import annotations
 from random import Random
 
 from btcnode.params import params_for
-from btcnode.testing.chain_generator import ChainGenerator
-from btcnode.testing.tx_stream import FEE, KINDS, loose_tx, tx_lanes
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.tx_stream import FEE, KINDS, loose_tx, tx_lanes
 
 
 def generator() -> ChainGenerator:

@@ -11,8 +11,6 @@ from btcnode.primitives.hashes import ZERO_HASH
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import NULL_OUTPOINT, SEQUENCE_FINAL, Tx
-from btcnode.testing.block_cases import Step, add_invalid, invalid, scenario
-from btcnode.testing.block_lab import Lab, alter, raw_tx, reheader, reseal, sign, spend, split_block
 from btcnode.testing.blocks import (
     ANYONE_CAN_SPEND,
     COMMITMENT_PREFIX,
@@ -21,6 +19,8 @@ from btcnode.testing.blocks import (
     grind,
     witness_commitment,
 )
+from tests.lib.block_cases import Step, add_invalid, invalid, scenario
+from tests.lib.block_lab import Lab, alter, raw_tx, reheader, reseal, sign, spend, split_block
 
 UNDECODABLE = "undecodable"
 

@@ -13,9 +13,9 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_value, make_txout
 from btcnode.primitives.tx import SEQUENCE_FINAL, Tx
 from btcnode.script.verify import verify_jobs
-from btcnode.testing.ancestry import ListAncestry
 from btcnode.testing.blocks import ANYONE_CAN_SPEND, BlockTemplate
-from btcnode.testing.coins import DictCoins
+from tests.lib.ancestry import ListAncestry
+from tests.lib.coins import DictCoins
 
 REGTEST = params_for("regtest")
 NOW = 2**40

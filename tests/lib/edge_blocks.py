@@ -6,13 +6,13 @@ from btcnode.primitives.coin import make_txout
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import ZERO_HASH
 from btcnode.primitives.tx import Tx
-from btcnode.testing.block_cases import valid
-from btcnode.testing.block_lab import Lab, LabCoin, alter, outpoint_of, sign, spend, split_block
 from btcnode.testing.blocks import ANYONE_CAN_SPEND, COMMITMENT_PREFIX, coinbase_tx, push_number
-from btcnode.testing.invalid_blocks import heavy_block, padded_coinbase, with_commitment
-from btcnode.testing.invalid_coinbases import commitment_block, right_commitment
-from btcnode.testing.invalid_scripts import spend_leaf, spend_script, taproot_leaf
-from btcnode.testing.invalid_spends import p2sh
+from tests.lib.block_cases import valid
+from tests.lib.block_lab import Lab, LabCoin, alter, outpoint_of, sign, spend, split_block
+from tests.lib.invalid_blocks import heavy_block, padded_coinbase, with_commitment
+from tests.lib.invalid_coinbases import commitment_block, right_commitment
+from tests.lib.invalid_scripts import spend_leaf, spend_script, taproot_leaf
+from tests.lib.invalid_spends import p2sh
 
 # -- headers ---------------------------------------------------------------------------------------------------------
 

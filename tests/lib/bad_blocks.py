@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mini_chain import MiniChain, spend
-
 from btcnode.primitives.amounts import COIN, MAX_MONEY
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
@@ -13,6 +11,7 @@ from btcnode.primitives.hashes import hash160, sha256
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import NULL_OUTPOINT, SEQUENCE_FINAL, Tx
 from btcnode.testing.blocks import COMMITMENT_PREFIX, assemble, coinbase_tx, grind, push_number, witness_commitment
+from tests.lib.mini_chain import MiniChain, spend
 
 BLOCKS = 110  # coinbases of heights 1 to 11 can be spent in the next block
 SUBSIDY = 50 * COIN

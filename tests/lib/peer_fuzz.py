@@ -29,15 +29,15 @@ from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.serving.tx_filter import filter_block
 from btcnode.testing.memory_chain import mine_chain
-from btcnode.testing.protocol_bench import Bench
 from btcnode.testing.simulator import UNIX_START, sim_address
-from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 from btcnode.wire import messages as m
 from btcnode.wire.bloom_filter import make_filter
 from btcnode.wire.codec import LimitExceeded, Message
 from btcnode.wire.constants import NODE_BLOOM, NODE_COMPACT_FILTERS, NODE_XTHIN
 from btcnode.wire.registry import UnknownMessage, decode_message
 from btcnode.wire.subnet import SubNet
+from tests.lib.protocol_bench import Bench
+from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 
 MAX_PEERS = 12
 MAX_ANSWERS = 2000  # effects without an answer: the eldest is answered then

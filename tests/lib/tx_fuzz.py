@@ -12,9 +12,9 @@ from btcnode.primitives.coin import make_txout
 from btcnode.primitives.tx import NULL_OUTPOINT, SEQUENCE_FINAL, Tx
 from btcnode.script.scriptparse import push_data
 from btcnode.script.signatures import pubkey_create
-from btcnode.testing.block_lab import LabCoin, alter
-from btcnode.testing.mempool_lab import ANCHOR, FREE, START, MempoolLab, bare, coins_of, p2sh, p2wsh, pay
 from btcnode.testing.templates import Spendable, seckey
+from tests.lib.block_lab import LabCoin, alter
+from tests.lib.mempool_lab import ANCHOR, FREE, START, MempoolLab, bare, coins_of, p2sh, p2wsh, pay
 
 _DROP = b"\x75"
 _TRUE = b"\x51"

@@ -15,8 +15,8 @@ from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import ZERO_HASH
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
-from btcnode.testing.block_lab import Lab, LabCoin, alter, outpoint_of, reheader, reseal, sign, spend, split_block
 from btcnode.testing.blocks import ANYONE_CAN_SPEND, COMMITMENT_PREFIX, push_number, witness_commitment
+from tests.lib.block_lab import Lab, LabCoin, alter, outpoint_of, reheader, reseal, sign, spend, split_block
 
 _VALUES = (0, 1, -1, 546, 999_999, 1_000_001, 50 * 10**8, 21 * 10**14, 21 * 10**14 + 1, (1 << 63) - 1, -(1 << 63))
 _SEQUENCES = (0, 1, 2, 100, 0xFFFF, 1 << 22, (1 << 22) | 1, 1 << 31, 0xFFFFFFFE, 0xFFFFFFFF)

@@ -7,7 +7,7 @@ from random import Random
 
 from btcnode.primitives.coin import make_txout, txout_script
 from btcnode.primitives.tx import Tx
-from btcnode.testing.script_cases import ScriptCase
+from tests.lib.script_cases import ScriptCase
 
 
 class Draft:

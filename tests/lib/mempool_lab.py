@@ -16,11 +16,11 @@ from btcnode.primitives.hashes import hash160, sha256
 from btcnode.primitives.tx import Tx
 from btcnode.script.scriptparse import is_unspendable, push_data
 from btcnode.script.solver import ANCHOR_SCRIPT
-from btcnode.testing.ancestry import ListAncestry
-from btcnode.testing.block_lab import Lab, LabCoin, outpoint_of, sign, spend
 from btcnode.testing.blocks import ANYONE_CAN_SPEND
-from btcnode.testing.coins import DictCoins
 from btcnode.testing.templates import TEMPLATES, Spendable
+from tests.lib.ancestry import ListAncestry
+from tests.lib.block_lab import Lab, LabCoin, outpoint_of, sign, spend
+from tests.lib.coins import DictCoins
 
 START = 1_700_000_000  # Unix seconds; blocks are ten minutes apart up to here
 FUNDED_VALUE = 200_000  # satoshi of each prepared coin

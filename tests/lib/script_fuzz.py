@@ -21,8 +21,8 @@ from btcnode.script.flags import (
 )
 from btcnode.script.sighash import SighashContext
 from btcnode.script.verify import run_scripts, verify_input
-from btcnode.testing.script_cases import CaseGenerator, ScriptCase, consensus_flags, spent_script
-from btcnode.testing.script_mutations import flip, mutate
+from tests.lib.script_cases import CaseGenerator, ScriptCase, consensus_flags, spent_script
+from tests.lib.script_mutations import flip, mutate
 
 MUTATIONS_PER_BASE = 3
 FLAG_SETS_PER_CASE = 3

@@ -5,8 +5,8 @@ Importing this module fills ``CASES``; the order matters only in that the last c
 
 from __future__ import annotations
 
-from btcnode.testing import edge_blocks, invalid_blocks, invalid_coinbases, invalid_scripts, invalid_spends
-from btcnode.testing.block_cases import CASES, Case, Step
+from tests.lib import edge_blocks, invalid_blocks, invalid_coinbases, invalid_scripts, invalid_spends
+from tests.lib.block_cases import CASES, Case, Step
 
 __all__ = [
     "CASES",

@@ -21,8 +21,8 @@ from btcnode.script.signatures import (
     taproot_tweak_pubkey,
     taproot_tweak_seckey,
 )
-from btcnode.testing import reference_sighash as reference
-from btcnode.testing.script_builder import (
+from tests.lib import reference_sighash as reference
+from tests.lib.script_builder import (
     CHECKSIG,
     KEYS,
     Argument,

@@ -8,8 +8,8 @@ from random import Random
 
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.tx import Tx
-from btcnode.testing.chain_generator import ChainGenerator, Unspent
 from btcnode.testing.templates import TEMPLATES, signed_tx
+from tests.lib.chain_generator import ChainGenerator, Unspent
 
 KINDS = ("p2wpkh", "p2tr-key")
 FEE = 2000  # satoshi for each transaction

@@ -9,8 +9,8 @@ from random import Random
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import sha256
 from btcnode.primitives.tx import Tx
-from btcnode.testing.block_lab import Lab, LabCoin, alter, outpoint_of, sign, spend
 from btcnode.testing.blocks import ANYONE_CAN_SPEND, coinbase_tx
+from tests.lib.block_lab import Lab, LabCoin, alter, outpoint_of, sign, spend
 
 WIDEST_REACH = 6  # how many of the youngest blocks a new one may choose its parent from, mostly
 SHARED_COINS = 40  # spent on several branches

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from btcnode.errors import Fault
-from btcnode.testing.block_lab import Lab
+from tests.lib.block_lab import Lab
 
 ACCEPTED = ""
 

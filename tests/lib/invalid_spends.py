@@ -9,9 +9,9 @@ from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import hash160, sha256
 from btcnode.primitives.tx import SEQUENCE_FINAL, Tx
 from btcnode.script.scriptparse import push_data
-from btcnode.testing.block_cases import Step, add_invalid, invalid, scenario, valid
-from btcnode.testing.block_lab import Lab, LabCoin, alter, outpoint_of, sign, spend, split_block
 from btcnode.testing.blocks import ANYONE_CAN_SPEND, coinbase_tx
+from tests.lib.block_cases import Step, add_invalid, invalid, scenario, valid
+from tests.lib.block_lab import Lab, LabCoin, alter, outpoint_of, sign, spend, split_block
 
 MISSING = "bad-txns-inputs-missingorspent"
 PREMATURE = "bad-txns-premature-spend-of-coinbase"

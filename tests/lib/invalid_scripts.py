@@ -11,11 +11,11 @@ from btcnode.script.errors import ScriptError
 from btcnode.script.scriptparse import push_data
 from btcnode.script.sighash import SIGHASH_ALL, SighashContext, tapleaf_hash
 from btcnode.script.signatures import pubkey_create, sign_ecdsa, sign_schnorr, taproot_tweak_pubkey, xonly
-from btcnode.testing.block_cases import add_invalid
-from btcnode.testing.block_lab import Lab, LabCoin, alter, sign, spend
 from btcnode.testing.blocks import ANYONE_CAN_SPEND
-from btcnode.testing.invalid_spends import p2sh, p2wsh
 from btcnode.testing.templates import TAPSCRIPT_LEAF, seckey
+from tests.lib.block_cases import add_invalid
+from tests.lib.block_lab import Lab, LabCoin, alter, sign, spend
+from tests.lib.invalid_spends import p2sh, p2wsh
 
 E = ScriptError
 KEY = seckey(77_777)

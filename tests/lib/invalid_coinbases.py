@@ -9,8 +9,6 @@ from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import ZERO_HASH
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
-from btcnode.testing.block_cases import Step, add_invalid, invalid, scenario
-from btcnode.testing.block_lab import Lab, alter, reseal, sign, spend, split_block
 from btcnode.testing.blocks import (
     ANYONE_CAN_SPEND,
     COMMITMENT_PREFIX,
@@ -19,7 +17,9 @@ from btcnode.testing.blocks import (
     push_number,
     witness_commitment,
 )
-from btcnode.testing.invalid_blocks import open_spends
+from tests.lib.block_cases import Step, add_invalid, invalid, scenario
+from tests.lib.block_lab import Lab, alter, reseal, sign, spend, split_block
+from tests.lib.invalid_blocks import open_spends
 
 # -- coinbase --------------------------------------------------------------------------------------------------------
 

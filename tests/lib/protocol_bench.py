@@ -19,11 +19,11 @@ from btcnode.protocol.peer import Peer
 from btcnode.protocol.protocol import Protocol
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.testing.simulator import UNIX_START, sim_address
-from btcnode.testing.small_pool import SmallPool
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
 from btcnode.wire.messages import AddrEntry, Ping, Pong, Verack, Version, WtxidRelay
 from btcnode.wire.netaddr import NetAddress
+from tests.lib.small_pool import SmallPool
 
 M = TypeVar("M", bound=Message)
 E = TypeVar("E")
