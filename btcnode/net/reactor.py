@@ -318,7 +318,7 @@ class Reactor:
                 connection.peer_id,
                 address,
                 attempt.kind if attempt else ConnectionKind.INBOUND,
-                attempt=attempt.attempt if attempt else 0,
+                attempt=attempt.attempt if attempt is not None else None,
                 permissions=permissions,
                 local_address=connection.local or from_sockname(connection.socket_address("sockname")),
                 transport=connection.wire.kind.value,

@@ -31,7 +31,7 @@ class PeerConnected:
     """A TCP connection stands.
 
     ``peer_id`` is chosen by the reactor: from 0, increasing, never used again. ``address`` is the remote end.
-    ``attempt`` repeats the number of the ``Connect`` effect that this connection answers (0 for inbound), and
+    ``attempt`` repeats the number of the ``Connect`` effect that this connection answers (None for inbound), and
     ``kind`` that effect's kind. ``local_address`` is our end of the socket as far as known.
     ``transport`` is ``"v1"``, or ``"detecting"`` until ``TransportReady`` tells what is spoken.
     ``through_tor``: Tor handed it over, ``address`` is Tor's end. A host whose name a proxy looked up has the
@@ -41,7 +41,7 @@ class PeerConnected:
     peer_id: int
     address: NetAddress
     kind: ConnectionKind
-    attempt: int = 0
+    attempt: int | None = None
     permissions: Permission = Permission.NONE
     local_address: NetAddress | None = None
     transport: str = "v1"

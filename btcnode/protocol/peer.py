@@ -153,7 +153,7 @@ class Peer:
     permissions: Permission
     connected_mono: float
     connected_unix: int
-    attempt: int = 0
+    attempt: int | None = None
     target: str = ""  # what the user typed, for manual connections
     local_address: NetAddress | None = None
     transport: str = "v1"

@@ -291,7 +291,7 @@ class Protocol(Readings):
             self._download.request_more(other)
 
     def _on_degraded(self, change: Change) -> None:
-        peer = self._ctx.peers.get(change.key)
+        peer = self._ctx.peers.get(change.key) if isinstance(change.key, int) else None
         if peer is not None:
             peer.conduct.stumbles += 1
             self._ctx.log_peer(peer, LogLevel.DEBUG, "degraded: silent, and does not answer a ping")

@@ -129,11 +129,11 @@ class PeerFuzzer:
     def _connect(self) -> None:
         kind, rng = self.rng.choice(KINDS), self.rng
         if kind is ConnectionKind.INBOUND:
-            self._opened(kind, 0)
+            self._opened(kind, None)
         elif kind is not ConnectionKind.PRIVATE_BROADCAST:
             self._feed(cmd.AddConnection(str(sim_address(rng.randrange(200))), kind, rng.random() < 0.5))
 
-    def _opened(self, kind: ConnectionKind, attempt: int) -> None:
+    def _opened(self, kind: ConnectionKind, attempt: int | None) -> None:
         """A connection stands, and most often the peer greets."""
         bench, rng = self.bench, self.rng
         while len(self.peers) >= MAX_PEERS:

@@ -92,7 +92,7 @@ class Bench:
         *,
         address: NetAddress | None = None,
         permissions: Permission = Permission.NONE,
-        attempt: int = 0,
+        attempt: int | None = None,
     ) -> int:
         """A connection stands; returns the peer's number."""
         peer_id = self._next_peer

@@ -27,15 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Target:
-    """One named target; ``attempt`` is 0 and ``peer_id`` -1 while there is none; ``v2`` as in ``AddNode``."""
+    """One named target; ``attempt`` and ``peer_id`` are None while there is none; ``v2`` as in ``AddNode``."""
 
     text: str
     fixed: bool  # of --connect: not limited in number
     next_try: float = 0.0
     delay: float = ADDED_NODE_RETRY_MIN
-    attempt: int = 0
-    peer_id: int = -1
+    attempt: int | None = None
+    peer_id: int | None = None
     v2: bool | None = None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a connection to it stands or is being opened."""
+        return self.attempt is not None or self.peer_id is not None
 
 
 class AddedNodes:
@@ -67,7 +72,7 @@ class AddedNodes:
     def peer_of(self, text: str) -> Peer | None:
         """The connection to a target: the one made for it, or any other to the address that it names."""
         target = self.targets.get(text)
-        if target is not None and target.peer_id >= 0:
+        if target is not None and target.peer_id is not None:
             return self._ctx.peers.get(target.peer_id)
         for peer in self._ctx.peers.values():
             if not peer.disconnecting and self._names(text, peer.address):
@@ -86,25 +91,25 @@ class AddedNodes:
     def on_connected(self, peer: Peer) -> None:
         """A connection stands; is it one of these?"""
         for target in self.targets.values():
-            if target.attempt and target.attempt == peer.attempt:
-                target.attempt, target.peer_id = 0, peer.id
+            if target.attempt is not None and target.attempt == peer.attempt:
+                target.attempt, target.peer_id = None, peer.id
 
     def on_failed(self, attempt: int) -> bool:
         """An attempt failed: wait longer before the next. True for the first failure, which is worth a line."""
         for target in self.targets.values():
-            if attempt and target.attempt == attempt:
-                target.attempt = 0
+            if target.attempt == attempt:
+                target.attempt = None
                 first = target.delay == ADDED_NODE_RETRY_MIN
                 self._back_off(target)
                 return first
         return True
 
-    def on_disconnected(self, peer: Peer, attempt: int = 0) -> None:
-        """A connection ended: try again, soon if it had lasted; ``attempt`` (if not 0) does so already."""
+    def on_disconnected(self, peer: Peer, attempt: int | None) -> None:
+        """A connection ended: try again, soon if it had lasted; ``attempt`` (if not None) does so already."""
         for target in self.targets.values():
             if target.peer_id == peer.id:
-                target.peer_id = -1
-                if attempt:
+                target.peer_id = None
+                if attempt is not None:
                     target.attempt = attempt
                     continue
                 if self._ctx.mono - peer.connected_mono >= ADDED_NODE_STABLE:
@@ -118,9 +123,9 @@ class AddedNodes:
     def tick(self) -> None:
         """Connect to targets that are due."""
         ctx = self._ctx
-        used = sum(1 for t in self.targets.values() if not t.fixed and (t.attempt or t.peer_id >= 0))
+        used = sum(1 for t in self.targets.values() if not t.fixed and t.is_served)
         for target in self.targets.values():
-            if target.attempt or target.peer_id >= 0 or ctx.real < target.next_try:
+            if target.is_served or ctx.real < target.next_try:
                 continue
             if not target.fixed:
                 if used >= MAX_ADDNODE_CONNECTIONS:
@@ -129,5 +134,5 @@ class AddedNodes:
                     target.next_try = ctx.real + ADDED_NODE_RETRY_MAX
                     continue
             target.attempt = self._connections.open(target.text, ConnectionKind.MANUAL, v2=target.v2)
-            if target.attempt and not target.fixed:
+            if target.attempt is not None and not target.fixed:
                 used += 1

@@ -20,7 +20,7 @@ from btcnode.protocol.connections.eviction import Candidate, select_for_eviction
 from btcnode.protocol.connections.kinds import ConnectionKind, Permission
 from btcnode.protocol.connections.outbound_choice import CLEARNET, OutboundChoice
 from btcnode.protocol.connections.peer_score import THROTTLED_BELOW
-from btcnode.protocol.connections.peer_states import PeerEvent
+from btcnode.protocol.connections.peer_states import AttemptKey, PeerEvent
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import Connect, Disconnect, LogLevel
 from btcnode.protocol.events import ConnectFailed, PeerConnected, TransportReady
@@ -88,14 +88,14 @@ class Connections:
         v2: bool | None = None,
         again: bool = False,
         count_failure: bool | None = None,
-    ) -> int:
-        """Ask for a connection; returns the number of the attempt, 0 when too many are under way.
+    ) -> int | None:
+        """Ask for a connection; returns the number of the attempt, None when too many are under way.
 
         ``again``: the connection before it got no answer in version 2 of the transport. ``v2``: whether to begin with
         version 2; None: if we offer it (nothing is known of the peer). ``count_failure`` as in ``Attempt``.
         """
         if not self.active or len(self.attempts) >= MAX_CONNECTING:
-            return 0
+            return None
         number = self._next_attempt
         self._next_attempt += 1
         if isinstance(target, str):
@@ -104,7 +104,7 @@ class Connections:
             self.attempts[number] = Attempt(kind, target, str(target), count_failure)
         speaks_v2 = self._ctx.config.offers_v2 if v2 is None else v2
         self._tell_trying(target, kind, speaks_v2)
-        self._ctx.states.handle(-number, PeerEvent.RECONNECT if again else PeerEvent.CONNECT_INITIATED)
+        self._ctx.states.handle(AttemptKey(number), PeerEvent.RECONNECT if again else PeerEvent.CONNECT_INITIATED)
         self._ctx.emit(Connect(number, target, kind, speaks_v2))
         return number
 
@@ -140,7 +140,7 @@ class Connections:
             return
         if not failure.proxy_failed:
             self._note_attempt(attempt)
-        self._ctx.states.handle(-failure.attempt, PeerEvent.TIMEOUT)
+        self._ctx.states.handle(AttemptKey(failure.attempt), PeerEvent.TIMEOUT)
         level = LogLevel.INFO if attempt.kind is ConnectionKind.MANUAL else LogLevel.DEBUG
         if self.added.on_failed(failure.attempt) or level is LogLevel.DEBUG:
             self._ctx.log(level, "net", f"connection to {attempt.target} failed: {failure.reason or 'unknown reason'}")
@@ -150,7 +150,7 @@ class Connections:
     def admit(self, new: PeerConnected) -> Peer | None:
         """The state of a new connection, or None after refusing it."""
         ctx = self._ctx
-        attempt = self.attempts.pop(new.attempt, None)
+        attempt = self.attempts.pop(new.attempt, None) if new.attempt is not None else None
         if attempt is not None:
             self._note_attempt(attempt)
         reason = self._refusal(new, attempt)
@@ -158,9 +158,9 @@ class Connections:
             if new.inbound:
                 ctx.log(LogLevel.DEBUG, "net", f"connection from {new.address} dropped ({reason})")
             ctx.emit(Disconnect(new.peer_id, reason))
-            if attempt is not None:
-                ctx.states.handle(-new.attempt, PeerEvent.TIMEOUT)
-            self.added.on_failed(new.attempt)
+            if attempt is not None and new.attempt is not None:
+                ctx.states.handle(AttemptKey(new.attempt), PeerEvent.TIMEOUT)
+                self.added.on_failed(new.attempt)
             return None
         peer = Peer(
             id=new.peer_id,
@@ -180,7 +180,8 @@ class Connections:
         peer.ping_tokens_at = ctx.real
         ctx.peers[peer.id] = peer
         ctx.log(LogLevel.DEBUG, "net", f"Added connection peer={peer.id}")
-        ctx.states.adopt(new.attempt, peer.id)
+        if new.attempt is not None:
+            ctx.states.adopt(new.attempt, peer.id)
         ctx.states.handle(peer.id, PeerEvent.CONNECTED)
         self.added.on_connected(peer)
         return peer
@@ -262,7 +263,7 @@ class Connections:
         lasting = peer.kind not in (ConnectionKind.BLOCK_RELAY, ConnectionKind.PRIVATE_BROADCAST)
         if peer.established and not peer.inbound and lasting:
             self._gossip.book.connected(peer.address, int(self._ctx.unix))
-        attempt = 0
+        attempt = None
         if retry_v1 and peer.may_fall_back and self.active:
             self._ctx.log(LogLevel.DEBUG, "net", f"retrying with v1 transport protocol for peer={peer.id}")
             attempt = self.open(peer.address, peer.kind, v2=False, again=True)

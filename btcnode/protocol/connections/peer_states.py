@@ -60,10 +60,23 @@ TRANSITIONS: dict[tuple[PeerState, PeerEvent], PeerState] = {
 }
 
 
-class Change(NamedTuple):
-    """A transition that was made; ``key`` is the peer's number, or minus the number of the attempt to connect."""
+class AttemptKey(NamedTuple):
+    """Key of an attempt to connect, which has no peer's number yet; ``number`` is that of the ``Connect`` effect."""
 
-    key: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"attempt {self.number}"
+
+
+Key = int | AttemptKey
+"""A peer's number, or an attempt to connect."""
+
+
+class Change(NamedTuple):
+    """A transition that was made."""
+
+    key: Key
     before: PeerState
     event: PeerEvent
     after: PeerState
@@ -77,7 +90,7 @@ class PeerStates:
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log
-        self._states: dict[int, PeerState] = {}
+        self._states: dict[Key, PeerState] = {}
         self._handlers: list[tuple[PeerEvent | None, Handler]] = []
         self.refused = 0
 
@@ -85,17 +98,17 @@ class PeerStates:
         """Call ``handler`` after every transition by ``event`` (None: by any), in the order of registration."""
         self._handlers.append((event, handler))
 
-    def state(self, key: int) -> PeerState:
+    def state(self, key: Key) -> PeerState:
         """The present state."""
         return self._states.get(key, PeerState.DISCONNECTED)
 
     def adopt(self, attempt: int, peer_id: int) -> None:
-        """The attempt became a connection: its state goes on under the peer's number."""
-        state = self._states.pop(-attempt, None)
+        """The attempt of this number became a connection: its state goes on under the peer's number."""
+        state = self._states.pop(AttemptKey(attempt), None)
         if state is not None:
             self._states[peer_id] = state
 
-    def handle(self, key: int, event: PeerEvent) -> bool:
+    def handle(self, key: Key, event: PeerEvent) -> bool:
         """Make the transition that the table has for the event; False (and a line in the log) when it has none."""
         before = self.state(key)
         after = TRANSITIONS.get((before, event))

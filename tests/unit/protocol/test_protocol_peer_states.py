@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from btcnode.protocol import effects as fx
-from btcnode.protocol.connections.peer_states import TRANSITIONS, Change, PeerEvent, PeerState, PeerStates
+from btcnode.protocol.connections.peer_states import TRANSITIONS, AttemptKey, Change, PeerEvent, PeerState, PeerStates
 from btcnode.protocol.events import PeerDisconnected
 from btcnode.protocol.timer_wheel import RESOLUTION, TimerWheel
 from btcnode.wire.messages import GetAddr, Ping, Pong
@@ -40,7 +40,7 @@ def test_handlers_are_told_of_what_they_asked_for() -> None:
     lost: list[Change] = []
     states.on(None, every.append)
     states.on(PeerEvent.LOST, lost.append)
-    states.handle(-5, PeerEvent.CONNECT_INITIATED)
+    states.handle(AttemptKey(5), PeerEvent.CONNECT_INITIATED)
     states.adopt(5, 9)
     states.handle(9, PeerEvent.CONNECTED)
     states.handle(9, PeerEvent.RECONNECT)  # refused: nobody is told
@@ -103,3 +103,31 @@ def test_no_state_outlives_its_connection(bench: Bench) -> None:
     states = bench.protocol._ctx.states
     assert len(states) == 0
     assert states.refused == 0
+
+
+def test_peers_whose_numbers_begin_at_zero_have_states_of_their_own(bench: Bench) -> None:
+    """The reactor's numbers begin at 0, and an inbound connection answers no attempt: it takes over nobody's state."""
+    bench._next_peer = 0
+    first = bench.peer()
+    others = [bench.peer() for _ in range(3)]
+    states = bench.protocol._ctx.states
+    assert [states.state(peer) for peer in (first, *others)] == [PeerState.STABLE] * 4
+    assert states.refused == 0
+    bench.wait(190, pongs=False)
+    assert [states.state(peer) for peer in (first, *others)] == [PeerState.DEGRADED] * 4
+    for peer in (first, *others):
+        bench.step(PeerDisconnected(peer))
+    assert len(states) == 0
+    assert states.refused == 0
+
+
+def test_an_attempt_is_no_peer_whatever_its_number() -> None:
+    states = PeerStates(ignore)
+    for number in (0, 1):
+        assert states.handle(number, PeerEvent.CONNECTED)
+        assert states.handle(AttemptKey(number), PeerEvent.CONNECT_INITIATED)
+        assert states.state(number) is PeerState.CONNECTED
+        assert states.state(AttemptKey(number)) is PeerState.CONNECTING
+        states.adopt(number, 10 + number)
+        assert states.state(number) is PeerState.CONNECTED
+        assert states.state(10 + number) is PeerState.CONNECTING
