@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from btcnode.protocol.chain_view import PoolEntry
     from btcnode.protocol.serving.bloom import RollingBloom
     from btcnode.wire.bloom_filter import BloomFilter
-    from btcnode.wire.messages import AddrEntry, GetCFCheckpt, GetCFHeaders, GetCFilters
+    from btcnode.wire.messages import AddrEntry, GetCFCheckpt, GetCFHeaders, GetCFilters, InvItem
     from btcnode.wire.netaddr import NetAddress
 
 NONE = -1  # no header
@@ -88,6 +88,7 @@ class ServeState:
     parts: list[tuple[int, Callable[[bytes], None]]] = field(default_factory=list)  # waiting: block, what it is for
     thin_sent: int = NONE  # block last sent in thin form, and the one of which transactions followed
     thin_txs_sent: int = NONE
+    not_found: list[InvItem] = field(default_factory=list)  # to be told after the block that is asked for next
     continuation: bytes = b""  # hash whose delivery triggers the next inv (getblocks)
     announce: list[int] = field(default_factory=list)  # new tips, oldest first
     inventory: list[bytes] = field(default_factory=list)  # block hashes to be sent as inv

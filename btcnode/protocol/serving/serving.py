@@ -144,10 +144,13 @@ class Serving:
             ctx.pause(peer, PAUSE_GETDATA)
 
     def serve(self, peer: Peer) -> None:
-        """Answer from the front of the queue until a block has to be read or the peer shall read first."""
+        """Answer from the front of the queue until a block has to be read or the peer shall read first.
+
+        Transactions that are not here are told of after the block behind them in the queue, as in Core; of a block
+        that is not here nothing is told.
+        """
         ctx, queue = self._ctx, peer.serve.queue
         self._serve_parts(peer)
-        not_found: list[InvItem] = []
         budget = MAX_GETDATA_TX_PER_TURN
         while queue and budget and not peer.send_full and not peer.disconnecting and peer.serve.reading == NONE:
             budget -= 1
@@ -156,13 +159,14 @@ class Serving:
             item = queue.popleft()
             if item.kind in _TX_KINDS:
                 if not self._serve_tx(peer, item):
-                    not_found.append(item)
-            elif item.kind in _BLOCK_KINDS:
-                served = self._serve_block(peer, item)
-                if not served and item.kind != MSG_FILTERED_BLOCK:  # who asks for those is told nothing
-                    not_found.append(item)
-        if not_found:
-            ctx.send(peer, NotFound(tuple(not_found)))
+                    peer.serve.not_found.append(item)
+                continue
+            if item.kind in _BLOCK_KINDS:
+                self._serve_block(peer, item)
+            if peer.serve.reading == NONE:
+                self._tell_not_found(peer)
+        if peer.serve.reading == NONE and (not queue or not budget or peer.send_full):
+            self._tell_not_found(peer)
         if len(queue) <= GETDATA_PAUSE:
             ctx.resume(peer, PAUSE_GETDATA)
 
@@ -176,22 +180,27 @@ class Serving:
         self._ctx.emit(SendRaw(peer.id, "tx", tx.stripped() if item.kind == MSG_TX else tx.raw))
         return True
 
-    def _serve_block(self, peer: Peer, item: InvItem) -> bool:
-        """Ask for the block to be read; False when we have it not or do not show it."""
+    def _tell_not_found(self, peer: Peer) -> None:
+        if peer.serve.not_found:
+            self._ctx.send(peer, NotFound(tuple(peer.serve.not_found)))
+            peer.serve.not_found.clear()
+
+    def _serve_block(self, peer: Peer, item: InvItem) -> None:
+        """Ask for the block to be read, if we have it and show it."""
         ctx, tree = self._ctx, self._ctx.tree
         index = tree.find(item.hash)
         if index < 0 or not self.may_tell(index):
-            return False
-        if self._beyond_upload_target(peer, index):
+            return
+        if self._beyond_upload_target(peer, index, item.kind):
             ctx.punish(peer, Offence.UPLOAD_LIMIT)
-            return True
+            return
         limited = ctx.config.services & (NODE_NETWORK | NODE_NETWORK_LIMITED) == NODE_NETWORK_LIMITED
         depth = ctx.active.height - tree.height(index)
         if limited and depth > NODE_NETWORK_LIMITED_MIN_BLOCKS + PEER_BLOCK_SLACK and not peer.no_ban:
             ctx.punish(peer, Offence.BLOCK_TOO_DEEP, f"depth {depth}")
-            return True
+            return
         if not tree.has_data(index):
-            return False
+            return
         if item.kind == MSG_FILTERED_BLOCK:
             if peer.tx is not None and peer.tx.filter is not None:  # else there is no answer
                 peer.serve.reading = index
@@ -200,7 +209,6 @@ class Serving:
             self._send_compact(peer, index)
         else:
             self._read(peer, index, witness=item.kind != MSG_BLOCK)
-        return True
 
     def _read(
         self, peer: Peer, index: int, *, witness: bool = True, then: Callable[[bytes], None] | None = None
@@ -282,12 +290,13 @@ class Serving:
             index, then = serve.parts.pop(0)
             self._read(peer, index, then=then)
 
-    def _beyond_upload_target(self, peer: Peer, index: int) -> bool:
-        """Whether an old block would break the day's upload target, of which new blocks have a reserve."""
+    def _beyond_upload_target(self, peer: Peer, index: int, kind: int) -> bool:
+        """Whether an old or a filtered block would break the day's upload target, of which new ones have a reserve."""
         ctx = self._ctx
         if peer.permissions & Permission.DOWNLOAD or not self.upload.reached(int(ctx.unix), historical=True):
             return False
-        return ctx.tree.time(ctx.tree.best_header) - ctx.tree.time(index) > HISTORICAL_BLOCK_AGE
+        age = ctx.tree.time(ctx.tree.best_header) - ctx.tree.time(index)
+        return age > HISTORICAL_BLOCK_AGE or kind == MSG_FILTERED_BLOCK
 
     def _asker(self, answer: BlockRead | BlockMatched) -> Peer | None:
         """The peer for which a block was read, if it still waits; it may have the next one read now."""
@@ -340,4 +349,5 @@ class Serving:
         if peer.serve.continuation == ctx.tree.hash(index):
             peer.serve.continuation = b""
             ctx.send(peer, Inv((InvItem(MSG_BLOCK, ctx.tree.hash(ctx.active.tip)),)))
+        self._tell_not_found(peer)
         self.serve(peer)

@@ -35,6 +35,8 @@ from btcnode.wire.messages import (
     InvItem,
     Mempool,
     NotFound,
+    Ping,
+    Pong,
     TxMessage,
 )
 from tests.lib.protocol_bench import Bench
@@ -174,17 +176,38 @@ def test_parts_of_a_block_are_answered_by_the_whole(bench: Bench, blocks: list[b
     assert len(bench.all(fx.ReadBlock)) == 1
 
 
-def test_what_we_have_not_is_not_found(bench: Bench, blocks: list[bytes]) -> None:
+def test_of_transactions_only_it_is_told_that_they_are_not_here(bench: Bench, blocks: list[bytes]) -> None:
     bench.load(blocks[:3])
     peer = bench.peer()
     bench.receive(peer, Headers((blocks[3][:80],)))
-    items = (
-        InvItem(MSG_WITNESS_BLOCK, b"\x09" * 32),
-        InvItem(MSG_TX, b"\x0a" * 32),
-        InvItem(MSG_BLOCK, hash_of(blocks[3])),
-    )
+    missing = InvItem(MSG_TX, b"\x0a" * 32)
+    blocks_not_here = (InvItem(MSG_WITNESS_BLOCK, b"\x09" * 32), InvItem(MSG_BLOCK, hash_of(blocks[3])))
+    bench.receive(peer, GetData((blocks_not_here[0], missing, blocks_not_here[1])))
+    assert bench.sent(NotFound) == [NotFound((missing,))]
+    bench.receive(peer, GetData(blocks_not_here))
+    assert not bench.sent(NotFound)
+
+
+def test_what_is_not_here_is_told_after_the_block_behind_it(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks)
+    peer = bench.peer()
+    first, second = InvItem(MSG_TX, b"\x44" * 32), InvItem(MSG_WTX, b"\x45" * 32)
+    items = (InvItem(MSG_BLOCK, b"\x33" * 32), first, InvItem(MSG_BLOCK, hash_of(blocks[59])), second)
     bench.receive(peer, GetData(items))
-    assert bench.sent(NotFound) == [NotFound(items)]
+    bench.receive(peer, Ping(7))
+    assert not bench.sent(NotFound)
+    assert not bench.sent(Pong)
+    bench.step(BlockRead(peer, 60, blocks[59]))
+    told = [e.command if isinstance(e, fx.SendRaw) else e.message for e in bench.effects if not isinstance(e, fx.Log)]
+    assert told == ["block", NotFound((first,)), NotFound((second,)), Pong(7)]
+
+
+def test_transactions_that_are_not_here_are_told_in_one_message_for_each_run(bench: Bench) -> None:
+    peer = bench.peer()
+    items = tuple(InvItem(MSG_TX, bytes([number]) * 32) for number in range(5))
+    unknown = InvItem(MSG_WITNESS_BLOCK, b"\x33" * 32)
+    bench.receive(peer, GetData((*items[:3], unknown, *items[3:])))
+    assert bench.sent(NotFound) == [NotFound(items[:3]), NotFound(items[3:])]
 
 
 def test_unreadable_block_ends_the_connection_with_one_line(bench: Bench, blocks: list[bytes]) -> None:
@@ -286,14 +309,19 @@ def test_upload_target_spares_new_blocks(params: NetworkParams) -> None:
     assert bench.disconnected(old) is not None
     bench.receive(trusted, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(chain[0])),)))
     assert bench.all(fx.ReadBlock)
+    bench.receive(recent, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(chain[-1])),)))
+    answer(bench)
+    assert bench.disconnected(recent) is None
+    bench.receive(recent, GetData((InvItem(MSG_FILTERED_BLOCK, hash_of(chain[-1])),)))  # filtered ones count as old
+    assert bench.disconnected(recent) is not None
 
 
-def test_pruned_block_is_not_found(bench: Bench, blocks: list[bytes]) -> None:
+def test_nothing_is_told_of_a_pruned_block(bench: Bench, blocks: list[bytes]) -> None:
     bench.load(blocks)
     bench.chain.tree.columns.status[1] &= ~HAVE_DATA
     peer = bench.peer()
     bench.receive(peer, GetData((InvItem(MSG_WITNESS_BLOCK, hash_of(blocks[0])),)))
-    assert len(bench.sent(NotFound)) == 1
+    assert not [e for e in bench.effects if not isinstance(e, fx.Log)]
 
 
 # -- what we do not serve --------------------------------------------------------------------------------------------
