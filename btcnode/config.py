@@ -8,7 +8,6 @@ Option names and defaults are Bitcoin Core's where Core has the option.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -22,9 +21,10 @@ from btcnode.datadir import default_datadir
 from btcnode.debug_options import LOG, TEST, check_debug_options
 from btcnode.errors import ConfigError
 from btcnode.mining_options import check_mining_options
+from btcnode.networks.names import network_named
+from btcnode.networks.parameters import NetworkParams, params_for, parse_activation_height, parse_version_bits
 from btcnode.option import OptionInfo
 from btcnode.option import option as _option
-from btcnode.params import NetworkParams, params_for, parse_activation_height, parse_version_bits
 from btcnode.primitives.amounts import AmountError, parse_money
 from btcnode.primitives.hashes import BlockHash
 from btcnode.proxy_options import check_proxy_options, parse_bind
@@ -33,9 +33,6 @@ from btcnode.storage_options import MAX_CHECK_LEVEL, check_storage_options
 MIN_DBCACHE_MIB = 4
 MIN_MEMORY_MIB = 256  # the interpreter, two workers, the smallest caches and one block on its way
 MAX_USER_AGENT_LENGTH = 256  # of a version message
-
-NETWORKS = ("mainnet", "testnet3", "testnet4", "signet", "regtest")
-NETWORK_ALIASES: Mapping[str, str] = {"main": "mainnet", "test": "testnet3", "testnet": "testnet3"}
 
 MEMPOOL_EVICTIONS = ("density", "lruk-fee")
 BLOCK_RELAY_FORMS = ("auto", "compact", "xthin", "plain")
@@ -234,7 +231,7 @@ class NodeConfig(ConnectionOptions):
 
     def __post_init__(self) -> None:
         """Check every value and how they fit together; raises ConfigError."""
-        object.__setattr__(self, "network", canonical_network(self.network))
+        object.__setattr__(self, "network", network_named(self.network).name)
         object.__setattr__(self, "datadir", Path(self.datadir).expanduser())
         _check_numbers(self)
         _check_texts(self)
@@ -271,14 +268,14 @@ class NodeConfig(ConnectionOptions):
     @property
     def net_dir(self) -> Path:
         """Where this network's files lie."""
-        return self.datadir / network_subdir(self.network)
+        return self.datadir / network_named(self.network).subdir
 
     @property
     def blocks_dir(self) -> Path:
         """Where this network's block files lie."""
         return (
             (self.datadir if self.blocksdir is None else self.blocksdir.absolute())
-            / network_subdir(self.network)
+            / network_named(self.network).subdir
             / "blocks"
         )
 
@@ -307,19 +304,6 @@ def parse_feerate(text: str, option: str) -> int:
     if rate > MAX_FEERATE:
         raise ConfigError(f"Invalid amount for -{option}=<amount>: '{text}'")
     return rate
-
-
-def canonical_network(name: str) -> str:
-    """Our name of a network, from ours or Core's; raises ConfigError."""
-    name = NETWORK_ALIASES.get(name, name)
-    if name not in NETWORKS:
-        raise ConfigError(f"Unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
-    return name
-
-
-def network_subdir(network: str) -> str:
-    """Folder of a network inside the data directory, as Core names it ("" for mainnet)."""
-    return "" if network == "mainnet" else network
 
 
 def split_host_port(text: str, default_port: int) -> tuple[str, int]:

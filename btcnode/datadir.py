@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from btcnode.networks.names import NETWORKS
+
 OWN = ".btcnode"
 CORE = ".bitcoin"
 
@@ -17,6 +19,5 @@ def default_datadir() -> Path:
     own, core = Path.home() / OWN, Path.home() / CORE
     if own.exists() or not (core / "bitcoin.conf").is_file():
         return own
-    chains = ("", "testnet3", "testnet4", "signet", "regtest")
-    used = any((core / chain / "chainstate" / "CURRENT").exists() for chain in chains)
+    used = any((core / network.subdir / "chainstate" / "CURRENT").exists() for network in NETWORKS)
     return own if used else core

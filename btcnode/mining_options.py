@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from btcnode.errors import ConfigError, DecodeError
+from btcnode.networks.parameters import params_for
 from btcnode.option import option
-from btcnode.params import params_for
 from btcnode.primitives.addresses import secret_decode
 from btcnode.storage_options import StorageOptions
 

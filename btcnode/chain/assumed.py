@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from btcnode.assumeutxo import AssumeUtxo, known_sets
 from btcnode.chain.header_tree import HAVE_UNDO, HeaderTree
+from btcnode.networks.assumeutxo import AssumeUtxo, known_sets
 
 
 def assume(tree: HeaderTree, known: AssumeUtxo) -> int:

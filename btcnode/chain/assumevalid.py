@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.consensus.pow import block_work
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash
 
 TWO_WEEKS = 14 * 24 * 3600  # seconds

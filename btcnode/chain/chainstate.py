@@ -44,7 +44,7 @@ from btcnode.chain.steps import (
 from btcnode.chain.store import ChainStore
 from btcnode.consensus.blocks import check_block
 from btcnode.errors import CorruptionError, Fault, RuleViolation
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash

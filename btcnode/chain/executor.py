@@ -37,7 +37,7 @@ from btcnode.chain.store import ChainStore, HistoryStore
 from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import BlockDelta, connect_block, connect_context, disconnect_block, script_violation
 from btcnode.errors import CorruptionError, DecodeError, DisconnectError, Fault, RuleViolation, StorageError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.script.caches import ScriptExecutionCache

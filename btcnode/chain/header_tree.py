@@ -59,7 +59,7 @@ from btcnode.consensus.ancestry import MEDIAN_TIME_SPAN
 from btcnode.consensus.headers import check_header, contextual_check_header
 from btcnode.consensus.pow import block_work
 from btcnode.errors import CorruptionError, Fault, RuleViolation
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, sha256d, to_display
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.storage.block_index import IndexColumns

@@ -7,7 +7,6 @@ has come to the set's block its coins must have the hash that the set was loaded
 
 from __future__ import annotations
 
-from btcnode.assumeutxo import AssumeUtxo
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.assumevalid import AssumeValid
 from btcnode.chain.coins_cache import CoinsCache
@@ -17,7 +16,8 @@ from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.steps import ConnectStep, DisconnectStep, FinishStep, FlushStep, Step, StepResult
 from btcnode.chain.store import ChainStore
 from btcnode.errors import CorruptionError
-from btcnode.params import NetworkParams
+from btcnode.networks.assumeutxo import AssumeUtxo
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import to_display
 from btcnode.storage.blockfiles import BlockPos
 

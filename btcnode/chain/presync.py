@@ -25,7 +25,7 @@ from typing import NamedTuple, Protocol
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.headers import MAX_FUTURE_BLOCK_TIME
 from btcnode.consensus.pow import block_work, permitted_transition
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, sha256d
 
 MAX_BLOCKS_PER_SECOND = 6  # the fastest that timestamps can stay above the median of the last eleven

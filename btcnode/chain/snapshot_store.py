@@ -12,9 +12,9 @@ import logging
 import shutil
 from pathlib import Path
 
-from btcnode.assumeutxo import AssumeUtxo, set_after
 from btcnode.errors import StorageError
-from btcnode.params import NetworkParams
+from btcnode.networks.assumeutxo import AssumeUtxo, set_after
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from btcnode.chain.snapshot_store import SnapshotStore, find_snapshot, remove_snapshot, take_snapshot_over
 from btcnode.errors import CorruptionError, RebuildError, StorageError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.storage.block_index import BlockIndexStore, IndexColumns
 from btcnode.storage.blockfiles import BlockFiles, FileChanges
 from btcnode.storage.coins import CoinsDb

@@ -13,6 +13,8 @@ from typing import Any
 from btcnode import __version__
 from btcnode.cli.arguments import named_params, positional_params
 from btcnode.datadir import default_datadir
+from btcnode.errors import ConfigError
+from btcnode.networks.names import FLAGS, MAINNET, NetworkName, network_named
 from btcnode.rpc.client import RpcClient, RpcConnectionError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode_kept, encode, pretty, value_text
@@ -20,22 +22,13 @@ from btcnode.rpc.jsonvalue import decode_kept, encode, pretty, value_text
 DEFAULT_TIMEOUT_S = 900
 BAR_BELOW = 0.99  # progress from which -getinfo draws no bar
 BAR_WIDTH = 20
-CHAINS = {  # Core's name: folder in the data directory, RPC port
-    "main": ("", 8332),
-    "test": ("testnet3", 18332),
-    "testnet4": ("testnet4", 48332),
-    "signet": ("signet", 38332),
-    "regtest": ("regtest", 18443),
-}
-CHAIN_ALIASES = {"mainnet": "main", "testnet": "test", "testnet3": "test"}
-CHAIN_FLAGS = {"testnet": "test", "testnet4": "testnet4", "signet": "signet", "regtest": "regtest"}
 TEXT_OPTIONS = (
     "chain", "color", "conf", "datadir", "ipcconnect", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcid",
     "rpcpassword", "rpcport", "rpcuser", "rpcwaittimeout",
 )  # fmt: skip
 FLAG_OPTIONS = (
     "addrinfo", "generate", "getinfo", "help", "named", "netinfo", "rpcwait", "stdin", "stdinrpcpass",
-    "stdinwalletpassphrase", "version", *CHAIN_FLAGS,
+    "stdinwalletpassphrase", "version", *FLAGS,
 )  # fmt: skip
 SHORT = {"h": "help", "?": "help"}
 
@@ -110,18 +103,18 @@ def _flag(options: dict[str, str], name: str) -> bool:
     return options.get(name, "0") != "0"
 
 
-def chain_of(options: dict[str, str]) -> str:
-    """Core's name of the chosen network; raises CliError."""
-    chosen = [chain for flag, chain in CHAIN_FLAGS.items() if _flag(options, flag)]
-    if "chain" in options:
-        chosen.append(CHAIN_ALIASES.get(options["chain"], options["chain"]))
-    if len(chosen) > 1:
+def network_of(options: dict[str, str]) -> NetworkName:
+    """The chosen network; raises CliError."""
+    chosen = [network for flag, network in FLAGS.items() if _flag(options, flag)]
+    if len(chosen) + ("chain" in options) > 1:
         text = "Invalid combination of -regtest, -signet, -testnet, -testnet4 and -chain. Can use at most one."
         raise CliError(f"Error: {text}")
-    chain = chosen[0] if chosen else "main"
-    if chain not in CHAINS:
-        raise CliError(f"Error: Unknown chain {chain}.")
-    return chain
+    if "chain" not in options:
+        return chosen[0] if chosen else MAINNET
+    try:
+        return network_named(options["chain"])
+    except ConfigError:
+        raise CliError(f"Error: Unknown chain {options['chain']}.") from None
 
 
 def _number(options: dict[str, str], name: str, default: int) -> int:
@@ -192,7 +185,8 @@ class Caller:
         """Raises CliError for options that make no sense."""
         self.options = options
         _add_conf(options)
-        subdir, default_port = CHAINS[chain_of(options)]
+        network = network_of(options)
+        subdir, default_port = network.subdir, network.rpc_port
         self.datadir = _datadir(options)
         if "datadir" in options and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
             raise CliError(f'Error: Specified data directory "{options["datadir"]}" does not exist.')
@@ -321,7 +315,7 @@ def _netinfo(caller: Caller, words: list[str]) -> Any:
     if failed is not None:
         return failed
     peers, network = netinfo.plain(results)
-    return {"result": netinfo.dashboard(peers, network, chain_of(caller.options), level, outbound)}
+    return {"result": netinfo.dashboard(peers, network, network_of(caller.options).chain, level, outbound)}
 
 
 def _generate(caller: Caller, words: list[str]) -> Any:

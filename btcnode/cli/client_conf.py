@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from btcnode.cli.daemon_files import ConfFiles
-from btcnode.cli.settings import CHAIN_FLAGS, Settings, as_flag, as_text
+from btcnode.cli.settings import Settings, as_flag, as_text
+from btcnode.networks.names import FLAGS
 
 NAMES = ("chain", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcpassword", "rpcport", "rpcuser")
 
@@ -13,8 +14,8 @@ def complete(options: dict[str, str]) -> None:
     given = {name: [text] for name, text in options.items()}
     settings = Settings(command_line=dict(given))
     ConfFiles(settings, lambda name: True).load()
-    if "chain" not in options and not any(flag in options for flag in CHAIN_FLAGS):
-        for flag in CHAIN_FLAGS:
+    if "chain" not in options and not any(flag in options for flag in FLAGS):
+        for flag in FLAGS:
             if as_flag(settings.one(flag, choosing_chain=True), False):
                 options[flag] = "1"
     for name in NAMES:
@@ -23,4 +24,4 @@ def complete(options: dict[str, str]) -> None:
 
 
 def _has_flag(options: dict[str, str]) -> bool:
-    return any(options.get(flag, "0") != "0" for flag in CHAIN_FLAGS)
+    return any(options.get(flag, "0") != "0" for flag in FLAGS)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from btcnode import __version__
-from btcnode.cli.daemon_files import NETWORK_OF_CHAIN, ConfFiles
+from btcnode.cli.daemon_files import ConfFiles
 from btcnode.cli.daemon_options import CORE_OPTIONS, help_text, node_fields, notes_of, unsupported
 from btcnode.cli.interactions import soften, warnings_of
 from btcnode.cli.settings import (
@@ -28,6 +28,7 @@ from btcnode.cli.settings import (
 from btcnode.config import MIN_DBCACHE_MIB, NodeConfig
 from btcnode.datadir import default_datadir
 from btcnode.errors import BtcnodeError, ConfigError
+from btcnode.networks.names import network_of_chain
 from btcnode.proxy_options import split_port
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def make_config(settings: Settings, datadir: Path) -> NodeConfig:
         value = settings.one(flag)
         if value is not None:
             fields[name] = _READERS[kind](value)
-    fields["network"] = NETWORK_OF_CHAIN.get(settings.chain, settings.chain)
+    fields["network"] = network_of_chain(settings.chain).name
     fields["datadir"] = datadir
     _adapt(fields, settings)
     return NodeConfig(**fields)

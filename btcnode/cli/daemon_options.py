@@ -6,6 +6,7 @@ from functools import cache
 
 from btcnode.cli.settings import Settings, as_text
 from btcnode.config import option_table
+from btcnode.networks.names import FLAGS
 
 _NAMES = """
 ? acceptnonstdtxn acceptstalefeeestimates addnode addresstype alertnotify allowignoredconf asmap assumevalid
@@ -100,7 +101,7 @@ def unsupported(settings: Settings) -> str | None:
     return None
 
 
-_OTHERS = frozenset({"h", "help", "help-debug", "regtest", "signet", "testnet", "testnet4"})
+_OTHERS = frozenset({"h", "help", "help-debug", *FLAGS})
 
 
 def _asks_for_something(value: object) -> bool:

@@ -14,8 +14,6 @@ from typing import Any
 
 from btcnode.errors import ConfigError
 
-CHAIN_FLAGS = {"regtest": "regtest", "signet": "signet", "testnet": "test", "testnet4": "testnet4"}
-CHAINS = ("main", "test", "testnet4", "signet", "regtest")
 NETWORK_ONLY = frozenset({"addnode", "bind", "connect", "port", "rpcbind", "rpcport", "wallet"})
 """Options that a section must name on any network but the main one."""
 

@@ -14,7 +14,7 @@ from btcnode.consensus.signet import check_signet_solution
 from btcnode.consensus.sigops import MAX_BLOCK_SIGOPS_COST, WITNESS_SCALE_FACTOR, block_legacy_sigops, script_at
 from btcnode.consensus.transactions import MAX_BLOCK_WEIGHT, check_block_transactions, stripped_tx_size
 from btcnode.errors import Fault, RuleViolation
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import SEGWIT_MARKER_SIZE, ParsedBlock
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import sha256d

@@ -30,7 +30,7 @@ from btcnode.consensus.sigops import (
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.consensus.transactions import COINBASE_MATURITY, check_tx_inputs
 from btcnode.errors import CorruptionError, RuleViolation
-from btcnode.params import BIP34_IMPLIES_BIP30_LIMIT, NetworkParams
+from btcnode.networks.parameters import BIP34_IMPLIES_BIP30_LIMIT, NetworkParams
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import coin_height, coin_prefix

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from btcnode.consensus.ancestry import Ancestry
-from btcnode.params import ALWAYS_ACTIVE, NEVER_ACTIVE, Deployment, NetworkParams
+from btcnode.networks.parameters import ALWAYS_ACTIVE, NEVER_ACTIVE, Deployment, NetworkParams
 from btcnode.primitives.hashes import BlockHash
 from btcnode.script.flags import (
     VERIFY_CHECKLOCKTIMEVERIFY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.pow import check_proof_of_work, next_bits
 from btcnode.errors import Fault, RuleViolation
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from btcnode.consensus.ancestry import Ancestry
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 
 MAX_ADJUSTMENT = 4  # factor by which one retarget changes the target at most
 _MASK = (1 << 256) - 1

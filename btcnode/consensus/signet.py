@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from btcnode.consensus.commitment import commitment_index
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import make_txout, txout_script
 from btcnode.primitives.compactsize import read_compact_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.amounts import COIN
 
 INITIAL_SUBSIDY = 50 * COIN  # satoshi

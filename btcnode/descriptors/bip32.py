@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from btcnode.descriptors.curve import pubkey_tweak_add, seckey_tweak_add
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import base58check_decode, base58check_encode
 from btcnode.primitives.hashes import hash160, sha256
 from btcnode.script.encoding import is_compressed_pubkey

@@ -13,7 +13,7 @@ from btcnode.descriptors.checksum import with_checksum
 from btcnode.descriptors.keys import KeyExpression
 from btcnode.descriptors.miniscript import number_script
 from btcnode.descriptors.provider import SigningProvider
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.hashes import hash160, sha256
 from btcnode.script.opcodes import OP_CHECKMULTISIG, OP_CHECKSIG

@@ -28,7 +28,7 @@ from btcnode.descriptors.wrapping import (
     TrDescriptor,
     WshDescriptor,
 )
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.hashes import hash160, ripemd160
 from btcnode.script.opcodes import OP_CHECKSIG, OP_CHECKSIGADD, OP_NUMEQUAL

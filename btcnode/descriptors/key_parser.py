@@ -18,7 +18,7 @@ from btcnode.descriptors.keys import (
 )
 from btcnode.descriptors.provider import Secret, SigningProvider
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import secret_decode
 from btcnode.script.encoding import is_sized_pubkey
 from btcnode.script.signatures import is_valid_pubkey

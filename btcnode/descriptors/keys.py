@@ -16,7 +16,7 @@ from btcnode.descriptors.bip32 import (
 )
 from btcnode.descriptors.curve import musig_aggregate
 from btcnode.descriptors.provider import Secret, SigningProvider
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import secret_encode
 from btcnode.primitives.hashes import hash160
 

@@ -33,7 +33,7 @@ from btcnode.descriptors.wrapping import (
     WshDescriptor,
 )
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import script_for_address
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE
 

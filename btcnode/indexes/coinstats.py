@@ -13,7 +13,7 @@ from pathlib import Path
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.errors import CorruptionError
 from btcnode.indexes.recipe import IndexedBlock, Made
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_is_coinbase, coin_prefix, coin_script, coin_value
 from btcnode.script.scriptparse import is_unspendable

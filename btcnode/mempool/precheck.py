@@ -25,7 +25,7 @@ from btcnode.mempool.policy import (
 )
 from btcnode.mempool.policy_inputs import NOT_PLAIN, check_inputs, is_witness_standard, plain_sigop_cost, sigop_cost
 from btcnode.mempool.rejection import Rejection, TxResult
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
 from btcnode.script.verify import ScriptJob
 

@@ -11,7 +11,7 @@ from btcnode.consensus.commitment import witness_commitment
 from btcnode.consensus.deployments import VersionBits
 from btcnode.consensus.pow import bits_to_target, next_bits
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.compactsize import compact_size

@@ -7,7 +7,7 @@ from btcnode.consensus.signet import SIGNET_HEADER, check_signet_solution, signe
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.descriptors.sign_transaction import sign_transaction
 from btcnode.mining.assembler import Candidate
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout, txout_script
 from btcnode.primitives.compactsize import compact_size

@@ -12,7 +12,7 @@ from btcnode.descriptors.provider import SigningProvider
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.assembler import coinbase_transaction
 from btcnode.mining.selection import BlockLimits, Selection, select
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import to_display
 
 REFRESH_SECONDS = 5  # a changed mempool alone is no reason for a new template more often (Core's rule)

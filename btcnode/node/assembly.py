@@ -48,14 +48,13 @@ from btcnode.services.clock import Clock
 from btcnode.services.control import Control
 from btcnode.services.fees import FILE_NAME as FEES_FILE
 from btcnode.services.fees import FeeEstimates
-from btcnode.services.fixed_seeds import fixed_seeds
 from btcnode.services.indexes import Indexes
 from btcnode.services.measuring import Meter
 from btcnode.services.mempool_file import MempoolFile
 from btcnode.services.notifications import Notifications
 from btcnode.services.parts import NodeParts
 from btcnode.services.peers import Peers
-from btcnode.services.peers_file import load_book, load_groups, take_anchors
+from btcnode.services.peers_file import load_book, load_groups, seed_addresses, take_anchors
 from btcnode.services.pruner import Pruner
 from btcnode.services.snapshot_writer import SnapshotWriter
 from btcnode.services.submissions import Submissions
@@ -355,7 +354,7 @@ class Node:
             address_book=self.addresses.book,
             transactions=transactions.source,
             bans=self.ban_file.bans,
-            fixed_seeds=lambda: fixed_seeds(self.params.name),
+            fixed_seeds=lambda: seed_addresses(self.params.name),
             anchors=take_anchors(config.net_dir, self.params.magic) if options.automatic_outbound else (),
         )
         bridge = BlockEffects(self.driver, self.chain, transactions, self.clock, config.net_dir)

@@ -18,8 +18,8 @@ from btcnode.chain.verify_db import verify_recent
 from btcnode.config import NodeConfig
 from btcnode.consensus.headers import MAX_FUTURE_BLOCK_TIME
 from btcnode.errors import CorruptionError, RebuildError
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.node.shadow import make_shadow
-from btcnode.params import NetworkParams, params_for
 from btcnode.primitives.hashes import to_display
 from btcnode.services.chain import verification_progress
 from btcnode.services.clock import Clock

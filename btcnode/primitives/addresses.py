@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams
 from btcnode.primitives.hashes import sha256d
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -19,6 +19,19 @@ MAX_BECH32_LENGTH = 90
 MAX_BASE58_LENGTH = 512  # characters; decoding is quadratic, and addresses and keys are far shorter
 
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPrefixes:
+    """What tells the addresses and keys of one network from another's; the prefixes of base58 texts are bytes."""
+
+    name: str
+    pubkey_prefix: bytes
+    script_prefix: bytes
+    secret_prefix: bytes
+    xpub_prefix: bytes
+    xprv_prefix: bytes
+    bech32_hrp: str
 
 
 def base58_encode(data: bytes) -> str:
@@ -142,7 +155,7 @@ def witness_address(version: int, program: bytes, hrp: str) -> str:
     return bech32_encode(hrp, [version, *_to_five_bits(program)], BECH32M if version else BECH32)
 
 
-def address_for_script(script: bytes, params: NetworkParams) -> str | None:
+def address_for_script(script: bytes, params: AddressPrefixes) -> str | None:
     """The address of a script_pubkey; None for one that has no address.
 
     Those with an address: P2PKH, P2SH and every witness program whose form is known (v0 of 20 and 32 bytes, and
@@ -161,7 +174,7 @@ def address_for_script(script: bytes, params: NetworkParams) -> str | None:
     return None
 
 
-def script_for_address(text: str, params: NetworkParams) -> bytes:
+def script_for_address(text: str, params: AddressPrefixes) -> bytes:
     """The script_pubkey of an address of the network; raises DecodeError with the reason."""
     if text[: len(params.bech32_hrp)].lower() == params.bech32_hrp:
         return _witness_script(text, params.bech32_hrp)
@@ -196,12 +209,12 @@ def _witness_script(text: str, expected_hrp: str) -> bytes:
     return bytes([version + 0x50 if version else 0, len(program)]) + program
 
 
-def secret_encode(secret: bytes, compressed: bool, params: NetworkParams) -> str:
+def secret_encode(secret: bytes, compressed: bool, params: AddressPrefixes) -> str:
     """A 32-byte private key in wallet import format; ``compressed`` tells the form of its public key."""
     return base58check_encode(params.secret_prefix + secret + (b"\x01" if compressed else b""))
 
 
-def secret_decode(text: str, params: NetworkParams) -> tuple[bytes, bool]:
+def secret_decode(text: str, params: AddressPrefixes) -> tuple[bytes, bool]:
     """The private key of a text in wallet import format, and whether its public key is compressed.
 
     Raises DecodeError, also for a number that is no key of secp256k1.

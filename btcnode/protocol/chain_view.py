@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from btcnode.chain.active_chain import ActiveChain
     from btcnode.chain.header_tree import HeaderTree
-    from btcnode.params import NetworkParams
+    from btcnode.networks.parameters import NetworkParams
     from btcnode.primitives.tx import Tx
 
 

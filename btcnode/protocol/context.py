@@ -26,7 +26,7 @@ from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITN
 if TYPE_CHECKING:
     from random import Random
 
-    from btcnode.params import NetworkParams
+    from btcnode.networks.parameters import NetworkParams
     from btcnode.protocol.chain_view import ChainView
     from btcnode.protocol.config import ProtocolConfig
     from btcnode.protocol.peer import Peer

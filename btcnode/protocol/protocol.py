@@ -93,7 +93,7 @@ from btcnode.wire.registry import UnknownMessage
 if TYPE_CHECKING:
     from random import Random
 
-    from btcnode.params import NetworkParams
+    from btcnode.networks.parameters import NetworkParams
 
 Handler = Callable[[Peer, Any], None]
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from btcnode.descriptors.checksum import with_checksum
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value
 from btcnode.primitives.hashes import to_display

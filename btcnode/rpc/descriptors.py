@@ -9,7 +9,7 @@ from btcnode.descriptors.descriptor import Descriptor
 from btcnode.descriptors.errors import DescriptorError
 from btcnode.descriptors.parser import parse_descriptor
 from btcnode.descriptors.provider import SigningProvider
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.spec import Arg, Kind, whole_number

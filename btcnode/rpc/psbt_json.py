@@ -11,7 +11,7 @@ from btcnode.descriptors.psbt import GlobalXpub, Proprietary, Psbt, PsbtInput, P
 from btcnode.descriptors.psbt_roles import txout_amount
 from btcnode.descriptors.sigdata import AggregateLeaf, LeafOrigin
 from btcnode.descriptors.taproot import NO_KEY, control_order
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import base58check_encode
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import txout_script

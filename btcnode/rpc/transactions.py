@@ -10,7 +10,7 @@ from btcnode.descriptors.errors import PsbtError
 from btcnode.descriptors.provider import Secret, SigningProvider
 from btcnode.descriptors.psbt_stream import parse_stripped
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import script_for_address, secret_decode
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import txout_script

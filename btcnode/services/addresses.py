@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from btcnode.errors import StorageError
+from btcnode.networks.seeds import embedded_asmap
 from btcnode.protocol.addresses.address_file import Snapshot
-from btcnode.services.fixed_seeds import embedded_asmap
 from btcnode.services.peers_file import PEERS, save_anchors, save_book
 from btcnode.storage.durable import write_durably
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS

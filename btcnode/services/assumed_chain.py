@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from btcnode.assumeutxo import AssumeUtxo, known_sets, set_after
 from btcnode.chain.assumed import forget_undo_above
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import ChainEvent, HistoryMoved
@@ -17,6 +16,7 @@ from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.snapshot_store import SnapshotStore
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.mempool.pool import Mempool
+from btcnode.networks.assumeutxo import AssumeUtxo, known_sets, set_after
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.protocol import Protocol

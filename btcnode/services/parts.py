@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from btcnode.config import NodeConfig
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.templates import TemplateMaker
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.services.addresses import Addresses
 from btcnode.services.alerts import Alerts
 from btcnode.services.assumed_chain import AssumedChain

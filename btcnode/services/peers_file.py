@@ -11,6 +11,7 @@ from random import Random
 
 from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError, StorageError
+from btcnode.networks.seeds import embedded_asmap, fixed_seeds
 from btcnode.protocol.addresses.address_file import (
     AddressFileError,
     AddressFileVersionError,
@@ -23,15 +24,20 @@ from btcnode.protocol.addresses.addrman import TEST_KEY, AddressBook
 from btcnode.protocol.addresses.asmap import AsMap
 from btcnode.protocol.addresses.netgroup import NetGroups
 from btcnode.protocol.limits import MAX_ANCHORS
-from btcnode.services.fixed_seeds import embedded_asmap
 from btcnode.storage.durable import write_durably
 from btcnode.wire.messages import AddrEntry
+from btcnode.wire.netaddr import NetAddress, Network
 
 PEERS, ANCHORS = "peers.dat", "anchors.dat"
 BUG_REPORT = "https://github.com/bitcoin/bitcoin/issues"  # the file's format is theirs
 
 log = logging.getLogger("btcnode.addrman")
 init_log = logging.getLogger("btcnode.node")
+
+
+def seed_addresses(network: str) -> list[NetAddress]:
+    """The package's own addresses of nodes of a network (by our name of it)."""
+    return [NetAddress(Network(seed.network_id), seed.address, seed.port) for seed in fixed_seeds(network)]
 
 
 def _quoted(path: Path) -> str:

@@ -27,7 +27,7 @@ from btcnode.mempool.pool import Mempool
 from btcnode.mempool.precheck import Candidate
 from btcnode.mempool.rejection import Accepted, PackageResult, PackageTxVerdict, Rejection, TxResult, TxVerdict
 from btcnode.net.reactor import Reactor
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.coin import coin_height, coin_is_coinbase
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import commands, events

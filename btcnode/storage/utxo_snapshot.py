@@ -14,7 +14,8 @@ from struct import Struct
 from typing import BinaryIO, NamedTuple
 
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.names import NETWORKS
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash
 from btcnode.storage.coins import CoinItem
@@ -23,7 +24,6 @@ from btcnode.storage.undo import compress_coin, encode_varint
 MAGIC = b"utxo\xff"
 VERSION = 2
 HEADER = Struct("<5sH4s32sQ")
-NETWORKS = ("mainnet", "testnet3", "testnet4", "signet", "regtest")
 ORDERED_VOUTS = 0x4080  # below it the order of VARINTs is that of the numbers
 
 
@@ -51,7 +51,7 @@ def parse_header(data: bytes, params: NetworkParams) -> SnapshotHeader:
     if version != VERSION:
         raise DecodeError(f"Version of snapshot {version} does not match any of the supported versions.")
     if magic != params.magic:
-        other = next((known.chain for known in map(params_for, NETWORKS) if known.magic == magic), None)
+        other = next((known.chain for known in NETWORKS if known.magic == magic), None)
         if other is None:
             raise DecodeError(
                 "This snapshot has been created for an unrecognized network. This could be a custom signet, a new"

@@ -18,7 +18,7 @@ from typing import cast
 
 from btcnode.consensus.blocks import check_block
 from btcnode.errors import BtcnodeError, DecodeError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.tx import Tx

@@ -26,7 +26,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.script.errors import ScriptError
 from btcnode.script.verify import ScriptFailure, ScriptJob

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from btcnode.consensus.pow import bits_to_target
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import ZERO_HASH, sha256d

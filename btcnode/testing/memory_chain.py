@@ -8,7 +8,7 @@ from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.header_tree import VALID_SCRIPTS, HeaderTree
 from btcnode.consensus.blocks import check_block
 from btcnode.errors import DecodeError, Fault, RuleViolation
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash

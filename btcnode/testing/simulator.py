@@ -17,7 +17,7 @@ from random import Random
 
 from btcnode.errors import DecodeError
 from btcnode.mempool.rejection import TxResult
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev

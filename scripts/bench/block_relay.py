@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.tx import Tx
 from btcnode.wire.messages import Ping, Pong
 from tests.lib.chain_generator import ChainGenerator

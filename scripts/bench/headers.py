@@ -21,7 +21,7 @@ from pathlib import Path
 
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.presync import HeadersSync
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_STRUCT, header_hash
 from btcnode.storage.block_index import BlockIndexStore
 from btcnode.storage.database import Database

@@ -36,7 +36,7 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.sync.process_memory import resident_of
 from btcnode.wire.constants import MSG_BLOCK, MSG_TX, MSG_WITNESS_FLAG
 from btcnode.wire.framing import FRAME_HEADER_SIZE, encode_frame

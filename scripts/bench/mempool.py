@@ -31,7 +31,7 @@ from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.templates import TemplateMaker
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.wire.framing import FrameDecoder, encode_frame
 from btcnode.wire.messages import Addr, AddrEntry, GetData, Headers, Inv, InvItem

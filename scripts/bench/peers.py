@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.block_import import iter_blocks
 from tests.lib.chain_generator import benchmark_chain

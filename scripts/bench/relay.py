@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.consensus.blocks import check_block
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.protocol.blocks.partial_block import PartialBlock
 from btcnode.protocol.blocks.xthin import ThinBlock

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 import zmq
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.client import RpcClient

@@ -24,7 +24,7 @@ import pbk
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.worker_pool import WorkerPool

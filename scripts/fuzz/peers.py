@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from tests.lib.peer_fuzz import PeerFuzzer, memory_of
 
 CHECK_EACH = 500  # steps

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from btcnode.cli.client import CHAIN_FLAGS, FLAG_OPTIONS, TEXT_OPTIONS
+from btcnode.cli.client import FLAG_OPTIONS, TEXT_OPTIONS
 from btcnode.cli.daemon_options import DAEMON_OPTIONS
 from btcnode.config import option_table
+from btcnode.networks.names import CHAINS, FLAGS
 from btcnode.rpc.methods import every_method
 
-CHAINS = "main test testnet4 signet regtest"
 HEAD = "# Completion of {name} for bash: made by scripts/docs; do not edit. Source it, or install it as\n# /usr/share/bash-completion/completions/{name}\n"  # noqa: E501
 
 
@@ -29,7 +29,7 @@ def daemon() -> str:
         if bare in ("?",):
             continue
         (values if equals else flags).append(f"-{bare}{'=' if equals else ''}")
-    flags += [f"-{name}" for name in CHAIN_FLAGS if name != "testnet"]
+    flags += [f"-{name}" for name in FLAGS if name != "testnet"]
     for _, info, kind, _ in option_table():
         if info.hidden or info.flag == "network":
             continue
@@ -53,7 +53,7 @@ _btcnoded() {{
     fi
     case $name in
         "") ;;
-        -chain) mapfile -t COMPREPLY < <(compgen -W "{CHAINS}" -- "$cur"); return ;;
+        -chain) mapfile -t COMPREPLY < <(compgen -W "{" ".join(CHAINS)}" -- "$cur"); return ;;
         {" | ".join(sorted(set(paths)))}) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         *) return ;;
     esac
@@ -84,7 +84,7 @@ _btcnode_cli() {{
     fi
     case $name in
         "") ;;
-        -chain) mapfile -t COMPREPLY < <(compgen -W "{CHAINS}" -- "$cur"); return ;;
+        -chain) mapfile -t COMPREPLY < <(compgen -W "{" ".join(CHAINS)}" -- "$cur"); return ;;
         -color) mapfile -t COMPREPLY < <(compgen -W "always auto never" -- "$cur"); return ;;
         -conf | -datadir | -rpccookiefile) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         *) return ;;

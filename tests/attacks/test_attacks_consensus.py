@@ -13,7 +13,7 @@ import pytest
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
 from btcnode.errors import RuleViolation
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.header import HEADER_SIZE, header_hash

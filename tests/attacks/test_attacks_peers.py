@@ -12,7 +12,7 @@ import tracemalloc
 
 import pytest
 
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev

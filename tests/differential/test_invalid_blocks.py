@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 from btcnode.consensus import blocks, commitment, connect, headers, locks, transactions
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.script.errors import ScriptError
 from tests.lib.block_lab import BASE_HEIGHT, Lab

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from tests.lib.block_fuzz import BlockFuzzer
 from tests.lib.block_lab import Lab

@@ -10,7 +10,7 @@ import pytest
 
 from btcnode.consensus.blocks import check_block
 from btcnode.errors import DecodeError, Fault, RuleViolation
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import Tx

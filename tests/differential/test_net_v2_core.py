@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.process import NodeProcess, free_port, wait_until
 

@@ -19,7 +19,7 @@ import pytest
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_prefix
 from btcnode.primitives.hashes import to_display

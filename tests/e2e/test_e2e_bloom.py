@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.merkle_proof import read_proof
 from btcnode.primitives.tx import Tx
 from btcnode.wire.bloom_filter import BloomFilter, make_filter

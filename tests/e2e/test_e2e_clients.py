@@ -18,7 +18,7 @@ import bitcointx
 import pytest
 from bitcointx.rpc import InvalidAddressOrKeyError, RPCCaller
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.testing.templates import signed_tx

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.testing.blocks import BlockTemplate, grind
 from btcnode.wire.framing import encode_frame

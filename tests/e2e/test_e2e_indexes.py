@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.rpc.errors import RpcError
 from btcnode.testing.regtest import RegtestNode

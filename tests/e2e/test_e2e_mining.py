@@ -12,7 +12,7 @@ import pytest
 
 from btcnode.consensus.commitment import witness_commitment
 from btcnode.mining.assembler import coinbase_transaction, grind
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash

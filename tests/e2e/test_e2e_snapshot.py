@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.storage.utxo_snapshot import HEADER, parse_header
 from tests.lib.process import NodeProcess, RpcFailure
 

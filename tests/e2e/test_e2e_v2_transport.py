@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.wire.constants import MSG_WITNESS_BLOCK, NODE_P2P_V2
 from btcnode.wire.framing import encode_frame
 from btcnode.wire.messages import BlockMessage, GetData, InvItem, Ping, Pong, Version

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.peer import ChainServer
 from tests.lib.process import NodeProcess, wait_until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import zmq
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.coin import make_txout
 from btcnode.testing.templates import signed_tx
 from tests.lib.chain_generator import ChainGenerator, Unspent

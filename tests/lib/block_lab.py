@@ -13,7 +13,7 @@ from typing import Any
 
 from btcnode.consensus.ancestry import MEDIAN_TIME_SPAN
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.compactsize import read_compact_size

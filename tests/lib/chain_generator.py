@@ -9,7 +9,7 @@ from itertools import accumulate
 from random import Random
 
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.tx import Tx

@@ -20,7 +20,7 @@ from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent
 from btcnode.chain.store import ChainStore
 from btcnode.errors import BtcnodeError, DecodeError, Fault, RuleViolation
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 

@@ -8,7 +8,7 @@ from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import BlockDelta, connect_block, connect_context, disconnect_block, script_violation
 from btcnode.consensus.headers import check_header, contextual_check_header
 from btcnode.errors import RuleViolation
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_value, make_txout
 from btcnode.primitives.tx import SEQUENCE_FINAL, Tx

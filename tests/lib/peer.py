@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import MAX_HEADERS_RESULTS, NODE_NETWORK, NODE_WITNESS

@@ -13,7 +13,7 @@ from typing import Any
 from btcnode.consensus.connect import ConnectContext
 from btcnode.consensus.deployments import script_flags
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import make_coin
 from btcnode.primitives.compactsize import compact_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from tests.lib.peer_fuzz import PeerFuzzer, memory_of
 
 STEPS = 4000

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.header import header_hash
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.testing.memory_chain import mine_chain

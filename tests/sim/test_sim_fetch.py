@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import limits
 from btcnode.protocol.blocks.fetch_strategy import FetchStrategy

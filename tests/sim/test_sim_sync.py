@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START, Conditions, SimNode, Simulator, sim_address
@@ -114,7 +114,7 @@ def test_slow_validation_is_not_the_peers_fault(params: NetworkParams, chain: li
 
 
 SCRIPT = """
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import *

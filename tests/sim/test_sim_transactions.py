@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig

@@ -14,7 +14,7 @@ from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockDisconnected
 from btcnode.chain.store import ChainStore
 from btcnode.consensus import connect, transactions
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.hashes import from_display, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 

@@ -15,7 +15,7 @@ from btcnode.consensus.headers import contextual_check_header
 from btcnode.consensus.sigops import transaction_sigop_cost
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.errors import RuleViolation
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_value
 from btcnode.primitives.compactsize import compact_size

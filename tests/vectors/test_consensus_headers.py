@@ -21,7 +21,7 @@ from btcnode.consensus.pow import (
     target_to_bits,
 )
 from btcnode.errors import Fault, RuleViolation
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import Header
 from tests.lib.ancestry import ListAncestry

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives.addresses import (
     address_for_script,
     base58_decode,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import header_hash

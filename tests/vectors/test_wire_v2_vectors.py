@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.wire import ellswift
 from btcnode.wire.v2_cipher import (
     LENGTH_SIZE,

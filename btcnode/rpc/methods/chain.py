@@ -9,7 +9,7 @@ from typing import Any
 from btcnode.consensus.deployments import buried_deployments, script_flags
 from btcnode.consensus.pow import bits_to_target
 from btcnode.errors import RuleViolation
-from btcnode.params import NEVER_ACTIVE, Deployment
+from btcnode.networks.parameters import NEVER_ACTIVE, Deployment
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.deprecated import shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError

@@ -9,7 +9,7 @@ from btcnode.descriptors.checksum import split_checksum
 from btcnode.descriptors.descriptor import Descriptor, OutputType, multisig_script, p2sh_script, p2wsh_script
 from btcnode.descriptors.inference import infer_descriptor
 from btcnode.descriptors.provider import SigningProvider
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.rpc.descriptors import parse_range, parsed
 from btcnode.rpc.errors import RpcCode, RpcError

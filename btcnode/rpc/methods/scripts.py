@@ -8,7 +8,7 @@ from btcnode.descriptors.descriptor import p2sh_script, p2wsh_script
 from btcnode.descriptors.inference import infer_descriptor
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.descriptors.solutions import solve
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.hashes import hash160
 from btcnode.rpc.decode import script_json

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from btcnode.assumeutxo import known_sets
 from btcnode.errors import DecodeError, StorageError
+from btcnode.networks.assumeutxo import known_sets
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name

@@ -8,7 +8,7 @@ from typing import Any
 from btcnode.descriptors.base64 import base64_bytes
 from btcnode.descriptors.messages import recover_message_key, sign_message
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.address_errors import locate_bech32_errors
 from btcnode.primitives.addresses import (
     BECH32,

@@ -12,7 +12,7 @@ from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.consensus.deployments import script_flags
 from btcnode.errors import CorruptionError, DatadirLockedError, DecodeError, DiskFullError, Fault, RuleViolation
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.tx import Tx

@@ -20,7 +20,7 @@ from btcnode.chain.header_tree import (
     skip_height,
 )
 from btcnode.errors import CorruptionError, Fault, RuleViolation
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.hashes import from_display
 from btcnode.primitives.header import HEADER_STRUCT, header_hash
 from btcnode.storage.block_index import IndexColumns

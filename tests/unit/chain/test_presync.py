@@ -10,8 +10,8 @@ import pytest
 
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.presync import HeadersSync, PresyncState
-from btcnode.params import HeadersSync as SyncParams
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import HeadersSync as SyncParams
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_STRUCT, header_hash
 from tests.lib.ancestry import ListAncestry

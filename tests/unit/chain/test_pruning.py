@@ -12,7 +12,7 @@ from btcnode.chain.pruning import files_below, files_beyond, last_prunable, lock
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.errors import RebuildError, StorageError
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.blockfiles import FileInfo
 from btcnode.testing.blocks import BlockTemplate

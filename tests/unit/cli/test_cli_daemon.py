@@ -13,7 +13,7 @@ from btcnode.cli.settings import Settings, as_flag, leading_number
 from btcnode.config import NodeConfig
 from btcnode.datadir import default_datadir
 from btcnode.errors import ConfigError
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.addresses import secret_encode
 
 

@@ -14,7 +14,7 @@ from btcnode.consensus.blocks import (
 )
 from btcnode.consensus.commitment import commitment_index, witness_commitment
 from btcnode.errors import Fault, RuleViolation
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.merkle import merkle_root

@@ -16,7 +16,7 @@ from btcnode.consensus.connect import (
     script_violation,
 )
 from btcnode.errors import CorruptionError, RuleViolation
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, make_coin, make_txout

@@ -11,8 +11,8 @@ from btcnode.consensus.deployments import (
     script_flags,
     signals,
 )
-from btcnode.params import ALWAYS_ACTIVE, NEVER_ACTIVE, NetworkParams, params_for
-from btcnode.params import VersionBits as BitsFigures
+from btcnode.networks.parameters import ALWAYS_ACTIVE, NEVER_ACTIVE, NetworkParams, params_for
+from btcnode.networks.parameters import VersionBits as BitsFigures
 from btcnode.script.flags import flag_names
 from tests.lib.ancestry import ListAncestry
 

@@ -6,7 +6,7 @@ import pytest
 
 from btcnode.consensus.headers import check_header, contextual_check_header, minimum_version
 from btcnode.errors import Fault, RuleViolation
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives.header import Header
 from btcnode.testing.blocks import grind
 from tests.lib.ancestry import ListAncestry

@@ -14,7 +14,7 @@ from btcnode.consensus.pow import (
     target_to_bits,
 )
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import Header
 from tests.lib.ancestry import ListAncestry
 

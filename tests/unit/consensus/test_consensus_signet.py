@@ -5,7 +5,7 @@ import pytest
 from btcnode.consensus.blocks import check_block
 from btcnode.consensus.signet import SIGNET_HEADER, check_signet_solution, extract_solution, signet_transactions
 from btcnode.errors import RuleViolation
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.merkle import merkle_root

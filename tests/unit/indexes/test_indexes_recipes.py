@@ -9,7 +9,7 @@ from btcnode.indexes.coinstats import CoinStats, CoinStatsRecipe
 from btcnode.indexes.filters import BlockFilter, FilterRecipe
 from btcnode.indexes.recipe import IndexedBlock
 from btcnode.indexes.transactions import SpenderRecipe, TxPlace, TxRecipe, spender_key, tx_key
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_prefix, coin_script, coin_value, txout_script

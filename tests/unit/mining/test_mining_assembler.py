@@ -9,7 +9,7 @@ from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.commitment import witness_commitment
 from btcnode.consensus.deployments import VersionBits
 from btcnode.mining.assembler import assemble, grind, minimum_time, with_coinbase_witness
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.tx import Tx
 

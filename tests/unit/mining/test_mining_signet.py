@@ -11,7 +11,7 @@ from btcnode.consensus.signet import check_signet_solution
 from btcnode.descriptors.provider import Secret, SigningProvider
 from btcnode.mining.assembler import Candidate, assemble
 from btcnode.mining.signet import solve_challenge, with_solution
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import hash160
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx

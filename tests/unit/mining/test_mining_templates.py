@@ -11,8 +11,8 @@ from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.selection import BlockLimits
 from btcnode.mining.templates import TemplateMaker
+from btcnode.networks.parameters import params_for
 from btcnode.node.mempool_setup import make_template_maker
-from btcnode.params import params_for
 from btcnode.primitives.addresses import secret_encode
 from btcnode.primitives.hashes import to_display
 from tests.lib.small_pool import coin, spend

@@ -10,8 +10,8 @@ from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
 from btcnode.config import NodeConfig
 from btcnode.errors import RebuildError
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.node.chain_loader import ChainLoader
-from btcnode.params import NetworkParams, params_for
 from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
 from btcnode.testing.memory_chain import mine_chain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START
 from tests.lib.protocol_bench import Bench

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind, Permission

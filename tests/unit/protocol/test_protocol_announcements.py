@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import limits
 from btcnode.protocol.events import TipChanged

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from btcnode.errors import ConfigError, DecodeError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.commands import LiftBan, SetBan
 from btcnode.protocol.connections.bans import Ban, BanList

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.merkle_proof import read_proof
 from btcnode.primitives.tx import Tx

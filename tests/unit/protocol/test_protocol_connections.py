@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
 from btcnode.protocol.addresses.netgroup import address_key, netgroup
@@ -195,7 +195,7 @@ def test_network_off_and_on(params: NetworkParams) -> None:
 
 
 def test_dns_seeds_at_once_with_an_empty_book() -> None:
-    from btcnode.params import params_for
+    from btcnode.networks.parameters import params_for
 
     bench = Bench(params_for("testnet4"), config=ProtocolConfig())
     bench.wait(1)
@@ -209,7 +209,7 @@ def test_dns_seeds_at_once_with_an_empty_book() -> None:
 
 
 def test_dns_seeds_are_spared_while_the_book_leads_to_peers() -> None:
-    from btcnode.params import params_for
+    from btcnode.networks.parameters import params_for
 
     bench = automatic(params_for("mainnet"), dns_seed=True)
     bench.wait(5)
@@ -220,7 +220,7 @@ def test_dns_seeds_are_spared_while_the_book_leads_to_peers() -> None:
 
 
 def test_dns_seeds_when_the_book_leads_nowhere() -> None:
-    from btcnode.params import params_for
+    from btcnode.networks.parameters import params_for
 
     bench = automatic(params_for("mainnet"), dns_seed=True, known=5)
     asked: list[str] = []
@@ -236,7 +236,7 @@ def test_dns_seeds_when_the_book_leads_nowhere() -> None:
 
 
 def test_silent_seed_is_asked_as_a_node() -> None:
-    from btcnode.params import params_for
+    from btcnode.networks.parameters import params_for
 
     bench = Bench(params_for("mainnet"), config=ProtocolConfig())
     bench.step(DnsSeedResult("x9.seed.example.org", ()))

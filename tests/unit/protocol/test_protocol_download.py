@@ -4,7 +4,7 @@ import pytest
 
 from btcnode.consensus.pow import check_proof_of_work
 from btcnode.errors import Fault, RuleViolation
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from btcnode.mempool.rejection import TxResult
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import commands as cmd
 from btcnode.protocol import effects as fx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.transactions.reconciliation import short_id_key

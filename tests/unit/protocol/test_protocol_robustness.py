@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from btcnode.errors import DecodeError, Fault, RuleViolation
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import commands as cmd
 from btcnode.protocol import effects as fx

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.protocol import effects as fx
 from btcnode.protocol.addresses.seeding import named_source
 from btcnode.protocol.config import ProtocolConfig

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from btcnode.chain.header_tree import HAVE_DATA
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits

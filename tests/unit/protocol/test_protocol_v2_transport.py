@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.commands import AddNode, DisconnectNode, SetNetworkActive
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig

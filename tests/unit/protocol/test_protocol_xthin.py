@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from btcnode.errors import DecodeError
-from btcnode.params import NetworkParams
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import header_hash
 from btcnode.primitives.tx import Tx

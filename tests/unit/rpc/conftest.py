@@ -20,7 +20,7 @@ from btcnode.errors import RuleViolation, StorageError
 from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.templates import TemplateMaker
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_prefix, coin_script
 from btcnode.primitives.tx import NULL_OUTPOINT

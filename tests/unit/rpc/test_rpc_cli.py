@@ -155,7 +155,7 @@ def test_networks() -> None:
         (["--testnet4"], "testnet4"),
     ]:
         parsed, _ = cli.parse_options([*options, "x"])
-        assert cli.chain_of(parsed) == chain
+        assert cli.network_of(parsed).chain == chain
     assert cli.parse_options(["-regtest=0", "-noregtest", "cmd", "-1"]) == ({"regtest": "0"}, ["cmd", "-1"])
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from btcnode.descriptors.checksum import descriptor_checksum
 from btcnode.errors import DecodeError
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.rpc.async_client import AsyncRpcClient
 from btcnode.rpc.auth import read_cookie
 from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError

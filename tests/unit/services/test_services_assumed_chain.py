@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from btcnode import assumeutxo
-from btcnode.assumeutxo import AssumeUtxo
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.header_tree import HAVE_UNDO
 from btcnode.chain.store import ChainStore
 from btcnode.mempool.pool import Mempool
-from btcnode.params import params_for
+from btcnode.networks import assumeutxo
+from btcnode.networks.assumeutxo import AssumeUtxo
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView

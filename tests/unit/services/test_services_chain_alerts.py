@@ -10,7 +10,7 @@ import pytest
 from btcnode.chain.events import BlockDisconnected, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.errors import RuleViolation
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.protocol.connections.time_offsets import WARN_SECONDS
 from btcnode.services.alerts import Alerts
 from btcnode.services.chain import Chain

@@ -14,7 +14,7 @@ import pytest
 from btcnode.chain.events import BlockConnected, BlockDisconnected
 from btcnode.errors import StorageError
 from btcnode.indexes.recipe import IndexedBlock, Made
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.services import index_builder
 from btcnode.services.index_builder import IndexBuilder, IndexState

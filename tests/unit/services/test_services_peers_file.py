@@ -8,10 +8,10 @@ import pytest
 
 from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError, StorageError
+from btcnode.networks.seeds import fixed_seeds
 from btcnode.protocol.addresses.address_file import Snapshot
 from btcnode.protocol.addresses.netgroup import NetGroups
-from btcnode.services.fixed_seeds import fixed_seeds
-from btcnode.services.peers_file import load_book, load_groups, save_anchors, save_book, take_anchors
+from btcnode.services.peers_file import load_book, load_groups, save_anchors, save_book, seed_addresses, take_anchors
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress, Network
 
@@ -80,6 +80,6 @@ def test_a_map_that_cannot_be_used_stops_the_start(tmp_path: Path, name: str, te
 def test_fixed_seeds_of_every_network() -> None:
     counts = {name: len(fixed_seeds(name)) for name in ("mainnet", "testnet3", "testnet4", "signet", "regtest")}
     assert counts == {"mainnet": 2059, "testnet3": 181, "testnet4": 230, "signet": 170, "regtest": 0}
-    kinds = {seed.network for seed in fixed_seeds("mainnet")}
+    kinds = {seed.network for seed in seed_addresses("mainnet")}
     assert kinds == set(Network)
-    assert all(seed.is_routable for seed in fixed_seeds("mainnet"))
+    assert all(seed.is_routable for seed in seed_addresses("mainnet"))

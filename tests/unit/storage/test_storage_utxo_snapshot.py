@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from btcnode.errors import DecodeError
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.coin import coin_prefix, make_txout
 from btcnode.primitives.hashes import BlockHash
 from btcnode.storage.coin_changes import CoinChanges

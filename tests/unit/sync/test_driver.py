@@ -11,7 +11,7 @@ from btcnode.chain.shadow import Disagreement, ShadowDisagreement
 from btcnode.chain.steps import Step, StepResult
 from btcnode.chain.store import ChainStore
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.sync.driver import ChainDriver
 from tests.lib.chain_generator import ChainGenerator
 

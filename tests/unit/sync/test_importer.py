@@ -11,7 +11,7 @@ import pytest
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
 from btcnode.errors import StorageError
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.storage.layout import FRAME
 from btcnode.storage.obfuscation import Obfuscation
 from btcnode.sync.checker import PooledChecker

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.script.errors import ScriptError
 from btcnode.script.flags import STANDARD_VERIFY_FLAGS
 from btcnode.script.verify import ScriptFailure, ScriptJob

@@ -26,7 +26,7 @@ from btcnode.consensus.blocks import check_block
 from btcnode.consensus.connect import connect_block, connect_context
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.errors import DecodeError, RuleViolation
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
@@ -458,7 +458,7 @@ def test_closing_answers_what_waits(tmp_path: Path) -> None:
 def test_workers_end_with_a_killed_node(tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
-        "from btcnode.params import params_for\n"
+        "from btcnode.networks.parameters import params_for\n"
         "from btcnode.sync.worker_pool import WorkerPool\n"
         "pool = WorkerPool(3, params_for('regtest'))\n"
         "pool.start()\n"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.tx_stream import FEE, KINDS, loose_tx, tx_lanes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from btcnode.errors import DecodeError
-from btcnode.params import params_for
+from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.compactsize import compact_size
 from btcnode.wire import messages as m

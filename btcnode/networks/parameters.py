@@ -14,6 +14,8 @@ from struct import pack
 from typing import Any, NamedTuple
 
 from btcnode.errors import BtcnodeError, ConfigError
+from btcnode.networks.names import MAINNET, REGTEST, SIGNET, TESTNET3, TESTNET4, NetworkName, network_named
+from btcnode.primitives.addresses import AddressPrefixes
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash, from_display, sha256d, to_display
@@ -78,26 +80,19 @@ class HeadersSync(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkParams:
+class NetworkParams(AddressPrefixes):
     """Everything that differs between networks.
 
     ``name`` is ours, ``chain`` Core's. Prefixes of base58 texts are bytes. Times are seconds, targets integers.
     ``bip30_exceptions`` are the (height, hash) of blocks that may overwrite an unspent coinbase.
     """
 
-    name: str
     chain: str
     data_subdir: str
     magic: bytes
     p2p_port: int
     rpc_port: int
     dns_seeds: tuple[str, ...]
-    pubkey_prefix: bytes
-    script_prefix: bytes
-    secret_prefix: bytes
-    xpub_prefix: bytes
-    xprv_prefix: bytes
-    bech32_hrp: str
     genesis_block: bytes
     genesis_hash: BlockHash
     subsidy_halving_interval: int
@@ -163,7 +158,7 @@ def params_for(
     ``activation_overrides`` (see ``ACTIVATION_NAMES``), ``version_bits`` by deployment, ``enforce_bip94`` and
     ``fast_prune``. Raises ConfigError for an unknown name, or for an override that the network does not take.
     """
-    name = {"main": "mainnet", "test": "testnet3"}.get(name, name)
+    name = network_named(name).name
     if name != "signet" and (signet_challenge is not None or seed_nodes is not None):
         raise ConfigError("a challenge and seed nodes can be given for signet only")
     if name != "regtest" and (activation_overrides or version_bits or enforce_bip94 or fast_prune):
@@ -172,10 +167,7 @@ def params_for(
         return _signet(signet_challenge, seed_nodes)
     if name == "regtest":
         return _regtest(activation_overrides or {}, version_bits or {}, enforce_bip94, fast_prune)
-    build = {"mainnet": _mainnet, "testnet3": _testnet3, "testnet4": _testnet4}.get(name)
-    if build is None:
-        raise ConfigError(f"unknown network {name!r}")
-    return build()
+    return {MAINNET.name: _mainnet, TESTNET3.name: _testnet3, TESTNET4.name: _testnet4}[name]()
 
 
 def parse_activation_height(text: str) -> tuple[str, int]:
@@ -256,17 +248,24 @@ def _deployments(
     return (Deployment("testdummy", 28, start_time, timeout, 0, period, threshold),)
 
 
+def _identity(network: NetworkName) -> dict[str, Any]:
+    """The fields that the table of names gives."""
+    return {
+        "name": network.name,
+        "chain": network.chain,
+        "data_subdir": network.subdir,
+        "magic": network.magic,
+        "p2p_port": network.p2p_port,
+        "rpc_port": network.rpc_port,
+    }
+
+
 def _mainnet() -> NetworkParams:
     genesis_block, genesis_hash = _genesis(
         1231006505, 2083236893, 0x1D00FFFF, "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f"
     )
     return NetworkParams(
-        name="mainnet",
-        chain="main",
-        data_subdir="",
-        magic=bytes.fromhex("f9beb4d9"),
-        p2p_port=8333,
-        rpc_port=8332,
+        **_identity(MAINNET),
         dns_seeds=(
             "seed.bitcoin.sipa.be.",
             "dnsseed.bluematt.me.",
@@ -327,12 +326,7 @@ def _testnet3() -> NetworkParams:
     )
     return replace(
         _mainnet(),
-        name="testnet3",
-        chain="test",
-        data_subdir="testnet3",
-        magic=bytes.fromhex("0b110907"),
-        p2p_port=18333,
-        rpc_port=18332,
+        **_identity(TESTNET3),
         dns_seeds=(
             "testnet-seed.bitcoin.jonasschnelli.ch.",
             "seed.tbtc.petertodd.net.",
@@ -381,12 +375,7 @@ def _testnet4() -> NetworkParams:
     )
     return replace(
         _testnet3(),
-        name="testnet4",
-        chain="testnet4",
-        data_subdir="testnet4",
-        magic=bytes.fromhex("1c163f28"),
-        p2p_port=48333,
-        rpc_port=48332,
+        **_identity(TESTNET4),
         dns_seeds=("seed.testnet4.bitcoin.sprovoost.nl.", "seed.testnet4.wiz.biz."),
         genesis_block=genesis_block,
         genesis_hash=genesis_hash,
@@ -423,12 +412,7 @@ def _signet(challenge: bytes | None, seed_nodes: Sequence[str] | None) -> Networ
     )
     base = replace(
         _testnet4(),
-        name="signet",
-        chain="signet",
-        data_subdir="signet",
-        magic=_signet_magic(_SIGNET_CHALLENGE),
-        p2p_port=38333,
-        rpc_port=38332,
+        **_identity(SIGNET),
         dns_seeds=("seed.signet.bitcoin.sprovoost.nl.", "seed.signet.achownodes.xyz."),
         genesis_block=genesis_block,
         genesis_hash=genesis_hash,
@@ -472,12 +456,7 @@ def _regtest(
         deployments[name] = deployments[name]._replace(**figures._asdict())
     base = replace(
         _testnet4(),
-        name="regtest",
-        chain="regtest",
-        data_subdir="regtest",
-        magic=bytes.fromhex("fabfb5da"),
-        p2p_port=18444,
-        rpc_port=18443,
+        **_identity(REGTEST),
         dns_seeds=("dummySeed.invalid.",),
         bech32_hrp="bcrt",
         genesis_block=genesis_block,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from btcnode import params as module
 from btcnode.errors import BtcnodeError, ConfigError
-from btcnode.params import (
+from btcnode.networks import parameters as module
+from btcnode.networks.parameters import (
     NEVER_ACTIVE,
     NO_TIMEOUT,
     Deployment,
