@@ -1,0 +1,45 @@
+"""Ask btcnode and a bitcoind the same over RPC and REST, every method with systematic and random arguments.
+
+    python scripts/fuzz/rpc.py --bitcoind /path/to/bitcoind --seed 1 --cases 50
+
+Both run on regtest over the same chain, branches and mempool. Prints each kind of difference with the shortest request
+that shows it; the exit status is 1 when there is one. Without a bitcoind (``--bitcoind`` or ``BTCNODE_BITCOIND``) only
+btcnode is asked, and a kind is any answer with an internal error (-32603). The same seed asks the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
+from tests.lib.rpc_diff.run import Plan, run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bitcoind", default=os.environ.get("BTCNODE_BITCOIND"), help="the program to compare with")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cases", type=int, default=30, help="random calls of each method besides the systematic ones")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
+    parser.add_argument("--methods", default="", help="only these, separated by commas; 'rest' is the REST interface")
+    parser.add_argument("--passes", default="indexed,bare,pruned", help="which options the nodes have")
+    parser.add_argument("--random-only", action="store_true", help="leave the systematic calls out")
+    parser.add_argument("--verbose", action="store_true", help="tell each method")
+    args = parser.parse_args()
+    plan = Plan(
+        args.seed, args.cases, args.seconds, tuple(filter(None, args.methods.split(","))), tuple(args.passes.split(",")),
+        not args.random_only, args.verbose,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="rpc-fuzz-") as directory:
+        report = run(plan, Path(directory), args.bitcoind)
+    print(report.text())
+    return 1 if report.kinds else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Two node processes, ours and a bitcoind, with the same options, asked over raw HTTP."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from btcnode.testing.process import environment, free_port
+from .text import Tree, parse
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
+CALL_TIMEOUT_S = 120.0
+USER, PASSWORD = "fuzz", "fuzz"
+AUTHORIZATION = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+COMMON_OPTIONS = (
+    "-regtest", "-server", "-rest", "-dnsseed=0", "-fixedseeds=0", "-discover=0", "-listenonion=0", "-natpmp=0",
+    "-connect=0", f"-rpcuser={USER}", f"-rpcpassword={PASSWORD}", "-debug=0",
+)
+INDEXES = ("-txindex", "-coinstatsindex", "-blockfilterindex", "-txospenderindex")
+
+
+def ours() -> list[str]:
+    """The command of this project's daemon."""
+    return [sys.executable, "-m", "btcnode.cli.daemon"]
+
+
+def theirs(bitcoind: str) -> list[str]:
+    """The command of a bitcoind that has no wallet, as ours."""
+    return [bitcoind, "-disablewallet"]
+
+
+class Node:
+    """A node process with a directory of its own, and one kept HTTP connection to it."""
+
+    def __init__(self, name: str, command: Sequence[str], directory: Path, options: Sequence[str]) -> None:
+        self.name = name
+        self.command = list(command)
+        self.directory = directory
+        self.options = list(options)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = self.rpc_port = 0
+        self._http: http.client.HTTPConnection | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def network_dir(self) -> Path:
+        """Where a relative path in a call leads."""
+        return self.directory / "regtest"
+
+    @property
+    def saved(self) -> Path:
+        """The copy of the directory that ``restore`` brings back."""
+        return self.directory.with_name(self.directory.name + ".saved")
+
+    def start(self) -> None:
+        """Start and wait for RPC; raises RuntimeError when the process ends."""
+        self.port, self.rpc_port = free_port(), free_port()
+        arguments = [f"-datadir={self.directory}", f"-port={self.port}", f"-bind=127.0.0.1:{self.port}",
+                     f"-rpcport={self.rpc_port}", *COMMON_OPTIONS, *self.options]
+        with (self.directory / "output.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [*self.command, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment()
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                text = (self.directory / "output.log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{self.name} does not run:\n{text}")
+            try:
+                if self.call('{"method":"getblockcount"}')[0] == http.client.OK:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop the process and wait for its end."""
+        if self.process is None:
+            return
+        self.hang_up()
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def save(self) -> None:
+        """Keep a copy of the directory; the process must be stopped."""
+        shutil.rmtree(self.saved, ignore_errors=True)
+        shutil.copytree(self.directory, self.saved)
+
+    def restore(self) -> None:
+        """Stop at once, bring the copy back and start."""
+        if self.process is not None:
+            self.hang_up()
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.directory)
+        shutil.copytree(self.saved, self.directory)
+        self.start()
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def hang_up(self) -> None:
+        """Close the connection."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def send(self, verb: str, path: str, body: str | None = None) -> None:
+        """Send a request; ``receive`` has its answer."""
+        if self._http is None:
+            self._http = http.client.HTTPConnection("127.0.0.1", self.rpc_port, timeout=CALL_TIMEOUT_S)
+        data = None if body is None else body.encode("utf-8", "surrogatepass")
+        try:
+            self._http.request(verb, path, data, {"Authorization": AUTHORIZATION})
+        except (OSError, http.client.HTTPException):
+            self.hang_up()
+            raise
+
+    def receive(self) -> tuple[int, bytes, str]:
+        """Status, body and content type; raises OSError or HTTPException when the node hangs up."""
+        assert self._http is not None
+        try:
+            response = self._http.getresponse()
+            return response.status, response.read(), response.getheader("Content-Type") or ""
+        except (OSError, http.client.HTTPException):
+            self.hang_up()
+            raise
+
+    def call(self, body: str) -> tuple[int, bytes, str]:
+        """One JSON-RPC request."""
+        self.send("POST", "/", body)
+        return self.receive()
+
+    def result(self, body: str) -> Tree:
+        """The result of a call that must succeed; raises RuntimeError."""
+        status, data, _ = self.call(body)
+        if status != http.client.OK:
+            raise RuntimeError(f"{self.name}: {body[:200]} gave {status}: {data[:500]!r}")
+        answer = parse(data)
+        assert isinstance(answer, dict)
+        return answer["result"]

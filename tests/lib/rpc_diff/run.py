@@ -1,0 +1,254 @@
+"""The run: nodes in every set-up, all calls, the report."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from .cases import Case, Cases, every_method
+from .compare import Answer, kinds
+from .nodes import INDEXES, Node, ours, theirs
+from .setup import prepare, state, wait_for_mempool
+from .text import Tree, parse, request, write
+from .values import Values, Vectors
+from .world import World, wif
+
+PASSES: dict[str, tuple[str, ...]] = {"indexed": INDEXES, "bare": (), "pruned": ("-prune=1",)}
+UNSEEN = frozenset(
+    {"setmocktime", "mockscheduler", "setnetworkactive", "addpeeraddress", "pruneblockchain"}
+)  # no state tells
+INTERNAL_ERROR = "-32603"
+SLOW_S = 3.0
+SHOWN = 600  # characters of a request or an answer in the report
+VECTORS = Path(os.environ.get("BTCNODE_VECTORS", Path(__file__).resolve().parents[4] / "shared" / "vectors"))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to ask: a seed, random calls of each method, seconds, methods (none: all), set-ups."""
+
+    seed: int = 1
+    cases: int = 30
+    seconds: float = float("inf")
+    methods: tuple[str, ...] = ()
+    passes: tuple[str, ...] = tuple(PASSES)
+    systematic: bool = True
+    verbose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A request that shows a kind, and what both answered."""
+
+    request: str
+    ours: str
+    theirs: str
+
+
+@dataclass(slots=True)
+class Report:
+    """The kinds found, by method and name, each with its shortest example and how often it came."""
+
+    kinds: dict[tuple[str, str], Example] = field(default_factory=dict)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    calls: int = 0
+
+    def add(self, method: str, name: str, example: Example) -> None:
+        """Count a difference."""
+        key = (method, name)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        known = self.kinds.get(key)
+        if known is None or len(example.request) < len(known.request):
+            self.kinds[key] = example
+
+    def text(self) -> str:
+        """For people."""
+        lines = []
+        for method, name in sorted(self.kinds):
+            example = self.kinds[method, name]
+            lines += [f"== {method}: {name} ({self.counts[method, name]} times)", f"   {example.request[:SHOWN]}",
+                      f"   ours:   {example.ours[:SHOWN]}", f"   theirs: {example.theirs[:SHOWN]}"]
+        return "\n".join([*lines, f"{self.calls} calls, {len(self.kinds)} kinds of difference"])
+
+
+class Session:
+    """One set-up: the nodes over the world, asked and compared."""
+
+    def __init__(self, plan: Plan, nodes: Sequence[Node], world: World, report: Report, deadline: float) -> None:
+        self.plan = plan
+        self.nodes = nodes
+        self.world = world
+        self.report = report
+        self.deadline = deadline
+        self.baseline = state(nodes[0])
+
+    # -- one call ------------------------------------------------------------------------------------------------
+
+    def ask(self, send: Callable[[Node], None]) -> list[Answer | str]:
+        """The answers of all nodes; text where a node hung up."""
+        answers: list[Answer | str] = []
+        for node in self.nodes:
+            try:
+                send(node)
+            except (OSError, http.client.HTTPException) as error:
+                answers.append(type(error).__name__)
+        if answers:
+            return answers
+        for node in self.nodes:
+            try:
+                answers.append(Answer(*node.receive()))
+            except (OSError, http.client.HTTPException) as error:
+                answers.append(type(error).__name__)
+        return answers
+
+    def compare(self, method: str, shown: str, answers: Sequence[Answer | str]) -> bool:
+        """Note what differs; whether anything did."""
+        self.report.calls += 1
+        mine = answers[0]
+        if isinstance(mine, str):
+            self.report.add(method, f"no answer: {mine}", Example(shown, mine, str(answers[-1])[:SHOWN]))
+            return True
+        if INTERNAL_ERROR.encode() in mine.body and _error_code(mine.body) == INTERNAL_ERROR:
+            self.report.add(
+                method, "internal error", Example(shown, mine.body.decode(errors="replace"), str(answers[-1])[:SHOWN])
+            )
+            return True
+        if len(answers) == 1:
+            return False
+        other = answers[1]
+        if isinstance(other, str):
+            self.report.add(method, f"they do not answer: {other}", Example(shown, str(mine), other))
+            return True
+        found = kinds(method, mine, other)
+        for name, one, two in found:
+            self.report.add(method, name, Example(shown, one, two))
+        return bool(found)
+
+    def call(self, case: Case) -> None:
+        """Make a call everywhere."""
+        body, started = case.body, time.monotonic()
+        answers = self.ask(lambda node: node.send("POST", "/", body))
+        shown = f"{case.method} {write(case.params)}"
+        if self.plan.verbose and time.monotonic() - started > SLOW_S:
+            print(f"{time.monotonic() - started:.1f} s: {shown[:SHOWN]}", flush=True)
+        differed = self.compare(case.method, shown, answers)
+        if any(isinstance(answer, str) for answer in answers):
+            self.revive()
+        elif case.changes and (
+            differed or any(isinstance(answer, Answer) and answer.status == http.client.OK for answer in answers)
+        ):
+            self.compare_states(case, shown)
+
+    def compare_states(self, case: Case, shown: str) -> None:
+        """After a call that may have changed something: the same everywhere, then back to where it was."""
+        states = [state(node) for node in self.nodes]
+        for one, two in zip(states[0], states[-1], strict=True):
+            if one != two:
+                self.report.add(case.method, "state after it", Example(shown, str(one), str(two)))
+        if case.method in UNSEEN or any(found != self.baseline for found in states):
+            self.revive()
+
+    def revive(self) -> None:
+        """All nodes as they were."""
+        for node in self.nodes:
+            node.restore()
+        for node in self.nodes:
+            wait_for_mempool(node)
+
+    # -- all calls -----------------------------------------------------------------------------------------------
+
+    def run(self, pass_name: str) -> None:
+        """Every method of the plan."""
+        for method in self.plan.methods or [*every_method(), "rest"]:
+            if time.monotonic() > self.deadline:
+                return
+            started, calls = time.monotonic(), self.report.calls
+            rng = Random(f"{self.plan.seed} {pass_name} {method}")
+            values = Values(self.world, rng, Vectors(VECTORS))
+            self._learn(values)
+            if method == "rest":
+                self._rest(values)
+            else:
+                for case in Cases(values).of(method, self.plan.cases, systematic=self.plan.systematic):
+                    if time.monotonic() > self.deadline:
+                        return
+                    self.call(case)
+            if self.plan.verbose:
+                print(
+                    f"{pass_name} {method}: {self.report.calls - calls} calls in {time.monotonic() - started:.1f} s",
+                    flush=True,
+                )
+        return
+
+    def _rest(self, values: Values) -> None:
+        from .rest import paths
+
+        for verb, path, body in paths(values, self.plan.cases):
+            answers = self.ask(lambda node, verb=verb, path=path, body=body: node.send(verb, path, body))  # type: ignore[misc]
+            self.compare("rest", f"{verb} {path}", answers)
+            if any(isinstance(answer, str) for answer in answers):
+                for node in self.nodes:
+                    node.hang_up()
+
+    def _learn(self, values: Values) -> None:
+        """Psbts, proofs and signatures that only a node can make, from the first node; none of it is random."""
+        node = self.nodes[0]
+        for tx in (values.signable() for _ in range(6)):
+            for text in _psbts(node, tx.raw.hex()):
+                values.psbts.append(text)
+        for tx in values.world.txs[100:130:7]:
+            answer = parse(node.call(request("gettxoutproof", [[tx.txid[::-1].hex()], None]))[1])
+            if isinstance(answer["result"], str):
+                values.proofs.append(answer["result"])
+        for seed in range(3):
+            message = f"message {seed}"
+            signature = node.result(request("signmessagewithprivkey", [wif(seed), message]))
+            address = node.result(
+                request(
+                    "deriveaddresses", [node.result(request("getdescriptorinfo", [f"pkh({wif(seed)})"]))["descriptor"]]
+                )
+            )
+            values.signatures.append((address[0], signature, message))
+
+
+def _psbts(node: Node, tx_hex: str) -> Iterator[str]:
+    """A transaction as psbt: new, with its coins, with signatures."""
+    new = node.result(request("converttopsbt", [tx_hex]))
+    yield new
+    yield node.result(request("utxoupdatepsbt", [new]))
+    yield node.result(request("descriptorprocesspsbt", [new, [f"wpkh({wif(n)})" for n in range(6)]]))["psbt"]
+    yield node.result(request("descriptorprocesspsbt", [new, [f"tr({wif(n)})" for n in range(6)], "ALL", True, False]))[
+        "psbt"
+    ]
+
+
+def _error_code(body: bytes) -> Tree:
+    try:
+        error = parse(body).get("error")
+    except (ValueError, AttributeError):
+        return None
+    return error.get("code") if isinstance(error, dict) else None
+
+
+def run(plan: Plan, directory: Path, bitcoind: str | None) -> Report:
+    """Carry the plan out in every set-up; raises RuntimeError when a node does not start."""
+    world, report = World(plan.seed), Report()
+    deadline = time.monotonic() + plan.seconds
+    commands = {"ours": ours(), **({"core": theirs(bitcoind)} if bitcoind else {})}
+    for pass_name in plan.passes:
+        nodes = [
+            Node(name, command, directory / pass_name / name, PASSES[pass_name]) for name, command in commands.items()
+        ]
+        try:
+            for node in nodes:
+                prepare(node, world)
+            Session(plan, nodes, world, report, deadline).run(pass_name)
+        finally:
+            for node in nodes:
+                node.stop()
+    return report
