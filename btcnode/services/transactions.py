@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -250,6 +251,7 @@ class Transactions:
             for name in (tx.txid, *[prevout[:32] for prevout in tx.prevouts]):
                 if name in verifying:
                     verifying[name].append(offer)
+                    verifying.setdefault(tx.txid, [])  # who spends what waits, waits too
                     return
         now = self._clock.now() if offer.time is None else offer.time
         try:
@@ -283,10 +285,22 @@ class Transactions:
                     self._on_fatal(error)
                     verdict = _GONE
                 self._settle(offer, verdict)
-            for other in waiting:
-                self._admit(other)
+            self._admit_waiting(waiting)
 
         self.verifier.submit(job, txid, verified)
+
+    def _admit_waiting(self, offers: Sequence[_Offer]) -> None:
+        """Judge offers that waited, and those that waited for one of them unless that is being verified now."""
+        queue = deque(offers)
+        while queue:
+            offer = queue.popleft()
+            txid = offer.tx.txid
+            behind = self._verifying.pop(txid, [])
+            self._admit(offer)
+            if txid in self._verifying:
+                self._verifying[txid] += behind
+            else:
+                queue.extend(behind)
 
     def _settle(self, offer: _Offer, verdict: TxVerdict) -> None:
         """Tell the verdict."""
