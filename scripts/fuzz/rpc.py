@@ -4,7 +4,7 @@
 
 Both run on regtest over the same chain, branches and mempool. Prints each kind of difference with the shortest request
 that shows it; the exit status is 1 when there is one. Without a bitcoind (``--bitcoind`` or ``BTCNODE_BITCOIND``) only
-btcnode is asked, and a kind is any answer with an internal error (-32603). The same seed asks the same.
+btcnode is asked, and a kind is an answer with an internal error (-32603). The same seed asks the same.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="tell each method")
     args = parser.parse_args()
     plan = Plan(
-        args.seed, args.cases, args.seconds, tuple(filter(None, args.methods.split(","))), tuple(args.passes.split(",")),
-        not args.random_only, args.verbose,
+        args.seed, args.cases, args.seconds, tuple(filter(None, args.methods.split(","))),
+        tuple(args.passes.split(",")), not args.random_only, args.verbose,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="rpc-fuzz-") as directory:
         report = run(plan, Path(directory), args.bitcoind)

@@ -25,19 +25,33 @@ METHODS: dict[str, tuple[tuple[str, str], ...]] = {
     "getdeploymentinfo": (("blockhash", "blockhash"),),
     "gettxout": (("txid", "txid"), ("n", "number:-1,3"), ("include_mempool", "boolean")),
     "gettxoutsetinfo": (
-        ("hash_type", "word:hash_serialized_3,muhash,none,x"), ("hash_or_height", "hash_or_height"), ("use_index", "boolean")),
+        ("hash_type", "word:hash_serialized_3,muhash,none,x"),
+        ("hash_or_height", "hash_or_height"),
+        ("use_index", "boolean"),
+    ),
     "verifychain": (("checklevel", "number:-1,5"), ("nblocks", "number:-1,10")),
     "scantxoutset": (("action", "word:start,start,start,status,abort,x"), ("scanobjects", "list:scan_object")),
     "scanblocks": (
-        ("action", "word:start,start,start,status,abort,x"), ("scanobjects", "list:scan_object"), ("start_height", "height"),
-        ("stop_height", "height"), ("filtertype", "word:basic,x"), ("options", "options:scanblocks")),
+        ("action", "word:start,start,start,status,abort,x"),
+        ("scanobjects", "list:scan_object"),
+        ("start_height", "height"),
+        ("stop_height", "height"),
+        ("filtertype", "word:basic,x"),
+        ("options", "options:scanblocks"),
+    ),
     "getdescriptoractivity": (
-        ("blockhashes", "list:blockhash|list:active_hash"), ("scanobjects", "list:scan_object"), ("include_mempool", "boolean")),
+        ("blockhashes", "list:blockhash|list:active_hash"),
+        ("scanobjects", "list:scan_object"),
+        ("include_mempool", "boolean"),
+    ),
     "getblockfilter": (("blockhash", "blockhash"), ("filtertype", "word:basic,x")),
     "getchainstates": (),
     "syncwithvalidationinterfacequeue": (),
     "enumeratesigners": (),
-    "estimatesmartfee": (("conf_target", "number:0,1009"), ("estimate_mode", "word:unset,economical,conservative,CONSERVATIVE,x")),
+    "estimatesmartfee": (
+        ("conf_target", "number:0,1009"),
+        ("estimate_mode", "word:unset,economical,conservative,CONSERVATIVE,x"),
+    ),
     "estimaterawfee": (("conf_target", "number:0,1009"), ("threshold", "=0.5|=0|=1|=1.1|=-0.1|=0.95")),
     "getprivatebroadcastinfo": (),
     "abortprivatebroadcast": (("id", "txid"),),
@@ -60,6 +74,7 @@ METHODS: dict[str, tuple[tuple[str, str], ...]] = {
     "getaddednodeinfo": (("node", "net_address"),),
     "getnettotals": (),
     "getnetworkinfo": (),
+    "getzmqnotifications": (),
     "listbanned": (),
     "getnodeaddresses": (("count", "number:-1,3"), ("network", "word:ipv4,ipv6,onion,i2p,cjdns,x")),
     "getaddrmaninfo": (),
@@ -73,26 +88,48 @@ METHODS: dict[str, tuple[tuple[str, str], ...]] = {
     "echoipc": (("arg", "message"),),
     "validateaddress": (("address", "address"),),
     "createmultisig": (
-        ("nrequired", "number:0,4"), ("keys", "key_list"), ("address_type", "word:legacy,bech32,p2sh-segwit,bech32m,x")),
+        ("nrequired", "number:0,4"),
+        ("keys", "key_list"),
+        ("address_type", "word:legacy,bech32,p2sh-segwit,bech32m,x"),
+    ),
     "deriveaddresses": (("descriptor", "descriptor"), ("range", "range")),
     "getdescriptorinfo": (("descriptor", "descriptor"),),
     "getrawtransaction": (("txid", "txid"), ("verbosity|verbose", "number:-1,3|boolean"), ("blockhash", "blockhash")),
     "createrawtransaction": (
-        ("inputs", "list:tx_input"), ("outputs", "outputs"), ("locktime", "locktime"), ("replaceable", "boolean"), ("version", "number:0,4")),
+        ("inputs", "list:tx_input"),
+        ("outputs", "outputs"),
+        ("locktime", "locktime"),
+        ("replaceable", "boolean"),
+        ("version", "number:0,4"),
+    ),
     "decoderawtransaction": (("hexstring", "tx_hex"), ("iswitness", "boolean")),
     "decodescript": (("hexstring", "script_hex"),),
     "combinerawtransaction": (("txs", "list:signable_hex|list:tx_hex|package"),),
     "signrawtransactionwithkey": (
-        ("hexstring", "signable_hex"), ("privkeys", "list:good_key|list:private_key"), ("prevtxs", "list:prevtx"), ("sighashtype", "sighash")),
+        ("hexstring", "signable_hex"),
+        ("privkeys", "list:good_key|list:private_key"),
+        ("prevtxs", "list:prevtx"),
+        ("sighashtype", "sighash"),
+    ),
     "decodepsbt": (("psbt", "psbt"),),
     "combinepsbt": (("txs", "psbt_list"),),
     "finalizepsbt": (("psbt", "psbt"), ("extract", "boolean")),
     "createpsbt": (
-        ("inputs", "list:tx_input"), ("outputs", "outputs"), ("locktime", "locktime"), ("replaceable", "boolean"), ("version", "number:0,4")),
+        ("inputs", "list:tx_input"),
+        ("outputs", "outputs"),
+        ("locktime", "locktime"),
+        ("replaceable", "boolean"),
+        ("version", "number:0,4"),
+    ),
     "converttopsbt": (("hexstring", "tx_hex|signable_hex"), ("permitsigdata", "boolean"), ("iswitness", "boolean")),
     "utxoupdatepsbt": (("psbt", "psbt"), ("descriptors", "list:scan_object")),
     "descriptorprocesspsbt": (
-        ("psbt", "psbt"), ("descriptors", "list:scan_object"), ("sighashtype", "sighash"), ("bip32derivs", "boolean"), ("finalize", "boolean")),
+        ("psbt", "psbt"),
+        ("descriptors", "list:scan_object"),
+        ("sighashtype", "sighash"),
+        ("bip32derivs", "boolean"),
+        ("finalize", "boolean"),
+    ),
     "joinpsbts": (("txs", "psbt_list"),),
     "analyzepsbt": (("psbt", "psbt"),),
     "getrpcinfo": (),
@@ -111,11 +148,23 @@ METHODS: dict[str, tuple[tuple[str, str], ...]] = {
 CHANGING: dict[str, tuple[tuple[str, str], ...]] = {
     "sendrawtransaction": (("hexstring", "tx_hex"), ("maxfeerate", "feerate"), ("maxburnamount", "amount")),
     "submitpackage": (("package", "package|list:tx_hex"), ("maxfeerate", "feerate"), ("maxburnamount", "amount")),
-    "prioritisetransaction": (("txid", "pool_txid|txid"), ("dummy", "=0|=0.0|=null|=1"), ("fee_delta", "number:-10000,10000")),
+    "prioritisetransaction": (
+        ("txid", "pool_txid|txid"),
+        ("dummy", "=0|=0.0|=null|=1"),
+        ("fee_delta", "number:-10000,10000"),
+    ),
     "submitblock": (("hexdata", "block_hex"), ("dummy", "word:ignored")),
     "submitheader": (("hexdata", "header_hex"),),
-    "generatetoaddress": (("nblocks", "number:0,2"), ("address", "good_address|address"), ("maxtries", "number:0,3|=1000000")),
-    "generatetodescriptor": (("num_blocks", "number:0,2"), ("descriptor", "good_descriptor|descriptor"), ("maxtries", "=1000000|number:0,3")),
+    "generatetoaddress": (
+        ("nblocks", "number:0,2"),
+        ("address", "good_address|address"),
+        ("maxtries", "number:0,3|=1000000"),
+    ),
+    "generatetodescriptor": (
+        ("num_blocks", "number:0,2"),
+        ("descriptor", "good_descriptor|descriptor"),
+        ("maxtries", "=1000000|number:0,3"),
+    ),
     "generateblock": (("output", "output_script"), ("transactions", "generate_list"), ("submit", "boolean")),
     "generate": (),
     "invalidateblock": (("blockhash", "blockhash"),),
@@ -126,15 +175,27 @@ CHANGING: dict[str, tuple[tuple[str, str], ...]] = {
     "loadtxoutset": (("path", "path"),),
     "savemempool": (),
     "importmempool": (("filepath", "path"), ("options", "options:import")),
-    "setban": (("subnet", "subnet"), ("command", "word:add,remove,x"), ("bantime", "number:-1,10"), ("absolute", "boolean")),
+    "setban": (
+        ("subnet", "subnet"),
+        ("command", "word:add,remove,x"),
+        ("bantime", "number:-1,10"),
+        ("absolute", "boolean"),
+    ),
     "clearbanned": (),
     "addnode": (("node", "net_address"), ("command", "word:add,remove,x"), ("v2transport", "boolean")),
     "disconnectnode": (("address", "net_address"), ("nodeid", "number:-1,3")),
     "setnetworkactive": (("state", "boolean"),),
     "addconnection": (
-        ("address", "net_address"), ("connection_type", "word:outbound-full-relay,block-relay-only,addr-fetch,feeler,x"), ("v2transport", "boolean")),
+        ("address", "net_address"),
+        ("connection_type", "word:outbound-full-relay,block-relay-only,addr-fetch,feeler,x"),
+        ("v2transport", "boolean"),
+    ),
     "addpeeraddress": (("address", "net_address"), ("port", "number:0,65535"), ("tried", "boolean")),
-    "sendmsgtopeer": (("peer_id", "number:-1,2"), ("msg_type", "word:ping,,averyverylongname,x"), ("msg", "script_hex")),
+    "sendmsgtopeer": (
+        ("peer_id", "number:-1,2"),
+        ("msg_type", "word:ping,,averyverylongname,x"),
+        ("msg", "script_hex"),
+    ),
     "ping": (),
     "setmocktime": (("timestamp", "number:-1,5|=1700008000"),),
     "mockscheduler": (("delta_time", "number:-1,3601"),),
@@ -145,14 +206,36 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "scanblocks": (("filter_false_positives", "boolean"),),
     "spending": (("mempool_only", "boolean"), ("return_spending_tx", "boolean")),
     "dump": (("rollback", "hash_or_height"), ("in_memory", "boolean")),
-    "import": (("use_current_time", "boolean"), ("apply_fee_delta_priority", "boolean"), ("apply_unbroadcast_set", "boolean")),
+    "import": (
+        ("use_current_time", "boolean"),
+        ("apply_fee_delta_priority", "boolean"),
+        ("apply_unbroadcast_set", "boolean"),
+    ),
 }
 
-REQUIRED: dict[str, int] = {"generateblock": 2, "generatetoaddress": 2, "getdescriptoractivity": 2, "createmultisig": 2,
-                            "gettxout": 2, "scanblocks": 1, "setban": 2, "addnode": 2, "addconnection": 3, "addpeeraddress": 2,
-                            "sendmsgtopeer": 3, "signrawtransactionwithkey": 2, "createrawtransaction": 2, "createpsbt": 2,
-                            "descriptorprocesspsbt": 2, "dumptxoutset": 1, "verifymessage": 3, "signmessagewithprivkey": 2,
-                            "prioritisetransaction": 3, "getblockfrompeer": 2, "generatetodescriptor": 2}
+REQUIRED: dict[str, int] = {
+    "generateblock": 2,
+    "generatetoaddress": 2,
+    "getdescriptoractivity": 2,
+    "createmultisig": 2,
+    "gettxout": 2,
+    "scanblocks": 1,
+    "setban": 2,
+    "addnode": 2,
+    "addconnection": 3,
+    "addpeeraddress": 2,
+    "sendmsgtopeer": 3,
+    "signrawtransactionwithkey": 2,
+    "createrawtransaction": 2,
+    "createpsbt": 2,
+    "descriptorprocesspsbt": 2,
+    "dumptxoutset": 1,
+    "verifymessage": 3,
+    "signmessagewithprivkey": 2,
+    "prioritisetransaction": 3,
+    "getblockfrompeer": 2,
+    "generatetodescriptor": 2,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +354,7 @@ class Cases:
             if rng.random() < 0.95
             else rng.randint(0, len(values) + 1)
         )
-        values = (values + [None])[:count]
+        values = ([*values, None])[:count]
         roll = rng.random()
         if roll < 0.75 or not arguments:
             return values
@@ -301,7 +384,10 @@ class Cases:
 
 
 def _waits_long(method: str, params: Any) -> bool:
-    """Whether a call would wait for a block that nobody mines."""
+    """Whether a call would wait for a block that nobody mines, or mine for hours."""
+    if method in ("generatetoaddress", "generatetodescriptor"):
+        blocks = params[0] if isinstance(params, list) and params else 0
+        return type(blocks) is int and 3 < blocks < 1 << 31
     place = {"waitfornewblock": 0, "waitforblock": 1, "waitforblockheight": 1}.get(method)
     if place is None:
         return False

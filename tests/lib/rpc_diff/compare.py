@@ -31,8 +31,12 @@ _PLACES = (
     (re.compile(r"/[\w./-]*/(ours|core)/"), "/DIR/"),  # own directories
     (re.compile(r"\b(ours|core)\b"), "NODE"),
 )
-_SHAPE = ((re.compile(r"[0-9a-fA-F]{16,}"), "H"), (re.compile(r"\d+"), "N"), (re.compile(r"'[^']*'"), "'Q'"),
-          (re.compile(r'"[^"]*"'), '"Q"'))
+_SHAPE = (
+    (re.compile(r"[0-9a-fA-F]{16,}"), "H"),
+    (re.compile(r"\d+"), "N"),
+    (re.compile(r"'[^']*'"), "'Q'"),
+    (re.compile(r'"[^"]*"'), '"Q"'),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,9 @@ def _is_help(method: str, answer: Tree) -> bool:
     if not isinstance(error, dict) or error.get("code") != "-1":
         return False
     text = error.get("message")
-    found = _HELP.match(text) if isinstance(text, str) else None
+    if not isinstance(text, str):
+        return False
+    found = _HELP.match(text)
     return found is not None and found[1] == method and "\n\n" in text
 
 
@@ -100,15 +106,18 @@ def _shape(value: Tree) -> str:
         return "number"
     if not isinstance(value, str):
         return type(value).__name__
+    text = str(value)
     for pattern, put in _SHAPE:
-        value = pattern.sub(put, value)
-    return value[:160]
+        text = pattern.sub(put, text)
+    return text[:160]
 
 
 def _excused(method: str, path: str) -> bool:
     rest = path.removeprefix(".result").lstrip(".")
-    return any(path.startswith(".result") and (name in ("", rest) or rest.startswith(name + "."))
-               for name in BY_INTENT.get(method, ()))
+    return any(
+        path.startswith(".result") and (name in ("", rest) or rest.startswith(name + "."))
+        for name in BY_INTENT.get(method, ())
+    )
 
 
 def kinds(method: str, ours: Answer, theirs: Answer) -> list[tuple[str, str, str]]:
@@ -152,7 +161,7 @@ def _joined(found: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
     errors = [part for part in found if part[0].startswith((".error", "status"))]
     rest = [part for part in found if not part[0].startswith((".error", "status"))]
     if errors and rest:  # one answered, the other refused
-        whole = [part for part in errors + rest]
+        whole = list(errors + rest)
         return [("refusal: " + "; ".join(part[0] for part in errors), *_columns(whole))]
     out = [("; ".join(part[0] for part in errors), *_columns(errors))] if errors else []
     once = {part[0]: part for part in reversed(rest)}

@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from btcnode.testing.process import environment, free_port
+from tests.lib.process import environment, free_port
+
 from .text import Tree, parse
 
 START_TIMEOUT_S = 60.0
@@ -20,8 +21,18 @@ CALL_TIMEOUT_S = 120.0
 USER, PASSWORD = "fuzz", "fuzz"
 AUTHORIZATION = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 COMMON_OPTIONS = (
-    "-regtest", "-server", "-rest", "-dnsseed=0", "-fixedseeds=0", "-discover=0", "-listenonion=0", "-natpmp=0",
-    "-connect=0", f"-rpcuser={USER}", f"-rpcpassword={PASSWORD}", "-debug=0",
+    "-regtest",
+    "-server",
+    "-rest",
+    "-dnsseed=0",
+    "-fixedseeds=0",
+    "-discover=0",
+    "-listenonion=0",
+    "-natpmp=0",
+    "-connect=0",
+    f"-rpcuser={USER}",
+    f"-rpcpassword={PASSWORD}",
+    "-debug=0",
 )
 INDEXES = ("-txindex", "-coinstatsindex", "-blockfilterindex", "-txospenderindex")
 
@@ -62,8 +73,14 @@ class Node:
     def start(self) -> None:
         """Start and wait for RPC; raises RuntimeError when the process ends."""
         self.port, self.rpc_port = free_port(), free_port()
-        arguments = [f"-datadir={self.directory}", f"-port={self.port}", f"-bind=127.0.0.1:{self.port}",
-                     f"-rpcport={self.rpc_port}", *COMMON_OPTIONS, *self.options]
+        arguments = [
+            f"-datadir={self.directory}",
+            f"-port={self.port}",
+            f"-bind=127.0.0.1:{self.port}",
+            f"-rpcport={self.rpc_port}",
+            *COMMON_OPTIONS,
+            *self.options,
+        ]
         with (self.directory / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
                 [*self.command, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment()

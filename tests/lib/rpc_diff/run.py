@@ -71,8 +71,12 @@ class Report:
         lines = []
         for method, name in sorted(self.kinds):
             example = self.kinds[method, name]
-            lines += [f"== {method}: {name} ({self.counts[method, name]} times)", f"   {example.request[:SHOWN]}",
-                      f"   ours:   {example.ours[:SHOWN]}", f"   theirs: {example.theirs[:SHOWN]}"]
+            lines += [
+                f"== {method}: {name} ({self.counts[method, name]} times)",
+                f"   {example.request[:SHOWN]}",
+                f"   ours:   {example.ours[:SHOWN]}",
+                f"   theirs: {example.theirs[:SHOWN]}",
+            ]
         return "\n".join([*lines, f"{self.calls} calls, {len(self.kinds)} kinds of difference"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from btcnode.primitives.header import HEADER_SIZE
+
 from .nodes import Node
 from .text import parse, request
 from .world import World
@@ -72,8 +73,18 @@ def wait_for_mempool(node: Node) -> None:
 
 def state(node: Node) -> list[object]:
     """What a state-changing call may have changed."""
-    calls = ("getbestblockhash", "getchaintips", "getrawmempool", "getprioritisedtransactions", "listbanned",
-             "getaddednodeinfo", "logging", "getindexinfo", "getmempoolfeeratediagram", "getconnectioncount")
+    calls = (
+        "getbestblockhash",
+        "getchaintips",
+        "getrawmempool",
+        "getprioritisedtransactions",
+        "listbanned",
+        "getaddednodeinfo",
+        "logging",
+        "getindexinfo",
+        "getmempoolfeeratediagram",
+        "getconnectioncount",
+    )
     found: list[object] = []
     for method in calls:
         _, data, _ = node.call(request(method, []))

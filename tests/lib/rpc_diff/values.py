@@ -18,23 +18,97 @@ from .text import Raw
 from .world import HEIGHT, PUBKEYS, START_TIME, UNCOMPRESSED, UNUSUAL_SCRIPTS, Coin, World, anyone, spend, unsigned, wif
 
 JUNK: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 3, 100, 0.5, 1.5, -0.5, Raw("1.0"), Raw("1e2"), Raw("-0"), Raw("0.00000001"),
-    2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64,
-    Raw("1" + "0" * 400), Raw("1e400"), Raw("-1e-400"), "", " ", "a", "0", "1", "-1", "true", "null", "[]", "{}", "\0",
-    "a\0b", "é", "☃", "\U0001f600", "\x7f", "'", '"', "\\", "%s", "../..", "z" * 300, "0" * 64, "F" * 64, [], {},
-    [None], [[]], [{}], [""], [0], [True], {"a": 1}, {"": None}, [[[[]]]], ["a", 1, None, {}],
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    3,
+    100,
+    0.5,
+    1.5,
+    -0.5,
+    Raw("1.0"),
+    Raw("1e2"),
+    Raw("-0"),
+    Raw("0.00000001"),
+    2**31 - 1,
+    2**31,
+    -(2**31),
+    -(2**31) - 1,
+    2**32 - 1,
+    2**32,
+    2**53,
+    2**63 - 1,
+    2**63,
+    -(2**63),
+    -(2**63) - 1,
+    2**64,
+    Raw("1" + "0" * 400),
+    Raw("1e400"),
+    Raw("-1e-400"),
+    "",
+    " ",
+    "a",
+    "0",
+    "1",
+    "-1",
+    "true",
+    "null",
+    "[]",
+    "{}",
+    "\0",
+    "a\0b",
+    "é",
+    "☃",
+    "\U0001f600",
+    "\x7f",
+    "'",
+    '"',
+    "\\",
+    "%s",
+    "../..",
+    "z" * 300,
+    "0" * 64,
+    "F" * 64,
+    [],
+    {},
+    [None],
+    [[]],
+    [{}],
+    [""],
+    [0],
+    [True],
+    {"a": 1},
+    {"": None},
+    [[[[]]]],
+    ["a", 1, None, {}],
 )
 
 MAINNET_ADDRESSES = (
-    "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy",
-    "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx",
+    "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa",
+    "3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy",
+    "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+    "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx",
     "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0",
 )
 BAD_ADDRESSES = (
-    "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt081", "bcrt1", "BCRT1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KYGT080",
-    "bcrt1qW508d6qejxtdg4y5r3zarvary0c5xw7kygt080", "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfo", "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn ",
-    "bcrt1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqc8gma6", "bcrt1pfees9rn5nz", "bcrt1sqqqsqqqq",
-    "bcrt1q", "1", "m", "0OIl", "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq",
+    "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt081",
+    "bcrt1",
+    "BCRT1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KYGT080",
+    "bcrt1qW508d6qejxtdg4y5r3zarvary0c5xw7kygt080",
+    "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfo",
+    "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn ",
+    "bcrt1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqc8gma6",
+    "bcrt1pfees9rn5nz",
+    "bcrt1sqqqsqqqq",
+    "bcrt1q",
+    "1",
+    "m",
+    "0OIl",
+    "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq",
 )
 TPUB = "tpubD6NzVbkrYhZ4WaWSyoBvQwbpLkojyoTZPRsgXELWz3Popb3qkjcJyJUGLnL4qHHoQvao8ESaAstxYSnhyswJ76uZPStJRJCTKvosUCJZL5B"
 TPRV = "tprv8ZgxMBicQKsPd7Uf69XL1XwhmjHopUGep8GuEiJDZmbQz6o58LninorQAfcKZWARbtRtfnLcJ5MQ2AtHcQJCCRUcMRvmDUjyEmNUWwx8UbK"
@@ -147,7 +221,7 @@ class Values:
         first, last = int(low), int(high)
         return self.pick(lambda: self.rng.randint(first, last), first, last, first - 1, last + 1, 0, 1, -1)
 
-    def height(self) -> int:
+    def height(self) -> Any:
         """A height of the chain or beyond."""
         return self.pick(
             lambda: self.rng.randint(0, HEIGHT), 0, 1, HEIGHT, HEIGHT + 1, HEIGHT - 1, -1, 2**31 - 1, -(2**31)
@@ -160,9 +234,36 @@ class Values:
     def amount(self) -> Any:
         """An amount of coins, as a number or text."""
         return self.pick(
-            0, 1, 0.1, Raw("0.00000001"), Raw("0.000000001"), Raw("0.00000546"), 21000000, 21000001, -1, "0.5", "1e-8",
-            "abc", "", " 1", "1_0", "1.", ".1", "+1", "-0", Raw("-0"), Raw("1e3"), Raw("1E-3"), Raw("1e999999"), "0x1",
-            "1.123456789", "1.10000000", Raw("0.10000000000000000000"), "٣", 92233720368, Raw("92233720368.54775808"),
+            0,
+            1,
+            0.1,
+            Raw("0.00000001"),
+            Raw("0.000000001"),
+            Raw("0.00000546"),
+            21000000,
+            21000001,
+            -1,
+            "0.5",
+            "1e-8",
+            "abc",
+            "",
+            " 1",
+            "1_0",
+            "1.",
+            ".1",
+            "+1",
+            "-0",
+            Raw("-0"),
+            Raw("1e3"),
+            Raw("1E-3"),
+            Raw("1e999999"),
+            "0x1",
+            "1.123456789",
+            "1.10000000",
+            Raw("0.10000000000000000000"),
+            "٣",
+            92233720368,
+            Raw("92233720368.54775808"),
         )
 
     def feerate(self) -> Any:
@@ -171,7 +272,7 @@ class Values:
 
     # -- hashes --------------------------------------------------------------------------------------------------
 
-    def some_hash(self) -> str:
+    def some_hash(self) -> Any:
         """A hash that nobody knows, or no hash."""
         return self.pick(
             "00" * 32,
@@ -184,7 +285,7 @@ class Values:
             lambda: self.rng.randbytes(32).hex(),
         )
 
-    def blockhash(self) -> str:
+    def blockhash(self) -> Any:
         """A block: active, stale, header only, invalid, unknown."""
         world = self.world
         others = [
@@ -192,10 +293,19 @@ class Values:
             for raw in (*world.side_blocks, *world.lone_headers, *world.bad_blocks)
         ]
         known = self.rng.choice(world.hashes)
-        return self.pick(known, known, known, known, lambda: self.rng.choice(others), self.some_hash,
-                         lambda: _changed(self.rng, known), world.hashes[0], world.hashes[-1])
+        return self.pick(
+            known,
+            known,
+            known,
+            known,
+            lambda: self.rng.choice(others),
+            self.some_hash,
+            lambda: _changed(self.rng, known),
+            world.hashes[0],
+            world.hashes[-1],
+        )
 
-    def active_hash(self) -> str:
+    def active_hash(self) -> Any:
         """A block of the active chain."""
         return self.rng.choice(self.world.hashes)
 
@@ -203,21 +313,21 @@ class Values:
         """Either."""
         return self.pick(self.blockhash, self.height)
 
-    def txid(self) -> str:
+    def txid(self) -> Any:
         """A transaction: unconfirmed, confirmed, unknown."""
         pool = self.rng.choice(self.mempool_txs).txid[::-1].hex()
         mined = self.rng.choice(self.world.txs).txid[::-1].hex()
         return self.pick(pool, pool, mined, mined, self.some_hash, lambda: _changed(self.rng, pool))
 
-    def pool_txid(self) -> str:
+    def pool_txid(self) -> Any:
         """An unconfirmed transaction."""
         return self.rng.choice(self.mempool_txs).txid[::-1].hex()
 
-    def wtxid(self) -> str:
+    def wtxid(self) -> Any:
         """An unconfirmed transaction's other name."""
         return self.rng.choice(self.mempool_txs).wtxid[::-1].hex()
 
-    def outpoint(self) -> dict[str, Any]:
+    def outpoint(self) -> Any:
         """An output as an object."""
         coin = self.rng.choice(self.world.coins + self.world.spent)
         tx = self.rng.choice(self.mempool_txs)
@@ -227,13 +337,18 @@ class Values:
 
     # -- scripts and keys ----------------------------------------------------------------------------------------
 
-    def script(self) -> bytes:
+    def script(self) -> Any:
         """A script: of a coin, unusual, damaged."""
         coin = self.rng.choice(self.world.coins)
-        return self.pick(coin.how.script_pubkey, lambda: self.rng.choice(UNUSUAL_SCRIPTS[:-1]), coin.how.script_pubkey,
-                         lambda: _changed_bytes(self.rng, coin.how.script_pubkey), lambda: self.rng.randbytes(self.rng.randrange(40)))
+        return self.pick(
+            coin.how.script_pubkey,
+            lambda: self.rng.choice(UNUSUAL_SCRIPTS[:-1]),
+            coin.how.script_pubkey,
+            lambda: _changed_bytes(self.rng, coin.how.script_pubkey),
+            lambda: self.rng.randbytes(self.rng.randrange(40)),
+        )
 
-    def script_hex(self) -> str:
+    def script_hex(self) -> Any:
         """The same in hex."""
         known = self.rng.choice(self.vectors.scripts) if self.vectors.scripts else "51"
         return self.pick(
@@ -243,39 +358,66 @@ class Values:
             lambda: _changed(self.rng, self.script().hex()),
         )
 
-    def pubkey(self) -> str:
+    def pubkey(self) -> Any:
         """A public key in hex: in every form and with faults."""
         key = self.rng.choice(PUBKEYS).hex()
         long = self.rng.choice(UNCOMPRESSED).hex()
-        return self.pick(key, key, key, long, key[2:], "02" + "00" * 32, "02" + "ff" * 32, "06" + long[2:], "04" + "11" * 64,
-                         lambda: _changed(self.rng, key), "05" + key[2:], "zz" + key[2:])
+        return self.pick(
+            key,
+            key,
+            key,
+            long,
+            key[2:],
+            "02" + "00" * 32,
+            "02" + "ff" * 32,
+            "06" + long[2:],
+            "04" + "11" * 64,
+            lambda: _changed(self.rng, key),
+            "05" + key[2:],
+            "zz" + key[2:],
+        )
 
-    def private_key(self) -> str:
+    def private_key(self) -> Any:
         """A private key as text."""
         seed = self.rng.randrange(8)
-        return self.pick(wif(seed), wif(seed), wif(seed), lambda: wif(seed, compressed=False), lambda: wif(seed, prefix=0x80),
-                         lambda: _changed(self.rng, wif(seed)), base58check_encode(b"\xef" + b"\xff" * 32 + b"\x01"),
-                         base58check_encode(b"\xef" + bytes(32) + b"\x01"), TPRV)
+        return self.pick(
+            wif(seed),
+            wif(seed),
+            wif(seed),
+            lambda: wif(seed, compressed=False),
+            lambda: wif(seed, prefix=0x80),
+            lambda: _changed(self.rng, wif(seed)),
+            base58check_encode(b"\xef" + b"\xff" * 32 + b"\x01"),
+            base58check_encode(b"\xef" + bytes(32) + b"\x01"),
+            TPRV,
+        )
 
     def good_key(self) -> str:
         """A private key of a coin's owner."""
         return wif(self.rng.randrange(18))
 
-    def address(self) -> str:
+    def address(self) -> Any:
         """An address, of another network, damaged."""
         script = self.rng.choice(self.world.coins).how.script_pubkey
         found = address_for_script(script, self.world.params)
         known = str(found) if found else "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
         more = self.vectors.addresses or list(BAD_ADDRESSES)
-        return self.pick(known, known, known, lambda: self.rng.choice(MAINNET_ADDRESSES), lambda: self.rng.choice(BAD_ADDRESSES),
-                         lambda: _changed(self.rng, known), lambda: self.rng.choice(more))
+        return self.pick(
+            known,
+            known,
+            known,
+            lambda: self.rng.choice(MAINNET_ADDRESSES),
+            lambda: self.rng.choice(BAD_ADDRESSES),
+            lambda: _changed(self.rng, known),
+            lambda: self.rng.choice(more),
+        )
 
-    def good_address(self) -> str:
+    def good_address(self) -> Any:
         """An address of this network."""
         coin = self.rng.choice([coin for coin in self.world.coins if coin.how.template.startswith("p2w")])
         return str(address_for_script(coin.how.script_pubkey, self.world.params))
 
-    def key_expression(self) -> str:
+    def key_expression(self) -> Any:
         """A key as descriptors write it."""
         key = self.rng.choice(PUBKEYS).hex()
         paths = (
@@ -297,8 +439,17 @@ class Values:
         origin = self.pick(
             "", "", "", "[d34db33f/44h/0h]", "[d34db33f]", "[d34d]", "[d34db33f/]", "[zzzzzzzz/1]", "[d34db33f/1'/2]"
         )
-        body = self.pick(key, key, key, lambda: wif(self.rng.randrange(5)), lambda: TPUB + self.rng.choice(paths),
-                         lambda: TPRV + self.rng.choice(paths), lambda: XPUB + self.rng.choice(paths), self.pubkey, self.private_key)
+        body = self.pick(
+            key,
+            key,
+            key,
+            lambda: wif(self.rng.randrange(5)),
+            lambda: TPUB + self.rng.choice(paths),
+            lambda: TPRV + self.rng.choice(paths),
+            lambda: XPUB + self.rng.choice(paths),
+            self.pubkey,
+            self.private_key,
+        )
         return str(origin + body)
 
     def _expression(self, depth: int) -> str:
@@ -306,25 +457,44 @@ class Values:
         n = rng.randrange(1, 4)
         keys = ",".join(key() for _ in range(n))
         leaves: list[Callable[[], str]] = [
-            lambda: f"pk({key()})", lambda: f"pkh({key()})", lambda: f"wpkh({key()})", lambda: f"multi({rng.randrange(4)},{keys})",
-            lambda: f"sortedmulti({rng.randrange(4)},{keys})", lambda: f"combo({key()})", lambda: f"addr({self.address()})",
-            lambda: f"raw({self.script_hex()})", lambda: f"tr({key()})", lambda: f"rawtr({key()})",
-            lambda: f"multi_a({rng.randrange(4)},{keys})", lambda: f"sortedmulti_a({rng.randrange(4)},{keys})",
+            lambda: f"pk({key()})",
+            lambda: f"pkh({key()})",
+            lambda: f"wpkh({key()})",
+            lambda: f"multi({rng.randrange(4)},{keys})",
+            lambda: f"sortedmulti({rng.randrange(4)},{keys})",
+            lambda: f"combo({key()})",
+            lambda: f"addr({self.address()})",
+            lambda: f"raw({self.script_hex()})",
+            lambda: f"tr({key()})",
+            lambda: f"rawtr({key()})",
+            lambda: f"multi_a({rng.randrange(4)},{keys})",
+            lambda: f"sortedmulti_a({rng.randrange(4)},{keys})",
             lambda: f"and_v(v:pk({key()}),older({rng.choice((0, 1, 100, 2**31, 65535, 4194305))}))",
             lambda: f"or_d(pk({key()}),and_v(v:pkh({key()}),after({rng.choice((0, 1, 500000000, 2**31))})))",
             lambda: f"thresh({rng.randrange(4)},pk({key()}),s:pk({key()}),sln:older(10))",
-            lambda: f"andor(pk({key()}),sha256({'ab' * 32}),hash160({'cd' * 20}))", lambda: f"musig({keys})", lambda: f"tr(musig({keys})/0/*)",
-            lambda: f"unknown({key()})", lambda: key(), lambda: "",
+            lambda: f"andor(pk({key()}),sha256({'ab' * 32}),hash160({'cd' * 20}))",
+            lambda: f"musig({keys})",
+            lambda: f"tr(musig({keys})/0/*)",
+            lambda: f"unknown({key()})",
+            lambda: key(),
+            lambda: "",
         ]
         if depth > 2 or rng.random() < 0.4:
             return rng.choice(leaves)()
-        inner = lambda: self._expression(depth + 1)  # noqa: E731
-        return rng.choice(
-            [lambda: f"sh({inner()})", lambda: f"wsh({inner()})", lambda: f"tr({key()},{inner()})",
-             lambda: f"tr({key()},{{{inner()},{inner()}}})", lambda: f"sh(wsh({inner()}))"]
-        )()
 
-    def descriptor(self) -> str:
+        def inner() -> str:
+            return self._expression(depth + 1)
+
+        wrappers: list[Callable[[], str]] = [
+            lambda: f"sh({inner()})",
+            lambda: f"wsh({inner()})",
+            lambda: f"tr({key()},{inner()})",
+            lambda: f"tr({key()},{{{inner()},{inner()}}})",
+            lambda: f"sh(wsh({inner()}))",
+        ]
+        return rng.choice(wrappers)()
+
+    def descriptor(self) -> Any:
         """A descriptor, right or not, with and without its checksum."""
         text = self.pick(self.good_descriptor, lambda: self._expression(0), lambda: self._expression(0))
         roll = self.rng.random()
@@ -335,16 +505,30 @@ class Values:
                 return text
         return _changed(self.rng, text) if roll < 0.1 or roll > 0.95 else text
 
-    def good_descriptor(self) -> str:
+    def good_descriptor(self) -> Any:
         """A descriptor that is right, without checksum."""
         key = self.rng.choice(PUBKEYS).hex()
         other = self.rng.choice(PUBKEYS).hex()
-        return self.pick(f"pk({key})", f"pkh({key})", f"wpkh({key})", f"sh(wpkh({key}))", f"wsh(multi(1,{key},{other}))", f"tr({key[2:]})",
-                         f"wpkh({TPUB}/0/*)", f"tr({TPUB}/<0;1>/*)", f"combo({key})", "raw(51)", f"addr({self.good_address()})",
-                         f"wpkh([d34db33f/84h/1h/0h]{TPUB}/0/*)", f"wpkh({TPRV}/0h/*)", f"wpkh({wif(1)})",
-                         f"tr({key[2:]},{{pk({other}),multi_a(1,{key})}})", f"wsh(and_v(v:pk({key}),older(10)))")
+        return self.pick(
+            f"pk({key})",
+            f"pkh({key})",
+            f"wpkh({key})",
+            f"sh(wpkh({key}))",
+            f"wsh(multi(1,{key},{other}))",
+            f"tr({key[2:]})",
+            f"wpkh({TPUB}/0/*)",
+            f"tr({TPUB}/<0;1>/*)",
+            f"combo({key})",
+            "raw(51)",
+            f"addr({self.good_address()})",
+            f"wpkh([d34db33f/84h/1h/0h]{TPUB}/0/*)",
+            f"wpkh({TPRV}/0h/*)",
+            f"wpkh({wif(1)})",
+            f"tr({key[2:]},{{pk({other}),multi_a(1,{key})}})",
+            f"wsh(and_v(v:pk({key}),older(10)))",
+        )
 
-    def coin_descriptor(self) -> str:
+    def coin_descriptor(self) -> Any:
         """A descriptor of coins that are there."""
         script = self.rng.choice(self.world.coins).how.script_pubkey.hex()
         return self.pick(
@@ -364,8 +548,27 @@ class Values:
 
     def range(self) -> Any:
         """A range of child keys."""
-        return self.pick(0, 2, -1, [0, 2], [1, 3], [2, 1], [0], [0, 1, 2], [-1, 2], [2**31 - 2, 2**31 - 1], [0, 2**31], 2**31 - 1, 2**31,
-                         [0, 1000001], "1", [0.5, 1], ["0", 1], None, [2**63, 2**63 + 1])
+        return self.pick(
+            0,
+            2,
+            -1,
+            [0, 2],
+            [1, 3],
+            [2, 1],
+            [0],
+            [0, 1, 2],
+            [-1, 2],
+            [2**31 - 2, 2**31 - 1],
+            [0, 2**31],
+            2**31 - 1,
+            2**31,
+            [0, 1000001],
+            "1",
+            [0.5, 1],
+            ["0", 1],
+            None,
+            [2**63, 2**63 + 1],
+        )
 
     # -- transactions --------------------------------------------------------------------------------------------
 
@@ -391,18 +594,42 @@ class Values:
             return spend([coin], [coin.how.script_pubkey] * n, 1000)
 
         makers: list[Callable[[], Tx]] = [
-            self.good_tx, self.good_tx, lambda: spend([coin], [coin.how.script_pubkey], 0), lambda: pool, lambda: rng.choice(world.txs),
-            lambda: spend([coin], [coin.how.script_pubkey], coin.value // 2), lambda: spend([coin], [coin.how.script_pubkey], -1000),
-            lambda: spend([rng.choice(world.spent)], [b"\x51"], 1000), lambda: spend([rng.choice(world.immature)], [b"\x51"], 1000),
-            lambda: spend([ghost], [b"\x51"], 1000), lambda: spend([coin, coin], [b"\x51"], 1000), lambda: unsigned(small(1)),
-            lambda: spend([coin], [script()], 1000), lambda: spend([coin], [script(), script()], 1000),
-            lambda: spend([coin], [b"\x6a"] * 3, 1000), lambda: spend([coin], [coin.how.script_pubkey] * 2, 0, values=[coin.value - 1100, 100]),
+            self.good_tx,
+            self.good_tx,
+            lambda: spend([coin], [coin.how.script_pubkey], 0),
+            lambda: pool,
+            lambda: rng.choice(world.txs),
+            lambda: spend([coin], [coin.how.script_pubkey], coin.value // 2),
+            lambda: spend([coin], [coin.how.script_pubkey], -1000),
+            lambda: spend([rng.choice(world.spent)], [b"\x51"], 1000),
+            lambda: spend([rng.choice(world.immature)], [b"\x51"], 1000),
+            lambda: spend([ghost], [b"\x51"], 1000),
+            lambda: spend([coin, coin], [b"\x51"], 1000),
+            lambda: unsigned(small(1)),
+            lambda: spend([coin], [script()], 1000),
+            lambda: spend([coin], [script(), script()], 1000),
+            lambda: spend([coin], [b"\x6a"] * 3, 1000),
+            lambda: spend([coin], [coin.how.script_pubkey] * 2, 0, values=[coin.value - 1100, 100]),
             lambda: spend([coin], [coin.how.script_pubkey], 1000, version=rng.choice((0, 1, 3, 4, 2**32 - 1))),
-            lambda: spend([coin], [coin.how.script_pubkey], 1000, lock_time=rng.choice((HEIGHT + 5, START_TIME * 2, 1)), sequence=0),
-            lambda: spend([coin], [coin.how.script_pubkey], 1000, sequence=rng.choice((1, 200, 0x400001, 0x4000FF, 0xFFFFFFFF))),
-            lambda: spend([coin], [coin.how.script_pubkey], 1000, values=[2**63 - 1]), lambda: spend([coin], [b"\x51"], 1000, values=[-1]),
-            lambda: self._damaged(small(1)), lambda: self._child(pool), lambda: self._rival(pool), lambda: small(2),
-            lambda: spend([coin], [b"\x51"], 0, values=[21_000_001 * 10**8]), lambda: self._no_inputs(), lambda: self._no_outputs(coin),
+            lambda: spend(
+                [coin],
+                [coin.how.script_pubkey],
+                1000,
+                lock_time=rng.choice((HEIGHT + 5, START_TIME * 2, 1)),
+                sequence=0,
+            ),
+            lambda: spend(
+                [coin], [coin.how.script_pubkey], 1000, sequence=rng.choice((1, 200, 0x400001, 0x4000FF, 0xFFFFFFFF))
+            ),
+            lambda: spend([coin], [coin.how.script_pubkey], 1000, values=[2**63 - 1]),
+            lambda: spend([coin], [b"\x51"], 1000, values=[-1]),
+            lambda: self._damaged(small(1)),
+            lambda: self._child(pool),
+            lambda: self._rival(pool),
+            lambda: small(2),
+            lambda: spend([coin], [b"\x51"], 0, values=[21_000_001 * 10**8]),
+            lambda: self._no_inputs(),
+            lambda: self._no_outputs(coin),
         ]
         return rng.choice(makers)()
 
@@ -438,12 +665,18 @@ class Values:
     def _no_outputs(coin: Coin) -> Tx:
         return Tx(2, [coin.outpoint], [b""], [0], [])
 
-    def tx_hex(self) -> str:
+    def tx_hex(self) -> Any:
         """The same in hex, or damaged."""
         more = self.vectors.transactions
-        return self.pick(lambda: self.tx().raw.hex(), lambda: self.tx().raw.hex(), lambda: self.tx().raw.hex(),
-                         lambda: _changed_bytes(self.rng, self.tx().raw).hex(), lambda: _changed(self.rng, self.tx().raw.hex()),
-                         lambda: self.rng.choice(more) if more else "00", lambda: unsigned(self.tx()).raw.hex())
+        return self.pick(
+            lambda: self.tx().raw.hex(),
+            lambda: self.tx().raw.hex(),
+            lambda: self.tx().raw.hex(),
+            lambda: _changed_bytes(self.rng, self.tx().raw).hex(),
+            lambda: _changed(self.rng, self.tx().raw.hex()),
+            lambda: self.rng.choice(more) if more else "00",
+            lambda: unsigned(self.tx()).raw.hex(),
+        )
 
     def good_tx_hex(self) -> str:
         """A right one in hex."""
@@ -455,28 +688,51 @@ class Values:
         parent = spend([coin], [b"\x00\x20" + b"\x11" * 32], 500)
         parents = [parent.raw.hex()]
         family = [*parents, self._child(parent).raw.hex()]
-        return self.pick(family, family, [self.good_tx_hex()], [self.tx_hex(), self.tx_hex()], [self.tx_hex()], [], family[::-1], family * 2,
-                         [self.tx_hex()] * 26, [*family, 1], [family])
+        return self.pick(
+            family,
+            family,
+            [self.good_tx_hex()],
+            [self.tx_hex(), self.tx_hex()],
+            [self.tx_hex()],
+            [],
+            family[::-1],
+            family * 2,
+            [self.tx_hex()] * 26,
+            [*family, 1],
+            [family],
+        )
 
     def signable(self) -> Tx:
         """An unsigned transaction of coins."""
         coins = self.rng.sample(self.world.coins, self.rng.randrange(1, 4))
         return unsigned(spend(coins, [self.rng.choice(self.world.coins).how.script_pubkey], 1000))
 
-    def signable_hex(self) -> str:
+    def signable_hex(self) -> Any:
         """In hex."""
         return self.pick(lambda: self.signable().raw.hex(), lambda: self.signable().raw.hex(), self.tx_hex)
 
     def prevtx(self) -> Any:
         """A previous output for signing."""
         coin = self.coin()
-        full = {"txid": coin.outpoint[:32][::-1].hex(), "vout": int.from_bytes(coin.outpoint[32:], "little"),
-                "scriptPubKey": coin.how.script_pubkey.hex(), "amount": coin.value / 1e8}
+        full = {
+            "txid": coin.outpoint[:32][::-1].hex(),
+            "vout": int.from_bytes(coin.outpoint[32:], "little"),
+            "scriptPubKey": coin.how.script_pubkey.hex(),
+            "amount": coin.value / 1e8,
+        }
         extra = {**full, "redeemScript": self.script_hex(), "witnessScript": self.script_hex()}
-        return self.pick(full, full, extra, {**full, "redeemScript": "51"}, {**full, "scriptPubKey": self.script_hex()},
-                         {**full, "witnessScript": "51"}, {**full, "vout": -1}, {**full, "amount": self.amount()})
+        return self.pick(
+            full,
+            full,
+            extra,
+            {**full, "redeemScript": "51"},
+            {**full, "scriptPubKey": self.script_hex()},
+            {**full, "witnessScript": "51"},
+            {**full, "vout": -1},
+            {**full, "amount": self.amount()},
+        )
 
-    def sighash(self) -> str:
+    def sighash(self) -> Any:
         """A signature hash type."""
         return self.word(
             "DEFAULT",
@@ -493,18 +749,37 @@ class Values:
     def tx_input(self) -> Any:
         """An input of a transaction to create."""
         point = self.outpoint()
-        return self.pick(point, point, {**point, "sequence": self.pick(0, 1, 2**32 - 1, 2**32, -1, 0.5, "1")}, {**point, "weight": 1000},
-                         {**point, "weight": self.junk()}, {"txid": point["txid"]}, {"vout": 1}, {})
+        return self.pick(
+            point,
+            point,
+            {**point, "sequence": self.pick(0, 1, 2**32 - 1, 2**32, -1, 0.5, "1")},
+            {**point, "weight": 1000},
+            {**point, "weight": self.junk()},
+            {"txid": point["txid"]},
+            {"vout": 1},
+            {},
+        )
 
     def outputs(self) -> Any:
         """Outputs of a transaction to create."""
         address = self.address
         data = self.pick("00", "", "zz", "abc", "ab" * 100, 1, None, "AB")
-        return self.pick({}, [], lambda: {self.good_address(): self.amount()}, lambda: [{self.good_address(): self.amount()}],
-                         lambda: [{address(): self.amount()}, {"data": data}], {"data": data}, lambda: [{address(): 1, "data": data}],
-                         lambda: [{self.good_address(): 0.1}] * 2, [{}], lambda: [{"data": "00"}, {"data": "01"}], lambda: {address(): 0.1, "data": "00"},
-                         lambda: Raw('{"data":"00","data":"01"}'), lambda: Raw(f'{{"{self.good_address()}":1,"{self.good_address()}":2}}'),
-                         lambda: {self.good_address(): self.junk()})
+        return self.pick(
+            {},
+            [],
+            lambda: {self.good_address(): self.amount()},
+            lambda: [{self.good_address(): self.amount()}],
+            lambda: [{address(): self.amount()}, {"data": data}],
+            {"data": data},
+            lambda: [{address(): 1, "data": data}],
+            lambda: [{self.good_address(): 0.1}] * 2,
+            [{}],
+            lambda: [{"data": "00"}, {"data": "01"}],
+            lambda: {address(): 0.1, "data": "00"},
+            lambda: Raw('{"data":"00","data":"01"}'),
+            lambda: Raw(f'{{"{self.good_address()}":1,"{self.good_address()}":2}}'),
+            lambda: {self.good_address(): self.junk()},
+        )
 
     def locktime(self) -> Any:
         """A lock time."""
@@ -512,7 +787,7 @@ class Values:
 
     # -- psbts, proofs, blocks -----------------------------------------------------------------------------------
 
-    def psbt(self) -> str:
+    def psbt(self) -> Any:
         """A psbt: made by the nodes, of the vectors, damaged."""
         known = self.rng.choice(self.psbts) if self.psbts else "cHNidP8BAAoAAAAAAAAAAAAAAA=="
         return self.pick(
@@ -545,18 +820,22 @@ class Values:
             [one, self.psbt(), self.psbt()],
         )
 
-    def proof(self) -> str:
+    def proof(self) -> Any:
         """A proof of transactions in a block."""
         known = self.rng.choice(self.proofs) if self.proofs else "00" * 80
         return self.pick(
             known, lambda: _changed(self.rng, known), lambda: _changed_bytes(self.rng, bytes.fromhex(known)).hex()
         )
 
-    def message_signature(self) -> list[Any]:
+    def message_signature(self) -> Any:
         """Address, signature and message."""
         known = self.rng.choice(self.signatures) if self.signatures else ("", "", "")
-        return self.pick(list(known), [known[0], _changed(self.rng, known[1]), known[2]], [self.address(), known[1], known[2]],
-                         [known[0], known[1], "other"])
+        return self.pick(
+            list(known),
+            [known[0], _changed(self.rng, known[1]), known[2]],
+            [self.address(), known[1], known[2]],
+            [known[0], known[1], "other"],
+        )
 
     def block(self) -> bytes:
         """A block on the tip, right or wrong, or a known one."""
@@ -569,17 +848,31 @@ class Values:
         good = on_tip(extra=b"\x01" + rng.randbytes(1))
         tx = self.good_tx()
         makers: list[Callable[[], bytes]] = [
-            lambda: good, lambda: on_tip(merkle=b"\x11" * 32), lambda: on_tip(coinbase_value=10**12), lambda: on_tip(bits=0x1D00FFFF) if False else good[:72],
-            lambda: on_tip(time=START_TIME), lambda: on_tip(time=START_TIME + 10**7), lambda: on_tip(version=1), lambda: on_tip(extra=b"\x01" * 99),
-            lambda: world.block_on(tip, HEIGHT + 1, [tx, tx], 0), lambda: world.block_on(tip, HEIGHT + 1, [self.tx()], 0),
-            lambda: world.block_on(rng.randbytes(32), HEIGHT + 1, [], 0), lambda: world.block_on(tip, HEIGHT, [], 0),
-            lambda: world.block_on(tip, HEIGHT + 1, [tx], 0, commit=False), lambda: good[:HEADER_SIZE] + b"\0", lambda: good + b"\0",
-            lambda: _changed_bytes(rng, good), lambda: good[:76] + rng.randbytes(4) + good[80:], lambda: rng.choice(world.blocks),
-            lambda: rng.choice(world.side_blocks), lambda: rng.choice(world.bad_blocks), lambda: world.params.genesis_block,
+            lambda: good,
+            lambda: on_tip(merkle=b"\x11" * 32),
+            lambda: on_tip(coinbase_value=10**12),
+            lambda: on_tip(bits=0x1D00FFFF) if False else good[:72],
+            lambda: on_tip(time=START_TIME),
+            lambda: on_tip(time=START_TIME + 10**7),
+            lambda: on_tip(version=1),
+            lambda: on_tip(extra=b"\x01" * 99),
+            lambda: world.block_on(tip, HEIGHT + 1, [tx, tx], 0),
+            lambda: world.block_on(tip, HEIGHT + 1, [self.tx()], 0),
+            lambda: world.block_on(rng.randbytes(32), HEIGHT + 1, [], 0),
+            lambda: world.block_on(tip, HEIGHT, [], 0),
+            lambda: world.block_on(tip, HEIGHT + 1, [tx], 0, commit=False),
+            lambda: good[:HEADER_SIZE] + b"\0",
+            lambda: good + b"\0",
+            lambda: _changed_bytes(rng, good),
+            lambda: good[:76] + rng.randbytes(4) + good[80:],
+            lambda: rng.choice(world.blocks),
+            lambda: rng.choice(world.side_blocks),
+            lambda: rng.choice(world.bad_blocks),
+            lambda: world.params.genesis_block,
         ]
         return rng.choice(makers)()
 
-    def block_hex(self) -> str:
+    def block_hex(self) -> Any:
         """In hex."""
         return self.pick(
             lambda: self.block().hex(),
@@ -588,10 +881,14 @@ class Values:
             lambda: _changed(self.rng, self.block().hex()),
         )
 
-    def header_hex(self) -> str:
+    def header_hex(self) -> Any:
         """A header in hex."""
-        return self.pick(lambda: self.block()[:HEADER_SIZE].hex(), lambda: self.block()[:HEADER_SIZE].hex(), lambda: self.block_hex()[:160],
-                         lambda: _changed(self.rng, self.block()[:HEADER_SIZE].hex()))
+        return self.pick(
+            lambda: self.block()[:HEADER_SIZE].hex(),
+            lambda: self.block()[:HEADER_SIZE].hex(),
+            lambda: self.block_hex()[:160],
+            lambda: _changed(self.rng, self.block()[:HEADER_SIZE].hex()),
+        )
 
     def template_request(self) -> Any:
         """A request of getblocktemplate."""
@@ -608,20 +905,52 @@ class Values:
             ["segwit", "taproot", "csv"],
         )
         block = self.block_hex()
-        return self.pick({"rules": rules}, {"rules": ["segwit"], "mode": self.pick("template", "proposal", "x", 1, None)},
-                         {"rules": ["segwit"], "mode": "proposal", "data": block}, {"mode": "proposal", "data": block},
-                         {"mode": "proposal", "data": self.junk()}, {"rules": ["segwit"], "capabilities": self.pick(["proposal"], [1], "x", None)},
-                         {"rules": ["segwit"], "longpollid": self.pick("x", "", None, "0" * 64, "0" * 64 + "x", "z" * 65)},
-                         {"rules": ["segwit"], "unknown": 1}, {}, {"rules": ["segwit"], "data": 1})
+        return self.pick(
+            {"rules": rules},
+            {"rules": ["segwit"], "mode": self.pick("template", "proposal", "x", 1, None)},
+            {"rules": ["segwit"], "mode": "proposal", "data": block},
+            {"mode": "proposal", "data": block},
+            {"mode": "proposal", "data": self.junk()},
+            {"rules": ["segwit"], "capabilities": self.pick(["proposal"], [1], "x", None)},
+            {"rules": ["segwit"], "longpollid": self.pick("x", "", None, "0" * 64, "0" * 64 + "x", "z" * 65)},
+            {"rules": ["segwit"], "unknown": 1},
+            {},
+            {"rules": ["segwit"], "data": 1},
+        )
 
-    def net_address(self) -> str:
+    def net_address(self) -> Any:
         """A peer's address."""
-        return self.pick("1.2.3.4", "1.2.3.4:8333", "127.0.0.1:1", "[::1]:8333", "::1", "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion",
-                         "1.2.3.4:99999", "1.2.3.4:abc", "localhost", "", "1.2.3", "1.2.3.4:", "fc00::1", "a b", "1.2.3.4:0", "010.1.1.1", "0.0.0.0",
-                         "255.255.255.255", "ukeu3k5oycgaauneqgtnvselmt4yemvoilkln7jpvamvfx7dnkdq.b32.i2p", "[1.2.3.4]:8333", "::ffff:1.2.3.4", "2001:db8::1",
-                         "1.2.3.4:-1", "[::1", "::1]", "1.2.3.4 ", "example.invalid:80")
+        return self.pick(
+            "1.2.3.4",
+            "1.2.3.4:8333",
+            "127.0.0.1:1",
+            "[::1]:8333",
+            "::1",
+            "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion",
+            "1.2.3.4:99999",
+            "1.2.3.4:abc",
+            "localhost",
+            "",
+            "1.2.3",
+            "1.2.3.4:",
+            "fc00::1",
+            "a b",
+            "1.2.3.4:0",
+            "010.1.1.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "ukeu3k5oycgaauneqgtnvselmt4yemvoilkln7jpvamvfx7dnkdq.b32.i2p",
+            "[1.2.3.4]:8333",
+            "::ffff:1.2.3.4",
+            "2001:db8::1",
+            "1.2.3.4:-1",
+            "[::1",
+            "::1]",
+            "1.2.3.4 ",
+            "example.invalid:80",
+        )
 
-    def subnet(self) -> str:
+    def subnet(self) -> Any:
         """A network."""
         mask = self.pick(
             "/24",
@@ -643,11 +972,11 @@ class Values:
         )
         return self.net_address() + mask
 
-    def path(self) -> str:
+    def path(self) -> Any:
         """A file name relative to the node's directory, new or not there."""
         return self.pick("missing", "nowhere/missing", "", ".", "..", "a\0b", "x" * 300, "blocks", "mempool.dat", "é")
 
-    def message(self) -> str:
+    def message(self) -> Any:
         """A text to sign."""
         return self.pick("", "hello", "é☃", "\0", "a" * 300, " ")
 
@@ -724,6 +1053,6 @@ class Values:
             [self.pool_txid()] * 2,
         )
 
-    def output_script(self) -> str:
+    def output_script(self) -> Any:
         """An address or descriptor."""
         return self.pick(self.address, self.good_address, self.descriptor, self.good_descriptor)

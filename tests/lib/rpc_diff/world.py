@@ -7,8 +7,9 @@ from hashlib import sha256
 from random import Random
 
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.params import COIN, NetworkParams, params_for
+from btcnode.params import NetworkParams, params_for
 from btcnode.primitives.addresses import base58check_encode
+from btcnode.primitives.amounts import COIN
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import hash160, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
