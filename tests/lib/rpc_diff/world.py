@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
 
-from btcnode.params import NetworkParams, params_for
+from btcnode.networks.parameters import NetworkParams, params_for
 
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.primitives.addresses import base58check_encode
