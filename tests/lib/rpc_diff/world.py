@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
 
-from btcnode.networks.parameters import NetworkParams, params_for
-
 from btcnode.consensus.subsidy import block_subsidy
+from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives.addresses import base58check_encode
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.coin import make_txout
