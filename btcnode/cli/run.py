@@ -15,7 +15,10 @@ from typing import Any
 from btcnode.cli.run_hooks import RunHooks
 from btcnode.config import NodeConfig
 from btcnode.errors import BtcnodeError, ConfigError, RebuildError
-from btcnode.node import Node
+from btcnode.node.assembling import AssembledNode
+from btcnode.node.launch import Launch
+from btcnode.node.node import Node
+from btcnode.node.opening import OpenedNode
 from btcnode.node.resources import fit_connections
 from btcnode.observe.logging import LogSetup, RecentLines, console_stream
 from btcnode.observe.progress import Snapshot, log_progress
@@ -34,18 +37,19 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def take_snapshot(node: Node) -> Snapshot:
     """The figures that the display shows, as far as the node has come up."""
-    network, now, status = node.params.name, node.clock.now(), node.control.status
-    chain = node.chain
-    if chain is None:
+    launch, stage = node.launch, node.stage
+    network, now, status = launch.params.name, launch.clock.now(), launch.control.status
+    if isinstance(stage, Launch | OpenedNode):
         return Snapshot(network=network, now=now, status=status)
+    parts = stage.parts if isinstance(stage, AssembledNode) else stage.assembled.parts
+    chain = parts.chain
     tree, tip, best = chain.tree, chain.tip(), chain.best_header()
     coins = chain.driver.chainstate.coins
-    incoming = outgoing = received = 0
-    if node.peers is not None:
-        for peer in node.peers.connected():
-            incoming += peer.inbound
-            outgoing += not peer.inbound
-        received, _ = node.peers.totals()
+    incoming = outgoing = 0
+    for peer in parts.peers.connected():
+        incoming += peer.inbound
+        outgoing += not peer.inbound
+    received, _ = parts.peers.totals()
     return Snapshot(
         network=network,
         now=now,
@@ -54,14 +58,14 @@ def take_snapshot(node: Node) -> Snapshot:
         headers=tree.height(best),
         tip_time=tree.time(tip),
         header_time=tree.time(best),
-        target_spacing=node.params.pow_target_spacing,
+        target_spacing=launch.params.pow_target_spacing,
         progress=chain.verification_progress(tip),
         transactions=chain.block_status(tip).chain_tx,
         peers_in=incoming,
         peers_out=outgoing,
         cache_bytes=coins.usage,
         cache_coins=len(coins),
-        cache_limit=node.config.dbcache << 20,
+        cache_limit=launch.config.dbcache << 20,
         bytes_received=received,
     )
 
@@ -87,17 +91,16 @@ async def _run(
     early: EarlySignals,
 ) -> None:
     """The life of a node, its signals and its display; raises what made it fail."""
-    node = Node(config)
-    hooks.attach(node)
+    node = Node(config, announce=hooks.alert)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, node.control.request_stop)
+        loop.add_signal_handler(number, node.launch.control.request_stop)
     loop.add_signal_handler(signal.SIGHUP, setup.reopen)
     if early.received:
-        node.control.request_stop()
+        node.launch.control.request_stop()
     showing = loop.create_task(display(node))
     try:
-        await node.run(on_ready=lambda: hooks.started(node), on_stopping=hooks.stopping)
+        await node.run(on_ready=hooks.started, on_stopping=hooks.stopping)
     finally:
         showing.cancel()
         with contextlib.suppress(asyncio.CancelledError):

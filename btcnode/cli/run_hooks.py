@@ -17,7 +17,7 @@ from btcnode.primitives.hashes import to_display
 
 if TYPE_CHECKING:
     from btcnode.chain.events import ChainEvent
-    from btcnode.node import Node
+    from btcnode.node.running import RunningNode
 
 log = logging.getLogger("btcnode.node")
 
@@ -64,10 +64,10 @@ class RunHooks:
         except OSError as error:
             log.warning("Unable to remove PID file: %s", error.strerror)
 
-    def started(self, node: Node) -> None:
+    def started(self, node: RunningNode) -> None:
         """The node is up."""
-        if self.block_command and node.driver is not None and node.chain is not None:
-            chain = node.chain
+        if self.block_command:
+            chain = node.assembled.parts.chain
             last = chain.tip()
 
             def on_events(_: list[ChainEvent]) -> None:
@@ -77,7 +77,7 @@ class RunHooks:
                     last = tip
                     self._block(to_display(chain.tree.hash(tip)))
 
-            node.driver.listen(on_events)
+            chain.driver.listen(on_events)
         if self.startup_command:
             run_command(self.startup_command)
         if self.on_ready is not None:
@@ -85,13 +85,10 @@ class RunHooks:
 
     def alert(self, text: str) -> None:
         """A warning has come up: its text goes to the user's command in quotes, harmless to the shell."""
+        if not self.alert_command:
+            return
         clean = "".join(char for char in text if char in _SAFE)
         run_command(self.alert_command.replace("%s", f"'{clean}'"))
-
-    def attach(self, node: Node) -> None:
-        """The node is about to start."""
-        if self.alert_command:
-            node.alerts.on_raised = self.alert
 
     def _block(self, block_hash: str) -> None:
         command = self.block_command.replace("%s", block_hash)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -18,7 +19,8 @@ from typing import Any, cast
 from btcnode.config import NodeConfig
 from btcnode.embed.events import Event, EventHub
 from btcnode.errors import BtcnodeError
-from btcnode.node.assembly import Node as Assembly
+from btcnode.node.node import Node as Life
+from btcnode.node.running import RunningNode
 from btcnode.rpc.jsonvalue import decode_decimal, encode
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.typed import NodeRpc
@@ -60,37 +62,33 @@ class Node:
         self._temporary = tempfile.TemporaryDirectory(prefix="btcnode-") if datadir is None else None
         directory = Path(self._temporary.name if self._temporary is not None else cast(str, datadir))
         self.config = NodeConfig(network=network, datadir=directory, **options)
-        self._assembly: Assembly | None = None
+        self._stack = AsyncExitStack()
+        self._node: RunningNode | None = None
         self._hub: EventHub | None = None
         self._rpc: LocalRpc | None = None
 
     async def start(self) -> None:
         """Bring the node up; raises BtcnodeError with one line that says why it cannot."""
-        self._assembly = assembly = Assembly(self.config)
-        try:
-            await assembly.start()
-        except BaseException:
-            await self.stop()
-            raise
-        assert assembly.driver is not None and assembly.transactions is not None and assembly.reactor is not None
-        self._hub = hub = EventHub(assembly.driver.chainstate.tree)
-        assembly.driver.listen(hub.on_chain)
-        assembly.transactions.pool.listen(hub.on_transaction, lambda entry, reason: None)
-        assembly.reactor.observers.append(hub.on_input)
-        self._rpc = LocalRpc(assembly.table)
+        node = Life(self.config)
+        async with AsyncExitStack() as stack:
+            if self._temporary is not None:
+                stack.push_async_callback(asyncio.to_thread, self._temporary.cleanup)
+            self._node = running = await stack.enter_async_context(node.life())
+            machinery = running.assembled.machinery
+            self._hub = hub = EventHub(machinery.driver.chainstate.tree)
+            stack.callback(hub.close)
+            machinery.driver.listen(hub.on_chain)
+            machinery.transactions.pool.listen(hub.on_transaction, lambda entry, reason: None)
+            machinery.reactor.watch(hub.on_input)
+            self._rpc = LocalRpc(node.launch.table)
+            self._stack = stack.pop_all()
 
     async def stop(self) -> None:
         """Take the node down, everything flushed; iterators over its events end. Raises what made the node fail."""
-        assembly, self._assembly = self._assembly, None
-        if assembly is None:
-            return
-        await assembly.stop()
-        if self._hub is not None:
-            self._hub.close()
-        if self._temporary is not None:
-            await asyncio.to_thread(self._temporary.cleanup)
-        if assembly.failure is not None:
-            raise assembly.failure
+        node, self._node = self._node, None
+        await self._stack.aclose()
+        if node is not None and (error := node.assembled.opened.launch.failure.error) is not None:
+            raise error
 
     async def __aenter__(self) -> Node:
         await self.start()
@@ -101,10 +99,10 @@ class Node:
     ) -> None:
         await self.stop()
 
-    def _running(self) -> Assembly:
-        if self._assembly is None or self._rpc is None:
+    def _running(self) -> RunningNode:
+        if self._node is None:
             raise BtcnodeError("the node is not running: use it in `async with`")
-        return self._assembly
+        return self._node
 
     @property
     def rpc(self) -> LocalRpc:

@@ -47,7 +47,9 @@ class TemplateMaker:
         *,
         version: int | None = None,
         keys: SigningProvider | None = None,
+        on_chosen: Callable[[Selection], None] = lambda chosen: None,
     ) -> None:
+        """``on_chosen`` is called with every choice."""
         self._params = params
         self.limits = limits if limits is not None else BlockLimits()
         self.version = version
@@ -55,7 +57,7 @@ class TemplateMaker:
         self._last: Template | None = None
         self.made = 0
         self.last_choice: tuple[int, int] | None = None
-        self.on_chosen: Callable[[Selection], None] | None = None  # told of every choice
+        self._on_chosen = on_chosen
 
     @property
     def last_version(self) -> int:
@@ -69,8 +71,7 @@ class TemplateMaker:
         else:
             chosen = select(pool, height, median_time, self.limits)
         self.last_choice = (chosen.weight, len(chosen.entries))
-        if self.on_chosen is not None:
-            self.on_chosen(chosen)
+        self._on_chosen(chosen)
         return chosen
 
     def template(self, pool: Mempool, tree: Ancestry, tip: int, now: int) -> Template:

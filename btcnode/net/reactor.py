@@ -13,9 +13,9 @@ import socket
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol as Interface
+from typing import Any
 
 from btcnode.config import split_host_port
 from btcnode.errors import ConfigError
@@ -61,31 +61,6 @@ LOG_LEVELS = {
 }
 
 
-class BlockHandler(Interface):
-    """Who executes the effects that concern blocks (the node); answers come back through ``Reactor.feed``."""
-
-    def process_block(self, effect: fx.ProcessBlock) -> None:
-        """Start checking and storing a block."""
-
-    def read_block(self, effect: fx.ReadBlock) -> None:
-        """Start reading a block."""
-
-    def match_block(self, effect: fx.MatchBlock) -> None:
-        """Start matching a block with a light client's filter."""
-
-    def read_filters(self, effect: fx.ReadFilters) -> None:
-        """Start reading block filters."""
-
-    def process_transactions(self, effect: fx.ProcessTransactions) -> None:
-        """Start judging transactions."""
-
-    def audit(self, effect: fx.Audit) -> None:
-        """Keep a record of what a peer did."""
-
-    def address_book_dirty(self) -> None:
-        """The address book is worth saving."""
-
-
 class LoopLag:
     """How late the loop comes to what it was to do: a histogram over the ticks."""
 
@@ -109,7 +84,6 @@ class Reactor:
         protocol: Protocol,
         magic: bytes,
         default_port: int,
-        handler: BlockHandler,
         *,
         wall_clock: Callable[[], float] = time.time,
         clock_held: Callable[[], bool] = lambda: False,
@@ -121,6 +95,7 @@ class Reactor:
         access: AccessRules | None = None,
         dialer: Dialer | None = None,
         cjdns: bool = False,
+        capture: MessageCapture | None = None,
     ) -> None:
         """``max_send_buffer`` is in bytes: above it the protocol makes no bulk answers to a peer.
         ``max_receive_buffer``: bytes that are held of a peer whose messages are not taken.
@@ -129,7 +104,7 @@ class Reactor:
 
         ``v2``: peers that connect may speak version 2 of the transport (BIP324) as well as version 1.
         ``access``: which permissions peers have by their address. ``dialer``: the way out, straight by default.
-        ``cjdns``: addresses of fc00::/8 are CJDNS's.
+        ``cjdns``: addresses of fc00::/8 are CJDNS's. ``capture``: where every message is written down.
         """
         self.protocol = protocol
         self.magic = magic
@@ -147,7 +122,7 @@ class Reactor:
         self.connections: dict[int, Connection] = {}
         self.bound: list[NetAddress] = []
         self.onion_bound: list[NetAddress] = []  # where Tor hands connections over
-        self._handler = handler
+        self._executors: dict[type[Effect], Callable[[Any], None]] = {}
         self.max_send_buffer = max_send_buffer
         self.max_receive_buffer = max_receive_buffer
         self._connect_timeout = connect_timeout
@@ -157,12 +132,12 @@ class Reactor:
         self.dialer = dialer if dialer is not None else Dialer(ProxyPlan(), connect_timeout=connect_timeout)
         self._cjdns = cjdns
         self._inputs: deque[Input] = deque()
-        self.observers: list[Callable[[Input], None]] = []  # see every input before the protocol does
+        self._listeners: list[Callable[[Input], None]] = []
         self._stepping = False
         self._next_peer = 0  # as Core counts
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self.capture: MessageCapture | None = None
+        self.capture = capture
         self._ticker: asyncio.TimerHandle | None = None
         self._attempts: dict[int, fx.Connect] = {}  # peer_id -> what its outbound connection answers
         self._closed = False
@@ -252,13 +227,23 @@ class Reactor:
         """Let the protocol look at the clocks."""
         self.feed(Tick(self.wall_clock(), self._clock_held()))
 
+    def execute_with(self, executors: Mapping[type[Effect], Callable[[Any], None]]) -> None:
+        """Have effects of these types executed by others, who begin the work and answer through ``feed``."""
+        self._executors |= executors
+
     # -- inputs --------------------------------------------------------------------------------------------------
 
+    def watch(self, listener: Callable[[Input], None]) -> None:
+        """Call ``listener`` with every input before the protocol gets it."""
+        self._listeners.append(listener)
+
     def feed(self, event: Input) -> None:
-        """Hand an input to the protocol and execute what follows."""
+        """Hand an input to the protocol and execute what follows; nothing any more once the reactor is closed."""
+        if self._closed:
+            return
         self._inputs.append(event)
-        for observer in self.observers:
-            observer(event)
+        for listener in self._listeners:
+            listener(event)
         if self._stepping:
             return
         self._stepping = True
@@ -345,16 +330,8 @@ class Reactor:
         elif isinstance(effect, fx.SendRaw):
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.send_raw(effect.command, effect.payload)
-        elif isinstance(effect, fx.ProcessBlock):
-            self._handler.process_block(effect)
-        elif isinstance(effect, fx.ReadBlock):
-            self._handler.read_block(effect)
-        elif isinstance(effect, fx.MatchBlock):
-            self._handler.match_block(effect)
-        elif isinstance(effect, fx.ReadFilters):
-            self._handler.read_filters(effect)
-        elif isinstance(effect, fx.ProcessTransactions):
-            self._handler.process_transactions(effect)
+        elif (execute := self._executors.get(type(effect))) is not None:
+            execute(effect)
         elif isinstance(effect, fx.SetReceiving):
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.set_receiving(effect.enabled)
@@ -366,12 +343,10 @@ class Reactor:
         elif isinstance(effect, fx.ResolveSeeds):
             for name in effect.names:
                 self._spawn(self._resolve(name))
-        elif isinstance(effect, fx.Audit):
-            self._handler.audit(effect)
-        elif isinstance(effect, fx.AddressBookDirty):
-            self._handler.address_book_dirty()
-        else:
+        elif isinstance(effect, fx.Log):
             self.log(effect)
+        else:
+            raise TypeError(f"nobody executes {type(effect).__name__}")
 
     def log(self, effect: fx.Log) -> None:
         """Write a line of the protocol to the log of its category."""

@@ -1,5 +1,5 @@
-"""The assembly: the only room in which the others are wired together."""
+"""Starting, running and stopping a node: the only room in which the others are wired together."""
 
-from btcnode.node.assembly import Node
+from btcnode.node.node import Node
 
 __all__ = ["Node"]

@@ -1,4 +1,4 @@
-"""Loading the chain at start: the database, the index, the check of the newest blocks, and what the log tells of it.
+"""Loading the chain at start: the database, the index, the check of the newest blocks, and what the log says of it.
 
 The lines are Core's where tools look for them. What is damaged is named in the log in detail and to the user in Core's
 words, with the advice to rebuild (``RebuildError``).
@@ -30,26 +30,25 @@ MIB = 1 << 20
 log = logging.getLogger("btcnode.node")
 
 
-class LoadingStopped(Exception):
-    """The user wants the node to stop while it loads."""
-
-
 class ChainLoader:
-    """Used once, off the loop's thread. ``tell`` says what the node is busy with, ``stopping`` whether to give up."""
+    """Used once, off the loop's thread.
+
+    ``busy_with`` is told what the node is busy with, ``check_stop`` raises StartStopped when it is to give up.
+    """
 
     def __init__(
         self,
         config: NodeConfig,
         params: NetworkParams,
         clock: Clock,
-        tell: Callable[[str], None],
-        stopping: Callable[[], bool],
+        busy_with: Callable[[str], None],
+        check_stop: Callable[[], None],
     ) -> None:
         self._config = config
         self._params = params
         self._clock = clock
-        self._tell = tell
-        self._stopping = stopping
+        self._busy_with = busy_with
+        self._check_stop = check_stop
 
     def open_store(self) -> ChainStore:
         """Open the network's data; raises StorageError, among them RebuildError."""
@@ -73,11 +72,11 @@ class ChainLoader:
             raise damaged("Error opening block database", error) from error
 
     def load(self, store: ChainStore, checker: ScriptChecker | None) -> Chainstate:
-        """The chain in ``store``, checked; raises StorageError, among them RebuildError, and LoadingStopped."""
+        """The chain in ``store``, checked; raises StorageError, among them RebuildError, and StartStopped."""
         config = self._config
-        self._tell("Loading block index…")
-        self._tell_assumptions()
-        self.go_on()
+        self._busy_with("Loading block index…")
+        self._log_assumptions()
+        self._check_stop()
         if config.reindex_chainstate:
             store.forget_coins(self._params.genesis_hash)
         elif store.damage():
@@ -89,8 +88,8 @@ class ChainLoader:
             raise damaged("Error loading block database", error) from error
         self._check_witnesses(state)
         state.executor.shadow = make_shadow(config)
-        self._tell_tip(state)
-        self.go_on()
+        self._log_tip(state)
+        self._check_stop()
         if not config.reindex:
             if state.tree.time(state.tip) > self._clock.now() + MAX_FUTURE_BLOCK_TIME:
                 raise RebuildError(
@@ -102,12 +101,7 @@ class ChainLoader:
         log.info("Block index and chainstate loaded")
         return state
 
-    def go_on(self) -> None:
-        """Raise LoadingStopped if the node is to stop."""
-        if self._stopping():
-            raise LoadingStopped
-
-    def _tell_assumptions(self) -> None:
+    def _log_assumptions(self) -> None:
         params = self._params
         block = AssumeValid.from_params(params).block
         if block is None:
@@ -136,7 +130,7 @@ class ChainLoader:
                 f"Witness data for blocks after height {first} requires validation. Please restart with -reindex."
             )
 
-    def _tell_tip(self, state: Chainstate) -> None:
+    def _log_tip(self, state: Chainstate) -> None:
         tree, tip = state.tree, state.tip
         log.info(
             "Loaded best chain: hashBestChain=%s height=%d date=%s progress=%f",
@@ -146,7 +140,7 @@ class ChainLoader:
 
     def _verify(self, state: Chainstate) -> None:
         config, height = self._config, state.active.height
-        self._tell("Verifying blocks…")
+        self._busy_with("Verifying blocks…")
         if not height:
             return
         count = min(config.checkblocks, height) if config.checkblocks > 0 else height
@@ -155,7 +149,7 @@ class ChainLoader:
 
         def progress(done: int, total: int) -> None:
             nonlocal shown
-            self.go_on()
+            self._check_stop()
             percent = done * 100 // total
             if percent // 10 > shown // 10 and total > 100:
                 shown = percent

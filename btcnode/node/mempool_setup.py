@@ -62,10 +62,12 @@ def make_template_maker(config: NodeConfig) -> TemplateMaker:
         keys.add_pubkey(secret.pubkey)
         keys.add_secret(secret)
     version = config.blockversion if params.mineable else None
-    maker = TemplateMaker(params, limits, version=version, keys=keys)
-    if config.printpriority:
-        maker.on_chosen = _log_feerates
-    return maker
+    on_chosen = _log_feerates if config.printpriority else _log_nothing
+    return TemplateMaker(params, limits, version=version, keys=keys, on_chosen=on_chosen)
+
+
+def _log_nothing(_: Selection) -> None:
+    """Without ``-printpriority``."""
 
 
 def _log_feerates(chosen: Selection) -> None:

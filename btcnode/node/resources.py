@@ -77,7 +77,7 @@ class DiskWatch:
                 " this directory.", config.blocks_dir, wanted >> 30,
             )  # fmt: skip
 
-    def look(self, mono: float) -> None:
+    def check(self, mono: float) -> None:
         """From time to time while the node runs; ``mono``: the monotonic clock."""
         if mono < self._due:
             return

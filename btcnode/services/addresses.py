@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from btcnode.errors import StorageError
 from btcnode.networks.seeds import embedded_asmap
 from btcnode.protocol.addresses.address_file import Snapshot
-from btcnode.services.peers_file import PEERS, save_anchors, save_book
+from btcnode.services.peers_file import PEERS, save_book
 from btcnode.storage.durable import write_durably
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
 from btcnode.wire.messages import AddrEntry
@@ -87,15 +87,13 @@ class Addresses:
         await asyncio.to_thread(lambda: save_book(self._directory / PEERS, snapshot.encode(self._magic)))
         log.debug("Flushed %d addresses to peers.dat  %dms", size, (time.perf_counter() - begin) * 1000)
 
-    async def close(self, anchors: tuple[AddrEntry, ...] | None) -> None:
-        """Write the book, and the ``anchors`` when there may be some."""
+    async def close(self) -> None:
+        """Write the book."""
         if self._health is not None:
             self._health.cancel()
         if self._saving is not None:
             await self._saving
         await self._save()
-        if anchors is not None:
-            await asyncio.to_thread(save_anchors, self._directory, anchors, self._magic)
 
     # -- for RPC -------------------------------------------------------------------------------------------------
 

@@ -22,8 +22,9 @@ ANNOUNCED = frozenset({Alert.UNKNOWN_RULES, Alert.INVALID_CHAIN})
 class Alerts:
     """At most one warning of each kind; the first text stays while the kind stands."""
 
-    def __init__(self) -> None:
-        self.on_raised: Callable[[str], None] | None = None  # called with the text of an announced one
+    def __init__(self, announce: Callable[[str], None] = lambda text: None) -> None:
+        """``announce`` is called with the text of each of ``ANNOUNCED`` that comes up."""
+        self._announce = announce
         self._texts: dict[Alert, str] = {}
 
     def raise_alert(self, kind: Alert, text: str) -> bool:
@@ -31,8 +32,8 @@ class Alerts:
         if kind in self._texts:
             return False
         self._texts[kind] = text
-        if kind in ANNOUNCED and self.on_raised is not None:
-            self.on_raised(text)
+        if kind in ANNOUNCED:
+            self._announce(text)
         return True
 
     def lower_alert(self, kind: Alert) -> None:

@@ -19,13 +19,11 @@ from btcnode.mempool.pool import Mempool
 from btcnode.networks.assumeutxo import AssumeUtxo, known_sets, set_after
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.protocol.chain_view import NodeChainView
-from btcnode.protocol.protocol import Protocol
 from btcnode.services.chain import Chain
 from btcnode.services.snapshot_files import SnapshotFileError, SnapshotRefusedError
 from btcnode.storage.layout import META_HISTORY
 from btcnode.storage.snapshot_load import SnapshotRefused, load_coins
 from btcnode.storage.utxo_snapshot import HEADER, SnapshotHeader, parse_header
-from btcnode.wire.constants import NODE_NETWORK
 
 HISTORY_SHARE = 8  # the chain below gets this part of the coin cache
 MIN_HISTORY_CACHE = 4 << 20
@@ -60,8 +58,10 @@ class AssumedChain:
         checker: ScriptChecker | None,
         *,
         dbcache: int,
+        offer_history: Callable[[bool], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
+        """``offer_history`` is told whether old blocks can be served; raises CorruptionError."""
         self._chain = chain
         self._driver = chain.driver
         self._state: Chainstate = chain.driver.chainstate
@@ -70,19 +70,12 @@ class AssumedChain:
         self._checker = checker
         self._cache = max(MIN_HISTORY_CACHE, dbcache // HISTORY_SHARE)
         self._on_fatal = on_fatal
-        self._protocol: Protocol | None = None
-        self._services = 0
+        self._offer_history = offer_history
         self._loading = False
         self._task: asyncio.Task[None] | None = None
         snapshot = self._state.store.snapshot
         if snapshot is not None:
             self._resume(snapshot)
-
-    def attach(self, protocol: Protocol) -> None:
-        """Whom to tell what this node can serve."""
-        self._protocol = protocol
-        self._services = protocol.services
-        self._offer()
 
     async def close(self) -> None:
         """Wait for a comparison under way."""
@@ -179,12 +172,12 @@ class AssumedChain:
     def _fill(self, file: BinaryIO, header: SnapshotHeader, height: int, snapshot: SnapshotStore) -> None:
         """Put the coins into the database and compare their hash; raises SnapshotRefused."""
 
-        def go_on(*_: object) -> None:
+        def check_stop(*_: object) -> None:
             if self._chain.stopping():
                 raise SnapshotRefused("Aborting after an interrupt was requested")
 
-        load_coins(file, header, height, snapshot.database, go_on)
-        found = snapshot.coins.utxo_stats("hash_serialized_3", go_on).hash or b""
+        load_coins(file, header, height, snapshot.database, check_stop)
+        found = snapshot.coins.utxo_stats("hash_serialized_3", check_stop).hash or b""
         if found != snapshot.known.utxo_hash:
             expected = to_display(snapshot.known.utxo_hash)
             raise SnapshotRefused(f"Bad snapshot content hash: expected {expected}, got {to_display(found)}")
@@ -230,9 +223,7 @@ class AssumedChain:
 
     def _offer(self) -> None:
         """Old blocks are not served before they are here."""
-        if self._protocol is not None:
-            lacking = NODE_NETWORK if self._driver.history is not None else 0
-            self._protocol.offer(self._services & ~lacking)
+        self._offer_history(self._driver.history is None)
 
     def _on_done(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._compare())
@@ -246,7 +237,9 @@ class AssumedChain:
         name = to_display(snapshot.known.block_hash)
         try:
             log.info("[snapshot] tip: actual=%s, base=%s", self._state.tree.height(self._state.tip), name)
-            stats = await self._driver.in_reader(lambda: store.own_coins.utxo_stats("hash_serialized_3", self._go_on))
+            stats = await self._driver.in_reader(
+                lambda: store.own_coins.utxo_stats("hash_serialized_3", self._check_stop)
+            )
             if stats.hash != snapshot.known.utxo_hash:
                 await self._condemn(snapshot)
                 return
@@ -260,7 +253,7 @@ class AssumedChain:
         self._offer()
         log.info("[snapshot] snapshot beginning at %s has been fully validated", name)
 
-    def _go_on(self, _count: int) -> None:
+    def _check_stop(self, _count: int) -> None:
         if self._chain.stopping():
             raise StorageError("Shutting down")
 

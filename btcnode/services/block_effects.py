@@ -1,4 +1,4 @@
-"""Between the protocol and the chain: block effects become the driver's work, its events become inputs."""
+"""The protocol's effects that concern blocks, transactions and files; and the chain's events, which it hears of."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ from btcnode.observe.log_limit import UNLIMITED
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol import events
-from btcnode.protocol.effects import Audit, MatchBlock, ProcessBlock, ProcessTransactions, ReadBlock, ReadFilters
+from btcnode.protocol.effects import (
+    AddressBookDirty,
+    Audit,
+    MatchBlock,
+    ProcessBlock,
+    ProcessTransactions,
+    ReadBlock,
+    ReadFilters,
+)
 from btcnode.protocol.serving.tx_filter import FilteredBlock, filter_block
 from btcnode.services.addresses import Addresses
 from btcnode.services.audit_file import AuditFile
@@ -31,7 +39,6 @@ from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
 from btcnode.services.indexes import FilterIndex
 from btcnode.services.transactions import Transactions
-from btcnode.sync.driver import ChainDriver
 
 log = logging.getLogger("btcnode.validation")
 
@@ -44,62 +51,73 @@ def strip_witnesses(raw: bytes) -> bytes:
 
 
 class BlockEffects:
-    """The reactor's ``BlockHandler`` over a chain driver."""
+    """Executes them for one reactor, from its construction on; answers go back to it as inputs."""
 
     def __init__(
-        self, driver: ChainDriver, chain: Chain, transactions: Transactions, clock: Clock, directory: Path
+        self,
+        reactor: Reactor,
+        chain: Chain,
+        transactions: Transactions,
+        addresses: Addresses,
+        filters: FilterIndex | None,
+        clock: Clock,
+        directory: Path,
     ) -> None:
-        self._driver = driver
+        """``filters``: the index to serve block filters from, None when this node keeps none."""
+        self._reactor = reactor
+        self._driver = chain.driver
         self._chain = chain
         self._transactions = transactions
         self._clock = clock
         self._audit = AuditFile(directory)
-        self.filters: FilterIndex | None = None
-        self.addresses: Addresses | None = None
-        self._reactor: Reactor | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def attach(self, reactor: Reactor) -> None:
-        """Begin to pass events on to this reactor."""
-        self._reactor = reactor
+        self._addresses = addresses
+        self._filters = filters
+        self._tasks: set[asyncio.Task[None]] = set()  # a block that is half stored is not given up
+        self._reads: set[asyncio.Task[None]] = set()
+        reactor.execute_with(
+            {
+                ProcessBlock: self._process_block,
+                ReadBlock: self._read_block,
+                MatchBlock: self._match_block,
+                ReadFilters: self._read_filters,
+                ProcessTransactions: transactions.process_transactions,
+                Audit: self._write_audit,
+                AddressBookDirty: self._save_addresses,
+            }
+        )
         self._driver.listen(self._on_events)
-        self._driver.on_settled = self._on_settled
+        self._driver.listen_settled(self._report_rest)
+
+    async def close(self) -> None:
+        """Wait for blocks that are being stored, give up what is being read, write the audit log to its end."""
+        for task in self._reads:
+            task.cancel()
+        await asyncio.gather(*self._reads, *self._tasks, return_exceptions=True)
+        await self._audit.close()
 
     # -- effects -------------------------------------------------------------------------------------------------
 
-    def process_block(self, effect: ProcessBlock) -> None:
+    def _process_block(self, effect: ProcessBlock) -> None:
         """Check and store a block; answered by ``BlockProcessed``."""
-        self._spawn(self._process(effect))
+        _spawn(self._tasks, self._process(effect))
 
-    def read_block(self, effect: ReadBlock) -> None:
+    def _read_block(self, effect: ReadBlock) -> None:
         """Read a block; answered by ``BlockRead``."""
-        self._spawn(self._read(effect))
+        _spawn(self._reads, self._read(effect))
 
-    def match_block(self, effect: MatchBlock) -> None:
+    def _match_block(self, effect: MatchBlock) -> None:
         """Match a block with a light client's filter; answered by ``BlockMatched``."""
-        self._spawn(self._match(effect))
+        _spawn(self._reads, self._match(effect))
 
-    def read_filters(self, effect: ReadFilters) -> None:
+    def _read_filters(self, effect: ReadFilters) -> None:
         """Read block filters; answered by ``FiltersRead``."""
-        self._spawn(self._read_filters(effect))
+        _spawn(self._reads, self._find_filters(effect))
 
-    def process_transactions(self, effect: ProcessTransactions) -> None:
-        """Judge transactions; answered by ``TransactionsProcessed``."""
-        self._transactions.process_transactions(effect)
-
-    def audit(self, effect: Audit) -> None:
-        """Append to the audit log."""
+    def _write_audit(self, effect: Audit) -> None:
         self._audit.write(effect.record)
 
-    def address_book_dirty(self) -> None:
-        """Save the address book, off the loop's thread."""
-        assert self.addresses is not None
-        self.addresses.save()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _save_addresses(self, _: AddressBookDirty) -> None:
+        self._addresses.save()
 
     async def _process(self, effect: ProcessBlock) -> None:
         violation: RuleViolation | None = None
@@ -115,10 +133,9 @@ class BlockEffects:
             return  # the driver has told the node, which is stopping
         if violation is not None:
             log.debug("ProcessNewBlock: AcceptBlock FAILED (%s)", violation)  # Core's line
-        assert self._reactor is not None
         self._reactor.feed(events.BlockProcessed(effect.peer_id, effect.index, violation, new))
         if self._driver.is_settled:  # it changed nothing
-            self._on_settled()
+            self._report_rest()
 
     async def _read(self, effect: ReadBlock) -> None:
         raw: bytes | None = None
@@ -128,7 +145,6 @@ class BlockEffects:
                 raw = await self._driver.in_reader(lambda block=raw: strip_witnesses(block))  # type: ignore[misc]
         except (StorageError, KeyError) as error:
             log.warning("cannot read block %s to serve it: %s", self._name(effect.index), error)
-        assert self._reactor is not None
         self._reactor.feed(events.BlockRead(effect.peer_id, effect.index, raw))
 
     async def _match(self, effect: MatchBlock) -> None:
@@ -138,11 +154,10 @@ class BlockEffects:
             found = await self._driver.in_reader(lambda: filter_block(raw, effect.filter))
         except (StorageError, KeyError) as error:
             log.warning("cannot read block %s to filter it: %s", self._name(effect.index), error)
-        assert self._reactor is not None
         self._reactor.feed(events.BlockMatched(effect.peer_id, effect.index, found))
 
-    async def _read_filters(self, effect: ReadFilters) -> None:
-        filters, tree = self.filters, self._chain.tree
+    async def _find_filters(self, effect: ReadFilters) -> None:
+        filters, tree = self._filters, self._chain.tree
         found: tuple[BlockFilter, ...] | None = None
         if filters is not None:
             hashes = [tree.hash(index) for index in effect.indices]
@@ -153,13 +168,11 @@ class BlockEffects:
                 found = present if len(present) == len(hashes) else None
             except StorageError as error:
                 log.warning("cannot read block filters to serve them: %s", error)
-        assert self._reactor is not None
         self._reactor.feed(events.FiltersRead(effect.peer_id, effect.indices, found))
 
     # -- events --------------------------------------------------------------------------------------------------
 
     def _on_events(self, chain_events: list[ChainEvent]) -> None:
-        assert self._reactor is not None
         connected: list[int] = []
         changed = False
         for event in chain_events:
@@ -183,26 +196,30 @@ class BlockEffects:
         if changed:
             self._reactor.feed(events.TipChanged(self._chain.tip(), tuple(connected)))
 
-    def _on_settled(self) -> None:
+    def _report_rest(self) -> None:
         """Blocks have had their effect, on the mempool too."""
-        if self._transactions.is_settled:
-            assert self._reactor is not None
-            self._reactor.feed(events.ChainSettled())
+        if self._transactions.is_reorganising:
+            _spawn(self._reads, self._report_rest_later())
         else:
-            self._spawn(self._settle_later())
+            self._reactor.feed(events.ChainSettled())
 
-    async def _settle_later(self) -> None:
-        await self._transactions.settled()
+    async def _report_rest_later(self) -> None:
+        await self._transactions.reorganised()
         if self._driver.is_settled:  # else that activation's end is what counts
-            self._on_settled()
+            self._report_rest()
 
     def _on_stored(self, event: BlockStored) -> None:
         """Blocks on top of the tip go on to other nodes before their scripts are verified."""
         chain = self._chain
         if event.block is None or chain.tree.prev(event.index) != chain.tip() or chain.is_initial_block_download():
             return
-        assert self._reactor is not None
         self._reactor.feed(events.BlockAccepted(event.index, event.block))
 
     def _name(self, index: int) -> str:
         return to_display(self._chain.tree.hash(index))
+
+
+def _spawn(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)

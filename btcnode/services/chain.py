@@ -112,7 +112,15 @@ class FoundCoins(NamedTuple):
 class Chain:
     """Blocks, headers and coins over one driver."""
 
-    def __init__(self, driver: ChainDriver, view: NodeChainView, params: NetworkParams, clock: Clock) -> None:
+    def __init__(
+        self,
+        driver: ChainDriver,
+        view: NodeChainView,
+        params: NetworkParams,
+        clock: Clock,
+        mempool_follows: Callable[[], Awaitable[None]],
+    ) -> None:
+        """``mempool_follows`` is awaited after every change of the chain: it returns when the mempool has followed."""
         self.driver = driver
         self.params = params
         self._view = view
@@ -122,11 +130,19 @@ class Chain:
         self._stopping = False
         self._version_bits = VersionBits(params, self._state.tree)
         self.rejections: dict[int, RuleViolation] = {}
-        self.mempool_settled: Callable[[], Awaitable[None]] | None = None  # awaited after every change of the chain
-        self.failures_changed: Callable[[], None] = lambda: None  # called when somebody has invalidated or reconsidered
+        self._mempool_follows = mempool_follows
+        self._failure_listeners: list[Callable[[], None]] = []
         self.coin_scan = CoinScan()
         self.block_scan = CoinScan()
         driver.listen(self._on_events)
+
+    def listen_failures(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever somebody has invalidated or reconsidered a block."""
+        self._failure_listeners.append(listener)
+
+    def _failures_changed(self) -> None:
+        for listener in self._failure_listeners:
+            listener()
 
     def _on_events(self, chain_events: list[ChainEvent]) -> None:
         for event in chain_events:
@@ -265,7 +281,7 @@ class Chain:
         """The coins that these script_pubkeys lock, read from one snapshot while the chain goes on."""
         coins = self._state.store.coins
 
-        def look(begun: Callable[[], None]) -> FoundCoins:
+        def search(begun: Callable[[], None]) -> FoundCoins:
             def report(percent: int) -> bool:
                 begun()
                 scan.percent = percent
@@ -273,13 +289,13 @@ class Chain:
 
             return FoundCoins(*coins.find_scripts(scripts, report))
 
-        return await self.driver.at_tip(look)
+        return await self.driver.at_tip(search)
 
     async def find_coin(self, txid: bytes) -> bytes | None:
         """The coin of the first unspent output of a transaction."""
         view = self._state.read_view
 
-        def look() -> bytes | None:
+        def search() -> bytes | None:
             for start in range(0, MAX_OUTPUTS, OUTPUTS_AT_ONCE):
                 names = [txid + n.to_bytes(4, "little") for n in range(start, start + OUTPUTS_AT_ONCE)]
                 coin = next((coin for coin in view.get_many(names) if coin is not None), None)
@@ -287,7 +303,7 @@ class Chain:
                     return coin
             return None
 
-        return await self.driver.in_reader(look)
+        return await self.driver.in_reader(search)
 
     async def verify_chain(self, blocks: int, level: int) -> bool:
         """Check the newest blocks, between two steps of the chain."""
@@ -341,7 +357,7 @@ class Chain:
             return f"rejected: {error}"
         if outcome.violation is not None:
             return outcome.violation.code
-        await self._settled()
+        await self._followed()
         index = outcome.index
         if not outcome.new:
             return "duplicate-invalid" if tree.is_failed(index) else "duplicate"
@@ -365,19 +381,18 @@ class Chain:
         """Add a header; raises RuleViolation."""
         self._state.tree.add(raw, self._clock.now())
 
-    async def _settled(self) -> None:
+    async def _followed(self) -> None:
         """Wait until the best chain is active, and the mempool has followed it."""
         await self.driver.settled()
-        if self.mempool_settled is not None:
-            await self.mempool_settled()
+        await self._mempool_follows()
 
     async def invalidate_block(self, index: int) -> None:
         """Leave the chain of the block; returns when the best remaining chain is active."""
         async with self.driver.paused():
             self._require_way_back(index)
             self._state.invalidate(index)
-        self.failures_changed()
-        await self._settled()
+        self._failures_changed()
+        await self._followed()
 
     def _require_way_back(self, index: int) -> None:
         """Raise StorageError when the chain cannot be taken back below the block, as that would stop the node."""
@@ -392,14 +407,14 @@ class Chain:
         async with self.driver.paused():
             self._state.reconsider(index)
             self.rejections.clear()
-        self.failures_changed()
-        await self._settled()
+        self._failures_changed()
+        await self._followed()
 
     async def precious_block(self, index: int) -> None:
         """Prefer the block among chains of equal work."""
         async with self.driver.paused():
             self._state.prefer(index)
-        await self._settled()
+        await self._followed()
 
     async def check_proposal(self, block: ParsedBlock) -> RuleViolation | None:
         """Whether a block would be valid on top of the tip, apart from its proof of work."""

@@ -1,4 +1,4 @@
-"""Looks at what the chain does for what the user should know: unknown rules, a better chain that is invalid."""
+"""Watches the chain for what the user should know: unknown rules, a better chain that is invalid."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ChainAlerts:
         self._alerts = alerts
         self._tree: HeaderTree = chain.tree
         self._best_invalid = -1
-        self.look_for_invalid()
+        self.find_invalid()
         chain.driver.listen(self._on_events)
-        chain.failures_changed = self.look_for_invalid
+        chain.listen_failures(self.find_invalid)
 
     def _on_events(self, chain_events: list[ChainEvent]) -> None:
         moved = False
@@ -48,13 +48,13 @@ class ChainAlerts:
             elif isinstance(event, BlockRejected) and self._tree.is_failed(event.index):
                 if event.connecting:
                     log.info("Block validation error: %s", event.violation)
-                self._tell_invalid(event.index)
-                self.look_for_invalid()
+                self._log_invalid(event.index)
+                self.find_invalid()
         if moved:
             self._check_forks()
             self._check_rules()
 
-    def _tell_invalid(self, index: int) -> None:
+    def _log_invalid(self, index: int) -> None:
         tree = self._tree
         for name, at in (("invalid block", index), (" current best", self._chain.tip())):
             log.info(
@@ -64,7 +64,7 @@ class ChainAlerts:
 
     # -- a chain with more work that is invalid --------------------------------------------------------------------
 
-    def look_for_invalid(self) -> None:
+    def find_invalid(self) -> None:
         """Blocks have failed, or are no longer failed: find the invalid chain with most work."""
         tree = self._tree
         failed = [index for index in tree.tips() if tree.is_failed(index)]
@@ -89,7 +89,7 @@ class ChainAlerts:
 
     # -- the clock -------------------------------------------------------------------------------------------------
 
-    def look_at_clock(self, median_offset: int) -> None:
+    def check_clock(self, median_offset: int) -> None:
         """``median_offset``: seconds by which the clocks of peers are ahead of ours."""
         if abs(median_offset) <= WARN_SECONDS:
             self._alerts.lower_alert(Alert.CLOCK)

@@ -11,8 +11,12 @@ class Clock:
 
     def __init__(self, mock: int = 0) -> None:
         self._mock = mock
-        self.on_set: list[Callable[[], None]] = []  # called when the user has set the clock
+        self._listeners: list[Callable[[], None]] = []
         self._started = time.monotonic()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever the user has set the clock."""
+        self._listeners.append(listener)
 
     def time(self) -> float:
         """Unix time in seconds."""
@@ -25,8 +29,8 @@ class Clock:
     def set_mock(self, timestamp: int) -> None:
         """Hold the clock at ``timestamp``; 0 lets it go."""
         self._mock = timestamp
-        for tell in self.on_set:
-            tell()
+        for listener in self._listeners:
+            listener()
 
     @property
     def held(self) -> bool:

@@ -67,7 +67,7 @@ class FeeEstimates:
         self._due = 0.0  # when the file is to be written, by the loop's clock
         self._moved = asyncio.Event()
         transactions.pool.listen(self._added, self._removed)
-        transactions.on_confirmed = self._confirmed
+        transactions.listen_confirmed(self._confirmed)
 
     def _confirmed(self, entries: list[MempoolEntry], height: int) -> None:
         self.estimator.block(entries, height)

@@ -71,7 +71,7 @@ class IndexBuilder:
         self._moved = asyncio.Event()
         self._progress = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._told = 0.0  # when progress was logged, monotonic
+        self._logged = 0.0  # when progress was logged, monotonic
         best = self.store.best()
         if best is not None:
             self._at = self._tree.find(best)
@@ -215,7 +215,7 @@ class IndexBuilder:
             if self._closing or size >= SLICE_BYTES or time.monotonic() >= end:
                 break
         self.store.put(batch, self._tree.hash(todo[done - 1]))
-        self._tell(todo[done - 1])
+        self._log_progress(todo[done - 1])
         return done
 
     def _record_before(self, index: int) -> bytes:
@@ -236,10 +236,10 @@ class IndexBuilder:
             raise StorageError(f"block {to_display(block_hash)} cannot be read: {error}") from None
         return IndexedBlock(raw, spent, block_hash, height, number, previous)
 
-    def _tell(self, index: int) -> None:
+    def _log_progress(self, index: int) -> None:
         now = time.monotonic()
-        if not self._told:
-            self._told = now
-        elif now - self._told >= LOG_SECONDS:
-            self._told = now
+        if not self._logged:
+            self._logged = now
+        elif now - self._logged >= LOG_SECONDS:
+            self._logged = now
             log.info("Syncing %s with block chain from height %d", self.name, self._tree.height(index))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from btcnode.config import NodeConfig
-from btcnode.errors import CorruptionError, DecodeError
+from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.indexes.coinstats import CoinStats, CoinStatsRecipe
 from btcnode.indexes.filters import BlockFilter, FilterRecipe
 from btcnode.indexes.recipe import Recipe
@@ -100,14 +100,19 @@ class Indexes:
     """The indexes that this node keeps; an index that the options do not ask for is None."""
 
     def __init__(self, chain: Chain, config: NodeConfig) -> None:
-        """Open the stores; raises StorageError."""
+        """Open the stores; raises StorageError, with none of them open."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._builders: list[IndexBuilder] = []
 
         def opened(wanted: bool, recipe: Recipe) -> IndexBuilder | None:
             if not wanted:
                 return None
-            builder = IndexBuilder(recipe, chain, config.net_dir, self._thread, wipe=config.reindex)
+            try:
+                builder = IndexBuilder(recipe, chain, config.net_dir, self._thread, wipe=config.reindex)
+            except StorageError:
+                for other in self._builders:
+                    other.store.close()
+                raise
             self._builders.append(builder)
             return builder
 

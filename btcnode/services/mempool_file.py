@@ -67,19 +67,27 @@ class MempoolFile:
     """Loading and saving one node's mempool."""
 
     def __init__(
-        self, transactions: Transactions, protocol: Protocol, clock: Clock, directory: Path, *, with_key: bool = True
+        self,
+        transactions: Transactions,
+        protocol: Protocol,
+        clock: Clock,
+        directory: Path,
+        *,
+        persist: bool = True,
+        with_key: bool = True,
     ) -> None:
-        """``with_key``: the file's bytes are mixed with a random key, as Core's newer form has it."""
+        """``persist``: the mempool outlives the run. ``with_key``: the file's bytes are mixed with a random key."""
         self._transactions = transactions
         self._protocol = protocol
         self._clock = clock
+        self._persist = persist
         self._with_key = with_key
         self.path = directory / FILE_NAME
-        self.loaded = False  # or found missing
+        self.loaded = False  # or found missing, or not wanted
 
     async def load(self) -> None:
         """Load the file of the last run, where there is one; what is wrong with it is logged."""
-        if self.path.exists():
+        if self._persist and self.path.exists():
             try:
                 report = await self.import_file(self.path, ImportOptions())
             except (StorageError, DecodeError) as error:
@@ -91,6 +99,18 @@ class MempoolFile:
                     report.accepted, report.failed, report.expired, report.already_there, report.unbroadcast,
                 )  # fmt: skip
         self.loaded = True
+
+    async def close(self) -> None:
+        """Take nothing in any more, and keep the mempool for the next run, on which nothing else depends.
+
+        A file that was not loaded to its end stays as it is.
+        """
+        await self._transactions.close()
+        if self.loaded and self._persist:
+            try:
+                await self.save()
+            except StorageError as error:
+                log.error("the mempool is not saved: %s", error)
 
     async def import_file(self, path: Path, options: ImportOptions) -> ImportReport:
         """Take in the transactions of a file; raises StorageError, DecodeError when it is none."""

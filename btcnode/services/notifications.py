@@ -28,36 +28,37 @@ def endpoints_of(config: NodeConfig) -> list[Endpoint]:
     ]
 
 
+def open_publisher(config: NodeConfig) -> Publisher | None:
+    """Listen at the endpoints of the options; None without any, or (said in the log) where one cannot be used."""
+    endpoints = endpoints_of(config)
+    if not endpoints:
+        return None
+    import zmq  # a node without such options does without it
+
+    from btcnode.notify.publisher import Publisher
+
+    try:
+        return Publisher(endpoints)
+    except zmq.ZMQError as error:  # the node goes on without, as Core's does
+        log.error("ZMQ: no notifications, an address cannot be used: %s", error)
+        return None
+
+
 class Notifications:
-    """Publishes what happens where the options say so; without such options nothing is loaded or listened to."""
+    """Publishes what happens in chain and mempool; nothing without a publisher."""
 
-    def __init__(self, config: NodeConfig, transactions: Transactions, view: ChainView, clock: Clock) -> None:
-        self._publisher: Publisher | None = None
-        endpoints = endpoints_of(config)
-        if not endpoints:
-            return
-        import zmq
-
-        from btcnode.notify.publisher import Publisher
-
-        try:
-            self._publisher = Publisher(endpoints)
-        except zmq.ZMQError as error:  # the node goes on without, as Core's does
-            log.error("ZMQ: no notifications, an address cannot be used: %s", error)
+    def __init__(self, publisher: Publisher | None, transactions: Transactions, view: ChainView, clock: Clock) -> None:
+        self._publisher = publisher
+        if publisher is None:
             return
         order = EventOrder(
             transactions.pool,
             view.tree.chainwork,
             lambda: view.is_initial_block_download(clock.now()),
-            self._publisher.publish,
+            publisher.publish,
         )
         transactions.observe(order)
 
     def endpoints(self) -> Sequence[Endpoint]:
         """What is published where."""
         return [] if self._publisher is None else self._publisher.endpoints
-
-    def close(self) -> None:
-        """Send what waits and close the sockets."""
-        if self._publisher is not None:
-            self._publisher.close()

@@ -151,8 +151,8 @@ def save_book(path: Path, data: bytes) -> None:
         log.warning("the address book is not saved: %s", error)
 
 
-def take_anchors(directory: Path, magic: bytes) -> tuple[AddrEntry, ...]:
-    """Block-relay peers of the last run; the file is gone then, so that a crash does not use them twice."""
+def read_anchors(directory: Path, magic: bytes) -> tuple[AddrEntry, ...]:
+    """Block-relay peers of the last run; what is wrong with the file is logged."""
     path = directory / ANCHORS
     anchors: list[AddrEntry] = []
     try:
@@ -162,10 +162,14 @@ def take_anchors(directory: Path, magic: bytes) -> tuple[AddrEntry, ...]:
         pass
     except (AddressFileError, OSError) as error:
         log.debug("%s is of no use: %s", path, error)
-    path.unlink(missing_ok=True)
     anchors = anchors[:MAX_ANCHORS]
     log.info("%d block-relay-only anchors will be tried for connections.", len(anchors))
     return tuple(anchors)
+
+
+def forget_anchors(directory: Path) -> None:
+    """The anchors are about to be connected to: delete the file, so that a crash does not use them twice."""
+    (directory / ANCHORS).unlink(missing_ok=True)
 
 
 def save_anchors(directory: Path, anchors: tuple[AddrEntry, ...], magic: bytes) -> None:

@@ -75,7 +75,7 @@ class SnapshotWriter:
                 header = SnapshotHeader(tree.hash(target), changes.count() if path[1:] else count)
                 with os.fdopen(os.dup(fd), "wb") as file:
                     file.write(header.pack(state.params))
-                    written = write_coins(file, changes.chunks(), self._go_on)
+                    written = write_coins(file, changes.chunks(), self._check_stop)
             except OSError as error:
                 raise StorageError(f"cannot write the UTXO set: {error.strerror}") from None
             finally:
@@ -86,7 +86,7 @@ class SnapshotWriter:
         """Undo blocks, the tip first; raises StorageError."""
         tree = self._state.tree
         for done, index in enumerate(blocks):
-            self._go_on()
+            self._check_stop()
             if done * REPORT_PARTS // len(blocks) != (done - 1) * REPORT_PARTS // len(blocks):
                 log.info("Rolled back %d%% of blocks.", 100 * done // len(blocks))
             try:
@@ -98,7 +98,7 @@ class SnapshotWriter:
                 raise CorruptionError(f"undo data of block {to_display(tree.hash(index))} does not fit the coins")
             changes.apply(restored, removed)
 
-    def _go_on(self) -> None:
+    def _check_stop(self) -> None:
         if self._chain.stopping():
             raise StorageError("Shutting down")
 

@@ -27,13 +27,13 @@ from btcnode.mempool.package_acceptance import SubmissionSteps
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.precheck import Candidate
 from btcnode.mempool.rejection import Accepted, PackageResult, PackageTxVerdict, Rejection, TxResult, TxVerdict
-from btcnode.net.reactor import Reactor
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.coin import coin_height, coin_is_coinbase
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import commands, events
 from btcnode.protocol.chain_view import ChainView, PoolEntry
 from btcnode.protocol.effects import ProcessTransactions
+from btcnode.protocol.inputs import Input
 from btcnode.script.verify import ScriptFailure
 from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
@@ -154,12 +154,13 @@ class Transactions:
         clock: Clock,
         pool: Mempool,
         workers: WorkerPool | None,
+        feed: Callable[[Input], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
+        """``feed`` takes what the protocol has to hear; ``on_fatal`` is told of what the node cannot go on with."""
         state = driver.chainstate
         self.pool = pool
         self.options = options = pool.options
-        self.source = PoolSource(pool, clock)
         self.verifier = TxVerifier(workers)
         self.admission = Admission(pool, state.read_view, ActiveTipView(driver), options, state.script_cache)
         self._state = state
@@ -167,18 +168,18 @@ class Transactions:
         self._view = view
         self._clock = clock
         self._on_fatal = on_fatal
-        self._reactor: Reactor | None = None
+        self._feed = feed
         self._verifying: dict[bytes, list[_Offer]] = {}  # by txid: who waits for this one's verdict
         self._held: list[_Offer] = []  # until a reorganisation is over
         self._disconnected: dict[bytes, Tx] = {}  # by txid, in the order in which they are to come back
         self._disconnected_bytes = 0
         self._reorganising = False
         self._finishing = False
-        self._settled = asyncio.Event()  # no reorganisation is under way
-        self._settled.set()
+        self._at_rest = asyncio.Event()  # no reorganisation is under way
+        self._at_rest.set()
         self._second_look = SecondLook(pool)
         self.in_package = False  # what comes into the pool at this moment comes with its package
-        self.on_confirmed: Callable[[list[MempoolEntry], int], None] | None = None  # with the block's height
+        self._confirmed_listeners: list[Callable[[list[MempoolEntry], int], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._observers: list[BlockObserver] = []
@@ -188,23 +189,23 @@ class Transactions:
         """Tell ``observer`` of blocks in the order in which they change the mempool."""
         self._observers.append(observer)
 
-    async def settled(self) -> None:
+    def listen_confirmed(self, listener: Callable[[list[MempoolEntry], int], None]) -> None:
+        """Call ``listener`` with the entries that a block has confirmed, and its height."""
+        self._confirmed_listeners.append(listener)
+
+    async def reorganised(self) -> None:
         """Wait until no reorganisation is under way: what was disconnected is back where it can be."""
-        await self._settled.wait()
+        await self._at_rest.wait()
 
     @property
-    def is_settled(self) -> bool:
-        """Whether no reorganisation is under way."""
-        return self._settled.is_set()
-
-    def attach(self, reactor: Reactor) -> None:
-        """Begin to answer this reactor's effects."""
-        self._reactor = reactor
+    def is_reorganising(self) -> bool:
+        """Whether a reorganisation is under way."""
+        return not self._at_rest.is_set()
 
     async def close(self) -> None:
         """Judge nothing more."""
         self._stopped = True
-        self._settled.set()
+        self._at_rest.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -259,7 +260,7 @@ class Transactions:
             if isinstance(found, Rejection):
                 offer.done(found)
             elif found.job is None:
-                self._settle(offer, self.admission.commit(found, None, self._clock.now()))
+                offer.done(self.admission.commit(found, None, self._clock.now()))
             else:
                 self._verify(offer, found)
         except StorageError as error:
@@ -284,7 +285,7 @@ class Transactions:
                 except StorageError as error:
                     self._on_fatal(error)
                     verdict = _GONE
-                self._settle(offer, verdict)
+                offer.done(verdict)
             self._admit_waiting(waiting)
 
         self.verifier.submit(job, txid, verified)
@@ -302,11 +303,7 @@ class Transactions:
             else:
                 queue.extend(behind)
 
-    def _settle(self, offer: _Offer, verdict: TxVerdict) -> None:
-        """Tell the verdict."""
-        offer.done(verdict)
-
-    def look_behind(self) -> None:
+    def sweep(self) -> None:
         """The second step of making room: a piece of the look at everything, after an eviction. Asked for every second,
         so that a flood does not pay for it."""
         if not self._reorganising and not self._stopped:
@@ -326,7 +323,7 @@ class Transactions:
         return await self._drive(self.admission.test_steps(txs, self._clock.now()))
 
     async def _drive(self, steps: SubmissionSteps) -> PackageResult:
-        await self._settled.wait()
+        await self._at_rest.wait()
         verdicts: list[ScriptFailure | None] | None = None
         try:
             while True:
@@ -370,18 +367,15 @@ class Transactions:
         self._answer(effect, outcomes)
 
     def _answer(self, effect: ProcessTransactions, outcomes: Sequence[events.TxOutcome]) -> None:
-        assert self._reactor is not None
-        self._reactor.feed(events.TransactionsProcessed(effect.peer_id, effect.number, tuple(outcomes)))
+        self._feed(events.TransactionsProcessed(effect.peer_id, effect.number, tuple(outcomes)))
 
     def announce(self, entry: MempoolEntry, *, unbroadcast: bool = True) -> None:
         """Tell all peers of a transaction that did not come from one of them."""
-        if self._reactor is not None:
-            self._reactor.feed(events.TransactionAdded(entry.txid, entry.wtxid, unbroadcast))
+        self._feed(events.TransactionAdded(entry.txid, entry.wtxid, unbroadcast))
 
     def broadcast_privately(self, tx: Tx) -> None:
         """Send a transaction of the user's over connections of its own."""
-        if self._reactor is not None:
-            self._reactor.feed(commands.BroadcastPrivately(tx))
+        self._feed(commands.BroadcastPrivately(tx))
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
@@ -395,31 +389,31 @@ class Transactions:
                 for observer in self._observers:
                     observer.block_disconnected(event)
                 self._on_disconnected(event)
-        if self._reorganising and not self._finishing and self._chain_is_settled():
+        if self._reorganising and not self._finishing and self._chain_is_best():
             self._finishing = True
             self._spawn(asyncio.get_running_loop().create_task(self._finish_reorganisation()))
 
-    def _chain_is_settled(self) -> bool:
+    def _chain_is_best(self) -> bool:
         state = self._state
         return state.tree.best_candidate(state.tip) == state.tip
 
     def _on_connected(self, event: BlockConnected) -> None:
         block = event.block
         confirmed = self.pool.remove_for_block(block, self._clock.now())
-        if self.on_confirmed is not None:
-            self.on_confirmed(confirmed, event.height)
+        for listener in self._confirmed_listeners:
+            listener(confirmed, event.height)
         if self._disconnected:
             for txid in block.txids:
                 tx = self._disconnected.pop(txid, None)
                 if tx is not None:
                     self._disconnected_bytes -= len(tx.raw)
-        if self._reactor is not None and not self._view.is_initial_block_download(self._clock.now()):
-            self._reactor.feed(events.TransactionsConfirmed(block))
+        if not self._view.is_initial_block_download(self._clock.now()):
+            self._feed(events.TransactionsConfirmed(block))
 
     def _on_disconnected(self, event: BlockDisconnected) -> None:
         block = event.block
         self._reorganising = True
-        self._settled.clear()
+        self._at_rest.clear()
         again = {block.txids[i]: block.tx(i) for i in range(1, block.n_tx)}
         # blocks are disconnected newest first: this one's come before those that are kept already
         self._disconnected = again | self._disconnected
@@ -430,8 +424,7 @@ class Transactions:
             self._forget_dependents(txid, tx)
         coinbase = block.tx(0)
         self._forget_dependents(coinbase.txid, coinbase)
-        if self._reactor is not None:
-            self._reactor.feed(events.TransactionsUnconfirmed(block.hash))
+        self._feed(events.TransactionsUnconfirmed(block.hash))
 
     def _forget_dependents(self, txid: bytes, tx: Tx) -> None:
         """What spends outputs of a transaction that exists nowhere any more cannot stay."""
@@ -440,7 +433,7 @@ class Transactions:
 
     async def _finish_reorganisation(self) -> None:
         """The chain has settled: transactions of the blocks that were left come back, what no longer holds goes."""
-        while self._disconnected or not self._chain_is_settled():
+        while self._disconnected or not self._chain_is_best():
             tip = self._state.tip
             returning, self._disconnected, self._disconnected_bytes = self._disconnected, {}, 0
             for txid, tx in returning.items():
@@ -455,7 +448,7 @@ class Transactions:
             rest = {txid: tx for txid, tx in returning.items() if txid not in self.pool}
             self._disconnected = rest | self._disconnected
             self._disconnected_bytes = sum(len(tx.raw) for tx in self._disconnected.values())
-            if not self._chain_is_settled():
+            if not self._chain_is_best():
                 self._finishing = False
                 return
         self._remove_unfit()
@@ -463,7 +456,7 @@ class Transactions:
         self._reorganising = self._finishing = False
         for observer in self._observers:
             observer.reorganised()
-        self._settled.set()
+        self._at_rest.set()
         held, self._held = self._held, []
         for offer in held:
             self._admit(offer)

@@ -70,7 +70,7 @@ class ChainDriver:
         self._chain_thread: Executor = ThreadPoolExecutor(1, thread_name_prefix="chain")
         self._readers: Executor = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
         self._listeners: list[Listener] = []
-        self.on_settled: Callable[[], None] = lambda: None  # called when an activation has come to its end
+        self._settled_listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._stopped: BaseException | None = None
         self._paused = 0
@@ -90,6 +90,10 @@ class ChainDriver:
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with each batch of events, on the loop thread, in the order of registration."""
         self._listeners.append(listener)
+
+    def listen_settled(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever an activation has come to its end."""
+        self._settled_listeners.append(listener)
 
     # -- blocks in -----------------------------------------------------------------------------------------------
 
@@ -201,7 +205,8 @@ class ChainDriver:
             self._rest.set()
             self._progress.set()
             if not self._paused and self._stopped is None:
-                self.on_settled()
+                for listener in self._settled_listeners:
+                    listener()
 
     def _plan(self) -> Step | None:
         state = self.chainstate

@@ -43,7 +43,7 @@ class MemoryState(NamedTuple):
 
 
 class MemoryLimiter:
-    """Divides ``limit`` bytes; ``look`` is to be called about once a second on the loop thread.
+    """Divides ``limit`` bytes; ``divide`` is to be called about once a second on the loop thread.
 
     ``dbcache`` is the most that the coin cache may take, ``measure`` gives the resident memory of the node and its
     workers, ``admit`` is told how many bytes of blocks may wait for validation, and ``release`` gives mapped pages
@@ -76,7 +76,7 @@ class MemoryLimiter:
         """Bytes of blocks that may wait when memory suffices."""
         return self._full_queue
 
-    def look(self) -> None:
+    def divide(self) -> None:
         """Measure, and divide anew."""
         own, mapped = self._measure()
         use = self._coins.usage

@@ -48,7 +48,7 @@ def test_two_nodes_and_a_directory(tmp_path: Path) -> None:
         options = {"listen": True, "bind": ("127.0.0.1",), "port": 0}
         async with btcnode.Node(datadir=tmp_path, **options) as one, btcnode.Node() as two:
             came = one.events(btcnode.PeerCame, btcnode.PeerLeft)
-            port = one._running().reactor.bound[0].port
+            port = one._running().p2p_addresses[0].port
             await two.rpc.addnode(f"127.0.0.1:{port}", "onetry")
             peer = await asyncio.wait_for(anext(came), 20)
             assert isinstance(peer, btcnode.PeerCame)

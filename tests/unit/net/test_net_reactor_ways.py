@@ -42,7 +42,7 @@ class Brain:
 async def ask(effects: list[fx.Effect], *, dialer: Dialer | None = None, **options: Any) -> list[Any]:
     """What becomes of effects."""
     brain = Brain()
-    reactor = Reactor(brain, MAGIC, 18444, None, dialer=dialer, **options)  # type: ignore[arg-type]
+    reactor = Reactor(brain, MAGIC, 18444, dialer=dialer, **options)  # type: ignore[arg-type]
     brain.next = effects
     await reactor.feed_and_wait(LocalAddress(NetAddress.from_host("1.1.1.1", 1)))
     await reactor.close()
@@ -143,7 +143,7 @@ def test_a_private_broadcast_goes_through_tor_or_not_at_all() -> None:
 
 def test_a_door_for_tor_is_not_enough() -> None:
     async def run(taken: bool) -> int:
-        reactor = Reactor(Brain(), MAGIC, 18444, None)  # type: ignore[arg-type]
+        reactor = Reactor(Brain(), MAGIC, 18444)  # type: ignore[arg-type]
         with socket.create_server(("127.0.0.1", 0)) as other:
             used, free = ("127.0.0.1", other.getsockname()[1]), ("127.0.0.1", 0)
             try:
@@ -161,7 +161,7 @@ def test_who_comes_through_tor_is_marked_and_has_no_permissions_of_its_address()
     async def run() -> list[PeerConnected]:
         brain = Brain()
         access = AccessRules(("noban@127.0.0.1",), ())
-        reactor = Reactor(brain, MAGIC, 18444, None, access=access)  # type: ignore[arg-type]
+        reactor = Reactor(brain, MAGIC, 18444, access=access)  # type: ignore[arg-type]
         await reactor.listen([("127.0.0.1", 0)], required=True, onion=[("127.0.0.1", 0)])
         told = [event.address for event in brain.heard if isinstance(event, LocalAddress)]
         assert told == [reactor.bound[0]]  # nobody is told where Tor hands over

@@ -22,7 +22,7 @@ REGTEST = params_for("regtest")
 def open_with(path: Path, params: NetworkParams) -> Chainstate:
     """The chain under ``path`` as the node loads it under these rules."""
     config = NodeConfig(network="regtest", datadir=path)
-    loader = ChainLoader(config, params, Clock(2_000_000_000), lambda _: None, lambda: False)
+    loader = ChainLoader(config, params, Clock(2_000_000_000), lambda _: None, lambda: None)
     return loader.load(loader.open_store(), None)
 
 

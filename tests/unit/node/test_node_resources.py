@@ -37,11 +37,11 @@ def test_a_full_disk_ends_the_start_and_the_node(tmp_path: Path, caplog: pytest.
     assert not caplog.messages
     watch.check_start(0)
     assert "may not accommodate the block files. Approximately 856 GB" in caplog.text
-    watch.look(10.0)
+    watch.check(10.0)
     free[0] -= 1
-    watch.look(10.0 + DISK_INTERVAL - 1)
+    watch.check(10.0 + DISK_INTERVAL - 1)
     assert not stopped
-    watch.look(10.0 + DISK_INTERVAL)
+    watch.check(10.0 + DISK_INTERVAL)
     assert stopped == [True]
     with pytest.raises(StorageError, match="Disk space is low"):
         watch.check_start(2)

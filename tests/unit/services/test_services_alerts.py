@@ -7,8 +7,8 @@ from btcnode.services.alerts import Alert, Alerts
 
 
 def test_one_warning_of_each_kind_in_order() -> None:
-    alerts, told = Alerts(), []
-    alerts.on_raised = told.append
+    told: list[str] = []
+    alerts = Alerts(told.append)
     assert alerts.raise_alert(Alert.CLOCK, "clock")
     assert alerts.raise_alert(Alert.INVALID_CHAIN, "fork")
     assert alerts.raise_alert(Alert.UNKNOWN_RULES, "bit 1")

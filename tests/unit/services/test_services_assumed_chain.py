@@ -82,8 +82,17 @@ class Node:
         self.state = Chainstate.open(PARAMS, ChainStore.open(path, PARAMS))
         self.driver = ChainDriver(self.state, on_fatal=self.failures.append)
         self.view = NodeChainView(self.state.tree, self.state.active, PARAMS)
-        service = Chain(self.driver, self.view, PARAMS, Clock(NOW))
-        self.assume = AssumedChain(service, self.view, Mempool(), None, dbcache=8 << 20, on_fatal=self.failures.append)
+        service = Chain(self.driver, self.view, PARAMS, Clock(NOW), self.driver.settled)
+        self.offers: list[bool] = []  # whether old blocks could be served
+        self.assume = AssumedChain(
+            service,
+            self.view,
+            Mempool(),
+            None,
+            dbcache=8 << 20,
+            offer_history=self.offers.append,
+            on_fatal=self.failures.append,
+        )
 
     async def give(self, blocks: list[bytes]) -> None:
         for raw in blocks:

@@ -38,6 +38,9 @@ class TinyChain:
     def listen(self, listener: Callable[[list[ChainEvent]], None]) -> None:
         self.publish = listener
 
+    def listen_failures(self, listener: Callable[[], None]) -> None:
+        self.failures_changed = listener
+
     def tip(self) -> int:
         return self.active
 
@@ -90,8 +93,8 @@ def test_unknown_rules_and_clocks(chain: TinyChain) -> None:
     chain.rules = []
     chain.publish([BlockDisconnected(5, 5, cast(Any, None))])
     assert alerts.warnings() == ["active"]  # it stands
-    watch.look_at_clock(-WARN_SECONDS - 1)
-    watch.look_at_clock(-WARN_SECONDS - 2)
+    watch.check_clock(-WARN_SECONDS - 1)
+    watch.check_clock(-WARN_SECONDS - 2)
     assert alerts.warnings() == ["active", CLOCK_TEXT]
-    watch.look_at_clock(WARN_SECONDS)
+    watch.check_clock(WARN_SECONDS)
     assert alerts.warnings() == ["active"]

@@ -11,7 +11,15 @@ from btcnode.errors import ConfigError, StorageError
 from btcnode.networks.seeds import fixed_seeds
 from btcnode.protocol.addresses.address_file import Snapshot
 from btcnode.protocol.addresses.netgroup import NetGroups
-from btcnode.services.peers_file import load_book, load_groups, save_anchors, save_book, seed_addresses, take_anchors
+from btcnode.services.peers_file import (
+    forget_anchors,
+    load_book,
+    load_groups,
+    read_anchors,
+    save_anchors,
+    save_book,
+    seed_addresses,
+)
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress, Network
 
@@ -58,14 +66,15 @@ def test_a_damaged_file_stops_the_start(config: NodeConfig) -> None:
         load_book(config, MAGIC, Random(1), NetGroups())
 
 
-def test_anchors_serve_once(tmp_path: Path) -> None:
+def test_anchors_serve_until_they_are_forgotten(tmp_path: Path) -> None:
     other = AddrEntry(5, 1033, NetAddress(Network.TORV3, bytes(range(32)), 8333))
     save_anchors(tmp_path, (ENTRY, other), MAGIC)
-    assert take_anchors(tmp_path, MAGIC) == (ENTRY, other)
-    assert take_anchors(tmp_path, MAGIC) == ()
+    assert read_anchors(tmp_path, MAGIC) == (ENTRY, other)
+    assert read_anchors(tmp_path, MAGIC) == (ENTRY, other)
+    forget_anchors(tmp_path)
+    assert read_anchors(tmp_path, MAGIC) == ()
     (tmp_path / "anchors.dat").write_bytes(b"nonsense")
-    assert take_anchors(tmp_path, MAGIC) == ()
-    assert not (tmp_path / "anchors.dat").exists()
+    assert read_anchors(tmp_path, MAGIC) == ()
 
 
 @pytest.mark.parametrize(("name", "text"), [("missing", "Could not find"), ("empty", "Could not parse")])

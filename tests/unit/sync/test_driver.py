@@ -51,7 +51,7 @@ def test_the_end_of_an_activation_is_told(tmp_path: Path) -> None:
     async def run() -> None:
         driver = make(tmp_path, [])
         heights: list[int] = []
-        driver.on_settled = lambda: heights.append(driver.chainstate.active.height)
+        driver.listen_settled(lambda: heights.append(driver.chainstate.active.height))
         for raw in blocks:
             await driver.store_block(raw, NOW, requested=True)
         await driver.settled()

@@ -41,7 +41,7 @@ class Machine:
 
     def look(self, own: int, mapped: int = 0) -> None:
         self.own, self.mapped = own, mapped
-        self.limiter.look()
+        self.limiter.divide()
 
 
 def test_the_cache_gets_what_is_left() -> None:

@@ -56,7 +56,7 @@ def test_every_module_imports_without_the_extras() -> None:
     command = [sys.executable, "-c", IMPORT_ALL, PLUGIN, *sorted(blocked)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
-    assert {"btcnode.testing.regtest", "btcnode.node.assembly", "btcnode.cli.main"} <= set(done.stdout.split())
+    assert {"btcnode.testing.regtest", "btcnode.node.assembling", "btcnode.cli.main"} <= set(done.stdout.split())
 
 
 def test_the_plugin_needs_pytest_alone() -> None:

@@ -1,0 +1,212 @@
+"""The second stage of a node: its parts are made and wired. Nothing runs yet but what the first stage has begun."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from btcnode.net.capture import MessageCapture
+from btcnode.net.reactor import Reactor
+from btcnode.node.launch import closes
+from btcnode.node.memory import make_memory_limiter
+from btcnode.node.mempool_setup import make_pool, make_template_maker
+from btcnode.node.opening import OpenedNode
+from btcnode.node.protocol_setup import protocol_config
+from btcnode.protocol.chain_view import NodeChainView
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.protocol import Protocol
+from btcnode.services.assumed_chain import AssumedChain
+from btcnode.services.block_effects import BlockEffects
+from btcnode.services.chain import Chain
+from btcnode.services.chain_alerts import ChainAlerts
+from btcnode.services.fees import FILE_NAME as FEES_FILE
+from btcnode.services.fees import FeeEstimates
+from btcnode.services.indexes import Indexes
+from btcnode.services.measuring import Meter
+from btcnode.services.mempool_file import MempoolFile
+from btcnode.services.notifications import Notifications
+from btcnode.services.parts import NodeParts
+from btcnode.services.peers import Peers
+from btcnode.services.peers_file import read_anchors, seed_addresses
+from btcnode.services.pruner import Pruner
+from btcnode.services.snapshot_writer import SnapshotWriter
+from btcnode.services.submissions import Submissions
+from btcnode.services.sync_monitor import SyncMonitor
+from btcnode.services.transactions import PoolSource, Transactions
+from btcnode.sync.driver import ChainDriver
+from btcnode.sync.memory_limiter import MemoryLimiter
+from btcnode.wire.constants import NODE_NETWORK
+
+log = logging.getLogger("btcnode.node")
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What works below the parts: the chain's driver, the protocol and its sockets, the mempool's admission."""
+
+    options: ProtocolConfig
+    driver: ChainDriver
+    view: NodeChainView
+    protocol: Protocol
+    reactor: Reactor
+    transactions: Transactions
+
+
+@dataclass(frozen=True, slots=True)
+class AssembledNode:
+    """Everything that a node consists of."""
+
+    opened: OpenedNode
+    machinery: Machinery
+    parts: NodeParts
+    alerts: ChainAlerts
+    memory: MemoryLimiter
+    meter: Meter
+
+
+def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
+    """Make the parts; raises BtcnodeError with one line for the user. ``stack`` closes what was made."""
+    launch, config = opened.launch, opened.config
+    options = protocol_config(config)
+    machinery = _make_machinery(opened, options, stack)
+    driver, protocol, transactions = machinery.driver, machinery.protocol, machinery.transactions
+    chain = Chain(driver, machinery.view, launch.params, launch.clock, transactions.reorganised)
+    alerts = ChainAlerts(chain, launch.alerts)
+    assumed = _make_assumed(opened, machinery, chain)
+    closes(stack, launch, assumed.close)
+    indexes = Indexes(chain, config)
+    closes(stack, launch, indexes.close)
+    pruner = Pruner(chain, indexes.needs(), config.prune_target, enabled=config.prunes)
+    closes(stack, launch, pruner.close)
+    fees = None if config.blocksonly else _make_fees(opened, machinery)
+    mempool_file = MempoolFile(
+        transactions,
+        protocol,
+        launch.clock,
+        config.net_dir,
+        persist=config.persistmempool,
+        with_key=not config.persistmempoolv1,
+    )
+    sync = SyncMonitor(driver, machinery.view, protocol, opened.workers, launch.clock)
+    parts = NodeParts(
+        config=config,
+        params=launch.params,
+        clock=launch.clock,
+        control=launch.control,
+        alerts=launch.alerts,
+        chain=chain,
+        assumed=assumed,
+        pruner=pruner,
+        snapshots=SnapshotWriter(chain, pruner),
+        indexes=indexes,
+        mempool=transactions.pool,
+        mempool_file=mempool_file,
+        submissions=Submissions(transactions, protocol, private=config.privatebroadcast),
+        templates=make_template_maker(config),
+        fees=fees,
+        peers=Peers(machinery.reactor, protocol, options, config, opened.bans, launch.clock),
+        addresses=opened.addresses,
+        notifications=Notifications(opened.publisher, transactions, machinery.view, launch.clock),
+        sync=sync,
+    )
+    effects = BlockEffects(
+        machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, config.net_dir
+    )
+    closes(stack, launch, opened.addresses.close)
+    closes(stack, launch, lambda: opened.bans.close(launch.clock.now()))
+    closes(stack, launch, effects.close)
+    closes(stack, launch, machinery.reactor.close)
+    if fees is not None:
+        closes(stack, launch, fees.close)
+    closes(stack, launch, mempool_file.close)
+    sync.log_last_run()
+    closes(stack, launch, sync.note_stop)
+    return AssembledNode(
+        opened,
+        machinery,
+        parts,
+        alerts,
+        make_memory_limiter(config, driver, opened.workers, machinery.reactor),
+        Meter(driver, protocol, sync, transactions, opened.workers, machinery.reactor),
+    )
+
+
+def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExitStack) -> Machinery:
+    launch, config, state = opened.launch, opened.config, opened.state
+    driver = ChainDriver(
+        state,
+        on_fatal=launch.failure.report,
+        stop_at_height=config.stopatheight,
+        on_stop_height=launch.control.request_stop,
+        pool=opened.workers,
+    )
+    shadow = state.executor.shadow
+    if shadow is not None:
+        stack.callback(lambda: log.info("%s", shadow.summary()))
+    closes(stack, launch, driver.close)
+    view = NodeChainView(state.tree, state.active, launch.params, max_tip_age=config.maxtipage)
+    pool = make_pool(config)
+    protocol = Protocol(
+        options,
+        launch.params,
+        view,
+        launch.rng,
+        asyncio.get_running_loop().time(),
+        launch.clock.time(),
+        address_book=opened.addresses.book,
+        transactions=PoolSource(pool, launch.clock),
+        bans=opened.bans.bans,
+        fixed_seeds=lambda: seed_addresses(launch.params.name),
+        anchors=read_anchors(config.net_dir, launch.params.magic) if options.automatic_outbound else (),
+    )
+    reactor = Reactor(
+        protocol,
+        launch.params.magic,
+        launch.params.p2p_port,
+        wall_clock=launch.clock.time,
+        clock_held=lambda: launch.clock.held,
+        connect_timeout=config.timeout / 1000,
+        max_send_buffer=config.maxsendbuffer * 1000,
+        max_receive_buffer=config.maxreceivebuffer * 1000,
+        look_up_names=config.dns,
+        v2=config.v2transport,
+        access=opened.access,
+        dialer=opened.dialer,
+        cjdns=config.cjdnsreachable,
+        capture=MessageCapture(config.net_dir, launch.clock.time) if config.capturemessages else None,
+    )
+    launch.clock.listen(reactor.tell_time)
+    transactions = Transactions(driver, view, launch.clock, pool, opened.workers, reactor.feed, launch.failure.report)
+    return Machinery(options, driver, view, protocol, reactor, transactions)
+
+
+def _make_assumed(opened: OpenedNode, machinery: Machinery, chain: Chain) -> AssumedChain:
+    protocol = machinery.protocol
+    services = protocol.services
+
+    def offer_history(available: bool) -> None:
+        protocol.offer(services if available else services & ~NODE_NETWORK)
+
+    return AssumedChain(
+        chain,
+        machinery.view,
+        machinery.transactions.pool,
+        opened.checker,
+        dbcache=opened.config.dbcache << 20,
+        offer_history=offer_history,
+        on_fatal=opened.launch.failure.report,
+    )
+
+
+def _make_fees(opened: OpenedNode, machinery: Machinery) -> FeeEstimates:
+    config = opened.config
+    return FeeEstimates(
+        machinery.transactions,
+        machinery.view,
+        opened.state.tree,
+        opened.launch.clock,
+        config.net_dir / FEES_FILE,
+        accept_stale=config.acceptstalefeeestimates,
+    )

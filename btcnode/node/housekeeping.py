@@ -1,0 +1,27 @@
+"""What a running node does once a second."""
+
+from __future__ import annotations
+
+import asyncio
+
+from btcnode.node.assembling import AssembledNode
+from btcnode.node.resources import DiskWatch
+
+HOUSEKEEPING_INTERVAL = 1.0  # seconds
+
+
+async def keep_house(node: AssembledNode, disk: DiskWatch) -> None:
+    """Until cancelled: divide the memory, measure, raise alerts, and let the chain see whether a flush is due.
+
+    Raises StorageError.
+    """
+    machinery = node.machinery
+    while True:
+        disk.check(asyncio.get_running_loop().time())
+        node.memory.divide()
+        node.meter.measure()
+        machinery.transactions.sweep()
+        node.alerts.check_clock(machinery.protocol.median_time_offset())
+        await node.parts.sync.observe()
+        await asyncio.sleep(HOUSEKEEPING_INTERVAL)
+        machinery.driver.kick()

@@ -1,0 +1,117 @@
+"""What a node has from the first moment on, before anything is opened."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from random import SystemRandom
+from types import TracebackType
+from typing import Any, TypeVar
+
+from btcnode.config import NodeConfig
+from btcnode.errors import BtcnodeError, StorageError
+from btcnode.networks.parameters import NetworkParams
+from btcnode.rpc.methods import make_table
+from btcnode.rpc.table import MethodTable
+from btcnode.services.alerts import Alerts
+from btcnode.services.clock import Clock
+from btcnode.services.control import Control
+from btcnode.services.failure import Failure
+
+log = logging.getLogger("btcnode.node")
+
+T = TypeVar("T")
+
+
+class StartStopped(BtcnodeError):
+    """The node was asked to stop before it was ready."""
+
+    def __init__(self) -> None:
+        super().__init__("The node was asked to stop before it was ready")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One start of a node and what follows from it. Used on the loop thread."""
+
+    config: NodeConfig
+    params: NetworkParams
+    clock: Clock
+    alerts: Alerts
+    control: Control
+    failure: Failure
+    table: MethodTable  # answers a few methods at once, all of them when the node is ready
+    rng: SystemRandom  # nonces go out to peers: a generator that they could predict would betray the rest
+
+    @classmethod
+    def of(cls, config: NodeConfig, announce: Callable[[str], None]) -> Launch:
+        """``announce`` is called with the text of each alert that the user's command is told of."""
+        clock, alerts = Clock(config.mocktime), Alerts(announce)
+        control = Control(config, clock)
+        return cls(
+            config=config,
+            params=config.network_params(),
+            clock=clock,
+            alerts=alerts,
+            control=control,
+            failure=Failure(control, alerts),
+            table=make_table(control),
+            rng=SystemRandom(),
+        )
+
+    def busy_with(self, status: str) -> None:
+        """What the node does now: told to clients that ask too early, and to the log as Core writes it."""
+        self.control.status = status
+        log.info("init message: %s", status)
+
+    def check_stop(self) -> None:
+        """Raise StartStopped when the node is asked to stop."""
+        if self.control.stop_requested.is_set():
+            raise StartStopped
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run ``work`` beside the loop; whoever cancels this waits for its end, as it has files open."""
+        task = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.control.request_stop()
+            await asyncio.wait({task})
+            raise
+
+    async def until_stopped(self, work: Coroutine[Any, Any, object]) -> None:
+        """Await ``work``; raises StartStopped, having given it up, when the node is asked to stop meanwhile."""
+        task = asyncio.ensure_future(work)
+        waiter = asyncio.ensure_future(self.control.stop_requested.wait())
+        try:
+            await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+            given_up = not task.done()
+            task.cancel()
+            await asyncio.gather(task, waiter, return_exceptions=True)
+        if given_up:
+            raise StartStopped
+        task.result()
+        self.check_stop()
+
+
+def closes(stack: AsyncExitStack, launch: Launch, close: Callable[[], Awaitable[object]]) -> None:
+    """Have ``close`` (a coroutine function) run when the node goes down.
+
+    A StorageError is raised, unless something else has made the node go down: then it follows from that, and is logged.
+    """
+
+    async def leave(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        try:
+            await close()
+        except StorageError as second:
+            if launch.failure.error is None and (error is None or isinstance(error, StartStopped)):
+                raise
+            log.error("%s", second)
+        return False
+
+    stack.push_async_exit(leave)

@@ -1,0 +1,72 @@
+"""A node from its start to its end.
+
+Three stages, each a typed whole of what is there: opened, assembled, running. Every part has its closing pushed on one
+exit stack when it starts; the end of the node, at whatever stage, is the unwinding of that stack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from btcnode.config import NodeConfig
+from btcnode.node.assembling import AssembledNode, assemble
+from btcnode.node.launch import Launch, StartStopped
+from btcnode.node.opening import OpenedNode, open_node
+from btcnode.node.running import RunningNode, bring_up_to_date, go_online
+
+log = logging.getLogger("btcnode.node")
+
+
+class Node:
+    """One node in one event loop. It lives once: in ``run``, or in a block of ``life``."""
+
+    def __init__(self, config: NodeConfig, *, announce: Callable[[str], None] = lambda text: None) -> None:
+        """Nothing is touched yet. ``announce`` is called with the text of each alert for the user's command."""
+        self.launch = Launch.of(config, announce)
+        self.stage: Launch | OpenedNode | AssembledNode | RunningNode = self.launch
+
+    async def run(
+        self,
+        *,
+        on_ready: Callable[[RunningNode], None] = lambda node: None,
+        on_stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start, wait until somebody asks to stop, stop; raises what made the node fail.
+
+        ``on_ready`` is called when the node is up, ``on_stopping``, which may block, before it goes down again.
+        """
+        launch = self.launch
+        try:
+            async with self.life(on_stopping=on_stopping) as running:
+                on_ready(running)
+                await launch.control.stop_requested.wait()
+        except StartStopped:
+            log.info("the node was stopped before it was ready")
+        launch.failure.check(launch.config.debuglogfile)
+
+    @asynccontextmanager
+    async def life(self, *, on_stopping: Callable[[], None] = lambda: None) -> AsyncIterator[RunningNode]:
+        """A node that is ready inside, and closed, everything flushed, afterwards.
+
+        Raises BtcnodeError with one line that says why it cannot start (StartStopped: it was asked to stop meanwhile),
+        StorageError when the end cannot be written.
+        """
+        async with AsyncExitStack() as stack:
+            stack.callback(log.info, "Shutdown done")
+            try:
+                yield await self._start(stack)
+            finally:
+                self.launch.control.request_stop()
+                await asyncio.to_thread(on_stopping)
+                log.info("Shutdown in progress...")
+
+    async def _start(self, stack: AsyncExitStack) -> RunningNode:
+        self.stage = opened = await open_node(self.launch, stack)
+        self.launch.check_stop()
+        self.stage = assembled = assemble(opened, stack)
+        await bring_up_to_date(assembled)
+        self.stage = running = await go_online(assembled, stack)
+        return running

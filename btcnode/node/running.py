@@ -1,0 +1,170 @@
+"""The last stage of a node: it is brought up to date and onto the network, and told that it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from btcnode.node.assembling import AssembledNode
+from btcnode.node.housekeeping import keep_house
+from btcnode.node.launch import Launch, closes
+from btcnode.node.nat_setup import start_nat
+from btcnode.node.proxy_setup import Anonymity, listening, own_addresses
+from btcnode.node.ready_file import remove_ready, write_ready
+from btcnode.node.resources import DiskWatch
+from btcnode.protocol.commands import SetNetworkActive
+from btcnode.services.peers_file import forget_anchors, save_anchors
+from btcnode.sync.importer import BlockImporter, import_paths
+from btcnode.wire.netaddr import NetAddress
+
+log = logging.getLogger("btcnode.node")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningNode:
+    """A node that is ready, and where it can be reached: for JSON-RPC over HTTP, and for peers."""
+
+    assembled: AssembledNode
+    rpc_addresses: tuple[tuple[str, int], ...]
+    p2p_addresses: tuple[NetAddress, ...]
+
+
+async def bring_up_to_date(node: AssembledNode) -> None:
+    """Rebuild from own block files if asked to, and connect what is stored and not connected yet.
+
+    Raises StorageError, StartStopped: the next start goes on then.
+    """
+    opened, driver = node.opened, node.machinery.driver
+    launch, store = opened.launch, opened.store
+    if store.reindexing:
+        launch.busy_with("Reindexing blocks on disk…")
+        paths = [store.files.block_path(number) for number in range(len(store.files.infos))]
+        importer = BlockImporter(driver, launch.params.magic, launch.clock.now, own_files=True)
+        await launch.until_stopped(importer.run([path for path in paths if path.exists()]))
+        await driver.flush()
+        store.end_reindex()
+        log.info("Reindexing finished")
+    launch.busy_with("Activating best chain…")
+    await launch.until_stopped(driver.settled())
+    node.parts.pruner.check_locks()
+
+
+async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
+    """Start what runs for as long as the node does; raises BtcnodeError. ``stack`` stops it in the opposite order."""
+    opened, parts = node.opened, node.parts
+    launch, state = opened.launch, opened.state
+    log.info("block tree size = %d", len(state.tree))
+    log.info("nBestHeight = %d", state.active.height)
+    disk = DiskWatch(opened.config, launch.control.request_stop)
+    disk.check_start(state.active.height)
+    await _open_network(node, stack)
+    parts.indexes.start()
+    parts.pruner.start()
+    _find_ways_in(node, stack)
+    if parts.fees is not None:
+        parts.fees.start()
+    stack.push_async_exit(opened.rpc_closing.pop_all())  # once it answers, it stops before what it answers from
+    stack.callback(parts.chain.stop_waiting)
+    _start_metrics(node, stack)
+    _run_beside(stack, launch, keep_house(node, disk))
+    _run_beside(stack, launch, _load_files(node))
+    launch.table.open(parts)
+    running = RunningNode(
+        node, () if opened.rpc is None else tuple(opened.rpc.addresses), tuple(node.machinery.reactor.bound)
+    )
+    stack.callback(remove_ready, opened.config)
+    heard = [(address.host, address.port) for address in running.p2p_addresses]
+    write_ready(opened.config, running.rpc_addresses, heard)
+    log.info("the node is ready: height %d", state.active.height)
+    log.info("init message: Done loading")
+    return running
+
+
+async def _open_network(node: AssembledNode, stack: AsyncExitStack) -> None:
+    opened, reactor, protocol = node.opened, node.machinery.reactor, node.machinery.protocol
+    config, launch = opened.config, opened.launch
+    port, binds, magic = launch.params.p2p_port, opened.access.binds, launch.params.magic
+    if config.listens:
+        places = listening(config, port, binds)
+        await reactor.listen(list(places.binds), required=places.chosen, onion=places.onion)
+    for own in own_addresses(config, port, binds):
+        reactor.feed(own)
+    reactor.feed(SetNetworkActive(config.networkactive))
+    launch.busy_with("Starting network threads…")
+    for name in ("net", "addcon", "opencon", "msghand"):
+        log.info("%s thread start", name)
+    if node.machinery.options.automatic_outbound:
+        forget_anchors(config.net_dir)
+        closes(stack, launch, lambda: asyncio.to_thread(save_anchors, config.net_dir, protocol.anchors(), magic))
+    reactor.start()
+    opened.addresses.start()
+
+
+def _find_ways_in(node: AssembledNode, stack: AsyncExitStack) -> None:
+    """Ways through a NAT, through Tor and I2P, as far as the options ask for them."""
+    config, launch, reactor = node.opened.config, node.opened.launch, node.machinery.reactor
+    nat = start_nat(config, reactor)
+    if nat is not None:
+        closes(stack, launch, nat.close)
+    anonymity = Anonymity(config, reactor, launch.params.p2p_port)
+    closes(stack, launch, anonymity.close)
+    anonymity.start()
+
+
+def _start_metrics(node: AssembledNode, stack: AsyncExitStack) -> None:
+    """Serve measurements for Prometheus where the options say so; raises ConfigError."""
+    config, meter = node.opened.config, node.meter
+    if config.metrics_port is None:
+        return
+    from btcnode.observe.metrics import MetricsExporter  # loads an HTTP server of its own
+
+    exporter = MetricsExporter(lambda: meter.latest)
+    port = exporter.start(config.metrics_bind, config.metrics_port)
+    closes(stack, node.opened.launch, lambda: asyncio.to_thread(exporter.close))
+    log.info("metrics at http://%s:%d/metrics", config.metrics_bind, port)
+
+
+def _run_beside(stack: AsyncExitStack, launch: Launch, work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` until the node stops; an error that it does not handle makes the node fail."""
+    task = asyncio.get_running_loop().create_task(work)
+
+    def ended(_: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            launch.failure.report(error)
+
+    async def cancel() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    task.add_done_callback(ended)
+    closes(stack, launch, cancel)
+
+
+async def _load_files(node: AssembledNode) -> None:
+    """Blocks that the user named, then the mempool of the last run; raises StorageError."""
+    launch, config = node.opened.launch, node.opened.config
+    log.info("initload thread start")
+    try:
+        if config.loadblock:
+            await _import_blocks(node)
+        if config.stopafterblockimport:
+            log.info("Stopping after block import")
+            launch.control.request_stop()
+            return
+        await node.parts.mempool_file.load()
+    finally:
+        log.info("initload thread exit")
+
+
+async def _import_blocks(node: AssembledNode) -> None:
+    launch, driver = node.opened.launch, node.machinery.driver
+    report = await import_paths(driver, launch.params.magic, launch.clock.now, list(node.opened.config.loadblock))
+    log.info(
+        "imported %d blocks from %d files (%d known already, %d refused, %d without parent)",
+        report.blocks, report.files, report.known, report.rejected, report.orphans,
+    )  # fmt: skip
