@@ -5,11 +5,15 @@ algorithm: dependencies are active or not, active ones join transactions to tree
 upper part is worth more than its lower part is cut there; parts that then stand in the wrong order are joined over
 another dependency. When nothing is left to cut, the chunks are the optimum. The work is bounded: where the bound is
 reached, which takes a cluster made for it, the order is a good one that may not be the best.
+
+An optimum is then cut into the smallest chunks that it has, and so is unique: chunks and the transactions within them
+stand in the order that Bitcoin Core's ``GetLinearization`` and ``PostLinearize`` give them (cluster_linearize.h).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 MAX_CUTS_PER_TX = 30
 """Random clusters of 64 need 1 to 3 cuts for each transaction; a cut costs about 1 us per transaction of its chunk."""
@@ -18,20 +22,66 @@ MAX_CUTS_PER_TX = 30
 def linearize(fees: Sequence[int], sizes: Sequence[int], parents: Sequence[int], names: Sequence[bytes]) -> list[int]:
     """An order of ``len(fees)`` transactions, parents first.
 
-    ``parents[i]`` has the bits of the direct parents of ``i``; sizes are positive; ``names`` break ties, so that the
-    order is the same in every process.
+    ``parents[i]`` has the bits of the direct parents of ``i``; sizes are positive; ``names`` (txids) break ties, so
+    that the order is the same in every process. Raises ValueError when transactions depend on each other in a circle.
     """
     count = len(fees)
     if count == 1:
         return [0]
-    if count == 2:
-        return [1, 0] if parents[0] else [0, 1] if parents[1] or _before(fees, sizes, names, 0, 1) else [1, 0]
-    return _Forest(fees, sizes, parents, names).order()
+    if count == 2 and (parents[0] or parents[1]) and not (parents[0] and parents[1]):
+        return [1, 0] if parents[0] else [0, 1]
+    return post_linearize(_Forest(fees, sizes, parents, names).order(), fees, sizes, parents)
 
 
-def _before(fees: Sequence[int], sizes: Sequence[int], names: Sequence[bytes], a: int, b: int) -> bool:
-    left, right = fees[a] * sizes[b], fees[b] * sizes[a]
-    return left > right or (left == right and (sizes[a], names[a]) < (sizes[b], names[b]))
+class _Rank:
+    """What stands first of two that are ready: the higher feerate, then the smaller size, then the lower name."""
+
+    __slots__ = ("fee", "name", "size")
+
+    def __init__(self, fee: int, size: int, name: bytes) -> None:
+        self.fee, self.size, self.name = fee, size, name
+
+    def __lt__(self, other: _Rank) -> bool:
+        left, right = self.fee * other.size, other.fee * self.size
+        return left > right or (left == right and (self.size, self.name) < (other.size, other.name))
+
+
+def post_linearize(
+    order: Sequence[int], fees: Sequence[int], sizes: Sequence[int], parents: Sequence[int]
+) -> list[int]:
+    """An order at least as good whose chunks are connected; of an optimum it changes the order within chunks only.
+
+    Two passes, the first from the back: each transaction becomes a group that moves ahead of groups that are worth less
+    and takes in those that it depends on (from the back: behind groups that are worth more, with what depends on it).
+    """
+    count = len(fees)
+    ancestors = [0] * count
+    descendants = [0] * count
+    for i in order:
+        ancestors[i] = parents[i]
+        for parent in _bits(parents[i]):
+            ancestors[i] |= ancestors[parent]
+    for i in reversed(order):
+        for parent in _bits(parents[i]):
+            descendants[parent] |= descendants[i] | 1 << i
+    behind = _pass([*reversed(order)], [-fee for fee in fees], sizes, descendants)
+    return _pass([*reversed(behind)], fees, sizes, ancestors)
+
+
+def _pass(order: Sequence[int], fees: Sequence[int], sizes: Sequence[int], needs: Sequence[int]) -> list[int]:
+    """One pass of ``post_linearize``; ``needs[i]`` has the bits of all that must stand before ``i`` in ``order``."""
+    groups: list[tuple[int, int, int, int, list[int]]] = []  # fee, size, bits, bits of all that it needs, transactions
+    for i in order:
+        fee, size, inside, above, members = fees[i], sizes[i], 1 << i, needs[i], [i]
+        at = len(groups)
+        while at and fee * groups[at - 1][1] > groups[at - 1][0] * size:
+            at -= 1
+            if above & groups[at][2]:
+                other = groups.pop(at)
+                fee, size, inside, above = fee + other[0], size + other[1], inside | other[2], above | other[3]
+                members = other[4] + members
+        groups.insert(at, (fee, size, inside, above, members))
+    return [i for group in groups for i in group[4]]
 
 
 def chunk_up(order: Sequence[int], fees: Sequence[int], sizes: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -91,6 +141,9 @@ class _Forest:
             waiting.append(self._merge_up(top))
             if bottom in self._members:
                 waiting.append(self._merge_down(bottom))
+        if not waiting:  # the bound was not reached
+            for chunk in list(self._members):
+                self._minimise(chunk)
         return self._read()
 
     # -- chunks --------------------------------------------------------------------------------------------------
@@ -138,8 +191,8 @@ class _Forest:
         self._size[above] += self._size.pop(below)
         return above
 
-    def _best_cut(self, chunk: int) -> tuple[int, int] | None:
-        """The dependency (parent, child) whose cut gains most; None when no upper part is worth more than its lower."""
+    def _gains(self, chunk: int) -> Iterator[tuple[int, int, int]]:
+        """All active dependencies of a chunk (parent, child), each with what its cut would gain."""
         members = self._members[chunk]
         root = members[0]
         path, before = [root], {root: -1}
@@ -151,22 +204,53 @@ class _Forest:
         fees = {i: self._fees[i] for i in members}
         sizes = {i: self._sizes[i] for i in members}
         fee, size = self._fee[chunk], self._size[chunk]
-        best, found = 0, None
-        for i in reversed(path):
+        for i in reversed(path[1:]):
             source = before[i]
-            if source < 0:
-                break
             fees[source] += fees[i]
             sizes[source] += sizes[i]
+            gain = fees[i] * size - fee * sizes[i]
             if source in self._down[i]:  # i is the parent: its side is the upper one
-                gain = fees[i] * size - fee * sizes[i]
-                link = (i, source)
+                yield i, source, gain
             else:
-                gain = fee * sizes[i] - fees[i] * size
-                link = (source, i)
+                yield source, i, -gain
+
+    def _best_cut(self, chunk: int) -> tuple[int, int] | None:
+        """The dependency (parent, child) whose cut gains most; None when no upper part is worth more than its lower."""
+        best, found = 0, None
+        for parent, child, gain in self._gains(chunk):
+            link = (parent, child)
             if gain > best or (gain == best and found is not None and self._name(link) < self._name(found)):
                 best, found = gain, link
         return found
+
+    def _minimise(self, chunk: int) -> None:
+        """Cut an optimal chunk into the smallest ones of its feerate that can stand one behind the other.
+
+        Every transaction must have its parents with it or before it. Where the cut of an active dependency would lose,
+        the parent's side alone is worth less than the chunk, whatever else is with it: so the child must be with the
+        parent, too. Transactions that must be with each other both ways are a chunk.
+        """
+        members = self._members[chunk]
+        if len(members) == 1:
+            return
+        inside = set(members)
+        needs = {i: [parent for parent in self._parents[i] if parent in inside] for i in members}
+        cuttable = False
+        for parent, child, gain in self._gains(chunk):
+            if gain:
+                needs[parent].append(child)
+            cuttable |= not gain
+        if not cuttable:
+            return
+        del self._members[chunk], self._fee[chunk], self._size[chunk]
+        for part in _strong_components(needs):
+            number = self._next
+            self._next += 1
+            self._members[number] = part
+            self._fee[number] = sum(self._fees[i] for i in part)
+            self._size[number] = sum(self._sizes[i] for i in part)
+            for i in part:
+                self._chunk_of[i] = number
 
     def _name(self, link: tuple[int, int]) -> tuple[bytes, bytes]:
         return self._names[link[0]], self._names[link[1]]
@@ -197,58 +281,87 @@ class _Forest:
     # -- the order -----------------------------------------------------------------------------------------------
 
     def _read(self) -> list[int]:
-        """Chunks from the best to the worst, each behind those it depends on, transactions likewise within."""
-        fees, sizes, names = self._fees, self._sizes, self._names
+        """Chunks from the best to the worst, each behind those it depends on, transactions likewise within.
+
+        Of equal chunks the smaller is first, then the one whose greatest name is the lower.
+        """
+        names = self._names
         needs = dict.fromkeys(self._members, 0)
-        links: dict[int, set[int]] = {chunk: set() for chunk in self._members}
+        below: dict[int, set[int]] = {chunk: set() for chunk in self._members}
         for child, above in enumerate(self._parents):
-            below = self._chunk_of[child]
+            own = self._chunk_of[child]
             for parent in above:
                 chunk = self._chunk_of[parent]
-                if chunk != below and below not in links[chunk]:
-                    links[chunk].add(below)
-                    needs[below] += 1
-        order: list[int] = []
-        ready = [chunk for chunk, count in needs.items() if not count]
-        least = {chunk: min(names[i] for i in members) for chunk, members in self._members.items()}
-        while ready:
-            chunk = ready[0]
-            for other in ready[1:]:
-                left, right = self._fee[other] * self._size[chunk], self._fee[chunk] * self._size[other]
-                smaller = (self._size[other], least[other]) < (self._size[chunk], least[chunk])
-                if left > right or (left == right and smaller):
-                    chunk = other
-            ready.remove(chunk)
-            order += self._within(self._members[chunk], fees, sizes, names)
-            for below in links[chunk]:
-                needs[below] -= 1
-                if not needs[below]:
-                    ready.append(below)
-        return order
+                if chunk != own and own not in below[chunk]:
+                    below[chunk].add(own)
+                    needs[own] += 1
+        ranks = {
+            chunk: _Rank(self._fee[chunk], self._size[chunk], max([names[i] for i in members]))
+            for chunk, members in self._members.items()
+        }
+        return [i for chunk in _best_first(needs, below, ranks) for i in self._within(self._members[chunk])]
 
-    def _within(
-        self, members: list[int], fees: Sequence[int], sizes: Sequence[int], names: Sequence[bytes]
-    ) -> list[int]:
+    def _within(self, members: list[int]) -> list[int]:
         """The transactions of a chunk, parents first, the better of those that are ready first."""
         if len(members) == 1:
             return members
         inside = set(members)
         needs = {i: sum(parent in inside for parent in self._parents[i]) for i in members}
-        ready = [i for i in members if not needs[i]]
-        order: list[int] = []
-        while ready:
-            best = ready[0]
-            for i in ready[1:]:
-                if _before(fees, sizes, names, i, best):
-                    best = i
-            ready.remove(best)
-            order.append(best)
-            for child in self._children[best]:
-                if child in inside:
-                    needs[child] -= 1
-                    if not needs[child]:
-                        ready.append(child)
-        return order
+        below = {i: [child for child in self._children[i] if child in inside] for i in members}
+        return _best_first(needs, below, {i: _Rank(self._fees[i], self._sizes[i], self._names[i]) for i in members})
+
+
+def _best_first(needs: dict[int, int], below: Mapping[int, Iterable[int]], ranks: Mapping[int, _Rank]) -> list[int]:
+    """All numbers in ``needs``, each when all that it needs is out, of those that could be the first by rank.
+
+    ``needs`` counts what each waits for, and is used up; ``below`` has those that wait for it.
+    """
+    ready = [(ranks[i], i) for i, count in needs.items() if not count]
+    heapify(ready)
+    order = []
+    while ready:
+        i = heappop(ready)[1]
+        order.append(i)
+        for other in below[i]:
+            needs[other] -= 1
+            if not needs[other]:
+                heappush(ready, (ranks[other], other))
+    return order
+
+
+def _strong_components(needs: Mapping[int, Sequence[int]]) -> list[list[int]]:
+    """Groups of numbers that need each other both ways (Tarjan's algorithm, with a stack of its own)."""
+    found: list[list[int]] = []
+    number: dict[int, int] = {}  # in order of discovery
+    lowest: dict[int, int] = {}
+    stack: list[int] = []
+    grouped: set[int] = set()
+    for root in needs:
+        if root in number:
+            continue
+        number[root] = lowest[root] = len(number)
+        stack.append(root)
+        path = [(root, iter(needs[root]))]
+        while path:
+            i, left = path[-1]
+            for other in left:
+                if other not in number:
+                    number[other] = lowest[other] = len(number)
+                    stack.append(other)
+                    path.append((other, iter(needs[other])))
+                    break
+                if other not in grouped:
+                    lowest[i] = min(lowest[i], number[other])
+            else:
+                path.pop()
+                if path:
+                    lowest[path[-1][0]] = min(lowest[path[-1][0]], lowest[i])
+                if lowest[i] == number[i]:
+                    at = stack.index(i)
+                    found.append(stack[at:])
+                    grouped.update(stack[at:])
+                    del stack[at:]
+    return found
 
 
 def _bits(mask: int) -> list[int]:

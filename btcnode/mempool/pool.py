@@ -20,6 +20,7 @@ from btcnode.mempool.graph import Chunk, Cluster, DensityIndex
 from btcnode.mempool.options import MempoolOptions
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.block import ParsedBlock
+from btcnode.primitives.hashes import to_display
 
 EVICTION_SHARE = 20  # a full pool is brought down by this part of its budget at once: 5 %
 BULK_EVICTION_BYTES = 50_000_000  # smaller budgets are used to the last byte, as by Core: 5 % may be one transaction
@@ -155,6 +156,7 @@ class Mempool:
         self._by_wtxid: dict[bytes, MempoolEntry] = {}
         self._spenders: dict[bytes, MempoolEntry] = {}  # by outpoint
         self._deltas: dict[bytes, int] = {}
+        self._unbroadcast: dict[bytes, None] = {}  # txids, a part of the entries
         self._expiry = ExpiryQueue()
         self._index = DensityIndex()
         self._rolling_feerate = 0.0
@@ -272,6 +274,25 @@ class Mempool:
         """All chunks, the worst first. The pool may not change meanwhile."""
         return self._index.worst_first()
 
+    # -- initial broadcast ---------------------------------------------------------------------------------------
+
+    @property
+    def unbroadcast(self) -> Collection[bytes]:
+        """Txids of the user's own transactions that no peer has asked for yet; a live view."""
+        return self._unbroadcast.keys()
+
+    def add_unbroadcast(self, txid: bytes) -> None:
+        """A transaction that is here came from the user: announce it until somebody asks for it."""
+        if txid in self._entries:
+            self._unbroadcast[txid] = None
+
+    def remove_unbroadcast(self, txid: bytes, *, unchecked: bool = False) -> None:
+        """A peer has asked for the transaction, or (``unchecked``) it has gone before any did."""
+        if txid in self._unbroadcast:
+            del self._unbroadcast[txid]
+            how = " before confirmation that txn was sent out" if unchecked else ""
+            log.debug("Removed %s from set of unbroadcast txns%s", to_display(txid), how)
+
     # -- operator's deltas ---------------------------------------------------------------------------------------
 
     def delta(self, txid: bytes) -> int:
@@ -353,15 +374,17 @@ class Mempool:
         self.total_fee -= entry.fee
         self.memory_usage -= entry.memory
         self._eviction.on_removed(entry)
+        if self._unbroadcast:
+            self.remove_unbroadcast(entry.txid, unchecked=True)
 
     def remove(self, entries: Iterable[MempoolEntry], reason: RemovalReason) -> list[MempoolEntry]:
-        """Take entries out, with everything that depends on them; returns all that went."""
+        """Take entries out, with everything that depends on them; returns all that went, by ascending txid."""
         gone: dict[MempoolEntry, None] = {}
         for entry in entries:
             if entry not in gone:
                 gone[entry] = None
                 gone.update(dict.fromkeys(self.descendants(entry)))
-        return self._take_out(list(gone), reason)
+        return self._take_out(sorted(gone, key=_BY_TXID), reason)
 
     def _take_out(self, gone: list[MempoolEntry], reason: RemovalReason) -> list[MempoolEntry]:
         """Take out exactly these; what is left of their clusters is linearised anew."""
@@ -439,7 +462,7 @@ class Mempool:
         freed = 0
         incremental = self.options.incremental_feerate
         for victims, fee, size in self._eviction.victims(self, now):
-            new = [entry for entry in victims if entry not in gone]
+            new = sorted([entry for entry in victims if entry not in gone], key=_BY_TXID)  # Core's order of leaving
             if not new:
                 continue
             gone.update(dict.fromkeys(new))

@@ -95,14 +95,14 @@ class TemplateMaker:
         template = Template(tip, height, pool.version, now, chosen, value, commitment)
         place: dict[bytes, int] = {}
         for n, entry in enumerate(chosen.entries, 1):
-            depends = {place[txid] for prevout in entry.tx.prevouts if (txid := prevout[:32]) in place}
+            depends = [place[txid] for prevout in entry.tx.prevouts if (txid := prevout[:32]) in place]  # as the inputs
             place[entry.txid] = n
             template.transactions.append(
                 {
                     "data": entry.tx.raw.hex(),
                     "txid": to_display(entry.txid),
                     "hash": to_display(entry.wtxid),
-                    "depends": sorted(depends),
+                    "depends": depends,
                     "fee": entry.fee,
                     "sigops": entry.sigop_cost if segwit else entry.sigop_cost // 4,
                     "weight": entry.weight,

@@ -83,7 +83,6 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     fees = None if config.blocksonly else _make_fees(opened, machinery)
     mempool_file = MempoolFile(
         transactions,
-        protocol,
         launch.clock,
         config.net_dir,
         persist=config.persistmempool,

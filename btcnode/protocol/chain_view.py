@@ -6,7 +6,7 @@ import typing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from btcnode.chain.active_chain import ActiveChain
     from btcnode.chain.header_tree import HeaderTree
@@ -96,6 +96,12 @@ class TxSource(typing.Protocol):
     def relay_feerate(self) -> int:
         """``--minrelaytxfee``: satoshi per 1000 virtual bytes below which nothing is relayed."""
 
+    def unbroadcast(self) -> Collection[bytes]:
+        """Txids of the user's transactions that no peer has asked for yet."""
+
+    def remove_unbroadcast(self, txid: bytes) -> None:
+        """A peer has asked for this transaction."""
+
 
 class NoTransactions:
     """A TxSource without transactions."""
@@ -136,6 +142,13 @@ class NoTransactions:
     def relay_feerate(self) -> int:
         """Zero."""
         return 0
+
+    def unbroadcast(self) -> Collection[bytes]:
+        """Nothing."""
+        return ()
+
+    def remove_unbroadcast(self, txid: bytes) -> None:
+        """Nothing to do."""
 
 
 class NodeChainView:

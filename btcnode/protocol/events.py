@@ -275,15 +275,10 @@ class TransactionsProcessed:
 
 @dataclass(frozen=True, slots=True)
 class TransactionAdded:
-    """A transaction came into the mempool otherwise than from a peer and shall be announced to all.
-
-    With ``unbroadcast`` it is announced again every 10 to 15 minutes until a peer has asked for it. For one that was in
-    the mempool before (``unbroadcast`` False) it means: announce it again.
-    """
+    """A transaction is in the mempool otherwise than from a peer and shall be announced to all, perhaps again."""
 
     txid: bytes
     wtxid: bytes
-    unbroadcast: bool = True
 
 
 @dataclass(frozen=True, slots=True)

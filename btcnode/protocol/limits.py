@@ -164,7 +164,6 @@ FILTERED_PER_TICK = 200  # ours: transactions matched with a light client's filt
 TX_KNOWN_PER_GENERATION = 50_000  # of a filter of two generations of 256 KiB: 0.5 MB for each peer, 64 MB for 125
 TX_KNOWN_BITS_LOG2 = 21  # 10 positions: 2 x (1 - e^(-10n/m))^10 = 4e-7 false answers
 TX_KNOWN_HASHES = 10
-MAX_UNBROADCAST = 50_000  # own transactions that nobody asked for yet: 50,000 x about 250 B = 12.5 MB
 REBROADCAST_INTERVAL_MIN = 600.0
 REBROADCAST_INTERVAL_SPREAD = 300.0
 REBROADCAST_PER_TICK = 200  # ours: announced again in one tick

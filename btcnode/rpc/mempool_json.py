@@ -7,6 +7,7 @@ above all, follows from what never changes (transactions, clusters, chunks) and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from btcnode.mempool.entry import MempoolEntry
@@ -51,8 +52,8 @@ def names(entries: Iterable[MempoolEntry]) -> list[str]:
 
 def freeze(node: NodeParts, entries: Iterable[MempoolEntry]) -> list[Frozen]:
     """Note what may change of these entries; on the loop thread."""
-    told = node.submissions.is_unbroadcast
-    return [Frozen(entry, entry.cluster, entry.chunk, entry.delta, told(entry.txid)) for entry in entries]
+    waiting = node.mempool.unbroadcast
+    return [Frozen(entry, entry.cluster, entry.chunk, entry.delta, entry.txid in waiting) for entry in entries]
 
 
 def _reach(start: MempoolEntry, step: dict[MempoolEntry, list[MempoolEntry]]) -> list[MempoolEntry]:
@@ -113,7 +114,7 @@ def describe(row: Frozen, kin: Kin, *, bip125: bool) -> dict[str, Any]:
             "chunk": amount(chunk.fee),
         },
         "depends": sorted(to_display(other.entry.txid) for other in kin.parents),
-        "spentby": sorted(to_display(other.entry.txid) for other in kin.children),
+        "spentby": names(sorted((other.entry for other in kin.children), key=attrgetter("txid"))),
         "unbroadcast": row.unbroadcast,
     }
     if bip125:

@@ -11,7 +11,6 @@ from pathlib import Path
 from btcnode.errors import DecodeError, StorageError
 from btcnode.mempool.persistence import KEY_SIZE, MempoolDump, StoredTx, decode_dump, encode_dump
 from btcnode.mempool.rejection import Rejection, TxResult
-from btcnode.protocol.protocol import Protocol
 from btcnode.services.clock import Clock
 from btcnode.services.transactions import Transactions
 from btcnode.storage.durable import storage_error, sync_directory, sync_file
@@ -69,7 +68,6 @@ class MempoolFile:
     def __init__(
         self,
         transactions: Transactions,
-        protocol: Protocol,
         clock: Clock,
         directory: Path,
         *,
@@ -78,7 +76,6 @@ class MempoolFile:
     ) -> None:
         """``persist``: the mempool outlives the run. ``with_key``: the file's bytes are mixed with a random key."""
         self._transactions = transactions
-        self._protocol = protocol
         self._clock = clock
         self._persist = persist
         self._with_key = with_key
@@ -125,11 +122,9 @@ class MempoolFile:
             for txid, delta in dump.deltas.items():
                 pool.prioritise(txid, delta)
         if options.apply_unbroadcast_set:
+            report.unbroadcast = len(dump.unbroadcast)
             for txid in dump.unbroadcast:
-                entry = pool.get(txid)
-                if entry is not None:
-                    report.unbroadcast += 1
-                    transactions.announce(entry)
+                pool.add_unbroadcast(txid)
         return report
 
     async def _take(self, stored: StoredTx, cutoff: int, options: ImportOptions, report: ImportReport) -> None:
@@ -153,7 +148,7 @@ class MempoolFile:
         pool = self._transactions.pool
         stored = [StoredTx(entry.tx, entry.time, entry.delta) for entry in pool.in_order()]
         key = secrets.token_bytes(KEY_SIZE) if self._with_key else None
-        waiting = [txid for txid in self._protocol.unbroadcast() if txid in pool]
+        waiting = list(pool.unbroadcast)
         deltas = dict(pool.deltas)
         data = await asyncio.to_thread(encode_dump, stored, deltas, waiting, key)
         await asyncio.to_thread(write_dump, self.path, data)

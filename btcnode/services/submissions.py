@@ -38,14 +38,6 @@ class Submissions:
         self._protocol = protocol
         self._private = private
 
-    def is_unbroadcast(self, txid: bytes) -> bool:
-        """Whether nobody has asked for this own transaction yet."""
-        return txid in self._protocol.unbroadcast()
-
-    def unbroadcast_count(self) -> int:
-        """How many there are of these."""
-        return len(self._protocol.unbroadcast())
-
     def has_dust(self, tx: Tx) -> bool:
         """Whether policy minds an output of the transaction for being too small."""
         admission = self._transactions.admission
@@ -79,12 +71,14 @@ class Submissions:
                 known = pool.get(tx.txid)
                 if known is None:
                     raise _refused(verdict)
+            else:
+                pool.add_unbroadcast(tx.txid)
         elif self._private:
             transactions.broadcast_privately(tx)
             return
         entry = pool.get(tx.txid)
         if entry is not None:
-            transactions.announce(entry, unbroadcast=known is None)
+            transactions.announce(entry)
 
     async def submit_package(self, txs: Sequence[Tx], max_feerate: int | None) -> PackageResult:
         """Take in a child with its parents, and announce what came in."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -142,6 +142,14 @@ class PoolSource:
     def relay_feerate(self) -> int:
         """``--minrelaytxfee``."""
         return self._pool.options.min_relay_feerate
+
+    def unbroadcast(self) -> Collection[bytes]:
+        """Txids of the user's transactions that no peer has asked for yet."""
+        return self._pool.unbroadcast
+
+    def remove_unbroadcast(self, txid: bytes) -> None:
+        """A peer has asked for this one."""
+        self._pool.remove_unbroadcast(txid)
 
 
 class Transactions:
@@ -369,9 +377,9 @@ class Transactions:
     def _answer(self, effect: ProcessTransactions, outcomes: Sequence[events.TxOutcome]) -> None:
         self._feed(events.TransactionsProcessed(effect.peer_id, effect.number, tuple(outcomes)))
 
-    def announce(self, entry: MempoolEntry, *, unbroadcast: bool = True) -> None:
+    def announce(self, entry: MempoolEntry) -> None:
         """Tell all peers of a transaction that did not come from one of them."""
-        self._feed(events.TransactionAdded(entry.txid, entry.wtxid, unbroadcast))
+        self._feed(events.TransactionAdded(entry.txid, entry.wtxid))
 
     def broadcast_privately(self, tx: Tx) -> None:
         """Send a transaction of the user's over connections of its own."""

@@ -7,12 +7,7 @@ Needs a ``bitcoind``: ``BTCNODE_BITCOIND`` names it, else the PATH is searched. 
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -25,8 +20,8 @@ from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import Accepted, AlreadyThere, OtherWitness, PackageFault, PackageTxVerdict, TxResult
 from btcnode.primitives.hashes import from_display, to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
 from btcnode.rpc.errors import RpcError
+from tests.lib.bitcoind import Bitcoind, find_bitcoind
 from tests.lib.mempool_lab import START, MempoolLab
 from tests.lib.tx_fuzz import KINDS, TxFuzzer
 
@@ -35,79 +30,40 @@ SEED = int(os.environ.get("BTCNODE_FUZZ_SEED", "1"))
 SATOSHI = 100_000_000
 
 
-class Core:
-    """A bitcoind without network, whose clock stands still."""
-
-    def __init__(self, daemon: str, directory: Path, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        fixed = ["-regtest", f"-datadir={directory}", f"-rpcport={port}", "-listen=0", "-connect=0", "-dnsseed=0"]
-        login = ["-rpcuser=u", "-rpcpassword=p", f"-mocktime={START}", "-maxtipage=999999999"]
-        self.process = subprocess.Popen(
-            [daemon, *fixed, *login, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self._client = RpcClient("127.0.0.1", port, "u", "p", timeout=60)
-        for _ in range(300):
-            try:
-                self.call("getblockcount")
-                return
-            except (RpcConnectionError, RpcHttpError, RpcError):
-                time.sleep(0.1)
-        raise TimeoutError("bitcoind does not answer")
-
-    def call(self, method: str, *params: Any) -> Any:
-        return self._client.call(method, *params)
-
-    def follow(self, raw: bytes) -> None:
-        assert self.call("submitblock", raw.hex()) is None
-
-    def mempool(self) -> set[bytes]:
-        return {from_display(txid) for txid in self.call("getrawmempool")}
-
-
 def amount(value: Any) -> int:
     """Satoshi of an amount as RPC writes it."""
     return round(value * SATOSHI)
 
 
 @pytest.fixture(scope="module")
-def daemon() -> str:
-    found = os.environ.get("BTCNODE_BITCOIND") or shutil.which("bitcoind")
-    if not found:
+def core(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bitcoind]:
+    daemon = find_bitcoind()
+    if daemon is None:
         pytest.skip("no bitcoind: set BTCNODE_BITCOIND")
-    return found
-
-
-@pytest.fixture(scope="module")
-def core(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Core]:
-    core = Core(daemon, tmp_path_factory.mktemp("core"))
-    try:
+    with Bitcoind(daemon, tmp_path_factory.mktemp("core")) as core:
         yield core
-    finally:
-        core.process.kill()
-        core.process.wait(60)
 
 
 class Pair:
     """The lab with our pool, and Core on the same chain."""
 
-    def __init__(self, core: Core, seed: int) -> None:
+    def __init__(self, core: Bitcoind, seed: int) -> None:
         self.core = core
         self.lab = MempoolLab(KINDS, free=max(400, COUNT))
         for raw in self.lab.raws:
-            core.follow(raw)
+            assert core.rpc("submitblock", raw.hex()) is None
         self.pool = Mempool()
         self.admission = Admission(self.pool, self.lab.coins, self.lab, MempoolOptions())
         self.rng = Random(seed)
         self.fuzzer = TxFuzzer(self.lab, self.rng)
 
     def sync(self) -> None:
-        """Both pools are equal, and the fuzzer knows."""
-        theirs = self.core.mempool()
+        """Both pools hold the same in the same order, and the fuzzer knows."""
+        order = [from_display(txid) for txid in self.core.rpc("getrawmempool")]
+        theirs = set(order)
         ours = {txid for txid in self.fuzzer.pool if self.pool.get(txid) is not None}
         assert ours == theirs, f"only ours: {len(ours - theirs)}, only theirs: {len(theirs - ours)}"
-        assert len(self.pool) == len(theirs)
+        assert [entry.txid for entry in self.pool.in_order()] == order
         self.fuzzer.keep(theirs)
 
     def told(self, tx: Tx, verdict: PackageTxVerdict | None, problem: str) -> dict[str, Any]:
@@ -130,7 +86,7 @@ class Pair:
 
     def test(self, txs: list[Tx]) -> list[dict[str, Any]]:
         """Both judge, and say the same; returns what is said."""
-        theirs = self.core.call("testmempoolaccept", [tx.raw.hex() for tx in txs], 0)
+        theirs = self.core.rpc("testmempoolaccept", [tx.raw.hex() for tx in txs], 0)
         for said in theirs:
             if "fees" in said:
                 for name in ("base", "effective-feerate"):
@@ -142,7 +98,7 @@ class Pair:
         return ours
 
     def send(self, tx: Tx) -> None:
-        assert self.core.call("sendrawtransaction", tx.raw.hex(), 0, 21_000_000) == to_display(tx.txid)
+        assert self.core.rpc("sendrawtransaction", tx.raw.hex(), 0, 21_000_000) == to_display(tx.txid)
         assert isinstance(self.admission.accept(tx, START), Accepted)
         self.fuzzer.adopt(tx)
         self.sync()
@@ -150,7 +106,7 @@ class Pair:
     def submit(self, txs: list[Tx]) -> str:
         """Both are given a package; returns what is said of it as a whole."""
         try:
-            theirs = self.core.call("submitpackage", [tx.raw.hex() for tx in txs], 0, 21_000_000)
+            theirs = self.core.rpc("submitpackage", [tx.raw.hex() for tx in txs], 0, 21_000_000)
         except RpcError as error:
             return error.message
         result = self.admission.accept_package(txs, START)
@@ -191,7 +147,7 @@ class Pair:
         if able:
             txid = self.rng.choice(able)
             delta = self.rng.choice((-1000, -10, 10, 1000))
-            self.core.call("prioritisetransaction", to_display(txid), None, delta)
+            self.core.rpc("prioritisetransaction", to_display(txid), None, delta)
             self.pool.prioritise(txid, delta)
 
 
@@ -203,7 +159,7 @@ def fees(verdict: Accepted) -> dict[str, Any]:
     }
 
 
-def test_random_transactions(core: Core) -> None:
+def test_random_transactions(core: Bitcoind) -> None:
     pair = Pair(core, SEED)
     reasons: set[str] = set()
     for step in range(COUNT):

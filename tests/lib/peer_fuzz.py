@@ -308,7 +308,7 @@ class PeerFuzzer:
                     cmd.ForwardTimers(rng.randrange(1000)),
                     cmd.FetchBlock(peer, rng.randrange(len(self.bench.chain.blocks))),
                     cmd.ValidationLimit(rng.choice((0, 10**6, 10**9))),
-                    ev.TransactionAdded(tx.txid, tx.wtxid, True),
+                    ev.TransactionAdded(tx.txid, tx.wtxid),
                     ev.LocalAddress(sim_address(77), "user"),
                 )
             )

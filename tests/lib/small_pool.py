@@ -75,6 +75,7 @@ class SmallPool:
         self.entries: dict[bytes, SmallEntry] = {}  # by txid
         self._by_wtxid: dict[bytes, SmallEntry] = {}
         self._spent: dict[bytes, bytes] = {}
+        self._unbroadcast: dict[bytes, None] = {}
         self.sequence = 1
         self.lookups = 0
         self.judged = 0
@@ -114,6 +115,18 @@ class SmallPool:
     def relay_feerate(self) -> int:
         """As told."""
         return self.feerate
+
+    def unbroadcast(self) -> list[bytes]:
+        """Those that were added by ``add_unbroadcast`` and are here."""
+        return [txid for txid in self._unbroadcast if txid in self.entries]
+
+    def add_unbroadcast(self, txid: bytes) -> None:
+        """The user's transaction, which nobody has asked for yet."""
+        self._unbroadcast[txid] = None
+
+    def remove_unbroadcast(self, txid: bytes) -> None:
+        """Somebody has."""
+        self._unbroadcast.pop(txid, None)
 
     # -- judging -------------------------------------------------------------------------------------------------
 

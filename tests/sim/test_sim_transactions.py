@@ -34,6 +34,7 @@ def pool_of(node: SimNode) -> SmallPool:
 def submit(node: SimNode, tx: Tx, value_in: int = COIN_VALUE) -> None:
     """The user's sendrawtransaction."""
     pool_of(node).add(tx, value_in - sum(int.from_bytes(txout[:8], "little") for txout in tx.txouts))
+    pool_of(node).add_unbroadcast(tx.txid)
     node.feed(ev.TransactionAdded(tx.txid, tx.wtxid))
 
 
@@ -81,7 +82,7 @@ def test_every_node_gets_every_transaction_and_a_run_repeats_exactly(params: Net
     sim.run(960)
     for node in nodes:
         assert not node.disconnects
-        assert not node.protocol.unbroadcast()
+        assert not pool_of(node).unbroadcast()
         assert not node.protocol.orphans()
         intake = node.protocol._intake
         assert not intake._open

@@ -79,10 +79,6 @@ class Readings:
         """Block-relay peers, to be saved at shutdown."""
         return self._connections.anchors()
 
-    def unbroadcast(self) -> tuple[bytes, ...]:
-        """Txids of own transactions that no peer has asked for yet."""
-        return tuple(self._relay.unbroadcast)
-
     def orphans(self) -> list[OrphanInfo]:
         """Transactions whose parents are missing, with the peers that announced them."""
         return self._intake.download.orphanage.all()

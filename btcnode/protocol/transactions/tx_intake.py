@@ -354,8 +354,9 @@ class TxIntake:
 
     def on_added(self, event: TransactionAdded) -> None:
         """The user's transaction is in the mempool: announce it, and look at its orphaned children."""
-        entry = self._relay.announce_own(event.txid, event.wtxid, unbroadcast=event.unbroadcast)
+        entry = self._source.find_tx(event.wtxid, True)
         if entry is not None:
+            self._relay.announce(entry)
             for peer_id in self.download.accepted(entry.tx):
                 self._work[peer_id] = None
             self._look_again()

@@ -13,9 +13,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from btcnode.primitives.hashes import to_display
 from btcnode.protocol.connections.kinds import Permission
-from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import (
     FILTERED_PER_TICK,
     INBOUND_INVENTORY_BROADCAST_INTERVAL,
@@ -24,7 +22,6 @@ from btcnode.protocol.limits import (
     INVENTORY_BROADCAST_TARGET,
     INVENTORY_WORK_MAX,
     MAX_TX_INVENTORY,
-    MAX_UNBROADCAST,
     MEMPOOL_ANSWER_PER_TURN,
     OUTBOUND_INVENTORY_BROADCAST_INTERVAL,
     REBROADCAST_INTERVAL_MIN,
@@ -60,8 +57,7 @@ class TxRelay:
         self._peers: dict[int, Peer] = {}
         self.upload_reached: Callable[[], bool] = lambda: False  # whether the day's upload target leaves nothing
         self._next_inbound: dict[int, float] = {}  # by network
-        self.unbroadcast: dict[bytes, bytes] = {}  # txid -> wtxid: own, not asked for by anybody
-        self._again: list[bytes] = []  # wtxids of those that are announced again now
+        self._again: list[bytes] = []  # txids of those that are announced again now
         self._next_again = ctx.mono + self._pause_again()
         self._block: ParsedBlock | None = None
         self._block_index: dict[bytes, int] = {}
@@ -144,18 +140,6 @@ class TxRelay:
             at = (at - 1) // 2
         queue[at] = item
 
-    def announce_own(self, txid: bytes, wtxid: bytes, *, unbroadcast: bool) -> PoolEntry | None:
-        """Announce a transaction that came from the user, and again until somebody asks for it."""
-        entry = self._source.find_tx(wtxid, True)
-        if entry is None:
-            return None
-        if unbroadcast:
-            if len(self.unbroadcast) >= MAX_UNBROADCAST:
-                del self.unbroadcast[next(iter(self.unbroadcast))]
-            self.unbroadcast[txid] = wtxid
-        self.announce(entry)
-        return entry
-
     # -- turns ---------------------------------------------------------------------------------------------------
 
     def forward(self, seconds: int) -> None:
@@ -166,15 +150,11 @@ class TxRelay:
         """Every 10 to 15 minutes announce again what nobody has asked for, a few at a time."""
         if self._ctx.mono >= self._next_again:
             self._next_again = self._ctx.mono + self._pause_again()
-            self._again = list(self.unbroadcast)
+            self._again = sorted(self._source.unbroadcast(), reverse=True)
         for _ in range(min(REBROADCAST_PER_TICK, len(self._again))):
-            txid = self._again.pop()
-            wtxid = self.unbroadcast.get(txid)
-            entry = self._source.find_tx(wtxid, True) if wtxid is not None else None
-            if entry is not None:
+            entry = self._source.find_tx(self._again.pop(), False)
+            if entry is not None:  # else it has left the mempool since
                 self.announce(entry)
-            else:
-                self.gone(txid)
 
     def _next_turn(self, peer: Peer) -> float:
         mono, rng = self._ctx.mono, self._ctx.rng
@@ -264,9 +244,7 @@ class TxRelay:
         """The transaction if the peer may know that we have it; it counts as broadcast then."""
         entry = self._source.find_tx(tx_hash, by_wtxid)
         if entry is not None and peer.tx is not None and entry.sequence < peer.tx.last_sequence:
-            if self.unbroadcast.pop(entry.txid, None) is not None:
-                text = f"Removed {to_display(entry.txid)} from set of unbroadcast txns"
-                self._ctx.log(LogLevel.DEBUG, "mempool", text)
+            self._source.remove_unbroadcast(entry.txid)
             return entry.tx
         if self._block is None:
             return None
@@ -279,18 +257,9 @@ class TxRelay:
         return self._block.tx(i)
 
     def block_connected(self, block: ParsedBlock) -> None:
-        """Transactions of the newest block may still be asked for; own ones in it need no more announcements."""
+        """Transactions of the newest block may still be asked for."""
         self._block = block
         self._block_index = {}
-        if self.unbroadcast:
-            for txid in block.txids:
-                self.gone(txid)
-
-    def gone(self, txid: bytes) -> None:
-        """The transaction has left the mempool: nobody needs to ask for it."""
-        if self.unbroadcast.pop(txid, None) is not None:
-            text = f"Removed {to_display(txid)} from set of unbroadcast txns before confirmation that txn was sent out"
-            self._ctx.log(LogLevel.DEBUG, "mempool", text)
 
 
 def _wants(state: TxState, entry: PoolEntry) -> bool:

@@ -236,7 +236,7 @@ def getmempoolinfo(node: NodeParts) -> dict[str, Any]:
         "mempoolminfee": amount(max(pool.minimum_feerate(node.clock.now()), options.min_relay_feerate)),
         "minrelaytxfee": amount(options.min_relay_feerate),
         "incrementalrelayfee": amount(options.incremental_feerate),
-        "unbroadcastcount": node.submissions.unbroadcast_count(),
+        "unbroadcastcount": len(pool.unbroadcast),
         "permitbaremultisig": options.permit_bare_multisig,
         "maxdatacarriersize": options.max_datacarrier_bytes or 0,
         "limitclustercount": options.cluster_count,

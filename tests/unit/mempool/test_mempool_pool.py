@@ -13,6 +13,7 @@ from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
 from btcnode.mempool.eviction import LruKFeeEviction, SecondLook
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import EVICTION_SHARE, ROLLING_FEE_HALFLIFE, Mempool
+from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 
 NO_LOCKS = LockPoints(-1, -1, -1)
@@ -242,3 +243,66 @@ def test_best_is_the_top_of_the_order() -> None:
     entries = [add(pool, entry_of(raw_tx(rng), fee)) for fee in (1000, 9000, 4000)]
     assert pool.best(2) == [entries[1], entries[2]]
     assert pool.best(10) == pool.in_order() and pool.best(0) == []
+
+
+# -- the user's transactions that nobody has asked for yet ------------------------------------------------------------
+
+
+def unbroadcast_pair(pool: Mempool) -> tuple[MempoolEntry, MempoolEntry]:
+    """A parent and its child from the user."""
+    rng = random.Random(3)
+    parent = add(pool, entry_of(raw_tx(rng, outputs=1), 1000))
+    child = add(pool, entry_of(raw_tx(rng, prevouts=[parent.txid + bytes(4)]), 1000))
+    pool.add_unbroadcast(parent.txid)
+    pool.add_unbroadcast(child.txid)
+    return parent, child
+
+
+def test_only_what_is_here_waits_to_be_broadcast() -> None:
+    pool = Mempool()
+    parent, child = unbroadcast_pair(pool)
+    pool.add_unbroadcast(bytes(32))
+    assert set(pool.unbroadcast) == {parent.txid, child.txid}
+
+
+def test_a_request_ends_the_wait(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "btcnode.mempool")
+    pool = Mempool()
+    parent, child = unbroadcast_pair(pool)
+    pool.remove_unbroadcast(parent.txid)
+    pool.remove_unbroadcast(parent.txid)
+    assert list(pool.unbroadcast) == [child.txid]
+    assert caplog.messages == [f"Removed {to_display(parent.txid)} from set of unbroadcast txns"]
+
+
+@pytest.mark.parametrize("way", ["replaced", "evicted", "expired", "removed"])
+def test_what_leaves_the_pool_waits_no_longer(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "btcnode.mempool")
+    pool = Mempool()
+    parent, child = unbroadcast_pair(pool)
+    if way == "replaced":
+        other = entry_of(raw_tx(random.Random(4), prevouts=parent.tx.prevouts), 9000)
+        pool.stage([parent, child], [other]).apply(RemovalReason.REPLACED, START)
+    elif way == "evicted":
+        pool.trim(0, START)
+    elif way == "expired":
+        pool.expire(START + 1)
+    else:
+        pool.remove([parent], RemovalReason.REORG)
+    assert parent.txid not in pool and not pool.unbroadcast
+    reason = "from set of unbroadcast txns before confirmation that txn was sent out"
+    for entry in (parent, child):
+        assert f"Removed {to_display(entry.txid)} {reason}" in caplog.messages
+
+
+def test_what_leaves_together_leaves_by_txid() -> None:
+    pool = Mempool()
+    gone: list[bytes] = []
+    pool.listen(lambda entry: None, lambda entry, reason: gone.append(entry.txid))
+    rng = random.Random(9)
+    root = add(pool, entry_of(raw_tx(rng, outputs=30), 0))
+    children = [
+        add(pool, entry_of(raw_tx(rng, prevouts=[root.txid + n.to_bytes(4, "little")]), 5000)) for n in range(30)
+    ]
+    pool.expire(START + 1)
+    assert gone == sorted(entry.txid for entry in (root, *children))

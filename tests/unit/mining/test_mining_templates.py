@@ -15,7 +15,7 @@ from btcnode.networks.parameters import params_for
 from btcnode.node.mempool_setup import make_template_maker
 from btcnode.primitives.addresses import secret_encode
 from btcnode.primitives.hashes import to_display
-from tests.lib.small_pool import coin, spend
+from tests.lib.small_pool import coin, output, spend
 
 REGTEST = params_for("regtest")
 
@@ -62,6 +62,23 @@ def test_a_template_is_kept_until_something_better_exists() -> None:
     second = maker.template(pool, tree, 0, 1006)
     assert second is not first
     assert (second.value, maker.made) == (first.value, 2)  # a delta is no fee
+
+
+def test_depends_follows_the_inputs() -> None:
+    """Of two parents and a child, which spends from them crosswise and twice from one of them."""
+    pool = Mempool()
+    parents = [spend([coin(n)], 1_000_000, 3000 - n, outputs=2) for n in range(2)]
+    prevouts = [output(parents[1]), output(parents[0]), output(parents[1], 1)]
+    for tx in (*parents, spend(prevouts, 1_400_000, 100)):
+        entry = MempoolEntry(
+            tx, fee=3000, weight=4 * len(tx.raw), sigop_cost=0, time=0, height=0, sequence=1,
+            spends_coinbase=False, lock_points=LockPoints(-1, -1, -1),
+        )  # fmt: skip
+        pool.stage([], [entry]).apply(RemovalReason.REPLACED, 0)
+    template = TemplateMaker(REGTEST).template(pool, HeaderTree(REGTEST), 0, 1000)
+    place = {tx["txid"]: n for n, tx in enumerate(template.transactions, 1)}
+    first, second = (place[to_display(parent.txid)] for parent in parents)
+    assert [tx["depends"] for tx in template.transactions] == [[], [], [second, first, second]]
 
 
 def test_options() -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
-from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
@@ -47,7 +46,9 @@ def add(node: Bench, pool: SmallPool, *txs: Tx, unbroadcast: bool = False) -> No
     for tx in txs:
         value_in = sum(pool._value(prevout, {}) or 0 for prevout in tx.prevouts)
         pool.add(tx, value_in - sum(int.from_bytes(txout[:8], "little") for txout in tx.txouts))
-        node.step(ev.TransactionAdded(tx.txid, tx.wtxid, unbroadcast))
+        if unbroadcast:
+            pool.add_unbroadcast(tx.txid)
+        node.step(ev.TransactionAdded(tx.txid, tx.wtxid))
 
 
 def told(node: Bench, peer: int) -> list[bytes]:
@@ -286,7 +287,7 @@ def test_mempool_message(node: Bench, pool: SmallPool, monkeypatch: pytest.Monke
 def test_own_transactions_are_announced_until_somebody_asks(node: Bench, pool: SmallPool) -> None:
     tx = simple(1)
     add(node, pool, tx, unbroadcast=True)
-    assert node.protocol.unbroadcast() == (tx.txid,)
+    assert pool.unbroadcast() == [tx.txid]
     peer = node.peer(wtxid_relay=True)
     node.wait(599)
     assert not told(node, peer)  # it came later
@@ -294,22 +295,16 @@ def test_own_transactions_are_announced_until_somebody_asks(node: Bench, pool: S
     assert told(node, peer) == [tx.wtxid]
     node.receive(peer, GetData((InvItem(MSG_WTX, tx.wtxid),)))
     assert [e.payload for e in node.all(fx.SendRaw)] == [tx.raw]
-    assert node.protocol.unbroadcast() == ()
-    assert f"Removed {to_display(tx.txid)} from set of unbroadcast txns" in [line.text for line in node.log]
+    assert not pool.unbroadcast()
 
 
-def test_own_transactions_that_are_gone_are_forgotten(node: Bench, pool: SmallPool, blocks: list[bytes]) -> None:
-    tx = simple(1)
-    add(node, pool, tx, unbroadcast=True)
-    pool.remove(tx.txid)
-    node.wait(901)
-    assert node.protocol.unbroadcast() == ()
-    block = parse_block(blocks[3])
-    node.protocol._relay.unbroadcast[block.txids[0]] = block.wtxids[0]
-    node.step(ev.TransactionsConfirmed(block))
-    assert node.protocol.unbroadcast() == ()
-    reason = "from set of unbroadcast txns before confirmation that txn was sent out"
-    assert f"Removed {to_display(block.txids[0])} {reason}" in [line.text for line in node.log]
+def test_own_transactions_that_are_gone_are_not_announced(node: Bench, pool: SmallPool) -> None:
+    gone, here = simple(1), simple(2)
+    add(node, pool, gone, here, unbroadcast=True)
+    peer = node.peer(wtxid_relay=True)
+    pool.remove(gone.txid)
+    node.wait(901 + 60)
+    assert told(node, peer) == [here.wtxid]
 
 
 def test_forcerelay_announces_again(node: Bench, pool: SmallPool) -> None:

@@ -125,9 +125,6 @@ class FakeNode:
     def size_on_disk(self) -> int:
         return sum(map(len, self.raw.values()))
 
-    def is_unbroadcast(self, txid: bytes) -> bool:
-        return False
-
     def warnings(self) -> list[str]:
         return ["This is a test"]
 
