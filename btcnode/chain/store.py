@@ -73,6 +73,7 @@ class ChainStore:
         database = Database.open(directory)
         snapshot: SnapshotStore | None = None
         lock: DirectoryLock | None = None
+        files: BlockFiles | None = None
         try:
             network = database.get_meta(META_NETWORK)
             if network is None:
@@ -98,8 +99,12 @@ class ChainStore:
                     " the entire blockchain"
                 )
         except BaseException:
+            if files is not None:
+                files.close()
             if lock is not None:
                 lock.release()
+            if snapshot is not None:
+                snapshot.close()
             database.close()
             raise
         return cls(directory, database, files, lock, snapshot)

@@ -54,14 +54,19 @@ class Node:
         Raises BtcnodeError with one line that says why it cannot start (StartStopped: it was asked to stop meanwhile),
         StorageError when the end cannot be written.
         """
-        async with AsyncExitStack() as stack:
-            stack.callback(log.info, "Shutdown done")
-            try:
-                yield await self._start(stack)
-            finally:
-                self.launch.control.request_stop()
-                await asyncio.to_thread(on_stopping)
-                log.info("Shutdown in progress...")
+        try:
+            async with AsyncExitStack() as stack:
+                stack.callback(log.info, "Shutdown done")
+                try:
+                    yield await self._start(stack)
+                finally:
+                    self.launch.control.request_stop()
+                    await asyncio.to_thread(on_stopping)
+                    log.info("Shutdown in progress...")
+        except StartStopped:
+            if self.launch.failure.error is not None:  # which is why it was stopped
+                raise self.launch.failure.error from None
+            raise
 
     async def _start(self, stack: AsyncExitStack) -> RunningNode:
         self.stage = opened = await open_node(self.launch, stack)

@@ -169,7 +169,11 @@ def read_anchors(directory: Path, magic: bytes) -> tuple[AddrEntry, ...]:
 
 def forget_anchors(directory: Path) -> None:
     """The anchors are about to be connected to: delete the file, so that a crash does not use them twice."""
-    (directory / ANCHORS).unlink(missing_ok=True)
+    path = directory / ANCHORS
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be deleted: %s", path, error.strerror)
 
 
 def save_anchors(directory: Path, anchors: tuple[AddrEntry, ...], magic: bytes) -> None:

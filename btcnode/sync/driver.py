@@ -408,20 +408,25 @@ class ChainDriver:
         return tip, await running
 
     async def close(self) -> None:
-        """Finish the running step, flush (unless a storage error stopped the driver) and end the threads."""
+        """Finish the running step, flush (unless a storage error stopped the driver) and end the threads.
+
+        Raises StorageError when the flush fails; the threads have ended and the store is closed then, too.
+        """
         self._retreating = True
-        async with _Pause(self):
-            if self._stopped is None:
-                await self._flush()
-                while self.history is not None and (step := self.history.plan_close()) is not None:
-                    await self._run_history(self.history, step)
-                self._stopped = DriverStopped("closed")
-        await asyncio.to_thread(self._chain_thread.shutdown)
-        await asyncio.to_thread(self.prefetcher.close)
-        await asyncio.to_thread(self._readers.shutdown)
-        if self.history is not None:
-            await asyncio.to_thread(self.history.release)
-        await asyncio.to_thread(self.chainstate.release)
+        try:
+            async with _Pause(self):
+                if self._stopped is None:
+                    await self._flush()
+                    while self.history is not None and (step := self.history.plan_close()) is not None:
+                        await self._run_history(self.history, step)
+                    self._stopped = DriverStopped("closed")
+        finally:
+            await asyncio.to_thread(self._chain_thread.shutdown)
+            await asyncio.to_thread(self.prefetcher.close)
+            await asyncio.to_thread(self._readers.shutdown)
+            if self.history is not None:
+                await asyncio.to_thread(self.history.release)
+            await asyncio.to_thread(self.chainstate.release)
 
 
 class _Pause:
