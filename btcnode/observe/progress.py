@@ -64,14 +64,14 @@ class RateMeter:
         self._window = window
         self._seen: deque[tuple[float, Snapshot]] = deque()
 
-    def add(self, mono: float, snapshot: Snapshot) -> Rates:
+    def add(self, steady: float, snapshot: Snapshot) -> Rates:
         """Take in a snapshot; the rates since the oldest one remembered."""
         seen = self._seen
-        seen.append((mono, snapshot))
-        while len(seen) > 2 and mono - seen[0][0] > self._window:
+        seen.append((steady, snapshot))
+        while len(seen) > 2 and steady - seen[0][0] > self._window:
             seen.popleft()
         start, first = seen[0]
-        seconds = mono - start
+        seconds = steady - start
         if seconds <= 0:
             return Rates()
         speed = (snapshot.progress - first.progress) / seconds

@@ -42,13 +42,13 @@ def printable(text: str) -> str:
 class Context:
     """Shared state of one ``Protocol``, and the clocks of the step under way, in seconds.
 
-    ``real`` never stops or turns back: what paces our own work runs on it. ``mono`` is the same until the user holds
-    the clock (``setmocktime``), and moves with that one then: what peers are told and given runs on it, as in Core.
-    ``unix`` is the wall clock, or what the user holds it at.
+    ``steady`` never stops or turns back: what paces our own work runs on it. ``mockable`` is the same until the user
+    holds the clock (``setmocktime``), and moves with that one then: what peers are told and given runs on it, as in
+    Core. ``unix`` is the wall clock, or what the user holds it at.
     """
 
     def __init__(
-        self, config: ProtocolConfig, params: NetworkParams, chain: ChainView, rng: Random, mono: float, unix: float
+        self, config: ProtocolConfig, params: NetworkParams, chain: ChainView, rng: Random, steady: float, unix: float
     ) -> None:
         self.config = config
         self.params = params
@@ -56,9 +56,9 @@ class Context:
         self.tree = chain.tree
         self.active = chain.active
         self.rng = rng
-        self.mono = self.real = mono
+        self.mockable = self.steady = steady
         self.unix = unix
-        self._shift: float | None = 0.0  # of mono against real; None while the user holds the clock
+        self._shift: float | None = 0.0  # of mockable against steady; None while the user holds the clock
         self.peers: dict[int, Peer] = {}
         self.discouraged = DiscouragedAddresses()
         self.bans = BanList()
@@ -67,23 +67,23 @@ class Context:
         self.states = PeerStates(lambda text: self.log(LogLevel.WARNING, "net", text))
         self.effects: list[Effect] = []
         self._log_lines = 0
-        self._log_since = mono
+        self._log_since = steady
 
     # -- clocks --------------------------------------------------------------------------------------------------
 
-    def set_time(self, real: float) -> None:
+    def set_steady(self, steady: float) -> None:
         """A step begins."""
-        self.real = max(self.real, real)
+        self.steady = max(self.steady, steady)
         if self._shift is not None:
-            self.mono = self.real + self._shift
+            self.mockable = self.steady + self._shift
 
-    def set_unix(self, unix: float, *, held: bool) -> None:
+    def set_wall_clock(self, unix: float, *, held: bool) -> None:
         """The wall clock is read anew; ``held``: the user has set it and it stands still."""
         if held:
             self._shift = None
-            self.mono += unix - self.unix
+            self.mockable += unix - self.unix
         elif self._shift is None:
-            self._shift = self.mono - self.real
+            self._shift = self.mockable - self.steady
         self.unix = unix
 
     @property
@@ -143,10 +143,10 @@ class Context:
         self.log(level, category, f"peer={peer.id}{where}: {text}")
 
     def _may_log(self, peer: Peer) -> bool:
-        if self.real - peer.log_since >= LOG_INTERVAL:
-            peer.log_since, peer.log_lines = self.real, 0
-        if self.real - self._log_since >= LOG_INTERVAL:
-            self._log_since, self._log_lines = self.real, 0
+        if self.steady - peer.log_since >= LOG_INTERVAL:
+            peer.log_since, peer.log_lines = self.steady, 0
+        if self.steady - self._log_since >= LOG_INTERVAL:
+            self._log_since, self._log_lines = self.steady, 0
         if peer.log_lines >= LOG_LINES_PER_PEER or self._log_lines >= LOG_LINES_FROM_PEERS:
             return False
         peer.log_lines += 1

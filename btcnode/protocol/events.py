@@ -143,7 +143,7 @@ class Tick:
     """Time passes. The reactor sends one every 100 ms, late rather than twice.
 
     ``unix_time`` is the wall clock in seconds: only header times, address times and version messages use it. Every
-    timeout runs on the ``mono`` argument of ``step``, unless the user has set the clock (``held``): time-outs of peers
+    time-out runs on the ``steady`` argument of ``step``, unless the user has set the clock (``held``): those of peers
     follow it then.
     """
 

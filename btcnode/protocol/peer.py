@@ -37,7 +37,7 @@ _OUTBOUND_OR_BLOCK_RELAY = (ConnectionKind.OUTBOUND_FULL, ConnectionKind.BLOCK_R
 class HeaderState:
     """What the peer told of headers, and what we told it. Header indices, ``NONE`` where there is none.
 
-    Times are ``mono`` seconds; None is "not running".
+    Times are seconds of ``Context.mockable``; None is "not running".
     """
 
     sync_started: bool = False
@@ -65,7 +65,10 @@ class HeaderState:
 
 @dataclass(slots=True)
 class BlockState:
-    """Blocks on their way from the peer. Keys are header indices; values are ``mono`` seconds of the request."""
+    """Blocks on their way from the peer. Keys are header indices; values say when, in ``Context.steady`` seconds.
+
+    ``downloading_since`` and ``stalling_since`` are seconds of ``Context.mockable``.
+    """
 
     in_flight: dict[int, float] = field(default_factory=dict)
     downloading_since: float = 0.0
@@ -132,7 +135,7 @@ class PingState:
 
 @dataclass(slots=True)
 class TxState:
-    """Transactions announced to a peer that wants announcements. Times are ``mono`` seconds."""
+    """Transactions announced to a peer that wants announcements. Times are seconds of ``Context.mockable``."""
 
     known: RollingBloom  # wtxids or txids, as the peer announces
     first_sequence: int  # the mempool's when the peer came
@@ -146,13 +149,17 @@ class TxState:
 
 @dataclass(slots=True)
 class Peer:
-    """One connection. Version fields are zero until its version message came."""
+    """One connection. Version fields are zero until its version message came.
+
+    ``connected_mockable`` and ``last_received`` are seconds of ``Context.mockable``, what ends in ``_unix`` is the
+    wall clock's.
+    """
 
     id: int
     address: NetAddress
     kind: ConnectionKind
     permissions: Permission
-    connected_mono: float
+    connected_mockable: float
     connected_unix: int
     attempt: int | None = None
     target: str = ""  # what the user typed, for manual connections

@@ -1,4 +1,4 @@
-"""The sans-IO brain of the node: ``Protocol.step(mono, input) -> effects``.
+"""The sans-IO brain of the node: ``Protocol.step(steady, input) -> effects``.
 
 It has no sockets, clocks, files or threads: the reactor (or a simulator) hands over what happened and executes what
 comes back. Given the same inputs, times and ``Random`` the effects are the same, whatever the hash seed.
@@ -101,7 +101,7 @@ Handler = Callable[[Peer, Any], None]
 class Protocol(Readings):
     """All peers, and what to do about them.
 
-    ``mono`` and ``unix`` are the present times in seconds: the clock that ``step`` is driven by, and the wall clock
+    ``steady`` and ``unix`` are the present times in seconds: the clock that ``step`` is driven by, and the wall clock
     (which ``Tick`` carries from then on). ``address_book`` comes from disk or is empty; ``anchors`` are the
     block-relay peers of the last run.
     """
@@ -112,7 +112,7 @@ class Protocol(Readings):
         params: NetworkParams,
         chain: ChainView,
         rng: Random,
-        mono: float,
+        steady: float,
         unix: float,
         *,
         address_book: AddressBook | None = None,
@@ -121,7 +121,7 @@ class Protocol(Readings):
         bans: BanList | None = None,
         fixed_seeds: FixedSeeds = tuple,
     ) -> None:
-        self._ctx = ctx = Context(config, params, chain, rng, mono, unix)
+        self._ctx = ctx = Context(config, params, chain, rng, steady, unix)
         if bans is not None:
             ctx.bans = bans
         source = transactions if transactions is not None else NoTransactions()
@@ -152,7 +152,7 @@ class Protocol(Readings):
             ctx, self._headers, self._download, self._intake, self._serving, self._floods
         )
         self._filters = FilterServing(ctx, self._serving)
-        self._next_save = mono + ADDRESS_BOOK_SAVE_INTERVAL
+        self._next_save = steady + ADDRESS_BOOK_SAVE_INTERVAL
         self._inputs = self._input_handlers()
         self._early = self._early_handlers()
         self._handlers = self._established_handlers()
@@ -253,10 +253,10 @@ class Protocol(Readings):
 
     # -- the one way in ------------------------------------------------------------------------------------------
 
-    def step(self, mono: float, event: Input) -> list[Effect]:
-        """What to do about ``event``, which happens at ``mono`` (seconds, never less than before)."""
+    def step(self, steady: float, event: Input) -> list[Effect]:
+        """What to do about ``event``, which happens at ``steady`` (seconds, never less than before)."""
         ctx = self._ctx
-        ctx.set_time(mono)
+        ctx.set_steady(steady)
         ctx.effects = []
         self._inputs[type(event)](event)
         self._pings.flush()
@@ -366,7 +366,7 @@ class Protocol(Readings):
         peer = self._ctx.peers.get(event.peer_id)
         if peer is None or peer.disconnecting:
             return
-        peer.last_received = self._ctx.mono
+        peer.last_received = self._ctx.mockable
         peer.heard = True
         self._pings.on_message(peer)
         message = event.message
@@ -446,7 +446,7 @@ class Protocol(Readings):
             self._download.request_more(peer)
 
     def _on_tip_changed(self, event: TipChanged) -> None:
-        self._connections.last_tip_change = self._ctx.mono
+        self._connections.last_tip_change = self._ctx.mockable
         alone = set(self._download.requests) <= set(event.connected)
         for source in self._download.on_tip(event):
             if alone and not self._ctx.is_initial_block_download():
@@ -474,7 +474,7 @@ class Protocol(Readings):
 
     def _on_tick(self, event: Tick) -> None:
         ctx = self._ctx
-        ctx.set_unix(event.unix_time, held=event.held)
+        ctx.set_wall_clock(event.unix_time, held=event.held)
         self._floods.tick()
         self._pings.tick()
         self._fee_filters.begin_tick()
@@ -486,8 +486,8 @@ class Protocol(Readings):
         self._connections.tick()
         self._private.tick()
         self._seeding.tick()
-        if ctx.real >= self._next_save:
-            self._next_save = ctx.real + ADDRESS_BOOK_SAVE_INTERVAL
+        if ctx.steady >= self._next_save:
+            self._next_save = ctx.steady + ADDRESS_BOOK_SAVE_INTERVAL
             if self._gossip.book.changes:
                 ctx.emit(AddressBookDirty())
 

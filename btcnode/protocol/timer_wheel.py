@@ -7,12 +7,12 @@ RESOLUTION = 0.5  # seconds; a timer comes at most this late and never early
 
 
 class TimerWheel:
-    """At most one timer for each key. Times are ``mono`` seconds."""
+    """At most one timer for each key. Times are seconds of the clock handed in as ``now``."""
 
-    def __init__(self, mono: float) -> None:
+    def __init__(self, now: float) -> None:
         self._slots: list[dict[int, None]] = [{} for _ in range(SLOTS)]
         self._due: dict[int, int] = {}  # key -> number of the tick
-        self._now = int(mono / RESOLUTION)
+        self._now = int(now / RESOLUTION)
 
     def __len__(self) -> int:
         return len(self._due)
@@ -30,9 +30,9 @@ class TimerWheel:
         if due is not None:
             del self._slots[due % SLOTS][key]
 
-    def advance(self, mono: float) -> list[int]:
+    def advance(self, now: float) -> list[int]:
         """The keys whose time has come, soonest first; their timers are gone."""
-        end = int(mono / RESOLUTION)
+        end = int(now / RESOLUTION)
         keys: list[int] = []
         first = max(self._now + 1, end - SLOTS + 1)  # one round sees every slot
         for tick in range(first, end + 1):

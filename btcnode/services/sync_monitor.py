@@ -171,7 +171,7 @@ class SyncMonitor:
         open_requests, queued, _ = self._protocol.block_queue()
         self.profile.add(
             SyncSample(
-                mono=self._loop.time(),
+                steady=self._loop.time(),
                 blocks=self.blocks,
                 inputs=self.inputs,
                 txs=self.txs,

@@ -22,9 +22,9 @@ class StageSeconds:
 
 @dataclass(slots=True)
 class SyncSample:
-    """The node at one moment; ``mono`` in seconds, memory in bytes."""
+    """The node at one moment; ``steady`` in seconds, memory in bytes."""
 
-    mono: float
+    steady: float
     blocks: int
     inputs: int
     txs: int
@@ -75,23 +75,23 @@ class SyncProfile:
         if self.first is None:
             self.first = sample
         elif self.last is not None and sample.requests_open and not sample.queued_blocks:
-            self.waiting_for_peers += sample.mono - self.last.mono
+            self.waiting_for_peers += sample.steady - self.last.steady
         self.last = sample
         self.samples += 1
         self.memory_sum += sample.memory
         self.memory_peak = max(self.memory_peak, sample.memory)
         self.peers_sum += sample.active_peers
         self.peers_most = max(self.peers_most, sample.active_peers)
-        self.history.append((sample.mono - self.first.mono, sample.memory))
+        self.history.append((sample.steady - self.first.steady, sample.memory))
         if len(self.history) > self.MAX_HISTORY:
             del self.history[1::2]
 
     def report(self) -> SyncReport | None:
         """The figures so far; None before the second sample."""
         first, last = self.first, self.last
-        if first is None or last is None or last.mono <= first.mono:
+        if first is None or last is None or last.steady <= first.steady:
             return None
-        seconds = last.mono - first.mono
+        seconds = last.steady - first.steady
         old, new = first.stages, last.stages
         chain = (new.store - old.store) + (new.validate - old.validate)
         busy = {

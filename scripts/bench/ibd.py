@@ -347,7 +347,7 @@ def plot(results: dict[str, Result], budget_mib: int, path: Path) -> str:
             begun = result.memory[0][0]
             values = [size / 2**20 for _, size in result.memory]
             peak = max(peak, *values)
-            axes.plot([mono - begun for mono, _ in result.memory], values, label=name)
+            axes.plot([steady - begun for steady, _ in result.memory], values, label=name)
     axes.axhline(budget_mib, linestyle="--", color="black", label="--maxmemory")
     axes.set_xlabel("seconds")
     axes.set_ylabel("resident memory, node and workers, MiB")

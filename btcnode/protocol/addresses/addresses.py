@@ -70,7 +70,7 @@ class AddressGossip:
             return False
         if peer.addr.known is None:
             peer.addr.known = RollingBloom(self._key, ADDR_KNOWN_PER_GENERATION)
-            peer.addr.tokens_at = self._ctx.mono
+            peer.addr.tokens_at = self._ctx.mockable
         return True
 
     def is_usable(self, address: NetAddress) -> bool:
@@ -119,11 +119,11 @@ class AddressGossip:
             ctx.disconnect(peer, "address fetch completed", level=LogLevel.DEBUG)
 
     def _refill(self, peer: Peer) -> None:
-        state, mono = peer.addr, self._ctx.mono
+        state, mockable = peer.addr, self._ctx.mockable
         if state.tokens < MAX_ADDR_PROCESSING_TOKEN_BUCKET:
-            earned = max(0.0, mono - state.tokens_at) * MAX_ADDR_RATE_PER_SECOND
+            earned = max(0.0, mockable - state.tokens_at) * MAX_ADDR_RATE_PER_SECOND
             state.tokens = min(state.tokens + earned, MAX_ADDR_PROCESSING_TOKEN_BUCKET)
-        state.tokens_at = mono
+        state.tokens_at = mockable
 
     def _judge(self, peer: Peer, entry: AddrEntry, now: int, message_size: int) -> AddrEntry | None:
         """One address of a message: note it as known to the peer, relay it if fresh; what shall be stored of it."""
@@ -206,11 +206,11 @@ class AddressGossip:
         local = address_key(peer.local_address) if peer.local_address is not None else b""
         key = (local, peer.network)
         cached = self._caches.get(key)
-        if cached is not None and ctx.mono < cached[0]:
+        if cached is not None and ctx.mockable < cached[0]:
             return cached[1]
         if cached is None and len(self._caches) >= MAX_ADDR_CACHES:
             del self._caches[next(iter(self._caches))]
-        until = ctx.mono + ADDR_CACHE_MIN_AGE + ctx.rng.uniform(0, ADDR_CACHE_SPREAD)
+        until = ctx.mockable + ADDR_CACHE_MIN_AGE + ctx.rng.uniform(0, ADDR_CACHE_SPREAD)
         answer = self._sample()
         self._caches[key] = until, answer
         return answer
@@ -218,15 +218,15 @@ class AddressGossip:
     def tick(self, peer: Peer) -> None:
         """Send queued addresses, on average every 30 seconds; tell our own once a day."""
         ctx, state = self._ctx, peer.addr
-        if peer.kind is ConnectionKind.ADDR_FETCH and ctx.mono - peer.connected_mono > ADDR_FETCH_TIMEOUT:
+        if peer.kind is ConnectionKind.ADDR_FETCH and ctx.mockable - peer.connected_mockable > ADDR_FETCH_TIMEOUT:
             ctx.disconnect(peer, "address fetch timeout")
             return
         if state.known is None:
             return
         self._announce_self(peer)
-        if ctx.mono < state.next_send:
+        if ctx.mockable < state.next_send:
             return
-        state.next_send = ctx.mono + ctx.rng.expovariate(1 / AVG_ADDRESS_BROADCAST_INTERVAL)
+        state.next_send = ctx.mockable + ctx.rng.expovariate(1 / AVG_ADDRESS_BROADCAST_INTERVAL)
         if not state.to_send:
             return
         entries: list[AddrEntry] = []
@@ -247,12 +247,12 @@ class AddressGossip:
 
     def _announce_self(self, peer: Peer) -> None:
         ctx, state = self._ctx, peer.addr
-        if state.next_local is not None and ctx.mono < state.next_local:
+        if state.next_local is not None and ctx.mockable < state.next_local:
             return
         if not ctx.config.listen or ctx.is_initial_block_download():
             return
         first = state.next_local is None
-        state.next_local = ctx.mono + ctx.rng.expovariate(1 / AVG_LOCAL_ADDRESS_BROADCAST_INTERVAL)
+        state.next_local = ctx.mockable + ctx.rng.expovariate(1 / AVG_LOCAL_ADDRESS_BROADCAST_INTERVAL)
         own = self.local.choose(peer)
         if own is None or not self._can_carry(peer, own):
             return

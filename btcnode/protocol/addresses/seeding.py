@@ -107,17 +107,17 @@ class DnsSeeds:
 
     def _waited(self) -> bool:
         """Whether the next seeds may be asked; on the way there enough peers may turn up."""
-        mono = self._ctx.real
-        if mono < self._next_look:
+        steady = self._ctx.steady
+        if steady < self._next_look:
             return False
-        self._next_look = mono + DNS_DELAY_FEW
+        self._next_look = steady + DNS_DELAY_FEW
         if self._enough():
             if self._found:
                 self._log(f"{self._found} addresses found from DNS seeds")
             self._log(f"P2P peers available. {'Finished' if self._found else 'Skipped'} DNS seeding.")
             self._done = True
             return False
-        if mono < self._wait_until:
+        if steady < self._wait_until:
             return False
         self._wait_until = 0.0
         return True
@@ -133,7 +133,7 @@ class DnsSeeds:
             if size:
                 delay = DNS_DELAY_FEW if size < DNS_MANY_ADDRESSES else DNS_DELAY_MANY
                 self._log(f"Waiting {delay:.0f} seconds before querying DNS seeds.")
-                self._wait_until, self._next_look = ctx.real + delay, ctx.real + DNS_DELAY_FEW
+                self._wait_until, self._next_look = ctx.steady + delay, ctx.steady + DNS_DELAY_FEW
                 return
         if not self._connections.active:
             if not self._told_inactive:

@@ -70,7 +70,7 @@ class BlockDownload:
         self._best_chain = ActiveChain(ctx.tree)
         self._late = LateBlocks(ctx, self)
         self.fetch_new: Callable[[Peer, int], bool] = lambda *_: False  # ask for one new block in a short form
-        self._last_tick = ctx.real
+        self._last_tick = ctx.steady
         self._clock_jumped = False  # since the last tick so much time passed that sockets have to be read first
         self._free_head = (NONE, 0.0)  # the lowest block that is left to faster peers, and since when
 
@@ -89,7 +89,7 @@ class BlockDownload:
         in_flight = list(peer.blocks.in_flight)
         for index in in_flight:
             self.release(peer, index)
-        self.strategy.on_failure(peer.id, Failure.GONE, len(in_flight), self._ctx.real)
+        self.strategy.on_failure(peer.id, Failure.GONE, len(in_flight), self._ctx.steady)
         self.strategy.remove(peer.id)
         self.preferred_count -= peer.blocks.preferred
         peer.blocks.preferred = False
@@ -123,22 +123,22 @@ class BlockDownload:
 
     def tick(self, peer: Peer) -> None:
         """Judge the peer's pace, then ask for more."""
-        mono = self._ctx.real
-        if mono != self._last_tick:
-            self._begin_tick(mono)
+        steady = self._ctx.steady
+        if steady != self._last_tick:
+            self._begin_tick(steady)
         missing, late = peer.blocks.missing, peer.blocks.late
-        if missing and mono - missing[first := next(iter(missing))] > MISSING_EXPIRY:
+        if missing and steady - missing[first := next(iter(missing))] > MISSING_EXPIRY:
             del missing[first]
-        if late and mono - late[first := next(iter(late))] > LATE_EXPIRY:
+        if late and steady - late[first := next(iter(late))] > LATE_EXPIRY:
             del late[first]
         self._check_pace(peer)
         if not peer.disconnecting:
             self.request_more(peer)
 
-    def _begin_tick(self, mono: float) -> None:
+    def _begin_tick(self, steady: float) -> None:
         """Once for all peers: what the clocks say."""
-        self._clock_jumped = mono - self._last_tick > CLOCK_GAP and not self._clock_jumped
-        self._last_tick = mono
+        self._clock_jumped = steady - self._last_tick > CLOCK_GAP and not self._clock_jumped
+        self._last_tick = steady
         self._late.note_distance()
 
     def request_more(self, peer: Peer) -> None:
@@ -156,7 +156,7 @@ class BlockDownload:
             return
         self.update_availability(peer)
         best = peer.headers.best_known
-        if best < 0 or best in (ctx.active.tip, blocks.last_common) or not strategy.admits(peer.id, ctx.real):
+        if best < 0 or best in (ctx.active.tip, blocks.last_common) or not strategy.admits(peer.id, ctx.steady):
             return
         wanted, staller = self._find_next(peer, budget)
         self.ask(peer, wanted)
@@ -196,13 +196,13 @@ class BlockDownload:
 
     def register(self, peer: Peer, *wanted: int) -> None:
         """These blocks are on their way from the peer."""
-        blocks, mono = peer.blocks, self._ctx.real
-        self.strategy.on_sent(peer.id, len(wanted), mono)
+        blocks, steady = peer.blocks, self._ctx.steady
+        self.strategy.on_sent(peer.id, len(wanted), steady)
         if not blocks.in_flight:
-            blocks.downloading_since = self._ctx.mono
+            blocks.downloading_since = self._ctx.mockable
             self._downloading_peers += 1
         for index in wanted:
-            blocks.in_flight[index] = mono
+            blocks.in_flight[index] = steady
             blocks.late.pop(index, None)
             if self.requests.setdefault(index, peer.id) != peer.id:
                 self._partners.setdefault(index, []).append(peer.id)
@@ -233,7 +233,7 @@ class BlockDownload:
         if index not in blocks.in_flight:
             return False
         if next(iter(blocks.in_flight)) == index:
-            blocks.downloading_since = max(blocks.downloading_since, self._ctx.mono)
+            blocks.downloading_since = max(blocks.downloading_since, self._ctx.mockable)
         del blocks.in_flight[index]
         if not blocks.in_flight:
             self._downloading_peers -= 1
@@ -336,8 +336,8 @@ class BlockDownload:
         """Whether the lowest free block is better asked of the fastest peer; not when that does not happen soon."""
         head, since = self._free_head
         if head != index:
-            self._free_head = index, self._ctx.real
-        elif self._ctx.real - since > FETCH_HEAD_UNASKED:
+            self._free_head = index, self._ctx.steady
+        elif self._ctx.steady - since > FETCH_HEAD_UNASKED:
             return False
         other = self._ctx.peers.get(fastest)
         return other is not None and self.can_serve(other, index)
@@ -384,7 +384,7 @@ class BlockDownload:
         ctx, blocks = self._ctx, peer.blocks
         if peer.pauses:  # we do not read from it: its pace is not its own
             blocks.stalling_since = None
-            blocks.downloading_since, blocks.reading_since = ctx.mono, ctx.real
+            blocks.downloading_since, blocks.reading_since = ctx.mockable, ctx.steady
             return
         if self.stalling.drop_overdue(peer):
             self.forget(peer)
@@ -392,7 +392,7 @@ class BlockDownload:
         if not blocks.in_flight:
             return
         spacings = BLOCK_DOWNLOAD_TIMEOUT_BASE + BLOCK_DOWNLOAD_TIMEOUT_PER_PEER * (self._downloading_peers - 1)
-        if ctx.mono > blocks.downloading_since + ctx.params.pow_target_spacing * spacings:
+        if ctx.mockable > blocks.downloading_since + ctx.params.pow_target_spacing * spacings:
             first = next(iter(blocks.in_flight))
             ctx.disconnect(peer, f"Timeout downloading block {to_display(ctx.tree.hash(first))}")
             self.forget(peer)
@@ -410,8 +410,8 @@ class BlockDownload:
             index = self._ctx.tree.find(item.hash)
             if index >= 0 and self.release(peer, index):
                 peer.blocks.stalling_since = None
-                self.strategy.on_failure(peer.id, Failure.NOT_FOUND, 1, self._ctx.real)
-                remember(peer.blocks.missing, index, self._ctx.real, MAX_MISSING_PER_PEER)
+                self.strategy.on_failure(peer.id, Failure.NOT_FOUND, 1, self._ctx.steady)
+                remember(peer.blocks.missing, index, self._ctx.steady, MAX_MISSING_PER_PEER)
 
     def on_block(self, peer: Peer, message: BlockMessage) -> None:
         """Hand a block over for validation, if it was asked for or promises more work than the tip."""
@@ -433,7 +433,7 @@ class BlockDownload:
         if asked is not None:
             requested = True
             peer.blocks.stalling_since = None
-            self.strategy.on_arrival(peer.id, asked, len(raw), ctx.real, late=late is not None)
+            self.strategy.on_arrival(peer.id, asked, len(raw), ctx.steady, late=late is not None)
         if tree.has_data(index):
             return
         if tree.is_failed(index):
@@ -474,7 +474,7 @@ class BlockDownload:
         if asked is not None:
             self.release(peer, index)
             peer.blocks.stalling_since = None
-            self.strategy.on_arrival(peer.id, asked, len(raw), self._ctx.real)
+            self.strategy.on_arrival(peer.id, asked, len(raw), self._ctx.steady)
         if not self._ctx.tree.has_data(index) and index not in self._validating_blocks:
             self._validate(peer, index, raw, True, compact=True)
 
@@ -528,7 +528,7 @@ class BlockDownload:
             self._collided(peer, index)
         elif peer is not None:
             # unless its header is condemned the block is still wanted, but not from this peer
-            remember(peer.blocks.missing, index, self._ctx.real, MAX_MISSING_PER_PEER)
+            remember(peer.blocks.missing, index, self._ctx.steady, MAX_MISSING_PER_PEER)
             self._note_invalid(peer, compact)
             blame_for_block(ctx, peer, index, result.violation, compact=compact)
 
@@ -577,11 +577,11 @@ class BlockDownload:
     def _note_invalid(self, peer: Peer, compact: bool) -> None:
         """Ask the peer for less, unless it passed on what it had not judged yet, or may send what it likes."""
         if not compact and not peer.no_ban:
-            self.strategy.on_failure(peer.id, Failure.INVALID, 1, self._ctx.real)
+            self.strategy.on_failure(peer.id, Failure.INVALID, 1, self._ctx.steady)
 
     def on_tip(self, change: TipChanged) -> list[int]:
         """Blocks were connected: their sources, which are returned, are in the clear; patience shrinks to normal."""
-        self.strategy.on_connected(len(change.connected), self._ctx.real)
+        self.strategy.on_connected(len(change.connected), self._ctx.steady)
         self._late.note_distance()
         self._unasked.go_on()
         sources = []

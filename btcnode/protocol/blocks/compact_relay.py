@@ -142,7 +142,7 @@ class CompactRelay:
             self._headers.tell_new(peer, index, compact=True)
         self._headers.learn_block(peer, block_hash)
         if is_new and work > ctx.tip_work():
-            peer.headers.last_announcement = ctx.mono
+            peer.headers.last_announcement = ctx.mockable
         if tree.has_data(index) or download.is_validating(index):
             return
         asked = index in peer.blocks.in_flight

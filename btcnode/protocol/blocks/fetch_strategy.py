@@ -9,7 +9,7 @@ Within these limits each peer gets what it delivers in about a second, so that s
 and only blocks that are needed no sooner than it can bring them. An unproven peer is asked for 16 at most (Bitcoin
 Core's figure for everybody); one that owes late blocks gets nothing more until it delivers.
 
-Pure state: times are ``mono`` seconds handed in. The attributes are what the metrics show.
+Pure state: times are seconds of ``Context.steady``, handed in as ``now``. The attributes are what the metrics show.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class PeerFetch:
     success: float = 1.0
     streak: int = 0  # failures since the last block
     open: int = 0  # requests without an outcome
-    last_asked: float = 0.0
+    last_asked: float = 0.0  # or when it became one of those that are asked
     last_arrival: float = 0.0
     rests: int = 0
     resting_until: float = 0.0
@@ -157,14 +157,14 @@ class FetchStrategy:
 
     # -- what happens --------------------------------------------------------------------------------------------
 
-    def on_sent(self, peer_id: int, count: int, mono: float) -> None:
+    def on_sent(self, peer_id: int, count: int, now: float) -> None:
         """``count`` blocks were asked of the peer."""
         self.requests_sent += count
         record = self.peers.get(peer_id)
         if record is not None:
             record.sent += count
             record.open += count
-            record.last_asked = mono
+            record.last_asked = now
 
     def on_cancelled(self, peer_id: int, count: int) -> None:
         """``count`` open requests to the peer are of no interest any more: as if they had not been made."""
@@ -174,12 +174,12 @@ class FetchStrategy:
             record.sent -= count
             record.open -= count
 
-    def on_arrival(self, peer_id: int, asked: float, size: int, mono: float, *, late: bool = False) -> None:
+    def on_arrival(self, peer_id: int, asked: float, size: int, now: float, *, late: bool = False) -> None:
         """A block that the peer was asked for at ``asked`` is there; ``late``: it counted as failed already."""
-        latency = max(0.0, mono - asked)
+        latency = max(0.0, now - asked)
         record = self.peers.get(peer_id)
         if record is not None:
-            self._measure(record, asked, latency, size, mono)
+            self._measure(record, asked, latency, size, now)
             if not late:
                 record.open -= 1
                 record.succeeded += 1
@@ -197,18 +197,18 @@ class FetchStrategy:
         self._batch_latency += latency
         self._judge()
 
-    def _measure(self, record: PeerFetch, asked: float, latency: float, size: int, mono: float) -> None:
-        interval = max(0.0, mono - max(asked, record.last_arrival))
+    def _measure(self, record: PeerFetch, asked: float, latency: float, size: int, now: float) -> None:
+        interval = max(0.0, now - max(asked, record.last_arrival))
         if record.latency is None or record.interval is None:
             record.latency, record.interval = latency, interval
         else:
             record.latency += SMOOTHING * (latency - record.latency)
             record.interval += SMOOTHING * (interval - record.interval)
-        record.last_arrival = mono
+        record.last_arrival = now
         record.received_bytes += size
         record.streak = 0
 
-    def on_failure(self, peer_id: int, kind: Failure, count: int, mono: float) -> None:
+    def on_failure(self, peer_id: int, kind: Failure, count: int, now: float) -> None:
         """``count`` open requests to the peer ended without a block (``INVALID``: with a broken one)."""
         if not count:
             return
@@ -223,32 +223,32 @@ class FetchStrategy:
             if kind is not Failure.INVALID:
                 record.open -= count
                 if again:
-                    self._rest(peer_id, record, mono)
-            elif record.resting_until > mono:  # more of what was under way: that peer is dealt with
+                    self._rest(peer_id, record, now)
+            elif record.resting_until > now:  # more of what was under way: that peer is dealt with
                 return
             else:
-                self._rest(peer_id, record, mono)
+                self._rest(peer_id, record, now)
         self._batch_failed += count
         self._judge()
 
-    def _rest(self, peer_id: int, record: PeerFetch, mono: float) -> None:
+    def _rest(self, peer_id: int, record: PeerFetch, now: float) -> None:
         """Ask nothing more of the peer for a minute, twice as long each time."""
         pause = min(FETCH_REST_MAX, FETCH_REST_BASE * 2**record.rests)
         record.rests = min(record.rests + 1, 16)
-        record.resting_until = mono + pause
+        record.resting_until = now + pause
         self.active.pop(peer_id, None)
         self._log(f"peer={peer_id} is not asked for blocks for {pause:.0f} s")
 
-    def on_connected(self, count: int, mono: float) -> None:
+    def on_connected(self, count: int, now: float) -> None:
         """``count`` blocks joined the active chain."""
         self._connected += count
-        elapsed = mono - self._connected_since
+        elapsed = now - self._connected_since
         if elapsed > 5.0:  # a pause tells nothing of the pace
-            self._connected, self._connected_since = 0, mono
+            self._connected, self._connected_since = 0, now
         elif elapsed >= 0.5:
             rate = self._connected / elapsed
             self.connect_rate += (0.5 if self.connect_rate else 1.0) * (rate - self.connect_rate)
-            self._connected, self._connected_since = 0, mono
+            self._connected, self._connected_since = 0, now
 
     # -- judging -------------------------------------------------------------------------------------------------
 
@@ -285,30 +285,32 @@ class FetchStrategy:
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
-    def admits(self, peer_id: int, mono: float) -> bool:
+    def admits(self, peer_id: int, now: float) -> bool:
         """Whether the peer is, or now becomes, one of those that are asked; it may take the place of a worse one."""
         if peer_id in self.active:
             return True
         record = self.peers.get(peer_id)
-        if record is None or record.resting_until > mono:
+        if record is None or record.resting_until > now:
             return False
         if len(self.active) >= self.peers_limit:
-            worst = self._replaceable(record, mono)
+            worst = self._replaceable(record, now)
             if worst is None:
                 return False
             self._dismiss(worst, f"peer={peer_id} takes its place")
         self.active[peer_id] = None
+        record.last_asked = now
         self._log(f"peer={peer_id} is asked for blocks: {len(self.active)} of {self.peers_limit} peers")
         return True
 
-    def _replaceable(self, record: PeerFetch, mono: float) -> int | None:
+    def _replaceable(self, record: PeerFetch, now: float) -> int | None:
         """The active peer that makes room for ``record``: one that idles or is silent, or one that is clearly worse."""
         peers = self.peers
         for peer_id in self.active:
             rival = peers[peer_id]
-            if not rival.open and mono - rival.last_asked > FETCH_IDLE:
+            idle = now - rival.last_asked
+            if not rival.open and idle > FETCH_IDLE:
                 return peer_id
-            silent = rival.interval is None and rival.last_asked and mono - rival.last_asked > FETCH_PATIENCE_UNPROVEN
+            silent = rival.interval is None and rival.sent > 0 and idle > FETCH_PATIENCE_UNPROVEN
             if silent and not record.streak:
                 return peer_id
         worst = min(self.active, key=lambda i: peers[i].score)

@@ -69,13 +69,13 @@ class HeaderSync:
 
     def request(self, peer: Peer, locator: Sequence[bytes]) -> bool:
         """Send getheaders unless one is open already; tells whether it was sent."""
-        state, mono = peer.headers, self._ctx.mono
-        if state.requested_at is not None and mono - state.requested_at <= HEADERS_RESPONSE_TIME:
+        state, mockable = peer.headers, self._ctx.mockable
+        if state.requested_at is not None and mockable - state.requested_at <= HEADERS_RESPONSE_TIME:
             return False
         self._ctx.send(peer, GetHeaders(tuple(locator)))
         self.requests.failed += state.requested_at is not None
         self.requests.sent += 1
-        state.requested_at = mono
+        state.requested_at = mockable
         return True
 
     def request_from_best(self, peer: Peer) -> bool:
@@ -108,7 +108,7 @@ class HeaderSync:
             expected = max(0.0, ctx.unix - tree.time(best)) / ctx.params.pow_target_spacing
             allowed = HEADERS_DOWNLOAD_TIMEOUT_BASE + HEADERS_DOWNLOAD_TIMEOUT_PER_HEADER * expected
             state.sync_started = True
-            state.sync_deadline = ctx.mono + allowed
+            state.sync_deadline = ctx.mockable + allowed
             self.sync_count += 1
             ctx.log(LogLevel.DEBUG, "net", f"initial getheaders ({tree.height(start)}) to peer={peer.id}")
 
@@ -121,13 +121,13 @@ class HeaderSync:
         """
         if not self.sync_count:
             return False
-        mono = self._ctx.mono
+        mockable = self._ctx.mockable
         for peer in self._ctx.peers.values():
             asked = peer.headers.requested_at
             answers = (
                 peer.headers.sync_started
-                and mono < peer.headers.exhausted_at
-                and (asked is None or mono - asked <= HEADERS_RESPONSE_TIME)
+                and mockable < peer.headers.exhausted_at
+                and (asked is None or mockable - asked <= HEADERS_RESPONSE_TIME)
             )
             if answers and (peer.blocks.preferred or not candidate.blocks.preferred):
                 return True
@@ -150,7 +150,7 @@ class HeaderSync:
             state.sync_deadline = None
             return
         others = self._download.preferred_count - peer.blocks.preferred
-        if ctx.mono <= state.sync_deadline or others < 1:
+        if ctx.mockable <= state.sync_deadline or others < 1:
             return
         if not peer.no_ban:
             ctx.disconnect(peer, "Timeout downloading headers")
@@ -169,10 +169,10 @@ class HeaderSync:
         if work >= ctx.tip_work():
             state.chain_deadline, state.chain_target, state.chain_asked = None, NONE, False
         elif state.chain_deadline is None or (state.chain_target >= 0 and work >= tree.chainwork(state.chain_target)):
-            state.chain_deadline = ctx.mono + CHAIN_SYNC_TIMEOUT
+            state.chain_deadline = ctx.mockable + CHAIN_SYNC_TIMEOUT
             state.chain_target = ctx.active.tip
             state.chain_asked = False
-        elif ctx.mono > state.chain_deadline:
+        elif ctx.mockable > state.chain_deadline:
             if state.chain_asked:
                 known = to_display(tree.hash(state.best_known)) if state.best_known >= 0 else "<none>"
                 ctx.disconnect(peer, f"Outbound peer has old chain, best known block = {known}")
@@ -180,7 +180,7 @@ class HeaderSync:
             start = tree.prev(state.chain_target)
             self.request(peer, tree.locator(max(start, 0)))
             state.chain_asked = True
-            state.chain_deadline = ctx.mono + HEADERS_RESPONSE_TIME
+            state.chain_deadline = ctx.mockable + HEADERS_RESPONSE_TIME
 
     # -- announcements by inv ------------------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ class HeaderSync:
             return
         if not count:
             told = state.best_known >= 0
-            state.exhausted_at = min(state.exhausted_at, ctx.mono + (0.0 if told else HEADERS_RESPONSE_TIME))
+            state.exhausted_at = min(state.exhausted_at, ctx.mockable + (0.0 if told else HEADERS_RESPONSE_TIME))
             state.presync = None
             state.requested_at = None
             return
@@ -218,7 +218,7 @@ class HeaderSync:
         if not self._check_work(peer, headers, hashes):
             return
         full = count == MAX_HEADERS_RESULTS
-        state.exhausted_at = math.inf if full else ctx.mono
+        state.exhausted_at = math.inf if full else ctx.mockable
         proven = False
         if state.presync is not None:
             proven, headers = self._continue_presync(peer, state.presync, headers, full)
@@ -343,7 +343,7 @@ class HeaderSync:
         ctx, state = self._ctx, peer.headers
         self.learn_block(peer, ctx.tree.hash(last))
         if is_new and ctx.tree.chainwork(last) > ctx.tip_work():
-            state.last_announcement = ctx.mono
+            state.last_announcement = ctx.mockable
         best_work = ctx.tree.chainwork(state.best_known) if state.best_known >= 0 else 0
         if (
             not more

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from btcnode.protocol.blocks.block_download import BlockDownload
 
 
-def remember(entries: dict[int, float], index: int, mono: float, maximum: int) -> None:
+def remember(entries: dict[int, float], index: int, since: float, maximum: int) -> None:
     """Add ``index`` to a memory of at most ``maximum`` entries, oldest first."""
     entries.pop(index, None)
     if len(entries) >= maximum:
         del entries[next(iter(entries))]
-    entries[index] = mono
+    entries[index] = since
 
 
 class LateBlocks:
@@ -52,7 +52,7 @@ class LateBlocks:
         if not self._ctx.can_direct_fetch():
             self._near_tip_since = None
         elif self._near_tip_since is None:
-            self._near_tip_since = self._ctx.real
+            self._near_tip_since = self._ctx.steady
 
     def move(self, peer: Peer) -> None:
         """Ask other peers for blocks that are late, those needed next first; both answers are welcome."""
@@ -60,7 +60,7 @@ class LateBlocks:
         patience, relaxed = self._download.strategy.patience(peer.id)
         moves: dict[int, list[int]] = {}
         for index, asked in list(blocks.in_flight.items())[:FETCH_MOVES_PER_TICK]:
-            age = ctx.real - max(asked, blocks.reading_since)
+            age = ctx.steady - max(asked, blocks.reading_since)
             if age < patience:
                 break
             if ctx.tree.has_data(index):  # somebody else's answer came first
@@ -125,7 +125,7 @@ class LateBlocks:
         asked = peer.blocks.in_flight[index]
         self._download.release(peer, index)
         remember(peer.blocks.late, index, asked, MAX_LATE_PER_PEER)
-        self._download.strategy.on_failure(peer.id, Failure.LATE, 1, self._ctx.real)
+        self._download.strategy.on_failure(peer.id, Failure.LATE, 1, self._ctx.steady)
 
     def _hand_over(self, peer: Peer, other: Peer, indices: list[int]) -> None:
         """Ask ``other`` for late blocks of ``peer``."""

@@ -30,13 +30,13 @@ class Stalling:
     def start(self, peer: Peer, grace: float = 0.0) -> None:
         """The peer holds the window up: its time begins after ``grace`` seconds, unless it runs already."""
         if peer.blocks.stalling_since is None:
-            peer.blocks.stalling_since = self._ctx.mono + grace
+            peer.blocks.stalling_since = self._ctx.mockable + grace
             self._ctx.log(LogLevel.DEBUG, "net", f"Stall started peer={peer.id}")
 
     def drop_overdue(self, peer: Peer) -> bool:
         """Disconnect a peer whose time is over; tells whether it was."""
         since = peer.blocks.stalling_since
-        if since is None or self._ctx.mono - since <= self.timeout:
+        if since is None or self._ctx.mockable - since <= self.timeout:
             return False
         self._ctx.disconnect(peer, "Peer is stalling block download")
         longer = min(2 * self.timeout, BLOCK_STALLING_TIMEOUT_MAX)

@@ -112,12 +112,12 @@ class AddedNodes:
                 if attempt is not None:
                     target.attempt = attempt
                     continue
-                if self._ctx.mono - peer.connected_mono >= ADDED_NODE_STABLE:
+                if self._ctx.mockable - peer.connected_mockable >= ADDED_NODE_STABLE:
                     target.delay = ADDED_NODE_RETRY_MIN
                 self._back_off(target)
 
     def _back_off(self, target: Target) -> None:
-        target.next_try = self._ctx.real + target.delay * self._ctx.rng.uniform(0.75, 1.25)
+        target.next_try = self._ctx.steady + target.delay * self._ctx.rng.uniform(0.75, 1.25)
         target.delay = min(2 * target.delay, ADDED_NODE_RETRY_MAX)
 
     def tick(self) -> None:
@@ -125,13 +125,13 @@ class AddedNodes:
         ctx = self._ctx
         used = sum(1 for t in self.targets.values() if not t.fixed and t.is_served)
         for target in self.targets.values():
-            if target.is_served or ctx.real < target.next_try:
+            if target.is_served or ctx.steady < target.next_try:
                 continue
             if not target.fixed:
                 if used >= MAX_ADDNODE_CONNECTIONS:
                     continue
                 if self.peer_of(target.text) is not None:  # an automatic or inbound connection serves
-                    target.next_try = ctx.real + ADDED_NODE_RETRY_MAX
+                    target.next_try = ctx.steady + ADDED_NODE_RETRY_MAX
                     continue
             target.attempt = self._connections.open(target.text, ConnectionKind.MANUAL, v2=target.v2)
             if target.attempt is not None and not target.fixed:

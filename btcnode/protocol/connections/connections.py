@@ -67,15 +67,15 @@ class Connections:
         self.attempts: dict[int, Attempt] = {}
         self._next_attempt = 1
         self._anchors = list(anchors[:MAX_ANCHORS])
-        self._next_connect = ctx.real
-        self._next_feeler = ctx.mono + ctx.rng.expovariate(1 / FEELER_INTERVAL)
-        self._next_extra_block_relay = ctx.mono + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
-        self._next_extra_network = ctx.mono + ctx.rng.expovariate(1 / EXTRA_NETWORK_INTERVAL)
-        self._next_extra_check = ctx.mono + EXTRA_PEER_CHECK_INTERVAL
-        self._next_stale_check = ctx.mono + STALE_CHECK_INTERVAL
+        self._next_connect = ctx.steady
+        self._next_feeler = ctx.mockable + ctx.rng.expovariate(1 / FEELER_INTERVAL)
+        self._next_extra_block_relay = ctx.mockable + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
+        self._next_extra_network = ctx.mockable + ctx.rng.expovariate(1 / EXTRA_NETWORK_INTERVAL)
+        self._next_extra_check = ctx.mockable + EXTRA_PEER_CHECK_INTERVAL
+        self._next_stale_check = ctx.mockable + STALE_CHECK_INTERVAL
         self._try_extra_full = False
         self._synced_once = False
-        self.last_tip_change = ctx.mono
+        self.last_tip_change = ctx.mockable
         self._group_key = ctx.rng.getrandbits(128).to_bytes(16, "little")
 
     # -- opening -------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class Connections:
             address=new.address,
             kind=new.kind,
             permissions=new.permissions,
-            connected_mono=ctx.mono,
+            connected_mockable=ctx.mockable,
             connected_unix=int(ctx.unix),
             attempt=new.attempt,
             target=attempt.target if attempt is not None else "",
@@ -176,8 +176,8 @@ class Connections:
             through_tor=new.through_tor,
             prefer_evict=new.inbound and host_key(new.address) in ctx.discouraged,
         )
-        peer.last_received = peer.addr.tokens_at = ctx.mono
-        peer.ping_tokens_at = ctx.real
+        peer.last_received = peer.addr.tokens_at = ctx.mockable
+        peer.ping_tokens_at = ctx.steady
         ctx.peers[peer.id] = peer
         ctx.log(LogLevel.DEBUG, "net", f"Added connection peer={peer.id}")
         if new.attempt is not None:
@@ -233,7 +233,7 @@ class Connections:
     def _candidate(self, peer: Peer) -> Candidate:
         return Candidate(
             peer_id=peer.id,
-            connected=peer.connected_mono,
+            connected=peer.connected_mockable,
             ping=peer.ping.minimum if peer.ping.minimum is not None else float("inf"),
             last_block=peer.last_block_unix,
             last_tx=peer.last_tx_unix,
@@ -292,14 +292,14 @@ class Connections:
         if not self.active:
             return
         self.added.tick()
-        mono = self._ctx.mono
-        if mono >= self._next_extra_check:
-            self._next_extra_check = mono + EXTRA_PEER_CHECK_INTERVAL
+        mockable = self._ctx.mockable
+        if mockable >= self._next_extra_check:
+            self._next_extra_check = mockable + EXTRA_PEER_CHECK_INTERVAL
             self._drop_extra_block_relay()
             self._drop_extra_full()
             self._check_stale_tip()
-        if self._ctx.config.automatic_outbound and self._ctx.real >= self._next_connect:
-            self._next_connect = self._ctx.real + CONNECT_INTERVAL
+        if self._ctx.config.automatic_outbound and self._ctx.steady >= self._next_connect:
+            self._next_connect = self._ctx.steady + CONNECT_INTERVAL
             self._open_automatic()
 
     def count(self, kind: ConnectionKind) -> int:
@@ -309,7 +309,7 @@ class Connections:
 
     def _open_automatic(self) -> None:
         """Open at most one connection of the kind that is needed most."""
-        ctx, config, mono = self._ctx, self._ctx.config, self._ctx.mono
+        ctx, config, mockable = self._ctx, self._ctx.config, self._ctx.mockable
         full = self.count(ConnectionKind.OUTBOUND_FULL)
         block_relay = self.count(ConnectionKind.BLOCK_RELAY)
         if self._anchors and block_relay < config.max_block_relay:
@@ -320,16 +320,16 @@ class Connections:
             self._open_from_book(ConnectionKind.BLOCK_RELAY)
         elif self._try_extra_full and full == config.max_outbound_full:
             self._open_from_book(ConnectionKind.OUTBOUND_FULL)
-        elif self._synced_once and mono > self._next_extra_block_relay:
-            self._next_extra_block_relay = mono + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
+        elif self._synced_once and mockable > self._next_extra_block_relay:
+            self._next_extra_block_relay = mockable + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
             self._open_from_book(ConnectionKind.BLOCK_RELAY)
-        elif mono > self._next_feeler and not self.count(ConnectionKind.FEELER):
-            self._next_feeler = mono + ctx.rng.expovariate(1 / FEELER_INTERVAL)
+        elif mockable > self._next_feeler and not self.count(ConnectionKind.FEELER):
+            self._next_feeler = mockable + ctx.rng.expovariate(1 / FEELER_INTERVAL)
             self._open_from_book(ConnectionKind.FEELER)
-        elif full == config.max_outbound_full == MAX_OUTBOUND_FULL_RELAY and mono > self._next_extra_network:
+        elif full == config.max_outbound_full == MAX_OUTBOUND_FULL_RELAY and mockable > self._next_extra_network:
             network = self.choice.preferred_network()
             if network is not None:
-                self._next_extra_network = mono + ctx.rng.expovariate(1 / EXTRA_NETWORK_INTERVAL)
+                self._next_extra_network = mockable + ctx.rng.expovariate(1 / EXTRA_NETWORK_INTERVAL)
                 self._open_from_book(ConnectionKind.OUTBOUND_FULL, network)
 
     def _open_anchor(self) -> None:
@@ -420,7 +420,7 @@ class Connections:
         drop = peers[0]
         if len(peers) > 1 and drop.last_block_unix > peers[1].last_block_unix:
             drop = peers[1]
-        if ctx.mono - drop.connected_mono >= MINIMUM_CONNECT_TIME and not drop.blocks.in_flight:
+        if ctx.mockable - drop.connected_mockable >= MINIMUM_CONNECT_TIME and not drop.blocks.in_flight:
             ctx.disconnect(drop, "extra block-relay peer", level=LogLevel.DEBUG)
 
     def _drop_extra_full(self) -> None:
@@ -434,7 +434,7 @@ class Connections:
         if not loose:
             return
         drop = min(loose, key=lambda p: (p.headers.last_announcement, -p.id))
-        if ctx.mono - drop.connected_mono > MINIMUM_CONNECT_TIME and not drop.blocks.in_flight:
+        if ctx.mockable - drop.connected_mockable > MINIMUM_CONNECT_TIME and not drop.blocks.in_flight:
             ctx.disconnect(drop, "extra outbound peer", level=LogLevel.DEBUG)
             self._try_extra_full = False
 
@@ -443,10 +443,10 @@ class Connections:
         ctx = self._ctx
         if not self._synced_once and ctx.can_direct_fetch():
             self._synced_once = True
-        if ctx.mono < self._next_stale_check:
+        if ctx.mockable < self._next_stale_check:
             return
-        self._next_stale_check = ctx.mono + STALE_CHECK_INTERVAL
-        age = ctx.mono - self.last_tip_change
+        self._next_stale_check = ctx.mockable + STALE_CHECK_INTERVAL
+        age = ctx.mockable - self.last_tip_change
         busy = any(p.blocks.in_flight for p in ctx.peers.values())
         stale = age > STALE_TIP_SPACINGS * ctx.params.pow_target_spacing and not busy
         if stale and ctx.config.automatic_outbound:

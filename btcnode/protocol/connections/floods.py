@@ -26,7 +26,7 @@ class Floods:
 
     def on_ping(self, peer: Peer) -> None:
         """A ping came; it is answered in any case."""
-        now = self._ctx.real
+        now = self._ctx.steady
         if peer.ping_tokens < 1:
             peer.ping_tokens = min(PING_BURST, max(0.0, now - peer.ping_tokens_at) * PING_RATE)
             peer.ping_tokens_at = now
@@ -39,7 +39,7 @@ class Floods:
         """An inv with ``count`` entries came: how many of them are looked at."""
         if peer.permissions & Permission.RELAY:
             return count
-        now = self._ctx.real
+        now = self._ctx.steady
         if peer.tx_inv_tokens < count:
             earned = max(0.0, now - peer.tx_inv_at) * TX_INV_RATE
             peer.tx_inv_tokens = min(TX_INV_BURST, peer.tx_inv_tokens + earned)
@@ -53,13 +53,13 @@ class Floods:
     def _excess(self, peer: Peer, offence: Offence, count: int) -> None:
         peer.conduct.blame(offence.name, count * weight_of(offence))
         if not peer.no_ban:
-            self._until[peer.id] = self._ctx.real + FLOOD_PAUSE
+            self._until[peer.id] = self._ctx.steady + FLOOD_PAUSE
             self._ctx.pause(peer, PAUSE_FLOOD)
 
     def tick(self) -> None:
         """Read again from those who have waited."""
         for peer_id, until in list(self._until.items()):
-            if self._ctx.real >= until:
+            if self._ctx.steady >= until:
                 del self._until[peer_id]
                 if (peer := self._ctx.peers.get(peer_id)) is not None:
                     self._ctx.resume(peer, PAUSE_FLOOD)

@@ -54,7 +54,7 @@ class Handshake:
     def tick(self, peer: Peer) -> None:
         """Give up on a handshake that takes too long."""
         limit = self._ctx.config.peer_timeout
-        if peer.established or self._ctx.mono - peer.connected_mono <= limit:
+        if peer.established or self._ctx.mockable - peer.connected_mockable <= limit:
             return
         if peer.transport == "v1" and not (peer.heard and peer.version_sent):
             never = "" if peer.heard else " never received from peer,"

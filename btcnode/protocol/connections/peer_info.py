@@ -35,7 +35,7 @@ def describe(ctx: Context, peer: Peer) -> dict[str, Any]:
         "timeoffset": peer.time_offset,
         "pingtime": ping.last,
         "minping": ping.minimum,
-        "pingwait": round(max(0.0, ctx.mono - ping.sent_at), 6) if ping.nonce else None,
+        "pingwait": round(max(0.0, ctx.mockable - ping.sent_at), 6) if ping.nonce else None,
         "version": peer.version,
         "subver": peer.user_agent,
         "bip152_hb_to": peer.high_bandwidth_to,

@@ -73,7 +73,7 @@ class Conduct:
     load: float = 0.0  # broken rules, weighed
     stumbles: float = 0.0  # times that it was degraded
     offences: dict[str, int] = field(default_factory=dict)  # at most one entry for each offence of the table
-    faded_at: float = 0.0
+    faded_at: float | None = None
     next_at: float = 0.0
     seen: tuple[int, int] = (0, 0)  # succeeded and failed block requests that are counted already
     judged: tuple[float, Features, float, float] | None = None  # time, features, useful and bad then
@@ -84,10 +84,10 @@ class Conduct:
         self.load += weight
         self.next_at = 0.0
 
-    def fade(self, mono: float) -> None:
+    def fade(self, steady: float) -> None:
         """Let the past count less."""
-        factor = 0.5 ** ((mono - self.faded_at) / HALF_LIFE) if self.faded_at else 1.0
-        self.faded_at = mono
+        factor = 0.5 ** ((steady - self.faded_at) / HALF_LIFE) if self.faded_at is not None else 1.0
+        self.faded_at = steady
         self.useful *= factor
         self.wasted *= factor
         self.failed *= factor
@@ -183,13 +183,13 @@ class Scores:
 
     def tick(self, peer: Peer) -> None:
         """Compute the score if it is time to."""
-        conduct, mono = peer.conduct, self._ctx.real
-        if mono < conduct.next_at:
+        conduct, steady = peer.conduct, self._ctx.steady
+        if steady < conduct.next_at:
             return
-        conduct.next_at = mono + INTERVAL
-        conduct.fade(mono)
+        conduct.next_at = steady + INTERVAL
+        conduct.fade(steady)
         latency = self._take_requests(peer)
-        features = features_of(conduct, latency, self._ctx.mono - peer.connected_mono)
+        features = features_of(conduct, latency, self._ctx.mockable - peer.connected_mockable)
         if self._ctx.config.peer_score_learning:
             self._learn(conduct, features)
         before, conduct.score = standing_of(conduct.score), score_of(features, self.weights)
@@ -215,16 +215,16 @@ class Scores:
 
     def _learn(self, conduct: Conduct, features: Features) -> None:
         """Hold the judgement of a minute ago against what happened since."""
-        mono, bad = self._ctx.real, conduct.wasted + conduct.failed + conduct.load
-        if conduct.judged is not None and mono - conduct.judged[0] < OUTCOME_DELAY:
+        steady, bad = self._ctx.steady, conduct.wasted + conduct.failed + conduct.load
+        if conduct.judged is not None and steady - conduct.judged[0] < OUTCOME_DELAY:
             return
         if conduct.judged is not None:
             then, judged, useful_then, bad_then = conduct.judged
-            kept = 0.5 ** ((mono - then) / HALF_LIFE)
+            kept = 0.5 ** ((steady - then) / HALF_LIFE)
             gain, harm = conduct.useful - kept * useful_then, bad - kept * bad_then
             if max(gain, harm) > 0.01:
                 self.learner.learn(judged, gain > harm)
-        conduct.judged = (mono, features, conduct.useful, bad)
+        conduct.judged = (steady, features, conduct.useful, bad)
 
     def _remove(self, peer: Peer, features: Features) -> None:
         """Disconnect and discourage, with the evidence on record; the user's own choices stay."""
@@ -232,7 +232,7 @@ class Scores:
         discourage = not spared and not peer.address.is_local
         ctx.emit(Audit(self._evidence(peer, features, "spared" if spared else "disconnected", discourage)))
         if spared:
-            peer.conduct.next_at = ctx.real + HALF_LIFE
+            peer.conduct.next_at = ctx.steady + HALF_LIFE
             return
         if discourage:
             ctx.discouraged.add(host_key(peer.address))
@@ -258,7 +258,7 @@ class Scores:
         if features is None:
             record = self._strategy.peers.get(peer.id)
             latency = record.latency if record is not None and record.latency is not None else peer.ping.last
-            features = features_of(conduct, latency, self._ctx.mono - peer.connected_mono)
+            features = features_of(conduct, latency, self._ctx.mockable - peer.connected_mockable)
         return {
             "score": round(conduct.score, 1),
             "state": self._ctx.states.state(peer.id).value,

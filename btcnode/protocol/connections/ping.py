@@ -34,7 +34,7 @@ class Pings:
         self._floods = floods
         self._has_work = has_work
         self._owing: dict[int, None] = {}  # peers that wait for a pong
-        self._wheel = TimerWheel(ctx.mono)
+        self._wheel = TimerWheel(ctx.mockable)
         self._queued: dict[int, None] = {}  # peers to be pinged whatever the time is
 
     def connected(self, peer: Peer) -> None:
@@ -89,7 +89,7 @@ class Pings:
         elif not expected:
             problem = "Unsolicited pong without ping"
         elif message.nonce == expected:
-            ping.last = max(0.0, self._ctx.mono - ping.sent_at)
+            ping.last = max(0.0, self._ctx.mockable - ping.sent_at)
             ping.minimum = ping.last if ping.minimum is None else min(ping.minimum, ping.last)
             ping.nonce = 0
         elif not message.nonce:
@@ -119,26 +119,26 @@ class Pings:
     def tick(self) -> None:
         """Look at the peers whose time has come."""
         queued, self._queued = self._queued, {}
-        for peer_id in (*queued, *self._wheel.advance(self._ctx.mono)):
+        for peer_id in (*queued, *self._wheel.advance(self._ctx.mockable)):
             peer = self._ctx.peers.get(peer_id)
             if peer is not None and peer.established and not peer.disconnecting:
                 self._look(peer)
 
     def _look(self, peer: Peer) -> None:
         """Send what is due; note silence; close the connection when an answer is overdue."""
-        ping, mono = peer.ping, self._ctx.mono
-        waited = mono - ping.sent_at
+        ping, mockable = peer.ping, self._ctx.mockable
+        waited = mockable - ping.sent_at
         if ping.nonce and waited > TIMEOUT_INTERVAL:
             self._ctx.states.handle(peer.id, PeerEvent.TIMEOUT)
             self._ctx.disconnect(peer, f"ping timeout: {waited:.6f}s")
             return
         if ping.queued or (not ping.nonce and waited > PING_INTERVAL):
             self._send(peer)
-        silent = mono - peer.last_received
+        silent = mockable - peer.last_received
         if ping.nonce and silent > HEARTBEAT_MISSED and self._ctx.states.state(peer.id) is PeerState.STABLE:
             self._ctx.states.handle(peer.id, PeerEvent.HEARTBEAT_MISSED)
         moments = [ping.sent_at + (TIMEOUT_INTERVAL if ping.nonce else PING_INTERVAL)]
-        if self._ctx.states.state(peer.id) is PeerState.STABLE and peer.last_received + HEARTBEAT_MISSED > mono:
+        if self._ctx.states.state(peer.id) is PeerState.STABLE and peer.last_received + HEARTBEAT_MISSED > mockable:
             moments.append(peer.last_received + HEARTBEAT_MISSED)
         self._wheel.set(peer.id, min(moments) + 0.001)
 
@@ -146,6 +146,6 @@ class Pings:
         ping = peer.ping
         nonce = self._ctx.rng.getrandbits(64) or 1
         ping.queued = False
-        ping.sent_at = self._ctx.mono
+        ping.sent_at = self._ctx.mockable
         ping.nonce = nonce if peer.common_version > BIP31_VERSION else 0
         self._ctx.send(peer, Ping(nonce))

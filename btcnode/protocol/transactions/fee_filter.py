@@ -73,13 +73,13 @@ class FeeFilters:
         wanted = self._minimum
         if not self._initial and peer.fee_filter_sent == self._rounder.maximum:
             peer.next_fee_filter = 0.0
-        if ctx.mono >= peer.next_fee_filter:
+        if ctx.mockable >= peer.next_fee_filter:
             feerate = max(self._rounder.round(wanted), self._source.relay_feerate())
             if feerate != peer.fee_filter_sent:
                 ctx.send(peer, FeeFilter(feerate))
                 peer.fee_filter_sent = feerate
-            peer.next_fee_filter = ctx.mono + ctx.rng.expovariate(1 / AVG_FEEFILTER_INTERVAL)
-        elif ctx.mono + MAX_FEEFILTER_CHANGE_DELAY < peer.next_fee_filter and not (
+            peer.next_fee_filter = ctx.mockable + ctx.rng.expovariate(1 / AVG_FEEFILTER_INTERVAL)
+        elif ctx.mockable + MAX_FEEFILTER_CHANGE_DELAY < peer.next_fee_filter and not (
             3 * peer.fee_filter_sent <= 4 * wanted and 3 * wanted <= 4 * peer.fee_filter_sent
         ):
-            peer.next_fee_filter = ctx.mono + ctx.rng.uniform(0, MAX_FEEFILTER_CHANGE_DELAY)
+            peer.next_fee_filter = ctx.mockable + ctx.rng.uniform(0, MAX_FEEFILTER_CHANGE_DELAY)

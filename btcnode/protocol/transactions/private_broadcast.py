@@ -90,8 +90,8 @@ class PrivateBroadcast:
         self._sent: dict[int, tuple[bytes, Sending]] = {}  # peer -> wtxid and sending
         self._to_open = 0
         self._tor_works = False  # a node was spoken to through Tor
-        self._next_open = ctx.real
-        self._next_retry = ctx.mono
+        self._next_open = ctx.steady
+        self._next_retry = ctx.mockable
         self._tests: dict[int, bytes] = {}  # number of the ProcessTransactions -> wtxid
         self._next_test = -1  # counts down: numbers of the others count up
         self._pings: dict[int, int] = {}  # peer -> nonce
@@ -230,7 +230,7 @@ class PrivateBroadcast:
     def tick_peer(self, peer: Peer) -> None:
         """End connections that take too long."""
         ctx = self._ctx
-        age = ctx.mono - peer.connected_mono
+        age = ctx.mockable - peer.connected_mockable
         if age > PRIVATE_BROADCAST_LIFETIME or (not peer.version and age > ctx.config.peer_timeout):
             ctx.disconnect(peer, "private broadcast took too long", level=LogLevel.DEBUG)
 
@@ -255,13 +255,13 @@ class PrivateBroadcast:
         if not self._tor_works:
             tor = (p for p in ctx.peers.values() if p.address.network is Network.TORV3)
             self._tor_works = any(p.version and not p.inbound for p in tor)
-        if ctx.mono >= self._next_retry:
+        if ctx.mockable >= self._next_retry:
             self._next_retry = (
-                ctx.mono + PRIVATE_BROADCAST_RETRY_MIN + ctx.rng.random() * PRIVATE_BROADCAST_RETRY_SPREAD
+                ctx.mockable + PRIVATE_BROADCAST_RETRY_MIN + ctx.rng.random() * PRIVATE_BROADCAST_RETRY_SPREAD
             )
             self._test_stale()
-        if self._to_open and ctx.real >= self._next_open:
-            self._next_open = ctx.real + PRIVATE_BROADCAST_OPEN_INTERVAL
+        if self._to_open and ctx.steady >= self._next_open:
+            self._next_open = ctx.steady + PRIVATE_BROADCAST_OPEN_INTERVAL
             self._open()
 
     def _test_stale(self) -> None:

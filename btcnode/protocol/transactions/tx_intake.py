@@ -96,7 +96,7 @@ class TxIntake:
 
     def connected(self, peer: Peer) -> None:
         """The handshake is complete."""
-        peer.tx_inv_at = self._ctx.real
+        peer.tx_inv_at = self._ctx.steady
         self.download.connected(
             peer.id,
             preferred=peer.blocks.preferred,
@@ -120,7 +120,7 @@ class TxIntake:
         ctx = self._ctx
         self._relay.knows(peer, tx_hash)
         if not ctx.is_initial_block_download():
-            self.download.announced(peer.id, tx_hash, peer.wtxid_relay, ctx.mono)
+            self.download.announced(peer.id, tx_hash, peer.wtxid_relay, ctx.mockable)
 
     def on_not_found(self, peer: Peer, message: NotFound) -> None:
         """The peer has not what it was asked for: others are asked."""
@@ -130,15 +130,15 @@ class TxIntake:
 
     def begin_tick(self) -> None:
         """Requests expire."""
-        self.download.tracker.advance(self._ctx.mono)
+        self.download.tracker.advance(self._ctx.mockable)
 
     def request(self, peer: Peer) -> None:
         """Ask the peer for what it is the best to be asked for."""
         tracker = self.download.tracker
         if not tracker.waiting(peer.id):
             return
-        tracker.advance(self._ctx.mono)
-        wanted = self.download.requests(peer.id, self._ctx.mono, self._busy, MAX_GETDATA_TXS)
+        tracker.advance(self._ctx.mockable)
+        wanted = self.download.requests(peer.id, self._ctx.mockable, self._busy, MAX_GETDATA_TXS)
         if wanted:
             by_txid = MSG_TX | (MSG_WITNESS_FLAG if peer.serves_witnesses else 0)
             items = (InvItem(MSG_WTX if by_wtxid else by_txid, tx_hash) for tx_hash, by_wtxid in wanted)
@@ -308,7 +308,7 @@ class TxIntake:
     def _on_refused(self, tx: Tx, sender: int, outcome: TxOutcome, closed: _Open) -> None:
         assert outcome.result is not None
         todo = self.download.refused(
-            tx, outcome.result, sender, first_time=closed.first_time, now=self._ctx.mono, since=closed.since
+            tx, outcome.result, sender, first_time=closed.first_time, now=self._ctx.mockable, since=closed.since
         )
         peer = self._ctx.peers.get(sender)
         if peer is not None:

@@ -58,7 +58,7 @@ class TxRelay:
         self.upload_reached: Callable[[], bool] = lambda: False  # whether the day's upload target leaves nothing
         self._next_inbound: dict[int, float] = {}  # by network
         self._again: list[bytes] = []  # txids of those that are announced again now
-        self._next_again = ctx.mono + self._pause_again()
+        self._next_again = ctx.mockable + self._pause_again()
         self._block: ParsedBlock | None = None
         self._block_index: dict[bytes, int] = {}
 
@@ -148,8 +148,8 @@ class TxRelay:
 
     def begin_tick(self) -> None:
         """Every 10 to 15 minutes announce again what nobody has asked for, a few at a time."""
-        if self._ctx.mono >= self._next_again:
-            self._next_again = self._ctx.mono + self._pause_again()
+        if self._ctx.mockable >= self._next_again:
+            self._next_again = self._ctx.mockable + self._pause_again()
             self._again = sorted(self._source.unbroadcast(), reverse=True)
         for _ in range(min(REBROADCAST_PER_TICK, len(self._again))):
             entry = self._source.find_tx(self._again.pop(), False)
@@ -157,13 +157,13 @@ class TxRelay:
                 self.announce(entry)
 
     def _next_turn(self, peer: Peer) -> float:
-        mono, rng = self._ctx.mono, self._ctx.rng
+        mockable, rng = self._ctx.mockable, self._ctx.rng
         if not peer.inbound:
-            return mono + rng.expovariate(1 / OUTBOUND_INVENTORY_BROADCAST_INTERVAL)
+            return mockable + rng.expovariate(1 / OUTBOUND_INVENTORY_BROADCAST_INTERVAL)
         network = int(peer.address.network)
         timer = self._next_inbound.get(network, 0.0)
-        if timer <= mono:
-            timer = mono + rng.expovariate(1 / INBOUND_INVENTORY_BROADCAST_INTERVAL)
+        if timer <= mockable:
+            timer = mockable + rng.expovariate(1 / INBOUND_INVENTORY_BROADCAST_INTERVAL)
             self._next_inbound[network] = timer
         return timer
 
@@ -172,7 +172,7 @@ class TxRelay:
         state = peer.tx
         if state is None or peer.send_full:
             return
-        due = self._ctx.mono >= state.next_send
+        due = self._ctx.mockable >= state.next_send
         if due:
             state.next_send = self._next_turn(peer)
         if not due and not peer.no_ban and not (state.filter is not None and state.mempool_answer):

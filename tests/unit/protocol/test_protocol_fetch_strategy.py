@@ -24,22 +24,22 @@ def serve(strategy: FetchStrategy, peer: int, count: int, *, start: float, inter
     return start + count * interval
 
 
-def join(strategy: FetchStrategy, *peers: int, mono: float = 0.0) -> None:
+def join(strategy: FetchStrategy, *peers: int, now: float = 0.0) -> None:
     for peer in peers:
         strategy.add(peer, f"host{peer}:8333")
-        strategy.admits(peer, mono)
+        strategy.admits(peer, now)
 
 
 def test_start_and_bounds(strategy: FetchStrategy, lines: list[str]) -> None:
     join(strategy, 1)
     assert (strategy.blocks_limit, strategy.peers_limit) == (32, 8)
-    mono = 0.0
+    now = 0.0
     for _ in range(40):
-        mono = serve(strategy, 1, 32, start=mono, interval=0.001)
+        now = serve(strategy, 1, 32, start=now, interval=0.001)
     assert (strategy.blocks_limit, strategy.peers_limit) == (64, 16)
-    strategy.on_sent(1, 3000, mono)
+    strategy.on_sent(1, 3000, now)
     for _ in range(300):
-        strategy.on_failure(1, Failure.LATE, 10, mono)
+        strategy.on_failure(1, Failure.LATE, 10, now)
     assert (strategy.blocks_limit, strategy.peers_limit) == (8, 4)
     assert any("64 blocks a peer, 16 peers" in line for line in lines)
     assert any("8 blocks a peer, 4 peers" in line for line in lines)
@@ -162,7 +162,7 @@ def test_broken_block_means_rest_and_is_remembered(strategy: FetchStrategy, line
 
 def test_memory_of_former_peers_is_bounded(strategy: FetchStrategy) -> None:
     for peer in range(1, 1000):
-        join(strategy, peer, mono=float(peer))
+        join(strategy, peer, now=float(peer))
         serve(strategy, peer, 1, start=float(peer), interval=0.05)
         strategy.remove(peer)
     assert len(strategy._remembered) == limits.FETCH_MAX_REMEMBERED

@@ -10,7 +10,7 @@ from btcnode.sync.profile import StageSeconds, SyncProfile, SyncSample, describe
 
 IDLE = StageSeconds(store=0.0, validate=0.0, commit=0.0, processes=0.0, workers=2)
 START = SyncSample(
-    mono=10.0, blocks=0, inputs=0, txs=0, memory=100 << 20, requests_open=5, queued_blocks=3, active_peers=4, peers=8,
+    steady=10.0, blocks=0, inputs=0, txs=0, memory=100 << 20, requests_open=5, queued_blocks=3, active_peers=4, peers=8,
     stages=IDLE,
 )  # fmt: skip
 
@@ -18,7 +18,9 @@ START = SyncSample(
 def profile_of(stages: StageSeconds, **last: int) -> SyncProfile:
     profile = SyncProfile()
     profile.add(START)
-    profile.add(replace(START, mono=110.0, blocks=500, inputs=9000, txs=4000, memory=300 << 20, stages=stages, **last))
+    profile.add(
+        replace(START, steady=110.0, blocks=500, inputs=9000, txs=4000, memory=300 << 20, stages=stages, **last)
+    )
     return profile
 
 
@@ -59,7 +61,7 @@ def test_the_bottleneck_follows_from_the_figures(stages: StageSeconds, last: dic
 def test_memory_over_time_stays_small() -> None:
     profile = SyncProfile()
     for n in range(10_000):
-        profile.add(replace(START, mono=float(n), memory=n))
+        profile.add(replace(START, steady=float(n), memory=n))
     assert len(profile.history) <= SyncProfile.MAX_HISTORY
     times = [seconds for seconds, _ in profile.history]
     assert times == sorted(times) and times[0] == 0.0 and profile.memory_peak == 9999
