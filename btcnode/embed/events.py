@@ -1,25 +1,32 @@
-"""What happens in an embedded node, as values that a program can wait for."""
+"""What happens in an embedded node, as values that a program can wait for.
+
+An event tells of something that can be asked for when it arrives: the tip that it names is active, the transaction in
+the mempool, the peer in the list of peers.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
-from btcnode.mempool.entry import MempoolEntry
+from btcnode.mempool.entry import MempoolEntry, RemovalReason
 from btcnode.primitives.hashes import to_display
-from btcnode.protocol.events import PeerConnected, PeerDisconnected
+from btcnode.protocol.events import ChainSettled, PeerConnected, PeerDisconnected
 from btcnode.protocol.inputs import Input
 
 MAX_WAITING = 10_000  # events that one iterator may be behind: 10,000 x 200 B
+MAX_SWITCHING = 1_000  # blocks that a chain under way to more work holds back: 1,000 x 200 B
 
 
 @dataclass(frozen=True, slots=True)
 class NewTip:
-    """A block was connected; ``block_hash`` in display order."""
+    """A block was connected: at ``height`` the active chain has ``block_hash`` (display order)."""
 
     height: int
     block_hash: str
@@ -27,7 +34,11 @@ class NewTip:
 
 @dataclass(frozen=True, slots=True)
 class Reorganisation:
-    """Blocks were left for others: their hashes, newest first. What replaces them, above ``fork_height``, follows."""
+    """Blocks were left: their hashes, newest first (display order). The chain up to ``fork_height`` stayed.
+
+    The new tip is active already; a ``NewTip`` for each block above ``fork_height`` follows, none when nothing
+    replaced the blocks.
+    """
 
     fork_height: int
     disconnected: tuple[str, ...]
@@ -61,68 +72,156 @@ class PeerLeft:
 
 
 Event = NewTip | Reorganisation | NewTransaction | PeerCame | PeerLeft
+E = TypeVar("E", bound=Event)
 
 
-class _Subscription:
+class EventStream(AsyncIterator[E], Generic[E]):
+    """An asynchronous iterator over events; it ends when the node stops, after the last of them.
+
+    Leaving ``async for`` and coming back goes on with the next event. ``missed`` counts those that were dropped because
+    10,000 newer ones were waiting.
+    """
+
     def __init__(self, kinds: tuple[type[Event], ...]) -> None:
-        self.kinds = kinds
-        self.waiting: deque[Event] = deque(maxlen=MAX_WAITING)
-        self.arrived = asyncio.Event()
+        self._kinds = kinds
+        self._waiting: deque[E] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+        self.missed = 0
+
+    def __aiter__(self) -> EventStream[E]:
+        return self
+
+    async def __anext__(self) -> E:
+        while not self._waiting:
+            if self._closed:
+                raise StopAsyncIteration
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except BaseException:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                else:
+                    self._wake_one()  # the event that this one was woken for is another's now
+                raise
+        return self._waiting.popleft()
+
+    def offer(self, event: Event) -> None:
+        """Take an event in if it is of the kinds asked for."""
+        if self._closed or not isinstance(event, self._kinds):
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            self._waiting.popleft()
+            self.missed += 1
+        self._waiting.append(cast(E, event))
+        self._wake_one()
+
+    def close(self) -> None:
+        """Nothing more comes; what waits is still given."""
+        self._closed = True
+        while self._waiters:
+            self._wake_one()
+
+    def _wake_one(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
 
 class EventHub:
-    """Turns what the node's rooms report into events, and hands each to whoever asked for its kind."""
+    """Turns what the node's rooms report into events, and hands each to whoever asked for its kind.
+
+    While blocks have been left and the chain is still under way, tips are held back: what is told is the switch from
+    one chain to the other, and nothing where it came back to where it was.
+    """
 
     def __init__(self, tree: HeaderTree) -> None:
         self._tree = tree
-        self._subscriptions: dict[_Subscription, None] = {}
-        self._left: list[str] = []
+        self._streams: weakref.WeakSet[EventStream[Event]] = weakref.WeakSet()
+        self._left: list[int] = []  # of the chain that is being left, newest first
+        self._joined: list[int] = []  # what replaces it, oldest first
+        self._came: dict[bytes, NewTransaction] = {}  # by txid: in the mempool since this turn of the loop
         self._closed = False
 
-    def subscribe(self, *kinds: type[Event]) -> AsyncIterator[Event]:
-        """Events of these kinds (all without any) from now on; who falls behind by 10,000 misses the oldest."""
-        subscription = _Subscription(kinds)
-        self._subscriptions[subscription] = None
-        return self._iterate(subscription)
-
-    async def _iterate(self, subscription: _Subscription) -> AsyncIterator[Event]:
-        try:
-            while True:
-                while subscription.waiting:
-                    yield subscription.waiting.popleft()
-                if self._closed:
-                    return
-                subscription.arrived.clear()
-                await subscription.arrived.wait()
-        finally:
-            self._subscriptions.pop(subscription, None)
+    def subscribe(self, kinds: tuple[type[Event], ...]) -> EventStream[Event]:
+        """Events of these kinds from now on."""
+        stream: EventStream[Event] = EventStream(kinds)
+        if self._closed:
+            stream.close()
+        else:
+            self._streams.add(stream)
+        return stream
 
     def close(self) -> None:
         """The node has stopped: iterators end."""
+        self._switched()
+        self._tell_transactions()
         self._closed = True
-        for subscription in self._subscriptions:
-            subscription.arrived.set()
+        for stream in list(self._streams):
+            stream.close()
 
     def _publish(self, event: Event) -> None:
-        for subscription in self._subscriptions:
-            if not subscription.kinds or isinstance(event, subscription.kinds):
-                subscription.waiting.append(event)
-                subscription.arrived.set()
+        for stream in list(self._streams):
+            stream.offer(event)
+
+    # -- chain -----------------------------------------------------------------------------------------------------
 
     def on_chain(self, events: list[ChainEvent]) -> None:
         """A batch of the chain driver's."""
         for event in events:
             if isinstance(event, BlockDisconnected):
-                self._left.append(to_display(self._tree.hash(event.index)))
+                if self._joined:
+                    self._joined.pop()
+                else:
+                    self._left.append(event.index)
             elif isinstance(event, BlockConnected):
-                if self._left:
-                    self._publish(Reorganisation(event.height - 1, tuple(self._left)))
-                    self._left.clear()
-                self._publish(NewTip(event.height, to_display(self._tree.hash(event.index))))
+                self._on_connected(event)
+
+    def _on_connected(self, event: BlockConnected) -> None:
+        if not self._left:
+            self._publish(self._tip(event.index))
+        elif not self._joined and self._left[-1] == event.index:
+            self._left.pop()  # the other chain broke a rule: back on the old one
+        else:
+            self._joined.append(event.index)
+            work = self._tree.chainwork
+            if len(self._joined) >= MAX_SWITCHING and work(event.index) > work(self._left[0]):
+                self._switched()
+
+    def _tip(self, index: int) -> NewTip:
+        return NewTip(self._tree.height(index), to_display(self._tree.hash(index)))
+
+    def _switched(self) -> None:
+        """Tell of the chain that was left, and of the one that is active now."""
+        left, self._left = self._left, []
+        joined, self._joined = self._joined, []
+        if left:
+            hashes = tuple(to_display(self._tree.hash(index)) for index in left)
+            self._publish(Reorganisation(self._tree.height(left[-1]) - 1, hashes))
+        for index in joined:
+            self._publish(self._tip(index))
+
+    # -- mempool and peers -----------------------------------------------------------------------------------------
 
     def on_transaction(self, entry: MempoolEntry) -> None:
-        """The mempool has taken a transaction in."""
-        self._publish(NewTransaction(to_display(entry.txid), to_display(entry.wtxid), entry.fee, entry.vsize))
+        """The mempool has taken a transaction in; told when it has stayed to the end of this turn of the loop."""
+        if not self._came:
+            asyncio.get_running_loop().call_soon(self._tell_transactions)
+        txid, wtxid = to_display(entry.txid), to_display(entry.wtxid)
+        self._came[entry.txid] = NewTransaction(txid, wtxid, entry.fee, entry.vsize)
+
+    def on_removal(self, entry: MempoolEntry, reason: RemovalReason) -> None:
+        """The mempool has let a transaction go."""
+        self._came.pop(entry.txid, None)
+
+    def _tell_transactions(self) -> None:
+        came, self._came = self._came, {}
+        for event in came.values():
+            self._publish(event)
 
     def on_input(self, event: Input) -> None:
         """An input of the protocol."""
@@ -130,3 +229,5 @@ class EventHub:
             self._publish(PeerCame(event.peer_id, str(event.address), event.inbound))
         elif isinstance(event, PeerDisconnected):
             self._publish(PeerLeft(event.peer_id, event.reason))
+        elif isinstance(event, ChainSettled):
+            self._switched()

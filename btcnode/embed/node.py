@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeVar, cast, get_args, overload
 
 from btcnode.config import NodeConfig
-from btcnode.embed.events import Event, EventHub
+from btcnode.embed.events import Event, EventHub, EventStream
 from btcnode.errors import BtcnodeError
 from btcnode.node.node import Node as Life
 from btcnode.node.running import RunningNode
 from btcnode.rpc.jsonvalue import decode_decimal, encode
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.typed import NodeRpc
+
+A = TypeVar("A", bound=Event)
+B = TypeVar("B", bound=Event)
+C = TypeVar("C", bound=Event)
 
 
 class LocalRpc(NodeRpc):
@@ -78,7 +81,7 @@ class Node:
             self._hub = hub = EventHub(machinery.driver.chainstate.tree)
             stack.callback(hub.close)
             machinery.driver.listen(hub.on_chain)
-            machinery.transactions.pool.listen(hub.on_transaction, lambda entry, reason: None)
+            machinery.transactions.pool.listen(hub.on_transaction, hub.on_removal)
             machinery.reactor.watch(hub.on_input)
             self._rpc = LocalRpc(node.launch.table)
             self._stack = stack.pop_all()
@@ -110,10 +113,23 @@ class Node:
         self._running()
         return cast(LocalRpc, self._rpc)
 
-    def events(self, *kinds: type[Event]) -> AsyncIterator[Event]:
-        """What happens from now on: events of these kinds, all of them without any."""
+    @overload
+    def events(self) -> EventStream[Event]: ...
+    @overload
+    def events(self, kind: type[A], /) -> EventStream[A]: ...
+    @overload
+    def events(self, kind: type[A], other: type[B], /) -> EventStream[A | B]: ...
+    @overload
+    def events(self, kind: type[A], other: type[B], third: type[C], /) -> EventStream[A | B | C]: ...
+    @overload
+    def events(self, *kinds: type[Event]) -> EventStream[Event]: ...
+    def events(self, *kinds: type[Any]) -> EventStream[Any]:
+        """What happens from now on: events of these kinds, all of them without any.
+
+        Raises BtcnodeError when the node is not running.
+        """
         self._running()
-        return cast(EventHub, self._hub).subscribe(*kinds)
+        return cast(EventHub, self._hub).subscribe(kinds or get_args(Event))
 
     @property
     def rpc_address(self) -> tuple[str, int]:

@@ -51,6 +51,25 @@ class NodeRpc:
         return call
 
 
+class SyncNodeRpc:
+    """The same methods as plain functions, over a function that waits for the answer."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        """``call(name, *params, **named)`` returns the result or raises RpcError."""
+        self._call = call
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def call(*params: Any, **named: Any) -> Any:
+            arguments = {key: _as_json(value) for key, value in named.items()}
+            return self._call(name, *map(_as_json, params), **arguments)
+
+        call.__name__ = name
+        return call
+
+
 class NodeClient(NodeRpc):
     """A node at the other end of HTTP; ``async with`` closes the connections at its end."""
 

@@ -1564,6 +1564,300 @@ class NodeRpc:
     async def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Waitfornewblock:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
 
+class SyncNodeRpc:
+    def __init__(self, call: Callable[..., Any]) -> None: ...
+    def abortprivatebroadcast(self, id: str) -> Abortprivatebroadcast:
+        """Give the private broadcast of a transaction up."""
+    def addconnection(self, address: str, connection_type: str, v2transport: bool) -> Addconnection:
+        """Open an automatic connection to a node (regtest only, for tests)."""
+    def addnode(self, node: str, command: str, v2transport: bool | None = ...) -> None:
+        """Keep a connection to a node, stop doing so, or try one connection."""
+    def addpeeraddress(self, address: str, port: int, tried: bool | None = ...) -> Addpeeraddress:
+        """Add an address to the address book (for tests)."""
+    def analyzepsbt(self, psbt: str) -> Analyzepsbt:
+        """What a PSBT still needs, and who is next."""
+    def clearbanned(self) -> None:
+        """Lift all bans."""
+    def combinepsbt(self, txs: Sequence[str]) -> str:
+        """One PSBT with all that several for the same transaction have."""
+    def combinerawtransaction(self, txs: Sequence[str]) -> str:
+        """One transaction with the signatures that several copies of it have together."""
+    def converttopsbt(self, hexstring: str, permitsigdata: bool | None = ..., iswitness: bool | None = ...) -> str:
+        """A blank PSBT for a transaction in hex."""
+    def createmultisig(self, nrequired: int, keys: Sequence[str], address_type: str | None = ...) -> Createmultisig:
+        """A multisig address of so many keys."""
+    def createpsbt(self, inputs: Sequence[Mapping[str, Any]], outputs: Any, locktime: int | None = ..., replaceable: bool | None = ..., version: int | None = ...) -> str:
+        """A blank PSBT for a transaction of these inputs and outputs."""
+    def createrawtransaction(self, inputs: Sequence[Mapping[str, Any]], outputs: Any, locktime: int | None = ..., replaceable: bool | None = ..., version: int | None = ...) -> str:
+        """A transaction without signatures, in hex. It is neither kept nor sent."""
+    def decodepsbt(self, psbt: str) -> Decodepsbt:
+        """A partially signed transaction as JSON."""
+    def decoderawtransaction(self, hexstring: str, iswitness: bool | None = ...) -> Decoderawtransaction:
+        """A transaction in hex as JSON."""
+    def decodescript(self, hexstring: str) -> Decodescript:
+        """A script in hex as JSON, and the addresses that could wrap it."""
+    def deriveaddresses(self, descriptor: str, range: Any = ...) -> list[str] | list[list[str]]:
+        """Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its branches."""
+    def descriptorprocesspsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]], sighashtype: str | None = ..., bip32derivs: bool | None = ..., finalize: bool | None = ...) -> Descriptorprocesspsbt:
+        """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs, signed with the keys in them."""
+    def disconnectnode(self, address: str | None = ..., nodeid: int | None = ...) -> None:
+        """Drop a peer, named by address or by id."""
+    def dumptxoutset(self, path: str, type: str | None = ..., options: Mapping[str, Any] | None = ...) -> Dumptxoutset:
+        """Write the UTXO set to a file that loadtxoutset takes, as of the tip or as of an earlier block."""
+    def echo(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
+        """Answer with the arguments."""
+    def echoipc(self, arg: str) -> str:
+        """Answer with the argument."""
+    def echojson(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
+        """Answer with the arguments."""
+    def enumeratesigners(self) -> Enumeratesigners:
+        """The devices that the external signer (-signer) knows."""
+    def estimaterawfee(self, conf_target: int, threshold: float | None = ...) -> Estimaterawfee:
+        """What the estimates of each time horizon rest on. Form and contents may change."""
+    def estimatesmartfee(self, conf_target: int, estimate_mode: str | None = ...) -> Estimatesmartfee:
+        """The feerate for a transaction to confirm within so many blocks, as far as it can be known from what was seen."""
+    def exportasmap(self, path: str) -> Exportasmap:
+        """Write the built-in map of autonomous systems to a file, over one that is there."""
+    def finalizepsbt(self, psbt: str, extract: bool | None = ...) -> Finalizepsbt:
+        """Make final what has all its signatures, and take the transaction out when that is everything."""
+    def generate(self) -> Any:
+        """has been replaced by the -generate cli option. Refer to -help for more information."""
+    def generateblock(self, output: str, transactions: Sequence[str], submit: bool | None = ...) -> Generateblock:
+        """Make a block of given transactions, in their order. Their fees are not collected."""
+    def generatetoaddress(self, nblocks: int, address: str, maxtries: int | None = ...) -> list[str]:
+        """Make blocks at once and pay their reward to an address."""
+    def generatetodescriptor(self, num_blocks: int, descriptor: str, maxtries: int | None = ...) -> list[str]:
+        """Make blocks at once and pay their reward to a descriptor."""
+    def getaddednodeinfo(self, node: str | None = ...) -> list[GetaddednodeinfoItem]:
+        """Nodes added by hand, and whether they are connected."""
+    def getaddrmaninfo(self) -> dict[str, GetaddrmaninfoItem]:
+        """How many addresses of each network are known."""
+    def getbestblockhash(self) -> str:
+        """Hash of the active chain's tip."""
+    @overload
+    def getblock(self, blockhash: str, verbosity: Literal[0, False]) -> str: ...
+    @overload
+    def getblock(self, blockhash: str, verbosity: Literal[1, True] = ...) -> Getblock2: ...
+    @overload
+    def getblock(self, blockhash: str, verbosity: Literal[2]) -> dict[str, Any]: ...
+    @overload
+    def getblock(self, blockhash: str, verbosity: Literal[3]) -> dict[str, Any]: ...
+    @overload
+    def getblock(self, blockhash: str, verbosity: Any = ...) -> str | Getblock2 | dict[str, Any]:
+        """A block: as bytes in hex (verbosity 0), with its txids (1), its transactions (2), and what they spend (3)."""
+    def getblockchaininfo(self) -> Getblockchaininfo:
+        """State of the chain and of its verification."""
+    def getblockcount(self) -> int:
+        """Height of the active chain's tip."""
+    def getblockfilter(self, blockhash: str, filtertype: str | None = ...) -> Getblockfilter:
+        """The BIP157 filter of a block."""
+    def getblockfrompeer(self, blockhash: str, peer_id: int) -> dict[str, Any]:
+        """Ask a peer for a block of which only the header is known. Others are not asked for it any more."""
+    def getblockhash(self, height: int) -> str:
+        """Hash of the block at a height of the active chain."""
+    @overload
+    def getblockheader(self, blockhash: str, verbose: Literal[True] = ...) -> Getblockheader1: ...
+    @overload
+    def getblockheader(self, blockhash: str, verbose: Literal[False]) -> str: ...
+    @overload
+    def getblockheader(self, blockhash: str, verbose: bool | None = ...) -> Getblockheader1 | str:
+        """A block header, as JSON or as bytes in hex."""
+    def getblockstats(self, hash_or_height: Any, stats: Sequence[str] | None = ...) -> Getblockstats:
+        """Figures of a block. Amounts are in satoshi."""
+    def getblocktemplate(self, template_request: Mapping[str, Any]) -> None | str | Getblocktemplate3:
+        """A template for a block on top of the chain, or the verdict on a proposed block."""
+    def getchainstates(self) -> Getchainstates:
+        """The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no cache."""
+    def getchaintips(self) -> list[GetchaintipsItem]:
+        """Tips of all known chains, the active one and the branches."""
+    def getchaintxstats(self, nblocks: int | None = ..., blockhash: str | None = ...) -> Getchaintxstats:
+        """Number and rate of transactions in a window of the chain."""
+    def getconnectioncount(self) -> int:
+        """Number of connected peers."""
+    def getdeploymentinfo(self, blockhash: str | None = ...) -> Getdeploymentinfo:
+        """Soft forks as of a block: those in force, those being voted on."""
+    def getdescriptoractivity(self, blockhashes: Sequence[str], scanobjects: Sequence[str | Mapping[str, Any]], include_mempool: bool | None = ...) -> Getdescriptoractivity:
+        """What descriptors have received and spent in blocks of the active chain, and in the mempool."""
+    def getdescriptorinfo(self, descriptor: str) -> Getdescriptorinfo:
+        """What a descriptor says, and its checksum."""
+    def getdifficulty(self) -> Real:
+        """Proof-of-work difficulty of the tip, as a multiple of mainnet's least."""
+    def getindexinfo(self, index_name: str | None = ...) -> dict[str, GetindexinfoItem]:
+        """The state of the indexes that run."""
+    @overload
+    def getmemoryinfo(self, mode: Literal['stats'] = ...) -> Getmemoryinfo1: ...
+    @overload
+    def getmemoryinfo(self, mode: Literal['mallocinfo']) -> str: ...
+    @overload
+    def getmemoryinfo(self, mode: str | None = ...) -> Getmemoryinfo1 | str:
+        """Memory of the process: the allocator's figures, as nothing is kept from swapping here."""
+    @overload
+    def getmempoolancestors(self, txid: str, verbose: Literal[False] = ...) -> list[str]: ...
+    @overload
+    def getmempoolancestors(self, txid: str, verbose: Literal[True]) -> dict[str, Getmempoolancestors2Item]: ...
+    @overload
+    def getmempoolancestors(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, Getmempoolancestors2Item]:
+        """All ancestors of a transaction in the mempool."""
+    def getmempoolcluster(self, txid: str) -> Getmempoolcluster:
+        """The cluster of a transaction in the mempool: everything connected with it, by chunks."""
+    @overload
+    def getmempooldescendants(self, txid: str, verbose: Literal[False] = ...) -> list[str]: ...
+    @overload
+    def getmempooldescendants(self, txid: str, verbose: Literal[True]) -> dict[str, Getmempooldescendants2Item]: ...
+    @overload
+    def getmempooldescendants(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, Getmempooldescendants2Item]:
+        """All descendants of a transaction in the mempool."""
+    def getmempoolentry(self, txid: str) -> Getmempoolentry:
+        """What is known of a transaction in the mempool."""
+    def getmempoolfeeratediagram(self) -> list[GetmempoolfeeratediagramItem]:
+        """The feerate diagram of the whole mempool."""
+    def getmempoolinfo(self) -> Getmempoolinfo:
+        """The state of the mempool."""
+    def getmininginfo(self) -> Getmininginfo:
+        """What the next block must look like."""
+    def getnettotals(self) -> Getnettotals:
+        """Bytes sent and received."""
+    def getnetworkhashps(self, nblocks: int | None = ..., height: int | None = ...) -> Real:
+        """Estimate of the network's hashes per second."""
+    def getnetworkinfo(self) -> Getnetworkinfo:
+        """State of this node's networking."""
+    def getnodeaddresses(self, count: int | None = ..., network: str | None = ...) -> list[GetnodeaddressesItem]:
+        """Known addresses of nodes."""
+    def getopenrpcinfo(self) -> dict[str, Any]:
+        """The methods of this node as an OpenRPC document."""
+    @overload
+    def getorphantxs(self, verbosity: Literal[0, False] = ...) -> list[str]: ...
+    @overload
+    def getorphantxs(self, verbosity: Literal[1, True]) -> list[Getorphantxs2Item]: ...
+    @overload
+    def getorphantxs(self, verbosity: Literal[2]) -> list[Getorphantxs3Item]: ...
+    @overload
+    def getorphantxs(self, verbosity: Any = ...) -> list[str] | list[Getorphantxs2Item] | list[Getorphantxs3Item]:
+        """Transactions whose parents are not known."""
+    def getpeerinfo(self) -> list[GetpeerinfoItem]:
+        """Connected peers."""
+    def getpeerscores(self) -> Getpeerscores:
+        """How peers behave, as numbers (not in Bitcoin Core)."""
+    def getprioritisedtransactions(self) -> dict[str, GetprioritisedtransactionsItem]:
+        """All fee deltas that were given by prioritisetransaction."""
+    def getprivatebroadcastinfo(self) -> Getprivatebroadcastinfo:
+        """Transactions that are being broadcast over private connections."""
+    def getrawaddrman(self) -> dict[str, dict[str, GetrawaddrmanItemItem]]:
+        """The address book's tables, place by place."""
+    @overload
+    def getrawmempool(self, verbose: Literal[False] = ..., mempool_sequence: Literal[False] = ...) -> list[str]: ...
+    @overload
+    def getrawmempool(self, verbose: Literal[True], mempool_sequence: bool | None = ...) -> dict[str, Getrawmempool2Item]: ...
+    @overload
+    def getrawmempool(self, verbose: Literal[False] = ..., *, mempool_sequence: Literal[True]) -> Getrawmempool3: ...
+    @overload
+    def getrawmempool(self, verbose: bool | None = ..., mempool_sequence: bool | None = ...) -> list[str] | dict[str, Getrawmempool2Item] | Getrawmempool3:
+        """Ids of all transactions in the mempool."""
+    @overload
+    def getrawtransaction(self, txid: str, verbosity: Literal[0, False] = ..., blockhash: str | None = ...) -> str: ...
+    @overload
+    def getrawtransaction(self, txid: str, verbosity: Literal[1, 2, True], blockhash: str | None = ...) -> Getrawtransaction2: ...
+    @overload
+    def getrawtransaction(self, txid: str, verbosity: Any = ..., blockhash: str | None = ...) -> str | Getrawtransaction2:
+        """A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash."""
+    def getrpcinfo(self) -> Getrpcinfo:
+        """State of the RPC server."""
+    def getsyncprofile(self) -> Getsyncprofile:
+        """Where the synchronisation spends its time: figures of the initial download, so far or of all of it."""
+    def getsyncstate(self) -> Getsyncstate:
+        """What the node is doing about its chain, and how it came to that."""
+    def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | Gettxout2:
+        """An unspent transaction output."""
+    def gettxoutproof(self, txids: Sequence[str], blockhash: str | None = ...) -> str:
+        """A proof that transactions are in a block. Without blockhash one must be unspent, or in the txindex."""
+    def gettxoutsetinfo(self, hash_type: str | None = ..., hash_or_height: Any = ..., use_index: bool | None = ...) -> Gettxoutsetinfo:
+        """Statistics of the set of unspent outputs. Without coinstatsindex it reads the whole set, which takes a while."""
+    def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[GettxspendingprevoutItem]:
+        """Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks."""
+    def getzmqnotifications(self) -> list[GetzmqnotificationsItem]:
+        """The active ZeroMQ notifications."""
+    def help(self, command: str | None = ...) -> Any:
+        """All methods, or the help of one."""
+    def importmempool(self, filepath: str, options: Mapping[str, Any] | None = ...) -> dict[str, Any]:
+        """Take in the transactions of a mempool.dat file."""
+    def invalidateblock(self, blockhash: str) -> None:
+        """Treat a block as invalid, and leave its chain."""
+    def joinpsbts(self, txs: Sequence[str]) -> str:
+        """One PSBT with the inputs and outputs of several; no input may be in two of them."""
+    def listbanned(self) -> list[ListbannedItem]:
+        """Banned addresses and ranges."""
+    def loadtxoutset(self, path: str) -> Loadtxoutset:
+        """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block. The
+        chain below is validated in the background.
+        """
+    def logging(self, include: Sequence[str] | None = ..., exclude: Sequence[str] | None = ...) -> dict[str, bool]:
+        """Show and switch the categories that are logged in detail. First the included ones are switched on, then the
+        excluded ones off; "all" means every one.
+        The valid logging categories are: addrman, bench, blockstorage, cmpctblock, coindb, estimatefee, http, i2p, ipc, kernel, leveldb, libevent, mempool, mempoolrej, net, privatebroadcast, proxy, prune, qt, rand, reindex, rpc, scan, selectcoins, tor, txpackages, txreconciliation, validation, walletdb, zmq
+        """
+    def mockscheduler(self, delta_time: int) -> None:
+        """Let the slow timers run ahead, in tests."""
+    def ping(self) -> None:
+        """Ask for a ping to every peer; getpeerinfo tells the results."""
+    def preciousblock(self, blockhash: str) -> None:
+        """Prefer a block to others of equal work, as if it had come first. A later call overrides it; so does a restart."""
+    def prioritisetransaction(self, txid: str, dummy: float | None, fee_delta: int) -> bool:
+        """Let mining take a transaction for one that pays more or less than it does."""
+    def pruneblockchain(self, height: int) -> int:
+        """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
+    def reconsiderblock(self, blockhash: str) -> None:
+        """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
+    def savemempool(self) -> Savemempool:
+        """Write the mempool to disk. It fails until that of the last run is loaded."""
+    def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: int | None = ..., stop_height: int | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | Scanblocks2 | Scanblocks3 | bool:
+        """Blocks that may pay to or spend from descriptors; needs the index of block filters."""
+    def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> Scantxoutset1 | bool | Scantxoutset3 | None:
+        """Go through the UTXO set for the outputs of descriptors."""
+    def sendmsgtopeer(self, peer_id: int, msg_type: str, msg: str) -> dict[str, Any]:
+        """Send any message to a peer (for tests)."""
+    def sendrawtransaction(self, hexstring: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
+        """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is sent to a few nodes through Tor or I2P instead)."""
+    def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
+        """Ban an address or a range of addresses, or lift such a ban."""
+    def setmocktime(self, timestamp: int) -> None:
+        """Set the node's clock."""
+    def setnetworkactive(self, state: bool) -> bool:
+        """Switch P2P traffic on or off."""
+    def signmessagewithprivkey(self, privkey: str, message: str) -> str:
+        """Sign a message with a private key."""
+    def signrawtransactionwithkey(self, hexstring: str, privkeys: Sequence[str], prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> Signrawtransactionwithkey:
+        """Sign a transaction with the keys given, and no others."""
+    def stop(self, wait: int | None = ...) -> str:
+        """Ask the node to shut down."""
+    def submitblock(self, hexdata: str, dummy: str | None = ...) -> None | str:
+        """Hand in a block. The answer is null when it was connected, else the reason (BIP22)."""
+    def submitheader(self, hexdata: str) -> None:
+        """Hand in a block header, as a candidate for the best chain. An error tells why it is invalid."""
+    def submitpackage(self, package: Sequence[str], maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> Submitpackage:
+        """Hand a package in: a child with its parents, parents first."""
+    def syncwithvalidationinterfacequeue(self) -> None:
+        """Return when everything that follows from earlier blocks has been done."""
+    def testmempoolaccept(self, rawtxs: Sequence[str], maxfeerate: Amount | None = ...) -> list[TestmempoolacceptItem]:
+        """Whether transactions would be taken into the mempool, one or a package with parents first."""
+    def uptime(self) -> int:
+        """Seconds since the node started."""
+    def utxoupdatepsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]] | None = ...) -> str:
+        """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs and its outputs."""
+    def validateaddress(self, address: str) -> Validateaddress:
+        """Return information about the given bitcoin address."""
+    def verifychain(self, checklevel: int | None = ..., nblocks: int | None = ...) -> bool:
+        """Check the newest blocks on disk."""
+    def verifymessage(self, address: str, signature: str, message: str) -> bool:
+        """Whether a signature of a message is by the key of an address."""
+    def verifytxoutproof(self, proof: str) -> list[str]:
+        """The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain."""
+    def waitforblock(self, blockhash: str, timeout: int | None = ...) -> Waitforblock:
+        """Wait until the tip is a certain block, then tell it. Tells the current one when time is up."""
+    def waitforblockheight(self, height: int, timeout: int | None = ...) -> Waitforblockheight:
+        """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
+    def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Waitfornewblock:
+        """Wait until the tip changes, then tell it. Tells the current one when time is up."""
+
 class NodeClient(NodeRpc):
     def __init__(
         self, host: str, port: int, user: str = "", password: str = "", *, connections: int = ...

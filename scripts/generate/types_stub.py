@@ -160,4 +160,6 @@ def stub() -> str:
     methods = [_method(method, types) for method in sorted(every_method(), key=lambda method: method.name)]
     classes = "".join(f"\n{text}" for text in types.classes.values())
     start = "\nclass NodeRpc:\n    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None: ...\n"
-    return HEAD + classes + start + "".join(methods) + TAIL
+    sync = "\nclass SyncNodeRpc:\n    def __init__(self, call: Callable[..., Any]) -> None: ...\n"
+    plain = "".join(methods).replace("    async def ", "    def ")
+    return HEAD + classes + start + "".join(methods) + sync + plain + TAIL

@@ -45,8 +45,8 @@ def test_methods_and_events() -> None:
 
 def test_two_nodes_and_a_directory(tmp_path: Path) -> None:
     async def main() -> None:
-        options = {"listen": True, "bind": ("127.0.0.1",), "port": 0}
-        async with btcnode.Node(datadir=tmp_path, **options) as one, btcnode.Node() as two:
+        one = btcnode.Node(datadir=tmp_path, listen=True, bind=("127.0.0.1",), port=0)
+        async with one, btcnode.Node() as two:
             came = one.events(btcnode.PeerCame, btcnode.PeerLeft)
             port = one._running().p2p_addresses[0].port
             await two.rpc.addnode(f"127.0.0.1:{port}", "onetry")
