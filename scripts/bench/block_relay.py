@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
@@ -40,6 +41,10 @@ WARM_UP = 3  # small blocks, after which the next node has chosen whom to ask fo
 FIRST = {"compact": "cmpctblock", "xthin": "xthinblock", "plain": "block"}  # what brings the block in each form
 QUESTIONS = ("getblocktxn", "get_xthin", "get_xblocktx", "getdata")
 LINE = re.compile(r"^(\S+) (?:\[\S+\] )*(.*)$")
+
+
+def has_connections(node: NodeProcess, count: int) -> bool:
+    return bool(node.rpc("getconnectioncount") >= count)
 
 
 @dataclass
@@ -127,7 +132,7 @@ def chain_of(count: int, source: Source, *more: str) -> Iterator[list[NodeProces
             node.wait_height(len(source.blocks), 600)
             nodes.append(node)
         for node in nodes[1:]:
-            wait_until(lambda node=node: node.rpc("getconnectioncount") >= 1, 60, "the connection")
+            wait_until(partial(has_connections, node, 1), 60, "the connection")
         yield nodes
 
 

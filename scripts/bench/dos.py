@@ -11,6 +11,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from btcnode.chain.shadow import KernelEngine
@@ -152,7 +153,7 @@ def main() -> int:
     options = parser.parse_args()
     print(f"{'shape':22}{'inputs':>8}{'weight':>12}{'btcnode':>12}{'kernel':>12}{'ratio':>8}")
     for shape in (many_inputs, separators, sigops, tapscript_weight, opcode_soup):
-        run(shape.__name__, lambda shape=shape: shape(options.scale))
+        run(shape.__name__, partial(shape, options.scale))
     if (options.vectors / "floresta").is_dir():
         run("block 367891", lambda: block_367891(options.vectors))
     return 0

@@ -69,7 +69,7 @@ def build(directory: Path, count: int) -> None:
             if result.violation is not None:
                 raise result.violation
             batch.clear()
-        if tree.dirty_count >= FLUSH_ROWS or number == count - 1:
+        if number % FLUSH_ROWS == FLUSH_ROWS - 1 or number == count - 1:
             record = tree.columns.record
             database.commit(index_puts=[(row, record(row)) for row in tree.take_dirty()])
     database.close()

@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
@@ -222,7 +222,7 @@ class Profile:
         self._process: subprocess.Popen[bytes] | None = None
         if path is not None:
             spy = Path(sys.executable).parent / "py-spy"
-            command = [spy, "record", "--pid", str(pid), "--subprocesses", "--threads", "--gil", "--rate", "250"]
+            command = [str(spy), "record", "--pid", str(pid), "--subprocesses", "--threads", "--gil", "--rate", "250"]
             command = command if path.suffix == ".gil" else [word for word in command if word != "--gil"]
             self._process = subprocess.Popen(
                 [*command, "--duration", "600", "--format", "raw", "--output", str(path)],
@@ -385,7 +385,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, default=Path("ibd-memory.png"))
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "btcnode-bench")
     options = parser.parse_args()
-    budget = next(int(item.default) for item in fields(NodeConfig) if item.name == "maxmemory")
+    budget = NodeConfig(network="regtest").maxmemory
     chain = prepare(options)
     print(
         f"{chain.total} blocks; large ones: {chain.large_end - chain.before} with {chain.txs:,} transactions,"

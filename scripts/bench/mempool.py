@@ -46,6 +46,11 @@ PARAMS = params_for("regtest")
 NO_LOCKS = LockPoints(-1, -1, -1)
 
 
+def put_all(pool: Mempool, entries: list[MempoolEntry]) -> None:
+    for entry in entries:
+        put(pool, entry)
+
+
 def make_chain(count: int, seed: int) -> tuple[list[bytes], list[bytes]]:
     """A chain, and ``count`` serialised loose transactions that spend coins of it."""
     rng = random.Random(seed)
@@ -181,7 +186,7 @@ def in_process(count: int) -> None:
     fresh = [entry_of(raw, rng) for raw in random_raws(10_000, 7)]
     gc.collect()
     gc.disable()  # when the collector runs by itself, one of the two times has its pause in it
-    free = timed(lambda: [put(pool, entry) for entry in fresh[:5000]])
+    free = timed(lambda: put_all(pool, fresh[:5000]))
     limit = pool.memory_usage
     pool.options = MempoolOptions(max_bytes=limit)
 

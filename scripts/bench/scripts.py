@@ -22,12 +22,13 @@ from btcnode.chain.shadow import KernelEngine
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.tx import Tx
 from btcnode.script.flags import MANDATORY_VERIFY_FLAGS
+from btcnode.script.scriptparse import push_data
 from btcnode.script.sighash import SighashContext
 from btcnode.script.signatures import forget_parsed_keys
 from btcnode.script.templates import fast_verify
 from btcnode.script.verify import verify_input, verify_transaction
 from btcnode.testing.templates import TEMPLATES
-from tests.lib.script_builder import CHECKSIG, KEYS, ScriptBuilder, Slot, make_key, number, push_data
+from tests.lib.script_builder import CHECKSIG, KEYS, ScriptBuilder, Slot, make_key, number
 from tests.lib.script_cases import CaseGenerator, Plan
 
 Job = tuple[Tx, list[bytes]]

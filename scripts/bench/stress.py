@@ -26,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,6 +55,10 @@ TICK = os.sysconf("SC_CLK_TCK")
 UNKNOWN = math.nan
 PROGRESS_EVERY = 15  # samples, one a second
 DRAIN_INTERVAL = 1.0  # seconds between blocks when all is sent
+
+
+def has_connections(node: NodeProcess, count: int) -> bool:
+    return bool(node.rpc("getconnectioncount") >= count)
 
 
 def client_of(node: NodeProcess) -> RpcClient:
@@ -151,7 +156,7 @@ class Network:
                 if other is not node:
                     node.rpc("addnode", other.address, "onetry")
         for node in self.nodes:
-            wait_until(lambda node=node: node.rpc("getconnectioncount") >= 2 * (NODES - 1), 60, "the connections")
+            wait_until(partial(has_connections, node, 2 * (NODES - 1)), 60, "the connections")
 
 
 class Load:
@@ -278,10 +283,10 @@ class Load:
                         if topic == b"rawblock":
                             block = parse_block(body)
                             for i in range(1, block.n_tx):
-                                if (n := numbers.get(block.tx_raw(i))) is not None:
-                                    record.mined[node][n] = now
-                        elif (n := numbers.get(body)) is not None and math.isnan(record.pooled[node][n]):
-                            record.pooled[node][n] = now
+                                if (mined := numbers.get(block.tx_raw(i))) is not None:
+                                    record.mined[node][mined] = now
+                        elif (pooled := numbers.get(body)) is not None and math.isnan(record.pooled[node][pooled]):
+                            record.pooled[node][pooled] = now
         context.destroy(0)
 
     def measure(self) -> None:

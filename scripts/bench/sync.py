@@ -47,7 +47,7 @@ def run_btcnode(chain: list[bytes], split: int, par: int) -> float:
     pool = WorkerPool(par - 1, PARAMS) if par > 1 else None
     with tempfile.TemporaryDirectory() as directory:
         store = ChainStore.open(Path(directory), PARAMS)
-        state = Chainstate.open(PARAMS, store, checker=pool and PooledChecker(pool))
+        state = Chainstate.open(PARAMS, store, checker=None if pool is None else PooledChecker(pool))
         now = int(time.time())
         for raw in chain[:split]:
             state.process_block(raw, now)

@@ -136,9 +136,9 @@ async def connect(version: int, on_message: Callable[[Any], None]) -> tuple[Side
     server = await loop.create_server(accept, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     _, out = await loop.create_connection(
-        lambda: Connection(sender, 1, make(version, initiator=True)),
+        lambda: Connection(sender, 1, make(version, initiator=True)),  # type: ignore[arg-type]
         "127.0.0.1",
-        port,  # type: ignore[arg-type]
+        port,
     )
     await receiver.opened.wait()
     return sender, out, ends[0], server

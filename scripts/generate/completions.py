@@ -23,7 +23,9 @@ def _words(words: list[str]) -> str:
 
 def daemon() -> str:
     """Options of btcnoded; files and folders after ``=`` where the option takes one."""
-    flags, values, paths = ["-?"], [], []
+    flags = ["-?"]
+    values: list[str] = []
+    paths: list[str] = []
     for name in DAEMON_OPTIONS:
         bare, equals, _ = name.partition("=")
         if bare in ("?",):

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from btcnode.cli.daemon_options import CORE_OPTIONS, DAEMON_OPTIONS, HAS_NO_EFFECT, WALLET, node_fields
-from btcnode.config import default_datadir, option_table
+from btcnode.config import option_table
+from btcnode.datadir import default_datadir
 from btcnode.option import OptionInfo
 
 HEAD = """# Configuration reference

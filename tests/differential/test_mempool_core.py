@@ -32,7 +32,8 @@ SATOSHI = 100_000_000
 
 def amount(value: Any) -> int:
     """Satoshi of an amount as RPC writes it."""
-    return round(value * SATOSHI)
+    satoshi: int = round(value * SATOSHI)
+    return satoshi
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,8 @@ def test_mutated_taproot_corpus(vectors: Path) -> None:
         entry = rng.choice(entries)
         data = entry[rng.choice(("success", "success", "failure"))] if "failure" in entry else entry["success"]
         base, index = Tx.parse(bytes.fromhex(entry["tx"])), entry["index"]
-        scripts, stacks = list(base.script_sigs), [[] for _ in base.prevouts]
+        scripts = list(base.script_sigs)
+        stacks: list[list[bytes]] = [[] for _ in base.prevouts]
         scripts[index] = bytes.fromhex(data["scriptSig"])
         stacks[index] = [bytes.fromhex(item) for item in data["witness"]]
         tx = Tx(base.version, base.prevouts, scripts, base.sequences, base.txouts, stacks, base.lock_time)

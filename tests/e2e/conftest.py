@@ -23,7 +23,7 @@ def install_clients(folder: Path) -> str | None:
         [sys.executable, "-m", "venv", "--clear", folder], capture_output=True, text=True, check=False
     )
     if made.returncode == 0:
-        pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *CLIENTS]
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *CLIENTS]
         made = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=280)
     if made.returncode != 0:
         return made.stderr.strip().rpartition("\n")[2] or f"status {made.returncode}"

@@ -51,7 +51,7 @@ def url_of(node: NodeProcess) -> str:
 
 def run_client(python: Path, script: str, *arguments: str, home: Path) -> None:
     environment = {**os.environ, "HOME": str(home), "BCL_DATA_DIR": str(home)}
-    command = [python, CLIENTS / script, *arguments]
+    command = [str(python), str(CLIENTS / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("ok\n")

@@ -46,7 +46,8 @@ class Daemon(NodeProcess):
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path) as node:
+    node = Daemon(tmp_path)
+    with node:
         yield node
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.gcs import filter_hash, filter_header, matches_any
+from btcnode.primitives.hashes import BlockHash, from_display
 from btcnode.wire.constants import NODE_COMPACT_FILTERS
 from btcnode.wire.messages import CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters, Version
 from tests.lib.peer import ScriptedPeer
@@ -27,7 +28,7 @@ def headers_fit(node: NodeProcess, tip: int) -> None:
         previous = filter_header(filter_hash(data), previous)
         assert found["header"] == previous[::-1].hex()
         script = node.rpc("getblock", block_hash, 2)["tx"][0]["vout"][0]["scriptPubKey"]["hex"]
-        assert matches_any(data, bytes.fromhex(block_hash)[::-1], [bytes.fromhex(script)])
+        assert matches_any(data, BlockHash(from_display(block_hash)), [bytes.fromhex(script)])
 
 
 def test_index_follows_the_chain(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from btcnode.primitives.amounts import COIN
 from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
 # the library looks for libsecp256k1 in the system; the one that coincurve brings serves as well
-bitcointx.set_custom_secp256k1_path(next(Path(coincurve.__file__).parent.glob("_libsecp256k1*.so")))
+bitcointx.set_custom_secp256k1_path(str(next(Path(coincurve.__file__).parent.glob("_libsecp256k1*.so"))))
 KEY = CKey(b"\x07" * 32)
 
 

@@ -38,7 +38,8 @@ def run(*command: str, **options: Any) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, **options)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done.stdout
+    output: str = done.stdout
+    return output
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def interpreter(version: str) -> str | None:
 
 
 def pip(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words]
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
 
 
@@ -77,9 +77,9 @@ def test_a_clean_environment_runs_a_node(dist: Path, tmp_path: Path, version: st
     (tmp_path / "data").mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     common = ["-regtest", f"-datadir={tmp_path / 'data'}", f"-rpcport={free_port()}"]
-    start = [bin_dir / "btcnoded", *common, "-listen=0", "-daemonwait"]
+    start = [str(bin_dir / "btcnoded"), *common, "-listen=0", "-daemonwait"]
     subprocess.run(start, check=True, timeout=60, env=environment, cwd=tmp_path)
-    cli = [bin_dir / "btcnode-cli", *common]
+    cli = [str(bin_dir / "btcnode-cli"), *common]
     try:
         address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
         subprocess.run([*cli, "generatetoaddress", "3", address], check=True, env=environment, cwd=tmp_path)
@@ -94,7 +94,7 @@ def test_a_clean_environment_runs_a_node(dist: Path, tmp_path: Path, version: st
 
 
 def test_the_health_check_of_the_container(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "docker/health.py", tmp_path]
+    command = [sys.executable, str(ROOT / "docker/health.py"), str(tmp_path)]
     before = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (before.returncode, before.stdout[:16]) == (1, "no ready.json: t")
     with NodeProcess(tmp_path, "regtest", listen=False) as node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
 OTHER_ADDRESS = address_for_script(b"\x00\x14" + bytes(20), params_for("regtest"))
 ADDRESS = "bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw"
+
+
+def is_tip(node: NodeProcess, block_hash: str) -> bool:
+    return bool(node.rpc("getbestblockhash") == block_hash)
 
 
 def make_node(stack: ExitStack, base: Path, name: str, *options: str) -> NodeProcess:
@@ -41,7 +46,7 @@ def test_three_nodes_and_a_longer_fork(tmp_path: Path) -> None:
         fork.rpc("addnode", miner.address, "add")
         everybody = (miner, *others, fork)
         for node in everybody:
-            wait_until(lambda node=node: node.rpc("getbestblockhash") == longer[-1], 60, "the longer fork")
+            wait_until(partial(is_tip, node, longer[-1]), 60, "the longer fork")
         assert {node.rpc("gettxoutsetinfo")["hash_serialized_3"] for node in everybody} != sums
         assert len({node.rpc("gettxoutsetinfo")["hash_serialized_3"] for node in everybody}) == 1
         statuses = {tip["status"] for tip in miner.rpc("getchaintips")}
@@ -50,7 +55,7 @@ def test_three_nodes_and_a_longer_fork(tmp_path: Path) -> None:
         # a new block reaches everybody through the nodes in between
         newest = fork.rpc("generatetoaddress", 1, ADDRESS)[0]
         for node in everybody:
-            wait_until(lambda node=node: node.rpc("getbestblockhash") == newest, 30, "the new block")
+            wait_until(partial(is_tip, node, newest), 30, "the new block")
         for node in everybody:
             assert node.stop() == 0
 

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ from tests.lib.peer import ChainServer
 from tests.lib.process import NodeProcess, wait_until
 
 PARAMS = params_for("regtest")
+
+
+def has_two_workers(pid: int) -> bool:
+    return len(children(pid)) == 2
+
+
+def all_are_gone(workers: list[int]) -> bool:
+    return all(map(is_gone, workers))
 
 
 def children(pid: int) -> list[int]:
@@ -66,10 +75,10 @@ def test_workers_are_killed_during_a_sync_and_end_with_the_node(tmp_path: Path) 
                     assert node.stop() == 0
                     continue
                 assert killed
-                wait_until(lambda pid=pid: len(children(pid)) == 2, 20, "two workers")
+                wait_until(partial(has_two_workers, pid), 20, "two workers")
                 workers = children(pid)
                 node.kill()
-                wait_until(lambda workers=workers: all(map(is_gone, workers)), 20, "the end of the workers")
+                wait_until(partial(all_are_gone, workers), 20, "the end of the workers")
                 assert "is replaced" in node.output() or "did not get to work" in node.output()
     for result in results:
         del result["disk_size"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from btcnode.consensus.connect import BlockDelta, Disconnected
 
@@ -14,7 +14,7 @@ class DictCoins:
         self.coins: dict[bytes, bytes] = dict(coins)
         self.lookups = 0
 
-    def get_many(self, outpoints: list[bytes]) -> list[bytes | None]:
+    def get_many(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """The coin of each outpoint, or None."""
         self.lookups += len(outpoints)
         return list(map(self.coins.get, outpoints))

@@ -7,9 +7,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self, TypeVar
 
 from btcnode.networks.parameters import NetworkParams
+from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import MAX_HEADERS_RESULTS, NODE_NETWORK, NODE_WITNESS
@@ -22,6 +24,8 @@ from btcnode.wire.v2_transport import V2Transport
 RECEIVE_SIZE = 65536
 TYPE_MASK = 0xFFFF  # of an inventory type, without the witness flag
 MSG_BLOCK = 2
+
+M = TypeVar("M", bound=Message)
 
 
 def v2_initiator(params: NetworkParams) -> V2Transport:
@@ -91,7 +95,7 @@ class ScriptedPeer:
         self.received.append(message)
         return message
 
-    def expect(self, kind: type[Message]) -> Message:
+    def expect(self, kind: type[M]) -> M:
         """Receive until a message of ``kind`` comes, answering pings on the way."""
         while True:
             message = self.receive()
@@ -138,7 +142,7 @@ class ChainServer:
         self,
         params: NetworkParams,
         headers: Sequence[bytes],
-        blocks: dict[bytes, bytes] | None = None,
+        blocks: Mapping[BlockHash, bytes] | None = None,
         on_block: Callable[[bytes, bytes], bytes | None] | None = None,
         *,
         v2: bool = True,
@@ -146,7 +150,7 @@ class ChainServer:
         self.params = params
         self.headers = headers
         self.heights: dict[bytes, int] = {header_hash(raw): height for height, raw in enumerate(headers)}
-        self.blocks = blocks or {}
+        self.blocks: dict[bytes, bytes] = dict((blocks or {}).items())
         self.on_block = on_block
         self.v2 = v2
         self.requests: list[bytes] = []
@@ -212,7 +216,7 @@ class ChainServer:
         for peer in self._peers:
             peer.close()
 
-    def __enter__(self) -> ChainServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

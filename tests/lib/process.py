@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 START_TIMEOUT = 60.0  # seconds
 STOP_TIMEOUT = 30.0
@@ -86,7 +86,7 @@ class NodeProcess:
             "--rpcport", str(self.rpc_port), "--no-dnsseed", "--no-fixedseeds", *binding, *self.options,
         ]  # fmt: skip
 
-    def start(self, *more: str) -> NodeProcess:
+    def start(self, *more: str) -> Self:
         """Start the process and wait for its RPC server; raises RuntimeError with its output when it exits."""
         output = (self.datadir / "output.log").open("ab")
         with output:
@@ -161,7 +161,7 @@ class NodeProcess:
         """Wait until the chain has this height."""
         wait_until(lambda: self.height() == height, timeout, f"height {height} (it is {self.height()})")
 
-    def __enter__(self) -> NodeProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

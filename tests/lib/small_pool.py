@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from btcnode.mempool.rejection import TxResult
 from btcnode.primitives.tx import Tx
+from btcnode.protocol.chain_view import PoolEntry
 from btcnode.protocol.effects import ProcessTransactions
 from btcnode.protocol.events import TransactionsProcessed, TxOutcome
 
@@ -91,12 +92,12 @@ class SmallPool:
         """All of them."""
         return self._by_wtxid
 
-    def parents(self, entry: SmallEntry) -> list[SmallEntry]:
+    def parents(self, entry: PoolEntry) -> list[SmallEntry]:
         """Those in the pool, each once."""
         txids = dict.fromkeys(prevout[:32] for prevout in entry.tx.prevouts)
         return [self.entries[txid] for txid in txids if txid in self.entries]
 
-    def chunk_feerate(self, entry: SmallEntry) -> float:
+    def chunk_feerate(self, entry: PoolEntry) -> float:
         """The transaction's own: there are no chunks here."""
         return entry.fee / entry.vsize
 

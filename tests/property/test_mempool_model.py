@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from fractions import Fraction
 from itertools import accumulate
 
@@ -80,8 +81,9 @@ class PoolModel(RuleBasedStateMachine):
     def children(self, txid: bytes) -> set[bytes]:
         return {other.txid for other in self.model.values() if txid in {p[:32] for p in other.tx.prevouts}}
 
-    def closure(self, txids: set[bytes]) -> set[bytes]:
-        todo, found = list(txids), set(txids)
+    def closure(self, txids: AbstractSet[bytes]) -> set[bytes]:
+        todo: list[bytes] = list(txids)
+        found: set[bytes] = set(txids)
         while todo:
             new = self.children(todo.pop()) - found
             found |= new
@@ -97,7 +99,7 @@ class PoolModel(RuleBasedStateMachine):
             todo += new
         return found
 
-    def drop(self, txids: set[bytes]) -> None:
+    def drop(self, txids: AbstractSet[bytes]) -> None:
         for txid in txids:
             del self.model[txid]
 
@@ -312,7 +314,7 @@ class PoolModel(RuleBasedStateMachine):
         pool = self.pool
         order = pool.in_order()
         assert sorted(entry.txid for entry in order) == sorted(self.model)
-        place = {entry.txid: n for n, entry in enumerate(order)}
+        place: dict[bytes, int] = {entry.txid: n for n, entry in enumerate(order)}
         for entry in order:
             assert all(place[parent] < place[entry.txid] for parent in self.parents(entry))
         chunks = list(pool.chunks())

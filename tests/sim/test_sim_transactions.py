@@ -134,7 +134,8 @@ class TxPeer(Adversary):
 
     def __init__(self, sim: Simulator, number: int, txs: list[Tx], *, serves: bool = True) -> None:
         super().__init__(sim, sim_address(number))
-        self.txs = {tx.wtxid: tx for tx in txs} | {tx.txid: tx for tx in txs}
+        self.txs: dict[bytes, Tx] = {tx.wtxid: tx for tx in txs}
+        self.txs |= {tx.txid: tx for tx in txs}
         self.serves = serves
         self.asked: list[bytes] = []
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,11 @@ PARAMS = params_for("regtest")
 NOW = 2_000_000_000
 
 
-def open_state(path: Path, **options: int) -> Chainstate:
+def note(done: list[tuple[int, int]], number: int, total: int) -> None:
+    done.append((number, total))
+
+
+def open_state(path: Path, **options: Any) -> Chainstate:
     return Chainstate.open(PARAMS, ChainStore.open(path, PARAMS), **options)
 
 
@@ -248,11 +254,11 @@ def test_steps_come_one_at_a_time(state: Chainstate) -> None:
         step = state.plan_store(raw, NOW, requested=True)
         assert step is not None
         state.run(step)
-    step = state.plan_step()
-    assert isinstance(step, ConnectStep)
+    connect = state.plan_step()
+    assert isinstance(connect, ConnectStep)
     assert state.plan_step() is None
     assert state.plan_flush() is None
-    state.run(step)
+    state.run(connect)
     assert state.active.height == 1
     state.activate_best_chain()
     assert state.active.height == 2
@@ -343,8 +349,8 @@ def test_verify_recent_finds_damage(tmp_path: Path) -> None:
     for raw in blocks:
         state.process_block(raw, NOW)
     for level in range(5):
-        done = []
-        verify_recent(state, 0, level, lambda number, total, done=done: done.append((number, total)))
+        done: list[tuple[int, int]] = []
+        verify_recent(state, 0, level, partial(note, done))
         assert done[-1] == (len(blocks), len(blocks))
     position = state.block_position(state.tip)
     assert position is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -362,7 +363,7 @@ def test_active_chain() -> None:
         ("signet", "floresta/headers_signet_0_2015.bin", None),
     ],
 )
-def test_real_headers(vectors, network: str, file: str, tip: str | None) -> None:
+def test_real_headers(vectors: Path, network: str, file: str, tip: str | None) -> None:
     """Real chains pass all header rules, come back unchanged, and one wrong bit stops them."""
     data = (vectors / file).read_bytes()
     raws = [data[i : i + 80] for i in range(0, len(data), 80)]

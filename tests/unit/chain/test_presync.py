@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -41,10 +42,14 @@ def start_sync(minimum_work: int, params: NetworkParams = SMALL, *, seed: int = 
     return HeadersSync(params, HeaderTree(params), 0, minimum_work, rng=random.Random(seed), now=now)
 
 
+def state_of(sync: HeadersSync) -> PresyncState:
+    return sync.state
+
+
 def serve(sync: HeadersSync, chain: list[bytes], *, size: int = 100) -> list[bytes]:
     """Answer every getheaders from ``chain`` until the synchronisation ends; returns what it released."""
     places = {header_hash(raw): i + 1 for i, raw in enumerate(chain)}
-    released = []
+    released: list[bytes] = []
     while True:
         at = places.get(sync.next_locator()[0], 0)
         message = chain[at : at + size]
@@ -78,7 +83,7 @@ def test_two_phases() -> None:
     assert sync.height == 200 and sync.work == 402 and sync.time == int.from_bytes(chain[199][68:72], "little")
     assert sync.next_locator()[0] == header_hash(chain[199])
     assert sync.process_next_headers(chain[200:300], True) == ([], True, True)
-    assert sync.state is PresyncState.REDOWNLOAD and sync.next_locator()[0] == REGTEST.genesis_hash
+    assert state_of(sync) is PresyncState.REDOWNLOAD and sync.next_locator()[0] == REGTEST.genesis_hash
     # the buffer keeps 60 back
     assert sync.process_next_headers(chain[:100], True).headers == chain[:40]
     assert sync.process_next_headers(chain[100:200], True).headers == chain[40:140]
@@ -217,7 +222,7 @@ class LateStart(ListAncestry):
         return [self.hash(index)]
 
 
-def test_real_headers_with_retargets(vectors) -> None:
+def test_real_headers_with_retargets(vectors: Path) -> None:
     """8,000 mainnet headers over three retargets pass from an arbitrary start."""
     data = (vectors / "ckb-bitcoin-spv-testdata" / "headers_822528_830592.bin").read_bytes()
     raws = [data[i : i + 80] for i in range(0, len(data), 80)]

@@ -46,9 +46,9 @@ def test_wrong_command_lines(capsys: pytest.CaptureFixture[str], argv: list[str]
 
 
 def test_options_become_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen = []
+    seen: list[NodeConfig] = []
 
-    def run_node(config: object) -> int:
+    def run_node(config: NodeConfig) -> int:
         seen.append(config)
         return 7
 

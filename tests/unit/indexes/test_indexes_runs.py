@@ -55,7 +55,8 @@ def test_against_a_set(env: Any, monkeypatch: pytest.MonkeyPatch, seed: int) -> 
 def test_a_transaction_that_fails_changes_nothing(env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "RUN_ROWS", 4)
     monkeypatch.setattr(runs, "FAN", 2)
-    rows, model = Runs(env), []
+    rows = Runs(env)
+    model: list[bytes] = []
     for number in range(40):
         batch = [bytes((7 * number % 251, n, number)) for n in range(5)]
         txn = env.begin(write=True)

@@ -62,7 +62,8 @@ class Gateway:
 
     @property
     def address(self) -> tuple[str, int]:
-        return self.transport.get_extra_info("sockname")
+        address: tuple[str, int] = self.transport.get_extra_info("sockname")
+        return address
 
     async def __aexit__(self, *exc: object) -> None:
         self.transport.close()

@@ -85,7 +85,7 @@ def leftovers(datadir: Path) -> list[str]:
 class Actor(logging.Handler):
     """Does something once, on the loop thread, when a certain line is logged."""
 
-    def __init__(self, line: str, act: Callable[[], None]) -> None:
+    def __init__(self, line: str, act: Callable[[], object]) -> None:
         super().__init__()
         self.line = line
         self.act = act
@@ -99,7 +99,7 @@ class Actor(logging.Handler):
 
 
 @contextmanager
-def when_logged(line: str, act: Callable[[], None]) -> Iterator[Actor]:
+def when_logged(line: str, act: Callable[[], object]) -> Iterator[Actor]:
     log = logging.getLogger("btcnode")
     actor = Actor(line, act)
     log.addHandler(actor)
@@ -135,7 +135,7 @@ async def starts_well(datadir: Path, *, height: int = BLOCKS, **options: Any) ->
 @pytest.mark.parametrize("par", [1, 2])
 @pytest.mark.parametrize("line", STAGES)
 def test_asked_to_stop(datadir: Path, line: str, par: int) -> None:
-    options = {"par": par, "txindex": True, "listen": True, "bind": ("127.0.0.1",), "port": 0}
+    options: dict[str, Any] = {"par": par, "txindex": True, "listen": True, "bind": ("127.0.0.1",), "port": 0}
     before = leftovers(datadir)
 
     async def work() -> None:

@@ -20,7 +20,7 @@ def entries(count: int, *, first: int = 1000, time: int = UNIX_START) -> tuple[A
 
 
 def told(bench: Bench, peer: int) -> list[AddrEntry]:
-    messages = [*bench.sent(Addr, peer), *bench.sent(AddrV2, peer)]
+    messages: list[Addr | AddrV2] = [*bench.sent(Addr, peer), *bench.sent(AddrV2, peer)]
     return [entry for message in messages for entry in message.entries]
 
 

@@ -137,7 +137,7 @@ ALL = ("bloomfilter", "noban", "forcerelay", "relay", "mempool", "download", "ad
         ("noban@128.0.0.1", {}, ()),
     ],
 )
-def test_whitelist(text: str, options: dict[str, bool], granted: tuple[str, ...]) -> None:
+def test_whitelist(text: str, options: dict[str, Any], granted: tuple[str, ...]) -> None:
     rules = AccessRules((text,), **options)
     assert names(rules.inbound(host("127.0.0.1"), None)) == granted
 

@@ -138,16 +138,20 @@ def test_partial_block_in_random_pools(lab: Lab) -> None:
 
 def test_two_transactions_with_the_same_short_id_leave_the_gap(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     from btcnode.protocol.blocks import partial_block
+    from btcnode.wire import short_ids
 
     other = spend([coin(99)], COIN_VALUE, 2000, witness=b"x")
     lab.know(*TXS, other)
-    real = partial_block.short_id
-    twin = {other.wtxid: TXS[3].wtxid}
-    monkeypatch.setattr(partial_block, "short_id", lambda key, w: real(key, twin.get(w, w)))
+    real = short_ids.short_id
+
+    def renamed(wtxid: bytes) -> bytes:
+        return TXS[3].wtxid if wtxid == other.wtxid else wtxid
+
+    monkeypatch.setattr(partial_block, "short_id", lambda key, w: real(key, renamed(w)))
     monkeypatch.setattr(
         partial_block,
         "matching",
-        lambda key, wtxids, wanted: [w for w in wtxids if real(key, twin.get(w, w)) in wanted],
+        lambda key, wtxids, wanted: [w for w in wtxids if real(key, renamed(w)) in wanted],
     )
     partial = PartialBlock(lab.compact)
     partial.collect(lab.compact, lab.pool.by_wtxid(), {})

@@ -157,7 +157,7 @@ def test_not_found_for_what_was_not_asked_is_ignored(bench: Bench, blocks: list[
 
 def fill_window(bench: Bench, good: int, blocks: list[bytes]) -> None:
     """The good peer delivers all that it is asked for until the window cannot move."""
-    pending = [bench.chain.tree.hash(i) for i in bench.state(good).blocks.in_flight]
+    pending: list[bytes] = [bench.chain.tree.hash(i) for i in bench.state(good).blocks.in_flight]
     by_hash = {hash_of(raw): raw for raw in blocks}
     while pending:
         deliver(bench, good, by_hash[pending.pop(0)])

@@ -152,8 +152,8 @@ def test_work_is_given_once_and_to_one_peer() -> None:
     work = []
     for peer in (1, 2):
         assert orphanage.has_work(peer) == (peer in peers)
-        while (tx := orphanage.take_work(peer)) is not None:
-            work.append(tx)
+        while (taken := orphanage.take_work(peer)) is not None:
+            work.append(taken)
     assert sorted(tx.txid for tx in work) == sorted(tx.txid for tx in [*children, both])
     assert not orphanage.has_work(1)
     assert orphanage.parent_came(other, Random(6))  # there is a new reason

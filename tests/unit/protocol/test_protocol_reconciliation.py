@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from btcnode.networks.parameters import NetworkParams
+from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.transactions.reconciliation import short_id_key
-from btcnode.wire.codec import Message
 from btcnode.wire.messages import SendTxRcncl, Verack, Version, WtxidRelay
 from tests.lib.protocol_bench import Bench
 
@@ -29,7 +29,7 @@ def greet(
 def test_it_is_offered_before_verack(params: NetworkParams) -> None:
     bench = make(params)
     peer = greet(bench)
-    kinds = [type(message) for message in bench.sent(Message, peer)]
+    kinds = [type(send.message) for send in bench.all(fx.Send) if send.peer_id == peer]
     assert kinds.index(SendTxRcncl) < kinds.index(Verack)
     bench.receive(peer, SendTxRcncl(1, 77))
     bench.receive(peer, WtxidRelay())

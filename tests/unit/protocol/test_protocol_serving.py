@@ -198,7 +198,9 @@ def test_what_is_not_here_is_told_after_the_block_behind_it(bench: Bench, blocks
     assert not bench.sent(NotFound)
     assert not bench.sent(Pong)
     bench.step(BlockRead(peer, 60, blocks[59]))
-    told = [e.command if isinstance(e, fx.SendRaw) else e.message for e in bench.effects if not isinstance(e, fx.Log)]
+    sent = [e for e in bench.effects if isinstance(e, fx.Send | fx.SendRaw)]
+    assert len(sent) == len([e for e in bench.effects if not isinstance(e, fx.Log)])
+    told = [e.command if isinstance(e, fx.SendRaw) else e.message for e in sent]
     assert told == ["block", NotFound((first,)), NotFound((second,)), Pong(7)]
 
 

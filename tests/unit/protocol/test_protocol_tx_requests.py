@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,9 @@ class Reference:
     """The rules as written, with one flat list; choices are those that the tracker under test reports."""
 
     def __init__(self) -> None:
-        self.anns: list[dict[str, object]] = []
+        self.anns: list[dict[str, Any]] = []
 
-    def of(self, **wanted: object) -> list[dict[str, object]]:
+    def of(self, **wanted: object) -> list[dict[str, Any]]:
         return [a for a in self.anns if all(a[k] == v for k, v in wanted.items())]
 
     def announced(self, peer: int, tx_hash: bytes, by_wtxid: bool, preferred: bool, time: float) -> None:
@@ -38,7 +39,7 @@ class Reference:
         self.cleanup()
 
     def advance(self, now: float) -> list[tuple[object, object, object]]:
-        expired = [a for a in self.of(state="requested") if a["time"] <= now]  # type: ignore[operator]
+        expired = [a for a in self.of(state="requested") if a["time"] <= now]
         for a in expired:
             a["state"] = "completed"
         result = [(a["peer"], a["hash"], a["w"]) for a in expired]
@@ -56,11 +57,11 @@ class Reference:
             a["state"] = "completed"
         self.cleanup()
 
-    def eligible(self, tx_hash: bytes, now: float) -> list[dict[str, object]]:
+    def eligible(self, tx_hash: bytes, now: float) -> list[dict[str, Any]]:
         """Candidates one of which must be chosen."""
         if self.of(hash=tx_hash, state="requested"):
             return []
-        ready = [a for a in self.of(hash=tx_hash, state="candidate") if a["time"] <= now]  # type: ignore[operator]
+        ready = [a for a in self.of(hash=tx_hash, state="candidate") if a["time"] <= now]
         return [a for a in ready if a["pref"]] or ready
 
 

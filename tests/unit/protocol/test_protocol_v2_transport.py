@@ -10,10 +10,11 @@ from btcnode.protocol.commands import AddNode, DisconnectNode, SetNetworkActive
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import ConnectFailed, PeerConnected, PeerDisconnected, TransportReady
+from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.constants import NODE_P2P_V2
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress
-from tests.lib.protocol_bench import UNIX_START, Bench
+from tests.lib.protocol_bench import Bench
 
 ADDRESS = NetAddress.from_host("1.2.3.4", 5)
 

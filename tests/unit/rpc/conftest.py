@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -376,7 +376,7 @@ class Running:
         self.config = config
         self.loop = asyncio.new_event_loop()
         self.table = make_table(FakePart(self.node), check_results=True)  # type: ignore[arg-type]
-        self.parts: Any = FakeParts(self.node)
+        self.parts = cast(Any, FakeParts(self.node))
         self.table.open(self.parts)
         self.server = RpcServer(config, self.table, 18443)
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)

@@ -82,7 +82,7 @@ def test_getinfo(call: Any) -> None:
 
 
 def test_addrinfo(call: Any, running: Running) -> None:
-    running.node.address_counts = lambda: {"ipv4": (3, 4), "onion": (0, 1)}  # type: ignore[attr-defined]
+    running.node.address_counts = lambda: {"ipv4": (3, 4), "onion": (0, 1)}
     status, out, _ = call(options=("-addrinfo",))
     assert status == 0
     assert json.loads(out) == {"addresses_known": {"ipv4": 7, "onion": 1, "total": 8}}

@@ -197,7 +197,8 @@ def test_numbers_are_written_as_core_writes_them(running: Running) -> None:
     def raw(method: str, *params: Any) -> str:
         body = json.dumps({"id": 1, "method": method, "params": params})
         connection.request("POST", "/", body, {"Authorization": running.authorization})
-        return connection.getresponse().read().decode()
+        answer: bytes = connection.getresponse().read()
+        return answer.decode()
 
     assert raw("getdifficulty") == '{"result":4.656542373906925e-10,"error":null,"id":1}\n'
     assert '"relayfee":0.00000100' in raw("getnetworkinfo")

@@ -25,7 +25,7 @@ from btcnode.rpc.jsonvalue import (
     value_text,
 )
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)))
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | TEXT | st.just(Number("1.50")),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
@@ -169,7 +169,8 @@ def test_too_deep(depth: int) -> None:
 
 
 def test_brackets_in_text_and_side_by_side_are_not_depth() -> None:
-    for value in ("[{" * 5000, [[[]] for _ in range(5000)]):
+    values: tuple[Any, ...] = ("[{" * 5000, [[[]] for _ in range(5000)])
+    for value in values:
         assert decode(encode(value)) == value
 
 

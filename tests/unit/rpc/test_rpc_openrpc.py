@@ -167,6 +167,7 @@ def test_private_names_are_no_methods() -> None:
         return name
 
     rpc = NodeRpc(call)
-    assert asyncio.run(rpc.getblockcount()) == "getblockcount"
+    called: Any = asyncio.run(rpc.getblockcount())
+    assert called == "getblockcount"
     with pytest.raises(AttributeError):
         _ = rpc._nothing  # type: ignore[attr-defined]

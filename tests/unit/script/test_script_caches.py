@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -41,10 +44,14 @@ def test_a_cache_has_a_minimum_and_a_salt() -> None:
 
 
 def test_signatures_are_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+    calls: list[str] = []
+
+    def counted(name: str, real: Callable[[bytes, bytes, bytes], bool], *args: Any) -> bool:
+        calls.append(name)
+        return real(*args)
+
     for name in ("verify_ecdsa", "verify_ecdsa_strict", "verify_schnorr"):
-        real = getattr(signatures, name)
-        monkeypatch.setattr(caches, name, lambda *args, name=name, real=real: (calls.append(name), real(*args))[1])
+        monkeypatch.setattr(caches, name, partial(counted, name, getattr(signatures, name)))
     cache = SignatureCache(SALT)
     key, der = signatures.pubkey_create(SECRET), signatures.sign_ecdsa(SECRET, MESSAGE)
     xonly, schnorr = signatures.xonly(SECRET), signatures.sign_schnorr(SECRET, MESSAGE)
@@ -96,7 +103,7 @@ class _Counting:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         self.calls += 1
         return getattr(signatures, name)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,10 @@ from tests.lib.script_builder import KEYS, Key
 A, B, C = KEYS[:3]
 PLACES = ("bare", "p2sh", "p2wsh", "p2sh-p2wsh")
 Sign = Callable[[Key], bytes]
+
+
+def _signed_by_a(dummy: list[bytes], sign: Callable[[Any], bytes]) -> list[bytes]:
+    return [*dummy, sign(A)]
 
 
 def _multisig(needed: int, publics: list[bytes], total: int | None = None) -> bytes:
@@ -138,7 +144,7 @@ def test_high_s_is_valid_but_not_under_low_s(place: str) -> None:
     multisig = _multisig(1, [A.compressed, B.compressed])
     single = push_data(A.compressed) + b"\xac"
     for script, dummy in ((multisig, [b""]), (single, [])):
-        spend = _spend(place, script, lambda sign, dummy=dummy: [*dummy, sign(A)], high_s=True)
+        spend = _spend(place, script, partial(_signed_by_a, dummy), high_s=True)
         fast, error = _verdict(*spend)
         assert error is None
         assert fast or (script == single and place == "p2sh")

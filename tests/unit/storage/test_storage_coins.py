@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def core_order(outpoint: bytes) -> tuple[bytes, int]:
 
 
 @pytest.fixture(params=[3, 4096])
-def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def stored(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[dict[bytes, bytes], CoinsDb]]:
     """A set of coins with large vouts, read in tiny and in usual chunks."""
     monkeypatch.setattr(coins_module, "CHUNK", request.param)
     coins = random_coins(random.Random(request.param), 300)

@@ -91,7 +91,7 @@ def test_failed_commit_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         database.commit(coins_put={b"": b"an empty key"}, coins_delete=list(many(10)), meta_puts={META: b"after"})
     with pytest.raises(TypeError):
-        database.commit(coins_delete=list(many(10)), meta_puts={META: "no bytes"})  # type: ignore[dict-item]
+        database.commit(coins_delete=list(many(10)), meta_puts={META: "no bytes"})  # type: ignore[arg-type]
     assert database.get_meta(META) == b"before"
     assert len(CoinsDb(database)) == 10
     database.close()

@@ -169,7 +169,7 @@ def test_a_disagreement_of_the_engines_stops_the_driver_before_the_block(tmp_pat
         unhandled: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
         driver = make(tmp_path, failures)
-        driver.chainstate.executor.shadow = Contrarian(10)  # type: ignore[assignment]
+        driver.chainstate.executor.shadow = Contrarian(10)
         for raw in blocks[:9]:
             await driver.store_block(raw, NOW, requested=True)
         await driver.store_block(blocks[9], NOW, requested=True)

@@ -24,7 +24,7 @@ PARAMS = params_for("regtest")
 def jobs() -> list[tuple[ScriptJob, bytes, bool]]:
     """Jobs, their txids, and whether they are valid: every fifth one is not."""
     lab = MempoolLab(free=60)
-    found = []
+    found: list[tuple[ScriptJob, bytes, bool]] = []
     for n in range(30):
         coins = [lab.coin(), lab.coin()]
         tx = pay(coins, 500)

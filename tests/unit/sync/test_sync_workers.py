@@ -116,7 +116,7 @@ def wait_for(condition: Callable[[], bool], timeout: float = 30.0) -> None:
 
 
 def open_state(path: Path, pool: WorkerPool | None) -> Chainstate:
-    return Chainstate.open(PARAMS, ChainStore.open(path, PARAMS), checker=pool and PooledChecker(pool))
+    return Chainstate.open(PARAMS, ChainStore.open(path, PARAMS), checker=None if pool is None else PooledChecker(pool))
 
 
 def store_all(state: Chainstate, blocks: tuple[bytes, ...] | list[bytes]) -> None:
@@ -145,7 +145,9 @@ def sync(path: Path, blocks: list[bytes], pool: WorkerPool | None) -> tuple[Told
     store_all(state, blocks)
     events = state.activate_best_chain()
     state.flush()
-    result = (told(events), state.store.coins.utxo_stats().hash.hex(), state.active.height)
+    digest = state.store.coins.utxo_stats().hash
+    assert digest is not None
+    result = (told(events), digest.hex(), state.active.height)
     state.close()
     return result
 
@@ -522,6 +524,9 @@ class Recorder:
     def check_block(self, height: int, block_hash: BlockHash, jobs: Sequence[ScriptJob], verdict: object) -> None:
         assert verify_jobs(jobs) == verdict
         self.calls.append((height, block_hash, len(jobs), verdict))
+
+    def summary(self) -> str:
+        return f"{len(self.calls)} blocks"
 
 
 def test_the_second_engine_is_asked_before_a_block_is_accepted(tmp_path: Path, pool: WorkerPool) -> None:

@@ -24,7 +24,7 @@ def test_a_loose_transaction_pays_its_fee() -> None:
 
 def test_children_come_after_their_parents_in_the_same_lane() -> None:
     stream = list(tx_lanes(generator(), 60, 3, 0.5, Random(1)))
-    lanes = {tx.txid: lane for lane, tx in stream}
+    lanes: dict[bytes, int] = {tx.txid: lane for lane, tx in stream}
     assert len(lanes) == 60 and {lane for lane, _ in stream} == {0, 1, 2}
     seen: set[bytes] = set()
     children = 0
