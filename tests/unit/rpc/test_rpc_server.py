@@ -15,7 +15,7 @@ import pytest
 
 from btcnode.config import NodeConfig, allowed_network
 from btcnode.errors import BtcnodeError, ConfigError
-from btcnode.rpc import connection as connection_module
+from btcnode.rpc import http1
 from btcnode.rpc import server as server_module
 from btcnode.rpc.auth import Authenticator, hashed, read_cookie
 from btcnode.rpc.server import RpcServer
@@ -74,7 +74,7 @@ def test_unauthorised(running: Running, header: str | None) -> None:
 
 
 def test_user_and_password(run_server: Any) -> None:
-    running = run_server(rpcuser="alice", rpcpassword="pa:ss", rpcauth=("bob:salt$" + hashed("salt", "secret"),))
+    running = run_server(rpcuser="alice", rpcpassword="pa:ss", rpcauth=("bob:salt$" + hashed("salt", b"secret"),))
     assert not running.config.cookie_path.exists()
     for user in ("alice:pa:ss", "bob:secret"):
         header = "Basic " + base64.b64encode(user.encode()).decode()
@@ -87,8 +87,8 @@ def test_user_and_password(run_server: Any) -> None:
 def test_authenticator_knows_cores_rpcauth_form() -> None:
     # made with Core's share/rpcauth.py: user "u", password "p"
     digest = "5d18a2f5ab5d5e0ba5d3f5a9a0c2a3f4"
-    assert Authenticator([f"u:{digest}${hashed(digest, 'p')}"]).user("Basic dTpw") == "u"
-    assert Authenticator([f"u:{digest}${hashed(digest, 'q')}"]).user("Basic dTpw") is None
+    assert Authenticator([f"u:{digest}${hashed(digest, b'p')}"]).user(b"Basic dTpw") == "u"
+    assert Authenticator([f"u:{digest}${hashed(digest, b'q')}"]).user(b"Basic dTpw") is None
 
 
 def test_only_post_and_only_the_root(running: Running) -> None:
@@ -126,7 +126,16 @@ def test_request_in_single_bytes(running: Running) -> None:
 
 def test_http_1_0_closes(running: Running) -> None:
     data = request(running).replace(b"HTTP/1.1", b"HTTP/1.0")
-    assert b"Connection: close" in exchange(running, data)
+    answer = b'HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{"result":0,"error":null,"id":1}\n'
+    assert exchange(running, data) == answer
+
+
+def test_http_1_0_stays_open_when_asked_and_says_so(running: Running) -> None:
+    data = request(running, head=b"Connection: Keep-Alive\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")
+    answer = exchange(running, data + request(running).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    first, second = answer.split(b"\n", 7)[:6], answer.count(b"HTTP/1.0 200 OK\r\n")
+    assert first[2:4] == [b"Connection: keep-alive\r", b"Content-Length: 33\r"]
+    assert second == 2
 
 
 def test_a_client_that_sends_no_more_still_gets_its_answer(running: Running) -> None:
@@ -144,7 +153,13 @@ def test_a_client_that_sends_no_more_still_gets_its_answer(running: Running) -> 
 
 def test_expect_continue(running: Running) -> None:
     data = request(running, head=b"Expect: 100-continue\r\nConnection: close\r\n")
-    assert exchange(running, data).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert exchange(running, data).startswith(b"HTTP/1.1 200 OK\r\n")  # the body is here already
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as sock:
+        head, body = data.split(b"\r\n\r\n")
+        sock.sendall(head + b"\r\n\r\n")
+        assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(body)
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_chunked_body(running: Running) -> None:
@@ -188,7 +203,7 @@ def test_a_body_above_the_limit_is_refused_before_it_is_sent(running: Running) -
 
 
 def test_chunks_above_the_limit_are_refused(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(http1, "MAX_BODY_BYTES", 1000)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = b"".join(b"200\r\n%s\r\n" % (b"a" * 0x200) for _ in range(5)) + b"0\r\n\r\n"
     assert exchange(running, head % running.authorization.encode() + chunks).startswith(b"HTTP/1.1 413 ")
@@ -316,7 +331,7 @@ def test_uvloop_serves_the_same(tmp_path: Path) -> None:
 
 
 def test_whitelists_of_methods(run_server: Any) -> None:
-    accounts = tuple(f"{name}:s${hashed('s', 'p')}" for name in ("all", "few", "none"))
+    accounts = tuple(f"{name}:s${hashed('s', b'p')}" for name in ("all", "few", "none"))
     lists = ("few:getblockcount, uptime", "few:getblockcount,getbestblockhash", "none:")
     running = run_server(rpcauth=accounts, rpcwhitelist=lists)
 
@@ -344,7 +359,7 @@ def test_who_may_read_the_cookie(run_server: Any, who: str, mode: int) -> None:
 
 
 def test_no_cookie_on_demand(run_server: Any) -> None:
-    running = run_server(rpccookiefile=Path("0"), rpcauth=(f"a:s${hashed('s', 'p')}",))
+    running = run_server(rpccookiefile=Path("0"), rpcauth=(f"a:s${hashed('s', b'p')}",))
     assert not running.config.cookie_path.exists()
 
 
