@@ -9,6 +9,7 @@ from btcnode.errors import DecodeError
 from btcnode.primitives.hashes import sha256d
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_WHITE_SPACE = " \f\n\r\t\v"
 _BASE58_VALUES = {c: i for i, c in enumerate(_BASE58)}
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _BECH32_VALUES = {c: i for i, c in enumerate(_BECH32)}
@@ -45,7 +46,8 @@ def base58_encode(data: bytes) -> str:
 
 
 def base58_decode(text: str) -> bytes:
-    """The bytes of a base58 text; raises DecodeError."""
+    """The bytes of a base58 text, white space around it left out as in Core; raises DecodeError."""
+    text = text.strip(_WHITE_SPACE)
     if len(text) > MAX_BASE58_LENGTH:
         raise DecodeError(f"base58 text of {len(text)} characters")
     value = 0

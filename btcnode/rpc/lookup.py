@@ -20,8 +20,9 @@ def parse_hash(text: Any, name: str) -> bytes:
     """The 32 bytes (internal order) of a hash parameter; raises RpcError as Core's ParseHashV."""
     if type_name(text) != "string":
         raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(text)} is not of expected type string")
-    if len(text) != 64:
-        why = f"{name} must be of length 64 (not {len(text)}, for '{text}')"
+    length = len(text.encode("utf-8", "surrogatepass"))  # Core counts bytes
+    if length != 64:
+        why = f"{name} must be of length 64 (not {length}, for '{text}')"
         raise RpcError(RpcCode.INVALID_PARAMETER, why)
     if not _HEX.fullmatch(text):
         raise RpcError(RpcCode.INVALID_PARAMETER, f"{name} must be hexadecimal string (not '{text}')")

@@ -261,7 +261,7 @@ async def _read_spent(node: NodeParts, tx: Tx, index: int) -> list[bytes]:
 async def combinerawtransaction(node: NodeParts, txs: list[Any]) -> str:
     """See the declaration."""
     failed = "TX decode failed for tx {}. Make sure the tx has at least one input."
-    variants = [decode_transaction(text, error=failed.format(n)) for n, text in enumerate(txs)]
+    variants = [decode_transaction(text, witness=True, error=failed.format(n)) for n, text in enumerate(txs)]
     if not variants:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Missing transactions")
     prevouts = variants[0].prevouts
@@ -338,7 +338,7 @@ async def signrawtransactionwithkey(
     node: NodeParts, hexstring: str, privkeys: list[Any], prevtxs: list[Any] | None, sighashtype: str | None
 ) -> dict[str, Any]:
     """See the declaration."""
-    tx = decode_transaction(hexstring, error=NO_INPUT_HINT)
+    tx = decode_transaction(hexstring, witness=True, error=NO_INPUT_HINT)
     provider = parse_secrets(privkeys, node.params)
     txouts = await find_txouts(node, tx.prevouts)
     parse_prevouts(prevtxs or [], provider, txouts)

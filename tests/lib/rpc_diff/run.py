@@ -141,11 +141,10 @@ class Session:
         if self.plan.verbose and time.monotonic() - started > SLOW_S:
             print(f"{time.monotonic() - started:.1f} s: {shown[:SHOWN]}", flush=True)
         differed = self.compare(case.method, shown, answers)
-        if any(isinstance(answer, str) for answer in answers):
+        worked = any(isinstance(answer, Answer) and answer.status == http.client.OK for answer in answers)
+        if any(isinstance(answer, str) for answer in answers) or (case.method == "stop" and (worked or differed)):
             self.revive()
-        elif case.changes and (
-            differed or any(isinstance(answer, Answer) and answer.status == http.client.OK for answer in answers)
-        ):
+        elif case.changes and (differed or worked):
             self.compare_states(case, shown)
 
     def compare_states(self, case: Case, shown: str) -> None:
