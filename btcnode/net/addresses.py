@@ -59,7 +59,7 @@ async def lookup(host: str, port: int) -> list[NetAddress]:
     try:
         async with asyncio.timeout(LOOKUP_TIMEOUT):
             infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError, UnicodeError):
+    except (OSError, TimeoutError, ValueError):  # a name with a NUL, or that cannot be encoded
         return []
     found: dict[NetAddress, None] = {}
     for info in infos:

@@ -14,12 +14,13 @@ from btcnode.chain.events import ChainEvent, HistoryMoved
 from btcnode.chain.history import History
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.snapshot_store import SnapshotStore
-from btcnode.errors import CorruptionError, StorageError
+from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.mempool.pool import Mempool
 from btcnode.networks.assumeutxo import AssumeUtxo, known_sets, set_after
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.services.chain import Chain
+from btcnode.services.file_names import system_name
 from btcnode.services.snapshot_files import SnapshotFileError, SnapshotRefusedError
 from btcnode.storage.layout import META_HISTORY
 from btcnode.storage.snapshot_load import SnapshotRefused, load_coins
@@ -45,6 +46,18 @@ class ChainPart(NamedTuple):
     cache: int
     snapshot_base: BlockHash | None
     validated: bool
+
+
+def _open(name: str) -> BinaryIO:
+    """A file to read; raises SnapshotFileError, DecodeError when it is a directory, with Core's words for each."""
+    try:
+        if not name:
+            raise FileNotFoundError
+        return Path(system_name(name)).open("rb")
+    except IsADirectoryError:
+        raise DecodeError("AutoFile::read: fread failed") from None
+    except OSError:
+        raise SnapshotFileError(f"Couldn't open file {name} for reading.") from None
 
 
 class AssumedChain:
@@ -95,15 +108,12 @@ class AssumedChain:
 
     # -- loading -------------------------------------------------------------------------------------------------
 
-    async def load(self, path: Path) -> LoadedSnapshot:
+    async def load(self, name: str) -> LoadedSnapshot:
         """Load a UTXO set whose hash is known and make its block the tip; the chain below is validated later.
 
         Raises DecodeError for a wrong header, SnapshotFileError, SnapshotRefusedError, StorageError.
         """
-        try:
-            file = path.open("rb")
-        except OSError:
-            raise SnapshotFileError(f"Couldn't open file {path} for reading.") from None
+        file = _open(name)
         with file:
             header = parse_header(await asyncio.to_thread(file.read, HEADER.size), self._state.params)
             if self._loading or self._state.store.snapshot is not None:

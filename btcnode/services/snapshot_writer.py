@@ -15,6 +15,7 @@ from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.services.chain import Chain
+from btcnode.services.file_names import system_name
 from btcnode.services.pruner import Pruner
 from btcnode.services.snapshot_files import SnapshotFileError
 from btcnode.storage.coin_changes import CoinChanges
@@ -41,14 +42,15 @@ class SnapshotWriter:
         self._pruner = pruner
         self._state = chain.driver.chainstate
 
-    async def write(self, path: Path, target: int, *, in_memory: bool) -> WrittenSnapshot:
+    async def write(self, name: str, target: int, *, in_memory: bool) -> WrittenSnapshot:
         """Write the UTXO set after block ``target`` of the active chain to a new file, or to a named pipe.
 
         For an earlier block than the tip the coins are rolled back beside the chain, the changes in memory or in a
-        file next to the other. Raises SnapshotFileError, StorageError.
+        file next to the other. ``name`` may hold a NUL, behind which the system does not look.
+        Raises SnapshotFileError, StorageError.
         """
         tree = self._state.tree
-        with _output(path) as (temporary, fd), self._pruner.holding("dumptxoutset", tree.height(target)):
+        with _output(name) as (temporary, fd), self._pruner.holding("dumptxoutset", tree.height(target)):
             gone = self._pruner.prune_height()
             if target != self._state.tip and gone is not None and gone > tree.height(target):
                 raise StorageError(
@@ -103,24 +105,36 @@ class SnapshotWriter:
             raise StorageError("Shutting down")
 
 
-@contextmanager
-def _output(path: Path) -> Iterator[tuple[Path, int]]:
-    """The file to write and its descriptor: a temporary one that gets its name at the end, or a named pipe."""
-    is_pipe = path.exists() and stat.S_ISFIFO(path.stat().st_mode)
-    if path.exists() and not is_pipe:
-        raise SnapshotFileError(
-            f"{path} already exists. If you are sure this is what you want, move it out of the way first"
-        )
-    temporary = path if is_pipe else path.with_name(f"{path.name}.incomplete")
+def _is_pipe(name: str) -> bool:
+    """Whether it is a named pipe; raises SnapshotFileError when it is anything else that is there, StorageError."""
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        mode = Path(system_name(name)).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageError(f"filesystem error: status: {error.strerror} [{name}]") from None
+    if stat.S_ISFIFO(mode):
+        return True
+    raise SnapshotFileError(
+        f"{name} already exists. If you are sure this is what you want, move it out of the way first"
+    )
+
+
+@contextmanager
+def _output(name: str) -> Iterator[tuple[Path, int]]:
+    """The file to write and its descriptor: a temporary one that gets its name at the end, or a named pipe."""
+    is_pipe = _is_pipe(name)
+    shown = name if is_pipe else f"{name}.incomplete"
+    temporary = Path(system_name(shown))
+    try:
+        fd = os.open(system_name(shown), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError:
-        raise SnapshotFileError(f"Couldn't open file {temporary} for writing.") from None
+        raise SnapshotFileError(f"Couldn't open file {shown} for writing.") from None
     try:
         yield temporary, fd
         if not is_pipe:
             os.fsync(fd)
-            temporary.replace(path)
+            temporary.replace(system_name(name))
     except BaseException:
         if not is_pipe:
             temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from btcnode.errors import DecodeError
@@ -35,12 +36,12 @@ class SubNet:
     def parse(cls, text: str) -> SubNet:
         """``address``, ``address/bits`` or ``address/netmask``; names are not looked up. Raises DecodeError."""
         host, slash, mask = text.rpartition("/") if "/" in text else (text, "", "")
-        address = NetAddress.from_host(host, 0)
+        address = _address(host)
         if not slash:
             return cls.of(address)
         if mask.isascii() and mask.isdigit() and len(mask) <= 3:
             return cls.of(address, int(mask))
-        other = NetAddress.from_host(mask, 0)
+        other = _address(mask)
         if other.network is not address.network:
             raise DecodeError(f"no netmask for {host}: {mask}")
         bits = f"{int.from_bytes(other.raw, 'big'):0{len(other.raw) * 8}b}"
@@ -54,6 +55,33 @@ class SubNet:
     def __str__(self) -> str:
         host = NetAddress(self.network, self.raw, 0).host
         return f"{host}/{self.bits}" if self.network in _MASKED else host
+
+
+def _address(host: str) -> NetAddress:
+    """An address, IPv4 in its short forms too (``10.1``, ``0x7f.1``, ``017.1``). Raises DecodeError."""
+    try:
+        return NetAddress.from_host(host, 0)
+    except DecodeError:
+        raw = ipv4_short(host)
+        if raw is None:
+            raise
+        return NetAddress(Network.IPV4, raw, 0)
+
+
+_MAX_IPV4_TEXT = 64  # longer ones could only be zeros in front
+_IPV4_PART = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*", re.ASCII)
+
+
+def ipv4_short(text: str) -> bytes | None:
+    """The bytes of one to four numbers with dots between, the last of which fills what is left; None for others."""
+    parts = text.split(".")
+    if len(parts) > 4 or len(text) > _MAX_IPV4_TEXT or not all(map(_IPV4_PART.fullmatch, parts)):
+        return None
+    values = [int(part, 16 if part[:2].lower() == "0x" else 8 if part.startswith("0") else 10) for part in parts]
+    left = 5 - len(parts)  # bytes of the last one
+    if any(value > 255 for value in values[:-1]) or values[-1] >= 1 << 8 * left:
+        return None
+    return bytes(values[:-1]) + values[-1].to_bytes(left, "big")
 
 
 def masked(raw: bytes, bits: int) -> bytes:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.lib.rpc_diff.cases import every_method
 from tests.lib.rpc_diff.nodes import Node, ours
 from tests.lib.rpc_diff.run import Plan, run
-from tests.lib.rpc_diff.setup import prepare
-from tests.lib.rpc_diff.text import request
+from tests.lib.rpc_diff.setup import feed_chain, prepare
+from tests.lib.rpc_diff.text import parse, request
 from tests.lib.rpc_diff.world import World
 
 BITCOIND = os.environ.get("BTCNODE_BITCOIND")
@@ -42,6 +43,54 @@ def test_a_chain_of_transactions_survives_a_restart(tmp_path: Path) -> None:
         # the parent without a fee cannot come back alone, nor its child; the replaced one was gone
         kept = [txs[0].txid[::-1].hex() for n, txs in enumerate(world.mempool) if len(txs) == 1 and n != 7]
         assert sorted(node.result(request("getrawmempool", []))) == sorted(kept)
+    finally:
+        node.stop()
+
+
+ANSWERS: list[tuple[str, list[Any], int, str]] = [
+    ("loadtxoutset", [""], -8, "Couldn't open file  for reading."),
+    ("loadtxoutset", ["missing"], -8, "Couldn't open file {net_dir}/missing for reading."),
+    ("loadtxoutset", ["."], -22, "Unable to parse metadata: AutoFile::read: fread failed: iostream error"),
+    ("loadtxoutset", ["\0"], -22, "Unable to parse metadata: AutoFile::read: fread failed: iostream error"),
+    (
+        "loadtxoutset",
+        ["debug.log"],
+        -22,
+        "Unable to parse metadata: Invalid UTXO set snapshot magic bytes. Please check if this is indeed a snapshot"
+        " file or if you are using an outdated snapshot format.: iostream error",
+    ),
+    ("importmempool", ["/no\0where"], -1, "Unable to import mempool file, see debug log for details."),
+    ("importmempool", ["/"], -1, "Unable to import mempool file, see debug log for details."),
+    (
+        "dumptxoutset",
+        [".", "latest"],
+        -8,
+        "{net_dir}/. already exists. If you are sure this is what you want, move it out of the way first",
+    ),
+    ("dumptxoutset", ["a/b", "latest"], -8, "Couldn't open file {net_dir}/a/b.incomplete for writing."),
+    ("dumptxoutset", ["a/", "latest"], -8, "Couldn't open file {net_dir}/a/.incomplete for writing."),
+    (
+        "dumptxoutset",
+        ["x" * 300, "latest"],
+        -1,
+        "filesystem error: status: File name too long [{net_dir}/" + "x" * 300 + "]",
+    ),
+]
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    node, world = Node("ours", ours(), tmp_path / "node", []), World(1)
+    try:
+        node.options.append(f"-mocktime={world.now}")
+        node.start()
+        feed_chain(node, world)
+        for method, params, code, message in ANSWERS:
+            answer = parse(node.call(request(method, params))[1])["error"]
+            expected = message.replace("{net_dir}", str(node.network_dir))
+            assert (answer["code"], answer["message"]) == (str(code), expected), (method, params)
+        written = node.result(request("dumptxoutset", ["a\0b", "latest"]))
+        assert written["path"] == f"{node.network_dir}/a\0b"
+        assert (node.network_dir / "a").is_file()
     finally:
         node.stop()
 

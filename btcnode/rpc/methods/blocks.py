@@ -219,8 +219,9 @@ _COINBASE_RESULT = obj(
 )
 async def getblock(node: NodeParts, blockhash: str, verbosity: Any) -> Any:
     """See the declaration."""
-    index = find_block(node, blockhash)
+    parse_hash(blockhash, "blockhash")  # a fault of the hash is told before one of the level, an unknown block after it
     level = parse_verbosity(verbosity, 1)
+    index = find_block(node, blockhash)
     raw = await read_block(node, index)
     if level <= 0:
         return raw.hex()

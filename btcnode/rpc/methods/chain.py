@@ -344,10 +344,15 @@ _TIP_RESULT: Result = obj("", "", hexed("hash", "Hash of the tip"), number("heig
 _TIMEOUT = Arg("timeout", Kind.INT, "Milliseconds to wait, 0 for no limit", 0)
 
 
+def _check_timeout(milliseconds: int) -> None:
+    """Raises RpcError."""
+    if milliseconds < 0:
+        raise RpcError(RpcCode.MISC_ERROR, "Negative timeout")
+
+
 async def _wait(node: NodeParts, timeout_ms: int, done: Callable[[int], bool]) -> dict[str, Any]:
     """Wait until ``done(tip)``; answers with the tip in any case."""
-    if timeout_ms < 0:
-        raise RpcError(RpcCode.MISC_ERROR, "Negative timeout")
+    _check_timeout(timeout_ms)
     deadline = monotonic() + timeout_ms / 1000 if timeout_ms else None
     tip = node.chain.tip()
     while not done(tip):
@@ -373,6 +378,7 @@ async def _wait(node: NodeParts, timeout_ms: int, done: Callable[[int], bool]) -
 )
 async def waitfornewblock(node: NodeParts, milliseconds: int, current_tip: str | None) -> dict[str, Any]:
     """See the declaration."""
+    _check_timeout(milliseconds)
     start = node.chain.tip()
     if current_tip is not None:
         start = node.chain.tree.find(BlockHash(parse_hash(current_tip, "current_tip")))

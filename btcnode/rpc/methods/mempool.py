@@ -11,6 +11,7 @@ from btcnode.mempool.entry import MempoolEntry
 from btcnode.mempool.pool import Mempool
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
+from btcnode.rpc.amounts import real_number
 from btcnode.rpc.deprecated import is_enabled
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, type_name
@@ -382,7 +383,7 @@ def _outpoint(value: Any) -> bytes:
 def prioritisetransaction(node: NodeParts, txid: str, dummy: float | None, fee_delta: int) -> bool:
     """See the declaration."""
     wanted = parse_hash(txid, "txid")
-    if dummy:
+    if dummy is not None and real_number(dummy):
         text = "Priority is no longer supported, dummy argument to prioritisetransaction must be 0."
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
     entry = node.mempool.get(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from btcnode.rpc.lookup import parse_hex_or_none
 from btcnode.rpc.spec import Arg, Kind, arr, boolean, coins, dyn, hexed, number, obj, rpc, string
 from btcnode.rpc.transactions import has_valid_ops
 from btcnode.script.scriptparse import is_unspendable
+from btcnode.services.file_names import system_name
 from btcnode.services.mempool_file import ImportOptions
 from btcnode.services.parts import NodeParts
 from btcnode.services.submissions import SubmitError
@@ -48,6 +50,9 @@ _CODES = {
     "rejected": RpcCode.VERIFY_REJECTED,
     "unreachable": RpcCode.MISC_ERROR,
 }
+
+
+log = logging.getLogger("btcnode.rpc")
 
 
 def decode(text: Any) -> Tx | None:
@@ -94,10 +99,14 @@ async def sendrawtransaction(node: NodeParts, hexstring: str, maxfeerate: Any, m
     return to_display(tx.txid)
 
 
-def _given(texts: Sequence[Any]) -> list[Tx]:
+def _check_count(texts: Sequence[Any]) -> None:
+    """Raises RpcError when there are too few or too many transactions for a package."""
     if not 1 <= len(texts) <= MAX_PACKAGE_COUNT:
         text = f"Array must contain between 1 and {MAX_PACKAGE_COUNT} transactions."
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
+
+
+def _given(texts: Sequence[Any]) -> list[Tx]:
     txs = []
     for text in texts:
         tx = decode(text)
@@ -139,6 +148,7 @@ _RAW_TXS = Arg("rawtxs", Kind.ARR, "Transactions in hex", inner=(Arg("rawtx", Ki
 )
 async def testmempoolaccept(node: NodeParts, rawtxs: list[Any], maxfeerate: Any) -> list[dict[str, Any]]:
     """See the declaration."""
+    _check_count(rawtxs)
     limit = parse_feerate(maxfeerate)
     txs = _given(rawtxs)
     result = await node.submissions.test_accept(txs)
@@ -204,9 +214,7 @@ def _fees(verdict: Accepted) -> dict[str, Any]:
 )
 async def submitpackage(node: NodeParts, package: list[Any], maxfeerate: Any, maxburnamount: Any) -> dict[str, Any]:
     """See the declaration."""
-    if not 1 <= len(package) <= MAX_PACKAGE_COUNT:
-        text = f"Array must contain between 1 and {MAX_PACKAGE_COUNT} transactions."
-        raise RpcError(RpcCode.INVALID_PARAMETER, text)
+    _check_count(package)
     limit, burn = parse_feerate(maxfeerate), parse_amount(maxburnamount)
     txs = _given(package)
     for tx in txs:
@@ -277,8 +285,9 @@ async def importmempool(node: NodeParts, filepath: str, options: dict[str, Any] 
             raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type bool")
         wanted[key] = value
     try:
-        await node.mempool_file.import_file(Path(filepath), ImportOptions(**wanted))
+        await node.mempool_file.import_file(Path(system_name(filepath)), ImportOptions(**wanted))
     except (StorageError, DecodeError) as error:
-        text = f"Unable to import mempool file, see debug log for details. ({error})"
+        log.info("Failed to import the mempool file: %s", error)
+        text = "Unable to import mempool file, see debug log for details."
         raise RpcError(RpcCode.MISC_ERROR, text) from None
     return {}

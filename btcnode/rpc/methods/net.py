@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from btcnode.config import split_host_port
-from btcnode.errors import ConfigError
 from btcnode.rpc.deprecated import shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double
@@ -278,10 +276,6 @@ async def addnode(node: NodeParts, address: str, command: str, v2transport: bool
             text = "Error: Node could not be removed. It has not been added previously."
             raise RpcError(RpcCode.CLIENT_NODE_NOT_ADDED, text)
         return
-    try:
-        split_host_port(address, node.params.p2p_port)
-    except ConfigError as error:
-        raise RpcError(RpcCode.INVALID_PARAMETER, str(error)) from None
     if command == "onetry":
         await node.peers.try_node(address, v2transport)
     elif not node.peers.add_node(address, v2transport):

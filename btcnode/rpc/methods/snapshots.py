@@ -11,6 +11,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import find_block, is_active
 from btcnode.rpc.spec import Arg, Kind, hexed, number, obj, rpc, string, whole_number
+from btcnode.services.file_names import joined
 from btcnode.services.parts import NodeParts
 from btcnode.services.snapshot_files import SnapshotFileError, SnapshotRefusedError
 
@@ -65,7 +66,7 @@ async def dumptxoutset(node: NodeParts, path: str, kind: str, options: dict[str,
     else:
         text = f'Invalid snapshot type "{kind}" specified. Please specify "rollback" or "latest"'
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
-    place = node.config.net_dir / path
+    place = joined(node.config.net_dir, path)
     try:
         written = await node.snapshots.write(place, target, in_memory=bool(given.get("in_memory")))
     except SnapshotFileError as error:
@@ -76,7 +77,7 @@ async def dumptxoutset(node: NodeParts, path: str, kind: str, options: dict[str,
         "coins_written": written.coins,
         "base_hash": to_display(node.chain.tree.hash(target)),
         "base_height": node.chain.tree.height(target),
-        "path": str(place),
+        "path": place,
         "txoutset_hash": to_display(written.utxo_hash),
         "nchaintx": written.chain_tx,
     }
@@ -117,11 +118,11 @@ def _block_of(node: NodeParts, text: Any) -> int:
 )
 async def loadtxoutset(node: NodeParts, path: str) -> dict[str, Any]:
     """See the declaration."""
-    place = node.config.net_dir / path
+    place = joined(node.config.net_dir, path) if path else ""
     try:
         loaded = await node.assumed.load(place)
     except DecodeError as error:
-        raise RpcError(RpcCode.DESERIALIZATION_ERROR, f"Unable to parse metadata: {error}") from None
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, f"Unable to parse metadata: {error}: iostream error") from None
     except SnapshotFileError as error:
         raise RpcError(RpcCode.INVALID_PARAMETER, str(error)) from None
     except SnapshotRefusedError as error:
@@ -131,5 +132,5 @@ async def loadtxoutset(node: NodeParts, path: str) -> dict[str, Any]:
         "coins_loaded": loaded.coins,
         "tip_hash": to_display(node.chain.tree.hash(loaded.base)),
         "base_height": node.chain.tree.height(loaded.base),
-        "path": str(place),
+        "path": place,
     }

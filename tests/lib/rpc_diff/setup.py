@@ -7,7 +7,7 @@ import time
 from btcnode.primitives.header import HEADER_SIZE
 
 from .nodes import Node
-from .text import parse, request
+from .text import Tree, parse, request
 from .world import World
 
 INDEX_TIMEOUT_S = 60.0
@@ -71,6 +71,11 @@ def wait_for_mempool(node: Node) -> None:
     wait_for_indexes(node)
 
 
+def tips_in_order(tips: list[Tree]) -> list[Tree]:
+    """Chain tips by height and hash: bitcoind orders those of one height by where they lie in its memory."""
+    return sorted(tips, key=lambda tip: (-int(tip["height"]), tip["hash"]))
+
+
 def state(node: Node) -> list[object]:
     """What a state-changing call may have changed."""
     calls = (
@@ -83,11 +88,11 @@ def state(node: Node) -> list[object]:
         "logging",
         "getindexinfo",
         "getmempoolfeeratediagram",
-        "getconnectioncount",
     )
+    wait_for_indexes(node)
     found: list[object] = []
     for method in calls:
         _, data, _ = node.call(request(method, []))
         answer = parse(data)["result"]
-        found.append(sorted(answer) if method == "getrawmempool" else answer)
+        found.append(tips_in_order(answer) if method == "getchaintips" else answer)
     return found
