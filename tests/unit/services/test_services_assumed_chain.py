@@ -125,7 +125,7 @@ async def loaded(node: Node, world: World) -> None:
     await node.give(world.chain[:START])
     for raw in world.chain[START:BASE]:
         node.state.tree.add(raw[:HEADER_SIZE], NOW)
-    result = await node.assume.load(world.file)
+    result = await node.assume.load(str(world.file))
     assert node.state.tree.height(result.base) == BASE == node.state.active.height
 
 
@@ -137,7 +137,7 @@ def test_from_the_set_to_the_validated_chain(tmp_path: Path, world: World) -> No
             assert (node.state.tree.height(below.tip), below.validated, active.validated) == (START, True, False)
             assert node.view.history == (below.tip, node.state.tip)
             with pytest.raises(SnapshotRefusedError, match="more than once"):
-                await node.assume.load(world.file)
+                await node.assume.load(str(world.file))
             await node.give(world.chain[BASE:])
             assert node.state.active.height == TIP
             await node.give(world.chain[START + 1 : BASE])  # the lowest one is missing: nothing to connect
@@ -214,7 +214,7 @@ def test_a_load_that_was_cut_off_leaves_nothing(tmp_path: Path, world: World) ->
             ):
                 (tmp_path / "bad.dat").write_bytes(wrong)
                 with pytest.raises(SnapshotRefusedError, match=why):
-                    await node.assume.load(tmp_path / "bad.dat")
+                    await node.assume.load(str(tmp_path / "bad.dat"))
                 assert not (tmp_path / "node" / "chainstate_snapshot").exists()
             assert node.state.active.height == START
         (tmp_path / "node" / "chainstate_snapshot").mkdir()
