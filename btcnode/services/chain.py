@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import log2
@@ -21,7 +22,7 @@ from btcnode.chain.proposal import check_proposal
 from btcnode.chain.verify_db import verify_recent
 from btcnode.consensus.blocks import check_block
 from btcnode.consensus.deployments import VersionBits
-from btcnode.errors import CorruptionError, DecodeError, RuleViolation, StorageError
+from btcnode.errors import CorruptionError, DecodeError, Fault, RuleViolation, StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -129,7 +130,7 @@ class Chain:
         self._tip_changed = asyncio.Event()
         self._stopping = False
         self._version_bits = VersionBits(params, self._state.tree)
-        self.rejections: dict[int, RuleViolation] = {}
+        self._watchers: dict[BlockHash, list[list[RuleViolation | None]]] = {}  # of blocks that are being handed in
         self._mempool_follows = mempool_follows
         self._failure_listeners: list[Callable[[], None]] = []
         self.coin_scan = CoinScan()
@@ -148,10 +149,10 @@ class Chain:
         for event in chain_events:
             if isinstance(event, BlockConnected | BlockDisconnected | SnapshotActivated):
                 self._wake()
+            if isinstance(event, BlockConnected):
+                self._note_verdict(event.index, None)
             elif isinstance(event, BlockRejected) and event.connecting:  # other bytes of a block say nothing about it
-                self.rejections[event.index] = event.violation
-                while len(self.rejections) > 1000:
-                    del self.rejections[next(iter(self.rejections))]
+                self._note_verdict(event.index, event.violation)
 
     def _wake(self) -> None:
         self._tip_changed.set()
@@ -341,36 +342,52 @@ class Chain:
         None: it is valid and was connected. "duplicate": it was known already. "inconclusive": stored, not connected
         (less work than the tip). Anything else is the reject reason. No exception for an invalid block.
         """
-        tree = self._state.tree
-        known = tree.find(header_hash(raw[:HEADER_SIZE]))
-        was_active = known >= 0 and self._state.active.contains(known)
-        if known >= 0 and (tree.has_data(known) or tree.is_failed(known)):
-            # Core looks at the bytes before it looks whether it has them
-            reason = await self.driver.in_reader(lambda: self._damage(raw))
-            if reason is not None:
-                return reason
-        try:
-            outcome = await self.driver.store_block(raw, self._clock.now(), requested=True)
-        except RuleViolation as violation:
-            return violation.code
-        except DecodeError as error:
-            return f"rejected: {error}"
-        if outcome.violation is not None:
-            return outcome.violation.code
-        await self._followed()
-        index = outcome.index
+        with self._watching(header_hash(raw[:HEADER_SIZE])) as verdicts:
+            try:
+                outcome = await self.driver.store_block(raw, self._clock.now(), requested=True)
+            except RuleViolation as violation:
+                known = violation.fault is Fault.CACHED_INVALID
+                return (await self._damage(raw) if known else None) or violation.code
+            except DecodeError as error:
+                return f"rejected: {error}"
+            if outcome.violation is not None:
+                return outcome.violation.code
+            await self._followed()
         if not outcome.new:
-            return "duplicate-invalid" if tree.is_failed(index) else "duplicate"
-        if index in self.rejections:
-            return self.rejections[index].code
-        if was_active:  # pruned, and now here again: nothing was judged
+            known_as = "duplicate-invalid" if self._state.tree.is_failed(outcome.index) else "duplicate"
+            return await self._damage(raw) or known_as
+        if not verdicts:  # not looked at for lack of work, or pruned and now here again
             return "inconclusive"
-        return None if self._state.active.contains(index) else "inconclusive"
+        return None if verdicts[0] is None else verdicts[0].code
 
-    def _damage(self, raw: bytes) -> str | None:
-        """Why these bytes are no valid form of their block, as far as that can be told without its ancestors."""
+    @contextmanager
+    def _watching(self, block_hash: BlockHash) -> Iterator[list[RuleViolation | None]]:
+        """What is found when a block is connected, in a list that fills: None for a valid one."""
+        verdicts: list[RuleViolation | None] = []
+        watchers = self._watchers.setdefault(block_hash, [])
+        watchers.append(verdicts)
         try:
+            yield verdicts
+        finally:
+            watchers.remove(verdicts)
+            if not watchers:
+                del self._watchers[block_hash]
+
+    def _note_verdict(self, index: int, violation: RuleViolation | None) -> None:
+        for verdicts in self._watchers.get(self._state.tree.hash(index), ()):
+            verdicts.append(violation)
+
+    async def _damage(self, raw: bytes) -> str | None:
+        """Why these bytes are no valid form of a block that is known, as far as that can be told without its ancestors.
+
+        Core looks at the bytes before it looks whether it has the block.
+        """
+
+        def check() -> None:
             check_block(parse_block(raw, exact=False), self.params)
+
+        try:
+            await self.driver.in_reader(check)
         except RuleViolation as violation:
             return violation.code
         except DecodeError as error:
@@ -406,7 +423,6 @@ class Chain:
         """Take an invalidation back."""
         async with self.driver.paused():
             self._state.reconsider(index)
-            self.rejections.clear()
         self._failures_changed()
         await self._followed()
 

@@ -75,7 +75,7 @@ class ChainDriver:
         self._stopped: BaseException | None = None
         self._paused = 0
         self._retreating = False  # blocks ahead of their script checks are given up rather than finished
-        self._inflight_stores: set[int] = set()
+        self._inflight_stores: dict[int, asyncio.Event] = {}  # by header index; set when that one has its verdict
         self._idle = asyncio.Event()  # no step is under way
         self._idle.set()
         self._rest = asyncio.Event()  # the active chain has no step to take
@@ -122,7 +122,9 @@ class ChainDriver:
     ) -> StoreOutcome:
         """Check and store a block; activation follows by itself.
 
-        ``position`` tells that its bytes lie in the block files already, ``parsed`` is what ``decode`` has given.
+        When other bytes of the same block are being stored, it waits for what becomes of them: the header does not tell
+        a mutated form from the honest one. ``position`` tells that the bytes lie in the block files already, ``parsed``
+        is what ``decode`` has given.
 
         Raises DecodeError for bytes that are no block, RuleViolation when the header cannot enter the tree (its
         index does not exist then), StorageError.
@@ -132,16 +134,25 @@ class ChainDriver:
         if parsed is None and state.tree.find(header_hash(raw[:HEADER_SIZE])) < 0:
             parsed = await self._decoded(raw)
             self._check_running()
-        step = state.plan_store(raw, now, requested=requested, position=position, parsed=parsed)
-        if step is None or step.index in self._inflight_stores:
-            return StoreOutcome(state.tree.find(header_hash(raw[:HEADER_SIZE])), new=False)
-        self._inflight_stores.add(step.index)
+        while True:
+            step = state.plan_store(raw, now, requested=requested, position=position, parsed=parsed)
+            if step is None:
+                return StoreOutcome(state.tree.find(header_hash(raw[:HEADER_SIZE])), new=False)
+            other = self._inflight_stores.get(step.index)
+            if other is None:
+                break
+            # other bytes under the same header may be a broken form of the block: only their verdict says whether
+            # these are needed
+            await other.wait()
+            self._check_running()
+        done = self._inflight_stores[step.index] = asyncio.Event()
         try:
             if step.parsed is None:
                 step = replace(step, parsed=await self._decoded(raw))
             events = await self._run(step)
         finally:
-            self._inflight_stores.discard(step.index)
+            del self._inflight_stores[step.index]
+            done.set()
         self._publish(events)
         self.kick()
         for event in events:

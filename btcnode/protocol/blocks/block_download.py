@@ -442,6 +442,7 @@ class BlockDownload:
         if (peer.id, index) in self._validating:
             return
         if not requested and not self._wants_unrequested(index):
+            self.raise_best_known(peer, index)  # should the form in validation be a broken one, this peer is asked
             ctx.log_peer(peer, LogLevel.DEBUG, f"unrequested block {to_display(block_hash)} dropped")
             return
         far = tree.height(index) > ctx.active.height + MIN_BLOCKS_TO_KEEP  # wanted since it follows those that are here

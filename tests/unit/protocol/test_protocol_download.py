@@ -345,6 +345,21 @@ def test_mutated_block_punishes_the_sender_and_nobody_else(bench: Bench, blocks:
     assert bench.disconnected(honest) is None
 
 
+def test_a_block_that_came_beside_a_mutated_form_is_asked_for(bench: Bench, blocks: list[bytes]) -> None:
+    """Nobody asked for either; who brought the honest one has not announced it otherwise."""
+    bench.load(blocks[:10])
+    liar, honest = bench.peer(), bench.peer()
+    in_work = bench.receive(liar, BlockMessage(mutated(blocks[10])))
+    bench.receive(honest, BlockMessage(blocks[10]))
+    bench.effects = in_work
+    bench.finish_blocks()
+    assert bench.chain.active.height == 10 and bench.disconnected(liar) is not None
+    bench.wait(1)
+    assert 11 in bench.state(honest).blocks.in_flight
+    deliver(bench, honest, blocks[10])
+    assert bench.chain.active.height == 11
+
+
 def test_mutated_block_of_a_manual_peer_is_asked_of_another(bench: Bench, blocks: list[bytes]) -> None:
     bench.load(blocks[:10])
     liar = bench.peer(ConnectionKind.MANUAL)

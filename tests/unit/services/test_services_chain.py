@@ -1,0 +1,119 @@
+"""Blocks that are handed in, whatever else comes under their headers at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.store import ChainStore
+from btcnode.networks.parameters import params_for
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.protocol.chain_view import NodeChainView
+from btcnode.services.chain import Chain
+from btcnode.services.clock import Clock
+from btcnode.sync.driver import ChainDriver
+from tests.lib.block_lab import Lab, alter, assemble, spend, split_block
+
+REGTEST = params_for("regtest")
+NOW = 1_700_000_000
+
+
+async def follow() -> None:
+    """There is no mempool."""
+
+
+def run(path: Path, body: Callable[[Chain, Lab], Coroutine[Any, Any, None]]) -> None:
+    """Run ``body`` over a chain that follows a prepared lab."""
+
+    async def main() -> None:
+        failures: list[BaseException] = []
+        state = Chainstate.open(REGTEST, ChainStore.open(path, REGTEST))
+        driver = ChainDriver(state, on_fatal=failures.append)
+        chain = Chain(driver, NodeChainView(state.tree, state.active, REGTEST), REGTEST, Clock(), follow)
+        lab = Lab(REGTEST, now=NOW)
+        for raw in lab.prepare():
+            assert await chain.submit_block(raw) is None
+        try:
+            await body(chain, lab)
+        finally:
+            await driver.close()
+        assert not failures
+
+    asyncio.run(main())
+
+
+def other_witness(raw: bytes) -> bytes:
+    """Another nonce in the coinbase's witness, which is in no txid."""
+    header, txs = split_block(raw)
+    return assemble(header, [alter(txs[0], witnesses=[[b"\x01" * 32]]), *txs[1:]])
+
+
+def repeated_leaves(raw: bytes) -> bytes:
+    """The last transaction twice: of an odd number the merkle root is the same (CVE-2012-2459)."""
+    header, txs = split_block(raw)
+    assert len(txs) % 2
+    return assemble(header, [*txs, txs[-1]])
+
+
+def other_transactions(raw: bytes) -> bytes:
+    header, txs = split_block(raw)
+    return assemble(header, txs[:1])
+
+
+FORMS = {
+    other_witness: ("bad-witness-merkle-match", "duplicate"),
+    repeated_leaves: ("bad-txns-duplicate", "bad-txns-duplicate"),
+    other_transactions: ("bad-txnmrklroot", "bad-txnmrklroot"),
+}
+
+
+@pytest.mark.parametrize("mutate", FORMS)
+@pytest.mark.parametrize("header_first", [True, False])
+def test_the_honest_block_is_taken_while_a_mutated_one_is_in_work(
+    tmp_path: Path, mutate: Callable[[bytes], bytes], header_first: bool
+) -> None:
+    async def body(chain: Chain, lab: Lab) -> None:
+        raw = lab.block(spend([lab.coin()]), spend([lab.coin()]), commit=True)
+        if header_first:
+            chain.submit_header(raw[:HEADER_SIZE])
+        answers = await asyncio.gather(*(chain.submit_block(form) for form in (mutate(raw), raw, mutate(raw), raw)))
+        before, after = FORMS[mutate]
+        assert answers == [before, None, after, "duplicate"]
+        assert chain.tree.hash(chain.tip()) == header_hash(raw[:HEADER_SIZE])
+        assert await chain.read_block(chain.tip()) == raw
+
+    run(tmp_path, body)
+
+
+def test_a_valid_block_with_an_invalid_child_that_is_here_already(tmp_path: Path) -> None:
+    """It is connected, its child is not, and the chain goes back to the branch that came first."""
+
+    async def body(chain: Chain, lab: Lab) -> None:
+        branch = lab.fork()
+        old = lab.block()
+        assert await chain.submit_block(old) is None
+        valid = branch.block()
+        branch.adopt(valid)
+        child = branch.block(coinbase_value=branch.subsidy + 1)
+        chain.submit_header(valid[:HEADER_SIZE])
+        assert await chain.submit_block(child) == "inconclusive"
+        assert await chain.submit_block(valid) is None
+        assert chain.tree.hash(chain.tip()) == header_hash(old[:HEADER_SIZE])
+        assert await chain.submit_block(child) == "duplicate-invalid"
+
+    run(tmp_path, body)
+
+
+def test_a_block_with_a_broken_rule_and_one_with_too_little_work(tmp_path: Path) -> None:
+    async def body(chain: Chain, lab: Lab) -> None:
+        branch = lab.fork()
+        assert await chain.submit_block(lab.block(coinbase_value=lab.subsidy + 1)) == "bad-cb-amount"
+        assert await chain.submit_block(lab.block()) is None
+        assert await chain.submit_block(branch.block()) == "inconclusive"
+
+    run(tmp_path, body)
