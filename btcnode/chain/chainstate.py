@@ -43,7 +43,7 @@ from btcnode.chain.steps import (
 )
 from btcnode.chain.store import ChainStore
 from btcnode.consensus.blocks import check_block
-from btcnode.errors import CorruptionError, Fault, RuleViolation
+from btcnode.errors import CorruptionError, Fault, RuleViolation, StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -53,6 +53,7 @@ from btcnode.storage.blockfiles import BlockPos
 
 MIN_BLOCKS_AHEAD = 288  # unrequested blocks further above the tip are not stored (Core's MIN_BLOCKS_TO_KEEP)
 MAX_FLUSH_AGE = 600.0  # seconds of work that a kill may cost
+CONNECTED_TOGETHER = 32  # blocks that Core sets out to connect at once: its log names the last of them
 HEADERS_PER_FLUSH = 50_000  # new headers are written in portions: 50,000 records of 136 bytes and their objects, 15 MB
 
 log = logging.getLogger("btcnode.chain")
@@ -400,7 +401,10 @@ class Chainstate:
             self._ahead.clear()
             self._hold = False
             self.read_view.settle(oldest_only=False)
-            return self._reject(step.index, result.violation, connecting=True)
+            candidate = tree.best_candidate(self.active.tip)
+            reach = min(tree.height(candidate), step.height + CONNECTED_TOGETHER - 1)
+            top = tree.ancestor(candidate, reach) if tree.is_ancestor(step.index, candidate) else step.index
+            return self._reject(step.index, result.violation, top=top)
         if isinstance(step, FinishStep):
             self._ahead.popleft()
             self._hold = self._hold and bool(self._ahead)
@@ -437,7 +441,7 @@ class Chainstate:
 
     def _commit_store(self, step: StoreStep, result: StepResult) -> list[ChainEvent]:
         if result.violation is not None:
-            return self._reject(step.index, result.violation, connecting=False, condemns=result.condemns)
+            return self._reject(step.index, result.violation, condemns=result.condemns)
         if result.position is None or self.tree.has_data(step.index):
             return []
         if self.store.files.is_pruned(result.position.file):  # the file went while this was on its way
@@ -446,21 +450,26 @@ class Chainstate:
         return [BlockStored(step.index, result.block)]
 
     def _reject(
-        self, index: int, violation: RuleViolation, *, connecting: bool, condemns: bool = True
+        self, index: int, violation: RuleViolation, *, top: int = -1, condemns: bool = True
     ) -> list[ChainEvent]:
         if condemns and violation.fault is not Fault.MUTATED:
             self.tree.mark_failed(index)
-        return [BlockRejected(index, violation, connecting)]
+        return [BlockRejected(index, violation, top >= 0, top)]
 
     # -- manual control ------------------------------------------------------------------------------------------
 
     def invalidate(self, index: int) -> None:
         """Mark a block and its descendants invalid (invalidateblock); steps then leave them.
 
-        Raises ValueError for the genesis block.
+        Raises ValueError for the genesis block, StorageError when the chain cannot be taken back below the block: the
+        steps would stop the node.
         """
         if index == 0:
             raise ValueError("the genesis block cannot be invalidated")
+        if self.active.contains(index):
+            for height in range(self.active.height, self.tree.height(index) - 1, -1):
+                if not self.tree.has_undo(self.active.at(height)):
+                    raise StorageError(f"The chain cannot be taken back below height {height}: its data is not here")
         self.tree.mark_failed(index)
 
     def reconsider(self, index: int) -> None:

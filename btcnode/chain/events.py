@@ -34,11 +34,22 @@ class BlockDisconnected:
 
 @dataclass(frozen=True, slots=True)
 class BlockRejected:
-    """The block at ``index`` broke a rule: when its bytes were checked, or (``connecting``) on the coins."""
+    """The block at ``index`` broke a rule: when its bytes were checked, or (``connecting``) on the coins.
+
+    ``top`` is the last of the blocks that would have been connected with it (-1 while connecting nothing).
+    """
 
     index: int
     violation: RuleViolation
     connecting: bool = False
+    top: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class BlockInvalidated:
+    """The user has declared the block at ``index`` invalid, and the active chain has left it."""
+
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +88,12 @@ class HistoryMoved:
 
 
 ChainEvent = (
-    BlockConnected | BlockDisconnected | BlockRejected | BlockStored | Flushed | SnapshotActivated | HistoryMoved
+    BlockConnected
+    | BlockDisconnected
+    | BlockRejected
+    | BlockInvalidated
+    | BlockStored
+    | Flushed
+    | SnapshotActivated
+    | HistoryMoved
 )

@@ -189,9 +189,6 @@ class BlockEffects:
             elif isinstance(event, BlockStored):
                 self._on_stored(event)
             elif isinstance(event, BlockRejected) and event.connecting:
-                # of others, which cost nobody any work, the protocol tells in its line about the sender
-                log.info("Block validation error: %s", event.violation)  # Core's lines: tools read them
-                log.warning("ConnectTip: ConnectBlock %s failed, %s", self._name(event.index), event.violation)
                 self._reactor.feed(events.BlockRejected(event.index, event.violation))
         if changed:
             self._reactor.feed(events.TipChanged(self._chain.tip(), tuple(connected)))

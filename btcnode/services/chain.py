@@ -404,20 +404,11 @@ class Chain:
         await self._mempool_follows()
 
     async def invalidate_block(self, index: int) -> None:
-        """Leave the chain of the block; returns when the best remaining chain is active."""
-        async with self.driver.paused():
-            self._require_way_back(index)
-            self._state.invalidate(index)
-        self._failures_changed()
+        """Leave the chain of the block; returns when the best remaining chain is active. Raises StorageError."""
+        if index:  # Core answers for the genesis block as for others, and lets it be
+            await self.driver.invalidate(index)
+            self._failures_changed()
         await self._followed()
-
-    def _require_way_back(self, index: int) -> None:
-        """Raise StorageError when the chain cannot be taken back below the block, as that would stop the node."""
-        active, status = self._state.active, self._state.tree.columns.status
-        if active.contains(index) and index:
-            for height in range(active.height, self._state.tree.height(index) - 1, -1):
-                if not status[active.at(height)] & HAVE_UNDO:
-                    raise StorageError(f"The chain cannot be taken back below height {height}: its data is not here")
 
     async def reconsider_block(self, index: int) -> None:
         """Take an invalidation back."""

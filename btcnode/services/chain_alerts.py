@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from math import log2
 
-from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockInvalidated, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.consensus.pow import block_work
 from btcnode.primitives.hashes import to_display
@@ -46,15 +46,26 @@ class ChainAlerts:
             if isinstance(event, BlockConnected | BlockDisconnected):
                 moved = True
             elif isinstance(event, BlockRejected) and self._tree.is_failed(event.index):
-                if event.connecting:
-                    log.info("Block validation error: %s", event.violation)
-                self._log_invalid(event.index)
+                self._log_rejected(event)
                 self.find_invalid()
+            elif isinstance(event, BlockInvalidated):
+                self._log_invalid(event.index)
         if moved:
             self._check_forks()
             self._check_rules()
 
+    def _log_rejected(self, event: BlockRejected) -> None:
+        """Core's lines: tools read them."""
+        if event.connecting:
+            log.info("Block validation error: %s", event.violation)
+        self._log_invalid(event.index)
+        if event.connecting:
+            name = to_display(self._tree.hash(event.index))
+            log.warning("ConnectTip: ConnectBlock %s failed, %s", name, event.violation)
+            self._log_invalid(event.top)
+
     def _log_invalid(self, index: int) -> None:
+        """Two lines with two spaces between the parts, as in Core up to 30: test harnesses wait for them so."""
         tree = self._tree
         for name, at in (("invalid block", index), (" current best", self._chain.tip())):
             log.info(

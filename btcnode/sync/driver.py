@@ -17,7 +17,14 @@ from typing import TypeVar
 
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.chainstate import Chainstate
-from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent, HistoryMoved, SnapshotActivated
+from btcnode.chain.events import (
+    BlockConnected,
+    BlockInvalidated,
+    BlockRejected,
+    ChainEvent,
+    HistoryMoved,
+    SnapshotActivated,
+)
 from btcnode.chain.history import History
 from btcnode.chain.snapshot_store import SnapshotStore
 from btcnode.chain.steps import FlushStep, Step, StepResult
@@ -73,7 +80,8 @@ class ChainDriver:
         self._settled_listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._stopped: BaseException | None = None
-        self._paused = 0
+        self._paused = 0  # who holds activation back, or waits for his turn to
+        self._pause = asyncio.Lock()
         self._retreating = False  # blocks ahead of their script checks are given up rather than finished
         self._inflight_stores: dict[int, asyncio.Event] = {}  # by header index; set when that one has its verdict
         self._idle = asyncio.Event()  # no step is under way
@@ -360,8 +368,27 @@ class ChainDriver:
     # -- control -------------------------------------------------------------------------------------------------
 
     def paused(self) -> _Pause:
-        """``async with driver.paused():`` no step is under way inside; leaving it goes on activating."""
+        """``async with driver.paused():`` no step is under way inside; leaving it goes on activating.
+
+        One at a time: whoever comes second waits. What is inside must not ask for another pause.
+        """
         return _Pause(self)
+
+    async def invalidate(self, index: int) -> None:
+        """Declare a block invalid; returns when the active chain has left it, before it goes to the best that remains.
+
+        Raises ValueError for the genesis block, StorageError.
+        """
+        self._check_running()
+        async with _Pause(self):
+            state = self.chainstate
+            state.invalidate(index)
+            while state.active.contains(index):
+                step = state.plan_step()
+                if step is None:
+                    raise RuntimeError("a step is pending although the driver is paused")
+                self._publish(await self._run(step))
+            self._publish([BlockInvalidated(index)])
 
     async def flush(self) -> None:
         """Write everything to disk, between two steps of an activation."""
@@ -441,16 +468,30 @@ class ChainDriver:
 
 
 class _Pause:
-    """Hold activation back: entered when no step is under way, leaving it goes on."""
+    """Hold activation back: entered when no step is under way and nobody else holds it, leaving it goes on."""
 
     def __init__(self, driver: ChainDriver) -> None:
         self._driver = driver
 
     async def __aenter__(self) -> None:
         self._driver._paused += 1
-        await self._driver._idle.wait()
+        try:
+            await self._driver._pause.acquire()
+        except BaseException:
+            self._leave()
+            raise
+        try:
+            await self._driver._idle.wait()
+        except BaseException:
+            self._driver._pause.release()
+            self._leave()
+            raise
 
     async def __aexit__(self, *exc: object) -> None:
+        self._driver._pause.release()
+        self._leave()
+
+    def _leave(self) -> None:
         self._driver._paused -= 1
         if not self._driver._paused and self._driver._stopped is None:
             self._driver.kick()

@@ -8,7 +8,7 @@ from typing import Any
 
 from btcnode.consensus.deployments import buried_deployments, script_flags
 from btcnode.consensus.pow import bits_to_target
-from btcnode.errors import RuleViolation
+from btcnode.errors import RuleViolation, StorageError
 from btcnode.networks.parameters import NEVER_ACTIVE, Deployment
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.deprecated import shown_warnings
@@ -310,7 +310,10 @@ def getchaintxstats(node: NodeParts, nblocks: int | None, blockhash: str | None)
 )
 async def invalidateblock(node: NodeParts, blockhash: str) -> None:
     """See the declaration."""
-    await node.chain.invalidate_block(find_block(node, blockhash))
+    try:
+        await node.chain.invalidate_block(find_block(node, blockhash))
+    except StorageError as error:
+        raise RpcError(RpcCode.DATABASE_ERROR, str(error)) from error
 
 
 @rpc(

@@ -133,7 +133,7 @@ def test_a_branch_whose_blocks_are_gone_waits_for_them(tmp_path: Path) -> None:
     grow(state, 0, 600)
     assert state.active.height == 600
     prune(state, state.store.files.infos[0].height_last)
-    state.invalidate(state.active.at(1))  # nothing but the branch is left, and it is not here
+    state.tree.mark_failed(state.active.at(1))  # nothing but the branch is left, and it is not here
     assert state.tree.best_candidate(0) == 0
     assert state.plan_store(branch[1], NOW, requested=False) is None
     for raw in reversed(branch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ import pytest
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
 from btcnode.networks.parameters import params_for
+from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
+from btcnode.services.alerts import Alerts
 from btcnode.services.chain import Chain
+from btcnode.services.chain_alerts import ChainAlerts
 from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
-from tests.lib.block_lab import Lab, alter, assemble, spend, split_block
+from btcnode.testing.blocks import assemble
+from tests.lib.block_lab import Lab, alter, spend, split_block
 
 REGTEST = params_for("regtest")
 NOW = 1_700_000_000
@@ -65,7 +70,7 @@ def other_transactions(raw: bytes) -> bytes:
     return assemble(header, txs[:1])
 
 
-FORMS = {
+FORMS: dict[Callable[[bytes], bytes], tuple[str, str]] = {
     other_witness: ("bad-witness-merkle-match", "duplicate"),
     repeated_leaves: ("bad-txns-duplicate", "bad-txns-duplicate"),
     other_transactions: ("bad-txnmrklroot", "bad-txnmrklroot"),
@@ -115,5 +120,78 @@ def test_a_block_with_a_broken_rule_and_one_with_too_little_work(tmp_path: Path)
         assert await chain.submit_block(lab.block(coinbase_value=lab.subsidy + 1)) == "bad-cb-amount"
         assert await chain.submit_block(lab.block()) is None
         assert await chain.submit_block(branch.block()) == "inconclusive"
+
+    run(tmp_path, body)
+
+
+# -- what the user does to the chain ------------------------------------------------------------------------------
+
+
+def found_invalid(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int]]:
+    """What the lines of InvalidChainFound name: kind, hash, height."""
+    pattern = (
+        r"InvalidChainFound: (invalid block| current best)=([0-9a-f]{64})  height=(\d+)  log2_work=\d+\.\d{6}  date=.*Z"
+    )
+    found = [re.fullmatch(pattern, line) for line in caplog.messages]
+    return [(m[1].strip(), m[2], int(m[3])) for m in found if m is not None]
+
+
+def test_invalidateblock_tells_what_it_has_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "btcnode")
+
+    async def body(chain: Chain, lab: Lab) -> None:
+        ChainAlerts(chain, Alerts())
+        tree, tip = chain.tree, chain.tip()
+        height = tree.height(tip)
+        third = tree.ancestor(tip, height - 2)
+        names = [to_display(tree.hash(tree.ancestor(tip, height - n))) for n in range(4)]
+        await chain.invalidate_block(third)
+        parent = ("current best", names[3], height - 3)
+        assert found_invalid(caplog) == [("invalid block", names[2], height - 2), parent]
+        caplog.clear()
+        await chain.invalidate_block(third)  # it is off the chain already
+        assert found_invalid(caplog) == [("invalid block", names[2], height - 2), parent]
+        await chain.reconsider_block(third)
+        assert chain.tip() == tip
+        caplog.clear()
+        await chain.invalidate_block(0)
+        assert chain.tip() == tip and not caplog.messages
+
+    run(tmp_path, body)
+
+
+def test_a_block_that_fails_is_told_with_the_chain_on_top_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "btcnode")
+
+    async def body(chain: Chain, lab: Lab) -> None:
+        ChainAlerts(chain, Alerts())
+        top = chain.tree.height(chain.tip())
+        tip = ("current best", to_display(chain.tree.hash(chain.tip())), top)
+        bad = lab.block(coinbase_value=lab.subsidy + 1)
+        lab.adopt(bad)
+        child = lab.block()
+        chain.submit_header(bad[:HEADER_SIZE])
+        assert await chain.submit_block(child) == "inconclusive"
+        assert await chain.submit_block(bad) == "bad-cb-amount"
+        names = [to_display(header_hash(raw[:HEADER_SIZE])) for raw in (bad, child)]
+        found = [("invalid block", names[0], top + 1), tip, ("invalid block", names[1], top + 2), tip]
+        assert found_invalid(caplog) == found
+        assert sum(line.startswith("Block validation error: bad-cb-amount") for line in caplog.messages) == 1
+        assert any(
+            line.startswith(f"ConnectTip: ConnectBlock {names[0]} failed, bad-cb-am") for line in caplog.messages
+        )
+
+    run(tmp_path, body)
+
+
+def test_everything_that_holds_the_chain_back_takes_its_turn(tmp_path: Path) -> None:
+    async def body(chain: Chain, lab: Lab) -> None:
+        tip = chain.tip()
+        work = [chain.utxo_stats("none"), chain.driver.flush(), chain.invalidate_block(tip), chain.utxo_stats("muhash")]
+        again = [chain.reconsider_block(tip), chain.driver.flush(), chain.utxo_stats("none"), chain.precious_block(tip)]
+        await asyncio.gather(*work, *again)
+        assert chain.tip() == tip
 
     run(tmp_path, body)
