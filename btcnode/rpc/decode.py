@@ -6,7 +6,7 @@ Everything here is pure and may run outside the loop thread.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.descriptors.checksum import with_checksum
 from btcnode.networks.parameters import NetworkParams
@@ -14,7 +14,8 @@ from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.jsonvalue import amount
+from btcnode.rpc.declare import TOLD_OTHERWISE, Coins, Elided, Hex, Time
+from btcnode.rpc.jsonvalue import Number, amount
 from btcnode.script.encoding import is_defined_hash_type, is_valid_signature_encoding
 from btcnode.script.opcodes import (
     OP_PUSHDATA4,
@@ -24,6 +25,99 @@ from btcnode.script.scriptnum import decode_number
 from btcnode.script.scriptparse import BAD_OP, is_unspendable, iter_ops
 from btcnode.script.signatures import is_valid_xonly
 from btcnode.script.solver import match_multisig, match_pubkey, script_type
+
+
+class ScriptJson(TypedDict):
+    """A script_pubkey."""
+
+    asm: Annotated[str, "The script in words"]
+    desc: Annotated[str, "A descriptor of the script"]
+    hex: Annotated[Hex, "The script"]
+    address: Annotated[NotRequired[str], "Its address, where it has one"]
+    type: Annotated[str, "Its type"]
+
+
+class ScriptSigJson(TypedDict):
+    """A script of an input."""
+
+    asm: Annotated[str, "In words"]
+    hex: Annotated[Hex, "In hex"]
+
+
+class PrevoutJson(TypedDict):
+    """An output that is spent."""
+
+    generated: Annotated[bool, "Whether a coinbase made it"]
+    height: Annotated[int, "Height of the block that made it"]
+    value: Annotated[Coins, "Its value"]
+    scriptPubKey: Annotated[ScriptJson, "Its script"]
+
+
+class SpentOutpoint(TypedDict):
+    """What an input spends, and how."""
+
+    coinbase: Annotated[NotRequired[Hex], "Script of a coinbase's input"]
+    txid: Annotated[NotRequired[Hex], "Transaction it spends from"]
+    vout: Annotated[NotRequired[int], "Output it spends"]
+    scriptSig: Annotated[NotRequired[ScriptSigJson], "Script"]
+    txinwitness: Annotated[NotRequired[list[Annotated[Hex, "Element"]]], "Witness"]
+
+
+class InputJson(SpentOutpoint):
+    """An input of a transaction."""
+
+    sequence: Annotated[int, "Sequence"]
+
+
+class Spending(TypedDict):
+    """The output that an input spends."""
+
+    prevout: Annotated[NotRequired[PrevoutJson], "The output it spends, where undo data tell"]
+
+
+class SpendingInput(InputJson, Spending):
+    """An input with the output it spends."""
+
+
+class BlockInput(InputJson):
+    """An input of a transaction in a block, with the output it spends."""
+
+    prevout: Annotated[NotRequired[PrevoutJson], "The output it spends, where undo data tell", TOLD_OTHERWISE]
+
+
+class OutputJson(TypedDict):
+    """An output of a transaction."""
+
+    value: Annotated[Coins, "Value"]
+    n: Annotated[int, "Position"]
+    scriptPubKey: Annotated[ScriptJson, "Script"]
+
+
+class TxHead(TypedDict):
+    """A transaction without its inputs and outputs."""
+
+    txid: Annotated[Hex, "Transaction id"]
+    hash: Annotated[Hex, "Hash with witness"]
+    size: Annotated[int, "Bytes"]
+    vsize: Annotated[int, "Virtual size"]
+    weight: Annotated[int, "Weight"]
+    version: Annotated[int, "Version"]
+    locktime: Annotated[Time, "Lock time"]
+
+
+class TxJson(TxHead):
+    """A transaction."""
+
+    vin: Annotated[list[InputJson], "Inputs"]
+    vout: Annotated[list[OutputJson], "Outputs"]
+
+
+class SpendingTx(TxHead):
+    """A transaction with what it spends."""
+
+    vin: Annotated[list[Annotated[SpendingInput, Elided("As with verbosity 1", "prevout")]], "Inputs"]
+    vout: Annotated[list[OutputJson], "Outputs"]
+
 
 SIGHASH_NAMES = {
     0x01: "ALL", 0x02: "NONE", 0x03: "SINGLE",
@@ -82,54 +176,44 @@ def _script_facts(script: bytes, params: NetworkParams) -> tuple[str, str, str |
     )
 
 
-def script_json(script: bytes, params: NetworkParams, *, include_hex: bool = True) -> dict[str, Any]:
+def script_json(script: bytes, params: NetworkParams) -> ScriptJson:
     """The ``scriptPubKey`` object."""
     asm, desc, address, kind = _script_facts(script, params)
-    result: dict[str, Any] = {"asm": asm, "desc": desc}
-    if include_hex:
-        result["hex"] = script.hex()
-    if address is not None:
-        result["address"] = address
-    result["type"] = kind
-    return result
+    if address is None:
+        return {"asm": asm, "desc": desc, "hex": script.hex(), "type": kind}
+    return {"asm": asm, "desc": desc, "hex": script.hex(), "address": address, "type": kind}
 
 
-def _input_json(tx: Tx, n: int, params: NetworkParams, coin: bytes | None, *, prevout: bool) -> dict[str, Any]:
+def _outpoint_json(tx: Tx, n: int) -> SpentOutpoint:
     script_sig, outpoint = tx.script_sigs[n], tx.prevouts[n]
-    entry: dict[str, Any]
+    result: SpentOutpoint
     if tx.is_coinbase:
-        entry = {"coinbase": script_sig.hex()}
+        result = {"coinbase": script_sig.hex()}
     else:
-        entry = {
+        result = {
             "txid": to_display(outpoint[:32]),
             "vout": int.from_bytes(outpoint[32:], "little"),
             "scriptSig": {"asm": script_asm(script_sig, sighash=True), "hex": script_sig.hex()},
         }
     if tx.witnesses and tx.witnesses[n]:
-        entry["txinwitness"] = [item.hex() for item in tx.witnesses[n]]
-    if prevout and coin is not None:
-        entry["prevout"] = {
+        result["txinwitness"] = [item.hex() for item in tx.witnesses[n]]
+    return result
+
+
+def _spending_json(coin: bytes, params: NetworkParams) -> Spending:
+    return {
+        "prevout": {
             "generated": coin_is_coinbase(coin),
             "height": coin_height(coin),
             "value": amount(coin_value(coin)),
             "scriptPubKey": script_json(coin_script(coin), params),
         }
-    entry["sequence"] = tx.sequences[n]
-    return entry
+    }
 
 
-def tx_json(
-    tx: Tx,
-    params: NetworkParams,
-    *,
-    spent: list[bytes] | None = None,
-    prevouts: bool = False,
-    include_hex: bool = True,
-) -> dict[str, Any]:
-    """A transaction; ``spent`` are the packed coins of its inputs, shown with ``prevouts`` and used for the fee."""
-    outputs = tx.outputs
+def _head_json(tx: Tx) -> TxHead:
     weight = tx.weight
-    result: dict[str, Any] = {
+    return {
         "txid": to_display(tx.txid),
         "hash": to_display(tx.wtxid),
         "version": tx.version,
@@ -137,16 +221,36 @@ def tx_json(
         "vsize": (weight + 3) // 4,
         "weight": weight,
         "locktime": tx.lock_time,
-        "vin": [
-            _input_json(tx, n, params, spent[n] if spent else None, prevout=prevouts) for n in range(len(tx.prevouts))
-        ],
-        "vout": [
-            {"value": amount(output.value), "n": n, "scriptPubKey": script_json(output.script_pubkey, params)}
-            for n, output in enumerate(outputs)
-        ],
     }
-    if spent:
-        result["fee"] = amount(sum(map(coin_value, spent)) - sum(output.value for output in outputs))
-    if include_hex:
-        result["hex"] = tx.raw.hex()
-    return result
+
+
+def _outputs_json(tx: Tx, params: NetworkParams) -> list[OutputJson]:
+    return [
+        {"value": amount(output.value), "n": n, "scriptPubKey": script_json(output.script_pubkey, params)}
+        for n, output in enumerate(tx.outputs)
+    ]
+
+
+def tx_json(tx: Tx, params: NetworkParams) -> TxJson:
+    """A transaction by itself."""
+    inputs: list[InputJson] = [{**_outpoint_json(tx, n), "sequence": tx.sequences[n]} for n in range(len(tx.prevouts))]
+    return {**_head_json(tx), "vin": inputs, "vout": _outputs_json(tx, params)}
+
+
+def spending_tx_json(tx: Tx, params: NetworkParams, spent: list[bytes] | None) -> SpendingTx:
+    """A transaction with the packed coins that it spends, where they are known."""
+    nothing: Spending = {}
+    inputs: list[SpendingInput] = [
+        {
+            **_outpoint_json(tx, n),
+            **(_spending_json(spent[n], params) if spent else nothing),
+            "sequence": tx.sequences[n],
+        }
+        for n in range(len(tx.prevouts))
+    ]
+    return {**_head_json(tx), "vin": inputs, "vout": _outputs_json(tx, params)}
+
+
+def fee_json(tx: Tx, spent: list[bytes]) -> Number:
+    """The fee of a transaction that spends these packed coins, in coins."""
+    return amount(sum(map(coin_value, spent)) - sum(output.value for output in tx.outputs))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from btcnode.mempool.entry import MempoolEntry
+from btcnode.rpc.declare import Like
 from btcnode.rpc.transactions import MAX_REPLACEABLE_SEQUENCE
 from btcnode.services.parts import NodeParts
 
@@ -10,6 +13,9 @@ from btcnode.services.parts import NodeParts
 def is_enabled(node: NodeParts, name: str) -> bool:
     """Whether the user wants the deprecated field or method."""
     return name in node.config.deprecatedrpc
+
+
+ShownWarnings = Annotated[list[str] | str, "Warnings", Like(list[Annotated[str, "Warning"]])]
 
 
 def shown_warnings(node: NodeParts) -> list[str] | str:

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.descriptors.descriptor import Descriptor
 from btcnode.descriptors.errors import DescriptorError
 from btcnode.descriptors.parser import parse_descriptor
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.networks.parameters import NetworkParams
+from btcnode.rpc.declare import MUST, AnyRange, Default, Named, Otherwise
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.jsonvalue import type_name
-from btcnode.rpc.spec import Arg, Kind, whole_number
+from btcnode.rpc.shapes import whole_number
 
 MAX_RANGE = 1_000_000  # positions of one range
-DEFAULT_RANGE = (0, 1000)
+DEFAULT_RANGE = (0, 1000)  # of a ranged descriptor without a range
 
 
-def scan_objects(name: str = "") -> tuple[Arg, Arg]:
-    """Members of an array of descriptors: a text (with the ``name`` that Core gives it), or an object with a range."""
-    ranged = (
-        Arg("desc", Kind.STR, "The descriptor"),
-        Arg("range", Kind.ANY, "The last position, or [first,last]", DEFAULT_RANGE[1], any_type=True),
-    )
-    return (
-        Arg(name, Kind.STR, "A descriptor", None),
-        Arg("", Kind.OBJ, "A descriptor with its range", None, inner=ranged),
-    )
+class ScanObject(TypedDict):
+    """A descriptor with its range."""
+
+    desc: Annotated[NotRequired[str], "The descriptor", MUST]
+    range: Annotated[AnyRange, "The last position, or [first,last]", Default(DEFAULT_RANGE[1])]
+
+
+ScanItem = str | Lenient[ScanObject]
+ScanObjects = Annotated[
+    Items[
+        Annotated[str, Named("descriptor"), "A descriptor"]
+        | Annotated[Lenient[ScanObject], "A descriptor with its range"]
+    ],
+    "Descriptors",
+    Otherwise(RpcCode.INVALID_PARAMETER, "Scan object needs to be either a string or an object"),
+]
 
 
 def parsed(
@@ -79,30 +87,24 @@ def parse_range(value: Any) -> tuple[int, int]:
 
 
 def scan_scripts(
-    item: Any, params: NetworkParams, provider: SigningProvider, *, with_secrets: bool = False
+    item: ScanItem, params: NetworkParams, provider: SigningProvider, *, with_secrets: bool = False
 ) -> list[bytes]:
     """The scripts of a scan object: a descriptor, or an object with ``desc`` and ``range``; raises RpcError.
 
     ``provider`` learns what the descriptor tells about them, and with ``with_secrets`` the private keys. It may take
     long (up to a million derivations): call it outside the loop thread.
     """
-    positions = DEFAULT_RANGE
-    if type_name(item) == "string":
-        text = item
-    elif type_name(item) == "object":
-        text = item.get("desc")
-        if text is None:
-            raise RpcError(RpcCode.INVALID_PARAMETER, "Descriptor needs to be provided in scan object")
-        if type_name(text) != "string":
-            why = f"JSON value of type {type_name(text)} is not of expected type string"
-            raise RpcError(RpcCode.TYPE_ERROR, why)
-        if item.get("range") is not None:
-            positions = parse_range(item["range"])
+    positions = (0, 0)
+    if isinstance(item, str):
+        text, spread = item, DEFAULT_RANGE
     else:
-        raise RpcError(RpcCode.INVALID_PARAMETER, "Scan object needs to be either a string or an object")
+        given = item.read()
+        if "desc" not in given:
+            raise RpcError(RpcCode.INVALID_PARAMETER, "Descriptor needs to be provided in scan object")
+        text, spread = given["desc"], parse_range(given["range"])
     found = parsed(text, params, provider)
-    if not found[0].is_range:
-        positions = (0, 0)
+    if found[0].is_range:
+        positions = spread
     scripts: list[bytes] = []
     for pos in range(positions[0], positions[1] + 1):
         for descriptor in found:
@@ -116,7 +118,7 @@ def scan_scripts(
     return scripts
 
 
-def scan_needles(items: Iterable[Any], params: NetworkParams) -> dict[bytes, SigningProvider]:
+def scan_needles(items: Iterable[ScanItem], params: NetworkParams) -> dict[bytes, SigningProvider]:
     """The scripts of all scan objects, each with what its object tells about it (``scan_scripts``); raises RpcError."""
     needles: dict[bytes, SigningProvider] = {}
     for item in items:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode, encode, type_name, value_text
-from btcnode.rpc.spec import Method
+from btcnode.rpc.method import Method
 from btcnode.rpc.table import MethodTable
 
 log = logging.getLogger("btcnode.rpc")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.consensus.pow import bits_to_target
 from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.rpc.declare import Hex, Real, Time
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double, type_name
-from btcnode.rpc.spec import Result, hexed, number, real, whole_number
-from btcnode.rpc.spec import time as time_
+from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.services.parts import NodeParts
 
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
@@ -19,7 +19,7 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
 def parse_hash(text: Any, name: str) -> bytes:
     """The 32 bytes (internal order) of a hash parameter; raises RpcError as Core's ParseHashV."""
     if type_name(text) != "string":
-        raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(text)} is not of expected type string")
+        raise wrong_type(text, "string")
     length = len(text.encode("utf-8", "surrogatepass"))  # Core counts bytes
     if length != 64:
         why = f"{name} must be of length 64 (not {length}, for '{text}')"
@@ -121,7 +121,42 @@ def uint256_hex(value: int) -> str:
     return f"{value:064x}"
 
 
-def header_json(node: NodeParts, index: int) -> dict[str, Any]:
+class HeaderStart(TypedDict):
+    """A header and its place in the chain: what a block begins with."""
+
+    hash: Annotated[Hex, "Hash of the block"]
+    confirmations: Annotated[int, "Blocks from this one to the tip, both counted; -1 outside the active chain"]
+
+
+class HeaderVersion(TypedDict):
+    """Height and version, up to the transactions."""
+
+    height: Annotated[int, "Height"]
+    version: Annotated[int, "Version"]
+    versionHex: Annotated[Hex, "Version in hex"]
+    merkleroot: Annotated[Hex, "Root of the transaction tree"]
+
+
+class HeaderEnd(TypedDict):
+    """What comes behind the transactions."""
+
+    time: Annotated[Time, "Time the block claims, in Unix seconds"]
+    mediantime: Annotated[Time, "Median time of the block and the ten before it, in Unix seconds"]
+    nonce: Annotated[int, "Nonce"]
+    bits: Annotated[Hex, "Target in compact form"]
+    target: Annotated[Hex, "Target"]
+    difficulty: Annotated[Real, "Difficulty as a multiple of the least one on mainnet"]
+    chainwork: Annotated[Hex, "Hashes expected for the chain up to this block"]
+    nTx: Annotated[int, "Transactions in the block"]
+    previousblockhash: Annotated[NotRequired[Hex], "Hash of the parent"]
+    nextblockhash: Annotated[NotRequired[Hex], "Hash of the next block in the active chain"]
+
+
+class HeaderJson(HeaderStart, HeaderVersion, HeaderEnd):
+    """A header and its place in the chain."""
+
+
+def header_json(node: NodeParts, index: int) -> HeaderJson:
     """The fields of a header and its place in the chain."""
     tree, tip = node.chain.tree, node.chain.tip()
     height, bits, raw = tree.height(index), tree.bits(index), tree.raw(index)
@@ -131,7 +166,7 @@ def header_json(node: NodeParts, index: int) -> dict[str, Any]:
     if is_active(node, index):
         confirmations = tree.height(tip) - height + 1
         following = tree.ancestor(tip, height + 1) if index != tip else -1
-    result: dict[str, Any] = {
+    result: HeaderJson = {
         "hash": to_display(tree.hash(index)),
         "confirmations": confirmations,
         "height": height,
@@ -152,23 +187,3 @@ def header_json(node: NodeParts, index: int) -> dict[str, Any]:
     if following >= 0:
         result["nextblockhash"] = to_display(tree.hash(following))
     return result
-
-
-HEADER_RESULT: tuple[Result, ...] = (
-    hexed("hash", "Hash of the block"),
-    number("confirmations", "Blocks from this one to the tip, both counted; -1 outside the active chain"),
-    number("height", "Height"),
-    number("version", "Version"),
-    hexed("versionHex", "Version in hex"),
-    hexed("merkleroot", "Root of the transaction tree"),
-    time_("time", "Time the block claims, in Unix seconds"),
-    time_("mediantime", "Median time of the block and the ten before it, in Unix seconds"),
-    number("nonce", "Nonce"),
-    hexed("bits", "Target in compact form"),
-    hexed("target", "Target"),
-    real("difficulty", "Difficulty as a multiple of the least one on mainnet"),
-    hexed("chainwork", "Hashes expected for the chain up to this block"),
-    number("nTx", "Transactions in the block"),
-    hexed("previousblockhash", "Hash of the parent", optional=True),
-    hexed("nextblockhash", "Hash of the next block in the active chain", optional=True),
-)

@@ -8,14 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple, NotRequired, TypedDict
 
 from btcnode.mempool.entry import MempoolEntry
 from btcnode.mempool.graph import Chunk, Cluster
 from btcnode.primitives.hashes import to_display
+from btcnode.rpc.declare import Coins, Hex, Time
 from btcnode.rpc.deprecated import is_enabled, signals_replacement
 from btcnode.rpc.jsonvalue import amount
 from btcnode.services.parts import NodeParts
+
+
+class EntryFees(TypedDict):
+    """Fees of an entry and of what hangs together with it."""
+
+    base: Annotated[Coins, "Its own"]
+    modified: Annotated[Coins, "Its own with deltas, as mining sees it"]
+    ancestor: Annotated[Coins, "Modified fees of ancestors, itself included"]
+    descendant: Annotated[Coins, "Modified fees of descendants, itself included"]
+    chunk: Annotated[Coins, "Modified fees of its chunk"]
+
+
+MempoolEntryJson = TypedDict(
+    "MempoolEntryJson",
+    {
+        "vsize": Annotated[int, "Virtual size as policy counts it (BIP141 and sigops)"],
+        "weight": Annotated[int, "Weight (BIP141)"],
+        "time": Annotated[Time, "When it came in"],
+        "height": Annotated[int, "Height of the chain then"],
+        "descendantcount": Annotated[int, "Descendants in the mempool, itself included"],
+        "descendantsize": Annotated[int, "Their virtual size"],
+        "ancestorcount": Annotated[int, "Ancestors in the mempool, itself included"],
+        "ancestorsize": Annotated[int, "Their virtual size"],
+        "wtxid": Annotated[Hex, "Hash with witness"],
+        "chunkweight": Annotated[int, "Sigops-adjusted weight of its chunk"],
+        "fees": Annotated[EntryFees, "Fees in BTC"],
+        "depends": Annotated[list[Annotated[Hex, "Transaction id"]], "Unconfirmed transactions that it spends from"],
+        "spentby": Annotated[list[Annotated[Hex, "Transaction id"]], "Unconfirmed transactions that spend from it"],
+        "unbroadcast": Annotated[bool, "Whether no peer has asked for it yet"],
+        "bip125-replaceable": Annotated[NotRequired[bool], "Whether it may be replaced by BIP125 (deprecated)"],
+    },
+)
 
 
 class Frozen(NamedTuple):
@@ -91,11 +124,11 @@ def kin_of_cluster(members: Sequence[Frozen]) -> dict[MempoolEntry, Kin]:
     }
 
 
-def describe(row: Frozen, kin: Kin, *, bip125: bool) -> dict[str, Any]:
+def describe(row: Frozen, kin: Kin, *, bip125: bool) -> MempoolEntryJson:
     """One entry as getmempoolentry tells of it; ``bip125``: with the deprecated field."""
     entry, chunk, own = row.entry, row.chunk, row.modified_fee
     above, below, vsize = kin.ancestors, kin.descendants, entry.vsize
-    result = {
+    result: MempoolEntryJson = {
         "vsize": vsize,
         "weight": entry.weight,
         "time": entry.time,
@@ -122,7 +155,7 @@ def describe(row: Frozen, kin: Kin, *, bip125: bool) -> dict[str, Any]:
     return result
 
 
-def describe_all(rows: Sequence[Frozen], *, bip125: bool) -> dict[str, Any]:
+def describe_all(rows: Sequence[Frozen], *, bip125: bool) -> dict[str, MempoolEntryJson]:
     """Whole clusters by txid, in the order given; on any thread."""
     clusters: dict[Cluster, list[Frozen]] = {}
     for row in rows:
@@ -134,7 +167,7 @@ def describe_all(rows: Sequence[Frozen], *, bip125: bool) -> dict[str, Any]:
     return {to_display(row.entry.txid): describe(row, kin.get(row.entry, ALONE), bip125=bip125) for row in rows}
 
 
-def entry_json(node: NodeParts, entry: MempoolEntry) -> dict[str, Any]:
+def entry_json(node: NodeParts, entry: MempoolEntry) -> MempoolEntryJson:
     """One entry as getmempoolentry tells of it."""
     members = freeze(node, entry.cluster.entries)
     row = next(row for row in members if row.entry is entry)

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from btcnode import __version__
-from btcnode.rpc.spec import Arg, Kind, Method, Result
+from btcnode.rpc.given import Strict
+from btcnode.rpc.method import Method
+from btcnode.rpc.shapes import Arg, Kind, Result
 
 OPENRPC_VERSION = "1.3.2"
 
@@ -23,13 +25,13 @@ _TYPES: dict[Kind, dict[str, Any]] = {
     Kind.REAL: {"type": "number"},
     Kind.TIME: {"type": "integer"},
     Kind.AMOUNT: {"type": "number"},
+    Kind.RANGE: {"type": ["integer", "array"], "items": {"type": "integer"}},
     Kind.BOOL: {"type": "boolean"},
     Kind.OBJ: {"type": "object"},
     Kind.DYN: {"type": "object"},
     Kind.ARR: {"type": "array"},
     Kind.NONE: {"type": "null"},
     Kind.ANY: {},
-    Kind.ELLIPSIS: {},
 }
 _SAMPLES: dict[Kind, Any] = {
     Kind.STR: "text",
@@ -39,10 +41,10 @@ _SAMPLES: dict[Kind, Any] = {
     Kind.REAL: 0.5,
     Kind.TIME: 1_700_000_000,
     Kind.AMOUNT: 0.1,
+    Kind.RANGE: 1,
     Kind.BOOL: True,
     Kind.NONE: None,
     Kind.ANY: "anything",
-    Kind.ELLIPSIS: "...",
 }
 
 
@@ -62,7 +64,9 @@ def arg_schema(arg: Arg) -> dict[str, Any]:
         schema["items"] = forms[0] if len(forms) == 1 else {"anyOf": forms}
     elif arg.kind is Kind.OBJ and arg.inner:
         schema["properties"] = {part.names[0]: arg_schema(part) for part in arg.inner}
-        needed = [part.names[0] for part in arg.inner if not part.optional]
+        if arg.policy is Strict:
+            schema["additionalProperties"] = False
+        needed = [part.names[0] for part in arg.inner if not part.optional or part.told_required]
         if needed:
             schema["required"] = needed
     elif arg.kind is Kind.DYN and arg.inner:
@@ -78,14 +82,14 @@ def arg_schema(arg: Arg) -> dict[str, Any]:
 def result_schema(result: Result) -> dict[str, Any]:
     """The JSON Schema of a result, or of a part of one."""
     schema = dict(_TYPES[result.kind])
-    inner = [part for part in result.inner if part.kind is not Kind.ELLIPSIS]
+    inner = result.inner
     if result.kind is Kind.ARR and inner:
         schema["items"] = result_schema(inner[0]) if len(inner) == 1 else {"anyOf": [*map(result_schema, inner)]}
     elif result.kind is Kind.DYN and inner:
         schema["additionalProperties"] = result_schema(inner[0])
-    elif result.kind is Kind.OBJ and result.inner:
+    elif result.kind is Kind.OBJ:
         schema["properties"] = {part.key: result_schema(part) for part in inner}
-        schema["additionalProperties"] = len(inner) < len(result.inner)
+        schema["additionalProperties"] = False
         needed = [part.key for part in inner if not part.optional]
         if needed:
             schema["required"] = needed
@@ -94,7 +98,7 @@ def result_schema(result: Result) -> dict[str, Any]:
 
 def sample(result: Result) -> Any:
     """A value as declared, to show the form."""
-    inner = [part for part in result.inner if part.kind is not Kind.ELLIPSIS]
+    inner = result.inner
     if result.kind is Kind.ARR:
         return [sample(part) for part in inner]
     if result.kind is Kind.DYN:

@@ -136,7 +136,7 @@ async def _tx(request: RestRequest) -> Reply:
     if reply is not None:
         return reply
     place = {"blockhash": to_display(node.chain.tree.hash(block))} if block >= 0 else {}
-    return request.json(tx_json(tx, node.params, include_hex=False) | place | {"hex": tx.raw.hex()})
+    return request.json({**tx_json(tx, node.params), **place, "hex": tx.raw.hex()})
 
 
 async def _raw_block(request: RestRequest) -> bytes:

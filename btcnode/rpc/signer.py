@@ -6,12 +6,20 @@ import asyncio
 import json
 import os
 import shlex
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
+from btcnode.rpc.declare import Hex
 from btcnode.rpc.errors import RpcCode, RpcError
 
 
-async def enumerate_signers(command: str) -> list[dict[str, str]]:
+class SignerJson(TypedDict):
+    """A device that the external signer knows."""
+
+    fingerprint: Annotated[Hex, "First four bytes of the hash of its key"]
+    name: Annotated[str, "Its name"]
+
+
+async def enumerate_signers(command: str) -> list[SignerJson]:
     """Ask ``command enumerate`` which devices there are: fingerprint (hex) and name of each.
 
     Raises RpcError (-1, in Core's words) when there is no command, it cannot run, fails, or answers nonsense.

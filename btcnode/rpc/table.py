@@ -10,7 +10,8 @@ from typing import Any
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import DuplicateKeysDict
-from btcnode.rpc.spec import Arg, Kind, Method
+from btcnode.rpc.method import Method
+from btcnode.rpc.shapes import TEXT_KINDS, Arg
 from btcnode.services.control import Control
 from btcnode.services.parts import NodeParts
 
@@ -109,7 +110,7 @@ class MethodTable:
     def conversions(self) -> list[list[Any]]:
         """``[method, position, argument, is a string]`` for every argument name: what a client's table must say."""
         return [
-            [method.name, n, name, arg.kind in (Kind.STR, Kind.HEX)]
+            [method.name, n, name, arg.kind in TEXT_KINDS]
             for method in sorted(self.methods.values(), key=lambda method: method.name)
             for n, whole in enumerate(method.args)
             for arg in (*(whole.inner if whole.by_name else ()), whole)

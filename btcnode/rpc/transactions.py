@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.descriptors.descriptor import p2sh_script, p2wsh_script
 from btcnode.descriptors.errors import PsbtError
@@ -17,11 +17,13 @@ from btcnode.primitives.coin import txout_script
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import parse_amount
+from btcnode.rpc.declare import MUST, AnyAmount, Bits, Hex, Hint, Like, Named, Otherwise
 from btcnode.rpc.decode import SIGHASH_NAMES, script_asm
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Checked, Items, Lenient
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, type_name, value_text
 from btcnode.rpc.lookup import parse_hash, parse_hex, parse_hex_or_none
-from btcnode.rpc.spec import whole_number
+from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, MAX_SCRIPT_SIZE, OP_NOP10, OP_RETURN
 from btcnode.script.scriptparse import BAD_OP, iter_ops, witness_program
 from btcnode.services.indexes import IndexedTx
@@ -33,10 +35,58 @@ NO_INPUT_HINT = "TX decode failed. Make sure the tx has at least one input."
 _SIGHASHES = {name: value for value, name in SIGHASH_NAMES.items()} | {"DEFAULT": 0}
 
 
+class TxInput(TypedDict):
+    """An input of a transaction to be made."""
+
+    txid: Annotated[Hex, "Transaction it spends from"]
+    vout: Annotated[Any, "Output it spends", Like(int)]
+    sequence: Annotated[NotRequired[Any], "Sequence", Like(int), Hint("depends on replaceable and locktime")]
+
+
+class DataOutput(TypedDict):
+    """An output that holds data."""
+
+    data: Annotated[Hex, "What follows OP_RETURN"]
+
+
+class PreviousOutput(TypedDict):
+    """An output that neither the chain nor the mempool has."""
+
+    txid: Annotated[Hex, "Transaction id"]
+    vout: Annotated[int, "Number of the output"]
+    scriptPubKey: Annotated[Hex, "Its script"]
+    redeemScript: Annotated[NotRequired[Any], "Redeem script, for P2SH", Like(Hex)]
+    witnessScript: Annotated[NotRequired[Any], "Witness script, for P2WSH, wrapped in P2SH or not", Like(Hex)]
+    amount: Annotated[NotRequired[AnyAmount], "Its amount, for segwit"]
+
+
+Inputs = Annotated[Items[Annotated[Lenient[TxInput], "An input"]], "The inputs"]
+Payments = dict[str, Annotated[AnyAmount, Named("address"), "Amount in BTC", MUST]]
+Outputs = Annotated[
+    Any,
+    "The outputs, each with an address and its amount, or one with data; an object with all of them will do too",
+    Like(Items[Annotated[Payments, "A payment"] | Annotated[Lenient[DataOutput], "Data"]]),
+]
+LockTime = Annotated[int, "Lock time", Bits(64)]
+Replaceable = Annotated[bool | None, "Whether it can be replaced by one with a higher fee (BIP125)", Hint("true")]
+TxVersion = Annotated[int, "Version", Bits(-32)]
+IsWitness = Annotated[bool | None, "Whether it is in the form with witness", Hint("depends on heuristic tests")]
+SighashType = Annotated[
+    str | None,
+    "What the signatures are to cover: DEFAULT, ALL, NONE or SINGLE, the last three also with |ANYONECANPAY",
+    Hint("DEFAULT for Taproot, ALL otherwise"),
+]
+PreviousOutputs = Annotated[
+    Items[Annotated[Checked[PreviousOutput], "An output"]] | None,
+    "Outputs it spends that the chain and the mempool do not have",
+    Otherwise(RpcCode.DESERIALIZATION_ERROR, 'expected object with {"txid\'","vout","scriptPubKey"}'),
+]
+
+
 def expect(value: Any, kind: str) -> Any:
     """The value, when its JSON type is ``kind``; raises RpcError."""
     if type_name(value) != kind:
-        raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type {kind}")
+        raise wrong_type(value, kind)
     return value
 
 
@@ -88,16 +138,18 @@ def decode_transaction(text: Any, *, witness: bool | None = None, error: str = "
 # ---- building
 
 
-def _inputs(items: list[Any], lock_time: int, replaceable: bool | None) -> tuple[list[bytes], list[int]]:
+def _inputs(
+    items: Iterable[Lenient[TxInput]], lock_time: int, replaceable: bool | None
+) -> tuple[list[bytes], list[int]]:
     """Outpoints and sequences."""
     usual = SEQUENCE_FINAL - 1 if lock_time else SEQUENCE_FINAL
     if replaceable is not False:
         usual = MAX_REPLACEABLE_SEQUENCE
     outpoints, sequences = [], []
-    for item in items:
-        expect(item, "object")
-        txid = parse_hash(item.get("txid"), "txid")
-        if type_name(item.get("vout")) != "number":
+    for given in items:
+        item = given.read()
+        txid = parse_hash(item["txid"], "txid")
+        if type_name(item["vout"]) != "number":
             raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, missing vout key")
         n = whole_number(item["vout"])
         if n < 0:
@@ -161,7 +213,12 @@ def _outputs(pairs: Iterable[tuple[str, Any]], params: NetworkParams) -> list[by
 
 
 def build_transaction(
-    inputs: list[Any], outputs: Any, lock_time: int, replaceable: bool | None, version: int, params: NetworkParams
+    inputs: Items[Lenient[TxInput]],
+    outputs: Any,
+    lock_time: int,
+    replaceable: bool | None,
+    version: int,
+    params: NetworkParams,
 ) -> Tx:
     """A transaction without signatures from the parameters of ``createrawtransaction``; raises RpcError."""
     if not 0 <= lock_time <= 0xFFFFFFFF:
@@ -206,31 +263,13 @@ async def find_txouts(node: NodeParts, outpoints: Iterable[bytes]) -> dict[bytes
     return found
 
 
-def _check_fields(item: Any, kinds: dict[str, str], *, allow_null: bool = False) -> None:
-    """Types of an object's fields; raises RpcError."""
-    for key, kind in kinds.items():
-        value = item.get(key)
-        if value is None:
-            if allow_null:
-                continue
-            raise RpcError(RpcCode.TYPE_ERROR, f"Missing {key}")
-        if type_name(value) != kind:
-            why = f"JSON value of type {type_name(value)} for field {key} is not of expected type {kind}"
-            raise RpcError(RpcCode.TYPE_ERROR, why)
-
-
-def _object_hash(item: Any, key: str) -> bytes:
-    return parse_hash(item.get(key), key)
-
-
-def parse_prevouts(items: list[Any], provider: SigningProvider, txouts: dict[bytes, bytes]) -> None:
+def parse_prevouts(
+    items: Iterable[Checked[PreviousOutput]], provider: SigningProvider, txouts: dict[bytes, bytes]
+) -> None:
     """Take over the outputs that a caller tells of, and their scripts; raises RpcError."""
-    for item in items:
-        if type_name(item) != "object":
-            why = 'expected object with {"txid\'","vout","scriptPubKey"}'
-            raise RpcError(RpcCode.DESERIALIZATION_ERROR, why)
-        _check_fields(item, {"txid": "string", "vout": "number", "scriptPubKey": "string"})
-        txid, n = _object_hash(item, "txid"), whole_number(item["vout"])
+    for given in items:
+        item = given.read()
+        txid, n = parse_hash(item["txid"], "txid"), item["vout"]
         if n < 0:
             raise RpcError(RpcCode.DESERIALIZATION_ERROR, "vout cannot be negative")
         script = parse_hex(item["scriptPubKey"], "scriptPubKey")
@@ -247,9 +286,13 @@ def parse_prevouts(items: list[Any], provider: SigningProvider, txouts: dict[byt
             _learn_scripts(item, script, provider, is_p2sh=is_p2sh)
 
 
-def _learn_scripts(item: Any, script_pubkey: bytes, provider: SigningProvider, *, is_p2sh: bool) -> None:
-    _check_fields(item, {"redeemScript": "string", "witnessScript": "string"}, allow_null=True)
-    redeem, witness = item.get("redeemScript"), item.get("witnessScript")
+def _learn_scripts(item: PreviousOutput, script_pubkey: bytes, provider: SigningProvider, *, is_p2sh: bool) -> None:
+    redeem: Any = item.get("redeemScript")
+    witness: Any = item.get("witnessScript")
+    for key, value in (("redeemScript", redeem), ("witnessScript", witness)):
+        if value is not None and type_name(value) != "string":
+            why = f"JSON value of type {type_name(value)} for field {key} is not of expected type string"
+            raise RpcError(RpcCode.TYPE_ERROR, why)
     if redeem is None and witness is None:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Missing redeemScript/witnessScript")
     script = parse_hex(witness, "witnessScript") if witness is not None else parse_hex(redeem, "redeemScript")
@@ -264,12 +307,12 @@ def _learn_scripts(item: Any, script_pubkey: bytes, provider: SigningProvider, *
         raise RpcError(RpcCode.INVALID_PARAMETER, "redeemScript/witnessScript does not match scriptPubKey")
 
 
-def parse_secrets(items: list[Any], params: NetworkParams) -> SigningProvider:
+def parse_secrets(items: Iterable[str], params: NetworkParams) -> SigningProvider:
     """A signer with private keys in wallet import format; raises RpcError."""
     provider = SigningProvider()
     for item in items:
         try:
-            secret = Secret(*secret_decode(expect(item, "string"), params))
+            secret = Secret(*secret_decode(item, params))
         except DecodeError:
             raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Invalid private key") from None
         provider.add_pubkey(secret.pubkey)

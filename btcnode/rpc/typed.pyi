@@ -5,7 +5,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, overload
+from typing import Any, Literal, NoReturn, NotRequired, TypedDict, overload
 
 Amount = Decimal | float | str
 """Coins, or coins per kvB; a float is exact enough only where its text is."""
@@ -13,320 +13,201 @@ Amount = Decimal | float | str
 Real = int | Decimal
 """A number that may have a fraction."""
 
-class AbortprivatebroadcastRemovedTransactionsItem(TypedDict):
+class TxHex(TypedDict):
     txid: str
     wtxid: str
     hex: str
 
-class Abortprivatebroadcast(TypedDict):
-    removed_transactions: list[AbortprivatebroadcastRemovedTransactionsItem]
+class AbortedBroadcasts(TypedDict):
+    removed_transactions: list[TxHex]
 
-class Addconnection(TypedDict):
+class OpenedConnection(TypedDict):
     address: str
     connection_type: str
 
-class Addpeeraddress(TypedDict):
+class AddedAddress(TypedDict):
     success: bool
     error: NotRequired[str]
 
-class AnalyzepsbtInputsItemMissing(TypedDict):
+class MissingParts(TypedDict):
     pubkeys: NotRequired[list[str]]
     signatures: NotRequired[list[str]]
     redeemscript: NotRequired[str]
     witnessscript: NotRequired[str]
 
-class AnalyzepsbtInputsItem(TypedDict):
+class PsbtInputAnalysis(TypedDict):
     has_utxo: bool
     is_final: bool
-    missing: NotRequired[AnalyzepsbtInputsItemMissing]
+    missing: NotRequired[MissingParts]
     next: NotRequired[str]
 
-class Analyzepsbt(TypedDict):
-    inputs: NotRequired[list[AnalyzepsbtInputsItem]]
+class PsbtAnalysis(TypedDict):
+    inputs: NotRequired[list[PsbtInputAnalysis]]
     estimated_vsize: NotRequired[int]
     estimated_feerate: NotRequired[Decimal]
     fee: NotRequired[Decimal]
     next: str
     error: NotRequired[str]
 
-class Createmultisig(TypedDict):
+class MultisigAddress(TypedDict):
     address: str
     redeemScript: str
     descriptor: str
     warnings: NotRequired[list[str]]
 
-class DecodepsbtTxVinItemScriptSig(TypedDict):
+class ScriptSigJson(TypedDict):
     asm: str
     hex: str
 
-class DecodepsbtTxVinItem(TypedDict):
+class InputJson(TypedDict):
     coinbase: NotRequired[str]
     txid: NotRequired[str]
     vout: NotRequired[int]
-    scriptSig: NotRequired[DecodepsbtTxVinItemScriptSig]
+    scriptSig: NotRequired[ScriptSigJson]
     txinwitness: NotRequired[list[str]]
-    prevout: NotRequired[dict[str, Any]]
     sequence: int
 
-class DecodepsbtTxVoutItemScriptPubKey(TypedDict):
+class ScriptJson(TypedDict):
     asm: str
     desc: str
     hex: str
     address: NotRequired[str]
     type: str
 
-class DecodepsbtTxVoutItem(TypedDict):
+class OutputJson(TypedDict):
     value: Decimal
     n: int
-    scriptPubKey: DecodepsbtTxVoutItemScriptPubKey
+    scriptPubKey: ScriptJson
 
-class DecodepsbtTx(TypedDict):
+class TxJson(TypedDict):
     txid: str
     hash: str
-    version: int
     size: int
     vsize: int
     weight: int
+    version: int
     locktime: int
-    vin: list[DecodepsbtTxVinItem]
-    vout: list[DecodepsbtTxVoutItem]
+    vin: list[InputJson]
+    vout: list[OutputJson]
 
-class DecodepsbtGlobalXpubsItem(TypedDict):
+class GlobalXpubJson(TypedDict):
     xpub: str
     master_fingerprint: str
     path: str
 
-class DecodepsbtProprietaryItem(TypedDict):
+class ProprietaryJson(TypedDict):
     identifier: str
     subtype: int
     key: str
     value: str
 
-class DecodepsbtInputsItemNonWitnessUtxoVinItemScriptSig(TypedDict):
-    asm: str
-    hex: str
-
-class DecodepsbtInputsItemNonWitnessUtxoVinItem(TypedDict):
-    coinbase: NotRequired[str]
-    txid: NotRequired[str]
-    vout: NotRequired[int]
-    scriptSig: NotRequired[DecodepsbtInputsItemNonWitnessUtxoVinItemScriptSig]
-    txinwitness: NotRequired[list[str]]
-    prevout: NotRequired[dict[str, Any]]
-    sequence: int
-
-class DecodepsbtInputsItemNonWitnessUtxoVoutItemScriptPubKey(TypedDict):
+class UtxoScript(TypedDict):
     asm: str
     desc: str
     hex: str
-    address: NotRequired[str]
     type: str
-
-class DecodepsbtInputsItemNonWitnessUtxoVoutItem(TypedDict):
-    value: Decimal
-    n: int
-    scriptPubKey: DecodepsbtInputsItemNonWitnessUtxoVoutItemScriptPubKey
-
-class DecodepsbtInputsItemNonWitnessUtxo(TypedDict):
-    txid: str
-    hash: str
-    version: int
-    size: int
-    vsize: int
-    weight: int
-    locktime: int
-    vin: list[DecodepsbtInputsItemNonWitnessUtxoVinItem]
-    vout: list[DecodepsbtInputsItemNonWitnessUtxoVoutItem]
-
-class DecodepsbtInputsItemWitnessUtxoScriptPubKey(TypedDict):
-    asm: str
-    desc: str
-    hex: str
     address: NotRequired[str]
-    type: str
 
-class DecodepsbtInputsItemWitnessUtxo(TypedDict):
+class WitnessUtxo(TypedDict):
     amount: Decimal
-    scriptPubKey: DecodepsbtInputsItemWitnessUtxoScriptPubKey
+    scriptPubKey: UtxoScript
 
-class DecodepsbtInputsItemRedeemScript(TypedDict):
+class PsbtScript(TypedDict):
     asm: str
     hex: str
     type: str
 
-class DecodepsbtInputsItemWitnessScript(TypedDict):
-    asm: str
-    hex: str
-    type: str
-
-class DecodepsbtInputsItemBip32DerivsItem(TypedDict):
+class KeyOriginJson(TypedDict):
     pubkey: str
     master_fingerprint: str
     path: str
 
-class DecodepsbtInputsItemFinalScriptSig(TypedDict):
-    asm: str
-    hex: str
-
-class DecodepsbtInputsItemTaprootScriptPathSigsItem(TypedDict):
+class LeafSignature(TypedDict):
     pubkey: str
     leaf_hash: str
     sig: str
 
-class DecodepsbtInputsItemTaprootScriptsItem(TypedDict):
+class LeafScript(TypedDict):
     script: str
     leaf_ver: int
     control_blocks: list[str]
 
-class DecodepsbtInputsItemTaprootBip32DerivsItem(TypedDict):
+class TaprootKeyOrigin(TypedDict):
     pubkey: str
     master_fingerprint: str
     path: str
     leaf_hashes: list[str]
 
-class DecodepsbtInputsItemMusig2ParticipantPubkeysItem(TypedDict):
+class AggregateKey(TypedDict):
     aggregate_pubkey: str
     participant_pubkeys: list[str]
 
-class DecodepsbtInputsItemMusig2PubnoncesItem(TypedDict):
+class MusigNonce(TypedDict):
     participant_pubkey: str
     aggregate_pubkey: str
     leaf_hash: NotRequired[str]
     pubnonce: str
 
-class DecodepsbtInputsItemMusig2PartialSigsItem(TypedDict):
+class MusigSignature(TypedDict):
     participant_pubkey: str
     aggregate_pubkey: str
     leaf_hash: NotRequired[str]
     partial_sig: str
 
-class DecodepsbtInputsItemProprietaryItem(TypedDict):
-    identifier: str
-    subtype: int
-    key: str
-    value: str
-
-class DecodepsbtInputsItem(TypedDict):
-    non_witness_utxo: NotRequired[DecodepsbtInputsItemNonWitnessUtxo]
-    witness_utxo: NotRequired[DecodepsbtInputsItemWitnessUtxo]
+class PsbtInputJson(TypedDict):
+    non_witness_utxo: NotRequired[TxJson]
+    witness_utxo: NotRequired[WitnessUtxo]
     partial_signatures: NotRequired[dict[str, str]]
     sighash: NotRequired[str]
-    redeem_script: NotRequired[DecodepsbtInputsItemRedeemScript]
-    witness_script: NotRequired[DecodepsbtInputsItemWitnessScript]
-    bip32_derivs: NotRequired[list[DecodepsbtInputsItemBip32DerivsItem]]
-    final_scriptSig: NotRequired[DecodepsbtInputsItemFinalScriptSig]
+    redeem_script: NotRequired[PsbtScript]
+    witness_script: NotRequired[PsbtScript]
+    bip32_derivs: NotRequired[list[KeyOriginJson]]
+    final_scriptSig: NotRequired[ScriptSigJson]
     final_scriptwitness: NotRequired[list[str]]
     ripemd160_preimages: NotRequired[dict[str, str]]
     sha256_preimages: NotRequired[dict[str, str]]
     hash160_preimages: NotRequired[dict[str, str]]
     hash256_preimages: NotRequired[dict[str, str]]
     taproot_key_path_sig: NotRequired[str]
-    taproot_script_path_sigs: NotRequired[list[DecodepsbtInputsItemTaprootScriptPathSigsItem]]
-    taproot_scripts: NotRequired[list[DecodepsbtInputsItemTaprootScriptsItem]]
-    taproot_bip32_derivs: NotRequired[list[DecodepsbtInputsItemTaprootBip32DerivsItem]]
+    taproot_script_path_sigs: NotRequired[list[LeafSignature]]
+    taproot_scripts: NotRequired[list[LeafScript]]
+    taproot_bip32_derivs: NotRequired[list[TaprootKeyOrigin]]
     taproot_internal_key: NotRequired[str]
     taproot_merkle_root: NotRequired[str]
-    musig2_participant_pubkeys: NotRequired[list[DecodepsbtInputsItemMusig2ParticipantPubkeysItem]]
-    musig2_pubnonces: NotRequired[list[DecodepsbtInputsItemMusig2PubnoncesItem]]
-    musig2_partial_sigs: NotRequired[list[DecodepsbtInputsItemMusig2PartialSigsItem]]
+    musig2_participant_pubkeys: NotRequired[list[AggregateKey]]
+    musig2_pubnonces: NotRequired[list[MusigNonce]]
+    musig2_partial_sigs: NotRequired[list[MusigSignature]]
     unknown: NotRequired[dict[str, str]]
-    proprietary: NotRequired[list[DecodepsbtInputsItemProprietaryItem]]
+    proprietary: NotRequired[list[ProprietaryJson]]
 
-class DecodepsbtOutputsItemRedeemScript(TypedDict):
-    asm: str
-    hex: str
-    type: str
-
-class DecodepsbtOutputsItemWitnessScript(TypedDict):
-    asm: str
-    hex: str
-    type: str
-
-class DecodepsbtOutputsItemBip32DerivsItem(TypedDict):
-    pubkey: str
-    master_fingerprint: str
-    path: str
-
-class DecodepsbtOutputsItemTaprootTreeItem(TypedDict):
+class TreeLeafJson(TypedDict):
     depth: int
     leaf_ver: int
     script: str
 
-class DecodepsbtOutputsItemTaprootBip32DerivsItem(TypedDict):
-    pubkey: str
-    master_fingerprint: str
-    path: str
-    leaf_hashes: list[str]
-
-class DecodepsbtOutputsItemMusig2ParticipantPubkeysItem(TypedDict):
-    aggregate_pubkey: str
-    participant_pubkeys: list[str]
-
-class DecodepsbtOutputsItemProprietaryItem(TypedDict):
-    identifier: str
-    subtype: int
-    key: str
-    value: str
-
-class DecodepsbtOutputsItem(TypedDict):
-    redeem_script: NotRequired[DecodepsbtOutputsItemRedeemScript]
-    witness_script: NotRequired[DecodepsbtOutputsItemWitnessScript]
-    bip32_derivs: NotRequired[list[DecodepsbtOutputsItemBip32DerivsItem]]
+class PsbtOutputJson(TypedDict):
+    redeem_script: NotRequired[PsbtScript]
+    witness_script: NotRequired[PsbtScript]
+    bip32_derivs: NotRequired[list[KeyOriginJson]]
     taproot_internal_key: NotRequired[str]
-    taproot_tree: NotRequired[list[DecodepsbtOutputsItemTaprootTreeItem]]
-    taproot_bip32_derivs: NotRequired[list[DecodepsbtOutputsItemTaprootBip32DerivsItem]]
-    musig2_participant_pubkeys: NotRequired[list[DecodepsbtOutputsItemMusig2ParticipantPubkeysItem]]
+    taproot_tree: NotRequired[list[TreeLeafJson]]
+    taproot_bip32_derivs: NotRequired[list[TaprootKeyOrigin]]
+    musig2_participant_pubkeys: NotRequired[list[AggregateKey]]
     unknown: NotRequired[dict[str, str]]
-    proprietary: NotRequired[list[DecodepsbtOutputsItemProprietaryItem]]
+    proprietary: NotRequired[list[ProprietaryJson]]
 
-class Decodepsbt(TypedDict):
-    tx: DecodepsbtTx
-    global_xpubs: list[DecodepsbtGlobalXpubsItem]
+class PsbtJson(TypedDict):
+    tx: TxJson
+    global_xpubs: list[GlobalXpubJson]
     psbt_version: int
-    proprietary: list[DecodepsbtProprietaryItem]
+    proprietary: list[ProprietaryJson]
     unknown: dict[str, str]
-    inputs: list[DecodepsbtInputsItem]
-    outputs: list[DecodepsbtOutputsItem]
+    inputs: list[PsbtInputJson]
+    outputs: list[PsbtOutputJson]
     fee: NotRequired[Decimal]
 
-class DecoderawtransactionVinItemScriptSig(TypedDict):
-    asm: str
-    hex: str
-
-class DecoderawtransactionVinItem(TypedDict):
-    coinbase: NotRequired[str]
-    txid: NotRequired[str]
-    vout: NotRequired[int]
-    scriptSig: NotRequired[DecoderawtransactionVinItemScriptSig]
-    txinwitness: NotRequired[list[str]]
-    prevout: NotRequired[dict[str, Any]]
-    sequence: int
-
-class DecoderawtransactionVoutItemScriptPubKey(TypedDict):
-    asm: str
-    desc: str
-    hex: str
-    address: NotRequired[str]
-    type: str
-
-class DecoderawtransactionVoutItem(TypedDict):
-    value: Decimal
-    n: int
-    scriptPubKey: DecoderawtransactionVoutItemScriptPubKey
-
-class Decoderawtransaction(TypedDict):
-    txid: str
-    hash: str
-    version: int
-    size: int
-    vsize: int
-    weight: int
-    locktime: int
-    vin: list[DecoderawtransactionVinItem]
-    vout: list[DecoderawtransactionVoutItem]
-
-DecodescriptSegwit = TypedDict(
-    "DecodescriptSegwit",
+WrappingProgram = TypedDict(
+    "WrappingProgram",
     {
         "asm": str,
         "desc": str,
@@ -337,20 +218,20 @@ DecodescriptSegwit = TypedDict(
     },
 )
 
-class Decodescript(TypedDict):
+class DecodedScript(TypedDict):
     asm: str
     desc: str
     address: NotRequired[str]
     type: str
     p2sh: NotRequired[str]
-    segwit: NotRequired[DecodescriptSegwit]
+    segwit: NotRequired[WrappingProgram]
 
-class Descriptorprocesspsbt(TypedDict):
+class ProcessedPsbt(TypedDict):
     psbt: str
     complete: bool
     hex: NotRequired[str]
 
-class Dumptxoutset(TypedDict):
+class DumpedSet(TypedDict):
     coins_written: int
     base_hash: str
     base_height: int
@@ -358,14 +239,14 @@ class Dumptxoutset(TypedDict):
     txoutset_hash: str
     nchaintx: int
 
-class EnumeratesignersSignersItem(TypedDict):
+class SignerJson(TypedDict):
     fingerprint: str
     name: str
 
-class Enumeratesigners(TypedDict):
-    signers: list[EnumeratesignersSignersItem]
+class Signers(TypedDict):
+    signers: list[SignerJson]
 
-class EstimaterawfeeShortPass(TypedDict):
+class FeeRange(TypedDict):
     startrange: Real
     endrange: Real
     withintarget: Real
@@ -373,70 +254,75 @@ class EstimaterawfeeShortPass(TypedDict):
     inmempool: Real
     leftmempool: Real
 
-EstimaterawfeeShort = TypedDict(
-    "EstimaterawfeeShort",
+HorizonEstimate = TypedDict(
+    "HorizonEstimate",
     {
         "feerate": NotRequired[Decimal],
         "decay": Real,
         "scale": int,
-        "pass": NotRequired[EstimaterawfeeShortPass],
-        "fail": NotRequired[dict[str, Any]],
+        "pass": NotRequired[FeeRange],
+        "fail": NotRequired[FeeRange],
         "errors": NotRequired[list[str]],
     },
 )
 
-class Estimaterawfee(TypedDict):
-    short: NotRequired[EstimaterawfeeShort]
-    medium: NotRequired[dict[str, Any]]
-    long: NotRequired[dict[str, Any]]
+class RawFeeEstimates(TypedDict):
+    short: NotRequired[HorizonEstimate]
+    medium: NotRequired[HorizonEstimate]
+    long: NotRequired[HorizonEstimate]
 
-class Estimatesmartfee(TypedDict):
+class FeeEstimate(TypedDict):
     feerate: NotRequired[Decimal]
     errors: NotRequired[list[str]]
     blocks: int
 
-class Exportasmap(TypedDict):
+class ExportedMap(TypedDict):
     path: str
     bytes_written: int
     file_hash: str
 
-class Finalizepsbt(TypedDict):
+class FinalizedPsbt(TypedDict):
     psbt: NotRequired[str]
     hex: NotRequired[str]
     complete: bool
 
-class Generateblock(TypedDict):
+class GeneratedBlock(TypedDict):
     hash: str
     hex: NotRequired[str]
 
-class GetaddednodeinfoItemAddressesItem(TypedDict):
+class AddedNodeConnection(TypedDict):
     address: str
     connected: str
 
-class GetaddednodeinfoItem(TypedDict):
+class AddedNodeInfo(TypedDict):
     addednode: str
     connected: bool
-    addresses: list[GetaddednodeinfoItemAddressesItem]
+    addresses: list[AddedNodeConnection]
 
-class GetaddrmaninfoItem(TypedDict):
+class AddressCounts(TypedDict):
     new: int
     tried: int
     total: int
 
-class Getblock2CoinbaseTx(TypedDict):
+class CoinbaseJson(TypedDict):
     version: int
     locktime: int
     sequence: int
     coinbase: str
     witness: NotRequired[str]
 
-class Getblock2(TypedDict):
+class BlockJson(TypedDict):
     hash: str
     confirmations: int
+    size: int
+    strippedsize: int
+    weight: int
+    coinbase_tx: CoinbaseJson
     height: int
     version: int
     versionHex: str
     merkleroot: str
+    tx: list[str]
     time: int
     mediantime: int
     nonce: int
@@ -445,23 +331,105 @@ class Getblock2(TypedDict):
     difficulty: Real
     chainwork: str
     nTx: int
-    strippedsize: int
-    size: int
-    weight: int
-    coinbase_tx: Getblock2CoinbaseTx
-    tx: list[str]
     previousblockhash: NotRequired[str]
     nextblockhash: NotRequired[str]
 
-class GetblockchaininfoBackgroundvalidation(TypedDict):
+class BlockTx(TypedDict):
+    txid: str
+    hash: str
+    size: int
+    vsize: int
+    weight: int
+    version: int
+    locktime: int
+    vin: list[InputJson]
+    vout: list[OutputJson]
+    fee: NotRequired[Decimal]
+    hex: str
+
+class BlockWithTxs(TypedDict):
+    hash: str
+    confirmations: int
+    size: int
+    strippedsize: int
+    weight: int
+    coinbase_tx: CoinbaseJson
+    height: int
+    version: int
+    versionHex: str
+    merkleroot: str
+    tx: list[BlockTx]
+    time: int
+    mediantime: int
+    nonce: int
+    bits: str
+    target: str
+    difficulty: Real
+    chainwork: str
+    nTx: int
+    previousblockhash: NotRequired[str]
+    nextblockhash: NotRequired[str]
+
+class PrevoutJson(TypedDict):
+    generated: bool
+    height: int
+    value: Decimal
+    scriptPubKey: ScriptJson
+
+class BlockInput(TypedDict):
+    coinbase: NotRequired[str]
+    txid: NotRequired[str]
+    vout: NotRequired[int]
+    scriptSig: NotRequired[ScriptSigJson]
+    txinwitness: NotRequired[list[str]]
+    sequence: int
+    prevout: NotRequired[PrevoutJson]
+
+class BlockSpendingTx(TypedDict):
+    txid: str
+    hash: str
+    size: int
+    vsize: int
+    weight: int
+    version: int
+    locktime: int
+    fee: NotRequired[Decimal]
+    hex: str
+    vin: list[BlockInput]
+    vout: list[OutputJson]
+
+class BlockWithSpent(TypedDict):
+    hash: str
+    confirmations: int
+    size: int
+    strippedsize: int
+    weight: int
+    coinbase_tx: CoinbaseJson
+    height: int
+    version: int
+    versionHex: str
+    merkleroot: str
+    tx: list[BlockSpendingTx]
+    time: int
+    mediantime: int
+    nonce: int
+    bits: str
+    target: str
+    difficulty: Real
+    chainwork: str
+    nTx: int
+    previousblockhash: NotRequired[str]
+    nextblockhash: NotRequired[str]
+
+class BackgroundValidation(TypedDict):
     snapshotheight: int
     blocks: int
     bestblockhash: str
     mediantime: int
-    verificationprogress: int
+    verificationprogress: Real
     chainwork: str
 
-class Getblockchaininfo(TypedDict):
+class ChainInfo(TypedDict):
     chain: str
     blocks: int
     headers: int
@@ -473,7 +441,7 @@ class Getblockchaininfo(TypedDict):
     mediantime: int
     verificationprogress: Real
     initialblockdownload: bool
-    backgroundvalidation: NotRequired[GetblockchaininfoBackgroundvalidation]
+    backgroundvalidation: NotRequired[BackgroundValidation]
     chainwork: str
     size_on_disk: int
     pruned: bool
@@ -481,13 +449,16 @@ class Getblockchaininfo(TypedDict):
     automatic_pruning: NotRequired[bool]
     prune_target_size: NotRequired[int]
     signet_challenge: NotRequired[str]
-    warnings: list[str]
+    warnings: Any
 
-class Getblockfilter(TypedDict):
+class BlockFilter(TypedDict):
     filter: str
     header: str
 
-class Getblockheader1(TypedDict):
+class Empty(TypedDict):
+    pass
+
+class HeaderJson(TypedDict):
     hash: str
     confirmations: int
     height: int
@@ -505,7 +476,7 @@ class Getblockheader1(TypedDict):
     previousblockhash: NotRequired[str]
     nextblockhash: NotRequired[str]
 
-class Getblockstats(TypedDict):
+class BlockStats(TypedDict):
     avgfee: NotRequired[int]
     avgfeerate: NotRequired[int]
     avgtxsize: NotRequired[int]
@@ -538,7 +509,7 @@ class Getblockstats(TypedDict):
     utxo_increase_actual: NotRequired[int]
     utxo_size_inc_actual: NotRequired[int]
 
-class Getblocktemplate3TransactionsItem(TypedDict):
+class TemplateTx(TypedDict):
     data: str
     txid: str
     hash: str
@@ -547,14 +518,14 @@ class Getblocktemplate3TransactionsItem(TypedDict):
     sigops: int
     weight: int
 
-class Getblocktemplate3(TypedDict):
+class BlockTemplate(TypedDict):
     capabilities: list[str]
     version: int
     rules: list[str]
     vbavailable: dict[str, int]
     vbrequired: int
     previousblockhash: str
-    transactions: list[Getblocktemplate3TransactionsItem]
+    transactions: list[TemplateTx]
     coinbaseaux: dict[str, str]
     coinbasevalue: int
     longpollid: str
@@ -571,7 +542,7 @@ class Getblocktemplate3(TypedDict):
     signet_challenge: NotRequired[str]
     default_witness_commitment: NotRequired[str]
 
-class GetchainstatesChainstatesItem(TypedDict):
+class ChainstateInfo(TypedDict):
     blocks: int
     bestblockhash: str
     bits: str
@@ -583,17 +554,17 @@ class GetchainstatesChainstatesItem(TypedDict):
     coins_tip_cache_bytes: int
     validated: bool
 
-class Getchainstates(TypedDict):
+class Chainstates(TypedDict):
     headers: int
-    chainstates: list[GetchainstatesChainstatesItem]
+    chainstates: list[ChainstateInfo]
 
-class GetchaintipsItem(TypedDict):
+class ChainTip(TypedDict):
     height: int
     hash: str
     branchlen: int
     status: str
 
-class Getchaintxstats(TypedDict):
+class ChainTxStats(TypedDict):
     time: int
     txcount: NotRequired[int]
     window_final_block_hash: str
@@ -603,14 +574,14 @@ class Getchaintxstats(TypedDict):
     window_tx_count: NotRequired[int]
     txrate: NotRequired[Real]
 
-class GetdeploymentinfoDeploymentsItemBip9Statistics(TypedDict):
+class VoteStatistics(TypedDict):
     period: int
     elapsed: int
     count: int
     threshold: NotRequired[int]
     possible: NotRequired[bool]
 
-class GetdeploymentinfoDeploymentsItemBip9(TypedDict):
+class Vote(TypedDict):
     bit: NotRequired[int]
     start_time: int
     timeout: int
@@ -618,25 +589,45 @@ class GetdeploymentinfoDeploymentsItemBip9(TypedDict):
     status: str
     since: int
     status_next: str
-    statistics: NotRequired[GetdeploymentinfoDeploymentsItemBip9Statistics]
+    statistics: NotRequired[VoteStatistics]
     signalling: NotRequired[str]
 
-class GetdeploymentinfoDeploymentsItem(TypedDict):
+class DeploymentState(TypedDict):
     type: str
     height: NotRequired[int]
     active: bool
-    bip9: NotRequired[GetdeploymentinfoDeploymentsItemBip9]
+    bip9: NotRequired[Vote]
 
-class Getdeploymentinfo(TypedDict):
+class Deployments(TypedDict):
     hash: str
     height: int
     script_flags: list[str]
-    deployments: dict[str, GetdeploymentinfoDeploymentsItem]
+    deployments: dict[str, DeploymentState]
 
-class Getdescriptoractivity(TypedDict):
-    activity: list[Any]
+class SpendEvent(TypedDict):
+    type: str
+    amount: Decimal
+    blockhash: NotRequired[str]
+    height: NotRequired[int]
+    spend_txid: str
+    spend_vin: int
+    prevout_txid: str
+    prevout_vout: int
+    prevout_spk: ScriptJson
 
-class Getdescriptorinfo(TypedDict):
+class ReceiveEvent(TypedDict):
+    type: str
+    amount: Decimal
+    blockhash: NotRequired[str]
+    height: NotRequired[int]
+    txid: str
+    vout: int
+    output_spk: ScriptJson
+
+class DescriptorActivity(TypedDict):
+    activity: list[SpendEvent | ReceiveEvent]
+
+class DescriptorInfo(TypedDict):
     descriptor: str
     multipath_expansion: NotRequired[list[str]]
     checksum: str
@@ -644,11 +635,11 @@ class Getdescriptorinfo(TypedDict):
     issolvable: bool
     hasprivatekeys: bool
 
-class GetindexinfoItem(TypedDict):
+class IndexInfo(TypedDict):
     synced: bool
     best_block_height: int
 
-class Getmemoryinfo1Locked(TypedDict):
+class HeapInfo(TypedDict):
     used: int
     free: int
     total: int
@@ -656,22 +647,22 @@ class Getmemoryinfo1Locked(TypedDict):
     chunks_used: int
     chunks_free: int
 
-class Getmemoryinfo1Process(TypedDict):
+class ProcessMemory(TypedDict):
     peak_resident: int
 
-class Getmemoryinfo1(TypedDict):
-    locked: Getmemoryinfo1Locked
-    process: Getmemoryinfo1Process
+class MemoryInfo(TypedDict):
+    locked: HeapInfo
+    process: ProcessMemory
 
-class Getmempoolancestors2ItemFees(TypedDict):
+class EntryFees(TypedDict):
     base: Decimal
     modified: Decimal
     ancestor: Decimal
     descendant: Decimal
     chunk: Decimal
 
-Getmempoolancestors2Item = TypedDict(
-    "Getmempoolancestors2Item",
+MempoolEntryJson = TypedDict(
+    "MempoolEntryJson",
     {
         "vsize": int,
         "weight": int,
@@ -683,7 +674,7 @@ Getmempoolancestors2Item = TypedDict(
         "ancestorsize": int,
         "wtxid": str,
         "chunkweight": int,
-        "fees": Getmempoolancestors2ItemFees,
+        "fees": EntryFees,
         "depends": list[str],
         "spentby": list[str],
         "unbroadcast": bool,
@@ -691,77 +682,21 @@ Getmempoolancestors2Item = TypedDict(
     },
 )
 
-class GetmempoolclusterChunksItem(TypedDict):
+class ChunkInfo(TypedDict):
     chunkfee: Decimal
     chunkweight: int
     txs: list[str]
 
-class Getmempoolcluster(TypedDict):
+class ClusterInfo(TypedDict):
     clusterweight: int
     txcount: int
-    chunks: list[GetmempoolclusterChunksItem]
+    chunks: list[ChunkInfo]
 
-class Getmempooldescendants2ItemFees(TypedDict):
-    base: Decimal
-    modified: Decimal
-    ancestor: Decimal
-    descendant: Decimal
-    chunk: Decimal
-
-Getmempooldescendants2Item = TypedDict(
-    "Getmempooldescendants2Item",
-    {
-        "vsize": int,
-        "weight": int,
-        "time": int,
-        "height": int,
-        "descendantcount": int,
-        "descendantsize": int,
-        "ancestorcount": int,
-        "ancestorsize": int,
-        "wtxid": str,
-        "chunkweight": int,
-        "fees": Getmempooldescendants2ItemFees,
-        "depends": list[str],
-        "spentby": list[str],
-        "unbroadcast": bool,
-        "bip125-replaceable": NotRequired[bool],
-    },
-)
-
-class GetmempoolentryFees(TypedDict):
-    base: Decimal
-    modified: Decimal
-    ancestor: Decimal
-    descendant: Decimal
-    chunk: Decimal
-
-Getmempoolentry = TypedDict(
-    "Getmempoolentry",
-    {
-        "vsize": int,
-        "weight": int,
-        "time": int,
-        "height": int,
-        "descendantcount": int,
-        "descendantsize": int,
-        "ancestorcount": int,
-        "ancestorsize": int,
-        "wtxid": str,
-        "chunkweight": int,
-        "fees": GetmempoolentryFees,
-        "depends": list[str],
-        "spentby": list[str],
-        "unbroadcast": bool,
-        "bip125-replaceable": NotRequired[bool],
-    },
-)
-
-class GetmempoolfeeratediagramItem(TypedDict):
+class DiagramPoint(TypedDict):
     weight: int
     fee: Decimal
 
-class Getmempoolinfo(TypedDict):
+class MempoolInfo(TypedDict):
     loaded: bool
     size: int
     bytes: int
@@ -779,13 +714,13 @@ class Getmempoolinfo(TypedDict):
     optimal: bool
     fullrbf: NotRequired[bool]
 
-class GetmininginfoNext(TypedDict):
+class NextBlock(TypedDict):
     height: int
     bits: str
     difficulty: Real
     target: str
 
-class Getmininginfo(TypedDict):
+class MiningInfo(TypedDict):
     blocks: int
     currentblockweight: NotRequired[int]
     currentblocktx: NotRequired[int]
@@ -796,11 +731,11 @@ class Getmininginfo(TypedDict):
     pooledtx: int
     blockmintxfee: Decimal
     chain: str
-    next: GetmininginfoNext
+    next: NextBlock
     signet_challenge: NotRequired[str]
-    warnings: list[str]
+    warnings: Any
 
-class GetnettotalsUploadtarget(TypedDict):
+class UploadTarget(TypedDict):
     timeframe: int
     target: int
     target_reached: bool
@@ -808,25 +743,25 @@ class GetnettotalsUploadtarget(TypedDict):
     bytes_left_in_cycle: int
     time_left_in_cycle: int
 
-class Getnettotals(TypedDict):
+class NetTotals(TypedDict):
     totalbytesrecv: int
     totalbytessent: int
     timemillis: int
-    uploadtarget: GetnettotalsUploadtarget
+    uploadtarget: UploadTarget
 
-class GetnetworkinfoNetworksItem(TypedDict):
+class NetworkUse(TypedDict):
     name: str
     limited: bool
     reachable: bool
     proxy: str
     proxy_randomize_credentials: bool
 
-class GetnetworkinfoLocaladdressesItem(TypedDict):
+class LocalAddressJson(TypedDict):
     address: str
     port: int
     score: int
 
-class Getnetworkinfo(TypedDict):
+class NetworkInfo(TypedDict):
     version: int
     subversion: str
     protocolversion: int
@@ -838,21 +773,21 @@ class Getnetworkinfo(TypedDict):
     connections: int
     connections_in: int
     connections_out: int
-    networks: list[GetnetworkinfoNetworksItem]
+    networks: list[NetworkUse]
     relayfee: Decimal
     incrementalfee: Decimal
-    localaddresses: list[GetnetworkinfoLocaladdressesItem]
-    warnings: list[str]
+    localaddresses: list[LocalAddressJson]
+    warnings: Any
 
-class GetnodeaddressesItem(TypedDict):
+class NodeAddress(TypedDict):
     time: int
     services: int
     address: str
     port: int
     network: str
 
-Getorphantxs2Item = TypedDict(
-    "Getorphantxs2Item",
+OrphanInfo = TypedDict(
+    "OrphanInfo",
     {
         "txid": str,
         "wtxid": str,
@@ -863,8 +798,8 @@ Getorphantxs2Item = TypedDict(
     },
 )
 
-Getorphantxs3Item = TypedDict(
-    "Getorphantxs3Item",
+OrphanWithTx = TypedDict(
+    "OrphanWithTx",
     {
         "txid": str,
         "wtxid": str,
@@ -876,7 +811,7 @@ Getorphantxs3Item = TypedDict(
     },
 )
 
-class GetpeerinfoItem(TypedDict):
+class PeerJson(TypedDict):
     id: int
     addr: str
     addrbind: NotRequired[str]
@@ -919,7 +854,7 @@ class GetpeerinfoItem(TypedDict):
     transport_protocol_type: str
     session_id: str
 
-class GetpeerscoresPeersItem(TypedDict):
+class PeerScore(TypedDict):
     id: int
     score: Real
     state: str
@@ -932,31 +867,31 @@ class GetpeerscoresPeersItem(TypedDict):
     failed: Real
     violations: Real
 
-class Getpeerscores(TypedDict):
+class PeerScores(TypedDict):
     weights: list[Real]
-    peers: list[GetpeerscoresPeersItem]
+    peers: list[PeerScore]
 
-class GetprioritisedtransactionsItem(TypedDict):
+class FeeDelta(TypedDict):
     fee_delta: int
     in_mempool: bool
     modified_fee: NotRequired[int]
 
-class GetprivatebroadcastinfoTransactionsItemPeersItem(TypedDict):
+class PrivateSending(TypedDict):
     address: str
     sent: int
     received: NotRequired[int]
 
-class GetprivatebroadcastinfoTransactionsItem(TypedDict):
+class PrivateBroadcast(TypedDict):
     txid: str
     wtxid: str
     hex: str
     time_added: int
-    peers: list[GetprivatebroadcastinfoTransactionsItemPeersItem]
+    peers: list[PrivateSending]
 
-class Getprivatebroadcastinfo(TypedDict):
-    transactions: list[GetprivatebroadcastinfoTransactionsItem]
+class PrivateBroadcasts(TypedDict):
+    transactions: list[PrivateBroadcast]
 
-class GetrawaddrmanItemItem(TypedDict):
+class AddressEntry(TypedDict):
     address: str
     mapped_as: NotRequired[int]
     port: int
@@ -967,90 +902,63 @@ class GetrawaddrmanItemItem(TypedDict):
     source_network: str
     source_mapped_as: NotRequired[int]
 
-class Getrawmempool2ItemFees(TypedDict):
-    base: Decimal
-    modified: Decimal
-    ancestor: Decimal
-    descendant: Decimal
-    chunk: Decimal
-
-Getrawmempool2Item = TypedDict(
-    "Getrawmempool2Item",
-    {
-        "vsize": int,
-        "weight": int,
-        "time": int,
-        "height": int,
-        "descendantcount": int,
-        "descendantsize": int,
-        "ancestorcount": int,
-        "ancestorsize": int,
-        "wtxid": str,
-        "chunkweight": int,
-        "fees": Getrawmempool2ItemFees,
-        "depends": list[str],
-        "spentby": list[str],
-        "unbroadcast": bool,
-        "bip125-replaceable": NotRequired[bool],
-    },
-)
-
-class Getrawmempool3(TypedDict):
+class TxidsInSequence(TypedDict):
     txids: list[str]
     mempool_sequence: int
 
-class Getrawtransaction2VinItemScriptSig(TypedDict):
-    asm: str
-    hex: str
-
-class Getrawtransaction2VinItem(TypedDict):
-    coinbase: NotRequired[str]
-    txid: NotRequired[str]
-    vout: NotRequired[int]
-    scriptSig: NotRequired[Getrawtransaction2VinItemScriptSig]
-    txinwitness: NotRequired[list[str]]
-    prevout: NotRequired[dict[str, Any]]
-    sequence: int
-
-class Getrawtransaction2VoutItemScriptPubKey(TypedDict):
-    asm: str
-    desc: str
-    hex: str
-    address: NotRequired[str]
-    type: str
-
-class Getrawtransaction2VoutItem(TypedDict):
-    value: Decimal
-    n: int
-    scriptPubKey: Getrawtransaction2VoutItemScriptPubKey
-
-class Getrawtransaction2(TypedDict):
+class TransactionInfo(TypedDict):
     in_active_chain: NotRequired[bool]
+    blockhash: NotRequired[str]
+    confirmations: NotRequired[int]
+    blocktime: NotRequired[int]
+    time: NotRequired[int]
+    hex: str
     txid: str
     hash: str
-    version: int
     size: int
     vsize: int
     weight: int
+    version: int
     locktime: int
-    vin: list[Getrawtransaction2VinItem]
-    vout: list[Getrawtransaction2VoutItem]
-    fee: NotRequired[Decimal]
+    vin: list[InputJson]
+    vout: list[OutputJson]
+
+class SpendingInput(TypedDict):
+    coinbase: NotRequired[str]
+    txid: NotRequired[str]
+    vout: NotRequired[int]
+    scriptSig: NotRequired[ScriptSigJson]
+    txinwitness: NotRequired[list[str]]
+    sequence: int
+    prevout: NotRequired[PrevoutJson]
+
+class SpendingInfo(TypedDict):
+    in_active_chain: NotRequired[bool]
     blockhash: NotRequired[str]
     confirmations: NotRequired[int]
-    time: NotRequired[int]
     blocktime: NotRequired[int]
+    time: NotRequired[int]
     hex: str
+    fee: NotRequired[Decimal]
+    txid: str
+    hash: str
+    size: int
+    vsize: int
+    weight: int
+    version: int
+    locktime: int
+    vin: list[SpendingInput]
+    vout: list[OutputJson]
 
-class GetrpcinfoActiveCommandsItem(TypedDict):
+class ActiveCommand(TypedDict):
     method: str
     duration: int
 
-class Getrpcinfo(TypedDict):
-    active_commands: list[GetrpcinfoActiveCommandsItem]
+class RpcInfo(TypedDict):
+    active_commands: list[ActiveCommand]
     logpath: str
 
-class Getsyncprofile(TypedDict):
+class SyncProfile(TypedDict):
     state: str
     duration: NotRequired[Real]
     blocks: NotRequired[int]
@@ -1065,8 +973,8 @@ class Getsyncprofile(TypedDict):
     busy: NotRequired[dict[str, Real]]
     bottleneck: NotRequired[str]
 
-GetsyncstateHistoryItem = TypedDict(
-    "GetsyncstateHistoryItem",
+SyncStep = TypedDict(
+    "SyncStep",
     {
         "time": int,
         "from": str,
@@ -1076,40 +984,33 @@ GetsyncstateHistoryItem = TypedDict(
     },
 )
 
-class Getsyncstate(TypedDict):
+class SyncState(TypedDict):
     state: str
     since: int
     refused: int
-    history: list[GetsyncstateHistoryItem]
+    history: list[SyncStep]
 
-class Gettxout2ScriptPubKey(TypedDict):
-    asm: str
-    desc: str
-    hex: str
-    address: NotRequired[str]
-    type: str
-
-class Gettxout2(TypedDict):
+class UnspentOutput(TypedDict):
     bestblock: str
     confirmations: int
     value: Decimal
-    scriptPubKey: Gettxout2ScriptPubKey
+    scriptPubKey: ScriptJson
     coinbase: bool
 
-class GettxoutsetinfoBlockInfoUnspendables(TypedDict):
+class UnspendableCoins(TypedDict):
     genesis_block: Decimal
     bip30: Decimal
     scripts: Decimal
     unclaimed_rewards: Decimal
 
-class GettxoutsetinfoBlockInfo(TypedDict):
+class BlockCoins(TypedDict):
     prevout_spent: Decimal
     coinbase: Decimal
     new_outputs_ex_coinbase: Decimal
     unspendable: Decimal
-    unspendables: GettxoutsetinfoBlockInfoUnspendables
+    unspendables: UnspendableCoins
 
-class Gettxoutsetinfo(TypedDict):
+class TxoutSetInfo(TypedDict):
     height: int
     bestblock: str
     txouts: int
@@ -1120,47 +1021,47 @@ class Gettxoutsetinfo(TypedDict):
     disk_size: NotRequired[int]
     total_amount: Decimal
     total_unspendable_amount: NotRequired[Decimal]
-    block_info: NotRequired[GettxoutsetinfoBlockInfo]
+    block_info: NotRequired[BlockCoins]
 
-class GettxspendingprevoutItem(TypedDict):
+class SpenderOf(TypedDict):
     txid: str
     vout: int
     spendingtxid: NotRequired[str]
     spendingtx: NotRequired[str]
     blockhash: NotRequired[str]
 
-class GetzmqnotificationsItem(TypedDict):
+class Notification(TypedDict):
     type: str
     address: str
     hwm: int
 
-class ListbannedItem(TypedDict):
+class BannedRange(TypedDict):
     address: str
     ban_created: int
     banned_until: int
     ban_duration: int
     time_remaining: int
 
-class Loadtxoutset(TypedDict):
+class LoadedSet(TypedDict):
     coins_loaded: int
     tip_hash: str
     base_height: int
     path: str
 
-class Savemempool(TypedDict):
+class SavedMempool(TypedDict):
     filename: str
 
-class Scanblocks2(TypedDict):
+class BlockScanResult(TypedDict):
     from_height: int
     to_height: int
     relevant_blocks: list[str]
     completed: bool
 
-class Scanblocks3(TypedDict):
+class BlockScanProgress(TypedDict):
     progress: int
     current_height: int
 
-class Scantxoutset1UnspentsItem(TypedDict):
+class ScannedOutput(TypedDict):
     txid: str
     vout: int
     scriptPubKey: str
@@ -1171,18 +1072,18 @@ class Scantxoutset1UnspentsItem(TypedDict):
     blockhash: str
     confirmations: int
 
-class Scantxoutset1(TypedDict):
+class ScanResult(TypedDict):
     success: bool
     txouts: int
     height: int
     bestblock: str
-    unspents: list[Scantxoutset1UnspentsItem]
+    unspents: list[ScannedOutput]
     total_amount: Decimal
 
-class Scantxoutset3(TypedDict):
+class ScanProgress(TypedDict):
     progress: int
 
-class SignrawtransactionwithkeyErrorsItem(TypedDict):
+class InputError(TypedDict):
     txid: str
     vout: int
     witness: list[str]
@@ -1190,13 +1091,13 @@ class SignrawtransactionwithkeyErrorsItem(TypedDict):
     sequence: int
     error: str
 
-class Signrawtransactionwithkey(TypedDict):
+class SignedTx(TypedDict):
     hex: str
     complete: bool
-    errors: NotRequired[list[SignrawtransactionwithkeyErrorsItem]]
+    errors: NotRequired[list[InputError]]
 
-SubmitpackageTxResultsItemFees = TypedDict(
-    "SubmitpackageTxResultsItemFees",
+JudgedFees = TypedDict(
+    "JudgedFees",
     {
         "base": Decimal,
         "effective-feerate": NotRequired[Decimal],
@@ -1204,50 +1105,41 @@ SubmitpackageTxResultsItemFees = TypedDict(
     },
 )
 
-SubmitpackageTxResultsItem = TypedDict(
-    "SubmitpackageTxResultsItem",
+PackageTxAnswer = TypedDict(
+    "PackageTxAnswer",
     {
         "txid": str,
         "other-wtxid": NotRequired[str],
         "vsize": NotRequired[int],
-        "fees": NotRequired[SubmitpackageTxResultsItemFees],
+        "fees": NotRequired[JudgedFees],
         "error": NotRequired[str],
     },
 )
 
-Submitpackage = TypedDict(
-    "Submitpackage",
+PackageAnswer = TypedDict(
+    "PackageAnswer",
     {
         "package_msg": str,
-        "tx-results": dict[str, SubmitpackageTxResultsItem],
+        "tx-results": dict[str, PackageTxAnswer],
         "replaced-transactions": NotRequired[list[str]],
     },
 )
 
-TestmempoolacceptItemFees = TypedDict(
-    "TestmempoolacceptItemFees",
-    {
-        "base": Decimal,
-        "effective-feerate": NotRequired[Decimal],
-        "effective-includes": NotRequired[list[str]],
-    },
-)
-
-TestmempoolacceptItem = TypedDict(
-    "TestmempoolacceptItem",
+AcceptanceTest = TypedDict(
+    "AcceptanceTest",
     {
         "txid": str,
         "wtxid": str,
         "package-error": NotRequired[str],
         "allowed": NotRequired[bool],
         "vsize": NotRequired[int],
-        "fees": NotRequired[TestmempoolacceptItemFees],
+        "fees": NotRequired[JudgedFees],
         "reject-reason": NotRequired[str],
         "reject-details": NotRequired[str],
     },
 )
 
-class Validateaddress(TypedDict):
+class ValidatedAddress(TypedDict):
     isvalid: bool
     address: NotRequired[str]
     scriptPubKey: NotRequired[str]
@@ -1258,29 +1150,21 @@ class Validateaddress(TypedDict):
     error: NotRequired[str]
     error_locations: NotRequired[list[int]]
 
-class Waitforblock(TypedDict):
-    hash: str
-    height: int
-
-class Waitforblockheight(TypedDict):
-    hash: str
-    height: int
-
-class Waitfornewblock(TypedDict):
+class Tip(TypedDict):
     hash: str
     height: int
 
 class NodeRpc:
     def __init__(self, call: Callable[..., Awaitable[Any]]) -> None: ...
-    async def abortprivatebroadcast(self, id: str) -> Abortprivatebroadcast:
+    async def abortprivatebroadcast(self, id: str) -> AbortedBroadcasts:
         """Give the private broadcast of a transaction up."""
-    async def addconnection(self, address: str, connection_type: str, v2transport: bool) -> Addconnection:
+    async def addconnection(self, address: str, connection_type: str, v2transport: bool) -> OpenedConnection:
         """Open an automatic connection to a node (regtest only, for tests)."""
     async def addnode(self, node: str, command: str, v2transport: bool | None = ...) -> None:
         """Keep a connection to a node, stop doing so, or try one connection."""
-    async def addpeeraddress(self, address: str, port: int, tried: bool | None = ...) -> Addpeeraddress:
+    async def addpeeraddress(self, address: str, port: int, tried: bool | None = ...) -> AddedAddress:
         """Add an address to the address book (for tests)."""
-    async def analyzepsbt(self, psbt: str) -> Analyzepsbt:
+    async def analyzepsbt(self, psbt: str) -> PsbtAnalysis:
         """What a PSBT still needs, and who is next."""
     async def clearbanned(self) -> None:
         """Lift all bans."""
@@ -1290,25 +1174,27 @@ class NodeRpc:
         """One transaction with the signatures that several copies of it have together."""
     async def converttopsbt(self, hexstring: str, permitsigdata: bool | None = ..., iswitness: bool | None = ...) -> str:
         """A blank PSBT for a transaction in hex."""
-    async def createmultisig(self, nrequired: int, keys: Sequence[str], address_type: str | None = ...) -> Createmultisig:
+    async def createmultisig(self, nrequired: int, keys: Sequence[str], address_type: str | None = ...) -> MultisigAddress:
         """A multisig address of so many keys."""
     async def createpsbt(self, inputs: Sequence[Mapping[str, Any]], outputs: Any, locktime: int | None = ..., replaceable: bool | None = ..., version: int | None = ...) -> str:
         """A blank PSBT for a transaction of these inputs and outputs."""
     async def createrawtransaction(self, inputs: Sequence[Mapping[str, Any]], outputs: Any, locktime: int | None = ..., replaceable: bool | None = ..., version: int | None = ...) -> str:
         """A transaction without signatures, in hex. It is neither kept nor sent."""
-    async def decodepsbt(self, psbt: str) -> Decodepsbt:
+    async def decodepsbt(self, psbt: str) -> PsbtJson:
         """A partially signed transaction as JSON."""
-    async def decoderawtransaction(self, hexstring: str, iswitness: bool | None = ...) -> Decoderawtransaction:
+    async def decoderawtransaction(self, hexstring: str, iswitness: bool | None = ...) -> TxJson:
         """A transaction in hex as JSON."""
-    async def decodescript(self, hexstring: str) -> Decodescript:
+    async def decodescript(self, hexstring: str) -> DecodedScript:
         """A script in hex as JSON, and the addresses that could wrap it."""
     async def deriveaddresses(self, descriptor: str, range: Any = ...) -> list[str] | list[list[str]]:
-        """Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its branches."""
-    async def descriptorprocesspsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]], sighashtype: str | None = ..., bip32derivs: bool | None = ..., finalize: bool | None = ...) -> Descriptorprocesspsbt:
+        """Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its
+        branches.
+        """
+    async def descriptorprocesspsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]], sighashtype: str | None = ..., bip32derivs: bool | None = ..., finalize: bool | None = ...) -> ProcessedPsbt:
         """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs, signed with the keys in them."""
     async def disconnectnode(self, address: str | None = ..., nodeid: int | None = ...) -> None:
         """Drop a peer, named by address or by id."""
-    async def dumptxoutset(self, path: str, type: str | None = ..., options: Mapping[str, Any] | None = ...) -> Dumptxoutset:
+    async def dumptxoutset(self, path: str, type: str | None = ..., options: Mapping[str, Any] | None = ...) -> DumpedSet:
         """Write the UTXO set to a file that loadtxoutset takes, as of the tip or as of an earlier block."""
     async def echo(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
         """Answer with the arguments."""
@@ -1316,185 +1202,189 @@ class NodeRpc:
         """Answer with the argument."""
     async def echojson(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
         """Answer with the arguments."""
-    async def enumeratesigners(self) -> Enumeratesigners:
+    async def enumeratesigners(self) -> Signers:
         """The devices that the external signer (-signer) knows."""
-    async def estimaterawfee(self, conf_target: int, threshold: float | None = ...) -> Estimaterawfee:
+    async def estimaterawfee(self, conf_target: int, threshold: float | None = ...) -> RawFeeEstimates:
         """What the estimates of each time horizon rest on. Form and contents may change."""
-    async def estimatesmartfee(self, conf_target: int, estimate_mode: str | None = ...) -> Estimatesmartfee:
+    async def estimatesmartfee(self, conf_target: int, estimate_mode: str | None = ...) -> FeeEstimate:
         """The feerate for a transaction to confirm within so many blocks, as far as it can be known from what was seen."""
-    async def exportasmap(self, path: str) -> Exportasmap:
+    async def exportasmap(self, path: str) -> ExportedMap:
         """Write the built-in map of autonomous systems to a file, over one that is there."""
-    async def finalizepsbt(self, psbt: str, extract: bool | None = ...) -> Finalizepsbt:
+    async def finalizepsbt(self, psbt: str, extract: bool | None = ...) -> FinalizedPsbt:
         """Make final what has all its signatures, and take the transaction out when that is everything."""
-    async def generate(self) -> Any:
+    async def generate(self) -> NoReturn:
         """has been replaced by the -generate cli option. Refer to -help for more information."""
-    async def generateblock(self, output: str, transactions: Sequence[str], submit: bool | None = ...) -> Generateblock:
+    async def generateblock(self, output: str, transactions: Sequence[str], submit: bool | None = ...) -> GeneratedBlock:
         """Make a block of given transactions, in their order. Their fees are not collected."""
     async def generatetoaddress(self, nblocks: int, address: str, maxtries: int | None = ...) -> list[str]:
         """Make blocks at once and pay their reward to an address."""
     async def generatetodescriptor(self, num_blocks: int, descriptor: str, maxtries: int | None = ...) -> list[str]:
         """Make blocks at once and pay their reward to a descriptor."""
-    async def getaddednodeinfo(self, node: str | None = ...) -> list[GetaddednodeinfoItem]:
+    async def getaddednodeinfo(self, node: str | None = ...) -> list[AddedNodeInfo]:
         """Nodes added by hand, and whether they are connected."""
-    async def getaddrmaninfo(self) -> dict[str, GetaddrmaninfoItem]:
+    async def getaddrmaninfo(self) -> dict[str, AddressCounts]:
         """How many addresses of each network are known."""
     async def getbestblockhash(self) -> str:
         """Hash of the active chain's tip."""
     @overload
     async def getblock(self, blockhash: str, verbosity: Literal[0, False]) -> str: ...
     @overload
-    async def getblock(self, blockhash: str, verbosity: Literal[1, True] = ...) -> Getblock2: ...
+    async def getblock(self, blockhash: str, verbosity: Literal[1, True] = ...) -> BlockJson: ...
     @overload
-    async def getblock(self, blockhash: str, verbosity: Literal[2]) -> dict[str, Any]: ...
+    async def getblock(self, blockhash: str, verbosity: Literal[2]) -> BlockWithTxs: ...
     @overload
-    async def getblock(self, blockhash: str, verbosity: Literal[3]) -> dict[str, Any]: ...
+    async def getblock(self, blockhash: str, verbosity: Literal[3]) -> BlockWithSpent: ...
     @overload
-    async def getblock(self, blockhash: str, verbosity: Any = ...) -> str | Getblock2 | dict[str, Any]:
+    async def getblock(self, blockhash: str, verbosity: Any = ...) -> str | BlockJson | BlockWithTxs | BlockWithSpent:
         """A block: as bytes in hex (verbosity 0), with its txids (1), its transactions (2), and what they spend (3)."""
-    async def getblockchaininfo(self) -> Getblockchaininfo:
+    async def getblockchaininfo(self) -> ChainInfo:
         """State of the chain and of its verification."""
     async def getblockcount(self) -> int:
         """Height of the active chain's tip."""
-    async def getblockfilter(self, blockhash: str, filtertype: str | None = ...) -> Getblockfilter:
+    async def getblockfilter(self, blockhash: str, filtertype: str | None = ...) -> BlockFilter:
         """The BIP157 filter of a block."""
-    async def getblockfrompeer(self, blockhash: str, peer_id: int) -> dict[str, Any]:
+    async def getblockfrompeer(self, blockhash: str, peer_id: int) -> Empty:
         """Ask a peer for a block of which only the header is known. Others are not asked for it any more."""
     async def getblockhash(self, height: int) -> str:
         """Hash of the block at a height of the active chain."""
     @overload
-    async def getblockheader(self, blockhash: str, verbose: Literal[True] = ...) -> Getblockheader1: ...
+    async def getblockheader(self, blockhash: str, verbose: Literal[True] = ...) -> HeaderJson: ...
     @overload
     async def getblockheader(self, blockhash: str, verbose: Literal[False]) -> str: ...
     @overload
-    async def getblockheader(self, blockhash: str, verbose: bool | None = ...) -> Getblockheader1 | str:
+    async def getblockheader(self, blockhash: str, verbose: bool | None = ...) -> HeaderJson | str:
         """A block header, as JSON or as bytes in hex."""
-    async def getblockstats(self, hash_or_height: Any, stats: Sequence[str] | None = ...) -> Getblockstats:
+    async def getblockstats(self, hash_or_height: Any, stats: Sequence[str] | None = ...) -> BlockStats:
         """Figures of a block. Amounts are in satoshi."""
-    async def getblocktemplate(self, template_request: Mapping[str, Any]) -> None | str | Getblocktemplate3:
+    async def getblocktemplate(self, template_request: Mapping[str, Any]) -> None | str | BlockTemplate:
         """A template for a block on top of the chain, or the verdict on a proposed block."""
-    async def getchainstates(self) -> Getchainstates:
-        """The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no cache."""
-    async def getchaintips(self) -> list[GetchaintipsItem]:
+    async def getchainstates(self) -> Chainstates:
+        """The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no
+        cache.
+        """
+    async def getchaintips(self) -> list[ChainTip]:
         """Tips of all known chains, the active one and the branches."""
-    async def getchaintxstats(self, nblocks: int | None = ..., blockhash: str | None = ...) -> Getchaintxstats:
+    async def getchaintxstats(self, nblocks: int | None = ..., blockhash: str | None = ...) -> ChainTxStats:
         """Number and rate of transactions in a window of the chain."""
     async def getconnectioncount(self) -> int:
         """Number of connected peers."""
-    async def getdeploymentinfo(self, blockhash: str | None = ...) -> Getdeploymentinfo:
+    async def getdeploymentinfo(self, blockhash: str | None = ...) -> Deployments:
         """Soft forks as of a block: those in force, those being voted on."""
-    async def getdescriptoractivity(self, blockhashes: Sequence[str], scanobjects: Sequence[str | Mapping[str, Any]], include_mempool: bool | None = ...) -> Getdescriptoractivity:
+    async def getdescriptoractivity(self, blockhashes: Sequence[str], scanobjects: Sequence[str | Mapping[str, Any]], include_mempool: bool | None = ...) -> DescriptorActivity:
         """What descriptors have received and spent in blocks of the active chain, and in the mempool."""
-    async def getdescriptorinfo(self, descriptor: str) -> Getdescriptorinfo:
+    async def getdescriptorinfo(self, descriptor: str) -> DescriptorInfo:
         """What a descriptor says, and its checksum."""
     async def getdifficulty(self) -> Real:
         """Proof-of-work difficulty of the tip, as a multiple of mainnet's least."""
-    async def getindexinfo(self, index_name: str | None = ...) -> dict[str, GetindexinfoItem]:
+    async def getindexinfo(self, index_name: str | None = ...) -> dict[str, IndexInfo]:
         """The state of the indexes that run."""
     @overload
-    async def getmemoryinfo(self, mode: Literal['stats'] = ...) -> Getmemoryinfo1: ...
+    async def getmemoryinfo(self, mode: Literal['stats'] = ...) -> MemoryInfo: ...
     @overload
     async def getmemoryinfo(self, mode: Literal['mallocinfo']) -> str: ...
     @overload
-    async def getmemoryinfo(self, mode: str | None = ...) -> Getmemoryinfo1 | str:
+    async def getmemoryinfo(self, mode: str | None = ...) -> MemoryInfo | str:
         """Memory of the process: the allocator's figures, as nothing is kept from swapping here."""
     @overload
     async def getmempoolancestors(self, txid: str, verbose: Literal[False] = ...) -> list[str]: ...
     @overload
-    async def getmempoolancestors(self, txid: str, verbose: Literal[True]) -> dict[str, Getmempoolancestors2Item]: ...
+    async def getmempoolancestors(self, txid: str, verbose: Literal[True]) -> dict[str, MempoolEntryJson]: ...
     @overload
-    async def getmempoolancestors(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, Getmempoolancestors2Item]:
+    async def getmempoolancestors(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, MempoolEntryJson]:
         """All ancestors of a transaction in the mempool."""
-    async def getmempoolcluster(self, txid: str) -> Getmempoolcluster:
+    async def getmempoolcluster(self, txid: str) -> ClusterInfo:
         """The cluster of a transaction in the mempool: everything connected with it, by chunks."""
     @overload
     async def getmempooldescendants(self, txid: str, verbose: Literal[False] = ...) -> list[str]: ...
     @overload
-    async def getmempooldescendants(self, txid: str, verbose: Literal[True]) -> dict[str, Getmempooldescendants2Item]: ...
+    async def getmempooldescendants(self, txid: str, verbose: Literal[True]) -> dict[str, MempoolEntryJson]: ...
     @overload
-    async def getmempooldescendants(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, Getmempooldescendants2Item]:
+    async def getmempooldescendants(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, MempoolEntryJson]:
         """All descendants of a transaction in the mempool."""
-    async def getmempoolentry(self, txid: str) -> Getmempoolentry:
+    async def getmempoolentry(self, txid: str) -> MempoolEntryJson:
         """What is known of a transaction in the mempool."""
-    async def getmempoolfeeratediagram(self) -> list[GetmempoolfeeratediagramItem]:
+    async def getmempoolfeeratediagram(self) -> list[DiagramPoint]:
         """The feerate diagram of the whole mempool."""
-    async def getmempoolinfo(self) -> Getmempoolinfo:
+    async def getmempoolinfo(self) -> MempoolInfo:
         """The state of the mempool."""
-    async def getmininginfo(self) -> Getmininginfo:
+    async def getmininginfo(self) -> MiningInfo:
         """What the next block must look like."""
-    async def getnettotals(self) -> Getnettotals:
+    async def getnettotals(self) -> NetTotals:
         """Bytes sent and received."""
     async def getnetworkhashps(self, nblocks: int | None = ..., height: int | None = ...) -> Real:
         """Estimate of the network's hashes per second."""
-    async def getnetworkinfo(self) -> Getnetworkinfo:
+    async def getnetworkinfo(self) -> NetworkInfo:
         """State of this node's networking."""
-    async def getnodeaddresses(self, count: int | None = ..., network: str | None = ...) -> list[GetnodeaddressesItem]:
+    async def getnodeaddresses(self, count: int | None = ..., network: str | None = ...) -> list[NodeAddress]:
         """Known addresses of nodes."""
     async def getopenrpcinfo(self) -> dict[str, Any]:
         """The methods of this node as an OpenRPC document."""
     @overload
     async def getorphantxs(self, verbosity: Literal[0, False] = ...) -> list[str]: ...
     @overload
-    async def getorphantxs(self, verbosity: Literal[1, True]) -> list[Getorphantxs2Item]: ...
+    async def getorphantxs(self, verbosity: Literal[1, True]) -> list[OrphanInfo]: ...
     @overload
-    async def getorphantxs(self, verbosity: Literal[2]) -> list[Getorphantxs3Item]: ...
+    async def getorphantxs(self, verbosity: Literal[2]) -> list[OrphanWithTx]: ...
     @overload
-    async def getorphantxs(self, verbosity: Any = ...) -> list[str] | list[Getorphantxs2Item] | list[Getorphantxs3Item]:
+    async def getorphantxs(self, verbosity: Any = ...) -> list[str] | list[OrphanInfo] | list[OrphanWithTx]:
         """Transactions whose parents are not known."""
-    async def getpeerinfo(self) -> list[GetpeerinfoItem]:
+    async def getpeerinfo(self) -> list[PeerJson]:
         """Connected peers."""
-    async def getpeerscores(self) -> Getpeerscores:
+    async def getpeerscores(self) -> PeerScores:
         """How peers behave, as numbers (not in Bitcoin Core)."""
-    async def getprioritisedtransactions(self) -> dict[str, GetprioritisedtransactionsItem]:
+    async def getprioritisedtransactions(self) -> dict[str, FeeDelta]:
         """All fee deltas that were given by prioritisetransaction."""
-    async def getprivatebroadcastinfo(self) -> Getprivatebroadcastinfo:
+    async def getprivatebroadcastinfo(self) -> PrivateBroadcasts:
         """Transactions that are being broadcast over private connections."""
-    async def getrawaddrman(self) -> dict[str, dict[str, GetrawaddrmanItemItem]]:
+    async def getrawaddrman(self) -> dict[str, dict[str, AddressEntry]]:
         """The address book's tables, place by place."""
     @overload
     async def getrawmempool(self, verbose: Literal[False] = ..., mempool_sequence: Literal[False] = ...) -> list[str]: ...
     @overload
-    async def getrawmempool(self, verbose: Literal[True], mempool_sequence: bool | None = ...) -> dict[str, Getrawmempool2Item]: ...
+    async def getrawmempool(self, verbose: Literal[True], mempool_sequence: bool | None = ...) -> dict[str, MempoolEntryJson]: ...
     @overload
-    async def getrawmempool(self, verbose: Literal[False] = ..., *, mempool_sequence: Literal[True]) -> Getrawmempool3: ...
+    async def getrawmempool(self, verbose: Literal[False] = ..., *, mempool_sequence: Literal[True]) -> TxidsInSequence: ...
     @overload
-    async def getrawmempool(self, verbose: bool | None = ..., mempool_sequence: bool | None = ...) -> list[str] | dict[str, Getrawmempool2Item] | Getrawmempool3:
+    async def getrawmempool(self, verbose: bool | None = ..., mempool_sequence: bool | None = ...) -> list[str] | dict[str, MempoolEntryJson] | TxidsInSequence:
         """Ids of all transactions in the mempool."""
     @overload
     async def getrawtransaction(self, txid: str, verbosity: Literal[0, False] = ..., blockhash: str | None = ...) -> str: ...
     @overload
-    async def getrawtransaction(self, txid: str, verbosity: Literal[1, 2, True], blockhash: str | None = ...) -> Getrawtransaction2: ...
+    async def getrawtransaction(self, txid: str, verbosity: Literal[1, True], blockhash: str | None = ...) -> TransactionInfo: ...
     @overload
-    async def getrawtransaction(self, txid: str, verbosity: Any = ..., blockhash: str | None = ...) -> str | Getrawtransaction2:
+    async def getrawtransaction(self, txid: str, verbosity: Literal[2], blockhash: str | None = ...) -> SpendingInfo: ...
+    @overload
+    async def getrawtransaction(self, txid: str, verbosity: Any = ..., blockhash: str | None = ...) -> str | TransactionInfo | SpendingInfo:
         """A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash."""
-    async def getrpcinfo(self) -> Getrpcinfo:
+    async def getrpcinfo(self) -> RpcInfo:
         """State of the RPC server."""
-    async def getsyncprofile(self) -> Getsyncprofile:
+    async def getsyncprofile(self) -> SyncProfile:
         """Where the synchronisation spends its time: figures of the initial download, so far or of all of it."""
-    async def getsyncstate(self) -> Getsyncstate:
+    async def getsyncstate(self) -> SyncState:
         """What the node is doing about its chain, and how it came to that."""
-    async def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | Gettxout2:
+    async def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | UnspentOutput:
         """An unspent transaction output."""
     async def gettxoutproof(self, txids: Sequence[str], blockhash: str | None = ...) -> str:
         """A proof that transactions are in a block. Without blockhash one must be unspent, or in the txindex."""
-    async def gettxoutsetinfo(self, hash_type: str | None = ..., hash_or_height: Any = ..., use_index: bool | None = ...) -> Gettxoutsetinfo:
+    async def gettxoutsetinfo(self, hash_type: str | None = ..., hash_or_height: Any = ..., use_index: bool | None = ...) -> TxoutSetInfo:
         """Statistics of the set of unspent outputs. Without coinstatsindex it reads the whole set, which takes a while."""
-    async def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[GettxspendingprevoutItem]:
+    async def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[SpenderOf]:
         """Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks."""
-    async def getzmqnotifications(self) -> list[GetzmqnotificationsItem]:
+    async def getzmqnotifications(self) -> list[Notification]:
         """The active ZeroMQ notifications."""
     async def help(self, command: str | None = ...) -> Any:
         """All methods, or the help of one."""
-    async def importmempool(self, filepath: str, options: Mapping[str, Any] | None = ...) -> dict[str, Any]:
+    async def importmempool(self, filepath: str, options: Mapping[str, Any] | None = ...) -> Empty:
         """Take in the transactions of a mempool.dat file."""
     async def invalidateblock(self, blockhash: str) -> None:
         """Treat a block as invalid, and leave its chain."""
     async def joinpsbts(self, txs: Sequence[str]) -> str:
         """One PSBT with the inputs and outputs of several; no input may be in two of them."""
-    async def listbanned(self) -> list[ListbannedItem]:
+    async def listbanned(self) -> list[BannedRange]:
         """Banned addresses and ranges."""
-    async def loadtxoutset(self, path: str) -> Loadtxoutset:
-        """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block. The
-        chain below is validated in the background.
+    async def loadtxoutset(self, path: str) -> LoadedSet:
+        """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block.
+        The chain below is validated in the background.
         """
     async def logging(self, include: Sequence[str] | None = ..., exclude: Sequence[str] | None = ...) -> dict[str, bool]:
         """Show and switch the categories that are logged in detail. First the included ones are switched on, then the
@@ -1513,16 +1403,18 @@ class NodeRpc:
         """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     async def reconsiderblock(self, blockhash: str) -> None:
         """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
-    async def savemempool(self) -> Savemempool:
+    async def savemempool(self) -> SavedMempool:
         """Write the mempool to disk. It fails until that of the last run is loaded."""
-    async def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: int | None = ..., stop_height: int | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | Scanblocks2 | Scanblocks3 | bool:
+    async def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: int | None = ..., stop_height: int | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | BlockScanResult | BlockScanProgress | bool:
         """Blocks that may pay to or spend from descriptors; needs the index of block filters."""
-    async def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> Scantxoutset1 | bool | Scantxoutset3 | None:
+    async def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> ScanResult | bool | ScanProgress | None:
         """Go through the UTXO set for the outputs of descriptors."""
-    async def sendmsgtopeer(self, peer_id: int, msg_type: str, msg: str) -> dict[str, Any]:
+    async def sendmsgtopeer(self, peer_id: int, msg_type: str, msg: str) -> Empty:
         """Send any message to a peer (for tests)."""
     async def sendrawtransaction(self, hexstring: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
-        """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is sent to a few nodes through Tor or I2P instead)."""
+        """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is
+        sent to a few nodes through Tor or I2P instead).
+        """
     async def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
     async def setmocktime(self, timestamp: int) -> None:
@@ -1531,7 +1423,7 @@ class NodeRpc:
         """Switch P2P traffic on or off."""
     async def signmessagewithprivkey(self, privkey: str, message: str) -> str:
         """Sign a message with a private key."""
-    async def signrawtransactionwithkey(self, hexstring: str, privkeys: Sequence[str], prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> Signrawtransactionwithkey:
+    async def signrawtransactionwithkey(self, hexstring: str, privkeys: Sequence[str], prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> SignedTx:
         """Sign a transaction with the keys given, and no others."""
     async def stop(self, wait: int | None = ...) -> str:
         """Ask the node to shut down."""
@@ -1539,17 +1431,17 @@ class NodeRpc:
         """Hand in a block. The answer is null when it was connected, else the reason (BIP22)."""
     async def submitheader(self, hexdata: str) -> None:
         """Hand in a block header, as a candidate for the best chain. An error tells why it is invalid."""
-    async def submitpackage(self, package: Sequence[str], maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> Submitpackage:
+    async def submitpackage(self, package: Sequence[str], maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> PackageAnswer:
         """Hand a package in: a child with its parents, parents first."""
     async def syncwithvalidationinterfacequeue(self) -> None:
         """Return when everything that follows from earlier blocks has been done."""
-    async def testmempoolaccept(self, rawtxs: Sequence[str], maxfeerate: Amount | None = ...) -> list[TestmempoolacceptItem]:
+    async def testmempoolaccept(self, rawtxs: Sequence[str], maxfeerate: Amount | None = ...) -> list[AcceptanceTest]:
         """Whether transactions would be taken into the mempool, one or a package with parents first."""
     async def uptime(self) -> int:
         """Seconds since the node started."""
     async def utxoupdatepsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]] | None = ...) -> str:
         """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs and its outputs."""
-    async def validateaddress(self, address: str) -> Validateaddress:
+    async def validateaddress(self, address: str) -> ValidatedAddress:
         """Return information about the given bitcoin address."""
     async def verifychain(self, checklevel: int | None = ..., nblocks: int | None = ...) -> bool:
         """Check the newest blocks on disk."""
@@ -1557,24 +1449,24 @@ class NodeRpc:
         """Whether a signature of a message is by the key of an address."""
     async def verifytxoutproof(self, proof: str) -> list[str]:
         """The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain."""
-    async def waitforblock(self, blockhash: str, timeout: int | None = ...) -> Waitforblock:
+    async def waitforblock(self, blockhash: str, timeout: int | None = ...) -> Tip:
         """Wait until the tip is a certain block, then tell it. Tells the current one when time is up."""
-    async def waitforblockheight(self, height: int, timeout: int | None = ...) -> Waitforblockheight:
+    async def waitforblockheight(self, height: int, timeout: int | None = ...) -> Tip:
         """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
-    async def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Waitfornewblock:
+    async def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Tip:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
 
 class SyncNodeRpc:
     def __init__(self, call: Callable[..., Any]) -> None: ...
-    def abortprivatebroadcast(self, id: str) -> Abortprivatebroadcast:
+    def abortprivatebroadcast(self, id: str) -> AbortedBroadcasts:
         """Give the private broadcast of a transaction up."""
-    def addconnection(self, address: str, connection_type: str, v2transport: bool) -> Addconnection:
+    def addconnection(self, address: str, connection_type: str, v2transport: bool) -> OpenedConnection:
         """Open an automatic connection to a node (regtest only, for tests)."""
     def addnode(self, node: str, command: str, v2transport: bool | None = ...) -> None:
         """Keep a connection to a node, stop doing so, or try one connection."""
-    def addpeeraddress(self, address: str, port: int, tried: bool | None = ...) -> Addpeeraddress:
+    def addpeeraddress(self, address: str, port: int, tried: bool | None = ...) -> AddedAddress:
         """Add an address to the address book (for tests)."""
-    def analyzepsbt(self, psbt: str) -> Analyzepsbt:
+    def analyzepsbt(self, psbt: str) -> PsbtAnalysis:
         """What a PSBT still needs, and who is next."""
     def clearbanned(self) -> None:
         """Lift all bans."""
@@ -1584,25 +1476,27 @@ class SyncNodeRpc:
         """One transaction with the signatures that several copies of it have together."""
     def converttopsbt(self, hexstring: str, permitsigdata: bool | None = ..., iswitness: bool | None = ...) -> str:
         """A blank PSBT for a transaction in hex."""
-    def createmultisig(self, nrequired: int, keys: Sequence[str], address_type: str | None = ...) -> Createmultisig:
+    def createmultisig(self, nrequired: int, keys: Sequence[str], address_type: str | None = ...) -> MultisigAddress:
         """A multisig address of so many keys."""
     def createpsbt(self, inputs: Sequence[Mapping[str, Any]], outputs: Any, locktime: int | None = ..., replaceable: bool | None = ..., version: int | None = ...) -> str:
         """A blank PSBT for a transaction of these inputs and outputs."""
     def createrawtransaction(self, inputs: Sequence[Mapping[str, Any]], outputs: Any, locktime: int | None = ..., replaceable: bool | None = ..., version: int | None = ...) -> str:
         """A transaction without signatures, in hex. It is neither kept nor sent."""
-    def decodepsbt(self, psbt: str) -> Decodepsbt:
+    def decodepsbt(self, psbt: str) -> PsbtJson:
         """A partially signed transaction as JSON."""
-    def decoderawtransaction(self, hexstring: str, iswitness: bool | None = ...) -> Decoderawtransaction:
+    def decoderawtransaction(self, hexstring: str, iswitness: bool | None = ...) -> TxJson:
         """A transaction in hex as JSON."""
-    def decodescript(self, hexstring: str) -> Decodescript:
+    def decodescript(self, hexstring: str) -> DecodedScript:
         """A script in hex as JSON, and the addresses that could wrap it."""
     def deriveaddresses(self, descriptor: str, range: Any = ...) -> list[str] | list[list[str]]:
-        """Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its branches."""
-    def descriptorprocesspsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]], sighashtype: str | None = ..., bip32derivs: bool | None = ..., finalize: bool | None = ...) -> Descriptorprocesspsbt:
+        """Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its
+        branches.
+        """
+    def descriptorprocesspsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]], sighashtype: str | None = ..., bip32derivs: bool | None = ..., finalize: bool | None = ...) -> ProcessedPsbt:
         """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs, signed with the keys in them."""
     def disconnectnode(self, address: str | None = ..., nodeid: int | None = ...) -> None:
         """Drop a peer, named by address or by id."""
-    def dumptxoutset(self, path: str, type: str | None = ..., options: Mapping[str, Any] | None = ...) -> Dumptxoutset:
+    def dumptxoutset(self, path: str, type: str | None = ..., options: Mapping[str, Any] | None = ...) -> DumpedSet:
         """Write the UTXO set to a file that loadtxoutset takes, as of the tip or as of an earlier block."""
     def echo(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
         """Answer with the arguments."""
@@ -1610,185 +1504,189 @@ class SyncNodeRpc:
         """Answer with the argument."""
     def echojson(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
         """Answer with the arguments."""
-    def enumeratesigners(self) -> Enumeratesigners:
+    def enumeratesigners(self) -> Signers:
         """The devices that the external signer (-signer) knows."""
-    def estimaterawfee(self, conf_target: int, threshold: float | None = ...) -> Estimaterawfee:
+    def estimaterawfee(self, conf_target: int, threshold: float | None = ...) -> RawFeeEstimates:
         """What the estimates of each time horizon rest on. Form and contents may change."""
-    def estimatesmartfee(self, conf_target: int, estimate_mode: str | None = ...) -> Estimatesmartfee:
+    def estimatesmartfee(self, conf_target: int, estimate_mode: str | None = ...) -> FeeEstimate:
         """The feerate for a transaction to confirm within so many blocks, as far as it can be known from what was seen."""
-    def exportasmap(self, path: str) -> Exportasmap:
+    def exportasmap(self, path: str) -> ExportedMap:
         """Write the built-in map of autonomous systems to a file, over one that is there."""
-    def finalizepsbt(self, psbt: str, extract: bool | None = ...) -> Finalizepsbt:
+    def finalizepsbt(self, psbt: str, extract: bool | None = ...) -> FinalizedPsbt:
         """Make final what has all its signatures, and take the transaction out when that is everything."""
-    def generate(self) -> Any:
+    def generate(self) -> NoReturn:
         """has been replaced by the -generate cli option. Refer to -help for more information."""
-    def generateblock(self, output: str, transactions: Sequence[str], submit: bool | None = ...) -> Generateblock:
+    def generateblock(self, output: str, transactions: Sequence[str], submit: bool | None = ...) -> GeneratedBlock:
         """Make a block of given transactions, in their order. Their fees are not collected."""
     def generatetoaddress(self, nblocks: int, address: str, maxtries: int | None = ...) -> list[str]:
         """Make blocks at once and pay their reward to an address."""
     def generatetodescriptor(self, num_blocks: int, descriptor: str, maxtries: int | None = ...) -> list[str]:
         """Make blocks at once and pay their reward to a descriptor."""
-    def getaddednodeinfo(self, node: str | None = ...) -> list[GetaddednodeinfoItem]:
+    def getaddednodeinfo(self, node: str | None = ...) -> list[AddedNodeInfo]:
         """Nodes added by hand, and whether they are connected."""
-    def getaddrmaninfo(self) -> dict[str, GetaddrmaninfoItem]:
+    def getaddrmaninfo(self) -> dict[str, AddressCounts]:
         """How many addresses of each network are known."""
     def getbestblockhash(self) -> str:
         """Hash of the active chain's tip."""
     @overload
     def getblock(self, blockhash: str, verbosity: Literal[0, False]) -> str: ...
     @overload
-    def getblock(self, blockhash: str, verbosity: Literal[1, True] = ...) -> Getblock2: ...
+    def getblock(self, blockhash: str, verbosity: Literal[1, True] = ...) -> BlockJson: ...
     @overload
-    def getblock(self, blockhash: str, verbosity: Literal[2]) -> dict[str, Any]: ...
+    def getblock(self, blockhash: str, verbosity: Literal[2]) -> BlockWithTxs: ...
     @overload
-    def getblock(self, blockhash: str, verbosity: Literal[3]) -> dict[str, Any]: ...
+    def getblock(self, blockhash: str, verbosity: Literal[3]) -> BlockWithSpent: ...
     @overload
-    def getblock(self, blockhash: str, verbosity: Any = ...) -> str | Getblock2 | dict[str, Any]:
+    def getblock(self, blockhash: str, verbosity: Any = ...) -> str | BlockJson | BlockWithTxs | BlockWithSpent:
         """A block: as bytes in hex (verbosity 0), with its txids (1), its transactions (2), and what they spend (3)."""
-    def getblockchaininfo(self) -> Getblockchaininfo:
+    def getblockchaininfo(self) -> ChainInfo:
         """State of the chain and of its verification."""
     def getblockcount(self) -> int:
         """Height of the active chain's tip."""
-    def getblockfilter(self, blockhash: str, filtertype: str | None = ...) -> Getblockfilter:
+    def getblockfilter(self, blockhash: str, filtertype: str | None = ...) -> BlockFilter:
         """The BIP157 filter of a block."""
-    def getblockfrompeer(self, blockhash: str, peer_id: int) -> dict[str, Any]:
+    def getblockfrompeer(self, blockhash: str, peer_id: int) -> Empty:
         """Ask a peer for a block of which only the header is known. Others are not asked for it any more."""
     def getblockhash(self, height: int) -> str:
         """Hash of the block at a height of the active chain."""
     @overload
-    def getblockheader(self, blockhash: str, verbose: Literal[True] = ...) -> Getblockheader1: ...
+    def getblockheader(self, blockhash: str, verbose: Literal[True] = ...) -> HeaderJson: ...
     @overload
     def getblockheader(self, blockhash: str, verbose: Literal[False]) -> str: ...
     @overload
-    def getblockheader(self, blockhash: str, verbose: bool | None = ...) -> Getblockheader1 | str:
+    def getblockheader(self, blockhash: str, verbose: bool | None = ...) -> HeaderJson | str:
         """A block header, as JSON or as bytes in hex."""
-    def getblockstats(self, hash_or_height: Any, stats: Sequence[str] | None = ...) -> Getblockstats:
+    def getblockstats(self, hash_or_height: Any, stats: Sequence[str] | None = ...) -> BlockStats:
         """Figures of a block. Amounts are in satoshi."""
-    def getblocktemplate(self, template_request: Mapping[str, Any]) -> None | str | Getblocktemplate3:
+    def getblocktemplate(self, template_request: Mapping[str, Any]) -> None | str | BlockTemplate:
         """A template for a block on top of the chain, or the verdict on a proposed block."""
-    def getchainstates(self) -> Getchainstates:
-        """The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no cache."""
-    def getchaintips(self) -> list[GetchaintipsItem]:
+    def getchainstates(self) -> Chainstates:
+        """The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no
+        cache.
+        """
+    def getchaintips(self) -> list[ChainTip]:
         """Tips of all known chains, the active one and the branches."""
-    def getchaintxstats(self, nblocks: int | None = ..., blockhash: str | None = ...) -> Getchaintxstats:
+    def getchaintxstats(self, nblocks: int | None = ..., blockhash: str | None = ...) -> ChainTxStats:
         """Number and rate of transactions in a window of the chain."""
     def getconnectioncount(self) -> int:
         """Number of connected peers."""
-    def getdeploymentinfo(self, blockhash: str | None = ...) -> Getdeploymentinfo:
+    def getdeploymentinfo(self, blockhash: str | None = ...) -> Deployments:
         """Soft forks as of a block: those in force, those being voted on."""
-    def getdescriptoractivity(self, blockhashes: Sequence[str], scanobjects: Sequence[str | Mapping[str, Any]], include_mempool: bool | None = ...) -> Getdescriptoractivity:
+    def getdescriptoractivity(self, blockhashes: Sequence[str], scanobjects: Sequence[str | Mapping[str, Any]], include_mempool: bool | None = ...) -> DescriptorActivity:
         """What descriptors have received and spent in blocks of the active chain, and in the mempool."""
-    def getdescriptorinfo(self, descriptor: str) -> Getdescriptorinfo:
+    def getdescriptorinfo(self, descriptor: str) -> DescriptorInfo:
         """What a descriptor says, and its checksum."""
     def getdifficulty(self) -> Real:
         """Proof-of-work difficulty of the tip, as a multiple of mainnet's least."""
-    def getindexinfo(self, index_name: str | None = ...) -> dict[str, GetindexinfoItem]:
+    def getindexinfo(self, index_name: str | None = ...) -> dict[str, IndexInfo]:
         """The state of the indexes that run."""
     @overload
-    def getmemoryinfo(self, mode: Literal['stats'] = ...) -> Getmemoryinfo1: ...
+    def getmemoryinfo(self, mode: Literal['stats'] = ...) -> MemoryInfo: ...
     @overload
     def getmemoryinfo(self, mode: Literal['mallocinfo']) -> str: ...
     @overload
-    def getmemoryinfo(self, mode: str | None = ...) -> Getmemoryinfo1 | str:
+    def getmemoryinfo(self, mode: str | None = ...) -> MemoryInfo | str:
         """Memory of the process: the allocator's figures, as nothing is kept from swapping here."""
     @overload
     def getmempoolancestors(self, txid: str, verbose: Literal[False] = ...) -> list[str]: ...
     @overload
-    def getmempoolancestors(self, txid: str, verbose: Literal[True]) -> dict[str, Getmempoolancestors2Item]: ...
+    def getmempoolancestors(self, txid: str, verbose: Literal[True]) -> dict[str, MempoolEntryJson]: ...
     @overload
-    def getmempoolancestors(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, Getmempoolancestors2Item]:
+    def getmempoolancestors(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, MempoolEntryJson]:
         """All ancestors of a transaction in the mempool."""
-    def getmempoolcluster(self, txid: str) -> Getmempoolcluster:
+    def getmempoolcluster(self, txid: str) -> ClusterInfo:
         """The cluster of a transaction in the mempool: everything connected with it, by chunks."""
     @overload
     def getmempooldescendants(self, txid: str, verbose: Literal[False] = ...) -> list[str]: ...
     @overload
-    def getmempooldescendants(self, txid: str, verbose: Literal[True]) -> dict[str, Getmempooldescendants2Item]: ...
+    def getmempooldescendants(self, txid: str, verbose: Literal[True]) -> dict[str, MempoolEntryJson]: ...
     @overload
-    def getmempooldescendants(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, Getmempooldescendants2Item]:
+    def getmempooldescendants(self, txid: str, verbose: bool | None = ...) -> list[str] | dict[str, MempoolEntryJson]:
         """All descendants of a transaction in the mempool."""
-    def getmempoolentry(self, txid: str) -> Getmempoolentry:
+    def getmempoolentry(self, txid: str) -> MempoolEntryJson:
         """What is known of a transaction in the mempool."""
-    def getmempoolfeeratediagram(self) -> list[GetmempoolfeeratediagramItem]:
+    def getmempoolfeeratediagram(self) -> list[DiagramPoint]:
         """The feerate diagram of the whole mempool."""
-    def getmempoolinfo(self) -> Getmempoolinfo:
+    def getmempoolinfo(self) -> MempoolInfo:
         """The state of the mempool."""
-    def getmininginfo(self) -> Getmininginfo:
+    def getmininginfo(self) -> MiningInfo:
         """What the next block must look like."""
-    def getnettotals(self) -> Getnettotals:
+    def getnettotals(self) -> NetTotals:
         """Bytes sent and received."""
     def getnetworkhashps(self, nblocks: int | None = ..., height: int | None = ...) -> Real:
         """Estimate of the network's hashes per second."""
-    def getnetworkinfo(self) -> Getnetworkinfo:
+    def getnetworkinfo(self) -> NetworkInfo:
         """State of this node's networking."""
-    def getnodeaddresses(self, count: int | None = ..., network: str | None = ...) -> list[GetnodeaddressesItem]:
+    def getnodeaddresses(self, count: int | None = ..., network: str | None = ...) -> list[NodeAddress]:
         """Known addresses of nodes."""
     def getopenrpcinfo(self) -> dict[str, Any]:
         """The methods of this node as an OpenRPC document."""
     @overload
     def getorphantxs(self, verbosity: Literal[0, False] = ...) -> list[str]: ...
     @overload
-    def getorphantxs(self, verbosity: Literal[1, True]) -> list[Getorphantxs2Item]: ...
+    def getorphantxs(self, verbosity: Literal[1, True]) -> list[OrphanInfo]: ...
     @overload
-    def getorphantxs(self, verbosity: Literal[2]) -> list[Getorphantxs3Item]: ...
+    def getorphantxs(self, verbosity: Literal[2]) -> list[OrphanWithTx]: ...
     @overload
-    def getorphantxs(self, verbosity: Any = ...) -> list[str] | list[Getorphantxs2Item] | list[Getorphantxs3Item]:
+    def getorphantxs(self, verbosity: Any = ...) -> list[str] | list[OrphanInfo] | list[OrphanWithTx]:
         """Transactions whose parents are not known."""
-    def getpeerinfo(self) -> list[GetpeerinfoItem]:
+    def getpeerinfo(self) -> list[PeerJson]:
         """Connected peers."""
-    def getpeerscores(self) -> Getpeerscores:
+    def getpeerscores(self) -> PeerScores:
         """How peers behave, as numbers (not in Bitcoin Core)."""
-    def getprioritisedtransactions(self) -> dict[str, GetprioritisedtransactionsItem]:
+    def getprioritisedtransactions(self) -> dict[str, FeeDelta]:
         """All fee deltas that were given by prioritisetransaction."""
-    def getprivatebroadcastinfo(self) -> Getprivatebroadcastinfo:
+    def getprivatebroadcastinfo(self) -> PrivateBroadcasts:
         """Transactions that are being broadcast over private connections."""
-    def getrawaddrman(self) -> dict[str, dict[str, GetrawaddrmanItemItem]]:
+    def getrawaddrman(self) -> dict[str, dict[str, AddressEntry]]:
         """The address book's tables, place by place."""
     @overload
     def getrawmempool(self, verbose: Literal[False] = ..., mempool_sequence: Literal[False] = ...) -> list[str]: ...
     @overload
-    def getrawmempool(self, verbose: Literal[True], mempool_sequence: bool | None = ...) -> dict[str, Getrawmempool2Item]: ...
+    def getrawmempool(self, verbose: Literal[True], mempool_sequence: bool | None = ...) -> dict[str, MempoolEntryJson]: ...
     @overload
-    def getrawmempool(self, verbose: Literal[False] = ..., *, mempool_sequence: Literal[True]) -> Getrawmempool3: ...
+    def getrawmempool(self, verbose: Literal[False] = ..., *, mempool_sequence: Literal[True]) -> TxidsInSequence: ...
     @overload
-    def getrawmempool(self, verbose: bool | None = ..., mempool_sequence: bool | None = ...) -> list[str] | dict[str, Getrawmempool2Item] | Getrawmempool3:
+    def getrawmempool(self, verbose: bool | None = ..., mempool_sequence: bool | None = ...) -> list[str] | dict[str, MempoolEntryJson] | TxidsInSequence:
         """Ids of all transactions in the mempool."""
     @overload
     def getrawtransaction(self, txid: str, verbosity: Literal[0, False] = ..., blockhash: str | None = ...) -> str: ...
     @overload
-    def getrawtransaction(self, txid: str, verbosity: Literal[1, 2, True], blockhash: str | None = ...) -> Getrawtransaction2: ...
+    def getrawtransaction(self, txid: str, verbosity: Literal[1, True], blockhash: str | None = ...) -> TransactionInfo: ...
     @overload
-    def getrawtransaction(self, txid: str, verbosity: Any = ..., blockhash: str | None = ...) -> str | Getrawtransaction2:
+    def getrawtransaction(self, txid: str, verbosity: Literal[2], blockhash: str | None = ...) -> SpendingInfo: ...
+    @overload
+    def getrawtransaction(self, txid: str, verbosity: Any = ..., blockhash: str | None = ...) -> str | TransactionInfo | SpendingInfo:
         """A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash."""
-    def getrpcinfo(self) -> Getrpcinfo:
+    def getrpcinfo(self) -> RpcInfo:
         """State of the RPC server."""
-    def getsyncprofile(self) -> Getsyncprofile:
+    def getsyncprofile(self) -> SyncProfile:
         """Where the synchronisation spends its time: figures of the initial download, so far or of all of it."""
-    def getsyncstate(self) -> Getsyncstate:
+    def getsyncstate(self) -> SyncState:
         """What the node is doing about its chain, and how it came to that."""
-    def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | Gettxout2:
+    def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | UnspentOutput:
         """An unspent transaction output."""
     def gettxoutproof(self, txids: Sequence[str], blockhash: str | None = ...) -> str:
         """A proof that transactions are in a block. Without blockhash one must be unspent, or in the txindex."""
-    def gettxoutsetinfo(self, hash_type: str | None = ..., hash_or_height: Any = ..., use_index: bool | None = ...) -> Gettxoutsetinfo:
+    def gettxoutsetinfo(self, hash_type: str | None = ..., hash_or_height: Any = ..., use_index: bool | None = ...) -> TxoutSetInfo:
         """Statistics of the set of unspent outputs. Without coinstatsindex it reads the whole set, which takes a while."""
-    def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[GettxspendingprevoutItem]:
+    def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[SpenderOf]:
         """Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks."""
-    def getzmqnotifications(self) -> list[GetzmqnotificationsItem]:
+    def getzmqnotifications(self) -> list[Notification]:
         """The active ZeroMQ notifications."""
     def help(self, command: str | None = ...) -> Any:
         """All methods, or the help of one."""
-    def importmempool(self, filepath: str, options: Mapping[str, Any] | None = ...) -> dict[str, Any]:
+    def importmempool(self, filepath: str, options: Mapping[str, Any] | None = ...) -> Empty:
         """Take in the transactions of a mempool.dat file."""
     def invalidateblock(self, blockhash: str) -> None:
         """Treat a block as invalid, and leave its chain."""
     def joinpsbts(self, txs: Sequence[str]) -> str:
         """One PSBT with the inputs and outputs of several; no input may be in two of them."""
-    def listbanned(self) -> list[ListbannedItem]:
+    def listbanned(self) -> list[BannedRange]:
         """Banned addresses and ranges."""
-    def loadtxoutset(self, path: str) -> Loadtxoutset:
-        """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block. The
-        chain below is validated in the background.
+    def loadtxoutset(self, path: str) -> LoadedSet:
+        """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block.
+        The chain below is validated in the background.
         """
     def logging(self, include: Sequence[str] | None = ..., exclude: Sequence[str] | None = ...) -> dict[str, bool]:
         """Show and switch the categories that are logged in detail. First the included ones are switched on, then the
@@ -1807,16 +1705,18 @@ class SyncNodeRpc:
         """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     def reconsiderblock(self, blockhash: str) -> None:
         """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
-    def savemempool(self) -> Savemempool:
+    def savemempool(self) -> SavedMempool:
         """Write the mempool to disk. It fails until that of the last run is loaded."""
-    def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: int | None = ..., stop_height: int | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | Scanblocks2 | Scanblocks3 | bool:
+    def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: int | None = ..., stop_height: int | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | BlockScanResult | BlockScanProgress | bool:
         """Blocks that may pay to or spend from descriptors; needs the index of block filters."""
-    def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> Scantxoutset1 | bool | Scantxoutset3 | None:
+    def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> ScanResult | bool | ScanProgress | None:
         """Go through the UTXO set for the outputs of descriptors."""
-    def sendmsgtopeer(self, peer_id: int, msg_type: str, msg: str) -> dict[str, Any]:
+    def sendmsgtopeer(self, peer_id: int, msg_type: str, msg: str) -> Empty:
         """Send any message to a peer (for tests)."""
     def sendrawtransaction(self, hexstring: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
-        """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is sent to a few nodes through Tor or I2P instead)."""
+        """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is
+        sent to a few nodes through Tor or I2P instead).
+        """
     def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
     def setmocktime(self, timestamp: int) -> None:
@@ -1825,7 +1725,7 @@ class SyncNodeRpc:
         """Switch P2P traffic on or off."""
     def signmessagewithprivkey(self, privkey: str, message: str) -> str:
         """Sign a message with a private key."""
-    def signrawtransactionwithkey(self, hexstring: str, privkeys: Sequence[str], prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> Signrawtransactionwithkey:
+    def signrawtransactionwithkey(self, hexstring: str, privkeys: Sequence[str], prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> SignedTx:
         """Sign a transaction with the keys given, and no others."""
     def stop(self, wait: int | None = ...) -> str:
         """Ask the node to shut down."""
@@ -1833,17 +1733,17 @@ class SyncNodeRpc:
         """Hand in a block. The answer is null when it was connected, else the reason (BIP22)."""
     def submitheader(self, hexdata: str) -> None:
         """Hand in a block header, as a candidate for the best chain. An error tells why it is invalid."""
-    def submitpackage(self, package: Sequence[str], maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> Submitpackage:
+    def submitpackage(self, package: Sequence[str], maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> PackageAnswer:
         """Hand a package in: a child with its parents, parents first."""
     def syncwithvalidationinterfacequeue(self) -> None:
         """Return when everything that follows from earlier blocks has been done."""
-    def testmempoolaccept(self, rawtxs: Sequence[str], maxfeerate: Amount | None = ...) -> list[TestmempoolacceptItem]:
+    def testmempoolaccept(self, rawtxs: Sequence[str], maxfeerate: Amount | None = ...) -> list[AcceptanceTest]:
         """Whether transactions would be taken into the mempool, one or a package with parents first."""
     def uptime(self) -> int:
         """Seconds since the node started."""
     def utxoupdatepsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]] | None = ...) -> str:
         """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs and its outputs."""
-    def validateaddress(self, address: str) -> Validateaddress:
+    def validateaddress(self, address: str) -> ValidatedAddress:
         """Return information about the given bitcoin address."""
     def verifychain(self, checklevel: int | None = ..., nblocks: int | None = ...) -> bool:
         """Check the newest blocks on disk."""
@@ -1851,11 +1751,11 @@ class SyncNodeRpc:
         """Whether a signature of a message is by the key of an address."""
     def verifytxoutproof(self, proof: str) -> list[str]:
         """The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain."""
-    def waitforblock(self, blockhash: str, timeout: int | None = ...) -> Waitforblock:
+    def waitforblock(self, blockhash: str, timeout: int | None = ...) -> Tip:
         """Wait until the tip is a certain block, then tell it. Tells the current one when time is up."""
-    def waitforblockheight(self, height: int, timeout: int | None = ...) -> Waitforblockheight:
+    def waitforblockheight(self, height: int, timeout: int | None = ...) -> Tip:
         """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
-    def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Waitfornewblock:
+    def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Tip:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
 
 class NodeClient(NodeRpc):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from btcnode.rpc.helptext import result_rows
+from btcnode.rpc.method import Method
 from btcnode.rpc.methods import every_method
-from btcnode.rpc.spec import Arg, Kind, Method
+from btcnode.rpc.shapes import Arg, Kind
 
 HEAD = """# RPC reference
 
@@ -25,6 +27,8 @@ def _default(arg: Arg) -> str:
 
 
 def _type(arg: Arg) -> str:
+    if arg.label:
+        return arg.label
     if arg.kind is Kind.AMOUNT:
         return "number or string"
     return {"numeric": "number", "json object": "object", "json array": "array"}.get(arg.kind.label, arg.kind.label)
@@ -35,7 +39,7 @@ def _rows(args: tuple[Arg, ...], depth: int) -> list[str]:
     for arg in args:
         if arg.hidden:
             continue
-        name = "&nbsp;" * 4 * depth + " / ".join(f"`{name}`" for name in arg.names)
+        name = "&nbsp;" * 4 * depth + " / ".join(f"`{name}`" for name in arg.names if name)
         rows.append(f"| {name} | {_type(arg)} | {_default(arg)} | {arg.text.translate(CELL)} |")
         rows += _rows(arg.inner, depth + 1)
     return rows
@@ -44,8 +48,10 @@ def _rows(args: tuple[Arg, ...], depth: int) -> list[str]:
 def _result(method: Method) -> list[str]:
     lines = []
     for result in method.results:
+        if result.kind is Kind.ANY:
+            continue
         lines += [f"Result ({result.when}):" if result.when else "Result:", "", "```"]
-        rows = result.lines(0, False, "")
+        rows = result_rows(result)
         width = min(max(len(left) for left, _ in rows), 44) + 2
         for left, right in rows:
             first, *more = right.split("\n") if right else [""]

@@ -6,8 +6,9 @@ import keyword
 from collections.abc import Mapping
 from typing import Any
 
+from btcnode.rpc.method import Method
 from btcnode.rpc.methods import every_method
-from btcnode.rpc.spec import Arg, Kind, Method, Result
+from btcnode.rpc.shapes import Arg, Kind, Result
 
 HEAD = '''# ruff: noqa
 # fmt: off
@@ -16,7 +17,7 @@ HEAD = '''# ruff: noqa
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, overload
+from typing import Any, Literal, NoReturn, NotRequired, TypedDict, overload
 
 Amount = Decimal | float | str
 """Coins, or coins per kvB; a float is exact enough only where its text is."""
@@ -43,6 +44,7 @@ ARGUMENTS = {
     Kind.INT: "int",
     Kind.TIME: "int",
     Kind.AMOUNT: "Amount",
+    Kind.RANGE: "int | Sequence[int]",
     Kind.BOOL: "bool",
     Kind.OBJ: "Mapping[str, Any]",
     Kind.DYN: "Mapping[str, Any]",
@@ -67,43 +69,39 @@ def _union(types: list[str]) -> str:
     return " | ".join(dict.fromkeys(types)) if "Any" not in types else "Any"
 
 
-def _camel(text: str) -> str:
-    return "".join(word[:1].upper() + word[1:] for word in text.replace("-", "_").split("_"))
-
-
 class Types:
-    """The result classes, in the order of their use."""
+    """The classes of results, in the order of their use; names are those of the declarations."""
 
     def __init__(self) -> None:
         self.classes: dict[str, str] = {}
 
-    def of(self, result: Result, name: str) -> str:
-        """The type of a result; ``name`` is for the class that it may need."""
-        parts = [part for part in result.inner if part.kind is not Kind.ELLIPSIS]
+    def of(self, result: Result) -> str:
+        """The type of a result."""
+        if not result.checked:
+            return "Any"
         if result.kind is Kind.ARR:
-            inner = [self.of(part, f"{name}Item{n or ''}") for n, part in enumerate(parts)]
-            return f"list[{_union(inner) if inner else 'Any'}]"
+            return f"list[{_union([self.of(part) for part in result.inner])}]"
         if result.kind is Kind.DYN:
-            return f"dict[str, {self.of(parts[0], f'{name}Item') if parts else 'Any'}]"
+            return f"dict[str, {self.of(result.inner[0])}]"
         if result.kind is Kind.OBJ:
-            if not parts or len(parts) < len(result.inner):
-                return "dict[str, Any]"
-            return self._class(name, parts)
+            return self._class(result)
         return RESULTS[result.kind]
 
-    def _class(self, name: str, parts: list[Result]) -> str:
+    def _class(self, result: Result) -> str:
         rows = []
-        for part in parts:
-            kind = self.of(part, name + _camel(part.key))
+        for part in result.inner:
+            kind = self.of(part)
             rows.append((part.key, f"NotRequired[{kind}]" if part.optional else kind))
+        name = result.type_name
         if all(key.isidentifier() and not keyword.iskeyword(key) for key, _ in rows):
-            text = f"class {name}(TypedDict):\n" + "".join(f"    {key}: {kind}\n" for key, kind in rows)
+            text = f"class {name}(TypedDict):\n" + (
+                "".join(f"    {key}: {kind}\n" for key, kind in rows) or "    pass\n"
+            )
         else:
             members = "".join(f'        "{key}": {kind},\n' for key, kind in rows)
             text = f'{name} = TypedDict(\n    "{name}",\n    {{\n{members}    }},\n)\n'
-        while self.classes.get(name, text) != text:
-            name += "_"
-        self.classes[name] = text
+        if self.classes.setdefault(name, text) != text:
+            raise ValueError(f"two declarations named {name}")
         return name
 
 
@@ -135,14 +133,12 @@ def _parameters(method: Method, given: Mapping[str, tuple[Any, ...]]) -> str:
 
 
 def _method(method: Method, types: Types) -> str:
-    several = len(method.results) > 1
-    name = _camel(method.name)
-    results = [types.of(result, f"{name}{n if several else ''}") for n, result in enumerate(method.results, 1)]
+    results = [types.of(result) for result in method.results]
     text = ""
     for result, kind in zip(method.results, results, strict=True):
         if result.given:
             text += f"    @overload\n    async def {method.name}({_parameters(method, result.given)}) -> {kind}: ...\n"
-    every = _union(results) if results else "Any"
+    every = _union(results) if results else "NoReturn"
     if text:
         text += "    @overload\n"
     text += f"    async def {method.name}({_parameters(method, {})}) -> {every}:\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from btcnode.rpc.method import Method
 from btcnode.rpc.methods import (
     addresses,
     bans,
@@ -35,7 +36,6 @@ from btcnode.rpc.methods import (
     utxostats,
     zmq,
 )
-from btcnode.rpc.spec import Method
 from btcnode.rpc.table import MethodTable
 from btcnode.services.control import Control
 

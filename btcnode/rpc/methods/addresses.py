@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from base64 import b32encode
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.protocol.addresses.netgroup import class_name
+from btcnode.rpc.declare import MAY_HOLD_EQUALS, Bits, Hex, Hint, Named, Time, in_order, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.spec import Arg, Kind, arr, boolean, dyn, hexed, number, obj, rpc, string
-from btcnode.rpc.spec import time as time_
 from btcnode.services.addresses import BookEntry
 from btcnode.services.parts import NodeParts
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
 BUCKET_SIZE = 64
 _NETWORKS = "ipv4, ipv6, onion, i2p, cjdns"
-_ENTRY = obj(
-    "",
-    "",
-    string("address", "Address"),
-    number("mapped_as", "Autonomous system (with -asmap)", optional=True),
-    number("port", "Port"),
-    number("services", "Services that the node is said to offer"),
-    time_("time", "When it was seen last"),
-    string("network", f"Network ({_NETWORKS})"),
-    string("source", "Who told the address"),
-    string("source_network", f"The teller's network ({_NETWORKS})"),
-    number("source_mapped_as", "The teller's autonomous system (with -asmap)", optional=True),
-)
 
 
 def _network(text: str) -> Network:
@@ -45,28 +31,25 @@ def internal_name(address: NetAddress) -> str:
     return address.host
 
 
-@rpc(
-    "network",
-    "Known addresses of nodes.",
-    Arg("count", Kind.INT, "How many at most, 0 for all", 1),
-    Arg("network", Kind.STR, f"Only those of a network: {_NETWORKS}", None, hint="all networks"),
-    returns=arr(
-        "",
-        "",
-        obj(
-            "",
-            "",
-            time_("time", "When it was seen last"),
-            number("services", "Services that the node is said to offer"),
-            string("address", "Address"),
-            number("port", "Port"),
-            string("network", f"Network ({_NETWORKS})"),
-        ),
-    ),
-    examples=((8,), (4, "i2p")),
-)
-def getnodeaddresses(node: NodeParts, count: int, network: str | None) -> list[dict[str, Any]]:
-    """See the declaration."""
+class NodeAddress(TypedDict):
+    """An address of the address book."""
+
+    time: Annotated[Time, "When it was seen last"]
+    services: Annotated[int, "Services that the node is said to offer"]
+    address: Annotated[str, "Address"]
+    port: Annotated[int, "Port"]
+    network: Annotated[str, "Network (ipv4, ipv6, onion, i2p, cjdns)"]
+
+
+@rpc("network", examples=((8,), (4, "i2p")))
+def getnodeaddresses(
+    node: NodeParts,
+    count: Annotated[int, "How many at most, 0 for all"] = 1,
+    network: Annotated[
+        str | None, "Only those of a network: ipv4, ipv6, onion, i2p, cjdns", Hint("all networks")
+    ] = None,
+) -> list[NodeAddress]:
+    """Known addresses of nodes."""
     if count < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Address count out of range")
     entries = node.addresses.sample(count, None if network is None else _network(network))
@@ -82,64 +65,60 @@ def getnodeaddresses(node: NodeParts, count: int, network: str | None) -> list[d
     ]
 
 
-@rpc(
-    "hidden",
-    "Add an address to the address book (for tests).",
-    Arg("address", Kind.STR, "IP address"),
-    Arg("port", Kind.INT, "Port", bits=-16),
-    Arg("tried", Kind.BOOL, "Whether it shall be in the table of tried addresses", False),
-    returns=obj(
-        "", "", boolean("success", "Whether it is where it shall be"), string("error", "What failed", optional=True)
-    ),
-    examples=(("1.2.3.4", 8333, True),),
-)
-def addpeeraddress(node: NodeParts, text: str, port: int, tried: bool) -> dict[str, Any]:
-    """See the declaration."""
+class AddedAddress(TypedDict):
+    """Whether an address was added."""
+
+    success: Annotated[bool, "Whether it is where it shall be"]
+    error: Annotated[NotRequired[str], "What failed"]
+
+
+@rpc("hidden", examples=(("1.2.3.4", 8333, True),))
+def addpeeraddress(
+    node: NodeParts,
+    address: Annotated[str, "IP address"],
+    port: Annotated[int, "Port", Bits(-16)],
+    tried: Annotated[bool, "Whether it shall be in the table of tried addresses"] = False,
+) -> AddedAddress:
+    """Add an address to the address book (for tests)."""
     try:
-        address = NetAddress.from_host(text, port)
+        found = NetAddress.from_host(address, port)
     except DecodeError:
         raise RpcError(RpcCode.CLIENT_INVALID_IP_OR_SUBNET, "Invalid IP address") from None
-    problem = node.addresses.add(address, tried)
+    problem = node.addresses.add(found, tried)
     return {"error": problem, "success": False} if problem else {"success": True}
 
 
-@rpc(
-    "network",
-    "How many addresses of each network are known.",
-    returns=dyn(
-        "",
-        "",
-        obj(
-            "network",
-            f"{_NETWORKS}, all_networks",
-            number("new", "Addresses that no connection succeeded to"),
-            number("tried", "Addresses that a connection succeeded to"),
-            number("total", "Both together"),
-        ),
-    ),
-)
-def getaddrmaninfo(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
+class AddressCounts(TypedDict):
+    """Addresses of one network."""
+
+    new: Annotated[int, "Addresses that no connection succeeded to"]
+    tried: Annotated[int, "Addresses that a connection succeeded to"]
+    total: Annotated[int, "Both together"]
+
+
+@rpc("network")
+def getaddrmaninfo(
+    node: NodeParts,
+) -> dict[str, Annotated[AddressCounts, Named("network"), "ipv4, ipv6, onion, i2p, cjdns, all_networks"]]:
+    """How many addresses of each network are known."""
     counts = dict(node.addresses.counts())
     counts["all_networks"] = (sum(new for new, _ in counts.values()), sum(tried for _, tried in counts.values()))
     return {name: {"new": new, "tried": tried, "total": new + tried} for name, (new, tried) in counts.items()}
 
 
-@rpc(
-    "network",
-    "Write the built-in map of autonomous systems to a file, over one that is there.",
-    Arg("path", Kind.STR, "The file, relative to the network's directory"),
-    returns=obj(
-        "",
-        "",
-        string("path", "The file written"),
-        number("bytes_written", "Its size"),
-        hexed("file_hash", "SHA-256 of the map"),
-    ),
-    examples=(("asmap.dat",),),
-)
-def exportasmap(node: NodeParts, path: str) -> dict[str, Any]:
-    """See the declaration."""
+class ExportedMap(TypedDict):
+    """A map of autonomous systems in a file."""
+
+    path: Annotated[str, "The file written"]
+    bytes_written: Annotated[int, "Its size"]
+    file_hash: Annotated[Hex, "SHA-256 of the map"]
+
+
+@rpc("network", examples=(("asmap.dat",),))
+def exportasmap(
+    node: NodeParts, path: Annotated[str, "The file, relative to the network's directory", MAY_HOLD_EQUALS]
+) -> ExportedMap:
+    """Write the built-in map of autonomous systems to a file, over one that is there."""
     try:
         written, size, digest = node.addresses.export_asmap(path)
     except StorageError as error:
@@ -147,11 +126,23 @@ def exportasmap(node: NodeParts, path: str) -> dict[str, Any]:
     return {"path": str(written), "bytes_written": size, "file_hash": digest.hex()}
 
 
-def _entry_json(entry: BookEntry) -> dict[str, Any]:
-    result: dict[str, Any] = {"address": entry.address.host}
-    if entry.mapped_as:
-        result["mapped_as"] = entry.mapped_as
-    result |= {
+class AddressEntry(TypedDict):
+    """An entry of the address book."""
+
+    address: Annotated[str, "Address"]
+    mapped_as: Annotated[NotRequired[int], "Autonomous system (with -asmap)"]
+    port: Annotated[int, "Port"]
+    services: Annotated[int, "Services that the node is said to offer"]
+    time: Annotated[Time, "When it was seen last"]
+    network: Annotated[str, "Network (ipv4, ipv6, onion, i2p, cjdns)"]
+    source: Annotated[str, "Who told the address"]
+    source_network: Annotated[str, "The teller's network (ipv4, ipv6, onion, i2p, cjdns)"]
+    source_mapped_as: Annotated[NotRequired[int], "The teller's autonomous system (with -asmap)"]
+
+
+def _entry_json(entry: BookEntry) -> AddressEntry:
+    result: AddressEntry = {
+        "address": entry.address.host,
         "port": entry.address.port,
         "services": entry.services,
         "time": entry.time,
@@ -159,22 +150,20 @@ def _entry_json(entry: BookEntry) -> dict[str, Any]:
         "source": internal_name(entry.source),
         "source_network": class_name(entry.source),
     }
+    if entry.mapped_as:
+        result["mapped_as"] = entry.mapped_as
     if entry.source_mapped_as:
         result["source_mapped_as"] = entry.source_mapped_as
-    return result
+    return in_order(AddressEntry, result)
 
 
-def _table_json(table: list[BookEntry]) -> dict[str, Any]:
+def _table_json(table: list[BookEntry]) -> dict[str, AddressEntry]:
     return {f"{e.slot // BUCKET_SIZE}/{e.slot % BUCKET_SIZE}": _entry_json(e) for e in table}
 
 
-@rpc(
-    "hidden",
-    "The address book's tables, place by place.",
-    returns=dyn("", "", dyn("table", "new, tried", _ENTRY)),
-)
-def getrawaddrman(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
+@rpc("hidden")
+def getrawaddrman(node: NodeParts) -> dict[str, Annotated[dict[str, AddressEntry], Named("table"), "new, tried"]]:
+    """The address book's tables, place by place."""
     return {
         "new": _table_json(list(node.addresses.table(tried=False))),
         "tried": _table_json(list(node.addresses.table(tried=True))),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, TypedDict
 
 from btcnode.errors import DecodeError
+from btcnode.rpc.declare import Bits, Empty, Hex, Real, Time, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double
-from btcnode.rpc.spec import Arg, Kind, arr, nothing, number, obj, real, rpc, string
-from btcnode.rpc.spec import time as time_
 from btcnode.services.parts import NodeParts
 from btcnode.wire.netaddr import NetAddress
 from btcnode.wire.subnet import SubNet
@@ -32,52 +31,45 @@ def _subnet(node: NodeParts, text: str) -> SubNet:
     raise RpcError(RpcCode.CLIENT_INVALID_IP_OR_SUBNET, "Error: Invalid IP/Subnet")
 
 
-@rpc(
-    "network",
-    "Ban an address or a range of addresses, or lift such a ban.",
-    Arg("subnet", Kind.STR, "Address, or range as address/bits or address/netmask"),
-    Arg("command", Kind.STR, '"add" or "remove"'),
-    Arg("bantime", Kind.INT, "Seconds, or with absolute the end as Unix time; 0: as long as -bantime says", 0, bits=64),
-    Arg("absolute", Kind.BOOL, "Whether bantime is the time when the ban ends", False),
-    returns=nothing(),
-    examples=(("192.168.0.6", "add", 86400), ("192.168.0.0/24", "add")),
-)
-def setban(node: NodeParts, text: str, command: str, bantime: int, absolute: bool) -> None:
-    """See the declaration."""
+@rpc("network", examples=(("192.168.0.6", "add", 86400), ("192.168.0.0/24", "add")))
+def setban(
+    node: NodeParts,
+    subnet: Annotated[str, "Address, or range as address/bits or address/netmask"],
+    command: Annotated[str, '"add" or "remove"'],
+    bantime: Annotated[
+        int, "Seconds, or with absolute the end as Unix time; 0: as long as -bantime says", Bits(64)
+    ] = 0,
+    absolute: Annotated[bool, "Whether bantime is the time when the ban ends"] = False,
+) -> None:
+    """Ban an address or a range of addresses, or lift such a ban."""
     if command not in ("add", "remove"):
         raise RpcError(RpcCode.MISC_ERROR, setban.help())
-    subnet = _subnet(node, text)
+    found = _subnet(node, subnet)
     if command == "remove":
-        if not node.peers.unban(subnet):
+        if not node.peers.unban(found):
             reason = "Error: Unban failed. Requested address/subnet was not previously manually banned."
             raise RpcError(RpcCode.CLIENT_INVALID_IP_OR_SUBNET, reason)
         return
-    if node.peers.is_banned(subnet, exactly="/" in text):
+    if node.peers.is_banned(found, exactly="/" in subnet):
         raise RpcError(RpcCode.CLIENT_NODE_ALREADY_ADDED, "Error: IP/Subnet already banned")
     if absolute and bantime < node.clock.now():
         raise RpcError(RpcCode.INVALID_PARAMETER, "Error: Absolute timestamp is in the past")
-    node.peers.ban(subnet, bantime, absolute)
+    node.peers.ban(found, bantime, absolute)
 
 
-@rpc(
-    "network",
-    "Banned addresses and ranges.",
-    returns=arr(
-        "",
-        "",
-        obj(
-            "",
-            "",
-            string("address", "Address or range"),
-            time_("ban_created", "When it was banned"),
-            time_("banned_until", "When the ban ends"),
-            number("ban_duration", "Seconds from one to the other"),
-            number("time_remaining", "Seconds left"),
-        ),
-    ),
-)
-def listbanned(node: NodeParts) -> list[dict[str, Any]]:
-    """See the declaration."""
+class BannedRange(TypedDict):
+    """A banned address or range."""
+
+    address: Annotated[str, "Address or range"]
+    ban_created: Annotated[Time, "When it was banned"]
+    banned_until: Annotated[Time, "When the ban ends"]
+    ban_duration: Annotated[int, "Seconds from one to the other"]
+    time_remaining: Annotated[int, "Seconds left"]
+
+
+@rpc("network")
+def listbanned(node: NodeParts) -> list[BannedRange]:
+    """Banned addresses and ranges."""
     now = node.clock.now()
     return [
         {
@@ -91,48 +83,49 @@ def listbanned(node: NodeParts) -> list[dict[str, Any]]:
     ]
 
 
-@rpc("network", "Lift all bans.", returns=nothing())
+@rpc("network")
 def clearbanned(node: NodeParts) -> None:
-    """See the declaration."""
+    """Lift all bans."""
     node.peers.clear_bans()
 
 
-@rpc(
-    "hidden",
-    "Open an automatic connection to a node (regtest only, for tests).",
-    Arg("address", Kind.STR, "Address and port"),
-    Arg("connection_type", Kind.STR, ", ".join(_OPENED)),
-    Arg("v2transport", Kind.BOOL, "Use the encrypted transport (BIP324)"),
-    returns=obj("", "", string("address", "The address"), string("connection_type", "Kind of connection")),
-    examples=(("192.168.0.6:8333", "outbound-full-relay", True),),
-)
-async def addconnection(node: NodeParts, address: str, kind: str, v2transport: bool) -> dict[str, Any]:
-    """See the declaration."""
+class OpenedConnection(TypedDict):
+    """A connection that was opened for a test."""
+
+    address: Annotated[str, "The address"]
+    connection_type: Annotated[str, "Kind of connection"]
+
+
+@rpc("hidden", examples=(("192.168.0.6:8333", "outbound-full-relay", True),))
+async def addconnection(
+    node: NodeParts,
+    address: Annotated[str, "Address and port"],
+    connection_type: Annotated[str, "outbound-full-relay, block-relay-only, addr-fetch, feeler"],
+    v2transport: Annotated[bool, "Use the encrypted transport (BIP324)"],
+) -> OpenedConnection:
+    """Open an automatic connection to a node (regtest only, for tests)."""
     if node.params.name != "regtest":
         raise RpcError(RpcCode.MISC_ERROR, "addconnection is for regression testing (-regtest mode) only.")
-    kind = kind.strip()
-    if kind not in _OPENED:
+    connection_type = connection_type.strip()
+    if connection_type not in _OPENED:
         raise RpcError(RpcCode.INVALID_PARAMETER, addconnection.help())
     if v2transport and not node.peers.network_state().services >> 11 & 1:
         text = "Error: Adding v2transport connections requires -v2transport init flag to be set."
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
-    if not await node.peers.open_connection(address, kind, v2transport):
+    if not await node.peers.open_connection(address, connection_type, v2transport):
         text = "Error: Already at capacity for specified connection type."
         raise RpcError(RpcCode.CLIENT_NODE_CAPACITY_REACHED, text)
-    return {"address": address, "connection_type": kind}
+    return {"address": address, "connection_type": connection_type}
 
 
-@rpc(
-    "hidden",
-    "Send any message to a peer (for tests).",
-    Arg("peer_id", Kind.INT, "Number of the peer", bits=64),
-    Arg("msg_type", Kind.STR, f"Command, at most {MAX_COMMAND} characters"),
-    Arg("msg", Kind.HEX, "Payload in hex"),
-    returns=obj("", ""),
-    examples=((0, "addr", "ffffff"),),
-)
-def sendmsgtopeer(node: NodeParts, peer_id: int, msg_type: str, msg: str) -> dict[str, Any]:
-    """See the declaration."""
+@rpc("hidden", examples=((0, "addr", "ffffff"),))
+def sendmsgtopeer(
+    node: NodeParts,
+    peer_id: Annotated[int, "Number of the peer", Bits(64)],
+    msg_type: Annotated[str, "Command, at most 12 characters"],
+    msg: Annotated[Hex, "Payload in hex"],
+) -> Empty:
+    """Send any message to a peer (for tests)."""
     if len(msg_type.encode()) > MAX_COMMAND:
         text = f"Error: msg_type too long, max length is {MAX_COMMAND}"
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
@@ -147,38 +140,46 @@ def sendmsgtopeer(node: NodeParts, peer_id: int, msg_type: str, msg: str) -> dic
     return {}
 
 
-@rpc(
-    "network",
-    "How peers behave, as numbers (not in Bitcoin Core).",
-    returns=obj(
-        "",
-        "",
-        arr("weights", "Weights of service, value and fault", real("", "Weight")),
-        arr(
-            "peers",
-            "Connected peers",
-            obj(
-                "",
-                "",
-                number("id", "Number of the peer"),
-                real("score", "Score, 0 to 100"),
-                string("state", "connected, stable, degraded or shutting-down"),
-                string("standing", "good, observed, throttled or removed"),
-                real("service", "Response and stability, -1 to 1"),
-                real("value", "Useful data against useless, -1 to 1"),
-                real("fault", "Broken rules and failed requests, 0 to 4"),
-                real("useful", "Useful pieces of data of late"),
-                real("wasted", "Pieces that nobody asked for"),
-                real("failed", "Requests that failed"),
-                real("violations", "Broken rules, weighed"),
-            ),
-        ),
-    ),
-)
-def getpeerscores(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
-    peers = []
-    for peer_id, figures in node.peers.scores().items():
-        shown = {name: double(value) if isinstance(value, float) else value for name, value in figures.items()}
-        peers.append({"id": peer_id, **shown})
+class PeerScore(TypedDict):
+    """How one peer behaves."""
+
+    id: Annotated[int, "Number of the peer"]
+    score: Annotated[Real, "Score, 0 to 100"]
+    state: Annotated[str, "connected, stable, degraded or shutting-down"]
+    standing: Annotated[str, "good, observed, throttled or removed"]
+    service: Annotated[Real, "Response and stability, -1 to 1"]
+    value: Annotated[Real, "Useful data against useless, -1 to 1"]
+    fault: Annotated[Real, "Broken rules and failed requests, 0 to 4"]
+    useful: Annotated[Real, "Useful pieces of data of late"]
+    wasted: Annotated[Real, "Pieces that nobody asked for"]
+    failed: Annotated[Real, "Requests that failed"]
+    violations: Annotated[Real, "Broken rules, weighed"]
+
+
+class PeerScores(TypedDict):
+    """How peers behave."""
+
+    weights: Annotated[list[Annotated[Real, "Weight"]], "Weights of service, value and fault"]
+    peers: Annotated[list[PeerScore], "Connected peers"]
+
+
+@rpc("network")
+def getpeerscores(node: NodeParts) -> PeerScores:
+    """How peers behave, as numbers (not in Bitcoin Core)."""
+    peers: list[PeerScore] = [
+        {
+            "id": peer_id,
+            "score": double(told["score"]),
+            "state": told["state"],
+            "standing": told["standing"],
+            "service": double(told["service"]),
+            "value": double(told["value"]),
+            "fault": double(told["fault"]),
+            "useful": double(told["useful"]),
+            "wasted": double(told["wasted"]),
+            "failed": double(told["failed"]),
+            "violations": double(told["violations"]),
+        }
+        for peer_id, told in node.peers.scores().items()
+    ]
     return {"weights": [double(weight) for weight in node.peers.score_weights()], "peers": peers}

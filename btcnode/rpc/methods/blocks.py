@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.errors import StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_prefix, coin_script, coin_value
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.decode import script_json, tx_json
+from btcnode.primitives.tx import Tx
+from btcnode.rpc.declare import Bits, Coins, Elided, Hex, Like, Named, Real, When, rpc
+from btcnode.rpc.decode import (
+    BlockInput,
+    OutputJson,
+    ScriptJson,
+    TxHead,
+    TxJson,
+    fee_json,
+    script_json,
+    spending_tx_json,
+    tx_json,
+)
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double
 from btcnode.rpc.lookup import (
-    HEADER_RESULT,
+    HeaderEnd,
+    HeaderJson,
+    HeaderStart,
+    HeaderVersion,
     difficulty,
     find_block,
     header_json,
@@ -22,81 +37,48 @@ from btcnode.rpc.lookup import (
     parse_verbosity,
     require_data,
 )
-from btcnode.rpc.spec import (
-    Arg,
-    Kind,
-    Result,
-    arr,
-    boolean,
-    coins,
-    ellipsis,
-    hexed,
-    nothing,
-    number,
-    obj,
-    real,
-    rpc,
-    string,
-)
 from btcnode.services.parts import NodeParts
 
 EXAMPLE_HASH = "00000000c937983704a73af28acdec37b049d214adbda81d7e2a3dd146f6ed09"
 
-SCRIPT_RESULT: tuple[Result, ...] = (
-    string("asm", "The script in words"),
-    string("desc", "A descriptor of the script"),
-    hexed("hex", "The script"),
-    string("address", "Its address, where it has one", optional=True),
-    string("type", "Its type"),
-)
 
-
-@rpc("blockchain", "Height of the active chain's tip.", returns=number("", "The height; that of genesis is 0"))
-def getblockcount(node: NodeParts) -> int:
-    """See the declaration."""
+@rpc("blockchain")
+def getblockcount(node: NodeParts) -> Annotated[int, "The height; that of genesis is 0"]:
+    """Height of the active chain's tip."""
     return node.chain.tree.height(node.chain.tip())
 
 
-@rpc("blockchain", "Hash of the active chain's tip.", returns=hexed("", "The block hash"))
-def getbestblockhash(node: NodeParts) -> str:
-    """See the declaration."""
+@rpc("blockchain")
+def getbestblockhash(node: NodeParts) -> Annotated[Hex, "The block hash"]:
+    """Hash of the active chain's tip."""
     return to_display(node.chain.tree.hash(node.chain.tip()))
 
 
-@rpc("blockchain", "Proof-of-work difficulty of the tip, as a multiple of mainnet's least.", returns=real("", ""))
-def getdifficulty(node: NodeParts) -> Any:
-    """See the declaration."""
+@rpc("blockchain")
+def getdifficulty(node: NodeParts) -> Real:
+    """Proof-of-work difficulty of the tip, as a multiple of mainnet's least."""
     return double(difficulty(node.chain.tree.bits(node.chain.tip())))
 
 
-@rpc(
-    "blockchain",
-    "Hash of the block at a height of the active chain.",
-    Arg("height", Kind.INT, "The height"),
-    returns=hexed("", "The block hash"),
-    examples=((1000,),),
-)
-def getblockhash(node: NodeParts, height: int) -> str:
-    """See the declaration."""
+@rpc("blockchain", examples=((1000,),))
+def getblockhash(node: NodeParts, height: Annotated[int, "The height"]) -> Annotated[Hex, "The block hash"]:
+    """Hash of the block at a height of the active chain."""
     tree, tip = node.chain.tree, node.chain.tip()
     if not 0 <= height <= tree.height(tip):
         raise RpcError(RpcCode.INVALID_PARAMETER, "Block height out of range")
     return to_display(tree.hash(tree.ancestor(tip, height)))
 
 
-@rpc(
-    "blockchain",
-    "A block header, as JSON or as bytes in hex.",
-    Arg("blockhash", Kind.HEX, "The block hash"),
-    Arg("verbose", Kind.BOOL, "JSON (true) or hex (false)", True),
-    returns=(
-        obj("", "", *HEADER_RESULT, when="for verbose = true", given={"verbose": (True,)}),
-        hexed("", "The 80 bytes", when="for verbose = false", given={"verbose": (False,)}),
-    ),
-    examples=((EXAMPLE_HASH,),),
-)
-def getblockheader(node: NodeParts, blockhash: str, verbose: bool) -> Any:
-    """See the declaration."""
+@rpc("blockchain", examples=((EXAMPLE_HASH,),))
+def getblockheader(
+    node: NodeParts,
+    blockhash: Annotated[Hex, "The block hash"],
+    verbose: Annotated[bool, "JSON (true) or hex (false)"] = True,
+) -> (
+    Annotated[HeaderJson, When("for verbose = true", verbose=(True,))]
+    | Annotated[Hex, "The 80 bytes", When("for verbose = false", verbose=(False,))]
+):
+    """A block header, as JSON or as bytes in hex."""
     index = find_block(node, blockhash, "hash")
     return header_json(node, index) if verbose else node.chain.tree.raw(index).hex()
 
@@ -124,9 +106,80 @@ async def read_undo(node: NodeParts, index: int) -> list[list[bytes]] | None:
         raise RpcError(RpcCode.INTERNAL_ERROR, text) from None
 
 
-def _coinbase_json(block: ParsedBlock) -> dict[str, Any]:
+class CoinbaseJson(TypedDict):
+    """What a miner put into a coinbase."""
+
+    version: Annotated[int, "Its version"]
+    locktime: Annotated[int, "Its lock time"]
+    sequence: Annotated[int, "Sequence of its input"]
+    coinbase: Annotated[Hex, "Script of its input"]
+    witness: Annotated[NotRequired[Hex], "Witness of its input"]
+
+
+class BlockSizes(TypedDict):
+    """What is known of a block's bytes."""
+
+    size: Annotated[int, "Bytes"]
+    strippedsize: Annotated[int, "Bytes without witness"]
+    weight: Annotated[int, "Weight (BIP141)"]
+    coinbase_tx: Annotated[CoinbaseJson, "The coinbase transaction"]
+
+
+class BlockHead(HeaderStart, BlockSizes, HeaderVersion):
+    """A block up to its transactions."""
+
+
+class Txids(TypedDict):
+    """The transactions of a block by name."""
+
+    tx: Annotated[list[Annotated[Hex, "Transaction id"]], "Transaction ids"]
+
+
+class BlockJson(BlockHead, Txids, HeaderEnd):
+    """A block with its txids."""
+
+
+class TxEnd(TypedDict):
+    """What a block says of a transaction besides."""
+
+    fee: Annotated[NotRequired[Coins], "Fee, where undo data tell"]
+    hex: Annotated[Hex, "The transaction"]
+
+
+class BlockTx(TxJson, TxEnd):
+    """A transaction of a block."""
+
+
+class Txs(TypedDict):
+    """The transactions of a block."""
+
+    tx: Annotated[list[Annotated[BlockTx, Elided("As from getrawtransaction", "fee")]], "Transactions"]
+
+
+class BlockWithTxs(BlockHead, Txs, HeaderEnd):
+    """A block with its transactions."""
+
+
+class BlockSpendingTx(TxHead, TxEnd):
+    """A transaction of a block with what it spends."""
+
+    vin: Annotated[list[Annotated[BlockInput, Elided("As with verbosity 2", "prevout")]], "Inputs"]
+    vout: Annotated[list[OutputJson], "Outputs"]
+
+
+class SpendingTxs(TypedDict):
+    """The transactions of a block with what they spend."""
+
+    tx: Annotated[list[Annotated[BlockSpendingTx, Elided(None, "vin")]], "Transactions"]
+
+
+class BlockWithSpent(BlockHead, SpendingTxs, HeaderEnd):
+    """A block with its transactions and what they spend."""
+
+
+def _coinbase_json(block: ParsedBlock) -> CoinbaseJson:
     tx = block.tx(0)
-    result: dict[str, Any] = {
+    result: CoinbaseJson = {
         "version": tx.version,
         "locktime": tx.lock_time,
         "sequence": tx.sequences[0],
@@ -137,88 +190,46 @@ def _coinbase_json(block: ParsedBlock) -> dict[str, Any]:
     return result
 
 
+def _end_json(tx: Tx, spent: list[bytes] | None) -> TxEnd:
+    """Fee, where the packed coins that a transaction spends are known, and bytes."""
+    return {"fee": fee_json(tx, spent), "hex": tx.raw.hex()} if spent else {"hex": tx.raw.hex()}
+
+
 def block_json(
-    head: dict[str, Any], raw: bytes, params: NetworkParams, undo: list[list[bytes]] | None, verbosity: int
-) -> dict[str, Any]:
+    head: HeaderJson, raw: bytes, params: NetworkParams, undo: list[list[bytes]] | None, verbosity: int
+) -> BlockJson | BlockWithTxs | BlockWithSpent:
     """A whole block below its header's fields; ``verbosity`` 1 lists txids, 2 transactions, 3 also what they spend."""
     block = parse_block(raw)
-    result = {
-        **head,
+    sizes: BlockSizes = {
         "strippedsize": block.stripped_size,
         "size": block.size,
         "weight": block.weight,
         "coinbase_tx": _coinbase_json(block),
     }
     if verbosity == 1:
-        result["tx"] = [to_display(txid) for txid in block.txids]
-        return result
-    result["tx"] = [
-        tx_json(block.tx(i), params, spent=undo[i - 1] if undo and i else None, prevouts=verbosity > 2)
-        for i in range(block.n_tx)
+        return {**head, **sizes, "tx": [to_display(txid) for txid in block.txids]}
+    txs = [(block.tx(i), undo[i - 1] if undo and i else None) for i in range(block.n_tx)]
+    if verbosity == 2:
+        plain: list[BlockTx] = [{**tx_json(tx, params), **_end_json(tx, spent)} for tx, spent in txs]
+        return {**head, **sizes, "tx": plain}
+    spending: list[BlockSpendingTx] = [
+        {**spending_tx_json(tx, params, spent), **_end_json(tx, spent)} for tx, spent in txs
     ]
-    return result
+    return {**head, **sizes, "tx": spending}
 
 
-_COINBASE_RESULT = obj(
-    "coinbase_tx",
-    "The coinbase transaction",
-    number("version", "Its version"),
-    number("locktime", "Its lock time"),
-    number("sequence", "Sequence of its input"),
-    hexed("coinbase", "Script of its input"),
-    hexed("witness", "Witness of its input", optional=True),
-)
-
-
-@rpc(
-    "blockchain",
-    "A block: as bytes in hex (verbosity 0), with its txids (1), its transactions (2), and what they spend (3).",
-    Arg("blockhash", Kind.HEX, "The block hash"),
-    Arg("verbosity|verbose", Kind.INT, "0, 1, 2 or 3; false and true are 0 and 1", 1, any_type=True),
-    returns=(
-        hexed("", "The block", when="for verbosity = 0", given={"verbosity": (0, False)}),
-        obj(
-            "",
-            "",
-            *HEADER_RESULT[:-2],
-            number("strippedsize", "Bytes without witness"),
-            number("size", "Bytes"),
-            number("weight", "Weight (BIP141)"),
-            _COINBASE_RESULT,
-            arr("tx", "Transaction ids", hexed("", "Transaction id")),
-            *HEADER_RESULT[-2:],
-            when="for verbosity = 1",
-            given={"verbosity": (1, True)},
-        ),
-        obj(
-            "",
-            "",
-            ellipsis("", "As for verbosity 1"),
-            arr("tx", "Transactions", obj("", "", ellipsis("", "As from getrawtransaction, with fee"))),
-            when="for verbosity = 2",
-            given={"verbosity": (2,)},
-        ),
-        obj(
-            "",
-            "",
-            ellipsis("", "As for verbosity 2, and in every input:"),
-            obj(
-                "prevout",
-                "The output it spends",
-                boolean("generated", "Whether a coinbase made it"),
-                number("height", "Height of the block that made it"),
-                coins("value", "Its value"),
-                obj("scriptPubKey", "Its script", *SCRIPT_RESULT),
-            ),
-            when="for verbosity = 3",
-            given={"verbosity": (3,)},
-        ),
-    ),
-    examples=((EXAMPLE_HASH,),),
-    heavy=True,
-)
-async def getblock(node: NodeParts, blockhash: str, verbosity: Any) -> Any:
-    """See the declaration."""
+@rpc("blockchain", examples=((EXAMPLE_HASH,),), heavy=True)
+async def getblock(
+    node: NodeParts,
+    blockhash: Annotated[Hex, "The block hash"],
+    verbosity: Annotated[Any, "0, 1, 2 or 3; false and true are 0 and 1", Like(int), Named("|verbose")] = 1,
+) -> (
+    Annotated[Hex, "The block", When("for verbosity = 0", verbosity=(0, False))]
+    | Annotated[BlockJson, When("for verbosity = 1", verbosity=(1, True))]
+    | Annotated[BlockWithTxs, Elided("As with verbosity 1", "tx"), When("for verbosity = 2", verbosity=(2,))]
+    | Annotated[BlockWithSpent, Elided("As with verbosity 2", "tx"), When("for verbosity = 3", verbosity=(3,))]
+):
+    """A block: as bytes in hex (verbosity 0), with its txids (1), its transactions (2), and what they spend (3)."""
     parse_hash(blockhash, "blockhash")  # a fault of the hash is told before one of the level, an unknown block after it
     level = parse_verbosity(verbosity, 1)
     index = find_block(node, blockhash)
@@ -230,29 +241,24 @@ async def getblock(node: NodeParts, blockhash: str, verbosity: Any) -> Any:
     return await asyncio.to_thread(block_json, head, raw, node.params, undo, level)
 
 
-@rpc(
-    "blockchain",
-    "An unspent transaction output.",
-    Arg("txid", Kind.STR, "The transaction id"),
-    Arg("n", Kind.INT, "Number of the output", bits=-32),
-    Arg("include_mempool", Kind.BOOL, "Whether unconfirmed transactions count", True),
-    returns=(
-        nothing("", "", when="If there is no such unspent output"),
-        obj(
-            "",
-            "",
-            hexed("bestblock", "Hash of the tip"),
-            number("confirmations", "Confirmations"),
-            coins("value", "Value"),
-            obj("scriptPubKey", "Script", *SCRIPT_RESULT),
-            boolean("coinbase", "Whether a coinbase made it"),
-            when="Otherwise",
-        ),
-    ),
-    examples=(("txid", 1),),
-)
-async def gettxout(node: NodeParts, txid: str, n: int, include_mempool: bool) -> Any:
-    """See the declaration."""
+class UnspentOutput(TypedDict):
+    """An unspent output and the tip at that moment."""
+
+    bestblock: Annotated[Hex, "Hash of the tip"]
+    confirmations: Annotated[int, "Confirmations"]
+    value: Annotated[Coins, "Value"]
+    scriptPubKey: Annotated[ScriptJson, "Script"]
+    coinbase: Annotated[bool, "Whether a coinbase made it"]
+
+
+@rpc("blockchain", examples=(("txid", 1),))
+async def gettxout(
+    node: NodeParts,
+    txid: Annotated[str, "The transaction id"],
+    n: Annotated[int, "Number of the output", Bits(-32)],
+    include_mempool: Annotated[bool, "Whether unconfirmed transactions count"] = True,
+) -> Annotated[None, When("If there is no such unspent output")] | Annotated[UnspentOutput, When("Otherwise")]:
+    """An unspent transaction output."""
     outpoint = parse_hash(txid, "txid") + n.to_bytes(4, "little")
     coin = await node.chain.get_coin(outpoint)
     unconfirmed = False

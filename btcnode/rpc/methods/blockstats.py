@@ -4,60 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_value, txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
+from btcnode.rpc.declare import JSON_OR_TEXT, Hex, Hint, Like, Named, Oneline, Time, in_order, picked, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Items
 from btcnode.rpc.lookup import find_by_hash_or_height, require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
-from btcnode.rpc.spec import Arg, Kind, Result, arr, hexed, number, obj, rpc
-from btcnode.rpc.spec import time as time_
-from btcnode.rpc.transactions import expect
 from btcnode.script.scriptparse import is_unspendable
 from btcnode.services.parts import NodeParts
 
 PER_UTXO_OVERHEAD = 40  # outpoint, height and coinbase flag
 COIN_HEAD = 4  # bytes of a packed coin before its txout
 PERCENTILES = ((1, 10), (1, 4), (1, 2), (3, 4), (9, 10))
-
-_FIGURES: tuple[Result, ...] = (
-    number("avgfee", "Mean fee in satoshi", optional=True),
-    number("avgfeerate", "Mean fee rate in satoshi per virtual byte", optional=True),
-    number("avgtxsize", "Mean transaction size", optional=True),
-    hexed("blockhash", "The block", optional=True),
-    arr("feerate_percentiles", "Fee rates at the 10th, 25th, 50th, 75th and 90th percentile of weight",
-        number("", "Satoshi per virtual byte"), optional=True),
-    number("height", "Height", optional=True),
-    number("ins", "Inputs, without the coinbase's", optional=True),
-    number("maxfee", "Highest fee", optional=True),
-    number("maxfeerate", "Highest fee rate", optional=True),
-    number("maxtxsize", "Largest transaction", optional=True),
-    number("medianfee", "Median fee", optional=True),
-    time_("mediantime", "Median time", optional=True),
-    number("mediantxsize", "Median transaction size", optional=True),
-    number("minfee", "Lowest fee", optional=True),
-    number("minfeerate", "Lowest fee rate", optional=True),
-    number("mintxsize", "Smallest transaction", optional=True),
-    number("outs", "Outputs", optional=True),
-    number("subsidy", "Subsidy", optional=True),
-    number("swtotal_size", "Size of transactions with witness", optional=True),
-    number("swtotal_weight", "Their weight", optional=True),
-    number("swtxs", "Their number", optional=True),
-    time_("time", "Time", optional=True),
-    number("total_out", "Value of all outputs but the coinbase's", optional=True),
-    number("total_size", "Size of all transactions but the coinbase", optional=True),
-    number("total_weight", "Their weight", optional=True),
-    number("totalfee", "Sum of fees", optional=True),
-    number("txs", "Transactions", optional=True),
-    number("utxo_increase", "Outputs less inputs", optional=True),
-    number("utxo_size_inc", "Growth of the set of outputs in bytes", optional=True),
-    number("utxo_increase_actual", "Outputs less inputs, spendable ones only", optional=True),
-    number("utxo_size_inc_actual", "Growth in bytes, spendable ones only", optional=True),
-)  # fmt: skip
 
 
 def _median(values: Sequence[int]) -> int:
@@ -141,7 +105,46 @@ def _sums(block: ParsedBlock, undo: list[list[bytes]], height: int, bip30_repeat
     return sums
 
 
-def _figures(sums: _Sums, n_tx: int) -> dict[str, Any]:
+class BlockStats(TypedDict):
+    """Figures of a block, as many as are asked for."""
+
+    avgfee: Annotated[NotRequired[int], "Mean fee in satoshi"]
+    avgfeerate: Annotated[NotRequired[int], "Mean fee rate in satoshi per virtual byte"]
+    avgtxsize: Annotated[NotRequired[int], "Mean transaction size"]
+    blockhash: Annotated[NotRequired[Hex], "The block"]
+    feerate_percentiles: Annotated[
+        NotRequired[list[Annotated[int, "Satoshi per virtual byte"]]],
+        "Fee rates at the 10th, 25th, 50th, 75th and 90th percentile of weight",
+    ]
+    height: Annotated[NotRequired[int], "Height"]
+    ins: Annotated[NotRequired[int], "Inputs, without the coinbase's"]
+    maxfee: Annotated[NotRequired[int], "Highest fee"]
+    maxfeerate: Annotated[NotRequired[int], "Highest fee rate"]
+    maxtxsize: Annotated[NotRequired[int], "Largest transaction"]
+    medianfee: Annotated[NotRequired[int], "Median fee"]
+    mediantime: Annotated[NotRequired[Time], "Median time"]
+    mediantxsize: Annotated[NotRequired[int], "Median transaction size"]
+    minfee: Annotated[NotRequired[int], "Lowest fee"]
+    minfeerate: Annotated[NotRequired[int], "Lowest fee rate"]
+    mintxsize: Annotated[NotRequired[int], "Smallest transaction"]
+    outs: Annotated[NotRequired[int], "Outputs"]
+    subsidy: Annotated[NotRequired[int], "Subsidy"]
+    swtotal_size: Annotated[NotRequired[int], "Size of transactions with witness"]
+    swtotal_weight: Annotated[NotRequired[int], "Their weight"]
+    swtxs: Annotated[NotRequired[int], "Their number"]
+    time: Annotated[NotRequired[Time], "Time"]
+    total_out: Annotated[NotRequired[int], "Value of all outputs but the coinbase's"]
+    total_size: Annotated[NotRequired[int], "Size of all transactions but the coinbase"]
+    total_weight: Annotated[NotRequired[int], "Their weight"]
+    totalfee: Annotated[NotRequired[int], "Sum of fees"]
+    txs: Annotated[NotRequired[int], "Transactions"]
+    utxo_increase: Annotated[NotRequired[int], "Outputs less inputs"]
+    utxo_size_inc: Annotated[NotRequired[int], "Growth of the set of outputs in bytes"]
+    utxo_increase_actual: Annotated[NotRequired[int], "Outputs less inputs, spendable ones only"]
+    utxo_size_inc_actual: Annotated[NotRequired[int], "Growth in bytes, spendable ones only"]
+
+
+def _figures(sums: _Sums, n_tx: int) -> BlockStats:
     """What the sums amount to, under Core's names."""
     others = n_tx - 1
     rates = [rate for rate, _ in sums.rates]
@@ -177,27 +180,17 @@ def _figures(sums: _Sums, n_tx: int) -> dict[str, Any]:
     }
 
 
-@rpc(
-    "blockchain",
-    "Figures of a block. Amounts are in satoshi.",
-    Arg("hash_or_height", Kind.INT, "Hash of the block, or its height in the active chain", any_type=True),
-    Arg(
-        "stats",
-        Kind.ARR,
-        "Which figures",
-        None,
-        hint="all values",
-        inner=(Arg("name", Kind.STR, "A figure", None),),
-        oneline="stats",
-    ),
-    returns=obj("", "", *_FIGURES),
-    examples=((1000, ["minfeerate", "avgfeerate"]),),
-    heavy=True,
-)
-async def getblockstats(node: NodeParts, hash_or_height: Any, stats: list[Any] | None) -> dict[str, Any]:
-    """See the declaration."""
+@rpc("blockchain", examples=((1000, ["minfeerate", "avgfeerate"]),), heavy=True)
+async def getblockstats(
+    node: NodeParts,
+    hash_or_height: Annotated[Any, "Hash of the block, or its height in the active chain", Like(int), JSON_OR_TEXT],
+    stats: Annotated[
+        Items[Annotated[str, Named("name"), "A figure"]] | None, "Which figures", Hint("all values"), Oneline("stats")
+    ] = None,
+) -> BlockStats:
+    """Figures of a block. Amounts are in satoshi."""
     index = find_by_hash_or_height(node, hash_or_height)
-    wanted = sorted({expect(name, "string") for name in stats or ()})
+    wanted = sorted(set(stats or ()))
     raw = await read_block(node, index)
     tree = node.chain.tree
     height = tree.height(index)
@@ -209,19 +202,14 @@ async def getblockstats(node: NodeParts, hash_or_height: Any, stats: list[Any] |
     block = parse_block(raw)
     repeat = (height, tree.hash(index)) in node.params.bip30_exceptions
     found = _figures(await asyncio.to_thread(_sums, block, undo, height, repeat), block.n_tx)
-    found |= {
-        "blockhash": to_display(tree.hash(index)),
-        "height": height,
-        "mediantime": tree.median_time_past(index),
-        "subsidy": block_subsidy(height, node.params),
-        "time": tree.time(index),
-    }
+    found["blockhash"] = to_display(tree.hash(index))
+    found["height"] = height
+    found["mediantime"] = tree.median_time_past(index)
+    found["subsidy"] = block_subsidy(height, node.params)
+    found["time"] = tree.time(index)
     if not wanted:
-        return dict(sorted(found.items(), key=lambda item: _ORDER[item[0]]))
+        return in_order(BlockStats, found)
     for name in wanted:
         if name not in found:
             raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid selected statistic '{name}'")
-    return {name: found[name] for name in wanted}
-
-
-_ORDER = {figure.key: n for n, figure in enumerate(_FIGURES)}
+    return picked(found, wanted)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.consensus.pow import bits_to_target
 from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.rpc.declare import Bits, Empty, Hex, Hint, Real, in_order, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.lookup import difficulty, parse_hash, uint256_hex
-from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, real, rpc
 from btcnode.services.assumed_chain import ChainPart
 from btcnode.services.parts import NodeParts
 
@@ -18,43 +18,41 @@ LAST_HEIGHT = 1_000_000_000  # numbers above are times
 TIMESTAMP_WINDOW_S = 2 * 60 * 60  # by which blocks may claim to be older or younger than they are
 
 
-@rpc(
-    "blockchain",
-    "The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no cache.",
-    returns=obj(
-        "",
-        "",
-        number("headers", "Height of the best header"),
-        arr(
-            "chainstates",
-            "The chainstates, the active one last",
-            obj(
-                "",
-                "",
-                number("blocks", "Height"),
-                hexed("bestblockhash", "Tip"),
-                hexed("bits", "Target of the tip in compact form"),
-                hexed("target", "Target of the tip"),
-                real("difficulty", "Difficulty of the tip"),
-                real("verificationprogress", "Share of all transactions, 0 to 1"),
-                hexed("snapshot_blockhash", "Block of the snapshot it started from", optional=True),
-                number("coins_db_cache_bytes", "Cache of the database"),
-                number("coins_tip_cache_bytes", "Most bytes that the coin cache may take"),
-                boolean("validated", "Whether all its blocks were validated"),
-            ),
-        ),
-    ),
-)
-def getchainstates(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
+class ChainstateInfo(TypedDict):
+    """One chainstate."""
+
+    blocks: Annotated[int, "Height"]
+    bestblockhash: Annotated[Hex, "Tip"]
+    bits: Annotated[Hex, "Target of the tip in compact form"]
+    target: Annotated[Hex, "Target of the tip"]
+    difficulty: Annotated[Real, "Difficulty of the tip"]
+    verificationprogress: Annotated[Real, "Share of all transactions, 0 to 1"]
+    snapshot_blockhash: Annotated[NotRequired[Hex], "Block of the snapshot it started from"]
+    coins_db_cache_bytes: Annotated[int, "Cache of the database"]
+    coins_tip_cache_bytes: Annotated[int, "Most bytes that the coin cache may take"]
+    validated: Annotated[bool, "Whether all its blocks were validated"]
+
+
+class Chainstates(TypedDict):
+    """The chainstates."""
+
+    headers: Annotated[int, "Height of the best header"]
+    chainstates: Annotated[list[ChainstateInfo], "The chainstates, the active one last"]
+
+
+@rpc("blockchain")
+def getchainstates(node: NodeParts) -> Chainstates:
+    """The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no
+    cache.
+    """
     states = [_part_json(node, part) for part in node.assumed.chain_parts()]
     return {"headers": node.chain.tree.height(node.chain.best_header()), "chainstates": states}
 
 
-def _part_json(node: NodeParts, part: ChainPart) -> dict[str, Any]:
+def _part_json(node: NodeParts, part: ChainPart) -> ChainstateInfo:
     tree, tip = node.chain.tree, part.tip
     bits = tree.bits(tip)
-    result: dict[str, Any] = {
+    result: ChainstateInfo = {
         "blocks": tree.height(tip),
         "bestblockhash": to_display(tree.hash(tip)),
         "bits": f"{bits:08x}",
@@ -63,34 +61,29 @@ def _part_json(node: NodeParts, part: ChainPart) -> dict[str, Any]:
         "verificationprogress": double(node.chain.verification_progress(tip)),
         "coins_db_cache_bytes": 0,
         "coins_tip_cache_bytes": part.cache,
+        "validated": part.validated,
     }
     if part.snapshot_base is not None:
         result["snapshot_blockhash"] = to_display(part.snapshot_base)
-    result["validated"] = part.validated
-    return result
+    return in_order(ChainstateInfo, result)
 
 
-@rpc(
-    "blockchain",
-    "Check the newest blocks on disk.",
-    Arg("checklevel", Kind.INT, "How thoroughly, from 0 (read) to 4 (connect again, with scripts)", 3, hint="3, 0-4"),
-    Arg("nblocks", Kind.INT, "How many blocks, 0 for all", 6, hint="6, 0=all"),
-    returns=boolean("", "Whether nothing is wrong; the log says what is"),
-)
-async def verifychain(node: NodeParts, checklevel: int, nblocks: int) -> bool:
-    """See the declaration."""
+@rpc("blockchain")
+async def verifychain(
+    node: NodeParts,
+    checklevel: Annotated[int, "How thoroughly, from 0 (read) to 4 (connect again, with scripts)", Hint("3, 0-4")] = 3,
+    nblocks: Annotated[int, "How many blocks, 0 for all", Hint("6, 0=all")] = 6,
+) -> Annotated[bool, "Whether nothing is wrong; the log says what is"]:
+    """Check the newest blocks on disk."""
     return await node.chain.verify_chain(max(nblocks, 0), min(max(checklevel, 0), 4))
 
 
-@rpc(
-    "blockchain",
-    "Delete the block files that hold blocks up to a height only. The node must run with -prune.",
-    Arg("height", Kind.INT, "The height, or a time (Unix seconds) two hours after the last block to delete"),
-    returns=number("", "Height of the last block deleted, -1 when there is none"),
-    examples=((1000,),),
-)
-async def pruneblockchain(node: NodeParts, height: int) -> int:
-    """See the declaration."""
+@rpc("blockchain", examples=((1000,),))
+async def pruneblockchain(
+    node: NodeParts,
+    height: Annotated[int, "The height, or a time (Unix seconds) two hours after the last block to delete"],
+) -> Annotated[int, "Height of the last block deleted, -1 when there is none"]:
+    """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     if not node.config.prunes:
         raise RpcError(RpcCode.MISC_ERROR, "Cannot prune blocks because node is not in prune mode.")
     if height < 0:
@@ -119,16 +112,11 @@ def _first_since(node: NodeParts, time: int) -> int:
     raise RpcError(RpcCode.INVALID_PARAMETER, "Could not find block with at least the specified timestamp.")
 
 
-@rpc(
-    "blockchain",
-    "Ask a peer for a block of which only the header is known. Others are not asked for it any more.",
-    Arg("blockhash", Kind.HEX, "The block"),
-    Arg("peer_id", Kind.INT, "The peer's id", bits=64),
-    returns=obj("", "An empty object: the peer was asked"),
-    examples=(("myblockhash", 0),),
-)
-def getblockfrompeer(node: NodeParts, blockhash: str, peer_id: int) -> dict[str, Any]:
-    """See the declaration."""
+@rpc("blockchain", examples=(("myblockhash", 0),))
+def getblockfrompeer(
+    node: NodeParts, blockhash: Annotated[Hex, "The block"], peer_id: Annotated[int, "The peer's id", Bits(64)]
+) -> Annotated[Empty, "An empty object: the peer was asked"]:
+    """Ask a peer for a block of which only the header is known. Others are not asked for it any more."""
     index = node.chain.tree.find(BlockHash(parse_hash(blockhash, "blockhash")))
     if index < 0:
         raise RpcError(RpcCode.MISC_ERROR, "Block header missing")

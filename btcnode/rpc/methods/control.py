@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from btcnode.debug_options import LOG_CATEGORIES
 from btcnode.rpc.allocator import heap, malloc_info
+from btcnode.rpc.declare import HIDDEN, MAY_HOLD_EQUALS, Bits, Hint, Named, When, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import type_name
-from btcnode.rpc.spec import Arg, Kind, Method, anything, arr, boolean, dyn, nothing, number, obj, rpc, string
+from btcnode.rpc.given import Items
+from btcnode.rpc.method import Method
+from btcnode.rpc.shapes import Arg, Kind, Result
 from btcnode.rpc.table import MethodTable
 from btcnode.services.control import Control
 from btcnode.services.parts import NodeParts
@@ -20,21 +23,17 @@ STOPPING = "btcnode stopping"
 MAX_STOP_DELAY_MS = 60_000
 
 
-@rpc("control", "Seconds since the node started.", returns=number("", "Seconds"))
-def uptime(control: Control) -> int:
-    """See the declaration."""
+@rpc("control")
+def uptime(control: Control) -> Annotated[int, "Seconds"]:
+    """Seconds since the node started."""
     return control.uptime()
 
 
-@rpc(
-    "control",
-    "Ask the node to shut down.",
-    Arg("wait", Kind.INT, "Milliseconds to wait before the answer", None, hidden=True),
-    returns=string("", f"The text '{STOPPING}'"),
-    in_warmup=True,
-)
-async def stop(control: Control, wait: int | None) -> str:
-    """See the declaration."""
+@rpc("control", in_warmup=True)
+async def stop(
+    control: Control, wait: Annotated[int | None, "Milliseconds to wait before the answer", HIDDEN] = None
+) -> Annotated[str, "The text 'btcnode stopping'"]:
+    """Ask the node to shut down."""
     control.request_stop()
     if wait:
         await asyncio.sleep(min(max(wait, 0), MAX_STOP_DELAY_MS) / 1000)
@@ -46,34 +45,39 @@ def _resident_kib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-@rpc(
-    "control",
-    "Memory of the process: the allocator's figures, as nothing is kept from swapping here.",
-    Arg("mode", Kind.STR, '"stats" for figures, "mallocinfo" for the report of the C library', "stats"),
-    returns=(
-        obj(
-            "",
-            "",
-            obj(
-                "locked",
-                "The heap",
-                number("used", "Bytes in use"),
-                number("free", "Bytes free"),
-                number("total", "Bytes in all"),
-                number("locked", "Bytes kept from swapping"),
-                number("chunks_used", "Objects in use"),
-                number("chunks_free", "Pieces free"),
-            ),
-            obj("process", "The whole process", number("peak_resident", "Most bytes resident so far")),
-            when='mode "stats"',
-            given={"mode": ("stats",)},
-        ),
-        string("", "The report in XML", when='mode "mallocinfo"', given={"mode": ("mallocinfo",)}),
-    ),
-    examples=((), ("mallocinfo",)),
-)
-def getmemoryinfo(control: Control, mode: str) -> dict[str, Any] | str:
-    """See the declaration."""
+class HeapInfo(TypedDict):
+    """Figures of the allocator."""
+
+    used: Annotated[int, "Bytes in use"]
+    free: Annotated[int, "Bytes free"]
+    total: Annotated[int, "Bytes in all"]
+    locked: Annotated[int, "Bytes kept from swapping"]
+    chunks_used: Annotated[int, "Objects in use"]
+    chunks_free: Annotated[int, "Pieces free"]
+
+
+class ProcessMemory(TypedDict):
+    """What the system says of the process."""
+
+    peak_resident: Annotated[int, "Most bytes resident so far"]
+
+
+class MemoryInfo(TypedDict):
+    """Memory of the process."""
+
+    locked: Annotated[HeapInfo, "The heap"]
+    process: Annotated[ProcessMemory, "The whole process"]
+
+
+@rpc("control", examples=((), ("mallocinfo",)))
+def getmemoryinfo(
+    control: Control,
+    mode: Annotated[str, '"stats" for figures, "mallocinfo" for the report of the C library'] = "stats",
+) -> (
+    Annotated[MemoryInfo, When('mode "stats"', mode=("stats",))]
+    | Annotated[str, "The report in XML", When('mode "mallocinfo"', mode=("mallocinfo",))]
+):
+    """Memory of the process: the allocator's figures, as nothing is kept from swapping here."""
     if mode == "mallocinfo":
         report = malloc_info()
         if report is None:
@@ -82,17 +86,22 @@ def getmemoryinfo(control: Control, mode: str) -> dict[str, Any] | str:
     if mode != "stats":
         raise RpcError(RpcCode.INVALID_PARAMETER, f"unknown mode {mode}")
     found = heap()
-    locked = found._asdict() | {"total": found.used + found.free, "locked": 0}
+    locked: HeapInfo = {
+        "used": found.used,
+        "free": found.free,
+        "total": found.used + found.free,
+        "locked": 0,
+        "chunks_used": found.chunks_used,
+        "chunks_free": found.chunks_free,
+    }
     return {"locked": locked, "process": {"peak_resident": _resident_kib() * 1024}}
 
 
-def _categories(control: Control, names: list[Any]) -> list[str]:
+def _categories(control: Control, names: Iterable[str]) -> list[str]:
     """Category names, "all" and "1" spelled out; raises RpcError."""
     known = control.log_categories()
     found: list[str] = []
     for name in names:
-        if type_name(name) != "string":
-            raise RpcError(RpcCode.TYPE_ERROR, "Logging categories are strings")
         if name in ("all", "1", ""):
             found += known
         elif name in known:
@@ -102,36 +111,33 @@ def _categories(control: Control, names: list[Any]) -> list[str]:
     return found
 
 
-_CATEGORY = (Arg("category", Kind.STR, "A category", None),)
+Categories = Items[Annotated[str, Named("category"), "A category"]]
 
 
 @rpc(
     "control",
-    "Show and switch the categories that are logged in detail. First the included ones are switched on, then the\n"
-    'excluded ones off; "all" means every one.\n'
-    f"The valid logging categories are: {', '.join(sorted(LOG_CATEGORIES))}",
-    Arg("include", Kind.ARR, "Categories to switch on", None, inner=_CATEGORY),
-    Arg("exclude", Kind.ARR, "Categories to switch off", None, inner=_CATEGORY),
-    returns=dyn("", "Categories, and whether they are logged", boolean("category", "Whether it is logged")),
     examples=((["all"], ["http"]),),
+    notes=f"The valid logging categories are: {', '.join(sorted(LOG_CATEGORIES))}",
 )
-def logging(control: Control, include: list[Any] | None, exclude: list[Any] | None) -> dict[str, bool]:
-    """See the declaration."""
+def logging(
+    control: Control,
+    include: Annotated[Categories | None, "Categories to switch on"] = None,
+    exclude: Annotated[Categories | None, "Categories to switch off"] = None,
+) -> Annotated[
+    dict[str, Annotated[bool, Named("category"), "Whether it is logged"]], "Categories, and whether they are logged"
+]:
+    """Show and switch the categories that are logged in detail. First the included ones are switched on, then the
+    excluded ones off; "all" means every one.
+    """
     for names, enabled in ((include, True), (exclude, False)):
         for category in _categories(control, names or []):
             control.set_log_category(category, enabled)
     return dict(control.log_categories())
 
 
-@rpc(
-    "hidden",
-    "Set the node's clock.",
-    Arg("timestamp", Kind.INT, "Unix seconds, 0 for the real clock", bits=64),
-    returns=nothing(),
-    examples=((1700000000,),),
-)
-def setmocktime(node: NodeParts, timestamp: int) -> None:
-    """See the declaration."""
+@rpc("hidden", examples=((1700000000,),))
+def setmocktime(node: NodeParts, timestamp: Annotated[int, "Unix seconds, 0 for the real clock", Bits(64)]) -> None:
+    """Set the node's clock."""
     if not node.params.mineable:
         raise RpcError(RpcCode.MISC_ERROR, "setmocktime is for regression testing (-regtest mode) only")
     if not 0 <= timestamp <= 9_223_372_036:
@@ -139,15 +145,9 @@ def setmocktime(node: NodeParts, timestamp: int) -> None:
     node.clock.set_mock(timestamp)
 
 
-@rpc(
-    "hidden",
-    "Let the slow timers run ahead, in tests.",
-    Arg("delta_time", Kind.INT, "Seconds", bits=64),
-    returns=nothing(),
-    examples=((60,),),
-)
-def mockscheduler(node: NodeParts, delta_time: int) -> None:
-    """See the declaration."""
+@rpc("hidden", examples=((60,),))
+def mockscheduler(node: NodeParts, delta_time: Annotated[int, "Seconds", Bits(64)]) -> None:
+    """Let the slow timers run ahead, in tests."""
     if node.params.name != "regtest":
         raise RpcError(RpcCode.MISC_ERROR, "mockscheduler is for regression testing (-regtest mode) only")
     if not 0 < delta_time <= 3600:
@@ -165,61 +165,67 @@ def _echo(control: Control, *values: Any) -> list[Any]:
     return list(values)
 
 
-_ECHO_ARGS = tuple(Arg(f"arg{n}", Kind.STR, "Anything", None, any_type=True) for n in range(10))
+def _echo_declaration(words: str) -> Callable[[Callable[..., Any]], tuple[tuple[Arg, ...], tuple[Result, ...]]]:
+    args = tuple(Arg(f"arg{n}", Kind.STR, "Anything", None, any_type=True, words=words) for n in range(10))
+    return lambda handler: (args, (Result(Kind.ANY),))
+
+
 echo, echojson = (
-    Method(name, "hidden", "Answer with the arguments.", _echo, _ECHO_ARGS, (anything(),), (("hello",),), verbatim=True)
-    for name in ("echo", "echojson")
+    Method(
+        name,
+        "hidden",
+        "Answer with the arguments.",
+        _echo,
+        _echo_declaration(words),
+        examples=(("hello",),),
+        verbatim=True,
+    )
+    for name, words in (("echo", ""), ("echojson", "json"))
 )
 
 
-@rpc(
-    "hidden",
-    "Answer with the argument.",
-    Arg("arg", Kind.STR, "Anything"),
-    returns=string("echo", "The same"),
-    examples=(("Hello world",),),
-)
-def echoipc(control: Control, arg: str) -> str:
-    """See the declaration."""
+@rpc("hidden", examples=(("Hello world",),))
+def echoipc(control: Control, arg: Annotated[str, "Anything", MAY_HOLD_EQUALS]) -> Annotated[str, "The same"]:
+    """Answer with the argument."""
     return arg
+
+
+class ActiveCommand(TypedDict):
+    """A call in progress."""
+
+    method: Annotated[str, "Method"]
+    duration: Annotated[int, "Microseconds so far"]
+
+
+class RpcInfo(TypedDict):
+    """State of the server."""
+
+    active_commands: Annotated[list[ActiveCommand], "Calls in progress"]
+    logpath: Annotated[str, "The log file"]
 
 
 def table_methods(table: MethodTable) -> list[Method]:
     """The methods that speak of the methods."""
 
-    @rpc(
-        "control",
-        "All methods, or the help of one.",
-        Arg("command", Kind.STR, "The method", None, hint="all commands"),
-        returns=anything("", "The text"),
-        examples=((), ("getblock",)),
-    )
-    def help(control: Control, command: str | None) -> Any:
-        """See the declaration."""
+    @rpc("control", examples=((), ("getblock",)))
+    def help(
+        control: Control, command: Annotated[str | None, "The method", Hint("all commands")] = None
+    ) -> Annotated[str, "The text"] | Annotated[Any, "What clients convert"]:
+        """All methods, or the help of one."""
         if command == "dump_all_command_conversions":
             return table.conversions()
         return table.help(command or "")
 
-    @rpc(
-        "control",
-        "State of the RPC server.",
-        returns=obj(
-            "",
-            "",
-            arr(
-                "active_commands",
-                "Calls in progress",
-                obj("", "", string("method", "Method"), number("duration", "Microseconds so far")),
-            ),
-            string("logpath", "The log file"),
-        ),
-    )
-    def getrpcinfo(control: Control) -> dict[str, Any]:
-        """See the declaration."""
+    @rpc("control")
+    def getrpcinfo(control: Control) -> RpcInfo:
+        """State of the RPC server."""
         now = monotonic()
-        active = [
-            {"method": name, "duration": int((now - started) * 1_000_000)} for name, started in table.active.values()
-        ]
-        return {"active_commands": active, "logpath": control.log_path()}
+        return {
+            "active_commands": [
+                {"method": name, "duration": int((now - started) * 1_000_000)}
+                for name, started in table.active.values()
+            ],
+            "logpath": control.log_path(),
+        }
 
     return [help, getrpcinfo]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.descriptors.checksum import split_checksum
 from btcnode.descriptors.descriptor import Descriptor, OutputType, multisig_script, p2sh_script, p2wsh_script
@@ -11,10 +11,11 @@ from btcnode.descriptors.inference import infer_descriptor
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
+from btcnode.rpc.declare import Hex, Named, When, in_order, rpc
 from btcnode.rpc.descriptors import parse_range, parsed
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Items
 from btcnode.rpc.lookup import parse_hex_or_none
-from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, obj, rpc, string
 from btcnode.script.encoding import is_sized_pubkey
 from btcnode.script.opcodes import MAX_PUBKEYS_PER_MULTISIG, MAX_SCRIPT_ELEMENT_SIZE
 from btcnode.script.signatures import is_valid_pubkey
@@ -29,40 +30,36 @@ _DESCRIPTOR = (
 _KEY = "0279be667ef9dcbbac55a06295Ce870b07029Bfcdb2dce28d959f2815b16f81798"
 
 
-@rpc(
-    "util",
-    "What a descriptor says, and its checksum.",
-    Arg("descriptor", Kind.STR, "The descriptor"),
-    returns=obj(
-        "",
-        "",
-        string("descriptor", "The descriptor in its usual form, with public keys only; the first one of a multipath"),
-        arr(
-            "multipath_expansion",
-            "All that a multipath descriptor stands for",
-            string("", "Descriptor"),
-            optional=True,
-        ),
-        string("checksum", "The checksum of the text as given"),
-        boolean("isrange", "Whether it stands for many scripts"),
-        boolean("issolvable", "Whether it tells how to spend"),
-        boolean("hasprivatekeys", "Whether the text holds a private key"),
-    ),
-    examples=((f"wpkh([d34db33f/84h/0h/0h]{_KEY})",),),
-)
-def getdescriptorinfo(node: NodeParts, descriptor: str) -> dict[str, Any]:
-    """See the declaration."""
+class DescriptorInfo(TypedDict):
+    """What a descriptor says."""
+
+    descriptor: Annotated[
+        str, ("The descriptor in its usual form, with public keys only; the first one of a multipath")
+    ]
+    multipath_expansion: Annotated[
+        NotRequired[list[Annotated[str, "Descriptor"]]], "All that a multipath descriptor stands for"
+    ]
+    checksum: Annotated[str, "The checksum of the text as given"]
+    isrange: Annotated[bool, "Whether it stands for many scripts"]
+    issolvable: Annotated[bool, "Whether it tells how to spend"]
+    hasprivatekeys: Annotated[bool, "Whether the text holds a private key"]
+
+
+@rpc("util", examples=((f"wpkh([d34db33f/84h/0h/0h]{_KEY})",),))
+def getdescriptorinfo(node: NodeParts, descriptor: Annotated[str, "The descriptor"]) -> DescriptorInfo:
+    """What a descriptor says, and its checksum."""
     secrets = SigningProvider()
     found = parsed(descriptor, node.params, secrets)
-    result: dict[str, Any] = {"descriptor": found[0].text()}
-    if len(found) > 1:
-        result["multipath_expansion"] = [item.text() for item in found]
-    return result | {
+    result: DescriptorInfo = {
+        "descriptor": found[0].text(),
         "checksum": split_checksum(descriptor)[1],
         "isrange": found[0].is_range,
         "issolvable": found[0].is_solvable,
         "hasprivatekeys": bool(secrets.secrets),
     }
+    if len(found) > 1:
+        result["multipath_expansion"] = [item.text() for item in found]
+    return in_order(DescriptorInfo, result)
 
 
 def _addresses(
@@ -85,30 +82,28 @@ def _addresses(
     return result
 
 
-@rpc(
-    "util",
-    "Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its branches.",
-    Arg("descriptor", Kind.STR, "The descriptor, with checksum"),
-    Arg("range", Kind.ANY, "Of a ranged descriptor: the last position, or [first,last]", None, any_type=True),
-    returns=(
-        arr("", "", string("", "Address"), when="for single derivation descriptors"),
-        arr(
-            "",
-            "For each branch of the multipath, in order",
-            arr("", "", string("", "Address")),
-            when="for multipath descriptors",
-        ),
-    ),
-    examples=((_DESCRIPTOR, [0, 2]),),
-)
-async def deriveaddresses(node: NodeParts, descriptor: str, positions: Any) -> list[Any]:
-    """See the declaration."""
-    low, high = parse_range(positions) if positions is not None else (0, 0)
+@rpc("util", examples=((_DESCRIPTOR, [0, 2]),))
+async def deriveaddresses(
+    node: NodeParts,
+    descriptor: Annotated[str, "The descriptor, with checksum"],
+    range: Annotated[Any, "Of a ranged descriptor: the last position, or [first,last]"] = None,
+) -> (
+    Annotated[list[Annotated[str, "Address"]], When("for single derivation descriptors")]
+    | Annotated[
+        list[list[Annotated[str, "Address"]]],
+        "For each branch of the multipath, in order",
+        When("for multipath descriptors"),
+    ]
+):
+    """Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its
+    branches.
+    """
+    low, high = parse_range(range) if range is not None else (0, 0)
     secrets, params = SigningProvider(), node.params
     found = parsed(descriptor, params, secrets, need_checksum=True)
-    if positions is not None and not found[0].is_range:
+    if range is not None and not found[0].is_range:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Range should not be specified for an un-ranged descriptor")
-    if positions is None and found[0].is_range:
+    if range is None and found[0].is_range:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Range must be specified for a ranged descriptor")
 
     def derive() -> list[list[str]]:
@@ -118,10 +113,8 @@ async def deriveaddresses(node: NodeParts, descriptor: str, positions: Any) -> l
     return lists[0] if len(lists) == 1 else lists
 
 
-def parse_pubkey(text: Any) -> bytes:
+def parse_pubkey(text: str) -> bytes:
     """A public key given in hex; raises RpcError."""
-    if not isinstance(text, str):
-        raise RpcError(RpcCode.TYPE_ERROR, "JSON value is not of expected type string")
     key = parse_hex_or_none(text)
     if not key:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f'Pubkey "{text}" must be a hex string')
@@ -147,20 +140,17 @@ def _multisig(required: int, keys: list[bytes]) -> bytes:
     return multisig_script(required, keys)
 
 
+class MultisigAddress(TypedDict):
+    """An address that takes several signatures."""
+
+    address: Annotated[str, "The address"]
+    redeemScript: Annotated[Hex, "The script behind it"]
+    descriptor: Annotated[str, "Its descriptor"]
+    warnings: Annotated[NotRequired[list[Annotated[str, "Warning"]]], "What is not as asked for"]
+
+
 @rpc(
     "util",
-    "A multisig address of so many keys.",
-    Arg("nrequired", Kind.INT, "Signatures that spending takes"),
-    Arg("keys", Kind.ARR, "The public keys", inner=(Arg("key", Kind.HEX, "Public key", None),)),
-    Arg("address_type", Kind.STR, 'Type of the address: "legacy", "p2sh-segwit" or "bech32"', "legacy"),
-    returns=obj(
-        "",
-        "",
-        string("address", "The address"),
-        hexed("redeemScript", "The script behind it"),
-        string("descriptor", "Its descriptor"),
-        arr("warnings", "What is not as asked for", string("", "Warning"), optional=True),
-    ),
     examples=(
         (
             2,
@@ -171,8 +161,13 @@ def _multisig(required: int, keys: list[bytes]) -> bytes:
         ),
     ),
 )
-def createmultisig(node: NodeParts, nrequired: int, keys: list[Any], address_type: str) -> dict[str, Any]:
-    """See the declaration."""
+def createmultisig(
+    node: NodeParts,
+    nrequired: Annotated[int, "Signatures that spending takes"],
+    keys: Annotated[Items[Annotated[Hex, Named("key"), "Public key"]], "The public keys"],
+    address_type: Annotated[str, 'Type of the address: "legacy", "p2sh-segwit" or "bech32"'] = "legacy",
+) -> MultisigAddress:
+    """A multisig address of so many keys."""
     pubkeys = [parse_pubkey(key) for key in keys]
     if address_type not in list(OutputType):
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f"Unknown address type '{address_type}'")
@@ -193,8 +188,8 @@ def createmultisig(node: NodeParts, nrequired: int, keys: list[Any], address_typ
         OutputType.LEGACY: p2sh_script(inner), OutputType.P2SH_SEGWIT: p2sh_script(program), OutputType.BECH32: program,
     }  # fmt: skip
     descriptor = infer_descriptor(scripts[kind], provider, node.params)
-    result: dict[str, Any] = {
-        "address": address_for_script(scripts[kind], node.params),
+    result: MultisigAddress = {
+        "address": address_for_script(scripts[kind], node.params) or "",
         "redeemScript": inner.hex(),
         "descriptor": descriptor.text(),
     }

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from math import floor
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.mempool.fee_estimator import FeeEstimator, Horizon
 from btcnode.mempool.fee_stats import BucketRange
 from btcnode.rpc.amounts import real_number
+from btcnode.rpc.declare import Coins, Elided, Real, in_order, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import Number, amount, double
-from btcnode.rpc.spec import Arg, Kind, arr, coins, ellipsis, number, obj, real, rpc, string
 from btcnode.services.parts import NodeParts
 
 MODES = ("unset", "economical", "conservative")
-_TARGET = Arg("conf_target", Kind.INT, "Confirmation target in blocks (1 - 1008)")
 
 
 def _estimator(node: NodeParts) -> FeeEstimator:
@@ -28,55 +27,33 @@ def _check_target(target: int, highest: int) -> None:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid conf_target, must be between 1 and {highest}")
 
 
-@rpc(
-    "util",
-    "The feerate for a transaction to confirm within so many blocks, as far as it can be known from what was seen.",
-    _TARGET,
-    Arg(
-        "estimate_mode",
-        Kind.STR,
-        '"economical" follows falling fees soon, "conservative" looks back farther; "unset" is the default mode',
-        "economical",
-    ),
-    returns=obj(
-        "",
-        "",
-        coins("feerate", "Feerate in BTC/kvB; absent when it is not known", optional=True),
-        arr("errors", "Why it is not known", string("", "Error"), optional=True),
-        number("blocks", "The target that the estimate is for: at least 2, and no farther than there are data for"),
-    ),
-    examples=((6,),),
-)
-def estimatesmartfee(node: NodeParts, target: int, mode: str) -> dict[str, Any]:
-    """See the declaration."""
+class FeeEstimate(TypedDict):
+    """A feerate, or why there is none."""
+
+    feerate: Annotated[NotRequired[Coins], "Feerate in BTC/kvB; absent when it is not known"]
+    errors: Annotated[NotRequired[list[Annotated[str, "Error"]]], "Why it is not known"]
+    blocks: Annotated[int, ("The target that the estimate is for: at least 2, and no farther than there are data for")]
+
+
+@rpc("util", examples=((6,),))
+def estimatesmartfee(
+    node: NodeParts,
+    conf_target: Annotated[int, "Confirmation target in blocks (1 - 1008)"],
+    estimate_mode: Annotated[
+        str, ('"economical" follows falling fees soon, "conservative" looks back farther; "unset" is the default mode')
+    ] = "economical",
+) -> FeeEstimate:
+    """The feerate for a transaction to confirm within so many blocks, as far as it can be known from what was seen."""
     estimator, pool = _estimator(node), node.mempool
-    _check_target(target, estimator.highest_target())
-    if mode.lower() not in MODES:
+    _check_target(conf_target, estimator.highest_target())
+    if estimate_mode.lower() not in MODES:
         names = '", "'.join(MODES)
         raise RpcError(RpcCode.INVALID_PARAMETER, f'Invalid estimate_mode parameter, must be one of: "{names}"')
-    found = estimator.smart(target, conservative=mode.lower() == "conservative")
+    found = estimator.smart(conf_target, conservative=estimate_mode.lower() == "conservative")
     if not found.feerate:
         return {"errors": ["Insufficient data or no feerate found"], "blocks": found.blocks}
     feerate = max(found.feerate, pool.minimum_feerate(node.clock.now()), pool.options.min_relay_feerate)
     return {"feerate": amount(feerate), "blocks": found.blocks}
-
-
-_RANGE_RESULT = (
-    real("startrange", "Lowest feerate, sat/kvB"),
-    real("endrange", "Highest feerate"),
-    real("withintarget", "Transactions that confirmed within the target"),
-    real("totalconfirmed", "Transactions that confirmed"),
-    real("inmempool", "Transactions that wait for as long as the target"),
-    real("leftmempool", "Transactions that left the mempool unconfirmed after the target"),
-)
-_HORIZON_RESULT = (
-    coins("feerate", "Feerate in BTC/kvB", optional=True),
-    real("decay", "What is left of a count after a block"),
-    number("scale", "Blocks of a period"),
-    obj("pass", "The lowest feerates that met the threshold", *_RANGE_RESULT, optional=True),
-    obj("fail", "The highest feerates that did not", ellipsis(), optional=True),
-    arr("errors", "Why there is no feerate", string("error", ""), optional=True),
-)
 
 
 def _whole(value: float) -> Number:
@@ -87,7 +64,7 @@ def _hundredths(value: float) -> Number:
     return double(floor(value * 100 + 0.5) / 100)
 
 
-def _range_json(run: BucketRange) -> dict[str, Any]:
+def _range_json(run: BucketRange) -> FeeRange:
     return {
         "startrange": _whole(run.start),
         "endrange": _whole(run.end),
@@ -98,39 +75,63 @@ def _range_json(run: BucketRange) -> dict[str, Any]:
     }
 
 
-@rpc(
-    "hidden",
-    "What the estimates of each time horizon rest on. Form and contents may change.",
-    _TARGET,
-    Arg("threshold", Kind.NUM, "Share that must have confirmed within the target", 0.95),
-    returns=obj(
-        "",
-        "",
-        obj("short", "The short horizon", *_HORIZON_RESULT, optional=True),
-        obj("medium", "The medium horizon", ellipsis(), optional=True),
-        obj("long", "The long horizon", ellipsis(), optional=True),
-    ),
-    examples=((6, 0.9),),
+class FeeRange(TypedDict):
+    """A range of feerates and what became of its transactions."""
+
+    startrange: Annotated[Real, "Lowest feerate, sat/kvB"]
+    endrange: Annotated[Real, "Highest feerate"]
+    withintarget: Annotated[Real, "Transactions that confirmed within the target"]
+    totalconfirmed: Annotated[Real, "Transactions that confirmed"]
+    inmempool: Annotated[Real, "Transactions that wait for as long as the target"]
+    leftmempool: Annotated[Real, "Transactions that left the mempool unconfirmed after the target"]
+
+
+HorizonEstimate = TypedDict(
+    "HorizonEstimate",
+    {
+        "feerate": Annotated[NotRequired[Coins], "Feerate in BTC/kvB"],
+        "decay": Annotated[Real, "What is left of a count after a block"],
+        "scale": Annotated[int, "Blocks of a period"],
+        "pass": Annotated[NotRequired[FeeRange], "The lowest feerates that met the threshold"],
+        "fail": Annotated[NotRequired[FeeRange], "The highest feerates that did not", Elided("")],
+        "errors": Annotated[NotRequired[list[str]], "Why there is no feerate"],
+    },
 )
-def estimaterawfee(node: NodeParts, target: int, threshold: Any) -> dict[str, Any]:
-    """See the declaration."""
+
+
+class RawFeeEstimates(TypedDict):
+    """What estimates rest on, by time horizon."""
+
+    short: Annotated[NotRequired[HorizonEstimate], "The short horizon"]
+    medium: Annotated[NotRequired[HorizonEstimate], "The medium horizon", Elided("")]
+    long: Annotated[NotRequired[HorizonEstimate], "The long horizon", Elided("")]
+
+
+@rpc("hidden", examples=((6, 0.9),))
+def estimaterawfee(
+    node: NodeParts,
+    conf_target: Annotated[int, "Confirmation target in blocks (1 - 1008)"],
+    threshold: Annotated[float, "Share that must have confirmed within the target"] = 0.95,
+) -> RawFeeEstimates:
+    """What the estimates of each time horizon rest on. Form and contents may change."""
     estimator = _estimator(node)
-    _check_target(target, estimator.highest_target())
+    _check_target(conf_target, estimator.highest_target())
     share = real_number(threshold)
     if not 0 <= share <= 1:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid threshold")
-    result: dict[str, Any] = {}
+    result: RawFeeEstimates = {}
     for horizon in Horizon:
-        if target > estimator.highest_target(horizon):
+        if conf_target > estimator.highest_target(horizon):
             continue
-        feerate, found = estimator.raw(target, share, horizon)
-        shape: dict[str, Any] = {"decay": double(found.decay), "scale": found.scale}
+        feerate, found = estimator.raw(conf_target, share, horizon)
+        shape: HorizonEstimate = {"decay": double(found.decay), "scale": found.scale}
         if feerate:
-            shape = {"feerate": amount(feerate)} | shape | {"pass": _range_json(found.passed)}
+            shape["feerate"] = amount(feerate)
+            shape["pass"] = _range_json(found.passed)
             if found.failed.start != -1:
                 shape["fail"] = _range_json(found.failed)
         else:
             shape["fail"] = _range_json(found.failed)
             shape["errors"] = ["Insufficient data or no feerate found which meets threshold"]
-        result[horizon.value] = shape
+        result[horizon.value] = in_order(HorizonEstimate, shape)
     return result

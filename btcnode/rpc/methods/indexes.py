@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, TypedDict
 
 from btcnode.primitives.hashes import BlockHash
+from btcnode.rpc.declare import Hex, Named, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.lookup import parse_hash
-from btcnode.rpc.spec import Arg, Kind, boolean, dyn, hexed, number, obj, rpc
 from btcnode.services.parts import NodeParts
 
 
-@rpc(
-    "blockchain",
-    "The BIP157 filter of a block.",
-    Arg("blockhash", Kind.HEX, "The block's hash"),
-    Arg("filtertype", Kind.STR, "The type of the filter", "basic"),
-    returns=obj("", "", hexed("filter", "The filter"), hexed("header", "The filter header")),
-    examples=(("000000000933ea01ad0ee984209779baaec3ced90fa3f408719526f8d77f4943",),),
-)
-async def getblockfilter(node: NodeParts, blockhash: str, filtertype: str) -> dict[str, Any]:
-    """See the declaration."""
+class BlockFilter(TypedDict):
+    """A filter and its header."""
+
+    filter: Annotated[Hex, "The filter"]
+    header: Annotated[Hex, "The filter header"]
+
+
+@rpc("blockchain", examples=(("000000000933ea01ad0ee984209779baaec3ced90fa3f408719526f8d77f4943",),))
+async def getblockfilter(
+    node: NodeParts,
+    blockhash: Annotated[Hex, "The block's hash"],
+    filtertype: Annotated[str, "The type of the filter"] = "basic",
+) -> BlockFilter:
+    """The BIP157 filter of a block."""
     block_hash = BlockHash(parse_hash(blockhash, "blockhash"))
     if filtertype != "basic":
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Unknown filtertype")
@@ -44,24 +48,18 @@ async def getblockfilter(node: NodeParts, blockhash: str, filtertype: str) -> di
     return {"filter": item.data.hex(), "header": item.header[::-1].hex()}
 
 
-@rpc(
-    "util",
-    "The state of the indexes that run.",
-    Arg("index_name", Kind.STR, "One index alone", None),
-    returns=dyn(
-        "",
-        "",
-        obj(
-            "name",
-            "The index",
-            boolean("synced", "Whether it has the tip"),
-            number("best_block_height", "The height up to which it has come"),
-        ),
-    ),
-    examples=((), ("txindex",)),
-)
-def getindexinfo(node: NodeParts, index_name: str | None) -> dict[str, Any]:
-    """See the declaration."""
+class IndexInfo(TypedDict):
+    """How far an index is."""
+
+    synced: Annotated[bool, "Whether it has the tip"]
+    best_block_height: Annotated[int, "The height up to which it has come"]
+
+
+@rpc("util", examples=((), ("txindex",)))
+def getindexinfo(
+    node: NodeParts, index_name: Annotated[str | None, "One index alone"] = None
+) -> dict[str, Annotated[IndexInfo, Named("name"), "The index"]]:
+    """The state of the indexes that run."""
     return {
         state.name: {"synced": state.synced, "best_block_height": state.height}
         for state in node.indexes.states()

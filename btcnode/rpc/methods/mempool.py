@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.errors import StorageError
 from btcnode.mempool.entry import MempoolEntry
@@ -12,43 +12,16 @@ from btcnode.mempool.pool import Mempool
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import real_number
+from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, Bits, Coins, Hex, Hint, Named, When, rpc
 from btcnode.rpc.deprecated import is_enabled
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import amount, type_name
+from btcnode.rpc.given import Items, Strict
+from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import parse_hash
-from btcnode.rpc.mempool_json import describe_all, entry_json, freeze, names
-from btcnode.rpc.spec import Arg, Kind, arr, boolean, coins, dyn, hexed, number, obj, rpc, string
-from btcnode.rpc.spec import time as time_
+from btcnode.rpc.mempool_json import MempoolEntryJson, describe_all, entry_json, freeze, names
 from btcnode.services.parts import NodeParts
 
-ENTRY_RESULT = (
-    number("vsize", "Virtual size as policy counts it (BIP141 and sigops)"),
-    number("weight", "Weight (BIP141)"),
-    time_("time", "When it came in"),
-    number("height", "Height of the chain then"),
-    number("descendantcount", "Descendants in the mempool, itself included"),
-    number("descendantsize", "Their virtual size"),
-    number("ancestorcount", "Ancestors in the mempool, itself included"),
-    number("ancestorsize", "Their virtual size"),
-    hexed("wtxid", "Hash with witness"),
-    number("chunkweight", "Sigops-adjusted weight of its chunk"),
-    obj(
-        "fees",
-        "Fees in BTC",
-        coins("base", "Its own"),
-        coins("modified", "Its own with deltas, as mining sees it"),
-        coins("ancestor", "Modified fees of ancestors, itself included"),
-        coins("descendant", "Modified fees of descendants, itself included"),
-        coins("chunk", "Modified fees of its chunk"),
-    ),
-    arr("depends", "Unconfirmed transactions that it spends from", hexed("", "Transaction id")),
-    arr("spentby", "Unconfirmed transactions that spend from it", hexed("", "Transaction id")),
-    boolean("unbroadcast", "Whether no peer has asked for it yet"),
-    boolean("bip125-replaceable", "Whether it may be replaced by BIP125 (deprecated)", optional=True),
-)
 FEW = 500  # entries that are described at once: 5 ms
-_TXID = Arg("txid", Kind.HEX, "Transaction id")
-_VERBOSE = Arg("verbose", Kind.BOOL, "JSON objects (true), or ids only (false)", False)
 
 
 def find_entry(node: NodeParts, txid: str) -> MempoolEntry:
@@ -59,39 +32,37 @@ def find_entry(node: NodeParts, txid: str) -> MempoolEntry:
     return entry
 
 
-def _listed(node: NodeParts, entries: Iterable[MempoolEntry], verbose: bool) -> Any:
+def _listed(node: NodeParts, entries: Iterable[MempoolEntry], verbose: bool) -> list[str] | dict[str, MempoolEntryJson]:
     if not verbose:
         return names(entries)
     return {to_display(entry.txid): entry_json(node, entry) for entry in entries}
 
 
-@rpc(
-    "blockchain",
-    "Ids of all transactions in the mempool.",
-    _VERBOSE,
-    Arg("mempool_sequence", Kind.BOOL, "With the mempool sequence number (not with verbose)", False),
-    returns=(
-        arr(
-            "",
-            "",
-            hexed("", "Transaction id"),
-            when="for verbose = false",
-            given={"verbose": (False,), "mempool_sequence": (False,)},
-        ),
-        dyn("", "", obj("transactionid", "", *ENTRY_RESULT), when="for verbose = true", given={"verbose": (True,)}),
-        obj(
-            "",
-            "",
-            arr("txids", "", hexed("", "Transaction id")),
-            number("mempool_sequence", "Mempool sequence number"),
-            when="for verbose = false and mempool_sequence = true",
-            given={"verbose": (False,), "mempool_sequence": (True,)},
-        ),
-    ),
-    examples=((True,),),
-)
-async def getrawmempool(node: NodeParts, verbose: bool, mempool_sequence: bool) -> Any:
-    """See the declaration."""
+class TxidsInSequence(TypedDict):
+    """The mempool's transactions at a point of its sequence."""
+
+    txids: list[Annotated[Hex, "Transaction id"]]
+    mempool_sequence: Annotated[int, "Mempool sequence number"]
+
+
+@rpc("blockchain", examples=((True,),))
+async def getrawmempool(
+    node: NodeParts,
+    verbose: Annotated[bool, "JSON objects (true), or ids only (false)"] = False,
+    mempool_sequence: Annotated[bool, "With the mempool sequence number (not with verbose)"] = False,
+) -> (
+    Annotated[
+        list[Annotated[Hex, "Transaction id"]], When("for verbose = false", verbose=(False,), mempool_sequence=(False,))
+    ]
+    | Annotated[
+        dict[str, Annotated[MempoolEntryJson, Named("transactionid")]], When("for verbose = true", verbose=(True,))
+    ]
+    | Annotated[
+        TxidsInSequence,
+        When("for verbose = false and mempool_sequence = true", verbose=(False,), mempool_sequence=(True,)),
+    ]
+):
+    """Ids of all transactions in the mempool."""
     pool = node.mempool
     if verbose:
         if mempool_sequence:
@@ -104,94 +75,83 @@ async def getrawmempool(node: NodeParts, verbose: bool, mempool_sequence: bool) 
     return {"txids": txids, "mempool_sequence": pool.sequence} if mempool_sequence else txids
 
 
-@rpc(
-    "blockchain",
-    "What is known of a transaction in the mempool.",
-    _TXID,
-    returns=obj("", "", *ENTRY_RESULT),
-    examples=(("mytxid",),),
-)
-def getmempoolentry(node: NodeParts, txid: str) -> dict[str, Any]:
-    """See the declaration."""
+@rpc("blockchain", examples=(("mytxid",),))
+def getmempoolentry(node: NodeParts, txid: Annotated[Hex, "Transaction id"]) -> MempoolEntryJson:
+    """What is known of a transaction in the mempool."""
     return entry_json(node, find_entry(node, txid))
 
 
-_RELATIVES = (
-    arr("", "", hexed("", "Transaction id"), when="for verbose = false", given={"verbose": (False,)}),
-    dyn("", "", obj("transactionid", "", *ENTRY_RESULT), when="for verbose = true", given={"verbose": (True,)}),
-)
-
-
-@rpc(
-    "blockchain",
-    "All ancestors of a transaction in the mempool.",
-    _TXID,
-    _VERBOSE,
-    returns=_RELATIVES,
-    examples=(("mytxid",),),
-)
-def getmempoolancestors(node: NodeParts, txid: str, verbose: bool) -> Any:
-    """See the declaration."""
+@rpc("blockchain", examples=(("mytxid",),))
+def getmempoolancestors(
+    node: NodeParts,
+    txid: Annotated[Hex, "Transaction id"],
+    verbose: Annotated[bool, "JSON objects (true), or ids only (false)"] = False,
+) -> (
+    Annotated[list[Annotated[Hex, "Transaction id"]], When("for verbose = false", verbose=(False,))]
+    | Annotated[
+        dict[str, Annotated[MempoolEntryJson, Named("transactionid")]], When("for verbose = true", verbose=(True,))
+    ]
+):
+    """All ancestors of a transaction in the mempool."""
     found = node.mempool.ancestors(find_entry(node, txid))
     return _listed(node, sorted(found, key=lambda entry: entry.txid), verbose)
 
 
-@rpc(
-    "blockchain",
-    "All descendants of a transaction in the mempool.",
-    _TXID,
-    _VERBOSE,
-    returns=_RELATIVES,
-    examples=(("mytxid",),),
-)
-def getmempooldescendants(node: NodeParts, txid: str, verbose: bool) -> Any:
-    """See the declaration."""
+@rpc("blockchain", examples=(("mytxid",),))
+def getmempooldescendants(
+    node: NodeParts,
+    txid: Annotated[Hex, "Transaction id"],
+    verbose: Annotated[bool, "JSON objects (true), or ids only (false)"] = False,
+) -> (
+    Annotated[list[Annotated[Hex, "Transaction id"]], When("for verbose = false", verbose=(False,))]
+    | Annotated[
+        dict[str, Annotated[MempoolEntryJson, Named("transactionid")]], When("for verbose = true", verbose=(True,))
+    ]
+):
+    """All descendants of a transaction in the mempool."""
     found = node.mempool.descendants(find_entry(node, txid))
     return _listed(node, sorted(found, key=lambda entry: entry.txid), verbose)
 
 
-@rpc(
-    "blockchain",
-    "The cluster of a transaction in the mempool: everything connected with it, by chunks.",
-    _TXID,
-    returns=obj(
-        "",
-        "",
-        number("clusterweight", "Sigops-adjusted weight"),
-        number("txcount", "Transactions"),
-        arr(
-            "chunks",
-            "In the order of mining",
-            obj(
-                "",
-                "",
-                coins("chunkfee", "Modified fees"),
-                number("chunkweight", "Sigops-adjusted weight"),
-                arr("txs", "In the order of mining", hexed("", "Transaction id")),
-            ),
-        ),
-    ),
-    examples=(("mytxid",),),
-)
-def getmempoolcluster(node: NodeParts, txid: str) -> dict[str, Any]:
-    """See the declaration."""
+class ChunkInfo(TypedDict):
+    """Transactions that are mined together."""
+
+    chunkfee: Annotated[Coins, "Modified fees"]
+    chunkweight: Annotated[int, "Sigops-adjusted weight"]
+    txs: Annotated[list[Annotated[Hex, "Transaction id"]], "In the order of mining"]
+
+
+class ClusterInfo(TypedDict):
+    """Transactions that hang together."""
+
+    clusterweight: Annotated[int, "Sigops-adjusted weight"]
+    txcount: Annotated[int, "Transactions"]
+    chunks: Annotated[list[ChunkInfo], "In the order of mining"]
+
+
+@rpc("blockchain", examples=(("mytxid",),))
+def getmempoolcluster(node: NodeParts, txid: Annotated[Hex, "Transaction id"]) -> ClusterInfo:
+    """The cluster of a transaction in the mempool: everything connected with it, by chunks."""
     cluster = node.mempool.cluster_of(find_entry(node, txid))
-    chunks = [
+    chunks: list[ChunkInfo] = [
         {"chunkfee": amount(chunk.fee), "chunkweight": chunk.size, "txs": names(chunk.entries)}
         for chunk in cluster.chunks
     ]
     return {"clusterweight": cluster.size, "txcount": len(cluster.entries), "chunks": chunks}
 
 
-@rpc(
-    "hidden",
-    "The feerate diagram of the whole mempool.",
-    returns=arr("", "", obj("", "", number("weight", "Cumulative weight"), coins("fee", "Cumulative fee"))),
-)
-def getmempoolfeeratediagram(node: NodeParts) -> list[dict[str, Any]]:
-    """See the declaration."""
+class DiagramPoint(TypedDict):
+    """A point of the feerate diagram."""
+
+    weight: Annotated[int, "Cumulative weight"]
+    fee: Annotated[Coins, "Cumulative fee"]
+
+
+@rpc("hidden")
+def getmempoolfeeratediagram(node: NodeParts) -> list[DiagramPoint]:
+    """The feerate diagram of the whole mempool."""
     weight = fee = 0
-    points = [{"weight": 0, "fee": amount(0)}]
+    points: list[DiagramPoint] = [{"weight": 0, "fee": amount(0)}]
     for chunk in node.mempool.chunks():
         weight += chunk.size
         fee += chunk.fee
@@ -199,35 +159,33 @@ def getmempoolfeeratediagram(node: NodeParts) -> list[dict[str, Any]]:
     return points
 
 
-@rpc(
-    "blockchain",
-    "The state of the mempool.",
-    returns=obj(
-        "",
-        "",
-        boolean("loaded", "Whether the transactions of the last run are in"),
-        number("size", "Transactions"),
-        number("bytes", "Sum of their virtual sizes"),
-        number("usage", "Memory"),
-        coins("total_fee", "Sum of their fees, without deltas"),
-        number("maxmempool", "Most memory"),
-        coins("mempoolminfee", "Least feerate to get in now, BTC/kvB"),
-        coins("minrelaytxfee", "Least feerate to be relayed, BTC/kvB"),
-        coins("incrementalrelayfee", "What a replacement pays for its relay, BTC/kvB"),
-        number("unbroadcastcount", "Transactions that no peer has asked for yet"),
-        boolean("permitbaremultisig", "Whether bare multisig outputs are relayed"),
-        number("maxdatacarriersize", "Bytes of OP_RETURN scripts that are relayed"),
-        number("limitclustercount", "Most transactions of a cluster"),
-        number("limitclustersize", "Most virtual bytes of a cluster"),
-        boolean("optimal", "Whether the order is known to be the best"),
-        boolean("fullrbf", "Whether anything may be replaced (deprecated)", optional=True),
-    ),
-)
-def getmempoolinfo(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
+class MempoolInfo(TypedDict):
+    """The state and the limits of the mempool."""
+
+    loaded: Annotated[bool, "Whether the transactions of the last run are in"]
+    size: Annotated[int, "Transactions"]
+    bytes: Annotated[int, "Sum of their virtual sizes"]
+    usage: Annotated[int, "Memory"]
+    total_fee: Annotated[Coins, "Sum of their fees, without deltas"]
+    maxmempool: Annotated[int, "Most memory"]
+    mempoolminfee: Annotated[Coins, "Least feerate to get in now, BTC/kvB"]
+    minrelaytxfee: Annotated[Coins, "Least feerate to be relayed, BTC/kvB"]
+    incrementalrelayfee: Annotated[Coins, "What a replacement pays for its relay, BTC/kvB"]
+    unbroadcastcount: Annotated[int, "Transactions that no peer has asked for yet"]
+    permitbaremultisig: Annotated[bool, "Whether bare multisig outputs are relayed"]
+    maxdatacarriersize: Annotated[int, "Bytes of OP_RETURN scripts that are relayed"]
+    limitclustercount: Annotated[int, "Most transactions of a cluster"]
+    limitclustersize: Annotated[int, "Most virtual bytes of a cluster"]
+    optimal: Annotated[bool, "Whether the order is known to be the best"]
+    fullrbf: Annotated[NotRequired[bool], "Whether anything may be replaced (deprecated)"]
+
+
+@rpc("blockchain")
+def getmempoolinfo(node: NodeParts) -> MempoolInfo:
+    """The state of the mempool."""
     pool: Mempool = node.mempool
     options = pool.options
-    return {
+    result: MempoolInfo = {
         "loaded": node.mempool_file.loaded,
         "size": len(pool),
         "bytes": pool.total_vsize,
@@ -243,78 +201,57 @@ def getmempoolinfo(node: NodeParts) -> dict[str, Any]:
         "limitclustercount": options.cluster_count,
         "limitclustersize": options.cluster_vbytes,
         "optimal": True,
-        **({"fullrbf": True} if is_enabled(node, "fullrbf") else {}),
     }
+    if is_enabled(node, "fullrbf"):
+        result["fullrbf"] = True
+    return result
 
 
-@rpc(
-    "blockchain",
-    "Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks.",
-    Arg(
-        "outputs",
-        Kind.ARR,
-        "Outputs",
-        inner=(
-            Arg(
-                "",
-                Kind.OBJ,
-                "",
-                None,
-                inner=(Arg("txid", Kind.HEX, "Transaction id"), Arg("vout", Kind.INT, "Output number")),
-            ),
-        ),
-    ),
-    Arg(
-        "options",
-        Kind.OBJ,
-        "Options",
-        None,
-        oneline="options",
-        by_name=True,
-        inner=(
-            Arg(
-                "mempool_only",
-                Kind.BOOL,
-                "If false, what the mempool does not spend is looked up in the txospenderindex",
-                None,
-                hint="true if txospenderindex unavailable, otherwise false",
-            ),
-            Arg("return_spending_tx", Kind.BOOL, "With the whole transaction", None, hint="false"),
-        ),
-    ),
-    returns=arr(
-        "",
-        "",
-        obj(
-            "",
-            "",
-            hexed("txid", "Transaction id"),
-            number("vout", "Output number"),
-            hexed("spendingtxid", "What spends it (left out when nothing does)", optional=True),
-            hexed("spendingtx", "The same in hex, if wanted", optional=True),
-            hexed("blockhash", "Its block, if it is in one", optional=True),
-        ),
-    ),
-    examples=(([{"txid": "mytxid", "vout": 3}],),),
-)
+class Outpoint(TypedDict):
+    """An output to be looked for."""
+
+    txid: Annotated[Hex, "Transaction id"]
+    vout: Annotated[int, "Output number"]
+
+
+class SpenderOptions(TypedDict):
+    """How spenders are looked for."""
+
+    mempool_only: Annotated[
+        NotRequired[bool],
+        "If false, what the mempool does not spend is looked up in the txospenderindex",
+        Hint("true if txospenderindex unavailable, otherwise false"),
+        NO_NULL,
+    ]
+    return_spending_tx: Annotated[NotRequired[bool], "With the whole transaction", Hint("false"), NO_NULL]
+
+
+class SpenderOf(TypedDict):
+    """An output and what spends it."""
+
+    txid: Annotated[Hex, "Transaction id"]
+    vout: Annotated[int, "Output number"]
+    spendingtxid: Annotated[NotRequired[Hex], "What spends it (left out when nothing does)"]
+    spendingtx: Annotated[NotRequired[Hex], "The same in hex, if wanted"]
+    blockhash: Annotated[NotRequired[Hex], "Its block, if it is in one"]
+
+
+@rpc("blockchain", examples=(([{"txid": "mytxid", "vout": 3}],),))
 async def gettxspendingprevout(
-    node: NodeParts, outputs: list[Any], options: dict[str, Any] | None
-) -> list[dict[str, Any]]:
-    """See the declaration."""
+    node: NodeParts,
+    outputs: Annotated[Items[Strict[Outpoint]], "Outputs"],
+    options: Annotated[Strict[SpenderOptions], BY_NAME] = NOTHING,
+) -> list[SpenderOf]:
+    """Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks."""
     if not outputs:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, outputs are missing")
-    wanted = options or {}
-    for key, value in wanted.items():
-        if key not in ("mempool_only", "return_spending_tx"):
-            raise RpcError(RpcCode.TYPE_ERROR, f"Unexpected key {key}")
-        if value is not None and type_name(value) != "bool":
-            text = f"JSON value of type {type_name(value)} for field {key} is not of expected type bool"
-            raise RpcError(RpcCode.TYPE_ERROR, text)
-    with_tx = bool(wanted.get("return_spending_tx"))
+    wanted = options.read()
+    with_tx = wanted.get("return_spending_tx", False)
     index = node.indexes.spenders
     mempool_only = wanted.get("mempool_only", index is None)
-    results, rest = [], []
-    for output, outpoint in [(output, _outpoint(output)) for output in outputs]:
+    results: list[SpenderOf] = []
+    rest: list[tuple[Outpoint, bytes]] = []
+    for output, outpoint in [(given, _outpoint(given)) for given in (output.read() for output in outputs)]:
         found = node.mempool.spender_of(outpoint)
         if found is not None or mempool_only:
             results.append(_spent_json(output, found.tx if found is not None else None, with_tx=with_tx))
@@ -339,9 +276,9 @@ async def gettxspendingprevout(
     return results
 
 
-def _spent_json(output: dict[str, Any], spender: Tx | None, *, with_tx: bool) -> dict[str, Any]:
+def _spent_json(output: Outpoint, spender: Tx | None, *, with_tx: bool) -> SpenderOf:
     """What was asked for, with what spends it."""
-    result = {"txid": output["txid"], "vout": output["vout"]}
+    result: SpenderOf = {"txid": output["txid"], "vout": output["vout"]}
     if spender is not None:
         result["spendingtxid"] = to_display(spender.txid)
         if with_tx:
@@ -349,39 +286,22 @@ def _spent_json(output: dict[str, Any], spender: Tx | None, *, with_tx: bool) ->
     return result
 
 
-def _outpoint(value: Any) -> bytes:
-    """The 36 bytes of an object with txid and output number; raises RpcError as Core's type check does."""
-    if type_name(value) != "object":
-        raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type object")
-    for key, expected in (("txid", "string"), ("vout", "number")):
-        if key not in value:
-            raise RpcError(RpcCode.TYPE_ERROR, f"Missing {key}")
-        got = type_name(value[key])
-        if got != expected:
-            text = f"JSON value of type {got} for field {key} is not of expected type {expected}"
-            raise RpcError(RpcCode.TYPE_ERROR, text)
-    for key in value:
-        if key not in ("txid", "vout"):
-            raise RpcError(RpcCode.TYPE_ERROR, f"Unexpected key {key}")
-    txid, vout = parse_hash(value["txid"], "txid"), value["vout"]
-    if not isinstance(vout, int) or not -(2**31) <= vout < 2**31:
-        raise RpcError(RpcCode.MISC_ERROR, "JSON integer out of range")
+def _outpoint(given: Outpoint) -> bytes:
+    """The 36 bytes of an outpoint; raises RpcError."""
+    txid, vout = parse_hash(given["txid"], "txid"), given["vout"]
     if vout < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
     return txid + vout.to_bytes(4, "little")
 
 
-@rpc(
-    "mining",
-    "Let mining take a transaction for one that pays more or less than it does.",
-    _TXID,
-    Arg("dummy", Kind.NUM, "Must be 0 or null", None),
-    Arg("fee_delta", Kind.INT, "Satoshi to add (may be negative)", bits=64),
-    returns=boolean("", "True"),
-    examples=(("mytxid", 0.0, 10000),),
-)
-def prioritisetransaction(node: NodeParts, txid: str, dummy: float | None, fee_delta: int) -> bool:
-    """See the declaration."""
+@rpc("mining", examples=(("mytxid", 0.0, 10000),))
+def prioritisetransaction(
+    node: NodeParts,
+    txid: Annotated[Hex, "Transaction id"],
+    dummy: Annotated[float | None, "Must be 0 or null"],
+    fee_delta: Annotated[int, "Satoshi to add (may be negative)", Bits(64)],
+) -> Annotated[bool, "True"]:
+    """Let mining take a transaction for one that pays more or less than it does."""
     wanted = parse_hash(txid, "txid")
     if dummy is not None and real_number(dummy):
         text = "Priority is no longer supported, dummy argument to prioritisetransaction must be 0."
@@ -393,43 +313,38 @@ def prioritisetransaction(node: NodeParts, txid: str, dummy: float | None, fee_d
     return True
 
 
-@rpc(
-    "mining",
-    "All fee deltas that were given by prioritisetransaction.",
-    returns=dyn(
-        "",
-        "By transaction id",
-        obj(
-            "transactionid",
-            "",
-            number("fee_delta", "Satoshi"),
-            boolean("in_mempool", "Whether the transaction is in the mempool"),
-            number("modified_fee", "Its fee with the delta, satoshi", optional=True),
-        ),
-    ),
-)
-def getprioritisedtransactions(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
-    results = {}
+class FeeDelta(TypedDict):
+    """What was added to a transaction's fee for mining."""
+
+    fee_delta: Annotated[int, "Satoshi"]
+    in_mempool: Annotated[bool, "Whether the transaction is in the mempool"]
+    modified_fee: Annotated[NotRequired[int], "Its fee with the delta, satoshi"]
+
+
+@rpc("mining")
+def getprioritisedtransactions(
+    node: NodeParts,
+) -> Annotated[dict[str, Annotated[FeeDelta, Named("transactionid")]], "By transaction id"]:
+    """All fee deltas that were given by prioritisetransaction."""
+    results: dict[str, FeeDelta] = {}
     for txid, delta in sorted(node.mempool.deltas.items()):
         entry = node.mempool.get(txid)
-        result: dict[str, Any] = {"fee_delta": delta, "in_mempool": entry is not None}
+        result: FeeDelta = {"fee_delta": delta, "in_mempool": entry is not None}
         if entry is not None:
             result["modified_fee"] = entry.modified_fee
         results[to_display(txid)] = result
     return results
 
 
-_FILE = string("filename", "Where it was saved")
+class SavedMempool(TypedDict):
+    """Where the mempool was saved."""
+
+    filename: Annotated[str, "Where it was saved"]
 
 
-@rpc(
-    "blockchain",
-    "Write the mempool to disk. It fails until that of the last run is loaded.",
-    returns=obj("", "", _FILE),
-)
-async def savemempool(node: NodeParts) -> dict[str, str]:
-    """See the declaration."""
+@rpc("blockchain")
+async def savemempool(node: NodeParts) -> SavedMempool:
+    """Write the mempool to disk. It fails until that of the last run is loaded."""
     if not node.mempool_file.loaded:
         raise RpcError(RpcCode.MISC_ERROR, "The mempool was not loaded yet")
     try:

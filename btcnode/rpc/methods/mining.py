@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated, NoReturn, NotRequired, TypedDict
 
 from btcnode.consensus.pow import bits_to_target, next_bits
 from btcnode.errors import DecodeError, RuleViolation
@@ -14,18 +15,16 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.deprecated import shown_warnings
+from btcnode.rpc.declare import Bits, Coins, Hex, Hint, Named, Real, When, rpc
+from btcnode.rpc.deprecated import ShownWarnings, shown_warnings
 from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import amount, double, type_name
+from btcnode.rpc.given import Items
+from btcnode.rpc.jsonvalue import amount, double
 from btcnode.rpc.lookup import difficulty, parse_hex_or_none, uint256_hex
-from btcnode.rpc.spec import Arg, Kind, arr, coins, hexed, nothing, number, obj, real, rpc, string
 from btcnode.services.parts import NodeParts
 
 DEFAULT_MAX_TRIES = 1_000_000
-
-_MAX_TRIES = Arg("maxtries", Kind.INT, "Hashes to try", DEFAULT_MAX_TRIES, bits=-63)
-_HASHES = arr("", "The blocks made", hexed("", "Block hash"))
 
 
 def _address_script(node: NodeParts, address: str) -> bytes:
@@ -100,36 +99,30 @@ async def _generate(node: NodeParts, script: bytes, count: int, max_tries: int) 
     return hashes
 
 
-@rpc(
-    "hidden",
-    "Make blocks at once and pay their reward to an address.",
-    Arg("nblocks", Kind.INT, "How many blocks"),
-    Arg("address", Kind.STR, "Where the reward goes"),
-    _MAX_TRIES,
-    returns=_HASHES,
-    examples=((11, "myaddress"),),
-)
-async def generatetoaddress(node: NodeParts, nblocks: int, address: str, max_tries: int) -> list[str]:
-    """See the declaration."""
-    return await _generate(node, _address_script(node, address), nblocks, max_tries)
+@rpc("hidden", examples=((11, "myaddress"),))
+async def generatetoaddress(
+    node: NodeParts,
+    nblocks: Annotated[int, "How many blocks"],
+    address: Annotated[str, "Where the reward goes"],
+    maxtries: Annotated[int, "Hashes to try", Bits(-63)] = 1000000,
+) -> Annotated[list[Annotated[Hex, "Block hash"]], "The blocks made"]:
+    """Make blocks at once and pay their reward to an address."""
+    return await _generate(node, _address_script(node, address), nblocks, maxtries)
 
 
-@rpc(
-    "hidden",
-    "Make blocks at once and pay their reward to a descriptor.",
-    Arg("num_blocks", Kind.INT, "How many blocks"),
-    Arg("descriptor", Kind.STR, "Where the reward goes"),
-    _MAX_TRIES,
-    returns=_HASHES,
-    examples=((11, "raw(51)"),),
-)
-async def generatetodescriptor(node: NodeParts, num_blocks: int, descriptor: str, max_tries: int) -> list[str]:
-    """See the declaration."""
+@rpc("hidden", examples=((11, "raw(51)"),))
+async def generatetodescriptor(
+    node: NodeParts,
+    num_blocks: Annotated[int, "How many blocks"],
+    descriptor: Annotated[str, "Where the reward goes"],
+    maxtries: Annotated[int, "Hashes to try", Bits(-63)] = 1000000,
+) -> Annotated[list[Annotated[Hex, "Block hash"]], "The blocks made"]:
+    """Make blocks at once and pay their reward to a descriptor."""
     try:
         script = script_of_descriptor(descriptor, node.params)
     except DecodeError as error:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, str(error)) from None
-    return await _generate(node, script, num_blocks, max_tries)
+    return await _generate(node, script, num_blocks, maxtries)
 
 
 async def _submit(node: NodeParts, raw: bytes) -> None:
@@ -139,11 +132,9 @@ async def _submit(node: NodeParts, raw: bytes) -> None:
         raise RpcError(RpcCode.INTERNAL_ERROR, f"ProcessNewBlock, block not accepted: {rejected}")
 
 
-def _given_transactions(node: NodeParts, texts: list[Any]) -> list[Tx]:
+def _given_transactions(node: NodeParts, texts: Iterable[str]) -> list[Tx]:
     txs = []
     for text in texts:
-        if type_name(text) != "string":
-            raise RpcError(RpcCode.TYPE_ERROR, "Transactions are given as hex strings")
         raw = parse_hex_or_none(text)
         if raw is not None and len(raw) == 32:
             entry = node.mempool.get(raw[::-1])
@@ -159,19 +150,21 @@ def _given_transactions(node: NodeParts, texts: list[Any]) -> list[Tx]:
     return txs
 
 
-@rpc(
-    "hidden",
-    "Make a block of given transactions, in their order. Their fees are not collected.",
-    Arg("output", Kind.STR, "Address or descriptor for the reward"),
-    Arg("transactions", Kind.ARR, "Raw transactions in hex", inner=(Arg("rawtx/txid", Kind.HEX, "", None),)),
-    Arg("submit", Kind.BOOL, "Connect the block (true), or return it (false)", True),
-    returns=obj(
-        "", "", hexed("hash", "Block hash"), hexed("hex", "The block, when it is not connected", optional=True)
-    ),
-    examples=(("myaddress", ["rawtx"]),),
-)
-async def generateblock(node: NodeParts, output: str, transactions: list[Any], submit: bool) -> dict[str, str]:
-    """See the declaration."""
+class GeneratedBlock(TypedDict):
+    """A block made of given transactions."""
+
+    hash: Annotated[Hex, "Block hash"]
+    hex: Annotated[NotRequired[Hex], "The block, when it is not connected"]
+
+
+@rpc("hidden", examples=(("myaddress", ["rawtx"]),))
+async def generateblock(
+    node: NodeParts,
+    output: Annotated[str, "Address or descriptor for the reward"],
+    transactions: Annotated[Items[Annotated[Hex, Named("rawtx/txid")]], "Raw transactions in hex"],
+    submit: Annotated[bool, "Connect the block (true), or return it (false)"] = True,
+) -> GeneratedBlock:
+    """Make a block of given transactions, in their order. Their fees are not collected."""
     try:
         script = script_of_descriptor(output, node.params)
     except DecodeError:
@@ -191,16 +184,13 @@ async def generateblock(node: NodeParts, output: str, transactions: list[Any], s
     return {"hash": block_hash}
 
 
-@rpc(
-    "mining",
-    "Hand in a block. The answer is null when it was connected, else the reason (BIP22).",
-    Arg("hexdata", Kind.HEX, "The block"),
-    Arg("dummy", Kind.STR, "Ignored", None, hint="ignored"),
-    returns=(nothing("", "", when="If the block was accepted"), string("", "As in BIP22", when="Otherwise")),
-    examples=(("mydata",),),
-)
-async def submitblock(node: NodeParts, hexdata: str, dummy: str | None) -> str | None:
-    """See the declaration."""
+@rpc("mining", examples=(("mydata",),))
+async def submitblock(
+    node: NodeParts,
+    hexdata: Annotated[Hex, "The block"],
+    dummy: Annotated[str | None, "Ignored", Hint("ignored")] = None,
+) -> Annotated[None, When("If the block was accepted")] | Annotated[str, "As in BIP22", When("Otherwise")]:
+    """Hand in a block. The answer is null when it was connected, else the reason (BIP22)."""
     data = parse_hex_or_none(hexdata)
     try:
         block = parse_block(data or b"", exact=False)  # what comes after it is ignored, as in Core
@@ -213,15 +203,9 @@ async def submitblock(node: NodeParts, hexdata: str, dummy: str | None) -> str |
     return await node.chain.submit_block(raw)
 
 
-@rpc(
-    "mining",
-    "Hand in a block header, as a candidate for the best chain. An error tells why it is invalid.",
-    Arg("hexdata", Kind.HEX, "The header"),
-    returns=nothing(),
-    examples=(("aabbcc",),),
-)
-def submitheader(node: NodeParts, hexdata: str) -> None:
-    """See the declaration."""
+@rpc("mining", examples=(("aabbcc",),))
+def submitheader(node: NodeParts, hexdata: Annotated[Hex, "The header"]) -> None:
+    """Hand in a block header, as a candidate for the best chain. An error tells why it is invalid."""
     raw = parse_hex_or_none(hexdata)
     if raw is None or len(raw) < HEADER_SIZE:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Block header decode failed")
@@ -258,57 +242,71 @@ def _network_hash_rate(node: NodeParts, count: int, height: int) -> float:
     return float(tree.chainwork(last) - tree.chainwork(first)) / (latest - earliest)
 
 
-@rpc(
-    "mining",
-    "Estimate of the network's hashes per second.",
-    Arg("nblocks", Kind.INT, "Blocks to look at, -1 for those since the target changed", 120),
-    Arg("height", Kind.INT, "Height at which to look, -1 for the tip", -1),
-    returns=real("", "Hashes per second"),
-)
-def getnetworkhashps(node: NodeParts, nblocks: int, height: int) -> Any:
-    """See the declaration."""
+@rpc("mining")
+def getnetworkhashps(
+    node: NodeParts,
+    nblocks: Annotated[int, "Blocks to look at, -1 for those since the target changed"] = 120,
+    height: Annotated[int, "Height at which to look, -1 for the tip"] = -1,
+) -> Annotated[Real, "Hashes per second"]:
+    """Estimate of the network's hashes per second."""
     return double(_network_hash_rate(node, nblocks, height))
 
 
-def _last_choice(node: NodeParts) -> dict[str, int]:
+class NextBlock(TypedDict):
+    """What the next block must have."""
+
+    height: Annotated[int, "Its height"]
+    bits: Annotated[Hex, "Its target in compact form"]
+    difficulty: Annotated[Real, "Its difficulty"]
+    target: Annotated[Hex, "Its target"]
+
+
+class LastChoice(TypedDict):
+    """The newest block or template made here."""
+
+    currentblockweight: Annotated[NotRequired[int], "Weight of the newest block or template made here"]
+    currentblocktx: Annotated[NotRequired[int], "Its transactions, without the coinbase"]
+
+
+def _last_choice(node: NodeParts) -> LastChoice:
     choice = node.templates.last_choice
     return {} if choice is None else {"currentblockweight": choice[0], "currentblocktx": choice[1]}
 
 
-@rpc(
-    "mining",
-    "What the next block must look like.",
-    returns=obj(
-        "",
-        "",
-        number("blocks", "Height of the tip"),
-        number("currentblockweight", "Weight of the newest block or template made here", optional=True),
-        number("currentblocktx", "Its transactions, without the coinbase", optional=True),
-        hexed("bits", "Target of the tip in compact form"),
-        real("difficulty", "Difficulty of the tip"),
-        hexed("target", "Target of the tip"),
-        real("networkhashps", "Hashes per second of the network"),
-        number("pooledtx", "Unconfirmed transactions"),
-        coins("blockmintxfee", "Least fee rate of a transaction in a block, per 1000 virtual bytes"),
-        string("chain", "Network"),
-        obj(
-            "next",
-            "The next block",
-            number("height", "Its height"),
-            hexed("bits", "Its target in compact form"),
-            real("difficulty", "Its difficulty"),
-            hexed("target", "Its target"),
-        ),
-        hexed("signet_challenge", "Script that signet blocks satisfy", optional=True),
-        arr("warnings", "Warnings", string("", "Warning")),
-    ),
-)
-def getmininginfo(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
+class SignetPart(TypedDict):
+    """What only signets have."""
+
+    signet_challenge: Annotated[NotRequired[Hex], "Script that signet blocks satisfy"]
+
+
+class MiningInfo(TypedDict):
+    """The tip, the mempool and the next block, for miners."""
+
+    blocks: Annotated[int, "Height of the tip"]
+    currentblockweight: Annotated[NotRequired[int], "Weight of the newest block or template made here"]
+    currentblocktx: Annotated[NotRequired[int], "Its transactions, without the coinbase"]
+    bits: Annotated[Hex, "Target of the tip in compact form"]
+    difficulty: Annotated[Real, "Difficulty of the tip"]
+    target: Annotated[Hex, "Target of the tip"]
+    networkhashps: Annotated[Real, "Hashes per second of the network"]
+    pooledtx: Annotated[int, "Unconfirmed transactions"]
+    blockmintxfee: Annotated[Coins, "Least fee rate of a transaction in a block, per 1000 virtual bytes"]
+    chain: Annotated[str, "Network"]
+    next: Annotated[NextBlock, "The next block"]
+    signet_challenge: Annotated[NotRequired[Hex], "Script that signet blocks satisfy"]
+    warnings: ShownWarnings
+
+
+@rpc("mining")
+def getmininginfo(node: NodeParts) -> MiningInfo:
+    """What the next block must look like."""
     tree, tip, params = node.chain.tree, node.chain.tip(), node.params
     bits = tree.bits(tip)
     bits_next = next_bits(tree, tip, max(node.clock.now(), tree.median_time_past(tip) + 1), params)
-    result: dict[str, Any] = {
+    signet: SignetPart = {}
+    if params.signet_challenge is not None:
+        signet["signet_challenge"] = params.signet_challenge.hex()
+    return {
         "blocks": tree.height(tip),
         **_last_choice(node),
         "bits": f"{bits:08x}",
@@ -324,19 +322,12 @@ def getmininginfo(node: NodeParts) -> dict[str, Any]:
             "difficulty": double(difficulty(bits_next)),
             "target": uint256_hex(bits_to_target(bits_next)),
         },
+        **signet,
+        "warnings": shown_warnings(node),
     }
-    if params.signet_challenge is not None:
-        result["signet_challenge"] = params.signet_challenge.hex()
-    result["warnings"] = shown_warnings(node)
-    return result
 
 
-@rpc(
-    "hidden",
-    "has been replaced by the -generate cli option. Refer to -help for more information.",
-    returns=(),
-    examples=(),
-)
-def generate(node: NodeParts) -> None:
-    """See the declaration."""
+@rpc("hidden", examples=())
+def generate(node: NodeParts) -> NoReturn:
+    """has been replaced by the -generate cli option. Refer to -help for more information."""
     raise RpcError(RpcCode.METHOD_NOT_FOUND, generate.help())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from btcnode.consensus.deployments import ThresholdState
 from btcnode.consensus.pow import bits_to_target, next_bits
@@ -11,11 +11,12 @@ from btcnode.errors import DecodeError
 from btcnode.mining.assembler import minimum_time
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.rpc.declare import MUST, Hex, Like, Named, Time, When, in_order, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import parse_hash, parse_hex_or_none, uint256_hex
-from btcnode.rpc.spec import Arg, Kind, arr, dyn, hexed, nothing, number, obj, rpc, string
-from btcnode.rpc.spec import time as time_
+from btcnode.rpc.transactions import expect
 from btcnode.services.parts import NodeParts
 
 FIRST_WAIT = 60.0  # seconds until a long poll looks at the mempool for the first time, and then again and again
@@ -24,83 +25,92 @@ MAX_SIGOPS_COST = 80_000
 MAX_SIZE = 4_000_000
 OPTIONAL_DEPLOYMENTS = ("testdummy",)  # a miner need not know their rules
 
-_REQUEST = (
-    Arg("mode", Kind.STR, '"template", "proposal" or left out', None),
-    Arg("capabilities", Kind.ARR, "What the client supports", None, inner=(Arg("str", Kind.STR, "", None),)),
-    Arg("rules", Kind.ARR, "Softforks that the client supports", inner=(Arg("segwit", Kind.STR, ""),)),
-    Arg("longpollid", Kind.STR, "Answer only when this template is out of date", None),
-    Arg("data", Kind.HEX, "The block of a proposal", None),
-)
-_TRANSACTION = obj(
-    "",
-    "",
-    hexed("data", "The transaction"),
-    hexed("txid", "Hash without witness"),
-    hexed("hash", "Hash with witness"),
-    arr("depends", "Transactions before it that it needs", number("", "Place in this list, from 1")),
-    number("fee", "Satoshi"),
-    number("sigops", "Sigop cost"),
-    number("weight", "Weight"),
-)
 
+class TemplateRequest(TypedDict):
+    """What is asked for, as BIP22, BIP23 and BIP145 have it."""
 
-@rpc(
-    "mining",
-    "A template for a block on top of the chain, or the verdict on a proposed block.",
-    Arg("template_request", Kind.OBJ, "What is asked for", inner=_REQUEST),
-    returns=(
-        nothing("", "", when="If the proposal was accepted with mode=='proposal'"),
-        string("", "BIP22 reason", when="If the proposal was not accepted with mode=='proposal'"),
-        obj(
-            "",
-            "",
-            arr("capabilities", "What the server supports", string("", "")),
-            number("version", "Version of the block"),
-            arr("rules", "Rules in force", string("", "")),
-            dyn("vbavailable", "Deployments to signal for", number("rulename", "Bit")),
-            number("vbrequired", "Bits that must be signalled"),
-            hexed("previousblockhash", "The parent"),
-            arr("transactions", "Without the coinbase", _TRANSACTION),
-            dyn("coinbaseaux", "For the coinbase's script", hexed("key", "")),
-            number("coinbasevalue", "Subsidy and fees, satoshi"),
-            string("longpollid", "Name of this template"),
-            string("target", "What the hash must not be above"),
-            time_("mintime", "Earliest time"),
-            arr("mutable", "What may be changed", string("", "")),
-            hexed("noncerange", "Range of nonces"),
-            number("sigoplimit", "Most sigops"),
-            number("sizelimit", "Most bytes"),
-            number("weightlimit", "Most weight", optional=True),
-            time_("curtime", "Time now"),
-            string("bits", "Compact target"),
-            number("height", "Height of the block"),
-            hexed("signet_challenge", "On signets", optional=True),
-            hexed("default_witness_commitment", "Script of the commitment's output", optional=True),
-            when="Otherwise",
+    mode: Annotated[NotRequired[Any], '"template", "proposal" or left out', Like(str)]
+    capabilities: Annotated[
+        NotRequired[Any], "What the client supports", Like(Items[Annotated[str, Named("str"), "A capability"]])
+    ]
+    rules: Annotated[
+        NotRequired[Any],
+        "Softforks that the client supports",
+        MUST,
+        Like(
+            Items[Annotated[str, Named("segwit"), "Must be among them", MUST] | Annotated[str, Named("str"), "Others"]]
         ),
-    ),
-    examples=(({"rules": ["segwit"]},),),
-    waits=True,
-)
-async def getblocktemplate(node: NodeParts, template_request: dict[str, Any]) -> Any:
-    """See the declaration."""
-    mode = template_request.get("mode")
+    ]
+    longpollid: Annotated[NotRequired[Any], "Answer only when this template is out of date", Like(str)]
+    data: Annotated[NotRequired[Any], "The block of a proposal", Like(Hex)]
+
+
+class TemplateTx(TypedDict):
+    """A transaction of a template."""
+
+    data: Annotated[Hex, "The transaction"]
+    txid: Annotated[Hex, "Hash without witness"]
+    hash: Annotated[Hex, "Hash with witness"]
+    depends: Annotated[list[Annotated[int, "Place in this list, from 1"]], "Transactions before it that it needs"]
+    fee: Annotated[int, "Satoshi"]
+    sigops: Annotated[int, "Sigop cost"]
+    weight: Annotated[int, "Weight"]
+
+
+class BlockTemplate(TypedDict):
+    """A block to be mined."""
+
+    capabilities: Annotated[list[str], "What the server supports"]
+    version: Annotated[int, "Version of the block"]
+    rules: Annotated[list[str], "Rules in force"]
+    vbavailable: Annotated[dict[str, Annotated[int, Named("rulename"), "Bit"]], "Deployments to signal for"]
+    vbrequired: Annotated[int, "Bits that must be signalled"]
+    previousblockhash: Annotated[Hex, "The parent"]
+    transactions: Annotated[list[TemplateTx], "Without the coinbase"]
+    coinbaseaux: Annotated[dict[str, Annotated[Hex, Named("key")]], "For the coinbase's script"]
+    coinbasevalue: Annotated[int, "Subsidy and fees, satoshi"]
+    longpollid: Annotated[str, "Name of this template"]
+    target: Annotated[str, "What the hash must not be above"]
+    mintime: Annotated[Time, "Earliest time"]
+    mutable: Annotated[list[str], "What may be changed"]
+    noncerange: Annotated[Hex, "Range of nonces"]
+    sigoplimit: Annotated[int, "Most sigops"]
+    sizelimit: Annotated[int, "Most bytes"]
+    weightlimit: Annotated[NotRequired[int], "Most weight"]
+    curtime: Annotated[Time, "Time now"]
+    bits: Annotated[str, "Compact target"]
+    height: Annotated[int, "Height of the block"]
+    signet_challenge: Annotated[NotRequired[Hex], "On signets"]
+    default_witness_commitment: Annotated[NotRequired[Hex], "Script of the commitment's output"]
+
+
+@rpc("mining", examples=(({"rules": ["segwit"]},),), waits=True)
+async def getblocktemplate(
+    node: NodeParts, template_request: Annotated[Lenient[TemplateRequest], "What is asked for"]
+) -> (
+    Annotated[None, When("If the proposal was accepted with mode=='proposal'")]
+    | Annotated[str, "BIP22 reason", When("If the proposal was not accepted with mode=='proposal'")]
+    | Annotated[BlockTemplate, When("Otherwise")]
+):
+    """A template for a block on top of the chain, or the verdict on a proposed block."""
+    request = template_request.read()
+    mode = request.get("mode")
     if mode is not None and type_name(mode) != "string":
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid mode")
     if mode == "proposal":
-        return await _judge(node, template_request.get("data"))
+        return await _judge(node, request.get("data"))
     if mode not in (None, "template"):
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid mode")
-    wanted = template_request.get("rules")
-    rules = {rule for rule in wanted if type_name(rule) == "string"} if isinstance(wanted, list) else set()
+    wanted = request.get("rules")
+    rules = {str(expect(rule, "string")) for rule in wanted} if isinstance(wanted, list) else set()
     if not node.params.is_test_chain:
         if not node.peers.connected():
             raise RpcError(RpcCode.CLIENT_NOT_CONNECTED, "btcnode is not connected!")
         if node.chain.is_initial_block_download():
             text = "btcnode is in initial sync and waiting for blocks..."
             raise RpcError(RpcCode.CLIENT_IN_INITIAL_DOWNLOAD, text)
-    if template_request.get("longpollid") is not None:
-        await _wait(node, template_request["longpollid"])
+    if "longpollid" in request:
+        await _wait(node, request["longpollid"])
     _check_rules(node, rules)
     return _answer(node, rules)
 
@@ -176,7 +186,7 @@ def _signals(node: NodeParts, tip: int, known: set[str], rules: list[str]) -> tu
     return version, available
 
 
-def _answer(node: NodeParts, known: set[str]) -> dict[str, Any]:
+def _answer(node: NodeParts, known: set[str]) -> BlockTemplate:
     tree, tip, params, now = node.chain.tree, node.chain.tip(), node.params, node.clock.now()
     template = node.templates.template(node.mempool, tree, tip, now)
     earliest = minimum_time(tree, tip, params)
@@ -191,14 +201,14 @@ def _answer(node: NodeParts, known: set[str]) -> dict[str, Any]:
     version, available = _signals(node, tip, known, rules)
     if node.templates.version is not None:
         version = node.templates.version
-    answer: dict[str, Any] = {
+    answer: BlockTemplate = {
         "capabilities": ["proposal"],
         "version": version,
         "rules": rules,
         "vbavailable": available,
         "vbrequired": 0,
         "previousblockhash": to_display(tree.hash(tip)),
-        "transactions": template.transactions,
+        "transactions": cast("list[TemplateTx]", template.transactions),
         "coinbaseaux": {},
         "coinbasevalue": template.value,
         "longpollid": f"{to_display(tree.hash(tip))}{template.version}",
@@ -208,11 +218,13 @@ def _answer(node: NodeParts, known: set[str]) -> dict[str, Any]:
         "noncerange": "00000000ffffffff",
         "sigoplimit": MAX_SIGOPS_COST if segwit else MAX_SIGOPS_COST // 4,
         "sizelimit": MAX_SIZE if segwit else MAX_SIZE // 4,
+        "curtime": time,
+        "bits": f"{bits:08x}",
+        "height": template.height,
     }
     if segwit:
         answer["weightlimit"] = MAX_SIZE
-    answer |= {"curtime": time, "bits": f"{bits:08x}", "height": template.height}
     if params.signet_challenge is not None:
         answer["signet_challenge"] = params.signet_challenge.hex()
     answer["default_witness_commitment"] = template.commitment.hex()
-    return answer
+    return in_order(BlockTemplate, answer)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
-from btcnode.rpc.deprecated import shown_warnings
+from btcnode.rpc.declare import Bits, Coins, Hex, Hint, Named, Real, Time, in_order, rpc
+from btcnode.rpc.deprecated import ShownWarnings, shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, double
-from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, dyn, hexed, nothing, number, obj, real, rpc, string
-from btcnode.rpc.spec import time as time_
 from btcnode.services.parts import NodeParts
 from btcnode.services.peers import PeerInfo
 
@@ -24,50 +23,6 @@ SERVICE_NAMES = {
 NETWORK_NAMES = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
 UPLOAD_CYCLE_S = 24 * 60 * 60
 
-_PEER_RESULT: tuple[Result, ...] = (
-    number("id", "Number of the peer"),
-    string("addr", "Address and port"),
-    string("addrbind", "Own address and port of the connection", optional=True),
-    string("addrlocal", "Own address as the peer sees it", optional=True),
-    string("network", f"Network ({', '.join(NETWORK_NAMES)}, not_publicly_routable)"),
-    number("mapped_as", "Autonomous system of the peer (with -asmap)", optional=True),
-    hexed("services", "Services the peer offers"),
-    arr("servicesnames", "Their names", string("", "Name")),
-    boolean("relaytxes", "Whether the peer wants transactions"),
-    number("last_inv_sequence", "Position in the memory pool up to which it was told"),
-    number("inv_to_send", "Transactions to be announced"),
-    time_("lastsend", "Time of the last send"),
-    time_("lastrecv", "Time of the last receive"),
-    time_("last_transaction", "Time of the last valid transaction from it"),
-    time_("last_block", "Time of the last block from it"),
-    number("bytessent", "Bytes sent"),
-    number("bytesrecv", "Bytes received"),
-    time_("conntime", "Time of the connection"),
-    number("timeoffset", "Its clock less ours in seconds"),
-    real("pingtime", "Last ping in seconds", optional=True),
-    real("minping", "Shortest ping in seconds", optional=True),
-    real("pingwait", "Seconds since a ping that is still unanswered", optional=True),
-    number("version", "Protocol version"),
-    string("subver", "User agent"),
-    boolean("inbound", "Whether it connected to us"),
-    boolean("bip152_hb_to", "Whether we chose it for high-bandwidth compact blocks"),
-    boolean("bip152_hb_from", "Whether it chose us"),
-    number("presynced_headers", "Height of header presync, -1 when there is none"),
-    number("synced_headers", "Last header in common, -1 for none"),
-    number("synced_blocks", "Last block in common, -1 for none"),
-    arr("inflight", "Heights of blocks asked of it", number("", "Height")),
-    boolean("addr_relay_enabled", "Whether addresses are relayed"),
-    number("addr_processed", "Addresses taken from it"),
-    number("addr_rate_limited", "Addresses dropped as too many"),
-    arr("permissions", "Special permissions", string("", "Permission")),
-    coins("minfeefilter", "Least fee rate it wants to hear of, per 1000 virtual bytes"),
-    dyn("bytessent_per_msg", "Bytes sent by message", number("msg", "Bytes")),
-    dyn("bytesrecv_per_msg", "Bytes received by message", number("msg", "Bytes")),
-    string("connection_type", "Why the connection exists"),
-    string("transport_protocol_type", "detecting, v1 or v2"),
-    string("session_id", "Session id of the v2 transport"),
-)
-
 
 def service_names(services: int, *, thin: bool = False) -> list[str]:
     """Names of the bits set, lowest first; thin blocks (``thin``) have one where this node offers them."""
@@ -75,34 +30,78 @@ def service_names(services: int, *, thin: bool = False) -> list[str]:
     return [names.get(bit, f"UNKNOWN[2^{bit}]") for bit in range(services.bit_length()) if services >> bit & 1]
 
 
-def _peer_json(peer: PeerInfo, thin: bool) -> dict[str, Any]:
-    result: dict[str, Any] = {"id": peer.id, "addr": peer.addr}
-    if peer.addrbind is not None:
-        result["addrbind"] = peer.addrbind
-    if peer.addrlocal is not None:
-        result["addrlocal"] = peer.addrlocal
-    result["network"] = peer.network
-    if peer.mapped_as is not None:
-        result["mapped_as"] = peer.mapped_as
-    result |= {
+class PeerJson(TypedDict):
+    """A connected peer."""
+
+    id: Annotated[int, "Number of the peer"]
+    addr: Annotated[str, "Address and port"]
+    addrbind: Annotated[NotRequired[str], "Own address and port of the connection"]
+    addrlocal: Annotated[NotRequired[str], "Own address as the peer sees it"]
+    network: Annotated[str, "Network (ipv4, ipv6, onion, i2p, cjdns, not_publicly_routable)"]
+    mapped_as: Annotated[NotRequired[int], "Autonomous system of the peer (with -asmap)"]
+    services: Annotated[Hex, "Services the peer offers"]
+    servicesnames: Annotated[list[Annotated[str, "Name"]], "Their names"]
+    relaytxes: Annotated[bool, "Whether the peer wants transactions"]
+    last_inv_sequence: Annotated[int, "Position in the memory pool up to which it was told"]
+    inv_to_send: Annotated[int, "Transactions to be announced"]
+    lastsend: Annotated[Time, "Time of the last send"]
+    lastrecv: Annotated[Time, "Time of the last receive"]
+    last_transaction: Annotated[Time, "Time of the last valid transaction from it"]
+    last_block: Annotated[Time, "Time of the last block from it"]
+    bytessent: Annotated[int, "Bytes sent"]
+    bytesrecv: Annotated[int, "Bytes received"]
+    conntime: Annotated[Time, "Time of the connection"]
+    timeoffset: Annotated[int, "Its clock less ours in seconds"]
+    pingtime: Annotated[NotRequired[Real], "Last ping in seconds"]
+    minping: Annotated[NotRequired[Real], "Shortest ping in seconds"]
+    pingwait: Annotated[NotRequired[Real], "Seconds since a ping that is still unanswered"]
+    version: Annotated[int, "Protocol version"]
+    subver: Annotated[str, "User agent"]
+    inbound: Annotated[bool, "Whether it connected to us"]
+    bip152_hb_to: Annotated[bool, "Whether we chose it for high-bandwidth compact blocks"]
+    bip152_hb_from: Annotated[bool, "Whether it chose us"]
+    presynced_headers: Annotated[int, "Height of header presync, -1 when there is none"]
+    synced_headers: Annotated[int, "Last header in common, -1 for none"]
+    synced_blocks: Annotated[int, "Last block in common, -1 for none"]
+    inflight: Annotated[list[Annotated[int, "Height"]], "Heights of blocks asked of it"]
+    addr_relay_enabled: Annotated[bool, "Whether addresses are relayed"]
+    addr_processed: Annotated[int, "Addresses taken from it"]
+    addr_rate_limited: Annotated[int, "Addresses dropped as too many"]
+    permissions: Annotated[list[Annotated[str, "Permission"]], "Special permissions"]
+    minfeefilter: Annotated[Coins, "Least fee rate it wants to hear of, per 1000 virtual bytes"]
+    bytessent_per_msg: Annotated[dict[str, Annotated[int, Named("msg"), "Bytes"]], "Bytes sent by message"]
+    bytesrecv_per_msg: Annotated[dict[str, Annotated[int, Named("msg"), "Bytes"]], "Bytes received by message"]
+    connection_type: Annotated[str, "Why the connection exists"]
+    transport_protocol_type: Annotated[str, "detecting, v1 or v2"]
+    session_id: Annotated[str, "Session id of the v2 transport"]
+
+
+def _peer_json(peer: PeerInfo, thin: bool) -> PeerJson:
+    result: PeerJson = {
+        "id": peer.id,
+        "addr": peer.addr,
+        "network": peer.network,
         "services": f"{peer.services:016x}",
         "servicesnames": service_names(peer.services, thin=thin),
-    }
-    for name in (
-        "relaytxes", "last_inv_sequence", "inv_to_send", "lastsend", "lastrecv", "last_transaction", "last_block",
-        "bytessent", "bytesrecv", "conntime", "timeoffset",
-    ):  # fmt: skip
-        result[name] = getattr(peer, name)
-    for name in ("pingtime", "minping", "pingwait"):
-        seconds = getattr(peer, name)
-        if seconds is not None:
-            result[name] = double(seconds)
-    for name in (
-        "version", "subver", "inbound", "bip152_hb_to", "bip152_hb_from", "presynced_headers", "synced_headers",
-        "synced_blocks",
-    ):  # fmt: skip
-        result[name] = getattr(peer, name)
-    result |= {
+        "relaytxes": peer.relaytxes,
+        "last_inv_sequence": peer.last_inv_sequence,
+        "inv_to_send": peer.inv_to_send,
+        "lastsend": peer.lastsend,
+        "lastrecv": peer.lastrecv,
+        "last_transaction": peer.last_transaction,
+        "last_block": peer.last_block,
+        "bytessent": peer.bytessent,
+        "bytesrecv": peer.bytesrecv,
+        "conntime": peer.conntime,
+        "timeoffset": peer.timeoffset,
+        "version": peer.version,
+        "subver": peer.subver,
+        "inbound": peer.inbound,
+        "bip152_hb_to": peer.bip152_hb_to,
+        "bip152_hb_from": peer.bip152_hb_from,
+        "presynced_headers": peer.presynced_headers,
+        "synced_headers": peer.synced_headers,
+        "synced_blocks": peer.synced_blocks,
         "inflight": list(peer.inflight),
         "addr_relay_enabled": peer.addr_relay_enabled,
         "addr_processed": peer.addr_processed,
@@ -115,51 +114,63 @@ def _peer_json(peer: PeerInfo, thin: bool) -> dict[str, Any]:
         "transport_protocol_type": peer.transport_protocol_type,
         "session_id": peer.session_id,
     }
-    return result
+    if peer.addrbind is not None:
+        result["addrbind"] = peer.addrbind
+    if peer.addrlocal is not None:
+        result["addrlocal"] = peer.addrlocal
+    if peer.mapped_as is not None:
+        result["mapped_as"] = peer.mapped_as
+    if peer.pingtime is not None:
+        result["pingtime"] = double(peer.pingtime)
+    if peer.minping is not None:
+        result["minping"] = double(peer.minping)
+    if peer.pingwait is not None:
+        result["pingwait"] = double(peer.pingwait)
+    return in_order(PeerJson, result)
 
 
-@rpc("network", "Connected peers.", returns=arr("", "", obj("", "", *_PEER_RESULT)))
-def getpeerinfo(node: NodeParts) -> list[dict[str, Any]]:
-    """See the declaration."""
+@rpc("network")
+def getpeerinfo(node: NodeParts) -> list[PeerJson]:
+    """Connected peers."""
     thin = node.config.xthin
     return [_peer_json(peer, thin) for peer in node.peers.connected()]
 
 
-@rpc("network", "Number of connected peers.", returns=number("", "The number"))
-def getconnectioncount(node: NodeParts) -> int:
-    """See the declaration."""
+@rpc("network")
+def getconnectioncount(node: NodeParts) -> Annotated[int, "The number"]:
+    """Number of connected peers."""
     return len(node.peers.connected())
 
 
-@rpc("network", "Ask for a ping to every peer; getpeerinfo tells the results.", returns=nothing())
+@rpc("network")
 def ping(node: NodeParts) -> None:
-    """See the declaration."""
+    """Ask for a ping to every peer; getpeerinfo tells the results."""
     node.peers.ping()
 
 
-@rpc(
-    "network",
-    "Bytes sent and received.",
-    returns=obj(
-        "",
-        "",
-        number("totalbytesrecv", "Bytes received"),
-        number("totalbytessent", "Bytes sent"),
-        time_("timemillis", "Clock in milliseconds"),
-        obj(
-            "uploadtarget",
-            "Limit on what is sent",
-            number("timeframe", "Seconds in a cycle"),
-            number("target", "Bytes in a cycle, 0 for no limit"),
-            boolean("target_reached", "Whether the limit is reached"),
-            boolean("serve_historical_blocks", "Whether old blocks are served"),
-            number("bytes_left_in_cycle", "Bytes left"),
-            number("time_left_in_cycle", "Seconds left"),
-        ),
-    ),
-)
-def getnettotals(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
+class UploadTarget(TypedDict):
+    """The limit on what is sent."""
+
+    timeframe: Annotated[int, "Seconds in a cycle"]
+    target: Annotated[int, "Bytes in a cycle, 0 for no limit"]
+    target_reached: Annotated[bool, "Whether the limit is reached"]
+    serve_historical_blocks: Annotated[bool, "Whether old blocks are served"]
+    bytes_left_in_cycle: Annotated[int, "Bytes left"]
+    time_left_in_cycle: Annotated[int, "Seconds left"]
+
+
+class NetTotals(TypedDict):
+    """Bytes sent and received."""
+
+    totalbytesrecv: Annotated[int, "Bytes received"]
+    totalbytessent: Annotated[int, "Bytes sent"]
+    timemillis: Annotated[Time, "Clock in milliseconds"]
+    uploadtarget: Annotated[UploadTarget, "Limit on what is sent"]
+
+
+@rpc("network")
+def getnettotals(node: NodeParts) -> NetTotals:
+    """Bytes sent and received."""
     received, sent = node.peers.totals()
     budget, now = node.peers.upload_budget(), node.clock.now()
     return {
@@ -181,47 +192,48 @@ CORE_VERSION = 310_000
 """The Bitcoin Core whose interface this is, as it counts (31.0.0): programs ask for it and refuse what is older."""
 
 
-_NETWORK_RESULT = obj(
-    "",
-    "",
-    string("name", f"Network ({', '.join(NETWORK_NAMES)})"),
-    boolean("limited", "Whether it is left out"),
-    boolean("reachable", "Whether it is used"),
-    string("proxy", "Proxy, empty for none"),
-    boolean("proxy_randomize_credentials", "Whether each connection has its own proxy credentials"),
-)
+class NetworkUse(TypedDict):
+    """How one network is used."""
+
+    name: Annotated[str, "Network (ipv4, ipv6, onion, i2p, cjdns)"]
+    limited: Annotated[bool, "Whether it is left out"]
+    reachable: Annotated[bool, "Whether it is used"]
+    proxy: Annotated[str, "Proxy, empty for none"]
+    proxy_randomize_credentials: Annotated[bool, "Whether each connection has its own proxy credentials"]
 
 
-@rpc(
-    "network",
-    "State of this node's networking.",
-    returns=obj(
-        "",
-        "",
-        number("version", "Version of Bitcoin Core whose interface this node has; subversion tells what it is"),
-        string("subversion", "User agent"),
-        number("protocolversion", "Protocol version"),
-        hexed("localservices", "Services this node offers"),
-        arr("localservicesnames", "Their names", string("", "Name")),
-        boolean("localrelay", "Whether it asks peers for transactions"),
-        number("timeoffset", "Median of the peers' clock offsets"),
-        boolean("networkactive", "Whether P2P traffic is on"),
-        number("connections", "Connections"),
-        number("connections_in", "Those that came in"),
-        number("connections_out", "Those that went out"),
-        arr("networks", "By network", _NETWORK_RESULT),
-        coins("relayfee", "Least fee rate for relay, per 1000 virtual bytes"),
-        coins("incrementalfee", "Least raise of the fee rate for a replacement"),
-        arr(
-            "localaddresses",
-            "Own addresses",
-            obj("", "", string("address", "Address"), number("port", "Port"), number("score", "Relative score")),
-        ),
-        arr("warnings", "Warnings", string("", "Warning")),
-    ),
-)
-def getnetworkinfo(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
+class LocalAddressJson(TypedDict):
+    """An address of this node."""
+
+    address: Annotated[str, "Address"]
+    port: Annotated[int, "Port"]
+    score: Annotated[int, "Relative score"]
+
+
+class NetworkInfo(TypedDict):
+    """State of this node's networking."""
+
+    version: Annotated[int, "Version of Bitcoin Core whose interface this node has; subversion tells what it is"]
+    subversion: Annotated[str, "User agent"]
+    protocolversion: Annotated[int, "Protocol version"]
+    localservices: Annotated[Hex, "Services this node offers"]
+    localservicesnames: Annotated[list[Annotated[str, "Name"]], "Their names"]
+    localrelay: Annotated[bool, "Whether it asks peers for transactions"]
+    timeoffset: Annotated[int, "Median of the peers' clock offsets"]
+    networkactive: Annotated[bool, "Whether P2P traffic is on"]
+    connections: Annotated[int, "Connections"]
+    connections_in: Annotated[int, "Those that came in"]
+    connections_out: Annotated[int, "Those that went out"]
+    networks: Annotated[list[NetworkUse], "By network"]
+    relayfee: Annotated[Coins, "Least fee rate for relay, per 1000 virtual bytes"]
+    incrementalfee: Annotated[Coins, "Least raise of the fee rate for a replacement"]
+    localaddresses: Annotated[list[LocalAddressJson], "Own addresses"]
+    warnings: ShownWarnings
+
+
+@rpc("network")
+def getnetworkinfo(node: NodeParts) -> NetworkInfo:
+    """State of this node's networking."""
     state = node.peers.network_state()
     return {
         "version": CORE_VERSION,
@@ -255,43 +267,39 @@ def getnetworkinfo(node: NodeParts) -> dict[str, Any]:
     }
 
 
-@rpc(
-    "network",
-    "Keep a connection to a node, stop doing so, or try one connection.",
-    Arg("node", Kind.STR, "Address or host name, with or without port"),
-    Arg("command", Kind.STR, '"add", "remove" or "onetry"'),
-    Arg("v2transport", Kind.BOOL, "Use the encrypted transport (BIP324)", None, hint="whether this node offers it"),
-    returns=nothing(),
-    examples=(("192.168.0.6:8333", "onetry"),),
-)
-async def addnode(node: NodeParts, address: str, command: str, v2transport: bool | None) -> None:
-    """See the declaration."""
+@rpc("network", examples=(("192.168.0.6:8333", "onetry"),))
+async def addnode(
+    parts: NodeParts,
+    node: Annotated[str, "Address or host name, with or without port"],
+    command: Annotated[str, '"add", "remove" or "onetry"'],
+    v2transport: Annotated[
+        bool | None, "Use the encrypted transport (BIP324)", Hint("whether this node offers it")
+    ] = None,
+) -> None:
+    """Keep a connection to a node, stop doing so, or try one connection."""
     if command not in ("add", "remove", "onetry"):
         raise RpcError(RpcCode.MISC_ERROR, addnode.help())
-    if v2transport and not node.peers.network_state().services >> 11 & 1:
+    if v2transport and not parts.peers.network_state().services >> 11 & 1:
         text = "Error: v2transport requested but not enabled (see -v2transport)"
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
     if command == "remove":
-        if not node.peers.remove_node(address):
+        if not parts.peers.remove_node(node):
             text = "Error: Node could not be removed. It has not been added previously."
             raise RpcError(RpcCode.CLIENT_NODE_NOT_ADDED, text)
         return
     if command == "onetry":
-        await node.peers.try_node(address, v2transport)
-    elif not node.peers.add_node(address, v2transport):
+        await parts.peers.try_node(node, v2transport)
+    elif not parts.peers.add_node(node, v2transport):
         raise RpcError(RpcCode.CLIENT_NODE_ALREADY_ADDED, "Error: Node already added")
 
 
-@rpc(
-    "network",
-    "Drop a peer, named by address or by id.",
-    Arg("address", Kind.STR, "Address and port as in getpeerinfo", None, hint="fallback to nodeid"),
-    Arg("nodeid", Kind.INT, "Number of the peer", None, hint="fallback to address", bits=64),
-    returns=nothing(),
-    examples=(("192.168.0.6:8333",), ("", 1)),
-)
-def disconnectnode(node: NodeParts, address: str | None, nodeid: int | None) -> None:
-    """See the declaration."""
+@rpc("network", examples=(("192.168.0.6:8333",), ("", 1)))
+def disconnectnode(
+    node: NodeParts,
+    address: Annotated[str | None, "Address and port as in getpeerinfo", Hint("fallback to nodeid")] = None,
+    nodeid: Annotated[int | None, "Number of the peer", Bits(64), Hint("fallback to address")] = None,
+) -> None:
+    """Drop a peer, named by address or by id."""
     if address is not None and nodeid is None:
         found = node.peers.disconnect_address(address)
     elif nodeid is not None and not address:
@@ -302,37 +310,34 @@ def disconnectnode(node: NodeParts, address: str | None, nodeid: int | None) -> 
         raise RpcError(RpcCode.CLIENT_NODE_NOT_CONNECTED, "Node not found in connected nodes")
 
 
-@rpc(
-    "network",
-    "Nodes added by hand, and whether they are connected.",
-    Arg("node", Kind.STR, "Only this one", None, hint="all nodes"),
-    returns=arr(
-        "",
-        "",
-        obj(
-            "",
-            "",
-            string("addednode", "The node as it was added"),
-            boolean("connected", "Whether it is connected"),
-            arr(
-                "addresses",
-                "Its connection",
-                obj("", "", string("address", "Address and port"), string("connected", "inbound or outbound")),
-            ),
-        ),
-    ),
-    examples=(("192.168.0.201",),),
-)
-def getaddednodeinfo(node: NodeParts, name: str | None) -> list[dict[str, Any]]:
-    """See the declaration."""
-    added = [item for item in node.peers.added_nodes() if name is None or item.name == name]
-    if name is not None and not added:
+class AddedNodeConnection(TypedDict):
+    """The connection to such a node."""
+
+    address: Annotated[str, "Address and port"]
+    connected: Annotated[str, "inbound or outbound"]
+
+
+class AddedNodeInfo(TypedDict):
+    """A node that was added by hand."""
+
+    addednode: Annotated[str, "The node as it was added"]
+    connected: Annotated[bool, "Whether it is connected"]
+    addresses: Annotated[list[AddedNodeConnection], "Its connection"]
+
+
+@rpc("network", examples=(("192.168.0.201",),))
+def getaddednodeinfo(
+    parts: NodeParts, node: Annotated[str | None, "Only this one", Hint("all nodes")] = None
+) -> list[AddedNodeInfo]:
+    """Nodes added by hand, and whether they are connected."""
+    added = [item for item in parts.peers.added_nodes() if node is None or item.name == node]
+    if node is not None and not added:
         raise RpcError(RpcCode.CLIENT_NODE_NOT_ADDED, "Error: Node has not been added.")
     return [
         {
             "addednode": item.name,
             "connected": item.connected,
-            "addresses": [{"address": item.address, "connected": "inbound" if item.inbound else "outbound"}]
+            "addresses": [{"address": item.address or "", "connected": "inbound" if item.inbound else "outbound"}]
             if item.connected
             else [],
         }
@@ -340,14 +345,10 @@ def getaddednodeinfo(node: NodeParts, name: str | None) -> list[dict[str, Any]]:
     ]
 
 
-@rpc(
-    "network",
-    "Switch P2P traffic on or off.",
-    Arg("state", Kind.BOOL, "On (true) or off (false)"),
-    returns=boolean("", "The state now"),
-    examples=((False,),),
-)
-def setnetworkactive(node: NodeParts, active: bool) -> bool:
-    """See the declaration."""
-    node.peers.set_network_active(active)
+@rpc("network", examples=((False,),))
+def setnetworkactive(
+    node: NodeParts, state: Annotated[bool, "On (true) or off (false)"]
+) -> Annotated[bool, "The state now"]:
+    """Switch P2P traffic on or off."""
+    node.peers.set_network_active(state)
     return node.peers.network_state().active

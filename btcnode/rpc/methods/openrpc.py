@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from btcnode.rpc.declare import rpc
+from btcnode.rpc.method import Method
 from btcnode.rpc.openrpc import document
-from btcnode.rpc.spec import Method, ellipsis, obj, rpc
 from btcnode.rpc.table import MethodTable
 from btcnode.services.control import Control
 
@@ -13,9 +14,9 @@ from btcnode.services.control import Control
 def table_methods(table: MethodTable) -> list[Method]:
     """The method that describes all the others."""
 
-    @rpc("hidden", "The methods of this node as an OpenRPC document.", returns=obj("", "", ellipsis()), in_warmup=True)
-    def getopenrpcinfo(control: Control) -> dict[str, Any]:
-        """See the declaration."""
+    @rpc("hidden", in_warmup=True)
+    def getopenrpcinfo(control: Control) -> dict[str, Annotated[Any, "As OpenRPC says"]]:
+        """The methods of this node as an OpenRPC document."""
         return document(table.methods.values())
 
     return [getopenrpcinfo]

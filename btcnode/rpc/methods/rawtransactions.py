@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.descriptors.sign_transaction import MISSING_AMOUNT, combine_signatures, sign_transaction
 from btcnode.errors import StorageError
@@ -12,14 +12,21 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.decode import tx_json
+from btcnode.rpc.declare import Coins, Elided, Hex, Like, Named, Time, When, rpc
+from btcnode.rpc.decode import SpendingTx, TxJson, fee_json, spending_tx_json, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Items
 from btcnode.rpc.lookup import is_active, parse_hash, parse_verbosity
-from btcnode.rpc.methods.blocks import SCRIPT_RESULT
-from btcnode.rpc.spec import Arg, Kind, Result, arr, boolean, coins, ellipsis, hexed, number, obj, rpc, string
-from btcnode.rpc.spec import time as time_
 from btcnode.rpc.transactions import (
     NO_INPUT_HINT,
+    Inputs,
+    IsWitness,
+    LockTime,
+    Outputs,
+    PreviousOutputs,
+    Replaceable,
+    SighashType,
+    TxVersion,
     build_transaction,
     decode_transaction,
     find_transaction,
@@ -31,137 +38,80 @@ from btcnode.rpc.transactions import (
 from btcnode.services.indexes import IndexedTx
 from btcnode.services.parts import NodeParts
 
-TX_RESULT: tuple[Result, ...] = (
-    hexed("txid", "Transaction id"),
-    hexed("hash", "Hash with witness"),
-    number("version", "Version"),
-    number("size", "Bytes"),
-    number("vsize", "Virtual size"),
-    number("weight", "Weight"),
-    number("locktime", "Lock time"),
-    arr(
-        "vin",
-        "Inputs",
-        obj(
-            "",
-            "",
-            hexed("coinbase", "Script of a coinbase's input", optional=True),
-            hexed("txid", "Transaction it spends from", optional=True),
-            number("vout", "Output it spends", optional=True),
-            obj("scriptSig", "Script", string("asm", "In words"), hexed("hex", "In hex"), optional=True),
-            arr("txinwitness", "Witness", hexed("", "Element"), optional=True),
-            obj("prevout", "The output it spends", ellipsis("", "As in getblock"), optional=True),
-            number("sequence", "Sequence"),
-        ),
-    ),
-    arr(
-        "vout",
-        "Outputs",
-        obj("", "", coins("value", "Value"), number("n", "Position"), obj("scriptPubKey", "Script", *SCRIPT_RESULT)),
-    ),
-)
-
-
-INPUTS_ARG = Arg(
-    "inputs",
-    Kind.ARR,
-    "The inputs",
-    inner=(
-        Arg(
-            "",
-            Kind.OBJ,
-            "An input",
-            None,
-            inner=(
-                Arg("txid", Kind.HEX, "Transaction it spends from"),
-                Arg("vout", Kind.INT, "Output it spends"),
-                Arg("sequence", Kind.INT, "Sequence", None, hint="depends on replaceable and locktime"),
-            ),
-        ),
-    ),
-)
-OUTPUTS_ARG = Arg(
-    "outputs",
-    Kind.ARR,
-    "The outputs, each with an address and its amount, or one with data; an object with all of them will do too",
-    any_type=True,
-    inner=(
-        Arg("", Kind.OBJ, "A payment", None, inner=(Arg("address", Kind.AMOUNT, "Amount in BTC"),)),
-        Arg("", Kind.OBJ, "Data", None, inner=(Arg("data", Kind.HEX, "What follows OP_RETURN"),)),
-    ),
-)
-CREATE_ARGS = (
-    INPUTS_ARG,
-    OUTPUTS_ARG,
-    Arg("locktime", Kind.INT, "Lock time", 0, bits=64),
-    Arg("replaceable", Kind.BOOL, "Whether it can be replaced by one with a higher fee (BIP125)", None, hint="true"),
-    Arg("version", Kind.INT, "Version", 2, bits=-32),
-)
-SIGHASH_ARG = Arg(
-    "sighashtype",
-    Kind.STR,
-    "What the signatures are to cover: DEFAULT, ALL, NONE or SINGLE, the last three also with |ANYONECANPAY",
-    None,
-    hint="DEFAULT for Taproot, ALL otherwise",
-)
-
 
 @rpc(
     "rawtransactions",
-    "A transaction without signatures, in hex. It is neither kept nor sent.",
-    *CREATE_ARGS,
-    returns=hexed("", "The transaction"),
     examples=(([{"txid": "myid", "vout": 0}], [{"address": 0.01}]), ([{"txid": "myid", "vout": 0}], [{"data": "00"}])),
 )
 def createrawtransaction(
-    node: NodeParts, inputs: list[Any], outputs: Any, locktime: int, replaceable: bool | None, version: int
-) -> str:
-    """See the declaration."""
+    node: NodeParts,
+    inputs: Inputs,
+    outputs: Outputs,
+    locktime: LockTime = 0,
+    replaceable: Replaceable = None,
+    version: TxVersion = 2,
+) -> Annotated[Hex, "The transaction"]:
+    """A transaction without signatures, in hex. It is neither kept nor sent."""
     return build_transaction(inputs, outputs, locktime, replaceable, version, node.params).raw.hex()
 
 
-@rpc(
-    "rawtransactions",
-    "A transaction in hex as JSON.",
-    Arg("hexstring", Kind.HEX, "The transaction"),
-    Arg("iswitness", Kind.BOOL, "Whether it is in the form with witness", None, hint="depends on heuristic tests"),
-    returns=obj("", "", *TX_RESULT),
-    examples=(("hexstring",),),
-)
-def decoderawtransaction(node: NodeParts, hexstring: str, iswitness: bool | None) -> dict[str, Any]:
-    """See the declaration."""
-    return tx_json(decode_transaction(hexstring, witness=iswitness), node.params, include_hex=False)
+@rpc("rawtransactions", examples=(("hexstring",),))
+def decoderawtransaction(
+    node: NodeParts,
+    hexstring: Annotated[Hex, "The transaction"],
+    iswitness: IsWitness = None,
+) -> TxJson:
+    """A transaction in hex as JSON."""
+    return tx_json(decode_transaction(hexstring, witness=iswitness), node.params)
 
 
-@rpc(
-    "rawtransactions",
-    "A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash.",
-    Arg("txid", Kind.HEX, "Transaction id"),
-    Arg("verbosity|verbose", Kind.INT, "0: hex, 1: JSON, 2: JSON with fee and spent outputs", 0, any_type=True),
-    Arg("blockhash", Kind.HEX, "The block to look into", None),
-    returns=(
-        string(
-            "", "The transaction in hex", when="if verbosity is not set or set to 0", given={"verbosity": (0, False)}
-        ),
-        obj(
-            "",
-            "",
-            boolean("in_active_chain", "Whether the block is in the active chain", optional=True),
-            *TX_RESULT,
-            coins("fee", "Fee, with verbosity 2", optional=True),
-            hexed("blockhash", "The block", optional=True),
-            number("confirmations", "Confirmations", optional=True),
-            time_("time", "Time of the block", optional=True),
-            time_("blocktime", "The same", optional=True),
-            hexed("hex", "The transaction in hex"),
-            when="if verbosity is set to 1 or 2",
-            given={"verbosity": (1, 2, True)},
-        ),
-    ),
-    examples=(("mytxid", 1, "myblockhash"),),
-)
-async def getrawtransaction(node: NodeParts, txid: str, verbosity: Any, blockhash: str | None) -> Any:
-    """See the declaration."""
+class InChain(TypedDict):
+    """Whether the block that was asked for is in the active chain."""
+
+    in_active_chain: Annotated[NotRequired[bool], "Whether the block is in the active chain"]
+
+
+class TxPlace(TypedDict):
+    """Where a transaction is."""
+
+    blockhash: Annotated[NotRequired[Hex], "The block"]
+    confirmations: Annotated[NotRequired[int], "Confirmations"]
+    blocktime: Annotated[NotRequired[Time], "Time of the block"]
+    time: Annotated[NotRequired[int], "The same"]
+
+
+class TxHex(TypedDict):
+    """The bytes of a transaction."""
+
+    hex: Annotated[Hex, "The transaction in hex"]
+
+
+class TxFee(TypedDict):
+    """The fee of a transaction."""
+
+    fee: Annotated[NotRequired[Coins], "Fee, where undo data tell"]
+
+
+class TransactionInfo(InChain, TxPlace, TxHex, TxJson):
+    """A transaction and where it is."""
+
+
+class SpendingInfo(InChain, TxPlace, TxHex, TxFee, SpendingTx):
+    """The same with what it spends."""
+
+
+@rpc("rawtransactions", examples=(("mytxid", 1, "myblockhash"),))
+async def getrawtransaction(
+    node: NodeParts,
+    txid: Annotated[Hex, "Transaction id"],
+    verbosity: Annotated[Any, "0: hex, 1: JSON, 2: JSON with fee and spent outputs", Like(int), Named("|verbose")] = 0,
+    blockhash: Annotated[Hex | None, "The block to look into"] = None,
+) -> (
+    Annotated[str, "The transaction in hex", When("if verbosity is not set or set to 0", verbosity=(0, False))]
+    | Annotated[TransactionInfo, When("if verbosity is set to 1", verbosity=(1, True))]
+    | Annotated[SpendingInfo, Elided("As with verbosity 1", "fee", "vin"), When("for verbosity = 2", verbosity=(2,))]
+):
+    """A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash."""
     wanted = parse_hash(txid, "parameter 1")
     if wanted == parse_block(node.params.genesis_block).txids[0]:
         text = "The genesis block coinbase is not considered an ordinary transaction and cannot be retrieved"
@@ -181,8 +131,14 @@ async def getrawtransaction(node: NodeParts, txid: str, verbosity: Any, blockhas
     tx, block = found
     if level <= 0:
         return tx.raw.hex()
-    head = {"in_active_chain": is_active(node, index)} if index >= 0 else {}
-    return head | await _transaction_json(node, tx, block, level)
+    head: InChain = {"in_active_chain": is_active(node, index)} if index >= 0 else {}
+    end: TxHex = {"hex": tx.raw.hex()}
+    place = _place_json(node, block)
+    if level == 1 or block < 0:
+        return {**head, **tx_json(tx, node.params), **end, **place}
+    spent = await _read_spent(node, tx, block)
+    fee: TxFee = {"fee": fee_json(tx, spent)} if spent else {}
+    return {**head, **spending_tx_json(tx, node.params, spent), **fee, **end, **place}
 
 
 def _not_found(node: NodeParts, index: int, *, ready: bool) -> RpcError:
@@ -217,26 +173,23 @@ def _pick(raw: bytes, txid: bytes) -> Tx | None:
     return block.tx(block.txids.index(txid)) if txid in block.txids else None
 
 
-async def _transaction_json(node: NodeParts, tx: Tx, block: int, level: int) -> dict[str, Any]:
-    """A transaction with its place in the chain; ``block`` is -1 for one of the mempool."""
-    if block < 0:
-        return tx_json(tx, node.params)
-    status, spent = node.chain.block_status(block), None
-    if level > 1 and not tx.is_coinbase and (status.have_data or status.have_undo):
-        spent = await _read_spent(node, tx, block)
+def _place_json(node: NodeParts, block: int) -> TxPlace:
+    """Where a transaction of a block is; ``block`` is -1 for one of the mempool."""
     tree = node.chain.tree
-    result = tx_json(tx, node.params, spent=spent, prevouts=spent is not None)
-    result["blockhash"] = to_display(tree.hash(block))
-    if is_active(node, block):
-        result["confirmations"] = tree.height(node.chain.tip()) - tree.height(block) + 1
-        result["time"] = result["blocktime"] = tree.time(block)
-    else:
-        result["confirmations"] = 0
-    return result
+    if block < 0:
+        return {}
+    block_hash = to_display(tree.hash(block))
+    if not is_active(node, block):
+        return {"blockhash": block_hash, "confirmations": 0}
+    confirmations, time = tree.height(node.chain.tip()) - tree.height(block) + 1, tree.time(block)
+    return {"blockhash": block_hash, "confirmations": confirmations, "time": time, "blocktime": time}
 
 
-async def _read_spent(node: NodeParts, tx: Tx, index: int) -> list[bytes]:
-    """The packed coins that a transaction of a block spends; raises RpcError."""
+async def _read_spent(node: NodeParts, tx: Tx, index: int) -> list[bytes] | None:
+    """The packed coins that a transaction of a block spends, None when they are not known; raises RpcError."""
+    status = node.chain.block_status(index)
+    if tx.is_coinbase or not (status.have_data or status.have_undo):
+        return None
     text = (
         "{} data expected but can't be read. This could be due to disk corruption or a conflict with a pruning event."
     )
@@ -251,15 +204,11 @@ async def _read_spent(node: NodeParts, tx: Tx, index: int) -> list[bytes]:
     return undo[parse_block(raw).txids.index(tx.txid) - 1]
 
 
-@rpc(
-    "rawtransactions",
-    "One transaction with the signatures that several copies of it have together.",
-    Arg("txs", Kind.ARR, "The copies", inner=(Arg("hexstring", Kind.HEX, "A transaction", None),)),
-    returns=hexed("", "The transaction"),
-    examples=((["myhex1", "myhex2"],),),
-)
-async def combinerawtransaction(node: NodeParts, txs: list[Any]) -> str:
-    """See the declaration."""
+@rpc("rawtransactions", examples=((["myhex1", "myhex2"],),))
+async def combinerawtransaction(
+    node: NodeParts, txs: Annotated[Items[Annotated[Hex, Named("hexstring"), "A transaction"]], "The copies"]
+) -> Annotated[Hex, "The transaction"]:
+    """One transaction with the signatures that several copies of it have together."""
     failed = "TX decode failed for tx {}. Make sure the tx has at least one input."
     variants = [decode_transaction(text, witness=True, error=failed.format(n)) for n, text in enumerate(txs)]
     if not variants:
@@ -271,7 +220,18 @@ async def combinerawtransaction(node: NodeParts, txs: list[Any]) -> str:
     return combine_signatures(variants, [txouts[outpoint] for outpoint in prevouts]).raw.hex()
 
 
-def _error_json(tx: Tx, index: int, error: str) -> dict[str, Any]:
+class InputError(TypedDict):
+    """What is wrong with an input."""
+
+    txid: Annotated[Hex, "Transaction it spends from"]
+    vout: Annotated[int, "Output it spends"]
+    witness: Annotated[list[Annotated[Hex, "Element"]], "Witness"]
+    scriptSig: Annotated[Hex, "Script"]
+    sequence: Annotated[int, "Sequence"]
+    error: Annotated[str, "What is wrong"]
+
+
+def _error_json(tx: Tx, index: int, error: str) -> InputError:
     outpoint = tx.prevouts[index]
     return {
         "txid": to_display(outpoint[:32]),
@@ -283,61 +243,23 @@ def _error_json(tx: Tx, index: int, error: str) -> dict[str, Any]:
     }
 
 
-@rpc(
-    "rawtransactions",
-    "Sign a transaction with the keys given, and no others.",
-    Arg("hexstring", Kind.STR, "The transaction in hex"),
-    Arg("privkeys", Kind.ARR, "Private keys", inner=(Arg("privatekey", Kind.HEX, "Wallet import format", None),)),
-    Arg(
-        "prevtxs",
-        Kind.ARR,
-        "Outputs it spends that the chain and the mempool do not have",
-        None,
-        inner=(
-            Arg(
-                "",
-                Kind.OBJ,
-                "An output",
-                None,
-                inner=(
-                    Arg("txid", Kind.HEX, "Transaction id"),
-                    Arg("vout", Kind.INT, "Number of the output"),
-                    Arg("scriptPubKey", Kind.HEX, "Its script"),
-                    Arg("redeemScript", Kind.HEX, "Redeem script, for P2SH", None),
-                    Arg("witnessScript", Kind.HEX, "Witness script, for P2WSH, wrapped in P2SH or not", None),
-                    Arg("amount", Kind.AMOUNT, "Its amount, for segwit", None),
-                ),
-            ),
-        ),
-    ),
-    SIGHASH_ARG,
-    returns=obj(
-        "",
-        "",
-        hexed("hex", "The transaction"),
-        boolean("complete", "Whether nothing is missing"),
-        arr(
-            "errors",
-            "What is wrong with inputs",
-            obj(
-                "",
-                "",
-                hexed("txid", "Transaction it spends from"),
-                number("vout", "Output it spends"),
-                arr("witness", "Witness", hexed("", "Element")),
-                hexed("scriptSig", "Script"),
-                number("sequence", "Sequence"),
-                string("error", "What is wrong"),
-            ),
-            optional=True,
-        ),
-    ),
-    examples=(("myhex", ["key1", "key2"]),),
-)
+class SignedTx(TypedDict):
+    """A transaction as far as it could be signed."""
+
+    hex: Annotated[Hex, "The transaction"]
+    complete: Annotated[bool, "Whether nothing is missing"]
+    errors: Annotated[NotRequired[list[InputError]], "What is wrong with inputs"]
+
+
+@rpc("rawtransactions", examples=(("myhex", ["key1", "key2"]),))
 async def signrawtransactionwithkey(
-    node: NodeParts, hexstring: str, privkeys: list[Any], prevtxs: list[Any] | None, sighashtype: str | None
-) -> dict[str, Any]:
-    """See the declaration."""
+    node: NodeParts,
+    hexstring: Annotated[str, "The transaction in hex"],
+    privkeys: Annotated[Items[Annotated[Hex, Named("privatekey"), "Wallet import format"]], "Private keys"],
+    prevtxs: PreviousOutputs = None,
+    sighashtype: SighashType = None,
+) -> SignedTx:
+    """Sign a transaction with the keys given, and no others."""
     tx = decode_transaction(hexstring, witness=True, error=NO_INPUT_HINT)
     provider = parse_secrets(privkeys, node.params)
     txouts = await find_txouts(node, tx.prevouts)
@@ -349,7 +271,7 @@ async def signrawtransactionwithkey(
             value = format_amount(int.from_bytes(txout[:8], "little"))
             text = f"CTxOut(nValue={value}, scriptPubKey={txout_script(txout).hex()[:30]})"
             raise RpcError(RpcCode.TYPE_ERROR, f"Missing amount for {text}")
-    result: dict[str, Any] = {"hex": signed.raw.hex(), "complete": not errors}
+    result: SignedTx = {"hex": signed.raw.hex(), "complete": not errors}
     if errors:
         result["errors"] = [_error_json(signed, index, error) for index, error in errors.items()]
     return result

@@ -2,50 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
+from btcnode.rpc.declare import Hex, Like, Time, When, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.lookup import parse_hash
-from btcnode.rpc.spec import Arg, Kind, Result, arr, hexed, number, obj, rpc, string, whole_number
-from btcnode.rpc.spec import time as time_
+from btcnode.rpc.shapes import whole_number
 from btcnode.services.parts import NodeParts
 
-_ORPHAN: tuple[Result, ...] = (
-    hexed("txid", "Transaction id"),
-    hexed("wtxid", "Hash with witness"),
-    number("bytes", "Size"),
-    number("vsize", "Virtual size"),
-    number("weight", "Weight"),
-    arr("from", "Peers that announced it", number("peer_id", "Peer")),
-)
-_TX: tuple[Result, ...] = (
-    hexed("txid", "Transaction id"),
-    hexed("wtxid", "Hash with witness"),
-    hexed("hex", "The transaction"),
+OrphanInfo = TypedDict(
+    "OrphanInfo",
+    {
+        "txid": Annotated[Hex, "Transaction id"],
+        "wtxid": Annotated[Hex, "Hash with witness"],
+        "bytes": Annotated[int, "Size"],
+        "vsize": Annotated[int, "Virtual size"],
+        "weight": Annotated[int, "Weight"],
+        "from": Annotated[list[Annotated[int, "Peer"]], "Peers that announced it"],
+    },
 )
 
 
-@rpc(
-    "hidden",
-    "Transactions whose parents are not known.",
-    Arg("verbosity", Kind.INT, "0: txids, 1: with details, 2: with the transaction too", 0, any_type=True),
-    returns=(
-        arr("", "", hexed("txid", "Transaction id"), when="for verbose = 0", given={"verbosity": (0, False)}),
-        arr("", "", obj("", "", *_ORPHAN), when="for verbose = 1", given={"verbosity": (1, True)}),
-        arr(
-            "",
-            "",
-            obj("", "", *_ORPHAN, hexed("hex", "The transaction")),
-            when="for verbose = 2",
-            given={"verbosity": (2,)},
-        ),
-    ),
-    examples=((2,),),
-)
-def getorphantxs(node: NodeParts, verbosity: Any) -> list[Any]:
-    """See the declaration."""
+class OrphanWithTx(OrphanInfo):
+    """The same with the transaction."""
+
+    hex: Annotated[Hex, "The transaction"]
+
+
+@rpc("hidden", examples=((2,),))
+def getorphantxs(
+    node: NodeParts, verbosity: Annotated[Any, "0: txids, 1: with details, 2: with the transaction too", Like(int)] = 0
+) -> (
+    Annotated[list[Annotated[Hex, "Transaction id"]], When("for verbose = 0", verbosity=(0, False))]
+    | Annotated[list[OrphanInfo], When("for verbose = 1", verbosity=(1, True))]
+    | Annotated[list[OrphanWithTx], When("for verbose = 2", verbosity=(2,))]
+):
+    """Transactions whose parents are not known."""
     if isinstance(verbosity, bool):
         raise RpcError(RpcCode.TYPE_ERROR, "Verbosity was boolean but only integer allowed")
     level = whole_number(verbosity)
@@ -54,75 +49,81 @@ def getorphantxs(node: NodeParts, verbosity: Any) -> list[Any]:
     orphans = node.peers.orphans()
     if not level:
         return [to_display(tx.txid) for tx, _ in orphans]
-    result = []
-    for tx, announcers in orphans:
-        entry: dict[str, Any] = {
-            "txid": to_display(tx.txid),
-            "wtxid": to_display(tx.wtxid),
-            "bytes": len(tx.raw),
-            "vsize": tx.vsize,
-            "weight": tx.weight,
-            "from": list(announcers),
-        }
-        result.append(entry | {"hex": tx.raw.hex()} if level == 2 else entry)
-    return result
+    if level == 1:
+        return [_orphan_json(tx, announcers) for tx, announcers in orphans]
+    whole: list[OrphanWithTx] = [{**_orphan_json(tx, announcers), "hex": tx.raw.hex()} for tx, announcers in orphans]
+    return whole
 
 
-def _tx_json(tx: Tx) -> dict[str, Any]:
+def _orphan_json(tx: Tx, announcers: Iterable[int]) -> OrphanInfo:
+    return {
+        "txid": to_display(tx.txid),
+        "wtxid": to_display(tx.wtxid),
+        "bytes": len(tx.raw),
+        "vsize": tx.vsize,
+        "weight": tx.weight,
+        "from": list(announcers),
+    }
+
+
+class TxHex(TypedDict):
+    """A transaction in full."""
+
+    txid: Annotated[Hex, "Transaction id"]
+    wtxid: Annotated[Hex, "Hash with witness"]
+    hex: Annotated[Hex, "The transaction"]
+
+
+def _tx_json(tx: Tx) -> TxHex:
     return {"txid": to_display(tx.txid), "wtxid": to_display(tx.wtxid), "hex": tx.raw.hex()}
 
 
-@rpc(
-    "rawtransactions",
-    "Transactions that are being broadcast over private connections.",
-    returns=obj(
-        "",
-        "",
-        arr(
-            "transactions",
-            "What is under way",
-            obj(
-                "",
-                "",
-                *_TX,
-                time_("time_added", "When it was handed in, in Unix seconds"),
-                arr(
-                    "peers",
-                    "Whom it was sent to",
-                    obj(
-                        "",
-                        "",
-                        string("address", "Address"),
-                        time_("sent", "When it was chosen for this peer"),
-                        time_("received", "When the peer had it", optional=True),
-                    ),
-                ),
-            ),
-        ),
-    ),
-)
-def getprivatebroadcastinfo(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
-    transactions = []
+class PrivateSending(TypedDict):
+    """A peer that a transaction was sent to."""
+
+    address: Annotated[str, "Address"]
+    sent: Annotated[Time, "When it was chosen for this peer"]
+    received: Annotated[NotRequired[Time], "When the peer had it"]
+
+
+class PrivateBroadcast(TxHex):
+    """A transaction under way, and whom it was sent to."""
+
+    time_added: Annotated[Time, "When it was handed in, in Unix seconds"]
+    peers: Annotated[list[PrivateSending], "Whom it was sent to"]
+
+
+class PrivateBroadcasts(TypedDict):
+    """What is being broadcast over private connections."""
+
+    transactions: Annotated[list[PrivateBroadcast], "What is under way"]
+
+
+@rpc("rawtransactions")
+def getprivatebroadcastinfo(node: NodeParts) -> PrivateBroadcasts:
+    """Transactions that are being broadcast over private connections."""
+    transactions: list[PrivateBroadcast] = []
     for info in node.peers.private_broadcasts():
-        peers = []
+        peers: list[PrivateSending] = []
         for sending in info.sendings:
-            peer: dict[str, Any] = {"address": str(sending.address), "sent": sending.picked}
-            peers.append(peer if sending.confirmed is None else peer | {"received": sending.confirmed})
-        transactions.append(_tx_json(info.tx) | {"time_added": info.added, "peers": peers})
+            peer: PrivateSending = {"address": str(sending.address), "sent": sending.picked}
+            if sending.confirmed is not None:
+                peer["received"] = sending.confirmed
+            peers.append(peer)
+        transactions.append({**_tx_json(info.tx), "time_added": info.added, "peers": peers})
     return {"transactions": transactions}
 
 
-@rpc(
-    "rawtransactions",
-    "Give the private broadcast of a transaction up.",
-    Arg("id", Kind.HEX, "Its txid or wtxid"),
-    returns=obj("", "", arr("removed_transactions", "What was given up", obj("", "", *_TX))),
-    examples=(("id",),),
-)
-def abortprivatebroadcast(node: NodeParts, tx_hash: str) -> dict[str, Any]:
-    """See the declaration."""
-    removed = node.peers.abort_private_broadcast(parse_hash(tx_hash, "id"))
+class AbortedBroadcasts(TypedDict):
+    """What is not broadcast any more."""
+
+    removed_transactions: Annotated[list[TxHex], "What was given up"]
+
+
+@rpc("rawtransactions", examples=(("id",),))
+def abortprivatebroadcast(node: NodeParts, id: Annotated[Hex, "Its txid or wtxid"]) -> AbortedBroadcasts:
+    """Give the private broadcast of a transaction up."""
+    removed = node.peers.abort_private_broadcast(parse_hash(id, "id"))
     if not removed:
         text = "Transaction not in private broadcast queue. Check getprivatebroadcastinfo."
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)

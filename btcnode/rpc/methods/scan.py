@@ -3,74 +3,73 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.descriptors.inference import infer_descriptor
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value, txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.decode import script_json
-from btcnode.rpc.descriptors import scan_needles, scan_objects
+from btcnode.rpc.declare import Coins, Hex, Named, Oneline, When, rpc
+from btcnode.rpc.decode import ScriptJson, script_json
+from btcnode.rpc.descriptors import ScanItem, ScanObjects, scan_needles
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Items
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_block, is_active
 from btcnode.rpc.methods.blocks import read_undo
-from btcnode.rpc.spec import Arg, Kind, anything, arr, boolean, coins, hexed, nothing, number, obj, rpc, string
 from btcnode.services.chain import CoinScan
 from btcnode.services.parts import NodeParts
 
-SCAN_OBJECTS = scan_objects("descriptor")
+
+class ScannedOutput(TypedDict):
+    """An output that was found."""
+
+    txid: Annotated[Hex, "Transaction id"]
+    vout: Annotated[int, "Number of the output"]
+    scriptPubKey: Annotated[Hex, "Its script"]
+    desc: Annotated[str, "A descriptor of just this script"]
+    amount: Annotated[Coins, "Its amount"]
+    coinbase: Annotated[bool, "Whether it is of a coinbase"]
+    height: Annotated[int, "Height of its block"]
+    blockhash: Annotated[Hex, "Its block"]
+    confirmations: Annotated[int, "Its confirmations"]
+
+
+class ScanResult(TypedDict):
+    """What a scan of the UTXO set found."""
+
+    success: Annotated[bool, "Whether the scan was completed"]
+    txouts: Annotated[int, "Outputs looked at"]
+    height: Annotated[int, "Height of the chain that was scanned"]
+    bestblock: Annotated[Hex, "Its tip"]
+    unspents: Annotated[list[ScannedOutput], "What was found"]
+    total_amount: Annotated[Coins, "All amounts together"]
+
+
+class ScanProgress(TypedDict):
+    """How far a scan is."""
+
+    progress: Annotated[int, "Percent done"]
 
 
 @rpc(
     "blockchain",
-    "Go through the UTXO set for the outputs of descriptors.",
-    Arg("action", Kind.STR, '"start", "abort" the scan under way, or its "status"'),
-    Arg("scanobjects", Kind.ARR, "Descriptors, for start", None, inner=SCAN_OBJECTS, oneline="[scanobjects,...]"),
-    returns=(
-        obj(
-            "",
-            "",
-            boolean("success", "Whether the scan was completed"),
-            number("txouts", "Outputs looked at"),
-            number("height", "Height of the chain that was scanned"),
-            hexed("bestblock", "Its tip"),
-            arr(
-                "unspents",
-                "What was found",
-                obj(
-                    "",
-                    "",
-                    hexed("txid", "Transaction id"),
-                    number("vout", "Number of the output"),
-                    hexed("scriptPubKey", "Its script"),
-                    string("desc", "A descriptor of just this script"),
-                    coins("amount", "Its amount"),
-                    boolean("coinbase", "Whether it is of a coinbase"),
-                    number("height", "Height of its block"),
-                    hexed("blockhash", "Its block"),
-                    number("confirmations", "Its confirmations"),
-                ),
-            ),
-            coins("total_amount", "All amounts together"),
-            when="when action=='start'; only returns after scan completes",
-        ),
-        boolean("", "Whether there was a scan to abort", when="when action=='abort'"),
-        obj(
-            "",
-            "",
-            number("progress", "Percent done"),
-            when="when action=='status' and a scan is currently in progress",
-        ),
-        nothing("", "", when="when action=='status' and no scan is in progress"),
-    ),
     examples=(("start", ["raw(76a91411b366edfc0a8b66feebae5c2e25a7b6a5d1cf3188ac)#fm24fxxy"]), ("status",)),
     heavy=True,
 )
-async def scantxoutset(node: NodeParts, action: str, scanobjects: list[Any] | None) -> Any:
-    """See the declaration."""
+async def scantxoutset(
+    node: NodeParts,
+    action: Annotated[str, '"start", "abort" the scan under way, or its "status"'],
+    scanobjects: Annotated[ScanObjects | None, "Descriptors, for start", Oneline("[scanobjects,...]")] = None,
+) -> (
+    Annotated[ScanResult, When("when action=='start'; only returns after scan completes")]
+    | Annotated[bool, "Whether there was a scan to abort", When("when action=='abort'")]
+    | Annotated[ScanProgress, When("when action=='status' and a scan is currently in progress")]
+    | Annotated[None, When("when action=='status' and no scan is in progress")]
+):
+    """Go through the UTXO set for the outputs of descriptors."""
     scan = node.chain.coin_scan
     if action == "status":
         return {"progress": scan.percent} if scan.running else None
@@ -91,11 +90,12 @@ async def scantxoutset(node: NodeParts, action: str, scanobjects: list[Any] | No
         scan.running = False
 
 
-async def _scan(node: NodeParts, objects: list[Any], scan: CoinScan) -> dict[str, Any]:
+async def _scan(node: NodeParts, objects: Iterable[ScanItem], scan: CoinScan) -> ScanResult:
     params, tree = node.params, node.chain.tree
     needles = await asyncio.to_thread(scan_needles, objects, params)
     tip, found = await node.chain.find_coins(needles, scan)
-    height, unspents, total = tree.height(tip), [], 0
+    unspents: list[ScannedOutput] = []
+    height, total = tree.height(tip), 0
     for outpoint, coin in found.coins:
         script, at = coin_script(coin), coin_height(coin)
         total += coin_value(coin)
@@ -122,24 +122,71 @@ async def _scan(node: NodeParts, objects: list[Any], scan: CoinScan) -> dict[str
     }
 
 
+class EventPlace(TypedDict):
+    """The block of an event, where it is in one."""
+
+    blockhash: Annotated[NotRequired[Hex], "The block, if it is in one"]
+    height: Annotated[NotRequired[int], "Its height"]
+
+
+class EventHead(TypedDict):
+    """What an event is about."""
+
+    type: Annotated[str, '"spend" or "receive"']
+    amount: Annotated[Coins, "What was spent or received"]
+
+
+class SpendEnd(TypedDict):
+    """Who spends, and what."""
+
+    spend_txid: Annotated[Hex, "The transaction that spends"]
+    spend_vin: Annotated[int, "Its input"]
+    prevout_txid: Annotated[Hex, "The transaction that is spent from"]
+    prevout_vout: Annotated[int, "Its output"]
+    prevout_spk: Annotated[ScriptJson, "The script that is spent"]
+
+
+class ReceiveEnd(TypedDict):
+    """The new output."""
+
+    txid: Annotated[Hex, "The transaction that pays"]
+    vout: Annotated[int, "Its output"]
+    output_spk: Annotated[ScriptJson, "The script that is paid to"]
+
+
+class SpendEvent(EventHead, EventPlace, SpendEnd):
+    """An output of a descriptor is spent."""
+
+
+class ReceiveEvent(EventHead, EventPlace, ReceiveEnd):
+    """A descriptor receives an output."""
+
+
+class DescriptorActivity(TypedDict):
+    """What has happened to descriptors."""
+
+    activity: Annotated[list[SpendEvent | ReceiveEvent], "Events"]
+
+
 class _Events:
     """What happens to scripts, as JSON."""
 
     def __init__(self, node: NodeParts, scripts: Collection[bytes]) -> None:
         self._params = node.params
         self._scripts = scripts
-        self.events: list[dict[str, Any]] = []
+        self.events: list[SpendEvent | ReceiveEvent] = []
 
-    def spends(self, tx: Tx, spent: list[bytes], place: dict[str, Any]) -> None:
+    def spends(self, tx: Tx, spent: list[bytes], place: EventPlace) -> None:
         """``spent`` are txouts."""
         for n, txout in enumerate(spent):
             script = txout_script(txout)
             if script in self._scripts:
                 outpoint = tx.prevouts[n]
                 self.events.append(
-                    {"type": "spend", "amount": amount(int.from_bytes(txout[:8], "little"))}
-                    | place
-                    | {
+                    {
+                        "type": "spend",
+                        "amount": amount(int.from_bytes(txout[:8], "little")),
+                        **place,
                         "spend_txid": to_display(tx.txid),
                         "spend_vin": n,
                         "prevout_txid": to_display(outpoint[:32]),
@@ -148,7 +195,7 @@ class _Events:
                     }
                 )
 
-    def in_block(self, raw: bytes, undo: list[list[bytes]], place: dict[str, Any]) -> None:
+    def in_block(self, raw: bytes, undo: list[list[bytes]], place: EventPlace) -> None:
         """A whole block; ``undo`` are the coins that its transactions spend, the coinbase left out."""
         block = parse_block(raw)
         for n in range(block.n_tx):
@@ -157,36 +204,31 @@ class _Events:
                 self.spends(tx, [coin[4:] for coin in undo[n - 1]], place)
             self.receives(tx, place)
 
-    def receives(self, tx: Tx, place: dict[str, Any]) -> None:
+    def receives(self, tx: Tx, place: EventPlace) -> None:
         """The outputs of a transaction."""
         for n, txout in enumerate(tx.txouts):
             script = txout_script(txout)
             if script in self._scripts:
                 self.events.append(
-                    {"type": "receive", "amount": amount(int.from_bytes(txout[:8], "little"))}
-                    | place
-                    | {"txid": to_display(tx.txid), "vout": n, "output_spk": script_json(script, self._params)}
+                    {
+                        "type": "receive",
+                        "amount": amount(int.from_bytes(txout[:8], "little")),
+                        **place,
+                        "txid": to_display(tx.txid),
+                        "vout": n,
+                        "output_spk": script_json(script, self._params),
+                    }
                 )
 
 
-@rpc(
-    "blockchain",
-    "What descriptors have received and spent in blocks of the active chain, and in the mempool.",
-    Arg("blockhashes", Kind.ARR, "The blocks, in any order", inner=(Arg("blockhash", Kind.HEX, "A block", None),)),
-    Arg("scanobjects", Kind.ARR, "The descriptors", inner=SCAN_OBJECTS, oneline="[scanobjects,...]"),
-    Arg("include_mempool", Kind.BOOL, "Whether to look into the mempool too", True),
-    returns=obj(
-        "",
-        "",
-        arr("activity", 'Events: "spend" with what is spent and by whom, "receive" with the new output', anything()),
-    ),
-    examples=((["myblockhash"], ["addr(bc1qzl6nsgqzu89a66l50cvwapnkw5shh23zarqkw9)"]),),
-    heavy=True,
-)
+@rpc("blockchain", examples=((["myblockhash"], ["addr(bc1qzl6nsgqzu89a66l50cvwapnkw5shh23zarqkw9)"]),), heavy=True)
 async def getdescriptoractivity(
-    node: NodeParts, blockhashes: list[Any], scanobjects: list[Any], include_mempool: bool
-) -> dict[str, Any]:
-    """See the declaration."""
+    node: NodeParts,
+    blockhashes: Annotated[Items[Annotated[Hex, Named("blockhash"), "A block"]], "The blocks, in any order"],
+    scanobjects: Annotated[ScanObjects, Oneline("[scanobjects,...]")],
+    include_mempool: Annotated[bool, "Whether to look into the mempool too"] = True,
+) -> DescriptorActivity:
+    """What descriptors have received and spent in blocks of the active chain, and in the mempool."""
     tree, heights = node.chain.tree, {}
     for text in blockhashes:
         index = find_block(node, text)
@@ -199,7 +241,7 @@ async def getdescriptoractivity(
         undo = await read_undo(node, index) if height else []
         if undo is None:
             raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")
-        place = {"blockhash": to_display(tree.hash(index)), "height": height}
+        place: EventPlace = {"blockhash": to_display(tree.hash(index)), "height": height}
         await asyncio.to_thread(events.in_block, raw, undo, place)
     if include_mempool:
         for entry in node.mempool.in_order():

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
+from typing import Annotated, TypedDict
 
 from btcnode.errors import StorageError
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_script, txout_script
 from btcnode.primitives.gcs import matches_any
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.descriptors import scan_needles
+from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, Default, Hex, Hint, Oneline, When, rpc
+from btcnode.rpc.descriptors import ScanObjects, scan_needles
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Lenient
 from btcnode.rpc.lookup import require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
-from btcnode.rpc.methods.scan import SCAN_OBJECTS
-from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, nothing, number, obj, rpc
 from btcnode.services.chain import CoinScan
 from btcnode.services.indexes import FilterIndex
 from btcnode.services.parts import NodeParts
@@ -24,63 +24,53 @@ from btcnode.services.parts import NodeParts
 FILTERS_AT_ONCE = 100  # matched off the loop between two looks at whether to go on; mainnet's take 2 MB
 
 
+class ScanBlocksOptions(TypedDict):
+    """How blocks are scanned."""
+
+    filter_false_positives: Annotated[
+        bool,
+        "Read each block to leave out those found by chance; fails where blocks were deleted",
+        Default(False),
+        NO_NULL,
+    ]
+
+
+class BlockScanResult(TypedDict):
+    """What a scan of blocks found."""
+
+    from_height: Annotated[int, "First height that was looked at"]
+    to_height: Annotated[int, "Last height that was looked at"]
+    relevant_blocks: Annotated[list[Annotated[Hex, "A block"]], "What was found"]
+    completed: Annotated[bool, "Whether the scan was not aborted"]
+
+
+class BlockScanProgress(TypedDict):
+    """How far a scan of blocks is."""
+
+    progress: Annotated[int, "Percent done"]
+    current_height: Annotated[int, "Height that is looked at"]
+
+
 @rpc(
     "blockchain",
-    "Blocks that may pay to or spend from descriptors; needs the index of block filters.",
-    Arg("action", Kind.STR, '"start", "abort" the scan under way, or its "status"'),
-    Arg("scanobjects", Kind.ARR, "Descriptors, for start", None, inner=SCAN_OBJECTS, oneline="[scanobjects,...]"),
-    Arg("start_height", Kind.INT, "First height", 0),
-    Arg("stop_height", Kind.INT, "Last height", None, hint="chain tip"),
-    Arg("filtertype", Kind.STR, "The type of the filters", "basic"),
-    Arg(
-        "options",
-        Kind.OBJ,
-        "What else is wanted",
-        None,
-        inner=(
-            Arg(
-                "filter_false_positives",
-                Kind.BOOL,
-                "Read each block to leave out those found by chance; fails where blocks were deleted",
-                False,
-            ),
-        ),
-        oneline="options",
-        by_name=True,
-    ),
-    returns=(
-        nothing("", "", when="when action=='status' and no scan is in progress"),
-        obj(
-            "",
-            "",
-            number("from_height", "First height that was looked at"),
-            number("to_height", "Last height that was looked at"),
-            arr("relevant_blocks", "What was found", hexed("blockhash", "A block")),
-            boolean("completed", "Whether the scan was not aborted"),
-            when="when action=='start'; only returns after scan completes",
-        ),
-        obj(
-            "",
-            "",
-            number("progress", "Percent done"),
-            number("current_height", "Height that is looked at"),
-            when="when action=='status' and a scan is currently in progress",
-        ),
-        boolean("", "Whether there was a scan to abort", when="when action=='abort'"),
-    ),
     examples=(("start", ["addr(bcrt1q4u4nsgk6ug0sqz7r3rj9tykjxrsl0yy4d0wwte)"], 300000), ("status",)),
     heavy=True,
 )
 async def scanblocks(
     node: NodeParts,
-    action: str,
-    scanobjects: list[Any] | None,
-    start_height: int,
-    stop_height: int | None,
-    filtertype: str,
-    options: dict[str, Any] | None,
-) -> Any:
-    """See the declaration."""
+    action: Annotated[str, '"start", "abort" the scan under way, or its "status"'],
+    scanobjects: Annotated[ScanObjects | None, "Descriptors, for start", Oneline("[scanobjects,...]")] = None,
+    start_height: Annotated[int, "First height"] = 0,
+    stop_height: Annotated[int | None, "Last height", Hint("chain tip")] = None,
+    filtertype: Annotated[str, "The type of the filters"] = "basic",
+    options: Annotated[Lenient[ScanBlocksOptions], BY_NAME, Oneline("options")] = NOTHING,
+) -> (
+    Annotated[None, When("when action=='status' and no scan is in progress")]
+    | Annotated[BlockScanResult, When("when action=='start'; only returns after scan completes")]
+    | Annotated[BlockScanProgress, When("when action=='status' and a scan is currently in progress")]
+    | Annotated[bool, "Whether there was a scan to abort", When("when action=='abort'")]
+):
+    """Blocks that may pay to or spend from descriptors; needs the index of block filters."""
     scan = node.chain.block_scan
     if action == "status":
         return {"progress": scan.percent, "current_height": scan.height} if scan.running else None
@@ -104,7 +94,7 @@ async def scanblocks(
         raise RpcError(RpcCode.MISC_ERROR, "Invalid stop_height")
     if scanobjects is None:
         raise RpcError(RpcCode.MISC_ERROR, "scanobjects argument is required for the start action")
-    certain = bool((options or {}).get("filter_false_positives"))
+    certain = options.read()["filter_false_positives"]
     scan.running, scan.aborted, scan.percent, scan.height = True, False, 0, start_height
     try:
         needles = await asyncio.to_thread(scan_needles, scanobjects, node.params)
@@ -115,7 +105,7 @@ async def scanblocks(
 
 async def _scan(
     node: NodeParts, index: FilterIndex, needles: Collection[bytes], heights: range, certain: bool, scan: CoinScan
-) -> dict[str, Any]:
+) -> BlockScanResult:
     tree, tip, found = node.chain.tree, node.chain.tip(), []
     reached = heights.start
     for start in range(heights.start, heights.stop, FILTERS_AT_ONCE):
@@ -132,7 +122,7 @@ async def _scan(
     return _result(heights.start, reached, found, completed=False)
 
 
-def _result(first: int, last: int, found: list[str], *, completed: bool) -> dict[str, Any]:
+def _result(first: int, last: int, found: list[str], *, completed: bool) -> BlockScanResult:
     return {"from_height": first, "to_height": last, "relevant_blocks": found, "completed": completed}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.descriptors.descriptor import p2sh_script, p2wsh_script
 from btcnode.descriptors.inference import infer_descriptor
@@ -11,10 +11,9 @@ from btcnode.descriptors.solutions import solve
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.hashes import hash160
-from btcnode.rpc.decode import script_json
+from btcnode.rpc.declare import Hex, in_order, rpc
+from btcnode.rpc.decode import ScriptJson, script_json
 from btcnode.rpc.lookup import parse_hex
-from btcnode.rpc.methods.blocks import SCRIPT_RESULT
-from btcnode.rpc.spec import Arg, Kind, obj, rpc, string
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, OP_CHECKSIGADD, OP_SUCCESS
 from btcnode.script.scriptparse import BAD_OP, is_unspendable, iter_ops
 from btcnode.services.parts import NodeParts
@@ -47,7 +46,27 @@ def p2sh_address(script: bytes, params: NetworkParams) -> str:
     return address_for_script(p2sh_script(script), params) or ""
 
 
-def _segwit_json(script: bytes, kind: str, data: list[bytes], params: NetworkParams) -> dict[str, Any]:
+_Wrapped = TypedDict(
+    "_Wrapped", {"p2sh-segwit": Annotated[str, "Address of the P2SH script that wraps the witness program"]}
+)
+
+
+class WrappingProgram(ScriptJson, _Wrapped):
+    """The witness program that wraps a script."""
+
+
+class DecodedScript(TypedDict):
+    """A script, and the addresses that could wrap it."""
+
+    asm: Annotated[str, "The script in words"]
+    desc: Annotated[str, "A descriptor of it"]
+    address: Annotated[NotRequired[str], "Its address, where it has one"]
+    type: Annotated[str, "Its type"]
+    p2sh: Annotated[NotRequired[str], "Address of the P2SH script that wraps it"]
+    segwit: Annotated[NotRequired[WrappingProgram], "The witness program that wraps it"]
+
+
+def _segwit_json(script: bytes, kind: str, data: list[bytes], params: NetworkParams) -> WrappingProgram:
     """The witness program that wraps a script; what it is the hash of is known when it is described."""
     provider = SigningProvider()
     if kind == "pubkey":
@@ -57,39 +76,21 @@ def _segwit_json(script: bytes, kind: str, data: list[bytes], params: NetworkPar
     else:
         provider.add_script(script)
         program = p2wsh_script(script)
-    result = dict(script_json(program, params))
-    result["desc"] = infer_descriptor(program, provider, params).text()
-    result["p2sh-segwit"] = p2sh_address(program, params)
-    return result
+    plain = script_json(program, params)
+    plain["desc"] = infer_descriptor(program, provider, params).text()
+    return {**plain, "p2sh-segwit": p2sh_address(program, params)}
 
 
-@rpc(
-    "rawtransactions",
-    "A script in hex as JSON, and the addresses that could wrap it.",
-    Arg("hexstring", Kind.HEX, "The script"),
-    returns=obj(
-        "",
-        "",
-        string("asm", "The script in words"),
-        string("desc", "A descriptor of it"),
-        string("address", "Its address, where it has one", optional=True),
-        string("type", "Its type"),
-        string("p2sh", "Address of the P2SH script that wraps it", optional=True),
-        obj(
-            "segwit",
-            "The witness program that wraps it",
-            *SCRIPT_RESULT,
-            string("p2sh-segwit", "Address of the P2SH script that wraps the witness program"),
-            optional=True,
-        ),
-    ),
-    examples=(("hexstring",),),
-)
-def decodescript(node: NodeParts, hexstring: str) -> dict[str, Any]:
-    """See the declaration."""
+@rpc("rawtransactions", examples=(("hexstring",),))
+def decodescript(node: NodeParts, hexstring: Annotated[Hex, "The script"]) -> DecodedScript:
+    """A script in hex as JSON, and the addresses that could wrap it."""
     script = parse_hex(hexstring, "argument") if hexstring else b""
     params = node.params
-    result = script_json(script, params, include_hex=False)
+    shown = script_json(script, params)
+    result: DecodedScript = {"asm": shown["asm"], "desc": shown["desc"], "type": shown["type"]}
+    if "address" in shown:
+        result["address"] = shown["address"]
+    result = in_order(DecodedScript, result)
     kind, data = solve(script)
     if not _can_wrap(script, kind):
         return result

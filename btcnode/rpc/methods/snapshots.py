@@ -2,73 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.networks.assumeutxo import known_sets
 from btcnode.primitives.hashes import to_display
+from btcnode.rpc.declare import BY_NAME, JSON_OR_TEXT, MAY_HOLD_EQUALS, NO_NULL, NOTHING, Default, Hex, Like, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import type_name
-from btcnode.rpc.lookup import find_block, is_active
-from btcnode.rpc.spec import Arg, Kind, hexed, number, obj, rpc, string, whole_number
+from btcnode.rpc.given import Lenient
+from btcnode.rpc.lookup import find_by_hash_or_height
 from btcnode.services.file_names import joined
 from btcnode.services.parts import NodeParts
 from btcnode.services.snapshot_files import SnapshotFileError, SnapshotRefusedError
 
 
-@rpc(
-    "blockchain",
-    "Write the UTXO set to a file that loadtxoutset takes, as of the tip or as of an earlier block.",
-    Arg("path", Kind.STR, "The file, relative to the network's directory"),
-    Arg(
-        "type",
-        Kind.STR,
-        '"latest" for the tip, "rollback" for an earlier block: the one of the option, or the last one whose UTXO set\n'
-        "can be loaded",
-        "",
-    ),
-    Arg(
-        "options",
-        Kind.OBJ,
-        "What else is wanted",
-        None,
-        inner=(
-            Arg("rollback", Kind.NUM, "Height or hash of the block", None, any_type=True),
-            Arg("in_memory", Kind.BOOL, "Keep the changes of the way back in memory, not in a file", False),
+class DumpOptions(TypedDict):
+    """What else dumptxoutset is told."""
+
+    rollback: Annotated[NotRequired[Any], "Height or hash of the block", Like(float), NO_NULL, JSON_OR_TEXT]
+    in_memory: Annotated[bool, "Keep the changes of the way back in memory, not in a file", Default(False), NO_NULL]
+
+
+class DumpedSet(TypedDict):
+    """A UTXO set that was written."""
+
+    coins_written: Annotated[int, "Coins in the file"]
+    base_hash: Annotated[Hex, "The block after which they are"]
+    base_height: Annotated[int, "Its height"]
+    path: Annotated[str, "The file"]
+    txoutset_hash: Annotated[Hex, "Hash of the set"]
+    nchaintx: Annotated[int, "Transactions in the chain up to the block"]
+
+
+@rpc("blockchain", examples=(("utxo.dat", "latest"),), heavy=True)
+async def dumptxoutset(
+    node: NodeParts,
+    path: Annotated[str, "The file, relative to the network's directory", MAY_HOLD_EQUALS],
+    type: Annotated[
+        str,
+        (
+            '"latest" for the tip, "rollback" for an earlier block: the one of the option, or '
+            "the last one whose UTXO set\ncan be loaded"
         ),
-        by_name=True,
-    ),
-    returns=obj(
-        "",
-        "",
-        number("coins_written", "Coins in the file"),
-        hexed("base_hash", "The block after which they are"),
-        number("base_height", "Its height"),
-        string("path", "The file"),
-        hexed("txoutset_hash", "Hash of the set"),
-        number("nchaintx", "Transactions in the chain up to the block"),
-    ),
-    examples=(("utxo.dat", "latest"),),
-    heavy=True,
-)
-async def dumptxoutset(node: NodeParts, path: str, kind: str, options: dict[str, Any] | None) -> dict[str, Any]:
-    """See the declaration."""
-    given = options or {}
-    if given.get("rollback") is not None:
-        if kind not in ("", "rollback"):
-            text = f'Invalid snapshot type "{kind}" specified with rollback option'
+    ] = "",
+    options: Annotated[Lenient[DumpOptions], BY_NAME] = NOTHING,
+) -> DumpedSet:
+    """Write the UTXO set to a file that loadtxoutset takes, as of the tip or as of an earlier block."""
+    given = options.read()
+    if "rollback" in given:
+        if type not in ("", "rollback"):
+            text = f'Invalid snapshot type "{type}" specified with rollback option'
             raise RpcError(RpcCode.INVALID_PARAMETER, text)
-        target = _block_of(node, given["rollback"])
-    elif kind == "rollback":
-        target = _block_of(node, known_sets(node.params)[-1].height)
-    elif kind == "latest":
+        target = find_by_hash_or_height(node, given["rollback"])
+    elif type == "rollback":
+        target = find_by_hash_or_height(node, known_sets(node.params)[-1].height)
+    elif type == "latest":
         target = node.chain.tip()
     else:
-        text = f'Invalid snapshot type "{kind}" specified. Please specify "rollback" or "latest"'
+        text = f'Invalid snapshot type "{type}" specified. Please specify "rollback" or "latest"'
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
     place = joined(node.config.net_dir, path)
     try:
-        written = await node.snapshots.write(place, target, in_memory=bool(given.get("in_memory")))
+        written = await node.snapshots.write(place, target, in_memory=given["in_memory"])
     except SnapshotFileError as error:
         raise RpcError(RpcCode.INVALID_PARAMETER, str(error)) from None
     except StorageError as error:
@@ -83,41 +78,22 @@ async def dumptxoutset(node: NodeParts, path: str, kind: str, options: dict[str,
     }
 
 
-def _block_of(node: NodeParts, text: Any) -> int:
-    """The block of the active chain with this height or hash; raises RpcError."""
-    tree, tip = node.chain.tree, node.chain.tip()
-    if type_name(text) != "number":
-        index = find_block(node, text, "hash_or_height")
-        if not is_active(node, index):
-            raise RpcError(RpcCode.INVALID_PARAMETER, "Block is not in main chain")
-        return index
-    height = whole_number(text)
-    if height < 0:
-        raise RpcError(RpcCode.INVALID_PARAMETER, f"Target block height {height} is negative")
-    if height > tree.height(tip):
-        why = f"Target block height {height} after current tip {tree.height(tip)}"
-        raise RpcError(RpcCode.INVALID_PARAMETER, why)
-    return tree.ancestor(tip, height)
+class LoadedSet(TypedDict):
+    """A UTXO set that was loaded."""
+
+    coins_loaded: Annotated[int, "Coins in the file"]
+    tip_hash: Annotated[Hex, "The block after which they are"]
+    base_height: Annotated[int, "Its height"]
+    path: Annotated[str, "The file"]
 
 
-@rpc(
-    "blockchain",
-    "Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block. The\n"
-    "chain below is validated in the background.",
-    Arg("path", Kind.STR, "The file, relative to the network's directory"),
-    returns=obj(
-        "",
-        "",
-        number("coins_loaded", "Coins in the file"),
-        hexed("tip_hash", "The block after which they are"),
-        number("base_height", "Its height"),
-        string("path", "The file"),
-    ),
-    examples=(("utxo.dat",),),
-    heavy=True,
-)
-async def loadtxoutset(node: NodeParts, path: str) -> dict[str, Any]:
-    """See the declaration."""
+@rpc("blockchain", examples=(("utxo.dat",),), heavy=True)
+async def loadtxoutset(
+    node: NodeParts, path: Annotated[str, "The file, relative to the network's directory", MAY_HOLD_EQUALS]
+) -> LoadedSet:
+    """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block.
+    The chain below is validated in the background.
+    """
     place = joined(node.config.net_dir, path) if path else ""
     try:
         loaded = await node.assumed.load(place)

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
+from btcnode.rpc.declare import Named, Real, Time, rpc
 from btcnode.rpc.jsonvalue import double
-from btcnode.rpc.spec import arr, dyn, number, obj, real, rpc, string
-from btcnode.rpc.spec import time as time_
 from btcnode.services.parts import NodeParts
 
-
-@rpc(
-    "blockchain",
-    "What the node is doing about its chain, and how it came to that.",
-    returns=obj(
-        "",
-        "",
-        string("state", "idle, headers-presync, headers, blocks, catching-up, synced, stalled or shutting-down"),
-        time_("since", "When it began"),
-        number("refused", "Events that made no sense in the state of their moment"),
-        arr(
-            "history",
-            "Changes, the oldest first",
-            obj(
-                "",
-                "",
-                time_("time", "When"),
-                string("from", "State before"),
-                string("to", "State after"),
-                string("event", "Why"),
-                number("height", "Height of the chain"),
-            ),
-        ),
-    ),
+SyncStep = TypedDict(
+    "SyncStep",
+    {
+        "time": Annotated[Time, "When"],
+        "from": Annotated[str, "State before"],
+        "to": Annotated[str, "State after"],
+        "event": Annotated[str, "Why"],
+        "height": Annotated[int, "Height of the chain"],
+    },
 )
-def getsyncstate(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
+
+
+class SyncState(TypedDict):
+    """What the node does about its chain."""
+
+    state: Annotated[str, ("idle, headers-presync, headers, blocks, catching-up, synced, stalled or shutting-down")]
+    since: Annotated[Time, "When it began"]
+    refused: Annotated[int, "Events that made no sense in the state of their moment"]
+    history: Annotated[list[SyncStep], "Changes, the oldest first"]
+
+
+@rpc("blockchain")
+def getsyncstate(node: NodeParts) -> SyncState:
+    """What the node is doing about its chain, and how it came to that."""
     machine = node.sync.machine
     return {
         "state": machine.state.value,
@@ -48,34 +44,34 @@ def getsyncstate(node: NodeParts) -> dict[str, Any]:
     }
 
 
-@rpc(
-    "blockchain",
-    "Where the synchronisation spends its time: figures of the initial download, so far or of all of it.",
-    returns=obj(
-        "",
-        "",
-        string("state", "State of the synchronisation"),
-        real("duration", "Seconds", optional=True),
-        number("blocks", "Blocks connected", optional=True),
-        number("transactions", "Transactions connected", optional=True),
-        number("inputs", "Inputs connected", optional=True),
-        real("blocks_per_second", "Rate", optional=True),
-        real("inputs_per_second", "Rate", optional=True),
-        number("mean_memory", "Bytes, node and workers", optional=True),
-        number("peak_memory", "Bytes, node and workers", optional=True),
-        real("mean_peers", "Peers that blocks were fetched from", optional=True),
-        number("most_peers", "The most at a time", optional=True),
-        dyn("busy", "Share of the time that each stage worked", real("stage", "0 to 1"), optional=True),
-        string("bottleneck", "What the others waited for", optional=True),
-    ),
-)
-def getsyncprofile(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
+class SyncProfile(TypedDict):
+    """Where the time of the initial download goes."""
+
+    state: Annotated[str, "State of the synchronisation"]
+    duration: Annotated[NotRequired[Real], "Seconds"]
+    blocks: Annotated[NotRequired[int], "Blocks connected"]
+    transactions: Annotated[NotRequired[int], "Transactions connected"]
+    inputs: Annotated[NotRequired[int], "Inputs connected"]
+    blocks_per_second: Annotated[NotRequired[Real], "Rate"]
+    inputs_per_second: Annotated[NotRequired[Real], "Rate"]
+    mean_memory: Annotated[NotRequired[int], "Bytes, node and workers"]
+    peak_memory: Annotated[NotRequired[int], "Bytes, node and workers"]
+    mean_peers: Annotated[NotRequired[Real], "Peers that blocks were fetched from"]
+    most_peers: Annotated[NotRequired[int], "The most at a time"]
+    busy: Annotated[
+        NotRequired[dict[str, Annotated[Real, Named("stage"), "0 to 1"]]], "Share of the time that each stage worked"
+    ]
+    bottleneck: Annotated[NotRequired[str], "What the others waited for"]
+
+
+@rpc("blockchain")
+def getsyncprofile(node: NodeParts) -> SyncProfile:
+    """Where the synchronisation spends its time: figures of the initial download, so far or of all of it."""
     report = node.sync.report()
-    answer: dict[str, Any] = {"state": node.sync.machine.state.value}
     if report is None:
-        return answer
-    return answer | {
+        return {"state": node.sync.machine.state.value}
+    return {
+        "state": node.sync.machine.state.value,
         "duration": double(report.duration),
         "blocks": report.blocks,
         "transactions": report.txs,

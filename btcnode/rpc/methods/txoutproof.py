@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.block import parse_block
@@ -11,9 +11,10 @@ from btcnode.primitives.coin import coin_height
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.merkle_proof import build_proof, read_proof
+from btcnode.rpc.declare import Hex, Named, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Items
 from btcnode.rpc.lookup import find_block, is_active, parse_hash, parse_hex, require_data
-from btcnode.rpc.spec import Arg, Kind, arr, hexed, rpc, string
 from btcnode.services.parts import NodeParts
 from btcnode.wire.messages import MerkleBlock
 
@@ -33,16 +34,13 @@ async def _block_of(node: NodeParts, txids: list[bytes]) -> int:
     raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Transaction not yet in block")
 
 
-@rpc(
-    "blockchain",
-    "A proof that transactions are in a block. Without blockhash one must be unspent, or in the txindex.",
-    Arg("txids", Kind.ARR, "The transactions", inner=(Arg("txid", Kind.HEX, "Transaction id", None),)),
-    Arg("blockhash", Kind.HEX, "The block to look into", None),
-    returns=string("", "The proof in hex: a header and a partial merkle tree"),
-    examples=((["mytxid"], "myblockhash"),),
-)
-async def gettxoutproof(node: NodeParts, txids: list[Any], blockhash: str | None) -> str:
-    """See the declaration."""
+@rpc("blockchain", examples=((["mytxid"], "myblockhash"),))
+async def gettxoutproof(
+    node: NodeParts,
+    txids: Annotated[Items[Annotated[Hex, Named("txid"), "Transaction id"]], "The transactions"],
+    blockhash: Annotated[Hex | None, "The block to look into"] = None,
+) -> Annotated[str, "The proof in hex: a header and a partial merkle tree"]:
+    """A proof that transactions are in a block. Without blockhash one must be unspent, or in the txindex."""
     if not txids:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Parameter 'txids' cannot be empty")
     wanted: list[bytes] = []
@@ -65,15 +63,11 @@ async def gettxoutproof(node: NodeParts, txids: list[Any], blockhash: str | None
     return MerkleBlock(node.chain.tree.raw(index), block.n_tx, tuple(hashes), flags).encode().hex()
 
 
-@rpc(
-    "blockchain",
-    "The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain.",
-    Arg("proof", Kind.HEX, "The answer of gettxoutproof"),
-    returns=arr("", "", hexed("txid", "Transaction id")),
-    examples=(("proof",),),
-)
-def verifytxoutproof(node: NodeParts, proof: str) -> list[str]:
-    """See the declaration."""
+@rpc("blockchain", examples=(("proof",),))
+def verifytxoutproof(
+    node: NodeParts, proof: Annotated[Hex, "The answer of gettxoutproof"]
+) -> list[Annotated[Hex, "Transaction id"]]:
+    """The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain."""
     try:
         message = MerkleBlock.decode(parse_hex(proof, "proof"))
     except DecodeError:

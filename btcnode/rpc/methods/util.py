@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.descriptors.base64 import base64_bytes
 from btcnode.descriptors.messages import recover_message_key, sign_message
@@ -21,9 +21,9 @@ from btcnode.primitives.addresses import (
     secret_decode,
 )
 from btcnode.primitives.hashes import hash160
+from btcnode.rpc.declare import MAY_HOLD_EQUALS, Hex, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.signer import enumerate_signers
-from btcnode.rpc.spec import Arg, Kind, arr, boolean, hexed, number, obj, rpc, string
+from btcnode.rpc.signer import SignerJson, enumerate_signers
 from btcnode.script.scriptparse import witness_program
 from btcnode.script.solver import script_type
 from btcnode.services.parts import NodeParts
@@ -84,27 +84,23 @@ def _why_no_program(hrp: str, values: list[int], constant: int, expected_hrp: st
     return f"Invalid Bech32 address program size ({size} {unit})"
 
 
-@rpc(
-    "util",
-    "Return information about the given bitcoin address.",
-    Arg("address", Kind.STR, "The address"),
-    returns=obj(
-        "",
-        "",
-        boolean("isvalid", "Whether it is an address of this network"),
-        string("address", "The address", optional=True),
-        hexed("scriptPubKey", "Its script", optional=True),
-        boolean("isscript", "Whether it is the hash of a script", optional=True),
-        boolean("iswitness", "Whether it is a witness program", optional=True),
-        number("witness_version", "Version of the witness program", optional=True),
-        hexed("witness_program", "The witness program", optional=True),
-        string("error", "What is wrong", optional=True),
-        arr("error_locations", "Where, as far as it can be told", number("", "Position"), optional=True),
-    ),
-    examples=(("bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl",),),
-)
-def validateaddress(node: NodeParts, address: str) -> dict[str, Any]:
-    """See the declaration."""
+class ValidatedAddress(TypedDict):
+    """Whether a text is an address, and what it stands for."""
+
+    isvalid: Annotated[bool, "Whether it is an address of this network"]
+    address: Annotated[NotRequired[str], "The address"]
+    scriptPubKey: Annotated[NotRequired[Hex], "Its script"]
+    isscript: Annotated[NotRequired[bool], "Whether it is the hash of a script"]
+    iswitness: Annotated[NotRequired[bool], "Whether it is a witness program"]
+    witness_version: Annotated[NotRequired[int], "Version of the witness program"]
+    witness_program: Annotated[NotRequired[Hex], "The witness program"]
+    error: Annotated[NotRequired[str], "What is wrong"]
+    error_locations: Annotated[NotRequired[list[Annotated[int, "Position"]]], "Where, as far as it can be told"]
+
+
+@rpc("util", examples=(("bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl",),))
+def validateaddress(node: NodeParts, address: Annotated[str, "The address"]) -> ValidatedAddress:
+    """Return information about the given bitcoin address."""
     try:
         script = script_for_address(address, node.params)
     except DecodeError:
@@ -112,9 +108,9 @@ def validateaddress(node: NodeParts, address: str) -> dict[str, Any]:
         return {"isvalid": False, "error_locations": places, "error": why}
     kind = script_type(script)
     program = witness_program(script)
-    result: dict[str, Any] = {
+    result: ValidatedAddress = {
         "isvalid": True,
-        "address": address_for_script(script, node.params),
+        "address": address_for_script(script, node.params) or "",
         "scriptPubKey": script.hex(),
     }
     if kind != "witness_unknown":
@@ -126,17 +122,14 @@ def validateaddress(node: NodeParts, address: str) -> dict[str, Any]:
     return result
 
 
-@rpc(
-    "util",
-    "Whether a signature of a message is by the key of an address.",
-    Arg("address", Kind.STR, "The address"),
-    Arg("signature", Kind.STR, "The signature in base64"),
-    Arg("message", Kind.STR, "The message"),
-    returns=boolean("", "Whether it is"),
-    examples=(("1D1ZrZNe3JUo7ZycKEYQQiQAWd9y54F4XX", "signature", "my message"),),
-)
-def verifymessage(node: NodeParts, address: str, signature: str, message: str) -> bool:
-    """See the declaration."""
+@rpc("util", examples=(("1D1ZrZNe3JUo7ZycKEYQQiQAWd9y54F4XX", "signature", "my message"),))
+def verifymessage(
+    node: NodeParts,
+    address: Annotated[str, "The address"],
+    signature: Annotated[str, "The signature in base64", MAY_HOLD_EQUALS],
+    message: Annotated[str, "The message", MAY_HOLD_EQUALS],
+) -> Annotated[bool, "Whether it is"]:
+    """Whether a signature of a message is by the key of an address."""
     try:
         script = script_for_address(address, node.params)
     except DecodeError:
@@ -150,16 +143,11 @@ def verifymessage(node: NodeParts, address: str, signature: str, message: str) -
     return key is not None and hash160(key) == script[3:23]
 
 
-@rpc(
-    "util",
-    "Sign a message with a private key.",
-    Arg("privkey", Kind.STR, "The private key"),
-    Arg("message", Kind.STR, "The message"),
-    returns=string("", "The signature in base64"),
-    examples=(("privkey", "my message"),),
-)
-def signmessagewithprivkey(node: NodeParts, privkey: str, message: str) -> str:
-    """See the declaration."""
+@rpc("util", examples=(("privkey", "my message"),))
+def signmessagewithprivkey(
+    node: NodeParts, privkey: Annotated[str, "The private key"], message: Annotated[str, "The message", MAY_HOLD_EQUALS]
+) -> Annotated[str, "The signature in base64"]:
+    """Sign a message with a private key."""
     try:
         secret, compressed = secret_decode(privkey, node.params)
     except DecodeError:
@@ -167,19 +155,13 @@ def signmessagewithprivkey(node: NodeParts, privkey: str, message: str) -> str:
     return b64encode(sign_message(message, secret, compressed=compressed)).decode()
 
 
-@rpc(
-    "signer",
-    "The devices that the external signer (-signer) knows.",
-    returns=obj(
-        "",
-        "",
-        arr(
-            "signers",
-            "Signers",
-            obj("", "", hexed("fingerprint", "First four bytes of the hash of its key"), string("name", "Its name")),
-        ),
-    ),
-)
-async def enumeratesigners(node: NodeParts) -> dict[str, Any]:
-    """See the declaration."""
+class Signers(TypedDict):
+    """The devices of the external signer."""
+
+    signers: Annotated[list[SignerJson], "Signers"]
+
+
+@rpc("signer")
+async def enumeratesigners(node: NodeParts) -> Signers:
+    """The devices that the external signer (-signer) knows."""
     return {"signers": await enumerate_signers(node.config.signer)}

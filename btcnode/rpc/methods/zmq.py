@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, TypedDict
 
-from btcnode.rpc.spec import arr, number, obj, rpc, string
+from btcnode.rpc.declare import rpc
 from btcnode.services.parts import NodeParts
 
 
-@rpc(
-    "zmq",
-    "The active ZeroMQ notifications.",
-    returns=arr(
-        "",
-        "",
-        obj(
-            "",
-            "",
-            string("type", "Type of notification"),
-            string("address", "Address of the publisher"),
-            number("hwm", "Most outgoing messages that wait for a subscriber"),
-        ),
-    ),
-)
-def getzmqnotifications(node: NodeParts) -> list[dict[str, Any]]:
-    """See the declaration."""
+class Notification(TypedDict):
+    """A publisher of notifications."""
+
+    type: Annotated[str, "Type of notification"]
+    address: Annotated[str, "Address of the publisher"]
+    hwm: Annotated[int, "Most outgoing messages that wait for a subscriber"]
+
+
+@rpc("zmq")
+def getzmqnotifications(node: NodeParts) -> list[Notification]:
+    """The active ZeroMQ notifications."""
     return [
         {"type": f"pub{endpoint.topic}", "address": endpoint.address, "hwm": endpoint.hwm}
         for endpoint in node.notifications.endpoints()

@@ -7,36 +7,39 @@ import asyncio
 import json
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pytest
 
 import btcnode.rpc.typed
 from btcnode.cli.client import run
 from btcnode.rpc.client import RpcConnectionError
+from btcnode.rpc.declare import AnyAmount, Bits, Coins, Hex, Hint, Named, Real, When, rpc
 from btcnode.rpc.errors import RpcError
+from btcnode.rpc.given import Items
 from btcnode.rpc.methods import every_method
 from btcnode.rpc.openrpc import OPENRPC_VERSION, document, method_object, result_schema, sample
-from btcnode.rpc.spec import Arg, Kind, arr, coins, dyn, ellipsis, hexed, number, obj, real, rpc, string
 from btcnode.rpc.typed import NodeClient, NodeRpc
 
 Running = Any
 
 
-@rpc(
-    "testing",
-    "Say something.\nAnd more.",
-    Arg("first|one", Kind.INT, "A number", bits=-32),
-    Arg("list", Kind.ARR, "Several", None, inner=(Arg("item", Kind.HEX, "One"),)),
-    Arg("fee", Kind.AMOUNT, "An amount", "0.1", hint="a tenth"),
-    returns=(
-        obj("", "", number("n", "Whole"), real("r", "Not whole", optional=True), when="long"),
-        string("", "Text", when="short"),
-    ),
-    examples=((1, ["00"]),),
-)
-def saysomething(node: Any, first: int, several: list[str], fee: Any) -> None:
-    """A method to describe."""
+class Long(TypedDict):
+    n: Annotated[int, "Whole"]
+    r: Annotated[NotRequired[Real], "Not whole"]
+
+
+@rpc("testing", examples=((1, ["00"]),))
+def saysomething(
+    node: Any,
+    first: Annotated[int, "A number", Bits(-32), Named("|one")],
+    list: Annotated[Items[Annotated[Hex, Named("item"), "One"]] | None, "Several"] = None,
+    fee: Annotated[AnyAmount, "An amount", Hint("a tenth")] = "0.1",
+) -> Annotated[Long, When("long")] | Annotated[str, "Text", When("short")]:
+    """Say something.
+    And more.
+    """
+    return ""
 
 
 def test_a_method_is_described_in_full() -> None:
@@ -100,16 +103,26 @@ def test_a_method_is_described_in_full() -> None:
     }
 
 
+class Valued(TypedDict):
+    value: Coins
+
+
+@rpc("testing")
+def saysmore(node: Any) -> dict[str, Annotated[list[Valued], Named("txid")]] | Hex:
+    """Say more."""
+    return {}
+
+
 def test_results_of_every_form() -> None:
-    declared = dyn("", "", arr("txid", "", obj("", "", coins("value"), ellipsis())))
+    declared, text = saysmore.results
     assert result_schema(declared)["additionalProperties"]["items"] == {
         "type": "object",
         "properties": {"value": {"type": "number"}},
-        "additionalProperties": True,
+        "additionalProperties": False,
         "required": ["value"],
     }
     assert sample(declared) == {"txid": [{"value": 0.1}]}
-    assert result_schema(hexed()) == {"type": "string", "format": "hex"}
+    assert result_schema(text) == {"type": "string", "format": "hex"}
 
 
 def test_the_document_has_every_method(running: Running, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.signer import enumerate_signers
+from btcnode.rpc.signer import SignerJson, enumerate_signers
 
 
-def ask(tmp_path: Path, code: str) -> list[dict[str, str]]:
+def ask(tmp_path: Path, code: str) -> list[SignerJson]:
     script = tmp_path / "a signer.py"
     script.write_text(f"import sys\nassert sys.argv[1:] == ['enumerate']\n{code}\n")
     return asyncio.run(enumerate_signers(f"{sys.executable} '{script}'"))

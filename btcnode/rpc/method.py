@@ -1,0 +1,127 @@
+"""A method: its declaration and its handler, and the parameters of a call made into arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.helptext import help_text, usage
+from btcnode.rpc.jsonvalue import pretty
+from btcnode.rpc.shapes import Arg, Kind, Result
+
+_EXACT: dict[Kind, type] = {Kind.STR: str, Kind.HEX: str, Kind.BOOL: bool, Kind.INT: int}
+
+
+class Method:
+    """A method: declaration and handler. The handler takes the node's parts, or its ``Control`` alone where it says so,
+    and one value per argument.
+
+    ``heavy`` results are made into JSON outside the loop thread; ``waits`` ones may be given up when the client leaves.
+    ``examples`` are argument tuples. With ``verbatim`` the handler takes the parameters as they came, nulls and all.
+    ``declared`` gives arguments and results, which are made when they are first asked for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        category: str,
+        text: str,
+        handler: Callable[..., Any],
+        declared: Callable[[Callable[..., Any]], tuple[tuple[Arg, ...], tuple[Result, ...]]],
+        *,
+        examples: tuple[tuple[Any, ...], ...] = (),
+        heavy: bool = False,
+        waits: bool = False,
+        in_warmup: bool = False,
+        verbatim: bool = False,
+    ) -> None:
+        self.name = name
+        self.category = category
+        self.text = text
+        self.handler = handler
+        self.examples = examples
+        self.heavy = heavy
+        self.waits = waits
+        self.in_warmup = in_warmup
+        self.verbatim = verbatim
+        self.is_async = inspect.iscoroutinefunction(handler)
+        first = next(iter(handler.__annotations__.values()))
+        self.takes_control = first == "Control"  # else it takes all parts
+        self._declared = declared
+
+    @cached_property
+    def _declaration(self) -> tuple[tuple[Arg, ...], tuple[Result, ...]]:
+        return self._declared(self.handler)
+
+    @cached_property
+    def args(self) -> tuple[Arg, ...]:
+        """The arguments in order."""
+        return self._declaration[0]
+
+    @cached_property
+    def results(self) -> tuple[Result, ...]:
+        """The forms of the result; none when it never returns."""
+        return self._declaration[1]
+
+    @cached_property
+    def required(self) -> int:
+        """How many arguments there must be at least."""
+        return max((n for n, arg in enumerate(self.args, 1) if not arg.optional), default=0)
+
+    @cached_property
+    def _exact(self) -> tuple[tuple[type | None, int, int], ...]:
+        """By argument, what needs no look at its declaration: a Python type, and the range of whole numbers."""
+        found: list[tuple[type | None, int, int]] = []
+        for arg in self.args:
+            low, high = (0, 1 << -arg.bits) if arg.bits < 0 else (-1 << arg.bits - 1, 1 << arg.bits - 1)
+            found.append((None if arg.any_type else _EXACT.get(arg.kind), low, high))
+        return tuple(found)
+
+    @cached_property
+    def _defaults(self) -> list[Any]:
+        return [arg.convert(None) for arg in self.args]
+
+    def bind(self, params: Sequence[Any]) -> Sequence[Any]:
+        """Check positional parameters and fill in defaults; raises RpcError (wrong count: the help text)."""
+        count = len(params)
+        if not self.required <= count <= len(self.args):
+            raise RpcError(RpcCode.MISC_ERROR, self.help())
+        if self.verbatim:
+            return params
+        for value, (kind, low, high) in zip(params, self._exact, strict=False):
+            if type(value) is not kind or (type(value) is int and not low <= value < high):
+                return self._bind(params)
+        return [*params, *self._defaults[count:]]
+
+    def _bind(self, params: Sequence[Any]) -> list[Any]:
+        """As ``bind``, for parameters that take a closer look."""
+        wrong = {}
+        values = [*params, *[None] * (len(self.args) - len(params))]
+        for n, (arg, value) in enumerate(zip(self.args, values, strict=True), 1):
+            why = arg.mismatch(value)
+            if why is not None:
+                wrong[f"Position {n} ({arg.name})"] = why
+        if wrong:
+            raise RpcError(RpcCode.TYPE_ERROR, f"Wrong type passed:\n{pretty(wrong, 4)}")
+        return [arg.convert(value) for arg, value in zip(self.args, values, strict=True)]
+
+    def mismatch(self, value: Any) -> Any:
+        """What of a result is not as declared, None when it is."""
+        found = []
+        for result in self.results:
+            why = result.mismatch(value)
+            if why is None:
+                return None
+            found.append(why)
+        return found or ["no results declared"]
+
+    def usage(self) -> str:
+        """The name with its arguments, optional ones in parentheses."""
+        return usage(self.name, self.args)
+
+    def help(self) -> str:
+        """The help text, laid out as Core's."""
+        return help_text(self.name, self.text, self.args, self.results, self.examples)
