@@ -12,11 +12,6 @@ from btcnode.primitives.tx import Tx
 
 T = TypeVar("T")
 _WIDTHS = {0xFD: (2, 0xFD), 0xFE: (4, 0x10000), 0xFF: (8, 0x100000000)}
-_TX_ERRORS = {
-    "Superfluous witness record": "Superfluous witness record",
-    "Unknown transaction optional data": "Unknown transaction optional data",
-    "non-canonical ReadCompactSize()": "non-canonical ReadCompactSize()",
-}
 
 
 def failure(text: str) -> PsbtError:
@@ -94,9 +89,36 @@ class Stream:
             )
         try:
             tx, self._at = Tx.parse_at(self._raw, self._at)
-        except DecodeError as error:
-            raise failure(_TX_ERRORS.get(str(error), "SpanReader::read(): end of data")) from None
+        except DecodeError:
+            self._skip_transaction()
+            raise failure("SpanReader::read(): end of data") from None
         return tx
+
+    def _skip_transaction(self) -> None:
+        """Read a transaction field by field, as Core does, for the error of the first that is wrong."""
+
+        def skip_inputs(count: int) -> None:
+            for _ in range(count):
+                self.take(36), self.data(), self.take(4)
+
+        self.take(4)
+        inputs, flags = self.size(), 0
+        skip_inputs(inputs)
+        if not inputs:
+            flags = self.take(1)[0]
+            if flags:
+                inputs = self.size()
+                skip_inputs(inputs)
+        if inputs or flags:
+            for _ in range(self.size()):
+                self.txout()
+        if flags & 1:
+            stacks = [[self.data() for _ in range(self.size())] for _ in range(inputs)]
+            if not any(stacks):
+                raise failure("Superfluous witness record")
+        if flags & ~1:
+            raise failure("Unknown transaction optional data")
+        self.take(4)
 
 
 def parse_stripped(raw: bytes) -> Tx:

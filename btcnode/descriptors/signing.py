@@ -158,7 +158,8 @@ class _Signer:
             if sig is not None and len(stack) <= required:
                 stack.append(sig)
         solved = len(stack) == required + 1
-        return _Step(solved, "multisig", stack + [b""] * (required + 1 - len(stack)))
+        # Core's loop counts up while the stack grows: it stops halfway
+        return _Step(solved, "multisig", stack + [b""] * ((required + 2 - len(stack)) // 2))
 
     def _behind_hash(self, kind: str, digest: bytes) -> _Step:
         script_id = digest if kind == "scripthash" else ripemd160(digest)

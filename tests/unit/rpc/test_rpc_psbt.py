@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from btcnode.descriptors.errors import PsbtError
+from btcnode.descriptors.psbt_stream import Stream
 from btcnode.primitives.coin import coin_prefix
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import hash160
@@ -187,3 +189,42 @@ def test_joinpsbts_and_refusals(running: Running) -> None:
     assert running.call("combinepsbt", []) == error(-8, "Parameter 'txs' cannot be empty")
     assert running.call("combinepsbt", [one, two]) == error(-8, "PSBTs not compatible (different transactions)")
     assert running.call("decodepsbt", "")["code"] == -22
+
+
+def test_multisig_without_keys_is_padded_as_by_bitcoind(running: Running) -> None:
+    """bitcoind's loop stops halfway: three signatures are missing, two empty elements stand for them and the dummy."""
+    redeem = (
+        "5321032efb30ff33915d6adb52cec59e8b325b205696a37a8fbf3be69245e4cdffad2921024de5e6866448cd2400e24a2cee5f7eafcf8789"
+        "3ea04775d28a94894c3dda4a4d21028cb63d403224767413f61a318fdb0e1993981c9203c152b4653f78f8680e4f7a53ae"
+    )
+    raw = "0200000001" + "11" * 32 + "0000000000ffffffff01e8030000000000000151" + "00000000"
+    script = "a9145a0978179bcf632bd951ca05a4b923c6d91fa42b87"
+    prevtx = {"txid": "11" * 32, "vout": 0, "scriptPubKey": script, "redeemScript": redeem}
+    (found,) = running.call("signrawtransactionwithkey", raw, [], [prevtx])["errors"]
+    assert found["scriptSig"] == "0000004c69" + redeem
+    assert found["error"] == "Unable to sign input, invalid stack size (possibly missing key)"
+
+
+def test_taproot_inputs_that_are_complete_have_no_estimate(running: Running, psbts: dict[str, Any]) -> None:
+    """bitcoind estimates without the spent outputs, by which it cannot verify such an input again."""
+    answers = [running.call("analyzepsbt", text) for text in psbts["valid"][14:16]]
+    (answer,) = [answer for answer in answers if answer["next"] == "finalizer"]
+    assert "estimated_vsize" not in answer and "estimated_feerate" not in answer
+    assert answer["fee"] == 0.00003
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ("02000000feffffffff", "ReadCompactSize(): size too large"),
+        ("02000000fd0100", "non-canonical ReadCompactSize()"),
+        ("0200000001", "SpanReader::read(): end of data"),
+        ("020000000002010000", "SpanReader::read(): end of data"),
+        ("020000000001000000000000", "Superfluous witness record"),
+        ("0200000000020000" + "00000000", "Unknown transaction optional data"),
+    ],
+)
+def test_the_first_wrong_field_of_a_transaction_is_told(raw: str, message: str) -> None:
+    with pytest.raises(PsbtError) as caught:
+        Stream(bytes.fromhex(raw)).transaction(witness=True)
+    assert str(caught.value) == f"{message}: iostream error"
