@@ -1,7 +1,8 @@
-"""What scripts/docs makes from the declarations is up to date."""
+"""What scripts/docs makes from the declarations is up to date; what the pages name is there."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,37 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+REPOSITORY_PATH = re.compile(r"(?<![\w/.-])((?:btcnode|tests|scripts|docs|docker|\.ci)/[\w./*-]*\w\*?/?)")
 
 
 def test_generated_files_are_up_to_date() -> None:
     command = [sys.executable, str(ROOT / "scripts/generate/main.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}\nTo bring them up to date run: scripts/docs"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name after ``#``: the page's headings as they are shown on the web."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    missing = [name for name in REPOSITORY_PATH.findall(page.read_text()) if not list(ROOT.glob(name.rstrip("/")))]
+    assert not missing
 
 
 def complete(name: str, *words: str) -> list[str]:
