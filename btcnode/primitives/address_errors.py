@@ -129,10 +129,11 @@ def _checksum_errors(text: str, hrp: str, values: Sequence[int]) -> tuple[str, l
 
 
 def locate_bech32_errors(text: str) -> tuple[str, list[int]]:
-    """What is wrong with a text that is no bech32 or bech32m, and at which characters as far as that can be told.
+    """What is wrong with a text that is no bech32 or bech32m, and at which bytes (of UTF-8) as far as that can be told.
 
     The message is empty for a text without errors.
     """
+    text = text.encode("utf-8", "surrogateescape").decode("latin-1")
     if len(text) > MAX_BECH32_LENGTH:
         return "Bech32 string too long", list(range(MAX_BECH32_LENGTH, len(text)))
     wrong = _misplaced(text)

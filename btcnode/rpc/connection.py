@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
         """The reply to a complete request, or the work that makes it."""
         caller = self._plan.caller
         if caller is None:
-            return Pending(handle_rest(self.server.table, head.target.decode("latin-1"), body), waits=False)
+            return Pending(handle_rest(self.server.table, head.target, body), waits=False)
         return handle(self.server.table, body, caller)
 
     def _carry_out(self, head: Head, answer: Reply | Pending) -> None:

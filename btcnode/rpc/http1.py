@@ -107,9 +107,11 @@ def _request_line(line: bytes) -> Head:
         raise HttpFault(BAD_REQUEST)
     method, _, rest = text.partition(b" ")
     target, space, protocol = rest.rpartition(b" ")
-    match = _VERSION.fullmatch(protocol)
-    if not space or not target or match is None or int(match[1]) > 1:
+    if not space or not target:
         raise HttpFault(BAD_REQUEST)
+    match = _VERSION.fullmatch(protocol)
+    if match is None or int(match[1]) > 1:
+        raise HttpFault(BAD_REQUEST, Head(method, target, 1, 1))
     plain = target[0] == 0x2F and target[:2] != b"//" and method != b"CONNECT"
     return Head(method, target, int(match[1]), int(match[2]), proxied=not plain and _is_proxied(target, method))
 
@@ -122,11 +124,11 @@ def _is_proxied(target: bytes, method: bytes) -> bool:
     rest = target[scheme.end() :] if scheme else target
     if not rest.startswith(b"//"):
         if scheme is None and b":" in re.split(rb"[/?#]", rest, maxsplit=1)[0]:
-            raise HttpFault(BAD_REQUEST)
+            raise HttpFault(BAD_REQUEST, Head(method, target, 1, 1))
         return False
     authority = _AUTHORITY.match(rest)
     if authority is None or not _is_authority(authority["address"], authority["port"] or b"0"):
-        raise HttpFault(BAD_REQUEST)
+        raise HttpFault(BAD_REQUEST, Head(method, target, 1, 1))
     return scheme is not None and scheme[1].lower() in (b"http", b"https")
 
 
@@ -396,5 +398,5 @@ def error_page(head: Head, status: int) -> bytes:
     )
     if not head.major or not head.minor:
         head.major = head.minor = 1
-    closing = b"" if head.asks_close and not head.proxied else _CLOSE
+    closing = b"" if head.asks_close else _CLOSE
     return response(head, status, page, b"Content-Type: text/html\r\n" + closing)

@@ -6,12 +6,13 @@ in JSON already is taken from there.
 
 from __future__ import annotations
 
+import os
 import re
 import string
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_to_bytes
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.coin import coin_height, coin_prefix, coin_script, coin_value, make_txout
@@ -39,7 +40,8 @@ _JSON_ONLY = "output format not found (available: json)"
 _ALL_FORMATS = "output format not found (available: .bin, .hex, .json)"
 _HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
-_BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+_PATH = r"[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9a-fA-F]{2}"
+_URI = re.compile(rf"(?:{_PATH})*(?:\?((?:{_PATH}|\?)*))?(?:#(?:{_PATH}|\?)*)?")
 _URI_CHARS = frozenset(string.ascii_letters + string.digits + "!*'();:@&=+$,/?#[]-_.~%")
 
 
@@ -68,13 +70,18 @@ class RestRequest:
         return self.table.parts
 
     def query(self, name: str, default: str) -> str:
-        """A query parameter; raises RestError when the target is no URI."""
-        if _BAD_ESCAPE.search(self.target) or not _URI_CHARS.issuperset(self.target):
+        """A query parameter; raises RestError when the target is no URI.
+
+        Names are taken as they stand. One part that is no ``name=value`` makes all others count for nothing.
+        """
+        match = _URI.fullmatch(self.target)
+        if match is None:
             raise RestError(BAD_REQUEST, "URI parsing failed, it likely contained RFC 3986 invalid characters")
-        for pair in self.target.partition("?")[2].split("&"):
-            key, equals, value = pair.partition("=")
-            if equals and unquote_plus(key) == name:
-                return unquote_plus(value)
+        pairs = [part.partition("=") for part in (match[1] or "").removesuffix("&").split("&")]
+        if all(key and equals for key, equals, _ in pairs):
+            for key, _, value in pairs:
+                if key == name:
+                    return os.fsdecode(unquote_to_bytes(value.replace("+", " ")).partition(b"\0")[0])
         return default
 
     async def method(self, name: str, *params: Any) -> Any:
@@ -452,8 +459,9 @@ _HANDLERS: tuple[tuple[str, Handler], ...] = (
 )
 
 
-async def handle_rest(table: MethodTable, target: str, body: bytes) -> Reply:
+async def handle_rest(table: MethodTable, raw_target: bytes, body: bytes) -> Reply:
     """Answer a request whose target begins with ``/rest/``."""
+    target = os.fsdecode(raw_target)
     found = next(((prefix, handler) for prefix, handler in _HANDLERS if target.startswith(prefix)), None)
     if found is None:
         return Reply(NOT_FOUND, b"", b"")
@@ -464,6 +472,6 @@ async def handle_rest(table: MethodTable, target: str, body: bytes) -> Reply:
             raise RestError(UNAVAILABLE, f"Service temporarily unavailable: {table.control.status}")
         return await handler(RestRequest(table, target, rest, kind, body))
     except RestError as error:
-        return Reply(error.status, error.text.encode() + b"\r\n", _TEXT)
+        return Reply(error.status, os.fsencode(error.text) + b"\r\n", _TEXT)
     except RpcError as error:
         return Reply(SERVER_ERROR, f"{error}\r\n".encode(), _TEXT)

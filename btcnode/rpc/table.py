@@ -170,7 +170,7 @@ def positional(method: Method, params: Any) -> Sequence[Any]:
             raise RpcError(RpcCode.INVALID_PARAMETER, text)
         values = [*leading, *values[len(leading) :]]
     if rest:
-        raise RpcError(RpcCode.INVALID_PARAMETER, f"Unknown named parameter {next(iter(rest))}")
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"Unknown named parameter {next(reversed(rest))}")
     return values
 
 

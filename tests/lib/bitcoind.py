@@ -29,6 +29,7 @@ class Bitcoind:
             port = probe.getsockname()[1]
         fixed = ["-regtest", f"-datadir={directory}", f"-rpcport={port}", "-listen=0", "-connect=0", "-dnsseed=0"]
         login = ["-rpcuser=u", "-rpcpassword=p", f"-mocktime={start}", "-maxtipage=999999999"]
+        self.port = port
         self.process = subprocess.Popen(
             [daemon, *fixed, *login, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
