@@ -47,8 +47,13 @@ class Launch:
     rng: SystemRandom  # nonces go out to peers: a generator that they could predict would betray the rest
 
     @classmethod
-    def of(cls, config: NodeConfig, announce: Callable[[str], None]) -> Launch:
-        """``announce`` is called with the text of each alert that the user's command is told of."""
+    def of(
+        cls, config: NodeConfig, *, announce: Callable[[str], None] = lambda text: None, check_results: bool = False
+    ) -> Launch:
+        """``announce`` is called with the text of each alert that the user's command is told of.
+
+        ``check_results``: every RPC result is held against its declaration (tests).
+        """
         clock, alerts = Clock(config.mocktime), Alerts(announce)
         control = Control(config, clock)
         return cls(
@@ -58,7 +63,7 @@ class Launch:
             alerts=alerts,
             control=control,
             failure=Failure(control, alerts),
-            table=make_table(control),
+            table=make_table(control, check_results=check_results),
             rng=SystemRandom(),
         )
 

@@ -25,7 +25,7 @@ class Node:
 
     def __init__(self, config: NodeConfig, *, announce: Callable[[str], None] = lambda text: None) -> None:
         """Nothing is touched yet. ``announce`` is called with the text of each alert for the user's command."""
-        self.launch = Launch.of(config, announce)
+        self.launch = Launch.of(config, announce=announce)
         self.stage: Launch | OpenedNode | AssembledNode | RunningNode = self.launch
 
     async def run(

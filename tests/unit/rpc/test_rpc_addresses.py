@@ -1,17 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
-from btcnode.protocol.addresses.addrman import TEST_KEY, AddressBook
-from btcnode.protocol.addresses.asmap import AsMap
-from btcnode.protocol.addresses.netgroup import NetGroups
 from btcnode.protocol.addresses.seeding import named_source
 from btcnode.services.addresses import Addresses
-from btcnode.services.clock import Clock
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress
 from tests.lib.asmap_maker import random_map
@@ -21,11 +16,16 @@ NOW = 1_700_000_000
 
 
 @pytest.fixture
-def addresses(running: Running, tmp_path: Path) -> Addresses:
-    groups = NetGroups(AsMap(bytes(3)))  # everything belongs to AS 1
-    service = Addresses(AddressBook(Random(1), groups, key=TEST_KEY), tmp_path, bytes(4), Clock(NOW), cjdns=True)
-    running.parts.addresses = service
-    return service
+def running(run_server: Any, tmp_path: Path) -> Running:
+    (tmp_path / "regtest").mkdir()
+    (tmp_path / "regtest" / "one.dat").write_bytes(bytes(3))  # everything belongs to AS 1
+    return run_server(asmap="one.dat", test=("addrman",), cjdnsreachable=True, mocktime=NOW)
+
+
+@pytest.fixture
+def addresses(running: Running) -> Addresses:
+    found: Addresses = running.parts.addresses
+    return found
 
 
 def test_addresses_are_added_and_told(running: Running, addresses: Addresses) -> None:
@@ -88,6 +88,7 @@ def test_the_map_is_exported(
     assert running.call("exportasmap", "asmap.dat") == missing
     monkeypatch.setattr("btcnode.services.addresses.embedded_asmap", lambda: random_map(1))
     result = running.call("exportasmap", "asmap.dat")
-    assert result["path"] == str(tmp_path / "asmap.dat")
-    assert result["bytes_written"] == (tmp_path / "asmap.dat").stat().st_size
+    written = tmp_path / "regtest" / "asmap.dat"
+    assert result["path"] == str(written)
+    assert result["bytes_written"] == written.stat().st_size
     assert running.call("exportasmap", str(tmp_path))["code"] == -1

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
+
+from btcnode.wire.messages import Pong
 
 Running = Any
 
 
 def test_bans_are_set_listed_and_lifted(running: Running) -> None:
-    now = running.node.now()
+    now = running.now
     assert running.call("setban", "10.1.2.3/8", "add", 60) is None
     running.call("setban", "1.2.3.4", "add", now + 10, True)
     assert running.call("listbanned") == [
@@ -55,14 +58,21 @@ def test_wrong_bans_are_told(running: Running, params: tuple[Any, ...], code: in
 
 
 def test_connections_and_messages_for_tests(running: Running) -> None:
-    opened = {"address": "1.2.3.4:5", "connection_type": "addr-fetch"}
-    assert running.call("addconnection", "1.2.3.4:5", "addr-fetch", False) == opened
-    full = {"code": -34, "message": "Error: Already at capacity for specified connection type."}
-    assert running.call("addconnection", "1.2.3.4:5", "feeler", False) == full
-    assert running.call("sendmsgtopeer", 7, "addr", "00") == {}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        opened = {"address": address, "connection_type": "addr-fetch"}
+        assert running.call("addconnection", address, "addr-fetch", False) == opened
+    unlimited = running.call("addconnection", "127.0.0.1:1", "feeler", False)
+    assert "code" not in unlimited
+    peer = running.add_peer("192.0.2.1:18444")
+    (info,) = [info for info in running.call("getpeerinfo") if info["inbound"]]
+    assert running.call("sendmsgtopeer", info["id"], "pong", "0102030405060708") == {}
+    pong = peer.expect(Pong)
+    assert isinstance(pong, Pong)
+    assert pong.nonce == 0x0807060504030201
     gone = {"code": -1, "message": "Error: Could not send message to peer"}
-    assert running.call("sendmsgtopeer", 8, "addr", "00") == gone
+    assert running.call("sendmsgtopeer", 99, "addr", "00") == gone
     bad = {"code": -8, "message": "Error parsing input for msg"}
-    assert running.call("sendmsgtopeer", 7, "addr", "0") == bad
+    assert running.call("sendmsgtopeer", info["id"], "addr", "0") == bad
     long = {"code": -8, "message": "Error: msg_type too long, max length is 12"}
-    assert running.call("sendmsgtopeer", 7, "a" * 13, "00") == long
+    assert running.call("sendmsgtopeer", info["id"], "a" * 13, "00") == long

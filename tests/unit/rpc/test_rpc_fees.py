@@ -14,8 +14,8 @@ Running = Any
 
 def learn(running: Running, blocks: int) -> None:
     """Four transactions of 10 sat/vB in every block."""
-    estimator = running.node.fee_estimator
-    assert estimator is not None
+    assert running.parts.fees is not None
+    estimator = running.parts.fees.estimator
     estimator.block([], 1)
     for height in range(1, blocks + 1):
         entries = []
@@ -49,7 +49,7 @@ def test_with_data(running: Running) -> None:
     learn(running, 20)
     assert running.call("estimatesmartfee", 6) == {"feerate": 0.0001, "blocks": 6}
     assert running.call("estimatesmartfee", 1, "CONSERVATIVE") == {"feerate": 0.0001, "blocks": 2}
-    running.node.mempool._raise_minimum(20_000)
+    running.parts.mempool._raise_minimum(20_000)
     assert running.call("estimatesmartfee", 6, "unset") == {"feerate": 0.0002, "blocks": 6}
     short = running.call("estimaterawfee", 2)["short"]
     assert (short["feerate"], short["scale"], short["pass"]["inmempool"]) == (0.0001, 1, 0)
@@ -79,7 +79,7 @@ def test_refusals(running: Running, method: str, params: list[object], code: int
     assert message in error["message"]
 
 
-def test_disabled_with_blocksonly(running: Running) -> None:
-    running.node.fee_estimator = None
+def test_disabled_with_blocksonly(run_server: Any) -> None:
+    running = run_server(blocksonly=True)
     for method in ("estimatesmartfee", "estimaterawfee"):
         assert running.call(method, 6) == {"code": -32603, "message": "Fee estimation disabled"}

@@ -1,4 +1,4 @@
-"""Methods over the optional indexes, with indexes that hold what a test put in."""
+"""Methods over the optional indexes: in step with the chain, behind it, and broken."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from btcnode.consensus.transactions import COINBASE_MATURITY
 from btcnode.errors import StorageError
-from btcnode.indexes.coinstats import CoinStats
-from btcnode.primitives.block import parse_block
-from btcnode.services.index_builder import IndexState
-from btcnode.services.indexes import IndexedTx
+from btcnode.indexes.store import IndexStore
+from btcnode.primitives.amounts import COIN
+from btcnode.primitives.coin import make_txout
+from btcnode.primitives.tx import Tx
+from btcnode.services.index_builder import IndexBuilder
 
 Running = Any
 
@@ -18,90 +20,82 @@ ABSENT = "11" * 32
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 
 
-class FakeIndex:
-    """Every kind of index at once."""
-
-    def __init__(self) -> None:
-        self.ready = True
-        self.broken = False
-        self.found: dict[bytes, Any] = {}
-
-    def state(self) -> IndexState:
-        return IndexState("fake", self.ready, 1)
-
-    async def until_synced(self) -> bool:
-        return self.ready
-
-    async def find(self, key: bytes) -> IndexedTx | None:
-        if self.broken:
-            raise StorageError("broken")
-        return self.found.get(key)
-
-    def get(self, key: bytes) -> Any:
-        if self.broken:
-            raise StorageError("broken")
-        return self.found.get(key)
-
-
 @pytest.fixture
-def index(running: Running) -> FakeIndex:
-    index = FakeIndex()
-    node: Any = running.node
-    node.tx_index = node.spender_index = node.coinstats_index = index
-    return index
+def running(run_server: Any) -> Running:
+    return run_server(txindex=True, txospenderindex=True, coinstatsindex=True)
 
 
 def error(code: int, message: str) -> dict[str, Any]:
     return {"code": code, "message": message}
 
 
-def test_transactions(running: Running, index: FakeIndex) -> None:
+def fall_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on no index learns of new blocks, and nobody waits for one."""
+    monkeypatch.setattr(IndexBuilder, "_plan", lambda self: ())
+    monkeypatch.setattr("btcnode.services.index_builder.NEAR_BLOCKS", 0)
+
+
+def break_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise StorageError("broken")
+
+    monkeypatch.setattr(IndexStore, "find", broken)
+    monkeypatch.setattr(IndexStore, "record", broken)
+
+
+def spend(running: Running) -> Tx:
+    """Mine a transaction that spends the first coinbase; the tip is its block."""
+    first, *_ = running.call("generatetodescriptor", COINBASE_MATURITY, "raw(52)")
+    coinbase = bytes.fromhex(running.call("getblock", first)["tx"][0])[::-1]
+    tx = Tx(2, [coinbase + bytes(4)], [b""], [0xFFFFFFFF], [make_txout(50 * COIN, b"\x51")])
+    running.call("generateblock", ADDRESS, [tx.raw.hex()])
+    return tx
+
+
+def test_transactions(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     why = "No such mempool or blockchain transaction. Use gettransaction for wallet transactions."
     assert running.call("getrawtransaction", ABSENT) == error(-5, why)
-    index.ready = False
+    tx = spend(running)
+    spent = tx.prevouts[0][:32][::-1].hex()  # of which no coin is left
+    shown = running.call("getrawtransaction", spent, 2)
+    assert (shown["blockhash"], shown["confirmations"]) == (running.call("getblockhash", 1), 101)
+    assert "in_active_chain" not in shown
+    assert running.call("verifytxoutproof", running.call("gettxoutproof", [spent])) == [spent]
+    assert [name for name, state in running.call("getindexinfo").items() if state["synced"]] == [
+        "txindex", "coinstatsindex", "txospenderindex",
+    ]  # fmt: skip
+    fall_behind(monkeypatch)
+    running.call("generatetoaddress", 2, ADDRESS)
     why = "No such mempool transaction. Blockchain transactions are still in the process of being indexed"
     assert running.call("getrawtransaction", ABSENT) == error(-5, f"{why}. Use gettransaction for wallet transactions.")
     assert running.call("gettxoutproof", [ABSENT]) == error(-5, "Transaction not yet in block")
 
-    [block_hash] = running.call("generatetoaddress", 1, ADDRESS)
-    at = running.node.tree.find(bytes.fromhex(block_hash)[::-1])
-    tx = parse_block(running.node.raw[at]).tx(0)
-    running.node.coins.clear()
-    index.found[tx.txid] = IndexedTx(tx, at)
-    txid = tx.txid[::-1].hex()
-    shown = running.call("getrawtransaction", txid, 2)
-    assert (shown["blockhash"], shown["confirmations"]) == (block_hash, 1)
-    assert "in_active_chain" not in shown
-    assert running.call("verifytxoutproof", running.call("gettxoutproof", [txid])) == [txid]
 
-
-def test_spenders(running: Running, index: FakeIndex) -> None:
+def test_spenders(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     output = {"txid": ABSENT, "vout": 1}
     assert running.call("gettxspendingprevout", [output]) == [output]
-    tx = parse_block(running.node.params.genesis_block).tx(0)
-    index.found[bytes.fromhex(ABSENT) + b"\x01\x00\x00\x00"] = IndexedTx(tx, 0)
+    tx = spend(running)
+    output = {"txid": tx.prevouts[0][:32][::-1].hex(), "vout": 0}
     [found] = running.call("gettxspendingprevout", [output], {"return_spending_tx": True})
-    genesis = running.call("getblockhash", 0)
-    spent = output | {"spendingtxid": tx.txid[::-1].hex(), "spendingtx": tx.raw.hex(), "blockhash": genesis}
+    tip = running.call("getbestblockhash")
+    spent = output | {"spendingtxid": tx.txid[::-1].hex(), "spendingtx": tx.raw.hex(), "blockhash": tip}
     assert found == spent
     assert running.call("gettxspendingprevout", [output], {"mempool_only": True}) == [output]
-    index.broken = True
-    why = f"IO error finding spending tx for outpoint {ABSENT}:1."
+    break_reading(monkeypatch)
+    why = f"IO error finding spending tx for outpoint {output['txid']}:0."
     assert running.call("gettxspendingprevout", [output]) == error(-1, why)
-    index.ready = False
+    fall_behind(monkeypatch)
+    running.call("generatetoaddress", 2, ADDRESS)
     why = "Mempool lacks a relevant spend, and txospenderindex is unavailable."
     assert running.call("gettxspendingprevout", [output]) == error(-1, why)
 
 
-def test_statistics(running: Running, index: FakeIndex) -> None:
+def test_statistics(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(*params: Any) -> Any:
         return running.call("gettxoutsetinfo", *params)
 
-    genesis = bytes.fromhex(running.call("getblockhash", 0))[::-1]
-    assert ask("none") == error(-32603, "Unable to read UTXO set")
-    index.found[genesis] = CoinStats(subsidy=5, genesis_block=5)
     assert ask("muhash", 0) == ask("muhash")
-    assert ask("muhash")["total_unspendable_amount"] == 0.00000005
+    assert ask("muhash")["total_unspendable_amount"] == 50
     assert "muhash" not in ask("none")
     assert "block_info" not in ask("none", None, False)
     assert "transactions" in ask("hash_serialized_3")
@@ -110,9 +104,11 @@ def test_statistics(running: Running, index: FakeIndex) -> None:
     why = "hash_serialized_3 hash type cannot be queried for a specific block"
     assert ask("hash_serialized_3", 0) == error(-8, why)
     assert ask("none", True) == error(-3, "JSON value of type bool is not of expected type string")
+    running.call("generatetoaddress", 1, ADDRESS)
+    assert (ask("none")["height"], ask("none")["block_info"]["coinbase"]) == (1, 50)
+    fall_behind(monkeypatch)
     hashes = running.call("generatetoaddress", 2, ADDRESS)
-    index.ready = False
     why = "Unable to get data because coinstatsindex is still syncing. Current height: 1"
     assert ask("none", hashes[1]) == error(-32603, why)
-    index.broken = True
+    break_reading(monkeypatch)
     assert ask("none", 0) == error(-32603, "Unable to read UTXO set")

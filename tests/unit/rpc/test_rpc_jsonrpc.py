@@ -77,7 +77,7 @@ def test_notification_is_carried_out_and_not_answered(running: Running) -> None:
     status, body, response = running.post({"jsonrpc": "2.0", "method": "setmocktime", "params": [5]})
     assert (status, body) == (204, b"")
     assert "Content-Length" not in response.headers
-    assert running.node.clock == 5
+    assert running.now == 5
     status, body, _ = running.post({"jsonrpc": "2.0", "method": "nosuch"})
     assert (status, body) == (204, b"")
 
@@ -169,30 +169,30 @@ def test_members_by_name(running: Running) -> None:
 
 
 def test_warm_up(running: Running) -> None:
-    running.node.warmup = "Loading block index…"
+    running.warm_up("Loading block index…")
     status, reply, _ = running.post({"id": 1, "method": "getblockcount"})
     assert (status, reply["error"]) == (500, {"code": -28, "message": "Loading block index…"})
     assert running.call("nosuch")["code"] == -28
-    running.node.warmup = None
+    running.warm_up(None)
     assert running.call("getblockcount") == 0
 
 
 def test_stop_works_during_warm_up(running: Running) -> None:
-    running.node.warmup = "Verifying blocks…"
+    running.warm_up("Verifying blocks…")
     assert running.call("stop") == "btcnode stopping"
-    assert running.node.stopped.wait(5)
+    assert running.launch.control.stop_requested.is_set()
 
 
 def test_an_unexpected_failure_is_an_internal_error_and_the_server_goes_on(
-    running: Running, caplog: pytest.LogCaptureFixture
+    running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> int:
         raise ZeroDivisionError("oops")
 
-    running.node.uptime = broken
+    monkeypatch.setattr(running.launch.control, "uptime", broken)
     assert running.call("uptime")["code"] == -32603
     assert "oops" in caplog.text
-    running.node.uptime = lambda: object()
+    monkeypatch.setattr(running.launch.control, "uptime", object)
     assert running.call("uptime")["code"] == -32603
     assert running.call("getblockcount") == 0
 
@@ -208,7 +208,8 @@ def test_numbers_are_written_as_core_writes_them(running: Running) -> None:
 
     assert raw("getdifficulty") == '{"result":4.656542373906925e-10,"error":null,"id":1}\n'
     assert '"relayfee":0.00000100' in raw("getnetworkinfo")
-    assert '"pingtime":0.25' in raw("getpeerinfo")
+    running.add_peer("192.0.2.1:18444")
+    assert '"minfeefilter":0.00000000' in raw("getpeerinfo")
     assert raw("echojson", 'é\u0001"') == '{"result":["é\\u0001\\""],"error":null,"id":1}\n'
     connection.close()
 

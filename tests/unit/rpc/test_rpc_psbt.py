@@ -110,7 +110,7 @@ def test_transactions_without_inputs_are_told_by_their_scripts(running: Running)
 def _coin(running: Running, script: bytes, value: int = 100_000_000) -> None:
     outpoint = bytes.fromhex(TXID)[::-1] + (1).to_bytes(4, "little")
     txout = value.to_bytes(8, "little") + compact_size(len(script)) + script
-    running.node.coins[outpoint] = coin_prefix(1, False) + txout
+    running.plant_coin(outpoint, coin_prefix(1, False) + txout)
 
 
 def test_signrawtransactionwithkey_signs_what_the_chain_has(running: Running) -> None:

@@ -30,7 +30,7 @@ def rest(run_server: Any) -> Running:
 
 @pytest.fixture
 def genesis(rest: Running) -> str:
-    return to_display(rest.node.tree.hash(0))
+    return to_display(rest.parts.chain.tree.hash(0))
 
 
 def test_rest_is_off_unless_asked_for(running: Running) -> None:
@@ -38,7 +38,7 @@ def test_rest_is_off_unless_asked_for(running: Running) -> None:
 
 
 def test_headers_and_hash_by_height_in_all_formats(rest: Running, genesis: str) -> None:
-    raw = rest.node.tree.raw(0)
+    raw = rest.parts.chain.tree.raw(0)
     for target in (f"/rest/headers/{genesis}.%s?count=1", f"/rest/headers/1/{genesis}.%s"):
         assert fetch(rest, target % "bin") == (200, "application/octet-stream", raw)
         assert fetch(rest, target % "hex") == (200, "text/plain", raw.hex().encode() + b"\n")
@@ -61,14 +61,14 @@ def test_what_methods_say_is_said_as_well(rest: Running, genesis: str) -> None:
 
 
 def test_coins_by_path_and_by_body(rest: Running) -> None:
-    txid = parse_block(rest.node.params.genesis_block).txids[0]
+    txid = parse_block(rest.parts.params.genesis_block).txids[0]
     asked = f"/rest/getutxos/{to_display(txid)}-0"
     found = json.loads(fetch(rest, asked + ".json")[2])
     assert (found["chainHeight"], found["bitmap"], found["utxos"]) == (0, "0", [])
     by_path = fetch(rest, asked + ".bin")
     by_body = fetch(rest, "/rest/getutxos.bin", b"\x00\x01" + txid + bytes(4))
     assert by_path == by_body
-    assert by_path[2] == bytes(4) + rest.node.tree.hash(0) + b"\x01\x00\x00"
+    assert by_path[2] == bytes(4) + rest.parts.chain.tree.hash(0) + b"\x01\x00\x00"
 
 
 HASH = "ab" * 32
@@ -114,7 +114,7 @@ def test_unreadable_bodies(rest: Running) -> None:
 
 def test_warm_up_and_probes(rest: Running) -> None:
     assert fetch(rest, "/ready")[0] == 200
-    rest.node.warmup = "Loading block index…"
+    rest.warm_up("Loading block index…")
     assert fetch(rest, "/rest/chaininfo.json")[0] == 503
     assert fetch(rest, "/ready")[0] == 503
     assert fetch(rest, "/health")[0] == 200

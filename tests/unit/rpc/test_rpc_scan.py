@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from btcnode.errors import DecodeError
+from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import sha256d, to_display
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.merkle_proof import build_proof, read_proof
 from btcnode.primitives.tx import Tx
-from btcnode.protocol.transactions.orphanage import OrphanInfo
 from btcnode.protocol.transactions.private_broadcast import PrivateInfo, Sending
+from btcnode.storage.coins import CoinsDb
+from btcnode.wire.messages import Ping, Pong, TxMessage
 from btcnode.wire.netaddr import NetAddress
 
 Running = Any
 SCRIPT = "51"
 ABSENT = "aa" * 32
-TX = Tx(2, [bytes(35) + b"\x01"], [b""], [0], [(5).to_bytes(8, "little") + b"\x01\x51"])
+TX = Tx(2, [bytes(35) + b"\x01"], [b""], [0], [make_txout(5000, b"\x00\x14" + bytes(20))])
 
 
 def error(code: int, message: str) -> dict[str, Any]:
@@ -42,12 +44,18 @@ def test_scantxoutset_finds_what_descriptors_stand_for(running: Running) -> None
     assert running.call(scan, "start") == error(-1, "scanobjects argument is required for the start action")
     assert running.call(scan, "start", ["foo"])["code"] == -5
     assert running.call(scan, "start", [{}]) == error(-8, "Descriptor needs to be provided in scan object")
-    assert running.node.coin_scan.running is False
+    assert running.parts.chain.coin_scan.running is False
 
 
-def test_scantxoutset_can_be_watched_and_aborted(running: Running) -> None:
-    gate = asyncio.Event()
-    running.node.scan_gate = gate
+def test_scantxoutset_can_be_watched_and_aborted(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def slow(_: CoinsDb, scripts: Any, report: Callable[[int], bool]) -> tuple[bool, int, list[Any]]:
+        report(0)
+        gate.wait(20)
+        return report(50), 0, []
+
+    monkeypatch.setattr(CoinsDb, "find_scripts", slow)
     answers: list[Any] = []
     caller = threading.Thread(target=lambda: answers.append(running.call("scantxoutset", "start", ["raw(51)"])))
     caller.start()
@@ -57,7 +65,7 @@ def test_scantxoutset_can_be_watched_and_aborted(running: Running) -> None:
     busy = error(-8, 'Scan already in progress, use action "abort" or "status"')
     assert running.call("scantxoutset", "start", ["raw(51)"]) == busy
     assert running.call("scantxoutset", "abort") is True
-    running.call_soon(gate.set)
+    gate.set()
     caller.join(20)
     assert answers[0]["success"] is False
     assert running.call("scantxoutset", "status") is None
@@ -85,7 +93,7 @@ def test_txoutproofs(running: Running) -> None:
     assert running.call(get, [ABSENT]) == error(-5, "Transaction not yet in block")
     elsewhere = "Not all transactions found in specified or retrieved block"
     assert running.call(get, [txid, ABSENT]) == error(-5, elsewhere)
-    running.node.set_tip(0)
+    running.call("invalidateblock", mined)
     assert running.call("verifytxoutproof", proof) == error(-5, "Block not found in chain")
 
 
@@ -105,19 +113,26 @@ def test_merkle_proofs_of_every_shape(total: int) -> None:
 
 
 def test_getorphantxs(running: Running) -> None:
-    running.node.orphan_list.append(OrphanInfo(TX, (3, 4)))
+    running.call("generatetodescriptor", 1, f"raw({SCRIPT})")  # no longer far behind
+    running.add_peer("192.0.2.1:18444")
+    peer = running.add_peer("192.0.2.2:18444")
+    peer.send(TxMessage(TX.raw))
+    peer.send(Ping(1))
+    peer.expect(Pong)
     assert running.call("getorphantxs") == [to_display(TX.txid)]
     (told,) = running.call("getorphantxs", 1)
-    assert told["from"] == [3, 4] and told["bytes"] == len(TX.raw)
+    assert told["from"] == [1] and told["bytes"] == len(TX.raw)
     assert running.call("getorphantxs", 2)[0]["hex"] == TX.raw.hex()
     assert running.call("getorphantxs", 3) == error(-8, "Invalid verbosity value 3")
     assert running.call("getorphantxs", True) == error(-3, "Verbosity was boolean but only integer allowed")
 
 
-def test_private_broadcasts(running: Running) -> None:
+def test_private_broadcasts(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     address = NetAddress.from_host("192.0.2.1", 8333)
     sendings = (Sending(1, address, 100, 105), Sending(2, address, 101))
-    running.node.private = [PrivateInfo(TX, 99, sendings)]
+    under_way = [PrivateInfo(TX, 99, sendings)]
+    protocol = running.assembled.machinery.protocol
+    monkeypatch.setattr(protocol, "private_broadcasts", lambda: tuple(under_way))
     (told,) = running.call("getprivatebroadcastinfo")["transactions"]
     assert told["time_added"] == 99
     assert told["peers"] == [
@@ -127,17 +142,25 @@ def test_private_broadcasts(running: Running) -> None:
     assert running.call("abortprivatebroadcast", ABSENT)["code"] == -5
     (removed,) = running.call("abortprivatebroadcast", to_display(TX.txid))["removed_transactions"]
     assert removed["hex"] == TX.raw.hex()
+    under_way.clear()
     assert running.call("getprivatebroadcastinfo") == {"transactions": []}
 
 
-def test_small_ones(running: Running) -> None:
+def test_small_ones(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    verified: list[tuple[int, int]] = []
+
+    def verify(_: object, blocks: int, level: int, progress: object) -> bool:
+        verified.append((blocks, level))
+        return True
+
+    monkeypatch.setattr("btcnode.services.chain.verify_recent", verify)
     state = running.call("getchainstates")
     assert state["headers"] == 0 and state["chainstates"][0]["blocks"] == 0
     assert running.call("verifychain") is True and running.call("verifychain", 9, -1) is True
-    assert running.node.verified == [(6, 3), (0, 4)]
+    assert verified == [(6, 3), (0, 4)]
     assert running.call("getindexinfo") == {}
     assert running.call("mockscheduler", 0) == error(-1, "delta_time must be between 1 and 3600 seconds (1 hr)")
-    assert running.call("mockscheduler", 60) is None and running.node.forwarded == running.node.saving_forwarded == 60
+    assert running.call("mockscheduler", 60) is None
     text = "generate\n\nhas been replaced by the -generate cli option. Refer to -help for more information.\n"
     assert running.call("generate") == error(-32601, text)
     assert running.call("help", "generate") == text
