@@ -131,11 +131,12 @@ class Flag(Enum):
     MUST = "an item or member that help calls required: the handler tells what is wrong when it is not there"
     FIXED = "each place of the array has its own form"
     TOLD_OTHERWISE = "Core's help says that it is always there where it is not, or the other way round"
+    UNTOLD = "a member that help does not show, as it is there with -deprecatedrpc only"
     JSON_OR_TEXT = "btcnode-cli takes what is no JSON as text"
     MAY_HOLD_EQUALS = "text that may hold an equals sign, as base64 and paths do: no name stands before it"
 
 
-HIDDEN, BY_NAME, NO_NULL, MUST, FIXED, TOLD_OTHERWISE, JSON_OR_TEXT, MAY_HOLD_EQUALS = Flag
+HIDDEN, BY_NAME, NO_NULL, MUST, FIXED, TOLD_OTHERWISE, UNTOLD, JSON_OR_TEXT, MAY_HOLD_EQUALS = Flag
 
 
 class When:
@@ -353,6 +354,7 @@ def _result(key: str, hint: Any) -> Result:
         given=when.given if when is not None else {},
         fixed=FIXED in marks.marks,
         checked=like is None,
+        written=UNTOLD not in marks.marks,
         type_name=marks.base.__name__ if kind is Kind.OBJ else "",
     )
 

@@ -37,6 +37,16 @@ class ScriptJson(TypedDict):
     type: Annotated[str, "Its type"]
 
 
+class UtxoScript(TypedDict):
+    """A script_pubkey, with the type before the address."""
+
+    asm: Annotated[str, "The script in words"]
+    desc: Annotated[str, "A descriptor of the script"]
+    hex: Annotated[Hex, "The script"]
+    type: Annotated[str, "Its type"]
+    address: Annotated[NotRequired[str], "Its address, where it has one"]
+
+
 class ScriptSigJson(TypedDict):
     """A script of an input."""
 

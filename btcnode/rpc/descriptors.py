@@ -28,13 +28,19 @@ class ScanObject(TypedDict):
 
 
 ScanItem = str | Lenient[ScanObject]
+_NO_ITEM = Otherwise(RpcCode.INVALID_PARAMETER, "Scan object needs to be either a string or an object")
 ScanObjects = Annotated[
     Items[
         Annotated[str, Named("descriptor"), "A descriptor"]
         | Annotated[Lenient[ScanObject], "A descriptor with its range"]
     ],
     "Descriptors",
-    Otherwise(RpcCode.INVALID_PARAMETER, "Scan object needs to be either a string or an object"),
+    _NO_ITEM,
+]
+PsbtDescriptors = Annotated[
+    Items[Annotated[str, "A descriptor"] | Annotated[Lenient[ScanObject], "A descriptor with its range"]],
+    "Descriptors",
+    _NO_ITEM,
 ]
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple, NotRequired, TypedDict
 from btcnode.mempool.entry import MempoolEntry
 from btcnode.mempool.graph import Chunk, Cluster
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.declare import Coins, Hex, Time
+from btcnode.rpc.declare import UNTOLD, Coins, Hex, Time
 from btcnode.rpc.deprecated import is_enabled, signals_replacement
 from btcnode.rpc.jsonvalue import amount
 from btcnode.services.parts import NodeParts
@@ -40,13 +40,13 @@ MempoolEntryJson = TypedDict(
         "descendantsize": Annotated[int, "Their virtual size"],
         "ancestorcount": Annotated[int, "Ancestors in the mempool, itself included"],
         "ancestorsize": Annotated[int, "Their virtual size"],
-        "wtxid": Annotated[Hex, "Hash with witness"],
         "chunkweight": Annotated[int, "Sigops-adjusted weight of its chunk"],
+        "wtxid": Annotated[Hex, "Hash with witness"],
         "fees": Annotated[EntryFees, "Fees in BTC"],
         "depends": Annotated[list[Annotated[Hex, "Transaction id"]], "Unconfirmed transactions that it spends from"],
         "spentby": Annotated[list[Annotated[Hex, "Transaction id"]], "Unconfirmed transactions that spend from it"],
         "unbroadcast": Annotated[bool, "Whether no peer has asked for it yet"],
-        "bip125-replaceable": Annotated[NotRequired[bool], "Whether it may be replaced by BIP125 (deprecated)"],
+        "bip125-replaceable": Annotated[NotRequired[bool], "Whether it may be replaced by BIP125 (deprecated)", UNTOLD],
     },
 )
 

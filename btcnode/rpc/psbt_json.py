@@ -16,7 +16,7 @@ from btcnode.primitives.addresses import base58check_encode
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import txout_script
 from btcnode.rpc.declare import TOLD_OTHERWISE, Coins, Elided, Hex, Named
-from btcnode.rpc.decode import SIGHASH_NAMES, ScriptSigJson, TxJson, script_asm, script_json, tx_json
+from btcnode.rpc.decode import SIGHASH_NAMES, ScriptSigJson, TxJson, UtxoScript, script_asm, script_json, tx_json
 from btcnode.rpc.jsonvalue import amount
 from btcnode.script.solver import script_type
 
@@ -36,16 +36,6 @@ class ProprietaryJson(TypedDict):
     subtype: Annotated[int, "Kind"]
     key: Annotated[Hex, "The whole key"]
     value: Annotated[Hex, "The value"]
-
-
-class UtxoScript(TypedDict):
-    """A script_pubkey, with the type before the address."""
-
-    asm: Annotated[str, "The script in words"]
-    desc: Annotated[str, "A descriptor of the script"]
-    hex: Annotated[Hex, "The script"]
-    type: Annotated[str, "Its type"]
-    address: Annotated[NotRequired[str], "Its address, where it has one"]
 
 
 class WitnessUtxo(TypedDict):

@@ -40,7 +40,12 @@ class TxInput(TypedDict):
 
     txid: Annotated[Hex, "Transaction it spends from"]
     vout: Annotated[Any, "Output it spends", Like(int)]
-    sequence: Annotated[NotRequired[Any], "Sequence", Like(int), Hint("depends on replaceable and locktime")]
+    sequence: Annotated[
+        NotRequired[Any],
+        "Sequence",
+        Like(int),
+        Hint("depends on the value of the 'replaceable' and 'locktime' arguments"),
+    ]
 
 
 class DataOutput(TypedDict):
@@ -74,7 +79,7 @@ IsWitness = Annotated[bool | None, "Whether it is in the form with witness", Hin
 SighashType = Annotated[
     str | None,
     "What the signatures are to cover: DEFAULT, ALL, NONE or SINGLE, the last three also with |ANYONECANPAY",
-    Hint("DEFAULT for Taproot, ALL otherwise"),
+    Hint('"DEFAULT for Taproot, ALL otherwise"'),
 ]
 PreviousOutputs = Annotated[
     Items[Annotated[Checked[PreviousOutput], "An output"]] | None,

@@ -210,10 +210,10 @@ WrappingProgram = TypedDict(
     "WrappingProgram",
     {
         "asm": str,
-        "desc": str,
         "hex": str,
-        "address": NotRequired[str],
         "type": str,
+        "address": NotRequired[str],
+        "desc": str,
         "p2sh-segwit": str,
     },
 )
@@ -221,8 +221,8 @@ WrappingProgram = TypedDict(
 class DecodedScript(TypedDict):
     asm: str
     desc: str
-    address: NotRequired[str]
     type: str
+    address: NotRequired[str]
     p2sh: NotRequired[str]
     segwit: NotRequired[WrappingProgram]
 
@@ -519,10 +519,10 @@ class TemplateTx(TypedDict):
     weight: int
 
 class BlockTemplate(TypedDict):
-    capabilities: list[str]
     version: int
     rules: list[str]
     vbavailable: dict[str, int]
+    capabilities: list[str]
     vbrequired: int
     previousblockhash: str
     transactions: list[TemplateTx]
@@ -576,9 +576,9 @@ class ChainTxStats(TypedDict):
 
 class VoteStatistics(TypedDict):
     period: int
+    threshold: NotRequired[int]
     elapsed: int
     count: int
-    threshold: NotRequired[int]
     possible: NotRequired[bool]
 
 class Vote(TypedDict):
@@ -672,8 +672,8 @@ MempoolEntryJson = TypedDict(
         "descendantsize": int,
         "ancestorcount": int,
         "ancestorsize": int,
-        "wtxid": str,
         "chunkweight": int,
+        "wtxid": str,
         "fees": EntryFees,
         "depends": list[str],
         "spentby": list[str],
@@ -731,8 +731,8 @@ class MiningInfo(TypedDict):
     pooledtx: int
     blockmintxfee: Decimal
     chain: str
-    next: NextBlock
     signet_challenge: NotRequired[str]
+    next: NextBlock
     warnings: Any
 
 class UploadTarget(TypedDict):
@@ -769,10 +769,10 @@ class NetworkInfo(TypedDict):
     localservicesnames: list[str]
     localrelay: bool
     timeoffset: int
-    networkactive: bool
     connections: int
     connections_in: int
     connections_out: int
+    networkactive: bool
     networks: list[NetworkUse]
     relayfee: Decimal
     incrementalfee: Decimal
@@ -895,9 +895,9 @@ class AddressEntry(TypedDict):
     address: str
     mapped_as: NotRequired[int]
     port: int
+    network: str
     services: int
     time: int
-    network: str
     source: str
     source_network: str
     source_mapped_as: NotRequired[int]
@@ -994,7 +994,7 @@ class UnspentOutput(TypedDict):
     bestblock: str
     confirmations: int
     value: Decimal
-    scriptPubKey: ScriptJson
+    scriptPubKey: UtxoScript
     coinbase: bool
 
 class UnspendableCoins(TypedDict):
@@ -1096,8 +1096,8 @@ class SignedTx(TypedDict):
     complete: bool
     errors: NotRequired[list[InputError]]
 
-JudgedFees = TypedDict(
-    "JudgedFees",
+PackageFees = TypedDict(
+    "PackageFees",
     {
         "base": Decimal,
         "effective-feerate": NotRequired[Decimal],
@@ -1111,7 +1111,7 @@ PackageTxAnswer = TypedDict(
         "txid": str,
         "other-wtxid": NotRequired[str],
         "vsize": NotRequired[int],
-        "fees": NotRequired[JudgedFees],
+        "fees": NotRequired[PackageFees],
         "error": NotRequired[str],
     },
 )
@@ -1122,6 +1122,15 @@ PackageAnswer = TypedDict(
         "package_msg": str,
         "tx-results": dict[str, PackageTxAnswer],
         "replaced-transactions": NotRequired[list[str]],
+    },
+)
+
+JudgedFees = TypedDict(
+    "JudgedFees",
+    {
+        "base": Decimal,
+        "effective-feerate": Decimal,
+        "effective-includes": list[str],
     },
 )
 
@@ -1186,7 +1195,7 @@ class NodeRpc:
         """A transaction in hex as JSON."""
     async def decodescript(self, hexstring: str) -> DecodedScript:
         """A script in hex as JSON, and the addresses that could wrap it."""
-    async def deriveaddresses(self, descriptor: str, range: Any = ...) -> list[str] | list[list[str]]:
+    async def deriveaddresses(self, descriptor: str, range: int | Sequence[int] | None = ...) -> list[str] | list[list[str]]:
         """Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its
         branches.
         """
@@ -1488,7 +1497,7 @@ class SyncNodeRpc:
         """A transaction in hex as JSON."""
     def decodescript(self, hexstring: str) -> DecodedScript:
         """A script in hex as JSON, and the addresses that could wrap it."""
-    def deriveaddresses(self, descriptor: str, range: Any = ...) -> list[str] | list[list[str]]:
+    def deriveaddresses(self, descriptor: str, range: int | Sequence[int] | None = ...) -> list[str] | list[list[str]]:
         """Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its
         branches.
         """

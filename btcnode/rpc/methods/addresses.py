@@ -7,7 +7,7 @@ from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.protocol.addresses.netgroup import class_name
-from btcnode.rpc.declare import MAY_HOLD_EQUALS, Bits, Hex, Hint, Named, Time, in_order, rpc
+from btcnode.rpc.declare import MAY_HOLD_EQUALS, Bits, Hex, Hint, Named, Time, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.services.addresses import BookEntry
 from btcnode.services.parts import NodeParts
@@ -126,43 +126,59 @@ def exportasmap(
     return {"path": str(written), "bytes_written": size, "file_hash": digest.hex()}
 
 
+class MappedAddress(TypedDict):
+    """The network that an address is in."""
+
+    mapped_as: Annotated[NotRequired[int], "Autonomous system (with -asmap)"]
+
+
+class MappedSource(TypedDict):
+    """The network that a teller of addresses is in."""
+
+    source_mapped_as: Annotated[NotRequired[int], "The teller's autonomous system (with -asmap)"]
+
+
 class AddressEntry(TypedDict):
     """An entry of the address book."""
 
     address: Annotated[str, "Address"]
     mapped_as: Annotated[NotRequired[int], "Autonomous system (with -asmap)"]
     port: Annotated[int, "Port"]
+    network: Annotated[str, "Network (ipv4, ipv6, onion, i2p, cjdns)"]
     services: Annotated[int, "Services that the node is said to offer"]
     time: Annotated[Time, "When it was seen last"]
-    network: Annotated[str, "Network (ipv4, ipv6, onion, i2p, cjdns)"]
     source: Annotated[str, "Who told the address"]
     source_network: Annotated[str, "The teller's network (ipv4, ipv6, onion, i2p, cjdns)"]
     source_mapped_as: Annotated[NotRequired[int], "The teller's autonomous system (with -asmap)"]
 
 
 def _entry_json(entry: BookEntry) -> AddressEntry:
-    result: AddressEntry = {
+    mapped: MappedAddress = {"mapped_as": entry.mapped_as} if entry.mapped_as else {}
+    teller: MappedSource = {"source_mapped_as": entry.source_mapped_as} if entry.source_mapped_as else {}
+    return {
         "address": entry.address.host,
+        **mapped,
         "port": entry.address.port,
         "services": entry.services,
         "time": entry.time,
         "network": class_name(entry.address),
         "source": internal_name(entry.source),
         "source_network": class_name(entry.source),
+        **teller,
     }
-    if entry.mapped_as:
-        result["mapped_as"] = entry.mapped_as
-    if entry.source_mapped_as:
-        result["source_mapped_as"] = entry.source_mapped_as
-    return in_order(AddressEntry, result)
 
 
 def _table_json(table: list[BookEntry]) -> dict[str, AddressEntry]:
     return {f"{e.slot // BUCKET_SIZE}/{e.slot % BUCKET_SIZE}": _entry_json(e) for e in table}
 
 
+AddressTable = Annotated[dict[str, Annotated[AddressEntry, Named("bucket/position")]], Named("table"), "new, tried"]
+
+
 @rpc("hidden")
-def getrawaddrman(node: NodeParts) -> dict[str, Annotated[dict[str, AddressEntry], Named("table"), "new, tried"]]:
+def getrawaddrman(
+    node: NodeParts,
+) -> dict[str, AddressTable]:
     """The address book's tables, place by place."""
     return {
         "new": _table_json(list(node.addresses.table(tried=False))),

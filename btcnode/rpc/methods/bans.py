@@ -63,8 +63,8 @@ class BannedRange(TypedDict):
     address: Annotated[str, "Address or range"]
     ban_created: Annotated[Time, "When it was banned"]
     banned_until: Annotated[Time, "When the ban ends"]
-    ban_duration: Annotated[int, "Seconds from one to the other"]
-    time_remaining: Annotated[int, "Seconds left"]
+    ban_duration: Annotated[Time, "Seconds from one to the other"]
+    time_remaining: Annotated[Time, "Seconds left"]
 
 
 @rpc("network")

@@ -15,9 +15,9 @@ from btcnode.rpc.declare import Bits, Coins, Elided, Hex, Like, Named, Real, Whe
 from btcnode.rpc.decode import (
     BlockInput,
     OutputJson,
-    ScriptJson,
     TxHead,
     TxJson,
+    UtxoScript,
     fee_json,
     script_json,
     spending_tx_json,
@@ -76,7 +76,7 @@ def getblockheader(
     verbose: Annotated[bool, "JSON (true) or hex (false)"] = True,
 ) -> (
     Annotated[HeaderJson, When("for verbose = true", verbose=(True,))]
-    | Annotated[Hex, "The 80 bytes", When("for verbose = false", verbose=(False,))]
+    | Annotated[Hex, "The 80 bytes", When("for verbose=false", verbose=(False,))]
 ):
     """A block header, as JSON or as bytes in hex."""
     index = find_block(node, blockhash, "hash")
@@ -247,7 +247,7 @@ class UnspentOutput(TypedDict):
     bestblock: Annotated[Hex, "Hash of the tip"]
     confirmations: Annotated[int, "Confirmations"]
     value: Annotated[Coins, "Value"]
-    scriptPubKey: Annotated[ScriptJson, "Script"]
+    scriptPubKey: Annotated[UtxoScript, "Script"]
     coinbase: Annotated[bool, "Whether a coinbase made it"]
 
 
@@ -257,7 +257,7 @@ async def gettxout(
     txid: Annotated[str, "The transaction id"],
     n: Annotated[int, "Number of the output", Bits(-32)],
     include_mempool: Annotated[bool, "Whether unconfirmed transactions count"] = True,
-) -> Annotated[None, When("If there is no such unspent output")] | Annotated[UnspentOutput, When("Otherwise")]:
+) -> Annotated[None, When("If the UTXO was not found")] | Annotated[UnspentOutput, When("Otherwise")]:
     """An unspent transaction output."""
     outpoint = parse_hash(txid, "txid") + n.to_bytes(4, "little")
     coin = await node.chain.get_coin(outpoint)

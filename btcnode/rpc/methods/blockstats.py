@@ -11,7 +11,7 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_value, txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.declare import JSON_OR_TEXT, Hex, Hint, Like, Named, Oneline, Time, in_order, picked, rpc
+from btcnode.rpc.declare import FIXED, JSON_OR_TEXT, Hex, Hint, Label, Like, Named, Oneline, in_order, picked, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.lookup import find_by_hash_or_height, require_data
@@ -113,8 +113,17 @@ class BlockStats(TypedDict):
     avgtxsize: Annotated[NotRequired[int], "Mean transaction size"]
     blockhash: Annotated[NotRequired[Hex], "The block"]
     feerate_percentiles: Annotated[
-        NotRequired[list[Annotated[int, "Satoshi per virtual byte"]]],
-        "Fee rates at the 10th, 25th, 50th, 75th and 90th percentile of weight",
+        NotRequired[
+            list[
+                Annotated[int, "At the 10th percentile"]
+                | Annotated[int, "At the 25th"]
+                | Annotated[int, "At the 50th"]
+                | Annotated[int, "At the 75th"]
+                | Annotated[int, "At the 90th"]
+            ]
+        ],
+        "Fee rates by percentile of weight, satoshi per virtual byte",
+        FIXED,
     ]
     height: Annotated[NotRequired[int], "Height"]
     ins: Annotated[NotRequired[int], "Inputs, without the coinbase's"]
@@ -122,7 +131,7 @@ class BlockStats(TypedDict):
     maxfeerate: Annotated[NotRequired[int], "Highest fee rate"]
     maxtxsize: Annotated[NotRequired[int], "Largest transaction"]
     medianfee: Annotated[NotRequired[int], "Median fee"]
-    mediantime: Annotated[NotRequired[Time], "Median time"]
+    mediantime: Annotated[NotRequired[int], "Median time"]
     mediantxsize: Annotated[NotRequired[int], "Median transaction size"]
     minfee: Annotated[NotRequired[int], "Lowest fee"]
     minfeerate: Annotated[NotRequired[int], "Lowest fee rate"]
@@ -132,7 +141,7 @@ class BlockStats(TypedDict):
     swtotal_size: Annotated[NotRequired[int], "Size of transactions with witness"]
     swtotal_weight: Annotated[NotRequired[int], "Their weight"]
     swtxs: Annotated[NotRequired[int], "Their number"]
-    time: Annotated[NotRequired[Time], "Time"]
+    time: Annotated[NotRequired[int], "Time"]
     total_out: Annotated[NotRequired[int], "Value of all outputs but the coinbase's"]
     total_size: Annotated[NotRequired[int], "Size of all transactions but the coinbase"]
     total_weight: Annotated[NotRequired[int], "Their weight"]
@@ -183,9 +192,14 @@ def _figures(sums: _Sums, n_tx: int) -> BlockStats:
 @rpc("blockchain", examples=((1000, ["minfeerate", "avgfeerate"]),), heavy=True)
 async def getblockstats(
     node: NodeParts,
-    hash_or_height: Annotated[Any, "Hash of the block, or its height in the active chain", Like(int), JSON_OR_TEXT],
+    hash_or_height: Annotated[
+        Any, "Hash of the block, or its height in the active chain", Like(int), Label("string or numeric"), JSON_OR_TEXT
+    ],
     stats: Annotated[
-        Items[Annotated[str, Named("name"), "A figure"]] | None, "Which figures", Hint("all values"), Oneline("stats")
+        Items[Annotated[str, Named("height"), "A figure"] | Annotated[str, Named("time"), "A figure"]] | None,
+        "Which figures",
+        Hint("all values"),
+        Oneline("stats"),
     ] = None,
 ) -> BlockStats:
     """Figures of a block. Amounts are in satoshi."""

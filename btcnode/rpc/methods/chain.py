@@ -185,9 +185,9 @@ class VoteStatistics(TypedDict):
     """The running period of a vote."""
 
     period: Annotated[int, "Blocks in it"]
+    threshold: Annotated[NotRequired[int], "Blocks needed"]
     elapsed: Annotated[int, "Blocks so far"]
     count: Annotated[int, "Blocks that signal"]
-    threshold: Annotated[NotRequired[int], "Blocks needed"]
     possible: Annotated[NotRequired[bool], "Whether the threshold is in reach"]
 
 
@@ -220,12 +220,12 @@ class Deployments(TypedDict):
     hash: Annotated[str, "Hash of the block"]
     height: Annotated[int, "Its height"]
     script_flags: Annotated[list[Annotated[str, "Flag"]], "Script rules for the block"]
-    deployments: Annotated[dict[str, Annotated[DeploymentState, Named("name")]], "By name"]
+    deployments: Annotated[dict[str, Annotated[DeploymentState, Named("xxxx")]], "By name"]
 
 
 @rpc("blockchain")
 def getdeploymentinfo(
-    node: NodeParts, blockhash: Annotated[Hex | None, "The block", Hint("hash of current chain tip")] = None
+    node: NodeParts, blockhash: Annotated[Hex | None, "The block", Hint('"hash of current chain tip"')] = None
 ) -> Deployments:
     """Soft forks as of a block: those in force, those being voted on."""
     index = node.chain.tip() if blockhash is None else find_block(node, blockhash)

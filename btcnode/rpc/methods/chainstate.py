@@ -71,7 +71,9 @@ def _part_json(node: NodeParts, part: ChainPart) -> ChainstateInfo:
 @rpc("blockchain")
 async def verifychain(
     node: NodeParts,
-    checklevel: Annotated[int, "How thoroughly, from 0 (read) to 4 (connect again, with scripts)", Hint("3, 0-4")] = 3,
+    checklevel: Annotated[
+        int, "How thoroughly, from 0 (read) to 4 (connect again, with scripts)", Hint("3, range=0-4")
+    ] = 3,
     nblocks: Annotated[int, "How many blocks, 0 for all", Hint("6, 0=all")] = 6,
 ) -> Annotated[bool, "Whether nothing is wrong; the log says what is"]:
     """Check the newest blocks on disk."""

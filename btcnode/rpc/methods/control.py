@@ -111,7 +111,8 @@ def _categories(control: Control, names: Iterable[str]) -> list[str]:
     return found
 
 
-Categories = Items[Annotated[str, Named("category"), "A category"]]
+Included = Items[Annotated[str, Named("include_category"), "A category"]]
+Excluded = Items[Annotated[str, Named("exclude_category"), "A category"]]
 
 
 @rpc(
@@ -121,8 +122,8 @@ Categories = Items[Annotated[str, Named("category"), "A category"]]
 )
 def logging(
     control: Control,
-    include: Annotated[Categories | None, "Categories to switch on"] = None,
-    exclude: Annotated[Categories | None, "Categories to switch off"] = None,
+    include: Annotated[Included | None, "Categories to switch on"] = None,
+    exclude: Annotated[Excluded | None, "Categories to switch off"] = None,
 ) -> Annotated[
     dict[str, Annotated[bool, Named("category"), "Whether it is logged"]], "Categories, and whether they are logged"
 ]:

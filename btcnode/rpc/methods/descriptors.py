@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.descriptors.checksum import split_checksum
 from btcnode.descriptors.descriptor import Descriptor, OutputType, multisig_script, p2sh_script, p2wsh_script
@@ -11,7 +11,7 @@ from btcnode.descriptors.inference import infer_descriptor
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
-from btcnode.rpc.declare import Hex, Named, When, in_order, rpc
+from btcnode.rpc.declare import AnyRange, Hex, Named, When, in_order, rpc
 from btcnode.rpc.descriptors import parse_range, parsed
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
@@ -86,7 +86,7 @@ def _addresses(
 async def deriveaddresses(
     node: NodeParts,
     descriptor: Annotated[str, "The descriptor, with checksum"],
-    range: Annotated[Any, "Of a ranged descriptor: the last position, or [first,last]"] = None,
+    range: Annotated[AnyRange | None, "Of a ranged descriptor: the last position, or [first,last]"] = None,
 ) -> (
     Annotated[list[Annotated[str, "Address"]], When("for single derivation descriptors")]
     | Annotated[

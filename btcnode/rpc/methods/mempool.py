@@ -12,7 +12,7 @@ from btcnode.mempool.pool import Mempool
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import real_number
-from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, Bits, Coins, Hex, Hint, Named, When, rpc
+from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, UNTOLD, Bits, Coins, Hex, Hint, Named, When, rpc
 from btcnode.rpc.deprecated import is_enabled
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Strict
@@ -148,7 +148,7 @@ class DiagramPoint(TypedDict):
 
 
 @rpc("hidden")
-def getmempoolfeeratediagram(node: NodeParts) -> list[DiagramPoint]:
+def getmempoolfeeratediagram(node: NodeParts) -> Annotated[list[DiagramPoint], When("mempool chunks")]:
     """The feerate diagram of the whole mempool."""
     weight = fee = 0
     points: list[DiagramPoint] = [{"weight": 0, "fee": amount(0)}]
@@ -177,7 +177,7 @@ class MempoolInfo(TypedDict):
     limitclustercount: Annotated[int, "Most transactions of a cluster"]
     limitclustersize: Annotated[int, "Most virtual bytes of a cluster"]
     optimal: Annotated[bool, "Whether the order is known to be the best"]
-    fullrbf: Annotated[NotRequired[bool], "Whether anything may be replaced (deprecated)"]
+    fullrbf: Annotated[NotRequired[bool], "Whether anything may be replaced (deprecated)", UNTOLD]
 
 
 @rpc("blockchain")
@@ -324,7 +324,7 @@ class FeeDelta(TypedDict):
 @rpc("mining")
 def getprioritisedtransactions(
     node: NodeParts,
-) -> Annotated[dict[str, Annotated[FeeDelta, Named("transactionid")]], "By transaction id"]:
+) -> Annotated[dict[str, Annotated[FeeDelta, Named("<transactionid>")]], "By transaction id"]:
     """All fee deltas that were given by prioritisetransaction."""
     results: dict[str, FeeDelta] = {}
     for txid, delta in sorted(node.mempool.deltas.items()):

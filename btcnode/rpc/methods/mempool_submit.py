@@ -25,7 +25,19 @@ from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import parse_amount, parse_feerate
-from btcnode.rpc.declare import BY_NAME, MAY_HOLD_EQUALS, NOTHING, AnyAmount, Coins, Default, Empty, Hex, Named, rpc
+from btcnode.rpc.declare import (
+    BY_NAME,
+    MAY_HOLD_EQUALS,
+    NOTHING,
+    AnyAmount,
+    Coins,
+    Default,
+    Empty,
+    Hex,
+    Named,
+    Oneline,
+    rpc,
+)
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.jsonvalue import amount
@@ -113,10 +125,8 @@ JudgedFees = TypedDict(
     "JudgedFees",
     {
         "base": Annotated[Coins, "Fee"],
-        "effective-feerate": Annotated[NotRequired[Coins], "BTC/kvB that it was judged by"],
-        "effective-includes": Annotated[
-            NotRequired[list[Annotated[Hex, "Hash with witness"]]], "Whose fees and sizes that is"
-        ],
+        "effective-feerate": Annotated[Coins, "BTC/kvB that it was judged by"],
+        "effective-includes": Annotated[list[Annotated[Hex, "Hash with witness"]], "Whose fees and sizes that is"],
     },
 )
 
@@ -187,6 +197,18 @@ def _fees(verdict: Accepted) -> JudgedFees:
     }
 
 
+PackageFees = TypedDict(
+    "PackageFees",
+    {
+        "base": Annotated[Coins, "Fee"],
+        "effective-feerate": Annotated[NotRequired[Coins], "BTC/kvB that it was judged by"],
+        "effective-includes": Annotated[
+            NotRequired[list[Annotated[Hex, "Hash with witness"]]], "Whose fees and sizes that is"
+        ],
+    },
+)
+
+
 class PackageTxId(TypedDict):
     """Which transaction of a package it is."""
 
@@ -198,7 +220,7 @@ PackageTxVerdictJson = TypedDict(
     {
         "other-wtxid": Annotated[NotRequired[Hex], "The mempool has it with this witness instead"],
         "vsize": Annotated[NotRequired[int], "Virtual size"],
-        "fees": Annotated[NotRequired[JudgedFees], "Fees"],
+        "fees": Annotated[NotRequired[PackageFees], "Fees"],
         "error": Annotated[NotRequired[str], "Why it was not taken"],
     },
 )
@@ -262,7 +284,8 @@ def _package_tx_json(verdict: PackageTxVerdict | None) -> PackageTxVerdictJson:
         return {"other-wtxid": to_display(verdict.wtxid)}
     if isinstance(verdict, AlreadyThere):
         return {"vsize": verdict.vsize, "fees": {"base": amount(verdict.fee)}}
-    return {"vsize": verdict.vsize, "fees": _fees(verdict)}
+    judged = _fees(verdict)
+    return {"vsize": verdict.vsize, "fees": {**judged}}
 
 
 class ImportChoice(TypedDict):
@@ -277,7 +300,7 @@ class ImportChoice(TypedDict):
 async def importmempool(
     node: NodeParts,
     filepath: Annotated[str, "The file", MAY_HOLD_EQUALS],
-    options: Annotated[Lenient[ImportChoice], BY_NAME] = NOTHING,
+    options: Annotated[Lenient[ImportChoice], BY_NAME, Oneline("options")] = NOTHING,
 ) -> Empty:
     """Take in the transactions of a mempool.dat file."""
     if node.chain.is_initial_block_download():

@@ -292,8 +292,8 @@ class MiningInfo(TypedDict):
     pooledtx: Annotated[int, "Unconfirmed transactions"]
     blockmintxfee: Annotated[Coins, "Least fee rate of a transaction in a block, per 1000 virtual bytes"]
     chain: Annotated[str, "Network"]
-    next: Annotated[NextBlock, "The next block"]
     signet_challenge: Annotated[NotRequired[Hex], "Script that signet blocks satisfy"]
+    next: Annotated[NextBlock, "The next block"]
     warnings: ShownWarnings
 
 

@@ -11,7 +11,7 @@ from btcnode.errors import DecodeError
 from btcnode.mining.assembler import minimum_time
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.declare import MUST, Hex, Like, Named, Time, When, in_order, rpc
+from btcnode.rpc.declare import MUST, Hex, Like, Named, Time, When, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.jsonvalue import type_name
@@ -57,15 +57,27 @@ class TemplateTx(TypedDict):
     weight: Annotated[int, "Weight"]
 
 
+class WeightLimit(TypedDict):
+    """The limit that segwit brought."""
+
+    weightlimit: Annotated[NotRequired[int], "Most weight"]
+
+
+class SignetChallenge(TypedDict):
+    """What signets have."""
+
+    signet_challenge: Annotated[NotRequired[Hex], "On signets"]
+
+
 class BlockTemplate(TypedDict):
     """A block to be mined."""
 
-    capabilities: Annotated[list[str], "What the server supports"]
     version: Annotated[int, "Version of the block"]
     rules: Annotated[list[str], "Rules in force"]
     vbavailable: Annotated[dict[str, Annotated[int, Named("rulename"), "Bit"]], "Deployments to signal for"]
+    capabilities: Annotated[list[str], "What the server supports"]
     vbrequired: Annotated[int, "Bits that must be signalled"]
-    previousblockhash: Annotated[Hex, "The parent"]
+    previousblockhash: Annotated[str, "The parent"]
     transactions: Annotated[list[TemplateTx], "Without the coinbase"]
     coinbaseaux: Annotated[dict[str, Annotated[Hex, Named("key")]], "For the coinbase's script"]
     coinbasevalue: Annotated[int, "Subsidy and fees, satoshi"]
@@ -201,7 +213,10 @@ def _answer(node: NodeParts, known: set[str]) -> BlockTemplate:
     version, available = _signals(node, tip, known, rules)
     if node.templates.version is not None:
         version = node.templates.version
-    answer: BlockTemplate = {
+    weight: WeightLimit = {"weightlimit": MAX_SIZE} if segwit else {}
+    challenge = params.signet_challenge
+    signet: SignetChallenge = {} if challenge is None else {"signet_challenge": challenge.hex()}
+    return {
         "capabilities": ["proposal"],
         "version": version,
         "rules": rules,
@@ -218,13 +233,10 @@ def _answer(node: NodeParts, known: set[str]) -> BlockTemplate:
         "noncerange": "00000000ffffffff",
         "sigoplimit": MAX_SIGOPS_COST if segwit else MAX_SIGOPS_COST // 4,
         "sizelimit": MAX_SIZE if segwit else MAX_SIZE // 4,
+        **weight,
         "curtime": time,
         "bits": f"{bits:08x}",
         "height": template.height,
+        **signet,
+        "default_witness_commitment": template.commitment.hex(),
     }
-    if segwit:
-        answer["weightlimit"] = MAX_SIZE
-    if params.signet_challenge is not None:
-        answer["signet_challenge"] = params.signet_challenge.hex()
-    answer["default_witness_commitment"] = template.commitment.hex()
-    return in_order(BlockTemplate, answer)

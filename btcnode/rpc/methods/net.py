@@ -220,10 +220,10 @@ class NetworkInfo(TypedDict):
     localservicesnames: Annotated[list[Annotated[str, "Name"]], "Their names"]
     localrelay: Annotated[bool, "Whether it asks peers for transactions"]
     timeoffset: Annotated[int, "Median of the peers' clock offsets"]
-    networkactive: Annotated[bool, "Whether P2P traffic is on"]
     connections: Annotated[int, "Connections"]
     connections_in: Annotated[int, "Those that came in"]
     connections_out: Annotated[int, "Those that went out"]
+    networkactive: Annotated[bool, "Whether P2P traffic is on"]
     networks: Annotated[list[NetworkUse], "By network"]
     relayfee: Annotated[Coins, "Least fee rate for relay, per 1000 virtual bytes"]
     incrementalfee: Annotated[Coins, "Least raise of the fee rate for a replacement"]
@@ -272,9 +272,7 @@ async def addnode(
     parts: NodeParts,
     node: Annotated[str, "Address or host name, with or without port"],
     command: Annotated[str, '"add", "remove" or "onetry"'],
-    v2transport: Annotated[
-        bool | None, "Use the encrypted transport (BIP324)", Hint("whether this node offers it")
-    ] = None,
+    v2transport: Annotated[bool | None, "Use the encrypted transport (BIP324)", Hint("set by -v2transport")] = None,
 ) -> None:
     """Keep a connection to a node, stop doing so, or try one connection."""
     if command not in ("add", "remove", "onetry"):

@@ -27,7 +27,7 @@ from btcnode.descriptors.sign_transaction import with_scripts
 from btcnode.descriptors.signing import is_segwit_output
 from btcnode.primitives.coin import txout_script
 from btcnode.rpc.declare import MUST, Coins, Hex, Named, in_order, rpc
-from btcnode.rpc.descriptors import ScanItem, ScanObjects, scan_scripts
+from btcnode.rpc.descriptors import PsbtDescriptors, ScanItem, scan_scripts
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.jsonvalue import amount
@@ -239,7 +239,7 @@ async def _provider(node: NodeParts, descriptors: Iterable[ScanItem], *, with_se
 async def utxoupdatepsbt(
     node: NodeParts,
     psbt: PsbtText,
-    descriptors: ScanObjects | None = None,
+    descriptors: PsbtDescriptors | None = None,
 ) -> Annotated[str, "The PSBT"]:
     """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs and its outputs."""
     provider = await _provider(node, descriptors or [], with_secrets=False)
@@ -262,7 +262,7 @@ class ProcessedPsbt(TypedDict):
 async def descriptorprocesspsbt(
     node: NodeParts,
     psbt: PsbtText,
-    descriptors: ScanObjects,
+    descriptors: PsbtDescriptors,
     sighashtype: SighashType = None,
     bip32derivs: Annotated[bool, "Whether to tell where keys come from"] = True,
     finalize: Annotated[bool, "Whether to make complete inputs final"] = True,

@@ -207,7 +207,7 @@ async def _read_spent(node: NodeParts, tx: Tx, index: int) -> list[bytes] | None
 @rpc("rawtransactions", examples=((["myhex1", "myhex2"],),))
 async def combinerawtransaction(
     node: NodeParts, txs: Annotated[Items[Annotated[Hex, Named("hexstring"), "A transaction"]], "The copies"]
-) -> Annotated[Hex, "The transaction"]:
+) -> Annotated[str, "The transaction in hex"]:
     """One transaction with the signatures that several copies of it have together."""
     failed = "TX decode failed for tx {}. Make sure the tx has at least one input."
     variants = [decode_transaction(text, witness=True, error=failed.format(n)) for n, text in enumerate(txs)]

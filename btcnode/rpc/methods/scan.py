@@ -67,7 +67,7 @@ async def scantxoutset(
     Annotated[ScanResult, When("when action=='start'; only returns after scan completes")]
     | Annotated[bool, "Whether there was a scan to abort", When("when action=='abort'")]
     | Annotated[ScanProgress, When("when action=='status' and a scan is currently in progress")]
-    | Annotated[None, When("when action=='status' and no scan is in progress")]
+    | Annotated[None, When("when action=='status' and no scan is in progress - possibly already completed")]
 ):
     """Go through the UTXO set for the outputs of descriptors."""
     scan = node.chain.coin_scan

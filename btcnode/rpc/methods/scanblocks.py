@@ -65,8 +65,8 @@ async def scanblocks(
     filtertype: Annotated[str, "The type of the filters"] = "basic",
     options: Annotated[Lenient[ScanBlocksOptions], BY_NAME, Oneline("options")] = NOTHING,
 ) -> (
-    Annotated[None, When("when action=='status' and no scan is in progress")]
-    | Annotated[BlockScanResult, When("when action=='start'; only returns after scan completes")]
+    Annotated[None, When("when action=='status' and no scan is in progress - possibly already completed")]
+    | Annotated[BlockScanResult, When("When action=='start'; only returns after scan completes")]
     | Annotated[BlockScanProgress, When("when action=='status' and a scan is currently in progress")]
     | Annotated[bool, "Whether there was a scan to abort", When("when action=='abort'")]
 ):

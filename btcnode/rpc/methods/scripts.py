@@ -11,8 +11,8 @@ from btcnode.descriptors.solutions import solve
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.hashes import hash160
-from btcnode.rpc.declare import Hex, in_order, rpc
-from btcnode.rpc.decode import ScriptJson, script_json
+from btcnode.rpc.declare import Hex, rpc
+from btcnode.rpc.decode import script_json
 from btcnode.rpc.lookup import parse_hex
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, OP_CHECKSIGADD, OP_SUCCESS
 from btcnode.script.scriptparse import BAD_OP, is_unspendable, iter_ops
@@ -51,19 +51,43 @@ _Wrapped = TypedDict(
 )
 
 
-class WrappingProgram(ScriptJson, _Wrapped):
+class WrappingScript(TypedDict):
+    """A script_pubkey, with its descriptor last."""
+
+    asm: Annotated[str, "The script in words"]
+    hex: Annotated[Hex, "The script"]
+    type: Annotated[str, "Its type"]
+    address: Annotated[NotRequired[str], "Its address, where it has one"]
+    desc: Annotated[str, "A descriptor of the script"]
+
+
+class WrappingProgram(WrappingScript, _Wrapped):
     """The witness program that wraps a script."""
 
 
-class DecodedScript(TypedDict):
-    """A script, and the addresses that could wrap it."""
+class ScriptAddress(TypedDict):
+    """The address of a script, where it has one."""
+
+    address: Annotated[NotRequired[str], "Its address, where it has one"]
+
+
+class Wrappings(TypedDict):
+    """The addresses that could wrap a script."""
+
+    p2sh: Annotated[NotRequired[str], "Address of the P2SH script that wraps it"]
+    segwit: Annotated[NotRequired[WrappingProgram], "The witness program that wraps it"]
+
+
+class ScriptStart(TypedDict):
+    """A script by itself."""
 
     asm: Annotated[str, "The script in words"]
     desc: Annotated[str, "A descriptor of it"]
-    address: Annotated[NotRequired[str], "Its address, where it has one"]
     type: Annotated[str, "Its type"]
-    p2sh: Annotated[NotRequired[str], "Address of the P2SH script that wraps it"]
-    segwit: Annotated[NotRequired[WrappingProgram], "The witness program that wraps it"]
+
+
+class DecodedScript(ScriptStart, ScriptAddress, Wrappings):
+    """A script, and the addresses that could wrap it."""
 
 
 def _segwit_json(script: bytes, kind: str, data: list[bytes], params: NetworkParams) -> WrappingProgram:
@@ -87,14 +111,11 @@ def decodescript(node: NodeParts, hexstring: Annotated[Hex, "The script"]) -> De
     script = parse_hex(hexstring, "argument") if hexstring else b""
     params = node.params
     shown = script_json(script, params)
-    result: DecodedScript = {"asm": shown["asm"], "desc": shown["desc"], "type": shown["type"]}
-    if "address" in shown:
-        result["address"] = shown["address"]
-    result = in_order(DecodedScript, result)
+    address: ScriptAddress = {"address": shown["address"]} if "address" in shown else {}
+    wrappings: Wrappings = {}
     kind, data = solve(script)
-    if not _can_wrap(script, kind):
-        return result
-    result["p2sh"] = p2sh_address(script, params)
-    if _can_wrap_in_witness(kind, data):
-        result["segwit"] = _segwit_json(script, kind, data, params)
-    return result
+    if _can_wrap(script, kind):
+        wrappings["p2sh"] = p2sh_address(script, params)
+        if _can_wrap_in_witness(kind, data):
+            wrappings["segwit"] = _segwit_json(script, kind, data, params)
+    return {"asm": shown["asm"], "desc": shown["desc"], **address, "type": shown["type"], **wrappings}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from btcnode.errors import StorageError
 from btcnode.indexes.coinstats import CoinStats
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.declare import JSON_OR_TEXT, Coins, Hex, Hint, Like, picked, rpc
+from btcnode.rpc.declare import JSON_OR_TEXT, Coins, Hex, Hint, Label, Like, picked, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_by_hash_or_height
@@ -61,6 +61,7 @@ async def gettxoutsetinfo(
         "Hash or height of the block after which (with coinstatsindex only)",
         Hint("the current best block"),
         Like(int),
+        Label("string or numeric"),
         JSON_OR_TEXT,
     ] = None,
     use_index: Annotated[bool, "Whether coinstatsindex may answer"] = True,
