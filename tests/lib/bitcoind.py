@@ -33,6 +33,7 @@ class Bitcoind:
         self.process = subprocess.Popen(
             [daemon, *fixed, *login, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+        self.port = port
         self._client = RpcClient("127.0.0.1", port, "u", "p", timeout=60)
         for _ in range(300):
             try:
