@@ -12,12 +12,13 @@ from typing import Any
 
 from btcnode import __version__
 from btcnode.cli.arguments import named_params, positional_params
-from btcnode.datadir import default_datadir
 from btcnode.errors import ConfigError
 from btcnode.networks.names import FLAGS, MAINNET, NetworkName, network_named
 from btcnode.rpc.client import RpcClient, RpcConnectionError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode_kept, encode, pretty, value_text
+from btcnode.rpc.ready import ready_rpc_port
+from btcnode.settings.datadir import default_datadir
 
 DEFAULT_TIMEOUT_S = 900
 BAR_BELOW = 0.99  # progress from which -getinfo draws no bar
@@ -167,7 +168,7 @@ def _add_conf(options: dict[str, str]) -> None:
     path = datadir / options.get("conf", "bitcoin.conf")
     if not path.is_file():
         if "conf" in options:
-            raise CliError(f'Error reading configuration file: specified config file "{path}" could not be opened.')
+            raise CliError(f'Error reading configuration file: specified settings file "{path}" could not be opened.')
         return
     from btcnode.cli import client_conf  # most calls find no file
     from btcnode.errors import ConfigError
@@ -186,12 +187,13 @@ class Caller:
         self.options = options
         _add_conf(options)
         network = network_of(options)
-        subdir, default_port = network.subdir, network.rpc_port
         self.datadir = _datadir(options)
         if "datadir" in options and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
             raise CliError(f'Error: Specified data directory "{options["datadir"]}" does not exist.')
-        self.cookie = self.datadir / subdir / options.get("rpccookiefile", ".cookie")
-        self.host, self.port = target(options, default_port)
+        self.cookie = self.datadir / network.subdir / options.get("rpccookiefile", ".cookie")
+        self.host, self.port = target(options, network.rpc_port)
+        if "rpcport" not in options and self.port == network.rpc_port and "rpcconnect" not in options:
+            self.port = ready_rpc_port(self.datadir / network.subdir) or self.port
         self.timeout = _number(options, "rpcclienttimeout", DEFAULT_TIMEOUT_S)
         self.password_given = bool(options.get("rpcpassword"))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from btcnode.cli.daemon_files import ConfFiles
-from btcnode.cli.settings import Settings, as_flag, as_text
 from btcnode.networks.names import FLAGS
+from btcnode.settings.conf_files import ConfFiles
+from btcnode.settings.sources import Sources, as_flag, as_text
 
 NAMES = ("chain", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcpassword", "rpcport", "rpcuser")
 
@@ -12,15 +12,15 @@ NAMES = ("chain", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcpasswor
 def complete(options: dict[str, str]) -> None:
     """Add to a command line's options what the configuration file says; raises ConfigError."""
     given = {name: [text] for name, text in options.items()}
-    settings = Settings(command_line=dict(given))
-    ConfFiles(settings, lambda name: True).load()
+    sources = Sources(command_line=dict(given))
+    ConfFiles(sources).load()
     if "chain" not in options and not any(flag in options for flag in FLAGS):
         for flag in FLAGS:
-            if as_flag(settings.one(flag, choosing_chain=True), False):
+            if as_flag(sources.one(flag, choosing_chain=True), False):
                 options[flag] = "1"
     for name in NAMES:
-        if name not in options and settings.is_set(name) and not (name == "chain" and _has_flag(options)):
-            options[name] = as_text(settings.one(name), "")
+        if name not in options and sources.is_set(name) and not (name == "chain" and _has_flag(options)):
+            options[name] = as_text(sources.one(name), "")
 
 
 def _has_flag(options: dict[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""``btcnode``: start and stop a node. The options of ``start`` are those of ``NodeConfig``."""
+"""``btcnode``: start and stop a node. The options of ``start`` are the declared ones."""
 
 from __future__ import annotations
 
@@ -6,32 +6,24 @@ import inspect
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from btcnode import __version__
-from btcnode.config import NodeConfig, option_table
 from btcnode.errors import BtcnodeError, ConfigError, DatadirLockedError
-from btcnode.option import OptionInfo
+from btcnode.networks.names import FLAGS, NAMES
+from btcnode.settings.declaration import Option
+from btcnode.settings.doors import from_keywords
+from btcnode.settings.kinds import as_flag
+from btcnode.settings.settings import Settings
+from btcnode.settings.table import GROUPS, OPTIONS, grouped
 
 STOP_TIMEOUT_S = 600.0
 STOP_POLL_S = 0.1
-STOP_OPTIONS = ("network", "datadir", "signetchallenge", "rpcport", "rpcuser", "rpcpassword", "rpccookiefile")
+STOP_OPTIONS = ("datadir", "signetchallenge", "rpcport", "rpcuser", "rpcpassword", "rpccookiefile")
+COMMANDS = ("start", "stop")
 
-_TYPES: dict[str, Any] = {
-    "str": str,
-    "str | None": str | None,
-    "int": int,
-    "int | None": int | None,
-    "bool": bool,
-    "bool | None": bool | None,
-    "Path": Path,
-    "Path | None": Path | None,
-    "tuple[str, ...]": list[str],
-    "tuple[Path, ...]": list[Path],
-}
 
 app = typer.Typer(
     name="btcnode",
@@ -43,23 +35,33 @@ app = typer.Typer(
 )
 
 
-def _parameter(name: str, info: OptionInfo, type_name: str, default: Any) -> inspect.Parameter:
-    """One option as typer reads it from a signature."""
-    kind = _TYPES[type_name]
-    flags = [f"--{info.flag}"]
-    if type_name.startswith("bool"):
-        flags = [f"--{info.flag}/--no-{info.flag}"]
-    option = typer.Option(*flags, help=info.help, rich_help_panel=info.group, metavar=info.metavar, hidden=info.hidden)
+def _network_parameter() -> inspect.Parameter:
+    text = f"Network: {', '.join(NAMES[:-1])} or {NAMES[-1]}."
+    option = typer.Option("--network", help=text, rich_help_panel=GROUPS["chain"][0], metavar="NAME")
     return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=list(default) if isinstance(default, tuple) else default,
-        annotation=Annotated[kind, option],
+        "network", inspect.Parameter.KEYWORD_ONLY, default="mainnet", annotation=Annotated[str, option]
     )
 
 
-def with_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of ``NodeConfig`` (all, or those named) as its parameters, besides its own."""
+def _parameter(heading: str, option: Option) -> inspect.Parameter:
+    """One option as typer reads it from a signature: text that the settings parse, or a switch."""
+    names = [f"--{option.flag}/--no-{option.flag}"] if option.is_switch else [f"--{option.flag}"]
+    default = option.shown_default
+    info = typer.Option(
+        *names,
+        help=option.help + (f" [default: {default}]" if default else ""),
+        rich_help_panel=heading,
+        metavar=None if option.is_switch else option.value_name,
+        show_default=False,
+    )
+    kind: Any = bool | None if option.is_switch else list[str] | None if option.kind.several else str | None
+    return inspect.Parameter(
+        option.keyword, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, info]
+    )
+
+
+def with_options(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the node's options (all, or those named) as its parameters, besides its own."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         own = [
@@ -67,7 +69,9 @@ def with_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., An
             for parameter in inspect.signature(function, eval_str=True).parameters.values()
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD
         ]
-        added = [_parameter(*row) for row in option_table() if not names or row[0] in names]
+        added = [_network_parameter()]
+        for heading, options in grouped():
+            added += [_parameter(heading, option) for option in options if not flags or option.flag in flags]
 
         def command(**values: Any) -> Any:
             return function(**values)
@@ -80,22 +84,31 @@ def with_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., An
     return decorate
 
 
-def config_of(values: dict[str, Any]) -> NodeConfig:
-    """The configuration of the command line's values; raises ConfigError."""
-    fields: dict[str, Any] = {}
-    for name, value in values.items():
-        fields[name] = tuple(value) if isinstance(value, list) else value
-    return NodeConfig(**fields)
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"btcnode version {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_before_commands(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A Bitcoin full node in pure Python."""
 
 
 @app.command()
 @with_options()
 def start(**options: Any) -> None:
     """Run a node until it is stopped."""
-    config = config_of(options)
+    loaded = from_keywords(options)
     from btcnode.cli.run import run_node  # the whole node: not needed for --help and wrong options
 
-    raise typer.Exit(run_node(config))
+    process = loaded.settings.process
+    pid_file = None if process.pid is None else loaded.settings.net_dir / process.pid
+    raise typer.Exit(run_node(loaded, pid_file=pid_file))
 
 
 @app.command()
@@ -105,32 +118,35 @@ def stop(
     **options: Any,
 ) -> None:
     """Stop a running node."""
-    config = config_of(options)
+    settings = from_keywords(options).settings
     from btcnode.rpc.auth import read_cookie
     from btcnode.rpc.client import RpcClient
+    from btcnode.rpc.ready import ready_rpc_port
 
-    if config.rpcpassword:
-        user, password = config.rpcuser, config.rpcpassword
+    if settings.rpc.rpcpassword:
+        user, password = settings.rpc.rpcuser, settings.rpc.rpcpassword
     else:
-        cookie = read_cookie(config.cookie_path)
+        cookie = None if settings.cookie_path is None else read_cookie(settings.cookie_path)
         if cookie is None:
-            raise ConfigError(f"No running node found: cannot read the cookie {config.cookie_path}")
+            raise ConfigError(f"No running node found: cannot read the cookie {settings.cookie_path}")
         user, password = cookie
-    port = config.network_params().rpc_port if config.rpcport is None else config.rpcport
+    port = settings.rpc.rpcport
+    if options.get("rpcport") is None:
+        port = ready_rpc_port(settings.net_dir) or port
     with RpcClient("127.0.0.1", port, user, password) as client:
         typer.echo(client.call("stop"))
     if wait:
-        _wait_for_end(config)
+        _wait_for_end(settings)
 
 
-def _wait_for_end(config: NodeConfig) -> None:
+def _wait_for_end(settings: Settings) -> None:
     """Return when the node has let go of its data directory; raises BtcnodeError when it does not."""
     from btcnode.storage.locking import DirectoryLock
 
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            DirectoryLock(config.net_dir).release()
+            DirectoryLock(settings.net_dir).release()
         except DatadirLockedError:
             time.sleep(STOP_POLL_S)
         else:
@@ -144,12 +160,37 @@ def version() -> None:
     typer.echo(f"btcnode version {__version__}")
 
 
+def plain_words(argv: list[str]) -> list[str]:
+    """bitcoind's way of writing options, ``-name=value``, ``-noname``, ``-regtest``, in this command's way."""
+    words: list[str] = []
+    for word in argv:
+        if not word.startswith("-") or word.startswith("--") or len(word) <= 2 or words[:1] == []:
+            words.append(word)
+            continue
+        name, equals, value = word[1:].partition("=")
+        negated = name.startswith("no") and name[2:] in OPTIONS
+        option = OPTIONS.get(name[2:] if negated else name)
+        if name in FLAGS and not equals:
+            words += ["--network", FLAGS[name].name]
+        elif name == "chain":
+            words += ["--network", value]
+        elif option is not None and option.is_switch:
+            wanted = as_flag(value) is not negated
+            words.append(f"--{'' if wanted else 'no-'}{option.flag}")
+        elif option is not None:
+            words += [f"--{option.flag}", "0" if negated else value]
+        else:
+            raise ConfigError(f"There is no option {word.partition('=')[0]}: see btcnode start --help")
+    return words
+
+
 def run(argv: list[str]) -> int:
     """Carry out a command line; returns the exit status."""
     command = typer.main.get_command(app)
     usage_error = typer.BadParameter.__mro__[2]  # ClickException, wherever typer has it from
     try:
-        status = command.main(argv, prog_name="btcnode", standalone_mode=False)
+        words = plain_words(argv) if argv[:1] and argv[0] in COMMANDS else argv
+        status = command.main(words, prog_name="btcnode", standalone_mode=False)
     except BtcnodeError as error:
         return _failed(str(error))
     except typer.Abort:

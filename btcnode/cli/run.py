@@ -9,19 +9,22 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from btcnode.cli.run_hooks import RunHooks
-from btcnode.config import NodeConfig
-from btcnode.errors import BtcnodeError, ConfigError, RebuildError
+from btcnode.errors import BtcnodeError, RebuildError
 from btcnode.node.assembling import AssembledNode
 from btcnode.node.launch import Launch
 from btcnode.node.node import Node
 from btcnode.node.opening import OpenedNode
+from btcnode.node.proxy_setup import listening_warnings
 from btcnode.node.resources import fit_connections
 from btcnode.observe.logging import LogSetup, RecentLines, console_stream
 from btcnode.observe.progress import Snapshot, log_progress
+from btcnode.settings.doors import Loaded, make_net_dir
+from btcnode.settings.settings import Settings
 from btcnode.storage.locking import DirectoryLock
 
 
@@ -65,7 +68,7 @@ def take_snapshot(node: Node) -> Snapshot:
         peers_out=outgoing,
         cache_bytes=coins.usage,
         cache_coins=len(coins),
-        cache_limit=launch.config.dbcache << 20,
+        cache_limit=launch.settings.storage.dbcache_bytes,
         bytes_received=received,
     )
 
@@ -84,14 +87,14 @@ class EarlySignals:
 
 
 async def _run(
-    config: NodeConfig,
+    settings: Settings,
     setup: LogSetup,
     display: Callable[[Node], Coroutine[Any, Any, None]],
     hooks: RunHooks,
     early: EarlySignals,
 ) -> None:
     """The life of a node, its signals and its display; raises what made it fail."""
-    node = Node(config, announce=hooks.alert)
+    node = Node(settings, announce=hooks.alert)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, node.launch.control.request_stop)
@@ -107,35 +110,28 @@ async def _run(
             await showing
 
 
-def make_net_dir(config: NodeConfig) -> None:
-    """Make the network's directory; a new one gets Core's empty folder for wallets, where tools look for it.
+def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable[[], None] | None = None) -> int:
+    """Run a node until it is asked to stop; returns the exit status, having said on stderr what went wrong.
 
-    Raises ConfigError.
+    ``on_ready`` is called when the node is up.
     """
-    if config.net_dir.is_dir():
-        return
-    try:
-        (config.net_dir / "wallets").mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot make the data directory {config.net_dir}: {error.strerror}. Choose another one with datadir."
-        ) from None
-
-
-def run_node(config: NodeConfig, hooks: RunHooks | None = None) -> int:
-    """Run a node until it is asked to stop; returns the exit status, having said on stderr what went wrong."""
-    hooks = hooks or RunHooks()
+    settings = loaded.settings
+    hooks = RunHooks(settings.notifications, pid_file, on_ready)
     os.umask(0o077)
     early = EarlySignals()
-    live = sys.stdout.isatty() if config.progress is None else config.progress
+    live = sys.stdout.isatty() if settings.log.progress is None else settings.log.progress
     recent = RecentLines() if live else None
     try:
-        make_net_dir(config)
-        DirectoryLock(config.net_dir).release()  # before a line is written to another node's log
-        setup = LogSetup(config, console=console_stream(config, live=live), recent=recent)
-        hooks.write_lines()
+        make_net_dir(settings.net_dir)
+        warnings = [*loaded.warnings, *listening_warnings(settings)]
+        for text in warnings:
+            print(f"Warning: {text}", file=sys.stderr, flush=True)
+        DirectoryLock(settings.net_dir).release()  # before a line is written to another node's log
+        setup = LogSetup(settings, console=console_stream(settings, live=live), recent=recent)
+        for level, text in [*loaded.lines, *((logging.WARNING, text) for text in warnings)]:
+            logging.getLogger("btcnode.node").log(level, "%s", text)
         hooks.write_pid()
-        config, warning = fit_connections(config)
+        settings, warning = fit_connections(settings)
         if warning is not None:
             logging.getLogger("btcnode.node").warning("%s", warning)
             print(f"Warning: {warning}", file=sys.stderr, flush=True)
@@ -152,7 +148,7 @@ def run_node(config: NodeConfig, hooks: RunHooks | None = None) -> int:
 
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_run(config, setup, display, hooks, early))
+            runner.run(_run(settings, setup, display, hooks, early))
     except (BtcnodeError, OSError) as error:
         return _failed(error)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What bitcoind does around a node's life: early log lines, pid file, commands of the user at events."""
+"""What bitcoind does around a node's life: pid file, commands of the user at events."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError
 from btcnode.primitives.hashes import to_display
+from btcnode.settings.groups.notifications import NotificationSettings
 
 if TYPE_CHECKING:
     from btcnode.chain.events import ChainEvent
@@ -27,23 +28,13 @@ MAX_BLOCK_COMMANDS = 16  # commands of -blocknotify that run at a time; a later 
 
 @dataclass(slots=True)
 class RunHooks:
-    """Lines for the log as ``(level, text)``, and what to do when; empty commands do nothing."""
+    """What to do when; empty commands do nothing."""
 
-    lines: list[tuple[int, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    commands: NotificationSettings
     pid_file: Path | None = None
-    alert_command: str = ""
-    block_command: str = ""
-    startup_command: str = ""
-    shutdown_command: str = ""
     on_ready: Callable[[], None] | None = None
     _slots: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MAX_BLOCK_COMMANDS))
     _wrote_pid: bool = False
-
-    def write_lines(self) -> None:
-        """Put into the log what was found before there was one."""
-        for level, text in self.lines:
-            log.log(level, "%s", text)
 
     def write_pid(self) -> None:
         """Write the pid file; raises ConfigError."""
@@ -66,7 +57,7 @@ class RunHooks:
 
     def started(self, node: RunningNode) -> None:
         """The node is up."""
-        if self.block_command:
+        if self.commands.blocknotify:
             chain = node.assembled.parts.chain
             last = chain.tip()
 
@@ -78,20 +69,20 @@ class RunHooks:
                     self._block(to_display(chain.tree.hash(tip)))
 
             chain.driver.listen(on_events)
-        if self.startup_command:
-            run_command(self.startup_command)
+        if self.commands.startupnotify:
+            run_command(self.commands.startupnotify)
         if self.on_ready is not None:
             self.on_ready()
 
     def alert(self, text: str) -> None:
         """A warning has come up: its text goes to the user's command in quotes, harmless to the shell."""
-        if not self.alert_command:
+        if not self.commands.alertnotify:
             return
         clean = "".join(char for char in text if char in _SAFE)
-        run_command(self.alert_command.replace("%s", f"'{clean}'"))
+        run_command(self.commands.alertnotify.replace("%s", f"'{clean}'"))
 
     def _block(self, block_hash: str) -> None:
-        command = self.block_command.replace("%s", block_hash)
+        command = self.commands.blocknotify.replace("%s", block_hash)
 
         def work() -> None:
             with self._slots:
@@ -101,8 +92,8 @@ class RunHooks:
 
     def stopping(self) -> None:
         """The node is asked to stop: run -shutdownnotify and wait for it."""
-        if self.shutdown_command:
-            run_shell(self.shutdown_command)
+        if self.commands.shutdownnotify:
+            run_shell(self.commands.shutdownnotify)
 
 
 def run_shell(command: str) -> None:

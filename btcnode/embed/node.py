@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast, get_args, overload
 
-from btcnode.config import NodeConfig
 from btcnode.embed.events import Event, EventHub, EventStream
 from btcnode.errors import BtcnodeError
 from btcnode.node.node import Node as Life
@@ -23,6 +22,7 @@ from btcnode.node.running import RunningNode
 from btcnode.rpc.jsonvalue import decode_decimal, encode
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.typed import NodeRpc
+from btcnode.settings.doors import from_keywords
 
 A = TypeVar("A", bound=Event)
 B = TypeVar("B", bound=Event)
@@ -64,7 +64,7 @@ class Node:
             options = {"listen": False, "dnsseed": False, "rpcport": 0, "par": 1, **options}
         self._temporary = tempfile.TemporaryDirectory(prefix="btcnode-") if datadir is None else None
         directory = Path(self._temporary.name if self._temporary is not None else cast(str, datadir))
-        self.config = NodeConfig(network=network, datadir=directory, **options)
+        self.settings = from_keywords({"network": network, "datadir": directory, **options}).settings
         self._stack = AsyncExitStack()
         self._node: RunningNode | None = None
         self._hub: EventHub | None = None
@@ -72,7 +72,7 @@ class Node:
 
     async def start(self) -> None:
         """Bring the node up; raises BtcnodeError with one line that says why it cannot."""
-        node = Life(self.config)
+        node = Life(self.settings)
         async with AsyncExitStack() as stack:
             if self._temporary is not None:
                 stack.push_async_callback(asyncio.to_thread, self._temporary.cleanup)

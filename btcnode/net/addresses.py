@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from btcnode.config import split_host_port
 from btcnode.errors import ConfigError, DecodeError
+from btcnode.settings.addresses import split_host_port
 from btcnode.wire.netaddr import NetAddress, Network
 
 I2P_SUFFIX = ".b32.i2p"

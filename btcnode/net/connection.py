@@ -29,7 +29,7 @@ from btcnode.wire.v2_cipher import TransportError
 if TYPE_CHECKING:
     from btcnode.net.proxy.dialer import Closable
     from btcnode.net.reactor import Reactor
-    from btcnode.protocol.connections.permissions import WhiteBind
+    from btcnode.settings.permissions import WhiteBind
     from btcnode.wire.codec import Message
     from btcnode.wire.netaddr import NetAddress
     from btcnode.wire.transport import Transport

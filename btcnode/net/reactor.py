@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from btcnode.config import split_host_port
 from btcnode.errors import ConfigError
 from btcnode.net.addresses import default_port_of, from_sockname, literal, lookup
 from btcnode.net.capture import MessageCapture
@@ -25,8 +24,7 @@ from btcnode.net.connection import Connection, Door
 from btcnode.net.proxy.dialer import Dialer, Opened
 from btcnode.net.proxy.errors import DialError
 from btcnode.protocol import effects as fx
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
-from btcnode.protocol.connections.permissions import AccessRules
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.effects import Effect, LogLevel
 from btcnode.protocol.events import (
     ConnectFailed,
@@ -40,7 +38,8 @@ from btcnode.protocol.events import (
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
 from btcnode.protocol.serving.send_queue import SharedLimits
-from btcnode.proxy_options import ProxyPlan
+from btcnode.settings.addresses import ProxyPlan, split_host_port
+from btcnode.settings.permissions import AccessRules, Permission
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.registry import PAYLOAD_LIMITS
 from btcnode.wire.transport import Transport, V1Transport

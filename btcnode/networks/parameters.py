@@ -7,7 +7,6 @@ them are listed in ``script_flag_exceptions``. Hashes are in internal byte order
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from struct import pack
@@ -32,7 +31,6 @@ _VERIFY_P2SH = 1 << 0
 _VERIFY_WITNESS = 1 << 11
 
 _DAY = 24 * 60 * 60
-_INTEGER = re.compile(r"-?[0-9]+", re.ASCII)
 
 ACTIVATION_NAMES: Mapping[str, str] = {
     "segwit": "segwit_height",
@@ -42,6 +40,9 @@ ACTIVATION_NAMES: Mapping[str, str] = {
     "csv": "csv_height",
 }
 """Names of ``-testactivationheight`` and the field that each one sets."""
+
+DEPLOYMENT_NAMES = ("testdummy",)
+"""Names of ``-vbparams``: the deployments of version bits."""
 
 
 class Deployment(NamedTuple):
@@ -170,43 +171,6 @@ def params_for(
     return {MAINNET.name: _mainnet, TESTNET3.name: _testnet3, TESTNET4.name: _testnet4}[name]()
 
 
-def parse_activation_height(text: str) -> tuple[str, int]:
-    """Read ``name@height`` of ``-testactivationheight``; raises ConfigError."""
-    name, at, height_text = text.partition("@")
-    if not at:
-        raise ConfigError(f"Invalid format ({text}) for -testactivationheight=name@height.")
-    height = _integer(height_text, 32)
-    if height is None or not 0 <= height < 2**31 - 1:
-        raise ConfigError(f"Invalid height value ({text}) for -testactivationheight=name@height.")
-    if name not in ACTIVATION_NAMES:
-        raise ConfigError(f"Invalid name ({text}) for -testactivationheight=name@height.")
-    return name, height
-
-
-def parse_version_bits(text: str) -> tuple[str, VersionBits]:
-    """Read ``deployment:start:end[:min_activation_height]`` of ``-vbparams``; raises ConfigError."""
-    parts = text.split(":")
-    if not 3 <= len(parts) <= 4:
-        raise ConfigError("Version bits parameters malformed, expecting deployment:start:end[:min_activation_height]")
-    figures = []
-    for label, part in zip(("nStartTime", "nTimeout", "min_activation_height"), parts[1:], strict=False):
-        value = _integer(part, 64)
-        if value is None:
-            raise ConfigError(f"Invalid {label} ({part})")
-        figures.append(value)
-    if parts[0] not in {deployment.name for deployment in _deployments(0)}:
-        raise ConfigError(f"Invalid deployment ({parts[0]})")
-    return parts[0], VersionBits(figures[0], figures[1], figures[2] if len(figures) > 2 else 0)
-
-
-def _integer(text: str, bits: int) -> int | None:
-    """A decimal integer of ``bits`` bits with sign; None for anything else."""
-    if not _INTEGER.fullmatch(text) or len(text) > 20:
-        return None
-    value = int(text)
-    return value if -(1 << bits - 1) <= value < 1 << bits - 1 else None
-
-
 def _hash(display: str) -> BlockHash:
     return BlockHash(from_display(display))
 
@@ -245,7 +209,7 @@ def _genesis(
 def _deployments(
     threshold: int, *, period: int = 2016, start_time: int = NEVER_ACTIVE, timeout: int = NO_TIMEOUT
 ) -> tuple[Deployment, ...]:
-    return (Deployment("testdummy", 28, start_time, timeout, 0, period, threshold),)
+    return (Deployment(DEPLOYMENT_NAMES[0], 28, start_time, timeout, 0, period, threshold),)
 
 
 def _identity(network: NetworkName) -> dict[str, Any]:

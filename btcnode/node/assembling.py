@@ -68,29 +68,29 @@ class AssembledNode:
 
 def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     """Make the parts; raises BtcnodeError with one line for the user. ``stack`` closes what was made."""
-    launch, config = opened.launch, opened.config
-    options = protocol_config(config)
+    launch, settings = opened.launch, opened.settings
+    options = protocol_config(settings)
     machinery = _make_machinery(opened, options, stack)
     driver, protocol, transactions = machinery.driver, machinery.protocol, machinery.transactions
     chain = Chain(driver, machinery.view, launch.params, launch.clock, transactions.reorganised)
     alerts = ChainAlerts(chain, launch.alerts)
     assumed = _make_assumed(opened, machinery, chain)
     closes(stack, launch, assumed.close)
-    indexes = Indexes(chain, config)
+    indexes = Indexes(chain, settings)
     closes(stack, launch, indexes.close)
-    pruner = Pruner(chain, indexes.needs(), config.prune_target, enabled=config.prunes)
+    pruner = Pruner(chain, indexes.needs(), settings.storage.prune_target, enabled=settings.storage.prunes)
     closes(stack, launch, pruner.close)
-    fees = None if config.blocksonly else _make_fees(opened, machinery)
+    fees = None if settings.mempool.blocksonly else _make_fees(opened, machinery)
     mempool_file = MempoolFile(
         transactions,
         launch.clock,
-        config.net_dir,
-        persist=config.persistmempool,
-        with_key=not config.persistmempoolv1,
+        settings.net_dir,
+        persist=settings.mempool.persistmempool,
+        with_key=not settings.mempool.persistmempoolv1,
     )
     sync = SyncMonitor(driver, machinery.view, protocol, opened.workers, launch.clock)
     parts = NodeParts(
-        config=config,
+        settings=settings,
         params=launch.params,
         clock=launch.clock,
         control=launch.control,
@@ -102,16 +102,16 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         indexes=indexes,
         mempool=transactions.pool,
         mempool_file=mempool_file,
-        submissions=Submissions(transactions, protocol, private=config.privatebroadcast),
-        templates=make_template_maker(config),
+        submissions=Submissions(transactions, protocol, private=settings.proxies.privatebroadcast),
+        templates=make_template_maker(settings.mining, launch.params),
         fees=fees,
-        peers=Peers(machinery.reactor, protocol, options, config, opened.bans, launch.clock),
+        peers=Peers(machinery.reactor, protocol, options, settings, opened.bans, launch.clock),
         addresses=opened.addresses,
         notifications=Notifications(opened.publisher, transactions, machinery.view, launch.clock),
         sync=sync,
     )
     effects = BlockEffects(
-        machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, config.net_dir
+        machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, settings.net_dir
     )
     closes(stack, launch, opened.addresses.close)
     closes(stack, launch, lambda: opened.bans.close(launch.clock.now()))
@@ -127,17 +127,17 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         machinery,
         parts,
         alerts,
-        make_memory_limiter(config, driver, opened.workers, machinery.reactor),
+        make_memory_limiter(settings, driver, opened.workers, machinery.reactor),
         Meter(driver, protocol, sync, transactions, opened.workers, machinery.reactor),
     )
 
 
 def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExitStack) -> Machinery:
-    launch, config, state = opened.launch, opened.config, opened.state
+    launch, settings, state = opened.launch, opened.settings, opened.state
     driver = ChainDriver(
         state,
         on_fatal=launch.failure.report,
-        stop_at_height=config.stopatheight,
+        stop_at_height=settings.storage.stopatheight,
         on_stop_height=launch.control.request_stop,
         pool=opened.workers,
     )
@@ -145,8 +145,8 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
     if shadow is not None:
         stack.callback(lambda: log.info("%s", shadow.summary()))
     closes(stack, launch, driver.close)
-    view = NodeChainView(state.tree, state.active, launch.params, max_tip_age=config.maxtipage)
-    pool = make_pool(config)
+    view = NodeChainView(state.tree, state.active, launch.params, max_tip_age=settings.chain.maxtipage_s)
+    pool = make_pool(settings.mempool)
     protocol = Protocol(
         options,
         launch.params,
@@ -158,7 +158,7 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
         transactions=PoolSource(pool, launch.clock),
         bans=opened.bans.bans,
         fixed_seeds=lambda: seed_addresses(launch.params.name),
-        anchors=read_anchors(config.net_dir, launch.params.magic) if options.automatic_outbound else (),
+        anchors=read_anchors(settings.net_dir, launch.params.magic) if options.automatic_outbound else (),
     )
     reactor = Reactor(
         protocol,
@@ -166,15 +166,15 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
         launch.params.p2p_port,
         wall_clock=launch.clock.time,
         clock_held=lambda: launch.clock.held,
-        connect_timeout=config.timeout / 1000,
-        max_send_buffer=config.maxsendbuffer * 1000,
-        max_receive_buffer=config.maxreceivebuffer * 1000,
-        look_up_names=config.dns,
-        v2=config.v2transport,
+        connect_timeout=settings.connections.timeout_ms / 1000,
+        max_send_buffer=settings.connections.maxsendbuffer_bytes,
+        max_receive_buffer=settings.connections.maxreceivebuffer_bytes,
+        look_up_names=settings.connections.dns,
+        v2=settings.connections.v2transport,
         access=opened.access,
         dialer=opened.dialer,
-        cjdns=config.cjdnsreachable,
-        capture=MessageCapture(config.net_dir, launch.clock.time) if config.capturemessages else None,
+        cjdns=settings.proxies.cjdnsreachable,
+        capture=MessageCapture(settings.net_dir, launch.clock.time) if settings.connections.capturemessages else None,
     )
     launch.clock.listen(reactor.tell_time)
     transactions = Transactions(driver, view, launch.clock, pool, opened.workers, reactor.feed, launch.failure.report)
@@ -193,19 +193,19 @@ def _make_assumed(opened: OpenedNode, machinery: Machinery, chain: Chain) -> Ass
         machinery.view,
         machinery.transactions.pool,
         opened.checker,
-        dbcache=opened.config.dbcache << 20,
+        dbcache=opened.settings.storage.dbcache_bytes,
         offer_history=offer_history,
         on_fatal=opened.launch.failure.report,
     )
 
 
 def _make_fees(opened: OpenedNode, machinery: Machinery) -> FeeEstimates:
-    config = opened.config
+    settings = opened.settings
     return FeeEstimates(
         machinery.transactions,
         machinery.view,
         opened.state.tree,
         opened.launch.clock,
-        config.net_dir / FEES_FILE,
-        accept_stale=config.acceptstalefeeestimates,
+        settings.net_dir / FEES_FILE,
+        accept_stale=settings.mempool.acceptstalefeeestimates,
     )

@@ -15,7 +15,6 @@ from btcnode.chain.header_tree import HAVE_DATA, OPT_WITNESS
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
-from btcnode.config import NodeConfig
 from btcnode.consensus.headers import MAX_FUTURE_BLOCK_TIME
 from btcnode.errors import CorruptionError, RebuildError
 from btcnode.networks.parameters import NetworkParams, params_for
@@ -24,6 +23,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.services.chain import verification_progress
 from btcnode.services.clock import Clock
 from btcnode.services.times import iso_time
+from btcnode.settings.settings import Settings
 
 MIB = 1 << 20
 
@@ -38,13 +38,13 @@ class ChainLoader:
 
     def __init__(
         self,
-        config: NodeConfig,
+        settings: Settings,
         params: NetworkParams,
         clock: Clock,
         busy_with: Callable[[str], None],
         check_stop: Callable[[], None],
     ) -> None:
-        self._config = config
+        self._settings = settings
         self._params = params
         self._clock = clock
         self._busy_with = busy_with
@@ -52,45 +52,45 @@ class ChainLoader:
 
     def open_store(self) -> ChainStore:
         """Open the network's data; raises StorageError, among them RebuildError."""
-        config = self._config
+        settings = self._settings
         log.info("Cache configuration:")
-        log.info("* Using %.1f MiB for in-memory UTXO set", config.dbcache)
+        log.info("* Using %.1f MiB for in-memory UTXO set", settings.storage.dbcache_bytes / (1 << 20))
         try:
             store = ChainStore.open(
-                config.net_dir,
+                settings.net_dir,
                 self._params,
-                blocks_dir=config.blocks_dir,
-                blocks_xor=config.blocksxor,
-                small_files=config.fastprune,
-                prune=config.prunes,
-                reindex=config.reindex,
-                drop_snapshot=config.reindex_chainstate,
+                blocks_dir=settings.blocks_dir,
+                blocks_xor=settings.storage.blocksxor,
+                small_files=settings.storage.fastprune,
+                prune=settings.storage.prunes,
+                reindex=settings.storage.reindex,
+                drop_snapshot=settings.storage.reindex_chainstate,
             )
-            store.database.crash_ratio = config.dbcrashratio
+            store.database.crash_ratio = settings.storage.dbcrashratio
             return store
         except CorruptionError as error:
             raise damaged("Error opening block database", error) from error
 
     def load(self, store: ChainStore, checker: ScriptChecker | None) -> Chainstate:
         """The chain in ``store``, checked; raises StorageError, among them RebuildError, and StartStopped."""
-        config = self._config
+        settings = self._settings
         self._busy_with("Loading block index…")
         self._log_assumptions()
         self._check_stop()
-        if config.reindex_chainstate:
+        if settings.storage.reindex_chainstate:
             store.forget_coins(self._params.genesis_hash)
         elif store.damage():
             raise damaged("Corrupted block database detected", CorruptionError(f"in an earlier run: {store.damage()}"))
         try:
-            state = Chainstate.open(self._params, store, dbcache=config.dbcache << 20, checker=checker)
+            state = Chainstate.open(self._params, store, dbcache=settings.storage.dbcache_bytes, checker=checker)
             self._check_files(store)
         except CorruptionError as error:
             raise damaged("Error loading block database", error) from error
         self._check_witnesses(state)
-        state.executor.shadow = make_shadow(config)
+        state.executor.shadow = make_shadow(settings)
         self._log_tip(state)
         self._check_stop()
-        if not config.reindex:
+        if not settings.storage.reindex:
             if state.tree.time(state.tip) > self._clock.now() + MAX_FUTURE_BLOCK_TIME:
                 raise RebuildError(
                     "The block database contains a block which appears to be from the future. This may be due to your"
@@ -139,12 +139,12 @@ class ChainLoader:
         )  # fmt: skip
 
     def _verify(self, state: Chainstate) -> None:
-        config, height = self._config, state.active.height
+        settings, height = self._settings, state.active.height
         self._busy_with("Verifying blocks…")
         if not height:
             return
-        count = min(config.checkblocks, height) if config.checkblocks > 0 else height
-        log.info("Verifying last %d blocks at level %d", count, config.checklevel)
+        count = min(settings.storage.checkblocks, height) if settings.storage.checkblocks > 0 else height
+        log.info("Verifying last %d blocks at level %d", count, settings.storage.checklevel)
         shown = 0
 
         def progress(done: int, total: int) -> None:
@@ -156,7 +156,7 @@ class ChainLoader:
                 log.info("Verification progress: %d%%", percent)
 
         try:
-            verify_recent(state, config.checkblocks, config.checklevel, progress)
+            verify_recent(state, settings.storage.checkblocks, settings.storage.checklevel, progress)
         except CorruptionError as error:
             raise damaged("Corrupted block database detected", error) from error
         log.info("Verification: No coin database inconsistencies in last %d blocks", count)

@@ -11,7 +11,6 @@ from random import SystemRandom
 from types import TracebackType
 from typing import Any, TypeVar
 
-from btcnode.config import NodeConfig
 from btcnode.errors import BtcnodeError, StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.rpc.methods import make_table
@@ -20,6 +19,7 @@ from btcnode.services.alerts import Alerts
 from btcnode.services.clock import Clock
 from btcnode.services.control import Control
 from btcnode.services.failure import Failure
+from btcnode.settings.settings import Settings
 
 log = logging.getLogger("btcnode.node")
 
@@ -37,7 +37,7 @@ class StartStopped(BtcnodeError):
 class Launch:
     """One start of a node and what follows from it. Used on the loop thread."""
 
-    config: NodeConfig
+    settings: Settings
     params: NetworkParams
     clock: Clock
     alerts: Alerts
@@ -48,17 +48,17 @@ class Launch:
 
     @classmethod
     def of(
-        cls, config: NodeConfig, *, announce: Callable[[str], None] = lambda text: None, check_results: bool = False
+        cls, settings: Settings, *, announce: Callable[[str], None] = lambda text: None, check_results: bool = False
     ) -> Launch:
         """``announce`` is called with the text of each alert that the user's command is told of.
 
         ``check_results``: every RPC result is held against its declaration (tests).
         """
-        clock, alerts = Clock(config.mocktime), Alerts(announce)
-        control = Control(config, clock)
+        clock, alerts = Clock(settings.chain.mocktime), Alerts(announce)
+        control = Control(settings, clock)
         return cls(
-            config=config,
-            params=config.network_params(),
+            settings=settings,
+            params=settings.params,
             clock=clock,
             alerts=alerts,
             control=control,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 
-from btcnode.config import NodeConfig
 from btcnode.net.reactor import Reactor
 from btcnode.protocol.commands import ValidationLimit
+from btcnode.settings.settings import Settings
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.memory_limiter import MIB, MemoryLimiter
 from btcnode.sync.process_memory import CGROUP_SHARE, Resident, container_limit, resident_of
@@ -16,21 +16,21 @@ from btcnode.sync.worker_pool import WorkerPool
 log = logging.getLogger("btcnode.node")
 
 
-def memory_limit(config: NodeConfig) -> int:
+def memory_limit(settings: Settings) -> int:
     """The budget in bytes: ``--maxmemory``, or less where the container's limit is lower."""
-    limit = config.maxmemory * MIB
+    limit = settings.storage.maxmemory_bytes
     container = container_limit()
     if container is not None and int(container * CGROUP_SHARE) < limit:
         limit = int(container * CGROUP_SHARE)
         log.info(
             "memory budget %d MiB instead of %d: the container may take %d MiB",
-            limit // MIB, config.maxmemory, container // MIB,
+            limit // MIB, settings.storage.maxmemory_bytes // MIB, container // MIB,
         )  # fmt: skip
     return limit
 
 
 def make_memory_limiter(
-    config: NodeConfig, driver: ChainDriver, pool: WorkerPool | None, reactor: Reactor
+    settings: Settings, driver: ChainDriver, pool: WorkerPool | None, reactor: Reactor
 ) -> MemoryLimiter:
     """The limiter of a node over its chain, workers and peers."""
     state = driver.chainstate
@@ -40,9 +40,9 @@ def make_memory_limiter(
         return resident_of([me, *(pool.pids if pool is not None else ())])
 
     limiter = MemoryLimiter(
-        memory_limit(config),
+        memory_limit(settings),
         coins=state.coins,
-        dbcache=config.dbcache * MIB,
+        dbcache=settings.storage.dbcache_bytes,
         measure=measure,
         admit=lambda limit: reactor.feed(ValidationLimit(limit)),
         release=state.store.database.release_pages,

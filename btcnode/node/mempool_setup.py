@@ -4,65 +4,58 @@ from __future__ import annotations
 
 import logging
 
-from btcnode.config import NodeConfig, parse_feerate
 from btcnode.descriptors.provider import Secret, SigningProvider
 from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, LruKFeeEviction
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.selection import BlockLimits, Selection
 from btcnode.mining.templates import TemplateMaker
-from btcnode.primitives.addresses import secret_decode
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.hashes import to_display
-
-DEFAULT_MIN_RELAY = "0.000001"
+from btcnode.settings.groups.mempool import MempoolSettings
+from btcnode.settings.groups.mining import MiningSettings
 
 log = logging.getLogger("btcnode.mining")
 
 
-def mempool_options(config: NodeConfig) -> MempoolOptions:
-    """What the operator has decided about the mempool.
-
-    The least feerate for relay follows the incremental one upwards unless it was chosen.
-    """
-    relay = parse_feerate(config.minrelaytxfee, "minrelaytxfee")
-    incremental = parse_feerate(config.incrementalrelayfee, "incrementalrelayfee")
+def mempool_options(settings: MempoolSettings) -> MempoolOptions:
+    """What the operator has decided about the mempool."""
     return MempoolOptions(
-        max_bytes=config.maxmempool * 1_000_000,
-        expiry_s=config.mempoolexpiry * 3600,
-        min_relay_feerate=max(relay, incremental) if config.minrelaytxfee == DEFAULT_MIN_RELAY else relay,
-        incremental_feerate=incremental,
-        dust_feerate=parse_feerate(config.dustrelayfee, "dustrelayfee"),
-        max_datacarrier_bytes=config.datacarriersize if config.datacarrier else None,
-        permit_bare_multisig=config.permitbaremultisig,
-        require_standard=not config.acceptnonstdtxn,
-        bytes_per_sigop=config.bytespersigop,
-        cluster_count=config.limitclustercount,
-        cluster_vbytes=config.limitclustersize * 1000,
+        max_bytes=settings.maxmempool_bytes,
+        expiry_s=settings.mempoolexpiry_s,
+        min_relay_feerate=settings.min_relay_feerate,
+        incremental_feerate=settings.incrementalrelayfee,
+        dust_feerate=settings.dustrelayfee,
+        max_datacarrier_bytes=settings.datacarriersize if settings.datacarrier else None,
+        permit_bare_multisig=settings.permitbaremultisig,
+        require_standard=not settings.acceptnonstdtxn,
+        bytes_per_sigop=settings.bytespersigop,
+        cluster_count=settings.limitclustercount,
+        cluster_vbytes=settings.limitclustersize_vbytes,
     )
 
 
-def make_pool(config: NodeConfig) -> Mempool:
+def make_pool(settings: MempoolSettings) -> Mempool:
     """An empty mempool."""
-    eviction: EvictionPolicy = LruKFeeEviction() if config.mempool_eviction == "lruk-fee" else DensityEviction()
-    return Mempool(mempool_options(config), eviction=eviction)
+    eviction: EvictionPolicy = LruKFeeEviction() if settings.mempool_eviction == "lruk-fee" else DensityEviction()
+    return Mempool(mempool_options(settings), eviction=eviction)
 
 
-def make_template_maker(config: NodeConfig) -> TemplateMaker:
+def make_template_maker(settings: MiningSettings, params: NetworkParams) -> TemplateMaker:
     """What chooses transactions for blocks, and signs those of a signet."""
-    params = config.network_params()
     limits = BlockLimits(
-        max_weight=max(config.blockmaxweight, config.blockreservedweight),
-        reserved_weight=config.blockreservedweight,
-        min_feerate=parse_feerate(config.blockmintxfee, "blockmintxfee"),
+        max_weight=max(settings.blockmaxweight, settings.blockreservedweight),
+        reserved_weight=settings.blockreservedweight,
+        min_feerate=settings.blockmintxfee,
     )
     keys = SigningProvider()
-    for text in config.signetkey:
-        secret = Secret(*secret_decode(text, params))
+    for key in settings.signetkey:
+        secret = Secret(*key)
         keys.add_pubkey(secret.pubkey)
         keys.add_secret(secret)
-    version = config.blockversion if params.mineable else None
-    on_chosen = _log_feerates if config.printpriority else _log_nothing
+    version = settings.blockversion if params.mineable else None
+    on_chosen = _log_feerates if settings.printpriority else _log_nothing
     return TemplateMaker(params, limits, version=version, keys=keys, on_chosen=on_chosen)
 
 

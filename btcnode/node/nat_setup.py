@@ -4,49 +4,48 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from btcnode.config import NodeConfig, split_host_port
 from btcnode.net.nat.errors import Way
 from btcnode.net.nat.helper_ways import StunWay, UpnpWay
 from btcnode.net.nat.portmap import PortMapper
 from btcnode.net.nat.service import NatService
 from btcnode.net.reactor import Reactor
 from btcnode.protocol.events import LocalAddress
-from btcnode.proxy_options import parse_bind, proxy_plan
+from btcnode.settings.settings import Settings
 from btcnode.wire.netaddr import NetAddress
 
-STUN_PORT = 3478
 
-
-def nat_by_default(config: NodeConfig) -> bool:
+def nat_by_default(settings: Settings) -> bool:
     """Whether anybody outside shall reach us: listening, beyond loopback, on a network that others share."""
-    if not config.listens or config.network == "regtest" or config.has_proxy:
+    if not settings.connections.listen or settings.network.chain == "regtest" or settings.proxies.has_proxy:
         return False
-    hosts = [ip_address(host) for text in config.bind for host, _, onion in (parse_bind(text, 0),) if not onion]
+    hosts = [ip_address(bind.host) for bind in settings.connections.bind if not bind.onion]
     return not hosts or any(not host.is_loopback for host in hosts)
 
 
-def nat_ways(config: NodeConfig) -> list[Way]:
+def nat_ways(settings: Settings) -> list[Way]:
     """The allowed ways in the order in which they are tried."""
-    default = nat_by_default(config)
+    default = nat_by_default(settings)
 
     def allowed(option: bool | None) -> bool:
-        return default if option is None else option and config.listens
+        return default if option is None else option and settings.connections.listen
 
     ways: list[Way] = []
-    if allowed(config.upnp):
+    if allowed(settings.connections.upnp):
         ways.append(UpnpWay())
-    if allowed(config.natpmp):
+    if allowed(settings.connections.natpmp):
         ways.append(PortMapper())
-    if allowed(config.stun) and proxy_plan(config).name is None:  # it asks a server by name, past the proxy
-        servers = (split_host_port(text, STUN_PORT) for text in config.stunserver)
-        ways.append(StunWay(tuple(f"{host}:{port}" for host, port in servers)))
+    if (
+        allowed(settings.connections.stun) and settings.proxies.plan.name is None
+    ):  # it asks a server by name, past the proxy
+        servers = (f"{server.host}:{server.port}" for server in settings.connections.stunserver)
+        ways.append(StunWay(tuple(servers)))
     return ways
 
 
-def start_nat(config: NodeConfig, reactor: Reactor) -> NatService | None:
+def start_nat(settings: Settings, reactor: Reactor) -> NatService | None:
     """Begin to look for a way to the port that the reactor listens at; None when there is nothing to do."""
     port = next((address.port for address in reactor.bound if not address.is_local or not any(address.raw)), None)
-    ways = nat_ways(config)
+    ways = nat_ways(settings)
     if port is None or not ways:
         return None
 

@@ -11,11 +11,11 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from btcnode.config import NodeConfig
 from btcnode.node.assembling import AssembledNode, assemble
 from btcnode.node.launch import Launch, StartStopped
 from btcnode.node.opening import OpenedNode, open_node
 from btcnode.node.running import RunningNode, bring_up_to_date, go_online
+from btcnode.settings.settings import Settings
 
 log = logging.getLogger("btcnode.node")
 
@@ -23,9 +23,9 @@ log = logging.getLogger("btcnode.node")
 class Node:
     """One node in one event loop. It lives once: in ``run``, or in a block of ``life``."""
 
-    def __init__(self, config: NodeConfig, *, announce: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, settings: Settings, *, announce: Callable[[str], None] = lambda text: None) -> None:
         """Nothing is touched yet. ``announce`` is called with the text of each alert for the user's command."""
-        self.launch = Launch.of(config, announce=announce)
+        self.launch = Launch.of(settings, announce=announce)
         self.stage: Launch | OpenedNode | AssembledNode | RunningNode = self.launch
 
     async def run(
@@ -45,7 +45,7 @@ class Node:
                 await launch.control.stop_requested.wait()
         except StartStopped:
             log.info("the node was stopped before it was ready")
-        launch.failure.check(launch.config.debuglogfile)
+        launch.failure.check(str(launch.settings.log.debuglogfile or "the log"))
 
     @asynccontextmanager
     async def life(self, *, on_stopping: Callable[[], None] = lambda: None) -> AsyncIterator[RunningNode]:

@@ -5,25 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from btcnode import __version__
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
-from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError, DisconnectError, RebuildError, StorageError
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.node.chain_loader import ChainLoader
 from btcnode.node.launch import Launch, closes
-from btcnode.node.protocol_setup import access_rules
 from btcnode.node.proxy_setup import listening, make_dialer
-from btcnode.protocol.connections.permissions import AccessRules
 from btcnode.rpc.server import RpcServer
 from btcnode.services.addresses import Addresses
 from btcnode.services.ban_file import BanFile
 from btcnode.services.notifications import open_publisher
 from btcnode.services.peers_file import load_book, load_groups
+from btcnode.settings.permissions import AccessRules
+from btcnode.settings.settings import Settings
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
@@ -37,10 +36,10 @@ log = logging.getLogger("btcnode.node")
 
 @dataclass(frozen=True, slots=True)
 class OpenedNode:
-    """What is open. ``config`` is that of the launch, with ``reindex`` where the data is repaired by one."""
+    """What is open. ``settings`` is that of the launch, with ``reindex`` where the data is repaired by one."""
 
     launch: Launch
-    config: NodeConfig
+    settings: Settings
     access: AccessRules
     dialer: Dialer
     rpc: RpcServer | None  # None: -server=0
@@ -60,92 +59,92 @@ class OpenedNode:
 
 async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     """Open a node; raises BtcnodeError with one line for the user, StartStopped. ``stack`` closes what is open."""
-    config, params = launch.config, launch.params
-    log.info("btcnode %s on %s, data in %s", __version__, params.name, config.net_dir)
+    settings, params = launch.settings, launch.params
+    log.info("btcnode %s on %s, data in %s", __version__, params.name, settings.net_dir)
     log.info("scheduler thread start")  # this and lines like it: where Core begins the same work
-    if config.acceptstalefeeestimates and params.chain != "regtest":  # here as in Core: with a log already
+    if settings.mempool.acceptstalefeeestimates and params.chain != "regtest":  # here as in Core: with a log already
         raise ConfigError(f"acceptstalefeeestimates is not supported on {params.chain} chain.")
-    access = access_rules(config)
-    dialer = await make_dialer(config)
-    if config.listens:
-        listening(config, params.p2p_port, access.binds)  # wrong ones are told before anything is opened
+    access = settings.connections.access
+    dialer = await make_dialer(settings)
+    if settings.connections.listen:
+        listening(settings.connections)  # wrong ones are told before anything is opened
     launch.check_stop()
-    store, config = await _open_store(launch, stack, config)
+    store, settings = await _open_store(launch, stack, settings)
     rpc, rpc_closing = await _open_rpc(launch, stack)
     launch.check_stop()
     launch.busy_with("Loading P2P addresses…")
     addresses = await launch.in_thread(lambda: _load_addresses(launch))
     launch.busy_with("Loading banlist…")
-    bans = BanFile(config.net_dir, launch.clock.now())
-    publisher = open_publisher(config)
+    bans = BanFile(settings.net_dir, launch.clock.now())
+    publisher = open_publisher(settings)
     if publisher is not None:
         closes(stack, launch, lambda: asyncio.to_thread(publisher.close))
-    count = worker_count(config.par)
+    count = worker_count(settings.storage.par)
     workers = WorkerPool(count, params) if count else None
     if workers is not None:
         closes(stack, launch, lambda: asyncio.to_thread(workers.close))
     checker = None if workers is None else PooledChecker(workers)
-    store, config, state = await _load_chain(launch, stack, config, store, checker)
+    store, settings, state = await _load_chain(launch, stack, settings, store, checker)
     launch.failure.listen(lambda error: _note_damage(store, error))
     return OpenedNode(
-        launch, config, access, dialer, rpc, rpc_closing, addresses, bans, publisher, workers, store, state
+        launch, settings, access, dialer, rpc, rpc_closing, addresses, bans, publisher, workers, store, state
     )
 
 
-async def _open_store(launch: Launch, stack: AsyncExitStack, config: NodeConfig) -> tuple[ChainStore, NodeConfig]:
+async def _open_store(launch: Launch, stack: AsyncExitStack, settings: Settings) -> tuple[ChainStore, Settings]:
     """The store, and the options with which it was opened."""
     launch.control.status = "Opening the database…"
     try:
-        store = await launch.in_thread(_loader(launch, config).open_store)
+        store = await launch.in_thread(_loader(launch, settings).open_store)
     except RebuildError:
-        if not _repairs(config):
+        if not _repairs(settings):
             raise
-        config = replace(config, reindex=True)
-        store = await launch.in_thread(_loader(launch, config).open_store)
+        settings = settings.changed("storage", reindex=True)
+        store = await launch.in_thread(_loader(launch, settings).open_store)
     closes(stack, launch, lambda: asyncio.to_thread(store.close))
-    return store, config
+    return store, settings
 
 
 async def _open_rpc(launch: Launch, stack: AsyncExitStack) -> tuple[RpcServer | None, AsyncExitStack]:
     """The server that tells clients to wait, and what closes it."""
     closing = await stack.enter_async_context(AsyncExitStack())
-    if not launch.config.server:
+    if not launch.settings.rpc.server:
         return None, closing
-    rpc = RpcServer(launch.config, launch.table, launch.params.rpc_port)
+    rpc = RpcServer(launch.settings, launch.table)
     closes(closing, launch, rpc.stop)
     await rpc.start()
     return rpc, closing
 
 
 def _load_addresses(launch: Launch) -> Addresses:
-    config, magic = launch.config, launch.params.magic
-    book = load_book(config, magic, launch.rng, load_groups(config))
-    return Addresses(book, config.net_dir, magic, launch.clock, cjdns=config.cjdnsreachable)
+    settings, magic = launch.settings, launch.params.magic
+    book = load_book(settings, magic, launch.rng, load_groups(settings))
+    return Addresses(book, settings.net_dir, magic, launch.clock, cjdns=settings.proxies.cjdnsreachable)
 
 
 async def _load_chain(
-    launch: Launch, stack: AsyncExitStack, config: NodeConfig, store: ChainStore, checker: PooledChecker | None
-) -> tuple[ChainStore, NodeConfig, Chainstate]:
+    launch: Launch, stack: AsyncExitStack, settings: Settings, store: ChainStore, checker: PooledChecker | None
+) -> tuple[ChainStore, Settings, Chainstate]:
     """Check what is stored, and open it anew for a reindex where a test option allows to repair it that way."""
     try:
-        state = await launch.in_thread(lambda: _loader(launch, config).load(store, checker))
+        state = await launch.in_thread(lambda: _loader(launch, settings).load(store, checker))
     except RebuildError:
-        if not _repairs(config):
+        if not _repairs(settings):
             raise
         await asyncio.to_thread(store.close)
-        store, config = await _open_store(launch, stack, replace(config, reindex=True))
-        state = await launch.in_thread(lambda: _loader(launch, config).load(store, checker))
+        store, settings = await _open_store(launch, stack, settings.changed("storage", reindex=True))
+        state = await launch.in_thread(lambda: _loader(launch, settings).load(store, checker))
     closes(stack, launch, lambda: asyncio.to_thread(state.release))
-    return store, config, state
+    return store, settings, state
 
 
-def _loader(launch: Launch, config: NodeConfig) -> ChainLoader:
-    return ChainLoader(config, launch.params, launch.clock, launch.busy_with, launch.check_stop)
+def _loader(launch: Launch, settings: Settings) -> ChainLoader:
+    return ChainLoader(settings, launch.params, launch.clock, launch.busy_with, launch.check_stop)
 
 
-def _repairs(config: NodeConfig) -> bool:
+def _repairs(settings: Settings) -> bool:
     """Whether a reindex is allowed to repair what is stored, and has not been tried."""
-    return not config.reindex and REPAIR in config.test
+    return not settings.storage.reindex and REPAIR in settings.chain.test
 
 
 def _note_damage(store: ChainStore, error: BaseException) -> None:

@@ -8,27 +8,29 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from btcnode.config import NodeConfig
 from btcnode.errors import BtcnodeError
+from btcnode.rpc.ready import READY_NAME
+from btcnode.settings.settings import Settings
 
 log = logging.getLogger("btcnode.init")
 
 
-def ready_path(config: NodeConfig) -> Path:
+def ready_path(settings: Settings) -> Path:
     """Where the file lies: in the network's directory, from readiness to shutdown."""
-    return config.net_dir / "ready.json"
+    return settings.net_dir / READY_NAME
 
 
-def write_ready(config: NodeConfig, rpc: Sequence[tuple[str, int]], p2p: Sequence[tuple[str, int]]) -> None:
+def write_ready(settings: Settings, rpc: Sequence[tuple[str, int]], p2p: Sequence[tuple[str, int]]) -> None:
     """Write it in one step; ``rpc`` and ``p2p`` are the addresses listened at. Raises BtcnodeError."""
+    cookie = settings.cookie_path
     facts = {
         "pid": os.getpid(),
-        "network": config.network,
+        "network": settings.network.name,
         "rpc": [{"host": host, "port": port} for host, port in rpc],
         "p2p": [{"host": host, "port": port} for host, port in p2p],
-        "cookie": str(config.cookie_path) if rpc and config.cookie_path.exists() else None,
+        "cookie": str(cookie) if rpc and cookie is not None and cookie.exists() else None,
     }
-    path = ready_path(config)
+    path = ready_path(settings)
     partial = path.with_name(path.name + ".tmp")
     try:
         partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -37,9 +39,9 @@ def write_ready(config: NodeConfig, rpc: Sequence[tuple[str, int]], p2p: Sequenc
         raise BtcnodeError(f"Cannot write {path}: {error.strerror}") from error
 
 
-def remove_ready(config: NodeConfig) -> None:
+def remove_ready(settings: Settings) -> None:
     """The node can no longer be reached."""
     try:
-        ready_path(config).unlink(missing_ok=True)
+        ready_path(settings).unlink(missing_ok=True)
     except OSError as error:
-        log.warning("Cannot remove %s: %s", ready_path(config), error.strerror)
+        log.warning("Cannot remove %s: %s", ready_path(settings), error.strerror)

@@ -6,11 +6,10 @@ import logging
 import resource
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError, StorageError
+from btcnode.settings.settings import Settings
 
 OWN_DESCRIPTORS = 151  # files, database, pipes to workers, RPC clients
 MANUAL_CONNECTIONS = 8  # of -addnode
@@ -32,21 +31,27 @@ def raise_descriptor_limit(wanted: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else soft
 
 
-def fit_connections(config: NodeConfig) -> tuple[NodeConfig, str | None]:
+def fit_connections(settings: Settings) -> tuple[Settings, str | None]:
     """The options with as many connections as there are file descriptors for, and what the user is warned of.
 
     Raises ConfigError when they do not suffice for anything.
     """
-    needed = OWN_DESCRIPTORS + MANUAL_CONNECTIONS + max(1, len(config.bind) + len(config.whitebind))
-    available = raise_descriptor_limit(config.maxconnections + needed)
+    needed = (
+        OWN_DESCRIPTORS
+        + MANUAL_CONNECTIONS
+        + max(1, len(settings.connections.bind) + len(settings.connections.whitebind))
+    )
+    available = raise_descriptor_limit(settings.connections.maxconnections + needed)
     if available < needed:
         raise ConfigError(f"Not enough file descriptors available. {available} available, {needed} required.")
-    most = min(available - needed, config.maxconnections)
+    most = min(available - needed, settings.connections.maxconnections)
     log.info("Using at most %d automatic connections (%d file descriptors available)", most, available)
-    if most == config.maxconnections:
-        return config, None
-    text = f"Reducing -maxconnections from {config.maxconnections} to {most}, because of system limitations."
-    return replace(config, maxconnections=most), text
+    if most == settings.connections.maxconnections:
+        return settings, None
+    text = (
+        f"Reducing -maxconnections from {settings.connections.maxconnections} to {most}, because of system limitations."
+    )
+    return settings.changed("connections", maxconnections=most), text
 
 
 class DiskWatch:
@@ -54,27 +59,27 @@ class DiskWatch:
 
     def __init__(
         self,
-        config: NodeConfig,
+        settings: Settings,
         stop: Callable[[], None],
         free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
     ) -> None:
-        self._config = config
+        self._settings = settings
         self._stop = stop
         self._free = free
         self._due = 0.0
 
     def check_start(self, height: int) -> None:
         """Before the network is opened: is there room? Raises StorageError."""
-        config = self._config
-        for path in (config.net_dir, config.blocks_dir):
+        settings = self._settings
+        for path in (settings.net_dir, settings.blocks_dir):
             if self._free(path) < MIN_FREE_BYTES:
                 raise StorageError(f'Disk space is low for "{path}"')
-        size = CHAIN_GB.get(config.network, 0) << 30
-        wanted = min(config.prune_target or size, size)
-        if height <= 1 and self._free(config.blocks_dir) < wanted:
+        size = CHAIN_GB.get(settings.network.name, 0) << 30
+        wanted = min(settings.storage.prune_target or size, size)
+        if height <= 1 and self._free(settings.blocks_dir) < wanted:
             log.warning(
                 'Disk space for "%s" may not accommodate the block files. Approximately %d GB of data will be stored in'
-                " this directory.", config.blocks_dir, wanted >> 30,
+                " this directory.", settings.blocks_dir, wanted >> 30,
             )  # fmt: skip
 
     def check(self, mono: float) -> None:
@@ -82,6 +87,6 @@ class DiskWatch:
         if mono < self._due:
             return
         self._due = mono + DISK_INTERVAL
-        if any(self._free(path) < MIN_FREE_BYTES for path in (self._config.net_dir, self._config.blocks_dir)):
+        if any(self._free(path) < MIN_FREE_BYTES for path in (self._settings.net_dir, self._settings.blocks_dir)):
             log.error("Shutting down due to lack of disk space!")
             self._stop()

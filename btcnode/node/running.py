@@ -59,7 +59,7 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     launch, state = opened.launch, opened.state
     log.info("block tree size = %d", len(state.tree))
     log.info("nBestHeight = %d", state.active.height)
-    disk = DiskWatch(opened.config, launch.control.request_stop)
+    disk = DiskWatch(opened.settings, launch.control.request_stop)
     disk.check_start(state.active.height)
     await _open_network(node, stack)
     parts.indexes.start()
@@ -76,9 +76,9 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     running = RunningNode(
         node, () if opened.rpc is None else tuple(opened.rpc.addresses), tuple(node.machinery.reactor.bound)
     )
-    stack.callback(remove_ready, opened.config)
+    stack.callback(remove_ready, opened.settings)
     heard = [(address.host, address.port) for address in running.p2p_addresses]
-    write_ready(opened.config, running.rpc_addresses, heard)
+    write_ready(opened.settings, running.rpc_addresses, heard)
     log.info("the node is ready: height %d", state.active.height)
     log.info("init message: Done loading")
     return running
@@ -86,46 +86,46 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
 
 async def _open_network(node: AssembledNode, stack: AsyncExitStack) -> None:
     opened, reactor, protocol = node.opened, node.machinery.reactor, node.machinery.protocol
-    config, launch = opened.config, opened.launch
-    port, binds, magic = launch.params.p2p_port, opened.access.binds, launch.params.magic
-    if config.listens:
-        places = listening(config, port, binds)
+    settings, launch = opened.settings, opened.launch
+    magic = launch.params.magic
+    if settings.connections.listen:
+        places = listening(settings.connections)
         await reactor.listen(list(places.binds), required=places.chosen, onion=places.onion)
-    for own in own_addresses(config, port, binds):
+    for own in own_addresses(settings):
         reactor.feed(own)
-    reactor.feed(SetNetworkActive(config.networkactive))
+    reactor.feed(SetNetworkActive(settings.connections.networkactive))
     launch.busy_with("Starting network threads…")
     for name in ("net", "addcon", "opencon", "msghand"):
         log.info("%s thread start", name)
     if node.machinery.options.automatic_outbound:
-        forget_anchors(config.net_dir)
-        closes(stack, launch, lambda: asyncio.to_thread(save_anchors, config.net_dir, protocol.anchors(), magic))
+        forget_anchors(settings.net_dir)
+        closes(stack, launch, lambda: asyncio.to_thread(save_anchors, settings.net_dir, protocol.anchors(), magic))
     reactor.start()
     opened.addresses.start()
 
 
 def _find_ways_in(node: AssembledNode, stack: AsyncExitStack) -> None:
     """Ways through a NAT, through Tor and I2P, as far as the options ask for them."""
-    config, launch, reactor = node.opened.config, node.opened.launch, node.machinery.reactor
-    nat = start_nat(config, reactor)
+    settings, launch, reactor = node.opened.settings, node.opened.launch, node.machinery.reactor
+    nat = start_nat(settings, reactor)
     if nat is not None:
         closes(stack, launch, nat.close)
-    anonymity = Anonymity(config, reactor, launch.params.p2p_port)
+    anonymity = Anonymity(settings, reactor, launch.params.p2p_port)
     closes(stack, launch, anonymity.close)
     anonymity.start()
 
 
 def _start_metrics(node: AssembledNode, stack: AsyncExitStack) -> None:
     """Serve measurements for Prometheus where the options say so; raises ConfigError."""
-    config, meter = node.opened.config, node.meter
-    if config.metrics_port is None:
+    settings, meter = node.opened.settings, node.meter
+    if settings.notifications.metrics_port is None:
         return
     from btcnode.observe.metrics import MetricsExporter  # loads an HTTP server of its own
 
     exporter = MetricsExporter(lambda: meter.latest)
-    port = exporter.start(config.metrics_bind, config.metrics_port)
+    port = exporter.start(settings.notifications.metrics_bind, settings.notifications.metrics_port)
     closes(stack, node.opened.launch, lambda: asyncio.to_thread(exporter.close))
-    log.info("metrics at http://%s:%d/metrics", config.metrics_bind, port)
+    log.info("metrics at http://%s:%d/metrics", settings.notifications.metrics_bind, port)
 
 
 def _run_beside(stack: AsyncExitStack, launch: Launch, work: Coroutine[Any, Any, None]) -> None:
@@ -147,12 +147,12 @@ def _run_beside(stack: AsyncExitStack, launch: Launch, work: Coroutine[Any, Any,
 
 async def _load_files(node: AssembledNode) -> None:
     """Blocks that the user named, then the mempool of the last run; raises StorageError."""
-    launch, config = node.opened.launch, node.opened.config
+    launch, settings = node.opened.launch, node.opened.settings
     log.info("initload thread start")
     try:
-        if config.loadblock:
+        if settings.storage.loadblock:
             await _import_blocks(node)
-        if config.stopafterblockimport:
+        if settings.storage.stopafterblockimport:
             log.info("Stopping after block import")
             launch.control.request_stop()
             return
@@ -163,7 +163,9 @@ async def _load_files(node: AssembledNode) -> None:
 
 async def _import_blocks(node: AssembledNode) -> None:
     launch, driver = node.opened.launch, node.machinery.driver
-    report = await import_paths(driver, launch.params.magic, launch.clock.now, list(node.opened.config.loadblock))
+    report = await import_paths(
+        driver, launch.params.magic, launch.clock.now, list(node.opened.settings.storage.loadblock)
+    )
     log.info(
         "imported %d blocks from %d files (%d known already, %d refused, %d without parent)",
         report.blocks, report.files, report.known, report.rejected, report.orphans,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from btcnode.chain.script_checks import ShadowValidator
 from btcnode.chain.shadow import ShadowDisagreement, ShadowEngine
-from btcnode.config import NodeConfig
 from btcnode.primitives.hashes import BlockHash
 from btcnode.script.verify import ScriptFailure, ScriptJob
+from btcnode.settings.settings import Settings
 
 DIRECTORY = "shadow"
 
@@ -40,10 +40,10 @@ class LoggingShadow:
         return self._engine.summary()
 
 
-def make_shadow(config: NodeConfig) -> ShadowValidator | None:
+def make_shadow(settings: Settings) -> ShadowValidator | None:
     """The second engine that the options ask for, None for none; raises ConfigError when it is not installed."""
-    share = config.shadow_share
+    share = settings.chain.shadow_validation
     if not share:
         return None
-    engine = ShadowEngine(config.net_dir / DIRECTORY, every=max(1, round(1 / share)))
-    return engine if config.shadow_stop else LoggingShadow(engine)
+    engine = ShadowEngine(settings.net_dir / DIRECTORY, every=max(1, round(1 / share)))
+    return engine if settings.chain.shadow_stop else LoggingShadow(engine)

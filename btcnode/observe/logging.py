@@ -13,10 +13,10 @@ from collections import deque
 from pathlib import Path
 from typing import TextIO
 
-from btcnode.config import NodeConfig
-from btcnode.debug_options import LOG_CATEGORIES
 from btcnode.errors import ConfigError
 from btcnode.observe.log_limit import RateLimit
+from btcnode.settings.groups.log import LOG_CATEGORIES
+from btcnode.settings.settings import Settings
 
 ROOT = "btcnode"
 SHRINK_ABOVE_BYTES = 11_000_000  # a log that is larger at start is cut ...
@@ -138,22 +138,22 @@ def shrink_log(path: Path) -> None:
 class LogSetup:
     """The handlers in force; ``close`` takes them off again."""
 
-    def __init__(self, config: NodeConfig, *, console: TextIO | None = None, recent: RecentLines | None = None) -> None:
+    def __init__(self, settings: Settings, *, console: TextIO | None = None, recent: RecentLines | None = None) -> None:
         """Install file, console (None: not) and recent lines; raises ConfigError when the file cannot be written."""
         self._root = logging.getLogger(ROOT)
         self._others = logging.getLogger("asyncio")
         self._handlers: list[logging.Handler] = [logging.NullHandler()]  # without any, warnings would go to stderr
         self.file: LogFile | None = None
-        if config.log_path is not None:
-            wanted = config.shrinkdebugfile
-            if wanted if wanted is not None else not config.debug_categories:
-                shrink_log(config.log_path)
+        if settings.log_path is not None:
+            wanted = settings.log.shrinkdebugfile
+            if wanted if wanted is not None else not settings.log.categories:
+                shrink_log(settings.log_path)
             try:
-                config.net_dir.mkdir(parents=True, exist_ok=True)
+                settings.net_dir.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise ConfigError(f"Could not open debug log file {config.log_path}") from error
-            self.file = LogFile(config.log_path)
-            if config.logratelimit:
+                raise ConfigError(f"Could not open debug log file {settings.log_path}") from error
+            self.file = LogFile(settings.log_path)
+            if settings.log.logratelimit:
                 self.file.addFilter(RateLimit())
             self._handlers.append(self.file)
         if console is not None:
@@ -161,11 +161,11 @@ class LogSetup:
         if recent is not None:
             self._handlers.append(recent)
         formatter = LineFormatter(
-            micros=config.logtimemicros,
-            stamps=config.logtimestamps,
-            threads=config.logthreadnames,
-            places=config.logsourcelocations,
-            levels=config.loglevelalways,
+            micros=settings.log.logtimemicros,
+            stamps=settings.log.logtimestamps,
+            threads=settings.log.logthreadnames,
+            places=settings.log.logsourcelocations,
+            levels=settings.log.loglevelalways,
         )
         for handler in self._handlers:
             handler.setFormatter(formatter)
@@ -173,8 +173,8 @@ class LogSetup:
             self._others.addHandler(handler)
         self._root.setLevel(logging.INFO)
         self._root.propagate = self._others.propagate = False
-        for category, level in config.category_levels.items():
-            show_details(category, category in config.debug_categories and level != "info")
+        for category, level in settings.log.loglevel.items():
+            show_details(category, category in settings.log.categories and level != "info")
 
     def reopen(self) -> None:
         """Begin a new file after a rotation."""
@@ -196,7 +196,7 @@ def show_details(category: str, wanted: bool) -> None:
     logging.getLogger(f"{ROOT}.{category}").setLevel(logging.DEBUG if wanted else logging.INFO)
 
 
-def console_stream(config: NodeConfig, *, live: bool) -> TextIO | None:
+def console_stream(settings: Settings, *, live: bool) -> TextIO | None:
     """Where log lines go besides the file: standard output, unless the live display has it."""
-    wanted = config.printtoconsole if config.printtoconsole is not None else not live
+    wanted = settings.log.printtoconsole if settings.log.printtoconsole is not None else not live
     return sys.stdout if wanted else None

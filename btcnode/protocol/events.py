@@ -14,7 +14,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 from typing import Protocol as Interface
 
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.settings.permissions import Permission
 
 if TYPE_CHECKING:
     from btcnode.errors import RuleViolation

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from btcnode.chain.presync import HeadersSync, PresyncState
 from btcnode.protocol.blocks.unjudged import Unjudged
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_score import Conduct
 from btcnode.protocol.limits import PING_BURST, TX_INV_BURST
 from btcnode.protocol.serving.request_queue import RequestQueue
+from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 from btcnode.wire.netaddr import NETWORK_NAMES
 

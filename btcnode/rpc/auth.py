@@ -6,18 +6,16 @@ import binascii
 import hmac
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from btcnode.errors import BtcnodeError
+from btcnode.settings.groups.rpc import Account
 
 COOKIE_USER = "__cookie__"
 COOKIE_BYTES = 32
 SALT_BYTES = 16
-
-
-COOKIE_MODES = {"owner": 0o600, "group": 0o640, "all": 0o644}
 
 
 def write_cookie(path: Path, mode: int = 0o600) -> str:
@@ -66,15 +64,9 @@ class Caller(NamedTuple):
 class Authenticator:
     """Checks ``Authorization`` headers; passwords are kept salted and hashed only."""
 
-    def __init__(self, accounts: Iterable[str] = ()) -> None:
-        """``accounts`` are ``--rpcauth`` entries: ``user:salt$hmac``; raises BtcnodeError for anything else."""
-        self._accounts: list[tuple[bytes, str, bytes]] = []
-        for entry in accounts:
-            user, _, rest = entry.partition(":")
-            salt, _, digest = rest.partition("$")
-            if entry.count(":") != 1 or rest.count("$") != 1:
-                raise BtcnodeError("Invalid -rpcauth argument.")
-            self._accounts.append((_raw(user), salt, _raw(digest)))
+    def __init__(self, accounts: Iterable[Account] = ()) -> None:
+        """``accounts`` are those of ``-rpcauth``."""
+        self._accounts = [(_raw(account.user), account.salt, _raw(account.digest)) for account in accounts]
 
     def add(self, user: str, password: str) -> None:
         """Allow a user."""
@@ -100,19 +92,11 @@ class Authenticator:
 
 
 class Whitelist:
-    """Which methods a user may call (``--rpcwhitelist``); lists that name a user twice leave what both allow."""
+    """Which methods a user may call (``-rpcwhitelist``)."""
 
-    def __init__(self, entries: Iterable[str], closed: bool | None) -> None:
+    def __init__(self, methods: Mapping[str, frozenset[str]], closed: bool | None) -> None:
         """``closed``: whether users without an entry may call nothing, None for "when there are entries"."""
-        self._methods: dict[str, frozenset[str]] = {}
-        for entry in entries:
-            user, colon, names = entry.partition(":")
-            methods = frozenset(names.replace(" ", ",").split(",")) if colon else frozenset[str]()
-            if colon and user in self._methods:
-                methods &= self._methods[user]
-            elif user in self._methods:
-                methods = self._methods[user]
-            self._methods[user] = methods
+        self._methods = methods
         self._closed = bool(self._methods) if closed is None else closed
 
     def caller(self, user: str) -> Caller:

@@ -186,7 +186,7 @@ class Connection(asyncio.Protocol):
             log.debug("Received a %s request for %s from %s", method.decode(), shown, self.peer)
         if target == b"/":
             return self._check_caller(head)
-        if server.config.rest and target.startswith(b"/rest/"):
+        if server.settings.rpc.rest and target.startswith(b"/rest/"):
             return _REST
         if target in (b"/health", b"/ready") and method == b"GET":
             return _Plan(refusal=server.probe(target))

@@ -12,7 +12,7 @@ from btcnode.services.parts import NodeParts
 
 def is_enabled(node: NodeParts, name: str) -> bool:
     """Whether the user wants the deprecated field or method."""
-    return name in node.config.deprecatedrpc
+    return name in node.settings.rpc.deprecatedrpc
 
 
 ShownWarnings = Annotated[list[str] | str, "Warnings", Like(list[Annotated[str, "Warning"]])]

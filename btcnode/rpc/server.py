@@ -14,14 +14,15 @@ import socket
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from time import monotonic
 
-from btcnode.config import NodeConfig, allowed_network, split_host_port
 from btcnode.errors import BtcnodeError
-from btcnode.rpc.auth import COOKIE_MODES, Authenticator, Whitelist, write_cookie
+from btcnode.rpc.auth import COOKIE_USER, Authenticator, Whitelist, write_cookie
 from btcnode.rpc.connection import RETRY_LATER, SWEEP_S, Connection, overload
 from btcnode.rpc.http1 import FORBIDDEN, JSON_TYPE, OK, UNAVAILABLE
 from btcnode.rpc.jsonrpc import Reply
 from btcnode.rpc.jsonvalue import encode
 from btcnode.rpc.table import MethodTable
+from btcnode.settings.groups.rpc import Account, Refused
+from btcnode.settings.settings import Settings
 
 log = logging.getLogger("btcnode.http")
 
@@ -35,19 +36,17 @@ _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 class RpcServer:
     """Listens for JSON-RPC on the configured addresses; ``start`` and ``stop`` are its life."""
 
-    def __init__(self, config: NodeConfig, table: MethodTable, default_port: int) -> None:
-        """``default_port`` is the network's RPC port."""
-        self.config = config
+    def __init__(self, settings: Settings, table: MethodTable) -> None:
+        """Nothing is opened before ``start``."""
+        self.settings = settings
         self.table = table
         self.auth = Authenticator()
-        self.whitelist = Whitelist(config.rpcwhitelist, config.rpcwhitelistdefault)
+        self.whitelist = Whitelist(settings.rpc.rpcwhitelist, settings.rpc.rpcwhitelistdefault)
         self.addresses: list[tuple[str, int]] = []
         self.bodies_size = 0
         self.stopping = False
-        self.work_limit = config.rpcthreads + config.rpcworkqueue  # as many as a bitcoind takes at a time
-        self._default_port = default_port if config.rpcport is None else config.rpcport
-        self._allowed: list[IPv4Network | IPv6Network] = [*_LOOPBACK]
-        self._allowed += [allowed_network(text, cjdns=config.cjdnsreachable) for text in config.rpcallowip]
+        self.work_limit = settings.rpc.rpcthreads + settings.rpc.rpcworkqueue  # as many as a bitcoind takes at a time
+        self._allowed: list[IPv4Network | IPv6Network] = [*_LOOPBACK, *settings.rpc.rpcallowip]
         self._in_work = 0
         self._connections: dict[Connection, None] = {}
         self._servers: list[asyncio.Server] = []
@@ -69,17 +68,16 @@ class RpcServer:
 
     def _learn_users(self) -> None:
         """Who may call; raises BtcnodeError when an option is wrong or the cookie cannot be written."""
-        config = self.config
-        self.auth = Authenticator(config.rpcauth)
-        if config.rpcpassword:
-            self.auth.add(config.rpcuser, config.rpcpassword)
-        elif config.rpccookieperms not in COOKIE_MODES:
-            raise BtcnodeError(
-                f"Invalid -rpccookieperms={config.rpccookieperms}; must be one of 'owner', 'group', or 'all'."
-            )
-        elif str(config.rpccookiefile) != "0":
-            self._cookie_password = write_cookie(config.cookie_path, COOKIE_MODES[config.rpccookieperms])
-            self.auth.add("__cookie__", self._cookie_password)
+        settings, options = self.settings, self.settings.rpc
+        refused = [entry for entry in (*options.rpcauth, options.rpccookieperms) if isinstance(entry, Refused)]
+        if refused:
+            raise BtcnodeError(refused[0].line)
+        self.auth = Authenticator(entry for entry in options.rpcauth if isinstance(entry, Account))
+        if options.rpcpassword:
+            self.auth.add(options.rpcuser, options.rpcpassword)
+        elif settings.cookie_path is not None and isinstance(options.rpccookieperms, int):
+            self._cookie_password = write_cookie(settings.cookie_path, options.rpccookieperms)
+            self.auth.add(COOKIE_USER, self._cookie_password)
 
     async def stop(self) -> None:
         """Refuse new requests, let those in work end (those that wait are given up), close, remove the cookie."""
@@ -106,11 +104,18 @@ class RpcServer:
         self._remove_cookie()
 
     async def _listen(self) -> None:
-        binds = self.config.rpcbind
-        if binds and not self.config.rpcallowip:
-            log.warning("--rpcbind has no effect without --rpcallowip: listening at localhost only")
+        options = self.settings.rpc
+        binds = options.rpcbind
+        if binds and not options.rpcallowip:
+            log.warning(
+                "Option -rpcbind was ignored because -rpcallowip was not specified,"
+                " refusing to allow everyone to connect"
+            )
             binds = ()
-        targets = [split_host_port(text, self._default_port) for text in binds or ("127.0.0.1", "::1")]
+        if options.rpcallowip and not binds:
+            log.warning("Option -rpcallowip was specified without -rpcbind; this doesn't usually make sense")
+        targets = [(bind.host, bind.port or options.rpcport) for bind in binds]
+        targets = targets or [("127.0.0.1", options.rpcport), ("::1", options.rpcport)]
         optional = () if binds else ("::1",)
         loop = asyncio.get_running_loop()
         for host, port in targets:
@@ -123,7 +128,7 @@ class RpcServer:
             except OSError as error:
                 if host in optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, socket.EAI_ADDRFAMILY):
                     continue
-                if host in optional and self._default_port == 0:
+                if host in optional and options.rpcport == 0:
                     continue
                 await self.stop()
                 reason = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror
@@ -175,15 +180,15 @@ class RpcServer:
         return any((mapped or address) in network for network in self._allowed)
 
     def _sweep(self) -> None:
-        now, limit = monotonic(), float(self.config.rpcservertimeout)
+        now, limit = monotonic(), float(self.settings.rpc.rpcservertimeout_s)
         for connection in list(self._connections):
             connection.sweep(now, limit)
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _remove_cookie(self) -> None:
         """Delete the cookie when it is still ours."""
-        path = self.config.cookie_path
-        if not self._cookie_password:
+        path = self.settings.cookie_path
+        if path is None or not self._cookie_password:
             return
         try:
             if path.read_text().endswith(self._cookie_password):

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from btcnode.config import NodeConfig
-from btcnode.debug_options import LOG_CATEGORIES
 from btcnode.observe.logging import show_details
 from btcnode.services.clock import Clock
+from btcnode.settings.groups.log import LOG_CATEGORIES
+from btcnode.settings.settings import Settings
 
 
 class Control:
     """``status`` is what the node is busy with before it is ready, None from then on."""
 
-    def __init__(self, config: NodeConfig, clock: Clock) -> None:
-        self._config = config
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
         self._clock = clock
-        self._categories = set(config.debug_categories)
+        self._categories = set(settings.log.categories)
         self.stop_requested = asyncio.Event()
         self.status: str | None = "Starting"
 
@@ -36,8 +36,8 @@ class Control:
     def set_log_category(self, category: str, enabled: bool) -> None:
         """Switch a category."""
         (self._categories.add if enabled else self._categories.discard)(category)
-        show_details(category, enabled and self._config.category_levels[category] != "info")
+        show_details(category, enabled and self._settings.log.loglevel[category] != "info")
 
     def log_path(self) -> str:
         """Full path of the log file, empty when there is none."""
-        return str(self._config.log_path or "")
+        return str(self._settings.log_path or "")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from btcnode.config import NodeConfig
 from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.indexes.coinstats import CoinStats, CoinStatsRecipe
 from btcnode.indexes.filters import BlockFilter, FilterRecipe
@@ -16,6 +15,7 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.services.chain import Chain
 from btcnode.services.index_builder import IndexBuilder, IndexState
+from btcnode.settings.settings import Settings
 
 
 class IndexedTx(NamedTuple):
@@ -99,7 +99,7 @@ class CoinStatsIndex(_Index):
 class Indexes:
     """The indexes that this node keeps; an index that the options do not ask for is None."""
 
-    def __init__(self, chain: Chain, config: NodeConfig) -> None:
+    def __init__(self, chain: Chain, settings: Settings) -> None:
         """Open the stores; raises StorageError, with none of them open."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._builders: list[IndexBuilder] = []
@@ -108,7 +108,7 @@ class Indexes:
             if not wanted:
                 return None
             try:
-                builder = IndexBuilder(recipe, chain, config.net_dir, self._thread, wipe=config.reindex)
+                builder = IndexBuilder(recipe, chain, settings.net_dir, self._thread, wipe=settings.storage.reindex)
             except StorageError:
                 for other in self._builders:
                     other.store.close()
@@ -116,10 +116,10 @@ class Indexes:
             self._builders.append(builder)
             return builder
 
-        transactions = opened(config.txindex, TxRecipe())
-        statistics = opened(config.coinstatsindex, CoinStatsRecipe(chain.params))
-        spenders = opened(config.txospenderindex, SpenderRecipe())
-        filters = opened(config.blockfilterindex, FilterRecipe())
+        transactions = opened(settings.storage.txindex, TxRecipe())
+        statistics = opened(settings.storage.coinstatsindex, CoinStatsRecipe(chain.params))
+        spenders = opened(settings.storage.txospenderindex, SpenderRecipe())
+        filters = opened(settings.storage.blockfilterindex, FilterRecipe())
         self.transactions = TxIndex(transactions, chain) if transactions is not None else None
         self.spenders = SpenderIndex(spenders, chain) if spenders is not None else None
         self.coinstats = CoinStatsIndex(statistics, chain) if statistics is not None else None

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from btcnode.config import NodeConfig
 from btcnode.notify.order import EventOrder
 from btcnode.notify.topics import TOPICS, Endpoint, zmq_address
 from btcnode.protocol.chain_view import ChainView
 from btcnode.services.clock import Clock
 from btcnode.services.transactions import Transactions
+from btcnode.settings.groups.notifications import NotificationSettings
+from btcnode.settings.settings import Settings
 
 if TYPE_CHECKING:
     from btcnode.notify.publisher import Publisher
@@ -19,18 +20,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("btcnode.zmq")
 
 
-def endpoints_of(config: NodeConfig) -> list[Endpoint]:
+def endpoints_of(settings: NotificationSettings) -> list[Endpoint]:
     """The endpoints of the options, in the order in which one event is told to them."""
     return [
-        Endpoint(topic, zmq_address(address), getattr(config, f"zmqpub{topic}hwm"))
+        Endpoint(topic, zmq_address(address), high_water)
         for topic in TOPICS
-        for address in getattr(config, f"zmqpub{topic}")
+        for addresses, high_water in (settings.published(topic),)
+        for address in addresses
     ]
 
 
-def open_publisher(config: NodeConfig) -> Publisher | None:
+def open_publisher(settings: Settings) -> Publisher | None:
     """Listen at the endpoints of the options; None without any, or (said in the log) where one cannot be used."""
-    endpoints = endpoints_of(config)
+    endpoints = endpoints_of(settings.notifications)
     if not endpoints:
         return None
     import zmq  # a node without such options does without it

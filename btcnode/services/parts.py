@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from btcnode.config import NodeConfig
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.templates import TemplateMaker
 from btcnode.networks.parameters import NetworkParams
@@ -23,6 +22,7 @@ from btcnode.services.pruner import Pruner
 from btcnode.services.snapshot_writer import SnapshotWriter
 from btcnode.services.submissions import Submissions
 from btcnode.services.sync_monitor import SyncMonitor
+from btcnode.settings.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class NodeParts:
     satoshi, times Unix seconds unless the name says so.
     """
 
-    config: NodeConfig
+    settings: Settings
     params: NetworkParams
     clock: Clock
     control: Control

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from btcnode.config import NodeConfig
 from btcnode.net.addresses import numeric
 from btcnode.net.reactor import Reactor
 from btcnode.primitives.tx import Tx
@@ -31,6 +30,7 @@ from btcnode.protocol.transactions.orphanage import OrphanInfo
 from btcnode.protocol.transactions.private_broadcast import PrivateInfo
 from btcnode.services.ban_file import BanFile
 from btcnode.services.clock import Clock
+from btcnode.settings.settings import Settings
 from btcnode.wire.constants import PROTOCOL_VERSION
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress
 from btcnode.wire.subnet import SubNet
@@ -137,7 +137,7 @@ class Peers:
         reactor: Reactor,
         protocol: Protocol,
         options: ProtocolConfig,
-        config: NodeConfig,
+        settings: Settings,
         ban_file: BanFile,
         clock: Clock,
     ) -> None:
@@ -146,7 +146,7 @@ class Peers:
         self._options = options
         self._ban_file = ban_file
         self._clock = clock
-        self._ban_time = config.bantime
+        self._ban_time = settings.connections.bantime_s
 
     def connected(self) -> Sequence[PeerInfo]:
         """Connected peers, oldest first."""

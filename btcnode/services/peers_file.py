@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError, StorageError
 from btcnode.networks.seeds import embedded_asmap, fixed_seeds
 from btcnode.protocol.addresses.address_file import (
@@ -24,6 +23,8 @@ from btcnode.protocol.addresses.addrman import TEST_KEY, AddressBook
 from btcnode.protocol.addresses.asmap import AsMap
 from btcnode.protocol.addresses.netgroup import NetGroups
 from btcnode.protocol.limits import MAX_ANCHORS
+from btcnode.settings.groups.connections import EMBEDDED
+from btcnode.settings.settings import Settings
 from btcnode.storage.durable import write_durably
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress, Network
@@ -44,12 +45,12 @@ def _quoted(path: Path) -> str:
     return json.dumps(str(path), ensure_ascii=False)
 
 
-def load_groups(config: NodeConfig) -> NetGroups:
+def load_groups(settings: Settings) -> NetGroups:
     """How addresses are grouped; raises ConfigError when the map that the user named is not usable."""
-    if config.asmap == "0":
+    if settings.connections.asmap is None:
         init_log.info("Using /16 prefix for IP bucketing")
         return NetGroups()
-    if config.asmap == "1":
+    if settings.connections.asmap == EMBEDDED:
         data = embedded_asmap()
         if data is None:
             raise ConfigError("Embedded asmap data not available")
@@ -58,7 +59,7 @@ def load_groups(config: NodeConfig) -> NetGroups:
         if not asmap.is_sane():
             raise ConfigError("Could not read embedded asmap data")
     else:
-        asmap = _load_map(config.net_dir / config.asmap)
+        asmap = _load_map(settings.net_dir / settings.connections.asmap)
     init_log.info("Using asmap version %s for IP bucketing", asmap.version[::-1].hex())
     return NetGroups(asmap)
 
@@ -79,15 +80,15 @@ def _load_map(path: Path) -> AsMap:
     return asmap
 
 
-def load_book(config: NodeConfig, magic: bytes, rng: Random, groups: NetGroups) -> AddressBook:
+def load_book(settings: Settings, magic: bytes, rng: Random, groups: NetGroups) -> AddressBook:
     """The stored address book, or a new one when there is none or it is of a later version.
 
     Raises StorageError, in Core's words, when the file is damaged.
     """
-    path = config.net_dir / PEERS
+    path = settings.net_dir / PEERS
     begin = time.perf_counter()
     key = None
-    if "addrman" in config.test:
+    if "addrman" in settings.chain.test:
         rng, key = Random(0), TEST_KEY
     try:
         book, note = decode_book(path.read_bytes(), magic, rng, groups)
@@ -110,8 +111,8 @@ def load_book(config: NodeConfig, magic: bytes, rng: Random, groups: NetGroups) 
             log.debug("%s", note)
         log.info("Loaded %d addresses from peers.dat %dms", len(book), (time.perf_counter() - begin) * 1000)
     book.log = lambda text: log.debug("%s", text)
-    if config.checkaddrman:
-        book.check = _make_check(book, config.checkaddrman, rng)
+    if settings.connections.checkaddrman:
+        book.check = _make_check(book, settings.connections.checkaddrman, rng)
     return book
 
 

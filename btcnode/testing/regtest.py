@@ -65,7 +65,7 @@ class RegtestNode:
             self._end()
             raise
         self.rpc = SyncRpc(self)
-        self.address = str(address_for_script(self._purse.script_pubkey, self.node.config.network_params()))
+        self.address = str(address_for_script(self._purse.script_pubkey, self.node.settings.params))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the node's event loop; raises what it raises, TimeoutError after a minute."""
@@ -98,7 +98,7 @@ class RegtestNode:
         change = sum(value for _, value, _ in chosen) - wanted - fee
         if change < 0:
             raise ValueError(f"the purse has too few mature coins for {amount} BTC: mine more blocks")
-        outputs = [make_txout(wanted, script_for_address(address, self.node.config.network_params()))]
+        outputs = [make_txout(wanted, script_for_address(address, self.node.settings.params))]
         if change >= MIN_CHANGE:
             outputs.append(make_txout(change, self._purse.script_pubkey))
         script = self._purse.script_pubkey

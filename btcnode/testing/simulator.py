@@ -24,9 +24,10 @@ from btcnode.protocol import events as ev
 from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
+from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.wire.codec import LimitExceeded, Message
 from btcnode.wire.messages import Ping, Pong, Verack, Version

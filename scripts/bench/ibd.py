@@ -33,7 +33,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from btcnode.config import NodeConfig
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import HEADER_SIZE, header_hash
@@ -42,6 +41,7 @@ from scripts.bench import peers
 from tests.lib.chain_generator import benchmark_chain
 from tests.lib.peer import ChainServer
 from tests.lib.process import NodeProcess
+from tests.lib.settings import settings_of
 
 PARAMS = params_for("regtest")
 POLL = 0.05  # seconds between two calls of getblockcount
@@ -385,7 +385,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, default=Path("ibd-memory.png"))
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "btcnode-bench")
     options = parser.parse_args()
-    budget = NodeConfig(network="regtest").maxmemory
+    budget = settings_of(network="regtest").storage.maxmemory_bytes >> 20
     chain = prepare(options)
     print(
         f"{chain.total} blocks; large ones: {chain.large_end - chain.before} with {chain.txs:,} transactions,"

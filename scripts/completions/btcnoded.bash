@@ -24,9 +24,9 @@ _btcnoded() {
     -peer-score-learning -peerblockfilters -peerbloomfilters -permitbaremultisig -persistmempool -persistmempoolv1
     -printpriority -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex
     -reindex-chainstate -rest -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet
-    -stopafterblockimport -stun -testnet4 -txindex -txospenderindex -txreconciliation -upnp -v2transport -version
-    -whitelistforcerelay -whitelistrelay -xthin -addnode= -alertnotify= -asmap= -assumevalid= -bantime= -bind=
-    -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify= -blockreconstructionextratxn=
+    -stopafterblockimport -stun -testnet -testnet4 -txindex -txospenderindex -txreconciliation -upnp -v2transport
+    -version -whitelistforcerelay -whitelistrelay -xthin -addnode= -alertnotify= -asmap= -assumevalid= -bantime=
+    -bind= -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify= -blockreconstructionextratxn=
     -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain= -checkaddrman= -checkblocks=
     -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude=
     -debuglogfile= -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip= -i2psam= -includeconf=

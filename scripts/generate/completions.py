@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from btcnode.cli.client import FLAG_OPTIONS, TEXT_OPTIONS
-from btcnode.cli.daemon_options import DAEMON_OPTIONS
-from btcnode.config import option_table
-from btcnode.networks.names import CHAINS, FLAGS
+from btcnode.networks.names import CHAINS
 from btcnode.rpc.methods import every_method
+from btcnode.settings.groups.process import DAEMON
+from btcnode.settings.table import OPTIONS
 
 HEAD = "# Completion of {name} for bash: made by scripts/docs; do not edit. Source it, or install it as\n# /usr/share/bash-completion/completions/{name}\n"  # noqa: E501
 
@@ -23,26 +23,10 @@ def _words(words: list[str]) -> str:
 
 def daemon() -> str:
     """Options of btcnoded; files and folders after ``=`` where the option takes one."""
-    flags = ["-?"]
-    values: list[str] = []
-    paths: list[str] = []
-    for name in DAEMON_OPTIONS:
-        bare, equals, _ = name.partition("=")
-        if bare in ("?",):
-            continue
-        (values if equals else flags).append(f"-{bare}{'=' if equals else ''}")
-    flags += [f"-{name}" for name in FLAGS if name != "testnet"]
-    for _, info, kind, _ in option_table():
-        if info.hidden or info.flag == "network":
-            continue
-        kind = str(kind)
-        if kind.startswith("bool"):
-            flags.append(f"-{info.flag}")
-        else:
-            values.append(f"-{info.flag}=")
-            if "Path" in kind or info.metavar in ("FILE", "DIR", "PATH"):
-                paths.append(f"-{info.flag}")
-    paths += ["-conf", "-pid", "-settings", "-includeconf"]
+    every = [*OPTIONS.values(), *DAEMON.values()]
+    flags = [f"-{option.flag}" for option in every if option.is_switch]
+    values = [f"-{option.flag}=" for option in every if not option.is_switch]
+    paths = [f"-{option.flag}" for option in every if option.kind.is_path]
     return f"""{HEAD.format(name="btcnoded")}
 _btcnoded() {{
     local cur=${{COMP_WORDS[COMP_CWORD]}} name=""

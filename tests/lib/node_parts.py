@@ -15,17 +15,18 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from btcnode.config import NodeConfig
 from btcnode.net.connection import Connection, Door
 from btcnode.node.assembling import AssembledNode, assemble
 from btcnode.node.launch import Launch
 from btcnode.node.opening import OpenedNode, open_node
 from btcnode.rpc.table import MethodTable
 from btcnode.services.parts import NodeParts
+from btcnode.settings.settings import Settings
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
 from btcnode.wire.netaddr import NetAddress
 from btcnode.wire.transport import V1Transport
 from tests.lib.peer import ScriptedPeer
+from tests.lib.settings import settings_of
 
 START = 1_700_000_000  # the node's clock stands here
 TIMEOUT = 20  # seconds
@@ -33,13 +34,13 @@ TIMEOUT = 20  # seconds
 T = TypeVar("T")
 
 
-def regtest_config(datadir: Path, **options: Any) -> NodeConfig:
+def regtest_config(datadir: Path, **options: Any) -> Settings:
     """Options of a small node on regtest whose clock stands at ``START``."""
-    config = NodeConfig(
+    settings = settings_of(
         network="regtest", datadir=datadir, **{"rpcport": 0, "par": 1, "listen": False, "mocktime": START, **options}
     )
-    config.net_dir.mkdir(parents=True, exist_ok=True)
-    return config
+    settings.net_dir.mkdir(parents=True, exist_ok=True)
+    return settings
 
 
 class LoopThread:
@@ -77,8 +78,8 @@ class NodeLab:
     opened: OpenedNode
     assembled: AssembledNode
 
-    def __init__(self, config: NodeConfig) -> None:
-        self.config = config
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.thread = LoopThread()
         self._stack = AsyncExitStack()
         self._peers: list[ScriptedPeer] = []
@@ -90,7 +91,7 @@ class NodeLab:
             raise
 
     async def _open(self) -> None:
-        self.launch = Launch.of(self.config, check_results=True)
+        self.launch = Launch.of(self.settings, check_results=True)
         self.opened = await open_node(self.launch, self._stack)
         self.assembled = assemble(self.opened, self._stack)
         self._stack.push_async_exit(self.opened.rpc_closing.pop_all())

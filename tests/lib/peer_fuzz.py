@@ -25,9 +25,10 @@ from btcnode.protocol import events as ev
 from btcnode.protocol import limits
 from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.serving.tx_filter import filter_block
+from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire import messages as m

@@ -13,10 +13,11 @@ from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.addresses.seeding import FixedSeeds
 from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.protocol import Protocol
+from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.codec import Message

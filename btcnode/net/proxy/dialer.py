@@ -12,7 +12,7 @@ from btcnode.net.proxy.errors import DialError
 from btcnode.net.proxy.i2p import I2pRouter
 from btcnode.net.proxy.reach import reach
 from btcnode.net.proxy.socks5 import CredentialsGenerator, negotiate
-from btcnode.proxy_options import ProxyAddress, ProxyPlan
+from btcnode.settings.addresses import ProxyAddress, ProxyPlan
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
 PREFIX_SIZE = 8  # bytes of the credentials' prefix, as in Core

@@ -11,7 +11,7 @@ from pathlib import Path
 from btcnode.net.background import Background
 from btcnode.net.proxy.errors import DialError
 from btcnode.net.proxy.sam import PORT, SamError, SamSession
-from btcnode.proxy_options import ProxyAddress
+from btcnode.settings.addresses import ProxyAddress
 from btcnode.wire.netaddr import NetAddress
 
 MAX_UNUSED_SESSIONS = 10  # transient ones whose connection failed, kept for the next

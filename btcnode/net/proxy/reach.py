@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 from btcnode.net.proxy.errors import DialError
-from btcnode.proxy_options import ProxyAddress
+from btcnode.settings.addresses import ProxyAddress
 
 
 async def reach(proxy: ProxyAddress, seconds: float) -> socket.socket:

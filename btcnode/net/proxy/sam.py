@@ -17,7 +17,7 @@ from pathlib import Path
 
 from btcnode.net.proxy.errors import DialError
 from btcnode.net.proxy.reach import reach
-from btcnode.proxy_options import ProxyAddress
+from btcnode.settings.addresses import ProxyAddress
 from btcnode.wire.netaddr import NetAddress, Network
 
 KEY_FILE = "i2p_private_key"

@@ -18,7 +18,7 @@ from btcnode.errors import DecodeError
 from btcnode.net.background import Background
 from btcnode.net.proxy import tor_reply
 from btcnode.net.proxy.tor_reply import COOKIE_SIZE, NONCE_SIZE, Reply, ReplyReader, TorControlError
-from btcnode.proxy_options import SOCKS_PORT, ProxyAddress
+from btcnode.settings.addresses import SOCKS_PORT, ProxyAddress
 from btcnode.wire.netaddr import NetAddress
 
 KEY_FILE = "onion_v3_private_key"

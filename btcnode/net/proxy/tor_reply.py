@@ -9,7 +9,7 @@ import hmac
 from dataclasses import dataclass, field
 
 from btcnode.errors import BtcnodeError
-from btcnode.proxy_options import SOCKS_PORT, UNIX_PREFIX, ProxyAddress, split_port
+from btcnode.settings.addresses import SOCKS_PORT, UNIX_PREFIX, ProxyAddress, split_port
 
 MAX_LINE_LENGTH = 100_000  # bytes, the carriage return included
 MAX_LINES = 1000  # of one reply

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.addresses.local_addresses import LocalAddresses
 from btcnode.protocol.addresses.netgroup import address_key
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.events import NetworkReachable
@@ -31,6 +31,7 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.serving.bloom import RollingBloom
+from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MAX_ADDR_TO_SEND, NODE_NETWORK, NODE_NETWORK_LIMITED
 from btcnode.wire.messages import Addr, AddrEntry, AddrV2, GetAddr
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network

@@ -17,7 +17,7 @@ from btcnode.protocol.addresses.netgroup import address_key, host_key
 from btcnode.protocol.commands import AddConnection
 from btcnode.protocol.connections.added_nodes import AddedNodes
 from btcnode.protocol.connections.eviction import Candidate, select_for_eviction
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.outbound_choice import CLEARNET, OutboundChoice
 from btcnode.protocol.connections.peer_score import THROTTLED_BELOW
 from btcnode.protocol.connections.peer_states import AttemptKey, PeerEvent
@@ -38,6 +38,7 @@ from btcnode.protocol.limits import (
     STALE_TIP_SPACINGS,
 )
 from btcnode.protocol.peer import Peer
+from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import NODE_P2P_V2
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network

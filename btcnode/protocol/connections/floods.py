@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from btcnode.protocol.connections.kinds import Permission
 from btcnode.protocol.limits import FLOOD_PAUSE, PING_BURST, PING_RATE, TX_INV_BURST, TX_INV_RATE
 from btcnode.protocol.misbehaviour import Offence, weight_of
 from btcnode.protocol.peer import PAUSE_FLOOD, Peer
+from btcnode.settings.permissions import Permission
 
 if TYPE_CHECKING:
     from btcnode.protocol.context import Context

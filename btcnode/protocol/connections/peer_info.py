@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from btcnode.protocol.connections.permissions import names
 from btcnode.protocol.context import Context
 from btcnode.protocol.peer import Peer
+from btcnode.settings.permissions import names
 
 
 def describe(ctx: Context, peer: Peer) -> dict[str, Any]:

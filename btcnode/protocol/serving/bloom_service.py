@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from btcnode.protocol.connections.kinds import Permission
 from btcnode.protocol.misbehaviour import Offence
+from btcnode.settings.permissions import Permission
 from btcnode.wire.bloom_filter import BloomFilter
 from btcnode.wire.constants import NODE_BLOOM
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from btcnode.chain.header_tree import VALID_SCRIPTS
 from btcnode.primitives.block import ParsedBlock, parse_block
-from btcnode.protocol.connections.kinds import Permission
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, MatchBlock, ReadBlock, SendRaw
 from btcnode.protocol.events import BlockMatched, BlockRead
@@ -32,6 +31,7 @@ from btcnode.protocol.peer import NONE, PAUSE_GETDATA, Peer
 from btcnode.protocol.serving.compact_serving import CompactServing
 from btcnode.protocol.serving.upload_budget import UploadBudget
 from btcnode.protocol.transactions.tx_relay import TxRelay
+from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import (
     MAX_HEADERS_RESULTS,
     MAX_INV_SIZE,

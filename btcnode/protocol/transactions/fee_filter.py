@@ -6,7 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from btcnode.primitives.amounts import MAX_MONEY
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.limits import (
     AVG_FEEFILTER_INTERVAL,
     FEE_FILTER_SMALLEST,
@@ -14,6 +14,7 @@ from btcnode.protocol.limits import (
     MAX_FEEFILTER_CHANGE_DELAY,
     MAX_FILTER_FEERATE,
 )
+from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import FEEFILTER_VERSION
 from btcnode.wire.messages import FeeFilter
 

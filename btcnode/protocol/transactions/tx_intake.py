@@ -16,7 +16,6 @@ from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
 from btcnode.mempool.rejection import TxResult
 from btcnode.primitives.hashes import sha256d, to_display
 from btcnode.primitives.scan import txid_of
-from btcnode.protocol.connections.kinds import Permission
 from btcnode.protocol.effects import LogLevel, ProcessTransactions
 from btcnode.protocol.limits import (
     MAX_EXTRA_TRANSACTION_SIZE,
@@ -30,6 +29,7 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import PAUSE_TRANSACTIONS, WITHOUT_TRANSACTIONS, Peer
 from btcnode.protocol.transactions.tx_download import Package, TxDownload
+from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_FLAG, MSG_WITNESS_TX, MSG_WTX
 from btcnode.wire.messages import GetData, InvItem
 

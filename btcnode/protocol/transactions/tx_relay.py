@@ -13,7 +13,6 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from btcnode.protocol.connections.kinds import Permission
 from btcnode.protocol.limits import (
     FILTERED_PER_TICK,
     INBOUND_INVENTORY_BROADCAST_INTERVAL,
@@ -35,6 +34,7 @@ from btcnode.protocol.peer import WITHOUT_TRANSACTIONS, Peer, TxState
 from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
 from btcnode.protocol.serving.bloom_service import offers_bloom
 from btcnode.protocol.serving.tx_filter import match
+from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MAX_INV_SIZE, MSG_TX, MSG_WTX
 from btcnode.wire.messages import Inv, InvItem
 

@@ -77,14 +77,14 @@ def getblockchaininfo(node: NodeParts) -> ChainInfo:
         "initialblockdownload": node.chain.is_initial_block_download(),
         "chainwork": uint256_hex(tree.chainwork(tip)),
         "size_on_disk": node.chain.size_on_disk(),
-        "pruned": node.config.prunes,
+        "pruned": node.settings.storage.prunes,
         "warnings": shown_warnings(node),
     }
     background = _background(node)
     if background is not None:
         result["backgroundvalidation"] = background
-    if node.config.prunes:
-        pruned, target = node.pruner.prune_height(), node.config.prune_target
+    if node.settings.storage.prunes:
+        pruned, target = node.pruner.prune_height(), node.settings.storage.prune_target
         result["pruneheight"] = 0 if pruned is None else pruned + 1
         result["automatic_pruning"] = target is not None
         if target is not None:

@@ -86,7 +86,7 @@ async def pruneblockchain(
     height: Annotated[int, "The height, or a time (Unix seconds) two hours after the last block to delete"],
 ) -> Annotated[int, "Height of the last block deleted, -1 when there is none"]:
     """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
-    if not node.config.prunes:
+    if not node.settings.storage.prunes:
         raise RpcError(RpcCode.MISC_ERROR, "Cannot prune blocks because node is not in prune mode.")
     if height < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Negative block height.")
@@ -124,7 +124,7 @@ def getblockfrompeer(
         raise RpcError(RpcCode.MISC_ERROR, "Block header missing")
     if node.chain.block_status(index).have_data:
         raise RpcError(RpcCode.MISC_ERROR, "Block already downloaded")
-    if node.config.prunes and node.chain.tree.height(index) > node.chain.tree.height(node.chain.tip()):
+    if node.settings.storage.prunes and node.chain.tree.height(index) > node.chain.tree.height(node.chain.tip()):
         why = "In prune mode, only blocks that the node has already synced previously can be fetched from a peer"
         raise RpcError(RpcCode.MISC_ERROR, why)
     problem = node.peers.fetch_block(peer_id, index)

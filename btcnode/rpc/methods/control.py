@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Annotated, Any, TypedDict
 
-from btcnode.debug_options import LOG_CATEGORIES
 from btcnode.rpc.allocator import heap, malloc_info
 from btcnode.rpc.declare import HIDDEN, MAY_HOLD_EQUALS, Bits, Hint, Named, When, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
@@ -18,6 +17,7 @@ from btcnode.rpc.shapes import Arg, Kind, Result
 from btcnode.rpc.table import MethodTable
 from btcnode.services.control import Control
 from btcnode.services.parts import NodeParts
+from btcnode.settings.groups.log import LOG_CATEGORIES
 
 STOPPING = "btcnode stopping"
 MAX_STOP_DELAY_MS = 60_000

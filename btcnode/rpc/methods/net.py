@@ -132,7 +132,7 @@ def _peer_json(peer: PeerInfo, thin: bool) -> PeerJson:
 @rpc("network")
 def getpeerinfo(node: NodeParts) -> list[PeerJson]:
     """Connected peers."""
-    thin = node.config.xthin
+    thin = node.settings.connections.xthin
     return [_peer_json(peer, thin) for peer in node.peers.connected()]
 
 
@@ -240,7 +240,7 @@ def getnetworkinfo(node: NodeParts) -> NetworkInfo:
         "subversion": state.user_agent,
         "protocolversion": state.protocol_version,
         "localservices": f"{state.services:016x}",
-        "localservicesnames": service_names(state.services, thin=node.config.xthin),
+        "localservicesnames": service_names(state.services, thin=node.settings.connections.xthin),
         "localrelay": state.relays_transactions,
         "timeoffset": state.time_offset,
         "networkactive": state.active,

@@ -63,7 +63,7 @@ async def dumptxoutset(
     else:
         text = f'Invalid snapshot type "{type}" specified. Please specify "rollback" or "latest"'
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
-    place = joined(node.config.net_dir, path)
+    place = joined(node.settings.net_dir, path)
     try:
         written = await node.snapshots.write(place, target, in_memory=given["in_memory"])
     except SnapshotFileError as error:
@@ -96,7 +96,7 @@ async def loadtxoutset(
     """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block.
     The chain below is validated in the background.
     """
-    place = joined(node.config.net_dir, path) if path else ""
+    place = joined(node.settings.net_dir, path) if path else ""
     try:
         loaded = await node.assumed.load(place)
     except DecodeError as error:

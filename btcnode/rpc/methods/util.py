@@ -164,4 +164,4 @@ class Signers(TypedDict):
 @rpc("signer")
 async def enumeratesigners(node: NodeParts) -> Signers:
     """The devices that the external signer (-signer) knows."""
-    return {"signers": await enumerate_signers(node.config.signer)}
+    return {"signers": await enumerate_signers(node.settings.rpc.signer)}

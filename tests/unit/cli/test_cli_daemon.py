@@ -7,20 +7,212 @@ from pathlib import Path
 import pytest
 
 from btcnode.cli import daemon
-from btcnode.cli.daemon_options import CORE_OPTIONS, DAEMON_OPTIONS, HAS_NO_EFFECT, WALLET
-from btcnode.cli.run_hooks import RunHooks
-from btcnode.cli.settings import Settings, as_flag, leading_number
-from btcnode.config import NodeConfig
-from btcnode.datadir import default_datadir
 from btcnode.errors import ConfigError
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.addresses import secret_encode
+from btcnode.settings.datadir import default_datadir
+from btcnode.settings.doors import Loaded, from_daemon, parse_daemon_words
+from btcnode.settings.kinds import MB, MIB, as_flag, leading_number
+from btcnode.settings.settings import Settings
+from btcnode.settings.sources import Sources
+from btcnode.settings.table import is_known
+
+CORE_OPTIONS = [
+    "?",
+    "acceptnonstdtxn",
+    "acceptstalefeeestimates",
+    "addnode",
+    "addresstype",
+    "alertnotify",
+    "allowignoredconf",
+    "asmap",
+    "assumevalid",
+    "avoidpartialspends",
+    "bantime",
+    "bind",
+    "blockfilterindex",
+    "blockmaxweight",
+    "blockmintxfee",
+    "blocknotify",
+    "blockreconstructionextratxn",
+    "blockreservedweight",
+    "blocksdir",
+    "blocksonly",
+    "blocksxor",
+    "blockversion",
+    "bytespersigop",
+    "capturemessages",
+    "chain",
+    "changetype",
+    "checkaddrman",
+    "checkblockindex",
+    "checkblocks",
+    "checklevel",
+    "checkmempool",
+    "checkpoints",
+    "cjdnsreachable",
+    "coinstatsindex",
+    "conf",
+    "connect",
+    "consolidatefeerate",
+    "daemon",
+    "daemonwait",
+    "datacarrier",
+    "datacarriersize",
+    "datadir",
+    "dbbatchsize",
+    "dbcache",
+    "dbcrashratio",
+    "debug",
+    "debugexclude",
+    "debuglogfile",
+    "deprecatedrpc",
+    "disablewallet",
+    "discardfee",
+    "discover",
+    "dns",
+    "dnsseed",
+    "dustrelayfee",
+    "externalip",
+    "fallbackfee",
+    "fastprune",
+    "fixedseeds",
+    "forcecompactdb",
+    "forcednsseed",
+    "h",
+    "help",
+    "help-debug",
+    "i2pacceptincoming",
+    "i2psam",
+    "includeconf",
+    "incrementalrelayfee",
+    "keypool",
+    "limitancestorcount",
+    "limitancestorsize",
+    "limitclustercount",
+    "limitclustersize",
+    "limitdescendantcount",
+    "limitdescendantsize",
+    "listen",
+    "listenonion",
+    "loadblock",
+    "logips",
+    "loglevel",
+    "loglevelalways",
+    "logratelimit",
+    "logsourcelocations",
+    "logthreadnames",
+    "logtimemicros",
+    "logtimestamps",
+    "maxapsfee",
+    "maxconnections",
+    "maxmempool",
+    "maxreceivebuffer",
+    "maxsendbuffer",
+    "maxsigcachesize",
+    "maxtipage",
+    "maxtxfee",
+    "maxuploadtarget",
+    "mempoolexpiry",
+    "minimumchainwork",
+    "minrelaytxfee",
+    "mintxfee",
+    "mocktime",
+    "natpmp",
+    "networkactive",
+    "onion",
+    "onlynet",
+    "par",
+    "peerblockfilters",
+    "peerbloomfilters",
+    "peertimeout",
+    "permitbaremultisig",
+    "persistmempool",
+    "persistmempoolv1",
+    "pid",
+    "port",
+    "printpriority",
+    "printtoconsole",
+    "privatebroadcast",
+    "proxy",
+    "proxyrandomize",
+    "prune",
+    "regtest",
+    "reindex",
+    "reindex-chainstate",
+    "rest",
+    "rpcallowip",
+    "rpcauth",
+    "rpcbind",
+    "rpccookiefile",
+    "rpccookieperms",
+    "rpcdoccheck",
+    "rpcpassword",
+    "rpcport",
+    "rpcservertimeout",
+    "rpcthreads",
+    "rpcuser",
+    "rpcwhitelist",
+    "rpcwhitelistdefault",
+    "rpcworkqueue",
+    "seednode",
+    "server",
+    "settings",
+    "shrinkdebugfile",
+    "shutdownnotify",
+    "signer",
+    "signet",
+    "signetchallenge",
+    "signetseednode",
+    "spendzeroconfchange",
+    "startupnotify",
+    "stopafterblockimport",
+    "stopatheight",
+    "test",
+    "testactivationheight",
+    "testnet",
+    "testnet4",
+    "timeout",
+    "torcontrol",
+    "torpassword",
+    "txconfirmtarget",
+    "txindex",
+    "txospenderindex",
+    "txreconciliation",
+    "uacomment",
+    "unsafesqlitesync",
+    "v2transport",
+    "vbparams",
+    "version",
+    "wallet",
+    "walletbroadcast",
+    "walletcrosschain",
+    "walletdir",
+    "walletnotify",
+    "walletrbf",
+    "walletrejectlongchains",
+    "whitebind",
+    "whitelist",
+    "whitelistforcerelay",
+    "whitelistrelay",
+    "zmqpubhashblock",
+    "zmqpubhashblockhwm",
+    "zmqpubhashtx",
+    "zmqpubhashtxhwm",
+    "zmqpubrawblock",
+    "zmqpubrawblockhwm",
+    "zmqpubrawtx",
+    "zmqpubrawtxhwm",
+    "zmqpubsequence",
+    "zmqpubsequencehwm",
+]
 
 
-def load(datadir: Path, *argv: str, conf: str = "") -> tuple[NodeConfig, RunHooks]:
+def load(datadir: Path, *argv: str, conf: str = "") -> tuple[Settings, Loaded]:
     if conf:
         (datadir / "bitcoin.conf").write_text(conf)
-    return daemon.load(daemon.parse([f"-datadir={datadir}", *argv]))
+    loaded = from_daemon(parse_daemon_words([f"-datadir={datadir}", *argv]))
+    return loaded.settings, loaded
 
 
 def refused(datadir: Path, *argv: str, conf: str = "") -> str:
@@ -34,39 +226,45 @@ def refused(datadir: Path, *argv: str, conf: str = "") -> str:
 )
 def test_numbers_and_flags_as_core_reads_them(text: str, number: int, flag: bool) -> None:
     assert leading_number(text) == number
-    assert as_flag(text, False) is flag
+    assert as_flag(text) is flag
 
 
 def test_command_line_last_wins_and_file_first_wins(tmp_path: Path) -> None:
-    config, _ = load(
+    settings, _ = load(
         tmp_path, "-regtest", "-dbcache=10", "--dbcache=20", conf="dbcache=5\nmaxconnections=3\nmaxconnections=4\n"
     )
-    assert (config.network, config.dbcache, config.maxconnections) == ("regtest", 20, 3)
+    assert (settings.network.name, settings.storage.dbcache_bytes, settings.connections.maxconnections) == (
+        "regtest",
+        20 * MIB,
+        3,
+    )
 
 
 def test_section_before_top_and_network_only_options(tmp_path: Path) -> None:
-    config, _ = load(
+    settings, _ = load(
         tmp_path, conf="regtest=1\nmaxconnections=3\n[regtest]\nport=7\nmaxconnections=4\n[main]\nport=8\n"
     )
-    assert (config.port, config.maxconnections) == (7, 4)
+    assert (settings.connections.port, settings.connections.maxconnections) == (7, 4)
     assert refused(tmp_path, conf="regtest=1\nport=7\n") == (
         "Config setting for -port only applied on regtest network when in [regtest] section."
     )
 
 
 def test_lists_gather_until_a_negation(tmp_path: Path) -> None:
-    config, _ = load(tmp_path, "-regtest", "-uacomment=a", "-uacomment=b", conf="uacomment=c\n")
-    assert config.uacomment == ("a", "b", "c")
-    config, _ = load(tmp_path, "-regtest", "-uacomment=a", "-nouacomment", "-uacomment=b")
-    assert config.uacomment == ("b", "c")  # as in Core: the file's values follow what is left
-    config, _ = load(tmp_path, "-regtest", "-nouacomment")
-    assert config.uacomment == ()
+    settings, _ = load(tmp_path, "-regtest", "-uacomment=a", "-uacomment=b", conf="uacomment=c\n")
+    assert settings.connections.user_agent == "/btcnode:0.1.0(a; b; c)/"
+    settings, _ = load(tmp_path, "-regtest", "-uacomment=a", "-nouacomment", "-uacomment=b")
+    assert (
+        settings.connections.user_agent == "/btcnode:0.1.0(b; c)/"
+    )  # as in Core: the file's values follow what is left
+    settings, _ = load(tmp_path, "-regtest", "-nouacomment")
+    assert settings.connections.user_agent == "/btcnode:0.1.0/"
 
 
 def test_double_negation_is_noted(tmp_path: Path) -> None:
-    config, hooks = load(tmp_path, "-regtest", "-nolisten=0")
-    assert config.listen is True
-    assert (logging.WARNING, "Parsed potentially confusing double-negative -listen=0") in hooks.lines
+    settings, loaded = load(tmp_path, "-regtest", "-nolisten=0")
+    assert settings.connections.listen is True
+    assert (logging.WARNING, "Parsed potentially confusing double-negative -listen=0") in loaded.lines
 
 
 @pytest.mark.parametrize(
@@ -97,19 +295,19 @@ def test_command_line_errors(tmp_path: Path) -> None:
         (["-includeconf=a"], '-includeconf cannot be used from commandline; -includeconf="a"'),
     ]:
         with pytest.raises(ConfigError) as caught:
-            daemon.parse(words)
+            parse_daemon_words(words)
         assert str(caught.value) == f"{prefix} {message}"
     assert refused(tmp_path, "-regtest", "-signet").startswith("Invalid combination of -regtest")
     assert refused(tmp_path / "none") == f'Specified data directory "{tmp_path / "none"}" does not exist.'
 
 
 def test_every_option_of_core_is_taken_or_refused(tmp_path: Path) -> None:
-    assert WALLET | set(HAS_NO_EFFECT) | {name.partition("=")[0] for name in DAEMON_OPTIONS} <= CORE_OPTIONS
+    assert all(is_known(name) for name in CORE_OPTIONS)
     assert refused(tmp_path, "-regtest", "-ipcbind=unix").endswith("Invalid parameter -ipcbind=unix")
     load(tmp_path, "-regtest", "-disablewallet", "-fallbackfee=1")
-    _, hooks = load(tmp_path, "-regtest", "-dbbatchsize=3")
+    _, loaded = load(tmp_path, "-regtest", "-dbbatchsize=3")
     why = "one transaction of the database holds each flush"
-    assert (logging.WARNING, f"-dbbatchsize has no effect: {why}") in hooks.lines
+    assert (logging.WARNING, f"-dbbatchsize has no effect: {why}") in loaded.lines
 
 
 def test_settings_file(tmp_path: Path) -> None:
@@ -117,9 +315,9 @@ def test_settings_file(tmp_path: Path) -> None:
     path = tmp_path / "regtest" / "settings.json"
     assert list(json.loads(path.read_text())) == ["_warning_"]
     path.write_text('{"maxconnections": 9, "odd": [1, 2]}')
-    config, hooks = load(tmp_path, "-regtest", conf="maxconnections=3\n")
-    assert config.maxconnections == 9
-    assert (logging.INFO, "Setting file arg: odd = [1,2]") in hooks.lines
+    settings, loaded = load(tmp_path, "-regtest", conf="maxconnections=3\n")
+    assert settings.connections.maxconnections == 9
+    assert (logging.INFO, "Setting file arg: odd = [1,2]") in loaded.lines
     assert json.loads(path.read_text())["odd"] == [1, 2]
     path.write_text('{"a": 1, "a": 2}')
     assert "Found duplicate key a in settings file" in refused(tmp_path, "-regtest")
@@ -129,27 +327,27 @@ def test_settings_file(tmp_path: Path) -> None:
 
 
 def test_secrets_do_not_reach_the_log(tmp_path: Path) -> None:
-    _, hooks = load(tmp_path, "-regtest", "-rpcuser=me", "-rpcpassword=hunter2")
-    text = "\n".join(line for _, line in hooks.lines)
+    _, loaded = load(tmp_path, "-regtest", "-rpcuser=me", "-rpcpassword=hunter2")
+    text = "\n".join(line for _, line in loaded.lines)
     assert "Command-line arg: rpcpassword=****" in text
     assert "hunter2" not in text
     key = secret_encode(b"\x01" * 32, True, params_for("signet"))
-    config, hooks = load(tmp_path, "-signet", f"-signetkey={key}")
-    assert config.signetkey == (key,)
-    assert all(key not in line for _, line in hooks.lines)
+    settings, loaded = load(tmp_path, "-signet", f"-signetkey={key}")
+    assert settings.mining.signetkey == ((b"\x01" * 32, True),)
+    assert all(key not in line for _, line in loaded.lines)
 
 
 def test_debug_is_cleared_by_none(tmp_path: Path) -> None:
-    config, _ = load(tmp_path, "-regtest", "-debug=http", "-debug=abc", "-debug=none", "-debug=rpc")
-    assert config.debug_categories == {"rpc"}
-    config, _ = load(tmp_path, "-regtest", "-debug", "-debugexclude=net")
-    assert "net" not in config.debug_categories
-    assert "rpc" in config.debug_categories
+    settings, _ = load(tmp_path, "-regtest", "-debug=http", "-debug=abc", "-debug=none", "-debug=rpc")
+    assert settings.log.categories == {"rpc"}
+    settings, _ = load(tmp_path, "-regtest", "-debug", "-debugexclude=net")
+    assert "net" not in settings.log.categories
+    assert "rpc" in settings.log.categories
 
 
 def test_connect_zero_among_others(tmp_path: Path) -> None:
-    config, _ = load(tmp_path, "-regtest", "-connect=a", conf="[regtest]\nconnect=0\n")
-    assert config.connect == ("a",)
+    settings, _ = load(tmp_path, "-regtest", "-connect=a", conf="[regtest]\nconnect=0\n")
+    assert settings.connections.connect == ("a",)
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,14 +359,14 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nothing_said_is_the_default() -> None:
-    assert Settings().one("dbcache") is None
-    assert Settings().many("addnode") == []
+    assert Sources().one("dbcache") is None
+    assert Sources().many("addnode") == []
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("", True), ("=1", True), ("=0", False), ("=basic", True)])
 def test_types_of_block_filters(tmp_path: Path, value: str, wanted: bool) -> None:
-    config, _ = load(tmp_path, f"-blockfilterindex{value}")
-    assert config.blockfilterindex is wanted
+    settings, _ = load(tmp_path, f"-blockfilterindex{value}")
+    assert settings.storage.blockfilterindex is wanted
 
 
 def test_unknown_type_of_block_filters(tmp_path: Path) -> None:
@@ -189,14 +387,18 @@ def test_what_follows_from_options(tmp_path: Path) -> None:
     def lines(*options: str) -> list[str]:
         return [text for _, text in load(tmp_path, "-regtest", *options)[1].lines]
 
-    config, hooks = load(tmp_path, "-regtest", "-connect=0", "-blocksonly")
-    assert (config.listen, config.dnsseed, config.maxmempool) == (False, False, 5)
-    told = [text for _, text in hooks.lines]
+    settings, loaded = load(tmp_path, "-regtest", "-connect=0", "-blocksonly")
+    assert (settings.connections.listen, settings.connections.dnsseed, settings.mempool.maxmempool_bytes) == (
+        False,
+        False,
+        5 * MB,
+    )
+    told = [text for _, text in loaded.lines]
     assert "parameter interaction: -connect or -maxconnections=0 set -> setting -dnsseed=0" in told
     assert "parameter interaction: -listen=0 -> setting -discover=0" in told
-    config, _ = load(tmp_path, "-regtest", "-connect=a.example", "-listen", "-maxmempool=50", "-blocksonly")
-    assert (config.listen, config.maxmempool) == (True, 50)
-    assert load(tmp_path, "-regtest", "-maxconnections=0", "-bind=127.0.0.1")[0].listen is True
+    settings, _ = load(tmp_path, "-regtest", "-connect=a.example", "-listen", "-maxmempool=50", "-blocksonly")
+    assert (settings.connections.listen, settings.mempool.maxmempool_bytes) == (True, 50 * MB)
+    assert load(tmp_path, "-regtest", "-maxconnections=0", "-bind=127.0.0.1")[0].connections.listen is True
     assert "-seednode is ignored when -connect is used" in lines("-connect=a.example", "-seednode=b.example")
     assert "-seednode is ignored when -connect is used" not in lines("-noconnect", "-seednode=b.example")
     ignored = "-dnsseed is ignored when -connect is used and -proxy is specified"
@@ -206,8 +408,13 @@ def test_what_follows_from_options(tmp_path: Path) -> None:
 
 
 def test_numbers_are_brought_into_range(tmp_path: Path) -> None:
-    config, _ = load(tmp_path, "-regtest", "-dbcache=1", "-checklevel=9", "-checkblocks=-3", "-timeout=0")
-    assert (config.dbcache, config.checklevel, config.checkblocks, config.timeout) == (4, 4, 0, 5000)
+    settings, _ = load(tmp_path, "-regtest", "-dbcache=1", "-checklevel=9", "-checkblocks=-3", "-timeout=0")
+    assert (
+        settings.storage.dbcache_bytes,
+        settings.storage.checklevel,
+        settings.storage.checkblocks,
+        settings.connections.timeout_ms,
+    ) == (4 * MIB, 4, 0, 5000)
 
 
 def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +434,7 @@ def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_any_free_port_for_rpc(tmp_path: Path) -> None:
-    assert load(tmp_path, "-regtest", "-rpcport=0")[0].rpcport == 0
+    assert load(tmp_path, "-regtest", "-rpcport=0")[0].rpc.rpcport == 0
 
 
 def test_a_relative_directory_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from btcnode.cli import main as cli
-from btcnode.cli.run import make_net_dir
-from btcnode.config import NodeConfig, option_table
 from btcnode.errors import ConfigError
+from btcnode.settings.doors import Loaded, make_net_dir
+from btcnode.settings.kinds import MIB
+from btcnode.settings.settings import Settings
+from btcnode.settings.table import OPTIONS
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
@@ -29,8 +31,10 @@ def lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
             ["start", "--network", "x"],
             "Unknown network 'x': choose one of mainnet, testnet3, testnet4, signet, regtest",
         ),
-        (["start", "--port", "x"], "--port"),
-        (["start", "--port", "99999"], "--port takes a number from 0 to 65535, not 99999"),
+        (["start", "--port", "x"], "Invalid port specified in -port: 'x'"),
+        (["start", "--port", "99999"], "Invalid port specified in -port: '99999'"),
+        (["start", "--minrelaytxfee", "NaN"], "Invalid amount for -minrelaytxfee=<amount>: 'NaN'"),
+        (["start", "-regtest", "-frob=1"], "There is no option -frob: see btcnode start --help"),
         (["start", "--connect", "host:x"], "Invalid port in 'host:x'"),
         (["start", "extra"], "extra"),
         (["start", "--dbcache"], "--dbcache"),
@@ -45,29 +49,55 @@ def test_wrong_command_lines(capsys: pytest.CaptureFixture[str], argv: list[str]
     assert text in errors[0]
 
 
-def test_options_become_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen: list[NodeConfig] = []
+def started_with(monkeypatch: pytest.MonkeyPatch, *argv: str) -> Settings:
+    seen: list[Settings] = []
 
-    def run_node(config: NodeConfig) -> int:
-        seen.append(config)
+    def run_node(loaded: Loaded, *, pid_file: Path | None) -> int:
+        assert pid_file is None
+        seen.append(loaded.settings)
         return 7
 
     monkeypatch.setattr("btcnode.cli.run.run_node", run_node)
-    argv = ["start", "--network", "regtest", "--datadir", str(tmp_path), "--connect", "a:1", "--connect", "b"]
+    assert cli.run(["start", *argv]) == 7
+    (settings,) = seen
+    return settings
+
+
+def test_options_become_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    argv = ["--network", "regtest", "--datadir", str(tmp_path), "--connect", "a:1", "--connect", "b"]
     argv += ["--no-listen", "--dbcache", "99", "--loadblock", "x", "--shadow-validation", "1/10", "--no-blocksxor"]
-    assert cli.run(argv) == 7
-    (config,) = seen
-    assert (config.network, config.datadir, config.connect) == ("regtest", tmp_path, ("a:1", "b"))
-    assert (config.listen, config.dbcache, config.loadblock, config.blocksxor) == (False, 99, (Path("x"),), False)
-    assert config.dnsseed is None
+    settings = started_with(monkeypatch, *argv)
+    assert (settings.network.name, settings.datadir) == ("regtest", tmp_path)
+    assert settings.connections.connect == ("a:1", "b")
+    assert not settings.connections.listen
+    assert not settings.connections.dnsseed
+    assert settings.storage.dbcache_bytes == 99 * MIB
+    assert settings.storage.loadblock == (Path("x"),)
+    assert not settings.storage.blocksxor
+
+
+def test_words_as_bitcoind_takes_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    argv = ["-regtest", f"-datadir={tmp_path}", "-txindex", "-nolisten", "-dbcache=9", "-connect=a", "-nodebuglogfile"]
+    settings = started_with(monkeypatch, *argv)
+    assert settings == started_with(
+        monkeypatch, "--network", "regtest", "--datadir", str(tmp_path), "--txindex", "--no-listen", "--dbcache", "9",
+        "--connect", "a", "--debuglogfile", "0",
+    )  # fmt: skip
+    assert settings.storage.txindex
+    assert started_with(monkeypatch, "-chain=test", "-txindex=0").network.name == "testnet3"
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert cli.run(["start", "--help"]) == 0
     out, _ = lines(capsys)
-    for _, info, _, _ in option_table():
-        assert f"--{info.flag}" in out
+    for flag in OPTIONS:
+        assert f"--{flag}" in out
+
+
+def test_version_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == 0
+    assert lines(capsys)[0].startswith("btcnode version ")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,4 +149,4 @@ def test_datadir_that_is_a_file(tmp_path: Path) -> None:
 def test_a_data_directory_that_cannot_be_made_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"Cannot make the data directory .*: Not a directory\. Choose another"):
-        make_net_dir(NodeConfig(network="regtest", datadir=tmp_path / "file" / "x"))
+        make_net_dir(tmp_path / "file" / "x" / "regtest")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from btcnode.chain.header_tree import HeaderTree
-from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
 from btcnode.mempool.pool import Mempool
@@ -15,6 +16,7 @@ from btcnode.networks.parameters import params_for
 from btcnode.node.mempool_setup import make_template_maker
 from btcnode.primitives.addresses import secret_encode
 from btcnode.primitives.hashes import to_display
+from tests.lib.settings import settings_of
 from tests.lib.small_pool import coin, output, spend
 
 REGTEST = params_for("regtest")
@@ -81,19 +83,26 @@ def test_depends_follows_the_inputs() -> None:
     assert [tx["depends"] for tx in template.transactions] == [[], [], [second, first, second]]
 
 
+def maker_of(**options: Any) -> TemplateMaker:
+    settings = settings_of(**options)
+    return make_template_maker(settings.mining, settings.params)
+
+
 def test_options() -> None:
-    maker = make_template_maker(NodeConfig(network="regtest"))
+    maker = maker_of(network="regtest")
     assert (maker.limits, maker.version) == (BlockLimits(), None)
     key = secret_encode(b"\x01" * 32, True, REGTEST)
-    maker = make_template_maker(
-        NodeConfig(
-            network="regtest", blockmaxweight=4000, blockreservedweight=6000, blockmintxfee="0.00005",
-            blockversion=1337, signetkey=(key,),
-        )
-    )  # fmt: skip
+    maker = maker_of(
+        network="regtest",
+        blockmaxweight=4000,
+        blockreservedweight=6000,
+        blockmintxfee="0.00005",
+        blockversion=1337,
+        signetkey=(key,),
+    )
     assert maker.limits == BlockLimits(max_weight=6000, reserved_weight=6000, min_feerate=5000)
     assert (maker.version, len(maker.keys.secrets)) == (1337, 1)
-    assert make_template_maker(NodeConfig(blockversion=1337)).version is None
+    assert maker_of(blockversion=1337).version is None
 
 
 def test_feerates_of_what_is_chosen_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -101,7 +110,7 @@ def test_feerates_of_what_is_chosen_in_the_log(caplog: pytest.LogCaptureFixture)
     pool = pool_of(1)
     entry = next(iter(pool))
     pool.prioritise(entry.txid, 5000)
-    maker = make_template_maker(NodeConfig(network="regtest", printpriority=True))
+    maker = maker_of(network="regtest", printpriority=True)
     maker.template(pool, HeaderTree(REGTEST), 0, 1000)
     rate = (entry.fee + 5000) * 1000 // entry.vsize
     assert caplog.messages == [f"fee rate 0.{rate:08d} BTC/kvB txid {to_display(entry.txid)}"]
@@ -123,10 +132,10 @@ def test_feerates_of_what_is_chosen_in_the_log(caplog: pytest.LogCaptureFixture)
             "Specified -blockreservedweight (1999) is lower than minimum safety value of (2000)",
         ),
         ({"blockmintxfee": "x"}, "Invalid amount for -blockmintxfee=<amount>: 'x'"),
-        ({"signetkey": ("x",)}, "--signetkey takes a private key of a test network in wallet import format"),
+        ({"signetkey": ("x",)}, "-signetkey takes a private key of a test network in wallet import format"),
     ],
 )
 def test_refused_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        NodeConfig(**options)  # type: ignore[arg-type]
+        settings_of(**options)
     assert str(refused.value) == message

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from btcnode.config import NodeConfig
 from btcnode.net.nat import gateway
 from btcnode.net.nat.errors import Mapping, NatError
 from btcnode.net.nat.helper import MAX_OUTPUT, run_bounded
@@ -23,6 +22,7 @@ from btcnode.net.nat.helper_ways import StunWay, UpnpWay
 from btcnode.net.nat.service import NatService
 from btcnode.node.nat_setup import nat_ways
 from btcnode.wire.netaddr import NetAddress
+from tests.lib.settings import settings_of
 
 
 def stun_answer(request: bytes, attributes: bytes = b"\x00\x01\x00\x08\x00\x01\x20\x8d\x05\x05\x05\x01") -> bytes:
@@ -190,7 +190,7 @@ def test_ways_are_tried_in_order_until_one_gives_a_public_address() -> None:
     ],
 )
 def test_which_ways_the_options_allow(options: dict[str, Any], names: list[str]) -> None:
-    assert [way.name for way in nat_ways(NodeConfig(**options))] == names
+    assert [way.name for way in nat_ways(settings_of(**options))] == names
 
 
 def test_default_gateways_are_read_from_the_routing_tables(tmp_path: Path) -> None:

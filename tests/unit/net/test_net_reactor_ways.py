@@ -15,9 +15,9 @@ from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
 from btcnode.protocol import effects as fx
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.connections.permissions import AccessRules
 from btcnode.protocol.events import ConnectFailed, DnsSeedResult, LocalAddress, PeerConnected
-from btcnode.proxy_options import ProxyAddress, ProxyPlan
+from btcnode.settings.addresses import ProxyAddress, ProxyPlan
+from btcnode.settings.permissions import AccessRules, parse_whitelist
 from btcnode.wire.netaddr import NetAddress, Network
 
 MAGIC = b"\xfa\xbf\xb5\xda"
@@ -160,7 +160,7 @@ def test_a_door_for_tor_is_not_enough() -> None:
 def test_who_comes_through_tor_is_marked_and_has_no_permissions_of_its_address() -> None:
     async def run() -> list[PeerConnected]:
         brain = Brain()
-        access = AccessRules(("noban@127.0.0.1",), ())
+        access = AccessRules((parse_whitelist("whitelist", "noban@127.0.0.1"),))
         reactor = Reactor(brain, MAGIC, 18444, access=access)  # type: ignore[arg-type]
         await reactor.listen([("127.0.0.1", 0)], required=True, onion=[("127.0.0.1", 0)])
         told = [event.address for event in brain.heard if isinstance(event, LocalAddress)]

@@ -14,7 +14,7 @@ from btcnode.net.proxy import sam
 from btcnode.net.proxy.errors import DialError
 from btcnode.net.proxy.i2p import MAX_UNUSED_SESSIONS, I2pListener, I2pRouter
 from btcnode.net.proxy.sam import SamError, SamSession, address_of, decode_base64, destination_of, encode_base64
-from btcnode.proxy_options import ProxyAddress
+from btcnode.settings.addresses import ProxyAddress
 from btcnode.wire.netaddr import NetAddress
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.proxy.errors import DialError
 from btcnode.net.proxy.reach import reach
 from btcnode.net.proxy.socks5 import Credentials, CredentialsGenerator
-from btcnode.proxy_options import ProxyAddress, ProxyPlan
+from btcnode.settings.addresses import ProxyAddress, ProxyPlan
 from btcnode.wire.netaddr import NetAddress
 
 ONION = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion"

@@ -11,7 +11,7 @@ import pytest
 from btcnode.net.proxy import tor_control, tor_reply
 from btcnode.net.proxy.tor_control import NEW_KEY, TorController, TorPlan
 from btcnode.net.proxy.tor_reply import MAX_LINE_LENGTH, MAX_LINES, Reply, ReplyReader, TorControlError
-from btcnode.proxy_options import ProxyAddress
+from btcnode.settings.addresses import ProxyAddress
 from btcnode.wire.netaddr import NetAddress
 
 SERVICE = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd"

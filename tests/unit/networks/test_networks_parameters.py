@@ -17,13 +17,12 @@ from btcnode.networks.parameters import (
     Deployment,
     VersionBits,
     params_for,
-    parse_activation_height,
-    parse_version_bits,
 )
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.script.flags import VERIFY_P2SH, VERIFY_WITNESS
+from btcnode.settings.groups.chain import parse_activation_height, parse_version_bits
 
 NAMES = ("mainnet", "testnet3", "testnet4", "signet", "regtest")
 HEADER_FILES = {
@@ -175,8 +174,8 @@ def test_overrides_elsewhere_are_refused() -> None:
 
 
 def test_activation_height_option() -> None:
-    assert parse_activation_height("segwit@0") == ("segwit", 0)
-    assert parse_activation_height("csv@2147483646") == ("csv", 2147483646)
+    assert parse_activation_height("testactivationheight", "segwit@0") == ("segwit", 0)
+    assert parse_activation_height("testactivationheight", "csv@2147483646") == ("csv", 2147483646)
     for bad in (
         "segwit",
         "segwit@",
@@ -189,12 +188,15 @@ def test_activation_height_option() -> None:
         "a@9@1",
     ):
         with pytest.raises(ConfigError):
-            parse_activation_height(bad)
+            parse_activation_height("testactivationheight", bad)
 
 
 def test_version_bits_option() -> None:
-    assert parse_version_bits("testdummy:-1:9223372036854775807") == ("testdummy", VersionBits(-1, NO_TIMEOUT, 0))
-    assert parse_version_bits("testdummy:0:1:432") == ("testdummy", VersionBits(0, 1, 432))
+    assert parse_version_bits("vbparams", "testdummy:-1:9223372036854775807") == (
+        "testdummy",
+        VersionBits(-1, NO_TIMEOUT, 0),
+    )
+    assert parse_version_bits("vbparams", "testdummy:0:1:432") == ("testdummy", VersionBits(0, 1, 432))
     for bad in (
         "testdummy",
         "testdummy:0",
@@ -204,7 +206,7 @@ def test_version_bits_option() -> None:
         "testdummy:0:9223372036854775808",
     ):
         with pytest.raises(ConfigError):
-            parse_version_bits(bad)
+            parse_version_bits("vbparams", bad)
 
 
 def test_frozen_and_picklable() -> None:

@@ -8,27 +8,27 @@ import pytest
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
-from btcnode.config import NodeConfig
 from btcnode.errors import RebuildError
 from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.node.chain_loader import ChainLoader
 from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
 from btcnode.testing.memory_chain import mine_chain
+from tests.lib.settings import settings_of
 
 REGTEST = params_for("regtest")
 
 
 def open_with(path: Path, params: NetworkParams) -> Chainstate:
     """The chain under ``path`` as the node loads it under these rules."""
-    config = NodeConfig(network="regtest", datadir=path)
-    loader = ChainLoader(config, params, Clock(2_000_000_000), lambda _: None, lambda: None)
+    settings = settings_of(network="regtest", datadir=path)
+    loader = ChainLoader(settings, params, Clock(2_000_000_000), lambda _: None, lambda: None)
     return loader.load(loader.open_store(), None)
 
 
 def test_blocks_from_before_segwit_was_known_must_be_looked_at_again(tmp_path: Path) -> None:
     late = replace(REGTEST, segwit_height=10)
-    directory = NodeConfig(network="regtest", datadir=tmp_path).net_dir
+    directory = settings_of(network="regtest", datadir=tmp_path).net_dir
     directory.mkdir(parents=True)
 
     async def run() -> None:

@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 import btcnode
-from btcnode.config import NodeConfig
 from btcnode.errors import BtcnodeError, ConfigError, DatadirLockedError, FatalError, RebuildError, StorageError
 from btcnode.mempool.persistence import encode_dump
 from btcnode.node import Node
 from btcnode.node.launch import StartStopped
 from btcnode.services.mempool_file import ImportOptions, MempoolFile, read_dump
+from btcnode.settings.settings import Settings
 from btcnode.storage.locking import DirectoryLock
+from tests.lib.settings import settings_of
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 BLOCKS = 30
@@ -60,11 +61,11 @@ def datadir(template: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def config_of(datadir: Path, **options: Any) -> NodeConfig:
+def config_of(datadir: Path, **options: Any) -> Settings:
     usual = {"listen": False, "dnsseed": False, "rpcport": 0, "par": 1}
-    config = NodeConfig(network="regtest", datadir=datadir, **{**usual, **options})
-    config.net_dir.mkdir(parents=True, exist_ok=True)
-    return config
+    settings = settings_of(network="regtest", datadir=datadir, **{**usual, **options})
+    settings.net_dir.mkdir(parents=True, exist_ok=True)
+    return settings
 
 
 def leftovers(datadir: Path) -> Counter[str]:
@@ -129,8 +130,8 @@ async def starts_well(datadir: Path, *, height: int = BLOCKS, **options: Any) ->
         parts = running.assembled.parts
         assert parts.chain.tree.height(parts.chain.tip()) == height
         await node.launch.table.call_async(node.launch.table.find("getblockcount"), [])
-        assert json.loads((node.launch.config.net_dir / "ready.json").read_text())["pid"] == os.getpid()
-    assert not (node.launch.config.net_dir / "ready.json").exists()
+        assert json.loads((node.launch.settings.net_dir / "ready.json").read_text())["pid"] == os.getpid()
+    assert not (node.launch.settings.net_dir / "ready.json").exists()
 
 
 @pytest.mark.parametrize("par", [1, 2])
@@ -148,9 +149,9 @@ def test_asked_to_stop(datadir: Path, line: str, par: int) -> None:
                 await node.run(on_ready=ready.append, on_stopping=lambda: stopping.append(True))
         assert actor.seen
         assert stopping == [True]
-        assert not (node.launch.config.net_dir / "ready.json").exists()
+        assert not (node.launch.settings.net_dir / "ready.json").exists()
         assert not leftovers(datadir) - before
-        DirectoryLock(node.launch.config.net_dir).release()
+        DirectoryLock(node.launch.settings.net_dir).release()
         await starts_well(datadir, **options)
 
     in_loop(work)
@@ -244,8 +245,8 @@ def fails(datadir: Path, error: type[BtcnodeError], text: str, **options: Any) -
             await node.run(on_ready=lambda _: pytest.fail("it was to fail"))
         assert "\n" not in str(caught.value) or isinstance(caught.value, RebuildError)
         assert not leftovers(datadir) - before
-        assert not (node.launch.config.net_dir / "ready.json").exists()
-        assert not (node.launch.config.net_dir / ".cookie").exists()
+        assert not (node.launch.settings.net_dir / "ready.json").exists()
+        assert not (node.launch.settings.net_dir / ".cookie").exists()
 
     in_loop(work)
 

@@ -8,19 +8,18 @@ from typing import Any
 
 import pytest
 
-from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError
 from btcnode.node import proxy_setup
 from btcnode.node.proxy_setup import Listening, listen_port, listening, make_dialer, own_addresses
-from btcnode.protocol.connections.permissions import AccessRules
 from btcnode.wire.netaddr import NetAddress, Network
+from tests.lib.settings import settings_of
 
 ANY = (("0.0.0.0", 8333), ("::", 8333))
 
 
 def places(**options: Any) -> Listening:
-    config = NodeConfig(**options)
-    return listening(config, 8333, AccessRules((), config.whitebind).binds)
+    settings = settings_of(**options)
+    return listening(settings.connections)
 
 
 def test_by_default_everywhere_and_for_tor_one_port_higher() -> None:
@@ -72,10 +71,9 @@ def test_a_place_that_is_named_twice(options: dict[str, Any]) -> None:
     ids=str,
 )
 def test_the_port_of_an_external_address(options: dict[str, Any], port: int) -> None:
-    config = NodeConfig(externalip=("2.2.2.2", "2.2.2.2:77"), **options)
-    white = AccessRules((), config.whitebind).binds
-    assert listen_port(config, 8333, white) == port
-    told = own_addresses(config, 8333, white)
+    settings = settings_of(externalip=("2.2.2.2", "2.2.2.2:77"), **options)
+    assert listen_port(settings.connections) == port
+    told = own_addresses(settings)
     assert [(str(item.address), item.source) for item in told] == [(f"2.2.2.2:{port}", "user"), ("2.2.2.2:77", "user")]
 
 
@@ -86,15 +84,15 @@ def test_interfaces_are_told_of_when_listening_at_all_of_them(monkeypatch: pytes
     monkeypatch.setattr(proxy_setup, "interface_addresses", interfaces)
 
     def told(**options: Any) -> list[str]:
-        config = NodeConfig(**options)
-        return [str(item.address) for item in own_addresses(config, 8333, ())]
+        settings = settings_of(**options)
+        return [str(item.address) for item in own_addresses(settings)]
 
     assert told() == ["1.1.1.1:8333", "[fc00::1]:8333"]
     assert told(bind=("0.0.0.0:5",)) == ["1.1.1.1:5", "[fc00::1]:5"]
     for silent in ({"bind": ("1.1.1.1",)}, {"discover": False}, {"proxy": ("127.0.0.1",)}, {"listen": False}):
         assert told(**silent) == []
-    config = NodeConfig(cjdnsreachable=True)
-    networks = [item.address.network for item in own_addresses(config, 8333, ())]
+    settings = settings_of(cjdnsreachable=True)
+    networks = [item.address.network for item in own_addresses(settings)]
     assert networks == [Network.IPV4, Network.CJDNS]
 
 
@@ -106,20 +104,20 @@ def test_names_of_proxies_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) ->
         return [NetAddress.from_host("10.0.0.1", port)] if host == "tor" else []
 
     monkeypatch.setattr(proxy_setup, "lookup", lookup)
-    dialer = asyncio.run(make_dialer(NodeConfig(proxy=("tor:9050",), i2psam="127.0.0.1")))
+    dialer = asyncio.run(make_dialer(settings_of(proxy=("tor:9050",), i2psam="127.0.0.1")))
     assert str(dialer.proxy_of(Network.IPV4)) == str(dialer.name_proxy) == "10.0.0.1:9050"
     assert asked == ["tor"]
     with pytest.raises(ConfigError, match="Invalid -onion address or hostname: 'nowhere:9050'"):
-        asyncio.run(make_dialer(NodeConfig(onion="nowhere")))
+        asyncio.run(make_dialer(settings_of(onion="nowhere")))
     with pytest.raises(ConfigError, match="Invalid -proxy address or hostname: 'tor:9050'"):
-        asyncio.run(make_dialer(NodeConfig(proxy=("tor",), dns=False)))
+        asyncio.run(make_dialer(settings_of(proxy=("tor",), dns=False)))
 
 
 def test_the_key_of_a_lasting_i2p_address(tmp_path: Path) -> None:
-    dialer = asyncio.run(make_dialer(NodeConfig(i2psam="127.0.0.1", datadir=tmp_path)))
+    dialer = asyncio.run(make_dialer(settings_of(i2psam="127.0.0.1", datadir=tmp_path)))
     assert dialer.i2p is not None
     assert dialer.i2p.session is not None
-    dialer = asyncio.run(make_dialer(NodeConfig(i2psam="127.0.0.1", i2pacceptincoming=False)))
+    dialer = asyncio.run(make_dialer(settings_of(i2psam="127.0.0.1", i2pacceptincoming=False)))
     assert dialer.i2p is not None
     assert dialer.i2p.session is None
 
@@ -137,6 +135,6 @@ def test_the_key_of_a_lasting_i2p_address(tmp_path: Path) -> None:
     ids=str,
 )
 def test_warnings(options: dict[str, Any], texts: list[str]) -> None:
-    found = proxy_setup.listening_warnings(NodeConfig(**options))
+    found = proxy_setup.listening_warnings(settings_of(**options))
     assert len(found) == len(texts)
     assert all(text in line for text, line in zip(texts, found, strict=True))

@@ -7,32 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError, StorageError
 from btcnode.node import resources
 from btcnode.node.resources import DISK_INTERVAL, MIN_FREE_BYTES, DiskWatch, fit_connections
+from tests.lib.settings import settings_of
 
 
 def test_connections_fit_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = [100, 400]
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.__setitem__(0, new[0]))
-    config, warning = fit_connections(NodeConfig(maxconnections=125))
-    assert (config.maxconnections, warning, limits[0]) == (125, None, 285)
-    config, warning = fit_connections(NodeConfig(maxconnections=1000))
-    assert config.maxconnections == 240
+    settings, warning = fit_connections(settings_of(maxconnections=125))
+    assert (settings.connections.maxconnections, warning, limits[0]) == (125, None, 285)
+    settings, warning = fit_connections(settings_of(maxconnections=1000))
+    assert settings.connections.maxconnections == 240
     assert warning == "Reducing -maxconnections from 1000 to 240, because of system limitations."
     limits[:] = [50, 100]
     with pytest.raises(ConfigError, match=r"Not enough file descriptors available\. 100 available, 160 required\."):
-        fit_connections(NodeConfig())
+        fit_connections(settings_of())
     limits[:] = [resource.RLIM_INFINITY, resource.RLIM_INFINITY]
-    assert fit_connections(NodeConfig())[1] is None
+    assert fit_connections(settings_of())[1] is None
 
 
 def test_a_full_disk_ends_the_start_and_the_node(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     stopped: list[bool] = []
     free = [MIN_FREE_BYTES]
-    watch = DiskWatch(NodeConfig(datadir=tmp_path), lambda: stopped.append(True), lambda _: free[0])
+    watch = DiskWatch(settings_of(datadir=tmp_path), lambda: stopped.append(True), lambda _: free[0])
     watch.check_start(2)
     assert not caplog.messages
     watch.check_start(0)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError
 from btcnode.observe.logging import LogSetup, RecentLines, shrink_log
+from tests.lib.settings import settings_of
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def set_up(tmp_path: Path) -> Iterator[Any]:
     setups: list[LogSetup] = []
 
     def make(console: io.StringIO | None = None, recent: RecentLines | None = None, **options: Any) -> LogSetup:
-        config = NodeConfig(network="regtest", datadir=tmp_path, **options)
-        setups.append(LogSetup(config, console=console, recent=recent))
+        settings = settings_of(network="regtest", datadir=tmp_path, **options)
+        setups.append(LogSetup(settings, console=console, recent=recent))
         return setups[-1]
 
     yield make

@@ -3,9 +3,10 @@ from __future__ import annotations
 from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import LocalAddress
 from btcnode.protocol.serving.bloom import RollingBloom
+from btcnode.settings.permissions import Permission
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import Addr, AddrEntry, AddrV2, GetAddr, SendAddrV2, Verack, Version
 from btcnode.wire.netaddr import NetAddress, Network

@@ -9,8 +9,8 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.commands import LiftBan, SetBan
 from btcnode.protocol.connections.bans import Ban, BanList
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
-from btcnode.protocol.connections.permissions import AccessRules, names
+from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.settings.permissions import AccessRules, Permission, names, parse_whitebind, parse_whitelist
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.subnet import SubNet
@@ -122,6 +122,11 @@ def test_banned_peers_are_disconnected_and_kept_out(params: NetworkParams) -> No
 ALL = ("bloomfilter", "noban", "forcerelay", "relay", "mempool", "download", "addr")
 
 
+def rules_of(whitelist: tuple[str, ...], whitebind: tuple[str, ...] = (), **options: Any) -> AccessRules:
+    ranges = tuple(parse_whitelist("whitelist", text) for text in whitelist)
+    return AccessRules(ranges, tuple(parse_whitebind("whitebind", text) for text in whitebind), **options)
+
+
 @pytest.mark.parametrize(
     ("text", "options", "granted"),
     [
@@ -138,15 +143,15 @@ ALL = ("bloomfilter", "noban", "forcerelay", "relay", "mempool", "download", "ad
     ],
 )
 def test_whitelist(text: str, options: dict[str, Any], granted: tuple[str, ...]) -> None:
-    rules = AccessRules((text,), **options)
+    rules = rules_of((text,), **options)
     assert names(rules.inbound(host("127.0.0.1"), None)) == granted
 
 
 def test_permissions_by_direction_and_listener_add_up() -> None:
-    rules = AccessRules(("noban,out@127.0.0.1", "addr@127.0.0.1"), ("bloomfilter@0.0.0.0:9",))
+    rules = rules_of(("noban,out@127.0.0.1", "addr@127.0.0.1"), ("bloomfilter@0.0.0.0:9",))
     assert names(rules.outbound(host("127.0.0.1"))) == ("noban", "download")
     assert names(rules.inbound(host("127.0.0.1"), rules.binds[0])) == ("bloomfilter", "addr")
-    implicit = AccessRules((), ("0.0.0.0:9",))
+    implicit = rules_of((), ("0.0.0.0:9",))
     assert names(implicit.inbound(host("1.2.3.4"), implicit.binds[0])) == ("noban", "relay", "mempool", "download")
 
 
@@ -163,7 +168,7 @@ def test_permissions_by_direction_and_listener_add_up() -> None:
 )
 def test_wrong_permissions_are_named(whitelist: str, whitebind: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        AccessRules((whitelist,) if whitelist else (), (whitebind,) if whitebind else ())
+        rules_of((whitelist,) if whitelist else (), (whitebind,) if whitebind else ())
     assert str(caught.value) == message
 
 

@@ -10,11 +10,11 @@ from btcnode.primitives.merkle_proof import read_proof
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
-from btcnode.protocol.connections.kinds import Permission
 from btcnode.protocol.events import BlockMatched, Malformation, MalformedMessage, TransactionAdded
 from btcnode.protocol.limits import FILTERED_PER_TICK
 from btcnode.protocol.serving.tx_filter import filter_block, match
 from btcnode.script.scriptparse import push_data
+from btcnode.settings.permissions import Permission
 from btcnode.wire.bloom_filter import BloomFilter, make_filter
 from btcnode.wire.constants import MSG_FILTERED_BLOCK, NODE_BLOOM
 from btcnode.wire.messages import (

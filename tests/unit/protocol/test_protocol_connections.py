@@ -12,9 +12,10 @@ from btcnode.protocol.addresses.netgroup import address_key, netgroup
 from btcnode.protocol.commands import AddNode, DisconnectNode, SetNetworkActive
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.eviction import Candidate, select_for_eviction
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import ConnectFailed, DnsSeedResult, PeerConnected, PeerDisconnected
 from btcnode.protocol.misbehaviour import CONSEQUENCES, DiscouragedAddresses, Offence
+from btcnode.settings.permissions import Permission
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import AddrEntry, Headers, Verack, Version
 from btcnode.wire.netaddr import NetAddress, Network

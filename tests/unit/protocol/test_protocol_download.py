@@ -10,8 +10,9 @@ from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
 from btcnode.protocol.blocks.unasked import MAX_AHEAD
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import BlockProcessed, BlockRejected, ChainSettled, PeerDisconnected, Tick
+from btcnode.settings.permissions import Permission
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START

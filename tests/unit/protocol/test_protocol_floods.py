@@ -8,7 +8,7 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.connections.kinds import Permission
+from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MSG_TX
 from btcnode.wire.messages import Inv, InvItem, Ping, Pong
 from tests.lib.protocol_bench import Bench

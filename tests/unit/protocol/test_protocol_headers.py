@@ -5,9 +5,10 @@ import pytest
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import PeerDisconnected
 from btcnode.protocol.limits import HEADERS_DOWNLOAD_TIMEOUT_BASE
+from btcnode.settings.permissions import Permission
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START

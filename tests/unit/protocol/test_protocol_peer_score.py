@@ -8,7 +8,6 @@ import pytest
 from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.connections.kinds import Permission
 from btcnode.protocol.connections.peer_score import (
     BOUNDS,
     FAILED_MAX,
@@ -22,6 +21,7 @@ from btcnode.protocol.connections.peer_score import (
     standing_of,
 )
 from btcnode.protocol.events import Malformation, MalformedMessage
+from btcnode.settings.permissions import Permission
 from btcnode.wire.netaddr import NetAddress
 from tests.lib.protocol_bench import Bench
 

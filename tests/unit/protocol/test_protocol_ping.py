@@ -4,8 +4,9 @@ from btcnode.errors import Fault, RuleViolation
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
 from btcnode.protocol.commands import PingPeers
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import BlockProcessed, ChainSettled, Tick, TransactionsProcessed
+from btcnode.settings.permissions import Permission
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.messages import BlockMessage, Headers, Ping, Pong
 from tests.lib.protocol_bench import Bench

@@ -12,8 +12,9 @@ from btcnode.protocol import commands as cmd
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol import limits
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.inputs import Input
+from btcnode.settings.permissions import Permission
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START

@@ -13,8 +13,9 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.transactions.tx_intake import memory_of
+from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_TX, MSG_WTX
 from btcnode.wire.messages import FeeFilter, GetData, Inv, InvItem, Mempool, NotFound, TxMessage
 from tests.lib.protocol_bench import Bench

@@ -12,11 +12,12 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.connections.kinds import ConnectionKind, Permission
+from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.limits import TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES, TX_KNOWN_PER_GENERATION
 from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
 from btcnode.protocol.transactions import tx_relay
 from btcnode.protocol.transactions.fee_filter import FeeFilterRounder
+from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MSG_TX, MSG_WTX
 from btcnode.wire.messages import FeeFilter, GetData, Inv, InvItem, Mempool, NotFound, TxMessage
 from tests.lib.protocol_bench import Bench

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError
 from btcnode.protocol.serving.upload_budget import BLOCK_RESERVE, UploadBudget
+from tests.lib.settings import settings_of
 
 DAY = 24 * 3600
 
@@ -43,10 +43,10 @@ def test_a_new_cycle_begins_with_the_next_block() -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("5", 5 << 20), ("7k", 7000), ("2K", 2048), ("1g", 10**9)])
 def test_units(text: str, value: int) -> None:
-    assert NodeConfig(network="regtest", maxuploadtarget=text).upload_target == value
+    assert settings_of(network="regtest", maxuploadtarget=text).connections.maxuploadtarget_bytes == value
 
 
 @pytest.mark.parametrize("text", ["", "M", "-1", "1.5M", "12x", "9" * 30])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="Unable to parse -maxuploadtarget"):
-        NodeConfig(network="regtest", maxuploadtarget=text)
+        settings_of(network="regtest", maxuploadtarget=text)

@@ -29,8 +29,12 @@ class Running(NodeLab):
         return self.server.addresses[0][1]
 
     @property
+    def cookie_path(self) -> Path:
+        return self.settings.cookie_path or self.settings.net_dir / "none"
+
+    @property
     def authorization(self) -> str:
-        return "Basic " + base64.b64encode(self.config.cookie_path.read_bytes()).decode()
+        return "Basic " + base64.b64encode(self.cookie_path.read_bytes()).decode()
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)

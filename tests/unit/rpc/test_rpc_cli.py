@@ -26,7 +26,7 @@ def call(running: Running, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run a command line; returns exit status, stdout, stderr."""
 
     def run(*words: str, options: tuple[str, ...] = ()) -> tuple[int, str, str]:
-        argv = ["-regtest", f"-datadir={running.config.datadir}", f"-rpcport={running.port}", *options, *words]
+        argv = ["-regtest", f"-datadir={running.settings.datadir}", f"-rpcport={running.port}", *options, *words]
         try:
             status = cli.run(argv)
         except cli.CliError as error:
@@ -91,10 +91,10 @@ def test_addrinfo(call: Any, running: Running) -> None:
 
 
 def test_credentials(call: Any, running: Running) -> None:
-    running.config.cookie_path.write_text("__cookie__:wrong")
+    running.settings.cookie_path.write_text("__cookie__:wrong")
     text = "error: Authorization failed: Cookie file credentials were invalid and no rpcpassword was specified.\n"
     assert call("getblockcount") == (1, "", text)
-    running.config.cookie_path.unlink()
+    running.settings.cookie_path.unlink()
     text = "error: Authorization failed: Failed to read cookie file and no rpcpassword was specified.\n"
     assert call("getblockcount") == (1, "", text)
     text = "error: Authorization failed: Incorrect rpcuser or rpcpassword were specified.\n"
@@ -203,7 +203,7 @@ def test_no_heavy_imports() -> None:
 
 
 def test_as_a_process(running: Running) -> None:
-    argv = [sys.executable, "-m", "btcnode.cli.client", "-regtest", f"-datadir={running.config.datadir}"]
+    argv = [sys.executable, "-m", "btcnode.cli.client", "-regtest", f"-datadir={running.settings.datadir}"]
     done = subprocess.run([*argv, f"-rpcport={running.port}", "getblockhash", "3"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (
         8, "", "error code: -8\nerror message:\nBlock height out of range\n",

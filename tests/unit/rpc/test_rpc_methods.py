@@ -376,7 +376,7 @@ def test_control(running: Running) -> None:
     assert all(running.call("logging", ["all"]).values())
     assert not any(running.call("logging", [], ["all"]).values())
     info = running.call("getrpcinfo")
-    assert info["logpath"] == str(running.config.log_path)
+    assert info["logpath"] == str(running.settings.log_path)
     assert [row["method"] for row in info["active_commands"]] == ["getrpcinfo"]
     assert running.call("getmemoryinfo")["process"]["peak_resident"] > 1_000_000
     assert running.call("echo", "a", 1, None, [True]) == ["a", 1, None, [True]]

@@ -153,7 +153,7 @@ def test_the_stub_of_the_client_has_the_declared_parameters() -> None:
 
 
 async def calls(running: Running) -> None:
-    async with NodeClient.from_cookie(running.config.cookie_path, port=running.port) as client:
+    async with NodeClient.from_cookie(running.cookie_path, port=running.port) as client:
         assert await client.getblockcount() == 0
         genesis = await client.getblockhash(height=0)
         block = await client.getblock(genesis, verbosity=1)

@@ -128,7 +128,7 @@ def test_descriptor_checksum_sees_every_change() -> None:
 
 
 def test_sync_client(running: Any) -> None:
-    user, password = read_cookie(running.config.cookie_path) or ("", "")
+    user, password = read_cookie(running.cookie_path) or ("", "")
     with RpcClient("127.0.0.1", running.port, user, password) as client:
         assert client.call("getblockcount") == 0
         assert len(client.call("getblockheader", client.call("getblockhash", 0), verbose=False)) == 160
@@ -147,7 +147,7 @@ def test_sync_client(running: Any) -> None:
 
 def test_sync_client_reconnects_when_the_server_has_closed(run_server: Any) -> None:
     running = run_server(rpcservertimeout=1)
-    user, password = read_cookie(running.config.cookie_path) or ("", "")
+    user, password = read_cookie(running.cookie_path) or ("", "")
     with RpcClient("127.0.0.1", running.port, user, password) as client:
         client.call("getblockcount")
         for connection in list(running.server._connections):
@@ -168,7 +168,7 @@ def test_clients_without_a_server() -> None:
 
 
 def test_async_client_calls_at_the_same_time(running: Any) -> None:
-    user, password = read_cookie(running.config.cookie_path) or ("", "")
+    user, password = read_cookie(running.cookie_path) or ("", "")
 
     async def calls() -> list[Any]:
         client = AsyncRpcClient("127.0.0.1", running.port, user, password, connections=3)

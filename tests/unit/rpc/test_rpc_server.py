@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
-from btcnode.config import NodeConfig, allowed_network
 from btcnode.errors import BtcnodeError, ConfigError
 from btcnode.rpc import http1
 from btcnode.rpc import server as server_module
 from btcnode.rpc.auth import Authenticator, hashed, read_cookie
 from btcnode.rpc.server import RpcServer
+from btcnode.settings.addresses import parse_allowed
+from btcnode.settings.groups.rpc import Account, Refused
+from tests.lib.settings import settings_of
 
 Running = Any
 COUNT = json.dumps({"id": 1, "method": "getblockcount"}).encode()
@@ -45,7 +47,7 @@ def exchange(running: Running, data: bytes, *, until: bytes | None = None) -> by
 
 
 def test_cookie_is_private_and_goes_with_the_server(running: Running) -> None:
-    path = running.config.cookie_path
+    path = running.cookie_path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     user, password = read_cookie(path) or ("", "")
     assert user == "__cookie__"
@@ -55,7 +57,7 @@ def test_cookie_is_private_and_goes_with_the_server(running: Running) -> None:
 
 
 def test_a_foreign_cookie_is_left_alone(running: Running) -> None:
-    path = running.config.cookie_path
+    path = running.cookie_path
     path.write_text("__cookie__:other")
     running.do(running.server.stop())
     assert path.read_text() == "__cookie__:other"
@@ -75,7 +77,7 @@ def test_unauthorised(running: Running, header: str | None) -> None:
 
 def test_user_and_password(run_server: Any) -> None:
     running = run_server(rpcuser="alice", rpcpassword="pa:ss", rpcauth=("bob:salt$" + hashed("salt", b"secret"),))
-    assert not running.config.cookie_path.exists()
+    assert not running.cookie_path.exists()
     for user in ("alice:pa:ss", "bob:secret"):
         header = "Basic " + base64.b64encode(user.encode()).decode()
         assert running.post(COUNT, {"Authorization": header})[0] == 200
@@ -87,8 +89,8 @@ def test_user_and_password(run_server: Any) -> None:
 def test_authenticator_knows_cores_rpcauth_form() -> None:
     # made with Core's share/rpcauth.py: user "u", password "p"
     digest = "5d18a2f5ab5d5e0ba5d3f5a9a0c2a3f4"
-    assert Authenticator([f"u:{digest}${hashed(digest, b'p')}"]).user(b"Basic dTpw") == "u"
-    assert Authenticator([f"u:{digest}${hashed(digest, b'q')}"]).user(b"Basic dTpw") is None
+    assert Authenticator([Account("u", digest, hashed(digest, b"p"))]).user(b"Basic dTpw") == "u"
+    assert Authenticator([Account("u", digest, hashed(digest, b"q"))]).user(b"Basic dTpw") is None
 
 
 def test_only_post_and_only_the_root(running: Running) -> None:
@@ -277,16 +279,16 @@ def test_stop_lets_waiting_clients_go_and_refuses_new_requests(running: Running)
 
 
 def test_port_in_use_is_one_clear_line(running: Running, tmp_path: Path) -> None:
-    other = NodeConfig(network="regtest", datadir=tmp_path / "other", rpcport=running.port)
+    other = settings_of(network="regtest", datadir=tmp_path / "other", rpcport=running.port)
     with pytest.raises(BtcnodeError, match=f"Cannot listen for RPC at 127.0.0.1:{running.port}: the port is in use"):
-        running.do(RpcServer(other, running.table, 18443).start())
-    assert not other.cookie_path.exists()
+        running.do(RpcServer(other, running.table).start())
+    assert not (other.net_dir / ".cookie").exists()
 
 
 def test_unwritable_cookie_is_one_clear_line(running: Running, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    other = NodeConfig(network="regtest", datadir=tmp_path / "file", rpcport=0)
-    server = RpcServer(other, running.table, 18443)
+    other = settings_of(network="regtest", datadir=tmp_path / "file", rpcport=0)
+    server = RpcServer(other, running.table)
     with pytest.raises(BtcnodeError, match="Unable to start HTTP server"):
         running.do(server.start())
     running.do(server.stop())
@@ -313,10 +315,10 @@ def test_uvloop_serves_the_same(tmp_path: Path) -> None:
             return 42
 
     async def run() -> bytes:
-        config = NodeConfig(network="regtest", datadir=tmp_path, rpcport=0)
-        server = RpcServer(config, make_table(Process()), 18443)  # type: ignore[arg-type]
+        settings = settings_of(network="regtest", datadir=tmp_path, rpcport=0)
+        server = RpcServer(settings, make_table(Process()))  # type: ignore[arg-type]
         await server.start()
-        auth = base64.b64encode(config.cookie_path.read_bytes())
+        auth = base64.b64encode((settings.net_dir / ".cookie").read_bytes())
         reader, writer = await asyncio.open_connection("127.0.0.1", server.addresses[0][1])
         body = b'{"id":1,"method":"uptime"}'
         head = b"POST / HTTP/1.1\r\nConnection: close\r\nAuthorization: Basic %s\r\nContent-Length: %d\r\n\r\n"
@@ -355,25 +357,26 @@ def test_open_to_users_without_a_whitelist(run_server: Any) -> None:
 
 @pytest.mark.parametrize(("who", "mode"), [("owner", 0o600), ("group", 0o640), ("all", 0o644)])
 def test_who_may_read_the_cookie(run_server: Any, who: str, mode: int) -> None:
-    assert stat.S_IMODE(run_server(rpccookieperms=who).config.cookie_path.stat().st_mode) == mode
+    assert stat.S_IMODE(run_server(rpccookieperms=who).cookie_path.stat().st_mode) == mode
 
 
 def test_no_cookie_on_demand(run_server: Any) -> None:
     running = run_server(rpccookiefile=Path("0"), rpcauth=(f"a:s${hashed('s', b'p')}",))
-    assert not running.config.cookie_path.exists()
+    assert running.settings.cookie_path is None
+    assert not (running.settings.net_dir / ".cookie").exists()
 
 
 @pytest.mark.parametrize("entry", ["", "foo", "foo:bar", "foo:bar:baz", "foo$bar:baz", "foo$bar$baz"])
 def test_malformed_accounts(entry: str) -> None:
-    with pytest.raises(BtcnodeError, match="Invalid -rpcauth argument"):
-        Authenticator([entry])
+    (refused,) = settings_of(rpcauth=entry).rpc.rpcauth
+    assert refused == Refused("Invalid -rpcauth argument.")
 
 
 def test_hosts_that_may_connect() -> None:
-    assert str(allowed_network("[::1]", cjdns=True)) == "::1/128"
-    assert str(allowed_network("1.2.3.4/255.255.255.0", cjdns=True)) == "1.2.3.0/24"
-    assert str(allowed_network("fd00:db8::/80", cjdns=True)) == "fd00:db8::/80"
-    assert str(allowed_network("fc00:db8::/80", cjdns=False)) == "fc00:db8::/80"
+    assert str(parse_allowed("rpcallowip", "[::1]")) == "::1/128"
+    assert str(parse_allowed("rpcallowip", "1.2.3.4/255.255.255.0")) == "1.2.3.0/24"
+    assert settings_of(rpcallowip="fc00:db8::/80").rpc.rpcallowip
+    assert settings_of(rpcallowip="fd00:db8::/80", cjdnsreachable=True).rpc.rpcallowip
     for text, cjdns in (("fc00:db8::/80", True), ("x", False), ("1.2.3.4/33", False)):
         with pytest.raises(ConfigError, match="Invalid -rpcallowip subnet specification"):
-            allowed_network(text, cjdns=cjdns)
+            settings_of(rpcallowip=text, cjdnsreachable=cjdns)

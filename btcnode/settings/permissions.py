@@ -1,13 +1,28 @@
-"""What the user allows certain peers: ``--whitelist`` and ``--whitebind``, read as Bitcoin Core 31 reads them."""
+"""What the user allows certain peers: ``-whitelist`` and ``-whitebind``, read as Bitcoin Core 31 reads them."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from enum import IntFlag
 
 from btcnode.errors import ConfigError, DecodeError
-from btcnode.protocol.connections.kinds import Permission
 from btcnode.wire.netaddr import NetAddress
 from btcnode.wire.subnet import SubNet
+
+
+class Permission(IntFlag):
+    """What the user allows a peer beyond the ordinary (Core's ``-whitelist`` permissions)."""
+
+    NONE = 0
+    NOBAN = 1  # never discouraged, never evicted; misbehaviour is logged only
+    DOWNLOAD = 2  # served historical blocks beyond the upload target
+    ADDR = 4  # address gossip from it is not rate limited, getaddr answers are not cached
+    RELAY = 8  # transactions are relayed in blocks-only mode too, without limits on announcements
+    MEMPOOL = 16  # the mempool's contents are told on request (BIP35)
+    FORCE_RELAY = 32  # what it sends is announced again though it is in the mempool already
+    BLOOM_FILTER = 64  # served with bloom filters (BIP37) although these are not offered
+
 
 _RELAY, _NOBAN = Permission.RELAY, Permission.NOBAN | Permission.DOWNLOAD
 _FORCE_RELAY = Permission.FORCE_RELAY | _RELAY
@@ -77,14 +92,25 @@ def _split(text: str, *, directions: bool) -> _Words:
 
 @dataclass(frozen=True, slots=True)
 class WhiteBind:
-    """An address to listen at, and what those may who connect there."""
+    """An address to listen at, and what those may who connect there. ``implicit``: no permissions were named."""
 
     address: NetAddress
     permissions: Permission
     implicit: bool
 
 
-def parse_whitebind(text: str) -> WhiteBind:
+@dataclass(frozen=True, slots=True)
+class WhiteRange:
+    """A range of addresses and what its peers may, those that connect to us or those that we connect to."""
+
+    subnet: SubNet
+    permissions: Permission
+    implicit: bool
+    inbound: bool
+    outbound: bool
+
+
+def parse_whitebind(flag: str, text: str) -> WhiteBind:
     """``[permissions@]address:port``; raises ConfigError."""
     words = _split(text, directions=False)
     host, port = words.rest, ""
@@ -93,44 +119,48 @@ def parse_whitebind(text: str) -> WhiteBind:
         port = port.removeprefix(":")
     elif host.count(":") == 1:
         host, _, port = host.partition(":")
+    if port and (not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= 0xFFFF):
+        raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
     try:
-        if port and not (port.isascii() and port.isdigit()):
-            raise DecodeError(f"no port: {port}")
         address = NetAddress.from_host(host, int(port or "0"))
     except DecodeError:
-        raise ConfigError(f"Cannot resolve -whitebind address: '{words.rest}'") from None
+        raise ConfigError(f"Cannot resolve -{flag} address: '{words.rest}'") from None
     if not address.port:
-        raise ConfigError(f"Need to specify a port with -whitebind: '{words.rest}'")
+        raise ConfigError(f"Need to specify a port with -{flag}: '{words.rest}'")
     return WhiteBind(address, words.flags, words.implicit)
 
 
+def parse_whitelist(flag: str, text: str) -> WhiteRange:
+    """``[permissions@]address[/bits]``; raises ConfigError."""
+    words = _split(text, directions=True)
+    try:
+        subnet = SubNet.parse(words.rest)
+    except DecodeError:
+        raise ConfigError(f"Invalid netmask specified in -{flag}: '{words.rest}'") from None
+    return WhiteRange(subnet, words.flags, words.implicit, words.inbound, words.outbound)
+
+
 class AccessRules:
-    """Who has which permissions. ``whitelist`` and ``whitebind`` are the options' texts; raises ConfigError.
+    """Who has which permissions.
 
     ``relay`` and ``force_relay``: whether an entry without permissions of its own grants these too.
     """
 
     def __init__(
         self,
-        whitelist: tuple[str, ...] = (),
-        whitebind: tuple[str, ...] = (),
+        ranges: tuple[WhiteRange, ...] = (),
+        binds: tuple[WhiteBind, ...] = (),
         *,
         relay: bool = True,
         force_relay: bool = False,
     ) -> None:
-        self.binds = tuple(parse_whitebind(text) for text in whitebind)
-        self._ranges: list[tuple[SubNet, _Words]] = []
+        self.binds = binds
+        self._ranges = ranges
         self._implicit = Permission.MEMPOOL | _NOBAN
         self._implicit |= (_FORCE_RELAY if force_relay else Permission.NONE) | (_RELAY if relay else Permission.NONE)
-        for text in whitelist:
-            words = _split(text, directions=True)
-            try:
-                self._ranges.append((SubNet.parse(words.rest), words))
-            except DecodeError:
-                raise ConfigError(f"Invalid netmask specified in -whitelist: '{words.rest}'") from None
 
     def inbound(self, address: NetAddress | None, bind: WhiteBind | None) -> Permission:
-        """Permissions of who connects from ``address`` to a listener of ``--whitebind`` or (None) another.
+        """Permissions of who connects from ``address`` to a listener of ``-whitebind`` or (None) another.
 
         ``address`` is None for who comes through Tor: nothing is known of it.
         """
@@ -142,8 +172,8 @@ class AccessRules:
         return self._with(address, Permission.NONE, False, inbound=False)
 
     def _with(self, address: NetAddress | None, flags: Permission, implicit: bool, *, inbound: bool) -> Permission:
-        for subnet, words in self._ranges:
-            if (words.inbound if inbound else words.outbound) and address is not None and address in subnet:
-                flags |= words.flags
-                implicit |= words.implicit
+        for white in self._ranges:
+            if (white.inbound if inbound else white.outbound) and address is not None and address in white.subnet:
+                flags |= white.permissions
+                implicit |= white.implicit
         return flags | self._implicit if implicit else flags

@@ -1,4 +1,4 @@
-"""Settings as bitcoind merges them: command line, settings.json, bitcoin.conf with its sections.
+"""Where settings come from, merged as bitcoind merges them: command line, settings.json, bitcoin.conf by sections.
 
 A setting is a list of raw values per source: text, or ``False`` for a negation (``-nofoo``) and ``True`` for a negation
 of a negation. Which of them counts follows the rules of Core's ``common/settings.cpp``, oddities included.
@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from btcnode.errors import ConfigError
-
-NETWORK_ONLY = frozenset({"addnode", "bind", "connect", "port", "rpcbind", "rpcport", "wallet"})
-"""Options that a section must name on any network but the main one."""
-
-NOT_NEGATABLE = frozenset({"datadir", "loglevel", "signetchallenge", "signetseednode"})
-NEED_VALUE = frozenset({"loglevel", "proxy"})
+from btcnode.settings.kinds import as_flag as text_as_flag
+from btcnode.settings.kinds import leading_number
+from btcnode.settings.table import find, is_known, is_network_only
 
 Values = list[Any]
 
@@ -28,7 +25,7 @@ class ArgumentsError(ConfigError):
 
 
 @dataclass(slots=True)
-class Settings:
+class Sources:
     """The sources, strongest first: command line, settings.json, configuration file by section ("" is the top)."""
 
     command_line: dict[str, Values] = field(default_factory=dict)
@@ -56,19 +53,21 @@ class Settings:
 
     def interpret(self, name: str, negated: bool, text: str | None) -> Any:
         """The raw value of an option: ``-nofoo`` is False, ``-nofoo=0`` is True; raises ArgumentsError."""
+        option = find(name)
+        negatable = option is None or option.negatable
         if negated:
-            if name in NOT_NEGATABLE:
+            if not negatable:
                 raise ArgumentsError(f"Negating of -{name} is meaningless and therefore forbidden")
             if as_flag(text or "", True):
                 return False
             self.notes.append((logging.WARNING, f"Parsed potentially confusing double-negative -{name}={text}"))
             return True
-        if text is None and name in NEED_VALUE:
+        if text is None and option is not None and option.needs_value:
             raise ArgumentsError(f"Can not set -{name} with no value. Please specify value with -{name}=value.")
         return text or ""
 
     def _hides_top(self, name: str) -> bool:
-        return name in NETWORK_ONLY and self.chain != "main"
+        return is_network_only(name) and self.chain != "main"
 
     def _visible(self, name: str) -> Iterator[tuple[str, Values]]:
         """The sources that say something, without a top section that does not count on this network."""
@@ -146,23 +145,7 @@ def as_flag(value: Any, default: bool) -> bool:
     """A raw value as yes or no; an option without value is a yes."""
     if value is None:
         return default
-    if isinstance(value, bool):
-        return value
-    return str(value) == "" or leading_number(str(value)) != 0
-
-
-def leading_number(text: str) -> int:
-    """The number that a text begins with, 0 without one, within 64 bits."""
-    text = text.lstrip(" \t\n\r\f\v")
-    sign = -1 if text.startswith("-") else 1
-    text = text[1:] if text[:1] in ("-", "+") else text
-    digits = ""
-    for char in text:
-        if not ("0" <= char <= "9"):
-            break
-        digits += char
-    value = sign * int(digits or "0")
-    return max(-(2**63), min(2**63 - 1, value))
+    return value if isinstance(value, bool) else text_as_flag(str(value))
 
 
 def split_key(name: str) -> tuple[str, str, bool]:
@@ -174,8 +157,8 @@ def split_key(name: str) -> tuple[str, str, bool]:
     return section, rest[2:] if negated else rest, negated
 
 
-def parse_command_line(argv: list[str], known: Callable[[str], bool], settings: Settings) -> None:
-    """Read the command line into ``settings``; raises ArgumentsError. Words without a dash end it."""
+def parse_command_line(argv: list[str], sources: Sources) -> None:
+    """Read the command line into ``sources``; raises ArgumentsError. Words without a dash end it."""
     for word in argv:
         if word == "-":
             break
@@ -186,10 +169,10 @@ def parse_command_line(argv: list[str], known: Callable[[str], bool], settings: 
         key, equals, text = word[1:].partition("=")
         key = key.removeprefix("-")
         section, name, negated = split_key(key)
-        if section or not known(name):
+        if section or not is_known(name):
             raise ArgumentsError(f"Invalid parameter {word}")
-        value = settings.interpret(name, negated, text if equals else None)
-        settings.command_line.setdefault(name, []).append(value)
-    if any(value is not False for value in settings.command_line.get("includeconf", ())):
-        value = json.dumps(settings.command_line["includeconf"][0])
+        value = sources.interpret(name, negated, text if equals else None)
+        sources.command_line.setdefault(name, []).append(value)
+    if any(value is not False for value in sources.command_line.get("includeconf", ())):
+        value = json.dumps(sources.command_line["includeconf"][0])
         raise ArgumentsError(f"-includeconf cannot be used from commandline; -includeconf={value}")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from btcnode.config import NodeConfig
 from btcnode.errors import ConfigError
-from btcnode.proxy_options import parse_bind, proxy_plan, split_port
+from btcnode.settings.addresses import Bind, parse_bind, split_port
+from tests.lib.settings import settings_of
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_hosts_and_ports(text: str, parts: tuple[str, int] | None) -> None:
 
 
 def plan(**options: Any) -> dict[str, str]:
-    found = proxy_plan(NodeConfig(**options))
+    found = settings_of(**options).proxies.plan
     names = ("ipv4", "ipv6", "onion", "cjdns", "i2p", "name")
     return {name: str(proxy) for name in names if (proxy := getattr(found, name)) is not None}
 
@@ -48,24 +48,24 @@ def test_proxies_by_network() -> None:
 
 
 def test_a_proxy_makes_the_node_keep_to_itself() -> None:
-    config = NodeConfig(proxy=("127.0.0.1",))
-    assert not config.listens
-    assert not config.discovers
-    assert not config.listens_onion
-    assert not config.accepts_i2p
-    assert config.reachable_networks == ("ipv4", "ipv6", "onion")
-    assert NodeConfig(proxy=("127.0.0.1",), listen=True).listens
-    assert NodeConfig(proxy=("0",)).listens
-    assert NodeConfig().listens_onion
-    assert NodeConfig().reachable_networks == ("ipv4", "ipv6")
+    settings = settings_of(proxy=("127.0.0.1",))
+    assert not settings.connections.listen
+    assert not settings.connections.discover
+    assert not settings.proxies.listenonion
+    assert not settings.proxies.i2pacceptincoming
+    assert settings.proxies.reachable_networks == ("ipv4", "ipv6", "onion")
+    assert settings_of(proxy=("127.0.0.1",), listen=True).connections.listen
+    assert settings_of(proxy=("0",)).connections.listen
+    assert settings_of().proxies.listenonion
+    assert settings_of().proxies.reachable_networks == ("ipv4", "ipv6")
 
 
 def test_networks_that_may_be_used() -> None:
-    config = NodeConfig(onlynet=("Onion", "i2p"), onion="127.0.0.1", i2psam="127.0.0.1")
-    assert config.reachable_networks == ("onion", "i2p")
-    assert not config.asks_dns_seeds
-    assert NodeConfig(onlynet=("onion",)).reachable_networks == ()  # until Tor has told its proxy
-    assert NodeConfig(cjdnsreachable=True).reachable_networks == ("ipv4", "ipv6", "cjdns")
+    settings = settings_of(onlynet=("Onion", "i2p"), onion="127.0.0.1", i2psam="127.0.0.1")
+    assert settings.proxies.reachable_networks == ("onion", "i2p")
+    assert not settings.connections.dnsseed
+    assert settings_of(onlynet=("onion",)).proxies.reachable_networks == ()  # until Tor has told its proxy
+    assert settings_of(cjdnsreachable=True).proxies.reachable_networks == ("ipv4", "ipv6", "cjdns")
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,13 @@ def test_networks_that_may_be_used() -> None:
 )
 def test_refusals(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        NodeConfig(**options)
+        settings_of(**options)
     assert text in str(refused.value)
 
 
 def test_places_to_listen_at() -> None:
-    assert parse_bind("127.0.0.1", 8333) == ("127.0.0.1", 8333, False)
-    assert parse_bind("[::1]:5", 8333) == ("::1", 5, False)
-    assert parse_bind("127.0.0.1=onion", 8333) == ("127.0.0.1", 8334, True)
-    assert parse_bind("127.0.0.1:7=onion", 8333) == ("127.0.0.1", 7, True)
+    assert parse_bind("bind", "127.0.0.1") == Bind("127.0.0.1", None, False)
+    assert parse_bind("bind", "[::1]:5") == Bind("::1", 5, False)
+    assert parse_bind("bind", "127.0.0.1=onion").port_or(8333) == 8334
+    assert parse_bind("bind", "127.0.0.1:7=onion").port_or(8333) == 7
+    assert parse_bind("bind", "127.0.0.1=onion").port_or(0) == 0

@@ -1,0 +1,295 @@
+"""Addresses among the options: hosts, ports, places to listen at, proxies, ranges. Messages are Bitcoin Core's."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from btcnode.errors import ConfigError
+
+NET_NAMES = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
+SOCKS_PORT, TOR_CONTROL_PORT, SAM_PORT, STUN_PORT = 9050, 9051, 7656, 3478
+UNIX_PREFIX = "unix:"
+MAX_UNIX_PATH = 107  # bytes: what fits into the kernel's structure with a zero behind it
+
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_DIGITS = re.compile(r"[0-9]{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A host (address or name) and a TCP port, None where none was named."""
+
+    host: str
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A place to listen at; without ``port`` it is the network's, or the next one for Tor (``onion``)."""
+
+    host: str
+    port: int | None
+    onion: bool
+
+    def port_or(self, default: int) -> int:
+        """The port, given the one for peers (0: any free one)."""
+        return self.port or (default + 1 if self.onion and default else default)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyAddress:
+    """Where a proxy listens: host (address or name) and port, or the path of a unix socket.
+
+    ``randomize``: each connection gets credentials of its own, so that Tor leads it over a circuit of its own.
+    """
+
+    host: str
+    port: int
+    path: str = ""
+    randomize: bool = False
+
+    def __str__(self) -> str:
+        if self.path:
+            return UNIX_PREFIX + self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyChoice:
+    """A proxy (None: there shall be none) for ``net``, empty for every network."""
+
+    proxy: ProxyAddress | None
+    net: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPlan:
+    """Which proxy leads where; None: there is none. ``name``: for names, which are then never looked up here."""
+
+    ipv4: ProxyAddress | None = None
+    ipv6: ProxyAddress | None = None
+    onion: ProxyAddress | None = None
+    cjdns: ProxyAddress | None = None
+    i2p: ProxyAddress | None = None  # the SAM bridge
+    name: ProxyAddress | None = None
+
+    def of(self, network: str) -> ProxyAddress | None:
+        """The proxy of a network, by Core's name of it."""
+        found: ProxyAddress | None = getattr(self, network)
+        return found
+
+    @classmethod
+    def made_of(
+        cls, choices: tuple[ProxyChoice, ...], onion: ProxyChoice | None, i2p: ProxyAddress | None, randomize: bool
+    ) -> ProxyPlan:
+        """The plan of ``-proxy``, ``-onion``, ``-i2psam`` and ``-proxyrandomize``: the last choice counts."""
+        found: dict[str, ProxyAddress | None] = {}
+        for choice in choices:
+            proxy = choice.proxy and replace(choice.proxy, randomize=randomize)
+            nets = ("ipv4", "ipv6", "name", "cjdns", "onion") if not choice.net else (choice.net,)
+            found |= dict.fromkeys((*nets, "name") if choice.net in ("ipv4", "ipv6") else nets, proxy)
+        if onion is not None:
+            found["onion"] = onion.proxy and replace(onion.proxy, randomize=randomize)
+        if i2p is not None:
+            found["i2p"] = i2p
+        return cls(**found)
+
+
+def split_port(text: str) -> tuple[str, int] | None:
+    """``host``, ``host:port`` or ``[v6]:port`` taken apart as Core does; port 0 when there is none, None when wrong."""
+    place = text.rfind(":")
+    bracketed = text.startswith("[") and text[place - 1 : place] == "]"
+    port = 0
+    if place == 0 or (place > 0 and (bracketed or ":" not in text[:place])):
+        digits = text[place + 1 :]
+        port = int(digits) if _DIGITS.fullmatch(digits) else 0
+        if not 0 < port <= 0xFFFF:
+            return None
+        text = text[:place]
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    return text, port
+
+
+def split_host_port(text: str, default_port: int) -> tuple[str, int]:
+    """``host``, ``host:port``, ``[v6]``, ``[v6]:port`` or a bare IPv6 address; raises ConfigError. Port 0 is one."""
+    host, port_text = text, ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ConfigError(f"Not an address: '{text}'")
+        port_text = rest[1:]
+        if rest == ":":
+            raise ConfigError(f"No port behind the colon: '{text}'")
+    elif text.count(":") == 1:
+        host, _, port_text = text.partition(":")
+        if not port_text:
+            raise ConfigError(f"No port behind the colon: '{text}'")
+    if not host or any(char.isspace() or char == "\0" for char in host):
+        raise ConfigError(f"Not an address: '{text}'")
+    if not port_text:
+        return host, default_port
+    if not _DIGITS.fullmatch(port_text) or int(port_text) > 0xFFFF:
+        raise ConfigError(f"Invalid port in '{text}'")
+    return host, int(port_text)
+
+
+def parse_target(flag: str, text: str) -> str:
+    """A node to connect to, as it was typed (names are looked up when it is tried); raises ConfigError."""
+    split_host_port(text, 1)
+    return text
+
+
+def parse_server(flag: str, text: str) -> HostPort:
+    """A server by address or name; raises ConfigError."""
+    host, port = split_host_port(text, STUN_PORT)
+    return HostPort(host, port)
+
+
+def parse_port(flag: str, text: str) -> int:
+    """A port as Core takes it; 0, which Core refuses, is any free one. Raises ConfigError."""
+    if text == "0":
+        return 0
+    parts = split_port(f":{text}")
+    if parts is None:
+        raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
+    return parts[1]
+
+
+def parse_bind(flag: str, text: str) -> Bind:
+    """``address[:port][=onion]``; raises ConfigError."""
+    place, equals, net = text.rpartition("=") if "=" in text else (text, "", "")
+    parts = split_port(place)
+    if parts is None:
+        raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
+    if not _is_address(parts[0]) or net not in ("", "onion") or (equals and not net):
+        raise ConfigError(f"Cannot resolve -{flag} address: '{text}'")
+    return Bind(parts[0], parts[1] or None, net == "onion")
+
+
+def parse_own_address(flag: str, text: str) -> HostPort:
+    """An address of this host; raises ConfigError."""
+    host, port = split_host_port(text, -1)
+    if not _is_address(host):
+        raise ConfigError(f"Cannot resolve -{flag} address: '{text}'")
+    return HostPort(host, None if port < 0 else port)
+
+
+def parse_rpc_bind(flag: str, text: str) -> HostPort:
+    """Where JSON-RPC is answered: an address, or localhost; raises ConfigError."""
+    parts = split_port(text)
+    if parts is None:
+        raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
+    if parts[0] != "localhost" and not _is_address(parts[0]):
+        raise ConfigError(f"Cannot resolve -{flag} address: '{text}'")
+    return HostPort(parts[0], parts[1] or None)
+
+
+def parse_address(flag: str, text: str) -> str:
+    """A bare IP address; raises ConfigError."""
+    if not _is_address(text):
+        raise ConfigError(f"-{flag} takes an IP address, not '{text}'")
+    return text
+
+
+def parse_net(flag: str, text: str) -> str:
+    """Core's name of a network of addresses; raises ConfigError."""
+    if text.lower() not in NET_NAMES:
+        raise ConfigError(f"Unknown network specified in -{flag}: '{text}'")
+    return text.lower()
+
+
+def parse_service(flag: str, text: str, default_port: int) -> ProxyAddress:
+    """The address of a service on this host or near it; raises ConfigError."""
+    parts = split_port(text)
+    if parts is None:
+        raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
+    host, port = parts
+    if not _is_host(host):
+        raise ConfigError(f"Invalid -{flag} address or hostname: '{text}'")
+    return ProxyAddress(host, port or default_port)
+
+
+def parse_tor_control(flag: str, text: str) -> ProxyAddress:
+    """Tor's control port; raises ConfigError."""
+    return parse_service(flag, text, TOR_CONTROL_PORT)
+
+
+def parse_sam(flag: str, text: str) -> ProxyAddress | None:
+    """An I2P router's SAM bridge, None for none; raises ConfigError."""
+    return parse_service(flag, text, SAM_PORT) if text else None
+
+
+def _parse_proxy(flag: str, text: str) -> ProxyAddress:
+    if text.startswith(UNIX_PREFIX):
+        path = text.removeprefix(UNIX_PREFIX)
+        if not path or "\0" in path or len(path.encode(errors="surrogateescape")) > MAX_UNIX_PATH:
+            raise ConfigError(f"Invalid -{flag} address or hostname: '{text}'")
+        return ProxyAddress("", 0, path)
+    return parse_service(flag, text, SOCKS_PORT)
+
+
+def parse_onion(flag: str, text: str) -> ProxyChoice | None:
+    """``-onion``: the proxy for onion services, one that says there is none (0), or None for none of its own."""
+    if not text:
+        return None
+    return ProxyChoice(None if text == "0" else _parse_proxy(flag, text), "onion")
+
+
+def parse_proxy(flag: str, value: str) -> ProxyChoice:
+    """``-proxy``: an address, with ``=network`` behind it for one network only; raises ConfigError."""
+    text, equals, net = value.rpartition("=") if "=" in value else (value, "", "")
+    if equals and not net:
+        raise ConfigError(f"Invalid -{flag} address or hostname, ends with '=': '{value}'")
+    proxy = None if text in ("", "0") else _parse_proxy(flag, text)
+    if equals and net.lower() not in ("ipv4", "ipv6", "onion", "cjdns"):
+        raise ConfigError(f"Unrecognized network in -{flag}='{value}': '{net.lower()}'")
+    return ProxyChoice(proxy, net.lower())
+
+
+def parse_allowed(flag: str, text: str) -> IPv4Network | IPv6Network:
+    """A network whose hosts may call: ``address``, ``address/bits`` or ``address/mask``; raises ConfigError."""
+    address, slash, mask = text.partition("/")
+    address = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    try:
+        return ip_network(address + slash + mask, strict=False)
+    except ValueError:
+        raise not_a_subnet(flag, text) from None
+
+
+def not_a_subnet(flag: str, text: str) -> ConfigError:
+    """The refusal of a range of addresses."""
+    return ConfigError(
+        f"Invalid -{flag} subnet specification: {text}. Valid values are a single IP (e.g. 1.2.3.4), a"
+        " network/netmask (e.g. 1.2.3.4/255.255.255.0), a network/CIDR (e.g. 1.2.3.4/24), all ipv4 (0.0.0.0/0), or all"
+        " ipv6 (::/0). RFC4193 is allowed only if -cjdnsreachable=0."
+    )
+
+
+def parse_zmq(flag: str, text: str) -> str:
+    """A ZeroMQ address; raises ConfigError for a port that is none."""
+    port = text.rpartition(":")[2]
+    has_port = text.count(":") == 1 and not text.startswith(("unix:", "ipc:"))
+    if has_port and (not _DIGITS.fullmatch(port) or not 0 < int(port) <= 0xFFFF):
+        raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host(text: str) -> bool:
+    """An address, or a name that may be one (looked up when the node starts)."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        labels = text.removesuffix(".").split(".")
+        return len(text) <= 253 and all(map(_LABEL.fullmatch, labels)) and not re.fullmatch(r"[0-9]+", labels[-1])
+    return any(address.packed) and not (isinstance(address, IPv6Address) and address.scope_id)

@@ -1,0 +1,1 @@
+"""The options, a module for each group: this is where one is added or changed."""

@@ -1,0 +1,134 @@
+"""Options of the log and the console."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from btcnode.errors import ConfigError
+from btcnode.settings.declaration import option, switch
+from btcnode.settings.kinds import Kind
+
+LOG_CATEGORIES = (
+    "addrman", "bench", "blockstorage", "cmpctblock", "coindb", "estimatefee", "http", "i2p", "ipc", "kernel",
+    "leveldb", "libevent", "mempool", "mempoolrej", "net", "privatebroadcast", "proxy", "prune", "qt", "rand",
+    "reindex", "rpc", "scan", "selectcoins", "tor", "txpackages", "txreconciliation", "validation", "walletdb", "zmq",
+)  # fmt: skip
+"""Debug categories: all of Core's; ``btcnode.<category>`` is the logger, where this node has something to say."""
+
+LOG_LEVELS = ("info", "debug", "trace")
+"""How much an enabled category tells; this node writes nothing below debug."""
+
+EVERY = frozenset(LOG_CATEGORIES)
+
+
+class _Categories(Kind):
+    """Names of categories; ``all``, ``1`` or nothing for every one, ``0`` and ``none`` forget those before."""
+
+    metavar = "CATEGORY"
+    several = True
+
+    def read(self, flag: str, text: str) -> str:
+        """The name, to be judged once it is known which ones count."""
+        return text
+
+    def collect(self, values: Sequence[Any]) -> frozenset[str]:
+        """The categories named."""
+        start = 1 + max((n for n, text in enumerate(values) if text in ("0", "none")), default=-1)
+        found: frozenset[str] = frozenset()
+        for text in values[start:]:
+            if text not in (*LOG_CATEGORIES, "", "1", "all"):
+                raise ConfigError(f"Unsupported logging category -{self.flag}={text}.")
+            found |= EVERY if text in ("", "1", "all") else {text}
+        return found
+
+    def __init__(self, flag: str) -> None:
+        self.flag = flag
+
+
+class _Levels(Kind):
+    """A level for all categories, or ``category:level`` for one."""
+
+    metavar = "LEVEL"
+    several = True
+
+    def read(self, flag: str, text: str) -> tuple[str, str]:
+        """Category ("" for all) and level."""
+        category, colon, level = text.partition(":")
+        if not colon:
+            category, level = "", text
+        if not colon and level not in LOG_LEVELS:
+            raise ConfigError(
+                f"Unsupported global logging level -{flag}={text}. Valid values: {', '.join(LOG_LEVELS)}."
+            )
+        if colon and (category not in LOG_CATEGORIES or level not in LOG_LEVELS):
+            raise ConfigError(
+                f"Unsupported category-specific logging level -{flag}={text}."
+                f" Expected -{flag}=<category>:<loglevel>."
+                f" Valid categories: {', '.join(LOG_CATEGORIES)}. Valid loglevels: {', '.join(LOG_LEVELS)}."
+            )
+        return category, level
+
+    def collect(self, values: Sequence[Any]) -> Mapping[str, str]:
+        """The level of every category."""
+        default, own = "debug", {}
+        for category, level in values:
+            if category:
+                own[category] = level
+            else:
+                default = level
+        return {category: own.get(category, default) for category in LOG_CATEGORIES}
+
+
+class _LogFile(Kind):
+    """A file, or 0 for none."""
+
+    metavar = "FILE"
+    is_path = True
+
+    def read(self, flag: str, text: str) -> Path | None:
+        """The path, None for no log file."""
+        if "\0" in text:
+            raise ConfigError(f"-{flag} takes a path, which cannot have a zero byte in it")
+        return None if text in ("", "0") else Path(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """``debug`` are the categories switched on but for ``debugexclude``; ``loglevel`` has a level for each category."""
+
+    debug: frozenset[str] = option("debug", "Log this category in detail (all: every one).", _Categories("debug"))
+    debugexclude: frozenset[str] = option(
+        "debugexclude", "Leave this category out of -debug.", _Categories("debugexclude")
+    )
+    loglevel: Mapping[str, str] = option(
+        "loglevel",
+        "How much the categories of -debug tell: info (nothing more), debug or trace; CATEGORY:LEVEL for one.",
+        _Levels(),
+        negatable=False,
+        needs_value=True,
+    )
+    debuglogfile: Path | None = option(
+        "debuglogfile", "Log file, relative to the network's directory (0: none).", _LogFile(), "debug.log"
+    )
+    printtoconsole: bool | None = switch(
+        "printtoconsole", "Log to the console (default: unless the live display is on or the node is in background)."
+    )
+    progress: bool | None = switch("progress", "Live display (default: on a terminal).")
+    logips: bool = switch("logips", "Addresses of peers in the log.", False)
+    loglevelalways: bool = switch("loglevelalways", "Category and level in every line of the log.", False)
+    logratelimit: bool = switch("logratelimit", "Write at most 1 MiB an hour from one place in the source.", True)
+    logtimemicros: bool = switch("logtimemicros", "Microseconds in the log.", False)
+    logtimestamps: bool = switch("logtimestamps", "Time in the log.", True)
+    logthreadnames: bool = switch("logthreadnames", "Name of the thread in the log.", False)
+    logsourcelocations: bool = switch("logsourcelocations", "Place in the source in the log.", False)
+    shrinkdebugfile: bool | None = switch(
+        "shrinkdebugfile", "Cut a large log at start (default: unless -debug is given)."
+    )
+
+    @property
+    def categories(self) -> frozenset[str]:
+        """Categories that are switched on; how much they tell is up to ``loglevel``."""
+        return self.debug - self.debugexclude

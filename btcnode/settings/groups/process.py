@@ -1,0 +1,87 @@
+"""Options of the process and of where its settings come from; names of bitcoind's that mean nothing here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from btcnode.networks.names import CHAINS, FLAGS
+from btcnode.settings.declaration import Option, option
+from btcnode.settings.kinds import Choice, Flag, PathName, Several, Text
+
+SETTINGS_NAME, CONF_NAME = "settings.json", "bitcoin.conf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSettings:
+    """``pid`` is None where nobody asked for a file."""
+
+    datadir: Path | None = option(
+        "datadir", "Data directory (default: ~/.btcnode).", PathName(), metavar="DIR", negatable=False
+    )
+    pid: Path | None = option(
+        "pid",
+        "File with the process's number, relative to the network's directory (default: bitcoind.pid for btcnoded).",
+        PathName(),
+        metavar="FILE",
+    )
+
+
+def _named(*options: Option) -> dict[str, Option]:
+    return {item.flag: item for item in options}
+
+
+DAEMON = _named(
+    Option("?", "Print this help and exit (also -h, -help).", Flag()),
+    Option("allowignoredconf", "An ignored bitcoin.conf in the data directory is a warning, not an error.", Flag()),
+    Option(
+        "chain",
+        "Network: main, test, testnet4, signet or regtest (default: main).",
+        Choice(CHAINS, "Unknown chain {}."),
+        metavar="CHAIN",
+    ),
+    Option(
+        "conf",
+        f"Configuration file, relative to the data directory (default: {CONF_NAME}).",
+        PathName(),
+        metavar="FILE",
+    ),
+    Option("daemon", "Run in the background.", Flag()),
+    Option("daemonwait", "Run in the background, once the node is up (implies -daemon).", Flag()),
+    Option("includeconf", "Another configuration file, named in the first one.", Several(PathName()), metavar="FILE"),
+    Option(
+        "settings",
+        f"File of settings that change while the node runs (default: {SETTINGS_NAME}; 0: none).",
+        PathName(),
+        metavar="FILE",
+    ),
+    Option("version", "Print the version and exit.", Flag()),
+    *(Option(flag, f"The network {network.name}.", Flag()) for flag, network in FLAGS.items()),
+)
+"""Options of ``btcnoded`` alone: they say where the others come from, or that there shall be no node at all."""
+
+HELP_FLAGS = frozenset({"?", "h", "help", "help-debug"})
+
+_WALLET_NAMES = """
+addresstype avoidpartialspends changetype consolidatefeerate disablewallet discardfee fallbackfee keypool maxapsfee
+maxtxfee mintxfee spendzeroconfchange txconfirmtarget wallet walletbroadcast walletcrosschain walletdir
+walletnotify walletrbf walletrejectlongchains unsafesqlitesync
+"""
+
+WALLET = {name: Option(name, "Of the wallet: taken without effect.", Several(Text())) for name in _WALLET_NAMES.split()}
+"""Taken without effect, as by a bitcoind that is built without wallet."""
+
+WITHOUT_EFFECT = {
+    "checkblockindex": "this check does not exist here",
+    "checkmempool": "this check does not exist here",
+    "checkpoints": "",  # a warning of its own
+    "dbbatchsize": "one transaction of the database holds each flush",
+    "forcecompactdb": "the database is never compacted",
+    "limitancestorcount": "clusters are limited instead: -limitclustercount",
+    "limitancestorsize": "",
+    "limitdescendantcount": "clusters are limited instead: -limitclustercount",
+    "limitdescendantsize": "",
+    "maxsigcachesize": "the size of the caches follows -maxmemory",
+    "rpcdoccheck": "every result is made by its declaration",
+}
+"""bitcoind's options that are taken with a warning in the log: nothing that the user relies on depends on them."""

@@ -1,0 +1,151 @@
+"""Options of JSON-RPC and REST: where they are answered, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from btcnode.errors import ConfigError
+from btcnode.networks.names import NetworkName
+from btcnode.settings.addresses import HostPort, parse_allowed, parse_port, parse_rpc_bind
+from btcnode.settings.declaration import option, switch
+from btcnode.settings.kinds import Kind, Number, Parsed, Several, Text
+
+COOKIE_MODES = {"owner": 0o600, "group": 0o640, "all": 0o644}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of ``-rpcauth``: ``digest`` is the hex HMAC-SHA256 of the password with key ``salt``."""
+
+    user: str
+    salt: str
+    digest: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WhitelistRule:
+    """An entry of ``-rpcwhitelist``; ``methods`` None: it names the user only."""
+
+    user: str
+    methods: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A wrong value that is found out when the server starts, as in Core; ``line`` goes to the log."""
+
+    line: str
+
+
+def _parse_account(flag: str, text: str) -> Account | Refused:
+    user, _, rest = text.partition(":")
+    salt, _, digest = rest.partition("$")
+    if text.count(":") != 1 or rest.count("$") != 1:
+        return Refused(f"Invalid -{flag} argument.")
+    return Account(user, salt, digest)
+
+
+def _parse_rule(flag: str, text: str) -> WhitelistRule:
+    user, colon, names = text.partition(":")
+    return WhitelistRule(user, frozenset(names.replace(" ", ",").split(",")) if colon else None)
+
+
+def _merged(rules: tuple[WhitelistRule, ...]) -> Mapping[str, frozenset[str]]:
+    """Lists that name a user twice leave what both allow."""
+    found: dict[str, frozenset[str]] = {}
+    for rule in rules:
+        methods = frozenset[str]() if rule.methods is None else rule.methods
+        if rule.user in found:
+            methods = found[rule.user] if rule.methods is None else methods & found[rule.user]
+        found[rule.user] = methods
+    return found
+
+
+def _user(flag: str, text: str) -> str:
+    if ":" in text:
+        raise ConfigError(f"-{flag} must not contain a colon")
+    return text
+
+
+def _mode(flag: str, text: str) -> int | Refused:
+    mode = COOKIE_MODES.get(text)
+    return Refused(f"Invalid -{flag}={text}; must be one of 'owner', 'group', or 'all'.") if mode is None else mode
+
+
+class _CookieFile(Kind):
+    """A file, or 0 for no cookie."""
+
+    metavar = "FILE"
+    is_path = True
+
+    def read(self, flag: str, text: str) -> Path | None:
+        """The path, None for no cookie; an empty text is the usual one."""
+        if "\0" in text:
+            raise ConfigError(f"-{flag} takes a path, which cannot have a zero byte in it")
+        return None if text == "0" else Path(text or ".cookie")
+
+
+def _rpc_port(network: NetworkName) -> int:
+    return network.rpc_port
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpcSettings:
+    """``rpccookiefile`` counts from the network's directory; ``rpccookieperms`` is the file's mode."""
+
+    server: bool = switch("server", "Answer JSON-RPC.", True)
+    rest: bool = switch("rest", "Answer REST requests (read only, without a password).", False)
+    rpcbind: tuple[HostPort, ...] = option(
+        "rpcbind",
+        "Address to listen at (default: localhost).",
+        Several(Parsed(parse_rpc_bind, "ADDRESS[:PORT]")),
+        network_only=True,
+    )
+    rpcport: int = option(
+        "rpcport",
+        "Port to listen at (0: any free one).",
+        Parsed(parse_port, "PORT"),
+        _rpc_port,
+        network_only=True,
+    )
+    rpcallowip: tuple[IPv4Network | IPv6Network, ...] = option(
+        "rpcallowip",
+        "Network whose hosts may connect besides localhost.",
+        Several(Parsed(parse_allowed, "ADDRESS[/BITS]")),
+    )
+    rpcuser: str = option("rpcuser", "User name.", Parsed(_user, "NAME"), "", secret=True)
+    rpcpassword: str = option(
+        "rpcpassword", "Password (default: a random one in the cookie file).", Text(), "", secret=True
+    )
+    rpcauth: tuple[Account | Refused, ...] = option(
+        "rpcauth",
+        "User with hashed password: NAME:SALT$HMAC.",
+        Several(Parsed(_parse_account, "USERPW")),
+        secret=True,
+    )
+    rpccookiefile: Path | None = option(
+        "rpccookiefile", "Cookie file, relative to the network's directory (0: none).", _CookieFile(), ".cookie"
+    )
+    rpccookieperms: int | Refused = option(
+        "rpccookieperms", "Who may read the cookie: owner, group, all.", Parsed(_mode, "WHO"), "owner"
+    )
+    rpcwhitelist: Mapping[str, frozenset[str]] = option(
+        "rpcwhitelist", "Methods for a user: NAME:METHOD,METHOD...", Several(Parsed(_parse_rule), _merged)
+    )
+    rpcwhitelistdefault: bool | None = switch(
+        "rpcwhitelistdefault", "Whether others may call nothing (default: when there is an -rpcwhitelist)."
+    )
+    rpcthreads: int = option("rpcthreads", "Requests in work at a time.", Number(1, 100_000, clamp=True), "16")
+    rpcworkqueue: int = option(
+        "rpcworkqueue", "Most requests that wait behind those in work.", Number(1, 100_000, clamp=True), "64"
+    )
+    rpcservertimeout_s: int = option(
+        "rpcservertimeout", "Seconds a client may take to send a request.", Number(1, clamp=True), "30", metavar="S"
+    )
+    signer: str = option("signer", "External signing tool, for enumeratesigners.", Text(), "", metavar="CMD")
+    deprecatedrpc: tuple[str, ...] = option(
+        "deprecatedrpc", "Still answer this deprecated method, or with this field.", Several(Text()), metavar="NAME"
+    )

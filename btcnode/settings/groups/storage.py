@@ -1,0 +1,129 @@
+"""Options of what lies on disk and in memory: coins, block files, indexes, the checks at start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from btcnode.errors import ConfigError
+from btcnode.settings.declaration import option, switch
+from btcnode.settings.kinds import INT32_MAX, MIB, Flag, Number, PathName, Several
+
+MIN_DBCACHE_MIB = 4
+MIN_MEMORY_MIB = 256  # the interpreter, two workers, the smallest caches and one block on its way
+MIN_PRUNE_MIB = 550
+MAX_CHECK_LEVEL = 4
+PRUNE_MANUALLY = 1  # the value of -prune that stands for pruning by RPC alone
+
+
+class _FilterTypes(Flag):
+    """``-blockfilterindex``: a switch, or the names of types of filters, of which there is one."""
+
+    several = True
+
+    def read(self, flag: str, text: str) -> Any:
+        """The text itself: whether it is a switch or a type depends on the last one."""
+        return text
+
+    def collect(self, values: Sequence[Any]) -> bool:
+        """Whether there is to be an index; raises ConfigError for a type that does not exist."""
+        if not values or values[-1] in ("", "0", "1"):
+            return bool(values) and values[-1] != "0"
+        for text in values:
+            if text != "basic":
+                raise ConfigError(f"Unknown -blockfilterindex value {text}.")
+        return True
+
+
+class _Prune(Number):
+    """``-prune``: MiB, but 0 and 1 mean something of their own."""
+
+    def read(self, flag: str, text: str) -> int:
+        """The number as it was given."""
+        value = super().read(flag, text)
+        if PRUNE_MANUALLY < value < MIN_PRUNE_MIB:
+            raise ConfigError(
+                f"Prune configured below the minimum of {MIN_PRUNE_MIB} MiB.  Please use a higher number."
+            )
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSettings:
+    """Sizes are bytes."""
+
+    dbcache_bytes: int = option(
+        "dbcache",
+        f"Coin cache in MiB (at least {MIN_DBCACHE_MIB}).",
+        Number(MIN_DBCACHE_MIB, 1 << 24, clamp=True, unit=MIB),
+        "450",
+        metavar="MIB",
+    )
+    maxmemory_bytes: int = option(
+        "maxmemory",
+        "Memory for caches, queued blocks and worker processes together, in MiB; a container's limit lowers it.",
+        Number(MIN_MEMORY_MIB, 1 << 24, unit=MIB),
+        "1536",
+        metavar="MIB",
+    )
+    par: int = option(
+        "par",
+        "Processes that verify scripts, the node itself included (0: all cores, below 0: leave that many free).",
+        Number(-1024, 1024, clamp=True),
+        "0",
+    )
+    blocksdir: Path | None = option(
+        "blocksdir",
+        "Folder for the block files of all networks (default: the data directory).",
+        PathName(),
+        metavar="DIR",
+    )
+    loadblock: tuple[Path, ...] = option(
+        "loadblock", "Import blocks from this file, or from the blk*.dat files of this folder.", Several(PathName())
+    )
+    stopafterblockimport: bool = switch(
+        "stopafterblockimport", "Stop when the blocks of -loadblock or -reindex are in.", False
+    )
+    stopatheight: int = option(
+        "stopatheight", "Stop when the chain has this height.", Number(0, clamp=True), "0", metavar="HEIGHT"
+    )
+    prune: int = option(
+        "prune",
+        f"Delete old block files: 0 never, 1 by pruneblockchain, from {MIN_PRUNE_MIB} on to keep them below so many"
+        " MiB.",
+        _Prune(0, 2**43, too_low="Prune cannot be configured with a negative value."),
+        "0",
+        metavar="MIB",
+    )
+    fastprune: bool = switch("fastprune", "Small block files, for tests of pruning.", False)
+    blocksxor: bool = switch("blocksxor", "Scramble a new datadir's block files with a random key.", True)
+    txindex: bool = switch("txindex", "Keep an index of all transactions.", False)
+    txospenderindex: bool = switch("txospenderindex", "Keep an index of what spends each output.", False)
+    coinstatsindex: bool = switch("coinstatsindex", "Keep the UTXO set's statistics of every block.", False)
+    blockfilterindex: bool = option("blockfilterindex", "Keep an index of block filters (BIP158).", _FilterTypes())
+    reindex: bool = switch("reindex", "Rebuild index and coins from the block files.", False)
+    reindex_chainstate: bool = switch("reindex-chainstate", "Rebuild the coins from the block files.", False)
+    checkblocks: int = option(
+        "checkblocks", "Blocks to check at start (0: all).", Number(0, INT32_MAX, clamp=True), "6"
+    )
+    checklevel: int = option(
+        "checklevel",
+        f"How thoroughly to check them (0-{MAX_CHECK_LEVEL}).",
+        Number(0, MAX_CHECK_LEVEL, clamp=True),
+        "3",
+    )
+    dbcrashratio: int = option(
+        "dbcrashratio", "End the process in one of so many writes of coins, for tests (0: never).", Number(0), "0"
+    )
+
+    @property
+    def prunes(self) -> bool:
+        """Whether old block files may be deleted."""
+        return self.prune != 0
+
+    @property
+    def prune_target(self) -> int | None:
+        """Bytes that block files may take together; None when they are deleted on demand or never."""
+        return self.prune * MIB if self.prune > PRUNE_MANUALLY else None

@@ -1,0 +1,111 @@
+"""The node's settings: what all sources together say, parsed, consistent, final."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from btcnode.networks.names import NetworkName, network_of_chain
+from btcnode.networks.parameters import NetworkParams
+from btcnode.settings.consistency import check
+from btcnode.settings.declaration import NOTHING, Option, options_of
+from btcnode.settings.groups.chain import ChainSettings
+from btcnode.settings.groups.connections import ConnectionSettings
+from btcnode.settings.groups.log import LogSettings
+from btcnode.settings.groups.mempool import MempoolSettings
+from btcnode.settings.groups.mining import MiningSettings
+from btcnode.settings.groups.notifications import NotificationSettings
+from btcnode.settings.groups.process import ProcessSettings
+from btcnode.settings.groups.proxies import ProxySettings
+from btcnode.settings.groups.rpc import RpcSettings
+from btcnode.settings.groups.storage import StorageSettings
+from btcnode.settings.sources import Sources, as_text
+from btcnode.settings.table import GROUPS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every option of a node, in groups; ``params`` has what the options change of the network's parameters."""
+
+    network: NetworkName
+    datadir: Path
+    params: NetworkParams
+    chain: ChainSettings
+    storage: StorageSettings
+    connections: ConnectionSettings
+    proxies: ProxySettings
+    mempool: MempoolSettings
+    mining: MiningSettings
+    rpc: RpcSettings
+    notifications: NotificationSettings
+    log: LogSettings
+    process: ProcessSettings
+
+    @classmethod
+    def resolve(cls, sources: Sources, datadir: Path) -> Settings:
+        """Parse what the sources say and check how it fits together; raises ConfigError with a line for the user.
+
+        What follows from other options (``interactions.soften``) must be among the sources already.
+        """
+        network = network_of_chain(sources.chain)
+        groups: dict[str, Any] = {name: _group(group, sources, network) for name, (_, group) in GROUPS.items()}
+        params = groups["chain"].parameters(
+            network.name,
+            groups["connections"].dnsseedname,
+            fast_prune=groups["storage"].fastprune and network.chain == "regtest",
+        )
+        settings = cls(network=network, datadir=datadir, params=params, **groups)
+        check(settings)
+        return settings
+
+    def changed(self, group: str, **values: Any) -> Settings:
+        """The same settings but for these fields of one group."""
+        return replace(self, **{group: replace(getattr(self, group), **values)})
+
+    @property
+    def net_dir(self) -> Path:
+        """Where this network's files lie."""
+        return self.datadir / self.network.subdir
+
+    @property
+    def blocks_dir(self) -> Path:
+        """Where this network's block files lie."""
+        elsewhere = self.storage.blocksdir
+        return (self.datadir if elsewhere is None else elsewhere.absolute()) / self.network.subdir / "blocks"
+
+    @property
+    def cookie_path(self) -> Path | None:
+        """The RPC cookie; None when there shall be none."""
+        name = self.rpc.rpccookiefile
+        return None if name is None else self.net_dir / name
+
+    @property
+    def log_path(self) -> Path | None:
+        """The log file, None when switched off."""
+        name = self.log.debuglogfile
+        return None if name is None else self.net_dir / name
+
+
+def _group(group: type[Any], sources: Sources, network: NetworkName) -> Any:
+    return group(**{name: _value(option, sources, network) for name, option in options_of(group).items()})
+
+
+def _value(option: Option, sources: Sources, network: NetworkName) -> Any:
+    """What the sources make of one option; raises ConfigError."""
+    here = not option.only_on or option.only_on == network.chain
+    if option.kind.several:
+        values = sources.many(option.flag) if here else []
+        if values or (here and sources.is_negated(option.flag)):
+            return option.kind.collect([option.kind.read(option.flag, as_text(value, "")) for value in values])
+        return option.kind.collect(()) if option.unset is NOTHING else option.unset
+    value = sources.one(option.flag) if here else None
+    if value is not None:
+        return option.kind.read(option.flag, as_text(value, ""))
+    if callable(option.default):
+        return option.default(network)
+    if isinstance(option.default, str):
+        return option.kind.read(option.flag, option.default)
+    if option.default is not None:
+        return option.default
+    return None if option.unset is NOTHING else option.unset
