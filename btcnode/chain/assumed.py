@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from btcnode.chain.header_tree import HAVE_UNDO, HeaderTree
+from btcnode.chain.block_status import HAVE_UNDO
+from btcnode.chain.header_tree import HeaderTree
 from btcnode.networks.assumeutxo import AssumeUtxo, known_sets
 
 

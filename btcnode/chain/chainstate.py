@@ -23,10 +23,11 @@ from dataclasses import replace
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.assumed import assume, forget_assumed
 from btcnode.chain.assumevalid import AssumeValid
+from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent, Flushed
 from btcnode.chain.executor import StepExecutor
-from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
+from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.read_view import ReadView
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.snapshot_store import SnapshotStore

@@ -15,46 +15,22 @@ from __future__ import annotations
 
 import secrets
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from struct import Struct
 from typing import NamedTuple
 
-from btcnode.chain.active_chain import ActiveChain as ActiveChain
 from btcnode.chain.block_status import (
-    FAILED_CHILD as FAILED_CHILD,
-)
-from btcnode.chain.block_status import (
-    FAILED_MASK as FAILED_MASK,
-)
-from btcnode.chain.block_status import (
-    FAILED_VALID as FAILED_VALID,
-)
-from btcnode.chain.block_status import (
-    HAVE_DATA as HAVE_DATA,
-)
-from btcnode.chain.block_status import (
-    HAVE_UNDO as HAVE_UNDO,
-)
-from btcnode.chain.block_status import (
-    OPT_WITNESS as OPT_WITNESS,
-)
-from btcnode.chain.block_status import (
-    VALID_CHAIN as VALID_CHAIN,
-)
-from btcnode.chain.block_status import (
-    VALID_MASK as VALID_MASK,
-)
-from btcnode.chain.block_status import (
-    VALID_SCRIPTS as VALID_SCRIPTS,
-)
-from btcnode.chain.block_status import (
-    VALID_TRANSACTIONS as VALID_TRANSACTIONS,
-)
-from btcnode.chain.block_status import (
-    VALID_TREE as VALID_TREE,
+    FAILED_CHILD,
+    FAILED_MASK,
+    FAILED_VALID,
+    HAVE_DATA,
+    HAVE_UNDO,
+    OPT_WITNESS,
+    VALID_MASK,
+    VALID_TRANSACTIONS,
+    VALID_TREE,
 )
 from btcnode.chain.hash_table import HashTable
-from btcnode.chain.tree_gaps import TreeGaps
 from btcnode.consensus.ancestry import MEDIAN_TIME_SPAN
 from btcnode.consensus.headers import check_header, contextual_check_header
 from btcnode.consensus.pow import block_work
@@ -92,7 +68,7 @@ def skip_height(height: int) -> int:
     return height & (height - 1)
 
 
-class HeaderTree(TreeGaps):
+class HeaderTree:
     """The header tree of one network.
 
     ``columns`` are the rows loaded from disk (genesis first), or None for a tree of genesis alone.
@@ -103,6 +79,7 @@ class HeaderTree(TreeGaps):
     __slots__ = (
         "_candidates",
         "_dirty",
+        "_has_gaps",
         "_next_precious",
         "_next_sequence",
         "_sequence",
@@ -110,16 +87,18 @@ class HeaderTree(TreeGaps):
         "_table",
         "_tips",
         "_unlinked",
+        "base",
         "best_header",
         "columns",
         "params",
     )
 
     def __init__(self, params: NetworkParams, columns: IndexColumns | None = None, *, salt: int | None = None) -> None:
-        super().__init__()
         self.params = params
         self.columns = columns = columns if columns is not None else IndexColumns()
         self.best_header = 0
+        self.base = -1  # block of a loaded UTXO set: no chain beside it can become active
+        self._has_gaps = False  # blocks are not here although their descendants are
         self._tips: dict[int, None] = {0: None}
         self._candidates: dict[int, None] = {}
         self._unlinked: dict[int, list[int]] = {}
@@ -519,6 +498,67 @@ class HeaderTree(TreeGaps):
                 candidates.append(at)
         self.best_header = best
         self._candidates = dict.fromkeys(sorted(candidates))
+
+    # ---- blocks that are not here although their descendants are: deleted, or below a loaded UTXO set
+
+    def forget_data(self, files: Collection[int]) -> list[int]:
+        """The blocks in these files are about to be deleted, with their undo data; returns their headers.
+
+        What is known of them stays, as the number of their transactions.
+        """
+        columns = self.columns
+        gone = [index for index, file in enumerate(columns.file) if file in files]
+        for index in gone:
+            columns.file[index] = -1
+            columns.data_pos[index] = columns.undo_pos[index] = 0
+            self._set_status(index, columns.status[index] & ~(HAVE_DATA | HAVE_UNDO))
+            waiting = self._unlinked.get(columns.prev[index])
+            if waiting is not None and index in waiting:
+                waiting.remove(index)
+        self._has_gaps |= bool(gone)
+        return gone
+
+    def link_assumed(self, base: int) -> None:
+        """``base``, whose ``chain_tx`` is set, counts as complete from now on, and is what every chain has to have."""
+        self.base = base
+        self._dirty[base] = 1
+        self._candidates[base] = None
+        for waiting in self._unlinked.pop(base, ()):
+            self._link_from(waiting)
+
+    def unlink(self, indices: Iterable[int]) -> None:
+        """The chains of these headers, parents first, are not complete after all."""
+        columns = self.columns
+        for index in indices:
+            columns.chain_tx[index] = 0
+            self._dirty[index] = 1
+            if columns.status[index] & HAVE_DATA:
+                self._unlinked.setdefault(columns.prev[index], []).append(index)
+        self._recalculate()
+
+    def _drop_incomplete(self, candidate: int, tip: int) -> bool:
+        """Whether a block from ``tip``'s chain up to ``candidate`` was deleted: then what builds on it waits for it."""
+        status, prev = self.columns.status, self.columns.prev
+        fork = self.find_fork(candidate, tip) if tip >= 0 else -1
+        at = candidate
+        path: list[int] = []
+        lowest = -1  # place in the path of the missing block next to the fork
+        while at != fork:
+            if not status[at] & HAVE_DATA:
+                lowest = len(path)
+            path.append(at)
+            at = prev[at]
+        if lowest < 0:
+            return False
+        for at in path[: lowest + 1]:
+            self._candidates.pop(at, None)
+        for at in path[:lowest]:
+            waiting = self._unlinked.setdefault(prev[at], [])
+            if status[at] & HAVE_DATA and at not in waiting:
+                waiting.append(at)
+        if prev[path[lowest]] != fork:
+            self._candidates[prev[path[lowest]]] = None
+        return True
 
     # ---- disk
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.assumevalid import AssumeValid
+from btcnode.chain.block_status import HAVE_UNDO, VALID_SCRIPTS
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.executor import StepExecutor
-from btcnode.chain.header_tree import HAVE_UNDO, VALID_SCRIPTS, HeaderTree
+from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.steps import ConnectStep, DisconnectStep, FinishStep, FlushStep, Step, StepResult
 from btcnode.chain.store import ChainStore

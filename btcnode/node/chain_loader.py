@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable
 
 from btcnode.chain.assumevalid import AssumeValid
+from btcnode.chain.block_status import HAVE_DATA, OPT_WITNESS
 from btcnode.chain.chainstate import Chainstate
-from btcnode.chain.header_tree import HAVE_DATA, OPT_WITNESS
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent

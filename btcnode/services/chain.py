@@ -15,9 +15,10 @@ from functools import partial
 from math import log2
 from typing import NamedTuple, cast
 
+from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent, SnapshotActivated
-from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS, HeaderTree
+from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.proposal import check_proposal
 from btcnode.chain.verify_db import verify_recent
 from btcnode.consensus.blocks import check_block

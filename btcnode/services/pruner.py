@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from btcnode.chain.active_chain import ActiveChain
+from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO
 from btcnode.chain.events import ChainEvent
-from btcnode.chain.header_tree import HAVE_DATA, HAVE_UNDO
 from btcnode.chain.pruning import MIN_PRUNE_TARGET, files_below, files_beyond, last_prunable, lock_height
 from btcnode.errors import StorageError
 from btcnode.services.chain import Chain

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from btcnode.chain.active_chain import ActiveChain
-from btcnode.chain.header_tree import VALID_SCRIPTS, HeaderTree
+from btcnode.chain.block_status import VALID_SCRIPTS
+from btcnode.chain.header_tree import HeaderTree
 from btcnode.consensus.blocks import check_block
 from btcnode.errors import DecodeError, Fault, RuleViolation
 from btcnode.networks.parameters import NetworkParams

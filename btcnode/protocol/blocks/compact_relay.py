@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from btcnode.chain.header_tree import VALID_CHAIN
+from btcnode.chain.block_status import VALID_CHAIN
 from btcnode.consensus.pow import block_work, check_proof_of_work
 from btcnode.errors import DecodeError, Fault, RuleViolation
 from btcnode.primitives.hashes import BlockHash, to_display

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from btcnode.chain.header_tree import VALID_SCRIPTS
+from btcnode.chain.block_status import VALID_SCRIPTS
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, MatchBlock, ReadBlock, SendRaw

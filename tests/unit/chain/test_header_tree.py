@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.chain.header_tree import (
+from btcnode.chain.active_chain import ActiveChain
+from btcnode.chain.block_status import (
     FAILED_CHILD,
     FAILED_VALID,
     HAVE_DATA,
@@ -16,10 +17,8 @@ from btcnode.chain.header_tree import (
     VALID_SCRIPTS,
     VALID_TRANSACTIONS,
     VALID_TREE,
-    ActiveChain,
-    HeaderTree,
-    skip_height,
 )
+from btcnode.chain.header_tree import HeaderTree, skip_height
 from btcnode.errors import CorruptionError, Fault, RuleViolation
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.hashes import from_display

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from btcnode.chain.header_tree import HAVE_DATA
+from btcnode.chain.block_status import HAVE_DATA
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from btcnode.chain.block_status import HAVE_UNDO
 from btcnode.chain.chainstate import Chainstate
-from btcnode.chain.header_tree import HAVE_UNDO
 from btcnode.chain.store import ChainStore
 from btcnode.mempool.pool import Mempool
 from btcnode.networks import assumeutxo
