@@ -34,10 +34,10 @@ from btcnode.chain.snapshot_store import SnapshotStore
 from btcnode.chain.steps import (
     ConnectStep,
     DisconnectStep,
+    EndFlushStep,
     FinishStep,
     FlushStep,
     RetreatStep,
-    SettleStep,
     Step,
     StepResult,
     StoreStep,
@@ -88,7 +88,7 @@ class Chainstate:
         self._flushed_at = clock()
         self._pending: Step | None = None
         self._stored_rows = 0
-        self._flushing: FlushStep | None = None  # begun, and not settled
+        self._flushing: FlushStep | None = None  # begun, and not ended
         self._ahead: deque[ConnectStep] = deque()  # connected, scripts not verified yet
         self._verified_because: str | None = ""  # as of the last block planned; "" before the first
         self._hold = False  # the block after those ahead cannot be judged before they are finished
@@ -162,7 +162,7 @@ class Chainstate:
         assume(self.tree, snapshot.known)
         self.active.set_tip(base)
         self.executor.tip = base
-        self.read_view.settle(oldest_only=False)
+        self.read_view.drop_changes(oldest_only=False)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -268,10 +268,10 @@ class Chainstate:
             return self._pending
         return None
 
-    def plan_settle(self) -> Step | None:
+    def plan_end_flush(self) -> Step | None:
         """The step that waits for a flush that was begun; None when there is none, or another step is pending."""
         if self._pending is None and self._flushing is not None:
-            self._pending = SettleStep(self._flushing)
+            self._pending = EndFlushStep(self._flushing)
             return self._pending
         return None
 
@@ -291,14 +291,14 @@ class Chainstate:
 
     def _next_step(self) -> Step | None:
         if self._flushing is not None and self.executor.flusher.ready:
-            return SettleStep(self._flushing)
+            return EndFlushStep(self._flushing)
         if self._ahead:
             return self._step_ahead()
         many_headers = len(self.tree) - self._stored_rows >= HEADERS_PER_FLUSH
         too_old = self.coins.is_dirty() and self._clock() - self._flushed_at > MAX_FLUSH_AGE
         if many_headers or too_old or self.coins.needs_flush():
             if self._flushing is not None:
-                return SettleStep(self._flushing)
+                return EndFlushStep(self._flushing)
             return self._flush_step(HEADERS_PER_FLUSH) if many_headers else self._flush_step(beside=True)
         tree, tip = self.tree, self.active.tip
         if tree.is_failed(tip):
@@ -377,7 +377,7 @@ class Chainstate:
         self._pending = None
         if isinstance(step, FlushStep):
             return self._commit_flush(step, result)
-        if isinstance(step, SettleStep):
+        if isinstance(step, EndFlushStep):
             self._flushing = None
             return [Flushed(result.coins_put, result.coins_deleted)]
         if isinstance(step, DisconnectStep):
@@ -386,7 +386,7 @@ class Chainstate:
         if isinstance(step, RetreatStep):
             self._ahead.clear()
             self._hold = False
-            self.read_view.settle(oldest_only=False)
+            self.read_view.drop_changes(oldest_only=False)
             return []
         if isinstance(step, ConnectStep) and (result.ahead or result.postponed):
             self._hold = result.postponed
@@ -401,7 +401,7 @@ class Chainstate:
         if result.violation is not None:
             self._ahead.clear()
             self._hold = False
-            self.read_view.settle(oldest_only=False)
+            self.read_view.drop_changes(oldest_only=False)
             candidate = tree.best_candidate(self.active.tip)
             reach = min(tree.height(candidate), step.height + CONNECTED_TOGETHER - 1)
             top = tree.ancestor(candidate, reach) if tree.is_ancestor(step.index, candidate) else step.index
@@ -419,7 +419,7 @@ class Chainstate:
     def _set_tip(self, index: int) -> None:
         """Move the active tip over the oldest change of the coins that it has not followed yet."""
         self.active.set_tip(index)
-        self.read_view.settle(oldest_only=bool(self._ahead))
+        self.read_view.drop_changes(oldest_only=bool(self._ahead))
 
     def _commit_flush(self, step: FlushStep, result: StepResult) -> list[ChainEvent]:
         self._stored_rows = max(self._stored_rows, step.records[-1][0] + 1 if step.records else 0)
@@ -434,7 +434,7 @@ class Chainstate:
         """Forget a pending step whose execution raised StorageError; changed index records stay due for writing."""
         if step is self._pending:
             self._pending = None
-        if isinstance(step, SettleStep):
+        if isinstance(step, EndFlushStep):
             self._flushing = None
             step = step.flush
         if isinstance(step, FlushStep):
@@ -519,7 +519,7 @@ class Chainstate:
 
     def flush(self) -> None:
         """Write everything to disk now."""
-        while (last := self.plan_drain() or self.plan_settle()) is not None:
+        while (last := self.plan_drain() or self.plan_end_flush()) is not None:
             self.run(last)
         step = self.plan_flush()
         if step is None:

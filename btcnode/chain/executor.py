@@ -25,10 +25,10 @@ from btcnode.chain.script_checks import (
 from btcnode.chain.steps import (
     ConnectStep,
     DisconnectStep,
+    EndFlushStep,
     FinishStep,
     FlushStep,
     RetreatStep,
-    SettleStep,
     Step,
     StepResult,
     StoreStep,
@@ -133,7 +133,7 @@ class StepExecutor:
             return self._finish(step)
         if isinstance(step, RetreatStep):
             return self._retreat()
-        if isinstance(step, SettleStep):
+        if isinstance(step, EndFlushStep):
             return _flush_result(self.flusher.finish())
         return self._flush(step)
 

@@ -2,8 +2,8 @@
 
 The chain thread changes coins while the active chain still ends before the block that it connects (or disconnects),
 and further when it connects blocks ahead of their script checks. Before each change it publishes here which outpoints
-will be new and which coins will be gone; a reader takes what the oldest unsettled change says about an outpoint, and
-asks the cache about the others. When the loop thread has moved the tip, the change is settled: ``version`` grows.
+will be new and which coins will be gone; a reader takes what the oldest change says about an outpoint, and
+asks the cache about the others. When the loop thread has moved the tip, the change is dropped: ``version`` grows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ReadView:
 
     def __init__(self, cache: CoinsCache) -> None:
         self._cache = cache
-        self._lock = threading.Lock()  # for the writers: readers take one look at the pair of state and changes
+        self._lock = threading.Lock()  # for the writers: readers take the pair of state and changes
         self._changes: tuple[_Change, ...] = ()
         self._published = 0
         self._version = 0
@@ -50,7 +50,7 @@ class ReadView:
             self._changes = (*self._changes, _Change(created, spent))
             self._published += 1
 
-    def settle(self, *, oldest_only: bool) -> None:
+    def drop_changes(self, *, oldest_only: bool) -> None:
         """Loop thread: the active tip has moved over the oldest change, or stands where all of them have led."""
         with self._lock:
             self._changes = self._changes[1:] if oldest_only else ()
@@ -68,13 +68,13 @@ class ReadView:
         for _ in range(_CHANGES_TRIED):
             with self._lock:
                 published, version, changes = self._published, self._version, self._changes
-            coins = self._look(outpoints, changes)
-            # a change that was published meanwhile may have been half done when we looked
+            coins = self._read(outpoints, changes)
+            # a change that was published meanwhile may have been half done when the cache was read
             if self._published == published and self._version == version:
                 return coins
         raise RuntimeError("the coins have changed during every attempt to read them")
 
-    def _look(self, outpoints: Sequence[bytes], changes: tuple[_Change, ...]) -> list[bytes | None]:
+    def _read(self, outpoints: Sequence[bytes], changes: tuple[_Change, ...]) -> list[bytes | None]:
         if not changes:
             return self._cache.peek_many(outpoints)
         coins: list[bytes | None] = [None] * len(outpoints)

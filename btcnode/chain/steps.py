@@ -70,7 +70,7 @@ class DisconnectStep:
 class FlushStep:
     """Write the index records of changed headers, then coins and tip marker in one transaction.
 
-    Without coins the marker stays what it is. ``beside``: only begin to write; a ``SettleStep`` has to follow, and
+    Without coins the marker stays what it is. ``beside``: only begin to write; a ``EndFlushStep`` has to follow, and
     blocks may be connected in between. ``prune``: numbers of block files that are deleted afterwards; the records of
     their blocks are among those written.
     """
@@ -83,13 +83,13 @@ class FlushStep:
 
 
 @dataclass(frozen=True, slots=True)
-class SettleStep:
+class EndFlushStep:
     """Wait for the end of the flush that was begun as ``flush``."""
 
     flush: FlushStep
 
 
-Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep | SettleStep
+Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep | EndFlushStep
 
 
 @dataclass(slots=True)

@@ -126,7 +126,7 @@ class ExpiryQueue:
         return len(self._heap)
 
 
-class SecondLook:
+class PoolAudit:
     """After transactions had to go for lack of room: one walk over all others, for what should not be there."""
 
     def __init__(self, pool: Mempool) -> None:
@@ -135,12 +135,12 @@ class SecondLook:
         self._at = 0
         self._walking = False
 
-    def go_on(self, has_coins: Callable[[Sequence[bytes]], Sequence[bool]], count: int) -> bool:
-        """Look at the next ``count`` entries, if a walk is due; returns whether it was."""
+    def examine(self, has_coins: Callable[[Sequence[bytes]], Sequence[bool]], count: int) -> bool:
+        """Examine the next ``count`` entries, if a walk is due; returns whether it was."""
         if not self._walking:
             if self._pool.evicted == self._evicted:
                 return False
             self._evicted, self._walking = self._pool.evicted, True
-        self._at = self._pool.sweep(has_coins, self._at, count)
+        self._at = self._pool.audit(has_coins, self._at, count)
         self._walking = bool(self._at)
         return True

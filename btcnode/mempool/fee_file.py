@@ -42,7 +42,7 @@ def encode_estimates(estimator: FeeEstimator) -> bytes:
     parts = [_HEAD.pack(VERSION, estimator.best_height, *span), _row(estimator.stats[Horizon.MEDIUM].bounds)]
     for horizon in FILE_ORDER:
         stats = estimator.stats[horizon]
-        stats.settle()
+        stats.apply_decay()
         parts += (
             _STATS.pack(stats.decay, stats.scale),
             _row(stats.feerates),

@@ -93,7 +93,7 @@ class ConfirmStats:
             row[:] = [0] * len(row)
         self._owed += 1
 
-    def settle(self) -> None:
+    def apply_decay(self) -> None:
         """Apply the decay that is owed."""
         if not self._owed:
             return
@@ -119,7 +119,7 @@ class ConfirmStats:
         row = self._waiting_long if blocks_ago >= len(ring) else ring[height % len(ring)]
         row[bucket] = max(0, row[bucket] - count)
         if not in_block and blocks_ago >= self.scale:
-            self.settle()
+            self.apply_decay()
             for row_failed in self.failed[: blocks_ago // self.scale]:
                 row_failed[bucket] = add_each(row_failed[bucket], [1] * count)
 
@@ -127,7 +127,7 @@ class ConfirmStats:
         """Transactions of one bucket confirmed in the ``blocks``-th block after they came."""
         if blocks < 1:
             return
-        self.settle()
+        self.apply_decay()
         ones = [1] * len(feerates)
         for row in self.confirmed[(blocks + self.scale - 1) // self.scale - 1 :]:
             row[bucket] = add_each(row[bucket], ones)
@@ -147,7 +147,7 @@ class ConfirmStats:
         answer is the mean feerate of the bucket with the median transaction, -1 when there are too few data.
         ``height`` is that of the newest block.
         """
-        self.settle()
+        self.apply_decay()
         period = (target + self.scale - 1) // self.scale - 1
         confirmed, failed, counts = self.confirmed[period], self.failed[period], self.counts
         waited = self._waited(target, height)

@@ -488,8 +488,8 @@ class Mempool:
             log.debug("Expired %d transactions from the memory pool", len(expired))
         return expired
 
-    def sweep(self, has_coins: Callable[[Sequence[bytes]], Sequence[bool]], start: int, count: int) -> int:
-        """Look at ``count`` entries from place ``start``; take out those whose inputs exist nowhere.
+    def audit(self, has_coins: Callable[[Sequence[bytes]], Sequence[bool]], start: int, count: int) -> int:
+        """Examine ``count`` entries from place ``start``; take out those whose inputs exist nowhere.
 
         Nothing should ever be found: this is the second step of making room, which does not trust the first. Returns
         the place to go on from, 0 at the end.

@@ -20,7 +20,7 @@ async def keep_house(node: AssembledNode, disk: DiskWatch) -> None:
         disk.check(asyncio.get_running_loop().time())
         node.memory.divide()
         node.meter.measure()
-        machinery.transactions.sweep()
+        machinery.transactions.audit_pool()
         node.alerts.check_clock(machinery.protocol.median_time_offset())
         await node.parts.sync.observe()
         await asyncio.sleep(HOUSEKEEPING_INTERVAL)

@@ -22,7 +22,7 @@ from btcnode.consensus.transactions import COINBASE_MATURITY
 from btcnode.errors import StorageError
 from btcnode.mempool.acceptance import Admission, SubmissionSteps
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
-from btcnode.mempool.eviction import SecondLook
+from btcnode.mempool.eviction import PoolAudit
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.precheck import Candidate
 from btcnode.mempool.rejection import Accepted, PackageResult, PackageTxVerdict, Rejection, TxResult, TxVerdict
@@ -40,7 +40,7 @@ from btcnode.sync.tx_verifier import TxVerifier
 from btcnode.sync.worker_pool import WorkerPool
 
 MAX_DISCONNECTED_BYTES = 20_000_000  # transactions of disconnected blocks kept for coming back (Core's limit)
-SWEEP_ENTRIES = 1000  # looked at every second in the second look, after an eviction: a few ms
+AUDIT_ENTRIES = 1000  # examined every second in the audit after an eviction: a few ms
 
 log = logging.getLogger("btcnode.mempool")
 
@@ -184,7 +184,7 @@ class Transactions:
         self._finishing = False
         self._at_rest = asyncio.Event()  # no reorganisation is under way
         self._at_rest.set()
-        self._second_look = SecondLook(pool)
+        self._pool_audit = PoolAudit(pool)
         self.in_package = False  # what comes into the pool at this moment comes with its package
         self._confirmed_listeners: list[Callable[[list[MempoolEntry], int], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -310,11 +310,10 @@ class Transactions:
             else:
                 queue.extend(behind)
 
-    def sweep(self) -> None:
-        """The second step of making room: a piece of the look at everything, after an eviction. Asked for every second,
-        so that a flood does not pay for it."""
+    def audit_pool(self) -> None:
+        """A piece of the audit that follows an eviction: called every second, so that a flood does not pay for it."""
         if not self._reorganising and not self._stopped:
-            self._second_look.go_on(self._have_coins, SWEEP_ENTRIES)
+            self._pool_audit.examine(self._have_coins, AUDIT_ENTRIES)
 
     def _have_coins(self, outpoints: Sequence[bytes]) -> list[bool]:
         return [coin is not None for coin in self._state.read_view.get_many(outpoints)]

@@ -70,11 +70,11 @@ def _txid(data: bytes, pos: int) -> tuple[bytes, int]:
 
 
 def load_coins(
-    file: BinaryIO, header: SnapshotHeader, height: int, database: Database, go_on: Callable[[], None]
+    file: BinaryIO, header: SnapshotHeader, height: int, database: Database, between: Callable[[], None]
 ) -> None:
     """Put the coins behind the header into ``database``; ``height`` is that of the set's block.
 
-    ``go_on`` is called now and then and may raise. Raises SnapshotRefused, StorageError.
+    ``between`` is called now and then and may raise. Raises SnapshotRefused, StorageError.
     """
     source, done, batch = _Bytes(file), 0, dict[bytes, bytes]()
     while done < header.coins:
@@ -97,7 +97,7 @@ def load_coins(
                 f"Bad snapshot format or truncated snapshot after deserializing {done} coins"
             ) from None
         if len(batch) >= BATCH:
-            go_on()
+            between()
             database.commit(coins_put=batch)
             batch = {}
             log.info("[snapshot] %d coins loaded (%.2f%%)", done, 100 * done / header.coins)

@@ -70,16 +70,16 @@ class Written(NamedTuple):
     utxo_hash: bytes
 
 
-def write_coins(file: BinaryIO, chunks: Iterable[list[CoinItem]], go_on: Callable[[], None]) -> Written:
+def write_coins(file: BinaryIO, chunks: Iterable[list[CoinItem]], between: Callable[[], None]) -> Written:
     """Write coins behind the header.
 
-    ``chunks`` are whole transactions in the order of ``hash_serialized_3``; ``go_on`` is called for each and may raise.
-    Raises OSError.
+    ``chunks`` are whole transactions in the order of ``hash_serialized_3``; ``between`` is called before each and
+    may raise. Raises OSError.
     """
     digest = sha256()
     count = 0
     for items in chunks:
-        go_on()
+        between()
         digest.update(b"".join(chain.from_iterable(items)))
         count += len(items)
         file.write(b"".join(_serialised(items)))

@@ -252,8 +252,8 @@ class ChainDriver:
     async def _run_history(self, history: History, step: Step) -> None:
         try:
             if isinstance(step, FlushStep):  # what the active chain has begun to write comes first
-                while (settle := self.chainstate.plan_settle()) is not None:
-                    self._publish(await self._run(settle))
+                while (end := self.chainstate.plan_end_flush()) is not None:
+                    self._publish(await self._run(end))
             result: StepResult = await self._in_chain_thread(lambda: history.execute(step))
             moved = history.commit(step, result)
         except BaseException as error:
@@ -397,8 +397,8 @@ class ChainDriver:
             await self._flush()
 
     async def _flush(self) -> None:
-        while (settle := self.chainstate.plan_settle()) is not None:
-            self._publish(await self._run(settle))
+        while (end := self.chainstate.plan_end_flush()) is not None:
+            self._publish(await self._run(end))
         step = self.chainstate.plan_flush()
         if step is None:
             raise RuntimeError("a step is pending although the driver is paused")

@@ -144,7 +144,7 @@ class NodeLab:
         """Have a packed coin in the UTXO set that no block has made."""
         state = self.opened.state
         self.do(self.parts.chain.driver.in_chain_thread(lambda: state.coins.apply_disconnect({outpoint: coin}, ())))
-        self.thread.call(lambda: state.read_view.settle(oldest_only=False))
+        self.thread.call(lambda: state.read_view.drop_changes(oldest_only=False))
 
     def add_peer(self, address: str, *, services: int = NODE_NETWORK | NODE_WITNESS) -> ScriptedPeer:
         """A peer that has connected from ``host:port``, the handshake done."""

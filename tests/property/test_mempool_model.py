@@ -273,11 +273,11 @@ class PoolModel(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        """The second look finds nothing, as everything is consistent."""
+        """The audit finds nothing, as everything is consistent."""
         coins = self.coins
         place = 0
         while True:
-            place = self.pool.sweep(lambda wanted: [outpoint in coins for outpoint in wanted], place, 3)
+            place = self.pool.audit(lambda wanted: [outpoint in coins for outpoint in wanted], place, 3)
             if not place:
                 break
 

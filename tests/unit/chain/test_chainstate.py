@@ -9,7 +9,7 @@ import pytest
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, Flushed
-from btcnode.chain.steps import ConnectStep, FlushStep, SettleStep
+from btcnode.chain.steps import ConnectStep, EndFlushStep, FlushStep
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.consensus.deployments import script_flags
@@ -306,10 +306,10 @@ def test_a_flush_is_due_after_a_while(tmp_path: Path) -> None:
     state.run(step)
     assert state.plan_flush() is None
     state.process_block(blocks[1], NOW)  # blocks go on while it is written
-    settle = state.plan_settle()
-    if settle is not None:
-        assert isinstance(settle, SettleStep)
-        assert state.run(settle) == [Flushed(len(blocks[:1]), 0)]
+    end = state.plan_end_flush()
+    if end is not None:
+        assert isinstance(end, EndFlushStep)
+        assert state.run(end) == [Flushed(len(blocks[:1]), 0)]
     assert state.store.tip_hash() == name(blocks[0])
     state.close()
 
@@ -329,10 +329,10 @@ def test_a_flush_beside_that_fails_loses_nothing(tmp_path: Path, monkeypatch: py
         patch.setattr(state.store.database, "commit", refuse)
         step = state._pending = state._flush_step(beside=True)
         state.run(step)
-        settle = state.plan_settle()
-        assert settle is not None
+        end = state.plan_end_flush()
+        assert end is not None
         with pytest.raises(DiskFullError):
-            state.run(settle)
+            state.run(end)
     assert state.store.tip_hash() == name(blocks[0])
     state.process_block(blocks[2], NOW)
     state.close()

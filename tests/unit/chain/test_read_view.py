@@ -45,15 +45,15 @@ def test_the_view_follows_the_tip_not_the_chain_thread() -> None:
     view = ReadView(cache)
     cache.apply(BlockDelta(created={outpoint(0): coin(0)}, spent={}))
     assert view.get(outpoint(0)) is None
-    view.settle(oldest_only=False)
+    view.drop_changes(oldest_only=False)
     version = view.version
     cache.apply(spend(0, 1))  # two blocks ahead of their scripts
     cache.apply(spend(1, 2))
     assert view.get_many([outpoint(n) for n in range(3)]) == [coin(0), None, None]
     assert view.version == version
-    view.settle(oldest_only=True)
+    view.drop_changes(oldest_only=True)
     assert view.get_many([outpoint(n) for n in range(3)]) == [None, coin(1), None]
-    view.settle(oldest_only=True)
+    view.drop_changes(oldest_only=True)
     assert view.get_many([outpoint(n) for n in range(3)]) == [None, None, coin(2)]
     assert view.version == version + 2
 
@@ -62,15 +62,15 @@ def test_a_retreat_is_not_seen_and_a_disconnection_only_when_the_tip_moves() -> 
     cache = CoinsCache(SlowBackend(), 1 << 20)
     view = ReadView(cache)
     cache.apply(BlockDelta(created={outpoint(0): coin(0)}, spent={}))
-    view.settle(oldest_only=False)
+    view.drop_changes(oldest_only=False)
     cache.apply(spend(0, 1))
     cache.apply_disconnect({outpoint(0): coin(0)}, [outpoint(1)])
     assert view.get_many([outpoint(0), outpoint(1)]) == [coin(0), None]
-    view.settle(oldest_only=False)
+    view.drop_changes(oldest_only=False)
     assert view.get_many([outpoint(0), outpoint(1)]) == [coin(0), None]
     cache.apply_disconnect({}, [outpoint(0)])
     assert view.get(outpoint(0)) == coin(0)
-    view.settle(oldest_only=False)
+    view.drop_changes(oldest_only=False)
     assert view.get(outpoint(0)) is None
 
 
@@ -82,7 +82,7 @@ def test_readers_of_other_threads_see_whole_states_only() -> None:
     view = ReadView(cache)
     position = [row * 10_000 for row in range(rows)]
     cache.apply(BlockDelta(created={outpoint(n): coin(n) for n in position}, spent={}))
-    view.settle(oldest_only=False)
+    view.drop_changes(oldest_only=False)
     faults: list[str] = []
     done = threading.Event()
     reads = [0, 0]
@@ -115,7 +115,7 @@ def test_readers_of_other_threads_see_whole_states_only() -> None:
                 )
             )
             position = [n + 1 for n in position]
-            view.settle(oldest_only=False)
+            view.drop_changes(oldest_only=False)
             if rng.random() < 0.1:
                 backend.commit(cache)
     finally:

@@ -136,7 +136,7 @@ def test_the_memory_fades_bucket_by_bucket() -> None:
     stats.record(1, bucket, [148])
     stats.record(2, bucket, [150])
     stats.next_block(1)
-    stats.settle()
+    stats.apply_decay()
     assert (stats.counts[bucket], stats.feerates[bucket]) == (1.0, 149.0)
     assert [row[bucket] for row in stats.confirmed] == [0.5, 1.0]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
-from btcnode.mempool.eviction import LruKFeeEviction, SecondLook
+from btcnode.mempool.eviction import LruKFeeEviction, PoolAudit
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import EVICTION_SHARE, ROLLING_FEE_HALFLIFE, Mempool
 from btcnode.primitives.hashes import to_display
@@ -148,37 +148,37 @@ def test_what_is_too_old_goes_with_its_children() -> None:
     assert pool.expire(START + 100) == []
 
 
-def test_the_second_look_finds_what_should_not_be_there() -> None:
+def test_the_audit_finds_what_should_not_be_there() -> None:
     rng = random.Random(2)
     pool = Mempool()
     good = add(pool, entry_of(raw_tx(rng), 1000))
     lost = add(pool, entry_of(raw_tx(rng), 1000))
     heir = add(pool, entry_of(raw_tx(rng, prevouts=[lost.txid + bytes(4)]), 1000))
     coins = set(good.tx.prevouts)
-    assert pool.sweep(lambda wanted: [outpoint in coins for outpoint in wanted], 0, 10) == 0
+    assert pool.audit(lambda wanted: [outpoint in coins for outpoint in wanted], 0, 10) == 0
     assert list(pool) == [good] and heir.txid not in pool
 
 
-def test_the_second_look_follows_an_eviction_piece_by_piece() -> None:
+def test_the_audit_follows_an_eviction_piece_by_piece() -> None:
     pool = filled(20)
-    look = SecondLook(pool)
+    audit = PoolAudit(pool)
     asked: list[bytes] = []
 
     def has_coins(outpoints: Sequence[bytes]) -> list[bool]:
         asked.extend(outpoints)
         return [True] * len(outpoints)
 
-    assert not look.go_on(has_coins, 8)
+    assert not audit.examine(has_coins, 8)
     pool.trim(pool.memory_usage - 1)
     left = len(pool)
     assert left < 20
     steps = 0
-    while look.go_on(has_coins, 8):
+    while audit.examine(has_coins, 8):
         steps += 1
     assert (steps, len(asked)) == (left // 8 + 1, 2 * left)
-    assert not look.go_on(has_coins, 8)
+    assert not audit.examine(has_coins, 8)
     pool.trim(pool.memory_usage - 1)
-    assert look.go_on(lambda outpoints: [False] * len(outpoints), 100)
+    assert audit.examine(lambda outpoints: [False] * len(outpoints), 100)
     assert len(pool) == 0
 
 
