@@ -57,6 +57,8 @@ Real = Annotated[Number, Kind.REAL]
 """A number in a result that may have a fraction."""
 AnyAmount = Annotated[Any, Kind.AMOUNT]
 """Coins as an argument: a number or a text, which ``amounts.parse_amount`` checks."""
+AnyNumber = Annotated[Any, Kind.NUM]
+"""A number as it was sent: ``whole_number`` or ``real_number`` checks it where the handler comes to it."""
 AnyRange = Annotated[Any, Kind.RANGE]
 """The last position, or first and last: ``descriptors.parse_range`` checks it."""
 
@@ -159,7 +161,7 @@ class Elided:
 
 
 _KINDS: dict[Any, Kind] = {
-    str: Kind.STR, int: Kind.INT, float: Kind.NUM, bool: Kind.BOOL, type(None): Kind.NONE, Any: Kind.ANY,
+    str: Kind.STR, int: Kind.INT, bool: Kind.BOOL, type(None): Kind.NONE, Any: Kind.ANY,
     list: Kind.ARR, dict: Kind.DYN, Items: Kind.ARR, Strict: Kind.OBJ, Checked: Kind.OBJ, Lenient: Kind.OBJ,
     Number: Kind.REAL,
 }  # fmt: skip
@@ -282,7 +284,7 @@ def _argument(name: str, hint: Any, default: Any = inspect.Parameter.empty) -> A
         default,
         hint=_text(marks.find(Hint)),
         bits=32 if bits is None else bits.bits,
-        any_type=like is not None or (marks.base is Any and kind not in (Kind.AMOUNT, Kind.RANGE)),
+        any_type=like is not None or (marks.base is Any and kind is Kind.ANY),
         hidden=HIDDEN in marks.marks,
         inner=_inner(shape),
         oneline=_text(marks.find(Oneline)),

@@ -7,7 +7,7 @@ check of its declaration, which raises RpcError with Core's words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
@@ -49,9 +49,36 @@ class Given(Generic[T]):
         self._read = read
 
     def read(self) -> T:
-        """The declared members that were given, and the defaults of others; raises RpcError."""
+        """The declared members that were given, and the defaults of others: a mapping. Raises RpcError.
+
+        Of a ``Lenient`` object each member is checked as it is taken, so taking one may raise RpcError.
+        """
         read: T = self._read(self._raw)
         return read
+
+
+class Members(Mapping[str, Any]):
+    """The members of an object; ``taken`` makes the value of one from what was sent, ``names`` are those there are."""
+
+    __slots__ = ("_names", "_taken")
+
+    def __init__(self, names: list[str], taken: Callable[[str], Any]) -> None:
+        self._names = names
+        self._taken = taken
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._taken(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class Strict(Given[T]):

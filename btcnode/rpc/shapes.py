@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.given import Given, Items, Lenient, Strict
+from btcnode.rpc.given import Given, Items, Lenient, Members, Strict
 from btcnode.rpc.jsonvalue import Number, type_name
 
 
@@ -145,21 +145,28 @@ class Arg:
             raise RpcError(*self.otherwise)
         raise wrong_type(value, self.inner[0].kind.json_type or "")
 
-    def read_members(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The declared members of an object, with defaults; raises RpcError."""
-        if self.policy is not Lenient:
-            self._check_types(given)
-        read: dict[str, Any] = {}
-        for part in self.inner:
-            value = given.get(part.name)
-            if value is None and part.optional and not (part.no_null and part.name in given):
-                if part.default is not None:
-                    read[part.name] = part.default
-            elif not part.takes(value):
-                raise wrong_type(value, part.kind.json_type or "")
-            else:
-                read[part.name] = part.convert(value)
-        return read
+    def read_members(self, given: dict[str, Any]) -> Mapping[str, Any]:
+        """The declared members of an object, with defaults; raises RpcError, unless lenient at once."""
+        parts = {part.name: part for part in self.inner}
+        names = [name for name, part in parts.items() if part.is_there(given) or part.default is not None]
+        members = Members(names, lambda name: parts[name].taken_from(given))
+        if self.policy is Lenient:
+            return members
+        self._check_types(given)
+        return dict(members)
+
+    def is_there(self, given: dict[str, Any]) -> bool:
+        """Whether an object has this member, or must have it."""
+        return not self.optional or given.get(self.name) is not None or (self.no_null and self.name in given)
+
+    def taken_from(self, given: dict[str, Any]) -> Any:
+        """The value of this member of an object; raises RpcError."""
+        if not self.is_there(given):
+            return self.default
+        value = given.get(self.name)
+        if not self.takes(value):
+            raise wrong_type(value, self.kind.json_type or "")
+        return self.convert(value)
 
     def _check_types(self, given: dict[str, Any]) -> None:
         """As Core's RPCTypeCheckObj: types by name in order of the alphabet, then unknown keys; raises RpcError."""

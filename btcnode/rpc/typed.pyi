@@ -1414,7 +1414,7 @@ class NodeRpc:
         """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
     async def savemempool(self) -> SavedMempool:
         """Write the mempool to disk. It fails until that of the last run is loaded."""
-    async def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: int | None = ..., stop_height: int | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | BlockScanResult | BlockScanProgress | bool:
+    async def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: float | None = ..., stop_height: float | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | BlockScanResult | BlockScanProgress | bool:
         """Blocks that may pay to or spend from descriptors; needs the index of block filters."""
     async def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> ScanResult | bool | ScanProgress | None:
         """Go through the UTXO set for the outputs of descriptors."""
@@ -1716,7 +1716,7 @@ class SyncNodeRpc:
         """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
     def savemempool(self) -> SavedMempool:
         """Write the mempool to disk. It fails until that of the last run is loaded."""
-    def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: int | None = ..., stop_height: int | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | BlockScanResult | BlockScanProgress | bool:
+    def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: float | None = ..., stop_height: float | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | BlockScanResult | BlockScanProgress | bool:
         """Blocks that may pay to or spend from descriptors; needs the index of block filters."""
     def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> ScanResult | bool | ScanProgress | None:
         """Go through the UTXO set for the outputs of descriptors."""

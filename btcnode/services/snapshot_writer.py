@@ -42,12 +42,12 @@ class SnapshotWriter:
         self._pruner = pruner
         self._state = chain.driver.chainstate
 
-    async def write(self, name: str, target: int, *, in_memory: bool) -> WrittenSnapshot:
+    async def write(self, name: str, target: int, in_memory: Callable[[], bool]) -> WrittenSnapshot:
         """Write the UTXO set after block ``target`` of the active chain to a new file, or to a named pipe.
 
         For an earlier block than the tip the coins are rolled back beside the chain, the changes in memory or in a
-        file next to the other. ``name`` may hold a NUL, behind which the system does not look.
-        Raises SnapshotFileError, StorageError.
+        file next to the other: ``in_memory`` is asked when it comes to that. ``name`` may hold a NUL, behind which the
+        system does not look. Raises SnapshotFileError, StorageError, and what ``in_memory`` raises.
         """
         tree = self._state.tree
         with _output(name) as (temporary, fd), self._pruner.holding("dumptxoutset", tree.height(target)):
@@ -56,7 +56,8 @@ class SnapshotWriter:
                 raise StorageError(
                     "Could not roll back to requested height since necessary block data is already pruned."
                 )
-            spill = None if in_memory else temporary.parent / f"temp_utxo_{tree.height(target)}"
+            back = target != self._state.tip
+            spill = temporary.parent / f"temp_utxo_{tree.height(target)}" if back and not in_memory() else None
             result = await self._chain.driver.at_tip(lambda begun: self._write(fd, target, spill, begun))
         return result[1]
 

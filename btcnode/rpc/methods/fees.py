@@ -8,7 +8,7 @@ from typing import Annotated, NotRequired, TypedDict
 from btcnode.mempool.fee_estimator import FeeEstimator, Horizon
 from btcnode.mempool.fee_stats import BucketRange
 from btcnode.rpc.amounts import real_number
-from btcnode.rpc.declare import Coins, Elided, Real, in_order, rpc
+from btcnode.rpc.declare import AnyNumber, Coins, Elided, Real, in_order, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import Number, amount, double
 from btcnode.services.parts import NodeParts
@@ -111,7 +111,7 @@ class RawFeeEstimates(TypedDict):
 def estimaterawfee(
     node: NodeParts,
     conf_target: Annotated[int, "Confirmation target in blocks (1 - 1008)"],
-    threshold: Annotated[float, "Share that must have confirmed within the target"] = 0.95,
+    threshold: Annotated[AnyNumber, "Share that must have confirmed within the target"] = 0.95,
 ) -> RawFeeEstimates:
     """What the estimates of each time horizon rest on. Form and contents may change."""
     estimator = _estimator(node)

@@ -12,7 +12,7 @@ from btcnode.mempool.pool import Mempool
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import real_number
-from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, UNTOLD, Bits, Coins, Hex, Hint, Named, When, rpc
+from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, UNTOLD, AnyNumber, Bits, Coins, Hex, Hint, Named, When, rpc
 from btcnode.rpc.deprecated import is_enabled
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Strict
@@ -298,7 +298,7 @@ def _outpoint(given: Outpoint) -> bytes:
 def prioritisetransaction(
     node: NodeParts,
     txid: Annotated[Hex, "Transaction id"],
-    dummy: Annotated[float | None, "Must be 0 or null"],
+    dummy: Annotated[AnyNumber | None, "Must be 0 or null"],
     fee_delta: Annotated[int, "Satoshi to add (may be negative)", Bits(64)],
 ) -> Annotated[bool, "True"]:
     """Let mining take a transaction for one that pays more or less than it does."""

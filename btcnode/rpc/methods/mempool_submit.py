@@ -44,6 +44,7 @@ from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import parse_hex_or_none
 from btcnode.rpc.transactions import has_valid_ops
 from btcnode.script.scriptparse import is_unspendable
+from btcnode.services.file_names import system_name
 from btcnode.services.mempool_file import ImportOptions
 from btcnode.services.parts import NodeParts
 from btcnode.services.submissions import SubmitError
@@ -307,7 +308,7 @@ async def importmempool(
         text = "Can only import the mempool after the block download and sync is done."
         raise RpcError(RpcCode.CLIENT_IN_INITIAL_DOWNLOAD, text)
     try:
-        await node.mempool_file.import_file(Path(filepath), ImportOptions(**options.read()))
+        await node.mempool_file.import_file(Path(system_name(filepath)), ImportOptions(**options.read()))
     except (StorageError, DecodeError) as error:
         log.info("Failed to import the mempool file: %s", error)
         text = "Unable to import mempool file, see debug log for details."

@@ -19,6 +19,7 @@ from btcnode.rpc.given import Items
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_block, is_active
 from btcnode.rpc.methods.blocks import read_undo
+from btcnode.rpc.shapes import wrong_type
 from btcnode.services.chain import CoinScan
 from btcnode.services.parts import NodeParts
 
@@ -82,7 +83,7 @@ async def scantxoutset(
         why = 'Scan already in progress, use action "abort" or "status"'
         raise RpcError(RpcCode.INVALID_PARAMETER, why)
     if scanobjects is None:
-        raise RpcError(RpcCode.MISC_ERROR, "scanobjects argument is required for the start action")
+        raise wrong_type(None, "array")
     scan.running, scan.aborted, scan.percent = True, False, 0
     try:
         return await _scan(node, scanobjects, scan)

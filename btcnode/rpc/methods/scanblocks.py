@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from btcnode.errors import StorageError
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_script, txout_script
 from btcnode.primitives.gcs import matches_any
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, Default, Hex, Hint, Oneline, When, rpc
+from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, AnyNumber, Default, Hex, Hint, Oneline, When, rpc
 from btcnode.rpc.descriptors import ScanObjects, scan_needles
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Lenient
 from btcnode.rpc.lookup import require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
+from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.services.chain import CoinScan
 from btcnode.services.indexes import FilterIndex
 from btcnode.services.parts import NodeParts
@@ -60,8 +61,8 @@ async def scanblocks(
     node: NodeParts,
     action: Annotated[str, '"start", "abort" the scan under way, or its "status"'],
     scanobjects: Annotated[ScanObjects | None, "Descriptors, for start", Oneline("[scanobjects,...]")] = None,
-    start_height: Annotated[int, "First height"] = 0,
-    stop_height: Annotated[int | None, "Last height", Hint("chain tip")] = None,
+    start_height: Annotated[AnyNumber, "First height"] = 0,
+    stop_height: Annotated[AnyNumber | None, "Last height", Hint("chain tip")] = None,
     filtertype: Annotated[str, "The type of the filters"] = "basic",
     options: Annotated[Lenient[ScanBlocksOptions], BY_NAME, Oneline("options")] = NOTHING,
 ) -> (
@@ -83,24 +84,30 @@ async def scanblocks(
         raise RpcError(RpcCode.INVALID_PARAMETER, 'Scan already in progress, use action "abort" or "status"')
     if filtertype != "basic":
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Unknown filtertype")
+    certain = options.read()["filter_false_positives"]
     index = node.indexes.filters
     if index is None:
         raise RpcError(RpcCode.MISC_ERROR, f"Index is not enabled for filtertype {filtertype}")
-    tip_height = node.chain.tree.height(node.chain.tip())
-    if not 0 <= start_height <= tip_height:
-        raise RpcError(RpcCode.MISC_ERROR, "Invalid start_height")
-    last = tip_height if stop_height is None else stop_height
-    if not start_height <= last <= tip_height:
-        raise RpcError(RpcCode.MISC_ERROR, "Invalid stop_height")
+    heights = _heights(node.chain.tree.height(node.chain.tip()), start_height, stop_height)
     if scanobjects is None:
-        raise RpcError(RpcCode.MISC_ERROR, "scanobjects argument is required for the start action")
-    certain = options.read()["filter_false_positives"]
-    scan.running, scan.aborted, scan.percent, scan.height = True, False, 0, start_height
+        raise wrong_type(None, "array")
+    scan.running, scan.aborted, scan.percent, scan.height = True, False, 0, heights.start
     try:
         needles = await asyncio.to_thread(scan_needles, scanobjects, node.params)
-        return await _scan(node, index, needles, range(start_height, last + 1), certain, scan)
+        return await _scan(node, index, needles, heights, certain, scan)
     finally:
         scan.running = False
+
+
+def _heights(tip_height: int, start: Any, stop: Any) -> range:
+    """What is to be looked at; raises RpcError."""
+    first = whole_number(start)
+    if not 0 <= first <= tip_height:
+        raise RpcError(RpcCode.MISC_ERROR, "Invalid start_height")
+    last = tip_height if stop is None else whole_number(stop)
+    if not first <= last <= tip_height:
+        raise RpcError(RpcCode.MISC_ERROR, "Invalid stop_height")
+    return range(first, last + 1)
 
 
 async def _scan(

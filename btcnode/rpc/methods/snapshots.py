@@ -7,7 +7,19 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from btcnode.errors import DecodeError, StorageError
 from btcnode.networks.assumeutxo import known_sets
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.declare import BY_NAME, JSON_OR_TEXT, MAY_HOLD_EQUALS, NO_NULL, NOTHING, Default, Hex, Label, Like, rpc
+from btcnode.rpc.declare import (
+    BY_NAME,
+    JSON_OR_TEXT,
+    MAY_HOLD_EQUALS,
+    NO_NULL,
+    NOTHING,
+    AnyNumber,
+    Default,
+    Hex,
+    Label,
+    Like,
+    rpc,
+)
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Lenient
 from btcnode.rpc.lookup import find_by_hash_or_height
@@ -20,7 +32,12 @@ class DumpOptions(TypedDict):
     """What else dumptxoutset is told."""
 
     rollback: Annotated[
-        NotRequired[Any], "Height or hash of the block", Like(float), Label("string or numeric"), NO_NULL, JSON_OR_TEXT
+        NotRequired[Any],
+        "Height or hash of the block",
+        Like(AnyNumber),
+        Label("string or numeric"),
+        NO_NULL,
+        JSON_OR_TEXT,
     ]
     in_memory: Annotated[bool, "Keep the changes of the way back in memory, not in a file", Default(False), NO_NULL]
 
@@ -65,7 +82,7 @@ async def dumptxoutset(
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
     place = joined(node.settings.net_dir, path)
     try:
-        written = await node.snapshots.write(place, target, in_memory=given["in_memory"])
+        written = await node.snapshots.write(place, target, lambda: given["in_memory"])
     except SnapshotFileError as error:
         raise RpcError(RpcCode.INVALID_PARAMETER, str(error)) from None
     except StorageError as error:
