@@ -175,7 +175,7 @@ def plain_words(argv: list[str]) -> list[str]:
         elif name == "chain":
             words += ["--network", value]
         elif option is not None and option.is_switch:
-            wanted = as_flag(value) is not negated
+            wanted = (option.kind.collect([value]) if option.kind.several else as_flag(value)) is not negated
             words.append(f"--{'' if wanted else 'no-'}{option.flag}")
         elif option is not None:
             words += [f"--{option.flag}", "0" if negated else value]

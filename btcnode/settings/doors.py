@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -68,7 +69,9 @@ def from_daemon(sources: Sources) -> Loaded:
         raise ConfigError("-signetchallenge cannot be multiple values.")
     if sources.text("port", "1") == "0":  # as bitcoind refuses it; the other doors take it as "any free one"
         raise ConfigError("Invalid port specified in -port: '0'")
-    Settings.resolve(sources, files.datadir())  # what is wrong is told before a directory is made
+    trial = deepcopy(sources)
+    soften(trial)
+    Settings.resolve(trial, files.datadir())  # what is wrong is told before a directory is made
     make_net_dir(files.net_dir())
     files.load_settings_file()
     loaded = _finish(sources, files.datadir())
