@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -18,6 +20,26 @@ DEFAULT_VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
 def vectors_dir() -> Path:
     """The test data: ``BTCNODE_VECTORS``, by default ``../shared/vectors`` beside the checkout."""
     return Path(os.environ.get("BTCNODE_VECTORS", DEFAULT_VECTORS))
+
+
+def logging_state() -> dict[str, tuple[int, list[logging.Handler], bool]]:
+    """Level, handlers and propagation of each of our loggers."""
+    names = ["btcnode", *(name for name in logging.root.manager.loggerDict if name.startswith("btcnode."))]
+    loggers = {name: logging.getLogger(name) for name in names}
+    return {name: (log.level, list(log.handlers), log.propagate) for name, log in loggers.items()}
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Nodes and methods set levels of categories for the whole process: the next test finds what this one found."""
+    before = logging_state()
+    yield
+    for name, (level, handlers, propagate) in logging_state().items():
+        log, found = logging.getLogger(name), before.get(name, (logging.NOTSET, [], True))
+        if (level, handlers, propagate) != found:
+            log.setLevel(found[0])
+            log.handlers[:] = found[1]
+            log.propagate = found[2]
 
 
 @pytest.fixture(scope="session")
