@@ -214,10 +214,6 @@ class VersionBits:
         """State of deployment ``name`` for a child of ``prev``; KeyError for a name that the network has not."""
         return self._counters[name].state_after(prev)
 
-    def is_active_after(self, prev: int, name: str) -> bool:
-        """Whether the rules of deployment ``name`` apply to a child of ``prev``."""
-        return self.state_after(prev, name) is ThresholdState.ACTIVE
-
     def block_version(self, prev: int) -> int:
         """The version that a new block on ``prev`` should have: one bit for each deployment that is to be signalled."""
         version = VERSION_BITS_TOP

@@ -67,7 +67,6 @@ class Descriptor:
 
     name: ClassVar[str] = ""
     is_solvable_itself: ClassVar[bool] = True
-    is_single: ClassVar[bool] = True  # one script for each position
     output_type: OutputType | None = None
 
     def __init__(self, keys: Sequence[KeyExpression] = (), subs: Sequence[Descriptor] = ()) -> None:
@@ -148,22 +147,6 @@ class Descriptor:
         """What is unsafe about it although it is valid."""
         return [line for sub in self.subs for line in sub.warnings]
 
-    def script_size(self) -> int | None:
-        """Bytes of the script_pubkey (or inner script)."""
-        return None
-
-    def satisfaction_size(self, high_r: bool) -> int | None:
-        """Bytes of the satisfaction, wherever it stands; ``high_r`` allows for ECDSA signatures of 72 bytes."""
-        return None
-
-    def satisfaction_weight(self, high_r: bool) -> int | None:
-        """Weight of script_sig and witness contents."""
-        return None
-
-    def satisfaction_elements(self) -> int | None:
-        """Stack elements of the satisfaction."""
-        return None
-
 
 class AddressDescriptor(Descriptor):
     """``addr()``: any script that has an address."""
@@ -185,10 +168,6 @@ class AddressDescriptor(Descriptor):
         """The address."""
         return [address_for_script(self._script, self._params) or ""]
 
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        return len(self._script)
-
 
 class RawDescriptor(Descriptor):
     """``raw()``: any script, in hex."""
@@ -209,10 +188,6 @@ class RawDescriptor(Descriptor):
         """The script in hex."""
         return [self._script.hex()]
 
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        return len(self._script)
-
 
 class PkDescriptor(Descriptor):
     """``pk()``: pay to public key; in a taproot leaf to an x-only one."""
@@ -228,22 +203,6 @@ class PkDescriptor(Descriptor):
         key = pubkeys[0][1:] if self._xonly else pubkeys[0]
         return [push_data(key) + bytes((OP_CHECKSIG,))]
 
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        return 2 + (32 if self._xonly else self.keys[0].size)
-
-    def satisfaction_size(self, high_r: bool) -> int:
-        """See ``Descriptor``."""
-        return 1 + (65 if self._xonly else _signature(high_r))
-
-    def satisfaction_weight(self, high_r: bool) -> int | None:
-        """See ``Descriptor``."""
-        return 4 * self.satisfaction_size(high_r)
-
-    def satisfaction_elements(self) -> int | None:
-        """See ``Descriptor``."""
-        return 1
-
 
 class PkhDescriptor(Descriptor):
     """``pkh()``: pay to the hash of a public key."""
@@ -254,22 +213,6 @@ class PkhDescriptor(Descriptor):
     def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
         """See ``Descriptor``."""
         return [p2pkh_script(hash160(pubkeys[0]))]
-
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        return 25
-
-    def satisfaction_size(self, high_r: bool) -> int:
-        """See ``Descriptor``."""
-        return 1 + _signature(high_r) + 1 + self.keys[0].size
-
-    def satisfaction_weight(self, high_r: bool) -> int | None:
-        """See ``Descriptor``."""
-        return 4 * self.satisfaction_size(high_r)
-
-    def satisfaction_elements(self) -> int | None:
-        """See ``Descriptor``."""
-        return 2
 
 
 class WpkhDescriptor(Descriptor):
@@ -282,28 +225,11 @@ class WpkhDescriptor(Descriptor):
         """See ``Descriptor``."""
         return [b"\x00\x14" + hash160(pubkeys[0])]
 
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        return 22
-
-    def satisfaction_size(self, high_r: bool) -> int:
-        """See ``Descriptor``."""
-        return 1 + _signature(high_r) + 1 + 33
-
-    def satisfaction_weight(self, high_r: bool) -> int | None:
-        """See ``Descriptor``."""
-        return self.satisfaction_size(high_r)
-
-    def satisfaction_elements(self) -> int | None:
-        """See ``Descriptor``."""
-        return 2
-
 
 class ComboDescriptor(Descriptor):
     """``combo()``: every usual script of one key."""
 
     name = "combo"
-    is_single = False
 
     def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
         """See ``Descriptor``."""
@@ -335,20 +261,3 @@ class MultisigDescriptor(Descriptor):
     def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
         """See ``Descriptor``."""
         return [multisig_script(self.threshold, sorted(pubkeys) if self._sort else pubkeys)]
-
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        numbers = len(number_script(self.threshold)) + len(number_script(len(self.keys)))
-        return 1 + numbers + sum(1 + key.size for key in self.keys)
-
-    def satisfaction_size(self, high_r: bool) -> int:
-        """See ``Descriptor``."""
-        return 1 + (1 + _signature(high_r)) * self.threshold
-
-    def satisfaction_weight(self, high_r: bool) -> int | None:
-        """See ``Descriptor``."""
-        return 4 * self.satisfaction_size(high_r)
-
-    def satisfaction_elements(self) -> int | None:
-        """See ``Descriptor``."""
-        return 1 + self.threshold

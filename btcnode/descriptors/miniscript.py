@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from btcnode.descriptors.miniscript_limits import Operations, StackUse, WitnessUse, operations, stack_use, witness_use
+from btcnode.descriptors.miniscript_limits import Operations, StackUse, operations, stack_use
 from btcnode.descriptors.miniscript_types import HASHES, WRAPPERS, Fragment, has, props, type_of
 from btcnode.script.opcodes import (
     MAX_OPS_PER_SCRIPT,
@@ -85,7 +85,6 @@ class Node:
 
     __slots__ = (
         "data", "duplicates", "fragment", "k", "keys", "kind", "ops", "script_size", "stack", "subs", "tapscript",
-        "witness",
     )  # fmt: skip
 
     def __init__(
@@ -108,7 +107,6 @@ class Node:
         self.script_size = self._script_size()
         self.ops: Operations = operations(self)
         self.stack: StackUse = stack_use(self)
-        self.witness: WitnessUse = witness_use(self)
         self.duplicates: bool | None = None
 
     def _script_size(self) -> int:
@@ -144,11 +142,6 @@ class Node:
     def execution_stack(self) -> int | None:
         """Elements on the stack at most while it runs."""
         return None if self.stack.sat is None else self.stack.sat[1] + self._leaves_one
-
-    @property
-    def witness_size(self) -> int | None:
-        """Bytes of the witness at most, without the script."""
-        return self.witness.sat
 
     @property
     def _leaves_one(self) -> int:

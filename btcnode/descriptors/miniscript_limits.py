@@ -35,13 +35,6 @@ class StackUse(NamedTuple):
     dsat: Traces
 
 
-class WitnessUse(NamedTuple):
-    """Witness bytes to satisfy and dissatisfy it."""
-
-    sat: int | None
-    dsat: int | None
-
-
 def _plus(*values: int | None) -> int | None:
     total = 0
     for value in values:
@@ -210,31 +203,3 @@ def _thresh_stack(parts: Sequence[StackUse], k: int) -> StackUse:
         middle = [_or(without[j], with_this[j - 1]) for j in range(1, len(sums))]
         sums = [_then(value, add) for value in (without[0], *middle, with_this[-1])]
     return StackUse(_then(sums[k], _PUSH, _POP), _then(sums[0], _PUSH, _POP))
-
-
-# ---- witness
-
-
-def witness_use(node: Node) -> WitnessUse:
-    """See ``WitnessUse``."""
-    f, parts, keys = node.fragment, [sub.witness for sub in node.subs], len(node.keys)
-    signature, key = (66, 33) if node.tapscript else (73, 34)
-    static: dict[Fragment, tuple[int | None, int | None]] = {
-        F.JUST_0: (None, 0), F.JUST_1: (0, None), F.OLDER: (0, None), F.AFTER: (0, None), F.PK_K: (signature, 1),
-        F.PK_H: (signature + key, 1 + key), F.MULTI: (node.k * signature + 1, node.k + 1),
-        F.MULTI_A: (node.k * signature + keys - node.k, keys), **dict.fromkeys(HASHES, (33, None)),
-    }  # fmt: skip
-    if f in static:
-        return WitnessUse(*static[f])
-    pairs = [(part.sat, part.dsat) for part in parts]
-    if f is F.THRESH:
-        return WitnessUse(*_k_of(pairs, node.k))
-    if f is F.WRAP_D:
-        return WitnessUse(_plus(2, parts[0].sat), 1)
-    if f is F.WRAP_J:
-        return WitnessUse(parts[0].sat, 1)
-    if f is F.WRAP_V:
-        return WitnessUse(parts[0].sat, None)
-    if len(parts) == 1:
-        return parts[0]
-    return WitnessUse(*_join(pairs, f, (2, 1)))

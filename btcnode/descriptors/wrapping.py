@@ -10,7 +10,6 @@ from btcnode.descriptors.miniscript import Node, number_script
 from btcnode.descriptors.miniscript_types import Fragment
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.descriptors.taproot import Leaf, TaprootTree
-from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import hash160
 from btcnode.script.opcodes import (
     OP_CHECKSIG,
@@ -39,23 +38,6 @@ class ShDescriptor(Descriptor):
         out.add_script(scripts[0])
         return [p2sh_script(scripts[0])]
 
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        return 23
-
-    def satisfaction_weight(self, high_r: bool) -> int | None:
-        """See ``Descriptor``."""
-        inner = self.subs[0]
-        size, script = inner.satisfaction_size(high_r), inner.script_size()
-        if size is None or script is None:
-            return None
-        return 4 * (1 + script) + (size if self._segwit else 4 * size)
-
-    def satisfaction_elements(self) -> int | None:
-        """See ``Descriptor``."""
-        elements = self.subs[0].satisfaction_elements()
-        return None if elements is None else 1 + elements
-
 
 class WshDescriptor(Descriptor):
     """``wsh()``: pay to witness script hash."""
@@ -71,41 +53,11 @@ class WshDescriptor(Descriptor):
         out.add_script(scripts[0])
         return [p2wsh_script(scripts[0])]
 
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        return 34
-
-    def satisfaction_size(self, high_r: bool) -> int | None:
-        """See ``Descriptor``."""
-        size, script = self.subs[0].satisfaction_size(high_r), self.subs[0].script_size()
-        return None if size is None or script is None else len(compact_size(script)) + script + size
-
-    def satisfaction_weight(self, high_r: bool) -> int | None:
-        """See ``Descriptor``."""
-        return self.satisfaction_size(high_r)
-
-    def satisfaction_elements(self) -> int | None:
-        """See ``Descriptor``."""
-        elements = self.subs[0].satisfaction_elements()
-        return None if elements is None else 1 + elements
-
 
 class _TaprootOutput(Descriptor):
     """What tr() and rawtr() have in common: sizes as for spending by key, since no more is known."""
 
     output_type = OutputType.BECH32M
-
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        return 34
-
-    def satisfaction_weight(self, high_r: bool) -> int | None:
-        """See ``Descriptor``."""
-        return 66
-
-    def satisfaction_elements(self) -> int | None:
-        """See ``Descriptor``."""
-        return 1
 
 
 class TrDescriptor(_TaprootOutput):
@@ -178,18 +130,6 @@ class MultiADescriptor(Descriptor):
         head = push_data(first) + bytes((OP_CHECKSIG,)) + checks
         return [head + number_script(self.threshold) + bytes((OP_NUMEQUAL,))]
 
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        return 34 * len(self.keys) + len(number_script(self.threshold)) + 1
-
-    def satisfaction_size(self, high_r: bool) -> int | None:
-        """See ``Descriptor``."""
-        return 66 * self.threshold + len(self.keys) - self.threshold
-
-    def satisfaction_elements(self) -> int | None:
-        """See ``Descriptor``."""
-        return len(self.keys)
-
 
 class MiniscriptDescriptor(Descriptor):
     """A miniscript in wsh() or in a leaf; the keys of its nodes are positions in ``keys``."""
@@ -228,15 +168,3 @@ class MiniscriptDescriptor(Descriptor):
             else:
                 lines.append(f"height-based relative locktime: older({node.k}) > 65535 blocks is unsafe")
         return lines
-
-    def script_size(self) -> int | None:
-        """See ``Descriptor``."""
-        return self.node.script_size
-
-    def satisfaction_size(self, high_r: bool) -> int | None:
-        """See ``Descriptor``; signatures count as high."""
-        return self.node.witness_size
-
-    def satisfaction_elements(self) -> int | None:
-        """See ``Descriptor``."""
-        return self.node.stack_size

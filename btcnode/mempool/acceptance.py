@@ -501,7 +501,6 @@ def _accepted(candidate: Candidate) -> Accepted:
         entry.vsize,
         (entry.wtxid,),
         tuple([old.tx for old in candidate.replaced]),
-        bool(candidate.parents),
         candidate.rules.package_submission,
     )
 
@@ -527,7 +526,7 @@ def _accepted_together(judged: _Together, rules: Rules) -> dict[Wtxid, PackageTx
     verdicts: dict[Wtxid, PackageTxVerdict] = {}
     for candidate in judged.candidates:
         verdicts[candidate.tx.wtxid] = Accepted(
-            candidate.entry, judged.fee, judged.vsize, wtxids, replaced, bool(candidate.parents), in_package=True
+            candidate.entry, judged.fee, judged.vsize, wtxids, replaced, in_package=True
         )
         replaced = ()  # told once
     return verdicts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -10,13 +10,11 @@ from btcnode.mempool.feerate import fee_at
 from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT, MempoolOptions
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.tx import Tx
-from btcnode.script.opcodes import MAX_PUBKEYS_PER_MULTISIG, MAX_SCRIPT_ELEMENT_SIZE
+from btcnode.script.opcodes import MAX_PUBKEYS_PER_MULTISIG
 from btcnode.script.scriptparse import (
-    BAD_OP,
     count_sigops,
     is_push_only,
     is_unspendable,
-    iter_ops,
     witness_program,
 )
 from btcnode.script.solver import match_multisig, script_type
@@ -27,7 +25,6 @@ MAX_STANDARD_SCRIPT_SIG = 1650  # bytes
 MAX_STANDARD_SIGOPS_COST = 16_000
 MAX_DUST_OUTPUTS = 1  # ephemeral dust
 MAX_BARE_MULTISIG_KEYS = 3
-MAX_OPCODE = 0xB9  # OP_NOP10
 
 # what the spending input adds to the size of a txout, for the dust limit
 LEGACY_SPEND_SIZE = 148
@@ -140,29 +137,3 @@ def standard_reason(tx: Tx, weight: int) -> str:
             if not is_push_only(script_sig):
                 return "scriptsig-not-pushonly"
     return ""
-
-
-def burns(tx: Tx) -> Iterator[int]:
-    """Values in satoshi of the outputs that can never be spent, as RPC's ``maxburnamount`` sees them."""
-    for txout in tx.txouts:
-        script = txout_script(txout)
-        if is_unspendable(script) or not _has_valid_ops(script):
-            yield unpack_value(txout)[0]
-
-
-def exceeds_burn(tx: Tx, max_burn: int) -> bool:
-    """Whether an output burns more than ``max_burn`` satoshi."""
-    return any(value > max_burn for value in burns(tx))
-
-
-def exceeds_fee(fee: int, vsize: int, max_feerate: int) -> bool:
-    """Whether a fee is above ``max_feerate`` sat/kvB as ``sendrawtransaction`` checks it; 0 is no limit."""
-    limit = fee_at(max_feerate, vsize)
-    return limit > 0 and fee > limit
-
-
-def _has_valid_ops(script: bytes) -> bool:
-    """Whether every opcode is known outside tapscript and no push is truncated or too long (Core's ``HasValidOps``)."""
-    return all(
-        op != BAD_OP and op <= MAX_OPCODE and len(data) <= MAX_SCRIPT_ELEMENT_SIZE for op, data in iter_ops(script)
-    )

@@ -15,7 +15,7 @@ from struct import Struct
 
 from btcnode.mempool.entry import LARGE_TX, MempoolEntry, RemovalReason
 from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, ExpiryQueue
-from btcnode.mempool.feerate import FeeSize, fee_at, rate_of
+from btcnode.mempool.feerate import FeeSize, rate_of
 from btcnode.mempool.graph import Chunk, Cluster, DensityIndex
 from btcnode.mempool.options import MempoolOptions
 from btcnode.primitives.amounts import COIN
@@ -531,9 +531,3 @@ class Mempool:
     def touch(self, entry: MempoolEntry, now: int) -> None:
         """Somebody has asked for the transaction; some ways of eviction care."""
         self._eviction.on_touched(entry, now)
-
-    # -- for the relay -------------------------------------------------------------------------------------------
-
-    def minimum_fee(self, vsize: int, now: int) -> int:
-        """The fee in satoshi that a transaction of ``vsize`` needs to be taken."""
-        return fee_at(max(self.minimum_feerate(now), self.options.min_relay_feerate), vsize)

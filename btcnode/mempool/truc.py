@@ -20,7 +20,6 @@ TRUC_VERSION = 3
 MAX_VSIZE = 10_000
 CHILD_MAX_VSIZE = 1000
 ANCESTOR_LIMIT = 2  # with the transaction itself
-DESCENDANT_LIMIT = 2
 
 Problem = tuple[str, "MempoolEntry | None"]
 """What is wrong, and the sibling whose eviction would put it right."""

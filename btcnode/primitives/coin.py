@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 
-CODE_SIZE = 4
-VALUE_END = 12
-
 
 def coin_prefix(height: int, is_coinbase: bool) -> bytes:
     """The 4 bytes that stand before the txout."""

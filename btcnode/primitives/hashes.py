@@ -48,12 +48,6 @@ def _pick_ripemd160() -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes
 ripemd160, hash160 = _pick_ripemd160()
 
 
-def tagged_hash(tag: str, data: bytes) -> bytes:
-    """BIP340 tagged hash: ``SHA256(SHA256(tag) || SHA256(tag) || data)``."""
-    prefix = sha256(tag.encode()).digest()
-    return sha256(prefix + prefix + data).digest()
-
-
 def to_display(value: bytes) -> str:
     """A hash as people write it: byte-reversed hex."""
     return value[::-1].hex()

@@ -1,7 +1,7 @@
-"""Caches of verification results: signatures that are valid, and transactions whose scripts all are.
+"""The cache of verification results: transactions whose scripts are all valid.
 
-Both hold salted SHA-256 digests only, so nobody who does not know the salt can aim at a slot, and both remember
-successes only. They are bounded in bytes by two generations: when the young one is full it becomes the old one and the
+It holds salted SHA-256 digests only, so nobody who does not know the salt can aim at a slot, and remembers successes
+only. It is bounded in bytes by two generations: when the young one is full it becomes the old one and the
 previous old one is forgotten, so an entry lives for at least half the capacity, longer when it is asked for.
 
 Adding to and looking into a set are single steps of CPython, so threads may share a cache: at worst an entry is lost.
@@ -10,12 +10,10 @@ Adding to and looking into a set are single steps of CPython, so threads may sha
 from __future__ import annotations
 
 from btcnode.primitives.hashes import sha256
-from btcnode.script.signatures import is_low_der_s, verify_ecdsa, verify_ecdsa_strict, verify_schnorr
 
 ENTRY_BYTES = 160
 """Memory for one entry at worst: the 32-byte digest as an object (65) and its share of the slots (70 measured)."""
 
-DEFAULT_SIGNATURE_CACHE_BYTES = 16 * 1024 * 1024
 DEFAULT_EXECUTION_CACHE_BYTES = 16 * 1024 * 1024
 SALT_SIZE = 32
 
@@ -55,60 +53,6 @@ class GenerationSet:
 def _require_salt(salt: bytes) -> None:
     if len(salt) != SALT_SIZE:
         raise ValueError(f"the salt has {SALT_SIZE} bytes")
-
-
-class SignatureCache:
-    """Verifies signatures, and each valid one only once; a ``SignatureVerifier`` for ``SighashContext``.
-
-    ``salt`` is 32 random bytes per process, handed in because this room has no randomness of its own. The three
-    methods are those of ``signatures`` with the same arguments and results.
-    """
-
-    __slots__ = ("_lax", "_schnorr", "_strict", "_valid")
-
-    def __init__(self, salt: bytes, max_bytes: int = DEFAULT_SIGNATURE_CACHE_BYTES) -> None:
-        _require_salt(salt)
-        self._valid = GenerationSet(max_bytes)
-        self._lax, self._strict, self._schnorr = (sha256(salt + kind + bytes(31)) for kind in (b"E", b"D", b"S"))
-
-    def __len__(self) -> int:
-        return len(self._valid)
-
-    def verify_ecdsa(self, pubkey: bytes, sig_der: bytes, msg32: bytes) -> bool:
-        """``signatures.verify_ecdsa``."""
-        state = self._lax.copy()
-        state.update(msg32 + pubkey + sig_der)  # a valid key's first byte tells its size
-        slot = state.digest()
-        if slot in self._valid:
-            return True
-        if not verify_ecdsa(pubkey, sig_der, msg32):
-            return False
-        self._valid.add(slot)
-        return True
-
-    def verify_ecdsa_strict(self, pubkey: bytes, sig_der: bytes, msg32: bytes, low_s: bool) -> bool:
-        """``signatures.verify_ecdsa_strict``; what was valid with a low S is so without that demand."""
-        state = self._strict.copy()
-        state.update(msg32 + pubkey + sig_der)
-        slot = state.digest()
-        if slot in self._valid:
-            return not low_s or is_low_der_s(sig_der)
-        if not verify_ecdsa_strict(pubkey, sig_der, msg32, low_s):
-            return False
-        self._valid.add(slot)
-        return True
-
-    def verify_schnorr(self, xonly32: bytes, sig64: bytes, msg: bytes) -> bool:
-        """``signatures.verify_schnorr``."""
-        state = self._schnorr.copy()
-        state.update(xonly32 + sig64 + msg)
-        slot = state.digest()
-        if slot in self._valid:
-            return True
-        if not verify_schnorr(xonly32, sig64, msg):
-            return False
-        self._valid.add(slot)
-        return True
 
 
 class ScriptExecutionCache:

@@ -6,8 +6,6 @@ with ``VERIFY_P2SH``, and ``VERIFY_CLEANSTACK`` only with both (``require_consis
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 VERIFY_NONE = 0
 VERIFY_P2SH = 1 << 0  # BIP16
 VERIFY_STRICTENC = 1 << 1  # strict DER, defined hash types, well-formed public keys (policy)
@@ -60,7 +58,6 @@ STANDARD_VERIFY_FLAGS = (
 )
 """What a node relays (Core's ``STANDARD_SCRIPT_VERIFY_FLAGS``)."""
 
-STANDARD_NOT_MANDATORY_VERIFY_FLAGS = STANDARD_VERIFY_FLAGS & ~MANDATORY_VERIFY_FLAGS
 
 FLAG_NAMES: dict[str, int] = {
     "P2SH": VERIFY_P2SH,
@@ -88,21 +85,6 @@ FLAG_NAMES: dict[str, int] = {
 """Core's names, without the prefix ``SCRIPT_VERIFY_``, and their bits."""
 
 ALL_VERIFY_FLAGS = (1 << 21) - 1
-
-
-def parse_flags(names: str | Iterable[str]) -> int:
-    """The flags named in a comma list (``"P2SH,WITNESS"``; ``""`` and ``"NONE"`` are no flags) or an iterable of names.
-
-    Raises ValueError for a name that Core does not know.
-    """
-    flags = 0
-    for name in names.split(",") if isinstance(names, str) else names:
-        if name in ("", "NONE"):
-            continue
-        if name not in FLAG_NAMES:
-            raise ValueError(f"unknown script verification flag: {name!r}")
-        flags |= FLAG_NAMES[name]
-    return flags
 
 
 def flag_names(flags: int) -> list[str]:

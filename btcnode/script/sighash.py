@@ -66,7 +66,7 @@ def finish(state: _Hash, hash_type: int) -> bytes:
 
 
 class SignatureVerifier(Protocol):
-    """Who verifies signatures: the module ``signatures`` itself, or a ``SignatureCache`` in front of it."""
+    """Who verifies signatures: the module ``signatures`` itself, or who stands in front of it."""
 
     def verify_ecdsa(self, pubkey: bytes, sig_der: bytes, msg32: bytes) -> bool:
         """As ``signatures.verify_ecdsa``."""

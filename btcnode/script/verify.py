@@ -246,7 +246,7 @@ def verify_transaction(
 ) -> ScriptFailure | None:
     """Verify every input; None when all are valid, else the first failure.
 
-    ``cache`` spares transactions that it knows, ``verifier`` may be a ``SignatureCache``.
+    ``cache`` spares transactions that it knows, ``verifier`` may count what it is asked.
 
     Raises DecodeError for bytes that are no transaction, ValueError for inconsistent flags or a wrong number of txouts.
     """

@@ -62,7 +62,6 @@ DB_INDEX = b"index"
 DB_META = b"meta"
 DATABASES = (DB_COINS, DB_INDEX, DB_META)
 
-OUTPOINT_SIZE = 36
 
 META_SCHEMA = b"schema"  # u32: SCHEMA_VERSION
 META_NETWORK = b"network"  # magic[4]: the network whose data this is

@@ -27,8 +27,6 @@ P2SH_HEAD, P2SH_TAIL = b"\x17\xa9\x14", b"\x87"
 P2PK_TAIL = b"\xac"
 PLAIN_MAX = 127 - SPECIAL_SCRIPTS  # longest script whose size is a VARINT of one byte
 
-# VARINT in k bytes holds the k-digit base-128 numbers from OFFSETS[k] on
-OFFSETS = (0, 0, 0x80, 0x4080, 0x204080, 0x10204080, 0x810204080)
 _LAST = [bytes((n,)) for n in range(128)]
 _MORE = [bytes((n | 0x80,)) for n in range(128)]
 _LAST2 = [a + b for a in _MORE for b in _LAST]

@@ -11,7 +11,6 @@ SHORT_IDS_BLOCKS_VERSION = 70014
 WTXID_RELAY_VERSION = 70016
 CMPCTBLOCKS_VERSION = 2  # BIP152 with wtxids
 INVALID_CB_NO_BAN_VERSION = 70015  # from here on peers do not mind compact blocks that turn out to be invalid
-TXRECONCILIATION_VERSION = 1
 
 NODE_NETWORK = 1 << 0
 NODE_BLOOM = 1 << 2

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from btcnode.primitives.compactsize import compact_size
-from btcnode.primitives.hashes import sha256, sha256d, tagged_hash
+from btcnode.primitives.hashes import sha256, sha256d
 from btcnode.primitives.tx import Tx
 from btcnode.script.scriptparse import iter_ops, push_data
 
 _ONE = b"\x01" + bytes(31)
+
+
+def tagged_hash(tag: str, data: bytes) -> bytes:
+    """BIP340 tagged hash: ``SHA256(SHA256(tag) || SHA256(tag) || data)``."""
+    prefix = sha256(tag.encode()).digest()
+    return sha256(prefix + prefix + data).digest()
 
 
 def remove_separators(script: bytes) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from btcnode.primitives.coin import make_txout, txout_script
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
 from btcnode.script.checker import InputChecker
 from btcnode.script.errors import ScriptAbort, ScriptError
-from btcnode.script.flags import FLAG_NAMES, VERIFY_CLEANSTACK, VERIFY_P2SH, VERIFY_WITNESS, parse_flags
+from btcnode.script.flags import FLAG_NAMES, VERIFY_CLEANSTACK, VERIFY_P2SH, VERIFY_WITNESS
 from btcnode.script.opcodes import OP_NOP, OP_RESERVED, OPCODE_NAMES
 from btcnode.script.scriptnum import encode_number
 from btcnode.script.scriptparse import push_data
@@ -18,6 +20,21 @@ _OPCODES = {
 }
 _OPCODES.update({name.removeprefix("OP_"): op for name, op in list(_OPCODES.items())})
 _OPCODES.update({"NOP2": 0xB1, "NOP3": 0xB2, "OP_NOP2": 0xB1, "OP_NOP3": 0xB2})
+
+
+def parse_flags(names: str | Iterable[str]) -> int:
+    """The flags named in a comma list (``"P2SH,WITNESS"``; ``""`` and ``"NONE"`` are no flags) or an iterable of names.
+
+    Raises ValueError for a name that Core does not know.
+    """
+    flags = 0
+    for name in names.split(",") if isinstance(names, str) else names:
+        if name in ("", "NONE"):
+            continue
+        if name not in FLAG_NAMES:
+            raise ValueError(f"unknown script verification flag: {name!r}")
+        flags |= FLAG_NAMES[name]
+    return flags
 
 
 def push_number(value: int) -> bytes:

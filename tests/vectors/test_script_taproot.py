@@ -13,12 +13,12 @@ import pytest
 
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.tx import Tx
-from btcnode.script.flags import MANDATORY_VERIFY_FLAGS, VERIFY_P2SH, VERIFY_TAPROOT, VERIFY_WITNESS, parse_flags
+from btcnode.script.flags import MANDATORY_VERIFY_FLAGS, VERIFY_P2SH, VERIFY_TAPROOT, VERIFY_WITNESS
 from btcnode.script.sighash import SighashContext, tapbranch_hash, tapleaf_hash
 from btcnode.script.signatures import tap_tweak_hash, taproot_tweak_pubkey, taproot_tweak_seckey, verify_schnorr, xonly
 from btcnode.script.tapscript import is_committed
 from btcnode.script.verify import verify_input
-from tests.lib.script_text import verify_both_ways
+from tests.lib.script_text import parse_flags, verify_both_ways
 
 PASSES, FAILURES, FINAL = 2760, 2483, 708
 REST = [1 << bit for bit in range(21) if MANDATORY_VERIFY_FLAGS >> bit & 1]

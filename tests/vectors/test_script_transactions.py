@@ -10,10 +10,10 @@ from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import from_display, to_display
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
-from btcnode.script.flags import ALL_VERIFY_FLAGS, parse_flags
+from btcnode.script.flags import ALL_VERIFY_FLAGS
 from btcnode.script.sighash import SighashContext
 from btcnode.script.verify import verify_transaction
-from tests.lib.script_text import ALL_FLAG_BITS, assemble, fill_flags, trim_flags, verify_both_ways
+from tests.lib.script_text import ALL_FLAG_BITS, assemble, fill_flags, parse_flags, trim_flags, verify_both_ways
 
 VALID, INVALID, INVALID_WITHOUT_SCRIPTS, SIGHASHES = 121, 93, 9, 500
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import ClassVar, NamedTuple
 
 from btcnode.errors import DecodeError
@@ -102,11 +101,6 @@ class CmpctBlock(Message):
     def hash(self) -> BlockHash:
         """The block hash (computed at each call)."""
         return header_hash(self.header)
-
-    def siphash_keys(self) -> tuple[int, int]:
-        """The two keys of the SipHash-2-4 that makes short ids: from SHA-256 of header and nonce."""
-        digest = sha256(self.header + self.nonce.to_bytes(8, "little")).digest()
-        return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:16], "little")
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def test_states_until_active() -> None:
     assert [chain.period(count) for count in (143, 107, 108, 0, 0)] == [
         "started", "started", "locked_in", "active", "active",
     ]  # fmt: skip
-    assert chain.bits.is_active_after(chain.tip, "testdummy")
+    assert chain.bits.state_after(chain.tip, "testdummy") is ThresholdState.ACTIVE
     heights = {state: [] for state in ThresholdState}  # type: ignore[var-annotated]
     for prev in range(chain.tip):
         heights[chain.bits.state_after(prev, "testdummy")].append(prev + 1)
@@ -152,7 +152,7 @@ def test_min_activation_height() -> None:
 
 def test_always_and_never() -> None:
     chain = Signaller(start=ALWAYS_ACTIVE)
-    assert chain.bits.is_active_after(-1, "testdummy")
+    assert chain.bits.state_after(-1, "testdummy") is ThresholdState.ACTIVE
     assert chain.bits.status(0, "testdummy").since == 0
     assert chain.bits.status(0, "testdummy").active_since == 0
     never = Signaller(start=NEVER_ACTIVE)

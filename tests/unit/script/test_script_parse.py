@@ -18,7 +18,6 @@ from btcnode.script.flags import (
     VERIFY_TAPROOT,
     VERIFY_WITNESS,
     flag_names,
-    parse_flags,
     require_consistent,
 )
 from btcnode.script.opcodes import OP_SUCCESS, OPCODE_NAMES, opcode_name
@@ -40,6 +39,7 @@ from btcnode.script.scriptparse import (
     strip_separators,
     witness_program,
 )
+from tests.lib.script_text import parse_flags
 
 WITNESS = VERIFY_P2SH | VERIFY_WITNESS
 

@@ -9,9 +9,10 @@ import pytest
 
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.compactsize import compact_size
-from btcnode.primitives.hashes import ZERO_HASH, sha256, sha256d, tagged_hash
+from btcnode.primitives.hashes import ZERO_HASH, sha256, sha256d
 from btcnode.primitives.tx import Tx
 from btcnode.script.sighash import SINGLE_BUG_HASH, SighashContext, annex_digest, tapbranch_hash, tapleaf_hash
+from tests.lib.reference_sighash import tagged_hash
 
 HASH_TYPES = [1, 2, 3, 0x81, 0x82, 0x83, 0, 4, 0x1F, 0x22, 0x43, 0xE3, 0xFF, -1, -(2**31), 2**31 - 1]
 
