@@ -14,6 +14,7 @@ from btcnode import __version__
 from btcnode.cli.arguments import named_params, positional_params
 from btcnode.errors import ConfigError
 from btcnode.networks.names import FLAGS, MAINNET, NetworkName, network_named
+from btcnode.observe.stdio import run_program
 from btcnode.rpc.client import RpcClient, RpcConnectionError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode_kept, encode, pretty, value_text
@@ -465,20 +466,17 @@ def _password_from_stdin() -> str:
     return line.rstrip("\n")
 
 
-def main() -> None:
-    """Entry point of ``btcnode-cli``."""
+def _run_or_tell(argv: list[str]) -> int:
     try:
-        status = run(sys.argv[1:])
-        sys.stdout.flush()
+        return run(argv)
     except CliError as error:
         print(error, file=sys.stderr)
-        status = 1
-    except BrokenPipeError:
-        status = 1
-        sys.stderr.close()
-    except KeyboardInterrupt:
-        status = 130
-    sys.exit(status)
+        return 1
+
+
+def main() -> None:
+    """Entry point of ``btcnode-cli``."""
+    run_program(_run_or_tell, output_counts=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from btcnode import __version__
 from btcnode.errors import BtcnodeError
+from btcnode.observe.stdio import run_program
 from btcnode.settings.doors import Loaded, from_daemon, parse_daemon_words
 from btcnode.settings.groups.process import HELP_FLAGS
 from btcnode.settings.sources import Sources
@@ -82,7 +83,7 @@ def _to_background(*, wait: bool) -> tuple[int | None, Callable[[], None] | None
 
 def main() -> None:
     """Entry point of ``btcnoded``."""
-    sys.exit(run(sys.argv[1:]))
+    run_program(run)
 
 
 if __name__ == "__main__":

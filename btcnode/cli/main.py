@@ -13,6 +13,7 @@ import typer
 from btcnode import __version__
 from btcnode.errors import BtcnodeError, ConfigError, DatadirLockedError
 from btcnode.networks.names import FLAGS, NAMES
+from btcnode.observe.stdio import run_program
 from btcnode.settings.declaration import Option
 from btcnode.settings.doors import from_keywords
 from btcnode.settings.kinds import as_flag
@@ -217,7 +218,7 @@ def _failed(text: str) -> int:
 
 def main() -> None:
     """Entry point of ``btcnode``."""
-    sys.exit(run(sys.argv[1:]))
+    run_program(run)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from btcnode.embed.events import Event, EventHub, EventStream
 from btcnode.errors import BtcnodeError
 from btcnode.node.node import Node as Life
 from btcnode.node.running import RunningNode
+from btcnode.observe.stdio import hold_standard_numbers
 from btcnode.rpc.jsonvalue import decode_decimal, encode
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.typed import NodeRpc
@@ -72,6 +73,7 @@ class Node:
 
     async def start(self) -> None:
         """Bring the node up; raises BtcnodeError with one line that says why it cannot."""
+        hold_standard_numbers()
         node = Life(self.settings)
         async with AsyncExitStack() as stack:
             if self._temporary is not None:

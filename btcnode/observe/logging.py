@@ -6,6 +6,7 @@ the categories chosen with ``--debug`` only. Text from outside cannot break out 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -85,7 +86,16 @@ def _place(record: logging.LogRecord) -> str:
     return f"{'/'.join(path.parts[start:])}:{record.lineno}"
 
 
-class LogFile(logging.StreamHandler[TextIO]):
+class LogStream(logging.StreamHandler[TextIO]):
+    """Writes lines to a stream; those that it does not take are lost, as Core loses them."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Tell of mistakes in the program, but not that a disk is full or a reader has left."""
+        if not isinstance(sys.exception(), OSError) and not self.stream.closed:
+            super().handleError(record)
+
+
+class LogFile(LogStream):
     """The log file; ``reopen`` follows a rotation."""
 
     def __init__(self, path: Path) -> None:
@@ -100,16 +110,26 @@ class LogFile(logging.StreamHandler[TextIO]):
             raise ConfigError(f"Could not open debug log file {self.path}") from error
 
     def reopen(self) -> None:
-        """Go on in a new file of the same name."""
-        old = self.setStream(self._open())
+        """Go on in a new file of the same name, in the old one where that cannot be made."""
+        try:
+            new = self._open()
+        except ConfigError as error:
+            logging.getLogger("btcnode.node").warning("%s", error)
+            return
+        old = self.setStream(new)
         if old is not None:
-            old.close()
+            _close(old)
 
     def close(self) -> None:
         """Close the file."""
         super().close()
-        if not self.stream.closed:
-            self.stream.close()
+        _close(self.stream)
+
+
+def _close(stream: TextIO) -> None:
+    """Close a file; lines that a full disk has no room for are lost."""
+    with contextlib.suppress(OSError):
+        stream.close()
 
 
 class RecentLines(logging.Handler):
@@ -157,7 +177,7 @@ class LogSetup:
                 self.file.addFilter(RateLimit())
             self._handlers.append(self.file)
         if console is not None:
-            self._handlers.append(logging.StreamHandler(console))
+            self._handlers.append(LogStream(console))
         if recent is not None:
             self._handlers.append(recent)
         formatter = LineFormatter(

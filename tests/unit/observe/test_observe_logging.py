@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -20,7 +20,7 @@ from tests.lib.settings import settings_of
 def set_up(tmp_path: Path) -> Iterator[Any]:
     setups: list[LogSetup] = []
 
-    def make(console: io.StringIO | None = None, recent: RecentLines | None = None, **options: Any) -> LogSetup:
+    def make(console: TextIO | None = None, recent: RecentLines | None = None, **options: Any) -> LogSetup:
         settings = settings_of(network="regtest", datadir=tmp_path, **options)
         setups.append(LogSetup(settings, console=console, recent=recent))
         return setups[-1]
@@ -79,6 +79,37 @@ def test_reopen_follows_a_rotation(set_up: Any, tmp_path: Path) -> None:
     logging.getLogger("btcnode.node").info("two")
     assert path.read_text().endswith(" two\n")
     assert path.with_suffix(".1").read_text().endswith(" one\n")
+
+
+def test_what_a_full_disk_or_a_lost_console_does_not_take_is_lost(
+    set_up: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    console = Path("/dev/full").open("w")  # noqa: SIM115  # closed below
+    setup = set_up(console=console, debuglogfile="/dev/full")
+    for n in range(2000):
+        logging.getLogger("btcnode.net").info("line %d of some length", n)
+    with pytest.raises(OSError):
+        console.close()
+    logging.getLogger("btcnode.net").info("a line for a console that is closed")
+    setup.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_mistake_in_a_log_call_is_told(set_up: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    set_up(logratelimit=False)
+    logging.getLogger("btcnode.net").info("no room for %s", 1, 2)  # noqa: PLE1205
+    assert "not all arguments converted" in capfd.readouterr().err
+
+
+def test_a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file(set_up: Any, tmp_path: Path) -> None:
+    setup = set_up()
+    path = tmp_path / "regtest/debug.log"
+    old = path.rename(path.with_name("old.log"))
+    path.mkdir()
+    setup.reopen()
+    logging.getLogger("btcnode.net").info("still here")
+    assert old.read_text().splitlines()[-2].endswith(f"Could not open debug log file {path}")
+    assert old.read_text().endswith("still here\n")
 
 
 def test_a_large_log_is_cut_at_a_line(tmp_path: Path) -> None:
