@@ -26,10 +26,10 @@ from btcnode.chain.assumevalid import AssumeValid
 from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent, Flushed
-from btcnode.chain.executor import StepExecutor
+from btcnode.chain.executor import RECENT_BLOCKS_BYTES, StepExecutor
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.read_view import ReadView
-from btcnode.chain.script_checks import ScriptChecker
+from btcnode.chain.script_checks import ScriptChecker, ShadowValidator
 from btcnode.chain.snapshot_store import SnapshotStore
 from btcnode.chain.steps import (
     ConnectStep,
@@ -73,6 +73,8 @@ class Chainstate:
         assume_valid: AssumeValid | None = None,
         clock: Callable[[], float] = time.monotonic,
         checker: ScriptChecker | None = None,
+        shadow: ShadowValidator | None = None,
+        recent_bytes: int = RECENT_BLOCKS_BYTES,
     ) -> None:
         self.params = params
         self.store = store
@@ -82,7 +84,16 @@ class Chainstate:
         self.read_view = ReadView(self.coins)
         # whoever verifies a transaction before its block comes adds it here
         self.script_cache = ScriptExecutionCache(secrets.token_bytes(SALT_SIZE))
-        self.executor = StepExecutor(params, store, tree, self.coins, checker=checker, script_cache=self.script_cache)
+        self.executor = StepExecutor(
+            params,
+            store,
+            tree,
+            self.coins,
+            checker=checker,
+            script_cache=self.script_cache,
+            shadow=shadow,
+            recent_bytes=recent_bytes,
+        )
         self.assume_valid = assume_valid or AssumeValid.from_params(params)
         self._clock = clock
         self._flushed_at = clock()
@@ -106,15 +117,28 @@ class Chainstate:
         clock: Callable[[], float] = time.monotonic,
         salt: int | None = None,
         checker: ScriptChecker | None = None,
+        shadow: ShadowValidator | None = None,
+        recent_bytes: int = RECENT_BLOCKS_BYTES,
     ) -> Chainstate:
         """Load the tree and the tip from ``store``, or begin with the genesis block in an empty one.
 
-        ``checker`` verifies scripts; without one the thread that executes steps does.
+        ``checker`` verifies scripts; without one the thread that executes steps does. ``shadow`` verifies them again.
+        ``recent_bytes`` of blocks are kept parsed between storing and connecting.
 
         Raises CorruptionError when the tip marker names a block that the index does not have.
         """
         tree = HeaderTree(params, columns=store.load_index(), salt=salt)
-        state = cls(params, store, tree, dbcache=dbcache, assume_valid=assume_valid, clock=clock, checker=checker)
+        state = cls(
+            params,
+            store,
+            tree,
+            dbcache=dbcache,
+            assume_valid=assume_valid,
+            clock=clock,
+            checker=checker,
+            shadow=shadow,
+            recent_bytes=recent_bytes,
+        )
         if store.snapshot is None:
             forget_assumed(tree)
         elif assume(tree, store.snapshot.known) < 0:

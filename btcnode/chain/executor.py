@@ -59,7 +59,7 @@ class RecentBlocks:
     def __init__(self, budget: int = RECENT_BLOCKS_BYTES) -> None:
         self._blocks: OrderedDict[int, ParsedBlock] = OrderedDict()
         self._bytes = 0
-        self.budget = budget
+        self._budget = budget
 
     def add(self, index: int, block: ParsedBlock) -> None:
         """Remember a block."""
@@ -67,7 +67,7 @@ class RecentBlocks:
             return
         self._blocks[index] = block
         self._bytes += block.size
-        while self._bytes > self.budget and len(self._blocks) > 1:
+        while self._bytes > self._budget and len(self._blocks) > 1:
             self._bytes -= self._blocks.popitem(last=False)[1].size
 
     def pop(self, index: int) -> ParsedBlock | None:
@@ -106,13 +106,14 @@ class StepExecutor:
         checker: ScriptChecker | None = None,
         script_cache: ScriptExecutionCache | None = None,
         shadow: ShadowValidator | None = None,
+        recent_bytes: int = RECENT_BLOCKS_BYTES,
     ) -> None:
         self._params = params
         self._store = store
         self._tree = tree
         self._coins = coins
         self.flusher = Flusher(store, coins)
-        self.recent = RecentBlocks()
+        self.recent = RecentBlocks(recent_bytes)
         self._checker = checker or InlineChecker()
         self._script_cache = script_cache
         self._ahead: deque[_Ahead] = deque()

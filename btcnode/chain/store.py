@@ -57,11 +57,13 @@ class ChainStore:
         prune: bool = False,
         reindex: bool = False,
         drop_snapshot: bool = False,
+        crash_ratio: int = 0,
     ) -> ChainStore:
         """Open, or make, the store in ``directory``, its block files in ``blocks_dir`` where that is another one.
 
         With ``reindex`` the database is made anew over the block files that are there, to be filled from them.
         ``drop_snapshot``: a UTXO set that was loaded is deleted, as by ``reindex``.
+        ``crash_ratio``: as ``Database.open`` takes it.
         ``prune``: old block files may be deleted; without it a directory where this has happened is refused.
         Raises StorageError (locked, corrupt, of another network, full), always with one line that says what to do.
         """
@@ -70,7 +72,7 @@ class ChainStore:
         if reindex or drop_snapshot:
             remove_snapshot(directory)
         take_snapshot_over(directory, params)
-        database = Database.open(directory)
+        database = Database.open(directory, crash_ratio=crash_ratio)
         snapshot: SnapshotStore | None = None
         lock: DirectoryLock | None = None
         files: BlockFiles | None = None

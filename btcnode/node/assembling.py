@@ -127,7 +127,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         machinery,
         parts,
         alerts,
-        make_memory_limiter(settings, driver, opened.workers, machinery.reactor),
+        make_memory_limiter(opened.memory, settings, driver, opened.workers, machinery.reactor),
         Meter(driver, protocol, sync, transactions, opened.workers, machinery.reactor),
     )
 
@@ -145,7 +145,13 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
     if shadow is not None:
         stack.callback(lambda: log.info("%s", shadow.summary()))
     closes(stack, launch, driver.close)
-    view = NodeChainView(state.tree, state.active, launch.params, max_tip_age=settings.chain.maxtipage_s)
+    view = NodeChainView(
+        state.tree,
+        state.active,
+        launch.params,
+        max_tip_age=settings.chain.maxtipage_s,
+        history=driver.history_span,
+    )
     pool = make_pool(settings.mempool)
     protocol = Protocol(
         options,
@@ -190,7 +196,6 @@ def _make_assumed(opened: OpenedNode, machinery: Machinery, chain: Chain) -> Ass
 
     return AssumedChain(
         chain,
-        machinery.view,
         machinery.transactions.pool,
         opened.checker,
         dbcache=opened.settings.storage.dbcache_bytes,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from btcnode.chain.assumevalid import AssumeValid
 from btcnode.chain.block_status import HAVE_DATA, OPT_WITNESS
 from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.executor import RECENT_BLOCKS_BYTES
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
@@ -34,6 +35,7 @@ class ChainLoader:
     """Used once, off the loop's thread.
 
     ``busy_with`` is told what the node is busy with, ``check_stop`` raises StartStopped when it is to give up.
+    ``recent_bytes`` of blocks are kept parsed between storing and connecting.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class ChainLoader:
         clock: Clock,
         busy_with: Callable[[str], None],
         check_stop: Callable[[], None],
+        recent_bytes: int = RECENT_BLOCKS_BYTES,
     ) -> None:
         self._settings = settings
         self._params = params
         self._clock = clock
         self._busy_with = busy_with
         self._check_stop = check_stop
+        self._recent_bytes = recent_bytes
 
     def open_store(self) -> ChainStore:
         """Open the network's data; raises StorageError, among them RebuildError."""
@@ -56,7 +60,7 @@ class ChainLoader:
         log.info("Cache configuration:")
         log.info("* Using %.1f MiB for in-memory UTXO set", settings.storage.dbcache_bytes / (1 << 20))
         try:
-            store = ChainStore.open(
+            return ChainStore.open(
                 settings.net_dir,
                 self._params,
                 blocks_dir=settings.blocks_dir,
@@ -65,9 +69,8 @@ class ChainLoader:
                 prune=settings.storage.prunes,
                 reindex=settings.storage.reindex,
                 drop_snapshot=settings.storage.reindex_chainstate,
+                crash_ratio=settings.storage.dbcrashratio,
             )
-            store.database.crash_ratio = settings.storage.dbcrashratio
-            return store
         except CorruptionError as error:
             raise damaged("Error opening block database", error) from error
 
@@ -82,12 +85,18 @@ class ChainLoader:
         elif store.damage():
             raise damaged("Corrupted block database detected", CorruptionError(f"in an earlier run: {store.damage()}"))
         try:
-            state = Chainstate.open(self._params, store, dbcache=settings.storage.dbcache_bytes, checker=checker)
+            state = Chainstate.open(
+                self._params,
+                store,
+                dbcache=settings.storage.dbcache_bytes,
+                checker=checker,
+                shadow=make_shadow(settings),
+                recent_bytes=self._recent_bytes,
+            )
             self._check_files(store)
         except CorruptionError as error:
             raise damaged("Error loading block database", error) from error
         self._check_witnesses(state)
-        state.executor.shadow = make_shadow(settings)
         self._log_tip(state)
         self._check_stop()
         if not settings.storage.reindex:

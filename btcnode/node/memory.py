@@ -30,22 +30,20 @@ def memory_limit(settings: Settings) -> int:
 
 
 def make_memory_limiter(
-    settings: Settings, driver: ChainDriver, pool: WorkerPool | None, reactor: Reactor
+    limit: int, settings: Settings, driver: ChainDriver, pool: WorkerPool | None, reactor: Reactor
 ) -> MemoryLimiter:
-    """The limiter of a node over its chain, workers and peers."""
+    """What divides ``limit`` bytes between a node's chain, workers and peers."""
     state = driver.chainstate
     me = os.getpid()
 
     def measure() -> Resident:
         return resident_of([me, *(pool.pids if pool is not None else ())])
 
-    limiter = MemoryLimiter(
-        memory_limit(settings),
+    return MemoryLimiter(
+        limit,
         coins=state.coins,
         dbcache=settings.storage.dbcache_bytes,
         measure=measure,
         admit=lambda limit: reactor.feed(ValidationLimit(limit)),
         release=state.store.database.release_pages,
     )
-    state.executor.recent.budget = limiter.queue_budget
-    return limiter

@@ -15,6 +15,7 @@ from btcnode.errors import ConfigError, DisconnectError, RebuildError, StorageEr
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.node.chain_loader import ChainLoader
 from btcnode.node.launch import Launch, closes
+from btcnode.node.memory import memory_limit
 from btcnode.node.proxy_setup import listening, make_dialer
 from btcnode.rpc.server import RpcServer
 from btcnode.services.addresses import Addresses
@@ -24,6 +25,7 @@ from btcnode.services.peers_file import load_book, load_groups
 from btcnode.settings.permissions import AccessRules
 from btcnode.settings.settings import Settings
 from btcnode.sync.checker import PooledChecker
+from btcnode.sync.memory_limiter import queue_budget
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class OpenedNode:
     bans: BanFile
     publisher: Publisher | None  # None: no -zmqpub... option, or an address that cannot be used
     workers: WorkerPool | None  # None: -par=1
+    memory: int  # bytes that the node may take
     store: ChainStore
     state: Chainstate
 
@@ -69,7 +72,8 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     if settings.connections.listen:
         listening(settings.connections)  # wrong ones are told before anything is opened
     launch.check_stop()
-    store, settings = await _open_store(launch, stack, settings)
+    memory = memory_limit(settings)
+    store, settings = await _open_store(launch, stack, settings, memory)
     rpc, rpc_closing = await _open_rpc(launch, stack)
     launch.check_stop()
     launch.busy_with("Loading P2P addresses…")
@@ -84,23 +88,25 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     if workers is not None:
         closes(stack, launch, lambda: asyncio.to_thread(workers.close))
     checker = None if workers is None else PooledChecker(workers)
-    store, settings, state = await _load_chain(launch, stack, settings, store, checker)
+    store, settings, state = await _load_chain(launch, stack, settings, memory, store, checker)
     launch.failure.listen(lambda error: _note_damage(store, error))
     return OpenedNode(
-        launch, settings, access, dialer, rpc, rpc_closing, addresses, bans, publisher, workers, store, state
+        launch, settings, access, dialer, rpc, rpc_closing, addresses, bans, publisher, workers, memory, store, state
     )
 
 
-async def _open_store(launch: Launch, stack: AsyncExitStack, settings: Settings) -> tuple[ChainStore, Settings]:
+async def _open_store(
+    launch: Launch, stack: AsyncExitStack, settings: Settings, memory: int
+) -> tuple[ChainStore, Settings]:
     """The store, and the options with which it was opened."""
     launch.control.status = "Opening the database…"
     try:
-        store = await launch.in_thread(_loader(launch, settings).open_store)
+        store = await launch.in_thread(_loader(launch, settings, memory).open_store)
     except RebuildError:
         if not _repairs(settings):
             raise
         settings = settings.changed("storage", reindex=True)
-        store = await launch.in_thread(_loader(launch, settings).open_store)
+        store = await launch.in_thread(_loader(launch, settings, memory).open_store)
     closes(stack, launch, lambda: asyncio.to_thread(store.close))
     return store, settings
 
@@ -123,23 +129,29 @@ def _load_addresses(launch: Launch) -> Addresses:
 
 
 async def _load_chain(
-    launch: Launch, stack: AsyncExitStack, settings: Settings, store: ChainStore, checker: PooledChecker | None
+    launch: Launch,
+    stack: AsyncExitStack,
+    settings: Settings,
+    memory: int,
+    store: ChainStore,
+    checker: PooledChecker | None,
 ) -> tuple[ChainStore, Settings, Chainstate]:
     """Check what is stored, and open it anew for a reindex where a test option allows to repair it that way."""
     try:
-        state = await launch.in_thread(lambda: _loader(launch, settings).load(store, checker))
+        state = await launch.in_thread(lambda: _loader(launch, settings, memory).load(store, checker))
     except RebuildError:
         if not _repairs(settings):
             raise
         await asyncio.to_thread(store.close)
-        store, settings = await _open_store(launch, stack, settings.changed("storage", reindex=True))
-        state = await launch.in_thread(lambda: _loader(launch, settings).load(store, checker))
+        store, settings = await _open_store(launch, stack, settings.changed("storage", reindex=True), memory)
+        state = await launch.in_thread(lambda: _loader(launch, settings, memory).load(store, checker))
     closes(stack, launch, lambda: asyncio.to_thread(state.release))
     return store, settings, state
 
 
-def _loader(launch: Launch, settings: Settings) -> ChainLoader:
-    return ChainLoader(settings, launch.params, launch.clock, launch.busy_with, launch.check_stop)
+def _loader(launch: Launch, settings: Settings, memory: int) -> ChainLoader:
+    budget = queue_budget(memory)
+    return ChainLoader(settings, launch.params, launch.clock, launch.busy_with, launch.check_stop, budget)
 
 
 def _repairs(settings: Settings) -> bool:

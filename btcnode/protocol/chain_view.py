@@ -6,7 +6,7 @@ import typing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from btcnode.chain.active_chain import ActiveChain
     from btcnode.chain.header_tree import HeaderTree
@@ -166,13 +166,15 @@ class NodeChainView:
         *,
         minimum_chain_work: int | None = None,
         max_tip_age: int = 24 * 3600,
+        history: Callable[[], tuple[int, int] | None] = lambda: None,
     ) -> None:
+        """``history`` gives what the property of this name gives."""
         self._tree = tree
         self._active = active
         self._minimum = params.minimum_chain_work if minimum_chain_work is None else minimum_chain_work
         self._max_tip_age = max_tip_age
         self._initial = True
-        self.history: tuple[int, int] | None = None
+        self._history = history
 
     @property
     def tree(self) -> HeaderTree:
@@ -183,6 +185,11 @@ class NodeChainView:
     def active(self) -> ActiveChain:
         """The chain whose tip the coins are at."""
         return self._active
+
+    @property
+    def history(self) -> tuple[int, int] | None:
+        """Tip of the validated chain below a loaded UTXO set, and the set's block; None when there is no such set."""
+        return self._history()
 
     @property
     def minimum_chain_work(self) -> int:

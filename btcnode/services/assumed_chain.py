@@ -10,7 +10,6 @@ from typing import BinaryIO, NamedTuple
 
 from btcnode.chain.assumed import forget_undo_above
 from btcnode.chain.chainstate import Chainstate
-from btcnode.chain.events import ChainEvent, HistoryMoved
 from btcnode.chain.history import History
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.snapshot_store import SnapshotStore
@@ -18,7 +17,6 @@ from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.mempool.pool import Mempool
 from btcnode.networks.assumeutxo import AssumeUtxo, known_sets, set_after
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.protocol.chain_view import NodeChainView
 from btcnode.services.chain import Chain
 from btcnode.services.file_names import system_name
 from btcnode.services.snapshot_files import SnapshotFileError, SnapshotRefusedError
@@ -66,7 +64,6 @@ class AssumedChain:
     def __init__(
         self,
         chain: Chain,
-        view: NodeChainView,
         mempool: Mempool,
         checker: ScriptChecker | None,
         *,
@@ -78,7 +75,6 @@ class AssumedChain:
         self._chain = chain
         self._driver = chain.driver
         self._state: Chainstate = chain.driver.chainstate
-        self._view = view
         self._mempool = mempool
         self._checker = checker
         self._cache = max(MIN_HISTORY_CACHE, dbcache // HISTORY_SHARE)
@@ -166,7 +162,7 @@ class AssumedChain:
         snapshot = await asyncio.to_thread(SnapshotStore, self._state.store.directory, known)
         try:
             await asyncio.to_thread(self._fill, file, header, height, snapshot)
-            await self._driver.adopt_snapshot(snapshot, lambda tip: self._make_history(known, tip))
+            await self._driver.adopt_snapshot(snapshot, lambda tip: self._make_history(known, tip), self._on_done)
         except BaseException as error:
             if self._state.store.snapshot is not snapshot:
                 await asyncio.to_thread(snapshot.discard)
@@ -175,7 +171,7 @@ class AssumedChain:
             if isinstance(error, ValueError):
                 raise SnapshotRefusedError(str(error)) from None
             raise
-        self._begin()
+        self._offer()
         self._driver.kick()
         return snapshot
 
@@ -213,23 +209,8 @@ class AssumedChain:
         tip = -1 if tip_hash is None else self._state.tree.find(BlockHash(tip_hash))
         if tip < 0:
             raise CorruptionError("the tip of the chain below the loaded UTXO set is not in the block index")
-        self._driver.history = self._make_history(snapshot.known, tip)
-        self._begin()
-
-    def _begin(self) -> None:
-        self._driver.on_history_done = self._on_done
-        self._driver.listen(self._on_events)
-        self._follow()
+        self._driver.begin_history(self._make_history(snapshot.known, tip), self._on_done)
         self._offer()
-
-    def _on_events(self, chain_events: list[ChainEvent]) -> None:
-        if any(isinstance(event, HistoryMoved) for event in chain_events):
-            self._follow()
-
-    def _follow(self) -> None:
-        """Tell the protocol which blocks are still missing."""
-        history = self._driver.history
-        self._view.history = None if history is None else (history.active.tip, history.base)
 
     def _offer(self) -> None:
         """Old blocks are not served before they are here."""
@@ -259,7 +240,6 @@ class AssumedChain:
             if not self._chain.stopping():
                 self._on_fatal(error)
             return
-        self._follow()
         self._offer()
         log.info("[snapshot] snapshot beginning at %s has been fully validated", name)
 

@@ -69,7 +69,9 @@ class Database:
     One thread at a time may call ``commit``; any thread may read.
     """
 
-    def __init__(self, path: Path, file: Path, env: Any, lock: DirectoryLock, max_map_size: int) -> None:
+    def __init__(
+        self, path: Path, file: Path, env: Any, lock: DirectoryLock, max_map_size: int, crash_ratio: int = 0
+    ) -> None:
         self.path = path
         self.file = file
         self._env = env
@@ -82,7 +84,7 @@ class Database:
         self._readers: dict[int, int] = {}
         self._growing = False
         self._failure = ""
-        self.crash_ratio = 0  # for tests: the process ends in one of so many writes of CRASH_BYTES of coins
+        self._crash_ratio = crash_ratio
 
     @classmethod
     def open(
@@ -92,9 +94,11 @@ class Database:
         file: str = DATABASE_FILE,
         map_size: int = DEFAULT_MAP_SIZE,
         max_map_size: int = MAX_MAP_SIZE,
+        crash_ratio: int = 0,
     ) -> Database:
         """Open, or create, the database ``file`` in the directory ``path`` and lock that directory.
 
+        ``crash_ratio``: for tests, the process ends in one of so many writes of CRASH_BYTES of coins.
         ``map_size`` is the initial size of the memory map, ``max_map_size`` the limit of its growth (bytes).
         Raises DatadirLockedError, CorruptionError (foreign or damaged file, unknown schema), StorageError.
         """
@@ -107,7 +111,7 @@ class Database:
         try:
             _make_home(path, path / file)
             env = _open_env(path / file, map_size)
-            database = cls(path, path / file, env, lock, max_map_size)
+            database = cls(path, path / file, env, lock, max_map_size, crash_ratio)
             database._prepare()
         except BaseException as error:
             if env is not None:
@@ -302,8 +306,8 @@ class Database:
             put = cursor.putmulti(_pairs(coins_put))[0]
             index_put = txn.cursor(db=dbs[DB_INDEX]).putmulti((pack(i), record) for i, record in numbered)[0]
             meta_put = txn.cursor(db=dbs[DB_META]).putmulti(_pairs(meta_puts))[0]
-            if self.crash_ratio:
-                _crash_perhaps(self.crash_ratio, coins_put)
+            if self._crash_ratio:
+                _crash_perhaps(self._crash_ratio, coins_put)
             txn.commit()
         except BaseException:
             txn.abort()

@@ -90,7 +90,7 @@ class ChainDriver:
         self._rest.set()
         self.busy_seconds: dict[str, float] = {}  # of the chain thread, by kind of step
         self.history: History | None = None  # what validates the chain below a loaded UTXO set
-        self.on_history_done: Callable[[], None] | None = None  # it has all blocks: called once
+        self._on_history_done: Callable[[], None] = lambda: None  # it has all blocks: called once
         self._progress = asyncio.Event()  # something has happened to the active chain
         self.prefetcher = Prefetcher(chainstate.coins, chainstate.store)
         chainstate.executor.on_stored = self.prefetcher.offer
@@ -239,9 +239,8 @@ class ChainDriver:
         if history is None or self._paused or self._retreating:
             return False
         if history.done:
-            done, self.on_history_done = self.on_history_done, None
-            if done is not None:
-                done()
+            done, self._on_history_done = self._on_history_done, lambda: None
+            done()
             return False
         step = history.plan_step()
         if step is None:
@@ -264,8 +263,21 @@ class ChainDriver:
             tip = history.active.tip
             self._publish([HistoryMoved(tip, history.active.height)])
 
-    async def adopt_snapshot(self, snapshot: SnapshotStore, history: Callable[[int], History]) -> None:
-        """Make a loaded UTXO set the active chain's coins; ``history(tip)`` makes what validates the chain below.
+    def begin_history(self, history: History, on_done: Callable[[], None]) -> None:
+        """Validate the chain below a loaded UTXO set, beside the active one; ``on_done`` is called when it is whole."""
+        self.history = history
+        self._on_history_done = on_done
+
+    def history_span(self) -> tuple[int, int] | None:
+        """Tip of the validated chain below a loaded UTXO set, and the set's block; None when there is no such set."""
+        return None if self.history is None else (self.history.active.tip, self.history.base)
+
+    async def adopt_snapshot(
+        self, snapshot: SnapshotStore, history: Callable[[int], History], on_done: Callable[[], None]
+    ) -> None:
+        """Make a loaded UTXO set the active chain's coins.
+
+        ``history(tip)`` makes what validates the chain below, ``on_done`` is called when that is whole.
 
         Raises StorageError, ValueError when the chain has more work meanwhile.
         """
@@ -278,7 +290,7 @@ class ChainDriver:
             if state.tree.chainwork(base) <= state.tree.chainwork(old):
                 raise ValueError("work does not exceed active chainstate")
             state.adopt_snapshot(snapshot)
-            self.history = history(old)
+            self.begin_history(history(old), on_done)
             await self._flush()
             self._publish([SnapshotActivated(base, state.tree.height(base))])
 

@@ -31,6 +31,11 @@ CACHE_MEMORY = 300  # looks that the highest use of the cache is remembered for,
 log = logging.getLogger("btcnode.sync")
 
 
+def queue_budget(limit: int) -> int:
+    """Bytes of blocks that may wait for validation when memory suffices, of ``limit`` bytes in all."""
+    return max(MIN_QUEUE, min(MAX_QUEUE, limit // QUEUE_SHARE // 3))
+
+
 class MemoryState(NamedTuple):
     """What the last look has found, and what followed (bytes)."""
 
@@ -66,15 +71,10 @@ class MemoryLimiter:
         self._measure = measure
         self._admit = admit
         self._release = release
-        self._full_queue = max(MIN_QUEUE, min(MAX_QUEUE, limit // QUEUE_SHARE // 3))
+        self._full_queue = queue_budget(limit)
         self._queue_limit = -1
         self._cache_use: deque[int] = deque(maxlen=CACHE_MEMORY)
         self.state = MemoryState(limit, 0, 0, 0, coins.budget, self._full_queue)
-
-    @property
-    def queue_budget(self) -> int:
-        """Bytes of blocks that may wait when memory suffices."""
-        return self._full_queue
 
     def divide(self) -> None:
         """Measure, and divide anew."""

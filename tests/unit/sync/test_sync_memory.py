@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from btcnode.chain.coins_cache import CoinsCache
-from btcnode.sync.memory_limiter import MIB, MIN_CACHE, MIN_QUEUE, MemoryLimiter
+from btcnode.sync.memory_limiter import MIB, MIN_CACHE, MIN_QUEUE, MemoryLimiter, queue_budget
 from btcnode.sync.process_memory import Resident, container_limit, resident, resident_of
 
 
@@ -49,7 +49,7 @@ def test_the_cache_gets_what_is_left() -> None:
     machine.look(150)
     assert machine.coins.budget == 450 * MIB  # there is room for all of --dbcache
     machine.look(1200)
-    queue = machine.limiter.queue_budget
+    queue = queue_budget(1536 * MIB)
     assert machine.coins.budget == pytest.approx(int(1536 * 0.95) * MIB - 1200 * MIB - queue, abs=MIB)
     machine.look(1500)
     assert machine.coins.budget == MIN_CACHE
@@ -71,7 +71,7 @@ def test_memory_kept_for_the_next_coins_is_not_counted_twice(monkeypatch: pytest
 def test_admission_stops_before_the_budget_is_passed_and_starts_again() -> None:
     machine = Machine(1000)
     machine.look(500)
-    full = machine.limiter.queue_budget
+    full = queue_budget(1000 * MIB)
     assert machine.admitted == [full] and full > MIN_QUEUE
     machine.look(895)
     assert machine.admitted == [full]
