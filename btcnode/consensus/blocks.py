@@ -12,7 +12,7 @@ from btcnode.consensus.headers import check_header
 from btcnode.consensus.locks import is_final
 from btcnode.consensus.signet import check_signet_solution
 from btcnode.consensus.sigops import MAX_BLOCK_SIGOPS_COST, WITNESS_SCALE_FACTOR, block_legacy_sigops, script_at
-from btcnode.consensus.transactions import MAX_BLOCK_WEIGHT, check_block_transactions, stripped_tx_size
+from btcnode.consensus.transactions import MAX_BLOCK_WEIGHT, check_block_transactions
 from btcnode.errors import Fault, RuleViolation
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import SEGWIT_MARKER_SIZE, ParsedBlock
@@ -24,7 +24,6 @@ from btcnode.script.scriptnum import encode_number
 from btcnode.script.scriptparse import push_data
 
 WITNESS_NONCE_SIZE = 32
-AMBIGUOUS_TX_SIZE = 64  # a transaction of this size can be taken for an inner node of the merkle tree (CVE-2017-12842)
 
 
 def check_block(
@@ -122,22 +121,6 @@ def check_witness_malleation(block: ParsedBlock, expect_commitment: bool) -> Non
         raise RuleViolation(
             "unexpected-witness", "CheckWitnessMalleation : unexpected witness data found", Fault.MUTATED
         )
-
-
-def is_block_mutated(block: ParsedBlock, check_witness_root: bool) -> bool:
-    """Whether the bytes may not be what the header's miner made, so that the hash must not be blamed for them.
-
-    ``check_witness_root``: whether segwit is active at the block. A block without a coinbase is suspect when a
-    transaction of it has 64 bytes: it may be the inner nodes of another block's merkle tree.
-    """
-    try:
-        check_merkle_root(block)
-        if not block.n_tx or not is_coinbase(block, 0):
-            return any(stripped_tx_size(block, i) == AMBIGUOUS_TX_SIZE for i in range(block.n_tx))
-        check_witness_malleation(block, check_witness_root)
-    except RuleViolation:
-        return True
-    return False
 
 
 def height_script(height: int) -> bytes:

@@ -1,7 +1,4 @@
-"""Descriptors: what stands in the brackets, the scripts it makes and how large their satisfaction can get.
-
-Sizes are upper bounds in bytes or weight units as Core estimates them; None where nothing can be said.
-"""
+"""Descriptors: what stands in the brackets, and the scripts it makes."""
 
 from __future__ import annotations
 
@@ -56,10 +53,6 @@ def multisig_script(threshold: int, pubkeys: Sequence[bytes]) -> bytes:
     """Bare multisig of up to 20 keys."""
     keys = b"".join(map(push_data, pubkeys))
     return number_script(threshold) + keys + number_script(len(pubkeys)) + bytes((OP_CHECKMULTISIG,))
-
-
-def _signature(high_r: bool) -> int:
-    return 72 if high_r else 71
 
 
 class Descriptor:

@@ -501,7 +501,6 @@ def _accepted(candidate: Candidate) -> Accepted:
         entry.vsize,
         (entry.wtxid,),
         tuple([old.tx for old in candidate.replaced]),
-        candidate.rules.package_submission,
     )
 
 
@@ -525,8 +524,6 @@ def _accepted_together(judged: _Together, rules: Rules) -> dict[Wtxid, PackageTx
     replaced = tuple([old.tx for candidate in judged.candidates for old in candidate.replaced])
     verdicts: dict[Wtxid, PackageTxVerdict] = {}
     for candidate in judged.candidates:
-        verdicts[candidate.tx.wtxid] = Accepted(
-            candidate.entry, judged.fee, judged.vsize, wtxids, replaced, in_package=True
-        )
+        verdicts[candidate.tx.wtxid] = Accepted(candidate.entry, judged.fee, judged.vsize, wtxids, replaced)
         replaced = ()  # told once
     return verdicts

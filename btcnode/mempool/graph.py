@@ -7,7 +7,6 @@ logarithmic insertion, removal and access to both ends. Mining takes from its he
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 from sortedcontainers import SortedList
 
@@ -106,15 +105,6 @@ class DensityIndex:
         """Take a cluster's chunks out; raises ValueError when they are not here."""
         for chunk in cluster.chunks:
             self._items.remove((*chunk.key, chunk))
-
-    def top(self, count: int) -> list[Chunk]:
-        """The best chunks."""
-        return [item[3] for item in islice(self._items, count)]
-
-    def worst(self) -> Chunk:
-        """The worst chunk; raises IndexError when there is none."""
-        chunk: Chunk = self._items[-1][3]
-        return chunk
 
     def worst_first(self) -> Iterator[Chunk]:
         """All chunks, the worst first; the index may not change meanwhile."""

@@ -250,10 +250,6 @@ class Mempool:
         """The cluster of an entry that is here."""
         return entry.cluster
 
-    def top_chunks(self, count: int) -> list[Chunk]:
-        """The best chunks by fee density."""
-        return self._index.top(count)
-
     def chunks(self) -> Iterator[Chunk]:
         """All chunks, best first: the order of mining. The pool may not change meanwhile."""
         return iter(self._index)
@@ -265,10 +261,6 @@ class Mempool:
     def best(self, count: int) -> list[MempoolEntry]:
         """At most ``count`` entries from the top of that order."""
         return list(islice((entry for chunk in self._index for entry in chunk.entries), count))
-
-    def worst_chunk(self) -> Chunk | None:
-        """The chunk that would go first."""
-        return self._index.worst() if self._entries else None
 
     def worst_first(self) -> Iterator[Chunk]:
         """All chunks, the worst first. The pool may not change meanwhile."""

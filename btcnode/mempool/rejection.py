@@ -51,8 +51,8 @@ class Accepted(NamedTuple):
     """A transaction that is in the mempool, or would be (``test``).
 
     ``effective_fee`` and ``effective_vsize`` make the feerate that admission was decided by: the transaction's own
-    modified fee and size, or those of the package whose wtxids are ``effective_wtxids``. ``replaced`` went for
-    it, descendants included.
+    modified fee and size, or those of the package whose wtxids are ``effective_wtxids``. ``replaced`` went for it,
+    descendants included.
     """
 
     entry: MempoolEntry
@@ -60,7 +60,6 @@ class Accepted(NamedTuple):
     effective_vsize: int
     effective_wtxids: tuple[Wtxid, ...]
     replaced: tuple[Tx, ...] = ()
-    in_package: bool = False
 
     @property
     def txid(self) -> Txid:

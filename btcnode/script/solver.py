@@ -16,10 +16,6 @@ from btcnode.script.scriptnum import decode_number
 from btcnode.script.scriptparse import is_minimal_push, is_p2sh, is_push_only, iter_ops, witness_program
 
 ANCHOR_SCRIPT = bytes.fromhex("51024e73")  # pay-to-anchor: spendable by anybody without a witness
-SCRIPT_TYPES = (
-    "nonstandard", "anchor", "pubkey", "pubkeyhash", "scripthash", "multisig", "nulldata", "witness_v0_keyhash",
-    "witness_v0_scripthash", "witness_v1_taproot", "witness_unknown",
-)  # fmt: skip
 
 
 def _script_number(op: int, data: bytes) -> int:

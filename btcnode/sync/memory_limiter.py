@@ -44,7 +44,6 @@ class MemoryState(NamedTuple):
     mapped: int
     cache: int
     cache_budget: int
-    queue_limit: int
 
 
 class MemoryLimiter:
@@ -74,7 +73,7 @@ class MemoryLimiter:
         self._full_queue = queue_budget(limit)
         self._queue_limit = -1
         self._cache_use: deque[int] = deque(maxlen=CACHE_MEMORY)
-        self.state = MemoryState(limit, 0, 0, 0, coins.budget, self._full_queue)
+        self.state = MemoryState(limit, 0, 0, 0, coins.budget)
 
     def divide(self) -> None:
         """Measure, and divide anew."""
@@ -89,7 +88,7 @@ class MemoryLimiter:
         if own + mapped > self._limit and mapped > self._limit // MAPPED_SHARE:
             self._release()
         self._set_queue(own)
-        self.state = MemoryState(self._limit, own, mapped, use, budget, self._queue_limit)
+        self.state = MemoryState(self._limit, own, mapped, use, budget)
 
     def _set_queue(self, own: int) -> None:
         share = own / self._limit

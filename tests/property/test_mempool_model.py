@@ -324,8 +324,7 @@ class PoolModel(RuleBasedStateMachine):
             assert chunk.fee == sum(entry.modified_fee for entry in chunk.entries)
             assert chunk.size == sum(entry.size for entry in chunk.entries)
             assert all(entry.chunk is chunk and entry.cluster is chunk.cluster for entry in chunk.entries)
-        assert pool.top_chunks(3) == chunks[:3]
-        assert pool.worst_chunk() is (chunks[-1] if chunks else None)
+        assert list(pool.worst_first()) == chunks[::-1]
 
 
 class LruKModel(PoolModel):
