@@ -50,8 +50,8 @@ def take_snapshot(node: Node) -> Snapshot:
     coins = chain.driver.chainstate.coins
     incoming = outgoing = 0
     for peer in parts.peers.connected():
-        incoming += peer.inbound
-        outgoing += not peer.inbound
+        incoming += peer["inbound"]
+        outgoing += not peer["inbound"]
     received, _ = parts.peers.totals()
     return Snapshot(
         network=network,

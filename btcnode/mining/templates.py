@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, TypedDict
 
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.subsidy import block_subsidy
@@ -14,9 +14,22 @@ from btcnode.mining.assembler import coinbase_transaction
 from btcnode.mining.selection import BlockLimits, Selection, select
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import to_display
+from btcnode.primitives.units import Unit
 
 REFRESH_SECONDS = 5  # a changed mempool alone is no reason for a new template more often (Core's rule)
 _ANYONE = b"\x51"
+
+
+class TemplateTx(TypedDict):
+    """A transaction of a template."""
+
+    data: Annotated[str, Unit.HEX, "The transaction"]
+    txid: Annotated[str, Unit.HEX, "Hash without witness"]
+    hash: Annotated[str, Unit.HEX, "Hash with witness"]
+    depends: Annotated[list[Annotated[int, "Place in this list, from 1"]], "Transactions before it that it needs"]
+    fee: Annotated[int, "Satoshi"]
+    sigops: Annotated[int, "Sigop cost"]
+    weight: Annotated[int, "Weight"]
 
 
 @dataclass(slots=True)
@@ -30,7 +43,7 @@ class Template:
     chosen: Selection
     value: int  # subsidy and fees, satoshi
     commitment: bytes  # script_pubkey of the witness commitment's output
-    transactions: list[Mapping[str, Any]] = field(default_factory=list)
+    transactions: list[TemplateTx] = field(default_factory=list)
 
 
 class TemplateMaker:

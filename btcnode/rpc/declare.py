@@ -38,9 +38,11 @@ from typing import (
     is_typeddict,
 )
 
-from btcnode.rpc.given import Checked, Given, Items, Lenient, Strict
+from btcnode.primitives.units import KeyName, Unit
+from btcnode.rpc.given import ABSENT, Checked, Given, Items, Lenient, Strict, Whole
 from btcnode.rpc.jsonvalue import Number
 from btcnode.rpc.method import Method
+from btcnode.rpc.records import AsJson
 from btcnode.rpc.shapes import REQUIRED, Arg, Kind, Result
 
 D = TypeVar("D")
@@ -161,9 +163,15 @@ class Elided:
 
 
 _KINDS: dict[Any, Kind] = {
-    str: Kind.STR, int: Kind.INT, bool: Kind.BOOL, type(None): Kind.NONE, Any: Kind.ANY,
-    list: Kind.ARR, dict: Kind.DYN, Items: Kind.ARR, Strict: Kind.OBJ, Checked: Kind.OBJ, Lenient: Kind.OBJ,
-    Number: Kind.REAL,
+    str: Kind.STR, int: Kind.INT, float: Kind.REAL, bool: Kind.BOOL, type(None): Kind.NONE, Any: Kind.ANY,
+    list: Kind.ARR, tuple: Kind.ARR, dict: Kind.DYN, Items: Kind.ARR, Strict: Kind.OBJ, Checked: Kind.OBJ,
+    Lenient: Kind.OBJ, AsJson: Kind.OBJ, Whole: Kind.INT, Number: Kind.REAL,
+}  # fmt: skip
+
+
+_UNITS = {
+    Unit.UNIX_TIME: Kind.TIME, Unit.SECONDS: Kind.REAL, Unit.SATOSHI: Kind.AMOUNT, Unit.SERVICE_BITS: Kind.HEX,
+    Unit.HEX: Kind.HEX,
 }  # fmt: skip
 
 
@@ -236,6 +244,9 @@ class _Marks:
         found = self.find(Kind)
         if found is not None:
             return found
+        unit = self.find(Unit)
+        if unit is not None:
+            return _UNITS[unit]
         if is_typeddict(self.base):
             return Kind.OBJ
         return _KINDS[get_origin(self.base) or self.base]
@@ -273,6 +284,11 @@ def _argument(name: str, hint: Any, default: Any = inspect.Parameter.empty) -> A
         default = default_mark.value
     elif default is inspect.Parameter.empty:
         default = None if marks.omissible else REQUIRED
+    absent = ABSENT if default is ABSENT else None
+    if absent is not None:
+        default = None
+    elif isinstance(default, Whole):
+        default = default.raw
     named = marks.find(Named)
     if named is not None:
         name = f"{name}{named.name}" if named.name.startswith("|") else named.name
@@ -292,6 +308,8 @@ def _argument(name: str, hint: Any, default: Any = inspect.Parameter.empty) -> A
         by_name=BY_NAME in marks.marks,
         policy=_policy(shape),
         no_null=NO_NULL in marks.marks,
+        late=shape.base is Whole,
+        absent=absent,
         otherwise=(otherwise.code, otherwise.message) if otherwise is not None else None,
         told_required=MUST in marks.marks,
         words="any" if JSON_OR_TEXT in marks.marks else "equals" if MAY_HOLD_EQUALS in marks.marks else "",
@@ -333,12 +351,20 @@ def _result(key: str, hint: Any) -> Result:
     like = marks.find(Like)
     if like is not None:
         marks = _Marks(Annotated[like.kind, *marks.marks])
-    kind, named, when, elided = marks.kind, marks.find(Named), marks.find(When), marks.find(Elided)
+    kind, named, when, elided = (
+        marks.kind,
+        marks.find(Named) or marks.find(KeyName),
+        marks.find(When),
+        marks.find(Elided),
+    )
     inner: tuple[Result, ...] = ()
+    name_of_type = ""
     if kind is Kind.INT:
         kind = Kind.NUM
     elif kind is Kind.OBJ:
-        inner = tuple(_result(name, part) for name, part in members(marks.base))
+        record = get_args(marks.base)[0] if get_origin(marks.base) is AsJson else marks.base
+        name_of_type = record.__name__
+        inner = tuple(_result(name, part) for name, part in members(record))
     elif kind is Kind.ARR:
         inner = tuple(_result("", part) for part in alternatives(get_args(marks.base)[0]))
     elif kind is Kind.DYN:
@@ -357,7 +383,7 @@ def _result(key: str, hint: Any) -> Result:
         fixed=FIXED in marks.marks,
         checked=like is None,
         written=UNTOLD not in marks.marks,
-        type_name=marks.base.__name__ if kind is Kind.OBJ else "",
+        type_name=name_of_type,
     )
 
 

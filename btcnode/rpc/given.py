@@ -57,6 +57,30 @@ class Given(Generic[T]):
         return read
 
 
+class Whole:
+    """A whole number; its range is checked as it is read."""
+
+    __slots__ = ("_read", "raw")
+
+    def __init__(self, raw: Any, read: Callable[[Any], int] = int) -> None:
+        self.raw = raw
+        self._read = read
+
+    def read(self) -> int:
+        """The number; raises RpcError when it is a fraction or out of range."""
+        return self._read(self.raw)
+
+
+NO_TIME = Whole(0)
+
+
+class Absent:
+    """What was not sent at all, where that is not the same as null."""
+
+
+ABSENT: Any = Absent()
+
+
 class Members(Mapping[str, Any]):
     """The members of an object; ``taken`` makes the value of one from what was sent, ``names`` are those there are."""
 

@@ -77,12 +77,12 @@ class Method:
         found: list[tuple[type | None, int, int]] = []
         for arg in self.args:
             low, high = (0, 1 << -arg.bits) if arg.bits < 0 else (-1 << arg.bits - 1, 1 << arg.bits - 1)
-            found.append((None if arg.any_type else _EXACT.get(arg.kind), low, high))
+            found.append((None if arg.any_type or arg.late else _EXACT.get(arg.kind), low, high))
         return tuple(found)
 
     @cached_property
     def _defaults(self) -> list[Any]:
-        return [arg.convert(None) for arg in self.args]
+        return [arg.convert(None) if arg.absent is None else arg.absent for arg in self.args]
 
     def bind(self, params: Sequence[Any]) -> Sequence[Any]:
         """Check positional parameters and fill in defaults; raises RpcError (wrong count: the help text)."""
@@ -99,14 +99,14 @@ class Method:
     def _bind(self, params: Sequence[Any]) -> list[Any]:
         """As ``bind``, for parameters that take a closer look."""
         wrong = {}
-        values = [*params, *[None] * (len(self.args) - len(params))]
-        for n, (arg, value) in enumerate(zip(self.args, values, strict=True), 1):
+        for n, (arg, value) in enumerate(zip(self.args, params, strict=False), 1):
             why = arg.mismatch(value)
             if why is not None:
                 wrong[f"Position {n} ({arg.name})"] = why
         if wrong:
             raise RpcError(RpcCode.TYPE_ERROR, f"Wrong type passed:\n{pretty(wrong, 4)}")
-        return [arg.convert(value) for arg, value in zip(self.args, values, strict=True)]
+        values = [arg.convert(value) for arg, value in zip(self.args, params, strict=False)]
+        return values + self._defaults[len(params) :]
 
     def mismatch(self, value: Any) -> Any:
         """What of a result is not as declared, None when it is."""

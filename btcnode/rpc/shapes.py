@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.given import Given, Items, Lenient, Members, Strict
+from btcnode.rpc.given import Given, Items, Lenient, Members, Strict, Whole
 from btcnode.rpc.jsonvalue import Number, type_name
 
 
@@ -75,9 +75,11 @@ class Arg:
     unsigned). With ``any_type`` the method gets whatever was sent. ``hidden`` ones are not in the help. ``oneline``
     stands for it in the usage line, ``label`` for the name of its type. Members of an object with ``by_name`` may
     also be given by name as if they were parameters of the method. ``policy`` says what becomes of an object's
-    other keys. ``no_null``: null is not the same as nothing. ``told_required``: help says so of what a handler can
-    do without. ``otherwise`` is the error for an item of none of the declared types. ``words`` says what btcnode-
-    cli makes of it: "json", "text", "any" (JSON, else text) or "equals" (text that may hold "=").
+    other keys. ``no_null``: null is not the same as nothing. A ``late`` number is checked where the handler reads
+    it. ``absent``, if any, is what the method receives when nothing was sent, not even null. ``told_required``:
+    help says so of what a handler can do without. ``otherwise`` is the error for an item of none of the declared
+    types. ``words`` says what btcnode- cli makes of it: "json", "text", "any" (JSON, else text) or "equals" (text
+    that may hold "=").
     """
 
     name: str
@@ -94,6 +96,8 @@ class Arg:
     by_name: bool = False
     policy: type[Given[Any]] = Lenient
     no_null: bool = False
+    late: bool = False
+    absent: Any = None
     otherwise: tuple[int, str] | None = None
     words: str = ""
     told_required: bool = False
@@ -124,10 +128,14 @@ class Arg:
         """A value of the right type as the method takes it; raises RpcError when a whole number is out of range."""
         if value is None and self.kind is Kind.OBJ and not self.any_type:
             value = {}
+        if value is None and self.late and self.default is not REQUIRED:
+            value = self.default
         if value is None:
             return None if self.default is REQUIRED else self.default
         if self.any_type:
             return value
+        if self.kind is Kind.INT and self.late:
+            return Whole(value, lambda raw: whole_number(raw, self.bits))
         if self.kind is Kind.INT:
             return whole_number(value, self.bits)
         if self.kind is Kind.ARR:

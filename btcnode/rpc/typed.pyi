@@ -811,7 +811,7 @@ OrphanWithTx = TypedDict(
     },
 )
 
-class PeerJson(TypedDict):
+class PeerInfo(TypedDict):
     id: int
     addr: str
     addrbind: NotRequired[str]
@@ -1337,7 +1337,7 @@ class NodeRpc:
     @overload
     async def getorphantxs(self, verbosity: Any = ...) -> list[str] | list[OrphanInfo] | list[OrphanWithTx]:
         """Transactions whose parents are not known."""
-    async def getpeerinfo(self) -> list[PeerJson]:
+    async def getpeerinfo(self) -> list[PeerInfo]:
         """Connected peers."""
     async def getpeerscores(self) -> PeerScores:
         """How peers behave, as numbers (not in Bitcoin Core)."""
@@ -1639,7 +1639,7 @@ class SyncNodeRpc:
     @overload
     def getorphantxs(self, verbosity: Any = ...) -> list[str] | list[OrphanInfo] | list[OrphanWithTx]:
         """Transactions whose parents are not known."""
-    def getpeerinfo(self) -> list[PeerJson]:
+    def getpeerinfo(self) -> list[PeerInfo]:
         """Connected peers."""
     def getpeerscores(self) -> PeerScores:
         """How peers behave, as numbers (not in Bitcoin Core)."""

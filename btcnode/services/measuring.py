@@ -61,7 +61,7 @@ class Meter:
         own = resident()
         workers = resident_of(self._pool.pids if self._pool is not None else ())
         peers = [info for peer in self._protocol.peer_ids() if (info := self._protocol.peer_info(peer)) is not None]
-        incoming = sum(bool(info.get("inbound")) for info in peers)
+        incoming = sum(info["inbound"] for info in peers)
         blocks = Requests(fetching.requests_sent, fetching.requests_succeeded, sum(fetching.requests_failed.values()))
         return Measurements(
             state=monitor.machine.state.value,

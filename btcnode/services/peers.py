@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 from btcnode.net.addresses import numeric
 from btcnode.net.reactor import Reactor
@@ -24,6 +23,8 @@ from btcnode.protocol.commands import (
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.bans import Ban
 from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.connections.peer_info import PeerInfo
+from btcnode.protocol.connections.peer_score import PeerScore
 from btcnode.protocol.protocol import Protocol
 from btcnode.protocol.serving.upload_budget import UploadBudget
 from btcnode.protocol.transactions.orphanage import OrphanInfo
@@ -34,54 +35,6 @@ from btcnode.settings.settings import Settings
 from btcnode.wire.constants import PROTOCOL_VERSION
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress
 from btcnode.wire.subnet import SubNet
-
-
-@dataclass(frozen=True, slots=True)
-class PeerInfo:
-    """One peer as ``getpeerinfo`` tells of it. Optional fields are left out of the answer when None."""
-
-    id: int
-    addr: str
-    network: str  # "ipv4", "ipv6", "onion", "i2p", "cjdns", "not_publicly_routable"
-    services: int
-    inbound: bool
-    conntime: int
-    connection_type: (
-        str  # Core's: "outbound-full-relay", "block-relay-only", "inbound", "manual", "addr-fetch", "feeler"
-    )
-    addrbind: str | None = None
-    addrlocal: str | None = None
-    mapped_as: int | None = None
-    relaytxes: bool = False
-    last_inv_sequence: int = 0
-    inv_to_send: int = 0
-    lastsend: int = 0
-    lastrecv: int = 0
-    last_transaction: int = 0
-    last_block: int = 0
-    bytessent: int = 0
-    bytesrecv: int = 0
-    timeoffset: int = 0
-    pingtime: float | None = None  # seconds
-    minping: float | None = None
-    pingwait: float | None = None
-    version: int = 0
-    subver: str = ""
-    bip152_hb_to: bool = False
-    bip152_hb_from: bool = False
-    presynced_headers: int = -1
-    synced_headers: int = -1
-    synced_blocks: int = -1
-    inflight: Sequence[int] = ()  # heights
-    addr_relay_enabled: bool = False
-    addr_processed: int = 0
-    addr_rate_limited: int = 0
-    permissions: Sequence[str] = ()
-    minfeefilter: int = 0  # satoshi per 1000 vbytes
-    bytessent_per_msg: Mapping[str, int] = field(default_factory=dict)
-    bytesrecv_per_msg: Mapping[str, int] = field(default_factory=dict)
-    transport_protocol_type: str = "v1"
-    session_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +79,6 @@ class AddedNode:
         return self.address is not None
 
 
-_KNOWN_FIELDS = frozenset(item.name for item in fields(PeerInfo))
-
-
 class Peers:
     """Peers, added nodes and bans over one reactor."""
 
@@ -150,27 +100,18 @@ class Peers:
 
     def connected(self) -> Sequence[PeerInfo]:
         """Connected peers, oldest first."""
-        return [info for peer_id in self._protocol.peer_ids() if (info := self._describe(peer_id)) is not None]
-
-    def _describe(self, peer_id: int) -> PeerInfo | None:
-        data: dict[str, Any] | None = self._protocol.peer_info(peer_id)
-        connection = self._reactor.connections.get(peer_id)
-        if data is None or connection is None:
-            return None
-        data.update(
-            lastsend=int(connection.last_send),
-            lastrecv=int(connection.last_receive),
-            bytessent=connection.bytes_sent,
-            bytesrecv=connection.bytes_received,
-            bytessent_per_msg=dict(sorted(connection.sent_by_command.items())),
-            bytesrecv_per_msg=dict(sorted(connection.received_by_command.items())),
-        )
-        return PeerInfo(**{name: value for name, value in data.items() if name in _KNOWN_FIELDS})
+        connections, found = self._reactor.connections, []
+        for peer_id in self._protocol.peer_ids():
+            connection = connections.get(peer_id)
+            info = self._protocol.peer_info(peer_id, connection) if connection is not None else None
+            if info is not None:
+                found.append(info)
+        return found
 
     def network_state(self) -> NetworkState:
         """Own side of the network."""
         infos = self.connected()
-        inbound = sum(info.inbound for info in infos)
+        inbound = sum(info["inbound"] for info in infos)
         dialer, networks = self._reactor.dialer, self._protocol.reachable_networks
         return NetworkState(
             protocol_version=PROTOCOL_VERSION,
@@ -234,8 +175,8 @@ class Peers:
     def disconnect_address(self, address: str) -> bool:
         """Disconnect the peer with this address."""
         for info in self.connected():
-            if info.addr == address:
-                return self.disconnect_id(info.id)
+            if info["addr"] == address:
+                return self.disconnect_id(info["id"])
         return False
 
     def disconnect_id(self, peer_id: int) -> bool:
@@ -249,7 +190,7 @@ class Peers:
         """The day's upload target."""
         return self._protocol.upload
 
-    def scores(self) -> dict[int, dict[str, Any]]:
+    def scores(self) -> dict[int, PeerScore]:
         """Scores by peer."""
         return self._protocol.peer_scores()
 

@@ -25,6 +25,7 @@ from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.connections.peer_info import PeerInfo
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
 from btcnode.settings.permissions import Permission
@@ -506,7 +507,7 @@ class SimNode(Endpoint):
         """Height of the active tip."""
         return self.chain.active.height
 
-    def peers(self) -> list[dict[str, object]]:
+    def peers(self) -> list[PeerInfo]:
         """What getpeerinfo tells."""
         return [info for i in self.protocol.peer_ids() if (info := self.protocol.peer_info(i)) is not None]
 

@@ -24,7 +24,6 @@ SERVICE_NAMES = {
     NODE_NETWORK: "NETWORK",
     NODE_BLOOM: "BLOOM",
     NODE_WITNESS: "WITNESS",
-    NODE_XTHIN: "XTHIN",
     NODE_COMPACT_FILTERS: "COMPACT_FILTERS",
     NODE_NETWORK_LIMITED: "NETWORK_LIMITED",
     NODE_P2P_V2: "P2P_V2",
@@ -56,7 +55,11 @@ MAX_FILTERADD_SIZE = 520
 MAX_BLOCK_TXS = 0xFFFF  # BIP152 indexes have 16 bits
 
 
-def service_names(services: int) -> list[str]:
-    """The names of the set service bits, lowest first; bits without a name as ``UNKNOWN[2^n]``."""
+def service_names(services: int, *, thin: bool = False) -> list[str]:
+    """The names of the set service bits, lowest first; bits without a name as ``UNKNOWN[2^n]``.
+
+    Thin blocks have a name where ``thin`` says that they are offered here: the bit has no name in Bitcoin Core.
+    """
+    names = SERVICE_NAMES | ({NODE_XTHIN: "XTHIN"} if thin else {})
     bits = (bit for bit in range(64) if services >> bit & 1)
-    return [SERVICE_NAMES.get(1 << bit, f"UNKNOWN[2^{bit}]") for bit in bits]
+    return [names.get(1 << bit, f"UNKNOWN[2^{bit}]") for bit in bits]

@@ -147,7 +147,7 @@ def test_low_work_header_spam_leaves_memory_flat(params: NetworkParams, chain: l
     sim.run(60)
     assert len(node.chain.tree) == 2501
     for info in node.peers():
-        peer = node.protocol._ctx.peers[info["id"]]  # type: ignore[index]
+        peer = node.protocol._ctx.peers[info["id"]]
         assert peer.headers.presync is None or peer.headers.presync.memory < 1_700_000
 
 

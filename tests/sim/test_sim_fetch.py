@@ -191,7 +191,7 @@ def test_slow_peers_get_few_blocks_and_later_ones(params: NetworkParams, chain: 
         assert 20 <= len(slow.asked) <= 80
         assert later
         assert all(tips[height] - at > 0.5 for at, height in later)  # more than it needs for one
-    record = strategy_of(node).peers[next(i["id"] for i in node.peers() if i["addr"] == str(peers[0].address))]  # type: ignore[index]
+    record = strategy_of(node).peers[next(i["id"] for i in node.peers() if i["addr"] == str(peers[0].address))]
     assert record.interval == pytest.approx(0.5, rel=0.3)
     assert not node.disconnects
 

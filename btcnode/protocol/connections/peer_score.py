@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from math import exp, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from btcnode.protocol.addresses.netgroup import host_key
 from btcnode.protocol.connections.kinds import ConnectionKind
@@ -168,6 +168,22 @@ class Learner:
         self.outcomes += 1
 
 
+class PeerScore(TypedDict):
+    """How one peer behaves."""
+
+    id: Annotated[int, "Number of the peer"]
+    score: Annotated[float, "Score, 0 to 100"]
+    state: Annotated[str, "connected, stable, degraded or shutting-down"]
+    standing: Annotated[str, "good, observed, throttled or removed"]
+    service: Annotated[float, "Response and stability, -1 to 1"]
+    value: Annotated[float, "Useful data against useless, -1 to 1"]
+    fault: Annotated[float, "Broken rules and failed requests, 0 to 4"]
+    useful: Annotated[float, "Useful pieces of data of late"]
+    wasted: Annotated[float, "Pieces that nobody asked for"]
+    failed: Annotated[float, "Requests that failed"]
+    violations: Annotated[float, "Broken rules, weighed"]
+
+
 class Scores:
     """Computes every peer's score and draws the consequences."""
 
@@ -248,11 +264,11 @@ class Scores:
             "user_agent": "".join(c if " " <= c <= "~" else "?" for c in peer.user_agent),
             "action": action,
             "discouraged": discouraged,
-            **self.describe(peer, features),
+            **{name: value for name, value in self.describe(peer, features).items() if name != "id"},
             "offences": dict(conduct.offences),
         }
 
-    def describe(self, peer: Peer, features: Features | None = None) -> dict[str, Any]:
+    def describe(self, peer: Peer, features: Features | None = None) -> PeerScore:
         """The score and what it is made of, for people."""
         conduct = peer.conduct
         if features is None:
@@ -260,6 +276,7 @@ class Scores:
             latency = record.latency if record is not None and record.latency is not None else peer.ping.last
             features = features_of(conduct, latency, self._ctx.mockable - peer.connected_mockable)
         return {
+            "id": peer.id,
             "score": round(conduct.score, 1),
             "state": self._ctx.states.state(peer.id).value,
             "standing": standing_of(conduct.score).value,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from btcnode.protocol.connections.peer_info import describe
+from btcnode.protocol.connections.peer_info import NO_TRAFFIC, PeerInfo, Traffic, describe
 
 if TYPE_CHECKING:
     from btcnode.protocol.addresses.addresses import AddressGossip
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from btcnode.protocol.blocks.headers_sync import HeaderRequests, HeaderSync
     from btcnode.protocol.connections.connections import Connections
     from btcnode.protocol.connections.kinds import ConnectionKind
-    from btcnode.protocol.connections.peer_score import Scores
+    from btcnode.protocol.connections.peer_score import PeerScore, Scores
     from btcnode.protocol.context import Context
     from btcnode.protocol.serving.serving import Serving
     from btcnode.protocol.serving.upload_budget import UploadBudget
@@ -95,10 +95,10 @@ class Readings:
         """Peers in the order in which they connected."""
         return list(self._ctx.peers)
 
-    def peer_info(self, peer_id: int) -> dict[str, Any] | None:
-        """What getpeerinfo tells of a peer, without the socket's part; None when there is no such peer."""
+    def peer_info(self, peer_id: int, traffic: Traffic = NO_TRAFFIC) -> PeerInfo | None:
+        """What getpeerinfo tells of a peer, whose socket had this traffic; None when there is no such peer."""
         peer = self._ctx.peers.get(peer_id)
-        return None if peer is None else describe(self._ctx, peer)
+        return None if peer is None else describe(self._ctx, peer, traffic)
 
     def room_for(self, kind: ConnectionKind) -> bool:
         """Whether one more automatic connection of a kind fits."""
@@ -110,7 +110,7 @@ class Readings:
         peers = ((name, added.peer_of(name)) for name in added.names())
         return [(name, None if peer is None else peer.id) for name, peer in peers]
 
-    def peer_scores(self) -> dict[int, dict[str, Any]]:
+    def peer_scores(self) -> dict[int, PeerScore]:
         """Every established peer's score and what it is made of."""
         return {peer.id: self._scores.describe(peer) for peer in self._ctx.established()}
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Annotated, TypedDict
 
 from btcnode.errors import DecodeError
+from btcnode.protocol.connections.peer_score import PeerScore
 from btcnode.rpc.declare import Bits, Empty, Hex, Real, Time, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import NO_TIME, Whole
 from btcnode.rpc.jsonvalue import double
+from btcnode.rpc.records import AsJson, as_json
 from btcnode.services.parts import NodeParts
 from btcnode.wire.netaddr import NetAddress
 from btcnode.wire.subnet import SubNet
@@ -37,8 +40,8 @@ def setban(
     subnet: Annotated[str, "Address, or range as address/bits or address/netmask"],
     command: Annotated[str, '"add" or "remove"'],
     bantime: Annotated[
-        int, "Seconds, or with absolute the end as Unix time; 0: as long as -bantime says", Bits(64)
-    ] = 0,
+        Whole, "Seconds, or with absolute the end as Unix time; 0: as long as -bantime says", Bits(64)
+    ] = NO_TIME,
     absolute: Annotated[bool, "Whether bantime is the time when the ban ends"] = False,
 ) -> None:
     """Ban an address or a range of addresses, or lift such a ban."""
@@ -52,9 +55,10 @@ def setban(
         return
     if node.peers.is_banned(found, exactly="/" in subnet):
         raise RpcError(RpcCode.CLIENT_NODE_ALREADY_ADDED, "Error: IP/Subnet already banned")
-    if absolute and bantime < node.clock.now():
+    seconds = bantime.read()
+    if absolute and seconds < node.clock.now():
         raise RpcError(RpcCode.INVALID_PARAMETER, "Error: Absolute timestamp is in the past")
-    node.peers.ban(found, bantime, absolute)
+    node.peers.ban(found, seconds, absolute)
 
 
 class BannedRange(TypedDict):
@@ -140,46 +144,15 @@ def sendmsgtopeer(
     return {}
 
 
-class PeerScore(TypedDict):
-    """How one peer behaves."""
-
-    id: Annotated[int, "Number of the peer"]
-    score: Annotated[Real, "Score, 0 to 100"]
-    state: Annotated[str, "connected, stable, degraded or shutting-down"]
-    standing: Annotated[str, "good, observed, throttled or removed"]
-    service: Annotated[Real, "Response and stability, -1 to 1"]
-    value: Annotated[Real, "Useful data against useless, -1 to 1"]
-    fault: Annotated[Real, "Broken rules and failed requests, 0 to 4"]
-    useful: Annotated[Real, "Useful pieces of data of late"]
-    wasted: Annotated[Real, "Pieces that nobody asked for"]
-    failed: Annotated[Real, "Requests that failed"]
-    violations: Annotated[Real, "Broken rules, weighed"]
-
-
 class PeerScores(TypedDict):
     """How peers behave."""
 
     weights: Annotated[list[Annotated[Real, "Weight"]], "Weights of service, value and fault"]
-    peers: Annotated[list[PeerScore], "Connected peers"]
+    peers: Annotated[list[AsJson[PeerScore]], "Connected peers"]
 
 
 @rpc("network")
 def getpeerscores(node: NodeParts) -> PeerScores:
     """How peers behave, as numbers (not in Bitcoin Core)."""
-    peers: list[PeerScore] = [
-        {
-            "id": peer_id,
-            "score": double(told["score"]),
-            "state": told["state"],
-            "standing": told["standing"],
-            "service": double(told["service"]),
-            "value": double(told["value"]),
-            "fault": double(told["fault"]),
-            "useful": double(told["useful"]),
-            "wasted": double(told["wasted"]),
-            "failed": double(told["failed"]),
-            "violations": double(told["violations"]),
-        }
-        for peer_id, told in node.peers.scores().items()
-    ]
+    peers = [as_json(PeerScore, score) for score in node.peers.scores().values()]
     return {"weights": [double(weight) for weight in node.peers.score_weights()], "peers": peers}

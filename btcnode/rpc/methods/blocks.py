@@ -24,6 +24,7 @@ from btcnode.rpc.decode import (
     tx_json,
 )
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Whole
 from btcnode.rpc.jsonvalue import amount, double
 from btcnode.rpc.lookup import (
     HeaderEnd,
@@ -255,11 +256,11 @@ class UnspentOutput(TypedDict):
 async def gettxout(
     node: NodeParts,
     txid: Annotated[str, "The transaction id"],
-    n: Annotated[int, "Number of the output", Bits(-32)],
+    n: Annotated[Whole, "Number of the output", Bits(-32)],
     include_mempool: Annotated[bool, "Whether unconfirmed transactions count"] = True,
 ) -> Annotated[None, When("If the UTXO was not found")] | Annotated[UnspentOutput, When("Otherwise")]:
     """An unspent transaction output."""
-    outpoint = parse_hash(txid, "txid") + n.to_bytes(4, "little")
+    outpoint = parse_hash(txid, "txid") + n.read().to_bytes(4, "little")
     coin = await node.chain.get_coin(outpoint)
     unconfirmed = False
     if include_mempool:

@@ -14,6 +14,7 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.declare import Hex, Hint, Named, Real, Time, in_order, rpc
 from btcnode.rpc.deprecated import ShownWarnings, shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import NO_TIME, Whole
 from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.lookup import difficulty, find_block, fork_height, is_active, parse_hash, uint256_hex
 from btcnode.script.flags import flag_names
@@ -325,15 +326,16 @@ async def preciousblock(node: NodeParts, blockhash: Annotated[Hex, "The block ha
         raise RpcError(RpcCode.DATABASE_ERROR, str(error)) from error
 
 
-def _check_timeout(milliseconds: int) -> None:
-    """Raises RpcError."""
+def _checked_timeout(timeout: Whole) -> int:
+    """Milliseconds; raises RpcError."""
+    milliseconds = timeout.read()
     if milliseconds < 0:
         raise RpcError(RpcCode.MISC_ERROR, "Negative timeout")
+    return milliseconds
 
 
 async def _wait(node: NodeParts, timeout_ms: int, done: Callable[[int], bool]) -> Tip:
     """Wait until ``done(tip)``; answers with the tip in any case."""
-    _check_timeout(timeout_ms)
     deadline = monotonic() + timeout_ms / 1000 if timeout_ms else None
     tip = node.chain.tip()
     while not done(tip):
@@ -348,7 +350,7 @@ async def _wait(node: NodeParts, timeout_ms: int, done: Callable[[int], bool]) -
     return {"hash": to_display(node.chain.tree.hash(tip)), "height": node.chain.tree.height(tip)}
 
 
-Timeout = Annotated[int, "Milliseconds to wait, 0 for no limit"]
+Timeout = Annotated[Whole, "Milliseconds to wait, 0 for no limit"]
 
 
 class Tip(TypedDict):
@@ -361,36 +363,36 @@ class Tip(TypedDict):
 @rpc("blockchain", examples=((1000,),), waits=True)
 async def waitfornewblock(
     node: NodeParts,
-    timeout: Timeout = 0,  # noqa: ASYNC109
+    timeout: Timeout = NO_TIME,  # noqa: ASYNC109
     current_tip: Annotated[Hex | None, "Return at once when this is not the tip"] = None,
 ) -> Tip:
     """Wait until the tip changes, then tell it. Tells the current one when time is up."""
-    _check_timeout(timeout)
+    milliseconds = _checked_timeout(timeout)
     start = node.chain.tip()
     if current_tip is not None:
         start = node.chain.tree.find(BlockHash(parse_hash(current_tip, "current_tip")))
-    return await _wait(node, timeout, lambda tip: tip != start)
+    return await _wait(node, milliseconds, lambda tip: tip != start)
 
 
 @rpc("blockchain", examples=(("blockhash", 1000),), waits=True)
 async def waitforblock(
     node: NodeParts,
     blockhash: Annotated[Hex, "The block hash"],
-    timeout: Timeout = 0,  # noqa: ASYNC109
+    timeout: Timeout = NO_TIME,  # noqa: ASYNC109
 ) -> Tip:
     """Wait until the tip is a certain block, then tell it. Tells the current one when time is up."""
     wanted = parse_hash(blockhash, "blockhash")
-    return await _wait(node, timeout, lambda tip: node.chain.tree.hash(tip) == wanted)
+    return await _wait(node, _checked_timeout(timeout), lambda tip: node.chain.tree.hash(tip) == wanted)
 
 
 @rpc("blockchain", examples=((100, 1000),), waits=True)
 async def waitforblockheight(
     node: NodeParts,
     height: Annotated[int, "The height"],
-    timeout: Timeout = 0,  # noqa: ASYNC109
+    timeout: Timeout = NO_TIME,  # noqa: ASYNC109
 ) -> Tip:
     """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
-    return await _wait(node, timeout, lambda tip: node.chain.tree.height(tip) >= height)
+    return await _wait(node, _checked_timeout(timeout), lambda tip: node.chain.tree.height(tip) >= height)
 
 
 @rpc("hidden")

@@ -9,6 +9,7 @@ from btcnode.consensus.pow import bits_to_target
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.declare import Bits, Empty, Hex, Hint, Real, in_order, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Whole
 from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.lookup import difficulty, parse_hash, uint256_hex
 from btcnode.services.assumed_chain import ChainPart
@@ -83,21 +84,22 @@ async def verifychain(
 @rpc("blockchain", examples=((1000,),))
 async def pruneblockchain(
     node: NodeParts,
-    height: Annotated[int, "The height, or a time (Unix seconds) two hours after the last block to delete"],
+    height: Annotated[Whole, "The height, or a time (Unix seconds) two hours after the last block to delete"],
 ) -> Annotated[int, "Height of the last block deleted, -1 when there is none"]:
     """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     if not node.settings.storage.prunes:
         raise RpcError(RpcCode.MISC_ERROR, "Cannot prune blocks because node is not in prune mode.")
-    if height < 0:
+    wanted = height.read()
+    if wanted < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Negative block height.")
-    if height > LAST_HEIGHT:
-        height = await asyncio.to_thread(_first_since, node, height - TIMESTAMP_WINDOW_S)
+    if wanted > LAST_HEIGHT:
+        wanted = await asyncio.to_thread(_first_since, node, wanted - TIMESTAMP_WINDOW_S)
     tip_height = node.chain.tree.height(node.chain.tip())
     if tip_height < node.params.prune_after_height:
         raise RpcError(RpcCode.MISC_ERROR, "Blockchain is too short for pruning.")
-    if height > tip_height:
+    if wanted > tip_height:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Blockchain is shorter than the attempted prune height.")
-    await node.pruner.prune_to(height)
+    await node.pruner.prune_to(wanted)
     pruned = node.pruner.prune_height()
     return -1 if pruned is None else pruned
 
@@ -116,10 +118,11 @@ def _first_since(node: NodeParts, time: int) -> int:
 
 @rpc("blockchain", examples=(("myblockhash", 0),))
 def getblockfrompeer(
-    node: NodeParts, blockhash: Annotated[Hex, "The block"], peer_id: Annotated[int, "The peer's id", Bits(64)]
+    node: NodeParts, blockhash: Annotated[Hex, "The block"], peer_id: Annotated[Whole, "The peer's id", Bits(64)]
 ) -> Annotated[Empty, "An empty object: the peer was asked"]:
     """Ask a peer for a block of which only the header is known. Others are not asked for it any more."""
     index = node.chain.tree.find(BlockHash(parse_hash(blockhash, "blockhash")))
+    peer = peer_id.read()
     if index < 0:
         raise RpcError(RpcCode.MISC_ERROR, "Block header missing")
     if node.chain.block_status(index).have_data:
@@ -127,7 +130,7 @@ def getblockfrompeer(
     if node.settings.storage.prunes and node.chain.tree.height(index) > node.chain.tree.height(node.chain.tip()):
         why = "In prune mode, only blocks that the node has already synced previously can be fetched from a peer"
         raise RpcError(RpcCode.MISC_ERROR, why)
-    problem = node.peers.fetch_block(peer_id, index)
+    problem = node.peers.fetch_block(peer, index)
     if problem is not None:
         raise RpcError(RpcCode.MISC_ERROR, problem)
     return {}

@@ -15,7 +15,7 @@ from btcnode.rpc.amounts import real_number
 from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, UNTOLD, AnyNumber, Bits, Coins, Hex, Hint, Named, When, rpc
 from btcnode.rpc.deprecated import is_enabled
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.given import Items, Strict
+from btcnode.rpc.given import Items, Strict, Whole
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.mempool_json import MempoolEntryJson, describe_all, entry_json, freeze, names
@@ -299,17 +299,19 @@ def prioritisetransaction(
     node: NodeParts,
     txid: Annotated[Hex, "Transaction id"],
     dummy: Annotated[AnyNumber | None, "Must be 0 or null"],
-    fee_delta: Annotated[int, "Satoshi to add (may be negative)", Bits(64)],
+    fee_delta: Annotated[Whole, "Satoshi to add (may be negative)", Bits(64)],
 ) -> Annotated[bool, "True"]:
     """Let mining take a transaction for one that pays more or less than it does."""
     wanted = parse_hash(txid, "txid")
-    if dummy is not None and real_number(dummy):
+    priority = 0.0 if dummy is None else real_number(dummy)
+    delta = fee_delta.read()
+    if priority:
         text = "Priority is no longer supported, dummy argument to prioritisetransaction must be 0."
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
     entry = node.mempool.get(wanted)
     if entry is not None and node.submissions.has_dust(entry.tx):
         raise RpcError(RpcCode.INVALID_PARAMETER, "Priority is not supported for transactions with dust outputs.")
-    node.mempool.prioritise(wanted, fee_delta)
+    node.mempool.prioritise(wanted, delta)
     return True
 
 

@@ -104,10 +104,11 @@ async def generatetoaddress(
     node: NodeParts,
     nblocks: Annotated[int, "How many blocks"],
     address: Annotated[str, "Where the reward goes"],
-    maxtries: Annotated[int, "Hashes to try", Bits(-63)] = 1000000,
+    maxtries: Annotated[int, "Hashes to try"] = DEFAULT_MAX_TRIES,
 ) -> Annotated[list[Annotated[Hex, "Block hash"]], "The blocks made"]:
     """Make blocks at once and pay their reward to an address."""
-    return await _generate(node, _address_script(node, address), nblocks, maxtries)
+    tries = maxtries % (1 << 64)  # as in Core, where a negative number is a large one
+    return await _generate(node, _address_script(node, address), nblocks, tries)
 
 
 @rpc("hidden", examples=((11, "raw(51)"),))
@@ -115,7 +116,7 @@ async def generatetodescriptor(
     node: NodeParts,
     num_blocks: Annotated[int, "How many blocks"],
     descriptor: Annotated[str, "Where the reward goes"],
-    maxtries: Annotated[int, "Hashes to try", Bits(-63)] = 1000000,
+    maxtries: Annotated[int, "Hashes to try", Bits(-64)] = DEFAULT_MAX_TRIES,
 ) -> Annotated[list[Annotated[Hex, "Block hash"]], "The blocks made"]:
     """Make blocks at once and pay their reward to a descriptor."""
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, NotRequired, TypedDict, cast
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.consensus.deployments import ThresholdState
 from btcnode.consensus.pow import bits_to_target, next_bits
 from btcnode.errors import DecodeError
 from btcnode.mining.assembler import minimum_time
+from btcnode.mining.templates import TemplateTx
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.declare import MUST, Hex, Like, Named, Time, When, rpc
@@ -43,18 +44,6 @@ class TemplateRequest(TypedDict):
     ]
     longpollid: Annotated[NotRequired[Any], "Answer only when this template is out of date", Like(str)]
     data: Annotated[NotRequired[Any], "The block of a proposal", Like(Hex)]
-
-
-class TemplateTx(TypedDict):
-    """A transaction of a template."""
-
-    data: Annotated[Hex, "The transaction"]
-    txid: Annotated[Hex, "Hash without witness"]
-    hash: Annotated[Hex, "Hash with witness"]
-    depends: Annotated[list[Annotated[int, "Place in this list, from 1"]], "Transactions before it that it needs"]
-    fee: Annotated[int, "Satoshi"]
-    sigops: Annotated[int, "Sigop cost"]
-    weight: Annotated[int, "Weight"]
 
 
 class WeightLimit(TypedDict):
@@ -223,7 +212,7 @@ def _answer(node: NodeParts, known: set[str]) -> BlockTemplate:
         "vbavailable": available,
         "vbrequired": 0,
         "previousblockhash": to_display(tree.hash(tip)),
-        "transactions": cast("list[TemplateTx]", template.transactions),
+        "transactions": template.transactions,
         "coinbaseaux": {},
         "coinbasevalue": template.value,
         "longpollid": f"{to_display(tree.hash(tip))}{template.version}",

@@ -3,137 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, TypedDict
 
-from btcnode.rpc.declare import Bits, Coins, Hex, Hint, Named, Real, Time, in_order, rpc
+from btcnode.protocol.connections.peer_info import PeerInfo
+from btcnode.rpc.declare import Bits, Coins, Hex, Hint, Time, rpc
 from btcnode.rpc.deprecated import ShownWarnings, shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import amount, double
+from btcnode.rpc.jsonvalue import amount
+from btcnode.rpc.records import AsJson, as_json
 from btcnode.services.parts import NodeParts
-from btcnode.services.peers import PeerInfo
+from btcnode.wire.constants import service_names
 
-SERVICE_NAMES = {
-    0: "NETWORK",
-    2: "BLOOM",
-    3: "WITNESS",
-    6: "COMPACT_FILTERS",
-    10: "NETWORK_LIMITED",
-    11: "P2P_V2",
-}
 NETWORK_NAMES = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
 UPLOAD_CYCLE_S = 24 * 60 * 60
 
 
-def service_names(services: int, *, thin: bool = False) -> list[str]:
-    """Names of the bits set, lowest first; thin blocks (``thin``) have one where this node offers them."""
-    names = SERVICE_NAMES | {4: "XTHIN"} if thin else SERVICE_NAMES
-    return [names.get(bit, f"UNKNOWN[2^{bit}]") for bit in range(services.bit_length()) if services >> bit & 1]
-
-
-class PeerJson(TypedDict):
-    """A connected peer."""
-
-    id: Annotated[int, "Number of the peer"]
-    addr: Annotated[str, "Address and port"]
-    addrbind: Annotated[NotRequired[str], "Own address and port of the connection"]
-    addrlocal: Annotated[NotRequired[str], "Own address as the peer sees it"]
-    network: Annotated[str, "Network (ipv4, ipv6, onion, i2p, cjdns, not_publicly_routable)"]
-    mapped_as: Annotated[NotRequired[int], "Autonomous system of the peer (with -asmap)"]
-    services: Annotated[Hex, "Services the peer offers"]
-    servicesnames: Annotated[list[Annotated[str, "Name"]], "Their names"]
-    relaytxes: Annotated[bool, "Whether the peer wants transactions"]
-    last_inv_sequence: Annotated[int, "Position in the memory pool up to which it was told"]
-    inv_to_send: Annotated[int, "Transactions to be announced"]
-    lastsend: Annotated[Time, "Time of the last send"]
-    lastrecv: Annotated[Time, "Time of the last receive"]
-    last_transaction: Annotated[Time, "Time of the last valid transaction from it"]
-    last_block: Annotated[Time, "Time of the last block from it"]
-    bytessent: Annotated[int, "Bytes sent"]
-    bytesrecv: Annotated[int, "Bytes received"]
-    conntime: Annotated[Time, "Time of the connection"]
-    timeoffset: Annotated[int, "Its clock less ours in seconds"]
-    pingtime: Annotated[NotRequired[Real], "Last ping in seconds"]
-    minping: Annotated[NotRequired[Real], "Shortest ping in seconds"]
-    pingwait: Annotated[NotRequired[Real], "Seconds since a ping that is still unanswered"]
-    version: Annotated[int, "Protocol version"]
-    subver: Annotated[str, "User agent"]
-    inbound: Annotated[bool, "Whether it connected to us"]
-    bip152_hb_to: Annotated[bool, "Whether we chose it for high-bandwidth compact blocks"]
-    bip152_hb_from: Annotated[bool, "Whether it chose us"]
-    presynced_headers: Annotated[int, "Height of header presync, -1 when there is none"]
-    synced_headers: Annotated[int, "Last header in common, -1 for none"]
-    synced_blocks: Annotated[int, "Last block in common, -1 for none"]
-    inflight: Annotated[list[Annotated[int, "Height"]], "Heights of blocks asked of it"]
-    addr_relay_enabled: Annotated[bool, "Whether addresses are relayed"]
-    addr_processed: Annotated[int, "Addresses taken from it"]
-    addr_rate_limited: Annotated[int, "Addresses dropped as too many"]
-    permissions: Annotated[list[Annotated[str, "Permission"]], "Special permissions"]
-    minfeefilter: Annotated[Coins, "Least fee rate it wants to hear of, per 1000 virtual bytes"]
-    bytessent_per_msg: Annotated[dict[str, Annotated[int, Named("msg"), "Bytes"]], "Bytes sent by message"]
-    bytesrecv_per_msg: Annotated[dict[str, Annotated[int, Named("msg"), "Bytes"]], "Bytes received by message"]
-    connection_type: Annotated[str, "Why the connection exists"]
-    transport_protocol_type: Annotated[str, "detecting, v1 or v2"]
-    session_id: Annotated[str, "Session id of the v2 transport"]
-
-
-def _peer_json(peer: PeerInfo, thin: bool) -> PeerJson:
-    result: PeerJson = {
-        "id": peer.id,
-        "addr": peer.addr,
-        "network": peer.network,
-        "services": f"{peer.services:016x}",
-        "servicesnames": service_names(peer.services, thin=thin),
-        "relaytxes": peer.relaytxes,
-        "last_inv_sequence": peer.last_inv_sequence,
-        "inv_to_send": peer.inv_to_send,
-        "lastsend": peer.lastsend,
-        "lastrecv": peer.lastrecv,
-        "last_transaction": peer.last_transaction,
-        "last_block": peer.last_block,
-        "bytessent": peer.bytessent,
-        "bytesrecv": peer.bytesrecv,
-        "conntime": peer.conntime,
-        "timeoffset": peer.timeoffset,
-        "version": peer.version,
-        "subver": peer.subver,
-        "inbound": peer.inbound,
-        "bip152_hb_to": peer.bip152_hb_to,
-        "bip152_hb_from": peer.bip152_hb_from,
-        "presynced_headers": peer.presynced_headers,
-        "synced_headers": peer.synced_headers,
-        "synced_blocks": peer.synced_blocks,
-        "inflight": list(peer.inflight),
-        "addr_relay_enabled": peer.addr_relay_enabled,
-        "addr_processed": peer.addr_processed,
-        "addr_rate_limited": peer.addr_rate_limited,
-        "permissions": list(peer.permissions),
-        "minfeefilter": amount(peer.minfeefilter),
-        "bytessent_per_msg": dict(sorted(peer.bytessent_per_msg.items())),
-        "bytesrecv_per_msg": dict(sorted(peer.bytesrecv_per_msg.items())),
-        "connection_type": peer.connection_type,
-        "transport_protocol_type": peer.transport_protocol_type,
-        "session_id": peer.session_id,
-    }
-    if peer.addrbind is not None:
-        result["addrbind"] = peer.addrbind
-    if peer.addrlocal is not None:
-        result["addrlocal"] = peer.addrlocal
-    if peer.mapped_as is not None:
-        result["mapped_as"] = peer.mapped_as
-    if peer.pingtime is not None:
-        result["pingtime"] = double(peer.pingtime)
-    if peer.minping is not None:
-        result["minping"] = double(peer.minping)
-    if peer.pingwait is not None:
-        result["pingwait"] = double(peer.pingwait)
-    return in_order(PeerJson, result)
-
-
 @rpc("network")
-def getpeerinfo(node: NodeParts) -> list[PeerJson]:
+def getpeerinfo(node: NodeParts) -> list[AsJson[PeerInfo]]:
     """Connected peers."""
-    thin = node.settings.connections.xthin
-    return [_peer_json(peer, thin) for peer in node.peers.connected()]
+    return [as_json(PeerInfo, peer) for peer in node.peers.connected()]
 
 
 @rpc("network")

@@ -15,7 +15,7 @@ from btcnode.rpc.declare import Coins, Hex, Named, Oneline, When, rpc
 from btcnode.rpc.decode import ScriptJson, script_json
 from btcnode.rpc.descriptors import ScanItem, ScanObjects, scan_needles
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.given import Items
+from btcnode.rpc.given import ABSENT, Items
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_block, is_active
 from btcnode.rpc.methods.blocks import read_undo
@@ -63,7 +63,7 @@ class ScanProgress(TypedDict):
 async def scantxoutset(
     node: NodeParts,
     action: Annotated[str, '"start", "abort" the scan under way, or its "status"'],
-    scanobjects: Annotated[ScanObjects | None, "Descriptors, for start", Oneline("[scanobjects,...]")] = None,
+    scanobjects: Annotated[ScanObjects | None, "Descriptors, for start", Oneline("[scanobjects,...]")] = ABSENT,
 ) -> (
     Annotated[ScanResult, When("when action=='start'; only returns after scan completes")]
     | Annotated[bool, "Whether there was a scan to abort", When("when action=='abort'")]
@@ -82,6 +82,8 @@ async def scantxoutset(
     if scan.running:
         why = 'Scan already in progress, use action "abort" or "status"'
         raise RpcError(RpcCode.INVALID_PARAMETER, why)
+    if scanobjects is ABSENT:
+        raise RpcError(RpcCode.MISC_ERROR, "scanobjects argument is required for the start action")
     if scanobjects is None:
         raise wrong_type(None, "array")
     scan.running, scan.aborted, scan.percent = True, False, 0

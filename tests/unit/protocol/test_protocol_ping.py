@@ -23,6 +23,7 @@ def test_ping_every_two_minutes_and_latency(bench: Bench) -> None:
     bench.receive(peer, Pong(ping.nonce))
     info = bench.protocol.peer_info(peer)
     assert info is not None
+    assert info["pingtime"] is not None and info["minping"] is not None
     assert 0.2 < info["pingtime"] < 2
     assert info["minping"] <= info["pingtime"]
     assert info["pingwait"] is None

@@ -41,7 +41,8 @@ def test_scantxoutset_finds_what_descriptors_stand_for(running: Running) -> None
     assert unspent["desc"].startswith(f"raw({SCRIPT})#")
     scan = "scantxoutset"
     assert running.call(scan, "foo") == error(-8, "Invalid action 'foo'")
-    assert running.call(scan, "start") == error(-3, "JSON value of type null is not of expected type array")
+    assert running.call(scan, "start") == error(-1, "scanobjects argument is required for the start action")
+    assert running.call(scan, "start", None) == error(-3, "JSON value of type null is not of expected type array")
     assert running.call(scan, "start", ["foo"])["code"] == -5
     assert running.call(scan, "start", [{}]) == error(-8, "Descriptor needs to be provided in scan object")
     assert running.parts.chain.coin_scan.running is False
