@@ -45,6 +45,8 @@ class _Overlay:
 def verify_recent(state: Chainstate, blocks: int, level: int, progress: Callable[[int, int], None]) -> bool:
     """Check the newest ``blocks`` (0 or less: all) of the active chain; ``progress(done, total)`` is called for each.
 
+    What ``progress`` raises ends the work.
+
     Level 0 reads them, 1 checks each alone, 2 reads their undo data too, 3 disconnects them in memory, 4 connects
     them again, scripts included. Returns False where it had to end early, since blocks were deleted. Raises
     CorruptionError that says what to do.
@@ -80,6 +82,7 @@ def verify_recent(state: Chainstate, blocks: int, level: int, progress: Callable
     if level >= LEVEL_CONNECT:
         for index, block in reversed(undone):
             _reconnect(state, index, block, overlay)
+            progress(total, total)
     return complete
 
 

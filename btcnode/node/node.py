@@ -56,7 +56,7 @@ class Node:
         """
         try:
             async with AsyncExitStack() as stack:
-                stack.callback(log.info, "Shutdown done")
+                stack.callback(_log_end)
                 try:
                     yield await self._start(stack)
                 finally:
@@ -75,3 +75,7 @@ class Node:
         await bring_up_to_date(assembled)
         self.stage = running = await go_online(assembled, stack)
         return running
+
+
+def _log_end() -> None:
+    log.info("Shutdown done")

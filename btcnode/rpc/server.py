@@ -96,7 +96,10 @@ class RpcServer:
             for task in late:
                 task.cancel()
         if tasks or waiting:
-            await asyncio.wait(tasks + waiting, timeout=STOP_GRACE_S)
+            _, late = await asyncio.wait(tasks + waiting, timeout=STOP_GRACE_S)
+            for task in late:  # nothing may go on working with parts that are closed
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         for connection in list(self._connections):
             connection.transport.close()
         if self._sweeper is not None:

@@ -201,7 +201,7 @@ class BlockEffects:
             self._reactor.feed(events.ChainSettled())
 
     async def _report_rest_later(self) -> None:
-        await self._transactions.reorganised()
+        await self._transactions.until_reorganised()
         if self._driver.is_settled:  # else that activation's end is what counts
             self._report_rest()
 

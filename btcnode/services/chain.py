@@ -32,6 +32,7 @@ from btcnode.protocol.chain_view import NodeChainView
 from btcnode.services.clock import Clock
 from btcnode.services.times import iso_time
 from btcnode.storage.coins import HashType
+from btcnode.storage.coins import UtxoStats as CoinTotals
 from btcnode.storage.undo import decode_undo
 from btcnode.sync.driver import ChainDriver
 
@@ -310,7 +311,7 @@ class Chain:
     async def verify_chain(self, blocks: int, level: int) -> bool:
         """Check the newest blocks, between two steps of the chain."""
         try:
-            check = partial(verify_recent, self._state, blocks, level, lambda *_: None)
+            check = partial(verify_recent, self._state, blocks, level, self._check_stop)
             return await self.driver.in_chain_thread(check)
         except CorruptionError as error:
             _log.error("%s", error)
@@ -321,9 +322,15 @@ class Chain:
         if hash_type not in HASH_TYPES:
             raise ValueError(f"unknown hash type {hash_type}")
         state = self._state
-        tip, stats = await self.driver.at_tip(
-            lambda begun: state.store.coins.utxo_stats(cast(HashType, hash_type), lambda _count: begun())
-        )
+
+        def walk(begun: Callable[[], None]) -> CoinTotals:
+            def progress(_count: int) -> None:
+                begun()
+                self._check_stop()
+
+            return state.store.coins.utxo_stats(cast(HashType, hash_type), progress)
+
+        tip, stats = await self.driver.at_tip(walk)
         return UtxoStats(
             height=state.tree.height(tip),
             block_hash=state.tree.hash(tip),
@@ -432,6 +439,11 @@ class Chain:
         except RuleViolation as violation:
             return violation
         return None
+
+    def _check_stop(self, *_: object) -> None:
+        """For work of long in threads: raise StorageError when the node is shutting down."""
+        if self._stopping:
+            raise StorageError("Shutting down")
 
     def stopping(self) -> bool:
         """Whether the node is shutting down."""

@@ -200,7 +200,7 @@ class Transactions:
         """Call ``listener`` with the entries that a block has confirmed, and its height."""
         self._confirmed_listeners.append(listener)
 
-    async def reorganised(self) -> None:
+    async def until_reorganised(self) -> None:
         """Wait until no reorganisation is under way: what was disconnected is back where it can be."""
         await self._at_rest.wait()
 

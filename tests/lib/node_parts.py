@@ -82,6 +82,7 @@ class NodeLab:
         self.settings = settings
         self.thread = LoopThread()
         self._stack = AsyncExitStack()
+        self._closed = False
         self._peers: list[ScriptedPeer] = []
         self._log_levels = {name: logging.getLogger(name).level for name in logging.root.manager.loggerDict}
         try:
@@ -165,7 +166,10 @@ class NodeLab:
         return peer
 
     def close(self) -> None:
-        """Take the node down; raises what made it fail."""
+        """Take the node down; raises what made it fail. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             self.thread.do(self._stack.aclose())
         finally:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -175,3 +176,27 @@ def test_small_ones(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     heap = running.call("getmemoryinfo")["locked"]
     assert heap["used"] + heap["free"] == heap["total"] and heap["chunks_used"] > 0
     assert running.call("getmemoryinfo", "mallocinfo").startswith("<malloc ")
+
+
+@pytest.mark.parametrize(("method", "params"), [("gettxoutsetinfo", ["none"]), ("verifychain", [4, 0])])
+def test_long_work_ends_when_the_node_stops(
+    running: Running, monkeypatch: pytest.MonkeyPatch, method: str, params: list[Any]
+) -> None:
+    running.call("generatetodescriptor", 2, f"raw({SCRIPT})")
+    begun = threading.Event()
+
+    def endless(progress: Callable[..., None]) -> NoReturn:
+        begun.set()
+        while True:
+            progress(0, 0) if method == "verifychain" else progress(0)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(CoinsDb, "utxo_stats", lambda _, hash_type, progress: endless(progress))
+    monkeypatch.setattr("btcnode.services.chain.verify_recent", lambda *work: endless(work[-1]))
+    answers: list[Any] = []
+    caller = threading.Thread(target=lambda: answers.append(running.call(method, *params)))
+    caller.start()
+    assert begun.wait(20)
+    running.close()
+    caller.join(20)
+    assert answers == [error(-1, "Shutting down")]
