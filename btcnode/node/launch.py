@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from random import SystemRandom
 from types import TracebackType
@@ -77,14 +77,20 @@ class Launch:
         if self.control.stop_requested.is_set():
             raise StartStopped
 
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run ``work`` beside the loop; whoever cancels this waits for its end, as it has files open."""
-        task = asyncio.ensure_future(asyncio.to_thread(work))
+    async def in_thread(self, work: Callable[[], T], give_back: Callable[[T], object] = lambda result: None) -> T:
+        """Run ``work`` beside the loop; whoever cancels this waits for its end, as it has files open.
+
+        What it has made then, ``give_back`` closes, in the thread.
+        """
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(None, work)
         try:
-            return await asyncio.shield(task)
+            return await asyncio.shield(running)
         except asyncio.CancelledError:
             self.control.request_stop()
-            await asyncio.wait({task})
+            await _ended(running)
+            if running.exception() is None:
+                await _ended(loop.run_in_executor(None, give_back, running.result()))
             raise
 
     async def until_stopped(self, work: Coroutine[Any, Any, object]) -> None:
@@ -102,6 +108,13 @@ class Launch:
             raise StartStopped
         task.result()
         self.check_stop()
+
+
+async def _ended(running: asyncio.Future[Any]) -> None:
+    """Wait until it is done, however often the waiting is cancelled."""
+    while not running.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({running})
 
 
 def closes(stack: AsyncExitStack, launch: Launch, close: Callable[[], Awaitable[object]]) -> None:

@@ -101,12 +101,12 @@ async def _open_store(
     """The store, and the options with which it was opened."""
     launch.control.status = "Opening the database…"
     try:
-        store = await launch.in_thread(_loader(launch, settings, memory).open_store)
+        store = await launch.in_thread(_loader(launch, settings, memory).open_store, ChainStore.close)
     except RebuildError:
         if not _repairs(settings):
             raise
         settings = settings.changed("storage", reindex=True)
-        store = await launch.in_thread(_loader(launch, settings, memory).open_store)
+        store = await launch.in_thread(_loader(launch, settings, memory).open_store, ChainStore.close)
     closes(stack, launch, lambda: asyncio.to_thread(store.close))
     return store, settings
 
@@ -138,13 +138,17 @@ async def _load_chain(
 ) -> tuple[ChainStore, Settings, Chainstate]:
     """Check what is stored, and open it anew for a reindex where a test option allows to repair it that way."""
     try:
-        state = await launch.in_thread(lambda: _loader(launch, settings, memory).load(store, checker))
+        state = await launch.in_thread(
+            lambda: _loader(launch, settings, memory).load(store, checker), Chainstate.release
+        )
     except RebuildError:
         if not _repairs(settings):
             raise
         await asyncio.to_thread(store.close)
         store, settings = await _open_store(launch, stack, settings.changed("storage", reindex=True), memory)
-        state = await launch.in_thread(lambda: _loader(launch, settings, memory).load(store, checker))
+        state = await launch.in_thread(
+            lambda: _loader(launch, settings, memory).load(store, checker), Chainstate.release
+        )
     closes(stack, launch, lambda: asyncio.to_thread(state.release))
     return store, settings, state
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.chainstate import Chainstate
@@ -161,8 +161,7 @@ class ChainDriver:
         finally:
             del self._inflight_stores[step.index]
             done.set()
-        self._publish(events)
-        self.kick()
+            self.kick()  # also when this is cancelled: the block may be here
         for event in events:
             if isinstance(event, BlockRejected):
                 return StoreOutcome(step.index, new=True, violation=event.violation)
@@ -180,6 +179,7 @@ class ChainDriver:
         if self._task is None and self._stopped is None:
             self._idle.clear()
             self._task = asyncio.get_running_loop().create_task(self._activate())
+            self._task.add_done_callback(self._never_begun)
 
     async def settled(self) -> None:
         """Wait until the active chain is the best one (or the driver has stopped)."""
@@ -208,15 +208,21 @@ class ChainDriver:
                     if await self._advance_history():
                         continue
                     break
-                events = await self._run(step)
-                self._publish(events)
-                self._check_stop_height(events)
+                self._check_stop_height(await self._run(step))
         except Exception as error:
             self._fail(error)  # tells the node, unless the failed step has done so
         finally:
-            self._task = None
-            self._idle.set()
-            self._come_to_rest()
+            self._activation_ended()
+
+    def _never_begun(self, task: asyncio.Task[None]) -> None:
+        """An activation has ended; one that was cancelled before its first turn has not said so."""
+        if self._task is task:
+            self._activation_ended()
+
+    def _activation_ended(self) -> None:
+        self._task = None
+        self._idle.set()
+        self._come_to_rest()
 
     def _come_to_rest(self) -> None:
         """The active chain has no step to take."""
@@ -252,9 +258,10 @@ class ChainDriver:
         try:
             if isinstance(step, FlushStep):  # what the active chain has begun to write comes first
                 while (end := self.chainstate.plan_end_flush()) is not None:
-                    self._publish(await self._run(end))
-            result: StepResult = await self._in_chain_thread(lambda: history.execute(step))
-            moved = history.commit(step, result)
+                    await self._run(end)
+            running = asyncio.get_running_loop().run_in_executor(self._chain_thread, history.execute, step)
+            cancelled = await _ended(running)
+            moved = history.commit(step, running.result())
         except BaseException as error:
             history.abort(step)
             self._fail(error)
@@ -262,6 +269,8 @@ class ChainDriver:
         if moved:
             tip = history.active.tip
             self._publish([HistoryMoved(tip, history.active.height)])
+        if cancelled:
+            raise asyncio.CancelledError
 
     def begin_history(self, history: History, on_done: Callable[[], None]) -> None:
         """Validate the chain below a loaded UTXO set, beside the active one; ``on_done`` is called when it is whole."""
@@ -317,13 +326,20 @@ class ChainDriver:
                 return
 
     async def _run(self, step: Step) -> list[ChainEvent]:
+        """Have a step done, commit it and tell of it; who cancels this waits for that, as the coins change with it."""
+        running = asyncio.get_running_loop().run_in_executor(self._chain_thread, self._execute, step)
+        cancelled = await _ended(running)
         try:
-            result: StepResult = await self._in_chain_thread(lambda: self._execute(step))
+            result: StepResult = running.result()
         except BaseException as error:
             self.chainstate.abort(step)
             self._fail(error)
             raise
-        return self.chainstate.commit(step, result)
+        events = self.chainstate.commit(step, result)
+        self._publish(events)
+        if cancelled:
+            raise asyncio.CancelledError
+        return events
 
     def _execute(self, step: Step) -> StepResult:
         """Do a step (chain thread), and remember how long steps of its kind have taken."""
@@ -399,7 +415,7 @@ class ChainDriver:
                 step = state.plan_step()
                 if step is None:
                     raise RuntimeError("a step is pending although the driver is paused")
-                self._publish(await self._run(step))
+                await self._run(step)
             self._publish([BlockInvalidated(index)])
 
     async def flush(self) -> None:
@@ -410,11 +426,11 @@ class ChainDriver:
 
     async def _flush(self) -> None:
         while (end := self.chainstate.plan_end_flush()) is not None:
-            self._publish(await self._run(end))
+            await self._run(end)
         step = self.chainstate.plan_flush()
         if step is None:
             raise RuntimeError("a step is pending although the driver is paused")
-        self._publish(await self._run(step))
+        await self._run(step)
 
     async def prune(self, choose: Callable[[], Sequence[int]]) -> int:
         """Flush, and delete the block files that ``choose`` names when the flush begins; returns how many.
@@ -430,7 +446,7 @@ class ChainDriver:
             step = self.chainstate.plan_prune(files)
             if step is None:
                 raise RuntimeError("a step is pending although the driver is paused")
-            self._publish(await self._run(step))
+            await self._run(step)
             return len(files)
 
     async def at_tip(self, work: Callable[[Callable[[], None]], T]) -> tuple[int, T]:
@@ -493,7 +509,8 @@ class _Pause:
             self._leave()
             raise
         try:
-            await self._driver._idle.wait()
+            while not self._driver._idle.is_set():
+                await self._driver._idle.wait()
         except BaseException:
             self._driver._pause.release()
             self._leave()
@@ -507,3 +524,14 @@ class _Pause:
         self._driver._paused -= 1
         if not self._driver._paused and self._driver._stopped is None:
             self._driver.kick()
+
+
+async def _ended(running: asyncio.Future[Any]) -> bool:
+    """Wait until it is done, however often the waiting is cancelled; returns whether it was."""
+    cancelled = False
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled

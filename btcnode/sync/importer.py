@@ -76,7 +76,13 @@ class _FileReader:
     async def next(self) -> _Frame | None:
         """The next frame, None at the end; raises StorageError when the file cannot be read."""
         if self._bytes <= READ_AHEAD_BYTES // 2 and not self._ended:
-            for position, raw in await self._driver.in_reader(self._read):
+            reading = asyncio.ensure_future(self._driver.in_reader(self._read))
+            try:
+                frames = await asyncio.shield(reading)
+            except asyncio.CancelledError:
+                await asyncio.wait({reading})  # the file belongs to the thread until then
+                raise
+            for position, raw in frames:
                 self._ahead.append(_Frame(position, raw, self._driver.decode(raw)))
                 self._bytes += len(raw)
         if not self._ahead:
