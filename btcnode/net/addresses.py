@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 from btcnode.errors import ConfigError, DecodeError
 from btcnode.settings.addresses import split_host_port
@@ -11,6 +14,7 @@ from btcnode.wire.netaddr import NetAddress, Network
 
 I2P_SUFFIX = ".b32.i2p"
 LOOKUP_TIMEOUT = 10.0  # seconds
+FREE_PORT_TRIES = 20
 MAX_LOOKUP_RESULTS = 32  # addresses taken from one name, as Core does for a DNS seed
 
 
@@ -23,6 +27,29 @@ def from_sockname(sockname: object) -> NetAddress | None:
         return NetAddress.from_host(str(host).split("%")[0], int(port))
     except DecodeError:
         return None
+
+
+def free_port(hosts: Sequence[str]) -> int:
+    """A TCP port that is free now at each of these addresses of this machine; 0 when no common one is found.
+
+    An address at which nothing can be bound (of a family that is not here) does not count.
+    """
+    for _ in range(FREE_PORT_TRIES if hosts else 0):
+        port, taken = 0, False
+        with ExitStack() as held:
+            for host in hosts:
+                try:
+                    bound = held.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+                    if bound.family == socket.AF_INET6:
+                        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                    bound.bind((host, port))
+                except OSError as error:
+                    taken = taken or (bool(port) and error.errno == errno.EADDRINUSE)
+                else:
+                    port = port or bound.getsockname()[1]
+        if port and not taken:
+            return port
+    return 0
 
 
 def literal(host: str, port: int) -> NetAddress | None:

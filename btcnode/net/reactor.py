@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from btcnode.errors import ConfigError
-from btcnode.net.addresses import default_port_of, from_sockname, literal, lookup
+from btcnode.net.addresses import default_port_of, free_port, from_sockname, literal, lookup
 from btcnode.net.capture import MessageCapture
 from btcnode.net.connection import Connection, Door
 from btcnode.net.proxy.dialer import Dialer, Opened
@@ -149,11 +149,13 @@ class Reactor:
     ) -> None:
         """Listen on each (host, port), where the access rules say, and for what comes through Tor (``onion``).
 
-        Raises ConfigError when one (``required``) or all of them fail.
+        Port 0 is a free one, the same for all of ``binds``. Raises ConfigError when one (``required``) or all of them
+        fail.
         """
         problems: list[str] = []
+        free = free_port([host for host, port in binds if not port])
         unsaid: list[NetAddress] = []  # doors for friends: Core tells nobody of them
-        doors = [Door(host, port) for host, port in binds]
+        doors = [Door(host, port or free) for host, port in dict.fromkeys(binds)]
         doors += [Door(bind.address.host, bind.address.port, bind) for bind in self._access.binds]
         doors += [Door(host, port, onion=True) for host, port in onion]
         for door in doors:

@@ -1,0 +1,39 @@
+"""Ports that are free on several addresses of this machine."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from btcnode.net import addresses
+from btcnode.net.addresses import free_port
+
+
+def test_the_same_port_on_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = [socket.create_server(("::1", 0), family=socket.AF_INET6) for _ in range(3)]
+    used = [sock.getsockname()[1] for sock in taken]
+    real = socket.socket
+
+    class Unlucky(real):
+        """Is given first what the other family has taken."""
+
+        def bind(self, address: Any) -> None:
+            super().bind((address[0], used.pop()) if used and not address[1] else address)
+
+    monkeypatch.setattr(addresses.socket, "socket", Unlucky)
+    port = free_port(["127.0.0.1", "::1"])
+    monkeypatch.undo()
+    assert not used
+    assert port
+    for host in ("127.0.0.1", "::1"):
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    for sock in taken:
+        sock.close()
+
+
+def test_no_port_for_no_address() -> None:
+    assert free_port([]) == 0
+    assert free_port(["192.0.2.1"]) == 0  # not this machine's
+    assert free_port(["192.0.2.1", "127.0.0.1"])
