@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
+from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent, SnapshotActivated
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.mempool.entry import MempoolEntry, RemovalReason
 from btcnode.primitives.hashes import to_display
@@ -26,7 +26,10 @@ MAX_SWITCHING = 1_000  # blocks that a chain under way to more work holds back: 
 
 @dataclass(frozen=True, slots=True)
 class NewTip:
-    """A block was connected: at ``height`` the active chain has ``block_hash`` (display order)."""
+    """A block was connected: at ``height`` the active chain has ``block_hash`` (display order).
+
+    Of a UTXO set that was loaded only its last block is told, not those on the way to it.
+    """
 
     height: int
     block_hash: str
@@ -56,7 +59,7 @@ class NewTransaction:
 
 @dataclass(frozen=True, slots=True)
 class PeerCame:
-    """A connection stands."""
+    """A connection stands; ``address`` is ``host:port``. Of one that is refused at once nothing is told."""
 
     peer_id: int
     address: str
@@ -65,7 +68,7 @@ class PeerCame:
 
 @dataclass(frozen=True, slots=True)
 class PeerLeft:
-    """A connection is gone."""
+    """A connection is gone; ``reason`` is for people."""
 
     peer_id: int
     reason: str
@@ -139,12 +142,18 @@ class EventHub:
     one chain to the other, and nothing where it came back to where it was.
     """
 
-    def __init__(self, tree: HeaderTree) -> None:
+    def __init__(self, tree: HeaderTree, peer_ids: Callable[[], Collection[int]]) -> None:
+        """``peer_ids`` gives the numbers of the peers that the node has."""
         self._tree = tree
+        self._peer_ids = peer_ids
+        self._peers = set(peer_ids())  # those that are told of
         self._streams: weakref.WeakSet[EventStream[Event]] = weakref.WeakSet()
         self._left: list[int] = []  # of the chain that is being left, newest first
         self._joined: list[int] = []  # what replaces it, oldest first
-        self._came: dict[bytes, NewTransaction] = {}  # by txid: in the mempool since this turn of the loop
+        # what this turn of the loop has brought, told when it has stayed: transactions by txid, peers by number
+        self._transactions: dict[bytes, NewTransaction] = {}
+        self._newcomers: dict[int, PeerCame] = {}
+        self._due = False
         self._closed = False
 
     def subscribe(self, kinds: tuple[type[Event], ...]) -> EventStream[Event]:
@@ -157,9 +166,9 @@ class EventHub:
         return stream
 
     def close(self) -> None:
-        """The node has stopped: iterators end."""
+        """The node stops: iterators end, after what has happened."""
         self._switched()
-        self._tell_transactions()
+        self._tell_arrivals()
         self._closed = True
         for stream in list(self._streams):
             stream.close()
@@ -180,6 +189,8 @@ class EventHub:
                     self._left.append(event.index)
             elif isinstance(event, BlockConnected):
                 self._on_connected(event)
+            elif isinstance(event, SnapshotActivated):
+                self._publish(self._tip(event.index))
 
     def _on_connected(self, event: BlockConnected) -> None:
         if not self._left:
@@ -204,30 +215,49 @@ class EventHub:
             self._publish(Reorganisation(self._tree.height(left[-1]) - 1, hashes))
         for index in joined:
             self._publish(self._tip(index))
+        self._expect()
 
     # -- mempool and peers -----------------------------------------------------------------------------------------
 
     def on_transaction(self, entry: MempoolEntry) -> None:
-        """The mempool has taken a transaction in; told when it has stayed to the end of this turn of the loop."""
-        if not self._came:
-            asyncio.get_running_loop().call_soon(self._tell_transactions)
+        """The mempool has taken a transaction in."""
         txid, wtxid = to_display(entry.txid), to_display(entry.wtxid)
-        self._came[entry.txid] = NewTransaction(txid, wtxid, entry.fee, entry.vsize)
+        self._transactions[entry.txid] = NewTransaction(txid, wtxid, entry.fee, entry.vsize)
+        self._expect()
 
     def on_removal(self, entry: MempoolEntry, reason: RemovalReason) -> None:
         """The mempool has let a transaction go."""
-        self._came.pop(entry.txid, None)
-
-    def _tell_transactions(self) -> None:
-        came, self._came = self._came, {}
-        for event in came.values():
-            self._publish(event)
+        self._transactions.pop(entry.txid, None)
 
     def on_input(self, event: Input) -> None:
-        """An input of the protocol."""
+        """An input that the protocol is about to take."""
         if isinstance(event, PeerConnected):
-            self._publish(PeerCame(event.peer_id, str(event.address), event.inbound))
+            self._newcomers[event.peer_id] = PeerCame(event.peer_id, str(event.address), event.inbound)
+            self._expect()
         elif isinstance(event, PeerDisconnected):
-            self._publish(PeerLeft(event.peer_id, event.reason))
+            self._newcomers.pop(event.peer_id, None)
+            if event.peer_id in self._peers:
+                self._peers.remove(event.peer_id)
+                self._publish(PeerLeft(event.peer_id, event.reason))
         elif isinstance(event, ChainSettled):
             self._switched()
+
+    def _expect(self) -> None:
+        """See at the end of this turn of the loop what has stayed."""
+        if not self._due and (self._transactions or self._newcomers):
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._tell_arrivals)
+
+    def _tell_arrivals(self) -> None:
+        self._due = False
+        newcomers, self._newcomers = self._newcomers, {}
+        if newcomers:
+            admitted = set(self._peer_ids())
+            for peer_id, came in newcomers.items():
+                if peer_id in admitted:
+                    self._peers.add(peer_id)
+                    self._publish(came)
+        if not self._left:  # what a reorganisation brings back is told after it
+            transactions, self._transactions = self._transactions, {}
+            for event in transactions.values():
+                self._publish(event)

@@ -48,8 +48,8 @@ def test_two_nodes_and_a_directory(tmp_path: Path) -> None:
         one = btcnode.Node(datadir=tmp_path, listen=True, bind=("127.0.0.1",), port=0)
         async with one, btcnode.Node() as two:
             came = one.events(btcnode.PeerCame, btcnode.PeerLeft)
-            port = one._running().p2p_addresses[0].port
-            await two.rpc.addnode(f"127.0.0.1:{port}", "onetry")
+            host, port = one.p2p_address
+            await two.rpc.addnode(f"{host}:{port}", "onetry")
             peer = await asyncio.wait_for(anext(came), 20)
             assert isinstance(peer, btcnode.PeerCame)
             assert peer.inbound

@@ -7,22 +7,20 @@ from typing import Any
 
 import pytest
 
-from btcnode.net import addresses
 from btcnode.net.addresses import free_port
 
 
 def test_the_same_port_on_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = [socket.create_server(("::1", 0), family=socket.AF_INET6) for _ in range(3)]
     used = [sock.getsockname()[1] for sock in taken]
-    real = socket.socket
 
-    class Unlucky(real):
+    class Unlucky(socket.socket):
         """Is given first what the other family has taken."""
 
         def bind(self, address: Any) -> None:
             super().bind((address[0], used.pop()) if used and not address[1] else address)
 
-    monkeypatch.setattr(addresses.socket, "socket", Unlucky)
+    monkeypatch.setattr(socket, "socket", Unlucky)
     port = free_port(["127.0.0.1", "::1"])
     monkeypatch.undo()
     assert not used
