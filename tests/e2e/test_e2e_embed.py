@@ -64,7 +64,7 @@ def test_two_nodes_and_a_directory(tmp_path: Path) -> None:
 
 def test_wrong_options() -> None:
     with pytest.raises(ConfigError):
-        btcnode.Node(network="regtest", dbcache=1)
+        btcnode.Node(network="regtest", no_such_option=1)
 
 
 def test_fixture(btcnode_regtest: RegtestNode) -> None:
