@@ -13,6 +13,7 @@ from itertools import islice
 from operator import attrgetter
 from struct import Struct
 
+from btcnode.consensus.transactions import format_money
 from btcnode.mempool.entry import LARGE_TX, MempoolEntry, RemovalReason
 from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, ExpiryQueue
 from btcnode.mempool.feerate import FeeSize, rate_of
@@ -25,7 +26,7 @@ from btcnode.primitives.hashes import to_display
 EVICTION_SHARE = 20  # a full pool is brought down by this part of its budget at once: 5 %
 BULK_EVICTION_BYTES = 50_000_000  # smaller budgets are used to the last byte, as by Core: 5 % may be one transaction
 ROLLING_FEE_HALFLIFE = 12 * 3600  # seconds
-MAX_FEE_DELTA = 2**63 - 1
+MIN_FEE_DELTA, MAX_FEE_DELTA = -(2**63), 2**63 - 1  # as Core saturates
 SPARE_TIMES = 10_000  # times of arrival kept beyond twice the number of transactions: 10,000 x 150 B
 
 log = logging.getLogger("btcnode.mempool")
@@ -298,12 +299,15 @@ class Mempool:
 
     def prioritise(self, txid: bytes, delta: int) -> None:
         """Add ``delta`` satoshi (may be negative) to what this transaction's fee is taken for."""
-        total = max(-MAX_FEE_DELTA, min(MAX_FEE_DELTA, self._deltas.get(txid, 0) + delta))
+        total = max(MIN_FEE_DELTA, min(MAX_FEE_DELTA, self._deltas.get(txid, 0) + delta))
         if total:
             self._deltas[txid] = total
         else:
             self._deltas.pop(txid, None)
         entry = self._entries.get(txid)
+        name, where = to_display(txid), "" if entry is not None else "not "
+        change = f"fee += {format_money(delta)}, new delta={format_money(total)}" if total else "delta cleared"
+        log.info("PrioritiseTransaction: %s (%sin mempool) %s", name, where, change)
         if entry is not None:
             old = entry.cluster
             self._index.discard(old)
@@ -451,7 +455,7 @@ class Mempool:
             return []
         target = max_bytes - (max_bytes // EVICTION_SHARE if max_bytes >= BULK_EVICTION_BYTES else 0)
         gone: dict[MempoolEntry, None] = {}
-        freed = 0
+        freed = highest = 0
         incremental = self.options.incremental_feerate
         for victims, fee, size in self._eviction.victims(self, now):
             new = sorted([entry for entry in victims if entry not in gone], key=_BY_TXID)  # Core's order of leaving
@@ -460,13 +464,14 @@ class Mempool:
             gone.update(dict.fromkeys(new))
             freed += sum(entry.memory for entry in new)
             # as Core: what is less than this plus the increment would only come and go
-            self._raise_minimum(rate_of(fee, (size + 3) // 4) + incremental)
+            rate = rate_of(fee, (size + 3) // 4) + incremental
+            highest = max(highest, rate)
+            self._raise_minimum(rate)
             if self.memory_usage - freed <= target:
                 break
         removed = self._take_out(list(gone), RemovalReason.SIZELIMIT)
         self.evicted += len(removed)
-        minimum = self._rolling_feerate / COIN
-        log.debug("Removed %d txn, rolling minimum fee bumped to %.8f BTC/kvB", len(removed), minimum)
+        log.debug("Removed %d txn, rolling minimum fee bumped to %.8f BTC/kvB", len(removed), highest / COIN)
         return removed
 
     def expire(self, cutoff: int) -> list[MempoolEntry]:

@@ -305,3 +305,18 @@ def test_what_leaves_together_leaves_by_txid() -> None:
     ]
     pool.expire(START + 1)
     assert gone == sorted(entry.txid for entry in (root, *children))
+
+
+def test_deltas_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "btcnode.mempool")
+    pool = Mempool()
+    entry = add(pool, entry_of(raw_tx(random.Random(1)), 1000))
+    pool.prioritise(entry.txid, 5000)
+    pool.prioritise(entry.txid, -5000)
+    pool.prioritise(bytes(32), -1)
+    here, absent = to_display(entry.txid), "0" * 64
+    assert caplog.messages == [
+        f"PrioritiseTransaction: {here} (in mempool) fee += 0.00005, new delta=0.00005",
+        f"PrioritiseTransaction: {here} (in mempool) delta cleared",
+        f"PrioritiseTransaction: {absent} (not in mempool) fee += -0.00000001, new delta=-0.00000001",
+    ]
