@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from btcnode.net.addresses import numeric
 from btcnode.net.reactor import Reactor
@@ -59,10 +59,8 @@ class NetworkState:
     connections_in: int
     connections_out: int
     reachable: Mapping[str, bool]  # "ipv4" -> True ...
-    local_addresses: Sequence[LocalAddress] = ()
-    relay_fee: int = 100  # satoshi per 1000 vbytes
-    incremental_fee: int = 100
-    proxies: Mapping[str, tuple[str, bool]] = field(default_factory=dict)  # network -> address, credentials vary
+    local_addresses: Sequence[LocalAddress]
+    proxies: Mapping[str, tuple[str, bool]]  # network -> address, credentials vary
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,8 +146,8 @@ def getnetworkinfo(node: NodeParts) -> NetworkInfo:
             for name in NETWORK_NAMES
             for proxy, randomize in (state.proxies.get(name, ("", False)),)
         ],
-        "relayfee": amount(state.relay_fee),
-        "incrementalfee": amount(state.incremental_fee),
+        "relayfee": amount(node.mempool.options.min_relay_feerate),
+        "incrementalfee": amount(node.mempool.options.incremental_feerate),
         "localaddresses": [
             {"address": local.address, "port": local.port, "score": local.score} for local in state.local_addresses
         ],

@@ -343,6 +343,12 @@ def test_peers(running: Running) -> None:
     assert [net["name"] for net in network["networks"] if net["reachable"]] == ["ipv4", "ipv6"]
 
 
+def test_the_fees_of_the_options_are_told(run_server: Any) -> None:
+    running = run_server(minrelaytxfee="0.00003", incrementalrelayfee="0.00002")
+    info = running.call("getnetworkinfo")
+    assert (info["relayfee"], info["incrementalfee"]) == (0.00003, 0.00002)
+
+
 def test_added_nodes(run_server: Any) -> None:
     running = run_server(dns=False, v2transport=False)
     refused = error(-8, "Error: v2transport requested but not enabled (see -v2transport)")
