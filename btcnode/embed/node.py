@@ -32,6 +32,7 @@ from btcnode.observe.stdio import hold_standard_numbers
 from btcnode.rpc.jsonvalue import decode_decimal, encode
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.typed import NodeRpc
+from btcnode.services.parts import NodeParts
 from btcnode.settings.doors import from_keywords
 
 A = TypeVar("A", bound=Event)
@@ -82,8 +83,8 @@ class Node:
     in a temporary directory, made at its start and removed at its end. On regtest it listens for nobody and picks a
     free RPC port unless told otherwise.
 
-    A node that was stopped can be started again. It belongs to the event loop in which it is started; its properties
-    and methods are for that loop's thread.
+    A node that was stopped can be started again. It belongs to the event loop in which it is started: methods and
+    events are for tasks of that loop, its addresses and ``settings`` can be read anywhere.
     """
 
     def __init__(self, *, network: str = "regtest", datadir: Path | str | None = None, **options: Any) -> None:
@@ -161,7 +162,7 @@ class Node:
             machinery.driver.listen(hub.on_chain)
             machinery.transactions.pool.listen(hub.on_transaction, hub.on_removal)
             machinery.reactor.watch(hub.on_input)
-            self._now = now = _Running(running, hub, LocalRpc(table, lambda: self._check(now)))
+            self._now = now = _Running(running, hub, LocalRpc(table, lambda: self._check_here(now)))
             stack.callback(self._leave, now)
             ready.set_result(None)
             await life.launch.control.stop_requested.wait()
@@ -188,14 +189,23 @@ class Node:
             error.add_note(f"the node failed: {second}")
 
     def _check_loop(self) -> None:
-        if self._task is not None and self._task.get_loop() is not asyncio.get_running_loop():
-            raise BtcnodeError("the node runs in another event loop")
+        try:
+            here: object = asyncio.get_running_loop()
+        except RuntimeError:  # there is none
+            here = None
+        if self._task is not None and self._task.get_loop() is not here:
+            raise BtcnodeError("the node runs in another event loop: call it there")
 
     def _check(self, wanted: _Running | None = None) -> _Running:
         """What runs (and is ``wanted``); raises BtcnodeError."""
         now = self._now
         if now is None or wanted not in (None, now):
             raise BtcnodeError("the node is not running: use it in `async with`")
+        return now
+
+    def _check_here(self, wanted: _Running | None = None) -> _Running:
+        """The same, in the node's own event loop; raises BtcnodeError in another."""
+        now = self._check(wanted)
         self._check_loop()
         return now
 
@@ -221,12 +231,21 @@ class Node:
     def events(self, *kinds: type[Any]) -> EventStream[Any]:
         """What happens from now on: events of these kinds, all of them without any.
 
-        Raises BtcnodeError when the node is not running, TypeError for what is no kind of event.
+        Raises BtcnodeError when the node is not running or runs in another event loop, TypeError for what is no kind of
+        event.
         """
         for kind in kinds:
             if kind not in get_args(Event):
                 raise TypeError(f"{kind!r} is no kind of event")
-        return self._check().hub.subscribe(kinds or get_args(Event))
+        return self._check_here().hub.subscribe(kinds or get_args(Event))
+
+    @property
+    def parts(self) -> NodeParts:
+        """What the node consists of, for the tools of this package: names and meanings may change with every version.
+
+        Raises BtcnodeError when the node is not running or runs in another event loop.
+        """
+        return self._check_here().node.assembled.parts
 
     @property
     def rpc_address(self) -> tuple[str, int]:

@@ -46,12 +46,23 @@ def minimum_time(tree: Ancestry, prev: int, params: NetworkParams) -> int:
     return earliest
 
 
-def coinbase_transaction(height: int, value: int, script_pubkey: bytes, txs: Sequence[Tx], *, with_witness: bool) -> Tx:
-    """The coinbase of a block with ``txs``; it commits to their wtxids (BIP141), before segwit too, as Core's does."""
+def coinbase_transaction(
+    height: int,
+    value: int,
+    script_pubkey: bytes,
+    txs: Sequence[Tx],
+    *,
+    with_witness: bool,
+    extra_nonce: bytes = EXTRA_NONCE,
+) -> Tx:
+    """The coinbase of a block with ``txs``; it commits to their wtxids (BIP141), before segwit too, as Core's does.
+
+    ``extra_nonce``, a script of 1 to 90 bytes, follows the height in its script_sig.
+    """
     root, _ = merkle_root([ZERO_HASH, *(tx.wtxid for tx in txs)])
     outputs = [make_txout(value, script_pubkey), make_txout(0, COMMITMENT_HEAD + sha256d(root + ZERO_HASH))]
     witness = [[ZERO_HASH]] if with_witness else []
-    script_sig = height_script(height) + EXTRA_NONCE
+    script_sig = height_script(height) + extra_nonce
     return Tx(2, [NULL_OUTPOINT], [script_sig], [MAX_SEQUENCE_NONFINAL], outputs, witness, max(height - 1, 0))
 
 
@@ -66,14 +77,21 @@ def assemble(
     fees: int = 0,
     *,
     version: int | None = None,
+    extra_nonce: bytes = EXTRA_NONCE,
 ) -> Candidate:
     """A block on ``prev`` that holds ``txs`` and pays the subsidy and ``fees`` (satoshi) to ``script_pubkey``.
 
-    ``version`` overrides the one that signals for deployments.
+    ``version`` overrides the one that signals for deployments. With the same ``extra_nonce`` the block is the same
+    within one second.
     """
     height = tree.height(prev) + 1
     coinbase = coinbase_transaction(
-        height, block_subsidy(height, params) + fees, script_pubkey, txs, with_witness=height >= params.segwit_height
+        height,
+        block_subsidy(height, params) + fees,
+        script_pubkey,
+        txs,
+        with_witness=height >= params.segwit_height,
+        extra_nonce=extra_nonce,
     )
     block_txs = (coinbase, *txs)
     root, _ = merkle_root([tx.txid for tx in block_txs])

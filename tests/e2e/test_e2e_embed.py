@@ -73,7 +73,10 @@ def test_fixture(btcnode_regtest: RegtestNode) -> None:
     assert node.rpc.getrawmempool() == [txid]
     second = node.pay(ADDRESS, 60)
     node.mine(1)
-    assert node.rpc.gettxout(txid, 0)["confirmations"] == 1
-    assert node.rpc.gettxout(second, 0)["value"] == 60
+    paid, more = node.rpc.gettxout(txid, 0), node.rpc.gettxout(second, 0)
+    assert paid is not None
+    assert paid["confirmations"] == 1
+    assert more is not None
+    assert more["value"] == 60
     with pytest.raises(ValueError, match="too few mature coins"):
         node.pay(ADDRESS, 5000)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, NoReturn, NotRequired, TypedDict
 
 from btcnode.consensus.pow import bits_to_target, next_bits
 from btcnode.errors import DecodeError, RuleViolation
-from btcnode.mining.assembler import Candidate, assemble, grind, with_coinbase_witness
+from btcnode.mining.assembler import EXTRA_NONCE, Candidate, assemble, grind, with_coinbase_witness
 from btcnode.mining.signet import solve_challenge
 from btcnode.primitives.addresses import script_for_address
 from btcnode.primitives.block import parse_block
@@ -35,7 +35,11 @@ def _address_script(node: NodeParts, address: str) -> bytes:
 
 
 async def _make_block(
-    node: NodeParts, script: bytes, max_tries: int, given: list[Tx] | None = None
+    node: NodeParts,
+    script: bytes,
+    max_tries: int,
+    given: list[Tx] | None = None,
+    extra_nonce: bytes = EXTRA_NONCE,
 ) -> tuple[bytes | None, bytes, int]:
     """A block with the mempool's best, or with what is ``given``: header, bytes and the hashes it took.
 
@@ -43,7 +47,7 @@ async def _make_block(
     on a signet without a key for its challenge.
     """
     tip = node.chain.tip()
-    candidate = _candidate(node, script, given)
+    candidate = _candidate(node, script, given, extra_nonce)
     while given is not None:
         violation = await node.chain.check_proposal(parse_block(candidate.with_header(candidate.header)))
         if violation is None:
@@ -51,7 +55,7 @@ async def _make_block(
         if node.chain.tip() == tip:
             raise RpcError(RpcCode.VERIFY_ERROR, f"TestBlockValidity failed: {violation}")
         tip = node.chain.tip()  # another block has come meanwhile: build on that one
-        candidate = _candidate(node, script, given)
+        candidate = _candidate(node, script, given, extra_nonce)
     solved = solve_challenge(candidate, node.params, node.templates.keys)
     if solved is None:
         text = "ProcessNewBlock, block not accepted: bad-signet-blksig (no --signetkey satisfies the challenge)"
@@ -60,7 +64,7 @@ async def _make_block(
     return header, solved.with_header(header) if header is not None else b"", tries
 
 
-def _candidate(node: NodeParts, script: bytes, given: list[Tx] | None) -> Candidate:
+def _candidate(node: NodeParts, script: bytes, given: list[Tx] | None, extra_nonce: bytes) -> Candidate:
     """A block on the tip, without its work."""
     maker, tree, tip = node.templates, node.chain.tree, node.chain.tip()
     pool = node.mempool if given is None else None
@@ -76,6 +80,7 @@ def _candidate(node: NodeParts, script: bytes, given: list[Tx] | None) -> Candid
         txs,
         chosen.fees,
         version=maker.version,
+        extra_nonce=extra_nonce,
     )
 
 
@@ -86,11 +91,17 @@ async def _solve(node: NodeParts, candidate: Candidate, max_tries: int) -> tuple
     return await asyncio.to_thread(grind, candidate.header, max_tries)
 
 
-async def _generate(node: NodeParts, script: bytes, count: int, max_tries: int) -> list[str]:
-    """Make and connect ``count`` blocks, or as many as ``max_tries`` hashes give."""
+async def generate_blocks(
+    node: NodeParts, script: bytes, count: int, max_tries: int, extra_nonce: Callable[[], bytes] = lambda: EXTRA_NONCE
+) -> list[str]:
+    """Make and connect ``count`` blocks, or as many as ``max_tries`` hashes give; returns their hashes.
+
+    As in Core a block is the same as another on the same parent in the same second, unless ``extra_nonce`` tells them
+    apart: it is called for each. Raises RpcError when a block is not accepted.
+    """
     hashes: list[str] = []
     for _ in range(count):
-        header, raw, tries = await _make_block(node, script, max_tries)
+        header, raw, tries = await _make_block(node, script, max_tries, extra_nonce=extra_nonce())
         max_tries -= tries
         if header is None:
             break
@@ -108,7 +119,7 @@ async def generatetoaddress(
 ) -> Annotated[list[Annotated[Hex, "Block hash"]], "The blocks made"]:
     """Make blocks at once and pay their reward to an address."""
     tries = maxtries % (1 << 64)  # as in Core, where a negative number is a large one
-    return await _generate(node, _address_script(node, address), nblocks, tries)
+    return await generate_blocks(node, _address_script(node, address), nblocks, tries)
 
 
 @rpc("hidden", examples=((11, "raw(51)"),))
@@ -123,7 +134,7 @@ async def generatetodescriptor(
         script = script_of_descriptor(descriptor, node.params)
     except DecodeError as error:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, str(error)) from None
-    return await _generate(node, script, num_blocks, maxtries)
+    return await generate_blocks(node, script, num_blocks, maxtries)
 
 
 async def _submit(node: NodeParts, raw: bytes) -> None:
