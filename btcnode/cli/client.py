@@ -20,8 +20,10 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode_kept, encode, pretty, value_text
 from btcnode.rpc.ready import ready_rpc_port
 from btcnode.settings.datadir import default_datadir
+from btcnode.settings.kinds import leading_number
 
 DEFAULT_TIMEOUT_S = 900
+FOREVER_S = 5 * 365 * 86400  # what a socket can still count
 BAR_BELOW = 0.99  # progress from which -getinfo draws no bar
 BAR_WIDTH = 20
 TEXT_OPTIONS = (
@@ -120,18 +122,13 @@ def network_of(options: dict[str, str]) -> NetworkName:
 
 
 def _number(options: dict[str, str], name: str, default: int) -> int:
-    text = options.get(name)
-    if text is None:
-        return default
-    try:
-        return int(text)
-    except ValueError:
-        raise CliError(f"error: -{name} takes a number, not {text!r}") from None
+    return leading_number(options[name]) if name in options else default
 
 
 def _valid_port(text: str) -> int:
     """A port from text, 0 for anything else."""
-    return int(text) if text.isascii() and text.isdigit() and int(text) < 65536 else 0
+    digits = text.lstrip("0") if text.isascii() and text.isdigit() else ""
+    return int(digits) if 0 < len(digits) < 6 and int(digits) < 65536 else 0
 
 
 def target(options: dict[str, str], default_port: int) -> tuple[str, int]:
@@ -195,7 +192,7 @@ class Caller:
         self.host, self.port = target(options, network.rpc_port)
         if "rpcport" not in options and self.port == network.rpc_port and "rpcconnect" not in options:
             self.port = ready_rpc_port(self.datadir / network.subdir) or self.port
-        self.timeout = _number(options, "rpcclienttimeout", DEFAULT_TIMEOUT_S)
+        self.timeout = min(max(0, _number(options, "rpcclienttimeout", DEFAULT_TIMEOUT_S)), FOREVER_S)
         self.password_given = bool(options.get("rpcpassword"))
 
     def credentials(self) -> tuple[str, str, bool]:

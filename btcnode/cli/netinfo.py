@@ -35,9 +35,10 @@ def parse_level(words: list[str]) -> tuple[int, bool]:
     more = "For more information, run: btcnode-cli -netinfo help"
     if not words:
         return 0, False
-    if not (words[0].isascii() and words[0].isdigit() and int(words[0]) < 256):
+    digits = words[0].lstrip("0") or "0"
+    if not (words[0] and digits.isascii() and digits.isdigit() and len(digits) <= 3 and int(digits) < 256):
         raise ValueError(f"invalid -netinfo level argument: {words[0]}\n{more}")
-    level = int(words[0])
+    level = int(digits)
     if len(words) > 1 and not (level and words[1] in ("o", "outonly")):
         only = "" if level else "The outonly argument is only valid for a level greater than 0 (the first argument). "
         raise ValueError(f"invalid -netinfo outonly argument: {words[1]}\n{only}{more}")
@@ -47,7 +48,7 @@ def parse_level(words: list[str]) -> tuple[int, bool]:
 def plain(value: Any) -> Any:
     """A reply with its number literals as ``int`` and ``float``."""
     if isinstance(value, Number):
-        return int(value.text) if value.text.lstrip("-").isdigit() else float(value.text)
+        return int(value.text) if len(value.text) < 20 and value.text.lstrip("-").isdigit() else float(value.text)
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list) else value

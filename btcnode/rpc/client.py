@@ -40,7 +40,8 @@ def unpack_reply(reply: Any) -> Any:
     if error is None:
         return reply.get("result")
     if isinstance(error, dict):
-        raise RpcError(int(error.get("code", -1)), str(error.get("message", "")))
+        code = error.get("code")
+        raise RpcError(code if isinstance(code, int) else -1, str(error.get("message", "")))
     raise RpcError(-1, str(error))
 
 

@@ -277,7 +277,8 @@ class BlockFiles:
             for path in self.directory.glob("rev?????.dat"):
                 path.unlink()
             for path in self.directory.glob("blk?????.dat"):
-                if path.stem[3:].isdecimal() and int(path.stem[3:]) >= used:
+                number = path.stem[3:]
+                if number.isascii() and number.isdecimal() and int(number) >= used:
                     path.unlink()
         except OSError as error:
             raise storage_error(error, f"cannot delete old block files in {self.directory}") from None

@@ -19,6 +19,7 @@ from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import parse_hash, parse_hex_or_none, uint256_hex
 from btcnode.rpc.transactions import expect
 from btcnode.services.parts import NodeParts
+from btcnode.settings.kinds import leading_number
 
 FIRST_WAIT = 60.0  # seconds until a long poll looks at the mempool for the first time, and then again and again
 NEXT_WAIT = 10.0
@@ -138,8 +139,7 @@ async def _wait(node: NodeParts, name: Any) -> None:
     """BIP22's long poll: until the tip is another one, or, after a while, the mempool."""
     if type_name(name) == "string":
         tip_hash = parse_hash(name[:64], "longpollid")
-        digits = name[64:]
-        version = int(digits) if digits.isdigit() else 0
+        version = leading_number(name[64:]) % 2**32
     else:
         tip_hash, version = node.chain.tree.hash(node.chain.tip()), node.templates.last_version
     wait = FIRST_WAIT

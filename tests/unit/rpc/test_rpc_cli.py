@@ -51,6 +51,20 @@ def test_results(call: Any) -> None:
     assert call("getblockhash", "0")[1] == GENESIS + "\n"
 
 
+@pytest.mark.parametrize("text", ["", "x", "-5", "1_0", "9" * 5000, " 60 ", "+60x"])
+def test_times_are_read_as_core_reads_numbers(call: Any, text: str) -> None:
+    options = (f"-rpcclienttimeout={text}", f"-rpcwaittimeout={text}")
+    assert call("getblockcount", options=options) == (0, "0\n", "")
+
+
+@pytest.mark.parametrize("text", ["\u0661", "\uff11\uff18", "1_8443", "+18443", " 18443", "9" * 5000, "", "65536"])
+def test_ports_are_ascii_digits(call: Any, text: str) -> None:
+    assert call("getblockcount", options=(f"-rpcport={text}",))[1:] == (
+        "",
+        f"error: Invalid port provided in -rpcport: {text}\n",
+    )
+
+
 def test_errors(call: Any) -> None:
     assert call("getblockhash", "5") == (8, "", "error code: -8\nerror message:\nBlock height out of range\n")
     status, _, err = call("nosuch")

@@ -124,3 +124,9 @@ def test_whole_numbers(running: Running, height: str) -> None:
 
 def test_minus_nothing_is_nothing(running: Running) -> None:
     assert raw(running, '{"id":1,"method":"getblockhash","params":[-0]}')[1] == running.call("getblockhash", 0)
+
+
+@pytest.mark.parametrize("number", ["", "5", "\u00b2", "\u0663", "9" * 5000, "-1", " 1x"])
+def test_numbers_in_a_longpollid(running: Running, number: str) -> None:
+    request = {"rules": ["segwit"], "longpollid": "11" * 32 + number}
+    assert running.call("getblocktemplate", request) == running.call("getblocktemplate", {"rules": ["segwit"]})
