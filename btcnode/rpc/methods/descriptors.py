@@ -14,7 +14,7 @@ from btcnode.primitives.addresses import address_for_script
 from btcnode.rpc.declare import AnyRange, Hex, Named, When, in_order, rpc
 from btcnode.rpc.descriptors import parse_range, parsed
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.given import Items
+from btcnode.rpc.given import ABSENT, Items
 from btcnode.rpc.lookup import parse_hex_or_none
 from btcnode.script.encoding import is_sized_pubkey
 from btcnode.script.opcodes import MAX_PUBKEYS_PER_MULTISIG, MAX_SCRIPT_ELEMENT_SIZE
@@ -86,7 +86,7 @@ def _addresses(
 async def deriveaddresses(
     node: NodeParts,
     descriptor: Annotated[str, "The descriptor, with checksum"],
-    range: Annotated[AnyRange | None, "Of a ranged descriptor: the last position, or [first,last]"] = None,
+    range: Annotated[AnyRange | None, "Of a ranged descriptor: the last position, or [first,last]"] = ABSENT,
 ) -> (
     Annotated[list[Annotated[str, "Address"]], When("for single derivation descriptors")]
     | Annotated[
@@ -98,12 +98,13 @@ async def deriveaddresses(
     """Addresses of a descriptor. A ranged one needs the range; a multipath one gives a list for each of its
     branches.
     """
-    low, high = parse_range(range) if range is not None else (0, 0)
+    is_given = range is not ABSENT  # null counts as given, and stands for the first position
+    low, high = parse_range(range) if is_given and range is not None else (0, 0)
     secrets, params = SigningProvider(), node.params
     found = parsed(descriptor, params, secrets, need_checksum=True)
-    if range is not None and not found[0].is_range:
+    if is_given and not found[0].is_range:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Range should not be specified for an un-ranged descriptor")
-    if range is None and found[0].is_range:
+    if not is_given and found[0].is_range:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Range must be specified for a ranged descriptor")
 
     def derive() -> list[list[str]]:

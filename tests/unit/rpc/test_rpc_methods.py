@@ -71,6 +71,47 @@ def test_wrong_number_of_arguments_answers_with_the_help(running: Running) -> No
         assert answer["message"].startswith("getblockhash height\n")
 
 
+def wrong(got: str, expected: str) -> dict[str, Any]:
+    return error(-3, f"JSON value of type {got} is not of expected type {expected}")
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "expected"),
+    [
+        ("getblocktemplate", [{"rules": ["segwit", 1]}], wrong("number", "string")),
+        ("gettxspendingprevout", [[{"txid": ABSENT, "vout": 0}], {"mempool_only": None}], wrong("null", "bool")),
+        ("gettxspendingprevout", [[{"txid": ABSENT, "vout": 0}], {"x": 1}], error(-3, "Unexpected key x")),
+        ("gettxspendingprevout", [[{"txid": ABSENT, "vout": 0, "y": 1}]], error(-3, "Unexpected key y")),
+        ("gettxspendingprevout", [[1]], wrong("number", "object")),
+        ("gettxspendingprevout", [[]], error(-8, "Invalid parameter, outputs are missing")),
+        ("dumptxoutset", ["x", "rollback", {"rollback": None}], wrong("null", "string")),
+        ("createmultisig", [1, [1]], wrong("number", "string")),
+        ("createmultisig", [1, [None]], wrong("null", "string")),
+        ("logging", [[1]], wrong("number", "string")),
+        ("generateblock", ["raw(51)", [None]], wrong("null", "string")),
+        ("createrawtransaction", [[1], {}], wrong("number", "object")),
+        ("createrawtransaction", [[{"txid": None}], {}], wrong("null", "string")),
+        ("getblockstats", [0, [1]], wrong("number", "string")),
+        ("testmempoolaccept", [[1]], wrong("number", "string")),
+        ("submitpackage", [[None]], wrong("null", "string")),
+        ("combinepsbt", [[1]], wrong("number", "string")),
+        ("gettxoutproof", [[1]], wrong("number", "string")),
+        ("scantxoutset", ["start", [{"desc": 1}]], wrong("number", "string")),
+        ("utxoupdatepsbt", ["", [1]], error(-8, "Scan object needs to be either a string or an object")),
+        ("deriveaddresses", ["raw(51)#8lvh9jxk", None],
+         error(-8, "Range should not be specified for an un-ranged descriptor")),
+        ("gettxout", ["ab", -1], error(-8, "txid must be of length 64 (not 2, for 'ab')")),
+        ("setban", ["x", "y", 2**70], error(-1, "setban \"subnet\" \"command\" ( bantime absolute )")),
+        ("pruneblockchain", [2**40], error(-1, "Cannot prune blocks because node is not in prune mode.")),
+    ],
+)  # fmt: skip
+def test_types_are_refused_as_by_bitcoind(
+    running: Running, method: str, params: list[Any], expected: dict[str, Any]
+) -> None:
+    answer = running.call(method, *params)
+    assert {**answer, "message": answer["message"].partition("\n")[0]} == expected
+
+
 def test_every_wrong_type_is_told(running: Running) -> None:
     answer = running.call("gettxout", 1, "x", 3)
     assert answer["code"] == -3
