@@ -142,6 +142,7 @@ def test_index_ahead_of_the_chain(tmp_path: Path) -> None:
         assert node.rpc("getindexinfo") == {"txindex": state}
 
 
+@pytest.mark.slow
 def test_kills_while_everything_is_built(tmp_path: Path) -> None:
     """Whenever the process dies, the indexes agree with the chain in the end."""
     generator, rng = ChainGenerator(PARAMS), Random(1)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.testing.memory_chain import mine_chain
@@ -64,6 +66,7 @@ def test_longer_fork_wins_everywhere(params: NetworkParams) -> None:
     assert len({n.chain.tip_hash for n in everybody}) == 1
 
 
+@pytest.mark.slow
 def test_a_network_finds_itself_through_gossip(params: NetworkParams) -> None:
     """Sixteen nodes know two addresses each; later blocks reach all of them."""
     sim = Simulator(4)
@@ -135,6 +138,8 @@ print(sim.digest, [n.height for n in nodes])
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # three runs of half a minute each, on an idle core
 def test_same_seed_same_run_whatever_the_hash_seed() -> None:
     outputs = []
     root = Path(__file__).resolve().parents[2]

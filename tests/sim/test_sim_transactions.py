@@ -73,6 +73,7 @@ def run_network(params: NetworkParams, chain: list[bytes], seed: int) -> tuple[S
     return sim, nodes, txs
 
 
+@pytest.mark.slow
 def test_every_node_gets_every_transaction_and_a_run_repeats_exactly(params: NetworkParams, chain: list[bytes]) -> None:
     sim, nodes, txs = run_network(params, chain, 21)
     wanted = {tx.txid for tx in txs}
