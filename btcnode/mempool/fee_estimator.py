@@ -35,7 +35,7 @@ class Horizon(StrEnum):
 
 
 # periods, decay for each block, blocks of a period
-FIGURES = {Horizon.SHORT: (12, 0.962, 1), Horizon.MEDIUM: (24, 0.9952, 2), Horizon.LONG: (42, 0.99931, 24)}
+HORIZONS = {Horizon.SHORT: (12, 0.962, 1), Horizon.MEDIUM: (24, 0.9952, 2), Horizon.LONG: (42, 0.99931, 24)}
 
 
 class _Followed(NamedTuple):
@@ -70,7 +70,7 @@ class FeeEstimator:
 
     def __init__(self) -> None:
         bounds = make_bounds()
-        self.stats = {horizon: ConfirmStats(bounds, *figures) for horizon, figures in FIGURES.items()}
+        self.stats = {horizon: ConfirmStats(bounds, *terms) for horizon, terms in HORIZONS.items()}
         self.best_height = 0  # of the newest block seen
         self.first_height = 0  # of the first block that told something, 0 before
         self.history = (0, 0)  # first and last height of what a file told
