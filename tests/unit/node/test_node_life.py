@@ -30,6 +30,7 @@ from tests.lib.settings import settings_of
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 BLOCKS = 30
 STAGES = (
+    "Cache configuration",
     "init message: Loading P2P addresses",
     "init message: Loading banlist",
     "init message: Loading block index",
