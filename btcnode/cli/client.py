@@ -20,7 +20,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode_kept, encode, pretty, value_text
 from btcnode.rpc.ready import ready_rpc_port
 from btcnode.settings.datadir import default_datadir
-from btcnode.settings.kinds import leading_number
+from btcnode.settings.kinds import leading_number, read_path
 
 DEFAULT_TIMEOUT_S = 900
 FOREVER_S = 5 * 365 * 86400  # what a socket can still count
@@ -157,7 +157,7 @@ def target(options: dict[str, str], default_port: int) -> tuple[str, int]:
 
 def _datadir(options: dict[str, str]) -> Path:
     """The node's data directory."""
-    return Path(options["datadir"]).expanduser() if "datadir" in options else default_datadir()
+    return read_path("datadir", options["datadir"]) if "datadir" in options else default_datadir()
 
 
 def _add_conf(options: dict[str, str]) -> None:
@@ -466,7 +466,7 @@ def _password_from_stdin() -> str:
 def _run_or_tell(argv: list[str]) -> int:
     try:
         return run(argv)
-    except CliError as error:
+    except (CliError, ConfigError) as error:
         print(error, file=sys.stderr)
         return 1
 

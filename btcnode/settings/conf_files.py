@@ -13,6 +13,7 @@ from btcnode.errors import ConfigError
 from btcnode.networks.names import CHAINS, FLAGS, MAINNET, network_of_chain
 from btcnode.settings.datadir import default_datadir
 from btcnode.settings.groups.process import CONF_NAME, SETTINGS_NAME
+from btcnode.settings.kinds import read_path
 from btcnode.settings.sources import Sources, as_flag, as_text, split_key
 from btcnode.settings.table import is_known
 
@@ -56,7 +57,7 @@ class ConfFiles:
         except ConfigError as error:
             raise ConfigError(f"Error reading configuration file: {error}") from None
         text = sources.text("datadir", "")
-        if text and not Path(text).expanduser().is_dir():
+        if text and not read_path("datadir", text).is_dir():
             raise ConfigError(f'Error reading configuration file: specified data directory "{text}" does not exist.')
         if as_flag(sources.one("reindex"), False) and not sources.command_line.get("reindex"):
             sources.notes.append((logging.WARNING, REINDEX_NOTE))
@@ -67,7 +68,7 @@ class ConfFiles:
         text = self.sources.text("datadir", "")
         if not text:
             return default_datadir()
-        path = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 (symbolic links stay as they are)
+        path = Path(os.path.abspath(read_path("datadir", text)))  # noqa: PTH100 (symbolic links stay as they are)
         if not path.is_dir():
             raise ConfigError(f'Specified data directory "{text}" does not exist.')
         return path

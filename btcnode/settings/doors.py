@@ -23,7 +23,7 @@ from btcnode.settings.datadir import default_datadir
 from btcnode.settings.declaration import Option
 from btcnode.settings.groups.process import WITHOUT_EFFECT
 from btcnode.settings.interactions import soften, warnings_of
-from btcnode.settings.kinds import is_number
+from btcnode.settings.kinds import is_number, read_path
 from btcnode.settings.settings import Settings
 from btcnode.settings.sources import ArgumentsError, Sources, parse_command_line
 from btcnode.settings.table import OPTIONS, find, is_network_only
@@ -79,7 +79,7 @@ def from_daemon(sources: Sources) -> Loaded:
         loaded.warnings.append("\n".join(files.strange_sections))
     named = sources.text("datadir", "")
     first = [(logging.INFO, f"btcnode version v{__version__}")]
-    if named and not Path(named).expanduser().is_absolute():
+    if named and not read_path("datadir", named).is_absolute():
         sources.notes.append(
             (
                 logging.WARNING,
@@ -109,7 +109,7 @@ def from_keywords(values: Mapping[str, Any]) -> Loaded:
         raw = _raw_values(option, value)
         sources.command_line[option.flag] = raw or [False]
     datadir = values.get("datadir")
-    place = default_datadir() if datadir is None else Path(_plain(datadir, "datadir")).expanduser()
+    place = default_datadir() if datadir is None else read_path("datadir", _plain(datadir, "datadir"))
     return _finish(sources, place)
 
 

@@ -5,6 +5,7 @@ Numbers and switches are read as Core reads them: the number that a text begins 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -208,6 +209,20 @@ class Share(Kind):
         return share
 
 
+def read_path(flag: str, text: str) -> Path:
+    """The path that a text names, ``~`` being the user's home; raises ConfigError for what no file can be called."""
+    if "\0" in text:
+        raise ConfigError(f"-{flag} takes a path, which cannot have a zero byte in it")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ConfigError(f"-{flag} takes a path, which cannot have half of a surrogate pair in it") from None
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # nobody is called so, or has no home: then it is a name like another
+        return Path(text)
+
+
 class PathName(Kind):
     """A file or folder; ``~`` is the user's home. An empty text is none."""
 
@@ -216,9 +231,7 @@ class PathName(Kind):
 
     def read(self, flag: str, text: str) -> Path | None:
         """The path, as it was written."""
-        if "\0" in text:
-            raise ConfigError(f"-{flag} takes a path, which cannot have a zero byte in it")
-        return Path(text).expanduser() if text else None
+        return read_path(flag, text) if text else None
 
 
 class Parsed(Kind):

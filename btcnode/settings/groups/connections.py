@@ -19,7 +19,7 @@ from btcnode.settings.addresses import (
     parse_target,
 )
 from btcnode.settings.declaration import option, switch
-from btcnode.settings.kinds import INT64_MAX, KB, ByteCount, Kind, Number, Parsed, Several
+from btcnode.settings.kinds import INT64_MAX, KB, ByteCount, Kind, Number, Parsed, Several, read_path
 from btcnode.settings.permissions import AccessRules, WhiteBind, WhiteRange, parse_whitebind, parse_whitelist
 
 MAX_USER_AGENT_LENGTH = 256  # of a version message
@@ -69,9 +69,7 @@ class _AsMap(Kind):
         """The file, ``EMBEDDED``, or None for no map."""
         if text in ("", "1"):
             return EMBEDDED
-        if "\0" in text:
-            raise ConfigError(f"-{flag} takes a path, which cannot have a zero byte in it")
-        return None if text == "0" else Path(text)
+        return None if text == "0" else read_path(flag, text)
 
 
 class _Timeout(Number):

@@ -9,7 +9,7 @@ from typing import Any
 
 from btcnode.errors import ConfigError
 from btcnode.settings.declaration import option, switch
-from btcnode.settings.kinds import Kind
+from btcnode.settings.kinds import Kind, read_path
 
 LOG_CATEGORIES = (
     "addrman", "bench", "blockstorage", "cmpctblock", "coindb", "estimatefee", "http", "i2p", "ipc", "kernel",
@@ -90,9 +90,7 @@ class _LogFile(Kind):
 
     def read(self, flag: str, text: str) -> Path | None:
         """The path, None for no log file."""
-        if "\0" in text:
-            raise ConfigError(f"-{flag} takes a path, which cannot have a zero byte in it")
-        return None if text in ("", "0") else Path(text)
+        return None if text in ("", "0") else read_path(flag, text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from btcnode.errors import ConfigError
 from btcnode.networks.names import NetworkName
 from btcnode.settings.addresses import HostPort, parse_allowed, parse_port, parse_rpc_bind
 from btcnode.settings.declaration import option, switch
-from btcnode.settings.kinds import Kind, Number, Parsed, Several, Text
+from btcnode.settings.kinds import Kind, Number, Parsed, Several, Text, read_path
 
 COOKIE_MODES = {"owner": 0o600, "group": 0o640, "all": 0o644}
 
@@ -83,9 +83,7 @@ class _CookieFile(Kind):
 
     def read(self, flag: str, text: str) -> Path | None:
         """The path, None for no cookie; an empty text is the usual one."""
-        if "\0" in text:
-            raise ConfigError(f"-{flag} takes a path, which cannot have a zero byte in it")
-        return None if text == "0" else Path(text or ".cookie")
+        return None if text == "0" else read_path(flag, text or ".cookie")
 
 
 def _rpc_port(network: NetworkName) -> int:

@@ -138,3 +138,20 @@ def test_text_that_is_no_number_is_told_of() -> None:
 def test_a_wallet_in_the_file_does_not_stop_the_start(tmp_path: Path) -> None:
     (tmp_path / "bitcoin.conf").write_text("regtest=1\nwallet=one\nwallet=two\ndisablewallet=0\nfallbackfee=0.1\n")
     assert from_daemon(parse_daemon_words([f"-datadir={tmp_path}"])).settings.network.name == "regtest"
+
+
+PATHS = ["datadir", *(option.keyword for option in OPTIONS.values() if option.kind.is_path)]
+
+
+@pytest.mark.parametrize("option", PATHS)
+@pytest.mark.parametrize("name", ["a\0b", "\0", "\ud800"])
+def test_what_no_file_can_be_called_is_refused(option: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"-{option} takes a path, which cannot have"):
+        from_keywords({"network": "regtest", option: name})
+
+
+def test_the_home_of_nobody_is_a_name_like_another(tmp_path: Path) -> None:
+    found = from_keywords({"network": "regtest", "datadir": "~no body/x", "rpccookiefile": "~no body/y"}).settings
+    assert str(found.rpc.rpccookiefile) == "~no body/y"
+    with pytest.raises(ConfigError, match='Specified data directory "~no body/x" does not exist'):
+        from_daemon(parse_daemon_words(["-regtest", "-datadir=~no body/x"]))
