@@ -355,10 +355,15 @@ class Chain:
                 outcome = await self.driver.store_block(raw, self._clock.now(), requested=True)
             except RuleViolation as violation:
                 known = violation.fault is Fault.CACHED_INVALID
-                return (await self._damage(raw) if known else None) or violation.code
+                damage = await self._damage(raw) if known else None
+                _log.error(
+                    "ProcessNewBlock: AcceptBlock FAILED (%s)", damage or violation
+                )  # Core's line: tools read it
+                return damage or violation.code
             except DecodeError as error:
                 return f"rejected: {error}"
             if outcome.violation is not None:
+                _log.error("ProcessNewBlock: AcceptBlock FAILED (%s)", outcome.violation)
                 return outcome.violation.code
             await self._followed()
         if not outcome.new:
