@@ -356,9 +356,7 @@ class Chain:
             except RuleViolation as violation:
                 known = violation.fault is Fault.CACHED_INVALID
                 damage = await self._damage(raw) if known else None
-                _log.error(
-                    "ProcessNewBlock: AcceptBlock FAILED (%s)", damage or violation
-                )  # Core's line: tools read it
+                _log.error("ProcessNewBlock: AcceptBlock FAILED (%s)", damage or violation)  # Core's line
                 return damage or violation.code
             except DecodeError as error:
                 return f"rejected: {error}"

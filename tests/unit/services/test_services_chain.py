@@ -182,6 +182,9 @@ def test_a_block_that_fails_is_told_with_the_chain_on_top_of_it(
         assert any(
             line.startswith(f"ConnectTip: ConnectBlock {names[0]} failed, bad-cb-am") for line in caplog.messages
         )
+        assert await chain.submit_block(bad) == "duplicate-invalid"
+        why = f"duplicate-invalid, block {names[0]} was previously marked invalid"
+        assert caplog.messages[-1] == f"ProcessNewBlock: AcceptBlock FAILED ({why})"
 
     run(tmp_path, body)
 
