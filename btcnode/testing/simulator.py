@@ -244,7 +244,6 @@ class Adversary(Endpoint):
         self.ends: dict[int, End] = {}
         self.messages: list[Message] = []
         self.established = 0
-        self.times_closed = 0
         self._opened_by_us: dict[int, None] = {}
 
     def accepts(self) -> bool:
@@ -293,8 +292,7 @@ class Adversary(Endpoint):
         """Whatever the script does."""
 
     def closed(self, end: End) -> None:
-        """Count it."""
-        self.times_closed += 1
+        """Forget it."""
         self.ends.pop(end.id, None)
 
 

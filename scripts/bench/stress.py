@@ -97,7 +97,6 @@ class Sample:
 
     time: float
     pool: int
-    pool_bytes: int
     cpu: float
     memory: int
 
@@ -303,7 +302,7 @@ class Load:
                 info = client.call("getmempoolinfo")
                 pids = processes(node.process.pid)
                 self.record.samples[n].append(
-                    Sample(time.monotonic(), info["size"], info["usage"], cpu_seconds(pids), resident_of(pids).total)
+                    Sample(time.monotonic(), info["size"], cpu_seconds(pids), resident_of(pids).total)
                 )
 
     def run(self) -> None:

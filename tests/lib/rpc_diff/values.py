@@ -851,7 +851,7 @@ class Values:
             lambda: good,
             lambda: on_tip(merkle=b"\x11" * 32),
             lambda: on_tip(coinbase_value=10**12),
-            lambda: on_tip(bits=0x1D00FFFF) if False else good[:72],
+            lambda: good[:72],
             lambda: on_tip(time=START_TIME),
             lambda: on_tip(time=START_TIME + 10**7),
             lambda: on_tip(version=1),
