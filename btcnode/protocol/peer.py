@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from btcnode.chain.presync import HeadersSync, PresyncState
 from btcnode.protocol.blocks.unjudged import Unjudged
+from btcnode.protocol.connections.conduct import Conduct
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.connections.peer_score import Conduct
 from btcnode.protocol.limits import PING_BURST, TX_INV_BURST
 from btcnode.protocol.serving.request_queue import RequestQueue
 from btcnode.settings.permissions import Permission
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from btcnode.protocol.blocks.partial_block import PartialBlock
-    from btcnode.protocol.blocks.xthin import ThinBlock
+    from btcnode.protocol.blocks.thin_block import ThinBlock
     from btcnode.protocol.chain_view import PoolEntry
     from btcnode.protocol.serving.bloom import RollingBloom
     from btcnode.wire.bloom_filter import BloomFilter

@@ -21,7 +21,7 @@ from btcnode.consensus.blocks import check_block
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.protocol.blocks.partial_block import PartialBlock
-from btcnode.protocol.blocks.xthin import ThinBlock
+from btcnode.protocol.blocks.thin_block import ThinBlock
 from btcnode.protocol.limits import MAX_XTHIN_FILTER_ELEMENTS
 from btcnode.protocol.serving.compact_serving import compact_payload
 from btcnode.testing.memory_chain import MemoryChain

@@ -16,9 +16,9 @@ from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.blocks.block_blame import blame_for_block
 from btcnode.protocol.blocks.block_headers import accept_header
+from btcnode.protocol.blocks.block_requests import BlockRequests
 from btcnode.protocol.blocks.fetch_strategy import Failure, FetchStrategy
-from btcnode.protocol.blocks.late_blocks import LateBlocks, remember
-from btcnode.protocol.blocks.stalling import Stalling
+from btcnode.protocol.blocks.late_blocks import LateBlocks, Stalling, remember
 from btcnode.protocol.blocks.unasked import UnaskedBlocks
 from btcnode.protocol.commands import ValidationLimit
 from btcnode.protocol.connections.kinds import ConnectionKind
@@ -46,7 +46,7 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
 from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_FLAG
-from btcnode.wire.messages import BlockMessage, GetData, InvItem, NotFound
+from btcnode.wire.messages import BlockMessage, NotFound
 
 
 class BlockDownload:
@@ -55,20 +55,18 @@ class BlockDownload:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self.strategy = FetchStrategy(lambda text: ctx.log(LogLevel.DEBUG, "net", text))
-        self.requests: dict[int, int] = {}  # header index -> peer asked; at most MAX_REQUESTS and 16 for each peer
+        self.requests = BlockRequests(ctx, self.strategy)
         self.preferred_count = 0
         self.stalling = Stalling(ctx)
-        self._downloading_peers = 0
         self._unasked = UnaskedBlocks(ctx)
         self._validating: dict[tuple[int, int], int] = {}  # (peer, index) -> bytes
         self._validating_blocks: dict[int, int] = {}  # index -> how many of the above
         self.validating_bytes = 0
         self._validation_limit = MAX_VALIDATION_BYTES
-        self._partners: dict[int, list[int]] = {}  # index -> peers asked beside the one in ``requests``
         # index -> peer that delivered it, until it is connected, and whether in compact form
         self._sources: dict[int, tuple[int, bool]] = {}
         self._best_chain = ActiveChain(ctx.tree)
-        self._late = LateBlocks(ctx, self)
+        self._late = LateBlocks(ctx, self.requests, self.strategy, self.stalling)
         self.fetch_new: Callable[[Peer, int], bool] = lambda *_: False  # ask for one new block in a short form
         self._last_tick = ctx.steady
         self._clock_jumped = False  # since the last tick so much time passed that sockets have to be read first
@@ -88,7 +86,7 @@ class BlockDownload:
         """The connection is gone: its requests are free for others."""
         in_flight = list(peer.blocks.in_flight)
         for index in in_flight:
-            self.release(peer, index)
+            self.requests.release(peer, index)
         self.strategy.on_failure(peer.id, Failure.GONE, len(in_flight), self._ctx.steady)
         self.strategy.remove(peer.id)
         self.preferred_count -= peer.blocks.preferred
@@ -142,7 +140,44 @@ class BlockDownload:
         self._late.note_distance()
 
     def request_more(self, peer: Peer) -> None:
-        """Ask the peer for the next blocks of its chain that nobody was asked for."""
+        """Ask the peer for the next blocks of its chain that nobody was asked for.
+
+        Requests that are left over go to blocks below a loaded UTXO set, as in Core.
+        """
+        self._request_ahead(peer)
+        history = self._ctx.chain.history
+        if history is not None:
+            self._request_history(peer, history)
+
+    def _request_history(self, peer: Peer, span: tuple[int, int]) -> None:
+        """Ask for blocks between the chain that is validated and the loaded set's block, whose indices are ``span``."""
+        if peer.disconnecting or peer.pauses or not peer.serves_blocks or peer.is_limited or not self.has_room():
+            return
+        room = min(MAX_BLOCKS_IN_TRANSIT_PER_PEER, self.strategy.limit(peer.id)) - len(peer.blocks.in_flight)
+        if room > 0:
+            self.requests.ask(peer, self._history_missing(peer, span, room))
+
+    def _history_missing(self, peer: Peer, span: tuple[int, int], count: int) -> list[int]:
+        """Blocks above the chain that is validated, up to the set's, that nobody was asked for."""
+        ctx, tree = self._ctx, self._ctx.tree
+        tip, base = span
+        self.update_availability(peer)
+        if not ctx.has_header(base, peer.headers.best_known):
+            return []
+        first = tree.height(tree.find_fork(tip, base)) + 1
+        path: Sequence[int] = ctx.active.span(first, min(tree.height(base), first + BLOCK_DOWNLOAD_WINDOW))
+        wanted: list[int] = []
+        for index in path:
+            if tree.has_data(index) or index in self.requests or self.is_validating(index):
+                continue
+            if index not in peer.blocks.missing and index not in peer.blocks.late:
+                wanted.append(index)
+                if len(wanted) == count:
+                    break
+        return wanted
+
+    def _request_ahead(self, peer: Peer) -> None:
+        """Ask for blocks above the last one in common, as far as the window and validation allow."""
         ctx, blocks, strategy = self._ctx, peer.blocks, self.strategy
         limit = strategy.limit(peer.id)
         budget = self._budget(peer, limit)
@@ -159,7 +194,7 @@ class BlockDownload:
         if best < 0 or best in (ctx.active.tip, blocks.last_common) or not strategy.admits(peer.id, ctx.steady):
             return
         wanted, staller = self._find_next(peer, budget)
-        self.ask(peer, wanted)
+        self.requests.ask(peer, wanted)
         if staller != NONE and not blocks.in_flight:
             other = ctx.peers.get(staller)
             if other is not None:
@@ -182,72 +217,9 @@ class BlockDownload:
         """Whether validation keeps up, so that more blocks may be asked for."""
         return len(self._validating) < MAX_BLOCKS_IN_VALIDATION and self.validating_bytes < self._validation_limit
 
-    def ask(self, peer: Peer, wanted: list[int]) -> None:
-        """Send getdata for these blocks and remember them as in flight."""
-        if not wanted:
-            return
-        tree, blocks = self._ctx.tree, peer.blocks
-        kind = MSG_BLOCK | MSG_WITNESS_FLAG if peer.serves_witnesses else MSG_BLOCK
-        self.register(peer, *wanted)
-        heights = f"{tree.height(wanted[0])} to {tree.height(wanted[-1])}"
-        open_requests = f"{len(blocks.in_flight)} of {self.strategy.limit(peer.id)} in flight"
-        self._ctx.log_peer(peer, LogLevel.DEBUG, f"asked for {len(wanted)} blocks at {heights}, {open_requests}")
-        self._ctx.send(peer, GetData(tuple(InvItem(kind, tree.hash(index)) for index in wanted)))
-
-    def register(self, peer: Peer, *wanted: int) -> None:
-        """These blocks are on their way from the peer."""
-        blocks, steady = peer.blocks, self._ctx.steady
-        self.strategy.on_sent(peer.id, len(wanted), steady)
-        if not blocks.in_flight:
-            blocks.downloading_since = self._ctx.mockable
-            self._downloading_peers += 1
-        for index in wanted:
-            blocks.in_flight[index] = steady
-            blocks.late.pop(index, None)
-            if self.requests.setdefault(index, peer.id) != peer.id:
-                self._partners.setdefault(index, []).append(peer.id)
-
-    def ask_in_full(self, peer: Peer, index: int) -> None:
-        """Ask for the whole of a block that is on its way from the peer in compact form."""
-        kind = MSG_BLOCK | MSG_WITNESS_FLAG if peer.serves_witnesses else MSG_BLOCK
-        self._ctx.send(peer, GetData((InvItem(kind, self._ctx.tree.hash(index)),)))
-
-    def asked_of(self, index: int) -> list[int]:
-        """The peers that a block is on its way from, in the order in which they were asked."""
-        first = self.requests.get(index)
-        return [] if first is None else [first, *self._partners.get(index, ())]
-
     def is_validating(self, index: int) -> bool:
         """Whether the block is being validated."""
         return index in self._validating_blocks
-
-    def cancel(self, peer: Peer, index: int) -> None:
-        """The block is not wanted of the peer any more, through no fault of it."""
-        if self.release(peer, index):
-            self.strategy.on_cancelled(peer.id, 1)
-
-    def release(self, peer: Peer, index: int) -> bool:
-        """Take a request back, answered or not; tells whether the peer had been asked."""
-        blocks = peer.blocks
-        blocks.partial.pop(index, None)
-        if index not in blocks.in_flight:
-            return False
-        if next(iter(blocks.in_flight)) == index:
-            blocks.downloading_since = max(blocks.downloading_since, self._ctx.mockable)
-        del blocks.in_flight[index]
-        if not blocks.in_flight:
-            self._downloading_peers -= 1
-        partners = self._partners.get(index, [])
-        if self.requests.get(index) != peer.id:
-            if peer.id in partners:
-                partners.remove(peer.id)
-        elif partners:
-            self.requests[index] = partners.pop(0)
-        else:
-            del self.requests[index]
-        if not partners:
-            self._partners.pop(index, None)
-        return True
 
     def _find_next(self, peer: Peer, count: int) -> tuple[list[int], int]:
         """Up to ``count`` blocks to ask for, and the peer that keeps the window from moving (``NONE``: nobody)."""
@@ -312,7 +284,7 @@ class BlockDownload:
                 break
             if index in requests:
                 if waiting_for == NONE:
-                    waiting_for = requests[index]
+                    waiting_for = requests.peer_of(index)
                 continue
             if index in validating:
                 continue
@@ -340,19 +312,7 @@ class BlockDownload:
         elif self._ctx.steady - since > FETCH_HEAD_UNASKED:
             return False
         other = self._ctx.peers.get(fastest)
-        return other is not None and self.can_serve(other, index)
-
-    def can_serve(self, peer: Peer, index: int) -> bool:
-        """Whether the block may be asked of this peer."""
-        tree, blocks = self._ctx.tree, peer.blocks
-        if peer.disconnecting or not peer.serves_blocks or peer.pauses or index in blocks.missing:
-            return False
-        height, best = tree.height(index), peer.headers.best_known
-        if index in blocks.late or index in blocks.in_flight or not self._ctx.has_header(index, best):
-            return False
-        if peer.is_limited and height <= tree.height(best) - (NODE_NETWORK_LIMITED_MIN_BLOCKS - PEER_BLOCK_SLACK):
-            return False
-        return peer.serves_witnesses or height < self._ctx.params.segwit_height
+        return other is not None and self.requests.can_serve(other, index)
 
     def direct_fetch(self, peer: Peer, last: int) -> None:
         """Near today: ask at once for the blocks up to a header that the peer has just announced."""
@@ -375,7 +335,7 @@ class BlockDownload:
         wanted.reverse()
         if len(wanted) == 1 and not self.requests and self.fetch_new(peer, last):
             return
-        self.ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)])
+        self.requests.ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)])
 
     # -- pace ----------------------------------------------------------------------------------------------------
 
@@ -391,7 +351,7 @@ class BlockDownload:
             return
         if not blocks.in_flight:
             return
-        spacings = BLOCK_DOWNLOAD_TIMEOUT_BASE + BLOCK_DOWNLOAD_TIMEOUT_PER_PEER * (self._downloading_peers - 1)
+        spacings = BLOCK_DOWNLOAD_TIMEOUT_BASE + BLOCK_DOWNLOAD_TIMEOUT_PER_PEER * (self.requests.downloading_peers - 1)
         if ctx.mockable > blocks.downloading_since + ctx.params.pow_target_spacing * spacings:
             first = next(iter(blocks.in_flight))
             ctx.disconnect(peer, f"Timeout downloading block {to_display(ctx.tree.hash(first))}")
@@ -408,7 +368,7 @@ class BlockDownload:
             if item.kind & ~MSG_WITNESS_FLAG != MSG_BLOCK:
                 continue
             index = self._ctx.tree.find(item.hash)
-            if index >= 0 and self.release(peer, index):
+            if index >= 0 and self.requests.release(peer, index):
                 peer.blocks.stalling_since = None
                 self.strategy.on_failure(peer.id, Failure.NOT_FOUND, 1, self._ctx.steady)
                 remember(peer.blocks.missing, index, self._ctx.steady, MAX_MISSING_PER_PEER)
@@ -427,7 +387,7 @@ class BlockDownload:
         requested = index in self.requests
         asked, late = peer.blocks.in_flight.get(index), peer.blocks.late.pop(index, None)
         if asked is not None:
-            self.release(peer, index)
+            self.requests.release(peer, index)
         elif late is not None:
             asked = late
         if asked is not None:
@@ -473,7 +433,7 @@ class BlockDownload:
         """A block that was put together of a compact one is to be validated."""
         asked = peer.blocks.in_flight.get(index)
         if asked is not None:
-            self.release(peer, index)
+            self.requests.release(peer, index)
             peer.blocks.stalling_since = None
             self.strategy.on_arrival(peer.id, asked, len(raw), self._ctx.steady)
         if not self._ctx.tree.has_data(index) and index not in self._validating_blocks:
@@ -551,18 +511,18 @@ class BlockDownload:
 
     def _cancel_compact(self, index: int) -> None:
         """The block is here: what comes of it in parts is not needed."""
-        for peer_id in self.asked_of(index):
+        for peer_id in self.requests.asked_of(index):
             peer = self._ctx.peers[peer_id]
             if index in peer.blocks.partial:
-                self.cancel(peer, index)
+                self.requests.cancel(peer, index)
 
     def _collided(self, peer: Peer, index: int) -> None:
         """What was put together is not the block: perhaps short ids collided. Ask for the whole, if nobody else was."""
         self._ctx.log_peer(peer, LogLevel.DEBUG, "a compact block was put together wrongly", "cmpctblock")
         if index not in self.requests and not peer.disconnecting:
-            self.register(peer, index)
+            self.requests.register(peer, index)
             peer.blocks.partial[index] = None
-            self.ask_in_full(peer, index)
+            self.requests.ask_in_full(peer, index)
 
     def on_rejected(self, result: BlockRejected) -> None:
         """A stored block could not be connected: whoever delivered it is to blame."""

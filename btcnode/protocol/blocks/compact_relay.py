@@ -68,7 +68,7 @@ class CompactRelay:
         if self._by_thin(peer):
             self._thin.ask(peer, index)
         elif peer.provides_compact:
-            self._download.register(peer, index)
+            self._download.requests.register(peer, index)
             ctx.send(peer, GetData((InvItem(MSG_CMPCT_BLOCK, tree.hash(index)),)))
         else:
             return False
@@ -148,14 +148,14 @@ class CompactRelay:
         asked = index in peer.blocks.in_flight
         if work <= ctx.tip_work():
             if asked:  # for some reason; the mempool will hardly help with it
-                download.ask_in_full(peer, index)
+                download.requests.ask_in_full(peer, index)
             return
         if index not in download.requests and not ctx.can_direct_fetch():
             return
         if tree.height(index) <= ctx.active.height + 2:
             self._receive(peer, index, message)
         elif asked:
-            download.ask_in_full(peer, index)
+            download.requests.ask_in_full(peer, index)
         else:
             self._headers.on_headers(peer, Headers((message.header,)))
 
@@ -176,7 +176,7 @@ class CompactRelay:
     def _receive(self, peer: Peer, index: int, message: CmpctBlock) -> None:
         """Reconstruct the block as far as possible, then ask for the rest, if this peer is to be asked."""
         ctx, download, blocks = self._ctx, self._download, peer.blocks
-        askers = download.asked_of(index)
+        askers = download.requests.asked_of(index)
         is_first = not askers or askers[0] == peer.id
         asked = peer.id in askers
         slot = (
@@ -190,16 +190,16 @@ class CompactRelay:
             partial.collect(message, self._source.by_wtxid(), self._spare())
         except ShortIdCollision:
             if is_first and not asked and slot:
-                download.register(peer, index)
+                download.requests.register(peer, index)
             if is_first and (asked or slot):
                 blocks.partial[index] = None
-                download.ask_in_full(peer, index)
+                download.requests.ask_in_full(peer, index)
             else:
-                download.cancel(peer, index)
+                download.requests.cancel(peer, index)
             return
         except DecodeError as error:
             if asked or slot:
-                download.cancel(peer, index)
+                download.requests.cancel(peer, index)
                 ctx.punish(peer, Offence.COMPACT_INVALID, str(error))
             return
         missing = partial.missing()
@@ -209,7 +209,7 @@ class CompactRelay:
             download.deliver(peer, index, partial.fill(()))
         elif asked or (slot and (is_first or self._may_ask_too(peer, askers))):
             if not asked:
-                download.register(peer, index)
+                download.requests.register(peer, index)
             blocks.partial[index] = partial
             ctx.send(peer, GetBlockTxn(ctx.tree.hash(index), missing))
 
@@ -231,13 +231,13 @@ class CompactRelay:
             return
         partial = peer.blocks.partial[index]
         if not isinstance(partial, PartialBlock):
-            download.cancel(peer, index)
+            download.requests.cancel(peer, index)
             ctx.punish(peer, Offence.COMPACT_INVALID, "previous compact block reconstruction attempt failed")
             return
         try:
             raw = partial.fill(message.transactions)
         except DecodeError as error:
-            download.cancel(peer, index)
+            download.requests.cancel(peer, index)
             ctx.punish(peer, Offence.COMPACT_INVALID, str(error))
             return
         download.deliver(peer, index, raw)

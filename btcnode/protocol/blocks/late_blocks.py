@@ -4,16 +4,21 @@ A block is late by the measure of the fastest peer (``FetchStrategy.patience``).
 proven peer that would bring it soonest, even a few above that peer's limit; one that is needed later only of a peer
 that has little to do. A block that was announced near the tip is given half a minute, because its sender may be
 receiving it as well. The first answer counts; nothing is taken back, as the wire has no way to.
+
+A peer may hold the download window up for two seconds. The time doubles with every peer that is dropped for it, since
+our own line may be the cause, and shrinks again as blocks connect (Bitcoin Core's numbers, in whole seconds).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from btcnode.protocol.blocks.fetch_strategy import Failure
+from btcnode.protocol.blocks.block_requests import BlockRequests
+from btcnode.protocol.blocks.fetch_strategy import Failure, FetchStrategy
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import (
+    BLOCK_STALLING_DECAY,
+    BLOCK_STALLING_TIMEOUT_DEFAULT,
+    BLOCK_STALLING_TIMEOUT_MAX,
     FETCH_MOVES_PER_TICK,
     FETCH_OVERDRAFT,
     FETCH_SILENT_GRACE,
@@ -27,9 +32,6 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.peer import Peer
 
-if TYPE_CHECKING:
-    from btcnode.protocol.blocks.block_download import BlockDownload
-
 
 def remember(entries: dict[int, float], index: int, since: float, maximum: int) -> None:
     """Add ``index`` to a memory of at most ``maximum`` entries, oldest first."""
@@ -39,12 +41,47 @@ def remember(entries: dict[int, float], index: int, since: float, maximum: int) 
     entries[index] = since
 
 
-class LateBlocks:
-    """Moves late requests of ``download`` to other peers."""
+class Stalling:
+    """The time-out, and who runs into it."""
 
-    def __init__(self, ctx: Context, download: BlockDownload) -> None:
+    def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._download = download
+        self.timeout = BLOCK_STALLING_TIMEOUT_DEFAULT  # seconds
+
+    def start(self, peer: Peer, grace: float = 0.0) -> None:
+        """The peer holds the window up: its time begins after ``grace`` seconds, unless it runs already."""
+        if peer.blocks.stalling_since is None:
+            peer.blocks.stalling_since = self._ctx.mockable + grace
+            self._ctx.log(LogLevel.DEBUG, "net", f"Stall started peer={peer.id}")
+
+    def drop_overdue(self, peer: Peer) -> bool:
+        """Disconnect a peer whose time is over; tells whether it was."""
+        since = peer.blocks.stalling_since
+        if since is None or self._ctx.mockable - since <= self.timeout:
+            return False
+        self._ctx.disconnect(peer, "Peer is stalling block download")
+        longer = min(2 * self.timeout, BLOCK_STALLING_TIMEOUT_MAX)
+        if longer != self.timeout:
+            self.timeout = longer
+            self._ctx.log(LogLevel.DEBUG, "net", f"Increased stalling timeout temporarily to {longer} seconds")
+        return True
+
+    def on_connected(self) -> None:
+        """A block joined the active chain."""
+        shorter = max(int(self.timeout * BLOCK_STALLING_DECAY), BLOCK_STALLING_TIMEOUT_DEFAULT)
+        if shorter != self.timeout:
+            self.timeout = shorter
+            self._ctx.log(LogLevel.DEBUG, "net", f"Decreased stalling timeout to {shorter} seconds")
+
+
+class LateBlocks:
+    """Moves late requests to other peers."""
+
+    def __init__(self, ctx: Context, requests: BlockRequests, strategy: FetchStrategy, stalling: Stalling) -> None:
+        self._ctx = ctx
+        self._requests = requests
+        self._strategy = strategy
+        self._stalling = stalling
         self._near_tip_since: float | None = None
 
     def note_distance(self) -> None:
@@ -57,7 +94,7 @@ class LateBlocks:
     def move(self, peer: Peer) -> None:
         """Ask other peers for blocks that are late, those needed next first; both answers are welcome."""
         ctx, blocks = self._ctx, peer.blocks
-        patience, relaxed = self._download.strategy.patience(peer.id)
+        patience, relaxed = self._strategy.patience(peer.id)
         moves: dict[int, list[int]] = {}
         for index, asked in list(blocks.in_flight.items())[:FETCH_MOVES_PER_TICK]:
             age = ctx.steady - max(asked, blocks.reading_since)
@@ -85,13 +122,13 @@ class LateBlocks:
 
     def _anybody(self, peer: Peer, index: int) -> Peer | None:
         """Another peer that has the block."""
-        return next((p for p in self._ctx.established() if p is not peer and self._download.can_serve(p, index)), None)
+        return next((p for p in self._ctx.established() if p is not peer and self._requests.can_serve(p, index)), None)
 
     def _idler(self, peer: Peer, index: int, moves: dict[int, list[int]]) -> Peer | None:
         """Another peer that has the block and little to do."""
         for other in self._ctx.established():
             busy = len(other.blocks.in_flight) + len(moves.get(other.id, ()))
-            if other is not peer and busy < REQUEST_BATCH and self._download.can_serve(other, index):
+            if other is not peer and busy < REQUEST_BATCH and self._requests.can_serve(other, index):
                 return other
         return None
 
@@ -102,7 +139,7 @@ class LateBlocks:
 
         ``age`` is how long the block was waited for; one that is not needed soon is only moved after ``relaxed``.
         """
-        ctx, strategy = self._ctx, self._download.strategy
+        ctx, strategy = self._ctx, self._strategy
         distance = ctx.tree.height(index) - ctx.active.height
         best: Peer | None = None
         least = age  # who takes longer than what was lost already is no help
@@ -114,7 +151,7 @@ class LateBlocks:
             urgent = strategy.is_urgent(distance, expected)
             limit, busy = strategy.limit(other_id), len(other.blocks.in_flight) + len(moves.get(other_id, ()))
             free = busy < limit + FETCH_OVERDRAFT if urgent else age >= relaxed and busy <= limit // 2
-            if expected < least and free and self._download.can_serve(other, index):
+            if expected < least and free and self._requests.can_serve(other, index):
                 best, least = other, expected
         if best is None and age >= IDLE_BLOCK_MOVE_TIMEOUT:
             return self._idler(peer, index, moves)
@@ -123,18 +160,18 @@ class LateBlocks:
     def _write_off(self, peer: Peer, index: int) -> None:
         """Stop waiting for a block; it is welcome if it comes."""
         asked = peer.blocks.in_flight[index]
-        self._download.release(peer, index)
+        self._requests.release(peer, index)
         remember(peer.blocks.late, index, asked, MAX_LATE_PER_PEER)
-        self._download.strategy.on_failure(peer.id, Failure.LATE, 1, self._ctx.steady)
+        self._strategy.on_failure(peer.id, Failure.LATE, 1, self._ctx.steady)
 
     def _hand_over(self, peer: Peer, other: Peer, indices: list[int]) -> None:
         """Ask ``other`` for late blocks of ``peer``."""
-        ctx, download = self._ctx, self._download
+        ctx = self._ctx
         for index in indices:
             self._note_stall(peer, other, index, peer.blocks.in_flight[index])
             self._write_off(peer, index)
-        download.strategy.takeovers += len(indices)
-        download.ask(other, indices)
+        self._strategy.takeovers += len(indices)
+        self._requests.ask(other, indices)
         heights = f"{ctx.tree.height(indices[0])} to {ctx.tree.height(indices[-1])}"
         ctx.log_peer(peer, LogLevel.DEBUG, f"{len(indices)} late blocks at {heights} asked of peer={other.id} too")
 
@@ -144,16 +181,16 @@ class LateBlocks:
         Any block from it ends that. How long it takes depends on the substitute too: if that one is slow as well, the
         fault may be with our own line.
         """
-        ctx, strategy, blocks = self._ctx, self._download.strategy, peer.blocks
+        ctx, strategy, blocks = self._ctx, self._strategy, peer.blocks
         record, substitute = strategy.peers.get(peer.id), strategy.peers.get(other.id)
         if record is None or substitute is None or substitute.latency is None:
             return
         if blocks.stalling_since is not None or record.last_arrival > asked or self._is_announced(index, asked):
             return
         patience = min(FETCH_STALL_MAX, FETCH_STALL_LATENCIES * substitute.latency)
-        grace = max(0.0, patience - self._download.stalling.timeout)
+        grace = max(0.0, patience - self._stalling.timeout)
         if ctx.tree.height(index) != ctx.active.height + 1:
             if record.interval is not None:
                 return
             grace += FETCH_SILENT_GRACE
-        self._download.stalling.start(peer, grace)
+        self._stalling.start(peer, grace)

@@ -7,12 +7,11 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from btcnode.primitives.compactsize import compact_size
-from btcnode.primitives.hashes import sha256d
 from btcnode.primitives.header import HEADER_SIZE
+from btcnode.protocol.blocks.thin_block import ThinBlock
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import MAX_XTHIN_FILTER_ELEMENTS
 from btcnode.protocol.misbehaviour import Offence
@@ -30,57 +29,6 @@ if TYPE_CHECKING:
     from btcnode.protocol.context import Context
     from btcnode.protocol.peer import Peer
     from btcnode.protocol.serving.serving import Serving
-
-
-class ThinBlock:
-    """A block on its way in thin form; without ``header`` it was asked for only."""
-
-    __slots__ = ("_places", "_slots", "header")
-
-    def __init__(self) -> None:
-        self.header = b""
-        self._places: dict[bytes, int] = {}  # cheap hash -> position
-        self._slots: list[bytes | None] = []
-
-    def begin(self, message: XThinBlock) -> bool:
-        """Take the form of the block; False when two of its transactions have one cheap hash."""
-        self.header = message.header
-        self._places = {cheap: at for at, cheap in enumerate(message.cheap_hashes)}
-        self._slots = [None] * len(message.cheap_hashes)
-        return len(self._places) == len(self._slots)
-
-    def put(self, transactions: Iterable[bytes]) -> bool:
-        """Transactions that came over the wire; False when one does not belong there."""
-        for raw in transactions:
-            at = self._places.get(sha256d(raw)[:CHEAP_HASH_SIZE])
-            if at is None:
-                return False
-            self._slots[at] = raw
-        return True
-
-    def collect(self, pool: dict[bytes, bytes]) -> None:
-        """Fill gaps from candidates, serialised by wtxid; where two fit one gap it stays."""
-        found: dict[int, list[bytes]] = {}
-        for wtxid, raw in pool.items():
-            at = self._places[wtxid[:CHEAP_HASH_SIZE]]
-            if self._slots[at] is None:
-                found.setdefault(at, []).append(raw)
-        for at, candidates in found.items():
-            if len(candidates) == 1:
-                self._slots[at] = candidates[0]
-
-    def has(self, wtxid: bytes) -> bool:
-        """Whether the block has a transaction with this wtxid, as far as its cheap hash says."""
-        return wtxid[:CHEAP_HASH_SIZE] in self._places
-
-    def missing(self) -> tuple[bytes, ...]:
-        """Cheap hashes of the gaps, in block order."""
-        return tuple([cheap for cheap, at in self._places.items() if self._slots[at] is None])
-
-    def raw(self) -> bytes:
-        """The whole serialised block, when nothing is missing."""
-        parts = [raw for raw in self._slots if raw is not None]
-        return b"".join((self.header, compact_size(len(parts)), *parts))
 
 
 class ThinRelay:
@@ -114,7 +62,7 @@ class ThinRelay:
             known = [entry.wtxid for entry in self._source.best(MAX_XTHIN_FILTER_ELEMENTS)]
         tweak = self._ctx.rng.getrandbits(32)
         data, funcs = make_filter(known, tweak)
-        self._download.register(peer, index)
+        self._download.requests.register(peer, index)
         peer.blocks.partial[index] = ThinBlock()
         self._ctx.send(peer, GetXThin(self._ctx.tree.hash(index), data, funcs, tweak))
 
@@ -130,7 +78,7 @@ class ThinRelay:
             return
         if not thin.begin(message):
             peer.blocks.partial[index] = None
-            self._download.ask_in_full(peer, index)
+            self._download.requests.ask_in_full(peer, index)
             return
         if not thin.put(message.transactions):
             self._refuse(peer, index, "transaction that is not in the thin block")
@@ -158,7 +106,7 @@ class ThinRelay:
             self._download.deliver(peer, index, thin.raw())
 
     def _refuse(self, peer: Peer, index: int, text: str) -> None:
-        self._download.cancel(peer, index)
+        self._download.requests.cancel(peer, index)
         self._ctx.punish(peer, Offence.XTHIN_INVALID, text)
 
     # -- answering -----------------------------------------------------------------------------------------------

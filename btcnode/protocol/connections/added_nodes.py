@@ -6,10 +6,9 @@ Named targets are connected to again and again, with a delay that doubles with e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from btcnode.protocol.commands import AddNode
-from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.context import Context
 from btcnode.protocol.limits import (
     ADDED_NODE_RETRY_MAX,
@@ -21,8 +20,12 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.peer import Peer
 from btcnode.wire.netaddr import NetAddress
 
-if TYPE_CHECKING:
-    from btcnode.protocol.connections.connections import Connections
+
+class OpenManual(Protocol):
+    """Opens a manual connection; returns the attempt's number, None when too many are under way."""
+
+    def __call__(self, target: str, *, v2: bool | None) -> int | None:
+        """``target`` as typed; ``v2``: whether to begin with version 2 of the transport, None for what we offer."""
 
 
 @dataclass(slots=True)
@@ -46,9 +49,9 @@ class Target:
 class AddedNodes:
     """Keeps connections to the named targets."""
 
-    def __init__(self, ctx: Context, connections: Connections) -> None:
+    def __init__(self, ctx: Context, open_manual: OpenManual) -> None:
         self._ctx = ctx
-        self._connections = connections
+        self._open = open_manual
         self.targets: dict[str, Target] = {}
         for text in ctx.config.connect:
             self.targets[text] = Target(text, True)
@@ -58,7 +61,7 @@ class AddedNodes:
     def on_command(self, command: AddNode) -> None:
         """The user's addnode; adding twice and removing the unknown change nothing."""
         if command.command == "onetry":
-            self._connections.open(command.target, ConnectionKind.MANUAL, v2=command.v2)
+            self._open(command.target, v2=command.v2)
         elif command.command == "add":
             if len(self.targets) < MAX_ADDED_NODES:
                 self.targets.setdefault(command.target, Target(command.target, False, v2=command.v2))
@@ -133,6 +136,6 @@ class AddedNodes:
                 if self.peer_of(target.text) is not None:  # an automatic or inbound connection serves
                     target.next_try = ctx.steady + ADDED_NODE_RETRY_MAX
                     continue
-            target.attempt = self._connections.open(target.text, ConnectionKind.MANUAL, v2=target.v2)
+            target.attempt = self._open(target.text, v2=target.v2)
             if target.attempt is not None and not target.fixed:
                 used += 1

@@ -64,7 +64,7 @@ class Connections:
         self._gossip = gossip
         self.choice = OutboundChoice(ctx, gossip, self._may_connect)
         self.active = True
-        self.added = AddedNodes(ctx, self)
+        self.added = AddedNodes(ctx, self.open_manual)
         self.attempts: dict[int, Attempt] = {}
         self._next_attempt = 1
         self._anchors = list(anchors[:MAX_ANCHORS])
@@ -108,6 +108,10 @@ class Connections:
         self._ctx.states.handle(AttemptKey(number), PeerEvent.RECONNECT if again else PeerEvent.CONNECT_INITIATED)
         self._ctx.emit(Connect(number, target, kind, speaks_v2))
         return number
+
+    def open_manual(self, target: str, *, v2: bool | None) -> int | None:
+        """Ask for a connection to a target that the user named; otherwise as ``open``."""
+        return self.open(target, ConnectionKind.MANUAL, v2=v2)
 
     def _tell_trying(self, target: NetAddress | str, kind: ConnectionKind, v2: bool) -> None:
         hours = 0.0 if isinstance(target, str) else self._gossip.book.age(target, int(self._ctx.unix)) / 3600

@@ -13,7 +13,7 @@ from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import MAX_PENDING_NONCES
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import WITHOUT_TRANSACTIONS, Peer
-from btcnode.protocol.serving.bloom_service import services_for
+from btcnode.protocol.serving.offered_services import services_for
 from btcnode.protocol.transactions.reconciliation import Reconciliation
 from btcnode.protocol.transactions.tx_intake import rejects_transactions
 from btcnode.wire.constants import (

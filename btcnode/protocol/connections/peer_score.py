@@ -17,12 +17,12 @@ Proximal on the logistic loss, McMahan et al. 2013), within bounds that keep the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from math import exp, sqrt
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from btcnode.protocol.addresses.netgroup import host_key
+from btcnode.protocol.connections.conduct import HALF_LIFE, START, Conduct, Features
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.effects import Audit, LogLevel
 
@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     from btcnode.protocol.context import Context
     from btcnode.protocol.peer import Peer
 
-START = 50.0
 WEIGHTS = (0.4, 0.35, -0.25)
 BOUNDS = ((0.1, 0.8), (0.1, 0.7), (-0.5, -0.1))
 INTERVAL = 10.0  # seconds between two computations
-HALF_LIFE = 600.0  # seconds in which what a peer did counts half
 STABLE_AFTER = 3600.0  # seconds until a connection counts as fully stable
 FAULT_MAX = 4.0
 FAULT_LOAD = 16.0  # broken rules, weighed, that bring ``fault`` to 63 % of its maximum
@@ -60,52 +58,6 @@ LIMITS = ((20.0, Standing.REMOVED), (THROTTLED_BELOW, Standing.THROTTLED), (60.0
 def standing_of(score: float) -> Standing:
     """The standing that a score means."""
     return next((standing for limit, standing in LIMITS if score < limit), Standing.GOOD)
-
-
-@dataclass(slots=True)
-class Conduct:
-    """What one peer has done. ``useful``, ``wasted``, ``failed``, ``load`` fade; ``offences`` are for the audit."""
-
-    score: float = START
-    useful: float = 0.0
-    wasted: float = 0.0
-    failed: float = 0.0
-    load: float = 0.0  # broken rules, weighed
-    stumbles: float = 0.0  # times that it was degraded
-    offences: dict[str, int] = field(default_factory=dict)  # at most one entry for each offence of the table
-    faded_at: float | None = None
-    next_at: float = 0.0
-    seen: tuple[int, int] = (0, 0)  # succeeded and failed block requests that are counted already
-    judged: tuple[float, Features, float, float] | None = None  # time, features, useful and bad then
-
-    def blame(self, offence: str, weight: float) -> None:
-        """A rule was broken."""
-        self.offences[offence] = self.offences.get(offence, 0) + 1
-        self.load += weight
-        self.next_at = 0.0
-
-    def fade(self, steady: float) -> None:
-        """Let the past count less."""
-        factor = 0.5 ** ((steady - self.faded_at) / HALF_LIFE) if self.faded_at is not None else 1.0
-        self.faded_at = steady
-        self.useful *= factor
-        self.wasted *= factor
-        self.failed *= factor
-        self.load *= factor
-        self.stumbles *= factor
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """The fingerprint; see the module's text."""
-
-    service: float
-    value: float
-    fault: float
-
-    def as_tuple(self) -> tuple[float, float, float]:
-        """In the order of the weights."""
-        return self.service, self.value, self.fault
 
 
 def features_of(conduct: Conduct, latency: float | None, uptime: float) -> Features:

@@ -32,7 +32,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.peer import WITHOUT_TRANSACTIONS, Peer, TxState
 from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
-from btcnode.protocol.serving.bloom_service import offers_bloom
+from btcnode.protocol.serving.offered_services import offers_bloom
 from btcnode.protocol.serving.tx_filter import match
 from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MAX_INV_SIZE, MSG_TX, MSG_WTX

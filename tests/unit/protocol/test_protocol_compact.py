@@ -347,7 +347,10 @@ def test_up_to_three_peers_one_of_them_outbound(lab: Lab) -> None:
     assert asked == inbound[:2]  # the third slot is kept
     lab.bench.receive(outbound, lab.compact)
     assert lab.bench.sent(GetBlockTxn, outbound)
-    assert lab.bench.protocol._download.asked_of(lab.bench.chain.tree.find(lab.hash)) == [*inbound[:2], outbound]
+    assert lab.bench.protocol._download.requests.asked_of(lab.bench.chain.tree.find(lab.hash)) == [
+        *inbound[:2],
+        outbound,
+    ]
     lab.bench.receive(outbound, BlockTxn(lab.hash, tuple(tx.raw for tx in TXS)))
     lab.bench.finish_blocks()
     assert lab.tip() == lab.hash
@@ -376,9 +379,9 @@ def test_the_next_peer_is_first_when_the_first_is_gone(lab: Lab) -> None:
     lab.bench.receive(second, lab.compact)
     index = lab.bench.chain.tree.find(lab.hash)
     lab.bench.step(ev.PeerDisconnected(first))
-    assert lab.bench.protocol._download.asked_of(index) == [second]
+    assert lab.bench.protocol._download.requests.asked_of(index) == [second]
     lab.bench.step(ev.PeerDisconnected(second))
-    assert lab.bench.protocol._download.asked_of(index) == []
+    assert lab.bench.protocol._download.requests.asked_of(index) == []
 
 
 # -- high-bandwidth peers --------------------------------------------------------------------------------------------

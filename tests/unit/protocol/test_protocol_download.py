@@ -497,7 +497,7 @@ def test_nothing_is_left_of_a_peer_that_went(bench: Bench, old_blocks: list[byte
     download = bench.protocol._download
     assert not download.requests
     assert download.preferred_count == 0
-    assert download._downloading_peers == 0
+    assert download.requests.downloading_peers == 0
     assert bench.protocol._headers.sync_count == 0
     assert not bench.protocol._ctx.peers
 

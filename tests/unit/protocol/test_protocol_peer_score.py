@@ -8,12 +8,11 @@ import pytest
 from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.connections.conduct import Conduct, Features
 from btcnode.protocol.connections.peer_score import (
     BOUNDS,
     FAILED_MAX,
     WEIGHTS,
-    Conduct,
-    Features,
     Learner,
     Standing,
     features_of,

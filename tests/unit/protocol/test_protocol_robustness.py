@@ -130,7 +130,7 @@ def check_limits(bench: Bench) -> None:
     assert sorted(in_flight) == sorted(download.requests)
     assert download.validating_bytes == sum(download._validating.values())
     assert download.preferred_count == sum(p.blocks.preferred for p in protocol._ctx.peers.values())
-    assert download._downloading_peers == sum(bool(p.blocks.in_flight) for p in protocol._ctx.peers.values())
+    assert download.requests.downloading_peers == sum(bool(p.blocks.in_flight) for p in protocol._ctx.peers.values())
     assert protocol._headers.sync_count == sum(p.headers.sync_started for p in protocol._ctx.peers.values())
     for peer in protocol._ctx.peers.values():
         assert len(peer.blocks.in_flight) <= limits.MAX_BLOCKS_IN_TRANSIT_PER_PEER

@@ -1,0 +1,54 @@
+"""What a peer has done, as counts that fade, and the fingerprint that is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+START = 50.0  # score that every peer begins with
+HALF_LIFE = 600.0  # seconds in which what a peer did counts half
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The fingerprint of behaviour that a score is made of; ``peer_score.py`` says what each is."""
+
+    service: float
+    value: float
+    fault: float
+
+    def as_tuple(self) -> tuple[float, float, float]:
+        """In the order of the weights."""
+        return self.service, self.value, self.fault
+
+
+@dataclass(slots=True)
+class Conduct:
+    """What one peer has done. ``useful``, ``wasted``, ``failed``, ``load`` fade; ``offences`` are for the audit."""
+
+    score: float = START
+    useful: float = 0.0
+    wasted: float = 0.0
+    failed: float = 0.0
+    load: float = 0.0  # broken rules, weighed
+    stumbles: float = 0.0  # times that it was degraded
+    offences: dict[str, int] = field(default_factory=dict)  # at most one entry for each offence of the table
+    faded_at: float | None = None
+    next_at: float = 0.0
+    seen: tuple[int, int] = (0, 0)  # succeeded and failed block requests that are counted already
+    judged: tuple[float, Features, float, float] | None = None  # time, features, useful and bad then
+
+    def blame(self, offence: str, weight: float) -> None:
+        """A rule was broken."""
+        self.offences[offence] = self.offences.get(offence, 0) + 1
+        self.load += weight
+        self.next_at = 0.0
+
+    def fade(self, steady: float) -> None:
+        """Let the past count less."""
+        factor = 0.5 ** ((steady - self.faded_at) / HALF_LIFE) if self.faded_at is not None else 1.0
+        self.faded_at = steady
+        self.useful *= factor
+        self.wasted *= factor
+        self.failed *= factor
+        self.load *= factor
+        self.stumbles *= factor
