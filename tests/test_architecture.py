@@ -1,4 +1,4 @@
-"""The house keeps its shape: import order, pure rooms, sizes."""
+"""The house keeps its shape: import order, no circles inside a room, pure rooms, short functions."""
 
 from __future__ import annotations
 
@@ -37,12 +37,35 @@ ORDER = {
     "testing": 15,
 }
 PURE = ("primitives", "script", "consensus", "wire", "descriptors", "mempool", "protocol")
-IMPURE_MODULES = {"time", "random", "asyncio", "socket", "os", "threading", "multiprocessing", "subprocess", "select"}
+IMPURE_MODULES = {
+    "time",
+    "random",
+    "asyncio",
+    "socket",
+    "os",
+    "threading",
+    "multiprocessing",
+    "subprocess",
+    "select",
+    "pathlib",
+    "secrets",
+    "tempfile",
+    "shutil",
+    "io",
+}
 MAX_FUNCTION_LINES = 70
+
+IMPURE_CALLS = {"open", "io.open", "input", "print", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
+IMPURE_METHODS = (".datetime.now", ".datetime.utcnow", ".datetime.today", ".date.today", ".open")
 
 # may only shrink
 IMPURE_EXCEPTIONS: dict[str, set[str]] = {}
 LONG_FUNCTION_EXCEPTIONS: set[str] = set()
+CIRCLE_EXCEPTIONS: list[list[str]] = [  # of types only
+    ["btcnode.mempool.entry", "btcnode.mempool.graph"],
+    ["btcnode.mempool.eviction", "btcnode.mempool.pool"],
+    ["btcnode.rpc.connection", "btcnode.rpc.server"],
+]
 # btcnode-cli starts without the daemon's imports, so the CLI asks for them lazily
 ORDER_EXCEPTIONS: set[tuple[str, str]] = set()
 
@@ -110,6 +133,88 @@ def test_pure_rooms_stay_pure() -> None:
             if top in IMPURE_MODULES and top not in allowed:
                 wrong.append(f"{path.relative_to(ROOT.parent)}:{line} imports {name}")
     assert not wrong, "\n".join(wrong)
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """What is called by a dotted name, with the line."""
+    for node in walk_at_run_time(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            yield node.lineno, ast.unparse(node.func)
+
+
+def test_pure_rooms_open_no_files_and_read_no_clocks() -> None:
+    wrong = []
+    for room, path, tree in modules():
+        if room in PURE:
+            for line, name in calls(tree):
+                if name in IMPURE_CALLS or name.endswith(IMPURE_METHODS):
+                    wrong.append(f"{path.relative_to(ROOT.parent)}:{line} calls {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def graph_of_imports(*, types_too: bool) -> dict[str, set[str]]:
+    """Which module imports which others of its room."""
+    names = {name_of(path): path for room, path, _ in modules() if path.parent != ROOT}
+    graph: dict[str, set[str]] = {}
+    for _, path, tree in modules():
+        name = name_of(path)
+        if name not in names:
+            continue
+        room = name.split(".")[:2]
+        targets: set[str] = set()
+        for node in ast.walk(tree) if types_too else walk_at_run_time(tree):
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                targets |= inner & set(names) or {node.module}
+        graph[name] = {target for target in targets & set(names) if target.split(".")[:2] == room} - {name}
+    return graph
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules of which each imports every other, perhaps through others (Tarjan's algorithm)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        number[name] = lowest[name] = len(number)
+        stack.append(name)
+        for target in sorted(graph[name]):
+            if target not in number:
+                visit(target)
+                lowest[name] = min(lowest[name], lowest[target])
+            elif target in stack:
+                lowest[name] = min(lowest[name], number[target])
+        if lowest[name] == number[name]:
+            group = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for name in graph:
+        if name not in number:
+            visit(name)
+    return found
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": set(), "f": {"g", "d"}, "g": {"f"}}
+    assert sorted(circles(graph)) == [["a", "b", "c"], ["f", "g"]]
+
+
+@pytest.mark.parametrize("types_too", [False, True], ids=["run time", "types too"])
+def test_no_circles_of_imports_inside_a_room(types_too: bool) -> None:
+    found = circles(graph_of_imports(types_too=types_too))
+    allowed = CIRCLE_EXCEPTIONS if types_too else []
+    assert [group for group in found if group not in allowed] == []
 
 
 def test_functions_are_small() -> None:

@@ -103,10 +103,11 @@ class Node:
         self.keys = tuple(keys)
         self.data = data
         self.k = k
-        self.kind: int = type_of(fragment, [sub.kind for sub in subs], k, tapscript)
+        kinds = [sub.kind for sub in subs]
+        self.kind: int = type_of(fragment, kinds, k, tapscript)
         self.script_size = self._script_size()
-        self.ops: Operations = operations(self)
-        self.stack: StackUse = stack_use(self)
+        self.ops: Operations = operations(fragment, [sub.ops for sub in subs], kinds, len(keys), k)
+        self.stack: StackUse = stack_use(fragment, [sub.stack for sub in subs], len(keys), k)
         self.duplicates: bool | None = None
 
     def _script_size(self) -> int:

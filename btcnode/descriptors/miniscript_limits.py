@@ -6,18 +6,13 @@ None stands for "impossible": adding to it leaves it, and the larger of it and a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from btcnode.descriptors.miniscript_types import HASHES, Fragment, has
-
-if TYPE_CHECKING:
-    from btcnode.descriptors.miniscript import Node
 
 F = Fragment
 Traces = tuple[int, int] | None
 """Of a set of runs: how many elements more than at the end there are at the beginning, and at any time, at most."""
-
-A = TypeVar("A")
 
 
 class Operations(NamedTuple):
@@ -69,20 +64,19 @@ _WRAP_OPS = {F.WRAP_S: 1, F.WRAP_C: 1, F.WRAP_N: 1, F.WRAP_A: 2, F.WRAP_D: 3, F.
 _JOIN_OPS = {F.AND_V: 0, F.AND_B: 1, F.OR_B: 1, F.OR_D: 3, F.OR_C: 2, F.OR_I: 3, F.ANDOR: 3}
 
 
-def operations(node: Node) -> Operations:
-    """See ``Operations``."""
-    f, parts = node.fragment, [sub.ops for sub in node.subs]
+def operations(f: Fragment, parts: Sequence[Operations], kinds: Sequence[int], keys: int, k: int) -> Operations:
+    """Of a fragment with ``keys`` keys and threshold ``k``, whose parts take ``parts`` and are of types ``kinds``."""
     if f in _STATIC_OPS:
         return Operations(*_STATIC_OPS[f])
     if f is F.MULTI:
-        return Operations(1, len(node.keys), len(node.keys))
+        return Operations(1, keys, keys)
     if f is F.MULTI_A:
-        return Operations(len(node.keys) + 1, 0, 0)
+        return Operations(keys + 1, 0, 0)
     count = sum(part.static for part in parts)
     if f is F.THRESH:
-        return Operations(count + len(parts), *_k_of([(part.sat, part.dsat) for part in parts], node.k))
+        return Operations(count + len(parts), *_k_of([(part.sat, part.dsat) for part in parts], k))
     if f in _WRAP_OPS:
-        count += _WRAP_OPS[f] + (f is F.WRAP_V and has(node.subs[0].kind, "x"))
+        count += _WRAP_OPS[f] + (f is F.WRAP_V and has(kinds[0], "x"))
         dsat = 0 if f in (F.WRAP_D, F.WRAP_J) else None if f is F.WRAP_V else parts[0].dsat
         return Operations(count, parts[0].sat, dsat)
     return Operations(count + _JOIN_OPS[f], *_join([(part.sat, part.dsat) for part in parts], f, (0, 0)))
@@ -145,19 +139,18 @@ _STATIC_STACK: dict[Fragment, tuple[Traces, Traces]] = {
 }  # fmt: skip
 
 
-def stack_use(node: Node) -> StackUse:
-    """See ``StackUse``."""
-    f, parts = node.fragment, [sub.stack for sub in node.subs]
+def stack_use(f: Fragment, parts: Sequence[StackUse], keys: int, k: int) -> StackUse:
+    """Of a fragment with ``keys`` keys and threshold ``k``, whose parts take ``parts``."""
     if f in _STATIC_STACK:
         return StackUse(*_STATIC_STACK[f])
     if f is F.MULTI:
-        both = (node.k, node.k + len(node.keys) + 2)
+        both = (k, k + keys + 2)
         return StackUse(both, both)
     if f is F.MULTI_A:
-        both = (len(node.keys) - 1, len(node.keys))
+        both = (keys - 1, keys)
         return StackUse(both, both)
     if f is F.THRESH:
-        return _thresh_stack(parts, node.k)
+        return _thresh_stack(parts, k)
     if len(parts) == 1:
         return _wrap_stack(f, parts[0])
     return _join_stack(f, parts)

@@ -27,14 +27,18 @@ from btcnode.wire.transport import TransportKind
 from btcnode.wire.v2_cipher import TransportError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from btcnode.net.capture import MessageCapture
     from btcnode.net.proxy.dialer import Closable
-    from btcnode.net.reactor import Reactor
+    from btcnode.protocol.inputs import Input
+    from btcnode.protocol.serving.send_queue import SharedLimits
     from btcnode.settings.permissions import WhiteBind
     from btcnode.wire.codec import Message
     from btcnode.wire.netaddr import NetAddress
     from btcnode.wire.transport import Transport
 
-MAX_SEND_BUFFER = 16_000_000  # a peer that lets this much pile up never reads: it is cut off
+CUT_OFF_BUFFER = 16_000_000  # a peer that lets this much pile up never reads: it is cut off
 CLOSE_GRACE = 1.0  # seconds for what was sent before a disconnect
 MESSAGES_PER_TURN = 100  # then other connections get their turn ...
 BYTES_PER_TURN = 250_000  # ... or after so many bytes of payload, and the message that goes beyond
@@ -59,12 +63,35 @@ class Door:
 NO_DOOR = Door()
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What all connections share: loop, limits and counters in bytes, and whom they tell what happens.
+
+    ``feed`` takes inputs of the protocol. ``opened``, ``lost`` (with the reason) and ``buffer_changed`` (with whether
+    the send buffer is full) are told which connection it is. ``wall_clock`` gives Unix seconds.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    shared: SharedLimits  # of what is sent to all peers
+    wall_clock: Callable[[], float]
+    feed: Callable[[Input], None]
+    opened: Callable[[Connection], None]
+    lost: Callable[[Connection, str], None]
+    buffer_changed: Callable[[Connection, bool], None]
+    max_send_buffer: int
+    max_receive_buffer: int
+    capture: MessageCapture | None = None
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    kept_back: bool = False  # since the last measurement a socket took less than there was
+
+
 class Connection(asyncio.Protocol):
     """A connection of the reactor; ``peer_id`` is its name towards the protocol, ``wire`` what is spoken."""
 
     def __init__(
         self,
-        reactor: Reactor,
+        traffic: Traffic,
         peer_id: int,
         wire: Transport,
         door: Door = NO_DOOR,
@@ -73,7 +100,7 @@ class Connection(asyncio.Protocol):
         local: NetAddress | None = None,
     ) -> None:
         """``door``: where the peer came in. ``remote`` and ``local``: the ends, if the socket leads to a proxy."""
-        self.reactor = reactor
+        self._traffic = traffic
         self.peer_id = peer_id
         self.wire = wire
         self.door = door
@@ -91,7 +118,7 @@ class Connection(asyncio.Protocol):
         self.close_reason = ""
         self.peer_name = ""  # its address and port
         self._transport: asyncio.Transport | None = None
-        self.queue = SendQueue(reactor.shared, reactor.loop.time(), FRAME_HEADER_SIZE)
+        self.queue = SendQueue(traffic.shared, traffic.loop.time(), FRAME_HEADER_SIZE)
         self._release: asyncio.TimerHandle | None = None
         self._write_scheduled = False
         self._paused = False  # the socket does not take more
@@ -108,11 +135,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
         self._transport = cast(asyncio.Transport, transport)
-        limit = self.reactor.max_send_buffer
+        limit = self._traffic.max_send_buffer
         self._transport.set_write_buffer_limits(high=min(WRITE_AHEAD, limit // 4))
         self._limit_unsent()
-        self.connected_at = self.reactor.wall_clock()
-        self.reactor.connection_opened(self)
+        self.connected_at = self._traffic.wall_clock()
+        self._traffic.opened(self)
         self._write_handshake()
 
     def _limit_unsent(self) -> None:
@@ -128,8 +155,8 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self.bytes_received += len(data)
-        self.reactor.bytes_received += len(data)
-        self.last_receive = self.reactor.wall_clock()
+        self._traffic.bytes_received += len(data)
+        self.last_receive = self._traffic.wall_clock()
         if self._broken:
             return
         self.wire.feed(data)
@@ -143,7 +170,7 @@ class Connection(asyncio.Protocol):
 
         Two nodes that both wait for the other to take a large message go on that way.
         """
-        if self._transport is not None and self.wire.buffered > self.reactor.max_receive_buffer:
+        if self._transport is not None and self.wire.buffered > self._traffic.max_receive_buffer:
             self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -152,7 +179,7 @@ class Connection(asyncio.Protocol):
         if self._release is not None:
             self._release.cancel()
         self.end_companion()
-        self.reactor.connection_lost(self, str(exc) if exc else self.close_reason or "remote end closed")
+        self._traffic.lost(self, str(exc) if exc else self.close_reason or "remote end closed")
 
     def end_companion(self) -> None:
         """End what lives only for this connection."""
@@ -164,15 +191,15 @@ class Connection(asyncio.Protocol):
         """The socket does not take more."""
         self._paused = True
         assert self._transport is not None
-        self._paused_at = self.reactor.loop.time(), self._transport.get_write_buffer_size()
-        self.reactor.kept_back = True
+        self._paused_at = self._traffic.loop.time(), self._transport.get_write_buffer_size()
+        self._traffic.kept_back = True
 
     def resume_writing(self) -> None:
         """The socket takes more again."""
         self._paused = False
         assert self._transport is not None
         since, size = self._paused_at
-        self.queue.measure(size - self._transport.get_write_buffer_size(), self.reactor.loop.time() - since)
+        self.queue.measure(size - self._transport.get_write_buffer_size(), self._traffic.loop.time() - since)
         if not self._closing:
             self._write()
             self._check_full()
@@ -234,7 +261,7 @@ class Connection(asyncio.Protocol):
         self._write_handshake()
         if self.wire.kind is not TransportKind.DETECTING:
             self._detecting = False
-            self.reactor.feed(TransportReady(self.peer_id, self.wire.kind.value, self.wire.session_id))
+            self._traffic.feed(TransportReady(self.peer_id, self.wire.kind.value, self.wire.session_id))
 
     def _schedule_turn(self) -> None:
         """Go on with what is buffered in a later turn of the loop; meanwhile the kernel holds new bytes back."""
@@ -243,7 +270,7 @@ class Connection(asyncio.Protocol):
         self._turn_scheduled = True
         if self._transport is not None:
             self._transport.pause_reading()
-        self.reactor.loop.call_soon(self._take_messages)
+        self._traffic.loop.call_soon(self._take_messages)
 
     def _resume_reading(self) -> None:
         """Let bytes come."""
@@ -254,8 +281,8 @@ class Connection(asyncio.Protocol):
         size = self.wire.size
         if log.isEnabledFor(logging.DEBUG):  # Core's lines: tools read them
             log.debug("received: %s (%d bytes) peer=%d", command, len(payload), self.peer_id)
-        if self.reactor.capture is not None:
-            self.reactor.capture.write(self.peer_name, command, payload, incoming=True)
+        if self._traffic.capture is not None:
+            self._traffic.capture.write(self.peer_name, command, payload, incoming=True)
         try:
             message = decode_message(command, payload)
         except DecodeError as error:
@@ -265,10 +292,10 @@ class Connection(asyncio.Protocol):
             self._malformed(kind, command, str(error), len(payload))
             return
         self.received_by_command[OTHER_COMMANDS if isinstance(message, UnknownMessage) else command] += size
-        self.reactor.feed(MessageReceived(self.peer_id, message, len(payload)))
+        self._traffic.feed(MessageReceived(self.peer_id, message, len(payload)))
 
     def _malformed(self, kind: Malformation, command: str, reason: str, size: int = 0) -> None:
-        self.reactor.feed(MalformedMessage(self.peer_id, kind, command, reason, size))
+        self._traffic.feed(MalformedMessage(self.peer_id, kind, command, reason, size))
 
     def set_receiving(self, enabled: bool) -> None:
         """Stop or go on handing messages over; meanwhile bytes are buffered, up to the reactor's limit."""
@@ -291,11 +318,11 @@ class Connection(asyncio.Protocol):
             return
         if log.isEnabledFor(logging.DEBUG):
             log.debug("sending %s (%d bytes) peer=%d", command, len(payload), self.peer_id)
-        if self.reactor.capture is not None:
-            self.reactor.capture.write(self.peer_name, command, payload, incoming=False)
-        queue, now = self.queue, self.reactor.loop.time()
+        if self._traffic.capture is not None:
+            self._traffic.capture.write(self.peer_name, command, payload, incoming=False)
+        queue, now = self.queue, self._traffic.loop.time()
         queue.add(now, command, payload, full=self._paused, droppable=droppable)
-        if queue.size + transport.get_write_buffer_size() > MAX_SEND_BUFFER:
+        if queue.size + transport.get_write_buffer_size() > CUT_OFF_BUFFER:
             self.close("send buffer overflow: the peer does not read", grace=0.0)
             return
         self._check_full()
@@ -308,13 +335,13 @@ class Connection(asyncio.Protocol):
         """Look again when a bucket has a token for what is held back."""
         wait = self.queue.wait(now) if self._release is None else None
         if wait is not None:
-            self._release = self.reactor.loop.call_later(max(wait, RELEASE_PAUSE), self._release_held)
+            self._release = self._traffic.loop.call_later(max(wait, RELEASE_PAUSE), self._release_held)
 
     def _release_held(self) -> None:
         self._release = None
         if self._closing:
             return
-        now = self.reactor.loop.time()
+        now = self._traffic.loop.time()
         self.queue.release(now)
         if self.queue:
             self._schedule_write()
@@ -324,7 +351,7 @@ class Connection(asyncio.Protocol):
     def _schedule_write(self) -> None:
         if not self._write_scheduled:
             self._write_scheduled = True
-            self.reactor.loop.call_soon(self._scheduled_write)
+            self._traffic.loop.call_soon(self._scheduled_write)
 
     def _scheduled_write(self) -> None:
         self._write_scheduled = False
@@ -349,7 +376,7 @@ class Connection(asyncio.Protocol):
             return
         parts: list[bytes] = []
         size = 0
-        now = self.reactor.loop.time()
+        now = self._traffic.loop.time()
         rest = deque(queue.pop_all() if everything else ())
         while message := (rest.popleft() if rest else queue.pop(now, full=self._paused or size >= WRITE_AHEAD)):
             part = wire.encode(message.command, message.payload)
@@ -367,16 +394,16 @@ class Connection(asyncio.Protocol):
 
     def _account(self, size: int) -> None:
         self.bytes_sent += size
-        self.reactor.bytes_sent += size
-        self.last_send = self.reactor.wall_clock()
+        self._traffic.bytes_sent += size
+        self.last_send = self._traffic.wall_clock()
 
     def _check_full(self) -> None:
         """Tell when the send buffer, our queues included, crosses the reactor's limit, or falls to a quarter of it."""
         assert self._transport is not None
-        size, limit = self.queue.size + self._transport.get_write_buffer_size(), self.reactor.max_send_buffer
+        size, limit = self.queue.size + self._transport.get_write_buffer_size(), self._traffic.max_send_buffer
         if size > limit if not self._full else size <= limit // 4:
             self._full = not self._full
-            self.reactor.send_buffer_changed(self, full=self._full)
+            self._traffic.buffer_changed(self, self._full)
 
     def close(self, reason: str, grace: float = CLOSE_GRACE) -> None:
         """Close after what was sent is flushed, at the latest after ``grace`` seconds."""
@@ -390,7 +417,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.close()
-        self.reactor.loop.call_later(grace, self._transport.abort)
+        self._traffic.loop.call_later(grace, self._transport.abort)
 
     def socket_address(self, which: str) -> object:
         """asyncio's ``peername`` or ``sockname``."""

@@ -20,7 +20,7 @@ from typing import Any
 from btcnode.errors import ConfigError
 from btcnode.net.addresses import default_port_of, free_port, from_sockname, literal, lookup
 from btcnode.net.capture import MessageCapture
-from btcnode.net.connection import Connection, Door
+from btcnode.net.connection import Connection, Door, Traffic
 from btcnode.net.proxy.dialer import Dialer, Opened
 from btcnode.net.proxy.errors import DialError
 from btcnode.protocol import effects as fx
@@ -108,22 +108,27 @@ class Reactor:
         self.protocol = protocol
         self.magic = magic
         self.default_port = default_port
-        self.wall_clock = wall_clock
         self._clock_held = clock_held
         self.loop = asyncio.get_running_loop()
-        self.shared = SharedLimits(self.loop.time())  # of what is sent to all peers
+        self.traffic = Traffic(
+            self.loop,
+            SharedLimits(self.loop.time()),
+            wall_clock,
+            self.feed,
+            self._connection_opened,
+            self._connection_lost,
+            self._send_buffer_changed,
+            max_send_buffer,
+            max_receive_buffer,
+            capture,
+        )
         self.lag = LoopLag()
         self._tick_due = 0.0
-        self.kept_back = False  # since the last measurement a socket took less than there was
         self._measured = self.loop.time(), 0
-        self.bytes_sent = 0
-        self.bytes_received = 0
         self.connections: dict[int, Connection] = {}
         self.bound: list[NetAddress] = []
         self.onion_bound: list[NetAddress] = []  # where Tor hands connections over
         self._executors: dict[type[Effect], Callable[[Any], None]] = {}
-        self.max_send_buffer = max_send_buffer
-        self.max_receive_buffer = max_receive_buffer
         self._connect_timeout = connect_timeout
         self._look_up_names = look_up_names
         self._v2 = v2
@@ -136,7 +141,6 @@ class Reactor:
         self._next_peer = 0  # as Core counts
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self.capture = capture
         self._ticker: asyncio.TimerHandle | None = None
         self._attempts: dict[int, fx.Connect] = {}  # peer_id -> what its outbound connection answers
         self._closed = False
@@ -219,14 +223,15 @@ class Reactor:
         since, sent = self._measured
         seconds = self.loop.time() - since
         if seconds >= MEASURE_INTERVAL:
-            if self.kept_back:
-                self.shared.measure(self.bytes_sent - sent, seconds)
-            self.kept_back = False
-            self._measured = self.loop.time(), self.bytes_sent
+            traffic = self.traffic
+            if traffic.kept_back:
+                traffic.shared.measure(traffic.bytes_sent - sent, seconds)
+            traffic.kept_back = False
+            self._measured = self.loop.time(), traffic.bytes_sent
 
     def tell_time(self) -> None:
         """Let the protocol look at the clocks."""
-        self.feed(Tick(self.wall_clock(), self._clock_held()))
+        self.feed(Tick(self.traffic.wall_clock(), self._clock_held()))
 
     def execute_with(self, executors: Mapping[type[Effect], Callable[[Any], None]]) -> None:
         """Have effects of these types executed by others, who begin the work and answer through ``feed``."""
@@ -264,7 +269,7 @@ class Reactor:
             await asyncio.wait(begun)
 
     def _accept(self, door: Door) -> Connection:
-        return Connection(self, self._new_peer_id(), self._transport(self._v2, initiator=False), door)
+        return Connection(self.traffic, self._new_peer_id(), self._transport(self._v2, initiator=False), door)
 
     def _permissions(self, address: NetAddress, connection: Connection, attempt: fx.Connect | None) -> Permission:
         if attempt is None:
@@ -283,7 +288,7 @@ class Reactor:
         self._next_peer += 1
         return peer_id
 
-    def connection_opened(self, connection: Connection) -> None:
+    def _connection_opened(self, connection: Connection) -> None:
         """A socket is open, inbound or outbound."""
         attempt = self._attempts.pop(connection.peer_id, None)
         address = connection.remote or from_sockname(connection.socket_address("peername"))
@@ -312,12 +317,12 @@ class Reactor:
             )
         )
 
-    def connection_lost(self, connection: Connection, reason: str) -> None:
+    def _connection_lost(self, connection: Connection, reason: str) -> None:
         """A socket is closed."""
         if self.connections.pop(connection.peer_id, None) is not None and not self._closed:
             self.feed(PeerDisconnected(connection.peer_id, reason, connection.wire.should_retry_v1))
 
-    def send_buffer_changed(self, connection: Connection, *, full: bool) -> None:
+    def _send_buffer_changed(self, connection: Connection, full: bool) -> None:
         """A send buffer crossed its limits."""
         if connection.peer_id in self.connections:
             self.feed(SendBufferState(connection.peer_id, full))
@@ -405,7 +410,7 @@ class Reactor:
         try:
             async with asyncio.timeout(self._connect_timeout):
                 await self.loop.create_connection(
-                    lambda: Connection(self, peer_id, self._transport(effect.v2, initiator=True)),
+                    lambda: Connection(self.traffic, peer_id, self._transport(effect.v2, initiator=True)),
                     address.host,
                     address.port,
                 )
@@ -421,7 +426,7 @@ class Reactor:
     def accept_through(self, sock: socket.socket, local: NetAddress, remote: NetAddress) -> None:
         """A connection came in through a router: ``sock`` leads to ``remote``, whom we are ``local`` to."""
         transport = self._transport(self._v2, initiator=False)
-        connection = Connection(self, self._new_peer_id(), transport, remote=remote, local=local)
+        connection = Connection(self.traffic, self._new_peer_id(), transport, remote=remote, local=local)
 
         async def adopt() -> None:
             try:
@@ -436,7 +441,7 @@ class Reactor:
         peer_id = self._new_peer_id()
         self._attempts[peer_id] = effect
         connection = Connection(
-            self, peer_id, self._transport(effect.v2, initiator=True), remote=address, local=opened.local
+            self.traffic, peer_id, self._transport(effect.v2, initiator=True), remote=address, local=opened.local
         )
         connection.companion = opened.companion
         try:

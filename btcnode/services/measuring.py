@@ -121,13 +121,13 @@ def _busy(old: StageSeconds, new: StageSeconds, seconds: float, protocol: Protoc
 
 
 def _traffic(reactor: Reactor) -> dict[str, Any]:
-    counts, queues = reactor.shared.counts, {str(peer): one.queue for peer, one in reactor.connections.items()}
+    counts, queues = reactor.traffic.shared.counts, {str(peer): one.queue for peer, one in reactor.connections.items()}
     return {
         "messages": {"sent": counts.sent, "delayed": counts.delayed, "dropped": counts.dropped},
         "lag_bounds": reactor.lag.BOUNDS,
         "lag_counts": tuple(reactor.lag.counts),
         "lag_sum": reactor.lag.sum,
-        "send_rate": reactor.shared.buckets[1].rate,
+        "send_rate": reactor.traffic.shared.buckets[1].rate,
         "waiting_bytes": sum(queue.size for queue in queues.values()),
         "peer_bandwidth": {
             peer: queue.bandwidth.value for peer, queue in queues.items() if queue.bandwidth.value is not None

@@ -134,7 +134,7 @@ class Peers:
 
     def totals(self) -> tuple[int, int]:
         """Bytes received and sent."""
-        return self._reactor.bytes_received, self._reactor.bytes_sent
+        return self._reactor.traffic.bytes_received, self._reactor.traffic.bytes_sent
 
     def added_nodes(self) -> Sequence[AddedNode]:
         """Nodes that the user asked for."""

@@ -46,9 +46,8 @@ from btcnode.sync.worker_codec import (
 from btcnode.sync.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
-    from btcnode.sync.checker import Chunk, PooledCheck
+    from btcnode.sync.chunks import Chunk, PooledCheck
 
-CHUNK_INPUTS = 128  # about 7 ms of work: small against a block, large against the 0.1 ms that a chunk costs
 SENT_CHUNKS = 3  # the one in work and two behind it: the pool's thread may have to wait 5 ms for the interpreter
 ANSWER_TIMEOUT = 180.0  # seconds; the worst transaction that consensus allows takes less than a minute
 START_TIMEOUT = 60.0

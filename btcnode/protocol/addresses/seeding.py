@@ -153,7 +153,7 @@ class DnsSeeds:
         self._pending = max(0, self._pending - 1)
         if not result.addresses:
             if self._connections.active and ctx.config.automatic_outbound:
-                self._connections.open(result.name.partition(".")[2] or result.name, ConnectionKind.ADDR_FETCH)
+                self._connections.connect(result.name.partition(".")[2] or result.name, ConnectionKind.ADDR_FETCH)
             return
         now = int(ctx.unix)
         entries = [
@@ -218,7 +218,7 @@ class Seeding:
         else:
             why = "Empty addrman, adding"
         ctx.log(LogLevel.INFO, "net", f"{why} seednode ({seed}) to addrfetch")
-        self._connections.open(seed, ConnectionKind.ADDR_FETCH)
+        self._connections.connect(seed, ConnectionKind.ADDR_FETCH)
 
     def _look_at_fixed(self) -> None:
         """Add the fixed seeds of networks of which the book has no address, if nothing else leads to any."""

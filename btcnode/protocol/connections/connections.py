@@ -81,7 +81,7 @@ class Connections:
 
     # -- opening -------------------------------------------------------------------------------------------------
 
-    def open(
+    def connect(
         self,
         target: NetAddress | str,
         kind: ConnectionKind,
@@ -110,8 +110,8 @@ class Connections:
         return number
 
     def open_manual(self, target: str, *, v2: bool | None) -> int | None:
-        """Ask for a connection to a target that the user named; otherwise as ``open``."""
-        return self.open(target, ConnectionKind.MANUAL, v2=v2)
+        """Ask for a connection to a target that the user named; otherwise as ``connect``."""
+        return self.connect(target, ConnectionKind.MANUAL, v2=v2)
 
     def _tell_trying(self, target: NetAddress | str, kind: ConnectionKind, v2: bool) -> None:
         hours = 0.0 if isinstance(target, str) else self._gossip.book.age(target, int(self._ctx.unix)) / 3600
@@ -126,7 +126,7 @@ class Connections:
 
     def on_add(self, event: AddConnection) -> None:
         """A test wants a connection."""
-        self.open(event.target, event.kind, v2=event.v2)
+        self.connect(event.target, event.kind, v2=event.v2)
 
     def _speaks_v2(self, services: int) -> bool:
         """Whether a node that is said to offer ``services`` is spoken to in version 2."""
@@ -271,7 +271,7 @@ class Connections:
         attempt = None
         if retry_v1 and peer.may_fall_back and self.active:
             self._ctx.log(LogLevel.DEBUG, "net", f"retrying with v1 transport protocol for peer={peer.id}")
-            attempt = self.open(peer.address, peer.kind, v2=False, again=True)
+            attempt = self.connect(peer.address, peer.kind, v2=False, again=True)
         self.added.on_disconnected(peer, attempt)
 
     def anchors(self) -> tuple[AddrEntry, ...]:
@@ -345,7 +345,7 @@ class Connections:
             suits = self._ctx.has_desirable_services(services) and self._may_connect(address)
             if suits and self._ctx.groups.group(address) not in groups:
                 self._ctx.log(LogLevel.DEBUG, "net", f"Trying to make an anchor connection to {address}")
-                self.open(address, ConnectionKind.BLOCK_RELAY, v2=self._speaks_v2(services), count_failure=False)
+                self.connect(address, ConnectionKind.BLOCK_RELAY, v2=self._speaks_v2(services), count_failure=False)
                 return
 
     def _outbound_groups(self) -> tuple[dict[bytes, None], int]:
@@ -383,7 +383,7 @@ class Connections:
             name = NETWORK_NAMES[network]
             ctx.log(LogLevel.DEBUG, "net", f"Making network specific connection to {entry.address} on {name}.")
         online = len(groups) + others >= min(ctx.config.max_connections - 1, 2)
-        self.open(entry.address, kind, v2=self._speaks_v2(entry.services), count_failure=online)
+        self.connect(entry.address, kind, v2=self._speaks_v2(entry.services), count_failure=online)
 
     def room_for(self, kind: ConnectionKind) -> bool:
         """Whether one more automatic connection of a kind fits."""
@@ -411,7 +411,7 @@ class Connections:
         entry = self.choice.choose_for_private(networks, suits)
         if entry is not None:
             v2 = self._speaks_v2(entry.services)
-            self.open(entry.address, ConnectionKind.PRIVATE_BROADCAST, v2=v2, count_failure=True)
+            self.connect(entry.address, ConnectionKind.PRIVATE_BROADCAST, v2=v2, count_failure=True)
 
     # -- giving up -----------------------------------------------------------------------------------------------
 

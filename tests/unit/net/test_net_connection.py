@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from btcnode.net.connection import WRITE_AHEAD, Connection
+from btcnode.net.connection import WRITE_AHEAD, Connection, Traffic
 from btcnode.protocol.events import MessageReceived, TransportReady
 from btcnode.protocol.serving.send_queue import SharedLimits
 from btcnode.wire.messages import Ping
@@ -65,33 +65,23 @@ class Wire(asyncio.Transport):
 
 
 class Owner:
-    """What a connection asks of its reactor."""
-
-    magic = MAGIC
-    max_send_buffer = LIMIT
-    max_receive_buffer = LIMIT
-    capture = None
+    """Who opened the connection: notes what it is told."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.shared = SharedLimits(self.loop.time())
-        self.kept_back = False
-        self.bytes_sent = self.bytes_received = 0
         self.full: list[bool] = []
         self.events: list[Any] = []
-
-    def wall_clock(self) -> float:
-        return 1.0
-
-    def connection_opened(self, connection: Connection) -> None: ...
-
-    def connection_lost(self, connection: Connection, reason: str) -> None: ...
-
-    def send_buffer_changed(self, connection: Connection, *, full: bool) -> None:
-        self.full.append(full)
-
-    def feed(self, event: Any) -> None:
-        self.events.append(event)
+        self.traffic = Traffic(
+            self.loop,
+            SharedLimits(self.loop.time()),
+            wall_clock=lambda: 1.0,
+            feed=self.events.append,
+            opened=lambda _: None,
+            lost=lambda *_: None,
+            buffer_changed=lambda _, full: self.full.append(full),
+            max_send_buffer=LIMIT,
+            max_receive_buffer=LIMIT,
+        )
 
     def turn(self) -> None:
         """One turn of the loop."""
@@ -100,7 +90,7 @@ class Owner:
 
 def make(wire: Transport | None = None) -> tuple[Owner, Wire, Connection]:
     owner, transport = Owner(), Wire()
-    connection = Connection(owner, 1, wire or V1Transport(MAGIC))  # type: ignore[arg-type]
+    connection = Connection(owner.traffic, 1, wire or V1Transport(MAGIC))
     transport.protocol = connection
     connection.connection_made(transport)
     return owner, transport, connection
@@ -120,7 +110,7 @@ def test_a_turn_is_one_write_in_order() -> None:
     owner.turn()
     assert len(transport.writes) == 1
     assert commands(transport.writes[0]) == ["verack", "sendcmpct", "getheaders", "ping", "inv"]
-    assert connection.bytes_sent == owner.bytes_sent == len(transport.writes[0])
+    assert connection.bytes_sent == owner.traffic.bytes_sent == len(transport.writes[0])
     owner.loop.close()
 
 
@@ -256,7 +246,7 @@ def test_what_is_not_handed_over_is_buffered_up_to_a_limit() -> None:
 
 def test_transactions_beyond_the_bucket_are_sent_later() -> None:
     owner, transport, connection = make()
-    owner.shared.buckets[1].rate = 1.0  # the peer's own would fill up while this test runs
+    owner.traffic.shared.buckets[1].rate = 1.0  # the peer's own would fill up while this test runs
     for _ in range(1010):
         connection.send_raw("tx", b"")
     owner.turn()
@@ -264,7 +254,7 @@ def test_transactions_beyond_the_bucket_are_sent_later() -> None:
     connection.send_raw("ping", bytes(8))
     owner.turn()
     assert commands(b"".join(transport.writes))[-1] == "ping"  # does not wait behind them
-    owner.shared.buckets[1].rate = 1000.0
+    owner.traffic.shared.buckets[1].rate = 1000.0
     while connection.queue.holds:
         owner.loop.run_until_complete(asyncio.sleep(0.01))
     owner.turn()
@@ -291,4 +281,4 @@ def test_the_line_is_measured_while_it_takes_less_than_there_is() -> None:
     transport.drain()
     assert connection.queue.bandwidth.value is not None
     assert 0 < connection.queue.bandwidth.value < 100e6
-    assert owner.kept_back
+    assert owner.traffic.kept_back

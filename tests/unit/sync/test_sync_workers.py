@@ -34,7 +34,8 @@ from btcnode.primitives.tx import Tx
 from btcnode.script.errors import ScriptError
 from btcnode.script.verify import ScriptJob, verify_jobs
 from btcnode.sync import worker_pool
-from btcnode.sync.checker import PooledCheck, PooledChecker
+from btcnode.sync.checker import PooledChecker
+from btcnode.sync.chunks import PooledCheck
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.worker_codec import (
     ANSWER,
@@ -317,7 +318,7 @@ def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
         pool.start()
         assert pool.submit_decode(chain()[-2]).result(30) is not None
         first = pool.pids[0]
-        check = PooledCheck(pool, scripts)
+        check = PooledCheck(scripts, pool.take_chunk, pool.forget)
         os.kill(first, signal.SIGSTOP)
         pool.submit_check(check)
         assert check.finish() is None
@@ -376,7 +377,7 @@ def test_nonsense_is_never_a_yes(
         pool.start()
         for undo in (scripts.undo, bad):
             work = BlockScripts(scripts.block, undo, scripts.flags)
-            check = PooledCheck(pool, work)
+            check = PooledCheck(work, pool.take_chunk, pool.forget)
             pool.submit_check(check)
             assert check.finish() == work.verify(0, len(work))
     finally:
@@ -397,7 +398,7 @@ def test_a_false_accusation_is_not_believed(
     try:
         pool.start()
         wait_for(lambda: pool.running)
-        check = PooledCheck(pool, scripts)
+        check = PooledCheck(scripts, pool.take_chunk, pool.forget)
         pool.submit_check(check)
         wait_for(lambda: len(check._unanswered) < len(check._chunks))
         assert check.finish() is None
@@ -409,7 +410,7 @@ def test_a_false_accusation_is_not_believed(
 def test_what_ends_two_workers_is_done_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripts = scripts_of(tmp_path, 1)
     pool = WorkerPool(1, PARAMS)
-    check = PooledCheck(pool, scripts)
+    check = PooledCheck(scripts, pool.take_chunk, pool.forget)
     chunk = check._chunks[1]
     receive = WorkerProcess.receive
     deaths = []
@@ -447,7 +448,7 @@ def test_without_any_worker_everything_is_done_at_home(tmp_path: Path, monkeypat
 def test_closing_answers_what_waits(tmp_path: Path) -> None:
     scripts = scripts_of(tmp_path, 0)
     pool = WorkerPool(1, PARAMS)
-    check = PooledCheck(pool, scripts)
+    check = PooledCheck(scripts, pool.take_chunk, pool.forget)
     pool.submit_check(check)
     decoding = [pool.submit_decode(chain()[-2]) for _ in range(5)]
     pool.close()
@@ -500,7 +501,7 @@ def test_an_internal_error_leaves_the_node_to_itself(tmp_path: Path, monkeypatch
     monkeypatch.setattr(WorkerProcess, "receive", broken)
     pool = WorkerPool(2, PARAMS)
     decoding = pool.submit_decode(chain()[-2])
-    check = PooledCheck(pool, scripts)
+    check = PooledCheck(scripts, pool.take_chunk, pool.forget)
     pool.submit_check(check)
     pool.start()
     assert check.finish() is None

@@ -1,0 +1,154 @@
+"""The scripts of one block in chunks, which worker processes and the thread that wants the verdict share."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from btcnode.chain.script_checks import BlockScripts, Verdict
+from btcnode.primitives.hashes import to_display
+from btcnode.script.verify import ScriptFailure
+
+CHUNK_INPUTS = 128  # about 7 ms of work: small against a block, large against the 0.1 ms that a chunk costs
+WAIT_INTERVAL = 1.0  # seconds; only a safeguard, answers wake the waiting thread up
+
+log = logging.getLogger("btcnode.workers")
+
+
+class Chunk:
+    """Jobs ``first`` to ``last - 1`` of a block: the piece that is sent, answered and redone as one."""
+
+    __slots__ = ("attempts", "check", "first", "inputs", "last", "local_only")
+
+    def __init__(self, check: PooledCheck, first: int, last: int) -> None:
+        self.check = check
+        self.first = first
+        self.last = last
+        self.inputs = check.scripts.inputs_of(first, last)
+        self.attempts = 0
+        self.local_only = False
+
+    @property
+    def jobs(self) -> int:
+        """Number of jobs."""
+        return self.last - self.first
+
+    @property
+    def flags(self) -> int:
+        """Script flags."""
+        return self.check.scripts.flags
+
+    def packed(self) -> tuple[bytes, bytes]:
+        """Transactions and coins as bytes."""
+        return self.check.scripts.packed(self.first, self.last)
+
+    def has_input(self, job: int, index: int) -> bool:
+        """Whether job ``job`` of this chunk has an input ``index``."""
+        return 0 <= index < len(self.check.scripts.undo[self.first + job])
+
+    def settle(self, failed: tuple[int, ScriptFailure] | None) -> None:
+        """A worker's answer: all valid, or which job of this chunk failed and why."""
+        self.check.answer(self, None if failed is None else Verdict(self.first + failed[0], failed[1]))
+
+    def verify(self) -> None:
+        """Do it here."""
+        self.check.answer(self, self.check.scripts.verify(self.first, self.last))
+
+
+class PooledCheck:
+    """The scripts of one block, cut into chunks that workers and the waiting thread take from the same queue."""
+
+    def __init__(
+        self,
+        scripts: BlockScripts,
+        take_chunk: Callable[[], Chunk | None],
+        forget: Callable[[PooledCheck], None],
+    ) -> None:
+        """``take_chunk`` gives the next chunk that nobody has, of any block; ``forget`` ends handing these out."""
+        self.scripts = scripts
+        self.cancelled = False
+        self._take_chunk = take_chunk
+        self._forget = forget
+        self._chunks = [Chunk(self, first, last) for first, last in scripts.split(CHUNK_INPUTS)]
+        self._pending = deque(self._chunks)  # guarded by the pool's lock
+        self._unanswered = set(self._chunks)
+        self._verdicts: dict[Chunk, Verdict | None] = {}
+        self._changed = threading.Condition()
+
+    # -- with the pool's lock ------------------------------------------------------------------------------------
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether there are chunks that nobody has taken."""
+        return bool(self._pending)
+
+    def take(self, *, local: bool) -> Chunk | None:
+        """Take a chunk; those that have cost two workers are for ``local`` use only."""
+        pending = self._pending
+        if not pending:
+            return None
+        if local or not pending[0].local_only:
+            return pending.popleft()
+        for chunk in pending:
+            if not chunk.local_only:
+                pending.remove(chunk)
+                return chunk
+        return None
+
+    def give_back(self, chunk: Chunk) -> None:
+        """A chunk was taken and will not be answered."""
+        if not self.cancelled:
+            self._pending.appendleft(chunk)
+            with self._changed:
+                self._changed.notify_all()
+
+    # -- any thread ----------------------------------------------------------------------------------------------
+
+    def answer(self, chunk: Chunk, verdict: Verdict | None) -> None:
+        """Record the answer about a chunk."""
+        with self._changed:
+            self._verdicts[chunk] = verdict
+            self._unanswered.discard(chunk)
+            if not self._unanswered:
+                self._changed.notify_all()
+
+    # -- the thread that wants the verdict -----------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        """Whether every chunk is answered."""
+        return not self._unanswered
+
+    def finish(self) -> Verdict | None:
+        """Verify chunks, of this block first and then of later ones, until all of this block are answered."""
+        while not self.done:
+            chunk = self._take_chunk()
+            if chunk is not None:
+                chunk.verify()
+                continue
+            with self._changed:
+                if self._unanswered and not self._pending:
+                    self._changed.wait(WAIT_INTERVAL)
+        return self._judge()
+
+    def _judge(self) -> Verdict | None:
+        """The lowest failure that the node's own process confirms."""
+        for chunk in self._chunks:
+            verdict = self._verdicts[chunk]  # KeyError rather than a yes by default
+            if verdict is None:
+                continue
+            confirmed = self.scripts.verify(chunk.first, chunk.last)
+            if confirmed is not None:
+                return confirmed
+            log.error(
+                "a worker process found a script of block %s invalid that is valid: transaction %d, %s",
+                to_display(self.scripts.block.hash), verdict.job + 1, verdict.failure.error.value,
+            )  # fmt: skip
+        return None
+
+    def cancel(self) -> None:
+        """Hand out nothing more; what has been sent is answered and forgotten."""
+        self.cancelled = True
+        self._forget(self)
