@@ -157,7 +157,7 @@ class NodeLab:
             wire = V1Transport(reactor.magic)
             remote, local = NetAddress.from_host(host, int(port)), NetAddress.from_host("127.0.0.1", 18444)
             door = Door("127.0.0.1", 18444)
-            return Connection(reactor, reactor._new_peer_id(), wire, door, remote=remote, local=local)
+            return Connection(reactor.traffic, reactor._new_peer_id(), wire, door, remote=remote, local=local)
 
         self.thread.do(self.thread.loop.connect_accepted_socket(accept, ours))
         peer = ScriptedPeer(theirs, self.launch.params, TIMEOUT)
