@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
                 if self._detecting:
                     self._detected()
                 if wire.dropped:
-                    self._tell_dropped()
+                    self._report_dropped()
                 self._message(command, payload)
                 left -= 1
                 room -= len(payload)
@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
         if self._detecting:
             self._detected()
         if wire.dropped:
-            self._tell_dropped()
+            self._report_dropped()
         if self._closing:
             return
         if not self._receiving:
@@ -247,7 +247,7 @@ class Connection(asyncio.Protocol):
         else:
             self._schedule_turn()
 
-    def _tell_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         """Messages that the transport could not use, in order."""
         dropped = self.wire.dropped
         for flaw in dropped:

@@ -216,7 +216,7 @@ class Reactor:
         self._tick_due = now + TICK_INTERVAL
         self._ticker = self.loop.call_at(self._tick_due, self._tick)
         self._measure()
-        self.tell_time()
+        self.feed_tick()
 
     def _measure(self) -> None:
         """Once a second: how much all peers together have taken, if that was all that they could."""
@@ -229,7 +229,7 @@ class Reactor:
             traffic.kept_back = False
             self._measured = self.loop.time(), traffic.bytes_sent
 
-    def tell_time(self) -> None:
+    def feed_tick(self) -> None:
         """Let the protocol look at the clocks."""
         self.feed(Tick(self.traffic.wall_clock(), self._clock_held()))
 

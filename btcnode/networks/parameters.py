@@ -1,4 +1,4 @@
-"""Network parameters: one frozen object per network, the figures of Bitcoin Core 31's chain parameters.
+"""Network parameters: one frozen object per network, the numbers of Bitcoin Core 31's chain parameters.
 
 Networks: mainnet, testnet3, testnet4 (BIP94), signet (BIP325, also with a challenge of one's own) and regtest.
 Rules that Core enforces from genesis (P2SH, witness and taproot scripts) have no height here: blocks that break
@@ -414,10 +414,10 @@ def _regtest(
         1296688602, 2, 0x207FFFFF, "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
     )
     deployments = {deployment.name: deployment for deployment in _deployments(108, period=144, start_time=0)}
-    for name, figures in version_bits.items():
+    for name, numbers in version_bits.items():
         if name not in deployments:
             raise ConfigError(f"no deployment {name!r}")
-        deployments[name] = deployments[name]._replace(**figures._asdict())
+        deployments[name] = deployments[name]._replace(**numbers._asdict())
     base = replace(
         _testnet4(),
         **_identity(REGTEST),

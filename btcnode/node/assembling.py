@@ -182,7 +182,7 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
         cjdns=settings.proxies.cjdnsreachable,
         capture=MessageCapture(settings.net_dir, launch.clock.time) if settings.connections.capturemessages else None,
     )
-    launch.clock.listen(reactor.tell_time)
+    launch.clock.listen(reactor.feed_tick)
     transactions = Transactions(driver, view, launch.clock, pool, opened.workers, reactor.feed, launch.failure.report)
     return Machinery(options, driver, view, protocol, reactor, transactions)
 

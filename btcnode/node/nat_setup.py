@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from btcnode.net.nat.errors import Way
 from btcnode.net.nat.helper_ways import StunWay, UpnpWay
 from btcnode.net.nat.portmap import PortMapper
-from btcnode.net.nat.service import NatService
+from btcnode.net.nat.traversal import NatTraversal
 from btcnode.net.reactor import Reactor
 from btcnode.protocol.events import LocalAddress
 from btcnode.settings.settings import Settings
@@ -42,7 +42,7 @@ def nat_ways(settings: Settings) -> list[Way]:
     return ways
 
 
-def start_nat(settings: Settings, reactor: Reactor) -> NatService | None:
+def start_nat(settings: Settings, reactor: Reactor) -> NatTraversal | None:
     """Begin to look for a way to the port that the reactor listens at; None when there is nothing to do."""
     port = next((address.port for address in reactor.bound if not address.is_local or not any(address.raw)), None)
     ways = nat_ways(settings)
@@ -53,6 +53,6 @@ def start_nat(settings: Settings, reactor: Reactor) -> NatService | None:
         # STUN tells an address without a promise that the port is open: no better than what peers see
         reactor.feed(LocalAddress(address, "seen" if way == StunWay.name else "mapped"))
 
-    service = NatService(ways, port, found)
-    service.start()
-    return service
+    traversal = NatTraversal(ways, port, found)
+    traversal.start()
+    return traversal

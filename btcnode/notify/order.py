@@ -53,7 +53,7 @@ class EventOrder:
         block = event.block
         if self._left_work is None:
             self._emit(BlockIn(block))
-            self._tell_tip(block)
+            self._publish_tip(block)
             return
         if self._held_bytes + block.size > MAX_HELD_BYTES:
             self._release()
@@ -79,8 +79,8 @@ class EventOrder:
             self._emit(BlockIn(block))
             # halfway to a better chain nobody wants to hear of a tip
             if n == len(held) - 1 or self._chainwork(index) > (self._left_work or 0):
-                self._tell_tip(block)
+                self._publish_tip(block)
 
-    def _tell_tip(self, block: ParsedBlock) -> None:
+    def _publish_tip(self, block: ParsedBlock) -> None:
         if not self._initial_download():
             self._emit(NewTip(block))

@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
             self._answer(head, body)
         if self.reader.in_request:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._go_on)
+            asyncio.get_running_loop().call_soon(self._answer_buffered)
 
     def _next_body(self) -> bytes | None:
         """The body of the next complete request, whose head is ``_head``; raises HttpFault."""
@@ -267,9 +267,9 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self.transport.resume_reading()
-        self._go_on()
+        self._answer_buffered()
 
-    def _go_on(self) -> None:
+    def _answer_buffered(self) -> None:
         """Answer what has been read already."""
         self._work()
         self._count()

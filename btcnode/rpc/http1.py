@@ -80,7 +80,7 @@ class Head:
         self.asks_keep_alive = False  # as the client says
         self.asks_close = proxied
 
-    def settle(self) -> None:
+    def read_persistence(self) -> None:
         """Read what the headers say about the time after the answer."""
         connection = self.headers.get(b"connection")
         if connection is not None:
@@ -207,7 +207,7 @@ class RequestReader:
         if self._head is None:
             head = self._head = self._read_whole()
             if head is not None:
-                head.settle()
+                head.read_persistence()
                 self._frame(head)
                 return head
             line = self._line()
@@ -220,7 +220,7 @@ class RequestReader:
             self._head, self._size, self._name = _request_line(line), len(line), None
         if not self._read_headers(self._head):
             return None
-        self._head.settle()
+        self._head.read_persistence()
         self._frame(self._head)
         return self._head
 

@@ -73,11 +73,11 @@ class FeeEstimates:
         self.estimator.block(entries, height)
 
     def _added(self, entry: MempoolEntry) -> None:
-        service = self._transactions
+        transactions = self._transactions
         counts = (
             entry.sequence != 0  # 0: it is back from a block of another branch
-            and not service.in_package
-            and not service.pool.parents(entry)
+            and not transactions.in_package
+            and not transactions.pool.parents(entry)
             and self._is_current()
         )
         self.estimator.added(entry, counts=counts)

@@ -48,7 +48,7 @@ class Chunk:
         """Whether job ``job`` of this chunk has an input ``index``."""
         return 0 <= index < len(self.check.scripts.undo[self.first + job])
 
-    def settle(self, failed: tuple[int, ScriptFailure] | None) -> None:
+    def record_answer(self, failed: tuple[int, ScriptFailure] | None) -> None:
         """A worker's answer: all valid, or which job of this chunk failed and why."""
         self.check.answer(self, None if failed is None else Verdict(self.first + failed[0], failed[1]))
 

@@ -118,7 +118,7 @@ class NodeLab:
 
     def tick(self) -> None:
         """Let the protocol look at its clocks."""
-        self.thread.call(self.assembled.machinery.reactor.tell_time)
+        self.thread.call(self.assembled.machinery.reactor.feed_tick)
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait until a condition holds; from another thread than the loop's."""

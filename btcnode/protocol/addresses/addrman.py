@@ -310,11 +310,11 @@ class AddressBook:
         self._check()
         for key in list(self._collisions):
             entry = self.entries.get(key)
-            if entry is None or self._settle(entry, now):
+            if entry is None or self._decide_collision(entry, now):
                 self._collisions.pop(key, None)
         self._check()
 
-    def _settle(self, entry: Entry, now: int) -> bool:
+    def _decide_collision(self, entry: Entry, now: int) -> bool:
         """Whether it is decided if the address gets the place it wants."""
         old = self.tried.get(self.tried_slot(entry))
         if old is None:

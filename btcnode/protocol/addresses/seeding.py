@@ -56,7 +56,7 @@ class DnsSeeds:
         self._pending = 0  # seeds that have not answered
         self._found = 0
         self._after_seed_nodes: float | None = None  # Unix time
-        self._wait_until = self._next_look = 0.0
+        self._wait_until = self._next_check = 0.0
         self._told_inactive = False
 
     def begin(self) -> None:
@@ -108,9 +108,9 @@ class DnsSeeds:
     def _waited(self) -> bool:
         """Whether the next seeds may be asked; on the way there enough peers may turn up."""
         steady = self._ctx.steady
-        if steady < self._next_look:
+        if steady < self._next_check:
             return False
-        self._next_look = steady + DNS_DELAY_FEW
+        self._next_check = steady + DNS_DELAY_FEW
         if self._enough():
             if self._found:
                 self._log(f"{self._found} addresses found from DNS seeds")
@@ -133,7 +133,7 @@ class DnsSeeds:
             if size:
                 delay = DNS_DELAY_FEW if size < DNS_MANY_ADDRESSES else DNS_DELAY_MANY
                 self._log(f"Waiting {delay:.0f} seconds before querying DNS seeds.")
-                self._wait_until, self._next_look = ctx.steady + delay, ctx.steady + DNS_DELAY_FEW
+                self._wait_until, self._next_check = ctx.steady + delay, ctx.steady + DNS_DELAY_FEW
                 return
         if not self._connections.active:
             if not self._told_inactive:
@@ -193,7 +193,7 @@ class Seeding:
         if not self._ctx.config.automatic_outbound:
             return
         if self._add_fixed:
-            self._look_at_fixed()
+            self._consider_fixed_seeds()
         if self._seed_nodes and self._connections.active:
             self._ask_seed_node()
 
@@ -220,7 +220,7 @@ class Seeding:
         ctx.log(LogLevel.INFO, "net", f"{why} seednode ({seed}) to addrfetch")
         self._connections.connect(seed, ConnectionKind.ADDR_FETCH)
 
-    def _look_at_fixed(self) -> None:
+    def _consider_fixed_seeds(self) -> None:
         """Add the fixed seeds of networks of which the book has no address, if nothing else leads to any."""
         ctx, config = self._ctx, self._ctx.config
         book = self._gossip.book

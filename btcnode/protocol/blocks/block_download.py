@@ -507,7 +507,7 @@ class BlockDownload:
                 if (peer.id, index) not in self._validating:
                     peer.unjudged.end_block(index)
         if not self._validating:
-            self._unasked.go_on(whatever=True)
+            self._unasked.resume_all()
 
     def _cancel_compact(self, index: int) -> None:
         """The block is here: what comes of it in parts is not needed."""
@@ -544,7 +544,7 @@ class BlockDownload:
         """Blocks were connected: their sources, which are returned, are in the clear; patience shrinks to normal."""
         self.strategy.on_connected(len(change.connected), self._ctx.steady)
         self._late.note_distance()
-        self._unasked.go_on()
+        self._unasked.resume_near_tip()
         sources = []
         initial = self._ctx.is_initial_block_download()
         for index in change.connected:

@@ -139,7 +139,7 @@ class CompactRelay:
         if index == NONE:
             return
         if is_new:
-            self._headers.tell_new(peer, index, compact=True)
+            self._headers.log_new_header(peer, index, compact=True)
         self._headers.learn_block(peer, block_hash)
         if is_new and work > ctx.tip_work():
             peer.headers.last_announcement = ctx.mockable

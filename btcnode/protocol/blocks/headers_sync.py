@@ -301,16 +301,16 @@ class HeaderSync:
             return
         last = result.last
         if ctx.tree.best_header != best and ctx.is_initial_block_download():
-            self._tell_progress(last)
+            self._log_progress(last)
         if is_new:
-            self.tell_new(peer, last)
+            self.log_new_header(peer, last)
         if full and peer.headers.presync is None:
             self.request(peer, ctx.tree.locator(last))
         self._update_peer(peer, last, is_new=is_new, more=full)
         if not peer.disconnecting:
             self._download.direct_fetch(peer, last)
 
-    def tell_new(self, peer: Peer, index: int, *, compact: bool = False) -> None:
+    def log_new_header(self, peer: Peer, index: int, *, compact: bool = False) -> None:
         """Core's line about a header that is new and valid: who delays or withholds blocks can be seen from it."""
         ctx, tree = self._ctx, self._ctx.tree
         initial = ctx.is_initial_block_download()
@@ -319,7 +319,7 @@ class HeaderSync:
         text = f"Saw new {kind}header hash={to_display(tree.hash(index))} height={tree.height(index)} {where}"
         ctx.log(LogLevel.DEBUG if initial else LogLevel.INFO, "validation", text)
 
-    def _tell_progress(self, last: int) -> None:
+    def _log_progress(self, last: int) -> None:
         """Core's line: tools read it."""
         ctx = self._ctx
         height = ctx.tree.height(last)

@@ -6,6 +6,8 @@ a block before it reads on, judges a row of them one after the other; so does th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from btcnode.protocol.context import Context
 from btcnode.protocol.peer import PAUSE_BLOCKS, Peer
 
@@ -25,10 +27,17 @@ class UnaskedBlocks:
             self._held[peer.id] = height
             self._ctx.pause(peer, PAUSE_BLOCKS)
 
-    def go_on(self, *, whatever: bool = False) -> None:
-        """The tip has moved, or (``whatever``) all is connected that can be: read from those who need not wait."""
+    def resume_near_tip(self) -> None:
+        """The tip has moved: read again from those who are not far ahead of it any more."""
+        self._resume(lambda height: height <= self._ctx.active.height + MAX_AHEAD // 2)
+
+    def resume_all(self) -> None:
+        """All is connected that can be: nobody has to wait."""
+        self._resume(lambda _: True)
+
+    def _resume(self, may_go: Callable[[int], bool]) -> None:
         for peer_id, height in list(self._held.items()):
-            if whatever or height <= self._ctx.active.height + MAX_AHEAD // 2:
+            if may_go(height):
                 del self._held[peer_id]
                 if (peer := self._ctx.peers.get(peer_id)) is not None:
                     self._ctx.resume(peer, PAUSE_BLOCKS)

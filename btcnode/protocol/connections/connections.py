@@ -104,7 +104,7 @@ class Connections:
         else:
             self.attempts[number] = Attempt(kind, target, str(target), count_failure)
         speaks_v2 = self._ctx.config.offers_v2 if v2 is None else v2
-        self._tell_trying(target, kind, speaks_v2)
+        self._log_attempt(target, kind, speaks_v2)
         self._ctx.states.handle(AttemptKey(number), PeerEvent.RECONNECT if again else PeerEvent.CONNECT_INITIATED)
         self._ctx.emit(Connect(number, target, kind, speaks_v2))
         return number
@@ -113,7 +113,7 @@ class Connections:
         """Ask for a connection to a target that the user named; otherwise as ``connect``."""
         return self.connect(target, ConnectionKind.MANUAL, v2=v2)
 
-    def _tell_trying(self, target: NetAddress | str, kind: ConnectionKind, v2: bool) -> None:
+    def _log_attempt(self, target: NetAddress | str, kind: ConnectionKind, v2: bool) -> None:
         hours = 0.0 if isinstance(target, str) else self._gossip.book.age(target, int(self._ctx.unix)) / 3600
         transport = "v2" if v2 else "v1"
         text = f"trying {transport} connection ({kind.value}) to {target}, lastseen={hours:.1f}hrs"

@@ -40,7 +40,7 @@ class Pings:
     def connected(self, peer: Peer) -> None:
         """The handshake is complete: the first ping goes out."""
         peer.ping.queued = True
-        self._look(peer)
+        self._check(peer)
 
     def forget(self, peer: Peer) -> None:
         """The connection is gone."""
@@ -122,9 +122,9 @@ class Pings:
         for peer_id in (*queued, *self._wheel.advance(self._ctx.mockable)):
             peer = self._ctx.peers.get(peer_id)
             if peer is not None and peer.established and not peer.disconnecting:
-                self._look(peer)
+                self._check(peer)
 
-    def _look(self, peer: Peer) -> None:
+    def _check(self, peer: Peer) -> None:
         """Send what is due; note silence; close the connection when an answer is overdue."""
         ping, mockable = peer.ping, self._ctx.mockable
         waited = mockable - ping.sent_at

@@ -35,7 +35,7 @@ class FilterServing:
             ctx.punish(peer, Offence.FILTERS_UNSUPPORTED, f"{message.filter_type} in {message.command}")
             return
         stop = ctx.tree.find(message.stop_hash)
-        if stop < 0 or not self._serving.may_tell(stop):
+        if stop < 0 or not self._serving.may_show(stop):
             ctx.punish(peer, Offence.FILTER_REQUEST, f"requested invalid block hash: {to_display(message.stop_hash)}")
             return
         if not isinstance(message, GetCFCheckpt):

@@ -77,7 +77,7 @@ class Serving:
             index = active.next(active.find_fork_with(message.locator))
         else:
             index = tree.find(message.stop_hash)
-            if index < 0 or not self.may_tell(index):
+            if index < 0 or not self.may_show(index):
                 return
         headers: list[bytes] = []
         last = index
@@ -110,7 +110,7 @@ class Serving:
         room = MAX_INV_SIZE - len(peer.serve.inventory)
         peer.serve.inventory += hashes[:room]
 
-    def may_tell(self, index: int) -> bool:
+    def may_show(self, index: int) -> bool:
         """Whether the block may be shown without telling who we are: active, or stale but valid and young."""
         ctx, tree = self._ctx, self._ctx.tree
         if ctx.active.contains(index):
@@ -164,9 +164,9 @@ class Serving:
             if item.kind in _BLOCK_KINDS:
                 self._serve_block(peer, item)
             if peer.serve.reading == NONE:
-                self._tell_not_found(peer)
+                self._send_not_found(peer)
         if peer.serve.reading == NONE and (not queue or not budget or peer.send_full):
-            self._tell_not_found(peer)
+            self._send_not_found(peer)
         if len(queue) <= GETDATA_PAUSE:
             ctx.resume(peer, PAUSE_GETDATA)
 
@@ -180,7 +180,7 @@ class Serving:
         self._ctx.emit(SendRaw(peer.id, "tx", tx.stripped() if item.kind == MSG_TX else tx.raw))
         return True
 
-    def _tell_not_found(self, peer: Peer) -> None:
+    def _send_not_found(self, peer: Peer) -> None:
         if peer.serve.not_found:
             self._ctx.send(peer, NotFound(tuple(peer.serve.not_found)))
             peer.serve.not_found.clear()
@@ -189,7 +189,7 @@ class Serving:
         """Ask for the block to be read, if we have it and show it."""
         ctx, tree = self._ctx, self._ctx.tree
         index = tree.find(item.hash)
-        if index < 0 or not self.may_tell(index):
+        if index < 0 or not self.may_show(index):
             return
         if self._beyond_upload_target(peer, index, item.kind):
             ctx.punish(peer, Offence.UPLOAD_LIMIT)
@@ -320,7 +320,7 @@ class Serving:
             then(answer.raw)
         else:
             ctx.emit(SendRaw(peer.id, "block", answer.raw))
-        self._go_on(peer, answer.index)
+        self._after_block(peer, answer.index)
 
     def on_block_matched(self, answer: BlockMatched) -> None:
         """Send what a light client wants of a block, its transactions behind the proof."""
@@ -336,18 +336,18 @@ class Serving:
         for raw in answer.found.transactions:
             ctx.emit(SendRaw(peer.id, "tx", raw))
         self.upload.record(sum(map(len, answer.found.transactions)), int(ctx.unix))
-        self._go_on(peer, answer.index)
+        self._after_block(peer, answer.index)
 
     def _cannot_read(self, peer: Peer, index: int) -> None:
         ctx = self._ctx
         ctx.log_peer(peer, LogLevel.WARNING, f"block at height {ctx.tree.height(index)} cannot be read")
         ctx.punish(peer, Offence.BLOCK_UNREADABLE)
 
-    def _go_on(self, peer: Peer, index: int) -> None:
+    def _after_block(self, peer: Peer, index: int) -> None:
         """A block was sent: perhaps the peer shall ask for the next batch; then the next request."""
         ctx = self._ctx
         if peer.serve.continuation == ctx.tree.hash(index):
             peer.serve.continuation = b""
             ctx.send(peer, Inv((InvItem(MSG_BLOCK, ctx.tree.hash(ctx.active.tip)),)))
-        self._tell_not_found(peer)
+        self._send_not_found(peer)
         self.serve(peer)

@@ -205,7 +205,7 @@ class Orphanage:
         usage.weight += orphan.weight
         usage.score += orphan.score
 
-    def look_again(self, wtxid: bytes, peer: int) -> None:
+    def mark_for_reconsideration(self, wtxid: bytes, peer: int) -> None:
         """Mark an orphan that the peer announced to be reconsidered in its turn, unless it is marked already."""
         orphan = self._orphans.get(wtxid)
         if orphan is not None and orphan.reconsider is None and peer in orphan.announcers:

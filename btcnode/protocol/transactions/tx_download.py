@@ -280,7 +280,7 @@ class TxDownload:
                     self.orphanage.add(tx, candidate)
                 if came_since:
                     todo.worker = candidates[0]
-                    self.orphanage.look_again(wtxid, todo.worker)
+                    self.orphanage.mark_for_reconsideration(wtxid, todo.worker)
         self.tracker.forget(txid)
         self.tracker.forget(wtxid)
 

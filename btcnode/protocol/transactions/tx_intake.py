@@ -290,7 +290,7 @@ class TxIntake:
             self._working.pop(closed.worker, None)
             if self.download.orphanage.has_work(closed.worker):
                 self._work[closed.worker] = None
-        self._look_again()
+        self._reconsider_orphans()
 
     def _on_accepted(self, tx: Tx, sender: int, outcome: TxOutcome, *, first_time: bool) -> None:
         for peer_id in self.download.accepted(tx):
@@ -336,7 +336,7 @@ class TxIntake:
         if len(tx.raw) < MAX_EXTRA_TRANSACTION_SIZE:
             self.extra.append(tx)
 
-    def _look_again(self) -> None:
+    def _reconsider_orphans(self) -> None:
         """Validate orphans whose parents came, for a few peers at a time, in turn."""
         orphanage = self.download.orphanage
         for peer_id in list(self._work):
@@ -359,4 +359,4 @@ class TxIntake:
             self._relay.announce(entry)
             for peer_id in self.download.accepted(entry.tx):
                 self._work[peer_id] = None
-            self._look_again()
+            self._reconsider_orphans()

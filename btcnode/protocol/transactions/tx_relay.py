@@ -183,14 +183,14 @@ class TxRelay:
             state.mempool_wanted = False
             state.mempool_answer = list(self._source.in_order()[::-1])
         if state.mempool_answer:
-            self._tell_mempool(peer, state, found)
+            self._announce_mempool(peer, state, found)
         if state.queue:
-            self._tell_queue(peer, state, found)
+            self._announce_queued(peer, state, found)
         state.last_sequence = self._source.sequence
         for start in range(0, len(found), MAX_INV_SIZE):
             self._ctx.send(peer, Inv(tuple(found[start : start + MAX_INV_SIZE])), droppable=not asked_for)
 
-    def _tell_mempool(self, peer: Peer, state: TxState, found: list[InvItem]) -> None:
+    def _announce_mempool(self, peer: Peer, state: TxState, found: list[InvItem]) -> None:
         """Go on with the answer to a mempool message; what is in it need not be announced otherwise."""
         most = MEMPOOL_ANSWER_PER_TURN if state.filter is None else FILTERED_PER_TICK
         for _ in range(min(most, len(state.mempool_answer))):
@@ -200,7 +200,7 @@ class TxRelay:
                 state.known.add(item.hash)
                 found.append(item)
 
-    def _tell_queue(self, peer: Peer, state: TxState, found: list[InvItem]) -> None:
+    def _announce_queued(self, peer: Peer, state: TxState, found: list[InvItem]) -> None:
         """Take the best entries of the queue, more of them the longer it is."""
         queue = state.queue
         wanted = INVENTORY_BROADCAST_TARGET + len(queue) // 1000 * INVENTORY_BROADCAST_GROWTH
@@ -210,9 +210,9 @@ class TxRelay:
             work -= 1
             entry = self._source.find_tx(heapq.heappop(queue)[1], True)
             if entry is not None:
-                self._tell(peer, state, entry, found)
+                self._announce_with_parents(peer, state, entry, found)
 
-    def _tell(self, peer: Peer, state: TxState, entry: PoolEntry, found: list[InvItem]) -> None:
+    def _announce_with_parents(self, peer: Peer, state: TxState, entry: PoolEntry, found: list[InvItem]) -> None:
         """Announce a transaction the peer does not know and wants, after its parents that it was not told of yet.
 
         Parents from before the peer's time are left out; it asks for them. A cluster has at most 64 transactions.

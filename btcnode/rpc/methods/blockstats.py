@@ -153,7 +153,7 @@ class BlockStats(TypedDict):
     utxo_size_inc_actual: Annotated[NotRequired[int], "Growth in bytes, spendable ones only"]
 
 
-def _figures(sums: _Sums, n_tx: int) -> BlockStats:
+def _stats_of(sums: _Sums, n_tx: int) -> BlockStats:
     """What the sums amount to, under Core's names."""
     others = n_tx - 1
     rates = [rate for rate, _ in sums.rates]
@@ -215,7 +215,7 @@ async def getblockstats(
         raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")
     block = parse_block(raw)
     repeat = (height, tree.hash(index)) in node.params.bip30_exceptions
-    found = _figures(await asyncio.to_thread(_sums, block, undo, height, repeat), block.n_tx)
+    found = _stats_of(await asyncio.to_thread(_sums, block, undo, height, repeat), block.n_tx)
     found["blockhash"] = to_display(tree.hash(index))
     found["height"] = height
     found["mediantime"] = tree.median_time_past(index)

@@ -19,7 +19,7 @@ from btcnode.net.nat.errors import Mapping, NatError
 from btcnode.net.nat.helper import MAX_OUTPUT, run_bounded
 from btcnode.net.nat.helper_tasks import is_binding_response
 from btcnode.net.nat.helper_ways import StunWay, UpnpWay
-from btcnode.net.nat.service import NatService
+from btcnode.net.nat.traversal import NatTraversal
 from btcnode.node.nat_setup import nat_ways
 from btcnode.wire.netaddr import NetAddress
 from tests.lib.settings import settings_of
@@ -168,12 +168,12 @@ def test_ways_are_tried_in_order_until_one_gives_a_public_address() -> None:
         good = [Mapping(NetAddress.from_host("5.5.5.1", 1), 2400)]
         ways = [FakeWay(str(number), answer) for number, answer in enumerate([None, private, short, good, good])]
         found: list[tuple[str, str]] = []
-        service = NatService(ways, 1, lambda address, way: found.append((str(address), way)))
-        assert await service.renew() == 2400
-        await service.close()
+        traversal = NatTraversal(ways, 1, lambda address, way: found.append((str(address), way)))
+        assert await traversal.renew() == 2400
+        await traversal.close()
         assert found == [("5.5.5.1:1", "3")]
         assert [way.calls for way in ways] == [["open", "close"]] * 4 + [[]]
-        assert await NatService(ways[:1], 1, lambda address, way: None).renew() is None
+        assert await NatTraversal(ways[:1], 1, lambda address, way: None).renew() is None
 
     asyncio.run(run())
 

@@ -18,7 +18,7 @@ REMOVE_TIMEOUT = 5.0  # seconds at exit
 log = logging.getLogger("btcnode.net")
 
 
-class NatService(Background):
+class NatTraversal(Background):
     """Runs beside the reactor on the loop; ``found`` is told each external address and the way it came."""
 
     def __init__(self, ways: Sequence[Way], port: int, found: Callable[[NetAddress, str], None]) -> None:
