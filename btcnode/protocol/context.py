@@ -208,7 +208,7 @@ class Context:
         return self.chain.is_initial_block_download(int(self.unix))
 
     def tip_work(self) -> int:
-        """Work of the active chain."""
+        """Work of the active chain: expected hashes from genesis up to its tip."""
         return self.tree.chainwork(self.active.tip)
 
     def work_threshold(self) -> int:

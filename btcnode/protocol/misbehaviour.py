@@ -183,7 +183,7 @@ WEIGHTS: dict[Offence, float] = {
 
 
 def weight_of(offence: Offence) -> float:
-    """How much an offence counts in the peer's score."""
+    """How much an offence adds to ``Conduct.load``: 1 unless ``WEIGHTS`` has another value."""
     return WEIGHTS.get(offence, 1.0)
 
 

@@ -251,7 +251,7 @@ class Protocol:
 
     @property
     def services(self) -> int:
-        """What this node offers now."""
+        """The services (bits of BIP14's field) that this node offers now."""
         return self._ctx.config.services
 
     def offer(self, services: int) -> None:
@@ -529,12 +529,12 @@ class Protocol:
 
     @property
     def local_addresses(self) -> dict[NetAddress, int]:
-        """Addresses at which we can be reached, with their scores."""
+        """Addresses at which we can be reached, with their scores (Core's: the highest is told first)."""
         return dict(self._gossip.local.scores)
 
     @property
     def reachable_networks(self) -> tuple[str, ...]:
-        """Networks that automatic connections may use."""
+        """Networks that automatic connections may use, by BIP155 name (``ipv4``, ``onion``, ...)."""
         return tuple(self._gossip.networks)
 
     @property
@@ -548,7 +548,7 @@ class Protocol:
         return self._headers.requests
 
     def block_queue(self) -> tuple[int, int, int]:
-        """Blocks asked for and not there, blocks in validation, and the bytes of those."""
+        """Numbers of blocks asked for and not there and of blocks in validation, and the bytes of the latter."""
         download = self._download
         return len(download.requests), download.validating, download.validating_bytes
 
@@ -588,7 +588,7 @@ class Protocol:
         return [(name, None if peer is None else peer.id) for name, peer in peers]
 
     def peer_scores(self) -> dict[int, PeerScore]:
-        """Every established peer's score and what it is made of."""
+        """By established peer: its score (0 to 100) and what it is made of, as ``Scores.describe`` has it."""
         return {peer.id: self._scores.describe(peer) for peer in self._ctx.established()}
 
     @property
@@ -597,7 +597,7 @@ class Protocol:
         return self._serving.upload
 
     def score_weights(self) -> tuple[float, ...]:
-        """The weights that scores are made with."""
+        """The weights of service, value and fault that scores are made with."""
         return self._scores.weights
 
     def presync_height(self) -> int:

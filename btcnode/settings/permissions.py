@@ -53,7 +53,7 @@ _WORDS: dict[str, Permission] = {
 
 
 def names(permissions: Permission) -> tuple[str, ...]:
-    """The permissions by name."""
+    """The permissions by name, as getpeerinfo tells them (Core's words and order)."""
     return tuple(name for flag, name in PERMISSION_NAMES.items() if permissions & flag)
 
 

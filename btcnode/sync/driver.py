@@ -405,7 +405,7 @@ class ChainDriver:
     async def invalidate(self, index: int) -> None:
         """Declare a block invalid; returns when the active chain has left it, before it goes to the best that remains.
 
-        Raises ValueError for the genesis block, StorageError.
+        Raises ValueError for the genesis block, StorageError, RuntimeError when the driver has stopped.
         """
         self._check_running()
         async with _Pause(self):
@@ -435,7 +435,7 @@ class ChainDriver:
     async def prune(self, choose: Callable[[], Sequence[int]]) -> int:
         """Flush, and delete the block files that ``choose`` names when the flush begins; returns how many.
 
-        Raises StorageError.
+        Raises StorageError, RuntimeError when the driver has stopped.
         """
         self._check_running()
         async with _Pause(self):

@@ -112,7 +112,10 @@ def decode_packed(request: Request, raw: bytes, params: NetworkParams) -> bytes:
 
 
 def serve(sock: socket.socket) -> None:
-    """Answer requests until the stream ends; a CONFIG request comes first."""
+    """Answer requests (``worker_codec.py``) until the stream ends; a CONFIG request comes first.
+
+    What a request is at fault with is its answer. Raises OSError when the socket fails.
+    """
     params: NetworkParams | None = None
     while True:
         request = Request(*REQUEST.unpack(_receive(sock, REQUEST.size)))

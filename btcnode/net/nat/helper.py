@@ -26,7 +26,10 @@ async def call(*arguments: str, seconds: float = TIMEOUT) -> dict[str, Any]:
 
 
 async def run_bounded(command: list[str], seconds: float) -> dict[str, Any]:
-    """Run ``command``, which prints a JSON object of at most ``MAX_OUTPUT`` bytes, within ``seconds``."""
+    """Run ``command``, which prints a JSON object of at most ``MAX_OUTPUT`` bytes, within ``seconds``; returns that.
+
+    Raises NatError when it cannot be started, takes too long, says too much or no JSON object, or names an error.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *command,

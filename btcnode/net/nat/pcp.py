@@ -59,12 +59,15 @@ def _natpmp_result(data: bytes, opcode: int, size: int) -> bool:
 
 
 def read_natpmp_address(data: bytes) -> bytes | None:
-    """The external address, 4 bytes."""
+    """The external IPv4 address, 4 bytes (RFC 6886); None for another answer. Raises NatError when it is refused."""
     return data[8:12] if _natpmp_result(data, _NATPMP_EXTERNAL, 12) else None
 
 
 def read_natpmp_map(data: bytes, port: int) -> tuple[int, int] | None:
-    """External port and lifetime in seconds of the mapping of ``port``."""
+    """External port and lifetime in seconds of the mapping of ``port`` (RFC 6886); None for another answer.
+
+    Raises NatError when it is refused.
+    """
     if not _natpmp_result(data, _NATPMP_MAP_TCP, 16):
         return None
     internal, external, lifetime = struct.unpack(">HHI", data[8:16])
@@ -92,7 +95,10 @@ def pcp_map_request(nonce: bytes, client: str, port: int, lifetime: int) -> byte
 
 
 def read_pcp_map(data: bytes, nonce: bytes, port: int) -> Mapping | None:
-    """The mapping of ``port``; raises UnsupportedVersion when the gateway speaks another version."""
+    """The mapping of ``port`` (RFC 6887); None when the bytes are no answer to that request.
+
+    Raises NatError when the gateway refuses, UnsupportedVersion when it speaks another version.
+    """
     if len(data) > MAX_SIZE or len(data) < 4:
         return None
     if data[0] == _NATPMP_VERSION:

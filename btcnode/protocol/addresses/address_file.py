@@ -142,7 +142,7 @@ class Snapshot:
         book.changes = 0
 
     def encode(self, magic: bytes) -> bytes:
-        """The file peers.dat of the network with this ``magic``."""
+        """The bytes of peers.dat (Core's format 4) of the network with this ``magic`` (4 bytes)."""
         numbers = {entry.key: number for number, entry in enumerate(self._new)}
         parts = [magic, bytes((FORMAT, _COMPATIBILITY_BASE + FORMAT)), self._key]
         parts += [_I32.pack(len(self._new)), _I32.pack(len(self._tried)), _I32.pack(NEW_BUCKETS ^ _BUCKETS_MARK)]
@@ -256,7 +256,7 @@ def _restore_new(book: AddressBook, entry: Entry, bucket: int | None) -> None:
 
 
 def encode_anchors(anchors: list[AddrEntry], magic: bytes) -> bytes:
-    """The file anchors.dat."""
+    """The bytes of anchors.dat, as Bitcoin Core writes them (``DumpAnchors``)."""
     body = magic + compact_size(len(anchors)) + b"".join(_entry_bytes(*entry) for entry in anchors)
     return body + sha256d(body)
 

@@ -28,7 +28,7 @@ def cheap_hash(data: bytes) -> int:
 
 
 def vector(data: bytes) -> bytes:
-    """Less than 253 bytes behind their length."""
+    """``data`` (less than 253 bytes) behind its length, as Core hashes byte vectors."""
     return bytes((len(data),)) + data
 
 

@@ -76,7 +76,7 @@ class AddressBook:
         return sum(count[1] for count in self.counts.values())
 
     def size(self, network: Network) -> tuple[int, int]:
-        """New and tried addresses of a network."""
+        """Numbers of new and of tried addresses of a network."""
         count = self.counts.get(network, (0, 0))
         return count[0], count[1]
 

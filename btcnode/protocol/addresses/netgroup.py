@@ -28,12 +28,12 @@ _TEREDO = bytes.fromhex("20010000")
 
 
 def host_key(address: NetAddress) -> bytes:
-    """Network id and raw bytes: the host without its port."""
+    """BIP155's network id (1 byte) and the raw address: the host without its port."""
     return bytes((address.network,)) + address.raw
 
 
 def address_key(address: NetAddress) -> bytes:
-    """Network id, raw bytes and port (big-endian): one service on one host."""
+    """BIP155's network id (1 byte), raw address and port (2 bytes, big-endian): one service on one host."""
     return bytes((address.network,)) + address.raw + address.port.to_bytes(2, "big")
 
 

@@ -81,7 +81,7 @@ class PartialBlock:
                 slots[at] = None
 
     def missing(self) -> tuple[int, ...]:
-        """Positions of the gaps."""
+        """Positions in the block of the transactions that are missing, ascending."""
         return tuple([position for position, raw in enumerate(self.slots) if raw is None])
 
     def fill(self, transactions: Iterable[bytes]) -> bytes:

@@ -52,7 +52,7 @@ class ThinBlock:
         return wtxid[:CHEAP_HASH_SIZE] in self._places
 
     def missing(self) -> tuple[bytes, ...]:
-        """Cheap hashes of the gaps, in block order."""
+        """Cheap hashes (8 bytes each) of the transactions that are missing, in block order."""
         return tuple([cheap for cheap, at in self._places.items() if self._slots[at] is None])
 
     def raw(self) -> bytes:

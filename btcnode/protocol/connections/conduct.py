@@ -17,7 +17,7 @@ class Features:
     fault: float
 
     def as_tuple(self) -> tuple[float, float, float]:
-        """In the order of the weights."""
+        """Service, value and fault: the order of the weights."""
         return self.service, self.value, self.fault
 
 

@@ -26,7 +26,7 @@ class BloomHasher:
         self.generation_bytes = 1 << bits_log2 >> 3
 
     def positions(self, item: bytes) -> list[int]:
-        """Bit numbers of ``item`` in a generation."""
+        """Bit numbers of ``item`` in a generation, one for each hash function."""
         mask = self._mask
         digest = blake2b(item, digest_size=self._digest_size, key=self._key).digest()
         return [word & mask for word in unpack(self._format, digest)]

@@ -84,12 +84,12 @@ class CompactServing:
     # -- answers -------------------------------------------------------------------------------------------------
 
     def payload(self, index: int) -> bytes | None:
-        """The cmpctblock message of a block, if it is at hand."""
+        """Payload of the cmpctblock message (BIP152) of the block ``index``; None when that has to be read."""
         outline = self._outlines.get(index)
         return None if outline is None else outline.compact
 
     def make_payload(self, index: int, raw: bytes) -> bytes:
-        """The cmpctblock message of a block that was read from disk."""
+        """Payload of the cmpctblock message (BIP152) of a serialised block that was read from disk."""
         return self._outline(index, raw).compact
 
     def _outline(self, index: int, raw: bytes) -> Outline:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def services_for(ctx: Context, peer: Peer) -> int:
-    """The services that we offer to this peer."""
+    """The services (bits) that we offer to this peer; BIP111's for filters also by permission."""
     favoured = peer.inbound and peer.permissions & Permission.BLOOM_FILTER
     return ctx.config.services | (NODE_BLOOM if favoured else 0)
 

@@ -23,7 +23,7 @@ class RequestQueue:
 
     @property
     def added(self) -> int:
-        """Requests ever."""
+        """Number of requests that ever were in the queue."""
         return self.taken + len(self)
 
     def __len__(self) -> int:

@@ -326,5 +326,5 @@ def _parents(tx: Tx) -> list[bytes]:
 
 
 def package_hash(txs: tuple[Tx, ...]) -> bytes:
-    """Names a set of transactions, whatever their order."""
+    """SHA-256 over the sorted wtxids: names a set of transactions, whatever their order."""
     return sha256(b"".join(sorted(tx.wtxid for tx in txs))).digest()
