@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1] / "btcnode"
 TEST_LIBRARY = ROOT.parent / "tests/lib"
 

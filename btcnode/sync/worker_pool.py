@@ -445,12 +445,12 @@ class WorkerPool:
         if answer.status == VALID:
             if answer.jobs != chunk.jobs or answer.inputs != chunk.inputs:
                 raise DecodeError("an answer about another number of inputs")
-            chunk.take_verdict(None)
+            chunk.record_answer(None)
         elif answer.status == INVALID:
             job, index = answer.failed_job, answer.failed_input
             if not 0 <= job < chunk.jobs or answer.jobs != job + 1 or not chunk.has_input(job, index):
                 raise DecodeError("an answer about an input that is not there")
-            chunk.take_verdict((job, ScriptFailure(index, _script_error(answer.body))))
+            chunk.record_answer((job, ScriptFailure(index, _script_error(answer.body))))
         elif answer.status == FAILED:
             raise DecodeError(answer.body.decode("utf-8", "replace"))
         else:
