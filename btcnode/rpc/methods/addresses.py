@@ -38,16 +38,14 @@ class NodeAddress(TypedDict):
     services: Annotated[int, "Services that the node is said to offer"]
     address: Annotated[str, "Address"]
     port: Annotated[int, "Port"]
-    network: Annotated[str, "Network (ipv4, ipv6, onion, i2p, cjdns)"]
+    network: Annotated[str, f"Network ({_NETWORKS})"]
 
 
 @rpc("network", examples=((8,), (4, "i2p")))
 def getnodeaddresses(
     node: NodeParts,
     count: Annotated[int, "How many at most, 0 for all"] = 1,
-    network: Annotated[
-        str | None, "Only those of a network: ipv4, ipv6, onion, i2p, cjdns", Hint("all networks")
-    ] = None,
+    network: Annotated[str | None, f"Only those of a network: {_NETWORKS}", Hint("all networks")] = None,
 ) -> list[NodeAddress]:
     """Known addresses of nodes."""
     if count < 0:
@@ -99,7 +97,7 @@ class AddressCounts(TypedDict):
 @rpc("network")
 def getaddrmaninfo(
     node: NodeParts,
-) -> dict[str, Annotated[AddressCounts, Named("network"), "ipv4, ipv6, onion, i2p, cjdns, all_networks"]]:
+) -> dict[str, Annotated[AddressCounts, Named("network"), f"{_NETWORKS}, all_networks"]]:
     """How many addresses of each network are known."""
     counts = dict(node.addresses.counts())
     counts["all_networks"] = (sum(new for new, _ in counts.values()), sum(tried for _, tried in counts.values()))
@@ -144,11 +142,11 @@ class AddressEntry(TypedDict):
     address: Annotated[str, "Address"]
     mapped_as: Annotated[NotRequired[int], "Autonomous system (with -asmap)"]
     port: Annotated[int, "Port"]
-    network: Annotated[str, "Network (ipv4, ipv6, onion, i2p, cjdns)"]
+    network: Annotated[str, f"Network ({_NETWORKS})"]
     services: Annotated[int, "Services that the node is said to offer"]
     time: Annotated[Time, "When it was seen last"]
     source: Annotated[str, "Who told the address"]
-    source_network: Annotated[str, "The teller's network (ipv4, ipv6, onion, i2p, cjdns)"]
+    source_network: Annotated[str, f"The teller's network ({_NETWORKS})"]
     source_mapped_as: Annotated[NotRequired[int], "The teller's autonomous system (with -asmap)"]
 
 

@@ -126,7 +126,7 @@ async def addconnection(
 def sendmsgtopeer(
     node: NodeParts,
     peer_id: Annotated[int, "Number of the peer", Bits(64)],
-    msg_type: Annotated[str, "Command, at most 12 characters"],
+    msg_type: Annotated[str, f"Command, at most {MAX_COMMAND} characters"],
     msg: Annotated[Hex, "Payload in hex"],
 ) -> Empty:
     """Send any message to a peer (for tests)."""
@@ -134,11 +134,9 @@ def sendmsgtopeer(
         text = f"Error: msg_type too long, max length is {MAX_COMMAND}"
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
     try:
-        payload = bytes.fromhex(msg) if not any(c.isspace() for c in msg) else None
+        payload = bytes.fromhex(msg)  # white space between bytes counts for nothing, as in Core
     except ValueError:
-        payload = None
-    if payload is None:
-        raise RpcError(RpcCode.INVALID_PARAMETER, "Error parsing input for msg")
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Error parsing input for msg") from None
     if not node.peers.send_raw(peer_id, msg_type, payload):
         raise RpcError(RpcCode.MISC_ERROR, "Error: Could not send message to peer")
     return {}

@@ -32,7 +32,7 @@ def uptime(control: Control) -> Annotated[int, "Seconds"]:
 @rpc("control", in_warmup=True)
 async def stop(
     control: Control, wait: Annotated[int | None, "Milliseconds to wait before the answer", HIDDEN] = None
-) -> Annotated[str, "The text 'btcnode stopping'"]:
+) -> Annotated[str, f"The text '{STOPPING}'"]:
     """Ask the node to shut down."""
     control.request_stop()
     if wait:

@@ -24,6 +24,16 @@ from btcnode.services.parts import NodeParts
 FEW = 500  # entries that are described at once: 5 ms
 
 
+AnyTxid = Annotated[Hex, "Transaction id"]
+Verbose = Annotated[bool, "JSON objects (true), or ids only (false)"]
+Relatives = (
+    Annotated[list[Annotated[Hex, "Transaction id"]], When("for verbose = false", verbose=(False,))]
+    | Annotated[
+        dict[str, Annotated[MempoolEntryJson, Named("transactionid")]], When("for verbose = true", verbose=(True,))
+    ]
+)
+
+
 def find_entry(node: NodeParts, txid: str) -> MempoolEntry:
     """The entry with a txid as the user gives it; raises RpcError."""
     entry = node.mempool.get(parse_hash(txid, "txid"))
@@ -48,7 +58,7 @@ class TxidsInSequence(TypedDict):
 @rpc("blockchain", examples=((True,),))
 async def getrawmempool(
     node: NodeParts,
-    verbose: Annotated[bool, "JSON objects (true), or ids only (false)"] = False,
+    verbose: Verbose = False,
     mempool_sequence: Annotated[bool, "With the mempool sequence number (not with verbose)"] = False,
 ) -> (
     Annotated[
@@ -76,7 +86,7 @@ async def getrawmempool(
 
 
 @rpc("blockchain", examples=(("mytxid",),))
-def getmempoolentry(node: NodeParts, txid: Annotated[Hex, "Transaction id"]) -> MempoolEntryJson:
+def getmempoolentry(node: NodeParts, txid: AnyTxid) -> MempoolEntryJson:
     """What is known of a transaction in the mempool."""
     return entry_json(node, find_entry(node, txid))
 
@@ -84,14 +94,9 @@ def getmempoolentry(node: NodeParts, txid: Annotated[Hex, "Transaction id"]) -> 
 @rpc("blockchain", examples=(("mytxid",),))
 def getmempoolancestors(
     node: NodeParts,
-    txid: Annotated[Hex, "Transaction id"],
-    verbose: Annotated[bool, "JSON objects (true), or ids only (false)"] = False,
-) -> (
-    Annotated[list[Annotated[Hex, "Transaction id"]], When("for verbose = false", verbose=(False,))]
-    | Annotated[
-        dict[str, Annotated[MempoolEntryJson, Named("transactionid")]], When("for verbose = true", verbose=(True,))
-    ]
-):
+    txid: AnyTxid,
+    verbose: Verbose = False,
+) -> Relatives:
     """All ancestors of a transaction in the mempool."""
     found = node.mempool.ancestors(find_entry(node, txid))
     return _listed(node, sorted(found, key=lambda entry: entry.txid), verbose)
@@ -100,14 +105,9 @@ def getmempoolancestors(
 @rpc("blockchain", examples=(("mytxid",),))
 def getmempooldescendants(
     node: NodeParts,
-    txid: Annotated[Hex, "Transaction id"],
-    verbose: Annotated[bool, "JSON objects (true), or ids only (false)"] = False,
-) -> (
-    Annotated[list[Annotated[Hex, "Transaction id"]], When("for verbose = false", verbose=(False,))]
-    | Annotated[
-        dict[str, Annotated[MempoolEntryJson, Named("transactionid")]], When("for verbose = true", verbose=(True,))
-    ]
-):
+    txid: AnyTxid,
+    verbose: Verbose = False,
+) -> Relatives:
     """All descendants of a transaction in the mempool."""
     found = node.mempool.descendants(find_entry(node, txid))
     return _listed(node, sorted(found, key=lambda entry: entry.txid), verbose)
@@ -130,7 +130,7 @@ class ClusterInfo(TypedDict):
 
 
 @rpc("blockchain", examples=(("mytxid",),))
-def getmempoolcluster(node: NodeParts, txid: Annotated[Hex, "Transaction id"]) -> ClusterInfo:
+def getmempoolcluster(node: NodeParts, txid: AnyTxid) -> ClusterInfo:
     """The cluster of a transaction in the mempool: everything connected with it, by chunks."""
     cluster = node.mempool.cluster_of(find_entry(node, txid))
     chunks: list[ChunkInfo] = [

@@ -50,6 +50,8 @@ from btcnode.services.parts import NodeParts
 from btcnode.services.submissions import SubmitError
 
 MAX_FEERATE = "0.10"
+MaxFeerate = Annotated[AnyAmount, "Most BTC/kvB, 0 for no limit"]
+MaxBurn = Annotated[AnyAmount, "Most BTC in outputs that nobody can spend"]
 _CODES = {
     "already-confirmed": RpcCode.ALREADY_IN_UTXO_SET,
     "max-fee-exceeded": RpcCode.VERIFY_ERROR,
@@ -85,8 +87,8 @@ def _check_burn(tx: Tx, limit: int) -> None:
 async def sendrawtransaction(
     node: NodeParts,
     hexstring: Annotated[Hex, "The transaction"],
-    maxfeerate: Annotated[AnyAmount, "Most BTC/kvB, 0 for no limit"] = "0.10",
-    maxburnamount: Annotated[AnyAmount, "Most BTC in outputs that nobody can spend"] = "0.00",
+    maxfeerate: MaxFeerate = MAX_FEERATE,
+    maxburnamount: MaxBurn = "0.00",
 ) -> Annotated[Hex, "Transaction id"]:
     """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is
     sent to a few nodes through Tor or I2P instead).
@@ -151,7 +153,7 @@ AcceptanceTest = TypedDict(
 async def testmempoolaccept(
     node: NodeParts,
     rawtxs: Annotated[Items[Annotated[Hex, Named("rawtx")]], "Transactions in hex"],
-    maxfeerate: Annotated[AnyAmount, "Most BTC/kvB, 0 for no limit"] = "0.10",
+    maxfeerate: MaxFeerate = MAX_FEERATE,
 ) -> Annotated[
     list[AcceptanceTest],
     ("In the order given; a transaction without verdict was not judged, because another one failed"),
@@ -245,8 +247,8 @@ PackageAnswer = TypedDict(
 async def submitpackage(
     node: NodeParts,
     package: Annotated[Items[Annotated[Hex, Named("rawtx")]], "Transactions in hex"],
-    maxfeerate: Annotated[AnyAmount, "Most BTC/kvB, 0 for no limit"] = "0.10",
-    maxburnamount: Annotated[AnyAmount, "Most BTC in outputs that nobody can spend"] = "0.00",
+    maxfeerate: MaxFeerate = MAX_FEERATE,
+    maxburnamount: MaxBurn = "0.00",
 ) -> PackageAnswer:
     """Hand a package in: a child with its parents, parents first."""
     _check_count(package)

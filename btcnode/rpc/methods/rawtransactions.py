@@ -80,7 +80,7 @@ class TxPlace(TypedDict):
     time: Annotated[NotRequired[int], "The same"]
 
 
-class TxHex(TypedDict):
+class TxBytes(TypedDict):
     """The bytes of a transaction."""
 
     hex: Annotated[Hex, "The transaction in hex"]
@@ -92,11 +92,11 @@ class TxFee(TypedDict):
     fee: Annotated[NotRequired[Coins], "Fee, where undo data tell"]
 
 
-class TransactionInfo(InChain, TxPlace, TxHex, TxJson):
+class TransactionInfo(InChain, TxPlace, TxBytes, TxJson):
     """A transaction and where it is."""
 
 
-class SpendingInfo(InChain, TxPlace, TxHex, TxFee, SpendingTx):
+class SpendingInfo(InChain, TxPlace, TxBytes, TxFee, SpendingTx):
     """The same with what it spends."""
 
 
@@ -132,7 +132,7 @@ async def getrawtransaction(
     if level <= 0:
         return tx.raw.hex()
     head: InChain = {"in_active_chain": is_active(node, index)} if index >= 0 else {}
-    end: TxHex = {"hex": tx.raw.hex()}
+    end: TxBytes = {"hex": tx.raw.hex()}
     place = _place_json(node, block)
     if level == 1 or block < 0:
         return {**head, **tx_json(tx, node.params), **end, **place}
