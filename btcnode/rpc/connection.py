@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.http1 import (
+    CLOSE,
     CONTINUE,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
@@ -279,10 +280,12 @@ class Connection(asyncio.Protocol):
     def _send(self, head: Head, reply: Reply) -> None:
         if self.transport.is_closing():
             return
-        message = response(head, reply.status, reply.body, reply.headers)
+        stopping = self.server.table.control.stop_requested.is_set()
+        headers = reply.headers + CLOSE if stopping and not head.asks_close else reply.headers
+        message = response(head, reply.status, reply.body, headers)
         if not self._write_blocked:
             self.since_mono = monotonic()
-        if head.stays_open:
+        if head.stays_open and not stopping:
             self.transport.write(message)
         else:
             self._end(message)

@@ -35,7 +35,7 @@ JSON_TYPE = b"Content-Type: application/json\r\n"
 TEXT_TYPE = b"Content-Type: text/plain\r\n"
 _HTML_TYPE = b"Content-Type: text/html; charset=ISO-8859-1\r\n"  # of bodies that nobody gave a type
 _PAGE = b"<HTML><HEAD>\n<TITLE>%d %s</TITLE>\n</HEAD><BODY>\n<H1>%s</H1>\n</BODY></HTML>\n"
-_CLOSE = b"Connection: close\r\n"
+CLOSE = b"Connection: close\r\n"
 
 SERVED = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"DELETE"))  # other methods are not implemented
 _WITH_BODY = frozenset((b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"))
@@ -383,7 +383,7 @@ def response(head: Head, status: int, body: bytes, headers: bytes = b"") -> byte
     if has_body and b"Content-Type:" not in headers:
         more += _HTML_TYPE
     if head.asks_close and not head.proxied:
-        more += _CLOSE
+        more += CLOSE
     content = b"" if head.method == b"HEAD" else body
     return b"HTTP/%d.%d %d %s\r\n%s%s\r\n%s" % (major, minor, status, _REASONS[status], headers, more, content)
 
@@ -398,5 +398,5 @@ def error_page(head: Head, status: int) -> bytes:
     )
     if not head.major or not head.minor:
         head.major = head.minor = 1
-    closing = b"" if head.asks_close else _CLOSE
+    closing = b"" if head.asks_close else CLOSE
     return response(head, status, page, b"Content-Type: text/html\r\n" + closing)

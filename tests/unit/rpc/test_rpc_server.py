@@ -310,6 +310,7 @@ def test_uvloop_serves_the_same(tmp_path: Path) -> None:
 
     class Process:
         status = None
+        stop_requested = asyncio.Event()
 
         def uptime(self) -> int:
             return 42
@@ -380,3 +381,12 @@ def test_hosts_that_may_connect() -> None:
     for text, cjdns in (("fc00:db8::/80", True), ("x", False), ("1.2.3.4/33", False)):
         with pytest.raises(ConfigError, match="Invalid -rpcallowip subnet specification"):
             settings_of(rpcallowip=text, cjdnsreachable=cjdns)
+
+
+def test_the_answer_to_stop_says_that_the_connection_ends(running: Running) -> None:
+    answer = exchange(running, request(running, b'{"id":1,"method":"stop"}') + request(running))
+    head, body = answer.split(b"\r\n\r\n", 1)
+    assert [line.split(b":")[0] for line in head.split(b"\r\n")[1:]] == [
+        b"Content-Type", b"Connection", b"Date", b"Content-Length",
+    ]  # fmt: skip
+    assert b"\r\nConnection: close\r\n" in head and body.count(b"\n") == 1
