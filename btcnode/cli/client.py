@@ -15,6 +15,7 @@ from btcnode.cli.arguments import named_params, positional_params
 from btcnode.errors import ConfigError
 from btcnode.networks.names import FLAGS, MAINNET, NetworkName, network_named
 from btcnode.observe.stdio import run_program
+from btcnode.rpc.auth import read_cookie
 from btcnode.rpc.client import RpcClient, RpcConnectionError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode_kept, encode, pretty, value_text
@@ -201,11 +202,8 @@ class Caller:
             return self.options.get("rpcuser", ""), self.options["rpcpassword"], True
         if self.options.get("rpccookiefile") == "0":
             return "", "", False
-        try:
-            user, _, password = self.cookie.read_text().strip().partition(":")
-        except OSError:
-            return "", "", False
-        return user, password, True
+        found = read_cookie(self.cookie)
+        return ("", "", False) if found is None else (*found, True)
 
     def post(self, body: Any) -> Any:
         """The parsed reply, with numbers as they were written; raises CliError."""

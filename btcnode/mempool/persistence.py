@@ -19,6 +19,7 @@ VERSION_XOR = 2
 KEY_SIZE = 8
 
 _HEAD = Struct("<Q")
+VERSION_SIZE = _HEAD.size
 _TIMES = Struct("<qq")
 _DELTA = Struct("<32sq")
 _CHUNK = 1 << 20
@@ -81,20 +82,25 @@ def encode_dump(
     return head + _apply_key(body, key, len(head))
 
 
-def decode_dump(data: bytes) -> MempoolDump:
-    """The file's contents; raises DecodeError for anything else than a whole file."""
+def check_version(data: bytes) -> int:
+    """The version that a file begins with; raises DecodeError for one that is not known."""
     if len(data) < _HEAD.size:
         raise DecodeError("the file ends within its version")
-    (version,) = _HEAD.unpack_from(data)
-    if version == VERSION_XOR:
+    version: int = _HEAD.unpack_from(data)[0]
+    if version not in (VERSION_PLAIN, VERSION_XOR):
+        raise DecodeError(f"version {version} of the file is not known")
+    return version
+
+
+def decode_dump(data: bytes) -> MempoolDump:
+    """The file's contents; raises DecodeError for anything else than a whole file."""
+    if check_version(data) == VERSION_XOR:
         start = _HEAD.size + 1 + KEY_SIZE
         if len(data) < start or data[_HEAD.size] != KEY_SIZE:
             raise DecodeError("the file has no key")
         body = _apply_key(data[start:], data[start - KEY_SIZE : start], start)
-    elif version == VERSION_PLAIN:
-        body = data[_HEAD.size :]
     else:
-        raise DecodeError(f"version {version} of the file is not known")
+        body = data[_HEAD.size :]
     try:
         return _decode_body(body)
     except IndexError:

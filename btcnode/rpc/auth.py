@@ -8,13 +8,16 @@ import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from btcnode.errors import BtcnodeError
-from btcnode.settings.groups.rpc import Account
+
+if TYPE_CHECKING:  # btcnode-cli, which reads cookies here, does without the options
+    from btcnode.settings.groups.rpc import Account
 
 COOKIE_USER = "__cookie__"
 COOKIE_BYTES = 32
+MAX_COOKIE_BYTES = 4096  # of which more is no cookie: the name may be a device's, which has no end
 SALT_BYTES = 16
 
 
@@ -37,9 +40,11 @@ def write_cookie(path: Path, mode: int = 0o600) -> str:
 def read_cookie(path: Path) -> tuple[str, str] | None:
     """``(user, password)`` of a running node's cookie, None when there is none to read."""
     try:
-        user, colon, password = path.read_text().strip().partition(":")
+        with path.open("rb") as file:
+            line = file.readline(MAX_COOKIE_BYTES)
     except OSError:
         return None
+    user, colon, password = os.fsdecode(line.strip()).partition(":")
     return (user, password) if colon else None
 
 

@@ -29,7 +29,7 @@ class RpcHttpError(BtcnodeError):
 
 def basic_authorization(user: str, password: str) -> str:
     """The value of an ``Authorization`` header."""
-    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+    return "Basic " + b64encode(f"{user}:{password}".encode("utf-8", "surrogateescape")).decode()
 
 
 def unpack_reply(reply: Any) -> Any:

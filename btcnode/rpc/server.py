@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from time import monotonic
 
 from btcnode.errors import BtcnodeError
-from btcnode.rpc.auth import COOKIE_USER, Authenticator, Whitelist, write_cookie
+from btcnode.rpc.auth import COOKIE_USER, Authenticator, Whitelist, read_cookie, write_cookie
 from btcnode.rpc.connection import RETRY_LATER, SWEEP_S, Connection, overload
 from btcnode.rpc.http1 import FORBIDDEN, JSON_TYPE, OK, UNAVAILABLE
 from btcnode.rpc.jsonrpc import Reply
@@ -193,8 +193,10 @@ class RpcServer:
         path = self.settings.cookie_path
         if path is None or not self._cookie_password:
             return
+        found = read_cookie(path)
+        if found is None or found[1] != self._cookie_password:
+            return
         try:
-            if path.read_text().endswith(self._cookie_password):
-                path.unlink()
+            path.unlink()
         except OSError as error:
             log.warning("Cannot remove the RPC cookie %s: %s", path, error.strerror)

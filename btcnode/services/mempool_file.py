@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from btcnode.errors import DecodeError, StorageError
-from btcnode.mempool.persistence import KEY_SIZE, MempoolDump, StoredTx, decode_dump, encode_dump
+from btcnode.mempool.persistence import (
+    KEY_SIZE,
+    VERSION_SIZE,
+    MempoolDump,
+    StoredTx,
+    check_version,
+    decode_dump,
+    encode_dump,
+)
 from btcnode.mempool.rejection import Rejection, TxResult
 from btcnode.services.clock import Clock
 from btcnode.services.transactions import Transactions
@@ -19,6 +29,8 @@ FILE_NAME = "mempool.dat"
 BATCH = 64  # transactions that are verified at a time
 
 log = logging.getLogger("btcnode.mempool")
+
+MAX_OTHER_BYTES = 1 << 28
 
 
 @dataclass(slots=True)
@@ -33,9 +45,17 @@ class ImportReport:
 
 
 def read_dump(path: Path) -> MempoolDump:
-    """Read a file; raises StorageError, DecodeError. Takes long for a large one."""
+    """Read a file; raises StorageError, DecodeError. Takes long for a large one.
+
+    Of what is no regular file (a device has no end) MAX_OTHER_BYTES are read, and of none more than its version when
+    that is not known.
+    """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            start = file.read(VERSION_SIZE)
+            check_version(start)
+            found = os.fstat(file.fileno())
+            data = start + file.read(found.st_size if stat.S_ISREG(found.st_mode) else MAX_OTHER_BYTES)
     except OSError as error:
         raise storage_error(error, f"cannot read {path}") from None
     return decode_dump(data)

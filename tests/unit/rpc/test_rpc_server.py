@@ -390,3 +390,14 @@ def test_the_answer_to_stop_says_that_the_connection_ends(running: Running) -> N
         b"Content-Type", b"Connection", b"Date", b"Content-Length",
     ]  # fmt: skip
     assert b"\r\nConnection: close\r\n" in head and body.count(b"\n") == 1
+
+
+def test_cookies_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "cookie"
+    for data, expected in (
+        (b"a:b:c\nmore", ("a", "b:c")), (b"", None), (b"no colon", None), (b"a:\xff", ("a", "\udcff")),
+    ):  # fmt: skip
+        path.write_bytes(data)
+        assert read_cookie(path) == expected
+    for name in ("/dev/zero", "/dev/null", "/nonexistent", str(tmp_path)):
+        assert read_cookie(Path(name)) is None
