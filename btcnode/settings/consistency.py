@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError
 from btcnode.settings.addresses import not_a_subnet
+from btcnode.settings.sources import Sources
 
 if TYPE_CHECKING:
     from btcnode.settings.settings import Settings
+
+
+def check_listening(sources: Sources) -> None:
+    """What Core says before it looks at the addresses themselves; raises ConfigError."""
+    if not sources.flag("listen", True) and (sources.many("bind") or sources.many("whitebind")):
+        raise ConfigError("Cannot set -bind or -whitebind together with -listen=0")
 
 
 def check(settings: Settings) -> None:
@@ -47,8 +54,6 @@ def _check_mempool(settings: Settings) -> None:
 
 def _check_connections(settings: Settings) -> None:
     connections = settings.connections
-    if (connections.bind or connections.whitebind) and not connections.listen:
-        raise ConfigError("Cannot set -bind or -whitebind together with -listen=0")
     if connections.forcednsseed and not connections.dnsseed:
         raise ConfigError("Cannot set -forcednsseed to true when setting -dnsseed to false.")
     if connections.dnsseed and not settings.proxies.allowed_networks & {"ipv4", "ipv6"}:

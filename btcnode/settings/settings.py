@@ -8,7 +8,7 @@ from typing import Any
 
 from btcnode.networks.names import NetworkName, network_of_chain
 from btcnode.networks.parameters import NetworkParams
-from btcnode.settings.consistency import check
+from btcnode.settings.consistency import check, check_listening
 from btcnode.settings.declaration import NOTHING, Option, options_of
 from btcnode.settings.groups.chain import ChainSettings
 from btcnode.settings.groups.connections import ConnectionSettings
@@ -48,6 +48,7 @@ class Settings:
 
         What follows from other options (``interactions.soften``) must be among the sources already.
         """
+        check_listening(sources)
         network = network_of_chain(sources.chain)
         groups: dict[str, Any] = {name: _group(group, sources, network) for name, (_, group) in GROUPS.items()}
         params = groups["chain"].parameters(

@@ -155,3 +155,9 @@ def test_the_home_of_nobody_is_a_name_like_another(tmp_path: Path) -> None:
     assert str(found.rpc.rpccookiefile) == "~no body/y"
     with pytest.raises(ConfigError, match='Specified data directory "~no body/x" does not exist'):
         from_daemon(parse_daemon_words(["-regtest", "-datadir=~no body/x"]))
+
+
+def test_listening_is_refused_before_addresses_are_read() -> None:
+    for option in ("bind", "whitebind"):
+        with pytest.raises(ConfigError, match="Cannot set -bind or -whitebind together with -listen=0"):
+            from_keywords({"listen": False, option: "127.0.0.1:nothing"})
