@@ -111,7 +111,11 @@ class AssumedChain:
         """
         file = _open(name)
         with file:
-            header = parse_header(await asyncio.to_thread(file.read, HEADER.size), self._state.params)
+            try:
+                start = await asyncio.to_thread(file.read, HEADER.size)
+            except OSError:
+                raise DecodeError("AutoFile::read: fread failed") from None
+            header = parse_header(start, self._state.params)
             if self._loading or self._state.store.snapshot is not None:
                 raise SnapshotRefusedError("Can't activate a snapshot-based chainstate more than once")
             known = self._known(header.block_hash)

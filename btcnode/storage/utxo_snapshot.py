@@ -40,6 +40,8 @@ class SnapshotHeader(NamedTuple):
 
 def parse_header(data: bytes, params: NetworkParams) -> SnapshotHeader:
     """Decode the first bytes of a file; raises DecodeError in Core's words."""
+    if len(data) < len(MAGIC):
+        raise DecodeError("AutoFile::read: end of file")
     if data[: len(MAGIC)] != MAGIC:
         raise DecodeError(
             "Invalid UTXO set snapshot magic bytes. Please check if this is indeed a snapshot file or if you are using"

@@ -50,6 +50,8 @@ def test_a_chain_of_transactions_survives_a_restart(tmp_path: Path) -> None:
 ANSWERS: list[tuple[str, list[Any], int, str]] = [
     ("loadtxoutset", [""], -8, "Couldn't open file  for reading."),
     ("loadtxoutset", ["missing"], -8, "Couldn't open file {net_dir}/missing for reading."),
+    ("loadtxoutset", ["/dev/null"], -22, "Unable to parse metadata: AutoFile::read: end of file: iostream error"),
+    ("loadtxoutset", ["/proc/self/mem"], -22, "Unable to parse metadata: AutoFile::read: fread failed: iostream error"),
     ("loadtxoutset", ["."], -22, "Unable to parse metadata: AutoFile::read: fread failed: iostream error"),
     ("loadtxoutset", ["\0"], -22, "Unable to parse metadata: AutoFile::read: fread failed: iostream error"),
     (

@@ -36,6 +36,8 @@ def test_header() -> None:
         (data[:7] + params_for("signet").magic + data[11:], r"network of the snapshot \(signet\) .* node \(regtest\)"),
         (data[:7] + bytes(4) + data[11:], "unrecognized network"),
         (data[:50], "end of file"),
+        (data[:4], "end of file"),
+        (b"", "end of file"),
     ):
         with pytest.raises(DecodeError, match=why):
             parse_header(wrong, PARAMS)
