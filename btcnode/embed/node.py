@@ -42,6 +42,30 @@ D = TypeVar("D", bound=Event)
 
 log = logging.getLogger("btcnode.node")
 
+# what the command does around a node: log files and levels are the program's own here, and so is what it runs
+OF_THE_COMMAND = frozenset(
+    [
+        "alertnotify",
+        "blocknotify",
+        "debug",
+        "debugexclude",
+        "debuglogfile",
+        "loglevel",
+        "loglevelalways",
+        "logratelimit",
+        "logsourcelocations",
+        "logthreadnames",
+        "logtimemicros",
+        "logtimestamps",
+        "pid",
+        "printtoconsole",
+        "progress",
+        "shrinkdebugfile",
+        "shutdownnotify",
+        "startupnotify",
+    ]
+)
+
 
 class LocalRpc(NodeRpc):
     """The RPC methods as coroutines: ``await node.rpc.getblock(block_hash, 2)``, named arguments too.
@@ -79,7 +103,8 @@ class _Running:
 class Node:
     """A full node in this program; ``async with`` starts and stops it.
 
-    ``options`` are those of the command line with underscores (``btcnode start --help``). Without ``datadir`` it works
+    ``options`` are those of the command line with underscores (``btcnode start --help``); those of ``OF_THE_COMMAND``
+    have no effect, which the log tells. No bitcoin.conf is read. Without ``datadir`` it works
     in a temporary directory, made at its start and removed at its end. On regtest it listens for nobody and picks a
     free RPC port unless told otherwise.
 
@@ -94,7 +119,13 @@ class Node:
         self._temporary: Path | None = None
         if datadir is None:  # a name that nobody can guess: it is made, and must be new, when the node starts
             self._temporary = datadir = Path(tempfile.gettempdir(), f"btcnode-{secrets.token_hex(8)}")
-        self.settings = from_keywords({"network": network, "datadir": datadir, **options}).settings
+        loaded = from_keywords({"network": network, "datadir": datadir, **options})
+        self.settings = loaded.settings
+        self._notes = [*loaded.lines, *((logging.WARNING, text) for text in loaded.warnings)]
+        for name in sorted(OF_THE_COMMAND.intersection(name for name, value in options.items() if value is not None)):
+            self._notes.append(
+                (logging.WARNING, f"{name} has no effect: it is for the command, not for a program's node")
+            )
         self._task: asyncio.Task[None] | None = None  # the node's whole life, from start to stop
         self._request_stop: Callable[[], None] = lambda: None
         self._now: _Running | None = None
@@ -108,6 +139,8 @@ class Node:
             raise BtcnodeError("the node has been started already")
         hold_standard_numbers()
         life = Life(self.settings)
+        for level, text in self._notes:
+            log.log(level, "%s", text)
         self._request_stop = life.launch.control.request_stop
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()

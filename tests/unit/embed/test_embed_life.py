@@ -19,8 +19,10 @@ from typing import Any
 import pytest
 
 import btcnode
+from btcnode.embed.node import OF_THE_COMMAND
 from btcnode.errors import BtcnodeError, ConfigError, DatadirLockedError, StorageError
 from btcnode.rpc.errors import RpcError
+from btcnode.settings.doors import BY_KEYWORD
 from btcnode.storage.locking import DirectoryLock
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -327,6 +329,21 @@ def test_wrong_options() -> None:
             asyncio.run(btcnode.Node(**options).start())
     with pytest.raises(ConfigError):
         btcnode.Node(no_such_option=1)
+
+
+def test_options_without_effect_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert set(BY_KEYWORD) >= OF_THE_COMMAND
+
+    async def work() -> None:
+        async with btcnode.Node(debuglogfile="x.log", blocknotify="touch x", pid=None, maxtipage="x"):
+            pass
+
+    with caplog.at_level("WARNING", "btcnode.node"):
+        run(work)
+    told = "\n".join(caplog.messages)
+    for name in ("debuglogfile has no effect", "blocknotify has no effect", "-maxtipage=x is no number"):
+        assert name in told
+    assert "pid has no effect" not in told
 
 
 def test_two_nodes_in_one_loop() -> None:
