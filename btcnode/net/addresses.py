@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from btcnode.errors import ConfigError, DecodeError
 from btcnode.settings.addresses import split_host_port
 from btcnode.wire.netaddr import NetAddress, Network
+from btcnode.wire.subnet import ipv4_short
 
 I2P_SUFFIX = ".b32.i2p"
 LOOKUP_TIMEOUT = 10.0  # seconds
@@ -69,10 +70,8 @@ def numeric(target: str, default_port: int) -> NetAddress | None:
     address = literal(host, port)
     if address is not None or ":" in host:
         return address
-    try:
-        return NetAddress(Network.IPV4, socket.inet_aton(host), port)
-    except OSError:
-        return None
+    raw = ipv4_short(host)
+    return None if raw is None else NetAddress(Network.IPV4, raw, port)
 
 
 def default_port_of(target: str, default: int) -> int:

@@ -17,7 +17,7 @@ from btcnode.primitives.coin import txout_script
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import parse_amount
-from btcnode.rpc.declare import MUST, AnyAmount, Bits, Hex, Hint, Like, Named, Otherwise
+from btcnode.rpc.declare import MUST, NO_NULL, AnyAmount, Bits, Hex, Hint, Like, Named, Otherwise
 from btcnode.rpc.decode import SIGHASH_NAMES, script_asm
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Checked, Items, Lenient
@@ -62,7 +62,7 @@ class PreviousOutput(TypedDict):
     scriptPubKey: Annotated[Hex, "Its script"]
     redeemScript: Annotated[NotRequired[Any], "Redeem script, for P2SH", Like(Hex)]
     witnessScript: Annotated[NotRequired[Any], "Witness script, for P2WSH, wrapped in P2SH or not", Like(Hex)]
-    amount: Annotated[NotRequired[AnyAmount], "Its amount, for segwit"]
+    amount: Annotated[NotRequired[AnyAmount], "Its amount, for segwit", NO_NULL]
 
 
 Inputs = Annotated[Items[Annotated[Lenient[TxInput], "An input"]], "The inputs"]

@@ -36,12 +36,12 @@ class SubNet:
     def parse(cls, text: str) -> SubNet:
         """``address``, ``address/bits`` or ``address/netmask``; names are not looked up. Raises DecodeError."""
         host, slash, mask = text.rpartition("/") if "/" in text else (text, "", "")
-        address = _address(host)
+        address = numeric_address(host)
         if not slash:
             return cls.of(address)
         if mask.isascii() and mask.isdigit() and len(mask) <= 3:
             return cls.of(address, int(mask))
-        other = _address(mask)
+        other = numeric_address(mask)
         if other.network is not address.network:
             raise DecodeError(f"no netmask for {host}: {mask}")
         bits = f"{int.from_bytes(other.raw, 'big'):0{len(other.raw) * 8}b}"
@@ -57,15 +57,15 @@ class SubNet:
         return f"{host}/{self.bits}" if self.network in _MASKED else host
 
 
-def _address(host: str) -> NetAddress:
+def numeric_address(host: str, port: int = 0) -> NetAddress:
     """An address, IPv4 in its short forms too (``10.1``, ``0x7f.1``, ``017.1``). Raises DecodeError."""
     try:
-        return NetAddress.from_host(host, 0)
+        return NetAddress.from_host(host, port)
     except DecodeError:
         raw = ipv4_short(host)
         if raw is None:
             raise
-        return NetAddress(Network.IPV4, raw, 0)
+        return NetAddress(Network.IPV4, raw, port)
 
 
 _MAX_IPV4_TEXT = 64  # longer ones could only be zeros in front

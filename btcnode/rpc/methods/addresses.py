@@ -12,6 +12,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.services.addresses import BookEntry
 from btcnode.services.parts import NodeParts
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
+from btcnode.wire.subnet import numeric_address
 
 BUCKET_SIZE = 64
 _NETWORKS = "ipv4, ipv6, onion, i2p, cjdns"
@@ -79,7 +80,7 @@ def addpeeraddress(
 ) -> AddedAddress:
     """Add an address to the address book (for tests)."""
     try:
-        found = NetAddress.from_host(address, port)
+        found = numeric_address(address, port)
     except DecodeError:
         raise RpcError(RpcCode.CLIENT_INVALID_IP_OR_SUBNET, "Invalid IP address") from None
     problem = node.addresses.add(found, tried)

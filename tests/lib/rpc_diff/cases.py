@@ -199,7 +199,7 @@ CHANGING: dict[str, tuple[tuple[str, str], ...]] = {
     "ping": (),
     "setmocktime": (("timestamp", "number:-1,5|=1700008000"),),
     "mockscheduler": (("delta_time", "number:-1,3601"),),
-    "stop": (("wait", "=1"), ("more", "=1")),
+    "stop": (("wait", "message"),),
 }
 
 OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -384,10 +384,13 @@ class Cases:
 
 
 def _waits_long(method: str, params: Any) -> bool:
-    """Whether a call would wait for a block that nobody mines, or mine for hours."""
+    """Whether a call would wait for a block that nobody mines, mine for hours, or end the node."""
     if method in ("generatetoaddress", "generatetodescriptor"):
         blocks = params[0] if isinstance(params, list) and params else 0
         return type(blocks) is int and 3 < blocks < 1 << 31
+    if method == "stop":
+        waits = params[0] if isinstance(params, list) and params else None
+        return len(params) < 2 and isinstance(waits, int | float | Raw | None)
     place = {"waitfornewblock": 0, "waitforblock": 1, "waitforblockheight": 1}.get(method)
     if place is None:
         return False

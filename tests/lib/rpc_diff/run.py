@@ -23,6 +23,7 @@ UNSEEN = frozenset(
     {"setmocktime", "mockscheduler", "setnetworkactive", "addpeeraddress", "pruneblockchain"}
 )  # no state tells
 INTERNAL_ERROR = "-32603"
+SAID_BY_CORE = (b"Unable to load UTXO snapshot", b"Unable to read UTXO set")  # with that code, whatever the cause
 SLOW_S = 3.0
 SHOWN = 600  # characters of a request or an answer in the report
 VECTORS = Path(os.environ.get("BTCNODE_VECTORS", Path(__file__).resolve().parents[4] / "shared" / "vectors"))
@@ -117,7 +118,7 @@ class Session:
         if isinstance(mine, str):
             self.report.add(method, f"no answer: {mine}", Example(shown, mine, str(answers[-1])[:SHOWN]))
             return True
-        if INTERNAL_ERROR.encode() in mine.body and _error_code(mine.body) == INTERNAL_ERROR:
+        if _is_internal(mine.body):
             self.report.add(
                 method, "internal error", Example(shown, mine.body.decode(errors="replace"), str(answers[-1])[:SHOWN])
             )
@@ -228,6 +229,13 @@ def _psbts(node: Node, tx_hex: str) -> Iterator[str]:
     yield node.result(request("descriptorprocesspsbt", [new, [f"tr({wif(n)})" for n in range(6)], "ALL", True, False]))[
         "psbt"
     ]
+
+
+def _is_internal(body: bytes) -> bool:
+    """Whether it is an error of ours."""
+    if INTERNAL_ERROR.encode() not in body or any(text in body for text in SAID_BY_CORE):
+        return False
+    return bool(_error_code(body) == INTERNAL_ERROR)
 
 
 def _error_code(body: bytes) -> Tree:
