@@ -12,8 +12,7 @@ from btcnode.rpc.given import NO_TIME, Whole
 from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.records import AsJson, as_json
 from btcnode.services.parts import NodeParts
-from btcnode.wire.netaddr import NetAddress
-from btcnode.wire.subnet import SubNet
+from btcnode.wire.subnet import SubNet, numeric_address
 
 MAX_COMMAND = 12  # bytes of a message's command
 _OPENED = ("outbound-full-relay", "block-relay-only", "addr-fetch", "feeler")
@@ -24,7 +23,7 @@ def _subnet(node: NodeParts, text: str) -> SubNet:
     try:
         if "/" in text:
             return SubNet.parse(text)
-        address = NetAddress.from_host(text, 0)
+        address = numeric_address(text)
         if node.peers.network_state().reachable.get("cjdns"):
             address = address.as_cjdns()
         if address.is_valid:
