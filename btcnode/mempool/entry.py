@@ -22,6 +22,8 @@ WITNESS_ITEM_COST = 48
 LARGE_TX = 10_000  # bytes; of larger transactions only the parts are kept, which saves more than it costs
 LARGE_SAVING = 250  # of the above: headers of the objects that are not kept, room in lists
 
+MAX_AMOUNT = 2**63 - 1  # satoshi: where Core's sums stop
+
 
 class RemovalReason(StrEnum):
     """Why a transaction leaves the mempool; the values are Core's names."""
@@ -122,8 +124,9 @@ class MempoolEntry:
 
     @property
     def modified_fee(self) -> int:
-        """The fee with what the operator has added to it (prioritisetransaction)."""
-        return self.fee + self.delta
+        """The fee with what the operator has added to it (prioritisetransaction), at most ``MAX_AMOUNT``."""
+        total = self.fee + self.delta
+        return total if total < MAX_AMOUNT else MAX_AMOUNT
 
     def __repr__(self) -> str:
         return f"MempoolEntry({self.txid[::-1].hex()}, fee={self.fee}, vsize={self.vsize})"

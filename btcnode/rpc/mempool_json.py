@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Annotated, NamedTuple, NotRequired, TypedDict
 
-from btcnode.mempool.entry import MempoolEntry
+from btcnode.mempool.entry import MAX_AMOUNT, MempoolEntry
 from btcnode.mempool.graph import Chunk, Cluster
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.declare import UNTOLD, Coins, Hex, Time
@@ -62,8 +62,8 @@ class Frozen(NamedTuple):
 
     @property
     def modified_fee(self) -> int:
-        """Satoshi, with the user's delta."""
-        return self.entry.fee + self.delta
+        """Satoshi, with the user's delta, at most ``MAX_AMOUNT``."""
+        return min(self.entry.fee + self.delta, MAX_AMOUNT)
 
 
 class Kin(NamedTuple):

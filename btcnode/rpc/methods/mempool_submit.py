@@ -113,13 +113,16 @@ def _check_count(texts: Sequence[str]) -> None:
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
 
 
-def _given(texts: Sequence[str]) -> list[Tx]:
+def _given(texts: Sequence[str], burn: int | None = None) -> list[Tx]:
+    """The transactions, each looked at before the next one; raises RpcError."""
     txs = []
     for text in texts:
         tx = decode(text)
         if tx is None:
             why = f"TX decode failed: {text} Make sure the tx has at least one input."
             raise RpcError(RpcCode.DESERIALIZATION_ERROR, why)
+        if burn is not None:
+            _check_burn(tx, burn)
         txs.append(tx)
     return txs
 
@@ -253,9 +256,7 @@ async def submitpackage(
     """Hand a package in: a child with its parents, parents first."""
     _check_count(package)
     limit, burn = parse_feerate(maxfeerate), parse_amount(maxburnamount)
-    txs = _given(package)
-    for tx in txs:
-        _check_burn(tx, burn)
+    txs = _given(package, burn)
     if len(txs) > 1 and not is_child_with_parents_tree(txs):
         text = "package topology disallowed. not child-with-parents or parents depend on each other."
         raise RpcError(RpcCode.VERIFY_ERROR, text)

@@ -28,6 +28,7 @@ BY_INTENT: dict[str, tuple[str, ...]] = {
     "dumptxoutset": ("path",),
     "savemempool": ("filename",),
     "uptime": ("",),
+    "getblocktemplate": ("longpollid",),
     "joinpsbts": ("",),  # in random order
     "rest": ("usage", "warnings:length"),
     "help": ("",),
