@@ -133,11 +133,6 @@ class NetworkParams(AddressPrefixes):
         return self.no_retargeting
 
     @property
-    def onion_port(self) -> int:
-        """Default local port of connections that come in through Tor."""
-        return self.p2p_port + 1
-
-    @property
     def difficulty_adjustment_interval(self) -> int:
         """Blocks between two changes of the target."""
         return self.pow_target_timespan // self.pow_target_spacing

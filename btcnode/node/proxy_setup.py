@@ -60,17 +60,11 @@ async def resolve(service: ProxyAddress, flag: str, *, allowed: bool) -> ProxyAd
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where to listen: for peers and for Tor. ``chosen``: the user named addresses; ``onion_chosen``: for Tor too."""
+    """Where to listen: for peers and for Tor. ``chosen``: the user named addresses."""
 
     binds: tuple[tuple[str, int], ...]
     onion: tuple[tuple[str, int], ...]
     chosen: bool
-    onion_chosen: bool
-
-    @property
-    def onion_target(self) -> tuple[str, int]:
-        """Where Tor shall lead our onion service."""
-        return (self.onion or self.binds)[0]
 
 
 def listening(settings: ConnectionSettings) -> Listening:
@@ -88,11 +82,10 @@ def listening(settings: ConnectionSettings) -> Listening:
                 " Please check your -bind, -bind=...=onion and -whitebind settings."
             )
         seen.add(key)
-    onion_chosen = bool(onion)
     if not binds and not onion and port:  # port 0 has no neighbour
         onion = (("127.0.0.1", port + 1),)
     chosen = bool(settings.bind or settings.whitebind)
-    return Listening(binds if chosen else (("0.0.0.0", port), ("::", port)), onion, chosen, onion_chosen)
+    return Listening(binds if chosen else (("0.0.0.0", port), ("::", port)), onion, chosen)
 
 
 def listen_port(settings: ConnectionSettings) -> int:

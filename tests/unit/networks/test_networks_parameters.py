@@ -70,7 +70,6 @@ def test_distinct_between_networks() -> None:
     for field in ("magic", "p2p_port", "rpc_port", "genesis_hash", "chain", "data_subdir"):
         assert len({getattr(params, field) for params in every}) == len(NAMES), field
     assert [params.chain for params in every] == ["main", "test", "testnet4", "signet", "regtest"]
-    assert [params.onion_port for params in every] == [8334, 18334, 48334, 38334, 18445]
     assert [params.rpc_port for params in every] == [8332, 18332, 48332, 38332, 18443]
     assert [params.bech32_hrp for params in every] == ["bc", "tb", "tb", "tb", "bcrt"]
     assert [params.is_test_chain for params in every] == [False, True, True, True, True]

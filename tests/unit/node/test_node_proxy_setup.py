@@ -23,18 +23,16 @@ def places(**options: Any) -> Listening:
 
 
 def test_by_default_everywhere_and_for_tor_one_port_higher() -> None:
-    assert places() == Listening(ANY, (("127.0.0.1", 8334),), chosen=False, onion_chosen=False)
+    assert places() == Listening(ANY, (("127.0.0.1", 8334),), chosen=False)
     found = places(port=5)
     assert (found.binds, found.onion) == ((("0.0.0.0", 5), ("::", 5)), (("127.0.0.1", 6),))
     assert places(port=0).onion == ()  # nobody knows the port after a port that is yet to be chosen
-    assert places(port=0).onion_target == ("0.0.0.0", 0)
 
 
 def test_places_of_the_user() -> None:
-    assert places(bind=("127.0.0.1:5",)) == Listening((("127.0.0.1", 5),), (), chosen=True, onion_chosen=False)
-    assert places(bind=("127.0.0.1:5",)).onion_target == ("127.0.0.1", 5)
+    assert places(bind=("127.0.0.1:5",)) == Listening((("127.0.0.1", 5),), (), chosen=True)
     both = places(bind=("127.0.0.1:5", "[::1]=onion"))
-    assert (both.binds, both.onion, both.onion_target) == ((("127.0.0.1", 5),), (("::1", 8334),), ("::1", 8334))
+    assert (both.binds, both.onion) == ((("127.0.0.1", 5),), (("::1", 8334),))
     only_onion = places(bind=("127.0.0.1:5=onion",))
     assert (only_onion.binds, only_onion.onion) == ((), (("127.0.0.1", 5),))
     assert places(whitebind=("127.0.0.1:5",)).onion == (("127.0.0.1", 8334),)
