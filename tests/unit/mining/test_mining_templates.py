@@ -110,6 +110,7 @@ def test_feerates_of_what_is_chosen_in_the_log(caplog: pytest.LogCaptureFixture)
     pool = pool_of(1)
     entry = next(iter(pool))
     pool.prioritise(entry.txid, 5000)
+    caplog.clear()
     maker = maker_of(network="regtest", printpriority=True)
     maker.template(pool, HeaderTree(REGTEST), 0, 1000)
     rate = (entry.fee + 5000) * 1000 // entry.vsize
