@@ -13,6 +13,7 @@ from btcnode.wire.subnet import SubNet, ipv4_short
 from tests.unit.rpc.conftest import Running
 
 UNKNOWN = "00" * 32
+BURNS = "0200000001" + "11" * 36 + "00ffffffff" + "01" + "e803000000000000016a" + "00000000"
 
 
 def error(code: int, message: str) -> dict[str, Any]:
@@ -64,6 +65,11 @@ def error(code: int, message: str) -> dict[str, Any]:
             "dumptxoutset",
             ["x", "y", {"rollback": -1, "in_memory": 0}],
             error(-8, 'Invalid snapshot type "y" specified with rollback option'),
+        ),
+        (
+            "submitpackage",
+            [[BURNS, "x"]],
+            error(-25, "Unspendable output exceeds maximum configured by user (maxburnamount)"),
         ),
         ("generatetoaddress", [0, "x", 1 << 31], error(-1, "JSON integer out of range")),
         ("sendmsgtopeer", [99, "ping", "0 0"], error(-8, "Error parsing input for msg")),
