@@ -48,6 +48,11 @@ class Given(Generic[T]):
         self._raw = raw
         self._read = read
 
+    @property
+    def sent(self) -> Mapping[str, Any]:
+        """As the client wrote it, to be echoed: nothing of it is checked."""
+        return self._raw
+
     def read(self) -> T:
         """The declared members that were given, and the defaults of others: a mapping. Raises RpcError.
 

@@ -49,6 +49,10 @@ class _Required:
 REQUIRED = _Required()
 
 
+MINUS_ZERO = Number("-0")
+"""A whole number that Core takes and echoes, and that an int cannot say."""
+
+
 def wrong_type(value: Any, expected: str) -> RpcError:
     """Core's error for a JSON value of another type."""
     return RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type {expected}")
@@ -59,7 +63,7 @@ def whole_number(value: Any, bits: int = 32) -> int:
     if type_name(value) != "number":
         raise wrong_type(value, "number")
     low, high = (0, 1 << -bits) if bits < 0 else (-1 << bits - 1, 1 << bits - 1)
-    if bits > 0 and isinstance(value, Number) and value.text == "-0":
+    if bits > 0 and value == MINUS_ZERO:
         return 0
     if not isinstance(value, int) or not low <= value < high:
         raise RpcError(RpcCode.MISC_ERROR, "JSON integer out of range")
@@ -223,7 +227,7 @@ class Result:
         got = type_name(value)
         if got != expected:
             return f"returned type is {got}, but declared as {expected} in doc"
-        if self.kind in (Kind.NUM, Kind.TIME) and not isinstance(value, int):
+        if self.kind in (Kind.NUM, Kind.TIME) and not isinstance(value, int) and value != MINUS_ZERO:
             return "returned a fraction, but declared as a whole number in doc"
         if self.kind is Kind.ARR:
             found = {str(n): self._item(n, item) for n, item in enumerate(value)}

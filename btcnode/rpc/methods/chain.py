@@ -263,7 +263,7 @@ class ChainTxStats(TypedDict):
 @rpc("blockchain", examples=((), (2016,)))
 def getchaintxstats(
     node: NodeParts,
-    nblocks: Annotated[int | None, "Blocks in the window", Hint("one month")] = None,
+    nblocks: Annotated[Whole | None, "Blocks in the window", Hint("one month")] = None,
     blockhash: Annotated[Hex | None, "Last block of the window", Hint("chain tip")] = None,
 ) -> ChainTxStats:
     """Number and rate of transactions in a window of the chain."""
@@ -276,11 +276,11 @@ def getchaintxstats(
     height = tree.height(index)
     if nblocks is None:
         count = max(0, min(MONTH_S // node.params.pow_target_spacing, height - 1))
-    elif nblocks < 0 or (nblocks > 0 and nblocks >= height):
-        text = "Invalid block count: should be between 0 and the block's height - 1"
-        raise RpcError(RpcCode.INVALID_PARAMETER, text)
     else:
-        count = nblocks
+        count = nblocks.read()
+        if count < 0 or (count > 0 and count >= height):
+            text = "Invalid block count: should be between 0 and the block's height - 1"
+            raise RpcError(RpcCode.INVALID_PARAMETER, text)
     past = tree.ancestor(index, height - count)
     seconds = tree.median_time_past(index) - tree.median_time_past(past)
     result: ChainTxStats = {

@@ -125,11 +125,11 @@ def getblockfrompeer(
     peer = peer_id.read()
     if index < 0:
         raise RpcError(RpcCode.MISC_ERROR, "Block header missing")
-    if node.chain.block_status(index).have_data:
-        raise RpcError(RpcCode.MISC_ERROR, "Block already downloaded")
     if node.settings.storage.prunes and node.chain.tree.height(index) > node.chain.tree.height(node.chain.tip()):
         why = "In prune mode, only blocks that the node has already synced previously can be fetched from a peer"
         raise RpcError(RpcCode.MISC_ERROR, why)
+    if node.chain.block_status(index).have_data:
+        raise RpcError(RpcCode.MISC_ERROR, "Block already downloaded")
     problem = node.peers.fetch_block(peer, index)
     if problem is not None:
         raise RpcError(RpcCode.MISC_ERROR, problem)

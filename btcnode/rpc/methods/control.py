@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import monotonic
 from typing import Annotated, Any, TypedDict
 
@@ -97,18 +97,13 @@ def getmemoryinfo(
     return {"locked": locked, "process": {"peak_resident": _resident_kib() * 1024}}
 
 
-def _categories(control: Control, names: Iterable[str]) -> list[str]:
-    """Category names, "all" and "1" spelled out; raises RpcError."""
+def _switch(control: Control, name: str, *, enabled: bool) -> None:
+    """Switch a category, all of them for "all" and "1"; raises RpcError."""
     known = control.log_categories()
-    found: list[str] = []
-    for name in names:
-        if name in ("all", "1", ""):
-            found += known
-        elif name in known:
-            found.append(name)
-        else:
-            raise RpcError(RpcCode.INVALID_PARAMETER, f"unknown logging category {name}")
-    return found
+    if name not in ("all", "1", "") and name not in known:
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"unknown logging category {name}")
+    for category in [name] if name in known else known:
+        control.set_log_category(category, enabled)
 
 
 Included = Items[Annotated[str, Named("include_category"), "A category"]]
@@ -131,8 +126,8 @@ def logging(
     excluded ones off; "all" means every one.
     """
     for names, enabled in ((include, True), (exclude, False)):
-        for category in _categories(control, names or []):
-            control.set_log_category(category, enabled)
+        for name in names or ():  # those before a wrong one stay switched, as in Core
+            _switch(control, name, enabled=enabled)
     return dict(control.log_categories())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict, cast
 
 from btcnode.errors import StorageError
 from btcnode.mempool.entry import MempoolEntry
@@ -211,7 +211,7 @@ class Outpoint(TypedDict):
     """An output to be looked for."""
 
     txid: Annotated[Hex, "Transaction id"]
-    vout: Annotated[int, "Output number"]
+    vout: Annotated[Whole, "Output number"]
 
 
 class SpenderOptions(TypedDict):
@@ -250,8 +250,8 @@ async def gettxspendingprevout(
     index = node.indexes.spenders
     mempool_only = wanted.get("mempool_only", index is None)
     results: list[SpenderOf] = []
-    rest: list[tuple[Outpoint, bytes]] = []
-    for output, outpoint in [(given, _outpoint(given)) for given in (output.read() for output in outputs)]:
+    rest: list[tuple[Strict[Outpoint], bytes]] = []
+    for output, outpoint in [(output, _outpoint(output.read())) for output in outputs]:
         found = node.mempool.spender_of(outpoint)
         if found is not None or mempool_only:
             results.append(_spent_json(output, found.tx if found is not None else None, with_tx=with_tx))
@@ -266,7 +266,7 @@ async def gettxspendingprevout(
         try:
             spender = await index.find(outpoint)
         except StorageError:
-            place = f"{output['txid']}:{output['vout']}"
+            place = f"{to_display(outpoint[:32])}:{int.from_bytes(outpoint[32:], 'little')}"
             text = f"IO error finding spending tx for outpoint {place}."
             raise RpcError(RpcCode.MISC_ERROR, text) from None
         result = _spent_json(output, spender.tx if spender is not None else None, with_tx=with_tx)
@@ -276,9 +276,9 @@ async def gettxspendingprevout(
     return results
 
 
-def _spent_json(output: Outpoint, spender: Tx | None, *, with_tx: bool) -> SpenderOf:
-    """What was asked for, with what spends it."""
-    result: SpenderOf = {"txid": output["txid"], "vout": output["vout"]}
+def _spent_json(output: Strict[Outpoint], spender: Tx | None, *, with_tx: bool) -> SpenderOf:
+    """What was asked for, as it was written, with what spends it."""
+    result = cast(SpenderOf, dict(output.sent))
     if spender is not None:
         result["spendingtxid"] = to_display(spender.txid)
         if with_tx:
@@ -288,7 +288,8 @@ def _spent_json(output: Outpoint, spender: Tx | None, *, with_tx: bool) -> Spend
 
 def _outpoint(given: Outpoint) -> bytes:
     """The 36 bytes of an outpoint; raises RpcError."""
-    txid, vout = parse_hash(given["txid"], "txid"), given["vout"]
+    txid = parse_hash(given["txid"], "txid")
+    vout = given["vout"].read()
     if vout < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
     return txid + vout.to_bytes(4, "little")

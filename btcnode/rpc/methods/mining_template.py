@@ -101,10 +101,10 @@ async def getblocktemplate(
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid mode")
     if mode == "proposal":
         return await _judge(node, request.get("data"))
-    if mode not in (None, "template"):
-        raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid mode")
     wanted = request.get("rules")
     rules = {str(expect(rule, "string")) for rule in wanted} if isinstance(wanted, list) else set()
+    if mode not in (None, "template"):
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid mode")
     if not node.params.is_test_chain:
         if not node.peers.connected():
             raise RpcError(RpcCode.CLIENT_NOT_CONNECTED, "btcnode is not connected!")

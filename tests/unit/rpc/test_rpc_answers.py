@@ -71,6 +71,19 @@ def error(code: int, message: str) -> dict[str, Any]:
             [[BURNS, "x"]],
             error(-25, "Unspendable output exceeds maximum configured by user (maxburnamount)"),
         ),
+        ("getchaintxstats", [0.5, "zz"], error(-8, "blockhash must be of length 64 (not 2, for 'zz')")),
+        ("getchaintxstats", [0.5], error(-1, "JSON integer out of range")),
+        (
+            "getblocktemplate",
+            [{"mode": "x", "rules": [5]}],
+            error(-3, "JSON value of type number is not of expected type string"),
+        ),
+        (
+            "gettxspendingprevout",
+            [[{"txid": "zz", "vout": 0.5}]],
+            error(-8, "txid must be of length 64 (not 2, for 'zz')"),
+        ),
+        ("gettxspendingprevout", [[{"txid": UNKNOWN, "vout": 0.5}]], error(-1, "JSON integer out of range")),
         ("generatetoaddress", [0, "x", 1 << 31], error(-1, "JSON integer out of range")),
         ("sendmsgtopeer", [99, "ping", "0 0"], error(-8, "Error parsing input for msg")),
         ("sendmsgtopeer", [99, "ping", " 00 00"], error(-1, "Error: Could not send message to peer")),
@@ -87,6 +100,20 @@ def error(code: int, message: str) -> dict[str, Any]:
 )
 def test_answer(running: Running, method: str, params: list[Any], expected: Any) -> None:
     assert running.call(method, *params) == expected
+
+
+def test_outputs_are_echoed_as_they_were_written(running: Running) -> None:
+    body = f'{{"id":1,"method":"gettxspendingprevout","params":[[{{"vout":-0,"txid":"{UNKNOWN}"}}]]}}'
+    connection = running.connect()
+    connection.request("POST", "/", body, {"Authorization": running.authorization})
+    answer = connection.getresponse().read()
+    assert answer == (f'{{"result":[{{"vout":-0,"txid":"{UNKNOWN}"}}],"error":null,"id":1}}\n'.encode())
+
+
+def test_categories_before_a_wrong_one_stay_switched(running: Running) -> None:
+    assert running.call("logging", ["zmq", "nope"]) == error(-8, "unknown logging category nope")
+    assert running.call("logging")["zmq"] is True
+    assert running.call("logging", [], ["zmq"])["zmq"] is False
 
 
 def test_base58_may_stand_between_white_space() -> None:
