@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from btcnode.errors import ConfigError
 from btcnode.networks.names import CHAINS, FLAGS, MAINNET, network_of_chain
 from btcnode.settings.datadir import default_datadir
 from btcnode.settings.groups.process import CONF_NAME, SETTINGS_NAME
-from btcnode.settings.kinds import read_path
+from btcnode.settings.kinds import absolute, read_path
 from btcnode.settings.sources import Sources, as_flag, as_text, split_key
 from btcnode.settings.table import is_known
 
@@ -68,7 +67,7 @@ class ConfFiles:
         text = self.sources.text("datadir", "")
         if not text:
             return default_datadir()
-        path = Path(os.path.abspath(read_path("datadir", text)))  # noqa: PTH100 (symbolic links stay as they are)
+        path = absolute("datadir", text)
         if not path.is_dir():
             raise ConfigError(f'Specified data directory "{text}" does not exist.')
         return path
@@ -177,21 +176,30 @@ class ConfFiles:
 
     # -- settings.json -------------------------------------------------------------------------------------------
 
-    def load_settings_file(self) -> None:
-        """Read settings.json and write it back; raises ConfigError."""
-        sources = self.sources
-        if sources.is_negated("settings"):
-            return
-        path = self.net_dir() / (sources.text("settings", "") or SETTINGS_NAME)
-        if path.exists():
+    def _settings_path(self) -> Path | None:
+        """Where settings.json lies, None when there shall be none."""
+        if self.sources.is_negated("settings"):
+            return None
+        return self.net_dir() / (self.sources.text("settings", "") or SETTINGS_NAME)
+
+    def read_settings_file(self) -> None:
+        """Add what settings.json says to the sources; raises ConfigError."""
+        sources, path = self.sources, self._settings_path()
+        if path is not None and path.exists():
             sources.read_write = _read_json(path)
             sources.read_write.pop(WARNING_KEY, None)
         for name in sorted(sources.read_write):
             if not is_known(name):
                 self._note(f"Ignoring unknown rw_settings value {name}")
+
+    def write_settings_file(self) -> None:
+        """Write settings.json anew, in a directory that is there; raises ConfigError."""
+        path = self._settings_path()
+        if path is None:
+            return
         temporary = path.with_name(f"{path.name}.tmp")
         try:
-            content = json.dumps({WARNING_KEY: WARNING_TEXT, **sources.read_write}, indent=4)
+            content = json.dumps({WARNING_KEY: WARNING_TEXT, **self.sources.read_write}, indent=4)
             temporary.write_text(content + "\n", encoding="utf-8")
             temporary.replace(path)
         except OSError as error:

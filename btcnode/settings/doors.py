@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -33,8 +32,6 @@ TESTNET3_NOTE = (
     " Consider switching to testnet4."
 )
 BY_KEYWORD = {option.keyword: option for option in OPTIONS.values()}
-
-_UNSAID = {"network", "datadir"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +66,10 @@ def from_daemon(sources: Sources) -> Loaded:
         raise ConfigError("-signetchallenge cannot be multiple values.")
     if sources.text("port", "1") == "0":  # as bitcoind refuses it; the other doors take it as "any free one"
         raise ConfigError("Invalid port specified in -port: '0'")
-    trial = deepcopy(sources)
-    soften(trial)
-    Settings.resolve(trial, files.datadir())  # what is wrong is told before a directory is made
-    make_net_dir(files.net_dir())
-    files.load_settings_file()
-    loaded = _finish(sources, files.datadir())
+    files.read_settings_file()
+    loaded = _finish(sources)  # what is wrong is told before a directory is made
+    make_net_dir(loaded.settings.net_dir)
+    files.write_settings_file()
     if files.strange_sections:
         loaded.warnings.append("\n".join(files.strange_sections))
     named = sources.text("datadir", "")
@@ -101,16 +96,14 @@ def from_keywords(values: Mapping[str, Any]) -> Loaded:
     """
     sources = Sources(chain=network_named(_plain(values.get("network", "mainnet"), "network")).chain)
     for keyword, value in values.items():
-        if keyword in _UNSAID or value is None:
+        if keyword == "network" or value is None:
             continue
         option = BY_KEYWORD.get(keyword)
         if option is None:
             raise ConfigError(f"There is no option {keyword}")
         raw = _raw_values(option, value)
         sources.command_line[option.flag] = raw or [False]
-    datadir = values.get("datadir")
-    place = default_datadir() if datadir is None else read_path("datadir", _plain(datadir, "datadir"))
-    return _finish(sources, place)
+    return _finish(sources)
 
 
 def make_net_dir(net_dir: Path) -> None:
@@ -128,11 +121,11 @@ def make_net_dir(net_dir: Path) -> None:
         ) from None
 
 
-def _finish(sources: Sources, datadir: Path) -> Loaded:
+def _finish(sources: Sources) -> Loaded:
     """Add what follows from the options, and parse."""
     soften(sources)
     _note_numbers(sources)
-    settings = Settings.resolve(sources, datadir)
+    settings = Settings.resolve(sources)
     for name, reason in WITHOUT_EFFECT.items():
         if reason and sources.is_set(name):
             sources.notes.append((logging.WARNING, f"-{name} has no effect: {reason}"))

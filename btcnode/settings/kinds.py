@@ -234,6 +234,21 @@ class PathName(Kind):
         return read_path(flag, text) if text else None
 
 
+def absolute(flag: str, text: str) -> Path:
+    """The path from the root, symbolic links left as they are; raises ConfigError."""
+    return Path(os.path.abspath(read_path(flag, text)))  # noqa: PTH100 (resolve() would follow the links)
+
+
+class Folder(PathName):
+    """A folder from the root: it stays the same one wherever the process goes."""
+
+    metavar = "DIR"
+
+    def read(self, flag: str, text: str) -> Path | None:
+        """The absolute path."""
+        return absolute(flag, text) if text else None
+
+
 class Parsed(Kind):
     """What a function ``(flag, text) -> value`` makes of the text; it raises ConfigError."""
 

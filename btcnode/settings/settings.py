@@ -9,6 +9,7 @@ from typing import Any
 from btcnode.networks.names import NetworkName, network_of_chain
 from btcnode.networks.parameters import NetworkParams
 from btcnode.settings.consistency import check, check_listening
+from btcnode.settings.datadir import default_datadir
 from btcnode.settings.declaration import NOTHING, Option, options_of
 from btcnode.settings.groups.chain import ChainSettings
 from btcnode.settings.groups.connections import ConnectionSettings
@@ -43,7 +44,7 @@ class Settings:
     process: ProcessSettings
 
     @classmethod
-    def resolve(cls, sources: Sources, datadir: Path) -> Settings:
+    def resolve(cls, sources: Sources) -> Settings:
         """Parse what the sources say and check how it fits together; raises ConfigError with a line for the user.
 
         What follows from other options (``interactions.soften``) must be among the sources already.
@@ -56,6 +57,7 @@ class Settings:
             groups["connections"].dnsseedname,
             fast_prune=groups["storage"].fastprune and network.chain == "regtest",
         )
+        datadir = groups["process"].datadir or default_datadir()
         settings = cls(network=network, datadir=datadir, params=params, **groups)
         check(settings)
         return settings

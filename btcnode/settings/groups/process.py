@@ -7,18 +7,16 @@ from pathlib import Path
 
 from btcnode.networks.names import CHAINS, FLAGS
 from btcnode.settings.declaration import Option, option
-from btcnode.settings.kinds import Choice, Flag, PathName, Several, Text
+from btcnode.settings.kinds import Choice, Flag, Folder, PathName, Several, Text
 
 SETTINGS_NAME, CONF_NAME = "settings.json", "bitcoin.conf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSettings:
-    """``pid`` is None where nobody asked for a file."""
+    """``datadir`` is None where nobody named one: see ``Settings.datadir``; ``pid`` where none is wanted."""
 
-    datadir: Path | None = option(
-        "datadir", "Data directory (default: ~/.btcnode).", PathName(), metavar="DIR", negatable=False
-    )
+    datadir: Path | None = option("datadir", "Data directory (default: ~/.btcnode).", Folder(), negatable=False)
     pid: Path | None = option(
         "pid",
         "File with the process's number, relative to the network's directory (default: bitcoind.pid for btcnoded).",
