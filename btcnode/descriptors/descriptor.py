@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import ClassVar
@@ -55,7 +56,7 @@ def multisig_script(threshold: int, pubkeys: Sequence[bytes]) -> bytes:
     return number_script(threshold) + keys + number_script(len(pubkeys)) + bytes((OP_CHECKMULTISIG,))
 
 
-class Descriptor:
+class Descriptor(ABC):
     """An expression over keys and other descriptors."""
 
     name: ClassVar[str] = ""
@@ -68,9 +69,9 @@ class Descriptor:
 
     # -- scripts
 
+    @abstractmethod
     def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
         """The script_pubkeys from its own keys and the scripts of its parts; what spending takes goes to ``out``."""
-        raise NotImplementedError
 
     def expand(self, pos: int, secrets: SigningProvider, out: SigningProvider) -> list[bytes] | None:
         """The scripts at a position; None when a private key is needed that ``secrets`` has not.

@@ -34,9 +34,20 @@ class KeyExpression(ABC):
 
     __slots__ = ()
 
-    size = 33
-    is_range = False
-    is_extended = False
+    @property
+    def size(self) -> int:
+        """Bytes of its public keys in a script."""
+        return 33
+
+    @property
+    def is_range(self) -> bool:
+        """Whether it stands for a key at each position."""
+        return False
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether it derives from an extended key."""
+        return False
 
     @abstractmethod
     def derive(self, pos: int, secrets: SigningProvider, out: SigningProvider) -> bytes | None:
@@ -63,13 +74,17 @@ class KeyExpression(ABC):
 class FixedKey(KeyExpression):
     """A public key in hex (or from a private one); with ``xonly`` only its X is written and matters."""
 
-    __slots__ = ("params", "pubkey", "size", "xonly")
+    __slots__ = ("params", "pubkey", "xonly")
 
     def __init__(self, pubkey: bytes, params: NetworkParams, *, xonly: bool = False) -> None:
         self.pubkey = pubkey
         self.params = params
         self.xonly = xonly
-        self.size = len(pubkey)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the key in a script."""
+        return len(self.pubkey)
 
     def derive(self, pos: int, secrets: SigningProvider, out: SigningProvider) -> bytes:
         """See ``KeyExpression``."""
@@ -115,7 +130,7 @@ class ExtendedKeyExpression(KeyExpression):
         self._parent: ExtendedKey | None = None
 
     @property
-    def is_range(self) -> bool:  # type: ignore[override]
+    def is_range(self) -> bool:
         """Whether it is a key for each position."""
         return self.derivation is not Derivation.FIXED
 
@@ -203,17 +218,17 @@ class OriginKey(KeyExpression):
         self.apostrophe = apostrophe
 
     @property
-    def is_range(self) -> bool:  # type: ignore[override]
+    def is_range(self) -> bool:
         """Whether it is a key for each position."""
         return self.inner.is_range
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         """Bytes of the key."""
         return self.inner.size
 
     @property
-    def is_extended(self) -> bool:  # type: ignore[override]
+    def is_extended(self) -> bool:
         """Whether it is an extended key."""
         return self.inner.is_extended
 
@@ -270,12 +285,12 @@ class AggregateKey(KeyExpression):
         return any(key.is_range for key in self.participants)
 
     @property
-    def is_range(self) -> bool:  # type: ignore[override]
+    def is_range(self) -> bool:
         """Whether it is a key for each position."""
         return self.derivation is not Derivation.FIXED or self._ranged_participants
 
     @property
-    def is_extended(self) -> bool:  # type: ignore[override]
+    def is_extended(self) -> bool:
         """Whether all participants are extended keys."""
         return all(key.is_extended for key in self.participants)
 

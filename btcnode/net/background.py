@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 
-class Background:
+class Background(ABC):
     """One task on the loop; a subclass says in ``_run`` what it does."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
 
-    async def _run(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _run(self) -> None: ...
 
     def start(self) -> None:
         """Begin; nothing waits for the result."""

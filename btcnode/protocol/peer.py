@@ -90,8 +90,7 @@ class ServeState:
     reading: int = NONE  # header index of the open ReadBlock
     then: Callable[[bytes], None] | None = None  # what the open ReadBlock is for; None: the peer gets the whole block
     parts: list[tuple[int, Callable[[bytes], None]]] = field(default_factory=list)  # waiting: block, what it is for
-    thin_sent: int = NONE  # block last sent in thin form, and the one of which transactions followed
-    thin_txs_sent: int = NONE
+    thin_answered: dict[str, int] = field(default_factory=dict)  # XTHIN: block last sent, by the request's command
     not_found: list[InvItem] = field(default_factory=list)  # to be told after the block that is asked for next
     continuation: bytes = b""  # hash whose delivery triggers the next inv (getblocks)
     announce: list[int] = field(default_factory=list)  # new tips, oldest first

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -44,7 +45,7 @@ def as_flag(text: str) -> bool:
     return text == "" or leading_number(text) != 0
 
 
-class Kind:
+class Kind(ABC):
     """Reads one value. ``several``: the option may be given more than once and makes a tuple.
 
     ``is_path``: the text names a file or folder (for shell completion). ``is_numeric``: text that is no number counts
@@ -56,9 +57,9 @@ class Kind:
     is_path = False
     is_numeric = False
 
+    @abstractmethod
     def read(self, flag: str, text: str) -> Any:
         """The value that the text of option ``flag`` stands for; raises ConfigError."""
-        raise NotImplementedError
 
     def collect(self, values: Sequence[Any]) -> Any:
         """What several values make together."""

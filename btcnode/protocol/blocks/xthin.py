@@ -112,16 +112,23 @@ class ThinRelay:
     # -- answering -----------------------------------------------------------------------------------------------
 
     def on_get_thin(self, peer: Peer, message: GetXThin) -> None:
-        """Send a block near the tip in thin form, once to each peer; otherwise the whole block."""
+        """Send a block near the tip in thin form."""
+        self._answer_once(peer, message, lambda block: self._send_thin(peer, message, block))
+
+    def on_get_block_tx(self, peer: Peer, message: GetXBlockTx) -> None:
+        """Send single transactions of a block near the tip."""
+        self._answer_once(peer, message, lambda block: self._send_txs(peer, message, block))
+
+    def _answer_once(self, peer: Peer, message: GetXThin | GetXBlockTx, send: Callable[[ParsedBlock], None]) -> None:
+        """Answer in parts, once to each peer for a block; otherwise with the whole block."""
         if not self._offered:
             self._ctx.punish(peer, Offence.XTHIN_UNSUPPORTED, message.command)
             return
         index = self._ctx.tree.find(message.block_hash)
-        once = peer.serve.thin_sent != index
-        peer.serve.thin_sent = index
-        self._serving.with_block(
-            peer, message.block_hash, lambda block: self._send_thin(peer, message, block), enabled=once
-        )
+        answered = peer.serve.thin_answered
+        once = answered.get(message.command) != index
+        answered[message.command] = index
+        self._serving.with_block(peer, message.block_hash, send, enabled=once)
 
     def _send_thin(self, peer: Peer, request: GetXThin, block: ParsedBlock) -> None:
         cheap = tuple([wtxid[:CHEAP_HASH_SIZE] for wtxid in block.wtxids])
@@ -132,18 +139,6 @@ class ThinRelay:
         lacking = [i for i, w in enumerate(block.wtxids) if not i or not contains(data, funcs, tweak, w)]
         txs = tuple([block.tx_raw(i) for i in lacking])
         self._ctx.send(peer, XThinBlock(block.raw[:HEADER_SIZE], cheap, txs))
-
-    def on_get_block_tx(self, peer: Peer, message: GetXBlockTx) -> None:
-        """Send single transactions of a block near the tip, once to each peer; otherwise the whole block."""
-        if not self._offered:
-            self._ctx.punish(peer, Offence.XTHIN_UNSUPPORTED, message.command)
-            return
-        index = self._ctx.tree.find(message.block_hash)
-        once = peer.serve.thin_txs_sent != index
-        peer.serve.thin_txs_sent = index
-        self._serving.with_block(
-            peer, message.block_hash, lambda block: self._send_txs(peer, message, block), enabled=once
-        )
 
     def _send_txs(self, peer: Peer, request: GetXBlockTx, block: ParsedBlock) -> None:
         places = {wtxid[:CHEAP_HASH_SIZE]: i for i, wtxid in enumerate(block.wtxids)}
