@@ -162,27 +162,41 @@ def version() -> None:
 
 
 def plain_words(argv: list[str]) -> list[str]:
-    """bitcoind's way of writing options, ``-name=value``, ``-noname``, ``-regtest``, in this command's way."""
-    words: list[str] = []
-    for word in argv:
-        if not word.startswith("-") or word.startswith("--") or len(word) <= 2 or words[:1] == []:
-            words.append(word)
-            continue
-        name, equals, value = word[1:].partition("=")
-        negated = name.startswith("no") and name[2:] in OPTIONS
-        option = OPTIONS.get(name[2:] if negated else name)
-        if name in FLAGS and not equals:
-            words += ["--network", FLAGS[name].name]
-        elif name == "chain":
-            words += ["--network", value]
-        elif option is not None and option.is_switch:
-            wanted = (option.kind.collect([value]) if option.kind.several else as_flag(value)) is not negated
-            words.append(f"--{'' if wanted else 'no-'}{option.flag}")
-        elif option is not None:
-            words += [f"--{option.flag}", "0" if negated else value]
-        else:
-            raise ConfigError(f"There is no option {word.partition('=')[0]}: see btcnode start --help")
+    """bitcoind's ``-name=value``, ``--name=1``, ``-noname`` and ``-regtest`` as this command writes them.
+
+    ``argv`` begins with the command. Raises ConfigError.
+    """
+    words = argv[:1]
+    is_value = False  # of the option before it
+    for word in argv[1:]:
+        plain = [word] if is_value else _plain_word(word)
+        option = OPTIONS.get(word[2:]) if word.startswith("--") else None
+        is_value = not is_value and option is not None and not option.is_switch
+        words += plain
     return words
+
+
+def _plain_word(word: str) -> list[str]:
+    if not word.startswith("-") or len(word) <= 2:
+        return [word]
+    single = not word.startswith("--")
+    name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
+    negated = name.startswith("no") and name[2:] in OPTIONS
+    option = OPTIONS.get(name[2:] if negated else name)
+    if name in FLAGS and not equals:
+        return ["--network", FLAGS[name].name]
+    if name == "chain":
+        return ["--network", value]
+    if option is None:
+        if single:
+            raise ConfigError(f"There is no option -{name}: see btcnode start --help")
+        return [word]
+    if option.is_switch:
+        wanted = (option.kind.collect([value]) if option.kind.several else as_flag(value)) is not negated
+        return [f"--{'' if wanted else 'no-'}{option.flag}"]
+    if negated:
+        return [f"--{option.flag}", "0"]
+    return [f"--{option.flag}", value] if equals or single else [word]
 
 
 def run(argv: list[str]) -> int:

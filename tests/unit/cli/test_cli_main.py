@@ -85,6 +85,9 @@ def test_words_as_bitcoind_takes_them(monkeypatch: pytest.MonkeyPatch, tmp_path:
     )  # fmt: skip
     assert settings.storage.txindex
     assert started_with(monkeypatch, "-chain=test", "-txindex=0").network.name == "testnet3"
+    for words in (["--listen=0"], ["--nolisten"], ["-listen=0"], ["-nolisten"], ["--no-listen"]):
+        assert not started_with(monkeypatch, "--regtest", *words).connections.listen
+    assert started_with(monkeypatch, "--uacomment", "-x", "--uacomment=-y").connections.user_agent.endswith("(-x; -y)/")
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
