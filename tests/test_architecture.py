@@ -67,7 +67,6 @@ CIRCLE_EXCEPTIONS: list[list[str]] = [  # of types only
     ["btcnode.mempool.entry", "btcnode.mempool.graph"],
     ["btcnode.mempool.eviction", "btcnode.mempool.pool"],
     ["btcnode.rpc.connection", "btcnode.rpc.server"],
-    ["btcnode.settings.consistency", "btcnode.settings.settings"],
 ]
 # btcnode-cli starts without the daemon's imports, so the CLI asks for them lazily
 ORDER_EXCEPTIONS: set[tuple[str, str]] = set()

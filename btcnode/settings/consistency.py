@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from btcnode.errors import ConfigError
 from btcnode.settings.addresses import not_a_subnet
+from btcnode.settings.settings import Settings
 from btcnode.settings.sources import Sources
-
-if TYPE_CHECKING:
-    from btcnode.settings.settings import Settings
 
 
 def check_listening(sources: Sources) -> None:

@@ -18,6 +18,7 @@ from btcnode import __version__
 from btcnode.errors import ConfigError
 from btcnode.networks.names import network_named
 from btcnode.settings.conf_files import ConfFiles
+from btcnode.settings.consistency import check, check_listening
 from btcnode.settings.datadir import default_datadir
 from btcnode.settings.declaration import Option
 from btcnode.settings.groups.process import WITHOUT_EFFECT
@@ -122,10 +123,12 @@ def make_net_dir(net_dir: Path) -> None:
 
 
 def _finish(sources: Sources) -> Loaded:
-    """Add what follows from the options, and parse."""
+    """Add what follows from the options, parse, and check."""
     soften(sources)
     _note_numbers(sources)
+    check_listening(sources)
     settings = Settings.resolve(sources)
+    check(settings)
     for name, reason in WITHOUT_EFFECT.items():
         if reason and sources.is_set(name):
             sources.notes.append((logging.WARNING, f"-{name} has no effect: {reason}"))

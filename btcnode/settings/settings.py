@@ -8,7 +8,6 @@ from typing import Any
 
 from btcnode.networks.names import NetworkName, network_of_chain
 from btcnode.networks.parameters import NetworkParams
-from btcnode.settings.consistency import check, check_listening
 from btcnode.settings.datadir import default_datadir
 from btcnode.settings.declaration import NOTHING, Option, options_of
 from btcnode.settings.groups.chain import ChainSettings
@@ -45,11 +44,11 @@ class Settings:
 
     @classmethod
     def resolve(cls, sources: Sources) -> Settings:
-        """Parse what the sources say and check how it fits together; raises ConfigError with a line for the user.
+        """Parse what the sources say; raises ConfigError with a line for the user.
 
-        What follows from other options (``interactions.soften``) must be among the sources already.
+        What follows from other options (``interactions.soften``) must be among the sources already. How the result
+        fits together is for ``consistency.check``.
         """
-        check_listening(sources)
         network = network_of_chain(sources.chain)
         groups: dict[str, Any] = {name: _group(group, sources, network) for name, (_, group) in GROUPS.items()}
         params = groups["chain"].parameters(
@@ -58,9 +57,7 @@ class Settings:
             fast_prune=groups["storage"].fastprune and network.chain == "regtest",
         )
         datadir = groups["process"].datadir or default_datadir()
-        settings = cls(network=network, datadir=datadir, params=params, **groups)
-        check(settings)
-        return settings
+        return cls(network=network, datadir=datadir, params=params, **groups)
 
     def changed(self, group: str, **values: Any) -> Settings:
         """The same settings but for these fields of one group."""
