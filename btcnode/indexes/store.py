@@ -4,6 +4,9 @@
   chain was indexed
 - rows without values, looked up by their first bytes, in the databases of ``runs.py``
 - ``numbers``: ``u32 BE -> block hash``, for rows that name their block in four bytes
+- ``"schema"`` in the main database: the layout's number, u32 LE
+
+An index can be made again from the blocks: a store that is damaged, foreign or of another layout is wiped.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from btcnode.storage.database import check_length, translate
 
 MAP_SIZE = 1 << 38  # address space: mainnet's spenders need about 100 GiB
 MAX_READERS = 32
+SCHEMA_VERSION = 1  # stores of this layout without a mark are older than the mark
 _BEST = b"best"
 _NUMBERS = b"numbers"
+_SCHEMA = b"schema"
 
 
 @dataclass(slots=True)
@@ -39,9 +44,21 @@ class IndexStore:
     """One thread at a time may ``put``; any thread may read."""
 
     def __init__(self, path: Path, *, wipe: bool = False) -> None:
-        """Open or create the file; ``wipe`` it first for a reindex. Raises StorageError, CorruptionError."""
+        """Open or create the file; ``wipe`` it first for a reindex.
+
+        Raises StorageError; CorruptionError when the file is damaged, foreign or of another layout.
+        """
         self._path = path
         self._env: Any = None
+        self._begin(wipe=wipe)
+
+    def wipe(self) -> None:
+        """Begin anew, with nothing in it, whatever the file is like; raises StorageError."""
+        self._env.close()
+        self._begin(wipe=True)
+
+    def _begin(self, *, wipe: bool) -> None:
+        path = self._path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if wipe:
@@ -53,9 +70,11 @@ class IndexStore:
         except (lmdb.Error, CorruptionError) as error:
             if self._env is not None:
                 self._env.close()
-            translated = translate(error, path) if isinstance(error, lmdb.Error) else error
+            if isinstance(error, CorruptionError):
+                raise
+            translated = translate(error, path)
             if isinstance(translated, CorruptionError):
-                raise CorruptionError(f"{path} is damaged or foreign: delete it, and it is built anew") from error
+                raise CorruptionError(f"{path} is damaged or foreign") from error
             raise translated from error
 
     def _open(self) -> None:
@@ -67,6 +86,13 @@ class IndexStore:
         check_length(self._env, self._path)
         self._runs = Runs(self._env)
         self._numbers: Any = self._env.open_db(_NUMBERS)
+        with self._env.begin(write=True) as txn:
+            found = txn.get(_SCHEMA)
+            if found is None:
+                txn.put(_SCHEMA, SCHEMA_VERSION.to_bytes(4, "little"))
+            elif found != SCHEMA_VERSION.to_bytes(4, "little"):
+                layout = int.from_bytes(found, "little")
+                raise CorruptionError(f"{self._path} has layout {layout}, this version knows {SCHEMA_VERSION}")
 
     # -- reading -------------------------------------------------------------------------------------------------
 

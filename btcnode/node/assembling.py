@@ -76,7 +76,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     alerts = ChainAlerts(chain, launch.alerts)
     assumed = _make_assumed(opened, machinery, chain)
     closes(stack, launch, assumed.close)
-    indexes = Indexes(chain, settings)
+    indexes = Indexes(chain, settings, launch.alerts, launch.failure.report)
     closes(stack, launch, indexes.close)
     pruner = Pruner(chain, indexes.needs(), settings.storage.prune_target, enabled=settings.storage.prunes)
     closes(stack, launch, pruner.close)
@@ -128,7 +128,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         parts,
         alerts,
         make_memory_limiter(opened.memory, settings, driver, opened.workers, machinery.reactor),
-        Meter(driver, protocol, sync, transactions, opened.workers, machinery.reactor),
+        Meter(driver, protocol, sync, transactions, opened.workers, machinery.reactor, indexes),
     )
 
 

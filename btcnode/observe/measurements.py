@@ -47,6 +47,8 @@ class Measurements:
     height: int
     headers: int
     peers: Mapping[str, int]
+    index_heights: Mapping[str, int] = field(default_factory=dict)  # by index
+    index_rebuilding: Mapping[str, bool] = field(default_factory=dict)  # was damaged and is built anew
     mempool: Mapping[str, float] = field(default_factory=dict)
     messages: Mapping[str, Sequence[int]] = field(default_factory=dict)  # what became of them -> count by class
     lag_bounds: Sequence[float] = ()  # seconds

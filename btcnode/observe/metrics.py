@@ -103,6 +103,9 @@ def _node(now: Measurements) -> Iterable[Metric]:
     yield _gauge("node_height", "Height of the active chain", now.height)
     yield _gauge("node_headers", "Height of the best header", now.headers)
     yield _labelled("node_peers", "Connected peers", "direction", now.peers)
+    yield _labelled("node_index_height", "Height that an optional index has", "index", now.index_heights)
+    text = "1 while an optional index that was damaged is built anew"
+    yield _labelled("node_index_rebuilding", text, "index", now.index_rebuilding)
     for name, value in now.mempool.items():
         yield _gauge(f"mempool_{name}", f"Mempool: {name.replace('_', ' ')}", value)
 

@@ -13,6 +13,7 @@ class Alert(IntEnum):
     INVALID_CHAIN = 1
     CLOCK = 2
     FATAL_ERROR = 3
+    INDEX_DAMAGED = 4
 
 
 ANNOUNCED = frozenset({Alert.UNKNOWN_RULES, Alert.INVALID_CHAIN})

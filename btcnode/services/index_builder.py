@@ -3,8 +3,11 @@
 The work is done in slices on a thread of its own, which all indexes share: read blocks, make their records, store
 them. One transaction stores a slice's records with the block they lead to, so that a kill costs the slice at most.
 A reorganisation takes nothing back, as records belong to blocks, not to heights; the position moves when there is a
-block to add on the new chain. After a crash the index may have blocks that the chain has to learn again: they are
-passed over when they come, and looked for from the beginning when the block it stood at is gone.
+block to add on the new chain. After a crash the index may have blocks that the chain has to learn again: it falls back
+to the highest block of the active chain that it has a record of, and passes the others over when they come.
+
+A store that is damaged (which whoever reads it may notice) is wiped and built anew, once in a run and where all blocks
+are there; what cannot be mended that way, an unreadable block above all, ends the node, as in Core.
 """
 
 from __future__ import annotations
@@ -12,14 +15,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from btcnode.chain.active_chain import ActiveChain
+from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO
 from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent, HistoryMoved
-from btcnode.errors import BtcnodeError, StorageError
+from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.indexes.recipe import IndexedBlock, Recipe
 from btcnode.indexes.store import Batch, IndexStore
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -44,25 +49,47 @@ class IndexState:
     name: str
     synced: bool
     height: int
+    rebuilding: bool = False  # it was damaged
+
+
+class BlockUnreadableError(StorageError):
+    """A block, or what it spent, cannot be read: the index is not to blame."""
 
 
 class IndexBuilder:
     """One index: its recipe, its store and how far it has come. Lives on the loop thread."""
 
-    def __init__(self, recipe: Recipe, chain: Chain, directory: Path, thread: Executor, *, wipe: bool) -> None:
-        """Open the store under the network's directory; raises StorageError."""
+    def __init__(
+        self,
+        recipe: Recipe,
+        chain: Chain,
+        directory: Path,
+        thread: Executor,
+        *,
+        wipe: bool,
+        on_fatal: Callable[[BaseException], None],
+        on_rebuild: Callable[[], None],
+    ) -> None:
+        """Open the store under the network's directory; raises StorageError.
+
+        ``on_fatal`` is told of an error that the index cannot go on after, ``on_rebuild`` when ``rebuilding`` changes.
+        """
         self.recipe = recipe
         self.name = recipe.name
         # tools look for the line that Core writes here, and for the place that it names
         place = (directory / recipe.file).with_suffix("") / "db"
         if wipe:
             log.info("LMDB in place of Core's: Wiping LevelDB in %s", place)
-        self.store = IndexStore(directory / recipe.file, wipe=wipe)
-        log.info("LMDB in place of Core's: Opening LevelDB in %s", place)
         self._chain = chain
         self._tree = chain.tree
         self._thread = thread
-        self._at = -1  # header index of the last block that is stored
+        self._on_fatal = on_fatal
+        self._on_rebuild = on_rebuild
+        self.rebuilding = False
+        self._damage: CorruptionError | None = None  # noticed, and not dealt with yet
+        self.store = self._open(directory / recipe.file, wipe=wipe)
+        log.info("LMDB in place of Core's: Opening LevelDB in %s", place)
+        self._at = self._position()  # header index of the last block that is stored
         self._waiting: dict[
             int, None
         ] = {}  # connected blocks in order: stale soon or not, they are indexed, as in Core
@@ -72,10 +99,33 @@ class IndexBuilder:
         self._progress = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._logged = 0.0  # when progress was logged, monotonic
-        best = self.store.best()
-        if best is not None:
-            self._at = self._tree.find(best)
         chain.driver.listen(self._on_events)
+
+    def _open(self, path: Path, *, wipe: bool) -> IndexStore:
+        """The store, wiped if it has to be; raises StorageError."""
+        try:
+            return IndexStore(path, wipe=wipe)
+        except CorruptionError as error:
+            self._begin_rebuild(error)
+            return IndexStore(path, wipe=True)
+
+    def _position(self) -> int:
+        """Where the index stands: a crash can have taken blocks from the chain that the index has."""
+        best = self.store.best()
+        at = self._tree.find(best) if best is not None else -1
+        if best is None or at >= 0:
+            return at
+        active = self._active
+        # who has a block's record has those of all its ancestors
+        low, high = -1, active.height
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.store.record(self._tree.hash(active.at(middle))) is not None:
+                low = middle
+            else:
+                high = middle - 1
+        log.info("%s falls back to height %d, where the chain is after a crash", self.name, low)
+        return active.at(low) if low >= 0 else -1
 
     @property
     def _active(self) -> ActiveChain:
@@ -107,7 +157,7 @@ class IndexBuilder:
     def state(self) -> IndexState:
         """How far the index has come."""
         height = self._tree.height(self._at) if self._at >= 0 else 0
-        return IndexState(self.name, self.covers(self._active.tip), height)
+        return IndexState(self.name, self.covers(self._active.tip), height, self.rebuilding)
 
     def needed_from(self) -> int:
         """Height of the last block of the active chain that is indexed: what lies above has to be read yet."""
@@ -127,6 +177,16 @@ class IndexBuilder:
         except TimeoutError:
             return False
         return True
+
+    @contextmanager
+    def noticing_damage(self) -> Iterator[None]:
+        """Have the index built anew when what is read inside turns out to be damaged; the error goes on."""
+        try:
+            yield
+        except CorruptionError as error:
+            self._damage = error
+            self._moved.set()
+            raise
 
     def _wake(self) -> None:
         self._progress.set()
@@ -150,22 +210,71 @@ class IndexBuilder:
 
     async def _follow(self) -> None:
         enabled = False
-        try:
-            while not self._closing:
-                self._moved.clear()
-                while not self._closing and (todo := self._plan()):
-                    done = await asyncio.get_running_loop().run_in_executor(self._thread, self._work, todo)
-                    if done:
-                        self._at = todo[done - 1]
-                    self._wake()
+        while not self._closing and not self._failed:
+            self._moved.clear()
+            try:
+                await self._catch_up()
+            except BlockUnreadableError as error:
+                self._fail(error)
+            except (CorruptionError, DecodeError) as error:
+                self._mend(CorruptionError(str(error)))
+            except Exception as error:
+                self._fail(error)
+            else:
                 if not enabled:
                     log.info("%s is enabled at height %d", self.name, self.state().height)
                     enabled = True
                 await self._moved.wait()
-        except Exception as error:
-            self._failed = True
+
+    async def _catch_up(self) -> None:
+        """Index what there is; raises what the store, the recipe or the chain's files do."""
+        while not self._closing:
+            if self._damage is not None:
+                damage, self._damage = self._damage, None
+                raise damage
+            if not (todo := self._plan()):
+                break
+            done = await asyncio.get_running_loop().run_in_executor(self._thread, self._work, todo)
+            if done:
+                self._at = todo[done - 1]
             self._wake()
-            log.error("the %s stops: %s", self.name, error, exc_info=not isinstance(error, BtcnodeError))
+        if self.rebuilding and not self._closing:
+            self.rebuilding = False
+            self._on_rebuild()
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        self._wake()
+        if isinstance(error, StorageError):
+            error = StorageError(f"the {self.name} cannot go on: {error}")
+        self._on_fatal(error)
+
+    def _mend(self, damage: CorruptionError) -> None:
+        """Wipe the store, for it to be built anew, or fail."""
+        try:
+            if self.rebuilding:
+                raise damage  # damaged again before it was whole: the disk, not the index
+            self._begin_rebuild(damage)
+            self.store.wipe()
+        except StorageError as error:
+            self._fail(error)
+            return
+        self._at = -1
+        self._damage = None
+        self._waiting.clear()
+
+    def _begin_rebuild(self, damage: CorruptionError) -> None:
+        """Raises CorruptionError when blocks are gone that the index would be built from."""
+        needed = HAVE_DATA | HAVE_UNDO if self.recipe.needs_spent else HAVE_DATA
+        active, status = self._active, self._tree.columns.status
+        if any(status[active.at(height)] & needed != needed for height in range(1, active.height + 1)):
+            raise CorruptionError(
+                f"{damage}. Blocks that the {self.name} would be built from were deleted: please disable the index or"
+                " start with --reindex (which will download the whole blockchain again)"
+            )
+        log.warning("the %s is built anew from the block files: %s", self.name, damage)
+        self.rebuilding = True
+        self._on_rebuild()
 
     def _plan(self) -> Sequence[int]:
         """The next blocks to index, none when the index has the tip (or stands on top of it)."""
@@ -224,7 +333,7 @@ class IndexBuilder:
             return b""
         record = self.store.record(self._tree.hash(parent))
         if record is None:
-            raise StorageError(f"block {to_display(self._tree.hash(parent))} is missing: start with --reindex")
+            raise CorruptionError(f"the record of block {to_display(self._tree.hash(parent))} is missing")
         return record
 
     def _read(self, index: int, block_hash: BlockHash, number: int, previous: bytes) -> IndexedBlock:
@@ -233,7 +342,7 @@ class IndexBuilder:
             raw = self._chain.read_block_now(index)
             spent = self._chain.read_undo_now(index) if self.recipe.needs_spent and height else []
         except StorageError as error:
-            raise StorageError(f"block {to_display(block_hash)} cannot be read: {error}") from None
+            raise BlockUnreadableError(f"block {to_display(block_hash)} cannot be read: {error}") from None
         return IndexedBlock(raw, spent, block_hash, height, number, previous)
 
     def _log_progress(self, index: int) -> None:

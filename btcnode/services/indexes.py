@@ -13,6 +13,7 @@ from btcnode.indexes.recipe import Recipe
 from btcnode.indexes.transactions import SpenderRecipe, TxPlace, TxRecipe, spender_key, tx_key
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
+from btcnode.services.alerts import Alert, Alerts
 from btcnode.services.chain import Chain
 from btcnode.services.index_builder import IndexBuilder, IndexState
 from btcnode.settings.settings import Settings
@@ -34,20 +35,26 @@ class _Index:
         self.state = builder.state
         self.until_synced = builder.until_synced
 
+    def _record(self, block_hash: BlockHash) -> bytes | None:
+        with self._builder.noticing_damage():
+            return self._builder.store.record(block_hash)
+
     async def _find(self, key: bytes) -> list[tuple[int, TxPlace]]:
         """The blocks and places that rows under a key name, newest first."""
-        found = await self._chain.driver.in_reader(lambda: self._builder.store.find(key))
+        with self._builder.noticing_damage():
+            found = await self._chain.driver.in_reader(lambda: self._builder.store.find(key))
         tree = self._chain.tree
         places = ((tree.find(block_hash), TxPlace.unpack(place)) for block_hash, place in found)
         return [(block, place) for block, place in places if block >= 0]
 
     async def _read(self, block: int, place: TxPlace) -> Tx:
         raw = await self._chain.read_block_part(block, place.offset, place.size)
-        try:
-            return Tx.parse(raw)
-        except DecodeError:
-            where = to_display(self._chain.tree.hash(block))
-            raise CorruptionError(f"the {self._builder.name} is wrong about block {where}") from None
+        with self._builder.noticing_damage():
+            try:
+                return Tx.parse(raw)
+            except DecodeError:
+                where = to_display(self._chain.tree.hash(block))
+                raise CorruptionError(f"the {self._builder.name} is wrong about block {where}") from None
 
 
 class FilterIndex(_Index):
@@ -55,8 +62,9 @@ class FilterIndex(_Index):
 
     def get(self, block_hash: BlockHash) -> BlockFilter | None:
         """The filter of a block, None when it is not indexed (yet); raises StorageError."""
-        record = self._builder.store.record(block_hash)
-        return None if record is None else BlockFilter.unpack(record)
+        record = self._record(block_hash)
+        with self._builder.noticing_damage():
+            return None if record is None else BlockFilter.unpack(record)
 
 
 class TxIndex(_Index):
@@ -92,15 +100,22 @@ class CoinStatsIndex(_Index):
 
     def get(self, block_hash: BlockHash) -> CoinStats | None:
         """Those after a block, None when it is not indexed (yet); raises StorageError."""
-        record = self._builder.store.record(block_hash)
-        return None if record is None else CoinStats.unpack(record)
+        record = self._record(block_hash)
+        with self._builder.noticing_damage():
+            return None if record is None else CoinStats.unpack(record)
 
 
 class Indexes:
     """The indexes that this node keeps; an index that the options do not ask for is None."""
 
-    def __init__(self, chain: Chain, settings: Settings) -> None:
-        """Open the stores; raises StorageError, with none of them open."""
+    def __init__(
+        self, chain: Chain, settings: Settings, alerts: Alerts, on_fatal: Callable[[BaseException], None]
+    ) -> None:
+        """Open the stores; raises StorageError, with none of them open.
+
+        ``alerts`` show while an index is built anew; ``on_fatal`` is told of an error that one cannot go on after.
+        """
+        self._alerts = alerts
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._builders: list[IndexBuilder] = []
 
@@ -108,7 +123,15 @@ class Indexes:
             if not wanted:
                 return None
             try:
-                builder = IndexBuilder(recipe, chain, settings.net_dir, self._thread, wipe=settings.storage.reindex)
+                builder = IndexBuilder(
+                    recipe,
+                    chain,
+                    settings.net_dir,
+                    self._thread,
+                    wipe=settings.storage.reindex,
+                    on_fatal=on_fatal,
+                    on_rebuild=self._show_rebuilding,
+                )
             except StorageError:
                 for other in self._builders:
                     other.store.close()
@@ -124,6 +147,15 @@ class Indexes:
         self.spenders = SpenderIndex(spenders, chain) if spenders is not None else None
         self.coinstats = CoinStatsIndex(statistics, chain) if statistics is not None else None
         self.filters = FilterIndex(filters, chain) if filters is not None else None
+        self._show_rebuilding()
+
+    def _show_rebuilding(self) -> None:
+        """Keep the warning about damaged indexes true."""
+        self._alerts.lower_alert(Alert.INDEX_DAMAGED)
+        names = [builder.name for builder in self._builders if builder.rebuilding]
+        if names:
+            text = f"Damaged and being built anew from the block files: {', '.join(names)}"
+            self._alerts.raise_alert(Alert.INDEX_DAMAGED, text)
 
     def needs(self) -> dict[str, Callable[[], int]]:
         """For each index, by name, what tells the height from which on it needs blocks."""

@@ -10,6 +10,7 @@ from btcnode.net.reactor import Reactor
 from btcnode.observe.measurements import Measurements, Requests
 from btcnode.protocol.blocks.fetch_strategy import LATENCY_BUCKETS
 from btcnode.protocol.protocol import Protocol
+from btcnode.services.indexes import Indexes
 from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.services.transactions import Transactions
 from btcnode.sync.driver import ChainDriver
@@ -30,6 +31,7 @@ class Meter:
         transactions: Transactions,
         pool: WorkerPool | None,
         reactor: Reactor,
+        indexes: Indexes,
     ) -> None:
         self._driver = driver
         self._protocol = protocol
@@ -37,6 +39,7 @@ class Meter:
         self._transactions = transactions
         self._pool = pool
         self._reactor = reactor
+        self._indexes = indexes
         self._loop = asyncio.get_running_loop()
         self._before = (self._loop.time(), monitor.blocks, monitor.stages())
         self.latest = self._take(0.0, {})
@@ -102,6 +105,8 @@ class Meter:
             height=state.active.height,
             headers=state.tree.height(state.tree.best_header),
             peers={"in": incoming, "out": len(peers) - incoming},
+            index_heights={state.name: state.height for state in self._indexes.states()},
+            index_rebuilding={state.name: state.rebuilding for state in self._indexes.states()},
             mempool=_mempool(self._transactions),
             **_traffic(self._reactor),
         )

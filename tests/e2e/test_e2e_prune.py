@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lib.process import NodeProcess, RpcFailure
+from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
 ADDRESS = "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202"
 OPTIONS = ("--fastprune", "--prune", "1", "--blockfilterindex")
@@ -16,6 +16,10 @@ def refused(node: NodeProcess, method: str, *params: object) -> str:
     with pytest.raises(RpcFailure) as caught:
         node.rpc(method, *params)
     return caught.value.message
+
+
+def indexes_synced(node: NodeProcess) -> bool:
+    return all(one["synced"] for one in node.rpc("getindexinfo").values())
 
 
 def test_pruning_by_hand(tmp_path: Path) -> None:
@@ -46,6 +50,32 @@ def test_pruning_by_hand(tmp_path: Path) -> None:
         node.start(*OPTIONS)
         assert node.height() == 800 and node.rpc("pruneblockchain", 100) == last
         node.rpc("generatetoaddress", 2, ADDRESS)
+        assert node.stop() == 0
+
+
+def test_killed_with_indexes_ahead_of_the_chain(tmp_path: Path) -> None:
+    """What is mined after the last flush is in the indexes and, after a kill, not in the chain."""
+    options = (*OPTIONS, "--coinstatsindex")
+    with NodeProcess(tmp_path, "regtest", listen=False) as node:
+        node.start(*options)
+        for _ in range(4):
+            node.rpc("generatetoaddress", 200, ADDRESS)
+        last = node.rpc("pruneblockchain", 400)
+        flushed = node.height()
+        hashes = node.rpc("generatetoaddress", 30, ADDRESS)
+        wait_until(lambda: indexes_synced(node))
+        expected = node.rpc("gettxoutsetinfo", "muhash", node.rpc("getblockhash", flushed))
+        node.kill()
+        node.start(*options)
+        assert node.height() < flushed + 30, "nothing was lost: the test shows nothing"
+        wait_until(lambda: indexes_synced(node))
+        assert node.rpc("gettxoutsetinfo", "muhash", node.rpc("getblockhash", flushed)) == expected
+        assert node.rpc("getblockfilter", node.rpc("getblockhash", last))["filter"]
+        more = node.rpc("generatetodescriptor", 30, "raw(51)")
+        assert more != hashes
+        wait_until(lambda: indexes_synced(node))
+        by_index = node.rpc("gettxoutsetinfo", "muhash")
+        assert by_index["muhash"] == node.rpc("gettxoutsetinfo", "muhash", None, False)["muhash"]
         assert node.stop() == 0
 
 

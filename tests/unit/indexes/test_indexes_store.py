@@ -53,7 +53,28 @@ def test_damaged_file(tmp_path: Path, damage: str) -> None:
     store.close()
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if damage == "cut" else bytes(len(data)))
-    with pytest.raises(CorruptionError, match="delete it, and it is built anew"):
+    with pytest.raises(CorruptionError, match=r"damaged or foreign|shorter than it says"):
         IndexStore(path)
-    path.unlink()
-    IndexStore(path).close()
+    IndexStore(path, wipe=True).close()
+
+
+def test_other_layout(tmp_path: Path) -> None:
+    path = tmp_path / "index.mdb"
+    store = IndexStore(path)
+    with store._env.begin(write=True) as txn:
+        txn.put(b"schema", (77).to_bytes(4, "little"))
+    store.close()
+    with pytest.raises(CorruptionError, match="has layout 77, this version knows"):
+        IndexStore(path)
+
+
+def test_wiped_while_open(tmp_path: Path) -> None:
+    store = IndexStore(tmp_path / "index.mdb")
+    store.put(Batch({ONE: b"record"}), ONE)
+    store.wipe()
+    assert store.best() is None
+    store.put(Batch({TWO: b"second"}), TWO)
+    store.close()
+    store = IndexStore(tmp_path / "index.mdb")
+    assert (store.best(), store.record(TWO)) == (TWO, b"second")
+    store.close()

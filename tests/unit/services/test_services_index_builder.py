@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from btcnode.chain.block_status import HAVE_DATA
 from btcnode.chain.events import BlockConnected, BlockDisconnected
-from btcnode.errors import StorageError
+from btcnode.errors import CorruptionError, StorageError
 from btcnode.indexes.recipe import IndexedBlock, Made
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
@@ -88,11 +89,30 @@ class Setup:
         self.chain = FakeChain()
         self.recipe = Recorder()
         self.thread = ThreadPoolExecutor(1)
+        self.fatal: list[BaseException] = []
+        self.rebuilds = 0
+        self.told = asyncio.Event()  # of either
 
     def open(self, *, wipe: bool = False) -> IndexBuilder:
         self.recipe.heights.clear()
         chain: Any = self.chain
-        return IndexBuilder(self.recipe, chain, self.directory, self.thread, wipe=wipe)
+        return IndexBuilder(
+            self.recipe,
+            chain,
+            self.directory,
+            self.thread,
+            wipe=wipe,
+            on_fatal=self.on_fatal,
+            on_rebuild=self.on_rebuild,
+        )
+
+    def on_fatal(self, error: BaseException) -> None:
+        self.fatal.append(error)
+        self.told.set()
+
+    def on_rebuild(self) -> None:
+        self.rebuilds += 1
+        self.told.set()
 
     def run(self, work: Callable[[IndexBuilder], Coroutine[Any, Any, None]], *, wipe: bool = False) -> None:
         """Open, start and close an builder around ``work``."""
@@ -215,10 +235,14 @@ def test_index_ahead_of_the_chain(setup: Setup) -> None:
         await synced(builder)
         assert setup.recipe.heights == [5, 6]
 
+    builder = setup.open()
+    assert builder.needed_from() == 4  # before it runs, so that a pruned node starts
+    builder.store.close()
     setup.run(work)
 
 
 def test_missing_block(setup: Setup) -> None:
+    """An index without its blocks ends the node: what it says would be wrong for good."""
     setup.chain.lost.add(setup.chain.mine(6)[3])
 
     async def work(builder: IndexBuilder) -> None:
@@ -226,8 +250,71 @@ def test_missing_block(setup: Setup) -> None:
         assert not builder.state().synced
 
     setup.run(work)
+    assert "the recorder cannot go on: block" in str(setup.fatal)
+    assert not setup.rebuilds
     setup.chain.lost.clear()
     setup.run(synced)
+
+
+def test_damage_that_a_reader_notices(setup: Setup) -> None:
+    setup.chain.mine(5)
+
+    async def work(builder: IndexBuilder) -> None:
+        await synced(builder)
+        with pytest.raises(CorruptionError), builder.noticing_damage():
+            raise CorruptionError("a reader's")
+        await setup.told.wait()
+        assert builder.state().rebuilding
+        await synced(builder)
+        assert setup.recipe.heights == 2 * list(range(6))
+        assert setup.rebuilds == 2 and not builder.state().rebuilding
+
+    setup.run(work)
+    assert not setup.fatal
+
+
+def test_damage_that_the_builder_notices(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
+    """The parent's record is gone; the store is wiped, and all is made again."""
+    setup.chain.mine(5)
+    setup.run(synced)
+    builder = setup.open()
+    with builder.store._env.begin(write=True) as txn:
+        txn.delete(setup.chain.tree.hash(setup.chain.memory.active.tip))
+    builder.store.close()
+    setup.chain.mine(1)
+    setup.run(synced)
+    assert setup.recipe.heights == list(range(7))
+    assert "the recorder is built anew from the block files" in caplog.text and not setup.fatal
+
+
+def test_damage_without_the_blocks_to_mend_it(setup: Setup) -> None:
+    setup.chain.mine(5)
+    setup.run(synced)
+    setup.chain.tree.columns.status[setup.chain.memory.active.at(2)] &= ~HAVE_DATA
+
+    async def work(builder: IndexBuilder) -> None:
+        with pytest.raises(CorruptionError), builder.noticing_damage():
+            raise CorruptionError("a reader's")
+        await setup.told.wait()
+
+    setup.run(work)
+    assert "please disable the index or start with --reindex" in str(setup.fatal)
+    assert not setup.rebuilds
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_store_that_cannot_be_opened(setup: Setup, *, pruned: bool) -> None:
+    setup.chain.mine(5)
+    setup.run(synced)
+    path = setup.directory / Recorder.file
+    path.write_bytes(bytes(path.stat().st_size))
+    if pruned:
+        setup.chain.tree.columns.status[setup.chain.memory.active.at(2)] &= ~HAVE_DATA
+        with pytest.raises(CorruptionError, match=r"damaged or foreign.*please disable the index"):
+            setup.open()
+        return
+    setup.run(synced)
+    assert setup.recipe.heights == list(range(6))
 
 
 def test_far_behind_is_not_waited_for(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
