@@ -64,8 +64,6 @@ IMPURE_METHODS = (".datetime.now", ".datetime.utcnow", ".datetime.today", ".date
 IMPURE_EXCEPTIONS: dict[str, set[str]] = {}
 LONG_FUNCTION_EXCEPTIONS: set[str] = set()
 CIRCLE_EXCEPTIONS: list[list[str]] = [  # of types only
-    ["btcnode.mempool.entry", "btcnode.mempool.graph"],
-    ["btcnode.mempool.eviction", "btcnode.mempool.pool"],
     ["btcnode.rpc.connection", "btcnode.rpc.server"],
 ]
 # btcnode-cli starts without the daemon's imports, so the CLI asks for them lazily

@@ -1,15 +1,18 @@
-"""A transaction in the mempool, with what admission has found out about it."""
+"""A transaction in the mempool, with what admission has found out about it, its cluster and its chunk.
+
+A cluster is linearised and cut into chunks; transactions, clusters and chunks know each other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from btcnode.mempool.feerate import FeeSize
+from btcnode.mempool.linearize import chunk_up, linearize
 from btcnode.primitives.hashes import Txid, Wtxid
 from btcnode.primitives.tx import Tx
-
-if TYPE_CHECKING:
-    from btcnode.mempool.graph import Chunk, Cluster
 
 WITNESS_SCALE_FACTOR = 4
 
@@ -23,6 +26,12 @@ LARGE_TX = 10_000  # bytes; of larger transactions only the parts are kept, whic
 LARGE_SAVING = 250  # of the above: headers of the objects that are not kept, room in lists
 
 MAX_AMOUNT = 2**63 - 1  # satoshi: where Core's sums stop
+
+_RATE_BITS = 48
+"""Feerates are compared as integers ``(fee << 48) // size``: two different ones of transactions and chunks up to 2**23
+weight units differ by more than 2**-46, so that their integers differ, too; equal ones have the same."""
+
+Key = tuple[int, int, bytes]
 
 
 class RemovalReason(StrEnum):
@@ -65,7 +74,7 @@ class MempoolEntry:
     """One transaction. Fees in satoshi, sizes in weight units unless named vsize, times in Unix seconds.
 
     ``size`` is the weight as policy counts it (sigops may make it larger), ``vsize`` a quarter of it, rounded up.
-    ``height`` is that of the chain when it came in. ``cluster`` and ``chunk`` belong to the graph.
+    ``height`` is that of the chain when it came in. ``cluster`` and ``chunk`` are set by the index of chunks.
     """
 
     __slots__ = (
@@ -130,3 +139,63 @@ class MempoolEntry:
 
     def __repr__(self) -> str:
         return f"MempoolEntry({self.txid[::-1].hex()}, fee={self.fee}, vsize={self.vsize})"
+
+
+class Chunk:
+    """Transactions that are mined together: ``entries`` in order, fee (modified) and size in weight units.
+
+    ``key`` sorts chunks best first: by feerate, then by the size of the cluster's chunks of the same feerate up to this
+    one, then by the largest txid (Core's order).
+    """
+
+    __slots__ = ("cluster", "entries", "fee", "key", "size")
+
+    def __init__(self, cluster: Cluster, entries: tuple[MempoolEntry, ...], fee: int, size: int, prefix: int) -> None:
+        self.cluster = cluster
+        self.entries = entries
+        self.fee = fee
+        self.size = size
+        largest = entries[0].txid if len(entries) == 1 else max([entry.txid for entry in entries])
+        self.key: Key = (-((fee << _RATE_BITS) // size), prefix, largest)
+
+    @property
+    def feerate(self) -> FeeSize:
+        """Fee and size."""
+        return self.fee, self.size
+
+
+class Cluster:
+    """Transactions connected by dependencies: ``entries`` in linearised order, and their chunks, best first."""
+
+    __slots__ = ("chunks", "entries")
+
+    def __init__(self, entries: Sequence[MempoolEntry], chunks: Iterable[tuple[int, int, int]]) -> None:
+        self.entries = entries
+        self.chunks: list[Chunk] = []
+        start = prefix = 0
+        before: FeeSize | None = None
+        for fee, size, count in chunks:
+            same = before is not None and fee * before[1] == before[0] * size
+            prefix = prefix + size if same else size
+            before = (fee, size)
+            self.chunks.append(Chunk(self, tuple(entries[start : start + count]), fee, size, prefix))
+            start += count
+
+    @classmethod
+    def of_one(cls, entry: MempoolEntry) -> Cluster:
+        """The cluster of a transaction without relatives."""
+        fee = entry.fee + entry.delta
+        return cls((entry,), ((fee, entry.size, 1),))
+
+    @classmethod
+    def of_many(cls, entries: Sequence[MempoolEntry], parents: Sequence[int]) -> Cluster:
+        """Linearise; ``parents[i]`` has the bits of the direct parents of ``entries[i]``."""
+        fees = [entry.fee + entry.delta for entry in entries]
+        sizes = [entry.size for entry in entries]
+        order = linearize(fees, sizes, parents, [entry.txid for entry in entries])
+        return cls(tuple([entries[i] for i in order]), chunk_up(order, fees, sizes))
+
+    @property
+    def size(self) -> int:
+        """Weight units."""
+        return sum(entry.size for entry in self.entries)

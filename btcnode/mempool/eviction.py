@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from btcnode.mempool.density_index import DensityIndex
 from btcnode.mempool.entry import MempoolEntry
 
-if TYPE_CHECKING:
-    from btcnode.mempool.pool import Mempool
-
+Descendants = Callable[[MempoolEntry], list[MempoolEntry]]
 Victims = tuple[Sequence[MempoolEntry], int, int]
 """Entries that go together, their modified fee in satoshi and their size in weight units."""
 
@@ -34,7 +33,7 @@ class EvictionPolicy(Protocol):
     def on_touched(self, entry: MempoolEntry, now: int) -> None:
         """Somebody has asked for a transaction."""
 
-    def victims(self, pool: Mempool, now: int) -> Iterator[Victims]:
+    def victims(self, index: DensityIndex, descendants: Descendants, now: int) -> Iterator[Victims]:
         """What goes, first things first; every group leaves no dependent behind that has not gone before it."""
 
 
@@ -50,9 +49,9 @@ class DensityEviction:
     def on_touched(self, entry: MempoolEntry, now: int) -> None:
         """Of no interest here."""
 
-    def victims(self, pool: Mempool, now: int) -> Iterator[Victims]:
+    def victims(self, index: DensityIndex, descendants: Descendants, now: int) -> Iterator[Victims]:
         """Chunks from the worst; later chunks of a cluster are never better than earlier ones, so children go first."""
-        for chunk in pool.worst_first():
+        for chunk in index.worst_first():
             yield chunk.entries, chunk.fee, chunk.size
 
 
@@ -69,33 +68,33 @@ class LruKFeeEviction:
         self._k = k
         self._alpha = alpha
         self._beta = beta
-        self._touches: dict[bytes, deque[int]] = {}
+        self._touches: dict[MempoolEntry, deque[int]] = {}
 
     def on_added(self, entry: MempoolEntry, now: int) -> None:
         """Its first touch."""
-        self._touches[entry.txid] = deque((now,), maxlen=self._k)
+        self._touches[entry] = deque((now,), maxlen=self._k)
 
     def on_removed(self, entry: MempoolEntry) -> None:
         """Forget its touches."""
-        del self._touches[entry.txid]
+        del self._touches[entry]
 
     def on_touched(self, entry: MempoolEntry, now: int) -> None:
         """Remember the last K."""
-        touches = self._touches.get(entry.txid)
+        touches = self._touches.get(entry)
         if touches is not None:
             touches.append(now)
 
     def score(self, entry: MempoolEntry, now: int) -> float:
         """The higher, the sooner it goes."""
-        age = max(0, now - self._touches[entry.txid][0]) / 3600
+        age = max(0, now - self._touches[entry][0]) / 3600
         density = max(entry.modified_fee / entry.vsize, self.MIN_DENSITY)
         return self._alpha * age + self._beta / density
 
-    def victims(self, pool: Mempool, now: int) -> Iterator[Victims]:
+    def victims(self, index: DensityIndex, descendants: Descendants, now: int) -> Iterator[Victims]:
         """Transactions from the highest score, each with its descendants."""
-        scored = sorted(pool, key=lambda entry: (-self.score(entry, now), entry.txid))
+        scored = sorted(self._touches, key=lambda entry: (-self.score(entry, now), entry.txid))
         for entry in scored:
-            group = [entry, *pool.descendants(entry)]
+            group = [entry, *descendants(entry)]
             yield group, sum(one.modified_fee for one in group), sum(one.size for one in group)
 
 
@@ -124,23 +123,3 @@ class ExpiryQueue:
 
     def __len__(self) -> int:
         return len(self._heap)
-
-
-class PoolAudit:
-    """After transactions had to go for lack of room: one walk over all others, for what should not be there."""
-
-    def __init__(self, pool: Mempool) -> None:
-        self._pool = pool
-        self._evicted = pool.evicted
-        self._at = 0
-        self._walking = False
-
-    def examine(self, has_coins: Callable[[Sequence[bytes]], Sequence[bool]], count: int) -> bool:
-        """Examine the next ``count`` entries, if a walk is due; returns whether it was."""
-        if not self._walking:
-            if self._pool.evicted == self._evicted:
-                return False
-            self._evicted, self._walking = self._pool.evicted, True
-        self._at = self._pool.audit(has_coins, self._at, count)
-        self._walking = bool(self._at)
-        return True

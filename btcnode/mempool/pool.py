@@ -14,10 +14,10 @@ from operator import attrgetter
 from struct import Struct
 
 from btcnode.consensus.transactions import format_money
-from btcnode.mempool.entry import LARGE_TX, MempoolEntry, RemovalReason
+from btcnode.mempool.density_index import DensityIndex
+from btcnode.mempool.entry import LARGE_TX, Chunk, Cluster, MempoolEntry, RemovalReason
 from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, ExpiryQueue
 from btcnode.mempool.feerate import FeeSize, rate_of
-from btcnode.mempool.graph import Chunk, Cluster, DensityIndex
 from btcnode.mempool.options import MempoolOptions
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.block import ParsedBlock
@@ -457,7 +457,7 @@ class Mempool:
         gone: dict[MempoolEntry, None] = {}
         freed = highest = 0
         incremental = self.options.incremental_feerate
-        for victims, fee, size in self._eviction.victims(self, now):
+        for victims, fee, size in self._eviction.victims(self._index, self.descendants, now):
             new = sorted([entry for entry in victims if entry not in gone], key=_BY_TXID)  # Core's order of leaving
             if not new:
                 continue

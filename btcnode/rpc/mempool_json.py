@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Annotated, NamedTuple, NotRequired, TypedDict
 
-from btcnode.mempool.entry import MAX_AMOUNT, MempoolEntry
-from btcnode.mempool.graph import Chunk, Cluster
+from btcnode.mempool.entry import MAX_AMOUNT, Chunk, Cluster, MempoolEntry
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.declare import UNTOLD, Coins, Hex, Time
 from btcnode.rpc.deprecated import is_enabled, signals_replacement

@@ -21,8 +21,8 @@ from btcnode.consensus.locks import is_final, sequence_locks, sequence_locks_met
 from btcnode.consensus.transactions import COINBASE_MATURITY
 from btcnode.errors import StorageError
 from btcnode.mempool.acceptance import Admission, SubmissionSteps
+from btcnode.mempool.audit import PoolAudit
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
-from btcnode.mempool.eviction import PoolAudit
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.precheck import Candidate
 from btcnode.mempool.rejection import Accepted, PackageResult, PackageTxVerdict, Rejection, TxResult, TxVerdict

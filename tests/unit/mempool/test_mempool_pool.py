@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from btcnode.mempool.audit import PoolAudit
+from btcnode.mempool.density_index import DensityIndex
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
-from btcnode.mempool.eviction import LruKFeeEviction, PoolAudit
+from btcnode.mempool.eviction import LruKFeeEviction
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import EVICTION_SHARE, ROLLING_FEE_HALFLIFE, Mempool
 from btcnode.primitives.hashes import to_display
@@ -193,7 +195,7 @@ def test_lruk_weighs_interest_against_fee() -> None:
     for seconds in range(3):
         pool.touch(cheap, now + seconds)
     assert eviction.score(cheap, now) < eviction.score(dear, now)
-    order = [victims[0].txid for victims, _, _ in eviction.victims(pool, now)]
+    order = [victims[0].txid for victims, _, _ in eviction.victims(DensityIndex(), pool.descendants, now)]
     assert order[0] == dear.txid
     assert pool.trim(pool.memory_usage - 1, now) == [dear]
 
