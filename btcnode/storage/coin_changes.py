@@ -1,6 +1,6 @@
 """Coins as they were at an earlier block: a snapshot of the stored ones with changes laid over it.
 
-The changes are kept in memory or in an LMDB file of their own, which goes at the end.
+The changes are kept in memory or in an LMDB file of their own, which has no name: it goes with whoever works on it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import lmdb
 from btcnode.errors import StorageError
 from btcnode.storage.coins import CoinItem, in_chunks
 from btcnode.storage.database import translate
+from btcnode.storage.durable import storage_error
 
 MAP_SIZE = 1 << 38  # address space
 GONE = b""  # in the place of a coin that is not there
@@ -24,23 +25,25 @@ class CoinChanges:
     """Changes over a read transaction ``base`` of the coins. For one thread, within the transaction's life."""
 
     def __init__(self, base: Any, path: Path | None) -> None:
-        """``path``: a file that does not exist yet, None to keep the changes in memory. Raises StorageError."""
+        """``path``: where a file can be made (one that is there is of no use), None for memory. Raises StorageError."""
         self._base = base
         self._memory: dict[bytes, bytes] = {}
-        self._path = path
         self._env: Any = None
         if path is not None:
             try:
+                path.unlink(missing_ok=True)  # what a killed run of an older version has left
                 self._env = lmdb.open(str(path), subdir=False, map_size=MAP_SIZE, sync=False, lock=False, mode=0o600)
+                path.unlink()
+            except OSError as error:
+                raise storage_error(error, f"cannot make {path}") from None
             except lmdb.Error as error:
                 raise translate(error, path) from error
 
     def close(self) -> None:
         """Forget the changes."""
         self._memory.clear()
-        if self._env is not None and self._path is not None:
+        if self._env is not None:
             self._env.close()
-            self._path.unlink(missing_ok=True)
 
     def get_many(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """The coins of outpoints, None where there is none; raises StorageError."""

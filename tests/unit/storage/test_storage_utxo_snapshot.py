@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from btcnode.errors import DecodeError
@@ -72,3 +73,19 @@ def test_changes_over_the_stored_coins(tmp_path: Path, in_memory: bool) -> None:
         changes.close()
     database.close()
     assert not (tmp_path / "spill").exists()
+
+
+def test_changes_of_a_killed_run_do_not_count(tmp_path: Path) -> None:
+    """A file that lies there is not taken for changes, and a kill leaves none: it has no name while it is worked on."""
+    old = lmdb.open(str(tmp_path / "spill"), subdir=False, lock=False)
+    with old.begin(write=True) as txn:
+        txn.put(key(5, 0), coin(55))
+    old.close()
+    database = Database.open(tmp_path)
+    database.commit(coins_put={key(5, 0): coin(5)})
+    with CoinsDb(database).snapshot() as txn:
+        changes = CoinChanges(txn, tmp_path / "spill")
+        assert changes.get_many([key(5, 0)]) == [coin(5)]
+        assert not (tmp_path / "spill").exists()
+        changes.close()
+    database.close()
