@@ -182,7 +182,7 @@ class Chainstate:
             raise ValueError("the block of the UTXO set is not known")
         self.coins.forget_clean_coins()
         snapshot.activate()
-        self.store.snapshot = snapshot
+        self.store.adopt(snapshot)
         assume(self.tree, snapshot.known)
         self.active.set_tip(base)
         self.executor.tip = base

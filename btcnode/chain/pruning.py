@@ -1,11 +1,11 @@
 """Which block files may go: Core's rules over the records of the files.
 
-A file goes as a whole, with its undo data, when no block in it is above a height; the file being written stays.
+A file goes as a whole, with its undo data, when all its blocks are at heights that may go; those being written stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from btcnode.storage.blockfiles import FileInfo
 
@@ -26,13 +26,30 @@ def lock_height(held: int) -> int:
     return held - PRUNE_LOCK_BUFFER - 1
 
 
-def files_below(infos: Sequence[FileInfo], last: int) -> list[int]:
-    """Numbers of the files whose blocks are all at ``last`` or below."""
-    return [n for n, info in enumerate(infos[:-1]) if info.size and info.height_last <= last]
+def prunable_heights(last: int, base: int | None = None, history_tip: int = 0) -> list[range]:
+    """Heights of the blocks that may go, where ``last`` is the highest one of the active chain.
+
+    With a loaded UTXO set, after block ``base``, the chain below it stands at ``history_tip`` on disk: what is between
+    these two is still to be connected.
+    """
+    if base is None:
+        return [range(last + 1)]
+    return [range(min(last, history_tip) + 1), range(base + 1, last + 1)]
 
 
-def files_beyond(infos: Sequence[FileInfo], last: int, target: int, blocks_to_come: int = 0) -> list[int]:
-    """Numbers of the oldest files that have to go to keep all of them below ``target`` bytes.
+def files_within(infos: Sequence[FileInfo], heights: Sequence[range], writing: Collection[int]) -> list[int]:
+    """Numbers of the files whose blocks are all within one of ``heights``; not those of ``writing``."""
+    return [
+        number
+        for number, info in enumerate(infos)
+        if info.size
+        and number not in writing
+        and any(span.start <= info.height_first and info.height_last < span.stop for span in heights)
+    ]
+
+
+def files_beyond(infos: Sequence[FileInfo], prunable: Sequence[int], target: int, blocks_to_come: int = 0) -> list[int]:
+    """Those of ``prunable``, numbers in order, that have to go to keep all files together below ``target`` bytes.
 
     ``blocks_to_come``: during the initial download more room is made at once, as each pruning costs a flush.
     """
@@ -42,7 +59,7 @@ def files_beyond(infos: Sequence[FileInfo], last: int, target: int, blocks_to_co
     if usage + spare < target:
         return chosen
     spare += AVERAGE_BLOCK_SIZE * blocks_to_come
-    for number in files_below(infos, last):
+    for number in prunable:
         if usage + spare < target:
             break
         chosen.append(number)

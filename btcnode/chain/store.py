@@ -43,7 +43,14 @@ class ChainStore:
         self.database = database
         self.own_coins = CoinsDb(database)  # those of the validated chain, where another set is loaded
         self.files = files
+        self.snapshot: SnapshotStore | None = None
+        if snapshot is not None:
+            self.adopt(snapshot)
+
+    def adopt(self, snapshot: SnapshotStore) -> None:
+        """From now on the active chain has the coins of a loaded set."""
         self.snapshot = snapshot
+        self.files.split_at(snapshot.known.height)
 
     @classmethod
     def open(

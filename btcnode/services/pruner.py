@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO
 from btcnode.chain.events import ChainEvent
-from btcnode.chain.pruning import MIN_PRUNE_TARGET, files_below, files_beyond, last_prunable, lock_height
+from btcnode.chain.pruning import (
+    MIN_PRUNE_TARGET,
+    files_beyond,
+    files_within,
+    last_prunable,
+    lock_height,
+    prunable_heights,
+)
 from btcnode.errors import StorageError
 from btcnode.services.chain import Chain
 
@@ -104,18 +111,16 @@ class Pruner:
         """Delete the files whose blocks are all at ``height`` or below; raises StorageError."""
 
         def choose() -> list[int]:
-            last = last_prunable(self._state.active.height, self._limited(height))
-            files = files_below(self._files.infos, last) if height > 0 else []
+            last = last_prunable(self._state.active.height, min(self._limit(), height))
+            files = self._prunable(last) if height > 0 else []
             log.info("Prune (Manual): prune_height=%d removed %d blk/rev pairs", last, len(files))
             return files
 
         await self._driver.prune(choose)
 
-    def _limited(self, wanted: int) -> int:
-        """``wanted``, or the height that those who hold pruning back allow."""
-        history = self._driver.history  # a crash takes it back to what it has on disk
-        chain_tip = self._state.tip if history is None else history.flushed_tip
-        last, limiting = self._state.tree.height(chain_tip), ""
+    def _limit(self) -> int:
+        """The height up to which those who hold pruning back allow it."""
+        last, limiting = self._state.active.height, ""
         for name, held in self._locks.items():
             allowed = lock_height(held())
             last = max(1, min(last, allowed))
@@ -123,7 +128,16 @@ class Pruner:
                 limiting = name
         if limiting:
             log.debug("%s limited pruning to height %d", limiting, last)
-        return min(last, wanted)
+        return last
+
+    def _prunable(self, last: int) -> list[int]:
+        """The files that may go when blocks up to height ``last`` may."""
+        history, tree = self._driver.history, self._state.tree
+        if history is None:
+            heights = prunable_heights(last)
+        else:  # a crash takes the chain below to what it has on disk
+            heights = prunable_heights(last, tree.height(history.base), tree.height(history.flushed_tip))
+        return files_within(self._files.infos, heights, self._files.writing)
 
     def _on_events(self, chain_events: list[ChainEvent]) -> None:
         if self._target is not None and self._files.appended - self._looked_at >= LOOK_AFTER:
@@ -144,8 +158,8 @@ class Pruner:
         to_come = 0
         if self._chain.is_initial_block_download():
             to_come = max(0, state.tree.height(state.tree.best_header) - height)
-        last = last_prunable(height, self._limited(height))
-        return files_beyond(self._files.infos, last, self._target, to_come)
+        prunable = self._prunable(last_prunable(height, self._limit()))
+        return files_beyond(self._files.infos, prunable, self._target, to_come)
 
     async def _prune(self) -> None:
         try:

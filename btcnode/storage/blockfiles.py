@@ -4,6 +4,9 @@ A file is a row of frames ``magic[4] size[u32] payload``, at most 128 MiB of blo
 file with the number of its block's. A position names the payload, 8 bytes behind its frame, as Core's FlatFilePos.
 Everything is XORed with the directory's key. Files are not preallocated, so each ends with its last frame.
 
+While the chain below a loaded UTXO set is fetched, blocks above the set go to files of their own (``split_at``), as in
+Core: old and new ones in one file would keep each other from being pruned.
+
 What counts is what the database records (``FileInfo``): after a crash, bytes beyond the recorded end are cut off at
 the next start. For that ``sync_changes`` must have returned before the records of those changes are committed, and
 these in one transaction with the index records that point into the files. Files are deleted (pruning) in the opposite
@@ -125,6 +128,9 @@ class BlockFiles:
         self._unsynced: dict[Path, None] = {}
         self._created = False
         self._fds: dict[bool, tuple[Path, int]] = {}  # the file appended to, by "is it undo data"
+        self._split: int | None = None  # the height above which blocks have files of their own
+        self._upper = -1  # the file that those go to, -1 before the first one; without a split it is the last file
+        self._lower = -1  # the file of the others
 
     @classmethod
     def open(
@@ -242,6 +248,36 @@ class BlockFiles:
         info.size = max(info.size, position.pos + len(raw))
         self._dirty.add(position.file)
 
+    # -- which file --------------------------------------------------------------------------------------------
+
+    def split_at(self, height: int) -> None:
+        """Blocks above ``height`` have files of their own from now on."""
+        self._split = height
+        self._upper = self._lower = -1
+        for number, info in enumerate(self.infos):
+            if info.size and info.height_last > height:
+                self._upper = number
+            elif info.size:
+                self._lower = number
+
+    @property
+    def writing(self) -> Collection[int]:
+        """Numbers of the files that blocks are appended to."""
+        last = len(self.infos) - 1
+        return (last,) if self._split is None else (last, self._lower, self._upper)
+
+    def _file_for(self, height: int, size: int) -> int:
+        """Number of the file that a frame of ``size`` bytes goes to; raises StorageError when there is none left."""
+        number = len(self.infos) - 1
+        if self._split is not None:
+            number = self._upper if height > self._split else self._lower
+        # Core moves on when a block would end at the limit itself, too; a larger block gets a file of its own
+        if number < 0 or (self.infos[number].size and self.infos[number].size + size >= self._max_file_size):
+            number = len(self.infos)
+            if number >= MAX_FILES:
+                raise StorageError(f"{self.directory} has no file numbers left")
+        return number
+
     # -- deleting ----------------------------------------------------------------------------------------------
 
     def pruned_numbers(self) -> list[int]:
@@ -253,7 +289,7 @@ class BlockFiles:
         return number < len(self.infos) - 1 and not self.infos[number].size
 
     def forget(self, numbers: Collection[int]) -> None:
-        """Empty the records of these files, which must not include the last one; by the thread that appends."""
+        """Empty the records of these files, which must not include those of ``writing``; by the thread that appends."""
         for number in numbers:
             self.infos[number] = FileInfo()
             self._dirty.add(number)
@@ -286,25 +322,25 @@ class BlockFiles:
     # -- writing -----------------------------------------------------------------------------------------------
 
     def append_block(self, raw: bytes, height: int = 0) -> BlockPos:
-        """Append a serialised block; ``height`` is for the file's record only.
+        """Append a serialised block; its ``height`` is for the file's record, and for the choice of the file.
 
         Raises DiskFullError or StorageError: then nothing is recorded of it, and it may be tried again.
         """
         needed = len(raw) + FRAME_SIZE
         if len(raw) > MAX_SIZE:
             raise ValueError(f"a block of {len(raw)} bytes does not fit into a file")
-        number = len(self.infos) - 1
-        # Core moves on when a block would end at the limit itself, too; a larger block gets a file of its own
-        if self.infos[number].size + needed >= self._max_file_size and self.infos[number].size:
-            number += 1
-            if number >= MAX_FILES:
-                raise StorageError(f"{self.directory} has no file numbers left")
+        number = self._file_for(height, needed)
         start = self.infos[number].size if number < len(self.infos) else 0
         self._write(self.block_path(number), False, FRAME.pack(self.magic, len(raw)) + raw, start)
         if not start:
             self._make_undo_file(number)
         if number == len(self.infos):
             self.infos.append(FileInfo())
+        if self._split is not None:
+            if height > self._split:
+                self._upper = number
+            else:
+                self._lower = number
         info = self.infos[number]
         info.add_block(height, int.from_bytes(raw[68:72], "little"))
         info.size = start + needed

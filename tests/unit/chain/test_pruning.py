@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from btcnode.chain.chainstate import Chainstate
-from btcnode.chain.pruning import files_below, files_beyond, last_prunable, lock_height
+from btcnode.chain.pruning import files_beyond, files_within, last_prunable, lock_height, prunable_heights
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.errors import RebuildError, StorageError
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from btcnode.storage.blockfiles import FileInfo
+from btcnode.storage.blockfiles import BlockFiles, FileInfo
+from btcnode.storage.database import Database
 from btcnode.testing.blocks import BlockTemplate
 
 PARAMS = params_for("regtest")
@@ -45,25 +46,67 @@ def open_state(path: Path, *, prune: bool = True) -> Chainstate:
 
 def prune(state: Chainstate, last: int) -> tuple[int, ...]:
     state.flush()
-    step = state.plan_prune(files_below(state.store.files.infos, last))
+    files = state.store.files
+    step = state.plan_prune(files_within(files.infos, prunable_heights(last), files.writing))
     assert step is not None
     state.run(step)
     return step.prune
 
 
+def below(infos: list[FileInfo], last: int) -> list[int]:
+    return files_within(infos, prunable_heights(last), [len(infos) - 1])
+
+
 def test_which_files_go() -> None:
     infos = [FileInfo(100, 128 * MIB, 16 * MIB, 100 * n, 100 * n + 99) for n in range(6)]
-    assert files_below(infos, 299) == [0, 1, 2] and files_below(infos, 298) == [0, 1]
-    assert files_below(infos, 10_000) == [0, 1, 2, 3, 4]  # the last one is being written
-    assert files_beyond(infos, 399, 900 * MIB) == []
-    assert files_beyond(infos, 399, 880 * MIB) == [0]
-    assert files_beyond(infos, 399, 550 * MIB) == [0, 1, 2]
-    assert files_beyond(infos, 199, 550 * MIB) == [0, 1]
-    assert files_beyond(infos, 399, 880 * MIB, blocks_to_come=300) == [0, 1]
+    assert below(infos, 299) == [0, 1, 2] and below(infos, 298) == [0, 1]
+    assert below(infos, 10_000) == [0, 1, 2, 3, 4]  # the last one is being written
+    prunable = below(infos, 399)
+    assert files_beyond(infos, prunable, 900 * MIB) == []
+    assert files_beyond(infos, prunable, 880 * MIB) == [0]
+    assert files_beyond(infos, prunable, 550 * MIB) == [0, 1, 2]
+    assert files_beyond(infos, below(infos, 199), 550 * MIB) == [0, 1]
+    assert files_beyond(infos, prunable, 880 * MIB, blocks_to_come=300) == [0, 1]
     infos[1] = FileInfo()
-    assert files_below(infos, 299) == [0, 2]
+    assert below(infos, 299) == [0, 2]
     assert last_prunable(1000, 900) == 712 and last_prunable(1000, 500) == 500 and last_prunable(100, 50) == 0
     assert lock_height(700) == 689
+
+
+def test_which_files_go_with_a_loaded_set() -> None:
+    """What is above the chain below the set, up to the set's block, has to be connected yet."""
+    infos = [FileInfo(100, 128 * MIB, 16 * MIB, 100 * n, 100 * n + 99) for n in range(10)]
+    assert files_within(infos, prunable_heights(750, 499, 250), (3, 9)) == [0, 1, 5, 6]
+    assert files_within(infos, prunable_heights(750, 499, 450), (5,)) == [0, 1, 2, 3, 6]
+    infos[5].height_first = 499  # the set's own block is in it
+    assert files_within(infos, prunable_heights(750, 499, 250), ()) == [0, 1, 6]
+
+
+def test_blocks_above_a_loaded_set_have_files_of_their_own(tmp_path: Path) -> None:
+    """Old and new blocks arrive in turn; in one file they would keep each other from being pruned."""
+    database = Database.open(tmp_path)
+    files = BlockFiles.open(tmp_path / "blocks", PARAMS.magic, database, max_file_size=4000)
+    raw = PARAMS.genesis_block
+    files.append_block(raw, 0)
+    files.split_at(500)
+    for n in range(1, 100):
+        files.append_block(raw, n)
+        files.append_block(raw, 500 + n)
+        written = files.writing
+        assert all(info.height_last <= 500 or info.height_first > 500 for info in files.infos)
+    sizes = [info.size for number, info in enumerate(files.infos) if number not in written]
+    assert min(sizes) > 3500, "files are left half full"
+    changes = files.take_changes()
+    database.commit(meta_puts=changes.records)
+    files.close()
+    again = BlockFiles.open(tmp_path / "blocks", PARAMS.magic, database, max_file_size=4000)
+    again.split_at(500)
+    assert set(again.writing) == set(written)
+    assert files_within(again.infos, prunable_heights(599, 500, 99), again.writing) == [
+        number for number in range(len(again.infos)) if number not in written
+    ]
+    again.close()
+    database.close()
 
 
 def test_files_are_gone_and_the_chain_goes_on(tmp_path: Path) -> None:
