@@ -2,8 +2,12 @@
 
 It knows no rules: what a message means and what follows from a malformed one is the protocol's business.
 
-Messages wait in two queues until the loop's turn ends, and are encoded (and encrypted) only when they are written: what
-one turn produced goes out in one write, and while the socket does not take all that waits, urgent messages overtake it.
+What arrives is only put aside; reading it and writing are work, done one message or one write at a time when it is the
+connection's turn (``turns.py``). Meanwhile no more is read from the socket than ``READ_AHEAD``: a flood waits at its
+sender.
+
+Messages to be sent wait in two queues, and are encoded (and encrypted) only when they are written: what one turn
+produced goes out in one write, and while the socket does not take all that waits, urgent messages overtake it.
 Everything else keeps its order: a pong or an inv never passes a block that was asked for before.
 """
 
@@ -18,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from btcnode.errors import DecodeError
+from btcnode.net.turns import Turn, Turns
 from btcnode.protocol.events import Malformation, MalformedMessage, MessageReceived, TransportReady
 from btcnode.protocol.serving.send_queue import SendQueue
 from btcnode.wire.codec import LimitExceeded
@@ -40,8 +45,7 @@ if TYPE_CHECKING:
 
 CUT_OFF_BUFFER = 16_000_000  # a peer that lets this much pile up never reads: it is cut off
 CLOSE_GRACE = 1.0  # seconds for what was sent before a disconnect
-MESSAGES_PER_TURN = 100  # then other connections get their turn ...
-BYTES_PER_TURN = 250_000  # ... or after so many bytes of payload, and the message that goes beyond
+READ_AHEAD = 256 * 1024  # bytes held beyond the message under way while those before it wait for their turn
 WRITE_AHEAD = 256 * 1024  # bytes handed to the socket at a time: what an urgent message may have to wait for
 UNSENT_LOW_WATER = 128 * 1024  # bytes that the kernel holds unsent before it stops taking more (Linux, macOS)
 RELEASE_PAUSE = 0.005  # seconds at least between two looks at the buckets
@@ -72,6 +76,7 @@ class Traffic:
     """
 
     loop: asyncio.AbstractEventLoop
+    turns: Turns
     shared: SharedLimits  # of what is sent to all peers
     wall_clock: Callable[[], float]
     feed: Callable[[Input], None]
@@ -120,14 +125,17 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.queue = SendQueue(traffic.shared, traffic.loop.time(), FRAME_HEADER_SIZE)
         self._release: asyncio.TimerHandle | None = None
-        self._write_scheduled = False
+        self.turn = Turn(peer_id, self._work, self._finish_turn)
+        self._to_write = False
         self._paused = False  # the socket does not take more
         self._paused_at = (0.0, 0)  # since when, and the bytes that it had not taken then or got since
         self._full = False  # what was last told of the send buffer
         self._detecting = wire.kind is TransportKind.DETECTING
+        self._arrived: list[bytes] = []  # not fed to the transport yet
+        self._arrived_size = 0
         self._receiving = True
+        self._reading = True  # from the socket
         self._broken = False  # nothing that comes can be read
-        self._turn_scheduled = False
         self._closing = False
 
     # -- asyncio's side ------------------------------------------------------------------------------------------
@@ -159,19 +167,37 @@ class Connection(asyncio.Protocol):
         self.last_receive = self._traffic.wall_clock()
         if self._broken:
             return
-        self.wire.feed(data)
-        if not self._receiving:
-            self._hold_back()
-        elif not self._turn_scheduled:
-            self._take_messages()
+        self._arrived.append(data)
+        self._arrived_size += len(data)
+        self._hold_back()
+        if self._receiving:
+            self._traffic.turns.add(self.turn)
+
+    @property
+    def held(self) -> int:
+        """Bytes that have arrived and are not handed over."""
+        return self._arrived_size + self.wire.buffered
 
     def _hold_back(self) -> None:
-        """What is not handed over is buffered up to a limit, then waits in the kernel.
+        """What is not handed over is held up to a limit, then waits in the kernel.
 
-        Two nodes that both wait for the other to take a large message go on that way.
+        While it is not to be handed over the limit is larger: two nodes that both wait for the other to take a large
+        message go on that way.
         """
-        if self._transport is not None and self.wire.buffered > self._traffic.max_receive_buffer:
-            self._transport.pause_reading()
+        if self._transport is None or self._closing:
+            return
+        if not self._receiving:
+            read = self.held <= self._traffic.max_receive_buffer
+        elif missing := self.wire.missing:
+            read = self._arrived_size <= missing + READ_AHEAD
+        else:
+            read = self.held <= READ_AHEAD
+        if read != self._reading:
+            self._reading = read
+            if read:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
@@ -206,46 +232,39 @@ class Connection(asyncio.Protocol):
 
     # -- in ------------------------------------------------------------------------------------------------------
 
-    def _take_messages(self) -> None:
-        """Hand over complete messages, a bounded number at a time."""
-        self._turn_scheduled = False
-        if not self._receiving:
-            self._resume_reading()
-            self._hold_back()
-            return
-        wire = self.wire
-        left, room = MESSAGES_PER_TURN, BYTES_PER_TURN
+    def _work(self) -> bool:
+        """Take one message of what has arrived; tells whether there may be more."""
+        if self._closing or self._broken or not self._receiving:
+            return False
         try:
-            for command, payload in wire:
-                if self._detecting:
-                    self._detected()
-                if wire.dropped:
-                    self._report_dropped()
-                self._message(command, payload)
-                left -= 1
-                room -= len(payload)
-                if room < 0:
-                    left = 0
-                if not left or self._closing or not self._receiving:
-                    break
+            more = self._take_message()
+        except BaseException:
+            self.close("internal error", grace=0.0)
+            raise
+        self._hold_back()
+        return more and not self._closing and self._receiving
+
+    def _take_message(self) -> bool:
+        """Hand one message over, or pass over what is none; tells whether there may be others."""
+        wire = self.wire
+        try:
+            for data in self._arrived:
+                wire.feed(data)
+            self._arrived.clear()
+            self._arrived_size = 0
+            message = wire.take()
         except FrameError as error:
             self._broken = True  # the framing is lost: nothing behind this can be read
             self._malformed(_kind_of(error), "", str(error))
-            return
+            return False
         if self._detecting:
             self._detected()
         if wire.dropped:
             self._report_dropped()
-        if self._closing:
-            return
-        if not self._receiving:
-            self._resume_reading()
-            self._hold_back()
-            return
-        if left and not wire.unfinished:
-            self._resume_reading()
-        else:
-            self._schedule_turn()
+        if message is None:
+            return wire.unfinished
+        self._message(*message)
+        return True
 
     def _report_dropped(self) -> None:
         """Messages that the transport could not use, in order."""
@@ -262,20 +281,6 @@ class Connection(asyncio.Protocol):
         if self.wire.kind is not TransportKind.DETECTING:
             self._detecting = False
             self._traffic.feed(TransportReady(self.peer_id, self.wire.kind.value, self.wire.session_id))
-
-    def _schedule_turn(self) -> None:
-        """Go on with what is buffered in a later turn of the loop; meanwhile the kernel holds new bytes back."""
-        if self._turn_scheduled or self._closing:
-            return
-        self._turn_scheduled = True
-        if self._transport is not None:
-            self._transport.pause_reading()
-        self._traffic.loop.call_soon(self._take_messages)
-
-    def _resume_reading(self) -> None:
-        """Let bytes come."""
-        if self._transport is not None and not self._closing:
-            self._transport.resume_reading()
 
     def _message(self, command: str, payload: bytes) -> None:
         size = self.wire.size
@@ -302,8 +307,9 @@ class Connection(asyncio.Protocol):
         if enabled == self._receiving or self._transport is None or self._closing:
             return
         self._receiving = enabled
+        self._hold_back()
         if enabled:
-            self._schedule_turn()
+            self._traffic.turns.add(self.turn)
 
     # -- out -----------------------------------------------------------------------------------------------------
 
@@ -349,13 +355,12 @@ class Connection(asyncio.Protocol):
         self._schedule_release(now)
 
     def _schedule_write(self) -> None:
-        if not self._write_scheduled:
-            self._write_scheduled = True
-            self._traffic.loop.call_soon(self._scheduled_write)
+        self._to_write = True
+        self._traffic.turns.add(self.turn)
 
-    def _scheduled_write(self) -> None:
-        self._write_scheduled = False
-        if not self._closing:
+    def _finish_turn(self) -> None:
+        if self._to_write and not self._closing:
+            self._to_write = False
             self._write()
 
     def _write_handshake(self) -> None:

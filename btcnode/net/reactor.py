@@ -23,6 +23,7 @@ from btcnode.net.capture import MessageCapture
 from btcnode.net.connection import Connection, Door, Traffic
 from btcnode.net.proxy.dialer import Dialer, Opened
 from btcnode.net.proxy.errors import DialError
+from btcnode.net.turns import Turns
 from btcnode.protocol import effects as fx
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.effects import Effect, LogLevel
@@ -112,6 +113,7 @@ class Reactor:
         self.loop = asyncio.get_running_loop()
         self.traffic = Traffic(
             self.loop,
+            Turns(self.loop.call_soon),
             SharedLimits(self.loop.time()),
             wall_clock,
             self.feed,

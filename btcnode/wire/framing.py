@@ -68,15 +68,15 @@ def _readable(raw_name: bytes) -> str:
 class FrameDecoder:
     """Cuts a stream of bytes into messages.
 
-    ``feed`` takes what a socket has given; iterating yields ``(command, payload)`` for each complete message, in
-    order. Bytes are kept until their frame is complete: at most one frame beyond what a single ``feed`` has brought,
-    that is ``MAX_PROTOCOL_MESSAGE_LENGTH + 24``. ``limits`` lowers the most bytes that a payload of a command may
-    have; both limits are checked as soon as the frame's header is there.
+    ``feed`` takes what a socket has given; ``take`` looks at one frame, and iterating yields ``(command, payload)``
+    for each complete message, in order. Bytes are kept until their frame is complete: at most one frame beyond what a
+    single ``feed`` has brought, that is ``MAX_PROTOCOL_MESSAGE_LENGTH + 24``. ``limits`` lowers the most bytes that a
+    payload of a command may have; both limits are checked as soon as the frame's header is there.
 
     Messages that were dropped are told of in ``dropped``, which the caller empties.
     """
 
-    __slots__ = ("_buf", "_error", "_limits", "_magic", "_pos", "dropped")
+    __slots__ = ("_buf", "_error", "_limits", "_magic", "_pos", "dropped", "unfinished")
 
     def __init__(self, magic: bytes, limits: Mapping[str, int] | None = None) -> None:
         self._magic = magic
@@ -85,11 +85,21 @@ class FrameDecoder:
         self._pos = 0
         self._error: FrameError | None = None
         self.dropped: list[Dropped] = []
+        self.unfinished = False  # the frame that was looked at last was dropped: another one may follow it
 
     @property
     def buffered(self) -> int:
         """Bytes that are held and not delivered yet."""
         return len(self._buf) - self._pos
+
+    @property
+    def missing(self) -> int:
+        """Bytes that the next frame lacks, as far as its header tells."""
+        held = len(self._buf) - self._pos
+        if held < FRAME_HEADER_SIZE:
+            return 0
+        size: int = _HEADER.unpack_from(self._buf, self._pos)[2]
+        return max(0, FRAME_HEADER_SIZE + min(size, MAX_PROTOCOL_MESSAGE_LENGTH) - held)
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take more bytes; nothing is decoded before the next iteration."""
@@ -99,26 +109,44 @@ class FrameDecoder:
         if self._error is None:
             self._buf += data
 
+    def take(self) -> tuple[str, bytes] | None:
+        """The next message; None when none is complete, or (``unfinished``) when a frame had to be dropped.
+
+        Looks at one frame only, so that a flood of bad ones costs no more at a time than one good message. Raises
+        FrameError, and again at every later call.
+        """
+        self.unfinished = False
+        header = self._peek()
+        if header is None:
+            return None
+        raw_name, size, checksum = header
+        name = parse_command(raw_name)
+        start = self._pos + FRAME_HEADER_SIZE
+        if start + size > len(self._buf):
+            return None
+        with memoryview(self._buf) as view:
+            payload = bytes(view[start : start + size])
+        self._pos = start + size
+        right = sha256d(payload)[:4]
+        if right == checksum and name is not None:
+            return name, payload
+        if right != checksum:
+            text = f"({_readable(raw_name)}, {size} bytes), expected {right.hex()} was {checksum.hex()}"
+            self.dropped.append(Dropped(True, FRAME_HEADER_SIZE + size, f"Header error: Wrong checksum {text}"))
+        else:
+            text = f"Header error: Invalid message type ({_readable(raw_name)}, {size} bytes)"
+            self.dropped.append(Dropped(False, FRAME_HEADER_SIZE + size, text))
+        self.unfinished = True
+        return None
+
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         """Deliver the complete messages; raises FrameError, and again at every later iteration."""
-        while (header := self._peek()) is not None:
-            raw_name, size, checksum = header
-            name = parse_command(raw_name)
-            start = self._pos + FRAME_HEADER_SIZE
-            if start + size > len(self._buf):
+        while True:
+            message = self.take()
+            if message is not None:
+                yield message
+            elif not self.unfinished:
                 return
-            with memoryview(self._buf) as view:
-                payload = bytes(view[start : start + size])
-            self._pos = start + size
-            right = sha256d(payload)[:4]
-            if right != checksum:
-                text = f"({_readable(raw_name)}, {size} bytes), expected {right.hex()} was {checksum.hex()}"
-                self.dropped.append(Dropped(True, FRAME_HEADER_SIZE + size, f"Header error: Wrong checksum {text}"))
-            elif name is None:
-                text = f"Header error: Invalid message type ({_readable(raw_name)}, {size} bytes)"
-                self.dropped.append(Dropped(False, FRAME_HEADER_SIZE + size, text))
-            else:
-                yield name, payload
 
     def _peek(self) -> tuple[bytes, int, bytes] | None:
         """Command field, payload size and checksum of the next frame; None until its header is complete."""

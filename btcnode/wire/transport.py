@@ -22,7 +22,7 @@ class TransportKind(Enum):
 
 
 class Transport(ABC):
-    """One connection's transport: ``feed`` what the socket gave, iterate over the messages, write ``take_output``."""
+    """One connection's transport: ``feed`` what the socket gave, ``take`` the messages, write ``take_output``."""
 
     session_id: bytes = b""  # 32 bytes that both sides of a v2 connection share, once its handshake is complete
 
@@ -52,9 +52,14 @@ class Transport(ABC):
         """Messages that could not be used, in order; the caller empties it."""
 
     @property
+    @abstractmethod
+    def missing(self) -> int:
+        """Bytes that the message under way lacks, as far as its size is known."""
+
+    @property
+    @abstractmethod
     def unfinished(self) -> bool:
-        """Whether the last iteration stopped although complete packets may be left: iterate again soon."""
-        return False
+        """Whether the last ``take`` passed over something that is no message: others may be behind it."""
 
     @property
     def should_retry_v1(self) -> bool:
@@ -66,8 +71,20 @@ class Transport(ABC):
         """Take more bytes."""
 
     @abstractmethod
+    def take(self) -> tuple[str, bytes] | None:
+        """``(command, payload)`` of the next message; None when none is complete, or see ``unfinished``.
+
+        Looks at one frame or packet only. Raises FrameError, and again later.
+        """
+
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """Deliver ``(command, payload)`` of the complete messages; raises FrameError, and again later."""
+        """Deliver the complete messages; raises FrameError, and again later."""
+        while True:
+            message = self.take()
+            if message is not None:
+                yield message
+            elif not self.unfinished:
+                return
 
     @abstractmethod
     def encode(self, command: str, payload: bytes) -> bytes:
@@ -105,9 +122,19 @@ class V1Transport(Transport):
         return self._decoder.buffered
 
     @property
+    def missing(self) -> int:
+        """Bytes that the frame under way lacks."""
+        return self._decoder.missing
+
+    @property
     def size(self) -> int:
         """Bytes of the frame that was delivered last."""
         return self._size
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last frame was dropped."""
+        return self._decoder.unfinished
 
     @property
     def dropped(self) -> list[Dropped]:
@@ -118,11 +145,12 @@ class V1Transport(Transport):
         """Take more bytes."""
         self._decoder.feed(data)
 
-    def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """Deliver the complete messages."""
-        for command, payload in self._decoder:
-            self._size = FRAME_HEADER_SIZE + len(payload)
-            yield command, payload
+    def take(self) -> tuple[str, bytes] | None:
+        """The next message."""
+        message = self._decoder.take()
+        if message is not None:
+            self._size = FRAME_HEADER_SIZE + len(message[1])
+        return message
 
     def encode(self, command: str, payload: bytes) -> bytes:
         """One frame."""

@@ -11,7 +11,7 @@ knows at once what it is talking to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from btcnode.wire import ellswift
@@ -31,7 +31,6 @@ from btcnode.wire.v2_messages import MAX_MESSAGE_CONTENTS, message_prefix, split
 
 MAX_GARBAGE = 4095  # bytes
 MAX_PACKET_PAYLOAD = (1 << 24) - 1 - 13  # a length has 3 bytes, a command at most 13
-MAX_SKIPPED = 500  # packets without a message in one iteration: then other connections get their turn
 V1_COMMAND = b"version".ljust(12, b"\0")
 MAGIC_SIZE = 4
 V1_PREFIX_SIZE = MAGIC_SIZE + len(V1_COMMAND)
@@ -83,7 +82,7 @@ class V2Transport(Transport):
         self._length = -1  # of the packet under way, -1 before its length is known
         self._error: FrameError | None = None
         self._size = 0
-        self._skipped = 0
+        self._passed_over = False
         self._dropped: list[Dropped] = []
         if initiator:
             self._start_handshake()
@@ -108,6 +107,13 @@ class V2Transport(Transport):
         return self._v1.buffered if self._v1 is not None else len(self._buf) - self._pos
 
     @property
+    def missing(self) -> int:
+        """Bytes that the packet (or frame) under way lacks."""
+        if self._v1 is not None:
+            return self._v1.missing
+        return max(0, self._length + EXPANSION - self.buffered) if self._length >= 0 else 0
+
+    @property
     def size(self) -> int:
         """Bytes of the packet (or frame) that was delivered last."""
         return self._v1.size if self._v1 is not None else self._size
@@ -122,8 +128,8 @@ class V2Transport(Transport):
 
     @property
     def unfinished(self) -> bool:
-        """Whether ``MAX_SKIPPED`` decoys ended the last iteration."""
-        return self._skipped >= MAX_SKIPPED
+        """Whether the last packet was a decoy, or had no readable command."""
+        return self._v1.unfinished if self._v1 is not None else self._passed_over
 
     @property
     def should_retry_v1(self) -> bool:
@@ -260,30 +266,28 @@ class V2Transport(Transport):
         self._aad = b""
         return packet
 
-    def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """Deliver the complete messages; decoys and unreadable commands are passed over.
+    def take(self) -> tuple[str, bytes] | None:
+        """The next message; decoys and unreadable commands are passed over, one in a call (``unfinished``).
 
-        Raises FrameError, and again at every later iteration.
+        Raises FrameError, and again at every later call.
         """
         if self._v1 is not None:
-            yield from self._v1
-            return
+            return self._v1.take()
+        self._passed_over = False
         if self._error is not None:
             raise self._error
-        self._skipped = 0
-        while self._state in (_State.VERSION, _State.MESSAGES) and self._skipped < MAX_SKIPPED:
-            try:
-                packet = self._next_packet()
-                if packet is None:
-                    return
-                message = None if packet[1] else self._contents(packet[0])
-            except FrameError as error:
-                self._fail(error)
-                raise
-            if message is not None:
-                yield message
-            else:
-                self._skipped += 1
+        if self._state not in (_State.VERSION, _State.MESSAGES):
+            return None
+        try:
+            packet = self._next_packet()
+            if packet is None:
+                return None
+            message = None if packet[1] else self._contents(packet[0])
+        except FrameError as error:
+            self._fail(error)
+            raise
+        self._passed_over = message is None
+        return message
 
     def _contents(self, plain: bytes) -> tuple[str, bytes] | None:
         """The message in a packet that is no decoy; the first such packet is the version packet and has none."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from btcnode.net.connection import WRITE_AHEAD, Connection, Traffic
+from btcnode.net.connection import READ_AHEAD, WRITE_AHEAD, Connection, Traffic
+from btcnode.net.turns import Turns
 from btcnode.protocol.events import MessageReceived, TransportReady
 from btcnode.protocol.serving.send_queue import SharedLimits
 from btcnode.wire.messages import Ping
@@ -73,6 +74,7 @@ class Owner:
         self.events: list[Any] = []
         self.traffic = Traffic(
             self.loop,
+            Turns(self.loop.call_soon),
             SharedLimits(self.loop.time()),
             wall_clock=lambda: 1.0,
             feed=self.events.append,
@@ -197,12 +199,15 @@ def test_bip324_messages_wait_for_the_keys_and_the_transport_is_told_first() -> 
     assert len(transport.writes) == 1  # key and garbage
     theirs.feed(transport.writes[0])
     connection.data_received(theirs.take_output())
+    assert owner.events == []  # only put aside
+    owner.turn()
     assert [type(event) for event in owner.events] == [TransportReady]
     assert owner.events[0].transport == "v2"
     assert owner.events[0].session_id == ours.session_id
     theirs.feed(b"".join(transport.writes[1:]))
     assert list(theirs) == [("version", b"x" * 86)]
     connection.data_received(theirs.encode("ping", bytes(8)))
+    owner.turn()
     assert owner.events[1] == MessageReceived(1, Ping(0), 8)
     assert connection.received_by_command["ping"] == 29
     assert connection.bytes_sent == sum(map(len, transport.writes))
@@ -213,6 +218,7 @@ def test_bip324_transport_is_told_before_a_message_of_the_same_read() -> None:
     ours = V1Transport(MAGIC)
     owner, _, connection = make(V2Transport(MAGIC, initiator=False, random_bytes=bytes))
     connection.data_received(ours.encode("version", bytes(86)) + ours.encode("ping", bytes(8)))
+    owner.turn()
     assert isinstance(owner.events[0], TransportReady)
     assert owner.events[0].transport == "v1"
     assert owner.events[0].session_id == b""
@@ -282,3 +288,43 @@ def test_the_line_is_measured_while_it_takes_less_than_there_is() -> None:
     assert connection.queue.bandwidth.value is not None
     assert 0 < connection.queue.bandwidth.value < 100e6
     assert owner.traffic.kept_back
+
+
+def test_what_arrives_in_a_flood_waits_in_the_kernel() -> None:
+    """A connection whose turn does not come holds no more than what is read ahead, whatever is sent to it."""
+    owner, transport, connection = make()
+    flood = V1Transport(MAGIC).encode("ping", bytes(8)) * 10_000
+    taken = 0
+    while transport.reading:
+        connection.data_received(flood)
+        taken += len(flood)
+    assert taken <= READ_AHEAD + len(flood)
+    while not transport.reading:
+        owner.turn()
+    assert connection.held <= READ_AHEAD
+    owner.loop.close()
+
+
+def test_a_large_message_is_read_to_its_end() -> None:
+    owner, transport, connection = make()
+    frame = V1Transport(MAGIC).encode("tx", bytes(4_000_000))
+    for start in range(0, len(frame), 65_536):
+        assert transport.reading
+        connection.data_received(frame[start : start + 65_536])
+        owner.turn()
+    assert [event.size for event in owner.events] == [4_000_000]
+    assert connection.held == 0
+    owner.loop.close()
+
+
+def test_frames_that_are_dropped_are_work_like_any_other() -> None:
+    """A read full of bad checksums is worked off in slices: the time of each frame is looked at."""
+    owner, _, connection = make()
+    good = V1Transport(MAGIC).encode("ping", b"")
+    connection.data_received((good[:20] + b"\0\0\0\0") * 1000)
+    pieces = 0
+    while connection.turn.work():
+        pieces += 1
+        assert len(owner.events) == pieces
+    assert pieces == 1000
+    owner.loop.close()

@@ -23,7 +23,7 @@ from btcnode.wire.v2_cipher import (
     derive_keys,
 )
 from btcnode.wire.v2_messages import SHORT_IDS, message_prefix, split_contents
-from btcnode.wire.v2_transport import MAX_GARBAGE, MAX_SKIPPED, V2Transport
+from btcnode.wire.v2_transport import MAX_GARBAGE, V2Transport
 
 MAGIC = b"\xfa\xbf\xb5\xda"
 KEY_SIZE = 64
@@ -379,13 +379,29 @@ def test_bip324_decoys_are_ignored_everywhere() -> None:
     assert genuine.startswith(cipher.send_terminator)
 
 
-def test_bip324_decoy_flood_is_taken_in_turns() -> None:
+def test_bip324_decoys_are_passed_over_one_at_a_time() -> None:
     a, b = connected()
-    b.feed(b"".join(a.encode_decoy() for _ in range(MAX_SKIPPED + 10)) + a.encode("ping", bytes(8)))
-    assert list(b) == []
-    assert b.unfinished
-    assert list(b) == [("ping", bytes(8))]
+    b.feed(b"".join(a.encode_decoy() for _ in range(10)) + a.encode("ping", bytes(8)))
+    for _ in range(10):
+        assert b.take() is None
+        assert b.unfinished
+    assert b.take() == ("ping", bytes(8))
+    assert b.take() is None
     assert not b.unfinished
+
+
+def test_bip324_what_a_packet_lacks_is_known_once_its_length_is() -> None:
+    a, b = connected()
+    packet = a.encode("tx", bytes(1000))
+    b.feed(packet[:2])
+    assert b.take() is None
+    assert b.missing == 0
+    b.feed(packet[2:100])
+    assert b.take() is None
+    assert b.missing == len(packet) - 100
+    b.feed(packet[100:])
+    assert b.missing == 0
+    assert b.take() == ("tx", bytes(1000))
 
 
 def test_bip324_bad_tag_disconnects_and_nothing_follows() -> None:

@@ -1,0 +1,166 @@
+"""Turns: slices, order and charges, on a clock that only work moves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from btcnode.net.turns import CREDIT, QUANTUM, SLICE, Turn, Turns
+
+
+class Loop:
+    """Calls what is due one after the other; its clock stands still between pieces of work."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.due: list[Callable[[], None]] = []
+        self.turns = Turns(self.due.append, clock=lambda: self.now, cpu=lambda: self.now)
+        self.order: list[int] = []
+        self.spent: Counter[int] = Counter()
+
+    def peer(self, number: int, cost: float, pieces: int) -> Turn:
+        """A connection with so many pieces of work of ``cost`` seconds each."""
+        left = pieces
+
+        def work() -> bool:
+            nonlocal left
+            if not left:
+                return False
+            left -= 1
+            self.now += cost
+            self.order.append(number)
+            self.spent[number] += cost  # type: ignore[assignment]
+            return left > 0
+
+        return Turn(number, work, lambda: None)
+
+    def slice(self) -> int:
+        """One pass of the loop; how many pieces were done in it."""
+        before = len(self.order)
+        due, self.due[:] = self.due[:], []
+        for call in due:
+            call()
+        return len(self.order) - before
+
+
+def test_a_slice_ends_and_the_loop_goes_on_before_the_next() -> None:
+    loop = Loop()
+    for number in range(110):
+        loop.turns.add(loop.peer(number, 0.0005, 100))
+    assert len(loop.due) == 1
+    for _ in range(20):
+        begun = loop.now
+        loop.slice()
+        assert loop.now - begun <= SLICE + 0.0005
+        assert len(loop.due) == 1  # one call, whoever waits
+
+
+def test_a_piece_longer_than_a_slice_ends_it() -> None:
+    loop = Loop()
+    for number in range(10):
+        loop.turns.add(loop.peer(number, 4 * SLICE, 3))
+    assert [loop.slice() for _ in range(10)] == [1] * 10
+    assert loop.order == list(range(10))
+
+
+def test_shares_are_equal_in_time_not_in_messages() -> None:
+    loop = Loop()
+    loop.turns.add(loop.peer(1, 0.016, 1000))
+    loop.turns.add(loop.peer(2, 0.0001, 100_000))
+    while loop.now < 2.0:
+        loop.slice()
+    assert abs(loop.spent[1] - loop.spent[2]) <= 0.02 + QUANTUM
+
+
+def test_who_asks_for_little_is_served_next_however_many_are_busy() -> None:
+    loop = Loop()
+    for number in range(110):
+        loop.turns.add(loop.peer(number, 0.01, 1000))
+    for _ in range(300):
+        loop.slice()
+    for _ in range(10):
+        honest = len(loop.order)
+        loop.turns.add(loop.peer(999, 0.0001, 1))
+        loop.slice()
+        assert loop.order[honest] == 999
+        for _ in range(7):
+            loop.slice()
+
+
+def test_rest_is_not_saved_up() -> None:
+    """Who was silent for long has no claim on all the time that others had meanwhile."""
+    loop = Loop()
+    loop.turns.add(loop.peer(1, 0.001, 100_000))
+    while loop.now < 10.0:
+        loop.slice()
+    loop.turns.add(loop.peer(2, 0.001, 100_000))
+    before = loop.spent[1]
+    while loop.now < 12.0:
+        loop.slice()
+    assert loop.spent[1] - before >= 1.0 - CREDIT - SLICE
+
+
+def test_who_comes_again_after_a_short_rest_has_not_paid_off_its_work() -> None:
+    loop = Loop()
+    greedy = [loop.peer(1, 0.5, 1), loop.peer(1, 0.5, 1)]
+    loop.turns.add(greedy[0])
+    loop.slice()
+    loop.turns.add(loop.peer(2, 0.01, 10))
+    greedy[1].clock = greedy[0].clock  # the same connection
+    loop.turns.add(greedy[1])
+    for _ in range(11):
+        loop.slice()
+    assert loop.order == [1, *[2] * 10, 1]
+
+
+def test_what_is_excused_is_not_charged_but_counts_for_the_order() -> None:
+    loop = Loop()
+
+    def work() -> bool:
+        loop.now += 0.003
+        turn.excused = True
+        return False
+
+    turn = Turn(7, work, lambda: None)
+    loop.turns.add(turn)
+    loop.turns.add(loop.peer(8, 0.002, 1))
+    loop.slice()
+    assert dict(loop.turns.take_charges()) == {7: 0.0, 8: pytest.approx(0.002)}
+    assert turn.clock == pytest.approx(0.003)
+    assert dict(loop.turns.take_charges()) == {}
+
+
+def test_writing_at_the_end_of_a_turn_is_charged_and_may_ask_for_another_turn() -> None:
+    loop = Loop()
+    writes = 3
+
+    def finish() -> None:
+        nonlocal writes
+        writes -= 1
+        loop.now += 0.004
+        if writes:
+            loop.turns.add(turn)
+
+    turn = Turn(1, lambda: False, finish)
+    loop.turns.add(turn)
+    for _ in range(5):
+        loop.slice()
+    assert not writes
+    assert not loop.due
+    assert dict(loop.turns.take_charges()) == {1: pytest.approx(0.012)}
+
+
+def test_an_error_in_one_connections_work_does_not_stop_the_others() -> None:
+    loop = Loop()
+
+    def work() -> bool:
+        raise RuntimeError("broken")
+
+    loop.turns.add(Turn(1, work, lambda: None))
+    loop.turns.add(loop.peer(2, 0.001, 3))
+    with pytest.raises(RuntimeError):
+        loop.slice()
+    loop.slice()
+    assert loop.order == [2, 2, 2]
