@@ -1,0 +1,1 @@
+"""Attacks on a node over real connections: what is sent, who sends it, and what honest users see meanwhile."""

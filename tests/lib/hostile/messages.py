@@ -1,0 +1,438 @@
+"""Attacks by messages: of blocks, transactions and addresses, and by requests."""
+
+from __future__ import annotations
+
+import os
+from itertools import chain, count, repeat
+
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.coin import make_txout
+from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.header import HEADER_SIZE, HEADER_STRUCT, header_hash
+from btcnode.primitives.tx import Tx
+from btcnode.testing.blocks import BlockTemplate, grind
+from btcnode.wire.constants import (
+    MSG_BLOCK,
+    MSG_CMPCT_BLOCK,
+    MSG_FILTERED_BLOCK,
+    MSG_TX,
+    MSG_WITNESS_BLOCK,
+    MSG_WTX,
+)
+from btcnode.wire.messages import (
+    Addr,
+    AddrEntry,
+    AddrV2,
+    BlockTxn,
+    FeeFilter,
+    FilterAdd,
+    FilterLoad,
+    GetAddr,
+    GetBlocks,
+    GetBlockTxn,
+    GetCFCheckpt,
+    GetCFHeaders,
+    GetCFilters,
+    GetData,
+    GetHeaders,
+    GetXBlockTx,
+    GetXThin,
+    Headers,
+    Inv,
+    InvItem,
+    Mempool,
+    Message,
+    NotFound,
+    Ping,
+    Pong,
+    SendCmpct,
+    SendTxRcncl,
+    Version,
+    XThinBlock,
+)
+from btcnode.wire.netaddr import NetAddress
+from tests.lib.hostile.kinds import Frames, Kind, Reading, Source, for_ever, frame, in_bulk, varied
+from tests.lib.hostile.world import (
+    PARAMS,
+    SPACING,
+    TRUE_PROGRAM,
+    World,
+    checked_tx,
+    header_chain,
+    new_header,
+    orphan_family,
+    outputs_of,
+    plain_tx,
+    quadratic_tx,
+    spend,
+)
+
+ORPHAN_INPUTS = 2_400
+WITNESS_ELEMENTS = 190_000
+MAX_TXS = 65_535
+TINY_TX = Tx(2, [os.urandom(36)], [b""], [0], [make_txout(0, b"")]).raw  # 60 bytes, as small as they come
+FULL_FILTER = FilterLoad(b"\xff" * 35_999 + b"\xfe", 50, 0, 1)  # nearly everything has to be hashed fifty times
+EMPTY_FILTER = FilterLoad(bytes(36_000), 50, 0, 0)
+LAST_BIT_FILTER = FilterLoad(b"\xfd" * 36_000, 50, 0, 1)  # one bit of eight is missing: some seven hashes a piece
+
+
+def wire(message: Message) -> bytes:
+    """A message's frame."""
+    return frame(message.command, message.encode())
+
+
+def _hash_of(raw: bytes) -> bytes:
+    return header_hash(raw[:HEADER_SIZE])
+
+
+# -- blocks ----------------------------------------------------------------------------------------------------------
+
+
+def _regrinding(world: World, command: str, tail: bytes, prev: bytes) -> Source:
+    """Messages that begin with a new header each: another merkle root, and work for it."""
+
+    def frames(number: int) -> Frames:
+        for n in count():
+            root = number.to_bytes(2, "little") + n.to_bytes(30, "little")
+            yield frame(command, new_header(prev, root, world.started + 1) + tail)
+
+    return frames
+
+
+def _compact_large(world: World, _: int) -> Source:
+    prefilled = b"".join([b"\0" + TINY_TX] * MAX_TXS)
+    return _regrinding(world, "cmpctblock", bytes(8) + b"\0" + compact_size(MAX_TXS) + prefilled, world.tip)
+
+
+def _compact_large_known(world: World, _: int) -> Source:
+    prefilled = b"".join([b"\0" + TINY_TX] * MAX_TXS)
+    header = world.blocks[-1][:HEADER_SIZE]
+    return for_ever(frame("cmpctblock", header + bytes(8) + b"\0" + compact_size(MAX_TXS) + prefilled))
+
+
+def _compact_ids(world: World, _: int) -> Source:
+    ids = os.urandom(6 * (MAX_TXS - 1))
+    tail = bytes(8) + compact_size(MAX_TXS - 1) + ids + b"\x01\0" + TINY_TX
+    return _regrinding(world, "cmpctblock", tail, world.tip)
+
+
+def _compact_collisions(world: World, _: int) -> Source:
+    ids = os.urandom(6) * (MAX_TXS - 1)
+    tail = bytes(8) + compact_size(MAX_TXS - 1) + ids + b"\x01\0" + TINY_TX
+    return _regrinding(world, "cmpctblock", tail, world.tip)
+
+
+def _block_txn(world: World, _: int) -> Source:
+    return varied("blocktxn", BlockTxn(bytes(32), (TINY_TX,) * MAX_TXS).encode(), 0)
+
+
+def _ask_parts_unknown(world: World, _: int) -> Source:
+    return for_ever(wire(GetBlockTxn(b"\7" * 32, tuple(range(MAX_TXS)))))
+
+
+def _ask_parts_known(world: World, _: int) -> Source:
+    transactions = parse_block(world.busy).n_tx
+    return for_ever(wire(GetBlockTxn(_hash_of(world.busy), tuple(range(transactions)))))
+
+
+def _unasked(world: World, _: int) -> Source:
+    """Whole blocks on top of an old one."""
+    return _regrinding(world, "block", world.busy[HEADER_SIZE:], _hash_of(world.blocks[-50]))
+
+
+def _mutated(world: World, _: int) -> Source:
+    """The busy block with its last transaction twice."""
+    block = parse_block(world.busy)
+    last = block.tx_raw(block.n_tx - 1)
+    start = block.tx_pos[0]
+    body = world.busy[:HEADER_SIZE] + compact_size(block.n_tx + 1) + world.busy[start:] + last
+    return for_ever(frame("block", body))
+
+
+def _invalid_on_tip(world: World, connections: int) -> Source:
+    """Blocks of thousands of transactions on the tip whose coinbase takes too much."""
+    txs = [spend([coin], [make_txout(coin.value, TRUE_PROGRAM)]) for coin in world.take(2_000)]
+
+    def build(number: int) -> bytes:
+        height = len(world.blocks) + 1
+        when = world.started + SPACING
+        template = BlockTemplate(
+            PARAMS, world.tip, height, when, PARAMS.pow_limit_bits, txs=txs, coinbase_value=10**15,
+            extra=number.to_bytes(4, "little"),
+        )  # fmt: skip
+        return wire_block(template.build())
+
+    made = [build(n) for n in range(min(connections, 24))]
+    return lambda number: iter([made[number % len(made)]] * 3)
+
+
+def wire_block(raw: bytes) -> bytes:
+    """A block's frame."""
+    return frame("block", raw)
+
+
+def _xthin_block(world: World, _: int) -> Source:
+    thin = XThinBlock(bytes(80), tuple(n.to_bytes(8, "little") for n in range(MAX_TXS)), (TINY_TX,) * 55_000)
+    return _regrinding(world, "xthinblock", thin.encode()[HEADER_SIZE:], world.tip)
+
+
+BLOCKS = (
+    Kind("cmpctblock of 4 MB", _compact_large),
+    Kind("cmpctblock of 4 MB, known block", _compact_large_known),
+    Kind("cmpctblock, 65,534 short ids", _compact_ids, pool=True),
+    Kind("cmpctblock, all ids the same", _compact_collisions),
+    Kind("blocktxn of 4 MB, unasked", _block_txn),
+    Kind("getblocktxn, 65,535 of an unknown block", _ask_parts_unknown),
+    Kind("getblocktxn, all of a busy block", _ask_parts_known),
+    Kind("unasked blocks on an old one", _unasked),
+    Kind("mutated block", _mutated),
+    Kind("invalid blocks on the tip", _invalid_on_tip),
+    Kind("xthinblock of 4 MB, unasked", _xthin_block, both=False),
+)
+
+
+# -- headers ---------------------------------------------------------------------------------------------------------
+
+
+def _locator(world: World, _: int) -> Source:
+    unknown = tuple(os.urandom(32) for _ in range(101))
+    return in_bulk(wire(GetHeaders(unknown, bytes(32))))
+
+
+def _headers_low_work(world: World, _: int) -> Source:
+    return for_ever(wire(Headers(tuple(header_chain(PARAMS.genesis_hash, 2000, world.started - 10**6)))))
+
+
+def _headers_nowhere(world: World, _: int) -> Source:
+    made = header_chain(os.urandom(32), 2000, world.started)
+    return for_ever(wire(Headers(tuple(made))))
+
+
+def _headers_bad_work(world: World, _: int) -> Source:
+    made = header_chain(world.tip, 1999, world.started)
+    last = HEADER_STRUCT.pack(4, header_hash(made[-1]), bytes(32), world.started + 3000, PARAMS.pow_limit_bits, 0)
+    return for_ever(wire(Headers((*made, grind(last, valid=False)))))
+
+
+HEADERS = (
+    Kind("getblocks, 69 bytes", lambda *_: in_bulk(wire(GetBlocks((bytes(32),), bytes(32))))),
+    Kind("getheaders, 101 unknown hashes", _locator),
+    Kind("headers, 2,000 with low work", _headers_low_work),
+    Kind("headers, 2,000 that lead nowhere", _headers_nowhere),
+    Kind("headers, 2,000, the last without work", _headers_bad_work),
+)
+
+
+# -- transactions ----------------------------------------------------------------------------------------------------
+
+
+def _orphans(world: World, _: int) -> Source:
+    prevouts = [os.urandom(32) + n.to_bytes(4, "little") for n in range(ORPHAN_INPUTS)]
+    tx = Tx(2, prevouts, [b""] * ORPHAN_INPUTS, [0] * ORPHAN_INPUTS, [make_txout(5_000, TRUE_PROGRAM)])
+    return varied("tx", tx.raw, 10)
+
+
+def _witness_elements(world: World, _: int) -> Source:
+    tx = Tx(2, [os.urandom(36)], [b""], [0], [make_txout(5_000, TRUE_PROGRAM)], [[b""] * WITNESS_ELEMENTS])
+    return varied("tx", tx.raw, 10)
+
+
+def _large_tx(world: World, _: int) -> Source:
+    """As large as a message may be: 97,000 inputs."""
+    inputs = 97_000
+    prevouts = [os.urandom(32) + n.to_bytes(4, "little") for n in range(inputs)]
+    return varied("tx", Tx(2, prevouts, [b""] * inputs, [0] * inputs, [make_txout(5_000, TRUE_PROGRAM)]).raw, 12)
+
+
+def _many_checks(world: World, _: int) -> Source:
+    raw = checked_tx(world).raw
+    return varied("tx", raw, raw.rfind(b"\x30\x44\x02\x20") + 10 if b"\x30\x44\x02\x20" in raw else len(raw) - 2400)
+
+
+def _quadratic(world: World, _: int) -> Source:
+    tx = quadratic_tx(world)
+    at = tx.raw.index(tx.script_sigs[-1]) + 10
+    return varied("tx", tx.raw, at)
+
+
+def _families(world: World, connections: int) -> Source:
+    """Ninety orphans of one parent, then the parent."""
+    made = []
+    for _ in range(connections):
+        parent, family = orphan_family(world, 90)
+        made.append([frame("tx", tx.raw) for tx in (*family, parent)])
+    return lambda number: iter(made[number % len(made)])
+
+
+def _replacements(world: World, connections: int) -> Source:
+    """The same coin spent again and again, for a little more; each time two children go with it."""
+    coins = world.take(connections)
+
+    def frames(number: int) -> Frames:
+        coin = coins[number % len(coins)]
+        for fee in range(1_000, coin.value - 40_000, 1_500):
+            tx = plain_tx(coin, fee, number)
+            yield frame("tx", tx.raw)
+
+    return frames
+
+
+def _chains(world: World, connections: int) -> Source:
+    """Chains of 24 unconfirmed transactions, replaced as a whole."""
+    coins = world.take(connections)
+
+    def frames(number: int) -> Frames:
+        coin = coins[number % len(coins)]
+        fee = 500
+        while fee < coin.value // 2:
+            tip, parts = coin, []
+            first = fee
+            for _ in range(24):
+                tx = spend([tip], [make_txout(tip.value - first, TRUE_PROGRAM)])
+                parts.append(frame("tx", tx.raw))
+                (tip,) = outputs_of(tx, 1, tip.value - first)
+                first = 300
+            yield b"".join(parts)
+            fee += 24 * 300 + 1_000
+
+    return frames
+
+
+def _inv(world: World, _: int) -> Source:
+    items = tuple(InvItem(MSG_WTX, os.urandom(32)) for _ in range(50_000))
+    return varied("inv", Inv(items).encode(), 12)
+
+
+def _inv_blocks(world: World, _: int) -> Source:
+    items = tuple(InvItem(MSG_BLOCK, os.urandom(32)) for _ in range(50_000))
+    return varied("inv", Inv(items).encode(), 12)
+
+
+def _not_found(world: World, _: int) -> Source:
+    return for_ever(wire(NotFound(tuple(InvItem(MSG_TX, os.urandom(32)) for _ in range(5_000)))))
+
+
+TRANSACTIONS = (
+    Kind("orphans with 2,400 inputs", _orphans),
+    Kind("tx with 190,000 witness elements", _witness_elements),
+    Kind("tx of 4 MB, 97,000 inputs", _large_tx),
+    Kind("tx with 1,200 checks, the last wrong", _many_checks),
+    Kind("tx with quadratic hashing, the last input wrong", _quadratic),
+    Kind("90 orphans resolved at once", _families),
+    Kind("replacements", _replacements),
+    Kind("chains of 24, replaced", _chains),
+    Kind("inv, 50,000 unknown", _inv),
+    Kind("inv, 50,000 unknown blocks", _inv_blocks),
+    Kind("notfound, 5,000", _not_found),
+)
+
+
+# -- requests --------------------------------------------------------------------------------------------------------
+
+
+def _ask(kind: int, block_hash: bytes, number: int = 50_000, before: bytes = b"") -> Source:
+    request = wire(GetData((InvItem(kind, block_hash),) * number))
+    return lambda _: chain([before] if before else [], repeat(request))
+
+
+def _filters(world: World, _: int) -> Source:
+    return in_bulk(wire(GetCFilters(0, len(world.blocks) - 999, world.tip)))
+
+
+def _filter_headers(world: World, _: int) -> Source:
+    return in_bulk(wire(GetCFHeaders(0, len(world.blocks) - 1999, world.tip)))
+
+
+def _get_xthin(world: World, _: int) -> Source:
+    """A filter that misses nothing by its first 49 functions."""
+    return for_ever(wire(GetXThin(_hash_of(world.busy), b"\xff" * 36_000, 50, 0)))
+
+
+def _get_xthin_alternating(world: World, _: int) -> Source:
+    hashes = [_hash_of(raw) for raw in (world.busy, world.fat)]
+    return for_ever(*[wire(GetXThin(block_hash, b"\xff" * 36_000, 50, 0)) for block_hash in hashes])
+
+
+def _get_xblocktx(world: World, _: int) -> Source:
+    block = parse_block(world.busy)
+    hashes = tuple(wtxid[:8] for wtxid in block.wtxids)
+    return for_ever(wire(GetXBlockTx(_hash_of(world.busy), hashes)))
+
+
+def _filtered_mempool(filter_: FilterLoad) -> Source:
+    """A filter and the question what of the mempool it matches, again and again."""
+    return for_ever(wire(filter_), wire(Mempool()))
+
+
+REQUESTS = (
+    Kind("getdata, 50,000 unknown transactions", lambda *_: _ask(MSG_WTX, b"\5" * 32)),
+    Kind("getdata, the same 4 MB block", lambda world, _: _ask(MSG_WITNESS_BLOCK, _hash_of(world.fat))),
+    Kind(
+        "getdata, the same 4 MB block, never read", lambda world, _: _ask(MSG_WITNESS_BLOCK, _hash_of(world.fat)),
+        reading=Reading.NONE,
+    ),
+    Kind("getdata, a busy block without witnesses", lambda world, _: _ask(MSG_BLOCK, _hash_of(world.busy))),
+    Kind("getdata, compact form of a busy block", lambda world, _: _ask(MSG_CMPCT_BLOCK, _hash_of(world.busy))),
+    Kind(
+        "getdata, a busy block filtered",
+        lambda world, _: _ask(MSG_FILTERED_BLOCK, _hash_of(world.busy), 500, wire(FULL_FILTER)),
+    ),
+    Kind("mempool", lambda *_: in_bulk(wire(Mempool()), 1_200), pool=True),
+    Kind("mempool, never read", lambda *_: in_bulk(wire(Mempool()), 1_200), pool=True, reading=Reading.NONE),
+    Kind("mempool, matched by a filter of 50 functions", lambda *_: _filtered_mempool(FULL_FILTER), pool=True),
+    Kind("filterload", lambda *_: for_ever(wire(FULL_FILTER))),
+    Kind("filteradd", lambda *_: lambda _: chain([wire(EMPTY_FILTER)], repeat(wire(FilterAdd(bytes(520))) * 100))),
+    Kind("getcfilters, 1,000", _filters),
+    Kind("getcfilters, 1,000, never read", _filters, reading=Reading.NONE),
+    Kind("getcfheaders, 2,000", _filter_headers),
+    Kind("getcfcheckpt", lambda world, _: in_bulk(wire(GetCFCheckpt(0, world.tip)))),
+    Kind("get_xthin of a busy block, 50 functions", _get_xthin, both=False),
+    Kind("get_xthin of two blocks in turn", _get_xthin_alternating, both=False),
+    Kind("get_xblocktx, all of a busy block", _get_xblocktx, both=False),
+)  # fmt: skip
+
+
+# -- small ones ------------------------------------------------------------------------------------------------------
+
+
+def _addresses(kind: type[Addr | AddrV2]) -> Source:
+    def frames(number: int) -> Frames:
+        for n in count():
+            entries = tuple(
+                AddrEntry(1_700_000_000, 9, NetAddress.from_host(f"{1 + number}.{n % 250}.{i // 250}.{i % 250}", 8333))
+                for i in range(1000)
+            )
+            yield wire(kind(entries))
+
+    return frames
+
+
+def _unknown_commands(world: World, _: int) -> Source:
+    def frames(number: int) -> Frames:
+        for n in count():
+            yield b"".join([frame(f"x{number}y{n * 500 + i}"[:12]) for i in range(500)])
+
+    return frames
+
+
+BAD_CHECKSUM = frame("ping")[:20] + b"\1\2\3\4"
+BAD_COMMAND = frame("ping")[:4] + b"a\0b" + bytes(9) + frame("ping")[16:]
+VERSION = wire(Version(services=9, time=0, nonce=5))
+
+SMALL = (
+    Kind("empty frames, wrong checksum", lambda *_: in_bulk(BAD_CHECKSUM)),
+    Kind("empty frames, impossible command", lambda *_: in_bulk(BAD_COMMAND)),
+    Kind("unknown commands", _unknown_commands),
+    Kind("ping", lambda *_: in_bulk(wire(Ping(1)))),
+    Kind("ping, never read", lambda *_: in_bulk(wire(Ping(1))), reading=Reading.NONE),
+    Kind("pong", lambda *_: in_bulk(wire(Pong(1)))),
+    Kind("feefilter", lambda *_: in_bulk(wire(FeeFilter(1000)))),
+    Kind("sendcmpct, on and off", lambda *_: in_bulk(wire(SendCmpct(True)) + wire(SendCmpct(False)))),
+    Kind("getaddr", lambda *_: in_bulk(wire(GetAddr()))),
+    Kind("addr, 1,000", lambda *_: _addresses(Addr)),
+    Kind("addrv2, 1,000", lambda *_: _addresses(AddrV2)),
+    Kind("sendtxrcncl after verack", lambda *_: in_bulk(wire(SendTxRcncl(1, 7)))),
+    Kind("version again", lambda *_: in_bulk(VERSION)),
+    Kind("messages before version", lambda *_: in_bulk(wire(Ping(1))), greet=False),
+    Kind("ping, encrypted", lambda *_: in_bulk(wire(Ping(1))), v2=True),
+)

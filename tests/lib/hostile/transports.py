@@ -1,0 +1,95 @@
+"""Attacks below messages: handshakes, frames that never end, connections that come and go, and HTTP."""
+
+from __future__ import annotations
+
+import os
+import struct
+from itertools import chain, repeat
+
+from btcnode.primitives.hashes import to_display
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.wire.messages import Version
+from tests.lib.hostile.kinds import Door, Frames, Kind, Reading, Source, for_ever, frame, once
+from tests.lib.hostile.world import PARAMS, World
+
+
+def _claimed(world: World, _: int) -> Source:
+    """A block of 4 MB is announced; nearly all of it comes at once, the rest byte by byte."""
+    whole = frame("block", bytes(4_000_000))
+    return lambda _: chain([whole[:3_900_000]], repeat(b"\0"))
+
+
+def _version_trickle(world: World, _: int) -> Source:
+    whole = frame("version", Version(services=9, time=0, nonce=5).encode())
+    return lambda _: iter([whole[n : n + 1] for n in range(len(whole))])
+
+
+def _oversized(world: World, _: int) -> Source:
+    head = frame("block")
+    return for_ever(head[:16] + struct.pack("<I", 2**31) + head[20:] + bytes(60_000))
+
+
+def _comes_and_goes(world: World, _: int) -> Source:
+    return for_ever(frame("version", Version(services=9, time=0, nonce=5).encode()) + frame("verack"))
+
+
+def _v2_garbage(world: World, _: int) -> Source:
+    """The handshake of version 2 with as much garbage as there may be, and no terminator."""
+
+    def frames(number: int) -> Frames:
+        while True:
+            yield os.urandom(64 + 4095 + 16)
+
+    return frames
+
+
+def _rest_block(world: World, _: int) -> Source:
+    name = to_display(header_hash(world.fat[:HEADER_SIZE]))
+    return for_ever(f"GET /rest/block/{name}.bin HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 1500)
+
+
+def _rest_block_json(world: World, _: int) -> Source:
+    name = to_display(header_hash(world.busy[:HEADER_SIZE]))
+    return for_ever(f"GET /rest/block/{name}.json HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 100)
+
+
+def _rest_mempool(world: World, _: int) -> Source:
+    return for_ever(b"GET /rest/mempool/contents.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+
+
+def _bad_password(world: World, _: int) -> Source:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic eDp5\r\nContent-Length: 2\r\n\r\n[]"
+    return for_ever(head * 100)
+
+
+def _half_body(world: World, _: int) -> Source:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n"
+    return lambda _: chain([head], repeat(bytes(60_000)))
+
+
+def _endless_head(world: World, _: int) -> Source:
+    return lambda _: chain([b"GET / HTTP/1.1\r\n"], repeat(b"X-Filler: " + b"a" * 70 + b"\r\n"))
+
+
+TRANSPORTS = (
+    Kind("nothing: greeted, then silent", lambda *_: once()),
+    Kind("frame of 4 MB that never ends", _claimed, pause=0.5),
+    Kind("frame beyond all sizes", _oversized),
+    Kind("version, byte by byte", _version_trickle, greet=False, pause=0.5),
+    Kind("random bytes", lambda *_: lambda _: iter(lambda: os.urandom(30_000), b""), greet=False),
+    Kind("connect, greet, close", _comes_and_goes, greet=False, churn=True),
+    Kind("connect and close", lambda *_: for_ever(PARAMS.magic), greet=False, churn=True),
+    Kind("encrypted handshake, garbage only", _v2_garbage, greet=False),
+    Kind("encrypted decoys", lambda *_: for_ever(b""), v2=True),
+)
+
+HTTP = (
+    Kind("REST, a 4 MB block pipelined, never read", _rest_block, door=Door.RPC, reading=Reading.NONE),
+    Kind("REST, a busy block as JSON pipelined", _rest_block_json, door=Door.RPC),
+    Kind("REST, the mempool pipelined, never read", _rest_mempool, door=Door.RPC, reading=Reading.NONE, pool=True),
+    Kind("RPC, 300 idle", lambda *_: once(), door=Door.RPC, fixed=300),
+    Kind("RPC, 300 requests that never end", _endless_head, door=Door.RPC, fixed=300, pause=0.2),
+    Kind("RPC, wrong password", _bad_password, door=Door.RPC),
+    Kind("RPC, body of 30 MB without password", _half_body, door=Door.RPC),
+    Kind("metrics, 300 idle", lambda *_: once(), door=Door.METRICS, fixed=300, both=False),
+)
