@@ -27,6 +27,8 @@ from btcnode.settings.doors import Loaded, make_net_dir
 from btcnode.settings.settings import Settings
 from btcnode.storage.locking import DirectoryLock
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's loop where it is installed, None for asyncio's own."""
@@ -73,17 +75,37 @@ def take_snapshot(node: Node) -> Snapshot:
     )
 
 
-class EarlySignals:
-    """Remembers a request to stop that comes before there is a loop that could follow it."""
+class Signals:
+    """Follows signals from the first moment of the process to its last.
+
+    Before there is a loop a request to stop is remembered; behind its end all are passed over. The loop's own handlers
+    would leave a gap at both ends in which a signal kills the process.
+    """
 
     def __init__(self) -> None:
-        self.received = False
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self.stop_received = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: Callable[[], None] = lambda: None
+        self._reopen: Callable[[], None] = lambda: None
+        for number in SIGNALS:
             signal.signal(number, self._note)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the log is opened a moment later anyway
+
+    def follow(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None], reopen: Callable[[], None]) -> None:
+        """From now on have ``loop`` call ``stop`` for SIGINT and SIGTERM, ``reopen`` for SIGHUP."""
+        self._loop, self._stop, self._reopen = loop, stop, reopen
+        if self.stop_received:
+            stop()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+        if number != signal.SIGHUP:
+            self.stop_received = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._reopen if number == signal.SIGHUP else self._stop)
+
+    def ignore(self) -> None:
+        """The process ends: nothing is left to be done, and its status is known."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def _run(
@@ -91,16 +113,12 @@ async def _run(
     setup: LogSetup,
     display: Callable[[Node], Coroutine[Any, Any, None]],
     hooks: RunHooks,
-    early: EarlySignals,
+    signals: Signals,
 ) -> None:
     """The life of a node, its signals and its display; raises what made it fail."""
     node = Node(settings, announce=hooks.alert)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, node.launch.control.request_stop)
-    loop.add_signal_handler(signal.SIGHUP, setup.reopen)
-    if early.received:
-        node.launch.control.request_stop()
+    signals.follow(loop, node.launch.control.request_stop, setup.reopen)
     showing = loop.create_task(display(node))
     try:
         await node.run(on_ready=hooks.started, on_stopping=hooks.stopping)
@@ -118,7 +136,7 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
     settings = loaded.settings
     hooks = RunHooks(settings.notifications, pid_file, on_ready)
     os.umask(0o077)
-    early = EarlySignals()
+    signals = Signals()
     live = sys.stdout.isatty() if settings.log.progress is None else settings.log.progress
     recent = RecentLines() if live else None
     try:
@@ -148,12 +166,13 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
 
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_run(settings, setup, display, hooks, early))
+            runner.run(_run(settings, setup, display, hooks, signals))
     except (BtcnodeError, OSError) as error:
         return _failed(error)
     except KeyboardInterrupt:
         return 130
     finally:
+        signals.ignore()
         hooks.remove_pid()
         setup.close()
     return 0

@@ -17,6 +17,7 @@ from btcnode.node.chain_loader import ChainLoader
 from btcnode.node.launch import Launch, closes
 from btcnode.node.memory import memory_limit
 from btcnode.node.proxy_setup import listening, make_dialer
+from btcnode.node.ready_file import ready_path, remove_ready
 from btcnode.rpc.server import RpcServer
 from btcnode.services.addresses import Addresses
 from btcnode.services.ban_file import BanFile
@@ -24,6 +25,7 @@ from btcnode.services.notifications import open_publisher
 from btcnode.services.peers_file import load_book, load_groups
 from btcnode.settings.permissions import AccessRules
 from btcnode.settings.settings import Settings
+from btcnode.storage.locking import DirectoryLock
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.memory_limiter import queue_budget
 from btcnode.sync.worker_pool import WorkerPool, worker_count
@@ -72,6 +74,7 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     if settings.connections.listen:
         listening(settings.connections)  # wrong ones are told before anything is opened
     launch.check_stop()
+    _forget_last_run(settings)
     memory = memory_limit(settings)
     store, settings = await _open_store(launch, stack, settings, memory)
     rpc, rpc_closing = await _open_rpc(launch, stack)
@@ -93,6 +96,17 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     return OpenedNode(
         launch, settings, access, dialer, rpc, rpc_closing, addresses, bans, publisher, workers, memory, store, state
     )
+
+
+def _forget_last_run(settings: Settings) -> None:
+    """Where a run that was killed could be reached; raises DatadirLockedError while another one goes on."""
+    if not ready_path(settings).exists():
+        return
+    lock = DirectoryLock(settings.net_dir)
+    try:
+        remove_ready(settings)
+    finally:
+        lock.release()
 
 
 async def _open_store(

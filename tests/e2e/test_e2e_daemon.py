@@ -6,8 +6,10 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -228,3 +230,31 @@ def test_who_waits_for_a_block_is_answered_at_the_stop(daemon: Daemon) -> None:
         )
         assert daemon.stop() == 0
         assert answer.result()["height"] == 0
+
+
+def test_a_stop_is_one_however_often_it_is_asked_for(tmp_path: Path) -> None:
+    """A supervisor may send its signal until the very last moment: the status stays that of an orderly end."""
+    with NodeProcess(tmp_path, "regtest", listen=False) as node:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            node.start()
+            process = node.process
+            assert process is not None
+            process.send_signal(signal.SIGTERM)
+            while process.poll() is None:
+                process.send_signal(number)
+                time.sleep(0.002)
+            assert process.returncode == 0, number
+            node.stop()
+
+
+def test_a_killed_run_cannot_be_reached_any_more(tmp_path: Path) -> None:
+    """Who waits for ready.json must not find the one of the run before."""
+    with NodeProcess(tmp_path, "regtest", listen=False) as node:
+        node.start()
+        ready = node.net_dir / "ready.json"
+        node.kill()
+        assert ready.exists()
+        (node.net_dir / "peers.dat").write_bytes(b"damaged")  # which stops the start
+        with pytest.raises(RuntimeError):
+            node.start()
+        assert not ready.exists()
