@@ -15,8 +15,8 @@ from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.fee_file import decode_estimates, encode_estimates
 from btcnode.protocol.chain_view import ChainView
 from btcnode.services.clock import Clock
-from btcnode.services.mempool_file import write_dump
 from btcnode.services.transactions import Transactions
+from btcnode.storage.durable import write_durably
 
 FILE_NAME = "fee_estimates.dat"
 SAVE_INTERVAL = 3600.0  # seconds
@@ -116,7 +116,7 @@ class FeeEstimates:
         """Write the file; a failure costs nothing but the file and is logged."""
         data = encode_estimates(self.estimator)
         try:
-            await asyncio.to_thread(write_dump, self._path, data)
+            await asyncio.to_thread(write_durably, self._path, data)
         except StorageError as error:
             log.warning("Failed to write fee estimates to %s (%s). Continue anyway.", self._path, error)
         else:

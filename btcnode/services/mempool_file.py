@@ -23,7 +23,7 @@ from btcnode.mempool.persistence import (
 from btcnode.mempool.rejection import Rejection, TxResult
 from btcnode.services.clock import Clock
 from btcnode.services.transactions import Transactions
-from btcnode.storage.durable import storage_error, sync_directory, sync_file
+from btcnode.storage.durable import storage_error, write_durably
 
 FILE_NAME = "mempool.dat"
 BATCH = 64  # transactions that are verified at a time
@@ -59,18 +59,6 @@ def read_dump(path: Path) -> MempoolDump:
     except OSError as error:
         raise storage_error(error, f"cannot read {path}") from None
     return decode_dump(data)
-
-
-def write_dump(path: Path, data: bytes) -> None:
-    """Replace a file so that it is always whole; raises StorageError."""
-    fresh = path.with_name(path.name + ".new")
-    try:
-        fresh.write_bytes(data)
-        sync_file(fresh)
-        fresh.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        raise storage_error(error, f"cannot write {path}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +159,7 @@ class MempoolFile:
         waiting = list(pool.unbroadcast)
         deltas = dict(pool.deltas)
         data = await asyncio.to_thread(encode_dump, stored, deltas, waiting, key)
-        await asyncio.to_thread(write_dump, self.path, data)
+        fresh = self.path.with_name(f"{FILE_NAME}.new")
+        await asyncio.to_thread(lambda: write_durably(self.path, data, temporary=fresh))
         log.info("saved %d transactions of the mempool, %d bytes", len(stored), len(data))
         return self.path

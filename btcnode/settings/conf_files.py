@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -200,9 +202,14 @@ class ConfFiles:
         temporary = path.with_name(f"{path.name}.tmp")
         try:
             content = json.dumps({WARNING_KEY: WARNING_TEXT, **self.sources.read_write}, indent=4)
-            temporary.write_text(content + "\n", encoding="utf-8")
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(content + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
+            with suppress(OSError):  # what stands there may be a directory
+                temporary.unlink()
             raise ConfigError(f"Settings file could not be written: {path}: {error.strerror}") from None
 
 

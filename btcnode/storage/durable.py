@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from btcnode.errors import DiskFullError, StorageError
@@ -39,17 +40,25 @@ def sync_file(path: Path) -> None:
 sync_directory = sync_file
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Make a small file: whole and on disk when this returns, or not there. Raises StorageError."""
-    temporary = path.with_name("." + path.name + ".new")
+def write_durably(path: Path, data: bytes, *, temporary: Path | None = None) -> None:
+    """Make or replace a small file: the new one is whole and on disk when this returns, or the old one is as it was.
+
+    It is written as ``temporary`` first, which is gone afterwards in any case. Raises StorageError.
+    """
+    fresh = temporary or path.with_name("." + path.name + ".new")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            write_all(fd, data, 0)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        temporary.replace(path)
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                write_all(fd, data, 0)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            fresh.replace(path)
+        except OSError:
+            with suppress(OSError):  # on a full disk, room for others; what stands there may be a directory
+                fresh.unlink()
+            raise
         sync_directory(path.parent)
     except OSError as error:
         raise storage_error(error, f"cannot write {path}") from None
