@@ -12,6 +12,7 @@ from btcnode.storage.block_index import BlockIndexStore, IndexColumns
 from btcnode.storage.blockfiles import BlockFiles, FileChanges
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
+from btcnode.storage.durable import storage_error, write_durably
 from btcnode.storage.layout import (
     BLOCKS_DIR,
     DATABASE_FILE,
@@ -22,6 +23,7 @@ from btcnode.storage.layout import (
     META_NETWORK,
     META_REINDEX,
     META_TIP,
+    REINDEX_FILE,
     SMALL_BLOCKFILE_SIZE,
 )
 from btcnode.storage.locking import DirectoryLock
@@ -74,8 +76,9 @@ class ChainStore:
         ``prune``: old block files may be deleted; without it a directory where this has happened is refused.
         Raises StorageError (locked, corrupt, of another network, full), always with one line that says what to do.
         """
+        reindex = reindex or (directory / REINDEX_FILE).exists()  # a kill came before the new database knew of it
         if reindex:
-            _remove_database(directory)
+            _begin_reindex(directory)
         if reindex or drop_snapshot:
             remove_snapshot(directory)
         take_snapshot_over(directory, params)
@@ -100,6 +103,8 @@ class ChainStore:
                 tidy=reindex and prune,
                 max_file_size=SMALL_BLOCKFILE_SIZE if small_files else MAX_BLOCKFILE_SIZE,
             )
+            if reindex:
+                _reindex_begun(directory)
             _check_index_dir(directory, database)
             snapshot = find_snapshot(directory, params)
             if files.have_pruned and not prune:
@@ -258,16 +263,25 @@ def _check_index_dir(directory: Path, database: Database) -> None:
         raise RebuildError("Error initializing block database")
 
 
-def _remove_database(directory: Path) -> None:
+def _begin_reindex(directory: Path) -> None:
     """Remove the database file, so that it is made anew; raises StorageError when that is not possible."""
     # opening takes the directory's lock first, so that a running node's database is never taken away
     if not directory.is_dir():
         return
     lock = DirectoryLock(directory)
     try:
+        write_durably(directory / REINDEX_FILE, b"")
         for name in (DATABASE_FILE, f"{DATABASE_FILE}-lock"):
             (directory / name).unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"cannot remove {directory / DATABASE_FILE}: {error.strerror}") from None
     finally:
         lock.release()
+
+
+def _reindex_begun(directory: Path) -> None:
+    """The new database knows what is to be done."""
+    try:
+        (directory / REINDEX_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, f"cannot remove {directory / REINDEX_FILE}") from None

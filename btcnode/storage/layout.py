@@ -33,6 +33,7 @@ INVALID_SNAPSHOT_DIR = "chainstate_snapshot_INVALID"
 DATABASE_FILE = "chainstate/btcnode.mdb"
 OLD_DATABASE_FILE = "btcnode.mdb"  # where it lay before; moved when found
 BLOCKS_DIR = "blocks"
+REINDEX_FILE = ".reindex"  # a database is being replaced by one that is to be filled from the block files
 INDEX_DIR = "blocks/index"  # in the data directory, empty: see META_INDEX_DIR
 XOR_FILE = "xor.dat"
 XOR_KEY_SIZE = 8

@@ -1,0 +1,45 @@
+"""What lies in a data directory when a rebuild is begun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from btcnode.chain import store as store_module
+from btcnode.chain.store import ChainStore
+from btcnode.networks.parameters import params_for
+
+PARAMS = params_for("regtest")
+
+
+class Killed(BaseException):
+    """The process ends."""
+
+
+@pytest.mark.parametrize("moment", ["Database.open", "BlockFiles.open", "_reindex_begun"])
+def test_a_rebuild_that_is_killed_at_its_beginning_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    store = ChainStore.open(tmp_path, PARAMS)
+    store.files.append_block(PARAMS.genesis_block)
+    store.history().commit({}, (), (), None, store.take_changes())
+    store.close()
+
+    def kill(*args: object, **options: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{store_module.__name__}.{moment}", kill)
+        with pytest.raises(Killed):
+            ChainStore.open(tmp_path, PARAMS, reindex=True)
+    for _ in range(2):  # as long as it has not come to its end
+        again = ChainStore.open(tmp_path, PARAMS)
+        assert again.reindexing
+        again.close()
+    last = ChainStore.open(tmp_path, PARAMS)
+    last.end_reindex()
+    last.close()
+    done = ChainStore.open(tmp_path, PARAMS)
+    assert not done.reindexing
+    done.close()
