@@ -430,6 +430,41 @@ class HeaderTree:
         self._recalculate()
         return cleared
 
+    def forget_side_verdicts(self, tip: int) -> None:
+        """What is known of connecting blocks of branches that have less work than ``tip`` counts no more.
+
+        After a rebuild, in which blocks were connected as they came: Core connects them when all are stored, so that
+        it has never tried these. A block that failed before it was stored stays failed.
+        """
+        columns = self.columns
+        prev, status = columns.prev, columns.status
+        side: list[int] = []
+        active = tip
+        for index in range(len(self) - 1, -1, -1):  # parents have lower numbers
+            if index == active:
+                active = prev[index]
+            else:
+                side.append(index)
+        reach = {index: self.chainwork(index) for index in side}  # work of the best chain over the block
+        tried: set[int] = set()
+        for index in side:
+            if (parent := prev[index]) in reach:
+                reach[parent] = max(reach[parent], reach[index])
+            if index in tried or (status[index] & FAILED_VALID and reach[index] >= self.chainwork(tip)):
+                tried.update((index, parent))
+        failed: set[int] = set()
+        for index in reversed(side):
+            stays = status[index] & FAILED_VALID and (index in tried or not status[index] & HAVE_DATA)
+            if stays or prev[index] in failed:
+                failed.add(index)
+                continue
+            known = status[index] & ~FAILED_MASK
+            if index not in tried and known & VALID_MASK > VALID_TRANSACTIONS:
+                known = known & ~VALID_MASK | VALID_TRANSACTIONS
+            if known != status[index]:
+                self._set_status(index, known)
+        self._recalculate()
+
     def _set_status(self, index: int, status: int) -> None:
         self.columns.status[index] = status
         self._dirty[index] = 1

@@ -45,6 +45,9 @@ async def bring_up_to_date(node: AssembledNode) -> None:
         paths = [store.files.block_path(number) for number in range(len(store.files.infos))]
         importer = BlockImporter(driver, launch.params.magic, launch.clock.now, own_files=True)
         await launch.until_stopped(importer.run([path for path in paths if path.exists()]))
+        await launch.until_stopped(driver.settled())
+        async with driver.paused():
+            opened.state.tree.forget_side_verdicts(opened.state.tip)
         await driver.flush()
         store.end_reindex()
         log.info("Reindexing finished")
@@ -67,6 +70,7 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     _find_ways_in(node, stack)
     if parts.fees is not None:
         parts.fees.start()
+    closes(stack, launch, lambda: _write_chain(node))
     stack.push_async_exit(opened.rpc_closing.pop_all())  # once it answers, it stops before what it answers from
     stack.callback(parts.chain.stop_waiting)
     _start_metrics(node, stack)
@@ -82,6 +86,12 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     log.info("the node is ready: height %d", state.active.height)
     log.info("init message: Done loading")
     return running
+
+
+async def _write_chain(node: AssembledNode) -> None:
+    """What is dearest goes to disk first, as long as there is room and time; the rest is little then."""
+    if node.opened.launch.failure.error is None:
+        await node.machinery.driver.flush()
 
 
 async def _open_network(node: AssembledNode, stack: AsyncExitStack) -> None:

@@ -35,3 +35,23 @@ def test_a_killed_reindex_goes_on(tmp_path: Path) -> None:
         node.start()
         assert node.stop() == 0
         assert log.read_text().count("Reindexing finished") <= 2
+
+
+def test_side_branches_have_the_status_that_core_gives_them(tmp_path: Path) -> None:
+    """Stored, and never connected: a rebuild tries the chain with the most work only."""
+    with NodeProcess(tmp_path, "regtest", listen=False) as node:
+        node.start()
+        old = node.rpc("generatetoaddress", 4, ADDRESS)
+        node.rpc("invalidateblock", old[1])
+        node.rpc("generatetodescriptor", 5, "raw(51)")
+        node.rpc("reconsiderblock", old[1])
+        assert [tip["status"] for tip in node.rpc("getchaintips")] == ["active", "valid-fork"]
+        before = node.rpc("gettxoutsetinfo")
+        assert node.stop() == 0
+        node.start("--reindex")
+        wait_until(lambda: node.height() == 6)
+        assert [tip["status"] for tip in node.rpc("getchaintips")] == ["active", "valid-headers"]
+        assert node.rpc("gettxoutsetinfo")["hash_serialized_3"] == before["hash_serialized_3"]
+        node.rpc("invalidateblock", node.rpc("getblockhash", 2))
+        assert node.rpc("getbestblockhash") == old[-1]
+        assert node.stop() == 0

@@ -225,6 +225,28 @@ def test_status_bits() -> None:
         tree.mark_failed(0)
 
 
+def test_verdicts_that_a_rebuild_forgets() -> None:
+    """Core connects blocks when all are stored: it never tries a branch that has less work."""
+    tree = HeaderTree(REGTEST)
+    tree.receive_block(0, 1, 0, 8)
+    short, weak, strong, unstored = (extend(tree, 0, count, salt=n) for n, count in enumerate((2, 2, 5, 2), 1))
+    active = extend(tree, 0, 4, salt=9)
+    for index in (*short, *weak, *strong, *active):
+        tree.receive_block(index, 1, 0, index)
+        tree.raise_validity(index, VALID_SCRIPTS)
+        tree.set_undo(index, index)
+    tree.mark_failed(weak[0])
+    tree.mark_failed(strong[2])
+    tree.mark_failed(unstored[0])
+    tree.forget_side_verdicts(active[-1])
+    assert [tree.validity(index) for index in (*short, *weak)] == [VALID_TRANSACTIONS] * 4
+    assert not any(tree.is_failed(index) for index in (*short, *weak, *active))
+    assert [tree.is_failed(index) for index in strong] == [False, False, True, True, True]
+    assert [tree.validity(index) for index in (*strong[:2], *active)] == [VALID_SCRIPTS] * 6
+    assert all(tree.is_failed(index) for index in unstored)
+    assert tree.best_candidate(active[-1]) == active[-1]
+
+
 def test_candidates_first_received_wins() -> None:
     tree = HeaderTree(REGTEST)
     tree.receive_block(0, 1, 0, 8)
