@@ -50,6 +50,7 @@ class Measurements:
     index_heights: Mapping[str, int] = field(default_factory=dict)  # by index
     index_rebuilding: Mapping[str, bool] = field(default_factory=dict)  # was damaged and is built anew
     mempool: Mapping[str, float] = field(default_factory=dict)
+    workers: Mapping[str, int] = field(default_factory=dict)  # what became of worker processes and their work
     messages: Mapping[str, Sequence[int]] = field(default_factory=dict)  # what became of them -> count by class
     lag_bounds: Sequence[float] = ()  # seconds
     lag_counts: Sequence[int] = (0,)  # one more than bounds, not cumulative

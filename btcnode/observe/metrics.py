@@ -106,6 +106,8 @@ def _node(now: Measurements) -> Iterable[Metric]:
     yield _labelled("node_index_height", "Height that an optional index has", "index", now.index_heights)
     text = "1 while an optional index that was damaged is built anew"
     yield _labelled("node_index_rebuilding", text, "index", now.index_rebuilding)
+    for name, count in now.workers.items():
+        yield _counter(f"workers_{name}", f"Worker processes: {name.replace('_', ' ')}", count)
     for name, value in now.mempool.items():
         yield _gauge(f"mempool_{name}", f"Mempool: {name.replace('_', ' ')}", value)
 

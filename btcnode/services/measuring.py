@@ -108,6 +108,7 @@ class Meter:
             index_heights={state.name: state.height for state in self._indexes.states()},
             index_rebuilding={state.name: state.rebuilding for state in self._indexes.states()},
             mempool=_mempool(self._transactions),
+            workers=self._pool.counts() if self._pool is not None else {},
             **_traffic(self._reactor),
         )
 

@@ -57,7 +57,7 @@ class Submissions:
             raise SubmitError("already-confirmed", "Transaction outputs already in utxo set")
         if known is None:
             if max_feerate or self._private:
-                judged = await transactions.accept(tx, test=True)
+                judged = await transactions.accept(tx, test=True, urgent=True)
                 if isinstance(judged, Rejection):
                     raise _refused(judged)
                 if max_feerate and judged.fee > fee_at(max_feerate, judged.vsize):
@@ -66,7 +66,7 @@ class Submissions:
             if self._private:
                 transactions.broadcast_privately(tx)
                 return
-            verdict = await transactions.accept(tx)
+            verdict = await transactions.accept(tx, urgent=True)
             if isinstance(verdict, Rejection):
                 known = pool.get(tx.txid)
                 if known is None:

@@ -4,6 +4,9 @@ Admission is optimistic: a transaction is judged against the pool and the tip as
 worker processes while the loop goes on, and when the verdict is there it is taken in if what it rests on still holds,
 else judged again. A child whose parent is being verified waits for it. While the chain goes from one branch to another
 nothing is judged; then the transactions of the blocks that were left come back in order.
+
+What spends the same coins as a transaction in verification waits for it, too: whoever came first is judged first, in
+whatever order scripts are verified. What the user hands in overtakes the strangers', and takes along what it waits for.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
@@ -36,11 +40,12 @@ from btcnode.protocol.inputs import Input
 from btcnode.script.verify import ScriptFailure
 from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
-from btcnode.sync.tx_verifier import TxVerifier
+from btcnode.sync.tx_verifier import NOBODY, TxVerifier
 from btcnode.sync.worker_pool import WorkerPool
 
 MAX_DISCONNECTED_BYTES = 20_000_000  # transactions of disconnected blocks kept for coming back (Core's limit)
 AUDIT_ENTRIES = 1000  # examined every second in the audit after an eviction: a few ms
+MAX_HURRIED = 64  # transactions in verification that the user's may take along: as many as may depend on each other
 
 log = logging.getLogger("btcnode.mempool")
 
@@ -57,6 +62,8 @@ class _Offer:
     time: int | None = None  # of a stored one
     bypass_limits: bool = False
     test: bool = False
+    source: int = NOBODY  # the peer that it came from
+    urgent: bool = False  # the user waits
 
 
 class BlockObserver(Protocol):
@@ -177,6 +184,9 @@ class Transactions:
         self._on_fatal = on_fatal
         self._feed = feed
         self._verifying: dict[bytes, list[_Offer]] = {}  # by txid: who waits for this one's verdict
+        self._claims: dict[bytes, bytes] = {}  # outpoint -> txid of the transaction in verification that spends it
+        self._waits_for: dict[bytes, bytes] = {}  # txid -> txid whose verdict it waits for
+        self._hurried: dict[bytes, None] = {}  # txids of those that the user's transactions wait for
         self._held: list[_Offer] = []  # until a reorganisation is over
         self._disconnected: dict[bytes, Tx] = {}  # by txid, in the order in which they are to come back
         self._disconnected_bytes = 0
@@ -234,16 +244,25 @@ class Transactions:
         self._admit(_Offer(tx, done))
 
     async def accept(
-        self, tx: Tx, *, time: int | None = None, bypass_limits: bool = False, test: bool = False
+        self,
+        tx: Tx,
+        *,
+        time: int | None = None,
+        bypass_limits: bool = False,
+        test: bool = False,
+        urgent: bool = False,
     ) -> TxVerdict:
-        """Judge a transaction and, unless it is a ``test``, take it in; ``time`` is when a stored one came first."""
+        """Judge a transaction and, unless it is a ``test``, take it in; ``time`` is when a stored one came first.
+
+        ``urgent``: the user waits for it.
+        """
         answer: asyncio.Future[TxVerdict] = asyncio.get_running_loop().create_future()
 
         def done(verdict: TxVerdict) -> None:
             if not answer.done():
                 answer.set_result(verdict)
 
-        self._admit(_Offer(tx, done, time, bypass_limits, test))
+        self._admit(_Offer(tx, done, time, bypass_limits, test, urgent=urgent))
         return await answer
 
     def _admit(self, offer: _Offer) -> None:
@@ -254,13 +273,17 @@ class Transactions:
             self._held.append(offer)
             return
         tx = offer.tx
-        if self._verifying:
-            verifying = self._verifying
-            for name in (tx.txid, *[prevout[:32] for prevout in tx.prevouts]):
-                if name in verifying:
-                    verifying[name].append(offer)
-                    verifying.setdefault(tx.txid, [])  # who spends what waits, waits too
-                    return
+        urgent = offer.urgent or tx.txid in self._hurried
+        first = self._awaited(tx) if self._verifying else None
+        if first is not None:
+            self._verifying[first].append(offer)
+            if first != tx.txid:
+                self._verifying.setdefault(tx.txid, [])  # who spends what waits, waits too
+                self._waits_for[tx.txid] = first
+            if urgent:
+                self._hurry(first)
+            return
+        self._hurried.pop(tx.txid, None)
         now = self._clock.now() if offer.time is None else offer.time
         try:
             found = self.admission.prepare(tx, now, test=offer.test, bypass_limits=offer.bypass_limits)
@@ -269,19 +292,44 @@ class Transactions:
             elif found.job is None:
                 offer.done(self.admission.commit(found, None, self._clock.now()))
             else:
-                self._verify(offer, found)
+                self._verify(offer, found, urgent=urgent)
         except StorageError as error:
             self._on_fatal(error)
             offer.done(_GONE)
 
-    def _verify(self, offer: _Offer, candidate: Candidate) -> None:
+    def _awaited(self, tx: Tx) -> bytes | None:
+        """The txid in verification that a transaction has to wait for: its own, a parent's or a rival's."""
+        verifying, claims = self._verifying, self._claims
+        if tx.txid in verifying:
+            return tx.txid
+        for prevout in tx.prevouts:
+            if prevout[:32] in verifying:
+                return prevout[:32]
+            if prevout in claims:
+                return claims[prevout]
+        return None
+
+    def _hurry(self, txid: bytes) -> None:
+        """The user's transaction waits for this one: let it, and what that waits for itself, overtake the others."""
+        chain = [txid]
+        while (first := self._waits_for.get(chain[-1])) is not None:
+            chain.append(first)
+            if len(chain) > MAX_HURRIED:
+                return  # it would be refused: no more than that may depend on each other
+        self._hurried.update(dict.fromkeys(chain[:-1]))
+        self.verifier.promote(chain[-1])
+
+    def _verify(self, offer: _Offer, candidate: Candidate, *, urgent: bool) -> None:
         txid = offer.tx.txid
         self._verifying[txid] = []
-        job = candidate.job
+        self._claims.update(dict.fromkeys(offer.tx.prevouts, txid))
+        job, entry = candidate.job, candidate.entry
         assert job is not None
 
         def verified(failure: object) -> None:
             waiting = self._verifying.pop(txid)
+            for prevout in offer.tx.prevouts:
+                del self._claims[prevout]
             if self._reorganising and not offer.bypass_limits:
                 self._held.append(offer)
             elif self._stopped:
@@ -295,7 +343,8 @@ class Transactions:
                 offer.done(verdict)
             self._admit_waiting(waiting)
 
-        self.verifier.submit(job, txid, verified)
+        feerate = 1000 * entry.modified_fee / entry.vsize
+        self.verifier.submit(job, txid, verified, source=offer.source, feerate=feerate, urgent=urgent)
 
     def _admit_waiting(self, offers: Sequence[_Offer]) -> None:
         """Judge offers that waited, and those that waited for one of them unless that is being verified now."""
@@ -304,6 +353,7 @@ class Transactions:
             offer = queue.popleft()
             txid = offer.tx.txid
             behind = self._verifying.pop(txid, [])
+            self._waits_for.pop(txid, None)
             self._admit(offer)
             if txid in self._verifying:
                 self._verifying[txid] += behind
@@ -321,14 +371,25 @@ class Transactions:
     # -- packages ------------------------------------------------------------------------------------------------
 
     async def submit_package(self, txs: Sequence[Tx], max_feerate: int | None = None) -> PackageResult:
-        """Judge and take in a child with its parents."""
+        """Judge and take in the user's child with its parents; ``max_feerate`` in sat/kvB bounds each one's."""
+        self._hurry_for(txs)
         return await self._drive(self.admission.package_steps(txs, self._clock.now(), max_feerate=max_feerate))
 
     async def test_accept(self, txs: Sequence[Tx]) -> PackageResult:
         """Judge only, as testmempoolaccept does."""
+        self._hurry_for(txs)
         return await self._drive(self.admission.test_steps(txs, self._clock.now()))
 
-    async def _drive(self, steps: SubmissionSteps) -> PackageResult:
+    def _hurry_for(self, txs: Sequence[Tx]) -> None:
+        """Have what these wait for judged before them."""
+        for tx in txs:
+            while self._verifying and (first := self._awaited(tx)) is not None:
+                self._hurry(first)
+                if first in self._verifying:
+                    break  # it is large: a worker has it
+
+    async def _drive(self, steps: SubmissionSteps, peer: int | None = None) -> PackageResult:
+        """Judge a package of the user's, or of a ``peer``."""
         await self._at_rest.wait()
         verdicts: list[ScriptFailure | None] | None = None
         try:
@@ -338,8 +399,12 @@ class Transactions:
                     jobs = next(steps) if verdicts is None else steps.send(verdicts)
                 finally:
                     self.in_package = False
+                if peer is None:
+                    verdicts = await self.verifier.verify_urgent(jobs)
+                    continue
                 # a job is named by its bytes: good enough to choose who verifies it
-                verdicts = await asyncio.gather(*(self.verifier.verify(job, job.raw_tx[-4:]) for job in jobs))
+                work = (self.verifier.verify(job, job.raw_tx[-4:], source=peer) for job in jobs)
+                verdicts = await asyncio.gather(*work)
         except StopIteration as end:
             result: PackageResult = end.value
             return result
@@ -359,11 +424,13 @@ class Transactions:
                 self._answer(effect, results)
 
         for tx in effect.txs:
-            self._admit(_Offer(tx, lambda verdict, tx=tx: done(tx, verdict), test=effect.test))  # type: ignore[misc]
+            answer = partial(done, tx)
+            self._admit(_Offer(tx, answer, test=effect.test, source=effect.peer_id))
 
     async def _process_package(self, effect: ProcessTransactions) -> None:
         try:
-            result = await self.submit_package(effect.txs)
+            steps = self.admission.package_steps(effect.txs, self._clock.now())
+            result = await self._drive(steps, effect.peer_id)
         except StorageError as error:
             self._on_fatal(error)
             return
@@ -421,10 +488,6 @@ class Transactions:
         self._reorganising = True
         self._at_rest.clear()
         again = {block.txids[i]: block.tx(i) for i in range(1, block.n_tx)}
-        if not event.returns:
-            for txid, tx in again.items():
-                self._forget_dependents(txid, tx)
-            again = {}
         # blocks are disconnected newest first: this one's come before those that are kept already
         self._disconnected = again | self._disconnected
         self._disconnected_bytes += sum(len(tx.raw) for tx in again.values())

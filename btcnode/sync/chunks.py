@@ -10,6 +10,7 @@ from collections.abc import Callable
 from btcnode.chain.script_checks import BlockScripts, Verdict
 from btcnode.primitives.hashes import to_display
 from btcnode.script.verify import ScriptFailure
+from btcnode.sync.work_estimate import longest_verification, usual_seconds
 
 CHUNK_INPUTS = 128  # about 7 ms of work: small against a block, large against the 0.1 ms that a chunk costs
 WAIT_INTERVAL = 1.0  # seconds; only a safeguard, answers wake the waiting thread up
@@ -43,6 +44,15 @@ class Chunk:
     def packed(self) -> tuple[bytes, bytes]:
         """Transactions and coins as bytes."""
         return self.check.scripts.packed(self.first, self.last)
+
+    def usual_seconds(self) -> float:
+        """What it takes a worker."""
+        tx_pos = self.check.scripts.block.tx_pos
+        return usual_seconds(tx_pos[self.last + 1] - tx_pos[self.first + 1], self.inputs)
+
+    def longest(self) -> float:
+        """Seconds that it may take at most."""
+        return longest_verification(*self.packed())
 
     def has_input(self, job: int, index: int) -> bool:
         """Whether job ``job`` of this chunk has an input ``index``."""

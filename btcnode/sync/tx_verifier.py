@@ -1,30 +1,58 @@
 """Scripts of unconfirmed transactions, verified in worker processes without holding up the loop.
 
-Jobs that come in during one turn of the loop go out together, in batches by shard. The shard follows from the txid, so
-that a transaction and its repeats always meet the same worker. Where there are no workers a thread of the node
-verifies; libsecp256k1 lets go of the interpreter meanwhile.
+Strangers' jobs wait here, in the order of ``tx_order.py``; the workers are handed a few batches ahead, by shard. The
+shard follows from the txid, so that a transaction and its repeats always meet the same worker. Where there are no
+workers a thread of the node verifies; libsecp256k1 lets go of the interpreter meanwhile.
+
+The user's jobs do not wait. Small ones are verified on the spot: the way to a worker and back takes longer, also when
+nothing else is to be done. Larger ones overtake everything that has not been sent to a worker.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
 
 from btcnode.primitives.tx import Tx
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_transaction
-from btcnode.sync.worker_pool import TxTask, WorkerPool
+from btcnode.sync.tx_order import TxOrder
+from btcnode.sync.worker_pool import WorkerPool
+from btcnode.sync.worker_tasks import TxTask
 
 BATCH_INPUTS = 64  # about 3 ms of work
+BATCH_BYTES = 40_000  # a job that is larger goes alone
+BATCHES_AHEAD = 8  # of a shard: about 25 ms of work, more than the loop may be away
+SPOT_INPUTS = 16  # about 1 ms; with so few bytes at most 100 signatures
+SPOT_BYTES = 5_000
+NOBODY = -1  # the source of what did not come from a peer
 BatchResult = tuple[int, ScriptFailure | None]
 """How many jobs of a batch are valid, and why the one after them is not."""
 
 
-class _Waiting(NamedTuple):
-    job: ScriptJob
-    done: Callable[[ScriptFailure | None], None]
+class _Waiting:
+    """A job and who wants its verdict. ``settled``: he has it, and what else comes is of no interest."""
+
+    __slots__ = ("done", "job", "sent", "settled", "source", "txid")
+
+    def __init__(self, job: ScriptJob, txid: bytes, source: int, done: Callable[[ScriptFailure | None], None]) -> None:
+        self.job = job
+        self.txid = txid
+        self.source = source
+        self.done = done
+        self.sent = False
+        self.settled = False
+
+
+class _Shard:
+    """What is to be verified by one worker: what waits here, and how many batches are under way."""
+
+    __slots__ = ("ahead", "order")
+
+    def __init__(self) -> None:
+        self.order: TxOrder[_Waiting] = TxOrder()
+        self.ahead = 0
 
 
 def verify_batch(jobs: Sequence[ScriptJob]) -> BatchResult:
@@ -36,63 +64,156 @@ def verify_batch(jobs: Sequence[ScriptJob]) -> BatchResult:
     return len(jobs), None
 
 
+def is_small(jobs: Sequence[ScriptJob]) -> bool:
+    """Whether all jobs together may be verified on the spot."""
+    return (
+        sum(len(job.spent) for job in jobs) <= SPOT_INPUTS
+        and sum(len(job.raw_tx) + sum(map(len, job.spent)) for job in jobs) <= SPOT_BYTES
+    )
+
+
+def _tell(answer: asyncio.Future[ScriptFailure | None], failure: ScriptFailure | None) -> None:
+    if not answer.done():  # nobody waits any more
+        answer.set_result(failure)
+
+
 class TxVerifier:
     """Takes script jobs on the loop thread and answers there, each exactly once; make it within a running loop."""
 
     def __init__(self, pool: WorkerPool | None) -> None:
         self._pool = pool
         self._loop = asyncio.get_running_loop()
-        self._shards: dict[int, deque[_Waiting]] = {}
+        self._shards = [_Shard() for _ in range(pool.shards if pool is not None else 1)]
+        self._open: dict[bytes, _Waiting] = {}  # by txid
         self._flush_due = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scripts")
+        self._thread.submit(int)  # the thread is there from now on, also when the system has no more
         self.verified = 0  # transactions, and those of them that the node's own process has verified
         self.verified_here = 0
         self.open = 0  # not answered yet
 
-    def submit(self, job: ScriptJob, txid: bytes, done: Callable[[ScriptFailure | None], None]) -> None:
-        """Verify a job; ``done`` is called with the first failure, None when every input is valid."""
-        pool = self._pool
-        shard = int.from_bytes(txid[:4], "little") % pool.shards if pool is not None else 0
-        self._shards.setdefault(shard, deque()).append(_Waiting(job, done))
+    def submit(
+        self,
+        job: ScriptJob,
+        txid: bytes,
+        done: Callable[[ScriptFailure | None], None],
+        *,
+        source: int = NOBODY,
+        feerate: float = 0.0,
+        urgent: bool = False,
+    ) -> None:
+        """Verify a job; ``done`` is called with the first failure, None when every input is valid.
+
+        ``source``: the peer that it came from. ``feerate`` in sat/kvB, 0 for an unknown one. ``urgent``: the user
+        waits for it; ``done`` may be called before this returns.
+        """
+        waiting = _Waiting(job, txid, source, done)
+        self._open[txid] = waiting
         self.open += 1
+        if urgent:
+            self._hurry(waiting)
+            return
+        shard = self._shards[int.from_bytes(txid[:4], "little") % len(self._shards)]
+        shard.order.add(waiting, source, len(job.spent), len(job.raw_tx), feerate)
         if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
 
-    async def verify(self, job: ScriptJob, txid: bytes) -> ScriptFailure | None:
-        """Verify one job and wait for its verdict."""
+    def promote(self, txid: bytes) -> None:
+        """The user waits for this job, if it is not answered yet: let it overtake what waits."""
+        waiting = self._open.get(txid)
+        if waiting is not None:
+            self._hurry(waiting)
+
+    async def verify(self, job: ScriptJob, name: bytes, *, source: int = NOBODY) -> ScriptFailure | None:
+        """Verify one job and wait for its verdict; ``name`` chooses the worker."""
         answer: asyncio.Future[ScriptFailure | None] = self._loop.create_future()
-
-        def done(failure: ScriptFailure | None) -> None:
-            if not answer.done():
-                answer.set_result(failure)
-
-        self.submit(job, txid, done)
+        self.submit(job, name, partial(_tell, answer), source=source)
         return await answer
+
+    async def verify_urgent(self, jobs: Sequence[ScriptJob]) -> list[ScriptFailure | None]:
+        """Verify the user's jobs, each by itself; it does not let the loop go when they are small together."""
+        if is_small(jobs):
+            self.verified += len(jobs)
+            self.verified_here += len(jobs)
+            return [verify_batch([job])[1] for job in jobs]
+        answers: list[asyncio.Future[ScriptFailure | None]] = []
+        for job in jobs:
+            answers.append(self._loop.create_future())
+            self.open += 1
+            self._send_urgent(_Waiting(job, b"", NOBODY, partial(_tell, answers[-1])))
+        return list(await asyncio.gather(*answers))
+
+    def _hurry(self, waiting: _Waiting) -> None:
+        if is_small([waiting.job]):
+            waiting.sent = True
+            self.verified_here += 1
+            self._settle(waiting, verify_batch([waiting.job])[1])
+        elif not waiting.sent:
+            self._send_urgent(waiting)
+
+    def _send_urgent(self, waiting: _Waiting) -> None:
+        waiting.sent = True
+        self._send(None, [waiting])
+
+    def _settle(self, waiting: _Waiting, failure: ScriptFailure | None) -> None:
+        """Give the verdict, unless it has been given."""
+        if waiting.settled:
+            return
+        waiting.settled = True
+        self.verified += 1
+        self.open -= 1
+        if self._open.get(waiting.txid) is waiting:
+            del self._open[waiting.txid]
+        waiting.done(failure)
 
     def _flush(self) -> None:
         self._flush_due = False
-        for shard, queue in self._shards.items():
-            while queue:
-                batch = [queue.popleft()]
-                inputs, flags = len(batch[0].job.spent), batch[0].job.flags
-                while queue and inputs < BATCH_INPUTS and queue[0].job.flags == flags:
-                    batch.append(queue.popleft())
-                    inputs += len(batch[-1].job.spent)
-                self._send(shard, batch)
+        for shard in self._shards:
+            self._fill(shard)
 
-    def _send(self, shard: int, batch: list[_Waiting]) -> None:
+    def _fill(self, shard: _Shard) -> None:
+        """Hand out batches as long as few are ahead."""
+        order = shard.order
+        batch: list[_Waiting] = []
+        inputs = size = 0
+        while shard.ahead < BATCHES_AHEAD and order:
+            waiting = order.take()
+            if waiting.sent:
+                continue  # it has overtaken the others
+            job = waiting.job
+            if batch and (job.flags != batch[0].job.flags or size + len(job.raw_tx) > BATCH_BYTES):
+                self._send_ahead(shard, batch)
+                batch, inputs, size = [], 0, 0
+            batch.append(waiting)
+            inputs += len(job.spent)
+            size += len(job.raw_tx)
+            if inputs >= BATCH_INPUTS:
+                self._send_ahead(shard, batch)
+                batch, inputs, size = [], 0, 0
+        if batch:
+            self._send_ahead(shard, batch)
+
+    def _send_ahead(self, shard: _Shard, batch: list[_Waiting]) -> None:
+        for waiting in batch:
+            waiting.sent = True
+        shard.ahead += 1
+        self._send(shard, batch)
+
+    def _send(self, shard: _Shard | None, batch: list[_Waiting]) -> None:
+        """Hand a batch to the pool; without a shard it is urgent."""
         pool = self._pool
         if pool is not None and pool.usable:
             if not pool.running:
                 pool.start()
-            task = TxTask([waiting.job for waiting in batch], shard)
+            number = 0 if shard is None else self._shards.index(shard)
+            task = TxTask([waiting.job for waiting in batch], number, urgent=shard is None)
             task.future.add_done_callback(lambda future: self._call_back(self._answered, shard, batch, future))
             pool.submit_transactions(task)
         else:
             self._verify_here(shard, batch)
 
-    def _verify_here(self, shard: int, batch: list[_Waiting]) -> None:
+    def _verify_here(self, shard: _Shard | None, batch: list[_Waiting]) -> None:
         self.verified_here += len(batch)
         running = self._thread.submit(verify_batch, [waiting.job for waiting in batch])
         running.add_done_callback(lambda future: self._call_back(self._answered, shard, batch, future))
@@ -102,21 +223,25 @@ class TxVerifier:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(*call)  # type: ignore[arg-type]
 
-    def _answered(self, shard: int, batch: list[_Waiting], future: Future[BatchResult | None]) -> None:
+    def _answered(self, shard: _Shard | None, batch: list[_Waiting], future: Future[BatchResult | None]) -> None:
         result = None if future.cancelled() else future.result()
         if result is None:  # no worker could do it
             self._verify_here(shard, batch)
             return
         valid, failure = result
-        rest = batch[valid:]
-        self.verified += len(batch) - max(0, len(rest) - 1)
-        self.open -= len(batch) - max(0, len(rest) - 1)
-        for waiting in batch[:valid]:
-            waiting.done(None)
+        rest = batch[valid + 1 :]
         if rest:
-            if len(rest) > 1:
-                self._send(shard, rest[1:])
-            rest[0].done(failure)
+            self._send(shard, rest)
+        elif shard is not None:
+            shard.ahead -= 1
+        for waiting in batch[:valid]:
+            self._settle(waiting, None)
+        if valid < len(batch):
+            if shard is not None:
+                shard.order.distrust(batch[valid].source)
+            self._settle(batch[valid], failure)
+        if shard is not None:
+            self._fill(shard)
 
     def close(self) -> None:
         """End the thread; what is still open is not answered."""

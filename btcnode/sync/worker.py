@@ -20,7 +20,6 @@ from btcnode.consensus.blocks import check_block
 from btcnode.errors import BtcnodeError, DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
-from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.tx import Tx
 from btcnode.script.verify import verify_transaction
 from btcnode.sync.worker_codec import (
@@ -36,6 +35,7 @@ from btcnode.sync.worker_codec import (
     Request,
     encode_columns,
     pack_answer,
+    read_coins,
 )
 
 PARENT_CHECK_INTERVAL = 1.0  # seconds; only matters while a long request runs, an idle worker sees its socket close
@@ -57,24 +57,6 @@ def _receive(sock: socket.socket, size: int) -> bytes:
             raise _Closed
         got += count
     return bytes(data)
-
-
-def read_coins(data: bytes, pos: int, count: int) -> tuple[list[bytes], int]:
-    """The txouts of ``count`` packed coins from ``pos`` on, and the position after them.
-
-    Raises IndexError or DecodeError when the bytes end early.
-    """
-    txouts = []
-    for _ in range(count):
-        start = pos + 4
-        size = data[start + 8]
-        if size < 0xFD:
-            pos = start + 9 + size
-        else:
-            size, pos = read_compact_size(data, start + 8)
-            pos += size
-        txouts.append(data[start:pos])
-    return txouts, pos
 
 
 def verify_packed(request: Request, raw: bytes, coins: bytes) -> bytes:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.block import ParsedBlock
+from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import BlockHash
 
 REQUEST = Struct("<QB3xIIII")
@@ -61,6 +62,24 @@ class Answer(NamedTuple):
     failed_job: int
     failed_input: int
     body: bytes
+
+
+def read_coins(data: bytes, pos: int, count: int) -> tuple[list[bytes], int]:
+    """The txouts of ``count`` packed coins from ``pos`` on, and the position after them.
+
+    Raises IndexError or DecodeError when the bytes end early.
+    """
+    txouts = []
+    for _ in range(count):
+        start = pos + 4
+        size = data[start + 8]
+        if size < 0xFD:
+            pos = start + 9 + size
+        else:
+            size, pos = read_compact_size(data, start + 8)
+            pos += size
+        txouts.append(data[start:pos])
+    return txouts, pos
 
 
 def pack_request(number: int, kind: int, first: bytes, second: bytes = b"", *, flags: int = 0, jobs: int = 0) -> bytes:

@@ -3,9 +3,15 @@
 Any thread hands work in; one thread of the pool talks to the processes. Work waits here, not in the workers: each is
 sent a little more than it is working on, so that the chain thread can take what has not been sent and do it itself.
 
-A worker that ends, answers nonsense or does not answer in time is replaced, and what it had been sent is done again; a
-piece of work that was lost twice is left to the node's own process. An answer counts only when it names the request and
-the number of jobs and inputs that were asked for.
+A worker that ends, answers nonsense or does not answer in time is replaced, for ever and after growing pauses
+(``restarts.py``), and what it had been sent is done again; a piece of work that was lost twice is left to the node's
+own process, and so is everything while no worker is left. In time is what the oldest piece of work allows: a few
+seconds and a multiple of what it usually takes, at the speed of the workers so far; when that is over, a multiple of
+the most that its bytes can ask for. An answer counts only when it names the request and the number of jobs and inputs
+that were asked for.
+
+The user's own transactions overtake everything that has not been sent; blocks come next, then the transactions of
+strangers.
 
 Memory, per worker: ``SENT_CHUNKS`` chunks of ``CHUNK_INPUTS`` inputs, usually 60 kB each but at most one transaction
 (4 MB) above that; one block to decode (4 MB) with its answer (10 MB at worst); the process itself 25 MB.
@@ -21,15 +27,16 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future
+from random import Random
 from typing import TYPE_CHECKING
 
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.script.errors import ScriptError
-from btcnode.script.verify import ScriptFailure, ScriptJob
+from btcnode.script.verify import ScriptFailure
+from btcnode.sync.restarts import LONGEST_PAUSE, Restarts
 from btcnode.sync.worker_codec import (
     CONFIG,
     DECODE,
@@ -44,18 +51,25 @@ from btcnode.sync.worker_codec import (
     pack_request,
 )
 from btcnode.sync.worker_process import WorkerProcess
+from btcnode.sync.worker_tasks import DecodeTask, TxTask
 
 if TYPE_CHECKING:
     from btcnode.sync.chunks import Chunk, PooledCheck
+    from btcnode.sync.worker_process import Task
 
 SENT_CHUNKS = 3  # the one in work and two behind it: the pool's thread may have to wait 5 ms for the interpreter
-ANSWER_TIMEOUT = 180.0  # seconds; the worst transaction that consensus allows takes less than a minute
-START_TIMEOUT = 60.0
+SENT_SECONDS = 0.05  # of usual work; above it a worker is sent one at a time: what urgent work has to wait for
+ANSWER_TIMEOUT = 5.0  # seconds, and
+SLACK = 4.0  # times what the work takes at most, at the measured speed
+PACE_SHARE = 1 / 16  # of the last piece of work in the measured speed
+MAX_PACE = 20.0  # times the usual seconds
+START_TIMEOUT = 30.0
+END_TIMEOUT = 5.0  # seconds for killed processes to be gone when the pool ends
+STUCK_SECONDS = 0.05  # in one piece of work, after which others take over the share of a worker
 MAX_ATTEMPTS = 2
-MAX_FAILED_STARTS = 3  # in a row; then the pool goes on with fewer workers
+LOUD_FAILURES = 3  # in a row; what follows is said once
 
 MAX_PROCESSES = 64  # the node's own included
-_NO_CODE = bytes(4)
 
 log = logging.getLogger("btcnode.workers")
 
@@ -65,50 +79,6 @@ def worker_count(par: int, cores: int | None = None) -> int:
     if par <= 0:
         par += cores or len(os.sched_getaffinity(0))
     return min(max(par, 1), MAX_PROCESSES) - 1
-
-
-class DecodeTask:
-    """A block to decode; the future gives None where the node has to do it itself."""
-
-    __slots__ = ("attempts", "future", "raw")
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-        self.future: Future[ParsedBlock | None] = Future()
-        self.attempts = 0
-
-    def answer(self, block: ParsedBlock | None) -> None:
-        """Give the block, or None, to whoever still waits for it."""
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_result(block)
-
-
-class TxTask:
-    """Scripts of unconfirmed transactions; the future gives how many jobs are valid and what failed after them.
-
-    It gives None where the node has to do it itself. ``shard`` chooses the worker.
-    """
-
-    __slots__ = ("attempts", "future", "inputs", "jobs", "shard")
-
-    def __init__(self, jobs: Sequence[ScriptJob], shard: int) -> None:
-        self.jobs = jobs
-        self.shard = shard
-        self.inputs = sum(len(job.spent) for job in jobs)
-        self.future: Future[tuple[int, ScriptFailure | None] | None] = Future()
-        self.attempts = 0
-
-    def packed(self) -> tuple[bytes, bytes]:
-        """Transactions and coins as bytes; the coins' heights are of no interest to scripts."""
-        return (
-            b"".join([job.raw_tx for job in self.jobs]),
-            b"".join([_NO_CODE + txout for job in self.jobs for txout in job.spent]),
-        )
-
-    def answer(self, result: tuple[int, ScriptFailure | None] | None) -> None:
-        """Give the result to whoever still waits for it."""
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_result(result)
 
 
 class WorkerPool:
@@ -122,6 +92,10 @@ class WorkerPool:
         answer_timeout: float = ANSWER_TIMEOUT,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
+        """``answer_timeout``: seconds that a worker has beyond what its work takes.
+
+        ``max_attempts``: workers that a piece of work may cost.
+        """
         self._wanted = workers
         self._config = pickle.dumps(params)
         self._answer_timeout = answer_timeout
@@ -129,9 +103,12 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._checks: deque[PooledCheck] = deque()  # with chunks that nobody has taken, oldest block first
         self._decodes: deque[DecodeTask] = deque()
+        self._urgent: deque[TxTask] = deque()
         self._tx_tasks: list[deque[TxTask]] = [deque() for _ in range(max(workers, 1))]  # by worker
         self._workers: list[WorkerProcess] = []
-        self._failed_starts = 0
+        self._ended: list[WorkerProcess] = []  # killed and not gone yet
+        self._restarts = Restarts(Random())
+        self._pace = 1.0  # how many times longer than usual work takes, on the average
         self._next_id = 1
         self._closing = False
         self._idle = False  # the pool's thread sleeps, and a worker has room
@@ -141,7 +118,9 @@ class WorkerPool:
         for sock in (self._wake_in, self._wake_out):
             sock.setblocking(False)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
-        self.replaced = 0
+        self.replaced = 0  # workers that have ended and had worked
+        self.failed_starts = 0
+        self.redone = 0  # pieces of work that were lost with a worker
         self.busy_seconds = 0.0  # of all workers together
 
     # -- any thread ----------------------------------------------------------------------------------------------
@@ -151,6 +130,10 @@ class WorkerPool:
         """Process ids of the workers that run."""
         return [worker.pid for worker in self._workers]
 
+    def counts(self) -> dict[str, int]:
+        """Since the start: workers that ended and had worked, those that never got to work, work that was redone."""
+        return {"replaced": self.replaced, "failed_starts": self.failed_starts, "jobs_redone": self.redone}
+
     @property
     def running(self) -> bool:
         """Whether there is a worker to do something."""
@@ -159,7 +142,7 @@ class WorkerPool:
     @property
     def queued(self) -> int:
         """Pieces of work that wait: blocks to decode, blocks with scripts to verify, batches of transactions."""
-        return len(self._decodes) + len(self._checks) + sum(map(len, self._tx_tasks))
+        return len(self._decodes) + len(self._checks) + len(self._urgent) + sum(map(len, self._tx_tasks))
 
     @property
     def workers(self) -> int:
@@ -174,14 +157,24 @@ class WorkerPool:
     @property
     def usable(self) -> bool:
         """Whether work may be handed in."""
-        return not self._closing and self._failed_starts < MAX_FAILED_STARTS
+        return not self._closing and (bool(self._workers) or not self._restarts.wait(time.monotonic()))
 
     def start(self) -> None:
         """Start the processes, without waiting for them."""
         with self._lock:
-            if self._thread is None and not self._closing:
-                self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
-                self._thread.start()
+            if self._thread is not None or self._closing or self._restarts.wait(time.monotonic()):
+                return
+            thread = threading.Thread(target=self._run, name="workers", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no more threads for us
+                now = time.monotonic()
+                self._restarts.failed(now, now)
+                log.warning("no worker processes: %s", error)
+            else:
+                self._thread = thread
+                return
+        self._answer_waiting()
 
     def submit_check(self, check: PooledCheck) -> None:
         """Let workers take chunks of a check."""
@@ -205,15 +198,18 @@ class WorkerPool:
         return task.future
 
     def submit_transactions(self, task: TxTask) -> None:
-        """Let the worker of the task's shard verify scripts; all jobs have the same flags."""
+        """Let the worker of the task's shard verify scripts, an urgent one any; all jobs have the same flags."""
         with self._lock:
             if not self.usable:
                 task.answer(None)
                 return
-            self._tx_tasks[task.shard % len(self._tx_tasks)].append(task)
+            self._queue_of(task).append(task)
             idle = self._idle
         if idle:
             self._wake()
+
+    def _queue_of(self, task: TxTask) -> deque[TxTask]:
+        return self._urgent if task.urgent else self._tx_tasks[task.shard % len(self._tx_tasks)]
 
     def take_chunk(self) -> Chunk | None:
         """A chunk of the oldest block that has one left; None when there is none."""
@@ -252,7 +248,7 @@ class WorkerPool:
         self._wake()
         if thread is not None:
             thread.join()
-        self._answer_decodes()
+        self._answer_waiting()
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()
@@ -268,14 +264,10 @@ class WorkerPool:
     def _run(self) -> None:
         try:
             while not self._closing:
-                self._start_workers()
-                self._feed_all()
-                for key, mask in self._selector.select(self._wait_time()):
-                    if key.data is None:
-                        self._drain_wake()
-                    else:
-                        self._serve(key.data, mask)
-                self._check_deadlines()
+                try:
+                    self._turn()
+                except (OSError, MemoryError) as error:  # the system has nothing left for us: later
+                    self._lose_all(str(error) or type(error).__name__)
         except Exception:
             log.exception("internal error: the node goes on without worker processes")
         finally:
@@ -283,13 +275,42 @@ class WorkerPool:
                 self._closing = True  # nothing more comes in
             for worker in list(self._workers):
                 self._end(worker)
-            self._answer_decodes()
+            self._answer_waiting()
+            for worker in self._ended:
+                worker.end(END_TIMEOUT)
 
-    def _answer_decodes(self) -> None:
+    def _turn(self) -> None:
+        """Start what is to be started, send what there is, take what comes, once."""
+        self._start_workers()
+        self._feed_all()
+        wait = self._wait_time()
+        before = time.monotonic()
+        events = self._selector.select(wait)
+        if wait is not None and (late := time.monotonic() - before - wait) > 1.0:
+            for worker in self._workers:  # the node stood still, and they perhaps with it
+                worker.deadline += late
+        for key, mask in events:
+            if key.data is None:
+                self._drain_wake()
+            else:
+                self._serve(key.data, mask)
+        self._check_deadlines()
+        if self._ended:
+            self._ended = [worker for worker in self._ended if not worker.is_gone()]
+
+    def _lose_all(self, reason: str) -> None:
+        for worker in list(self._workers):
+            self._lost(worker, reason)
+        if not self._restarts.wait(time.monotonic()):
+            self._start_failed(reason)
+
+    def _answer_waiting(self) -> None:
+        """Leave all that waits to the node."""
         with self._lock:
             waiting, self._decodes = self._decodes, deque()
-            transactions = [task for queue in self._tx_tasks for task in queue]
-            for queue in self._tx_tasks:
+            queues = [self._urgent, *self._tx_tasks]
+            transactions = [task for queue in queues for task in queue]
+            for queue in queues:
                 queue.clear()
         for task in waiting:
             task.answer(None)
@@ -303,29 +324,46 @@ class WorkerPool:
             return
 
     def _start_workers(self) -> None:
-        while len(self._workers) < self._wanted and self._failed_starts < MAX_FAILED_STARTS:
+        while len(self._workers) < self._wanted and not self._restarts.wait(time.monotonic()):
             try:
                 worker = WorkerProcess()
             except OSError as error:
                 self._start_failed(str(error))
-                continue
+                return
             taken = {other.slot for other in self._workers}
             worker.slot = next(n for n in range(self._wanted) if n not in taken)
+            worker.born = time.monotonic()
+            worker.deadline = worker.born + START_TIMEOUT
+            try:
+                self._selector.register(worker.sock, selectors.EVENT_READ, worker)
+            except OSError as error:
+                worker.end()
+                self._start_failed(str(error))
+                return
             self._workers.append(worker)
-            self._selector.register(worker.sock, selectors.EVENT_READ, worker)
-            worker.deadline = time.monotonic() + START_TIMEOUT
             try:
                 worker.send(pack_request(0, CONFIG, self._config))
             except OSError as error:
                 self._lost(worker, str(error))
 
     def _start_failed(self, reason: str) -> None:
-        self._failed_starts += 1
-        log.warning("a worker process did not get to work: %s", reason)
-        if self._failed_starts == MAX_FAILED_STARTS:
-            log.error("no more worker processes are started; scripts are verified by the node's own process")
-            if not self._workers:
-                self._answer_decodes()
+        """There was nothing to start, or it has never worked."""
+        self.failed_starts += 1
+        now = time.monotonic()
+        self._failed(now, f"a worker process did not get to work: {reason}")
+
+    def _failed(self, born: float, what: str) -> None:
+        """Count it, say it unless it has been said, and leave the work to the node while there is nobody."""
+        now = time.monotonic()
+        if not self._restarts.failed(born, now) or self._restarts.failures > LOUD_FAILURES:
+            log.debug("%s", what)
+        else:
+            log.warning("%s", what)
+            if self._restarts.failures == LOUD_FAILURES:
+                pause = f"at most {LONGEST_PAUSE:.0f} s"
+                log.warning("worker processes keep failing: others are started after growing pauses, %s", pause)
+        if not self._workers and self._restarts.wait(now):
+            self._answer_waiting()
 
     def _feed_all(self) -> None:
         """Send work to every worker that has room; whoever hands in more from now on wakes this thread up."""
@@ -334,27 +372,28 @@ class WorkerPool:
         for worker in list(self._workers):
             if worker.ready:
                 self._feed(worker)
-        if all(len(worker.sent) >= SENT_CHUNKS for worker in self._workers):
+        if not any(map(_has_room, self._workers)):
             with self._lock:
                 self._idle = False  # an answer comes first
 
     def _feed(self, worker: WorkerProcess) -> None:
-        while len(worker.sent) < SENT_CHUNKS and not worker.writing:
+        while _has_room(worker) and not worker.writing:
             with self._lock:
                 task = self._take_task(worker.slot)
             if task is None:
                 return
             number, self._next_id = self._next_id, self._next_id + 1
+            seconds = task.usual_seconds()
+            worker.sent.append((number, task, seconds))  # first: what cannot be sent is lost with the worker
+            worker.ahead += seconds
+            if len(worker.sent) == 1:
+                self._begins(worker)
             if isinstance(task, DecodeTask):
                 data = pack_request(number, DECODE, task.raw)
             elif isinstance(task, TxTask):
                 data = pack_request(number, VERIFY, *task.packed(), flags=task.jobs[0].flags, jobs=len(task.jobs))
             else:
                 data = pack_request(number, VERIFY, *task.packed(), flags=task.flags, jobs=task.jobs)
-            if not worker.sent:
-                worker.busy_since = time.monotonic()
-                worker.deadline = worker.busy_since + self._answer_timeout
-            worker.sent.append((number, task))
             try:
                 worker.send(data)
             except OSError as error:
@@ -363,8 +402,20 @@ class WorkerPool:
             if worker.writing:
                 self._selector.modify(worker.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, worker)
 
-    def _take_task(self, slot: int) -> DecodeTask | TxTask | Chunk | None:
-        """What a worker does next: blocks first, then its share of the transactions. With the lock."""
+    def _begins(self, worker: WorkerProcess) -> None:
+        """A worker begins with the oldest that it has been sent."""
+        worker.busy_since = time.monotonic()
+        worker.examined = False
+        worker.deadline = worker.busy_since + self._patience(worker.sent[0][2])
+
+    def _patience(self, seconds: float) -> float:
+        """How long to wait for what takes so many seconds on the machine of the estimates."""
+        return self._answer_timeout + SLACK * self._pace * seconds
+
+    def _take_task(self, slot: int) -> Task | None:
+        """What a worker does next: the user's transactions, blocks, its share of the strangers'. With the lock."""
+        if self._urgent:
+            return self._urgent.popleft()
         if self._decodes:
             return self._decodes.popleft()
         chunk = self._take_chunk(local=False)
@@ -372,9 +423,21 @@ class WorkerPool:
             return chunk
         if self._tx_tasks[slot]:
             return self._tx_tasks[slot].popleft()
-        if len(self._workers) < self._wanted and self._failed_starts >= MAX_FAILED_STARTS:
-            # nobody else will ever come for the other shards
-            return next((queue.popleft() for queue in self._tx_tasks if queue), None)
+        return self._take_over(slot)
+
+    def _take_over(self, slot: int) -> TxTask | None:
+        """Transactions of a share whose worker is not there, or busy for long. With the lock."""
+        if not any(self._tx_tasks):
+            return None
+        now = time.monotonic()
+        served = {slot} | {
+            worker.slot
+            for worker in self._workers
+            if worker.ready and not (worker.sent and now - worker.busy_since > STUCK_SECONDS)
+        }
+        for other, queue in enumerate(self._tx_tasks):
+            if queue and other not in served:
+                return queue.popleft()
         return None
 
     def _serve(self, worker: WorkerProcess, mask: int) -> None:
@@ -407,14 +470,19 @@ class WorkerPool:
         elif isinstance(task, TxTask):
             self._take_tx_verdict(task, answer)
         else:
-            self._take_verdict(task, answer)  # type: ignore[arg-type]
-        worker.sent.popleft()
+            self._take_verdict(task, answer)
+        _, _, usual = worker.sent.popleft()
+        worker.ahead = worker.ahead - usual if worker.sent else 0.0
         worker.answers += 1
-        self._failed_starts = 0
         now = time.monotonic()
-        worker.deadline = now + self._answer_timeout
-        self.busy_seconds += now - worker.busy_since
-        worker.busy_since = now
+        took = now - worker.busy_since
+        self.busy_seconds += took
+        if usual:
+            self._pace += PACE_SHARE * (min(max(took / usual, 1.0), MAX_PACE) - self._pace)
+        if worker.sent:
+            self._begins(worker)
+        if self._restarts.is_calm(worker.born, now):
+            log.info("worker processes are at work again")
 
     @staticmethod
     def _take_decoded(task: DecodeTask, answer: Answer) -> None:
@@ -457,37 +525,59 @@ class WorkerPool:
             raise DecodeError("no answer to a verification")
 
     def _wait_time(self) -> float | None:
-        """Seconds until the first deadline, None when nothing is awaited."""
-        deadlines = [worker.deadline for worker in self._workers if worker.sent or not worker.ready]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        """Seconds until the first deadline or start, None when nothing is awaited."""
+        now = time.monotonic()
+        times = [worker.deadline for worker in self._workers if worker.sent or not worker.ready]
+        if len(self._workers) < self._wanted:
+            times.append(self._restarts.due)
+        if self._ended:
+            times.append(now + 1.0)
+        if any(self._tx_tasks) and self._idle:
+            times.append(now + STUCK_SECONDS)  # then somebody may take them over
+        return max(0.0, min(times) - now) if times else None
 
     def _check_deadlines(self) -> None:
         now = time.monotonic()
         for worker in list(self._workers):
-            if (worker.sent or not worker.ready) and now >= worker.deadline:
+            if (worker.sent or not worker.ready) and now >= worker.deadline and not self._may_take_longer(worker, now):
                 self._lost(worker, "it does not answer")
+
+    def _may_take_longer(self, worker: WorkerProcess, now: float) -> bool:
+        """Whether the work that is late may be of the worst kind; its deadline is later then."""
+        if not worker.ready or worker.examined:
+            return False
+        worker.examined = True
+        worker.deadline = max(worker.deadline, worker.busy_since + self._patience(worker.sent[0][1].longest()))
+        return now < worker.deadline
 
     def _lost(self, worker: WorkerProcess, reason: str) -> None:
         """Replace a worker and have its work done again."""
         if worker not in self._workers:
             return
+        born = worker.born
         status = self._end(worker)
+        what = f"{reason} (exit status {status})"
         if not worker.answers:
-            self._start_failed(f"{reason} (exit status {status})")
+            self.failed_starts += 1
+            self._failed(born, f"a worker process did not get to work: {what}")
             return
         self.replaced += 1
-        log.warning("worker process %d is replaced: %s (exit status %s)", worker.pid, reason, status)
+        self._failed(born, f"worker process {worker.pid} is replaced: {what}")
 
     def _end(self, worker: WorkerProcess) -> int | None:
         self._workers.remove(worker)
         self._selector.unregister(worker.sock)
         status = worker.end()
-        for place, (_, task) in enumerate(reversed(worker.sent), 1 - len(worker.sent)):
-            self._redo(task, blamed=place == 0)
+        if status is None:
+            self._ended.append(worker)
+        lost = list(worker.sent)
         worker.sent.clear()
+        self.redone += len(lost)
+        for place, (_, task, _) in enumerate(reversed(lost), 1 - len(lost)):
+            self._redo(task, blamed=place == 0)
         return status
 
-    def _redo(self, task: object, *, blamed: bool) -> None:
+    def _redo(self, task: Task, *, blamed: bool) -> None:
         """Queue a lost task again; ``blamed``: it was the one in work, so that it may be what ended the worker."""
         if isinstance(task, DecodeTask):
             task.attempts += blamed
@@ -502,12 +592,15 @@ class WorkerPool:
                 task.answer(None)
             else:
                 with self._lock:
-                    self._tx_tasks[task.shard % len(self._tx_tasks)].appendleft(task)
+                    self._queue_of(task).appendleft(task)
         else:
-            chunk: Chunk = task  # type: ignore[assignment]
-            chunk.attempts += blamed
-            chunk.local_only = chunk.attempts >= self._max_attempts or self._closing
-            self.put_back(chunk)
+            task.attempts += blamed
+            task.local_only = task.attempts >= self._max_attempts or self._closing
+            self.put_back(task)
+
+
+def _has_room(worker: WorkerProcess) -> bool:
+    return len(worker.sent) < SENT_CHUNKS and (not worker.sent or worker.ahead < SENT_SECONDS)
 
 
 def _script_error(body: bytes) -> ScriptError:

@@ -8,13 +8,20 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from typing import TYPE_CHECKING
 
 from btcnode.sync.worker_codec import Answer, AnswerReader
+
+if TYPE_CHECKING:
+    from btcnode.sync.chunks import Chunk
+    from btcnode.sync.worker_tasks import DecodeTask, TxTask
+
+    Task = DecodeTask | TxTask | Chunk
 
 _START = "import sys; sys.path[:] = sys.argv[2:]; from btcnode.sync.worker import main; main(int(sys.argv[1]))"
 SOCKET_BUFFER = 1 << 20  # bytes asked of the kernel for each direction
 RECEIVE_SIZE = 1 << 18
-END_TIMEOUT = 5.0  # seconds for a killed process to be gone
+END_TIMEOUT = 0.5  # seconds for a killed process to be gone; one that the kernel holds is waited for later
 
 
 class WorkerProcess:
@@ -41,9 +48,12 @@ class WorkerProcess:
         ours.setblocking(False)
         self.sock = ours
         self.ready = False
-        self.sent: deque[tuple[int, object]] = deque()  # (request id, task)
+        self.sent: deque[tuple[int, Task, float]] = deque()  # (request id, task, seconds that it usually takes)
+        self.ahead = 0.0  # seconds that all of these usually take
         self.answers = 0
+        self.born = 0.0
         self.deadline = 0.0  # for the answer to the oldest
+        self.examined = False  # whether the deadline is for the worst that the oldest may be
         self.busy_since = 0.0
         self.slot = 0  # which share of the unconfirmed transactions is its own
         self._reader = AnswerReader()
@@ -90,12 +100,16 @@ class WorkerProcess:
             if len(data) < RECEIVE_SIZE:
                 return answers
 
-    def end(self) -> int | None:
-        """Make sure that it is gone; returns its exit status (negative: the signal), None when it cannot be told."""
+    def end(self, timeout: float = END_TIMEOUT) -> int | None:
+        """Make sure that it is gone; returns its exit status (negative: the signal), None when it is not gone yet."""
         self.sock.close()
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         try:
-            return self._process.wait(END_TIMEOUT)
+            return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
+
+    def is_gone(self) -> bool:
+        """Whether the process has ended and been waited for."""
+        return self._process.poll() is not None

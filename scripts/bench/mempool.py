@@ -91,7 +91,8 @@ def over_tcp(blocks: list[bytes], txs: list[bytes], par: int) -> float:
 
 
 @contextmanager
-def bitcoind(daemon: str) -> Iterator[tuple[RpcClient, int]]:
+def bitcoind(daemon: str) -> Iterator[tuple[Callable[[], RpcClient], int]]:
+    """A bitcoind that runs: what makes clients of its RPC server, and its P2P port."""
     ports = []
     for _ in range(2):
         with socket.socket() as probe:
@@ -104,7 +105,11 @@ def bitcoind(daemon: str) -> Iterator[tuple[RpcClient, int]]:
             "-blockmaxweight=4000000", "-checkmempool=0", "-checkblockindex=0",  # on by default on regtest
         ]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        client = RpcClient("127.0.0.1", ports[0], "u", "p", timeout=120)
+
+        def connect() -> RpcClient:
+            return RpcClient("127.0.0.1", ports[0], "u", "p", timeout=120)
+
+        client = connect()
         try:
             for _ in range(300):
                 try:
@@ -112,14 +117,15 @@ def bitcoind(daemon: str) -> Iterator[tuple[RpcClient, int]]:
                     break
                 except (RpcConnectionError, RpcHttpError, RpcError):
                     time.sleep(0.1)
-            yield client, ports[1]
+            yield connect, ports[1]
         finally:
             process.terminate()
             process.wait(60)
 
 
 def reference(daemon: str, blocks: list[bytes], txs: list[bytes]) -> float:
-    with bitcoind(daemon) as (client, port):
+    with bitcoind(daemon) as (connect, port):
+        client = connect()
         for raw in blocks:
             client.call("submitblock", raw.hex())
         return flood(port, txs, lambda: int(client.call("getmempoolinfo")["size"]))

@@ -14,7 +14,8 @@ from btcnode.script.errors import ScriptError
 from btcnode.script.flags import STANDARD_VERIFY_FLAGS
 from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.sync.tx_verifier import TxVerifier, verify_batch
-from btcnode.sync.worker_pool import TxTask, WorkerPool
+from btcnode.sync.worker_pool import WorkerPool
+from btcnode.sync.worker_tasks import TxTask
 from tests.lib.mempool_lab import MempoolLab, pay
 
 PARAMS = params_for("regtest")

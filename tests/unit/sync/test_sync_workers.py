@@ -28,15 +28,18 @@ from btcnode.consensus.subsidy import block_subsidy
 from btcnode.errors import DecodeError, RuleViolation
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.tx import Tx
 from btcnode.script.errors import ScriptError
+from btcnode.script.flags import STANDARD_VERIFY_FLAGS
 from btcnode.script.verify import ScriptJob, verify_jobs
 from btcnode.sync import worker_pool
 from btcnode.sync.checker import PooledChecker
-from btcnode.sync.chunks import PooledCheck
+from btcnode.sync.chunks import Chunk, PooledCheck
 from btcnode.sync.driver import ChainDriver
+from btcnode.sync.work_estimate import longest_verification
 from btcnode.sync.worker_codec import (
     ANSWER,
     INVALID,
@@ -47,10 +50,12 @@ from btcnode.sync.worker_codec import (
     encode_columns,
     pack_answer,
 )
-from btcnode.sync.worker_pool import MAX_PROCESSES, WorkerPool, worker_count
+from btcnode.sync.worker_pool import MAX_PROCESSES, SENT_CHUNKS, WorkerPool, worker_count
 from btcnode.sync.worker_process import WorkerProcess
+from btcnode.sync.worker_tasks import DecodeTask, TxTask
 from btcnode.testing.blocks import BlockTemplate
 from tests.lib.chain_generator import BLOCK_SPACING, ChainGenerator
+from tests.lib.mempool_lab import MempoolLab, pay
 
 PARAMS = params_for("regtest")
 NOW = 2_000_000_000
@@ -508,6 +513,194 @@ def test_an_internal_error_leaves_the_node_to_itself(tmp_path: Path, monkeypatch
     assert decoding.result(30) is None
     assert not pool.usable
     pool.close()
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def zombies() -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            words = path.read_text().rsplit(")", 1)[1].split()
+            if words[0] == "Z" and int(words[1]) == os.getpid():
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_workers_that_always_end_are_started_for_ever(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scripts = scripts_of(tmp_path, 0)
+    before = descriptors()
+    pool = WorkerPool(2, PARAMS)
+    try:
+        pool.start()
+        seen: set[int] = set()
+        while len(seen) < 12:  # far more than were ever forgiven
+            for pid in pool.pids:
+                seen.add(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        wait_for(lambda: pool.running)
+        decoded = pool.submit_decode(chain()[-2]).result(30)
+        assert decoded is not None
+        check = PooledCheck(scripts, pool.take_chunk, pool.forget)
+        pool.submit_check(check)
+        assert check.finish() is None
+        assert pool.failed_starts + pool.replaced >= 10
+    finally:
+        pool.close()
+    assert descriptors() == before
+    assert not zombies()
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert 1 <= len(warnings) <= 4 and "keep failing" in warnings[-1].message
+
+
+def test_a_system_without_processes_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there_are_none = [True]
+
+    def start() -> WorkerProcess:
+        if there_are_none[0]:
+            raise BlockingIOError("Resource temporarily unavailable")
+        return WorkerProcess()
+
+    monkeypatch.setattr(worker_pool, "WorkerProcess", start)
+    pool = WorkerPool(2, PARAMS)
+    try:
+        pool.start()
+        wait_for(lambda: pool.failed_starts >= 3)
+        assert pool.submit_decode(chain()[-2]).result(5) is None
+        assert sync(tmp_path, list(chain()), pool)[2] == len(chain())
+        there_are_none[0] = False
+        wait_for(lambda: pool.running)
+        assert pool.submit_decode(chain()[-2]).result(30) is not None
+    finally:
+        pool.close()
+
+
+def test_a_system_without_threads_leaves_the_work_to_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = WorkerPool(1, PARAMS)
+    decoding = pool.submit_decode(chain()[-2])
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        pool.start()
+        pool.start()
+    assert decoding.result(1) is None
+
+    def started() -> bool:
+        pool.start()
+        return pool.running
+
+    wait_for(started)
+    assert pool.submit_decode(chain()[-2]).result(30) is not None
+    pool.close()
+
+
+def test_memory_that_is_short_costs_the_workers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = WorkerPool(1, PARAMS)
+    send, short = WorkerProcess.send, [True]
+
+    def send_or_fail(worker: WorkerProcess, data: bytes) -> None:
+        if worker.ready and short[0]:
+            short[0] = False
+            raise MemoryError
+        send(worker, data)
+
+    monkeypatch.setattr(WorkerProcess, "send", send_or_fail)
+    try:
+        pool.start()
+        wait_for(lambda: pool.running)
+        decoded = pool.submit_decode(chain()[-2]).result(30)
+        assert not short[0] and (decoded is None or decoded.hash == name(chain()[-2]))
+        wait_for(lambda: pool.running)
+        assert pool.submit_decode(chain()[-2]).result(30) is not None
+    finally:
+        pool.close()
+
+
+def test_work_that_may_take_long_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = scripts_of(tmp_path, 0)
+    monkeypatch.setattr(Chunk, "longest", lambda chunk: 30.0)
+    pool = WorkerPool(1, PARAMS, answer_timeout=0.2)
+    try:
+        pool.start()
+        wait_for(lambda: pool.running)
+        (pid,) = pool.pids
+        check = PooledCheck(scripts, pool.take_chunk, pool.forget)
+        os.kill(pid, signal.SIGSTOP)
+        pool.submit_check(check)
+        wait_for(lambda: any(worker.examined for worker in pool._workers))
+        time.sleep(0.5)
+        assert pool.pids == [pid] and not pool.replaced
+        os.kill(pid, signal.SIGCONT)
+        assert check.finish() is None
+        assert pool.pids == [pid]
+    finally:
+        pool.close()
+
+
+def test_others_take_over_from_a_worker_that_is_stuck() -> None:
+    lab = MempoolLab(free=8)
+    coins = [lab.coin() for _ in range(8)]
+    spent = [[lab.coins.coins[coin.outpoint][4:]] for coin in coins]
+    jobs = [ScriptJob(pay([coins[n]], 500).raw, spent[n], STANDARD_VERIFY_FLAGS) for n in range(8)]
+    pool = WorkerPool(2, PARAMS)
+    try:
+        pool.start()
+        wait_for(lambda: sum(worker.ready for worker in pool._workers) == 2)
+        stuck = next(worker for worker in pool._workers if worker.slot == 0)
+        os.kill(stuck.pid, signal.SIGSTOP)
+        tasks = [TxTask([job], 0) for job in jobs]
+        for task in tasks:
+            pool.submit_transactions(task)
+        for task in tasks[SENT_CHUNKS:]:
+            assert task.future.result(4) == (1, None)  # before the worker is given up
+        urgent = TxTask(jobs, 0, urgent=True)
+        pool.submit_transactions(urgent)
+        assert urgent.future.result(4) == (8, None)
+        for task in tasks:
+            assert task.future.result(30) == (1, None)
+    finally:
+        pool.close()
+
+
+def test_urgent_work_comes_before_blocks_and_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = WorkerPool(1, PARAMS)
+    job = ScriptJob(b"", [b""], 0)
+    pool.submit_transactions(TxTask([job], 0))
+    pool.submit_decode(chain()[-2])
+    urgent = [TxTask([job], n, urgent=True) for n in range(2)]
+    for task in urgent:
+        pool.submit_transactions(task)
+    with pool._lock:
+        order = [pool._take_task(0) for _ in range(5)]
+    assert order[:2] == urgent and isinstance(order[2], DecodeTask)
+    assert isinstance(order[3], TxTask) and order[4] is None
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "least"),
+    [(b"\xac" * 200, 200 * 0.00006), (b"\xae" * 200, 4000 * 0.00006), (b"\x51", 0.00006)],
+)
+def test_the_longest_time_counts_every_signature(script: bytes, least: float) -> None:
+    tx = Tx(2, [bytes(36)], [b""], [0], [make_txout(1, b"\x51")], [])
+    coin = bytes(4) + make_txout(1, script)
+    assert longest_verification(tx.raw * 3, coin * 3) >= 3 * least
+    assert longest_verification(tx.raw * 3, coin * 3) < 3 * least + 0.01
+
+
+def test_the_longest_time_of_legacy_signatures_grows_with_the_square() -> None:
+    def seconds(inputs: int) -> float:
+        tx = Tx(2, [bytes([n % 256, n // 256]) * 18 for n in range(inputs)], [b""] * inputs, [0] * inputs, [], [])
+        return longest_verification(tx.raw, (bytes(4) + make_txout(1, b"\xac" * 201)) * inputs)
+
+    assert seconds(2000) > 3.5 * seconds(1000) - 4 * 1000 * 201 * 0.00006
+    assert seconds(2000) > 2000 * 201 * 80_000 * 1e-9
 
 
 # -- the second engine, and the driver -------------------------------------------------------------------------------

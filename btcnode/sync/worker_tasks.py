@@ -1,0 +1,74 @@
+"""Work for workers beside the chunks of blocks (``chunks.py``): blocks to decode, unconfirmed transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from btcnode.primitives.block import ParsedBlock
+from btcnode.script.verify import ScriptFailure, ScriptJob
+from btcnode.sync.work_estimate import longest_decoding, longest_verification, usual_seconds
+
+_NO_CODE = bytes(4)
+
+
+class DecodeTask:
+    """A block to decode; the future gives None where the node has to do it itself."""
+
+    __slots__ = ("attempts", "future", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.future: Future[ParsedBlock | None] = Future()
+        self.attempts = 0
+
+    def usual_seconds(self) -> float:
+        """What it takes a worker."""
+        return usual_seconds(len(self.raw), 0)
+
+    def longest(self) -> float:
+        """Seconds that it may take at most."""
+        return longest_decoding(len(self.raw))
+
+    def answer(self, block: ParsedBlock | None) -> None:
+        """Give the block, or None, to whoever still waits for it."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_result(block)
+
+
+class TxTask:
+    """Scripts of unconfirmed transactions; the future gives how many jobs are valid and what failed after them.
+
+    It gives None where the node has to do it itself. ``shard`` is the worker that is asked first; the user's
+    (``urgent``) are for whoever has room first.
+    """
+
+    __slots__ = ("attempts", "future", "inputs", "jobs", "shard", "urgent")
+
+    def __init__(self, jobs: Sequence[ScriptJob], shard: int, *, urgent: bool = False) -> None:
+        self.jobs = jobs
+        self.shard = shard
+        self.urgent = urgent
+        self.inputs = sum(len(job.spent) for job in jobs)
+        self.future: Future[tuple[int, ScriptFailure | None] | None] = Future()
+        self.attempts = 0
+
+    def packed(self) -> tuple[bytes, bytes]:
+        """Transactions and coins as bytes; the coins' heights are of no interest to scripts."""
+        return (
+            b"".join([job.raw_tx for job in self.jobs]),
+            b"".join([_NO_CODE + txout for job in self.jobs for txout in job.spent]),
+        )
+
+    def usual_seconds(self) -> float:
+        """What it takes a worker."""
+        return usual_seconds(sum(len(job.raw_tx) for job in self.jobs), self.inputs)
+
+    def longest(self) -> float:
+        """Seconds that it may take at most."""
+        return longest_verification(*self.packed())
+
+    def answer(self, result: tuple[int, ScriptFailure | None] | None) -> None:
+        """Give the result to whoever still waits for it."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_result(result)

@@ -1,0 +1,259 @@
+"""The way into the mempool: who overtakes whom, and that the outcome does not depend on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+from btcnode.mempool.pool import Mempool
+from btcnode.mempool.rejection import Accepted, Rejection, TxResult, TxVerdict
+from btcnode.primitives.tx import Tx
+from btcnode.protocol.effects import ProcessTransactions
+from btcnode.protocol.events import TransactionsProcessed
+from btcnode.protocol.inputs import Input
+from btcnode.services.transactions import Transactions
+from btcnode.sync.tx_verifier import BATCHES_AHEAD, SPOT_INPUTS, verify_batch
+from btcnode.sync.worker_tasks import TxTask
+from tests.lib.block_lab import LabCoin
+from tests.lib.mempool_lab import START, MempoolLab, coins_of, pay
+
+
+class HeldPool:
+    """Workers that take everything and answer when they are told to."""
+
+    shards = 1
+    usable = running = True
+
+    def __init__(self) -> None:
+        self.tasks: list[TxTask] = []
+
+    def submit_transactions(self, task: TxTask) -> None:
+        if task.urgent:
+            self.tasks.insert(0, task)
+        else:
+            self.tasks.append(task)
+
+    async def work(self, count: int = -1) -> None:
+        """Answer the next tasks, all that there are by default."""
+        while self.tasks and count:
+            count -= 1
+            task = self.tasks.pop(0)
+            task.answer(verify_batch(task.jobs))
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+
+class Bench:
+    """The service over a chain in memory, fed by peers and a user."""
+
+    def __init__(self, lab: MempoolLab) -> None:
+        self.lab = lab
+        self.workers = HeldPool()
+        self.answers: list[TransactionsProcessed] = []
+        state = SimpleNamespace(
+            params=lab.params, tree=lab.tree, tip=lab.tip, read_view=lab.coins, script_cache=None, active=None
+        )
+        driver = SimpleNamespace(chainstate=state, listen=lambda listener: None)
+        clock = SimpleNamespace(now=lambda: START)
+        self.transactions = Transactions(
+            cast(Any, driver), cast(Any, None), cast(Any, clock), Mempool(), cast(Any, self.workers), self._feed, _raise
+        )
+
+    def _feed(self, event: Input) -> None:
+        if isinstance(event, TransactionsProcessed):
+            self.answers.append(event)
+
+    async def from_peer(self, *txs: Tx, peer: int = 1) -> None:
+        for tx in txs:
+            self.transactions.process_transactions(ProcessTransactions(peer, len(self.answers), (tx,)))
+        await asyncio.sleep(0)
+
+    @contextmanager
+    def busy_workers(self) -> Iterator[None]:
+        """Meanwhile everything waits in the verifier's own order."""
+        verifier = self.transactions.verifier
+        verifier._shards[0].ahead += BATCHES_AHEAD
+        yield
+        verifier._shards[0].ahead -= BATCHES_AHEAD
+        verifier._flush()
+
+    @property
+    def pool(self) -> Mempool:
+        return self.transactions.pool
+
+    async def at_once(self, work: Awaitable[Any]) -> Any:
+        """What is there without one answer of a worker, or None."""
+        task = asyncio.ensure_future(cast("asyncio.Future[Any]", work))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return task.result() if task.done() else None
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def run(scene: Callable[[Bench], Awaitable[None]]) -> None:
+    async def play() -> None:
+        bench = Bench(MempoolLab(free=200))
+        await scene(bench)
+        await bench.workers.work()
+        assert not bench.transactions._verifying and not bench.transactions._claims
+        assert not bench.transactions._waits_for and not bench.transactions._hurried
+        assert bench.transactions.verifier.open == 0
+        await bench.transactions.close()
+
+    asyncio.run(play())
+
+
+def large(lab: MempoolLab, fee: int = 20_000) -> Tx:
+    """One that is not verified on the spot."""
+    return pay([lab.coin() for _ in range(SPOT_INPUTS + 4)], fee, 20)
+
+
+def test_the_users_transaction_does_not_wait_for_the_strangers() -> None:
+    async def scene(bench: Bench) -> None:
+        await bench.from_peer(*(pay([bench.lab.coin()], 500) for _ in range(30)))
+        assert not len(bench.pool)
+        tx, tested = pay([bench.lab.coin()], 500), pay([bench.lab.coin()], 500)
+        assert isinstance(await bench.at_once(bench.transactions.accept(tx, urgent=True)), Accepted)
+        result = await bench.at_once(bench.transactions.test_accept([tested]))
+        assert isinstance(result.transactions[tested.wtxid], Accepted)
+        parent = pay([bench.lab.coin()], 500)
+        child = pay(coins_of(parent), 500)
+        result = await bench.at_once(bench.transactions.submit_package([parent, child]))
+        assert result.text == "" and {tx.txid, parent.txid, child.txid} == {entry.txid for entry in bench.pool}
+        await bench.workers.work()
+        assert len(bench.pool) == 33
+
+    run(scene)
+
+
+def test_a_large_one_overtakes_what_has_not_been_sent() -> None:
+    async def scene(bench: Bench) -> None:
+        flood = [pay([bench.lab.coin()], 500) for _ in range(100)]
+        await bench.from_peer(*flood)
+        waiting = asyncio.ensure_future(bench.transactions.accept(large(bench.lab), urgent=True))
+        await asyncio.sleep(0)
+        assert bench.workers.tasks[0].urgent
+        await bench.workers.work(1)
+        assert isinstance(waiting.result(), Accepted) and len(bench.pool) == 1
+        package = [large(bench.lab)]
+        package.append(pay(coins_of(package[0])[:1], 500))
+        both = asyncio.ensure_future(bench.transactions.submit_package(package))
+        await asyncio.sleep(0)
+        assert bench.workers.tasks[0].urgent
+        await bench.workers.work()
+        assert (await both).text == "" and len(bench.pool) == 103
+
+    run(scene)
+
+
+def test_the_users_transaction_takes_its_strangers_along() -> None:
+    async def scene(bench: Bench) -> None:
+        first = pay([bench.lab.coin()], 500)
+        second = pay(coins_of(first), 500)
+        third = pay(coins_of(second), 500)
+        await bench.from_peer(*(pay([bench.lab.coin()], 500) for _ in range(20)), first, second, third)
+        own = pay(coins_of(third), 500)
+        assert isinstance(await bench.at_once(bench.transactions.accept(own, urgent=True)), Accepted)
+        assert [entry.txid for entry in bench.pool] == [first.txid, second.txid, third.txid, own.txid]
+        await bench.workers.work()
+        assert len(bench.pool) == 24
+        assert len({outcome.txid for answer in bench.answers for outcome in answer.results}) == 23
+
+    run(scene)
+
+
+def test_the_same_transaction_from_a_peer_and_the_user() -> None:
+    async def scene(bench: Bench) -> None:
+        tx = pay([bench.lab.coin()], 500)
+        await bench.from_peer(tx)
+        verdict = await bench.at_once(bench.transactions.accept(tx, urgent=True))
+        assert isinstance(verdict, Rejection) and verdict.reason == "txn-already-in-mempool"
+        (answer,) = bench.answers
+        assert answer.results[0].result is None and tx.txid in bench.pool
+
+    run(scene)
+
+
+def test_a_large_parent_of_a_stranger_keeps_its_place_before_the_child() -> None:
+    async def scene(bench: Bench) -> None:
+        parent = large(bench.lab)
+        await bench.from_peer(parent)
+        child = asyncio.ensure_future(bench.transactions.accept(pay(coins_of(parent)[:1], 500), urgent=True))
+        await asyncio.sleep(0)
+        assert not child.done()
+        await bench.workers.work()
+        assert isinstance(child.result(), Accepted)
+
+    run(scene)
+
+
+def test_a_chain_that_is_too_long_is_judged_in_its_turn() -> None:
+    async def scene(bench: Bench) -> None:
+        txs = [pay([bench.lab.coin()], 500)]
+        for _ in range(120):
+            txs.append(pay(coins_of(txs[-1]), 200))
+        await bench.from_peer(*txs[:-1])
+        last: asyncio.Future[TxVerdict] = asyncio.ensure_future(bench.transactions.accept(txs[-1], urgent=True))
+        await asyncio.sleep(0)
+        assert not last.done()
+        while not last.done():
+            await bench.workers.work()
+            await asyncio.sleep(0)
+        verdict = last.result()
+        assert isinstance(verdict, Rejection) and verdict.result is TxResult.MISSING_INPUTS
+        assert len(bench.pool) == 64
+
+    run(scene)
+
+
+def test_rivals_are_judged_in_the_order_in_which_they_came() -> None:
+    async def scene(bench: Bench) -> None:
+        # the second pays a better feerate and less in all: it must not come in, whoever is verified first
+        coins = [bench.lab.coin() for _ in range(6)]
+        first, second = pay(coins, 3000, 30), pay(coins[:1], 1000)
+        with bench.busy_workers():
+            await bench.from_peer(first, peer=1)
+            await bench.from_peer(second, peer=2)
+        await bench.workers.work()
+        assert first.txid in bench.pool and second.txid not in bench.pool
+        refused = [outcome for answer in bench.answers for outcome in answer.results if outcome.result is not None]
+        assert [outcome.txid for outcome in refused] == [second.txid]
+        assert "insufficient fee" in refused[0].reason
+
+    run(scene)
+
+
+def test_strangers_come_in_by_feerate() -> None:
+    async def scene(bench: Bench) -> None:
+        came = [pay([bench.lab.coin()], fee) for fee in (300, 9000, 800, 4000)]
+        bench.pool.listen(lambda entry: order.append(entry.txid), lambda entry, reason: None)
+        order: list[bytes] = []
+        with bench.busy_workers():
+            await bench.from_peer(*came)
+        await bench.workers.work()
+        assert order == [came[n].txid for n in (1, 3, 2, 0)]
+
+    run(scene)
+
+
+def spoilt(coins: list[LabCoin]) -> Tx:
+    tx = pay(coins, 500)
+    return Tx(tx.version, tx.prevouts, tx.script_sigs, tx.sequences, tx.txouts, [[b"\1", b""]], tx.lock_time)
+
+
+def test_invalid_scripts_are_told_as_ever() -> None:
+    async def scene(bench: Bench) -> None:
+        bad = spoilt([bench.lab.coin()])
+        verdict = await bench.at_once(bench.transactions.accept(bad, urgent=True))
+        assert isinstance(verdict, Rejection) and not len(bench.pool)
+        await bench.from_peer(pay([bench.lab.coin()], 500), spoilt([bench.lab.coin()]), pay([bench.lab.coin()], 500))
+        await bench.workers.work()
+        assert len(bench.pool) == 2 and len(bench.answers) == 3
+
+    run(scene)
