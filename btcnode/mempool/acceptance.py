@@ -248,14 +248,6 @@ class Admission:
 
     # -- packages ------------------------------------------------------------------------------------------------
 
-    def accept_package(self, txs: Sequence[Tx], now: int, *, max_feerate: int | None = None) -> PackageResult:
-        """``package_steps``, scripts included."""
-        return _run(self.package_steps(txs, now, max_feerate=max_feerate))
-
-    def test_accept(self, txs: Sequence[Tx], now: int) -> PackageResult:
-        """``test_steps``, scripts included."""
-        return _run(self.test_steps(txs, now))
-
     def test_steps(self, txs: Sequence[Tx], now: int) -> SubmissionSteps:
         """Judge one or several transactions as ``testmempoolaccept`` does, parents first.
 
@@ -479,17 +471,6 @@ def _run_job(candidate: Candidate) -> ScriptFailure | None:
     if candidate.job is None:
         return None
     return verify_transaction(candidate.tx, candidate.job.spent, candidate.job.flags)
-
-
-def _run(steps: SubmissionSteps) -> PackageResult:
-    """Run the steps to their end, scripts here and now."""
-    try:
-        jobs = next(steps)
-        while True:
-            jobs = steps.send([verify_transaction(job.raw_tx, job.spent, job.flags) for job in jobs])
-    except StopIteration as end:
-        result: PackageResult = end.value
-        return result
 
 
 def _accepted(candidate: Candidate) -> Accepted:

@@ -118,7 +118,6 @@ class Connection(asyncio.Protocol):
         self.received_by_command: defaultdict[str, int] = defaultdict(int)
         self.last_send = 0.0
         self.last_receive = 0.0
-        self.connected_at = 0.0
         self.opened = False
         self.close_reason = ""
         self.peer_name = ""  # its address and port
@@ -146,7 +145,6 @@ class Connection(asyncio.Protocol):
         limit = self._traffic.max_send_buffer
         self._transport.set_write_buffer_limits(high=min(WRITE_AHEAD, limit // 4))
         self._limit_unsent()
-        self.connected_at = self._traffic.wall_clock()
         self._traffic.opened(self)
         self._write_handshake()
 

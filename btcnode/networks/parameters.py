@@ -89,7 +89,6 @@ class NetworkParams(AddressPrefixes):
     """
 
     chain: str
-    data_subdir: str
     magic: bytes
     p2p_port: int
     rpc_port: int
@@ -120,7 +119,6 @@ class NetworkParams(AddressPrefixes):
     chain_tx_data: ChainTxData
     headers_sync: HeadersSync
     prune_after_height: int
-    default_consistency_checks: bool
 
     @property
     def is_test_chain(self) -> bool:
@@ -212,7 +210,6 @@ def _identity(network: NetworkName) -> dict[str, Any]:
     return {
         "name": network.name,
         "chain": network.chain,
-        "data_subdir": network.subdir,
         "magic": network.magic,
         "p2p_port": network.p2p_port,
         "rpc_port": network.rpc_port,
@@ -275,7 +272,6 @@ def _mainnet() -> NetworkParams:
         chain_tx_data=ChainTxData(1772055173, 1315805869, 5.40111006496122),
         headers_sync=HeadersSync(641, 15218),
         prune_after_height=100_000,
-        default_consistency_checks=False,
     )
 
 
@@ -433,7 +429,6 @@ def _regtest(
         chain_tx_data=ChainTxData(0, 0, 0.001),
         headers_sync=HeadersSync(275, 7017),
         prune_after_height=100 if fast_prune else 1000,
-        default_consistency_checks=True,
     )
     heights: dict[str, Any] = {}
     for name, height in activation_overrides.items():

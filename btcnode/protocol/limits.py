@@ -152,8 +152,7 @@ MAX_TX_WORK_PEERS = 16  # ours: orphans looked at again at the same time, one fo
 
 INBOUND_INVENTORY_BROADCAST_INTERVAL = 5.0  # mean; one timer for all inbound peers of a network
 OUTBOUND_INVENTORY_BROADCAST_INTERVAL = 2.0  # mean; each peer has its own timer
-INVENTORY_BROADCAST_PER_SECOND = 14
-INVENTORY_BROADCAST_TARGET = 70  # per second times the inbound interval
+INVENTORY_BROADCAST_TARGET = 70  # 14 per second in the inbound interval
 INVENTORY_BROADCAST_GROWTH = 5  # more for every thousand that wait
 INVENTORY_BROADCAST_MAX = 1000
 INVENTORY_WORK_MAX = 2000  # ours: entries taken from a queue in one turn, those included that need no announcement

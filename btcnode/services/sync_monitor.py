@@ -54,7 +54,6 @@ class SyncMonitor:
         self._last_progress = self._loop.time()
         self._heights = (-1, -1)
         self._headers_grew = False
-        self._tip_written = b""
         self._pids = [os.getpid()]
         driver.listen(self._on_events)
 

@@ -22,7 +22,7 @@ from btcnode.primitives.hashes import from_display, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.errors import RpcError
 from tests.lib.bitcoind import Bitcoind, find_bitcoind
-from tests.lib.mempool_lab import START, MempoolLab
+from tests.lib.mempool_lab import START, MempoolLab, outcome
 from tests.lib.tx_fuzz import KINDS, TxFuzzer
 
 COUNT = int(os.environ.get("BTCNODE_FUZZ_COUNT", "400"))
@@ -92,7 +92,7 @@ class Pair:
             if "fees" in said:
                 for name in ("base", "effective-feerate"):
                     said["fees"][name] = amount(said["fees"][name])
-        result = self.admission.test_accept(txs, START)
+        result = outcome(self.admission.test_steps(txs, START))
         problem = result.text if result.fault is PackageFault.POLICY else ""
         ours = [self.told(tx, result.transactions.get(tx.wtxid), problem) for tx in txs]
         assert ours == theirs, [tx.raw.hex() for tx in txs]
@@ -110,7 +110,7 @@ class Pair:
             theirs = self.core.rpc("submitpackage", [tx.raw.hex() for tx in txs], 0, 21_000_000)
         except RpcError as error:
             return error.message
-        result = self.admission.accept_package(txs, START)
+        result = outcome(self.admission.package_steps(txs, START))
         assert (result.text or "success") == theirs["package_msg"]
         replaced: set[str] = set()
         for tx in txs:

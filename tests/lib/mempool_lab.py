@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from btcnode.mempool.acceptance import SubmissionSteps
+from btcnode.mempool.rejection import PackageResult
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_prefix, make_txout
@@ -16,6 +18,7 @@ from btcnode.primitives.hashes import hash160, sha256
 from btcnode.primitives.tx import Tx
 from btcnode.script.scriptparse import is_unspendable, push_data
 from btcnode.script.solver import ANCHOR_SCRIPT
+from btcnode.script.verify import verify_transaction
 from btcnode.testing.blocks import ANYONE_CAN_SPEND
 from btcnode.testing.templates import TEMPLATES, Spendable
 from tests.lib.ancestry import ListAncestry
@@ -66,6 +69,17 @@ def pay(coins: Sequence[LabCoin], fee: int, outputs: int = 1, *, extra: Sequence
     each = rest // outputs
     values = [each] * (outputs - 1) + [rest - each * (outputs - 1)]
     return sign(coins, [*extra, *(make_txout(value, FREE.script_pubkey) for value in values)], **how)
+
+
+def outcome(steps: SubmissionSteps) -> PackageResult:
+    """What a package's admission comes to, its scripts verified here and now."""
+    try:
+        jobs = next(steps)
+        while True:
+            jobs = steps.send([verify_transaction(job.raw_tx, job.spent, job.flags) for job in jobs])
+    except StopIteration as end:
+        result: PackageResult = end.value
+        return result
 
 
 class MempoolLab:

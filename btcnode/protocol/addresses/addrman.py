@@ -33,8 +33,6 @@ UPDATE_OFFLINE = 24 * 3600
 CONNECTED_STEP = 20 * 60
 TEST_KEY = (1).to_bytes(32, "little")  # of a book for tests, whose places are known beforehand
 
-MEMORY_PER_ADDRESS = 600  # bytes; both tables full: 81,920 addresses, 49 MB
-
 
 def _silent(_: str) -> None:
     return

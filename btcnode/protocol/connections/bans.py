@@ -13,7 +13,6 @@ from typing import NamedTuple
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.subnet import SubNet, masked
 
-DEFAULT_BAN_TIME = 24 * 3600  # seconds: Core's -bantime
 MAX_BANS = 2_000_000  # x about 450 B: 900 MB, all of it at the operator's own command
 
 

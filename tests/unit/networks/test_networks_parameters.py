@@ -67,7 +67,7 @@ def test_pow_limit_is_what_its_compact_form_rounds(name: str) -> None:
 
 def test_distinct_between_networks() -> None:
     every = [params_for(name) for name in NAMES]
-    for field in ("magic", "p2p_port", "rpc_port", "genesis_hash", "chain", "data_subdir"):
+    for field in ("magic", "p2p_port", "rpc_port", "genesis_hash", "chain"):
         assert len({getattr(params, field) for params in every}) == len(NAMES), field
     assert [params.chain for params in every] == ["main", "test", "testnet4", "signet", "regtest"]
     assert [params.rpc_port for params in every] == [8332, 18332, 48332, 38332, 18443]
