@@ -55,6 +55,7 @@ from btcnode.storage.blockfiles import BlockPos
 MIN_BLOCKS_AHEAD = 288  # unrequested blocks further above the tip are not stored (Core's MIN_BLOCKS_TO_KEEP)
 MAX_FLUSH_AGE = 600.0  # seconds of work that a kill may cost
 CONNECTED_TOGETHER = 32  # blocks that Core sets out to connect at once: its log names the last of them
+RETURNING_BLOCKS = 10  # of an invalidation, the last of the chain: only their transactions come back (Core)
 HEADERS_PER_FLUSH = 50_000  # new headers are written in portions: 50,000 records of 136 bytes and their objects, 15 MB
 
 log = logging.getLogger("btcnode.chain")
@@ -103,6 +104,7 @@ class Chainstate:
         self._ahead: deque[ConnectStep] = deque()  # connected, scripts not verified yet
         self._verified_because: str | None = ""  # as of the last block planned; "" before the first
         self._hold = False  # the block after those ahead cannot be judged before they are finished
+        self._left_by_hand = 0  # blocks that the last invalidation has disconnected
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -406,7 +408,10 @@ class Chainstate:
             return [Flushed(result.coins_put, result.coins_deleted)]
         if isinstance(step, DisconnectStep):
             self._set_tip(step.prev)
-            return [BlockDisconnected(step.index, step.height, _block_of(result))]
+            by_hand = self.tree.is_failed(step.index)
+            self._left_by_hand += by_hand
+            returns = not by_hand or self._left_by_hand <= RETURNING_BLOCKS
+            return [BlockDisconnected(step.index, step.height, _block_of(result), returns)]
         if isinstance(step, RetreatStep):
             self._ahead.clear()
             self._hold = False
@@ -491,6 +496,7 @@ class Chainstate:
         """
         if index == 0:
             raise ValueError("the genesis block cannot be invalidated")
+        self._left_by_hand = 0
         if self.active.contains(index):
             for height in range(self.active.height, self.tree.height(index) - 1, -1):
                 if not self.tree.has_undo(self.active.at(height)):

@@ -25,11 +25,15 @@ class BlockConnected:
 
 @dataclass(frozen=True, slots=True)
 class BlockDisconnected:
-    """The block at ``index`` left the active chain; its parent is the tip now. Do not keep ``block``."""
+    """The block at ``index`` left the active chain; its parent is the tip now. Do not keep ``block``.
+
+    ``returns``: its transactions may become unconfirmed again.
+    """
 
     index: int
     height: int
     block: ParsedBlock = field(compare=False, repr=False)
+    returns: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,14 +38,17 @@ def write_cookie(path: Path, mode: int = 0o600) -> str:
 
 
 def read_cookie(path: Path) -> tuple[str, str] | None:
-    """``(user, password)`` of a running node's cookie, None when there is none to read."""
+    """``(user, password)`` of a running node's cookie, None when there is no file to read.
+
+    A first line without a colon is a user without a password, whom every server refuses.
+    """
     try:
         with path.open("rb") as file:
             line = file.readline(MAX_COOKIE_BYTES)
     except OSError:
         return None
-    user, colon, password = os.fsdecode(line.strip()).partition(":")
-    return (user, password) if colon else None
+    user, _, password = os.fsdecode(line.strip()).partition(":")
+    return user, password
 
 
 def hashed(salt: str, password: bytes) -> str:

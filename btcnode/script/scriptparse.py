@@ -6,6 +6,7 @@ stands here, because both the interpreter and the block rules need it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -27,6 +28,9 @@ from btcnode.script.opcodes import (
 )
 
 BAD_OP = -1
+_LONG = 100  # bytes from which on a script is worth the two patterns
+_SIGOP = re.compile(rb"[\xac-\xaf]")
+_PLAIN_RUN = re.compile(rb"[\x00\x4f-\xab\xb0-\xff]+")  # opcodes without data that count for nothing
 
 
 def next_op(script: bytes, pc: int) -> tuple[int, int, int]:
@@ -153,7 +157,14 @@ def count_sigops(script: bytes, accurate: bool) -> int:
     if (size in (22, 34) and script[0] in (OP_0, OP_1) and script[1] == size - 2) or is_p2sh(script):
         return 0
     total, last, pc = 0, OP_INVALIDOPCODE, 0
+    long = size > _LONG
+    if long and _SIGOP.search(script) is None:
+        return 0
     while pc < size:
+        if long and (run := _PLAIN_RUN.match(script, pc)) is not None:
+            pc = run.end()
+            last = script[pc - 1]
+            continue
         op = script[pc]
         if op < OP_PUSHDATA1:
             pc += 1 + op

@@ -280,15 +280,6 @@ def sign_ecdsa(seckey: bytes, msg32: bytes, *, grind: bool = False) -> bytes:
         counter += 1
 
 
-def compact_to_der(compact: bytes) -> bytes:
-    """DER form of ``r[32] + s[32]``; raises ValueError when a value is not below the curve order."""
-    sig, out, size = _new(_SIGNATURE), _new("unsigned char[72]"), _new("size_t *", 72)
-    if len(compact) != 64 or not _parse_compact(_VERIFY, sig, compact):
-        raise ValueError("not a compact signature")
-    lib.secp256k1_ecdsa_signature_serialize_der(_VERIFY, out, size, sig)
-    return bytes(_buffer(out, size[0]))
-
-
 def recover_compact(compact: bytes, recovery_id: int, msg32: bytes, *, compressed: bool = True) -> bytes | None:
     """The public key that made ``r[32] + s[32]`` over ``msg32`` (``recovery_id`` 0..3), or None when there is none."""
     if len(compact) != 64 or len(msg32) != 32 or not 0 <= recovery_id <= 3:

@@ -488,6 +488,10 @@ class Transactions:
         self._reorganising = True
         self._at_rest.clear()
         again = {block.txids[i]: block.tx(i) for i in range(1, block.n_tx)}
+        if not event.returns:
+            for txid, tx in again.items():
+                self._forget_dependents(txid, tx)
+            again = {}
         # blocks are disconnected newest first: this one's come before those that are kept already
         self._disconnected = again | self._disconnected
         self._disconnected_bytes += sum(len(tx.raw) for tx in again.values())

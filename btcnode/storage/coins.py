@@ -79,15 +79,6 @@ class CoinsDb:
         with self._database.read(DB_COINS) as txn:
             yield txn
 
-    def iter_sorted(self) -> Iterator[CoinItem]:
-        """All (outpoint, coin) by txid bytes, then vout as a number, of one snapshot.
-
-        Holds the outputs of one transaction at most. Exhaust or close it before the same thread commits.
-        """
-        with self._database.read(DB_COINS) as txn:
-            for items in in_chunks(txn.cursor().iternext()):
-                yield from items
-
     def find_scripts(
         self, scripts: Collection[bytes], report: Callable[[int], bool]
     ) -> tuple[bool, int, list[CoinItem]]:

@@ -165,10 +165,6 @@ class V2Transport(Transport):
             raise ValueError(f"payload of {len(payload)} bytes is too large for {command}")
         return self._require_cipher().encrypt(message_prefix(command), payload)
 
-    def encode_decoy(self, contents: bytes = b"") -> bytes:
-        """A packet that the other side decrypts and drops."""
-        return self._require_cipher().encrypt(contents, ignore=True)
-
     def _require_cipher(self) -> PacketCipher:
         if self._cipher is None:
             raise ValueError("no keys are agreed on yet")

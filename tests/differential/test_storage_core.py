@@ -32,6 +32,7 @@ from btcnode.storage.obfuscation import Obfuscation
 from btcnode.storage.undo import decode_undo, encode_undo
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 from tests.lib.chain_generator import ChainGenerator
+from tests.lib.coins import all_coins
 
 PARAMS = params_for("regtest")
 SATOSHI = 100_000_000
@@ -114,7 +115,7 @@ def test_our_utxo_file_is_cores(
     for raw in chain:
         state.process_block(raw, 2_000_000_000)
     state.flush()
-    rows = list(state.store.coins.iter_sorted())
+    rows = all_coins(state.store.coins)
     out = io.BytesIO()
     out.write(SnapshotHeader(state.tree.hash(state.tip), len(rows)).pack(PARAMS))
     written = write_coins(out, [rows], lambda: None)

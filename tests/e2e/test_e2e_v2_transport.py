@@ -20,7 +20,7 @@ from btcnode.wire.messages import BlockMessage, GetData, InvItem, Ping, Pong, Ve
 from btcnode.wire.v2_cipher import TERMINATOR_SIZE
 from btcnode.wire.v2_transport import MAX_GARBAGE, V2Transport
 from tests.lib.chain_generator import ChainGenerator
-from tests.lib.peer import ChainServer, ScriptedPeer
+from tests.lib.peer import ChainServer, ScriptedPeer, decoy
 from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
 PARAMS = params_for("regtest")
@@ -314,8 +314,8 @@ def test_bip324_attack_decoys(node: NodeProcess) -> None:
     wire = peer.wire
     assert isinstance(wire, V2Transport)
     for size in (0, 1, 13, 100_000, 4_000_000):
-        peer.sock.sendall(wire.encode_decoy(bytes(size)))
-    flood = b"".join(wire.encode_decoy() for _ in range(50_000))
+        peer.sock.sendall(decoy(wire, bytes(size)))
+    flood = b"".join(decoy(wire) for _ in range(50_000))
     thread = threading.Thread(target=peer.sock.sendall, args=(flood,))
     thread.start()
     assert still_talks(node)
@@ -333,7 +333,7 @@ def test_bip324_attack_huge_packet(node: NodeProcess) -> None:
     peer.handshake()
     wire = peer.wire
     assert isinstance(wire, V2Transport)
-    peer.sock.sendall(wire.encode_decoy(bytes(4_000_014))[:3])
+    peer.sock.sendall(decoy(wire, bytes(4_000_014))[:3])
     assert peer.is_closed()
 
 

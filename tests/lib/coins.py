@@ -1,10 +1,17 @@
-"""Coins in a dict, for tests of connecting and disconnecting blocks."""
+"""Coins for tests: those in a dict, for connecting and disconnecting blocks, and all that are stored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from btcnode.consensus.connect import BlockDelta, Disconnected
+from btcnode.storage.coins import CoinItem, CoinsDb, in_chunks
+
+
+def all_coins(db: CoinsDb) -> list[CoinItem]:
+    """All stored (outpoint, coin), by txid bytes, then vout as a number."""
+    with db.snapshot() as txn:
+        return [item for items in in_chunks(txn.cursor().iternext()) for item in items]
 
 
 class DictCoins:

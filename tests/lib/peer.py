@@ -38,6 +38,11 @@ def v2_responder(params: NetworkParams) -> V2Transport:
     return V2Transport(params.magic, initiator=False, random_bytes=os.urandom)
 
 
+def decoy(transport: V2Transport, contents: bytes = b"") -> bytes:
+    """A packet that the other side decrypts and drops; the node sends none."""
+    return transport._require_cipher().encrypt(contents, ignore=True)
+
+
 class ScriptedPeer:
     """One connection to a node, either direction, with the version handshake done on request.
 

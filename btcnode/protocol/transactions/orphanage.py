@@ -127,21 +127,6 @@ class Orphanage:
         """A peer's share of the global limit of ``score``."""
         return self.max_score // max(1, len(self._peers))
 
-    def peer_weight(self, peer: int) -> int:
-        """Weight of the orphans that the peer announced."""
-        usage = self._peers.get(peer)
-        return usage.weight if usage is not None else 0
-
-    def peer_score(self, peer: int) -> int:
-        """Score of the orphans that the peer announced."""
-        usage = self._peers.get(peer)
-        return usage.score if usage is not None else 0
-
-    def peer_count(self, peer: int) -> int:
-        """Orphans that the peer announced."""
-        usage = self._peers.get(peer)
-        return len(usage.order) if usage is not None else 0
-
     def all(self) -> list[OrphanInfo]:
         """Every orphan with its announcers."""
         return [OrphanInfo(o.tx(), tuple(o.announcers)) for o in self._orphans.values()]

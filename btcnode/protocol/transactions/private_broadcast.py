@@ -96,11 +96,6 @@ class PrivateBroadcast:
         self._next_test = -1  # counts down: numbers of the others count up
         self._pings: dict[int, int] = {}  # peer -> nonce
 
-    @property
-    def to_open(self) -> int:
-        """Connections still to be opened."""
-        return self._to_open
-
     def all(self) -> list[PrivateInfo]:
         """Everything under way."""
         return [PrivateInfo(p.tx, p.added, tuple(p.sendings)) for p in self._txs.values()]

@@ -181,11 +181,6 @@ class TxRequests:
         """Announcements of all peers."""
         return self._size
 
-    @property
-    def heap_size(self) -> int:
-        """Entries of the heap of time-outs, outdated ones included."""
-        return len(self._waiting)
-
     # -- states --------------------------------------------------------------------------------------------------
 
     def _wait(self, ann: _Announcement) -> None:

@@ -17,6 +17,7 @@ from btcnode.wire.registry import encode_message
 from btcnode.wire.v2_transport import V2Transport
 from tests.lib.hostile.kinds import Door, Kind, Reading, Source
 from tests.lib.hostile.world import PARAMS
+from tests.lib.peer import decoy
 
 RETURN = 1.0  # seconds until one that was thrown out comes back
 POLL = 0.02
@@ -175,7 +176,7 @@ class Line:
 
     def _encrypted(self, wire: V2Transport, data: bytes) -> bytes:
         if not data:
-            return b"".join([wire.encode_decoy() for _ in range(DECOYS)])
+            return b"".join([decoy(wire) for _ in range(DECOYS)])
         return b"".join([wire.encode(command, payload) for command, payload in split_frames(data)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 from random import Random
 
 import pytest
@@ -31,11 +32,6 @@ def check(orphanage: Orphanage) -> None:
     assert orphanage.weight == sum(info.tx.weight for info in infos)
     assert orphanage.score == orphanage.announcements + sum(len(info.tx.prevouts) // 10 for info in infos)
     peers = {peer for info in infos for peer in info.announcers}
-    for peer in peers:
-        mine = [info.tx for info in infos if peer in info.announcers]
-        assert orphanage.peer_count(peer) == len(mine)
-        assert orphanage.peer_weight(peer) == sum(tx.weight for tx in mine)
-        assert orphanage.peer_score(peer) == sum(1 + len(tx.prevouts) // 10 for tx in mine)
     assert orphanage.max_weight == orphanage.reserved_weight * max(1, len(peers))
     assert not orphanage.is_full
     outpoints = {prevout for info in infos for prevout in info.tx.prevouts}
@@ -95,7 +91,7 @@ def test_weight_is_reserved_for_each_peer() -> None:
         orphanage.add(orphan(n, padding=200), 2)
         check(orphanage)
     assert [orphanage.has_from(tx.wtxid, 1) for tx in kept] == [True] * 5
-    assert orphanage.peer_count(2) == 5
+    assert sum(2 in info.announcers for info in orphanage.all()) == 5
 
 
 def test_nobody_evicts_what_others_announced() -> None:
@@ -208,6 +204,59 @@ def test_random_use_keeps_the_books(seed: int) -> None:
         check(orphanage)
         marked = [o.reconsider for o in orphanage._orphans.values() if o.reconsider is not None]
         assert sum(orphanage.has_work(p) for p in range(6)) == len(set(marked))
+
+
+class Reference:
+    """The rule of eviction as it is written, with everything counted anew at every step; nothing is reconsidered."""
+
+    def __init__(self, max_score: int, reserved_weight: int) -> None:
+        self.max_score = max_score
+        self.reserved_weight = reserved_weight
+        self.announcements: list[tuple[Tx, int]] = []  # oldest first
+
+    def limit(self) -> None:
+        peers = {peer for _, peer in self.announcements}
+        share = self.max_score // max(1, len(peers))
+        max_weight = self.reserved_weight * max(1, len(peers))
+
+        def excess(peer: int) -> tuple[Fraction, bool, int]:
+            mine = [tx for tx, announcer in self.announcements if announcer == peer]
+            score = Fraction(sum(1 + len(tx.prevouts) // 10 for tx in mine), share)
+            weight = Fraction(sum(tx.weight for tx in mine), self.reserved_weight)
+            return max(score, weight), score >= weight, peer
+
+        beyond = {peer for peer in peers if excess(peer)[0] > 1}
+        while True:
+            txs = {tx.wtxid: tx for tx, _ in self.announcements}.values()
+            score = len(self.announcements) + sum(len(tx.prevouts) // 10 for tx in txs)
+            if score <= self.max_score and sum(tx.weight for tx in txs) <= max_weight:
+                return
+            worst = max(beyond, key=excess)
+            self.announcements.remove(next(one for one in self.announcements if one[1] == worst))
+            peers = {peer for _, peer in self.announcements}
+            max_weight = self.reserved_weight * max(1, len(peers))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_oldest_of_the_peer_furthest_beyond_its_share_goes(seed: int) -> None:
+    rng = Random(seed)
+    orphanage, reference = Orphanage(max_score=40, reserved_weight=3000), Reference(40, 3000)
+    txs = [orphan(n, inputs=rng.choice([1, 2, 15]), padding=rng.choice([0, 400])) for n in range(60)]
+    for _ in range(1000):
+        tx, peer = rng.choice(txs), rng.choice((1, 1, 1, 2, 3, 4))
+        if rng.random() < 0.9:
+            orphanage.add(tx, peer)
+            if (tx, peer) not in reference.announcements:
+                reference.announcements.append((tx, peer))
+        elif rng.random() < 0.8:
+            orphanage.erase(tx.wtxid)
+            reference.announcements = [one for one in reference.announcements if one[0] is not tx]
+        else:
+            orphanage.erase_peer(peer)
+            reference.announcements = [one for one in reference.announcements if one[1] != peer]
+        reference.limit()
+        kept = {(info.tx.wtxid, announcer) for info in orphanage.all() for announcer in info.announcers}
+        assert kept == {(tx.wtxid, announcer) for tx, announcer in reference.announcements}
 
 
 def test_the_default_limits_are_cores() -> None:

@@ -115,7 +115,8 @@ def test_what_such_a_connection_says(node: Bench) -> None:
     (info,) = node.protocol.private_broadcasts()
     assert [s.confirmed is not None for s in info.sendings] == [True]
     node.step(ev.PeerDisconnected(peer))
-    assert node.protocol._private.to_open == 2
+    node.wait(20)
+    assert not opened(node)  # two of three are under way still
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,8 @@ def test_other_requests_end_the_connection(node: Bench, items: tuple[InvItem, ..
     node.receive(peer, GetData(items))
     assert node.disconnected(peer) is not None
     node.step(ev.PeerDisconnected(peer))
-    assert node.protocol._private.to_open == 3
+    node.wait(20)
+    assert len(opened(node)) == 1  # in its stead
 
 
 def test_peers_without_relay_and_silent_ones_are_of_no_use(node: Bench) -> None:
@@ -182,7 +184,8 @@ def test_aborted_by_the_user(node: Bench) -> None:
     node.step(cmd.AbortPrivateBroadcast(own(1).txid))
     node.step(cmd.AbortPrivateBroadcast(own(2).wtxid))
     assert not node.protocol.private_broadcasts()
-    assert node.protocol._private.to_open == 0
+    node.wait(20)
+    assert not opened(node)
 
 
 @pytest.mark.parametrize("acceptable", [True, False])
@@ -204,11 +207,13 @@ def test_what_does_not_come_back_is_tested_and_sent_again(node: Bench, acceptabl
     (test,) = tests
     assert test.test
     assert test.txs == (tx,)
-    before = node.protocol._private.to_open
+    node.wait(20)
+    before = len(opened(node))
     result = None if acceptable else TxResult.MEMPOOL_POLICY
     node.step(ev.TransactionsProcessed(0, test.number, (ev.TxOutcome(tx.txid, tx.wtxid, result, "conflict"),)))
     assert bool(node.protocol.private_broadcasts()) == acceptable
-    assert node.protocol._private.to_open == (before + 1 if acceptable else 0)
+    node.wait(20)
+    assert before > 0 and len(opened(node)) == (1 if acceptable else 0)
 
 
 def test_other_networks_are_not_used(params: NetworkParams) -> None:

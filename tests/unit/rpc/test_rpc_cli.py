@@ -105,9 +105,10 @@ def test_addrinfo(call: Any, running: Running) -> None:
 
 
 def test_credentials(call: Any, running: Running) -> None:
-    running.settings.cookie_path.write_text("__cookie__:wrong")
     text = "error: Authorization failed: Cookie file credentials were invalid and no rpcpassword was specified.\n"
-    assert call("getblockcount") == (1, "", text)
+    for cookie in ("__cookie__:wrong", "[main]\nrpcpassword=secret\n", ""):
+        running.settings.cookie_path.write_text(cookie)
+        assert call("getblockcount") == (1, "", text)
     running.settings.cookie_path.unlink()
     text = "error: Authorization failed: Failed to read cookie file and no rpcpassword was specified.\n"
     assert call("getblockcount") == (1, "", text)

@@ -16,7 +16,7 @@ import pytest
 from btcnode.errors import BtcnodeError, ConfigError
 from btcnode.rpc import http1
 from btcnode.rpc import server as server_module
-from btcnode.rpc.auth import Authenticator, hashed, read_cookie
+from btcnode.rpc.auth import MAX_COOKIE_BYTES, Authenticator, hashed, read_cookie
 from btcnode.rpc.server import RpcServer
 from btcnode.settings.addresses import parse_allowed
 from btcnode.settings.groups.rpc import Account, Refused
@@ -395,9 +395,11 @@ def test_the_answer_to_stop_says_that_the_connection_ends(running: Running) -> N
 def test_cookies_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "cookie"
     for data, expected in (
-        (b"a:b:c\nmore", ("a", "b:c")), (b"", None), (b"no colon", None), (b"a:\xff", ("a", "\udcff")),
+        (b"a:b:c\nmore", ("a", "b:c")), (b"", ("", "")), (b"no colon", ("no colon", "")), (b"a:\xff", ("a", "\udcff")),
     ):  # fmt: skip
         path.write_bytes(data)
         assert read_cookie(path) == expected
-    for name in ("/dev/zero", "/dev/null", "/nonexistent", str(tmp_path)):
+    for name in ("/nonexistent", str(tmp_path)):
         assert read_cookie(Path(name)) is None
+    endless, empty = read_cookie(Path("/dev/zero")), read_cookie(Path("/dev/null"))
+    assert endless == ("\0" * MAX_COOKIE_BYTES, "") and empty == ("", "")

@@ -28,6 +28,7 @@ from btcnode.services.snapshot_files import SnapshotRefusedError
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 from btcnode.sync.driver import ChainDriver
 from tests.lib.chain_generator import ChainGenerator
+from tests.lib.coins import all_coins
 
 PARAMS = params_for("regtest")
 NOW = 2_000_000_000
@@ -56,7 +57,7 @@ class World:
             state.process_block(raw, NOW)
         state.flush()
         with self.file.open("wb") as out, state.store.coins.snapshot():
-            rows = list(state.store.coins.iter_sorted())
+            rows = all_coins(state.store.coins)
             out.write(SnapshotHeader(name(chain[BASE - 1]), len(rows)).pack(PARAMS))
             written = write_coins(out, [rows], lambda: None)
         count = state.tree.columns.chain_tx[state.tip]

@@ -13,6 +13,7 @@ from btcnode.storage import coins as coins_module
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
 from btcnode.storage.muhash import MuHash
+from tests.lib.coins import all_coins
 
 
 def random_coins(rng: random.Random, transactions: int) -> dict[bytes, bytes]:
@@ -47,8 +48,8 @@ def stored(
 def test_order_is_by_txid_and_number(stored: tuple[dict[bytes, bytes], CoinsDb]) -> None:
     coins, db = stored
     assert any(core_order(key)[1] > 255 for key in coins)
-    assert [key for key, _ in db.iter_sorted()] == sorted(coins, key=core_order)
-    assert dict(db.iter_sorted()) == coins
+    assert [key for key, _ in all_coins(db)] == sorted(coins, key=core_order)
+    assert dict(all_coins(db)) == coins
 
 
 def test_one_transaction_with_thousands_of_outputs(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_one_transaction_with_thousands_of_outputs(tmp_path: Path) -> None:
     database = Database.open(tmp_path)
     database.commit(coins_put=coins)
     db = CoinsDb(database)
-    assert [core_order(key) for key, _ in db.iter_sorted()] == [
+    assert [core_order(key) for key, _ in all_coins(db)] == [
         (txids[0], 0),
         *((txids[1], n) for n in range(20_000)),
         (txids[2], 0),
@@ -99,7 +100,7 @@ def test_empty_set(tmp_path: Path) -> None:
     stats = db.utxo_stats()
     assert (stats.txouts, stats.transactions, stats.total_amount, stats.bogosize) == (0, 0, 0, 0)
     assert stats.hash == sha256(sha256(b"").digest()).digest()
-    assert list(db.iter_sorted()) == []
+    assert all_coins(db) == []
     assert db.get_many([]) == []
     database.close()
 

@@ -14,6 +14,7 @@ from btcnode.storage.blockfiles import BlockFiles, BlockPos
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
 from btcnode.storage.layout import DB_INDEX, INDEX_KEY
+from tests.lib.coins import all_coins
 
 MAGIC = b"\xfa\xbf\xb5\xda"
 KILLS = 25
@@ -64,7 +65,7 @@ def check(directory: Path, said: int) -> int:
             for n in range(max(reached - 2, 1), reached + 1)
             for i in range(PER_COMMIT)
         }
-        assert dict(CoinsDb(database).iter_sorted()) == expected
+        assert dict(all_coins(CoinsDb(database))) == expected
         with database.read(DB_INDEX) as txn:
             records = {INDEX_KEY.unpack(key)[0]: value for key, value in txn.cursor().iternext()}
         assert sorted(records) == list(range(1, reached + 1))

@@ -24,6 +24,7 @@ from btcnode.wire.v2_cipher import (
 )
 from btcnode.wire.v2_messages import SHORT_IDS, message_prefix, split_contents
 from btcnode.wire.v2_transport import MAX_GARBAGE, V2Transport
+from tests.lib.peer import decoy
 
 MAGIC = b"\xfa\xbf\xb5\xda"
 KEY_SIZE = 64
@@ -187,7 +188,7 @@ def test_any_chunking_gives_the_same_messages(data: st.DataObject) -> None:
     stream = a.take_output()
     for i, (command, payload) in enumerate(messages):
         if i in decoys:
-            stream += a.encode_decoy(payload)
+            stream += decoy(a, payload)
         stream += a.encode(command, payload)
     got = []
     while stream:
@@ -381,7 +382,7 @@ def test_bip324_decoys_are_ignored_everywhere() -> None:
 
 def test_bip324_decoys_are_passed_over_one_at_a_time() -> None:
     a, b = connected()
-    b.feed(b"".join(a.encode_decoy() for _ in range(10)) + a.encode("ping", bytes(8)))
+    b.feed(b"".join(decoy(a) for _ in range(10)) + a.encode("ping", bytes(8)))
     for _ in range(10):
         assert b.take() is None
         assert b.unfinished
