@@ -8,7 +8,7 @@ from btcnode.consensus.pow import block_work
 from btcnode.protocol.addresses.netgroup import NetGroups, host_key
 from btcnode.protocol.connections.bans import BanList
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.connections.peer_states import PeerEvent, PeerState, PeerStates
+from btcnode.protocol.connections.peer_states import PeerEvent, PeerStates
 from btcnode.protocol.connections.time_offsets import TimeOffsets
 from btcnode.protocol.effects import Disconnect, Effect, Log, LogLevel, Send, SetReceiving
 from btcnode.protocol.limits import (
@@ -99,21 +99,19 @@ class Context:
 
     def send(self, peer: Peer, message: Message, *, droppable: bool = False) -> None:
         """Send a message unless the connection is being closed. ``droppable``: not if it had to wait too long."""
-        if not peer.disconnecting:
+        if peer.role.is_spoken_to:
             self.effects.append(Send(peer.id, message, droppable))
 
     def disconnect(self, peer: Peer, reason: str, *, discourage: bool = False, level: LogLevel | None = None) -> None:
         """Close the connection and say why, once; ``level`` of the line is info for outbound peers, else debug."""
-        if peer.disconnecting:
+        if not self.states.fits(peer, PeerEvent.CLOSE):
             return
-        peer.disconnecting = True
-        if self.states.state(peer.id) is not PeerState.SHUTTING_DOWN:  # a time-out led there already
-            self.states.handle(peer.id, PeerEvent.GRACEFUL_SHUTDOWN)
         self.effects.append(Disconnect(peer.id, reason, discourage))
         if level is None:
             level = LogLevel.DEBUG if peer.inbound else LogLevel.INFO
         if level is LogLevel.DEBUG or self._may_log(peer):
             self.log(level, "net", f"{reason}, disconnecting peer={peer.id} ({peer.address})")  # ends as Core's
+        self.states.handle(peer, PeerEvent.CLOSE)
 
     def pause(self, peer: Peer, reason: int) -> None:
         """Stop reading from the peer for ``reason`` (a ``PAUSE_*`` bit)."""
@@ -126,6 +124,7 @@ class Context:
         if peer.pauses & reason:
             peer.pauses &= ~reason
             if not peer.pauses:
+                peer.last_received = self.mockable  # its silence was ours
                 self.effects.append(SetReceiving(peer.id, True))
 
     # -- log -----------------------------------------------------------------------------------------------------
@@ -164,7 +163,7 @@ class Context:
 
     def punish(self, peer: Peer, offence: Offence, detail: str = "", *, words: str = "") -> None:
         """Apply the table's consequence to the peer and write one line, in these ``words`` when they are not empty."""
-        if peer.disconnecting:
+        if not peer.role.is_heard:
             return
         text = words or (f"{offence.value}: {printable(detail)}" if detail else offence.value)
         peer.conduct.blame(offence.name, weight_of(offence))
@@ -190,7 +189,7 @@ class Context:
             self.discouraged.add(host)
             self.disconnect(peer, text, discourage=True, level=LogLevel.WARNING)
             for other in self.peers.values():
-                if not other.disconnecting and not other.no_ban and host_key(other.address) == host:
+                if not other.no_ban and host_key(other.address) == host:
                     self.disconnect(other, f"same address as peer={peer.id} that misbehaved", discourage=True)
 
     def is_banned(self, address: NetAddress) -> bool:
@@ -249,4 +248,4 @@ class Context:
 
     def established(self) -> list[Peer]:
         """Peers whose handshake is complete and whose connection is not being closed, oldest first."""
-        return [p for p in self.peers.values() if p.established and not p.disconnecting]
+        return [p for p in self.peers.values() if p.state.role.is_complete]

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 HANDSHAKE_TIMEOUT = 60.0  # Core's -peertimeout
 PING_INTERVAL = 120.0
-HEARTBEAT_MISSED = 180.0  # of silence, a ping unanswered: the peer is degraded
+PROBE_AFTER = 60.0  # ours: of silence of a peer that owes us something: a ping without waiting for its time
+PROBE_RECHECK = 10.0  # ours: whether a peer that has been silent as long owes us something by now
+HEARTBEAT_MISSED = 180.0  # ours: of silence, ...
+PROBE_UNANSWERED = 60.0  # ... and for so long no answer to a ping: the peer is degraded
 FLOOD_PAUSE = 5.0  # ours: seconds for which nobody reads from a peer whose pings or announcements are beyond the rate
 PING_RATE = 500.0  # ours: pings a second that are no flood; more are answered, and count against the peer
 PING_BURST = 5000.0

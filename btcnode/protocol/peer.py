@@ -11,6 +11,7 @@ from btcnode.chain.presync import HeadersSync, PresyncState
 from btcnode.protocol.blocks.unjudged import Unjudged
 from btcnode.protocol.connections.conduct import Conduct
 from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.connections.peer_states import PeerState, Role
 from btcnode.protocol.limits import PING_BURST, TX_INV_BURST
 from btcnode.protocol.serving.request_queue import RequestQueue
 from btcnode.settings.permissions import Permission
@@ -126,6 +127,7 @@ class PingState:
 
     nonce: int = 0  # 0: no ping under way
     sent_at: float = float("-inf")  # no ping yet: the first one is due at once
+    unanswered_since: float = 0.0  # when the first ping was sent that no pong came for
     queued: bool = False
     last: float | None = None
     minimum: float | None = None
@@ -161,6 +163,7 @@ class Peer:
     permissions: Permission
     connected_mockable: float
     connected_unix: int
+    state: PeerState = PeerState.CLOSED  # changed by PeerStates only
     attempt: int | None = None
     target: str = ""  # what the user typed, for manual connections
     local_address: NetAddress | None = None
@@ -169,8 +172,7 @@ class Peer:
     session_id: bytes = b""  # of the v2 transport
     may_fall_back: bool = True  # a connection over v1 may follow when v2 does not get through
     # handshake
-    nonce: int = 0  # ours, in the version message
-    version_sent: bool = False
+    nonce: int = 0  # ours, in the version message; 0: not sent yet
     version: int = 0
     common_version: int = 0
     services: int = 0
@@ -179,8 +181,7 @@ class Peer:
     relay: bool = False
     time_offset: int = 0
     seen_us_as: NetAddress | None = None
-    established: bool = False  # verack received
-    disconnecting: bool = False
+    complete_since: float | None = None  # seconds of Context.mockable
     # features
     wtxid_relay: bool = False
     wants_addrv2: bool = False
@@ -192,8 +193,7 @@ class Peer:
     fee_filter_sent: int = -1
     next_fee_filter: float = 0.0
     # traffic
-    last_received: float = 0.0
-    heard: bool = False  # any message came
+    last_received: float = -math.inf  # or when we began to read from it again
     last_block_unix: int = 0
     last_tx_unix: int = 0
     send_full: bool = False
@@ -217,6 +217,16 @@ class Peer:
     txs_in_validation: int = 0
     tx_bytes_in_validation: int = 0
     unjudged: Unjudged = field(default_factory=Unjudged)
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return f"peer={self.id}"
+
+    @property
+    def role(self) -> Role:
+        """What it is good for in its present state."""
+        return self.state.role
 
     @property
     def inbound(self) -> bool:

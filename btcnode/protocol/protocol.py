@@ -140,13 +140,12 @@ class Protocol:
         self._reconciliation = Reconciliation(ctx)
         self._handshake = Handshake(ctx, self._reconciliation)
         self._download = BlockDownload(ctx)
-        ctx.states.on(PeerEvent.HEARTBEAT_MISSED, self._on_degraded)
         self._scores = Scores(ctx, self._download.strategy)
         self._headers = HeaderSync(ctx, self._download)
         self._relay = TxRelay(ctx, source)
         self._intake = TxIntake(ctx, source, self._relay)
         self._floods = Floods(ctx)
-        self._pings = Pings(ctx, self._floods, self._intake.has_work)
+        self._pings = Pings(ctx, self._floods, self._intake.has_work, self._owes)
         self._fee_filters = FeeFilters(ctx, source)
         self._private = PrivateBroadcast(ctx, self._connections)
         self._compact_serving = CompactServing(ctx, self._download)
@@ -163,6 +162,8 @@ class Protocol:
         self._inputs = self._input_handlers()
         self._early = self._early_handlers()
         self._handlers = self._established_handlers()
+        self._requests = self._request_handlers()
+        ctx.states.on_change(self._on_change)
 
     def _input_handlers(self) -> dict[type, Callable[[Any], None]]:
         """Who takes which input."""
@@ -217,7 +218,7 @@ class Protocol:
         }
 
     def _established_handlers(self) -> dict[type[Message], Handler]:
-        """Messages that are accepted after verack."""
+        """Messages that tell us something: accepted after verack."""
         return {
             m.Ping: self._pings.on_ping,
             m.Pong: self._pings.on_pong,
@@ -225,25 +226,30 @@ class Protocol:
             m.Headers: self._headers.on_headers,
             m.CmpctBlock: self._compact.on_compact_block,
             m.BlockTxn: self._compact.on_block_txn,
-            m.GetXThin: self._thin.on_get_thin,
             m.XThinBlock: self._thin.on_thin_block,
-            m.GetXBlockTx: self._thin.on_get_block_tx,
             m.XBlockTx: self._thin.on_block_tx,
             m.BlockMessage: self._on_block,
             m.Inv: self._announcements.on_inv,
             m.NotFound: self._on_not_found,
+            m.Addr: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
+            m.AddrV2: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
+            m.TxMessage: self._on_tx,
+            m.FilterLoad: self._bloom.on_load,
+            m.FilterAdd: self._bloom.on_add,
+            m.FilterClear: self._bloom.on_clear,
+        }
+
+    def _request_handlers(self) -> dict[type[Message], Handler]:
+        """Messages that ask us for something: answered in states in which a peer is served."""
+        return {
             m.GetHeaders: self._serving.on_getheaders,
             m.GetBlocks: self._serving.on_getblocks,
             m.GetData: self._serving.on_getdata,
             m.GetBlockTxn: self._serving.on_get_block_txn,
+            m.GetXThin: self._thin.on_get_thin,
+            m.GetXBlockTx: self._thin.on_get_block_tx,
             m.GetAddr: lambda peer, _: self._gossip.on_getaddr(peer),
-            m.Addr: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
-            m.AddrV2: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
-            m.TxMessage: self._on_tx,
             m.Mempool: lambda peer, _: self._relay.on_mempool(peer),
-            m.FilterLoad: self._bloom.on_load,
-            m.FilterAdd: self._bloom.on_add,
-            m.FilterClear: self._bloom.on_clear,
             m.GetCFilters: self._filters.on_request,
             m.GetCFHeaders: self._filters.on_request,
             m.GetCFCheckpt: self._filters.on_request,
@@ -281,27 +287,52 @@ class Protocol:
         peer = self._ctx.peers.pop(event.peer_id, None)
         if peer is None:
             return
-        if not peer.disconnecting:
+        if peer.role.is_heard:  # else we closed it, and said why
             level = LogLevel.DEBUG if peer.inbound else LogLevel.INFO
             self._ctx.log_peer(peer, level, f"disconnected: {printable(event.reason) or 'closed by the other side'}")
         self._ctx.log(LogLevel.DEBUG, "net", f"Cleared nodestate for peer={peer.id}")
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
             self._private.forget(peer)
+        self._ctx.states.handle(peer, PeerEvent.LOST)
+        self._connections.on_disconnected(peer, event.retry_v1)
+        for other in self._ctx.established():
+            self._download.request_more(other)
+
+    def _on_change(self, change: Change) -> None:
+        """A connection is in another state: begin and end what follows from that."""
+        peer, before, after = change.connection, change.before.role, change.after.role
+        if not isinstance(peer, Peer):
+            return
+        if after.is_complete and not before.is_complete:
+            peer.complete_since = self._ctx.mockable
+            self._pings.connected(peer)
+            self._relay.connected(peer)
+            self._intake.connected(peer)
+        elif after.is_complete:
+            self._pings.watch(peer)
+        if before.gives_transactions and not after.gives_transactions:
+            self._intake.withdraw(peer)
+        if before.gives_blocks != after.gives_blocks:
+            self._download.on_gives_blocks(peer, gives=after.gives_blocks)
+        if change.event is PeerEvent.SILENT:
+            peer.conduct.stumbles += 1
+            self._ctx.log_peer(peer, LogLevel.DEBUG, "degraded: silent, and does not answer a ping")
+        if before.is_heard and not after.is_heard:
+            self._forget(peer)
+
+    def _forget(self, peer: Peer) -> None:
+        """Nothing more is expected of the peer: what it was asked for is free for others, before its socket closes."""
         self._pings.forget(peer)
         self._handshake.forget(peer)
         self._relay.forget(peer)
         self._intake.forget(peer)
         self._headers.forget(peer)
         self._download.forget(peer)
-        self._connections.on_disconnected(peer, event.retry_v1)
-        for other in self._ctx.established():
-            self._download.request_more(other)
 
-    def _on_degraded(self, change: Change) -> None:
-        peer = self._ctx.peers.get(change.key) if isinstance(change.key, int) else None
-        if peer is not None:
-            peer.conduct.stumbles += 1
-            self._ctx.log_peer(peer, LogLevel.DEBUG, "degraded: silent, and does not answer a ping")
+    def _owes(self, peer: Peer) -> bool:
+        """Whether the peer was asked for something that is not there."""
+        tracker = self._intake.download.tracker
+        return bool(peer.blocks.in_flight or peer.headers.requested_at is not None or tracker.in_flight(peer.id))
 
     def _on_disconnect_node(self, event: DisconnectNode) -> None:
         peer = self._ctx.peers.get(event.peer_id)
@@ -360,7 +391,7 @@ class Protocol:
     def _on_malformed(self, event: MalformedMessage) -> None:
         peer = self._ctx.peers.get(event.peer_id)
         if peer is not None:
-            peer.heard = True
+            peer.last_received = self._ctx.mockable
             detail = f"{event.command} {event.reason}".strip()
             if event.kind is Malformation.PAYLOAD:
                 where = f"ProcessMessages({printable(event.command)}, {event.size} bytes)"
@@ -371,11 +402,11 @@ class Protocol:
 
     def _on_message(self, event: MessageReceived) -> None:
         peer = self._ctx.peers.get(event.peer_id)
-        if peer is None or peer.disconnecting:
+        if peer is None or not peer.role.is_heard:
             return
         peer.last_received = self._ctx.mockable
-        peer.heard = True
-        self._pings.on_message(peer)
+        if self._ctx.states.fits(peer, PeerEvent.HEARD):
+            self._ctx.states.handle(peer, PeerEvent.HEARD)
         message = event.message
         kind = type(message)
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
@@ -387,13 +418,16 @@ class Protocol:
             self._early_message(peer, text)
         elif kind in self._early:
             self._early[kind](peer, message)
-        elif not peer.established:
+        elif peer.role.negotiates:
             self._early_message(peer, f'Unsupported message "{_name(message)}" prior to verack from peer={peer.id}')
         elif kind in self._handlers:
             self._handlers[kind](peer, message)
+        elif kind in self._requests:
+            if peer.role.is_served:
+                self._requests[kind](peer, message)
         elif isinstance(message, UnknownMessage):
             self._ctx.log(LogLevel.DEBUG, "net", f'Unknown message type "{_name(message)}" from peer={peer.id}')
-        if peer.established and not peer.disconnecting:
+        if peer.role.is_complete:
             self._headers.tick(peer)
             self._announcements.flush(peer)
             self._download.request_more(peer)
@@ -413,10 +447,7 @@ class Protocol:
 
     def _on_verack(self, peer: Peer, _: m.Verack) -> None:
         if self._handshake.on_verack(peer):
-            self._ctx.states.handle(peer.id, PeerEvent.DATA_SYNCED)
-            self._pings.connected(peer)
-            self._relay.connected(peer)
-            self._intake.connected(peer)
+            self._ctx.states.handle(peer, PeerEvent.COMPLETED)
 
     def _on_block(self, peer: Peer, message: m.BlockMessage) -> None:
         record = self._download.strategy.peers.get(peer.id)
@@ -488,7 +519,7 @@ class Protocol:
         self._intake.begin_tick()
         self._relay.begin_tick()
         for peer in list(ctx.peers.values()):
-            if not peer.disconnecting:
+            if peer.role.is_heard:
                 self._tick_peer(peer)
         self._connections.tick()
         self._private.tick()
@@ -503,11 +534,11 @@ class Protocol:
             self._private.tick_peer(peer)
             return
         self._handshake.tick(peer)
-        if not peer.established or peer.disconnecting:
+        if not peer.role.is_complete:
             return
         for task in (self._scores, self._gossip, self._headers, self._download):
             task.tick(peer)
-            if peer.disconnecting:
+            if not peer.role.is_complete:
                 return
         self._announcements.flush(peer)
         self._serving.serve(peer)
@@ -588,8 +619,8 @@ class Protocol:
         return [(name, None if peer is None else peer.id) for name, peer in peers]
 
     def peer_scores(self) -> dict[int, PeerScore]:
-        """By established peer: its score (0 to 100) and what it is made of, as ``Scores.describe`` has it."""
-        return {peer.id: self._scores.describe(peer) for peer in self._ctx.established()}
+        """By peer, whatever its state: its score (0 to 100) and what it is made of, as ``Scores.describe`` has it."""
+        return {peer.id: self._scores.describe(peer) for peer in self._ctx.peers.values()}
 
     @property
     def upload(self) -> UploadBudget:
@@ -611,9 +642,9 @@ class Protocol:
     def why_no_fetch(self, peer_id: int, index: int) -> str | None:
         """Why a block cannot be asked of a peer, in Core's words; None when it can."""
         peer = self._ctx.peers.get(peer_id)
-        if peer is None or peer.disconnecting:
+        if peer is None or not peer.role.is_heard:
             return "Peer does not exist"
-        if not peer.established:
+        if not peer.role.is_complete:
             return "Peer not fully connected"
         if not peer.serves_witnesses:
             return "Pre-SegWit peer"

@@ -152,8 +152,9 @@ class AddressGossip:
         day = (int(self._ctx.unix) + address_hash) // ROTATE_ADDR_RELAY_INTERVAL
         seed = key + (day & (1 << 64) - 1).to_bytes(8, "little")
         ranks: list[tuple[bytes, int]] = []
-        for peer in self._ctx.established():
-            if peer is not origin and peer.addr.known is not None and self._can_carry(peer, entry.address):
+        for peer in self._ctx.peers.values():
+            told = peer.role.is_told and peer.addr.known is not None
+            if told and peer is not origin and self._can_carry(peer, entry.address):
                 text = seed + peer.id.to_bytes(8, "little")
                 ranks.append((blake2b(text, digest_size=8, key=self._key).digest(), peer.id))
         ranks.sort(reverse=True)
@@ -222,7 +223,7 @@ class AddressGossip:
         if peer.kind is ConnectionKind.ADDR_FETCH and ctx.mockable - peer.connected_mockable > ADDR_FETCH_TIMEOUT:
             ctx.disconnect(peer, "address fetch timeout")
             return
-        if state.known is None:
+        if state.known is None or not peer.role.is_told:
             return
         self._announce_self(peer)
         if ctx.mockable < state.next_send:

@@ -63,8 +63,10 @@ class Announcements:
                 del queue[:-MAX_QUEUED_ANNOUNCEMENTS]
 
     def flush(self, peer: Peer) -> None:
-        """Send what is queued for the peer."""
+        """Send what is queued for the peer; it waits while nothing is told to it."""
         serve = peer.serve
+        if not peer.role.is_told:
+            return
         if serve.announce:
             if not self._by_headers(peer):
                 self._by_inv(peer)

@@ -78,19 +78,22 @@ class BlockDownload:
         """Decide whether blocks are preferably downloaded from this peer."""
         preferred = (not peer.inbound or peer.no_ban) and peer.kind is not ConnectionKind.ADDR_FETCH
         peer.blocks.preferred = preferred and peer.serves_blocks
-        self.preferred_count += peer.blocks.preferred
         if peer.serves_blocks:
             self.strategy.add(peer.id, str(peer.address))
 
+    def on_gives_blocks(self, peer: Peer, *, gives: bool) -> None:
+        """The peer may be asked for blocks from now on, or no more."""
+        self.preferred_count += peer.blocks.preferred if gives else -peer.blocks.preferred
+        if not gives:
+            self.strategy.retire(peer.id)
+
     def forget(self, peer: Peer) -> None:
-        """The connection is gone: its requests are free for others."""
+        """Nothing more is expected of the peer: its requests are free for others."""
         in_flight = list(peer.blocks.in_flight)
         for index in in_flight:
             self.requests.release(peer, index)
         self.strategy.on_failure(peer.id, Failure.GONE, len(in_flight), self._ctx.steady)
         self.strategy.remove(peer.id)
-        self.preferred_count -= peer.blocks.preferred
-        peer.blocks.preferred = False
 
     def may_sync_from(self, peer: Peer) -> bool:
         """Whether initial synchronisation uses this peer: outbound ones, others when there is nobody else."""
@@ -130,8 +133,7 @@ class BlockDownload:
         if late and steady - late[first := next(iter(late))] > LATE_EXPIRY:
             del late[first]
         self._check_pace(peer)
-        if not peer.disconnecting:
-            self.request_more(peer)
+        self.request_more(peer)
 
     def _begin_tick(self, steady: float) -> None:
         """Once for all peers: what the clocks say."""
@@ -144,6 +146,8 @@ class BlockDownload:
 
         Requests that are left over go to blocks below a loaded UTXO set, as in Core.
         """
+        if not peer.role.gives_blocks:
+            return
         self._request_ahead(peer)
         history = self._ctx.chain.history
         if history is not None:
@@ -151,7 +155,7 @@ class BlockDownload:
 
     def _request_history(self, peer: Peer, span: tuple[int, int]) -> None:
         """Ask for blocks between the chain that is validated and the loaded set's block, whose indices are ``span``."""
-        if peer.disconnecting or peer.pauses or not peer.serves_blocks or peer.is_limited or not self.has_room():
+        if peer.pauses or not peer.serves_blocks or peer.is_limited or not self.has_room():
             return
         room = min(MAX_BLOCKS_IN_TRANSIT_PER_PEER, self.strategy.limit(peer.id)) - len(peer.blocks.in_flight)
         if room > 0:
@@ -183,7 +187,7 @@ class BlockDownload:
         budget = self._budget(peer, limit)
         if budget < max(1, min(limit // 4, MAX_BLOCKS_IN_TRANSIT_PER_PEER)):  # one walk over the window for several
             return
-        if peer.disconnecting or not peer.serves_blocks or not self.has_room():
+        if not peer.serves_blocks or not self.has_room():
             return
         if len(blocks.missing) >= MAX_MISSING_PER_PEER:  # it has shown often enough that it does not help
             return
@@ -319,7 +323,7 @@ class BlockDownload:
         ctx, tree, active = self._ctx, self._ctx.tree, self._ctx.active
         if not ctx.can_direct_fetch() or tree.is_failed(last) or tree.chainwork(last) < ctx.tip_work():
             return
-        if not self.has_room():  # (who announces a block has it, whatever its services say)
+        if not peer.role.gives_blocks or not self.has_room():  # whatever its services say: it has it
             return
         wanted: list[int] = []
         index = last
@@ -346,16 +350,12 @@ class BlockDownload:
             blocks.stalling_since = None
             blocks.downloading_since, blocks.reading_since = ctx.mockable, ctx.steady
             return
-        if self.stalling.drop_overdue(peer):
-            self.forget(peer)
-            return
-        if not blocks.in_flight:
+        if self.stalling.drop_overdue(peer) or not blocks.in_flight:
             return
         spacings = BLOCK_DOWNLOAD_TIMEOUT_BASE + BLOCK_DOWNLOAD_TIMEOUT_PER_PEER * (self.requests.downloading_peers - 1)
         if ctx.mockable > blocks.downloading_since + ctx.params.pow_target_spacing * spacings:
             first = next(iter(blocks.in_flight))
             ctx.disconnect(peer, f"Timeout downloading block {to_display(ctx.tree.hash(first))}")
-            self.forget(peer)
             return
         if not self._clock_jumped and not ctx.clock_held and self.has_room():
             self._late.move(peer)
@@ -519,7 +519,7 @@ class BlockDownload:
     def _collided(self, peer: Peer, index: int) -> None:
         """What was put together is not the block: perhaps short ids collided. Ask for the whole, if nobody else was."""
         self._ctx.log_peer(peer, LogLevel.DEBUG, "a compact block was put together wrongly", "cmpctblock")
-        if index not in self.requests and not peer.disconnecting:
+        if index not in self.requests and peer.role.gives_blocks:
             self.requests.register(peer, index)
             peer.blocks.partial[index] = None
             self.requests.ask_in_full(peer, index)

@@ -46,7 +46,7 @@ class BlockRequests:
     def can_serve(self, peer: Peer, index: int) -> bool:
         """Whether the block may be asked of this peer."""
         tree, blocks = self._ctx.tree, peer.blocks
-        if peer.disconnecting or not peer.serves_blocks or peer.pauses or index in blocks.missing:
+        if not peer.role.gives_blocks or not peer.serves_blocks or peer.pauses or index in blocks.missing:
             return False
         height, best = tree.height(index), peer.headers.best_known
         if index in blocks.late or index in blocks.in_flight or not self._ctx.has_header(index, best):

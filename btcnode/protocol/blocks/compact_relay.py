@@ -96,7 +96,7 @@ class CompactRelay:
         """
         ctx, chosen = self._ctx, self._high_bandwidth
         peer = ctx.peers.get(peer_id)
-        if not self._wanted or peer is None or peer.disconnecting or not peer.provides_compact:
+        if not self._wanted or peer is None or not peer.role.gives_blocks or not peer.provides_compact:
             return
         if self._by_thin(peer):
             return

@@ -145,6 +145,10 @@ class FetchStrategy:
         self.peers[peer_id] = record
         self._keys[peer_id] = key
 
+    def retire(self, peer_id: int) -> None:
+        """The peer is asked for nothing for the time being: another may take its place."""
+        self.active.pop(peer_id, None)
+
     def remove(self, peer_id: int) -> None:
         """The connection is gone; what was asked of it must have been reported as failed before."""
         record = self.peers.pop(peer_id, None)

@@ -59,8 +59,9 @@ class HeaderSync:
     # -- peers come and go ---------------------------------------------------------------------------------------
 
     def forget(self, peer: Peer) -> None:
-        """The connection is gone."""
+        """Nothing more is expected of the peer."""
         self.requests.failed += peer.headers.requested_at is not None
+        peer.headers.requested_at = None
         self.sync_count -= peer.headers.sync_started
         self._protected -= peer.headers.protected
         peer.headers.sync_started = peer.headers.protected = False
@@ -68,8 +69,10 @@ class HeaderSync:
     # -- asking --------------------------------------------------------------------------------------------------
 
     def request(self, peer: Peer, locator: Sequence[bytes]) -> bool:
-        """Send getheaders unless one is open already; tells whether it was sent."""
+        """Send getheaders unless one is open already, or none is answered; tells whether it was sent."""
         state, mockable = peer.headers, self._ctx.mockable
+        if not peer.role.gives_headers:
+            return False
         if state.requested_at is not None and mockable - state.requested_at <= HEADERS_RESPONSE_TIME:
             return False
         self._ctx.send(peer, GetHeaders(tuple(locator)))
@@ -91,12 +94,12 @@ class HeaderSync:
         self._start(peer)
         self._send_sendheaders(peer)
         self._check_deadline(peer)
-        if not peer.disconnecting:
+        if peer.role.is_complete:
             self._check_chain(peer)
 
     def _start(self, peer: Peer) -> None:
         ctx, state = self._ctx, peer.headers
-        if state.sync_started or not peer.serves_blocks:
+        if state.sync_started or not peer.serves_blocks or not peer.role.gives_headers:
             return
         tree = ctx.tree
         best = tree.best_header
@@ -126,6 +129,7 @@ class HeaderSync:
             asked = peer.headers.requested_at
             answers = (
                 peer.headers.sync_started
+                and peer.role.gives_headers
                 and mockable < peer.headers.exhausted_at
                 and (asked is None or mockable - asked <= HEADERS_RESPONSE_TIME)
             )
@@ -136,6 +140,8 @@ class HeaderSync:
     def _send_sendheaders(self, peer: Peer) -> None:
         state = peer.headers
         if state.sent_sendheaders or state.best_known < 0 or peer.common_version < SENDHEADERS_VERSION:
+            return
+        if not peer.role.is_told:
             return
         if self._ctx.tree.chainwork(state.best_known) > self._ctx.chain.minimum_chain_work:
             state.sent_sendheaders = True
@@ -149,7 +155,7 @@ class HeaderSync:
         if ctx.tree.time(ctx.tree.best_header) > ctx.unix - NEAR_TODAY:
             state.sync_deadline = None
             return
-        others = self._download.preferred_count - peer.blocks.preferred
+        others = self._download.preferred_count - (peer.blocks.preferred and peer.role.gives_blocks)
         if ctx.mockable <= state.sync_deadline or others < 1:
             return
         if not peer.no_ban:
@@ -307,8 +313,7 @@ class HeaderSync:
         if full and peer.headers.presync is None:
             self.request(peer, ctx.tree.locator(last))
         self._update_peer(peer, last, is_new=is_new, more=full)
-        if not peer.disconnecting:
-            self._download.direct_fetch(peer, last)
+        self._download.direct_fetch(peer, last)
 
     def log_new_header(self, peer: Peer, index: int, *, compact: bool = False) -> None:
         """Core's line about a header that is new and valid: who delays or withholds blocks can be seen from it."""

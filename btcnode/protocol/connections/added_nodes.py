@@ -78,7 +78,7 @@ class AddedNodes:
         if target is not None and target.peer_id is not None:
             return self._ctx.peers.get(target.peer_id)
         for peer in self._ctx.peers.values():
-            if not peer.disconnecting and self._names(text, peer.address):
+            if peer.role.holds_slot and self._names(text, peer.address):
                 return peer
         return None
 

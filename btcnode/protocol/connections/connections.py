@@ -20,7 +20,7 @@ from btcnode.protocol.connections.eviction import Candidate, select_for_eviction
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.outbound_choice import CLEARNET, OutboundChoice
 from btcnode.protocol.connections.peer_score import THROTTLED_BELOW
-from btcnode.protocol.connections.peer_states import AttemptKey, PeerEvent
+from btcnode.protocol.connections.peer_states import FIRST, NEVER, PeerEvent, PeerState
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import Connect, Disconnect, LogLevel
 from btcnode.protocol.events import ConnectFailed, PeerConnected, TransportReady
@@ -50,10 +50,17 @@ _SLOT_KINDS = (ConnectionKind.OUTBOUND_FULL, ConnectionKind.BLOCK_RELAY, Connect
 class Attempt:
     """A Connect effect without an answer. ``address`` is None for targets that the reactor resolves."""
 
+    number: int
     kind: ConnectionKind
     address: NetAddress | None
     target: str
     count_failure: bool | None = None  # set for addresses of the book: whether a failure counts against them
+    state: PeerState = PeerState.CLOSED  # changed by PeerStates only
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return f"attempt {self.number}"
 
 
 class Connections:
@@ -87,25 +94,26 @@ class Connections:
         kind: ConnectionKind,
         *,
         v2: bool | None = None,
-        again: bool = False,
         count_failure: bool | None = None,
     ) -> int | None:
         """Ask for a connection; returns the number of the attempt, None when too many are under way.
 
-        ``again``: the connection before it got no answer in version 2 of the transport. ``v2``: whether to begin with
-        version 2; None: if we offer it (nothing is known of the peer). ``count_failure`` as in ``Attempt``.
+        ``v2``: whether to begin with version 2 of the transport; None: if we offer it (nothing is known of the peer).
+        ``count_failure`` as in ``Attempt``.
         """
         if not self.active or len(self.attempts) >= MAX_CONNECTING:
             return None
         number = self._next_attempt
-        self._next_attempt += 1
         if isinstance(target, str):
-            self.attempts[number] = Attempt(kind, None, target)
+            attempt = Attempt(number, kind, None, target)
         else:
-            self.attempts[number] = Attempt(kind, target, str(target), count_failure)
+            attempt = Attempt(number, kind, target, str(target), count_failure)
+        if not self._ctx.states.handle(attempt, PeerEvent.ASKED):
+            return None
+        self._next_attempt += 1
+        self.attempts[number] = attempt
         speaks_v2 = self._ctx.config.offers_v2 if v2 is None else v2
         self._log_attempt(target, kind, speaks_v2)
-        self._ctx.states.handle(AttemptKey(number), PeerEvent.RECONNECT if again else PeerEvent.CONNECT_INITIATED)
         self._ctx.emit(Connect(number, target, kind, speaks_v2))
         return number
 
@@ -145,7 +153,7 @@ class Connections:
             return
         if not failure.proxy_failed:
             self._note_attempt(attempt)
-        self._ctx.states.handle(AttemptKey(failure.attempt), PeerEvent.TIMEOUT)
+        self._ctx.states.handle(attempt, PeerEvent.FAILED)
         level = LogLevel.INFO if attempt.kind is ConnectionKind.MANUAL else LogLevel.DEBUG
         if self.added.on_failed(failure.attempt) or level is LogLevel.DEBUG:
             self._ctx.log(level, "net", f"connection to {attempt.target} failed: {failure.reason or 'unknown reason'}")
@@ -163,9 +171,9 @@ class Connections:
             if new.inbound:
                 ctx.log(LogLevel.DEBUG, "net", f"connection from {new.address} dropped ({reason})")
             ctx.emit(Disconnect(new.peer_id, reason))
-            if attempt is not None and new.attempt is not None:
-                ctx.states.handle(AttemptKey(new.attempt), PeerEvent.TIMEOUT)
-                self.added.on_failed(new.attempt)
+            if attempt is not None:
+                ctx.states.handle(attempt, PeerEvent.FAILED)
+                self.added.on_failed(attempt.number)
             return None
         peer = Peer(
             id=new.peer_id,
@@ -174,6 +182,7 @@ class Connections:
             permissions=new.permissions,
             connected_mockable=ctx.mockable,
             connected_unix=int(ctx.unix),
+            state=attempt.state if attempt is not None else PeerState.CLOSED,
             attempt=new.attempt,
             target=attempt.target if attempt is not None else "",
             local_address=new.local_address,
@@ -181,13 +190,13 @@ class Connections:
             through_tor=new.through_tor,
             prefer_evict=new.inbound and host_key(new.address) in ctx.discouraged,
         )
-        peer.last_received = peer.addr.tokens_at = ctx.mockable
+        peer.addr.tokens_at = ctx.mockable
         peer.ping_tokens_at = ctx.steady
+        if not ctx.states.handle(peer, PeerEvent.CONNECTED):
+            ctx.emit(Disconnect(peer.id, "unexpected connection"))
+            return None
         ctx.peers[peer.id] = peer
         ctx.log(LogLevel.DEBUG, "net", f"Added connection peer={peer.id}")
-        if new.attempt is not None:
-            ctx.states.adopt(new.attempt, peer.id)
-        ctx.states.handle(peer.id, PeerEvent.CONNECTED)
         self.added.on_connected(peer)
         return peer
 
@@ -203,7 +212,7 @@ class Connections:
         no_ban = bool(new.permissions & Permission.NOBAN)
         if not no_ban and ctx.is_banned(new.address):
             return "banned"
-        inbound = sum(1 for p in ctx.peers.values() if p.inbound and not p.disconnecting)
+        inbound = sum(1 for p in ctx.peers.values() if p.inbound and p.role.holds_slot)
         limit = ctx.config.max_inbound
         if not no_ban and inbound + 1 >= limit and host_key(new.address) in ctx.discouraged:
             return "discouraged"
@@ -215,7 +224,7 @@ class Connections:
         same = address_key(new.address)
         target = attempt.target if attempt is not None else ""
         for peer in self._ctx.peers.values():
-            if peer.inbound or peer.disconnecting:
+            if peer.inbound or not peer.role.holds_slot:
                 continue
             # of hosts whose names a proxy looks up only the names are known
             if address_key(peer.address) == same if new.address.is_valid else peer.target == target:
@@ -233,7 +242,7 @@ class Connections:
 
     @staticmethod
     def _evictable(peer: Peer) -> bool:
-        return peer.inbound and not peer.no_ban and not peer.disconnecting
+        return peer.inbound and not peer.no_ban and peer.role.eviction > NEVER
 
     def _candidate(self, peer: Peer) -> Candidate:
         return Candidate(
@@ -247,7 +256,7 @@ class Connections:
             group=blake2b(self._ctx.groups.group(peer.address), digest_size=8, key=self._group_key).digest(),
             network=Network.TORV3 if peer.through_tor else peer.address.network,
             is_local=peer.address.is_local,
-            prefer_evict=peer.prefer_evict or peer.conduct.score < THROTTLED_BELOW,
+            prefer_evict=peer.prefer_evict or peer.conduct.score < THROTTLED_BELOW or peer.role.eviction >= FIRST,
         )
 
     # -- learning from peers -------------------------------------------------------------------------------------
@@ -264,22 +273,21 @@ class Connections:
 
     def on_disconnected(self, peer: Peer, retry_v1: bool = False) -> None:
         """A connection is gone; ``retry_v1``: the node may be one that speaks version 1 of the transport only."""
-        self._ctx.states.handle(peer.id, PeerEvent.LOST)
         lasting = peer.kind not in (ConnectionKind.BLOCK_RELAY, ConnectionKind.PRIVATE_BROADCAST)
-        if peer.established and not peer.inbound and lasting:
+        if peer.complete_since is not None and not peer.inbound and lasting:
             self._gossip.book.connected(peer.address, int(self._ctx.unix))
         attempt = None
         if retry_v1 and peer.may_fall_back and self.active:
             self._ctx.log(LogLevel.DEBUG, "net", f"retrying with v1 transport protocol for peer={peer.id}")
-            attempt = self.connect(peer.address, peer.kind, v2=False, again=True)
+            attempt = self.connect(peer.address, peer.kind, v2=False)
         self.added.on_disconnected(peer, attempt)
 
     def anchors(self) -> tuple[AddrEntry, ...]:
         """Addresses of block-relay peers, to be connected to first after a restart."""
         kind = ConnectionKind.BLOCK_RELAY
-        peers = [p for p in self._ctx.peers.values() if p.kind is kind and not p.disconnecting and p.address.is_valid]
+        peers = [p for p in self._ctx.peers.values() if p.kind is kind and p.role.holds_slot and p.address.is_valid]
         told = self._gossip.book.services  # by others, until the peer itself has told
-        entries = [(p.services if p.established else told(p.address), p.address) for p in peers[:MAX_ANCHORS]]
+        entries = [(p.services if p.version else told(p.address), p.address) for p in peers[:MAX_ANCHORS]]
         return tuple(AddrEntry(int(self._ctx.unix), services, address) for services, address in entries)
 
     def set_active(self, active: bool) -> None:
@@ -309,8 +317,8 @@ class Connections:
 
     def count(self, kind: ConnectionKind) -> int:
         """Connections of a kind that stand or are being opened."""
-        standing = sum(1 for p in self._ctx.peers.values() if p.kind is kind and not p.disconnecting)
-        return standing + sum(1 for a in self.attempts.values() if a.kind is kind)
+        standing = sum(1 for p in self._ctx.peers.values() if p.kind is kind and p.role.holds_slot)
+        return standing + sum(1 for a in self.attempts.values() if a.kind is kind and a.state.role.holds_slot)
 
     def _open_automatic(self) -> None:
         """Open at most one connection of the kind that is needed most."""
@@ -438,7 +446,7 @@ class Connections:
         loose = [p for p in peers if not p.headers.protected and networks.count(p.address.network) > 1]
         if not loose:
             return
-        drop = min(loose, key=lambda p: (p.headers.last_announcement, -p.id))
+        drop = min(loose, key=lambda p: (-p.role.eviction, p.headers.last_announcement, -p.id))
         if ctx.mockable - drop.connected_mockable > MINIMUM_CONNECT_TIME and not drop.blocks.in_flight:
             ctx.disconnect(drop, "extra outbound peer", level=LogLevel.DEBUG)
             self._try_extra_full = False

@@ -6,6 +6,8 @@ Core 31 does; feature messages count only before verack (BIP155, BIP339).
 
 from __future__ import annotations
 
+from math import inf
+
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.context import Context
@@ -54,11 +56,12 @@ class Handshake:
     def tick(self, peer: Peer) -> None:
         """Give up on a handshake that takes too long."""
         limit = self._ctx.config.peer_timeout
-        if peer.established or self._ctx.mockable - peer.connected_mockable <= limit:
+        if not peer.role.negotiates or self._ctx.mockable - peer.connected_mockable <= limit:
             return
-        if peer.transport == "v1" and not (peer.heard and peer.version_sent):
-            never = "" if peer.heard else " never received from peer,"
-            never += "" if peer.version_sent else " never sent to peer,"
+        heard = peer.last_received > -inf
+        if peer.transport == "v1" and not (heard and peer.nonce):
+            never = "" if heard else " never received from peer,"
+            never += "" if peer.nonce else " never sent to peer,"
             self._ctx.disconnect(peer, f"socket no message in first {limit:.0f} seconds,{never[:-1]}")
         else:
             self._ctx.disconnect(peer, f"{'V2' if peer.transport == 'detecting' else 'version'} handshake timeout")
@@ -68,7 +71,6 @@ class Handshake:
         receiver = peer.address if peer.address.is_routable and peer.address.is_v1_compatible else NOWHERE
         if peer.inbound:
             peer.nonce = ctx.rng.getrandbits(64) or 1
-        peer.version_sent = True
         ctx.send(
             peer,
             Version(
@@ -127,12 +129,11 @@ class Handshake:
     def on_verack(self, peer: Peer) -> bool:
         """The peer accepts our version; tells whether this establishes the connection."""
         ctx = self._ctx
-        if peer.established:
+        if not peer.role.negotiates:
             ctx.log(LogLevel.DEBUG, "net", f"ignoring redundant verack message from peer={peer.id}")
             return False
-        if not peer.version_sent:
+        if not peer.nonce:
             return False
-        peer.established = True
         self._nonces.pop(peer.nonce, None)
         ctx.log_peer(
             peer,
@@ -147,14 +148,14 @@ class Handshake:
 
     def on_wtxid_relay(self, peer: Peer) -> None:
         """BIP339: the peer announces transactions by wtxid."""
-        if peer.established:
+        if not peer.role.negotiates:
             self._ctx.punish(peer, Offence.LATE_NEGOTIATION, words="wtxidrelay received after verack")
         elif peer.common_version >= WTXID_RELAY_VERSION:
             peer.wtxid_relay = True
 
     def on_send_addrv2(self, peer: Peer) -> None:
         """BIP155: the peer understands addrv2."""
-        if peer.established:
+        if not peer.role.negotiates:
             self._ctx.punish(peer, Offence.LATE_NEGOTIATION, words="sendaddrv2 received after verack")
         else:
             peer.wants_addrv2 = True

@@ -125,7 +125,7 @@ class PeerScore(TypedDict):
 
     id: Annotated[int, "Number of the peer"]
     score: Annotated[float, "Score, 0 to 100"]
-    state: Annotated[str, "connected, stable, degraded or shutting-down"]
+    state: Annotated[str, "handshake, active, degraded or draining"]
     standing: Annotated[str, "good, observed, throttled or removed"]
     service: Annotated[float, "Response and stability, -1 to 1"]
     value: Annotated[float, "Useful data against useless, -1 to 1"]
@@ -157,7 +157,7 @@ class Scores:
         conduct.next_at = steady + INTERVAL
         conduct.fade(steady)
         latency = self._take_requests(peer)
-        features = features_of(conduct, latency, self._ctx.mockable - peer.connected_mockable)
+        features = features_of(conduct, latency, self._uptime(peer))
         if self._ctx.config.peer_score_learning:
             self._learn(conduct, features)
         before, conduct.score = standing_of(conduct.score), score_of(features, self.weights)
@@ -180,6 +180,9 @@ class Scores:
             if record.latency is not None:
                 return record.latency
         return peer.ping.last
+
+    def _uptime(self, peer: Peer) -> float:
+        return 0.0 if peer.complete_since is None else self._ctx.mockable - peer.complete_since
 
     def _learn(self, conduct: Conduct, features: Features) -> None:
         """Hold the judgement of a minute ago against what happened since."""
@@ -226,11 +229,11 @@ class Scores:
         if features is None:
             record = self._strategy.peers.get(peer.id)
             latency = record.latency if record is not None and record.latency is not None else peer.ping.last
-            features = features_of(conduct, latency, self._ctx.mockable - peer.connected_mockable)
+            features = features_of(conduct, latency, self._uptime(peer))
         return {
             "id": peer.id,
             "score": round(conduct.score, 1),
-            "state": self._ctx.states.state(peer.id).value,
+            "state": peer.state.value,
             "standing": standing_of(conduct.score).value,
             "service": round(features.service, 3),
             "value": round(features.value, 3),

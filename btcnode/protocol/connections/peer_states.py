@@ -1,82 +1,128 @@
-"""The life of a connection as a table: states, events, and which event leads from which state to which.
+"""The life of a connection: one table says which event leads from which state to which, and each state what follows.
 
-What is not in the table does not happen: an event that does not fit is refused and logged, the state stays. Who wants
-to do something about changes registers a handler; the dispatcher does not know them.
+Nothing else remembers how far a connection is. Whoever wants to know whether a peer may be asked, served, told of news,
+counted or evicted asks the ``Role`` of its state; whoever has something to do when that changes registers a handler. An
+event that is not in the table is refused and logged, and the state stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from btcnode.protocol.limits import PROBE_AFTER
+
+NEVER, IN_TURN, FIRST = 0, 1, 2  # values of Role.eviction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """What a connection is good for while it is in one state; what is not said is not so."""
+
+    holds_slot: bool = False  # it counts against the limits of connections
+    is_heard: bool = False  # what it sends is looked at
+    is_spoken_to: bool = False  # messages go out to it
+    negotiates: bool = False  # features are still open, and a verack completes the handshake
+    is_complete: bool = False  # the handshake is behind it
+    gives_headers: bool = False  # it may be asked for headers, ...
+    gives_blocks: bool = False  # ... for blocks, ...
+    gives_transactions: bool = False  # ... for transactions
+    is_served: bool = False  # what it asks for is answered
+    is_told: bool = False  # news goes to it: blocks, transactions, addresses, fee filters; else it waits
+    eviction: int = NEVER  # when slots are short: not at all, in its turn, before those who are in turn
+    probe_after: float | None = None  # seconds of silence after which a peer that owes us something is pinged
 
 
 class PeerState(Enum):
-    """Where a connection is in its life."""
+    """Where a connection is in its life. The value is its name, ``role`` what follows."""
 
-    DISCONNECTED = "disconnected"  # before the first and after the last event; nothing is remembered of it
-    CONNECTING = "connecting"  # we asked for a connection
-    CONNECTED = "connected"  # the socket stands, the handshake is under way
-    STABLE = "stable"  # the handshake is complete, data comes
-    DEGRADED = "degraded"  # nothing came for three minutes although we asked
-    SHUTTING_DOWN = "shutting-down"  # what was sent is flushed, then the socket is closed
+    role: Role
+
+    CLOSED = "closed", Role()  # before the first and after the last event
+    OPENING = "opening", Role(holds_slot=True)  # we asked for a connection
+    HANDSHAKE = (
+        "handshake",  # the socket stands
+        Role(holds_slot=True, is_heard=True, is_spoken_to=True, negotiates=True, eviction=IN_TURN),
+    )
+    ACTIVE = (
+        "active",
+        Role(
+            holds_slot=True,
+            is_heard=True,
+            is_spoken_to=True,
+            is_complete=True,
+            gives_headers=True,
+            gives_blocks=True,
+            gives_transactions=True,
+            is_served=True,
+            is_told=True,
+            eviction=IN_TURN,
+            probe_after=PROBE_AFTER,
+        ),
+    )
+    DEGRADED = (
+        "degraded",  # silent although we asked: nothing but pings goes out until it says something
+        Role(holds_slot=True, is_heard=True, is_spoken_to=True, is_complete=True, eviction=FIRST),
+    )
+    DRAINING = "draining", Role()  # what was sent is flushed, then the socket is closed
+
+    def __new__(cls, name: str, role: Role) -> PeerState:
+        """A state of this name."""
+        state = object.__new__(cls)
+        state._value_ = name
+        state.role = role
+        return state
 
 
 class PeerEvent(Enum):
     """What happens to a connection."""
 
-    CONNECT_INITIATED = "connect initiated"
-    CONNECTED = "connected"
-    TIMEOUT = "timeout"  # a connection that does not come to stand, a handshake or an answer that is overdue
-    HEARTBEAT_MISSED = "heartbeat missed"
-    DATA_SYNCED = "data synced"  # the handshake is complete, or a degraded peer sends again
-    RECONNECT = "reconnect"  # another try at an address, in version 1 of the transport
-    GRACEFUL_SHUTDOWN = "graceful shutdown"  # we close the connection
+    ASKED = "asked for"
+    FAILED = "failed"  # the attempt came to nothing
+    CONNECTED = "connected"  # the socket stands
+    COMPLETED = "handshake complete"
+    SILENT = "silent"  # nothing came for three minutes, nor did an answer to a ping
+    HEARD = "heard of again"
+    CLOSE = "close"  # we give it up
     LOST = "lost"  # the socket is closed, whoever did it
 
 
 _S, _E = PeerState, PeerEvent
 
 TRANSITIONS: dict[tuple[PeerState, PeerEvent], PeerState] = {
-    (_S.DISCONNECTED, _E.CONNECT_INITIATED): _S.CONNECTING,
-    (_S.DISCONNECTED, _E.RECONNECT): _S.CONNECTING,
-    (_S.DISCONNECTED, _E.CONNECTED): _S.CONNECTED,  # inbound
-    (_S.CONNECTING, _E.CONNECTED): _S.CONNECTED,
-    (_S.CONNECTING, _E.TIMEOUT): _S.DISCONNECTED,
-    (_S.CONNECTING, _E.GRACEFUL_SHUTDOWN): _S.SHUTTING_DOWN,
-    (_S.CONNECTED, _E.DATA_SYNCED): _S.STABLE,
-    (_S.CONNECTED, _E.TIMEOUT): _S.SHUTTING_DOWN,
-    (_S.CONNECTED, _E.GRACEFUL_SHUTDOWN): _S.SHUTTING_DOWN,
-    (_S.CONNECTED, _E.LOST): _S.DISCONNECTED,
-    (_S.STABLE, _E.HEARTBEAT_MISSED): _S.DEGRADED,
-    (_S.STABLE, _E.TIMEOUT): _S.SHUTTING_DOWN,
-    (_S.STABLE, _E.GRACEFUL_SHUTDOWN): _S.SHUTTING_DOWN,
-    (_S.STABLE, _E.LOST): _S.DISCONNECTED,
-    (_S.DEGRADED, _E.DATA_SYNCED): _S.STABLE,
-    (_S.DEGRADED, _E.TIMEOUT): _S.SHUTTING_DOWN,
-    (_S.DEGRADED, _E.GRACEFUL_SHUTDOWN): _S.SHUTTING_DOWN,
-    (_S.DEGRADED, _E.LOST): _S.DISCONNECTED,
-    (_S.SHUTTING_DOWN, _E.LOST): _S.DISCONNECTED,
+    (_S.CLOSED, _E.ASKED): _S.OPENING,
+    (_S.CLOSED, _E.CONNECTED): _S.HANDSHAKE,  # by the other side
+    (_S.OPENING, _E.CONNECTED): _S.HANDSHAKE,
+    (_S.OPENING, _E.FAILED): _S.CLOSED,
+    (_S.HANDSHAKE, _E.COMPLETED): _S.ACTIVE,
+    (_S.HANDSHAKE, _E.CLOSE): _S.DRAINING,
+    (_S.HANDSHAKE, _E.LOST): _S.CLOSED,
+    (_S.ACTIVE, _E.SILENT): _S.DEGRADED,
+    (_S.ACTIVE, _E.CLOSE): _S.DRAINING,
+    (_S.ACTIVE, _E.LOST): _S.CLOSED,
+    (_S.DEGRADED, _E.HEARD): _S.ACTIVE,
+    (_S.DEGRADED, _E.CLOSE): _S.DRAINING,
+    (_S.DEGRADED, _E.LOST): _S.CLOSED,
+    (_S.DRAINING, _E.LOST): _S.CLOSED,
 }
 
 
-class AttemptKey(NamedTuple):
-    """Key of an attempt to connect, which has no peer's number yet; ``number`` is that of the ``Connect`` effect."""
+class Connection(Protocol):
+    """A peer, or an attempt to connect to one; ``state`` is written by ``PeerStates`` only."""
 
-    number: int
+    state: PeerState
 
-    def __str__(self) -> str:
-        return f"attempt {self.number}"
-
-
-Key = int | AttemptKey
-"""A peer's number, or an attempt to connect."""
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
 
 
 class Change(NamedTuple):
     """A transition that was made."""
 
-    key: Key
+    connection: Connection
     before: PeerState
     event: PeerEvent
     after: PeerState
@@ -86,45 +132,32 @@ Handler = Callable[[Change], None]
 
 
 class PeerStates:
-    """The state of every connection and attempt; ``log`` takes one line for each event that is refused."""
+    """Makes transitions and tells of them; ``log`` takes one line for each event that is refused."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log
-        self._states: dict[Key, PeerState] = {}
-        self._handlers: list[tuple[PeerEvent | None, Handler]] = []
+        self._handlers: list[Handler] = []
         self.refused = 0
 
-    def on(self, event: PeerEvent | None, handler: Handler) -> None:
-        """Call ``handler`` after every transition by ``event`` (None: by any), in the order of registration."""
-        self._handlers.append((event, handler))
+    def on_change(self, handler: Handler) -> None:
+        """Call ``handler`` after every transition, in the order of registration."""
+        self._handlers.append(handler)
 
-    def state(self, key: Key) -> PeerState:
-        """The present state."""
-        return self._states.get(key, PeerState.DISCONNECTED)
+    @staticmethod
+    def fits(connection: Connection, event: PeerEvent) -> bool:
+        """Whether the table has the event for the connection's state."""
+        return (connection.state, event) in TRANSITIONS
 
-    def adopt(self, attempt: int, peer_id: int) -> None:
-        """The attempt of this number became a connection: its state goes on under the peer's number."""
-        state = self._states.pop(AttemptKey(attempt), None)
-        if state is not None:
-            self._states[peer_id] = state
-
-    def handle(self, key: Key, event: PeerEvent) -> bool:
+    def handle(self, connection: Connection, event: PeerEvent) -> bool:
         """Make the transition that the table has for the event; False (and a line in the log) when it has none."""
-        before = self.state(key)
+        before = connection.state
         after = TRANSITIONS.get((before, event))
         if after is None:
             self.refused += 1
-            self._log(f"connection {key}: {event.value!r} does not fit the state {before.value!r}")
+            self._log(f"{connection.name}: {event.value!r} does not fit the state {before.value!r}")
             return False
-        if after is PeerState.DISCONNECTED:
-            self._states.pop(key, None)
-        else:
-            self._states[key] = after
-        change = Change(key, before, event, after)
-        for wanted, handler in self._handlers:
-            if wanted is None or wanted is event:
-                handler(change)
+        connection.state = after
+        change = Change(connection, before, event, after)
+        for handler in self._handlers:
+            handler(change)
         return True
-
-    def __len__(self) -> int:
-        return len(self._states)

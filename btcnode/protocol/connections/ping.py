@@ -1,8 +1,8 @@
 """Heartbeat: latency and liveness of peers (BIP31), all from one timer wheel.
 
-A ping goes out every two minutes, and is also the probe of a peer that has been silent as long. A peer that says
-nothing for three minutes is degraded, until it sends again; one that owes a pong for twenty minutes is dropped, as in
-Bitcoin Core.
+A ping goes out every two minutes, as in Bitcoin Core, and after one minute of silence already to a peer that owes us
+something. Who has said nothing for three minutes, and left a ping unanswered for one, is silent: degraded until it is
+heard of again. One that owes a pong for twenty minutes is dropped, as in Bitcoin Core.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from btcnode.protocol.connections.floods import Floods
-from btcnode.protocol.connections.peer_states import PeerEvent, PeerState
+from btcnode.protocol.connections.peer_states import PeerEvent
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import (
     HEARTBEAT_MISSED,
     MAX_OWED_PONGS,
     PING_INTERVAL,
+    PROBE_RECHECK,
+    PROBE_UNANSWERED,
     TIMEOUT_INTERVAL,
 )
 from btcnode.protocol.peer import Peer
@@ -28,11 +30,14 @@ from btcnode.wire.messages import Ping, Pong
 class Pings:
     """Pings, pongs, and what silence means."""
 
-    def __init__(self, ctx: Context, floods: Floods, has_work: Callable[[int], bool]) -> None:
-        """``has_work``: whether orphans of a peer wait to be looked at once more."""
+    def __init__(
+        self, ctx: Context, floods: Floods, has_work: Callable[[int], bool], owes: Callable[[Peer], bool]
+    ) -> None:
+        """``has_work``: whether orphans of a peer wait to be looked at once more. ``owes``: whether it was asked."""
         self._ctx = ctx
         self._floods = floods
         self._has_work = has_work
+        self._owes = owes
         self._owing: dict[int, None] = {}  # peers that wait for a pong
         self._wheel = TimerWheel(ctx.mockable)
         self._queued: dict[int, None] = {}  # peers to be pinged whatever the time is
@@ -43,7 +48,7 @@ class Pings:
         self._check(peer)
 
     def forget(self, peer: Peer) -> None:
-        """The connection is gone."""
+        """Nothing is sent to the peer any more."""
         self._owing.pop(peer.id, None)
         self._wheel.cancel(peer.id)
 
@@ -66,7 +71,7 @@ class Pings:
         """Send the pongs that waited for something and do so no more."""
         for peer_id in list(self._owing) if self._owing else ():
             peer = self._ctx.peers.get(peer_id)
-            if peer is None or peer.disconnecting:
+            if peer is None or not peer.role.is_spoken_to:
                 del self._owing[peer_id]
                 continue
             owed = peer.ping.owed
@@ -102,18 +107,17 @@ class Pings:
             text = f"{problem}, {expected:x} expected, {message.nonce or 0:x} received, {size} bytes"
             self._ctx.log(LogLevel.DEBUG, "net", f"pong peer={peer.id}: {text}")
         if expected:
-            self._wheel.set(peer.id, ping.sent_at + PING_INTERVAL)
+            self.watch(peer)
 
-    def on_message(self, peer: Peer) -> None:
-        """Something came from the peer: it is alive."""
-        if self._ctx.states.state(peer.id) is PeerState.DEGRADED:
-            self._ctx.states.handle(peer.id, PeerEvent.DATA_SYNCED)
+    def watch(self, peer: Peer) -> None:
+        """What the peer's next moment depends on has changed."""
+        self._wheel.set(peer.id, self._next_check(peer))
 
     def queue_all(self) -> None:
         """Ping every peer at the next tick (the user's ``ping``)."""
         for peer in self._ctx.peers.values():
             peer.ping.queued = True
-            if peer.established:
+            if peer.role.is_complete:
                 self._queued[peer.id] = None
 
     def tick(self) -> None:
@@ -121,7 +125,7 @@ class Pings:
         queued, self._queued = self._queued, {}
         for peer_id in (*queued, *self._wheel.advance(self._ctx.mockable)):
             peer = self._ctx.peers.get(peer_id)
-            if peer is not None and peer.established and not peer.disconnecting:
+            if peer is not None and peer.role.is_complete:
                 self._check(peer)
 
     def _check(self, peer: Peer) -> None:
@@ -129,23 +133,50 @@ class Pings:
         ping, mockable = peer.ping, self._ctx.mockable
         waited = mockable - ping.sent_at
         if ping.nonce and waited > TIMEOUT_INTERVAL:
-            self._ctx.states.handle(peer.id, PeerEvent.TIMEOUT)
             self._ctx.disconnect(peer, f"ping timeout: {waited:.6f}s")
             return
-        if ping.queued or (not ping.nonce and waited > PING_INTERVAL):
+        if ping.queued or (not ping.nonce and (waited > PING_INTERVAL or self._shall_probe(peer))):
             self._send(peer)
-        silent = mockable - peer.last_received
-        if ping.nonce and silent > HEARTBEAT_MISSED and self._ctx.states.state(peer.id) is PeerState.STABLE:
-            self._ctx.states.handle(peer.id, PeerEvent.HEARTBEAT_MISSED)
-        moments = [ping.sent_at + (TIMEOUT_INTERVAL if ping.nonce else PING_INTERVAL)]
-        if self._ctx.states.state(peer.id) is PeerState.STABLE and peer.last_received + HEARTBEAT_MISSED > mockable:
-            moments.append(peer.last_received + HEARTBEAT_MISSED)
-        self._wheel.set(peer.id, min(moments) + 0.001)
+        if self._is_silent(peer):
+            self._ctx.states.handle(peer, PeerEvent.SILENT)
+        self.watch(peer)
+
+    def _shall_probe(self, peer: Peer) -> bool:
+        """Whether the peer keeps us waiting and has said nothing of late."""
+        after = peer.role.probe_after
+        if after is None or peer.pauses:
+            return False
+        return self._ctx.mockable - peer.last_received > after and self._owes(peer)
+
+    def _is_silent(self, peer: Peer) -> bool:
+        """Whether nothing came for long, not even an answer to a ping that had its time (and that we would have read).
+
+        Without the latter everybody would be silent when the clock jumps. Who does not answer pings (before BIP31)
+        cannot be told from who has nothing to say.
+        """
+        ping, mockable = peer.ping, self._ctx.mockable
+        if not ping.nonce or peer.pauses or not self._ctx.states.fits(peer, PeerEvent.SILENT):
+            return False
+        unanswered = mockable - ping.unanswered_since >= PROBE_UNANSWERED
+        return unanswered and mockable - peer.last_received > HEARTBEAT_MISSED
+
+    def _next_check(self, peer: Peer) -> float:
+        """When the peer is looked at again."""
+        ping, mockable = peer.ping, self._ctx.mockable
+        moment = ping.sent_at + (TIMEOUT_INTERVAL if ping.nonce else PING_INTERVAL)
+        if not ping.nonce and peer.role.probe_after is not None:
+            moment = min(moment, max(peer.last_received + peer.role.probe_after, mockable + PROBE_RECHECK))
+        elif ping.nonce and self._ctx.states.fits(peer, PeerEvent.SILENT):
+            silent = max(peer.last_received + HEARTBEAT_MISSED, ping.unanswered_since + PROBE_UNANSWERED)
+            moment = min(moment, max(silent, mockable + PROBE_RECHECK))
+        return moment + 0.001
 
     def _send(self, peer: Peer) -> None:
-        ping = peer.ping
+        ping, mockable = peer.ping, self._ctx.mockable
         nonce = self._ctx.rng.getrandbits(64) or 1
         ping.queued = False
-        ping.sent_at = self._ctx.mockable
+        ping.sent_at = mockable
+        if not ping.nonce:
+            ping.unanswered_since = mockable
         ping.nonce = nonce if peer.common_version > BIP31_VERSION else 0
         self._ctx.send(peer, Ping(nonce))

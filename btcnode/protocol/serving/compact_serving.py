@@ -66,7 +66,7 @@ class CompactServing:
         outline = self._remember(index, event.block)
         self.newest = event.block
         for peer in ctx.established():
-            if not peer.high_bandwidth_from or peer.common_version < INVALID_CB_NO_BAN_VERSION:
+            if not (peer.high_bandwidth_from and peer.role.is_told) or peer.common_version < INVALID_CB_NO_BAN_VERSION:
                 continue
             self._download.update_availability(peer)
             if not ctx.peer_has(peer, index) and ctx.peer_has(peer, tree.prev(index)):

@@ -58,7 +58,7 @@ class FilterServing:
     def serve(self, peer: Peer) -> None:
         """Begin with the next request, or the next part of one, when the peer takes answers."""
         serve, tree = peer.serve, self._ctx.tree
-        if not serve.filters or serve.reading_filters or peer.send_full or peer.disconnecting:
+        if not serve.filters or serve.reading_filters or peer.send_full or not peer.role.is_served:
             return
         request = serve.filters[0]
         stop = tree.find(request.stop_hash)
@@ -81,7 +81,7 @@ class FilterServing:
             return
         serve = peer.serve
         serve.reading_filters = False
-        if peer.disconnecting or not serve.filters:
+        if not peer.role.is_served or not serve.filters:
             return
         request = serve.filters[0]
         done = True

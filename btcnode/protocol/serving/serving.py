@@ -152,7 +152,7 @@ class Serving:
         ctx, queue = self._ctx, peer.serve.queue
         self._serve_parts(peer)
         budget = MAX_GETDATA_TX_PER_TURN
-        while queue and budget and not peer.send_full and not peer.disconnecting and peer.serve.reading == NONE:
+        while queue and budget and not peer.send_full and peer.role.is_served and peer.serve.reading == NONE:
             budget -= 1
             if self._awaits_validation(queue.first_hash()):
                 break
@@ -286,7 +286,7 @@ class Serving:
 
     def _serve_parts(self, peer: Peer) -> None:
         serve = peer.serve
-        if serve.parts and serve.reading == NONE and not peer.send_full and not peer.disconnecting:
+        if serve.parts and serve.reading == NONE and not peer.send_full and peer.role.is_served:
             index, then = serve.parts.pop(0)
             self._read(peer, index, then=then)
 
@@ -304,7 +304,7 @@ class Serving:
         if peer is None or peer.serve.reading != answer.index:
             return None
         peer.serve.reading = NONE
-        return None if peer.disconnecting else peer
+        return peer if peer.role.is_complete else None
 
     def on_block_read(self, answer: BlockRead) -> None:
         """Send a block that was read from disk, then go on with the queue."""

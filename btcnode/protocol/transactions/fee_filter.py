@@ -67,7 +67,7 @@ class FeeFilters:
     def tick(self, peer: Peer) -> None:
         """Send the filter if it is time: every ten minutes on average, within five after a substantial change."""
         ctx = self._ctx
-        if not ctx.config.tx_relay or peer.common_version < FEEFILTER_VERSION:
+        if not ctx.config.tx_relay or not peer.role.is_told or peer.common_version < FEEFILTER_VERSION:
             return
         if peer.kind in _SILENT or peer.permissions & Permission.FORCE_RELAY:
             return

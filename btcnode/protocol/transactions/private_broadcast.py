@@ -144,7 +144,6 @@ class PrivateBroadcast:
         """The connection stands: say who we are not."""
         self._to_open = max(0, self._to_open - 1)
         peer.nonce = self._ctx.rng.getrandbits(64) or 1
-        peer.version_sent = True
         message = Version(
             version=PROTOCOL_VERSION,
             services=0,
@@ -310,5 +309,5 @@ class PrivateBroadcast:
     def _needed(self) -> int:
         """Connections that may stand at a time: those still to be opened and those that are at work."""
         return self._to_open + sum(
-            1 for p in self._ctx.peers.values() if p.kind is ConnectionKind.PRIVATE_BROADCAST and not p.disconnecting
+            1 for p in self._ctx.peers.values() if p.kind is ConnectionKind.PRIVATE_BROADCAST and p.role.holds_slot
         )

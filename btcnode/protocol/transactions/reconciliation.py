@@ -57,7 +57,7 @@ class Reconciliation:
         if not ctx.config.tx_reconciliation:
             text = f"sendtxrcncl from peer={peer.id} ignored, as our node does not have txreconciliation enabled"
             ctx.log(LogLevel.DEBUG, "net", text)
-        elif peer.established:
+        elif not peer.role.negotiates:
             problem = "sendtxrcncl received after verack"
         elif rejects_transactions(ctx, peer):
             problem = "sendtxrcncl received to which we indicated no tx relay"

@@ -104,6 +104,10 @@ class TxIntake:
             wtxid_relay=peer.wtxid_relay,
         )
 
+    def withdraw(self, peer: Peer) -> None:
+        """The peer is asked for nothing for the time being: who else announced the same is asked."""
+        self.download.tracker.disconnected(peer.id)
+
     def forget(self, peer: Peer) -> None:
         """The connection is gone; verdicts on what it sent still count."""
         self.download.disconnected(peer.id)
@@ -135,7 +139,7 @@ class TxIntake:
     def request(self, peer: Peer) -> None:
         """Ask the peer for what it is the best to be asked for."""
         tracker = self.download.tracker
-        if not tracker.waiting(peer.id):
+        if not peer.role.gives_transactions or not tracker.waiting(peer.id):
             return
         tracker.advance(self._ctx.mockable)
         wanted = self.download.requests(peer.id, self._ctx.mockable, self._busy, MAX_GETDATA_TXS)

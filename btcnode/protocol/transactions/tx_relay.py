@@ -170,7 +170,7 @@ class TxRelay:
     def tick(self, peer: Peer) -> None:
         """Announce what waits if it is the peer's turn; not while it does not read. Peers with noban need not wait."""
         state = peer.tx
-        if state is None or peer.send_full:
+        if state is None or peer.send_full or not peer.role.is_told:
             return
         due = self._ctx.mockable >= state.next_send
         if due:

@@ -40,8 +40,8 @@ def test_going_on_ends_the_connection_and_honest_pace_does_not(bench: Bench) -> 
         bench.wait(5.5)
         if bench.disconnected(flood) is not None:
             break
-    assert flood not in bench.protocol.peer_ids() or bench.state(flood).disconnecting
-    assert not bench.state(honest).disconnecting
+    assert flood not in bench.protocol.peer_ids() or not bench.state(flood).role.is_heard
+    assert bench.state(honest).role.is_complete
     assert not bench.state(honest).conduct.offences
 
 

@@ -46,7 +46,7 @@ def test_outbound_speaks_first_and_negotiates_before_verack(bench: Bench) -> Non
     bench.receive(peer, Verack())
     assert bench.sent(SendCmpct) == [SendCmpct(False, 2)]
     state = bench.state(peer)
-    assert state.established
+    assert state.role.is_complete
     assert state.wtxid_relay
     assert state.wants_addrv2
 

@@ -129,7 +129,8 @@ def check_limits(bench: Bench) -> None:
     assert len(in_flight) == len(set(in_flight)), "a block asked of two peers"
     assert sorted(in_flight) == sorted(download.requests)
     assert download.validating_bytes == sum(download._validating.values())
-    assert download.preferred_count == sum(p.blocks.preferred for p in protocol._ctx.peers.values())
+    peers = protocol._ctx.peers.values()
+    assert download.preferred_count == sum(p.blocks.preferred and p.role.gives_blocks for p in peers)
     assert download.requests.downloading_peers == sum(bool(p.blocks.in_flight) for p in protocol._ctx.peers.values())
     assert protocol._headers.sync_count == sum(p.headers.sync_started for p in protocol._ctx.peers.values())
     for peer in protocol._ctx.peers.values():
