@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+OF_BITCOIND = {"rpcauth.py"}
 REPOSITORY_PATH = re.compile(r"(?<![\w/.-])((?:btcnode|tests|scripts|docs|docker|\.ci)/[\w./*-]*\w\*?/?)")
 
 
@@ -41,6 +42,27 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_files_that_a_page_names_are_there(page: Path) -> None:
     missing = [name for name in REPOSITORY_PATH.findall(page.read_text()) if not list(ROOT.glob(name.rstrip("/")))]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_that_a_page_names_are_there(page: Path) -> None:
+    """Also by their last parts, as ``blocks/xthin.py`` and ``..._transactions.py`` are."""
+    folders = ("btcnode", "tests", "scripts", "docker")
+    there = [f"/{path.relative_to(ROOT).as_posix()}" for folder in folders for path in (ROOT / folder).rglob("*.py*")]
+    named = set(re.findall(r"(?<![\w/*-])([\w/]*\w\.pyi?)\b", page.read_text())) - OF_BITCOIND
+    ends = {name: name if name.startswith("_") else f"/{name}" for name in named}
+    assert [name for name in sorted(named) if not any(path.endswith(ends[name]) for path in there)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_constants_that_a_page_names_are_there(page: Path) -> None:
+    constant = r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+"
+    known: set[str] = set()
+    for folder in ("btcnode", "tests/lib"):
+        for path in (ROOT / folder).rglob("*.py"):
+            known.update(re.findall(rf"(?:^ *|, |\")({constant})(?:\b.* = |\")", path.read_text(), re.M))
+    named = set(re.findall(f"`({constant})`", page.read_text()))
+    assert sorted(named - known) == []
 
 
 def complete(name: str, *words: str) -> list[str]:
