@@ -325,7 +325,9 @@ class Chainstate:
         if many_headers or too_old or self.coins.needs_flush():
             if self._flushing is not None:
                 return EndFlushStep(self._flushing)
-            return self._flush_step(HEADERS_PER_FLUSH) if many_headers else self._flush_step(beside=True)
+            if many_headers:
+                return self._flush_step(HEADERS_PER_FLUSH)
+            return self._flush_step(beside=self.store.flushes_beside)
         tree, tip = self.tree, self.active.tip
         if tree.is_failed(tip):
             return self._disconnect_step(tip)

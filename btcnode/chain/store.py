@@ -39,12 +39,16 @@ class ChainStore:
         files: BlockFiles,
         blocks_lock: DirectoryLock,
         snapshot: SnapshotStore | None = None,
+        *,
+        flushes_beside: bool = True,
     ) -> None:
+        """``flushes_beside``: the chain may go on while coins are written."""
         self.directory = directory
         self._blocks_lock = blocks_lock
         self.database = database
         self.own_coins = CoinsDb(database)  # those of the validated chain, where another set is loaded
         self.files = files
+        self.flushes_beside = flushes_beside
         self.snapshot: SnapshotStore | None = None
         if snapshot is not None:
             self.adopt(snapshot)
@@ -121,7 +125,8 @@ class ChainStore:
                 snapshot.close()
             database.close()
             raise
-        return cls(directory, database, files, lock, snapshot)
+        # who has writes crash wants to know which call it was: the answer comes after the flush then
+        return cls(directory, database, files, lock, snapshot, flushes_beside=not crash_ratio)
 
     @property
     def reindexing(self) -> bool:

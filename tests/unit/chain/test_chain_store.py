@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from btcnode.chain import store as store_module
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.steps import FlushStep
 from btcnode.chain.store import ChainStore
 from btcnode.networks.parameters import params_for
+from tests.lib.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
 
@@ -43,3 +46,21 @@ def test_a_rebuild_that_is_killed_at_its_beginning_goes_on(
     done = ChainStore.open(tmp_path, PARAMS)
     assert not done.reindexing
     done.close()
+
+
+@pytest.mark.parametrize("ratio", [0, 1 << 40])
+def test_with_a_crash_ratio_flushes_are_over_when_the_answer_is_given(tmp_path: Path, ratio: int) -> None:
+    """Whoever has writes crash wants to know which call it was."""
+    generator = ChainGenerator(PARAMS)
+    state = Chainstate.open(PARAMS, ChainStore.open(tmp_path, PARAMS, crash_ratio=ratio), dbcache=500_000)
+    kinds = set()
+    for raw in generator.spread(3000):
+        step = state.plan_store(raw, generator.time, requested=True)
+        assert step is not None
+        state.run(step)
+        while (next_step := state.plan_step()) is not None:
+            if isinstance(next_step, FlushStep):
+                kinds.add(next_step.beside)
+            state.run(next_step)
+    assert kinds == {not ratio}
+    state.close()
