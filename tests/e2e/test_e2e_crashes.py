@@ -1,0 +1,50 @@
+"""Nodes that are killed, or find the disk full, while what is stored changes (``scripts/fuzz/kills.py``, briefly)."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lib.crashes.runner import Course
+from tests.lib.crashes.situations import SITUATIONS
+from tests.lib.crashes.world import World, make_world
+
+MOMENTS = 2  # of each situation
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with little room."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_killed(tmp_path: Path, world: World, name: str) -> None:
+    course = Course(SITUATIONS[name], world, tmp_path)
+    commits = [number for number, what in enumerate(course.moments) if "commit" in what]
+    rng = random.Random(name)
+    for moment in (rng.choice(commits), *rng.sample(range(len(course.moments)), MOMENTS - 1)):
+        assert not course.end_at(moment), f"moment {moment}, {course.moments[moment]}"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", ["small-cache", "shutdown"])
+def test_full_disk(tmp_path_factory: pytest.TempPathFactory, small_disk: Path, world: World, name: str) -> None:
+    course = Course(SITUATIONS[name], world, tmp_path_factory.mktemp("course"))
+    for moment in random.Random(name).sample(range(len(course.moments)), MOMENTS):
+        assert not course.fill_at(moment, small_disk), f"moment {moment}, {course.moments[moment]}"

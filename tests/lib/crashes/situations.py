@@ -1,0 +1,239 @@
+"""What a node does when its end comes: each situation from its first state to its last, on from anywhere between."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from btcnode.embed.node import Node
+from btcnode.rpc.errors import RpcError
+from tests.lib.crashes.world import SET_HEIGHT, TIP, World
+
+SECONDS = 60.0  # that a background task may take
+FIRST_HEIGHT = 60
+MINED = 25
+PRUNED = 150
+
+Act = Callable[[Node, World], Awaitable[None]]
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """``prepare`` makes the first state with ``options``; ``act``, with ``more`` too, leads to the last one.
+
+    ``finish`` brings a node that was started again, with ``options``, to the last state from wherever it is.
+    ``side_branches``: the blocks beside the chain are among what is compared.
+    """
+
+    name: str
+    prepare: Act
+    act: Act
+    finish: Act
+    options: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    side_branches: bool = True
+
+
+def node_of(directory: Path, options: Mapping[str, Any]) -> Node:
+    """A node of its own: no peers, no server, time that stands."""
+    settled = {"server": False, "mocktime": 2_000_000_000, "checkblocks": 0, "checklevel": 3, **options}
+    return Node(datadir=directory, **settled)
+
+
+async def submit(node: Node, blocks: Sequence[bytes], flush_each: int = 0) -> None:
+    """Hand blocks over; what is known already is passed over. Raises AssertionError for one that is refused."""
+    for number, raw in enumerate(blocks, 1):
+        result = await node.rpc.submitblock(raw.hex())
+        assert result in (None, "duplicate", "inconclusive"), result
+        if flush_each and not number % flush_each:
+            await node.rpc.gettxoutsetinfo("none")
+
+
+async def submit_missing(node: Node, blocks: Sequence[bytes]) -> None:
+    """The blocks of the chain above the node's tip."""
+    await submit(node, blocks[await node.rpc.getblockcount() :])
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait; raises TimeoutError."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.005)
+
+
+async def indexes_synced(node: Node) -> bool:
+    """Whether every index has the tip."""
+    return all(state["synced"] for state in (await node.rpc.getindexinfo()).values())
+
+
+async def validated(node: Node) -> bool:
+    """Whether no loaded set waits for its chain."""
+    return all(state["validated"] for state in (await node.rpc.getchainstates())["chainstates"])
+
+
+async def facts_of(node: Node, situation: Situation, directory: Path) -> Facts:
+    """Everything that must be as on a node that was never disturbed."""
+    rpc = node.rpc
+    await until(lambda: indexes_synced(node))
+    facts: Facts = {"set": await rpc.gettxoutsetinfo("hash_serialized_3", use_index=False)}
+    facts["set"].pop("disk_size")
+    facts["info"] = {name: (await rpc.getblockchaininfo())[name] for name in ("bestblockhash", "blocks", "chainwork")}
+    if situation.side_branches:
+        facts["tips"] = sorted(json.dumps(tip, default=str) for tip in await rpc.getchaintips())
+    height, indexes = await rpc.getblockcount(), await rpc.getindexinfo()
+    hashes = [await rpc.getblockhash(at) for at in range(height + 1)]
+    rows: dict[str, list[Any]] = {name: [] for name in indexes}
+    if "basic block filter index" in indexes:
+        rows["basic block filter index"] = [await rpc.getblockfilter(one) for one in hashes]
+    if "coinstatsindex" in indexes:
+        rows["coinstatsindex"] = [await rpc.gettxoutsetinfo("muhash", one) for one in hashes[1:]]
+        assert rows["coinstatsindex"][-1]["muhash"] == (await rpc.gettxoutsetinfo("muhash", use_index=False))["muhash"]
+    if "txindex" in indexes:
+        for one in hashes[1:]:
+            block = await rpc.getblock(one, 1)
+            rows["txindex"] += [(await rpc.getrawtransaction(txid, 1))["blockhash"] for txid in block["tx"]]
+    if "txospenderindex" in indexes:
+        for one in hashes[-20:]:
+            for tx in (await rpc.getblock(one, 2))["tx"][1:]:
+                spent = [{"txid": source["txid"], "vout": source["vout"]} for source in tx["vin"]]
+                rows["txospenderindex"].append(await rpc.gettxspendingprevout(spent))
+    facts["indexes"] = {name: _digest(found) for name, found in rows.items()}
+    if not (await rpc.getblockchaininfo())["pruned"]:
+        assert await rpc.verifychain(4, 0) is True
+        facts["blocks"] = _digest([await rpc.getblock(one, 0) for one in hashes])
+    facts["files"] = _dumps(directory)
+    return facts
+
+
+def _dumps(directory: Path) -> dict[str, str]:
+    found = sorted(directory.glob("regtest/dump-*"))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def _digest(found: object) -> str:
+    return hashlib.sha256(json.dumps(found, default=str).encode()).hexdigest()
+
+
+# -- the situations --------------------------------------------------------------------------------------------------
+
+
+async def nothing(node: Node, world: World) -> None:
+    """A new node."""
+
+
+async def first_blocks(node: Node, world: World) -> None:
+    await submit(node, world.chain[:FIRST_HEIGHT])
+
+
+async def whole_chain(node: Node, world: World) -> None:
+    await submit(node, world.chain)
+
+
+async def long_chain(node: Node, world: World) -> None:
+    await submit(node, world.long[:-20])
+
+
+async def sync(node: Node, world: World) -> None:
+    await submit(node, world.chain, flush_each=40)
+
+
+async def go_on(node: Node, world: World) -> None:
+    await submit_missing(node, world.chain)
+
+
+async def mine(node: Node, world: World) -> None:
+    await node.rpc.generatetodescriptor(MINED, "raw(51)")
+    await node.rpc.gettxoutsetinfo("none")
+    await node.rpc.generatetodescriptor(MINED, "raw(51)")
+
+
+async def mine_missing(node: Node, world: World) -> None:
+    missing = TIP + 2 * MINED - await node.rpc.getblockcount()
+    if missing > 0:
+        await node.rpc.generatetodescriptor(missing, "raw(51)")
+
+
+async def reorganise(node: Node, world: World) -> None:
+    await submit(node, world.branch)
+    await node.rpc.gettxoutsetinfo("none")
+
+
+async def both_branches(node: Node, world: World) -> None:
+    await submit(node, world.chain)
+    await submit(node, world.branch)
+
+
+async def prune(node: Node, world: World) -> None:
+    await node.rpc.pruneblockchain(PRUNED)
+    await submit(node, world.long[-20:])
+    await node.rpc.pruneblockchain(2 * PRUNED)
+
+
+async def prune_missing(node: Node, world: World) -> None:
+    await submit_missing(node, world.long)
+    await until(lambda: indexes_synced(node))
+    await node.rpc.pruneblockchain(2 * PRUNED)
+
+
+async def build_indexes(node: Node, world: World) -> None:
+    await until(lambda: indexes_synced(node))
+
+
+async def load_set(node: Node, world: World) -> None:
+    for raw in world.chain:
+        await node.rpc.submitheader(raw[:80].hex())
+    await node.rpc.loadtxoutset(str(world.utxo_file))
+    await submit(node, world.chain[SET_HEIGHT:])
+    await submit(node, world.chain[:SET_HEIGHT])
+    await until(lambda: validated(node))
+
+
+async def load_missing(node: Node, world: World) -> None:
+    await submit(node, world.chain)
+    await until(lambda: validated(node))
+
+
+async def dump(node: Node, world: World) -> None:
+    await node.rpc.dumptxoutset("dump-back", "rollback", {"rollback": FIRST_HEIGHT})
+    await node.rpc.dumptxoutset("dump-tip", "latest")
+
+
+async def dump_missing(node: Node, world: World) -> None:
+    for name, *more in (("dump-back", "rollback", {"rollback": FIRST_HEIGHT}), ("dump-tip", "latest")):
+        try:
+            await node.rpc.dumptxoutset(name, *more)
+        except RpcError as error:
+            if "already exists" not in str(error):
+                raise
+
+
+PRUNES = {"fastprune": True, "prune": 1}
+ALL_INDEXES = {"txindex": True, "txospenderindex": True, "coinstatsindex": True, "blockfilterindex": True}
+
+SITUATIONS = {
+    situation.name: situation
+    for situation in (
+        Situation("sync", nothing, sync, go_on),
+        Situation("small-cache", nothing, sync, go_on, more={"dbcache": 4}),
+        Situation("mining", whole_chain, mine, mine_missing),
+        Situation("reorganisation", whole_chain, reorganise, both_branches),
+        Situation("prune", long_chain, prune, prune_missing, PRUNES),
+        Situation("prune-filters", long_chain, prune, prune_missing, {**PRUNES, "blockfilterindex": True}),
+        Situation("prune-coinstats", long_chain, prune, prune_missing, {**PRUNES, "coinstatsindex": True}),
+        Situation("indexes", whole_chain, build_indexes, build_indexes, more=ALL_INDEXES),
+        Situation("indexes-sync", nothing, sync, go_on, ALL_INDEXES),
+        Situation("reindex", whole_chain, go_on, go_on, more={"reindex": True}),
+        Situation("reindex-chainstate", whole_chain, go_on, go_on, more={"reindex_chainstate": True}),
+        Situation("load-set", nothing, load_set, load_missing),
+        Situation("dump", whole_chain, dump, dump_missing),
+        Situation("shutdown", first_blocks, whole_chain, go_on),
+    )
+}

@@ -1,0 +1,67 @@
+"""The chains that the situations work on, and the UTXO set that some of them load."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.store import ChainStore
+from btcnode.networks import assumeutxo
+from btcnode.networks.assumeutxo import AssumeUtxo
+from btcnode.networks.parameters import params_for
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.coins import all_coins
+
+PARAMS = params_for("regtest")
+NOW = 2_000_000_000  # later than every block
+SET_HEIGHT = 115
+TIP = 165
+FORK = 110  # where the other branch leaves the chain
+LONG = 560
+
+
+@dataclass(frozen=True)
+class World:
+    """``chain`` with a longer ``branch`` beside its last blocks, and a ``long`` chain whose files can be pruned."""
+
+    chain: list[bytes]
+    branch: list[bytes]
+    long: list[bytes]
+    utxo_file: Path
+
+
+def make_world(directory: Path) -> World:
+    """Make it, with the file of the set after block SET_HEIGHT in ``directory``; this process then knows that set."""
+    generator = ChainGenerator(PARAMS)
+    chain = [*generator.spread(400)]
+    chain += [generator.busy(4) for _ in range(FORK - len(chain))]
+    other = deepcopy(generator)
+    other._rng = Random(99)
+    chain += [generator.busy(4) for _ in range(TIP - FORK)]
+    branch = [other.busy(4) for _ in range(TIP - FORK + 1)]
+    long = ChainGenerator(PARAMS, seed=3)
+    blocks = [*long.spread(1500)]
+    blocks += [long.busy(5) for _ in range(LONG - len(blocks))]
+    return World(chain, branch, blocks, _make_set(directory, chain))
+
+
+def _make_set(directory: Path, chain: list[bytes]) -> Path:
+    path = directory / "utxo.dat"
+    state = Chainstate.open(PARAMS, ChainStore.open(directory / "source", PARAMS))
+    for raw in chain[:SET_HEIGHT]:
+        state.process_block(raw, NOW)
+    state.flush()
+    block_hash = header_hash(chain[SET_HEIGHT - 1][:HEADER_SIZE])
+    rows = all_coins(state.store.coins)
+    with path.open("wb") as out:
+        out.write(SnapshotHeader(block_hash, len(rows)).pack(PARAMS))
+        written = write_coins(out, [rows], lambda: None)
+    known = AssumeUtxo(SET_HEIGHT, block_hash, written.utxo_hash, state.tree.columns.chain_tx[state.tip])
+    state.close()
+    assumeutxo._SETS = {"regtest": (known,)}
+    return path
