@@ -63,9 +63,7 @@ IMPURE_METHODS = (".datetime.now", ".datetime.utcnow", ".datetime.today", ".date
 # may only shrink
 IMPURE_EXCEPTIONS: dict[str, set[str]] = {}
 LONG_FUNCTION_EXCEPTIONS: set[str] = set()
-CIRCLE_EXCEPTIONS: list[list[str]] = [  # of types only
-    ["btcnode.rpc.connection", "btcnode.rpc.server"],
-]
+CIRCLE_EXCEPTIONS: list[list[str]] = []  # of types only
 # btcnode-cli starts without the daemon's imports, so the CLI asks for them lazily
 ORDER_EXCEPTIONS: set[tuple[str, str]] = set()
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 import time
 from bisect import bisect_left
 from collections import deque
@@ -21,6 +22,7 @@ from btcnode.errors import ConfigError
 from btcnode.net.addresses import default_port_of, free_port, from_sockname, literal, lookup
 from btcnode.net.capture import MessageCapture
 from btcnode.net.connection import Connection, Door, Traffic
+from btcnode.net.listener import Listener
 from btcnode.net.proxy.dialer import Dialer, Opened
 from btcnode.net.proxy.errors import DialError
 from btcnode.net.turns import Turns
@@ -52,7 +54,6 @@ TICK_INTERVAL = 0.1  # seconds
 CONNECT_TIMEOUT = 5.0  # Core's -timeout
 MAX_SEND_BUFFER = 1_000_000  # bytes: Core's -maxsendbuffer
 MAX_RECEIVE_BUFFER = 5_000_000  # bytes: Core's -maxreceivebuffer
-LISTEN_BACKLOG = 128
 LOG_LEVELS = {
     LogLevel.DEBUG: logging.DEBUG,
     LogLevel.INFO: logging.INFO,
@@ -96,15 +97,15 @@ class Reactor:
         dialer: Dialer | None = None,
         cjdns: bool = False,
         capture: MessageCapture | None = None,
+        most_incoming: int = sys.maxsize,
     ) -> None:
         """``max_send_buffer`` is in bytes: above it the protocol makes no bulk answers to a peer.
         ``max_receive_buffer``: bytes that are held of a peer whose messages are not taken.
-
         ``clock_held``: whether the user has set the wall clock.
-
         ``v2``: peers that connect may speak version 2 of the transport (BIP324) as well as version 1.
         ``access``: which permissions peers have by their address. ``dialer``: the way out, straight by default.
         ``cjdns``: addresses of fc00::/8 are CJDNS's. ``capture``: where every message is written down.
+        ``most_incoming``: sockets of peers that connected, those that are being closed among them.
         """
         self.protocol = protocol
         self.magic = magic
@@ -141,7 +142,9 @@ class Reactor:
         self._listeners: list[Callable[[Input], None]] = []
         self._stepping = False
         self._next_peer = 0  # as Core counts
-        self._servers: list[asyncio.Server] = []
+        self._listeners_open: list[Listener] = []
+        self._incoming: set[int] = set()  # peers whose sockets were accepted, and are open
+        self._most_incoming = most_incoming
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._attempts: dict[int, fx.Connect] = {}  # peer_id -> what its outbound connection answers
@@ -168,15 +171,15 @@ class Reactor:
             host, port = door.host, door.port
             try:
                 accept = partial(self._accept, door)
-                server = await self.loop.create_server(accept, host, port, backlog=LISTEN_BACKLOG)
+                opened = await Listener.open(host, port, accept, lambda: len(self._incoming) < self._most_incoming)
             except OSError as error:
                 problems.append(f"unable to bind to {_show(host, port)} on this computer: {error.strerror or error}")
                 if required:
                     break
                 continue
-            self._servers.append(server)
-            for listener in server.sockets:
-                address = from_sockname(listener.getsockname())
+            self._listeners_open += opened
+            for listener in opened:
+                address = from_sockname(listener.socket.getsockname())
                 if address is not None:
                     self._log["net"].info("Bound to %s", address)
                     (self.onion_bound if door.onion else self.bound).append(address)
@@ -199,8 +202,8 @@ class Reactor:
         self._closed = True
         if self._ticker is not None:
             self._ticker.cancel()
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners_open:
+            listener.close()
         for connection in list(self.connections.values()):
             connection.close("shutting down", grace=0.0)
         for task in list(self._tasks):
@@ -271,7 +274,9 @@ class Reactor:
             await asyncio.wait(begun)
 
     def _accept(self, door: Door) -> Connection:
-        return Connection(self.traffic, self._new_peer_id(), self._transport(self._v2, initiator=False), door)
+        peer_id = self._new_peer_id()
+        self._incoming.add(peer_id)
+        return Connection(self.traffic, peer_id, self._transport(self._v2, initiator=False), door)
 
     def _permissions(self, address: NetAddress, connection: Connection, attempt: fx.Connect | None) -> Permission:
         if attempt is None:
@@ -321,6 +326,7 @@ class Reactor:
 
     def _connection_lost(self, connection: Connection, reason: str) -> None:
         """A socket is closed."""
+        self._incoming.discard(connection.peer_id)
         if self.connections.pop(connection.peer_id, None) is not None and not self._closed:
             self.feed(PeerDisconnected(connection.peer_id, reason, connection.wire.should_retry_v1))
 

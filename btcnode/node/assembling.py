@@ -14,6 +14,7 @@ from btcnode.node.memory import make_memory_limiter
 from btcnode.node.mempool_setup import make_pool, make_template_maker
 from btcnode.node.opening import OpenedNode
 from btcnode.node.protocol_setup import protocol_config
+from btcnode.node.resources import CLOSING_CONNECTIONS
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.protocol import Protocol
@@ -181,6 +182,7 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
         dialer=opened.dialer,
         cjdns=settings.proxies.cjdnsreachable,
         capture=MessageCapture(settings.net_dir, launch.clock.time) if settings.connections.capturemessages else None,
+        most_incoming=settings.connections.maxconnections + CLOSING_CONNECTIONS,
     )
     launch.clock.listen(reactor.feed_tick)
     transactions = Transactions(driver, view, launch.clock, pool, opened.workers, reactor.feed, launch.failure.report)

@@ -18,6 +18,8 @@ from btcnode.node.launch import Launch, closes
 from btcnode.node.memory import memory_limit
 from btcnode.node.proxy_setup import listening, make_dialer
 from btcnode.node.ready_file import ready_path, remove_ready
+from btcnode.node.resources import http_limits
+from btcnode.rpc.http_server import HttpLimits
 from btcnode.rpc.server import RpcServer
 from btcnode.services.addresses import Addresses
 from btcnode.services.ban_file import BanFile
@@ -46,6 +48,7 @@ class OpenedNode:
     settings: Settings
     access: AccessRules
     dialer: Dialer
+    http: HttpLimits  # of all HTTP servers
     rpc: RpcServer | None  # None: -server=0
     rpc_closing: AsyncExitStack  # closes the server; moved up when every method answers
     addresses: Addresses
@@ -77,7 +80,8 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     _forget_last_run(settings)
     memory = memory_limit(settings)
     store, settings = await _open_store(launch, stack, settings, memory)
-    rpc, rpc_closing = await _open_rpc(launch, stack)
+    http = http_limits(settings)
+    rpc, rpc_closing = await _open_rpc(launch, stack, http)
     launch.check_stop()
     launch.busy_with("Loading P2P addresses…")
     addresses = await launch.in_thread(lambda: _load_addresses(launch))
@@ -94,8 +98,9 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     store, settings, state = await _load_chain(launch, stack, settings, memory, store, checker)
     launch.failure.listen(lambda error: _note_damage(store, error))
     return OpenedNode(
-        launch, settings, access, dialer, rpc, rpc_closing, addresses, bans, publisher, workers, memory, store, state
-    )
+        launch, settings, access, dialer, http, rpc, rpc_closing, addresses, bans, publisher, workers, memory, store,
+        state,
+    )  # fmt: skip
 
 
 def _forget_last_run(settings: Settings) -> None:
@@ -125,12 +130,14 @@ async def _open_store(
     return store, settings
 
 
-async def _open_rpc(launch: Launch, stack: AsyncExitStack) -> tuple[RpcServer | None, AsyncExitStack]:
+async def _open_rpc(
+    launch: Launch, stack: AsyncExitStack, limits: HttpLimits
+) -> tuple[RpcServer | None, AsyncExitStack]:
     """The server that tells clients to wait, and what closes it."""
     closing = await stack.enter_async_context(AsyncExitStack())
     if not launch.settings.rpc.server:
         return None, closing
-    rpc = RpcServer(launch.settings, launch.table)
+    rpc = RpcServer(launch.settings, launch.table, limits)
     closes(closing, launch, rpc.stop)
     await rpc.start()
     return rpc, closing

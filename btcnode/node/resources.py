@@ -9,9 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from btcnode.errors import ConfigError, StorageError
+from btcnode.net.listener import ACCEPT_BATCH
+from btcnode.rpc.http_server import MAX_CONNECTIONS, REFUSED_CONNECTIONS, HttpLimits
+from btcnode.rpc.turns import Turns
 from btcnode.settings.settings import Settings
 
-OWN_DESCRIPTORS = 151  # files, database, pipes to workers, RPC clients
+OWN_FILES = 75  # files, database, pipes to workers, listening sockets, what is opened for a moment
+CLOSING_CONNECTIONS = 16  # of peers, beyond those that stay
+LEAST_HTTP_CONNECTIONS = 40  # of clients of JSON-RPC, REST and metrics together
+CLOSING_HTTP = REFUSED_CONNECTIONS + ACCEPT_BATCH
+OWN_DESCRIPTORS = OWN_FILES + CLOSING_CONNECTIONS + LEAST_HTTP_CONNECTIONS + CLOSING_HTTP  # 151, as Core keeps back
+MOST_DESCRIPTORS = 1 << 16  # more is never asked for
 MANUAL_CONNECTIONS = 8  # of -addnode
 MIN_FREE_BYTES = 50 << 20  # below this the node stops while it still can write all it has
 DISK_INTERVAL = 300.0  # seconds
@@ -31,17 +39,19 @@ def raise_descriptor_limit(wanted: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else soft
 
 
+def _needed(settings: Settings) -> int:
+    """Descriptors without which nothing goes, those of automatic connections not among them."""
+    binds = max(1, len(settings.connections.bind) + len(settings.connections.whitebind))
+    return OWN_DESCRIPTORS + MANUAL_CONNECTIONS + binds
+
+
 def fit_connections(settings: Settings) -> tuple[Settings, str | None]:
     """The options with as many connections as there are file descriptors for, and what the user is warned of.
 
     Raises ConfigError when they do not suffice for anything.
     """
-    needed = (
-        OWN_DESCRIPTORS
-        + MANUAL_CONNECTIONS
-        + max(1, len(settings.connections.bind) + len(settings.connections.whitebind))
-    )
-    available = raise_descriptor_limit(settings.connections.maxconnections + needed)
+    needed = _needed(settings)
+    available = raise_descriptor_limit(max(MOST_DESCRIPTORS, settings.connections.maxconnections + needed))
     if available < needed:
         raise ConfigError(f"Not enough file descriptors available. {available} available, {needed} required.")
     most = min(available - needed, settings.connections.maxconnections)
@@ -52,6 +62,17 @@ def fit_connections(settings: Settings) -> tuple[Settings, str | None]:
         f"Reducing -maxconnections from {settings.connections.maxconnections} to {most}, because of system limitations."
     )
     return settings.changed("connections", maxconnections=most), text
+
+
+def http_limits(settings: Settings) -> HttpLimits:
+    """What HTTP clients may take: as many connections as the descriptors allow that peers and files leave."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    left = MAX_CONNECTIONS
+    if soft != resource.RLIM_INFINITY:
+        left = soft - settings.connections.maxconnections - _needed(settings)
+    connections = min(MAX_CONNECTIONS, LEAST_HTTP_CONNECTIONS + max(0, left))
+    log.debug("HTTP: at most %d connections", connections)
+    return HttpLimits(connections, Turns(settings.rpc.rpcthreads, settings.rpc.rpcworkqueue))
 
 
 class DiskWatch:

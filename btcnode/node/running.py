@@ -17,6 +17,7 @@ from btcnode.node.proxy_setup import Anonymity, listening, own_addresses
 from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.resources import DiskWatch
 from btcnode.protocol.commands import SetNetworkActive
+from btcnode.rpc.metrics_server import MetricsServer
 from btcnode.services.peers_file import forget_anchors, save_anchors
 from btcnode.sync.importer import BlockImporter, import_paths
 from btcnode.wire.netaddr import NetAddress
@@ -73,7 +74,7 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     closes(stack, launch, lambda: _write_chain(node))
     stack.push_async_exit(opened.rpc_closing.pop_all())  # once it answers, it stops before what it answers from
     stack.callback(parts.chain.stop_waiting)
-    _start_metrics(node, stack)
+    await _start_metrics(node, stack)
     _run_beside(stack, launch, keep_house(node, disk))
     _run_beside(stack, launch, _load_files(node))
     launch.table.open(parts)
@@ -125,16 +126,17 @@ def _find_ways_in(node: AssembledNode, stack: AsyncExitStack) -> None:
     anonymity.start()
 
 
-def _start_metrics(node: AssembledNode, stack: AsyncExitStack) -> None:
+async def _start_metrics(node: AssembledNode, stack: AsyncExitStack) -> None:
     """Serve measurements for Prometheus where the options say so; raises ConfigError."""
     settings, meter = node.opened.settings, node.meter
     if settings.notifications.metrics_port is None:
         return
-    from btcnode.observe.metrics import MetricsExporter  # loads an HTTP server of its own
+    from btcnode.observe.metrics import MetricsText  # loads prometheus-client, which most nodes do without
 
-    exporter = MetricsExporter(lambda: meter.latest)
-    port = exporter.start(settings.notifications.metrics_bind, settings.notifications.metrics_port)
-    closes(stack, node.opened.launch, lambda: asyncio.to_thread(exporter.close))
+    text = MetricsText(lambda: meter.latest)
+    server = MetricsServer(text.render, node.opened.http, timeout_s=float(settings.rpc.rpcservertimeout_s))
+    closes(stack, node.opened.launch, server.stop)
+    port = await server.start(settings.notifications.metrics_bind, settings.notifications.metrics_port)
     log.info("metrics at http://%s:%d/metrics", settings.notifications.metrics_bind, port)
 
 

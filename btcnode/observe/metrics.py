@@ -1,20 +1,18 @@
-"""The node's measurements for Prometheus, served over HTTP by a thread of its own.
+"""The node's measurements as text for Prometheus.
 
-Whoever does the work counts it in plain numbers; they are read when somebody asks. Each exporter has its own registry,
-so that several nodes may live in one process.
+Whoever does the work counts it in plain numbers; they are read when somebody asks. Each node has a registry of its own,
+so that several may live in one process.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from btcnode.errors import ConfigError
 from btcnode.observe.measurements import Measurements
 
 
@@ -125,34 +123,22 @@ def _traffic(now: Measurements) -> Iterable[Metric]:
     yield _labelled("p2p_peer_bandwidth_bytes", "Bytes a second that a peer's line takes", "peer", now.peer_bandwidth)
 
 
-class MetricsExporter:
-    """Serves ``/metrics`` at one address until it is closed.
-
-    ``read`` gives the latest measurements; it is called from the exporter's thread.
-    """
+class MetricsText:
+    """The text of a scrape. ``read`` gives the latest measurements, the same object as long as nothing is new."""
 
     def __init__(self, read: Callable[[], Measurements]) -> None:
+        self._read = read
         self._registry = CollectorRegistry()
         self._registry.register(_NodeCollector(read))
-        self._server: WSGIServer | None = None
-        self._thread: threading.Thread | None = None
+        self._made: dict[str, bytes] = {}  # of the latest measurements, by type
+        self._of: Measurements | None = None
 
-    def start(self, host: str, port: int) -> int:
-        """Listen; returns the port (that of the system's choice for 0). Raises ConfigError."""
-        try:
-            self._server, self._thread = start_http_server(port, host, registry=self._registry)
-        except OSError as error:
-            text = f"cannot serve metrics at {host}:{port} ({error.strerror or error}): choose another --metrics-port"
-            raise ConfigError(text) from None
-        return int(self._server.server_port)
-
-    def text(self) -> bytes:
-        """What a scrape would get."""
-        return generate_latest(self._registry)
-
-    def close(self) -> None:
-        """Stop listening."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+    def render(self, accept: str = "") -> tuple[str, bytes]:
+        """``(content type, text)`` in the form that an ``Accept`` header asks for, made once for each measurement."""
+        encode, kind = choose_encoder(accept)
+        now = self._read()
+        if now is not self._of:
+            self._made, self._of = {}, now
+        if kind not in self._made:
+            self._made[kind] = encode(self._registry)
+        return kind, self._made[kind]

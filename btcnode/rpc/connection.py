@@ -1,7 +1,8 @@
-"""One client of the HTTP server: requests are read as they come, answered in order, and bounded in every way.
+"""One client of an HTTP server: requests are read as they come, answered in order, and bounded in every way.
 
-A request whose method answers at once is answered inside ``data_received``, without a task. Others become tasks, one
-at a time for each connection; what comes meanwhile waits unread.
+A request that is answered at once is answered inside ``data_received``, without a task. Others become tasks, one at a
+time for each connection. What comes meanwhile waits unread, and so it does while an answer waits to be read: nothing is
+begun for a client that does not take what is ready.
 """
 
 from __future__ import annotations
@@ -9,52 +10,48 @@ from __future__ import annotations
 import asyncio
 import logging
 import string
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.http1 import (
     CLOSE,
     CONTINUE,
     METHOD_NOT_ALLOWED,
-    NOT_FOUND,
     NOT_IMPLEMENTED,
     SERVED,
-    UNAUTHORIZED,
     UNAVAILABLE,
     Head,
     HttpFault,
     RequestReader,
+    chunk,
     error_page,
+    in_chunks,
     response,
+    response_head,
 )
-from btcnode.rpc.jsonrpc import Pending, Reply, handle
-from btcnode.rpc.rest import handle_rest
-
-if TYPE_CHECKING:
-    from btcnode.rpc.server import RpcServer
+from btcnode.rpc.reply import RETRY_LATER, Pending, Reply
+from btcnode.rpc.room import Room, Ticket, working
+from btcnode.rpc.turns import Turn, Turns
 
 log = logging.getLogger("btcnode.http")
 
-MAX_BODIES_BYTES = 128 * 1024 * 1024  # of all connections together, while they are being received
 MAX_DISCARD_BYTES = 1024 * 1024  # of a refused request that are read, so that the client gets to see the refusal
 INLINE_REQUESTS = 32  # pipelined requests of one connection answered before others have their turn
-BAD_PASSWORD_DELAY_S = 0.25  # against guessing
+PIECE_BYTES = 256 * 1024  # of an answer that are given to the transport at a time
+PARSED_FACTOR = 8  # memory of a request as Python objects, to its bytes
 SWEEP_S = 1.0
-
-_CHALLENGE = b'WWW-Authenticate: Basic realm="jsonrpc"\r\n'
-RETRY_LATER = b"Retry-After: 1\r\n"
-
 
 _URI_CHARS = frozenset(string.ascii_letters + string.digits + "!*'();:@&=+$,/?#[]-_.~%")  # that the log may show
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """What the head of a request says about its answer.
 
     ``page`` is the status of an error page that ends the connection, ``refusal`` an answer that needs no body (given
-    ``delay`` seconds later), ``caller`` who calls a method; without any of them it is REST.
+    ``delay`` seconds later), ``caller`` who calls a method; without any of them the application knows what to do.
     """
 
     page: int = 0
@@ -63,30 +60,63 @@ class _Plan(NamedTuple):
     caller: Caller | None = None
 
 
-_REST = _Plan()
+class Host(Protocol):
+    """What a connection belongs to: an HTTP server and the limits of all connections."""
+
+    room: Room
+    turns: Turns
+    stopping: bool
+
+    def admit(self, connection: Connection, host: str) -> Reply | None:
+        """Take a new connection in, or tell what to answer it."""
+
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended."""
+
+    def check(self, connection: Connection, head: Head) -> Plan:
+        """What the head of a request alone tells about the answer."""
+
+    def answer(self, plan: Plan, head: Head, body: bytes) -> Reply | Pending:
+        """The reply to a complete request, or the work that makes it."""
+
+    def says_goodbye(self) -> bool:
+        """Whether answers end their connections, as the node stops."""
+
+
+_NOTHING = Plan()
+
+Standing = tuple[bool, int, float]
+LEAST: Standing = (False, 1, 0.0)  # what is less is a stranger who has not had any answer yet
 
 
 class Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, server: RpcServer) -> None:
-        self.server = server
+    def __init__(self, host: Host) -> None:
+        self.host = host
         self.transport: asyncio.Transport
         self.peer = "?"
         self.reader = RequestReader()
         self.task: asyncio.Task[None] | None = None
-        self.gives_up = False  # the task may be cancelled when the client leaves
+        self.turn: Turn | None = None  # of the request that the task answers
         self.since_mono = monotonic()  # of the state the sweep looks at
+        self.useful_mono = self.since_mono  # of the last answer
+        self.answered = False
+        self.trusted = False  # a user's, who has shown a password
+        self.proven: tuple[bytes, Plan] = (b"", _NOTHING)  # the Authorization header that was right, and its plan
         self._head: Head | None = None  # of the request whose body is awaited
-        self._plan = _REST
-        self._authorization: bytes | None = None  # with which this client may call
-        self._call = _REST
+        self._plan = _NOTHING
         self._scheduled = False
         self._closing = False
+        self._ending = False  # once the answer is out
         self._eof = False
-        self._buffered = 0  # bytes that the server counts for this connection
+        self._buffered = 0  # bytes of requests that are counted for this connection
         self._discarded = 0
         self._write_blocked = False
+        self._rest: memoryview | None = None  # of the answer, what the transport has not got yet
+        self._unsent = 0  # bytes of answers that are counted for this connection
+        self._unsent_mono = 0.0  # since when
+        self._drained: asyncio.Future[None] | None = None
 
     # ---- transport
 
@@ -95,14 +125,17 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         address = transport.get_extra_info("peername")
         self.peer = f"{address[0]}:{address[1]}" if address else "?"
-        refusal = self.server.admit(self, address[0] if address else "")
+        refusal = self.host.admit(self, address[0] if address else "")
         if refusal is not None:
             self._refuse(refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a client; work that only waits for an event is given up."""
-        self.server.forget(self)
+        """Forget a client; work that only waits, for an event or for its turn, is given up."""
+        self.host.forget(self)
         self._closing = True
+        self._rest = None
+        self._write_blocked = False
+        self._settle()
         self._drop()
         if self.task is not None and self.gives_up:
             self.task.cancel()
@@ -113,9 +146,13 @@ class Connection(asyncio.Protocol):
         self.since_mono = monotonic()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """The client has caught up: the rest of the answer goes out, then its next request has its turn."""
         self._write_blocked = False
         self.since_mono = monotonic()
+        self._pump()
+        if not self.is_unread and self.task is None and not self._closing and not self.transport.is_closing():
+            self.transport.resume_reading()
+            self._answer_buffered()
 
     def data_received(self, data: bytes) -> None:
         """Read, and answer what is complete."""
@@ -124,10 +161,10 @@ class Connection(asyncio.Protocol):
             if self._discarded > MAX_DISCARD_BYTES:
                 self.transport.close()
             return
-        if not self.reader.in_request or (self._head is not None and self.reader.keeps_body):
-            self.since_mono = monotonic()  # a request begins, or the body of a welcome one goes on
+        if not self.reader.in_request or (self._head is not None and self.trusted):
+            self.since_mono = monotonic()  # a request begins, or the body of a user's goes on
         self.reader.feed(data)
-        if self.task is not None:
+        if self.task is not None or self.is_unread:
             self.transport.pause_reading()  # enough is waiting; until then the client's leaving is noticed
         else:
             self._work()
@@ -136,15 +173,26 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more: what it has asked is answered still, unless that only waits for an event."""
         self._eof = True
-        return bool((self.task is not None and not self.gives_up) or self._scheduled)
+        at_work = self.task is not None and not (self.turn is not None and self.turn.only_waits)
+        return at_work or self._scheduled or self.is_unread
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether an answer waits for the client to read it."""
+        return self._write_blocked or self._rest is not None
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether the task may be cancelled when the client leaves."""
+        return self.turn is not None and (self.turn.only_waits or not self.turn.running or self._drained is not None)
 
     # ---- requests
 
     def _work(self) -> None:
-        """Answer complete requests in order until one takes a while."""
+        """Answer complete requests in order until one takes a while, or an answer is not read."""
         self._scheduled = False
         for _ in range(INLINE_REQUESTS):
-            if self.task is not None or self._closing:
+            if self.task is not None or self._closing or self.is_unread:
                 return
             try:
                 body = self._next_body()
@@ -173,41 +221,18 @@ class Connection(asyncio.Protocol):
                 self.transport.write(CONTINUE)
         return self.reader.read_body()
 
-    def _check(self, head: Head) -> _Plan:
+    def _check(self, head: Head) -> Plan:
         """What the head alone tells about the answer."""
-        server, target, method = self.server, head.target, head.method
-        if server.stopping:
-            return _Plan(page=UNAVAILABLE)
-        if method not in SERVED:
-            return _Plan(page=NOT_IMPLEMENTED)
-        if method == b"DELETE":
-            return _Plan(refusal=Reply(METHOD_NOT_ALLOWED, b"", b""))
+        if self.host.stopping:
+            return Plan(page=UNAVAILABLE)
+        if head.method not in SERVED:
+            return Plan(page=NOT_IMPLEMENTED)
+        if head.method == b"DELETE":
+            return Plan(refusal=Reply(METHOD_NOT_ALLOWED, b"", b""))
         if log.isEnabledFor(logging.DEBUG):
-            shown = "".join(char for char in target.decode("latin-1") if char in _URI_CHARS)[:100]
-            log.debug("Received a %s request for %s from %s", method.decode(), shown, self.peer)
-        if target == b"/":
-            return self._check_caller(head)
-        if server.settings.rpc.rest and target.startswith(b"/rest/"):
-            return _REST
-        if target in (b"/health", b"/ready") and method == b"GET":
-            return _Plan(refusal=server.probe(target))
-        return _Plan(refusal=Reply(NOT_FOUND, b"", b""))
-
-    def _check_caller(self, head: Head) -> _Plan:
-        """Who calls a method, or why nobody does."""
-        if head.method != b"POST":
-            return _Plan(refusal=Reply(METHOD_NOT_ALLOWED, b"JSONRPC server handles only POST requests", b""))
-        authorization = head.headers.get(b"authorization")
-        if authorization is None:
-            return _Plan(refusal=Reply(UNAUTHORIZED, b"", _CHALLENGE))
-        if authorization != self._authorization:  # else the client has shown before that it is right
-            user = self.server.auth.user(authorization)
-            if user is None:
-                log.warning("ThreadRPCServer incorrect password attempt from %s", self.peer)
-                return _Plan(refusal=Reply(UNAUTHORIZED, b"", _CHALLENGE), delay=BAD_PASSWORD_DELAY_S)
-            self._authorization = authorization
-            self._call = _Plan(caller=self.server.whitelist.caller(user))
-        return self._call
+            shown = "".join(char for char in head.target.decode("latin-1") if char in _URI_CHARS)[:100]
+            log.debug("Received a %s request for %s from %s", head.method.decode(), shown, self.peer)
+        return self.host.check(self, head)
 
     # ---- answers
 
@@ -221,41 +246,49 @@ class Connection(asyncio.Protocol):
         elif plan.refusal is not None:
             self._send(head, plan.refusal)
         else:
-            self._carry_out(head, self._reply_or_work(head, body))
+            answer = self.host.answer(plan, head, body)
+            if isinstance(answer, Reply):
+                self._send(head, answer)
+            else:
+                self._carry_out(head, answer, len(body))
 
-    def _reply_or_work(self, head: Head, body: bytes) -> Reply | Pending:
-        """The reply to a complete request, or the work that makes it."""
-        caller = self._plan.caller
-        if caller is None:
-            return Pending(handle_rest(self.server.table, head.target, body), waits=False)
-        return handle(self.server.table, body, caller)
+    def _carry_out(self, head: Head, answer: Pending, size: int) -> None:
+        turns = self.host.turns
+        if not answer.urgent:
+            self.turn = turns.take(trusted=self.trusted, only_waits=answer.waits)
+            if self.turn is None:
+                answer.work.close()
+                log.warning(
+                    "Request rejected because http work queue depth exceeded (%d requests in work or waiting), it can"
+                    " be increased with the -rpcworkqueue= setting", turns.limit,
+                )  # fmt: skip
+                self._send(head, overload("Work queue depth exceeded"))
+                return
+        ticket = Ticket(self.host.room, trusted=self.trusted)
+        ticket.hold(size * PARSED_FACTOR)
+        task = self._start(self._pending(answer, head, self.turn, ticket))
+        task.add_done_callback(partial(_give_back, answer, self.turn, ticket))
 
-    def _carry_out(self, head: Head, answer: Reply | Pending) -> None:
-        if isinstance(answer, Reply):
-            self._send(head, answer)
-        elif self.server.take_slot():
-            self.gives_up = answer.waits
-            self._start(self._pending(answer, head))
-        else:
-            answer.work.close()
-            log.warning(
-                "Request rejected because http work queue depth exceeded (%d requests in work or waiting), it can"
-                " be increased with the -rpcworkqueue= setting", self.server.work_limit,
-            )  # fmt: skip
-            self._send(head, overload("Work queue depth exceeded"))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self.task = asyncio.get_running_loop().create_task(work)
+        return self.task
 
-    async def _pending(self, answer: Pending, head: Head) -> None:
-        """Await work, answer, go on with what has come meanwhile."""
+    async def _pending(self, answer: Pending, head: Head, turn: Turn | None, ticket: Ticket) -> None:
+        """Await the turn, await work, answer, go on with what has come meanwhile."""
         try:
-            self._send(head, await answer.work)
+            with working(ticket):
+                if turn is not None:
+                    await turn.begun()
+                reply = await answer.work
+                if reply.rest is not None:
+                    await self._stream(head, reply, reply.rest)
+            if reply.rest is None:
+                self._send(head, reply)
         finally:
-            self.server.free_slot()
+            _give_back(answer, turn, ticket)
             self._finish_task()
 
-    async def _delayed(self, head: Head, plan: _Plan) -> None:
+    async def _delayed(self, head: Head, plan: Plan) -> None:
         try:
             await asyncio.sleep(plan.delay)
             self._send(head, cast(Reply, plan.refusal))
@@ -263,9 +296,8 @@ class Connection(asyncio.Protocol):
             self._finish_task()
 
     def _finish_task(self) -> None:
-        self.task = None
-        self.gives_up = False
-        if self.transport.is_closing():
+        self.task = self.turn = None
+        if self.transport.is_closing() or self.is_unread:
             return
         self.transport.resume_reading()
         self._answer_buffered()
@@ -274,28 +306,102 @@ class Connection(asyncio.Protocol):
         """Answer what has been read already."""
         self._work()
         self._count()
-        if self._eof and self.task is None and not self._scheduled:
+        if self._eof and self.task is None and not self._scheduled and not self.is_unread:
             self.transport.close()
 
     def _send(self, head: Head, reply: Reply) -> None:
         if self.transport.is_closing():
             return
-        stopping = self.server.table.control.stop_requested.is_set()
+        stopping = self.host.says_goodbye()
         headers = reply.headers + CLOSE if stopping and not head.asks_close else reply.headers
-        message = response(head, reply.status, reply.body, headers)
+        self.useful_mono = monotonic()
+        self.answered = True
         if not self._write_blocked:
-            self.since_mono = monotonic()
-        if head.stays_open and not stopping:
-            self.transport.write(message)
+            self.since_mono = self.useful_mono
+        if len(reply.body) <= PIECE_BYTES or head.method == b"HEAD":
+            self._write(response(head, reply.status, reply.body, headers))
         else:
-            self._end(message)
+            self._write(response_head(head, reply.status, len(reply.body), headers), reply.body)
+        if stopping or not head.stays_open:
+            self._end(b"")
+
+    async def _stream(self, head: Head, reply: Reply, rest: AsyncGenerator[bytes, None]) -> None:
+        """Send an answer while it is made, as fast as the client reads it."""
+        chunked = in_chunks(head)
+        self._write(response_head(head, reply.status, None, reply.headers))
+        piece: bytes | None = reply.body
+        try:
+            while piece is not None and not self.transport.is_closing():
+                self._write(b"", chunk(piece) if chunked else piece)
+                await self._taken()
+                self.useful_mono = self.since_mono = monotonic()
+                piece = await anext(rest, None)
+        except BaseException:
+            self.transport.abort()  # no answer can be told from half of one in another way
+            raise
+        finally:
+            await rest.aclose()
+        if self.transport.is_closing():
+            return
+        if chunked:
+            self._write(chunk(b""))
+        if not chunked or not head.stays_open or self.host.says_goodbye():
+            self._end(b"")
+
+    async def _taken(self) -> None:
+        """Wait until the client has read what there is."""
+        if self.is_unread:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+            self._drained = None
+
+    def _write(self, start: bytes, body: bytes = b"") -> None:
+        """Send ``start``, and ``body`` in pieces as the client takes them; what waits then is counted."""
+        if start:
+            self.transport.write(start)
+        if body:
+            self._rest = memoryview(body)
+            self._pump()
+        if self.is_unread and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._unsent_mono = self._unsent_mono or monotonic()
+            self._unsent += len(start) + len(body)
+            self.host.room.change(len(start) + len(body), trusted=self.trusted, unsent=True)
+
+    def _pump(self) -> None:
+        """Give the transport pieces of the answer until it has enough, or all."""
+        while self._rest is not None and not self._write_blocked:
+            piece = self._rest[:PIECE_BYTES]
+            self._rest = self._rest[PIECE_BYTES:] if len(self._rest) > PIECE_BYTES else None
+            self.since_mono = monotonic()
+            self.transport.write(piece)
+        if not self.is_unread:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Nothing waits to be read any more."""
+        if self._unsent:
+            size, self._unsent, self._unsent_mono = self._unsent, 0, 0.0
+            self.host.room.change(-size, trusted=self.trusted, unsent=True)
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        if self._ending and not self.transport.is_closing():
+            self._ending = False
+            self._say_end()
 
     def _end(self, message: bytes) -> None:
         """Close once a last message is out; what still comes is read for a moment, lest a reset destroys the answer."""
-        self.transport.write(message)
+        self._write(message)
         self._closing = True
         self._drop()
         self.since_mono = monotonic()
+        if self._rest is not None:
+            self._ending = True
+        else:
+            self._say_end()
+
+    def _say_end(self) -> None:
+        self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -310,33 +416,88 @@ class Connection(asyncio.Protocol):
     # ---- bounds
 
     def _count(self) -> None:
-        """Tell the server how much is kept here; too much over all connections ends this one."""
+        """Count what is kept of requests; too much over all connections ends this one."""
         buffered = self.reader.buffered
-        self.server.bodies_size += buffered - self._buffered
+        if buffered == self._buffered:
+            return
+        room = self.host.room
+        room.change(buffered - self._buffered, trusted=self.trusted)
         self._buffered = buffered
-        if self.server.bodies_size > MAX_BODIES_BYTES and buffered and not self._closing:
+        at_rest = self.task is None and not self.is_unread and not self._closing
+        if at_rest and buffered > PIECE_BYTES and room.is_full(trusted=self.trusted):
             self._refuse(overload("Too many large requests at once"))
 
     def _drop(self) -> None:
         self.reader = RequestReader()
         self._head = None
-        self.server.bodies_size -= self._buffered
+        self.host.room.change(-self._buffered, trusted=self.trusted)
         self._buffered = 0
+
+    def trust(self) -> None:
+        """The client has shown a password: what it holds is a user's."""
+        if not self.trusted:
+            held = self._buffered + self._unsent
+            self.host.room.change(-held, trusted=False)
+            self.trusted = True
+            self.host.room.change(held, trusted=True)
+
+    @property
+    def standing(self) -> Standing | None:
+        """Who gives way before whom where there are too many, the least first; None: who is at work stays.
+
+        Strangers before users; who is idle, or slow in asking, before who does not read, who waits for his turn, and
+        who waits for an event; then whose last answer is longest ago.
+        """
+        turn = self.turn
+        if turn is not None:
+            if turn.running and not turn.only_waits:
+                return None
+            return (self.trusted, 4 if turn.only_waits else 3, self.useful_mono)
+        if self.task is not None and self.trusted:
+            return None
+        stage = 2 if self.is_unread else int(self.answered)
+        return (self.trusted, stage, self.useful_mono)
+
+    def leave(self) -> None:
+        """End as soon as the answer is out that is being sent."""
+        if self._rest is None:
+            self.transport.close()
+        else:
+            self._closing = self._ending = True
+
+    def give_way(self) -> None:
+        """End at once: somebody else needs the place."""
+        log.debug("RPC client %s gives way to another", self.peer)
+        self.transport.abort()
+
+    def unread(self, now_mono: float) -> tuple[int, float, float]:
+        """Bytes of an answer that are not read, seconds since it was ready, and since any of it was taken."""
+        if not self._unsent:
+            return 0, 0.0, 0.0
+        return self._unsent, now_mono - self._unsent_mono, now_mono - self.since_mono
 
     def sweep(self, now_mono: float, limit: float) -> None:
         """End the connection when its state lasts too long."""
         age = now_mono - self.since_mono
-        if self._closing:
-            if age > SWEEP_S:
-                self.transport.abort() if self._write_blocked else self.transport.close()
-            if age > limit:
-                self.transport.abort()
-        elif self._write_blocked:
+        if self.is_unread:
             if age > limit:
                 log.debug("RPC client %s does not read its answer", self.peer)
                 self.transport.abort()
+        elif self._closing:
+            if age > SWEEP_S:
+                self.transport.close()
+            if age > limit:
+                self.transport.abort()
         elif self.task is None and age > limit:
             self.transport.close()
+
+
+def _give_back(answer: Pending, turn: Turn | None, ticket: Ticket, _task: object = None) -> None:
+    """What a request held is free, also when its task was cancelled before it had begun."""
+    answer.work.close()
+    ticket.close()
+    if turn is not None:
+        turn.leave()
 
 
 def overload(text: str) -> Reply:

@@ -364,11 +364,11 @@ def date_line() -> bytes:
     return _date_line
 
 
-def response(head: Head, status: int, body: bytes, headers: bytes = b"") -> bytes:
-    """A whole response to a request; ``headers`` are finished lines that come first.
+def response_head(head: Head, status: int, size: int | None, headers: bytes = b"") -> bytes:
+    """What comes before the body of a response, which has ``size`` bytes; ``headers`` are finished lines for the start.
 
-    Clients of HTTP/1.0 that do not ask for more get a body that ends with the connection. One answer to HEAD differs
-    from Core's: the body is left out.
+    Of unknown size (None) it comes in chunks. Clients of HTTP/1.0 that do not ask for more get a body that ends with
+    the connection.
     """
     major, minor = head.major, head.minor
     has_body = status != NO_CONTENT and head.method not in (b"HEAD", b"CONNECT")
@@ -378,14 +378,30 @@ def response(head: Head, status: int, body: bytes, headers: bytes = b"") -> byte
             more = date_line()
         elif head.asks_keep_alive:
             more = b"Connection: keep-alive\r\n"
-        if has_body and more:
-            more += b"Content-Length: %d\r\n" % len(body)
+        if size is None:
+            more += b"Transfer-Encoding: chunked\r\n" if in_chunks(head) else b""
+        elif has_body and more:
+            more += b"Content-Length: %d\r\n" % size
     if has_body and b"Content-Type:" not in headers:
         more += _HTML_TYPE
     if head.asks_close and not head.proxied:
         more += CLOSE
-    content = b"" if head.method == b"HEAD" else body
-    return b"HTTP/%d.%d %d %s\r\n%s%s\r\n%s" % (major, minor, status, _REASONS[status], headers, more, content)
+    return b"HTTP/%d.%d %d %s\r\n%s%s\r\n" % (major, minor, status, _REASONS[status], headers, more)
+
+
+def response(head: Head, status: int, body: bytes, headers: bytes = b"") -> bytes:
+    """A whole response to a request. One answer to HEAD differs from Core's: the body is left out."""
+    return response_head(head, status, len(body), headers) + (b"" if head.method == b"HEAD" else body)
+
+
+def in_chunks(head: Head) -> bool:
+    """Whether the client of a request understands a body in chunks."""
+    return (head.major, head.minor) >= (1, 1)
+
+
+def chunk(data: bytes) -> bytes:
+    """A piece of a body in chunks; the empty one is the end."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def error_page(head: Head, status: int) -> bytes:

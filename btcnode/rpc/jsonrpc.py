@@ -9,21 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode, encode, type_name, value_text
 from btcnode.rpc.method import Method
+from btcnode.rpc.reply import Pending, Reply
+from btcnode.rpc.room import forget, has_room, keep
 from btcnode.rpc.table import MethodTable
 
 log = logging.getLogger("btcnode.rpc")
 
 OK, NO_CONTENT, BAD_REQUEST, NOT_FOUND, SERVER_ERROR = 200, 204, 400, 404, 500
 BATCH_SLICE_MONO = 0.005  # seconds of a batch between two turns of everybody else
+BATCH_BYTES = 8 * 1024 * 1024  # of a batch's answer that are held; what is longer is sent while it is made
+BATCH_REPLIES = 100  # that are made into bytes at a time, unless one of them is large
+STREAM_BYTES = 256 * 1024  # to a piece of it
 
 
 _HTTP_STATUS = {int(RpcCode.INVALID_REQUEST): BAD_REQUEST, int(RpcCode.METHOD_NOT_FOUND): NOT_FOUND}
@@ -42,14 +47,6 @@ class _NoId:
 
 
 NO_ID = _NoId()
-
-
-class Reply(NamedTuple):
-    """An HTTP status, the body (empty for none) and the header lines that tell its type."""
-
-    status: int
-    body: bytes
-    headers: bytes = b"Content-Type: application/json\r\n"
 
 
 @dataclass(slots=True)
@@ -134,13 +131,6 @@ def _called_badly(request: Request, error: RpcError) -> Reply:
     return Reply(OK, encode(request.error(error)) + b"\n") if request.v2 else _failed(request, error)
 
 
-class Pending(NamedTuple):
-    """A reply that takes a while; ``waits`` means that it may be given up when the client leaves."""
-
-    work: Coroutine[Any, Any, Reply]
-    waits: bool
-
-
 _FORBIDDEN = Reply(403, b"", b"")
 
 
@@ -177,7 +167,7 @@ def handle(table: MethodTable, body: bytes, caller: Caller) -> Reply | Pending:
         return _FORBIDDEN
     if isinstance(value, list):
         refusal = _refuse_batch(value, caller) if caller.methods is not None else None
-        return refusal or Pending(_batch(table, value, caller.user), waits=False)
+        return refusal or Pending(_batch(table, value, caller.user))
     if not isinstance(value, dict):
         return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Top-level object parse error"))
     try:
@@ -188,8 +178,8 @@ def handle(table: MethodTable, body: bytes, caller: Caller) -> Reply | Pending:
         return _FORBIDDEN
     try:
         method = table.find(request.method)
-        if method.is_async:
-            return Pending(_call(table, method, request), waits=method.waits)
+        if method.is_async or method.heavy:
+            return Pending(_call(table, method, request), waits=method.waits, urgent=method.takes_control)
         return _succeeded(request, table.call(method, request.params))
     except RpcError as error:
         return _called_badly(request, error)
@@ -200,13 +190,39 @@ async def _call(table: MethodTable, method: Method, request: Request) -> Reply:
         value = await table.call_async(method, request.params)
     except RpcError as error:
         return _called_badly(request, error)
-    if method.heavy:
+    if method.heavy or has_room():
         return await asyncio.to_thread(_succeeded, request, value)
     return _succeeded(request, value)
 
 
 async def _batch(table: MethodTable, values: list[Any], user: str) -> Reply:
-    """Carry out a batch in order, letting others have a turn in between.
+    """Carry out a batch in order, letting others have a turn in between; what is long is sent as it comes."""
+    parts = _replies(table, values, user)
+    body = bytearray(b"[")
+    async for part in parts:
+        body += part if len(body) == 1 else b"," + part
+        if len(body) > BATCH_BYTES:
+            return Reply(OK, bytes(body), rest=_rest_of(parts, len(body)))
+    if values and len(body) == 1:
+        return Reply(NO_CONTENT, b"", b"")
+    return Reply(OK, bytes(body) + b"]\n")
+
+
+async def _rest_of(parts: AsyncIterator[bytes], sent: int) -> AsyncGenerator[bytes, None]:
+    """What comes behind the first ``sent`` bytes of a batch's answer, in pieces of some size."""
+    forget(sent)
+    body = bytearray()
+    async for part in parts:
+        body += b"," + part
+        if len(body) > STREAM_BYTES:
+            forget(len(body))
+            yield bytes(body)
+            body.clear()
+    yield bytes(body) + b"]\n"
+
+
+async def _replies(table: MethodTable, values: list[Any], user: str) -> AsyncIterator[bytes]:
+    """The replies to a batch's requests, those that want one, as bytes with commas between: one large, or several.
 
     What is no request object is answered with id and version of the one before it, as Core does.
     """
@@ -226,8 +242,17 @@ async def _batch(table: MethodTable, values: list[Any], user: str) -> Reply:
                 reply = request.result(table.call(method, request.params))
         except RpcError as error:
             reply = request.error(error)
-        if not request.is_notification:
-            replies.append(reply)
-    if values and not replies:
-        return Reply(NO_CONTENT, b"", b"")
-    return Reply(OK, await asyncio.to_thread(encode, replies) + b"\n")
+        if request.is_notification:
+            continue
+        replies.append(reply)
+        if len(replies) >= BATCH_REPLIES or has_room():
+            yield await _encoded(replies)
+            replies = []
+    if replies:
+        yield await _encoded(replies)
+
+
+async def _encoded(replies: list[dict[str, Any]]) -> bytes:
+    data = await asyncio.to_thread(encode, replies) if has_room() else encode(replies)
+    keep(len(data))
+    return data[1:-1]

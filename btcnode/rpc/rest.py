@@ -6,6 +6,7 @@ in JSON already is taken from there.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import string
@@ -20,9 +21,10 @@ from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.decode import script_json, tx_json
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.jsonrpc import Reply
 from btcnode.rpc.jsonvalue import amount, encode
 from btcnode.rpc.lookup import header_json, is_active
+from btcnode.rpc.reply import Reply
+from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, has_room, make_room
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.transactions import find_transaction
 from btcnode.services.indexes import FilterIndex
@@ -100,6 +102,10 @@ class RestRequest:
             raise RestError(NOT_FOUND, otherwise)
         return Reply(OK, encode(value) + b"\n")
 
+    async def large_json(self, make: Callable[[], Any]) -> Reply:
+        """JSON of what ``make`` gives, beside the loop where room was made for much."""
+        return await asyncio.to_thread(lambda: self.json(make())) if has_room() else self.json(make())
+
 
 def _split_format(text: str) -> tuple[str, str]:
     """``(path, format)`` of a path with query."""
@@ -169,10 +175,15 @@ async def _block_without_details(request: RestRequest) -> Reply:
 
 async def _whole_block(request: RestRequest, verbosity: int) -> Reply:
     raw = await _raw_block(request)
+    if request.format != "json":
+        await make_room(len(raw) * (HEX_FACTOR if request.format == "hex" else 1))
     reply = request.data(raw)
     if reply is not None:
         return reply
-    return request.json(await request.method("getblock", request.rest, verbosity) if request.format == "json" else None)
+    if request.format != "json":
+        return request.json(None)
+    block = await request.method("getblock", request.rest, verbosity)
+    return await request.large_json(lambda: block)
 
 
 async def _block_part(request: RestRequest) -> Reply:
@@ -312,7 +323,8 @@ async def _mempool(request: RestRequest) -> Reply:
     if verbose and sequence:
         text = 'Verbose results cannot contain mempool sequence values. (hint: set "verbose=false")'
         raise RestError(BAD_REQUEST, text)
-    return request.json(await request.method("getrawmempool", verbose, sequence))
+    contents = await request.method("getrawmempool", verbose, sequence)
+    return await request.large_json(lambda: contents)
 
 
 def _outpoints_of_path(parts: list[str]) -> list[bytes]:
@@ -432,12 +444,14 @@ async def _spent_txouts(request: RestRequest) -> Reply:
             undo = await node.chain.read_undo(index)
         except StorageError:
             raise RestError(NOT_FOUND, f"{text} undo not available") from None
+    size = sum(len(coin) for coins in undo for coin in coins)
+    await make_room(size * {"json": VERBOSE_FACTOR, "hex": HEX_FACTOR}.get(request.format, 1))
     spent = [[], *undo]  # the coinbase spends nothing
     raw = [compact_size(len(spent))]
     for coins in spent:
         raw += [compact_size(len(coins)), *map(_txout, coins)]
     reply = request.data(b"".join(raw))
-    return reply or request.json([[_output_json(coin, node) for coin in coins] for coins in spent])
+    return reply or await request.large_json(lambda: [[_output_json(coin, node) for coin in coins] for coins in spent])
 
 
 Handler = Callable[[RestRequest], Awaitable[Reply]]

@@ -112,7 +112,7 @@ class NodeProcess:
             raise RuntimeError(f"the node ended with status {self.process.returncode}:\n{self.output()}")
         try:
             self.rpc("getblockcount")
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, json.JSONDecodeError):  # a node on its way down answers with a page
             return False
         except RpcFailure as failure:
             return failure.code != -28

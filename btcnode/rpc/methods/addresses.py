@@ -42,7 +42,7 @@ class NodeAddress(TypedDict):
     network: Annotated[str, f"Network ({_NETWORKS})"]
 
 
-@rpc("network", examples=((8,), (4, "i2p")))
+@rpc("network", examples=((8,), (4, "i2p")), heavy=True)
 def getnodeaddresses(
     node: NodeParts,
     count: Annotated[int, "How many at most, 0 for all"] = 1,
@@ -174,7 +174,7 @@ def _table_json(table: list[BookEntry]) -> dict[str, AddressEntry]:
 AddressTable = Annotated[dict[str, Annotated[AddressEntry, Named("bucket/position")]], Named("table"), "new, tried"]
 
 
-@rpc("hidden")
+@rpc("hidden", heavy=True)
 def getrawaddrman(
     node: NodeParts,
 ) -> dict[str, AddressTable]:

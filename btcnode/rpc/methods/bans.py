@@ -70,7 +70,7 @@ class BannedRange(TypedDict):
     time_remaining: Annotated[Time, "Seconds left"]
 
 
-@rpc("network")
+@rpc("network", heavy=True)
 def listbanned(node: NodeParts) -> list[BannedRange]:
     """Banned addresses and ranges."""
     now = node.clock.now()

@@ -38,6 +38,7 @@ from btcnode.rpc.lookup import (
     parse_verbosity,
     require_data,
 )
+from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, make_room
 from btcnode.services.parts import NodeParts
 
 EXAMPLE_HASH = "00000000c937983704a73af28acdec37b049d214adbda81d7e2a3dd146f6ed09"
@@ -235,6 +236,7 @@ async def getblock(
     level = parse_verbosity(verbosity, 1)
     index = find_block(node, blockhash)
     raw = await read_block(node, index)
+    await make_room(len(raw) * (VERBOSE_FACTOR if level > 1 else HEX_FACTOR))
     if level <= 0:
         return raw.hex()
     undo = await read_undo(node, index) if level > 1 else None

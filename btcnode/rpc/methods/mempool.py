@@ -19,9 +19,11 @@ from btcnode.rpc.given import Items, Strict, Whole
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.mempool_json import MempoolEntryJson, describe_all, entry_json, freeze, names
+from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, make_room
 from btcnode.services.parts import NodeParts
 
 FEW = 500  # entries that are described at once: 5 ms
+MANY = 5000  # txids whose list is large
 
 
 AnyTxid = Annotated[Hex, "Transaction id"]
@@ -77,10 +79,14 @@ async def getrawmempool(
     if verbose:
         if mempool_sequence:
             raise RpcError(RpcCode.INVALID_PARAMETER, "Verbose results cannot contain mempool sequence values.")
+        if len(pool) > FEW:
+            await make_room(len(pool) * MEMPOOL_ENTRY_BYTES)
         rows, bip125 = freeze(node, pool.in_order()), is_enabled(node, "bip125")
         if len(rows) <= FEW:
             return describe_all(rows, bip125=bip125)
         return await asyncio.to_thread(describe_all, rows, bip125=bip125)
+    if len(pool) > MANY:
+        await make_room(len(pool) * TXID_BYTES)
     txids = names(pool.in_order())
     return {"txids": txids, "mempool_sequence": pool.sequence} if mempool_sequence else txids
 
@@ -147,7 +153,7 @@ class DiagramPoint(TypedDict):
     fee: Annotated[Coins, "Cumulative fee"]
 
 
-@rpc("hidden")
+@rpc("hidden", heavy=True)
 def getmempoolfeeratediagram(node: NodeParts) -> Annotated[list[DiagramPoint], When("mempool chunks")]:
     """The feerate diagram of the whole mempool."""
     weight = fee = 0
@@ -324,7 +330,7 @@ class FeeDelta(TypedDict):
     modified_fee: Annotated[NotRequired[int], "Its fee with the delta, satoshi"]
 
 
-@rpc("mining")
+@rpc("mining", heavy=True)
 def getprioritisedtransactions(
     node: NodeParts,
 ) -> Annotated[dict[str, Annotated[FeeDelta, Named("<transactionid>")]], "By transaction id"]:

@@ -32,7 +32,7 @@ class OrphanWithTx(OrphanInfo):
     hex: Annotated[Hex, "The transaction"]
 
 
-@rpc("hidden", examples=((2,),))
+@rpc("hidden", examples=((2,),), heavy=True)
 def getorphantxs(
     node: NodeParts, verbosity: Annotated[Any, "0: txids, 1: with details, 2: with the transaction too", Like(int)] = 0
 ) -> (

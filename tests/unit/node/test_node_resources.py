@@ -9,7 +9,15 @@ import pytest
 
 from btcnode.errors import ConfigError, StorageError
 from btcnode.node import resources
-from btcnode.node.resources import DISK_INTERVAL, MIN_FREE_BYTES, DiskWatch, fit_connections
+from btcnode.node.resources import (
+    DISK_INTERVAL,
+    MANUAL_CONNECTIONS,
+    MIN_FREE_BYTES,
+    OWN_FILES,
+    DiskWatch,
+    fit_connections,
+    http_limits,
+)
 from tests.lib.settings import settings_of
 
 
@@ -18,7 +26,7 @@ def test_connections_fit_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.__setitem__(0, new[0]))
     settings, warning = fit_connections(settings_of(maxconnections=125))
-    assert (settings.connections.maxconnections, warning, limits[0]) == (125, None, 285)
+    assert (settings.connections.maxconnections, warning, limits[0]) == (125, None, 400)
     settings, warning = fit_connections(settings_of(maxconnections=1000))
     assert settings.connections.maxconnections == 240
     assert warning == "Reducing -maxconnections from 1000 to 240, because of system limitations."
@@ -27,6 +35,16 @@ def test_connections_fit_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> Non
         fit_connections(settings_of())
     limits[:] = [resource.RLIM_INFINITY, resource.RLIM_INFINITY]
     assert fit_connections(settings_of())[1] is None
+
+
+def test_http_clients_get_what_peers_and_files_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    for allowed, peers, expected in ((400, 125, 155), (1 << 16, 125, 256), (300, 140, 40), (285, 125, 40)):
+        limits = [allowed, allowed]
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limits=limits: tuple(limits))
+        settings, _ = fit_connections(settings_of(maxconnections=peers))
+        http = http_limits(settings).most_connections
+        assert http == expected
+        assert http + settings.connections.maxconnections + MANUAL_CONNECTIONS + 1 + OWN_FILES + 36 <= allowed
 
 
 def test_a_full_disk_ends_the_start_and_the_node(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

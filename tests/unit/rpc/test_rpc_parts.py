@@ -150,7 +150,7 @@ def test_sync_client_reconnects_when_the_server_has_closed(run_server: Any) -> N
     user, password = read_cookie(running.cookie_path) or ("", "")
     with RpcClient("127.0.0.1", running.port, user, password) as client:
         client.call("getblockcount")
-        for connection in list(running.server._connections):
+        for connection in list(running.server.http.limits.connections):
             running.call_soon(connection.transport.close)
         assert running.call("uptime") >= 0
         assert client.call("getblockcount") == 0

@@ -7,17 +7,21 @@ import base64
 import json
 import socket
 import stat
+import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 from btcnode.errors import BtcnodeError, ConfigError
+from btcnode.node.resources import http_limits
 from btcnode.rpc import http1
-from btcnode.rpc import server as server_module
 from btcnode.rpc.auth import MAX_COOKIE_BYTES, Authenticator, hashed, read_cookie
+from btcnode.rpc.declare import rpc
 from btcnode.rpc.server import RpcServer
+from btcnode.services.parts import NodeParts
 from btcnode.settings.addresses import parse_allowed
 from btcnode.settings.groups.rpc import Account, Refused
 from tests.lib.settings import settings_of
@@ -201,7 +205,7 @@ def test_endless_header_is_refused(running: Running) -> None:
 def test_a_body_above_the_limit_is_refused_before_it_is_sent(running: Running) -> None:
     head = request(running, b"").replace(b"Content-Length: 0", b"Content-Length: %d" % (0x02000000 + 1))
     assert exchange(running, head).startswith(b"HTTP/1.1 413 ")
-    assert running.server.bodies_size == 0
+    assert running.server.http.room.used == 0
 
 
 def test_chunks_above_the_limit_are_refused(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +213,7 @@ def test_chunks_above_the_limit_are_refused(running: Running, monkeypatch: pytes
     head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = b"".join(b"200\r\n%s\r\n" % (b"a" * 0x200) for _ in range(5)) + b"0\r\n\r\n"
     assert exchange(running, head % running.authorization.encode() + chunks).startswith(b"HTTP/1.1 413 ")
-    assert running.server.bodies_size == 0
+    assert running.server.http.room.used == 0
 
 
 def test_large_body_is_taken(running: Running) -> None:
@@ -218,37 +222,130 @@ def test_large_body_is_taken(running: Running) -> None:
     assert (status, reply["result"]) == (200, [text])
 
 
-def test_work_queue_is_bounded_and_says_when_to_come_back(run_server: Any) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def add_hold(running: Running, gate: asyncio.Event, begun: list[int] | None = None) -> None:
+    """Add a method ``hold`` that answers when the gate is open."""
+
+    async def hold(node: NodeParts) -> Annotated[str, "A word"]:
+        """Wait."""
+        if begun is not None:
+            begun.append(1)
+        await gate.wait()
+        return "held"
+
+    running.table.add(rpc("hidden")(hold))
+
+
+def test_places_are_bounded_and_the_answer_says_when_to_come_back(run_server: Any) -> None:
     running = run_server(rpcthreads=1, rpcworkqueue=1)
     waiting = [running.connect() for _ in range(2)]
     body = json.dumps({"id": 1, "method": "waitforblockheight", "params": [1, 20_000]})
     for connection in waiting:
         connection.request("POST", "/", body, {"Authorization": running.authorization})
-    deadline = time.monotonic() + 10
-    while len(running.table.active) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: len(running.table.active) == 2)
     status, text, response = running.post({"id": 1, "method": "waitfornewblock", "params": [20_000]})
     assert (status, text, response.headers["Retry-After"]) == (503, b"Work queue depth exceeded", "1")
-    assert running.call("getblockcount") == 0  # what is answered at once needs no place in the queue
+    assert running.call("getblockcount") == 0  # what is answered at once needs no place
     address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
-    assert running.post({"id": 1, "method": "generatetoaddress", "params": [1, address]})[0] == 503
+    assert len(running.call("generatetoaddress", 1, address)) == 1  # who only waits keeps nobody out
     for connection in waiting:
+        assert json.loads(connection.getresponse().read())["result"]["height"] == 1
         connection.close()
-    deadline = time.monotonic() + 10
-    while running.table.active and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(running.call("generatetoaddress", 1, address)) == 1  # the clients left, so their places are free
 
 
-def test_connections_are_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
-    held = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(3)]
-    time.sleep(0.1)
-    assert exchange(running, b"").startswith(b"HTTP/1.1 503 ")
-    for sock in held:
+def test_requests_in_work_wait_for_their_turn(run_server: Any) -> None:
+    running = run_server(rpcthreads=1, rpcworkqueue=1)
+    stopping = running.connect()
+    gate = asyncio.Event()
+
+    add_hold(running, gate)
+    held = [running.connect() for _ in range(2)]
+    for connection in held:
+        body = json.dumps({"id": 1, "method": "hold"})
+        connection.request("POST", "/", body, {"Authorization": running.authorization})
+        wait_for(lambda: running.table.active)
+    wait_for(lambda: sum(one.turn is not None for one in running.server.http.limits.connections) == 2)
+    assert len(running.table.active) == 1
+    assert running.post({"id": 1, "method": "hold"})[0] == 503
+    stopping.request("POST", "/", '{"method":"stop","params":[1]}', {"Authorization": running.authorization})
+    assert b"stopping" in stopping.getresponse().read()  # needs no turn
+    running.thread.loop.call_soon_threadsafe(gate.set)
+    for connection in held:
+        assert b'"held"' in connection.getresponse().read()
+        connection.close()
+    stopping.close()
+
+
+def test_who_leaves_before_his_turn_leaves_nothing_behind(run_server: Any) -> None:
+    running = run_server(rpcthreads=1, rpcworkqueue=4)
+    gate = asyncio.Event()
+    begun: list[int] = []
+
+    add_hold(running, gate, begun)
+    first, *others = [running.connect() for _ in range(3)]
+    for connection in (first, *others):
+        connection.request("POST", "/", '{"method":"hold"}', {"Authorization": running.authorization})
+        wait_for(lambda: begun)
+    for connection in others:  # with a reset: an end alone may come from who sends no more and still reads
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    wait_for(lambda: len(running.server.http.limits.connections) == 1)
+    running.thread.loop.call_soon_threadsafe(gate.set)
+    assert b'"held"' in first.getresponse().read()
+    first.close()
+    wait_for(lambda: not running.server.http.limits.connections)
+    assert len(begun) == 1
+    assert running.server.http.room.used == 0
+    assert len(running.call("generatetoaddress", 1, "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080")) == 1
+
+
+def test_connections_are_bounded_and_the_idle_give_way(running: Running) -> None:
+    running.server.http.limits.most_connections = 3
+    user = running.connect()
+    user.request("POST", "/", COUNT, {"Authorization": running.authorization})
+    assert user.getresponse().read()
+    strangers = []
+    for n in range(300):
+        strangers.append(socket.create_connection(("127.0.0.1", running.port)))
+        if n % 2:
+            strangers[-1].sendall(b"POST / HTTP/1.1\r\nX: ")  # slow in asking is no better than idle
+        if n % 7 == 0:
+            assert running.call("getblockcount") == 0
+            assert exchange(running, b"GET /health HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 OK")
+    assert len(running.server.http.limits.connections) <= 3
+    user.request("POST", "/", COUNT, {"Authorization": running.authorization})
+    assert b'"result":0' in user.getresponse().read()  # a user is kept
+    strangers[0].settimeout(20)
+    assert strangers[0].recv(100) == b""
+    for sock in strangers:
         sock.close()
-    time.sleep(0.1)
-    assert running.call("getblockcount") == 0
+    user.close()
+
+
+def test_who_is_at_work_is_kept(running: Running) -> None:
+    running.server.http.limits.most_connections = 2
+    gate = asyncio.Event()
+
+    add_hold(running, gate)
+    held = [running.connect() for _ in range(2)]
+    for connection in held:
+        connection.request("POST", "/", '{"method":"hold"}', {"Authorization": running.authorization})
+    wait_for(lambda: len(running.table.active) == 2)
+    refused = [socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(40)]
+    assert refused[-1].recv(100).startswith(b"HTTP/1.1 503 Service Unavailable")
+    assert len(running.server.http._connections) <= 2 + 16 + 1
+    running.thread.loop.call_soon_threadsafe(gate.set)
+    for sock in refused:
+        sock.close()
+    for connection in held:
+        assert b'"held"' in connection.getresponse().read()
+        connection.close()
 
 
 def test_slow_senders_and_idlers_are_dropped(run_server: Any) -> None:
@@ -281,14 +378,14 @@ def test_stop_lets_waiting_clients_go_and_refuses_new_requests(running: Running)
 def test_port_in_use_is_one_clear_line(running: Running, tmp_path: Path) -> None:
     other = settings_of(network="regtest", datadir=tmp_path / "other", rpcport=running.port)
     with pytest.raises(BtcnodeError, match=f"Cannot listen for RPC at 127.0.0.1:{running.port}: the port is in use"):
-        running.do(RpcServer(other, running.table).start())
+        running.do(RpcServer(other, running.table, http_limits(other)).start())
     assert not (other.net_dir / ".cookie").exists()
 
 
 def test_unwritable_cookie_is_one_clear_line(running: Running, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     other = settings_of(network="regtest", datadir=tmp_path / "file", rpcport=0)
-    server = RpcServer(other, running.table)
+    server = RpcServer(other, running.table, http_limits(other))
     with pytest.raises(BtcnodeError, match="Unable to start HTTP server"):
         running.do(server.start())
     running.do(server.stop())
@@ -317,7 +414,7 @@ def test_uvloop_serves_the_same(tmp_path: Path) -> None:
 
     async def run() -> bytes:
         settings = settings_of(network="regtest", datadir=tmp_path, rpcport=0)
-        server = RpcServer(settings, make_table(Process()))  # type: ignore[arg-type]
+        server = RpcServer(settings, make_table(Process()), http_limits(settings))  # type: ignore[arg-type]
         await server.start()
         auth = base64.b64encode((settings.net_dir / ".cookie").read_bytes())
         reader, writer = await asyncio.open_connection("127.0.0.1", server.addresses[0][1])

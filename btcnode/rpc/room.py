@@ -1,0 +1,182 @@
+"""Room in memory for all that HTTP clients make the node hold: one budget in bytes over all connections.
+
+Counted are requests while they are received, what is held for requests in work, and answers until they are sent. What
+a large answer needs before it is bytes (a verbose block is some hundred thousand Python objects) its handler reserves
+with ``make_room`` and waits for, as long as there is not enough. Strangers, who have shown no password (REST), may take
+half of all room, so that users always find some. Whoever finds nobody else with a large answer gets what he asks for:
+one is always possible, however large.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import monotonic
+from typing import NamedTuple
+
+ROOM_BYTES = 256 * 1024 * 1024
+VERBOSE_FACTOR = 50  # memory of a block as JSON while it is made, to its bytes: 33 in common ones, 110 at worst
+HEX_FACTOR = 6  # of bytes as hex, with the copies on the way
+MEMPOOL_ENTRY_BYTES = 6000  # of an entry of the mempool as JSON while it is made
+TXID_BYTES = 350  # of a txid as JSON
+
+
+class _Wish(NamedTuple):
+    """What somebody waits for."""
+
+    ticket: Ticket
+    size: int
+    granted: asyncio.Future[None]
+    since_mono: float
+
+
+class Room:
+    """The budget: ``limit`` bytes, of which ``used`` are taken, ``used_by_strangers`` among them."""
+
+    def __init__(self, limit: int = ROOM_BYTES) -> None:
+        self.limit = limit
+        self.used = 0
+        self.used_by_strangers = 0
+        self._large = 0  # tickets that were granted room
+        self._unsent = 0  # bytes of answers that wait to be read
+        self._wishes: deque[_Wish] = deque()
+
+    def is_full(self, *, trusted: bool) -> bool:
+        """Whether nothing is left for users, or for strangers."""
+        return self.used >= self.limit or (not trusted and self.used_by_strangers >= self.limit // 2)
+
+    @property
+    def wanted(self) -> tuple[int, float]:
+        """Bytes that are missing for who has waited longest, and since when he waits (monotonic); zeros for nobody."""
+        if not self._wishes:
+            return 0, 0.0
+        wish = self._wishes[0]
+        return max(1, self.used + wish.size - self.limit), wish.since_mono
+
+    def change(self, size: int, *, trusted: bool, unsent: bool = False) -> None:
+        """Count ``size`` bytes more, or less. ``unsent``: they are of an answer that is ready."""
+        self.used += size
+        if not trusted:
+            self.used_by_strangers += size
+        if unsent:
+            self._unsent += size
+        if size < 0 and self._wishes:
+            self._grant()
+
+    def _fits(self, size: int, ticket: Ticket) -> bool:
+        if not self._large and not self._unsent:
+            return True
+        if not ticket.trusted and self.used_by_strangers + size > self.limit // 2:
+            return False
+        return self.used + size <= self.limit
+
+    def _give(self, size: int, ticket: Ticket) -> None:
+        self._large += not ticket.granted
+        ticket.granted += size
+        self.change(size, trusted=ticket.trusted)
+
+    async def reserve(self, size: int, ticket: Ticket) -> None:
+        """Wait until there are ``size`` bytes for a ticket. Users come before strangers, each in their order."""
+        if self._fits(size, ticket) and not any(wish.ticket.trusted or not ticket.trusted for wish in self._wishes):
+            self._give(size, ticket)
+            return
+        wish = _Wish(ticket, size, asyncio.get_running_loop().create_future(), monotonic())
+        place = len(self._wishes)
+        if ticket.trusted:
+            place = sum(other.ticket.trusted for other in self._wishes)
+        self._wishes.insert(place, wish)
+        try:
+            await wish.granted
+        except asyncio.CancelledError:
+            if wish in self._wishes:
+                self._wishes.remove(wish)
+            raise
+
+    def give_back(self, ticket: Ticket) -> None:
+        """A ticket needs nothing any more of what it was granted."""
+        if ticket.granted:
+            size, ticket.granted = ticket.granted, 0
+            self._large -= 1
+            self.change(-size, trusted=ticket.trusted)
+
+    def _grant(self) -> None:
+        passed: list[_Wish] = []
+        while self._wishes:
+            wish = self._wishes.popleft()
+            if wish.granted.cancelled():
+                continue
+            if self._fits(wish.size, wish.ticket):
+                self._give(wish.size, wish.ticket)
+                wish.granted.set_result(None)
+            else:
+                passed.append(wish)
+                if wish.ticket.trusted:  # nobody passes a user
+                    break
+        self._wishes.extendleft(reversed(passed))
+
+
+class Ticket:
+    """What one request in work holds. ``granted`` bytes were reserved, ``held`` are there in any case."""
+
+    __slots__ = ("granted", "held", "room", "trusted")
+
+    def __init__(self, room: Room, *, trusted: bool) -> None:
+        self.room = room
+        self.trusted = trusted
+        self.granted = 0
+        self.held = 0
+
+    def hold(self, size: int) -> None:
+        """Count ``size`` bytes more that are held until the end."""
+        self.held += size
+        self.room.change(size, trusted=self.trusted)
+
+    def close(self) -> None:
+        """The request is not in work any more."""
+        self.room.give_back(self)
+        self.hold(-self.held)
+
+
+_ticket: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
+
+
+@contextmanager
+def working(ticket: Ticket) -> Iterator[None]:
+    """Inside, in this task, ``make_room`` reserves for ``ticket``."""
+    token = _ticket.set(ticket)
+    try:
+        yield
+    finally:
+        _ticket.reset(token)
+        ticket.close()
+
+
+async def make_room(size: int) -> None:
+    """Wait until an answer may take about ``size`` bytes. A request that nobody counts for goes on at once."""
+    ticket = _ticket.get()
+    if ticket is not None and size > 0:
+        await ticket.room.reserve(size, ticket)
+
+
+def has_room() -> bool:
+    """Whether room was made for a large answer."""
+    ticket = _ticket.get()
+    return ticket is not None and ticket.granted > 0
+
+
+def keep(size: int) -> None:
+    """Part of the answer is bytes now, ``size`` of them; what was reserved to make them is free again."""
+    ticket = _ticket.get()
+    if ticket is not None:
+        ticket.hold(size)
+        ticket.room.give_back(ticket)
+
+
+def forget(size: int) -> None:
+    """Bytes that were kept have gone to the client."""
+    ticket = _ticket.get()
+    if ticket is not None:
+        ticket.hold(-size)
