@@ -108,13 +108,13 @@ def assemble(
 
 
 def grind(header: bytes, max_tries: int) -> tuple[bytes | None, int]:
-    """Search a nonce: the solved header, or None when ``max_tries`` hashes did not find one; and the hashes made."""
+    """Search a nonce: the solved header, or None when ``max_tries`` hashes did not find one; and the hashes that failed."""
     head = header[:76]
     target = bits_to_target(int.from_bytes(header[72:76], "little"))
     for nonce in range(min(max_tries, 1 << 32)):
         candidate = head + nonce.to_bytes(4, "little")
         if int.from_bytes(sha256d(candidate), "little") <= target:
-            return candidate, nonce + 1
+            return candidate, nonce
     return None, max_tries
 
 

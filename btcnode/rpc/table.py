@@ -163,8 +163,8 @@ def positional(method: Method, params: Any) -> Sequence[Any]:
         gap = 0
         first_named = first_named or arg
         values.append(given[1] if given is not None else members)
-    if isinstance(rest.get("args"), list):
-        leading = rest.pop("args")
+    leading = rest.pop("args", None)
+    if isinstance(leading, list):  # anything else under that name is passed over, as bitcoind does
         if first_named is not None and leading_gap < len(leading):
             text = f"Parameter {first_named.name} specified twice both as positional and named argument"
             raise RpcError(RpcCode.INVALID_PARAMETER, text)

@@ -60,6 +60,18 @@ def test_grind_gives_up() -> None:
     assert grind(header, 10) == (None, 10)
 
 
+def test_only_hashes_that_failed_are_counted() -> None:
+    params = params_for("regtest")
+    tree = HeaderTree(params)
+    for now in range(NOW, NOW + 20):
+        header = assemble(tree, 0, params, VersionBits(params, tree), now, b"\x51").header
+        solved, tries = grind(header, 100)
+        assert solved is not None
+        assert int.from_bytes(solved[76:], "little") == tries
+        assert grind(header, tries) == (None, tries)  # a hash is only taken while there are tries left
+        assert grind(header, tries + 1) == (solved, tries)
+
+
 def test_missing_coinbase_witness_is_filled_in() -> None:
     params = params_for("regtest")
     tree = HeaderTree(params)
