@@ -108,7 +108,7 @@ def assemble(
 
 
 def grind(header: bytes, max_tries: int) -> tuple[bytes | None, int]:
-    """Search a nonce: the solved header, or None when ``max_tries`` hashes did not find one; and the hashes that failed."""
+    """Search a nonce: the solved header, or None after ``max_tries`` that failed; and how many failed."""
     head = header[:76]
     target = bits_to_target(int.from_bytes(header[72:76], "little"))
     for nonce in range(min(max_tries, 1 << 32)):

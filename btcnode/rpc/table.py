@@ -113,7 +113,7 @@ class MethodTable:
             [method.name, n, name, arg.kind in TEXT_KINDS]
             for method in sorted(self.methods.values(), key=lambda method: method.name)
             for n, whole in enumerate(method.args)
-            for arg in (*(whole.inner if whole.by_name else ()), whole)
+            for arg in (whole, *(whole.inner if whole.by_name else ()))
             for name in arg.names
         ]
 

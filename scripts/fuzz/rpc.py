@@ -26,14 +26,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cases", type=int, default=30, help="random calls of each method besides the systematic ones")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
-    parser.add_argument("--methods", default="", help="only these, separated by commas; 'rest' is the REST interface")
+    parser.add_argument(
+        "--methods",
+        default="",
+        help="only these, separated by commas; 'rest' is the REST interface, 'walk' a long history",
+    )
+    parser.add_argument("--steps", type=int, default=60, help="steps of a walk")
     parser.add_argument("--passes", default="indexed,bare,pruned", help="which options the nodes have")
     parser.add_argument("--random-only", action="store_true", help="leave the systematic calls out")
     parser.add_argument("--verbose", action="store_true", help="tell each method")
     args = parser.parse_args()
     plan = Plan(
         args.seed, args.cases, args.seconds, tuple(filter(None, args.methods.split(","))),
-        tuple(args.passes.split(",")), not args.random_only, args.verbose,
+        tuple(args.passes.split(",")), not args.random_only, args.verbose, args.steps,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="rpc-fuzz-") as directory:
         report = run(plan, Path(directory), args.bitcoind)

@@ -28,9 +28,9 @@ MSG_BLOCK = 2
 M = TypeVar("M", bound=Message)
 
 
-def v2_initiator(params: NetworkParams) -> V2Transport:
+def v2_initiator(params: NetworkParams, random_bytes: Callable[[int], bytes] = os.urandom) -> V2Transport:
     """The version 2 transport of a peer that opens the connection."""
-    return V2Transport(params.magic, initiator=True, random_bytes=os.urandom)
+    return V2Transport(params.magic, initiator=True, random_bytes=random_bytes)
 
 
 def v2_responder(params: NetworkParams) -> V2Transport:

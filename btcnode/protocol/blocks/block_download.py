@@ -195,7 +195,9 @@ class BlockDownload:
             return
         self.update_availability(peer)
         best = peer.headers.best_known
-        if best < 0 or best in (ctx.active.tip, blocks.last_common) or not strategy.admits(peer.id, ctx.steady):
+        if best == ctx.active.tip:
+            blocks.last_common = best
+        if best < 0 or best == blocks.last_common or not strategy.admits(peer.id, ctx.steady):
             return
         wanted, staller = self._find_next(peer, budget)
         self.requests.ask(peer, wanted)

@@ -111,9 +111,9 @@ def describe(ctx: Context, peer: Peer, traffic: Traffic) -> PeerInfo:
         "last_inv_sequence": peer.tx.last_sequence if peer.tx is not None else 0,
         "inv_to_send": len(peer.tx.queue) if peer.tx is not None else 0,
         "timeoffset": peer.time_offset,
-        "pingtime": ping.last,
+        "pingtime": ping.last or None,  # bitcoind leaves these two out when they are 0
         "minping": ping.minimum,
-        "pingwait": round(max(0.0, ctx.mockable - ping.sent_at), 6) if ping.nonce else None,
+        "pingwait": round(max(0.0, ctx.mockable - ping.sent_at), 6) or None if ping.nonce else None,
         "version": peer.version,
         "subver": peer.user_agent,
         "bip152_hb_to": peer.high_bandwidth_to,

@@ -72,7 +72,7 @@ class TxRelay:
         if not (peer.relay or offers_bloom(self._ctx, peer)) or peer.kind in WITHOUT_TRANSACTIONS:
             return
         known = RollingBloom(b"", TX_KNOWN_PER_GENERATION, hasher=self._hasher)
-        peer.tx = TxState(known, self._source.sequence, self._next_turn(peer))
+        peer.tx = TxState(known, self._source.sequence, 0.0)
         if peer.relay:
             self._peers[peer.id] = peer
 

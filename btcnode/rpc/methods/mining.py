@@ -94,7 +94,7 @@ async def _solve(node: NodeParts, candidate: Candidate, max_tries: int) -> tuple
 async def generate_blocks(
     node: NodeParts, script: bytes, count: int, max_tries: int, extra_nonce: Callable[[], bytes] = lambda: EXTRA_NONCE
 ) -> list[str]:
-    """Make and connect ``count`` blocks, or as many as come before ``max_tries`` hashes have failed; returns their hashes.
+    """Make and connect ``count`` blocks, or those before ``max_tries`` hashes have failed; returns their hashes.
 
     As in Core a block is the same as another on the same parent in the same second, unless ``extra_nonce`` tells them
     apart: it is called for each. Raises RpcError when a block is not accepted.

@@ -46,7 +46,7 @@ def getorphantxs(
     level = whole_number(verbosity)
     if not 0 <= level <= 2:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid verbosity value {level}")
-    orphans = node.peers.orphans()
+    orphans = sorted(node.peers.orphans(), key=lambda orphan: orphan[0].wtxid)
     if not level:
         return [to_display(tx.txid) for tx, _ in orphans]
     if level == 1:
@@ -62,7 +62,7 @@ def _orphan_json(tx: Tx, announcers: Iterable[int]) -> OrphanInfo:
         "bytes": len(tx.raw),
         "vsize": tx.vsize,
         "weight": tx.weight,
-        "from": list(announcers),
+        "from": sorted(announcers),
     }
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import http.client
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from btcnode.wire.codec import Message
+
 from .cases import Case, Cases, every_method
-from .compare import Answer, kinds
+from .company import Companion, accompany, dismiss
+from .compare import Answer, is_overflow, kinds
 from .nodes import INDEXES, Node, ours, theirs
-from .setup import prepare, state, wait_for_mempool
+from .setup import prepare, state, wait_for_indexes, wait_for_mempool
 from .text import Tree, parse, request, write
 from .values import Values, Vectors
+from .walk import Call, Walk, shown
 from .world import World, wif
 
 PASSES: dict[str, tuple[str, ...]] = {"indexed": INDEXES, "bare": (), "pruned": ("-prune=1",)}
@@ -25,6 +30,8 @@ UNSEEN = frozenset(
 INTERNAL_ERROR = "-32603"
 SAID_BY_CORE = (b"Unable to load UTXO snapshot", b"Unable to read UTXO set")  # with that code, whatever the cause
 SLOW_S = 3.0
+SETTLE_S = 3.0  # how long both may take until they are in the same state
+STEPS_SHOWN = 6  # of a walk
 SHOWN = 600  # characters of a request or an answer in the report
 VECTORS = Path(os.environ.get("BTCNODE_VECTORS", Path(__file__).resolve().parents[4] / "shared" / "vectors"))
 
@@ -40,6 +47,7 @@ class Plan:
     passes: tuple[str, ...] = tuple(PASSES)
     systematic: bool = True
     verbose: bool = False
+    steps: int = 60  # of a walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ class Session:
         self.world = world
         self.report = report
         self.deadline = deadline
+        self.company: list[list[Companion]] = [accompany(node, world) for node in nodes]
         self.baseline = state(nodes[0])
 
     # -- one call ------------------------------------------------------------------------------------------------
@@ -111,8 +120,12 @@ class Session:
                 answers.append(type(error).__name__)
         return answers
 
-    def compare(self, method: str, shown: str, answers: Sequence[Answer | str]) -> bool:
-        """Note what differs; whether anything did."""
+    def post(self, body: str) -> list[Answer | str]:
+        """The answers to a call."""
+        return self.ask(lambda node: node.send("POST", "/", body))
+
+    def compare(self, method: str, shown: str, answers: Sequence[Answer | str], *, later: bool = False) -> bool:
+        """Note what differs; whether anything did (``later``: see ``kinds``)."""
         self.report.calls += 1
         mine = answers[0]
         if isinstance(mine, str):
@@ -129,7 +142,7 @@ class Session:
         if isinstance(other, str):
             self.report.add(method, f"they do not answer: {other}", Example(shown, str(mine), other))
             return True
-        found = kinds(method, mine, other)
+        found = kinds(method, mine, other, later=later)
         for name, one, two in found:
             self.report.add(method, name, Example(shown, one, two))
         return bool(found)
@@ -137,7 +150,7 @@ class Session:
     def call(self, case: Case) -> None:
         """Make a call everywhere."""
         body, started = case.body, time.monotonic()
-        answers = self.ask(lambda node: node.send("POST", "/", body))
+        answers = self.post(body)
         shown = f"{case.method} {write(case.params)}"
         if self.plan.verbose and time.monotonic() - started > SLOW_S:
             print(f"{time.monotonic() - started:.1f} s: {shown[:SHOWN]}", flush=True)
@@ -150,25 +163,37 @@ class Session:
 
     def compare_states(self, case: Case, shown: str) -> None:
         """After a call that may have changed something: the same everywhere, then back to where it was."""
-        states = [state(node) for node in self.nodes]
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            states = [state(node) for node in self.nodes]
+            if states[0] == states[-1] or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)  # peers go and connections come a moment later
         for one, two in zip(states[0], states[-1], strict=True):
-            if one != two:
+            if one != two and not is_overflow(case.params, one, two):
                 self.report.add(case.method, "state after it", Example(shown, str(one), str(two)))
         if case.method in UNSEEN or any(found != self.baseline for found in states):
             self.revive()
 
     def revive(self) -> None:
-        """All nodes as they were."""
+        """All nodes as they were, and their peers."""
+        self.close()
         for node in self.nodes:
             node.restore()
         for node in self.nodes:
             wait_for_mempool(node)
+        self.company = [accompany(node, self.world) for node in self.nodes]
+
+    def close(self) -> None:
+        """The peers hang up."""
+        for companions in self.company:
+            dismiss(companions)
 
     # -- all calls -----------------------------------------------------------------------------------------------
 
     def run(self, pass_name: str) -> None:
         """Every method of the plan."""
-        for method in self.plan.methods or [*every_method(), "rest"]:
+        for method in self.plan.methods or [*every_method(), "rest", "walk"]:
             if time.monotonic() > self.deadline:
                 return
             started, calls = time.monotonic(), self.report.calls
@@ -177,6 +202,8 @@ class Session:
             self._learn(values)
             if method == "rest":
                 self._rest(values)
+            elif method == "walk":
+                self.walk(values)
             else:
                 for case in Cases(values).of(method, self.plan.cases, systematic=self.plan.systematic):
                     if time.monotonic() > self.deadline:
@@ -188,6 +215,52 @@ class Session:
                     flush=True,
                 )
         return
+
+    def walk(self, values: Values) -> None:
+        """Change both nodes step by step, and compare all they tell after each; ends where they part."""
+        self.revive()
+        walk, history = Walk(values, self.nodes[-1]), list[str]()
+        for _ in range(self.plan.steps):
+            if time.monotonic() > self.deadline:
+                return
+            step = walk.next()
+            history.append(shown(step))
+            behind = " <- " + " <- ".join(history[::-1][:STEPS_SHOWN])
+            if isinstance(step[0], str):
+                answers = self.post(request(step[0], step[1]))
+                if self.compare(step[0], behind, answers, later=True) or any(
+                    isinstance(answer, str) for answer in answers
+                ):
+                    return
+            elif not self._tell(step[0], step[1], behind):
+                return
+            if self._parted(walk.observed(), behind):
+                return
+
+    def _tell(self, which: int, message: Message, behind: str) -> bool:
+        """Have a companion tell something everywhere; False when only one of the nodes hangs up."""
+        stayed = [companions[which].tell(message) for companions in self.company]
+        if not any(stayed):
+            for node, companions in zip(self.nodes, self.company, strict=True):
+                companions[which] = companions[which].again(node)
+        if len(set(stayed)) > 1:
+            self.report.add("peer", "who hangs up", Example(behind, str(stayed[0]), str(stayed[-1])))
+        return len(set(stayed)) == 1
+
+    def _parted(self, observed: Iterable[Call], behind: str) -> bool:
+        """Whether the nodes tell other than each other, also when asked again a little later."""
+        for node in self.nodes:
+            node.call(request("syncwithvalidationinterfacequeue", []))
+            wait_for_indexes(node)
+        parted = False
+        deadline = time.monotonic() + SETTLE_S
+        for method, params in observed:
+            answers = self.post(request(method, params))
+            while not _agree(method, answers) and time.monotonic() < deadline:
+                time.sleep(0.1)
+                answers = self.post(request(method, params))
+            parted |= self.compare(method, f"{method} {write(params)}{behind}", answers, later=True)
+        return parted
 
     def _rest(self, values: Values) -> None:
         from .rest import paths
@@ -231,6 +304,14 @@ def _psbts(node: Node, tx_hex: str) -> Iterator[str]:
     ]
 
 
+def _agree(method: str, answers: Sequence[Answer | str]) -> bool:
+    """Whether nothing differs that counts in the course of a walk."""
+    if len(answers) == 1:
+        return True
+    ours, theirs = answers
+    return isinstance(ours, Answer) and isinstance(theirs, Answer) and not kinds(method, ours, theirs, later=True)
+
+
 def _is_internal(body: bytes) -> bool:
     """Whether it is an error of ours."""
     if INTERNAL_ERROR.encode() not in body or any(text in body for text in SAID_BY_CORE):
@@ -258,7 +339,8 @@ def run(plan: Plan, directory: Path, bitcoind: str | None) -> Report:
         try:
             for node in nodes:
                 prepare(node, world)
-            Session(plan, nodes, world, report, deadline).run(pass_name)
+            with closing(Session(plan, nodes, world, report, deadline)) as session:
+                session.run(pass_name)
         finally:
             for node in nodes:
                 node.stop()

@@ -95,4 +95,5 @@ def state(node: Node) -> list[object]:
         _, data, _ = node.call(request(method, []))
         answer = parse(data)["result"]
         found.append(tips_in_order(answer) if method == "getchaintips" else answer)
+    found.append([(peer["id"], peer["subver"]) for peer in node.result(request("getpeerinfo", []))])
     return found

@@ -13,6 +13,7 @@ from btcnode.descriptors.checksum import with_checksum
 from btcnode.primitives.addresses import address_for_script, base58check_encode
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.tx import Tx
+from btcnode.testing.templates import Spendable
 
 from .text import Raw
 from .world import HEIGHT, PUBKEYS, START_TIME, UNCOMPRESSED, UNUSUAL_SCRIPTS, Coin, World, anyone, spend, unsigned, wif
@@ -624,7 +625,7 @@ class Values:
             lambda: spend([coin], [coin.how.script_pubkey], 1000, values=[2**63 - 1]),
             lambda: spend([coin], [b"\x51"], 1000, values=[-1]),
             lambda: self._damaged(small(1)),
-            lambda: self._child(pool),
+            lambda: self.child(pool),
             lambda: self._rival(pool),
             lambda: small(2),
             lambda: spend([coin], [b"\x51"], 0, values=[21_000_001 * 10**8]),
@@ -639,10 +640,10 @@ class Values:
         witnesses = [[_changed_bytes(self.rng, item) for item in stack] for stack in tx.witnesses]
         return Tx(tx.version, tx.prevouts, sigs, tx.sequences, tx.txouts, witnesses, tx.lock_time)
 
-    def _child(self, tx: Tx) -> Tx:
+    def child(self, tx: Tx, how: Spendable | None = None) -> Tx:
         """Spends the first output of an unconfirmed one, which may be spent already and need not be ours."""
         value = int.from_bytes(tx.txouts[0][:8], "little")
-        how = self.rng.choice([coin.how for coin in self.world.coins])
+        how = how or self.rng.choice([coin.how for coin in self.world.coins])
         return spend([Coin(tx.txid + bytes(4), value, how)], [b"\x51"], self.rng.choice((0, 300, 10_000)))
 
     def _rival(self, tx: Tx) -> Tx:
@@ -687,7 +688,7 @@ class Values:
         coin = self.coin()
         parent = spend([coin], [b"\x00\x20" + b"\x11" * 32], 500)
         parents = [parent.raw.hex()]
-        family = [*parents, self._child(parent).raw.hex()]
+        family = [*parents, self.child(parent).raw.hex()]
         return self.pick(
             family,
             family,
@@ -936,7 +937,7 @@ class Values:
             "fc00::1",
             "a b",
             "1.2.3.4:0",
-            "010.1.1.1",
+            "0177.0.0.1",
             "0.0.0.0",
             "255.255.255.255",
             "ukeu3k5oycgaauneqgtnvselmt4yemvoilkln7jpvamvfx7dnkdq.b32.i2p",

@@ -119,6 +119,8 @@ class World:
     lone_headers: list[bytes] = field(default_factory=list)
     bad_blocks: list[bytes] = field(default_factory=list)
     mempool: list[list[Tx]] = field(default_factory=list)  # one: sendrawtransaction; more: submitpackage
+    told: list[Tx] = field(default_factory=list)  # peers bring them
+    orphans: list[Tx] = field(default_factory=list)  # peers bring them before their parents
     coins: list[Coin] = field(default_factory=list)  # nobody spends them
     immature: list[Coin] = field(default_factory=list)
     spent: list[Coin] = field(default_factory=list)
@@ -216,6 +218,11 @@ class World:
         child = self._anchor_child(parent, true)
         final = spend([take()], [true.script_pubkey], 1_500, sequence=0xFFFFFFFE, lock_time=HEIGHT)
         self.mempool = [[lone], *([tx] for tx in chain), [fan], [replaced], [replacing], [parent, child], [final]]
+        self.told = [spend([take()], [true.script_pubkey] * 2, 2_500)]
+        for outputs in (1, 3):
+            unseen = spend([take()], [true.script_pubkey], 1_000)
+            value = int.from_bytes(unseen.txouts[0][:8], "little")
+            self.orphans.append(spend([Coin(unseen.txid + bytes(4), value, true)], [true.script_pubkey] * outputs, 900))
         rng.shuffle(self.coins)
 
     @staticmethod

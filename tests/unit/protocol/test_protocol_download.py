@@ -520,3 +520,15 @@ def test_who_sends_blocks_unasked_waits_until_they_are_connected(
         bench.step(BlockProcessed(peer, index, None))
     bench.step(ChainSettled())
     assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, True)]
+
+
+def test_a_peer_at_our_tip_has_it_in_common(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks)
+    peer = bench.peer(OUTBOUND)
+    info = bench.protocol.peer_info(peer)
+    assert info is not None and info["synced_blocks"] == -1
+    learn(bench, peer, blocks[-1:])
+    bench.wait(1)
+    info = bench.protocol.peer_info(peer)
+    assert info is not None
+    assert info["synced_blocks"] == info["synced_headers"] == len(blocks)

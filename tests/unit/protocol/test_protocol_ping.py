@@ -182,3 +182,16 @@ def test_a_flood_of_pings_ends_the_connection_through_the_score(bench: Bench) ->
     assert flood not in bench.protocol.peer_ids() or not bench.state(flood).role.is_heard
     assert bench.disconnected(honest) is None
     assert not bench.state(honest).conduct.offences
+
+
+def test_times_of_nothing_are_not_told(bench: Bench) -> None:
+    peer = bench.peer()
+    bench.receive(peer, Pong(bench.state(peer).ping.nonce))
+    info = bench.protocol.peer_info(peer)
+    assert info is not None
+    assert (info["pingtime"], info["minping"], info["pingwait"]) == (None, 0, None)  # as bitcoind does
+    bench.step(PingPeers())
+    bench.step(Tick(UNIX_START))
+    info = bench.protocol.peer_info(peer)
+    assert info is not None
+    assert bench.state(peer).ping.nonce and info["pingwait"] is None

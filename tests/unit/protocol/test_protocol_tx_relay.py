@@ -338,3 +338,14 @@ def test_known_filters_remember_fifty_thousand() -> None:
         known.add(item)
     assert all(item in known for item in items[-50_000:])
     assert sum(rng.randbytes(32) in known for _ in range(20_000)) == 0
+
+
+def test_a_new_peer_may_ask_at_once_for_what_was_there(node: Bench, pool: SmallPool) -> None:
+    add(node, pool, simple(1))
+    peer = node.peer(wtxid_relay=True)
+    node.wait(0.1, each=0.1)
+    info = node.protocol.peer_info(peer)
+    assert info is not None
+    assert info["last_inv_sequence"] == pool.sequence > 1
+    node.receive(peer, GetData((InvItem(MSG_WTX, simple(1).wtxid),)))
+    assert not node.sent(NotFound, peer)

@@ -136,7 +136,8 @@ def test_named_arguments(running: Running) -> None:
         "code": -8,
         "message": "Parameter blockhash specified twice both as positional and named argument",
     }
-    for no_array in (None, 1, {}, "x"):
+    no_arrays: tuple[Any, ...] = (None, 1, {}, "x")
+    for no_array in no_arrays:
         assert call({"args": no_array, "blockhash": genesis})["height"] == 0
     assert call({"blockhash": genesis, "x": 1}) == {"code": -8, "message": "Unknown named parameter x"}
     body = json.dumps({"id": 1, "method": "getblockheader", "params": {"a": 1}}).replace('"a": 1', '"a": 1, "a": 2')

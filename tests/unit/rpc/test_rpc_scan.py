@@ -200,3 +200,16 @@ def test_long_work_ends_when_the_node_stops(
     running.close()
     caller.join(20)
     assert answers == [error(-1, "Shutting down")]
+
+
+def test_orphans_are_in_the_order_of_their_wtxids(running: Running) -> None:
+    running.call("generatetodescriptor", 1, f"raw({SCRIPT})")
+    txs = [Tx(2, [bytes([n]) * 36], [b""], [0], TX.txouts, [[b"w"]]) for n in range(1, 9)]
+    peers = [running.add_peer(f"192.0.2.{n}:18444") for n in (1, 2)]
+    for n, tx in enumerate(txs):
+        for peer in peers if n % 2 else peers[::-1]:
+            peer.send(TxMessage(tx.raw))
+    for peer in peers:
+        peer.send(Ping(1))
+        peer.expect(Pong)
+    assert running.call("getorphantxs") == [to_display(tx.txid) for tx in sorted(txs, key=lambda tx: tx.wtxid)]

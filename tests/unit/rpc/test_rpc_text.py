@@ -130,3 +130,13 @@ def test_minus_nothing_is_nothing(running: Running) -> None:
 def test_numbers_in_a_longpollid(running: Running, number: str) -> None:
     request = {"rules": ["segwit"], "longpollid": "11" * 32 + number}
     assert running.call("getblocktemplate", request) == running.call("getblocktemplate", {"rules": ["segwit"]})
+
+
+def test_conversions_tell_an_argument_before_its_members(running: Running) -> None:
+    told = running.call("help", "dump_all_command_conversions")
+    assert [row for row in told if row[0] == "gettxspendingprevout"] == [
+        ["gettxspendingprevout", 0, "outputs", False],
+        ["gettxspendingprevout", 1, "options", False],
+        ["gettxspendingprevout", 1, "mempool_only", False],
+        ["gettxspendingprevout", 1, "return_spending_tx", False],
+    ]

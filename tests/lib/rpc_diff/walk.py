@@ -1,0 +1,206 @@
+"""Walks: calls and peers' messages that change both nodes, with everything that is told compared after each.
+
+What a walk does next depends on the seed and on what has come of it so far, which is the same at both nodes as long as
+they agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from btcnode.primitives.header import HEADER_SIZE
+from btcnode.primitives.tx import Tx
+from btcnode.wire.codec import Message
+from btcnode.wire.messages import BlockMessage, FeeFilter, Headers, Inv, InvItem, TxMessage
+
+from .company import MSG_WTX
+from .nodes import Node
+from .text import parse, request, write
+from .values import Values
+from .world import SPACING, p2wsh_true, spend
+
+Call = tuple[str, list[Any]]
+Step = tuple[str, list[Any]] | tuple[int, Message]  # a method with its parameters, or a companion and what it tells
+
+STEP_SHOWN = 120  # characters
+OBSERVED: tuple[Call, ...] = (
+    ("getblockchaininfo", []),
+    ("getchaintips", []),
+    ("getchainstates", []),
+    ("getdeploymentinfo", []),
+    ("getchaintxstats", [5]),
+    ("gettxoutsetinfo", ["hash_serialized_3"]),
+    ("gettxoutsetinfo", ["muhash"]),
+    ("getmempoolinfo", []),
+    ("getrawmempool", [True]),
+    ("getrawmempool", [False, True]),
+    ("getmempoolfeeratediagram", []),
+    ("getprioritisedtransactions", []),
+    ("getorphantxs", [2]),
+    ("getmininginfo", []),
+    ("getnetworkhashps", []),
+    ("getblocktemplate", [{"rules": ["segwit"]}]),
+    ("estimatesmartfee", [2]),
+    ("estimaterawfee", [3]),
+    ("getpeerinfo", []),
+    ("getnettotals", []),
+    ("getnetworkinfo", []),
+    ("getaddednodeinfo", []),
+    ("listbanned", []),
+    ("getindexinfo", []),
+    ("getprivatebroadcastinfo", []),
+    ("getaddrmaninfo", []),
+)
+OBSERVED_PATHS = (
+    "/rest/chaininfo.json",
+    "/rest/mempool/info.json",
+    "/rest/mempool/contents.json",
+    "/rest/deploymentinfo.json",
+)
+
+
+class Walk:
+    """The choice of steps. ``node`` is one of those that walk; all the others are where it is."""
+
+    def __init__(self, values: Values, node: Node) -> None:
+        self.values = values
+        self.world = values.world
+        self.rng = values.rng
+        self.node = node
+        self.now = self.world.now
+        self.invalid: list[str] = []
+        self.blocks = 0
+
+    def _ask(self, method: str, *params: Any) -> Any:
+        return parse(self.node.call(request(method, list(params)))[1])["result"]
+
+    def observed(self) -> Iterator[Call]:
+        """What to ask after a step, on both."""
+        yield from OBSERVED
+        tip = self._ask("getbestblockhash")
+        for verbosity in (1, 3):
+            yield "getblock", [tip, verbosity]
+        yield "getblockheader", [tip]
+        yield "getblockstats", [tip]
+        yield "getblockfilter", [tip]
+        for txid in self.rng.sample(self._pool(), min(2, len(self._pool()))):
+            yield from ((name, [txid]) for name in ("getmempoolentry", "getmempoolcluster"))
+            yield from ((name, [txid, True]) for name in ("getmempoolancestors", "getmempooldescendants"))
+            yield "getrawtransaction", [txid, 2]
+        yield "gettxspendingprevout", [[self.values.outpoint() for _ in range(3)]]
+        yield "gettxout", [self.values.txid(), 0]
+
+    def _pool(self) -> list[str]:
+        return [str(txid) for txid in self._ask("getrawmempool")]
+
+    def next(self) -> Step:
+        """The next step."""
+        makers: tuple[tuple[int, Callable[[], Step]], ...] = (
+            (6, self._mine),
+            (3, self._mine_chosen),
+            (6, lambda: ("sendrawtransaction", [self.values.tx_hex(), 0])),
+            (4, lambda: ("sendrawtransaction", [self._pool_child().raw.hex(), 0])),
+            (3, lambda: ("sendrawtransaction", [self._replacement().raw.hex(), 0])),
+            (3, lambda: ("submitpackage", [self.values.package(), 0])),
+            (3, lambda: ("testmempoolaccept", [self.values.package()])),
+            (4, self._prioritise),
+            (3, self._invalidate),
+            (3, self._reconsider),
+            (1, lambda: ("preciousblock", [self._some_tip()])),
+            (3, self._submit_block),
+            (1, lambda: ("submitheader", [self.values.header_hex()])),
+            (2, self._propose),
+            (3, self._time),
+            (1, lambda: ("mockscheduler", [self.rng.choice((1, 60, 900, 3600))])),
+            (1, lambda: ("setban", [f"10.{self.rng.randrange(256)}.0.0/16", "add", self.rng.choice((0, 60, 100000))])),
+            (1, lambda: ("clearbanned", [])),
+            (1, lambda: ("savemempool", [])),
+            (1, lambda: ("importmempool", ["regtest/mempool.dat", {"apply_fee_delta_priority": True}])),
+            (1, lambda: ("verifychain", [4, 6])),
+            (1, lambda: ("pruneblockchain", [self.rng.randrange(130)])),
+            (1, lambda: ("ping", [])),
+            (1, lambda: ("scanblocks", ["start", [self.values.coin_descriptor()], self.rng.randrange(120)])),
+            (1, lambda: ("scantxoutset", ["start", [self.values.coin_descriptor()]])),
+            (4, lambda: (0, TxMessage(self.values.tx().raw))),
+            (2, lambda: (1, TxMessage(self.values.tx().raw))),
+            (2, lambda: (0, TxMessage(self._pool_child().raw))),
+            (2, lambda: (self.rng.randrange(2), BlockMessage(self._new_block()))),
+            (2, lambda: (self.rng.randrange(2), Headers((self._new_block()[:HEADER_SIZE],)))),
+            (1, lambda: (0, Inv((InvItem(MSG_WTX, self.rng.randbytes(32)),)))),
+            (1, lambda: (0, FeeFilter(self.rng.choice((0, 1, 1000, 10**6))))),
+        )
+        (maker,) = self.rng.choices([maker for _, maker in makers], [weight for weight, _ in makers])
+        return maker()
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    def _mine(self) -> Step:
+        return "generatetoaddress", [self.rng.randrange(1, 3), self.values.good_address()]
+
+    def _mine_chosen(self) -> Step:
+        pool = self._pool()
+        chosen = [txid for txid in pool if self.rng.random() < 0.4]
+        return "generateblock", [self.values.good_address(), chosen, self.rng.random() < 0.8]
+
+    def _prioritise(self) -> Step:
+        pool = self._pool()
+        txid = self.rng.choice(pool) if pool and self.rng.random() < 0.8 else self.values.txid()
+        return "prioritisetransaction", [txid, 0, self.rng.choice((-100000, -1000, -1, 1, 500, 10000, 10**7))]
+
+    def _invalidate(self) -> Step:
+        height = self._ask("getblockcount")
+        found = self._ask("getblockhash", max(1, int(height) - self.rng.randrange(4)))
+        self.invalid.append(found)
+        return "invalidateblock", [found]
+
+    def _reconsider(self) -> Step:
+        return "reconsiderblock", [
+            self.invalid.pop(self.rng.randrange(len(self.invalid))) if self.invalid else self._some_tip()
+        ]
+
+    def _some_tip(self) -> str:
+        return str(self.rng.choice(self._ask("getchaintips"))["hash"])
+
+    def _time(self) -> Step:
+        self.now += self.rng.choice((0, 1, 30, 600, 4000))
+        return "setmocktime", [self.now]
+
+    def _new_block(self) -> bytes:
+        """A block on some tip, without transactions."""
+        tip = self.rng.choice(self._ask("getchaintips"))
+        header = self._ask("getblockheader", tip["hash"])
+        self.blocks += 1
+        height = int(header["height"]) + 1
+        changes: dict[str, object] = {"extra": b"\x04walk" + self.blocks.to_bytes(2, "little")}
+        time = max(int(header["mediantime"]) + 1, int(header["time"]) + self.rng.choice((0, 1, SPACING, 9000)))
+        fees = self.rng.choice((0, 0, 0, 1))
+        return self.world.block_on(bytes.fromhex(tip["hash"])[::-1], height, [], fees, time=time, **changes)
+
+    def _submit_block(self) -> Step:
+        raw = self.rng.choice((self._new_block, self._new_block, lambda: self.rng.choice(self.world.side_blocks)))()
+        return "submitblock", [raw.hex()]
+
+    def _propose(self) -> Step:
+        return "getblocktemplate", [{"mode": "proposal", "rules": ["segwit"], "data": self._new_block().hex()}]
+
+    def _pool_tx(self) -> Tx:
+        pool = self._pool()
+        if not pool:
+            return self.values.good_tx()
+        return Tx.parse(bytes.fromhex(self._ask("getrawtransaction", self.rng.choice(pool))))
+
+    def _pool_child(self) -> Tx:
+        return self.values.child(self._pool_tx(), p2wsh_true())
+
+    def _replacement(self) -> Tx:
+        """Spends a coin that an unconfirmed transaction may spend, at another fee."""
+        coin = self.values.coin()
+        return spend([coin], [self.values.coin().how.script_pubkey], self.rng.choice((300, 3_000, 30_000, 300_000)))
+
+
+def shown(step: Step) -> str:
+    """A step for people."""
+    what, given = step
+    text = write(given) if isinstance(what, str) else repr(given)
+    return f"{what} {text[:STEP_SHOWN]}"
