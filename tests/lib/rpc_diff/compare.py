@@ -245,7 +245,7 @@ def is_overflow(params: Tree, ours: object, theirs: object) -> bool:
     huge = any(abs(int(text)) >= HUGE_DELTA for text in re.findall(r"-?[0-9]{18,20}(?![0-9])", write(params)))
     both = [value for value in (ours, theirs) if isinstance(value, list) and value and isinstance(value[0], dict)]
     shapes: list[list[str]] = [sorted(value[0]) for value in both]
-    return huge and shapes == [["fee", "weight"]] * 2
+    return huge and (shapes == [["fee", "weight"]] * 2)
 
 
 def kinds(method: str, ours: Answer, theirs: Answer, *, later: bool = False) -> list[tuple[str, str, str]]:
