@@ -231,7 +231,7 @@ class BlockDownload:
         """Up to ``count`` blocks to ask for, and the peer that keeps the window from moving (``NONE``: nobody)."""
         ctx = self._ctx
         tree, blocks, best = ctx.tree, peer.blocks, peer.headers.best_known
-        if best < 0 or tree.is_failed(best):
+        if best < 0:
             return [], NONE
         work = tree.chainwork(best)
         if work < ctx.tip_work() or work < ctx.chain.minimum_chain_work:
@@ -240,7 +240,7 @@ class BlockDownload:
         common = blocks.last_common
         if common < 0 or tree.chainwork(fork) > tree.chainwork(common) or not tree.is_ancestor(common, best):
             common = blocks.last_common = fork
-        if common == best:
+        if common == best or tree.is_failed(best):
             return [], NONE
         window_end = tree.height(common) + BLOCK_DOWNLOAD_WINDOW
         path = self._path(best, tree.height(common) + 1, min(tree.height(best), window_end + 1))

@@ -135,11 +135,19 @@ class Pings:
         if ping.nonce and waited > TIMEOUT_INTERVAL:
             self._ctx.disconnect(peer, f"ping timeout: {waited:.6f}s")
             return
+        silent = mockable - peer.last_received
+        if silent > TIMEOUT_INTERVAL and not peer.pauses and self._is_old(peer):
+            self._ctx.disconnect(peer, f"socket receive timeout: {silent:.0f}s")
+            return
         if ping.queued or (not ping.nonce and (waited > PING_INTERVAL or self._shall_probe(peer))):
             self._send(peer)
         if self._is_silent(peer):
             self._ctx.states.handle(peer, PeerEvent.SILENT)
         self.watch(peer)
+
+    def _is_old(self, peer: Peer) -> bool:
+        """Whether the connection is older than ``-peertimeout``."""
+        return self._ctx.mockable - peer.connected_mockable > self._ctx.config.peer_timeout
 
     def _shall_probe(self, peer: Peer) -> bool:
         """Whether the peer keeps us waiting and has said nothing of late."""

@@ -532,3 +532,14 @@ def test_a_peer_at_our_tip_has_it_in_common(bench: Bench, blocks: list[bytes]) -
     info = bench.protocol.peer_info(peer)
     assert info is not None
     assert info["synced_blocks"] == info["synced_headers"] == len(blocks)
+
+
+def test_the_fork_with_a_failed_chain_is_in_common(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:10])
+    peer = bench.peer(OUTBOUND)
+    learn(bench, peer, blocks[:12])
+    bench.chain.tree.mark_failed(bench.chain.tree.find(hash_of(blocks[10])))
+    bench.state(peer).blocks.last_common = -1
+    bench.wait(1)
+    info = bench.protocol.peer_info(peer)
+    assert info is not None and info["synced_blocks"] == 10

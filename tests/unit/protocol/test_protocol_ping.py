@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from btcnode.errors import Fault, RuleViolation
+from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
 from btcnode.protocol.commands import PingPeers
+from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import BlockProcessed, ChainSettled, Tick, TransactionsProcessed
 from btcnode.settings.permissions import Permission
@@ -195,3 +197,19 @@ def test_times_of_nothing_are_not_told(bench: Bench) -> None:
     info = bench.protocol.peer_info(peer)
     assert info is not None
     assert bench.state(peer).ping.nonce and info["pingwait"] is None
+
+
+def test_a_leap_of_the_clock_ends_silent_connections(bench: Bench) -> None:
+    peer, patient = bench.peer(), bench.peer()
+    bench.state(patient).last_received += 2
+    bench.now += 1201
+    bench.step(Tick(UNIX_START))
+    assert [effect.peer_id for effect in bench.effects if isinstance(effect, fx.Disconnect)] == [peer]
+
+
+def test_peertimeout_keeps_silent_connections(params: NetworkParams) -> None:
+    bench = Bench(params, config=ProtocolConfig(dns_seed=False, no_automatic=True, peer_timeout=1e9))
+    bench.peer()
+    bench.now += 1201
+    bench.step(Tick(UNIX_START))
+    assert not [effect for effect in bench.effects if isinstance(effect, fx.Disconnect)]
