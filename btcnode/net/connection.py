@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, cast
 
 from btcnode.errors import DecodeError
 from btcnode.net.turns import Turn, Turns
-from btcnode.protocol.events import Malformation, MalformedMessage, MessageReceived, TransportReady
+from btcnode.protocol.events import Malformation, MalformedMessage, MessageReceived, PeerTurn, TransportReady
 from btcnode.protocol.serving.send_queue import SendQueue
 from btcnode.wire.codec import LimitExceeded
 from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError, OversizedFrameError
@@ -135,6 +135,8 @@ class Connection(asyncio.Protocol):
         self._receiving = True
         self._reading = True  # from the socket
         self._broken = False  # nothing that comes can be read
+        self._goes_on = False  # the protocol waits for this connection's turn
+        self._went_on = False  # it had the last one: messages take turns with it
         self._closing = False
 
     # -- asyncio's side ------------------------------------------------------------------------------------------
@@ -231,16 +233,21 @@ class Connection(asyncio.Protocol):
     # -- in ------------------------------------------------------------------------------------------------------
 
     def _work(self) -> bool:
-        """Take one message of what has arrived; tells whether there may be more."""
+        """Take one message of what has arrived, or one piece of what the protocol has to do; whether there is more."""
+        if self._goes_on and not self._went_on and not self._closing:
+            self._goes_on, self._went_on = False, True
+            self._traffic.feed(PeerTurn(self.peer_id))
+            return True
+        self._went_on = False
         if self._closing or self._broken or not self._receiving:
-            return False
+            return self._goes_on and not self._closing
         try:
             more = self._take_message()
         except BaseException:
             self.close("internal error", grace=0.0)
             raise
         self._hold_back()
-        return more and not self._closing and self._receiving
+        return ((more and self._receiving) or self._goes_on) and not self._closing
 
     def _take_message(self) -> bool:
         """Hand one message over, or pass over what is none; tells whether there may be others."""
@@ -299,6 +306,11 @@ class Connection(asyncio.Protocol):
 
     def _malformed(self, kind: Malformation, command: str, reason: str, size: int = 0) -> None:
         self._traffic.feed(MalformedMessage(self.peer_id, kind, command, reason, size))
+
+    def go_on(self) -> None:
+        """Tell the protocol when it is this connection's turn."""
+        self._goes_on = True
+        self._traffic.turns.add(self.turn)
 
     def set_receiving(self, enabled: bool) -> None:
         """Stop or go on handing messages over; meanwhile bytes are buffered, up to the reactor's limit."""

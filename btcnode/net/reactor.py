@@ -346,6 +346,9 @@ class Reactor:
                 connection.send_raw(effect.command, effect.payload)
         elif (execute := self._executors.get(type(effect))) is not None:
             execute(effect)
+        elif isinstance(effect, fx.GoOn):
+            if (connection := self.connections.get(effect.peer_id)) is not None:
+                connection.go_on()
         elif isinstance(effect, fx.SetReceiving):
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.set_receiving(effect.enabled)

@@ -10,7 +10,7 @@ from btcnode.protocol.connections.bans import BanList
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_states import PeerEvent, PeerStates
 from btcnode.protocol.connections.time_offsets import TimeOffsets
-from btcnode.protocol.effects import Disconnect, Effect, Log, LogLevel, Send, SetReceiving
+from btcnode.protocol.effects import Disconnect, Effect, GoOn, Log, LogLevel, Send, SetReceiving
 from btcnode.protocol.limits import (
     ANTI_DOS_WORK_BUFFER,
     DIRECT_FETCH_SPACINGS,
@@ -126,6 +126,12 @@ class Context:
             if not peer.pauses:
                 peer.last_received = self.mockable  # its silence was ours
                 self.effects.append(SetReceiving(peer.id, True))
+
+    def go_on(self, peer: Peer) -> None:
+        """Have the peer's work taken up again when its turn comes."""
+        if not peer.goes_on and peer.role.is_complete:
+            peer.goes_on = True
+            self.effects.append(GoOn(peer.id))
 
     # -- log -----------------------------------------------------------------------------------------------------
 

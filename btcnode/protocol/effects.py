@@ -12,10 +12,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from btcnode.primitives.block import ParsedBlock
     from btcnode.primitives.tx import Tx
     from btcnode.protocol.connections.kinds import ConnectionKind
     from btcnode.wire.bloom_filter import BloomFilter
     from btcnode.wire.codec import Message
+    from btcnode.wire.messages import GetXBlockTx, GetXThin
     from btcnode.wire.netaddr import NetAddress
 
 
@@ -133,11 +135,39 @@ class MatchBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeThin:
+    """Make the answer to a request for a thin block or for parts of one; answered by ``ThinMade``.
+
+    ``block``: where it is here already, else it has to be read. At most one of these, ``ReadBlock`` and ``MatchBlock``
+    is open for each peer.
+    """
+
+    peer_id: int
+    index: int
+    request: GetXThin | GetXBlockTx
+    block: ParsedBlock | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReadFilters:
-    """Read the block filters of these headers; answered by ``FiltersRead``. At most one is open for each peer."""
+    """Read the block filters of these headers; answered by ``FiltersRead``. At most one is open for each peer.
+
+    ``data``: the filters too, not their hashes only.
+    """
 
     peer_id: int
     indices: tuple[int, ...]
+    data: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """There is more to do for the peer: ``PeerTurn`` shall come once when its turn has come among all peers.
+
+    So what nobody may do in one go (matching a mempool, a queue of requests) is cut in pieces, in fair order.
+    """
+
+    peer_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +220,9 @@ Effect = (
     | ProcessTransactions
     | ReadBlock
     | MatchBlock
+    | MakeThin
     | ReadFilters
+    | GoOn
     | ResolveSeeds
     | AddressBookDirty
     | Audit

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from btcnode.mempool.rejection import TxResult
     from btcnode.primitives.block import ParsedBlock
     from btcnode.primitives.tx import Tx
+    from btcnode.protocol.serving.thin_answers import ThinAnswer
     from btcnode.protocol.serving.tx_filter import FilteredBlock
     from btcnode.wire.codec import Message
     from btcnode.wire.netaddr import NetAddress
@@ -140,6 +141,13 @@ class SendBufferState:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerTurn:
+    """Answer to ``GoOn``: it is the peer's turn, for about half a millisecond."""
+
+    peer_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes. The reactor sends one every 100 ms, late rather than twice.
 
@@ -219,6 +227,15 @@ class BlockMatched:
     peer_id: int
     index: int
     found: FilteredBlock | None
+
+
+@dataclass(frozen=True, slots=True)
+class ThinMade:
+    """Answer to ``MakeThin``; None when the block cannot be read."""
+
+    peer_id: int
+    index: int
+    made: ThinAnswer | None
 
 
 class FilterEntry(Interface):
@@ -334,6 +351,7 @@ Event = (
     | MessageReceived
     | MalformedMessage
     | SendBufferState
+    | PeerTurn
     | Tick
     | BlockProcessed
     | BlockAccepted
@@ -342,6 +360,7 @@ Event = (
     | ChainSettled
     | BlockRead
     | BlockMatched
+    | ThinMade
     | FiltersRead
     | TransactionsProcessed
     | TransactionAdded

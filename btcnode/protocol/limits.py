@@ -95,7 +95,9 @@ MAX_BLOCK_SOURCES = 4096  # who delivered a block that is not connected yet: 409
 
 MAX_GETDATA_QUEUE = 50_000  # entries waiting for a peer: 50,000 x 36 B = 1.8 MB, twice that while it grows
 GETDATA_PAUSE = 1000  # ours: above it nothing more is read from the peer; honest ones ask for less at a time
-MAX_GETDATA_TX_PER_TURN = 1000  # transactions answered in one step
+MAX_GETDATA_PER_TURN = 200  # ours: requests answered in one step, 2 us each; the rest at the peer's next turn
+MAX_NOT_FOUND = 1000  # ours: entries of a notfound, unless the requests come to an end before
+MAX_GETDATA_BYTES_PER_TURN = 500_000  # ours: bytes after which the peer's next turn is waited for, and its buffer seen
 MAX_GETBLOCKS_RESULTS = 500
 MAX_BLOCKS_TO_ANNOUNCE = 8
 MAX_QUEUED_ANNOUNCEMENTS = 64  # tips waiting for one peer: 64 x 8 B; older ones are dropped, the newest is what counts
@@ -161,8 +163,7 @@ INVENTORY_BROADCAST_MAX = 1000
 INVENTORY_WORK_MAX = 2000  # ours: entries taken from a queue in one turn, those included that need no announcement
 MAX_TX_INVENTORY = 50_000  # ours: entries waiting for one peer: 50,000 x 8 B = 0.4 MB; what they point to (about 120 B)
 # is shared by all peers. When it is full the worst of four chosen by chance makes room.
-MEMPOOL_ANSWER_PER_TURN = 5000  # ours: entries of an answer to mempool (BIP35) looked at in one turn of the peer
-FILTERED_PER_TICK = 200  # ours: transactions matched with a light client's filter in one turn: some 100 us each
+FILTERED_AT_ONCE = 200  # ours: transactions that wait to be matched with a light client's filter; others stay queued
 TX_KNOWN_PER_GENERATION = 50_000  # of a filter of two generations of 256 KiB: 0.5 MB for each peer, 64 MB for 125
 TX_KNOWN_BITS_LOG2 = 21  # 10 positions: 2 x (1 - e^(-10n/m))^10 = 4e-7 false answers
 TX_KNOWN_HASHES = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from btcnode.chain.presync import HeadersSync, PresyncState
 from btcnode.protocol.blocks.unjudged import Unjudged
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from btcnode.protocol.blocks.partial_block import PartialBlock
     from btcnode.protocol.blocks.thin_block import ThinBlock
-    from btcnode.protocol.chain_view import PoolEntry
     from btcnode.protocol.serving.bloom import RollingBloom
+    from btcnode.protocol.serving.pieces import Steps
+    from btcnode.protocol.transactions.pool_snapshots import PoolSnapshot
     from btcnode.wire.bloom_filter import BloomFilter
-    from btcnode.wire.messages import AddrEntry, GetCFCheckpt, GetCFHeaders, GetCFilters, InvItem
+    from btcnode.wire.messages import AddrEntry, GetCFCheckpt, GetCFHeaders, GetCFilters, GetXBlockTx, GetXThin, InvItem
     from btcnode.wire.netaddr import NetAddress
 
 NONE = -1  # no header
@@ -83,6 +84,10 @@ class BlockState:
     partial: dict[int, PartialBlock | ThinBlock | None] = field(default_factory=dict)  # None: asked for in full since
 
 
+# What waits for a block to be read: its index, and what it is for or which answer is to be made of it.
+Part: TypeAlias = "tuple[int, Callable[[bytes], None] | GetXThin | GetXBlockTx]"
+
+
 @dataclass(slots=True)
 class ServeState:
     """What the peer waits for from us."""
@@ -90,8 +95,8 @@ class ServeState:
     queue: RequestQueue = field(default_factory=RequestQueue)
     reading: int = NONE  # header index of the open ReadBlock
     then: Callable[[bytes], None] | None = None  # what the open ReadBlock is for; None: the peer gets the whole block
-    parts: list[tuple[int, Callable[[bytes], None]]] = field(default_factory=list)  # waiting: block, what it is for
-    thin_answered: dict[str, int] = field(default_factory=dict)  # XTHIN: block last sent, by the request's command
+    parts: list[Part] = field(default_factory=list)
+    thin_answered: set[tuple[str, int]] = field(default_factory=set)  # XTHIN: requests' commands, blocks near the tip
     not_found: list[InvItem] = field(default_factory=list)  # to be told after the block that is asked for next
     continuation: bytes = b""  # hash whose delivery triggers the next inv (getblocks)
     announce: list[int] = field(default_factory=list)  # new tips, oldest first
@@ -146,7 +151,13 @@ class TxState:
     queue: list[tuple[float, bytes]] = field(default_factory=list)  # heap of (minus feerate, wtxid)
     mempool_wanted: bool = False
     filter: BloomFilter | None = None  # BIP37: only what it matches is announced
-    mempool_answer: list[PoolEntry] = field(default_factory=list)  # still to be announced, the best last
+    due: bool = False  # its time has come, not its turn
+    answer: PoolSnapshot | None = None  # to a mempool message
+    answered: int = 0  # entries of it that were looked at
+    to_match: deque[bytes] = field(default_factory=deque)  # wtxids of what the filter has to look at
+    found: list[InvItem] = field(default_factory=list)  # to be announced with the next inv
+    found_asked: bool = False  # among it is what the peer asked for
+    steps: Steps[None] | None = None  # of what takes several turns
 
 
 @dataclass(slots=True)
@@ -200,6 +211,7 @@ class Peer:
     receiving: bool = True
     pauses: int = 0  # reasons why we do not read from it: bits of PAUSE_*
     prefer_evict: bool = False
+    goes_on: bool = False  # a GoOn is not answered yet
     log_lines: int = 0
     log_since: float = 0.0
     conduct: Conduct = field(default_factory=Conduct)
@@ -270,5 +282,6 @@ PAUSE_GETDATA = 1  # its requests are not answered yet
 PAUSE_VALIDATION = 2  # too many block bytes wait for validation
 PAUSE_SENDING = 4  # it does not take our answers
 PAUSE_TRANSACTIONS = 8  # too many of its transactions wait for validation
+PAUSE_FILTERS = 64  # its requests for block filters are not answered yet
 PAUSE_FLOOD = 32  # it sends more than anybody needs
 PAUSE_BLOCKS = 16  # it sends blocks unasked, faster than they are connected

@@ -64,7 +64,9 @@ from btcnode.protocol.events import (
     NetworkReachable,
     PeerConnected,
     PeerDisconnected,
+    PeerTurn,
     SendBufferState,
+    ThinMade,
     Tick,
     TipChanged,
     TransactionAdded,
@@ -175,6 +177,7 @@ class Protocol:
             MessageReceived: self._on_message,
             MalformedMessage: self._on_malformed,
             SendBufferState: self._on_send_buffer,
+            PeerTurn: self._on_turn,
             Tick: self._on_tick,
             BlockProcessed: self._on_block_processed,
             BlockAccepted: self._compact_serving.on_accepted,
@@ -183,6 +186,7 @@ class Protocol:
             ChainSettled: self._on_settled,
             BlockRead: self._serving.on_block_read,
             BlockMatched: self._serving.on_block_matched,
+            ThinMade: self._serving.on_thin_made,
             FiltersRead: self._filters.on_read,
             TransactionsProcessed: self._on_transactions_processed,
             TransactionAdded: self._intake.on_added,
@@ -246,8 +250,8 @@ class Protocol:
             m.GetBlocks: self._serving.on_getblocks,
             m.GetData: self._serving.on_getdata,
             m.GetBlockTxn: self._serving.on_get_block_txn,
-            m.GetXThin: self._thin.on_get_thin,
-            m.GetXBlockTx: self._thin.on_get_block_tx,
+            m.GetXThin: self._thin.on_request,
+            m.GetXBlockTx: self._thin.on_request,
             m.GetAddr: lambda peer, _: self._gossip.on_getaddr(peer),
             m.Mempool: lambda peer, _: self._relay.on_mempool(peer),
             m.GetCFilters: self._filters.on_request,
@@ -383,8 +387,19 @@ class Protocol:
             self._ctx.resume(peer, PAUSE_SENDING)
             self._serving.serve(peer)
             self._filters.serve(peer)
+            self._ctx.go_on(peer)
         elif not peer.blocks.in_flight:
             self._ctx.pause(peer, PAUSE_SENDING)
+
+    def _on_turn(self, event: PeerTurn) -> None:
+        """A piece of what is to be done for the peer beside its messages."""
+        peer = self._ctx.peers.get(event.peer_id)
+        if peer is None:
+            return
+        peer.goes_on = False
+        if peer.role.is_complete:
+            self._serving.serve(peer)
+            self._relay.go_on(peer)
 
     # -- messages ------------------------------------------------------------------------------------------------
 
@@ -494,7 +509,7 @@ class Protocol:
             self._intake.download.tip_changed()
         for peer in self._ctx.established():
             self._announcements.flush(peer)
-            self._serving.serve(peer)
+            self._serving.wake(peer)
 
     # -- transactions --------------------------------------------------------------------------------------------
 
@@ -541,7 +556,7 @@ class Protocol:
             if not peer.role.is_complete:
                 return
         self._announcements.flush(peer)
-        self._serving.serve(peer)
+        self._serving.wake(peer)
         self._relay.tick(peer)
         self._intake.request(peer)
         self._fee_filters.tick(peer)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from btcnode.chain.events import (
     BlockConnected,
@@ -21,33 +21,61 @@ from btcnode.indexes.filters import BlockFilter
 from btcnode.net.reactor import Reactor
 from btcnode.observe.log_limit import UNLIMITED
 from btcnode.primitives.block import parse_block
-from btcnode.primitives.hashes import to_display
+from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.protocol import events
 from btcnode.protocol.effects import (
     AddressBookDirty,
     Audit,
+    MakeThin,
     MatchBlock,
     ProcessBlock,
     ProcessTransactions,
     ReadBlock,
     ReadFilters,
 )
-from btcnode.protocol.serving.tx_filter import FilteredBlock, filter_block
+from btcnode.protocol.serving.pieces import Meter, Steps
+from btcnode.protocol.serving.thin_answers import ThinAnswer, answer_steps
+from btcnode.protocol.serving.tx_filter import FilteredBlock, filter_steps
 from btcnode.services.addresses import Addresses
 from btcnode.services.audit_file import AuditFile
 from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
 from btcnode.services.indexes import FilterIndex
+from btcnode.services.side_work import SideWork
 from btcnode.services.transactions import Transactions
+
+STRIP_COST = 8  # units of work for a transaction
+FILTER_COST = 3  # units of work to look up a filter
 
 log = logging.getLogger("btcnode.validation")
 
+T = TypeVar("T")
 
-def strip_witnesses(raw: bytes) -> bytes:
+
+def strip_steps(raw: bytes) -> Steps[bytes]:
     """A serialised block without its witnesses, for peers that do not know segwit."""
-    block = parse_block(raw)
-    head = raw[: block.tx_pos[0]]
-    return head + b"".join(block.tx(i).stripped() for i in range(block.n_tx))
+    block, meter = parse_block(raw), Meter()
+    parts = [raw[: block.tx_pos[0]]]
+    for n in range(block.n_tx):
+        parts.append(block.tx(n).stripped())
+        if meter.spent(STRIP_COST):
+            yield
+    return b"".join(parts)
+
+
+def find_steps(
+    filters: FilterIndex, hashes: Sequence[BlockHash], *, data: bool
+) -> Steps[tuple[BlockFilter, ...] | None]:
+    """The filters of these blocks, or their hashes only; None when one is not indexed. Raises StorageError."""
+    found, meter = [], Meter()
+    for block_hash in hashes:
+        item = filters.get(block_hash)
+        if item is None:
+            return None
+        found.append(item if data else item._replace(data=b""))
+        if meter.spent(FILTER_COST):
+            yield
+    return tuple(found)
 
 
 class BlockEffects:
@@ -70,6 +98,7 @@ class BlockEffects:
         self._transactions = transactions
         self._clock = clock
         self._audit = AuditFile(directory)
+        self._side = SideWork()
         self._addresses = addresses
         self._filters = filters
         self._tasks: set[asyncio.Task[None]] = set()  # a block that is half stored is not given up
@@ -79,6 +108,7 @@ class BlockEffects:
                 ProcessBlock: self._process_block,
                 ReadBlock: self._read_block,
                 MatchBlock: self._match_block,
+                MakeThin: self._make_thin,
                 ReadFilters: self._read_filters,
                 ProcessTransactions: transactions.process_transactions,
                 Audit: self._write_audit,
@@ -93,6 +123,7 @@ class BlockEffects:
         for task in self._reads:
             task.cancel()
         await asyncio.gather(*self._reads, *self._tasks, return_exceptions=True)
+        self._side.close()
         await self._audit.close()
 
     # -- effects -------------------------------------------------------------------------------------------------
@@ -108,6 +139,10 @@ class BlockEffects:
     def _match_block(self, effect: MatchBlock) -> None:
         """Match a block with a light client's filter; answered by ``BlockMatched``."""
         _spawn(self._reads, self._match(effect))
+
+    def _make_thin(self, effect: MakeThin) -> None:
+        """Make the answer to a request for a thin block; answered by ``ThinMade``."""
+        _spawn(self._reads, self._make(effect))
 
     def _read_filters(self, effect: ReadFilters) -> None:
         """Read block filters; answered by ``FiltersRead``."""
@@ -140,9 +175,10 @@ class BlockEffects:
     async def _read(self, effect: ReadBlock) -> None:
         raw: bytes | None = None
         try:
-            raw = await self._driver.read_block(effect.index)
-            if not effect.witness:
-                raw = await self._driver.in_reader(lambda block=raw: strip_witnesses(block))  # type: ignore[misc]
+            if effect.witness:
+                raw = await self._driver.read_block(effect.index)
+            else:
+                raw = await self._work_on(effect, strip_steps)
         except (StorageError, KeyError) as error:
             log.warning("cannot read block %s to serve it: %s", self._name(effect.index), error)
         self._reactor.feed(events.BlockRead(effect.peer_id, effect.index, raw))
@@ -150,11 +186,28 @@ class BlockEffects:
     async def _match(self, effect: MatchBlock) -> None:
         found: FilteredBlock | None = None
         try:
-            raw = await self._driver.read_block(effect.index)
-            found = await self._driver.in_reader(lambda: filter_block(raw, effect.filter))
+            found = await self._work_on(effect, lambda raw: filter_steps(raw, effect.filter))
         except (StorageError, KeyError) as error:
             log.warning("cannot read block %s to filter it: %s", self._name(effect.index), error)
         self._reactor.feed(events.BlockMatched(effect.peer_id, effect.index, found))
+
+    async def _make(self, effect: MakeThin) -> None:
+        made: ThinAnswer | None = None
+        try:
+            if (block := effect.block) is not None:
+                async with self._side.turn(effect.peer_id):
+                    made = await self._side.run(lambda: answer_steps(effect.request, block))
+            else:
+                made = await self._work_on(effect, lambda raw: answer_steps(effect.request, parse_block(raw)))
+        except (StorageError, KeyError) as error:
+            log.warning("cannot read block %s to serve parts of it: %s", self._name(effect.index), error)
+        self._reactor.feed(events.ThinMade(effect.peer_id, effect.index, made))
+
+    async def _work_on(self, effect: ReadBlock | MatchBlock | MakeThin, begin: Callable[[bytes], Steps[T]]) -> T:
+        """Read a block and work on it beside the loop; raises StorageError, KeyError."""
+        async with self._side.turn(effect.peer_id):
+            raw = await self._driver.read_block(effect.index)
+            return await self._side.run(lambda: begin(raw))
 
     async def _find_filters(self, effect: ReadFilters) -> None:
         filters, tree = self._filters, self._chain.tree
@@ -163,9 +216,8 @@ class BlockEffects:
             hashes = [tree.hash(index) for index in effect.indices]
             await filters.until_synced()
             try:
-                read = await self._driver.in_reader(lambda: [filters.get(block_hash) for block_hash in hashes])
-                present = tuple(item for item in read if item is not None)
-                found = present if len(present) == len(hashes) else None
+                async with self._side.turn(effect.peer_id):
+                    found = await self._side.run(lambda: find_steps(filters, hashes, data=effect.data))
             except StorageError as error:
                 log.warning("cannot read block filters to serve them: %s", error)
         self._reactor.feed(events.FiltersRead(effect.peer_id, effect.indices, found))

@@ -28,6 +28,8 @@ from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_info import PeerInfo
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
+from btcnode.protocol.serving.pieces import finish
+from btcnode.protocol.serving.thin_answers import answer_steps
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.wire.codec import LimitExceeded, Message
@@ -405,6 +407,8 @@ class SimNode(Endpoint):
             self._connect(effect)
         elif isinstance(effect, fx.SetReceiving):
             self._set_receiving(effect)
+        elif isinstance(effect, fx.GoOn):
+            sim.at(0.0, lambda: self.feed(ev.PeerTurn(effect.peer_id)))
         elif isinstance(effect, fx.ProcessBlock):
             self._process_block(effect)
         elif isinstance(effect, fx.ProcessTransactions):
@@ -412,6 +416,8 @@ class SimNode(Endpoint):
         elif isinstance(effect, fx.ReadBlock):
             raw = self.chain.blocks.get(effect.index)
             sim.at(0.001, lambda: self.feed(ev.BlockRead(effect.peer_id, effect.index, raw)))
+        elif isinstance(effect, fx.MakeThin):
+            self._make_thin(effect)
         elif isinstance(effect, fx.ReadFilters):
             sim.at(0.001, lambda: self.feed(ev.FiltersRead(effect.peer_id, effect.indices, None)))
         elif isinstance(effect, fx.Log):
@@ -434,6 +440,12 @@ class SimNode(Endpoint):
             effect.kind,
             failed=lambda reason: self.feed(ev.ConnectFailed(effect.attempt, reason)),
         )
+
+    def _make_thin(self, effect: fx.MakeThin) -> None:
+        raw = self.chain.blocks.get(effect.index)
+        block = effect.block or (parse_block(raw) if raw is not None else None)
+        made = finish(answer_steps(effect.request, block)) if block is not None else None
+        self.sim.at(0.001, lambda: self.feed(ev.ThinMade(effect.peer_id, effect.index, made)))
 
     def _set_receiving(self, effect: fx.SetReceiving) -> None:
         end = self.ends.get(effect.peer_id)

@@ -1,6 +1,6 @@
 """Attackers by the dozen: does the node answer meanwhile, and how much memory does it take?
 
-    python scripts/bench/hostile.py [--bitcoind PATH] [--peers 20 50 110] [--kinds WORD ...] [--seconds 4] [--list]
+    python scripts/bench/hostile.py [--bitcoind PATH] [--peers 20 50 110] [--kinds WORD ...] [--seconds 3] [--list]
 
 One process holds all hostile connections of a kind (real TCP; what they send is made before). Meanwhile another one
 asks getblockcount over a lasting and over new connections, ``/health``, pings as an honest peer, and brings blocks as
@@ -183,8 +183,8 @@ def main() -> int:
     parser.add_argument("--bitcoind", type=Path)
     parser.add_argument("--peers", type=int, nargs="+", default=[20, 50, 110])
     parser.add_argument("--kinds", nargs="+", default=[], help="words of names, see --list")
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--pool", type=int, default=10_000, help="transactions in the mempool")
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--pool", type=int, default=6_000, help="transactions in the mempool")
     parser.add_argument("--option", action="append", default=[], help="for this node, as --option=--debug=net")
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--list", action="store_true")

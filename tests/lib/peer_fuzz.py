@@ -27,6 +27,8 @@ from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.inputs import Input
+from btcnode.protocol.serving.pieces import finish
+from btcnode.protocol.serving.thin_answers import answer_steps
 from btcnode.protocol.serving.tx_filter import filter_block
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import mine_chain
@@ -227,6 +229,13 @@ class PeerFuzzer:
         raw = self.bench.chain.blocks.get(effect.index) if self.rng.random() < 0.95 else None
         found = filter_block(raw, effect.filter) if raw is not None else None
         self._feed(ev.BlockMatched(effect.peer_id, effect.index, found))
+
+    def make_thin(self, effect: fx.MakeThin) -> None:
+        """Parts of a block, or a disk error."""
+        raw = self.bench.chain.blocks.get(effect.index) if self.rng.random() < 0.95 else None
+        block = effect.block or (parse_block(raw) if raw is not None else None)
+        made = finish(answer_steps(effect.request, block)) if block is not None else None
+        self._feed(ev.ThinMade(effect.peer_id, effect.index, made))
 
     def read_filters(self, effect: fx.ReadFilters) -> None:
         """Filters, or none."""
@@ -516,6 +525,7 @@ ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
     fx.ProcessTransactions: PeerFuzzer.process_transactions,
     fx.ReadBlock: PeerFuzzer.read_block,
     fx.MatchBlock: PeerFuzzer.match_block,
+    fx.MakeThin: PeerFuzzer.make_thin,
     fx.ReadFilters: PeerFuzzer.read_filters,
     fx.ResolveSeeds: PeerFuzzer.resolve,
     fx.Log: PeerFuzzer.nothing,

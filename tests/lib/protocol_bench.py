@@ -63,6 +63,7 @@ class Bench:
         )
         self.effects: list[fx.Effect] = []
         self.log: list[fx.Log] = []
+        self.turns_at_once = True  # else GoOn is an effect like others
         self._next_peer = 1
 
     # -- inputs --------------------------------------------------------------------------------------------------
@@ -70,6 +71,11 @@ class Bench:
     def step(self, event: Input) -> list[fx.Effect]:
         """Hand over one input."""
         self.effects = self.protocol.step(self.now, event)
+        if self.turns_at_once:
+            for effect in self.effects:  # grows
+                if isinstance(effect, fx.GoOn):
+                    self.effects += self.protocol.step(self.now, ev.PeerTurn(effect.peer_id))
+            self.effects = [effect for effect in self.effects if not isinstance(effect, fx.GoOn)]
         self.log += [e for e in self.effects if isinstance(e, fx.Log)]
         return self.effects
 
@@ -174,6 +180,11 @@ class Bench:
         """Messages of one kind among the last effects, to one peer or to all."""
         sends = [e for e in self.all(fx.Send) if peer_id is None or e.peer_id == peer_id]
         return [e.message for e in sends if isinstance(e.message, kind)]
+
+    def given(self, kind: type[M], peer_id: int | None = None) -> list[M]:
+        """Messages of one kind among the last effects whose payload was ready, decoded."""
+        sends = [e for e in self.all(fx.SendRaw) if peer_id is None or e.peer_id == peer_id]
+        return [kind.decode(e.payload) for e in sends if e.command == kind.command]
 
     def disconnected(self, peer_id: int) -> fx.Disconnect | None:
         """The last effects' disconnection of a peer."""

@@ -10,20 +10,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from btcnode.primitives.header import HEADER_SIZE
 from btcnode.protocol.blocks.thin_block import ThinBlock
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import MAX_XTHIN_FILTER_ELEMENTS
 from btcnode.protocol.misbehaviour import Offence
-from btcnode.wire.bloom_filter import contains, make_filter
+from btcnode.wire.bloom_filter import make_filter
 from btcnode.wire.constants import NODE_XTHIN
 from btcnode.wire.messages import GetXBlockTx, GetXThin, XBlockTx, XThinBlock
-from btcnode.wire.messages.xthin import CHEAP_HASH_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from btcnode.primitives.block import ParsedBlock
     from btcnode.protocol.blocks.block_download import BlockDownload
     from btcnode.protocol.chain_view import TxSource
     from btcnode.protocol.context import Context
@@ -111,39 +108,9 @@ class ThinRelay:
 
     # -- answering -----------------------------------------------------------------------------------------------
 
-    def on_get_thin(self, peer: Peer, message: GetXThin) -> None:
-        """Send a block near the tip in thin form."""
-        self._answer_once(peer, message, lambda block: self._send_thin(peer, message, block))
-
-    def on_get_block_tx(self, peer: Peer, message: GetXBlockTx) -> None:
-        """Send single transactions of a block near the tip."""
-        self._answer_once(peer, message, lambda block: self._send_txs(peer, message, block))
-
-    def _answer_once(self, peer: Peer, message: GetXThin | GetXBlockTx, send: Callable[[ParsedBlock], None]) -> None:
-        """Answer in parts, once to each peer for a block; otherwise with the whole block."""
-        if not self._offered:
+    def on_request(self, peer: Peer, message: GetXThin | GetXBlockTx) -> None:
+        """Send a block near the tip in thin form, or single transactions of one."""
+        if self._offered:
+            self._serving.answer_thin(peer, message)
+        else:
             self._ctx.punish(peer, Offence.XTHIN_UNSUPPORTED, message.command)
-            return
-        index = self._ctx.tree.find(message.block_hash)
-        answered = peer.serve.thin_answered
-        once = answered.get(message.command) != index
-        answered[message.command] = index
-        self._serving.with_block(peer, message.block_hash, send, enabled=once)
-
-    def _send_thin(self, peer: Peer, request: GetXThin, block: ParsedBlock) -> None:
-        cheap = tuple([wtxid[:CHEAP_HASH_SIZE] for wtxid in block.wtxids])
-        if len(set(cheap)) != len(cheap):
-            self._serving.send_whole(peer, request.block_hash)
-            return
-        data, funcs, tweak = request.data, request.hash_funcs, request.tweak
-        lacking = [i for i, w in enumerate(block.wtxids) if not i or not contains(data, funcs, tweak, w)]
-        txs = tuple([block.tx_raw(i) for i in lacking])
-        self._ctx.send(peer, XThinBlock(block.raw[:HEADER_SIZE], cheap, txs))
-
-    def _send_txs(self, peer: Peer, request: GetXBlockTx, block: ParsedBlock) -> None:
-        places = {wtxid[:CHEAP_HASH_SIZE]: i for i, wtxid in enumerate(block.wtxids)}
-        wanted = [places.get(cheap, -1) for cheap in dict.fromkeys(request.cheap_hashes)]
-        if -1 in wanted:
-            self._ctx.punish(peer, Offence.XTHIN_INVALID, "request for a transaction that is not in the block")
-            return
-        self._ctx.send(peer, XBlockTx(request.block_hash, tuple([block.tx_raw(i) for i in wanted])))

@@ -101,5 +101,12 @@ class CompactServing:
         if wanted and wanted[-1] >= len(positions) - 1:  # positions rise
             self._ctx.punish(peer, Offence.GETBLOCKTXN_INDEX, f"{wanted[-1]} of {len(positions) - 1}")
             return
-        transactions = tuple([raw[positions[i] : positions[i + 1]] for i in wanted])
-        self._ctx.send(peer, BlockTxn(self._ctx.tree.hash(index), transactions))
+        parts = [self._ctx.tree.hash(index), compact_size(len(wanted))]
+        first = last = -1
+        for i in (*wanted, -1):
+            if i != last + 1 or first < 0:  # what lies together is taken as one piece
+                if first >= 0:
+                    parts.append(raw[positions[first] : positions[last + 1]])
+                first = i
+            last = i
+        self._ctx.emit(SendRaw(peer.id, BlockTxn.command, b"".join(parts)))

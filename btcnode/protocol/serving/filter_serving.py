@@ -7,7 +7,7 @@ from btcnode.protocol.context import Context
 from btcnode.protocol.effects import ReadFilters
 from btcnode.protocol.events import FiltersRead
 from btcnode.protocol.misbehaviour import Offence
-from btcnode.protocol.peer import NONE, Peer
+from btcnode.protocol.peer import NONE, PAUSE_FILTERS, Peer
 from btcnode.protocol.serving.serving import Serving
 from btcnode.wire.constants import MAX_CFHEADERS, NODE_COMPACT_FILTERS
 from btcnode.wire.messages import CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters
@@ -15,7 +15,7 @@ from btcnode.wire.messages import CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, G
 BASIC = 0  # filter type
 MAX_CFILTERS = 1000
 CHECKPOINT_INTERVAL = 1000
-MAX_WAITING = 16  # requests of one peer that are not answered yet
+MAX_WAITING = 16  # requests of one peer that are not answered: no more is read from it until half of them are
 READ_AT_ONCE = 100  # filters between two looks at the send buffer: 2 MB of large blocks'
 
 Request = GetCFilters | GetCFHeaders | GetCFCheckpt
@@ -49,10 +49,9 @@ class FilterServing:
             if why:  # in Core's words, as the others
                 ctx.punish(peer, Offence.FILTER_REQUEST, why)
                 return
-        if len(peer.serve.filters) >= MAX_WAITING:
-            ctx.punish(peer, Offence.FILTER_REQUEST, "too many requests at a time")
-            return
         peer.serve.filters.append(message)
+        if len(peer.serve.filters) >= MAX_WAITING:
+            ctx.pause(peer, PAUSE_FILTERS)
         self.serve(peer)
 
     def serve(self, peer: Peer) -> None:
@@ -64,15 +63,19 @@ class FilterServing:
         stop = tree.find(request.stop_hash)
         height = tree.height(stop)
         if isinstance(request, GetCFCheckpt):
-            heights = list(range(CHECKPOINT_INTERVAL, height + 1, CHECKPOINT_INTERVAL))
+            heights = range(CHECKPOINT_INTERVAL, height + 1, CHECKPOINT_INTERVAL)
         elif isinstance(request, GetCFHeaders):
-            heights = list(range(max(request.start_height - 1, 0), height + 1))
+            heights = range(max(request.start_height - 1, 0), height + 1)
         else:
             first = request.start_height + serve.filters_sent
-            heights = list(range(first, min(first + READ_AT_ONCE, height + 1)))
+            heights = range(first, min(first + READ_AT_ONCE, height + 1))
+        indices: list[int] = []
+        at = stop
+        for wanted in reversed(heights):
+            at = tree.ancestor(at, wanted)  # next to the last one: a step or a few
+            indices.append(at)
         serve.reading_filters = True
-        indices = tuple(tree.ancestor(stop, at) for at in heights)
-        self._ctx.emit(ReadFilters(peer.id, indices))
+        self._ctx.emit(ReadFilters(peer.id, tuple(reversed(indices)), isinstance(request, GetCFilters)))
 
     def on_read(self, answer: FiltersRead) -> None:
         """Send what was read; a request for what is not indexed stays without an answer, as in Core."""
@@ -96,6 +99,8 @@ class FilterServing:
         if done:
             serve.filters.popleft()
             serve.filters_sent = 0
+            if len(serve.filters) <= MAX_WAITING // 2:
+                self._ctx.resume(peer, PAUSE_FILTERS)
         self.serve(peer)
 
     def _send_filters(self, peer: Peer, request: GetCFilters, answer: FiltersRead) -> bool:

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from btcnode.chain.block_status import VALID_SCRIPTS
-from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.protocol.context import Context
-from btcnode.protocol.effects import LogLevel, MatchBlock, ReadBlock, SendRaw
-from btcnode.protocol.events import BlockMatched, BlockRead
+from btcnode.protocol.effects import LogLevel, MakeThin, MatchBlock, ReadBlock, SendRaw
+from btcnode.protocol.events import BlockMatched, BlockRead, ThinMade
 from btcnode.protocol.limits import (
     GETDATA_PAUSE,
     HISTORICAL_BLOCK_AGE,
     MAX_BLOCKTXN_DEPTH,
     MAX_CMPCTBLOCK_DEPTH,
     MAX_GETBLOCKS_RESULTS,
+    MAX_GETDATA_BYTES_PER_TURN,
+    MAX_GETDATA_PER_TURN,
     MAX_GETDATA_QUEUE,
-    MAX_GETDATA_TX_PER_TURN,
+    MAX_NOT_FOUND,
     MAX_PENDING_BLOCKTXN,
     NODE_NETWORK_LIMITED_MIN_BLOCKS,
     PEER_BLOCK_SLACK,
@@ -46,7 +47,18 @@ from btcnode.wire.constants import (
     NODE_NETWORK,
     NODE_NETWORK_LIMITED,
 )
-from btcnode.wire.messages import GetBlocks, GetBlockTxn, GetData, GetHeaders, Headers, Inv, InvItem, NotFound
+from btcnode.wire.messages import (
+    GetBlocks,
+    GetBlockTxn,
+    GetData,
+    GetHeaders,
+    GetXBlockTx,
+    GetXThin,
+    Headers,
+    Inv,
+    InvItem,
+    NotFound,
+)
 
 _TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
 _BLOCK_KINDS = (MSG_BLOCK, MSG_WITNESS_BLOCK, MSG_CMPCT_BLOCK, MSG_FILTERED_BLOCK)
@@ -144,71 +156,87 @@ class Serving:
             ctx.pause(peer, PAUSE_GETDATA)
 
     def serve(self, peer: Peer) -> None:
-        """Answer from the front of the queue until a block has to be read or the peer shall read first.
+        """Answer from the front of the queue until a block has to be read, the peer shall read first, or others follow.
 
-        Transactions that are not here are told of after the block behind them in the queue, as in Core; of a block
-        that is not here nothing is told.
+        What is left over is answered when the peer's turn comes again. Transactions that are not here are told of
+        after the block behind them in the queue, as in Core; of a block that is not here nothing is told.
         """
         ctx, queue = self._ctx, peer.serve.queue
         self._serve_parts(peer)
-        budget = MAX_GETDATA_TX_PER_TURN
-        while queue and budget and not peer.send_full and peer.role.is_served and peer.serve.reading == NONE:
+        budget, room = MAX_GETDATA_PER_TURN, MAX_GETDATA_BYTES_PER_TURN
+        while queue and budget and room > 0 and self._may_serve(peer):
             budget -= 1
             if self._awaits_validation(queue.first_hash()):
                 break
             item = queue.popleft()
             if item.kind in _TX_KINDS:
-                if not self._serve_tx(peer, item):
+                sent = self._serve_tx(peer, item)
+                if sent is None:
                     peer.serve.not_found.append(item)
+                else:
+                    room -= sent
                 continue
             if item.kind in _BLOCK_KINDS:
-                self._serve_block(peer, item)
+                room -= self._serve_block(peer, item)
             if peer.serve.reading == NONE:
                 self._send_not_found(peer)
-        if peer.serve.reading == NONE and (not queue or not budget or peer.send_full):
+        if peer.serve.reading == NONE and (not queue or len(peer.serve.not_found) >= MAX_NOT_FOUND or peer.send_full):
             self._send_not_found(peer)
         if len(queue) <= GETDATA_PAUSE:
             ctx.resume(peer, PAUSE_GETDATA)
+        if queue and (not budget or room <= 0) and self._may_serve(peer):
+            ctx.go_on(peer)
 
-    def _serve_tx(self, peer: Peer, item: InvItem) -> bool:
-        """Send a transaction; False when there is none to send."""
+    def wake(self, peer: Peer) -> None:
+        """Have what waits answered at the peer's turn."""
+        if (peer.serve.queue or peer.serve.parts) and self._may_serve(peer):
+            self._ctx.go_on(peer)
+
+    @staticmethod
+    def _may_serve(peer: Peer) -> bool:
+        return not peer.send_full and peer.role.is_served and peer.serve.reading == NONE
+
+    def _serve_tx(self, peer: Peer, item: InvItem) -> int | None:
+        """Send a transaction; its bytes, None when there is none to send."""
         if not self._relay.may_ask(peer):
-            return True
+            return 0
         tx = self._relay.find(peer, item.hash, item.kind == MSG_WTX)
         if tx is None:
-            return False
-        self._ctx.emit(SendRaw(peer.id, "tx", tx.stripped() if item.kind == MSG_TX else tx.raw))
-        return True
+            return None
+        raw = tx.stripped() if item.kind == MSG_TX else tx.raw
+        self._ctx.emit(SendRaw(peer.id, "tx", raw))
+        return len(raw)
 
     def _send_not_found(self, peer: Peer) -> None:
         if peer.serve.not_found:
             self._ctx.send(peer, NotFound(tuple(peer.serve.not_found)))
             peer.serve.not_found.clear()
 
-    def _serve_block(self, peer: Peer, item: InvItem) -> None:
-        """Ask for the block to be read, if we have it and show it."""
+    def _serve_block(self, peer: Peer, item: InvItem) -> int:
+        """Ask for the block to be read, if we have it and show it; bytes that were sent at once."""
         ctx, tree = self._ctx, self._ctx.tree
         index = tree.find(item.hash)
         if index < 0 or not self.may_show(index):
-            return
+            return 0
         if self._beyond_upload_target(peer, index, item.kind):
             ctx.punish(peer, Offence.UPLOAD_LIMIT)
-            return
+            return 0
         limited = ctx.config.services & (NODE_NETWORK | NODE_NETWORK_LIMITED) == NODE_NETWORK_LIMITED
         depth = ctx.active.height - tree.height(index)
         if limited and depth > NODE_NETWORK_LIMITED_MIN_BLOCKS + PEER_BLOCK_SLACK and not peer.no_ban:
             ctx.punish(peer, Offence.BLOCK_TOO_DEEP, f"depth {depth}")
-            return
+            return 0
         if not tree.has_data(index):
-            return
+            return 0
         if item.kind == MSG_FILTERED_BLOCK:
             if peer.tx is not None and peer.tx.filter is not None:  # else there is no answer
                 peer.serve.reading = index
                 ctx.emit(MatchBlock(peer.id, index, peer.tx.filter.copy()))
-        elif item.kind == MSG_CMPCT_BLOCK and ctx.can_direct_fetch() and depth <= MAX_CMPCTBLOCK_DEPTH:
-            self._send_compact(peer, index)
-        else:
-            self._read(peer, index, witness=item.kind != MSG_BLOCK)
+            return 0
+        if item.kind == MSG_CMPCT_BLOCK and ctx.can_direct_fetch() and depth <= MAX_CMPCTBLOCK_DEPTH:
+            return self._send_compact(peer, index)
+        self._read(peer, index, witness=item.kind != MSG_BLOCK)
+        return 0
 
     def _read(
         self, peer: Peer, index: int, *, witness: bool = True, then: Callable[[bytes], None] | None = None
@@ -231,12 +259,13 @@ class Serving:
             return False
         return True
 
-    def _send_compact(self, peer: Peer, index: int) -> None:
+    def _send_compact(self, peer: Peer, index: int) -> int:
         payload = self._compact.payload(index)
-        if payload is not None:
-            self._ctx.emit(SendRaw(peer.id, "cmpctblock", payload))
-        else:
+        if payload is None:
             self._read(peer, index, then=lambda raw: self._send_compact_of(peer, index, raw))
+            return 0
+        self._ctx.emit(SendRaw(peer.id, "cmpctblock", payload))
+        return len(payload)
 
     def _send_compact_of(self, peer: Peer, index: int, raw: bytes) -> None:
         self._ctx.emit(SendRaw(peer.id, "cmpctblock", self._compact.make_payload(index, raw)))
@@ -256,15 +285,37 @@ class Serving:
             peer, message.block_hash, lambda index, raw: self._compact.send_transactions(peer, index, raw, wanted)
         )
 
-    def with_block(self, peer: Peer, block_hash: bytes, then: Callable[[ParsedBlock], None], *, enabled: bool) -> None:
-        """Do something with a block near the tip; a deeper one, or any unless ``enabled``, is sent as a whole."""
-        newest = self._compact.newest
-        if not enabled:
-            self.send_whole(peer, block_hash)
-        elif newest is not None and newest.hash == block_hash:
-            then(newest)
+    def answer_thin(self, peer: Peer, request: GetXThin | GetXBlockTx) -> None:
+        """Parts of a block near the tip, made beside the loop, once for each peer and block; else the whole block."""
+        ctx, tree, serve = self._ctx, self._ctx.tree, peer.serve
+        index, floor = tree.find(request.block_hash), ctx.active.height - MAX_BLOCKTXN_DEPTH
+        if index < 0 or not tree.has_data(index):
+            ctx.log_peer(peer, LogLevel.DEBUG, "request for parts of a block that is not here", "cmpctblock")
+            return
+        serve.thin_answered = {asked for asked in serve.thin_answered if tree.height(asked[1]) >= floor}
+        asked = request.command, index
+        if tree.height(index) < floor or asked in serve.thin_answered or len(serve.parts) >= MAX_PENDING_BLOCKTXN:
+            self.send_whole(peer, request.block_hash)
+            return
+        serve.thin_answered.add(asked)
+        serve.parts.append((index, request))
+        self.serve(peer)
+
+    def on_thin_made(self, answer: ThinMade) -> None:
+        """Send the parts of a block that were made, then go on with the queue."""
+        ctx, peer = self._ctx, self._asker(answer)
+        if peer is None:
+            return
+        if answer.made is None:
+            self._cannot_read(peer, answer.index)
+        elif answer.made.fault:
+            ctx.punish(peer, Offence.XTHIN_INVALID, answer.made.fault)
+        elif not answer.made.command:
+            self.send_whole(peer, ctx.tree.hash(answer.index))
         else:
-            self._with_raw(peer, block_hash, lambda _, raw: then(parse_block(raw)))
+            ctx.emit(SendRaw(peer.id, answer.made.command, answer.made.payload))
+            self.upload.record(len(answer.made.payload), int(ctx.unix))
+            self._after_block(peer, answer.index)
 
     def send_whole(self, peer: Peer, block_hash: bytes) -> None:
         """Answer by the whole block."""
@@ -286,9 +337,15 @@ class Serving:
 
     def _serve_parts(self, peer: Peer) -> None:
         serve = peer.serve
-        if serve.parts and serve.reading == NONE and not peer.send_full and peer.role.is_served:
-            index, then = serve.parts.pop(0)
-            self._read(peer, index, then=then)
+        if serve.parts and self._may_serve(peer):
+            index, work = serve.parts.pop(0)
+            if callable(work):
+                self._read(peer, index, then=work)
+                return
+            newest = self._compact.newest
+            here = newest if newest is not None and newest.hash == work.block_hash else None
+            serve.reading = index
+            self._ctx.emit(MakeThin(peer.id, index, work, here))
 
     def _beyond_upload_target(self, peer: Peer, index: int, kind: int) -> bool:
         """Whether an old or a filtered block would break the day's upload target, of which new ones have a reserve."""
@@ -298,7 +355,7 @@ class Serving:
         age = ctx.tree.time(ctx.tree.best_header) - ctx.tree.time(index)
         return age > HISTORICAL_BLOCK_AGE or kind == MSG_FILTERED_BLOCK
 
-    def _asker(self, answer: BlockRead | BlockMatched) -> Peer | None:
+    def _asker(self, answer: BlockRead | BlockMatched | ThinMade) -> Peer | None:
         """The peer for which a block was read, if it still waits; it may have the next one read now."""
         peer = self._ctx.peers.get(answer.peer_id)
         if peer is None or peer.serve.reading != answer.index:

@@ -1,6 +1,7 @@
 """Which transactions a light client's filter wants (BIP37), by the rules of Bitcoin Core.
 
-Matching costs up to 50 hashes for each piece of data: whole blocks are matched on a reader thread, against a copy.
+Matching costs up to 50 hashes for each thing that a script pushes, and a transaction may push ninety thousand things:
+it is done in pieces (``pieces.py``), of blocks beside the loop and against a copy.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from btcnode.primitives.coin import txout_script
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.primitives.merkle_proof import build_proof
 from btcnode.primitives.tx import Tx
+from btcnode.protocol.serving.pieces import Meter, Steps, finish
 from btcnode.script.scriptparse import BAD_OP, iter_ops
 from btcnode.script.solver import script_type
 from btcnode.wire.bloom_filter import BloomFilter
 from btcnode.wire.messages import MerkleBlock
+
+LONG_LOG2 = 8  # so many bytes cost one unit more to be hashed
+TX_COST = 4  # units to take a transaction out of a block
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +32,19 @@ class FilteredBlock:
     data: bytes
 
 
-def _has_data(filter_: BloomFilter, script: bytes) -> bool:
+def _has_data(filter_: BloomFilter, script: bytes, meter: Meter) -> Steps[bool]:
     """Whether the filter has anything that the script pushes."""
     for op, data in iter_ops(script):
         if op == BAD_OP:
             return False
         if data and data in filter_:
             return True
+        if meter.spent(1 + (len(data) >> LONG_LOG2)):
+            yield
     return False
 
 
-def match(filter_: BloomFilter, tx: Tx) -> bool:
+def match_steps(filter_: BloomFilter, tx: Tx, meter: Meter) -> Steps[bool]:
     """Whether the filter wants the transaction; outputs that match are added, so that their spending matches too."""
     if not filter_.data:
         return True
@@ -46,7 +53,9 @@ def match(filter_: BloomFilter, tx: Tx) -> bool:
     update = filter_.flags & BloomFilter.UPDATE_MASK
     for n, txout in enumerate(tx.txouts):
         script = txout_script(txout)
-        if not _has_data(filter_, script):
+        if meter.spent(1):
+            yield
+        if not (yield from _has_data(filter_, script, meter)):
             continue
         found = True
         if update == BloomFilter.UPDATE_ALL or (
@@ -55,15 +64,34 @@ def match(filter_: BloomFilter, tx: Tx) -> bool:
             filter_.insert(txid + n.to_bytes(4, "little"))
     if found:
         return True
-    return any(outpoint in filter_ for outpoint in tx.prevouts) or any(
-        _has_data(filter_, script) for script in tx.script_sigs
-    )
+    for outpoint, script in zip(tx.prevouts, tx.script_sigs, strict=True):
+        if outpoint in filter_ or (yield from _has_data(filter_, script, meter)):
+            return True
+        if meter.spent(1):
+            yield
+    return False
 
 
-def filter_block(raw: bytes, filter_: BloomFilter) -> FilteredBlock:
+def match(filter_: BloomFilter, tx: Tx) -> bool:
+    """``match_steps`` in one go."""
+    return finish(match_steps(filter_, tx, Meter()))
+
+
+def filter_steps(raw: bytes, filter_: BloomFilter) -> Steps[FilteredBlock]:
     """The part of a block that the filter wants; ``filter_`` grows by what matched."""
-    block = parse_block(raw)
-    found = [tx for n in range(block.n_tx) if match(filter_, tx := block.tx(n))]
+    block, meter = parse_block(raw), Meter()
+    found = []
+    for n in range(block.n_tx):
+        tx = block.tx(n)
+        if (yield from match_steps(filter_, tx, meter)):
+            found.append(tx)
+        if meter.spent(TX_COST):
+            yield
     hashes, flags = build_proof(block.txids, {tx.txid for tx in found})
     proof = MerkleBlock(raw[:HEADER_SIZE], block.n_tx, tuple(hashes), flags)
     return FilteredBlock(proof, tuple(tx.stripped() for tx in found), bytes(filter_.data))
+
+
+def filter_block(raw: bytes, filter_: BloomFilter) -> FilteredBlock:
+    """``filter_steps`` in one go."""
+    return finish(filter_steps(raw, filter_))

@@ -14,14 +14,13 @@ import heapq
 from typing import TYPE_CHECKING
 
 from btcnode.protocol.limits import (
-    FILTERED_PER_TICK,
+    FILTERED_AT_ONCE,
     INBOUND_INVENTORY_BROADCAST_INTERVAL,
     INVENTORY_BROADCAST_GROWTH,
     INVENTORY_BROADCAST_MAX,
     INVENTORY_BROADCAST_TARGET,
     INVENTORY_WORK_MAX,
     MAX_TX_INVENTORY,
-    MEMPOOL_ANSWER_PER_TURN,
     OUTBOUND_INVENTORY_BROADCAST_INTERVAL,
     REBROADCAST_INTERVAL_MIN,
     REBROADCAST_INTERVAL_SPREAD,
@@ -33,7 +32,9 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.peer import WITHOUT_TRANSACTIONS, Peer, TxState
 from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
 from btcnode.protocol.serving.offered_services import offers_bloom
-from btcnode.protocol.serving.tx_filter import match
+from btcnode.protocol.serving.pieces import Meter, Steps
+from btcnode.protocol.serving.tx_filter import match_steps
+from btcnode.protocol.transactions.pool_snapshots import PoolSnapshots
 from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MAX_INV_SIZE, MSG_TX, MSG_WTX
 from btcnode.wire.messages import Inv, InvItem
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from btcnode.protocol.chain_view import PoolEntry, TxSource
     from btcnode.protocol.context import Context
 
+ENTRY_COST = 5  # units of work to look at an entry of the mempool
+
 
 class TxRelay:
     """Announcements of transactions to all peers that want them."""
@@ -53,6 +56,7 @@ class TxRelay:
     def __init__(self, ctx: Context, source: TxSource) -> None:
         self._ctx = ctx
         self._source = source
+        self._snapshots = PoolSnapshots(source)
         self._hasher = BloomHasher(ctx.rng.randbytes(16), TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES)
         self._peers: dict[int, Peer] = {}
         self.upload_reached: Callable[[], bool] = lambda: False  # whether the day's upload target leaves nothing
@@ -84,6 +88,8 @@ class TxRelay:
     def forget(self, peer: Peer) -> None:
         """The connection is gone."""
         self._peers.pop(peer.id, None)
+        if peer.tx is not None and peer.tx.answer is not None:
+            peer.tx.answer.readers -= 1
 
     def knows(self, peer: Peer, tx_hash: bytes) -> None:
         """The peer has this transaction (a wtxid or txid, as it announces): it need not be told."""
@@ -168,52 +174,107 @@ class TxRelay:
         return timer
 
     def tick(self, peer: Peer) -> None:
-        """Announce what waits if it is the peer's turn; not while it does not read. Peers with noban need not wait."""
+        """When the time has come, have what waits announced at the peer's turn; peers with noban need not wait."""
         state = peer.tx
         if state is None or peer.send_full or not peer.role.is_told:
             return
-        due = self._ctx.mockable >= state.next_send
-        if due:
+        if self._ctx.mockable >= state.next_send:
             state.next_send = self._next_turn(peer)
-        if not due and not peer.no_ban and not (state.filter is not None and state.mempool_answer):
+        elif not peer.no_ban:
             return
-        found: list[InvItem] = []
-        asked_for = state.mempool_wanted or bool(state.mempool_answer)
-        if state.mempool_wanted:
-            state.mempool_wanted = False
-            state.mempool_answer = list(self._source.in_order()[::-1])
-        if state.mempool_answer:
-            self._announce_mempool(peer, state, found)
+        state.due = True
+        self._ctx.go_on(peer)
+
+    def go_on(self, peer: Peer) -> None:
+        """It is the peer's turn: announce what is due, go on with what is asked for; not while it does not read."""
+        state = peer.tx
+        if state is None or peer.send_full or not peer.role.is_told:
+            return
+        if state.due:
+            state.due = False
+            self._begin(peer, state)
+        if state.steps is not None:
+            try:
+                next(state.steps)
+            except StopIteration:
+                state.steps = None
+        if state.steps is None or len(state.found) >= INVENTORY_BROADCAST_MAX:
+            self._send_found(peer, state)
+        if state.steps is not None:
+            self._ctx.go_on(peer)
+
+    def _begin(self, peer: Peer, state: TxState) -> None:
+        """Take what is due; what a filter has to look at, and the answer to a mempool message, takes several turns."""
+        if state.mempool_wanted and state.answer is None:
+            state.answer = self._snapshots.take(self._ctx.mockable, state.first_sequence)
+            state.mempool_wanted = state.answer is None
+            state.answered = 0
         if state.queue:
-            self._announce_queued(peer, state, found)
+            self._announce_queued(peer, state)
+        if state.steps is None and (state.answer is not None or state.to_match):
+            state.steps = self._look_through(peer, state, Meter())
         state.last_sequence = self._source.sequence
+
+    def _send_found(self, peer: Peer, state: TxState) -> None:
+        found, state.found = state.found, []
         for start in range(0, len(found), MAX_INV_SIZE):
-            self._ctx.send(peer, Inv(tuple(found[start : start + MAX_INV_SIZE])), droppable=not asked_for)
+            items = tuple(found[start : start + MAX_INV_SIZE])
+            self._ctx.send(peer, Inv(items), droppable=not state.found_asked)
+        if found:
+            state.last_sequence = self._source.sequence
+        state.found_asked = state.answer is not None
 
-    def _announce_mempool(self, peer: Peer, state: TxState, found: list[InvItem]) -> None:
-        """Go on with the answer to a mempool message; what is in it need not be announced otherwise."""
-        most = MEMPOOL_ANSWER_PER_TURN if state.filter is None else FILTERED_PER_TICK
-        for _ in range(min(most, len(state.mempool_answer))):
-            entry = state.mempool_answer.pop()
-            if entry.fee * 1000 >= peer.fee_filter * entry.vsize and _wants(state, entry):
-                item = _item(peer, entry)
-                state.known.add(item.hash)
-                found.append(item)
+    def _look_through(self, peer: Peer, state: TxState, meter: Meter) -> Steps[None]:
+        """Match what waits for the peer's filter, then go on with the answer to its mempool message."""
+        while state.to_match or state.answer is not None:
+            queued = bool(state.to_match)
+            wtxid = state.to_match[0] if queued else self._next_asked(state)
+            entry, filter_ = self._source.by_wtxid().get(wtxid), state.filter
+            if entry is not None and self._looks_at(peer, state, entry, queued=queued):
+                wanted = filter_ is None or (yield from match_steps(filter_, entry.tx, meter))
+                if state.filter is not filter_:
+                    continue  # it was changed meanwhile: by the new one
+                if wanted:
+                    item = _item(peer, entry)
+                    state.known.add(item.hash)
+                    state.found.append(item)
+                    state.found_asked = state.found_asked or not queued
+            if queued:
+                state.to_match.popleft()
+            else:
+                state.answered += 1
+            if meter.spent(ENTRY_COST):
+                yield
 
-    def _announce_queued(self, peer: Peer, state: TxState, found: list[InvItem]) -> None:
+    def _looks_at(self, peer: Peer, state: TxState, entry: PoolEntry, *, queued: bool) -> bool:
+        """Whether the peer may be told of a transaction; of what it asked for also when it knows it."""
+        if entry.fee * 1000 < peer.fee_filter * entry.vsize:
+            return False
+        return not queued or not state.known.has(self._hasher.positions(_item(peer, entry).hash))
+
+    def _next_asked(self, state: TxState) -> bytes:
+        """The wtxid that the answer goes on with; empty when that was all."""
+        assert state.answer is not None
+        wtxid = state.answer.at(state.answered)
+        if not wtxid:
+            state.answer.readers -= 1
+            state.answer = None
+        return wtxid
+
+    def _announce_queued(self, peer: Peer, state: TxState) -> None:
         """Take the best entries of the queue, more of them the longer it is."""
-        queue = state.queue
+        queue, room = state.queue, FILTERED_AT_ONCE - len(state.to_match)
         wanted = INVENTORY_BROADCAST_TARGET + len(queue) // 1000 * INVENTORY_BROADCAST_GROWTH
-        end = len(found) + min(wanted, INVENTORY_BROADCAST_MAX)
-        work = INVENTORY_WORK_MAX if state.filter is None else FILTERED_PER_TICK
-        while queue and work and len(found) < end:
+        end = len(state.found) + min(wanted, INVENTORY_BROADCAST_MAX)
+        work = INVENTORY_WORK_MAX if state.filter is None else room
+        while queue and work > 0 and len(state.found) < end:
             work -= 1
             entry = self._source.find_tx(heapq.heappop(queue)[1], True)
             if entry is not None:
-                self._announce_with_parents(peer, state, entry, found)
+                self._announce_with_parents(peer, state, entry)
 
-    def _announce_with_parents(self, peer: Peer, state: TxState, entry: PoolEntry, found: list[InvItem]) -> None:
-        """Announce a transaction the peer does not know and wants, after its parents that it was not told of yet.
+    def _announce_with_parents(self, peer: Peer, state: TxState, entry: PoolEntry) -> None:
+        """Announce a transaction the peer does not know, after its parents that it was not told of yet.
 
         Parents from before the peer's time are left out; it asks for them. A cluster has at most 64 transactions.
         """
@@ -230,9 +291,11 @@ class TxRelay:
                     stack.append((entry, True))
                     stack += [(parent, False) for parent in parents]
                     continue
-            if _wants(state, entry):
+            if state.filter is not None:
+                state.to_match.append(entry.wtxid)
+            else:
                 state.known.put(positions)
-                found.append(item)
+                state.found.append(item)
 
     # -- serving -------------------------------------------------------------------------------------------------
 
@@ -260,11 +323,6 @@ class TxRelay:
         """Transactions of the newest block may still be asked for."""
         self._block = block
         self._block_index = {}
-
-
-def _wants(state: TxState, entry: PoolEntry) -> bool:
-    """Whether the peer's filter, if there is one, matches."""
-    return state.filter is None or match(state.filter, entry.tx)
 
 
 def _item(peer: Peer, entry: PoolEntry) -> InvItem:

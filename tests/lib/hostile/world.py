@@ -157,7 +157,8 @@ def make_world(pool: int, honest: int, spare: int, *, started: int | None = None
     split, world.checked = world._split(20, b"\0\x20" + sha256(checks_script()).digest())
     split_legacy, world.legacy = world._split(LEGACY_INPUTS, LEGACY_SCRIPT)
     split_fat, fat = world._split(FAT_INPUTS, FAT_PROGRAM)
-    world._grow([split, split_legacy, split_fat])
+    split_big = spend([world._coinbases.popleft()], [make_txout(10**7, TRUE_PROGRAM)] * 20)
+    world._grow([split, split_legacy, split_fat, split_big])
     while len(world.blocks) < HEIGHT - 4:
         world._grow()
     world._grow([spend([coin], [make_txout(coin.value, TRUE_PROGRAM)]) for coin in world.take(busy_txs)])
@@ -167,10 +168,7 @@ def make_world(pool: int, honest: int, spare: int, *, started: int | None = None
     world.fat = world.blocks[-1]
     while len(world.blocks) < HEIGHT:
         world._grow()
-    big = world._coinbases.popleft()
-    split_big = spend([big], [make_txout(10**7, TRUE_PROGRAM)] * 21)
-    pushers = outputs_of(split_big, 20, 10**7)
-    world.pool = [split_big, *(pushy_tx(coin, n) for n, coin in enumerate(pushers))]
+    world.pool = [pushy_tx(coin, n) for n, coin in enumerate(outputs_of(split_big, 20, 10**7))]
     world.pool += [plain_tx(coin, 1_000, n) for n, coin in enumerate(world.take(pool))]
     for n in range(honest):
         world.honest.append(world.block([plain_tx(coin, 0, n) for coin in world.take(HONEST_TXS)]))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from mmh3 import hash as murmur3
 
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.coin import make_txout
 from btcnode.primitives.merkle_proof import read_proof
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
-from btcnode.protocol.events import BlockMatched, Malformation, MalformedMessage, TransactionAdded
-from btcnode.protocol.limits import FILTERED_PER_TICK
+from btcnode.protocol.events import BlockMatched, Malformation, MalformedMessage, PeerTurn, TransactionAdded
+from btcnode.protocol.serving.pieces import PIECE
 from btcnode.protocol.serving.tx_filter import filter_block, match
 from btcnode.script.scriptparse import push_data
 from btcnode.settings.permissions import Permission
+from btcnode.wire import bloom_filter
 from btcnode.wire.bloom_filter import BloomFilter, make_filter
 from btcnode.wire.constants import MSG_FILTERED_BLOCK, NODE_BLOOM
 from btcnode.wire.messages import (
@@ -30,6 +33,7 @@ from btcnode.wire.messages import (
     Pong,
     Version,
 )
+from tests.lib.hostile.filters import worst_filter
 from tests.lib.protocol_bench import Bench
 from tests.lib.small_pool import SmallPool
 
@@ -192,7 +196,55 @@ def test_mempool_is_answered_in_small_portions(bench: Bench, pool: SmallPool) ->
     bench.receive(peer, Mempool())
     bench.wait(60)
     assert sorted(announced(bench, peer)) == sorted(t.txid for n, t in enumerate(txs, 1) if n % 100 == 0)
-    assert len(txs) > 2 * FILTERED_PER_TICK
+
+
+def test_matching_a_mempool_is_cut_in_pieces(bench: Bench, pool: SmallPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter of 50 functions, transactions that push thousands of things: a turn hashes a bounded number of times."""
+    hashes = 0
+
+    def counted(element: bytes, seed: int, *, signed: bool) -> int:
+        nonlocal hashes
+        hashes += 1
+        return murmur3(element, seed, signed=signed)
+
+    monkeypatch.setattr(bloom_filter, "murmur3", counted)
+    heavy = [Tx(2, [bytes([n]) * 36], [b""], [0], [make_txout(0, b"\x6a" + b"\1a" * 5000)]) for n in range(3)]
+    for each in heavy:
+        pool.add(each, 10_000_000)
+    bench.turns_at_once = False
+    peer = bench.peer(permissions=Permission.NOBAN)
+    bench.receive(peer, worst_filter([b"a", *(each.txid for each in heavy), *(each.prevouts[0] for each in heavy)]))
+    bench.receive(peer, Mempool())
+    bench.wait(0.1, each=0.1)
+    hashes = most = turns = 0
+    while any(isinstance(effect, fx.GoOn) for effect in bench.effects):
+        before = hashes
+        bench.step(PeerTurn(peer))
+        most = max(most, hashes - before)
+        turns += 1
+    assert hashes >= 3 * 5000 * 50
+    assert most <= 2 * PIECE * 50
+    assert turns >= 3 * 5000 // PIECE
+
+
+def test_a_filter_that_is_changed_meanwhile_decides(bench: Bench, pool: SmallPool) -> None:
+    pushes = b"".join(push_data(n.to_bytes(3, "big")) for n in range(1000))
+    pool.add(Tx(2, [bytes(36)], [b""], [0], [make_txout(0, b"\x6a" + pushes)]), 10_000_000)
+    bench.turns_at_once = False
+    peer = bench.peer(permissions=Permission.NOBAN)
+    bench.receive(peer, FilterLoad(bytes(36_000), 7, 7, BloomFilter.UPDATE_NONE))
+    bench.receive(peer, Mempool())
+    bench.wait(0.1, each=0.1)
+    bench.step(PeerTurn(peer))
+    state = bench.state(peer).tx
+    assert state is not None
+    assert state.answer is not None  # under way
+    wanted = BloomFilter(bytes(36_000), 7, 7, BloomFilter.UPDATE_NONE)
+    wanted.insert((5).to_bytes(3, "big"))
+    bench.receive(peer, FilterLoad(bytes(wanted.data), 7, 7, BloomFilter.UPDATE_NONE))
+    while not bench.sent(Inv, peer):
+        bench.step(PeerTurn(peer))
+        assert bench.all(fx.GoOn) or bench.sent(Inv, peer)
 
 
 def test_filtered_blocks(bench: Bench, blocks: list[bytes]) -> None:

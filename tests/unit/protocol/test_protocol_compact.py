@@ -452,7 +452,7 @@ def test_new_block_goes_on_before_it_is_connected(lab: Lab) -> None:
     assert not raw_sent(lab, "cmpctblock", source)
     # its transactions are served at once, the block itself when it is valid
     lab.bench.receive(high, GetBlockTxn(lab.hash, (1, 8)))
-    assert lab.bench.sent(BlockTxn) == [BlockTxn(lab.hash, (TXS[0].raw, TXS[7].raw))]
+    assert lab.bench.given(BlockTxn) == [BlockTxn(lab.hash, (TXS[0].raw, TXS[7].raw))]
     lab.bench.receive(high, full(lab.hash))
     assert not lab.bench.all(fx.ReadBlock)
     connected, _ = lab.bench.chain.activate()
@@ -513,7 +513,7 @@ def test_transactions_of_recent_blocks_only(lab: Lab, blocks: list[bytes], depth
     lab.bench.receive(peer, GetBlockTxn(header_hash(raw[:80]), (0,)))
     (read,) = lab.bench.all(fx.ReadBlock)
     lab.bench.step(ev.BlockRead(peer, read.index, raw))
-    assert len(lab.bench.sent(BlockTxn)) == single
+    assert len(lab.bench.given(BlockTxn)) == single
     assert len(raw_sent(lab, "block", peer)) == (not single)
 
 
@@ -529,7 +529,7 @@ def test_request_for_an_unknown_block_is_ignored(lab: Lab) -> None:
     peer = lab.peer()
     lab.bench.receive(peer, GetBlockTxn(bytes(32), (0,)))
     assert not lab.bench.disconnected(peer)
-    assert not lab.bench.sent(BlockTxn)
+    assert not lab.bench.given(BlockTxn)
 
 
 def test_many_requests_at_once_are_bounded(lab: Lab, blocks: list[bytes]) -> None:

@@ -6,10 +6,12 @@ from btcnode.chain.block_status import HAVE_DATA
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
+from btcnode.protocol import events as ev
 from btcnode.protocol import limits
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import BlockRead, SendBufferState
+from btcnode.protocol.limits import GETDATA_PAUSE, MAX_GETDATA_BYTES_PER_TURN, MAX_GETDATA_PER_TURN
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START
@@ -279,12 +281,44 @@ def test_malformed_getdata_does_not_spin(bench: Bench) -> None:
 
 def test_many_transactions_are_answered_in_turns(bench: Bench) -> None:
     peer = bench.peer()
+    bench.turns_at_once = False
     bench.receive(peer, GetData(tuple(InvItem(MSG_TX, i.to_bytes(32, "little")) for i in range(2500))))
-    assert len(bench.sent(NotFound)[0].items) == 1000
     assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, False)]
-    bench.wait(2)
-    assert sum(len(message.items) for message in bench.sent(NotFound)) == 1500
-    assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, True)]
+    left, told = len(bench.state(peer).serve.queue), 0
+    assert left >= 2500 - MAX_GETDATA_PER_TURN
+    while left:
+        assert bench.all(fx.GoOn)
+        bench.step(ev.PeerTurn(peer))
+        now = len(bench.state(peer).serve.queue)
+        assert 0 < left - now <= MAX_GETDATA_PER_TURN
+        left = now
+        told += sum(len(message.items) for message in bench.sent(NotFound))
+        if bench.all(fx.SetReceiving):
+            assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, True)]
+            assert left <= GETDATA_PAUSE
+    assert told == 2500
+    assert not bench.all(fx.GoOn)
+
+
+def test_a_turn_sends_a_bounded_number_of_bytes(params: NetworkParams, blocks: list[bytes]) -> None:
+    """Requests of 36 bytes for large answers: whether the peer takes them is looked at before too much is queued."""
+    pool = SmallPool()
+    large = spend([coin(1)], COIN_VALUE, 100_000, witness=bytes(90_000))
+    pool.add(large, 100_000)
+    bench = Bench(params, config=ProtocolConfig(dns_seed=False, no_automatic=True, tx_relay=True), transactions=pool)
+    bench.load(blocks)
+    peer = bench.peer(wtxid_relay=True)
+    bench.wait(60)
+    bench.turns_at_once = False
+    bench.receive(peer, GetData((InvItem(MSG_WTX, large.wtxid),) * 1000))
+    sent = sum(len(e.payload) for e in bench.all(fx.SendRaw))
+    assert 0 < sent <= MAX_GETDATA_BYTES_PER_TURN + len(large.raw)
+    assert bench.all(fx.GoOn)
+    bench.step(ev.SendBufferState(peer, True))
+    bench.step(ev.PeerTurn(peer))
+    assert not bench.all(fx.SendRaw)
+    bench.step(ev.SendBufferState(peer, False))
+    assert bench.all(fx.SendRaw)
 
 
 def test_limited_node_serves_recent_blocks_only(params: NetworkParams) -> None:

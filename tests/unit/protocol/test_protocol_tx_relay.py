@@ -15,8 +15,10 @@ from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.limits import TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES, TX_KNOWN_PER_GENERATION
 from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
+from btcnode.protocol.serving.pieces import PIECE
 from btcnode.protocol.transactions import tx_relay
 from btcnode.protocol.transactions.fee_filter import FeeFilterRounder
+from btcnode.protocol.transactions.pool_snapshots import LIFE, MOST, PoolSnapshots
 from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MSG_TX, MSG_WTX
 from btcnode.wire.messages import FeeFilter, GetData, Inv, InvItem, Mempool, NotFound, TxMessage
@@ -264,8 +266,7 @@ def test_no_filter_for_those_who_must_relay(node: Bench) -> None:
 # -- mempool -------------------------------------------------------------------------------------------------------
 
 
-def test_mempool_message(node: Bench, pool: SmallPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tx_relay, "MEMPOOL_ANSWER_PER_TURN", 4)
+def test_mempool_message(node: Bench, pool: SmallPool) -> None:
     txs = [simple(n, 100 * n) for n in range(5, 15)]
     for tx in txs:
         pool.add(tx, COIN_VALUE - int.from_bytes(tx.txouts[0][:8], "little"))
@@ -280,6 +281,62 @@ def test_mempool_message(node: Bench, pool: SmallPool, monkeypatch: pytest.Monke
     friend = node.peer(permissions=Permission.NOBAN)
     node.receive(friend, Mempool())
     assert node.disconnected(friend) is None
+
+
+def test_who_asks_for_the_mempool_shares_one_list_of_it(node: Bench, pool: SmallPool) -> None:
+    for n in range(1, 301):
+        pool.add(simple(n, 1000), 1000)
+    node.turns_at_once = False
+    peers = [node.peer(permissions=Permission.MEMPOOL | Permission.NOBAN) for _ in range(30)]
+    for peer in peers:
+        node.receive(peer, Mempool())
+    for effect in node.wait(0.1, each=0.1):
+        if isinstance(effect, fx.GoOn):
+            node.step(ev.PeerTurn(effect.peer_id))
+            assert len(node.sent(Inv, effect.peer_id)) <= 1
+    lists = {id(state.answer) for peer in peers if (state := node.state(peer).tx) is not None and state.answer}
+    assert len(lists) == 1
+    assert len(node.protocol._relay._snapshots) == 1
+
+
+def test_answers_to_mempool_take_turns(node: Bench, pool: SmallPool) -> None:
+    """However large the mempool: a turn looks at some dozens of it."""
+    for n in range(1, 1001):
+        pool.add(simple(n, 1000), 1000)
+    node.turns_at_once = False
+    peer = node.peer(permissions=Permission.MEMPOOL | Permission.NOBAN, wtxid_relay=True)
+    node.receive(peer, Mempool())
+    node.wait(0.1, each=0.1)
+    turns, told_of = 0, 0
+    while any(isinstance(effect, fx.GoOn) for effect in node.effects):
+        state = node.state(peer).tx
+        assert state is not None
+        before = state.answered
+        node.step(ev.PeerTurn(peer))
+        told_of += sum(len(message.items) for message in node.sent(Inv, peer))
+        turns += 1
+        assert state.answer is None or state.answered - before <= PIECE
+    assert told_of == 1000
+    assert turns >= 1000 // PIECE
+
+
+def test_lists_of_the_mempool_are_few(pool: SmallPool) -> None:
+    """New peers want new lists; four at most are read at a time, and who never reads on holds one for two minutes."""
+    snapshots, now = PoolSnapshots(pool), 0.0
+    for n in range(1, MOST + 1):
+        pool.add(simple(n, 1000), 1000)
+        first = snapshots.take(now, pool.sequence)
+        assert first is not None
+        assert len(first.wtxids) == n * 32
+    pool.add(simple(99, 1000), 1000)
+    assert snapshots.take(now + 1, pool.sequence) is None
+    assert len(snapshots) == MOST
+    old = snapshots.take(now + 1, 1)
+    assert old is first  # good enough for who was there before
+    newer = snapshots.take(now + LIFE, pool.sequence)
+    assert newer is not None
+    assert len(newer.wtxids) == (MOST + 1) * 32
+    assert len(snapshots) == MOST
 
 
 # -- own transactions ----------------------------------------------------------------------------------------------

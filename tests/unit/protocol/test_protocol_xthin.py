@@ -14,6 +14,8 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
+from btcnode.protocol.serving.pieces import PIECE, finish
+from btcnode.protocol.serving.thin_answers import ThinAnswer, answer_steps
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.bloom_filter import contains, make_filter
 from btcnode.wire.constants import MSG_CMPCT_BLOCK, MSG_WITNESS_BLOCK, NODE_XTHIN
@@ -210,6 +212,9 @@ def serve(lab: Lab, peer: int, message: GetXThin | GetXBlockTx) -> None:
     lab.bench.receive(peer, message)
     for read in lab.bench.all(fx.ReadBlock):
         lab.bench.step(ev.BlockRead(peer, read.index, lab.block))
+    for effect in lab.bench.all(fx.MakeThin):
+        block = effect.block or parse_block(lab.block)
+        lab.bench.step(ev.ThinMade(peer, effect.index, finish(answer_steps(effect.request, block))))
 
 
 def test_served_once_to_each_peer_then_as_a_whole(lab: Lab) -> None:
@@ -217,11 +222,11 @@ def test_served_once_to_each_peer_then_as_a_whole(lab: Lab) -> None:
     peer = lab.bench.peer(services=SERVICES)
     data, funcs = make_filter([tx.wtxid for tx in TXS[:7]], 5)
     serve(lab, peer, GetXThin(lab.hash, data, funcs, 5))
-    (answer,) = lab.bench.sent(XThinBlock)
+    (answer,) = lab.bench.given(XThinBlock)
     assert answer.cheap_hashes == lab.hashes
     assert answer.transactions in ((lab.raws[0],), (lab.raws[0], lab.raws[8]))
     serve(lab, peer, GetXBlockTx(lab.hash, (cheap(TXS[7]), cheap(TXS[0]))))
-    assert lab.bench.sent(XBlockTx) == [XBlockTx(lab.hash, (TXS[7].raw, TXS[0].raw))]
+    assert lab.bench.given(XBlockTx) == [XBlockTx(lab.hash, (TXS[7].raw, TXS[0].raw))]
     for message in (GetXThin(lab.hash, b"", 0, 0), GetXBlockTx(lab.hash, (cheap(TXS[7]),))):
         serve(lab, peer, message)
         assert [e.command for e in lab.bench.all(fx.SendRaw)] == ["block"]
@@ -238,7 +243,38 @@ def test_empty_filter_gets_everything(lab: Lab) -> None:
     lab.bench.load([lab.block])
     peer = lab.bench.peer(services=SERVICES)
     serve(lab, peer, GetXThin(lab.hash, b"", 50, 0))
-    assert lab.bench.sent(XThinBlock)[0].transactions == tuple(lab.raws)
+    assert lab.bench.given(XThinBlock)[0].transactions == tuple(lab.raws)
+
+
+def test_two_blocks_in_turn_are_served_in_parts_once_each(lab: Lab, blocks: list[bytes]) -> None:
+    lab.bench.load([lab.block])
+    peer = lab.bench.peer(services=SERVICES)
+    hashes = [header_hash(blocks[-1][:80]), lab.hash]
+    made = []
+    for block_hash in hashes * 10:
+        lab.bench.receive(peer, GetXThin(block_hash, b"\xff" * 36_000, 50, 0))
+        for effect in lab.bench.all(fx.MakeThin):
+            made.append(effect.index)
+            lab.bench.step(ev.ThinMade(peer, effect.index, ThinAnswer("xthinblock", b"")))
+        for read in lab.bench.all(fx.ReadBlock):
+            lab.bench.step(ev.BlockRead(peer, read.index, lab.block))
+    assert [lab.bench.chain.tree.hash(index) for index in made] == hashes
+
+
+def test_matching_is_cut_in_pieces(lab: Lab) -> None:
+    """Nobody waits for more than a piece's hashes, however many transactions and functions there are."""
+    block = parse_block(lab.bench.chain.mine(UNIX_START - 5, txs=[spend([coin(n)], COIN_VALUE, 1) for n in range(999)]))
+    steps = answer_steps(GetXThin(block.hash, b"\xff" * 36_000, 50, 0), block)
+    assert sum(1 for _ in steps) == block.n_tx // PIECE
+
+
+def test_what_cannot_be_made_ends_the_connection(lab: Lab) -> None:
+    lab.bench.load([lab.block])
+    peer = lab.bench.peer(services=SERVICES)
+    lab.bench.receive(peer, GetXThin(lab.hash, b"", 0, 0))
+    (effect,) = lab.bench.all(fx.MakeThin)
+    lab.bench.step(ev.ThinMade(peer, effect.index, None))
+    assert lab.bench.disconnected(peer)
 
 
 def test_not_served_when_not_offered(params: NetworkParams, blocks: list[bytes]) -> None:
