@@ -186,6 +186,7 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
     )
     launch.clock.listen(reactor.feed_tick)
     transactions = Transactions(driver, view, launch.clock, pool, opened.workers, reactor.feed, launch.failure.report)
+    closes(stack, launch, transactions.close)
     return Machinery(options, driver, view, protocol, reactor, transactions)
 
 
