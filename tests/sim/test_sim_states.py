@@ -1,0 +1,166 @@
+"""The table of states decides who is asked, served and told: runs with the real table and with altered ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from btcnode.networks.parameters import NetworkParams
+from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.connections import peer_states
+from btcnode.protocol.connections.peer_states import TRANSITIONS, PeerEvent, PeerState
+from btcnode.testing.simulator import Adversary, End, SimNode, Simulator, sim_address
+from btcnode.wire.codec import Message
+from btcnode.wire.constants import MSG_WITNESS_BLOCK
+from btcnode.wire.messages import BlockMessage, GetData, GetHeaders, Headers, InvItem
+from tests.sim.test_sim_fetch import Good
+
+Table = dict[tuple[PeerState, PeerEvent], PeerState]
+BLOCKS = 200
+S, E = PeerState, PeerEvent
+
+
+class Taker(Adversary):
+    """Asks for our headers every minute, and for a block."""
+
+    def __init__(self, sim: Simulator, number: int, wanted: bytes) -> None:
+        super().__init__(sim, sim_address(number))
+        self.wanted = wanted
+        self.headers = self.blocks = 0
+
+    def on_established(self, end: End) -> None:
+        self.send(end, GetHeaders((self.wanted,)))
+        self.send(end, GetData((InvItem(MSG_WITNESS_BLOCK, self.wanted),)))
+        self.sim.at(60, lambda: self.on_established(end))
+
+    def on_message(self, end: End, message: Message) -> None:
+        self.headers += isinstance(message, Headers)
+        self.blocks += isinstance(message, BlockMessage)
+
+
+class Falling(Adversary):
+    """Says nothing at all between two moments, and answers pings of before when it wakes up."""
+
+    silent_from, silent_to = 30.0, 500.0
+
+    def __init__(self, sim: Simulator, number: int) -> None:
+        super().__init__(sim, sim_address(number))
+        self.told: list[float] = []
+
+    def received(self, end: End, command: str, payload: bytes) -> None:
+        if command in ("inv", "headers", "cmpctblock"):
+            self.told.append(self.sim.now)
+        if self.silent_from < self.sim.now < self.silent_to:
+            if command == "ping":
+                wake = self.silent_to - self.sim.now
+                self.sim.at(wake, lambda: super(Falling, self).received(end, command, payload))
+            return
+        super().received(end, command, payload)
+
+    def told_between(self, start: float, end: float) -> int:
+        return sum(start < at < end for at in self.told)
+
+
+class Liar(Good):
+    """Changes every block that it is asked for."""
+
+    def serve_block(self, end: End, raw: bytes) -> None:
+        self.send(end, BlockMessage(raw[:-1] + bytes([raw[-1] ^ 1])))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Who was asked, served, told and dropped."""
+
+    synced: bool  # the giver was asked for headers and blocks
+    served: bool  # the taker got headers and a block
+    told_while_silent: bool
+    told_when_awake: bool
+    heard_after_lie: bool  # the liar's requests are answered after it was dropped
+
+
+REAL = Outcome(synced=True, served=True, told_while_silent=False, told_when_awake=True, heard_after_lie=False)
+
+
+def run(params: NetworkParams, chain: list[bytes]) -> Outcome:
+    """Eleven minutes: a giver, a taker, one who falls silent, and a liar, whose socket nobody closes."""
+    sim = Simulator(5)
+    node = SimNode(sim, sim_address(200), params, config=ProtocolConfig(dns_seed=False, no_automatic=True), tick=0.5)
+    node.load(chain[:10])
+    giver = Good(sim, 1, chain[:BLOCKS], params.genesis_hash)
+    taker, falling = Taker(sim, 2, params.genesis_hash), Falling(sim, 3)
+    for peer in (giver, taker, falling):
+        sim.connect(peer, node.address)
+    sim.at(6, lambda: giver.send_all(Headers(tuple(raw[:80] for raw in giver.chain[10:]))))
+    for at in (300.0, 400.0, 600.0):
+        sim.at(at, node.mine)
+    sim.run(100)
+    synced = node.height == BLOCKS
+    liar = Liar(sim, 4, [*chain[: BLOCKS + 40]], params.genesis_hash)
+    node_close = sim.close
+    sim.close = lambda end: None  # type: ignore[method-assign]  # it is the state that counts, not the socket
+    sim.connect(liar, node.address)
+    sim.run(5)
+    liar.send_all(Headers(tuple(raw[:80] for raw in liar.chain[BLOCKS:])))
+    sim.run(60)
+    liar.messages.clear()
+    liar.send_all(GetHeaders((params.genesis_hash,)))
+    sim.run(60)
+    answered = any(isinstance(message, Headers) for message in liar.messages)
+    sim.close = node_close  # type: ignore[method-assign]
+    sim.run(660 - sim.now)
+    return Outcome(
+        synced=synced,
+        served=bool(taker.headers and taker.blocks),
+        told_while_silent=falling.told_between(290, 499) > 0,
+        told_when_awake=falling.told_between(500, 660) > 0,
+        heard_after_lie=answered,
+    )
+
+
+def swapped(one: tuple[PeerState, PeerEvent], other: tuple[PeerState, PeerEvent]) -> Table:
+    """The table with two transitions leading where the other one leads."""
+    return TRANSITIONS | {one: TRANSITIONS[other], other: TRANSITIONS[one]}
+
+
+def test_with_the_real_table(params: NetworkParams, chain: list[bytes]) -> None:
+    assert run(params, chain) == REAL
+
+
+def test_with_an_empty_table_nobody_is_asked_or_served(
+    params: NetworkParams, chain: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_states, "TRANSITIONS", {})
+    assert run(params, chain) == Outcome(False, False, False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "changed"),
+    [
+        # who completes the handshake is given up
+        ((S.HANDSHAKE, E.COMPLETED), (S.HANDSHAKE, E.CLOSE), {"synced", "served", "told_when_awake"}),
+        # silence and being heard of again lead nowhere
+        ((S.ACTIVE, E.SILENT), (S.DEGRADED, E.HEARD), {"told_while_silent"}),
+        # who is given up goes on as before, who wakes up is given up
+        ((S.ACTIVE, E.CLOSE), (S.DEGRADED, E.HEARD), {"heard_after_lie", "told_when_awake"}),
+        # who is silent is given up
+        ((S.ACTIVE, E.CLOSE), (S.ACTIVE, E.SILENT), {"told_when_awake"}),
+        # who connects is closed
+        ((S.CLOSED, E.CONNECTED), (S.HANDSHAKE, E.LOST), {"synced", "served", "told_when_awake"}),
+        # who wakes up is given up
+        ((S.DEGRADED, E.HEARD), (S.DEGRADED, E.CLOSE), {"told_when_awake"}),
+    ],
+)
+def test_with_two_transitions_swapped_others_are_served(
+    params: NetworkParams,
+    chain: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    one: tuple[PeerState, PeerEvent],
+    other: tuple[PeerState, PeerEvent],
+    changed: set[str],
+) -> None:
+    monkeypatch.setattr(peer_states, "TRANSITIONS", swapped(one, other))
+    outcome = run(params, chain)
+    names = Outcome.__dataclass_fields__
+    assert {name for name in names if getattr(outcome, name) != getattr(REAL, name)} == changed
