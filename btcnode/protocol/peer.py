@@ -187,6 +187,7 @@ class Peer:
     version: int = 0
     common_version: int = 0
     services: int = 0
+    has_desired_services: bool = False  # all that we wanted of a peer when its version came
     user_agent: str = ""
     start_height: int = -1
     relay: bool = False

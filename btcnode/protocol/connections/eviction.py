@@ -31,6 +31,7 @@ class Candidate:
     last_tx: int
     relevant_services: bool
     relays_txs: bool
+    has_bloom_filter: bool
     group: bytes
     network: Network
     is_local: bool
@@ -98,7 +99,7 @@ def select_for_eviction(candidates: list[Candidate]) -> int | None:
     """The peer to disconnect, or None when all are worth protecting."""
     left = _protect(candidates, lambda c: (c.group, -c.connected), PROTECT_NETGROUPS)
     left = _protect(left, lambda c: (-c.ping, -c.connected), PROTECT_PINGS)
-    left = _protect(left, lambda c: (c.last_tx, c.relays_txs, -c.connected), PROTECT_TXS)
+    left = _protect(left, lambda c: (c.last_tx, c.relays_txs, not c.has_bloom_filter, -c.connected), PROTECT_TXS)
     left = _protect(
         left,
         lambda c: (not c.relays_txs, c.last_block, c.relevant_services, -c.connected),

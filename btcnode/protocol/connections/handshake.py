@@ -112,6 +112,7 @@ class Handshake:
         peer.version = message.version
         peer.common_version = min(message.version, PROTOCOL_VERSION)
         peer.services = message.services
+        peer.has_desired_services = ctx.has_desirable_services(message.services)
         peer.user_agent = message.clean_user_agent
         peer.start_height = message.start_height
         peer.relay = message.relay and peer.kind not in WITHOUT_TRANSACTIONS

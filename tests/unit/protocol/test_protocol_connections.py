@@ -326,7 +326,7 @@ def test_discouraged_addresses_are_last_in_line(params: NetworkParams, blocks: l
 def candidate(i: int, **fields: object) -> Candidate:
     defaults: dict[str, object] = {
         "peer_id": i, "connected": float(i), "ping": 1.0, "last_block": 0, "last_tx": 0, "relevant_services": True,
-        "relays_txs": True, "group": bytes([i]), "network": Network.IPV4, "is_local": False,
+        "relays_txs": True, "has_bloom_filter": False, "group": bytes([i]), "network": Network.IPV4, "is_local": False,
     }  # fmt: skip
     return Candidate(**{**defaults, **fields})  # type: ignore[arg-type]
 
