@@ -94,6 +94,17 @@ class PeerDisconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class Overspent:
+    """What came from a peer took this many ``seconds`` of processor time beyond its budget, since the last such event.
+
+    Whoever measures sees to it that less is read from the peer meanwhile.
+    """
+
+    peer_id: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class MessageReceived:
     """A well-formed message. ``size`` is the payload's length in bytes.
 
@@ -348,6 +359,7 @@ Event = (
     | TransportReady
     | ConnectFailed
     | PeerDisconnected
+    | Overspent
     | MessageReceived
     | MalformedMessage
     | SendBufferState

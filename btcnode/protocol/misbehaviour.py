@@ -67,6 +67,7 @@ class Offence(Enum):
     MESSAGE_TRANSPORT = "broken encrypted transport"
     PING_FLOOD = "more pings than anybody needs"
     INV_FLOOD = "more announcements than are looked at"
+    OVERSPENDING = "more processor time than its share"
     MESSAGE_EARLY = "message before the handshake was complete"
 
 
@@ -114,6 +115,7 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.MESSAGE_TRANSPORT: _DISCONNECT,
     Offence.PING_FLOOD: _IGNORE,  # the score sees to it
     Offence.INV_FLOOD: _IGNORE,
+    Offence.OVERSPENDING: _IGNORE,
     Offence.MESSAGE_EARLY: _IGNORE,
 }
 
@@ -176,6 +178,7 @@ WEIGHTS: dict[Offence, float] = {
     Offence.MESSAGE_EARLY: 0.25,
     Offence.PING_FLOOD: 2.0,  # each ping above the rate, after which the peer is not read for a while
     Offence.INV_FLOOD: 0.00005,  # each announcement above the rate
+    Offence.OVERSPENDING: 2.0,  # each second of processor time beyond the budget
     Offence.MESSAGE_COMMAND: 0.05,  # hardly worse than a command nobody knows, which counts for nothing
     Offence.BLOCK_MALFORMED: 2.0,
 }

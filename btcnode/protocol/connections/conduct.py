@@ -23,13 +23,13 @@ class Features:
 
 @dataclass(slots=True)
 class Conduct:
-    """What one peer has done. ``useful``, ``wasted``, ``failed``, ``load`` fade; ``offences`` are for the audit."""
+    """What one peer has done. ``useful``, ``wasted``, ``failed``, ``loads`` fade; ``offences`` are for the audit."""
 
     score: float = START
     useful: float = 0.0
     wasted: float = 0.0
     failed: float = 0.0
-    load: float = 0.0  # broken rules, weighed
+    loads: dict[str, float] = field(default_factory=dict)  # broken rules, weighed: by offence
     stumbles: float = 0.0  # times that it was degraded
     offences: dict[str, int] = field(default_factory=dict)  # at most one entry for each offence of the table
     faded_at: float | None = None
@@ -37,10 +37,20 @@ class Conduct:
     seen: tuple[int, int] = (0, 0)  # succeeded and failed block requests that are counted already
     judged: tuple[float, Features, float, float] | None = None  # time, features, useful and bad then
 
+    @property
+    def load(self) -> float:
+        """Broken rules, weighed: of all offences."""
+        return sum(self.loads.values())
+
+    @property
+    def worst(self) -> str:
+        """The offence that weighs most; empty when there is none."""
+        return max(self.loads, key=self.loads.__getitem__, default="")
+
     def blame(self, offence: str, weight: float) -> None:
         """A rule was broken."""
         self.offences[offence] = self.offences.get(offence, 0) + 1
-        self.load += weight
+        self.loads[offence] = self.loads.get(offence, 0.0) + weight
         self.next_at = 0.0
 
     def fade(self, steady: float) -> None:
@@ -50,5 +60,6 @@ class Conduct:
         self.useful *= factor
         self.wasted *= factor
         self.failed *= factor
-        self.load *= factor
+        for offence in self.loads:
+            self.loads[offence] *= factor
         self.stumbles *= factor

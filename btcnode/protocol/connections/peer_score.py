@@ -25,6 +25,7 @@ from btcnode.protocol.addresses.netgroup import host_key
 from btcnode.protocol.connections.conduct import HALF_LIFE, START, Conduct, Features
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.effects import Audit, LogLevel
+from btcnode.protocol.misbehaviour import Offence
 
 if TYPE_CHECKING:
     from btcnode.protocol.blocks.fetch_strategy import FetchStrategy
@@ -207,7 +208,10 @@ class Scores:
             return
         if discourage:
             ctx.discouraged.add(host_key(peer.address))
-        ctx.disconnect(peer, f"score {peer.conduct.score:.0f}", discourage=discourage, level=LogLevel.WARNING)
+        worst = peer.conduct.worst
+        why = f"mostly for {Offence[worst].value} ({peer.conduct.offences[worst]} times)" if worst else "useless data"
+        text = f"score {peer.conduct.score:.0f}, {why}"
+        ctx.disconnect(peer, text, discourage=discourage, level=LogLevel.WARNING)
 
     def _evidence(self, peer: Peer, features: Features, action: str, discouraged: bool) -> dict[str, Any]:
         conduct = peer.conduct
