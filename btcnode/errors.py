@@ -60,7 +60,11 @@ class DisconnectError(CorruptionError):
 
 
 class RebuildError(StorageError):
-    """Block index and coins are to be built anew from the block files (``--reindex``)."""
+    """Block index and coins are to be built anew from the block files (``--reindex``); ``detail``: what is wrong."""
+
+    def __init__(self, text: str, detail: str = "") -> None:
+        super().__init__(text)
+        self.detail = detail
 
 
 class FatalError(BtcnodeError):

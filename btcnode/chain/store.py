@@ -151,6 +151,17 @@ class ChainStore:
         """The stored coins of outpoints on the active chain, None where there is none."""
         return self.coins.get_many(outpoints)
 
+    def touch(self, outpoints: list[bytes]) -> None:
+        """Look coins up, so that their pages are in memory when they are needed."""
+        self.coins.get_many(outpoints, prove=False)
+
+    def verify_small_coins(self) -> None:
+        """Hold all coins against their checksums where that takes no time; raises CorruptionError."""
+        databases = [self.database] if self.snapshot is None else [self.database, self.snapshot.database]
+        for database in databases:
+            if database.is_small:
+                CoinsDb(database).verify()
+
     def tip_hash(self) -> bytes | None:
         """Hash of the block after which the stored coins are, None in a new database."""
         return (self.database if self.snapshot is None else self.snapshot.database).get_meta(META_TIP)

@@ -183,6 +183,7 @@ def _failed(error: BaseException) -> int:
     text = str(error) or type(error).__name__
     if isinstance(error, RebuildError):
         text += ".\nPlease restart with -reindex or -reindex-chainstate to recover."
+        text += f"\n({error.detail})" if error.detail else ""
     else:
         text = f"Error: {text}"
     print(text, file=sys.stderr)

@@ -85,6 +85,7 @@ class ChainLoader:
         elif store.damage():
             raise damaged("Corrupted block database detected", CorruptionError(f"in an earlier run: {store.damage()}"))
         try:
+            store.verify_small_coins()
             state = Chainstate.open(
                 self._params,
                 store,
@@ -172,6 +173,6 @@ class ChainLoader:
 
 
 def damaged(core_text: str, error: CorruptionError) -> RebuildError:
-    """The error for the user; the log has what exactly is wrong."""
+    """The error for the user, in Core's words; below them and in the log stands what exactly is wrong."""
     log.error("%s", error)
-    return RebuildError(core_text)
+    return RebuildError(core_text, str(error))

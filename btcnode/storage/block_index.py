@@ -1,6 +1,6 @@
 """The block index: columns in memory, fixed-size records on disk.
 
-A million headers are eleven flat buffers of 132 bytes per header together; no object exists per header. Loading
+A million headers are twelve flat buffers of 136 bytes per header together; no object exists per header. Loading
 moves whole columns out of joined records, never one field at a time.
 """
 
@@ -10,9 +10,11 @@ import sys
 from array import array
 from hashlib import sha256
 from itertools import islice
+from zlib import crc32
 
 from btcnode.errors import CorruptionError
 from btcnode.primitives.header import HEADER_SIZE
+from btcnode.storage.checksums import CHECK_SIZE, RESIDUE, Total, check_of
 from btcnode.storage.database import Database
 from btcnode.storage.layout import DB_INDEX, INDEX_RECORD, INDEX_RECORD_SIZE, index_key
 
@@ -34,9 +36,11 @@ class IndexColumns:
     - ``prev``: header index of the parent, -1 for the genesis block
     - ``height``, ``status`` (bits of the header tree), ``n_tx``, ``chain_tx`` (0 while unknown)
     - ``file`` (-1 when there is no data), ``data_pos``, ``undo_pos``: as Core's FlatFilePos
+    - ``block_crc``: CRC-32 of the block's bytes, 0 while that is not known
     """
 
     __slots__ = (
+        "block_crc",
         "chain_tx",
         "chainwork",
         "data_pos",
@@ -62,6 +66,7 @@ class IndexColumns:
         self.file = array("i")
         self.data_pos = array("I")
         self.undo_pos = array("I")
+        self.block_crc = array("I")
 
     def __len__(self) -> int:
         return len(self.prev)
@@ -83,6 +88,7 @@ class IndexColumns:
         self.file.append(-1)
         self.data_pos.append(0)
         self.undo_pos.append(0)
+        self.block_crc.append(0)
         return index
 
     def hash(self, i: int) -> bytes:
@@ -110,6 +116,7 @@ class IndexColumns:
             self.file[i],
             self.data_pos[i],
             self.undo_pos[i],
+            self.block_crc[i],
         )
 
     def extend_records(self, joined: bytes) -> None:
@@ -131,7 +138,8 @@ class IndexColumns:
         _extend(self.chain_tx, words[word::stride])
         halves = memoryview(joined).cast("I")
         half = 2 * (word + 1)
-        fields = (self.prev, self.height, self.status, self.n_tx, self.file, self.data_pos, self.undo_pos)
+        places = (self.file, self.data_pos, self.undo_pos, self.block_crc)
+        fields = (self.prev, self.height, self.status, self.n_tx, *places)
         for offset, numbers in enumerate(fields):
             _extend(numbers, halves[half + offset :: 2 * stride])
 
@@ -200,34 +208,43 @@ class BlockIndexStore:
     def load(self, *, check: bool = True) -> IndexColumns:
         """Read every record, before anybody writes; empty columns for a new database.
 
-        Raises CorruptionError for a gap in the numbers, a record of a wrong size and, with ``check``, a header that
-        does not match its hash or its parent.
+        Raises CorruptionError for a gap in the numbers, a record that does not match its checksum or has a wrong size,
+        records that are not those that were written and, with ``check``, a header that does not match its hash or its
+        parent.
         """
         columns = IndexColumns()
-        while self._load_span(columns):
+        found = Total()
+        while (span := self._load_span(columns)).count:
+            found = found.plus(span.count, span.sum)
             self._database.release_pages()
+        with self._database.read(DB_INDEX) as txn:
+            if found != self._database.seal(txn).index:
+                raise self._database.damaged("the records of the block index are not those that were written")
         if len(columns) != len(self):
             raise CorruptionError("the block index has gaps: start with --reindex")
         if check:
             columns.check()
         return columns
 
-    def _load_span(self, columns: IndexColumns) -> bool:
-        """Append the next records, up to LOAD_SPAN; returns whether there were any."""
+    def _load_span(self, columns: IndexColumns) -> Total:
+        """Append the next records, up to LOAD_SPAN; returns how many there were, with the sum of their checksums."""
+        total = Total()
         with self._database.read(DB_INDEX) as txn:
             cursor = txn.cursor()
             if not cursor.set_range(index_key(len(columns))):
-                return False
+                return total
             rows = islice(cursor.iternext(), LOAD_SPAN)
             while chunk := list(islice(rows, LOAD_CHUNK)):
                 # keys are sorted and unique, so the last one tells whether any is missing
                 if int.from_bytes(chunk[-1][0], "big") != len(columns) + len(chunk) - 1:
                     raise CorruptionError("the block index has gaps: start with --reindex")
-                values = [value for _, value in chunk]
-                if any(len(value) != INDEX_RECORD_SIZE for value in values):
+                if {crc32(stored, crc32(key)) for key, stored in chunk} != {RESIDUE}:
+                    raise self._database.damaged("a record of the block index")
+                if any(len(stored) != INDEX_RECORD_SIZE + CHECK_SIZE for _, stored in chunk):
                     raise CorruptionError("the block index has records of a wrong size: start with --reindex")
-                columns.extend_records(b"".join(values))
-        return True
+                total = total.plus(len(chunk), sum([check_of(stored) for _, stored in chunk]))
+                columns.extend_records(b"".join([stored[:-CHECK_SIZE] for _, stored in chunk]))
+        return total
 
     def __len__(self) -> int:
         return self._database.count(DB_INDEX)

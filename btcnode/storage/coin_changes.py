@@ -13,7 +13,7 @@ from typing import Any
 import lmdb
 
 from btcnode.errors import StorageError
-from btcnode.storage.coins import CoinItem, in_chunks
+from btcnode.storage.coins import CoinItem, CoinRows, in_chunks
 from btcnode.storage.database import translate
 from btcnode.storage.durable import storage_error
 
@@ -22,9 +22,9 @@ GONE = b""  # in the place of a coin that is not there
 
 
 class CoinChanges:
-    """Changes over a read transaction ``base`` of the coins. For one thread, within the transaction's life."""
+    """Changes over a snapshot ``base`` of the coins. For one thread, within the snapshot's life."""
 
-    def __init__(self, base: Any, path: Path | None) -> None:
+    def __init__(self, base: CoinRows, path: Path | None) -> None:
         """``path``: where a file can be made (one that is there is of no use), None for memory. Raises StorageError."""
         self._base = base
         self._memory: dict[bytes, bytes] = {}
@@ -47,10 +47,8 @@ class CoinChanges:
 
     def get_many(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """The coins of outpoints, None where there is none; raises StorageError."""
-        coins = []
-        for outpoint, changed in zip(outpoints, self._changed(outpoints), strict=True):
-            coins.append(self._base.get(outpoint) if changed is None else changed or None)
-        return coins
+        stored = zip(self._changed(outpoints), self._base.get_many(outpoints), strict=True)
+        return [coin if changed is None else changed or None for changed, coin in stored]
 
     def _changed(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         if self._env is None:
@@ -81,10 +79,10 @@ class CoinChanges:
     def _rows(self) -> Iterator[CoinItem]:
         """Coins in the order of their keys' bytes."""
         if self._env is None:
-            yield from _laid_over(self._base.cursor().iternext(), sorted(self._memory.items()))
+            yield from _laid_over(self._base, sorted(self._memory.items()))
             return
         with self._env.begin() as txn:
-            yield from _laid_over(self._base.cursor().iternext(), txn.cursor().iternext())
+            yield from _laid_over(self._base, txn.cursor().iternext())
 
 
 def _laid_over(base: Iterable[CoinItem], changes: Iterable[CoinItem]) -> Iterator[CoinItem]:

@@ -1,8 +1,9 @@
 """The stored coins: lookups, ordered iteration and the statistics of the whole set.
 
-Keys are ``txid + vout[u32 LE]``, values packed coins, so key and value joined are exactly what Bitcoin Core's
-``hash_serialized_3`` takes for a coin. Its order is by txid bytes, then by vout as a number; LMDB's differs from that
-only within transactions that have an unspent output 256 or above, which are put in order on the way.
+Keys are ``txid + vout[u32 LE]``, values packed coins and a checksum, which stays in here, so key and coin joined are
+exactly what Bitcoin Core's ``hash_serialized_3`` takes for a coin. Its order is by txid bytes, then by vout as a
+number; LMDB's differs from that only within transactions that have an unspent output 256 or above, which are put in
+order on the way.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from hashlib import sha256
 from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, Literal
-
-import lmdb
+from zlib import crc32
 
 from btcnode.errors import CorruptionError
 from btcnode.primitives.compactsize import compact_size
-from btcnode.storage.database import Database, translate
+from btcnode.storage.checksums import CHECK_SIZE, PREFIX_SIZE, RESIDUE, Total, check_of, checked_total, is_whole
+from btcnode.storage.database import COINS_ADVICE, Database
 from btcnode.storage.layout import DB_COINS
 from btcnode.storage.muhash import MuHash
 
@@ -49,35 +50,112 @@ class UtxoStats:
     hash: bytes | None
 
 
+class CoinRows:
+    """The coins of one read transaction, each held against its checksum."""
+
+    def __init__(self, database: Database, txn: Any) -> None:
+        self._database = database
+        self._txn = txn
+
+    def get_many(self, outpoints: Iterable[bytes], proven: bytearray | None = None) -> list[bytes | None]:
+        """The packed coins of outpoints, in their order; None where there is none.
+
+        ``proven``: that there is none is proven by the sum of the coins under the same two bytes, unless this table
+        of 65,536 says that it was. Raises CorruptionError.
+        """
+        get, missing, coins = self._txn.get, [], list[bytes | None]()
+        for outpoint in outpoints:
+            stored = get(outpoint)
+            if stored is None:
+                missing.append(outpoint)
+                coins.append(None)
+            elif crc32(stored, crc32(outpoint)) != RESIDUE:
+                raise self._damaged("a coin")
+            else:
+                coins.append(stored[:-CHECK_SIZE])
+        if missing and proven is not None:
+            for prefix in {outpoint[:PREFIX_SIZE] for outpoint in missing}:
+                number = int.from_bytes(prefix, "big")
+                if not proven[number]:
+                    self._prove(prefix)
+                    proven[number] = 1
+        return coins
+
+    def _prove(self, prefix: bytes) -> None:
+        """Hold the coins whose outpoints begin with two bytes against their sum; raises CorruptionError."""
+        checks = 0
+        cursor = self._txn.cursor()
+        if cursor.set_range(prefix):
+            for key, stored in cursor.iternext():
+                if not key.startswith(prefix):
+                    break
+                if not is_whole(key, stored):
+                    raise self._damaged("a coin")
+                checks += check_of(stored)
+        if not self._database.coin_sum_matches(self._txn, prefix, checks):
+            raise self._damaged("coins are missing, or are there that were spent")
+
+    def __iter__(self) -> Iterator[CoinItem]:
+        """All (outpoint, coin) in order of the keys; at the end it is known that they are those that were written.
+
+        Raises CorruptionError.
+        """
+        total, rows = Total(), self._txn.cursor().iternext()
+        while chunk := list(islice(rows, CHUNK)):
+            if {crc32(stored, crc32(key)) for key, stored in chunk} != {RESIDUE}:
+                raise self._damaged("a coin")
+            total = total.plus(len(chunk), sum([check_of(stored) for _, stored in chunk]))
+            for key, stored in chunk:
+                yield key, stored[:-CHECK_SIZE]
+        if total != self._database.seal(self._txn).coins:
+            raise self._damaged("coins are missing, or are there that were spent")
+
+    def _damaged(self, what: str) -> CorruptionError:
+        return self._database.damaged(what, COINS_ADVICE)
+
+
 class CoinsDb:
     """Reads the ``coins`` database; any thread may. Writing is ``Database.commit``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._proven = bytearray(1 << 8 * PREFIX_SIZE)
 
     def get(self, outpoint: bytes) -> bytes | None:
         """The packed coin of a 36-byte outpoint, or None."""
         return self.get_many((outpoint,))[0]
 
-    def get_many(self, outpoints: Iterable[bytes]) -> list[bytes | None]:
-        """The packed coins of outpoints, in their order; None where there is none. One snapshot for all."""
-        database = self._database
-        txn = database.begin_read(DB_COINS)
-        try:
-            return list(map(txn.get, outpoints))
-        except lmdb.Error as error:
-            raise translate(error, database.path) from error
-        finally:
-            database.end_read(txn)
+    def get_many(self, outpoints: Iterable[bytes], *, prove: bool = True) -> list[bytes | None]:
+        """The packed coins of outpoints, in their order; None where there is none. One snapshot for all.
+
+        That there is none is proven, without ``prove`` not. Raises CorruptionError, StorageError.
+        """
+        with self._database.read(DB_COINS) as txn:
+            return CoinRows(self._database, txn).get_many(outpoints, self._proven if prove else None)
+
+    def verify(self) -> int:
+        """Hold every coin against its checksum, and all of them against their total; returns how many there are.
+
+        Raises CorruptionError.
+        """
+        with self._database.read(DB_COINS) as txn:
+            found, written = checked_total(txn.cursor().iternext()), self._database.seal(txn).coins
+        if found != written:
+            raise self._database.damaged("the coins are not those that were written", COINS_ADVICE)
+        return written.count
+
+    def prove_anew(self) -> None:
+        """Trust nothing that was proven: what is asked from now on is held against its sums again."""
+        self._proven = bytearray(1 << 8 * PREFIX_SIZE)
 
     def __len__(self) -> int:
         return self._database.count(DB_COINS)
 
     @contextmanager
-    def snapshot(self) -> Iterator[Any]:
-        """A read transaction over the coins; raises StorageError."""
+    def snapshot(self) -> Iterator[CoinRows]:
+        """The coins as they are now; raises StorageError."""
         with self._database.read(DB_COINS) as txn:
-            yield txn
+            yield CoinRows(self._database, txn)
 
     def find_scripts(
         self, scripts: Collection[bytes], report: Callable[[int], bool]
@@ -90,10 +168,10 @@ class CoinsDb:
         tails = {compact_size(len(script)) + script for script in scripts}
         found: list[CoinItem] = []
         count = 0
-        with self._database.read(DB_COINS) as txn:
+        with self.snapshot() as rows:
             if not report(0):
                 return False, 0, found
-            for outpoint, coin in txn.cursor().iternext():
+            for outpoint, coin in rows:
                 count += 1
                 if coin[12:] in tails:
                     found.append((outpoint, coin))
@@ -113,8 +191,8 @@ class CoinsDb:
         tally = _Tally()
         digest = sha256()
         muhash = MuHash() if hash_type == "muhash" else None
-        with self._database.read(DB_COINS) as txn:
-            for items in in_chunks(txn.cursor().iternext()):
+        with self.snapshot() as rows:
+            for items in in_chunks(iter(rows)):
                 tally.add(items)
                 if muhash is not None:
                     muhash.insert_many([key + value for key, value in items])

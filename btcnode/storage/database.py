@@ -3,6 +3,10 @@
 Durability: ``commit`` returns after the data has reached the disk; a kill or power loss at any moment leaves the
 state before it or the state after it, nothing between. Readers see the last commit that was complete when they
 began. LMDB releases the GIL while it writes and syncs, and keeps it for single lookups, which is what both sides want.
+
+Damage: every record has a checksum, every part of the database its sums (checksums.py), written with the records that
+they count; before LMDB maps a file its form is checked (page_check.py). Whatever does not fit raises CorruptionError,
+with the file and what repairs it, and is told to ``on_damage``.
 """
 
 from __future__ import annotations
@@ -12,14 +16,29 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import lmdb
 
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
+from btcnode.storage.checksums import (
+    Seal,
+    Tally,
+    Total,
+    check_of,
+    checked_sums,
+    checked_total,
+    is_whole,
+    opened,
+    read_sums,
+    sealed,
+    sum_matches,
+)
 from btcnode.storage.durable import FULL_ERRNOS, write_all
 from btcnode.storage.layout import (
     DATABASE_FILE,
@@ -27,13 +46,19 @@ from btcnode.storage.layout import (
     DB_COINS,
     DB_INDEX,
     DB_META,
+    DB_SUMS,
     INDEX_KEY,
+    META_CONVERTING,
     META_SCHEMA,
     OLD_DATABASE_FILE,
     SCHEMA,
     SCHEMA_VERSION,
+    SUMS_COINS,
+    SUMS_SEAL,
+    UNSEALED_VERSION,
 )
 from btcnode.storage.locking import DirectoryLock
+from btcnode.storage.page_check import check_file
 
 DEFAULT_MAP_SIZE = 32 << 30  # address space, not memory or disk: mainnet's coins need about 20 GiB
 MAX_MAP_SIZE = 1 << 44
@@ -43,12 +68,15 @@ MAX_SPARE_READERS = 16
 
 PROBE_SIZE = 1 << 18
 CRASH_BYTES = 200_000
+CONVERTED_COINS = 50_000  # that get their checksums in one transaction
 
 log = logging.getLogger("btcnode.coindb")
 
 _CORRUPT = (
     lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError, lmdb.IncompatibleError,
 )  # fmt: skip
+
+T = TypeVar("T")
 
 Pairs = Mapping[bytes, bytes] | Collection[tuple[bytes, bytes]]
 
@@ -63,8 +91,17 @@ class CommitStats(NamedTuple):
     growths: int
 
 
+class _Changes(NamedTuple):
+    """What a commit is to write."""
+
+    coins_put: Pairs
+    coins_delete: Collection[bytes]
+    index_puts: Mapping[int, bytes] | Collection[tuple[int, bytes]]
+    meta_puts: Pairs
+
+
 class Database:
-    """The environment with its three databases ``coins``, ``index`` and ``meta`` (layout.py).
+    """The environment with its databases (layout.py). ``on_damage``: called, from any thread, with what is damaged.
 
     One thread at a time may call ``commit``; any thread may read.
     """
@@ -85,6 +122,8 @@ class Database:
         self._growing = False
         self._failure = ""
         self._crash_ratio = crash_ratio
+        self.on_damage: Callable[[CorruptionError], None] | None = None
+        self.is_small = False  # all of it can be looked at whenever it is opened
 
     @classmethod
     def open(
@@ -110,15 +149,17 @@ class Database:
         env = None
         try:
             _make_home(path, path / file)
+            whole = check_file(path / file, DATABASES, _ADVICE)
             env = _open_env(path / file, map_size)
             database = cls(path, path / file, env, lock, max_map_size, crash_ratio)
+            database.is_small = whole
             database._prepare()
         except BaseException as error:
             if env is not None:
                 env.close()
             lock.release()
             if isinstance(error, lmdb.Error):
-                raise translate(error, path) from error
+                raise translate(error, path / file) from error
             raise
         return database
 
@@ -128,14 +169,41 @@ class Database:
         self._env.reader_check()
         for name in DATABASES:
             self._dbs[name] = self._env.open_db(name)
-        stored = self.get_meta(META_SCHEMA)
+        with self.read(DB_META) as txn:
+            stored: bytes | None = txn.get(META_SCHEMA)
         if stored is None:
             if any(self.count(name) for name in DATABASES):
                 raise CorruptionError(f"{self.file} is not a btcnode database: {_ADVICE}")
             self.commit(meta_puts={META_SCHEMA: SCHEMA.pack(SCHEMA_VERSION)})
-        elif stored != SCHEMA.pack(SCHEMA_VERSION):
-            found = int.from_bytes(stored, "little")
+        elif stored == SCHEMA.pack(UNSEALED_VERSION):
+            self._add_checksums()
+        elif not is_whole(META_SCHEMA, stored):
+            raise self.damaged("the record of its layout")
+        elif stored != sealed(META_SCHEMA, SCHEMA.pack(SCHEMA_VERSION)):
+            found = int.from_bytes(stored[: SCHEMA.size], "little")
             raise CorruptionError(f"{self.file} has layout {found}, this version knows {SCHEMA_VERSION}: {_ADVICE}")
+        self._check_totals()
+
+    def _check_totals(self) -> None:
+        """Go through ``meta`` and the sums, and count the other parts; raises CorruptionError."""
+        with self.read(DB_META) as txn:
+            seal = self.seal(txn)
+            meta = checked_total(txn.cursor().iternext())
+            sums = checked_sums(txn.cursor(db=self._dbs[DB_SUMS]).iternext())
+            counts = {name: int(txn.stat(self._dbs[name])["entries"]) for name in DATABASES}
+        if sums is None or not sum_matches(sums, seal.coins.sum):
+            raise self.damaged("the sums of the coins are not those that were written")
+        if meta != seal.meta:
+            raise self.damaged("the records of meta are not those that were written")
+        if counts[DB_COINS] != seal.coins.count or counts[DB_INDEX] != seal.index.count:
+            raise self.damaged("the number of its records is not what was written")
+
+    def damaged(self, what: str, advice: str = "") -> CorruptionError:
+        """The error that says what of this file is damaged and what repairs it; ``on_damage`` is told."""
+        error = CorruptionError(f"{self.file} is damaged ({what}): {advice or _ADVICE}")
+        if self.on_damage is not None:
+            self.on_damage(error)
+        return error
 
     def close(self) -> None:
         """Close the environment and unlock the directory; waits for readers of other threads."""
@@ -161,7 +229,7 @@ class Database:
         try:
             yield txn
         except lmdb.Error as error:
-            raise translate(error, self.path) from error
+            raise self._translated(error) from error
         finally:
             self.end_read(txn)
 
@@ -179,7 +247,7 @@ class Database:
         except BaseException as error:
             self._leave(me)
             if isinstance(error, lmdb.Error):
-                raise translate(error, self.path) from error
+                raise self._translated(error) from error
             raise
 
     def end_read(self, txn: Any) -> None:
@@ -197,11 +265,42 @@ class Database:
                 if self._growing:
                     self._gate.notify_all()
 
+    def _translated(self, error: Exception) -> StorageError:
+        """The typed error for one of LMDB's; damage is told."""
+        typed = translate(error, self.file)
+        if isinstance(typed, CorruptionError) and self.on_damage is not None:
+            self.on_damage(typed)
+        return typed
+
+    def seal(self, txn: Any) -> Seal:
+        """How many records there are, and their sums, as of a transaction; raises CorruptionError."""
+        stored: bytes | None = txn.get(SUMS_SEAL, db=self._dbs[DB_SUMS])
+        if stored is None:
+            raise self.damaged("the record of its totals is missing")
+        try:
+            return Seal.unpack(opened(SUMS_SEAL, stored, "the totals"))
+        except CorruptionError as error:
+            raise self.damaged(str(error)) from None
+
+    def coin_sum_matches(self, txn: Any, prefix: bytes, checks: int) -> bool:
+        """Whether the coins under two bytes have the checksums ``checks``, added up; raises CorruptionError."""
+        try:
+            sums = read_sums(txn, self._dbs[DB_SUMS], SUMS_COINS + prefix[:1])
+        except CorruptionError as error:
+            raise self.damaged(str(error)) from None
+        return sum_matches(sums[prefix[1]], checks)
+
     def get_meta(self, name: bytes) -> bytes | None:
         """A value of ``meta``, or None."""
         with self.read(DB_META) as txn:
-            value: bytes | None = txn.get(name)
-            return value
+            stored: bytes | None = txn.get(name)
+        return None if stored is None else self._opened(name, stored)
+
+    def _opened(self, name: bytes, stored: bytes) -> bytes:
+        try:
+            return opened(name, stored, "meta")
+        except CorruptionError as error:
+            raise self.damaged(str(error)) from None
 
     def meta_items(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """All names and values of ``meta`` whose name begins with ``prefix``, in order."""
@@ -212,7 +311,7 @@ class Database:
                 for key, value in cursor.iternext():
                     if not key.startswith(prefix):
                         break
-                    found.append((key, value))
+                    found.append((key, self._opened(key, value)))
         return found
 
     def count(self, name: bytes) -> int:
@@ -229,7 +328,8 @@ class Database:
     def take_over(self, other: Database, keep: Collection[bytes]) -> None:
         """Copy the index and what ``meta`` says, but for the names in ``keep``, from ``other``; raises StorageError."""
         with other.read(DB_INDEX) as txn:
-            index = [(int.from_bytes(key, "big"), bytes(value)) for key, value in txn.cursor().iternext()]
+            rows = [(key, other._opened(key, stored)) for key, stored in txn.cursor().iternext()]
+        index = [(int.from_bytes(key, "big"), value) for key, value in rows]
         meta = [(key, value) for key, value in other.meta_items(b"") if key not in keep]
         self.commit(index_puts=index, meta_puts=meta)
 
@@ -250,69 +350,167 @@ class Database:
     ) -> CommitStats:
         """Write everything in one transaction, durably; deletions come before puts.
 
-        Pairs that are no mapping must be sorted by key. A deletion of what is not there is no error. Beside the
+        Collections of pairs must be sorted by key. A deletion of what is not there is no error. Beside the
         arguments it takes 8 bytes per key for sorting and at most 512 MiB of changed pages, as LMDB writes further
         ones out before the commit.
 
         Raises DiskFullError (disk, quota or ``max_map_size``), StorageError, CorruptionError: then nothing of it is
         written, and the same commit may be tried again.
         """
-        growths = 0
+        changes = _Changes(coins_put, coins_delete, index_puts, meta_puts)
         with self._write:
-            while True:
-                if self._failure:
-                    raise StorageError(self._failure)
-                try:
-                    return self._commit_once(coins_put, coins_delete, index_puts, meta_puts, growths)
-                except lmdb.MapFullError:
-                    self._grow()
-                    growths += 1
-                except lmdb.Error as error:
-                    if isinstance(error, lmdb.PanicError):
-                        self._failure = f"the database in {self.path} failed while writing: restart the node"
-                    if os.strerror(errno.EIO) in str(error) and _is_full(self.file):
-                        raise DiskFullError(_FULL.format(self.path, error)) from error
-                    raise translate(error, self.path) from error
+            growths, stats = self._retried(lambda: self._commit_once(changes))
+        if stats is None:  # coins that were there already: they have to be taken out of the sums first
+            keys = [key for key, _ in _pairs(coins_put)]
+            return self.commit(
+                coins_put=coins_put, coins_delete={*coins_delete, *keys}, index_puts=index_puts, meta_puts=meta_puts
+            )
+        return stats._replace(growths=growths)
+
+    def _retried(self, write: Callable[[], T]) -> tuple[int, T]:
+        """Do a transaction, again each time that the map had to be enlarged for it; returns how often that was."""
+        growths = 0
+        while True:
+            if self._failure:
+                raise StorageError(self._failure)
+            try:
+                return growths, write()
+            except lmdb.MapFullError:
+                self._grow()
+                growths += 1
+            except lmdb.Error as error:
+                if isinstance(error, lmdb.PanicError):
+                    self._failure = f"the database in {self.path} failed while writing: restart the node"
+                if os.strerror(errno.EIO) in str(error) and _is_full(self.file):
+                    raise DiskFullError(_FULL.format(self.path, error)) from error
+                raise self._translated(error) from error
 
     def clear_coins(self, meta_puts: Mapping[bytes, bytes]) -> None:
         """Forget every coin, and write ``meta_puts``, in one transaction. Raises as ``commit``."""
-        with self._write:
-            try:
-                with self._env.begin(write=True) as txn:
-                    txn.drop(self._dbs[DB_COINS], delete=False)
-                    txn.cursor(db=self._dbs[DB_META]).putmulti(_pairs(meta_puts))
-            except lmdb.Error as error:
-                raise translate(error, self.path) from error
 
-    def _commit_once(
-        self,
-        coins_put: Pairs,
-        coins_delete: Collection[bytes],
-        index_puts: Mapping[int, bytes] | Collection[tuple[int, bytes]],
-        meta_puts: Mapping[bytes, bytes] | Collection[tuple[bytes, bytes]],
-        growths: int,
-    ) -> CommitStats:
+        def clear() -> None:
+            with self._env.begin(write=True) as txn:
+                seal = replace(self.seal(txn), coins=Total())
+                txn.drop(self._dbs[DB_COINS], delete=False)
+                for first in range(256):
+                    txn.delete(SUMS_COINS + bytes((first,)), db=self._dbs[DB_SUMS])
+                meta = self._put_counted(txn, DB_META, _pairs(meta_puts), seal.meta)
+                self._put_seal(txn, replace(seal, meta=meta))
+
+        with self._write:
+            self._retried(clear)
+
+    def _commit_once(self, changes: _Changes) -> CommitStats | None:
+        """One transaction; None, and nothing written, when a coin to be put was there and not to be deleted."""
         dbs, pack = self._dbs, INDEX_KEY.pack
-        numbered = sorted(index_puts.items()) if isinstance(index_puts, Mapping) else index_puts
+        puts = changes.index_puts
+        numbered = sorted(puts.items()) if isinstance(puts, Mapping) else puts
         txn = self._env.begin(write=True)
         try:
+            seal = self._seal_to_write(txn)
             cursor = txn.cursor(db=dbs[DB_COINS])
-            deleted = 0
-            seek, delete = cursor.set_key, cursor.delete
-            for key in sorted(coins_delete):
-                if seek(key):
-                    delete()
-                    deleted += 1
-            put = cursor.putmulti(_pairs(coins_put))[0]
-            index_put = txn.cursor(db=dbs[DB_INDEX]).putmulti((pack(i), record) for i, record in numbered)[0]
-            meta_put = txn.cursor(db=dbs[DB_META]).putmulti(_pairs(meta_puts))[0]
+            tally = Tally()
+            deleted = self._delete_coins(cursor, changes.coins_delete, tally)
+            asked, put = cursor.putmulti(tally.sealing(_pairs(changes.coins_put)), overwrite=False)
+            if asked != put:
+                txn.abort()
+                return None
+            self._write_sums(txn, tally)
+            index = self._put_counted(txn, DB_INDEX, ((pack(i), record) for i, record in numbered), seal.index)
+            meta = self._put_counted(txn, DB_META, _pairs(changes.meta_puts), seal.meta)
+            self._put_seal(txn, Seal(tally.applied(seal.coins), index, meta))
             if self._crash_ratio:
-                _crash_perhaps(self._crash_ratio, coins_put)
+                _crash_perhaps(self._crash_ratio, changes.coins_put)
             txn.commit()
         except BaseException:
             txn.abort()
             raise
-        return CommitStats(put, deleted, index_put, meta_put, growths)
+        return CommitStats(put, deleted, len(numbered), len(changes.meta_puts), 0)
+
+    def _seal_to_write(self, txn: Any) -> Seal:
+        """The totals before a transaction: none yet in a new database."""
+        if txn.stat(self._dbs[DB_META])["entries"]:
+            return self.seal(txn)
+        return Seal()
+
+    def _put_seal(self, txn: Any, seal: Seal) -> None:
+        txn.put(SUMS_SEAL, sealed(SUMS_SEAL, seal.pack()), db=self._dbs[DB_SUMS])
+
+    def _write_sums(self, txn: Any, tally: Tally) -> None:
+        try:
+            tally.write(txn, self._dbs[DB_SUMS], SUMS_COINS)
+        except CorruptionError as error:
+            raise self.damaged(str(error)) from None
+
+    def _delete_coins(self, cursor: Any, outpoints: Collection[bytes], tally: Tally) -> int:
+        """Delete coins, those that are there; returns how many were."""
+        deleted = 0
+        seek, delete, value = cursor.set_key, cursor.delete, cursor.value
+        for key in sorted(outpoints):
+            if seek(key):
+                stored = value()
+                if not is_whole(key, stored):
+                    raise self.damaged("a coin", COINS_ADVICE)
+                tally.take(key, stored)
+                delete()
+                deleted += 1
+        return deleted
+
+    def _put_counted(self, txn: Any, name: bytes, pairs: Iterator[tuple[bytes, bytes]], total: Total) -> Total:
+        """Put records of ``index`` or ``meta``, perhaps over older ones; returns the part's total after that."""
+        cursor = txn.cursor(db=self._dbs[name])
+        for key, value in pairs:
+            old = cursor.get(key)
+            if old is not None:
+                if not is_whole(key, old):
+                    raise self.damaged(f"a record of {name.decode()}")
+                total = total.plus(-1, -check_of(old))
+            stored = sealed(key, value)
+            cursor.put(key, stored)
+            total = total.plus(1, check_of(stored))
+        return total
+
+    def _add_checksums(self) -> None:
+        """Bring a database without checksums to this layout, from where an earlier start was cut off."""
+        total = max(1, self.count(DB_COINS))
+        log.info("Adding checksums to %s, once", self.file)
+        done, more = 0, True
+        with self._write:
+            while more:
+                _, more = self._retried(self._seal_some_coins)
+                done += CONVERTED_COINS
+                log.info("Adding checksums: %d%% of the coins", min(100, 100 * done // total))
+            self._retried(self._seal_rest)
+        log.info("Checksums added")
+
+    def _seal_some_coins(self) -> bool:
+        """The next coins in their new form; returns whether there were any."""
+        with self._env.begin(write=True) as txn:
+            after = txn.get(META_CONVERTING, b"", db=self._dbs[DB_META])
+            cursor = txn.cursor(db=self._dbs[DB_COINS])
+            found = cursor.set_range(after + b"\0") if after else cursor.first()
+            rows = list(islice(cursor.iternext(), CONVERTED_COINS)) if found else []
+            if rows:
+                cursor.putmulti([(key, sealed(key, coin)) for key, coin in rows])
+                txn.put(META_CONVERTING, rows[-1][0], db=self._dbs[DB_META])
+        return bool(rows)
+
+    def _seal_rest(self) -> None:
+        """Everything but the coins, and the sums of all."""
+        with self._env.begin(write=True) as txn:
+            txn.delete(META_CONVERTING, db=self._dbs[DB_META])
+            txn.put(META_SCHEMA, SCHEMA.pack(SCHEMA_VERSION), db=self._dbs[DB_META])
+            totals = {}
+            for name in (DB_INDEX, DB_META):
+                cursor = txn.cursor(db=self._dbs[name])
+                rows = [(key, sealed(key, value)) for key, value in cursor.iternext()]
+                cursor.putmulti(rows)
+                totals[name] = Total().plus(len(rows), sum(check_of(stored) for _, stored in rows))
+            tally = Tally()
+            for key, stored in txn.cursor(db=self._dbs[DB_COINS]).iternext():
+                tally.count_in(key, stored)
+            self._write_sums(txn, tally)
+            self._put_seal(txn, Seal(tally.applied(Total()), totals[DB_INDEX], totals[DB_META]))
 
     def _grow(self) -> None:
         """Double the map (at least 1 MiB more), once no reader uses it."""
@@ -361,6 +559,7 @@ class Database:
             self._gate.notify_all()
 
 
+COINS_ADVICE = "start with --reindex-chainstate to rebuild the coins from the blocks"
 _ADVICE = "start with --reindex to rebuild it from the block files, or use another --datadir"
 
 _FULL = "no room left for the database in {}: nothing was lost, free some space ({})"

@@ -8,11 +8,14 @@
         coins   outpoint[36]                 -> packed coin (primitives/coin.py)
         index   header index[u32 BE]         -> INDEX_RECORD
         meta    name                         -> see META_*; b"file" + number[u32 BE] -> FILE_RECORD
+        sums    first byte of outpoints      -> 256 sums[u32] of checksums, by their second byte
+                b"seal"                      -> count[u64] and sum of checksums[u64] of coins, index, meta
       blocks/
         xor.dat                 8 bytes that all files beside it are XORed with, by absolute position
         blk00000.dat ...        frames: magic[4] size[u32 LE] block[size]
         rev00000.dat ...        frames: magic[4] size[u32 LE] CBlockUndo[size] checksum[32]
 
+Every value is followed by the CRC-32 of key and value (checksums.py).
 ``blocks/`` is in Bitcoin Core's own form. All integers in records are little-endian; keys are big-endian where
 their order matters.
 """
@@ -21,7 +24,8 @@ from __future__ import annotations
 
 from struct import Struct
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+UNSEALED_VERSION = 1  # the same without checksums and sums
 
 # -- files -------------------------------------------------------------------------------------------------------
 
@@ -61,8 +65,10 @@ def undo_file_name(number: int) -> str:
 DB_COINS = b"coins"
 DB_INDEX = b"index"
 DB_META = b"meta"
-DATABASES = (DB_COINS, DB_INDEX, DB_META)
-
+DB_SUMS = b"sums"
+DATABASES = (DB_COINS, DB_INDEX, DB_META, DB_SUMS)
+SUMS_SEAL = b"seal"
+SUMS_COINS = b""  # what the names of the coins' sums begin with
 
 META_SCHEMA = b"schema"  # u32: SCHEMA_VERSION
 META_NETWORK = b"network"  # magic[4]: the network whose data this is
@@ -72,6 +78,7 @@ META_FILE_PREFIX = b"file"
 META_INDEX_DIR = b"indexdir"  # present: INDEX_DIR was made; who removes it wants the index built anew
 META_DAMAGE = b"damage"  # text: what is damaged, as a running node has found; empty or absent: nothing known
 META_HISTORY = b"history"  # present: the chain below a loaded UTXO set is validated, its own coins are not needed
+META_CONVERTING = b"converting"  # last outpoint that has a checksum, while an older layout gets them
 META_REINDEX = b"reindex"  # not empty: the index is being made from the block files
 META_PRUNED = b"pruned"  # present: block files were deleted
 
@@ -80,9 +87,9 @@ SYNC_RECORD = Struct("<QBI32s")  # Unix seconds, state (sync/checkpoint.py), hei
 
 INDEX_KEY = Struct(">I")
 # version, merkle root, time, bits and nonce as in the header (the parent's hash is that of record ``prev``)
-# | hash | chainwork (BE) | chain_tx | prev | height | status | n_tx | file | data_pos | undo_pos | 4 zero bytes, so
-# that every field stands at a multiple of its width
-INDEX_RECORD = Struct("<48s32s16sQiiIIiII4x")
+# | hash | chainwork (BE) | chain_tx | prev | height | status | n_tx | file | data_pos | undo_pos | CRC-32 of the
+# block's bytes, 0 while unknown; every field stands at a multiple of its width
+INDEX_RECORD = Struct("<48s32s16sQiiIIiIII")
 INDEX_RECORD_SIZE = INDEX_RECORD.size  # 136
 
 # blocks in the file, bytes of blocks, bytes of undo data, lowest and highest height, lowest and highest time

@@ -41,8 +41,8 @@ class CoinSource(Protocol):
 class Backend(Protocol):
     """The stored coins."""
 
-    def get_many(self, outpoints: list[bytes]) -> list[bytes | None]:
-        """The coins, in order."""
+    def touch(self, outpoints: list[bytes]) -> None:
+        """Look coins up, whatever comes of it."""
 
 
 class Prefetcher:
@@ -89,7 +89,7 @@ class Prefetcher:
             unknown = self._cache.unknown(outpoints)
             if unknown:
                 begun = time.perf_counter()
-                self._backend.get_many(unknown)
+                self._backend.touch(unknown)
                 cost = (time.perf_counter() - begun) / len(unknown)
         except StorageError:
             unknown = []  # whoever needs these coins will meet the same error and can tell it

@@ -10,8 +10,8 @@ from btcnode.storage.coins import CoinItem, CoinsDb, in_chunks
 
 def all_coins(db: CoinsDb) -> list[CoinItem]:
     """All stored (outpoint, coin), by txid bytes, then vout as a number."""
-    with db.snapshot() as txn:
-        return [item for items in in_chunks(txn.cursor().iternext()) for item in items]
+    with db.snapshot() as rows:
+        return [item for items in in_chunks(iter(rows)) for item in items]
 
 
 class DictCoins:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from btcnode.storage.blockfiles import BlockFiles, BlockPos
+from btcnode.storage.checksums import opened
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
 from btcnode.storage.layout import DB_INDEX, INDEX_KEY
@@ -67,7 +68,7 @@ def check(directory: Path, said: int) -> int:
         }
         assert dict(all_coins(CoinsDb(database))) == expected
         with database.read(DB_INDEX) as txn:
-            records = {INDEX_KEY.unpack(key)[0]: value for key, value in txn.cursor().iternext()}
+            records = {INDEX_KEY.unpack(key)[0]: opened(key, value, "index") for key, value in txn.cursor().iternext()}
         assert sorted(records) == list(range(1, reached + 1))
         for n, record in records.items():
             file, pos, undo_pos = map(int, record.split())

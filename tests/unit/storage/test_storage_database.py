@@ -12,6 +12,7 @@ import lmdb
 import pytest
 
 from btcnode.errors import CorruptionError, DatadirLockedError, DiskFullError, StorageError
+from btcnode.storage.checksums import sealed
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
 from btcnode.storage.layout import DATABASE_FILE, DB_COINS, DB_INDEX, LOCK_FILE, META_SCHEMA, OLD_DATABASE_FILE
@@ -50,8 +51,8 @@ def test_commit_is_there_after_reopening(tmp_path: Path) -> None:
     ]
     with database.read(DB_INDEX) as txn:
         assert list(txn.cursor().iternext()) == [
-            (b"\x00\x00\x00\x07", b"seven"),
-            (b"\x00\x00\x01\x2c", b"three hundred"),
+            (key, sealed(key, value))
+            for key, value in [(b"\x00\x00\x00\x07", b"seven"), (b"\x00\x00\x01\x2c", b"three hundred")]
         ]
     database.close()
 
