@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from zlib import crc32
 
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.assumed import assume, forget_assumed
@@ -43,6 +44,7 @@ from btcnode.chain.steps import (
     StoreStep,
 )
 from btcnode.chain.store import ChainStore
+from btcnode.chain.stored_block import read_stored
 from btcnode.consensus.blocks import check_block
 from btcnode.errors import CorruptionError, Fault, RuleViolation, StorageError
 from btcnode.networks.parameters import NetworkParams
@@ -161,7 +163,7 @@ class Chainstate:
         """Store the genesis block, whose coinbase is never spendable and so is no coin, and make it the tip."""
         raw = self.params.genesis_block
         position = self.store.files.append_block(raw)
-        self.tree.receive_block(0, 1, position.file, position.pos)
+        self.tree.receive_block(0, 1, position.file, position.pos, crc32(raw))
         self.tree.raise_validity(0, VALID_SCRIPTS)
         self.active.set_tip(0)
         self.executor.tip = 0
@@ -224,10 +226,7 @@ class Chainstate:
         position = self.block_position(index)
         if position is None:
             raise KeyError(index)
-        raw = self.store.files.read_block(position)
-        if header_hash(raw[:HEADER_SIZE]) != self.tree.hash(index):
-            raise CorruptionError(f"block {to_display(self.tree.hash(index))} is damaged on disk")
-        return raw
+        return read_stored(self.store.files, position, self.tree, index)
 
     # -- storing blocks ------------------------------------------------------------------------------------------
 
@@ -478,7 +477,8 @@ class Chainstate:
             return []
         if self.store.files.is_pruned(result.position.file):  # the file went while this was on its way
             return []
-        self.tree.receive_block(step.index, result.txs, result.position.file, result.position.pos)
+        file, pos = result.position
+        self.tree.receive_block(step.index, result.txs, file, pos, result.crc)
         return [BlockStored(step.index, result.block)]
 
     def _reject(

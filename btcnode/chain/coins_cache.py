@@ -273,12 +273,16 @@ class CoinsCache:
         if coin is not None:
             self._clean_bytes -= len(coin)
 
+    def forget_read(self) -> None:
+        """Drop the coins that are held for reading: the next question asks the database."""
+        self._young = {}
+        self._replace_old({})
+
     def forget_clean_coins(self) -> None:
         """The stored coins are others from now on; nothing may be dirty."""
         if self.is_dirty() or self.is_frozen():
             raise RuntimeError("coins are not on disk yet")
-        self._young = {}
-        self._replace_old({})
+        self.forget_read()
 
     # -- flushing ------------------------------------------------------------------------------------------------
 

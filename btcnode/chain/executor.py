@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
+from zlib import crc32
 
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.flusher import Flusher, FlushReport
@@ -22,6 +23,7 @@ from btcnode.chain.script_checks import (
     ShadowValidator,
     Verdict,
 )
+from btcnode.chain.second_look import SecondLook
 from btcnode.chain.steps import (
     ConnectStep,
     DisconnectStep,
@@ -34,6 +36,7 @@ from btcnode.chain.steps import (
     StoreStep,
 )
 from btcnode.chain.store import ChainStore, HistoryStore
+from btcnode.chain.stored_block import read_parsed
 from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import BlockDelta, connect_block, connect_context, disconnect_block, script_violation
 from btcnode.errors import CorruptionError, DecodeError, DisconnectError, Fault, RuleViolation, StorageError
@@ -51,6 +54,8 @@ MAX_AHEAD_BLOCKS = 32
 RECENT_BLOCKS_BYTES = 64 << 20  # parsed blocks kept between storing and connecting; columns double their size
 
 log = logging.getLogger("btcnode.chain")
+
+C = TypeVar("C", bytes, bytes | None)
 
 
 class RecentBlocks:
@@ -163,21 +168,19 @@ class StepExecutor:
         self.recent.add(step.index, block)
         if self.on_stored is not None:
             self.on_stored(block)
-        return StepResult(position=position, txs=block.n_tx, block=block)
+        return StepResult(position=position, crc=crc32(block.raw), txs=block.n_tx, block=block)
 
     def _load(self, index: int, position: BlockPos) -> ParsedBlock:
         """The block of a step, from memory or from disk; what comes from disk is checked once more."""
         block = self.recent.pop(index)
         if block is not None:
             return block
-        raw = self._store.files.read_block(position)
+        block = read_parsed(self._store.files, position, self._tree, index)
         try:
-            block = parse_block(raw)
             check_block(block, self._params)
-        except (DecodeError, RuleViolation) as error:
-            raise CorruptionError(f"block {to_display(self._tree.hash(index))} is damaged on disk: {error}") from None
-        if block.hash != self._tree.hash(index):
-            raise CorruptionError(f"block {to_display(self._tree.hash(index))} is not where the index says")
+        except RuleViolation as error:
+            path, name = self._store.files.block_path(position.file), to_display(self._tree.hash(index))
+            raise CorruptionError(f"block {name} in {path} is damaged ({error}): start with --reindex") from None
         return block
 
     # -- connecting ----------------------------------------------------------------------------------------------
@@ -202,8 +205,10 @@ class StepExecutor:
         try:
             delta = connect_block(block, step.height, self._coins, context)
         except RuleViolation as violation:
-            # what it stands on may be invalid itself: judge it when that is known
-            return self._postpone(step, block) if self._ahead else StepResult(violation)
+            if self._ahead:  # what it stands on may be invalid itself: judge it when that is known
+                return self._postpone(step, block)
+            self._look_again(step, block)
+            return StepResult(violation)
         scripts = BlockScripts(block, delta.undo, context.flags, self._script_cache)
         check = self._start_check(step, scripts, wait=overwrites)
         undo = encode_undo(delta.undo) if step.undo_position is None else b""
@@ -215,6 +220,14 @@ class StepExecutor:
         self._ahead.append(entry)
         self._ahead_bytes += block.size
         return StepResult(ahead=True)
+
+    def _look_again(self, step: ConnectStep, block: ParsedBlock) -> None:
+        """A block broke a rule: see whether the coins that it spends are at fault; raises CorruptionError then."""
+        self._coins.forget_read()
+        self._store.prove_anew()
+        outpoints = block.prevouts()[1:]
+        coins = dict(zip(outpoints, self._coins.get_many(outpoints), strict=True))
+        SecondLook(self._store, self._tree, step.prev).check(_from_outside(block, coins))
 
     def _postpone(self, step: ConnectStep, block: ParsedBlock) -> StepResult:
         self.recent.add(step.index, block)
@@ -232,6 +245,10 @@ class StepExecutor:
         verdict = entry.check.finish()
         self._compare(entry, verdict)
         if verdict is not None:
+            first, last = block.first_in[verdict.job + 1], block.first_in[verdict.job + 2]
+            spent = [block.raw[at : at + 36] for at in block.in_pos[first:last]]
+            coins = dict(zip(spent, entry.delta.undo[verdict.job], strict=True))
+            SecondLook(self._store, self._tree, step.prev).check(_from_outside(block, coins))
             job = BlockScripts(block, entry.delta.undo, entry.flags).jobs(verdict.job, verdict.job + 1)[0]
             return StepResult(script_violation(job, verdict.failure))
         undo_position = step.undo_position
@@ -307,6 +324,12 @@ class StepExecutor:
         if step.prune:
             self._store.files.remove(step.prune)
         return result
+
+
+def _from_outside(block: ParsedBlock, coins: Mapping[bytes, C]) -> dict[bytes, C]:
+    """Those coins that the block has not made itself."""
+    own = set(block.txids)
+    return {outpoint: coin for outpoint, coin in coins.items() if outpoint[:32] not in own}
 
 
 def _flush_result(report: FlushReport) -> StepResult:

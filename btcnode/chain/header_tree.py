@@ -348,9 +348,10 @@ class HeaderTree:
         self._set_status(index, status & ~VALID_MASK | level)
         return True
 
-    def receive_block(self, index: int, n_tx: int, file: int, data_pos: int) -> list[int]:
+    def receive_block(self, index: int, n_tx: int, file: int, data_pos: int, crc: int = 0) -> list[int]:
         """The block of ``index`` (with ``n_tx`` transactions, checked without coins) lies at ``file``, ``data_pos``.
 
+        ``crc`` is the CRC-32 of its bytes, 0 when nobody knows.
         Returns the headers whose chain of blocks from genesis became complete by it, parents first:
         itself and whatever waited for it, or none while an ancestor's block is missing. Blocks that come back after
         they were deleted are among them.
@@ -360,6 +361,7 @@ class HeaderTree:
         columns.file[index] = file
         columns.data_pos[index] = data_pos
         columns.undo_pos[index] = 0
+        columns.block_crc[index] = crc
         segwit = columns.height[index] >= self.params.segwit_height  # its witnesses were looked at
         added = HAVE_DATA | OPT_WITNESS if segwit else HAVE_DATA
         self._set_status(index, (columns.status[index] & ~HAVE_UNDO) | added)

@@ -105,6 +105,7 @@ class StepResult:
     violation: RuleViolation | None = None
     condemns: bool = True
     position: BlockPos | None = None
+    crc: int = 0  # CRC-32 of the bytes that were stored
     undo_position: BlockPos | None = None
     txs: int = 0
     inputs: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from btcnode.chain.snapshot_store import SnapshotStore, find_snapshot, remove_snapshot, take_snapshot_over
@@ -11,7 +11,7 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.storage.block_index import BlockIndexStore, IndexColumns
 from btcnode.storage.blockfiles import BlockFiles, FileChanges
 from btcnode.storage.coins import CoinsDb
-from btcnode.storage.database import Database
+from btcnode.storage.database import COINS_ADVICE, Database
 from btcnode.storage.durable import storage_error, write_durably
 from btcnode.storage.layout import (
     BLOCKS_DIR,
@@ -162,6 +162,20 @@ class ChainStore:
             if database.is_small:
                 CoinsDb(database).verify()
 
+    def coins_damaged(self, what: str) -> CorruptionError:
+        """The error that names the file of the active chain's coins and what repairs it."""
+        return (self.database if self.snapshot is None else self.snapshot.database).damaged(what, COINS_ADVICE)
+
+    def prove_anew(self) -> None:
+        """Have coins that are missing proven once more when they are asked for."""
+        self.coins.prove_anew()
+
+    def listen_damage(self, listener: Callable[[CorruptionError], None]) -> None:
+        """Call ``listener``, from any thread, with what is found to be damaged."""
+        self.database.on_damage = listener
+        if self.snapshot is not None:
+            self.snapshot.database.on_damage = listener
+
     def tip_hash(self) -> bytes | None:
         """Hash of the block after which the stored coins are, None in a new database."""
         return (self.database if self.snapshot is None else self.snapshot.database).get_meta(META_TIP)
@@ -172,7 +186,7 @@ class ChainStore:
 
     def history(self) -> HistoryStore:
         """The store as the chain below a loaded UTXO set has it."""
-        return HistoryStore(self.database, self.files)
+        return HistoryStore(self.own_coins, self.database, self.files)
 
     def take_changes(self) -> FileChanges:
         """What the block files have to bring to disk with the next commit."""
@@ -226,9 +240,18 @@ class ChainStore:
 class HistoryStore:
     """The node's own database and the block files, as one thing to commit."""
 
-    def __init__(self, database: Database, files: BlockFiles) -> None:
+    def __init__(self, coins: CoinsDb, database: Database, files: BlockFiles) -> None:
+        self.coins = coins
         self.database = database
         self.files = files
+
+    def coins_damaged(self, what: str) -> CorruptionError:
+        """The error that names the file of the coins and what repairs it."""
+        return self.database.damaged(what, COINS_ADVICE)
+
+    def prove_anew(self) -> None:
+        """Have coins that are missing proven once more when they are asked for."""
+        self.coins.prove_anew()
 
     def take_changes(self) -> FileChanges:
         """What the block files have to bring to disk with the next commit."""

@@ -20,7 +20,7 @@ from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent, SnapshotActivated
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.proposal import check_proposal
-from btcnode.chain.verify_db import verify_recent
+from btcnode.chain.verify_db import LEVEL_DISCONNECT, verify_recent
 from btcnode.consensus.blocks import check_block
 from btcnode.consensus.deployments import VersionBits
 from btcnode.errors import CorruptionError, DecodeError, Fault, RuleViolation, StorageError
@@ -263,14 +263,6 @@ class Chain:
             raise StorageError("Undo data not available")
         return decode_undo(state.store.files.read_undo(position, state.tree.hash(state.tree.prev(index))))
 
-    async def read_block_part(self, index: int, offset: int, size: int) -> bytes:
-        """Bytes of a block, without reading all of it; raises StorageError."""
-        position = self._state.block_position(index)
-        if position is None:
-            raise StorageError("Block not available (not fully downloaded)")
-        files = self._state.store.files
-        return await self.driver.in_reader(lambda: files.read_block_part(position, offset, size))
-
     async def get_coin(self, outpoint: bytes) -> bytes | None:
         """The coin in the UTXO set at the tip that stands when this returns; raises StorageError."""
         view = self._state.read_view
@@ -309,10 +301,13 @@ class Chain:
         return await self.driver.in_reader(search)
 
     async def verify_chain(self, blocks: int, level: int) -> bool:
-        """Check the newest blocks, between two steps of the chain."""
+        """Check the newest blocks, between two steps of the chain; from level 3 on all coins on disk too."""
         try:
             check = partial(verify_recent, self._state, blocks, level, self._check_stop)
-            return await self.driver.in_chain_thread(check)
+            complete = await self.driver.in_chain_thread(check)
+            if level >= LEVEL_DISCONNECT:
+                await self.driver.in_reader(self._state.store.coins.verify)
+            return complete
         except CorruptionError as error:
             _log.error("%s", error)
             return False

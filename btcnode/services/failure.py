@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -37,6 +38,15 @@ class Failure:
             for listener in self._listeners:
                 listener(error)
         self._control.request_stop()
+
+    def reporter(self, loop: asyncio.AbstractEventLoop) -> Callable[[BaseException], None]:
+        """``report`` for any thread, as long as this loop lives."""
+
+        def tell(error: BaseException) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self.report, error)
+
+        return tell
 
     def check(self, log_path: str) -> None:
         """Raise what was reported: FatalError with a line for the user, or the error itself when it is a fault."""

@@ -400,26 +400,6 @@ class BlockFiles:
         """The serialised block at ``position``; raises CorruptionError when no frame of this network is there."""
         return self._read(self.block_path(position.file), position.pos, 0)
 
-    def read_block_part(self, position: BlockPos, offset: int, size: int) -> bytes:
-        """``size`` bytes from ``offset`` of the block at ``position``; whether they are of it is not checked.
-
-        Raises CorruptionError when the file ends before them, StorageError.
-        """
-        path, start = self.block_path(position.file), position.pos + offset
-        try:
-            fd = os.open(path, os.O_RDONLY)
-            try:
-                data = os.pread(fd, size, start)
-            finally:
-                os.close(fd)
-        except FileNotFoundError:
-            raise CorruptionError(f"{path} is missing: restore it, or {_ADVICE}") from None
-        except OSError as error:
-            raise storage_error(error, f"cannot read {path}") from None
-        if len(data) != size:
-            raise CorruptionError(f"{path} ends before {start + size}: {_ADVICE}")
-        return self._obfuscation.apply(data, start)
-
     def read_undo(self, position: BlockPos, prev_hash: bytes) -> bytes:
         """The undo data at ``position``; raises CorruptionError also when its checksum does not fit."""
         data = self._read(self.undo_path(position.file), position.pos, UNDO_CHECKSUM_SIZE)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from btcnode.errors import StorageError
+from btcnode.errors import CorruptionError, StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_prefix, coin_script, coin_value
@@ -40,6 +41,9 @@ from btcnode.rpc.lookup import (
 )
 from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, make_room
 from btcnode.services.parts import NodeParts
+
+_log = logging.getLogger("btcnode.rpc")
+
 
 EXAMPLE_HASH = "00000000c937983704a73af28acdec37b049d214adbda81d7e2a3dd146f6ed09"
 
@@ -90,6 +94,8 @@ async def read_block(node: NodeParts, index: int) -> bytes:
     require_data(node, index)
     try:
         return await node.chain.read_block(index)
+    except CorruptionError as error:
+        raise RpcError(RpcCode.MISC_ERROR, f"Block not found on disk ({error})") from None
     except StorageError:
         raise RpcError(RpcCode.MISC_ERROR, "Block not found on disk") from None
 
@@ -100,7 +106,8 @@ async def read_undo(node: NodeParts, index: int) -> list[list[bytes]] | None:
         return None
     try:
         return await node.chain.read_undo(index)
-    except StorageError:
+    except StorageError as error:
+        _log.warning("%s", error)
         text = (
             "Undo data expected but can't be read. This could be due to disk corruption or a conflict with a pruning"
             " event."

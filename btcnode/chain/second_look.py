@@ -1,0 +1,118 @@
+"""Before a block is condemned: are the coins that it was judged by what their blocks have made?
+
+A block that breaks a rule costs its maker the work of a block, so this may take minutes: every coin that it spends is
+held against the output that made it, as far as that block is still here, and a coin that is missing is looked for in
+the newest blocks. What differs is damage on our side, and the block is not at fault.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from btcnode.chain.header_tree import HeaderTree
+from btcnode.chain.stored_block import read_parsed
+from btcnode.errors import CorruptionError
+from btcnode.primitives.block import ParsedBlock
+from btcnode.primitives.coin import coin_height, coin_prefix
+from btcnode.primitives.hashes import to_display
+from btcnode.storage.blockfiles import BlockFiles, BlockPos
+
+SOURCES = 5000  # blocks that coins are held against: as many as one block of 1 MB can spend from
+SEARCHED = 1000  # newest blocks that missing coins are looked for in
+_REPORT = 100  # blocks between two lines of the log
+
+log = logging.getLogger("btcnode.chain")
+
+
+class Source(Protocol):
+    """Where blocks and coins are stored."""
+
+    @property
+    def files(self) -> BlockFiles:
+        """The block files."""
+
+    def coins_damaged(self, what: str) -> CorruptionError:
+        """The error that names the file of the coins and what repairs it."""
+
+    def prove_anew(self) -> None:
+        """Have coins that are missing proven once more when they are asked for."""
+
+
+class SecondLook:
+    """One look, from a block's parent ``prev`` down."""
+
+    def __init__(self, source: Source, tree: HeaderTree, prev: int) -> None:
+        self._source = source
+        self._tree = tree
+        self._prev = prev
+        self._read = 0
+
+    def check(self, coins: Mapping[bytes, bytes | None]) -> None:
+        """Hold coins, by outpoint, against their blocks; None is a missing one. Raises CorruptionError.
+
+        Blocks that are not here any more, or lie above ``prev``, prove nothing.
+        """
+        by_height: defaultdict[int, list[bytes]] = defaultdict(list)
+        missing = set()
+        for outpoint, coin in coins.items():
+            if coin is None:
+                missing.add(outpoint)
+            else:
+                by_height[coin_height(coin)].append(outpoint)
+        log.info("A block broke a rule: looking at the %d coins that it was judged by", len(coins))
+        for height in sorted(by_height, reverse=True)[:SOURCES]:
+            self._check_made(height, {outpoint: coins[outpoint] or b"" for outpoint in by_height[height]})
+        self._search(missing)
+
+    def _block(self, index: int) -> ParsedBlock | None:
+        if index < 0 or not self._tree.has_data(index):
+            return None
+        self._read += 1
+        if not self._read % _REPORT:
+            log.info("Read %d blocks", self._read)
+        columns = self._tree.columns
+        position = BlockPos(columns.file[index], columns.data_pos[index])
+        return read_parsed(self._source.files, position, self._tree, index)
+
+    def _check_made(self, height: int, coins: Mapping[bytes, bytes]) -> None:
+        """The coins that say that the block at ``height`` has made them."""
+        if height > self._tree.height(self._prev):
+            raise self._damaged(next(iter(coins)), f"is of height {height}, above the tip")
+        block = self._block(self._tree.ancestor(self._prev, height))
+        if block is None:
+            return
+        places = {txid: i for i, txid in enumerate(block.txids)}
+        for outpoint, coin in coins.items():
+            i = places.get(outpoint[:32], -1)
+            if i < 0 or _made(block, i, outpoint, height) != coin:
+                raise self._damaged(outpoint, f"is not what block {height} has made")
+
+    def _search(self, missing: set[bytes]) -> None:
+        """Look for what made or spent missing coins in the newest blocks."""
+        index = self._prev
+        for _ in range(SEARCHED if missing else 0):
+            block = self._block(index)
+            if block is None:
+                return
+            # a block spends what it made itself: whoever is found as a spender has been there, and is gone rightly
+            missing.difference_update(block.prevouts())
+            made = {txid: i for i, txid in enumerate(block.txids)}
+            for outpoint in sorted(missing):
+                i = made.get(outpoint[:32], -1)
+                if i >= 0 and _made(block, i, outpoint, 0):
+                    raise self._damaged(outpoint, f"is missing, block {self._tree.height(index)} has made it")
+            index = self._tree.prev(index)
+
+    def _damaged(self, outpoint: bytes, what: str) -> CorruptionError:
+        number = int.from_bytes(outpoint[32:], "little")
+        return self._source.coins_damaged(f"coin {to_display(outpoint[:32])}:{number} {what}")
+
+
+def _made(block: ParsedBlock, i: int, outpoint: bytes, height: int) -> bytes:
+    """The coin that transaction ``i`` has made for an outpoint, empty when it has no such output."""
+    outputs: Sequence[bytes] = block.tx(i).txouts
+    number = int.from_bytes(outpoint[32:], "little")
+    return coin_prefix(height, not i) + outputs[number] if number < len(outputs) else b""
