@@ -24,7 +24,7 @@ from zlib import crc32
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.assumed import assume, forget_assumed
 from btcnode.chain.assumevalid import AssumeValid
-from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS
+from btcnode.chain.block_status import FAILED_VALID, HAVE_DATA, HAVE_UNDO, VALID_MASK, VALID_SCRIPTS
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent, Flushed
 from btcnode.chain.executor import RECENT_BLOCKS_BYTES, StepExecutor
@@ -508,6 +508,18 @@ class Chainstate:
     def reconsider(self, index: int) -> None:
         """Forget that a block, its ancestors and its descendants were found invalid (reconsiderblock)."""
         self.tree.clear_failed(index)
+
+    def forget_verdicts(self) -> None:
+        """Judge anew what was found invalid when it was to be connected: damaged coins may have been the reason.
+
+        Blocks that were connected once are invalid because somebody said so, and stay it.
+        """
+        tree = self.tree
+        for index in range(len(tree)):
+            status = tree.status(index)
+            judged = status & FAILED_VALID and status & VALID_MASK < VALID_SCRIPTS
+            if judged and not tree.is_failed(tree.prev(index)):
+                tree.clear_failed(index)
 
     def prefer(self, index: int) -> None:
         """Treat a block as the first received among chains of equal work (preciousblock).

@@ -94,6 +94,8 @@ class ChainLoader:
                 shadow=make_shadow(settings),
                 recent_bytes=self._recent_bytes,
             )
+            if settings.storage.reindex_chainstate:
+                state.forget_verdicts()
             self._check_files(store)
         except CorruptionError as error:
             raise damaged("Error loading block database", error) from error
