@@ -2,7 +2,7 @@
 
 A stored record is ``value + CRC-32(key + value)[u32 LE]``. That finds a changed record; a missing one, or an old page
 in the place of a new one, is found by sums: the checksums of all records of a database are added up as they come and
-go, for coins and rows by the first two bytes of their keys too, so that a part of the keys can be proven alone.
+go, for coins and rows by the first 14 bits of their keys too, so that a part of the keys can be proven alone.
 
 ``zlib.crc32`` costs 0.3 us a call, as much as the crc32c package does: for records this short the call is what costs.
 """
@@ -24,7 +24,10 @@ CHECK_SIZE = 4
 RESIDUE = 0x2144DF1C  # the CRC-32 of whatever has its own CRC-32, little-endian, at its end
 PREFIX_SIZE = 2
 CHUNK = 4096  # records looked at together
-CHUNK_SUMS = 256  # sums of the keys with one first byte
+SUM_BITS = 14  # of a key: mainnet has some 11,000 coins to a sum
+SUMS = 1 << SUM_BITS
+CHUNK_SUMS = 256  # sums that are stored as one record
+_SPARE_BITS = 8 * PREFIX_SIZE - SUM_BITS
 _MASK32 = 0xFFFFFFFF
 _MASK64 = 0xFFFFFFFFFFFFFFFF
 
@@ -122,11 +125,6 @@ class Tally:
             sums[key[:PREFIX_SIZE]] += crc32(key)
             self.count += 1
 
-    def take(self, key: bytes, stored: bytes) -> None:
-        """Count a record that goes."""
-        self.by_prefix[key[:PREFIX_SIZE]] -= check_of(stored)
-        self.count -= 1
-
     def count_in(self, key: bytes, stored: bytes) -> None:
         """Count a record that is there."""
         self.by_prefix[key[:PREFIX_SIZE]] += check_of(stored)
@@ -140,19 +138,33 @@ class Tally:
         """Add what has changed to the stored sums, whose records have names that begin with ``name``."""
         chunks: dict[bytes, array[int]] = {}
         for prefix, change in self.by_prefix.items():
-            first = prefix[:1]
-            sums = chunks.get(first)
+            chunk, place = sum_place(name, sum_number(prefix))
+            sums = chunks.get(chunk)
             if sums is None:
-                sums = chunks[first] = read_sums(txn, db, name + first)
-            place = prefix[1] if len(prefix) > 1 else 0
+                sums = chunks[chunk] = read_sums(txn, db, chunk)
             sums[place] = sums[place] + change & _MASK32
-        for first, sums in sorted(chunks.items()):
-            key = name + first
+        for key, sums in sorted(chunks.items()):
             txn.put(key, sealed(key, sums.tobytes()), db=db)
 
 
+def sum_number(key: bytes) -> int:
+    """Number of the sum that a key's record counts in; keys of one number lie side by side."""
+    return int.from_bytes(key[:PREFIX_SIZE].ljust(PREFIX_SIZE, b"\0"), "big") >> _SPARE_BITS
+
+
+def sum_bounds(number: int) -> tuple[bytes, bytes | None]:
+    """What the keys of a sum begin with at least, and with less than what; None is the end of all."""
+    low, high = number << _SPARE_BITS, number + 1 << _SPARE_BITS
+    return low.to_bytes(PREFIX_SIZE, "big"), None if number + 1 == SUMS else high.to_bytes(PREFIX_SIZE, "big")
+
+
+def sum_place(name: bytes, number: int) -> tuple[bytes, int]:
+    """The record that has a sum, and its place in there."""
+    return name + bytes((number // CHUNK_SUMS,)), number % CHUNK_SUMS
+
+
 def read_sums(txn: Any, db: Any, key: bytes) -> array[int]:
-    """The sums of the keys with one first byte, all 0 when there are none; raises CorruptionError."""
+    """The sums that one record has, all 0 when there are none; raises CorruptionError."""
     sums = array("I")
     stored = txn.get(key, db=db)
     if stored is None:

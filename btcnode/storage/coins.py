@@ -21,7 +21,17 @@ from zlib import crc32
 
 from btcnode.errors import CorruptionError
 from btcnode.primitives.compactsize import compact_size
-from btcnode.storage.checksums import CHECK_SIZE, PREFIX_SIZE, RESIDUE, Total, check_of, checked_total, is_whole
+from btcnode.storage.checksums import (
+    CHECK_SIZE,
+    RESIDUE,
+    SUMS,
+    Total,
+    check_of,
+    checked_total,
+    is_whole,
+    sum_bounds,
+    sum_number,
+)
 from btcnode.storage.database import COINS_ADVICE, Database
 from btcnode.storage.layout import DB_COINS
 from btcnode.storage.muhash import MuHash
@@ -60,8 +70,8 @@ class CoinRows:
     def get_many(self, outpoints: Iterable[bytes], proven: bytearray | None = None) -> list[bytes | None]:
         """The packed coins of outpoints, in their order; None where there is none.
 
-        ``proven``: that there is none is proven by the sum of the coins under the same two bytes, unless this table
-        of 65,536 says that it was. Raises CorruptionError.
+        ``proven``: that there is none is proven by the sum that the coin would count in, unless this table says that
+        it was. Raises CorruptionError.
         """
         get, missing, coins = self._txn.get, [], list[bytes | None]()
         for outpoint in outpoints:
@@ -74,25 +84,24 @@ class CoinRows:
             else:
                 coins.append(stored[:-CHECK_SIZE])
         if missing and proven is not None:
-            for prefix in {outpoint[:PREFIX_SIZE] for outpoint in missing}:
-                number = int.from_bytes(prefix, "big")
+            for number in set(map(sum_number, missing)):
                 if not proven[number]:
-                    self._prove(prefix)
+                    self._prove(number)
                     proven[number] = 1
         return coins
 
-    def _prove(self, prefix: bytes) -> None:
-        """Hold the coins whose outpoints begin with two bytes against their sum; raises CorruptionError."""
-        checks = 0
+    def _prove(self, number: int) -> None:
+        """Hold the coins of one sum against it; raises CorruptionError."""
+        checks, (low, high) = 0, sum_bounds(number)
         cursor = self._txn.cursor()
-        if cursor.set_range(prefix):
+        if cursor.set_range(low):
             for key, stored in cursor.iternext():
-                if not key.startswith(prefix):
+                if high is not None and key >= high:
                     break
                 if not is_whole(key, stored):
                     raise self._damaged("a coin")
                 checks += check_of(stored)
-        if not self._database.coin_sum_matches(self._txn, prefix, checks):
+        if not self._database.coin_sum_matches(self._txn, number, checks):
             raise self._damaged("coins are missing, or are there that were spent")
 
     def __iter__(self) -> Iterator[CoinItem]:
@@ -119,7 +128,7 @@ class CoinsDb:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._proven = bytearray(1 << 8 * PREFIX_SIZE)
+        self._proven = bytearray(SUMS)
 
     def get(self, outpoint: bytes) -> bytes | None:
         """The packed coin of a 36-byte outpoint, or None."""
@@ -146,7 +155,7 @@ class CoinsDb:
 
     def prove_anew(self) -> None:
         """Trust nothing that was proven: what is asked from now on is held against its sums again."""
-        self._proven = bytearray(1 << 8 * PREFIX_SIZE)
+        self._proven = bytearray(SUMS)
 
     def __len__(self) -> int:
         return self._database.count(DB_COINS)

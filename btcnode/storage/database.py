@@ -22,11 +22,17 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from zlib import crc32
 
 import lmdb
 
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
 from btcnode.storage.checksums import (
+    CHECK_SIZE,
+    CHUNK_SUMS,
+    PREFIX_SIZE,
+    RESIDUE,
+    SUMS,
     Seal,
     Tally,
     Total,
@@ -38,6 +44,7 @@ from btcnode.storage.checksums import (
     read_sums,
     sealed,
     sum_matches,
+    sum_place,
 )
 from btcnode.storage.durable import FULL_ERRNOS, write_all
 from btcnode.storage.layout import (
@@ -282,13 +289,14 @@ class Database:
         except CorruptionError as error:
             raise self.damaged(str(error)) from None
 
-    def coin_sum_matches(self, txn: Any, prefix: bytes, checks: int) -> bool:
-        """Whether the coins under two bytes have the checksums ``checks``, added up; raises CorruptionError."""
+    def coin_sum_matches(self, txn: Any, number: int, checks: int) -> bool:
+        """Whether the coins of one sum have the checksums ``checks``, added up; raises CorruptionError."""
+        chunk, place = sum_place(SUMS_COINS, number)
         try:
-            sums = read_sums(txn, self._dbs[DB_SUMS], SUMS_COINS + prefix[:1])
+            sums = read_sums(txn, self._dbs[DB_SUMS], chunk)
         except CorruptionError as error:
             raise self.damaged(str(error)) from None
-        return sum_matches(sums[prefix[1]], checks)
+        return sum_matches(sums[place], checks)
 
     def get_meta(self, name: bytes) -> bytes | None:
         """A value of ``meta``, or None."""
@@ -392,8 +400,8 @@ class Database:
             with self._env.begin(write=True) as txn:
                 seal = replace(self.seal(txn), coins=Total())
                 txn.drop(self._dbs[DB_COINS], delete=False)
-                for first in range(256):
-                    txn.delete(SUMS_COINS + bytes((first,)), db=self._dbs[DB_SUMS])
+                for number in range(0, SUMS, CHUNK_SUMS):
+                    txn.delete(sum_place(SUMS_COINS, number)[0], db=self._dbs[DB_SUMS])
                 meta = self._put_counted(txn, DB_META, _pairs(meta_puts), seal.meta)
                 self._put_seal(txn, replace(seal, meta=meta))
 
@@ -444,16 +452,17 @@ class Database:
 
     def _delete_coins(self, cursor: Any, outpoints: Collection[bytes], tally: Tally) -> int:
         """Delete coins, those that are there; returns how many were."""
-        deleted = 0
+        deleted, sums, number = 0, tally.by_prefix, int.from_bytes
         seek, delete, value = cursor.set_key, cursor.delete, cursor.value
         for key in sorted(outpoints):
             if seek(key):
                 stored = value()
-                if not is_whole(key, stored):
+                if crc32(stored, crc32(key)) != RESIDUE:
                     raise self.damaged("a coin", COINS_ADVICE)
-                tally.take(key, stored)
+                sums[key[:PREFIX_SIZE]] -= number(stored[-CHECK_SIZE:], "little")
                 delete()
                 deleted += 1
+        tally.count -= deleted
         return deleted
 
     def _put_counted(self, txn: Any, name: bytes, pairs: Iterator[tuple[bytes, bytes]], total: Total) -> Total:

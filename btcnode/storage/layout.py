@@ -8,7 +8,7 @@
         coins   outpoint[36]                 -> packed coin (primitives/coin.py)
         index   header index[u32 BE]         -> INDEX_RECORD
         meta    name                         -> see META_*; b"file" + number[u32 BE] -> FILE_RECORD
-        sums    first byte of outpoints      -> 256 sums[u32] of checksums, by their second byte
+        sums    number[u8]                   -> 256 sums[u32] of coins' checksums, by 14 bits of the outpoint
                 b"seal"                      -> count[u64] and sum of checksums[u64] of coins, index, meta
       blocks/
         xor.dat                 8 bytes that all files beside it are XORed with, by absolute position
