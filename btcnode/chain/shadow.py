@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from btcnode.errors import BtcnodeError, ConfigError, DecodeError
+from btcnode.files import MIB, parse_json, read_limited
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
@@ -55,7 +56,7 @@ class Disagreement:
     def read(cls, path: Path) -> Disagreement:
         """Read what ``write`` has written; raises DecodeError for anything else."""
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = parse_json(read_limited(path, 64 * MIB))
             document.pop("flag_names", None)
             document["spent"] = tuple(document["spent"])
             return cls(**document)

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from btcnode.errors import StorageError
+from btcnode.files import read_limited
 from btcnode.networks.assumeutxo import AssumeUtxo, set_after
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -28,6 +29,8 @@ from btcnode.storage.layout import (
     SNAPSHOT_DIR,
     SNAPSHOT_FILE,
 )
+
+MAX_BASE_BYTES = 1024  # of the file that holds a hash
 
 log = logging.getLogger("btcnode.validation")
 
@@ -81,7 +84,7 @@ def find_snapshot(directory: Path, params: NetworkParams) -> SnapshotStore | Non
     if not folder.is_dir():
         return None
     try:
-        base = (folder / SNAPSHOT_BASE_FILE).read_bytes()
+        base = read_limited(folder / SNAPSHOT_BASE_FILE, MAX_BASE_BYTES)
     except FileNotFoundError:
         remove_snapshot(directory)
         return None

@@ -6,9 +6,11 @@ key, which begins anew at each multiple of 8 in the file. Integers are little-en
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from struct import Struct
+from struct import error as StructError
+from typing import Any, TypeVar, cast
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size, read_compact_size
@@ -17,12 +19,16 @@ from btcnode.primitives.tx import Tx
 VERSION_PLAIN = 1
 VERSION_XOR = 2
 KEY_SIZE = 8
+STEP_BYTES = 1 << 20  # read, and given on, at a time
+MAX_ITEM_BYTES = 4_000_000  # no transaction is larger
+MAX_DELTAS = 250_000  # they stay in memory: 60 MB
 
 _HEAD = Struct("<Q")
-VERSION_SIZE = _HEAD.size
 _TIMES = Struct("<qq")
 _DELTA = Struct("<32sq")
 _CHUNK = 1 << 20
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -32,15 +38,6 @@ class StoredTx:
     tx: Tx
     time: int
     delta: int
-
-
-@dataclass(slots=True)
-class MempoolDump:
-    """What the file holds. ``deltas`` are those of transactions that were not in the pool."""
-
-    transactions: list[StoredTx] = field(default_factory=list)
-    deltas: dict[bytes, int] = field(default_factory=dict)
-    unbroadcast: list[bytes] = field(default_factory=list)
 
 
 def _apply_key(data: bytes, key: bytes, offset: int) -> bytes:
@@ -82,56 +79,99 @@ def encode_dump(
     return head + _apply_key(body, key, len(head))
 
 
-def check_version(data: bytes) -> int:
-    """The version that a file begins with; raises DecodeError for one that is not known."""
-    if len(data) < _HEAD.size:
-        raise DecodeError("the file ends within its version")
-    version: int = _HEAD.unpack_from(data)[0]
-    if version not in (VERSION_PLAIN, VERSION_XOR):
-        raise DecodeError(f"version {version} of the file is not known")
-    return version
+class DumpReader:
+    """Reads a file in steps. ``read`` gives up to so many bytes from where the last call has ended, none at the end.
+
+    In order: ``begin``, ``transactions`` until there are none, ``begin_deltas``, ``deltas`` until there are none,
+    ``begin_unbroadcast``, ``unbroadcast`` until there are none. Everything raises DecodeError where the file is none,
+    and what ``read`` raises. No more than MAX_ITEM_BYTES are held at a time.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._data = b""
+        self._at = 0
+        self._offset = 0  # in the file, of what is read next
+        self._key = b""
+        self._left = 0  # of what is being read
+
+    def begin(self) -> int:
+        """Read version, key and the number of transactions, which is returned as the file claims it."""
+        version = int(self._take(_fixed(_HEAD))[0])
+        if version not in (VERSION_PLAIN, VERSION_XOR):
+            raise DecodeError(f"version {version} of the file is not known")
+        if version == VERSION_XOR:
+            if self._take(read_compact_size) != KEY_SIZE:
+                raise DecodeError("the file has no key")
+            self._key = self._take(_slice(KEY_SIZE))
+            rest = self._data[self._at :]
+            self._data, self._at = _apply_key(rest, self._key, self._offset - len(rest)), 0
+        self._left = int(self._take(_fixed(_HEAD))[0])
+        return self._left
+
+    def transactions(self, most: int) -> list[StoredTx]:
+        """The next transactions, ``most`` of them, or fewer large ones; none when all were read."""
+        found: list[StoredTx] = []
+        size = 0
+        while self._left and len(found) < most and size < STEP_BYTES:
+            tx = self._take(Tx.parse_at)
+            time, delta = self._take(_fixed(_TIMES))
+            found.append(StoredTx(tx, time, delta))
+            size += len(tx.raw)
+            self._left -= 1
+        return found
+
+    def begin_deltas(self) -> int:
+        """The number of deltas of transactions that were not in the pool; raises DecodeError for too many."""
+        self._left = self._take(read_compact_size)
+        if self._left > MAX_DELTAS:
+            raise DecodeError(f"{self._left} fee deltas are more than {MAX_DELTAS}")
+        return self._left
+
+    def deltas(self, most: int) -> list[tuple[bytes, int]]:
+        """The next ``(txid, delta)``."""
+        count = min(most, self._left)
+        self._left -= count
+        form = _fixed(_DELTA)
+        return [cast(tuple[bytes, int], self._take(form)) for _ in range(count)]
+
+    def begin_unbroadcast(self) -> int:
+        """The number of txids of what is unbroadcast."""
+        self._left = self._take(read_compact_size)
+        return self._left
+
+    def unbroadcast(self, most: int) -> list[bytes]:
+        """The next txids."""
+        count = min(most, self._left)
+        self._left -= count
+        return [self._take(_slice(32)) for _ in range(count)]
+
+    def _take(self, decode: Callable[[bytes, int], tuple[T, int]]) -> T:
+        """What ``decode(data, place)`` gives with the place behind it, after more was read if need be."""
+        while True:
+            try:
+                value, end = decode(self._data, self._at)
+            except (DecodeError, IndexError, StructError):
+                end = len(self._data) + 1
+            if end <= len(self._data):
+                self._at = end
+                return value
+            if not self._more():
+                raise DecodeError(f"no mempool, or cut off, around byte {self._offset}")
+
+    def _more(self) -> bool:
+        held = self._data[self._at :]
+        if len(held) > MAX_ITEM_BYTES:
+            return False
+        more = self._read(max(STEP_BYTES, len(held)))  # twice as much each time: a large item is tried few times
+        self._data, self._at = held + (_apply_key(more, self._key, self._offset) if self._key else more), 0
+        self._offset += len(more)
+        return bool(more)
 
 
-def decode_dump(data: bytes) -> MempoolDump:
-    """The file's contents; raises DecodeError for anything else than a whole file."""
-    if check_version(data) == VERSION_XOR:
-        start = _HEAD.size + 1 + KEY_SIZE
-        if len(data) < start or data[_HEAD.size] != KEY_SIZE:
-            raise DecodeError("the file has no key")
-        body = _apply_key(data[start:], data[start - KEY_SIZE : start], start)
-    else:
-        body = data[_HEAD.size :]
-    try:
-        return _decode_body(body)
-    except IndexError:
-        raise DecodeError("the file ends early") from None
+def _fixed(form: Struct) -> Callable[[bytes, int], tuple[tuple[Any, ...], int]]:
+    return lambda data, at: (form.unpack_from(data, at), at + form.size)
 
 
-def _take(body: bytes, at: int, size: int) -> bytes:
-    piece = body[at : at + size]
-    if len(piece) != size:
-        raise DecodeError("the file ends early")
-    return piece
-
-
-def _decode_body(body: bytes) -> MempoolDump:
-    dump = MempoolDump()
-    (count,) = _HEAD.unpack(_take(body, 0, _HEAD.size))
-    at = _HEAD.size
-    if count > len(body):
-        raise DecodeError("the file promises more transactions than it can hold")
-    for _ in range(count):
-        tx, at = Tx.parse_at(body, at)
-        time, delta = _TIMES.unpack(_take(body, at, _TIMES.size))
-        at += _TIMES.size
-        dump.transactions.append(StoredTx(tx, time, delta))
-    count, at = read_compact_size(body, at)
-    for _ in range(count):
-        txid, delta = _DELTA.unpack(_take(body, at, _DELTA.size))
-        dump.deltas[txid] = delta
-        at += _DELTA.size
-    count, at = read_compact_size(body, at)
-    for _ in range(count):
-        dump.unbroadcast.append(_take(body, at, 32))
-        at += 32
-    return dump
+def _slice(size: int) -> Callable[[bytes, int], tuple[bytes, int]]:
+    return lambda data, at: (data[at : at + size], at + size)

@@ -151,7 +151,7 @@ def shrink_log(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(-SHRINK_TO_BYTES, 2)
         file.readline()
-        rest = file.read()
+        rest = file.read(SHRINK_TO_BYTES)
     path.write_bytes(rest)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from btcnode.errors import BtcnodeError
+from btcnode.files import open_at_once
 
 if TYPE_CHECKING:  # btcnode-cli, which reads cookies here, does without the options
     from btcnode.settings.groups.rpc import Account
@@ -43,7 +44,7 @@ def read_cookie(path: Path) -> tuple[str, str] | None:
     A first line without a colon is a user without a password, whom every server refuses.
     """
     try:
-        with path.open("rb") as file:
+        with open_at_once(path) as file:
             line = file.readline(MAX_COOKIE_BYTES)
     except OSError:
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from btcnode.files import parse_json, read_limited
 
 READY_NAME = "ready.json"
 MAX_BYTES = 1 << 16
@@ -12,8 +13,7 @@ MAX_BYTES = 1 << 16
 def ready_rpc_port(net_dir: Path) -> int | None:
     """The port at which the node of this directory answers JSON-RPC; None without a file that says so."""
     try:
-        with (net_dir / READY_NAME).open("rb") as file:
-            facts = json.loads(file.read(MAX_BYTES))
+        facts = parse_json(read_limited(net_dir / READY_NAME, MAX_BYTES))
         port = facts["rpc"][0]["port"]
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -14,6 +14,7 @@ from btcnode.chain.history import History
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.snapshot_store import SnapshotStore
 from btcnode.errors import CorruptionError, DecodeError, StorageError
+from btcnode.files import open_regular
 from btcnode.mempool.pool import Mempool
 from btcnode.networks.assumeutxo import AssumeUtxo, known_sets, set_after
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -51,7 +52,7 @@ def _open(name: str) -> BinaryIO:
     try:
         if not name:
             raise FileNotFoundError
-        return Path(system_name(name)).open("rb")
+        return open_regular(Path(system_name(name)))
     except IsADirectoryError:
         raise DecodeError("AutoFile::read: fread failed") from None
     except OSError:

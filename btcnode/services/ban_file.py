@@ -8,12 +8,14 @@ import logging
 from pathlib import Path
 
 from btcnode.errors import DecodeError, StorageError
+from btcnode.files import MIB, parse_json, read_limited
 from btcnode.protocol.connections.bans import Ban, BanList
 from btcnode.storage.durable import write_durably
 from btcnode.wire.subnet import SubNet
 
 FILE_NAME = "banlist.json"
 VERSION = 1
+MAX_BYTES = 64 * MIB  # half a million bans
 
 log = logging.getLogger("btcnode.net")
 
@@ -36,7 +38,7 @@ class BanFile:
 
     def _load(self) -> bool:
         try:
-            entries = json.loads(self._path.read_bytes())["banned_nets"]
+            entries = parse_json(read_limited(self._path, MAX_BYTES))["banned_nets"]
             for entry in entries:
                 self._take(entry)
         except FileNotFoundError:

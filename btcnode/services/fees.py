@@ -10,6 +10,7 @@ from pathlib import Path
 
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.errors import DecodeError, StorageError
+from btcnode.files import MIB, read_limited
 from btcnode.mempool.entry import MempoolEntry, RemovalReason
 from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.fee_file import decode_estimates, encode_estimates
@@ -20,6 +21,7 @@ from btcnode.storage.durable import write_durably
 
 FILE_NAME = "fee_estimates.dat"
 SAVE_INTERVAL = 3600.0  # seconds
+MAX_FILE_BYTES = 64 * MIB  # more than all that its format allows
 MAX_FILE_AGE = 60 * 3600  # seconds; older estimates mislead
 MAX_TIP_AGE = 3 * 3600  # seconds; with an older tip nothing is learned
 
@@ -36,7 +38,7 @@ def load_estimator(path: Path, *, accept_stale: bool) -> FeeEstimator:
                 " estimates.", path, age // 3600, MAX_FILE_AGE // 3600,
             )  # fmt: skip
             return FeeEstimator()
-        return decode_estimates(path.read_bytes())
+        return decode_estimates(read_limited(path, MAX_FILE_BYTES))
     except FileNotFoundError:
         log.info("%s is not found. Continue anyway.", path)
     except (OSError, DecodeError) as error:

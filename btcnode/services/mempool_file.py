@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from btcnode.errors import DecodeError, StorageError
-from btcnode.mempool.persistence import (
-    KEY_SIZE,
-    VERSION_SIZE,
-    MempoolDump,
-    StoredTx,
-    check_version,
-    decode_dump,
-    encode_dump,
-)
+from btcnode.files import open_regular
+from btcnode.mempool.persistence import KEY_SIZE, DumpReader, StoredTx, encode_dump
 from btcnode.mempool.rejection import Rejection, TxResult
 from btcnode.services.clock import Clock
 from btcnode.services.transactions import Transactions
@@ -28,9 +19,9 @@ from btcnode.storage.durable import storage_error, write_durably
 FILE_NAME = "mempool.dat"
 BATCH = 64  # transactions that are verified at a time
 
-log = logging.getLogger("btcnode.mempool")
+RECORDS = 1000  # of deltas and of txids that are read at a time
 
-MAX_OTHER_BYTES = 1 << 28
+log = logging.getLogger("btcnode.mempool")
 
 
 @dataclass(slots=True)
@@ -42,23 +33,6 @@ class ImportReport:
     expired: int = 0
     already_there: int = 0
     unbroadcast: int = 0
-
-
-def read_dump(path: Path) -> MempoolDump:
-    """Read a file; raises StorageError, DecodeError. Takes long for a large one.
-
-    Of what is no regular file (a device has no end) MAX_OTHER_BYTES are read, and of none more than its version when
-    that is not known.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(VERSION_SIZE)
-            check_version(start)
-            found = os.fstat(file.fileno())
-            data = start + file.read(found.st_size if stat.S_ISREG(found.st_mode) else MAX_OTHER_BYTES)
-    except OSError as error:
-        raise storage_error(error, f"cannot read {path}") from None
-    return decode_dump(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,22 +92,36 @@ class MempoolFile:
                 log.error("the mempool is not saved: %s", error)
 
     async def import_file(self, path: Path, options: ImportOptions) -> ImportReport:
-        """Take in the transactions of a file; raises StorageError, DecodeError when it is none."""
-        dump = await asyncio.to_thread(read_dump, path)
-        transactions, pool = self._transactions, self._transactions.pool
+        """Take in the transactions of a file; raises StorageError, DecodeError when it is none.
+
+        What stands before a fault has been taken in then. The file is read in steps, beside the loop.
+        """
         report = ImportReport()
-        cutoff = self._clock.now() - transactions.options.expiry_s
-        for start in range(0, len(dump.transactions), BATCH):
-            batch = dump.transactions[start : start + BATCH]
-            await asyncio.gather(*(self._take(stored, cutoff, options, report) for stored in batch))
-        if options.apply_fee_delta_priority:
-            for txid, delta in dump.deltas.items():
-                pool.prioritise(txid, delta)
-        if options.apply_unbroadcast_set:
-            report.unbroadcast = len(dump.unbroadcast)
-            for txid in dump.unbroadcast:
-                pool.add_unbroadcast(txid)
+        try:
+            with await asyncio.to_thread(open_regular, path) as file:
+                await self._import(DumpReader(file.read), options, report)
+        except OSError as error:
+            raise storage_error(error, f"cannot read {path}") from None
         return report
+
+    async def _import(self, dump: DumpReader, options: ImportOptions, report: ImportReport) -> None:
+        pool = self._transactions.pool
+        cutoff = self._clock.now() - self._transactions.options.expiry_s
+        log.info("Loading %d mempool transactions from file...", await asyncio.to_thread(dump.begin))
+        while batch := await asyncio.to_thread(dump.transactions, BATCH):
+            await asyncio.gather(*(self._take(stored, cutoff, options, report) for stored in batch))
+        await asyncio.to_thread(dump.begin_deltas)
+        while deltas := await asyncio.to_thread(dump.deltas, RECORDS):
+            if options.apply_fee_delta_priority:
+                for txid, delta in deltas:
+                    pool.prioritise(txid, delta)
+        count = await asyncio.to_thread(dump.begin_unbroadcast)
+        while txids := await asyncio.to_thread(dump.unbroadcast, RECORDS):
+            if options.apply_unbroadcast_set:
+                for txid in txids:
+                    pool.add_unbroadcast(txid)
+        if options.apply_unbroadcast_set:
+            report.unbroadcast = count
 
     async def _take(self, stored: StoredTx, cutoff: int, options: ImportOptions, report: ImportReport) -> None:
         tx, pool = stored.tx, self._transactions.pool

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 from btcnode.errors import ConfigError, StorageError
+from btcnode.files import MIB, read_limited
 from btcnode.networks.seeds import embedded_asmap, fixed_seeds
 from btcnode.protocol.addresses.address_file import (
     AddressFileError,
@@ -30,6 +31,9 @@ from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress, Network
 
 PEERS, ANCHORS = "peers.dat", "anchors.dat"
+MAX_PEERS_BYTES = 64 * MIB  # a full book has 10
+MAX_ANCHORS_BYTES = MIB
+MAX_MAP_BYTES = 64 * MIB  # maps of the whole Internet have 2
 BUG_REPORT = "https://github.com/bitcoin/bitcoin/issues"  # the file's format is theirs
 
 log = logging.getLogger("btcnode.addrman")
@@ -68,7 +72,7 @@ def _load_map(path: Path) -> AsMap:
     if not path.exists():
         raise ConfigError(f"Could not find asmap file {_quoted(path)}")
     try:
-        data = path.read_bytes()
+        data = read_limited(path, MAX_MAP_BYTES)
     except OSError as error:
         init_log.warning("Failed to open asmap file from disk: %s", error)
         data = b""
@@ -91,7 +95,7 @@ def load_book(settings: Settings, magic: bytes, rng: Random, groups: NetGroups) 
     if "addrman" in settings.chain.test:
         rng, key = Random(0), TEST_KEY
     try:
-        book, note = decode_book(path.read_bytes(), magic, rng, groups)
+        book, note = decode_book(read_limited(path, MAX_PEERS_BYTES), magic, rng, groups)
     except FileNotFoundError:
         book = AddressBook(rng, groups, key=key)
         log.info("Creating peers.dat because the file was not found (%s)", _quoted(path))
@@ -157,7 +161,7 @@ def read_anchors(directory: Path, magic: bytes) -> tuple[AddrEntry, ...]:
     path = directory / ANCHORS
     anchors: list[AddrEntry] = []
     try:
-        anchors = decode_anchors(path.read_bytes(), magic)
+        anchors = decode_anchors(read_limited(path, MAX_ANCHORS_BYTES), magic)
         log.info('Loaded %d addresses from "%s"', len(anchors), ANCHORS)
     except FileNotFoundError:
         pass

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from btcnode.errors import CorruptionError
+from btcnode.files import read_limited
 from btcnode.storage.durable import storage_error
 from btcnode.storage.layout import FRAME, FRAME_SIZE, XOR_FILE, XOR_KEY_SIZE
-from btcnode.storage.obfuscation import ZERO_KEY, Obfuscation
+from btcnode.storage.obfuscation import MAX_KEY_FILE_BYTES, ZERO_KEY, Obfuscation
 
 MIN_BLOCK_SIZE = 80
 MAX_BLOCK_SIZE = 4_000_000  # Core's MAX_BLOCK_SERIALIZED_SIZE
@@ -65,7 +66,7 @@ class BlockImport:
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Raises StorageError when the file cannot be read."""
         try:
-            self._fd = os.open(self._path, os.O_RDONLY)
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO has nothing, and is not waited for
             try:
                 self._size = os.fstat(self._fd).st_size
                 while (frame := self._find()) is not None:
@@ -123,7 +124,7 @@ def xor_key_beside(path: Path) -> bytes:
     So a Core blocks directory can be imported as it lies there. Raises StorageError, CorruptionError.
     """
     try:
-        key = path.with_name(XOR_FILE).read_bytes()
+        key = read_limited(path.with_name(XOR_FILE), MAX_KEY_FILE_BYTES)
     except FileNotFoundError:
         return ZERO_KEY
     except OSError as error:

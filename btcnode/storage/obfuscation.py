@@ -9,10 +9,12 @@ import secrets
 from pathlib import Path
 
 from btcnode.errors import CorruptionError, StorageError
+from btcnode.files import read_limited
 from btcnode.storage.durable import write_durably
 from btcnode.storage.layout import XOR_FILE, XOR_KEY_SIZE
 
 CHUNK = 8192  # big ints of this size stay in the first-level cache: twice as fast as one of a megabyte
+MAX_KEY_FILE_BYTES = 4096  # of a damaged one, whose size is told
 ZERO_KEY = bytes(XOR_KEY_SIZE)
 
 
@@ -57,7 +59,7 @@ def open_obfuscation(directory: Path, *, use_xor: bool = True) -> Obfuscation:
     """
     path = directory / XOR_FILE
     try:
-        key = path.read_bytes()
+        key = read_limited(path, MAX_KEY_FILE_BYTES)
     except FileNotFoundError:
         fresh = all(entry.is_file() and entry.name.startswith(".") for entry in directory.iterdir())
         key = secrets.token_bytes(XOR_KEY_SIZE) if use_xor and fresh else ZERO_KEY

@@ -10,15 +10,17 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
+from btcnode.files import MIB, read_limited
 from btcnode.wire.netaddr import NetAddress, Network
 
 PROC_NET = Path("/proc/net")
+MAX_TABLE_BYTES = 4 * MIB
 _UP_GATEWAY = 0x3  # RTF_UP | RTF_GATEWAY
 
 
 def _lines(path: Path) -> list[list[str]]:
     try:
-        return [line.split() for line in path.read_text().splitlines()]
+        return [line.split() for line in read_limited(path, MAX_TABLE_BYTES).decode("ascii", "replace").splitlines()]
     except OSError:
         return []
 

@@ -15,12 +15,14 @@ from binascii import Error as Base64Error
 from hashlib import sha256
 from pathlib import Path
 
+from btcnode.files import read_limited
 from btcnode.net.proxy.errors import DialError
 from btcnode.net.proxy.reach import reach
 from btcnode.settings.addresses import ProxyAddress
 from btcnode.wire.netaddr import NetAddress, Network
 
 KEY_FILE = "i2p_private_key"
+MAX_KEY_FILE_BYTES = 65536
 PORT = 0  # SAM 3.1 knows no ports
 MAX_LINE = 65536  # bytes
 REPLY_TIMEOUT = 180.0  # seconds: the router may ask its whole network
@@ -257,7 +259,7 @@ def _value(reply: dict[str, str], name: str, request: str) -> str:
 
 def _read_key(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_limited(path, MAX_KEY_FILE_BYTES)
     except FileNotFoundError:
         return b""
     except OSError as error:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btcnode.errors import DecodeError
+from btcnode.files import open_regular, read_limited
 from btcnode.net.background import Background
 from btcnode.net.proxy import tor_reply
 from btcnode.net.proxy.tor_reply import COOKIE_SIZE, NONCE_SIZE, Reply, ReplyReader, TorControlError
@@ -24,6 +25,7 @@ from btcnode.wire.netaddr import NetAddress
 KEY_FILE = "onion_v3_private_key"
 NEW_KEY = "NEW:ED25519-V3"
 MAX_KEY_SIZE = 1000  # characters
+MAX_KEY_FILE_BYTES = 4096
 RECONNECT_FIRST = 1.0  # seconds
 RECONNECT_GROWTH = 1.5
 RECONNECT_LAST = 600.0
@@ -210,7 +212,7 @@ class TorController(Background):
     def _read_key(self) -> str:
         """The stored key, "" when there is none or nothing that could be one (it would become part of a command)."""
         try:
-            key = self._plan.key_file.read_text(encoding="ascii").strip()
+            key = read_limited(self._plan.key_file, MAX_KEY_FILE_BYTES).decode("ascii").strip()
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:
@@ -281,7 +283,7 @@ class _Session:
 
 def _read_cookie(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             cookie = file.read(COOKIE_SIZE + 1)
     except OSError:
         raise _RefusedError(f"Authentication cookie {path} could not be opened (check permissions)") from None

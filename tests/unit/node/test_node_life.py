@@ -22,9 +22,10 @@ from btcnode.errors import BtcnodeError, ConfigError, DatadirLockedError, FatalE
 from btcnode.mempool.persistence import encode_dump
 from btcnode.node import Node
 from btcnode.node.launch import StartStopped
-from btcnode.services.mempool_file import ImportOptions, MempoolFile, read_dump
+from btcnode.services.mempool_file import ImportOptions, MempoolFile
 from btcnode.settings.settings import Settings
 from btcnode.storage.locking import DirectoryLock
+from tests.lib.mempool_dump import read_dump
 from tests.lib.settings import settings_of
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -396,5 +397,5 @@ def test_a_mempool_that_was_not_loaded_is_not_replaced(datadir: Path, monkeypatc
     asyncio.run(starts_well(datadir, persistmempool=False))
     assert path.read_bytes() == stored
     asyncio.run(starts_well(datadir))
-    dump = read_dump(path)
+    dump = read_dump(path.read_bytes())
     assert dump.deltas == {bytes(range(32)): 5}
