@@ -51,9 +51,11 @@ from btcnode.wire.messages import (
     XThinBlock,
 )
 from btcnode.wire.netaddr import NetAddress
+from tests.lib.hostile.filters import worst_filter
 from tests.lib.hostile.kinds import Frames, Kind, Reading, Source, for_ever, frame, in_bulk, varied
 from tests.lib.hostile.world import (
     PARAMS,
+    PUSHED_BYTES,
     SPACING,
     TRUE_PROGRAM,
     World,
@@ -71,9 +73,8 @@ ORPHAN_INPUTS = 2_400
 WITNESS_ELEMENTS = 190_000
 MAX_TXS = 65_535
 TINY_TX = Tx(2, [os.urandom(36)], [b""], [0], [make_txout(0, b"")]).raw  # 60 bytes, as small as they come
-FULL_FILTER = FilterLoad(b"\xff" * 35_999 + b"\xfe", 50, 0, 1)  # nearly everything has to be hashed fifty times
 EMPTY_FILTER = FilterLoad(bytes(36_000), 50, 0, 0)
-LAST_BIT_FILTER = FilterLoad(b"\xfd" * 36_000, 50, 0, 1)  # one bit of eight is missing: some seven hashes a piece
+PUSHED = tuple(bytes([first]) for first in PUSHED_BYTES)  # what heavy transactions of the mempool push
 
 
 def wire(message: Message) -> bytes:
@@ -359,6 +360,13 @@ def _get_xblocktx(world: World, _: int) -> Source:
     return for_ever(wire(GetXBlockTx(_hash_of(world.busy), hashes)))
 
 
+def _block_filter(world: World) -> FilterLoad:
+    """One that has nothing of the first transactions of the busy block, and tells so late."""
+    block = parse_block(world.busy)
+    txs = [block.tx(n) for n in range(300)]
+    return worst_filter([part for tx in txs for part in (tx.txid, tx.prevouts[0], tx.txouts[0][-32:])])
+
+
 def _filtered_mempool(filter_: FilterLoad) -> Source:
     """A filter and the question what of the mempool it matches, again and again."""
     return for_ever(wire(filter_), wire(Mempool()))
@@ -375,12 +383,12 @@ REQUESTS = (
     Kind("getdata, compact form of a busy block", lambda world, _: _ask(MSG_CMPCT_BLOCK, _hash_of(world.busy))),
     Kind(
         "getdata, a busy block filtered",
-        lambda world, _: _ask(MSG_FILTERED_BLOCK, _hash_of(world.busy), 500, wire(FULL_FILTER)),
+        lambda world, _: _ask(MSG_FILTERED_BLOCK, _hash_of(world.busy), 500, wire(_block_filter(world))),
     ),
     Kind("mempool", lambda *_: in_bulk(wire(Mempool()), 1_200), pool=True),
     Kind("mempool, never read", lambda *_: in_bulk(wire(Mempool()), 1_200), pool=True, reading=Reading.NONE),
-    Kind("mempool, matched by a filter of 50 functions", lambda *_: _filtered_mempool(FULL_FILTER), pool=True),
-    Kind("filterload", lambda *_: for_ever(wire(FULL_FILTER))),
+    Kind("mempool, matched by a filter of 50 functions", lambda *_: _filtered_mempool(worst_filter(PUSHED)), pool=True),
+    Kind("filterload", lambda *_: for_ever(wire(EMPTY_FILTER))),
     Kind("filteradd", lambda *_: lambda _: chain([wire(EMPTY_FILTER)], repeat(wire(FilterAdd(bytes(520))) * 100))),
     Kind("getcfilters, 1,000", _filters),
     Kind("getcfilters, 1,000, never read", _filters, reading=Reading.NONE),

@@ -38,7 +38,8 @@ KEY = seckey(1)
 PUBKEY = pubkey_create(KEY)
 LEGACY_SCRIPT = b"\x76\xa9\x14" + hash160(PUBKEY) + b"\x88\xac"
 LEGACY_INPUTS = 640
-PUSHES = 90_000
+PUSHES = 45_000
+PUSHED_BYTES = range(0x20, 0x34)
 SEQUENCE = 0xFFFFFFFD
 
 
@@ -143,7 +144,7 @@ def plain_tx(coin: Coin, fee: int, number: int) -> Tx:
 
 def pushy_tx(coin: Coin, number: int) -> Tx:
     """A transaction whose data output has 45,000 pushes of a byte: what filters of light clients must look through."""
-    script = b"\x6a" + (b"\x01" + bytes([0x20 + number])) * (PUSHES // 2)
+    script = b"\x6a" + (b"\x01" + bytes([PUSHED_BYTES[number]])) * PUSHES
     return spend([coin], [make_txout(0, script)])
 
 
@@ -157,7 +158,7 @@ def make_world(pool: int, honest: int, spare: int, *, started: int | None = None
     split, world.checked = world._split(20, b"\0\x20" + sha256(checks_script()).digest())
     split_legacy, world.legacy = world._split(LEGACY_INPUTS, LEGACY_SCRIPT)
     split_fat, fat = world._split(FAT_INPUTS, FAT_PROGRAM)
-    split_big = spend([world._coinbases.popleft()], [make_txout(10**7, TRUE_PROGRAM)] * 20)
+    split_big = spend([world._coinbases.popleft()], [make_txout(10**7, TRUE_PROGRAM)] * len(PUSHED_BYTES))
     world._grow([split, split_legacy, split_fat, split_big])
     while len(world.blocks) < HEIGHT - 4:
         world._grow()
@@ -168,7 +169,7 @@ def make_world(pool: int, honest: int, spare: int, *, started: int | None = None
     world.fat = world.blocks[-1]
     while len(world.blocks) < HEIGHT:
         world._grow()
-    world.pool = [pushy_tx(coin, n) for n, coin in enumerate(outputs_of(split_big, 20, 10**7))]
+    world.pool = [pushy_tx(coin, n) for n, coin in enumerate(outputs_of(split_big, len(PUSHED_BYTES), 10**7))]
     world.pool += [plain_tx(coin, 1_000, n) for n, coin in enumerate(world.take(pool))]
     for n in range(honest):
         world.honest.append(world.block([plain_tx(coin, 0, n) for coin in world.take(HONEST_TXS)]))
