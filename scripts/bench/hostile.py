@@ -16,78 +16,25 @@ import argparse
 import contextlib
 import json
 import math
-import multiprocessing
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from tests.lib.hostile.attacker import Army, Tally
 from tests.lib.hostile.catalogue import KINDS
-from tests.lib.hostile.kinds import Door, Kind, Source
-from tests.lib.hostile.observer import Delays, Observer, Seen
+from tests.lib.hostile.kinds import Kind
+from tests.lib.hostile.observer import Delays, Seen
+from tests.lib.hostile.siege import Result, attack
 from tests.lib.hostile.sites import Node, Stable
 from tests.lib.hostile.world import World, make_world
 
 CALL_LIMIT = 0.25
 PING_LIMIT = 1.0
 HONEST = 24  # blocks that the observer may bring to one node
-GRACE = 60.0  # seconds that the attackers' process has beyond its time
-
-
-@dataclass(slots=True)
-class Result:
-    """One kind, so many peers, one node."""
-
-    node: str
-    kind: str
-    peers: int
-    seen: Seen
-    tally: Tally
-    memory: int
-    reasons: Counter[str]
-    survived: bool = True
-
-
-def besiege(kind: Kind, source: Source, ports: dict[Door, int], count: int, seconds: float, pipe: Connection) -> None:
-    """The attackers' process: connect when told so, attack when told so, tell what came of it."""
-    army = Army(kind, source, ports, count)
-    pipe.recv()
-    army.connect()
-    pipe.send(None)
-    pipe.recv()
-    pipe.send(army.attack(seconds))
-
-
-def attack(node: Node, kind: Kind, source: Source, count: int, seconds: float, world: World) -> Result:
-    """Measure one attack on a running node."""
-    context = multiprocessing.get_context("fork")
-    pipe, theirs = context.Pipe()
-    process = context.Process(target=besiege, args=(kind, source, node.ports, count, seconds, theirs), daemon=True)
-    process.start()
-    observer = Observer(node.site(), world.honest[node.height - len(world.blocks) :], node.height)
-    tally = Tally()
-    try:
-        observer.start()
-        pipe.send(None)
-        pipe.recv()
-        node.reset_peak()
-        observer.go()
-        pipe.send(None)
-        if pipe.poll(seconds + GRACE):
-            tally = pipe.recv()
-        seen = observer.stop()
-    finally:
-        process.kill()
-        process.join()
-    node.height += observer.used
-    return Result(type(node).__name__, kind.name, count, seen, tally, node.peak_memory(), node.reasons())
 
 
 def run_kind(stable: Stable, kind: Kind, options: argparse.Namespace, world: World) -> Iterator[Result]:

@@ -15,7 +15,7 @@ from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError
 from btcnode.wire.messages import Verack, Version
 from btcnode.wire.registry import encode_message
 from btcnode.wire.v2_transport import V2Transport
-from tests.lib.hostile.kinds import Door, Kind, Reading, Source
+from tests.lib.hostile.kinds import LOGIN, Door, Kind, Reading, Source
 from tests.lib.hostile.world import PARAMS
 from tests.lib.peer import decoy
 
@@ -168,6 +168,8 @@ class Line:
         if data is None:
             self.next_at = float("inf")
             return False
+        if kind.door is Door.RPC:
+            data = data.replace(LOGIN, self.army.login)
         self.army.tally.frames += 1
         self.waiting = memoryview(self._encrypted(self.wire, data) if self.wire is not None else data)
         if kind.pause or kind.churn:
@@ -183,7 +185,9 @@ class Line:
 class Army:
     """All connections of one kind of attack."""
 
-    def __init__(self, kind: Kind, source: Source, ports: dict[Door, int], count: int) -> None:
+    def __init__(self, kind: Kind, source: Source, ports: dict[Door, int], count: int, login: bytes) -> None:
+        """``login``: the user's, in base64, for what the user does unwisely."""
+        self.login = login
         self.kind = kind
         self.source = source
         self.ports = ports

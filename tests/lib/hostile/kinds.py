@@ -56,6 +56,9 @@ class Kind:
     churn: bool = False
 
 
+LOGIN = b"@LOGIN@"  # in frames for the RPC port: the user's, in base64
+
+
 def frame(command: str, payload: bytes = b"") -> bytes:
     """A frame of version 1."""
     return encode_frame(PARAMS.magic, command, payload)

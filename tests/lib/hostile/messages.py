@@ -337,11 +337,11 @@ def _ask(kind: int, block_hash: bytes, number: int = 50_000, before: bytes = b""
 
 
 def _filters(world: World, _: int) -> Source:
-    return in_bulk(wire(GetCFilters(0, len(world.blocks) - 999, world.tip)))
+    return in_bulk(wire(GetCFilters(0, max(1, len(world.blocks) - 999), world.tip)))
 
 
 def _filter_headers(world: World, _: int) -> Source:
-    return in_bulk(wire(GetCFHeaders(0, len(world.blocks) - 1999, world.tip)))
+    return in_bulk(wire(GetCFHeaders(0, max(1, len(world.blocks) - 1999), world.tip)))
 
 
 def _get_xthin(world: World, _: int) -> Source:

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.wire.messages import Version
-from tests.lib.hostile.kinds import Door, Frames, Kind, Reading, Source, for_ever, frame, once
+from tests.lib.hostile.kinds import LOGIN, Door, Frames, Kind, Reading, Source, for_ever, frame, once
 from tests.lib.hostile.world import PARAMS, World
 
 
@@ -71,6 +71,13 @@ def _endless_head(world: World, _: int) -> Source:
     return lambda _: chain([b"GET / HTTP/1.1\r\n"], repeat(b"X-Filler: " + b"a" * 70 + b"\r\n"))
 
 
+def _import_endless(world: World, _: int) -> Source:
+    """The user has a mempool imported from a file without end."""
+    body = b'{"method": "importmempool", "params": ["/dev/zero"], "id": 1}'
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " + LOGIN + b"\r\nContent-Length: "
+    return once(head + str(len(body)).encode() + b"\r\n\r\n" + body)
+
+
 TRANSPORTS = (
     Kind("nothing: greeted, then silent", lambda *_: once()),
     Kind("frame of 4 MB that never ends", _claimed, pause=0.5),
@@ -89,6 +96,7 @@ HTTP = (
     Kind("REST, the mempool pipelined, never read", _rest_mempool, door=Door.RPC, reading=Reading.NONE, pool=True),
     Kind("RPC, 300 idle", lambda *_: once(), door=Door.RPC, fixed=300),
     Kind("RPC, 300 requests that never end", _endless_head, door=Door.RPC, fixed=300, pause=0.2),
+    Kind("RPC, importmempool of /dev/zero", _import_endless, door=Door.RPC, fixed=1),
     Kind("RPC, wrong password", _bad_password, door=Door.RPC),
     Kind("RPC, body of 30 MB without password", _half_body, door=Door.RPC),
     Kind("metrics, 300 idle", lambda *_: once(), door=Door.METRICS, fixed=300, both=False),

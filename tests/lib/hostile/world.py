@@ -23,6 +23,7 @@ from btcnode.testing.templates import seckey
 
 PARAMS = params_for("regtest")
 HEIGHT = 2200  # more than one answer to getheaders or getcfheaders holds
+BUSY_TXS = 9_600  # nearly all that fit into a block
 SPACING = 2  # seconds between blocks
 SUBSIDY = 50 * 10**8
 COIN = 100_000  # satoshi of each spare coin
@@ -86,6 +87,7 @@ class World:
     checked: list[Coin] = field(default_factory=list)  # pay to the script of many checks
     legacy: list[Coin] = field(default_factory=list)  # pay to the hash of a key
     started: int = 0
+    height: int = HEIGHT
     _coinbases: deque[Coin] = field(default_factory=deque)
 
     @property
@@ -103,7 +105,7 @@ class World:
         prev = header_hash(made[-1][:HEADER_SIZE]) if made else PARAMS.genesis_hash
         height = len(made) + 1
         return BlockTemplate(
-            PARAMS, prev, height, self.started - (HEIGHT - height) * SPACING, PARAMS.pow_limit_bits,
+            PARAMS, prev, height, self.started - (self.height - height) * SPACING, PARAMS.pow_limit_bits,
             txs=txs or [], fees=fees, script_pubkey=TRUE_PROGRAM, commit=True,
         ).build()  # fmt: skip
 
@@ -148,10 +150,14 @@ def pushy_tx(coin: Coin, number: int) -> Tx:
     return spend([coin], [make_txout(0, script)])
 
 
-def make_world(pool: int, honest: int, spare: int, *, started: int | None = None) -> World:
-    """Build it: a mempool of ``pool`` transactions, ``honest`` blocks to come, ``spare`` coins for attacks."""
-    world = World(started=started if started is not None else int(time.time()))
-    busy_txs = 9_600
+def make_world(
+    pool: int, honest: int, spare: int, *, height: int = HEIGHT, busy_txs: int = BUSY_TXS, started: int | None = None
+) -> World:
+    """Build it: a mempool of ``pool`` transactions, ``honest`` blocks to come, ``spare`` coins for attacks.
+
+    ``started``: Unix time of the last block, by default now.
+    """
+    world = World(started=started if started is not None else int(time.time()), height=height)
     for _ in range(140):
         world._grow()
     world._fan_out(pool + 20 + honest * HONEST_TXS + busy_txs + spare + 2 * COINS_PER_TX)
@@ -160,14 +166,14 @@ def make_world(pool: int, honest: int, spare: int, *, started: int | None = None
     split_fat, fat = world._split(FAT_INPUTS, FAT_PROGRAM)
     split_big = spend([world._coinbases.popleft()], [make_txout(10**7, TRUE_PROGRAM)] * len(PUSHED_BYTES))
     world._grow([split, split_legacy, split_fat, split_big])
-    while len(world.blocks) < HEIGHT - 4:
+    while len(world.blocks) < height - 4:
         world._grow()
     world._grow([spend([coin], [make_txout(coin.value, TRUE_PROGRAM)]) for coin in world.take(busy_txs)])
     world.busy = world.blocks[-1]
     stack = [bytes([n % 251]) * 520 for n in range(400)]
     world._grow([spend([coin], [make_txout(coin.value, TRUE_PROGRAM)], [*stack, FAT_SCRIPT]) for coin in fat])
     world.fat = world.blocks[-1]
-    while len(world.blocks) < HEIGHT:
+    while len(world.blocks) < height:
         world._grow()
     world.pool = [pushy_tx(coin, n) for n, coin in enumerate(outputs_of(split_big, len(PUSHED_BYTES), 10**7))]
     world.pool += [plain_tx(coin, 1_000, n) for n, coin in enumerate(world.take(pool))]
