@@ -22,7 +22,8 @@ from tests.lib.peer import decoy
 RETURN = 1.0  # seconds until one that was thrown out comes back
 POLL = 0.02
 RECEIVE = 1 << 18
-SLOW_BYTES = 200  # read at a time by who reads slowly
+SLOW_BYTES = 200  # read at a time by who reads slowly, ...
+SLOW_PAUSE = 0.05  # ... in so many seconds
 DECOYS = 500
 OPENING = 10.0  # seconds for all to be connected
 
@@ -66,6 +67,7 @@ class Line:
         self.sock: socket.socket | None = None
         self.back_at = 0.0
         self.next_at = 0.0
+        self.read_at = 0.0
         self.wire: V2Transport | None = None
         self.waiting = memoryview(b"")
         self.frames: Iterator[bytes] = iter(())
@@ -95,7 +97,7 @@ class Line:
         """Tell the selector what this one waits for."""
         if self.sock is None:
             return
-        reads = self.army.kind.reading is not Reading.NONE or not self.greeted
+        reads = (self.army.kind.reading is not Reading.NONE or not self.greeted) and time.monotonic() >= self.read_at
         wanted = selectors.EVENT_READ if reads else 0
         if self.waiting or (self.army.attacking and time.monotonic() >= self.next_at and self.greeted):
             wanted |= selectors.EVENT_WRITE
@@ -131,6 +133,8 @@ class Line:
         if not data:
             self.lose(by_node=True, why="closed")
             return
+        if slow:
+            self.read_at = time.monotonic() + SLOW_PAUSE
         self.army.tally.received += len(data)
         if self.wire is not None and not self.greeted:
             self._shake_hands(self.wire, data)

@@ -387,6 +387,7 @@ REQUESTS = (
     ),
     Kind("mempool", lambda *_: in_bulk(wire(Mempool()), 1_200), pool=True),
     Kind("mempool, never read", lambda *_: in_bulk(wire(Mempool()), 1_200), pool=True, reading=Reading.NONE),
+    Kind("mempool, read slowly", lambda *_: in_bulk(wire(Mempool()), 1_200), pool=True, reading=Reading.SLOW),
     Kind("mempool, matched by a filter of 50 functions", lambda *_: _filtered_mempool(worst_filter(PUSHED)), pool=True),
     Kind("filterload", lambda *_: for_ever(wire(EMPTY_FILTER))),
     Kind("filteradd", lambda *_: lambda _: chain([wire(EMPTY_FILTER)], repeat(wire(FilterAdd(bytes(520))) * 100))),
