@@ -312,7 +312,9 @@ class Mempool:
             old = entry.cluster
             self._index.discard(old)
             entry.delta = total
-            self._index.add(_cluster(*_components(old.entries)[0]))
+            new = _cluster(*_components(old.entries)[0])
+            self._index.add(new)
+            self._eviction.on_regrouped([old], [new])
             self.version += 1
 
     # -- changing ------------------------------------------------------------------------------------------------
@@ -323,8 +325,8 @@ class Mempool:
 
     def carry_out(
         self,
-        old: Iterable[Cluster],
-        new: Iterable[Cluster],
+        old: Collection[Cluster],
+        new: Collection[Cluster],
         removed: Iterable[MempoolEntry],
         added: Iterable[MempoolEntry],
         reason: RemovalReason,
@@ -339,6 +341,7 @@ class Mempool:
             self._enter(entry, now)
         for cluster in new:
             self._index.add(cluster)
+        self._eviction.on_regrouped(old, new)
         self.version += 1
         for entry in removed:
             self.sequence += 1
@@ -449,24 +452,27 @@ class Mempool:
         """Bring a pool that has grown over ``max_bytes`` a twentieth below it (a small one just below it).
 
         Returns what went.
-        The minimum feerate rises above that of what went, so that it does not come back at once.
+        The minimum feerate rises, so that what went does not come back at once; the way of eviction says how far.
         """
         if self.memory_usage <= max_bytes:
             return []
         target = max_bytes - (max_bytes // EVICTION_SHARE if max_bytes >= BULK_EVICTION_BYTES else 0)
         gone: dict[MempoolEntry, None] = {}
-        freed = highest = 0
+        freed = 0
+        highest = 0.0
         incremental = self.options.incremental_feerate
-        for victims, fee, size in self._eviction.victims(self._index, self.descendants, now):
+        budget, floor = max(1, self.options.max_bytes), self._eviction.floor
+        for victims, fee, size in self._eviction.victims(self._index):
             new = sorted([entry for entry in victims if entry not in gone], key=_BY_TXID)  # Core's order of leaving
             if not new:
                 continue
             gone.update(dict.fromkeys(new))
-            freed += sum(entry.memory for entry in new)
-            # as Core: what is less than this plus the increment would only come and go
+            taken = sum(entry.memory for entry in new)
+            freed += taken
             rate = rate_of(fee, (size + 3) // 4) + incremental
-            highest = max(highest, rate)
-            self._raise_minimum(rate)
+            wanted = floor(self._index, self._rolling_feerate, rate, taken / budget, incremental)
+            highest = max(highest, wanted)
+            self._raise_minimum(wanted)
             if self.memory_usage - freed <= target:
                 break
         removed = self._take_out(list(gone), RemovalReason.SIZELIMIT)
@@ -520,11 +526,11 @@ class Mempool:
                 return 0
         return max(round(self._rolling_feerate), self.options.incremental_feerate)
 
-    def _raise_minimum(self, rate: int) -> None:
+    def _raise_minimum(self, rate: float) -> None:
         if rate > self._rolling_feerate:
             self._rolling_feerate = float(rate)
             self._block_since_bump = False
 
-    def touch(self, entry: MempoolEntry, now: int) -> None:
-        """Somebody has asked for the transaction; some ways of eviction care."""
-        self._eviction.on_touched(entry, now)
+    def touch(self, entry: MempoolEntry, now: int, source: int | None = None) -> None:
+        """Somebody has asked for the transaction, a peer of the group ``source`` or the user: some evictions care."""
+        self._eviction.on_touched(entry, now, source)

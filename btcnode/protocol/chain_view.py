@@ -99,8 +99,8 @@ class TxSource(typing.Protocol):
     def unbroadcast(self) -> Collection[bytes]:
         """Txids of the user's transactions that no peer has asked for yet."""
 
-    def remove_unbroadcast(self, txid: bytes) -> None:
-        """A peer has asked for this transaction."""
+    def asked_for(self, txid: bytes, group: int) -> None:
+        """A peer of this group of addresses has asked for a transaction, and gets it."""
 
 
 class NoTransactions:
@@ -147,7 +147,7 @@ class NoTransactions:
         """Nothing."""
         return ()
 
-    def remove_unbroadcast(self, txid: bytes) -> None:
+    def asked_for(self, txid: bytes, group: int) -> None:
         """Nothing to do."""
 
 

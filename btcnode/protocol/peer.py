@@ -147,6 +147,7 @@ class TxState:
     known: RollingBloom  # wtxids or txids, as the peer announces
     first_sequence: int  # the mempool's when the peer came
     next_send: float
+    group: int  # of its address, as the address book groups them
     last_sequence: int = 1  # the mempool's at the last announcement: what is older may be asked for
     queue: list[tuple[float, bytes]] = field(default_factory=list)  # heap of (minus feerate, wtxid)
     mempool_wanted: bool = False

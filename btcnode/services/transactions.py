@@ -115,13 +115,10 @@ class PoolSource:
 
     def find_tx(self, tx_hash: bytes, by_wtxid: bool) -> MempoolEntry | None:
         """By txid or wtxid."""
-        entry = self._pool.get_by_wtxid(tx_hash) if by_wtxid else self._pool.get(tx_hash)
-        if entry is not None:
-            self._pool.touch(entry, self._clock.now())
-        return entry
+        return self._pool.get_by_wtxid(tx_hash) if by_wtxid else self._pool.get(tx_hash)
 
     def by_wtxid(self) -> Mapping[bytes, MempoolEntry]:
-        """All of them; looking at one here does not count as interest in it."""
+        """All of them."""
         return self._pool.by_wtxid
 
     def parents(self, entry: PoolEntry) -> list[MempoolEntry]:
@@ -153,9 +150,12 @@ class PoolSource:
         """Txids of the user's transactions that no peer has asked for yet."""
         return self._pool.unbroadcast
 
-    def remove_unbroadcast(self, txid: bytes) -> None:
-        """A peer has asked for this one."""
+    def asked_for(self, txid: bytes, group: int) -> None:
+        """A peer of this group has asked for this one."""
         self._pool.remove_unbroadcast(txid)
+        entry = self._pool.get(txid)
+        if entry is not None:
+            self._pool.touch(entry, self._clock.now(), group)
 
 
 class Transactions:
@@ -443,7 +443,8 @@ class Transactions:
         self._feed(events.TransactionsProcessed(effect.peer_id, effect.number, tuple(outcomes)))
 
     def announce(self, entry: MempoolEntry) -> None:
-        """Tell all peers of a transaction that did not come from one of them."""
+        """Tell all peers of a transaction that the user is interested in."""
+        self.pool.touch(entry, self._clock.now())
         self._feed(events.TransactionAdded(entry.txid, entry.wtxid))
 
     def broadcast_privately(self, tx: Tx) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+import urllib.request
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from btcnode.networks.parameters import params_for
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.peer import ChainServer
-from tests.lib.process import NodeProcess, wait_until
+from tests.lib.process import NodeProcess, free_port, wait_until
 
 PARAMS = params_for("regtest")
 
@@ -105,3 +106,70 @@ def test_a_stop_during_a_sync_takes_the_workers_along(tmp_path: Path) -> None:
         node.start()
         node.wait_height(len(chain))
         assert node.stop(signal.SIGINT) == 0
+
+
+def metric(port: int, name: str) -> float:
+    """A metric of the node's."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    return float(next(line.split()[-1] for line in text.splitlines() if line.startswith(f"{name} ")))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_stopped_worker_does_not_hold_a_sync_up(tmp_path: Path) -> None:
+    generator = ChainGenerator(PARAMS)
+    chain = [*generator.spread(5000), *(generator.busy(600) for _ in range(6))]
+    metrics = free_port()
+    with ChainServer.of_blocks(PARAMS, chain) as server:
+        options = ("--par", "2", "--metrics-port", str(metrics), "--connect", server.address)
+        with NodeProcess(tmp_path, "regtest", *options, listen=False) as node:
+            node.start()
+            assert node.process is not None
+            pid = node.process.pid
+            wait_until(lambda: bool(children(pid)), 60, "a worker")
+            (stopped,) = children(pid)
+            os.kill(stopped, signal.SIGSTOP)
+            node.wait_height(len(chain), 120)  # the old limit alone was 180 s
+            wait_until(lambda: stopped not in children(pid), 60, "the end of the stopped worker")
+            wait_until(lambda: bool(children(pid)), 60, "another worker")
+            wait_until(
+                lambda: metric(metrics, "workers_replaced_total") + metric(metrics, "workers_failed_starts_total") >= 1,
+                30,
+                "the count",
+            )
+            assert not any(is_zombie_of(path, pid) for path in Path("/proc").glob("[0-9]*/stat"))
+            assert node.output().count("it does not answer") == 1
+            assert node.stop() == 0
+
+
+def is_zombie_of(path: Path, pid: int) -> bool:
+    """Whether it is a process that has ended and whom its parent ``pid`` has not waited for."""
+    try:
+        words = path.read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return False
+    return words[0] == "Z" and int(words[1]) == pid
+
+
+@pytest.mark.timeout(240)
+def test_a_node_that_may_start_nothing_syncs_by_itself(tmp_path: Path) -> None:
+    generator = ChainGenerator(PARAMS)
+    chain = [*generator.spread(4000), *(generator.busy(600) for _ in range(4))]
+    with ChainServer.of_blocks(PARAMS, chain) as server:
+        options = ("--par", "3", "--connect", server.address)
+        with NodeProcess(tmp_path, "regtest", *options, listen=False) as node:
+            node.start()
+            assert node.process is not None
+            pid = node.process.pid
+            killed: set[int] = set()
+            while node.height() < len(chain) or len(killed) < 8:  # whatever starts dies at once
+                for worker in children(pid):
+                    killed.add(worker)
+                    os.kill(worker, signal.SIGKILL)
+                time.sleep(0.05)
+            assert node.height() == len(chain)
+            wait_until(partial(has_two_workers, pid), 30, "two workers, after all")
+            lines = [line for line in node.output().splitlines() if "worker process" in line]
+            assert len(lines) <= 4
+            assert node.stop() == 0

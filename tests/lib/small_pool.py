@@ -125,7 +125,7 @@ class SmallPool:
         """The user's transaction, which nobody has asked for yet."""
         self._unbroadcast[txid] = None
 
-    def remove_unbroadcast(self, txid: bytes) -> None:
+    def asked_for(self, txid: bytes, group: int) -> None:
         """Somebody has."""
         self._unbroadcast.pop(txid, None)
 

@@ -267,6 +267,33 @@ class PoolModel(RuleBasedStateMachine):
         assert {entry.txid for entry in self.pool.expire(cutoff)} == old
         self.drop(old)
 
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), source=st.none() | st.integers(0, 3))
+    def touch(self, data: st.DataObject, source: int | None) -> None:
+        txid = data.draw(st.sampled_from(sorted(self.model)))
+        self.pool.touch(self.model[txid], self.now, source)
+
+    @invariant()
+    def interest_is_in_order(self) -> None:
+        """What is kept sorted is what sorting all would give, and leaves from the ends of clusters."""
+        eviction = self.pool._eviction
+        if not isinstance(eviction, LruKFeeEviction):
+            return
+        chunks = list({id(entry.chunk): entry.chunk for entry in self.model.values()}.values())
+        scores = {id(chunk): eviction.score(chunk.entries[0], self.now) for chunk in chunks}
+        order = [list(victims) for victims, _, _ in eviction.victims(self.pool._index)]
+        wanted = sorted(chunks, key=lambda chunk: (scores[id(chunk)], chunk.key), reverse=True)
+        assert order == [list(chunk.entries) for chunk in wanted]
+        gone: set[bytes] = set()
+        for group in order:
+            gone |= {entry.txid for entry in group}
+            assert self.closure(gone) == gone
+        for chunk in chunks:
+            behind = chunk.cluster.chunks[chunk.cluster.chunks.index(chunk) :]
+            newest = max(eviction._interest[entry].touches[0][0] for one in behind for entry in one.entries)
+            density = max(4 * chunk.fee / chunk.size, eviction.MIN_DENSITY)
+            assert abs(scores[id(chunk)] - (0.6 * (self.now - newest) / 3600 + 0.4 / density)) < 1e-6
+
     @rule(seconds=st.integers(1, 300))
     def wait(self, seconds: int) -> None:
         self.now += seconds

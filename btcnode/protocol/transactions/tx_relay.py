@@ -76,7 +76,8 @@ class TxRelay:
         if not (peer.relay or offers_bloom(self._ctx, peer)) or peer.kind in WITHOUT_TRANSACTIONS:
             return
         known = RollingBloom(b"", TX_KNOWN_PER_GENERATION, hasher=self._hasher)
-        peer.tx = TxState(known, self._source.sequence, 0.0)
+        group = int.from_bytes(self._ctx.groups.group(peer.address), "little")
+        peer.tx = TxState(known, self._source.sequence, 0.0, group)
         if peer.relay:
             self._peers[peer.id] = peer
 
@@ -304,10 +305,10 @@ class TxRelay:
         return peer.tx is not None
 
     def find(self, peer: Peer, tx_hash: bytes, by_wtxid: bool) -> Tx | None:
-        """The transaction if the peer may know that we have it; it counts as broadcast then."""
+        """The transaction if the peer may know that we have it; it counts as asked for then."""
         entry = self._source.find_tx(tx_hash, by_wtxid)
         if entry is not None and peer.tx is not None and entry.sequence < peer.tx.last_sequence:
-            self._source.remove_unbroadcast(entry.txid)
+            self._source.asked_for(entry.txid, peer.tx.group)
             return entry.tx
         if self._block is None:
             return None

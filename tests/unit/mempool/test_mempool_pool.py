@@ -6,12 +6,13 @@ import gc
 import random
 import tracemalloc
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
 from btcnode.mempool.audit import PoolAudit
 from btcnode.mempool.density_index import DensityIndex
-from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
+from btcnode.mempool.entry import Cluster, LockPoints, MempoolEntry, RemovalReason
 from btcnode.mempool.eviction import LruKFeeEviction
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import EVICTION_SHARE, ROLLING_FEE_HALFLIFE, Mempool
@@ -195,9 +196,124 @@ def test_lruk_weighs_interest_against_fee() -> None:
     for seconds in range(3):
         pool.touch(cheap, now + seconds)
     assert eviction.score(cheap, now) < eviction.score(dear, now)
-    order = [victims[0].txid for victims, _, _ in eviction.victims(DensityIndex(), pool.descendants, now)]
+    order = [victims[0].txid for victims, _, _ in eviction.victims(DensityIndex())]
     assert order[0] == dear.txid
     assert pool.trim(pool.memory_usage - 1, now) == [dear]
+
+
+def lruk_pool(max_bytes: int = 10**9) -> tuple[Mempool, LruKFeeEviction, random.Random]:
+    eviction = LruKFeeEviction()
+    return Mempool(MempoolOptions(max_bytes=max_bytes), eviction=eviction), eviction, random.Random(9)
+
+
+def test_lruk_takes_a_peers_interest_once_and_not_too_often() -> None:
+    pool, eviction, rng = lruk_pool()
+    entry = add(pool, entry_of(raw_tx(rng), 1000))
+    spacing, now = eviction.PEER_SPACING, START
+
+    def age() -> int:
+        return now - eviction._interest[entry].touches[0][0]
+
+    for source in range(5):
+        pool.touch(entry, now + 1, source)  # with the wave of its first relay: no news
+    now += 10 * spacing
+    for _ in range(20):
+        pool.touch(entry, now, 7)
+        now += spacing
+    assert len(eviction._interest[entry].touches) == 2  # the same peer again and again
+    pool.touch(entry, now, 8)
+    pool.touch(entry, now + 1, 9)  # too soon
+    assert age() == now - START
+    pool.touch(entry, now + spacing, 9)
+    assert age() < now - START
+    for source in range(100, 200):
+        now += spacing
+        pool.touch(entry, now, source)
+    assert age() > 80 * spacing  # a crowd of peers can do no more than so often
+    for _ in range(3):
+        pool.touch(entry, now)
+    assert age() == 0  # the user can
+
+
+def test_lruk_remembers_what_has_gone() -> None:
+    pool, eviction, rng = lruk_pool()
+    raw = raw_tx(rng)
+    old = add(pool, entry_of(raw, 1000))
+    pool.remove([old], RemovalReason.SIZELIMIT)
+    add(pool, entry_of(raw_tx(rng), 1000), START + 3600)
+    back = add(pool, entry_of(raw, 1000, START + 7200), START + 7200)
+    assert pool.trim(pool.memory_usage - 1, START + 7200) == [back]
+    for _ in range(eviction.REMEMBERED + 10):
+        eviction._gone[rng.randbytes(32)] = eviction._gone[raw_id(raw)]
+    pool.remove([add(pool, entry_of(raw_tx(rng), 1000))], RemovalReason.SIZELIMIT)
+    before = len(eviction._gone)
+    pool.remove([add(pool, entry_of(raw_tx(rng), 1000))], RemovalReason.SIZELIMIT)
+    assert len(eviction._gone) == before
+
+
+def raw_id(raw: bytes) -> bytes:
+    return Tx.parse(raw).txid
+
+
+def test_lruk_keeps_the_parents_of_what_is_fresh() -> None:
+    pool, _, rng = lruk_pool()
+    parent = add(pool, entry_of(raw_tx(rng), 5000))
+    child = add(pool, entry_of(raw_tx(rng, prevouts=[parent.txid + bytes(4)]), 300))  # a chunk of its own
+    other = add(pool, entry_of(raw_tx(rng), 50_000), START + 60)
+    assert parent.chunk is not child.chunk
+    for _ in range(3):
+        pool.touch(child, START + 3600)
+    assert pool.trim(pool.memory_usage - 1, START + 3600) == [other]
+    assert pool.trim(pool.memory_usage - 1, START + 3600) == [child]  # never a parent before it
+
+
+def test_lruk_does_not_make_a_good_feerate_the_minimum() -> None:
+    pool, _, rng = lruk_pool(max_bytes=100_000)
+    dear = [add(pool, entry_of(raw_tx(rng), 500 * 200)) for _ in range(20)]
+    now = START + 24 * 3600
+    cheapest = 5
+    while pool.memory_usage <= 100_000:
+        add(pool, entry_of(raw_tx(rng), cheapest * 250), now)
+    gone = pool.trim(100_000, now)
+    assert gone and set(gone) <= set(dear)
+    assert 0 < pool.minimum_feerate(now) < 10_000
+
+
+def test_lruk_makes_a_flood_dearer_with_every_turn_of_the_pool() -> None:
+    budget = 200_000
+    pool, _, rng = lruk_pool(max_bytes=budget)
+    for _ in range(60):
+        add(pool, entry_of(raw_tx(rng), 500 * 200))
+    now, taken = START + 24 * 3600, 0
+    minimums = [0]
+    for raw in [raw_tx(rng) for _ in range(600)]:
+        size = entry_of(raw, 1).vsize
+        fee = (max(pool.minimum_feerate(now), 1000) + 200) * size // 1000
+        taken += add(pool, entry_of(raw, fee), now).memory
+        pool.trim(budget, now)
+        if taken > len(minimums) * budget:
+            minimums.append(pool.minimum_feerate(now))
+    assert len(minimums) > 5 and minimums[1] > 1000
+    assert all(later >= before + 100 for before, later in pairwise(minimums))  # the increment at least
+
+
+def test_lruk_looks_at_a_few_chunks_for_each_admission(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, eviction, rng = lruk_pool(max_bytes=1_000_000)
+    seen = [0]
+    add_cluster = LruKFeeEviction._add
+
+    def counted(policy: LruKFeeEviction, cluster: Cluster) -> None:
+        seen[0] += len(cluster.chunks)
+        add_cluster(policy, cluster)
+
+    monkeypatch.setattr(LruKFeeEviction, "_add", counted)
+    for n in range(1000):
+        entry = add(pool, entry_of(raw_tx(rng), 300 + n), START + n)
+        pool.touch(entry, START + n + 1)
+        pool.trim(1_000_000, START + n)
+    assert pool.evicted > 500
+    assert seen[0] <= 2000
+    assert len(eviction._order) == len(eviction._keys) == len(pool)
 
 
 def test_a_stale_proposal_is_refused() -> None:
