@@ -27,7 +27,7 @@ from btcnode.protocol.events import Malformation, MalformedMessage, MessageRecei
 from btcnode.protocol.serving.send_queue import SendQueue
 from btcnode.wire.codec import LimitExceeded
 from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError, OversizedFrameError
-from btcnode.wire.registry import UnknownMessage, decode_message
+from btcnode.wire.registry import UnknownMessage, read_message
 from btcnode.wire.transport import TransportKind
 from btcnode.wire.v2_cipher import TransportError
 
@@ -136,6 +136,7 @@ class Connection(asyncio.Protocol):
         self._reading = True  # from the socket
         self._broken = False  # nothing that comes can be read
         self._goes_on = False  # the protocol waits for this connection's turn
+        self._goes_first = False  # ... before it is given another message
         self._went_on = False  # it had the last one: messages take turns with it
         self._closing = False
 
@@ -234,20 +235,22 @@ class Connection(asyncio.Protocol):
 
     def _work(self) -> bool:
         """Take one message of what has arrived, or one piece of what the protocol has to do; whether there is more."""
-        if self._goes_on and not self._went_on and not self._closing:
-            self._goes_on, self._went_on = False, True
-            self._traffic.feed(PeerTurn(self.peer_id))
-            return True
-        self._went_on = False
-        if self._closing or self._broken or not self._receiving:
-            return self._goes_on and not self._closing
+        if self._closing:
+            return False
+        more = True
         try:
-            more = self._take_message()
+            if self._goes_on and (self._goes_first or not self._went_on):
+                self._goes_on, self._goes_first, self._went_on = False, False, True
+                self._traffic.feed(PeerTurn(self.peer_id))
+                return True
+            self._went_on = False
+            if self._receiving and not self._broken:
+                more = self._take_message()
         except BaseException:
             self.close("internal error", grace=0.0)
             raise
         self._hold_back()
-        return ((more and self._receiving) or self._goes_on) and not self._closing
+        return not self._closing and (self._goes_on or (more and self._receiving and not self._broken))
 
     def _take_message(self) -> bool:
         """Hand one message over, or pass over what is none; tells whether there may be others."""
@@ -294,7 +297,7 @@ class Connection(asyncio.Protocol):
         if self._traffic.capture is not None:
             self._traffic.capture.write(self.peer_name, command, payload, incoming=True)
         try:
-            message = decode_message(command, payload)
+            message = read_message(command, payload)
         except DecodeError as error:
             self.received_by_command[command] += size
             limit = isinstance(error, LimitExceeded)
@@ -307,11 +310,6 @@ class Connection(asyncio.Protocol):
     def _malformed(self, kind: Malformation, command: str, reason: str, size: int = 0) -> None:
         self._traffic.feed(MalformedMessage(self.peer_id, kind, command, reason, size))
 
-    def go_on(self) -> None:
-        """Tell the protocol when it is this connection's turn."""
-        self._goes_on = True
-        self._traffic.turns.add(self.turn)
-
     def set_receiving(self, enabled: bool) -> None:
         """Stop or go on handing messages over; meanwhile bytes are buffered, up to the reactor's limit."""
         if enabled == self._receiving or self._transport is None or self._closing:
@@ -320,6 +318,12 @@ class Connection(asyncio.Protocol):
         self._hold_back()
         if enabled:
             self._traffic.turns.add(self.turn)
+
+    def go_on(self, *, first: bool) -> None:
+        """The protocol has more to do for this peer, in its next turn; ``first``: and before its next message."""
+        self._goes_on = True
+        self._goes_first = self._goes_first or first
+        self._traffic.turns.add(self.turn)
 
     # -- out -----------------------------------------------------------------------------------------------------
 

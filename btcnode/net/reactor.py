@@ -346,12 +346,15 @@ class Reactor:
                 connection.send_raw(effect.command, effect.payload)
         elif (execute := self._executors.get(type(effect))) is not None:
             execute(effect)
-        elif isinstance(effect, fx.GoOn):
-            if (connection := self.connections.get(effect.peer_id)) is not None:
-                connection.go_on()
         elif isinstance(effect, fx.SetReceiving):
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.set_receiving(effect.enabled)
+        elif isinstance(effect, fx.GoOn):
+            if (connection := self.connections.get(effect.peer_id)) is not None:
+                connection.go_on(first=effect.first)
+        elif isinstance(effect, fx.Excuse):
+            if (connection := self.connections.get(effect.peer_id)) is not None:
+                connection.turn.excused = True
         elif isinstance(effect, fx.Disconnect):
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.close(effect.reason)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import sha256d
+from btcnode.primitives.steps import STEP, Steps
 
 
 def _scan_inputs(raw: bytes, p: int, in_pos: list[int], count: int) -> int:
@@ -48,15 +49,21 @@ def _scan_witness(raw: bytes, p: int, count: int) -> int:
         if items >= 0xFD:
             items, p = read_compact_size(raw, p - 1)
         total += items
-        for _ in range(items):
-            size = raw[p]
-            if size < 0xFD:
-                p += 1 + size
-            else:
-                size, p = read_compact_size(raw, p)
-                p += size
+        p = _skip_elements(raw, p, items)
     if not total:
         raise DecodeError("Superfluous witness record")
+    return p
+
+
+def _skip_elements(raw: bytes, p: int, count: int) -> int:
+    """The offset after ``count`` elements, each behind its size."""
+    for _ in range(count):
+        size = raw[p]
+        if size < 0xFD:
+            p += 1 + size
+        else:
+            size, p = read_compact_size(raw, p)
+            p += size
     return p
 
 
@@ -105,15 +112,65 @@ def scan_tx(raw: bytes, start: int, in_pos: list[int], out_pos: list[int]) -> tu
     return body, witness, p + 4
 
 
-def txid_of(raw: bytes) -> bytes:
+def _scan_body_in_steps(raw: bytes, p: int) -> Steps[tuple[int, int]]:
+    """The number of inputs, and the offset after the outputs of the body at ``p``."""
+    count, p = read_compact_size(raw, p)
+    for left in range(count, 0, -STEP):
+        p = _scan_inputs(raw, p, [], min(left, STEP))
+        if left > STEP:
+            yield
+    outputs, p = read_compact_size(raw, p)
+    for left in range(outputs, 0, -STEP):
+        p = _scan_outputs(raw, p, [], min(left, STEP))
+        if left > STEP:
+            yield
+    return count, p
+
+
+def _scan_witness_in_steps(raw: bytes, p: int, count: int) -> Steps[int]:
+    total, room = 0, STEP
+    for _ in range(count):
+        items, p = read_compact_size(raw, p)
+        total += items
+        while items:
+            if not room:
+                yield
+                room = STEP
+            some = min(items, room)
+            p = _skip_elements(raw, p, some)
+            items -= some
+            room -= some
+    if not total:
+        raise DecodeError("Superfluous witness record")
+    return p
+
+
+def scan_tx_in_steps(raw: bytes, start: int) -> Steps[int]:
+    """The offset after the transaction at ``start``; raises what ``scan_tx`` raises."""
+    try:
+        if raw[start + 4]:
+            _, p = yield from _scan_body_in_steps(raw, start + 4)
+        elif not (flags := raw[start + 5]):
+            p = start + 6
+        else:
+            count, p = yield from _scan_body_in_steps(raw, start + 6)
+            if flags & 1:
+                p = yield from _scan_witness_in_steps(raw, p, count)
+            if flags & ~1:
+                raise DecodeError("Unknown transaction optional data")
+    except IndexError:
+        raise DecodeError("DataStream::read(): end of data: truncated transaction") from None
+    if p + 4 > len(raw):
+        raise DecodeError("DataStream::read(): end of data: truncated transaction")
+    return p + 4
+
+
+def txid_in_steps(raw: bytes) -> Steps[bytes]:
     """The txid of a serialised transaction whose witness is not looked at; raises DecodeError for no transaction."""
     try:
         if raw[4]:
             return sha256d(raw)
-        count, p = read_compact_size(raw, 6)
-        p = _scan_inputs(raw, p, [], count)
-        outputs, p = read_compact_size(raw, p)
-        p = _scan_outputs(raw, p, [], outputs)
+        _, p = yield from _scan_body_in_steps(raw, 6)
     except IndexError:
         raise DecodeError("DataStream::read(): end of data: truncated transaction") from None
     if p + 4 > len(raw):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import Txid, Wtxid, sha256d
+from btcnode.primitives.steps import STEP, Steps
 
 NULL_OUTPOINT = bytes(32) + b"\xff\xff\xff\xff"
 SEQUENCE_FINAL = 0xFFFFFFFF
@@ -91,6 +92,7 @@ class Tx:
 
         Refuses what ``scan_tx`` refuses, which proves the same for a block without slicing; here one pass does both.
         """
+        columns = _Columns()
         try:
             body = start + 4
             count = raw[body]
@@ -104,56 +106,61 @@ class Tx:
                     p = body + 1
             if count >= 0xFD:
                 count, p = read_compact_size(raw, body)
-            prevouts: list[bytes] = []
-            scripts: list[bytes] = []
-            sequences: list[int] = []
-            for _ in range(count):
-                at = p + 36
-                prevouts.append(raw[p:at])
-                size = raw[at]
-                p = at + 1
-                if size >= 0xFD:
-                    size, p = read_compact_size(raw, at)
-                at = p + size
-                scripts.append(raw[p:at])
-                p = at + 4
-                sequences.append(int.from_bytes(raw[at:p], "little"))
+            p = columns.read_inputs(raw, p, count)
             outputs = raw[p]
             p += 1
             if outputs >= 0xFD:
                 outputs, p = read_compact_size(raw, p - 1)
-            txouts: list[bytes] = []
-            for _ in range(outputs):
-                size = raw[p + 8]
-                if size < 0xFD:
-                    at = p + 9 + size
-                else:
-                    size, at = read_compact_size(raw, p + 8)
-                    at += size
-                txouts.append(raw[p:at])
-                p = at
-            witness = p
-            witnesses: list[list[bytes]] = []
+            witness = p = columns.read_outputs(raw, p, outputs)
             if flags & 1:
-                witnesses, p = _read_witnesses(raw, p, count)
+                p = columns.read_witnesses(raw, p, count)
             if flags & ~1:
                 raise DecodeError("Unknown transaction optional data")
         except IndexError:
             raise DecodeError("DataStream::read(): end of data: truncated transaction") from None
-        end = p + 4
+        return cls._made_of(columns, raw, start, p, raw[body:witness] if flags else b"")
+
+    @classmethod
+    def parse_in_steps(cls, raw: bytes) -> Steps[Tx]:
+        """Decode the transaction at the beginning of ``raw``; raises what ``parse_at`` raises."""
+        columns = _Columns()
+        try:
+            flags = 0 if raw[4] else raw[5]
+            body = 6 if flags else 4
+            count, p = read_compact_size(raw, body)
+            for left in range(count, 0, -STEP):
+                p = columns.read_inputs(raw, p, min(left, STEP))
+                yield
+            outputs, p = read_compact_size(raw, p)
+            for left in range(outputs, 0, -STEP):
+                p = columns.read_outputs(raw, p, min(left, STEP))
+                yield
+            witness = p
+            if flags & 1:
+                p = yield from columns.read_witnesses_in_steps(raw, p, count)
+            if flags & ~1:
+                raise DecodeError("Unknown transaction optional data")
+        except IndexError:
+            raise DecodeError("DataStream::read(): end of data: truncated transaction") from None
+        return cls._made_of(columns, raw, 0, p, raw[body:witness] if flags else b"")[0]
+
+    @classmethod
+    def _made_of(cls, columns: _Columns, raw: bytes, start: int, lock: int, body: bytes) -> tuple[Tx, int]:
+        """The transaction whose lock time is at ``lock``, and the offset after it."""
+        end = lock + 4
         if end > len(raw):
             raise DecodeError("DataStream::read(): end of data: truncated transaction")
         tx = cls.__new__(cls)
         tx._raw = raw if start == 0 and end == len(raw) else raw[start:end]
         tx.version = int.from_bytes(raw[start : start + 4], "little")
-        tx.lock_time = int.from_bytes(raw[p:end], "little")
+        tx.lock_time = int.from_bytes(raw[lock:end], "little")
         tx._txid = tx._wtxid = None
-        tx._body = raw[body:witness] if flags else b""
-        tx.prevouts = prevouts
-        tx.script_sigs = scripts
-        tx.sequences = sequences
-        tx.txouts = txouts
-        tx.witnesses = witnesses
+        tx._body = body
+        tx.prevouts = columns.prevouts
+        tx.script_sigs = columns.script_sigs
+        tx.sequences = columns.sequences
+        tx.txouts = columns.txouts
+        tx.witnesses = columns.witnesses
         return tx, end
 
     @property
@@ -258,26 +265,91 @@ class Tx:
         return b"".join((version, b"\x00\x01", body, *stacks, lock))
 
 
-def _read_witnesses(raw: bytes, pos: int, count: int) -> tuple[list[list[bytes]], int]:
-    """``count`` witness stacks and the position after them; raises DecodeError when all are empty."""
-    stacks: list[list[bytes]] = []
-    total = 0
-    for _ in range(count):
-        items = raw[pos]
-        pos += 1
-        if items >= 0xFD:
-            items, pos = read_compact_size(raw, pos - 1)
-        total += items
-        stack = []
-        for _ in range(items):
-            size = raw[pos]
-            pos += 1
+class _Columns:
+    """The parts of a transaction, read one after the other; each method returns the offset behind what it has read."""
+
+    __slots__ = ("prevouts", "script_sigs", "sequences", "txouts", "witnesses")
+
+    def __init__(self) -> None:
+        self.prevouts: list[bytes] = []
+        self.script_sigs: list[bytes] = []
+        self.sequences: list[int] = []
+        self.txouts: list[bytes] = []
+        self.witnesses: list[list[bytes]] = []
+
+    def read_inputs(self, raw: bytes, p: int, count: int) -> int:
+        """``count`` inputs."""
+        prevouts, scripts, sequences = self.prevouts, self.script_sigs, self.sequences
+        for _ in range(count):
+            at = p + 36
+            prevouts.append(raw[p:at])
+            size = raw[at]
+            p = at + 1
             if size >= 0xFD:
-                size, pos = read_compact_size(raw, pos - 1)
-            end = pos + size
-            stack.append(raw[pos:end])
-            pos = end
-        stacks.append(stack)
-    if not total:
-        raise DecodeError("Superfluous witness record")
-    return stacks, pos
+                size, p = read_compact_size(raw, at)
+            at = p + size
+            scripts.append(raw[p:at])
+            p = at + 4
+            sequences.append(int.from_bytes(raw[at:p], "little"))
+        return p
+
+    def read_outputs(self, raw: bytes, p: int, count: int) -> int:
+        """``count`` outputs."""
+        txouts = self.txouts
+        for _ in range(count):
+            size = raw[p + 8]
+            if size < 0xFD:
+                at = p + 9 + size
+            else:
+                size, at = read_compact_size(raw, p + 8)
+                at += size
+            txouts.append(raw[p:at])
+            p = at
+        return p
+
+    def read_witnesses(self, raw: bytes, p: int, count: int) -> int:
+        """``count`` stacks; raises DecodeError when all are empty."""
+        for _ in range(count):
+            items = raw[p]
+            p += 1
+            if items >= 0xFD:
+                items, p = read_compact_size(raw, p - 1)
+            stack: list[bytes] = []
+            p = _read_elements(raw, p, items, stack)
+            self.witnesses.append(stack)
+        self._check_witness()
+        return p
+
+    def read_witnesses_in_steps(self, raw: bytes, p: int, count: int) -> Steps[int]:
+        """``count`` stacks; raises DecodeError when all are empty."""
+        room = STEP
+        for _ in range(count):
+            items, p = read_compact_size(raw, p)
+            stack: list[bytes] = []
+            while items:
+                if not room:
+                    yield
+                    room = STEP
+                some = min(items, room)
+                p = _read_elements(raw, p, some, stack)
+                items -= some
+                room -= some
+            self.witnesses.append(stack)
+        self._check_witness()
+        return p
+
+    def _check_witness(self) -> None:
+        if not any(self.witnesses):
+            raise DecodeError("Superfluous witness record")
+
+
+def _read_elements(raw: bytes, p: int, count: int, stack: list[bytes]) -> int:
+    for _ in range(count):
+        size = raw[p]
+        p += 1
+        if size >= 0xFD:
+            size, p = read_compact_size(raw, p - 1)
+        end = p + size
+        stack.append(raw[p:end])
+        p = end
+    return p

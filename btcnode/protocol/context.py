@@ -10,7 +10,7 @@ from btcnode.protocol.connections.bans import BanList
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_states import PeerEvent, PeerStates
 from btcnode.protocol.connections.time_offsets import TimeOffsets
-from btcnode.protocol.effects import Disconnect, Effect, GoOn, Log, LogLevel, Send, SetReceiving
+from btcnode.protocol.effects import Disconnect, Effect, Excuse, GoOn, Log, LogLevel, Send, SetReceiving
 from btcnode.protocol.limits import (
     ANTI_DOS_WORK_BUFFER,
     DIRECT_FETCH_SPACINGS,
@@ -132,6 +132,16 @@ class Context:
         if not peer.goes_on and peer.role.is_complete:
             peer.goes_on = True
             self.effects.append(GoOn(peer.id))
+
+    def go_on_first(self, peer: Peer) -> None:
+        """The same, before the peer's next message is looked at."""
+        peer.goes_on = True
+        self.effects.append(GoOn(peer.id, first=True))
+
+    def excuse(self, peer: Peer) -> None:
+        """The message under way is one that we asked for: the peer does not pay for the time that it takes."""
+        peer.excused = True
+        self.effects.append(Excuse(peer.id))
 
     # -- log -----------------------------------------------------------------------------------------------------
 

@@ -81,6 +81,13 @@ class SetReceiving:
 
 
 @dataclass(frozen=True, slots=True)
+class Excuse:
+    """What is done at this moment for the peer was asked for by us: its time is not to be charged."""
+
+    peer_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessBlock:
     """Check and store a block whose header is in the tree, then activate the best chain.
 
@@ -165,9 +172,11 @@ class GoOn:
     """There is more to do for the peer: ``PeerTurn`` shall come once when its turn has come among all peers.
 
     So what nobody may do in one go (matching a mempool, a queue of requests) is cut in pieces, in fair order.
+    ``first``: before the peer's next message is handed over; else the two take turns.
     """
 
     peer_id: int
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +225,7 @@ Effect = (
     | Disconnect
     | Connect
     | SetReceiving
+    | Excuse
     | ProcessBlock
     | ProcessTransactions
     | ReadBlock

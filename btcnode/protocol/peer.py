@@ -21,10 +21,10 @@ from btcnode.wire.netaddr import NETWORK_NAMES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from btcnode.primitives.steps import Steps
     from btcnode.protocol.blocks.partial_block import PartialBlock
     from btcnode.protocol.blocks.thin_block import ThinBlock
     from btcnode.protocol.serving.bloom import RollingBloom
-    from btcnode.protocol.serving.pieces import Steps
     from btcnode.protocol.transactions.pool_snapshots import PoolSnapshot
     from btcnode.wire.bloom_filter import BloomFilter
     from btcnode.wire.messages import AddrEntry, GetCFCheckpt, GetCFHeaders, GetCFilters, GetXBlockTx, GetXThin, InvItem
@@ -162,6 +162,15 @@ class TxState:
 
 
 @dataclass(slots=True)
+class Job:
+    """A message that is worked on in steps: its command, and the size of its payload."""
+
+    steps: Steps[None]
+    command: str
+    size: int
+
+
+@dataclass(slots=True)
 class Peer:
     """One connection. Version fields are zero until its version message came.
 
@@ -231,6 +240,8 @@ class Peer:
     txs_in_validation: int = 0
     tx_bytes_in_validation: int = 0
     unjudged: Unjudged = field(default_factory=Unjudged)
+    job: Job | None = None
+    excused: bool = False  # what it sent last was asked for
 
     @property
     def name(self) -> str:

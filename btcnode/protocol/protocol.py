@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from btcnode.errors import DecodeError
 from btcnode.protocol.addresses.addresses import AddressGossip
 from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.addresses.seeding import FixedSeeds, Seeding
@@ -79,7 +80,7 @@ from btcnode.protocol.events import (
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.limits import ADDRESS_BOOK_SAVE_INTERVAL
 from btcnode.protocol.misbehaviour import Offence, offence_of
-from btcnode.protocol.peer import PAUSE_SENDING, Peer
+from btcnode.protocol.peer import PAUSE_SENDING, Job, Peer
 from btcnode.protocol.serving.bloom_service import BloomService
 from btcnode.protocol.serving.compact_serving import CompactServing
 from btcnode.protocol.serving.filter_serving import FilterServing
@@ -90,13 +91,14 @@ from btcnode.protocol.transactions.reconciliation import Reconciliation
 from btcnode.protocol.transactions.tx_intake import TxIntake
 from btcnode.protocol.transactions.tx_relay import TxRelay
 from btcnode.wire import messages as m
-from btcnode.wire.codec import Message
-from btcnode.wire.registry import UnknownMessage
+from btcnode.wire.codec import LimitExceeded, Message
+from btcnode.wire.registry import Sealed, UnknownMessage
 
 if TYPE_CHECKING:
     from random import Random
 
     from btcnode.networks.parameters import NetworkParams
+    from btcnode.primitives.steps import Steps
     from btcnode.protocol.blocks.fetch_strategy import FetchStrategy
     from btcnode.protocol.blocks.headers_sync import HeaderRequests
     from btcnode.protocol.serving.upload_budget import UploadBudget
@@ -105,7 +107,7 @@ if TYPE_CHECKING:
     from btcnode.wire.messages import AddrEntry
     from btcnode.wire.netaddr import NetAddress
 
-Handler = Callable[[Peer, Any], None]
+Handler = Callable[[Peer, Any], "Steps[None] | None"]
 
 
 class Protocol:
@@ -394,11 +396,15 @@ class Protocol:
             self._ctx.pause(peer, PAUSE_SENDING)
 
     def _on_turn(self, event: PeerTurn) -> None:
-        """A piece of what is to be done for the peer beside its messages."""
+        """A piece of what the peer's last message needs, and of what is to be done for it beside its messages."""
         peer = self._ctx.peers.get(event.peer_id)
         if peer is None:
             return
         peer.goes_on = False
+        if peer.job is not None:
+            if peer.excused:
+                self._ctx.excuse(peer)
+            self._go_on(peer, peer.job)
         if peer.role.is_complete:
             self._serving.serve(peer)
             self._relay.go_on(peer)
@@ -421,11 +427,14 @@ class Protocol:
         peer = self._ctx.peers.get(event.peer_id)
         if peer is None or not peer.role.is_heard:
             return
+        while peer.job is not None:  # what came before has its effect first
+            self._go_on(peer, peer.job)
         peer.last_received = self._ctx.mockable
         if self._ctx.states.fits(peer, PeerEvent.HEARD):
             self._ctx.states.handle(peer, PeerEvent.HEARD)
+        peer.excused = False
         message = event.message
-        kind = type(message)
+        kind = message.kind if isinstance(message, Sealed) else type(message)
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
             self._private.on_message(peer, message)
         elif isinstance(message, m.Version):
@@ -438,18 +447,49 @@ class Protocol:
         elif peer.role.negotiates:
             self._early_message(peer, f'Unsupported message "{_name(message)}" prior to verack from peer={peer.id}')
         elif kind in self._handlers:
-            self._handlers[kind](peer, message)
+            self._begin(peer, self._handlers[kind](peer, message), event)
+            return
         elif kind in self._requests:
             if peer.role.is_served:
-                self._requests[kind](peer, message)
+                self._begin(peer, self._requests[kind](peer, message), event)
+                return
         elif isinstance(message, UnknownMessage):
             self._ctx.log(LogLevel.DEBUG, "net", f'Unknown message type "{_name(message)}" from peer={peer.id}')
+        self._after_message(peer)
+
+    def _begin(self, peer: Peer, steps: Steps[None] | None, event: MessageReceived) -> None:
+        """Do the first step of a message, if its handler goes in steps."""
+        if steps is None:
+            self._after_message(peer)
+            return
+        message = event.message
+        peer.job = Job(steps, message.kind.command if isinstance(message, Sealed) else message.command, event.size)
+        self._go_on(peer, peer.job)
+
+    def _after_message(self, peer: Peer) -> None:
         if peer.role.is_complete:
             self._headers.tick(peer)
             self._announcements.flush(peer)
             self._download.request_more(peer)
             self._intake.request(peer)
             self._gossip.tick(peer)
+
+    def _go_on(self, peer: Peer, job: Job) -> None:
+        """One step of a message that takes several; what cannot be decoded on the way is a malformed message."""
+        try:
+            next(job.steps)
+        except StopIteration:
+            peer.job = None
+        except DecodeError as error:
+            peer.job = None
+            kind = Malformation.LIMIT if isinstance(error, LimitExceeded) else Malformation.PAYLOAD
+            self._on_malformed(MalformedMessage(peer.id, kind, job.command, str(error), job.size))
+        if not peer.role.is_heard:
+            peer.job = None
+        elif peer.job is not None:
+            self._ctx.go_on_first(peer)
+        else:
+            self._after_message(peer)
 
     def _early_message(self, peer: Peer, text: str) -> None:
         """Not before the handshake: the message is passed over."""
@@ -474,10 +514,10 @@ class Protocol:
         if not asked_for and not any(isinstance(effect, ProcessBlock) for effect in self._ctx.effects):
             peer.conduct.wasted += 0.5  # also what another peer was faster with
 
-    def _on_tx(self, peer: Peer, message: m.TxMessage) -> None:
-        tx = self._intake.on_tx(peer, message)
-        if tx is not None:
-            self._private.seen(tx, peer)
+    def _on_tx(self, peer: Peer, message: m.TxMessage) -> Steps[None]:
+        wtxid = yield from self._intake.on_tx(peer, message)
+        if wtxid is not None:
+            self._private.seen(wtxid, peer)
 
     def _on_not_found(self, peer: Peer, message: m.NotFound) -> None:
         self._download.on_not_found(peer, message)
@@ -670,4 +710,6 @@ class Protocol:
 
 def _name(message: Message) -> str:
     """The command as it may stand in a log line."""
+    if isinstance(message, Sealed):
+        return str(message.kind.command)
     return printable(message.name if isinstance(message, UnknownMessage) else message.command)

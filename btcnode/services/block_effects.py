@@ -22,6 +22,7 @@ from btcnode.net.reactor import Reactor
 from btcnode.observe.log_limit import UNLIMITED
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.primitives.steps import Steps
 from btcnode.protocol import events
 from btcnode.protocol.effects import (
     AddressBookDirty,
@@ -33,7 +34,7 @@ from btcnode.protocol.effects import (
     ReadBlock,
     ReadFilters,
 )
-from btcnode.protocol.serving.pieces import Meter, Steps
+from btcnode.protocol.serving.pieces import Meter
 from btcnode.protocol.serving.thin_answers import ThinAnswer, answer_steps
 from btcnode.protocol.serving.tx_filter import FilteredBlock, filter_steps
 from btcnode.services.addresses import Addresses

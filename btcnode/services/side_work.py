@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from heapq import heappop, heappush
 from typing import TypeVar
 
-from btcnode.protocol.serving.pieces import Steps
+from btcnode.primitives.steps import Steps
 
 STINT = 0.002  # seconds
 REST = 0.001  # seconds

@@ -19,6 +19,7 @@ from btcnode.errors import DecodeError
 from btcnode.mempool.rejection import TxResult
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.steps import at_once
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.addresses.addrman import AddressBook
@@ -28,14 +29,13 @@ from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_info import PeerInfo
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
-from btcnode.protocol.serving.pieces import finish
 from btcnode.protocol.serving.thin_answers import answer_steps
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.wire.codec import LimitExceeded, Message
 from btcnode.wire.messages import Ping, Pong, Verack, Version
 from btcnode.wire.netaddr import NetAddress
-from btcnode.wire.registry import decode_message
+from btcnode.wire.registry import decode_message, read_message
 
 TICK = 0.1
 SEND_BUFFER = 1_000_000  # bytes on their way in one direction above which the sender's buffer counts as full
@@ -374,7 +374,7 @@ class SimNode(Endpoint):
     def received(self, end: End, command: str, payload: bytes) -> None:
         """Decode as the reactor does."""
         try:
-            message = decode_message(command, payload)
+            message = read_message(command, payload)
         except DecodeError as error:
             kind = ev.Malformation.LIMIT if isinstance(error, LimitExceeded) else ev.Malformation.PAYLOAD
             self.feed(ev.MalformedMessage(end.id, kind, command, str(error)))
@@ -444,7 +444,7 @@ class SimNode(Endpoint):
     def _make_thin(self, effect: fx.MakeThin) -> None:
         raw = self.chain.blocks.get(effect.index)
         block = effect.block or (parse_block(raw) if raw is not None else None)
-        made = finish(answer_steps(effect.request, block)) if block is not None else None
+        made = at_once(answer_steps(effect.request, block)) if block is not None else None
         self.sim.at(0.001, lambda: self.feed(ev.ThinMade(effect.peer_id, effect.index, made)))
 
     def _set_receiving(self, effect: fx.SetReceiving) -> None:

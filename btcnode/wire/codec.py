@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import MAX_SIZE, compact_size, read_compact_size
+from btcnode.primitives.steps import Steps, at_once
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
 
 # Most bytes that a command with a small payload may have: far above any extension of it that Core would ignore.
@@ -46,6 +47,29 @@ class Message(ABC):
     @abstractmethod
     def encode(self) -> bytes:
         """The payload."""
+
+    def opened(self) -> Steps[Self]:
+        """The message with all its contents, in no step: see ``StepwiseMessage``."""
+        return self
+        yield
+
+
+class StepwiseMessage(Message):
+    """A message that may carry so much that reading it takes long: it can be left sealed, and is read in steps."""
+
+    __slots__ = ()
+
+    head_size: ClassVar[int]  # bytes at the beginning of the payload that tell whether the rest is of use
+
+    @classmethod
+    @abstractmethod
+    def decode_in_steps(cls, payload: bytes) -> Steps[Self]:
+        """Read the payload; raises what ``decode`` raises."""
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Read the payload at once."""
+        return at_once(cls.decode_in_steps(payload))
 
 
 class EmptyMessage(Message):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
+from btcnode.primitives.hashes import BlockHash
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.primitives.steps import Steps
 from btcnode.wire import messages as m
-from btcnode.wire.codec import Message
+from btcnode.wire.codec import Message, StepwiseMessage
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
 from btcnode.wire.framing import encode_frame
 
@@ -44,6 +47,59 @@ class UnknownMessage(Message):
     def encode(self) -> bytes:
         """The payload."""
         return self.payload
+
+
+M = TypeVar("M", bound=StepwiseMessage)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed(Message, Generic[M]):
+    """A message of which nothing was decoded yet: its head tells whether the rest is worth it, ``opened`` reads it.
+
+    ``kind`` is its class.
+    """
+
+    command: ClassVar[str] = ""
+    max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH
+
+    kind: type[M]
+    payload: bytes
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Sealed[M]:
+        """Sealed messages are made by ``read_message`` only."""
+        raise TypeError("the kind of a sealed message is not in its payload")
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return self.payload
+
+    def opened(self) -> Steps[M]:  # type: ignore[override]
+        """The message, decoded in steps; raises what its ``decode`` raises."""
+        return self.kind.decode_in_steps(self.payload)
+
+    @property
+    def header(self) -> bytes:
+        """The block's 80 bytes, of messages that begin with them."""
+        return self.payload[:HEADER_SIZE]
+
+    @property
+    def hash(self) -> BlockHash:
+        """The hash of ``header``."""
+        return header_hash(self.header)
+
+    @property
+    def block_hash(self) -> bytes:
+        """The block's hash, of messages that begin with it."""
+        return self.payload[:32]
+
+
+def read_message(command: str, payload: bytes) -> Message:
+    """As ``decode_message``, but what may take long to decode is left sealed."""
+    cls = BY_COMMAND.get(command)
+    if cls is not None and issubclass(cls, StepwiseMessage) and len(payload) >= cls.head_size:
+        return Sealed(cls, payload)
+    return decode_message(command, payload)
 
 
 def decode_message(command: str, payload: bytes) -> Message:

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 from btcnode.consensus.blocks import check_block
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.steps import at_once
 from btcnode.protocol.blocks.partial_block import PartialBlock
 from btcnode.protocol.blocks.thin_block import ThinBlock
 from btcnode.protocol.limits import MAX_XTHIN_FILTER_ELEMENTS
@@ -44,7 +45,7 @@ def compact(raw: bytes, pool: SmallPool) -> int:
     payload = timed("sender: make cmpctblock", lambda: compact_payload(block, 5))
     message = timed("decode cmpctblock", lambda: CmpctBlock.decode(payload))
     partial = PartialBlock(message)
-    timed(f"search {len(pool.entries)} transactions", lambda: partial.collect(message, pool.by_wtxid(), {}))
+    timed(f"search {len(pool.entries)} transactions", lambda: at_once(partial.collect(message, pool.by_wtxid(), {})))
     missing = partial.missing()
     size = len(payload)
     txs: tuple[bytes, ...] = ()

@@ -18,6 +18,7 @@ from btcnode.errors import DecodeError, Fault, RuleViolation
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import header_hash
+from btcnode.primitives.steps import at_once
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import commands as cmd
 from btcnode.protocol import effects as fx
@@ -27,7 +28,6 @@ from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.inputs import Input
-from btcnode.protocol.serving.pieces import finish
 from btcnode.protocol.serving.thin_answers import answer_steps
 from btcnode.protocol.serving.tx_filter import filter_block
 from btcnode.settings.permissions import Permission
@@ -234,7 +234,7 @@ class PeerFuzzer:
         """Parts of a block, or a disk error."""
         raw = self.bench.chain.blocks.get(effect.index) if self.rng.random() < 0.95 else None
         block = effect.block or (parse_block(raw) if raw is not None else None)
-        made = finish(answer_steps(effect.request, block)) if block is not None else None
+        made = at_once(answer_steps(effect.request, block)) if block is not None else None
         self._feed(ev.ThinMade(effect.peer_id, effect.index, made))
 
     def read_filters(self, effect: fx.ReadFilters) -> None:

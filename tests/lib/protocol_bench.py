@@ -69,13 +69,14 @@ class Bench:
     # -- inputs --------------------------------------------------------------------------------------------------
 
     def step(self, event: Input) -> list[fx.Effect]:
-        """Hand over one input."""
+        """Hand over one input, and give turns as long as the protocol asks for them."""
         self.effects = self.protocol.step(self.now, event)
         if self.turns_at_once:
             for effect in self.effects:  # grows
                 if isinstance(effect, fx.GoOn):
                     self.effects += self.protocol.step(self.now, ev.PeerTurn(effect.peer_id))
             self.effects = [effect for effect in self.effects if not isinstance(effect, fx.GoOn)]
+        self.effects = [effect for effect in self.effects if not isinstance(effect, fx.Excuse)]
         self.log += [e for e in self.effects if isinstance(e, fx.Log)]
         return self.effects
 

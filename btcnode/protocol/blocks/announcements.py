@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from btcnode.primitives.hashes import to_display
+from btcnode.primitives.steps import Steps
 from btcnode.protocol.blocks.block_download import BlockDownload
 from btcnode.protocol.blocks.headers_sync import HeaderSync
 from btcnode.protocol.connections.floods import Floods
@@ -15,6 +16,8 @@ from btcnode.protocol.serving.serving import Serving
 from btcnode.protocol.transactions.tx_intake import TxIntake, rejects_transactions
 from btcnode.wire.constants import MAX_INV_SIZE, MSG_BLOCK, MSG_TX, MSG_WITNESS_FLAG, MSG_WTX
 from btcnode.wire.messages import Headers, Inv, InvItem
+
+ITEMS_IN_STEP = 500  # announcements looked at in a step: some milliseconds
 
 
 class Announcements:
@@ -117,17 +120,17 @@ class Announcements:
 
     # -- theirs --------------------------------------------------------------------------------------------------
 
-    def on_inv(self, peer: Peer, message: Inv) -> None:
+    def on_inv(self, peer: Peer, message: Inv) -> Steps[None]:
         """Note announced blocks, ask for the headers of the newest unknown one; hand announced transactions on."""
         ctx, tree = self._ctx, self._ctx.tree
-        if len(message.items) > MAX_INV_SIZE:
-            ctx.punish(peer, Offence.INV_TOO_LARGE, str(len(message.items)))
+        if len(message) > MAX_INV_SIZE:
+            ctx.punish(peer, Offence.INV_TOO_LARGE, str(len(message)))
             return
         rejects_txs = rejects_transactions(ctx, peer)
         newest = b""
-        items = message.items
-        looked_at = self._floods.announcements(peer, len(items))
-        for kind, item_hash in items if looked_at == len(items) else items[:looked_at]:
+        for done, (kind, item_hash) in enumerate(message.pairs(self._floods.announcements(peer, len(message)))):
+            if done and not done % ITEMS_IN_STEP:
+                yield
             kind &= ~MSG_WITNESS_FLAG
             if kind == MSG_BLOCK:
                 index = tree.find(item_hash)

@@ -366,10 +366,10 @@ class BlockDownload:
 
     def on_not_found(self, peer: Peer, message: NotFound) -> None:
         """The peer has not what it was asked for: others are asked."""
-        for item in message.items:
-            if item.kind & ~MSG_WITNESS_FLAG != MSG_BLOCK:
+        for kind, item_hash in message.pairs(len(message)):
+            if kind & ~MSG_WITNESS_FLAG != MSG_BLOCK:
                 continue
-            index = self._ctx.tree.find(item.hash)
+            index = self._ctx.tree.find(item_hash)
             if index >= 0 and self.requests.release(peer, index):
                 peer.blocks.stalling_since = None
                 self.strategy.on_failure(peer.id, Failure.NOT_FOUND, 1, self._ctx.steady)
@@ -394,6 +394,7 @@ class BlockDownload:
             asked = late
         if asked is not None:
             requested = True
+            ctx.excuse(peer)
             peer.blocks.stalling_since = None
             self.strategy.on_arrival(peer.id, asked, len(raw), ctx.steady, late=late is not None)
         if tree.has_data(index):

@@ -28,6 +28,7 @@ from btcnode.wire.messages import GetBlockTxn, GetData, Headers, InvItem, SendCm
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from btcnode.primitives.steps import Steps
     from btcnode.protocol.blocks.block_download import BlockDownload
     from btcnode.protocol.blocks.headers_sync import HeaderSync
     from btcnode.protocol.blocks.xthin import ThinRelay
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from btcnode.protocol.context import Context
     from btcnode.protocol.peer import Peer
     from btcnode.wire.messages import BlockTxn, CmpctBlock
+    from btcnode.wire.registry import Sealed
 
 
 class CompactRelay:
@@ -121,8 +123,8 @@ class CompactRelay:
 
     # -- cmpctblock ----------------------------------------------------------------------------------------------
 
-    def on_compact_block(self, peer: Peer, message: CmpctBlock) -> None:
-        """An announcement, or the answer to a request."""
+    def on_compact_block(self, peer: Peer, message: CmpctBlock | Sealed[CmpctBlock]) -> Steps[None]:
+        """An announcement, or the answer to a request; nothing but the header is looked at before it is of use."""
         ctx, tree, download = self._ctx, self._ctx.tree, self._download
         prev = tree.find(message.header[4:36])
         if prev < 0:
@@ -146,6 +148,8 @@ class CompactRelay:
         if tree.has_data(index) or download.is_validating(index):
             return
         asked = index in peer.blocks.in_flight
+        if asked or peer.high_bandwidth_to:
+            ctx.excuse(peer)
         if work <= ctx.tip_work():
             if asked:  # for some reason; the mempool will hardly help with it
                 download.requests.ask_in_full(peer, index)
@@ -153,11 +157,11 @@ class CompactRelay:
         if index not in download.requests and not ctx.can_direct_fetch():
             return
         if tree.height(index) <= ctx.active.height + 2:
-            self._receive(peer, index, message)
+            yield from self._receive(peer, index, message)
         elif asked:
             download.requests.ask_in_full(peer, index)
         else:
-            self._headers.on_headers(peer, Headers((message.header,)))
+            yield from self._headers.on_headers(peer, Headers((message.header,)))
 
     def _accept_header(self, peer: Peer, header: bytes, block_hash: BlockHash) -> int:
         ctx = self._ctx
@@ -173,8 +177,24 @@ class CompactRelay:
                 ctx.punish(peer, BLOCK_OFFENCES[violation.fault], str(violation))
             return NONE
 
-    def _receive(self, peer: Peer, index: int, message: CmpctBlock) -> None:
+    def _receive(self, peer: Peer, index: int, sealed: CmpctBlock | Sealed[CmpctBlock]) -> Steps[None]:
         """Reconstruct the block as far as possible, then ask for the rest, if this peer is to be asked."""
+        ctx, download = self._ctx, self._download
+        if index in peer.blocks.partial:
+            ctx.log_peer(peer, LogLevel.DEBUG, "compact block that is being received already", "cmpctblock")
+            return
+        message = yield from sealed.opened()
+        found: PartialBlock | DecodeError
+        try:
+            found = PartialBlock(message)
+            yield from found.collect(message, self._source.by_wtxid(), self._spare())
+        except DecodeError as error:
+            found = error
+        if not ctx.tree.has_data(index) and not download.is_validating(index):  # it may have come meanwhile
+            self._draw_conclusions(peer, index, found)
+
+    def _draw_conclusions(self, peer: Peer, index: int, partial: PartialBlock | DecodeError) -> None:
+        """What a compact block brought as far as it could be put together, or why it could not."""
         ctx, download, blocks = self._ctx, self._download, peer.blocks
         askers = download.requests.asked_of(index)
         is_first = not askers or askers[0] == peer.id
@@ -182,13 +202,7 @@ class CompactRelay:
         slot = (
             len(askers) < MAX_CMPCTBLOCKS_INFLIGHT_PER_BLOCK and len(blocks.in_flight) < MAX_BLOCKS_IN_TRANSIT_PER_PEER
         )
-        if index in blocks.partial:
-            ctx.log_peer(peer, LogLevel.DEBUG, "compact block that is being received already", "cmpctblock")
-            return
-        try:
-            partial = PartialBlock(message)
-            partial.collect(message, self._source.by_wtxid(), self._spare())
-        except ShortIdCollision:
+        if isinstance(partial, ShortIdCollision):
             if is_first and not asked and slot:
                 download.requests.register(peer, index)
             if is_first and (asked or slot):
@@ -197,10 +211,10 @@ class CompactRelay:
             else:
                 download.requests.cancel(peer, index)
             return
-        except DecodeError as error:
+        if isinstance(partial, DecodeError):
             if asked or slot:
                 download.requests.cancel(peer, index)
-                ctx.punish(peer, Offence.COMPACT_INVALID, str(error))
+                ctx.punish(peer, Offence.COMPACT_INVALID, str(partial))
             return
         missing = partial.missing()
         found = f"{partial.from_pool} from the mempool, {partial.from_extra} extra, {len(missing)} missing"
@@ -222,13 +236,17 @@ class CompactRelay:
 
     # -- blocktxn ------------------------------------------------------------------------------------------------
 
-    def on_block_txn(self, peer: Peer, message: BlockTxn) -> None:
-        """The transactions that were missing."""
+    def on_block_txn(self, peer: Peer, sealed: BlockTxn | Sealed[BlockTxn]) -> Steps[None]:
+        """The transactions that were missing; others are not decoded."""
         ctx, download = self._ctx, self._download
-        index = ctx.tree.find(message.block_hash)
-        if index not in peer.blocks.partial or index not in peer.blocks.in_flight:
+        index = ctx.tree.find(sealed.block_hash)
+        if not self._is_awaited(peer, index):
             ctx.log_peer(peer, LogLevel.DEBUG, "block transactions that were not asked for", "cmpctblock")
             return
+        ctx.excuse(peer)
+        message = yield from sealed.opened()
+        if not self._is_awaited(peer, index):
+            return  # it came from another peer meanwhile
         partial = peer.blocks.partial[index]
         if not isinstance(partial, PartialBlock):
             download.requests.cancel(peer, index)
@@ -241,3 +259,7 @@ class CompactRelay:
             ctx.punish(peer, Offence.COMPACT_INVALID, str(error))
             return
         download.deliver(peer, index, raw)
+
+    @staticmethod
+    def _is_awaited(peer: Peer, index: int) -> bool:
+        return index in peer.blocks.partial and index in peer.blocks.in_flight

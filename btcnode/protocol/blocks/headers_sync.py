@@ -17,6 +17,7 @@ from btcnode.consensus.pow import block_work, check_proof_of_work
 from btcnode.errors import Fault, RuleViolation
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import header_hash
+from btcnode.primitives.steps import Steps
 from btcnode.protocol.blocks.block_download import BlockDownload
 from btcnode.protocol.blocks.block_headers import log_refused_header
 from btcnode.protocol.connections.kinds import ConnectionKind
@@ -34,6 +35,8 @@ from btcnode.protocol.misbehaviour import BLOCK_OFFENCES, Offence
 from btcnode.protocol.peer import NONE, Peer
 from btcnode.wire.constants import MAX_HEADERS_RESULTS, SENDHEADERS_VERSION
 from btcnode.wire.messages import GetHeaders, Headers, SendHeaders
+
+HEADERS_IN_STEP = 200  # some milliseconds; a message has at most 2000
 
 
 @dataclass(slots=True)
@@ -205,9 +208,11 @@ class HeaderSync:
 
     # -- headers messages ----------------------------------------------------------------------------------------
 
-    def on_headers(self, peer: Peer, message: Headers) -> None:
+    def on_headers(self, peer: Peer, message: Headers) -> Steps[None]:
         """Check, store or presync what a peer sent."""
         ctx, state = self._ctx, peer.headers
+        if state.requested_at is not None:
+            ctx.excuse(peer)
         self.requests.succeeded += state.requested_at is not None
         headers: Sequence[bytes] = message.headers
         count = len(headers)
@@ -220,8 +225,15 @@ class HeaderSync:
             state.presync = None
             state.requested_at = None
             return
-        hashes = [header_hash(raw) for raw in headers]
-        if not self._check_work(peer, headers, hashes):
+        hashes: list[bytes] = []
+        for at in range(0, count, HEADERS_IN_STEP):
+            some = headers[at : at + HEADERS_IN_STEP]
+            hashes += [header_hash(raw) for raw in some]
+            if not self._check_work(peer, some, hashes[-len(some) :]):
+                return
+            if at + HEADERS_IN_STEP < count:
+                yield
+        if not self._check_order(peer, headers, hashes):
             return
         full = count == MAX_HEADERS_RESULTS
         state.exhausted_at = math.inf if full else ctx.mockable
@@ -232,6 +244,8 @@ class HeaderSync:
                 return
             if proven:
                 hashes = [header_hash(raw) for raw in headers]
+            if full:
+                yield
         start = ctx.tree.find(headers[0][4:36])
         if start < 0:
             self._on_unconnected(peer, hashes[-1])
@@ -244,15 +258,19 @@ class HeaderSync:
             proven = True
         if not (proven or peer.no_ban) and self._is_low_work(peer, start, headers, full):
             return
-        self._store(peer, headers, full, is_new=last_known < 0)
+        yield from self._store(peer, headers, full, is_new=last_known < 0)
 
     def _check_work(self, peer: Peer, headers: Sequence[bytes], hashes: Sequence[bytes]) -> bool:
-        """Whether each header has the work that it claims and follows the one before it."""
+        """Whether each header has the work that it claims."""
         params = self._ctx.params
         for raw, block_hash in zip(headers, hashes, strict=True):
             if not check_proof_of_work(block_hash, int.from_bytes(raw[72:76], "little"), params):
                 self._ctx.punish(peer, Offence.HEADER_POW, to_display(block_hash))
                 return False
+        return True
+
+    def _check_order(self, peer: Peer, headers: Sequence[bytes], hashes: Sequence[bytes]) -> bool:
+        """Whether each header follows the one before it."""
         for raw, before in zip(headers[1:], hashes, strict=False):
             if raw[4:36] != before:
                 self._ctx.punish(peer, Offence.HEADERS_DISCONTINUOUS, to_display(before))
@@ -296,16 +314,20 @@ class HeaderSync:
         self._continue_presync(peer, state.presync, headers, True)
         return True
 
-    def _store(self, peer: Peer, headers: Sequence[bytes], full: bool, *, is_new: bool) -> None:
+    def _store(self, peer: Peer, headers: Sequence[bytes], full: bool, *, is_new: bool) -> Steps[None]:
         """Add the headers to the tree and draw conclusions about the peer."""
         ctx = self._ctx
         best = ctx.tree.best_header
-        result = ctx.tree.add_many(headers, int(ctx.unix))
-        if result.violation is not None:
-            log_refused_header(ctx, result.refused, result.violation)
-            self.punish_header(peer, result.violation)
-            return
-        last = result.last
+        last = NONE
+        for at in range(0, len(headers), HEADERS_IN_STEP):
+            if at:
+                yield
+            result = ctx.tree.add_many(headers[at : at + HEADERS_IN_STEP], int(ctx.unix))
+            if result.violation is not None:
+                log_refused_header(ctx, result.refused, result.violation)
+                self.punish_header(peer, result.violation)
+                return
+            last = result.last
         if ctx.tree.best_header != best and ctx.is_initial_block_download():
             self._log_progress(last)
         if is_new:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.steps import STEP, Steps
 from btcnode.wire.short_ids import matching, short_id, short_id_key
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class PartialBlock:
                 raise DecodeError("prefilled transaction beyond the end of the block")
             self.slots[position] = raw
 
-    def collect(self, message: CmpctBlock, pool: Mapping[bytes, PoolEntry], spare: Mapping[bytes, bytes]) -> None:
+    def collect(
+        self, message: CmpctBlock, pool: Mapping[bytes, PoolEntry], spare: Mapping[bytes, bytes]
+    ) -> Steps[None]:
         """Fill the gaps from the mempool, then from what else we have (serialised), both by wtxid.
 
         A gap that two different transactions fit stays empty. Raises ShortIdCollision.
@@ -60,15 +63,19 @@ class PartialBlock:
             raise ShortIdCollision("two transactions with one short id")
         key = short_id_key(message.header, message.nonce)
         filled: dict[int, bytes] = {}  # position -> wtxid
-        for wtxid in matching(key, pool, wanted):
-            position = wanted[short_id(key, wtxid)]
-            if position in filled:
-                self.from_pool -= slots[position] is not None
-                slots[position] = None
-            else:
-                slots[position] = pool[wtxid].tx.raw
-                filled[position] = wtxid
-                self.from_pool += 1
+        names = list(pool)
+        for start in range(0, len(names), STEP):
+            if start:
+                yield
+            for wtxid in matching(key, names[start : start + STEP], wanted):
+                position = wanted[short_id(key, wtxid)]
+                if position in filled:
+                    self.from_pool -= slots[position] is not None
+                    slots[position] = None
+                elif (entry := pool.get(wtxid)) is not None:  # it may have left between two steps
+                    slots[position] = entry.tx.raw
+                    filled[position] = wtxid
+                    self.from_pool += 1
         if self.from_pool == len(gaps):
             return
         for wtxid in matching(key, spare, wanted):

@@ -21,11 +21,13 @@ from btcnode.wire.messages import GetXBlockTx, GetXThin, XBlockTx, XThinBlock
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from btcnode.primitives.steps import Steps
     from btcnode.protocol.blocks.block_download import BlockDownload
     from btcnode.protocol.chain_view import TxSource
     from btcnode.protocol.context import Context
     from btcnode.protocol.peer import Peer
     from btcnode.protocol.serving.serving import Serving
+    from btcnode.wire.registry import Sealed
 
 
 class ThinRelay:
@@ -63,13 +65,17 @@ class ThinRelay:
         peer.blocks.partial[index] = ThinBlock()
         self._ctx.send(peer, GetXThin(self._ctx.tree.hash(index), data, funcs, tweak))
 
-    def on_thin_block(self, peer: Peer, message: XThinBlock) -> None:
-        """The answer to ``ask``."""
-        index = self._ctx.tree.find(message.hash)
-        thin = peer.blocks.partial.get(index)
-        if index not in peer.blocks.in_flight or not isinstance(thin, ThinBlock) or thin.header:
+    def on_thin_block(self, peer: Peer, sealed: XThinBlock | Sealed[XThinBlock]) -> Steps[None]:
+        """The answer to ``ask``; what was not asked for is not decoded."""
+        index = self._ctx.tree.find(sealed.hash)
+        thin = self._awaited(peer, index)
+        if thin is None or thin.header:
             self._ctx.log_peer(peer, LogLevel.DEBUG, "thin block that was not asked for", "cmpctblock")
             return
+        self._ctx.excuse(peer)
+        message = yield from sealed.opened()
+        if self._awaited(peer, index) is not thin:
+            return  # the block came from another peer meanwhile
         if not message.cheap_hashes:
             self._refuse(peer, index, "thin block without transactions")
             return
@@ -91,16 +97,27 @@ class ThinRelay:
         else:
             self._download.deliver(peer, index, thin.raw())
 
-    def on_block_tx(self, peer: Peer, message: XBlockTx) -> None:
+    def on_block_tx(self, peer: Peer, sealed: XBlockTx | Sealed[XBlockTx]) -> Steps[None]:
         """The transactions that were missing."""
-        index = self._ctx.tree.find(message.block_hash)
-        thin = peer.blocks.partial.get(index)
-        if index not in peer.blocks.in_flight or not isinstance(thin, ThinBlock) or not thin.header:
+        index = self._ctx.tree.find(sealed.block_hash)
+        thin = self._awaited(peer, index)
+        if thin is None or not thin.header:
             self._ctx.log_peer(peer, LogLevel.DEBUG, "thin block's transactions not asked for", "cmpctblock")
-        elif not thin.put(message.transactions) or thin.missing():
+            return
+        self._ctx.excuse(peer)
+        message = yield from sealed.opened()
+        if self._awaited(peer, index) is not thin:
+            return
+        if not thin.put(message.transactions) or thin.missing():
             self._refuse(peer, index, "not the transactions that were asked for")
         else:
             self._download.deliver(peer, index, thin.raw())
+
+    @staticmethod
+    def _awaited(peer: Peer, index: int) -> ThinBlock | None:
+        """The block as far as it has come in thin form, if the peer was asked for it."""
+        thin = peer.blocks.partial.get(index)
+        return thin if isinstance(thin, ThinBlock) and index in peer.blocks.in_flight else None
 
     def _refuse(self, peer: Peer, index: int, text: str) -> None:
         self._download.requests.cancel(peer, index)

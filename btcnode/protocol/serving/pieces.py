@@ -1,17 +1,11 @@
-"""Long work in pieces: generators that stop after a piece, so that others get their turn between two of them.
+"""How much of long work is done at a time (``primitives/steps.py``), where its parts differ in cost.
 
 Work is counted, not timed, as nothing here has a clock: one unit is about a microsecond, and ten in the worst case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TypeVar
-
 PIECE = 128  # units
-
-T = TypeVar("T")
-Steps = Generator[None, None, T]  # stops after each piece; its value is what comes out
 
 
 class Meter:
@@ -31,13 +25,3 @@ class Meter:
             return False
         self._left = PIECE
         return True
-
-
-def finish(steps: Steps[T]) -> T:
-    """All pieces one after the other; what comes out."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result

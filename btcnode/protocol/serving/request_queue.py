@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from struct import Struct
 
 from btcnode.wire.messages import InvItem
@@ -29,10 +28,9 @@ class RequestQueue:
     def __len__(self) -> int:
         return (len(self._data) - self._pos) // _ITEM.size
 
-    def extend(self, items: Iterable[InvItem]) -> None:
-        """Append requests."""
-        pack = _ITEM.pack
-        self._data += b"".join([pack(kind, value) for kind, value in items])
+    def extend(self, packed: bytes) -> None:
+        """Append requests, packed as they are in the message."""
+        self._data += packed
 
     def first_hash(self) -> bytes:
         """The hash of the oldest request; empty when there is none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from btcnode.chain.block_status import VALID_SCRIPTS
+from btcnode.primitives.steps import Steps
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, MakeThin, MatchBlock, ReadBlock, SendRaw
 from btcnode.protocol.events import BlockMatched, BlockRead, ThinMade
@@ -59,6 +60,7 @@ from btcnode.wire.messages import (
     InvItem,
     NotFound,
 )
+from btcnode.wire.registry import Sealed
 
 _TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
 _BLOCK_KINDS = (MSG_BLOCK, MSG_WITNESS_BLOCK, MSG_CMPCT_BLOCK, MSG_FILTERED_BLOCK)
@@ -141,16 +143,16 @@ class Serving:
     def on_getdata(self, peer: Peer, message: GetData) -> None:
         """Queue requests, then answer what can be answered."""
         ctx, queue = self._ctx, peer.serve.queue
-        if len(message.items) > MAX_INV_SIZE:
-            ctx.punish(peer, Offence.GETDATA_TOO_LARGE, str(len(message.items)))
+        if len(message) > MAX_INV_SIZE:
+            ctx.punish(peer, Offence.GETDATA_TOO_LARGE, str(len(message)))
             return
-        if len(queue) + len(message.items) > MAX_GETDATA_QUEUE + GETDATA_PAUSE:
+        if len(queue) + len(message) > MAX_GETDATA_QUEUE + GETDATA_PAUSE:
             ctx.punish(peer, Offence.GETDATA_FLOOD)
             return
-        ctx.log(LogLevel.DEBUG, "net", f"received getdata ({len(message.items)} invsz) peer={peer.id}")
-        if message.items:
-            ctx.log(LogLevel.DEBUG, "net", f"received getdata for: {message.items[0].name} peer={peer.id}")
-        queue.extend(message.items)
+        ctx.log(LogLevel.DEBUG, "net", f"received getdata ({len(message)} invsz) peer={peer.id}")
+        for first in message.pairs(1):
+            ctx.log(LogLevel.DEBUG, "net", f"received getdata for: {InvItem(*first).name} peer={peer.id}")
+        queue.extend(message.packed)
         self.serve(peer)
         if len(queue) > GETDATA_PAUSE:
             ctx.pause(peer, PAUSE_GETDATA)
@@ -278,8 +280,16 @@ class Serving:
         index = tree.find(block_hash)
         return tree.prev(index) == self._ctx.active.tip and not tree.is_failed(index)
 
-    def on_get_block_txn(self, peer: Peer, message: GetBlockTxn) -> None:
-        """Single transactions of a block near the tip; of a deeper one the whole block, so that the asker pays too."""
+    def on_get_block_txn(self, peer: Peer, sealed: GetBlockTxn | Sealed[GetBlockTxn]) -> Steps[None]:
+        """Single transactions of a block near the tip; of a deeper one the whole block, so that the asker pays too.
+
+        For a block that is not here the positions are not decoded.
+        """
+        index = self._ctx.tree.find(sealed.block_hash)
+        if index < 0 or not self._ctx.tree.has_data(index):
+            self._ctx.log_peer(peer, LogLevel.DEBUG, "request for parts of a block that is not here", "cmpctblock")
+            return
+        message = yield from sealed.opened()
         wanted = message.indexes
         self._with_raw(
             peer, message.block_hash, lambda index, raw: self._compact.send_transactions(peer, index, raw, wanted)

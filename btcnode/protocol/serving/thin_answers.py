@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from btcnode.primitives.header import HEADER_SIZE
-from btcnode.protocol.serving.pieces import Meter, Steps
+from btcnode.primitives.steps import Steps
+from btcnode.protocol.serving.pieces import Meter
 from btcnode.wire.bloom_filter import contains
 from btcnode.wire.messages import GetXBlockTx, GetXThin, XBlockTx, XThinBlock
 from btcnode.wire.messages.xthin import CHEAP_HASH_SIZE

@@ -12,8 +12,9 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.primitives.merkle_proof import build_proof
+from btcnode.primitives.steps import Steps, at_once
 from btcnode.primitives.tx import Tx
-from btcnode.protocol.serving.pieces import Meter, Steps, finish
+from btcnode.protocol.serving.pieces import Meter
 from btcnode.script.scriptparse import BAD_OP, iter_ops
 from btcnode.script.solver import script_type
 from btcnode.wire.bloom_filter import BloomFilter
@@ -74,7 +75,7 @@ def match_steps(filter_: BloomFilter, tx: Tx, meter: Meter) -> Steps[bool]:
 
 def match(filter_: BloomFilter, tx: Tx) -> bool:
     """``match_steps`` in one go."""
-    return finish(match_steps(filter_, tx, Meter()))
+    return at_once(match_steps(filter_, tx, Meter()))
 
 
 def filter_steps(raw: bytes, filter_: BloomFilter) -> Steps[FilteredBlock]:
@@ -94,4 +95,4 @@ def filter_steps(raw: bytes, filter_: BloomFilter) -> Steps[FilteredBlock]:
 
 def filter_block(raw: bytes, filter_: BloomFilter) -> FilteredBlock:
     """``filter_steps`` in one go."""
-    return finish(filter_steps(raw, filter_))
+    return at_once(filter_steps(raw, filter_))

@@ -123,14 +123,15 @@ class PrivateBroadcast:
         for wtxid in [w for w, p in self._txs.items() if event.tx_hash in (w, p.tx.txid)]:
             self._remove(wtxid)
 
-    def seen(self, tx: Tx, peer: Peer) -> None:
+    def seen(self, wtxid: bytes, peer: Peer) -> None:
         """A peer sent us a transaction: if it is one of ours it has reached the network."""
-        if self._txs and tx.wtxid in self._txs:
+        private = self._txs.get(wtxid)
+        if private is not None:
             self._log(
-                f"Received our privately broadcast transaction (txid={to_display(tx.txid)}) from the network from"
-                f" peer={peer.id}; stopping private broadcast attempts"
+                f"Received our privately broadcast transaction (txid={to_display(private.tx.txid)}) from the network"
+                f" from peer={peer.id}; stopping private broadcast attempts"
             )
-            self._remove(tx.wtxid)
+            self._remove(wtxid)
 
     def _remove(self, wtxid: bytes) -> None:
         """Forget a transaction and the connections that are not needed any more."""
@@ -202,13 +203,8 @@ class PrivateBroadcast:
         """Only what was announced may be asked for, and nothing beside it."""
         wtxid, _ = self._sent.get(peer.id, (b"", None))
         private = self._txs.get(wtxid)
-        items = message.items
-        if (
-            private is None
-            or len(items) != 1
-            or items[0].kind & MSG_TYPE_MASK != MSG_TX
-            or items[0].hash != private.tx.txid
-        ):
+        items = message.items if len(message) == 1 else ()
+        if private is None or not items or items[0].kind & MSG_TYPE_MASK != MSG_TX or items[0].hash != private.tx.txid:
             self._ctx.disconnect(peer, "unexpected request during private broadcast", level=LogLevel.DEBUG)
             return
         self._ctx.send(peer, TxMessage(private.tx.raw))

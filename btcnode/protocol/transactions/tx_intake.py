@@ -15,7 +15,8 @@ from btcnode.errors import DecodeError
 from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
 from btcnode.mempool.rejection import TxResult
 from btcnode.primitives.hashes import sha256d, to_display
-from btcnode.primitives.scan import txid_of
+from btcnode.primitives.scan import txid_in_steps
+from btcnode.primitives.tx import Tx
 from btcnode.protocol.effects import LogLevel, ProcessTransactions
 from btcnode.protocol.limits import (
     MAX_EXTRA_TRANSACTION_SIZE,
@@ -35,7 +36,7 @@ from btcnode.wire.messages import GetData, InvItem
 
 if TYPE_CHECKING:
     from btcnode.primitives.block import ParsedBlock
-    from btcnode.primitives.tx import Tx
+    from btcnode.primitives.steps import Steps
     from btcnode.protocol.chain_view import TxSource
     from btcnode.protocol.context import Context
     from btcnode.protocol.events import TransactionAdded, TransactionsProcessed, TxOutcome
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _NOT_JUDGED = (TxResult.UNKNOWN, TxResult.NO_MEMPOOL)
 _TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
+LARGE_TX = 10_000  # bytes from which a transaction is decoded in steps
 OBJECT_SIZE = 48  # bytes of a small bytes object and the reference to it
 
 
@@ -128,7 +130,7 @@ class TxIntake:
 
     def on_not_found(self, peer: Peer, message: NotFound) -> None:
         """The peer has not what it was asked for: others are asked."""
-        for kind, tx_hash in message.items:
+        for kind, tx_hash in message.pairs(len(message)):
             if kind in _TX_KINDS:
                 self.download.tracker.answered(peer.id, tx_hash)
 
@@ -150,8 +152,11 @@ class TxIntake:
 
     # -- transactions --------------------------------------------------------------------------------------------
 
-    def on_tx(self, peer: Peer, message: TxMessage) -> Tx | None:
-        """A transaction came; returns it if it was looked at."""
+    def on_tx(self, peer: Peer, message: TxMessage) -> Steps[bytes | None]:
+        """A transaction came; returns its wtxid if it was looked at.
+
+        Its bytes' hash tells whether it is known, before anything is decoded.
+        """
         ctx = self._ctx
         if rejects_transactions(ctx, peer):
             ctx.disconnect(peer, "transaction sent in violation of protocol")
@@ -159,23 +164,30 @@ class TxIntake:
         if ctx.is_initial_block_download():
             return None
         raw = message.raw
-        if len(raw) > MAX_STANDARD_TX_WEIGHT and ctx.config.require_standard:
-            self._refuse_unread(peer, raw)
-            return None
+        wtxid = sha256d(raw)
+        if self.download.tracker.is_requested(peer.id, wtxid):
+            ctx.excuse(peer)
         try:
-            tx = message.parse()
+            if len(raw) > MAX_STANDARD_TX_WEIGHT and ctx.config.require_standard:
+                yield from self._refuse_unread(peer, raw, wtxid)
+                return None
+            if self._is_known(peer, wtxid):
+                self._answered(peer, wtxid, (yield from txid_in_steps(raw)))
+                return wtxid
+            tx = message.parse() if len(raw) < LARGE_TX else (yield from Tx.parse_in_steps(raw))
         except DecodeError as error:
             ctx.log(LogLevel.DEBUG, "net", f"ProcessMessages(tx, {len(raw)} bytes): Exception '{error}' caught")
             ctx.punish(peer, Offence.MESSAGE_PAYLOAD, "tx")
             return None
-        self._relay.knows(peer, tx.wtxid if peer.wtxid_relay else tx.txid)
         if tx.wtxid in self._busy:
-            self.download.tracker.answered(peer.id, tx.wtxid)
-            self.download.tracker.answered(peer.id, tx.txid)
-            return tx
+            self._answered(peer, tx.wtxid, tx.txid)
+            return tx.wtxid
+        self._relay.knows(peer, tx.wtxid if peer.wtxid_relay else tx.txid)
+        if self.download.tracker.is_requested(peer.id, tx.txid):
+            ctx.excuse(peer)
         judge, package = self.download.received(peer.id, tx)
         if (judge or package is not None) and self._bytes >= 2 * MAX_TX_BYTES_IN_VALIDATION:
-            return tx  # as if it had not come: other peers that have it are asked
+            return tx.wtxid  # as if it had not come: other peers that have it are asked
         if judge:
             self._validate(peer.id, (tx,), (peer.id,), first_time=True)
         elif package is not None:
@@ -188,15 +200,23 @@ class TxIntake:
             else:
                 text = f"Not relaying non-mempool transaction {name} from forcerelay peer={peer.id}"
                 self._ctx.log(LogLevel.DEBUG, "net", text)
-        return tx
+        return tx.wtxid
 
-    def _refuse_unread(self, peer: Peer, raw: bytes) -> None:
+    def _is_known(self, peer: Peer, wtxid: bytes) -> bool:
+        """Whether nothing would come of another look at the transaction."""
+        if peer.permissions & Permission.FORCE_RELAY:
+            return False
+        return wtxid in self._busy or self.download.already_have(wtxid, True, reconsiderable=False)
+
+    def _answered(self, peer: Peer, wtxid: bytes, txid: bytes) -> None:
+        """The peer sent what we have already."""
+        self._relay.knows(peer, wtxid if peer.wtxid_relay else txid)
+        self.download.tracker.answered(peer.id, wtxid)
+        self.download.tracker.answered(peer.id, txid)
+
+    def _refuse_unread(self, peer: Peer, raw: bytes, wtxid: bytes) -> Steps[None]:
         """A weight is never less than the size: this one is beyond the limit, whatever its witness has."""
-        try:
-            txid, wtxid = txid_of(raw), sha256d(raw)
-        except DecodeError as error:
-            self._ctx.punish(peer, Offence.MESSAGE_PAYLOAD, f"tx: {error}")
-            return
+        txid = yield from txid_in_steps(raw)
         self.download.tracker.answered(peer.id, txid)
         self.download.refused_unread(wtxid)
         text = f"{to_display(txid)} (wtxid={to_display(wtxid)}) from peer={peer.id} was not accepted: tx-size"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
+from btcnode.primitives.steps import Steps
 from btcnode.protocol.limits import (
     FILTERED_AT_ONCE,
     INBOUND_INVENTORY_BROADCAST_INTERVAL,
@@ -32,7 +33,7 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.peer import WITHOUT_TRANSACTIONS, Peer, TxState
 from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
 from btcnode.protocol.serving.offered_services import offers_bloom
-from btcnode.protocol.serving.pieces import Meter, Steps
+from btcnode.protocol.serving.pieces import Meter
 from btcnode.protocol.serving.tx_filter import match_steps
 from btcnode.protocol.transactions.pool_snapshots import PoolSnapshots
 from btcnode.settings.permissions import Permission

@@ -151,6 +151,12 @@ class TxRequests:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
+    def is_requested(self, peer: int, tx_hash: bytes) -> bool:
+        """Whether the peer was asked for the transaction by this hash, and has not answered."""
+        info = self._peers.get(peer)
+        ann = info.all.get(tx_hash) if info is not None else None
+        return ann is not None and ann.state == _REQUESTED
+
     def candidates(self, tx_hash: bytes) -> list[int]:
         """Peers that announced the hash and did not fail to deliver it."""
         peers = []

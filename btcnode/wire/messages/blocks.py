@@ -9,8 +9,9 @@ from btcnode.errors import DecodeError
 from btcnode.primitives.block import MIN_TX_SIZE, ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import Tx
-from btcnode.wire.codec import Message, Reader, encode_hashes, encode_var_bytes
+from btcnode.wire.codec import Message, Reader, StepwiseMessage, encode_hashes, encode_var_bytes
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
 
 
@@ -78,7 +79,7 @@ class TxMessage(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class MerkleBlock(Message):
+class MerkleBlock(StepwiseMessage):
     """BIP37: a header and the partial merkle tree of the transactions that have matched.
 
     ``flags`` are the tree's bits, packed with the lowest bit first; what they mean is checked by who uses them.
@@ -86,6 +87,7 @@ class MerkleBlock(Message):
 
     command: ClassVar[str] = "merkleblock"
     max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH
+    head_size: ClassVar[int] = HEADER_SIZE
 
     header: bytes
     total_txs: int
@@ -93,10 +95,11 @@ class MerkleBlock(Message):
     flags: bytes
 
     @classmethod
-    def decode(cls, payload: bytes) -> MerkleBlock:
+    def decode_in_steps(cls, payload: bytes) -> Steps[MerkleBlock]:
         """Read the payload."""
         r = Reader(payload)
         header, total = r.take(HEADER_SIZE), r.u32()
+        yield
         hashes = r.hashes(MAX_PROTOCOL_MESSAGE_LENGTH // 32, "hashes")
         return cls(header, total, hashes, r.var_bytes())
 

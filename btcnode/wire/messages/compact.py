@@ -10,11 +10,13 @@ from btcnode.primitives.block import MIN_TX_SIZE
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from btcnode.primitives.scan import scan_tx
-from btcnode.wire.codec import LimitExceeded, Message, Reader
+from btcnode.primitives.scan import scan_tx_in_steps
+from btcnode.primitives.steps import STEP, Steps
+from btcnode.wire.codec import LimitExceeded, Message, Reader, StepwiseMessage
 from btcnode.wire.constants import CMPCTBLOCKS_VERSION, MAX_BLOCK_TXS, MAX_PROTOCOL_MESSAGE_LENGTH
 
 SHORT_ID_SIZE = 6
+TXS_IN_STEP = 500
 
 
 class PrefilledTx(NamedTuple):
@@ -45,7 +47,7 @@ class SendCmpct(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class CmpctBlock(Message):
+class CmpctBlock(StepwiseMessage):
     """A header, short ids (48-bit integers) of most transactions, and the others in full.
 
     ``prefilled`` has positions in the block (not their differences), rising.
@@ -53,6 +55,7 @@ class CmpctBlock(Message):
 
     command: ClassVar[str] = "cmpctblock"
     max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH
+    head_size: ClassVar[int] = HEADER_SIZE
 
     header: bytes
     nonce: int
@@ -60,7 +63,7 @@ class CmpctBlock(Message):
     prefilled: tuple[PrefilledTx, ...]
 
     @classmethod
-    def decode(cls, payload: bytes) -> CmpctBlock:
+    def decode_in_steps(cls, payload: bytes) -> Steps[CmpctBlock]:
         """Read the payload.
 
         More than 65,535 transactions are malformed, as in Core; a prefilled one beyond the end of the block raises
@@ -79,9 +82,12 @@ class CmpctBlock(Message):
         for done in range(prefilled_count):
             position += r.compact(MAX_BLOCK_TXS) + 1
             beyond = beyond or position > short_count + done
-            prefilled.append(PrefilledTx(position, _read_tx(r)))
+            prefilled.append(PrefilledTx(position, (yield from read_tx(r))))
+            if not (done + 1) % TXS_IN_STEP:
+                yield
         if beyond:
             raise LimitExceeded("prefilled transaction beyond the end of the compact block")
+        yield
         read = int.from_bytes
         ids = tuple([read(raw[p : p + SHORT_ID_SIZE], "little") for p in range(0, len(raw), SHORT_ID_SIZE)])
         return cls(header, nonce, ids, tuple(prefilled))
@@ -104,23 +110,26 @@ class CmpctBlock(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class GetBlockTxn(Message):
+class GetBlockTxn(StepwiseMessage):
     """Request for transactions of a block by their positions, which rise."""
 
     command: ClassVar[str] = "getblocktxn"
     max_size: ClassVar[int] = 32 + 9 + (MAX_BLOCK_TXS + 1) * 3
+    head_size: ClassVar[int] = 32
 
     block_hash: bytes
     indexes: tuple[int, ...]
 
     @classmethod
-    def decode(cls, payload: bytes) -> GetBlockTxn:
+    def decode_in_steps(cls, payload: bytes) -> Steps[GetBlockTxn]:
         """Read the payload; a position above 65,535 is malformed, as in Core."""
         r = Reader(payload)
         block_hash = r.take(32)
         indexes = []
         index = -1
-        for _ in range(r.count(1, MAX_PROTOCOL_MESSAGE_LENGTH, "positions")):
+        for done in range(r.count(1, MAX_PROTOCOL_MESSAGE_LENGTH, "positions")):
+            if not (done + 1) % STEP:
+                yield
             index += r.compact() + 1
             if index > MAX_BLOCK_TXS:
                 raise DecodeError(f"position {index} of a transaction has more than 16 bits")
@@ -138,30 +147,40 @@ class GetBlockTxn(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class BlockTxn(Message):
+class BlockTxn(StepwiseMessage):
     """The transactions that a getblocktxn has asked for, in its order."""
 
     command: ClassVar[str] = "blocktxn"
     max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH
+    head_size: ClassVar[int] = 32
 
     block_hash: bytes
     transactions: tuple[bytes, ...]
 
     @classmethod
-    def decode(cls, payload: bytes) -> BlockTxn:
+    def decode_in_steps(cls, payload: bytes) -> Steps[BlockTxn]:
         """Read the payload."""
         r = Reader(payload)
         block_hash = r.take(32)
-        count = r.count(MIN_TX_SIZE, MAX_PROTOCOL_MESSAGE_LENGTH, "transactions")
-        return cls(block_hash, tuple([_read_tx(r) for _ in range(count)]))
+        return cls(block_hash, (yield from read_transactions(r)))
 
     def encode(self) -> bytes:
         """The payload."""
         return b"".join((self.block_hash, compact_size(len(self.transactions)), *self.transactions))
 
 
-def _read_tx(r: Reader) -> bytes:
+def read_tx(r: Reader) -> Steps[bytes]:
     """The bytes of the transaction that follows."""
     start = r.pos
-    r.pos = scan_tx(r.buf, start, [], [])[2]
+    r.pos = yield from scan_tx_in_steps(r.buf, start)
     return r.buf[start : r.pos]
+
+
+def read_transactions(r: Reader) -> Steps[tuple[bytes, ...]]:
+    """A vector of transactions, as bytes."""
+    found = []
+    for done in range(r.count(MIN_TX_SIZE, MAX_PROTOCOL_MESSAGE_LENGTH, "transactions")):
+        found.append((yield from read_tx(r)))
+        if not (done + 1) % TXS_IN_STEP:
+            yield
+    return tuple(found)

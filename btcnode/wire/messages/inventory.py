@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import ClassVar, NamedTuple, Self
 
@@ -48,44 +48,80 @@ class InvItem(NamedTuple):
         return f"{'witness-' if self.kind & MSG_WITNESS_FLAG else ''}{known} {to_display(self.hash)}"
 
 
-@dataclass(frozen=True, slots=True)
 class _InvList(Message):
-    """The form that the three messages share."""
+    """The form that the three messages share: ``packed`` are the items as they are sent, 36 bytes each.
+
+    They become objects when somebody looks at them, as many as are looked at: fifty thousand take 50 ms.
+    """
+
+    __slots__ = ("packed",)
 
     max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH  # so that one with too many entries can be told
 
-    items: tuple[InvItem, ...]
+    def __init__(self, items: Iterable[InvItem]) -> None:
+        pack = _ITEM.pack
+        self.packed = b"".join([pack(kind, value) for kind, value in items])
+
+    @classmethod
+    def of_packed(cls, packed: bytes) -> Self:
+        """A message of items that are packed already."""
+        message = cls.__new__(cls)
+        message.packed = packed
+        return message
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         """Read the payload; more than 50,000 items raise LimitExceeded."""
         r = Reader(payload)
         count = r.count(_ITEM_SIZE, MAX_INV_SIZE, "inventory items")
-        return cls(_read_items(r, count))
+        return cls.of_packed(r.take(count * _ITEM_SIZE))
 
     def encode(self) -> bytes:
         """The payload."""
-        pack = _ITEM.pack
-        return compact_size(len(self.items)) + b"".join([pack(kind, value) for kind, value in self.items])
+        return compact_size(len(self)) + self.packed
+
+    def __len__(self) -> int:
+        return len(self.packed) // _ITEM_SIZE
+
+    def pairs(self, count: int) -> Iterator[tuple[int, bytes]]:
+        """Type and hash of the first ``count`` items."""
+        return _ITEM.iter_unpack(self.packed[: count * _ITEM_SIZE])
+
+    @property
+    def items(self) -> tuple[InvItem, ...]:
+        """All items."""
+        return tuple(map(InvItem._make, _ITEM.iter_unpack(self.packed)))
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.packed == self.packed
+
+    def __hash__(self) -> int:
+        return hash((self.command, self.packed))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.items!r})"
 
 
-@dataclass(frozen=True, slots=True)
 class Inv(_InvList):
     """Announcement of blocks and transactions."""
+
+    __slots__ = ()
 
     command: ClassVar[str] = "inv"
 
 
-@dataclass(frozen=True, slots=True)
 class GetData(_InvList):
     """Request for blocks and transactions."""
+
+    __slots__ = ()
 
     command: ClassVar[str] = "getdata"
 
 
-@dataclass(frozen=True, slots=True)
 class NotFound(_InvList):
     """Answer to a request for what the sender does not have."""
+
+    __slots__ = ()
 
     command: ClassVar[str] = "notfound"
     max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH
@@ -95,8 +131,4 @@ class NotFound(_InvList):
         """Read the payload; of more than 5016 items, which nobody can have asked for, none is taken, as in Core."""
         r = Reader(payload)
         count = r.count(_ITEM_SIZE, MAX_PROTOCOL_MESSAGE_LENGTH, "inventory items")
-        return cls(_read_items(r, count) if count <= MAX_NOTFOUND_SIZE else ())
-
-
-def _read_items(r: Reader, count: int) -> tuple[InvItem, ...]:
-    return tuple(map(InvItem._make, _ITEM.iter_unpack(r.take(count * _ITEM_SIZE))))
+        return cls.of_packed(r.take(count * _ITEM_SIZE) if count <= MAX_NOTFOUND_SIZE else b"")

@@ -7,12 +7,11 @@ from struct import Struct
 from typing import ClassVar
 
 from btcnode.errors import DecodeError
-from btcnode.primitives.block import MIN_TX_SIZE
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from btcnode.primitives.scan import scan_tx
-from btcnode.wire.codec import Message, Reader, encode_var_bytes
+from btcnode.primitives.steps import Steps
+from btcnode.wire.codec import Message, Reader, StepwiseMessage, encode_var_bytes
 from btcnode.wire.constants import (
     MAX_BLOCK_TXS,
     MAX_BLOOM_FILTER_SIZE,
@@ -20,21 +19,12 @@ from btcnode.wire.constants import (
     MAX_PROTOCOL_MESSAGE_LENGTH,
     MSG_XTHINBLOCK,
 )
+from btcnode.wire.messages.compact import read_transactions
 
 CHEAP_HASH_SIZE = 8  # the first bytes of a wtxid
 
 _KIND = Struct("<I")
 _TAIL = Struct("<IIB")
-
-
-def _read_transactions(r: Reader) -> tuple[bytes, ...]:
-    count = r.count(MIN_TX_SIZE, MAX_PROTOCOL_MESSAGE_LENGTH, "transactions")
-    found = []
-    for _ in range(count):
-        start = r.pos
-        r.pos = scan_tx(r.buf, start, [], [])[2]
-        found.append(r.buf[start : r.pos])
-    return tuple(found)
 
 
 def _read_cheap_hashes(r: Reader) -> tuple[bytes, ...]:
@@ -82,22 +72,25 @@ class GetXThin(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class XThinBlock(Message):
+class XThinBlock(StepwiseMessage):
     """A header, the cheap hashes of all transactions in block order, and the transactions that the filter lacks."""
 
     command: ClassVar[str] = "xthinblock"
     max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH
+    head_size: ClassVar[int] = HEADER_SIZE
 
     header: bytes
     cheap_hashes: tuple[bytes, ...]
     transactions: tuple[bytes, ...]
 
     @classmethod
-    def decode(cls, payload: bytes) -> XThinBlock:
+    def decode_in_steps(cls, payload: bytes) -> Steps[XThinBlock]:
         """Read the payload; more than 65,535 cheap hashes are malformed."""
         r = Reader(payload)
         header = r.take(HEADER_SIZE)
-        return cls(header, _read_cheap_hashes(r), _read_transactions(r))
+        cheap_hashes = _read_cheap_hashes(r)
+        yield
+        return cls(header, cheap_hashes, (yield from read_transactions(r)))
 
     def encode(self) -> bytes:
         """The payload."""
@@ -132,20 +125,22 @@ class GetXBlockTx(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class XBlockTx(Message):
+class XBlockTx(StepwiseMessage):
     """The transactions that a get_xblocktx has asked for."""
 
     command: ClassVar[str] = "xblocktx"
     max_size: ClassVar[int] = MAX_PROTOCOL_MESSAGE_LENGTH
+    head_size: ClassVar[int] = 32
 
     block_hash: bytes
     transactions: tuple[bytes, ...]
 
     @classmethod
-    def decode(cls, payload: bytes) -> XBlockTx:
+    def decode_in_steps(cls, payload: bytes) -> Steps[XBlockTx]:
         """Read the payload."""
         r = Reader(payload)
-        return cls(r.take(32), _read_transactions(r))
+        block_hash = r.take(32)
+        return cls(block_hash, (yield from read_transactions(r)))
 
     def encode(self) -> bytes:
         """The payload."""

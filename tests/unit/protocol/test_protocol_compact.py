@@ -9,6 +9,7 @@ import pytest
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import header_hash
+from btcnode.primitives.steps import at_once
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
@@ -117,7 +118,7 @@ def test_matching_finds_what_is_wanted() -> None:
 def test_partial_block_takes_pool_and_extra(lab: Lab) -> None:
     lab.know(*TXS[:5])
     partial = PartialBlock(lab.compact)
-    partial.collect(lab.compact, lab.pool.by_wtxid(), by_wtxid(TXS[5:7]))
+    at_once(partial.collect(lab.compact, lab.pool.by_wtxid(), by_wtxid(TXS[5:7])))
     assert (partial.from_pool, partial.from_extra, partial.missing()) == (5, 2, (8,))
     assert partial.fill([TXS[7].raw]) == lab.block
     assert partial.spent
@@ -132,7 +133,7 @@ def test_partial_block_in_random_pools(lab: Lab) -> None:
         for tx in rng.sample(TXS, rng.randrange(9)):
             pool.add(tx, 2000)
         partial = PartialBlock(lab.compact)
-        partial.collect(lab.compact, pool.by_wtxid(), by_wtxid(rng.sample(TXS, rng.randrange(9))))
+        at_once(partial.collect(lab.compact, pool.by_wtxid(), by_wtxid(rng.sample(TXS, rng.randrange(9)))))
         assert partial.fill([raws[i] for i in partial.missing()]) == lab.block
 
 
@@ -154,7 +155,7 @@ def test_two_transactions_with_the_same_short_id_leave_the_gap(lab: Lab, monkeyp
         lambda key, wtxids, wanted: [w for w in wtxids if real(key, renamed(w)) in wanted],
     )
     partial = PartialBlock(lab.compact)
-    partial.collect(lab.compact, lab.pool.by_wtxid(), {})
+    at_once(partial.collect(lab.compact, lab.pool.by_wtxid(), {}))
     assert partial.missing() == (4,)
 
 
@@ -162,7 +163,7 @@ def test_equal_short_ids_are_a_collision(lab: Lab) -> None:
     ids = lab.compact.short_ids
     message = CmpctBlock(lab.compact.header, 7, (ids[0], *ids[:-1]), lab.compact.prefilled)
     with pytest.raises(ShortIdCollision):
-        PartialBlock(message).collect(message, {}, {})
+        at_once(PartialBlock(message).collect(message, {}, {}))
 
 
 # -- announcements to us ---------------------------------------------------------------------------------------------
@@ -446,7 +447,7 @@ def test_new_block_goes_on_before_it_is_connected(lab: Lab) -> None:
     (payload,) = raw_sent(lab, "cmpctblock", high)
     message = CmpctBlock.decode(payload)
     partial = PartialBlock(message)
-    partial.collect(message, {}, by_wtxid(TXS))
+    at_once(partial.collect(message, {}, by_wtxid(TXS)))
     assert partial.fill(()) == lab.block
     assert not raw_sent(lab, "cmpctblock", low)
     assert not raw_sent(lab, "cmpctblock", source)

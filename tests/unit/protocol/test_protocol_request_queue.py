@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from btcnode.protocol.serving.request_queue import COMPACT_ABOVE, RequestQueue
-from btcnode.wire.messages import InvItem
+from btcnode.wire.messages import GetData, InvItem
 
 
 def test_behaves_like_a_deque() -> None:
@@ -15,7 +15,7 @@ def test_behaves_like_a_deque() -> None:
     for _ in range(3000):
         if rng.random() < 0.1:
             items = [InvItem(rng.getrandbits(32), rng.randbytes(32)) for _ in range(rng.randrange(60))]
-            queue.extend(items)
+            queue.extend(GetData(items).packed)
             model.extend(items)
         elif model:
             assert queue.popleft() == model.popleft()
@@ -29,7 +29,7 @@ def test_behaves_like_a_deque() -> None:
 
 def test_takes_36_bytes_for_each_request_and_gives_them_back() -> None:
     queue = RequestQueue()
-    queue.extend(InvItem(1, bytes(32)) for _ in range(50_000))
+    queue.extend(GetData(InvItem(1, bytes(32)) for _ in range(50_000)).packed)
     assert queue._data.__sizeof__() < 50_000 * 36 * 1.2
     for _ in range(49_000):
         queue.popleft()

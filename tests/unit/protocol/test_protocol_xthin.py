@@ -10,11 +10,12 @@ from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import header_hash
+from btcnode.primitives.steps import at_once
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
-from btcnode.protocol.serving.pieces import PIECE, finish
+from btcnode.protocol.serving.pieces import PIECE
 from btcnode.protocol.serving.thin_answers import ThinAnswer, answer_steps
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.bloom_filter import contains, make_filter
@@ -214,7 +215,7 @@ def serve(lab: Lab, peer: int, message: GetXThin | GetXBlockTx) -> None:
         lab.bench.step(ev.BlockRead(peer, read.index, lab.block))
     for effect in lab.bench.all(fx.MakeThin):
         block = effect.block or parse_block(lab.block)
-        lab.bench.step(ev.ThinMade(peer, effect.index, finish(answer_steps(effect.request, block))))
+        lab.bench.step(ev.ThinMade(peer, effect.index, at_once(answer_steps(effect.request, block))))
 
 
 def test_served_once_to_each_peer_then_as_a_whole(lab: Lab) -> None:

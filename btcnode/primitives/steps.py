@@ -1,0 +1,23 @@
+"""Work in steps: a generator that gives control back after each, so that large inputs hold nobody up."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+"""Each ``next`` is a step of a few milliseconds at most; the result is what the generator returns."""
+
+STEP = 10_000  # parts (inputs, outputs, witness elements, entries) in a step: about a millisecond
+
+
+def at_once(steps: Steps[T]) -> T:
+    """The result of all steps, done one after the other."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
