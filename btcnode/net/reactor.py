@@ -37,6 +37,7 @@ from btcnode.protocol.events import (
     PeerDisconnected,
     SendBufferState,
     Tick,
+    WorkMeasured,
 )
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
@@ -221,6 +222,8 @@ class Reactor:
         self._tick_due = now + TICK_INTERVAL
         self._ticker = self.loop.call_at(self._tick_due, self._tick)
         self._measure()
+        if spent := tuple(self.traffic.turns.take_charges()):
+            self.feed(WorkMeasured(spent))
         self.feed_tick()
 
     def _measure(self) -> None:

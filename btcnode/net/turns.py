@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SLICE = 0.005  # seconds for all connections together before the loop goes on
 QUANTUM = 0.001  # seconds of one connection's work before another one is looked at
+ALONE = 0.1  # share of its work that a connection is charged with when no other one waits meanwhile
 CREDIT = 0.02  # seconds by which a connection that has rested goes before others
 
 
@@ -125,7 +126,7 @@ class Turns:
             begun = now
             if now >= limit or self._clock() >= end:
                 break
-        self._again = turn.excused = False
+        self._again, turn.excused = False, True  # what others ask for is limited where it is served
         turn.finish()
         self._account(turn, self._cpu() - begun)
         return more or self._again
@@ -135,11 +136,11 @@ class Turns:
         self.seconds += took
         self.pieces += 1
         if not turn.excused:
-            turn.charged += took
+            turn.charged += took if self._queue else took * ALONE
             self._charged[turn.peer_id] = turn
 
     def take_charges(self) -> Iterable[tuple[int, float]]:
-        """Seconds of processor time by peer since the last call, without what was excused."""
+        """Seconds of processor time by peer since the last call, without what was excused and without writing."""
         charged, self._charged = self._charged, {}
         for turn in charged.values():
             yield turn.peer_id, turn.charged

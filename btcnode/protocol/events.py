@@ -94,17 +94,6 @@ class PeerDisconnected:
 
 
 @dataclass(frozen=True, slots=True)
-class Overspent:
-    """What came from a peer took this many ``seconds`` of processor time beyond its budget, since the last such event.
-
-    Whoever measures sees to it that less is read from the peer meanwhile.
-    """
-
-    peer_id: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class MessageReceived:
     """A well-formed message. ``size`` is the payload's length in bytes.
 
@@ -114,6 +103,13 @@ class MessageReceived:
     peer_id: int
     message: Message
     size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkMeasured:
+    """Seconds of processor time by peer that its messages took since the last time, without what was excused."""
+
+    spent: tuple[tuple[int, float], ...]
 
 
 class Malformation(Enum):
@@ -359,8 +355,8 @@ Event = (
     | TransportReady
     | ConnectFailed
     | PeerDisconnected
-    | Overspent
     | MessageReceived
+    | WorkMeasured
     | MalformedMessage
     | SendBufferState
     | PeerTurn

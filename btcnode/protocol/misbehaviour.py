@@ -178,7 +178,7 @@ WEIGHTS: dict[Offence, float] = {
     Offence.MESSAGE_EARLY: 0.25,
     Offence.PING_FLOOD: 2.0,  # each ping above the rate, after which the peer is not read for a while
     Offence.INV_FLOOD: 0.00005,  # each announcement above the rate
-    Offence.OVERSPENDING: 2.0,  # each second of processor time beyond the budget
+    Offence.OVERSPENDING: 3.0,  # each time that the budget is used up (connections/work_budget.py)
     Offence.MESSAGE_COMMAND: 0.05,  # hardly worse than a command nobody knows, which counts for nothing
     Offence.BLOCK_MALFORMED: 2.0,
 }

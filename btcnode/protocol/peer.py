@@ -12,7 +12,7 @@ from btcnode.protocol.blocks.unjudged import Unjudged
 from btcnode.protocol.connections.conduct import Conduct
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_states import PeerState, Role
-from btcnode.protocol.limits import PING_BURST, TX_INV_BURST
+from btcnode.protocol.limits import PING_BURST, TX_INV_BURST, WORK_BURST
 from btcnode.protocol.serving.request_queue import RequestQueue
 from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
@@ -240,6 +240,8 @@ class Peer:
     txs_in_validation: int = 0
     tx_bytes_in_validation: int = 0
     unjudged: Unjudged = field(default_factory=Unjudged)
+    work_left: float = WORK_BURST  # seconds of processor time, see connections/work_budget.py
+    work_at: float = 0.0
     job: Job | None = None
     excused: bool = False  # what it sent last was asked for
 
@@ -297,4 +299,5 @@ PAUSE_SENDING = 4  # it does not take our answers
 PAUSE_TRANSACTIONS = 8  # too many of its transactions wait for validation
 PAUSE_FILTERS = 64  # its requests for block filters are not answered yet
 PAUSE_FLOOD = 32  # it sends more than anybody needs
+PAUSE_WORK = 64  # what it sends costs more time than it may
 PAUSE_BLOCKS = 16  # it sends blocks unasked, faster than they are connected

@@ -45,6 +45,7 @@ from btcnode.protocol.connections.peer_info import NO_TRAFFIC, PeerInfo, Traffic
 from btcnode.protocol.connections.peer_score import PeerScore, Scores
 from btcnode.protocol.connections.peer_states import Change, PeerEvent
 from btcnode.protocol.connections.ping import Pings
+from btcnode.protocol.connections.work_budget import WorkBudget
 from btcnode.protocol.context import Context, printable
 from btcnode.protocol.effects import AddressBookDirty, Disconnect, Effect, LogLevel, ProcessBlock
 from btcnode.protocol.events import (
@@ -63,7 +64,6 @@ from btcnode.protocol.events import (
     MalformedMessage,
     MessageReceived,
     NetworkReachable,
-    Overspent,
     PeerConnected,
     PeerDisconnected,
     PeerTurn,
@@ -76,6 +76,7 @@ from btcnode.protocol.events import (
     TransactionsProcessed,
     TransactionsUnconfirmed,
     TransportReady,
+    WorkMeasured,
 )
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.limits import ADDRESS_BOOK_SAVE_INTERVAL
@@ -148,7 +149,8 @@ class Protocol:
         self._scores = Scores(ctx, self._download.strategy)
         self._headers = HeaderSync(ctx, self._download)
         self._relay = TxRelay(ctx, source)
-        self._intake = TxIntake(ctx, source, self._relay)
+        self._work = WorkBudget(ctx)
+        self._intake = TxIntake(ctx, source, self._relay, self._work)
         self._floods = Floods(ctx)
         self._pings = Pings(ctx, self._floods, self._intake.has_work, self._owes)
         self._fee_filters = FeeFilters(ctx, source)
@@ -177,8 +179,8 @@ class Protocol:
             TransportReady: self._connections.on_transport,
             ConnectFailed: self._connections.on_failed,
             PeerDisconnected: self._on_disconnected,
-            Overspent: self._floods.on_overspent,
             MessageReceived: self._on_message,
+            WorkMeasured: self._work.on_measured,
             MalformedMessage: self._on_malformed,
             SendBufferState: self._on_send_buffer,
             PeerTurn: self._on_turn,
@@ -571,6 +573,7 @@ class Protocol:
         ctx = self._ctx
         ctx.set_wall_clock(event.unix_time, held=event.held)
         self._floods.tick()
+        self._work.tick()
         self._pings.tick()
         self._fee_filters.begin_tick()
         self._intake.begin_tick()

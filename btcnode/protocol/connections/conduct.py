@@ -23,13 +23,14 @@ class Features:
 
 @dataclass(slots=True)
 class Conduct:
-    """What one peer has done. ``useful``, ``wasted``, ``failed``, ``loads`` fade; ``offences`` are for the audit."""
+    """What one peer has done. All but ``offences``, which are for the audit, fades."""
 
     score: float = START
     useful: float = 0.0
     wasted: float = 0.0
     failed: float = 0.0
     loads: dict[str, float] = field(default_factory=dict)  # broken rules, weighed: by offence
+    work: float = 0.0  # seconds of our processor time that we did not ask it to cost
     stumbles: float = 0.0  # times that it was degraded
     offences: dict[str, int] = field(default_factory=dict)  # at most one entry for each offence of the table
     faded_at: float | None = None
@@ -62,4 +63,5 @@ class Conduct:
         self.failed *= factor
         for offence in self.loads:
             self.loads[offence] *= factor
+        self.work *= factor
         self.stumbles *= factor

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from btcnode.protocol.events import Overspent
 from btcnode.protocol.limits import FLOOD_PAUSE, PING_BURST, PING_RATE, TX_INV_BURST, TX_INV_RATE
 from btcnode.protocol.misbehaviour import Offence, weight_of
 from btcnode.protocol.peer import PAUSE_FLOOD, Peer
@@ -50,12 +49,6 @@ class Floods:
         if looked_at < count:
             self._excess(peer, Offence.INV_FLOOD, count - looked_at)
         return looked_at
-
-    def on_overspent(self, event: Overspent) -> None:
-        """What a peer sent took more of the processor's time than its share: whoever measured it reads it later."""
-        peer = self._ctx.peers.get(event.peer_id)
-        if peer is not None and peer.role.is_heard and event.seconds > 0:
-            peer.conduct.blame(Offence.OVERSPENDING.name, event.seconds * weight_of(Offence.OVERSPENDING))
 
     def _excess(self, peer: Peer, offence: Offence, count: int) -> None:
         peer.conduct.blame(offence.name, count * weight_of(offence))

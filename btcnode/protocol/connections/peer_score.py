@@ -135,6 +135,7 @@ class PeerScore(TypedDict):
     wasted: Annotated[float, "Pieces that nobody asked for"]
     failed: Annotated[float, "Requests that failed"]
     violations: Annotated[float, "Broken rules, weighed"]
+    work: Annotated[float, "Seconds of processor time of late that nobody asked it to cost"]
 
 
 class Scores:
@@ -246,4 +247,5 @@ class Scores:
             "wasted": round(conduct.wasted, 2),
             "failed": round(conduct.failed, 2),
             "violations": round(conduct.load, 2),
+            "work": round(conduct.work, 3),
         }

@@ -26,6 +26,7 @@ from btcnode.protocol.limits import (
     MAX_TX_BYTES_IN_VALIDATION,
     MAX_TX_WORK_PEERS,
     MAX_TXS_IN_VALIDATION,
+    WORK_OF_TX,
 )
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import PAUSE_TRANSACTIONS, WITHOUT_TRANSACTIONS, Peer
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from btcnode.primitives.block import ParsedBlock
     from btcnode.primitives.steps import Steps
     from btcnode.protocol.chain_view import TxSource
+    from btcnode.protocol.connections.work_budget import WorkBudget
     from btcnode.protocol.context import Context
     from btcnode.protocol.events import TransactionAdded, TransactionsProcessed, TxOutcome
     from btcnode.protocol.transactions.tx_relay import TxRelay
@@ -81,8 +83,9 @@ class _Open:
 class TxIntake:
     """Downloads of transactions, and their validation."""
 
-    def __init__(self, ctx: Context, source: TxSource, relay: TxRelay) -> None:
+    def __init__(self, ctx: Context, source: TxSource, relay: TxRelay, work: WorkBudget) -> None:
         self._ctx = ctx
+        self._work_budget = work
         self._source = source
         self._relay = relay
         self.download = TxDownload(source, ctx.rng)
@@ -328,6 +331,7 @@ class TxIntake:
         if peer is not None and first_time:
             peer.last_tx_unix = int(self._ctx.unix)
             peer.conduct.useful += 0.1
+            self._work_budget.useful(peer, WORK_OF_TX)
 
     def _on_refused(self, tx: Tx, sender: int, outcome: TxOutcome, closed: _Open) -> None:
         assert outcome.result is not None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from btcnode.net.turns import CREDIT, QUANTUM, SLICE, Turn, Turns
+from btcnode.net.turns import ALONE, CREDIT, QUANTUM, SLICE, Turn, Turns
 
 
 class Loop:
@@ -124,15 +124,22 @@ def test_what_is_excused_is_not_charged_but_counts_for_the_order() -> None:
         return False
 
     turn = Turn(7, work, lambda: None)
-    loop.turns.add(turn)
     loop.turns.add(loop.peer(8, 0.002, 1))
+    loop.turns.add(turn)
     loop.slice()
-    assert dict(loop.turns.take_charges()) == {7: 0.0, 8: pytest.approx(0.002)}
+    assert dict(loop.turns.take_charges()) == {8: pytest.approx(0.002)}
     assert turn.clock == pytest.approx(0.003)
     assert dict(loop.turns.take_charges()) == {}
 
 
-def test_writing_at_the_end_of_a_turn_is_charged_and_may_ask_for_another_turn() -> None:
+def test_work_that_keeps_nobody_waiting_is_charged_with_little() -> None:
+    loop = Loop()
+    loop.turns.add(loop.peer(7, 0.002, 1))
+    loop.slice()
+    assert dict(loop.turns.take_charges()) == {7: pytest.approx(0.002 * ALONE)}
+
+
+def test_writing_at_the_end_of_a_turn_counts_for_the_order_and_may_ask_for_another_turn() -> None:
     loop = Loop()
     writes = 3
 
@@ -149,7 +156,8 @@ def test_writing_at_the_end_of_a_turn_is_charged_and_may_ask_for_another_turn() 
         loop.slice()
     assert not writes
     assert not loop.due
-    assert dict(loop.turns.take_charges()) == {1: pytest.approx(0.012)}
+    assert turn.clock == pytest.approx(0.012)
+    assert sum(seconds for _, seconds in loop.turns.take_charges()) == 0
 
 
 def test_an_error_in_one_connections_work_does_not_stop_the_others() -> None:

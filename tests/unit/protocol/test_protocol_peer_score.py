@@ -19,7 +19,7 @@ from btcnode.protocol.connections.peer_score import (
     score_of,
     standing_of,
 )
-from btcnode.protocol.events import Malformation, MalformedMessage, Overspent
+from btcnode.protocol.events import Malformation, MalformedMessage
 from btcnode.settings.permissions import Permission
 from btcnode.wire.netaddr import NetAddress
 from tests.lib.protocol_bench import Bench
@@ -88,29 +88,6 @@ def test_broken_rules_end_in_removal_with_evidence(params: NetworkParams) -> Non
     assert audit.record["offences"] == {"MESSAGE_PAYLOAD": sent}
     assert audit.record["score"] < 20
     json.dumps(audit.record)
-
-
-def test_who_overspends_is_scored_and_then_disconnected_with_the_reason(params: NetworkParams) -> None:
-    bench = Bench(params)
-    greedy = bench.peer(address=NetAddress.from_host("44.3.2.1", 1234))
-    heavy, spared = bench.peer(), bench.peer(permissions=Permission.NOBAN)
-    ended: dict[int, float] = {}
-    for second in range(60):
-        bench.step(Overspent(greedy, 0.5))
-        bench.step(Overspent(spared, 0.5))
-        bench.step(Overspent(999, 5.0))  # nobody
-        if second % 10 == 0:
-            bench.step(Overspent(heavy, 0.05))  # now and then, a little
-        for effect in bench.wait(1):
-            if isinstance(effect, fx.Disconnect):
-                ended[effect.peer_id] = second
-                assert effect.discourage
-    assert list(ended) == [greedy]
-    assert 5 < ended[greedy] < 40
-    reasons = [line.text for line in bench.log if f"disconnecting peer={greedy}" in line.text]
-    assert len(reasons) == 1
-    assert "more processor time than its share" in reasons[0]
-    assert bench.protocol.peer_scores()[heavy]["score"] > 40
 
 
 def test_the_users_own_are_spared(params: NetworkParams) -> None:
