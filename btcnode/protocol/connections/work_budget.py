@@ -30,7 +30,7 @@ class WorkBudget:
         """What was done for peers since the last time."""
         for peer_id, seconds in event.spent:
             peer = self._ctx.peers.get(peer_id)
-            if peer is None or peer.disconnecting:
+            if peer is None or not peer.role.is_heard:
                 continue
             self._refill(peer)
             peer.work_left -= seconds
