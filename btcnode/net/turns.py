@@ -1,10 +1,9 @@
 """Whose turn it is: all that connections give the loop to do goes through one queue and is done in slices.
 
 A slice has a few milliseconds, for all connections together; then the loop does what else is due (RPC, timers, signals,
-other sockets) before the next one. Who has had the least of the loop's time comes first: each connection has a clock of
-its own that runs on by what its work was measured to take (start-time fair queueing, Goyal, Vin and Cheng 1996). Who
-comes back after a rest begins where the clocks of the others stand, less ``CREDIT``: a peer that asks for little is
-served before those that keep the loop busy, however many they are, and nobody saves time up.
+other sockets) before the next one. Who has had least of the loop's time of late comes first: what a connection's work
+was measured to take counts half after ``HALF_LIFE``, so a peer that asks for little is served before those that keep
+the loop busy, however many they are; busy ones share equally, and nobody saves time up for more than a moment.
 
 A piece of work (one message, one write) is never cut: it shall be short, or be done beside the loop.
 """
@@ -13,6 +12,7 @@ from __future__ import annotations
 
 import time
 from heapq import heappop, heappush
+from math import inf, log2
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,23 +21,25 @@ if TYPE_CHECKING:
 SLICE = 0.005  # seconds for all connections together before the loop goes on
 QUANTUM = 0.001  # seconds of one connection's work before another one is looked at
 ALONE = 0.1  # share of its work that a connection is charged with when no other one waits meanwhile
-CREDIT = 0.02  # seconds by which a connection that has rested goes before others
+HALF_LIFE = 1.0  # seconds in which what a connection has had counts half
+MAX_AGE = 100.0  # half-lives after which nothing is left
+ASKED = 0.1  # share of its work that counts for the order when we asked for what it sends
 
 
 class Turn:
     """A connection's place in the queue.
 
-    ``work`` does one piece and tells whether there may be more; ``finish`` ends a turn of several pieces. ``clock`` is
-    where the connection's own time stands. ``excused`` is set by whoever finds that a piece shall not be charged.
+    ``work`` does one piece and tells whether there may be more; ``finish`` ends a turn of several pieces. ``rank``
+    orders connections by what they have had of late. ``excused`` is set by who finds that a piece is not to be charged.
     """
 
-    __slots__ = ("charged", "clock", "excused", "finish", "peer_id", "waiting", "work")
+    __slots__ = ("charged", "excused", "finish", "peer_id", "rank", "waiting", "work")
 
     def __init__(self, peer_id: int, work: Callable[[], bool], finish: Callable[[], None]) -> None:
         self.peer_id = peer_id
         self.work = work
         self.finish = finish
-        self.clock = 0.0
+        self.rank = -inf  # log2 of the seconds of late, plus the time in half-lives: it does not change with time
         self.charged = 0.0  # seconds of processor time since ``Turns.take_charges``
         self.waiting = False
         self.excused = False
@@ -59,9 +61,8 @@ class Turns:
         self._call_soon = call_soon
         self._clock = clock
         self._cpu = cpu
-        self._queue: list[tuple[float, int, Turn]] = []  # heap: own time, order of coming
+        self._queue: list[tuple[float, int, Turn]] = []  # heap: rank, order of coming
         self._come = 0
-        self._now = 0.0  # where the clock of the connection that was looked at last stood
         self._scheduled = False
         self._at_work: Turn | None = None
         self._again = False  # who is at work asked for another turn
@@ -81,7 +82,6 @@ class Turns:
         if turn is self._at_work:
             self._again = True
             return
-        turn.clock = max(turn.clock, self._now - CREDIT)
         self._push(turn)
         if not self._scheduled:
             self._scheduled = True
@@ -90,7 +90,7 @@ class Turns:
     def _push(self, turn: Turn) -> None:
         turn.waiting = True
         self._come += 1
-        heappush(self._queue, (turn.clock, self._come, turn))
+        heappush(self._queue, (turn.rank, self._come, turn))
 
     def _slice(self) -> None:
         """Work for ``SLICE`` seconds, at least one piece."""
@@ -101,7 +101,6 @@ class Turns:
             while queue:
                 turn = heappop(queue)[2]
                 turn.waiting = False
-                self._now = max(self._now, turn.clock)
                 self._at_work = turn
                 if self._take_turn(turn, end):
                     self._push(turn)
@@ -121,23 +120,32 @@ class Turns:
         while more:
             turn.excused = False
             more = turn.work()
-            now = self._cpu()
-            self._account(turn, now - begun)
+            now, wall = self._cpu(), self._clock()
+            self._account(turn, now - begun, wall)
             begun = now
-            if now >= limit or self._clock() >= end:
+            if now >= limit or wall >= end:
                 break
-        self._again, turn.excused = False, True  # what others ask for is limited where it is served
+        self._again, turn.excused = False, False
         turn.finish()
-        self._account(turn, self._cpu() - begun)
+        took = self._cpu() - begun
+        self._note(turn, took, self._clock())  # not charged: what others ask for is limited where it is served
         return more or self._again
 
-    def _account(self, turn: Turn, took: float) -> None:
-        turn.clock += took
-        self.seconds += took
-        self.pieces += 1
-        if not turn.excused:
+    def _account(self, turn: Turn, took: float, now: float) -> None:
+        if turn.excused:
+            self._note(turn, took * ASKED, now)
+        else:
+            self._note(turn, took, now)
             turn.charged += took if self._queue else took * ALONE
             self._charged[turn.peer_id] = turn
+
+    def _note(self, turn: Turn, took: float, now: float) -> None:
+        """Add to what a connection has had of late."""
+        self.seconds += took
+        self.pieces += 1
+        if took > 0:
+            age = now / HALF_LIFE
+            turn.rank = log2(2.0 ** max(turn.rank - age, -MAX_AGE) + took) + age
 
     def take_charges(self) -> Iterable[tuple[int, float]]:
         """Seconds of processor time by peer since the last call, without what was excused and without writing."""
