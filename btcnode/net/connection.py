@@ -172,6 +172,7 @@ class Connection(asyncio.Protocol):
         self._arrived_size += len(data)
         self._hold_back()
         if self._receiving:
+            self.turn.held = self.held
             self._traffic.turns.add(self.turn)
 
     @property
@@ -250,6 +251,7 @@ class Connection(asyncio.Protocol):
             self.close("internal error", grace=0.0)
             raise
         self._hold_back()
+        self.turn.held = self.held
         return not self._closing and (self._goes_on or (more and self._receiving and not self._broken))
 
     def _take_message(self) -> bool:

@@ -22,6 +22,7 @@ SLICE = 0.005  # seconds for all connections together before the loop goes on
 QUANTUM = 0.001  # seconds of one connection's work before another one is looked at
 ALONE = 0.1  # share of its work that a connection is charged with when no other one waits meanwhile
 HALF_LIFE = 1.0  # seconds in which what a connection has had counts half
+PER_BYTE = 1e-7  # seconds that a byte which waits counts for in the order; what it took counts when it is done
 MAX_AGE = 100.0  # half-lives after which nothing is left
 ASKED = 0.1  # share of its work that counts for the order when we asked for what it sends
 
@@ -30,10 +31,11 @@ class Turn:
     """A connection's place in the queue.
 
     ``work`` does one piece and tells whether there may be more; ``finish`` ends a turn of several pieces. ``rank``
-    orders connections by what they have had of late. ``excused`` is set by who finds that a piece is not to be charged.
+    orders connections by what they have had of late, ``held`` (bytes that wait) tells what the next piece may cost:
+    who brings little goes before who brings much. ``excused`` is set by who finds that a piece is not to be charged.
     """
 
-    __slots__ = ("charged", "excused", "finish", "peer_id", "rank", "waiting", "work")
+    __slots__ = ("charged", "excused", "finish", "held", "peer_id", "rank", "waiting", "work")
 
     def __init__(self, peer_id: int, work: Callable[[], bool], finish: Callable[[], None]) -> None:
         self.peer_id = peer_id
@@ -41,6 +43,7 @@ class Turn:
         self.finish = finish
         self.rank = -inf  # log2 of the seconds of late, plus the time in half-lives: it does not change with time
         self.charged = 0.0  # seconds of processor time since ``Turns.take_charges``
+        self.held = 0
         self.waiting = False
         self.excused = False
 
@@ -61,7 +64,7 @@ class Turns:
         self._call_soon = call_soon
         self._clock = clock
         self._cpu = cpu
-        self._queue: list[tuple[float, int, Turn]] = []  # heap: rank, order of coming
+        self._queue: list[tuple[float, int, Turn]] = []  # heap: rank with what is held, order of coming
         self._come = 0
         self._scheduled = False
         self._at_work: Turn | None = None
@@ -90,7 +93,9 @@ class Turns:
     def _push(self, turn: Turn) -> None:
         turn.waiting = True
         self._come += 1
-        heappush(self._queue, (turn.rank, self._come, turn))
+        age = self._clock() / HALF_LIFE
+        of_late = 2.0 ** max(turn.rank - age, -MAX_AGE)
+        heappush(self._queue, (log2(of_late + turn.held * PER_BYTE) + age, self._come, turn))
 
     def _slice(self) -> None:
         """Work for ``SLICE`` seconds, at least one piece."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from math import inf
+from math import inf, log2
 
 import pytest
 
@@ -92,6 +92,21 @@ def test_who_asks_for_little_is_served_next_however_many_are_busy() -> None:
         rank = honest.rank
         for _ in range(7):
             loop.slice()
+
+
+def test_who_brings_little_goes_before_who_brings_much() -> None:
+    """A hundred peers that were silent so far bring a megabyte each at once: a ping does not wait for all of them."""
+    loop = Loop()
+    for number in range(100):
+        hostile = loop.peer(number, 0.02, 1)
+        hostile.held = 1_000_000
+        loop.turns.add(hostile)
+    honest = loop.peer(999, 0.0001, 1)
+    honest.rank = log2(0.005)  # it has had a little
+    honest.held = 32
+    loop.turns.add(honest)
+    loop.slice()
+    assert loop.order[0] == 999
 
 
 def test_rest_is_not_saved_up() -> None:
