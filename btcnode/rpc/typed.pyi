@@ -866,6 +866,7 @@ class PeerScore(TypedDict):
     wasted: Real
     failed: Real
     violations: Real
+    work: Real
 
 class PeerScores(TypedDict):
     weights: list[Real]

@@ -97,7 +97,7 @@ def test_a_transaction_that_is_known_is_not_parsed_again(params: NetworkParams) 
     tx = transaction(ELEMENTS)
     pool.add(tx)
     peer = bench.peer(wtxid_relay=True)
-    bench.gives_turns = False
+    bench.turns_at_once = False
     bench.receive(peer, m.TxMessage(tx.raw))
     assert not bench.all(fx.GoOn)  # the body alone was scanned, for the txid
     assert not bench.all(fx.ProcessTransactions)
@@ -109,7 +109,7 @@ def test_a_large_compact_block_is_read_in_steps(bench: Bench) -> None:
     payload = header_on(tip, valid=True) + bytes(8) + compact_size(3) + bytes(range(18)) + compact_size(1) + b"\0"
     message = read_message("cmpctblock", payload + transaction(ELEMENTS).raw)
     peer, other = bench.peer(), bench.peer()
-    bench.gives_turns = False
+    bench.turns_at_once = False
     bench.receive(peer, message)
     steps = 0
     while bench.all(fx.GoOn):
@@ -125,7 +125,7 @@ def test_headers_are_added_in_steps(params: NetworkParams) -> None:
     bench = Bench(params)
     headers = tuple(raw[:80] for raw in mine_chain(params, 2000, UNIX_START - 2001 * 60))
     peer = bench.peer()
-    bench.gives_turns = False
+    bench.turns_at_once = False
     bench.receive(peer, m.Headers(headers))
     grown = [0]
     while bench.all(fx.GoOn):
