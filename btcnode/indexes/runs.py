@@ -18,11 +18,14 @@ from itertools import islice
 from struct import Struct
 from typing import Any, NamedTuple
 
+from btcnode.storage.checksums import opened, sealed
+
 RUN_ROWS = 1 << 20
 FAN = 8
 LEVELS = 6  # of up to FAN ** 5 * RUN_ROWS rows: 34 * 10**9
 SLOTS = 80  # a level has up to FAN runs in a merge, half as many that came meanwhile, and the one that grows
 WORK = 2
+RUN_NAMES = tuple(b"run%02d" % slot for slot in range(SLOTS))
 _KEY = b"runs"
 _RUN = Struct("<BB?I")
 
@@ -42,7 +45,7 @@ class Runs:
     def __init__(self, env: Any) -> None:
         """Open them; raises lmdb.Error."""
         with env.begin(write=True) as txn:
-            self._slots: list[Any] = [env.open_db(b"run%02d" % slot, txn=txn) for slot in range(SLOTS)]
+            self._slots: list[Any] = [env.open_db(name, txn=txn) for name in RUN_NAMES]
 
     def find(self, txn: Any, prefix: bytes) -> list[bytes]:
         """All rows that begin with ``prefix``, in no order."""
@@ -55,6 +58,17 @@ class Runs:
             yield row
             more = cursor.next()
 
+    def between(self, txn: Any, low: bytes, high: bytes | None) -> Iterator[bytes]:
+        """All rows from ``low`` to below ``high`` (None: to the last), each once; raises CorruptionError."""
+        for run in _load(txn):
+            cursor = txn.cursor(db=self._slots[run.slot])
+            if run.growing or not cursor.set_range(low):
+                continue
+            for row in cursor.iternext(keys=True, values=False):
+                if high is not None and row >= high:
+                    break
+                yield row
+
     def add(self, txn: Any, rows: Sequence[bytes]) -> None:
         """Add rows and go on merging, in a transaction that writes."""
         if not rows:
@@ -66,7 +80,7 @@ class Runs:
         txn.cursor(db=self._slots[fresh[-1].slot]).putmulti((row, b"") for row in sorted(rows))
         for level in range(LEVELS - 1):
             self._merge(txn, runs, level, WORK * len(rows))
-        txn.put(_KEY, b"".join(_RUN.pack(*run) for run in runs))
+        txn.put(_KEY, sealed(_KEY, b"".join(_RUN.pack(*run) for run in runs)))
 
     def _size(self, txn: Any, run: Run) -> int:
         return int(txn.stat(self._slots[run.slot])["entries"])
@@ -97,8 +111,10 @@ class Runs:
 
 
 def _load(txn: Any) -> list[Run]:
-    """All runs, oldest first."""
-    return sorted((Run(*fields) for fields in _RUN.iter_unpack(txn.get(_KEY, b""))), key=lambda run: run.age)
+    """All runs, oldest first; raises CorruptionError."""
+    stored = txn.get(_KEY)
+    value = b"" if stored is None else opened(_KEY, stored, "an index")
+    return sorted((Run(*fields) for fields in _RUN.iter_unpack(value)), key=lambda run: run.age)
 
 
 def _begin(runs: list[Run], level: int) -> Run:

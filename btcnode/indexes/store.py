@@ -4,31 +4,56 @@
   chain was indexed
 - rows without values, looked up by their first bytes, in the databases of ``runs.py``
 - ``numbers``: ``u32 BE -> block hash``, for rows that name their block in four bytes
-- ``"schema"`` in the main database: the layout's number, u32 LE
+- ``"schema"`` in the main database: the layout's number, u32 LE; ``"seal"``: how many records and numbers there are
+- ``sums``: what proves the rows, as the sums of the coins do (``storage/checksums.py``)
+
+Every value has a checksum behind it. Rows have none of their own: those that one sum counts are proven together, when
+one of them is asked for the first time; a file that is small is proven as a whole when it is opened.
 
 An index can be made again from the blocks: a store that is damaged, foreign or of another layout is wiped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 import lmdb
 
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.indexes.recipe import NUMBER_SIZE
-from btcnode.indexes.runs import SLOTS, Runs
+from btcnode.indexes.runs import RUN_NAMES, SLOTS, Runs
 from btcnode.primitives.hashes import BlockHash
+from btcnode.storage.checksums import (
+    SUMS,
+    Tally,
+    Total,
+    checked_total,
+    opened,
+    read_sums,
+    sealed,
+    sum_bounds,
+    sum_matches,
+    sum_number,
+    sum_place,
+)
 from btcnode.storage.database import check_length, translate
+from btcnode.storage.page_check import check_file
 
 MAP_SIZE = 1 << 38  # address space: mainnet's spenders need about 100 GiB
 MAX_READERS = 32
-SCHEMA_VERSION = 1  # stores of this layout without a mark are older than the mark
+SCHEMA_VERSION = 2
 _BEST = b"best"
 _NUMBERS = b"numbers"
 _SCHEMA = b"schema"
+_SUMS = b"sums"
+_SEAL = b"seal"
+_TOTALS = Struct("<QQQQ")  # count and sum of checksums: of blocks' records, of numbers
+HASH_SIZE = 32
 
 
 @dataclass(slots=True)
@@ -79,20 +104,93 @@ class IndexStore:
 
     def _open(self) -> None:
         """Raises lmdb.Error, CorruptionError, OSError."""
+        self._proven = bytearray(SUMS)
+        small = check_file(self._path, (_NUMBERS, _SUMS, *RUN_NAMES), "")
         self._env = lmdb.open(
-            str(self._path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=1 + SLOTS,
+            str(self._path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2 + SLOTS,
             readahead=False, mode=0o600,
         )  # fmt: skip
         check_length(self._env, self._path)
         self._runs = Runs(self._env)
         self._numbers: Any = self._env.open_db(_NUMBERS)
+        self._sums: Any = self._env.open_db(_SUMS)
+        schema = sealed(_SCHEMA, SCHEMA_VERSION.to_bytes(4, "little"))
         with self._env.begin(write=True) as txn:
             found = txn.get(_SCHEMA)
-            if found is None:
-                txn.put(_SCHEMA, SCHEMA_VERSION.to_bytes(4, "little"))
-            elif found != SCHEMA_VERSION.to_bytes(4, "little"):
-                layout = int.from_bytes(found, "little")
+            if found is None and not txn.get(_BEST):
+                txn.put(_SCHEMA, schema)
+                self._put_totals(txn, Total(), Total())
+            elif found != schema:
+                layout = int.from_bytes((found or b"")[:4], "little")
                 raise CorruptionError(f"{self._path} has layout {layout}, this version knows {SCHEMA_VERSION}")
+            with self._naming():
+                self._check(txn, whole=small)
+
+    def _check(self, txn: Any, *, whole: bool) -> None:
+        """Hold what is there against the totals, row by row where it is to be the ``whole``; raises CorruptionError."""
+        records, numbers = self._totals(txn)
+        counted = int(txn.stat(self._numbers)["entries"])
+        if counted != numbers.count or (self._opened(txn, _BEST) is None) != (not records.count):
+            raise CorruptionError(f"{self._path} is damaged: blocks are missing")
+        if not whole:
+            return
+        blocks = ((key, stored) for key, stored in txn.cursor().iternext() if len(key) == HASH_SIZE)
+        if checked_total(blocks) != records or checked_total(txn.cursor(db=self._numbers).iternext()) != numbers:
+            raise CorruptionError(f"{self._path} is damaged: its records are not those that were written")
+        tally = Tally()
+        tally.add_keys(self._runs.between(txn, b"", None))
+        for number, checks in tally.by_number().items():
+            self._prove(txn, number, checks)
+        self._proven = bytearray(b"\x01" * SUMS)
+        empty = set(range(SUMS)) - tally.by_number().keys()
+        if any(self._stored_sum(txn, number) for number in empty):
+            raise CorruptionError(f"{self._path} is damaged: rows are missing")
+
+    def _totals(self, txn: Any) -> tuple[Total, Total]:
+        value = self._opened(txn, _SEAL) or b""
+        if len(value) != _TOTALS.size:
+            raise CorruptionError(f"{self._path} is damaged: the record of its totals is missing")
+        numbers = _TOTALS.unpack(value)
+        return Total(*numbers[:2]), Total(*numbers[2:])
+
+    def _put_totals(self, txn: Any, records: Total, numbers: Total) -> None:
+        value = _TOTALS.pack(records.count, records.sum, numbers.count, numbers.sum)
+        txn.put(_SEAL, sealed(_SEAL, value))
+
+    def _opened(self, txn: Any, key: bytes, db: Any = None) -> bytes | None:
+        """The value of a record; raises CorruptionError."""
+        stored = txn.get(key, db=db) if db is not None else txn.get(key)
+        return None if stored is None else opened(key, stored, "an index")
+
+    def _stored_sum(self, txn: Any, number: int) -> int:
+        chunk, place = sum_place(b"", number)
+        return int(read_sums(txn, self._sums, chunk)[place])
+
+    def _prove(self, txn: Any, number: int, checks: int) -> None:
+        """Hold rows against their sum; raises CorruptionError."""
+        if not sum_matches(self._stored_sum(txn, number), checks):
+            raise CorruptionError(f"{self._path} is damaged: rows are not those that were written")
+        self._proven[number] = 1
+
+    def _prove_rows(self, txn: Any, prefix: bytes) -> None:
+        """Prove the rows around those that begin with ``prefix``, unless they are proven; raises CorruptionError."""
+        number = sum_number(prefix)
+        if not self._proven[number]:
+            tally = Tally()
+            tally.add_keys(self._runs.between(txn, *sum_bounds(number)))
+            self._prove(txn, number, tally.by_number().get(number, 0))
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Name the file in what goes wrong inside."""
+        try:
+            yield
+        except lmdb.Error as error:
+            raise translate(error, self._path) from error
+        except CorruptionError as error:
+            if str(self._path) in str(error):
+                raise
+            raise CorruptionError(f"{self._path} is damaged ({error})") from None
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -106,20 +204,13 @@ class IndexStore:
         return None if found is None else BlockHash(found)
 
     def _get(self, key: bytes) -> bytes | None:
-        try:
-            with self._env.begin() as txn:
-                found: bytes | None = txn.get(key)
-                return found
-        except lmdb.Error as error:
-            raise translate(error, self._path) from error
+        with self._naming(), self._env.begin() as txn:
+            return self._opened(txn, key)
 
     def block_count(self) -> int:
         """How many blocks have a number: those from 0 up to this one, it excluded."""
-        try:
-            with self._env.begin() as txn:
-                return int(txn.stat(self._numbers)["entries"])
-        except lmdb.Error as error:
-            raise translate(error, self._path) from error
+        with self._naming(), self._env.begin() as txn:
+            return int(txn.stat(self._numbers)["entries"])
 
     def find(self, prefix: bytes) -> list[tuple[BlockHash, bytes]]:
         """Rows that begin with ``prefix``: block by the number behind it, and what follows; newest blocks first.
@@ -127,31 +218,31 @@ class IndexStore:
         Raises StorageError.
         """
         found = []
-        try:
-            with self._env.begin() as txn:
-                for row in sorted(self._runs.find(txn, prefix), reverse=True):
-                    number = row[len(prefix) : len(prefix) + NUMBER_SIZE]
-                    block_hash = txn.get(number, db=self._numbers)
-                    if block_hash is None:
-                        raise CorruptionError(f"{self._path} lacks a block: start with --reindex")
-                    found.append((BlockHash(block_hash), row[len(prefix) + NUMBER_SIZE :]))
-        except lmdb.Error as error:
-            raise translate(error, self._path) from error
+        with self._naming(), self._env.begin() as txn:
+            self._prove_rows(txn, prefix)
+            for row in sorted(self._runs.find(txn, prefix), reverse=True):
+                number = row[len(prefix) : len(prefix) + NUMBER_SIZE]
+                block_hash = self._opened(txn, number, self._numbers)
+                if block_hash is None:
+                    raise CorruptionError(f"{self._path} lacks a block: start with --reindex")
+                found.append((BlockHash(block_hash), row[len(prefix) + NUMBER_SIZE :]))
         return found
 
     # -- writing -------------------------------------------------------------------------------------------------
 
     def put(self, batch: Batch, best: BlockHash) -> None:
         """Store a batch and where it ends, durably, all or nothing; raises StorageError."""
-        try:
-            with self._env.begin(write=True) as txn:
-                txn.cursor().putmulti(sorted(batch.records.items()))
-                numbers = ((number.to_bytes(NUMBER_SIZE, "big"), block) for number, block in batch.numbers.items())
-                txn.cursor(db=self._numbers).putmulti(numbers)
-                self._runs.add(txn, batch.rows)
-                txn.put(_BEST, best)
-        except lmdb.Error as error:
-            raise translate(error, self._path) from error
+        with self._naming(), self._env.begin(write=True) as txn:
+            records, numbers = self._totals(txn)
+            made, counted, rows = Tally(), Tally(), Tally()
+            keys = ((number.to_bytes(NUMBER_SIZE, "big"), block) for number, block in batch.numbers.items())
+            txn.cursor().putmulti(made.sealing(sorted(batch.records.items())), overwrite=False)
+            txn.cursor(db=self._numbers).putmulti(counted.sealing(keys), overwrite=False)
+            rows.add_keys(batch.rows)
+            rows.write(txn, self._sums, b"")
+            self._runs.add(txn, batch.rows)
+            self._put_totals(txn, made.applied(records), counted.applied(numbers))
+            txn.put(_BEST, sealed(_BEST, best))
 
     def close(self) -> None:
         """Close the files."""

@@ -37,7 +37,11 @@ class _Index:
 
     def _record(self, block_hash: BlockHash) -> bytes | None:
         with self._builder.noticing_damage():
-            return self._builder.store.record(block_hash)
+            record = self._builder.store.record(block_hash)
+            index = self._chain.tree.find(block_hash)
+            if record is None and index >= 0 and self._builder.covers(index):
+                raise CorruptionError(f"the {self._builder.name} lacks block {to_display(block_hash)}")
+            return record
 
     async def _find(self, key: bytes) -> list[tuple[int, TxPlace]]:
         """The blocks and places that rows under a key name, newest first."""

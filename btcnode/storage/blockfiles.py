@@ -15,6 +15,7 @@ order: ``forget``, the commit that says so, ``remove``; what a crash leaves of t
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from btcnode.errors import CorruptionError, StorageError
 from btcnode.primitives.compactsize import MAX_SIZE
 from btcnode.primitives.hashes import sha256d
 from btcnode.storage.database import Database
-from btcnode.storage.durable import storage_error, sync_directory, sync_file, write_all
+from btcnode.storage.durable import storage_error, sync_directory, sync_file, write_all, write_durably
 from btcnode.storage.layout import (
     FILE_RECORD,
     FRAME,
@@ -35,7 +36,9 @@ from btcnode.storage.layout import (
     META_FILE_PREFIX,
     META_PRUNED,
     META_REINDEX,
+    META_XOR,
     UNDO_CHECKSUM_SIZE,
+    XOR_FILE,
     block_file_name,
     file_key,
     undo_file_name,
@@ -43,6 +46,8 @@ from btcnode.storage.layout import (
 from btcnode.storage.obfuscation import open_obfuscation
 
 _ADVICE = "start with --reindex"
+
+log = logging.getLogger("btcnode.blockstorage")
 
 
 class BlockPos(NamedTuple):
@@ -152,7 +157,10 @@ class BlockFiles:
         pruning has left is of no use for a reindex). Raises StorageError when there are files and no records,
         CorruptionError when a file is missing or shorter than its record.
         """
+        _restore_key(directory, database)
         files = cls(directory, magic, use_xor=use_xor, max_file_size=max_file_size)
+        if database.get_meta(META_XOR) is None:
+            database.commit(meta_puts={META_XOR: files.xor_key})
         records = database.meta_items(META_FILE_PREFIX)
         if records:
             files.have_pruned = database.get_meta(META_PRUNED) is not None
@@ -432,6 +440,14 @@ class BlockFiles:
         if len(data) != size + extra:
             raise CorruptionError(f"{path} ends within the frame at {start}: {_ADVICE}")
         return self._obfuscation.apply(data, pos)
+
+
+def _restore_key(directory: Path, database: Database) -> None:
+    """Write the key of the blocks anew when it is not the one that they were written with; raises StorageError."""
+    path, key = directory / XOR_FILE, database.get_meta(META_XOR)
+    if key is not None and path.exists() and path.read_bytes() != key:
+        log.warning("%s is damaged: it is written anew", path)
+        write_durably(path, key)
 
 
 def _cut(path: Path, size: int) -> None:

@@ -134,6 +134,13 @@ class Tally:
         """The total after the transaction."""
         return total.plus(self.count, sum(self.by_prefix.values()))
 
+    def by_number(self) -> dict[int, int]:
+        """The changes by the number of the sum."""
+        found: defaultdict[int, int] = defaultdict(int)
+        for prefix, change in self.by_prefix.items():
+            found[sum_number(prefix)] += change
+        return found
+
     def write(self, txn: Any, db: Any, name: bytes) -> None:
         """Add what has changed to the stored sums, whose records have names that begin with ``name``."""
         chunks: dict[bytes, array[int]] = {}

@@ -80,6 +80,7 @@ META_DAMAGE = b"damage"  # text: what is damaged, as a running node has found; e
 META_HISTORY = b"history"  # present: the chain below a loaded UTXO set is validated, its own coins are not needed
 META_CONVERTING = b"converting"  # last outpoint that has a checksum, while an older layout gets them
 META_REINDEX = b"reindex"  # not empty: the index is being made from the block files
+META_XOR = b"xor"  # the 8 bytes of XOR_FILE, which has no checksum
 META_PRUNED = b"pruned"  # present: block files were deleted
 
 SCHEMA = Struct("<I")

@@ -89,7 +89,7 @@ def check_file(path: Path, names: Collection[bytes], advice: str, whole_bytes: i
             _File(data, whole).check(names)
             return whole
     except _Damage as damage:
-        raise CorruptionError(f"{path} is damaged ({damage}): {advice}") from None
+        raise CorruptionError(f"{path} is damaged ({damage})" + (f": {advice}" if advice else "")) from None
     finally:
         os.close(fd)
 

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Damaged bytes in every file of a node: does it ever answer wrongly, refuse a valid block, accept an invalid one?
+
+    python scripts/bench/damage.py [--bytes 500] [--pages 100] [--seed 1] [--only N] [--processes 2]
+
+A small regtest node with every index is prepared. For each damage a copy of it gets one other byte, or another page, at
+a random place of a random file; a node in a process of its own is started on it, asked what is known, given an invalid
+and a valid block, and stopped. Good ends are "unaffected", "repaired by itself" and "stopped with the file named";
+whatever else happens is printed with its number (``--only`` repeats it) and makes the run fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
+from tests.lib.damage_lab import REPAIRED, STOPPED, UNAFFECTED, Damage, DamageLab
+
+GOOD = (UNAFFECTED, REPAIRED, STOPPED)
+
+lab: DamageLab
+
+
+def damage_of(number: int, options: argparse.Namespace) -> Damage:
+    """The damage of a number: the first ``--bytes`` are single bytes."""
+    rng = random.Random(f"{options.seed} {number}")
+    return lab.byte(rng) if number < options.bytes else lab.page(rng)
+
+
+def attempt(task: tuple[int, argparse.Namespace]) -> tuple[int, Damage, str, str]:
+    """One damage, in a process of the pool."""
+    number, options = task
+    damage = damage_of(number, options)
+    verdict, detail = lab.try_out(damage)
+    return number, damage, verdict, detail
+
+
+def main() -> int:
+    """Returns 1 when any damage has ended badly."""
+    global lab
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bytes", type=int, default=500)
+    parser.add_argument("--pages", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", type=int, help="number of the one damage to try")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("-v", "--verbose", action="store_true", help="one line for each damage")
+    options = parser.parse_args()
+    begun, ends, failed = time.monotonic(), Counter[tuple[str, str]](), 0
+    with tempfile.TemporaryDirectory(prefix="btcnode-damage-") as directory:
+        lab = DamageLab(Path(directory))
+        print(f"prepared in {time.monotonic() - begun:.0f} s: {', '.join(lab.files)}", flush=True)
+        numbers = range(options.bytes + options.pages) if options.only is None else [options.only]
+        with multiprocessing.get_context("fork").Pool(options.processes) as pool:
+            for number, damage, verdict, detail in pool.imap_unordered(attempt, [(n, options) for n in numbers]):
+                ends[damage.file, verdict] += 1
+                failed += verdict not in GOOD
+                if verdict not in GOOD or options.verbose or options.only is not None:
+                    place = f"{damage.file} at {damage.offset}, {len(damage.data)} bytes"
+                    print(f"{number} (seed {options.seed}): {place}: {verdict}: {detail}", flush=True)
+    for (file, verdict), count in sorted(ends.items()):
+        print(f"{file:60} {verdict:40} {count}")
+    print(f"{sum(ends.values())} damages, {failed} ended badly, {time.monotonic() - begun:.0f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
