@@ -197,18 +197,25 @@ class BlockEffects:
         try:
             if (block := effect.block) is not None:
                 async with self._side.turn(effect.peer_id):
-                    made = await self._side.run(lambda: answer_steps(effect.request, block))
+                    if self._is_here(effect.peer_id):
+                        made = await self._side.run(lambda: answer_steps(effect.request, block))
             else:
                 made = await self._work_on(effect, lambda raw: answer_steps(effect.request, parse_block(raw)))
         except (StorageError, KeyError) as error:
             log.warning("cannot read block %s to serve parts of it: %s", self._name(effect.index), error)
         self._reactor.feed(events.ThinMade(effect.peer_id, effect.index, made))
 
-    async def _work_on(self, effect: ReadBlock | MatchBlock | MakeThin, begin: Callable[[bytes], Steps[T]]) -> T:
-        """Read a block and work on it beside the loop; raises StorageError, KeyError."""
+    async def _work_on(self, effect: ReadBlock | MatchBlock | MakeThin, begin: Callable[[bytes], Steps[T]]) -> T | None:
+        """Read a block and work on it beside the loop, unless the peer has gone; raises StorageError, KeyError."""
         async with self._side.turn(effect.peer_id):
+            if not self._is_here(effect.peer_id):
+                return None
             raw = await self._driver.read_block(effect.index)
             return await self._side.run(lambda: begin(raw))
+
+    def _is_here(self, peer_id: int) -> bool:
+        """Whether the peer still waits for an answer: nobody else shall wait for what is made for nobody."""
+        return peer_id in self._reactor.connections
 
     async def _find_filters(self, effect: ReadFilters) -> None:
         filters, tree = self._filters, self._chain.tree
@@ -218,7 +225,8 @@ class BlockEffects:
             await filters.until_synced()
             try:
                 async with self._side.turn(effect.peer_id):
-                    found = await self._side.run(lambda: find_steps(filters, hashes, data=effect.data))
+                    if self._is_here(effect.peer_id):
+                        found = await self._side.run(lambda: find_steps(filters, hashes, data=effect.data))
             except StorageError as error:
                 log.warning("cannot read block filters to serve them: %s", error)
         self._reactor.feed(events.FiltersRead(effect.peer_id, effect.indices, found))
