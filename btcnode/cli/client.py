@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +162,14 @@ def _datadir(options: dict[str, str]) -> Path:
     return read_path("datadir", options["datadir"]) if "datadir" in options else default_datadir()
 
 
+def _conf_path(options: dict[str, str]) -> Path:
+    """The configuration file, there or not."""
+    return _datadir(options) / options.get("conf", "bitcoin.conf")
+
+
 def _add_conf(options: dict[str, str]) -> None:
     """Complete the command line with the configuration file; raises CliError."""
-    datadir = _datadir(options)
-    path = datadir / options.get("conf", "bitcoin.conf")
+    path = _conf_path(options)
     if not path.is_file():
         if "conf" in options:
             raise CliError(f'Error reading configuration file: specified settings file "{path}" could not be opened.')
@@ -208,19 +213,18 @@ class Caller:
     def post(self, body: Any) -> Any:
         """The parsed reply, with numbers as they were written; raises CliError."""
         user, password, found = self.credentials()
-        client = RpcClient(self.host, self.port, user, password, timeout=self.timeout or None)
         try:
-            status, answer = client.post(encode(body) + b"\n")
+            with closing(RpcClient(self.host, self.port, user, password, timeout=self.timeout or None)) as client:
+                status, answer = client.post(encode(body) + b"\n")
         except RpcConnectionError as error:
             raise _Unreachable(
                 f"error: timeout on transient error: Could not connect to the server {self.host}:{self.port}"
                 f" ({error})\n\nMake sure the node is running and that you are connecting to the correct RPC port.\n"
                 'Use "btcnode-cli -help" for more info.'
             ) from error
-        finally:
-            client.close()
         if status == 401:
-            raise CliError(f"error: Authorization failed: {self._why_unauthorized(found)}")
+            why = self._why_unauthorized(found)
+            raise CliError(f"error: Authorization failed: {why} Configuration file: ({_conf_path(self.options)})")
         if status == 503:
             raise CliError(f"error: Server response: {answer.decode(errors='replace')}")
         if status >= 400 and status not in (400, 404, 500):
@@ -413,7 +417,7 @@ def run(argv: list[str]) -> int:
         raise CliError("error: bitcoin-cli was not built with IPC support")  # the words that tools look for
     chosen = [f"-{name}" for name in ("addrinfo", "generate", "getinfo", "netinfo") if _flag(options, name)]
     if len(chosen) > 1:
-        raise CliError(f"error: Only one of {', '.join(chosen)} may be specified")
+        raise CliError(f"error: Only one of {', '.join(chosen)} may be specified.")
     caller = Caller(options)
     if _flag(options, "getinfo"):
         if words:

@@ -46,7 +46,10 @@ def unpack_reply(reply: Any) -> Any:
 
 
 class RpcClient:
-    """``RpcClient("127.0.0.1", 18443, "user", "password").call("getblockcount")``."""
+    """``RpcClient("127.0.0.1", 18443, "user", "password").call("getblockcount")``.
+
+    Raises RpcConnectionError for a host that can be none.
+    """
 
     def __init__(
         self, host: str, port: int, user: str = "", password: str = "", *, timeout: float | None = DEFAULT_TIMEOUT_S
@@ -55,7 +58,10 @@ class RpcClient:
             "Authorization": basic_authorization(user, password),
             "Content-Type": "application/json",
         }
-        self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        try:
+            self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        except http.client.InvalidURL as error:
+            raise RpcConnectionError(str(error)) from error
         self._id = 0
 
     def post(self, body: bytes) -> tuple[int, bytes]:
@@ -67,12 +73,12 @@ class RpcClient:
             self._connection.close()
             if fresh:
                 raise RpcConnectionError(str(error)) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:  # no host name: UnicodeError
             self._connection.close()
             raise RpcConnectionError(str(error)) from error
         try:
             return self._post(body)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:  # no host name: UnicodeError
             self._connection.close()
             raise RpcConnectionError(str(error)) from error
 

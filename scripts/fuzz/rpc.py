@@ -32,7 +32,7 @@ def main() -> int:
         help="only these, separated by commas; 'rest' is the REST interface, 'walk' a long history",
     )
     parser.add_argument("--steps", type=int, default=60, help="steps of a walk")
-    parser.add_argument("--passes", default="indexed,bare,pruned", help="which options the nodes have")
+    parser.add_argument("--passes", default="indexed,bare,pruned,behind", help="which options the nodes have")
     parser.add_argument("--random-only", action="store_true", help="leave the systematic calls out")
     parser.add_argument("--verbose", action="store_true", help="tell each method")
     args = parser.parse_args()

@@ -23,7 +23,8 @@ from .values import Values, Vectors
 from .walk import Call, Walk, shown
 from .world import World, wif
 
-PASSES: dict[str, tuple[str, ...]] = {"indexed": INDEXES, "bare": (), "pruned": ("-prune=1",)}
+PASSES: dict[str, tuple[str, ...]] = {"indexed": INDEXES, "bare": (), "pruned": ("-prune=1",), "behind": ()}
+LATE_S = {"behind": 3 * 24 * 60 * 60}  # how much the clock is ahead of the chain: far behind is initial block download
 UNSEEN = frozenset(
     {"setmocktime", "mockscheduler", "setnetworkactive", "addpeeraddress", "pruneblockchain"}
 )  # no state tells
@@ -203,7 +204,7 @@ class Session:
             if method == "rest":
                 self._rest(values)
             elif method == "walk":
-                self.walk(values)
+                self.walk(values, pass_name)
             else:
                 for case in Cases(values).of(method, self.plan.cases, systematic=self.plan.systematic):
                     if time.monotonic() > self.deadline:
@@ -216,10 +217,10 @@ class Session:
                 )
         return
 
-    def walk(self, values: Values) -> None:
+    def walk(self, values: Values, pass_name: str) -> None:
         """Change both nodes step by step, and compare all they tell after each; ends where they part."""
         self.revive()
-        walk, history = Walk(values, self.nodes[-1]), list[str]()
+        walk, history = Walk(values, self.nodes[-1], self.world.now + LATE_S.get(pass_name, 0)), list[str]()
         for _ in range(self.plan.steps):
             if time.monotonic() > self.deadline:
                 return
@@ -333,9 +334,9 @@ def run(plan: Plan, directory: Path, bitcoind: str | None) -> Report:
     deadline = time.monotonic() + plan.seconds
     commands = {"ours": ours(), **({"core": theirs(bitcoind)} if bitcoind else {})}
     for pass_name in plan.passes:
-        nodes = [
-            Node(name, command, directory / pass_name / name, PASSES[pass_name]) for name, command in commands.items()
-        ]
+        now = world.now + LATE_S.get(pass_name, 0)
+        options = (*PASSES[pass_name], f"-mocktime={now}")
+        nodes = [Node(name, command, directory / pass_name / name, options) for name, command in commands.items()]
         try:
             for node in nodes:
                 prepare(node, world)

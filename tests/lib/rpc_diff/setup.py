@@ -50,7 +50,6 @@ def feed_mempool(node: Node, world: World) -> None:
 
 def prepare(node: Node, world: World) -> None:
     """Fill a new node, save its directory, and leave it running."""
-    node.options.append(f"-mocktime={world.now}")
     node.start()
     feed_chain(node, world)
     feed_mempool(node, world)

@@ -63,12 +63,12 @@ OBSERVED_PATHS = (
 class Walk:
     """The choice of steps. ``node`` is one of those that walk; all the others are where it is."""
 
-    def __init__(self, values: Values, node: Node) -> None:
+    def __init__(self, values: Values, node: Node, now: int) -> None:
         self.values = values
         self.world = values.world
         self.rng = values.rng
         self.node = node
-        self.now = self.world.now
+        self.now = now  # of the mocked clock
         self.invalid: list[str] = []
         self.blocks = 0
 

@@ -101,18 +101,21 @@ def test_addrinfo(call: Any, running: Running) -> None:
     assert json.loads(out) == {"addresses_known": {"ipv4": 3, "ipv6": 0, "onion": 0, "i2p": 0, "cjdns": 0, "total": 3}}
     assert call("x", options=("-addrinfo",)) == (1, "", "error: -addrinfo takes no arguments\n")
     both = call(options=("-addrinfo", "-getinfo"))
-    assert both == (1, "", "error: Only one of -addrinfo, -getinfo may be specified\n")
+    assert both == (1, "", "error: Only one of -addrinfo, -getinfo may be specified.\n")
 
 
 def test_credentials(call: Any, running: Running) -> None:
-    text = "error: Authorization failed: Cookie file credentials were invalid and no rpcpassword was specified.\n"
+    file = f"Configuration file: ({running.settings.datadir / 'bitcoin.conf'})"
+    text = (
+        f"error: Authorization failed: Cookie file credentials were invalid and no rpcpassword was specified. {file}\n"
+    )
     for cookie in ("__cookie__:wrong", "[main]\nrpcpassword=secret\n", ""):
         running.settings.cookie_path.write_text(cookie)
-        assert call("getblockcount") == (1, "", text)
+        assert call("getblockcount") == (1, "", f"{text}\n")
     running.settings.cookie_path.unlink()
-    text = "error: Authorization failed: Failed to read cookie file and no rpcpassword was specified.\n"
+    text = f"error: Authorization failed: Failed to read cookie file and no rpcpassword was specified. {file}\n"
     assert call("getblockcount") == (1, "", text)
-    text = "error: Authorization failed: Incorrect rpcuser or rpcpassword were specified.\n"
+    text = f"error: Authorization failed: Incorrect rpcuser or rpcpassword were specified. {file}\n"
     assert call("getblockcount", options=("-rpcuser=a", "-rpcpassword=b")) == (1, "", text)
 
 
@@ -128,6 +131,9 @@ def test_password(run_server: Any, capsys: pytest.CaptureFixture[str], monkeypat
 def test_no_server(tmp_path: Path) -> None:
     with pytest.raises(cli.CliError, match=r"Could not connect to the server 127\.0\.0\.1:1 "):
         cli.run(["-regtest", f"-datadir={tmp_path}", "-rpcport=1", "getblockcount"])
+    for host in ("x y", "a\nb", "a" * 70, "é" * 70, "a..b"):  # no names of hosts
+        with pytest.raises(cli.CliError, match="Could not connect to the server "):
+            cli.run(["-regtest", f"-datadir={tmp_path}", f"-rpcconnect={host}", "getblockcount"])
     begun = time.monotonic()
     with pytest.raises(cli.CliError):
         cli.run(["-regtest", f"-datadir={tmp_path}", "-rpcport=1", "-rpcwait", "-rpcwaittimeout=1", "getblockcount"])
