@@ -176,6 +176,7 @@ def _pairs(outputs: Any) -> list[tuple[str, Any]]:
     if type_name(outputs) == "object":
         return [(key, outputs[key]) for key, _ in outputs.items()]
     pairs: list[tuple[str, Any]] = []
+    first: dict[str, Any] = {}  # of an address given twice the first amount is read, then the second one refused
     for item in expect(outputs, "array"):
         if type_name(item) != "object":
             why = "Invalid parameter, key-value pair not an object as expected"
@@ -183,7 +184,7 @@ def _pairs(outputs: Any) -> list[tuple[str, Any]]:
         if len(item) != 1 or isinstance(item, DuplicateKeysDict):
             why = "Invalid parameter, key-value pair must contain exactly one key"
             raise RpcError(RpcCode.INVALID_PARAMETER, why)
-        pairs += item.items()
+        pairs += [(key, first.setdefault(key, value)) for key, value in item.items()]
     return pairs
 
 

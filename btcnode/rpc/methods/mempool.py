@@ -16,7 +16,7 @@ from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, UNTOLD, AnyNumber, Bi
 from btcnode.rpc.deprecated import is_enabled
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Strict, Whole
-from btcnode.rpc.jsonvalue import amount
+from btcnode.rpc.jsonvalue import DuplicateKeysDict, amount
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.mempool_json import MempoolEntryJson, describe_all, entry_json, freeze, names
 from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, make_room
@@ -283,13 +283,13 @@ async def gettxspendingprevout(
 
 
 def _spent_json(output: Strict[Outpoint], spender: Tx | None, *, with_tx: bool) -> SpenderOf:
-    """What was asked for, as it was written, with what spends it."""
-    result = cast(SpenderOf, dict(output.sent))
+    """What was asked for, as it was written (a member named twice too), with what spends it."""
+    pairs = list(output.sent.items())
     if spender is not None:
-        result["spendingtxid"] = to_display(spender.txid)
+        pairs.append(("spendingtxid", to_display(spender.txid)))
         if with_tx:
-            result["spendingtx"] = spender.raw.hex()
-    return result
+            pairs.append(("spendingtx", spender.raw.hex()))
+    return cast(SpenderOf, DuplicateKeysDict(pairs) if isinstance(output.sent, DuplicateKeysDict) else dict(pairs))
 
 
 def _outpoint(given: Outpoint) -> bytes:

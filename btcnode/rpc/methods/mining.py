@@ -141,7 +141,7 @@ async def _submit(node: NodeParts, raw: bytes) -> None:
     """Hand a block in that was made here. When another one was faster it is a valid one beside the chain."""
     rejected = await node.chain.submit_block(raw)
     if rejected is not None and rejected not in ("duplicate", "inconclusive"):
-        raise RpcError(RpcCode.INTERNAL_ERROR, f"ProcessNewBlock, block not accepted: {rejected}")
+        raise RpcError(RpcCode.INTERNAL_ERROR, "ProcessNewBlock, block not accepted")
 
 
 def _given_transactions(node: NodeParts, texts: Iterable[str]) -> list[Tx]:

@@ -140,3 +140,16 @@ def test_conversions_tell_an_argument_before_its_members(running: Running) -> No
         ["gettxspendingprevout", 1, "mempool_only", False],
         ["gettxspendingprevout", 1, "return_spending_tx", False],
     ]
+
+
+def test_a_member_named_twice_is_echoed_twice(running: Running) -> None:
+    outpoint = f'{{"txid":"{"11" * 32}","vout":0,"vout":7}}'
+    _, result = raw(running, f'{{"id":1,"method":"gettxspendingprevout","params":[[{outpoint}]]}}')
+    assert result == [{"txid": "11" * 32, "vout": 7}]  # the test's parser takes the last one
+
+
+def test_an_address_given_twice_is_refused_before_its_second_amount(running: Running) -> None:
+    address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+    answer = running.call("createrawtransaction", [], [{address: 0.1}, {address: "no amount"}])
+    assert answer == {"code": -8, "message": f"Invalid parameter, duplicated address: {address}"}
+    assert running.call("createrawtransaction", [], [{address: "no amount"}, {address: 0.1}])["code"] == -3
