@@ -36,9 +36,9 @@ class ChainAlerts:
         self._alerts = alerts
         self._tree: HeaderTree = chain.tree
         self._best_invalid = -1
-        self.find_invalid()
+        self._find_invalid()
         chain.driver.listen(self._on_events)
-        chain.listen_failures(self.find_invalid)
+        chain.listen_failures(self._failures_changed)
 
     def _on_events(self, chain_events: list[ChainEvent]) -> None:
         moved = False
@@ -47,9 +47,12 @@ class ChainAlerts:
                 moved = True
             elif isinstance(event, BlockRejected) and self._tree.is_failed(event.index):
                 self._log_rejected(event)
-                self.find_invalid()
+                self._note_invalid(event.index)
+                if event.connecting:
+                    self._note_invalid(event.top)
             elif isinstance(event, BlockInvalidated):
                 self._log_invalid(event.index)
+                self._note_invalid(event.index)
         if moved:
             self._check_forks()
             self._check_rules()
@@ -75,11 +78,23 @@ class ChainAlerts:
 
     # -- a chain with more work that is invalid --------------------------------------------------------------------
 
-    def find_invalid(self) -> None:
-        """Blocks have failed, or are no longer failed: find the invalid chain with most work."""
+    def _find_invalid(self) -> None:
+        """At the start every chain that has failed counts."""
         tree = self._tree
         failed = [index for index in tree.tips() if tree.is_failed(index)]
         self._best_invalid = max(failed, key=tree.chainwork, default=-1)
+        self._check_forks()
+
+    def _note_invalid(self, index: int) -> None:
+        """A block has failed; as in Core what the user declares invalid counts without the blocks above it."""
+        if self._best_invalid < 0 or self._tree.chainwork(index) > self._tree.chainwork(self._best_invalid):
+            self._best_invalid = index
+        self._check_forks()
+
+    def _failures_changed(self) -> None:
+        """The user has invalidated or reconsidered a block."""
+        if self._best_invalid >= 0 and not self._tree.is_failed(self._best_invalid):
+            self._best_invalid = -1
         self._check_forks()
 
     def _check_forks(self) -> None:

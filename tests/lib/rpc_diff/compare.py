@@ -139,7 +139,7 @@ LATER: dict[str, dict[str, Check]] = {
         "*.last_inv_sequence": _both_count,
         "*.inv_to_send": _both_count,
         "*.lastsend": _both_count,  # what is sent a moment after a call may come before or after the clock is set
-        "*.pingwait": lambda ours, theirs: True,
+        **{f"*.{name}": lambda ours, theirs: True for name in ("pingtime", "minping", "pingwait")},
         "*.bytessent_per_msg.*": lambda ours, theirs: True,
         "*.synced_headers": _more,
         "*.synced_blocks": lambda ours, theirs: True,

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from btcnode.chain.events import BlockDisconnected, BlockRejected, ChainEvent
+from btcnode.chain.events import BlockDisconnected, BlockInvalidated, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.errors import RuleViolation
 from btcnode.networks.parameters import params_for
@@ -66,7 +66,7 @@ def test_an_invalid_chain_that_is_longer(chain: TinyChain, caplog: pytest.LogCap
     _, alerts = watch_of(chain)
     chain.active = 3
     chain.tree.mark_failed(5)
-    chain.publish([BlockRejected(5, RuleViolation("bad-cb-amount"), connecting=True)])
+    chain.publish([BlockRejected(5, RuleViolation("bad-cb-amount"), connecting=True, top=10)])
     assert alerts.warnings() == [f"Warning: {INVALID_CHAIN_TEXT}"]
     assert "Block validation error: bad-cb-amount" in caplog.messages
     assert any(line.startswith("InvalidChainFound: invalid block=") for line in caplog.messages)
@@ -81,6 +81,19 @@ def test_an_invalid_chain_that_is_longer(chain: TinyChain, caplog: pytest.LogCap
     assert not alerts.warnings()
     chain.tree.mark_failed(5)
     assert watch_of(chain)[1].warnings()  # known from an earlier run
+
+
+def test_what_the_user_invalidates_counts_without_the_blocks_above(chain: TinyChain) -> None:
+    _, alerts = watch_of(chain)
+    chain.active = 1
+    chain.tree.mark_failed(2)
+    chain.publish([BlockInvalidated(2)])
+    chain.failures_changed()
+    assert not alerts.warnings()  # as in Core, although nine blocks were left
+    chain.active = 0
+    chain.tree.mark_failed(8)
+    chain.publish([BlockInvalidated(8)])
+    assert alerts.warnings() == [f"Warning: {INVALID_CHAIN_TEXT}"]
 
 
 def test_unknown_rules_and_clocks(chain: TinyChain) -> None:
