@@ -111,7 +111,7 @@ def test_credentials(call: Any, running: Running) -> None:
     )
     for cookie in ("__cookie__:wrong", "[main]\nrpcpassword=secret\n", ""):
         running.settings.cookie_path.write_text(cookie)
-        assert call("getblockcount") == (1, "", f"{text}\n")
+        assert call("getblockcount") == (1, "", text)
     running.settings.cookie_path.unlink()
     text = f"error: Authorization failed: Failed to read cookie file and no rpcpassword was specified. {file}\n"
     assert call("getblockcount") == (1, "", text)
