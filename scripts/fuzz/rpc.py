@@ -2,7 +2,9 @@
 
     python scripts/fuzz/rpc.py --bitcoind /path/to/bitcoind --seed 1 --cases 50
 
-Both run on regtest over the same chain, branches and mempool. Prints each kind of difference with the shortest request
+Both run on regtest over the same chain, branches and mempool, with the same scripted peers, in several set-ups (one of
+them in initial block download). A walk ends each: calls and messages that change both, and all they tell after each.
+Prints each kind of difference with the shortest request
 that shows it; the exit status is 1 when there is one. Without a bitcoind (``--bitcoind`` or ``BTCNODE_BITCOIND``) only
 btcnode is asked, and a kind is an answer with an internal error (-32603). The same seed asks the same.
 """

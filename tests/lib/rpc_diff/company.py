@@ -81,10 +81,9 @@ class Companion:
             return False
         return True
 
-    def sync(self) -> list[Message]:
-        """Answer pings until the node answers ours: it has then handled what was sent; returns what came meanwhile."""
+    def sync(self) -> None:
+        """Answer pings until the node answers ours: it has then handled what was sent."""
         self._count += 1
-        came: list[Message] = []
         nonce = self._number << 32 | self._count
         self.peer.send(Ping(nonce))
         while True:
@@ -92,8 +91,7 @@ class Companion:
             if isinstance(message, Ping):
                 self.peer.send(Pong(message.nonce))
             elif isinstance(message, Pong) and message.nonce == nonce:
-                return came
-            came.append(message)
+                return
 
     def again(self, node: Node) -> Companion:
         """Another like this one, after the node has hung up."""
@@ -110,8 +108,8 @@ def _unknown(number: int) -> bytes:
 
 
 def accompany(node: Node, world: World) -> list[Companion]:
-    """Two peers of a node: one tells an orphan, transactions, headers and a stale block, one is of version 2, without
-    transactions."""
+    """Two peers of a node that tell of orphans, transactions, headers and blocks; the second is of version 2 and wants
+    no transactions."""
     first = Companion(node, world, 1)
     second = Companion(node, world, 2, v2=True, relay=False)
     first.tell(SendHeaders(), SendCmpct(high_bandwidth=False), FeeFilter(2000))
