@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 CUT_OFF_BUFFER = 16_000_000  # a peer that lets this much pile up never reads: it is cut off
 CLOSE_GRACE = 1.0  # seconds for what was sent before a disconnect
 READ_AHEAD = 256 * 1024  # bytes held beyond the message under way while those before it wait for their turn
+MAX_HELD = 64_000_000  # bytes held of all connections together; above it none is read beyond the message under way
 WRITE_AHEAD = 256 * 1024  # bytes handed to the socket at a time: what an urgent message may have to wait for
 UNSENT_LOW_WATER = 128 * 1024  # bytes that the kernel holds unsent before it stops taking more (Linux, macOS)
 RELEASE_PAUSE = 0.005  # seconds at least between two looks at the buckets
@@ -88,6 +89,7 @@ class Traffic:
     capture: MessageCapture | None = None
     bytes_sent: int = 0
     bytes_received: int = 0
+    held: int = 0  # bytes that have arrived and are not handed over, of all connections
     kept_back: bool = False  # since the last measurement a socket took less than there was
 
 
@@ -134,6 +136,7 @@ class Connection(asyncio.Protocol):
         self._arrived_size = 0
         self._receiving = True
         self._reading = True  # from the socket
+        self._held = 0  # as it is counted in ``Traffic.held``
         self._broken = False  # nothing that comes can be read
         self._goes_on = False  # the protocol waits for this connection's turn
         self._goes_first = False  # ... before it is given another message
@@ -170,9 +173,8 @@ class Connection(asyncio.Protocol):
             return
         self._arrived.append(data)
         self._arrived_size += len(data)
-        self._hold_back()
+        self.hold_back()
         if self._receiving:
-            self.turn.held = self.held
             self._traffic.turns.add(self.turn)
 
     @property
@@ -180,20 +182,27 @@ class Connection(asyncio.Protocol):
         """Bytes that have arrived and are not handed over."""
         return self._arrived_size + self.wire.buffered
 
-    def _hold_back(self) -> None:
-        """What is not handed over is held up to a limit, then waits in the kernel.
+    def _count(self, held: int) -> None:
+        self._traffic.held += held - self._held
+        self._held = self.turn.held = held
+
+    def hold_back(self) -> None:
+        """Read or not: what is not handed over is held up to a limit, then waits in the kernel.
 
         While it is not to be handed over the limit is larger: two nodes that both wait for the other to take a large
-        message go on that way.
+        message go on that way. It is not while all connections together hold too much.
         """
         if self._transport is None or self._closing:
             return
+        held = self.held
+        self._count(held)
+        full = self._traffic.held > MAX_HELD
         if not self._receiving:
-            read = self.held <= self._traffic.max_receive_buffer
+            read = held <= (0 if full else self._traffic.max_receive_buffer)
         elif missing := self.wire.missing:
-            read = self._arrived_size <= missing + READ_AHEAD
+            read = self._arrived_size <= missing + (0 if full else READ_AHEAD)
         else:
-            read = self.held <= READ_AHEAD
+            read = held <= (0 if full else READ_AHEAD)
         if read != self._reading:
             self._reading = read
             if read:
@@ -204,6 +213,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self._closing = True
+        self._count(0)
         if self._release is not None:
             self._release.cancel()
         self.end_companion()
@@ -250,8 +260,7 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self.close("internal error", grace=0.0)
             raise
-        self._hold_back()
-        self.turn.held = self.held
+        self.hold_back()
         return not self._closing and (self._goes_on or (more and self._receiving and not self._broken))
 
     def _take_message(self) -> bool:
@@ -317,7 +326,7 @@ class Connection(asyncio.Protocol):
         if enabled == self._receiving or self._transport is None or self._closing:
             return
         self._receiving = enabled
-        self._hold_back()
+        self.hold_back()
         if enabled:
             self._traffic.turns.add(self.turn)
 

@@ -222,6 +222,8 @@ class Reactor:
         self._tick_due = now + TICK_INTERVAL
         self._ticker = self.loop.call_at(self._tick_due, self._tick)
         self._measure()
+        for connection in self.connections.values():
+            connection.hold_back()  # others may have made room
         if spent := tuple(self.traffic.turns.take_charges()):
             self.feed(WorkMeasured(spent))
         self.feed_tick()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from btcnode.net.connection import READ_AHEAD, WRITE_AHEAD, Connection, Traffic
+from btcnode.net.connection import MAX_HELD, READ_AHEAD, WRITE_AHEAD, Connection, Traffic
 from btcnode.net.turns import Turns
 from btcnode.protocol.events import MessageReceived, TransportReady
 from btcnode.protocol.serving.send_queue import SharedLimits
@@ -314,6 +314,25 @@ def test_a_large_message_is_read_to_its_end() -> None:
         owner.turn()
     assert [event.size for event in owner.events] == [4_000_000]
     assert connection.held == 0
+    owner.loop.close()
+
+
+def test_all_connections_together_hold_a_bounded_number_of_bytes() -> None:
+    """Peers whose messages are not taken fill their buffers only while there is room; then it is the kernel's turn."""
+    owner, first, _ = make()
+    transport = Wire()
+    connection = Connection(owner.traffic, 2, V1Transport(MAGIC))
+    connection.connection_made(transport)
+    connection.set_receiving(False)
+    owner.traffic.held = MAX_HELD
+    connection.data_received(bytes(100))
+    assert not transport.reading
+    owner.traffic.held -= 1000
+    connection.hold_back()
+    assert transport.reading
+    connection.connection_lost(None)
+    assert owner.traffic.held == MAX_HELD - 1000
+    assert first.reading
     owner.loop.close()
 
 
