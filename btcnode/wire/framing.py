@@ -17,6 +17,7 @@ from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
 
 FRAME_HEADER_SIZE = 24
 COMMAND_SIZE = 12
+KEPT = 65_536  # bytes already delivered that a buffer may keep until it is fed again
 _HEADER = Struct("<4s12sI4s")
 
 
@@ -127,6 +128,9 @@ class FrameDecoder:
         with memoryview(self._buf) as view:
             payload = bytes(view[start : start + size])
         self._pos = start + size
+        if self._pos > KEPT:  # a large message is not held twice
+            del self._buf[: self._pos]
+            self._pos = 0
         right = sha256d(payload)[:4]
         if right == checksum and name is not None:
             return name, payload

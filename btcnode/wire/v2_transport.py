@@ -16,7 +16,7 @@ from enum import Enum
 
 from btcnode.wire import ellswift
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
-from btcnode.wire.framing import Dropped, FrameError, OversizedFrameError, WrongMagicError
+from btcnode.wire.framing import KEPT, Dropped, FrameError, OversizedFrameError, WrongMagicError
 from btcnode.wire.transport import Transport, TransportKind, V1Transport
 from btcnode.wire.v2_cipher import (
     EXPANSION,
@@ -258,6 +258,9 @@ class V2Transport(Transport):
             packet = cipher.decrypt(view[pos + LENGTH_SIZE : end], self._aad)
         self._size = end - pos
         self._pos = end
+        if end > KEPT:  # a large message is not held twice
+            del buf[:end]
+            self._pos = 0
         self._length = -1
         self._aad = b""
         return packet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from struct import pack
 
 import pytest
@@ -136,3 +137,13 @@ def test_largest_payload() -> None:
     decoder = FrameDecoder(MAGIC, PAYLOAD_LIMITS)
     decoder.feed(encode_frame(MAGIC, "block", payload) + encode_message(MAGIC, Ping(1)))
     assert [(command, len(data)) for command, data in decoder] == [("block", len(payload)), ("ping", 8)]
+
+
+def test_a_large_message_is_not_held_twice() -> None:
+    """Once it is delivered its bytes are the receiver's alone, also when nothing follows."""
+    decoder = FrameDecoder(MAGIC)
+    decoder.feed(encode_frame(MAGIC, "block", bytes(3_000_000)) + encode_frame(MAGIC, "ping", bytes(8))[:20])
+    assert decoder.take() is not None
+    assert sys.getsizeof(decoder._buf) < 100_000
+    decoder.feed(encode_frame(MAGIC, "ping", bytes(8))[20:])
+    assert decoder.take() == ("ping", bytes(8))
