@@ -40,7 +40,7 @@ class _Index:
             record = self._builder.store.record(block_hash)
             index = self._chain.tree.find(block_hash)
             if record is None and index >= 0 and self._builder.covers(index):
-                raise CorruptionError(f"the {self._builder.name} lacks block {to_display(block_hash)}")
+                raise CorruptionError(f"{self._builder.recipe.file} lacks block {to_display(block_hash)}")
             return record
 
     async def _find(self, key: bytes) -> list[tuple[int, TxPlace]]:

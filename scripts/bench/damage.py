@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Damaged bytes in every file of a node: does it ever answer wrongly, refuse a valid block, accept an invalid one?
 
-    python scripts/bench/damage.py [--bytes 500] [--pages 100] [--seed 1] [--only N] [--processes 2]
+    python scripts/bench/damage.py [--bytes 500] [--pages 100] [--seed 1] [--only N] [--processes 2] [--large]
 
 A small regtest node with every index is prepared. For each damage a copy of it gets one other byte, or another page, at
 a random place of a random file; a node in a process of its own is started on it, asked what is known, given an invalid
@@ -18,10 +18,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
+from btcnode.indexes import store
+from btcnode.storage import database, page_check
 from tests.lib.damage_lab import REPAIRED, STOPPED, UNAFFECTED, Damage, DamageLab
 
 GOOD = (UNAFFECTED, REPAIRED, STOPPED)
@@ -43,6 +46,13 @@ def attempt(task: tuple[int, argparse.Namespace]) -> tuple[int, Damage, str, str
     return number, damage, verdict, detail
 
 
+def look_as_at_large_files() -> None:
+    """Have no file checked at start further than the parents of its leaves, as it is with gigabytes."""
+    check = partial(page_check.check_file, whole_bytes=0)
+    for module in (database, store):
+        vars(module)["check_file"] = check
+
+
 def main() -> int:
     """Returns 1 when any damage has ended badly."""
     global lab
@@ -52,8 +62,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="number of the one damage to try")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--large", action="store_true", help="check databases at start as large ones are")
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each damage")
     options = parser.parse_args()
+    if options.large:
+        look_as_at_large_files()
     begun, ends, failed = time.monotonic(), Counter[tuple[str, str]](), 0
     with tempfile.TemporaryDirectory(prefix="btcnode-damage-") as directory:
         lab = DamageLab(Path(directory))
