@@ -25,6 +25,7 @@ from btcnode.observe.logging import LogSetup, RecentLines, console_stream
 from btcnode.observe.progress import Snapshot, log_progress
 from btcnode.settings.doors import Loaded, make_net_dir
 from btcnode.settings.settings import Settings
+from btcnode.storage.fault_note import FaultNote
 from btcnode.storage.locking import DirectoryLock
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -145,6 +146,7 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
         for text in warnings:
             print(f"Warning: {text}", file=sys.stderr, flush=True)
         DirectoryLock(settings.net_dir).release()  # before a line is written to another node's log
+        note = FaultNote(settings.net_dir)
         setup = LogSetup(settings, console=console_stream(settings, live=live), recent=recent)
         for level, text in [*loaded.lines, *((logging.WARNING, text) for text in warnings)]:
             logging.getLogger("btcnode.node").log(level, "%s", text)
@@ -167,6 +169,7 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_run(settings, setup, display, hooks, signals))
+        note.close()
     except (BtcnodeError, OSError) as error:
         return _failed(error)
     except KeyboardInterrupt:

@@ -68,12 +68,13 @@ class Batch:
 class IndexStore:
     """One thread at a time may ``put``; any thread may read."""
 
-    def __init__(self, path: Path, *, wipe: bool = False) -> None:
-        """Open or create the file; ``wipe`` it first for a reindex.
+    def __init__(self, path: Path, *, wipe: bool = False, in_doubt: bool = False) -> None:
+        """Open or create the file; ``wipe`` it first for a reindex, look at all of it where it is ``in_doubt``.
 
         Raises StorageError; CorruptionError when the file is damaged, foreign or of another layout.
         """
         self._path = path
+        self._in_doubt = in_doubt
         self._env: Any = None
         self._begin(wipe=wipe)
 
@@ -105,7 +106,7 @@ class IndexStore:
     def _open(self) -> None:
         """Raises lmdb.Error, CorruptionError, OSError."""
         self._proven = bytearray(SUMS)
-        small = check_file(self._path, (_NUMBERS, _SUMS, *RUN_NAMES), "")
+        small = check_file(self._path, (_NUMBERS, _SUMS, *RUN_NAMES), "", in_doubt=self._in_doubt)
         self._env = lmdb.open(
             str(self._path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2 + SLOTS,
             readahead=False, mode=0o600,

@@ -29,6 +29,7 @@ from btcnode.indexes.recipe import IndexedBlock, Recipe
 from btcnode.indexes.store import Batch, IndexStore
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.services.chain import Chain
+from btcnode.storage.fault_note import fault_noted
 
 SLICE_SECONDS = 1.0
 SLICE_BLOCKS = 2000  # 32 bytes each to plan; more need another look at the chain
@@ -87,7 +88,7 @@ class IndexBuilder:
         self._on_rebuild = on_rebuild
         self.rebuilding = False
         self._damage: CorruptionError | None = None  # noticed, and not dealt with yet
-        self.store = self._open(directory / recipe.file, wipe=wipe)
+        self.store = self._open(directory / recipe.file, wipe=wipe, in_doubt=fault_noted(directory))
         log.info("LMDB in place of Core's: Opening LevelDB in %s", place)
         self._at = self._position()  # header index of the last block that is stored
         self._waiting: dict[
@@ -101,10 +102,10 @@ class IndexBuilder:
         self._logged = 0.0  # when progress was logged, monotonic
         chain.driver.listen(self._on_events)
 
-    def _open(self, path: Path, *, wipe: bool) -> IndexStore:
+    def _open(self, path: Path, *, wipe: bool, in_doubt: bool) -> IndexStore:
         """The store, wiped if it has to be; raises StorageError."""
         try:
-            return IndexStore(path, wipe=wipe)
+            return IndexStore(path, wipe=wipe, in_doubt=in_doubt)
         except CorruptionError as error:
             self._begin_rebuild(error)
             return IndexStore(path, wipe=True)

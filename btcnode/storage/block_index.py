@@ -221,7 +221,7 @@ class BlockIndexStore:
             if found != self._database.seal(txn).index:
                 raise self._database.damaged("the records of the block index are not those that were written")
         if len(columns) != len(self):
-            raise CorruptionError("the block index has gaps: start with --reindex")
+            raise self._database.damaged("the block index has gaps")
         if check:
             columns.check()
         return columns
@@ -237,11 +237,11 @@ class BlockIndexStore:
             while chunk := list(islice(rows, LOAD_CHUNK)):
                 # keys are sorted and unique, so the last one tells whether any is missing
                 if int.from_bytes(chunk[-1][0], "big") != len(columns) + len(chunk) - 1:
-                    raise CorruptionError("the block index has gaps: start with --reindex")
+                    raise self._database.damaged("the block index has gaps")
                 if {crc32(stored, crc32(key)) for key, stored in chunk} != {RESIDUE}:
                     raise self._database.damaged("a record of the block index")
                 if any(len(stored) != INDEX_RECORD_SIZE + CHECK_SIZE for _, stored in chunk):
-                    raise CorruptionError("the block index has records of a wrong size: start with --reindex")
+                    raise self._database.damaged("the block index has records of a wrong size")
                 total = total.plus(len(chunk), sum([check_of(stored) for _, stored in chunk]))
                 columns.extend_records(b"".join([stored[:-CHECK_SIZE] for _, stored in chunk]))
         return total

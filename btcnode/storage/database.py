@@ -47,6 +47,7 @@ from btcnode.storage.checksums import (
     sum_place,
 )
 from btcnode.storage.durable import FULL_ERRNOS, write_all
+from btcnode.storage.fault_note import fault_noted
 from btcnode.storage.layout import (
     DATABASE_FILE,
     DATABASES,
@@ -156,10 +157,13 @@ class Database:
         env = None
         try:
             _make_home(path, path / file)
-            whole = check_file(path / file, DATABASES, _ADVICE)
+            doubt = fault_noted(path)
+            if doubt:
+                log.warning("The last run was ended by a fault: looking at every page of %s", path / file)
+            small = check_file(path / file, DATABASES, _ADVICE, in_doubt=doubt)
             env = _open_env(path / file, map_size)
             database = cls(path, path / file, env, lock, max_map_size, crash_ratio)
-            database.is_small = whole
+            database.is_small = small
             database._prepare()
         except BaseException as error:
             if env is not None:

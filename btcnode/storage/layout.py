@@ -4,6 +4,7 @@
 
     <network directory>/
       .lock                     locked while a process uses the directory
+      .fault                    while a node runs, and what a fatal signal has left
       chainstate/btcnode.mdb    LMDB environment (one file, with btcnode.mdb-lock beside it)
         coins   outpoint[36]                 -> packed coin (primitives/coin.py)
         index   header index[u32 BE]         -> INDEX_RECORD
@@ -30,6 +31,7 @@ UNSEALED_VERSION = 1  # the same without checksums and sums
 # -- files -------------------------------------------------------------------------------------------------------
 
 LOCK_FILE = ".lock"
+FAULT_FILE = ".fault"  # not empty: a fatal signal has ended the last run, and this is where
 SNAPSHOT_DIR = "chainstate_snapshot"  # while a UTXO set was loaded and is not validated: coins and tip
 SNAPSHOT_FILE = "btcnode.mdb"
 SNAPSHOT_BASE_FILE = "base_blockhash"  # 32 bytes: the block that the set was loaded for

@@ -71,8 +71,12 @@ class _Count:
         self.branches = self.leaves = self.overflows = self.entries = 0
 
 
-def check_file(path: Path, names: Collection[bytes], advice: str, whole_bytes: int = WHOLE_BYTES) -> bool:
-    """Check an LMDB file with these named databases, if it is there; returns whether its leaves were looked at too.
+def check_file(
+    path: Path, names: Collection[bytes], advice: str, *, in_doubt: bool = False, whole_bytes: int = WHOLE_BYTES
+) -> bool:
+    """Check an LMDB file with these named databases, if it is there; returns whether it is small.
+
+    Small ones are looked at as a whole, and those ``in_doubt``: a minute and a half for each 10 GB.
 
     Nobody may write meanwhile. Raises CorruptionError, with ``advice``, or OSError.
     """
@@ -85,9 +89,9 @@ def check_file(path: Path, names: Collection[bytes], advice: str, whole_bytes: i
         if not size:
             return True
         with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data:
-            whole = size <= whole_bytes
-            _File(data, whole).check(names)
-            return whole
+            small = size <= whole_bytes
+            _File(data, small or in_doubt).check(names)
+            return small
     except _Damage as damage:
         raise CorruptionError(f"{path} is damaged ({damage})" + (f": {advice}" if advice else "")) from None
     finally:

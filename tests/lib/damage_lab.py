@@ -16,6 +16,7 @@ from typing import Any
 from btcnode.errors import BtcnodeError, RebuildError
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.errors import RpcError
+from btcnode.storage.fault_note import FaultNote
 from tests.lib.mini_chain import MiniChain, spend
 from tests.lib.node_parts import NodeLab, regtest_config
 
@@ -131,6 +132,13 @@ class DamageLab:
         home = self.scratch / f"case-{os.getpid()}"
         shutil.copytree(self.home, home)
         damage.apply(home)
+        verdict, detail = self._in_child(home, damage)
+        if verdict == "killed":  # what a supervisor does: start it again
+            verdict, detail = self._in_child(home, damage)
+        shutil.rmtree(home)
+        return verdict, detail
+
+    def _in_child(self, home: Path, damage: Damage) -> tuple[str, str]:
         reading, writing = os.pipe()
         pid = os.fork()
         if not pid:
@@ -146,7 +154,6 @@ class DamageLab:
         with os.fdopen(reading) as pipe:
             said = pipe.read()
         status = os.waitpid(pid, 0)[1]
-        shutil.rmtree(home)
         if os.WIFSIGNALED(status) or not said:
             return "killed", f"signal {os.WTERMSIG(status)}"
         verdict, detail = json.loads(said)
@@ -158,6 +165,7 @@ class DamageLab:
         handler = logging.Handler(logging.WARNING)
         handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
         logging.getLogger("btcnode").addHandler(handler)
+        FaultNote(home / "regtest")
         try:
             node = self._open(home)
         except (BtcnodeError, OSError) as error:

@@ -135,7 +135,7 @@ def test_rows_are_proven_when_they_are_asked_for(tmp_path: Path, monkeypatch: py
         txn.delete(rows[5], db=env.open_db(b"run00", txn=txn))
     with pytest.raises(CorruptionError, match="rows"):
         IndexStore(path)
-    monkeypatch.setattr("btcnode.indexes.store.check_file", lambda *_: False)  # as if it were large
+    monkeypatch.setattr("btcnode.indexes.store.check_file", lambda *_, **__: False)  # as if it were large
     store = IndexStore(path)
     assert store.find(rows[4][:8])
     with pytest.raises(CorruptionError, match=r"index\.mdb is damaged.*rows"):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +204,26 @@ def test_index_record_of_an_older_page_is_noticed(tmp_path: Path) -> None:
     raw(tmp_path, change)
     with closing(Database.open(tmp_path)) as database, pytest.raises(CorruptionError, match="not those"):
         BlockIndexStore(database).load(check=False)
+
+
+def test_fatal_signal_has_the_next_start_look_at_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(8)
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(coins_put={rng.randbytes(36): rng.randbytes(40) for _ in range(5000)})
+    file = tmp_path / DATABASE_FILE
+    bad = bytearray(file.read_bytes())
+    leaf = next(
+        at for at in range(3 * PAGE, len(bad), PAGE) if bad[at + 10] == 2 and len(set(bad[at : at + PAGE])) > 200
+    )
+    bad[leaf + 16 : leaf + 64] = rng.randbytes(48)
+    file.write_bytes(bad)
+    monkeypatch.setattr(
+        "btcnode.storage.database.check_file", partial(check_file, whole_bytes=0)
+    )  # as if it were large
+    Database.open(tmp_path).close()
+    code = "import os, sys, pathlib; from btcnode.storage.fault_note import FaultNote as Note"
+    code += "; note = Note(pathlib.Path(sys.argv[1])); os.abort()"
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert ended.returncode == -signal.SIGABRT
+    with pytest.raises(CorruptionError, match=r"btcnode\.mdb is damaged .*page"):
+        Database.open(tmp_path)
