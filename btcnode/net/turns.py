@@ -119,38 +119,38 @@ class Turns:
 
     def _take_turn(self, turn: Turn, end: float) -> bool:
         """Let one connection work for a ``QUANTUM``; tells whether it has more to do."""
-        begun = self._cpu()
-        limit = begun + QUANTUM
+        begun = first = self._cpu()
+        asked = 0.0
         more = True
         while more:
             turn.excused = False
             more = turn.work()
-            now, wall = self._cpu(), self._clock()
-            self._account(turn, now - begun, wall)
+            self.pieces += 1
+            now = self._cpu()
+            if turn.excused:
+                asked += now - begun
             begun = now
-            if now >= limit or wall >= end:
+            if now >= first + QUANTUM or self._clock() >= end:
                 break
-        self._again, turn.excused = False, False
+        read = begun - first
+        self._again = False
         turn.finish()
-        took = self._cpu() - begun
-        self._note(turn, took, self._clock())  # not charged: what others ask for is limited where it is served
+        took = self._cpu() - first
+        self.seconds += took
+        self._charge(turn, read - asked)  # not for writing: what others ask for is limited where it is served
+        self._note(turn, took - asked * (1 - ASKED))
         return more or self._again
 
-    def _account(self, turn: Turn, took: float, now: float) -> None:
-        if turn.excused:
-            self._note(turn, took * ASKED, now)
-        else:
-            self._note(turn, took, now)
-            turn.charged += took if self._queue else took * ALONE
+    def _charge(self, turn: Turn, seconds: float) -> None:
+        if seconds > 0:
+            turn.charged += seconds if self._queue else seconds * ALONE
             self._charged[turn.peer_id] = turn
 
-    def _note(self, turn: Turn, took: float, now: float) -> None:
+    def _note(self, turn: Turn, seconds: float) -> None:
         """Add to what a connection has had of late."""
-        self.seconds += took
-        self.pieces += 1
-        if took > 0:
-            age = now / HALF_LIFE
-            turn.rank = log2(2.0 ** max(turn.rank - age, -MAX_AGE) + took) + age
+        if seconds > 0:
+            age = self._clock() / HALF_LIFE
+            turn.rank = log2(2.0 ** max(turn.rank - age, -MAX_AGE) + seconds) + age
 
     def take_charges(self) -> Iterable[tuple[int, float]]:
         """Seconds of processor time by peer since the last call, without what was excused and without writing."""

@@ -21,8 +21,10 @@ from typing import Any
 
 import uvloop
 
-from btcnode.net.connection import Connection
+from btcnode.net.connection import Connection, Traffic
+from btcnode.net.turns import Turns
 from btcnode.protocol.events import TransportReady
+from btcnode.protocol.serving.send_queue import SharedLimits
 from btcnode.wire.messages import Ping
 from btcnode.wire.registry import PAYLOAD_LIMITS
 from btcnode.wire.transport import Transport, V1Transport
@@ -92,26 +94,33 @@ class Side:
     """As much of a reactor as a connection needs; counts what arrives."""
 
     magic = MAGIC
-    max_send_buffer = 1_000_000
 
     def __init__(self, on_message: Callable[[Any], None]) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.bytes_sent = self.bytes_received = 0
-        self.wall_clock = time.time
+        loop = asyncio.get_running_loop()
+        self.traffic = Traffic(
+            loop,
+            Turns(loop.call_soon),
+            SharedLimits(loop.time()),
+            time.time,
+            self.feed,
+            self._opened,
+            lambda *_: self.drained.set(),
+            self._buffer_changed,
+            max_send_buffer=1_000_000,
+            max_receive_buffer=5_000_000,
+        )
         self.opened = asyncio.Event()
         self.full = False
         self.drained = asyncio.Event()
         self.drained.set()
         self._on_message = on_message
 
-    def connection_opened(self, connection: Connection) -> None:
+    def _opened(self, connection: Connection) -> None:
         connection.opened = True
+        connection.queue.limited = False
         self.opened.set()
 
-    def connection_lost(self, connection: Connection, reason: str) -> None:
-        self.drained.set()
-
-    def send_buffer_changed(self, connection: Connection, *, full: bool) -> None:
+    def _buffer_changed(self, _: Connection, full: bool) -> None:
         self.full = full
         if full:
             self.drained.clear()
@@ -130,13 +139,13 @@ async def connect(version: int, on_message: Callable[[Any], None]) -> tuple[Side
     ends: list[Connection] = []
 
     def accept() -> Connection:
-        ends.append(Connection(receiver, 1, make(version, initiator=False)))  # type: ignore[arg-type]
+        ends.append(Connection(receiver.traffic, 1, make(version, initiator=False)))
         return ends[0]
 
     server = await loop.create_server(accept, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     _, out = await loop.create_connection(
-        lambda: Connection(sender, 1, make(version, initiator=True)),  # type: ignore[arg-type]
+        lambda: Connection(sender.traffic, 1, make(version, initiator=True)),
         "127.0.0.1",
         port,
     )
