@@ -41,7 +41,7 @@ from btcnode.storage.checksums import (
     sum_number,
     sum_place,
 )
-from btcnode.storage.database import check_length, translate
+from btcnode.storage.database import check_length, reserve_lock_file, translate
 from btcnode.storage.page_check import check_file
 
 MAP_SIZE = 1 << 38  # address space: mainnet's spenders need about 100 GiB
@@ -107,6 +107,7 @@ class IndexStore:
         """Raises lmdb.Error, CorruptionError, OSError."""
         self._proven = bytearray(SUMS)
         small = check_file(self._path, (_NUMBERS, _SUMS, *RUN_NAMES), "", in_doubt=self._in_doubt)
+        reserve_lock_file(self._path)
         self._env = lmdb.open(
             str(self._path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2 + SLOTS,
             readahead=False, mode=0o600,

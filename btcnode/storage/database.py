@@ -46,7 +46,7 @@ from btcnode.storage.checksums import (
     sum_matches,
     sum_place,
 )
-from btcnode.storage.durable import FULL_ERRNOS, write_all
+from btcnode.storage.durable import FULL_ERRNOS, storage_error, write_all
 from btcnode.storage.fault_note import fault_noted
 from btcnode.storage.layout import (
     DATABASE_FILE,
@@ -74,6 +74,7 @@ GROWTH_MIN = 1 << 20
 MAX_READERS = 126
 MAX_SPARE_READERS = 16
 
+LOCK_FILE_SIZE = 1 << 14  # bytes: places of 64 for MAX_READERS, and a head
 PROBE_SIZE = 1 << 18
 CRASH_BYTES = 200_000
 CONVERTED_COINS = 50_000  # that get their checksums in one transaction
@@ -621,8 +622,28 @@ def _make_home(path: Path, file: Path) -> None:
         raise StorageError(f"cannot make {file.parent}: {error.strerror}") from None
 
 
+def reserve_lock_file(path: Path) -> None:
+    """Give the lock file of the environment ``path`` its room on the disk; raises DiskFullError, StorageError.
+
+    LMDB maps it without: touching a page that a full disk cannot hold would kill the process (SIGBUS).
+    """
+    reserve = getattr(os, "posix_fallocate", None)  # not on every system
+    if reserve is None:
+        return
+    lock = path.with_name(f"{path.name}-lock")
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            reserve(fd, 0, LOCK_FILE_SIZE)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise storage_error(error, f"cannot make {lock}") from None
+
+
 def _open_env(path: Path, map_size: int) -> Any:
-    """Open the environment file; raises lmdb.Error."""
+    """Open the environment file; raises lmdb.Error, DiskFullError, StorageError."""
+    reserve_lock_file(path)
     return lmdb.open(
         str(path),
         subdir=False,

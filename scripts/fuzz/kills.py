@@ -100,7 +100,8 @@ def main() -> int:
     args = parser.parse_args()
     if unknown := set(args.situations) - set(SITUATIONS):
         parser.error(f"no such situation: {', '.join(sorted(unknown))}")
-    logging.disable(logging.CRITICAL)  # every start would be told
+    logging.getLogger("btcnode").addHandler(logging.NullHandler())  # every start would be told
+    logging.getLogger("btcnode").propagate = False
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         directory, disk = Path(name), None
         if args.full:

@@ -43,7 +43,7 @@ def test_killed(tmp_path: Path, world: World, name: str) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("name", ["small-cache", "shutdown"])
+@pytest.mark.parametrize("name", ["indexes", "shutdown"])
 def test_full_disk(tmp_path_factory: pytest.TempPathFactory, small_disk: Path, world: World, name: str) -> None:
     course = Course(SITUATIONS[name], world, tmp_path_factory.mktemp("course"))
     for moment in random.Random(name).sample(range(len(course.moments)), MOMENTS):

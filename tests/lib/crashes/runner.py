@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from tests.lib.crashes.points import Points, end_of_process
 from tests.lib.crashes.situations import Act, Facts, Situation, facts_of, node_of
 from tests.lib.crashes.world import World
 
+FULL = ("no room", "No space left", "isk space")  # what a node says of a full disk
 FAULT = 70  # exit status: an error that is no answer to a user
 REFUSED = 71  # exit status: an error with a line for the user
 
@@ -158,11 +161,15 @@ class Course:
                     _fill(ballast)
 
             Points(reached).install()
-            self._act(work)
+            with _heard() as lines:
+                try:
+                    self._act(work)
+                except BtcnodeError as error:
+                    raise BtcnodeError("\n".join((str(error), *lines))) from None
 
         ended = in_child(run)
         ballast.unlink(missing_ok=True)
-        if ended.status == REFUSED and "no room left" not in str(ended.said) and "No space left" not in str(ended.said):
+        if ended.status == REFUSED and not any(words in str(ended.said) for words in FULL):
             return f"the node does not say that the disk is full: {ended.said}"
         return self._judge(ended, work)
 
@@ -170,7 +177,7 @@ class Course:
 
     def _judge(self, ended: Ended, work: Path) -> str:
         if ended.status not in (0, -signal.SIGKILL, REFUSED):
-            return f"the run fails: {ended.said}"
+            return f"the run fails with status {ended.status}: {ended.said}"
         found = self._recover(work)
         if isinstance(found, str):
             return f"the next run fails: {found}"
@@ -202,6 +209,19 @@ class Course:
             if done.status:
                 return str(done.said)
         return dict(done.said)
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """The errors that the node logs inside."""
+    lines: list[str] = []
+    handler, log = logging.Handler(logging.ERROR), logging.getLogger("btcnode")
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        log.removeHandler(handler)
 
 
 def _fill(path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from btcnode.errors import CorruptionError, DatadirLockedError, DiskFullError, StorageError
 from btcnode.storage.checksums import sealed
 from btcnode.storage.coins import CoinsDb
-from btcnode.storage.database import Database
+from btcnode.storage.database import LOCK_FILE_SIZE, Database
 from btcnode.storage.layout import DATABASE_FILE, DB_COINS, DB_INDEX, LOCK_FILE, META_SCHEMA, OLD_DATABASE_FILE
 from tests.lib.coins import all_coins
 
@@ -338,3 +338,10 @@ def test_database_of_an_earlier_version_is_moved(tmp_path: Path) -> None:
     (tmp_path / DATABASE_FILE).with_name("btcnode.mdb-lock").unlink()
     with closing(Database.open(tmp_path)) as database:
         assert database.get_meta(b"x") == b"1"
+
+
+def test_the_lock_file_has_its_room(tmp_path: Path) -> None:
+    """LMDB maps it as it is: on a disk that is full later, touching a hole would kill the process."""
+    Database.open(tmp_path).close()
+    found = (tmp_path / f"{DATABASE_FILE}-lock").stat()
+    assert found.st_size >= LOCK_FILE_SIZE and found.st_blocks * 512 >= LOCK_FILE_SIZE
