@@ -37,9 +37,6 @@ class Source(Protocol):
     def coins_damaged(self, what: str) -> CorruptionError:
         """The error that names the file of the coins and what repairs it."""
 
-    def prove_anew(self) -> None:
-        """Have coins that are missing proven once more when they are asked for."""
-
 
 class SecondLook:
     """One look, from a block's parent ``prev`` down."""

@@ -23,11 +23,9 @@ from tests.lib.node_parts import NodeLab, regtest_config
 BLOCKS = 125
 PAGE = 4096
 TIMEOUT = 90  # seconds for a node
-SETTLED = 0.2
 UNAFFECTED, REPAIRED, STOPPED = "unaffected", "repaired by itself", "stopped with the file named"
 INDEXES = {"txindex": True, "coinstatsindex": True, "blockfilterindex": True, "txospenderindex": True}
-# files that hold nothing that a checksum could be held against: text that users edit, or what is made anew
-IGNORED = {".lock", "debug.log", "xor.dat.new"}
+IGNORED = {".lock", "debug.log"}  # nothing is read from them
 
 Question = tuple[str, list[Any]]
 
