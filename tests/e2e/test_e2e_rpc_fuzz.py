@@ -36,8 +36,8 @@ def test_a_bitcoind_answers_the_same(tmp_path: Path) -> None:
 
 
 def test_a_chain_of_transactions_survives_a_restart(tmp_path: Path) -> None:
-    node = Node("ours", ours(), tmp_path / "node", [])
     world = World(1)
+    node = Node("ours", ours(), tmp_path / "node", [f"-mocktime={world.now}"])
     try:
         prepare(node, world)
         # the parent without a fee cannot come back alone, nor its child; the replaced one was gone
@@ -50,7 +50,8 @@ def test_a_chain_of_transactions_survives_a_restart(tmp_path: Path) -> None:
 ANSWERS: list[tuple[str, list[Any], int, str]] = [
     ("loadtxoutset", [""], -8, "Couldn't open file  for reading."),
     ("loadtxoutset", ["missing"], -8, "Couldn't open file {net_dir}/missing for reading."),
-    ("loadtxoutset", ["/dev/null"], -22, "Unable to parse metadata: AutoFile::read: end of file: iostream error"),
+    ("loadtxoutset", ["/dev/null"], -8, "Couldn't open file /dev/null for reading."),  # no regular file
+    ("loadtxoutset", ["empty"], -22, "Unable to parse metadata: AutoFile::read: end of file: iostream error"),
     ("loadtxoutset", ["/proc/self/mem"], -22, "Unable to parse metadata: AutoFile::read: fread failed: iostream error"),
     ("loadtxoutset", ["."], -22, "Unable to parse metadata: AutoFile::read: fread failed: iostream error"),
     ("loadtxoutset", ["\0"], -22, "Unable to parse metadata: AutoFile::read: fread failed: iostream error"),
@@ -86,6 +87,7 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         node.options.append(f"-mocktime={world.now}")
         node.start()
         feed_chain(node, world)
+        (node.network_dir / "empty").touch()
         for method, params, code, message in ANSWERS:
             answer = parse(node.call(request(method, params))[1])["error"]
             expected = message.replace("{net_dir}", str(node.network_dir))
