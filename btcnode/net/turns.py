@@ -70,13 +70,6 @@ class Turns:
         self._at_work: Turn | None = None
         self._again = False  # who is at work asked for another turn
         self._charged: dict[int, Turn] = {}
-        self.passes = 0
-        self.pieces = 0
-        self.seconds = 0.0  # of processor time, all connections together
-
-    def __len__(self) -> int:
-        """Connections that wait for their turn."""
-        return len(self._queue)
 
     def add(self, turn: Turn) -> None:
         """A connection has something to do; also in its own turn, which another one follows then."""
@@ -100,7 +93,6 @@ class Turns:
     def _slice(self) -> None:
         """Work for ``SLICE`` seconds, at least one piece."""
         self._scheduled = False
-        self.passes += 1
         queue, end = self._queue, self._clock() + SLICE
         try:
             while queue:
@@ -125,7 +117,6 @@ class Turns:
         while more:
             turn.excused = False
             more = turn.work()
-            self.pieces += 1
             now = self._cpu()
             if turn.excused:
                 asked += now - begun
@@ -136,7 +127,6 @@ class Turns:
         self._again = False
         turn.finish()
         took = self._cpu() - first
-        self.seconds += took
         self._charge(turn, read - asked)  # not for writing: what others ask for is limited where it is served
         self._note(turn, took - asked * (1 - ASKED))
         return more or self._again
