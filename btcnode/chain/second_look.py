@@ -16,8 +16,9 @@ from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.stored_block import read_parsed
 from btcnode.errors import CorruptionError
 from btcnode.primitives.block import ParsedBlock
-from btcnode.primitives.coin import coin_height, coin_prefix
+from btcnode.primitives.coin import coin_height, coin_prefix, coin_script
 from btcnode.primitives.hashes import to_display
+from btcnode.script.scriptparse import is_unspendable
 from btcnode.storage.blockfiles import BlockFiles, BlockPos
 
 SOURCES = 5000  # blocks that coins are held against: as many as one block of 1 MB can spend from
@@ -99,13 +100,19 @@ class SecondLook:
             made = {txid: i for i, txid in enumerate(block.txids)}
             for outpoint in sorted(missing):
                 i = made.get(outpoint[:32], -1)
-                if i >= 0 and _made(block, i, outpoint, 0):
+                # the genesis block's output never came into the set
+                if i >= 0 and index and _is_coin(_made(block, i, outpoint, 0)):
                     raise self._damaged(outpoint, f"is missing, block {self._tree.height(index)} has made it")
             index = self._tree.prev(index)
 
     def _damaged(self, outpoint: bytes, what: str) -> CorruptionError:
         number = int.from_bytes(outpoint[32:], "little")
         return self._source.coins_damaged(f"coin {to_display(outpoint[:32])}:{number} {what}")
+
+
+def _is_coin(made: bytes) -> bool:
+    """Whether an output, as a packed coin or empty for none, comes into the set: nobody could ever spend others."""
+    return bool(made) and not is_unspendable(coin_script(made))
 
 
 def _made(block: ParsedBlock, i: int, outpoint: bytes, height: int) -> bytes:
