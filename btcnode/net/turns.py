@@ -71,6 +71,11 @@ class Turns:
         self._again = False  # who is at work asked for another turn
         self._charged: dict[int, Turn] = {}
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._queue)
+
     def add(self, turn: Turn) -> None:
         """A connection has something to do; also in its own turn, which another one follows then."""
         if turn.waiting:

@@ -15,6 +15,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, cast
 
+from btcnode.net.turns import Turn as Slice
+from btcnode.net.turns import Turns as Slices
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.http1 import (
     CLOSE,
@@ -39,7 +41,6 @@ from btcnode.rpc.turns import Turn, Turns
 log = logging.getLogger("btcnode.http")
 
 MAX_DISCARD_BYTES = 1024 * 1024  # of a refused request that are read, so that the client gets to see the refusal
-INLINE_REQUESTS = 32  # pipelined requests of one connection answered before others have their turn
 PIECE_BYTES = 256 * 1024  # of an answer that are given to the transport at a time
 PARSED_FACTOR = 8  # memory of a request as Python objects, to its bytes
 SWEEP_S = 1.0
@@ -65,6 +66,7 @@ class Host(Protocol):
 
     room: Room
     turns: Turns
+    slices: Slices
     stopping: bool
 
     def admit(self, connection: Connection, host: str) -> Reply | None:
@@ -106,7 +108,9 @@ class Connection(asyncio.Protocol):
         self.proven: tuple[bytes, Plan] = (b"", _NOTHING)  # the Authorization header that was right, and its plan
         self._head: Head | None = None  # of the request whose body is awaited
         self._plan = _NOTHING
-        self._scheduled = False
+        self.slice = Slice(id(self), self._piece, self._end_slice)  # of the loop's time
+        self._queued = False  # nothing is read while the requests that are here wait for a slice
+        self._more = False  # the last request may have others behind it
         self._closing = False
         self._ending = False  # once the answer is out
         self._eof = False
@@ -152,7 +156,7 @@ class Connection(asyncio.Protocol):
         self._pump()
         if not self.is_unread and self.task is None and not self._closing and not self.transport.is_closing():
             self.transport.resume_reading()
-            self._answer_buffered()
+            self._go_on()
 
     def data_received(self, data: bytes) -> None:
         """Read, and answer what is complete."""
@@ -166,15 +170,16 @@ class Connection(asyncio.Protocol):
         self.reader.feed(data)
         if self.task is not None or self.is_unread:
             self.transport.pause_reading()  # enough is waiting; until then the client's leaving is noticed
+            self._count()
         else:
-            self._work()
-        self._count()
+            self.slice.held = self.reader.buffered
+            self._go_on()
 
     def eof_received(self) -> bool:
         """The client sends no more: what it has asked is answered still, unless that only waits for an event."""
         self._eof = True
         at_work = self.task is not None and not (self.turn is not None and self.turn.only_waits)
-        return at_work or self._scheduled or self.is_unread
+        return at_work or self._more or self.slice.waiting or self.is_unread
 
     @property
     def is_unread(self) -> bool:
@@ -188,25 +193,49 @@ class Connection(asyncio.Protocol):
 
     # ---- requests
 
-    def _work(self) -> None:
-        """Answer complete requests in order until one takes a while, or an answer is not read."""
-        self._scheduled = False
-        for _ in range(INLINE_REQUESTS):
-            if self.task is not None or self._closing or self.is_unread:
+    def _go_on(self) -> None:
+        """Answer what has come: at once where nobody waits for a slice of the loop's time, else in turn."""
+        slices = self.host.slices
+        if not slices.is_busy:
+            more = self._piece()
+            self._end_slice()
+            if not more:
                 return
-            try:
-                body = self._next_body()
-            except HttpFault as fault:
-                log.debug("Malformed HTTP from %s", self.peer)
-                self._end(error_page(fault.head, fault.status))
-                return
-            if body is None:
-                return
-            head, self._head = cast(Head, self._head), None
-            self._answer(head, body)
-        if self.reader.in_request:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._answer_buffered)
+        slices.add(self.slice)
+        if not self._queued:  # until then enough is waiting
+            self._queued = True
+            self.transport.pause_reading()
+
+    def _piece(self) -> bool:
+        """Answer one complete request; tells whether there may be more to do at once."""
+        self.slice.excused = True  # clients have no budget: the order is all that is asked of the queue
+        self._more = False
+        if self.task is not None or self._closing or self.is_unread:
+            return False
+        try:
+            body = self._next_body()
+        except HttpFault as fault:
+            log.debug("Malformed HTTP from %s", self.peer)
+            self._end(error_page(fault.head, fault.status))
+            return False
+        if body is None:
+            return False
+        head, self._head = cast(Head, self._head), None
+        self._answer(head, body)
+        self._more = self.reader.in_request and self.task is None and not self._closing and not self.is_unread
+        return self._more
+
+    def _end_slice(self) -> None:
+        """What follows when requests were answered, for now."""
+        self._count()
+        self.slice.held = self.reader.buffered
+        if self._more or self.task is not None or self.is_unread:
+            return
+        if self._eof:
+            self.transport.close()
+        elif self._queued and not self.transport.is_closing():
+            self._queued = False
+            self.transport.resume_reading()
 
     def _next_body(self) -> bytes | None:
         """The body of the next complete request, whose head is ``_head``; raises HttpFault."""
@@ -300,14 +329,7 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing() or self.is_unread:
             return
         self.transport.resume_reading()
-        self._answer_buffered()
-
-    def _answer_buffered(self) -> None:
-        """Answer what has been read already."""
-        self._work()
-        self._count()
-        if self._eof and self.task is None and not self._scheduled and not self.is_unread:
-            self.transport.close()
+        self._go_on()
 
     def _send(self, head: Head, reply: Reply) -> None:
         if self.transport.is_closing():

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Protocol
 
 from btcnode.net.listener import Listener
+from btcnode.net.turns import Turns as Slices
 from btcnode.rpc.connection import LEAST, SWEEP_S, Connection, Plan, Standing, overload
 from btcnode.rpc.http1 import FORBIDDEN, Head
 from btcnode.rpc.reply import Pending, Reply
@@ -39,6 +40,7 @@ class HttpLimits:
     def __init__(self, connections: int, turns: Turns, room: Room | None = None) -> None:
         self.most_connections = connections
         self.turns = turns
+        self.slices = Slices(lambda work: asyncio.get_running_loop().call_soon(work))
         self.room = room if room is not None else Room()
         self.connections: dict[Connection, None] = {}
         self._refused: dict[Connection, None] = {}
@@ -122,6 +124,7 @@ class HttpServer:
         self.limits = limits
         self.room = limits.room
         self.turns = limits.turns
+        self.slices = limits.slices
         self.stopping = False
         self.check: Callable[[Connection, Head], Plan] = application.check
         self.answer: Callable[[Plan, Head, bytes], Reply | Pending] = application.answer

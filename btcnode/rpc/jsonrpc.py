@@ -19,7 +19,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode, encode, type_name, value_text
 from btcnode.rpc.method import Method
 from btcnode.rpc.reply import Pending, Reply
-from btcnode.rpc.room import forget, has_room, keep
+from btcnode.rpc.room import beside, forget, has_room, keep
 from btcnode.rpc.table import MethodTable
 
 log = logging.getLogger("btcnode.rpc")
@@ -191,7 +191,7 @@ async def _call(table: MethodTable, method: Method, request: Request) -> Reply:
     except RpcError as error:
         return _called_badly(request, error)
     if method.heavy or has_room():
-        return await asyncio.to_thread(_succeeded, request, value)
+        return await beside(lambda: _succeeded(request, value))
     return _succeeded(request, value)
 
 
@@ -253,6 +253,6 @@ async def _replies(table: MethodTable, values: list[Any], user: str) -> AsyncIte
 
 
 async def _encoded(replies: list[dict[str, Any]]) -> bytes:
-    data = await asyncio.to_thread(encode, replies) if has_room() else encode(replies)
+    data = await beside(lambda: encode(replies)) if has_room() else encode(replies)
     keep(len(data))
     return data[1:-1]

@@ -6,7 +6,6 @@ in JSON already is taken from there.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import string
@@ -24,7 +23,7 @@ from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonvalue import amount, encode
 from btcnode.rpc.lookup import header_json, is_active
 from btcnode.rpc.reply import Reply
-from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, has_room, make_room
+from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, has_room, make_room
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.transactions import find_transaction
 from btcnode.services.indexes import FilterIndex
@@ -104,7 +103,7 @@ class RestRequest:
 
     async def large_json(self, make: Callable[[], Any]) -> Reply:
         """JSON of what ``make`` gives, beside the loop where room was made for much."""
-        return await asyncio.to_thread(lambda: self.json(make())) if has_room() else self.json(make())
+        return await beside(lambda: self.json(make())) if has_room() else self.json(make())
 
 
 def _split_format(text: str) -> tuple[str, str]:

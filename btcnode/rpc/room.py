@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 ROOM_BYTES = 256 * 1024 * 1024
 VERBOSE_FACTOR = 50  # memory of a block as JSON while it is made, to its bytes: 33 in common ones, 110 at worst
@@ -43,6 +45,7 @@ class Room:
         self._large = 0  # tickets that were granted room
         self._unsent = 0  # bytes of answers that wait to be read
         self._wishes: deque[_Wish] = deque()
+        self.benches = asyncio.Lock(), asyncio.Lock()  # where large answers are made: for strangers, for users
 
     def is_full(self, *, trusted: bool) -> bool:
         """Whether nothing is left for users, or for strangers."""
@@ -165,6 +168,19 @@ def has_room() -> bool:
     """Whether room was made for a large answer."""
     ticket = _ticket.get()
     return ticket is not None and ticket.granted > 0
+
+
+async def beside(work: Callable[[], T]) -> T:
+    """Run ``work`` in a thread: one piece of users' at a time, and one of strangers'.
+
+    Python runs one thread at a time, and the loop waits for its turn behind every one that is busy: with many of them
+    it would hardly come to anything else.
+    """
+    ticket = _ticket.get()
+    if ticket is None:
+        return await asyncio.to_thread(work)
+    async with ticket.room.benches[ticket.trusted]:
+        return await asyncio.to_thread(work)
 
 
 def keep(size: int) -> None:

@@ -22,6 +22,7 @@ BITCOIND = os.environ.get("BTCNODE_BITCOIND")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_no_input_is_an_internal_error(tmp_path: Path) -> None:
     report = run(Plan(seed=7, cases=4, passes=("indexed",)), tmp_path, None)
     assert not report.kinds, report.text()

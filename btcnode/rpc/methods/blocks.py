@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -39,7 +38,7 @@ from btcnode.rpc.lookup import (
     parse_verbosity,
     require_data,
 )
-from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, make_room
+from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, make_room
 from btcnode.services.parts import NodeParts
 
 _log = logging.getLogger("btcnode.rpc")
@@ -248,7 +247,7 @@ async def getblock(
         return raw.hex()
     undo = await read_undo(node, index) if level > 1 else None
     head = header_json(node, index)
-    return await asyncio.to_thread(block_json, head, raw, node.params, undo, level)
+    return await beside(lambda: block_json(head, raw, node.params, undo, level))
 
 
 class UnspentOutput(TypedDict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -16,6 +15,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.lookup import find_by_hash_or_height, require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
+from btcnode.rpc.room import beside
 from btcnode.script.scriptparse import is_unspendable
 from btcnode.services.parts import NodeParts
 
@@ -215,7 +215,7 @@ async def getblockstats(
         raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")
     block = parse_block(raw)
     repeat = (height, tree.hash(index)) in node.params.bip30_exceptions
-    found = _stats_of(await asyncio.to_thread(_sums, block, undo, height, repeat), block.n_tx)
+    found = _stats_of(await beside(lambda: _sums(block, undo, height, repeat)), block.n_tx)
     found["blockhash"] = to_display(tree.hash(index))
     found["height"] = height
     found["mediantime"] = tree.median_time_past(index)

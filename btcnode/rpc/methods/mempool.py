@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import Annotated, NotRequired, TypedDict, cast
 
@@ -19,7 +18,7 @@ from btcnode.rpc.given import Items, Strict, Whole
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, amount
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.mempool_json import MempoolEntryJson, describe_all, entry_json, freeze, names
-from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, make_room
+from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, beside, make_room
 from btcnode.services.parts import NodeParts
 
 FEW = 500  # entries that are described at once: 5 ms
@@ -84,7 +83,7 @@ async def getrawmempool(
         rows, bip125 = freeze(node, pool.in_order()), is_enabled(node, "bip125")
         if len(rows) <= FEW:
             return describe_all(rows, bip125=bip125)
-        return await asyncio.to_thread(describe_all, rows, bip125=bip125)
+        return await beside(lambda: describe_all(rows, bip125=bip125))
     if len(pool) > MANY:
         await make_room(len(pool) * TXID_BYTES)
     txids = names(pool.in_order())

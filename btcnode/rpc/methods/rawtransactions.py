@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.descriptors.sign_transaction import MISSING_AMOUNT, combine_signatures, sign_transaction
@@ -17,6 +16,7 @@ from btcnode.rpc.decode import SpendingTx, TxJson, fee_json, spending_tx_json, t
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.lookup import is_active, parse_hash, parse_verbosity
+from btcnode.rpc.room import beside
 from btcnode.rpc.transactions import (
     NO_INPUT_HINT,
     Inputs,
@@ -164,7 +164,7 @@ async def _find_in_block(node: NodeParts, txid: bytes, index: int) -> IndexedTx 
         raw = await node.chain.read_block(index)
     except StorageError:
         return None
-    tx = await asyncio.to_thread(_pick, raw, txid)  # the largest blocks take tens of milliseconds
+    tx = await beside(lambda: _pick(raw, txid))  # the largest blocks take tens of milliseconds
     return None if tx is None else IndexedTx(tx, index)
 
 

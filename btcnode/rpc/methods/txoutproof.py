@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from btcnode.errors import DecodeError, StorageError
@@ -15,6 +14,7 @@ from btcnode.rpc.declare import Hex, Named, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.lookup import find_block, is_active, parse_hash, parse_hex, require_data
+from btcnode.rpc.room import beside
 from btcnode.services.parts import NodeParts
 from btcnode.wire.messages import MerkleBlock
 
@@ -55,7 +55,7 @@ async def gettxoutproof(
         raw = await node.chain.read_block(index)
     except StorageError:
         raise RpcError(RpcCode.INTERNAL_ERROR, "Can't read block from disk") from None
-    block = await asyncio.to_thread(parse_block, raw)
+    block = await beside(lambda: parse_block(raw))
     if not set(wanted) <= set(block.txids):
         text = "Not all transactions found in specified or retrieved block"
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)
