@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None  # of the request whose body is awaited
         self._plan = _NOTHING
         self.slice = Slice(id(self), self._piece, self._end_slice)  # of the loop's time
-        self._queued = False  # nothing is read while the requests that are here wait for a slice
+        self._full = False  # nothing is read while there are requests to be answered
         self._more = False  # the last request may have others behind it
         self._closing = False
         self._ending = False  # once the answer is out
@@ -155,7 +155,6 @@ class Connection(asyncio.Protocol):
         self.since_mono = monotonic()
         self._pump()
         if not self.is_unread and self.task is None and not self._closing and not self.transport.is_closing():
-            self.transport.resume_reading()
             self._go_on()
 
     def data_received(self, data: bytes) -> None:
@@ -169,7 +168,7 @@ class Connection(asyncio.Protocol):
             self.since_mono = monotonic()  # a request begins, or the body of a user's goes on
         self.reader.feed(data)
         if self.task is not None or self.is_unread:
-            self.transport.pause_reading()  # enough is waiting; until then the client's leaving is noticed
+            self._stop_reading()  # enough is waiting; until then the client's leaving is noticed
             self._count()
         else:
             self.slice.held = self.reader.buffered
@@ -202,8 +201,12 @@ class Connection(asyncio.Protocol):
             if not more:
                 return
         slices.add(self.slice)
-        if not self._queued:  # until then enough is waiting
-            self._queued = True
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        """Requests are here already: what follows waits in the kernel until all of these are answered."""
+        if not self._full:
+            self._full = True
             self.transport.pause_reading()
 
     def _piece(self) -> bool:
@@ -233,8 +236,8 @@ class Connection(asyncio.Protocol):
             return
         if self._eof:
             self.transport.close()
-        elif self._queued and not self.transport.is_closing():
-            self._queued = False
+        elif self._full and not self.transport.is_closing():
+            self._full = False
             self.transport.resume_reading()
 
     def _next_body(self) -> bytes | None:
@@ -326,10 +329,8 @@ class Connection(asyncio.Protocol):
 
     def _finish_task(self) -> None:
         self.task = self.turn = None
-        if self.transport.is_closing() or self.is_unread:
-            return
-        self.transport.resume_reading()
-        self._go_on()
+        if not self.transport.is_closing() and not self.is_unread:
+            self._go_on()
 
     def _send(self, head: Head, reply: Reply) -> None:
         if self.transport.is_closing():
@@ -385,7 +386,7 @@ class Connection(asyncio.Protocol):
             self._rest = memoryview(body)
             self._pump()
         if self.is_unread and not self.transport.is_closing():
-            self.transport.pause_reading()
+            self._stop_reading()
             self._unsent_mono = self._unsent_mono or monotonic()
             self._unsent += len(start) + len(body)
             self.host.room.change(len(start) + len(body), trusted=self.trusted, unsent=True)
