@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from btcnode.networks import assumeutxo
 from tests.lib.crashes.runner import Course
 from tests.lib.crashes.situations import SITUATIONS
 from tests.lib.crashes.world import World, make_world
@@ -17,8 +18,10 @@ MOMENTS = 2  # of each situation
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"))
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    known = assumeutxo._SETS
+    yield make_world(tmp_path_factory.mktemp("world"))
+    assumeutxo._SETS = known
 
 
 @pytest.fixture

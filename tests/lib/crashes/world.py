@@ -63,5 +63,5 @@ def _make_set(directory: Path, chain: list[bytes]) -> Path:
         written = write_coins(out, [rows], lambda: None)
     known = AssumeUtxo(SET_HEIGHT, block_hash, written.utxo_hash, state.tree.columns.chain_tx[state.tip])
     state.close()
-    assumeutxo._SETS = {"regtest": (known,)}
+    assumeutxo._SETS = {**assumeutxo._SETS, "regtest": (known,)}
     return path
