@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -28,6 +29,7 @@ from btcnode.settings.settings import Settings
 from btcnode.storage.fault_note import FaultNote
 from btcnode.storage.locking import DirectoryLock
 
+GC_THRESHOLDS = (20_000, 20, 50)  # a mempool is a million objects without cycles: looking for some costs a tenth
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -120,6 +122,8 @@ async def _run(
     node = Node(settings, announce=hooks.alert)
     loop = asyncio.get_running_loop()
     signals.follow(loop, node.launch.control.request_stop, setup.reopen)
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(*GC_THRESHOLDS)
     showing = loop.create_task(display(node))
     try:
         await node.run(on_ready=hooks.started, on_stopping=hooks.stopping)
