@@ -60,7 +60,10 @@ class Turns:
         call_soon: Callable[[Callable[[], None]], object],
         clock: Callable[[], float] = time.perf_counter,
         cpu: Callable[[], float] = time.thread_time,
+        *,
+        charges: bool = True,
     ) -> None:
+        """``charges``: somebody takes them, with ``take_charges``."""
         self._call_soon = call_soon
         self._clock = clock
         self._cpu = cpu
@@ -69,6 +72,7 @@ class Turns:
         self._scheduled = False
         self._at_work: Turn | None = None
         self._again = False  # who is at work asked for another turn
+        self._charges = charges
         self._charged: dict[int, Turn] = {}
 
     @property
@@ -137,7 +141,7 @@ class Turns:
         return more or self._again
 
     def _charge(self, turn: Turn, seconds: float) -> None:
-        if seconds > 0:
+        if self._charges and seconds > 0:
             turn.charged += seconds if self._queue else seconds * ALONE
             self._charged[turn.peer_id] = turn
 

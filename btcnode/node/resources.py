@@ -11,7 +11,7 @@ from pathlib import Path
 from btcnode.errors import ConfigError, StorageError
 from btcnode.net.listener import ACCEPT_BATCH
 from btcnode.rpc.http_server import MAX_CONNECTIONS, REFUSED_CONNECTIONS, HttpLimits
-from btcnode.rpc.turns import Turns
+from btcnode.rpc.places import Places
 from btcnode.settings.settings import Settings
 
 OWN_FILES = 75  # files, database, pipes to workers, listening sockets, what is opened for a moment
@@ -72,7 +72,7 @@ def http_limits(settings: Settings) -> HttpLimits:
         left = soft - settings.connections.maxconnections - _needed(settings)
     connections = min(MAX_CONNECTIONS, LEAST_HTTP_CONNECTIONS + max(0, left))
     log.debug("HTTP: at most %d connections", connections)
-    return HttpLimits(connections, Turns(settings.rpc.rpcthreads, settings.rpc.rpcworkqueue))
+    return HttpLimits(connections, Places(settings.rpc.rpcthreads, settings.rpc.rpcworkqueue))
 
 
 class DiskWatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,11 +13,12 @@ Steps = Generator[None, None, T]
 STEP = 10_000  # parts (inputs, outputs, witness elements, entries) in a step: about a millisecond
 
 
-def at_once(steps: Steps[T]) -> T:
-    """The result of all steps, done one after the other."""
+def at_once(steps: Steps[T], between: Callable[[], None] = lambda: None) -> T:
+    """The result of all steps, done one after the other; ``between`` is called after each but the last."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
             result: T = end.value
             return result
+        between()

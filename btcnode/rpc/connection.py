@@ -15,8 +15,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, cast
 
-from btcnode.net.turns import Turn as Slice
-from btcnode.net.turns import Turns as Slices
+from btcnode.net.turns import Turn, Turns
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.http1 import (
     CLOSE,
@@ -34,9 +33,9 @@ from btcnode.rpc.http1 import (
     response,
     response_head,
 )
+from btcnode.rpc.places import Place, Places
 from btcnode.rpc.reply import RETRY_LATER, Pending, Reply
 from btcnode.rpc.room import Room, Ticket, working
-from btcnode.rpc.turns import Turn, Turns
 
 log = logging.getLogger("btcnode.http")
 
@@ -65,8 +64,8 @@ class Host(Protocol):
     """What a connection belongs to: an HTTP server and the limits of all connections."""
 
     room: Room
+    places: Places
     turns: Turns
-    slices: Slices
     stopping: bool
 
     def admit(self, connection: Connection, host: str) -> Reply | None:
@@ -100,7 +99,7 @@ class Connection(asyncio.Protocol):
         self.peer = "?"
         self.reader = RequestReader()
         self.task: asyncio.Task[None] | None = None
-        self.turn: Turn | None = None  # of the request that the task answers
+        self.place: Place | None = None  # of the request that the task answers
         self.since_mono = monotonic()  # of the state the sweep looks at
         self.useful_mono = self.since_mono  # of the last answer
         self.answered = False
@@ -108,7 +107,7 @@ class Connection(asyncio.Protocol):
         self.proven: tuple[bytes, Plan] = (b"", _NOTHING)  # the Authorization header that was right, and its plan
         self._head: Head | None = None  # of the request whose body is awaited
         self._plan = _NOTHING
-        self.slice = Slice(id(self), self._piece, self._end_slice)  # of the loop's time
+        self.turn = Turn(id(self), self._piece, self._end_turn)  # of the loop's time
         self._full = False  # nothing is read while there are requests to be answered
         self._more = False  # the last request may have others behind it
         self._closing = False
@@ -171,14 +170,14 @@ class Connection(asyncio.Protocol):
             self._stop_reading()  # enough is waiting; until then the client's leaving is noticed
             self._count()
         else:
-            self.slice.held = self.reader.buffered
+            self.turn.held = self.reader.buffered
             self._go_on()
 
     def eof_received(self) -> bool:
         """The client sends no more: what it has asked is answered still, unless that only waits for an event."""
         self._eof = True
-        at_work = self.task is not None and not (self.turn is not None and self.turn.only_waits)
-        return at_work or self._more or self.slice.waiting or self.is_unread
+        at_work = self.task is not None and not (self.place is not None and self.place.only_waits)
+        return at_work or self._more or self.turn.waiting or self.is_unread
 
     @property
     def is_unread(self) -> bool:
@@ -188,19 +187,19 @@ class Connection(asyncio.Protocol):
     @property
     def gives_up(self) -> bool:
         """Whether the task may be cancelled when the client leaves."""
-        return self.turn is not None and (self.turn.only_waits or not self.turn.running or self._drained is not None)
+        return self.place is not None and (self.place.only_waits or not self.place.running or self._drained is not None)
 
     # ---- requests
 
     def _go_on(self) -> None:
         """Answer what has come: at once where nobody waits for a slice of the loop's time, else in turn."""
-        slices = self.host.slices
-        if not slices.is_busy:
+        turns = self.host.turns
+        if not turns.is_busy:
             more = self._piece()
-            self._end_slice()
+            self._end_turn()
             if not more:
                 return
-        slices.add(self.slice)
+        turns.add(self.turn)
         self._stop_reading()
 
     def _stop_reading(self) -> None:
@@ -211,7 +210,6 @@ class Connection(asyncio.Protocol):
 
     def _piece(self) -> bool:
         """Answer one complete request; tells whether there may be more to do at once."""
-        self.slice.excused = True  # clients have no budget: the order is all that is asked of the queue
         self._more = False
         if self.task is not None or self._closing or self.is_unread:
             return False
@@ -228,10 +226,10 @@ class Connection(asyncio.Protocol):
         self._more = self.reader.in_request and self.task is None and not self._closing and not self.is_unread
         return self._more
 
-    def _end_slice(self) -> None:
+    def _end_turn(self) -> None:
         """What follows when requests were answered, for now."""
         self._count()
-        self.slice.held = self.reader.buffered
+        self.turn.held = self.reader.buffered
         if self._more or self.task is not None or self.is_unread:
             return
         if self._eof:
@@ -285,39 +283,39 @@ class Connection(asyncio.Protocol):
                 self._carry_out(head, answer, len(body))
 
     def _carry_out(self, head: Head, answer: Pending, size: int) -> None:
-        turns = self.host.turns
+        places = self.host.places
         if not answer.urgent:
-            self.turn = turns.take(trusted=self.trusted, only_waits=answer.waits)
-            if self.turn is None:
+            self.place = places.take(trusted=self.trusted, only_waits=answer.waits)
+            if self.place is None:
                 answer.work.close()
                 log.warning(
                     "Request rejected because http work queue depth exceeded (%d requests in work or waiting), it can"
-                    " be increased with the -rpcworkqueue= setting", turns.limit,
+                    " be increased with the -rpcworkqueue= setting", places.limit,
                 )  # fmt: skip
                 self._send(head, overload("Work queue depth exceeded"))
                 return
         ticket = Ticket(self.host.room, trusted=self.trusted)
         ticket.hold(size * PARSED_FACTOR)
-        task = self._start(self._pending(answer, head, self.turn, ticket))
-        task.add_done_callback(partial(_give_back, answer, self.turn, ticket))
+        task = self._start(self._pending(answer, head, self.place, ticket))
+        task.add_done_callback(partial(_give_back, answer, self.place, ticket))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self.task = asyncio.get_running_loop().create_task(work)
         return self.task
 
-    async def _pending(self, answer: Pending, head: Head, turn: Turn | None, ticket: Ticket) -> None:
+    async def _pending(self, answer: Pending, head: Head, place: Place | None, ticket: Ticket) -> None:
         """Await the turn, await work, answer, go on with what has come meanwhile."""
         try:
             with working(ticket):
-                if turn is not None:
-                    await turn.begun()
+                if place is not None:
+                    await place.begun()
                 reply = await answer.work
                 if reply.rest is not None:
                     await self._stream(head, reply, reply.rest)
             if reply.rest is None:
                 self._send(head, reply)
         finally:
-            _give_back(answer, turn, ticket)
+            _give_back(answer, place, ticket)
             self._finish_task()
 
     async def _delayed(self, head: Head, plan: Plan) -> None:
@@ -328,7 +326,7 @@ class Connection(asyncio.Protocol):
             self._finish_task()
 
     def _finish_task(self) -> None:
-        self.task = self.turn = None
+        self.task = self.place = None
         if not self.transport.is_closing() and not self.is_unread:
             self._go_on()
 
@@ -471,11 +469,11 @@ class Connection(asyncio.Protocol):
         Strangers before users; who is idle, or slow in asking, before who does not read, who waits for his turn, and
         who waits for an event; then whose last answer is longest ago.
         """
-        turn = self.turn
-        if turn is not None:
-            if turn.running and not turn.only_waits:
+        place = self.place
+        if place is not None:
+            if place.running and not place.only_waits:
                 return None
-            return (self.trusted, 4 if turn.only_waits else 3, self.useful_mono)
+            return (self.trusted, 4 if place.only_waits else 3, self.useful_mono)
         if self.task is not None and self.trusted:
             return None
         stage = 2 if self.is_unread else int(self.answered)
@@ -515,12 +513,12 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
 
-def _give_back(answer: Pending, turn: Turn | None, ticket: Ticket, _task: object = None) -> None:
+def _give_back(answer: Pending, place: Place | None, ticket: Ticket, _task: object = None) -> None:
     """What a request held is free, also when its task was cancelled before it had begun."""
     answer.work.close()
     ticket.close()
-    if turn is not None:
-        turn.leave()
+    if place is not None:
+        place.leave()
 
 
 def overload(text: str) -> Reply:

@@ -15,12 +15,12 @@ from time import monotonic
 from typing import Protocol
 
 from btcnode.net.listener import Listener
-from btcnode.net.turns import Turns as Slices
+from btcnode.net.turns import Turns
 from btcnode.rpc.connection import LEAST, SWEEP_S, Connection, Plan, Standing, overload
 from btcnode.rpc.http1 import FORBIDDEN, Head
+from btcnode.rpc.places import Places
 from btcnode.rpc.reply import Pending, Reply
 from btcnode.rpc.room import Room
-from btcnode.rpc.turns import Turns
 
 log = logging.getLogger("btcnode.http")
 
@@ -37,10 +37,10 @@ Networks = list[IPv4Network | IPv6Network]
 class HttpLimits:
     """What all connections of all servers of a node share."""
 
-    def __init__(self, connections: int, turns: Turns, room: Room | None = None) -> None:
+    def __init__(self, connections: int, places: Places, room: Room | None = None) -> None:
         self.most_connections = connections
-        self.turns = turns
-        self.slices = Slices(lambda work: asyncio.get_running_loop().call_soon(work))
+        self.places = places
+        self.turns = Turns(lambda work: asyncio.get_running_loop().call_soon(work), charges=False)
         self.room = room if room is not None else Room()
         self.connections: dict[Connection, None] = {}
         self._refused: dict[Connection, None] = {}
@@ -123,8 +123,8 @@ class HttpServer:
         """``timeout_s``: of a client that does not go on. ``allowed``: whose hosts may connect, None for everybody."""
         self.limits = limits
         self.room = limits.room
+        self.places = limits.places
         self.turns = limits.turns
-        self.slices = limits.slices
         self.stopping = False
         self.check: Callable[[Connection, Head], Plan] = application.check
         self.answer: Callable[[Plan, Head, bytes], Reply | Pending] = application.answer

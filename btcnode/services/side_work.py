@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from heapq import heappop, heappush
 from typing import TypeVar
 
-from btcnode.primitives.steps import Steps
+from btcnode.primitives.steps import Steps, at_once
 
 STINT = 0.002  # seconds
 REST = 0.001  # seconds
@@ -82,12 +82,11 @@ class SideWork:
 def gently(begin: Callable[[], Steps[T]], *, rest: Callable[[float], None] = time.sleep) -> T:
     """All pieces, with a rest now and then; what comes out."""
     steps, begun = begin(), time.perf_counter()
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+
+    def between() -> None:
+        nonlocal begun
         if time.perf_counter() - begun > STINT:
             rest(REST)
             begun = time.perf_counter()
+
+    return at_once(steps, between)

@@ -120,7 +120,6 @@ class FetchStrategy:
         self.requests_failed: dict[str, int] = {kind.value: 0 for kind in Failure}
         self.latency_sum = 0.0
         self.latency_buckets = [0] * (len(LATENCY_BUCKETS) + 1)
-        self.takeovers = 0  # late blocks asked of somebody else
         self.growths = 0
         self.shrinks = 0
         self.connect_rate = 0.0  # blocks connected a second

@@ -170,7 +170,6 @@ class LateBlocks:
         for index in indices:
             self._note_stall(peer, other, index, peer.blocks.in_flight[index])
             self._write_off(peer, index)
-        self._strategy.takeovers += len(indices)
         self._requests.ask(other, indices)
         heights = f"{ctx.tree.height(indices[0])} to {ctx.tree.height(indices[-1])}"
         ctx.log_peer(peer, LogLevel.DEBUG, f"{len(indices)} late blocks at {heights} asked of peer={other.id} too")

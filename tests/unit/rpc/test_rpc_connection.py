@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from btcnode.net.turns import Turns as Slices
+from btcnode.net.turns import Turns
 from btcnode.rpc.connection import Connection, Plan
 from btcnode.rpc.http1 import OK, Head
+from btcnode.rpc.places import Places
 from btcnode.rpc.reply import Pending, Reply
 from btcnode.rpc.room import Room
-from btcnode.rpc.turns import Turns
 
 REQUEST = b"GET /rest/chaininfo.json HTTP/1.1\r\nHost: x\r\n\r\n"
 COUNT = 5000
@@ -49,9 +49,9 @@ class Host:
 
     def __init__(self) -> None:
         self.room = Room()
-        self.turns = Turns(4, 16)
+        self.places = Places(4, 16)
         self.due: deque[Callable[[], None]] = deque()
-        self.slices = Slices(self.due.append)
+        self.turns = Turns(self.due.append, charges=False)
         self.asked = 0
 
     def admit(self, connection: Connection, host: str) -> Reply | None:
@@ -92,5 +92,6 @@ def test_what_follows_waits_in_the_kernel() -> None:
         assert wire.written.count(b"HTTP/1.1 200 OK") == COUNT
         assert most < 2 * PIECE
         assert wire.reads
+        assert not list(host.turns.take_charges())  # which nobody takes: they would be kept for ever
 
     asyncio.run(work())

@@ -1,4 +1,4 @@
-"""Turns of requests that take a while: so many in work (``-rpcthreads``), so many behind them (``-rpcworkqueue``).
+"""Places of requests that take a while: so many in work (``-rpcthreads``), so many behind them (``-rpcworkqueue``).
 
 Those that only wait for an event (a new block) have places of their own, as many again: they need nothing, and shall
 keep nobody else out. Strangers, who have shown no password, get half of the places at most, and users go first.
@@ -10,13 +10,13 @@ import asyncio
 from collections import deque
 
 
-class Turn:
+class Place:
     """One request's place; ``leave`` it in the end, whatever happened."""
 
-    __slots__ = ("_begun", "_left", "_turns", "only_waits", "running", "trusted")
+    __slots__ = ("_begun", "_left", "_places", "only_waits", "running", "trusted")
 
-    def __init__(self, turns: Turns, *, trusted: bool, only_waits: bool, running: bool) -> None:
-        self._turns = turns
+    def __init__(self, places: Places, *, trusted: bool, only_waits: bool, running: bool) -> None:
+        self._places = places
         self._begun: asyncio.Future[None] | None = None
         self._left = False
         self.trusted = trusted
@@ -39,17 +39,17 @@ class Turn:
         """The place is free; nothing happens the second time."""
         if not self._left:
             self._left = True
-            self._turns.leave(self)
+            self._places.leave(self)
 
 
-class Turns:
+class Places:
     """Who works and who waits."""
 
     def __init__(self, threads: int, queue: int) -> None:
         self.threads = threads
         self.queue = queue
         self._running = [0, 0]  # strangers, users
-        self._queues: tuple[deque[Turn], deque[Turn]] = (deque(), deque())
+        self._queues: tuple[deque[Place], deque[Place]] = (deque(), deque())
         self._waiters = 0
 
     @property
@@ -57,38 +57,38 @@ class Turns:
         """As many requests as are taken at a time."""
         return self.threads + self.queue
 
-    def take(self, *, trusted: bool, only_waits: bool) -> Turn | None:
+    def take(self, *, trusted: bool, only_waits: bool) -> Place | None:
         """A place for a request, None when there is none."""
         if only_waits:
             if self._waiters >= self.limit:
                 return None
             self._waiters += 1
-            return Turn(self, trusted=trusted, only_waits=True, running=True)
+            return Place(self, trusted=trusted, only_waits=True, running=True)
         queue = self._queues[trusted]
         if not queue and self._may_run(trusted=trusted):
             self._running[trusted] += 1
-            return Turn(self, trusted=trusted, only_waits=False, running=True)
+            return Place(self, trusted=trusted, only_waits=False, running=True)
         most = self.queue if trusted else max(1, self.queue // 2)
         if len(queue) >= most:
             return None
-        turn = Turn(self, trusted=trusted, only_waits=False, running=False)
-        queue.append(turn)
-        return turn
+        place = Place(self, trusted=trusted, only_waits=False, running=False)
+        queue.append(place)
+        return place
 
     def _may_run(self, *, trusted: bool) -> bool:
         if sum(self._running) >= self.threads:
             return False
         return trusted or self._running[False] < max(1, self.threads // 2)
 
-    def leave(self, turn: Turn) -> None:
+    def leave(self, place: Place) -> None:
         """A request is answered, or given up: the next ones begin."""
-        if turn.only_waits:
+        if place.only_waits:
             self._waiters -= 1
             return
-        if not turn.running:
-            self._queues[turn.trusted].remove(turn)
+        if not place.running:
+            self._queues[place.trusted].remove(place)
             return
-        self._running[turn.trusted] -= 1
+        self._running[place.trusted] -= 1
         for trusted in (True, False):
             queue = self._queues[trusted]
             while queue and self._may_run(trusted=trusted):
