@@ -55,6 +55,10 @@ class CorruptionError(StorageError):
     """Stored bytes do not match their checksum, hash or form."""
 
 
+class BlockFilesError(CorruptionError):
+    """A file of blocks or undo data is missing or shorter than the database knows it."""
+
+
 class DisconnectError(CorruptionError):
     """A block of the active chain cannot be disconnected: its data or undo data is gone or damaged."""
 

@@ -17,7 +17,7 @@ from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.consensus.headers import MAX_FUTURE_BLOCK_TIME
-from btcnode.errors import CorruptionError, RebuildError
+from btcnode.errors import BlockFilesError, CorruptionError, RebuildError
 from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.node.shadow import make_shadow
 from btcnode.primitives.hashes import to_display
@@ -71,6 +71,8 @@ class ChainLoader:
                 drop_snapshot=settings.storage.reindex_chainstate,
                 crash_ratio=settings.storage.dbcrashratio,
             )
+        except BlockFilesError as error:
+            raise damaged("Error loading block database", error) from error
         except CorruptionError as error:
             raise damaged("Error opening block database", error) from error
 
@@ -126,12 +128,12 @@ class ChainLoader:
             log.warning("nMinimumChainWork set below default value of %064x", usual)
 
     def _check_files(self, store: ChainStore) -> None:
-        """Every file that has blocks must be there; raises CorruptionError."""
+        """Every file that has blocks must be there; raises BlockFilesError."""
         log.info("Checking all blk files are present...")
         files = store.files
         for number, info in enumerate(files.infos):
             if info.size and not files.block_path(number).exists():
-                raise CorruptionError(f"{files.block_path(number)} is missing")
+                raise BlockFilesError(f"{files.block_path(number)} is missing")
 
     def _check_witnesses(self, state: Chainstate) -> None:
         """Blocks that came when segwit was not known for active have not been checked for it; raises RebuildError."""

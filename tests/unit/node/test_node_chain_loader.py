@@ -26,20 +26,40 @@ def open_with(path: Path, params: NetworkParams) -> Chainstate:
     return loader.load(loader.open_store(), None)
 
 
+async def _mine(directory: Path, params: NetworkParams, count: int) -> None:
+    """Blocks 1 to ``count``, stored under ``directory`` by a node that knows ``params``."""
+    state = Chainstate.open(params, ChainStore.open(directory, params))
+    driver = ChainDriver(state, on_fatal=lambda error: pytest.fail(str(error)))
+    for raw in mine_chain(params, count, 1_999_999_000):
+        await driver.store_block(raw, 2_000_000_000, requested=True)
+    await driver.settled()
+    assert state.active.height == count
+    await driver.close()
+
+
+@pytest.mark.parametrize(
+    ("gone", "text", "detail"),
+    [
+        ("chainstate/btcnode.mdb", "Error opening block database", "has block files that the database does not know"),
+        ("blocks/blk00000.dat", "Error loading block database", "blk00000.dat is missing"),
+        ("blocks/rev00000.dat", "Error loading block database", "rev00000.dat is missing"),
+    ],
+)
+def test_files_that_are_gone_end_the_start_in_core_s_words(tmp_path: Path, gone: str, text: str, detail: str) -> None:
+    directory = settings_of(network="regtest", datadir=tmp_path).net_dir
+    directory.mkdir(parents=True)
+    asyncio.run(_mine(directory, REGTEST, 8))
+    (directory / gone).unlink()
+    for _ in range(2):
+        with pytest.raises(RebuildError) as caught:
+            open_with(tmp_path, REGTEST)
+        assert str(caught.value) == text
+        assert detail in caught.value.detail
+
+
 def test_blocks_from_before_segwit_was_known_must_be_looked_at_again(tmp_path: Path) -> None:
     late = replace(REGTEST, segwit_height=10)
     directory = settings_of(network="regtest", datadir=tmp_path).net_dir
-    directory.mkdir(parents=True)
-
-    async def run() -> None:
-        state = Chainstate.open(late, ChainStore.open(directory, late))
-        driver = ChainDriver(state, on_fatal=lambda error: pytest.fail(str(error)))
-        for raw in mine_chain(late, 8, 1_999_999_000):
-            await driver.store_block(raw, 2_000_000_000, requested=True)
-        await driver.settled()
-        assert state.active.height == 8
-        await driver.close()
-
-    asyncio.run(run())
+    asyncio.run(_mine(directory, late, 8))
     with pytest.raises(RebuildError, match="Witness data for blocks after height 5 requires validation"):
         open_with(tmp_path, replace(REGTEST, segwit_height=5))

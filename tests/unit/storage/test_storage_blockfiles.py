@@ -191,7 +191,7 @@ def test_files_of_somebody_else_are_neither_touched_nor_used(tmp_path: Path, dat
     directory = tmp_path / "blocks"
     directory.mkdir()
     (directory / "blk00000.dat").write_bytes(b"precious")
-    with pytest.raises(StorageError, match=r"does not know.*--reindex"):
+    with pytest.raises(CorruptionError, match=r"does not know.*--reindex"):
         BlockFiles.open(directory, MAGIC, database)
     assert (directory / "blk00000.dat").read_bytes() == b"precious"
     assert database.meta_items(b"file") == []
