@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from btcnode.errors import BlockFilesError, CorruptionError, StorageError
+from btcnode.files import open_regular, read_limited
 from btcnode.primitives.compactsize import MAX_SIZE
 from btcnode.primitives.hashes import sha256d
 from btcnode.storage.database import Database
@@ -39,13 +40,15 @@ from btcnode.storage.layout import (
     META_XOR,
     UNDO_CHECKSUM_SIZE,
     XOR_FILE,
+    XOR_KEY_SIZE,
     block_file_name,
     file_key,
     undo_file_name,
 )
-from btcnode.storage.obfuscation import open_obfuscation
+from btcnode.storage.obfuscation import MAX_KEY_FILE_BYTES, ZERO_KEY, Obfuscation, open_obfuscation
 
 _ADVICE = "start with --reindex"
+_BLOCK_FILES = "blk?????.dat"
 
 log = logging.getLogger("btcnode.blockstorage")
 
@@ -157,7 +160,7 @@ class BlockFiles:
         pruning has left is of no use for a reindex). Raises CorruptionError when there are files and no records,
         BlockFilesError when a file is missing or shorter than its record.
         """
-        _restore_key(directory, database)
+        _settle_key(directory, magic, database)
         files = cls(directory, magic, use_xor=use_xor, max_file_size=max_file_size)
         if database.get_meta(META_XOR) is None:
             database.commit(meta_puts={META_XOR: files.xor_key})
@@ -442,12 +445,44 @@ class BlockFiles:
         return self._obfuscation.apply(data, pos)
 
 
-def _restore_key(directory: Path, database: Database) -> None:
-    """Write the key of the blocks anew when it is not the one that they were written with; raises StorageError."""
-    path, key = directory / XOR_FILE, database.get_meta(META_XOR)
-    if key is not None and path.exists() and path.read_bytes() != key:
-        log.warning("%s is damaged: it is written anew", path)
-        write_durably(path, key)
+def _settle_key(directory: Path, magic: bytes, database: Database) -> None:
+    """Have the key that reads the block files in ``xor.dat`` and in the database, where one of them has another one.
+
+    The files decide: a key that was lost or damaged comes back, and who has rewritten the files with another key, as
+    Core allows it, is followed. Raises StorageError.
+    """
+    path, known = directory / XOR_FILE, database.get_meta(META_XOR)
+    try:
+        found = read_limited(path, MAX_KEY_FILE_BYTES)
+    except FileNotFoundError:
+        found = ZERO_KEY  # which is written where there is none
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
+    if known is None or found == known:
+        return
+    start = _first_bytes(directory, len(magic))
+    if not _reads(known, start, magic) and _reads(found, start, magic):
+        database.commit(meta_puts={META_XOR: found})
+        return
+    log.warning("%s is damaged or missing: it is written anew", path)
+    write_durably(path, known)
+
+
+def _first_bytes(directory: Path, size: int) -> bytes:
+    """The first bytes of the first file of blocks that is not empty; raises StorageError."""
+    try:
+        for path in sorted(directory.glob(_BLOCK_FILES)):
+            with open_regular(path) as file:
+                if start := file.read(size):
+                    return start
+    except OSError as error:
+        raise storage_error(error, f"cannot read the files in {directory}") from None
+    return b""
+
+
+def _reads(key: bytes, start: bytes, magic: bytes) -> bool:
+    """Whether ``key`` makes this network's magic of the first bytes of a file of blocks."""
+    return len(key) == XOR_KEY_SIZE and Obfuscation(key).apply(start, 0) == magic
 
 
 def _cut(path: Path, size: int) -> None:

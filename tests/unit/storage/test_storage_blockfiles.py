@@ -309,6 +309,40 @@ def test_key_is_random_only_in_a_new_directory(tmp_path: Path) -> None:
     assert not open_obfuscation(tmp_path, use_xor=False)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"12345678", bytes(8), b"nine byte"])
+def test_the_key_of_known_files_comes_back(tmp_path: Path, database: Database, content: bytes | None) -> None:
+    files = BlockFiles.open(tmp_path / "blocks", MAGIC, database)
+    position = files.append_block(block(1))
+    commit(files, database)
+    key, path = files.xor_key, tmp_path / "blocks" / "xor.dat"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    files = reopen(files, database)
+    assert path.read_bytes() == files.xor_key == key
+    assert files.read_block(position) == block(1)
+    files.close()
+
+
+@pytest.mark.parametrize("new_key", [bytes(8), b"12345678"])
+def test_files_may_be_rewritten_with_another_key(tmp_path: Path, database: Database, new_key: bytes) -> None:
+    """As Core allows it, also with the file of the key left out where it is zero: not only at the next start."""
+    files = BlockFiles.open(tmp_path / "blocks", MAGIC, database)
+    position = files.append_block(block(1))
+    commit(files, database)
+    key, path = files.xor_key, tmp_path / "blocks" / "blk00000.dat"
+    path.write_bytes(Obfuscation(new_key).apply(Obfuscation(key).apply(path.read_bytes(), 0), 0))
+    key_path = tmp_path / "blocks" / "xor.dat"
+    key_path.unlink()
+    if any(new_key):
+        key_path.write_bytes(new_key)
+    for _ in range(2):
+        files = reopen(files, database, use_xor=any(new_key))
+        assert key_path.read_bytes() == files.xor_key == new_key
+        assert files.read_block(position) == block(1)
+    files.close()
+
+
 @pytest.mark.parametrize("content", [b"", b"seven b", b"nine byte"])
 def test_damaged_key_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "xor.dat").write_bytes(content)
