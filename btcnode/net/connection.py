@@ -237,7 +237,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         assert self._transport is not None
         since, size = self._paused_at
-        self.queue.measure(size - self._transport.get_write_buffer_size(), self._traffic.loop.time() - since)
+        now = self._traffic.loop.time()
+        self.queue.measure(now, size - self._transport.get_write_buffer_size(), now - since)
         if not self._closing:
             self._write()
             self._check_full()

@@ -231,13 +231,14 @@ class Reactor:
     def _measure(self) -> None:
         """Once a second: how much all peers together have taken, if that was all that they could."""
         since, sent = self._measured
-        seconds = self.loop.time() - since
+        now = self.loop.time()
+        seconds = now - since
         if seconds >= MEASURE_INTERVAL:
             traffic = self.traffic
             if traffic.kept_back:
-                traffic.shared.measure(traffic.bytes_sent - sent, seconds)
+                traffic.shared.measure(now, traffic.bytes_sent - sent, seconds)
             traffic.kept_back = False
-            self._measured = self.loop.time(), traffic.bytes_sent
+            self._measured = now, traffic.bytes_sent
 
     def feed_tick(self) -> None:
         """Let the protocol look at the clocks."""

@@ -133,7 +133,7 @@ def _traffic(reactor: Reactor) -> dict[str, Any]:
         "lag_bounds": reactor.lag.BOUNDS,
         "lag_counts": tuple(reactor.lag.counts),
         "lag_sum": reactor.lag.sum,
-        "send_rate": reactor.traffic.shared.buckets[1].rate,
+        "send_rate": reactor.traffic.shared.rates.buckets[1].rate,
         "waiting_bytes": sum(queue.size for queue in queues.values()),
         "peer_bandwidth": {
             peer: queue.bandwidth.value for peer, queue in queues.items() if queue.bandwidth.value is not None

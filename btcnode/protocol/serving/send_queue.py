@@ -1,11 +1,13 @@
 """What waits to be sent to one peer: in which order, how fast, and what is dropped when it comes too late.
 
-Three classes. What the connection lives by (0: pings, headers, compact blocks, requests, whatever is not named below)
-never waits for a bucket, and the most urgent of it overtakes what the socket does not take. Transactions and their
-announcements (1), and addresses and filters (2), have a bucket of messages each, for the peer and for all peers
-together; rates follow the bandwidth that was measured: 50 messages a second for each MB/s, at least 10, at most 200.
-Whole blocks are of class 2 but have no bucket: how fast they go is measured by the socket itself. Announcements and
-gossip that waited half a second (1) or five (2) are dropped, answers never are.
+Three classes: what the connection lives by (0: pings, headers, blocks, requests, whatever is not named below), the most
+urgent of which overtakes what the socket does not take; transactions and their announcements (1); addresses and
+filters (2). The base rate follows the bandwidth that was measured: 50 messages a second for each MB/s, at least 10, at
+most 200. Classes 1 and 2 have a bucket of that rate each, for the peer and for all peers together. Under congestion
+(the line took less than there was, within the last five seconds) the classes get 1.5, 1.0 and 0.3 of it: class 0 has a
+bucket then too, for the peer alone, so that peers that do not read cannot keep others waiting. Whole blocks have no
+bucket: how fast they go is measured by the socket itself. Announcements and gossip that waited half a second (1) or
+five (2) are dropped, answers never are.
 
 Links to this machine, and to peers that the user favours, have no buckets.
 """
@@ -20,10 +22,12 @@ from typing import NamedTuple
 URGENT = frozenset({"ping", "headers", "cmpctblock", "getblocktxn", "getdata", "getheaders"})
 _CLASSES = {
     "tx": 1, "notfound": 1, "merkleblock": 1,
-    "addr": 2, "addrv2": 2, "cfilter": 2, "cfheaders": 2, "cfcheckpt": 2, "block": 2,
+    "addr": 2, "addrv2": 2, "cfilter": 2, "cfheaders": 2, "cfcheckpt": 2,
 }  # fmt: skip
 _BUCKETLESS = frozenset({"block"})
 CLASSES = 3
+FACTORS = (1.5, 1.0, 0.3)  # of the base rate, by class, under congestion
+CONGESTION = 5.0  # seconds that a line counts as congested after it took less than there was
 DEADLINES = (inf, 0.5, 5.0)  # seconds that a droppable message of a class may wait
 RATE_PER_MB = 50.0  # messages a second
 RATE_MIN = 10.0
@@ -58,6 +62,11 @@ class TokenBucket:
         self._tokens = rate * BURST
         self._at = now
 
+    def change_rate(self, now: float, rate: float) -> None:
+        """Go on at another rate."""
+        self._fill(now)
+        self.rate = rate
+
     def _fill(self, now: float) -> None:
         self._tokens = min(self.rate * BURST, self._tokens + (now - self._at) * self.rate)
         self._at = now
@@ -75,6 +84,36 @@ class TokenBucket:
         """Seconds until there is a token."""
         self._fill(now)
         return max(0.0, (1.0 - self._tokens) / self.rate)
+
+
+class ClassRates:
+    """A bucket for each class at the base rate, or its share of that while the line is congested."""
+
+    __slots__ = ("_base", "_until", "buckets", "congested")
+
+    def __init__(self, base: float, now: float) -> None:
+        self._base = base
+        self._until = now
+        self.congested = False
+        self.buckets = [TokenBucket(base, now) for _ in range(CLASSES)]
+
+    def congest(self, now: float, base: float | None = None) -> None:
+        """The line takes less than there is; ``base``: the new base rate, where it is known."""
+        changed = base is not None and base != self._base
+        self._base = self._base if base is None else base
+        self._until = now + CONGESTION
+        if changed or not self.congested:
+            self._set(now)
+
+    def look(self, now: float) -> None:
+        """Time has passed: congestion may be over."""
+        if self.congested and now >= self._until:
+            self._set(now)
+
+    def _set(self, now: float) -> None:
+        self.congested = now < self._until
+        for bucket, factor in zip(self.buckets, FACTORS, strict=True):
+            bucket.change_rate(now, self._base * factor if self.congested else self._base)
 
 
 class Bandwidth:
@@ -107,13 +146,12 @@ class SharedLimits:
     def __init__(self, now: float) -> None:
         self.bandwidth = Bandwidth()
         self.counts = Counts()
-        self.buckets = [TokenBucket(GLOBAL_FACTOR * RATE_MAX, now) for _ in range(CLASSES)]
+        self.rates = ClassRates(GLOBAL_FACTOR * RATE_MAX, now)
 
-    def measure(self, size: int, seconds: float) -> None:
+    def measure(self, now: float, size: int, seconds: float) -> None:
         """All peers together took so many bytes in this time, while at least one was kept waiting."""
         self.bandwidth.measure(size, seconds)
-        for bucket in self.buckets:
-            bucket.rate = GLOBAL_FACTOR * rate_for(self.bandwidth.value)
+        self.rates.congest(now, GLOBAL_FACTOR * rate_for(self.bandwidth.value))
 
 
 class Outgoing(NamedTuple):
@@ -138,7 +176,7 @@ class SendQueue:
         self._urgent: deque[Outgoing] = deque()
         self._ready: deque[Outgoing] = deque()
         self._held: tuple[deque[Outgoing], ...] = tuple(deque() for _ in range(CLASSES))
-        self._buckets = [TokenBucket(RATE_MAX, now) for _ in range(CLASSES)]
+        self._rates = ClassRates(RATE_MAX, now)
 
     def __bool__(self) -> bool:
         """Whether anything may be sent when the socket takes it."""
@@ -149,28 +187,42 @@ class SendQueue:
         """Whether something waits for a bucket."""
         return any(self._held)
 
-    def measure(self, size: int, seconds: float) -> None:
+    def measure(self, now: float, size: int, seconds: float) -> None:
         """The line took so many bytes in this time while more waited."""
         self.bandwidth.measure(size, seconds)
-        for bucket in self._buckets:
-            bucket.rate = rate_for(self.bandwidth.value)
+        self._rates.congest(now, rate_for(self.bandwidth.value))
 
     def add(self, now: float, command: str, payload: bytes, *, full: bool, droppable: bool) -> None:
         """A message is to be sent. ``full``: the socket takes nothing at the moment."""
         kind = class_of(command, droppable=droppable)
         message = Outgoing(command, payload, kind, now + DEADLINES[kind] if droppable else inf)
         self.size += self._overhead + len(payload)
-        if full and command in URGENT:
-            self._urgent.append(message)
-        elif not self.limited or not kind or command in _BUCKETLESS or (not self._held[kind] and self._pay(kind, now)):
-            self._ready.append(message)
+        if full:
+            self._rates.congest(now)
+        self._look(now)
+        if not self.limited or command in _BUCKETLESS or (not self._held[kind] and self._pay(kind, now)):
+            (self._urgent if full and command in URGENT else self._ready).append(message)
         else:
             self._held[kind].append(message)
             self._shared.counts.delayed[kind] += 1
 
+    def _look(self, now: float) -> None:
+        """Time has passed: what the end of congestion sets free is free."""
+        self._rates.look(now)
+        self._shared.rates.look(now)
+        if not self._rates.congested and self._held[0]:
+            self._ready += self._held[0]
+            self._held[0].clear()
+
     def _pay(self, kind: int, now: float) -> bool:
-        """Take a token of both buckets if both have one."""
-        own, all_ = self._buckets[kind], self._shared.buckets[kind]
+        """Take a token of both buckets if both have one; class 0 pays under congestion only, and for itself alone."""
+        own, all_ = self._rates.buckets[kind], self._shared.rates.buckets[kind]
+        if not kind:
+            if self._rates.congested:
+                if not own.has(now):
+                    return False
+                own.take()
+            return True
         if not own.has(now) or not all_.has(now):
             return False
         own.take()
@@ -179,6 +231,7 @@ class SendQueue:
 
     def release(self, now: float) -> None:
         """Let go what the buckets allow by now, and drop what waited too long."""
+        self._look(now)
         for kind, held in enumerate(self._held):
             while held:
                 if held[0].expires <= now:
@@ -191,7 +244,7 @@ class SendQueue:
     def wait(self, now: float) -> float | None:
         """Seconds until ``release`` has something to do; None when nothing is held."""
         waits = [
-            max(self._buckets[kind].wait(now), self._shared.buckets[kind].wait(now))
+            max(self._rates.buckets[kind].wait(now), self._shared.rates.buckets[kind].wait(now) if kind else 0.0)
             for kind, held in enumerate(self._held)
             if held
         ]

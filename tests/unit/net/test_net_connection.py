@@ -252,7 +252,7 @@ def test_what_is_not_handed_over_is_buffered_up_to_a_limit() -> None:
 
 def test_transactions_beyond_the_bucket_are_sent_later() -> None:
     owner, transport, connection = make()
-    owner.traffic.shared.buckets[1].rate = 1.0  # the peer's own would fill up while this test runs
+    owner.traffic.shared.rates.buckets[1].rate = 1.0  # the peer's own would fill up while this test runs
     for _ in range(1010):
         connection.send_raw("tx", b"")
     owner.turn()
@@ -260,7 +260,7 @@ def test_transactions_beyond_the_bucket_are_sent_later() -> None:
     connection.send_raw("ping", bytes(8))
     owner.turn()
     assert commands(b"".join(transport.writes))[-1] == "ping"  # does not wait behind them
-    owner.traffic.shared.buckets[1].rate = 1000.0
+    owner.traffic.shared.rates.buckets[1].rate = 1000.0
     while connection.queue.holds:
         owner.loop.run_until_complete(asyncio.sleep(0.01))
     owner.turn()

@@ -35,14 +35,25 @@ def test_the_rate_follows_the_bandwidth_within_bounds() -> None:
 
 
 def test_classes() -> None:
-    for command in ("ping", "pong", "headers", "cmpctblock", "getblocktxn", "blocktxn", "getdata", "verack", "what"):
+    for command in (
+        "ping",
+        "pong",
+        "headers",
+        "block",
+        "cmpctblock",
+        "getblocktxn",
+        "blocktxn",
+        "getdata",
+        "verack",
+        "what",
+    ):
         assert class_of(command, droppable=False) == 0
     assert class_of("inv", droppable=False) == 0  # of blocks
     assert class_of("inv", droppable=True) == class_of("tx", droppable=False) == 1
-    assert {class_of(c, droppable=False) for c in ("addr", "addrv2", "cfilter", "block")} == {2}
+    assert {class_of(c, droppable=False) for c in ("addr", "addrv2", "cfilter")} == {2}
 
 
-def test_class_0_never_waits_for_a_bucket() -> None:
+def test_class_0_never_waits_for_a_bucket_without_congestion() -> None:
     queue, _ = make()
     add(queue, 0.0, *["tx"] * (BURST + 10))
     add(queue, 0.0, *["ping"] * (2 * BURST))
@@ -83,7 +94,7 @@ def test_order_within_a_class_holds() -> None:
 
 def test_late_news_is_dropped_and_answers_are_not() -> None:
     queue, shared = make()
-    queue.measure(1000, 1.0)  # a slow line: 10 a second
+    queue.measure(0.0, 1000, 1.0)  # a slow line: 10 a second
     add(queue, 0.0, *["tx"] * 60)
     add(queue, 0.0, *["inv"] * 3, droppable=True)
     assert len(drain(queue, 0.0)) == 50
@@ -115,7 +126,7 @@ def test_urgent_messages_overtake_what_a_full_socket_does_not_take() -> None:
 
 def test_blocks_are_limited_by_the_socket_alone() -> None:
     queue, _ = make()
-    queue.measure(1000, 1.0)
+    queue.measure(0.0, 1000, 1.0)
     add(queue, 0.0, *["block"] * 5000)
     assert len(drain(queue, 0.0)) == 5000
 
@@ -132,8 +143,8 @@ def test_all_peers_together_have_a_bucket_too() -> None:
     for queue in queues:
         add(queue, 0.0, *["tx"] * BURST)
     assert sum(len(drain(queue, 0.0)) for queue in queues) == sq.GLOBAL_FACTOR * BURST
-    shared.measure(200_000, 1.0)
-    assert shared.buckets[1].rate == sq.GLOBAL_FACTOR * sq.RATE_MIN
+    shared.measure(0.0, 200_000, 1.0)
+    assert shared.rates.buckets[1].rate == sq.GLOBAL_FACTOR * sq.RATE_MIN
 
 
 def test_nothing_is_lost_at_the_end() -> None:
@@ -147,10 +158,10 @@ def test_nothing_is_lost_at_the_end() -> None:
 
 def test_too_short_a_moment_measures_nothing() -> None:
     queue, _ = make()
-    queue.measure(10, 0.0001)
+    queue.measure(0.0, 10, 0.0001)
     assert queue.bandwidth.value is None
-    queue.measure(1_000_000, 1.0)
-    queue.measure(3_000_000, 1.0)
+    queue.measure(0.0, 1_000_000, 1.0)
+    queue.measure(0.0, 3_000_000, 1.0)
     assert queue.bandwidth.value == 1_600_000
 
 
@@ -167,7 +178,7 @@ def test_too_short_a_moment_measures_nothing() -> None:
 )
 def test_sizes_add_up_and_only_news_is_dropped(steps: list[tuple[str, bool, bool, float]]) -> None:
     queue, shared = make()
-    queue.measure(1000, 1.0)
+    queue.measure(0.0, 1000, 1.0)
     now, taken, droppable = 0.0, 0, 0
     for command, news, full, pause in steps:
         news = news and command in ("inv", "addr")
@@ -192,3 +203,69 @@ def test_a_bucket_never_has_more_than_its_burst() -> None:
         assert bucket.has(1e9)
         bucket.take()
     assert not bucket.has(1e9)
+
+
+def shares(queue: SendQueue, start: float, seconds: int, *, full: bool) -> list[int]:
+    """Messages of each class that pass while more of every class than may pass waits, in steps of a tenth."""
+    before = list(queue._shared.counts.sent)
+    for step in range(10 * seconds):
+        now = start + step / 10
+        queue.release(now)
+        for command, kind in (("pong", 0), ("tx", 1), ("addr", 2)):
+            while len(queue._held[kind]) < 100:
+                add(queue, now, command, full=full)
+        drain(queue, now)
+    return [after - b for b, after in zip(before, queue._shared.counts.sent, strict=True)]
+
+
+def test_under_congestion_the_classes_get_their_shares_of_the_base_rate() -> None:
+    """A line of 1 MB/s, so 50 messages a second: 75 of class 0, 50 of class 1, 15 of class 2; measured over 200 s."""
+    queue, _ = make()
+    queue.measure(0.0, 1_000_000, 1.0)
+    shares(queue, 0.0, 20, full=True)  # bursts
+    for sent, rate in zip(shares(queue, 20.0, 200, full=True), (75, 50, 15), strict=True):
+        assert abs(sent - rate * 200) <= 5
+
+
+def test_all_peers_together_get_the_same_shares_of_classes_1_and_2() -> None:
+    shared = SharedLimits(0.0)
+    queues = [SendQueue(shared, 0.0, 24) for _ in range(30)]
+    sent = [0, 0, 0]
+    for step in range(600):
+        now = step / 10
+        shared.measure(now, 100_000, 0.1)  # 1 MB/s: 500 a second of class 1 and 150 of class 2 for thirty peers
+        for queue in queues:
+            queue.release(now)
+            for kind, command in ((1, "tx"), (2, "addr")):
+                add(queue, now, *[command] * max(0, 30 - len(queue._held[kind])))
+            drain(queue, now)
+        if step == 199:
+            sent = list(shared.counts.sent)
+    assert abs(shared.counts.sent[1] - sent[1] - 500 * 40) <= 50
+    assert abs(shared.counts.sent[2] - sent[2] - 150 * 40) <= 50
+
+
+def test_the_end_of_congestion_sets_free() -> None:
+    queue, shared = make()
+    queue.measure(0.0, 1_000_000, 1.0)
+    add(queue, 0.0, *["pong"] * 1000, *["addr"] * 1000)
+    assert drain(queue, 0.0).count("pong") == 375  # five seconds of 75
+    queue.release(4.0)
+    assert drain(queue, 4.0).count("pong") == 300
+    assert queue.wait(4.0) is not None
+    queue.release(sq.CONGESTION)
+    assert drain(queue, sq.CONGESTION).count("pong") == 325
+    before = shared.counts.sent[2]
+    for second in range(6, 16):
+        queue.release(float(second))
+        drain(queue, float(second))
+    assert shared.counts.sent[2] - before == 500  # the base rate of class 2, not 0.3 of it
+
+
+def test_peers_that_do_not_read_do_not_keep_others_pings_waiting() -> None:
+    shared = SharedLimits(0.0)
+    for _ in range(110):
+        add(SendQueue(shared, 0.0, 24), 0.0, *["pong"] * 3000, full=True)
+    slow = SendQueue(shared, 0.0, 24)
+    add(slow, 0.0, "ping", full=True)
+    assert drain(slow, 0.0, full=True) == ["ping"]
