@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from btcnode.net.connection import MAX_HELD, READ_AHEAD, WRITE_AHEAD, Connection, Traffic
@@ -347,3 +348,52 @@ def test_frames_that_are_dropped_are_work_like_any_other() -> None:
         assert len(owner.events) == pieces
     assert pieces == 1000
     owner.loop.close()
+
+
+class SlowWire(Wire):
+    """A line that takes ``rate`` bytes a second; ``taken`` is what has arrived at the other end."""
+
+    rate = 1_000_000.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocked = True
+        self.taken = 0
+
+    def pass_time(self, seconds: float) -> None:
+        assert self.protocol is not None
+        size = min(self.held, int(self.rate * seconds))
+        low, before = self.high // 4, self.held
+        self.held -= size
+        self.taken += size
+        if self.held <= low < before:
+            self.protocol.resume_writing()
+
+
+def test_a_slow_reader_gets_the_classes_in_their_shares() -> None:
+    """1 MB/s, and always more to be sent of all classes: 75 : 50 : 15 messages a second beside whole blocks."""
+    owner, line = Owner(), SlowWire()
+    clock = [0.0]
+    owner.loop.time = lambda: clock[0]  # type: ignore[method-assign]
+    owner.traffic.shared = SharedLimits(0.0)
+    connection = Connection(owner.traffic, 1, V1Transport(MAGIC))
+    line.protocol = connection
+    connection.connection_made(line)
+    counts: list[Counter[str]] = []
+    for second in range(61):
+        for _ in range(50):
+            clock[0] += 0.02
+            line.pass_time(0.02)
+            while connection.queue.size < 200_000:
+                connection.send_raw("block", bytes(20_000))
+            for command, kind in (("pong", 0), ("tx", 1), ("addr", 2)):
+                for _ in range(20 - len(connection.queue._held[kind])):
+                    connection.send_raw(command, bytes(30))
+            owner.turn()
+        if second in (20, 60):
+            counts.append(Counter(commands(b"".join(line.writes)[: line.taken])))
+    sent = counts[1] - counts[0]
+    assert abs(sent["pong"] - 75 * 40) < 150
+    assert abs(sent["tx"] - 50 * 40) < 100
+    assert abs(sent["addr"] - 15 * 40) < 30
+    assert sent["block"] > 1800  # nearly the whole line
