@@ -293,11 +293,13 @@ class Peer:
         return bool(self.services & NODE_WITNESS)
 
 
-PAUSE_GETDATA = 1  # its requests are not answered yet
-PAUSE_VALIDATION = 2  # too many block bytes wait for validation
-PAUSE_SENDING = 4  # it does not take our answers
-PAUSE_TRANSACTIONS = 8  # too many of its transactions wait for validation
-PAUSE_FILTERS = 64  # its requests for block filters are not answered yet
-PAUSE_FLOOD = 32  # it sends more than anybody needs
-PAUSE_WORK = 64  # what it sends costs more time than it may
-PAUSE_BLOCKS = 16  # it sends blocks unasked, faster than they are connected
+PAUSE_REASONS = (
+    PAUSE_GETDATA,  # its requests are not answered yet
+    PAUSE_VALIDATION,  # too many block bytes wait for validation
+    PAUSE_SENDING,  # it does not take our answers
+    PAUSE_TRANSACTIONS,  # too many of its transactions wait for validation
+    PAUSE_BLOCKS,  # it sends blocks unasked, faster than they are connected
+    PAUSE_FLOOD,  # it sends more than anybody needs
+    PAUSE_FILTERS,  # its requests for block filters are not answered yet
+    PAUSE_WORK,  # what it sends costs more time than it may
+) = tuple(1 << place for place in range(8))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 
 from btcnode.networks.parameters import params_for
@@ -9,6 +11,7 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.limits import WORK_BURST, WORK_RATE
+from btcnode.protocol.peer import PAUSE_REASONS
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START
@@ -91,3 +94,16 @@ def test_the_score_tells_what_a_peer_has_cost(bench: Bench) -> None:
     peer = bench.peer()
     spend(bench, peer, 0.125)
     assert bench.protocol.peer_scores()[peer]["work"] == 0.125
+
+
+@pytest.mark.parametrize(("one", "other"), list(permutations(PAUSE_REASONS, 2)))
+def test_what_ends_one_pause_does_not_end_another(bench: Bench, one: int, other: int) -> None:
+    peer = bench.peer()
+    ctx, state = bench.protocol._ctx, bench.state(peer)
+    ctx.effects = []
+    ctx.pause(state, one)
+    ctx.pause(state, other)
+    ctx.resume(state, one)
+    assert ctx.effects == [fx.SetReceiving(peer, False)]
+    ctx.resume(state, other)
+    assert ctx.effects[1:] == [fx.SetReceiving(peer, True)]
