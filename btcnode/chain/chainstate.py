@@ -29,6 +29,7 @@ from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent, Flushed
 from btcnode.chain.executor import RECENT_BLOCKS_BYTES, StepExecutor
 from btcnode.chain.header_tree import HeaderTree
+from btcnode.chain.pending_looks import PendingLooks
 from btcnode.chain.read_view import ReadView
 from btcnode.chain.script_checks import ScriptChecker, ShadowValidator
 from btcnode.chain.snapshot_store import SnapshotStore
@@ -38,6 +39,7 @@ from btcnode.chain.steps import (
     EndFlushStep,
     FinishStep,
     FlushStep,
+    LookStep,
     RetreatStep,
     Step,
     StepResult,
@@ -107,6 +109,7 @@ class Chainstate:
         self._verified_because: str | None = ""  # as of the last block planned; "" before the first
         self._hold = False  # the block after those ahead cannot be judged before they are finished
         self._left_by_hand = 0  # blocks that the last invalidation has disconnected
+        self.looks = PendingLooks(clock)
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -286,6 +289,23 @@ class Chainstate:
             return self._pending
         return None
 
+    @property
+    def has_looks(self) -> bool:
+        """Whether a second look waits, or a block that found no place for one stands in the way of the best branch."""
+        return not self.busy and (not self.looks.idle or self.tree.best_suspect(self.active.tip) >= 0)
+
+    def plan_look(self) -> Step | None:
+        """The next slice of a second look at a condemned block, due or not; None when there is nothing to look at.
+
+        Then blocks that were condemned and found no place for their look may become candidates once more.
+        """
+        if self.busy:
+            return None
+        self._pending = self.looks.next()
+        if self._pending is None and (suspect := self.tree.best_suspect(self.active.tip)) >= 0:
+            self.tree.clear_failed(suspect)
+        return self._pending
+
     def plan_retreat(self) -> Step | None:
         """A step that gives up the blocks ahead of their script checks; None when there are none."""
         if self._pending is None and self._ahead:
@@ -387,7 +407,7 @@ class Chainstate:
 
     def _flush_step(self, limit: int | None = None, *, beside: bool = False) -> FlushStep:
         """Everything that is not on disk, or (with ``limit``) the first so many changed headers and no coins."""
-        record = self.tree.columns.record
+        record = self.tree.record
         records = [(index, record(index)) for index in self.tree.take_dirty(limit)]
         if limit is not None:
             return FlushStep(records, b"", with_coins=False)
@@ -407,6 +427,12 @@ class Chainstate:
         if isinstance(step, EndFlushStep):
             self._flushing = None
             return [Flushed(result.coins_put, result.coins_deleted)]
+        if isinstance(step, LookStep):
+            seconds, over = result.looked
+            self.looks.did(seconds, over=over)
+            if over:
+                self.tree.confirm_failed(step.index)
+            return []
         if isinstance(step, DisconnectStep):
             self._set_tip(step.prev)
             by_hand = self.tree.is_failed(step.index)
@@ -435,7 +461,9 @@ class Chainstate:
             candidate = tree.best_candidate(self.active.tip)
             reach = min(tree.height(candidate), step.height + CONNECTED_TOGETHER - 1)
             top = tree.ancestor(candidate, reach) if tree.is_ancestor(step.index, candidate) else step.index
-            return self._reject(step.index, result.violation, top=top)
+            if result.look is not None:
+                self.looks.add(step.index, result.look)
+            return self._reject(step.index, result.violation, top=top, for_good=result.look is None)
         if isinstance(step, FinishStep):
             self._ahead.popleft()
             self._hold = self._hold and bool(self._ahead)
@@ -443,6 +471,7 @@ class Chainstate:
             tree.set_undo(step.index, result.undo_position.pos)
         tree.raise_validity(step.index, VALID_SCRIPTS)
         self._set_tip(step.index)
+        self.looks.note_connected()
         block = _block_of(result)
         return [BlockConnected(step.index, step.height, result.txs, result.inputs, result.fees, block)]
 
@@ -464,6 +493,9 @@ class Chainstate:
         """Forget a pending step whose execution raised StorageError; changed index records stay due for writing."""
         if step is self._pending:
             self._pending = None
+        if isinstance(step, LookStep):  # damage: the block may be as good as any
+            self.looks.drop()
+            self.tree.clear_failed(step.index)
         if isinstance(step, EndFlushStep):
             self._flushing = None
             step = step.flush
@@ -482,10 +514,10 @@ class Chainstate:
         return [BlockStored(step.index, result.block)]
 
     def _reject(
-        self, index: int, violation: RuleViolation, *, top: int = -1, condemns: bool = True
+        self, index: int, violation: RuleViolation, *, top: int = -1, condemns: bool = True, for_good: bool = True
     ) -> list[ChainEvent]:
         if condemns and violation.fault is not Fault.MUTATED:
-            self.tree.mark_failed(index)
+            self.tree.mark_failed(index, for_good=for_good)
         return [BlockRejected(index, violation, top >= 0, top)]
 
     # -- manual control ------------------------------------------------------------------------------------------
@@ -541,11 +573,15 @@ class Chainstate:
         return self.commit(step, result)
 
     def activate_best_chain(self) -> list[ChainEvent]:
-        """Run steps until the active chain is the one with the most work."""
+        """Run steps until the active chain is the one with the most work, and all that was condemned is looked at."""
         events: list[ChainEvent] = []
-        while (step := self.plan_step()) is not None:
-            events += self.run(step)
-        return events
+        while True:
+            step = self.plan_step()
+            if step is None and not self.has_looks:
+                return events
+            step = step or self.plan_look()
+            if step is not None:
+                events += self.run(step)
 
     def process_block(self, raw: bytes, now: int, *, requested: bool = True) -> list[ChainEvent]:
         """Check, store and, if it makes the best chain, connect a block.

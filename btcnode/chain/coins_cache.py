@@ -273,16 +273,18 @@ class CoinsCache:
         if coin is not None:
             self._clean_bytes -= len(coin)
 
-    def forget_read(self) -> None:
-        """Drop the coins that are held for reading: the next question asks the database."""
-        self._young = {}
-        self._replace_old({})
+    def read_anew(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
+        """As ``get_many``, but what is held for reading is read from the database once more."""
+        for outpoint in outpoints:
+            self._forget_clean(outpoint)
+        return self.get_many(outpoints)
 
     def forget_clean_coins(self) -> None:
         """The stored coins are others from now on; nothing may be dirty."""
         if self.is_dirty() or self.is_frozen():
             raise RuntimeError("coins are not on disk yet")
-        self.forget_read()
+        self._young = {}
+        self._replace_old({})
 
     # -- flushing ------------------------------------------------------------------------------------------------
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from zlib import crc32
 
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.flusher import Flusher, FlushReport
 from btcnode.chain.header_tree import HeaderTree
+from btcnode.chain.pending_looks import look_on
 from btcnode.chain.script_checks import (
     BlockScripts,
     FinishedCheck,
@@ -30,6 +31,7 @@ from btcnode.chain.steps import (
     EndFlushStep,
     FinishStep,
     FlushStep,
+    LookStep,
     RetreatStep,
     Step,
     StepResult,
@@ -54,8 +56,6 @@ MAX_AHEAD_BLOCKS = 32
 RECENT_BLOCKS_BYTES = 64 << 20  # parsed blocks kept between storing and connecting; columns double their size
 
 log = logging.getLogger("btcnode.chain")
-
-C = TypeVar("C", bytes, bytes | None)
 
 
 class RecentBlocks:
@@ -141,6 +141,8 @@ class StepExecutor:
             return self._retreat()
         if isinstance(step, EndFlushStep):
             return _flush_result(self.flusher.finish())
+        if isinstance(step, LookStep):
+            return StepResult(looked=look_on(step.slices))
         return self._flush(step)
 
     def _store_block(self, step: StoreStep) -> StepResult:
@@ -207,8 +209,7 @@ class StepExecutor:
         except RuleViolation as violation:
             if self._ahead:  # what it stands on may be invalid itself: judge it when that is known
                 return self._postpone(step, block)
-            self._look_again(step, block)
-            return StepResult(violation)
+            return StepResult(violation, look=self._second_look(step, block))
         scripts = BlockScripts(block, delta.undo, context.flags, self._script_cache)
         check = self._start_check(step, scripts, wait=overwrites)
         undo = encode_undo(delta.undo) if step.undo_position is None else b""
@@ -221,13 +222,18 @@ class StepExecutor:
         self._ahead_bytes += block.size
         return StepResult(ahead=True)
 
-    def _look_again(self, step: ConnectStep, block: ParsedBlock) -> None:
-        """A block broke a rule: see whether the coins that it spends are at fault; raises CorruptionError then."""
-        self._coins.forget_read()
-        self._store.prove_anew()
-        outpoints = block.prevouts()[1:]
-        coins = dict(zip(outpoints, self._coins.get_many(outpoints), strict=True))
-        SecondLook(self._store, self._tree, step.prev).check(_from_outside(block, coins))
+    def _second_look(self, step: ConnectStep, block: ParsedBlock) -> SecondLook:
+        """The look at the coins that a bad block spends. Raises CorruptionError when two readings differ."""
+        own = set(block.txids)
+        outpoints = [outpoint for outpoint in block.prevouts()[1:] if outpoint[:32] not in own]
+        judged_by = self._coins.get_many(outpoints)
+        coins = self._coins.read_anew(outpoints)
+        for outpoint, before, now in zip(outpoints, judged_by, coins, strict=True):
+            if before != now:
+                number = int.from_bytes(outpoint[32:], "little")
+                name = f"coin {to_display(outpoint[:32])}:{number}"
+                raise self._store.coins_damaged(f"{name} was another one when it was read before")
+        return SecondLook(self._store, self._tree, step.prev, dict(zip(outpoints, coins, strict=True)))
 
     def _postpone(self, step: ConnectStep, block: ParsedBlock) -> StepResult:
         self.recent.add(step.index, block)
@@ -248,9 +254,9 @@ class StepExecutor:
             first, last = block.first_in[verdict.job + 1], block.first_in[verdict.job + 2]
             spent = [block.raw[at : at + 36] for at in block.in_pos[first:last]]
             coins = dict(zip(spent, entry.delta.undo[verdict.job], strict=True))
-            SecondLook(self._store, self._tree, step.prev).check(_from_outside(block, coins))
+            look = SecondLook(self._store, self._tree, step.prev, _from_outside(block, coins))
             job = BlockScripts(block, entry.delta.undo, entry.flags).jobs(verdict.job, verdict.job + 1)[0]
-            return StepResult(script_violation(job, verdict.failure))
+            return StepResult(script_violation(job, verdict.failure), look=look)
         undo_position = step.undo_position
         if undo_position is None:
             undo_position = self._store.files.append_undo(step.position.file, entry.undo, block.prev_hash)
@@ -326,7 +332,7 @@ class StepExecutor:
         return result
 
 
-def _from_outside(block: ParsedBlock, coins: Mapping[bytes, C]) -> dict[bytes, C]:
+def _from_outside(block: ParsedBlock, coins: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     """Those coins that the block has not made itself."""
     own = set(block.txids)
     return {outpoint: coin for outpoint, coin in coins.items() if outpoint[:32] not in own}

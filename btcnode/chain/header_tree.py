@@ -84,6 +84,7 @@ class HeaderTree:
         "_next_sequence",
         "_sequence",
         "_skip",
+        "_suspects",
         "_table",
         "_tips",
         "_unlinked",
@@ -102,6 +103,7 @@ class HeaderTree:
         self._tips: dict[int, None] = {0: None}
         self._candidates: dict[int, None] = {}
         self._unlinked: dict[int, list[int]] = {}
+        self._suspects: dict[int, None] = {}  # failed, and for this run only
         fresh = len(columns) == 0
         if fresh:
             raw = params.genesis_block[:HEADER_SIZE]
@@ -397,13 +399,18 @@ class HeaderTree:
         self.columns.undo_pos[index] = undo_pos
         self._set_status(index, self.columns.status[index] | HAVE_UNDO)
 
-    def mark_failed(self, index: int) -> list[int]:
+    def mark_failed(self, index: int, *, for_good: bool = True) -> list[int]:
         """``index`` is invalid: mark it and all its descendants; returns those newly marked, oldest first.
 
+        Not ``for_good``: the disk does not hear of it before ``confirm_failed``.
         Genesis cannot fail: raises ValueError.
         """
         if index == 0:
             raise ValueError("genesis cannot be invalid")
+        if for_good:
+            self._suspects.pop(index, None)
+        else:
+            self._suspects[index] = None
         status = self.columns.status
         marked = [] if status[index] & FAILED_MASK else [index]
         self._set_status(index, status[index] | FAILED_VALID)
@@ -428,9 +435,36 @@ class HeaderTree:
         cleared.reverse()
         cleared += [at for at in self.descendants(index) if status[at] & FAILED_MASK]
         for at in cleared:
+            self._suspects.pop(at, None)
             self._set_status(at, status[at] & ~FAILED_MASK)
         self._recalculate()
         return cleared
+
+    def confirm_failed(self, index: int) -> None:
+        """The block that was marked as failed for this run only has failed for good."""
+        if index in self._suspects:
+            del self._suspects[index]
+            for at in [index, *self.descendants(index)]:
+                self._dirty[at] = 1
+
+    def best_suspect(self, tip: int) -> int:
+        """The block, failed for this run only, under the branch with most work, and more than ``tip`` has; or -1."""
+        if not self._suspects:
+            return -1
+        found, found_work = -1, self.chainwork(tip)
+        for leaf in self._tips:
+            if self.is_failed(leaf) and (work := self.chainwork(leaf)) > found_work:
+                root = self._failed_root(leaf)
+                if root in self._suspects:
+                    found, found_work = root, work
+        return found
+
+    def _failed_root(self, index: int) -> int:
+        """The first failed block on the way to a failed one."""
+        status, prev = self.columns.status, self.columns.prev
+        while status[prev[index]] & FAILED_MASK:
+            index = prev[index]
+        return index
 
     def forget_side_verdicts(self, tip: int) -> None:
         """What is known of connecting blocks of branches that have less work than ``tip`` counts no more.
@@ -598,6 +632,22 @@ class HeaderTree:
         return True
 
     # ---- disk
+
+    def record(self, index: int) -> bytes:
+        """The record of a row as it is to be written."""
+        status = self.columns.status[index]
+        if self._suspects and status & FAILED_MASK and self._is_suspect(index):
+            status &= ~FAILED_MASK
+        return self.columns.record(index, status)
+
+    def _is_suspect(self, index: int) -> bool:
+        """Whether a failed block has failed for this run only, as have all failed ones before it."""
+        status, prev, suspects = self.columns.status, self.columns.prev, self._suspects
+        while status[index] & FAILED_MASK:
+            if status[index] & FAILED_VALID and index not in suspects:
+                return False
+            index = prev[index]
+        return True
 
     def take_dirty(self, limit: int | None = None) -> list[int]:
         """Rows to be written, ascending, at most ``limit``; they count as clean from now on."""

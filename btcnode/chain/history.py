@@ -76,7 +76,7 @@ class History:
         return self._pending
 
     def _records(self) -> list[tuple[int, bytes]]:
-        record = self.tree.columns.record
+        record = self.tree.record
         return [(index, record(index)) for index in self.tree.take_dirty()]
 
     def _next(self) -> Step | None:

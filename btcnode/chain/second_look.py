@@ -1,15 +1,17 @@
-"""Before a block is condemned: are the coins that it was judged by what their blocks have made?
+"""After a block broke a rule: are the coins that it was judged by what their blocks have made?
 
-A block that breaks a rule costs its maker the work of a block, so this may take minutes: every coin that it spends is
-held against the output that made it, as far as that block is still here, and a coin that is missing is looked for in
-the newest blocks. What differs is damage on our side, and the block is not at fault.
+Every coin that the block spends is held against the output that made it, as far as that block is still here; that a
+coin is missing is proven by the sums of the others, and it is looked for in the newest blocks. What differs is damage
+on our side, and the block is not at fault. It may take minutes, and where blocks are cheap (test networks) a stranger
+can cause it at will: so it is done in steps, when there is nothing else to do, and ``pending_looks.py`` says which
+blocks are looked at.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from btcnode.chain.header_tree import HeaderTree
@@ -18,8 +20,10 @@ from btcnode.errors import CorruptionError
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import coin_height, coin_prefix, coin_script
 from btcnode.primitives.hashes import to_display
+from btcnode.primitives.steps import Steps
 from btcnode.script.scriptparse import is_unspendable
 from btcnode.storage.blockfiles import BlockFiles, BlockPos
+from btcnode.storage.coins import CoinsDb
 
 SOURCES = 5000  # blocks that coins are held against: as many as one block of 1 MB can spend from
 SEARCHED = 1000  # newest blocks that missing coins are looked for in
@@ -35,24 +39,30 @@ class Source(Protocol):
     def files(self) -> BlockFiles:
         """The block files."""
 
+    @property
+    def coins(self) -> CoinsDb:
+        """The stored coins."""
+
     def coins_damaged(self, what: str) -> CorruptionError:
         """The error that names the file of the coins and what repairs it."""
 
 
 class SecondLook:
-    """One look, from a block's parent ``prev`` down."""
+    """One look, from a block's parent ``prev`` down, at the ``coins`` by outpoint; None is a missing one."""
 
-    def __init__(self, source: Source, tree: HeaderTree, prev: int) -> None:
+    def __init__(self, source: Source, tree: HeaderTree, prev: int, coins: Mapping[bytes, bytes | None]) -> None:
         self._source = source
         self._tree = tree
         self._prev = prev
+        self._coins = coins
         self._read = 0
 
-    def check(self, coins: Mapping[bytes, bytes | None]) -> None:
-        """Hold coins, by outpoint, against their blocks; None is a missing one. Raises CorruptionError.
+    def steps(self) -> Steps[None]:
+        """Look; a step reads a block, or the coins of one sum. Raises CorruptionError.
 
-        Blocks that are not here any more, or lie above ``prev``, prove nothing.
+        Blocks that are not here any more, or lie above the parent, prove nothing.
         """
+        coins = self._coins
         by_height: defaultdict[int, list[bytes]] = defaultdict(list)
         missing = set()
         for outpoint, coin in coins.items():
@@ -63,7 +73,9 @@ class SecondLook:
         log.info("A block broke a rule: looking at the %d coins that it was judged by", len(coins))
         for height in sorted(by_height, reverse=True)[:SOURCES]:
             self._check_made(height, {outpoint: coins[outpoint] or b"" for outpoint in by_height[height]})
-        self._search(missing)
+            yield
+        yield from self._source.coins.prove_missing(missing)
+        yield from self._search(missing)
 
     def _block(self, index: int) -> ParsedBlock | None:
         if index < 0 or not self._tree.has_data(index):
@@ -88,7 +100,7 @@ class SecondLook:
             if i < 0 or _made(block, i, outpoint, height) != coin:
                 raise self._damaged(outpoint, f"is not what block {height} has made")
 
-    def _search(self, missing: set[bytes]) -> None:
+    def _search(self, missing: set[bytes]) -> Steps[None]:
         """Look for what made or spent missing coins in the newest blocks."""
         index = self._prev
         for _ in range(SEARCHED if missing else 0):
@@ -104,6 +116,7 @@ class SecondLook:
                 if i >= 0 and index and _is_coin(_made(block, i, outpoint, 0)):
                     raise self._damaged(outpoint, f"is missing, block {self._tree.height(index)} has made it")
             index = self._tree.prev(index)
+            yield
 
     def _damaged(self, outpoint: bytes, what: str) -> CorruptionError:
         number = int.from_bytes(outpoint[32:], "little")
@@ -117,6 +130,9 @@ def _is_coin(made: bytes) -> bool:
 
 def _made(block: ParsedBlock, i: int, outpoint: bytes, height: int) -> bytes:
     """The coin that transaction ``i`` has made for an outpoint, empty when it has no such output."""
-    outputs: Sequence[bytes] = block.tx(i).txouts
-    number = int.from_bytes(outpoint[32:], "little")
-    return coin_prefix(height, not i) + outputs[number] if number < len(outputs) else b""
+    at = block.first_out[i] + int.from_bytes(outpoint[32:], "little")
+    last = block.first_out[i + 1]
+    if at >= last:
+        return b""
+    end = block.out_pos[at + 1] if at + 1 < last else block.witness_pos[i]
+    return coin_prefix(height, not i) + block.raw[block.out_pos[at] : end]

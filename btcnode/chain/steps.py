@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from btcnode.chain.second_look import SecondLook
 from btcnode.errors import RuleViolation
 from btcnode.primitives.block import ParsedBlock
+from btcnode.primitives.steps import Steps
 from btcnode.storage.blockfiles import BlockPos
 
 
@@ -89,7 +91,15 @@ class EndFlushStep:
     flush: FlushStep
 
 
-Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep | EndFlushStep
+@dataclass(frozen=True, slots=True)
+class LookStep:
+    """A slice of the second look at block ``index``, which was found invalid (``pending_looks.py``)."""
+
+    index: int
+    slices: Steps[None]
+
+
+Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep | EndFlushStep | LookStep
 
 
 @dataclass(slots=True)
@@ -104,6 +114,8 @@ class StepResult:
 
     violation: RuleViolation | None = None
     condemns: bool = True
+    look: SecondLook | None = None  # at the coins that a block was judged by: until then the verdict is of this run
+    looked: tuple[float, bool] = (0.0, False)  # seconds of a slice, and whether it was the last
     position: BlockPos | None = None
     crc: int = 0  # CRC-32 of the bytes that were stored
     undo_position: BlockPos | None = None

@@ -153,7 +153,7 @@ class ChainStore:
 
     def touch(self, outpoints: list[bytes]) -> None:
         """Look coins up, so that their pages are in memory when they are needed."""
-        self.coins.get_many(outpoints, prove=False)
+        self.coins.get_many(outpoints)
 
     def verify_small_coins(self) -> None:
         """Hold all coins against their checksums where that takes no time; raises CorruptionError."""
@@ -165,10 +165,6 @@ class ChainStore:
     def coins_damaged(self, what: str) -> CorruptionError:
         """The error that names the file of the active chain's coins and what repairs it."""
         return (self.database if self.snapshot is None else self.snapshot.database).damaged(what, COINS_ADVICE)
-
-    def prove_anew(self) -> None:
-        """Have coins that are missing proven once more when they are asked for."""
-        self.coins.prove_anew()
 
     def listen_damage(self, listener: Callable[[CorruptionError], None]) -> None:
         """Call ``listener``, from any thread, with what is found to be damaged."""
@@ -248,10 +244,6 @@ class HistoryStore:
     def coins_damaged(self, what: str) -> CorruptionError:
         """The error that names the file of the coins and what repairs it."""
         return self.database.damaged(what, COINS_ADVICE)
-
-    def prove_anew(self) -> None:
-        """Have coins that are missing proven once more when they are asked for."""
-        self.coins.prove_anew()
 
     def take_changes(self) -> FileChanges:
         """What the block files have to bring to disk with the next commit."""

@@ -102,8 +102,8 @@ class IndexColumns:
         parent = self.hashes[32 * prev : 32 * prev + 32] if prev >= 0 else ZERO_HASH
         return b"".join((part[:4], parent, part[4:]))
 
-    def record(self, i: int) -> bytes:
-        """The record of header ``i`` as it is stored."""
+    def record(self, i: int, status: int | None = None) -> bytes:
+        """The record of header ``i`` as it is stored, with another ``status`` if one is given."""
         return INDEX_RECORD.pack(
             self.headers[48 * i : 48 * i + 48],
             self.hashes[32 * i : 32 * i + 32],
@@ -111,7 +111,7 @@ class IndexColumns:
             self.chain_tx[i],
             self.prev[i],
             self.height[i],
-            self.status[i],
+            self.status[i] if status is None else status,
             self.n_tx[i],
             self.file[i],
             self.data_pos[i],

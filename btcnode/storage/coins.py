@@ -21,10 +21,10 @@ from zlib import crc32
 
 from btcnode.errors import CorruptionError
 from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.steps import Steps
 from btcnode.storage.checksums import (
     CHECK_SIZE,
     RESIDUE,
-    SUMS,
     Total,
     check_of,
     checked_total,
@@ -67,30 +67,20 @@ class CoinRows:
         self._database = database
         self._txn = txn
 
-    def get_many(self, outpoints: Iterable[bytes], proven: bytearray | None = None) -> list[bytes | None]:
-        """The packed coins of outpoints, in their order; None where there is none.
-
-        ``proven``: that there is none is proven by the sum that the coin would count in, unless this table says that
-        it was. Raises CorruptionError.
-        """
-        get, missing, coins = self._txn.get, [], list[bytes | None]()
+    def get_many(self, outpoints: Iterable[bytes]) -> list[bytes | None]:
+        """The packed coins of outpoints, in their order; None where there is none. Raises CorruptionError."""
+        get, coins = self._txn.get, list[bytes | None]()
         for outpoint in outpoints:
             stored = get(outpoint)
             if stored is None:
-                missing.append(outpoint)
                 coins.append(None)
             elif crc32(stored, crc32(outpoint)) != RESIDUE:
                 raise self._damaged("a coin")
             else:
                 coins.append(stored[:-CHECK_SIZE])
-        if missing and proven is not None:
-            for number in set(map(sum_number, missing)):
-                if not proven[number]:
-                    self._prove(number)
-                    proven[number] = 1
         return coins
 
-    def _prove(self, number: int) -> None:
+    def prove(self, number: int) -> None:
         """Hold the coins of one sum against it; raises CorruptionError."""
         checks, (low, high) = 0, sum_bounds(number)
         cursor = self._txn.cursor()
@@ -128,19 +118,28 @@ class CoinsDb:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._proven = bytearray(SUMS)
 
     def get(self, outpoint: bytes) -> bytes | None:
         """The packed coin of a 36-byte outpoint, or None."""
         return self.get_many((outpoint,))[0]
 
-    def get_many(self, outpoints: Iterable[bytes], *, prove: bool = True) -> list[bytes | None]:
+    def get_many(self, outpoints: Iterable[bytes]) -> list[bytes | None]:
         """The packed coins of outpoints, in their order; None where there is none. One snapshot for all.
 
-        That there is none is proven, without ``prove`` not. Raises CorruptionError, StorageError.
+        Raises CorruptionError, StorageError.
         """
         with self._database.read(DB_COINS) as txn:
-            return CoinRows(self._database, txn).get_many(outpoints, self._proven if prove else None)
+            return CoinRows(self._database, txn).get_many(outpoints)
+
+    def prove_missing(self, outpoints: Iterable[bytes]) -> Steps[None]:
+        """Prove that there are no such coins: the sums that they would count in hold without them.
+
+        A step is one sum, some thousand coins on mainnet. Raises CorruptionError, StorageError.
+        """
+        for number in sorted(set(map(sum_number, outpoints))):
+            with self._database.read(DB_COINS) as txn:
+                CoinRows(self._database, txn).prove(number)
+            yield
 
     def verify(self) -> int:
         """Hold every coin against its checksum, and all of them against their total; returns how many there are.
@@ -152,10 +151,6 @@ class CoinsDb:
         if found != written:
             raise self._database.damaged("the coins are not those that were written", COINS_ADVICE)
         return written.count
-
-    def prove_anew(self) -> None:
-        """Trust nothing that was proven: what is asked from now on is held against its sums again."""
-        self._proven = bytearray(SUMS)
 
     def __len__(self) -> int:
         return self._database.count(DB_COINS)

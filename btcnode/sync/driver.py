@@ -91,6 +91,7 @@ class ChainDriver:
         self.busy_seconds: dict[str, float] = {}  # of the chain thread, by kind of step
         self.history: History | None = None  # what validates the chain below a loaded UTXO set
         self._on_history_done: Callable[[], None] = lambda: None  # it has all blocks: called once
+        self._next_look: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()  # something has happened to the active chain
         self.prefetcher = Prefetcher(chainstate.coins, chainstate.store)
         chainstate.executor.on_stored = self.prefetcher.offer
@@ -176,6 +177,9 @@ class ChainDriver:
         """See whether there is a step to take; call it after anything that may change the best chain."""
         if self._stopped is None:
             self._rest.clear()  # a task that is busy with the chain below a loaded set looks again before it goes on
+        self._start()
+
+    def _start(self) -> None:
         if self._task is None and self._stopped is None:
             self._idle.clear()
             self._task = asyncio.get_running_loop().create_task(self._activate())
@@ -205,7 +209,7 @@ class ChainDriver:
                 step = self._plan()
                 if step is None:
                     self._come_to_rest()
-                    if await self._advance_history():
+                    if await self._look_again() or await self._advance_history():
                         continue
                     break
                 self._check_stop_height(await self._run(step))
@@ -238,6 +242,27 @@ class ChainDriver:
         if self._retreating:
             return state.plan_retreat()
         return state.plan_drain() if self._paused else state.plan_step()
+
+    async def _look_again(self) -> bool:
+        """A slice of a second look at a condemned block, if one is due; returns whether there is more to be done.
+
+        The chain is at rest for everybody else; what comes meanwhile goes first.
+        """
+        state = self.chainstate
+        if self._paused or self._retreating or not state.has_looks:
+            return False
+        if (wait := state.looks.wait) > 0:
+            if self._next_look is None:
+                self._next_look = asyncio.get_running_loop().call_later(wait, self._look_is_due)
+            return False
+        step = state.plan_look()
+        if step is not None:
+            await self._run(step)
+        return True
+
+    def _look_is_due(self) -> None:
+        self._next_look = None
+        self._start()
 
     async def _advance_history(self) -> bool:
         """One step of the chain below a loaded UTXO set, where there is one to take; returns whether there was."""
@@ -479,6 +504,8 @@ class ChainDriver:
         Raises StorageError when the flush fails; the threads have ended and the store is closed then, too.
         """
         self._retreating = True
+        if self._next_look is not None:
+            self._next_look.cancel()
         try:
             async with _Pause(self):
                 if self._stopped is None:

@@ -16,6 +16,7 @@ import lmdb
 import pytest
 
 from btcnode.errors import CorruptionError
+from btcnode.primitives.steps import at_once
 from btcnode.storage.block_index import BlockIndexStore
 from btcnode.storage.checksums import sealed
 from btcnode.storage.coins import CoinsDb
@@ -129,7 +130,7 @@ def test_large_file_is_checked_down_to_the_parents_of_its_leaves(tmp_path: Path)
 
 
 @pytest.mark.parametrize("what", ["gone", "changed", "back"])
-def test_coins_are_proven_when_they_are_asked_for(tmp_path: Path, what: str) -> None:
+def test_missing_coins_are_proven_on_demand(tmp_path: Path, what: str) -> None:
     rng = random.Random(what)
     alive = fill(tmp_path, rng)
     key = rng.choice(sorted(alive))
@@ -151,7 +152,7 @@ def test_coins_are_proven_when_they_are_asked_for(tmp_path: Path, what: str) -> 
         database.on_damage = told.append
         coins = CoinsDb(database)
         with pytest.raises(CorruptionError, match=r"btcnode\.mdb is damaged .*--reindex-chainstate"):
-            coins.get_many([key, key[:35] + b"\xff"])
+            at_once(coins.prove_missing([o for o in (key, key[:35] + b"\xff") if coins.get(o) is None]))
         assert told
         with pytest.raises(CorruptionError, match="--reindex-chainstate"):
             coins.verify()
