@@ -60,6 +60,10 @@ class _Cursor:
         self._data = data
         self._at = 0
 
+    def at_end(self) -> bool:
+        """Whether nothing is left."""
+        return self._at == len(self._data)
+
     def unpack(self, form: Struct) -> tuple[float, ...]:
         """The fields of a record."""
         end = self._at + form.size
@@ -93,7 +97,7 @@ class _Cursor:
 
 
 def decode_estimates(data: bytes) -> FeeEstimator:
-    """An estimator with the memory of a file; raises DecodeError, and for an old version too."""
+    """An estimator with the memory of a file; raises DecodeError, also for an old version or bytes behind the data."""
     cursor = _Cursor(data)
     version, best, first, last = map(int, cursor.unpack(_HEAD))
     if version != VERSION:
@@ -107,6 +111,8 @@ def decode_estimates(data: bytes) -> FeeEstimator:
         raise DecodeError("the buckets do not ascend")
     estimator = FeeEstimator()
     estimator.stats |= {horizon: _read_stats(cursor, bounds) for horizon in FILE_ORDER}
+    if not cursor.at_end():
+        raise DecodeError("there is more behind the last number")
     estimator.best_height = best
     estimator.history = (first, last)
     return estimator

@@ -1,7 +1,8 @@
 """``mempool.dat`` in Bitcoin Core's format: transactions in mining order, the operator's deltas, what is unbroadcast.
 
 Version 1 is plain; version 2 has a key of 8 bytes behind the version number, and everything after it is XORed with the
-key, which begins anew at each multiple of 8 in the file. Integers are little-endian.
+key, which begins anew at each multiple of 8 in the file. Integers are little-endian. What this node writes has a
+checksum behind it (``storage/trailer.py``), which is not XORed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, TypeVar, cast
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.tx import Tx
+from btcnode.storage.trailer import with_trailer
 
 VERSION_PLAIN = 1
 VERSION_XOR = 2
@@ -27,6 +29,7 @@ _HEAD = Struct("<Q")
 _TIMES = Struct("<qq")
 _DELTA = Struct("<32sq")
 _CHUNK = 1 << 20
+_CHECKED = 1000  # items that are looked at together
 
 T = TypeVar("T")
 
@@ -72,11 +75,27 @@ def encode_dump(
     parts += waiting
     body = b"".join(parts)
     if key is None:
-        return _HEAD.pack(VERSION_PLAIN) + body
+        return with_trailer(_HEAD.pack(VERSION_PLAIN), body)
     if len(key) != KEY_SIZE:
         raise ValueError("the key has 8 bytes")
     head = _HEAD.pack(VERSION_XOR) + compact_size(KEY_SIZE) + key
-    return head + _apply_key(body, key, len(head))
+    return with_trailer(head, _apply_key(body, key, len(head)))
+
+
+def check_dump(read: Callable[[int], bytes]) -> None:
+    """Read a file without checksum to its end; raises DecodeError when it has another form, or something behind it."""
+    dump = DumpReader(read)
+    dump.begin()
+    while dump.transactions(_CHECKED):
+        continue
+    dump.begin_deltas()
+    while dump.deltas(_CHECKED):
+        continue
+    dump.begin_unbroadcast()
+    while dump.unbroadcast(_CHECKED):
+        continue
+    if not dump.at_end():
+        raise DecodeError("there is more behind it")
 
 
 class DumpReader:
@@ -145,6 +164,10 @@ class DumpReader:
         count = min(most, self._left)
         self._left -= count
         return [self._take(_slice(32)) for _ in range(count)]
+
+    def at_end(self) -> bool:
+        """Whether nothing follows what was read."""
+        return self._at == len(self._data) and not self._more()
 
     def _take(self, decode: Callable[[bytes, int], tuple[T, int]]) -> T:
         """What ``decode(data, place)`` gives with the place behind it, after more was read if need be."""

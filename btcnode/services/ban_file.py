@@ -1,21 +1,30 @@
-"""The ban list on disk: ``banlist.json`` in Bitcoin Core's form, replaced as a whole by a rename."""
+"""The ban list on disk: ``banlist.json`` in Bitcoin Core's form, replaced as a whole by a rename.
+
+Behind the bans stands a member that Core does not look at, ``_crc32_``: the checksum of the bytes before it. A file
+without one comes from Core, or from somebody who has edited it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import re
 from pathlib import Path
+from zlib import crc32
 
-from btcnode.errors import DecodeError, StorageError
+from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.files import MIB, parse_json, read_limited
 from btcnode.protocol.connections.bans import Ban, BanList
-from btcnode.storage.durable import write_durably
+from btcnode.storage.durable import set_aside, write_durably
 from btcnode.wire.subnet import SubNet
 
 FILE_NAME = "banlist.json"
 VERSION = 1
 MAX_BYTES = 64 * MIB  # half a million bans
+CHECK = "_crc32_"
+_END = re.compile(rb',\n    "_crc32_": "([0-9a-f]{8})"\n}\n')
+_END_SIZE = 30
 
 log = logging.getLogger("btcnode.net")
 
@@ -38,13 +47,19 @@ class BanFile:
 
     def _load(self) -> bool:
         try:
-            entries = parse_json(read_limited(self._path, MAX_BYTES))["banned_nets"]
+            entries = _entries(read_limited(self._path, MAX_BYTES))
             for entry in entries:
                 self._take(entry)
         except FileNotFoundError:
             return False
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
             log.warning("Cannot load banlist %s: %s", self._path, error)
+            return False
+        except (CorruptionError, ValueError, KeyError, TypeError) as error:
+            aside = set_aside(self._path)
+            log.warning(
+                "Cannot load banlist %s: %s. The file is damaged: %s, and nobody is banned", self._path, error, aside
+            )
             return False
         return True
 
@@ -88,6 +103,22 @@ def _write(path: Path, bans: list[tuple[SubNet, Ban]]) -> None:
         for subnet, ban in bans
     ]
     try:
-        write_durably(path, json.dumps({"banned_nets": entries}, indent=4).encode() + b"\n")
+        write_durably(path, _file_bytes(entries))
     except StorageError as error:
         log.error("the ban list is not saved: %s", error)
+
+
+def _file_bytes(entries: list[dict[str, object]]) -> bytes:
+    body = json.dumps({"banned_nets": entries}, indent=4).encode().removesuffix(b"\n}")
+    return body + f',\n    "{CHECK}": "{crc32(body):08x}"\n}}\n'.encode()
+
+
+def _entries(data: bytes) -> list[dict[str, object]]:
+    """What the file bans; raises CorruptionError, and ValueError, KeyError, TypeError for another form."""
+    found = parse_json(data)
+    if CHECK in found:
+        end = _END.fullmatch(data[-_END_SIZE:])
+        if end is None or int(end[1], 16) != crc32(data[:-_END_SIZE]):
+            raise CorruptionError(f"its bytes do not fit its checksum (who has edited it removes {CHECK})")
+    entries: list[dict[str, object]] = found["banned_nets"]
+    return entries

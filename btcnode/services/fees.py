@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from btcnode.chain.header_tree import HeaderTree
-from btcnode.errors import DecodeError, StorageError
+from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.files import MIB, read_limited
 from btcnode.mempool.entry import MempoolEntry, RemovalReason
 from btcnode.mempool.fee_estimator import FeeEstimator
@@ -17,7 +17,8 @@ from btcnode.mempool.fee_file import decode_estimates, encode_estimates
 from btcnode.protocol.chain_view import ChainView
 from btcnode.services.clock import Clock
 from btcnode.services.transactions import Transactions
-from btcnode.storage.durable import write_durably
+from btcnode.storage.durable import set_aside, write_durably
+from btcnode.storage.trailer import with_trailer, without_trailer
 
 FILE_NAME = "fee_estimates.dat"
 SAVE_INTERVAL = 3600.0  # seconds
@@ -38,11 +39,16 @@ def load_estimator(path: Path, *, accept_stale: bool) -> FeeEstimator:
                 " estimates.", path, age // 3600, MAX_FILE_AGE // 3600,
             )  # fmt: skip
             return FeeEstimator()
-        return decode_estimates(read_limited(path, MAX_FILE_BYTES))
+        return decode_estimates(without_trailer(read_limited(path, MAX_FILE_BYTES)))
     except FileNotFoundError:
         log.info("%s is not found. Continue anyway.", path)
-    except (OSError, DecodeError) as error:
+    except OSError as error:
         log.warning("Failed to read fee estimates from %s (%s). Continue anyway.", path, error)
+    except (CorruptionError, DecodeError) as error:
+        log.warning(
+            "Failed to read fee estimates from %s (%s). Continue anyway. The file is damaged: %s, and fees are learnt"
+            " anew.", path, error, set_aside(path),
+        )  # fmt: skip
     return FeeEstimator()
 
 
@@ -116,7 +122,7 @@ class FeeEstimates:
 
     async def save(self) -> None:
         """Write the file; a failure costs nothing but the file and is logged."""
-        data = encode_estimates(self.estimator)
+        data = with_trailer(encode_estimates(self.estimator))
         try:
             await asyncio.to_thread(write_durably, self._path, data)
         except StorageError as error:

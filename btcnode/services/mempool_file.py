@@ -7,14 +7,16 @@ import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from btcnode.errors import DecodeError, StorageError
+from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.files import open_regular
-from btcnode.mempool.persistence import KEY_SIZE, DumpReader, StoredTx, encode_dump
+from btcnode.mempool.persistence import KEY_SIZE, DumpReader, StoredTx, check_dump, encode_dump
 from btcnode.mempool.rejection import Rejection, TxResult
 from btcnode.services.clock import Clock
 from btcnode.services.transactions import Transactions
-from btcnode.storage.durable import storage_error, write_durably
+from btcnode.storage.durable import set_aside, storage_error, write_durably
+from btcnode.storage.trailer import check_trailer
 
 FILE_NAME = "mempool.dat"
 BATCH = 64  # transactions that are verified at a time
@@ -69,7 +71,11 @@ class MempoolFile:
         if self._persist and self.path.exists():
             try:
                 report = await self.import_file(self.path, ImportOptions())
-            except (StorageError, DecodeError) as error:
+            except (CorruptionError, DecodeError) as error:
+                log.warning(
+                    "%s is damaged (%s): %s, and the mempool begins empty", self.path, error, set_aside(self.path)
+                )
+            except StorageError as error:
                 log.warning("the mempool of the last run is lost: %s", error)
             else:
                 log.info(
@@ -92,13 +98,15 @@ class MempoolFile:
                 log.error("the mempool is not saved: %s", error)
 
     async def import_file(self, path: Path, options: ImportOptions) -> ImportReport:
-        """Take in the transactions of a file; raises StorageError, DecodeError when it is none.
+        """Take in the transactions of a file; raises StorageError, and CorruptionError or DecodeError when it is none.
 
-        What stands before a fault has been taken in then. The file is read in steps, beside the loop.
+        Then nothing has been taken in: a wrong fee delta looks like any other. The file is read in steps, beside the
+        loop, twice: one of ours to prove its checksum, one of Bitcoin Core's, which has none, to see that it is whole.
         """
         report = ImportReport()
         try:
             with await asyncio.to_thread(open_regular, path) as file:
+                await asyncio.to_thread(_check, file)
                 await self._import(DumpReader(file.read), options, report)
         except OSError as error:
             raise storage_error(error, f"cannot read {path}") from None
@@ -151,3 +159,10 @@ class MempoolFile:
         await asyncio.to_thread(lambda: write_durably(self.path, data, temporary=fresh))
         log.info("saved %d transactions of the mempool, %d bytes", len(stored), len(data))
         return self.path
+
+
+def _check(file: BinaryIO) -> None:
+    """Prove a file, which stands at its begin then; raises CorruptionError, DecodeError, OSError."""
+    if not check_trailer(file):
+        check_dump(file.read)
+        file.seek(0)

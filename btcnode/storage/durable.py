@@ -62,3 +62,13 @@ def write_durably(path: Path, data: bytes, *, temporary: Path | None = None) -> 
         sync_directory(path.parent)
     except OSError as error:
         raise storage_error(error, f"cannot write {path}") from None
+
+
+def set_aside(path: Path) -> str:
+    """Keep a damaged file under another name, in the place of an earlier one; what came of it, for the log."""
+    kept = path.with_name(path.name + ".damaged")
+    try:
+        path.replace(kept)
+    except OSError as error:
+        return f"it cannot be renamed: {error.strerror}"
+    return f"it is kept as {kept.name}"

@@ -149,7 +149,9 @@ def test_buckets() -> None:
 
 
 def test_the_file_brings_everything_back(busy: bytes) -> None:
-    estimator = decode_estimates(busy + b"more")
+    with pytest.raises(DecodeError, match="more behind"):
+        decode_estimates(busy + b"more")
+    estimator = decode_estimates(busy)
     assert (estimator.best_height, estimator.history) == (200, (1, 200))
     assert encode_estimates(estimator) == busy
     found = estimator.smart(4, conservative=True)

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from btcnode.errors import DecodeError, StorageError
+from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.mempool import persistence
 from btcnode.mempool.persistence import DumpReader, StoredTx, encode_dump
 from btcnode.primitives.tx import Tx
 from btcnode.services.mempool_file import ImportOptions
+from btcnode.storage.trailer import TRAILER_SIZE
 from btcnode.testing.blocks import coinbase_tx
 from tests.lib.mempool_dump import read_dump
 from tests.lib.node_parts import NodeLab, regtest_config
@@ -50,7 +51,9 @@ def test_a_large_file_that_is_none_is_not_read(lab: NodeLab, tmp_path: Path) -> 
         lab.do(lab.parts.mempool_file.import_file(path, ImportOptions()))
 
 
-def test_what_stands_before_a_fault_is_taken_in(lab: NodeLab, tmp_path: Path) -> None:
+@pytest.mark.parametrize("whose", ["ours", "core"])
+def test_nothing_of_a_damaged_file_is_taken_in(lab: NodeLab, tmp_path: Path, whose: str) -> None:
+    """A wrong fee delta looks like any other: what is not proven to be whole is not used at all."""
     path = tmp_path / "mempool.dat"
     seen: list[Tx] = []
 
@@ -59,11 +62,24 @@ def test_what_stands_before_a_fault_is_taken_in(lab: NodeLab, tmp_path: Path) ->
         return object()
 
     lab.assembled.machinery.transactions.accept = accept  # type: ignore[assignment]
-    data = encode_dump(some_txs(150), {}, [], bytes(range(8)))
-    path.write_bytes(data[: len(data) - 30])
-    with pytest.raises(DecodeError, match="cut off"):
-        lab.do(lab.parts.mempool_file.import_file(path, ImportOptions(use_current_time=True)))
-    assert 100 < len(seen) < 150
+    data = encode_dump(some_txs(150), {bytes(32): 5}, [], bytes(range(8)))
+    if whose == "core":
+        data = data[:-TRAILER_SIZE]
+    damaged = [data[:-30], data + b"more"]
+    if whose == "ours":
+        damaged += [
+            data[:at] + bytes((data[at] ^ 4,)) + data[at + 1 :] for at in range(9, len(data) - TRAILER_SIZE, 997)
+        ]
+    for one in damaged:
+        path.write_bytes(one)
+        with pytest.raises((CorruptionError, DecodeError)):
+            lab.do(lab.parts.mempool_file.import_file(path, ImportOptions(use_current_time=True)))
+    assert not seen
+    assert not lab.assembled.machinery.transactions.pool.deltas
+    path.write_bytes(data)
+    lab.do(lab.parts.mempool_file.import_file(path, ImportOptions(use_current_time=True)))
+    assert len(seen) == 150
+    assert lab.assembled.machinery.transactions.pool.deltas[bytes(32)] == 5
 
 
 @pytest.mark.parametrize("key", [None, bytes(range(8))])
@@ -79,7 +95,7 @@ def test_a_file_is_read_in_steps(key: bytes | None, monkeypatch: pytest.MonkeyPa
         assert [(one.tx.raw, one.time, one.delta) for one in dump.transactions] == wanted
         assert dump.deltas == deltas
         assert dump.unbroadcast == waiting
-    for end in (*range(0, 60), len(data) // 2, len(data) - 1):
+    for end in (*range(0, 60), len(data) // 2, len(data) - TRAILER_SIZE - 1):
         with pytest.raises(DecodeError):
             read_dump(data[:end])
 
