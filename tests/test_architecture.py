@@ -25,6 +25,7 @@ ORDER = {
     "storage": 4,
     "indexes": 5,
     "chain": 5,
+    "swiftsync": 5,
     "mempool": 6,
     "mining": 7,
     "sync": 7,
@@ -39,7 +40,7 @@ ORDER = {
     "embed": 14,
     "testing": 15,
 }
-PURE = ("primitives", "script", "consensus", "wire", "descriptors", "mempool", "protocol")
+PURE = ("primitives", "script", "consensus", "wire", "descriptors", "swiftsync", "mempool", "protocol")
 IMPURE_MODULES = {
     "time",
     "random",

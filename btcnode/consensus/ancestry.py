@@ -9,6 +9,16 @@ from btcnode.primitives.hashes import BlockHash
 MEDIAN_TIME_SPAN = 11  # blocks whose median timestamp is a block's median time past
 
 
+class ParentView(Protocol):
+    """As much of a tree of headers as the rules of a block that is not connected ask for."""
+
+    def height(self, index: int) -> int:
+        """Distance from genesis, which is at 0."""
+
+    def median_time_past(self, index: int) -> int:
+        """Median timestamp of the header and up to ten ancestors (the upper one of an even number)."""
+
+
 class Ancestry(Protocol):
     """Headers by index; an index is valid once its header has been added, and -1 means "none".
 

@@ -6,7 +6,7 @@ block with the same header may still come. All of them are found before anything
 
 from __future__ import annotations
 
-from btcnode.consensus.ancestry import Ancestry
+from btcnode.consensus.ancestry import ParentView
 from btcnode.consensus.commitment import witness_commitment, witness_merkle_root
 from btcnode.consensus.headers import check_header
 from btcnode.consensus.locks import is_final
@@ -132,7 +132,7 @@ def height_script(height: int) -> bytes:
     return push_data(encode_number(height))
 
 
-def contextual_check_block(block: ParsedBlock, tree: Ancestry, prev: int, params: NetworkParams) -> None:
+def contextual_check_block(block: ParsedBlock, tree: ParentView, prev: int, params: NetworkParams) -> None:
     """Check what depends on the ancestors' headers: lock times, BIP34 height, witness commitment, weight.
 
     ``prev`` is the parent's index (-1 for genesis); ``check_block`` has passed. Raises RuleViolation.
