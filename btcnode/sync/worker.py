@@ -1,4 +1,4 @@
-"""The worker process: verifies scripts and decodes blocks, one request after the other.
+"""The worker process: verifies scripts, decodes and folds blocks, one request after the other.
 
 It is started by ``worker_pool`` with a socket as its standard input, and ends when that is closed: when the node stops,
 and also when the node is killed. It holds no state between requests.
@@ -22,11 +22,14 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.tx import Tx
 from btcnode.script.verify import verify_transaction
+from btcnode.swiftsync.fold import FoldJob, fold_block
 from btcnode.sync.worker_codec import (
     CONFIG,
     DECODE,
     DECODED,
     FAILED,
+    FOLD,
+    FOLDED,
     INVALID,
     READY,
     REQUEST,
@@ -93,6 +96,11 @@ def decode_packed(request: Request, raw: bytes, params: NetworkParams) -> bytes:
     return pack_answer(request.id, DECODED, encode_columns(block))
 
 
+def fold_packed(request: Request, raw: bytes, job: bytes, params: NetworkParams) -> bytes:
+    """Check a block alone and fold it; returns the answer. Raises DecodeError or RuleViolation when it is at fault."""
+    return pack_answer(request.id, FOLDED, fold_block(raw, FoldJob.unpack(job), params).pack())
+
+
 def serve(sock: socket.socket) -> None:
     """Answer requests (``worker_codec.py``) until the stream ends; a CONFIG request comes first.
 
@@ -107,6 +115,8 @@ def serve(sock: socket.socket) -> None:
                 answer = verify_packed(request, first, second)
             elif request.kind == DECODE and params is not None:
                 answer = decode_packed(request, first, params)
+            elif request.kind == FOLD and params is not None:
+                answer = fold_packed(request, first, second, params)
             elif request.kind == CONFIG:
                 params = cast(NetworkParams, pickle.loads(first))
                 answer = pack_answer(request.id, READY)

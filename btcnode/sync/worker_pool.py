@@ -36,12 +36,15 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.script.errors import ScriptError
 from btcnode.script.verify import ScriptFailure
+from btcnode.swiftsync.fold import Fold, FoldJob
 from btcnode.sync.restarts import LONGEST_PAUSE, Restarts
 from btcnode.sync.worker_codec import (
     CONFIG,
     DECODE,
     DECODED,
     FAILED,
+    FOLD,
+    FOLDED,
     INVALID,
     READY,
     VALID,
@@ -51,7 +54,7 @@ from btcnode.sync.worker_codec import (
     pack_request,
 )
 from btcnode.sync.worker_process import WorkerProcess
-from btcnode.sync.worker_tasks import DecodeTask, TxTask
+from btcnode.sync.worker_tasks import DecodeTask, FoldTask, TxTask
 
 if TYPE_CHECKING:
     from btcnode.sync.chunks import Chunk, PooledCheck
@@ -102,7 +105,7 @@ class WorkerPool:
         self._max_attempts = max_attempts
         self._lock = threading.Lock()
         self._checks: deque[PooledCheck] = deque()  # with chunks that nobody has taken, oldest block first
-        self._decodes: deque[DecodeTask] = deque()
+        self._decodes: deque[DecodeTask | FoldTask] = deque()
         self._urgent: deque[TxTask] = deque()
         self._tx_tasks: list[deque[TxTask]] = [deque() for _ in range(max(workers, 1))]  # by worker
         self._workers: list[WorkerProcess] = []
@@ -187,15 +190,24 @@ class WorkerPool:
     def submit_decode(self, raw: bytes) -> Future[ParsedBlock | None]:
         """Let a worker parse and check a block without context."""
         task = DecodeTask(raw)
+        self._submit_block(task)
+        return task.future
+
+    def submit_fold(self, raw: bytes, job: FoldJob) -> Future[Fold | None]:
+        """Let a worker check a block alone and fold it (swiftsync/fold.py)."""
+        task = FoldTask(raw, job)
+        self._submit_block(task)
+        return task.future
+
+    def _submit_block(self, task: DecodeTask | FoldTask) -> None:
         with self._lock:
             if not self.usable:
                 task.answer(None)
-                return task.future
+                return
             self._decodes.append(task)
             idle = self._idle
         if idle:
             self._wake()
-        return task.future
 
     def submit_transactions(self, task: TxTask) -> None:
         """Let the worker of the task's shard verify scripts, an urgent one any; all jobs have the same flags."""
@@ -390,6 +402,8 @@ class WorkerPool:
                 self._begins(worker)
             if isinstance(task, DecodeTask):
                 data = pack_request(number, DECODE, task.raw)
+            elif isinstance(task, FoldTask):
+                data = pack_request(number, FOLD, task.raw, task.job.pack())
             elif isinstance(task, TxTask):
                 data = pack_request(number, VERIFY, *task.packed(), flags=task.jobs[0].flags, jobs=len(task.jobs))
             else:
@@ -467,6 +481,8 @@ class WorkerPool:
         task = worker.sent[0][1]
         if isinstance(task, DecodeTask):
             self._take_decoded(task, answer)
+        elif isinstance(task, FoldTask):
+            self._take_folded(task, answer)
         elif isinstance(task, TxTask):
             self._take_tx_verdict(task, answer)
         else:
@@ -493,6 +509,15 @@ class WorkerPool:
         else:
             raise DecodeError("no answer to a block")
         task.answer(block)
+
+    @staticmethod
+    def _take_folded(task: FoldTask, answer: Answer) -> None:
+        if answer.status == FOLDED:
+            task.answer(Fold.unpack(answer.body))
+        elif answer.status == FAILED:
+            task.answer(None)  # a broken rule, or a hint for another block: the node finds out
+        else:
+            raise DecodeError("no answer to a block that was to be folded")
 
     @staticmethod
     def _take_tx_verdict(task: TxTask, answer: Answer) -> None:
@@ -579,7 +604,7 @@ class WorkerPool:
 
     def _redo(self, task: Task, *, blamed: bool) -> None:
         """Queue a lost task again; ``blamed``: it was the one in work, so that it may be what ended the worker."""
-        if isinstance(task, DecodeTask):
+        if isinstance(task, DecodeTask | FoldTask):
             task.attempts += blamed
             if task.attempts >= self._max_attempts or self._closing:
                 task.answer(None)

@@ -14,9 +14,9 @@ from btcnode.sync.worker_codec import Answer, AnswerReader
 
 if TYPE_CHECKING:
     from btcnode.sync.chunks import Chunk
-    from btcnode.sync.worker_tasks import DecodeTask, TxTask
+    from btcnode.sync.worker_tasks import DecodeTask, FoldTask, TxTask
 
-    Task = DecodeTask | TxTask | Chunk
+    Task = DecodeTask | FoldTask | TxTask | Chunk
 
 _START = "import sys; sys.path[:] = sys.argv[2:]; from btcnode.sync.worker import main; main(int(sys.argv[1]))"
 SOCKET_BUFFER = 1 << 20  # bytes asked of the kernel for each direction

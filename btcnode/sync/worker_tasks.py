@@ -1,4 +1,4 @@
-"""Work for workers beside the chunks of blocks (``chunks.py``): blocks to decode, unconfirmed transactions."""
+"""Work for workers beside the chunks of blocks (``chunks.py``): blocks to decode or fold, unconfirmed transactions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from concurrent.futures import Future
 
 from btcnode.primitives.block import ParsedBlock
 from btcnode.script.verify import ScriptFailure, ScriptJob
+from btcnode.swiftsync.fold import Fold, FoldJob
 from btcnode.sync.work_estimate import longest_decoding, longest_verification, usual_seconds
 
+FOLDING_SHARE = 3.0  # of what decoding a block takes
 _NO_CODE = bytes(4)
 
 
@@ -34,6 +36,31 @@ class DecodeTask:
         """Give the block, or None, to whoever still waits for it."""
         if self.future.set_running_or_notify_cancel():
             self.future.set_result(block)
+
+
+class FoldTask:
+    """A block to check alone and to fold; the future gives None where the node has to look at it itself."""
+
+    __slots__ = ("attempts", "future", "job", "raw")
+
+    def __init__(self, raw: bytes, job: FoldJob) -> None:
+        self.raw = raw
+        self.job = job
+        self.future: Future[Fold | None] = Future()
+        self.attempts = 0
+
+    def usual_seconds(self) -> float:
+        """What it takes a worker."""
+        return usual_seconds(len(self.raw), 0)
+
+    def longest(self) -> float:
+        """Seconds that it may take at most."""
+        return FOLDING_SHARE * longest_decoding(len(self.raw))
+
+    def answer(self, fold: Fold | None) -> None:
+        """Give what came of it, or None, to whoever still waits for it."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_result(fold)
 
 
 class TxTask:
