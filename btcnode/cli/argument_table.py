@@ -22,6 +22,7 @@ ARGUMENTS = {
     "deriveaddresses": "descriptor json:range",
     "descriptorprocesspsbt": "text:psbt json:descriptors text:sighashtype json:bip32derivs json:finalize",
     "disconnectnode": "address json:nodeid",
+    "dumphints": "text:path json:height",
     "dumptxoutset": "text:path text:type json:options+any:rollback+json:in_memory",
     "echoipc": "text:arg",
     "echojson": "json:arg0 json:arg1 json:arg2 json:arg3 json:arg4 json:arg5 json:arg6 json:arg7 json:arg8 json:arg9",

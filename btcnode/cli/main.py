@@ -6,7 +6,8 @@ import inspect
 import sys
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,9 @@ from btcnode.settings.doors import from_keywords
 from btcnode.settings.kinds import as_flag
 from btcnode.settings.settings import Settings
 from btcnode.settings.table import GROUPS, OPTIONS, grouped
+
+if TYPE_CHECKING:
+    from btcnode.rpc.client import RpcClient
 
 STOP_TIMEOUT_S = 600.0
 STOP_POLL_S = 0.1
@@ -34,6 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+hints = typer.Typer(help="Hints for SwiftSync.", no_args_is_help=True)
+app.add_typer(hints, name="hints")
 
 
 def _network_parameter() -> inspect.Parameter:
@@ -120,6 +126,28 @@ def stop(
 ) -> None:
     """Stop a running node."""
     settings = from_keywords(options).settings
+    with _running_node(settings, own_port=options.get("rpcport") is not None) as client:
+        typer.echo(client.call("stop"))
+    if wait:
+        _wait_for_end(settings)
+
+
+@hints.command("make")
+@with_options(*STOP_OPTIONS)
+def make_hints(
+    path: Annotated[str, typer.Argument(help="The file to write, relative to the present folder.")],
+    height: Annotated[int, typer.Option(help="Height of the block that the hints are for, -1 for the tip.")] = -1,
+    **options: Any,
+) -> None:
+    """Have a running node write hints for the SwiftSync of other nodes."""
+    settings = from_keywords(options).settings
+    with _running_node(settings, own_port=options.get("rpcport") is not None, timeout=None) as client:
+        written = client.call("dumphints", str(Path(path).absolute()), height)
+    typer.echo(f"{written['path']}: {written['coins']} coins at height {written['height']}, {written['size']} bytes")
+
+
+def _running_node(settings: Settings, *, own_port: bool, timeout: float | None = 30.0) -> RpcClient:
+    """A client of the node of a data directory; raises ConfigError when none runs there."""
     from btcnode.rpc.auth import read_cookie
     from btcnode.rpc.client import RpcClient
     from btcnode.rpc.ready import ready_rpc_port
@@ -132,12 +160,9 @@ def stop(
             raise ConfigError(f"No running node found: cannot read the cookie {settings.cookie_path}")
         user, password = cookie
     port = settings.rpc.rpcport
-    if options.get("rpcport") is None:
+    if not own_port:
         port = ready_rpc_port(settings.net_dir) or port
-    with RpcClient("127.0.0.1", port, user, password) as client:
-        typer.echo(client.call("stop"))
-    if wait:
-        _wait_for_end(settings)
+    return RpcClient("127.0.0.1", port, user, password, timeout=timeout)
 
 
 def _wait_for_end(settings: Settings) -> None:

@@ -24,6 +24,7 @@ from btcnode.services.chain import Chain
 from btcnode.services.chain_alerts import ChainAlerts
 from btcnode.services.fees import FILE_NAME as FEES_FILE
 from btcnode.services.fees import FeeEstimates
+from btcnode.services.hints_writer import HintsWriter
 from btcnode.services.indexes import Indexes
 from btcnode.services.measuring import Meter
 from btcnode.services.mempool_file import MempoolFile
@@ -100,6 +101,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         assumed=assumed,
         pruner=pruner,
         snapshots=SnapshotWriter(chain, pruner),
+        hints=HintsWriter(chain, pruner),
         indexes=indexes,
         mempool=transactions.pool,
         mempool_file=mempool_file,

@@ -231,6 +231,13 @@ class ProcessedPsbt(TypedDict):
     complete: bool
     hex: NotRequired[str]
 
+class DumpedHints(TypedDict):
+    path: str
+    height: int
+    blockhash: str
+    coins: int
+    size: int
+
 class DumpedSet(TypedDict):
     coins_written: int
     base_hash: str
@@ -1204,6 +1211,11 @@ class NodeRpc:
         """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs, signed with the keys in them."""
     async def disconnectnode(self, address: str | None = ..., nodeid: int | None = ...) -> None:
         """Drop a peer, named by address or by id."""
+    async def dumphints(self, path: str, height: int | None = ...) -> DumpedHints:
+        """Write hints that let another node sync without lookups (its option -swiftsync): which outputs of every block are
+        unspent after a block of the active chain. Every block up to that one has to be here, and the undo data of those
+        above. It takes about as long as reading all blocks; the log tells how far it is.
+        """
     async def dumptxoutset(self, path: str, type: str | None = ..., options: Mapping[str, Any] | None = ...) -> DumpedSet:
         """Write the UTXO set to a file that loadtxoutset takes, as of the tip or as of an earlier block."""
     async def echo(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
@@ -1506,6 +1518,11 @@ class SyncNodeRpc:
         """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs, signed with the keys in them."""
     def disconnectnode(self, address: str | None = ..., nodeid: int | None = ...) -> None:
         """Drop a peer, named by address or by id."""
+    def dumphints(self, path: str, height: int | None = ...) -> DumpedHints:
+        """Write hints that let another node sync without lookups (its option -swiftsync): which outputs of every block are
+        unspent after a block of the active chain. Every block up to that one has to be here, and the undo data of those
+        above. It takes about as long as reading all blocks; the log tells how far it is.
+        """
     def dumptxoutset(self, path: str, type: str | None = ..., options: Mapping[str, Any] | None = ...) -> DumpedSet:
         """Write the UTXO set to a file that loadtxoutset takes, as of the tip or as of an earlier block."""
     def echo(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:

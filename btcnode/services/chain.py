@@ -303,7 +303,7 @@ class Chain:
     async def verify_chain(self, blocks: int, level: int) -> bool:
         """Check the newest blocks, between two steps of the chain; from level 3 on all coins on disk too."""
         try:
-            check = partial(verify_recent, self._state, blocks, level, self._check_stop)
+            check = partial(verify_recent, self._state, blocks, level, self.check_stop)
             complete = await self.driver.in_chain_thread(check)
             if level >= LEVEL_DISCONNECT:
                 await self.driver.in_reader(self._state.store.coins.verify)
@@ -321,7 +321,7 @@ class Chain:
         def walk(begun: Callable[[], None]) -> CoinTotals:
             def progress(_count: int) -> None:
                 begun()
-                self._check_stop()
+                self.check_stop()
 
             return state.store.coins.utxo_stats(cast(HashType, hash_type), progress)
 
@@ -438,8 +438,8 @@ class Chain:
             return violation
         return None
 
-    def _check_stop(self, *_: object) -> None:
-        """For work of long in threads: raise StorageError when the node is shutting down."""
+    def check_stop(self, *_: object) -> None:
+        """Raise StorageError when the node is shutting down; for work beside the loop."""
         if self._stopping:
             raise StorageError("Shutting down")
 

@@ -14,6 +14,7 @@ from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
 from btcnode.services.control import Control
 from btcnode.services.fees import FeeEstimates
+from btcnode.services.hints_writer import HintsWriter
 from btcnode.services.indexes import Indexes
 from btcnode.services.mempool_file import MempoolFile
 from btcnode.services.notifications import Notifications
@@ -43,6 +44,7 @@ class NodeParts:
     assumed: AssumedChain
     pruner: Pruner
     snapshots: SnapshotWriter
+    hints: HintsWriter
     indexes: Indexes
     mempool: Mempool
     mempool_file: MempoolFile

@@ -6,19 +6,19 @@ _btcnode_cli() {
     local methods="
     abortprivatebroadcast addnode analyzepsbt clearbanned combinepsbt combinerawtransaction converttopsbt
     createmultisig createpsbt createrawtransaction decodepsbt decoderawtransaction decodescript deriveaddresses
-    descriptorprocesspsbt disconnectnode dumptxoutset enumeratesigners estimatesmartfee exportasmap finalizepsbt
-    getaddednodeinfo getaddrmaninfo getbestblockhash getblock getblockchaininfo getblockcount getblockfilter
-    getblockfrompeer getblockhash getblockheader getblockstats getblocktemplate getchainstates getchaintips
-    getchaintxstats getconnectioncount getdeploymentinfo getdescriptoractivity getdescriptorinfo getdifficulty
-    getindexinfo getmemoryinfo getmempoolancestors getmempoolcluster getmempooldescendants getmempoolentry
-    getmempoolinfo getmininginfo getnettotals getnetworkhashps getnetworkinfo getnodeaddresses getpeerinfo
-    getpeerscores getprioritisedtransactions getprivatebroadcastinfo getrawmempool getrawtransaction getrpcinfo
-    getsyncprofile getsyncstate gettxout gettxoutproof gettxoutsetinfo gettxspendingprevout getzmqnotifications
-    help importmempool joinpsbts listbanned loadtxoutset logging ping preciousblock prioritisetransaction
-    pruneblockchain savemempool scanblocks scantxoutset sendrawtransaction setban setnetworkactive
-    signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader submitpackage testmempoolaccept
-    uptime utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof waitforblock
-    waitforblockheight waitfornewblock
+    descriptorprocesspsbt disconnectnode dumphints dumptxoutset enumeratesigners estimatesmartfee exportasmap
+    finalizepsbt getaddednodeinfo getaddrmaninfo getbestblockhash getblock getblockchaininfo getblockcount
+    getblockfilter getblockfrompeer getblockhash getblockheader getblockstats getblocktemplate getchainstates
+    getchaintips getchaintxstats getconnectioncount getdeploymentinfo getdescriptoractivity getdescriptorinfo
+    getdifficulty getindexinfo getmemoryinfo getmempoolancestors getmempoolcluster getmempooldescendants
+    getmempoolentry getmempoolinfo getmininginfo getnettotals getnetworkhashps getnetworkinfo getnodeaddresses
+    getpeerinfo getpeerscores getprioritisedtransactions getprivatebroadcastinfo getrawmempool getrawtransaction
+    getrpcinfo getsyncprofile getsyncstate gettxout gettxoutproof gettxoutsetinfo gettxspendingprevout
+    getzmqnotifications help importmempool joinpsbts listbanned loadtxoutset logging ping preciousblock
+    prioritisetransaction pruneblockchain savemempool scanblocks scantxoutset sendrawtransaction setban
+    setnetworkactive signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader submitpackage
+    testmempoolaccept uptime utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof
+    waitforblock waitforblockheight waitfornewblock
     "
     COMPREPLY=()
     if [ "$cur" = "=" ]; then

@@ -1,0 +1,62 @@
+"""``dumphints``: the hints for any block of the active chain, made beside the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from btcnode.networks.parameters import params_for
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from tests.lib.chain_generator import benchmark_chain
+from tests.lib.hints import pack_hints, reference_hints
+from tests.lib.node_parts import regtest_config
+from tests.unit.rpc.conftest import Running
+
+PARAMS = params_for("regtest")
+
+
+@pytest.fixture(scope="module")
+def chain() -> list[bytes]:
+    return list(benchmark_chain(PARAMS, big_blocks=6, big_txs=30, small_blocks=6))
+
+
+@pytest.fixture(scope="module")
+def synced(tmp_path_factory: pytest.TempPathFactory, chain: list[bytes]) -> Iterator[Running]:
+    node = Running(regtest_config(tmp_path_factory.mktemp("hints")))
+    for raw in chain:
+        node.do(node.parts.chain.driver.store_block(raw, node.now, requested=True))
+    node.do(node.parts.chain.driver.settled())
+    yield node
+    node.close()
+
+
+def test_the_hints_for_the_tip(synced: Running, chain: list[bytes]) -> None:
+    written = synced.call("dumphints", "tip.hints")
+    data = Path(written["path"]).read_bytes()
+    assert data == pack_hints(reference_hints(chain))
+    assert Path(written["path"]).parent == synced.settings.net_dir
+    assert written["height"] == len(chain)
+    assert written["blockhash"] == header_hash(chain[-1][:HEADER_SIZE])[::-1].hex()
+    assert written["size"] == len(data)
+    assert written["coins"] == synced.call("gettxoutsetinfo")["txouts"]
+
+
+@pytest.mark.parametrize("back", [1, 5, 11])
+def test_the_hints_for_an_earlier_block(synced: Running, chain: list[bytes], back: int) -> None:
+    height = len(chain) - back
+    written = synced.call("dumphints", f"{height}.hints", height)
+    assert Path(written["path"]).read_bytes() == pack_hints(reference_hints(chain[:height]))
+    assert written["height"] == height
+    assert not list(synced.settings.net_dir.glob("*temp_hints*"))
+
+
+def test_what_cannot_be_written_is_said(synced: Running, chain: list[bytes]) -> None:
+    for height in (0, -2, len(chain) + 1):
+        assert "not between 1" in synced.call("dumphints", "wrong.hints", height)["message"]
+    (synced.settings.net_dir / "there.hints").write_bytes(b"mine")
+    assert "already exists" in synced.call("dumphints", "there.hints")["message"]
+    assert "Couldn't open" in synced.call("dumphints", "nowhere/there.hints")["message"]
+    assert (synced.settings.net_dir / "there.hints").read_bytes() == b"mine"
+    assert not list(synced.settings.net_dir.glob("*incomplete*"))
