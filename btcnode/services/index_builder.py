@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -91,9 +92,7 @@ class IndexBuilder:
         self.store = self._open(directory / recipe.file, wipe=wipe, in_doubt=fault_noted(directory))
         log.info("LMDB in place of Core's: Opening LevelDB in %s", place)
         self._at = self._position()  # header index of the last block that is stored
-        self._waiting: dict[
-            int, None
-        ] = {}  # connected blocks in order: stale soon or not, they are indexed, as in Core
+        self._waiting: deque[int] = deque()  # connected blocks: stale soon or not, the index goes their way, as in Core
         self._failed = False
         self._closing = False
         self._moved = asyncio.Event()
@@ -146,14 +145,18 @@ class IndexBuilder:
         parent = self._tree.prev(index)
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.clear()  # far behind: the active chain will do
-        elif parent in self._waiting or (parent >= 0 and self.covers(parent)):
-            self._waiting[index] = None
+        elif self._continues(parent, self._waiting[-1] if self._waiting else self._at):
+            self._waiting.append(index)
 
     # -- where it is ---------------------------------------------------------------------------------------------
 
     def covers(self, index: int) -> bool:
         """Whether the block is on the chain that was indexed."""
-        return self._at >= 0 and self._tree.ancestor(self._at, self._tree.height(index)) == index
+        return self._continues(index, self._at)
+
+    def _continues(self, index: int, at: int) -> bool:
+        """Whether an index that stands at block ``at`` can go back to block ``index``."""
+        return index >= 0 and at >= 0 and self._tree.ancestor(at, self._tree.height(index)) == index
 
     def state(self) -> IndexState:
         """How far the index has come."""
@@ -236,8 +239,10 @@ class IndexBuilder:
             if not (todo := self._plan()):
                 break
             done = await asyncio.get_running_loop().run_in_executor(self._thread, self._work, todo)
-            if done:
-                self._at = todo[done - 1]
+            for index in todo[:done]:
+                self._at = index
+                if self._waiting and self._waiting[0] == index:
+                    self._waiting.popleft()
             self._wake()
         if self.rebuilding and not self._closing:
             self.rebuilding = False
@@ -289,15 +294,18 @@ class IndexBuilder:
         return active.span(first, first + SLICE_BLOCKS - 1)
 
     def _plan_waiting(self) -> list[int]:
-        """The blocks that were connected first, as far as each is the child of the one before."""
+        """The blocks that were connected first, as far as each is the child of the one before.
+
+        One that is indexed already counts too: a block that comes back takes the index back to it.
+        """
+        waiting, prev = self._waiting, self._tree.prev
+        while waiting and (waiting[0] == self._at or not self.covers(prev(waiting[0]))):
+            waiting.popleft()
         run: list[int] = []
-        for index in list(self._waiting):
-            if not run and self.covers(index):
-                del self._waiting[index]
-            elif len(run) < SLICE_BLOCKS and (not run or self._tree.prev(index) == run[-1]):
-                run.append(index)
-            else:
+        for index in waiting:
+            if len(run) >= SLICE_BLOCKS or (run and prev(index) != run[-1]):
                 break
+            run.append(index)
         return run
 
     def _work(self, todo: Sequence[int]) -> int:

@@ -206,6 +206,29 @@ def test_blocks_that_do_not_stay(setup: Setup) -> None:
     setup.run(work)
 
 
+def test_a_block_that_comes_back_takes_the_index_back(setup: Setup) -> None:
+    """As in Core, which goes back when the next block is connected, whether it is known or new."""
+    blocks = setup.chain.mine(5)
+
+    async def work(builder: IndexBuilder) -> None:
+        await synced(builder)
+        setup.chain.leave(blocks[1])
+        assert builder.state() == IndexState("recorder", True, 5)
+        for at, height in ((blocks[2], 3), (blocks[3], 4), (blocks[4], 5), (blocks[2], 3)):
+            setup.chain.memory.active.set_tip(setup.chain.tree.prev(at))
+            setup.chain.memory.active.set_tip(at)
+            setup.chain.tell([BlockConnected(at, height, 1, 0, 0, BLOCK)])
+        while builder.state().height != 3:  # never, when it stays where it is: the test would run out of time
+            await asyncio.sleep(0)
+        assert builder.state() == IndexState("recorder", True, 3)
+        assert setup.recipe.heights == list(range(6))  # nothing is made again
+
+    setup.run(work)
+    builder = setup.open()
+    assert builder.state() == IndexState("recorder", True, 3)
+    builder.store.close()
+
+
 def test_too_many_blocks_wait(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_builder, "MAX_WAITING", 4)
 
