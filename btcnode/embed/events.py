@@ -226,8 +226,10 @@ class EventHub:
         self._expect()
 
     def on_removal(self, entry: MempoolEntry, reason: RemovalReason) -> None:
-        """The mempool has let a transaction go."""
-        self._transactions.pop(entry.txid, None)
+        """The mempool has let a transaction go; one that a block has confirmed at once is told before that block."""
+        event = self._transactions.pop(entry.txid, None)
+        if event is not None and reason is RemovalReason.BLOCK and not self._left:
+            self._publish(event)
 
     def on_input(self, event: Input) -> None:
         """An input that the protocol is about to take."""

@@ -11,12 +11,16 @@ from typing import Any, assert_type
 import pytest
 
 import btcnode
+from btcnode.chain.header_tree import HeaderTree
 from btcnode.embed import events
-from btcnode.embed.events import Event, EventStream
+from btcnode.embed.events import Event, EventHub, EventStream
 from btcnode.errors import BtcnodeError
+from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.addresses import address_for_script, script_for_address
 from btcnode.primitives.coin import make_txout
+from btcnode.primitives.hashes import to_display
+from btcnode.primitives.tx import Tx
 from btcnode.testing.templates import p2wpkh, signed_tx
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -139,6 +143,28 @@ def test_each_transaction_is_there() -> None:
                 entry = await node.rpc.getmempoolentry(event.txid)
                 assert (entry["vsize"], entry["wtxid"]) == (event.vsize, event.wtxid)
                 assert entry["fees"]["base"] * 10**8 == event.fee == 10_000
+
+    run(work)
+
+
+def test_a_transaction_that_is_confirmed_at_once() -> None:
+    """Before the loop has turned: it is told all the same, and one that is replaced as soon is not."""
+
+    async def work() -> None:
+        hub = EventHub(HeaderTree(REGTEST), lambda: ())
+        stream = hub.subscribe((btcnode.NewTransaction,))
+        tx = Tx(2, [bytes(36)], [b""], [0], [bytes(8) + b"\x00"], None)
+        entry = MempoolEntry(
+            tx, fee=100, weight=tx.weight, sigop_cost=0, time=1, height=1, sequence=0, spends_coinbase=False,
+            lock_points=LockPoints(-1, -1, -1),
+        )  # fmt: skip
+        for reason in (RemovalReason.REPLACED, RemovalReason.BLOCK):
+            hub.on_transaction(entry)
+            hub.on_removal(entry, reason)
+        hub.close()
+        assert [event async for event in stream] == [
+            btcnode.NewTransaction(to_display(tx.txid), to_display(tx.wtxid), 100, entry.vsize)
+        ]
 
     run(work)
 
