@@ -438,7 +438,7 @@ class Chainstate:
             by_hand = self.tree.is_failed(step.index)
             self._left_by_hand += by_hand
             returns = not by_hand or self._left_by_hand <= RETURNING_BLOCKS
-            return [BlockDisconnected(step.index, step.height, _block_of(result), returns)]
+            return [BlockDisconnected(step.index, step.height, _block_of(result), by_hand, returns)]
         if isinstance(step, RetreatStep):
             self._ahead.clear()
             self._hold = False

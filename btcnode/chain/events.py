@@ -27,12 +27,13 @@ class BlockConnected:
 class BlockDisconnected:
     """The block at ``index`` left the active chain; its parent is the tip now. Do not keep ``block``.
 
-    ``returns``: its transactions may become unconfirmed again.
+    ``by_hand``: the user has declared it invalid. ``returns``: its transactions may become unconfirmed again.
     """
 
     index: int
     height: int
     block: ParsedBlock = field(compare=False, repr=False)
+    by_hand: bool = False
     returns: bool = True
 
 

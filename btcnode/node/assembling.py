@@ -74,7 +74,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     options = protocol_config(settings)
     machinery = _make_machinery(opened, options, stack)
     driver, protocol, transactions = machinery.driver, machinery.protocol, machinery.transactions
-    chain = Chain(driver, machinery.view, launch.params, launch.clock, transactions.until_reorganised)
+    chain = Chain(driver, machinery.view, launch.params, launch.clock)
     alerts = ChainAlerts(chain, launch.alerts)
     assumed = _make_assumed(opened, machinery, chain)
     closes(stack, launch, assumed.close)

@@ -2,7 +2,7 @@
 
 As Core tells them: a transaction that a block contradicts goes before that block comes, and in a reorganisation the old
 blocks go, what they held returns to the mempool, and only then the new blocks come. The node takes transactions back
-when the new blocks are connected already, so these wait here meanwhile.
+when new blocks are connected already, so these wait here meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class EventOrder:
         self._chainwork = chainwork
         self._initial_download = initial_download
         self._emit = emit
-        self._left_work: int | None = None  # of the tip that a reorganisation has left; None: there is none
+        self._left: int | None = None  # header index of the tip that a reorganisation has left; None: there is none
         self._held: list[tuple[int, ParsedBlock]] = []
         self._held_bytes = 0
         pool.listen(self._tx_added, self._tx_removed)
@@ -51,35 +51,38 @@ class EventOrder:
     def block_connected(self, event: BlockConnected) -> None:
         """The mempool knows of the block already."""
         block = event.block
-        if self._left_work is None:
+        if self._left is None:
             self._emit(BlockIn(block))
             self._publish_tip(block)
             return
         if self._held_bytes + block.size > MAX_HELD_BYTES:
-            self._release()
+            self._release(self._left)
         self._held.append((event.index, block))
         self._held_bytes += block.size
 
     def block_disconnected(self, event: BlockDisconnected) -> None:
         """The mempool does not know of it yet."""
-        if self._held:  # it goes before it was told that it came
-            self._release()
-        if self._left_work is None:
-            self._left_work = self._chainwork(event.index)
+        if self._left is None and not event.by_hand:  # then there is no other chain that could be the better one
+            self._left = event.index
         self._emit(BlockOut(event.block))
 
     def reorganised(self) -> None:
-        """Chain and mempool are at rest again."""
-        self._release()
-        self._left_work = None
+        """The mempool is right for the tip again."""
+        if self._left is not None and self._release(self._left):
+            self._left = None
 
-    def _release(self) -> None:
+    def _release(self, left: int) -> bool:
+        """Tell of the blocks that wait; returns whether the last one's chain is as good as the one that was left."""
         held, self._held, self._held_bytes = self._held, [], 0
-        for n, (index, block) in enumerate(held):
+        arrived = False
+        for n, (index, block) in enumerate(held, 1):
             self._emit(BlockIn(block))
-            # halfway to a better chain nobody wants to hear of a tip
-            if n == len(held) - 1 or self._chainwork(index) > (self._left_work or 0):
+            arrived = self._chainwork(index) > self._chainwork(left) or (
+                n == len(held) and self._chainwork(index) == self._chainwork(left)
+            )
+            if arrived and index != left:  # halfway, or where it was before, nobody wants to hear of a tip
                 self._publish_tip(block)
+        return arrived
 
     def _publish_tip(self, block: ParsedBlock) -> None:
         if not self._initial_download():

@@ -96,7 +96,6 @@ class BlockEffects:
         self._reactor = reactor
         self._driver = chain.driver
         self._chain = chain
-        self._transactions = transactions
         self._clock = clock
         self._audit = AuditFile(directory)
         self._side = SideWork()
@@ -256,15 +255,7 @@ class BlockEffects:
 
     def _report_rest(self) -> None:
         """Blocks have had their effect, on the mempool too."""
-        if self._transactions.is_reorganising:
-            _spawn(self._reads, self._report_rest_later())
-        else:
-            self._reactor.feed(events.ChainSettled())
-
-    async def _report_rest_later(self) -> None:
-        await self._transactions.until_reorganised()
-        if self._driver.is_settled:  # else that activation's end is what counts
-            self._report_rest()
+        self._reactor.feed(events.ChainSettled())
 
     def _on_stored(self, event: BlockStored) -> None:
         """Blocks on top of the tip go on to other nodes before their scripts are verified."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -115,15 +115,7 @@ class FoundCoins(NamedTuple):
 class Chain:
     """Blocks, headers and coins over one driver."""
 
-    def __init__(
-        self,
-        driver: ChainDriver,
-        view: NodeChainView,
-        params: NetworkParams,
-        clock: Clock,
-        mempool_follows: Callable[[], Awaitable[None]],
-    ) -> None:
-        """``mempool_follows`` is awaited after every change of the chain: it returns when the mempool has followed."""
+    def __init__(self, driver: ChainDriver, view: NodeChainView, params: NetworkParams, clock: Clock) -> None:
         self.driver = driver
         self.params = params
         self._view = view
@@ -133,7 +125,6 @@ class Chain:
         self._stopping = False
         self._version_bits = VersionBits(params, self._state.tree)
         self._watchers: dict[BlockHash, list[list[RuleViolation | None]]] = {}  # of blocks that are being handed in
-        self._mempool_follows = mempool_follows
         self._failure_listeners: list[Callable[[], None]] = []
         self.coin_scan = CoinScan()
         self.block_scan = CoinScan()
@@ -358,7 +349,7 @@ class Chain:
             if outcome.violation is not None:
                 _log.error("ProcessNewBlock: AcceptBlock FAILED (%s)", outcome.violation)
                 return outcome.violation.code
-            await self._followed()
+            await self.driver.settled()
         if not outcome.new:
             known_as = "duplicate-invalid" if self._state.tree.is_failed(outcome.index) else "duplicate"
             return await self._damage(raw) or known_as
@@ -404,30 +395,25 @@ class Chain:
         """Add a header; raises RuleViolation."""
         self._state.tree.add(raw, self._clock.now())
 
-    async def _followed(self) -> None:
-        """Wait until the best chain is active, and the mempool has followed it."""
-        await self.driver.settled()
-        await self._mempool_follows()
-
     async def invalidate_block(self, index: int) -> None:
         """Leave the chain of the block; returns when the best remaining chain is active. Raises StorageError."""
         if index:  # Core answers for the genesis block as for others, and lets it be
             await self.driver.invalidate(index)
             self._failures_changed()
-        await self._followed()
+        await self.driver.settled()
 
     async def reconsider_block(self, index: int) -> None:
         """Take an invalidation back."""
         async with self.driver.paused():
             self._state.reconsider(index)
         self._failures_changed()
-        await self._followed()
+        await self.driver.settled()
 
     async def precious_block(self, index: int) -> None:
         """Prefer the block among chains of equal work."""
         async with self.driver.paused():
             self._state.prefer(index)
-        await self._followed()
+        await self.driver.settled()
 
     async def check_proposal(self, block: ParsedBlock) -> RuleViolation | None:
         """Whether a block would be valid on top of the tip, apart from its proof of work."""

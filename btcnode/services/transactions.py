@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast
 
-from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockInvalidated, BlockRejected, ChainEvent
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.locks import is_final, sequence_locks, sequence_locks_met
 from btcnode.consensus.transactions import COINBASE_MATURITY
@@ -45,6 +45,7 @@ from btcnode.sync.worker_pool import WorkerPool
 
 MAX_DISCONNECTED_BYTES = 20_000_000  # transactions of disconnected blocks kept for coming back (Core's limit)
 AUDIT_ENTRIES = 1000  # examined every second in the audit after an eviction: a few ms
+FIT_ENTRIES = 500  # examined in one turn of the loop after a reorganisation: a few ms
 MAX_HURRIED = 64  # transactions in verification that the user's may take along: as many as may depend on each other
 
 log = logging.getLogger("btcnode.mempool")
@@ -76,7 +77,7 @@ class BlockObserver(Protocol):
         """A block was disconnected; the mempool will hear of it next."""
 
     def reorganised(self) -> None:
-        """The chain has come to rest after disconnections, and what could return to the mempool is there."""
+        """After disconnections: what could return to the mempool is there, and the chain goes on, if it does."""
 
 
 class ActiveTipView:
@@ -190,10 +191,11 @@ class Transactions:
         self._held: list[_Offer] = []  # until a reorganisation is over
         self._disconnected: dict[bytes, Tx] = {}  # by txid, in the order in which they are to come back
         self._disconnected_bytes = 0
-        self._reorganising = False
-        self._finishing = False
+        self._left_work = 0  # of the tip that a reorganisation has left
         self._at_rest = asyncio.Event()  # no reorganisation is under way
         self._at_rest.set()
+        self._caught_up = asyncio.Event()  # the pool is right for the tip, or the chain goes on before it has to be
+        self._caught_up.set()
         self._pool_audit = PoolAudit(pool)
         self.in_package = False  # what comes into the pool at this moment comes with its package
         self._confirmed_listeners: list[Callable[[list[MempoolEntry], int], None]] = []
@@ -201,6 +203,7 @@ class Transactions:
         self._stopped = False
         self._observers: list[BlockObserver] = []
         driver.listen(self._on_events)
+        driver.follow(self._caught_up.wait)
 
     def observe(self, observer: BlockObserver) -> None:
         """Tell ``observer`` of blocks in the order in which they change the mempool."""
@@ -210,19 +213,15 @@ class Transactions:
         """Call ``listener`` with the entries that a block has confirmed, and its height."""
         self._confirmed_listeners.append(listener)
 
-    async def until_reorganised(self) -> None:
-        """Wait until no reorganisation is under way: what was disconnected is back where it can be."""
-        await self._at_rest.wait()
-
     @property
-    def is_reorganising(self) -> bool:
-        """Whether a reorganisation is under way."""
+    def _reorganising(self) -> bool:
         return not self._at_rest.is_set()
 
     async def close(self) -> None:
         """Judge nothing more."""
         self._stopped = True
         self._at_rest.set()
+        self._caught_up.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -454,6 +453,7 @@ class Transactions:
     # -- blocks --------------------------------------------------------------------------------------------------
 
     def _on_events(self, chain_events: list[ChainEvent]) -> None:
+        turn = False
         for event in chain_events:
             if isinstance(event, BlockConnected):
                 self._on_connected(event)
@@ -463,9 +463,22 @@ class Transactions:
                 for observer in self._observers:
                     observer.block_disconnected(event)
                 self._on_disconnected(event)
-        if self._reorganising and not self._finishing and self._chain_is_best():
-            self._finishing = True
-            self._spawn(asyncio.get_running_loop().create_task(self._finish_reorganisation()))
+            turn = turn or self._is_turn(event)
+        if turn and self._reorganising and self._caught_up.is_set() and not self._stopped:
+            self._caught_up.clear()
+            self._spawn(asyncio.get_running_loop().create_task(self._catch_up()))
+
+    def _is_turn(self, event: ChainEvent) -> bool:
+        """Whether Core would bring the pool in line with the tip now, in the course of a reorganisation.
+
+        It does as soon as the new chain is better than the old one, or breaks a rule, and after each of the last blocks
+        that the user invalidates.
+        """
+        if isinstance(event, BlockConnected):
+            return self._state.tree.chainwork(event.index) > self._left_work or self._chain_is_best()
+        if isinstance(event, BlockDisconnected):
+            return (event.by_hand and event.returns) or self._chain_is_best()
+        return isinstance(event, BlockInvalidated) or (isinstance(event, BlockRejected) and event.connecting)
 
     def _chain_is_best(self) -> bool:
         state = self._state
@@ -486,9 +499,10 @@ class Transactions:
 
     def _on_disconnected(self, event: BlockDisconnected) -> None:
         block = event.block
-        self._reorganising = True
-        self._at_rest.clear()
-        again = {block.txids[i]: block.tx(i) for i in range(1, block.n_tx)}
+        if not self._reorganising:
+            self._left_work = self._state.tree.chainwork(event.index)
+            self._at_rest.clear()
+        again = {block.txids[i]: block.tx(i) for i in range(block.n_tx)}
         if not event.returns:
             for txid, tx in again.items():
                 self._forget_dependents(txid, tx)
@@ -500,8 +514,6 @@ class Transactions:
             txid, tx = self._disconnected.popitem()  # the newest go first: nothing kept depends on them
             self._disconnected_bytes -= len(tx.raw)
             self._forget_dependents(txid, tx)
-        coinbase = block.tx(0)
-        self._forget_dependents(coinbase.txid, coinbase)
         self._feed(events.TransactionsUnconfirmed(block.hash))
 
     def _forget_dependents(self, txid: bytes, tx: Tx) -> None:
@@ -509,39 +521,33 @@ class Transactions:
         spenders = [self.pool.spender_of(txid + n.to_bytes(4, "little")) for n in range(len(tx.txouts))]
         self.pool.remove([entry for entry in dict.fromkeys(spenders) if entry is not None], RemovalReason.REORG)
 
-    async def _finish_reorganisation(self) -> None:
-        """The chain has settled: transactions of the blocks that were left come back, what no longer holds goes."""
-        while self._disconnected or not self._chain_is_best():
-            tip = self._state.tip
+    async def _catch_up(self) -> None:
+        """Transactions of the blocks that were left come back, what no longer holds goes; the chain waits."""
+        try:
             returning, self._disconnected, self._disconnected_bytes = self._disconnected, {}, 0
             for txid, tx in returning.items():
-                verdict = await self.accept(tx, bypass_limits=True)
-                if isinstance(verdict, Rejection):
+                if tx.is_coinbase or isinstance(await self.accept(tx, bypass_limits=True), Rejection):
                     self._forget_dependents(txid, tx)
-                if self._state.tip != tip:
-                    break
-            if self._state.tip == tip:
-                break
-            # the chain has gone on meanwhile: what is not back waits for it to settle again
-            rest = {txid: tx for txid, tx in returning.items() if txid not in self.pool}
-            self._disconnected = rest | self._disconnected
-            self._disconnected_bytes = sum(len(tx.raw) for tx in self._disconnected.values())
-            if not self._chain_is_best():
-                self._finishing = False
-                return
-        self._remove_unfit()
-        self.admission.limit(self._clock.now())
-        self._reorganising = self._finishing = False
-        for observer in self._observers:
-            observer.reorganised()
-        self._at_rest.set()
-        held, self._held = self._held, []
-        for offer in held:
-            self._admit(offer)
+            await self._remove_unfit()
+            self.admission.limit(self._clock.now())
+            for observer in self._observers:
+                observer.reorganised()
+            self._at_rest.set()
+            held, self._held = self._held, []
+            for offer in held:
+                self._admit(offer)
+        finally:
+            self._caught_up.set()
 
-    def _remove_unfit(self) -> None:
-        """Take out what is not final, not mature or without coins at the new tip (Core's removeForReorg)."""
-        self.pool.remove([entry for entry in self.pool if not self._fits(entry)], RemovalReason.REORG)
+    async def _remove_unfit(self) -> None:
+        """Take out what is not final, not mature or without coins at the tip (Core's removeForReorg)."""
+        unfit: list[MempoolEntry] = []
+        for n, entry in enumerate(list(self.pool), 1):  # what comes meanwhile is judged at this tip
+            if not self._fits(entry):
+                unfit.append(entry)
+            if not n % FIT_ENTRIES:
+                await asyncio.sleep(0)
+        self.pool.remove([entry for entry in unfit if entry.txid in self.pool], RemovalReason.REORG)
 
     def _fits(self, entry: MempoolEntry) -> bool:
         state, tx = self._state, entry.tx

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -78,6 +78,7 @@ class ChainDriver:
         self._readers: Executor = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
         self._listeners: list[Listener] = []
         self._settled_listeners: list[Callable[[], None]] = []
+        self._followers: list[Callable[[], Awaitable[object]]] = []
         self._task: asyncio.Task[None] | None = None
         self._stopped: BaseException | None = None
         self._paused = 0  # who holds activation back, or waits for his turn to
@@ -103,6 +104,17 @@ class ChainDriver:
     def listen_settled(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` whenever an activation has come to its end."""
         self._settled_listeners.append(listener)
+
+    def follow(self, follower: Callable[[], Awaitable[object]]) -> None:
+        """Await ``follower`` before each step of the active chain, and before it is at rest.
+
+        So that what belongs to the tip is right for it before there is another one. It may not wait for the chain.
+        """
+        self._followers.append(follower)
+
+    async def _followed(self) -> None:
+        for follower in self._followers:
+            await follower()
 
     # -- blocks in -----------------------------------------------------------------------------------------------
 
@@ -206,6 +218,7 @@ class ChainDriver:
     async def _activate(self) -> None:
         try:
             while self._stopped is None:
+                await self._followed()
                 step = self._plan()
                 if step is None:
                     self._come_to_rest()
@@ -441,7 +454,9 @@ class ChainDriver:
                 if step is None:
                     raise RuntimeError("a step is pending although the driver is paused")
                 await self._run(step)
+                await self._followed()
             self._publish([BlockInvalidated(index)])
+            await self._followed()
 
     async def flush(self) -> None:
         """Write everything to disk, between two steps of an activation."""

@@ -145,10 +145,6 @@ LATER: dict[str, dict[str, Check]] = {
         "*.synced_blocks": lambda ours, theirs: True,
         "*.inflight:length": lambda ours, theirs: len(ours) > len(theirs),
     },
-    "getrawmempool": {"*.height": _both_count, "mempool_sequence": _both_count},
-    "getmempoolancestors": {"*.height": _both_count},
-    "getmempooldescendants": {"*.height": _both_count},
-    "getmempoolentry": {"height": _both_count},
     "getnettotals": {"totalbytesrecv": _both_count},
     "getmempoolinfo": {"optimal": lambda ours, theirs: ours is True and theirs is False},
 }

@@ -34,6 +34,7 @@ COMMON_OPTIONS = (
     f"-rpcpassword={PASSWORD}",
     "-debug=0",
 )
+PUBLISHED = ("hashblock", "hashtx", "sequence")
 INDEXES = ("-txindex", "-coinstatsindex", "-blockfilterindex", "-txospenderindex")
 
 
@@ -56,7 +57,8 @@ class Node:
         self.directory = directory
         self.options = list(options)
         self.process: subprocess.Popen[bytes] | None = None
-        self.port = self.rpc_port = 0
+        self.port = self.rpc_port = self.zmq_port = 0
+        self.publishes = False  # over ZeroMQ, from its next start on
         self._http: http.client.HTTPConnection | None = None
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -66,13 +68,18 @@ class Node:
         return self.directory / "regtest"
 
     @property
+    def zmq_address(self) -> str:
+        """Where it publishes."""
+        return f"tcp://127.0.0.1:{self.zmq_port}"
+
+    @property
     def saved(self) -> Path:
         """The copy of the directory that ``restore`` brings back."""
         return self.directory.with_name(self.directory.name + ".saved")
 
     def start(self) -> None:
         """Start and wait for RPC; raises RuntimeError when the process ends."""
-        self.port, self.rpc_port = free_port(), free_port()
+        self.port, self.rpc_port, self.zmq_port = free_port(), free_port(), free_port()
         arguments = [
             f"-datadir={self.directory}",
             f"-port={self.port}",
@@ -81,6 +88,8 @@ class Node:
             *COMMON_OPTIONS,
             *self.options,
         ]
+        if self.publishes:
+            arguments += [f"-zmqpub{topic}={self.zmq_address}" for topic in PUBLISHED]
         with (self.directory / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
                 [*self.command, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment()

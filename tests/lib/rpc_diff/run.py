@@ -16,6 +16,7 @@ from btcnode.wire.codec import Message
 from .cases import Case, Cases, every_method
 from .company import Companion, accompany, dismiss
 from .compare import Answer, is_overflow, kinds
+from .hearing import Hearing
 from .nodes import INDEXES, Node, ours, theirs
 from .setup import prepare, state, wait_for_indexes, wait_for_mempool
 from .text import Tree, parse, request, write
@@ -223,8 +224,15 @@ class Session:
 
     def walk(self, values: Values, pass_name: str) -> None:
         """Change both nodes step by step, and compare all they tell after each; ends where they part."""
+        for node in self.nodes:
+            node.publishes = True
         self.revive()
-        walk, history = Walk(values, self.nodes[-1], self.world.now + LATE_S.get(pass_name, 0)), list[str]()
+        walk = Walk(values, self.nodes[-1], self.world.now + LATE_S.get(pass_name, 0))
+        with closing(Hearing(self.nodes, values.good_address())) as hearing:
+            self._go(walk, hearing)
+
+    def _go(self, walk: Walk, hearing: Hearing) -> None:
+        history: list[str] = []
         for _ in range(self.plan.steps):
             if time.monotonic() > self.deadline:
                 return
@@ -237,17 +245,14 @@ class Session:
                     isinstance(answer, str) for answer in answers
                 ):
                     return
-                if step[0] == "invalidateblock" and self._has_lost_transactions():
-                    return
             elif not self._tell(step[0], step[1], behind):
                 return
             if self._parted(walk.observed(), behind):
                 return
-
-    def _has_lost_transactions(self) -> bool:
-        """Whether bitcoind has let go, on its way down block by block, what we still have: docs/differences.md."""
-        ours, theirs = (set(node.result(request("getrawmempool", []))) for node in (self.nodes[0], self.nodes[-1]))
-        return ours > theirs
+            told = hearing.since(SETTLE_S)
+            if told[0] != told[-1]:
+                self.report.add("zmq", "what is published", Example(behind, str(told[0]), str(told[-1])))
+                return
 
     def _tell(self, which: int, message: Message, behind: str) -> bool:
         """Have a companion tell something everywhere; False when only one of the nodes hangs up."""

@@ -83,7 +83,7 @@ class Node:
         self.state = Chainstate.open(PARAMS, ChainStore.open(path, PARAMS))
         self.driver = ChainDriver(self.state, on_fatal=self.failures.append)
         self.view = NodeChainView(self.state.tree, self.state.active, PARAMS, history=self.driver.history_span)
-        service = Chain(self.driver, self.view, PARAMS, Clock(NOW), self.driver.settled)
+        service = Chain(self.driver, self.view, PARAMS, Clock(NOW))
         self.offers: list[bool] = []  # whether old blocks could be served
         self.assume = AssumedChain(
             service,

@@ -28,10 +28,6 @@ REGTEST = params_for("regtest")
 NOW = 1_700_000_000
 
 
-async def follow() -> None:
-    """There is no mempool."""
-
-
 def run(path: Path, body: Callable[[Chain, Lab], Coroutine[Any, Any, None]]) -> None:
     """Run ``body`` over a chain that follows a prepared lab."""
 
@@ -39,7 +35,7 @@ def run(path: Path, body: Callable[[Chain, Lab], Coroutine[Any, Any, None]]) -> 
         failures: list[BaseException] = []
         state = Chainstate.open(REGTEST, ChainStore.open(path, REGTEST))
         driver = ChainDriver(state, on_fatal=failures.append)
-        chain = Chain(driver, NodeChainView(state.tree, state.active, REGTEST), REGTEST, Clock(), follow)
+        chain = Chain(driver, NodeChainView(state.tree, state.active, REGTEST), REGTEST, Clock())
         lab = Lab(REGTEST, now=NOW)
         for raw in lab.prepare():
             assert await chain.submit_block(raw) is None

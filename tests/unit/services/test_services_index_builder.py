@@ -219,7 +219,7 @@ def test_a_block_that_comes_back_takes_the_index_back(setup: Setup) -> None:
             setup.chain.memory.active.set_tip(at)
             setup.chain.tell([BlockConnected(at, height, 1, 0, 0, BLOCK)])
         while builder.state().height != 3:  # never, when it stays where it is: the test would run out of time
-            await asyncio.sleep(0)
+            await builder._progress.wait()
         assert builder.state() == IndexState("recorder", True, 3)
         assert setup.recipe.heights == list(range(6))  # nothing is made again
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from btcnode.testing.regtest import RegtestNode
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+
+
+def untyped(node: RegtestNode) -> Any:
+    """Its RPC, where the types of results depend on values of arguments."""
+    return node.rpc
 
 
 def test_transactions_of_the_ten_last_blocks_return(btcnode_regtest: RegtestNode) -> None:
@@ -21,3 +28,39 @@ def test_transactions_of_the_ten_last_blocks_return(btcnode_regtest: RegtestNode
     assert node.rpc.getrawmempool() == []
     node.rpc.invalidateblock(blocks[10])  # each invalidation counts for itself
     assert set(node.rpc.getrawmempool()) == set(paid[10:])
+
+
+def test_the_pool_follows_each_block(btcnode_regtest: RegtestNode) -> None:
+    """As in Core: transactions return at the height that their block leaves, one block after the other."""
+    node, rpc = btcnode_regtest, untyped(btcnode_regtest)
+    node.mine(3)
+    paid, blocks = [], []
+    for _ in range(3):
+        paid.append(node.pay(ADDRESS, "49.9999"))
+        blocks += node.mine()
+    height = node.rpc.getblockcount()
+    before = rpc.getrawmempool(False, True)["mempool_sequence"]
+    node.rpc.invalidateblock(blocks[0])
+    assert [rpc.getmempoolentry(txid)["height"] for txid in paid] == [height - 3, height - 2, height - 1]
+    # what the lower block's transaction brought is spent by nobody, and nothing came twice
+    assert rpc.getrawmempool(False, True)["mempool_sequence"] == before + 3
+
+
+def test_the_pool_follows_as_soon_as_the_new_chain_is_better(btcnode_regtest: RegtestNode) -> None:
+    """What a later block of the new chain has comes back and is confirmed, as in Core: it has two numbers."""
+    node, rpc = btcnode_regtest, untyped(btcnode_regtest)
+    node.mine(3)
+    paid = node.pay(ADDRESS, "49.9999")
+    (old,) = node.mine()
+    fork = node.rpc.getblockhash(node.rpc.getblockcount() - 1)
+    node.rpc.invalidateblock(old)
+    bare = [node.rpc.generateblock(ADDRESS, [])["hash"] for _ in range(2)]
+    (late,) = node.mine()  # with the transaction
+    assert paid in rpc.getblock(late)["tx"] and rpc.getblock(bare[0])["previousblockhash"] == fork
+    node.rpc.invalidateblock(bare[0])
+    node.rpc.reconsiderblock(old)
+    assert node.rpc.getbestblockhash() == old and paid not in node.rpc.getrawmempool()
+    before = rpc.getrawmempool(False, True)["mempool_sequence"]
+    node.rpc.reconsiderblock(bare[0])
+    assert node.rpc.getbestblockhash() == late
+    assert rpc.getrawmempool(False, True) == {"txids": [], "mempool_sequence": before + 2}

@@ -56,7 +56,7 @@ class Bench:
         state = SimpleNamespace(
             params=lab.params, tree=lab.tree, tip=lab.tip, read_view=lab.coins, script_cache=None, active=None
         )
-        driver = SimpleNamespace(chainstate=state, listen=lambda listener: None)
+        driver = SimpleNamespace(chainstate=state, listen=lambda listener: None, follow=lambda follower: None)
         clock = SimpleNamespace(now=lambda: START)
         self.transactions = Transactions(
             cast(Any, driver), cast(Any, None), cast(Any, clock), Mempool(), cast(Any, self.workers), self._feed, _raise
