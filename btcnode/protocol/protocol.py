@@ -43,7 +43,7 @@ from btcnode.protocol.connections.handshake import Handshake
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_info import NO_TRAFFIC, PeerInfo, Traffic, describe
 from btcnode.protocol.connections.peer_score import PeerScore, Scores
-from btcnode.protocol.connections.peer_states import Change, PeerEvent
+from btcnode.protocol.connections.peer_states import Change, PeerEvent, keep_by_state
 from btcnode.protocol.connections.ping import Pings
 from btcnode.protocol.connections.work_budget import WorkBudget
 from btcnode.protocol.context import Context, printable
@@ -294,7 +294,7 @@ class Protocol:
             (self._private if peer.kind is ConnectionKind.PRIVATE_BROADCAST else self._handshake).start(peer)
 
     def _on_disconnected(self, event: PeerDisconnected) -> None:
-        peer = self._ctx.peers.pop(event.peer_id, None)
+        peer = self._ctx.peers.get(event.peer_id)
         if peer is None:
             return
         if peer.role.is_heard:  # else we closed it, and said why
@@ -313,6 +313,7 @@ class Protocol:
         peer, before, after = change.connection, change.before.role, change.after.role
         if not isinstance(peer, Peer):
             return
+        keep_by_state(self._ctx.peers, peer.id, peer)
         if after.is_complete and not before.is_complete:
             peer.complete_since = self._ctx.mockable
             self._pings.connected(peer)

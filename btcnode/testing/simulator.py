@@ -272,6 +272,11 @@ class Adversary(Endpoint):
         for end in list(self.ends.values()):
             self.send(end, message)
 
+    def close_all(self) -> None:
+        """Close every connection."""
+        for end in list(self.ends.values()):
+            self.sim.close(end)
+
     def received(self, end: End, command: str, payload: bytes) -> None:
         """Do the handshake, hand everything to ``on_message``."""
         message = decode_message(command, payload)

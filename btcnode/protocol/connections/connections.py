@@ -20,7 +20,7 @@ from btcnode.protocol.connections.eviction import Candidate, select_for_eviction
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.outbound_choice import CLEARNET, OutboundChoice
 from btcnode.protocol.connections.peer_score import THROTTLED_BELOW
-from btcnode.protocol.connections.peer_states import FIRST, NEVER, PeerEvent, PeerState
+from btcnode.protocol.connections.peer_states import FIRST, NEVER, Change, PeerEvent, PeerState, keep_by_state
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import Connect, Disconnect, LogLevel
 from btcnode.protocol.events import ConnectFailed, PeerConnected, TransportReady
@@ -72,7 +72,7 @@ class Connections:
         self.choice = OutboundChoice(ctx, gossip, self._may_connect)
         self.active = True
         self.added = AddedNodes(ctx, self.open_manual)
-        self.attempts: dict[int, Attempt] = {}
+        self.attempts: dict[int, Attempt] = {}  # those that their states keep, until a peer goes on from there
         self._next_attempt = 1
         self._anchors = list(anchors[:MAX_ANCHORS])
         self._next_connect = ctx.steady
@@ -85,6 +85,12 @@ class Connections:
         self._synced_once = False
         self.last_tip_change = ctx.mockable
         self._group_key = ctx.rng.getrandbits(128).to_bytes(16, "little")
+        ctx.states.on_change(self._on_change)
+
+    def _on_change(self, change: Change) -> None:
+        attempt = change.connection
+        if isinstance(attempt, Attempt):
+            keep_by_state(self.attempts, attempt.number, attempt)
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -111,7 +117,6 @@ class Connections:
         if not self._ctx.states.handle(attempt, PeerEvent.ASKED):
             return None
         self._next_attempt += 1
-        self.attempts[number] = attempt
         speaks_v2 = self._ctx.config.offers_v2 if v2 is None else v2
         self._log_attempt(target, kind, speaks_v2)
         self._ctx.emit(Connect(number, target, kind, speaks_v2))
@@ -148,7 +153,7 @@ class Connections:
 
     def on_failed(self, failure: ConnectFailed) -> None:
         """An attempt came to nothing."""
-        attempt = self.attempts.pop(failure.attempt, None)
+        attempt = self.attempts.get(failure.attempt)
         if attempt is None:
             return
         if not failure.proxy_failed:
@@ -163,7 +168,7 @@ class Connections:
     def admit(self, new: PeerConnected) -> Peer | None:
         """The state of a new connection, or None after refusing it."""
         ctx = self._ctx
-        attempt = self.attempts.pop(new.attempt, None) if new.attempt is not None else None
+        attempt = self.attempts.get(new.attempt) if new.attempt is not None else None
         if attempt is not None:
             self._note_attempt(attempt)
         reason = self._refusal(new, attempt)
@@ -192,10 +197,11 @@ class Connections:
         )
         peer.addr.tokens_at = ctx.mockable
         peer.ping_tokens_at = ctx.steady
+        if attempt is not None:
+            del self.attempts[attempt.number]
         if not ctx.states.handle(peer, PeerEvent.CONNECTED):
             ctx.emit(Disconnect(peer.id, "unexpected connection"))
             return None
-        ctx.peers[peer.id] = peer
         ctx.log(LogLevel.DEBUG, "net", f"Added connection peer={peer.id}")
         self.added.on_connected(peer)
         return peer

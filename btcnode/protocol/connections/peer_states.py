@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from btcnode.protocol.limits import PROBE_AFTER
 
@@ -21,6 +21,7 @@ NEVER, IN_TURN, FIRST = 0, 1, 2  # values of Role.eviction
 class Role:
     """What a connection is good for while it is in one state; what is not said is not so."""
 
+    is_kept: bool = False  # it stands in the table of peers, or of attempts
     holds_slot: bool = False  # it counts against the limits of connections
     is_heard: bool = False  # what it sends is looked at
     is_spoken_to: bool = False  # messages go out to it
@@ -41,14 +42,15 @@ class PeerState(Enum):
     role: Role
 
     CLOSED = "closed", Role()  # before the first and after the last event
-    OPENING = "opening", Role(holds_slot=True)  # we asked for a connection
+    OPENING = "opening", Role(is_kept=True, holds_slot=True)  # we asked for a connection
     HANDSHAKE = (
         "handshake",  # the socket stands
-        Role(holds_slot=True, is_heard=True, is_spoken_to=True, negotiates=True, eviction=IN_TURN),
+        Role(is_kept=True, holds_slot=True, is_heard=True, is_spoken_to=True, negotiates=True, eviction=IN_TURN),
     )
     ACTIVE = (
         "active",
         Role(
+            is_kept=True,
             holds_slot=True,
             is_heard=True,
             is_spoken_to=True,
@@ -64,9 +66,9 @@ class PeerState(Enum):
     )
     DEGRADED = (
         "degraded",  # silent although we asked: nothing but pings goes out until it says something
-        Role(holds_slot=True, is_heard=True, is_spoken_to=True, is_complete=True, eviction=FIRST),
+        Role(is_kept=True, holds_slot=True, is_heard=True, is_spoken_to=True, is_complete=True, eviction=FIRST),
     )
-    DRAINING = "draining", Role()  # what was sent is flushed, then the socket is closed
+    DRAINING = "draining", Role(is_kept=True)  # what was sent is flushed, then the socket is closed
 
     def __new__(cls, name: str, role: Role) -> PeerState:
         """A state of this name."""
@@ -117,6 +119,17 @@ class Connection(Protocol):
     @property
     def name(self) -> str:
         """What the log calls it."""
+
+
+C = TypeVar("C", bound=Connection)
+
+
+def keep_by_state(table: dict[int, C], number: int, connection: C) -> None:
+    """Have the connection stand in ``table`` under its number if its state keeps it, else not."""
+    if not connection.state.role.is_kept:
+        table.pop(number, None)
+    elif number not in table:
+        table[number] = connection
 
 
 class Change(NamedTuple):
