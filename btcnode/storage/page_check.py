@@ -143,6 +143,8 @@ class _File:
                 raise _Damage("a head page has impossible values")
             metas.append((transaction, free, main, last))
         self._page_size = size
+        if abs(metas[0][0] - metas[1][0]) > 1:  # they are written in turn
+            raise _Damage("a head page has an impossible transaction")
         _, free, main, last = metas[1] if metas[0][0] < metas[1][0] else metas[0]
         if last < 1 or (last + 1) * size > len(data):
             raise _Damage("it is shorter than it says")

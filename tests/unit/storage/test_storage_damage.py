@@ -113,6 +113,22 @@ def test_damage_is_noticed_or_without_consequences(tmp_path: Path, kind: str) ->
     assert noticed > DAMAGES // 20
 
 
+@pytest.mark.parametrize("head", [0, 1])
+def test_number_of_a_transaction_that_cannot_be_is_noticed(tmp_path: Path, head: int) -> None:
+    """It says which of the two heads counts: the older one would take back what was committed last."""
+    fill(tmp_path, random.Random(head))
+    file = tmp_path / DATABASE_FILE
+    whole = file.read_bytes()
+    for at in range(145, 152):
+        damaged = bytearray(whole)
+        damaged[head * PAGE + at] ^= 0x31
+        file.write_bytes(damaged)
+        with pytest.raises(CorruptionError, match="transaction"):
+            Database.open(tmp_path)
+    file.write_bytes(whole)
+    Database.open(tmp_path).close()
+
+
 def test_large_file_is_checked_down_to_the_parents_of_its_leaves(tmp_path: Path) -> None:
     rng = random.Random(1)
     with closing(Database.open(tmp_path)) as database:
