@@ -132,7 +132,7 @@ class Pings:
         """Send what is due; note silence; close the connection when an answer is overdue."""
         ping, mockable = peer.ping, self._ctx.mockable
         waited = mockable - ping.sent_at
-        if ping.nonce and waited > TIMEOUT_INTERVAL:
+        if ping.nonce and waited > TIMEOUT_INTERVAL and self._is_old(peer):
             self._ctx.disconnect(peer, f"ping timeout: {waited:.6f}s")
             return
         silent = mockable - peer.last_received
@@ -171,7 +171,10 @@ class Pings:
     def _next_check(self, peer: Peer) -> float:
         """When the peer is looked at again."""
         ping, mockable = peer.ping, self._ctx.mockable
-        moment = ping.sent_at + (TIMEOUT_INTERVAL if ping.nonce else PING_INTERVAL)
+        if ping.nonce:
+            moment = max(ping.sent_at + TIMEOUT_INTERVAL, peer.connected_mockable + self._ctx.config.peer_timeout)
+        else:
+            moment = ping.sent_at + PING_INTERVAL
         if not ping.nonce and peer.role.probe_after is not None:
             moment = min(moment, max(peer.last_received + peer.role.probe_after, mockable + PROBE_RECHECK))
         elif ping.nonce and self._ctx.states.fits(peer, PeerEvent.SILENT):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from btcnode.errors import Fault, RuleViolation
 from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
@@ -213,3 +215,20 @@ def test_peertimeout_keeps_silent_connections(params: NetworkParams) -> None:
     bench.now += 1201
     bench.step(Tick(UNIX_START))
     assert not [effect for effect in bench.effects if isinstance(effect, fx.Disconnect)]
+
+
+@pytest.mark.parametrize("timeout", [60.0, 5000.0])
+def test_unanswered_pings_have_the_time_of_peertimeout(params: NetworkParams, timeout: float) -> None:
+    """As in Core: who sets the clock forward by hours must not lose peers whose pong is on its way."""
+    bench = Bench(params, config=ProtocolConfig(dns_seed=False, no_automatic=True, peer_timeout=timeout))
+    peer = bench.peer()
+    bench.step(PingPeers())
+    bench.wait(1, pongs=False)
+    bench.now += 3600
+    bench.state(peer).last_received = bench.now
+    bench.wait(2, pongs=False)
+    if timeout > 3600:
+        assert bench.disconnected(peer) is None
+        bench.wait(1500, each=30, pongs=False)
+    assert (closed := bench.disconnected(peer)) is not None
+    assert "ping timeout" in closed.reason
