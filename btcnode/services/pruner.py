@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO
@@ -22,6 +22,7 @@ from btcnode.errors import StorageError
 from btcnode.services.chain import Chain
 
 LOOK_AFTER = 1 << 20  # bytes that are written between two looks at the files
+HELD_SECONDS = 1.0  # between two looks while somebody holds pruning back
 HAVE_MASK = HAVE_DATA | HAVE_UNDO
 
 log = logging.getLogger("btcnode.prune")
@@ -56,6 +57,7 @@ class Pruner:
         self._locks = dict(locks)
         self._looked_at = 0
         self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     def start(self) -> None:
         """Begin to prune automatically, if that is wanted."""
@@ -71,6 +73,7 @@ class Pruner:
     async def close(self) -> None:
         """Begin no more; a deletion under way is finished."""
         self._target = None
+        self._closing.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
 
@@ -146,11 +149,32 @@ class Pruner:
     def _begin(self) -> None:
         if self._task is None or self._task.done():
             self._looked_at = self._files.appended
+            if self._beyond_target() or self._is_held():
+                self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        """Prune what has to go, and what is held back when it is so no more, which can be long after the last block."""
+        while True:
             if self._beyond_target():
-                self._task = asyncio.get_running_loop().create_task(self._prune())
+                if not await self._prune():
+                    return
+            elif self._is_held():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(HELD_SECONDS):
+                        await self._closing.wait()
+            else:
+                return
+
+    def _is_held(self) -> bool:
+        """Whether more would have to go if nobody held pruning back."""
+        return len(self._beyond_target()) < len(self._beyond(self._state.active.height))
 
     def _beyond_target(self) -> list[int]:
         """The files that have to go now."""
+        return self._beyond(self._limit())
+
+    def _beyond(self, limit: int) -> list[int]:
+        """The files that have to go, with blocks up to height ``limit`` only."""
         state = self._state
         height = state.active.height
         if self._target is None or height <= state.params.prune_after_height:
@@ -158,14 +182,16 @@ class Pruner:
         to_come = 0
         if self._chain.is_initial_block_download():
             to_come = max(0, state.tree.height(state.tree.best_header) - height)
-        prunable = self._prunable(last_prunable(height, self._limit()))
+        prunable = self._prunable(last_prunable(height, limit))
         return files_beyond(self._files.infos, prunable, self._target, to_come)
 
-    async def _prune(self) -> None:
+    async def _prune(self) -> bool:
+        """Whether the files that had to go are gone."""
         try:
             count = await self._driver.prune(self._beyond_target)
         except StorageError as error:
             log.error("old block files are not deleted: %s", error)
-            return
+            return False
         usage, target = self._files.total_size, self._target or 0
         log.debug("target=%dMiB actual=%dMiB removed %d blk/rev pairs", target >> 20, usage >> 20, count)
+        return True
