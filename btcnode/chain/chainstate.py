@@ -33,6 +33,7 @@ from btcnode.chain.pending_looks import PendingLooks
 from btcnode.chain.read_view import ReadView
 from btcnode.chain.script_checks import ScriptChecker, ShadowValidator
 from btcnode.chain.snapshot_store import SnapshotStore
+from btcnode.chain.standing import Standings
 from btcnode.chain.steps import (
     ConnectStep,
     DisconnectStep,
@@ -110,6 +111,8 @@ class Chainstate:
         self._hold = False  # the block after those ahead cannot be judged before they are finished
         self._left_by_hand = 0  # blocks that the last invalidation has disconnected
         self.looks = PendingLooks(clock)
+        self.standings = Standings()  # of blocks that wait for their judgement
+        self._besieged = -1  # the tip on which a bad block was built
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -273,6 +276,11 @@ class Chainstate:
             and work >= self.assume_valid.minimum_chain_work
         )
 
+    @property
+    def besieged(self) -> bool:
+        """Whether a bad block was met since the tip is what it is: what waits is chosen by its source's standing."""
+        return self._besieged == self.active.tip
+
     # -- activating ----------------------------------------------------------------------------------------------
 
     def plan_step(self) -> Step | None:
@@ -324,10 +332,25 @@ class Chainstate:
         oldest = self._ahead[0]
         return FinishStep(oldest.index, oldest.height)
 
+    def _best_candidate(self) -> int:
+        """The block to move to; among those of equal work the first received, and in siege the one with standing.
+
+        That one counts as the first received from then on, so that the others do not take its place in turn.
+        """
+        tree, tip = self.tree, self.active.tip
+        candidate = tree.best_candidate(tip)
+        if candidate != tip and self.besieged:
+            of = self.standings.of
+            best = max(tree.rivals(candidate), key=of)
+            if of(best) > of(candidate):
+                tree.prefer(best)
+                return tree.best_candidate(tip)
+        return candidate
+
     def _step_ahead(self) -> Step:
         """The next step while there are blocks ahead: one more, or the end of the oldest one's checks."""
         tree, last = self.tree, self._ahead[-1]
-        candidate = tree.best_candidate(self.active.tip)
+        candidate = self._best_candidate()
         if tree.height(candidate) < last.height or tree.ancestor(candidate, last.height) != last.index:
             return RetreatStep()
         if self._hold or candidate == last.index or self.executor.must_finish or self.coins.needs_flush():
@@ -350,7 +373,7 @@ class Chainstate:
         tree, tip = self.tree, self.active.tip
         if tree.is_failed(tip):
             return self._disconnect_step(tip)
-        candidate = tree.best_candidate(tip)
+        candidate = self._best_candidate()
         if candidate == tip:
             return None
         fork = tree.find_fork(candidate, tip)
@@ -470,6 +493,7 @@ class Chainstate:
         if result.undo_position is not None:
             tree.set_undo(step.index, result.undo_position.pos)
         tree.raise_validity(step.index, VALID_SCRIPTS)
+        self.standings.forget(step.index)
         self._set_tip(step.index)
         self.looks.note_connected()
         block = _block_of(result)
@@ -516,6 +540,8 @@ class Chainstate:
     def _reject(
         self, index: int, violation: RuleViolation, *, top: int = -1, condemns: bool = True, for_good: bool = True
     ) -> list[ChainEvent]:
+        self._besieged = self.active.tip
+        self.standings.forget(index)
         if condemns and violation.fault is not Fault.MUTATED:
             self.tree.mark_failed(index, for_good=for_good)
         return [BlockRejected(index, violation, top >= 0, top)]

@@ -533,6 +533,16 @@ class HeaderTree:
                 best, best_key = index, key
         return best
 
+    def rivals(self, candidate: int) -> list[int]:
+        """The candidates with as much work as ``candidate``, the one completed first before others."""
+        work, base = self.chainwork(candidate), self.base
+        found = [
+            index
+            for index in self._candidates
+            if self.chainwork(index) == work and (base < 0 or self.is_ancestor(base, index))
+        ]
+        return sorted(found, key=lambda index: (self._sequence[index], index))
+
     def prefer(self, index: int) -> bool:
         """Let ``index`` win over all others of equal work, also those preferred before it (preciousblock).
 

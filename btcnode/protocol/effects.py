@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from btcnode.chain.standing import Standing
     from btcnode.primitives.block import ParsedBlock
     from btcnode.primitives.tx import Tx
     from btcnode.protocol.connections.kinds import ConnectionKind
@@ -92,13 +93,22 @@ class ProcessBlock:
     """Check and store a block whose header is in the tree, then activate the best chain.
 
     Answered by ``BlockProcessed``; what connecting it does is told by ``TipChanged`` or ``BlockRejected``.
-    ``raw`` is the whole serialised block. ``requested``: we asked for it (Core's ``fRequested``).
+    ``raw`` is the whole serialised block. ``requested``: we asked for it (Core's ``fRequested``). ``standing``: what
+    the peer has earned.
     """
 
     peer_id: int
     index: int
     raw: bytes
     requested: bool
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class DistrustBlocks:
+    """The peer that brought these blocks, by header index, has brought a bad one: others are judged before them."""
+
+    indices: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +237,7 @@ Effect = (
     | SetReceiving
     | Excuse
     | ProcessBlock
+    | DistrustBlocks
     | ProcessTransactions
     | ReadBlock
     | MatchBlock

@@ -82,6 +82,8 @@ class BlockState:
     reading_since: float = 0.0  # when we last did not read from it
     preferred: bool = False
     partial: dict[int, PartialBlock | ThinBlock | None] = field(default_factory=dict)  # None: asked for in full since
+    proven: bool = False  # it has brought a block that was connected
+    broken: bool = False  # it has brought one that broke a rule
 
 
 # What waits for a block to be read: its index, and what it is for or which answer is to be made of it.

@@ -27,6 +27,7 @@ from btcnode.protocol import events
 from btcnode.protocol.effects import (
     AddressBookDirty,
     Audit,
+    DistrustBlocks,
     MakeThin,
     MatchBlock,
     ProcessBlock,
@@ -106,6 +107,7 @@ class BlockEffects:
         reactor.execute_with(
             {
                 ProcessBlock: self._process_block,
+                DistrustBlocks: self._distrust_blocks,
                 ReadBlock: self._read_block,
                 MatchBlock: self._match_block,
                 MakeThin: self._make_thin,
@@ -130,7 +132,11 @@ class BlockEffects:
 
     def _process_block(self, effect: ProcessBlock) -> None:
         """Check and store a block; answered by ``BlockProcessed``."""
+        self._driver.chainstate.standings.set(effect.index, effect.standing)
         _spawn(self._tasks, self._process(effect))
+
+    def _distrust_blocks(self, effect: DistrustBlocks) -> None:
+        self._driver.chainstate.standings.degrade(effect.indices)
 
     def _read_block(self, effect: ReadBlock) -> None:
         """Read a block; answered by ``BlockRead``."""

@@ -33,9 +33,11 @@ from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.sync.prefetch import Prefetcher
+from btcnode.sync.store_queue import StoreQueue
 from btcnode.sync.worker_pool import WorkerPool
 
 MIN_DECODE_BYTES = 50_000  # smaller blocks take less than 1.5 ms to decode: sending them would cost more
+STORES_AT_ONCE = 4  # blocks on their way through check and store, and two more for each worker process
 READER_THREADS = 2  # for block files: serving peers and answering RPC while a block connects
 
 bench = logging.getLogger("btcnode.bench")
@@ -85,6 +87,7 @@ class ChainDriver:
         self._pause = asyncio.Lock()
         self._retreating = False  # blocks ahead of their script checks are given up rather than finished
         self._inflight_stores: dict[int, asyncio.Event] = {}  # by header index; set when that one has its verdict
+        self._store_queue = StoreQueue(self._places, lambda: chainstate.besieged)
         self._idle = asyncio.Event()  # no step is under way
         self._idle.set()
         self._rest = asyncio.Event()  # the active chain has no step to take
@@ -150,6 +153,13 @@ class ChainDriver:
         Raises DecodeError for bytes that are no block, RuleViolation when the header cannot enter the tree (its
         index does not exist then), StorageError.
         """
+        standings, index = self.chainstate.standings, self.chainstate.tree.find(header_hash(raw[:HEADER_SIZE]))
+        async with self._store_queue.place(lambda: standings.of(index)):
+            return await self._store(raw, now, requested, position, parsed)
+
+    async def _store(
+        self, raw: bytes, now: int, requested: bool, position: BlockPos | None, parsed: ParsedBlock | None
+    ) -> StoreOutcome:
         self._check_running()
         state = self.chainstate
         if parsed is None and state.tree.find(header_hash(raw[:HEADER_SIZE])) < 0:
@@ -179,6 +189,13 @@ class ChainDriver:
             if isinstance(event, BlockRejected):
                 return StoreOutcome(step.index, new=True, violation=event.violation)
         return StoreOutcome(step.index, new=True)
+
+    def _places(self) -> int:
+        """Blocks that are parsed and stored at a time: enough for workers and chain thread to find the next one ready.
+
+        No more, since what is under way is not overtaken.
+        """
+        return STORES_AT_ONCE + (2 * self._pool.workers if self._pool is not None else 0)
 
     async def _decoded(self, raw: bytes) -> ParsedBlock | None:
         """The block parsed and checked by a worker process; None where that is not possible."""
@@ -393,7 +410,7 @@ class ChainDriver:
     @property
     def waiting_stores(self) -> int:
         """Blocks that are being checked and stored, or wait for it."""
-        return len(self._inflight_stores)
+        return len(self._inflight_stores) + len(self._store_queue)
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError) or self._stopped is not None:

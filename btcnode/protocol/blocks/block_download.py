@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from btcnode.chain.active_chain import ActiveChain
+from btcnode.chain.standing import Standing
 from btcnode.errors import Fault
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
@@ -23,7 +24,7 @@ from btcnode.protocol.blocks.unasked import UnaskedBlocks
 from btcnode.protocol.commands import ValidationLimit
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.context import Context
-from btcnode.protocol.effects import LogLevel, ProcessBlock
+from btcnode.protocol.effects import DistrustBlocks, LogLevel, ProcessBlock
 from btcnode.protocol.events import BlockProcessed, BlockRejected, TipChanged
 from btcnode.protocol.limits import (
     BLOCK_DOWNLOAD_TIMEOUT_BASE,
@@ -450,7 +451,7 @@ class BlockDownload:
         if len(self._sources) > MAX_BLOCK_SOURCES:
             del self._sources[next(iter(self._sources))]
         peer.unjudged.add_block(index)
-        self._ctx.emit(ProcessBlock(peer.id, index, raw, requested))
+        self._ctx.emit(ProcessBlock(peer.id, index, raw, requested, _standing(peer, asked=requested)))
         if self.validating_bytes > self._validation_limit or len(self._validating) >= MAX_BLOCKS_IN_VALIDATION:
             self._ctx.pause(peer, PAUSE_VALIDATION)
 
@@ -539,7 +540,14 @@ class BlockDownload:
             blame_for_block(self._ctx, peer, result.index, result.violation, compact=compact)
 
     def _note_invalid(self, peer: Peer, compact: bool) -> None:
-        """Ask the peer for less, unless it passed on what it had not judged yet, or may send what it likes."""
+        """Ask the peer for less, unless it passed on what it had not judged yet, or may send what it likes.
+
+        Its other blocks lose their place among those that wait to be judged.
+        """
+        if not compact:
+            peer.blocks.broken = True
+            if waiting := tuple(index for index, (source, _) in self._sources.items() if source == peer.id):
+                self._ctx.emit(DistrustBlocks(waiting))
         if not compact and not peer.no_ban:
             self.strategy.on_failure(peer.id, Failure.INVALID, 1, self._ctx.steady)
 
@@ -552,9 +560,20 @@ class BlockDownload:
         initial = self._ctx.is_initial_block_download()
         for index in change.connected:
             source, _ = self._sources.pop(index, (-1, False))
-            if initial and (peer := self._ctx.peers.get(source)) is not None:
-                peer.unjudged.end_block(index)  # there may be no end to wait for
+            if (peer := self._ctx.peers.get(source)) is not None:
+                peer.blocks.proven = True
+                if initial:
+                    peer.unjudged.end_block(index)  # there may be no end to wait for
             if source >= 0:
                 sources.append(source)
             self.stalling.on_connected()
         return sources
+
+
+def _standing(peer: Peer, *, asked: bool) -> Standing:
+    """What a peer has earned; one that brings proven and broken blocks has earned nothing."""
+    if peer.blocks.broken:
+        return Standing.BAD
+    if peer.blocks.proven or not peer.inbound or peer.no_ban:
+        return Standing.PROVEN
+    return Standing.ASKED if asked else Standing.UNASKED

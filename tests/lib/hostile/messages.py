@@ -59,6 +59,7 @@ from tests.lib.hostile.world import (
     SPACING,
     TRUE_PROGRAM,
     World,
+    checked_pair,
     checked_tx,
     header_chain,
     new_header,
@@ -153,17 +154,27 @@ def _mutated(world: World, _: int) -> Source:
 def _invalid_on_tip(world: World, connections: int) -> Source:
     """Blocks of thousands of transactions on the tip whose coinbase takes too much."""
     txs = [spend([coin], [make_txout(coin.value, TRUE_PROGRAM)]) for coin in world.take(2_000)]
+    return _on_tip(world, txs, min(connections, 24), 10**15)
+
+
+def _dear_on_tip(world: World, connections: int) -> Source:
+    """Blocks on the tip with nearly as many signature checks as there may be, of which the last one fails."""
+    return _on_tip(world, checked_pair(world, 290), min(connections, 12), 0)
+
+
+def _on_tip(world: World, txs: list[Tx], count: int, paid: int) -> Source:
+    """So many blocks of the same transactions, each sent three times by every connection that has it."""
 
     def build(number: int) -> bytes:
         height = len(world.blocks) + 1
         when = world.started + SPACING
         template = BlockTemplate(
-            PARAMS, world.tip, height, when, PARAMS.pow_limit_bits, txs=txs, coinbase_value=10**15,
-            extra=number.to_bytes(4, "little"),
+            PARAMS, world.tip, height, when, PARAMS.pow_limit_bits, txs=txs, coinbase_value=paid,
+            extra=number.to_bytes(4, "little"), commit=True,
         )  # fmt: skip
         return wire_block(template.build())
 
-    made = [build(n) for n in range(min(connections, 24))]
+    made = [build(n) for n in range(count)]
     return lambda number: iter([made[number % len(made)]] * 3)
 
 
@@ -188,6 +199,7 @@ BLOCKS = (
     Kind("unasked blocks on an old one", _unasked),
     Kind("mutated block", _mutated),
     Kind("invalid blocks on the tip", _invalid_on_tip),
+    Kind("invalid blocks on the tip, the last of 78,300 checks wrong", _dear_on_tip),
     Kind("xthinblock of 4 MB, unasked", _xthin_block, both=False),
 )
 

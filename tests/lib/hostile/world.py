@@ -35,6 +35,7 @@ FAT_SCRIPT = b"\x6d" * 200 + b"\x51"  # 200 times OP_2DROP: takes 400 elements o
 FAT_PROGRAM = b"\0\x20" + sha256(FAT_SCRIPT).digest()
 FAT_INPUTS = 18
 SIGS_PER_INPUT = 60
+MAX_CHECKS = 270  # in a script of 10,000 bytes
 KEY = seckey(1)
 PUBKEY = pubkey_create(KEY)
 LEGACY_SCRIPT = b"\x76\xa9\x14" + hash160(PUBKEY) + b"\x88\xac"
@@ -66,9 +67,9 @@ def outputs_of(tx: Tx, count: int, value: int, start: int = 0) -> list[Coin]:
     return [Coin(tx.txid + n.to_bytes(4, "little"), value) for n in range(start, start + count)]
 
 
-def checks_script() -> bytes:
+def checks_script(checks: int = SIGS_PER_INPUT) -> bytes:
     """A witness script that verifies the same signature many times: nothing is dearer for its size."""
-    return (b"\x76" + push_data(PUBKEY) + b"\xac\x69") * SIGS_PER_INPUT + b"\x75\x51"
+    return (b"\x76" + push_data(PUBKEY) + b"\xac\x69") * checks + b"\x75\x51"
 
 
 @dataclass(slots=True)
@@ -206,8 +207,20 @@ def header_chain(prev: bytes, count: int, when: int) -> list[bytes]:
 
 def checked_tx(world: World) -> Tx:
     """1,200 signature checks, of which the last one fails: its signature may be changed at will."""
-    script = checks_script()
-    coins = world.checked
+    return _checked(world.checked, checks_script())
+
+
+def checked_pair(world: World, inputs: int) -> list[Tx]:
+    """A transaction, and one that spends its outputs: as many checks as a script can have in each input."""
+    script = checks_script(MAX_CHECKS)
+    (coin,) = world.take()
+    each = coin.value // inputs
+    first = spend([coin], [make_txout(each, b"\0\x20" + sha256(script).digest())] * inputs)
+    return [first, _checked(outputs_of(first, inputs, each), script)]
+
+
+def _checked(coins: list[Coin], script: bytes) -> Tx:
+    """A transaction of coins that pay to a script of checks; the last input's signature is of something else."""
     blank = spend(coins, [make_txout(1_000, TRUE_PROGRAM)], [script])
     context = SighashContext(blank, [make_txout(coin.value, b"\0\x20" + sha256(script).digest()) for coin in coins])
     stacks = []

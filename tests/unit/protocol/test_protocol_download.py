@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from btcnode.chain.standing import Standing
 from btcnode.consensus.pow import check_proof_of_work
 from btcnode.errors import Fault, RuleViolation
 from btcnode.networks.parameters import NetworkParams
@@ -387,6 +388,41 @@ def test_block_that_fails_on_connection_punishes_its_source(bench: Bench, blocks
     assert "bad-txns-inputs-missingorspent" in closed.reason
     assert bench.disconnected(other) is None
     assert bench.chain.active.height == 11
+
+
+def test_blocks_are_handed_over_with_what_their_source_has_earned(bench: Bench, blocks: list[bytes]) -> None:
+    def standing() -> Standing:
+        (effect,) = bench.all(fx.ProcessBlock)
+        return effect.standing
+
+    bench.load(blocks[:10])
+    stranger, asked, chosen = bench.peer(), bench.peer(), bench.peer(OUTBOUND)
+    bench.receive(stranger, BlockMessage(blocks[10]))
+    assert standing() is Standing.UNASKED
+    bench.finish_blocks()
+    bench.receive(stranger, BlockMessage(blocks[11]))
+    assert standing() is Standing.PROVEN
+    bench.finish_blocks()
+    bench.receive(asked, headers_of(blocks[12:13]))
+    bench.receive(asked, BlockMessage(blocks[12]))
+    assert standing() is Standing.ASKED
+    bench.finish_blocks()
+    bench.receive(chosen, BlockMessage(blocks[13]))
+    assert standing() is Standing.PROVEN
+
+
+def test_other_blocks_of_who_brought_a_bad_one_lose_their_place(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:10])
+    culprit, other = bench.peer(permissions=Permission.NOBAN), bench.peer()
+    bench.receive(other, headers_of(blocks[10:13]))
+    for raw in blocks[10:12]:
+        bench.receive(culprit, BlockMessage(raw))
+    bench.receive(other, BlockMessage(blocks[12]))
+    index = bench.chain.tree.find(hash_of(blocks[10]))
+    bench.step(BlockProcessed(culprit, index, RuleViolation("bad-blk-sigops"), True))
+    assert bench.all(fx.DistrustBlocks) == [fx.DistrustBlocks((index + 1,))]
+    bench.receive(culprit, BlockMessage(blocks[13]))
+    assert [effect.standing for effect in bench.all(fx.ProcessBlock)] == [Standing.BAD]
 
 
 def test_rejection_without_a_source_is_one_line(bench: Bench, blocks: list[bytes]) -> None:
