@@ -37,6 +37,7 @@ class EventOrder:
         self._initial_download = initial_download
         self._emit = emit
         self._left: int | None = None  # header index of the tip that a reorganisation has left; None: there is none
+        self._holding = False  # the mempool is not right for the tip
         self._held: list[tuple[int, ParsedBlock]] = []
         self._held_bytes = 0
         pool.listen(self._tx_added, self._tx_removed)
@@ -51,38 +52,42 @@ class EventOrder:
     def block_connected(self, event: BlockConnected) -> None:
         """The mempool knows of the block already."""
         block = event.block
-        if self._left is None:
-            self._emit(BlockIn(block))
-            self._publish_tip(block)
+        if not self._holding:
+            self._tell(event.index, block, last=True)
             return
         if self._held_bytes + block.size > MAX_HELD_BYTES:
-            self._release(self._left)
+            self._release()
         self._held.append((event.index, block))
         self._held_bytes += block.size
 
     def block_disconnected(self, event: BlockDisconnected) -> None:
         """The mempool does not know of it yet."""
+        self._holding = True
         if self._left is None and not event.by_hand:  # then there is no other chain that could be the better one
             self._left = event.index
         self._emit(BlockOut(event.block))
 
     def reorganised(self) -> None:
         """The mempool is right for the tip again."""
-        if self._left is not None and self._release(self._left):
-            self._left = None
+        self._holding = False
+        self._release()
 
-    def _release(self, left: int) -> bool:
-        """Tell of the blocks that wait; returns whether the last one's chain is as good as the one that was left."""
+    def _release(self) -> None:
         held, self._held, self._held_bytes = self._held, [], 0
-        arrived = False
         for n, (index, block) in enumerate(held, 1):
-            self._emit(BlockIn(block))
-            arrived = self._chainwork(index) > self._chainwork(left) or (
-                n == len(held) and self._chainwork(index) == self._chainwork(left)
-            )
-            if arrived and index != left:  # halfway, or where it was before, nobody wants to hear of a tip
-                self._publish_tip(block)
-        return arrived
+            self._tell(index, block, last=n == len(held))
+
+    def _tell(self, index: int, block: ParsedBlock, *, last: bool) -> None:
+        """A block is connected, ``last`` of those that were at once."""
+        self._emit(BlockIn(block))
+        left = self._left
+        if left is not None:
+            work, left_work = self._chainwork(index), self._chainwork(left)
+            if work < left_work or (work == left_work and not last):
+                return  # halfway to a better chain nobody wants to hear of a tip
+            self._left = None
+        if index != left:
+            self._publish_tip(block)
 
     def _publish_tip(self, block: ParsedBlock) -> None:
         if not self._initial_download():

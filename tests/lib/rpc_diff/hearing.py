@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import zmq
 
 from .nodes import Node
-from .text import request
+from .text import Tree, request
 
 QUIET_MS = 100  # after which nothing more is expected, where both have told the same
 JOIN_S = 20.0
@@ -41,12 +41,14 @@ class Hearing:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.ears = [Ear(self.context, node.zmq_address) for node in nodes]
         deadline = time.monotonic() + JOIN_S
-        while not all(ear.heard for ear in self.ears):
+        newest: Tree = [""]
+        while not all(ear.heard and newest[0] in ear.heard[-1] for ear in self.ears):  # a block's message comes last
             if time.monotonic() > deadline:
                 self.close()
                 raise TimeoutError("nothing is published")
-            for node, ear in zip(nodes, self.ears, strict=True):
-                node.result(request("generatetoaddress", [1, address]))
+            for node in nodes:
+                newest = node.result(request("generatetoaddress", [1, address]))
+            for ear in self.ears:
                 ear.listen(QUIET_MS)
         for ear in self.ears:
             ear.heard.clear()

@@ -251,7 +251,10 @@ class Session:
                 return
             told = hearing.since(SETTLE_S)
             if told[0] != told[-1]:
-                self.report.add("zmq", "what is published", Example(behind, str(told[0]), str(told[-1])))
+                same = next(
+                    (n for n, (one, two) in enumerate(zip(*told, strict=False)) if one != two), min(map(len, told))
+                )
+                self.report.add("zmq", "what is published", Example(behind, str(told[0][same:]), str(told[-1][same:])))
                 return
 
     def _tell(self, which: int, message: Message, behind: str) -> bool:

@@ -99,9 +99,13 @@ def test_a_chain_that_breaks_a_rule_halfway_makes_no_tip(chain: Chain) -> None:
     chain.comes("a2")
     chain.order.reorganised()
     chain.comes("a3")
+    chain.goes("a3")
+    chain.order.reorganised()  # the first block of the other chain has broken a rule
+    chain.comes("a3")
+    chain.comes("a4")
     assert chain.told == [
         "BlockOut a2", "BlockOut a1", "BlockIn b1", "BlockOut b1", "BlockIn a1", "BlockIn a2", "BlockIn a3",
-        "NewTip a3",
+        "NewTip a3", "BlockOut a3", "BlockIn a3", "BlockIn a4", "NewTip a4",
     ]  # fmt: skip
 
 
