@@ -162,6 +162,7 @@ class Chainstate:
             raise CorruptionError(f"the database's tip {to_display(tip_hash)} is not in its block index")
         state._stored_rows = len(tree)
         state.active.set_tip(tip)
+        tree.prefer_loaded(state.active.span(0, state.active.height))
         state.executor.tip = tip
         return state
 

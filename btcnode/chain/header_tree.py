@@ -40,7 +40,8 @@ from btcnode.primitives.hashes import BlockHash, sha256d, to_display
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.storage.block_index import IndexColumns
 
-SEQUENCE_FROM_DISK = 1  # of every block that a former run received
+SEQUENCE_ACTIVE_FROM_DISK = 0  # of the blocks of the chain that was active when the node stopped
+SEQUENCE_FROM_DISK = 1  # of every other block that a former run received
 LOCATOR_DENSE = 10  # hashes of a locator before its steps double
 
 _read_u32 = Struct("<I").unpack_from
@@ -554,6 +555,11 @@ class HeaderTree:
         self._next_precious -= 1
         self._candidates[index] = None
         return True
+
+    def prefer_loaded(self, active: Iterable[int]) -> None:
+        """Of blocks that former runs received, those of the chain that is active at the start win over others."""
+        for index in active:
+            self._sequence[index] = SEQUENCE_ACTIVE_FROM_DISK
 
     def _recalculate(self) -> None:
         """Find the best header and the candidates afresh, walking back from every tip to what is sound."""

@@ -155,6 +155,24 @@ def test_equal_work_does_not_displace_the_first(state: Chainstate) -> None:
     assert state.tree.hash(state.tip) == name(second[-1])
 
 
+def test_after_a_restart_the_active_chain_comes_first(tmp_path: Path) -> None:
+    """Also for a block of it that was not the tip: who received it first is not known any more."""
+    first, second = chain(3), chain(3, extra=b"\x52")
+    state = open_state(tmp_path)
+    for raw in [*first[:2], *second, first[2]]:
+        state.process_block(raw, NOW)
+    state.close()
+    again = open_state(tmp_path)
+    assert again.tree.hash(again.tip) == name(second[-1])
+    again.invalidate(again.tip)
+    again.activate_best_chain()
+    assert again.tree.hash(again.tip) == name(first[-1])
+    again.invalidate(again.tip)
+    again.activate_best_chain()
+    assert again.tree.hash(again.tip) == name(second[-2])  # received after the other of its height
+    again.close()
+
+
 def test_invalid_block_is_remembered_and_its_children_refused(state: Chainstate) -> None:
     blocks = chain(3)
     for raw in blocks:
