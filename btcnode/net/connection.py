@@ -261,7 +261,6 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self.close("internal error", grace=0.0)
             raise
-        self.hold_back()
         return not self._closing and (self._goes_on or (more and self._receiving and not self._broken))
 
     def _take_message(self) -> bool:
@@ -385,6 +384,7 @@ class Connection(asyncio.Protocol):
         self._traffic.turns.add(self.turn)
 
     def _finish_turn(self) -> None:
+        self.hold_back()
         if self._to_write and not self._closing:
             self._to_write = False
             self._write()

@@ -258,18 +258,24 @@ class Reactor:
         """Hand an input to the protocol and execute what follows; nothing any more once the reactor is closed."""
         if self._closed:
             return
-        self._inputs.append(event)
         for listener in self._listeners:
             listener(event)
+        if self._stepping or self._inputs:
+            self._inputs.append(event)
         if self._stepping:
             return
         self._stepping = True
         try:
+            if not self._inputs:
+                self._step(event)
             while self._inputs:
-                for effect in self.protocol.step(self.loop.time(), self._inputs.popleft()):
-                    self._execute(effect)
+                self._step(self._inputs.popleft())
         finally:
             self._stepping = False
+
+    def _step(self, event: Input) -> None:
+        for effect in self.protocol.step(self.loop.time(), event):
+            self._execute(effect)
 
     async def feed_and_wait(self, event: Input) -> None:
         """Hand an input over and wait until the connections that it asks for stand or have failed."""

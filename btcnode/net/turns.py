@@ -51,8 +51,9 @@ class Turn:
 class Turns:
     """The queue. ``call_soon`` has the loop call something after what is due already.
 
-    ``clock`` gives seconds, ``cpu`` seconds of processor time of the loop's thread. A slice ends by the one, work is
-    charged by the other: what a thread beside the loop takes meanwhile is no peer's fault.
+    ``clock`` gives seconds, ``cpu`` seconds of processor time of the loop's thread. Slices and turns end by the one,
+    turns are charged by the other: what a thread beside the loop takes meanwhile is no peer's fault. To ask for
+    processor time is a system call, so a turn asks at its ends, and its pieces have their shares by the clock.
     """
 
     def __init__(
@@ -120,19 +121,21 @@ class Turns:
 
     def _take_turn(self, turn: Turn, end: float) -> bool:
         """Let one connection work for a ``QUANTUM``; tells whether it has more to do."""
-        begun = first = self._cpu()
-        asked = 0.0
+        clock = self._clock
+        first, begun = self._cpu(), clock()
+        excused, at = 0.0, begun
         more = True
         while more:
             turn.excused = False
             more = turn.work()
-            now = self._cpu()
+            now = clock()
             if turn.excused:
-                asked += now - begun
-            begun = now
-            if now >= first + QUANTUM or self._clock() >= end:
+                excused += now - at
+            at = now
+            if now >= begun + QUANTUM or now >= end:
                 break
-        read = begun - first
+        read = self._cpu() - first
+        asked = read * excused / (at - begun) if excused else 0.0
         self._again = False
         turn.finish()
         took = self._cpu() - first

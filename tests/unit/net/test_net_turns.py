@@ -193,3 +193,31 @@ def test_an_error_in_one_connections_work_does_not_stop_the_others() -> None:
         loop.slice()
     loop.slice()
     assert loop.order == [2, 2, 2]
+
+
+def test_a_turn_asks_for_processor_time_at_its_ends_only() -> None:
+    """That is a system call, dear beside a small message; pieces have their shares by the clock."""
+    asked = 0
+    loop = Loop()
+
+    def cpu() -> float:
+        nonlocal asked
+        asked += 1
+        return loop.now / 2  # a thread beside the loop has the other half
+
+    loop.turns = Turns(loop.due.append, clock=lambda: loop.now, cpu=cpu)
+    left = 8
+
+    def work() -> bool:
+        nonlocal left
+        left -= 1
+        loop.now += 0.0001
+        turn.excused = left % 4 == 0
+        return left > 0
+
+    turn = Turn(1, work, lambda: None)
+    loop.turns.add(turn)
+    loop.slice()
+    assert not left
+    assert asked == 3
+    assert dict(loop.turns.take_charges()) == {1: pytest.approx(0.0003 * ALONE)}  # six of eight pieces, half the time
