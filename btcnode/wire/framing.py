@@ -8,6 +8,7 @@ with impossible bytes costs only that message.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
@@ -49,6 +50,7 @@ def encode_frame(magic: bytes, command: str, payload: bytes) -> bytes:
     return _HEADER.pack(magic, name, len(payload), sha256d(payload)[:4]) + payload
 
 
+@lru_cache(maxsize=256)  # the same few come all the time
 def parse_command(raw: bytes) -> str | None:
     """The text of a command field: printable ASCII up to the first zero, nothing but zeros from there.
 

@@ -25,6 +25,10 @@ MESSAGE_CLASSES: tuple[type[Message], ...] = (
 
 BY_COMMAND: Mapping[str, type[Message]] = {cls.command: cls for cls in MESSAGE_CLASSES}
 
+_STEPWISE: Mapping[str, type[StepwiseMessage]] = {
+    command: cls for command, cls in BY_COMMAND.items() if issubclass(cls, StepwiseMessage)
+}
+
 PAYLOAD_LIMITS: Mapping[str, int] = {cls.command: cls.max_size for cls in MESSAGE_CLASSES}
 """Most bytes of payload by command, for ``FrameDecoder``; commands without an entry have the general limit."""
 
@@ -96,9 +100,9 @@ class Sealed(Message, Generic[M]):
 
 def read_message(command: str, payload: bytes) -> Message:
     """As ``decode_message``, but what may take long to decode is left sealed."""
-    cls = BY_COMMAND.get(command)
-    if cls is not None and issubclass(cls, StepwiseMessage) and len(payload) >= cls.head_size:
-        return Sealed(cls, payload)
+    stepwise = _STEPWISE.get(command)
+    if stepwise is not None and len(payload) >= stepwise.head_size:
+        return Sealed(stepwise, payload)
     return decode_message(command, payload)
 
 
