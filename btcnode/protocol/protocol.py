@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from btcnode.errors import DecodeError
 from btcnode.protocol.addresses.addresses import AddressGossip
@@ -437,11 +437,13 @@ class Protocol:
             self._ctx.states.handle(peer, PeerEvent.HEARD)
         peer.excused = False
         message = event.message
-        kind = message.kind if isinstance(message, Sealed) else type(message)
+        kind = type(message)
+        if kind is Sealed:
+            kind = cast("Sealed[Any]", message).kind
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
             self._private.on_message(peer, message)
-        elif isinstance(message, m.Version):
-            self._on_version(peer, message)
+        elif kind is m.Version:
+            self._on_version(peer, cast(m.Version, message))
         elif not peer.version:
             text = f'non-version message before version handshake. Message "{_name(message)}" from peer={peer.id}'
             self._early_message(peer, text)
@@ -461,16 +463,21 @@ class Protocol:
         self._after_message(peer)
 
     def _begin(self, peer: Peer, steps: Steps[None] | None, event: MessageReceived) -> None:
-        """Do the first step of a message, if its handler goes in steps."""
-        if steps is None:
-            self._after_message(peer)
-            return
-        message = event.message
-        peer.job = Job(steps, message.kind.command if isinstance(message, Sealed) else message.command, event.size)
-        self._go_on(peer, peer.job)
+        """Do the first step of a message, if its handler goes in steps: mostly that is all."""
+        if steps is not None:
+            message = event.message
+            command = message.kind.command if isinstance(message, Sealed) else message.command
+            if not self._is_through(peer, steps, command, event.size):
+                peer.job = Job(steps, command, event.size)
+                self._ctx.go_on_first(peer)
+                return
+        self._after_message(peer, type(event.message))
 
-    def _after_message(self, peer: Peer) -> None:
-        if peer.role.is_complete:
+    def _after_message(self, peer: Peer, kind: type[Message] | None = None) -> None:
+        """What a message may have made possible; a transaction (``kind``) only requests of others."""
+        if kind is m.TxMessage:
+            self._intake.request(peer)
+        elif peer.role.is_complete:
             self._headers.tick(peer)
             self._announcements.flush(peer)
             self._download.request_more(peer)
@@ -478,21 +485,24 @@ class Protocol:
             self._gossip.tick(peer)
 
     def _go_on(self, peer: Peer, job: Job) -> None:
-        """One step of a message that takes several; what cannot be decoded on the way is a malformed message."""
-        try:
-            next(job.steps)
-        except StopIteration:
+        """One step of a message that takes several."""
+        if self._is_through(peer, job.steps, job.command, job.size):
             peer.job = None
-        except DecodeError as error:
-            peer.job = None
-            kind = Malformation.LIMIT if isinstance(error, LimitExceeded) else Malformation.PAYLOAD
-            self._on_malformed(MalformedMessage(peer.id, kind, job.command, str(error), job.size))
-        if not peer.role.is_heard:
-            peer.job = None
-        elif peer.job is not None:
-            self._ctx.go_on_first(peer)
-        else:
             self._after_message(peer)
+        else:
+            self._ctx.go_on_first(peer)
+
+    def _is_through(self, peer: Peer, steps: Steps[None], command: str, size: int) -> bool:
+        """Do one step; whether it was the last. What cannot be decoded on the way is a malformed message."""
+        try:
+            next(steps)
+        except StopIteration:
+            return True
+        except DecodeError as error:
+            kind = Malformation.LIMIT if isinstance(error, LimitExceeded) else Malformation.PAYLOAD
+            self._on_malformed(MalformedMessage(peer.id, kind, command, str(error), size))
+            return True
+        return not peer.role.is_heard
 
     def _early_message(self, peer: Peer, text: str) -> None:
         """Not before the handshake: the message is passed over."""

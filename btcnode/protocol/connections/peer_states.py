@@ -77,6 +77,8 @@ class PeerState(Enum):
         state.role = role
         return state
 
+    __hash__ = object.__hash__  # looked up with every message; that of enumerations takes a call
+
 
 class PeerEvent(Enum):
     """What happens to a connection."""
@@ -89,6 +91,8 @@ class PeerEvent(Enum):
     HEARD = "heard of again"
     CLOSE = "close"  # we give it up
     LOST = "lost"  # the socket is closed, whoever did it
+
+    __hash__ = object.__hash__  # as above
 
 
 _S, _E = PeerState, PeerEvent
