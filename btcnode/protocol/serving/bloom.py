@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from struct import unpack
+from struct import Struct
 
 GENERATION_BITS_LOG2 = 16
 HASHES = 8
 
 
+Positions = tuple[int, ...]
+"""32-bit words, one for each hash function; a filter takes as many bits of each as its generations have."""
+
+
 class BloomHasher:
     """Turns byte strings into the positions that filters of one shape share: hashed once for many filters.
 
-    ``key`` is secret, else peers could choose collisions. ``bits_log2`` is the size of a generation, ``hashes`` the
-    number of positions (at most 16).
+    ``key`` is secret, else peers could choose collisions. ``bits_log2`` (at most 32) is the size of a generation,
+    ``hashes`` the number of positions (at most 16).
     """
 
-    __slots__ = ("_digest_size", "_format", "_key", "_mask", "generation_bytes")
+    __slots__ = ("_keyed", "_unpack", "generation_bytes", "mask")
 
     def __init__(self, key: bytes, bits_log2: int = GENERATION_BITS_LOG2, hashes: int = HASHES) -> None:
-        self._key = key
-        self._digest_size = 4 * hashes
-        self._format = f"<{hashes}I"
-        self._mask = (1 << bits_log2) - 1
+        self._keyed = blake2b(digest_size=4 * hashes, key=key)
+        self._unpack = Struct(f"<{hashes}I").unpack
+        self.mask = (1 << bits_log2) - 1
         self.generation_bytes = 1 << bits_log2 >> 3
 
-    def positions(self, item: bytes) -> list[int]:
-        """Bit numbers of ``item`` in a generation, one for each hash function."""
-        mask = self._mask
-        digest = blake2b(item, digest_size=self._digest_size, key=self._key).digest()
-        return [word & mask for word in unpack(self._format, digest)]
+    def positions(self, item: bytes) -> Positions:
+        """Where ``item`` stands in a generation."""
+        state = self._keyed.copy()
+        state.update(item)
+        return self._unpack(state.digest())
 
 
 class RollingBloom:
@@ -52,10 +55,12 @@ class RollingBloom:
     def __contains__(self, item: bytes) -> bool:
         return self.has(self.hasher.positions(item))
 
-    def has(self, positions: list[int]) -> bool:
+    def has(self, positions: Positions) -> bool:
         """Whether what has these positions was added."""
+        mask = self.hasher.mask
         for bits in (self._young, self._old):
-            for p in positions:
+            for word in positions:
+                p = word & mask
                 if not bits[p >> 3] >> (p & 7) & 1:
                     break
             else:
@@ -66,13 +71,14 @@ class RollingBloom:
         """Remember ``item``."""
         self.put(self.hasher.positions(item))
 
-    def put(self, positions: list[int]) -> None:
+    def put(self, positions: Positions) -> None:
         """Remember what has these positions."""
         if self._count >= self._per_generation:
             self._old, self._young = self._young, bytearray(self.hasher.generation_bytes)
             self._count = 0
-        young = self._young
-        for p in positions:
+        young, mask = self._young, self.hasher.mask
+        for word in positions:
+            p = word & mask
             young[p >> 3] |= 1 << (p & 7)
         self._count += 1
 
