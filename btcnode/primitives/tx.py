@@ -169,6 +169,11 @@ class Tx:
         raw = self._raw
         return raw if raw is not None else self._serialize(self._serialize_body())
 
+    def is_hashed(self, raw: bytes, digest: bytes) -> None:
+        """``digest`` is the double SHA-256 of ``raw``: not computed again if that is the whole transaction."""
+        if raw is self._raw:
+            self._wtxid = Wtxid(digest)
+
     def keep_columns_only(self) -> None:
         """Free the bytes as a whole: ``raw`` is put together of the columns from now on, each time it is asked for.
 

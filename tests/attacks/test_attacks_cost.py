@@ -10,7 +10,9 @@ import pytest
 
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams, params_for
+from btcnode.primitives import tx as tx_module
 from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.hashes import sha256d
 from btcnode.primitives.header import header_hash
 from btcnode.primitives.scan import scan_tx, scan_tx_in_steps, txid_in_steps
 from btcnode.primitives.steps import STEP, at_once
@@ -18,6 +20,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.transactions.tx_download import Known, TxDownload
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire import messages as m
@@ -101,6 +104,38 @@ def test_a_transaction_that_is_known_is_not_parsed_again(params: NetworkParams) 
     bench.receive(peer, m.TxMessage(tx.raw))
     assert not bench.all(fx.GoOn)  # the body alone was scanned, for the txid
     assert not bench.all(fx.ProcessTransactions)
+
+
+def test_a_small_transaction_costs_one_look(params: NetworkParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No turn of its own, its hash computed once, what is known of it asked once, and nothing of blocks afterwards."""
+    config = ProtocolConfig(dns_seed=False, no_automatic=True, tx_relay=True)
+    bench = Bench(params, config=config, transactions=SmallPool())
+    bench.load(mine_chain(params, 20, UNIX_START - 20 * 60))
+    peer = bench.peer(wtxid_relay=True)
+    bench.turns_at_once = False
+    raw = transaction(3).raw
+    looked: list[bytes] = []
+    hashed: list[bytes] = []
+    known = TxDownload.known
+
+    def look(download: TxDownload, tx_hash: bytes, by_wtxid: bool) -> Known:
+        looked.append(tx_hash)
+        return known(download, tx_hash, by_wtxid)
+
+    def digest(data: bytes) -> bytes:
+        hashed.append(data)
+        return sha256d(data)
+
+    monkeypatch.setattr(TxDownload, "known", look)
+    monkeypatch.setattr(tx_module, "sha256d", digest)
+    monkeypatch.setattr(bench.protocol._download, "request_more", lambda _: pytest.fail("blocks"))
+    bench.receive(peer, m.TxMessage(raw))
+    (effect,) = bench.all(fx.ProcessTransactions)
+    assert not bench.all(fx.GoOn)
+    assert looked == [effect.txs[0].wtxid] == [sha256d(raw)]
+    assert raw not in hashed
+    bench.receive(peer, m.TxMessage(raw + b"behind"))
+    assert not bench.all(fx.ProcessTransactions)  # the same, in validation: bytes behind it are no part of it
 
 
 def test_a_large_compact_block_is_read_in_steps(bench: Bench) -> None:

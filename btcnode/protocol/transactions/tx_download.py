@@ -9,6 +9,7 @@ witness does not matter.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +39,14 @@ if TYPE_CHECKING:
     from btcnode.primitives.block import ParsedBlock
     from btcnode.primitives.tx import Tx
     from btcnode.protocol.chain_view import TxSource
+
+
+class Known(Enum):
+    """What is known of a transaction's hash."""
+
+    NEW = "new"
+    TOO_CHEAP = "too cheap"  # refused for its fee alone: good for half of a package
+    SETTLED = "settled"  # we have it, or it was refused for good, or confirmed
 
 
 class Package(NamedTuple):
@@ -119,20 +128,24 @@ class TxDownload:
 
     # -- announcements and requests ------------------------------------------------------------------------------
 
-    def already_have(self, tx_hash: bytes, by_wtxid: bool, *, reconsiderable: bool) -> bool:
-        """Whether the transaction need not be fetched.
+    def known(self, tx_hash: bytes, by_wtxid: bool) -> Known:
+        """What is known of the transaction.
 
-        Orphans are looked for by wtxid only: another one may have the same txid. ``reconsiderable``: those refused for
-        their fee alone count too.
+        Orphans are looked for by wtxid only: another one may have the same txid.
         """
         if tx_hash in self.orphanage or self._source.find_tx(tx_hash, by_wtxid) is not None:
-            return True
+            return Known.SETTLED
         if tx_hash in self._confirmed:
-            return True
+            return Known.SETTLED
         positions = self._hasher.positions(tx_hash)
         if self._rejects.has(positions):
-            return True
-        return reconsiderable and self._reconsiderable.has(positions)
+            return Known.SETTLED
+        return Known.TOO_CHEAP if self._reconsiderable.has(positions) else Known.NEW
+
+    def already_have(self, tx_hash: bytes, by_wtxid: bool, *, reconsiderable: bool) -> bool:
+        """Whether the transaction need not be fetched; ``reconsiderable``: nor if it was refused for its fee alone."""
+        known = self.known(tx_hash, by_wtxid)
+        return known is Known.SETTLED or (reconsiderable and known is Known.TOO_CHEAP)
 
     def announced(self, peer: int, tx_hash: bytes, by_wtxid: bool, now: float) -> bool:
         """A peer announced a transaction; tells whether we had it. For an orphan of ours it may know the parents."""
@@ -204,22 +217,25 @@ class TxDownload:
 
     # -- transactions --------------------------------------------------------------------------------------------
 
-    def received(self, peer: int, tx: Tx) -> tuple[bool, Package | None]:
-        """A peer sent a transaction: is it to be judged by itself, or as part of a package, or (False, None) not."""
+    def received(self, peer: int, tx: Tx, known: Known | None = None) -> tuple[bool, Package | None]:
+        """A peer sent a transaction: is it to be judged by itself, or as part of a package, or (False, None) not.
+
+        ``known``: what ``known`` has just said of its wtxid, where it was asked.
+        """
         wtxid = tx.wtxid
         self.tracker.answered(peer, tx.txid)
         if tx.has_witness:
             self.tracker.answered(peer, wtxid)
-        if not self.already_have(wtxid, True, reconsiderable=True):
-            return True, None
-        if self.already_have(wtxid, True, reconsiderable=False):
-            return False, None
-        return False, self._package(tx, peer)
+        if known is None:
+            known = self.known(wtxid, True)
+        return known is Known.NEW, self._package(tx, peer) if known is Known.TOO_CHEAP else None
 
     def accepted(self, tx: Tx) -> list[int]:
         """The transaction is in the mempool; returns the peers in whose turn orphans deserve another look."""
         self.tracker.forget(tx.txid)
         self.tracker.forget(tx.wtxid)
+        if not self.orphanage:
+            return []
         peers = self.orphanage.parent_came(tx, self._rng)
         self.orphanage.erase(tx.wtxid)
         return peers

@@ -30,7 +30,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import PAUSE_TRANSACTIONS, WITHOUT_TRANSACTIONS, Peer
-from btcnode.protocol.transactions.tx_download import Package, TxDownload
+from btcnode.protocol.transactions.tx_download import Known, Package, TxDownload
 from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_FLAG, MSG_WITNESS_TX, MSG_WTX
 from btcnode.wire.messages import GetData, InvItem
@@ -174,7 +174,8 @@ class TxIntake:
             if len(raw) > MAX_STANDARD_TX_WEIGHT and ctx.config.require_standard:
                 yield from self._refuse_unread(peer, raw, wtxid)
                 return None
-            if self._is_known(peer, wtxid):
+            known: Known | None = self.download.known(wtxid, True)
+            if (known is Known.SETTLED or wtxid in self._busy) and not peer.permissions & Permission.FORCE_RELAY:
                 self._answered(peer, wtxid, (yield from txid_in_steps(raw)))
                 return wtxid
             tx = message.parse() if len(raw) < LARGE_TX else (yield from Tx.parse_in_steps(raw))
@@ -182,13 +183,16 @@ class TxIntake:
             ctx.log(LogLevel.DEBUG, "net", f"ProcessMessages(tx, {len(raw)} bytes): Exception '{error}' caught")
             ctx.punish(peer, Offence.MESSAGE_PAYLOAD, "tx")
             return None
+        tx.is_hashed(raw, wtxid)
+        if len(raw) >= LARGE_TX or tx.wtxid != wtxid:
+            known = None  # time has passed, or there are bytes behind the transaction
         if tx.wtxid in self._busy:
             self._answered(peer, tx.wtxid, tx.txid)
             return tx.wtxid
         self._relay.knows(peer, tx.wtxid if peer.wtxid_relay else tx.txid)
         if self.download.tracker.is_requested(peer.id, tx.txid):
             ctx.excuse(peer)
-        judge, package = self.download.received(peer.id, tx)
+        judge, package = self.download.received(peer.id, tx, known)
         if (judge or package is not None) and self._bytes >= 2 * MAX_TX_BYTES_IN_VALIDATION:
             return tx.wtxid  # as if it had not come: other peers that have it are asked
         if judge:
@@ -204,12 +208,6 @@ class TxIntake:
                 text = f"Not relaying non-mempool transaction {name} from forcerelay peer={peer.id}"
                 self._ctx.log(LogLevel.DEBUG, "net", text)
         return tx.wtxid
-
-    def _is_known(self, peer: Peer, wtxid: bytes) -> bool:
-        """Whether nothing would come of another look at the transaction."""
-        if peer.permissions & Permission.FORCE_RELAY:
-            return False
-        return wtxid in self._busy or self.download.already_have(wtxid, True, reconsiderable=False)
 
     def _answered(self, peer: Peer, wtxid: bytes, txid: bytes) -> None:
         """The peer sent what we have already."""
