@@ -14,7 +14,6 @@ Tests and tools call ``process_block`` and ``activate_best_chain``, which do all
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -54,7 +53,7 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from btcnode.script.caches import SALT_SIZE, ScriptExecutionCache
+from btcnode.script.caches import ScriptExecutionCache
 from btcnode.storage.blockfiles import BlockPos
 
 MIN_BLOCKS_AHEAD = 288  # unrequested blocks further above the tip are not stored (Core's MIN_BLOCKS_TO_KEEP)
@@ -89,7 +88,7 @@ class Chainstate:
         self.coins = CoinsCache(store, dbcache)
         self.read_view = ReadView(self.coins)
         # whoever verifies a transaction before its block comes adds it here
-        self.script_cache = ScriptExecutionCache(secrets.token_bytes(SALT_SIZE))
+        self.script_cache = ScriptExecutionCache()
         self.executor = StepExecutor(
             params,
             store,

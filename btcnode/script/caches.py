@@ -1,25 +1,23 @@
 """The cache of verification results: transactions whose scripts are all valid.
 
-It holds salted SHA-256 digests only, so nobody who does not know the salt can aim at a slot, and remembers successes
-only. It is bounded in bytes by two generations: when the young one is full it becomes the old one and the
-previous old one is forgotten, so an entry lives for at least half the capacity, longer when it is asked for.
+It remembers successes only, by wtxid and flags; Python's sets place byte strings by a hash with a key of each process
+(PEP 456), so nobody can aim at a slot. It is bounded in bytes by two generations: when the young one is full it becomes
+the old one and the previous old one is forgotten, so an entry lives for at least half the capacity, longer when it is
+asked for.
 
 Adding to and looking into a set are single steps of CPython, so threads may share a cache: at worst an entry is lost.
 """
 
 from __future__ import annotations
 
-from btcnode.primitives.hashes import sha256
-
 ENTRY_BYTES = 160
-"""Memory for one entry at worst: the 32-byte digest as an object (65) and its share of the slots (70 measured)."""
+"""Memory for one entry at worst: the 40-byte name as an object (73) and its share of the slots (70 measured)."""
 
 DEFAULT_EXECUTION_CACHE_BYTES = 16 * 1024 * 1024
-SALT_SIZE = 32
 
 
 class GenerationSet:
-    """A set of 32-byte digests in at most ``max_bytes`` of memory; the oldest half is forgotten at a time."""
+    """A set of short byte strings in at most ``max_bytes`` of memory; the oldest half is forgotten at a time."""
 
     __slots__ = ("_limit", "_old", "_young")
 
@@ -30,29 +28,24 @@ class GenerationSet:
         self._young: set[bytes] = set()
         self._old: set[bytes] = set()
 
-    def __contains__(self, digest: bytes) -> bool:
-        if digest in self._young:
+    def __contains__(self, name: bytes) -> bool:
+        if name in self._young:
             return True
-        if digest in self._old:
-            self.add(digest)
+        if name in self._old:
+            self.add(name)
             return True
         return False
 
     def __len__(self) -> int:
         return len(self._young | self._old)
 
-    def add(self, digest: bytes) -> None:
-        """Remember ``digest``."""
+    def add(self, name: bytes) -> None:
+        """Remember ``name``."""
         young = self._young
         if len(young) >= self._limit:
             self._old = young
             self._young = young = set()
-        young.add(digest)
-
-
-def _require_salt(salt: bytes) -> None:
-    if len(salt) != SALT_SIZE:
-        raise ValueError(f"the salt has {SALT_SIZE} bytes")
+        young.add(name)
 
 
 class ScriptExecutionCache:
@@ -61,25 +54,18 @@ class ScriptExecutionCache:
     The wtxid commits to the spent outputs through the prevouts' txids, so it stands for the whole verification.
     """
 
-    __slots__ = ("_salted", "_valid")
+    __slots__ = ("_valid",)
 
-    def __init__(self, salt: bytes, max_bytes: int = DEFAULT_EXECUTION_CACHE_BYTES) -> None:
-        _require_salt(salt)
+    def __init__(self, max_bytes: int = DEFAULT_EXECUTION_CACHE_BYTES) -> None:
         self._valid = GenerationSet(max_bytes)
-        self._salted = sha256(salt + b"X" + bytes(31))
 
     def __len__(self) -> int:
         return len(self._valid)
 
-    def _digest(self, wtxid: bytes, flags: int) -> bytes:
-        state = self._salted.copy()
-        state.update(wtxid + flags.to_bytes(8, "little"))
-        return state.digest()
-
     def contains(self, wtxid: bytes, flags: int) -> bool:
         """Whether ``add`` has been called with the same wtxid and flags."""
-        return self._digest(wtxid, flags) in self._valid
+        return wtxid + flags.to_bytes(8, "little") in self._valid
 
     def add(self, wtxid: bytes, flags: int) -> None:
         """Remember that every input of the transaction is valid under ``flags``."""
-        self._valid.add(self._digest(wtxid, flags))
+        self._valid.add(wtxid + flags.to_bytes(8, "little"))

@@ -14,7 +14,6 @@ from btcnode.script.flags import MANDATORY_VERIFY_FLAGS, STANDARD_VERIFY_FLAGS
 from btcnode.script.verify import verify_transaction
 from btcnode.testing.templates import TEMPLATES, signed_tx
 
-SALT = bytes(range(32))
 SECRET, MESSAGE = b"\7" * 32, sha256(b"message").digest()
 
 
@@ -33,20 +32,17 @@ def test_generations_bound_the_size_and_keep_what_is_used() -> None:
     assert _digest(800) not in entries
 
 
-def test_a_cache_has_a_minimum_and_a_salt() -> None:
+def test_a_cache_has_a_minimum() -> None:
     with pytest.raises(ValueError, match="at least"):
         GenerationSet(ENTRY_BYTES)
-    with pytest.raises(ValueError, match="salt"):
-        ScriptExecutionCache(b"short")
 
 
 def test_execution_cache_is_keyed_by_wtxid_and_flags() -> None:
-    cache = ScriptExecutionCache(SALT)
+    cache = ScriptExecutionCache()
     cache.add(MESSAGE, 5)
     assert cache.contains(MESSAGE, 5)
     assert not cache.contains(MESSAGE, 4)
     assert not cache.contains(MESSAGE[::-1], 5)
-    assert not ScriptExecutionCache(SALT[::-1]).contains(MESSAGE, 5)
 
 
 class _Counting:
@@ -65,7 +61,7 @@ def test_a_transaction_from_the_mempool_is_not_verified_again() -> None:
     txouts = [make_txout(1000, spendable.script_pubkey) for spendable in spendables]
     outpoints = [bytes(32) + n.to_bytes(4, "little") for n in range(len(txouts))]
     tx = signed_tx(list(zip(outpoints, txouts, spendables, strict=True)), [make_txout(1, b"\x51")])
-    executions, counting = ScriptExecutionCache(SALT), _Counting()
+    executions, counting = ScriptExecutionCache(), _Counting()
     assert verify_transaction(tx.raw, txouts, STANDARD_VERIFY_FLAGS, executions, counting) is None
     assert counting.calls == len(TEMPLATES)
     assert verify_transaction(tx.raw, txouts, MANDATORY_VERIFY_FLAGS, executions, counting) is None
@@ -81,7 +77,7 @@ def test_a_failed_transaction_is_not_remembered() -> None:
     spendable = TEMPLATES["p2wpkh"](1)
     txout = make_txout(1000, spendable.script_pubkey)
     tx = signed_tx([(bytes(36), txout, spendable)], [make_txout(1, b"\x51")])
-    executions = ScriptExecutionCache(SALT)
+    executions = ScriptExecutionCache()
     wrong = make_txout(1001, spendable.script_pubkey)
     for _ in range(2):
         assert verify_transaction(tx.raw, [wrong], MANDATORY_VERIFY_FLAGS, executions) is not None
