@@ -108,6 +108,7 @@ class Chainstate:
         self._ahead: deque[ConnectStep] = deque()  # connected, scripts not verified yet
         self._verified_because: str | None = ""  # as of the last block planned; "" before the first
         self._hold = False  # the block after those ahead cannot be judged before they are finished
+        self.held = False  # blocks are stored only: none is connected for the time being
         self._left_by_hand = 0  # blocks that the last invalidation has disconnected
         self.looks = PendingLooks(clock)
         self.standings = Standings()  # of blocks that wait for their judgement
@@ -198,12 +199,22 @@ class Chainstate:
         self.executor.tip = base
         self.read_view.drop_changes(oldest_only=False)
 
+    def trust_below_snapshot(self) -> None:
+        """What lies below a loaded set is not going to be validated: its blocks count as connected."""
+        base, self.tree.base = self.tree.base, -1
+        self.tree.link_folded(base)
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     @property
     def tip(self) -> int:
         """Header index of the active tip."""
         return self.active.tip
+
+    @property
+    def lacks_undo(self) -> bool:
+        """Whether the first blocks of the chain have no undo data: they were deleted, or folded, or lie below a set."""
+        return self.active.height > 0 and not self.tree.has_undo(self.active.at(1))
 
     @property
     def busy(self) -> bool:
@@ -370,6 +381,8 @@ class Chainstate:
             if many_headers:
                 return self._flush_step(HEADERS_PER_FLUSH)
             return self._flush_step(beside=self.store.flushes_beside)
+        if self.held:
+            return None
         tree, tip = self.tree, self.active.tip
         if tree.is_failed(tip):
             return self._disconnect_step(tip)

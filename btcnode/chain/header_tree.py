@@ -27,6 +27,7 @@ from btcnode.chain.block_status import (
     HAVE_UNDO,
     OPT_WITNESS,
     VALID_MASK,
+    VALID_SCRIPTS,
     VALID_TRANSACTIONS,
     VALID_TREE,
 )
@@ -612,6 +613,27 @@ class HeaderTree:
         self._candidates[base] = None
         for waiting in self._unlinked.pop(base, ()):
             self._link_from(waiting)
+
+    def note_txs(self, index: int, n_tx: int) -> None:
+        """The block of ``index`` was checked without coins, and is not kept."""
+        self.columns.n_tx[index] = n_tx
+        self._dirty[index] = 1
+        self.raise_validity(index, VALID_TRANSACTIONS)
+
+    def link_folded(self, base: int) -> None:
+        """The blocks up to ``base``, whose ``n_tx`` are known, count as connected, those not here as deleted."""
+        columns = self.columns
+        path = [base]
+        while path[-1] > 0:
+            path.append(columns.prev[path[-1]])
+        total = 0
+        for index in reversed(path):
+            total += columns.n_tx[index]
+            columns.chain_tx[index] = total
+            self._dirty[index] = 1
+            self.raise_validity(index, VALID_SCRIPTS)
+            self._has_gaps |= not self.has_data(index)
+        self._recalculate()
 
     def unlink(self, indices: Iterable[int]) -> None:
         """The chains of these headers, parents first, are not complete after all."""

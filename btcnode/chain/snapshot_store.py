@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from struct import Struct
 
 from btcnode.errors import StorageError
 from btcnode.files import read_limited
@@ -31,6 +32,9 @@ from btcnode.storage.layout import (
 )
 
 MAX_BASE_BYTES = 1024  # of the file that holds a hash
+# behind the hash, for a set that the network's table does not have: height, transactions in the chain, hash of the
+# set, whether the chain below counts as validated
+_OWN_SET = Struct("<IQ32s?")
 
 log = logging.getLogger("btcnode.validation")
 
@@ -38,9 +42,14 @@ log = logging.getLogger("btcnode.validation")
 class SnapshotStore:
     """The open database of a loaded set."""
 
-    def __init__(self, directory: Path, known: AssumeUtxo) -> None:
-        """Open or make it under the network's directory; raises StorageError."""
+    def __init__(self, directory: Path, known: AssumeUtxo, *, own: bool = False, trusted: bool = False) -> None:
+        """Open or make it under the network's directory; raises StorageError.
+
+        ``own``: the set was made by this node, so that no table has it; ``trusted``: nothing below is validated later.
+        """
         self.known = known
+        self.trusted = trusted
+        self._own = own
         self._folder = directory / SNAPSHOT_DIR
         self.database = Database.open(self._folder, file=SNAPSHOT_FILE)
         self.coins = CoinsDb(self.database)
@@ -48,7 +57,10 @@ class SnapshotStore:
     def activate(self) -> None:
         """What was loaded is whole and has the right hash: from now on it counts. Raises StorageError."""
         self.database.commit(meta_puts={META_TIP: self.known.block_hash})
-        write_durably(self._folder / SNAPSHOT_BASE_FILE, self.known.block_hash)
+        known, name = self.known, bytes(self.known.block_hash)
+        if self._own:
+            name += _OWN_SET.pack(known.height, known.chain_tx, known.utxo_hash, self.trusted)
+        write_durably(self._folder / SNAPSHOT_BASE_FILE, name)
 
     def close(self) -> None:
         """Close the database."""
@@ -90,7 +102,10 @@ def find_snapshot(directory: Path, params: NetworkParams) -> SnapshotStore | Non
         return None
     except OSError as error:
         raise StorageError(f"cannot read {folder / SNAPSHOT_BASE_FILE}: {error.strerror}") from None
-    known = set_after(params, BlockHash(base))
+    known, trusted = set_after(params, BlockHash(base)), False
+    if len(base) == 32 + _OWN_SET.size:
+        height, chain_tx, utxo_hash, trusted = _OWN_SET.unpack_from(base, 32)
+        known = AssumeUtxo(height, BlockHash(base[:32]), utxo_hash, chain_tx)
     if known is None:
         text = f"Assumeutxo data not found for the given blockhash '{to_display(base)}'."
         log.error("%s", text)
@@ -98,7 +113,17 @@ def find_snapshot(directory: Path, params: NetworkParams) -> SnapshotStore | Non
     if not (folder / SNAPSHOT_FILE).exists():  # it was put in place of the other just before a crash
         remove_snapshot(directory)
         return None
-    return SnapshotStore(directory, known)
+    return SnapshotStore(directory, known, own=len(base) > 32, trusted=trusted)
+
+
+def _is_trusted(directory: Path) -> bool:
+    """Whether the chain below the set counts as validated from the beginning; raises StorageError."""
+    path = directory / SNAPSHOT_DIR / SNAPSHOT_BASE_FILE
+    try:
+        base = read_limited(path, MAX_BASE_BYTES)
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
+    return len(base) == 32 + _OWN_SET.size and bool(_OWN_SET.unpack_from(base, 32)[3])
 
 
 def take_snapshot_over(directory: Path, params: NetworkParams) -> None:
@@ -111,7 +136,7 @@ def take_snapshot_over(directory: Path, params: NetworkParams) -> None:
         return
     own = Database.open(directory)
     try:
-        validated = own.get_meta(META_HISTORY) is not None
+        validated = own.get_meta(META_HISTORY) is not None or _is_trusted(directory)
         snapshot = find_snapshot(directory, params) if validated else None
         if snapshot is None:
             return

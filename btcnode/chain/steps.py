@@ -27,6 +27,7 @@ class StoreStep:
     raw: bytes
     parsed: ParsedBlock | None = None
     position: BlockPos | None = None
+    checked_txs: int = 0  # not 0: the block was checked elsewhere and has so many transactions; it is only stored
 
 
 @dataclass(frozen=True, slots=True)

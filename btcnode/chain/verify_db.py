@@ -59,7 +59,11 @@ def verify_recent(state: Chainstate, blocks: int, level: int, progress: Callable
     for done in range(total):
         index = state.active.at(height - done)
         base = state.snapshot_base
-        partial = state.store.files.have_pruned or (base >= 0 and height - done <= state.tree.height(base))
+        partial = (
+            state.store.files.have_pruned
+            or state.lacks_undo
+            or (base >= 0 and height - done <= state.tree.height(base))
+        )
         if partial and not (state.tree.has_data(index) and state.tree.has_undo(index)):
             log.info(
                 "Block verification stopping at height %d (no data). This could be due to pruning or use of an"

@@ -15,6 +15,7 @@ from btcnode.node.mempool_setup import make_pool, make_template_maker
 from btcnode.node.opening import OpenedNode
 from btcnode.node.protocol_setup import protocol_config
 from btcnode.node.resources import CLOSING_CONNECTIONS
+from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.protocol import Protocol
@@ -35,6 +36,7 @@ from btcnode.services.peers_file import read_anchors, seed_addresses
 from btcnode.services.pruner import Pruner
 from btcnode.services.snapshot_writer import SnapshotWriter
 from btcnode.services.submissions import Submissions
+from btcnode.services.swift_sync import SwiftOptions, SwiftSync
 from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.services.transactions import PoolSource, Transactions
 from btcnode.sync.driver import ChainDriver
@@ -66,6 +68,7 @@ class AssembledNode:
     alerts: ChainAlerts
     memory: MemoryLimiter
     meter: Meter
+    swiftsync: SwiftSync | None  # None: no -swiftsync
 
 
 def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
@@ -78,6 +81,9 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     alerts = ChainAlerts(chain, launch.alerts)
     assumed = _make_assumed(opened, machinery, chain)
     closes(stack, launch, assumed.close)
+    swiftsync = _make_swiftsync(opened, machinery, chain, assumed)
+    if swiftsync is not None:
+        closes(stack, launch, swiftsync.close)
     indexes = Indexes(chain, settings, launch.alerts, launch.failure.report)
     closes(stack, launch, indexes.close)
     pruner = Pruner(chain, indexes.needs(), settings.storage.prune_target, enabled=settings.storage.prunes)
@@ -114,8 +120,9 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         sync=sync,
     )
     effects = BlockEffects(
-        machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, settings.net_dir
-    )
+        machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, settings.net_dir,
+        swiftsync,
+    )  # fmt: skip
     closes(stack, launch, opened.addresses.close)
     closes(stack, launch, lambda: opened.bans.close(launch.clock.now()))
     closes(stack, launch, effects.close)
@@ -132,6 +139,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         alerts,
         make_memory_limiter(opened.memory, settings, driver, opened.workers, machinery.reactor),
         Meter(driver, protocol, sync, transactions, opened.workers, machinery.reactor, indexes),
+        swiftsync,
     )
 
 
@@ -205,6 +213,29 @@ def _make_assumed(opened: OpenedNode, machinery: Machinery, chain: Chain) -> Ass
         opened.checker,
         dbcache=opened.settings.storage.dbcache_bytes,
         offer_history=offer_history,
+        on_fatal=opened.launch.failure.report,
+    )
+
+
+def _make_swiftsync(opened: OpenedNode, machinery: Machinery, chain: Chain, assumed: AssumedChain) -> SwiftSync | None:
+    storage, reactor = opened.settings.storage, machinery.reactor
+    if storage.swiftsync is None:
+        return None
+    named = storage.swiftsyncblock
+    options = SwiftOptions(
+        storage.swiftsync,
+        None if named is None else BlockHash(named.to_bytes(32, "little")),
+        keep_blocks=not storage.prunes,
+        validate=storage.swiftsyncvalidate,
+    )
+    return SwiftSync(
+        chain,
+        machinery.view,
+        assumed,
+        opened.workers,
+        opened.launch.clock,
+        options,
+        has_peers=lambda: bool(reactor.connections),
         on_fatal=opened.launch.failure.report,
     )
 

@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from btcnode.primitives.tx import Tx
 
 
+class FoldedBlocks(typing.Protocol):
+    """A sync without lookups that is under way: blocks up to a target are wanted in any order."""
+
+    @property
+    def target(self) -> int:
+        """Header index of the last block, -1 while it is not known: nothing is asked for then."""
+
+    @property
+    def first(self) -> int:
+        """Height of the lowest block that is missing."""
+
+    def has(self, height: int) -> bool:
+        """Whether the block at a height up to the target's is done."""
+
+
 class ChainView(typing.Protocol):
     """Read access to the chain, and the header tree to add headers to (the loop thread owns it)."""
 
@@ -32,6 +47,10 @@ class ChainView(typing.Protocol):
     @property
     def history(self) -> tuple[int, int] | None:
         """Tip of the validated chain below a loaded UTXO set, and the set's block; None when there is no such set."""
+
+    @property
+    def folded(self) -> FoldedBlocks | None:
+        """The sync without lookups that is under way, None when there is none."""
 
     def is_initial_block_download(self, unix_time: int) -> bool:
         """Whether the tip is still far behind; once False it stays False."""
@@ -175,6 +194,7 @@ class NodeChainView:
         self._max_tip_age = max_tip_age
         self._initial = True
         self._history = history
+        self.folded: FoldedBlocks | None = None
 
     @property
     def tree(self) -> HeaderTree:

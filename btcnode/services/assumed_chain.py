@@ -129,6 +129,19 @@ class AssumedChain:
         log.info("[snapshot] successfully activated snapshot %s", to_display(snapshot.known.block_hash))
         return LoadedSnapshot(header.coins, base)
 
+    async def adopt(self, snapshot: SnapshotStore, *, validate: bool) -> None:
+        """Go on from coins that this node has made itself; raises StorageError, ValueError as the driver's.
+
+        ``validate``: the chain below is validated in the background, else it counts as validated.
+        """
+
+        def history(tip: int) -> History:
+            return self._make_history(snapshot.known, tip)
+
+        await self._driver.adopt_snapshot(snapshot, history if validate else None, self._on_done)
+        self._offer()
+        self._driver.kick()
+
     def _known(self, block_hash: BlockHash) -> AssumeUtxo:
         known = set_after(self._state.params, block_hash)
         if known is None:

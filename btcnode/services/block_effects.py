@@ -44,6 +44,7 @@ from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
 from btcnode.services.indexes import FilterIndex
 from btcnode.services.side_work import SideWork
+from btcnode.services.swift_sync import SwiftSync
 from btcnode.services.transactions import Transactions
 
 STRIP_COST = 8  # units of work for a transaction
@@ -92,8 +93,10 @@ class BlockEffects:
         filters: FilterIndex | None,
         clock: Clock,
         directory: Path,
+        swiftsync: SwiftSync | None = None,
     ) -> None:
         """``filters``: the index to serve block filters from, None when this node keeps none."""
+        self._swiftsync = swiftsync
         self._reactor = reactor
         self._driver = chain.driver
         self._chain = chain
@@ -164,7 +167,10 @@ class BlockEffects:
         violation: RuleViolation | None = None
         new = False
         try:
-            outcome = await self._driver.store_block(effect.raw, self._clock.now(), requested=effect.requested)
+            if self._swiftsync is not None and self._swiftsync.wants(effect.index):
+                outcome = await self._swiftsync.take(effect.index, effect.raw)
+            else:
+                outcome = await self._driver.store_block(effect.raw, self._clock.now(), requested=effect.requested)
             violation, new = outcome.violation, outcome.new
         except RuleViolation as error:
             violation = error

@@ -94,7 +94,8 @@ class Pruner:
 
     def check_locks(self) -> None:
         """Raise IndexBehindError when blocks are gone that an index needs."""
-        gone = self._highest_gap(self._driver.validated_chain()) if self._files.have_pruned else None
+        partial = self._files.have_pruned or (self._driver.history is None and self._state.lacks_undo)
+        gone = self._highest_gap(self._driver.validated_chain()) if partial else None
         behind = sorted((held(), name) for name, held in self._locks.items())
         if gone is not None and behind and behind[0][0] <= gone:
             raise IndexBehindError(behind[0][1])

@@ -33,6 +33,15 @@ def _check_storage(settings: Settings) -> None:
         raise ConfigError("Prune mode is incompatible with -reindex-chainstate. Use full -reindex instead.")
     if storage.reindex and storage.reindex_chainstate:
         raise ConfigError("-reindex includes -reindex-chainstate: give one of them")
+    if storage.swiftsync is not None:
+        if storage.reindex or storage.reindex_chainstate:
+            raise ConfigError("-swiftsync fetches blocks: it cannot be used with -reindex or -reindex-chainstate")
+        indexes = (("coinstatsindex", storage.coinstatsindex), ("blockfilterindex", storage.blockfilterindex))
+        for name, wanted in indexes:
+            if wanted and not storage.swiftsyncvalidate:
+                raise ConfigError(f"-{name} needs undo data of every block: use -swiftsync with -swiftsync-validate")
+        if settings.chain.assumevalid == 0 and storage.swiftsyncblock is None:
+            raise ConfigError("-swiftsync verifies no scripts: it needs -assumevalid, or -swiftsyncblock")
     if storage.blocksdir is not None and not storage.blocksdir.is_dir():
         raise ConfigError(f'Specified blocks directory "{storage.blocksdir}" does not exist.')
     if settings.connections.peerblockfilters and not storage.blockfilterindex:

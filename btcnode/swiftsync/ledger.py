@@ -19,6 +19,8 @@ VERSION = 1
 _HEAD = Struct(f"<II32s32s{SALT_SIZE}s32s32sQQQI")
 _RUN = Struct("<QQQI")  # bytes and coins of survivors, early coinbases behind them, CRC-32 of all
 _CHECK = Struct("<I")
+_TO_TEXT = b"01" + bytes(254)
+_FROM_TEXT = bytes.maketrans(b"01", b"\x00\x01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Ledger:
 
     def pack(self) -> bytes:
         """The record."""
-        bits = int("".join(map(str, self.done)), 2).to_bytes(-(-len(self.done) // 8), "big")
+        bits = int(self.done.translate(_TO_TEXT), 2).to_bytes(-(-len(self.done) // 8), "big")
         head = _HEAD.pack(
             VERSION, self.height, self.target, self.hints, self.salt,
             self.created.to_bytes(32, "big"), self.spent.to_bytes(32, "big"),
@@ -104,7 +106,7 @@ class Ledger:
         if version != VERSION or len(body) != end + -(-(height + 1) // 8):
             raise CorruptionError("the record of a SwiftSync is of another version")
         runs = [RunRecord(*_RUN.unpack_from(body, at)) for at in range(_HEAD.size, end, _RUN.size)]
-        bits = f"{int.from_bytes(body[end:], 'big'):0{height + 1}b}"
+        bits = f"{int.from_bytes(body[end:], 'big'):0{height + 1}b}".encode()
         sums = int.from_bytes(created, "big"), int.from_bytes(spent, "big")
-        done = bytearray(map(int, bits))
+        done = bytearray(bits.translate(_FROM_TEXT))
         return cls(height, target, hints, salt, *sums, kept, lost, inputs, runs, done)

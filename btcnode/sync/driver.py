@@ -27,7 +27,7 @@ from btcnode.chain.events import (
 )
 from btcnode.chain.history import History
 from btcnode.chain.snapshot_store import SnapshotStore
-from btcnode.chain.steps import FlushStep, Step, StepResult
+from btcnode.chain.steps import FlushStep, Step, StepResult, StoreStep
 from btcnode.errors import RuleViolation, StorageError
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.header import HEADER_SIZE, header_hash
@@ -197,6 +197,19 @@ class ChainDriver:
         """
         return STORES_AT_ONCE + (2 * self._pool.workers if self._pool is not None else 0)
 
+    async def store_checked(self, index: int, raw: bytes, txs: int) -> None:
+        """Store a block that was checked alone elsewhere, unless it is here; raises StorageError."""
+        self._check_running()
+        tree = self.chainstate.tree
+        if not tree.has_data(index):
+            await self._run(StoreStep(index, tree.prev(index), raw, checked_txs=txs))
+
+    def hold(self, held: bool) -> None:
+        """Connect no block for the time being; or go on."""
+        self.chainstate.held = held
+        if not held:
+            self.kick()
+
     async def _decoded(self, raw: bytes) -> ParsedBlock | None:
         """The block parsed and checked by a worker process; None where that is not possible."""
         decoding = self.decode(raw)
@@ -337,11 +350,12 @@ class ChainDriver:
         return None if self.history is None else (self.history.active.tip, self.history.base)
 
     async def adopt_snapshot(
-        self, snapshot: SnapshotStore, history: Callable[[int], History], on_done: Callable[[], None]
+        self, snapshot: SnapshotStore, history: Callable[[int], History] | None, on_done: Callable[[], None]
     ) -> None:
         """Make a loaded UTXO set the active chain's coins.
 
-        ``history(tip)`` makes what validates the chain below, ``on_done`` is called when that is whole.
+        ``history(tip)`` makes what validates the chain below, ``on_done`` is called when that is whole; without it the
+        chain below counts as validated.
 
         Raises StorageError, ValueError when the chain has more work meanwhile.
         """
@@ -354,7 +368,10 @@ class ChainDriver:
             if state.tree.chainwork(base) <= state.tree.chainwork(old):
                 raise ValueError("work does not exceed active chainstate")
             state.adopt_snapshot(snapshot)
-            self.begin_history(history(old), on_done)
+            if history is None:
+                state.trust_below_snapshot()
+            else:
+                self.begin_history(history(old), on_done)
             await self._flush()
             self._publish([SnapshotActivated(base, state.tree.height(base))])
 

@@ -162,6 +162,16 @@ class WorkerPool:
         """Whether work may be handed in."""
         return not self._closing and (bool(self._workers) or not self._restarts.wait(time.monotonic()))
 
+    def resize(self, workers: int) -> None:
+        """Have another number of processes from now on; those that are too many end when they have nothing to do."""
+        with self._lock:
+            self._wanted = workers
+            shards = max(workers, 1)
+            for queue in self._tx_tasks[shards:]:
+                self._tx_tasks[0].extend(queue)
+            self._tx_tasks = (self._tx_tasks + [deque() for _ in range(shards)])[:shards]
+        self._wake()
+
     def start(self) -> None:
         """Start the processes, without waiting for them."""
         with self._lock:
@@ -294,6 +304,8 @@ class WorkerPool:
     def _turn(self) -> None:
         """Start what is to be started, send what there is, take what comes, once."""
         self._start_workers()
+        for worker in [worker for worker in self._workers if worker.slot >= self._wanted and not worker.sent]:
+            self._end(worker)
         self._feed_all()
         wait = self._wait_time()
         before = time.monotonic()
@@ -382,7 +394,7 @@ class WorkerPool:
         with self._lock:
             self._idle = True
         for worker in list(self._workers):
-            if worker.ready:
+            if worker.ready and worker.slot < self._wanted:
                 self._feed(worker)
         if not any(map(_has_room, self._workers)):
             with self._lock:
@@ -435,7 +447,7 @@ class WorkerPool:
         chunk = self._take_chunk(local=False)
         if chunk is not None:
             return chunk
-        if self._tx_tasks[slot]:
+        if slot < len(self._tx_tasks) and self._tx_tasks[slot]:
             return self._tx_tasks[slot].popleft()
         return self._take_over(slot)
 

@@ -13,7 +13,7 @@ _btcnoded() {
     case $name in
         "") ;;
         -chain) mapfile -t COMPREPLY < <(compgen -W "main test testnet4 signet regtest" -- "$cur"); return ;;
-        -asmap | -blocksdir | -conf | -datadir | -debuglogfile | -includeconf | -loadblock | -pid | -rpccookiefile | -settings) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -asmap | -blocksdir | -conf | -datadir | -debuglogfile | -includeconf | -loadblock | -pid | -rpccookiefile | -settings | -swiftsync) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         *) return ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "
@@ -24,22 +24,22 @@ _btcnoded() {
     -peer-score-learning -peerblockfilters -peerbloomfilters -permitbaremultisig -persistmempool -persistmempoolv1
     -printpriority -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex
     -reindex-chainstate -rest -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet
-    -stopafterblockimport -stun -testnet -testnet4 -txindex -txospenderindex -txreconciliation -upnp -v2transport
-    -version -whitelistforcerelay -whitelistrelay -xthin -addnode= -alertnotify= -asmap= -assumevalid= -bantime=
-    -bind= -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify= -blockreconstructionextratxn=
-    -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain= -checkaddrman= -checkblocks=
-    -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude=
-    -debuglogfile= -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip= -i2psam= -includeconf=
-    -incrementalrelayfee= -limitclustercount= -limitclustersize= -loadblock= -loglevel= -maxconnections=
-    -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxuploadtarget= -mempool-eviction=
-    -mempoolexpiry= -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime= -onion= -onlynet=
-    -par= -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile=
-    -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout= -rpcthreads= -rpcuser= -rpcwhitelist=
-    -rpcworkqueue= -seednode= -settings= -shadow-validation= -shutdownnotify= -signer= -signetchallenge=
-    -signetkey= -signetseednode= -startupnotify= -stopatheight= -stunserver= -test= -testactivationheight=
-    -timeout= -torcontrol= -torpassword= -uacomment= -vbparams= -whitebind= -whitelist= -zmqpubhashblock=
-    -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm= -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx=
-    -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
+    -stopafterblockimport -stun -swiftsync-validate -testnet -testnet4 -txindex -txospenderindex -txreconciliation
+    -upnp -v2transport -version -whitelistforcerelay -whitelistrelay -xthin -addnode= -alertnotify= -asmap=
+    -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify=
+    -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain=
+    -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache=
+    -dbcrashratio= -debug= -debugexclude= -debuglogfile= -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip=
+    -i2psam= -includeconf= -incrementalrelayfee= -limitclustercount= -limitclustersize= -loadblock= -loglevel=
+    -maxconnections= -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxuploadtarget=
+    -mempool-eviction= -mempoolexpiry= -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime=
+    -onion= -onlynet= -par= -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind=
+    -rpccookiefile= -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout= -rpcthreads= -rpcuser=
+    -rpcwhitelist= -rpcworkqueue= -seednode= -settings= -shadow-validation= -shutdownnotify= -signer=
+    -signetchallenge= -signetkey= -signetseednode= -startupnotify= -stopatheight= -stunserver= -swiftsync=
+    -swiftsyncblock= -test= -testactivationheight= -timeout= -torcontrol= -torpassword= -uacomment= -vbparams=
+    -whitebind= -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm=
+    -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx= -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
     " -- "$cur")
     case ${COMPREPLY[*]} in *=) compopt -o nospace ;; esac
 }

@@ -21,6 +21,7 @@ from btcnode.protocol.blocks.block_requests import BlockRequests
 from btcnode.protocol.blocks.fetch_strategy import Failure, FetchStrategy
 from btcnode.protocol.blocks.late_blocks import LateBlocks, Stalling, remember
 from btcnode.protocol.blocks.unasked import UnaskedBlocks
+from btcnode.protocol.chain_view import FoldedBlocks
 from btcnode.protocol.commands import ValidationLimit
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.context import Context
@@ -149,10 +150,51 @@ class BlockDownload:
         """
         if not peer.role.gives_blocks:
             return
+        folded = self._ctx.chain.folded
+        if folded is not None:
+            self._request_folded(peer, folded)
+            return
         self._request_ahead(peer)
         history = self._ctx.chain.history
         if history is not None:
             self._request_history(peer, history)
+
+    def _request_folded(self, peer: Peer, folded: FoldedBlocks) -> None:
+        """Ask for blocks of a sync without lookups: any that are missing, the lowest first."""
+        ctx, limit = self._ctx, self.strategy.limit(peer.id)
+        budget = self._budget(peer, limit)
+        if folded.target < 0 or budget < max(1, min(limit // 4, MAX_BLOCKS_IN_TRANSIT_PER_PEER)):
+            return
+        if not peer.serves_blocks or peer.is_limited or not self.has_room() or not self.may_sync_from(peer):
+            return
+        self.update_availability(peer)
+        if not ctx.has_header(folded.target, peer.headers.best_known):
+            return
+        if self.strategy.admits(peer.id, ctx.steady):
+            self.requests.ask(peer, self._folded_missing(peer, folded, budget))
+
+    def _folded_missing(self, peer: Peer, folded: FoldedBlocks, count: int) -> list[int]:
+        last = self._ctx.tree.height(folded.target)
+        path = self._path(folded.target, folded.first, min(last, folded.first + BLOCK_DOWNLOAD_WINDOW))
+        requests, validating, blocks = self.requests, self._validating_blocks, peer.blocks
+        wanted: list[int] = []
+        for height, index in enumerate(path, folded.first):
+            if folded.has(height) or index in requests or index in validating or self._ctx.tree.has_data(index):
+                continue
+            if index not in blocks.missing and index not in blocks.late:
+                wanted.append(index)
+                if len(wanted) == count:
+                    break
+        return wanted
+
+    def _is_here(self, index: int) -> bool:
+        """Whether the block is of no use any more."""
+        tree, folded = self._ctx.tree, self._ctx.chain.folded
+        if tree.has_data(index):
+            return True
+        if folded is None or folded.target < 0 or not tree.is_ancestor(index, folded.target):
+            return False
+        return folded.has(tree.height(index))
 
     def _request_history(self, peer: Peer, span: tuple[int, int]) -> None:
         """Ask for blocks between the chain that is validated and the loaded set's block, whose indices are ``span``."""
@@ -398,7 +440,7 @@ class BlockDownload:
             ctx.excuse(peer)
             peer.blocks.stalling_since = None
             self.strategy.on_arrival(peer.id, asked, len(raw), ctx.steady, late=late is not None)
-        if tree.has_data(index):
+        if self._is_here(index):
             return
         if tree.is_failed(index):
             ctx.punish(peer, Offence.BLOCK_CACHED_INVALID, to_display(block_hash))
@@ -501,6 +543,8 @@ class BlockDownload:
         """Whether a block of initial download has to wait for others, so that nobody shall wait for it."""
         ctx = self._ctx
         ahead = ctx.tree.height(index) - ctx.active.height
+        if ctx.chain.folded is not None:  # none is connected
+            return True
         far = ahead > MAX_BLOCKS_IN_TRANSIT_PER_PEER and not ctx.tree.is_linked(index)
         return far and ctx.is_initial_block_download()
 

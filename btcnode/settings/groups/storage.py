@@ -9,7 +9,7 @@ from typing import Any
 
 from btcnode.errors import ConfigError
 from btcnode.settings.declaration import option, switch
-from btcnode.settings.kinds import INT32_MAX, MIB, Flag, Number, PathName, Several
+from btcnode.settings.kinds import INT32_MAX, MIB, Flag, HexNumber, Number, PathName, Several
 
 MIN_DBCACHE_MIB = 4
 MIN_MEMORY_MIB = 256  # the interpreter, two workers, the smallest caches and one block on its way
@@ -105,6 +105,21 @@ class StorageSettings:
     blockfilterindex: bool = option("blockfilterindex", "Keep an index of block filters (BIP158).", _FilterTypes())
     reindex: bool = switch("reindex", "Rebuild index and coins from the block files.", False)
     reindex_chainstate: bool = switch("reindex-chainstate", "Rebuild the coins from the block files.", False)
+    swiftsync: Path | None = option(
+        "swiftsync",
+        "Sync a new node with the hints of this file, which are verified (docs/swiftsync.md).",
+        PathName(),
+        metavar="FILE",
+    )
+    swiftsyncblock: int | None = option(
+        "swiftsyncblock",
+        "The block that the hints are for, if it is not below the assumed-valid one; no scripts up to it are verified.",
+        HexNumber("Invalid swiftsyncblock hash specified ({}), must be up to 64 hex digits"),
+        metavar="HASH",
+    )
+    swiftsyncvalidate: bool = switch(
+        "swiftsync-validate", "Validate the whole chain in the background after a sync with hints.", False
+    )
     checkblocks: int = option(
         "checkblocks", "Blocks to check at start (0: all).", Number(0, INT32_MAX, clamp=True), "6"
     )

@@ -1,0 +1,528 @@
+"""SwiftSync: bringing a new node to height N with hints, block by block in any order (docs/swiftsync.md).
+
+The loop thread only hands blocks to worker processes, counts what they answer (``swiftsync/ledger.py``) and has the
+bytes appended to the block files; one thread beside it writes survivors. Memory: what protocol and pool hold of blocks
+on their way, and survivors up to ``MAX_HELD_BYTES``.
+
+What is done becomes durable together at each checkpoint: blocks and their index records first, then the run of
+survivors, then the ledger. A kill loses what came after the last one; its blocks are read from the disk again where
+they got there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from btcnode.chain.active_chain import ActiveChain
+from btcnode.chain.events import BlockStored, ChainEvent
+from btcnode.chain.snapshot_store import SnapshotStore, remove_snapshot
+from btcnode.consensus.connect import BIP30_OVERWRITTEN
+from btcnode.consensus.subsidy import block_subsidy
+from btcnode.errors import BtcnodeError, DecodeError, RuleViolation, StorageError
+from btcnode.networks.assumeutxo import AssumeUtxo, set_after
+from btcnode.networks.parameters import BIP34_IMPLIES_BIP30_LIMIT
+from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.protocol.chain_view import NodeChainView
+from btcnode.services.assumed_chain import AssumedChain
+from btcnode.services.chain import Chain
+from btcnode.services.clock import Clock
+from btcnode.services.swift_files import OpenHints, SwiftFolder
+from btcnode.storage.survivor_load import load_survivors
+from btcnode.storage.survivors import RunSizes
+from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch, fold_block
+from btcnode.swiftsync.ledger import Ledger, RunRecord
+from btcnode.swiftsync.sums import SALT_SIZE
+from btcnode.sync.driver import StoreOutcome
+from btcnode.sync.worker_pool import WorkerPool
+
+RUN_BYTES = 32 << 20  # of survivors that make a run
+MAX_HELD_BYTES = 2 * RUN_BYTES  # of survivors in memory: blocks wait for the disk then
+CHECKPOINT_SECONDS = 30.0
+POLL_SECONDS = 1.0
+HEADERS_PATIENCE = 120.0  # seconds without a new header, of peers that have none beyond, after which N will not come
+REPORT_SECONDS = 10.0
+READ_TOGETHER = 8  # blocks that are read from the disk at a time
+KEPT_BELOW = 288  # blocks under N that are kept although old ones are deleted (BIP159)
+
+log = logging.getLogger("btcnode.swiftsync")
+
+
+class SwiftSyncFailed(BtcnodeError):
+    """It cannot come to a good end: the node syncs as usual. The text says why."""
+
+
+class SwiftOptions(NamedTuple):
+    """``block`` is the hash that the user has named, ``keep_blocks`` whether blocks go to the disk."""
+
+    hints: Path
+    block: BlockHash | None
+    keep_blocks: bool
+    validate: bool
+    headers_patience: float = HEADERS_PATIENCE
+
+
+class SwiftSync:
+    """One sync with hints. Lives on the loop thread; the view tells the protocol what is wanted while it runs."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        view: NodeChainView,
+        assumed: AssumedChain,
+        pool: WorkerPool | None,
+        clock: Clock,
+        options: SwiftOptions,
+        *,
+        has_peers: Callable[[], bool],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._chain = chain
+        self._driver = chain.driver
+        self._state = chain.driver.chainstate
+        self._view = view
+        self._assumed = assumed
+        self._pool = pool
+        self._clock = clock
+        self._options = options
+        self._has_peers = has_peers
+        self._on_fatal = on_fatal
+        self._folder = SwiftFolder(self._state.store.directory)
+        self._hints: OpenHints | None = None
+        self._ledger: Ledger | None = None
+        self._path = ActiveChain(chain.tree)
+        self._inflight: dict[int, asyncio.Event] = {}
+        self._records: list[bytes] = []
+        self._coinbases: list[tuple[int, bytes]] = []
+        self._held_bytes = 0
+        self._stored: dict[int, None] = {}  # heights of blocks in the block files that are not folded
+        self._room = asyncio.Event()
+        self._checkpoint: asyncio.Task[None] | None = None
+        self._checkpointed = 0.0
+        self._changed = asyncio.Event()  # something to look at for the task
+        self._failure: SwiftSyncFailed | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._folder_thread = ThreadPoolExecutor(1, thread_name_prefix="fold")
+        self.target = -1
+        self._driver.listen(self._on_events)
+
+    # -- what the protocol sees ----------------------------------------------------------------------------------
+
+    @property
+    def first(self) -> int:
+        """Height of the lowest block that is missing."""
+        return 1 if self._ledger is None else self._ledger.first
+
+    def has(self, height: int) -> bool:
+        """Whether the block at a height up to the target's is done."""
+        return self._ledger is not None and bool(self._ledger.done[height])
+
+    @property
+    def running(self) -> bool:
+        """Whether blocks up to N are wanted."""
+        return self._view.folded is not None
+
+    def wants(self, index: int) -> bool:
+        """Whether a block that has come is one of those that are folded."""
+        return self.target >= 0 and self.running and index > 0 and self._path.contains(index)
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Read the hints, and hold the chain back, unless this node has a chain already.
+
+        Raises HintsError, StorageError when the file cannot be used.
+        """
+        if self._state.tip != 0 or self._state.store.snapshot is not None:
+            log.info("SwiftSync is for a new node: this one has a chain, and goes on with it")
+            await asyncio.to_thread(self._folder.clear)
+            return
+        hints = await asyncio.to_thread(OpenHints, self._options.hints, self._chain.check_stop)
+        if await asyncio.to_thread(self._folder.failed_with) == hints.digest:
+            hints.close()
+            log.warning("SwiftSync with these hints has failed before: the node syncs as usual")
+            return
+        self._hints = hints
+        log.info("SwiftSync: hints for height %d, %d bytes", hints.height, hints.size)
+        self._driver.hold(True)
+        self._view.folded = self
+        if self._pool is not None:  # the node's own process has little to do meanwhile
+            self._pool.resize(self._pool.workers + 1)
+            self._pool.start()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Give up what is under way; what is done becomes durable."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if self._checkpoint is not None:
+            await asyncio.gather(self._checkpoint, return_exceptions=True)
+        if self.running and self._ledger is not None and self._failure is None:
+            await self._write_checkpoint()
+        if self._hints is not None:
+            self._hints.close()
+        await asyncio.to_thread(self._folder_thread.shutdown)
+
+    async def _run(self) -> None:
+        try:
+            try:
+                await self._find_target()
+                await self._open_ledger()
+                await self._gather()
+                await self._finish()
+            except SwiftSyncFailed as failure:
+                await self._give_up(failure)
+        except StorageError as error:
+            if not self._chain.stopping():
+                self._on_fatal(error)
+        except Exception as error:
+            self._on_fatal(error)
+
+    # -- which block ---------------------------------------------------------------------------------------------
+
+    async def _find_target(self) -> None:
+        """Wait until the headers say which block the hints are for; raises SwiftSyncFailed."""
+        tree, grown = self._chain.tree, time.monotonic()
+        known = len(tree)
+        while (target := self._target()) < 0:
+            await asyncio.sleep(POLL_SECONDS)
+            now = time.monotonic()
+            if len(tree) != known or not self._has_peers():
+                known, grown = len(tree), now
+            elif now - grown > self._options.headers_patience:
+                best = tree.height(tree.best_header)
+                raise SwiftSyncFailed(
+                    f"the hints are for height {self._height}, and no peer has a chain of headers that makes it certain"
+                    f" which block that is: theirs ends at {best}"
+                )
+        self._path.set_tip(target)
+        log.info("SwiftSync to block %s at height %d", to_display(tree.hash(target)), self._height)
+
+    @property
+    def _height(self) -> int:
+        return 0 if self._hints is None else self._hints.height
+
+    def _target(self) -> int:
+        """The block that the hints are for, -1 while headers are missing; raises SwiftSyncFailed."""
+        tree, named, assume = self._chain.tree, self._options.block, self._state.assume_valid
+        anchor = tree.find(named or assume.block or b"")
+        if anchor < 0 or tree.chainwork(tree.best_header) < assume.minimum_chain_work:
+            return -1
+        if named is not None and tree.height(anchor) != self._height:
+            raise SwiftSyncFailed(
+                f"the hints are for height {self._height}, and block {to_display(named)} is at {tree.height(anchor)}"
+            )
+        if tree.height(anchor) < self._height:
+            raise SwiftSyncFailed(
+                f"the hints are for height {self._height}, above the assumed-valid block at {tree.height(anchor)}:"
+                " -swiftsyncblock can name the block"
+            )
+        target = tree.ancestor(anchor, self._height)
+        if not tree.is_ancestor(target, tree.best_header) or tree.is_failed(target):
+            return -1
+        if named is None and assume.objection(tree, target) is not None:
+            return -1
+        return target
+
+    def _check_target(self) -> None:
+        tree = self._chain.tree
+        if tree.is_failed(self.target):
+            raise SwiftSyncFailed("a block up to the hints' one is invalid")
+        if not tree.is_ancestor(self.target, tree.best_header):
+            raise SwiftSyncFailed("a chain without the hints' block has more work")
+
+    async def _open_ledger(self) -> None:
+        """Go on where an earlier run has ended, or begin."""
+        hints, target = self._hints, self._chain.tree.hash(self._path.tip)
+        if hints is None:
+            raise RuntimeError("no hints")
+        ledger = await asyncio.to_thread(self._folder.load, hints.digest, target)
+        if ledger is None:
+            await asyncio.to_thread(self._folder.begin)
+            ledger = Ledger(hints.height, target, hints.digest, secrets.token_bytes(SALT_SIZE))
+        elif self._options.keep_blocks:
+            self._check_kept(ledger)
+        if ledger.left < ledger.height:
+            log.info("SwiftSync goes on: %d of %d blocks are done", ledger.height - ledger.left, ledger.height)
+        self._ledger = ledger
+        self._checkpointed = time.monotonic()
+        self._stored = {height: None for height in range(1, ledger.height + 1) if self._is_stored(height)}
+        self.target = self._path.tip
+
+    def _check_kept(self, ledger: Ledger) -> None:
+        """Blocks that a run has folded that kept none would be missing later; raises SwiftSyncFailed."""
+        tree = self._chain.tree
+        if any(ledger.done[height] and not tree.has_data(self._path.at(height)) for height in range(1, ledger.height)):
+            raise SwiftSyncFailed("blocks that were worked on are not on the disk")
+
+    def _is_stored(self, height: int) -> bool:
+        """Whether the block lies in the block files and is not folded."""
+        return not self.has(height) and self._chain.tree.has_data(self._path.at(height))
+
+    # -- blocks --------------------------------------------------------------------------------------------------
+
+    async def take(self, index: int, raw: bytes) -> StoreOutcome:
+        """Check, fold and store a block of the chain up to N; as ``ChainDriver.store_block``."""
+        height = self._chain.tree.height(index)
+        while (other := self._inflight.get(index)) is not None:
+            await other.wait()  # other bytes of the same block: only their verdict says whether these are needed
+        if self.has(height) or not self.wants(index) or self._ledger is None:
+            return await self._store_as_usual(index, raw)
+        done = self._inflight[index] = asyncio.Event()
+        try:
+            fold = await self._fold(height, raw)
+            if fold is None:  # at fault, unless a worker was lost: the usual way finds out and stores it in that case
+                return await self._store_as_usual(index, raw)
+            if self._options.keep_blocks or height > self._height - KEPT_BELOW:
+                await self._driver.store_checked(index, raw[: fold.size], fold.txs)
+            else:
+                self._chain.tree.note_txs(index, fold.txs)
+            self._count(height, fold)
+        finally:
+            del self._inflight[index]
+            done.set()
+        while self._held_bytes > MAX_HELD_BYTES and self.running:
+            self._room.clear()
+            await self._room.wait()
+        return StoreOutcome(index, new=True)
+
+    async def _store_as_usual(self, index: int, raw: bytes) -> StoreOutcome:
+        if self.has(self._chain.tree.height(index)) and self.running:
+            return StoreOutcome(index, new=False)
+        outcome = await self._driver.store_block(raw, self._clock.now(), requested=True)
+        self._note_stored(index)
+        return outcome
+
+    def _note_stored(self, index: int) -> None:
+        """A block was stored the usual way: it is to be read from the disk if it is one of those up to N."""
+        height = self._chain.tree.height(index)
+        if self.wants(index) and self._is_stored(height):
+            self._stored[height] = None
+            self._changed.set()
+
+    def _job(self, height: int) -> FoldJob:
+        ledger, hints, tree = self._ledger, self._hints, self._chain.tree
+        if ledger is None or hints is None:
+            raise RuntimeError("nothing to fold for")
+        index = self._path.at(height)
+        lost = (height, tree.hash(index)) in BIP30_OVERWRITTEN
+        return FoldJob(ledger.salt, height, tree.median_time_past(tree.prev(index)), lost, hints.hint(height))
+
+    async def _fold(self, height: int, raw: bytes) -> Fold | None:
+        """Have a worker fold a block; None when that was not possible, also for a block at fault."""
+        pool, job = self._pool, self._job(height)
+        if pool is not None and pool.usable:
+            return await asyncio.wrap_future(pool.submit_fold(raw, job))
+        try:
+            return await self._fold_here(raw, job)
+        except (RuleViolation, DecodeError):
+            return None
+
+    async def _fold_here(self, raw: bytes, job: FoldJob) -> Fold:
+        running = asyncio.get_running_loop()
+        return await running.run_in_executor(self._folder_thread, fold_block, raw, job, self._state.params)
+
+    def _count(self, height: int, fold: Fold) -> None:
+        ledger = self._ledger
+        if ledger is None or not ledger.add(height, fold):
+            return
+        if fold.records:
+            self._records.append(fold.records)
+        if height < self._state.params.bip34_height or height >= BIP34_IMPLIES_BIP30_LIMIT:
+            self._coinbases.append((height, fold.coinbase))
+        self._held_bytes += len(fold.records)
+        if not ledger.left or self._held_bytes >= RUN_BYTES:
+            self._changed.set()
+
+    def _on_events(self, events: list[ChainEvent]) -> None:
+        for event in events:
+            if isinstance(event, BlockStored) and event.index not in self._inflight:
+                self._note_stored(event.index)
+
+    # -- the task ------------------------------------------------------------------------------------------------
+
+    async def _gather(self) -> None:
+        """Until all blocks are folded: read the stored ones, make durable what is done; raises SwiftSyncFailed."""
+        ledger = self._ledger
+        if ledger is None:
+            raise RuntimeError("no ledger")
+        looked, reported, inputs = -1, time.monotonic(), ledger.inputs
+        while ledger.left or self._inflight:
+            self._check_target()
+            self._changed.clear()
+            await self._fold_stored()
+            now = time.monotonic()
+            if self._held_bytes >= RUN_BYTES or now - self._checkpointed > CHECKPOINT_SECONDS:
+                self._begin_checkpoint()
+            if now - reported > REPORT_SECONDS and looked != ledger.left:
+                rate = (ledger.inputs - inputs) / (now - reported)
+                done = ledger.height - ledger.left
+                log.info("SwiftSync: %d of %d blocks, %d inputs/s, %d coins", done, ledger.height, rate, ledger.coins)
+                looked, reported, inputs = ledger.left, now, ledger.inputs
+            if self._checkpoint is not None and self._checkpoint.done():
+                self._checkpoint.result()
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _fold_stored(self) -> None:
+        """Fold blocks that lie in the block files and are not done: of an earlier run, or brought by somebody else."""
+
+        async def fold_next() -> None:
+            while self._stored:
+                height = next(iter(self._stored))
+                del self._stored[height]
+                index = self._path.at(height)
+                if index in self._inflight:
+                    await self._inflight[index].wait()
+                if not self.has(height):
+                    await self._fold_from_disk(height, index)
+                if self._held_bytes >= RUN_BYTES:
+                    self._begin_checkpoint()
+
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(fold_next()) for _ in range(min(READ_TOGETHER, len(self._stored)))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fold_from_disk(self, height: int, index: int) -> None:
+        done = self._inflight[index] = asyncio.Event()
+        try:
+            raw = await self._driver.read_block(index)
+            fold = await self._fold(height, raw)
+            if fold is None:
+                fold = await self._fold_here(raw, self._job(height))
+            self._count(height, fold)
+        except HintMismatch as error:
+            raise SwiftSyncFailed(f"the hints do not fit block {height}: {error}") from None
+        except (RuleViolation, DecodeError) as error:
+            raise SwiftSyncFailed(f"block {height} is not valid: {error}") from None
+        finally:
+            del self._inflight[index]
+            done.set()
+
+    # -- durable -------------------------------------------------------------------------------------------------
+
+    def _begin_checkpoint(self) -> None:
+        if self._checkpoint is None or self._checkpoint.done():
+            self._checkpoint = asyncio.get_running_loop().create_task(self._write_checkpoint())
+
+    async def _write_checkpoint(self) -> None:
+        """Make durable what is done now; raises StorageError."""
+        ledger = self._ledger
+        if ledger is None:
+            return
+        self._checkpointed = time.monotonic()
+        records, coinbases = self._records, self._coinbases
+        self._records, self._coinbases, self._held_bytes = [], [], 0
+        frozen = replace(ledger, done=bytearray(ledger.done), runs=list(ledger.runs))
+        self._room.set()
+        await self._driver.flush()
+        if records or coinbases:
+            sizes = await asyncio.to_thread(self._folder.runs.write, len(frozen.runs), records, coinbases)
+            frozen.runs.append(RunRecord(*sizes))
+            ledger.runs.append(RunRecord(*sizes))
+        await asyncio.to_thread(self._folder.save, frozen)
+        self._changed.set()
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    async def _finish(self) -> None:
+        """All blocks are folded: compare, load the coins, and go on from N; raises SwiftSyncFailed, StorageError."""
+        if self._checkpoint is not None:
+            await self._checkpoint
+        await self._write_checkpoint()
+        ledger = self._ledger
+        if ledger is None:
+            raise RuntimeError("no ledger")
+        self._check_target()
+        if ledger.created != ledger.spent:
+            raise SwiftSyncFailed("the outputs that the hints call spent are not those that the blocks spend")
+        params = self._state.params
+        allowed = sum(block_subsidy(height, params) for height in range(1, ledger.height + 1))
+        if ledger.kept + ledger.lost > allowed:
+            raise SwiftSyncFailed("there are more coins than were ever to be made")
+        runs = [RunSizes(run.size, run.coins, run.coinbases, run.crc) for run in ledger.runs]
+        await asyncio.to_thread(self._check_coinbases, runs)
+        log.info("SwiftSync: all %d blocks fit the hints; loading %d coins", ledger.height, ledger.coins)
+        snapshot = await asyncio.to_thread(self._load, ledger, runs)
+        try:
+            if not self._options.keep_blocks:
+                self._state.store.files.have_pruned = True
+            await self._assumed.adopt(snapshot, validate=self._options.validate)
+        except BaseException:
+            if self._state.store.snapshot is not snapshot:
+                await asyncio.to_thread(snapshot.discard)
+            raise
+        self._end()
+        self._driver.hold(False)
+        await asyncio.to_thread(self._folder.clear)
+        log.info("SwiftSync has brought the chain to height %d: %d coins", ledger.height, ledger.coins)
+
+    def _check_coinbases(self, runs: list[RunSizes]) -> None:
+        """No coinbase may be there twice (BIP30), but for the two that are known; raises SwiftSyncFailed."""
+        params, tree, seen = self._state.params, self._chain.tree, dict[bytes, int]()
+        found = [item for number, run in enumerate(runs) for item in self._folder.runs.coinbases(number, run)]
+        for height, txid in sorted(found):
+            if txid in seen and (height, tree.hash(self._path.at(height))) not in params.bip30_exceptions:
+                raise SwiftSyncFailed(f"the coinbase of block {height} repeats that of block {seen[txid]}")
+            seen[txid] = height
+
+    def _load(self, ledger: Ledger, runs: list[RunSizes]) -> SnapshotStore:
+        """A database with the survivors; raises SwiftSyncFailed, StorageError."""
+        tree, store = self._chain.tree, self._state.store
+        for number, run in enumerate(runs):
+            self._folder.runs.verify(number, run)
+        remove_snapshot(store.directory)
+        name = tree.hash(self.target)
+        listed = set_after(self._state.params, name)
+        chain_tx = sum(tree.columns.n_tx[index] for index in self._path.span(0, ledger.height))
+        known = listed or AssumeUtxo(ledger.height, name, bytes(32), chain_tx)
+        snapshot = SnapshotStore(store.directory, known, own=True, trusted=not self._options.validate)
+        try:
+            batches = self._folder.runs.merged(runs, self._chain.check_stop)
+            loaded = load_survivors(batches, snapshot.database)
+            if loaded.coins != ledger.coins or loaded.repeated:
+                raise SwiftSyncFailed("an output was made twice")
+            if listed is not None and loaded.utxo_hash != listed.utxo_hash:
+                raise SwiftSyncFailed("the coins do not have the hash that is known for this block")
+            snapshot.known = known._replace(utxo_hash=loaded.utxo_hash)
+        except BaseException:
+            snapshot.discard()
+            raise
+        log.info("SwiftSync: coins loaded, hash_serialized_3 %s", to_display(loaded.utxo_hash))
+        return snapshot
+
+    def _end(self) -> None:
+        """Blocks go the usual way from now on."""
+        self._view.folded = None
+        self._room.set()
+        if self._pool is not None:
+            self._pool.resize(self._pool.workers - 1)
+
+    async def _give_up(self, failure: SwiftSyncFailed) -> None:
+        """Sync as usual, from the blocks that are here."""
+        self._failure = failure
+        log.error("SwiftSync has failed: %s. The node syncs as usual, with the blocks that are here.", failure)
+        self._end()
+        if self._checkpoint is not None:
+            await asyncio.gather(self._checkpoint, return_exceptions=True)
+        if self._hints is not None:
+            await asyncio.to_thread(self._folder.note_failure, self._hints.digest)
+        self._records, self._coinbases, self._held_bytes = [], [], 0
+        self._driver.hold(False)
