@@ -66,7 +66,6 @@ class SwiftOptions(NamedTuple):
     block: BlockHash | None
     keep_blocks: bool
     validate: bool
-    headers_patience: float = HEADERS_PATIENCE
 
 
 class SwiftSync:
@@ -198,7 +197,7 @@ class SwiftSync:
             now = time.monotonic()
             if len(tree) != known or not self._has_peers():
                 known, grown = len(tree), now
-            elif now - grown > self._options.headers_patience:
+            elif now - grown > HEADERS_PATIENCE:
                 best = tree.height(tree.best_header)
                 raise SwiftSyncFailed(
                     f"the hints are for height {self._height}, and no peer has a chain of headers that makes it certain"
@@ -518,11 +517,11 @@ class SwiftSync:
     async def _give_up(self, failure: SwiftSyncFailed) -> None:
         """Sync as usual, from the blocks that are here."""
         self._failure = failure
-        log.error("SwiftSync has failed: %s. The node syncs as usual, with the blocks that are here.", failure)
         self._end()
         if self._checkpoint is not None:
             await asyncio.gather(self._checkpoint, return_exceptions=True)
         if self._hints is not None:
             await asyncio.to_thread(self._folder.note_failure, self._hints.digest)
         self._records, self._coinbases, self._held_bytes = [], [], 0
+        log.error("SwiftSync has failed: %s. The node syncs as usual, with the blocks that are here.", failure)
         self._driver.hold(False)

@@ -14,7 +14,7 @@ from btcnode.primitives.header import HEADER_SIZE, header_hash
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.hints import pack_hints, reference_hints
 from tests.lib.peer import ChainServer
-from tests.lib.process import NodeProcess, wait_until
+from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
 PARAMS = params_for("regtest")
 ABOVE = 5  # blocks above the hints' one
@@ -88,7 +88,7 @@ def run(folder: Path, server: str, *words: str) -> NodeProcess:
 def changed(hints: list[list[int]], how: str) -> list[list[int]]:
     """Hints that are wrong in one place."""
     wrong = [list(indices) for indices in hints]
-    place = max(range(len(wrong)), key=lambda at: len(wrong[at]))
+    place = max(at for at in range(len(wrong)) if wrong[at] and wrong[at][-1] >= len(wrong[at]))
     if how == "one missing":
         del wrong[place][0]
     elif how == "one too many":
@@ -127,11 +127,16 @@ def test_hints_that_have_failed_are_not_tried_again(
     words = options(tmp_path / "hints", chain, changed(hints, "another"))
     with ChainServer.of_blocks(PARAMS, chain[: len(hints)]) as server:
         served = set()
-        server.on_block = lambda block_hash, raw: (served.add(block_hash), raw)[1]
+
+        def note(block_hash: bytes, raw: bytes) -> bytes:
+            served.add(block_hash)
+            return raw
+
+        server.on_block = note
         node = run(tmp_path / "node", server.address, *words)
         with node.start():
             wait_until(lambda: "SwiftSync has failed" in node.output(), what="the failure")
-            node.kill()
+            node.kill()  # when it is known on the disk already
         assert len(served) == len(hints)
         served.clear()
         with node.start():
@@ -181,7 +186,12 @@ def test_thirty_kills(tmp_path: Path, chain: list[bytes], hints: list[list[int]]
     words = options(tmp_path / "hints", chain, hints)
     rng = random.Random(4)
     with ChainServer.of_blocks(PARAMS, chain) as server:
-        server.on_block = lambda _, raw: (time.sleep(0.01), raw)[1]
+
+        def slowly(_: bytes, raw: bytes) -> bytes:
+            time.sleep(0.01)
+            return raw
+
+        server.on_block = slowly
         with run(tmp_path / "node", server.address, *words) as node:
             for _ in range(30):
                 node.start()
@@ -192,3 +202,92 @@ def test_thirty_kills(tmp_path: Path, chain: list[bytes], hints: list[list[int]]
             assert figures(node) == expected
             assert node.stop() == 0
             assert "Traceback" not in node.output()
+
+
+def test_background_validation(
+    tmp_path: Path, chain: list[bytes], hints: list[list[int]], expected: dict[str, Any]
+) -> None:
+    words = options(tmp_path / "hints", chain, hints, "--swiftsync-validate", "--coinstatsindex")
+    with ChainServer.of_blocks(PARAMS, chain) as server:
+        node = run(tmp_path / "node", server.address, *words)
+        with node.start():
+            node.wait_height(len(chain))
+            wait_until(lambda: "has been fully validated" in node.output(), what="the validation")
+            states = node.rpc("getchainstates")["chainstates"]
+            assert [state["validated"] for state in states] == [True]
+            assert figures(node) == expected
+            assert node.stop() == 0
+        with node.start():
+            assert figures(node) == expected
+            node.rpc("verifychain", 4, 0)
+            assert "Traceback" not in node.output()
+            assert node.stop() == 0
+
+
+def test_a_peer_that_sends_broken_blocks(
+    tmp_path: Path, chain: list[bytes], hints: list[list[int]], expected: dict[str, Any]
+) -> None:
+    words = options(tmp_path / "hints", chain, hints)
+    with ChainServer.of_blocks(PARAMS, chain) as good, ChainServer.of_blocks(PARAMS, chain) as bad:
+        broken = []
+
+        def change(_: bytes, raw: bytes) -> bytes:
+            broken.append(raw)
+            return raw[:-1] + bytes((raw[-1] ^ 1,))
+
+        bad.on_block = change
+        with run(tmp_path / "node", bad.address, *words).start() as node:
+            wait_until(lambda: bool(broken), what="a broken block")
+            node.rpc("addnode", good.address, "onetry")
+            node.wait_height(len(chain))
+            assert figures(node) == expected
+            assert "SwiftSync has failed" not in node.output()
+            assert "Traceback" not in node.output()
+
+
+def test_a_reorganisation_above(tmp_path: Path, chain: list[bytes], hints: list[list[int]]) -> None:
+    words = options(tmp_path / "hints", chain, hints)
+    with ChainServer.of_blocks(PARAMS, chain) as server, run(tmp_path / "node", server.address, *words).start() as node:
+        node.wait_height(len(chain))
+        node.rpc("invalidateblock", name(chain[len(hints)]))
+        assert node.height() == len(hints)
+        node.rpc("generatetoaddress", 2, "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080")
+        assert node.height() == len(hints) + 2
+        with pytest.raises(RpcFailure, match="cannot be taken back"):
+            node.rpc("invalidateblock", name(chain[len(hints) - 3]))
+        node.rpc("reconsiderblock", name(chain[len(hints)]))
+        wait_until(lambda: node.height() == len(chain), what="the chain with more work")
+        assert node.stop() == 0
+
+
+@pytest.mark.parametrize("moment", ["coins loaded", "loading 1"])
+def test_a_kill_while_the_coins_are_loaded(
+    tmp_path: Path, chain: list[bytes], hints: list[list[int]], expected: dict[str, Any], moment: str
+) -> None:
+    words = options(tmp_path / "hints", chain, hints)
+    with (
+        ChainServer.of_blocks(PARAMS, chain) as server,
+        run(tmp_path / "node", server.address, *words).start() as node,
+    ):
+        wait_until(lambda: moment in node.output(), what=moment)
+        node.kill()
+        node.start()
+        node.wait_height(len(chain))
+        assert figures(node) == expected
+        assert node.output().count("SwiftSync to block") <= 2
+        assert "SwiftSync has failed" not in node.output()
+        assert node.stop() == 0
+
+
+def test_the_assumed_valid_block_above_the_hints(tmp_path: Path) -> None:
+    """Which needs two weeks of work above the hints' block, as any assumption about scripts does."""
+    generator = ChainGenerator(PARAMS)
+    long = [*generator.spread(200), *(generator.busy(5) for _ in range(20)), *(generator.block() for _ in range(2100))]
+    (tmp_path / "hints").write_bytes(pack_hints(reference_hints(long[:110])))
+    words = ("--swiftsync", str(tmp_path / "hints"), "--assumevalid", name(long[115]))
+    with ChainServer.of_blocks(PARAMS, long) as server, run(tmp_path / "node", server.address, *words).start() as node:
+        node.wait_height(len(long))
+        assert "SwiftSync has brought the chain to height 110" in node.output()
+        with run(tmp_path / "usual", server.address).start() as usual:
+            usual.wait_height(len(long))
+            assert figures(usual) == figures(node)

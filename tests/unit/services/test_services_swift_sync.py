@@ -1,0 +1,91 @@
+"""SwiftSync's judgement about which block the hints are for, over a real node whose loop a test holds."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from btcnode.networks.parameters import params_for
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.services import swift_sync
+from btcnode.services.swift_sync import SwiftSync
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.hints import pack_hints, reference_hints
+from tests.lib.node_parts import NodeLab, regtest_config
+
+PARAMS = params_for("regtest")
+
+
+@pytest.fixture(scope="module")
+def chain() -> list[bytes]:
+    generator = ChainGenerator(PARAMS)
+    return [*generator.spread(60), *(generator.busy(3) for _ in range(10))]
+
+
+def open_lab(path: Path, chain: list[bytes], height: int) -> tuple[NodeLab, SwiftSync]:
+    (path / "hints").write_bytes(pack_hints(reference_hints(chain[:height])))
+    block = header_hash(chain[height - 1][:HEADER_SIZE])[::-1].hex()
+    lab = NodeLab(regtest_config(path / "node", swiftsync=str(path / "hints"), swiftsyncblock=block))
+    swift = lab.assembled.swiftsync
+    assert swift is not None
+    lab.do(swift.open())
+    return lab, swift
+
+
+def test_blocks_that_others_bring_are_folded_too(tmp_path: Path, chain: list[bytes]) -> None:
+    height = len(chain) - 3
+    lab, swift = open_lab(tmp_path, chain, height)
+    for raw in chain:
+        lab.do(lab.parts.chain.driver.store_block(raw, lab.now, requested=True))
+    tree = lab.parts.chain.tree
+    lab.until(lambda: tree.height(lab.parts.chain.tip()) == len(chain))
+    assert not swift.running
+    assert not tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height))
+    assert tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height + 1))
+    lab.close()
+
+
+def test_a_chain_that_ends_below_the_hints(
+    tmp_path: Path, chain: list[bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(swift_sync, "HEADERS_PATIENCE", 0.5)
+    monkeypatch.setattr(swift_sync, "POLL_SECONDS", 0.05)
+    lab, swift = open_lab(tmp_path, chain, len(chain))
+    lab.add_peer("11.1.1.1:8333")
+    short = chain[:50]
+    for raw in short:
+        lab.do(lab.parts.chain.driver.store_block(raw, lab.now, requested=True))
+    with caplog.at_level(logging.ERROR):
+        lab.until(lambda: not swift.running)
+    lab.until(lambda: lab.parts.chain.tree.height(lab.parts.chain.tip()) == len(short))
+    assert "theirs ends at 50" in caplog.text
+    lab.close()
+
+
+def test_a_chain_with_more_work_without_the_block(tmp_path: Path, chain: list[bytes]) -> None:
+    """It shows while blocks are still missing."""
+    lab, swift = open_lab(tmp_path, chain, len(chain) - 2)
+    other = ChainGenerator(PARAMS, seed=7)
+    now = lab.now
+    tree = lab.parts.chain.tree
+    lab.thread.call(lambda: tree.add_many([raw[:HEADER_SIZE] for raw in chain], now))
+    lab.until(lambda: swift.target >= 0)
+    for _ in range(len(chain) + 1):
+        lab.do(lab.parts.chain.driver.store_block(other.block(), now, requested=True))
+    lab.until(lambda: tree.hash(lab.parts.chain.tip()) == other.tip_hash)
+    assert not swift.running
+    lab.close()
+
+
+def test_a_node_with_a_chain_goes_on_with_it(tmp_path: Path, chain: list[bytes]) -> None:
+    with_chain = NodeLab(regtest_config(tmp_path / "node"))
+    for raw in chain[:20]:
+        with_chain.do(with_chain.parts.chain.driver.store_block(raw, with_chain.now, requested=True))
+    with_chain.do(with_chain.parts.chain.driver.settled())
+    with_chain.close()
+    lab, swift = open_lab(tmp_path, chain, len(chain))
+    assert not swift.running
+    assert lab.parts.chain.tree.height(lab.parts.chain.tip()) == 20
+    lab.close()

@@ -1,0 +1,172 @@
+"""Folded blocks: the sums, the survivors and the ledger are the same in whatever order the blocks come."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.store import ChainStore
+from btcnode.errors import CorruptionError, DecodeError, RuleViolation
+from btcnode.networks.parameters import params_for
+from btcnode.primitives.block import parse_block
+from btcnode.storage.survivors import RunSizes, SurvivorRuns, split_records
+from btcnode.swiftsync.elias_fano import encode_indices
+from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch, fold_block, fold_parsed
+from btcnode.swiftsync.ledger import Ledger, RunRecord
+from btcnode.swiftsync.sums import MODULUS, salted_sum
+from tests.lib.chain_generator import ChainGenerator
+from tests.lib.coins import all_coins
+from tests.lib.hints import reference_hints
+
+PARAMS = params_for("regtest")
+SALT = bytes(range(16))
+
+
+@pytest.fixture(scope="module")
+def chain() -> list[bytes]:
+    generator = ChainGenerator(PARAMS)
+    return [*generator.spread(500), *(generator.busy(25) for _ in range(15))]
+
+
+@pytest.fixture(scope="module")
+def folds(chain: list[bytes]) -> list[Fold]:
+    hints = reference_hints(chain)
+    return [
+        fold_block(raw, FoldJob(SALT, height, 0, False, encode_indices(hint)), PARAMS)
+        for height, (raw, hint) in enumerate(zip(chain, hints, strict=True), 1)
+    ]
+
+
+def test_sums_are_equal_and_survivors_are_the_coins(chain: list[bytes], folds: list[Fold], tmp_path: Path) -> None:
+    state = Chainstate.open(PARAMS, ChainStore.open(tmp_path, PARAMS))
+    for raw in chain:
+        state.process_block(raw, 2_000_000_000)
+    state.flush()
+    coins = all_coins(state.store.coins)
+    state.close()
+    assert sum(fold.created for fold in folds) % MODULUS == sum(fold.spent for fold in folds) % MODULUS
+    found = [pair for fold in folds for pair in split_records(fold.records)[0]]
+    assert sorted(found) == sorted(coins)
+    assert sum(fold.kept for fold in folds) == sum(int.from_bytes(coin[4:12], "little") for _, coin in coins)
+    assert [fold.txs for fold in folds] == [parse_block(raw).n_tx for raw in chain]
+
+
+def test_a_fold_is_packed_and_unpacked(folds: list[Fold]) -> None:
+    for fold in folds:
+        assert Fold.unpack(fold.pack()) == fold
+    with pytest.raises(DecodeError):
+        Fold.unpack(folds[0].pack()[:100])
+    job = FoldJob(SALT, 7, 8, True, b"hint")
+    assert FoldJob.unpack(job.pack()) == job
+    with pytest.raises(DecodeError):
+        FoldJob.unpack(job.pack()[:24])
+
+
+def test_the_sum_needs_the_salt_and_every_outpoint() -> None:
+    outpoints = [n.to_bytes(36, "big") for n in range(50)]
+    total = salted_sum(SALT, outpoints)
+    assert total == salted_sum(SALT, outpoints[::-1])
+    assert total == (salted_sum(SALT, outpoints[:9]) + salted_sum(SALT, outpoints[9:])) % MODULUS
+    assert total != salted_sum(bytes(16), outpoints)
+    assert total != salted_sum(SALT, outpoints[:-1])
+    assert total != salted_sum(SALT, [*outpoints[:-1], outpoints[0]])
+    assert salted_sum(SALT, []) == 0
+
+
+def test_rules_that_need_no_coins_are_checked(chain: list[bytes]) -> None:
+    raw = chain[-1]
+    job = FoldJob(SALT, len(chain), 0, False, b"\0")
+    with pytest.raises(RuleViolation, match="bad-txnmrklroot"):
+        fold_block(raw[:-1] + bytes((raw[-1] ^ 1,)), job, PARAMS)
+    with pytest.raises(RuleViolation, match="bad-cb-height"):
+        fold_block(raw, job._replace(height=len(chain) + 1), PARAMS)
+    with pytest.raises(RuleViolation, match="high-hash"):
+        fold_block(raw[:72] + b"\1\0\0\1" + raw[76:], job, PARAMS)
+    with pytest.raises(DecodeError):
+        fold_block(raw[:-1], job, PARAMS)
+    assert fold_block(raw + b"more", job, PARAMS).size == len(raw)
+
+
+def test_a_hint_for_another_block(chain: list[bytes]) -> None:
+    block = parse_block(chain[0])
+    with pytest.raises(HintMismatch):
+        fold_parsed(block, FoldJob(SALT, 1, 0, False, encode_indices([1])))
+    assert fold_parsed(block, FoldJob(SALT, 1, 0, False, encode_indices([0]))).coins == 1
+
+
+def test_a_coinbase_that_is_overwritten_is_lost(chain: list[bytes]) -> None:
+    fold = fold_parsed(parse_block(chain[0]), FoldJob(SALT, 1, 0, True, b"\0"))
+    assert (fold.created, fold.kept, fold.lost) == (0, 0, 50 * 10**8)
+
+
+def test_the_ledger_is_the_same_in_any_order(folds: list[Fold]) -> None:
+    rng = random.Random(3)
+    ledgers = []
+    for _ in range(3):
+        order = list(range(1, len(folds) + 1))
+        rng.shuffle(order)
+        ledger = Ledger(len(folds), bytes(32), bytes(32), SALT)
+        for n, height in enumerate(order):
+            assert ledger.add(height, folds[height - 1])
+            assert not ledger.add(height, folds[height - 1])
+            assert ledger.first == next(h for h in range(len(folds) + 2) if h > len(folds) or not ledger.done[h])
+            if n % 40 == 7:
+                assert Ledger.unpack(ledger.pack()) == ledger
+                ledger.runs.append(RunRecord(n, 2, 3, 4))
+        assert (ledger.left, ledger.first) == (0, len(folds) + 1)
+        assert ledger.created == ledger.spent
+        ledger.runs.clear()
+        ledgers.append(ledger)
+    assert ledgers[0] == ledgers[1] == ledgers[2]
+
+
+def test_a_damaged_ledger_is_refused() -> None:
+    data = Ledger(100, b"t" * 32, b"h" * 32, SALT, runs=[RunRecord(1, 2, 3, 4)]).pack()
+    for at in range(0, len(data), 5):
+        with pytest.raises(CorruptionError):
+            Ledger.unpack(data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :])
+    for size in (0, 3, len(data) - 1):
+        with pytest.raises(CorruptionError):
+            Ledger.unpack(data[:size])
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+
+def merged(runs: SurvivorRuns, sizes: list[RunSizes]) -> list[tuple[bytes, bytes]]:
+    return [row for rows in runs.merged(sizes, lambda: None) for row in rows]
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_runs_are_merged_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: bool) -> None:
+    if small:  # many reads of each file
+        monkeypatch.setattr("btcnode.storage.survivors.READ_SIZE", 600)
+        monkeypatch.setattr("btcnode.storage.survivors.BATCH_BYTES", 0)
+    rng = random.Random(5)
+    runs = SurvivorRuns(tmp_path)
+    everything, sizes = [], []
+    for number, count in enumerate((300, 0, 1, 2000, 40)):
+        rows = [(rng.randbytes(36), rng.randbytes(rng.choice((13, 40, 400)))) for _ in range(count)]
+        everything += rows
+        parts = [key + len(coin).to_bytes(2, "little") + coin for key, coin in rows]
+        sizes.append(runs.write(number, parts, [(number, bytes(32))]))
+    assert merged(runs, sizes) == sorted(everything)
+    assert [runs.coinbases(n, run) for n, run in enumerate(sizes)] == [[(n, bytes(32))] for n in range(5)]
+    for number, run in enumerate(sizes):
+        runs.verify(number, run)
+
+
+def test_a_damaged_run_is_refused(tmp_path: Path) -> None:
+    runs = SurvivorRuns(tmp_path)
+    sizes = runs.write(0, [bytes(36) + b"\5\0" + b"coins", b"a" * 36 + b"\5\0" + b"other"], [])
+    whole = runs.path(0).read_bytes()
+    for data in (whole[:-1], whole + b"x", whole[:40] + b"?" + whole[41:]):
+        runs.path(0).write_bytes(data)
+        with pytest.raises(CorruptionError):
+            runs.verify(0, sizes)
+    runs.path(0).write_bytes(whole[:-1])
+    with pytest.raises(CorruptionError):
+        merged(runs, [sizes])
