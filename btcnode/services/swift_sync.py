@@ -38,7 +38,7 @@ from btcnode.services.swift_files import OpenHints, SwiftFolder
 from btcnode.storage.survivor_load import load_survivors
 from btcnode.storage.survivors import RunSizes
 from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch, fold_block
-from btcnode.swiftsync.ledger import Ledger, RunRecord
+from btcnode.swiftsync.ledger import Ledger, RunRecord, find_repeated
 from btcnode.swiftsync.sums import SALT_SIZE
 from btcnode.sync.driver import StoreOutcome
 from btcnode.sync.worker_pool import WorkerPool
@@ -46,7 +46,7 @@ from btcnode.sync.worker_pool import WorkerPool
 RUN_BYTES = 32 << 20  # of survivors that make a run
 MAX_HELD_BYTES = 2 * RUN_BYTES  # of survivors in memory: blocks wait for the disk then
 CHECKPOINT_SECONDS = 30.0
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.25
 HEADERS_PATIENCE = 120.0  # seconds without a new header, of peers that have none beyond, after which N will not come
 REPORT_SECONDS = 10.0
 READ_TOGETHER = 8  # blocks that are read from the disk at a time
@@ -166,7 +166,10 @@ class SwiftSync:
         if self._checkpoint is not None:
             await asyncio.gather(self._checkpoint, return_exceptions=True)
         if self.running and self._ledger is not None and self._failure is None:
-            await self._write_checkpoint()
+            try:
+                await self._write_checkpoint()
+            except StorageError as error:
+                log.warning("SwiftSync: what came after the last checkpoint will be done again: %s", error)
         if self._hints is not None:
             self._hints.close()
         await asyncio.to_thread(self._folder_thread.shutdown)
@@ -475,12 +478,13 @@ class SwiftSync:
 
     def _check_coinbases(self, runs: list[RunSizes]) -> None:
         """No coinbase may be there twice (BIP30), but for the two that are known; raises SwiftSyncFailed."""
-        params, tree, seen = self._state.params, self._chain.tree, dict[bytes, int]()
+        tree, path = self._chain.tree, self._path
+        known = self._state.params.bip30_exceptions
+        allowed = {height for height, name in known if height < len(path) and tree.hash(path.at(height)) == name}
         found = [item for number, run in enumerate(runs) for item in self._folder.runs.coinbases(number, run)]
-        for height, txid in sorted(found):
-            if txid in seen and (height, tree.hash(self._path.at(height))) not in params.bip30_exceptions:
-                raise SwiftSyncFailed(f"the coinbase of block {height} repeats that of block {seen[txid]}")
-            seen[txid] = height
+        repeated = find_repeated(found, allowed)
+        if repeated is not None:
+            raise SwiftSyncFailed("the coinbase of block {1} repeats that of block {0}".format(*repeated))
 
     def _load(self, ledger: Ledger, runs: list[RunSizes]) -> SnapshotStore:
         """A database with the survivors; raises SwiftSyncFailed, StorageError."""

@@ -6,6 +6,7 @@ sums. Memory and record: one byte, and one bit, for each block.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from struct import Struct
 from zlib import crc32
@@ -110,3 +111,16 @@ class Ledger:
         sums = int.from_bytes(created, "big"), int.from_bytes(spent, "big")
         done = bytearray(bits.translate(_FROM_TEXT))
         return cls(height, target, hints, salt, *sums, kept, lost, inputs, runs, done)
+
+
+def find_repeated(coinbases: Iterable[tuple[int, bytes]], allowed: Collection[int]) -> tuple[int, int] | None:
+    """Heights of a coinbase and of a later one with the same txid that is not ``allowed``; None: there is none.
+
+    Transactions can be the same only if the coinbases that they descend from are, so that this is all of BIP30.
+    """
+    seen: dict[bytes, int] = {}
+    for height, txid in sorted(coinbases):
+        if txid in seen and height not in allowed:
+            return seen[txid], height
+        seen[txid] = height
+    return None

@@ -15,7 +15,7 @@ from btcnode.primitives.block import parse_block
 from btcnode.storage.survivors import RunSizes, SurvivorRuns, split_records
 from btcnode.swiftsync.elias_fano import encode_indices
 from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch, fold_block, fold_parsed
-from btcnode.swiftsync.ledger import Ledger, RunRecord
+from btcnode.swiftsync.ledger import Ledger, RunRecord, find_repeated
 from btcnode.swiftsync.sums import MODULUS, salted_sum
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.coins import all_coins
@@ -131,6 +131,15 @@ def test_a_damaged_ledger_is_refused() -> None:
     for size in (0, 3, len(data) - 1):
         with pytest.raises(CorruptionError):
             Ledger.unpack(data[:size])
+
+
+def test_repeated_coinbases() -> None:
+    """Blocks 91,842 and 91,880 repeat those of 91,812 and 91,722; whatever the order in which they were folded."""
+    found = [(91_880, b"a"), (91_812, b"b"), (91_722, b"a"), (91_842, b"b"), (5, b"c")]
+    assert find_repeated(found, {91_842, 91_880}) is None
+    assert find_repeated(found, {91_842}) == (91_722, 91_880)
+    assert find_repeated([*found, (100_000, b"c")], {91_842, 91_880}) == (5, 100_000)
+    assert find_repeated([], ()) is None
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""SwiftSync, measured over TCP: btcnode with hints, as usual, and a bitcoind that assumes the same scripts valid.
+
+    BTCNODE_BITCOIND=path/to/bitcoind python scripts/bench/swiftsync.py [--blocks 40] [--txs 2500] [--small 2100]
+                                                                        [--only swift1,swift2,usual,bitcoind]
+
+The chain is that of ibd.py, built once and kept (``--cache``), with hints for its last large block; the small blocks
+above make two weeks of work, so that scripts count as valid. It is served by a bitcoind where there is one, else by
+ibd.py. The clock runs from a fresh node's answering RPC until it has the last block, headers and the loading of coins
+included. Every UTXO set is compared with the others. ``swift1``: no
+worker process, a thread of the node folds; ``swift2``: two workers.
+
+Behind the table: microseconds per input on the node's own process and on workers, and what they make of more cores:
+the rate is bounded by the own process, and by all processes together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
+from btcnode.rpc.errors import RpcError
+from scripts.bench.ibd import Chain, Server, family_cpu, family_memory, prepare, read_chain
+from tests.lib.bitcoind import find_bitcoind
+from tests.lib.hints import pack_hints, reference_hints
+from tests.lib.process import NodeProcess, free_port
+
+POLL = 0.05
+LIMIT = 1200.0  # seconds for one sync
+CORES = (4, 8, 16, 32, 64)
+
+
+@dataclass
+class Figures:
+    """One sync: seconds, processor seconds of the own process and of its children, peak memory, hash of the set."""
+
+    seconds: float
+    cpu: float
+    worker_cpu: float
+    memory: int
+    utxo_hash: str
+
+
+class Daemon:
+    """A bitcoind on regtest that others connect to, or that connects to one."""
+
+    def __init__(self, program: str, folder: Path, *options: str) -> None:
+        port, self.p2p = free_port(), free_port()
+        command = [program, "-regtest", f"-datadir={folder}", f"-rpcport={port}", "-rpcuser=u", "-rpcpassword=p"]
+        bind = [] if "-listen=0" in options else [f"-bind=127.0.0.1:{self.p2p}"]
+        more = [*bind, "-dnsseed=0", "-maxtipage=999999999", "-server=1", "-checkblockindex=0", *options]
+        self.process = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._client = RpcClient("127.0.0.1", port, "u", "p", timeout=600)
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        """Call a method, waiting until the process answers."""
+        while True:
+            try:
+                return self._client.call(method, *params)
+            except RpcError as error:
+                if error.code != -28:
+                    raise
+            except (RpcConnectionError, RpcHttpError):
+                if self.process.poll() is not None:
+                    raise
+            time.sleep(POLL)
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.terminate()
+        self.process.wait(60)
+
+
+@contextmanager
+def served(chain: Chain, program: str | None) -> Iterator[str]:
+    """The address of what serves the chain."""
+    if program is None:
+        server = Server(chain)
+        try:
+            server.go()
+            yield server.address
+        finally:
+            server.close()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        daemon = Daemon(program, Path(folder), f"-loadblock={chain.path}", "-listen=1", "-connect=0")
+        try:
+            while daemon.rpc("getblockcount") < chain.total:
+                time.sleep(POLL)
+            yield f"127.0.0.1:{daemon.p2p}"
+        finally:
+            daemon.close()
+
+
+def measure(pid: int, rpc: Any, chain: Chain) -> Figures:
+    """Wait until a fresh node has the chain."""
+    start, memory = time.perf_counter(), 0
+    while rpc("getblockcount") < chain.total:
+        memory = max(memory, family_memory(pid))
+        if time.perf_counter() - start > LIMIT:
+            raise TimeoutError(f"not at height {chain.total} after {LIMIT:.0f} s")
+        time.sleep(POLL)
+    seconds, (cpu, worker_cpu) = time.perf_counter() - start, family_cpu(pid)
+    return Figures(seconds, cpu, worker_cpu, memory, rpc("gettxoutsetinfo")["hash_serialized_3"])
+
+
+def run_btcnode(chain: Chain, address: str, *options: str) -> Figures:
+    """A fresh btcnode."""
+    with tempfile.TemporaryDirectory() as folder:
+        node = NodeProcess(Path(folder), "regtest", "--connect", address, *options, listen=False)
+        with node.start():
+            assert node.process is not None
+            return measure(node.process.pid, node.rpc, chain)
+
+
+def run_bitcoind(program: str, chain: Chain, address: str, assumed: str) -> Figures:
+    """A fresh bitcoind."""
+    with tempfile.TemporaryDirectory() as folder:
+        daemon = Daemon(program, Path(folder), f"-connect={address}", "-listen=0", f"-assumevalid={assumed}")
+        try:
+            daemon.rpc("getblockcount")
+            return measure(daemon.process.pid, daemon.rpc, chain)
+        finally:
+            daemon.close()
+
+
+def line(name: str, chain: Chain, figures: Figures, reference: float | None) -> str:
+    """One row of the table."""
+    ratio = "" if reference is None else f"{reference / figures.seconds:.2f}"
+    rate = chain.all_inputs / figures.seconds
+    cpu = f"{figures.cpu:.1f} + {figures.worker_cpu:.1f}"
+    return f"| {name} | {figures.seconds:.2f} | {rate:,.0f} | {ratio} | {cpu} | {figures.memory >> 20} |"
+
+
+def model(figures: Figures, chain: Chain) -> str:
+    """What the processor seconds make of more cores."""
+    own, workers = (1e6 * part / chain.all_inputs for part in (figures.cpu, figures.worker_cpu))
+    rates = [f"{cores}: {min(1e6 / own, cores * 1e6 / (own + workers)):,.0f}" for cores in CORES]
+    return (
+        f"microseconds per input: own process {own:.2f}, workers {workers:.2f}; inputs/s by cores: {', '.join(rates)}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, default=40, help="large blocks")
+    parser.add_argument("--txs", type=int, default=2500, help="transactions in each")
+    parser.add_argument("--small", type=int, default=2100, help="small blocks above")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="swift1,swift2,usual,bitcoind", help="measurements, in this order")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "btcnode-bench")
+    options = parser.parse_args()
+    chain = prepare(options)
+    blocks = read_chain(chain.path)
+    hints = chain.path.with_suffix(".hints")
+    if not hints.exists():
+        hints.write_bytes(pack_hints(reference_hints(blocks[: chain.large_end])))
+    assumed = header_hash(blocks[chain.large_end - 1][:HEADER_SIZE])[::-1].hex()
+    del blocks
+    valid = ("--assumevalid", assumed)
+    swift = (*valid, "--swiftsync", str(hints), "--swiftsyncblock", assumed)
+    program, found = find_bitcoind(), dict[str, Figures]()
+    with served(chain, program) as address:
+        for name in options.only.split(","):
+            if name == "bitcoind":
+                if program is not None:
+                    found[name] = run_bitcoind(program, chain, address, assumed)
+            else:
+                words = valid if name == "usual" else swift
+                found[name] = run_btcnode(chain, address, "--par", "1" if name == "swift1" else "2", *words)
+    reference = found["bitcoind"].seconds if "bitcoind" in found else None
+    print(f"{chain.total} blocks, {chain.all_inputs:,} inputs; served by {program or 'ibd.py'}")
+    print("| what | seconds | inputs/s | of bitcoind's rate | CPU seconds: node + workers | MB at most |")
+    for name, figures in found.items():
+        print(line(name, chain, figures, reference))
+    if "swift2" in found:
+        print(model(found["swift2"], chain))
+    if len({figures.utxo_hash for figures in found.values()}) > 1:
+        raise SystemExit("the UTXO sets differ")
+
+
+if __name__ == "__main__":
+    main()
