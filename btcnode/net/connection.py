@@ -17,11 +17,13 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections import defaultdict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from btcnode.errors import DecodeError
+from btcnode.net.large_frames import LargeFrames
 from btcnode.net.turns import Turn, Turns
 from btcnode.protocol.events import Malformation, MalformedMessage, MessageReceived, PeerTurn, TransportReady
 from btcnode.protocol.serving.send_queue import SendQueue
@@ -87,6 +89,7 @@ class Traffic:
     max_send_buffer: int
     max_receive_buffer: int
     capture: MessageCapture | None = None
+    large: LargeFrames = field(default_factory=lambda: LargeFrames(time.monotonic))
     bytes_sent: int = 0
     bytes_received: int = 0
     held: int = 0  # bytes that have arrived and are not handed over, of all connections
@@ -200,8 +203,9 @@ class Connection(asyncio.Protocol):
         if not self._receiving:
             read = held <= (0 if full else self._traffic.max_receive_buffer)
         elif missing := self.wire.missing:
-            read = self._arrived_size <= missing + (0 if full else READ_AHEAD)
+            read = self._arrived_size <= missing + (0 if full else READ_AHEAD) and self._may_read_frame(missing)
         else:
+            self._traffic.large.forget(self.peer_id)
             read = held <= (0 if full else READ_AHEAD)
         if read != self._reading:
             self._reading = read
@@ -210,10 +214,19 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
+    def _may_read_frame(self, missing: int) -> bool:
+        """Whether there is room for the message under way, whose rest is ``missing``: of who connected to us."""
+        size = self.wire.buffered + missing
+        if self.door is NO_DOOR or size <= READ_AHEAD:
+            self._traffic.large.forget(self.peer_id)
+            return True
+        return self._traffic.large.may_read(self.peer_id, size, self.held)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self._closing = True
         self._count(0)
+        self._traffic.large.forget(self.peer_id)
         if self._release is not None:
             self._release.cancel()
         self.end_companion()

@@ -224,6 +224,8 @@ class Reactor:
         self._measure()
         for connection in self.connections.values():
             connection.hold_back()  # others may have made room
+        for peer_id in self.traffic.large.stalled():
+            self.connections[peer_id].close("a large message does not go on while others wait", grace=0.0)
         if spent := tuple(self.traffic.turns.take_charges()):
             self.feed(WorkMeasured(spent))
         self.feed_tick()

@@ -19,6 +19,18 @@ def _claimed(world: World, _: int) -> Source:
     return lambda _: chain([whole[:3_900_000]], repeat(b"\0"))
 
 
+def _claimed_slowly(world: World, _: int) -> Source:
+    """The same, but it goes on as slowly as is allowed."""
+    whole = frame("block", bytes(4_000_000))
+    return lambda _: chain([whole[:3_000_000]], [bytes(20_000)] * 49)
+
+
+def _claimed_transactions(world: World, _: int) -> Source:
+    """Largest messages one after the other, each of which ends late."""
+    whole = frame("tx", bytes(3_999_000))
+    return lambda _: chain.from_iterable(repeat((whole[:3_990_000], whole[3_990_000:])))
+
+
 def _version_trickle(world: World, _: int) -> Source:
     whole = frame("version", Version(services=9, time=0, nonce=5).encode())
     return lambda _: iter([whole[n : n + 1] for n in range(len(whole))])
@@ -81,6 +93,8 @@ def _import_endless(world: World, _: int) -> Source:
 TRANSPORTS = (
     Kind("nothing: greeted, then silent", lambda *_: once()),
     Kind("frame of 4 MB that never ends", _claimed, pause=0.5),
+    Kind("frame of 4 MB that ends as late as it may", _claimed_slowly, pause=1.0),
+    Kind("frames of 4 MB, each in two parts", _claimed_transactions, pause=0.5),
     Kind("frame beyond all sizes", _oversized),
     Kind("version, byte by byte", _version_trickle, greet=False, pause=0.5),
     Kind("random bytes", lambda *_: lambda _: iter(lambda: os.urandom(30_000), b""), greet=False),

@@ -6,7 +6,8 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from btcnode.net.connection import MAX_HELD, READ_AHEAD, WRITE_AHEAD, Connection, Traffic
+from btcnode.net.connection import MAX_HELD, READ_AHEAD, WRITE_AHEAD, Connection, Door, Traffic
+from btcnode.net.large_frames import BUDGET
 from btcnode.net.turns import Turns
 from btcnode.protocol.events import MessageReceived, TransportReady
 from btcnode.protocol.serving.send_queue import SharedLimits
@@ -334,6 +335,36 @@ def test_all_connections_together_hold_a_bounded_number_of_bytes() -> None:
     connection.connection_lost(None)
     assert owner.traffic.held == MAX_HELD - 1000
     assert first.reading
+    owner.loop.close()
+
+
+def test_messages_that_never_end_are_held_of_a_few_who_connected() -> None:
+    """110 peers announce 4 MB and send nearly all of it: what is held stays within the budget, and they give way."""
+    owner = Owner()
+    wires = []
+    chunk = bytes(65_536)
+    for number in range(110):
+        wire = Wire()
+        connection = Connection(owner.traffic, number, V1Transport(MAGIC), Door("127.0.0.1", 8333))
+        wire.protocol = connection
+        connection.connection_made(wire)
+        connection.data_received(V1Transport(MAGIC).encode("block", bytes(4_000_000))[:65_536])
+        wires.append((wire, connection))
+    for _ in range(60):
+        owner.turn()
+        for wire, connection in wires:
+            if wire.reading and connection.held < 3_900_000:
+                connection.data_received(chunk)
+    assert 0 < sum(not wire.reading for wire, _ in wires) < len(wires)
+    assert owner.traffic.held <= BUDGET + len(wires) * 2 * len(chunk)
+    outbound = Connection(owner.traffic, 200, V1Transport(MAGIC))
+    wire = Wire()
+    outbound.connection_made(wire)
+    outbound.data_received(V1Transport(MAGIC).encode("block", bytes(4_000_000))[:65_536])
+    owner.turn()
+    assert wire.reading  # whom we have chosen brings what we asked for
+    for _, connection in wires:
+        connection.connection_lost(None)
     owner.loop.close()
 
 
