@@ -518,6 +518,7 @@ class Protocol:
     def _on_verack(self, peer: Peer, _: m.Verack) -> None:
         if self._handshake.on_verack(peer):
             self._ctx.states.handle(peer, PeerEvent.COMPLETED)
+            self._fee_filters.tick(peer)
 
     def _on_block(self, peer: Peer, message: m.BlockMessage) -> None:
         record = self._download.strategy.peers.get(peer.id)

@@ -55,7 +55,7 @@ class FeeFilters:
         self._ctx = ctx
         self._source = source
         self._rounder = FeeFilterRounder(ctx.rng)
-        self._minimum = 0
+        self._minimum = MAX_MONEY  # as in initial download, until a tick has looked
         self._initial = True
 
     def begin_tick(self) -> None:
