@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, TypedDict
@@ -13,11 +14,16 @@ from btcnode.mempool.pool import Mempool
 from btcnode.mining.assembler import coinbase_transaction
 from btcnode.mining.selection import BlockLimits, Selection, select
 from btcnode.networks.parameters import NetworkParams
+from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import to_display
+from btcnode.primitives.header import HEADER_SIZE
+from btcnode.primitives.tx import Tx
 from btcnode.primitives.units import Unit
 
 REFRESH_SECONDS = 5  # a changed mempool alone is no reason for a new template more often (Core's rule)
 _ANYONE = b"\x51"
+
+log = logging.getLogger("btcnode.mining")
 
 
 class TemplateTx(TypedDict):
@@ -44,6 +50,13 @@ class Template:
     value: int  # subsidy and fees, satoshi
     commitment: bytes  # script_pubkey of the witness commitment's output
     transactions: list[TemplateTx] = field(default_factory=list)
+
+
+def log_new_block(coinbase: Tx, chosen: Selection) -> None:
+    """Core's line when a block or template has been made; what is reserved for the coinbase counts among the sigops."""
+    count = len(chosen.entries)
+    weight = 4 * (HEADER_SIZE + len(compact_size(1 + count))) + coinbase.weight + sum(e.weight for e in chosen.entries)
+    log.info("CreateNewBlock(): block weight: %d txs: %d fees: %d sigops %d", weight, count, chosen.fees, chosen.sigops)
 
 
 class TemplateMaker:
@@ -103,6 +116,7 @@ class TemplateMaker:
         txs = [entry.tx for entry in chosen.entries]
         segwit = height >= self._params.segwit_height
         coinbase = coinbase_transaction(height, 0, _ANYONE, txs, with_witness=segwit)
+        log_new_block(coinbase, chosen)
         commitment = coinbase.outputs[1].script_pubkey
         value = block_subsidy(height, self._params) + chosen.fees
         template = Template(tip, height, pool.version, now, chosen, value, commitment)

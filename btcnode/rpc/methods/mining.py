@@ -10,6 +10,7 @@ from btcnode.consensus.pow import bits_to_target, next_bits
 from btcnode.errors import DecodeError, RuleViolation
 from btcnode.mining.assembler import EXTRA_NONCE, Candidate, assemble, grind, with_coinbase_witness
 from btcnode.mining.signet import solve_challenge
+from btcnode.mining.templates import log_new_block
 from btcnode.primitives.addresses import script_for_address
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -70,7 +71,7 @@ def _candidate(node: NodeParts, script: bytes, given: list[Tx] | None, extra_non
     pool = node.mempool if given is None else None
     chosen = maker.choose(pool, tree.height(tip) + 1, tree.median_time_past(tip))
     txs = [entry.tx for entry in chosen.entries] if given is None else given
-    return assemble(
+    candidate = assemble(
         tree,
         tip,
         node.params,
@@ -82,6 +83,8 @@ def _candidate(node: NodeParts, script: bytes, given: list[Tx] | None, extra_non
         version=maker.version,
         extra_nonce=extra_nonce,
     )
+    log_new_block(candidate.txs[0], chosen)
+    return candidate
 
 
 async def _solve(node: NodeParts, candidate: Candidate, max_tries: int) -> tuple[bytes | None, int]:

@@ -54,6 +54,19 @@ def test_limits_bound_the_block() -> None:
     assert maker.last_choice == (8000, 0)
 
 
+def test_a_new_template_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """In Core's words; a bitcoind logs a weight of 800 for a block without transactions on regtest's genesis."""
+    caplog.set_level("INFO")
+    pool, tree = pool_of(3, 2), HeaderTree(REGTEST)
+    TemplateMaker(REGTEST).template(Mempool(), tree, 0, 1000)
+    TemplateMaker(REGTEST).template(pool, tree, 0, 1000)
+    fees, weight = sum(entry.fee for entry in pool), sum(entry.weight for entry in pool)
+    assert [record.getMessage() for record in caplog.records] == [
+        "CreateNewBlock(): block weight: 800 txs: 0 fees: 0 sigops 400",
+        f"CreateNewBlock(): block weight: {800 + weight} txs: 2 fees: {fees} sigops 400",
+    ]
+
+
 def test_a_template_is_kept_until_something_better_exists() -> None:
     pool, tree = pool_of(1), HeaderTree(REGTEST)
     maker = TemplateMaker(REGTEST)
@@ -114,7 +127,8 @@ def test_feerates_of_what_is_chosen_in_the_log(caplog: pytest.LogCaptureFixture)
     maker = maker_of(network="regtest", printpriority=True)
     maker.template(pool, HeaderTree(REGTEST), 0, 1000)
     rate = (entry.fee + 5000) * 1000 // entry.vsize
-    assert caplog.messages == [f"fee rate 0.{rate:08d} BTC/kvB txid {to_display(entry.txid)}"]
+    assert caplog.messages[0] == f"fee rate 0.{rate:08d} BTC/kvB txid {to_display(entry.txid)}"
+    assert len([text for text in caplog.messages if text.startswith("fee rate")]) == 1
 
 
 @pytest.mark.parametrize(
