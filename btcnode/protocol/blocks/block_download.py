@@ -8,7 +8,8 @@ with each connected block, as in Bitcoin Core 31.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.standing import Standing
@@ -63,6 +64,7 @@ class BlockDownload:
         self._unasked = UnaskedBlocks(ctx)
         self._validating: dict[tuple[int, int], int] = {}  # (peer, index) -> bytes
         self._validating_blocks: dict[int, int] = {}  # index -> how many of the above
+        self._assembled: dict[int, int] = {}  # peer -> block that is being put together from its compact form
         self.validating_bytes = 0
         self._validation_limit = MAX_VALIDATION_BYTES
         # index -> peer that delivered it, until it is connected, and whether in compact form
@@ -94,6 +96,7 @@ class BlockDownload:
         in_flight = list(peer.blocks.in_flight)
         for index in in_flight:
             self.requests.release(peer, index)
+        self._assembled.pop(peer.id, None)  # it gets no more turns
         self.strategy.on_failure(peer.id, Failure.GONE, len(in_flight), self._ctx.steady)
         self.strategy.remove(peer.id)
 
@@ -270,6 +273,15 @@ class BlockDownload:
         """Whether the block is being validated."""
         return index in self._validating_blocks
 
+    @contextmanager
+    def assembling(self, peer: Peer, index: int) -> Iterator[None]:
+        """Ask nobody for the block inside: it is being put together, which can take several turns of the peer."""
+        self._assembled[peer.id] = index
+        try:
+            yield
+        finally:
+            self._assembled.pop(peer.id, None)
+
     def _find_next(self, peer: Peer, count: int) -> tuple[list[int], int]:
         """Up to ``count`` blocks to ask for, and the peer that keeps the window from moving (``NONE``: nobody)."""
         ctx = self._ctx
@@ -309,6 +321,7 @@ class BlockDownload:
         ctx = self._ctx
         tree, blocks, active = ctx.tree, peer.blocks, ctx.active
         requests, validating = self.requests, self._validating_blocks
+        assembled = self._assembled.values()
         missing, owed = blocks.missing, blocks.late
         fastest = self.strategy.fastest(but=peer.id)
         if not self.strategy.has_other(peer.id):
@@ -335,7 +348,7 @@ class BlockDownload:
                 if waiting_for == NONE:
                     waiting_for = requests.peer_of(index)
                 continue
-            if index in validating:
+            if index in validating or index in assembled:
                 continue
             if height > window_end:
                 if not wanted and waiting_for != peer.id and not left_to_faster:
@@ -374,6 +387,7 @@ class BlockDownload:
         index = last
         while not active.contains(index) and len(wanted) <= MAX_BLOCKS_IN_TRANSIT_PER_PEER:
             free = index not in self.requests and index not in self._validating_blocks
+            free = free and index not in self._assembled.values()
             served = peer.serves_witnesses or tree.height(index) < ctx.params.segwit_height
             if free and served and not tree.has_data(index) and (peer.no_ban or index not in peer.blocks.missing):
                 wanted.append(index)

@@ -183,13 +183,14 @@ class CompactRelay:
         if index in peer.blocks.partial:
             ctx.log_peer(peer, LogLevel.DEBUG, "compact block that is being received already", "cmpctblock")
             return
-        message = yield from sealed.opened()
         found: PartialBlock | DecodeError
-        try:
-            found = PartialBlock(message)
-            yield from found.collect(message, self._source.by_wtxid(), self._spare())
-        except DecodeError as error:
-            found = error
+        with download.assembling(peer, index):
+            message = yield from sealed.opened()
+            try:
+                found = PartialBlock(message)
+                yield from found.collect(message, self._source.by_wtxid(), self._spare())
+            except DecodeError as error:
+                found = error
         if not ctx.tree.has_data(index) and not download.is_validating(index):  # it may have come meanwhile
             self._draw_conclusions(peer, index, found)
 

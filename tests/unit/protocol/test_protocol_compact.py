@@ -13,6 +13,7 @@ from btcnode.primitives.steps import at_once
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
+from btcnode.protocol.blocks import partial_block
 from btcnode.protocol.blocks.partial_block import PartialBlock, ShortIdCollision
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
@@ -180,6 +181,34 @@ def test_all_in_the_pool_is_no_round_trip(lab: Lab) -> None:
     assert not lab.bench.sent(GetData)
     lab.bench.finish_blocks()
     assert lab.tip() == lab.hash
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_nobody_is_asked_for_a_block_that_is_being_put_together(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, *, gone: bool
+) -> None:
+    """It takes several turns with a large mempool, in which others announce the block, too."""
+    monkeypatch.setattr(partial_block, "STEP", 2)
+    lab.know(*TXS)
+    peer, other, bench = lab.peer(), lab.peer(), lab.bench
+    bench.turns_at_once = False
+    bench.receive(peer, lab.compact)
+    assert [e.peer_id for e in bench.all(fx.GoOn)] == [peer]
+    bench.receive(other, Headers((lab.block[:80],)))
+    assert not bench.sent(GetData)
+    for _ in range(3):
+        bench.step(ev.PeerTurn(other))
+        assert not bench.sent(GetData)
+    bench.wait(1)
+    assert not bench.sent(GetData)
+    if gone:
+        bench.step(ev.PeerDisconnected(peer, "gone"))
+        assert bench.sent(GetData, other) == [full(lab.hash)]
+        return
+    bench.turns_at_once = True
+    bench.step(ev.PeerTurn(peer))
+    (process,) = bench.all(fx.ProcessBlock)
+    assert process.raw == lab.block
 
 
 def test_missing_is_one_round_trip(lab: Lab) -> None:
