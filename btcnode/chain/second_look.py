@@ -1,10 +1,10 @@
 """After a block broke a rule: are the coins that it was judged by what their blocks have made?
 
-Every coin that the block spends is held against the output that made it, as far as that block is still here; that a
-coin is missing is proven by the sums of the others, and it is looked for in the newest blocks. What differs is damage
-on our side, and the block is not at fault. It may take minutes, and where blocks are cheap (test networks) a stranger
-can cause it at will: so it is done in steps, when there is nothing else to do, and ``pending_looks.py`` says which
-blocks are looked at.
+Every coin that the block spends is held against the output that made it, as far as that block is still here; one that
+is missing is looked for in the newest blocks, after whole groups have proven that the stored coins lack it
+(storage/coin_groups.py). What differs is damage on our side, and the block is not at fault. It may take minutes, and
+where blocks are cheap (test networks) a stranger can cause it at will: so it is done in steps, when there is nothing
+else to do, and ``pending_looks.py`` says which blocks are looked at.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class SecondLook:
         self._read = 0
 
     def steps(self) -> Steps[None]:
-        """Look; a step reads a block, or the coins of one sum. Raises CorruptionError.
+        """Look; a step reads a block. Raises CorruptionError.
 
         Blocks that are not here any more, or lie above the parent, prove nothing.
         """
@@ -74,7 +74,6 @@ class SecondLook:
         for height in sorted(by_height, reverse=True)[:SOURCES]:
             self._check_made(height, {outpoint: coins[outpoint] or b"" for outpoint in by_height[height]})
             yield
-        yield from self._source.coins.prove_missing(missing)
         yield from self._search(missing)
 
     def _block(self, index: int) -> ParsedBlock | None:

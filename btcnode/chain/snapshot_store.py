@@ -9,6 +9,7 @@ other.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 from struct import Struct
@@ -20,11 +21,13 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
-from btcnode.storage.durable import sync_directory, write_durably
+from btcnode.storage.durable import sync_directory, sync_file, write_durably
 from btcnode.storage.layout import (
+    COINS_DIR,
     DATABASE_FILE,
     INVALID_SNAPSHOT_DIR,
     META_HISTORY,
+    META_RUNS,
     META_TIP,
     SNAPSHOT_BASE_FILE,
     SNAPSHOT_DIR,
@@ -142,15 +145,29 @@ def take_snapshot_over(directory: Path, params: NetworkParams) -> None:
             return
         log.info("[snapshot] cleaning up unneeded background chainstate, then reinitializing")
         try:
-            snapshot.database.take_over(own, keep=(META_TIP, META_HISTORY))
+            snapshot.database.take_over(own, keep=(META_TIP, META_HISTORY, META_RUNS))
         finally:
             snapshot.close()
     finally:
         own.close()
     try:
+        _link_runs(directory / SNAPSHOT_DIR / COINS_DIR, (directory / DATABASE_FILE).parent / COINS_DIR)
         (directory / f"{DATABASE_FILE}-lock").unlink(missing_ok=True)
         (directory / SNAPSHOT_DIR / SNAPSHOT_FILE).replace(directory / DATABASE_FILE)
         sync_directory((directory / DATABASE_FILE).parent)
     except OSError as error:
         raise StorageError(f"cannot put the coins of the loaded UTXO set in place: {error.strerror}") from None
     remove_snapshot(directory)
+
+
+def _link_runs(source: Path, target: Path) -> None:
+    """Give the files of coins a second name in the other folder, where no manifest knows them yet; raises OSError."""
+    for path in source.iterdir():
+        try:
+            os.link(path, target / path.name)
+        except FileExistsError:
+            continue
+        except OSError:  # a file system without links
+            shutil.copyfile(path, target / path.name)
+            sync_file(target / path.name)
+    sync_directory(target)

@@ -37,7 +37,7 @@ def make_memory_limiter(
     me = os.getpid()
 
     def measure() -> Resident:
-        return resident_of([me, *(pool.pids if pool is not None else ())])
+        return resident_of([me, *(pool.pids if pool is not None else ()), *state.store.database.coin_runs.pids])
 
     return MemoryLimiter(
         limit,

@@ -53,10 +53,9 @@ class SnapshotWriter:
     def _write(self, fd: int, target: int, spill: Path | None, begun: Callable[[], None]) -> WrittenSnapshot:
         """On a reader thread; the chain stands still until ``begun`` is called."""
         state, tree = self._state, self._state.tree
-        count = len(state.store.coins) if target == state.tip else None
         with coins_after(self._chain, target, spill, begun) as changes:
             try:
-                header = SnapshotHeader(tree.hash(target), changes.count() if count is None else count)
+                header = SnapshotHeader(tree.hash(target), changes.count())
                 with os.fdopen(os.dup(fd), "wb") as file:
                     file.write(header.pack(state.params))
                     written = write_coins(file, changes.chunks(), self._chain.check_stop)

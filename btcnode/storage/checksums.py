@@ -2,7 +2,7 @@
 
 A stored record is ``value + CRC-32(key + value)[u32 LE]``. That finds a changed record; a missing one, or an old page
 in the place of a new one, is found by sums: the checksums of all records of a database are added up as they come and
-go, for coins and rows by the first 14 bits of their keys too, so that a part of the keys can be proven alone.
+go, for rows of indexes by the first 14 bits of their keys too, so that a part of the keys can be proven alone.
 
 ``zlib.crc32`` costs 0.3 us a call, as much as the crc32c package does: for records this short the call is what costs.
 """
@@ -76,20 +76,19 @@ def checked_total(rows: Iterable[tuple[bytes, bytes]]) -> Total | None:
     return total
 
 
-_SEAL = Struct("<QQQQQQ")
+_SEAL = Struct("<QQQQ")
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
     """The totals of a database's parts, as of one transaction."""
 
-    coins: Total = Total()
     index: Total = Total()
     meta: Total = Total()
 
     def pack(self) -> bytes:
         """The record's value."""
-        parts = (self.coins, self.index, self.meta)
+        parts = (self.index, self.meta)
         return _SEAL.pack(*(number for part in parts for number in (part.count, part.sum)))
 
     @classmethod
@@ -98,7 +97,7 @@ class Seal:
         if len(value) != _SEAL.size:
             raise CorruptionError("the record of the totals has a wrong size")
         numbers = _SEAL.unpack(value)
-        return cls(*(Total(*numbers[at : at + 2]) for at in range(0, 6, 2)))
+        return cls(*(Total(*numbers[at : at + 2]) for at in range(0, 4, 2)))
 
 
 class Tally:
@@ -124,11 +123,6 @@ class Tally:
         for key in keys:
             sums[key[:PREFIX_SIZE]] += crc32(key)
             self.count += 1
-
-    def count_in(self, key: bytes, stored: bytes) -> None:
-        """Count a record that is there."""
-        self.by_prefix[key[:PREFIX_SIZE]] += check_of(stored)
-        self.count += 1
 
     def applied(self, total: Total) -> Total:
         """The total after the transaction."""
@@ -180,17 +174,6 @@ def read_sums(txn: Any, db: Any, key: bytes) -> array[int]:
     if len(sums) != CHUNK_SUMS:
         raise CorruptionError("a record of the sums has a wrong size")
     return sums
-
-
-def checked_sums(rows: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """All sums added up modulo 2**32, None when a record of theirs (or the seal beside them) is damaged."""
-    found = 0
-    for key, stored in rows:
-        if not is_whole(key, stored):
-            return None
-        if len(stored) == 4 * CHUNK_SUMS + CHECK_SIZE:
-            found += sum(array("I", stored[:-CHECK_SIZE]))
-    return found & _MASK32
 
 
 def sum_matches(stored: int, checks: int) -> bool:

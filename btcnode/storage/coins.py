@@ -1,8 +1,8 @@
 """The stored coins: lookups, ordered iteration and the statistics of the whole set.
 
-Keys are ``txid + vout[u32 LE]``, values packed coins and a checksum, which stays in here, so key and coin joined are
-exactly what Bitcoin Core's ``hash_serialized_3`` takes for a coin. Its order is by txid bytes, then by vout as a
-number; LMDB's differs from that only within transactions that have an unspent output 256 or above, which are put in
+They lie in runs (coin_runs.py), in order of their outpoints ``txid + vout[u32 LE]``; outpoint and packed coin joined
+are exactly what Bitcoin Core's ``hash_serialized_3`` takes for a coin. Its order is by txid bytes, then by vout as a
+number; that of the bytes differs only within transactions that have an unspent output 256 or above, which are put in
 order on the way.
 """
 
@@ -17,23 +17,14 @@ from hashlib import sha256
 from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, Literal
-from zlib import crc32
+
+import lmdb
 
 from btcnode.errors import CorruptionError
 from btcnode.primitives.compactsize import compact_size
-from btcnode.primitives.steps import Steps
-from btcnode.storage.checksums import (
-    CHECK_SIZE,
-    RESIDUE,
-    Total,
-    check_of,
-    checked_total,
-    is_whole,
-    sum_bounds,
-    sum_number,
-)
-from btcnode.storage.database import COINS_ADVICE, Database
-from btcnode.storage.layout import DB_COINS
+from btcnode.storage.coin_run import CoinRun, RunDamageError, Wanted, merged
+from btcnode.storage.coin_runs import CoinRuns
+from btcnode.storage.database import Database
 from btcnode.storage.muhash import MuHash
 
 SCAN_CHUNK = 8192  # coins between two reports of a scan
@@ -61,63 +52,54 @@ class UtxoStats:
 
 
 class CoinRows:
-    """The coins of one read transaction, each held against its checksum."""
+    """The coins as they were at a moment; any thread may read."""
 
-    def __init__(self, database: Database, txn: Any) -> None:
-        self._database = database
-        self._txn = txn
+    def __init__(self, coin_runs: CoinRuns, runs: Sequence[CoinRun]) -> None:
+        """``runs``: oldest first, of ``CoinRuns.reading``."""
+        self._coin_runs = coin_runs
+        self._runs = runs
 
     def get_many(self, outpoints: Iterable[bytes]) -> list[bytes | None]:
-        """The packed coins of outpoints, in their order; None where there is none. Raises CorruptionError."""
-        get, coins = self._txn.get, list[bytes | None]()
-        for outpoint in outpoints:
-            stored = get(outpoint)
-            if stored is None:
-                coins.append(None)
-            elif crc32(stored, crc32(outpoint)) != RESIDUE:
-                raise self._damaged("a coin")
-            else:
-                coins.append(stored[:-CHECK_SIZE])
+        """The packed coins of outpoints, in their order; None where there is none, which is proven.
+
+        Raises CorruptionError.
+        """
+        asked = list(outpoints)
+        coins: list[bytes | None] = [None] * len(asked)
+        number = int.from_bytes
+        wanted: list[Wanted] = sorted([(number(key[:4], "big"), key, place) for place, key in enumerate(asked)])
+        for run in reversed(self._runs):
+            found = self._find(run, wanted)
+            if found:
+                for place, coin in found.items():
+                    coins[place] = coin or None
+                wanted = [item for item in wanted if item[2] not in found]
+                if not wanted:
+                    break
         return coins
 
-    def prove(self, number: int) -> None:
-        """Hold the coins of one sum against it; raises CorruptionError."""
-        checks, (low, high) = 0, sum_bounds(number)
-        cursor = self._txn.cursor()
-        if cursor.set_range(low):
-            for key, stored in cursor.iternext():
-                if high is not None and key >= high:
-                    break
-                if not is_whole(key, stored):
-                    raise self._damaged("a coin")
-                checks += check_of(stored)
-        if not self._database.coin_sum_matches(self._txn, number, checks):
-            raise self._damaged("coins are missing, or are there that were spent")
+    def _find(self, run: CoinRun, wanted: list[Wanted]) -> dict[int, bytes]:
+        try:
+            return run.find(wanted)
+        except (RunDamageError, lmdb.Error) as error:
+            with self._coin_runs.naming(run.path):
+                raise error
 
     def __iter__(self) -> Iterator[CoinItem]:
         """All (outpoint, coin) in order of the keys; at the end it is known that they are those that were written.
 
         Raises CorruptionError.
         """
-        total, rows = Total(), self._txn.cursor().iternext()
-        while chunk := list(islice(rows, CHUNK)):
-            if {crc32(stored, crc32(key)) for key, stored in chunk} != {RESIDUE}:
-                raise self._damaged("a coin")
-            total = total.plus(len(chunk), sum([check_of(stored) for _, stored in chunk]))
-            for key, stored in chunk:
-                yield key, stored[:-CHECK_SIZE]
-        if total != self._database.seal(self._txn).coins:
-            raise self._damaged("coins are missing, or are there that were spent")
-
-    def _damaged(self, what: str) -> CorruptionError:
-        return self._database.damaged(what, COINS_ADVICE)
+        with self._coin_runs.naming():
+            for keys, coins in merged(self._runs, keep_tombs=False):
+                yield from zip(keys, coins, strict=True)
 
 
 class CoinsDb:
-    """Reads the ``coins`` database; any thread may. Writing is ``Database.commit``."""
+    """Reads the coins of a database; any thread may. Writing is ``Database.commit``."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._coin_runs = database.coin_runs
 
     def get(self, outpoint: bytes) -> bytes | None:
         """The packed coin of a 36-byte outpoint, or None."""
@@ -128,38 +110,26 @@ class CoinsDb:
 
         Raises CorruptionError, StorageError.
         """
-        with self._database.read(DB_COINS) as txn:
-            return CoinRows(self._database, txn).get_many(outpoints)
+        with self.snapshot() as rows:
+            return rows.get_many(outpoints)
 
-    def prove_missing(self, outpoints: Iterable[bytes]) -> Steps[None]:
-        """Prove that there are no such coins: the sums that they would count in hold without them.
+    def verify(self) -> None:
+        """Look at every file of coins as a whole: that it has what was written. Raises CorruptionError."""
+        with self._coin_runs.reading() as runs:
+            for run in runs:
+                with self._coin_runs.naming(run.path):
+                    run.verify()
 
-        A step is one sum, some thousand coins on mainnet. Raises CorruptionError, StorageError.
-        """
-        for number in sorted(set(map(sum_number, outpoints))):
-            with self._database.read(DB_COINS) as txn:
-                CoinRows(self._database, txn).prove(number)
-            yield
-
-    def verify(self) -> int:
-        """Hold every coin against its checksum, and all of them against their total; returns how many there are.
-
-        Raises CorruptionError.
-        """
-        with self._database.read(DB_COINS) as txn:
-            found, written = checked_total(txn.cursor().iternext()), self._database.seal(txn).coins
-        if found != written:
-            raise self._database.damaged("the coins are not those that were written", COINS_ADVICE)
-        return written.count
-
-    def __len__(self) -> int:
-        return self._database.count(DB_COINS)
+    def count(self) -> int:
+        """How many coins there are: goes through all of them. Raises CorruptionError, StorageError."""
+        with self._coin_runs.reading() as runs, self._coin_runs.naming():
+            return sum(len(keys) for keys, _ in merged(runs, keep_tombs=False))
 
     @contextmanager
     def snapshot(self) -> Iterator[CoinRows]:
-        """The coins as they are now; raises StorageError."""
-        with self._database.read(DB_COINS) as txn:
-            yield CoinRows(self._database, txn)
+        """The coins as they are now; raises CorruptionError, StorageError."""
+        with self._coin_runs.reading() as runs:
+            yield CoinRows(self._coin_runs, runs)
 
     def find_scripts(
         self, scripts: Collection[bytes], report: Callable[[int], bool]
@@ -191,7 +161,7 @@ class CoinsDb:
         ``progress`` is called with the number of coins after each chunk; what it raises ends the work. Raises
         CorruptionError when an amount makes no sense.
         """
-        disk_size = self._database.size_on_disk(DB_COINS)
+        disk_size = self._coin_runs.size
         tally = _Tally()
         digest = sha256()
         muhash = MuHash() if hash_type == "muhash" else None

@@ -1,4 +1,4 @@
-"""The LMDB environment: opened once, written by whole transactions, its map growing by itself.
+"""The LMDB environment and the runs of coins beside it: opened once, written by whole transactions.
 
 Durability: ``commit`` returns after the data has reached the disk; a kill or power loss at any moment leaves the
 state before it or the state after it, nothing between. Readers see the last commit that was complete when they
@@ -16,68 +16,56 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from zlib import crc32
 
 import lmdb
 
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
 from btcnode.storage.checksums import (
-    CHECK_SIZE,
-    CHUNK_SUMS,
-    PREFIX_SIZE,
-    RESIDUE,
-    SUMS,
     Seal,
-    Tally,
     Total,
     check_of,
-    checked_sums,
     checked_total,
     is_whole,
     opened,
-    read_sums,
     sealed,
-    sum_matches,
-    sum_place,
 )
-from btcnode.storage.durable import FULL_ERRNOS, storage_error, write_all
+from btcnode.storage.coin_groups import Entries
+from btcnode.storage.coin_run import RunRecord
+from btcnode.storage.coin_runs import CoinRuns, NewRun
+from btcnode.storage.durable import FULL_ERRNOS, is_full, storage_error
 from btcnode.storage.fault_note import fault_noted
 from btcnode.storage.layout import (
+    COINS_DIR,
     DATABASE_FILE,
     DATABASES,
-    DB_COINS,
     DB_INDEX,
     DB_META,
     DB_SUMS,
     INDEX_KEY,
-    META_CONVERTING,
+    META_RUNS,
     META_SCHEMA,
     OLD_DATABASE_FILE,
+    OLD_DB_COINS,
     SCHEMA,
     SCHEMA_VERSION,
-    SUMS_COINS,
     SUMS_SEAL,
-    UNSEALED_VERSION,
 )
 from btcnode.storage.locking import DirectoryLock
-from btcnode.storage.page_check import check_file
+from btcnode.storage.older_layout import bring_up_to_date
+from btcnode.storage.page_check import WHOLE_BYTES, check_file
 
-DEFAULT_MAP_SIZE = 32 << 30  # address space, not memory or disk: mainnet's coins need about 20 GiB
+DEFAULT_MAP_SIZE = 4 << 30  # address space, not memory or disk
 MAX_MAP_SIZE = 1 << 44
 GROWTH_MIN = 1 << 20
 MAX_READERS = 126
 MAX_SPARE_READERS = 16
 
 LOCK_FILE_SIZE = 1 << 14  # bytes: places of 64 for MAX_READERS, and a head
-PROBE_SIZE = 1 << 18
 CRASH_BYTES = 200_000
-CONVERTED_COINS = 50_000  # that get their checksums in one transaction
 
 log = logging.getLogger("btcnode.coindb")
 
@@ -103,8 +91,6 @@ class CommitStats(NamedTuple):
 class _Changes(NamedTuple):
     """What a commit is to write."""
 
-    coins_put: Pairs
-    coins_delete: Collection[bytes]
     index_puts: Mapping[int, bytes] | Collection[tuple[int, bytes]]
     meta_puts: Pairs
 
@@ -130,7 +116,9 @@ class Database:
         self._readers: dict[int, int] = {}
         self._growing = False
         self._failure = ""
-        self._crash_ratio = crash_ratio
+        self.coin_runs = CoinRuns(file.parent / COINS_DIR, self._publish, self._run_damaged)
+        if crash_ratio:
+            self.coin_runs.on_written = lambda size: _crash_perhaps(crash_ratio, size)
         self.on_damage: Callable[[CorruptionError], None] | None = None
         self.is_small = False  # all of it can be looked at whenever it is opened
 
@@ -161,22 +149,26 @@ class Database:
             doubt = fault_noted(path)
             if doubt:
                 log.warning("The last run was ended by a fault: looking at every page of %s", path / file)
-            small = check_file(path / file, DATABASES, _ADVICE, in_doubt=doubt)
+            small = check_file(path / file, (*DATABASES, OLD_DB_COINS), _ADVICE, in_doubt=doubt)
+            if (path / file).exists():
+                bring_up_to_date(path / file, lambda what: _damage(path / file, what))
             env = _open_env(path / file, map_size)
             database = cls(path, path / file, env, lock, max_map_size, crash_ratio)
-            database.is_small = small
-            database._prepare()
+            database._prepare(in_doubt=doubt)
+            database.is_small = small and database.coin_runs.size <= WHOLE_BYTES
         except BaseException as error:
             if env is not None:
                 env.close()
             lock.release()
             if isinstance(error, lmdb.Error):
                 raise translate(error, path / file) from error
+            if isinstance(error, OSError):
+                raise storage_error(error, f"cannot open {path / file}") from None
             raise
         return database
 
-    def _prepare(self) -> None:
-        """Open the named databases, free reader slots of killed processes, check or write the schema."""
+    def _prepare(self, *, in_doubt: bool) -> None:
+        """Open the named databases and the runs, free reader slots of killed processes, check or write the schema."""
         check_length(self._env, self.file)
         self._env.reader_check()
         for name in DATABASES:
@@ -187,38 +179,46 @@ class Database:
             if any(self.count(name) for name in DATABASES):
                 raise CorruptionError(f"{self.file} is not a btcnode database: {_ADVICE}")
             self.commit(meta_puts={META_SCHEMA: SCHEMA.pack(SCHEMA_VERSION)})
-        elif stored == SCHEMA.pack(UNSEALED_VERSION):
-            self._add_checksums()
         elif not is_whole(META_SCHEMA, stored):
             raise self.damaged("the record of its layout")
         elif stored != sealed(META_SCHEMA, SCHEMA.pack(SCHEMA_VERSION)):
             found = int.from_bytes(stored[: SCHEMA.size], "little")
             raise CorruptionError(f"{self.file} has layout {found}, this version knows {SCHEMA_VERSION}: {_ADVICE}")
         self._check_totals()
+        try:
+            records = RunRecord.unpack_all(self.get_meta(META_RUNS) or b"")
+        except CorruptionError as error:
+            raise self.damaged(str(error)) from None
+        self.coin_runs.open(records, in_doubt=in_doubt)
 
     def _check_totals(self) -> None:
-        """Go through ``meta`` and the sums, and count the other parts; raises CorruptionError."""
+        """Go through ``meta`` and count the index; raises CorruptionError."""
         with self.read(DB_META) as txn:
             seal = self.seal(txn)
             meta = checked_total(txn.cursor().iternext())
-            sums = checked_sums(txn.cursor(db=self._dbs[DB_SUMS]).iternext())
-            counts = {name: int(txn.stat(self._dbs[name])["entries"]) for name in DATABASES}
-        if sums is None or not sum_matches(sums, seal.coins.sum):
-            raise self.damaged("the sums of the coins are not those that were written")
+            index = int(txn.stat(self._dbs[DB_INDEX])["entries"])
         if meta != seal.meta:
             raise self.damaged("the records of meta are not those that were written")
-        if counts[DB_COINS] != seal.coins.count or counts[DB_INDEX] != seal.index.count:
+        if index != seal.index.count:
             raise self.damaged("the number of its records is not what was written")
 
     def damaged(self, what: str, advice: str = "") -> CorruptionError:
         """The error that says what of this file is damaged and what repairs it; ``on_damage`` is told."""
-        error = CorruptionError(f"{self.file} is damaged ({what}): {advice or _ADVICE}")
+        error = _damage(self.file, what, advice)
+        if self.on_damage is not None:
+            self.on_damage(error)
+        return error
+
+    def _run_damaged(self, what: str) -> CorruptionError:
+        """The error that says which file of coins is damaged, and how, and what repairs it; ``on_damage`` is told."""
+        error = CorruptionError(f"{what}: {COINS_ADVICE}")
         if self.on_damage is not None:
             self.on_damage(error)
         return error
 
     def close(self) -> None:
-        """Close the environment and unlock the directory; waits for readers of other threads."""
+        """Close everything and unlock the directory; waits for readers of other threads."""
+        self.coin_runs.close()
         with self._write:
             self._shut_gate()
             try:
@@ -294,15 +294,6 @@ class Database:
         except CorruptionError as error:
             raise self.damaged(str(error)) from None
 
-    def coin_sum_matches(self, txn: Any, number: int, checks: int) -> bool:
-        """Whether the coins of one sum have the checksums ``checks``, added up; raises CorruptionError."""
-        chunk, place = sum_place(SUMS_COINS, number)
-        try:
-            sums = read_sums(txn, self._dbs[DB_SUMS], chunk)
-        except CorruptionError as error:
-            raise self.damaged(str(error)) from None
-        return sum_matches(sums[place], checks)
-
     def get_meta(self, name: bytes) -> bytes | None:
         """A value of ``meta``, or None."""
         with self.read(DB_META) as txn:
@@ -332,12 +323,6 @@ class Database:
         with self.read(name) as txn:
             return int(txn.stat(self._dbs[name])["entries"])
 
-    def size_on_disk(self, name: bytes) -> int:
-        """Bytes of the pages that hold a database's records."""
-        with self.read(name) as txn:
-            stat = txn.stat(self._dbs[name])
-        return int(stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]))
-
     def take_over(self, other: Database, keep: Collection[bytes]) -> None:
         """Copy the index and what ``meta`` says, but for the names in ``keep``, from ``other``; raises StorageError."""
         with other.read(DB_INDEX) as txn:
@@ -361,24 +346,71 @@ class Database:
         index_puts: Mapping[int, bytes] | Collection[tuple[int, bytes]] = (),
         meta_puts: Mapping[bytes, bytes] | Collection[tuple[bytes, bytes]] = (),
     ) -> CommitStats:
-        """Write everything in one transaction, durably; deletions come before puts.
+        """Write everything as if in one transaction, durably; deletions come before puts.
 
-        Collections of pairs must be sorted by key. A deletion of what is not there is no error. Beside the
-        arguments it takes 8 bytes per key for sorting and at most 512 MiB of changed pages, as LMDB writes further
-        ones out before the commit.
+        Coins become a run of their own, which counts from the transaction on that names it. A deletion of what is not
+        there is no error. Beside the arguments this takes 8 bytes for each outpoint, for sorting, and a few MiB.
 
         Raises DiskFullError (disk, quota or ``max_map_size``), StorageError, CorruptionError: then nothing of it is
         written, and the same commit may be tried again.
         """
-        changes = _Changes(coins_put, coins_delete, index_puts, meta_puts)
+        self._check_usable()
+        new = None
+        if coins_put or coins_delete:
+            with self._naming_run():
+                new = self.coin_runs.write(coins_put, coins_delete)
+        growths = self._commit_with(new, _Changes(index_puts, meta_puts))
+        self.coin_runs.begin_merges()
+        return CommitStats(len(coins_put), len(coins_delete), len(index_puts), len(meta_puts), growths)
+
+    def load_coins(self, entries: Iterable[Entries], expected: int) -> None:
+        """Take coins in order of their outpoints, some thousand at a time, into a database that has none of these.
+
+        ``expected``: about how many they are. Raises as ``commit``.
+        """
+        self._check_usable()
+        with self._naming_run():
+            new = self.coin_runs.load(entries, expected)
+        self._commit_with(new, _Changes((), ()))
+
+    def _check_usable(self) -> None:
+        if self._failure:
+            raise StorageError(self._failure)
+
+    @contextmanager
+    def _naming_run(self) -> Iterator[None]:
+        try:
+            yield
+        except lmdb.Error as error:
+            raise self._translated(error) from error
+        except OSError as error:
+            raise storage_error(error, f"cannot write coins to {self.file.parent}") from None
+
+    def _commit_with(self, new: NewRun | None, changes: _Changes) -> int:
+        """Commit changes and, if there is one, a run of coins; returns how often the map had to grow."""
+        try:
+            with self._write:
+                if new is not None:
+                    runs = (META_RUNS, self.coin_runs.manifest(new))
+                    changes = changes._replace(meta_puts=[*_pairs(changes.meta_puts), runs])
+                growths, _ = self._retried(lambda: self._commit_once(changes))
+                if new is not None:
+                    self.coin_runs.adopt(new)
+        except BaseException:
+            if new is not None:
+                self.coin_runs.abandon(new)
+            raise
+        return growths
+
+    def _publish(self, new: NewRun) -> None:
+        """A merged run takes the place of its parts, unless they are gone; from any thread. Raises as ``commit``."""
         with self._write:
-            growths, stats = self._retried(lambda: self._commit_once(changes))
-        if stats is None:  # coins that were there already: they have to be taken out of the sums first
-            keys = [key for key, _ in _pairs(coins_put)]
-            return self.commit(
-                coins_put=coins_put, coins_delete={*coins_delete, *keys}, index_puts=index_puts, meta_puts=meta_puts
-            )
-        return stats._replace(growths=growths)
+            if self._failure or not self.coin_runs.holds(new.replaced):
+                self.coin_runs.abandon(new)
+                return
+            changes = _Changes((), [(META_RUNS, self.coin_runs.manifest(new))])
+            self._retried(lambda: self._commit_once(changes))
+            self.coin_runs.adopt(new)
 
     def _retried(self, write: Callable[[], T]) -> tuple[int, T]:
         """Do a transaction, again each time that the map had to be enlarged for it; returns how often that was."""
@@ -394,51 +426,26 @@ class Database:
             except lmdb.Error as error:
                 if isinstance(error, lmdb.PanicError):
                     self._failure = f"the database in {self.path} failed while writing: restart the node"
-                if os.strerror(errno.EIO) in str(error) and _is_full(self.file):
+                if os.strerror(errno.EIO) in str(error) and is_full(self.file):
                     raise DiskFullError(_FULL.format(self.path, error)) from error
                 raise self._translated(error) from error
 
     def clear_coins(self, meta_puts: Mapping[bytes, bytes]) -> None:
         """Forget every coin, and write ``meta_puts``, in one transaction. Raises as ``commit``."""
-
-        def clear() -> None:
-            with self._env.begin(write=True) as txn:
-                seal = replace(self.seal(txn), coins=Total())
-                txn.drop(self._dbs[DB_COINS], delete=False)
-                for number in range(0, SUMS, CHUNK_SUMS):
-                    txn.delete(sum_place(SUMS_COINS, number)[0], db=self._dbs[DB_SUMS])
-                meta = self._put_counted(txn, DB_META, _pairs(meta_puts), seal.meta)
-                self._put_seal(txn, replace(seal, meta=meta))
-
+        changes = _Changes((), {**meta_puts, META_RUNS: b""})
         with self._write:
-            self._retried(clear)
+            self._retried(lambda: self._commit_once(changes))
+            self.coin_runs.adopt(None)
 
-    def _commit_once(self, changes: _Changes) -> CommitStats | None:
-        """One transaction; None, and nothing written, when a coin to be put was there and not to be deleted."""
-        dbs, pack = self._dbs, INDEX_KEY.pack
-        puts = changes.index_puts
+    def _commit_once(self, changes: _Changes) -> None:
+        """One transaction."""
+        pack, puts = INDEX_KEY.pack, changes.index_puts
         numbered = sorted(puts.items()) if isinstance(puts, Mapping) else puts
-        txn = self._env.begin(write=True)
-        try:
+        with self._env.begin(write=True) as txn:
             seal = self._seal_to_write(txn)
-            cursor = txn.cursor(db=dbs[DB_COINS])
-            tally = Tally()
-            deleted = self._delete_coins(cursor, changes.coins_delete, tally)
-            asked, put = cursor.putmulti(tally.sealing(_pairs(changes.coins_put)), overwrite=False)
-            if asked != put:
-                txn.abort()
-                return None
-            self._write_sums(txn, tally)
             index = self._put_counted(txn, DB_INDEX, ((pack(i), record) for i, record in numbered), seal.index)
             meta = self._put_counted(txn, DB_META, _pairs(changes.meta_puts), seal.meta)
-            self._put_seal(txn, Seal(tally.applied(seal.coins), index, meta))
-            if self._crash_ratio:
-                _crash_perhaps(self._crash_ratio, changes.coins_put)
-            txn.commit()
-        except BaseException:
-            txn.abort()
-            raise
-        return CommitStats(put, deleted, len(numbered), len(changes.meta_puts), 0)
+            self._put_seal(txn, Seal(index, meta))
 
     def _seal_to_write(self, txn: Any) -> Seal:
         """The totals before a transaction: none yet in a new database."""
@@ -448,27 +455,6 @@ class Database:
 
     def _put_seal(self, txn: Any, seal: Seal) -> None:
         txn.put(SUMS_SEAL, sealed(SUMS_SEAL, seal.pack()), db=self._dbs[DB_SUMS])
-
-    def _write_sums(self, txn: Any, tally: Tally) -> None:
-        try:
-            tally.write(txn, self._dbs[DB_SUMS], SUMS_COINS)
-        except CorruptionError as error:
-            raise self.damaged(str(error)) from None
-
-    def _delete_coins(self, cursor: Any, outpoints: Collection[bytes], tally: Tally) -> int:
-        """Delete coins, those that are there; returns how many were."""
-        deleted, sums, number = 0, tally.by_prefix, int.from_bytes
-        seek, delete, value = cursor.set_key, cursor.delete, cursor.value
-        for key in sorted(outpoints):
-            if seek(key):
-                stored = value()
-                if crc32(stored, crc32(key)) != RESIDUE:
-                    raise self.damaged("a coin", COINS_ADVICE)
-                sums[key[:PREFIX_SIZE]] -= number(stored[-CHECK_SIZE:], "little")
-                delete()
-                deleted += 1
-        tally.count -= deleted
-        return deleted
 
     def _put_counted(self, txn: Any, name: bytes, pairs: Iterator[tuple[bytes, bytes]], total: Total) -> Total:
         """Put records of ``index`` or ``meta``, perhaps over older ones; returns the part's total after that."""
@@ -483,48 +469,6 @@ class Database:
             cursor.put(key, stored)
             total = total.plus(1, check_of(stored))
         return total
-
-    def _add_checksums(self) -> None:
-        """Bring a database without checksums to this layout, from where an earlier start was cut off."""
-        total = max(1, self.count(DB_COINS))
-        log.info("Adding checksums to %s, once", self.file)
-        done, more = 0, True
-        with self._write:
-            while more:
-                _, more = self._retried(self._seal_some_coins)
-                done += CONVERTED_COINS
-                log.info("Adding checksums: %d%% of the coins", min(100, 100 * done // total))
-            self._retried(self._seal_rest)
-        log.info("Checksums added")
-
-    def _seal_some_coins(self) -> bool:
-        """The next coins in their new form; returns whether there were any."""
-        with self._env.begin(write=True) as txn:
-            after = txn.get(META_CONVERTING, b"", db=self._dbs[DB_META])
-            cursor = txn.cursor(db=self._dbs[DB_COINS])
-            found = cursor.set_range(after + b"\0") if after else cursor.first()
-            rows = list(islice(cursor.iternext(), CONVERTED_COINS)) if found else []
-            if rows:
-                cursor.putmulti([(key, sealed(key, coin)) for key, coin in rows])
-                txn.put(META_CONVERTING, rows[-1][0], db=self._dbs[DB_META])
-        return bool(rows)
-
-    def _seal_rest(self) -> None:
-        """Everything but the coins, and the sums of all."""
-        with self._env.begin(write=True) as txn:
-            txn.delete(META_CONVERTING, db=self._dbs[DB_META])
-            txn.put(META_SCHEMA, SCHEMA.pack(SCHEMA_VERSION), db=self._dbs[DB_META])
-            totals = {}
-            for name in (DB_INDEX, DB_META):
-                cursor = txn.cursor(db=self._dbs[name])
-                rows = [(key, sealed(key, value)) for key, value in cursor.iternext()]
-                cursor.putmulti(rows)
-                totals[name] = Total().plus(len(rows), sum(check_of(stored) for _, stored in rows))
-            tally = Tally()
-            for key, stored in txn.cursor(db=self._dbs[DB_COINS]).iternext():
-                tally.count_in(key, stored)
-            self._write_sums(txn, tally)
-            self._put_seal(txn, Seal(tally.applied(Total()), totals[DB_INDEX], totals[DB_META]))
 
     def _grow(self) -> None:
         """Double the map (at least 1 MiB more), once no reader uses it."""
@@ -579,26 +523,12 @@ _ADVICE = "start with --reindex to rebuild it from the block files, or use anoth
 _FULL = "no room left for the database in {}: nothing was lost, free some space ({})"
 
 
-def _is_full(path: Path) -> bool:
-    """Whether the database file cannot be made longer: LMDB reports a write cut short by a full disk as EIO."""
-    try:
-        fd = os.open(path, os.O_RDWR)
-        try:
-            size = os.fstat(fd).st_size
-            try:
-                write_all(fd, bytes(PROBE_SIZE), size)
-            finally:
-                os.ftruncate(fd, size)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        return error.errno in FULL_ERRNOS
-    return False
+def _damage(path: Path, what: str, advice: str = "") -> CorruptionError:
+    return CorruptionError(f"{path} is damaged ({what}): {advice or _ADVICE}")
 
 
-def _crash_perhaps(ratio: int, coins: Pairs) -> None:
-    """End the process now, or not, with chances that grow with what is to be written."""
-    written = sum(len(key) + len(coin) for key, coin in _pairs(coins))
+def _crash_perhaps(ratio: int, written: int) -> None:
+    """End the process now, or not, with chances that grow with what was written."""
     if any(random.randrange(ratio) == 0 for _ in range(written // CRASH_BYTES)):
         log.error("Simulating a crash. Goodbye.")
         os._exit(0)
@@ -648,10 +578,9 @@ def _open_env(path: Path, map_size: int) -> Any:
         str(path),
         subdir=False,
         map_size=map_size,
-        max_dbs=len(DATABASES),
+        max_dbs=len(DATABASES) + 1,
         max_readers=MAX_READERS,
         max_spare_txns=MAX_SPARE_READERS,
-        readahead=False,  # coins are looked up at random places
         mode=0o600,
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from btcnode.errors import DiskFullError, StorageError
 
 FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PROBE_SIZE = 1 << 18
 
 
 def storage_error(error: OSError, what: str) -> StorageError:
@@ -72,3 +73,20 @@ def set_aside(path: Path) -> str:
     except OSError as error:
         return f"it cannot be renamed: {error.strerror}"
     return f"it is kept as {kept.name}"
+
+
+def is_full(path: Path) -> bool:
+    """Whether a file cannot be made longer, for want of room: LMDB reports a write cut short by that as EIO."""
+    try:
+        fd = os.open(path, os.O_RDWR)
+        try:
+            size = os.fstat(fd).st_size
+            try:
+                write_all(fd, bytes(PROBE_SIZE), size)
+            finally:
+                os.ftruncate(fd, size)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return error.errno in FULL_ERRNOS
+    return False

@@ -6,11 +6,11 @@
       .lock                     locked while a process uses the directory
       .fault                    while a node runs, and what a fatal signal has left
       chainstate/btcnode.mdb    LMDB environment (one file, with btcnode.mdb-lock beside it)
-        coins   outpoint[36]                 -> packed coin (primitives/coin.py)
         index   header index[u32 BE]         -> INDEX_RECORD
         meta    name                         -> see META_*; b"file" + number[u32 BE] -> FILE_RECORD
-        sums    number[u8]                   -> 256 sums[u32] of coins' checksums, by 14 bits of the outpoint
-                b"seal"                      -> count[u64] and sum of checksums[u64] of coins, index, meta
+        sums    b"seal"                      -> count[u64] and sum of checksums[u64] of index, meta
+      chainstate/coins/         packed coins (primitives/coin.py) by outpoint[36]
+        <name>.mdb ...          runs, each an LMDB environment (coin_run.py), those that META_RUNS names
       blocks/
         xor.dat                 8 bytes that all files beside it are XORed with, by absolute position
         blk00000.dat ...        frames: magic[4] size[u32 LE] block[size]
@@ -25,7 +25,8 @@ from __future__ import annotations
 
 from struct import Struct
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+TREE_VERSION = 2  # with all coins in one tree, beside the index, and sums of their checksums
 UNSEALED_VERSION = 1  # the same without checksums and sums
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -37,6 +38,7 @@ SNAPSHOT_FILE = "btcnode.mdb"
 SNAPSHOT_BASE_FILE = "base_blockhash"  # 32 bytes: the block that the set was loaded for
 INVALID_SNAPSHOT_DIR = "chainstate_snapshot_INVALID"
 DATABASE_FILE = "chainstate/btcnode.mdb"
+COINS_DIR = "coins"  # beside the database's file
 OLD_DATABASE_FILE = "btcnode.mdb"  # where it lay before; moved when found
 BLOCKS_DIR = "blocks"
 REINDEX_FILE = ".reindex"  # a database is being replaced by one that is to be filled from the block files
@@ -64,13 +66,12 @@ def undo_file_name(number: int) -> str:
 
 # -- databases ---------------------------------------------------------------------------------------------------
 
-DB_COINS = b"coins"
+OLD_DB_COINS = b"coins"  # of older layouts: outpoint -> packed coin
 DB_INDEX = b"index"
 DB_META = b"meta"
 DB_SUMS = b"sums"
-DATABASES = (DB_COINS, DB_INDEX, DB_META, DB_SUMS)
+DATABASES = (DB_INDEX, DB_META, DB_SUMS)
 SUMS_SEAL = b"seal"
-SUMS_COINS = b""  # what the names of the coins' sums begin with
 
 META_SCHEMA = b"schema"  # u32: SCHEMA_VERSION
 META_NETWORK = b"network"  # magic[4]: the network whose data this is
@@ -80,7 +81,8 @@ META_FILE_PREFIX = b"file"
 META_INDEX_DIR = b"indexdir"  # present: INDEX_DIR was made; who removes it wants the index built anew
 META_DAMAGE = b"damage"  # text: what is damaged, as a running node has found; empty or absent: nothing known
 META_HISTORY = b"history"  # present: the chain below a loaded UTXO set is validated, its own coins are not needed
-META_CONVERTING = b"converting"  # last outpoint that has a checksum, while an older layout gets them
+META_RUNS = b"runs"  # records of the coins' runs (coin_run.py), oldest first
+META_CONVERTING = b"converting"  # of UNSEALED_VERSION: the last outpoint that has a checksum already
 META_REINDEX = b"reindex"  # not empty: the index is being made from the block files
 META_XOR = b"xor"  # the 8 bytes of XOR_FILE, which has no checksum
 META_PRUNED = b"pruned"  # present: block files were deleted

@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.indexes import store
-from btcnode.storage import database, page_check
+from btcnode.storage import coin_run, database, page_check
 from tests.lib.damage_lab import REPAIRED, STOPPED, UNAFFECTED, Damage, DamageLab
 
 GOOD = (UNAFFECTED, REPAIRED, STOPPED)
@@ -49,7 +49,7 @@ def attempt(task: tuple[int, argparse.Namespace]) -> tuple[int, Damage, str, str
 def look_as_at_large_files() -> None:
     """Have no file checked at start further than the parents of its leaves, as it is with gigabytes."""
     check = partial(page_check.check_file, whole_bytes=0)
-    for module in (database, store):
+    for module in (coin_run, database, store):
         vars(module)["check_file"] = check
 
 

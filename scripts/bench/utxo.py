@@ -105,7 +105,7 @@ def bench_cache(database: Database, rng: random.Random, count: int) -> None:
 
 def bench_hashes(database: Database, rng: random.Random) -> None:
     db = CoinsDb(database)
-    count = len(db)
+    count = db.count()
     with timed("statistics of the set without hash", count):
         db.utxo_stats("none")
     with timed("hash_serialized_3 and statistics", count):

@@ -63,7 +63,7 @@ def test_a_new_directory_begins_at_genesis(state: Chainstate) -> None:
     assert state.active.height == 0
     assert state.read_block(0) == PARAMS.genesis_block
     assert state.store.tip_hash() == PARAMS.genesis_hash
-    assert len(state.store.coins) == 0  # its coinbase can never be spent
+    assert state.store.coins.count() == 0  # its coinbase can never be spent
 
 
 def test_blocks_connect_and_survive_a_restart(tmp_path: Path) -> None:

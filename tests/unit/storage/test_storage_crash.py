@@ -90,11 +90,12 @@ def test_killed_writer_leaves_one_state(tmp_path: Path) -> None:
             assert child.stdout is not None and child.stderr is not None
             first = child.stdout.readline()
             assert first == "open\n", child.stderr.read()
-            time.sleep(rng.uniform(0, 0.04))
+            lines = [child.stdout.readline()]  # a busy disk takes its time
+            time.sleep(rng.uniform(0, 0.08))
             child.kill()
-            lines = child.stdout.read().splitlines(keepends=True)
+            lines += child.stdout.read().splitlines(keepends=True)
             assert child.wait() == -signal.SIGKILL, child.stderr.read()
         # a line cut short by the kill was not said
         said = [int(line) for line in lines if line.endswith("\n")]
         reached = check(tmp_path, said[-1] if said else reached)
-    assert reached > KILLS // 5  # a busy machine gives each writer little time
+    assert reached >= KILLS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,22 +17,25 @@ import lmdb
 import pytest
 
 from btcnode.errors import CorruptionError
-from btcnode.primitives.steps import at_once
 from btcnode.storage.block_index import BlockIndexStore
 from btcnode.storage.checksums import sealed
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
 from btcnode.storage.layout import (
+    COINS_DIR,
     DATABASE_FILE,
     DATABASES,
-    DB_COINS,
     DB_INDEX,
     DB_META,
     DB_SUMS,
     INDEX_RECORD_SIZE,
     META_CONVERTING,
+    META_RUNS,
     META_SCHEMA,
+    OLD_DB_COINS,
     SCHEMA,
+    SUMS_SEAL,
+    TREE_VERSION,
     UNSEALED_VERSION,
     index_key,
 )
@@ -52,16 +56,22 @@ def record(n: int) -> bytes:
     return n.to_bytes(INDEX_RECORD_SIZE, "little")
 
 
-def fill(directory: Path, rng: random.Random) -> dict[bytes, bytes]:
+def fill(directory: Path, rng: random.Random, rounds: int = 20) -> dict[bytes, bytes]:
     """Make a database by many commits, so that it has free pages and old copies; returns its coins."""
     alive: dict[bytes, bytes] = {}
     with closing(Database.open(directory)) as database:
-        for n in range(20):
+        for n in range(rounds):
             fresh, dead = many(rng, 30), rng.sample(sorted(alive), len(alive) // 4)
             meta = {b"tip": rng.randbytes(32), b"file%d" % n: bytes(20)}
             database.commit(coins_put=fresh, coins_delete=dead, index_puts={n: record(n)}, meta_puts=meta)
             alive = {key: coin for key, coin in (alive | fresh).items() if key not in dead}
     return alive
+
+
+def runs_of(directory: Path) -> list[Path]:
+    """The files of coins, the largest last."""
+    folder = (directory / DATABASE_FILE).parent / COINS_DIR
+    return sorted(folder.glob("*.mdb"), key=lambda path: path.stat().st_size)
 
 
 def content(directory: Path) -> tuple[Any, ...]:
@@ -71,25 +81,33 @@ def content(directory: Path) -> tuple[Any, ...]:
         coins.verify()
         columns = BlockIndexStore(database).load(check=False)
         rows = [columns.record(i) for i in range(len(columns))]
-        return dict(all_coins(coins)), rows, database.meta_items(b"")
+        meta = [(name, value) for name, value in database.meta_items(b"") if name != META_RUNS]
+        return dict(all_coins(coins)), rows, meta
 
 
 def raw(directory: Path, work: Callable[[Any, dict[bytes, Any]], None]) -> None:
     """Change records behind the database's back."""
     with lmdb.open(str(directory / DATABASE_FILE), subdir=False, max_dbs=8, map_size=1 << 30) as env:
-        dbs = {name: env.open_db(name) for name in DATABASES}
+        dbs = {name: env.open_db(name) for name in (*DATABASES, OLD_DB_COINS)}
         with env.begin(write=True) as txn:
             work(txn, dbs)
 
 
 @pytest.mark.parametrize("kind", ["byte", "bit of a page's head", "page"])
-def test_damage_is_noticed_or_without_consequences(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("what", ["index", "coins"])
+def test_damage_is_noticed_or_without_consequences(tmp_path: Path, what: str, kind: str) -> None:
+    rng = random.Random(kind)
+    fill(tmp_path / "before", rng, 19)
     rng = random.Random(kind)
     fill(tmp_path, rng)
-    file, whole = tmp_path / DATABASE_FILE, content(tmp_path)
+    whole, before = content(tmp_path), content(tmp_path / "before")
+    file = tmp_path / DATABASE_FILE if what == "index" else runs_of(tmp_path)[-1]
     good, noticed = file.read_bytes(), 0
     pages = len(good) // PAGE
+    coins = {path: path.read_bytes() for path in runs_of(tmp_path)}
     for _ in range(DAMAGES):
+        for path, data in coins.items():  # which an older list does not name, and loses
+            path.write_bytes(data)
         bad = bytearray(good)
         page = rng.randrange(pages)
         if kind == "byte":
@@ -102,12 +120,10 @@ def test_damage_is_noticed_or_without_consequences(tmp_path: Path, kind: str) ->
             bad[page * PAGE + rng.randrange(200)] ^= 1 << rng.randrange(8)
         file.write_bytes(bad)
         try:
-            assert content(tmp_path) == whole
-            with closing(Database.open(tmp_path)) as database:  # writing meets no damage either
-                database.commit(coins_put=many(rng, 50), meta_puts={b"tip": bytes(32)})
-            content(tmp_path)
+            assert content(tmp_path) in (whole, before)  # a damaged head page leaves what the other one says
         except CorruptionError as error:
-            assert file.name in str(error) or "block index" in str(error)
+            named = str((tmp_path / DATABASE_FILE).parent) if what == "index" else file.name
+            assert named in str(error) or "block index" in str(error)
             assert "--reindex" in str(error)
             noticed += 1
     assert noticed > DAMAGES // 20
@@ -132,7 +148,7 @@ def test_number_of_a_transaction_that_cannot_be_is_noticed(tmp_path: Path, head:
 def test_large_file_is_checked_down_to_the_parents_of_its_leaves(tmp_path: Path) -> None:
     rng = random.Random(1)
     with closing(Database.open(tmp_path)) as database:
-        database.commit(coins_put={rng.randbytes(36): rng.randbytes(40) for _ in range(5000)})
+        database.commit(index_puts={n: rng.randbytes(40) for n in range(5000)})
     file = tmp_path / DATABASE_FILE
     assert not check_file(file, DATABASES, "", whole_bytes=0)
     good = file.read_bytes()
@@ -145,70 +161,114 @@ def test_large_file_is_checked_down_to_the_parents_of_its_leaves(tmp_path: Path)
         check_file(file, DATABASES, "", whole_bytes=0)
 
 
-@pytest.mark.parametrize("what", ["gone", "changed", "back"])
-def test_missing_coins_are_proven_on_demand(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("what", ["gone", "changed", "of another file"])
+def test_groups_are_proven_when_they_are_asked_for(tmp_path: Path, what: str) -> None:
     rng = random.Random(what)
-    alive = fill(tmp_path, rng)
+    alive = {rng.randbytes(36): rng.randbytes(35) for _ in range(5000)}
+    for name in ("one", "two"):
+        with closing(Database.open(tmp_path / name)) as database:
+            database.commit(coins_put=alive)
     key = rng.choice(sorted(alive))
-    spent = key[:30] + bytes(6)
-
-    def change(txn: Any, dbs: dict[bytes, Any]) -> None:
+    file, other = runs_of(tmp_path / "one")[0], runs_of(tmp_path / "two")[0]
+    with lmdb.open(str(other), subdir=False, lock=False, readonly=True) as env, env.begin() as txn:
+        theirs = dict(txn.cursor().iternext())
+    with lmdb.open(str(file), subdir=False, lock=False, map_size=1 << 24) as env, env.begin(write=True) as txn:
+        cursor = txn.cursor()
+        assert cursor.set_range(key)
+        bound, group = cursor.item()
         if what == "gone":
-            txn.delete(key, db=dbs[DB_COINS])
-            txn.put(spent, sealed(spent, b"as many coins as before"), db=dbs[DB_COINS])
+            cursor.delete()
         elif what == "changed":
-            txn.put(key, alive[key] + bytes(4), db=dbs[DB_COINS])
+            place = group.index(key[:32]) + 3
+            cursor.put(bound, group[:place] + bytes((group[place] ^ 1,)) + group[place + 1 :])
         else:
-            txn.delete(min(k for k in alive if k[:2] != key[:2]), db=dbs[DB_COINS])
-            txn.put(spent, sealed(spent, b"spent long ago"), db=dbs[DB_COINS])
-
-    raw(tmp_path, change)
-    with closing(Database.open(tmp_path)) as database:
+            cursor.put(bound, theirs[bound])
+    with lmdb.open(str(file), subdir=False, lock=False, map_size=1 << 24) as env:
+        env.sync(True)
+    with closing(Database.open(tmp_path / "one")) as database:
         told: list[CorruptionError] = []
         database.on_damage = told.append
         coins = CoinsDb(database)
-        with pytest.raises(CorruptionError, match=r"btcnode\.mdb is damaged .*--reindex-chainstate"):
-            at_once(coins.prove_missing([o for o in (key, key[:35] + b"\xff") if coins.get(o) is None]))
-        assert told
-        with pytest.raises(CorruptionError, match="--reindex-chainstate"):
-            coins.verify()
-        with pytest.raises(CorruptionError, match="--reindex-chainstate"):
-            list(all_coins(coins))
+        for read in (lambda: coins.get_many([key]), coins.verify, coins.count, lambda: all_coins(coins)):
+            with pytest.raises(CorruptionError, match=rf"{file.name} is damaged .*--reindex-chainstate"):
+                read()
+        assert told or what == "gone"  # that was found when it was opened
+        database.clear_coins({b"tip": b"genesis"})
+        assert coins.count() == 0
 
 
-def test_sums_follow_coins_that_are_put_over_others(tmp_path: Path) -> None:
+def test_missing_file_of_coins_is_told_and_can_be_replaced(tmp_path: Path) -> None:
+    fill(tmp_path, random.Random(4))
+    file = runs_of(tmp_path)[-1]
+    file.unlink()
+    with closing(Database.open(tmp_path)) as database:
+        with pytest.raises(CorruptionError, match=rf"{file.name} is damaged .*--reindex-chainstate"):
+            CoinsDb(database).get(bytes(36))
+        database.clear_coins({b"tip": b"genesis"})
+        database.commit(coins_put={bytes(36): b"new"})
+        assert CoinsDb(database).get(bytes(36)) == b"new"
+
+
+def test_coins_may_be_put_over_others(tmp_path: Path) -> None:
     key = bytes(36)
     with closing(Database.open(tmp_path)) as database:
         database.commit(coins_put={key: b"first"})
         assert database.commit(coins_put={key: b"second", bytes(35) + b"\1": b"other"}).coins_put == 2
         coins = CoinsDb(database)
-        assert coins.get(key) == b"second"
-        assert coins.verify() == 2
+        coins.verify()
+        assert (coins.get(key), coins.count()) == (b"second", 2)
         assert coins.get(bytes(34) + b"\1\1") is None
         database.clear_coins({b"tip": b"genesis"})
-        assert coins.verify() == 0
+        assert coins.count() == 0
 
 
-@pytest.mark.parametrize("cut_off", [False, True])
-def test_older_layout_gets_its_checksums(tmp_path: Path, cut_off: bool) -> None:
-    rng = random.Random(3)
-    alive = fill(tmp_path, rng)
+@pytest.mark.parametrize("version", ["tree", "no checksums", "cut off"])
+def test_older_layout_is_converted(tmp_path: Path, version: str) -> None:
+    alive = fill(tmp_path, random.Random(3))
     whole = content(tmp_path)
 
-    def strip(txn: Any, dbs: dict[bytes, Any]) -> None:
-        for name in (DB_COINS, DB_INDEX, DB_META):
-            for key, stored in list(txn.cursor(db=dbs[name]).iternext()):
+    def go_back(txn: Any, dbs: dict[bytes, Any]) -> None:
+        """What an older version would have written."""
+        counts: list[int] = []
+        number = TREE_VERSION if version == "tree" else UNSEALED_VERSION
+        txn.delete(META_RUNS, db=dbs[DB_META])
+        txn.put(META_SCHEMA, sealed(META_SCHEMA, SCHEMA.pack(number)), db=dbs[DB_META])
+        for key, coin in alive.items():
+            txn.put(key, sealed(key, coin), db=dbs[OLD_DB_COINS])
+        for name in (OLD_DB_COINS, DB_INDEX, DB_META):
+            rows = list(txn.cursor(db=dbs[name]).iternext())
+            counts += [len(rows), sum(int.from_bytes(stored[-4:], "little") for _, stored in rows)]
+            for key, stored in rows if version != "tree" else ():
                 txn.put(key, stored[:-4], db=dbs[name])
-        txn.put(META_SCHEMA, SCHEMA.pack(UNSEALED_VERSION), db=dbs[DB_META])
         txn.drop(dbs[DB_SUMS], delete=False)
-        if cut_off:  # an earlier start has done a part
+        if version == "tree":
+            txn.put(SUMS_SEAL, sealed(SUMS_SEAL, struct.pack("<6Q", *counts)), db=dbs[DB_SUMS])
+        elif version == "cut off":  # the version between them has begun to add checksums
             done = sorted(alive)[:100]
             for key in done:
-                txn.put(key, sealed(key, alive[key]), db=dbs[DB_COINS])
+                txn.put(key, sealed(key, alive[key]), db=dbs[OLD_DB_COINS])
             txn.put(META_CONVERTING, done[-1], db=dbs[DB_META])
 
-    raw(tmp_path, strip)
+    raw(tmp_path, go_back)
+    for path in runs_of(tmp_path):
+        path.unlink()
+    leftover = (tmp_path / DATABASE_FILE).parent / COINS_DIR / "0011223344556677.mdb"
+    leftover.write_bytes(b"of a start that was cut off")
     assert content(tmp_path) == whole
+    assert not leftover.exists()
+    assert content(tmp_path) == whole
+
+
+def test_damaged_older_layout_is_not_converted(tmp_path: Path) -> None:
+    fill(tmp_path, random.Random(6))
+
+    def go_back(txn: Any, dbs: dict[bytes, Any]) -> None:
+        txn.put(META_SCHEMA, sealed(META_SCHEMA, SCHEMA.pack(TREE_VERSION)), db=dbs[DB_META])
+        txn.put(bytes(36), b"a coin without a checksum", db=dbs[OLD_DB_COINS])
+
+    raw(tmp_path, go_back)
+    with pytest.raises(CorruptionError, match=r"btcnode\.mdb is damaged \(a coin\)"):
+        Database.open(tmp_path)
 
 
 def test_index_record_of_an_older_page_is_noticed(tmp_path: Path) -> None:
@@ -226,7 +286,7 @@ def test_index_record_of_an_older_page_is_noticed(tmp_path: Path) -> None:
 def test_fatal_signal_has_the_next_start_look_at_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(8)
     with closing(Database.open(tmp_path)) as database:
-        database.commit(coins_put={rng.randbytes(36): rng.randbytes(40) for _ in range(5000)})
+        database.commit(index_puts={n: rng.randbytes(40) for n in range(5000)})
     file = tmp_path / DATABASE_FILE
     bad = bytearray(file.read_bytes())
     leaf = next(

@@ -56,7 +56,7 @@ def drain(prefetcher: Prefetcher) -> None:
 
 def test_a_slow_disk_is_asked_for_every_block_but_not_for_what_is_known() -> None:
     blocks = [outpoints(100, 1000 * n) for n in range(6)]
-    disk = Disk(seconds=20e-6)
+    disk = Disk(seconds=60e-6)
     prefetcher = Prefetcher(Cache(blocks[0][:50]), disk)
     prefetcher.offer(Block(blocks[0]))
     while not prefetcher.active:

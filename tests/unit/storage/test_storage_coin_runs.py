@@ -1,0 +1,290 @@
+"""Coins in groups and runs: packed and found again, merged, taken in, proven, and what is left when something fails."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btcnode.errors import StorageError
+from btcnode.storage import coin_merge, coin_runs
+from btcnode.storage.coin_groups import END, GONE, NODE_SIZE, Entries, bound_between, find, low_of, pack, split, unpack
+from btcnode.storage.coin_merge import FLOOR, MergeProcess, merge, merge_from
+from btcnode.storage.coin_run import CoinRun, merged, write_run
+from btcnode.storage.coins import CoinsDb
+from btcnode.storage.database import Database
+from btcnode.storage.layout import COINS_DIR, DATABASE_FILE
+from tests.lib.coins import all_coins
+
+Coins = dict[bytes, bytes]
+
+
+def made(rng: random.Random, txs: int, vouts: list[int], sizes: list[int]) -> Coins:
+    """Coins of so many transactions, each with these outputs."""
+    txids = [rng.randbytes(32) for _ in range(txs)]
+    return {txid + vout.to_bytes(4, "little"): rng.randbytes(rng.choice(sizes)) for txid in txids for vout in vouts}
+
+
+def written(folder: Path, coins: Coins) -> CoinRun:
+    """A run with these coins."""
+    keys = sorted(coins)
+    parts = [keys[at : at + 500] for at in range(0, len(keys), 500)]
+    record = write_run(folder, ((part, [coins[key] for key in part]) for part in parts), len(keys))
+    return CoinRun(folder, record, in_doubt=True)
+
+
+def content(runs: list[CoinRun], *, keep_tombs: bool = False, above: bytes = b"") -> list[tuple[bytes, bytes]]:
+    """All entries."""
+    parts = merged(runs, keep_tombs=keep_tombs, above=above)
+    return [item for keys, coins in parts for item in zip(keys, coins, strict=True)]
+
+
+def files(directory: Path) -> set[str]:
+    """Names of the files of coins."""
+    return {path.name for path in ((directory / DATABASE_FILE).parent / COINS_DIR).iterdir()}
+
+
+# -- groups
+
+
+@pytest.mark.parametrize(
+    ("txs", "vouts", "sizes"),
+    [
+        (500, [0, 1, 9], [35, 38, 0]),
+        (3, list(range(2000)), [35]),  # one transaction over many groups, numbers of two bytes
+        (40, [0, 255, 256, 65535, 65536, 2**32 - 1], [12, 300]),  # lengths of two bytes
+        (5, [7], [70_000, 9]),  # a group with pages of its own
+        (400, [3], [0]),
+        (1, [0], [1]),
+    ],
+)
+def test_groups_have_what_was_packed(txs: int, vouts: list[int], sizes: list[int]) -> None:
+    coins = made(random.Random(txs), txs, vouts, sizes)
+    keys = sorted(coins)
+    found: Coins = {}
+    low = b""
+    for bound, group, _ in split(keys, [coins[key] for key in keys], b"", last=True):
+        own, values = unpack(group)
+        assert low_of(group) == low and all(low < key <= bound for key in own)
+        assert [find(group, key) for key in own] == values
+        for key in own:
+            assert find(group, key[:32] + b"\xfe\xff\xff\x7f") is None
+        assert find(group, bytes(36)) is None
+        if max(sizes) < 256 and len(own) > 1:
+            assert len(group) + 4 + len(bound) <= NODE_SIZE
+        found.update(zip(own, values, strict=True))
+        low = bound
+    assert found == coins and low == END
+
+
+def test_a_script_that_looks_like_keys_is_not_taken_for_them() -> None:
+    rng = random.Random(5)
+    keys = sorted(made(rng, 8, [0, 1], [1]))
+    strange = rng.randbytes(32)
+    group = pack(keys, [strange + bytes((place, 3)) * 20 for place in range(len(keys))], b"")
+    assert find(group, strange + bytes(4)) is None
+    assert find(group, keys[0][:32] + b"\x03\0\0\0") is None
+
+
+@pytest.mark.parametrize("last", [bytes(36), b"\x05" + b"\xff" * 35, b"\x05" * 36])
+def test_bounds_lie_between(last: bytes) -> None:
+    for following in (last[:35] + b"\xff", b"\x06" + bytes(35), b"\xff" * 36):
+        if following > last:
+            assert last <= bound_between(last, following) < following
+
+
+# -- runs
+
+
+def test_runs_merge_to_what_the_youngest_say(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    old, new = made(rng, 3000, [0, 1], [35]), made(rng, 400, [0, 1, 2], [35, 60])
+    changes = new | dict.fromkeys(rng.sample(sorted(old), 900), GONE) | dict.fromkeys(rng.sample(sorted(old), 50), b"n")
+    runs = [written(tmp_path, old), written(tmp_path, changes), written(tmp_path, {})]
+    expected = sorted((key, coin) for key, coin in (old | changes).items() if coin)
+    assert content(runs) == expected
+    assert dict(content(runs, keep_tombs=True)) == old | changes
+    assert content(runs, above=expected[1234][0]) == expected[1235:]
+    record = merge(tmp_path, runs, keep_tombs=False, go_on=lambda: True)
+    run = CoinRun(tmp_path, record)
+    run.verify()
+    assert (record.entries, record.tombs) == (len(expected), 0)
+    assert content([run]) == expected
+    elsewhere = MergeProcess(tmp_path, runs, keep_tombs=True).result()
+    assert elsewhere is not None
+    assert dict(content([CoinRun(tmp_path, elsewhere)], keep_tombs=True)) == old | changes
+
+
+def test_files_have_little_beside_the_coins(tmp_path: Path) -> None:
+    coins = made(random.Random(1), 20_000, [0, 1], [35])
+    run = written(tmp_path, coins)
+    assert run.size < len(coins) * (35 + 3 + 16 + 5)
+
+
+def test_filter_keeps_most_strangers_out(tmp_path: Path) -> None:
+    rng = random.Random(2)
+    run = written(tmp_path, made(rng, 5000, [0, 1], [35]))
+    real, searched = run._groups, []
+
+    class Spy:
+        """Counts who gets past the filter."""
+
+        def cursor(self) -> Any:
+            """As that of a transaction."""
+            searched.append(1)
+            return real.cursor()
+
+    run._groups = Spy()
+    for key in sorted(rng.randbytes(36) for _ in range(2000)):
+        assert run.find([(int.from_bytes(key[:4], "big"), key, 0)]) == {}
+    assert 0 < len(searched) < 400
+    run._groups = real
+
+
+def test_failed_writing_leaves_nothing(tmp_path: Path) -> None:
+    def parts() -> Iterator[Entries]:
+        yield [bytes(36)], [b"coin"]
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        write_run(tmp_path, parts(), 1)
+    assert not list(tmp_path.iterdir())
+
+
+# -- which runs there are
+
+
+def test_runs_are_merged_when_the_younger_are_large_enough() -> None:
+    million = 1_000_000
+    assert merge_from([million]) is None
+    assert merge_from([million, million, million]) is None
+    assert merge_from([million, million, million, million]) == 0
+    assert merge_from([9 * million, million, million]) is None
+    assert merge_from([90 * million, 10, 10]) is None
+    assert merge_from([90 * million, 10, 10, 10, 10]) == 1
+    sizes: list[int] = []
+    written_again = 0
+    for _ in range(1000):
+        sizes.append(FLOOR)
+        while (place := merge_from(sizes)) is not None:
+            sizes[place:] = [sum(sizes[place:])]
+            written_again += sizes[-1]
+        assert len(sizes) <= 16
+    assert written_again < 6 * 1000 * FLOOR
+
+
+def test_a_database_is_what_was_done_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 3000)  # merges beside it, some by a process
+    monkeypatch.setattr(coin_merge, "FLOOR", 100)
+    rng = random.Random(7)
+    alive: Coins = {}
+    for _ in range(3):
+        with closing(Database.open(tmp_path)) as database:
+            coins = CoinsDb(database)
+            for _ in range(12):
+                fresh, dead = made(rng, 300, [0, 1], [35]), rng.sample(sorted(alive), len(alive) // 5)
+                database.commit(coins_put=fresh, coins_delete=dead)
+                before = dict(alive)
+                alive = {key: coin for key, coin in (alive | fresh).items() if key not in set(dead)}
+                asked = rng.sample(sorted(before | fresh), 200)
+                assert coins.get_many(asked) == [alive.get(key) for key in asked]
+            with coins.snapshot() as rows:
+                database.coin_runs.wait()
+                database.commit(coins_delete=list(alive)[:5])
+                assert len(list(rows)) == len(alive)  # as it was
+            database.commit(coins_put={key: alive[key] for key in list(alive)[:5]})
+            coins.verify()
+            assert dict(all_coins(coins)) == alive
+            assert len(files(tmp_path)) == len(database.coin_runs.runs) < 12
+
+
+def test_small_changes_do_not_make_many_files(tmp_path: Path) -> None:
+    rng = random.Random(8)
+    with closing(Database.open(tmp_path)) as database:
+        for _ in range(40):
+            database.commit(coins_put=made(rng, 5, [0], [35]))
+            assert len(files(tmp_path)) <= 4
+        assert CoinsDb(database).count() == 200
+
+
+def test_a_run_that_holds_nothing_is_none(tmp_path: Path) -> None:
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(coins_put={bytes(36): b"coin"})
+        database.commit(coins_delete=[bytes(36)])
+        database.commit(coins_delete=[b"\x01" * 36])
+        for _ in range(3):
+            database.commit(coins_put={bytes(36): b"coin"}, coins_delete=[])
+            database.commit(coins_delete=[bytes(36)])
+        assert CoinsDb(database).count() == 0
+    assert len(files(tmp_path)) <= 3
+
+
+def test_bulk_loading_in_order(tmp_path: Path) -> None:
+    coins = made(random.Random(9), 4000, [0, 1], [35])
+    keys = sorted(coins)
+    with closing(Database.open(tmp_path)) as database:
+        parts = (keys[at : at + 1000] for at in range(0, len(keys), 1000))
+        database.load_coins(((part, [coins[key] for key in part]) for part in parts), len(keys))
+        assert all_coins(CoinsDb(database)) == [(key, coins[key]) for key in keys]
+    assert len(files(tmp_path)) == 1
+
+
+def test_files_that_no_list_names_go_at_the_next_start(tmp_path: Path) -> None:
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(coins_put=made(random.Random(3), 50, [0], [35]))
+    good = files(tmp_path)
+    ((tmp_path / DATABASE_FILE).parent / COINS_DIR / "ffffffffffffffff.mdb").write_bytes(b"half of a run")
+    with closing(Database.open(tmp_path)) as database:
+        assert files(tmp_path) == good
+        assert CoinsDb(database).count() == 50
+
+
+def test_merge_whose_parts_are_gone_does_not_count(tmp_path: Path) -> None:
+    rng = random.Random(4)
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(coins_put=made(rng, 50, [0], [35]))
+        runs = database.coin_runs.runs
+        record = merge(runs[0].path.parent, runs, keep_tombs=False, go_on=lambda: True)
+        new = coin_runs.NewRun(CoinRun(runs[0].path.parent, record), runs)
+        database.clear_coins({b"tip": b"genesis"})
+        database._publish(new)
+        assert CoinsDb(database).count() == 0 and not files(tmp_path)
+
+
+def test_a_process_that_fails_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 200)
+    monkeypatch.setattr(coin_merge, "FLOOR", 10)
+    monkeypatch.setattr(coin_merge, "_START", "raise SystemExit(1)")
+    rng = random.Random(5)
+    alive: Coins = {}
+    with closing(Database.open(tmp_path)) as database:
+        for _ in range(6):
+            fresh = made(rng, 150, [0, 1], [35])
+            alive |= fresh
+            database.commit(coins_put=fresh)
+        database.coin_runs.wait()
+        assert len(database.coin_runs.runs) < 6
+        assert dict(all_coins(CoinsDb(database))) == alive
+
+
+def test_closing_ends_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 200)
+    monkeypatch.setattr(coin_merge, "FLOOR", 10)
+    monkeypatch.setattr(coin_merge, "_START", "import time; time.sleep(1000)")
+    rng = random.Random(6)
+    database = Database.open(tmp_path)
+    for _ in range(4):
+        database.commit(coins_put=made(rng, 150, [0, 1], [35]))
+    closer = threading.Thread(target=database.close)
+    closer.start()
+    closer.join(30)
+    assert not closer.is_alive()
+    with closing(Database.open(tmp_path)) as database:
+        assert CoinsDb(database).count() == 1200
+    with pytest.raises(StorageError, match="closed"):
+        CoinsDb(database).get(bytes(36))
