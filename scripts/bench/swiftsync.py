@@ -6,8 +6,8 @@
 
 The chain is that of ibd.py, built once and kept (``--cache``), with hints for its last large block; the small blocks
 above make two weeks of work, so that scripts count as valid. It is served by a bitcoind where there is one, else by
-ibd.py. The clock runs from a fresh node's answering RPC until it has the last block, headers and the loading of coins
-included. Every UTXO set is compared with the others. ``swift1``: no
+ibd.py. The clock, and the processor time, run from a fresh node's answering RPC until it has the last large block,
+headers and the loading of coins included. Every UTXO set at the tip is compared with the others. ``swift1``: no
 worker process, a thread of the node folds; ``swift2``: two workers.
 
 Behind the table: microseconds per input on the node's own process and on workers, and what they make of more cores:
@@ -105,14 +105,17 @@ def served(chain: Chain, program: str | None) -> Iterator[str]:
 
 
 def measure(pid: int, rpc: Any, chain: Chain) -> Figures:
-    """Wait until a fresh node has the chain."""
-    start, memory = time.perf_counter(), 0
-    while rpc("getblockcount") < chain.total:
+    """Wait until a fresh node has the large blocks, then the chain."""
+    start, begun, memory = time.perf_counter(), family_cpu(pid), 0
+    while rpc("getblockcount") < chain.large_end:
         memory = max(memory, family_memory(pid))
         if time.perf_counter() - start > LIMIT:
-            raise TimeoutError(f"not at height {chain.total} after {LIMIT:.0f} s")
+            raise TimeoutError(f"not at height {chain.large_end} after {LIMIT:.0f} s")
         time.sleep(POLL)
-    seconds, (cpu, worker_cpu) = time.perf_counter() - start, family_cpu(pid)
+    seconds, ended = time.perf_counter() - start, family_cpu(pid)
+    while rpc("getblockcount") < chain.total:
+        time.sleep(POLL)
+    cpu, worker_cpu = (after - before for before, after in zip(begun, ended, strict=True))
     return Figures(seconds, cpu, worker_cpu, memory, rpc("gettxoutsetinfo")["hash_serialized_3"])
 
 
@@ -139,14 +142,14 @@ def run_bitcoind(program: str, chain: Chain, address: str, assumed: str) -> Figu
 def line(name: str, chain: Chain, figures: Figures, reference: float | None) -> str:
     """One row of the table."""
     ratio = "" if reference is None else f"{reference / figures.seconds:.2f}"
-    rate = chain.all_inputs / figures.seconds
+    rate = chain.inputs / figures.seconds
     cpu = f"{figures.cpu:.1f} + {figures.worker_cpu:.1f}"
     return f"| {name} | {figures.seconds:.2f} | {rate:,.0f} | {ratio} | {cpu} | {figures.memory >> 20} |"
 
 
 def model(figures: Figures, chain: Chain) -> str:
     """What the processor seconds make of more cores."""
-    own, workers = (1e6 * part / chain.all_inputs for part in (figures.cpu, figures.worker_cpu))
+    own, workers = (1e6 * part / chain.inputs for part in (figures.cpu, figures.worker_cpu))
     rates = [f"{cores}: {min(1e6 / own, cores * 1e6 / (own + workers)):,.0f}" for cores in CORES]
     return (
         f"microseconds per input: own process {own:.2f}, workers {workers:.2f}; inputs/s by cores: {', '.join(rates)}"
@@ -181,7 +184,7 @@ def main() -> None:
                 words = valid if name == "usual" else swift
                 found[name] = run_btcnode(chain, address, "--par", "1" if name == "swift1" else "2", *words)
     reference = found["bitcoind"].seconds if "bitcoind" in found else None
-    print(f"{chain.total} blocks, {chain.all_inputs:,} inputs; served by {program or 'ibd.py'}")
+    print(f"{chain.large_end} blocks, {chain.inputs:,} inputs; served by {program or 'ibd.py'}")
     print("| what | seconds | inputs/s | of bitcoind's rate | CPU seconds: node + workers | MB at most |")
     for name, figures in found.items():
         print(line(name, chain, figures, reference))
