@@ -19,6 +19,7 @@ MAGIC = b"UTXO"
 VERSION = 0
 HEADER_SIZE = 9
 READ_SIZE = 1 << 20
+MAX_HEIGHT = 1 << 24  # three centuries of blocks: the index takes 128 MB then
 
 
 class HintsError(DecodeError):
@@ -66,6 +67,8 @@ def read_index(file: BinaryIO, size: int, between: Callable[[], None] = lambda: 
     height = int.from_bytes(header[5:], "little")
     if not height:
         raise HintsError("it has no blocks")
+    if height > MAX_HEIGHT:
+        raise HintsError(f"it is for height {height}, and no chain is that long")
     if height > size - HEADER_SIZE:
         raise HintsError(f"it is truncated: {height} blocks do not fit into {size} bytes")
     digest = sha256(header)

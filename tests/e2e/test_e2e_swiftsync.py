@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,35 @@ def test_a_reorganisation_above(tmp_path: Path, chain: list[bytes], hints: list[
         node.rpc("reconsiderblock", name(chain[len(hints)]))
         wait_until(lambda: node.height() == len(chain), what="the chain with more work")
         assert node.stop() == 0
+
+
+def test_stops_in_between_lose_nothing(
+    tmp_path: Path, chain: list[bytes], hints: list[list[int]], expected: dict[str, Any]
+) -> None:
+    words = options(tmp_path / "hints", chain, hints, "--prune", "1")  # what is done is in the ledger only
+    served = []
+    with ChainServer.of_blocks(PARAMS, chain[: len(hints)]) as server:
+
+        def slowly(block_hash: bytes, raw: bytes) -> bytes:
+            served.append(block_hash)
+            time.sleep(0.02)
+            return raw
+
+        def came(count: int) -> bool:
+            return len(served) >= count
+
+        server.on_block = slowly
+        node = run(tmp_path / "node", server.address, *words)
+        for _ in range(3):
+            enough = len(served) + 25
+            node.start()
+            wait_until(partial(came, enough), what="some blocks")
+            assert node.stop() == 0
+        with node.start():
+            node.wait_height(len(hints))
+            assert node.output().count("SwiftSync goes on") >= 2
+            assert node.stop() == 0
+    assert len(served) < 2 * len(hints)  # without what was done it would be more than three times
 
 
 @pytest.mark.parametrize("moment", ["coins loaded", "loading 1"])

@@ -123,6 +123,7 @@ def test_any_file_is_read_or_refused(tail: bytes) -> None:
         (b"PSBT" + bytes(9), "no hintsfile"),
         (b"UTXO\x01" + bytes(9), "version 1"),
         (pack_header(0), "no blocks"),
+        (pack_header(0xFFFFFFFF), "no chain is that long"),
         (pack_header(5) + bytes(4), "truncated"),
         (pack_header(2) + bytes(3), "more behind"),
         (pack_header(1) + b"\x05\x03", "damaged"),
