@@ -180,6 +180,7 @@ def rpc(
     *,
     examples: tuple[tuple[Any, ...], ...] = ((),),
     heavy: bool = False,
+    pure: bool = False,
     waits: bool = False,
     in_warmup: bool = False,
     notes: str = "",
@@ -190,7 +191,7 @@ def rpc(
         text = "\n".join(filter(None, (inspect.cleandoc(handler.__doc__ or ""), notes)))
         return Method(
             handler.__name__, category, text, handler, declaration,
-            examples=examples, heavy=heavy, waits=waits, in_warmup=in_warmup,
+            examples=examples, heavy=heavy, pure=pure, waits=waits, in_warmup=in_warmup,
         )  # fmt: skip
 
     return declare

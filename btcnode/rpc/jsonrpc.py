@@ -26,6 +26,9 @@ log = logging.getLogger("btcnode.rpc")
 
 OK, NO_CONTENT, BAD_REQUEST, NOT_FOUND, SERVER_ERROR = 200, 204, 400, 404, 500
 BATCH_SLICE_MONO = 0.005  # seconds of a batch between two turns of everybody else
+LARGE_BODY = 100_000  # bytes: parsed, and given to what can work there, beside the loop
+MAX_ARRAYS = 200_000  # in a request: made by the parser in 0.2 s, in which nobody else can work
+MAX_OBJECTS = 1_000_000
 BATCH_BYTES = 8 * 1024 * 1024  # of a batch's answer that are held; what is longer is sent while it is made
 BATCH_REPLIES = 100  # that are made into bytes at a time, unless one of them is large
 STREAM_BYTES = 256 * 1024  # to a piece of it
@@ -157,17 +160,40 @@ def _may_call(caller: Caller, method: str) -> bool:
 
 def handle(table: MethodTable, body: bytes, caller: Caller) -> Reply | Pending:
     """Answer a request body at once where the method allows, else as work to be awaited."""
-    request = Request(user=caller.user)
+    if len(body) > LARGE_BODY:
+        return Pending(_handle_large(table, body, caller))
     try:
         value = decode(body)
     except ValueError:
-        return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Parse error"))
+        return _unreadable()
+    return _answer(table, value, caller, large=False)
+
+
+def _unreadable() -> Reply:
+    return _failed(Request(), RpcError(RpcCode.PARSE_ERROR, "Parse error"))
+
+
+async def _handle_large(table: MethodTable, body: bytes, caller: Caller) -> Reply:
+    """The same for a large body, which is parsed beside the loop."""
+    if body.count(b"[") > MAX_ARRAYS or body.count(b"{") > MAX_OBJECTS:
+        return _unreadable()
+    try:
+        value = await beside(lambda: decode(body))
+    except ValueError:
+        return _unreadable()
+    answer = _answer(table, value, caller, large=True)
+    return await answer.work if isinstance(answer, Pending) else answer
+
+
+def _answer(table: MethodTable, value: Any, caller: Caller, *, large: bool) -> Reply | Pending:
+    """Answer a request; ``large``: it took many bytes."""
+    request = Request(user=caller.user)
     if caller.is_refused:
         log.warning("RPC User %s not allowed to call any methods", caller.user)
         return _FORBIDDEN
     if isinstance(value, list):
         refusal = _refuse_batch(value, caller) if caller.methods is not None else None
-        return refusal or Pending(_batch(table, value, caller.user))
+        return refusal or Pending(_batch(table, value, caller.user, large=large))
     if not isinstance(value, dict):
         return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Top-level object parse error"))
     try:
@@ -178,26 +204,27 @@ def handle(table: MethodTable, body: bytes, caller: Caller) -> Reply | Pending:
         return _FORBIDDEN
     try:
         method = table.find(request.method)
-        if method.is_async or method.heavy:
-            return Pending(_call(table, method, request), waits=method.waits, urgent=method.takes_control)
+        if method.is_async or method.heavy or (method.pure and large):
+            work = _call(table, method, request, large=large)
+            return Pending(work, waits=method.waits, urgent=method.takes_control)
         return _succeeded(request, table.call(method, request.params))
     except RpcError as error:
         return _called_badly(request, error)
 
 
-async def _call(table: MethodTable, method: Method, request: Request) -> Reply:
+async def _call(table: MethodTable, method: Method, request: Request, *, large: bool) -> Reply:
     try:
-        value = await table.call_async(method, request.params)
+        value = await table.call_async(method, request.params, large=large)
     except RpcError as error:
         return _called_badly(request, error)
-    if method.heavy or has_room():
+    if method.heavy or large or has_room():
         return await beside(lambda: _succeeded(request, value))
     return _succeeded(request, value)
 
 
-async def _batch(table: MethodTable, values: list[Any], user: str) -> Reply:
+async def _batch(table: MethodTable, values: list[Any], user: str, *, large: bool) -> Reply:
     """Carry out a batch in order, letting others have a turn in between; what is long is sent as it comes."""
-    parts = _replies(table, values, user)
+    parts = _replies(table, values, user, large=large)
     body = bytearray(b"[")
     async for part in parts:
         body += part if len(body) == 1 else b"," + part
@@ -221,7 +248,7 @@ async def _rest_of(parts: AsyncIterator[bytes], sent: int) -> AsyncGenerator[byt
     yield bytes(body) + b"]\n"
 
 
-async def _replies(table: MethodTable, values: list[Any], user: str) -> AsyncIterator[bytes]:
+async def _replies(table: MethodTable, values: list[Any], user: str, *, large: bool) -> AsyncIterator[bytes]:
     """The replies to a batch's requests, those that want one, as bytes with commas between: one large, or several.
 
     What is no request object is answered with id and version of the one before it, as Core does.
@@ -236,8 +263,8 @@ async def _replies(table: MethodTable, values: list[Any], user: str) -> AsyncIte
         try:
             request.parse(value)
             method = table.find(request.method)
-            if method.is_async:
-                reply = request.result(await table.call_async(method, request.params))
+            if method.is_async or (method.pure and large):
+                reply = request.result(await table.call_async(method, request.params, large=large))
             else:
                 reply = request.result(table.call(method, request.params))
         except RpcError as error:

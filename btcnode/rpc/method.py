@@ -20,6 +20,7 @@ class Method:
     and one value per argument.
 
     ``heavy`` results are made into JSON outside the loop thread; ``waits`` ones may be given up when the client leaves.
+    ``pure`` ones read nothing of the node but its network's parameters: what is large they do outside the loop thread.
     ``examples`` are argument tuples. With ``verbatim`` the handler takes the parameters as they came, nulls and all.
     ``declared`` gives arguments and results, which are made when they are first asked for.
     """
@@ -34,6 +35,7 @@ class Method:
         *,
         examples: tuple[tuple[Any, ...], ...] = (),
         heavy: bool = False,
+        pure: bool = False,
         waits: bool = False,
         in_warmup: bool = False,
         verbatim: bool = False,
@@ -44,6 +46,7 @@ class Method:
         self.handler = handler
         self.examples = examples
         self.heavy = heavy
+        self.pure = pure
         self.waits = waits
         self.in_warmup = in_warmup
         self.verbatim = verbatim

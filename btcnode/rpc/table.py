@@ -11,6 +11,7 @@ from btcnode.errors import BtcnodeError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import DuplicateKeysDict
 from btcnode.rpc.method import Method
+from btcnode.rpc.room import beside
 from btcnode.rpc.shapes import TEXT_KINDS, Arg
 from btcnode.services.control import Control
 from btcnode.services.parts import NodeParts
@@ -81,11 +82,15 @@ class MethodTable:
             del self.active[number]
         return self._checked(method, result)
 
-    async def call_async(self, method: Method, params: Any) -> Any:
-        """Call any method; raises RpcError (or CancelledError) and nothing else."""
+    async def call_async(self, method: Method, params: Any, *, large: bool = False) -> Any:
+        """Call any method; raises RpcError (or CancelledError) and nothing else. ``large``: what it was given is."""
         number = self._begin(method)
+        given = self._given_to(method)
         try:
-            result = method.handler(self._given_to(method), *method.bind(positional(method, params)))
+            if method.pure and large:
+                result = await beside(lambda: method.handler(given, *method.bind(positional(method, params))))
+            else:
+                result = method.handler(given, *method.bind(positional(method, params)))
             if method.is_async:
                 result = await result
         except RpcError:

@@ -45,7 +45,7 @@ class DescriptorInfo(TypedDict):
     hasprivatekeys: Annotated[bool, "Whether the text holds a private key"]
 
 
-@rpc("util", examples=((f"wpkh([d34db33f/84h/0h/0h]{_KEY})",),))
+@rpc("util", examples=((f"wpkh([d34db33f/84h/0h/0h]{_KEY})",),), pure=True)
 def getdescriptorinfo(node: NodeParts, descriptor: Annotated[str, "The descriptor"]) -> DescriptorInfo:
     """What a descriptor says, and its checksum."""
     secrets = SigningProvider()
@@ -161,6 +161,7 @@ class MultisigAddress(TypedDict):
             ],
         ),
     ),
+    pure=True,
 )
 def createmultisig(
     node: NodeParts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ from btcnode.rpc.declare import (
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.jsonvalue import amount
-from btcnode.rpc.lookup import parse_hex_or_none
+from btcnode.rpc.lookup import is_large, parse_hex_or_none
 from btcnode.rpc.transactions import has_valid_ops
 from btcnode.script.scriptparse import is_unspendable
 from btcnode.services.file_names import system_name
@@ -73,6 +74,11 @@ def decode(text: str) -> Tx | None:
         return None
 
 
+async def _decoded(text: str) -> Tx | None:
+    """The same, beside the loop when it is large; not behind other large requests: it may be in a hurry."""
+    return await asyncio.to_thread(decode, text) if is_large(text) else decode(text)
+
+
 def _check_burn(tx: Tx, limit: int) -> None:
     """Raises RpcError when an output that nobody can spend holds more than ``limit`` satoshi."""
     for txout in tx.txouts:
@@ -94,7 +100,7 @@ async def sendrawtransaction(
     sent to a few nodes through Tor or I2P instead).
     """
     burn = parse_amount(maxburnamount)
-    tx = decode(hexstring)
+    tx = await _decoded(hexstring)
     if tx is None:
         text = "TX decode failed. Make sure the tx has at least one input."
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, text)
@@ -113,11 +119,11 @@ def _check_count(texts: Sequence[str]) -> None:
         raise RpcError(RpcCode.INVALID_PARAMETER, text)
 
 
-def _given(texts: Sequence[str], burn: int | None = None) -> list[Tx]:
+async def _given(texts: Sequence[str], burn: int | None = None) -> list[Tx]:
     """The transactions, each looked at before the next one; raises RpcError."""
     txs = []
     for text in texts:
-        tx = decode(text)
+        tx = await _decoded(text)
         if tx is None:
             why = f"TX decode failed: {text} Make sure the tx has at least one input."
             raise RpcError(RpcCode.DESERIALIZATION_ERROR, why)
@@ -164,7 +170,7 @@ async def testmempoolaccept(
     """Whether transactions would be taken into the mempool, one or a package with parents first."""
     _check_count(rawtxs)
     limit = parse_feerate(maxfeerate)
-    txs = _given(rawtxs)
+    txs = await _given(rawtxs)
     result = await node.submissions.test_accept(txs)
     problem = result.text if result.fault is PackageFault.POLICY else ""
     answers: list[AcceptanceTest] = []
@@ -256,7 +262,7 @@ async def submitpackage(
     """Hand a package in: a child with its parents, parents first."""
     _check_count(package)
     limit, burn = parse_feerate(maxfeerate), parse_amount(maxburnamount)
-    txs = _given(package, burn)
+    txs = await _given(package, burn)
     if len(txs) > 1 and not is_child_with_parents_tree(txs):
         text = "package topology disallowed. not child-with-parents or parents depend on each other."
         raise RpcError(RpcCode.VERIFY_ERROR, text)

@@ -12,7 +12,7 @@ from btcnode.mining.assembler import EXTRA_NONCE, Candidate, assemble, grind, wi
 from btcnode.mining.signet import solve_challenge
 from btcnode.mining.templates import log_new_block
 from btcnode.primitives.addresses import script_for_address
-from btcnode.primitives.block import parse_block
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.tx import Tx
@@ -22,7 +22,7 @@ from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.jsonvalue import amount, double
-from btcnode.rpc.lookup import difficulty, parse_hex_or_none, uint256_hex
+from btcnode.rpc.lookup import difficulty, is_large, parse_hex_or_none, uint256_hex
 from btcnode.services.parts import NodeParts
 
 DEFAULT_MAX_TRIES = 1_000_000
@@ -199,6 +199,11 @@ async def generateblock(
     return {"hash": block_hash}
 
 
+def _given_block(text: str) -> ParsedBlock:
+    """A block in hex; raises DecodeError. What comes after it is ignored, as in Core."""
+    return parse_block(parse_hex_or_none(text) or b"", exact=False)
+
+
 @rpc("mining", examples=(("mydata",),))
 async def submitblock(
     node: NodeParts,
@@ -206,9 +211,8 @@ async def submitblock(
     dummy: Annotated[str | None, "Ignored", Hint("ignored")] = None,
 ) -> Annotated[None, When("If the block was accepted")] | Annotated[str, "As in BIP22", When("Otherwise")]:
     """Hand in a block. The answer is null when it was connected, else the reason (BIP22)."""
-    data = parse_hex_or_none(hexdata)
     try:
-        block = parse_block(data or b"", exact=False)  # what comes after it is ignored, as in Core
+        block = await asyncio.to_thread(_given_block, hexdata) if is_large(hexdata) else _given_block(hexdata)
     except DecodeError:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Block decode failed") from None
     raw, tree = block.raw, node.chain.tree

@@ -49,7 +49,7 @@ from btcnode.rpc.transactions import (
 from btcnode.services.parts import NodeParts
 
 
-@rpc("rawtransactions", examples=(([{"txid": "myid", "vout": 0}], [{"address": 0.01}]),))
+@rpc("rawtransactions", examples=(([{"txid": "myid", "vout": 0}], [{"address": 0.01}]),), pure=True)
 def createpsbt(
     node: NodeParts,
     inputs: Inputs,
@@ -62,7 +62,7 @@ def createpsbt(
     return encode_psbt(Psbt.of(build_transaction(inputs, outputs, locktime, replaceable, version, node.params)))
 
 
-@rpc("rawtransactions", examples=(("rawtransaction",),))
+@rpc("rawtransactions", examples=(("rawtransaction",),), pure=True)
 def converttopsbt(
     node: NodeParts,
     hexstring: Annotated[Hex, "The transaction"],
@@ -76,7 +76,7 @@ def converttopsbt(
     return encode_psbt(Psbt.of(with_scripts(tx, [b""] * len(tx.prevouts), [])))
 
 
-@rpc("rawtransactions", examples=((["mybase64_1", "mybase64_2"],),))
+@rpc("rawtransactions", examples=((["mybase64_1", "mybase64_2"],),), pure=True)
 def combinepsbt(
     node: NodeParts, txs: Annotated[Items[Annotated[str, Named("psbt"), "A PSBT"]], "PSBTs in base64"]
 ) -> Annotated[str, "The PSBT"]:
@@ -97,7 +97,7 @@ class FinalizedPsbt(TypedDict):
     complete: Annotated[bool, "Whether nothing is missing"]
 
 
-@rpc("rawtransactions", examples=(("psbt",),))
+@rpc("rawtransactions", examples=(("psbt",),), pure=True)
 def finalizepsbt(
     node: NodeParts,
     psbt: PsbtText,
@@ -111,7 +111,7 @@ def finalizepsbt(
     return {"psbt": encode_psbt(found), "complete": complete}
 
 
-@rpc("rawtransactions", examples=((["psbt1", "psbt2"],),))
+@rpc("rawtransactions", examples=((["psbt1", "psbt2"],),), pure=True)
 def joinpsbts(
     node: NodeParts, txs: Annotated[Items[Annotated[str, Named("psbt"), "A PSBT", MUST]], "PSBTs in base64"]
 ) -> Annotated[str, "The PSBT"]:
@@ -186,7 +186,7 @@ def _analysis_json(found: Analysis) -> PsbtAnalysis:
     return in_order(PsbtAnalysis, result)
 
 
-@rpc("rawtransactions", examples=(("psbt",),))
+@rpc("rawtransactions", examples=(("psbt",),), pure=True)
 def analyzepsbt(node: NodeParts, psbt: PsbtText) -> PsbtAnalysis:
     """What a PSBT still needs, and who is next."""
     return _analysis_json(analyze(parse_psbt(psbt)))

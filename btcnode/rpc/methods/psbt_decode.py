@@ -23,7 +23,7 @@ def parse_psbt(text: str) -> Psbt:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, f"TX decode failed {error}") from None
 
 
-@rpc("rawtransactions", examples=(("psbt",),))
+@rpc("rawtransactions", examples=(("psbt",),), pure=True)
 def decodepsbt(node: NodeParts, psbt: PsbtText) -> PsbtJson:
     """A partially signed transaction as JSON."""
     return psbt_json(parse_psbt(psbt), node.params)

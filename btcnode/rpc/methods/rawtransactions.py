@@ -42,6 +42,7 @@ from btcnode.services.parts import NodeParts
 @rpc(
     "rawtransactions",
     examples=(([{"txid": "myid", "vout": 0}], [{"address": 0.01}]), ([{"txid": "myid", "vout": 0}], [{"data": "00"}])),
+    pure=True,
 )
 def createrawtransaction(
     node: NodeParts,
@@ -55,7 +56,7 @@ def createrawtransaction(
     return build_transaction(inputs, outputs, locktime, replaceable, version, node.params).raw.hex()
 
 
-@rpc("rawtransactions", examples=(("hexstring",),))
+@rpc("rawtransactions", examples=(("hexstring",),), pure=True)
 def decoderawtransaction(
     node: NodeParts,
     hexstring: Annotated[Hex, "The transaction"],

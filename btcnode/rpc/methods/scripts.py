@@ -105,7 +105,7 @@ def _segwit_json(script: bytes, kind: str, data: list[bytes], params: NetworkPar
     return {**plain, "p2sh-segwit": p2sh_address(program, params)}
 
 
-@rpc("rawtransactions", examples=(("hexstring",),))
+@rpc("rawtransactions", examples=(("hexstring",),), pure=True)
 def decodescript(node: NodeParts, hexstring: Annotated[Hex, "The script"]) -> DecodedScript:
     """A script in hex as JSON, and the addresses that could wrap it."""
     script = parse_hex(hexstring, "argument") if hexstring else b""

@@ -98,7 +98,7 @@ class ValidatedAddress(TypedDict):
     error_locations: Annotated[NotRequired[list[Annotated[int, "Position"]]], "Where, as far as it can be told"]
 
 
-@rpc("util", examples=(("bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl",),))
+@rpc("util", examples=(("bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl",),), pure=True)
 def validateaddress(node: NodeParts, address: Annotated[str, "The address"]) -> ValidatedAddress:
     """Return information about the given bitcoin address."""
     try:
@@ -122,7 +122,7 @@ def validateaddress(node: NodeParts, address: Annotated[str, "The address"]) -> 
     return result
 
 
-@rpc("util", examples=(("1D1ZrZNe3JUo7ZycKEYQQiQAWd9y54F4XX", "signature", "my message"),))
+@rpc("util", examples=(("1D1ZrZNe3JUo7ZycKEYQQiQAWd9y54F4XX", "signature", "my message"),), pure=True)
 def verifymessage(
     node: NodeParts,
     address: Annotated[str, "The address"],
@@ -143,7 +143,7 @@ def verifymessage(
     return key is not None and hash160(key) == script[3:23]
 
 
-@rpc("util", examples=(("privkey", "my message"),))
+@rpc("util", examples=(("privkey", "my message"),), pure=True)
 def signmessagewithprivkey(
     node: NodeParts, privkey: Annotated[str, "The private key"], message: Annotated[str, "The message", MAY_HOLD_EQUALS]
 ) -> Annotated[str, "The signature in base64"]:
