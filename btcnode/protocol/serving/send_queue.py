@@ -7,7 +7,8 @@ most 200. Classes 1 and 2 have a bucket of that rate each, for the peer and for 
 (the line took less than there was, within the last five seconds) the classes get 1.5, 1.0 and 0.3 of it: class 0 has a
 bucket then too, for the peer alone, so that peers that do not read cannot keep others waiting. Whole blocks have no
 bucket: how fast they go is measured by the socket itself. Announcements and gossip that waited half a second (1) or
-five (2) are dropped, answers never are.
+five (2) are dropped, answers never are. News is paced by who tells it and can be dropped, so it pays the peer's own
+bucket only: else peers that ask for much could keep the others from hearing of transactions.
 
 Links to this machine, and to peers that the user favours, have no buckets.
 """
@@ -200,7 +201,7 @@ class SendQueue:
         if full:
             self._rates.congest(now)
         self._look(now)
-        if not self.limited or command in _BUCKETLESS or (not self._held[kind] and self._pay(kind, now)):
+        if not self.limited or command in _BUCKETLESS or (not self._held[kind] and self._pay(message, now)):
             (self._urgent if full and command in URGENT else self._ready).append(message)
         else:
             self._held[kind].append(message)
@@ -214,29 +215,30 @@ class SendQueue:
             self._ready += self._held[0]
             self._held[0].clear()
 
-    def _pay(self, kind: int, now: float) -> bool:
-        """Take a token of both buckets if both have one; class 0 pays under congestion only, and for itself alone."""
-        own, all_ = self._rates.buckets[kind], self._shared.rates.buckets[kind]
+    def _buckets(self, message: Outgoing) -> list[TokenBucket]:
+        """What a message has to pay: class 0 a bucket under congestion, news its peer's, answers everybody's too."""
+        own, kind = self._rates.buckets[message.kind], message.kind
         if not kind:
-            if self._rates.congested:
-                if not own.has(now):
-                    return False
-                own.take()
-            return True
-        if not own.has(now) or not all_.has(now):
+            return [own] if self._rates.congested else []
+        return [own] if message.expires < inf else [own, self._shared.rates.buckets[kind]]
+
+    def _pay(self, message: Outgoing, now: float) -> bool:
+        """Take a token of each bucket if all have one."""
+        buckets = self._buckets(message)
+        if not all(bucket.has(now) for bucket in buckets):
             return False
-        own.take()
-        all_.take()
+        for bucket in buckets:
+            bucket.take()
         return True
 
     def release(self, now: float) -> None:
         """Let go what the buckets allow by now, and drop what waited too long."""
         self._look(now)
-        for kind, held in enumerate(self._held):
+        for held in self._held:
             while held:
                 if held[0].expires <= now:
                     self._drop(held.popleft())
-                elif self._pay(kind, now):
+                elif self._pay(held[0], now):
                     self._ready.append(held.popleft())
                 else:
                     break
@@ -244,9 +246,7 @@ class SendQueue:
     def wait(self, now: float) -> float | None:
         """Seconds until ``release`` has something to do; None when nothing is held."""
         waits = [
-            max(self._rates.buckets[kind].wait(now), self._shared.rates.buckets[kind].wait(now) if kind else 0.0)
-            for kind, held in enumerate(self._held)
-            if held
+            max((bucket.wait(now) for bucket in self._buckets(held[0])), default=0.0) for held in self._held if held
         ]
         return min(waits, default=None)
 

@@ -269,3 +269,22 @@ def test_peers_that_do_not_read_do_not_keep_others_pings_waiting() -> None:
     slow = SendQueue(shared, 0.0, 24)
     add(slow, 0.0, "ping", full=True)
     assert drain(slow, 0.0, full=True) == ["ping"]
+
+
+def test_peers_that_ask_for_much_do_not_keep_others_from_hearing_news() -> None:
+    shared = SharedLimits(0.0)
+    greedy = [SendQueue(shared, 0.0, 24) for _ in range(30)]
+    honest = SendQueue(shared, 0.0, 24)
+    heard = 0
+    for step in range(300):
+        now = step / 10
+        for queue in greedy:
+            queue.release(now)
+            add(queue, now, *["notfound"] * max(0, 50 - len(queue._held[1])))
+            drain(queue, now)
+        honest.release(now)
+        if step % 20 == 0:
+            add(honest, now, "inv", droppable=True)
+        heard += len(drain(honest, now))
+    assert heard == 15
+    assert not shared.counts.dropped[1]
