@@ -5,75 +5,15 @@ from __future__ import annotations
 import pytest
 
 from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.header import header_hash
 from btcnode.protocol import limits
 from btcnode.protocol.blocks.fetch_strategy import FetchStrategy
 from btcnode.protocol.commands import AddNode
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.testing.simulator import Adversary, Conditions, End, SimNode, Simulator, sim_address
-from btcnode.wire.codec import Message
-from btcnode.wire.constants import MSG_BLOCK, MSG_TYPE_MASK, MSG_WITNESS_BLOCK
-from btcnode.wire.messages import BlockMessage, GetData, GetHeaders, Headers, InvItem, NotFound
+from btcnode.testing.simulator import Conditions, End, SimNode, Simulator, sim_address
+from btcnode.wire.messages import BlockMessage
+from tests.lib.block_givers import Denying, Fleeting, Good, Lying, Slow, Stalling
 
 ALLOWED_RATIO = 1.3
-
-
-class Good(Adversary):
-    """Serves a chain at once."""
-
-    def __init__(self, sim: Simulator, number: int, chain: list[bytes], genesis: bytes) -> None:
-        super().__init__(sim, sim_address(number))
-        self.chain = chain
-        self.heights = {genesis: 0} | {header_hash(raw[:80]): i + 1 for i, raw in enumerate(chain)}
-        self.asked: list[tuple[float, int]] = []  # time and height
-
-    def on_message(self, end: End, message: Message) -> None:
-        if isinstance(message, GetHeaders):
-            fork = max((self.heights.get(h, 0) for h in message.locator), default=0)
-            self.send(end, Headers(tuple(raw[:80] for raw in self.chain[fork : fork + 2000])))
-        elif isinstance(message, GetData):
-            for item in message.items:
-                if item.kind & MSG_TYPE_MASK == MSG_BLOCK and item.hash in self.heights:
-                    height = self.heights[item.hash]
-                    self.asked.append((self.sim.now, height))
-                    self.serve_block(end, self.chain[height - 1])
-
-    def serve_block(self, end: End, raw: bytes) -> None:
-        self.send(end, BlockMessage(raw))
-
-
-class Slow(Good):
-    """Half a second for each block."""
-
-    free = 0.0
-
-    def serve_block(self, end: End, raw: bytes) -> None:
-        self.free = max(self.free, self.sim.now) + 0.5
-        self.sim.at(self.free - self.sim.now, lambda: self.send(end, BlockMessage(raw)))
-
-
-class Stalling(Good):
-    """Never sends a block."""
-
-    def serve_block(self, end: End, raw: bytes) -> None:
-        """Nothing."""
-
-
-class Lying(Good):
-    """Changes the transactions of every block."""
-
-    def serve_block(self, end: End, raw: bytes) -> None:
-        self.send(end, BlockMessage(raw[:-1] + bytes([raw[-1] ^ 1])))
-
-
-class Fleeting(Good):
-    """Closes the connection at random."""
-
-    def serve_block(self, end: End, raw: bytes) -> None:
-        if self.sim.rng.random() < 0.02:
-            self.sim.close(end)
-        else:
-            self.send(end, BlockMessage(raw))
 
 
 BAD: tuple[type[Good], ...] = (Slow, Slow, Slow, Stalling, Stalling, Lying, Fleeting, Good)
@@ -158,11 +98,6 @@ def test_good_peers_make_it_grow_to_the_maximum(params: NetworkParams, chain: li
 
 def test_failing_peers_make_it_shrink(params: NetworkParams, chain: list[bytes]) -> None:
     """Seven peers have nothing to give: their failures are most of the outcomes at first."""
-
-    class Denying(Good):
-        def serve_block(self, end: End, raw: bytes) -> None:
-            self.send(end, NotFound((InvItem(MSG_WITNESS_BLOCK, header_hash(raw[:80])),)))
-
     _, node, peers = sync(params, chain, (*(Denying,) * 7, Good), seed=8)
     strategy = strategy_of(node)
     assert strategy.shrinks >= 2

@@ -16,7 +16,7 @@ from btcnode.testing.simulator import Adversary, End, SimNode, Simulator, sim_ad
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import MSG_WITNESS_BLOCK
 from btcnode.wire.messages import BlockMessage, GetData, GetHeaders, Headers, InvItem
-from tests.sim.test_sim_fetch import Good
+from tests.lib.block_givers import Good, Lying
 
 Table = dict[tuple[PeerState, PeerEvent], PeerState]
 BLOCKS = 200
@@ -87,13 +87,6 @@ class Mute(Adversary):
         """Nothing."""
 
 
-class Liar(Good):
-    """Changes every block that it is asked for."""
-
-    def serve_block(self, end: End, raw: bytes) -> None:
-        self.send(end, BlockMessage(raw[:-1] + bytes([raw[-1] ^ 1])))
-
-
 @dataclass(frozen=True)
 class Outcome:
     """Who was asked, served, told, dropped, connected to and forgotten."""
@@ -122,7 +115,7 @@ REAL = Outcome(
 )
 
 
-def watch_liar(sim: Simulator, node: SimNode, liar: Liar) -> bool:
+def watch_liar(sim: Simulator, node: SimNode, liar: Lying) -> bool:
     """Whether a liar's requests are answered after its lie: its socket stays open, so that the state counts."""
     close = sim.close
     sim.close = lambda end: None  # type: ignore[method-assign]
@@ -157,7 +150,7 @@ def run(params: NetworkParams, chain: list[bytes]) -> Outcome:
         sim.at(at, node.mine)
     sim.run(100)
     synced = node.height == BLOCKS
-    answered = watch_liar(sim, node, Liar(sim, 4, [*chain[: BLOCKS + 40]], params.genesis_hash))
+    answered = watch_liar(sim, node, Lying(sim, 4, [*chain[: BLOCKS + 40]], params.genesis_hash))
     sim.run(660 - sim.now)
     established = giver.established
     for info in node.peers():

@@ -21,6 +21,17 @@ class Features:
         return self.service, self.value, self.fault
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was thought of a peer at one time (seconds of ``Context.steady``), and what its counts were then."""
+
+    at: float
+    features: Features
+    useful: float
+    bad: float
+    requests: int  # blocks that it had been asked for
+
+
 @dataclass(slots=True)
 class Conduct:
     """What one peer has done. All but ``offences``, which are for the audit, fades."""
@@ -36,7 +47,7 @@ class Conduct:
     faded_at: float | None = None
     next_at: float = 0.0
     seen: tuple[int, int] = (0, 0)  # succeeded and failed block requests that are counted already
-    judged: tuple[float, Features, float, float] | None = None  # time, features, useful and bad then
+    judged: Judgement | None = None
 
     @property
     def load(self) -> float:

@@ -11,8 +11,10 @@ The number is made anew from a fingerprint of behaviour every ten seconds and so
 Slow and failing peers cannot fall below 20: that takes broken rules or useless data, so a bad line of our own costs
 nobody an address. What breaks consensus does not wait for a score: ``misbehaviour.py`` acts at once.
 
-Counts fade with a half-life of ten minutes. With ``--peer-score-learning`` the weights follow later outcomes (FTRL-
-Proximal on the logistic loss, McMahan et al. 2013), within bounds that keep their signs.
+Counts fade with a half-life of ten minutes. With ``--peer-score-learning`` the weights by which peers are chosen for
+block requests follow later outcomes (FTRL-Proximal on the logistic loss, McMahan et al. 2013), within bounds that keep
+their signs. Who is evicted or removed is decided by the weights above: who could drive the others would remove honest
+peers, or keep bad ones.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from math import exp, sqrt
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from btcnode.protocol.addresses.netgroup import host_key
-from btcnode.protocol.connections.conduct import HALF_LIFE, START, Conduct, Features
+from btcnode.protocol.connections.conduct import HALF_LIFE, START, Conduct, Features, Judgement
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.effects import Audit, LogLevel
 from btcnode.protocol.misbehaviour import Offence
@@ -148,7 +150,7 @@ class Scores:
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """The weights in use."""
+        """The weights by which peers are chosen for block requests."""
         return self.learner.weights if self._ctx.config.peer_score_learning else WEIGHTS
 
     def tick(self, peer: Peer) -> None:
@@ -160,12 +162,12 @@ class Scores:
         conduct.fade(steady)
         latency = self._take_requests(peer)
         features = features_of(conduct, latency, self._uptime(peer))
-        if self._ctx.config.peer_score_learning:
-            self._learn(conduct, features)
-        before, conduct.score = standing_of(conduct.score), score_of(features, self.weights)
+        before, conduct.score = standing_of(conduct.score), score_of(features)
         record = self._strategy.peers.get(peer.id)
         if record is not None:
-            record.standing = conduct.score / START
+            if self._ctx.config.peer_score_learning:
+                self._learn(conduct, features, record.sent)
+            record.standing = score_of(features, self.weights) / START
         now = standing_of(conduct.score)
         if now is not before:
             self._ctx.log_peer(peer, LogLevel.DEBUG, f"score {conduct.score:.0f}: {now.value}")
@@ -186,18 +188,20 @@ class Scores:
     def _uptime(self, peer: Peer) -> float:
         return 0.0 if peer.complete_since is None else self._ctx.mockable - peer.complete_since
 
-    def _learn(self, conduct: Conduct, features: Features) -> None:
-        """Hold the judgement of a minute ago against what happened since."""
-        steady, bad = self._ctx.steady, conduct.wasted + conduct.failed + conduct.load
-        if conduct.judged is not None and steady - conduct.judged[0] < OUTCOME_DELAY:
+    def _learn(self, conduct: Conduct, features: Features, requests: int) -> None:
+        """Hold the judgement of a minute ago against what happened since, if the peer was asked for blocks.
+
+        Whom we asked is our choice: what other peers do unasked teaches nothing.
+        """
+        steady, bad, judged = self._ctx.steady, conduct.wasted + conduct.failed + conduct.load, conduct.judged
+        if judged is not None and steady - judged.at < OUTCOME_DELAY:
             return
-        if conduct.judged is not None:
-            then, judged, useful_then, bad_then = conduct.judged
-            kept = 0.5 ** ((steady - then) / HALF_LIFE)
-            gain, harm = conduct.useful - kept * useful_then, bad - kept * bad_then
+        if judged is not None and requests > judged.requests:
+            kept = 0.5 ** ((steady - judged.at) / HALF_LIFE)
+            gain, harm = conduct.useful - kept * judged.useful, bad - kept * judged.bad
             if max(gain, harm) > 0.01:
-                self.learner.learn(judged, gain > harm)
-        conduct.judged = (steady, features, conduct.useful, bad)
+                self.learner.learn(judged.features, gain > harm)
+        conduct.judged = Judgement(steady, features, conduct.useful, bad, requests)
 
     def _remove(self, peer: Peer, features: Features) -> None:
         """Disconnect and discourage, with the evidence on record; the user's own choices stay."""

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from random import Random
 
 import pytest
 
 from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
+from btcnode.protocol.blocks.fetch_strategy import Failure
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.conduct import Conduct, Features
 from btcnode.protocol.connections.peer_score import (
@@ -20,6 +22,7 @@ from btcnode.protocol.connections.peer_score import (
     standing_of,
 )
 from btcnode.protocol.events import Malformation, MalformedMessage
+from btcnode.protocol.misbehaviour import Offence
 from btcnode.settings.permissions import Permission
 from btcnode.wire.netaddr import NetAddress
 from tests.lib.protocol_bench import Bench
@@ -117,11 +120,54 @@ def test_learning_finds_what_tells_peers_apart() -> None:
     assert service < WEIGHTS[0]
 
 
+@pytest.mark.parametrize("good", [True, False, None])
+def test_whatever_is_taught_weights_are_finite_and_within_bounds(good: bool | None) -> None:
+    learner, rng = Learner(), Random(2)
+    extremes = (-1.0, 0.0, 1.0)
+    for _ in range(3_000):
+        features = Features(rng.choice(extremes), rng.choice(extremes), rng.choice((0.0, 4.0)))
+        learner.learn(features, rng.random() < 0.5 if good is None else good)
+    assert all(low <= w <= high for w, (low, high) in zip(learner.weights, BOUNDS, strict=True))
+
+
+def fail(bench: Bench, peer: int, *, asked: bool) -> None:
+    """For some minutes the peer breaks rules, and blocks that it is asked for, if any, do not come."""
+    strategy = bench.protocol._download.strategy
+    for _ in range(5):
+        if asked:
+            strategy.on_sent(peer, 1, bench.now)
+            strategy.on_failure(peer, Failure.NOT_FOUND, 1, bench.now)
+        bench.step(MalformedMessage(peer, Malformation.CHECKSUM, "tx", "no"))
+        bench.wait(100, each=5)
+
+
 def test_learning_is_an_option(params: NetworkParams) -> None:
     bench = Bench(params, config=ProtocolConfig(peer_score_learning=True, dns_seed=False))
-    peer = bench.peer()
-    for _ in range(5):
-        bench.step(MalformedMessage(peer, Malformation.CHECKSUM, "tx", "no"))
-        bench.wait(100)
+    fail(bench, bench.peer(), asked=True)
     assert bench.protocol.score_weights() != WEIGHTS
-    assert Bench(params).protocol.score_weights() == WEIGHTS
+    bench = Bench(params)
+    fail(bench, bench.peer(), asked=True)
+    assert bench.protocol.score_weights() == WEIGHTS
+
+
+def test_who_is_asked_for_no_blocks_teaches_nothing(params: NetworkParams) -> None:
+    bench = Bench(params, config=ProtocolConfig(peer_score_learning=True, dns_seed=False))
+    for _ in range(3):
+        fail(bench, bench.peer(), asked=False)
+    assert bench.protocol.score_weights() == WEIGHTS
+
+
+@pytest.mark.parametrize("corner", list(product(*BOUNDS)))
+def test_driven_weights_change_who_is_asked_but_not_who_is_removed(
+    params: NetworkParams, corner: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "weights", property(lambda _: corner))
+    bench = Bench(params, config=ProtocolConfig(peer_score_learning=True, dns_seed=False))
+    slow, bad = bench.peer(), bench.peer()
+    bench.state(slow).conduct.stumbles, bench.state(slow).conduct.failed = 2.0, 1000.0
+    bench.state(bad).conduct.wasted, bench.state(bad).conduct.stumbles = 1000.0, 2.0
+    bench.state(bad).conduct.blame(Offence.OVERSPENDING.name, 200.0)
+    effects = bench.wait(15)
+    assert [e.peer_id for e in effects if isinstance(e, fx.Disconnect)] == [bad]
+    standing, score = bench.protocol._download.strategy.peers[slow].standing, bench.state(slow).conduct.score
+    assert standing != pytest.approx(score / 50.0, abs=0.01)
