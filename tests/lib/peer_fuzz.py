@@ -528,6 +528,7 @@ ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
     fx.MakeThin: PeerFuzzer.make_thin,
     fx.ReadFilters: PeerFuzzer.read_filters,
     fx.ResolveSeeds: PeerFuzzer.resolve,
+    fx.DistrustBlocks: PeerFuzzer.nothing,
     fx.Log: PeerFuzzer.nothing,
 }
 
