@@ -20,12 +20,15 @@ from btcnode.errors import CorruptionError, StorageError
 from btcnode.storage.durable import storage_error, sync_directory, write_all
 
 RECORD_HEAD = Struct("<36sH")
+OUTPOINT_SIZE = 36
 COINBASE = Struct("<I32s")
 READ_SIZE = 1 << 18  # bytes of each run at a time while they are merged
 CRC_SIZE = 1 << 22
 BATCH_BYTES = 24 << 20  # of records that are sorted together: with their objects about 100 MB
 
 Record = tuple[bytes, bytes]
+
+_SIZE = Struct("<H")
 
 _outpoint = itemgetter(0)
 
@@ -86,15 +89,18 @@ class SurvivorRuns:
 
     def write(self, number: int, records: Iterable[bytes], coinbases: Sequence[tuple[int, bytes]]) -> RunSizes:
         """Write a run from records of any order, durably; raises DiskFullError, StorageError."""
-        rows: list[Record] = []
+        rows: list[bytes] = []
+        sizes = _SIZE.unpack_from
         for part in records:
-            pairs, end = split_records(part)
-            if end != len(part):
+            at, end = 0, len(part)
+            while at < end:
+                behind = at + RECORD_HEAD.size + sizes(part, at + OUTPOINT_SIZE)[0]
+                rows.append(part[at:behind])
+                at = behind
+            if at != end:
                 raise ValueError("a record that is cut off")
-            rows += pairs
-        rows.sort()
-        pack = RECORD_HEAD.pack
-        body = b"".join([part for outpoint, coin in rows for part in (pack(outpoint, len(coin)), coin)])
+        rows.sort()  # whole records: they begin with their outpoints
+        body = b"".join(rows)
         data = body + b"".join([COINBASE.pack(*item) for item in coinbases])
         path = self.path(number)
         try:
