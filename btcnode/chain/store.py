@@ -156,11 +156,12 @@ class ChainStore:
         self.coins.get_many(outpoints)
 
     def verify_small_coins(self) -> None:
-        """Hold all coins against their checksums where that takes no time; raises CorruptionError."""
+        """All files of coins are there, and whole where that takes no time to see; raises CorruptionError."""
         databases = [self.database] if self.snapshot is None else [self.database, self.snapshot.database]
         for database in databases:
-            if database.is_small:
-                CoinsDb(database).verify()
+            with CoinsDb(database).snapshot():
+                if database.is_small:
+                    CoinsDb(database).verify()
 
     def coins_damaged(self, what: str) -> CorruptionError:
         """The error that names the file of the active chain's coins and what repairs it."""

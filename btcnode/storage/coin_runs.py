@@ -258,6 +258,8 @@ class CoinRuns:
             return
         except (StorageError, OSError) as error:
             log.error("Coins were not merged: %s", error)
+        except Exception:
+            log.exception("Coins were not merged")
         finally:
             self._let_go(runs)
             with self._changed:

@@ -10,6 +10,7 @@ from btcnode.chain import store as store_module
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.steps import FlushStep
 from btcnode.chain.store import ChainStore
+from btcnode.errors import CorruptionError
 from btcnode.networks.parameters import params_for
 from tests.lib.chain_generator import ChainGenerator
 
@@ -64,3 +65,18 @@ def test_with_a_crash_ratio_flushes_are_over_when_the_answer_is_given(tmp_path: 
             state.run(next_step)
     assert kinds == {not ratio}
     state.close()
+
+
+def test_a_large_store_that_lacks_a_file_of_coins_is_told_at_the_start(tmp_path: Path) -> None:
+    store = ChainStore.open(tmp_path, PARAMS)
+    store.commit({bytes(36): b"coin"}, (), (), PARAMS.genesis_hash, store.take_changes())
+    [run] = store.database.coin_runs.runs
+    run.path.unlink()
+    store.close()
+    again = ChainStore.open(tmp_path, PARAMS)
+    again.database.is_small = False
+    with pytest.raises(CorruptionError, match="--reindex-chainstate"):
+        again.verify_small_coins()
+    again.forget_coins(PARAMS.genesis_hash)
+    again.verify_small_coins()
+    again.close()
