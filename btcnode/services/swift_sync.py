@@ -35,7 +35,7 @@ from btcnode.services.assumed_chain import AssumedChain
 from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
 from btcnode.services.swift_files import OpenHints, SwiftFolder
-from btcnode.storage.survivor_load import load_survivors
+from btcnode.storage.survivor_load import RepeatedOutput, load_survivors
 from btcnode.storage.survivors import RunSizes
 from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch, fold_block
 from btcnode.swiftsync.ledger import Ledger, RunRecord, find_repeated
@@ -499,16 +499,19 @@ class SwiftSync:
         snapshot = SnapshotStore(store.directory, known, own=True, trusted=not self._options.validate)
         try:
             batches = self._folder.runs.merged(runs, self._chain.check_stop)
-            loaded = load_survivors(batches, snapshot.database)
-            if loaded.coins != ledger.coins or loaded.repeated:
-                raise SwiftSyncFailed("an output was made twice")
-            if listed is not None and loaded.utxo_hash != listed.utxo_hash:
+            count, utxo_hash = load_survivors(batches, snapshot.database, ledger.coins)
+            if count != ledger.coins:
+                raise SwiftSyncFailed(f"{count} coins were found where {ledger.coins} were written")
+            if listed is not None and utxo_hash != listed.utxo_hash:
                 raise SwiftSyncFailed("the coins do not have the hash that is known for this block")
-            snapshot.known = known._replace(utxo_hash=loaded.utxo_hash)
+            snapshot.known = known._replace(utxo_hash=utxo_hash)
+        except RepeatedOutput:
+            snapshot.discard()
+            raise SwiftSyncFailed("an output was made twice") from None
         except BaseException:
             snapshot.discard()
             raise
-        log.info("SwiftSync: coins loaded, hash_serialized_3 %s", to_display(loaded.utxo_hash))
+        log.info("SwiftSync: coins loaded, hash_serialized_3 %s", to_display(utxo_hash))
         return snapshot
 
     def _end(self) -> None:

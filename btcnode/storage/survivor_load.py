@@ -5,57 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from itertools import chain
-from typing import NamedTuple
 
+from btcnode.storage.coin_groups import Entries
 from btcnode.storage.coins import CoinItem, in_chunks
 from btcnode.storage.database import Database
 
-BATCH = 200_000  # coins to a commit: with their objects about 50 MB
+
+class RepeatedOutput(Exception):
+    """An outpoint is there twice."""
 
 
-class LoadedCoins(NamedTuple):
-    """How many there were, their ``hash_serialized_3``, and whether an outpoint came twice."""
+def load_survivors(batches: Iterable[list[CoinItem]], database: Database, expected: int) -> tuple[int, bytes]:
+    """Put coins that come in order of their outpoints into an empty database; how many, and ``hash_serialized_3``.
 
-    coins: int
-    utxo_hash: bytes
-    repeated: bool
-
-
-class _Loader:
-    def __init__(self, batches: Iterable[list[CoinItem]], database: Database) -> None:
-        self._batches = batches
-        self._database = database
-        self.coins = 0
-        self.repeated = False
-
-    def rows(self) -> Iterator[CoinItem]:
-        """All coins, which are in the database when the last one has been taken."""
-        held: list[CoinItem] = []
-        last = b""
-        for batch in self._batches:
-            for item in batch:
-                if item[0] == last:
-                    self.repeated = True
-                    return
-                last = item[0]
-                held.append(item)
-                yield item
-                if len(held) == BATCH:
-                    self._write(held)
-                    held = []
-        self._write(held)
-
-    def _write(self, rows: list[CoinItem]) -> None:
-        self._database.commit(coins_put=rows)
-        self.coins += len(rows)
-
-
-def load_survivors(batches: Iterable[list[CoinItem]], database: Database) -> LoadedCoins:
-    """Put coins that come in order of their outpoints into an empty database; raises StorageError.
-
-    What comes behind an outpoint that is there twice is left out.
+    ``expected``: how many they are. Raises RepeatedOutput, StorageError: nothing is in the database then.
     """
-    loader, digest = _Loader(batches, database), sha256()
-    for items in in_chunks(loader.rows()):
-        digest.update(b"".join(chain.from_iterable(items)))
-    return LoadedCoins(loader.coins, sha256(digest.digest()).digest(), loader.repeated)
+    count, digest = 0, sha256()
+
+    def entries() -> Iterator[Entries]:
+        nonlocal count
+        for items in in_chunks(chain.from_iterable(batches)):  # whole transactions, as the hash takes them
+            digest.update(b"".join(chain.from_iterable(items)))
+            rows = dict(sorted(items))
+            if len(rows) != len(items):
+                raise RepeatedOutput
+            count += len(rows)
+            yield list(rows), list(rows.values())
+
+    if expected:
+        database.load_coins(entries(), expected)
+    return count, sha256(digest.digest()).digest()
