@@ -74,6 +74,21 @@ _PLACE_TEXT = str(_PLACE)
 _LIST_SEPARATOR = ",\x01"  # inside strings a control character is written as an escape
 
 
+class _HasNumbers(Exception):
+    """What is written has a ``Number`` in it."""
+
+
+def _without_numbers(item: Any) -> Any:
+    if isinstance(item, Number):
+        raise _HasNumbers
+    raise TypeError(f"{type(item).__name__} is not JSON")
+
+
+_write_plain = json.JSONEncoder(
+    default=_without_numbers, ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
+).encode
+
+
 def _write(value: Any, place: Any, comma: str) -> tuple[str, list[str]]:
     """JSON text with ``place`` where a number stands, and the texts of these numbers in order."""
     numbers: list[str] = []
@@ -92,7 +107,11 @@ def _write(value: Any, place: Any, comma: str) -> tuple[str, list[str]]:
 
 def encode(value: Any) -> bytes:
     """Compact JSON in UTF-8; raises TypeError or ValueError for what JSON cannot hold."""
-    text, numbers = _write(value, _PLACE, ",")
+    numbers: list[str] = []
+    try:
+        text = _write_plain(value)
+    except _HasNumbers:
+        text, numbers = _write(value, _PLACE, ",")
     if numbers:
         parts = text.split(_PLACE_TEXT)
         if len(parts) != len(numbers) + 1:  # a string says the same: mark the places by what no string can contain

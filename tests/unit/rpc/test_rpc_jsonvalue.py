@@ -188,3 +188,25 @@ def test_texts_of_values() -> None:
     values = ["a", Number("1.0"), 5, True, False, None, [], {}]
     assert list(map(value_text, values)) == ["a", "1.0", "5", "1", "", "", "", ""]
     assert list(map(type_name, values)) == ["string", "number", "number", "bool", "bool", "null", "array", "object"]
+
+
+def test_what_has_no_numbers_of_a_set_form_is_written_by_an_encoder_that_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Making one takes as long as a small answer."""
+    made: list[object] = []
+    maker = json.JSONEncoder
+
+    def make(**options: Any) -> json.JSONEncoder:
+        made.append(options)
+        return maker(**options)
+
+    monkeypatch.setattr(json, "JSONEncoder", make)
+    assert encode({"a": [1, "é\x7f", None, True]}) == '{"a":[1,"é\\u007f",null,true]}'.encode()
+    assert not made
+    assert encode({"a": [1, amount(5)], "b": double(0.5)}) == b'{"a":[1,0.00000005],"b":0.5}'
+    assert made
+    with pytest.raises(TypeError):
+        encode({"a": object()})
+    with pytest.raises(ValueError, match="JSON"):
+        encode([float("nan")])
