@@ -96,22 +96,23 @@ def find_snapshot(directory: Path, params: NetworkParams) -> SnapshotStore | Non
     What a load that was cut off has left is deleted.
     """
     folder = directory / SNAPSHOT_DIR
+    path = folder / SNAPSHOT_BASE_FILE
     if not folder.is_dir():
         return None
     try:
-        base = read_limited(folder / SNAPSHOT_BASE_FILE, MAX_BASE_BYTES)
+        base = read_limited(path, MAX_BASE_BYTES)
     except FileNotFoundError:
         remove_snapshot(directory)
         return None
     except OSError as error:
-        raise StorageError(f"cannot read {folder / SNAPSHOT_BASE_FILE}: {error.strerror}") from None
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
     known, trusted = set_after(params, BlockHash(base)), False
     if len(base) == 32 + _OWN_SET.size:
         height, chain_tx, utxo_hash, trusted = _OWN_SET.unpack_from(base, 32)
         known = AssumeUtxo(height, BlockHash(base[:32]), utxo_hash, chain_tx)
     if known is None:
         text = f"Assumeutxo data not found for the given blockhash '{to_display(base)}'."
-        log.error("%s", text)
+        log.error("%s %s is damaged or foreign: delete %s to go on without the set", text, path, folder)
         raise StorageError(f"A fatal internal error occurred, see debug.log for details: {text}")
     if not (folder / SNAPSHOT_FILE).exists():  # it was put in place of the other just before a crash
         remove_snapshot(directory)

@@ -97,7 +97,7 @@ def _read(state: Chainstate, index: int, level: int) -> ParsedBlock:
         if level >= LEVEL_BLOCK:
             check_block(block, state.params)
     except KeyError:
-        raise _damaged(state, index, "its data is missing") from None
+        raise _damaged(state, index, f"{state.store.database.file} does not know its data") from None
     except (DecodeError, RuleViolation) as error:
         raise _damaged(state, index, str(error)) from None
     return block
@@ -106,7 +106,7 @@ def _read(state: Chainstate, index: int, level: int) -> ParsedBlock:
 def _read_undo(state: Chainstate, index: int, block: ParsedBlock) -> list[list[bytes]]:
     position = state.undo_position(index)
     if position is None:
-        raise _damaged(state, index, "its undo data is missing")
+        raise _damaged(state, index, f"{state.store.database.file} does not know its undo data")
     try:
         return decode_undo(state.store.files.read_undo(position, block.prev_hash))
     except DecodeError as error:

@@ -73,7 +73,7 @@ class IndexStore:
 
         Raises StorageError; CorruptionError when the file is damaged, foreign or of another layout.
         """
-        self._path = path
+        self.path = path
         self._in_doubt = in_doubt
         self._env: Any = None
         self._begin(wipe=wipe)
@@ -84,7 +84,7 @@ class IndexStore:
         self._begin(wipe=True)
 
     def _begin(self, *, wipe: bool) -> None:
-        path = self._path
+        path = self.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if wipe:
@@ -106,13 +106,13 @@ class IndexStore:
     def _open(self) -> None:
         """Raises lmdb.Error, CorruptionError, OSError."""
         self._proven = bytearray(SUMS)
-        small = check_file(self._path, (_NUMBERS, _SUMS, *RUN_NAMES), "", in_doubt=self._in_doubt)
-        reserve_lock_file(self._path)
+        small = check_file(self.path, (_NUMBERS, _SUMS, *RUN_NAMES), "", in_doubt=self._in_doubt)
+        reserve_lock_file(self.path)
         self._env = lmdb.open(
-            str(self._path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2 + SLOTS,
+            str(self.path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2 + SLOTS,
             readahead=False, mode=0o600,
         )  # fmt: skip
-        check_length(self._env, self._path)
+        check_length(self._env, self.path)
         self._runs = Runs(self._env)
         self._numbers: Any = self._env.open_db(_NUMBERS)
         self._sums: Any = self._env.open_db(_SUMS)
@@ -124,7 +124,7 @@ class IndexStore:
                 self._put_totals(txn, Total(), Total())
             elif found != schema:
                 layout = int.from_bytes((found or b"")[:4], "little")
-                raise CorruptionError(f"{self._path} has layout {layout}, this version knows {SCHEMA_VERSION}")
+                raise CorruptionError(f"{self.path} has layout {layout}, this version knows {SCHEMA_VERSION}")
             with self._naming():
                 self._check(txn, whole=small)
 
@@ -133,12 +133,12 @@ class IndexStore:
         records, numbers = self._totals(txn)
         counted = int(txn.stat(self._numbers)["entries"])
         if counted != numbers.count or (self._opened(txn, _BEST) is None) != (not records.count):
-            raise CorruptionError(f"{self._path} is damaged: blocks are missing")
+            raise CorruptionError(f"{self.path} is damaged: blocks are missing")
         if not whole:
             return
         blocks = ((key, stored) for key, stored in txn.cursor().iternext() if len(key) == HASH_SIZE)
         if checked_total(blocks) != records or checked_total(txn.cursor(db=self._numbers).iternext()) != numbers:
-            raise CorruptionError(f"{self._path} is damaged: its records are not those that were written")
+            raise CorruptionError(f"{self.path} is damaged: its records are not those that were written")
         tally = Tally()
         tally.add_keys(self._runs.between(txn, b"", None))
         for number, checks in tally.by_number().items():
@@ -146,12 +146,12 @@ class IndexStore:
         self._proven = bytearray(b"\x01" * SUMS)
         empty = set(range(SUMS)) - tally.by_number().keys()
         if any(self._stored_sum(txn, number) for number in empty):
-            raise CorruptionError(f"{self._path} is damaged: rows are missing")
+            raise CorruptionError(f"{self.path} is damaged: rows are missing")
 
     def _totals(self, txn: Any) -> tuple[Total, Total]:
         value = self._opened(txn, _SEAL) or b""
         if len(value) != _TOTALS.size:
-            raise CorruptionError(f"{self._path} is damaged: the record of its totals is missing")
+            raise CorruptionError(f"{self.path} is damaged: the record of its totals is missing")
         numbers = _TOTALS.unpack(value)
         return Total(*numbers[:2]), Total(*numbers[2:])
 
@@ -171,7 +171,7 @@ class IndexStore:
     def _prove(self, txn: Any, number: int, checks: int) -> None:
         """Hold rows against their sum; raises CorruptionError."""
         if not sum_matches(self._stored_sum(txn, number), checks):
-            raise CorruptionError(f"{self._path} is damaged: rows are not those that were written")
+            raise CorruptionError(f"{self.path} is damaged: rows are not those that were written")
         self._proven[number] = 1
 
     def _prove_rows(self, txn: Any, prefix: bytes) -> None:
@@ -188,11 +188,11 @@ class IndexStore:
         try:
             yield
         except lmdb.Error as error:
-            raise translate(error, self._path) from error
+            raise translate(error, self.path) from error
         except CorruptionError as error:
-            if str(self._path) in str(error):
+            if str(self.path) in str(error):
                 raise
-            raise CorruptionError(f"{self._path} is damaged ({error})") from None
+            raise CorruptionError(f"{self.path} is damaged ({error})") from None
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ class IndexStore:
                 number = row[len(prefix) : len(prefix) + NUMBER_SIZE]
                 block_hash = self._opened(txn, number, self._numbers)
                 if block_hash is None:
-                    raise CorruptionError(f"{self._path} lacks a block: start with --reindex")
+                    raise CorruptionError(f"{self.path} lacks a block: start with --reindex")
                 found.append((BlockHash(block_hash), row[len(prefix) + NUMBER_SIZE :]))
         return found
 

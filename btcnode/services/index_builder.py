@@ -252,7 +252,7 @@ class IndexBuilder:
         self._failed = True
         self._wake()
         if isinstance(error, StorageError):
-            error = StorageError(f"the {self.name} cannot go on: {error}")
+            error = StorageError(f"the {self.name} cannot go on: {error} (its file is {self.store.path})")
         self._on_fatal(error)
 
     def _mend(self, damage: CorruptionError) -> None:

@@ -173,7 +173,9 @@ class BlockFiles:
             files._remove_unusable()
         found = files._sizes_found()
         if any(found) and not adopt:
-            raise CorruptionError(f"{directory} has block files that the database does not know: {_ADVICE}")
+            raise CorruptionError(
+                f"{directory} has block files that the database does not know ({database.file} is new): {_ADVICE}"
+            )
         files.infos = [FileInfo(size=size) for size in found] or [FileInfo()]
         files._dirty.update(range(len(files.infos)))
         under_way = {META_REINDEX: b"1"} if adopt and any(found) else {}

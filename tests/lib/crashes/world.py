@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,21 +48,22 @@ def make_world(directory: Path) -> World:
     long = ChainGenerator(PARAMS, seed=3)
     blocks = [*long.spread(1500)]
     blocks += [long.busy(5) for _ in range(LONG - len(blocks))]
-    return World(chain, branch, blocks, _make_set(directory, chain))
+    return World(chain, branch, blocks, make_set(directory, chain, SET_HEIGHT))
 
 
-def _make_set(directory: Path, chain: list[bytes]) -> Path:
+def make_set(directory: Path, chain: Sequence[bytes], height: int) -> Path:
+    """The file of the set after a chain's block of this height; this process then knows that set of regtest."""
     path = directory / "utxo.dat"
     state = Chainstate.open(PARAMS, ChainStore.open(directory / "source", PARAMS))
-    for raw in chain[:SET_HEIGHT]:
+    for raw in chain[:height]:
         state.process_block(raw, NOW)
     state.flush()
-    block_hash = header_hash(chain[SET_HEIGHT - 1][:HEADER_SIZE])
+    block_hash = header_hash(chain[height - 1][:HEADER_SIZE])
     rows = all_coins(state.store.coins)
     with path.open("wb") as out:
         out.write(SnapshotHeader(block_hash, len(rows)).pack(PARAMS))
         written = write_coins(out, [rows], lambda: None)
-    known = AssumeUtxo(SET_HEIGHT, block_hash, written.utxo_hash, state.tree.columns.chain_tx[state.tip])
+    known = AssumeUtxo(height, block_hash, written.utxo_hash, state.tree.columns.chain_tx[state.tip])
     state.close()
     assumeutxo._SETS = {**assumeutxo._SETS, "regtest": (known,)}
     return path

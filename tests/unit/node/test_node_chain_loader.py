@@ -40,7 +40,7 @@ async def _mine(directory: Path, params: NetworkParams, count: int) -> None:
 @pytest.mark.parametrize(
     ("gone", "text", "detail"),
     [
-        ("chainstate/btcnode.mdb", "Error opening block database", "has block files that the database does not know"),
+        ("chainstate/btcnode.mdb", "Error opening block database", "chainstate/btcnode.mdb is new"),
         ("blocks/blk00000.dat", "Error loading block database", "blk00000.dat is missing"),
         ("blocks/rev00000.dat", "Error loading block database", "rev00000.dat is missing"),
         ("blocks/xor.dat", "", ""),

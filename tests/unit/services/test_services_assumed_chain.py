@@ -14,6 +14,7 @@ import pytest
 from btcnode.chain.block_status import HAVE_UNDO
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
+from btcnode.errors import StorageError
 from btcnode.mempool.pool import Mempool
 from btcnode.networks import assumeutxo
 from btcnode.networks.assumeutxo import AssumeUtxo
@@ -198,6 +199,30 @@ def test_a_kill_at_any_moment(tmp_path: Path, world: World) -> None:
     run(first)
     for path in copies:
         run(lambda path=path: again(path))  # type: ignore[misc]
+
+
+def test_a_damaged_note_of_the_set_is_named(tmp_path: Path, world: World, caplog: pytest.LogCaptureFixture) -> None:
+    async def load() -> None:
+        async with running(tmp_path / "node") as node:
+            await node.give(world.chain[:START])
+            for raw in world.chain[START:BASE]:
+                node.state.tree.add(raw[:HEADER_SIZE], NOW)
+            await node.assume.load(str(world.file))
+
+    async def again() -> None:
+        async with running(tmp_path / "node"):
+            pytest.fail("it was to fail")
+
+    run(load)
+    note = tmp_path / "node" / "chainstate_snapshot" / "base_blockhash"
+    whole = note.read_bytes()
+    for spoiled in (b"", whole[:-1], bytes(32), bytes((whole[0] ^ 1,)) + whole[1:]):
+        note.write_bytes(spoiled)
+        caplog.clear()
+        with pytest.raises(StorageError, match="Assumeutxo data not found"):
+            run(again)
+        assert f"{note} is damaged or foreign" in caplog.text
+        assert note.exists()
 
 
 def test_a_load_that_was_cut_off_leaves_nothing(tmp_path: Path, world: World) -> None:

@@ -274,6 +274,7 @@ def test_missing_block(setup: Setup) -> None:
 
     setup.run(work)
     assert "the recorder cannot go on: block" in str(setup.fatal)
+    assert str(setup.directory) in str(setup.fatal)  # the file is named
     assert not setup.rebuilds
     setup.chain.lost.clear()
     setup.run(synced)
