@@ -20,7 +20,7 @@ from btcnode.networks.assumeutxo import AssumeUtxo, set_after
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.storage.coins import CoinsDb
-from btcnode.storage.database import Database
+from btcnode.storage.database import COINS_ADVICE, Database
 from btcnode.storage.durable import sync_directory, sync_file, write_durably
 from btcnode.storage.layout import (
     COINS_DIR,
@@ -117,7 +117,11 @@ def find_snapshot(directory: Path, params: NetworkParams) -> SnapshotStore | Non
     if not (folder / SNAPSHOT_FILE).exists():  # it was put in place of the other just before a crash
         remove_snapshot(directory)
         return None
-    return SnapshotStore(directory, known, own=len(base) > 32, trusted=trusted)
+    found = SnapshotStore(directory, known, own=len(base) > 32, trusted=trusted)
+    if found.database.get_meta(META_TIP) is None:  # it was written before the note: what is there now is a new file
+        found.close()
+        raise found.database.damaged("it is empty", COINS_ADVICE)
+    return found
 
 
 def _is_trusted(directory: Path) -> bool:

@@ -201,7 +201,9 @@ def test_a_kill_at_any_moment(tmp_path: Path, world: World) -> None:
         run(lambda path=path: again(path))  # type: ignore[misc]
 
 
-def test_a_damaged_note_of_the_set_is_named(tmp_path: Path, world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_set_without_its_note_or_coins_is_named(
+    tmp_path: Path, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     async def load() -> None:
         async with running(tmp_path / "node") as node:
             await node.give(world.chain[:START])
@@ -223,6 +225,13 @@ def test_a_damaged_note_of_the_set_is_named(tmp_path: Path, world: World, caplog
             run(again)
         assert f"{note} is damaged or foreign" in caplog.text
         assert note.exists()
+    note.write_bytes(whole)
+    coins = note.with_name("btcnode.mdb")
+    coins.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(StorageError, match=f"{coins} is damaged"):
+            run(again)
+    assert note.exists()
 
 
 def test_a_load_that_was_cut_off_leaves_nothing(tmp_path: Path, world: World) -> None:
