@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from struct import Struct
 
-from btcnode.errors import StorageError
+from btcnode.errors import CorruptionError, StorageError
 from btcnode.files import read_limited
 from btcnode.networks.assumeutxo import AssumeUtxo, set_after
 from btcnode.networks.parameters import NetworkParams
@@ -33,10 +33,11 @@ from btcnode.storage.layout import (
     SNAPSHOT_DIR,
     SNAPSHOT_FILE,
 )
+from btcnode.storage.trailer import with_trailer, without_trailer
 
 MAX_BASE_BYTES = 1024  # of the file that holds a hash
 # behind the hash, for a set that the network's table does not have: height, transactions in the chain, hash of the
-# set, whether the chain below counts as validated
+# set, whether the chain below counts as validated; a trailer proves it, as nothing else knows these values
 _OWN_SET = Struct("<IQ32s?")
 
 log = logging.getLogger("btcnode.validation")
@@ -62,7 +63,7 @@ class SnapshotStore:
         self.database.commit(meta_puts={META_TIP: self.known.block_hash})
         known, name = self.known, bytes(self.known.block_hash)
         if self._own:
-            name += _OWN_SET.pack(known.height, known.chain_tx, known.utxo_hash, self.trusted)
+            name = with_trailer(name, _OWN_SET.pack(known.height, known.chain_tx, known.utxo_hash, self.trusted))
         write_durably(self._folder / SNAPSHOT_BASE_FILE, name)
 
     def close(self) -> None:
@@ -100,12 +101,10 @@ def find_snapshot(directory: Path, params: NetworkParams) -> SnapshotStore | Non
     if not folder.is_dir():
         return None
     try:
-        base = read_limited(path, MAX_BASE_BYTES)
+        base = _read_note(path)
     except FileNotFoundError:
         remove_snapshot(directory)
         return None
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from None
     known, trusted = set_after(params, BlockHash(base)), False
     if len(base) == 32 + _OWN_SET.size:
         height, chain_tx, utxo_hash, trusted = _OWN_SET.unpack_from(base, 32)
@@ -124,13 +123,21 @@ def find_snapshot(directory: Path, params: NetworkParams) -> SnapshotStore | Non
     return found
 
 
-def _is_trusted(directory: Path) -> bool:
-    """Whether the chain below the set counts as validated from the beginning; raises StorageError."""
-    path = directory / SNAPSHOT_DIR / SNAPSHOT_BASE_FILE
+def _read_note(path: Path) -> bytes:
+    """What the note of a set says; raises StorageError, FileNotFoundError."""
     try:
-        base = read_limited(path, MAX_BASE_BYTES)
+        return without_trailer(read_limited(path, MAX_BASE_BYTES))
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
+    except CorruptionError as error:
+        raise CorruptionError(f"{path} is damaged ({error}): {COINS_ADVICE}") from None
+
+
+def _is_trusted(directory: Path) -> bool:
+    """Whether the chain below the set counts as validated from the beginning; raises StorageError."""
+    base = _read_note(directory / SNAPSHOT_DIR / SNAPSHOT_BASE_FILE)
     return len(base) == 32 + _OWN_SET.size and bool(_OWN_SET.unpack_from(base, 32)[3])
 
 
