@@ -122,7 +122,8 @@ class AddressGossip:
     def _refill(self, peer: Peer) -> None:
         state, mockable = peer.addr, self._ctx.mockable
         if state.tokens < MAX_ADDR_PROCESSING_TOKEN_BUCKET:
-            earned = max(0.0, mockable - state.tokens_at) * MAX_ADDR_RATE_PER_SECOND
+            # in whole microseconds, as in Core: a hundred seconds are ten tokens wherever the clock has begun
+            earned = max(0.0, round(mockable - state.tokens_at, 6)) * MAX_ADDR_RATE_PER_SECOND
             state.tokens = min(state.tokens + earned, MAX_ADDR_PROCESSING_TOKEN_BUCKET)
         state.tokens_at = mockable
 

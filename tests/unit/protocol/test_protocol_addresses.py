@@ -72,6 +72,19 @@ def test_addr_flood_is_rate_limited(bench: Bench) -> None:
     assert len(bench.book) > 450
 
 
+def test_tokens_are_exact_wherever_the_clock_has_begun(bench: Bench) -> None:
+    """As in Core, which counts microseconds: a hundred seconds are ten addresses, not nine and almost another."""
+    for start in (16360.138, 524271.021):
+        bench.now = start
+        peer = bench.peer()
+        bench.receive(peer, Addr(entries(1)))
+        bench.now = start + 100
+        bench.receive(peer, Addr(entries(20)))
+        info = bench.protocol.peer_info(peer)
+        assert info is not None
+        assert info["addr_processed"] == 11
+
+
 def test_too_many_addresses(bench: Bench) -> None:
     peer = bench.peer()
     bench.receive(peer, Addr(entries(1001)))
