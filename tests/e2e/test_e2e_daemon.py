@@ -141,7 +141,7 @@ def overwrite(path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "damage", "message"),
     [
-        ("blocks/blk00000.dat", Path.unlink, "Error opening block database"),
+        ("blocks/blk00000.dat", Path.unlink, "Error loading block database"),
         ("blocks/blk00000.dat", overwrite, "Corrupted block database detected"),
         ("blocks/rev00000.dat", overwrite, "Corrupted block database detected"),
     ],

@@ -301,7 +301,7 @@ def test_damaged_files(datadir: Path) -> None:
     for name in ("banlist.json", "anchors.dat", "mempool.dat", "fee_estimates.dat"):
         (net_dir / name).write_bytes(b"\xff\x00nonsense")
     (net_dir / "blocks" / "blk00000.dat").rename(net_dir / "away")
-    fails(datadir, RebuildError, "Error opening block database")
+    fails(datadir, RebuildError, "Error loading block database")
     (net_dir / "away").rename(net_dir / "blocks" / "blk00000.dat")
     asyncio.run(starts_well(datadir))
 
