@@ -35,6 +35,8 @@ async def dumphints(
     """
     chain = node.chain
     target = chain.tip() if height == -1 else chain.driver.chainstate.active.at(height)
+    if height == -1 and target == 0:
+        raise RpcError(RpcCode.MISC_ERROR, "There are no blocks above genesis to make hints from")
     if target <= 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Block height {height} is not between 1 and the tip's")
     place = joined(node.settings.net_dir, path)

@@ -60,3 +60,12 @@ def test_what_cannot_be_written_is_said(synced: Running, chain: list[bytes]) -> 
     assert "Couldn't open" in synced.call("dumphints", "nowhere/there.hints")["message"]
     assert (synced.settings.net_dir / "there.hints").read_bytes() == b"mine"
     assert not list(synced.settings.net_dir.glob("*incomplete*"))
+
+
+def test_a_chain_without_blocks_has_no_hints(tmp_path: Path) -> None:
+    node = Running(regtest_config(tmp_path))
+    try:
+        assert "no blocks above genesis" in node.call("dumphints", "none.hints")["message"]
+        assert not (node.settings.net_dir / "none.hints").exists()
+    finally:
+        node.close()
