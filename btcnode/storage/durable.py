@@ -41,6 +41,16 @@ def sync_file(path: Path) -> None:
 sync_directory = sync_file
 
 
+def write_synced(path: Path, data: bytes) -> None:
+    """Make a file, or write one anew, and bring its content to the disk, not its name; raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        write_all(fd, data, 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def write_durably(path: Path, data: bytes, *, temporary: Path | None = None) -> None:
     """Make or replace a small file: the new one is whole and on disk when this returns, or the old one is as it was.
 
@@ -49,12 +59,7 @@ def write_durably(path: Path, data: bytes, *, temporary: Path | None = None) -> 
     fresh = temporary or path.with_name("." + path.name + ".new")
     try:
         try:
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                write_all(fd, data, 0)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            write_synced(fresh, data)
             fresh.replace(path)
         except OSError:
             with suppress(OSError):  # on a full disk, room for others; what stands there may be a directory

@@ -7,7 +7,6 @@ CRC-32; files that nobody has recorded are of a run that a kill has cut off, and
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
@@ -17,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 from btcnode.errors import CorruptionError, StorageError
-from btcnode.storage.durable import storage_error, sync_directory, write_all
+from btcnode.storage.durable import storage_error, sync_directory, write_synced
 
 RECORD_HEAD = Struct("<36sH")
 OUTPOINT_SIZE = 36
@@ -104,12 +103,7 @@ class SurvivorRuns:
         data = body + b"".join([COINBASE.pack(*item) for item in coinbases])
         path = self.path(number)
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                write_all(fd, data, 0)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            write_synced(path, data)
             sync_directory(self._folder)
         except OSError as error:
             raise storage_error(error, f"cannot write {path}") from None
