@@ -12,9 +12,10 @@ from btcnode.protocol.config import ProtocolConfig
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START, Adversary, End, SimNode, Simulator, sim_address
 from btcnode.wire.codec import Message
-from btcnode.wire.constants import MSG_BLOCK, MSG_TYPE_MASK, MSG_WITNESS_BLOCK
-from btcnode.wire.messages import AddrEntry, BlockMessage, GetData, GetHeaders, Headers, Inv, InvItem, NotFound
+from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_BLOCK
+from btcnode.wire.messages import AddrEntry, BlockMessage, GetData, GetHeaders, Headers, Inv, InvItem
 from btcnode.wire.netaddr import NetAddress
+from tests.lib.block_givers import Denying, Good, Stalling
 
 
 def alone() -> ProtocolConfig:
@@ -36,50 +37,17 @@ def seeker(sim: Simulator, params: NetworkParams, targets: list[NetAddress], **o
     return node
 
 
-class ChainPeer(Adversary):
-    """Serves headers and blocks of a chain; ``serve_block`` may be overridden."""
-
-    def __init__(self, sim: Simulator, address: NetAddress, chain: list[bytes], genesis: bytes) -> None:
-        super().__init__(sim, address)
-        self.chain = chain
-        self.heights = {genesis: 0} | {header_hash(raw[:80]): i + 1 for i, raw in enumerate(chain)}
-        self.asked = 0
-
-    def on_message(self, end: End, message: Message) -> None:
-        if isinstance(message, GetHeaders):
-            fork = max((self.heights.get(h, 0) for h in message.locator), default=0)
-            self.send(end, Headers(tuple(raw[:80] for raw in self.chain[fork : fork + 2000])))
-        elif isinstance(message, GetData):
-            for item in message.items:
-                self.asked += 1
-                if item.kind & MSG_TYPE_MASK == MSG_BLOCK and item.hash in self.heights:
-                    self.serve_block(end, self.chain[self.heights[item.hash] - 1])
-
-    def serve_block(self, end: End, raw: bytes) -> None:
-        self.send(end, BlockMessage(raw))
-
-
-class Staller(ChainPeer):
-    def serve_block(self, end: End, raw: bytes) -> None:
-        """Never."""
-
-
-class Denier(ChainPeer):
-    def serve_block(self, end: End, raw: bytes) -> None:
-        self.send(end, NotFound((InvItem(MSG_WITNESS_BLOCK, header_hash(raw[:80])),)))
-
-
-class Mutator(ChainPeer):
+class Mutator(Good):
     def serve_block(self, end: End, raw: bytes) -> None:
         self.send(end, BlockMessage(raw[:-6] + b"\x66" + raw[-5:]))
 
 
-class Garbler(ChainPeer):
+class Garbler(Good):
     def serve_block(self, end: End, raw: bytes) -> None:
         self.sim.send(end, "block", raw[:90])
 
 
-class Dripper(ChainPeer):
+class Dripper(Good):
     """Delivers one block in five seconds."""
 
     def serve_block(self, end: End, raw: bytes) -> None:
@@ -87,18 +55,16 @@ class Dripper(ChainPeer):
         self.sim.at(self.free - self.sim.now, lambda: self.send(end, BlockMessage(raw)))
 
 
-@pytest.mark.parametrize("kind", [Staller, Denier, Mutator, Garbler, Dripper])
-def test_bad_block_servers_cannot_stop_the_sync(
-    params: NetworkParams, chain: list[bytes], kind: type[ChainPeer]
-) -> None:
+@pytest.mark.parametrize("kind", [Stalling, Denying, Mutator, Garbler, Dripper])
+def test_bad_block_servers_cannot_stop_the_sync(params: NetworkParams, chain: list[bytes], kind: type[Good]) -> None:
     sim = Simulator(11)
-    bad = [kind(sim, sim_address(i), chain, params.genesis_hash) for i in range(3)]
+    bad = [kind(sim, i, chain, params.genesis_hash) for i in range(3)]
     honest = [server(sim, 100 + i, params, chain) for i in range(2)]
     node = seeker(sim, params, [a.address for a in [*bad, *honest]])
     assert sim.run(900, lambda: node.height == 2500), (node.height, node.disconnects)
     assert any(b.asked for b in bad)
     blamed = {reason for _, reason, _ in node.disconnects}
-    if kind is Staller:
+    if kind is Stalling:
         assert any("stalling" in reason for reason in blamed)
     if kind in (Mutator, Garbler):
         assert any("mutated" in reason for reason in blamed)
@@ -111,7 +77,7 @@ def test_bad_block_servers_cannot_stop_the_sync(
 
 def test_only_stallers_then_an_honest_peer_appears(params: NetworkParams, chain: list[bytes]) -> None:
     sim = Simulator(13)
-    stallers = [Staller(sim, sim_address(i), chain, params.genesis_hash) for i in range(2)]
+    stallers = [Stalling(sim, i, chain, params.genesis_hash) for i in range(2)]
     honest = server(sim, 100, params, chain)
     node = seeker(sim, params, [s.address for s in stallers])
     sim.run(60)
@@ -125,7 +91,7 @@ def test_low_work_header_spam_leaves_memory_flat(params: NetworkParams, chain: l
     work = 2 * 2400
     spam_chain = mine_chain(params, 2100, UNIX_START - 3600, extra=b"\x0b")
 
-    class Spammer(ChainPeer):
+    class Spammer(Good):
         def on_established(self, end: End) -> None:
             self.flood(end)
 
@@ -140,7 +106,7 @@ def test_low_work_header_spam_leaves_memory_flat(params: NetworkParams, chain: l
     sim = Simulator(13)
     honest = server(sim, 100, params, chain)
     node = seeker(sim, params, [honest.address], minimum_chain_work=work)
-    spammers = [Spammer(sim, sim_address(i), spam_chain, params.genesis_hash) for i in range(4)]
+    spammers = [Spammer(sim, i, spam_chain, params.genesis_hash) for i in range(4)]
     for spammer in spammers:
         sim.connect(spammer, node.address)
     assert sim.run(120, lambda: node.height == 2500)
@@ -152,7 +118,7 @@ def test_low_work_header_spam_leaves_memory_flat(params: NetworkParams, chain: l
 
 
 def test_unrequested_blocks_are_not_worth_much(params: NetworkParams, chain: list[bytes]) -> None:
-    class Pusher(ChainPeer):
+    class Pusher(Good):
         def on_established(self, end: End) -> None:
             self.send(end, Headers(tuple(raw[:80] for raw in self.chain[:2000])))
             for raw in self.chain[1000:1400]:
@@ -160,7 +126,7 @@ def test_unrequested_blocks_are_not_worth_much(params: NetworkParams, chain: lis
 
     sim = Simulator(14)
     node = SimNode(sim, sim_address(200), params, config=alone())
-    pusher = Pusher(sim, sim_address(1), chain, params.genesis_hash)
+    pusher = Pusher(sim, 1, chain, params.genesis_hash)
     sim.connect(pusher, node.address)
     sim.run(5)
     far = [index for _, index in node.processed if node.chain.tree.height(index) > 288 + node.height]
@@ -170,7 +136,7 @@ def test_unrequested_blocks_are_not_worth_much(params: NetworkParams, chain: lis
 
 
 def test_orphan_headers_are_asked_for_once_in_a_while(params: NetworkParams, chain: list[bytes]) -> None:
-    class Orphaner(ChainPeer):
+    class Orphaner(Good):
         def on_established(self, end: End) -> None:
             for i in range(200):
                 self.sim.at(0.1 * i, lambda i=i: self.send(end, Headers((self.chain[500 + i][:80],))))  # type: ignore[misc]
@@ -180,7 +146,7 @@ def test_orphan_headers_are_asked_for_once_in_a_while(params: NetworkParams, cha
 
     sim = Simulator(15)
     node = SimNode(sim, sim_address(200), params, config=alone())
-    orphaner = Orphaner(sim, sim_address(1), chain, params.genesis_hash)
+    orphaner = Orphaner(sim, 1, chain, params.genesis_hash)
     sim.connect(orphaner, node.address)
     sim.run(100)
     assert len(node.chain.tree) == 1
@@ -195,7 +161,7 @@ def test_withholding_the_newest_block(params: NetworkParams, chain: list[bytes])
     sim = Simulator(16)
     node = SimNode(sim, sim_address(200), params, config=alone())
     node.load(chain[:-1])
-    withholder = Staller(sim, sim_address(1), chain, params.genesis_hash)
+    withholder = Stalling(sim, 1, chain, params.genesis_hash)
     honest = SimNode(sim, sim_address(100), params, config=alone())
     honest.load(chain[:-1])
     sim.connect(withholder, node.address)
@@ -210,7 +176,7 @@ def test_withholding_the_newest_block(params: NetworkParams, chain: list[bytes])
 
 
 def test_inv_flood_of_unknown_blocks(params: NetworkParams, chain: list[bytes]) -> None:
-    class Flooder(ChainPeer):
+    class Flooder(Good):
         def on_established(self, end: End) -> None:
             for i in range(50):
                 hashes = [(i * 1000 + j).to_bytes(32, "big") for j in range(1000)]
@@ -219,7 +185,7 @@ def test_inv_flood_of_unknown_blocks(params: NetworkParams, chain: list[bytes]) 
     sim = Simulator(17)
     node = SimNode(sim, sim_address(200), params, config=alone())
     node.load(chain[:10])
-    flooder = Flooder(sim, sim_address(1), chain[:10], params.genesis_hash)
+    flooder = Flooder(sim, 1, chain[:10], params.genesis_hash)
     sim.connect(flooder, node.address)
     sim.run(60)
     assert len([m for m in flooder.messages if isinstance(m, GetHeaders)]) <= 60
@@ -229,7 +195,7 @@ def test_inv_flood_of_unknown_blocks(params: NetworkParams, chain: list[bytes]) 
 def test_reader_that_does_not_read(params: NetworkParams, chain: list[bytes]) -> None:
     """CVE-2018-17145: what waits for such a peer is one send buffer, and others are served meanwhile."""
 
-    class Sloth(ChainPeer):
+    class Sloth(Good):
         def on_established(self, end: End) -> None:
             end.receiving = False
             items = tuple(InvItem(MSG_WITNESS_BLOCK, header_hash(raw[:80])) for raw in self.chain[:2000])
@@ -238,7 +204,7 @@ def test_reader_that_does_not_read(params: NetworkParams, chain: list[bytes]) ->
 
     sim = Simulator(18)
     busy = server(sim, 100, params, chain)
-    sloth = Sloth(sim, sim_address(1), chain, params.genesis_hash)
+    sloth = Sloth(sim, 1, chain, params.genesis_hash)
     sim.connect(sloth, busy.address)
     sim.run(30)
     assert max((end.pending for end in busy.ends.values()), default=0) < 2_000_000
