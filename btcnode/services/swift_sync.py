@@ -108,7 +108,7 @@ class SwiftSync:
         self._changed = asyncio.Event()  # something to look at for the task
         self._failure: SwiftSyncFailed | None = None
         self._task: asyncio.Task[None] | None = None
-        self._folder_thread = ThreadPoolExecutor(1, thread_name_prefix="fold")
+        self._fold_thread = ThreadPoolExecutor(1, thread_name_prefix="fold")
         self.target = -1
         self._driver.listen(self._on_events)
 
@@ -172,7 +172,7 @@ class SwiftSync:
                 log.warning("SwiftSync: what came after the last checkpoint will be done again: %s", error)
         if self._hints is not None:
             self._hints.close()
-        await asyncio.to_thread(self._folder_thread.shutdown)
+        await asyncio.to_thread(self._fold_thread.shutdown)
 
     async def _run(self) -> None:
         try:
@@ -331,7 +331,7 @@ class SwiftSync:
 
     async def _fold_here(self, raw: bytes, job: FoldJob) -> Fold:
         running = asyncio.get_running_loop()
-        return await running.run_in_executor(self._folder_thread, fold_block, raw, job, self._state.params)
+        return await running.run_in_executor(self._fold_thread, fold_block, raw, job, self._state.params)
 
     def _count(self, height: int, fold: Fold) -> None:
         ledger = self._ledger

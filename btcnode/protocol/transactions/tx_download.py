@@ -251,19 +251,19 @@ class TxDownload:
         ``since`` is the mempool's sequence when it was handed over: parents that came in later make it worth another
         look at once.
         """
-        todo = Refused(first_time, [])
+        refused = Refused(first_time, [])
         if result is TxResult.MISSING_INPUTS:
             if first_time and tx.wtxid not in self._rejects:
-                self._orphan(tx, peer, todo, now, since)
-            return todo
+                self._orphan(tx, peer, refused, now, since)
+            return refused
         if result is TxResult.WITNESS_STRIPPED:
-            todo.is_news = False  # the same with its witness may be fine: nothing is remembered
+            refused.is_news = False  # the same with its witness may be fine: nothing is remembered
         else:
             self._remember(tx, result)
             if result is TxResult.RECONSIDERABLE and first_time:
-                todo.package = self._package(tx, peer)
+                refused.package = self._package(tx, peer)
         self.orphanage.erase(tx.wtxid)
-        return todo
+        return refused
 
     def package_refused(self, txs: tuple[Tx, ...]) -> None:
         """This very package is not tried again."""
@@ -277,26 +277,26 @@ class TxDownload:
             self._rejects.add(txid)  # no witness would help
             self.tracker.forget(txid)
 
-    def _orphan(self, tx: Tx, peer: int, todo: Refused, now: float, since: int) -> None:
+    def _orphan(self, tx: Tx, peer: int, refused: Refused, now: float, since: int) -> None:
         """Keep a transaction without parents, unless these were refused themselves."""
         txid, wtxid = tx.txid, tx.wtxid
-        todo.is_news = todo.is_news and wtxid not in self.orphanage
+        refused.is_news = refused.is_news and wtxid not in self.orphanage
         everybody = dict.fromkeys([peer, *self.tracker.candidates(txid), *self.tracker.candidates(wtxid)])
         candidates = [candidate for candidate in everybody if self._may_resolve(wtxid, candidate, tx)]
         if candidates:
             missing, came_since = self._judge_parents(tx, since)
             if missing is None:
-                todo.hopeless = True
+                refused.hopeless = True
                 self._rejects.add(txid)
                 self._rejects.add(wtxid)
             else:
-                todo.parents = missing
+                refused.parents = missing
                 for candidate in candidates:
                     self._resolve_by(missing, candidate, now)
                     self.orphanage.add(tx, candidate)
                 if came_since:
-                    todo.worker = candidates[0]
-                    self.orphanage.mark_for_reconsideration(wtxid, todo.worker)
+                    refused.worker = candidates[0]
+                    self.orphanage.mark_for_reconsideration(wtxid, refused.worker)
         self.tracker.forget(txid)
         self.tracker.forget(wtxid)
 

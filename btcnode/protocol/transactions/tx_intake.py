@@ -333,23 +333,23 @@ class TxIntake:
 
     def _on_refused(self, tx: Tx, sender: int, outcome: TxOutcome, closed: _Open) -> None:
         assert outcome.result is not None
-        todo = self.download.refused(
+        refused = self.download.refused(
             tx, outcome.result, sender, first_time=closed.first_time, now=self._ctx.mockable, since=closed.since
         )
         peer = self._ctx.peers.get(sender)
         if peer is not None:
             text = f"{_names(tx)} from peer={peer.id} was not accepted: {outcome.reason}"
             self._ctx.log(LogLevel.DEBUG, "mempoolrej", text)
-            if todo.hopeless:
+            if refused.hopeless:
                 self._ctx.log(LogLevel.DEBUG, "mempool", f"not keeping orphan with rejected parents {_names(tx)}")
-            for txid in todo.parents:
+            for txid in refused.parents:
                 self._relay.knows(peer, txid)
-        if todo.is_news:
+        if refused.is_news:
             self._keep_extra(tx)
-        if todo.worker is not None:
-            self._work[todo.worker] = None
-        if todo.package is not None:
-            self._validate_package(todo.package)
+        if refused.worker is not None:
+            self._work[refused.worker] = None
+        if refused.package is not None:
+            self._validate_package(refused.package)
 
     def block_connected(self, block: ParsedBlock) -> None:
         """Confirmed transactions are not asked for, and orphans that spend what the block spends are dropped."""
