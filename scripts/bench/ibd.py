@@ -40,6 +40,7 @@ from btcnode.storage.block_import import iter_blocks
 from scripts.bench import peers
 from tests.lib.chain_generator import benchmark_chain
 from tests.lib.peer import ChainServer
+from tests.lib.plots import NO_PLOT, quiet_pyplot
 from tests.lib.process import NodeProcess
 from tests.lib.settings import settings_of
 
@@ -333,13 +334,9 @@ def line(name: str, chain: Chain, result: Result, reference: float | None) -> st
 
 def plot(results: dict[str, Result], budget_mib: int, path: Path) -> str:
     """Draw memory over time into a PNG; returns a line about it."""
-    try:
-        import matplotlib
-    except ImportError:
-        return "no plot: install matplotlib (pip install 'btcnode[bench]')"
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = quiet_pyplot()
+    if pyplot is None:
+        return NO_PLOT
     figure, axes = pyplot.subplots(figsize=(9, 5))
     peak = 0.0
     for name, result in results.items():

@@ -42,6 +42,7 @@ from btcnode.wire.constants import MSG_BLOCK, MSG_TX, MSG_WITNESS_FLAG
 from btcnode.wire.framing import FRAME_HEADER_SIZE, encode_frame
 from btcnode.wire.messages import GetAddr, GetData, GetHeaders, Inv, InvItem, Ping, Pong, Verack, Version
 from btcnode.wire.registry import encode_message
+from tests.lib.plots import NO_PLOT, quiet_pyplot
 from tests.lib.process import NodeProcess, free_port
 
 PARAMS = params_for("regtest")
@@ -266,13 +267,9 @@ async def measure(node: NodeProcess, metrics_port: int, args: argparse.Namespace
 
 def plot(memory: list[tuple[float, int]], path: Path) -> str:
     """Draw memory over time; returns a line about it."""
-    try:
-        import matplotlib
-    except ImportError:
-        return "no plot: install matplotlib (pip install 'btcnode[bench]')"
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = quiet_pyplot()
+    if pyplot is None:
+        return NO_PLOT
     figure, axes = pyplot.subplots(figsize=(9, 4))
     axes.plot([seconds / 60 for seconds, _ in memory], [size / 2**20 for _, size in memory])
     axes.set(xlabel="minutes", ylabel="resident MiB", title="A node with 200 inbound connections, 20 of them hostile")

@@ -134,6 +134,8 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, default=Path(os.environ.get("BTCNODE_VECTORS", DEFAULT_VECTORS)))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    if not options.vectors.is_dir():
+        parser.error(f"no real blocks at {options.vectors}: name their directory with --vectors or BTCNODE_VECTORS")
     bench_blocks(options.vectors, options.rounds)
     bench_frames(options.vectors, options.rounds)
     bench_messages(options.vectors, options.rounds)

@@ -45,6 +45,7 @@ from btcnode.testing.blocks import BlockTemplate
 from btcnode.wire.messages import Ping, Pong
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.peer import ScriptedPeer
+from tests.lib.plots import NO_PLOT, quiet_pyplot
 from tests.lib.process import NodeProcess, free_port, wait_until
 from tests.lib.tx_stream import KINDS, tx_lanes
 
@@ -395,12 +396,11 @@ def report(record: Record, begun: float, lost: list[int], path: Path) -> None:
     write_to_textfile(str(path), registry)
 
 
-def draw(record: Record, begun: float, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+def draw(record: Record, begun: float, path: Path) -> str:
+    """Draw rates, pools, delays and load over time; returns a line about it."""
+    pyplot = quiet_pyplot()
+    if pyplot is None:
+        return NO_PLOT
     figure, axes = pyplot.subplots(2, 2, figsize=(14, 9), constrained_layout=True)
     rates, pools, delays, load = axes.flat
     counts = per_second(record.sent, begun)
@@ -437,6 +437,7 @@ def draw(record: Record, begun: float, path: Path) -> None:
             axis.axvline(at - begun, color="0.9", zorder=0)
     memory.set(ylabel="MB", ylim=(0, None))
     figure.savefig(path, dpi=110)
+    return f"plot: {path}"
 
 
 def main() -> int:
@@ -468,8 +469,8 @@ def main() -> int:
         lost = missing(network, record, len(chain))
     options.out.mkdir(parents=True, exist_ok=True)
     report(record, load.begun, lost, options.out / "stress.prom")
-    draw(record, load.begun, options.out / "stress.png")
-    print(f"wrote {options.out}/stress.prom and stress.png")
+    print(f"figures: {options.out / 'stress.prom'}")
+    print(draw(record, load.begun, options.out / "stress.png"))
     return int(any(lost) or bool(record.failures))
 
 

@@ -1,0 +1,62 @@
+"""Every benchmark starts, works through its smallest size and prints figures; what they say is not judged here."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHES = Path(__file__).resolve().parents[2] / "scripts" / "bench"
+CHAIN = ("--blocks", "1", "--txs", "20", "--small", "2", "--cache", "CACHE")
+SMALLEST: dict[str, tuple[str, ...]] = {
+    "block_relay": ("--transactions", "20", "--blocks", "1", "--hops", "1"),
+    "damage": ("--bytes", "1", "--pages", "1", "--processes", "1"),
+    "dos": ("--scale", "0.01"),
+    "eviction": ("--traces", "market", "--hours", "0.5"),
+    "headers": ("--headers", "2000", "--flood", "100"),
+    "hostile": ("--kinds", "ping, never read", "--peers", "2", "--seconds", "0.2", "--pool", "10"),
+    "ibd": (*CHAIN, "--only", "kernel,scripts,par1,assumed,load", "--plot", "CACHE/memory.png"),
+    "inbound": ("--minutes", "0.05", "--peers", "10", "--hostile", "5", "--plot", "CACHE/inbound.png"),
+    "mempool": ("--txs", "50", "--pool", "200"),
+    "parse": ("--rounds", "1"),
+    "peer_learning": ("--seeds", "1", "--worlds", "honest", "--ways", "fixed"),
+    "peers": (*CHAIN, "--repeat", "1"),
+    "relay": ("--transactions", "50", "--pool", "200"),
+    "rpc": ("--seconds", "0.05", "--clients", "2", "--blocks", "2", "--txs", "10", "--only", "btcnode"),
+    "scripts": ("--inputs", "4", "--rounds", "1"),
+    "start": ("--runs", "1"),
+    "stress": ("--rate", "20", "--seconds", "3", "--block-interval", "2", "--out", "CACHE/stress"),
+    "swiftsync": ("--blocks", "1", "--txs", "20", "--small", "110", "--cache", "CACHE", "--only", "swift1,usual"),
+    "sync": ("--blocks", "1", "--txs", "20", "--small", "2", "--runs", "1"),
+    "transport": ("--megabytes", "1", "--repeat", "1"),
+    "user_lane": ("--txs", "100", "--peers", "2", "--calls", "3", "--par", "1"),
+    "utxo": ("--coins", "2000", "--batch", "200"),
+}
+OF_REAL_BLOCKS = {"parse"}
+ELSEWHERE = {"utxo_scale"}  # test_e2e_utxo_scale.py reads its rows
+
+
+def test_each_benchmark_has_its_smallest_size() -> None:
+    assert {path.stem for path in BENCHES.glob("*.py")} == SMALLEST.keys() | ELSEWHERE
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("benches")
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_benchmark_runs(name: str, cache: Path, request: pytest.FixtureRequest) -> None:
+    if name in OF_REAL_BLOCKS:
+        request.getfixturevalue("vectors")
+    words = [word.replace("CACHE", str(cache)) for word in SMALLEST[name]]
+    environment = {key: value for key, value in os.environ.items() if key != "BTCNODE_BITCOIND"}
+    command = [sys.executable, str(BENCHES / f"{name}.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=cache)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode in (0, 1), done.stderr  # 1: a figure of so small a run is not the one asked for
+    assert re.search(r"\d", done.stdout), done.stdout
