@@ -37,15 +37,19 @@ from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from tests.lib.chain_generator import benchmark_chain
+from tests.lib.chain_generator import ChainGenerator
 from tests.lib.peer import ChainServer
 from tests.lib.process import environment, free_port
+from tests.lib.tx_stream import loose_tx
 
 PARAMS = params_for("regtest")
 BATCH = 1000
 START_S = 60.0
 PAUSE_S = 0.005  # between two calls while the node syncs
-OPTIONS = ("-regtest", "-listen=0", "-dnsseed=0", "-printtoconsole=0", "-par=1", "-debuglogfile=0")
+OPTIONS = (
+    "-regtest", "-listen=0", "-dnsseed=0", "-printtoconsole=0", "-par=1", "-debuglogfile=0", "-rest=1", "-txindex=1",
+)  # fmt: skip
+POOL = 500  # transactions in the mempool
 
 
 @dataclass
@@ -53,14 +57,26 @@ class Chain:
     """The blocks, and what is asked of the largest one."""
 
     blocks: list[bytes]
+    pool: list[str]
     block_hash: str = ""
     txid: str = ""
+    unspent: tuple[str, int] = ("", 0)
 
     def __post_init__(self) -> None:
         largest = max(self.blocks, key=len)
         block = parse_block(largest)
         self.block_hash = to_display(header_hash(largest[:HEADER_SIZE]))
         self.txid = to_display(block.txids[block.n_tx // 2])
+        self.unspent = (to_display(parse_block(self.blocks[-1]).txids[0]), 0)
+
+    @classmethod
+    def make(cls, blocks: int, txs: int) -> Chain:
+        """Coins spread, ``blocks`` blocks of ``txs`` transactions, small ones, and signed transactions to wait."""
+        generator = ChainGenerator(PARAMS)
+        made = list(generator.spread(int(txs * 3.2) + 1000))
+        made += [generator.busy(txs) for _ in range(blocks)]
+        made += [generator.block() for _ in range(20)]
+        return cls(made, [loose_tx([generator.take()])[0].raw.hex() for _ in range(POOL)])
 
 
 @dataclass
@@ -86,6 +102,11 @@ class Rpc:
         text = json.dumps(body)
         head = f"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic {self.authorization}\r\n"
         return f"{head}Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
+
+    @staticmethod
+    def prepare_get(path: str) -> bytes:
+        """A REST request as bytes."""
+        return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
     def read(self) -> bool:
         """Take what has come; whether the answer is complete."""
@@ -161,7 +182,7 @@ def running(command: list[str], folder: Path, *more: str) -> Iterator[Server]:
 def sequential(rpc: Rpc, message: bytes, seconds: float) -> float:
     """Requests per second over one connection."""
     count, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < seconds:
+    while not count or time.perf_counter() - begun < seconds:
         rpc.exchange(message)
         count += 1
     return count / (time.perf_counter() - begun)
@@ -176,7 +197,7 @@ def side_by_side(server: Server, clients: int, message: bytes, seconds: float) -
             selector.register(rpc.socket, selectors.EVENT_READ, rpc)
             rpc.socket.sendall(message)
         begun = time.perf_counter()
-        while time.perf_counter() - begun < seconds:
+        while not count or time.perf_counter() - begun < seconds:
             for key, _ in selector.select(1):
                 if key.data.read():
                     count += 1
@@ -187,30 +208,57 @@ def side_by_side(server: Server, clients: int, message: bytes, seconds: float) -
     return count / took
 
 
-def measure_requests(server: Server, chain: Chain, options: argparse.Namespace, found: Figures) -> None:
-    """Rates over the methods, and of batches."""
-    rpc = server.connect()
-    for raw in chain.blocks:
-        if rpc.call("submitblock", raw.hex()) is not None:
-            raise RuntimeError("the node refused a block")
+def requests_of(rpc: Rpc, chain: Chain) -> dict[str, bytes]:
+    """What is asked for, by name."""
+    block, txid = chain.block_hash, chain.txid
     calls: dict[str, list[Any]] = {
         "getblockcount": [],
         "getmempoolinfo": [],
-        "getrawtransaction": [chain.txid, 1, chain.block_hash],
-        "getblock 0": [chain.block_hash, 0],
-        "getblock 1": [chain.block_hash, 1],
-        "getblock 2": [chain.block_hash, 2],
+        "getrawtransaction": [txid, 1, block],
+        "getrawtransaction by index": [txid, 1],
+        "gettxout": list(chain.unspent),
+        "getblockstats": [block],
+        "getrawmempool verbose": [True],
+        "getblock 0": [block, 0],
+        "getblock 1": [block, 1],
+        "getblock 2": [block, 2],
+        "getblock 3": [block, 3],
     }
-    for name, params in calls.items():
-        body = {"jsonrpc": "2.0", "id": 1, "method": name.split()[0], "params": params}
-        message = rpc.prepare(body)
+    paths = {
+        "REST block bin": f"/rest/block/{block}.bin",
+        "REST block hex": f"/rest/block/{block}.hex",
+        "REST block json": f"/rest/block/{block}.json",
+        "REST tx bin": f"/rest/tx/{txid}.bin",
+        "REST tx json": f"/rest/tx/{txid}.json",
+    }
+    found = {
+        name: rpc.prepare({"jsonrpc": "2.0", "id": 1, "method": name.split()[0], "params": params})
+        for name, params in calls.items()
+    }
+    return found | {name: rpc.prepare_get(path) for name, path in paths.items()}
+
+
+def fill(rpc: Rpc, chain: Chain) -> None:
+    """Give the node the chain and the pool, and wait for its index."""
+    for raw in chain.blocks:
+        if rpc.call("submitblock", raw.hex()) is not None:
+            raise RuntimeError("the node refused a block")
+    for raw_tx in chain.pool:
+        rpc.call("sendrawtransaction", raw_tx)
+    while not rpc.call("getindexinfo")["txindex"]["synced"]:
+        time.sleep(0.05)
+
+
+def measure_requests(server: Server, chain: Chain, seconds: float, clients: int, found: Figures) -> None:
+    """Rates of all requests, over one connection and over several, and of batches."""
+    rpc = server.connect()
+    fill(rpc, chain)
+    for name, message in requests_of(rpc, chain).items():
         rpc.exchange(message)
-        found.rates[name] = sequential(rpc, message, options.seconds)
-        found.rates[f"{name}, {options.clients} clients"] = side_by_side(
-            server, options.clients, message, options.seconds
-        )
+        found.rates[name] = sequential(rpc, message, seconds)
+        found.rates[f"{name}, {clients} clients"] = side_by_side(server, clients, message, seconds)
     one = {"jsonrpc": "2.0", "id": 1, "method": "getblockcount", "params": []}
-    found.rates[f"calls in batches of {BATCH}"] = BATCH * sequential(rpc, rpc.prepare([one] * BATCH), options.seconds)
+    found.rates[f"calls in batches of {BATCH}"] = BATCH * sequential(rpc, rpc.prepare([one] * BATCH), seconds)
 
 
 def serve(blocks: list[bytes], ports: Any) -> None:
@@ -273,13 +321,13 @@ def main() -> None:
     if options.only:
         commands = {options.only: commands[options.only]}
     print("building the chain ...", flush=True)
-    chain = Chain(list(benchmark_chain(PARAMS, big_blocks=options.blocks, big_txs=options.txs, small_blocks=20)))
+    chain = Chain.make(options.blocks, options.txs)
     results: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, command in commands.items():
             found = results[name] = Figures()
             with running(command, Path(folder) / name) as server:
-                measure_requests(server, chain, options, found)
+                measure_requests(server, chain, options.seconds, options.clients, found)
             measure_sync(command, Path(folder) / f"{name}-sync", chain, found)
     report(results)
 

@@ -12,7 +12,30 @@ import pytest
 
 BENCHES = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 CHAIN = ("--blocks", "1", "--txs", "20", "--small", "2", "--cache", "CACHE")
+SAME = str(Path(sys.executable).with_name("btcnoded"))  # beside itself, where there is no bitcoind
 SMALLEST: dict[str, tuple[str, ...]] = {
+    "beside": (
+        "--bitcoind",
+        SAME,
+        "--runs",
+        "1",
+        "--only",
+        "sync,pool,rpc",
+        "--blocks",
+        "1",
+        "--txs",
+        "20",
+        "--tip-blocks",
+        "2",
+        "--rpc-txs",
+        "5",
+        "--seconds",
+        "0.01",
+        "--cache",
+        "CACHE",
+        "--json",
+        "CACHE/beside.json",
+    ),
     "block_relay": ("--transactions", "20", "--blocks", "1", "--hops", "1"),
     "damage": ("--bytes", "1", "--pages", "1", "--processes", "1"),
     "dos": ("--scale", "0.01"),
