@@ -181,6 +181,17 @@ class Connection(asyncio.Protocol):
             self._traffic.turns.add(self.turn)
 
     @property
+    def receiving(self) -> bool:
+        """Whether its messages are taken."""
+        return self._receiving
+
+    @property
+    def fileno(self) -> int:
+        """Of its socket; negative when that is closed."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        return sock.fileno() if sock is not None else -1
+
+    @property
     def held(self) -> int:
         """Bytes that have arrived and are not handed over."""
         return self._arrived_size + self.wire.buffered

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import socket
 import sys
 import time
@@ -52,6 +53,7 @@ from btcnode.wire.v2_transport import V2Transport
 MEASURE_INTERVAL = 1.0  # seconds
 UNLIMITED = Permission.NOBAN | Permission.DOWNLOAD | Permission.RELAY  # who has one of these gets what it asks for
 TICK_INTERVAL = 0.1  # seconds
+ENDED = getattr(select, "POLLRDHUP", 0)  # Linux's; elsewhere ends in order are seen when all before them is read
 CONNECT_TIMEOUT = 5.0  # Core's -timeout
 MAX_SEND_BUFFER = 1_000_000  # bytes: Core's -maxsendbuffer
 MAX_RECEIVE_BUFFER = 5_000_000  # bytes: Core's -maxreceivebuffer
@@ -226,9 +228,21 @@ class Reactor:
             connection.hold_back()  # others may have made room
         for peer_id in self.traffic.large.stalled():
             self.connections[peer_id].close("a large message does not go on while others wait", grace=0.0)
+        self._close_ended()
         if spent := tuple(self.traffic.turns.take_charges()):
             self.feed(WorkMeasured(spent))
         self.feed_tick()
+
+    def _close_ended(self) -> None:
+        """Close what its other end has closed while nobody reads from it: its end lies behind what it has sent."""
+        unread = {c.fileno: c for c in self.connections.values() if not c.receiving and c.fileno >= 0}
+        if not unread:
+            return
+        poll = select.poll()
+        for fileno in unread:
+            poll.register(fileno, ENDED)
+        for fileno, _ in poll.poll(0):
+            unread[fileno].close("remote end closed", grace=0.0)
 
     def _measure(self) -> None:
         """Once a second: how much all peers together have taken, if that was all that they could."""

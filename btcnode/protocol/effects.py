@@ -127,6 +127,16 @@ class ProcessTransactions:
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawTransactions:
+    """The peer is gone: what nobody has begun to check of these ``ProcessTransactions`` need not be checked.
+
+    Each is answered all the same, as not judged.
+    """
+
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReadBlock:
     """Read a stored block to serve it; answered by ``BlockRead``.
 
@@ -239,6 +249,7 @@ Effect = (
     | ProcessBlock
     | DistrustBlocks
     | ProcessTransactions
+    | WithdrawTransactions
     | ReadBlock
     | MatchBlock
     | MakeThin

@@ -34,6 +34,7 @@ from btcnode.protocol.effects import (
     ProcessTransactions,
     ReadBlock,
     ReadFilters,
+    WithdrawTransactions,
 )
 from btcnode.protocol.serving.pieces import Meter
 from btcnode.protocol.serving.thin_answers import ThinAnswer, answer_steps
@@ -116,6 +117,7 @@ class BlockEffects:
                 MakeThin: self._make_thin,
                 ReadFilters: self._read_filters,
                 ProcessTransactions: transactions.process_transactions,
+                WithdrawTransactions: transactions.withdraw_transactions,
                 Audit: self._write_audit,
                 AddressBookDirty: self._save_addresses,
             }

@@ -35,9 +35,9 @@ from btcnode.primitives.coin import coin_height, coin_is_coinbase
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import commands, events
 from btcnode.protocol.chain_view import ChainView, PoolEntry
-from btcnode.protocol.effects import ProcessTransactions
+from btcnode.protocol.effects import ProcessTransactions, WithdrawTransactions
 from btcnode.protocol.inputs import Input
-from btcnode.script.verify import ScriptFailure
+from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.tx_verifier import NOBODY, TxVerifier
@@ -52,11 +52,12 @@ log = logging.getLogger("btcnode.mempool")
 
 Done = Callable[[TxVerdict], None]
 _GONE = Rejection(TxResult.UNKNOWN, "the node is stopping")
+_WITHDRAWN = Rejection(TxResult.UNKNOWN, "its peer is gone")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Offer:
-    """A transaction on its way in."""
+    """A transaction on its way in. ``job``: its scripts, while they are verified. ``withdrawn``: nobody wants it."""
 
     tx: Tx
     done: Done
@@ -65,6 +66,8 @@ class _Offer:
     test: bool = False
     source: int = NOBODY  # the peer that it came from
     urgent: bool = False  # the user waits
+    job: ScriptJob | None = None
+    withdrawn: bool = False
 
 
 class BlockObserver(Protocol):
@@ -187,6 +190,7 @@ class Transactions:
         self._verifying: dict[bytes, list[_Offer]] = {}  # by txid: who waits for this one's verdict
         self._claims: dict[bytes, bytes] = {}  # outpoint -> txid of the transaction in verification that spends it
         self._waits_for: dict[bytes, bytes] = {}  # txid -> txid whose verdict it waits for
+        self._peers_offers: dict[int, list[_Offer]] = {}  # not answered yet, by number of the ProcessTransactions
         self._hurried: dict[bytes, None] = {}  # txids of those that the user's transactions wait for
         self._held: list[_Offer] = []  # until a reorganisation is over
         self._disconnected: dict[bytes, Tx] = {}  # by txid, in the order in which they are to come back
@@ -268,6 +272,9 @@ class Transactions:
         if self._stopped:
             offer.done(_GONE)
             return
+        if offer.withdrawn and offer.tx.txid not in self._hurried:
+            offer.done(_WITHDRAWN)
+            return
         if self._reorganising and not offer.bypass_limits:
             self._held.append(offer)
             return
@@ -324,26 +331,39 @@ class Transactions:
         self._claims.update(dict.fromkeys(offer.tx.prevouts, txid))
         job, entry = candidate.job, candidate.entry
         assert job is not None
+        offer.job = job
 
-        def verified(failure: object) -> None:
-            waiting = self._verifying.pop(txid)
-            for prevout in offer.tx.prevouts:
-                del self._claims[prevout]
+        def verified(failure: ScriptFailure | None, seconds: float) -> None:
+            waiting = self._end_verifying(offer)
             if self._reorganising and not offer.bypass_limits:
                 self._held.append(offer)
             elif self._stopped:
                 offer.done(_GONE)
             else:
                 try:
-                    verdict = self.admission.commit(candidate, failure, self._clock.now())  # type: ignore[arg-type]
+                    verdict = self.admission.commit(candidate, failure, self._clock.now())
                 except StorageError as error:
                     self._on_fatal(error)
                     verdict = _GONE
+                if isinstance(verdict, Rejection):
+                    self._charge(offer.source, seconds)
                 offer.done(verdict)
             self._admit_waiting(waiting)
 
         feerate = 1000 * entry.modified_fee / entry.vsize
         self.verifier.submit(job, txid, verified, source=offer.source, feerate=feerate, urgent=urgent)
+
+    def _end_verifying(self, offer: _Offer) -> list[_Offer]:
+        """Returns who has waited for the verdict."""
+        offer.job = None
+        for prevout in offer.tx.prevouts:
+            del self._claims[prevout]
+        return self._verifying.pop(offer.tx.txid)
+
+    def _charge(self, peer_id: int, seconds: float) -> None:
+        """What was verified for this peer was of no use."""
+        if peer_id != NOBODY and seconds > 0:
+            self._feed(events.WorkMeasured(((peer_id, seconds),)))
 
     def _admit_waiting(self, offers: Sequence[_Offer]) -> None:
         """Judge offers that waited, and those that waited for one of them unless that is being verified now."""
@@ -403,7 +423,10 @@ class Transactions:
                     continue
                 # a job is named by its bytes: good enough to choose who verifies it
                 work = (self.verifier.verify(job, job.raw_tx[-4:], source=peer) for job in jobs)
-                verdicts = await asyncio.gather(*work)
+                told = await asyncio.gather(*work)
+                verdicts = [failure for failure, _ in told]
+                if any(verdicts):
+                    self._charge(peer, sum(seconds for _, seconds in told))
         except StopIteration as end:
             result: PackageResult = end.value
             return result
@@ -420,11 +443,23 @@ class Transactions:
         def done(tx: Tx, verdict: TxVerdict) -> None:
             results.append(_outcome(tx, verdict))
             if len(results) == len(effect.txs):
+                self._peers_offers.pop(effect.number, None)
                 self._answer(effect, results)
 
-        for tx in effect.txs:
-            answer = partial(done, tx)
-            self._admit(_Offer(tx, answer, test=effect.test, source=effect.peer_id))
+        offers = [_Offer(tx, partial(done, tx), test=effect.test, source=effect.peer_id) for tx in effect.txs]
+        self._peers_offers[effect.number] = offers
+        for offer in offers:
+            self._admit(offer)
+
+    def withdraw_transactions(self, effect: WithdrawTransactions) -> None:
+        """Do not judge what nobody has begun to judge of these; each is answered all the same, as not judged."""
+        for number in effect.numbers:
+            for offer in self._peers_offers.get(number, ()):
+                offer.withdrawn = True
+                if offer.job is not None and self.verifier.withdraw(offer.tx.txid, offer.job):
+                    waiting = self._end_verifying(offer)
+                    offer.done(_WITHDRAWN)
+                    self._admit_waiting(waiting)
 
     async def _process_package(self, effect: ProcessTransactions) -> None:
         try:

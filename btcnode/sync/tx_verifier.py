@@ -17,9 +17,10 @@ from functools import partial
 
 from btcnode.primitives.tx import Tx
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_transaction
+from btcnode.sync.job_clock import JobClock
 from btcnode.sync.tx_order import TxOrder
 from btcnode.sync.worker_pool import WorkerPool
-from btcnode.sync.worker_tasks import TxTask
+from btcnode.sync.worker_tasks import BatchResult, TxTask
 
 BATCH_INPUTS = 64  # about 3 ms of work
 BATCH_BYTES = 40_000  # a job that is larger goes alone
@@ -27,8 +28,11 @@ BATCHES_AHEAD = 8  # of a shard: about 25 ms of work, more than the loop may be 
 SPOT_INPUTS = 16  # about 1 ms; with so few bytes at most 100 signatures
 SPOT_BYTES = 5_000
 NOBODY = -1  # the source of what did not come from a peer
-BatchResult = tuple[int, ScriptFailure | None]
-"""How many jobs of a batch are valid, and why the one after them is not."""
+Done = Callable[[ScriptFailure | None, float], None]
+"""Takes a verdict, and the seconds of processor time that it took as far as they are known."""
+
+
+Verdict = tuple[ScriptFailure | None, float]
 
 
 class _Waiting:
@@ -36,7 +40,7 @@ class _Waiting:
 
     __slots__ = ("done", "job", "sent", "settled", "source", "txid")
 
-    def __init__(self, job: ScriptJob, txid: bytes, source: int, done: Callable[[ScriptFailure | None], None]) -> None:
+    def __init__(self, job: ScriptJob, txid: bytes, source: int, done: Done) -> None:
         self.job = job
         self.txid = txid
         self.source = source
@@ -57,11 +61,13 @@ class _Shard:
 
 def verify_batch(jobs: Sequence[ScriptJob]) -> BatchResult:
     """Verify in order, up to the first failure."""
+    clock = JobClock()
     for n, job in enumerate(jobs):
+        clock.next()
         failure = verify_transaction(Tx.parse(job.raw_tx), job.spent, job.flags)
         if failure is not None:
-            return n, failure
-    return len(jobs), None
+            return BatchResult(n, failure, clock.last())
+    return BatchResult(len(jobs), None, clock.all())
 
 
 def is_small(jobs: Sequence[ScriptJob]) -> bool:
@@ -72,9 +78,9 @@ def is_small(jobs: Sequence[ScriptJob]) -> bool:
     )
 
 
-def _tell(answer: asyncio.Future[ScriptFailure | None], failure: ScriptFailure | None) -> None:
+def _tell(answer: asyncio.Future[Verdict], failure: ScriptFailure | None, seconds: float) -> None:
     if not answer.done():  # nobody waits any more
-        answer.set_result(failure)
+        answer.set_result((failure, seconds))
 
 
 class TxVerifier:
@@ -96,7 +102,7 @@ class TxVerifier:
         self,
         job: ScriptJob,
         txid: bytes,
-        done: Callable[[ScriptFailure | None], None],
+        done: Done,
         *,
         source: int = NOBODY,
         feerate: float = 0.0,
@@ -125,9 +131,22 @@ class TxVerifier:
         if waiting is not None:
             self._hurry(waiting)
 
-    async def verify(self, job: ScriptJob, name: bytes, *, source: int = NOBODY) -> ScriptFailure | None:
-        """Verify one job and wait for its verdict; ``name`` chooses the worker."""
-        answer: asyncio.Future[ScriptFailure | None] = self._loop.create_future()
+    def withdraw(self, txid: bytes, job: ScriptJob) -> bool:
+        """Nobody is interested in this job any more; False when it is under way already.
+
+        Otherwise its ``done`` is never called.
+        """
+        waiting = self._open.get(txid)
+        if waiting is None or waiting.job is not job or waiting.sent:
+            return False
+        waiting.sent = waiting.settled = True  # so it is passed over
+        self.open -= 1
+        del self._open[txid]
+        return True
+
+    async def verify(self, job: ScriptJob, name: bytes, *, source: int = NOBODY) -> Verdict:
+        """Verify one job and wait for its verdict and what it took; ``name`` chooses the worker."""
+        answer: asyncio.Future[Verdict] = self._loop.create_future()
         self.submit(job, name, partial(_tell, answer), source=source)
         return await answer
 
@@ -136,19 +155,20 @@ class TxVerifier:
         if is_small(jobs):
             self.verified += len(jobs)
             self.verified_here += len(jobs)
-            return [verify_batch([job])[1] for job in jobs]
-        answers: list[asyncio.Future[ScriptFailure | None]] = []
+            return [verify_batch([job]).failure for job in jobs]
+        answers: list[asyncio.Future[Verdict]] = []
         for job in jobs:
             answers.append(self._loop.create_future())
             self.open += 1
             self._send_urgent(_Waiting(job, b"", NOBODY, partial(_tell, answers[-1])))
-        return list(await asyncio.gather(*answers))
+        return [failure for failure, _ in await asyncio.gather(*answers)]
 
     def _hurry(self, waiting: _Waiting) -> None:
         if is_small([waiting.job]):
             waiting.sent = True
             self.verified_here += 1
-            self._settle(waiting, verify_batch([waiting.job])[1])
+            result = verify_batch([waiting.job])
+            self._settle(waiting, result.failure, result.seconds)
         elif not waiting.sent:
             self._send_urgent(waiting)
 
@@ -156,7 +176,7 @@ class TxVerifier:
         waiting.sent = True
         self._send(None, [waiting])
 
-    def _settle(self, waiting: _Waiting, failure: ScriptFailure | None) -> None:
+    def _settle(self, waiting: _Waiting, failure: ScriptFailure | None, seconds: float) -> None:
         """Give the verdict, unless it has been given."""
         if waiting.settled:
             return
@@ -165,7 +185,7 @@ class TxVerifier:
         self.open -= 1
         if self._open.get(waiting.txid) is waiting:
             del self._open[waiting.txid]
-        waiting.done(failure)
+        waiting.done(failure, seconds)
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -228,18 +248,19 @@ class TxVerifier:
         if result is None:  # no worker could do it
             self._verify_here(shard, batch)
             return
-        valid, failure = result
+        valid, failure, seconds = result
         rest = batch[valid + 1 :]
         if rest:
             self._send(shard, rest)
         elif shard is not None:
             shard.ahead -= 1
+        share = 0.0 if failure is not None else seconds / max(1, sum(len(waiting.job.spent) for waiting in batch))
         for waiting in batch[:valid]:
-            self._settle(waiting, None)
+            self._settle(waiting, None, share * len(waiting.job.spent))
         if valid < len(batch):
             if shard is not None:
                 shard.order.distrust(batch[valid].source)
-            self._settle(batch[valid], failure)
+            self._settle(batch[valid], failure, seconds)
         if shard is not None:
             self._fill(shard)
 

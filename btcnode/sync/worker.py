@@ -23,6 +23,7 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.tx import Tx
 from btcnode.script.verify import verify_transaction
 from btcnode.swiftsync.fold import FoldJob, fold_block
+from btcnode.sync.job_clock import JobClock
 from btcnode.sync.worker_codec import (
     CONFIG,
     DECODE,
@@ -43,6 +44,7 @@ from btcnode.sync.worker_codec import (
 
 PARENT_CHECK_INTERVAL = 1.0  # seconds; only matters while a long request runs, an idle worker sees its socket close
 GC_THRESHOLD = 50_000  # requests leave few cycles behind
+MAX_MICROS = 2**32 - 1  # what an answer has room for: 71 minutes
 
 
 class _Closed(Exception):
@@ -68,7 +70,9 @@ def verify_packed(request: Request, raw: bytes, coins: bytes) -> bytes:
     Raises DecodeError, IndexError, ValueError when the request does not describe itself to the last byte.
     """
     tx_pos = coin_pos = inputs = 0
+    clock = JobClock()
     for job in range(request.jobs):
+        clock.next()
         tx, tx_pos = Tx.parse_at(raw, tx_pos)
         count = len(tx.prevouts)
         spent, coin_pos = read_coins(coins, coin_pos, count)
@@ -83,10 +87,15 @@ def verify_packed(request: Request, raw: bytes, coins: bytes) -> bytes:
                 inputs=inputs,
                 failed_job=job,
                 failed_input=failure.input_index,
+                micros=_micros(clock.last()),
             )
     if tx_pos != len(raw) or coin_pos != len(coins):
         raise DecodeError("the request has bytes left over")
-    return pack_answer(request.id, VALID, jobs=request.jobs, inputs=inputs)
+    return pack_answer(request.id, VALID, jobs=request.jobs, inputs=inputs, micros=_micros(clock.all()))
+
+
+def _micros(seconds: float) -> int:
+    return min(int(seconds * 1e6), MAX_MICROS)
 
 
 def decode_packed(request: Request, raw: bytes, params: NetworkParams) -> bytes:

@@ -8,8 +8,9 @@ other. DECODE: the serialised block. FOLD: the serialised block, a packed ``Fold
 pickled network parameters (the very first request).
 
 Answer: id u64, status u8, three zero bytes, jobs u32, inputs u32, failed job i32, failed input u32, length of the body
-u32, CRC-32 of the body u32, then the body. Every request gets exactly one answer, in order; ``jobs`` and ``inputs``
-count what was verified, so that an answer about less than was asked for is never taken for a yes.
+u32, CRC-32 of the body u32, microseconds u32, then the body. Every request gets exactly one answer, in order; ``jobs``
+and ``inputs`` count what was verified, so that an answer about less than was asked for is never taken for a yes. The
+microseconds are the processor time of the job that failed, or of all if none did.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import BlockHash
 
 REQUEST = Struct("<QB3xIIII")
-ANSWER = Struct("<QB3xIIiIII")
+ANSWER = Struct("<QB3xIIiIIII")
 
 CONFIG, VERIFY, DECODE, FOLD = 1, 2, 3, 4
 
@@ -63,6 +64,7 @@ class Answer(NamedTuple):
     inputs: int
     failed_job: int
     failed_input: int
+    micros: int
     body: bytes
 
 
@@ -98,9 +100,11 @@ def pack_answer(
     inputs: int = 0,
     failed_job: int = NO_JOB,
     failed_input: int = 0,
+    micros: int = 0,
 ) -> bytes:
     """An answer as bytes."""
-    return ANSWER.pack(number, status, jobs, inputs, failed_job, failed_input, len(body), zlib.crc32(body)) + body
+    crc = zlib.crc32(body)
+    return ANSWER.pack(number, status, jobs, inputs, failed_job, failed_input, len(body), crc, micros) + body
 
 
 class AnswerReader:
@@ -116,7 +120,7 @@ class AnswerReader:
         answers = []
         at = 0
         while len(buffer) - at >= ANSWER.size:
-            number, status, jobs, inputs, failed_job, failed_input, size, crc = ANSWER.unpack_from(buffer, at)
+            number, status, jobs, inputs, failed_job, failed_input, size, crc, micros = ANSWER.unpack_from(buffer, at)
             if size > MAX_BODY:
                 raise DecodeError("an answer of impossible size")
             end = at + ANSWER.size + size
@@ -125,7 +129,7 @@ class AnswerReader:
             body = bytes(buffer[at + ANSWER.size : end])
             if zlib.crc32(body) != crc:
                 raise DecodeError("an answer with a wrong checksum")
-            answers.append(Answer(number, status, jobs, inputs, failed_job, failed_input, body))
+            answers.append(Answer(number, status, jobs, inputs, failed_job, failed_input, micros, body))
             at = end
         del buffer[:at]
         return answers

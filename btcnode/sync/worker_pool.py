@@ -54,7 +54,7 @@ from btcnode.sync.worker_codec import (
     pack_request,
 )
 from btcnode.sync.worker_process import WorkerProcess
-from btcnode.sync.worker_tasks import DecodeTask, FoldTask, TxTask
+from btcnode.sync.worker_tasks import BatchResult, DecodeTask, FoldTask, TxTask
 
 if TYPE_CHECKING:
     from btcnode.sync.chunks import Chunk, PooledCheck
@@ -536,12 +536,12 @@ class WorkerPool:
         if answer.status == VALID:
             if answer.jobs != len(task.jobs) or answer.inputs != task.inputs:
                 raise DecodeError("an answer about another number of inputs")
-            task.answer((len(task.jobs), None))
+            task.answer(BatchResult(len(task.jobs), None, answer.micros / 1e6))
         elif answer.status == INVALID:
             job, index = answer.failed_job, answer.failed_input
             if not 0 <= job < len(task.jobs) or answer.jobs != job + 1 or not 0 <= index < len(task.jobs[job].spent):
                 raise DecodeError("an answer about an input that is not there")
-            task.answer((job, ScriptFailure(index, _script_error(answer.body))))
+            task.answer(BatchResult(job, ScriptFailure(index, _script_error(answer.body)), answer.micros / 1e6))
         else:
             raise DecodeError(answer.body.decode("utf-8", "replace"))
 

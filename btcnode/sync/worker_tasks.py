@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from btcnode.primitives.block import ParsedBlock
 from btcnode.script.verify import ScriptFailure, ScriptJob
@@ -12,6 +13,17 @@ from btcnode.sync.work_estimate import longest_decoding, longest_verification, u
 
 FOLDING_SHARE = 3.0  # of what decoding a block takes
 _NO_CODE = bytes(4)
+
+
+class BatchResult(NamedTuple):
+    """How many jobs of a batch are valid, and why the one after them is not.
+
+    ``seconds`` of processor time: of the job that failed, or of all if none did.
+    """
+
+    valid: int
+    failure: ScriptFailure | None
+    seconds: float
 
 
 class DecodeTask:
@@ -64,10 +76,9 @@ class FoldTask:
 
 
 class TxTask:
-    """Scripts of unconfirmed transactions; the future gives how many jobs are valid and what failed after them.
+    """Scripts of unconfirmed transactions; the future gives None where the node has to do it itself.
 
-    It gives None where the node has to do it itself. ``shard`` is the worker that is asked first; the user's
-    (``urgent``) are for whoever has room first.
+    ``shard`` is the worker that is asked first; the user's (``urgent``) are for whoever has room first.
     """
 
     __slots__ = ("attempts", "future", "inputs", "jobs", "shard", "urgent")
@@ -77,7 +88,7 @@ class TxTask:
         self.shard = shard
         self.urgent = urgent
         self.inputs = sum(len(job.spent) for job in jobs)
-        self.future: Future[tuple[int, ScriptFailure | None] | None] = Future()
+        self.future: Future[BatchResult | None] = Future()
         self.attempts = 0
 
     def packed(self) -> tuple[bytes, bytes]:
@@ -95,7 +106,7 @@ class TxTask:
         """Seconds that it may take at most."""
         return longest_verification(*self.packed())
 
-    def answer(self, result: tuple[int, ScriptFailure | None] | None) -> None:
+    def answer(self, result: BatchResult | None) -> None:
         """Give the result to whoever still waits for it."""
         if self.future.set_running_or_notify_cancel():
             self.future.set_result(result)

@@ -418,6 +418,8 @@ class SimNode(Endpoint):
             self._process_block(effect)
         elif isinstance(effect, fx.ProcessTransactions):
             self._process_transactions(effect)
+        elif isinstance(effect, fx.WithdrawTransactions):
+            pass  # they are judged all the same, as those that somebody has begun with
         elif isinstance(effect, fx.ReadBlock):
             raw = self.chain.blocks.get(effect.index)
             sim.at(0.001, lambda: self.feed(ev.BlockRead(effect.peer_id, effect.index, raw)))

@@ -37,6 +37,10 @@ class Unjudged:
         """The block is connected, refused, or has no effect."""
         self._open.pop(2 * index + 1, None)
 
+    def txs(self) -> list[int]:
+        """Numbers of transactions without a verdict."""
+        return [key >> 1 for key in self._open if not key & 1]
+
     def blocks(self) -> list[int]:
         """Header indices of blocks without a verdict."""
         return [key >> 1 for key in self._open if key & 1]

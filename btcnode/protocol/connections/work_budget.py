@@ -1,7 +1,8 @@
 """What peers' messages cost us in measured processor time, against a budget for each that refills.
 
-Work that we asked for (blocks, headers, transactions on request) is not charged. Who has used its budget up is not read
-from until a tenth of it is back; each time counts against its score, which ends the connection when it goes on.
+Work that we asked for (blocks, headers, transactions on request) is not charged; verifying the scripts of a transaction
+that is refused then is, whoever asked for it and whatever process did it. Who has used its budget up is not read from
+until a tenth of it is back; each budget that is used up counts against its score, which ends the connection in the end.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ class WorkBudget:
             if peer is None or not peer.role.is_heard:
                 continue
             self._refill(peer)
+            before = 0 if peer_id not in self._paused else _budgets(peer)
             peer.work_left -= seconds
             peer.conduct.work += seconds
-            if peer.work_left < 0 and peer_id not in self._paused:
-                self._overspent(peer)
+            if (used := _budgets(peer) - before) > 0:
+                self._overspent(peer, used)
 
     def useful(self, peer: Peer, seconds: float) -> None:
         """What the peer sent unasked was of use: that time is given back."""
@@ -47,9 +49,10 @@ class WorkBudget:
         peer.work_left = min(WORK_BURST, peer.work_left + (now - peer.work_at) * WORK_RATE)
         peer.work_at = now
 
-    def _overspent(self, peer: Peer) -> None:
+    def _overspent(self, peer: Peer, used: int) -> None:
+        """Another so many budgets are used up."""
         ctx = self._ctx
-        peer.conduct.blame(Offence.OVERSPENDING.name, weight_of(Offence.OVERSPENDING))
+        peer.conduct.blame(Offence.OVERSPENDING.name, used * weight_of(Offence.OVERSPENDING))
         text = f"{Offence.OVERSPENDING.value}: {peer.conduct.work:.2f} s of processor time of late"
         self._paused[peer.id] = None
         ctx.pause(peer, PAUSE_WORK)
@@ -65,3 +68,8 @@ class WorkBudget:
                     continue
                 self._ctx.resume(peer, PAUSE_WORK)
             del self._paused[peer_id]
+
+
+def _budgets(peer: Peer) -> int:
+    """How many budgets the peer has used up beyond what it had: 1 as soon as nothing is left."""
+    return 1 + int(-peer.work_left / WORK_BURST) if peer.work_left < 0 else 0

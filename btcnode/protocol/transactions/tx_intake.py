@@ -1,14 +1,15 @@
 """Transactions that peers announce and send: from inv to getdata, validation and what follows from its verdict.
 
 Validation is an effect (``ProcessTransactions``) with a numbered answer. How many are open is limited for each peer
-and for all; who sends more is not read from. Orphans whose parents came are validated one at a time for each peer,
-at most ``MAX_TX_WORK_PEERS`` at once, so that a family of orphans never holds up anything else.
+and for all; who sends more is not read from. What a peer leaves behind is given up where nobody has begun to check it.
+Orphans whose parents came are validated one at a time for each peer, at most ``MAX_TX_WORK_PEERS`` at once, so that a
+family of orphans never holds up anything else.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from btcnode.errors import DecodeError
@@ -17,7 +18,7 @@ from btcnode.mempool.rejection import TxResult
 from btcnode.primitives.hashes import sha256d, to_display
 from btcnode.primitives.scan import txid_in_steps
 from btcnode.primitives.tx import Tx
-from btcnode.protocol.effects import LogLevel, ProcessTransactions
+from btcnode.protocol.effects import LogLevel, ProcessTransactions, WithdrawTransactions
 from btcnode.protocol.limits import (
     MAX_EXTRA_TRANSACTION_SIZE,
     MAX_GETDATA_TXS,
@@ -93,6 +94,7 @@ class TxIntake:
         self._open: dict[int, _Open] = {}
         self._next_number = 1
         self._busy: dict[bytes, int] = {}  # txids and wtxids in validation -> how often
+        self._heirs: dict[bytes, int] = {}  # wtxids in validation -> another peer that has sent the same meanwhile
         self._bytes = 0
         self._work: dict[int, None] = {}  # peers with orphans to be looked at again, in turn
         self._working: dict[int, None] = {}  # those of them whose orphan is in validation
@@ -114,9 +116,22 @@ class TxIntake:
         self.download.tracker.disconnected(peer.id)
 
     def forget(self, peer: Peer) -> None:
-        """The connection is gone; verdicts on what it sent still count."""
+        """The connection is gone; what it sent is judged for another peer that sent it too, or if that has begun."""
         self.download.disconnected(peer.id)
         self._work.pop(peer.id, None)
+        given_up = [number for number in peer.unjudged.txs() if not self._inherit(number)]
+        if given_up:
+            self._ctx.emit(WithdrawTransactions(tuple(given_up)))
+
+    def _inherit(self, number: int) -> bool:
+        """Take a transaction that is being judged as another peer's, if there is one."""
+        open_ = self._open[number]
+        heir = self._ctx.peers.get(self._heirs.get(open_.txs[0].wtxid, -1))
+        if heir is None or not heir.role.is_heard:
+            return False
+        self._open[number] = replace(open_, peer_id=heir.id, senders=(heir.id,))
+        self._count(heir, number, open_.size)
+        return True
 
     def has_work(self, peer_id: int) -> bool:
         """Whether orphans of the peer wait for another look."""
@@ -176,6 +191,7 @@ class TxIntake:
                 return None
             known: Known | None = self.download.known(wtxid, True)
             if (known is Known.SETTLED or wtxid in self._busy) and not peer.permissions & Permission.FORCE_RELAY:
+                self._heirs_of(wtxid, peer)
                 self._answered(peer, wtxid, (yield from txid_in_steps(raw)))
                 return wtxid
             tx = message.parse() if len(raw) < LARGE_TX else (yield from Tx.parse_in_steps(raw))
@@ -187,6 +203,7 @@ class TxIntake:
         if len(raw) >= LARGE_TX or tx.wtxid != wtxid:
             known = None  # time has passed, or there are bytes behind the transaction
         if tx.wtxid in self._busy:
+            self._heirs_of(tx.wtxid, peer)
             self._answered(peer, tx.wtxid, tx.txid)
             return tx.wtxid
         self._relay.knows(peer, tx.wtxid if peer.wtxid_relay else tx.txid)
@@ -208,6 +225,11 @@ class TxIntake:
                 text = f"Not relaying non-mempool transaction {name} from forcerelay peer={peer.id}"
                 self._ctx.log(LogLevel.DEBUG, "net", text)
         return tx.wtxid
+
+    def _heirs_of(self, wtxid: bytes, peer: Peer) -> None:
+        """The peer has sent a transaction that may be in validation already."""
+        if wtxid in self._busy:
+            self._heirs[wtxid] = peer.id
 
     def _answered(self, peer: Peer, wtxid: bytes, txid: bytes) -> None:
         """The peer sent what we have already."""
@@ -248,15 +270,19 @@ class TxIntake:
         self._bytes += size
         peer = self._ctx.peers.get(peer_id)
         if peer is not None:
-            if first_time:
-                peer.unjudged.add_tx(number)
-            else:
-                peer.unjudged.again += 1
-            peer.txs_in_validation += 1
-            peer.tx_bytes_in_validation += size
-            if self._is_too_much(peer):
-                self._ctx.pause(peer, PAUSE_TRANSACTIONS)
+            self._count(peer, number if first_time else None, size)
         self._ctx.emit(ProcessTransactions(peer_id, number, txs, package=len(txs) > 1))
+
+    def _count(self, peer: Peer, number: int | None, size: int) -> None:
+        """The peer has another one in validation, of ``size`` bytes; ``number`` None: an orphan or a package of it."""
+        if number is None:
+            peer.unjudged.again += 1
+        else:
+            peer.unjudged.add_tx(number)
+        peer.txs_in_validation += 1
+        peer.tx_bytes_in_validation += size
+        if self._is_too_much(peer):
+            self._ctx.pause(peer, PAUSE_TRANSACTIONS)
 
     def _is_too_much(self, peer: Peer) -> bool:
         if len(self._open) >= MAX_TXS_IN_VALIDATION or self._bytes >= MAX_TX_BYTES_IN_VALIDATION:
@@ -276,6 +302,7 @@ class TxIntake:
                 self._busy[tx_hash] -= 1
                 if not self._busy[tx_hash]:
                     del self._busy[tx_hash]
+                    self._heirs.pop(tx_hash, None)
         self._bytes -= closed.size
         peer = self._ctx.peers.get(closed.peer_id)
         if peer is not None:

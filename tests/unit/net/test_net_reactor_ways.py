@@ -15,7 +15,7 @@ from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
 from btcnode.protocol import effects as fx
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.events import ConnectFailed, DnsSeedResult, LocalAddress, PeerConnected
+from btcnode.protocol.events import ConnectFailed, DnsSeedResult, LocalAddress, PeerConnected, PeerDisconnected
 from btcnode.settings.addresses import ProxyAddress, ProxyPlan
 from btcnode.settings.permissions import AccessRules, parse_whitelist
 from btcnode.wire.netaddr import NetAddress, Network
@@ -30,11 +30,14 @@ class Brain:
         self.heard: list[Any] = []
         self.next: list[fx.Effect] = []
         self.arrivals: asyncio.Queue[PeerConnected] = asyncio.Queue()
+        self.departures: asyncio.Queue[PeerDisconnected] = asyncio.Queue()
 
     def step(self, _: float, event: Any) -> list[fx.Effect]:
         self.heard.append(event)
         if isinstance(event, PeerConnected):
             self.arrivals.put_nowait(event)
+        elif isinstance(event, PeerDisconnected):
+            self.departures.put_nowait(event)
         effects, self.next = self.next, []
         return effects
 
@@ -155,6 +158,29 @@ def test_a_door_for_tor_is_not_enough() -> None:
     with pytest.raises(ConfigError, match="unable to bind"):
         asyncio.run(run(taken=True))
     assert asyncio.run(run(taken=False)) == 1  # the other way round the node goes on
+
+
+def test_an_end_behind_bytes_that_nobody_reads_is_seen() -> None:
+    async def run() -> None:
+        brain = Brain()
+        reactor = Reactor(brain, MAGIC, 18444)  # type: ignore[arg-type]
+        await reactor.listen([("127.0.0.1", 0)], required=True)
+        reactor.start()
+        writers = []
+        for _ in range(2):
+            writers.append((await asyncio.open_connection(reactor.bound[0].host, reactor.bound[0].port))[1])
+            peer = (await brain.arrivals.get()).peer_id
+            reactor.connections[peer].set_receiving(False)
+            writers[-1].write(bytes(60_000))  # so much the kernel takes without anybody who reads
+            await writers[-1].drain()
+        writers[0].close()
+        async with asyncio.timeout(20):
+            assert (await brain.departures.get()).peer_id == 0
+        assert list(reactor.connections) == [1]  # who is still there keeps waiting
+        writers[1].close()
+        await reactor.close()
+
+    asyncio.run(run())
 
 
 def test_who_comes_through_tor_is_marked_and_has_no_permissions_of_its_address() -> None:

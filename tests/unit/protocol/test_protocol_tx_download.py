@@ -188,6 +188,29 @@ def test_what_is_in_validation_is_not_asked_for_twice(node: Bench, pool: SmallPo
     assert node.state(first).last_tx_unix > 0
 
 
+def test_what_a_peer_leaves_behind_is_given_up(node: Bench, pool: SmallPool) -> None:
+    first, second = outbound(node), outbound(node)
+    alone, both = simple(1), simple(2)
+    handed = []
+    for tx in (alone, both):
+        node.receive(first, TxMessage(tx.raw))
+        handed += node.all(fx.ProcessTransactions)
+    node.receive(second, TxMessage(both.raw))
+    node.receive(second, inv(alone))
+    effects = node.step(ev.PeerDisconnected(first))
+    assert fx.WithdrawTransactions((handed[0].number,)) in effects
+    unjudged = (ev.TxOutcome(alone.txid, alone.wtxid, TxResult.UNKNOWN),)
+    node.step(ev.TransactionsProcessed(first, handed[0].number, unjudged))
+    node.wait(3)
+    assert asked(node, second) == [alone.wtxid]  # as if it had never come
+    assert node.state(second).txs_in_validation == 1
+    effects = node.step(ev.PeerDisconnected(second))  # the other one had become its own
+    assert fx.WithdrawTransactions((handed[1].number,)) in effects
+    node.step(pool.process(handed[1]))
+    intake = node.protocol._intake
+    assert not intake._open and not intake._busy and not intake._heirs and not intake._bytes
+
+
 def test_nothing_is_taken_in_initial_download(params: NetworkParams, pool: SmallPool) -> None:
     bench = Bench(params, config=relay_config(), transactions=pool)
     peer = outbound(bench)

@@ -54,6 +54,17 @@ def test_who_goes_on_is_disconnected_and_one_line_says_why(bench: Bench) -> None
     assert "more processor time than its share" in lines[0]
 
 
+def test_each_budget_that_is_used_up_counts(bench: Bench) -> None:
+    once, at_once, on_and_on = bench.peer(), bench.peer(), bench.peer()
+    spend(bench, once, WORK_BURST + 0.01)
+    spend(bench, at_once, 3 * WORK_BURST + 0.01)
+    for _ in range(31):
+        spend(bench, on_and_on, WORK_BURST / 10)
+    loads = [bench.state(peer).conduct.load for peer in (once, at_once, on_and_on)]
+    assert loads[1] == pytest.approx(3 * loads[0])
+    assert loads[2] == pytest.approx(3 * loads[0])
+
+
 def test_a_budget_refills(bench: Bench) -> None:
     peer = bench.peer()
     for _ in range(20):

@@ -11,8 +11,8 @@ from typing import Any, cast
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import Accepted, Rejection, TxResult, TxVerdict
 from btcnode.primitives.tx import Tx
-from btcnode.protocol.effects import ProcessTransactions
-from btcnode.protocol.events import TransactionsProcessed
+from btcnode.protocol.effects import ProcessTransactions, WithdrawTransactions
+from btcnode.protocol.events import TransactionsProcessed, WorkMeasured
 from btcnode.protocol.inputs import Input
 from btcnode.services.transactions import Transactions
 from btcnode.sync.tx_verifier import BATCHES_AHEAD, SPOT_INPUTS, verify_batch
@@ -53,6 +53,8 @@ class Bench:
         self.lab = lab
         self.workers = HeldPool()
         self.answers: list[TransactionsProcessed] = []
+        self.charged: list[tuple[int, float]] = []
+        self.number = 0
         state = SimpleNamespace(
             params=lab.params, tree=lab.tree, tip=lab.tip, read_view=lab.coins, script_cache=None, active=None
         )
@@ -65,10 +67,13 @@ class Bench:
     def _feed(self, event: Input) -> None:
         if isinstance(event, TransactionsProcessed):
             self.answers.append(event)
+        elif isinstance(event, WorkMeasured):
+            self.charged += event.spent
 
     async def from_peer(self, *txs: Tx, peer: int = 1) -> None:
         for tx in txs:
-            self.transactions.process_transactions(ProcessTransactions(peer, len(self.answers), (tx,)))
+            self.number += 1
+            self.transactions.process_transactions(ProcessTransactions(peer, self.number, (tx,)))
         await asyncio.sleep(0)
 
     @contextmanager
@@ -103,6 +108,7 @@ def run(scene: Callable[[Bench], Awaitable[None]]) -> None:
         await bench.workers.work()
         assert not bench.transactions._verifying and not bench.transactions._claims
         assert not bench.transactions._waits_for and not bench.transactions._hurried
+        assert not bench.transactions._peers_offers
         assert bench.transactions.verifier.open == 0
         await bench.transactions.close()
 
@@ -255,5 +261,78 @@ def test_invalid_scripts_are_told_as_ever() -> None:
         await bench.from_peer(pay([bench.lab.coin()], 500), spoilt([bench.lab.coin()]), pay([bench.lab.coin()], 500))
         await bench.workers.work()
         assert len(bench.pool) == 2 and len(bench.answers) == 3
+
+    run(scene)
+
+
+def test_what_a_gone_peer_sent_is_not_verified_unless_that_has_begun() -> None:
+    async def scene(bench: Bench) -> None:
+        begun, waiting, others = (pay([bench.lab.coin()], 500) for _ in range(3))
+        await bench.from_peer(begun)
+        with bench.busy_workers():
+            await bench.from_peer(waiting)
+            await bench.from_peer(others, peer=2)
+            bench.transactions.withdraw_transactions(WithdrawTransactions((1, 2)))
+            assert [answer.number for answer in bench.answers] == [2]
+            assert bench.answers[0].results[0].result is TxResult.UNKNOWN
+        await bench.workers.work()
+        assert {begun.txid, others.txid} == {entry.txid for entry in bench.pool}
+        await bench.from_peer(waiting)  # nothing is left of it
+        await bench.workers.work()
+        assert waiting.txid in bench.pool
+
+    run(scene)
+
+
+def test_of_many_forms_of_one_transaction_the_gone_peers_are_passed_over() -> None:
+    async def scene(bench: Bench) -> None:
+        coins = [bench.lab.coin()]
+        good = pay(coins, 500)
+        forms = [
+            Tx(good.version, good.prevouts, good.script_sigs, good.sequences, good.txouts, [[bytes([n]), b""]], 0)
+            for n in range(1, 20)
+        ]
+        await bench.from_peer(*forms)
+        await bench.from_peer(good, peer=2)
+        bench.transactions.withdraw_transactions(WithdrawTransactions(tuple(range(1, 20))))
+        await bench.workers.work()
+        assert good.txid in bench.pool
+        assert bench.transactions.verifier.verified == 2  # the one that had been begun, and the good one
+
+    run(scene)
+
+
+def test_the_user_still_gets_a_gone_peers_parents() -> None:
+    async def scene(bench: Bench) -> None:
+        first = large(bench.lab)
+        second = pay(coins_of(first)[:1], 500)
+        with bench.busy_workers():
+            await bench.from_peer(first, second)
+            child = bench.transactions.accept(pay(coins_of(second), 500), urgent=True)
+            verdict = asyncio.ensure_future(child)
+            await asyncio.sleep(0)
+            bench.transactions.withdraw_transactions(WithdrawTransactions((1, 2)))
+            await bench.workers.work()
+            assert isinstance(await verdict, Accepted)
+
+    run(scene)
+
+
+def test_verifying_in_vain_is_charged_and_accepted_ones_are_not() -> None:
+    async def scene(bench: Bench) -> None:
+        await bench.from_peer(pay([bench.lab.coin()], 500), peer=1)
+        await bench.from_peer(spoilt([bench.lab.coin()]), peer=2)
+        await bench.workers.work()
+        assert [peer for peer, _ in bench.charged] == [2]
+        assert bench.charged[0][1] > 0
+        parent = pay([bench.lab.coin()], 0, 2)
+        child = spoilt(coins_of(parent)[:1])
+        effect = ProcessTransactions(3, 99, (parent, child), package=True)
+        bench.transactions.process_transactions(effect)
+        for _ in range(5):
+            await asyncio.sleep(0)
+            await bench.workers.work()
+        assert bench.answers[-1].number == 99
+        assert 3 in {peer for peer, _ in bench.charged}
 
     run(scene)

@@ -15,7 +15,7 @@ from btcnode.script.flags import STANDARD_VERIFY_FLAGS
 from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.sync.tx_verifier import TxVerifier, verify_batch
 from btcnode.sync.worker_pool import WorkerPool
-from btcnode.sync.worker_tasks import TxTask
+from btcnode.sync.worker_tasks import BatchResult, TxTask
 from tests.lib.mempool_lab import MempoolLab, pay
 
 PARAMS = params_for("regtest")
@@ -57,14 +57,15 @@ async def run(
     verdicts: dict[bytes, ScriptFailure | None] = {}
     ready = asyncio.Event()
 
-    def record(txid: bytes, failure: ScriptFailure | None) -> None:
+    def record(txid: bytes, failure: ScriptFailure | None, seconds: float) -> None:
         assert txid not in verdicts
+        assert seconds > 0 or failure is None
         verdicts[txid] = failure
         if len(verdicts) == len(jobs):
             ready.set()
 
     for job, txid, _ in jobs:
-        verifier.submit(job, txid, lambda failure, txid=txid: record(txid, failure))  # type: ignore[misc]
+        verifier.submit(job, txid, lambda *verdict, txid=txid: record(txid, *verdict))
     await asyncio.sleep(0)
     meanwhile()
     await asyncio.wait_for(ready.wait(), 60)
@@ -112,7 +113,7 @@ def test_repeats_meet_the_same_worker() -> None:
     pool = WorkerPool(4, PARAMS)
     try:
         shards: list[int] = []
-        pool.submit_transactions = lambda task: (shards.append(task.shard), task.answer((1, None)))  # type: ignore[method-assign,assignment,func-returns-value]
+        pool.submit_transactions = lambda task: (shards.append(task.shard), task.answer(BatchResult(1, None, 0.0)))  # type: ignore[method-assign,assignment,func-returns-value]
 
         async def twice() -> None:
             verifier = TxVerifier(pool)
@@ -129,6 +130,6 @@ def test_repeats_meet_the_same_worker() -> None:
 
 
 def test_a_batch_ends_at_its_first_failure(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
-    valid, failure = verify_batch([job for job, _, _ in jobs])
-    assert valid == 2 and failure is not None
+    valid, failure, seconds = verify_batch([job for job, _, _ in jobs])
+    assert valid == 2 and failure is not None and seconds > 0
     assert TxTask([job for job, _, _ in jobs], 0).inputs == 60
