@@ -93,7 +93,6 @@ class Traffic:
     bytes_sent: int = 0
     bytes_received: int = 0
     held: int = 0  # bytes that have arrived and are not handed over, of all connections
-    kept_back: bool = False  # since the last measurement a socket took less than there was
 
 
 class Connection(asyncio.Protocol):
@@ -126,12 +125,15 @@ class Connection(asyncio.Protocol):
         self.opened = False
         self.close_reason = ""
         self.peer_name = ""  # its address and port
+        self.group = b""  # of its address
         self._transport: asyncio.Transport | None = None
         self.queue = SendQueue(traffic.shared, traffic.loop.time(), FRAME_HEADER_SIZE)
         self._release: asyncio.TimerHandle | None = None
         self.turn = Turn(peer_id, self._work, self._finish_turn)
         self._to_write = False
         self._paused = False  # the socket does not take more
+        self._kept_back = False  # the socket took less than there was, since ``take_voice``
+        self._told = 0  # bytes that ``take_voice`` has told of
         self._paused_at = (0.0, 0)  # since when, and the bytes that it had not taken then or got since
         self._full = False  # what was last told of the send buffer
         self._detecting = wire.kind is TransportKind.DETECTING
@@ -254,7 +256,7 @@ class Connection(asyncio.Protocol):
         self._paused = True
         assert self._transport is not None
         self._paused_at = self._traffic.loop.time(), self._transport.get_write_buffer_size()
-        self._traffic.kept_back = True
+        self._kept_back = True
 
     def resume_writing(self) -> None:
         """The socket takes more again."""
@@ -266,6 +268,12 @@ class Connection(asyncio.Protocol):
         if not self._closing:
             self._write()
             self._check_full()
+
+    def take_voice(self) -> tuple[bool, int]:
+        """Whether the socket took less than there was, and the bytes sent, since the last call."""
+        told = self._kept_back, self.bytes_sent - self._told
+        self._kept_back, self._told = self._paused, self.bytes_sent
+        return told
 
     # -- in ------------------------------------------------------------------------------------------------------
 

@@ -22,12 +22,14 @@ from typing import Any
 from btcnode.errors import ConfigError
 from btcnode.net.addresses import default_port_of, free_port, from_sockname, literal, lookup
 from btcnode.net.capture import MessageCapture
+from btcnode.net.common_line import Voice, taken_together
 from btcnode.net.connection import Connection, Door, Traffic
 from btcnode.net.listener import Listener
 from btcnode.net.proxy.dialer import Dialer, Opened
 from btcnode.net.proxy.errors import DialError
 from btcnode.net.turns import Turns
 from btcnode.protocol import effects as fx
+from btcnode.protocol.addresses.netgroup import netgroup
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.effects import Effect, LogLevel
 from btcnode.protocol.events import (
@@ -130,7 +132,7 @@ class Reactor:
         )
         self.lag = LoopLag()
         self._tick_due = 0.0
-        self._measured = self.loop.time(), 0
+        self._measured = self.loop.time()
         self.connections: dict[int, Connection] = {}
         self.bound: list[NetAddress] = []
         self.onion_bound: list[NetAddress] = []  # where Tor hands connections over
@@ -245,16 +247,18 @@ class Reactor:
             unread[fileno].close("remote end closed", grace=0.0)
 
     def _measure(self) -> None:
-        """Once a second: how much all peers together have taken, if that was all that they could."""
-        since, sent = self._measured
+        """Once a second: how much all peers together have taken, if that was all that they could.
+
+        Links that have no buckets say nothing of our line.
+        """
         now = self.loop.time()
-        seconds = now - since
+        seconds = now - self._measured
         if seconds >= MEASURE_INTERVAL:
-            traffic = self.traffic
-            if traffic.kept_back:
-                traffic.shared.measure(now, traffic.bytes_sent - sent, seconds)
-            traffic.kept_back = False
-            self._measured = now, traffic.bytes_sent
+            limited = [connection for connection in self.connections.values() if connection.queue.limited]
+            size = taken_together(Voice(connection.group, *connection.take_voice()) for connection in limited)
+            if size is not None:
+                self.traffic.shared.measure(now, size, seconds)
+            self._measured = now
 
     def feed_tick(self) -> None:
         """Let the protocol look at the clocks."""
@@ -337,6 +341,7 @@ class Reactor:
         permissions = self._permissions(address, connection, attempt)
         connection.queue.limited = connection.door.onion or not (address.is_local or permissions & UNLIMITED)
         connection.opened = True
+        connection.group = netgroup(address)
         connection.peer_name = str(address)
         self.connections[connection.peer_id] = connection
         self.feed(

@@ -1,14 +1,17 @@
 """What waits to be sent to one peer: in which order, how fast, and what is dropped when it comes too late.
 
 Three classes: what the connection lives by (0: pings, headers, blocks, requests, whatever is not named below), the most
-urgent of which overtakes what the socket does not take; transactions and their announcements (1); addresses and
-filters (2). The base rate follows the bandwidth that was measured: 50 messages a second for each MB/s, at least 10, at
-most 200. Classes 1 and 2 have a bucket of that rate each, for the peer and for all peers together. Under congestion
-(the line took less than there was, within the last five seconds) the classes get 1.5, 1.0 and 0.3 of it: class 0 has a
-bucket then too, for the peer alone, so that peers that do not read cannot keep others waiting. Whole blocks have no
-bucket: how fast they go is measured by the socket itself. Announcements and gossip that waited half a second (1) or
-five (2) are dropped, answers never are. News is paced by who tells it and can be dropped, so it pays the peer's own
-bucket only: else peers that ask for much could keep the others from hearing of transactions.
+urgent of which overtakes what the socket does not take, but not each other; transactions and their announcements (1);
+addresses and filters (2). Within a class the order holds (but whole blocks, which have no bucket, do not wait for what
+has one), and a pong comes after all that was to be sent before it, as peers take it for the end of the answers.
+
+The base rate follows the bandwidth that was measured: 50 messages a second for each MB/s, at least 10, at most 200.
+Classes 1 and 2 have a bucket of that rate each, for the peer and for all peers together. Under congestion (the line
+took less than there was, within the last five seconds) the classes get 1.5, 1.0 and 0.3 of it: class 0 has a bucket
+then too, for the peer alone, so that peers that do not read cannot keep others waiting. How fast whole blocks go is
+measured by the socket itself. Announcements and gossip that waited half a second (1) or five (2) are dropped, answers
+never are. News is paced by who tells it and can be dropped, so it pays the peer's own bucket only: else peers that ask
+for much could keep the others from hearing of transactions.
 
 Links to this machine, and to peers that the user favours, have no buckets.
 """
@@ -26,6 +29,7 @@ _CLASSES = {
     "addr": 2, "addrv2": 2, "cfilter": 2, "cfheaders": 2, "cfcheckpt": 2,
 }  # fmt: skip
 _BUCKETLESS = frozenset({"block"})
+_END = "pong"  # of what came before it
 CLASSES = 3
 FACTORS = (1.5, 1.0, 0.3)  # of the base rate, by class, under congestion
 CONGESTION = 5.0  # seconds that a line counts as congested after it took less than there was
@@ -156,11 +160,12 @@ class SharedLimits:
 
 
 class Outgoing(NamedTuple):
-    """A message that waits. ``expires``: when it need not be sent any more."""
+    """A message that waits. ``place``: in the order of coming. ``expires``: when it need not be sent any more."""
 
     command: str
     payload: bytes
     kind: int
+    place: int
     expires: float
 
 
@@ -174,9 +179,11 @@ class SendQueue:
         self.limited = True
         self.size = 0  # bytes of all that waits
         self.bandwidth = Bandwidth()
-        self._urgent: deque[Outgoing] = deque()
-        self._ready: deque[Outgoing] = deque()
-        self._held: tuple[deque[Outgoing], ...] = tuple(deque() for _ in range(CLASSES))
+        self._come = 0
+        self._turns = 0  # given to what may be sent, in the order in which it may
+        self._urgent: deque[tuple[int, Outgoing]] = deque()
+        self._ready: deque[tuple[int, Outgoing]] = deque()
+        self._held: tuple[deque[Outgoing], ...] = tuple(deque() for _ in range(CLASSES + 1))  # the last: pongs
         self._rates = ClassRates(RATE_MAX, now)
 
     def __bool__(self) -> bool:
@@ -196,24 +203,38 @@ class SendQueue:
     def add(self, now: float, command: str, payload: bytes, *, full: bool, droppable: bool) -> None:
         """A message is to be sent. ``full``: the socket takes nothing at the moment."""
         kind = class_of(command, droppable=droppable)
-        message = Outgoing(command, payload, kind, now + DEADLINES[kind] if droppable else inf)
+        self._come += 1
+        message = Outgoing(command, payload, kind, self._come, now + DEADLINES[kind] if droppable else inf)
         self.size += self._overhead + len(payload)
         if full:
             self._rates.congest(now)
         self._look(now)
-        if not self.limited or command in _BUCKETLESS or (not self._held[kind] and self._pay(message, now)):
-            (self._urgent if full and command in URGENT else self._ready).append(message)
+        lane = self._held[CLASSES if command == _END else kind]
+        pays = self.limited and command not in _BUCKETLESS
+        if not pays or (not lane and self._may_come(message) and self._pay(message, now)):
+            self._free(message)
         else:
-            self._held[kind].append(message)
+            lane.append(message)
             self._shared.counts.delayed[kind] += 1
+
+    def _free(self, message: Outgoing) -> None:
+        """It may be sent when the socket takes it."""
+        self._turns += 1
+        (self._urgent if message.command in URGENT else self._ready).append((self._turns, message))
+
+    def _may_come(self, message: Outgoing) -> bool:
+        """Whether nothing is held that came before, of what may not be overtaken."""
+        if message.command != _END:
+            return True
+        return all(not held or held[0].place > message.place for held in self._held[:CLASSES])
 
     def _look(self, now: float) -> None:
         """Time has passed: what the end of congestion sets free is free."""
         self._rates.look(now)
         self._shared.rates.look(now)
-        if not self._rates.congested and self._held[0]:
-            self._ready += self._held[0]
-            self._held[0].clear()
+        if not self._rates.congested:
+            while self._held[0]:
+                self._free(self._held[0].popleft())
 
     def _buckets(self, message: Outgoing) -> list[TokenBucket]:
         """What a message has to pay: class 0 a bucket under congestion, news its peer's, answers everybody's too."""
@@ -238,35 +259,41 @@ class SendQueue:
             while held:
                 if held[0].expires <= now:
                     self._drop(held.popleft())
-                elif self._pay(held[0], now):
-                    self._ready.append(held.popleft())
+                elif self._may_come(held[0]) and self._pay(held[0], now):
+                    self._free(held.popleft())
                 else:
                     break
 
     def wait(self, now: float) -> float | None:
         """Seconds until ``release`` has something to do; None when nothing is held."""
         waits = [
-            max((bucket.wait(now) for bucket in self._buckets(held[0])), default=0.0) for held in self._held if held
+            max((bucket.wait(now) for bucket in self._buckets(held[0])), default=0.0)
+            for held in self._held
+            if held and self._may_come(held[0])
         ]
         return min(waits, default=None)
 
     def pop(self, now: float, *, full: bool) -> Outgoing | None:
         """The next message; None when there is none that the socket shall get now."""
-        if self._urgent:
-            return self._taken(self._urgent.popleft())
-        while self._ready and not full:
-            message = self._ready.popleft()
+        urgent, ready = self._urgent, self._ready
+        while urgent or (ready and not full):
+            if urgent and (full or not ready or urgent[0][0] < ready[0][0]):
+                return self._taken(urgent.popleft()[1])
+            message = ready.popleft()[1]
             if message.expires > now:
                 return self._taken(message)
             self._drop(message)
         return None
 
     def pop_all(self) -> list[Outgoing]:
-        """Everything, held or not, before the connection is closed; class 0 first, then in order."""
-        messages = [*self._urgent, *self._ready, *(message for held in self._held for message in held)]
-        for queue in (self._urgent, self._ready, *self._held):
-            queue.clear()
-        return [self._taken(message) for message in messages]
+        """Everything, held or not, in the order of coming, before the connection is closed."""
+        messages = [message for _, message in (*self._urgent, *self._ready)]
+        messages += [message for held in self._held for message in held]
+        self._urgent.clear()
+        self._ready.clear()
+        for held in self._held:
+            held.clear()
+        return [self._taken(message) for message in sorted(messages, key=lambda message: message.place)]
 
     def _taken(self, message: Outgoing) -> Outgoing:
         self.size -= self._overhead + len(message.payload)

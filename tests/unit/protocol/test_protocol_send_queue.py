@@ -124,6 +124,58 @@ def test_urgent_messages_overtake_what_a_full_socket_does_not_take() -> None:
     assert drain(queue, 0.0) == ["block", "tx"]
 
 
+def test_urgent_messages_never_overtake_each_other() -> None:
+    queue, _ = make()
+    add(queue, 0.0, "block", "headers")
+    add(queue, 0.0, "cmpctblock", full=True)  # the socket was not full yet when the other one came
+    assert drain(queue, 0.0, full=True) == ["headers", "cmpctblock"]
+    assert drain(queue, 0.0) == ["block"]
+    queue.measure(0.0, 1000, 1.0)  # a slow line: 15 a second of class 0, and 75 at once
+    add(queue, 0.0, *["sendcmpct"] * 75, "headers", "getdata")
+    assert drain(queue, 0.0) == ["sendcmpct"] * 75
+    queue.release(0.1)
+    add(queue, 0.1, "cmpctblock", full=True)
+    queue.release(0.2)
+    assert drain(queue, 0.2, full=True) == ["headers", "getdata", "cmpctblock"]
+
+
+def test_a_pong_comes_after_all_answers_that_were_asked_for_before() -> None:
+    queue, _ = make()
+    add(queue, 0.0, *["tx"] * (BURST + 1), *["cfilter"] * (BURST + 2), "pong", "tx", "headers", "pong")
+    assert drain(queue, 0.0)[-1] == "headers"
+    assert queue.wait(0.0) == 1 / sq.RATE_MAX
+    queue.release(1 / sq.RATE_MAX)
+    assert drain(queue, 1.0) == ["tx", "cfilter"]
+    queue.release(2 / sq.RATE_MAX)
+    assert drain(queue, 1.0) == ["tx", "cfilter", "pong", "pong"]
+    assert queue.wait(1.0) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from(["tx", "inv", "block", "headers", "pong", "cfilter", "verack"]),
+                          st.booleans(), st.floats(0, 0.1)), max_size=200))  # fmt: skip
+def test_order_holds_within_classes_and_before_pongs(steps: list[tuple[str, bool, float]]) -> None:
+    queue, _ = make()
+    queue.measure(0.0, 1000, 1.0)
+    now, taken = 0.0, []
+    for command, full, pause in steps:
+        queue.add(now, command, b"", full=full, droppable=False)
+        now += pause
+        queue.release(now)
+        while (message := queue.pop(now, full=full)) is not None:
+            taken.append(message)
+    taken += queue.pop_all()
+    for kind in range(sq.CLASSES):
+        past = {"pong", "block", *sq.URGENT}
+        rest = [message.place for message in taken if message.kind == kind and message.command not in past]
+        assert rest == sorted(rest)
+    urgent = [m.place for m in taken if m.command in sq.URGENT]
+    assert urgent == sorted(urgent)
+    for n, message in enumerate(taken):
+        if message.command == "pong":
+            assert all(other.place < message.place or other.command != "pong" for other in taken[:n])
+            assert not any(other.place < message.place for other in taken[n + 1 :])
+
+
 def test_blocks_are_limited_by_the_socket_alone() -> None:
     queue, _ = make()
     queue.measure(0.0, 1000, 1.0)
@@ -150,7 +202,8 @@ def test_all_peers_together_have_a_bucket_too() -> None:
 def test_nothing_is_lost_at_the_end() -> None:
     queue, _ = make()
     add(queue, 0.0, *["tx"] * (BURST + 3), "addr")
-    assert len(queue.pop_all()) == BURST + 4
+    left = queue.pop_all()
+    assert [message.command for message in left] == ["tx"] * (BURST + 3) + ["addr"]
     assert not queue.size
     assert not queue
     assert not queue.holds
@@ -211,7 +264,7 @@ def shares(queue: SendQueue, start: float, seconds: int, *, full: bool) -> list[
     for step in range(10 * seconds):
         now = start + step / 10
         queue.release(now)
-        for command, kind in (("pong", 0), ("tx", 1), ("addr", 2)):
+        for command, kind in (("inv", 0), ("tx", 1), ("addr", 2)):
             while len(queue._held[kind]) < 100:
                 add(queue, now, command, full=full)
         drain(queue, now)
@@ -248,13 +301,13 @@ def test_all_peers_together_get_the_same_shares_of_classes_1_and_2() -> None:
 def test_the_end_of_congestion_sets_free() -> None:
     queue, shared = make()
     queue.measure(0.0, 1_000_000, 1.0)
-    add(queue, 0.0, *["pong"] * 1000, *["addr"] * 1000)
-    assert drain(queue, 0.0).count("pong") == 375  # five seconds of 75
+    add(queue, 0.0, *["inv"] * 1000, *["addr"] * 1000)
+    assert drain(queue, 0.0).count("inv") == 375  # five seconds of 75
     queue.release(4.0)
-    assert drain(queue, 4.0).count("pong") == 300
+    assert drain(queue, 4.0).count("inv") == 300
     assert queue.wait(4.0) is not None
     queue.release(sq.CONGESTION)
-    assert drain(queue, sq.CONGESTION).count("pong") == 325
+    assert drain(queue, sq.CONGESTION).count("inv") == 325
     before = shared.counts.sent[2]
     for second in range(6, 16):
         queue.release(float(second))
