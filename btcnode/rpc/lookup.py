@@ -6,10 +6,12 @@ import re
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.consensus.pow import bits_to_target
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.declare import Hex, Real, Time
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import double, type_name
+from btcnode.rpc.room import beside
 from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.services.parts import NodeParts
 
@@ -71,6 +73,20 @@ def require_data(node: NodeParts, index: int, *, undo: bool = False) -> None:
     else:
         why = "Undo data not available" if undo else "Block not available (not fully downloaded)"
     raise RpcError(RpcCode.MISC_ERROR, why)
+
+
+async def parsed_block(node: NodeParts, index: int, raw: bytes | None = None) -> ParsedBlock:
+    """A block, parsed beside the loop unless it was asked for lately; ``raw`` are its bytes where they were read.
+
+    Raises StorageError when it is not here or cannot be read.
+    """
+    kept = node.chain.parsed_lately(index)
+    if kept is not None:
+        return kept
+    data = await node.chain.read_block(index) if raw is None else raw
+    block = await beside(lambda: parse_block(data))  # the largest take tens of milliseconds
+    node.chain.keep_parsed(index, block)
+    return block
 
 
 def find_block(node: NodeParts, text: Any, name: str = "blockhash") -> int:

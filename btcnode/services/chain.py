@@ -30,6 +30,7 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.services.clock import Clock
+from btcnode.services.parsed_blocks import ParsedBlocks
 from btcnode.services.times import iso_time
 from btcnode.storage.coins import HashType
 from btcnode.storage.coins import UtxoStats as CoinTotals
@@ -128,6 +129,7 @@ class Chain:
         self._failure_listeners: list[Callable[[], None]] = []
         self.coin_scan = CoinScan()
         self.block_scan = CoinScan()
+        self._parsed = ParsedBlocks()
         driver.listen(self._on_events)
 
     def listen_failures(self, listener: Callable[[], None]) -> None:
@@ -228,8 +230,19 @@ class Chain:
 
     # -- from disk and the chain thread --------------------------------------------------------------------------
 
+    def parsed_lately(self, index: int) -> ParsedBlock | None:
+        """The parsed block, if it is in memory from the last time that it was asked for, and not pruned since."""
+        return self._parsed.get(index) if self.block_status(index).have_data else None
+
+    def keep_parsed(self, index: int, block: ParsedBlock) -> None:
+        """Remember what somebody has parsed; blocks that were not asked for lately are forgotten."""
+        self._parsed.put(index, block)
+
     async def read_block(self, index: int) -> bytes:
         """The serialised block; raises StorageError."""
+        kept = self.parsed_lately(index)
+        if kept is not None:
+            return kept.raw
         try:
             return await self.driver.read_block(index)
         except KeyError:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_prefix, coin_script, coin_value
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
@@ -36,6 +36,7 @@ from btcnode.rpc.lookup import (
     header_json,
     parse_hash,
     parse_verbosity,
+    parsed_block,
     require_data,
 )
 from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, make_room
@@ -204,10 +205,9 @@ def _end_json(tx: Tx, spent: list[bytes] | None) -> TxEnd:
 
 
 def block_json(
-    head: HeaderJson, raw: bytes, params: NetworkParams, undo: list[list[bytes]] | None, verbosity: int
+    head: HeaderJson, block: ParsedBlock, params: NetworkParams, undo: list[list[bytes]] | None, verbosity: int
 ) -> BlockJson | BlockWithTxs | BlockWithSpent:
     """A whole block below its header's fields; ``verbosity`` 1 lists txids, 2 transactions, 3 also what they spend."""
-    block = parse_block(raw)
     sizes: BlockSizes = {
         "strippedsize": block.stripped_size,
         "size": block.size,
@@ -246,8 +246,9 @@ async def getblock(
     if level <= 0:
         return raw.hex()
     undo = await read_undo(node, index) if level > 1 else None
+    block = await parsed_block(node, index, raw)
     head = header_json(node, index)
-    return await beside(lambda: block_json(head, raw, node.params, undo, level))
+    return await beside(lambda: block_json(head, block, node.params, undo, level))
 
 
 class UnspentOutput(TypedDict):

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import coin_value, txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.declare import FIXED, JSON_OR_TEXT, Hex, Hint, Label, Like, Named, Oneline, in_order, picked, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
-from btcnode.rpc.lookup import find_by_hash_or_height, require_data
+from btcnode.rpc.lookup import find_by_hash_or_height, parsed_block, require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
 from btcnode.rpc.room import beside
 from btcnode.script.scriptparse import is_unspendable
@@ -213,7 +213,7 @@ async def getblockstats(
     undo = await read_undo(node, index) if height else []
     if undo is None:
         raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")
-    block = parse_block(raw)
+    block = await parsed_block(node, index, raw)
     repeat = (height, tree.hash(index)) in node.params.bip30_exceptions
     found = _stats_of(await beside(lambda: _sums(block, undo, height, repeat)), block.n_tx)
     found["blockhash"] = to_display(tree.hash(index))

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Annotated, Any, TypedDict
 
 from btcnode.errors import StorageError
-from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_script, txout_script
 from btcnode.primitives.gcs import matches_any
 from btcnode.primitives.hashes import to_display
@@ -154,10 +154,11 @@ async def _concerns(node: NodeParts, index: int, scripts: Collection[bytes]) -> 
     if node.chain.tree.height(index):
         require_data(node, index, undo=True)
         undo = await read_undo(node, index) or []
-    return await asyncio.to_thread(_has_script, parse_block(raw), undo, scripts)
+    return await asyncio.to_thread(_has_script, raw, undo, scripts)
 
 
-def _has_script(block: ParsedBlock, undo: list[list[bytes]], scripts: Collection[bytes]) -> bool:
+def _has_script(raw: bytes, undo: list[list[bytes]], scripts: Collection[bytes]) -> bool:
+    block = parse_block(raw)
     created = (txout_script(txout) for n in range(block.n_tx) for txout in block.tx(n).txouts)
     spent = (coin_script(coin) for coins in undo for coin in coins)
     return any(script in scripts for script in created) or any(script in scripts for script in spent)

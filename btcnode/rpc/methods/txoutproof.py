@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from btcnode.errors import DecodeError, StorageError
-from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_height
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
@@ -13,8 +12,7 @@ from btcnode.primitives.merkle_proof import build_proof, read_proof
 from btcnode.rpc.declare import Hex, Named, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
-from btcnode.rpc.lookup import find_block, is_active, parse_hash, parse_hex, require_data
-from btcnode.rpc.room import beside
+from btcnode.rpc.lookup import find_block, is_active, parse_hash, parse_hex, parsed_block, require_data
 from btcnode.services.parts import NodeParts
 from btcnode.wire.messages import MerkleBlock
 
@@ -52,10 +50,9 @@ async def gettxoutproof(
     index = find_block(node, blockhash) if blockhash is not None else await _block_of(node, sorted(wanted))
     require_data(node, index)
     try:
-        raw = await node.chain.read_block(index)
+        block = await parsed_block(node, index)
     except StorageError:
         raise RpcError(RpcCode.INTERNAL_ERROR, "Can't read block from disk") from None
-    block = await beside(lambda: parse_block(raw))
     if not set(wanted) <= set(block.txids):
         text = "Not all transactions found in specified or retrieved block"
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text)

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from btcnode.errors import DecodeError
+from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.rpc import lookup
 from btcnode.rpc.jsonrpc import LARGE_BODY, MAX_ARRAYS
 from btcnode.rpc.lookup import LARGE_TEXT, is_large, parse_hex_or_none
 from btcnode.rpc.methods import all_methods, mempool_submit, mining
+from btcnode.services.chain import BlockStatus, Chain
 
 Running = Any
 LARGE = "00" * LARGE_TEXT
@@ -107,3 +110,29 @@ def test_large_texts() -> None:
     assert is_large(LARGE) and not is_large(os.urandom(32).hex())
     with pytest.raises(DecodeError):
         mining._given_block("")
+
+
+def test_a_block_is_parsed_once_and_beside_the_loop(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def noted(raw: bytes) -> ParsedBlock:
+        threads.append(threading.current_thread().name)
+        return parse_block(raw)
+
+    monkeypatch.setattr(lookup, "parse_block", noted)
+    name = running.call("generatetodescriptor", 1, "raw(52)")[0]
+    first = running.call("getblock", name, 3)
+    txid = first["tx"][0]["txid"]
+    assert running.call("getblock", name, 1)["tx"] == [txid]
+    assert running.call("getblockstats", name)["txs"] == 1
+    assert running.call("getrawtransaction", txid, 0, name) == first["tx"][0]["hex"]
+    assert running.call("verifytxoutproof", running.call("gettxoutproof", [txid], name)) == [txid]
+    assert len(threads) == 1 and threads[0].startswith("asyncio_"), threads
+
+
+def test_a_block_that_was_pruned_is_not_answered_from_memory(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = running.call("generatetodescriptor", 1, "raw(52)")[0]
+    txid = running.call("getblock", name)["tx"][0]
+    monkeypatch.setattr(Chain, "block_status", lambda *_: BlockStatus(n_tx=1))
+    gone = {"code": -1, "message": "Block not available (pruned data)"}
+    assert running.call("getblock", name, 2) == running.call("gettxoutproof", [txid], name) == gone
