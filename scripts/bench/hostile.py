@@ -20,8 +20,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
@@ -113,6 +114,11 @@ def columns(results: list[Result], *, full: bool) -> list[str]:
     return [call, p99, worst(lambda s: s.new_call), worst(lambda s: s.health), ping, block, memory, gone]
 
 
+def by_name(record: Any) -> dict[str, Any]:
+    """The fields of a dataclass, for JSON (``asdict`` makes counters of pairs out of counters)."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
 def as_asked(result: Result) -> bool:
     """Whether one of our runs met the aim."""
     seen = result.seen
@@ -158,7 +164,7 @@ def main() -> int:
                         print(line(result), flush=True)
     print(f"\n{time.monotonic() - begun:.0f} s\n\n{table(results, options.peers)}")
     if options.json is not None:
-        options.json.write_text(json.dumps([asdict(result) for result in results], indent=1))
+        options.json.write_text(json.dumps(results, indent=1, default=by_name))
     missed = [r for r in results if r.node == "OurNode" and not as_asked(r)]
     print(f"\n{len(missed)} runs are beyond {CALL_LIMIT} s for a call or {PING_LIMIT} s for a ping")
     return 1 if missed else 0
