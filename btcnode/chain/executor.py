@@ -119,6 +119,7 @@ class StepExecutor:
         self._coins = coins
         self.flusher = Flusher(store, coins)
         self.recent = RecentBlocks(recent_bytes)
+        self._most_ahead = min(MAX_AHEAD_BYTES, recent_bytes // 2)
         self._checker = checker or InlineChecker()
         self._script_cache = script_cache
         self._ahead: deque[_Ahead] = deque()
@@ -196,7 +197,7 @@ class StepExecutor:
         ahead = self._ahead
         if not ahead:
             return False
-        return ahead[0].check.done or len(ahead) >= MAX_AHEAD_BLOCKS or self._ahead_bytes >= MAX_AHEAD_BYTES
+        return ahead[0].check.done or len(ahead) >= MAX_AHEAD_BLOCKS or self._ahead_bytes >= self._most_ahead
 
     def _connect(self, step: ConnectStep) -> StepResult:
         if step.prev != self.tip:

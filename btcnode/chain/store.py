@@ -155,10 +155,14 @@ class ChainStore:
         """Look coins up, so that their pages are in memory when they are needed."""
         self.coins.get_many(outpoints)
 
+    @property
+    def databases(self) -> list[Database]:
+        """The node's own, and that of a loaded set."""
+        return [self.database] if self.snapshot is None else [self.database, self.snapshot.database]
+
     def verify_small_coins(self) -> None:
         """All files of coins are there, and whole where that takes no time to see; raises CorruptionError."""
-        databases = [self.database] if self.snapshot is None else [self.database, self.snapshot.database]
-        for database in databases:
+        for database in self.databases:
             with CoinsDb(database).snapshot():
                 if database.is_small:
                     CoinsDb(database).verify()

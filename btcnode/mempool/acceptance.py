@@ -230,7 +230,7 @@ class Admission:
     def limit(self, now: int) -> None:
         """Expire what is too old, and bring the pool within its memory (Core's ``LimitMempoolSize``)."""
         self.pool.expire(now - self.options.expiry_s)
-        self.pool.trim(self.options.max_bytes, now)
+        self.pool.trim(self.pool.max_bytes, now)
 
     def _submit(self, candidate: Candidate, now: int) -> TxVerdict:
         """Carry out what has been judged."""

@@ -146,6 +146,7 @@ class Mempool:
         self.options = options if options is not None else MempoolOptions()
         self.max_cluster_count = self.options.cluster_count
         self.max_cluster_size = self.options.cluster_vbytes * 4
+        self.max_bytes = self.options.max_bytes  # less while memory is short
         self.sequence = 1
         self.version = 1
         self.total_vsize = 0
@@ -461,7 +462,7 @@ class Mempool:
         freed = 0
         highest = 0.0
         incremental = self.options.incremental_feerate
-        budget, floor = max(1, self.options.max_bytes), self._eviction.floor
+        budget, floor = max(1, self.max_bytes), self._eviction.floor
         for victims, fee, size in self._eviction.victims(self._index):
             new = sorted([entry for entry in victims if entry not in gone], key=_BY_TXID)  # Core's order of leaving
             if not new:
@@ -515,9 +516,9 @@ class Mempool:
             return round(self._rolling_feerate)
         if now > self._rolling_since + 10:
             halflife = float(ROLLING_FEE_HALFLIFE)
-            if self.memory_usage < self.options.max_bytes // 4:
+            if self.memory_usage < self.max_bytes // 4:
                 halflife /= 4
-            elif self.memory_usage < self.options.max_bytes // 2:
+            elif self.memory_usage < self.max_bytes // 2:
                 halflife /= 2
             self._rolling_feerate /= 2.0 ** ((now - self._rolling_since) / halflife)
             self._rolling_since = now

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 CUT_OFF_BUFFER = 16_000_000  # a peer that lets this much pile up never reads: it is cut off
 CLOSE_GRACE = 1.0  # seconds for what was sent before a disconnect
 READ_AHEAD = 256 * 1024  # bytes held beyond the message under way while those before it wait for their turn
-MAX_HELD = 64_000_000  # bytes held of all connections together; above it none is read beyond the message under way
+MAX_HELD = 64_000_000  # bytes held of all connections together, if there is memory for them; ``Traffic.max_held``
 WRITE_AHEAD = 256 * 1024  # bytes handed to the socket at a time: what an urgent message may have to wait for
 UNSENT_LOW_WATER = 128 * 1024  # bytes that the kernel holds unsent before it stops taking more (Linux, macOS)
 RELEASE_PAUSE = 0.005  # seconds at least between two looks at the buckets
@@ -93,6 +93,7 @@ class Traffic:
     bytes_sent: int = 0
     bytes_received: int = 0
     held: int = 0  # bytes that have arrived and are not handed over, of all connections
+    max_held: int = MAX_HELD  # above it none is read beyond the message under way
 
 
 class Connection(asyncio.Protocol):
@@ -212,7 +213,7 @@ class Connection(asyncio.Protocol):
             return
         held = self.held
         self._count(held)
-        full = self._traffic.held > MAX_HELD
+        full = self._traffic.held > self._traffic.max_held
         if not self._receiving:
             read = held <= (0 if full else self._traffic.max_receive_buffer)
         elif missing := self.wire.missing:

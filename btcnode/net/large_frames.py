@@ -28,7 +28,7 @@ class LargeFrames:
 
     def __init__(self, clock: Callable[[], float], budget: int = BUDGET) -> None:
         self._clock = clock
-        self._budget = budget
+        self.budget = budget
         self._reading: dict[int, _Frame] = {}
         self._waiting: dict[int, int] = {}
         self._announced = 0  # of those that are read
@@ -44,7 +44,7 @@ class LargeFrames:
                 frame.held, frame.since = held, self._clock()
             return True
         self._waiting[peer_id] = size
-        if self._announced + size > self._budget or min(self._waiting.values()) < size:
+        if self._announced + size > self.budget or min(self._waiting.values()) < size:
             return False
         del self._waiting[peer_id]
         self._reading[peer_id] = _Frame(size, held, self._clock())

@@ -202,6 +202,10 @@ class Reactor:
         """Begin to tick."""
         self._tick()
 
+    def limit_held(self, size: int) -> None:
+        """So many bytes may have arrived of all peers and wait, and as many may be announced by large messages."""
+        self.traffic.max_held = self.traffic.large.budget = size
+
     async def close(self) -> None:
         """Stop listening, close every connection and wait for what is under way."""
         self._closed = True

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from btcnode.net.capture import MessageCapture
 from btcnode.net.reactor import Reactor
 from btcnode.node.launch import closes
-from btcnode.node.memory import make_memory_limiter
+from btcnode.node.memory import NodeConsumers
 from btcnode.node.mempool_setup import make_pool, make_template_maker
 from btcnode.node.opening import OpenedNode
 from btcnode.node.protocol_setup import protocol_config
@@ -137,7 +137,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         machinery,
         parts,
         alerts,
-        make_memory_limiter(opened.memory, settings, driver, opened.workers, machinery.reactor),
+        _make_limiter(opened, machinery),
         Meter(driver, protocol, sync, transactions, opened.workers, machinery.reactor, indexes),
         swiftsync,
     )
@@ -198,6 +198,18 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
     transactions = Transactions(driver, view, launch.clock, pool, opened.workers, reactor.feed, launch.failure.report)
     closes(stack, launch, transactions.close)
     return Machinery(options, driver, view, protocol, reactor, transactions)
+
+
+def _make_limiter(opened: OpenedNode, machinery: Machinery) -> MemoryLimiter:
+    consumers = NodeConsumers(
+        machinery.driver,
+        opened.workers,
+        machinery.reactor,
+        machinery.transactions,
+        opened.http.room,
+        opened.budget.enforced,
+    )
+    return MemoryLimiter(opened.budget, consumers, opened.state.coins)
 
 
 def _make_assumed(opened: OpenedNode, machinery: Machinery, chain: Chain) -> AssumedChain:

@@ -1,49 +1,150 @@
-"""The node's memory budget: its options, what is measured, and who follows."""
+"""The node's memory: how much there is, who gets what of it, and who keeps to that."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
+from dataclasses import dataclass
 
+from btcnode.errors import ConfigError
 from btcnode.net.reactor import Reactor
+from btcnode.networks.assumeutxo import known_sets
+from btcnode.node.control_groups import MemoryGroup, memory_groups
 from btcnode.protocol.commands import ValidationLimit
+from btcnode.rpc.room import Room
+from btcnode.services.transactions import Transactions
 from btcnode.settings.settings import Settings
 from btcnode.sync.driver import ChainDriver
-from btcnode.sync.memory_limiter import MIB, MemoryLimiter
-from btcnode.sync.process_memory import CGROUP_SHARE, Resident, container_limit, resident_of
-from btcnode.sync.worker_pool import WorkerPool
+from btcnode.sync.memory_plan import MIB, PROCESS, MemoryPlan, Wishes, least, plan
+from btcnode.sync.process_memory import Resident, resident, resident_of
+from btcnode.sync.worker_pool import WorkerPool, worker_count
+
+GROUP_SHARE = 0.85  # of a container's limit: the rest is for the kernel, and for what comes between two looks
 
 log = logging.getLogger("btcnode.node")
 
 
-def memory_limit(settings: Settings) -> int:
-    """The budget in bytes: ``--maxmemory``, or less where the container's limit is lower."""
-    limit = settings.storage.maxmemory_bytes
-    container = container_limit()
-    if container is not None and int(container * CGROUP_SHARE) < limit:
-        limit = int(container * CGROUP_SHARE)
+class MemoryBudget:
+    """How many bytes the node may take, and their division: the one place that knows both."""
+
+    def __init__(self, settings: Settings, groups: tuple[MemoryGroup, ...] | None = None, own: int = 0) -> None:
+        """``groups``: in place of those that this process is in. ``own``: bytes that it has before the node starts."""
+        self._groups = memory_groups() if groups is None else groups
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self._wanted = settings.storage.maxmemory_bytes
+        self._most = min(self._wanted, int(GROUP_SHARE * machine))
+        self._program = max(0, own - PROCESS)  # of whoever has a node inside
+        self._wishes = Wishes(
+            headers=max((known.height for known in known_sets(settings.params)), default=0),
+            peers=settings.connections.maxconnections,
+            workers=worker_count(settings.storage.par),
+            dbcache=settings.storage.dbcache_bytes,
+            mempool=settings.mempool.maxmempool_bytes,
+        )
+
+    def _left(self, own: int) -> tuple[int, MemoryGroup] | None:
+        """What the tightest group leaves to the node, which has ``own`` bytes of it, and that group; None: no limit."""
+        found: tuple[int, MemoryGroup] | None = None
+        for group in self._groups:
+            limit = group.limit()
+            if limit is None:
+                continue
+            left = limit - max(0, group.used() - own)
+            if found is None or left < found[0]:
+                found = left, group
+        return found
+
+    @property
+    def enforced(self) -> bool:
+        """Whether the system ends the node for taking more."""
+        return any(group.limit() is not None for group in self._groups)
+
+    def limit(self, own: int) -> int:
+        """Bytes that the node may take now, of which it has ``own``: as the options, the machine, the groups allow."""
+        left = self._left(own)
+        return self._most if left is None else max(0, min(self._most, int(GROUP_SHARE * left[0])))
+
+    def plan(self, limit: int) -> MemoryPlan:
+        """The shares of so many bytes; who only has said how much he would like to give keeps his workers."""
+        if limit < self._wanted:
+            return plan(max(0, limit - self._program), self._wishes)._replace(limit=limit)
+        return plan(limit, self._wishes._replace(workers=0))._replace(workers=self._wishes.workers)
+
+    def check(self, own: int) -> None:
+        """Raise ConfigError, with what is needed, when the groups leave less than a node can work with."""
+        left, needed = self._left(own), int((least(self._wishes) + self._program) / GROUP_SHARE)
+        if left is not None and left[0] < needed:
+            raise ConfigError(
+                f"Not enough memory: the control group {left[1].folder} leaves {left[0] // MIB} MiB to this node, which"
+                f" needs {-(-needed // MIB)} MiB with these options. Raise the limit, or lower -maxconnections or"
+                " -maxmempool."
+            )
+
+
+def fit_memory(settings: Settings) -> tuple[Settings, MemoryBudget, MemoryPlan]:
+    """The options as far as there is memory for them, and the budget; raises ConfigError when it does not suffice."""
+    own = resident().own
+    budget = MemoryBudget(settings, own=own)
+    budget.check(own)
+    share = budget.plan(budget.limit(own))
+    storage, mempool = settings.storage, settings.mempool
+    if share.limit < storage.maxmemory_bytes:
         log.info(
-            "memory budget %d MiB instead of %d: the container may take %d MiB",
-            limit // MIB, settings.storage.maxmemory_bytes // MIB, container // MIB,
+            "memory budget %d MiB instead of %d: the machine or the container has no more",
+            share.limit // MIB, storage.maxmemory_bytes // MIB,
         )  # fmt: skip
-    return limit
-
-
-def make_memory_limiter(
-    limit: int, settings: Settings, driver: ChainDriver, pool: WorkerPool | None, reactor: Reactor
-) -> MemoryLimiter:
-    """What divides ``limit`` bytes between a node's chain, workers and peers."""
-    state = driver.chainstate
-    me = os.getpid()
-
-    def measure() -> Resident:
-        return resident_of([me, *(pool.pids if pool is not None else ()), *state.store.database.coin_runs.pids])
-
-    return MemoryLimiter(
-        limit,
-        coins=state.coins,
-        dbcache=settings.storage.dbcache_bytes,
-        measure=measure,
-        admit=lambda limit: reactor.feed(ValidationLimit(limit)),
-        release=state.store.database.release_pages,
+    wanted = (
+        ("-dbcache", storage.dbcache_bytes, share.coins, MIB, "MiB"),
+        ("-maxmempool", mempool.maxmempool_bytes, share.mempool, 1_000_000, "MB"),
+        ("-par", 1 + worker_count(storage.par), 1 + share.workers, 1, "processes"),
     )
+    for name, wish, given, unit, of in wanted:
+        if given < wish:
+            log.warning("Reducing %s from %d to %d %s, for lack of memory.", name, wish // unit, given // unit, of)
+    settings = settings.changed("storage", dbcache_bytes=share.coins, par=1 + share.workers)
+    return settings.changed("mempool", maxmempool_bytes=share.mempool), budget, share
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConsumers:
+    """What takes memory in a node beside the coin cache."""
+
+    driver: ChainDriver
+    workers: WorkerPool | None  # None: -par=1, or no memory for more
+    reactor: Reactor
+    transactions: Transactions
+    room: Room
+    enforced: bool  # the budget is the system's: what does not fit must be refused
+
+    def measure(self) -> Resident:
+        """Resident memory of the node, its workers, and processes that merge coins."""
+        pids = [os.getpid()]
+        if self.workers is not None:
+            pids += self.workers.pids
+        for database in self.driver.chainstate.store.databases:
+            pids += database.coin_runs.pids
+        return resident_of(pids)
+
+    def apply(self, plan: MemoryPlan) -> None:
+        """Keep to these shares from now on. Worker processes stay as many as were started."""
+        self.reactor.limit_held(plan.held)
+        self.room.limit = plan.answers
+        self.transactions.limit_memory(plan.mempool)
+
+    def admit(self, queue: int) -> None:
+        """So many bytes of blocks may be on their way to the chain, from peers and from files."""
+        self.reactor.feed(ValidationLimit(queue))
+        self.driver.run_ahead = queue // 2
+
+    def offer(self, free: int) -> None:
+        """So many bytes of the budget are not taken: no answer may be larger, where more would end the node."""
+        self.room.largest = max(free, self.room.limit) if self.enforced else sys.maxsize
+
+    def release(self) -> None:
+        """Give mapped pages of the database back to the system."""
+        self.driver.chainstate.store.database.release_pages()
+
+    def relieve(self, excess: int) -> None:
+        """The mempool gives way by as much."""
+        self.transactions.shrink(max(0, self.transactions.pool.memory_usage - excess))

@@ -72,7 +72,7 @@ class Node:
         self.stage = opened = await open_node(self.launch, stack)
         self.launch.check_stop()
         self.stage = assembled = assemble(opened, stack)
-        await bring_up_to_date(assembled)
+        await bring_up_to_date(assembled, stack)
         self.stage = running = await go_online(assembled, stack)
         return running
 

@@ -15,7 +15,7 @@ from btcnode.errors import ConfigError, DisconnectError, RebuildError, StorageEr
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.node.chain_loader import ChainLoader
 from btcnode.node.launch import Launch, closes
-from btcnode.node.memory import memory_limit
+from btcnode.node.memory import MemoryBudget, fit_memory
 from btcnode.node.proxy_setup import listening, make_dialer
 from btcnode.node.ready_file import ready_path, remove_ready
 from btcnode.node.resources import http_limits
@@ -29,7 +29,7 @@ from btcnode.settings.permissions import AccessRules
 from btcnode.settings.settings import Settings
 from btcnode.storage.locking import DirectoryLock
 from btcnode.sync.checker import PooledChecker
-from btcnode.sync.memory_limiter import queue_budget
+from btcnode.sync.memory_plan import MemoryPlan
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ log = logging.getLogger("btcnode.node")
 
 @dataclass(frozen=True, slots=True)
 class OpenedNode:
-    """What is open. ``settings`` is that of the launch, with ``reindex`` where the data is repaired by one."""
+    """What is open. ``settings`` is that of the launch, with ``reindex`` where the data is repaired by one.
+
+    Caches and workers in it are no more than there is memory for.
+    """
 
     launch: Launch
     settings: Settings
@@ -55,7 +58,7 @@ class OpenedNode:
     bans: BanFile
     publisher: Publisher | None  # None: no -zmqpub... option, or an address that cannot be used
     workers: WorkerPool | None  # None: -par=1
-    memory: int  # bytes that the node may take
+    budget: MemoryBudget
     store: ChainStore
     state: Chainstate
 
@@ -78,7 +81,7 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
         listening(settings.connections)  # wrong ones are told before anything is opened
     launch.check_stop()
     _forget_last_run(settings)
-    memory = memory_limit(settings)
+    settings, budget, memory = fit_memory(settings)
     store, settings = await _open_store(launch, stack, settings, memory)
     http = http_limits(settings)
     rpc, rpc_closing = await _open_rpc(launch, stack, http)
@@ -99,7 +102,7 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     launch.failure.listen(lambda error: _note_damage(store, error))
     store.listen_damage(launch.failure.reporter(asyncio.get_running_loop()))
     return OpenedNode(
-        launch, settings, access, dialer, http, rpc, rpc_closing, addresses, bans, publisher, workers, memory, store,
+        launch, settings, access, dialer, http, rpc, rpc_closing, addresses, bans, publisher, workers, budget, store,
         state,
     )  # fmt: skip
 
@@ -116,7 +119,7 @@ def _forget_last_run(settings: Settings) -> None:
 
 
 async def _open_store(
-    launch: Launch, stack: AsyncExitStack, settings: Settings, memory: int
+    launch: Launch, stack: AsyncExitStack, settings: Settings, memory: MemoryPlan
 ) -> tuple[ChainStore, Settings]:
     """The store, and the options with which it was opened."""
     launch.control.status = "Opening the database…"
@@ -154,7 +157,7 @@ async def _load_chain(
     launch: Launch,
     stack: AsyncExitStack,
     settings: Settings,
-    memory: int,
+    memory: MemoryPlan,
     store: ChainStore,
     checker: PooledChecker | None,
 ) -> tuple[ChainStore, Settings, Chainstate]:
@@ -175,9 +178,8 @@ async def _load_chain(
     return store, settings, state
 
 
-def _loader(launch: Launch, settings: Settings, memory: int) -> ChainLoader:
-    budget = queue_budget(memory)
-    return ChainLoader(settings, launch.params, launch.clock, launch.busy_with, launch.check_stop, budget)
+def _loader(launch: Launch, settings: Settings, memory: MemoryPlan) -> ChainLoader:
+    return ChainLoader(settings, launch.params, launch.clock, launch.busy_with, launch.check_stop, memory.queue)
 
 
 def _repairs(settings: Settings) -> bool:

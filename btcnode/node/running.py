@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from btcnode.node.assembling import AssembledNode
-from btcnode.node.housekeeping import keep_house
+from btcnode.node.housekeeping import keep_house, keep_memory
 from btcnode.node.launch import Launch, closes
 from btcnode.node.nat_setup import start_nat
 from btcnode.node.proxy_setup import Anonymity, listening, own_addresses
@@ -34,13 +34,15 @@ class RunningNode:
     p2p_addresses: tuple[NetAddress, ...]
 
 
-async def bring_up_to_date(node: AssembledNode) -> None:
+async def bring_up_to_date(node: AssembledNode, stack: AsyncExitStack) -> None:
     """Rebuild from own block files if asked to, and connect what is stored and not connected yet.
 
+    From here on the node keeps to its memory, until ``stack`` is unwound.
     Raises StorageError, StartStopped: the next start goes on then.
     """
     opened, driver = node.opened, node.machinery.driver
     launch, store = opened.launch, opened.store
+    _run_beside(stack, launch, keep_memory(node.memory))
     if store.reindexing:
         launch.busy_with("Reindexing blocks on disk…")
         paths = [store.files.block_path(number) for number in range(len(store.files.infos))]

@@ -4,18 +4,22 @@ Counted are requests while they are received, what is held for requests in work,
 a large answer needs before it is bytes (a verbose block is some hundred thousand Python objects) its handler reserves
 with ``make_room`` and waits for, as long as there is not enough. Strangers, who have shown no password (REST), may take
 half of all room, so that users always find some. Whoever finds nobody else with a large answer gets what he asks for:
-one is always possible, however large.
+one is always possible, however large, unless the node would have to end for it: under a container's limit what is
+larger than the memory left (``Room.largest``) is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
 from typing import NamedTuple, TypeVar
+
+from btcnode.rpc.errors import RpcCode, RpcError
 
 T = TypeVar("T")
 
@@ -42,6 +46,7 @@ class Room:
         self.limit = limit
         self.used = 0
         self.used_by_strangers = 0
+        self.largest = sys.maxsize  # bytes that one answer may take
         self._large = 0  # tickets that were granted room
         self._unsent = 0  # bytes of answers that wait to be read
         self._wishes: deque[_Wish] = deque()
@@ -82,7 +87,16 @@ class Room:
         self.change(size, trusted=ticket.trusted)
 
     async def reserve(self, size: int, ticket: Ticket) -> None:
-        """Wait until there are ``size`` bytes for a ticket. Users come before strangers, each in their order."""
+        """Wait until there are ``size`` bytes for a ticket. Users come before strangers, each in their order.
+
+        Raises RpcError when there is no memory for so many.
+        """
+        if size > self.largest:
+            raise RpcError(
+                RpcCode.OUT_OF_MEMORY,
+                f"Out of memory: the answer takes about {size >> 20} MiB while it is made, {self.largest >> 20} MiB are"
+                " left",
+            )
         if self._fits(size, ticket) and not any(wish.ticket.trusted or not ticket.trusted for wish in self._wishes):
             self._give(size, ticket)
             return
@@ -158,7 +172,10 @@ def working(ticket: Ticket) -> Iterator[None]:
 
 
 async def make_room(size: int) -> None:
-    """Wait until an answer may take about ``size`` bytes. A request that nobody counts for goes on at once."""
+    """Wait until an answer may take about ``size`` bytes. A request that nobody counts for goes on at once.
+
+    Raises RpcError when there is no memory for it.
+    """
     ticket = _ticket.get()
     if ticket is not None and size > 0:
         await ticket.room.reserve(size, ticket)

@@ -384,6 +384,16 @@ class Transactions:
         if not self._reorganising and not self._stopped:
             self._pool_audit.examine(self._have_coins, AUDIT_ENTRIES)
 
+    def limit_memory(self, max_bytes: int) -> None:
+        """The pool may have so many bytes from now on."""
+        self.pool.max_bytes = max_bytes
+        self.shrink(max_bytes)
+
+    def shrink(self, max_bytes: int) -> None:
+        """Bring the pool below so many bytes, unless a reorganisation is under way (it ends with that)."""
+        if not self._reorganising and not self._stopped:
+            self.pool.trim(max_bytes, self._clock.now())
+
     def _have_coins(self, outpoints: Sequence[bytes]) -> list[bool]:
         return [coin is not None for coin in self._state.read_view.get_many(outpoints)]
 

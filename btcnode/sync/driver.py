@@ -37,6 +37,7 @@ from btcnode.sync.store_queue import StoreQueue
 from btcnode.sync.worker_pool import WorkerPool
 
 MIN_DECODE_BYTES = 50_000  # smaller blocks take less than 1.5 ms to decode: sending them would cost more
+RUN_AHEAD_BYTES = 32 << 20  # half of what the executor keeps parsed, if there is memory for that
 STORES_AT_ONCE = 4  # blocks on their way through check and store, and two more for each worker process
 READER_THREADS = 2  # for block files: serving peers and answering RPC while a block connects
 
@@ -96,6 +97,7 @@ class ChainDriver:
         self.history: History | None = None  # what validates the chain below a loaded UTXO set
         self._on_history_done: Callable[[], None] = lambda: None  # it has all blocks: called once
         self._next_look: asyncio.TimerHandle | None = None
+        self.run_ahead = RUN_AHEAD_BYTES  # of an import: stored and not connected yet
         self._progress = asyncio.Event()  # something has happened to the active chain
         self.prefetcher = Prefetcher(chainstate.coins, chainstate.store)
         chainstate.executor.on_stored = self.prefetcher.offer

@@ -24,8 +24,7 @@ from btcnode.storage.block_import import BlockImport, iter_blocks, xor_key_besid
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.sync.driver import ChainDriver
 
-RUN_AHEAD_BYTES = 32 << 20  # stored and not connected yet: half of what the executor keeps parsed
-READ_AHEAD_BYTES = 8 << 20  # read from a file and not stored yet; twice that while a batch is read
+READ_AHEAD_BYTES = 8 << 20  # read from a file and not stored yet, if there is memory; twice that while a batch is read
 READ_AHEAD_BLOCKS = 512
 MAX_WAITING = 200_000  # places of blocks without parent: 200,000 x 250 B = 50 MB
 LOG_EVERY = 10_000  # blocks
@@ -75,7 +74,7 @@ class _FileReader:
 
     async def next(self) -> _Frame | None:
         """The next frame, None at the end; raises StorageError when the file cannot be read."""
-        if self._bytes <= READ_AHEAD_BYTES // 2 and not self._ended:
+        if self._bytes <= self._most // 2 and not self._ended:
             reading = asyncio.ensure_future(self._driver.in_reader(self._read))
             try:
                 frames = await asyncio.shield(reading)
@@ -91,10 +90,15 @@ class _FileReader:
         self._bytes -= len(frame.raw)
         return frame
 
+    @property
+    def _most(self) -> int:
+        return min(READ_AHEAD_BYTES, self._driver.run_ahead // 4)
+
     def _read(self) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
         size = self._bytes
-        while size < READ_AHEAD_BYTES and len(found) < READ_AHEAD_BLOCKS:
+        most = self._most
+        while size < most and len(found) < READ_AHEAD_BLOCKS:
             frame = next(self._frames, None)
             if frame is None:
                 self._ended = True
@@ -233,10 +237,10 @@ class BlockImporter:
         return True
 
     async def _hold_back(self, height: int, size: int) -> None:
-        """Wait while more than ``RUN_AHEAD_BYTES`` are stored and not connected yet."""
+        """Wait while more than the driver's ``run_ahead`` are stored and not connected yet."""
         self._ahead.append((height, size))
         self._ahead_bytes += size
-        while self._ahead_bytes > RUN_AHEAD_BYTES:
+        while self._ahead_bytes > self._driver.run_ahead:
             oldest, freed = self._ahead.popleft()
             await self._driver.reached(oldest)
             self._ahead_bytes -= freed

@@ -1,39 +1,35 @@
-"""One budget for the memory of the node: coin cache, queued blocks, worker processes and everything else.
+"""Keeps a running node within its memory: what each consumer may take follows what is there.
 
 What the coin cache takes is known to the byte, the rest is measured: resident memory of the node and its workers,
-less the cache. So the cache gets what is left of the budget, up to ``--dbcache``. Memory that Python has freed often
-stays with the process, for the next coins; the cache's highest use of late is therefore what counts against the
-resident size. If the budget is nearly taken all the same, fewer blocks are admitted to validation, one at the least:
-the sync goes on more slowly, it never stands still.
+less the cache. So the cache gets what is left of the budget, up to its share (``memory_plan.py``). Memory that Python
+has freed often stays with the process, for the next coins; the cache's highest use of late is therefore what counts
+against the resident size. If the budget is nearly taken all the same, fewer blocks are admitted to validation, one at
+the least: the sync goes on more slowly, it never stands still. If it is taken, the mempool gives way too.
+
+The budget may change while the node runs: a container's limit does, and what others in the same container take.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from btcnode.chain.coins_cache import CoinsCache
+from btcnode.sync.memory_plan import MIB, MIN_QUEUE, MemoryPlan
 from btcnode.sync.process_memory import Resident
 
-MIB = 1 << 20
-QUEUE_SHARE = 8  # blocks that wait for validation take at most this part: parsed they are three times as large
-MAX_QUEUE = 64 * MIB
-MIN_QUEUE = 4 * MIB  # one block
 MIN_CACHE = 4 * MIB
 HEADROOM = 0.05  # of the budget: what one block adds between two looks
 TIGHT = 0.90  # of the budget is taken: admit less
 RELAXED = 0.80  # admit all again
+SMALL_CACHE = 3 * MIN_CACHE  # the coins have nothing left to give
+PATIENCE = 10  # looks from one relief to the next: freed memory goes back to the system slowly
+CHANGED = 0.03  # a budget that differs by less is the same
 MAPPED_SHARE = 4  # pages of the database that were read may take this part of the budget before they are given back
 CACHE_MEMORY = 300  # looks that the highest use of the cache is remembered for, at one a second: five minutes
 
 log = logging.getLogger("btcnode.sync")
-
-
-def queue_budget(limit: int) -> int:
-    """Bytes of blocks that may wait for validation when memory suffices, of ``limit`` bytes in all."""
-    return max(MIN_QUEUE, min(MAX_QUEUE, limit // QUEUE_SHARE // 3))
 
 
 class MemoryState(NamedTuple):
@@ -46,65 +42,95 @@ class MemoryState(NamedTuple):
     cache_budget: int
 
 
+class Budget(Protocol):
+    """How much there is, and how it is divided."""
+
+    def limit(self, own: int) -> int:
+        """Bytes that the node may take now; ``own`` are taken by it."""
+
+    def plan(self, limit: int) -> MemoryPlan:
+        """The shares of so many bytes."""
+
+
+class Consumers(Protocol):
+    """What takes memory beside the coin cache, and keeps to what it is told."""
+
+    def measure(self) -> Resident:
+        """Resident memory of the node and its workers."""
+
+    def apply(self, plan: MemoryPlan) -> None:
+        """Keep to these shares from now on."""
+
+    def admit(self, queue: int) -> None:
+        """So many bytes of blocks may be on their way to the chain."""
+
+    def offer(self, free: int) -> None:
+        """So many bytes of the budget are not taken."""
+
+    def release(self) -> None:
+        """Give mapped pages of the database back to the system."""
+
+    def relieve(self, excess: int) -> None:
+        """So many bytes too many are taken: give up what others can do without."""
+
+
 class MemoryLimiter:
-    """Divides ``limit`` bytes; ``divide`` is to be called about once a second on the loop thread.
+    """``divide`` is to be called about once a second on the loop thread."""
 
-    ``dbcache`` is the most that the coin cache may take, ``measure`` gives the resident memory of the node and its
-    workers, ``admit`` is told how many bytes of blocks may wait for validation, and ``release`` gives mapped pages
-    of the database back to the system.
-    """
-
-    def __init__(
-        self,
-        limit: int,
-        *,
-        coins: CoinsCache,
-        dbcache: int,
-        measure: Callable[[], Resident],
-        admit: Callable[[int], None],
-        release: Callable[[], object],
-    ) -> None:
-        self._limit = limit
+    def __init__(self, budget: Budget, consumers: Consumers, coins: CoinsCache) -> None:
+        self._budget = budget
+        self._consumers = consumers
         self._coins = coins
-        self._dbcache = dbcache
-        self._measure = measure
-        self._admit = admit
-        self._release = release
-        self._full_queue = queue_budget(limit)
-        self._queue_limit = -1
+        self._plan = budget.plan(budget.limit(0))
+        self._queue = self._plan.queue
+        self._short = False
+        self._looks, self._relieved = 0, -PATIENCE
         self._cache_use: deque[int] = deque(maxlen=CACHE_MEMORY)
-        self.state = MemoryState(limit, 0, 0, 0, coins.budget)
+        self.state = MemoryState(self._plan.limit, 0, 0, 0, coins.budget)
+        consumers.apply(self._plan)
+        consumers.admit(self._queue)
 
     def divide(self) -> None:
         """Measure, and divide anew."""
-        own, mapped = self._measure()
+        own, mapped = self._consumers.measure()
+        limit = self._budget.limit(own)
+        if abs(limit - self._plan.limit) > CHANGED * self._plan.limit:
+            self._follow(limit)
         use = self._coins.usage
         self._cache_use.append(use)
         others = max(0, own - max(self._cache_use))
-        # blocks that are not there yet count already: admission has to stop before the budget is passed
-        room = int(self._limit * (1 - HEADROOM)) - others - self._full_queue
-        budget = max(MIN_CACHE, min(self._dbcache, room))
-        self._coins.set_budget(budget)
-        if own + mapped > self._limit and mapped > self._limit // MAPPED_SHARE:
-            self._release()
-        self._set_queue(own)
-        self.state = MemoryState(self._limit, own, mapped, use, budget)
+        # blocks and answers that are not there yet count already: what is admitted has to fit
+        room = int(limit * (1 - HEADROOM)) - others - self._plan.queue - self._plan.answers
+        cache = max(MIN_CACHE, min(self._plan.coins, room))
+        self._coins.set_budget(cache)
+        if own + mapped > limit and mapped > limit // MAPPED_SHARE:
+            self._consumers.release()
+        self._set_queue(own, limit)
+        self._looks += 1
+        if own > limit and use <= SMALL_CACHE and self._looks >= self._relieved + PATIENCE:
+            self._relieved = self._looks
+            self._consumers.relieve(own - limit)
+        self._consumers.offer(max(0, limit - own))
+        self.state = MemoryState(limit, own, mapped, use, cache)
 
-    def _set_queue(self, own: int) -> None:
-        share = own / self._limit
-        if share >= TIGHT:
-            queue = MIN_QUEUE
-        elif share <= RELAXED or self._queue_limit < 0:
-            queue = self._full_queue
-        else:
-            return
-        if queue != self._queue_limit:
-            if queue < self._full_queue:
-                log.info(
-                    "memory is short: %d of %d MiB are taken, blocks are admitted one at a time (see --maxmemory)",
-                    own // MIB, self._limit // MIB,
-                )  # fmt: skip
-            elif self._queue_limit >= 0:
-                log.info("memory suffices again: %d of %d MiB are taken", own // MIB, self._limit // MIB)
-            self._queue_limit = queue
-            self._admit(queue)
+    def _follow(self, limit: int) -> None:
+        """The budget is another one."""
+        before, self._plan = self._plan.limit, self._budget.plan(limit)
+        log.info("memory budget %d MiB instead of %d", limit // MIB, before // MIB)
+        self._consumers.apply(self._plan)
+
+    def _set_queue(self, own: int, limit: int) -> None:
+        share = own / max(1, limit)
+        if share >= TIGHT and not self._short:
+            self._short = True
+            log.info(
+                "memory is short: %d of %d MiB are taken, blocks are admitted one at a time (see --maxmemory)",
+                own // MIB, limit // MIB,
+            )  # fmt: skip
+        elif share <= RELAXED and self._short:
+            self._short = False
+            log.info("memory suffices again: %d of %d MiB are taken", own // MIB, limit // MIB)
+        queue = MIN_QUEUE if self._short else self._plan.queue
+        if queue != self._queue:
+            self._queue = queue
+            self._consumers.admit(queue)

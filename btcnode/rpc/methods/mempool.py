@@ -196,7 +196,7 @@ def getmempoolinfo(node: NodeParts) -> MempoolInfo:
         "bytes": pool.total_vsize,
         "usage": pool.memory_usage,
         "total_fee": amount(pool.total_fee),
-        "maxmempool": options.max_bytes,
+        "maxmempool": pool.max_bytes,
         "mempoolminfee": amount(max(pool.minimum_feerate(node.clock.now()), options.min_relay_feerate)),
         "minrelaytxfee": amount(options.min_relay_feerate),
         "incrementalrelayfee": amount(options.incremental_feerate),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
 from btcnode.chain.coins_cache import CoinsCache
-from btcnode.sync.memory_limiter import MIB, MIN_CACHE, MIN_QUEUE, MemoryLimiter, queue_budget
-from btcnode.sync.process_memory import Resident, container_limit, resident, resident_of
+from btcnode.sync.memory_limiter import MIN_CACHE, PATIENCE, MemoryLimiter
+from btcnode.sync.memory_plan import MIB, MIN_QUEUE, MemoryPlan, Wishes, plan
+from btcnode.sync.process_memory import Resident, resident, resident_of
 
 
 class NoCoins:
@@ -20,24 +20,42 @@ class NoCoins:
 
 
 class Machine:
-    """A limiter over figures that the test sets."""
+    """A limiter over figures that the test sets, in MiB."""
 
     def __init__(self, limit: int, dbcache: int = 450) -> None:
         self.coins = CoinsCache(NoCoins(), dbcache * MIB)
+        self.limit_mib, self.dbcache = limit, dbcache
         self.own, self.mapped = 100, 0
         self.admitted: list[int] = []
+        self.plans: list[MemoryPlan] = []
+        self.offered = 0
+        self.relieved: list[int] = []
         self.released = 0
-        self.limiter = MemoryLimiter(
-            limit * MIB,
-            coins=self.coins,
-            dbcache=dbcache * MIB,
-            measure=lambda: Resident(self.own * MIB, self.mapped * MIB),
-            admit=self.admitted.append,
-            release=self.release,
-        )
+        self.limiter = MemoryLimiter(self, self, self.coins)
+
+    def limit(self, own: int) -> int:
+        return self.limit_mib * MIB
+
+    def plan(self, limit: int) -> MemoryPlan:
+        return plan(limit, Wishes(0, 0, 1, self.dbcache * MIB, 300 * MIB))
+
+    def measure(self) -> Resident:
+        return Resident(self.own * MIB, self.mapped * MIB)
+
+    def apply(self, plan: MemoryPlan) -> None:
+        self.plans.append(plan)
+
+    def admit(self, queue: int) -> None:
+        self.admitted.append(queue)
+
+    def offer(self, free: int) -> None:
+        self.offered = free
 
     def release(self) -> None:
         self.released += 1
+
+    def relieve(self, excess: int) -> None:
+        self.relieved.append(excess)
 
     def look(self, own: int, mapped: int = 0) -> None:
         self.own, self.mapped = own, mapped
@@ -48,9 +66,10 @@ def test_the_cache_gets_what_is_left() -> None:
     machine = Machine(1536)
     machine.look(150)
     assert machine.coins.budget == 450 * MIB  # there is room for all of --dbcache
-    machine.look(1200)
-    queue = queue_budget(1536 * MIB)
-    assert machine.coins.budget == pytest.approx(int(1536 * 0.95) * MIB - 1200 * MIB - queue, abs=MIB)
+    machine.look(900)
+    share = machine.plans[0]
+    kept = share.queue + share.answers  # for what comes
+    assert machine.coins.budget == pytest.approx(int(1536 * 0.95) * MIB - 900 * MIB - kept, abs=MIB)
     machine.look(1500)
     assert machine.coins.budget == MIN_CACHE
     machine.look(150)
@@ -71,7 +90,7 @@ def test_memory_kept_for_the_next_coins_is_not_counted_twice(monkeypatch: pytest
 def test_admission_stops_before_the_budget_is_passed_and_starts_again() -> None:
     machine = Machine(1000)
     machine.look(500)
-    full = queue_budget(1000 * MIB)
+    full = machine.plans[0].queue
     assert machine.admitted == [full] and full > MIN_QUEUE
     machine.look(895)
     assert machine.admitted == [full]
@@ -92,6 +111,45 @@ def test_mapped_pages_are_given_back_when_they_make_the_process_too_large() -> N
     assert machine.released == 1
     machine.look(900, 150)  # a few mapped pages are not what is wrong
     assert machine.released == 1
+
+
+def test_a_limit_that_changes_is_followed() -> None:
+    machine = Machine(1536)
+    machine.look(150)
+    assert machine.coins.budget == 450 * MIB and len(machine.plans) == 1
+    machine.limit_mib = 1500  # others in the container have taken a little
+    machine.look(150)
+    assert len(machine.plans) == 1
+    machine.limit_mib = 500
+    machine.look(150)
+    small = machine.plans[-1]
+    assert small.limit == 500 * MIB and machine.coins.budget == small.coins < 450 * MIB
+    assert machine.admitted[-1] == small.queue < machine.admitted[0]
+    machine.limit_mib = 1536
+    machine.look(150)
+    assert machine.plans[-1] == machine.plans[0] and machine.coins.budget == 450 * MIB
+
+
+def test_the_mempool_gives_way_when_the_coins_have_nothing_left_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(500)
+    use = [100 * MIB]
+    monkeypatch.setattr(CoinsCache, "usage", property(lambda _: use[0]))
+    machine.look(520)
+    assert machine.relieved == [] and machine.coins.budget == MIN_CACHE
+    use[0] = 4 * MIB
+    for _ in range(PATIENCE):
+        machine.look(520)
+    assert machine.relieved == [20 * MIB]  # freed memory goes back to the system slowly
+    machine.look(530)
+    assert machine.relieved == [20 * MIB, 30 * MIB]
+
+
+def test_what_is_not_taken_is_offered_for_answers() -> None:
+    machine = Machine(500)
+    machine.look(200)
+    assert machine.offered == 300 * MIB
+    machine.look(600)
+    assert machine.offered == 0
 
 
 def test_resident_memory_grows_with_what_is_allocated() -> None:
@@ -115,29 +173,3 @@ def test_resident_memory_of_other_processes() -> None:
     finally:
         child.communicate(b"\n")
     assert resident_of([child.pid]) == Resident(0, 0)
-
-
-@pytest.mark.parametrize(
-    ("membership", "files", "limit"),
-    [
-        ("0::/\n", {}, None),
-        ("0::/\n", {"memory.max": "max\n"}, None),
-        ("0::/\n", {"memory.max": "536870912\n"}, 512 * MIB),
-        ("0::/a/b\n", {"a/memory.max": "1048576\n", "a/b/memory.max": "max\n"}, MIB),
-        ("0::/host/path\n", {"memory.max": "2097152\n"}, 2 * MIB),
-        ("5:cpu,memory:/docker/x\n", {"memory/docker/x/memory.limit_in_bytes": "3145728\n"}, 3 * MIB),
-        ("5:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
-        ("nonsense\n", {"memory.max": "1\n"}, None),
-    ],
-)
-def test_container_limits(tmp_path: Path, membership: str, files: dict[str, str], limit: int | None) -> None:
-    (tmp_path / "membership").write_text(membership)
-    for name, text in files.items():
-        path = tmp_path / "cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert container_limit(tmp_path / "cgroup", tmp_path / "membership") == limit
-
-
-def test_no_control_groups(tmp_path: Path) -> None:
-    assert container_limit(tmp_path, tmp_path / "absent") is None
