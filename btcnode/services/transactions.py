@@ -371,8 +371,8 @@ class Transactions:
         while queue:
             offer = queue.popleft()
             txid = offer.tx.txid
-            behind = self._verifying.pop(txid, [])
-            self._waits_for.pop(txid, None)
+            waited = self._waits_for.pop(txid, None) is not None  # else another form of it is verified by now
+            behind = self._verifying.pop(txid) if waited else []
             self._admit(offer)
             if txid in self._verifying:
                 self._verifying[txid] += behind

@@ -284,15 +284,32 @@ def test_what_a_gone_peer_sent_is_not_verified_unless_that_has_begun() -> None:
     run(scene)
 
 
+def forms_of(tx: Tx, count: int) -> list[Tx]:
+    """The same transaction with other witnesses, none of them valid."""
+    stacks = [[bytes([n]), b""] for n in range(1, count + 1)]
+    return [Tx(tx.version, tx.prevouts, tx.script_sigs, tx.sequences, tx.txouts, [stack], 0) for stack in stacks]
+
+
+def test_each_form_of_a_transaction_is_judged_by_itself() -> None:
+    async def scene(bench: Bench) -> None:
+        good = pay([bench.lab.coin()], 500)
+        await bench.from_peer(*forms_of(good, 5), peer=1)
+        await bench.from_peer(*forms_of(good, 8)[5:], good, peer=2)
+        child = pay(coins_of(good), 500)
+        await bench.from_peer(child, peer=3)
+        await bench.workers.work()
+        assert [answer.number for answer in bench.answers] == list(range(1, 11))
+        refused = [answer.number for answer in bench.answers if answer.results[0].result is not None]
+        assert refused == list(range(1, 9))
+        assert {good.txid, child.txid} == {entry.txid for entry in bench.pool}
+
+    run(scene)
+
+
 def test_of_many_forms_of_one_transaction_the_gone_peers_are_passed_over() -> None:
     async def scene(bench: Bench) -> None:
-        coins = [bench.lab.coin()]
-        good = pay(coins, 500)
-        forms = [
-            Tx(good.version, good.prevouts, good.script_sigs, good.sequences, good.txouts, [[bytes([n]), b""]], 0)
-            for n in range(1, 20)
-        ]
-        await bench.from_peer(*forms)
+        good = pay([bench.lab.coin()], 500)
+        await bench.from_peer(*forms_of(good, 19))
         await bench.from_peer(good, peer=2)
         bench.transactions.withdraw_transactions(WithdrawTransactions(tuple(range(1, 20))))
         await bench.workers.work()
