@@ -13,6 +13,7 @@ TEST_LIBRARY = ROOT.parent / "tests/lib"
 
 # a room may import itself, rooms of a lower number, and nothing else of btcnode
 ORDER = {
+    "counting": 0,
     "errors": 0,
     "files": 0,
     "networks": 2,

@@ -7,7 +7,7 @@ with other processes is given to the executor by whoever owns those processes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
@@ -164,3 +164,6 @@ class ShadowValidator(Protocol):
 
     def summary(self) -> str:
         """What was compared so far, in one line."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Blocks and inputs that were compared, and disagreements."""

@@ -162,6 +162,7 @@ class ShadowEngine:
         self._every = every
         self.blocks_compared = 0
         self.inputs_compared = 0
+        self.disagreements = 0
 
     def selects(self, height: int) -> bool:
         """Whether the block at ``height`` is one to compare."""
@@ -190,6 +191,14 @@ class ShadowEngine:
         """What was compared so far, in one line."""
         return f"second engine: {self.blocks_compared} blocks compared, {self.inputs_compared} inputs"
 
+    def counts(self) -> dict[str, int]:
+        """Blocks and inputs that were compared, and disagreements."""
+        return {
+            "blocks_compared": self.blocks_compared,
+            "inputs_compared": self.inputs_compared,
+            "disagreements": self.disagreements,
+        }
+
     def check_job(self, job: ScriptJob, failure: ScriptFailure | None, note: str) -> None:
         """Compare the verdict about one transaction; raises ShadowDisagreement at the first difference."""
         transaction = self._engine.load(job.raw_tx, job.spent)
@@ -202,4 +211,5 @@ class ShadowEngine:
                 ours = failure.error.value if failure is not None and failed_here else "OK"
                 spent = tuple(txout.hex() for txout in job.spent)
                 case = Disagreement(job.raw_tx.hex(), spent, index, job.flags, ours, _kernel_word(valid), note)
+                self.disagreements += 1
                 raise ShadowDisagreement(case, case.write(self._directory))

@@ -18,7 +18,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -94,6 +94,20 @@ class Traffic:
     bytes_received: int = 0
     held: int = 0  # bytes that have arrived and are not handed over, of all connections
     max_held: int = MAX_HELD  # above it none is read beyond the message under way
+    made: Counter[tuple[str, ...]] = field(default_factory=Counter)  # connections, by direction and network
+    messages_sent: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    messages_received: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    ended_sent: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))  # bytes, of those that ended
+    ended_received: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def keep_counts(self, connection: Connection) -> None:
+        """A connection has ended: what it counted by command stays."""
+        for kept, counts in (
+            (self.ended_sent, connection.sent_by_command),
+            (self.ended_received, connection.received_by_command),
+        ):
+            for command, size in counts.items():
+                kept[command] += size
 
 
 class Connection(asyncio.Protocol):
@@ -323,6 +337,7 @@ class Connection(asyncio.Protocol):
         dropped = self.wire.dropped
         for flaw in dropped:
             self.received_by_command[OTHER_COMMANDS] += flaw.size
+            self._traffic.messages_received[OTHER_COMMANDS] += 1
             kind = Malformation.CHECKSUM if flaw.wrong_checksum else Malformation.COMMAND
             self._malformed(kind, "", flaw.text, flaw.size)
         dropped.clear()
@@ -344,11 +359,14 @@ class Connection(asyncio.Protocol):
             message = read_message(command, payload)
         except DecodeError as error:
             self.received_by_command[command] += size
+            self._traffic.messages_received[command] += 1
             limit = isinstance(error, LimitExceeded)
             kind = Malformation.LIMIT if limit else Malformation.PAYLOAD
             self._malformed(kind, command, str(error), len(payload))
             return
-        self.received_by_command[OTHER_COMMANDS if isinstance(message, UnknownMessage) else command] += size
+        counted = OTHER_COMMANDS if isinstance(message, UnknownMessage) else command
+        self.received_by_command[counted] += size
+        self._traffic.messages_received[counted] += 1
         self._traffic.feed(MessageReceived(self.peer_id, message, len(payload)))
 
     def _malformed(self, kind: Malformation, command: str, reason: str, size: int = 0) -> None:
@@ -445,6 +463,7 @@ class Connection(asyncio.Protocol):
         while message := (rest.popleft() if rest else queue.pop(now, full=self._paused or size >= WRITE_AHEAD)):
             part = wire.encode(message.command, message.payload)
             self.sent_by_command[message.command] += len(part)
+            self._traffic.messages_sent[message.command] += 1
             size += len(part)
             parts.append(part)
         if parts:

@@ -13,12 +13,12 @@ import select
 import socket
 import sys
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from btcnode.counting import Histogram
 from btcnode.errors import ConfigError
 from btcnode.net.addresses import default_port_of, free_port, from_sockname, literal, lookup
 from btcnode.net.capture import MessageCapture
@@ -47,12 +47,13 @@ from btcnode.protocol.protocol import Protocol
 from btcnode.protocol.serving.send_queue import SharedLimits
 from btcnode.settings.addresses import ProxyPlan, split_host_port
 from btcnode.settings.permissions import AccessRules, Permission
-from btcnode.wire.netaddr import NetAddress, Network
+from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 from btcnode.wire.registry import PAYLOAD_LIMITS
 from btcnode.wire.transport import Transport, V1Transport
 from btcnode.wire.v2_transport import V2Transport
 
 MEASURE_INTERVAL = 1.0  # seconds
+LAG_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds
 UNLIMITED = Permission.NOBAN | Permission.DOWNLOAD | Permission.RELAY  # who has one of these gets what it asks for
 TICK_INTERVAL = 0.1  # seconds
 ENDED = getattr(select, "POLLRDHUP", 0)  # Linux's; elsewhere ends in order are seen when all before them is read
@@ -65,21 +66,6 @@ LOG_LEVELS = {
     LogLevel.WARNING: logging.WARNING,
     LogLevel.ERROR: logging.ERROR,
 }
-
-
-class LoopLag:
-    """How late the loop comes to what it was to do: a histogram over the ticks."""
-
-    BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(self.BOUNDS) + 1)
-        self.sum = 0.0
-
-    def note(self, seconds: float) -> None:
-        """One tick came so late."""
-        self.counts[bisect_left(self.BOUNDS, seconds)] += 1
-        self.sum += max(0.0, seconds)
 
 
 class Reactor:
@@ -130,7 +116,7 @@ class Reactor:
             max_receive_buffer,
             capture,
         )
-        self.lag = LoopLag()
+        self.lag = Histogram(LAG_BOUNDS)  # how late the loop comes to its ticks
         self._tick_due = 0.0
         self._measured = self.loop.time()
         self.connections: dict[int, Connection] = {}
@@ -226,7 +212,7 @@ class Reactor:
             return
         now = self.loop.time()
         if self._tick_due:
-            self.lag.note(now - self._tick_due)
+            self.lag.add(max(0.0, now - self._tick_due))
         self._tick_due = now + TICK_INTERVAL
         self._ticker = self.loop.call_at(self._tick_due, self._tick)
         self._measure()
@@ -346,6 +332,7 @@ class Reactor:
         connection.queue.limited = connection.door.onion or not (address.is_local or permissions & UNLIMITED)
         connection.opened = True
         connection.group = netgroup(address)
+        self.traffic.made["in" if attempt is None else "out", NETWORK_NAMES.get(address.network, "other")] += 1
         connection.peer_name = str(address)
         self.connections[connection.peer_id] = connection
         self.feed(
@@ -364,6 +351,7 @@ class Reactor:
     def _connection_lost(self, connection: Connection, reason: str) -> None:
         """A socket is closed."""
         self._incoming.discard(connection.peer_id)
+        self.traffic.keep_counts(connection)
         if self.connections.pop(connection.peer_id, None) is not None and not self._closed:
             self.feed(PeerDisconnected(connection.peer_id, reason, connection.wire.should_retry_v1))
 

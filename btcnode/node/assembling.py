@@ -19,6 +19,7 @@ from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.protocol import Protocol
+from btcnode.rpc.readings import rpc_readings
 from btcnode.services.assumed_chain import AssumedChain
 from btcnode.services.block_effects import BlockEffects
 from btcnode.services.chain import Chain
@@ -27,7 +28,7 @@ from btcnode.services.fees import FILE_NAME as FEES_FILE
 from btcnode.services.fees import FeeEstimates
 from btcnode.services.hints_writer import HintsWriter
 from btcnode.services.indexes import Indexes
-from btcnode.services.measuring import Meter
+from btcnode.services.measuring import Measured, Meter
 from btcnode.services.mempool_file import MempoolFile
 from btcnode.services.notifications import Notifications
 from btcnode.services.parts import NodeParts
@@ -138,9 +139,16 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         parts,
         alerts,
         _make_limiter(opened, machinery),
-        Meter(driver, protocol, sync, transactions, opened.workers, machinery.reactor, indexes),
+        _make_meter(opened, machinery, parts),
         swiftsync,
     )
+
+
+def _make_meter(opened: OpenedNode, machinery: Machinery, parts: NodeParts) -> Meter:
+    measured = Measured(
+        machinery.driver, machinery.protocol, machinery.reactor, machinery.transactions, opened.workers, parts
+    )
+    return Meter(measured, lambda: rpc_readings(opened.launch.table))
 
 
 def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExitStack) -> Machinery:

@@ -136,10 +136,9 @@ async def _start_metrics(node: AssembledNode, stack: AsyncExitStack) -> None:
     settings, meter = node.opened.settings, node.meter
     if settings.notifications.metrics_port is None:
         return
-    from btcnode.observe.metrics import MetricsText  # loads prometheus-client, which most nodes do without
-
-    text = MetricsText(lambda: meter.latest)
-    server = MetricsServer(text.render, node.opened.http, timeout_s=float(settings.rpc.rpcservertimeout_s))
+    meter.garbage.watch()
+    stack.callback(meter.garbage.close)
+    server = MetricsServer(meter.text, node.opened.http, timeout_s=float(settings.rpc.rpcservertimeout_s))
     closes(stack, node.opened.launch, server.stop)
     port = await server.start(settings.notifications.metrics_bind, settings.notifications.metrics_port)
     log.info("metrics at http://%s:%d/metrics", settings.notifications.metrics_bind, port)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from btcnode.chain.script_checks import ShadowValidator
 from btcnode.chain.shadow import ShadowDisagreement, ShadowEngine
@@ -38,6 +38,10 @@ class LoggingShadow:
     def summary(self) -> str:
         """As the engine's."""
         return self._engine.summary()
+
+    def counts(self) -> Mapping[str, int]:
+        """As the engine's."""
+        return self._engine.counts()
 
 
 def make_shadow(settings: Settings) -> ShadowValidator | None:

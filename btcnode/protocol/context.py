@@ -10,6 +10,7 @@ from btcnode.protocol.connections.bans import BanList
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_states import PeerEvent, PeerStates
 from btcnode.protocol.connections.time_offsets import TimeOffsets
+from btcnode.protocol.delays import Delays
 from btcnode.protocol.effects import Disconnect, Effect, Excuse, GoOn, Log, LogLevel, Send, SetReceiving
 from btcnode.protocol.limits import (
     ANTI_DOS_WORK_BUFFER,
@@ -64,6 +65,8 @@ class Context:
         self.bans = BanList()
         self.time_offsets = TimeOffsets()
         self.groups = NetGroups()  # the address book's
+        self.delays = Delays()
+        self.offences = dict.fromkeys(Offence, 0)  # how often each was committed
         self.states = PeerStates(lambda text: self.log(LogLevel.WARNING, "net", text))
         self.effects: list[Effect] = []
         self._log_lines = 0
@@ -183,6 +186,7 @@ class Context:
             return
         text = words or (f"{offence.value}: {printable(detail)}" if detail else offence.value)
         peer.conduct.blame(offence.name, weight_of(offence))
+        self.offences[offence] += 1
         consequence = consequence_of(offence, inbound=peer.inbound)
         if consequence is Consequence.DISCONNECT:
             self.disconnect(peer, text)

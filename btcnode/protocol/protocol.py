@@ -7,9 +7,9 @@ No input made of a peer's bytes raises; what a peer does wrong goes through the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from btcnode.errors import DecodeError
 from btcnode.protocol.addresses.addresses import AddressGossip
@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from btcnode.primitives.steps import Steps
     from btcnode.protocol.blocks.fetch_strategy import FetchStrategy
     from btcnode.protocol.blocks.headers_sync import HeaderRequests
+    from btcnode.protocol.delays import Delays
     from btcnode.protocol.serving.upload_budget import UploadBudget
     from btcnode.protocol.transactions.orphanage import OrphanInfo
     from btcnode.protocol.transactions.private_broadcast import PrivateInfo
@@ -109,6 +110,14 @@ if TYPE_CHECKING:
     from btcnode.wire.netaddr import NetAddress
 
 Handler = Callable[[Peer, Any], "Steps[None] | None"]
+
+
+class PeerFigures(NamedTuple):
+    """A peer as one of many: ``network`` is Core's name, ``score`` 0 to 100."""
+
+    inbound: bool
+    network: str
+    score: float
 
 
 class Protocol:
@@ -563,6 +572,8 @@ class Protocol:
         self._announcements.on_tip(event)
         if not self._ctx.is_initial_block_download():
             self._intake.download.tip_changed()
+            age = self._ctx.unix - self._ctx.tree.time(event.index)
+            self._ctx.delays.blocks_told(event.connected, self._ctx.steady, age)
         for peer in self._ctx.established():
             self._announcements.flush(peer)
             self._serving.wake(peer)
@@ -649,6 +660,31 @@ class Protocol:
     def header_requests(self) -> HeaderRequests:
         """How headers were asked for, and what came of it; for reading."""
         return self._headers.requests
+
+    def directions(self) -> tuple[int, int]:
+        """How many peers are connected: that came in, that we went to."""
+        inbound = sum(peer.inbound for peer in self._ctx.peers.values())
+        return inbound, len(self._ctx.peers) - inbound
+
+    def peer_figures(self, peer_id: int) -> PeerFigures | None:
+        """What the metrics sum up over peers; None when there is no such peer."""
+        peer = self._ctx.peers.get(peer_id)
+        return None if peer is None else PeerFigures(peer.inbound, peer.network, peer.conduct.score)
+
+    @property
+    def delays(self) -> Delays:
+        """How long it takes to pass things on; for reading."""
+        return self._ctx.delays
+
+    @property
+    def offences(self) -> Mapping[Offence, int]:
+        """How often peers have committed each; for reading."""
+        return self._ctx.offences
+
+    @property
+    def discouraged(self) -> int:
+        """Addresses that misbehaved and are remembered for it."""
+        return len(self._ctx.discouraged)
 
     def block_queue(self) -> tuple[int, int, int]:
         """Numbers of blocks asked for and not there and of blocks in validation, and the bytes of the latter."""

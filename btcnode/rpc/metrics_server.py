@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from btcnode.errors import ConfigError
+from btcnode.observe.metrics import CONTENT_TYPE
 from btcnode.rpc.connection import Connection, Plan
 from btcnode.rpc.http1 import METHOD_NOT_ALLOWED, NOT_FOUND, OK, Head
 from btcnode.rpc.http_server import HttpLimits, HttpServer
@@ -14,9 +15,9 @@ PATHS = (b"/metrics", b"/")
 
 
 class MetricsServer:
-    """``render`` gives content type and text for an ``Accept`` header."""
+    """``render`` makes the text."""
 
-    def __init__(self, render: Callable[[str], tuple[str, bytes]], limits: HttpLimits, *, timeout_s: float) -> None:
+    def __init__(self, render: Callable[[], Awaitable[bytes]], limits: HttpLimits, *, timeout_s: float) -> None:
         self._render = render
         self._http = HttpServer(self, limits, timeout_s=timeout_s)
 
@@ -33,17 +34,19 @@ class MetricsServer:
         await self._http.stop()
 
     def check(self, connection: Connection, head: Head) -> Plan:
-        """Everything follows from the head of a request."""
+        """What is refused; no scrape has a body."""
         if head.method not in (b"GET", b"HEAD"):
             return Plan(refusal=Reply(METHOD_NOT_ALLOWED, b"", b""))
         if head.target.partition(b"?")[0] not in PATHS:
             return Plan(refusal=Reply(NOT_FOUND, b"", b""))
-        kind, text = self._render(head.headers.get(b"accept", b"").decode("latin-1"))
-        return Plan(refusal=Reply(OK, text, b"Content-Type: %s\r\n" % kind.encode()))
+        return Plan()
 
     def answer(self, plan: Plan, head: Head, body: bytes) -> Reply | Pending:
-        """Nothing is left to say that ``check`` has not said."""
-        return Reply(NOT_FOUND, b"", b"")
+        """All metrics."""
+        return Pending(self._scrape(), waits=True)
+
+    async def _scrape(self) -> Reply:
+        return Reply(OK, await self._render(), b"Content-Type: %s\r\n" % CONTENT_TYPE.encode())
 
     def says_goodbye(self) -> bool:
         """Scrapes go on until the port is closed."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+from btcnode.counting import Histogram
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import DuplicateKeysDict
@@ -19,12 +21,22 @@ from btcnode.services.parts import NodeParts
 log = logging.getLogger("btcnode.rpc")
 
 HIDDEN = "hidden"
+CALL_BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0)  # seconds
+
+
+@dataclass(slots=True)
+class CallTally:
+    """The calls of one method that have ended; ``failed`` are those that were answered with an error."""
+
+    failed: int = 0
+    seconds: Histogram = field(default_factory=lambda: Histogram(CALL_BOUNDS))
 
 
 class MethodTable:
     """Methods by name over one node: over its ``control`` from the start, over its parts once ``open`` has been called.
 
     ``active`` holds the calls in progress, oldest first: ``(method, monotonic start)`` by a running number.
+    ``tallies`` holds those that have ended, by the names of methods that there are.
     With ``check_results`` every result is held against its declaration (tests).
     """
 
@@ -33,6 +45,7 @@ class MethodTable:
         self._parts: NodeParts | None = None  # while the node warms up
         self.methods: dict[str, Method] = {}
         self.active: dict[int, tuple[str, float]] = {}
+        self.tallies: dict[str, CallTally] = {}
         self._calls = 0
         self._check_results = check_results
         for method in methods:
@@ -71,21 +84,22 @@ class MethodTable:
 
     def call(self, method: Method, params: Any) -> Any:
         """Call a method that answers at once; raises RpcError and nothing else."""
-        number = self._begin(method)
+        number, good = self._begin(method), False
         try:
             result = method.handler(self._given_to(method), *method.bind(positional(method, params)))
+            good = True
         except RpcError:
             raise
         except Exception as error:
             raise _translated(method, error) from error
         finally:
-            del self.active[number]
+            self._end(number, good=good)
         return self._checked(method, result)
 
     async def call_async(self, method: Method, params: Any, *, large: bool = False) -> Any:
         """Call any method; raises RpcError (or CancelledError) and nothing else. ``large``: what it was given is."""
-        number = self._begin(method)
         given = self._given_to(method)
+        number, good = self._begin(method), False
         try:
             if method.pure and large:
                 result = await beside(lambda: method.handler(given, *method.bind(positional(method, params))))
@@ -93,12 +107,13 @@ class MethodTable:
                 result = method.handler(given, *method.bind(positional(method, params)))
             if method.is_async:
                 result = await result
+            good = True
         except RpcError:
             raise
         except Exception as error:
             raise _translated(method, error) from error
         finally:
-            del self.active[number]
+            self._end(number, good=good)
         return self._checked(method, result)
 
     def help(self, name: str = "") -> str:
@@ -126,6 +141,14 @@ class MethodTable:
         self._calls += 1
         self.active[self._calls] = (method.name, monotonic())
         return self._calls
+
+    def _end(self, number: int, *, good: bool) -> None:
+        name, begun = self.active.pop(number)
+        tally = self.tallies.get(name)
+        if tally is None:
+            tally = self.tallies[name] = CallTally()
+        tally.failed += not good
+        tally.seconds.add(monotonic() - begun)
 
     def _checked(self, method: Method, result: Any) -> Any:
         if self._check_results:

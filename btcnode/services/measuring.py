@@ -1,116 +1,127 @@
-"""Measurements of a running node, taken once a second on the loop thread for whoever exports them."""
+"""The metrics of a running node, read when somebody asks: in slices, so that a scrape holds nobody up."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-from btcnode.mempool.pool import Mempool
 from btcnode.net.reactor import Reactor
-from btcnode.observe.measurements import Measurements, Requests
-from btcnode.protocol.blocks.fetch_strategy import LATENCY_BUCKETS
+from btcnode.observe import catalogue as c
+from btcnode.observe.garbage import GarbagePauses
+from btcnode.observe.metrics import Reading
 from btcnode.protocol.protocol import Protocol
-from btcnode.services.indexes import Indexes
-from btcnode.services.sync_monitor import SyncMonitor
+from btcnode.services import figures
+from btcnode.services.parts import NodeParts
 from btcnode.services.transactions import Transactions
 from btcnode.sync.driver import ChainDriver
-from btcnode.sync.process_memory import resident, resident_of
 from btcnode.sync.profile import StageSeconds
-from btcnode.sync.state_machine import SyncState
 from btcnode.sync.worker_pool import WorkerPool
+
+PEERS_AT_ONCE = 50  # connections that are summed up in one turn of the loop: half a millisecond
+LEAST_AGE = 1.0  # seconds; who asks again within them gets the same text
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The parts of a node that measurements are taken of."""
+
+    driver: ChainDriver
+    protocol: Protocol
+    reactor: Reactor
+    transactions: Transactions
+    workers: WorkerPool | None
+    parts: NodeParts
 
 
 class Meter:
-    """Holds the latest measurements; ``measure`` belongs to the loop thread, ``latest`` may be read by any."""
+    """Rates of the last second, and the text of all metrics; belongs to the loop thread."""
 
-    def __init__(
-        self,
-        driver: ChainDriver,
-        protocol: Protocol,
-        monitor: SyncMonitor,
-        transactions: Transactions,
-        pool: WorkerPool | None,
-        reactor: Reactor,
-        indexes: Indexes,
-    ) -> None:
-        self._driver = driver
-        self._protocol = protocol
-        self._monitor = monitor
-        self._transactions = transactions
-        self._pool = pool
-        self._reactor = reactor
-        self._indexes = indexes
+    def __init__(self, node: Measured, more: Callable[[], Iterable[Reading]]) -> None:
+        """``more`` are readings of what is not among the parts."""
+        self._node = node
+        self._more = more
         self._loop = asyncio.get_running_loop()
-        self._before = (self._loop.time(), monitor.blocks, monitor.stages())
-        self.latest = self._take(0.0, {})
+        self.garbage = GarbagePauses()
+        self._before = (self._loop.time(), node.parts.sync.blocks, node.parts.sync.stages())
+        self.blocks_per_second = 0.0
+        self.busy: dict[str, float] = {}  # share of the last second, by stage
+        self._text = b""
+        self._made_at = -LEAST_AGE
+        self._making: asyncio.Task[bytes] | None = None
 
     def measure(self) -> None:
-        """Measure everything anew."""
+        """Once a second: how busy everything was."""
+        monitor = self._node.parts.sync
         then, blocks, stages = self._before
-        now = self._loop.time()
-        self._before = (now, self._monitor.blocks, self._monitor.stages())
+        self._before = now, _, new = (self._loop.time(), monitor.blocks, monitor.stages())
         seconds = now - then
-        if seconds <= 0:
-            return
-        rate = (self._monitor.blocks - blocks) / seconds
-        self.latest = self._take(rate, _busy(stages, self._before[2], seconds, self._protocol))
+        if seconds > 0:
+            self.blocks_per_second = (monitor.blocks - blocks) / seconds
+            self.busy = _busy(stages, new, seconds, self._node.protocol)
 
-    def _take(self, rate: float, busy: dict[str, float]) -> Measurements:
-        state, monitor = self._driver.chainstate, self._monitor
-        fetching, coins = self._protocol.fetching, state.coins
-        flusher = state.executor.flusher
-        open_requests, queued, queued_bytes = self._protocol.block_queue()
-        headers = self._protocol.header_requests
-        own = resident()
-        workers = resident_of(self._pool.pids if self._pool is not None else ())
-        peers = [info for peer in self._protocol.peer_ids() if (info := self._protocol.peer_info(peer)) is not None]
-        incoming = sum(info["inbound"] for info in peers)
-        blocks = Requests(fetching.requests_sent, fetching.requests_succeeded, sum(fetching.requests_failed.values()))
-        return Measurements(
-            state=monitor.machine.state.value,
-            states=[one.value for one in SyncState],
-            blocks=monitor.blocks,
-            txs=monitor.txs,
-            inputs=monitor.inputs,
-            blocks_per_second=rate,
-            requests={
-                "block": blocks,
-                "headers": Requests(headers.sent, headers.succeeded, headers.failed),
-            },
-            latency_bounds=LATENCY_BUCKETS,
-            latency_counts=tuple(fetching.latency_buckets),
-            latency_sum=fetching.latency_sum,
-            active_peers=len(fetching.active),
-            peer_scores={str(peer): one["score"] for peer, one in self._protocol.peer_scores().items()},
-            peer_rates={str(peer): record.score for peer, record in fetching.peers.items()},
-            blocks_in_flight_limit=fetching.blocks_limit,
-            peers_limit=fetching.peers_limit,
-            queues={
-                "fetch": open_requests,
-                "decode": self._driver.waiting_stores,
-                "validate": queued,
-                "validate_bytes": queued_bytes,
-                "scripts": self._pool.queued if self._pool is not None else 0,
-                "commit": int(flusher.running),
-            },
-            busy=busy,
-            cache_lookups=coins.lookups,
-            cache_misses=coins.database_lookups,
-            cache_bytes=coins.usage,
-            cache_budget=coins.budget,
-            flushes=flusher.flushes,
-            flush_seconds=flusher.seconds,
-            last_flush_seconds=flusher.last.seconds,
-            memory={"node": own.own, "mapped": own.mapped, "workers": workers.total},
-            height=state.active.height,
-            headers=state.tree.height(state.tree.best_header),
-            peers={"in": incoming, "out": len(peers) - incoming},
-            index_heights={state.name: state.height for state in self._indexes.states()},
-            index_rebuilding={state.name: state.rebuilding for state in self._indexes.states()},
-            mempool=_mempool(self._transactions),
-            workers=self._pool.counts() if self._pool is not None else {},
-            **_traffic(self._reactor),
-        )
+    async def text(self) -> bytes:
+        """Every metric, as Prometheus reads it; made once for all who ask within a second."""
+        if self._making is None:
+            if self._loop.time() - self._made_at < LEAST_AGE:
+                return self._text
+            self._making = self._loop.create_task(self._make())
+            self._making.add_done_callback(self._made)
+        return await asyncio.shield(self._making)
+
+    def _made(self, making: asyncio.Task[bytes]) -> None:
+        self._making = None
+        if not making.cancelled() and making.exception() is None:
+            self._text, self._made_at = making.result(), self._loop.time()
+
+    async def _make(self) -> bytes:
+        lines = []
+        for reading in await self.readings():
+            lines.append(reading.text())
+            await asyncio.sleep(0)
+        return "".join(lines).encode()
+
+    async def readings(self) -> list[Reading]:
+        """Every metric of the catalogue, in its order."""
+        node, found = self._node, []
+        state, settings = node.driver.chainstate, node.parts.settings
+        pids = list(node.workers.pids) if node.workers is not None else []
+        block_bytes = node.parts.chain.size_on_disk()
+        found += await asyncio.to_thread(figures.outside, settings.net_dir, settings.blocks_dir, block_bytes, pids)
+        for part in self._parts():
+            found += part
+            await asyncio.sleep(0)
+        sums = figures.PeerSums(node.reactor, node.protocol)
+        for start in range(0, len(sums.connections), PEERS_AT_ONCE):
+            sums.add(sums.connections[start : start + PEERS_AT_ONCE])
+            await asyncio.sleep(0)
+        found += sums.readings()
+        found += figures.of_chain(state)
+        order = {metric: n for n, metric in enumerate(c.CATALOGUE)}
+        return sorted(found, key=lambda reading: order[reading.metric])
+
+    def _parts(self) -> Iterator[Iterable[Reading]]:
+        """What is read in one turn of the loop each."""
+        node = self._node
+        parts = node.parts
+        yield figures.of_sync(parts.sync)
+        yield figures.of_requests(node.protocol)
+        yield figures.of_stages(node.driver, node.protocol, node.workers)
+        yield figures.of_info(parts.params.name, parts.control.uptime(), len(parts.alerts.warnings()))
+        yield figures.of_mempool(node.transactions, parts.clock.now())
+        yield figures.of_network(node.reactor, node.protocol, len(parts.peers.bans()))
+        yield figures.of_process(self.garbage)
+        yield self._own()
+        yield self._more()
+
+    def _own(self) -> Iterator[Reading]:
+        parts = self._node.parts
+        yield c.SYNC_BLOCK_RATE.reads(self.blocks_per_second)
+        yield c.SYNC_BUSY.by(self.busy or dict.fromkeys(figures.stage_workers(None), 0.0))
+        yield c.DOWNLOADING.reads(int(parts.chain.is_initial_block_download()))
+        indexes = parts.indexes.states()
+        yield c.INDEX_HEIGHT.by({one.name: one.height for one in indexes})
+        yield c.INDEX_REBUILDING.by({one.name: int(one.rebuilding) for one in indexes})
 
 
 def _busy(old: StageSeconds, new: StageSeconds, seconds: float, protocol: Protocol) -> dict[str, float]:
@@ -124,32 +135,3 @@ def _busy(old: StageSeconds, new: StageSeconds, seconds: float, protocol: Protoc
         "commit": (new.commit - old.commit) / seconds,
     }
     return {stage: min(1.0, max(0.0, share)) for stage, share in shares.items()}
-
-
-def _traffic(reactor: Reactor) -> dict[str, Any]:
-    counts, queues = reactor.traffic.shared.counts, {str(peer): one.queue for peer, one in reactor.connections.items()}
-    return {
-        "messages": {"sent": counts.sent, "delayed": counts.delayed, "dropped": counts.dropped},
-        "lag_bounds": reactor.lag.BOUNDS,
-        "lag_counts": tuple(reactor.lag.counts),
-        "lag_sum": reactor.lag.sum,
-        "send_rate": reactor.traffic.shared.rates.buckets[1].rate,
-        "waiting_bytes": sum(queue.size for queue in queues.values()),
-        "peer_bandwidth": {
-            peer: queue.bandwidth.value for peer, queue in queues.items() if queue.bandwidth.value is not None
-        },
-    }
-
-
-def _mempool(transactions: Transactions) -> dict[str, float]:
-    pool: Mempool = transactions.pool
-    return {
-        "transactions": len(pool),
-        "vbytes": pool.total_vsize,
-        "bytes": pool.memory_usage,
-        "fees_satoshi": pool.total_fee,
-        "evicted": pool.evicted,
-        "scripts_verified": transactions.verifier.verified,
-        "in_verification": transactions.verifier.open,
-        "reevaluated": transactions.admission.reevaluated,
-    }

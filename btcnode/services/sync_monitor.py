@@ -7,8 +7,9 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from btcnode.chain.events import BlockConnected, ChainEvent
-from btcnode.errors import StorageError
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
+from btcnode.counting import Histogram
+from btcnode.errors import Fault, StorageError
 from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.protocol import Protocol
 from btcnode.services.clock import Clock
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("btcnode.sync")
 
+DEPTH_BOUNDS = (1, 2, 3, 6, 10, 100)
 CONNECTING = ("ConnectStep", "FinishStep", "DisconnectStep", "RetreatStep")
 
 
@@ -45,6 +47,9 @@ class SyncMonitor:
         self.profile = SyncProfile()
         self._final: SyncReport | None = None  # of the initial download, once it is over
         self.blocks = self.txs = self.inputs = 0  # connected since the start
+        self.rejected = dict.fromkeys(Fault, 0)  # blocks that broke a rule
+        self.reorganisations = Histogram(DEPTH_BOUNDS)  # blocks that the chain has left at a time
+        self._left = 0  # since the last block that was connected
         self._driver = driver
         self._view = view
         self._protocol = protocol
@@ -63,6 +68,13 @@ class SyncMonitor:
                 self.blocks += 1
                 self.txs += event.txs
                 self.inputs += event.inputs
+                if self._left:
+                    self.reorganisations.add(self._left)
+                    self._left = 0
+            elif isinstance(event, BlockDisconnected):
+                self._left += 1
+            elif isinstance(event, BlockRejected):
+                self.rejected[event.violation.fault] += 1
 
     # -- for RPC -------------------------------------------------------------------------------------------------
 

@@ -201,6 +201,8 @@ class Transactions:
         self._caught_up = asyncio.Event()  # the pool is right for the tip, or the chain goes on before it has to be
         self._caught_up.set()
         self._pool_audit = PoolAudit(pool)
+        self.accepted = 0  # since the start, test runs left out
+        self.rejected = dict.fromkeys(TxResult, 0)
         self.in_package = False  # what comes into the pool at this moment comes with its package
         self._confirmed_listeners: list[Callable[[list[MempoolEntry], int], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -262,6 +264,8 @@ class Transactions:
         answer: asyncio.Future[TxVerdict] = asyncio.get_running_loop().create_future()
 
         def done(verdict: TxVerdict) -> None:
+            if not test:
+                self._count(verdict)
             if not answer.done():
                 answer.set_result(verdict)
 
@@ -402,7 +406,21 @@ class Transactions:
     async def submit_package(self, txs: Sequence[Tx], max_feerate: int | None = None) -> PackageResult:
         """Judge and take in the user's child with its parents; ``max_feerate`` in sat/kvB bounds each one's."""
         self._hurry_for(txs)
-        return await self._drive(self.admission.package_steps(txs, self._clock.now(), max_feerate=max_feerate))
+        steps = self.admission.package_steps(txs, self._clock.now(), max_feerate=max_feerate)
+        result = await self._drive(steps)
+        self._count_all(result)
+        return result
+
+    def _count_all(self, result: PackageResult) -> None:
+        for verdict in result.transactions.values():
+            self._count(verdict)
+
+    def _count(self, verdict: PackageTxVerdict) -> None:
+        """For the metrics: what became of a transaction that was to be taken in."""
+        if isinstance(verdict, Rejection):
+            self.rejected[verdict.result] += 1
+        elif isinstance(verdict, Accepted):
+            self.accepted += 1
 
     async def test_accept(self, txs: Sequence[Tx]) -> PackageResult:
         """Judge only, as testmempoolaccept does."""
@@ -451,6 +469,8 @@ class Transactions:
         results: list[events.TxOutcome] = []
 
         def done(tx: Tx, verdict: TxVerdict) -> None:
+            if not effect.test:
+                self._count(verdict)
             results.append(_outcome(tx, verdict))
             if len(results) == len(effect.txs):
                 self._peers_offers.pop(effect.number, None)
@@ -478,6 +498,7 @@ class Transactions:
         except StorageError as error:
             self._on_fatal(error)
             return
+        self._count_all(result)
         outcomes = [
             _outcome(tx, verdict) for tx in effect.txs if (verdict := result.transactions.get(tx.wtxid)) is not None
         ]

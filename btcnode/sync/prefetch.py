@@ -56,7 +56,8 @@ class Prefetcher:
         self._queued = 0
         self._blocks = 0
         self._cost = 0.0  # of a lookup, seconds, smoothed
-        self.lookups = 0
+        self.cached = 0  # outpoints whose coins were in memory already
+        self.lookups = 0  # coins that were asked for ahead
         self.skipped = 0  # outpoints for which there was no room
 
     @property
@@ -97,6 +98,7 @@ class Prefetcher:
             with self._lock:
                 self._queued -= len(outpoints)
                 self.lookups += len(unknown)
+                self.cached += len(outpoints) - len(unknown)
                 if unknown:
                     self._cost += (cost - self._cost) / 8
 

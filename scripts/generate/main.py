@@ -1,4 +1,4 @@
-"""Write, or check, every file that is made from the declarations of RPC methods and options.
+"""Write, or check, every file that is made from the declarations of RPC methods, options and metrics.
 
 python scripts/generate/main.py [--check]
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from scripts.generate import arguments, completions, configuration, methods, types_stub
+from scripts.generate import arguments, completions, configuration, methods, metrics, types_stub
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,6 +20,7 @@ def files() -> dict[str, str]:
     return {
         "docs/rpc.md": methods.reference(),
         "docs/configuration.md": configuration.reference(),
+        "docs/metrics.md": metrics.reference(),
         "btcnode/rpc/typed.pyi": types_stub.stub(),
         "btcnode/cli/argument_table.py": arguments.table(),
         **completions.files(),

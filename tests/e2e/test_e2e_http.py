@@ -186,7 +186,7 @@ def test_idle_clients_everywhere_and_few_descriptors(tmp_path: Path) -> None:
             assert node.rpc("getblockcount") == height
         assert len(list((node.net_dir / "blocks").glob("blk*.dat"))) > 1
         assert b"ok" in health(node.rpc_port)
-        wait_until(lambda: b"node_height 400.0" in scrape(metrics), 20, "the figures")
+        wait_until(lambda: b"node_height 400\n" in scrape(metrics), 20, "the figures")
         user.sendall(post(node, b'{"method":"getblockcount"}'))
         assert b'"result":400' in user.recv(10_000)  # the first of all connections, and a user's
         assert node.process is not None

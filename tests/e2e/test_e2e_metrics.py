@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import urllib.request
 from contextlib import ExitStack
@@ -10,9 +11,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from btcnode import __version__
+from btcnode.observe.catalogue import CATALOGUE
 from tests.lib.process import NodeProcess, wait_until
 
 ADDRESS = "bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw"
+# of a node without indexes and worker processes
+WITHOUT_SAMPLES = {"node_index_height", "node_index_rebuilding", "workers_events_total"}
 TOLD = "the last run ended without a shutdown, in state synced"
 
 
@@ -50,18 +55,27 @@ def test_figures_of_a_sync(tmp_path: Path) -> None:
         wait_until(lambda: scrape(port)["node_height"] == 150, 20, "the figures of the end")
         found = scrape(port)
         assert found["sync_blocks_processed_total"] == 150
+        told = {re.sub(r"_(bucket|sum|count)$", "", name.partition("[")[0]) for name in found}
+        assert {metric.name for metric in CATALOGUE} - told <= WITHOUT_SAMPLES
         assert found["sync_requests_sent_total[type=block]"] >= 150
         assert found["sync_requests_success_total[type=block]"] == 150
-        assert found["sync_requests_failed_total[type=block]"] == 0
+        assert sum(value for name, value in found.items() if name.startswith("sync_requests_failed_total")) == 0
         assert found["sync_requests_sent_total[type=headers]"] >= 1
-        assert found["sync_request_latency_seconds_bucket[le=+Inf]"] == 150
-        assert found["sync_request_latency_seconds_count"] == 150
+        assert found["sync_request_latency_seconds_bucket[le=+Inf,type=block]"] == 150
+        assert found["sync_request_latency_seconds_count[type=block]"] == 150
         for bound in ("0.1", "0.5", "1.0", "2.0", "5.0", "10.0"):
-            assert 0 <= found[f"sync_request_latency_seconds_bucket[le={bound}]"] <= 150
+            assert 0 <= found[f"sync_request_latency_seconds_bucket[le={bound},type=block]"] <= 150
         assert found["sync_cache_bytes"] > 0 and found["sync_cache_lookups_total"] >= 0
         assert found["process_memory_bytes[kind=node]"] > 10 << 20
-        assert found["node_peers[direction=out]"] == 1
+        assert found["node_peers[direction=out,network=not_publicly_routable]"] == 1
         assert found["mempool_transactions"] == 0
+        assert found["p2p_messages_total[direction=in,type=block]"] == 150
+        assert found["p2p_wire_bytes_total[direction=in]"] <= node.rpc("getnettotals")["totalbytesrecv"]
+        assert found["p2p_bytes_total[direction=in,type=block]"] > 150 * 200
+        assert found["node_disk_bytes[kind=blocks]"] == node.rpc("getblockchaininfo")["size_on_disk"]
+        assert found[f"node_info[network=regtest,version={__version__}]"] == 1
+        assert found["rpc_call_seconds_count[method=getblockcount]"] >= 1
+        assert found["process_descriptors"] > 10
         stages = {name for name in found if name.startswith("sync_stage_busy_fraction")}
         assert len(stages) == 5 and all(0 <= found[name] <= 1 for name in stages)
         wait_until(lambda: node.rpc("getsyncstate")["state"] == "synced", 20, "the state")

@@ -134,7 +134,9 @@ def test_a_stopped_worker_does_not_hold_a_sync_up(tmp_path: Path) -> None:
             wait_until(lambda: stopped not in children(pid), 60, "the end of the stopped worker")
             wait_until(lambda: bool(children(pid)), 60, "another worker")
             wait_until(
-                lambda: metric(metrics, "workers_replaced_total") + metric(metrics, "workers_failed_starts_total") >= 1,
+                lambda: any(
+                    metric(metrics, f'workers_events_total{{event="{what}"}}') for what in ("replaced", "failed_starts")
+                ),
                 30,
                 "the count",
             )

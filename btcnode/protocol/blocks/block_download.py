@@ -507,6 +507,8 @@ class BlockDownload:
         if len(self._sources) > MAX_BLOCK_SOURCES:
             del self._sources[next(iter(self._sources))]
         peer.unjudged.add_block(index)
+        if not self._ctx.is_initial_block_download():
+            self._ctx.delays.block_came(index, self._ctx.steady)
         self._ctx.emit(ProcessBlock(peer.id, index, raw, requested, _standing(peer, asked=requested)))
         if self.validating_bytes > self._validation_limit or len(self._validating) >= MAX_BLOCKS_IN_VALIDATION:
             self._ctx.pause(peer, PAUSE_VALIDATION)

@@ -15,9 +15,10 @@ Pure state: times are seconds of ``Context.steady``, handed in as ``now``. The a
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from btcnode.counting import Histogram
 from btcnode.protocol.limits import (
     BLOCK_DOWNLOAD_WINDOW,
     FETCH_BLOCKS_MAX,
@@ -44,7 +45,7 @@ from btcnode.protocol.limits import (
     MAX_BLOCKS_IN_TRANSIT_PER_PEER,
 )
 
-LATENCY_BUCKETS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)  # upper bounds in seconds; one more bucket takes the rest
+LATENCY_BUCKETS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)  # upper bounds in seconds
 SMOOTHING = 0.125  # weight of the newest of a peer's intervals, latencies and outcomes
 MIN_INTERVAL = 1e-5  # seconds between blocks, below any clock's use
 MIN_PER_PEER = 2  # keeps the wire of a proven peer busy while it answers
@@ -61,7 +62,7 @@ class Failure(Enum):
 
 @dataclass(slots=True)
 class PeerFetch:
-    """What one peer has shown. ``latency_buckets`` are counts, one more than ``LATENCY_BUCKETS``, not cumulative.
+    """What one peer has shown.
 
     ``latency`` (seconds from request to answer) and ``interval`` (seconds of the peer's work for one block) are moving
     averages, None until the first block; ``success`` is one of outcomes, 1 at first.
@@ -71,8 +72,6 @@ class PeerFetch:
     succeeded: int = 0
     failed: int = 0
     received_bytes: int = 0
-    latency_sum: float = 0.0
-    latency_buckets: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS) + 1))
     latency: float | None = None
     interval: float | None = None
     success: float = 1.0
@@ -118,8 +117,7 @@ class FetchStrategy:
         self.requests_sent = 0
         self.requests_succeeded = 0
         self.requests_failed: dict[str, int] = {kind.value: 0 for kind in Failure}
-        self.latency_sum = 0.0
-        self.latency_buckets = [0] * (len(LATENCY_BUCKETS) + 1)
+        self.latencies = Histogram(LATENCY_BUCKETS)  # from getdata to the block
         self.growths = 0
         self.shrinks = 0
         self.connect_rate = 0.0  # blocks connected a second
@@ -188,13 +186,9 @@ class FetchStrategy:
                 record.succeeded += 1
         if late:
             return
-        bucket = bucket_of(latency)
         self.requests_succeeded += 1
-        self.latency_sum += latency
-        self.latency_buckets[bucket] += 1
+        self.latencies.add(latency)
         if record is not None:
-            record.latency_sum += latency
-            record.latency_buckets[bucket] += 1
             record.success += SMOOTHING * (1.0 - record.success)
         self._batch_succeeded += 1
         self._batch_latency += latency
@@ -388,11 +382,3 @@ class FetchStrategy:
         """Whether a block this far above the tip is needed about as soon as a substitute brings it."""
         rate = self.connect_rate or FETCH_UNKNOWN_RATE
         return distance <= max(MAX_BLOCKS_IN_TRANSIT_PER_PEER, rate * (2 * expected + 0.5))
-
-
-def bucket_of(latency: float) -> int:
-    """Place of a latency among ``LATENCY_BUCKETS``; their number when it is above them all."""
-    for place, bound in enumerate(LATENCY_BUCKETS):
-        if latency <= bound:
-            return place
-    return len(LATENCY_BUCKETS)

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from btcnode.chain.presync import HeadersSync
 from btcnode.consensus.pow import block_work, check_proof_of_work
+from btcnode.counting import Histogram
 from btcnode.errors import Fault, RuleViolation
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import header_hash
 from btcnode.primitives.steps import Steps
 from btcnode.protocol.blocks.block_download import BlockDownload
 from btcnode.protocol.blocks.block_headers import log_refused_header
+from btcnode.protocol.blocks.fetch_strategy import LATENCY_BUCKETS
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
@@ -46,6 +48,7 @@ class HeaderRequests:
     sent: int = 0
     succeeded: int = 0
     failed: int = 0
+    latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_BUCKETS))  # seconds to the answer
 
 
 class HeaderSync:
@@ -213,7 +216,8 @@ class HeaderSync:
         ctx, state = self._ctx, peer.headers
         if state.requested_at is not None:
             ctx.excuse(peer)
-        self.requests.succeeded += state.requested_at is not None
+            self.requests.succeeded += 1
+            self.requests.latency.add(max(0.0, ctx.mockable - state.requested_at))
         headers: Sequence[bytes] = message.headers
         count = len(headers)
         if count > MAX_HEADERS_RESULTS:

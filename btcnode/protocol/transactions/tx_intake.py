@@ -194,6 +194,7 @@ class TxIntake:
                 self._heirs_of(wtxid, peer)
                 self._answered(peer, wtxid, (yield from txid_in_steps(raw)))
                 return wtxid
+            ctx.delays.transaction_came(wtxid, ctx.steady)
             tx = message.parse() if len(raw) < LARGE_TX else (yield from Tx.parse_in_steps(raw))
         except DecodeError as error:
             ctx.log(LogLevel.DEBUG, "net", f"ProcessMessages(tx, {len(raw)} bytes): Exception '{error}' caught")

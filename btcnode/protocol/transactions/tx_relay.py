@@ -298,6 +298,7 @@ class TxRelay:
             else:
                 state.known.put(positions)
                 state.found.append(item)
+                self._ctx.delays.transaction_told(entry.wtxid, self._ctx.steady)
 
     # -- serving -------------------------------------------------------------------------------------------------
 

@@ -160,6 +160,9 @@ class Contrarian:
     def summary(self) -> str:
         return ""
 
+    def counts(self) -> dict[str, int]:
+        return {}
+
 
 def test_a_disagreement_of_the_engines_stops_the_driver_before_the_block(tmp_path: Path) -> None:
     blocks = list(ChainGenerator(PARAMS).spread(20))

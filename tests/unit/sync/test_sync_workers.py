@@ -729,6 +729,9 @@ class Recorder:
     def summary(self) -> str:
         return f"{len(self.calls)} blocks"
 
+    def counts(self) -> dict[str, int]:
+        return {}
+
 
 def test_the_second_engine_is_asked_before_a_block_is_accepted(tmp_path: Path, pool: WorkerPool) -> None:
     at = len(chain()) - 1 - BUSY
