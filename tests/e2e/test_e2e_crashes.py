@@ -46,8 +46,19 @@ def test_killed(tmp_path: Path, world: World, name: str) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("name", ["indexes", "shutdown"])
+@pytest.mark.parametrize("name", ["mend-coins", "migrate", "reindex", "take-over"])
+def test_killed_while_it_recovers(tmp_path: Path, world: World, name: str) -> None:
+    course, rng = Course(SITUATIONS[name], world, tmp_path), random.Random(name)
+    for _ in range(MOMENTS):
+        moment = rng.randrange(len(course.moments))
+        again = rng.randrange(moment + 1)
+        assert not course.end_at(moment, again), f"moments {moment} and {again}, {course.moments[moment]}"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", ["indexes", "migrate", "shutdown"])
 def test_full_disk(tmp_path_factory: pytest.TempPathFactory, small_disk: Path, world: World, name: str) -> None:
     course = Course(SITUATIONS[name], world, tmp_path_factory.mktemp("course"))
     for moment in random.Random(name).sample(range(len(course.moments)), MOMENTS):
         assert not course.fill_at(moment, small_disk), f"moment {moment}, {course.moments[moment]}"
+        assert not course.fill_at(moment // 3, small_disk, killed_at=moment), f"after {course.moments[moment]}"

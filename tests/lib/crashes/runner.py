@@ -11,13 +11,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from btcnode.errors import BtcnodeError
+from btcnode.errors import BtcnodeError, RebuildError
 from tests.lib.crashes.points import Points, end_of_process
 from tests.lib.crashes.situations import Act, Facts, Situation, facts_of, node_of
 from tests.lib.crashes.world import World
@@ -71,9 +71,10 @@ class Course:
         self._first = directory / f"{situation.name}-first"
         self._work = directory / f"{situation.name}-work"
         self._first.mkdir()
-        done = in_child(lambda: asyncio.run(_life(self._first, world, dict(situation.options), situation.prepare)))
+        done = in_child(lambda: self._live(self._first, situation.prepare, situation.options))
         if done.status:
             raise AssertionError(f"{situation.name} cannot be prepared: {done.said}")
+        situation.spoil(self._first)
         self.moments = self._count()
         self.seconds = 0.0
         self.expected = self._undisturbed()
@@ -86,9 +87,26 @@ class Course:
         shutil.copytree(self._first, work)
         return work
 
+    def _live(self, work: Path, act: Act, options: Mapping[str, Any]) -> None:
+        self.situation.tune()
+        asyncio.run(_life(work, self._world, dict(options), act))
+
     def _act(self, work: Path) -> None:
-        options = {**self.situation.options, **self.situation.more}
-        asyncio.run(_life(work, self._world, options, self.situation.act))
+        self._live(work, self.situation.act, {**self.situation.options, **self.situation.more})
+
+    def _go_on(self, work: Path) -> None:
+        """As somebody would start the node again; raises BtcnodeError."""
+        situation = self.situation
+        repair = {**situation.options, **situation.more}
+        if situation.stays:
+            self._live(work, situation.finish, repair)
+            return
+        try:
+            self._live(work, situation.finish, situation.options)
+        except RebuildError:
+            if not situation.repairs:
+                raise
+            self._live(work, situation.finish, repair)
 
     def _count(self) -> list[str]:
         """What is done to the disk, in order, in an undisturbed run."""
@@ -115,22 +133,30 @@ class Course:
             raise AssertionError(f"{self.situation.name} fails undisturbed: {facts}")
         return facts
 
-    def end_at(self, moment: int) -> str:
-        """End the process at a moment; returns what is wrong afterwards, or nothing."""
+    def end_at(self, moment: int, again: int | None = None) -> str:
+        """End the process at a moment; returns what is wrong afterwards, or nothing.
+
+        ``again``: and the next one at this moment of its own, if it comes so far.
+        """
         work = self._begin()
+        ended = in_child(lambda: self._watched(self._act, work, moment, end_of_process))
+        if again is not None and (problem := self._fault(ended)):
+            return problem
+        if again is not None:
+            ended = in_child(lambda: self._watched(self._go_on, work, again, end_of_process))
+        return self._judge(ended, work)
 
-        def run() -> None:
-            left = [moment]
+    def _watched(self, life: Callable[[Path], None], work: Path, moment: int, then: Callable[[], None]) -> None:
+        """In a child: live, and have ``then`` called at a moment."""
+        left = [moment]
 
-            def reached(what: str) -> None:
-                left[0] -= 1
-                if left[0] < 0:
-                    end_of_process()
+        def reached(what: str) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                then()
 
-            Points(reached).install()
-            self._act(work)
-
-        return self._judge(in_child(run), work)
+        Points(reached).install()
+        life(work)
 
     def end_after(self, seconds: float) -> str:
         """End the process after a time; returns as ``end_at``."""
@@ -148,22 +174,23 @@ class Course:
         _, raw = os.waitpid(pid, 0)
         return self._judge(Ended(os.waitstatus_to_exitcode(raw), None), work)
 
-    def fill_at(self, moment: int, disk: Path) -> str:
-        """Take all room of the file system ``disk`` at a moment, and give it back when the process has ended."""
-        work, ballast = self._begin(disk / "node"), disk / "ballast"
+    def fill_at(self, moment: int, disk: Path, killed_at: int | None = None) -> str:
+        """Take all room of the file system ``disk`` at a moment, and give it back when the process has ended.
+
+        ``killed_at``: the process before it has ended so, and the moment is one of the next start. Returns as
+        ``end_at``.
+        """
+        work, ballast, life = self._begin(disk / "node"), disk / "ballast", self._act
+        if killed_at is not None:
+            before = in_child(lambda: self._watched(self._act, work, killed_at, end_of_process))
+            if problem := self._fault(before):
+                return problem
+            life = self._go_on
 
         def run() -> None:
-            left = [moment]
-
-            def reached(what: str) -> None:
-                left[0] -= 1
-                if left[0] == -1:
-                    _fill(ballast)
-
-            Points(reached).install()
             with _heard() as lines:
                 try:
-                    self._act(work)
+                    self._watched(life, work, moment, lambda: _fill(ballast))
                 except BtcnodeError as error:
                     raise BtcnodeError("\n".join((str(error), *lines))) from None
 
@@ -175,9 +202,13 @@ class Course:
 
     # -- what came of it -----------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _fault(ended: Ended) -> str:
+        return "" if ended.status in (0, -signal.SIGKILL, REFUSED) else f"a run ends with {ended.status}: {ended.said}"
+
     def _judge(self, ended: Ended, work: Path) -> str:
-        if ended.status not in (0, -signal.SIGKILL, REFUSED):
-            return f"the run fails with status {ended.status}: {ended.said}"
+        if problem := self._fault(ended):
+            return problem
         found = self._recover(work)
         if isinstance(found, str):
             return f"the next run fails: {found}"
@@ -188,23 +219,16 @@ class Course:
 
     def _recover(self, work: Path) -> Facts | str:
         """Start again, come to the last state, stop; then the facts of one more run, or what went wrong."""
-        situation, options = self.situation, dict(self.situation.options)
-        if "indexes" in situation.name:
-            options |= situation.more
+        situation, found = self.situation, Facts()
 
         async def facts(node: Any, world: World) -> None:
             found.update(await facts_of(node, situation, work))
 
-        found: Facts = {}
-
-        def finish() -> None:
-            asyncio.run(_life(work, self._world, options, situation.finish))
-
         def look() -> Facts:
-            asyncio.run(_life(work, self._world, options, facts))
+            self._live(work, facts, {**situation.options, **(situation.more if situation.stays else {})})
             return found
 
-        for step in (finish, look):
+        for step in (lambda: self._go_on(work), look):
             done = in_child(step)
             if done.status:
                 return str(done.said)

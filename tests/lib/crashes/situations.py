@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,23 +13,37 @@ from typing import Any
 
 from btcnode.embed.node import Node
 from btcnode.rpc.errors import RpcError
+from btcnode.storage import coin_merge, coin_runs
+from btcnode.storage.layout import COINS_DIR, DATABASE_FILE
 from tests.lib.crashes.world import SET_HEIGHT, TIP, World
+from tests.lib.older_layout import WITH_SUMS, WITHOUT_CHECKSUMS, go_back
 
 SECONDS = 60.0  # that a background task may take
 FIRST_HEIGHT = 60
 MINED = 25
 PRUNED = 150
+MERGE_EACH = 15
 
 Act = Callable[[Node, World], Awaitable[None]]
 Facts = dict[str, Any]
+
+
+def leave(directory: Path) -> None:
+    """Nothing is done to a stopped node's files."""
+
+
+def as_it_is() -> None:
+    """The process keeps the node's limits."""
 
 
 @dataclass(frozen=True)
 class Situation:
     """``prepare`` makes the first state with ``options``; ``act``, with ``more`` too, leads to the last one.
 
-    ``finish`` brings a node that was started again, with ``options``, to the last state from wherever it is.
-    ``side_branches``: the blocks beside the chain are among what is compared.
+    ``spoil`` changes the files between these. ``finish`` brings a node that was started again, with ``options``, to the
+    last state from wherever it is. ``stays``: it has ``more`` too; ``repairs``: it gets that when it does not start
+    without. ``tune`` changes limits of each process that lives here. ``side_branches``: the blocks beside the chain are
+    among what is compared.
     """
 
     name: str
@@ -37,6 +52,10 @@ class Situation:
     finish: Act
     options: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
+    spoil: Callable[[Path], None] = leave
+    tune: Callable[[], None] = as_it_is
+    stays: bool = False
+    repairs: bool = False
     side_branches: bool = True
 
 
@@ -110,6 +129,7 @@ async def facts_of(node: Node, situation: Situation, directory: Path) -> Facts:
         assert await rpc.verifychain(4, 0) is True
         facts["blocks"] = _digest([await rpc.getblock(one, 0) for one in hashes])
     facts["files"] = _dumps(directory)
+    facts["small"] = [await rpc.getrawmempool(), await rpc.listbanned()]
     return facts
 
 
@@ -215,7 +235,75 @@ async def dump_missing(node: Node, world: World) -> None:
                 raise
 
 
+async def merges(node: Node, world: World) -> None:
+    for begin in range(0, TIP, MERGE_EACH):
+        await submit(node, world.chain[begin : begin + MERGE_EACH], flush_each=MERGE_EACH)
+        await asyncio.to_thread(node.parts.chain.driver.chainstate.store.database.coin_runs.wait)
+
+
+def merge_little(process: Callable[..., object] = coin_merge.MergeProcess) -> None:
+    """Runs of some coins are merged beside the flushes, by ``process``."""
+    vars(coin_merge)["FLOOR"] = 1
+    vars(coin_runs).update({"BACKGROUND_ENTRIES": 40, "MergeProcess": process})
+
+
+def merge_here() -> None:
+    """The same without a process of its own, whose moments would not be seen."""
+
+    def none(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, "no process")
+
+    merge_little(none)
+
+
+def without_checksums(directory: Path) -> None:
+    go_back(directory / "regtest", WITHOUT_CHECKSUMS)
+
+
+def with_sums(directory: Path) -> None:
+    go_back(directory / "regtest", WITH_SUMS)
+
+
+def spoil_indexes(directory: Path) -> None:
+    for path in (directory / "regtest" / "indexes").rglob("*.mdb"):
+        flip(path)
+
+
+def spoil_coins(directory: Path) -> None:
+    flip(
+        max(((directory / "regtest" / DATABASE_FILE).parent / COINS_DIR).glob("*.mdb"), key=lambda p: p.stat().st_size)
+    )
+
+
+def spoil_small(directory: Path) -> None:
+    for name in ("mempool.dat", "fee_estimates.dat", "banlist.json"):
+        flip(directory / "regtest" / name)
+
+
+def flip(path: Path) -> None:
+    """Change a byte in each piece of a file."""
+    data = bytearray(path.read_bytes())
+    for at in range(min(100, len(data) // 2), len(data), 500):
+        data[at] ^= 0x55
+    path.write_bytes(data)
+
+
+async def small_files(node: Node, world: World) -> None:
+    await whole_chain(node, world)
+    await node.rpc.setban("10.1.2.3", "add", 10**8)
+
+
+async def indexed_chain(node: Node, world: World) -> None:
+    await whole_chain(node, world)
+    await until(lambda: indexes_synced(node))
+
+
+async def nothing_more(node: Node, world: World) -> None:
+    """The start alone does it."""
+
+
 PRUNES = {"fastprune": True, "prune": 1}
+REBUILD = {"reindex_chainstate": True}
 ALL_INDEXES = {"txindex": True, "txospenderindex": True, "coinstatsindex": True, "blockfilterindex": True}
 
 SITUATIONS = {
@@ -228,12 +316,20 @@ SITUATIONS = {
         Situation("prune", long_chain, prune, prune_missing, PRUNES),
         Situation("prune-filters", long_chain, prune, prune_missing, {**PRUNES, "blockfilterindex": True}),
         Situation("prune-coinstats", long_chain, prune, prune_missing, {**PRUNES, "coinstatsindex": True}),
-        Situation("indexes", whole_chain, build_indexes, build_indexes, more=ALL_INDEXES),
+        Situation("indexes", whole_chain, build_indexes, build_indexes, more=ALL_INDEXES, stays=True),
         Situation("indexes-sync", nothing, sync, go_on, ALL_INDEXES),
         Situation("reindex", whole_chain, go_on, go_on, more={"reindex": True}),
-        Situation("reindex-chainstate", whole_chain, go_on, go_on, more={"reindex_chainstate": True}),
+        Situation("reindex-chainstate", whole_chain, go_on, go_on, more=REBUILD),
         Situation("load-set", nothing, load_set, load_missing),
         Situation("dump", whole_chain, dump, dump_missing),
+        Situation("take-over", load_set, nothing_more, nothing_more),
+        Situation("merge", nothing, merges, go_on, tune=merge_here),
+        Situation("merge-beside", nothing, merges, go_on, tune=merge_little),
+        Situation("migrate", whole_chain, nothing_more, nothing_more, spoil=with_sums),
+        Situation("migrate-oldest", whole_chain, nothing_more, nothing_more, spoil=without_checksums),
+        Situation("mend-indexes", indexed_chain, build_indexes, build_indexes, ALL_INDEXES, spoil=spoil_indexes),
+        Situation("mend-coins", whole_chain, go_on, go_on, more=REBUILD, spoil=spoil_coins, repairs=True),
+        Situation("mend-small", small_files, nothing_more, nothing_more, spoil=spoil_small),
         Situation("shutdown", first_blocks, whole_chain, go_on),
     )
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,20 +26,17 @@ from btcnode.storage.layout import (
     DATABASES,
     DB_INDEX,
     DB_META,
-    DB_SUMS,
     INDEX_RECORD_SIZE,
-    META_CONVERTING,
     META_RUNS,
     META_SCHEMA,
     OLD_DB_COINS,
     SCHEMA,
-    SUMS_SEAL,
     TREE_VERSION,
-    UNSEALED_VERSION,
     index_key,
 )
 from btcnode.storage.page_check import check_file
 from tests.lib.coins import all_coins
+from tests.lib.older_layout import VERSIONS, go_back
 
 PAGE = 4096
 DAMAGES = 150
@@ -222,36 +218,11 @@ def test_coins_may_be_put_over_others(tmp_path: Path) -> None:
         assert coins.count() == 0
 
 
-@pytest.mark.parametrize("version", ["tree", "no checksums", "cut off"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_older_layout_is_converted(tmp_path: Path, version: str) -> None:
-    alive = fill(tmp_path, random.Random(3))
+    fill(tmp_path, random.Random(3))
     whole = content(tmp_path)
-
-    def go_back(txn: Any, dbs: dict[bytes, Any]) -> None:
-        """What an older version would have written."""
-        counts: list[int] = []
-        number = TREE_VERSION if version == "tree" else UNSEALED_VERSION
-        txn.delete(META_RUNS, db=dbs[DB_META])
-        txn.put(META_SCHEMA, sealed(META_SCHEMA, SCHEMA.pack(number)), db=dbs[DB_META])
-        for key, coin in alive.items():
-            txn.put(key, sealed(key, coin), db=dbs[OLD_DB_COINS])
-        for name in (OLD_DB_COINS, DB_INDEX, DB_META):
-            rows = list(txn.cursor(db=dbs[name]).iternext())
-            counts += [len(rows), sum(int.from_bytes(stored[-4:], "little") for _, stored in rows)]
-            for key, stored in rows if version != "tree" else ():
-                txn.put(key, stored[:-4], db=dbs[name])
-        txn.drop(dbs[DB_SUMS], delete=False)
-        if version == "tree":
-            txn.put(SUMS_SEAL, sealed(SUMS_SEAL, struct.pack("<6Q", *counts)), db=dbs[DB_SUMS])
-        elif version == "cut off":  # the version between them has begun to add checksums
-            done = sorted(alive)[:100]
-            for key in done:
-                txn.put(key, sealed(key, alive[key]), db=dbs[OLD_DB_COINS])
-            txn.put(META_CONVERTING, done[-1], db=dbs[DB_META])
-
-    raw(tmp_path, go_back)
-    for path in runs_of(tmp_path):
-        path.unlink()
+    go_back(tmp_path, version)
     leftover = (tmp_path / DATABASE_FILE).parent / COINS_DIR / "0011223344556677.mdb"
     leftover.write_bytes(b"of a start that was cut off")
     assert content(tmp_path) == whole
@@ -262,11 +233,11 @@ def test_older_layout_is_converted(tmp_path: Path, version: str) -> None:
 def test_damaged_older_layout_is_not_converted(tmp_path: Path) -> None:
     fill(tmp_path, random.Random(6))
 
-    def go_back(txn: Any, dbs: dict[bytes, Any]) -> None:
+    def change(txn: Any, dbs: dict[bytes, Any]) -> None:
         txn.put(META_SCHEMA, sealed(META_SCHEMA, SCHEMA.pack(TREE_VERSION)), db=dbs[DB_META])
         txn.put(bytes(36), b"a coin without a checksum", db=dbs[OLD_DB_COINS])
 
-    raw(tmp_path, go_back)
+    raw(tmp_path, change)
     with pytest.raises(CorruptionError, match=r"btcnode\.mdb is damaged \(a coin\)"):
         Database.open(tmp_path)
 
