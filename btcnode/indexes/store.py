@@ -15,6 +15,7 @@ An index can be made again from the blocks: a store that is damaged, foreign or 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +42,8 @@ from btcnode.storage.checksums import (
     sum_number,
     sum_place,
 )
-from btcnode.storage.database import check_length, reserve_lock_file, translate
+from btcnode.storage.database import check_length, reserve_lock_file
+from btcnode.storage.lmdb_errors import translate
 from btcnode.storage.page_check import check_file
 
 MAP_SIZE = 1 << 38  # address space: mainnet's spenders need about 100 GiB
@@ -109,7 +111,7 @@ class IndexStore:
         small = check_file(self.path, (_NUMBERS, _SUMS, *RUN_NAMES), "", in_doubt=self._in_doubt)
         reserve_lock_file(self.path)
         self._env = lmdb.open(
-            str(self.path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2 + SLOTS,
+            os.fsencode(self.path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2 + SLOTS,
             readahead=False, mode=0o600,
         )  # fmt: skip
         check_length(self._env, self.path)

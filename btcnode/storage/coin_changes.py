@@ -5,6 +5,7 @@ The changes are kept in memory or in an LMDB file of their own, which has no nam
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from pathlib import Path
@@ -14,8 +15,8 @@ import lmdb
 
 from btcnode.errors import StorageError
 from btcnode.storage.coins import CoinItem, CoinRows, in_chunks
-from btcnode.storage.database import translate
 from btcnode.storage.durable import storage_error
+from btcnode.storage.lmdb_errors import translate
 
 MAP_SIZE = 1 << 38  # address space
 GONE = b""  # in the place of a coin that is not there
@@ -32,7 +33,9 @@ class CoinChanges:
         if path is not None:
             try:
                 path.unlink(missing_ok=True)  # what a killed run of an older version has left
-                self._env = lmdb.open(str(path), subdir=False, map_size=MAP_SIZE, sync=False, lock=False, mode=0o600)
+                self._env = lmdb.open(
+                    os.fsencode(path), subdir=False, map_size=MAP_SIZE, sync=False, lock=False, mode=0o600
+                )
                 path.unlink()
             except OSError as error:
                 raise storage_error(error, f"cannot make {path}") from None

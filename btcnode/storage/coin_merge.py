@@ -17,11 +17,11 @@ from pathlib import Path
 import lmdb
 
 from btcnode.storage.coin_groups import Entries
-from btcnode.storage.coin_run import CoinRun, RunDamageError, RunRecord, merged, write_run
+from btcnode.storage.coin_run import CoinRun, RunDamageError, RunRecord, merged, new_name, path_of, write_run
 
 RATIO = 3  # the younger runs together have so many times the entries of the one that they are merged with
 FLOOR = 20_000  # entries that every run counts for at least
-_START = "import sys; sys.path[:] = sys.argv[3:]; from btcnode.storage.coin_merge import main; main()"
+_START = "import sys; sys.path[:] = sys.argv[4:]; from btcnode.storage.coin_merge import main; main()"
 _DAMAGED = 3  # exit status
 
 
@@ -40,8 +40,10 @@ def merge_from(sizes: Sequence[int]) -> int | None:
     return None
 
 
-def merge(folder: Path, runs: Sequence[CoinRun], *, keep_tombs: bool, go_on: Callable[[], bool]) -> RunRecord:
-    """Write runs, oldest first, as one; ``go_on`` is asked now and then.
+def merge(
+    folder: Path, runs: Sequence[CoinRun], *, keep_tombs: bool, go_on: Callable[[], bool], name: bytes = b""
+) -> RunRecord:
+    """Write runs, oldest first, as one, with a new name unless there is one; ``go_on`` is asked now and then.
 
     Raises MergeStopped, RunDamageError, lmdb.Error, OSError.
     """
@@ -52,7 +54,7 @@ def merge(folder: Path, runs: Sequence[CoinRun], *, keep_tombs: bool, go_on: Cal
                 raise MergeStopped
             yield part
 
-    return write_run(folder, entries(), sum(run.record.entries for run in runs))
+    return write_run(folder, entries(), sum(run.record.entries for run in runs), name=name)
 
 
 class MergeProcess:
@@ -60,7 +62,9 @@ class MergeProcess:
 
     def __init__(self, folder: Path, runs: Sequence[CoinRun], *, keep_tombs: bool) -> None:
         """Start it; raises OSError when that is impossible."""
-        words = [str(folder), "keep" if keep_tombs else "drop"]
+        name = new_name()
+        self._path = path_of(folder, name)
+        words = [os.fsencode(folder), "keep" if keep_tombs else "drop", name.hex()]
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-P", "-c", _START, *words, *sys.path],
             stdin=subprocess.PIPE,
@@ -91,6 +95,8 @@ class MergeProcess:
             with contextlib.suppress(OSError):
                 process.stdin.close()
             process.stdout.close()
+        if status:  # however it has ended: with the disk full, or out of memory, this may happen again and again
+            self._path.unlink(missing_ok=True)
         if self._stopped:
             raise MergeStopped
         if status == _DAMAGED:
@@ -98,20 +104,23 @@ class MergeProcess:
         return RunRecord.unpack_all(told)[0] if not status and told else None
 
     def stop(self) -> None:
-        """Have it end now; what it has written stays for whoever opens the folder next."""
+        """Have it end now."""
         self._stopped = True
         self._process.kill()
 
 
 def main() -> None:
-    """The process: a folder and what becomes of tombstones in argv, records of runs on stdin, the new one on stdout."""
-    folder, tombs = Path(sys.argv[1]), sys.argv[2]
+    """The process: a folder, what becomes of tombstones, the new run's name in argv; records of runs on stdin.
+
+    The record of the new one goes to stdout.
+    """
+    folder, tombs, name = Path(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3])
     size = int.from_bytes(sys.stdin.buffer.read(4), "little")
     records = RunRecord.unpack_all(sys.stdin.buffer.read(size))
     parent = os.getppid()
     try:
         runs = [CoinRun(folder, record, trusted=True) for record in records]
-        record = merge(folder, runs, keep_tombs=tombs == "keep", go_on=lambda: os.getppid() == parent)
+        record = merge(folder, runs, keep_tombs=tombs == "keep", go_on=lambda: os.getppid() == parent, name=name)
     except RunDamageError as error:
         sys.stdout.write(str(error))
         sys.stdout.flush()

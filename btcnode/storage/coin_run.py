@@ -68,20 +68,39 @@ class RunRecord(NamedTuple):
 
     def path(self, folder: Path) -> Path:
         """The file."""
-        return folder / (self.name.hex() + SUFFIX)
+        return path_of(folder, self.name)
+
+
+def new_name() -> bytes:
+    """A name that no run has."""
+    return os.urandom(NAME_SIZE)
+
+
+def path_of(folder: Path, name: bytes) -> Path:
+    """The file of a run with this name."""
+    return folder / (name.hex() + SUFFIX)
 
 
 class RunWriter:
     """Writes a run from entries that come in order. Raises lmdb.Error, OSError; then ``abandon`` is due."""
 
-    def __init__(self, folder: Path, expected: int, wrote: Callable[[int], None] | None = None) -> None:
-        """``expected``: about how many entries will come. ``wrote`` is called with bytes after each transaction."""
+    def __init__(
+        self, folder: Path, expected: int, wrote: Callable[[int], None] | None = None, name: bytes = b""
+    ) -> None:
+        """``expected``: about how many entries will come. ``wrote`` is called with bytes after each transaction.
+
+        ``name``: one of ``new_name``, where somebody else has to know it.
+        """
         self._folder = folder
-        self.name = os.urandom(NAME_SIZE)
-        self.path = folder / (self.name.hex() + SUFFIX)
-        self._env: Any = lmdb.open(
-            str(self.path), subdir=False, map_size=MAP_SIZE, max_dbs=0, lock=False, sync=False, mode=0o600
-        )
+        self.name = name or new_name()
+        self.path = path_of(folder, self.name)
+        try:
+            self._env: Any = lmdb.open(
+                os.fsencode(self.path), subdir=False, map_size=MAP_SIZE, max_dbs=0, lock=False, sync=False, mode=0o600
+            )
+        except lmdb.Error:
+            self.path.unlink(missing_ok=True)
+            raise
         self._bits = max(8, FILTER_BITS * expected)
         self._filter = bytearray((self._bits >> 3) + 1)
         self._wrote = wrote
@@ -153,13 +172,17 @@ class RunWriter:
 
 
 def write_run(
-    folder: Path, entries: Iterable[Entries], expected: int, wrote: Callable[[int], None] | None = None
+    folder: Path,
+    entries: Iterable[Entries],
+    expected: int,
+    wrote: Callable[[int], None] | None = None,
+    name: bytes = b"",
 ) -> RunRecord:
     """Write a run from entries in order of their outpoints, some thousand at a time.
 
     Arguments and errors are those of ``RunWriter``; when it fails nothing stays.
     """
-    writer = RunWriter(folder, expected, wrote)
+    writer = RunWriter(folder, expected, wrote, name)
     try:
         for keys, coins in entries:
             writer.add(keys, coins)
@@ -180,13 +203,15 @@ class CoinRun:
         self.record = record
         self.path = record.path(folder)
         self.size = size = self.path.stat().st_size
+        if not size:
+            raise self.damage("it is empty")
         if not trusted:
             try:
                 check_file(self.path, (), "", in_doubt=in_doubt)
             except CorruptionError as error:
                 raise RunDamageError(str(error)) from None
         self._env: Any = lmdb.open(
-            str(self.path), subdir=False, map_size=max(size, 1 << 20), max_dbs=0, lock=False, readonly=True,
+            os.fsencode(self.path), subdir=False, map_size=max(size, 1 << 20), max_dbs=0, lock=False, readonly=True,
             readahead=False, max_spare_txns=0,
         )  # fmt: skip
         self._salt = crc32(record.name)

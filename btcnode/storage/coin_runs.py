@@ -23,6 +23,7 @@ from btcnode.storage.coin_groups import GONE, Entries
 from btcnode.storage.coin_merge import MergeProcess, MergeStopped, merge, merge_from
 from btcnode.storage.coin_run import SUFFIX, CoinRun, RunDamageError, RunRecord, merged, write_run
 from btcnode.storage.durable import storage_error
+from btcnode.storage.lmdb_errors import is_damage, translate
 
 BACKGROUND_ENTRIES = 200_000  # from so many on a merge has a process of its own, and a flush does not do it
 MERGES = 2  # at a time: a long one does not keep the short ones waiting
@@ -66,28 +67,38 @@ class CoinRuns:
     def open(self, records: Sequence[RunRecord], *, in_doubt: bool) -> None:
         """Open the runs of the manifest, and remove every other file.
 
-        What is damaged is raised when somebody asks for the runs, so that they can be replaced. Raises StorageError.
+        What is damaged is raised when somebody asks for the runs, so that they can be replaced. Then all files stay:
+        it may be the manifest that is old, and the others those which it should name. Raises StorageError.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            known = {record.path(self._folder) for record in records}
+        except OSError as error:
+            raise storage_error(error, f"cannot make {self._folder}") from None
+        try:
+            self._runs = tuple(self._open_run(record, in_doubt=in_doubt) for record in records)
+        except CorruptionError as error:
+            self._broken = error
+        else:
+            self._tidy({run.path for run in self._runs})
+
+    def _tidy(self, known: Collection[Path]) -> None:
+        """Remove the files of all other runs; raises StorageError."""
+        try:
             for path in self._folder.iterdir():
                 if path.name.endswith(SUFFIX) and path not in known:
                     path.unlink()
         except OSError as error:
             raise storage_error(error, f"cannot tidy {self._folder}") from None
-        try:
-            self._runs = tuple(self._open_run(record, in_doubt=in_doubt) for record in records)
-        except CorruptionError as error:
-            self._broken = error
 
     def _open_run(self, record: RunRecord, *, in_doubt: bool = False, trusted: bool = False) -> CoinRun:
         path = record.path(self._folder)
         with self.naming(path):
             try:
                 return CoinRun(self._folder, record, in_doubt=in_doubt, trusted=trusted)
+            except FileNotFoundError:
+                raise RunDamageError(f"{path} is missing") from None
             except OSError as error:
-                raise RunDamageError(f"{path} is damaged ({error.strerror})") from None
+                raise storage_error(error, f"cannot open {path}") from None
 
     @contextmanager
     def naming(self, path: Path | None = None) -> Iterator[None]:
@@ -95,7 +106,9 @@ class CoinRuns:
         try:
             yield
         except lmdb.Error as error:
-            raise self._told(f"{path or self._folder} is damaged ({error})") from error
+            if is_damage(error):
+                raise self._told(f"{path or self._folder} is damaged ({error})") from error
+            raise translate(error, path or self._folder) from error
         except RunDamageError as error:
             raise self._told(str(error)) from None
 
@@ -212,12 +225,15 @@ class CoinRuns:
         with self._changed:
             before = self._runs
             self._runs = () if new is None else self._list_with(new)
+            broken = self._broken is not None
             if new is None:
                 self._broken = None
         added = () if new is None else (new.run,)
         for run in {*before, *added}.difference(self._runs):
             with suppress(OSError):  # the next opening removes it
                 run.path.unlink()
+        if broken and new is None:  # those that could not be opened, and those beside them
+            self._tidy(())
         if new is not None:
             self._let_go(new.replaced)
 

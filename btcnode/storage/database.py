@@ -36,7 +36,7 @@ from btcnode.storage.checksums import (
 from btcnode.storage.coin_groups import Entries
 from btcnode.storage.coin_run import RunRecord
 from btcnode.storage.coin_runs import CoinRuns, NewRun
-from btcnode.storage.durable import FULL_ERRNOS, is_full, storage_error
+from btcnode.storage.durable import is_full, storage_error
 from btcnode.storage.fault_note import fault_noted
 from btcnode.storage.layout import (
     COINS_DIR,
@@ -54,6 +54,7 @@ from btcnode.storage.layout import (
     SCHEMA_VERSION,
     SUMS_SEAL,
 )
+from btcnode.storage.lmdb_errors import REINDEX_ADVICE, full_error, translate
 from btcnode.storage.locking import DirectoryLock
 from btcnode.storage.older_layout import bring_up_to_date
 from btcnode.storage.page_check import WHOLE_BYTES, check_file
@@ -68,10 +69,6 @@ LOCK_FILE_SIZE = 1 << 14  # bytes: places of 64 for MAX_READERS, and a head
 CRASH_BYTES = 200_000
 
 log = logging.getLogger("btcnode.coindb")
-
-_CORRUPT = (
-    lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError, lmdb.IncompatibleError,
-)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -149,7 +146,7 @@ class Database:
             doubt = fault_noted(path)
             if doubt:
                 log.warning("The last run was ended by a fault: looking at every page of %s", path / file)
-            small = check_file(path / file, (*DATABASES, OLD_DB_COINS), _ADVICE, in_doubt=doubt)
+            small = check_file(path / file, (*DATABASES, OLD_DB_COINS), REINDEX_ADVICE, in_doubt=doubt)
             if (path / file).exists():
                 bring_up_to_date(path / file, lambda what: _damage(path / file, what))
             env = _open_env(path / file, map_size)
@@ -177,13 +174,15 @@ class Database:
             stored: bytes | None = txn.get(META_SCHEMA)
         if stored is None:
             if any(self.count(name) for name in DATABASES):
-                raise CorruptionError(f"{self.file} is not a btcnode database: {_ADVICE}")
+                raise CorruptionError(f"{self.file} is not a btcnode database: {REINDEX_ADVICE}")
             self.commit(meta_puts={META_SCHEMA: SCHEMA.pack(SCHEMA_VERSION)})
         elif not is_whole(META_SCHEMA, stored):
             raise self.damaged("the record of its layout")
         elif stored != sealed(META_SCHEMA, SCHEMA.pack(SCHEMA_VERSION)):
             found = int.from_bytes(stored[: SCHEMA.size], "little")
-            raise CorruptionError(f"{self.file} has layout {found}, this version knows {SCHEMA_VERSION}: {_ADVICE}")
+            raise CorruptionError(
+                f"{self.file} has layout {found}, this version knows {SCHEMA_VERSION}: {REINDEX_ADVICE}"
+            )
         self._check_totals()
         try:
             records = RunRecord.unpack_all(self.get_meta(META_RUNS) or b"")
@@ -409,7 +408,11 @@ class Database:
                 self.coin_runs.abandon(new)
                 return
             changes = _Changes((), [(META_RUNS, self.coin_runs.manifest(new))])
-            self._retried(lambda: self._commit_once(changes))
+            try:
+                self._retried(lambda: self._commit_once(changes))
+            except BaseException:
+                self.coin_runs.abandon(new)
+                raise
             self.coin_runs.adopt(new)
 
     def _retried(self, write: Callable[[], T]) -> tuple[int, T]:
@@ -427,7 +430,7 @@ class Database:
                 if isinstance(error, lmdb.PanicError):
                     self._failure = f"the database in {self.path} failed while writing: restart the node"
                 if os.strerror(errno.EIO) in str(error) and is_full(self.file):
-                    raise DiskFullError(_FULL.format(self.path, error)) from error
+                    raise full_error(error, self.file) from error
                 raise self._translated(error) from error
 
     def clear_coins(self, meta_puts: Mapping[bytes, bytes]) -> None:
@@ -518,13 +521,10 @@ class Database:
 
 
 COINS_ADVICE = "start with --reindex-chainstate to rebuild the coins from the blocks"
-_ADVICE = "start with --reindex to rebuild it from the block files, or use another --datadir"
-
-_FULL = "no room left for the database in {}: nothing was lost, free some space ({})"
 
 
 def _damage(path: Path, what: str, advice: str = "") -> CorruptionError:
-    return CorruptionError(f"{path} is damaged ({what}): {advice or _ADVICE}")
+    return CorruptionError(f"{path} is damaged ({what}): {advice or REINDEX_ADVICE}")
 
 
 def _crash_perhaps(ratio: int, written: int) -> None:
@@ -575,7 +575,7 @@ def _open_env(path: Path, map_size: int) -> Any:
     """Open the environment file; raises lmdb.Error, DiskFullError, StorageError."""
     reserve_lock_file(path)
     return lmdb.open(
-        str(path),
+        os.fsencode(path),
         subdir=False,
         map_size=map_size,
         max_dbs=len(DATABASES) + 1,
@@ -589,14 +589,4 @@ def check_length(env: Any, path: Path) -> None:
     """Refuse a file that ends before its last page: touching the missing ones would kill the process (SIGBUS)."""
     needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
     if os.path.getsize(path) < needed:  # noqa: PTH202
-        raise CorruptionError(f"{path} is shorter than it says: {_ADVICE}")
-
-
-def translate(error: Exception, path: Path) -> StorageError:
-    """The typed error for one of LMDB's."""
-    text = str(error)
-    if isinstance(error, lmdb.DiskError) or any(os.strerror(code) in text for code in FULL_ERRNOS):
-        return DiskFullError(_FULL.format(path, text))
-    if isinstance(error, _CORRUPT):
-        return CorruptionError(f"the database in {path} is damaged or foreign ({text}): {_ADVICE}")
-    return StorageError(f"the database in {path} failed: {text}")
+        raise CorruptionError(f"{path} is shorter than it says: {REINDEX_ADVICE}")

@@ -8,6 +8,7 @@ when the environment is copied without them; a crash before that leaves a file t
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice
@@ -21,7 +22,7 @@ from btcnode.errors import CorruptionError
 from btcnode.storage.checksums import CHECK_SIZE, Seal, Total, check_of, checked_total, is_whole, opened, sealed
 from btcnode.storage.coin_groups import Entries
 from btcnode.storage.coin_run import RunRecord, write_run
-from btcnode.storage.durable import sync_directory, sync_file
+from btcnode.storage.durable import sync_directory
 from btcnode.storage.layout import (
     COINS_DIR,
     DATABASES,
@@ -53,7 +54,9 @@ def bring_up_to_date(file: Path, damaged: Callable[[str], CorruptionError]) -> N
     Nobody may have it open. ``damaged`` makes the error that says what is. Raises CorruptionError, OSError, lmdb.Error.
     """
     size = max(2 * file.stat().st_size, MIN_MAP_SIZE)
-    with closing(lmdb.open(str(file), subdir=False, max_dbs=len(DATABASES) + 1, map_size=size, lock=False)) as env:
+    with closing(
+        lmdb.open(os.fsencode(file), subdir=False, max_dbs=len(DATABASES) + 1, map_size=size, lock=False)
+    ) as env:
         with env.begin() as txn:
             known = {bytes(name) for name in txn.cursor().iternext(values=False)}
         if not known >= {DB_META, OLD_DB_COINS}:
@@ -67,9 +70,13 @@ def bring_up_to_date(file: Path, damaged: Callable[[str], CorruptionError]) -> N
         is_sealed = len(stored) > SCHEMA.size
         _OlderLayout(file, env, damaged, is_sealed=is_sealed).convert()
         fresh = file.with_name(file.name + ".new")
-        fresh.unlink(missing_ok=True)
-        env.copy(str(fresh), compact=True)
-    sync_file(fresh)
+        try:
+            with fresh.open("wb") as out:
+                env.copyfd(out.fileno(), compact=True)
+                os.fsync(out.fileno())
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
     fresh.replace(file)
     sync_directory(file.parent)
     log.info("The coins are in their new layout")

@@ -29,8 +29,8 @@ class Points:
             setattr(os, name, self._watched(name, getattr(os, name)))
         opens = lmdb.open
 
-        def watched(path: str, **options: Any) -> _Environment:
-            return _Environment(opens(path, **options), Path(path).name, self)
+        def watched(path: bytes, **options: Any) -> _Environment:
+            return _Environment(opens(path, **options), Path(os.fsdecode(path)).name, self)
 
         vars(lmdb)["open"] = watched
 

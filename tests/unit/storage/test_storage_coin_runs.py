@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import random
+import resource
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
-from btcnode.errors import StorageError
-from btcnode.storage import coin_merge, coin_runs
+from btcnode.errors import CorruptionError, StorageError
+from btcnode.storage import coin_merge, coin_run, coin_runs
 from btcnode.storage.coin_groups import END, GONE, NODE_SIZE, Entries, bound_between, find, low_of, pack, split, unpack
 from btcnode.storage.coin_merge import FLOOR, MergeProcess, merge, merge_from
 from btcnode.storage.coin_run import CoinRun, merged, write_run
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
 from btcnode.storage.layout import COINS_DIR, DATABASE_FILE
+from btcnode.storage.page_check import check_file
 from tests.lib.coins import all_coins
 
+PAGE = 4096
 Coins = dict[bytes, bytes]
 
 
@@ -272,6 +278,17 @@ def test_a_process_that_fails_is_done_without(tmp_path: Path, monkeypatch: pytes
         assert dict(all_coins(CoinsDb(database))) == alive
 
 
+def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begins = "import sys, os; open(os.path.join(sys.argv[1], sys.argv[3] + '.mdb'), 'wb').write(bytes(9999))"
+    monkeypatch.setattr(coin_merge, "_START", f"{begins}; os.kill(os.getpid(), 9)")
+    database, alive = unmerged(tmp_path, random.Random(5), monkeypatch)
+    with closing(database):
+        database.coin_runs.begin_merges()
+        database.coin_runs.wait()
+        assert files(tmp_path) == {run.path.name for run in database.coin_runs.runs}
+        assert dict(all_coins(CoinsDb(database))) == alive
+
+
 def test_closing_ends_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 200)
     monkeypatch.setattr(coin_merge, "FLOOR", 10)
@@ -288,3 +305,140 @@ def test_closing_ends_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert CoinsDb(database).count() == 1200
     with pytest.raises(StorageError, match="closed"):
         CoinsDb(database).get(bytes(36))
+
+
+# -- when something fails
+
+
+def unmerged(directory: Path, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> tuple[Database, Coins]:
+    """An open database with runs that are to be merged, and its coins."""
+    monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 0)
+    monkeypatch.setattr(coin_merge, "FLOOR", 10)
+    monkeypatch.setattr(coin_runs, "MERGES", 0)
+    database, alive = Database.open(directory), Coins()
+    for _ in range(4):
+        fresh = made(rng, 150, [0, 1], [35])
+        alive |= fresh
+        database.commit(coins_put=fresh)
+    monkeypatch.setattr(coin_runs, "MERGES", 1)
+    return database, alive
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file can be made longer, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_merge_without_room_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    database, alive = unmerged(tmp_path, random.Random(11), monkeypatch)
+    with closing(database):
+        told: list[Exception] = []
+        database.on_damage = told.append
+        before = files(tmp_path)
+        with no_room():
+            database.coin_runs.begin_merges()
+            database.coin_runs.wait()
+        assert "Coins were not merged" in caplog.text and "no room left" in caplog.text
+        assert not told and files(tmp_path) == before
+        database.coin_runs.begin_merges()
+        database.coin_runs.wait()
+        assert len(files(tmp_path)) < len(before)
+        assert dict(all_coins(CoinsDb(database))) == alive
+
+
+def test_a_merge_that_cannot_be_published_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database, alive = unmerged(tmp_path, random.Random(12), monkeypatch)
+    with closing(database):
+        before = files(tmp_path)
+
+        def full(changes: object) -> None:
+            raise lmdb.DiskError("mdb_txn_commit", 28)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "_commit_once", full)
+            database.coin_runs.begin_merges()
+            database.coin_runs.wait()
+        assert files(tmp_path) == before
+        assert dict(all_coins(CoinsDb(database))) == alive
+
+
+def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
+    """As when there are too many open files, or no rights: a rebuild would take days and mend nothing."""
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(coins_put=made(random.Random(13), 50, [0], [35]))
+        path = database.coin_runs.runs[0].path
+    kept = path.rename(path.with_suffix(".kept"))
+    path.symlink_to(path.name)  # a circle
+    with pytest.raises(StorageError, match=rf"cannot open .*{path.name}") as refused:
+        Database.open(tmp_path)
+    assert not isinstance(refused.value, CorruptionError)
+    path.unlink()
+    kept.rename(path)
+    with closing(Database.open(tmp_path)) as database:
+        assert CoinsDb(database).count() == 50
+
+
+def test_an_older_list_takes_no_files_away(tmp_path: Path) -> None:
+    """A database that was put back, or whose newest head is gone, names files that were merged since."""
+    rng, file = random.Random(14), tmp_path / DATABASE_FILE
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(coins_put=made(rng, 50, [0], [35]))
+    older = file.read_bytes()
+    with closing(Database.open(tmp_path)) as database:
+        for _ in range(3):
+            database.commit(coins_put=made(rng, 50, [0], [35]))
+    newest, names = file.read_bytes(), files(tmp_path)
+    file.write_bytes(older)
+    with closing(Database.open(tmp_path)) as database:
+        with pytest.raises(CorruptionError, match=r"coins/\w+\.mdb is missing: .*--reindex-chainstate"):
+            CoinsDb(database).count()
+        assert files(tmp_path) == names
+    file.write_bytes(newest)
+    with closing(Database.open(tmp_path)) as database:
+        assert CoinsDb(database).count() == 200
+    file.write_bytes(older)
+    with closing(Database.open(tmp_path)) as database:
+        database.clear_coins({b"tip": b"genesis"})
+        assert not files(tmp_path)  # a rebuild takes room enough
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("how", ["missing", "empty", "swapped", "of another database"])
+def test_a_run_in_the_place_of_another_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, large: bool
+) -> None:
+    if large:
+        monkeypatch.setattr(coin_run, "check_file", partial(check_file, whole_bytes=0))
+    database, _ = unmerged(tmp_path / "one", random.Random(15), monkeypatch)
+    database.close()
+    with closing(unmerged(tmp_path / "other", random.Random(15), monkeypatch)[0]) as database:
+        strange = database.coin_runs.runs[1].path.read_bytes()
+    with closing(Database.open(tmp_path / "one")) as database:
+        first, second = (run.path for run in database.coin_runs.runs[:2])
+    data = first.read_bytes()
+    if how == "missing":
+        first.unlink()
+    else:
+        first.write_bytes({"empty": b"", "swapped": second.read_bytes()}.get(how, strange))
+    if how == "swapped":
+        second.write_bytes(data)
+    told = rf"({first.name}|{second.name}) is (damaged|missing).*--reindex-chainstate"
+    with closing(Database.open(tmp_path / "one")) as database, pytest.raises(CorruptionError, match=told):
+        CoinsDb(database).get(bytes(36))
+
+
+def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    directory = tmp_path / os.fsdecode(b"bad\xff name")
+    coins = made(random.Random(16), 50, [0], [35])
+    for _ in range(2):
+        with closing(Database.open(directory)) as database:
+            database.commit(coins_put=coins)
+            assert dict(all_coins(CoinsDb(database))) == coins

@@ -198,7 +198,7 @@ def test_missing_file_of_coins_is_told_and_can_be_replaced(tmp_path: Path) -> No
     file = runs_of(tmp_path)[-1]
     file.unlink()
     with closing(Database.open(tmp_path)) as database:
-        with pytest.raises(CorruptionError, match=rf"{file.name} is damaged .*--reindex-chainstate"):
+        with pytest.raises(CorruptionError, match=rf"{file.name} is missing: .*--reindex-chainstate"):
             CoinsDb(database).get(bytes(36))
         database.clear_coins({b"tip": b"genesis"})
         database.commit(coins_put={bytes(36): b"new"})
