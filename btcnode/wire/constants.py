@@ -19,6 +19,9 @@ NODE_XTHIN = 1 << 4
 NODE_COMPACT_FILTERS = 1 << 6
 NODE_NETWORK_LIMITED = 1 << 10
 NODE_P2P_V2 = 1 << 11
+NODE_BLOCK_UNDO = 1 << 21  # the draft leaves it open: that of its reference implementation
+
+SPENT_VERSION = 0  # of the form in which spent coins are told
 
 SERVICE_NAMES = {
     NODE_NETWORK: "NETWORK",
@@ -29,12 +32,15 @@ SERVICE_NAMES = {
     NODE_P2P_V2: "P2P_V2",
 }
 
+OWN_SERVICE_NAMES = {NODE_XTHIN: "XTHIN", NODE_BLOCK_UNDO: "BLOCK_UNDO"}
+
 MSG_TX = 1
 MSG_BLOCK = 2
 MSG_FILTERED_BLOCK = 3
 MSG_CMPCT_BLOCK = 4
 MSG_WTX = 5
 MSG_XTHINBLOCK = 5  # in get_xthin only, where nothing else stands
+MSG_BLOCK_SPENT = 1 << 29 | MSG_BLOCK  # in notfound only: the draft has no word for "not here"
 MSG_WITNESS_FLAG = 1 << 30
 MSG_TYPE_MASK = 0xFFFFFFFF >> 2
 MSG_WITNESS_TX = MSG_TX | MSG_WITNESS_FLAG
@@ -52,14 +58,15 @@ MAX_CFHEADERS = 2000
 MAX_BLOOM_FILTER_SIZE = 36_000
 MAX_BLOOM_HASH_FUNCS = 50
 MAX_FILTERADD_SIZE = 520
+MAX_BLOCK_INPUTS = 1_000_000 // 41  # without witnesses, of a block that has nothing else
 MAX_BLOCK_TXS = 0xFFFF  # BIP152 indexes have 16 bits
 
 
-def service_names(services: int, *, thin: bool = False) -> list[str]:
+def service_names(services: int, *, offered: int = 0) -> list[str]:
     """The names of the set service bits, lowest first; bits without a name as ``UNKNOWN[2^n]``.
 
-    Thin blocks have a name where ``thin`` says that they are offered here: the bit has no name in Bitcoin Core.
+    Bits that have no name in Bitcoin Core have one where they are among those that are ``offered`` here.
     """
-    names = SERVICE_NAMES | ({NODE_XTHIN: "XTHIN"} if thin else {})
+    names = SERVICE_NAMES | {bit: name for bit, name in OWN_SERVICE_NAMES.items() if bit & offered}
     bits = (bit for bit in range(64) if services >> bit & 1)
     return [names.get(1 << bit, f"UNKNOWN[2^{bit}]") for bit in bits]

@@ -1,4 +1,4 @@
-"""From a command to its class: every message that Bitcoin Core 31 speaks, and those of XTHIN."""
+"""From a command to its class: every message that Bitcoin Core 31 speaks, those of XTHIN, and spent coins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MESSAGE_CLASSES: tuple[type[Message], ...] = (
     m.TxMessage, m.Headers, m.BlockMessage, m.GetAddr, m.Mempool, m.Ping, m.Pong, m.NotFound, m.FilterLoad,
     m.FilterAdd, m.FilterClear, m.SendHeaders, m.FeeFilter, m.SendCmpct, m.CmpctBlock, m.GetBlockTxn, m.BlockTxn,
     m.GetCFilters, m.CFilter, m.GetCFHeaders, m.CFHeaders, m.GetCFCheckpt, m.CFCheckpt, m.WtxidRelay, m.SendTxRcncl,
-    m.GetXThin, m.XThinBlock, m.GetXBlockTx, m.XBlockTx,
+    m.GetXThin, m.XThinBlock, m.GetXBlockTx, m.XBlockTx, m.GetBlockSpent, m.BlockSpent,
 )  # fmt: skip
 """In the order in which Core lists its message types, then those that it does not have."""
 

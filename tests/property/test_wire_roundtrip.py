@@ -121,10 +121,13 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     m.XThinBlock: st.builds(m.XThinBlock, header80, tuples(cheap_hashes), tuples(transactions(), 3)),
     m.GetXBlockTx: st.builds(m.GetXBlockTx, hash32, tuples(cheap_hashes)),
     m.XBlockTx: st.builds(m.XBlockTx, hash32, tuples(transactions(), 3)),
+    m.GetBlockSpent: st.builds(m.GetBlockSpent, u8, hash32, u32),
+    m.BlockSpent: st.builds(m.BlockSpent, hash32, st.lists(st.binary(min_size=11, max_size=40), max_size=9).map(
+        lambda coins: bytes((len(coins),)) + b"".join(coins))),
 }  # fmt: skip
 
 # payloads of these end where the sender likes: some prefixes are messages of their own
-ENDS_ANYWHERE = {m.Pong, m.BlockMessage, m.TxMessage}
+ENDS_ANYWHERE = {m.Pong, m.BlockMessage, m.TxMessage, m.BlockSpent}
 VERSION_ENDS = {46, 80}
 
 by_class = pytest.mark.parametrize("cls", MESSAGE_CLASSES, ids=lambda cls: cls.command)
@@ -259,6 +262,8 @@ def _example(cls: type[Message]) -> Message:
         m.XThinBlock: m.XThinBlock(bytes(80), (bytes(range(8)),) * 3, (tx, tx)),
         m.GetXBlockTx: m.GetXBlockTx(bytes(32), (bytes(range(8)),) * 3),
         m.XBlockTx: m.XBlockTx(bytes(32), (tx, tx)),
+        m.GetBlockSpent: m.GetBlockSpent(0, bytes(32), 5),
+        m.BlockSpent: m.BlockSpent(bytes(32), b"\3" + bytes(33)),
         m.Addr: m.Addr(entries),
         m.AddrV2: m.AddrV2(entries),
         m.Inv: m.Inv((m.InvItem(1, hashes[0]),) * 3),

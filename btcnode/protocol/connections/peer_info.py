@@ -9,7 +9,7 @@ from btcnode.primitives.units import KeyName, Unit
 from btcnode.protocol.context import Context
 from btcnode.protocol.peer import Peer
 from btcnode.settings.permissions import names
-from btcnode.wire.constants import NODE_XTHIN, service_names
+from btcnode.wire.constants import service_names
 
 
 class PeerInfo(TypedDict):
@@ -99,7 +99,7 @@ def describe(ctx: Context, peer: Peer, traffic: Traffic) -> PeerInfo:
         "addrlocal": str(peer.seen_us_as) if peer.seen_us_as is not None else None,
         "mapped_as": ctx.groups.mapped_as(address) or None,
         "services": peer.services,
-        "servicesnames": service_names(peer.services, thin=bool(ctx.config.services & NODE_XTHIN)),
+        "servicesnames": service_names(peer.services, offered=ctx.config.services),
         "inbound": peer.inbound,
         "conntime": peer.connected_unix,
         "connection_type": peer.kind.value,

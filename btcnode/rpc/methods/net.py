@@ -128,7 +128,7 @@ def getnetworkinfo(node: NodeParts) -> NetworkInfo:
         "subversion": state.user_agent,
         "protocolversion": state.protocol_version,
         "localservices": f"{state.services:016x}",
-        "localservicesnames": service_names(state.services, thin=node.settings.connections.xthin),
+        "localservicesnames": service_names(state.services, offered=state.services),
         "localrelay": state.relays_transactions,
         "timeoffset": state.time_offset,
         "networkactive": state.active,

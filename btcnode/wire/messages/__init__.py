@@ -10,12 +10,14 @@ from btcnode.wire.messages.filters import CFCheckpt, CFHeaders, CFilter, GetCFCh
 from btcnode.wire.messages.handshake import SendAddrV2, SendTxRcncl, Verack, Version, WtxidRelay
 from btcnode.wire.messages.headers import GetBlocks, GetHeaders, Headers
 from btcnode.wire.messages.inventory import GetData, Inv, InvItem, NotFound
+from btcnode.wire.messages.spent_coins import BlockSpent, GetBlockSpent
 from btcnode.wire.messages.xthin import GetXBlockTx, GetXThin, XBlockTx, XThinBlock
 
 __all__ = [
-    "Addr", "AddrEntry", "AddrV2", "BlockMessage", "BlockTxn", "CFCheckpt", "CFHeaders", "CFilter", "CmpctBlock",
-    "FeeFilter", "FilterAdd", "FilterClear", "FilterLoad", "GetAddr", "GetBlockTxn", "GetBlocks", "GetCFCheckpt",
-    "GetCFHeaders", "GetCFilters", "GetData", "GetHeaders", "GetXBlockTx", "GetXThin", "Headers", "Inv", "InvItem",
-    "Mempool", "MerkleBlock", "Message", "NotFound", "Ping", "Pong", "PrefilledTx", "SendAddrV2", "SendCmpct",
-    "SendHeaders", "SendTxRcncl", "TxMessage", "Verack", "Version", "WtxidRelay", "XBlockTx", "XThinBlock",
+    "Addr", "AddrEntry", "AddrV2", "BlockMessage", "BlockSpent", "BlockTxn", "CFCheckpt", "CFHeaders", "CFilter",
+    "CmpctBlock", "FeeFilter", "FilterAdd", "FilterClear", "FilterLoad", "GetAddr", "GetBlockSpent", "GetBlockTxn",
+    "GetBlocks", "GetCFCheckpt", "GetCFHeaders", "GetCFilters", "GetData", "GetHeaders", "GetXBlockTx", "GetXThin",
+    "Headers", "Inv", "InvItem", "Mempool", "MerkleBlock", "Message", "NotFound", "Ping", "Pong", "PrefilledTx",
+    "SendAddrV2", "SendCmpct", "SendHeaders", "SendTxRcncl", "TxMessage", "Verack", "Version", "WtxidRelay", "XBlockTx",
+    "XThinBlock",
 ]  # fmt: skip

@@ -28,8 +28,16 @@ CORE_COMMANDS = [
 
 
 def test_every_command_of_core() -> None:
-    assert list(BY_COMMAND) == [*CORE_COMMANDS, "get_xthin", "xthinblock", "get_xblocktx", "xblocktx"]
-    assert len(MESSAGE_CLASSES) == 35 + 4
+    assert list(BY_COMMAND) == [
+        *CORE_COMMANDS,
+        "get_xthin",
+        "xthinblock",
+        "get_xblocktx",
+        "xblocktx",
+        "getbspent",
+        "bspent",
+    ]
+    assert len(MESSAGE_CLASSES) == 35 + 4 + 2
 
 
 def test_messages_are_slotted() -> None:
