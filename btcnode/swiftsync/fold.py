@@ -14,13 +14,16 @@ from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import is_unspendable_at
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import coin_prefix
 from btcnode.swiftsync.elias_fano import decode_indices
 from btcnode.swiftsync.sums import SALT_SIZE, salted_sum
 
 RECORD_HEAD = Struct("<36sH")  # outpoint, size of the coin behind it
-_JOB = Struct(f"<{SALT_SIZE}sIIB")  # salt, height, median time past of the parent, whether the coinbase is lost
+# salt, height, median time past of the parent; whether the coinbase is lost, whether coins are told; size of the hint,
+# number of median times
+_JOB = Struct(f"<{SALT_SIZE}sII??II")
+_TIME = Struct("<II")
 _FOLD = Struct("<IIIIQQ32s32s32s")  # the fields of ``Fold`` in their order, without the records
 
 _VOUTS = [vout.to_bytes(4, "little") for vout in range(1024)]
@@ -31,7 +34,9 @@ class FoldJob(NamedTuple):
     """What is to be known for folding a block beyond its bytes.
 
     ``median_time`` is the parent's median time past, ``hint`` the block's entry in the hintsfile; ``coinbase_lost``:
-    a later block overwrites the outputs of this one's coinbase (BIP30), so that they can never be spent.
+    a later block overwrites the outputs of this one's coinbase (BIP30), so that they can never be spent. ``spent`` are
+    the coins that the block spends as somebody has told them (``spent_coins.py``), None where nothing is verified that
+    needs them; ``times`` then has median times past that are needed, as (height, time).
     """
 
     salt: bytes
@@ -39,18 +44,28 @@ class FoldJob(NamedTuple):
     median_time: int
     coinbase_lost: bool
     hint: bytes
+    spent: bytes | None = None
+    times: tuple[tuple[int, int], ...] = ()
 
     def pack(self) -> bytes:
         """As bytes."""
-        return _JOB.pack(self.salt, self.height, self.median_time, self.coinbase_lost) + self.hint
+        head = (self.salt, self.height, self.median_time, self.coinbase_lost, self.spent is not None)
+        times = b"".join([_TIME.pack(*item) for item in self.times])
+        return b"".join((_JOB.pack(*head, len(self.hint), len(self.times)), self.hint, times, self.spent or b""))
 
     @classmethod
     def unpack(cls, data: bytes) -> FoldJob:
         """The inverse of ``pack``; raises DecodeError."""
         if len(data) < _JOB.size:
             raise DecodeError("a job that is too short")
-        salt, height, median_time, lost = _JOB.unpack_from(data)
-        return cls(salt, height, median_time, bool(lost), data[_JOB.size :])
+        salt, height, median_time, lost, told, hint_size, count = _JOB.unpack_from(data)
+        middle = _JOB.size + hint_size
+        end = middle + count * _TIME.size
+        if end > len(data) or (end < len(data) and not told):
+            raise DecodeError("a job of another length")
+        times = tuple(_TIME.iter_unpack(data[middle:end]))
+        spent = data[end:] if told else None
+        return cls(salt, height, median_time, lost, data[_JOB.size : middle], spent, times)
 
 
 class Fold(NamedTuple):
@@ -113,16 +128,6 @@ def check_alone(block: ParsedBlock, job: FoldJob, params: NetworkParams) -> None
     contextual_check_block(block, _OneParent(job.height - 1, job.median_time), 0, params)
 
 
-def fold_block(raw: bytes, job: FoldJob, params: NetworkParams) -> Fold:
-    """Check a block and fold it. Raises RuleViolation for a bad block, DecodeError for one that cannot be parsed.
-
-    HintMismatch where the hint names outputs that the block does not have.
-    """
-    block = parse_block(raw, exact=False)
-    check_alone(block, job, params)
-    return fold_parsed(block, job)
-
-
 class HintMismatch(DecodeError):
     """The hint is not for this block."""
 
@@ -148,6 +153,11 @@ def spendable_outputs(block: ParsedBlock, *, coinbase_lost: bool = False) -> tup
             left[k] = 0
         names, places = list(compress(names, left)), list(compress(places, left))
     return names, places, lost
+
+
+def lost_value(block: ParsedBlock, lost: list[int]) -> int:
+    """Satoshi of the outputs at these places among ``out_pos``."""
+    return sum(_unpack_value(block.raw, block.out_pos[k])[0] for k in lost)
 
 
 def output_end(block: ParsedBlock, k: int) -> int:
@@ -189,7 +199,7 @@ def fold_parsed(block: ParsedBlock, job: FoldJob) -> Fold:
         inputs=len(inputs),
         coins=len(hint),
         kept=kept,
-        lost=sum(_unpack_value(raw, out_pos[k])[0] for k in lost),
+        lost=lost_value(block, lost),
         created=salted_sum(job.salt, spent_later),
         spent=salted_sum(job.salt, inputs),
         coinbase=block.txids[0],

@@ -15,9 +15,10 @@ from btcnode.errors import CorruptionError
 from btcnode.swiftsync.fold import Fold
 from btcnode.swiftsync.sums import MODULUS, SALT_SIZE
 
-VERSION = 1
-# version, height, hash of the block there, SHA-256 of the hintsfile, salt; created, spent; kept, lost, inputs; runs
-_HEAD = Struct(f"<II32s32s{SALT_SIZE}s32s32sQQQI")
+VERSION = 2
+# version, height, hash of the block there, SHA-256 of the hintsfile, salt, whether the sums are of coins; created,
+# spent; kept, lost, inputs; runs
+_HEAD = Struct(f"<II32s32s{SALT_SIZE}s?32s32sQQQI")
 _RUN = Struct("<QQQI")  # bytes and coins of survivors, early coinbases behind them, CRC-32 of all
 _CHECK = Struct("<I")
 _TO_TEXT = b"01" + bytes(254)
@@ -36,7 +37,10 @@ class RunRecord:
 
 @dataclass(slots=True)
 class Ledger:
-    """The state; ``target`` is the hash of the block at ``height``, amounts are satoshi."""
+    """The state; ``target`` is the hash of the block at ``height``, amounts are satoshi.
+
+    ``full``: every script is verified, and the sums are those of coins.
+    """
 
     height: int
     target: bytes
@@ -51,6 +55,7 @@ class Ledger:
     done: bytearray = field(default_factory=bytearray)  # by height, 1 for a folded block; that of genesis is 1
     first: int = 1  # the lowest block that is not folded
     left: int = 0  # blocks that are not folded
+    full: bool = False
 
     def __post_init__(self) -> None:
         if not self.done:
@@ -88,7 +93,7 @@ class Ledger:
         """The record."""
         bits = int(self.done.translate(_TO_TEXT), 2).to_bytes(-(-len(self.done) // 8), "big")
         head = _HEAD.pack(
-            VERSION, self.height, self.target, self.hints, self.salt,
+            VERSION, self.height, self.target, self.hints, self.salt, self.full,
             self.created.to_bytes(32, "big"), self.spent.to_bytes(32, "big"),
             self.kept, self.lost, self.inputs, len(self.runs),
         )  # fmt: skip
@@ -102,7 +107,7 @@ class Ledger:
         body, check = data[: -_CHECK.size], data[-_CHECK.size :]
         if len(body) < _HEAD.size or _CHECK.pack(crc32(body)) != check:
             raise CorruptionError("the record of a SwiftSync is damaged")
-        version, height, target, hints, salt, created, spent, kept, lost, inputs, count = _HEAD.unpack_from(body)
+        version, height, target, hints, salt, full, created, spent, kept, lost, inputs, count = _HEAD.unpack_from(body)
         end = _HEAD.size + count * _RUN.size
         if version != VERSION or len(body) != end + -(-(height + 1) // 8):
             raise CorruptionError("the record of a SwiftSync is of another version")
@@ -110,7 +115,7 @@ class Ledger:
         bits = f"{int.from_bytes(body[end:], 'big'):0{height + 1}b}".encode()
         sums = int.from_bytes(created, "big"), int.from_bytes(spent, "big")
         done = bytearray(bits.translate(_FROM_TEXT))
-        return cls(height, target, hints, salt, *sums, kept, lost, inputs, runs, done)
+        return cls(height, target, hints, salt, *sums, kept, lost, inputs, runs, done, full=full)
 
 
 def find_repeated(coinbases: Iterable[tuple[int, bytes]], allowed: Collection[int]) -> tuple[int, int] | None:

@@ -22,7 +22,8 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.tx import Tx
 from btcnode.script.verify import verify_transaction
-from btcnode.swiftsync.fold import FoldJob, fold_block
+from btcnode.swiftsync.fold import FoldJob
+from btcnode.swiftsync.full_fold import SpentRefused, TimesWanted, fold_any
 from btcnode.sync.job_clock import JobClock
 from btcnode.sync.worker_codec import (
     CONFIG,
@@ -33,7 +34,9 @@ from btcnode.sync.worker_codec import (
     FOLDED,
     INVALID,
     READY,
+    REFUSED,
     REQUEST,
+    TIMES,
     VALID,
     VERIFY,
     Request,
@@ -106,8 +109,13 @@ def decode_packed(request: Request, raw: bytes, params: NetworkParams) -> bytes:
 
 
 def fold_packed(request: Request, raw: bytes, job: bytes, params: NetworkParams) -> bytes:
-    """Check a block alone and fold it; returns the answer. Raises DecodeError or RuleViolation when it is at fault."""
-    return pack_answer(request.id, FOLDED, fold_block(raw, FoldJob.unpack(job), params).pack())
+    """Check a block, with its scripts where its coins are told, and fold it; returns the answer.
+
+    Raises DecodeError or RuleViolation when it is at fault by itself.
+    """
+    result = fold_any(raw, FoldJob.unpack(job), params)
+    status = REFUSED if isinstance(result, SpentRefused) else TIMES if isinstance(result, TimesWanted) else FOLDED
+    return pack_answer(request.id, status, result.pack())
 
 
 def serve(sock: socket.socket) -> None:

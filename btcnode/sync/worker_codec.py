@@ -4,8 +4,9 @@ Both ends are the same program on the same machine, so numbers are little-endian
 
 Request: id u64, kind u8, three zero bytes, flags u32, number of transactions u32, length of ``first`` u32 and of
 ``second`` u32, then both. VERIFY: the transactions one after the other, the packed coins that they spend one after the
-other. DECODE: the serialised block. FOLD: the serialised block, a packed ``FoldJob`` (swiftsync/fold.py). CONFIG: the
-pickled network parameters (the very first request).
+other. DECODE: the serialised block. FOLD: the serialised block, a packed ``FoldJob`` (swiftsync/fold.py), with the
+coins that the block spends where its scripts are to be verified. CONFIG: the pickled network parameters (the very first
+request).
 
 Answer: id u64, status u8, three zero bytes, jobs u32, inputs u32, failed job i32, failed input u32, length of the body
 u32, CRC-32 of the body u32, microseconds u32, then the body. Every request gets exactly one answer, in order; ``jobs``
@@ -35,8 +36,10 @@ READY = 1  # to CONFIG
 VALID = 2  # to VERIFY: all jobs and inputs that are counted are valid
 INVALID = 3  # to VERIFY: the failed job and input are named, the body is the error's name
 DECODED = 4  # to DECODE: the body is ``encode_columns``
-FOLDED = 6  # to FOLD: the body is a packed ``Fold``
 FAILED = 5  # to anything: it could not be done, the body says why; the node does it itself
+FOLDED = 6  # to FOLD: the body is a packed ``Fold``
+REFUSED = 7  # to FOLD: the body is a packed ``SpentRefused``
+TIMES = 8  # to FOLD: the body is a packed ``TimesWanted``
 
 MAX_BODY = 64 << 20  # a block of 4 MB has columns of 10 MB at worst
 NO_JOB = -1

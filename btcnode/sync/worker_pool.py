@@ -37,6 +37,7 @@ from btcnode.primitives.block import ParsedBlock
 from btcnode.script.errors import ScriptError
 from btcnode.script.verify import ScriptFailure
 from btcnode.swiftsync.fold import Fold, FoldJob
+from btcnode.swiftsync.full_fold import FoldResult, SpentRefused, TimesWanted
 from btcnode.sync.restarts import LONGEST_PAUSE, Restarts
 from btcnode.sync.worker_codec import (
     CONFIG,
@@ -47,6 +48,8 @@ from btcnode.sync.worker_codec import (
     FOLDED,
     INVALID,
     READY,
+    REFUSED,
+    TIMES,
     VALID,
     VERIFY,
     Answer,
@@ -203,8 +206,8 @@ class WorkerPool:
         self._submit_block(task)
         return task.future
 
-    def submit_fold(self, raw: bytes, job: FoldJob) -> Future[Fold | None]:
-        """Let a worker check a block alone and fold it (swiftsync/fold.py)."""
+    def submit_fold(self, raw: bytes, job: FoldJob) -> Future[FoldResult | None]:
+        """Let a worker check a block, with its scripts where the coins are told, and fold it (swiftsync/)."""
         task = FoldTask(raw, job)
         self._submit_block(task)
         return task.future
@@ -528,6 +531,10 @@ class WorkerPool:
             task.answer(Fold.unpack(answer.body))
         elif answer.status == FAILED:
             task.answer(None)  # a broken rule, or a hint for another block: the node finds out
+        elif answer.status == REFUSED:
+            task.answer(SpentRefused.unpack(answer.body))
+        elif answer.status == TIMES:
+            task.answer(TimesWanted.unpack(answer.body))
         else:
             raise DecodeError("no answer to a block that was to be folded")
 

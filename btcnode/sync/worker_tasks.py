@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from btcnode.primitives.block import ParsedBlock
+from btcnode.errors import DecodeError
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.script.verify import ScriptFailure, ScriptJob
-from btcnode.swiftsync.fold import Fold, FoldJob
+from btcnode.swiftsync.fold import FoldJob
+from btcnode.swiftsync.full_fold import FoldResult
+from btcnode.swiftsync.spent_coins import count_spent, decode_spent
 from btcnode.sync.work_estimate import longest_decoding, longest_verification, usual_seconds
 
 FOLDING_SHARE = 3.0  # of what decoding a block takes
@@ -51,28 +54,37 @@ class DecodeTask:
 
 
 class FoldTask:
-    """A block to check alone and to fold; the future gives None where the node has to look at it itself."""
+    """A block to check and to fold; the future gives None where the node has to look at it itself."""
 
     __slots__ = ("attempts", "future", "job", "raw")
 
     def __init__(self, raw: bytes, job: FoldJob) -> None:
         self.raw = raw
         self.job = job
-        self.future: Future[Fold | None] = Future()
+        self.future: Future[FoldResult | None] = Future()
         self.attempts = 0
 
     def usual_seconds(self) -> float:
         """What it takes a worker."""
-        return usual_seconds(len(self.raw), 0)
+        spent = self.job.spent
+        return usual_seconds(len(self.raw), 0 if spent is None else count_spent(spent))
 
     def longest(self) -> float:
         """Seconds that it may take at most."""
-        return FOLDING_SHARE * longest_decoding(len(self.raw))
+        alone = FOLDING_SHARE * longest_decoding(len(self.raw))
+        if self.job.spent is None:
+            return alone
+        try:
+            block = parse_block(self.raw, exact=False)
+            coins = decode_spent(self.job.spent, len(block.in_pos) - 1)
+            return alone + longest_verification(block.raw[block.tx_pos[1] :], b"".join(coins))
+        except (DecodeError, IndexError):  # no script of it will be run
+            return alone
 
-    def answer(self, fold: Fold | None) -> None:
+    def answer(self, result: FoldResult | None) -> None:
         """Give what came of it, or None, to whoever still waits for it."""
         if self.future.set_running_or_notify_cancel():
-            self.future.set_result(fold)
+            self.future.set_result(result)
 
 
 class TxTask:

@@ -14,7 +14,8 @@ from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.storage.survivors import RunSizes, SurvivorRuns, split_records
 from btcnode.swiftsync.elias_fano import encode_indices
-from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch, fold_block, fold_parsed
+from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch, fold_parsed
+from btcnode.swiftsync.full_fold import fold_any
 from btcnode.swiftsync.ledger import Ledger, RunRecord, find_repeated
 from btcnode.swiftsync.sums import MODULUS, salted_sum
 from tests.lib.chain_generator import ChainGenerator
@@ -23,6 +24,12 @@ from tests.lib.hints import reference_hints
 
 PARAMS = params_for("regtest")
 SALT = bytes(range(16))
+
+
+def fold_block(raw: bytes, job: FoldJob) -> Fold:
+    result = fold_any(raw, job, PARAMS)
+    assert isinstance(result, Fold)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +42,7 @@ def chain() -> list[bytes]:
 def folds(chain: list[bytes]) -> list[Fold]:
     hints = reference_hints(chain)
     return [
-        fold_block(raw, FoldJob(SALT, height, 0, False, encode_indices(hint)), PARAMS)
+        fold_block(raw, FoldJob(SALT, height, 0, False, encode_indices(hint)))
         for height, (raw, hint) in enumerate(zip(chain, hints, strict=True), 1)
     ]
 
@@ -61,8 +68,14 @@ def test_a_fold_is_packed_and_unpacked(folds: list[Fold]) -> None:
         Fold.unpack(folds[0].pack()[:100])
     job = FoldJob(SALT, 7, 8, True, b"hint")
     assert FoldJob.unpack(job.pack()) == job
+    for size in (24, len(job.pack()) - 1):
+        with pytest.raises(DecodeError):
+            FoldJob.unpack(job.pack()[:size])
     with pytest.raises(DecodeError):
-        FoldJob.unpack(job.pack()[:24])
+        FoldJob.unpack(job.pack() + b"more")
+    for spent in (b"", b"\0", b"spent coins"):
+        told = job._replace(spent=spent, times=((5, 6), (7, 8)))
+        assert FoldJob.unpack(told.pack()) == told
 
 
 def test_the_sum_needs_the_salt_and_every_outpoint() -> None:
@@ -80,14 +93,14 @@ def test_rules_that_need_no_coins_are_checked(chain: list[bytes]) -> None:
     raw = chain[-1]
     job = FoldJob(SALT, len(chain), 0, False, b"\0")
     with pytest.raises(RuleViolation, match="bad-txnmrklroot"):
-        fold_block(raw[:-1] + bytes((raw[-1] ^ 1,)), job, PARAMS)
+        fold_block(raw[:-1] + bytes((raw[-1] ^ 1,)), job)
     with pytest.raises(RuleViolation, match="bad-cb-height"):
-        fold_block(raw, job._replace(height=len(chain) + 1), PARAMS)
+        fold_block(raw, job._replace(height=len(chain) + 1))
     with pytest.raises(RuleViolation, match="high-hash"):
-        fold_block(raw[:72] + b"\1\0\0\1" + raw[76:], job, PARAMS)
+        fold_block(raw[:72] + b"\1\0\0\1" + raw[76:], job)
     with pytest.raises(DecodeError):
-        fold_block(raw[:-1], job, PARAMS)
-    assert fold_block(raw + b"more", job, PARAMS).size == len(raw)
+        fold_block(raw[:-1], job)
+    assert fold_block(raw + b"more", job).size == len(raw)
 
 
 def test_a_hint_for_another_block(chain: list[bytes]) -> None:
