@@ -246,6 +246,7 @@ def _make_swiftsync(opened: OpenedNode, machinery: Machinery, chain: Chain, assu
         storage.swiftsync,
         None if named is None else BlockHash(named.to_bytes(32, "little")),
         keep_blocks=not storage.prunes,
+        full=storage.swiftsyncfull,
         validate=storage.swiftsyncvalidate,
     )
     return SwiftSync(
@@ -255,6 +256,7 @@ def _make_swiftsync(opened: OpenedNode, machinery: Machinery, chain: Chain, assu
         opened.workers,
         opened.launch.clock,
         options,
+        feed=reactor.feed,
         has_peers=lambda: bool(reactor.connections),
         on_fatal=opened.launch.failure.report,
     )

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.settings.settings import Settings
-from btcnode.wire.constants import NODE_BLOOM, NODE_COMPACT_FILTERS, NODE_NETWORK, NODE_P2P_V2, NODE_XTHIN
+from btcnode.wire.constants import (
+    NODE_BLOCK_UNDO,
+    NODE_BLOOM,
+    NODE_COMPACT_FILTERS,
+    NODE_NETWORK,
+    NODE_P2P_V2,
+    NODE_XTHIN,
+)
 
 
 def protocol_config(settings: Settings) -> ProtocolConfig:
@@ -16,6 +23,7 @@ def protocol_config(settings: Settings) -> ProtocolConfig:
         | (NODE_P2P_V2 if settings.connections.v2transport else 0)
         | (NODE_XTHIN if settings.connections.xthin else 0)
         | (NODE_COMPACT_FILTERS if settings.connections.peerblockfilters else 0)
+        | (NODE_BLOCK_UNDO if settings.connections.peerblockinputs else 0)
         | (NODE_BLOOM if settings.connections.peerbloomfilters else 0),
         listen=settings.connections.listen,
         discover=settings.connections.discover,

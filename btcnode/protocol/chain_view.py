@@ -28,6 +28,9 @@ class FoldedBlocks(typing.Protocol):
     def has(self, height: int) -> bool:
         """Whether the block at a height up to the target's is done."""
 
+    def is_ready(self, height: int) -> bool:
+        """Whether such a block may be asked for: what else it takes to fold it is here."""
+
 
 class ChainView(typing.Protocol):
     """Read access to the chain, and the header tree to add headers to (the loop thread owns it)."""

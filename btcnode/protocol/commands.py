@@ -102,6 +102,27 @@ class ValidationLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchSpent:
+    """Ask peers for the coins that these blocks spend, by header index; each is answered by one ``TakeSpent``."""
+
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DropSpent:
+    """No spent coins are wanted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpentJudged:
+    """The coins that a peer told (``TakeSpent``) do not go together with their block; ``reason`` for the log."""
+
+    peer_id: int
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PingPeers:
     """The user's ``ping``: measure every peer's latency soon."""
 
@@ -117,6 +138,9 @@ Command = (
     | SetNetworkActive
     | FetchBlock
     | ForwardTimers
+    | FetchSpent
+    | DropSpent
+    | SpentJudged
     | PingPeers
     | ValidationLimit
 )

@@ -188,6 +188,30 @@ class ReadFilters:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadSpent:
+    """Read the coins that a block spends, those of blocks below ``cutoff`` only unless that is 0, to serve them.
+
+    Answered by ``SpentRead``. At most one is open for each peer.
+    """
+
+    peer_id: int
+    index: int
+    cutoff: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSpent:
+    """A peer told the coins that a block spends, as they were asked for (``FetchSpent``); nothing of them is checked.
+
+    ``coins`` are the bytes behind the block's hash. What is wrong with them is told by ``SpentJudged``.
+    """
+
+    peer_id: int
+    index: int
+    coins: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class GoOn:
     """There is more to do for the peer: ``PeerTurn`` shall come once when its turn has come among all peers.
 
@@ -254,6 +278,8 @@ Effect = (
     | MatchBlock
     | MakeThin
     | ReadFilters
+    | ReadSpent
+    | TakeSpent
     | GoOn
     | ResolveSeeds
     | AddressBookDirty

@@ -270,6 +270,15 @@ class FiltersRead:
     filters: tuple[FilterEntry, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class SpentRead:
+    """Answer to ``ReadSpent``: the coins as ``bspent`` has them behind the block's hash, None: they cannot be read."""
+
+    peer_id: int
+    index: int
+    coins: bytes | None
+
+
 class TxOutcome(NamedTuple):
     """What became of one transaction.
 
@@ -370,6 +379,7 @@ Event = (
     | BlockMatched
     | ThinMade
     | FiltersRead
+    | SpentRead
     | TransactionsProcessed
     | TransactionAdded
     | TransactionsConfirmed

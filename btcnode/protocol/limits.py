@@ -94,6 +94,13 @@ MAX_BLOCKS_IN_VALIDATION = 128  # new blocks are requested below this number onl
 MAX_VALIDATION_BYTES = 64 << 20  # above it peers that deliver blocks are not read from until half of it is free
 MAX_BLOCK_SOURCES = 4096  # who delivered a block that is not connected yet: 4096 x 150 B = 0.6 MB
 
+# Spent coins (ours), for a full sync with hints. Memory: services/swift_spent.py.
+MAX_SPENT_PER_PEER = 64  # requests without an answer
+SPENT_SILENCE = 10.0  # without any answer, after which others are asked for what a peer owes ...
+SPENT_LATE = 30.0  # ... or with one request this old ...
+SPENT_PATIENCE = 60.0  # ... and without any answer for so long it is disconnected
+MAX_SPENT_QUEUE = 64  # requests of one peer that wait: no more is read from it until half of them are answered
+
 # -- inventory and serving ---------------------------------------------------------------------------------------
 
 MAX_GETDATA_QUEUE = 50_000  # entries waiting for a peer: 50,000 x 36 B = 1.8 MB, twice that while it grows

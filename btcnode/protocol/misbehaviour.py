@@ -53,6 +53,9 @@ class Offence(Enum):
     FILTER_ADD = "bad filteradd message"
     FILTERS_UNSUPPORTED = "requested unsupported block filter type"
     FILTER_REQUEST = "block filter request that makes no sense"
+    SPENT_UNSUPPORTED = "requested spent coins although not offered"
+    SPENT_UNASKED = "spent coins that were not asked for"
+    SPENT_WRONG = "wrong spent coins"
     SERVICES = "peer does not offer the expected services"
     OBSOLETE = "peer using obsolete version"
     SELF_CONNECTION = "connected to self"
@@ -101,6 +104,9 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.FILTER_ADD: _DISCOURAGE,
     Offence.FILTERS_UNSUPPORTED: _DISCONNECT,
     Offence.FILTER_REQUEST: _DISCONNECT,
+    Offence.SPENT_UNSUPPORTED: _DISCONNECT,
+    Offence.SPENT_UNASKED: _DISCONNECT,
+    Offence.SPENT_WRONG: _DISCOURAGE,
     Offence.SERVICES: _DISCONNECT,
     Offence.OBSOLETE: _DISCONNECT,
     Offence.SELF_CONNECTION: _DISCONNECT,

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from btcnode.protocol.serving.bloom import RollingBloom
     from btcnode.protocol.transactions.pool_snapshots import PoolSnapshot
     from btcnode.wire.bloom_filter import BloomFilter
-    from btcnode.wire.messages import AddrEntry, GetCFCheckpt, GetCFHeaders, GetCFilters, GetXBlockTx, GetXThin, InvItem
+    from btcnode.wire.messages import (
+        AddrEntry,
+        GetBlockSpent,
+        GetCFCheckpt,
+        GetCFHeaders,
+        GetCFilters,
+        GetXBlockTx,
+        GetXThin,
+        InvItem,
+    )
     from btcnode.wire.netaddr import NetAddress
 
 NONE = -1  # no header
@@ -86,6 +95,17 @@ class BlockState:
     broken: bool = False  # it has brought one that broke a rule
 
 
+@dataclass(slots=True)
+class SpentState:
+    """Spent coins on their way from the peer, by the header index of their block; seconds of ``Context.steady``."""
+
+    in_flight: dict[int, float] = field(default_factory=dict)  # oldest first
+    since: float = 0.0  # when it last brought some, or began to owe
+    late: dict[int, float] = field(default_factory=dict)  # asked of somebody else meanwhile, or of no use any more
+    missing: dict[int, float] = field(default_factory=dict)  # it said notfound
+    refused: bool = False  # it told some that do not fit their block
+
+
 # What waits for a block to be read: its index, and what it is for or which answer is to be made of it.
 Part: TypeAlias = "tuple[int, Callable[[bytes], None] | GetXThin | GetXBlockTx]"
 
@@ -106,6 +126,8 @@ class ServeState:
     filters: deque[GetCFilters | GetCFHeaders | GetCFCheckpt] = field(default_factory=deque)
     filters_sent: int = 0  # of the first of these
     reading_filters: bool = False  # a ReadFilters is open
+    spent: deque[GetBlockSpent] = field(default_factory=deque)
+    reading_spent: int = NONE  # header index of the open ReadSpent
 
     def has_answered(self, requests: int) -> bool:
         """Whether the first ``requests`` of all that ever were in the queue are answered, and nothing else waits."""
@@ -231,6 +253,7 @@ class Peer:
     # tasks
     headers: HeaderState = field(default_factory=HeaderState)
     blocks: BlockState = field(default_factory=BlockState)
+    spent: SpentState = field(default_factory=SpentState)
     serve: ServeState = field(default_factory=ServeState)
     addr: AddrState = field(default_factory=AddrState)
     ping: PingState = field(default_factory=PingState)
@@ -304,4 +327,5 @@ PAUSE_REASONS = (
     PAUSE_FLOOD,  # it sends more than anybody needs
     PAUSE_FILTERS,  # its requests for block filters are not answered yet
     PAUSE_WORK,  # what it sends costs more time than it may
-) = tuple(1 << place for place in range(8))
+    PAUSE_SPENT,  # its requests for spent coins are not answered yet
+) = tuple(1 << place for place in range(9))

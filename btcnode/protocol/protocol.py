@@ -19,6 +19,7 @@ from btcnode.protocol.blocks.announcements import Announcements
 from btcnode.protocol.blocks.block_download import BlockDownload
 from btcnode.protocol.blocks.compact_relay import CompactRelay
 from btcnode.protocol.blocks.headers_sync import HeaderSync
+from btcnode.protocol.blocks.spent_download import SpentDownload
 from btcnode.protocol.blocks.xthin import ThinRelay
 from btcnode.protocol.chain_view import ChainView, NoTransactions, TxSource
 from btcnode.protocol.commands import (
@@ -27,12 +28,15 @@ from btcnode.protocol.commands import (
     AddNode,
     BroadcastPrivately,
     DisconnectNode,
+    DropSpent,
     FetchBlock,
+    FetchSpent,
     ForwardTimers,
     LiftBan,
     PingPeers,
     SetBan,
     SetNetworkActive,
+    SpentJudged,
     ValidationLimit,
 )
 from btcnode.protocol.config import ProtocolConfig
@@ -68,6 +72,7 @@ from btcnode.protocol.events import (
     PeerDisconnected,
     PeerTurn,
     SendBufferState,
+    SpentRead,
     ThinMade,
     Tick,
     TipChanged,
@@ -86,6 +91,7 @@ from btcnode.protocol.serving.bloom_service import BloomService
 from btcnode.protocol.serving.compact_serving import CompactServing
 from btcnode.protocol.serving.filter_serving import FilterServing
 from btcnode.protocol.serving.serving import Serving
+from btcnode.protocol.serving.spent_serving import SpentServing
 from btcnode.protocol.transactions.fee_filter import FeeFilters
 from btcnode.protocol.transactions.private_broadcast import PrivateBroadcast
 from btcnode.protocol.transactions.reconciliation import Reconciliation
@@ -174,6 +180,8 @@ class Protocol:
             ctx, self._headers, self._download, self._intake, self._serving, self._floods
         )
         self._filters = FilterServing(ctx, self._serving)
+        self._spent_serving = SpentServing(ctx, self._serving)
+        self._spent = SpentDownload(ctx)
         self._next_save = steady + ADDRESS_BOOK_SAVE_INTERVAL
         self._inputs = self._input_handlers()
         self._early = self._early_handlers()
@@ -203,6 +211,7 @@ class Protocol:
             BlockMatched: self._serving.on_block_matched,
             ThinMade: self._serving.on_thin_made,
             FiltersRead: self._filters.on_read,
+            SpentRead: self._spent_serving.on_read,
             TransactionsProcessed: self._on_transactions_processed,
             TransactionAdded: self._intake.on_added,
             TransactionsConfirmed: self._on_transactions_confirmed,
@@ -221,6 +230,9 @@ class Protocol:
             SetNetworkActive: self._on_network_active,
             FetchBlock: self._on_fetch_block,
             ForwardTimers: self._on_forward_timers,
+            FetchSpent: self._spent.on_fetch,
+            DropSpent: self._spent.on_drop,
+            SpentJudged: self._spent.on_judged,
             PingPeers: self._on_ping_peers,
             ValidationLimit: self._on_validation_limit,
         }
@@ -248,6 +260,7 @@ class Protocol:
             m.XThinBlock: self._thin.on_thin_block,
             m.XBlockTx: self._thin.on_block_tx,
             m.BlockMessage: self._on_block,
+            m.BlockSpent: self._spent.on_answer,
             m.Inv: self._announcements.on_inv,
             m.NotFound: self._on_not_found,
             m.Addr: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
@@ -272,6 +285,7 @@ class Protocol:
             m.GetCFilters: self._filters.on_request,
             m.GetCFHeaders: self._filters.on_request,
             m.GetCFCheckpt: self._filters.on_request,
+            m.GetBlockSpent: self._spent_serving.on_request,
         }
 
     @property
@@ -348,11 +362,13 @@ class Protocol:
         self._intake.forget(peer)
         self._headers.forget(peer)
         self._download.forget(peer)
+        self._spent.forget(peer)
 
     def _owes(self, peer: Peer) -> bool:
         """Whether the peer was asked for something that is not there."""
         tracker = self._intake.download.tracker
-        return bool(peer.blocks.in_flight or peer.headers.requested_at is not None or tracker.in_flight(peer.id))
+        blocks = peer.blocks.in_flight or peer.spent.in_flight
+        return bool(blocks or peer.headers.requested_at is not None or tracker.in_flight(peer.id))
 
     def _on_disconnect_node(self, event: DisconnectNode) -> None:
         peer = self._ctx.peers.get(event.peer_id)
@@ -403,8 +419,9 @@ class Protocol:
             self._ctx.resume(peer, PAUSE_SENDING)
             self._serving.serve(peer)
             self._filters.serve(peer)
+            self._spent_serving.serve(peer)
             self._ctx.go_on(peer)
-        elif not peer.blocks.in_flight:
+        elif not peer.blocks.in_flight and not peer.spent.in_flight:
             self._ctx.pause(peer, PAUSE_SENDING)
 
     def _on_turn(self, event: PeerTurn) -> None:
@@ -544,6 +561,7 @@ class Protocol:
 
     def _on_not_found(self, peer: Peer, message: m.NotFound) -> None:
         self._download.on_not_found(peer, message)
+        self._spent.on_not_found(peer, message)
         self._intake.on_not_found(peer, message)
 
     # -- chain ---------------------------------------------------------------------------------------------------
@@ -619,7 +637,7 @@ class Protocol:
         self._handshake.tick(peer)
         if not peer.role.is_complete:
             return
-        for task in (self._scores, self._gossip, self._headers, self._download):
+        for task in (self._scores, self._gossip, self._headers, self._download, self._spent):
             task.tick(peer)
             if not peer.role.is_complete:
                 return

@@ -21,6 +21,7 @@ from btcnode.indexes.filters import BlockFilter
 from btcnode.net.reactor import Reactor
 from btcnode.observe.log_limit import UNLIMITED
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.steps import Steps
 from btcnode.protocol import events
@@ -34,6 +35,8 @@ from btcnode.protocol.effects import (
     ProcessTransactions,
     ReadBlock,
     ReadFilters,
+    ReadSpent,
+    TakeSpent,
     WithdrawTransactions,
 )
 from btcnode.protocol.serving.pieces import Meter
@@ -47,9 +50,11 @@ from btcnode.services.indexes import FilterIndex
 from btcnode.services.side_work import SideWork
 from btcnode.services.swift_sync import SwiftSync
 from btcnode.services.transactions import Transactions
+from btcnode.swiftsync.spent_coins import spent_of_undo
 
 STRIP_COST = 8  # units of work for a transaction
 FILTER_COST = 3  # units of work to look up a filter
+SPENT_COST = 3  # units of work for a spent coin
 
 log = logging.getLogger("btcnode.validation")
 
@@ -80,6 +85,17 @@ def find_steps(
         if meter.spent(FILTER_COST):
             yield
     return tuple(found)
+
+
+def spent_steps(undo: bytes, cutoff: int) -> Steps[bytes]:
+    """What ``bspent`` has behind the block's hash, of serialised undo data; raises DecodeError."""
+    parts, meter, count = [], Meter(), 0
+    for told, part in spent_of_undo(undo, cutoff):
+        parts.append(part)
+        count += told
+        if meter.spent(SPENT_COST * (told + 1)):
+            yield
+    return compact_size(count) + b"".join(parts)
 
 
 class BlockEffects:
@@ -116,6 +132,8 @@ class BlockEffects:
                 MatchBlock: self._match_block,
                 MakeThin: self._make_thin,
                 ReadFilters: self._read_filters,
+                ReadSpent: self._read_spent,
+                TakeSpent: self._take_spent,
                 ProcessTransactions: transactions.process_transactions,
                 WithdrawTransactions: transactions.withdraw_transactions,
                 Audit: self._write_audit,
@@ -158,6 +176,15 @@ class BlockEffects:
     def _read_filters(self, effect: ReadFilters) -> None:
         """Read block filters; answered by ``FiltersRead``."""
         _spawn(self._reads, self._find_filters(effect))
+
+    def _read_spent(self, effect: ReadSpent) -> None:
+        """Read the coins that a block spends; answered by ``SpentRead``."""
+        _spawn(self._reads, self._find_spent(effect))
+
+    def _take_spent(self, effect: TakeSpent) -> None:
+        """A peer told them; only a sync with hints asks for that."""
+        if self._swiftsync is not None:
+            self._swiftsync.on_spent(effect)
 
     def _write_audit(self, effect: Audit) -> None:
         self._audit.write(effect.record)
@@ -243,6 +270,17 @@ class BlockEffects:
             except StorageError as error:
                 log.warning("cannot read block filters to serve them: %s", error)
         self._reactor.feed(events.FiltersRead(effect.peer_id, effect.indices, found))
+
+    async def _find_spent(self, effect: ReadSpent) -> None:
+        coins: bytes | None = None
+        try:
+            async with self._side.turn(effect.peer_id):
+                if self._is_here(effect.peer_id):
+                    undo = await self._driver.in_reader(lambda: self._chain.read_undo_bytes(effect.index))
+                    coins = await self._side.run(lambda: spent_steps(undo, effect.cutoff))
+        except (StorageError, DecodeError) as error:
+            log.warning("cannot read what block %s spends to serve it: %s", self._name(effect.index), error)
+        self._reactor.feed(events.SpentRead(effect.peer_id, effect.index, coins))
 
     # -- events --------------------------------------------------------------------------------------------------
 

@@ -261,11 +261,15 @@ class Chain:
 
     def read_undo_now(self, index: int) -> list[list[bytes]]:
         """``read_undo`` for threads beside the loop."""
+        return decode_undo(self.read_undo_bytes(index))
+
+    def read_undo_bytes(self, index: int) -> bytes:
+        """The serialised undo data of a block, for threads beside the loop; raises StorageError."""
         state = self._state
         position = state.undo_position(index)
         if position is None:
             raise StorageError("Undo data not available")
-        return decode_undo(state.store.files.read_undo(position, state.tree.hash(state.tree.prev(index))))
+        return state.store.files.read_undo(position, state.tree.hash(state.tree.prev(index)))
 
     async def get_coin(self, outpoint: bytes) -> bytes | None:
         """The coin in the UTXO set at the tip that stands when this returns; raises StorageError."""

@@ -69,8 +69,11 @@ class SwiftFolder:
         self._folder = directory / FOLDER
         self.runs = SurvivorRuns(self._folder)
 
-    def load(self, digest: bytes, target: BlockHash) -> Ledger | None:
-        """The ledger of an earlier run with the same hints and block; None when there is none that can be used."""
+    def load(self, digest: bytes, target: BlockHash, *, full: bool) -> Ledger | None:
+        """The ledger of an earlier run with the same hints and block; None when there is none that can be used.
+
+        ``full``: the sums are those of coins, not of outpoints.
+        """
         path = self._folder / LEDGER_FILE
         try:
             ledger = Ledger.unpack(read_limited(path, MAX_LEDGER_BYTES))
@@ -80,7 +83,7 @@ class SwiftFolder:
             return None
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror}") from None
-        return ledger if (ledger.hints, ledger.target) == (digest, target) else None
+        return ledger if (ledger.hints, ledger.target, ledger.full) == (digest, target, full) else None
 
     def save(self, ledger: Ledger) -> None:
         """Replace the ledger, durably; raises StorageError."""

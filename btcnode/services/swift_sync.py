@@ -1,5 +1,8 @@
 """SwiftSync: bringing a new node to height N with hints, block by block in any order (docs/swiftsync.md).
 
+With ``full`` the coins that blocks spend are asked of peers (``services/swift_spent.py``) and every script is verified;
+without, scripts are assumed valid up to N.
+
 The loop thread only hands blocks to worker processes, counts what they answer (``swiftsync/ledger.py``) and has the
 bytes appended to the block files; one thread beside it writes survivors. Memory: what protocol and pool hold of blocks
 on their way, and survivors up to ``MAX_HELD_BYTES``.
@@ -31,13 +34,18 @@ from btcnode.networks.assumeutxo import AssumeUtxo, set_after
 from btcnode.networks.parameters import BIP34_IMPLIES_BIP30_LIMIT
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.protocol.chain_view import NodeChainView
+from btcnode.protocol.effects import TakeSpent
+from btcnode.protocol.inputs import Input
+from btcnode.protocol.limits import BLOCK_DOWNLOAD_WINDOW
 from btcnode.services.assumed_chain import AssumedChain
 from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
 from btcnode.services.swift_files import OpenHints, SwiftFolder
+from btcnode.services.swift_spent import MAX_REFUSALS, SpentAhead, ToldCoins
 from btcnode.storage.survivor_load import RepeatedOutput, load_survivors
 from btcnode.storage.survivors import RunSizes
-from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch, fold_block
+from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch
+from btcnode.swiftsync.full_fold import FoldResult, SpentRefused, TimesWanted, fold_any
 from btcnode.swiftsync.ledger import Ledger, RunRecord, find_repeated
 from btcnode.swiftsync.sums import SALT_SIZE
 from btcnode.sync.driver import StoreOutcome
@@ -48,6 +56,7 @@ MAX_HELD_BYTES = 2 * RUN_BYTES  # of survivors in memory: blocks wait for the di
 CHECKPOINT_SECONDS = 30.0
 POLL_SECONDS = 0.25
 HEADERS_PATIENCE = 120.0  # seconds without a new header, of peers that have none beyond, after which N will not come
+SPENT_PATIENCE = 120.0  # seconds without spent coins of any peer, while there are peers and some are wanted
 REPORT_SECONDS = 10.0
 READ_TOGETHER = 8  # blocks that are read from the disk at a time
 KEPT_BELOW = 288  # blocks under N that are kept although old ones are deleted (BIP159)
@@ -60,11 +69,15 @@ class SwiftSyncFailed(BtcnodeError):
 
 
 class SwiftOptions(NamedTuple):
-    """``block`` is the hash that the user has named, ``keep_blocks`` whether blocks go to the disk."""
+    """``block`` is the hash that the user has named, ``keep_blocks`` whether blocks go to the disk.
+
+    ``full``: verify every script. ``validate``: validate the chain in the background afterwards.
+    """
 
     hints: Path
     block: BlockHash | None
     keep_blocks: bool
+    full: bool
     validate: bool
 
 
@@ -80,6 +93,7 @@ class SwiftSync:
         clock: Clock,
         options: SwiftOptions,
         *,
+        feed: Callable[[Input], None],
         has_peers: Callable[[], bool],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
@@ -91,6 +105,7 @@ class SwiftSync:
         self._pool = pool
         self._clock = clock
         self._options = options
+        self._spent = SpentAhead(feed) if options.full else None
         self._has_peers = has_peers
         self._on_fatal = on_fatal
         self._folder = SwiftFolder(self._state.store.directory)
@@ -122,6 +137,10 @@ class SwiftSync:
     def has(self, height: int) -> bool:
         """Whether the block at a height up to the target's is done."""
         return self._ledger is not None and bool(self._ledger.done[height])
+
+    def is_ready(self, height: int) -> bool:
+        """Whether the block may be asked for: in a full sync when the coins that it spends are here."""
+        return self._spent is None or self._path.at(height) in self._spent
 
     @property
     def running(self) -> bool:
@@ -216,13 +235,16 @@ class SwiftSync:
     def _target(self) -> int:
         """The block that the hints are for, -1 while headers are missing; raises SwiftSyncFailed."""
         tree, named, assume = self._chain.tree, self._options.block, self._state.assume_valid
-        anchor = tree.find(named or assume.block or b"")
+        full = self._options.full
+        anchor = tree.best_header if full and named is None else tree.find(named or assume.block or b"")
         if anchor < 0 or tree.chainwork(tree.best_header) < assume.minimum_chain_work:
             return -1
         if named is not None and tree.height(anchor) != self._height:
             raise SwiftSyncFailed(
                 f"the hints are for height {self._height}, and block {to_display(named)} is at {tree.height(anchor)}"
             )
+        if full and tree.height(anchor) < self._height:
+            return -1
         if tree.height(anchor) < self._height:
             raise SwiftSyncFailed(
                 f"the hints are for height {self._height}, above the assumed-valid block at {tree.height(anchor)}:"
@@ -231,7 +253,7 @@ class SwiftSync:
         target = tree.ancestor(anchor, self._height)
         if not tree.is_ancestor(target, tree.best_header) or tree.is_failed(target):
             return -1
-        if named is None and assume.objection(tree, target) is not None:
+        if named is None and not full and assume.objection(tree, target) is not None:
             return -1
         return target
 
@@ -247,10 +269,11 @@ class SwiftSync:
         hints, target = self._hints, self._chain.tree.hash(self._path.tip)
         if hints is None:
             raise RuntimeError("no hints")
-        ledger = await asyncio.to_thread(self._folder.load, hints.digest, target)
+        ledger = await asyncio.to_thread(self._folder.load, hints.digest, target, full=self._options.full)
         if ledger is None:
             await asyncio.to_thread(self._folder.begin)
-            ledger = Ledger(hints.height, target, hints.digest, secrets.token_bytes(SALT_SIZE))
+            salt = secrets.token_bytes(SALT_SIZE)
+            ledger = Ledger(hints.height, target, hints.digest, salt, full=self._options.full)
         elif self._options.keep_blocks:
             self._check_kept(ledger)
         if ledger.left < ledger.height:
@@ -281,14 +304,14 @@ class SwiftSync:
             return await self._store_as_usual(index, raw)
         done = self._inflight[index] = asyncio.Event()
         try:
-            fold = await self._fold(height, raw)
-            if fold is None:  # at fault, unless a worker was lost: the usual way finds out and stores it in that case
+            fold = await self._fold(height, index, raw)
+            if not isinstance(fold, Fold):  # at fault, or not to be judged yet: the usual way finds out, or stores it
                 return await self._store_as_usual(index, raw)
             if self._options.keep_blocks or height > self._height - KEPT_BELOW:
                 await self._driver.store_checked(index, raw[: fold.size], fold.txs)
             else:
                 self._chain.tree.note_txs(index, fold.txs)
-            self._count(height, fold)
+            self._count(height, index, fold)
         finally:
             del self._inflight[index]
             done.set()
@@ -319,9 +342,28 @@ class SwiftSync:
         lost = (height, tree.hash(index)) in BIP30_OVERWRITTEN
         return FoldJob(ledger.salt, height, tree.median_time_past(tree.prev(index)), lost, hints.hint(height))
 
-    async def _fold(self, height: int, raw: bytes) -> Fold | None:
-        """Have a worker fold a block; None when that was not possible, also for a block at fault."""
-        pool, job = self._pool, self._job(height)
+    async def _fold(self, height: int, index: int, raw: bytes, *, here: bool = False) -> FoldResult | None:
+        """Have a worker fold a block; None when that was not possible, also for a block at fault.
+
+        ``here``: do it in a thread; raises RuleViolation, DecodeError for a block at fault. In a full sync: with the
+        coins that a peer told, who is blamed where they do not go together with the block; None where there are none.
+        """
+        work, job = self._fold_here if here else self._work_on, self._job(height)
+        if self._spent is None:
+            return await work(raw, job)
+        told = self._spent.get(index)
+        if told is None:
+            return None
+        job = job._replace(spent=told.coins)
+        result = await work(raw, job)
+        if isinstance(result, TimesWanted):
+            result = await work(raw, job._replace(times=self._times(result.heights)))
+        if isinstance(result, SpentRefused):
+            self._refuse(height, index, told, result.reason)
+        return result
+
+    async def _work_on(self, raw: bytes, job: FoldJob) -> FoldResult | None:
+        pool = self._pool
         if pool is not None and pool.usable:
             return await asyncio.wrap_future(pool.submit_fold(raw, job))
         try:
@@ -329,14 +371,32 @@ class SwiftSync:
         except (RuleViolation, DecodeError):
             return None
 
-    async def _fold_here(self, raw: bytes, job: FoldJob) -> Fold:
+    async def _fold_here(self, raw: bytes, job: FoldJob) -> FoldResult:
         running = asyncio.get_running_loop()
-        return await running.run_in_executor(self._fold_thread, fold_block, raw, job, self._state.params)
+        return await running.run_in_executor(self._fold_thread, fold_any, raw, job, self._state.params)
 
-    def _count(self, height: int, fold: Fold) -> None:
+    def _times(self, heights: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """Median times past of blocks up to N."""
+        tree, path = self._chain.tree, self._path
+        return tuple((height, tree.median_time_past(path.at(height))) for height in heights)
+
+    def _refuse(self, height: int, index: int, told: ToldCoins, reason: str) -> None:
+        """What a peer told does not go together with the block: others are asked, but not for ever."""
+        spent = self._spent
+        if spent is None or not self.running:
+            return
+        log.warning("SwiftSync: peer=%d told wrong coins for block %d: %s", told.peer_id, height, reason)
+        if spent.refuse(index, told, reason) >= MAX_REFUSALS and self._failure is None:
+            self._failure = SwiftSyncFailed(f"what peers tell of block {height} does not go together with it: {reason}")
+        self._changed.set()
+
+    def _count(self, height: int, index: int, fold: Fold) -> None:
+        if self._spent is not None:
+            self._spent.forget(index)
         ledger = self._ledger
         if ledger is None or not ledger.add(height, fold):
             return
+        self._want_spent()
         if fold.records:
             self._records.append(fold.records)
         if height < self._state.params.bip34_height or height >= BIP34_IMPLIES_BIP30_LIMIT:
@@ -344,6 +404,22 @@ class SwiftSync:
         self._held_bytes += len(fold.records)
         if not ledger.left or self._held_bytes >= RUN_BYTES:
             self._changed.set()
+
+    def on_spent(self, told: TakeSpent) -> None:
+        """A peer told the coins that a block spends."""
+        if self._spent is None or not self.running:
+            return
+        if self._spent.take(told) and self._chain.tree.height(told.index) in self._stored:
+            self._changed.set()
+        self._want_spent()
+
+    def _want_spent(self) -> None:
+        """Have the coins of the next blocks asked for, in a full sync."""
+        spent, ledger = self._spent, self._ledger
+        if spent is None or ledger is None or not self.running or self.target < 0 or not spent.has_room:
+            return
+        heights = range(ledger.first, min(ledger.height, ledger.first + BLOCK_DOWNLOAD_WINDOW) + 1)
+        spent.ask(self._path.at(height) for height in heights if not ledger.done[height])
 
     def _on_events(self, events: list[ChainEvent]) -> None:
         for event in events:
@@ -361,8 +437,10 @@ class SwiftSync:
         while ledger.left or self._inflight:
             self._check_target()
             self._changed.clear()
+            self._want_spent()
             await self._fold_stored()
             now = time.monotonic()
+            self._check_spent(now)
             if self._held_bytes >= RUN_BYTES or now - self._checkpointed > CHECKPOINT_SECONDS:
                 self._begin_checkpoint()
             if now - reported > REPORT_SECONDS and looked != ledger.left:
@@ -378,12 +456,33 @@ class SwiftSync:
             except TimeoutError:
                 continue
 
+    def _check_spent(self, now: float) -> None:
+        """Whether peers tell what is needed of them; raises SwiftSyncFailed."""
+        if self._failure is not None:
+            raise self._failure
+        spent = self._spent
+        if spent is None:
+            return
+        if not self._has_peers():
+            spent.heard = now
+        if spent.waits and now - spent.heard > SPENT_PATIENCE:
+            raise SwiftSyncFailed(
+                f"no peer has told what blocks spend for {SPENT_PATIENCE:.0f} seconds; nodes with -peerblockinputs do"
+            )
+
+    def _next_stored(self) -> int | None:
+        """Height of a stored block that can be folded now."""
+        stored = self._stored
+        if self._spent is None:
+            return next(iter(stored), None)
+        heights = map(self._chain.tree.height, self._spent)
+        return next((height for height in heights if height in stored), None)
+
     async def _fold_stored(self) -> None:
         """Fold blocks that lie in the block files and are not done: of an earlier run, or brought by somebody else."""
 
         async def fold_next() -> None:
-            while self._stored:
-                height = next(iter(self._stored))
+            while (height := self._next_stored()) is not None:
                 del self._stored[height]
                 index = self._path.at(height)
                 if index in self._inflight:
@@ -406,10 +505,13 @@ class SwiftSync:
         done = self._inflight[index] = asyncio.Event()
         try:
             raw = await self._driver.read_block(index)
-            fold = await self._fold(height, raw)
+            fold = await self._fold(height, index, raw)
             if fold is None:
-                fold = await self._fold_here(raw, self._job(height))
-            self._count(height, fold)
+                fold = await self._fold(height, index, raw, here=True)
+            if isinstance(fold, Fold):
+                self._count(height, index, fold)
+            else:
+                self._stored[height] = None
         except HintMismatch as error:
             raise SwiftSyncFailed(f"the hints do not fit block {height}: {error}") from None
         except (RuleViolation, DecodeError) as error:
@@ -454,7 +556,8 @@ class SwiftSync:
             raise RuntimeError("no ledger")
         self._check_target()
         if ledger.created != ledger.spent:
-            raise SwiftSyncFailed("the outputs that the hints call spent are not those that the blocks spend")
+            told = "" if self._spent is None else f", or a peer told wrong coins ({self._spent.tellers()})"
+            raise SwiftSyncFailed(f"the outputs that the hints call spent are not those that the blocks spend{told}")
         params = self._state.params
         allowed = sum(block_subsidy(height, params) for height in range(1, ledger.height + 1))
         if ledger.kept + ledger.lost > allowed:
@@ -517,6 +620,8 @@ class SwiftSync:
     def _end(self) -> None:
         """Blocks go the usual way from now on."""
         self._view.folded = None
+        if self._spent is not None:
+            self._spent.close()
         self._room.set()
         if self._pool is not None:
             self._pool.resize(self._pool.workers - 1)

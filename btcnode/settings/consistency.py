@@ -40,8 +40,10 @@ def _check_storage(settings: Settings) -> None:
         for name, wanted in indexes:
             if wanted and not storage.swiftsyncvalidate:
                 raise ConfigError(f"-{name} needs undo data of every block: use -swiftsync with -swiftsync-validate")
-        if settings.chain.assumevalid == 0 and storage.swiftsyncblock is None:
-            raise ConfigError("-swiftsync verifies no scripts: it needs -assumevalid, or -swiftsyncblock")
+        if settings.chain.assumevalid == 0 and storage.swiftsyncblock is None and not storage.swiftsyncfull:
+            raise ConfigError(
+                "-swiftsync verifies no scripts: it needs -assumevalid, -swiftsyncblock or -swiftsync-full"
+            )
     if storage.blocksdir is not None and not storage.blocksdir.is_dir():
         raise ConfigError(f'Specified blocks directory "{storage.blocksdir}" does not exist.')
     if settings.connections.peerblockfilters and not storage.blockfilterindex:

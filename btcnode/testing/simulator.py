@@ -427,6 +427,8 @@ class SimNode(Endpoint):
             self._make_thin(effect)
         elif isinstance(effect, fx.ReadFilters):
             sim.at(0.001, lambda: self.feed(ev.FiltersRead(effect.peer_id, effect.indices, None)))
+        elif isinstance(effect, fx.ReadSpent):
+            sim.at(0.001, lambda: self.feed(ev.SpentRead(effect.peer_id, effect.index, None)))
         elif isinstance(effect, fx.Log):
             self.lines.append(effect.text)
 

@@ -21,14 +21,14 @@ _btcnoded() {
     -capturemessages -cjdnsreachable -coinstatsindex -daemon -daemonwait -datacarrier -discover -dns -dnsseed
     -fastprune -fixedseeds -forcednsseed -i2pacceptincoming -listen -listenonion -logips -loglevelalways
     -logratelimit -logsourcelocations -logthreadnames -logtimemicros -logtimestamps -natpmp -networkactive
-    -peer-score-learning -peerblockfilters -peerbloomfilters -permitbaremultisig -persistmempool -persistmempoolv1
-    -printpriority -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex
+    -peer-score-learning -peerblockfilters -peerblockinputs -peerbloomfilters -permitbaremultisig -persistmempool
+    -persistmempoolv1 -printpriority -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex
     -reindex-chainstate -rest -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet
-    -stopafterblockimport -stun -swiftsync-validate -testnet -testnet4 -txindex -txospenderindex -txreconciliation
-    -upnp -v2transport -version -whitelistforcerelay -whitelistrelay -xthin -addnode= -alertnotify= -asmap=
-    -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify=
-    -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain=
-    -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache=
+    -stopafterblockimport -stun -swiftsync-full -swiftsync-validate -testnet -testnet4 -txindex -txospenderindex
+    -txreconciliation -upnp -v2transport -version -whitelistforcerelay -whitelistrelay -xthin -addnode=
+    -alertnotify= -asmap= -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee=
+    -blocknotify= -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop=
+    -chain= -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache=
     -dbcrashratio= -debug= -debugexclude= -debuglogfile= -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip=
     -i2psam= -includeconf= -incrementalrelayfee= -limitclustercount= -limitclustersize= -loadblock= -loglevel=
     -maxconnections= -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxuploadtarget=

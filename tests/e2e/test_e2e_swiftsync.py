@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from btcnode.networks.parameters import params_for
-from btcnode.primitives.header import HEADER_SIZE, header_hash
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.hints import pack_hints, reference_hints
 from tests.lib.peer import ChainServer
 from tests.lib.process import NodeProcess, RpcFailure, wait_until
+from tests.lib.swift_nodes import figures, name, run, write_hints
 
 PARAMS = params_for("regtest")
 ABOVE = 5  # blocks above the hints' one
@@ -44,18 +44,8 @@ def expected(chain: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> di
         return figures(node)
 
 
-def figures(node: NodeProcess) -> dict[str, Any]:
-    stats = node.rpc("gettxoutsetinfo")
-    return {key: stats[key] for key in ("hash_serialized_3", "txouts", "total_amount", "bestblock", "height")}
-
-
-def name(raw: bytes) -> str:
-    return header_hash(raw[:HEADER_SIZE])[::-1].hex()
-
-
 def options(path: Path, chain: list[bytes], hints: list[list[int]], *more: str) -> tuple[str, ...]:
-    path.write_bytes(pack_hints(hints))
-    return ("--swiftsync", str(path), "--swiftsyncblock", name(chain[len(hints) - 1]), *more)
+    return (*write_hints(path, hints), "--swiftsyncblock", name(chain[len(hints) - 1]), *more)
 
 
 @pytest.mark.parametrize("more", [(), ("--par", "1"), ("--prune", "1")])
@@ -79,11 +69,6 @@ def test_a_node_at_the_tip(
             assert node.rpc("verifychain", 4, 0) in (True, False)
             assert not (node.net_dir / "chainstate_snapshot").exists()
             assert "Traceback" not in node.output()
-
-
-def run(folder: Path, server: str, *words: str) -> NodeProcess:
-    folder.mkdir()
-    return NodeProcess(folder, "regtest", *words, "--connect", server, listen=False)
 
 
 def changed(hints: list[list[int]], how: str) -> list[list[int]]:

@@ -14,9 +14,26 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.wire.codec import Message
-from btcnode.wire.constants import MAX_HEADERS_RESULTS, NODE_NETWORK, NODE_WITNESS
+from btcnode.wire.constants import (
+    MAX_HEADERS_RESULTS,
+    MSG_BLOCK_SPENT,
+    NODE_BLOCK_UNDO,
+    NODE_NETWORK,
+    NODE_WITNESS,
+)
 from btcnode.wire.framing import FrameError
-from btcnode.wire.messages import GetData, GetHeaders, Headers, NotFound, Ping, Pong, Verack, Version
+from btcnode.wire.messages import (
+    GetBlockSpent,
+    GetData,
+    GetHeaders,
+    Headers,
+    InvItem,
+    NotFound,
+    Ping,
+    Pong,
+    Verack,
+    Version,
+)
 from btcnode.wire.registry import decode_message
 from btcnode.wire.transport import Transport, V1Transport
 from btcnode.wire.v2_transport import V2Transport
@@ -139,8 +156,9 @@ class ChainServer:
     """Listens on loopback and serves a chain of headers, and the blocks it has, to any number of nodes.
 
     ``headers`` begin with the genesis block; ``blocks`` are by hash. ``on_block`` may change or withhold (None) a
-    block before it is sent. Nodes are answered in the transport that they begin with; with ``v2`` False in
-    version 1 only.
+    block before it is sent. With ``spent``, by hash what ``bspent`` has behind it, spent coins are offered and given;
+    ``on_spent`` may change or withhold them. Nodes are answered in the transport that they begin with; with ``v2``
+    False in version 1 only.
     """
 
     def __init__(
@@ -158,6 +176,8 @@ class ChainServer:
         self.blocks: dict[bytes, bytes] = dict((blocks or {}).items())
         self.on_block = on_block
         self.v2 = v2
+        self.spent: Mapping[BlockHash, bytes] | None = None
+        self.on_spent: Callable[[bytes, bytes], bytes | None] | None = None
         self.requests: list[bytes] = []
         self.header_requests = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -193,7 +213,8 @@ class ChainServer:
     def _serve(self, peer: ScriptedPeer) -> None:
         # the node or the test has closed the connection, or the node speaks another transport
         with contextlib.suppress(OSError, FrameError), contextlib.closing(peer):
-            peer.handshake(len(self.headers) - 1)
+            offered = 0 if self.spent is None else NODE_BLOCK_UNDO
+            peer.handshake(len(self.headers) - 1, NODE_NETWORK | NODE_WITNESS | offered)
             while True:
                 self._answer(peer, peer.receive())
 
@@ -214,6 +235,15 @@ class ChainServer:
                 changed = raw if self.on_block is None else self.on_block(item.hash, raw)
                 if changed is not None:
                     peer.send_raw("block", changed)
+
+        elif isinstance(message, GetBlockSpent) and self.spent is not None:
+            coins = self.spent.get(BlockHash(message.block_hash))
+            if coins is None:
+                peer.send(NotFound((InvItem(MSG_BLOCK_SPENT, message.block_hash),)))
+                return
+            told = coins if self.on_spent is None else self.on_spent(message.block_hash, coins)
+            if told is not None:
+                peer.send_raw("bspent", message.block_hash + told)
 
     def close(self) -> None:
         """Stop listening and close every connection."""

@@ -36,7 +36,7 @@ from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire import messages as m
 from btcnode.wire.bloom_filter import make_filter
 from btcnode.wire.codec import LimitExceeded, Message
-from btcnode.wire.constants import NODE_BLOOM, NODE_COMPACT_FILTERS, NODE_XTHIN
+from btcnode.wire.constants import MSG_BLOCK_SPENT, NODE_BLOCK_UNDO, NODE_BLOOM, NODE_COMPACT_FILTERS, NODE_XTHIN
 from btcnode.wire.registry import UnknownMessage, decode_message
 from btcnode.wire.subnet import SubNet
 from tests.lib.protocol_bench import Bench
@@ -54,7 +54,7 @@ PERMISSIONS = (
     (Permission.NONE,) * 5 + (Permission.NOBAN,) * 4 + (Permission.RELAY | Permission.FORCE_RELAY,)
     + (Permission.MEMPOOL, Permission.BLOOM_FILTER, Permission.ADDR, Permission.DOWNLOAD)
 )  # fmt: skip
-Inventory = (1, 2, 3, 4, 5, 0x40000001, 0x40000002, 0x40000005, 0, 7)
+Inventory = (1, 2, 3, 4, 5, 0x40000001, 0x40000002, 0x40000005, MSG_BLOCK_SPENT, 0, 7)
 
 
 class FoundFilter(NamedTuple):
@@ -75,13 +75,15 @@ class PeerFuzzer:
             dns_seed=False,
             tx_relay=True,
             tx_reconciliation=True,
-            services=OWN_SERVICES | NODE_BLOOM | NODE_COMPACT_FILTERS | NODE_XTHIN,
+            services=OWN_SERVICES | NODE_BLOOM | NODE_COMPACT_FILTERS | NODE_XTHIN | NODE_BLOCK_UNDO,
             block_relay=rng.choice(("auto", "compact", "xthin")),
         )
         self.bench = Bench(params, config=config, transactions=cast(TxSource, self.pool), seed=seed)
         known = mine_chain(params, 40, UNIX_START - 60)
         self.blocks = [*known, *mine_chain(params, 15, UNIX_START - 30, extra=b"\x03")]
         self.bench.load(known[:20])
+        for index in self.bench.chain.active.span(1, 20):
+            self.bench.chain.tree.set_undo(index, 1)
         self._by_hash: dict[bytes, bytes] = {header_hash(raw[:80]): raw for raw in self.blocks}
         self.hashes = [params.genesis_hash, *(header_hash(raw[:80]) for raw in self.blocks), bytes(32), b"\xff" * 32]
         self.txs: deque[Tx] = deque(maxlen=MAX_TXS)
@@ -242,6 +244,17 @@ class PeerFuzzer:
         found = tuple(FoundFilter(b"\x00", bytes(32), bytes(32)) for _ in effect.indices)
         self._feed(ev.FiltersRead(effect.peer_id, effect.indices, found if self.rng.random() < 0.9 else None))
 
+    def read_spent(self, effect: fx.ReadSpent) -> None:
+        """Spent coins, none, or too many for a message."""
+        coins = self.rng.choice((None, b"\0", b"\1" + bytes(11), bytes(4_000_000)))
+        self._feed(ev.SpentRead(effect.peer_id, effect.index, coins))
+
+    def take_spent(self, effect: fx.TakeSpent) -> None:
+        """Coins that a peer told are wrong, or good."""
+        assert effect.index >= 0
+        if self.rng.random() < 0.1:
+            self._feed(cmd.SpentJudged(effect.peer_id, effect.index, "as it pleases"))
+
     def resolve(self, effect: fx.ResolveSeeds) -> None:
         """No seed answers."""
         for name in effect.names:
@@ -260,6 +273,9 @@ class PeerFuzzer:
             block = parse_block(raw)
             found = tuple(block.tx_raw(n) for n in message.indexes if n < block.n_tx)
             self._send(peer, m.BlockTxn(message.block_hash, found))
+        elif isinstance(message, m.GetBlockSpent):
+            missing = m.NotFound((m.InvItem(MSG_BLOCK_SPENT, message.block_hash),))
+            self._send(peer, m.BlockSpent(message.block_hash, b"\0") if self.rng.random() < 0.8 else missing)
         elif isinstance(message, m.GetData):
             for item in message.items:
                 raw = self._block_of(item.hash)
@@ -317,6 +333,10 @@ class PeerFuzzer:
                     cmd.SetNetworkActive(rng.random() < 0.97),
                     cmd.ForwardTimers(rng.randrange(1000)),
                     cmd.FetchBlock(peer, rng.randrange(len(self.bench.chain.blocks))),
+                    cmd.FetchSpent(
+                        tuple(rng.randrange(len(self.bench.chain.blocks)) for _ in range(rng.randrange(90)))
+                    ),
+                    cmd.DropSpent(),
                     cmd.ValidationLimit(rng.choice((0, 10**6, 10**9))),
                     ev.TransactionAdded(tx.txid, tx.wtxid),
                     ev.LocalAddress(sim_address(77), "user"),
@@ -364,7 +384,7 @@ class PeerFuzzer:
         rng = self.rng
         return m.Version(
             version=rng.choice((70016, 70016, 70016, 70015, 60000, 31402, 209)),
-            services=rng.choice((1033, 1033, 9, 1, 0, 1033 | NODE_XTHIN, rng.getrandbits(64))),
+            services=rng.choice((1033, 1033, 9, 1, 0, 1033 | NODE_XTHIN, 1033 | NODE_BLOCK_UNDO, rng.getrandbits(64))),
             time=rng.choice((UNIX_START, 0, 2**62)),
             nonce=rng.getrandbits(64),
             user_agent=rng.randbytes(rng.randrange(30)),
@@ -476,6 +496,8 @@ class PeerFuzzer:
             lambda: m.XThinBlock(rng.choice(self.blocks)[:80], self._cheap(), self._block_parts()),
             lambda: m.GetXBlockTx(self._hash(), self._cheap()),
             lambda: m.XBlockTx(self._hash(), self._block_parts()),
+            lambda: m.GetBlockSpent(rng.choice((0, 0, 0, 1)), self._hash(), rng.randrange(30)),
+            lambda: m.BlockSpent(self._hash(), rng.choice((b"\0", b"\1" + bytes(11)))),
             lambda: UnknownMessage("sometext", rng.randbytes(9)),
         ]
 
@@ -493,6 +515,9 @@ class PeerFuzzer:
             assert len(peer.ping.owed) <= limits.MAX_OWED_PONGS
             assert len(peer.blocks.missing) <= limits.MAX_MISSING_PER_PEER
             assert len(peer.blocks.late) <= limits.MAX_LATE_PER_PEER
+            assert len(peer.spent.in_flight) <= limits.MAX_SPENT_PER_PEER
+            assert len(peer.spent.late) <= limits.MAX_LATE_PER_PEER
+            assert len(peer.serve.spent) <= limits.MAX_SPENT_QUEUE
             assert len(peer.serve.announce) <= limits.MAX_QUEUED_ANNOUNCEMENTS
             assert len(peer.serve.parts) <= limits.MAX_PENDING_BLOCKTXN
             assert peer.unjudged.again >= 0
@@ -511,12 +536,13 @@ class PeerFuzzer:
         assert not protocol._ctx.peers
         assert not protocol._download.requests
         assert not protocol._download.validating
+        assert not protocol._spent._asked
         assert not protocol._intake._open
         assert not protocol._reconciliation.registered
         assert not protocol._intake.download.orphanage.all()
 
 
-REQUESTS = (m.Ping, m.GetHeaders, m.GetData, m.GetBlockTxn)
+REQUESTS = (m.Ping, m.GetHeaders, m.GetData, m.GetBlockTxn, m.GetBlockSpent)
 ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
     fx.Send: PeerFuzzer.asked,
     fx.Disconnect: PeerFuzzer.closed,
@@ -527,6 +553,8 @@ ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
     fx.MatchBlock: PeerFuzzer.match_block,
     fx.MakeThin: PeerFuzzer.make_thin,
     fx.ReadFilters: PeerFuzzer.read_filters,
+    fx.ReadSpent: PeerFuzzer.read_spent,
+    fx.TakeSpent: PeerFuzzer.take_spent,
     fx.ResolveSeeds: PeerFuzzer.resolve,
     fx.DistrustBlocks: PeerFuzzer.nothing,
     fx.Log: PeerFuzzer.nothing,

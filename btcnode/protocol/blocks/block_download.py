@@ -184,7 +184,7 @@ class BlockDownload:
         for height, index in enumerate(path, folded.first):
             if folded.has(height) or index in requests or index in validating or self._ctx.tree.has_data(index):
                 continue
-            if index not in blocks.missing and index not in blocks.late:
+            if index not in blocks.missing and index not in blocks.late and folded.is_ready(height):
                 wanted.append(index)
                 if len(wanted) == count:
                     break

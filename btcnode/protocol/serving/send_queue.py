@@ -2,16 +2,17 @@
 
 Three classes: what the connection lives by (0: pings, headers, blocks, requests, whatever is not named below), the most
 urgent of which overtakes what the socket does not take, but not each other; transactions and their announcements (1);
-addresses and filters (2). Within a class the order holds (but whole blocks, which have no bucket, do not wait for what
-has one), and a pong comes after all that was to be sent before it, as peers take it for the end of the answers.
+addresses and filters (2). Within a class the order holds (but whole blocks and spent coins, which have no bucket, do
+not wait for what has one), and a pong comes after all that was to be sent before it, as peers take it for the end of
+the answers.
 
 The base rate follows the bandwidth that was measured: 50 messages a second for each MB/s, at least 10, at most 200.
 Classes 1 and 2 have a bucket of that rate each, for the peer and for all peers together. Under congestion (the line
 took less than there was, within the last five seconds) the classes get 1.5, 1.0 and 0.3 of it: class 0 has a bucket
-then too, for the peer alone, so that peers that do not read cannot keep others waiting. How fast whole blocks go is
-measured by the socket itself. Announcements and gossip that waited half a second (1) or five (2) are dropped, answers
-never are. News is paced by who tells it and can be dropped, so it pays the peer's own bucket only: else peers that ask
-for much could keep the others from hearing of transactions.
+then too, for the peer alone, so that peers that do not read cannot keep others waiting. How fast whole blocks and spent
+coins go is measured by the socket itself. Announcements and gossip that waited half a second (1) or five (2) are
+dropped, answers never are. News is paced by who tells it and can be dropped, so it pays the peer's own bucket only:
+else peers that ask for much could keep the others from hearing of transactions.
 
 Links to this machine, and to peers that the user favours, have no buckets.
 """
@@ -28,7 +29,7 @@ _CLASSES = {
     "tx": 1, "notfound": 1, "merkleblock": 1,
     "addr": 2, "addrv2": 2, "cfilter": 2, "cfheaders": 2, "cfcheckpt": 2,
 }  # fmt: skip
-_BUCKETLESS = frozenset({"block"})
+_BUCKETLESS = frozenset({"block", "bspent"})
 _END = "pong"  # of what came before it
 CLASSES = 3
 FACTORS = (1.5, 1.0, 0.3)  # of the base rate, by class, under congestion

@@ -220,7 +220,7 @@ class Serving:
         index = tree.find(item.hash)
         if index < 0 or not self.may_show(index):
             return 0
-        if self._beyond_upload_target(peer, index, item.kind):
+        if self.beyond_upload_target(peer, index, filtered=item.kind == MSG_FILTERED_BLOCK):
             ctx.punish(peer, Offence.UPLOAD_LIMIT)
             return 0
         limited = ctx.config.services & (NODE_NETWORK | NODE_NETWORK_LIMITED) == NODE_NETWORK_LIMITED
@@ -357,13 +357,13 @@ class Serving:
             serve.reading = index
             self._ctx.emit(MakeThin(peer.id, index, work, here))
 
-    def _beyond_upload_target(self, peer: Peer, index: int, kind: int) -> bool:
+    def beyond_upload_target(self, peer: Peer, index: int, *, filtered: bool = False) -> bool:
         """Whether an old or a filtered block would break the day's upload target, of which new ones have a reserve."""
         ctx = self._ctx
         if peer.permissions & Permission.DOWNLOAD or not self.upload.reached(int(ctx.unix), historical=True):
             return False
         age = ctx.tree.time(ctx.tree.best_header) - ctx.tree.time(index)
-        return age > HISTORICAL_BLOCK_AGE or kind == MSG_FILTERED_BLOCK
+        return age > HISTORICAL_BLOCK_AGE or filtered
 
     def _asker(self, answer: BlockRead | BlockMatched | ThinMade) -> Peer | None:
         """The peer for which a block was read, if it still waits; it may have the next one read now."""

@@ -190,6 +190,9 @@ class ConnectionSettings:
         "peerbloomfilters", "Serve transactions and blocks to light clients by bloom filters (BIP37).", False
     )
     peerblockfilters: bool = switch("peerblockfilters", "Serve block filters to peers (BIP157).", False)
+    peerblockinputs: bool = switch(
+        "peerblockinputs", "Tell peers the coins that blocks spend, for their -swiftsync-full.", False
+    )
     txreconciliation: bool = switch("txreconciliation", "Offer to reconcile transactions (BIP330).", False)
     v2transport: bool = switch("v2transport", "Encrypt connections with peers that can (BIP324).", True)
     xthin: bool = switch("xthin", "Offer thin blocks (XTHIN) to nodes that speak them.", False)

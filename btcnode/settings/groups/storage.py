@@ -117,6 +117,11 @@ class StorageSettings:
         HexNumber("Invalid swiftsyncblock hash specified ({}), must be up to 64 hex digits"),
         metavar="HASH",
     )
+    swiftsyncfull: bool = switch(
+        "swiftsync-full",
+        "Verify every script in a sync with hints; it needs peers that tell what blocks spend (-peerblockinputs).",
+        False,
+    )
     swiftsyncvalidate: bool = switch(
         "swiftsync-validate", "Validate the whole chain in the background after a sync with hints.", False
     )

@@ -1,0 +1,36 @@
+"""Node processes that sync with hints, and what is compared of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from tests.lib.hints import pack_hints
+from tests.lib.process import NodeProcess
+
+
+def figures(node: NodeProcess) -> dict[str, Any]:
+    """What is the same of two nodes with the same UTXO set, and of no others."""
+    stats = node.rpc("gettxoutsetinfo")
+    muhash = node.rpc("gettxoutsetinfo", "muhash")["muhash"]
+    names = ("hash_serialized_3", "txouts", "total_amount", "bestblock", "height")
+    return {"muhash": muhash, **{key: stats[key] for key in names}}
+
+
+def name(raw: bytes) -> str:
+    """A block's hash as users write it."""
+    return header_hash(raw[:HEADER_SIZE])[::-1].hex()
+
+
+def write_hints(path: Path, hints: Sequence[Sequence[int]]) -> tuple[str, ...]:
+    """Write a hintsfile; the option that names it."""
+    path.write_bytes(pack_hints(hints))
+    return ("--swiftsync", str(path))
+
+
+def run(folder: Path, server: str, *words: str) -> NodeProcess:
+    """A node that connects to a server; to be started."""
+    folder.mkdir()
+    return NodeProcess(folder, "regtest", *words, "--connect", server, listen=False)
