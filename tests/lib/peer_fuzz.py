@@ -557,6 +557,7 @@ ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
     fx.TakeSpent: PeerFuzzer.take_spent,
     fx.ResolveSeeds: PeerFuzzer.resolve,
     fx.DistrustBlocks: PeerFuzzer.nothing,
+    fx.WithdrawTransactions: PeerFuzzer.nothing,
     fx.Log: PeerFuzzer.nothing,
 }
 
