@@ -354,7 +354,7 @@ class Chainstate:
             of = self.standings.of
             best = max(tree.rivals(candidate), key=of)
             if of(best) > of(candidate):
-                tree.prefer(best)
+                tree.prefer(best, tip)
                 return tree.best_candidate(tip)
         return candidate
 
@@ -595,10 +595,11 @@ class Chainstate:
     def prefer(self, index: int) -> None:
         """Treat a block as the first received among chains of equal work (preciousblock).
 
-        Does nothing for a block with less work than the tip, or whose chain of blocks is not complete.
+        Does nothing for a block with less work than the tip. One that is invalid, or whose chain of blocks is not
+        complete, counts so once that has changed.
         """
         if self.tree.chainwork(index) >= self.tree.chainwork(self.active.tip):
-            self.tree.prefer(index)
+            self.tree.prefer(index, self.active.tip)
 
     # -- everything in the calling thread ------------------------------------------------------------------------
 

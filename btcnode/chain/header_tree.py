@@ -43,6 +43,7 @@ from btcnode.storage.block_index import IndexColumns
 
 SEQUENCE_ACTIVE_FROM_DISK = 0  # of the blocks of the chain that was active when the node stopped
 SEQUENCE_FROM_DISK = 1  # of every other block that a former run received
+FIRST_SEQUENCE = -(1 << 31)
 LOCATOR_DENSE = 10  # hashes of a locator before its steps double
 
 _read_u32 = Struct("<I").unpack_from
@@ -84,6 +85,7 @@ class HeaderTree:
         "_has_gaps",
         "_next_precious",
         "_next_sequence",
+        "_precious_work",
         "_sequence",
         "_skip",
         "_suspects",
@@ -118,6 +120,7 @@ class HeaderTree:
         self._sequence = array("i", [SEQUENCE_FROM_DISK]) * len(columns)
         self._next_sequence = SEQUENCE_FROM_DISK + 1
         self._next_precious = -1
+        self._precious_work = 0  # of the tip when a block was last preferred
         self._skip = array("I", bytes(4))
         self._link_rows()
         self._table = HashTable(columns.hashes, secrets.randbits(64) if salt is None else salt)
@@ -545,17 +548,19 @@ class HeaderTree:
         ]
         return sorted(found, key=lambda index: (self._sequence[index], index))
 
-    def prefer(self, index: int) -> bool:
-        """Let ``index`` win over all others of equal work, also those preferred before it (preciousblock).
+    def prefer(self, index: int, tip: int) -> None:
+        """Let ``index`` win over all others of equal work, also those preferred before it while ``tip`` had its work.
 
-        Returns False, and does nothing, if its chain of blocks is not complete or has a failed one.
+        It does so from when its chain of blocks is sound and complete, unless a block of it is received later than
+        now (preciousblock).
         """
-        if self.is_failed(index) or not self.is_linked(index):
-            return False
+        if self.chainwork(tip) > self._precious_work:
+            self._next_precious = -1
+        self._precious_work = self.chainwork(tip)
         self._sequence[index] = self._next_precious
-        self._next_precious -= 1
-        self._candidates[index] = None
-        return True
+        self._next_precious = max(self._next_precious - 1, FIRST_SEQUENCE)
+        if not self.is_failed(index) and self.is_linked(index):
+            self._candidates[index] = None
 
     def prefer_loaded(self, active: Iterable[int]) -> None:
         """Of blocks that former runs received, those of the chain that is active at the start win over others."""

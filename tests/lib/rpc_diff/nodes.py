@@ -15,9 +15,9 @@ from tests.lib.process import environment, free_port
 
 from .text import Tree, parse
 
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 60.0
-CALL_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 300.0
+CALL_TIMEOUT_S = 600.0
 USER, PASSWORD = "fuzz", "fuzz"
 AUTHORIZATION = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 COMMON_OPTIONS = (

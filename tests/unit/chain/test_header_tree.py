@@ -257,15 +257,52 @@ def test_candidates_first_received_wins() -> None:
     assert tree.best_candidate(0) == headers_second[1]
     assert tree.best_candidate(headers_second[1]) == headers_second[1]
     # preciousblock: the preferred one becomes best, and the one preferred last wins
-    assert tree.prefer(headers_first[1]) and tree.best_candidate(headers_second[1]) == headers_first[1]
-    assert tree.prefer(headers_second[1]) and tree.best_candidate(headers_first[1]) == headers_second[1]
+    tree.prefer(headers_first[1], headers_second[1])
+    assert tree.best_candidate(headers_second[1]) == headers_first[1]
+    tree.prefer(headers_second[1], headers_first[1])
+    assert tree.best_candidate(headers_first[1]) == headers_second[1]
     tree.mark_failed(headers_second[0])
     assert tree.best_candidate(0) == headers_first[1]
-    assert not tree.prefer(headers_second[1])
     tree.mark_failed(headers_first[1])
     assert tree.best_candidate(0) == headers_first[0]
     tree.clear_failed(headers_second[1])
     assert tree.best_candidate(headers_first[0]) == headers_second[1]
+
+
+def test_a_failed_or_unlinked_block_is_preferred_for_later() -> None:
+    tree = HeaderTree(REGTEST)
+    tree.receive_block(0, 1, 0, 8)
+    first, second, third = (extend(tree, 0, 2, salt=salt) for salt in (1, 2, 3))
+    for index in (*first, *second):
+        tree.receive_block(index, 1, 0, index)
+    tree.mark_failed(second[0])
+    tree.prefer(second[1], first[1])
+    assert tree.best_candidate(first[1]) == first[1]
+    tree.clear_failed(second[0])
+    assert tree.best_candidate(first[1]) == second[1]
+    tree.prefer(third[1], second[1])
+    assert tree.best_candidate(second[1]) == second[1]
+    for index in third:
+        tree.receive_block(index, 1, 0, index)
+    assert tree.best_candidate(second[1]) == second[1], "it was received last, and only that counts then"
+
+
+def test_preferring_begins_anew_on_a_longer_chain() -> None:
+    """Core's counter starts again when the tip has more work than at the last time."""
+    tree = HeaderTree(REGTEST)
+    tree.receive_block(0, 1, 0, 8)
+    first, second, third = (extend(tree, 0, 3, salt=salt) for salt in (1, 2, 3))
+    for index in (*first, *second, *third):
+        tree.receive_block(index, 1, 0, index)
+    for index in (second[2], first[2], second[2]):
+        tree.prefer(index, first[1])  # -1, -2, -3
+    tree.prefer(third[2], first[2])  # -1
+    assert tree.best_candidate(first[2]) == second[2]
+    tree.prefer(third[2], first[2])
+    tree.prefer(third[2], first[2])
+    assert tree.best_candidate(first[2]) == second[2], "equal: the one known first"
+    tree.prefer(third[2], first[2])
+    assert tree.best_candidate(first[2]) == third[2]
 
 
 def test_tip_stays_among_equals_after_reload() -> None:
