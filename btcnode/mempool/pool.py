@@ -19,6 +19,7 @@ from btcnode.mempool.entry import LARGE_TX, Chunk, Cluster, MempoolEntry, Remova
 from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, ExpiryQueue
 from btcnode.mempool.feerate import FeeSize, rate_of
 from btcnode.mempool.options import MempoolOptions
+from btcnode.mempool.trimming import Link, surplus
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import to_display
@@ -40,6 +41,8 @@ RemovedListener = Callable[[MempoolEntry, RemovalReason], None]
 class Staged:
     """A proposed change: ``removals`` go (with nothing left behind that depends on them), ``additions`` come.
 
+    What is here and spends an addition is not joined with it: only transactions of blocks that were left meet such
+    children, and ``Mempool.join`` sees to these.
     It is valid as long as the pool does not change. Dropping it changes nothing.
     """
 
@@ -53,7 +56,7 @@ class Staged:
         self.oversized = False
         self.old: list[Cluster] = []
         self.new: list[Cluster] | None = None
-        if not removals and len(additions) == 1 and not pool.has_relatives(additions[0]):
+        if not removals and len(additions) == 1 and not pool.has_parents(additions[0]):
             entry = additions[0]
             self.oversized = entry.size > pool.max_cluster_size
             self.new = [Cluster.of_one(entry)]
@@ -62,8 +65,8 @@ class Staged:
         for entry in removals:
             touched[id(entry.cluster)] = entry.cluster
         for entry in additions:
-            for relative in (*pool.parents(entry), *pool.children(entry)):
-                touched[id(relative.cluster)] = relative.cluster
+            for parent in pool.parents(entry):
+                touched[id(parent.cluster)] = parent.cluster
         self.old = list(touched.values())
         gone = set(removals)
         entries = [entry for cluster in self.old for entry in cluster.entries if entry not in gone]
@@ -130,6 +133,30 @@ def _components(entries: Sequence[MempoolEntry]) -> list[tuple[list[MempoolEntry
         number = {i: k for k, i in enumerate(group)}
         parents = [sum(1 << number[parent] for parent in above[i]) for i in group]
         groups.append(([entries[i] for i in group], parents))
+    return groups
+
+
+def _joined_clusters(links: Sequence[Link]) -> list[tuple[list[Cluster], list[Link]]]:
+    """Groups of clusters that links between their entries make one of, each with these links."""
+    by_cluster: dict[Cluster, list[Link]] = {}
+    for link in links:
+        for entry in link:
+            by_cluster.setdefault(entry.cluster, []).append(link)
+    groups: list[tuple[list[Cluster], list[Link]]] = []
+    seen: set[Cluster] = set()
+    for first in by_cluster:
+        if first in seen:
+            continue
+        group = [first]
+        joints: dict[Link, None] = {}
+        seen.add(first)
+        for cluster in group:  # grows while it is walked
+            for link in by_cluster[cluster]:
+                joints[link] = None
+                new = [entry.cluster for entry in link if entry.cluster not in seen]
+                seen.update(new)
+                group += new
+        groups.append((group, list(joints)))
     return groups
 
 
@@ -219,14 +246,9 @@ class Mempool:
         found = {id(child): child for n in range(len(entry.tx.txouts)) if (child := get(txid + _vout(n))) is not None}
         return sorted(found.values(), key=_BY_TXID)
 
-    def has_relatives(self, entry: MempoolEntry) -> bool:
-        """Whether a parent or a child of ``entry`` is here."""
-        entries = self._entries
-        for prevout in entry.tx.prevouts:
-            if prevout[:32] in entries:
-                return True
-        spenders, txid = self._spenders, entry.txid
-        return any(txid + _vout(n) in spenders for n in range(len(entry.tx.txouts)))
+    def has_parents(self, entry: MempoolEntry) -> bool:
+        """Whether a parent of ``entry`` is here."""
+        return any(prevout[:32] in self._entries for prevout in entry.tx.prevouts)
 
     def ancestors(self, entry: MempoolEntry) -> list[MempoolEntry]:
         """All that ``entry`` depends on, itself excluded, nearest first."""
@@ -401,6 +423,28 @@ class Mempool:
                 left = [entry for entry in cluster.entries if entry not in out]
                 new += [_cluster(group, parents) for group, parents in _components(left)]
         self.carry_out(old, new, gone, (), reason, 0)
+        return gone
+
+    def join(self, returned: Iterable[MempoolEntry]) -> list[MempoolEntry]:
+        """Join transactions of blocks that were left with those here that spend from them.
+
+        Where clusters become too large by it, some go; returns these.
+        """
+        links = [(entry, child) for entry in returned for child in self.children(entry)]
+        groups = _joined_clusters([link for link in links if link[0].cluster is not link[1].cluster])
+        if not groups:
+            return []
+        ages = {entry: n for n, entry in enumerate(self)}
+        gone: list[MempoolEntry] = []
+        for clusters, joints in groups:
+            gone += surplus(clusters, joints, ages.__getitem__, self.max_cluster_count, self.max_cluster_size)
+        out = set(gone)
+        new: list[Cluster] = []
+        for clusters, _ in groups:
+            left = [entry for cluster in clusters for entry in cluster.entries if entry not in out]
+            new += [_cluster(group, parents) for group, parents in _components(left)]
+        old = [cluster for clusters, _ in groups for cluster in clusters]
+        self.carry_out(old, new, gone, (), RemovalReason.SIZELIMIT, 0)
         return gone
 
     def remove_for_block(self, block: ParsedBlock, now: int) -> list[MempoolEntry]:

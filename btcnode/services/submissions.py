@@ -89,6 +89,10 @@ class Submissions:
                 self._transactions.announce(entry)
         return result
 
+    async def at_rest(self) -> None:
+        """Wait until the mempool is that of the tip, so that a block may be made of it."""
+        await self._transactions.at_rest()
+
     async def test_accept(self, txs: Sequence[Tx]) -> PackageResult:
         """Judge only."""
         return await self._transactions.test_accept(txs)

@@ -233,6 +233,10 @@ class Transactions:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.verifier.close()
 
+    async def at_rest(self) -> None:
+        """Wait until no reorganisation is under way: the pool is that of the tip then."""
+        await self._at_rest.wait()
+
     def _spawn(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -437,7 +441,7 @@ class Transactions:
 
     async def _drive(self, steps: SubmissionSteps, peer: int | None = None) -> PackageResult:
         """Judge a package of the user's, or of a ``peer``."""
-        await self._at_rest.wait()
+        await self.at_rest()
         verdicts: list[ScriptFailure | None] | None = None
         try:
             while True:
@@ -594,6 +598,7 @@ class Transactions:
             for txid, tx in returning.items():
                 if tx.is_coinbase or isinstance(await self.accept(tx, bypass_limits=True), Rejection):
                     self._forget_dependents(txid, tx)
+            self.pool.join([entry for txid in returning if (entry := self.pool.get(txid)) is not None])
             await self._remove_unfit()
             self.admission.limit(self._clock.now())
             for observer in self._observers:

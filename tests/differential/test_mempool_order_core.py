@@ -107,6 +107,20 @@ class Pair:
         self.both("submitblock", made["hex"])
         assert self.both("getbestblockhash") == made["hash"]
 
+    def spread(self) -> None:
+        """Confirmed transactions of few coins, whose outputs are then spent by more than one cluster may hold."""
+        rng = self.rng
+        self.coins.clear()
+        roots = [pay([self.lab.coin()], 4000, rng.choice((5, 8, 13))) for _ in range(rng.choice((1, 2, 3)))]
+        if rng.random() < 0.5:
+            roots.append(pay([coins_of(root)[0] for root in roots], 4000, 5))
+        spent = {prevout for root in roots for prevout in root.prevouts}
+        for root in roots:
+            self.both("sendrawtransaction", root.raw.hex(), 0, 21_000_000)
+        self.mine(1.0)
+        self.coins = [coin for root in roots for coin in coins_of(root) if coin.outpoint not in spent]
+        self.spent.clear()
+
     def undo(self) -> None:
         """Its transactions come back."""
         self.both("invalidateblock", self.theirs.rpc("getbestblockhash"))
@@ -151,3 +165,28 @@ def test_the_order_of_everything(tmp_path: Path, seed: int) -> None:
                 pair.compare()
                 pair.undo()
                 pair.compare()
+
+
+@pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
+def test_a_reorganisation_that_joins_too_much(tmp_path: Path, seed: int) -> None:
+    """Confirmed transactions come back under clusters that are too large together: the same ones have to go."""
+    daemon = find_bitcoind()
+    if daemon is None:
+        pytest.skip("no bitcoind: set BTCNODE_BITCOIND")
+    directories = tmp_path / "core", tmp_path / "ours"
+    for directory in directories:
+        directory.mkdir()
+    node = NodeProcess(directories[1], "regtest", "--maxtipage", "999999999", listen=False)
+    trimmed = 0
+    with Bitcoind(daemon, directories[0]) as theirs, node.start() as ours:
+        pair = Pair(ours, theirs, seed)
+        for _ in range(4):
+            pair.spread()
+            for _ in range(COUNT // 2):
+                pair.add()
+            before = len(pair.both("getrawmempool"))
+            pair.undo()
+            pair.compare()
+            trimmed += before > len(pair.both("getrawmempool"))
+            pair.mine(1.0)
+    assert trimmed

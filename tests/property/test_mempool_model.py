@@ -204,7 +204,7 @@ class PoolModel(RuleBasedStateMachine):
             for entry in self.model.values()
             if any(p not in self.coins and p[:32] not in self.model for p in entry.tx.prevouts)
         }
-        returned: set[bytes] = set()
+        returned: list[MempoolEntry] = []
         for tx in txs:
             known = all(p in self.coins or p[:32] in self.model for p in tx.prevouts)
             rivals = [other for other in self.model.values() if set(other.tx.prevouts) & set(tx.prevouts)]
@@ -219,7 +219,11 @@ class PoolModel(RuleBasedStateMachine):
                 continue
             staged.apply(RemovalReason.REORG, self.now)
             self.model[tx.txid] = entry
-            returned.add(tx.txid)
+            returned.append(entry)
+        joined = set().union(*(whole for e in returned if len(whole := self.component(e.txid)) > MAX_COUNT))
+        trimmed = {entry.txid for entry in self.pool.join(returned)}
+        assert bool(trimmed) == bool(joined) and trimmed <= joined and self.closure(trimmed) == trimmed
+        self.drop(trimmed)
         lost = {
             txid
             for txid in lost

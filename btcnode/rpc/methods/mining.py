@@ -47,6 +47,7 @@ async def _make_block(
     The header is None when ``max_tries`` hashes find none. Raises RpcError for given transactions that do not fit, and
     on a signet without a key for its challenge.
     """
+    await node.submissions.at_rest()
     tip = node.chain.tip()
     candidate = _candidate(node, script, given, extra_nonce)
     while given is not None:

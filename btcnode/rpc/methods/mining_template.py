@@ -114,6 +114,7 @@ async def getblocktemplate(
     if "longpollid" in request:
         await _wait(node, request["longpollid"])
     _check_rules(node, rules)
+    await node.submissions.at_rest()
     return _answer(node, rules)
 
 

@@ -36,6 +36,8 @@ SAID_BY_CORE = (  # with that code, whatever the cause: where there is a bitcoin
     b"ProcessNewBlock, block not accepted",
 )
 SLOW_S = 3.0
+ASKS_PEERS = frozenset({"setmocktime", "mockscheduler", "ping"})  # pings follow, a moment later
+PING_S = 0.25
 SETTLE_S = 3.0  # how long both may take until they are in the same state
 STEPS_SHOWN = 6  # of a walk
 SHOWN = 600  # characters of a request or an answer in the report
@@ -241,6 +243,8 @@ class Session:
             behind = " <- " + " <- ".join(history[::-1][:STEPS_SHOWN])
             if isinstance(step[0], str):
                 answers = self.post(request(step[0], step[1]))
+                if step[0] in ASKS_PEERS:
+                    time.sleep(PING_S)
                 if self.compare(step[0], behind, answers, later=True) or any(
                     isinstance(answer, str) for answer in answers
                 ):
@@ -273,14 +277,22 @@ class Session:
             node.call(request("syncwithvalidationinterfacequeue", []))
             wait_for_indexes(node)
         parted = False
+        self._answer_pings()
         deadline = time.monotonic() + SETTLE_S
         for method, params in observed:
             answers = self.post(request(method, params))
             while not _agree(method, answers) and time.monotonic() < deadline:
                 time.sleep(0.1)
+                self._answer_pings()
                 answers = self.post(request(method, params))
             parted |= self.compare(method, f"{method} {write(params)}{behind}", answers, later=True)
         return parted
+
+    def _answer_pings(self) -> None:
+        """Have the companions answer what their nodes have asked a moment after the clock was set."""
+        for companions in self.company:
+            for companion in companions:
+                companion.tell()
 
     def _rest(self, values: Values) -> None:
         from .rest import paths

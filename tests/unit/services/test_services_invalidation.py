@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
+from btcnode.networks.parameters import params_for
+from btcnode.primitives.addresses import address_for_script
+from btcnode.primitives.amounts import COIN
+from btcnode.primitives.coin import make_txout
+from btcnode.primitives.tx import Tx
 from btcnode.testing.regtest import RegtestNode
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -64,3 +70,26 @@ def test_the_pool_follows_as_soon_as_the_new_chain_is_better(btcnode_regtest: Re
     node.rpc.reconsiderblock(bare[0])
     assert node.rpc.getbestblockhash() == late
     assert rpc.getrawmempool(False, True) == {"txids": [], "mempool_sequence": before + 2}
+
+
+def test_a_returning_transaction_joins_what_spends_it(btcnode_regtest: RegtestNode) -> None:
+    """More of it than a cluster may hold: the cheapest go, as in Core, and the transaction stays."""
+    node, rpc = btcnode_regtest, untyped(btcnode_regtest)
+    script = b"\x00\x20" + sha256(b"\x51").digest()
+    (reward,) = rpc.generatetoaddress(1, address_for_script(script, params_for("regtest")))
+    node.mine(100)
+    (coinbase,) = rpc.getblock(reward)["tx"]
+    value = int(rpc.gettxout(coinbase, 0)["value"] * COIN) // 81
+    parent = _spend(coinbase, 0, [make_txout(value, script)] * 80)
+    txid = rpc.sendrawtransaction(parent.raw.hex(), 0)
+    (block,) = node.mine()
+    children = [_spend(txid, n, [make_txout(value - 500 - 10 * n, script)]) for n in range(80)]
+    sent = [rpc.sendrawtransaction(child.raw.hex(), 0) for child in children]
+    rpc.invalidateblock(block)
+    assert set(rpc.getrawmempool()) == {txid, *sent[80 - 63 :]}
+    assert rpc.getmempoolcluster(txid)["txcount"] == 64
+
+
+def _spend(txid: str, n: int, txouts: list[bytes]) -> Tx:
+    """A spend of an output that asks for nothing."""
+    return Tx(2, [bytes.fromhex(txid)[::-1] + n.to_bytes(4, "little")], [b""], [0xFFFFFFFD], txouts, [[b"\x51"]])
