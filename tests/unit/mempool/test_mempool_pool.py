@@ -125,7 +125,7 @@ def test_the_minimum_halves_with_time_once_a_block_has_come(share: float, speed:
     pool = filled(200)
     pool.trim(pool.memory_usage - 1, START)
     risen = pool.minimum_feerate(START)
-    pool.options = MempoolOptions(max_bytes=int(pool.memory_usage / share))
+    pool.max_bytes = int(pool.memory_usage / share)
     assert pool.minimum_feerate(START + 10 * ROLLING_FEE_HALFLIFE) == risen  # without a block it stays
     pool.remove_for_block(NoBlock(), START)  # type: ignore[arg-type]
     assert pool.minimum_feerate(START + 10) == risen
