@@ -27,6 +27,7 @@ from typing import NamedTuple, Protocol
 
 from btcnode.consensus.connect import BlockDelta
 
+TXID_SIZE = 32
 KEY_COST = 80
 COIN_COST = 41  # beside its length
 YOUNG_SHARE = 8  # the younger generation of clean coins takes at most this part of the budget
@@ -37,6 +38,9 @@ class CoinsBackend(Protocol):
 
     def get_many(self, outpoints: list[bytes]) -> list[bytes | None]:
         """The packed coin of each outpoint, None where there is none."""
+
+    def may_have(self, txids: Collection[bytes]) -> set[bytes]:
+        """Those txids under which there may be coins; under the others there are none."""
 
 
 ChangeListener = Callable[[Collection[bytes], Mapping[bytes, bytes]], None]
@@ -176,6 +180,16 @@ class CoinsCache:
             for i, coin in zip(missing, self._backend.get_many([outpoints[i] for i in missing]), strict=True):
                 coins[i] = coin
         return coins
+
+    def any_unspent(self, outpoints: list[bytes]) -> bool:
+        """Whether one of the outpoints has an unspent coin; that none has is seen without asking for each."""
+        layers = (self._created, self._frozen, self._young, self._old)
+        if all(layer.keys().isdisjoint(outpoints) for layer in layers):
+            suspects = self._backend.may_have({outpoint[:TXID_SIZE] for outpoint in outpoints})
+            if not suspects:
+                return False
+            outpoints = [outpoint for outpoint in outpoints if outpoint[:TXID_SIZE] in suspects]
+        return any(coin is not None for coin in self.get_many(outpoints))
 
     def unknown(self, outpoints: Sequence[bytes]) -> list[bytes]:
         """Those outpoints for which the database would be asked."""

@@ -151,6 +151,10 @@ class ChainStore:
         """The stored coins of outpoints on the active chain, None where there is none."""
         return self.coins.get_many(outpoints)
 
+    def may_have(self, txids: Collection[bytes]) -> set[bytes]:
+        """Those txids under which the active chain may have stored coins; under the others it has none."""
+        return self.coins.may_have(txids)
+
     def touch(self, outpoints: list[bytes]) -> None:
         """Look coins up, so that their pages are in memory when they are needed."""
         self.coins.get_many(outpoints)

@@ -33,6 +33,10 @@ class _Overlay:
         found = dict(zip(missing, self._base.get_many(missing), strict=True))
         return [changes[outpoint] if outpoint in changes else found[outpoint] for outpoint in outpoints]
 
+    def any_unspent(self, outpoints: list[bytes]) -> bool:
+        """Whether one of the outpoints has a coin."""
+        return any(coin is not None for coin in self.get_many(outpoints))
+
     def put(self, coins: dict[bytes, bytes]) -> None:
         """Add coins."""
         self._changes.update(coins)

@@ -65,6 +65,13 @@ class CoinSource(Protocol):
         """The packed coin of each outpoint, None where there is none unspent."""
 
 
+class ConnectSource(CoinSource, Protocol):
+    """Coins onto which a block can be connected."""
+
+    def any_unspent(self, outpoints: list[bytes]) -> bool:
+        """Whether one of the outpoints has an unspent coin."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectContext:
     """What connecting a block takes from its network and its ancestors.
@@ -134,7 +141,7 @@ def must_check_bip30(tree: Ancestry, prev: int, block_hash: bytes, params: Netwo
     return bip34 < 0 or tree.hash(bip34) != params.bip34_hash
 
 
-def connect_block(block: ParsedBlock, height: int, coins: CoinSource, ctx: ConnectContext) -> BlockDelta:
+def connect_block(block: ParsedBlock, height: int, coins: ConnectSource, ctx: ConnectContext) -> BlockDelta:
     """Check a block against the coins and compute what it changes; ``check_block`` has passed before.
 
     Raises RuleViolation: ``bad-txns-BIP30``, those of ``check_tx_inputs``,
@@ -175,13 +182,13 @@ def _value_out(block: ParsedBlock, i: int) -> int:
     return sum(int.from_bytes(raw[p : p + 8], "little", signed=True) for p in positions)
 
 
-def _check_bip30(block: ParsedBlock, coins: CoinSource) -> None:
+def _check_bip30(block: ParsedBlock, coins: ConnectSource) -> None:
     """No output of the block may exist unspent."""
     first_out = block.first_out
     outpoints = [
         txid + _vout(vout) for i, txid in enumerate(block.txids) for vout in range(first_out[i + 1] - first_out[i])
     ]
-    if any(coin is not None for coin in coins.get_many(outpoints)):
+    if coins.any_unspent(outpoints):
         raise RuleViolation("bad-txns-BIP30", "tried to overwrite transaction")
 
 
@@ -198,7 +205,7 @@ def is_unspendable_at(raw: bytes, pos: int, end: int) -> bool:
 class _Connector:
     """One block on its way onto the coins."""
 
-    def __init__(self, block: ParsedBlock, height: int, coins: CoinSource, ctx: ConnectContext) -> None:
+    def __init__(self, block: ParsedBlock, height: int, coins: ConnectSource, ctx: ConnectContext) -> None:
         self._block = block
         self._height = height
         self._coins = coins

@@ -256,6 +256,11 @@ class CoinRun:
                 found[place] = coin
         return found
 
+    def may_have(self, txids: Sequence[tuple[int, bytes]]) -> set[bytes]:
+        """Those txids, with their first four bytes as numbers, that the filter lets pass; the others have no entry."""
+        bits, table = self._bits, self._filter
+        return {txid for number, txid in txids if table[(at := number * bits >> 32) >> 3] >> (at & 7) & 1}
+
     def _check(self, bound: bytes, group: bytes, salt: int) -> None:
         if crc32(group, crc32(bound, salt)) != RESIDUE or bound > END:
             raise self.damage("a group of coins")

@@ -113,6 +113,20 @@ class CoinsDb:
         with self.snapshot() as rows:
             return rows.get_many(outpoints)
 
+    def may_have(self, txids: Collection[bytes]) -> set[bytes]:
+        """Those txids under which there may be coins; under the others there are none.
+
+        Nothing is searched: about one of twelve for each run is named without reason. Raises CorruptionError,
+        StorageError.
+        """
+        number = int.from_bytes
+        asked = [(number(txid[:4], "big"), txid) for txid in txids]
+        named: set[bytes] = set()
+        with self._coin_runs.reading() as runs:
+            for run in runs:
+                named |= run.may_have(asked)
+        return named
+
     def verify(self) -> None:
         """Look at every file of coins as a whole: that it has what was written. Raises CorruptionError."""
         with self._coin_runs.reading() as runs:

@@ -85,6 +85,10 @@ class _ToldCoins:
         found = [coins[outpoint] for outpoint in outpoints]
         return [coin if coin_height(coin) < height else None for coin in found]
 
+    def any_unspent(self, outpoints: list[bytes]) -> bool:
+        """Whether one of the outpoints is among the coins that were told."""
+        return not self._coins.keys().isdisjoint(outpoints)
+
 
 class _MedianTimes:
     """The median times past that the job has; heights that it lacks are noted, and their locks count as over."""

@@ -26,6 +26,10 @@ class DictCoins:
         self.lookups += len(outpoints)
         return list(map(self.coins.get, outpoints))
 
+    def any_unspent(self, outpoints: Sequence[bytes]) -> bool:
+        """Whether one of the outpoints has a coin."""
+        return not self.coins.keys().isdisjoint(outpoints)
+
     def apply(self, delta: BlockDelta) -> None:
         """Carry out what a connected block does; raises KeyError when it spends a coin that is not here."""
         for outpoint in delta.spent:

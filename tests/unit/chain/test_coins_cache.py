@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from collections.abc import Collection
 
 import pytest
 from hypothesis import settings
@@ -25,6 +26,9 @@ class DictBackend:
     def get_many(self, outpoints: list[bytes]) -> list[bytes | None]:
         self.lookups += len(outpoints)
         return [self.coins.get(outpoint) for outpoint in outpoints]
+
+    def may_have(self, txids: Collection[bytes]) -> set[bytes]:
+        return {outpoint[:32] for outpoint in self.coins}.intersection(txids)
 
     def commit(self, cache: CoinsCache) -> tuple[int, int]:
         """Write a batch; returns how many were put and deleted."""
@@ -139,6 +143,7 @@ class CacheModel(RuleBasedStateMachine):
     def read(self, keys: list[int]) -> None:
         wanted = [outpoint(k) for k in keys]
         assert self.cache.peek_many(wanted) == [self.model.get(key) for key in wanted]
+        assert self.cache.any_unspent(wanted) == any(key in self.model for key in wanted)
         assert self.cache.get_many(wanted) == [self.model.get(key) for key in wanted]
 
     @invariant()
@@ -162,6 +167,16 @@ def test_created_and_spent_between_flushes_leaves_no_trace() -> None:
     cache.apply(delta(created=made))
     cache.apply(delta(spent=made))
     assert backend.commit(cache) == (0, 0) and backend.lookups == 0
+
+
+def test_new_outpoints_are_not_asked_for_one_by_one() -> None:
+    backend = DictBackend()
+    backend.coins = {bytes([n]) * 32 + bytes(4): coin(n) for n in range(20)}
+    cache = CoinsCache(backend, 1 << 20)
+    fresh = [bytes([n]) * 32 + vout.to_bytes(4, "little") for n in range(100, 120) for vout in range(10)]
+    assert not cache.any_unspent(fresh) and backend.lookups == 0
+    assert not cache.any_unspent([*fresh, bytes([3]) * 32 + b"\1\0\0\0"]) and backend.lookups == 1
+    assert cache.any_unspent([*fresh, bytes([3]) * 32 + bytes(4)])
 
 
 def test_overwritten_coinbase_does_not_come_back() -> None:

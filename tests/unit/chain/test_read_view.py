@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
+from collections.abc import Collection
 
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.read_view import ReadView
@@ -21,6 +22,9 @@ class SlowBackend:
     def get_many(self, outpoints: list[bytes]) -> list[bytes | None]:
         coins = self.coins
         return [coins.get(outpoint) for outpoint in outpoints]
+
+    def may_have(self, txids: Collection[bytes]) -> set[bytes]:
+        return set(txids)
 
     def commit(self, cache: CoinsCache) -> None:
         batch = cache.freeze()

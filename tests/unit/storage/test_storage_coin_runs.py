@@ -152,6 +152,20 @@ def test_filter_keeps_most_strangers_out(tmp_path: Path) -> None:
     run._groups = real
 
 
+def test_filters_name_every_transaction_that_has_coins_and_few_others(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    parts = [made(rng, 3000, [0, 1], [35]) for _ in range(3)]
+    with closing(Database.open(tmp_path)) as database:
+        database.coin_runs.begin_merges = lambda: None  # type: ignore[method-assign]
+        for part in parts:
+            database.commit(coins_put=part)
+        stored = CoinsDb(database)
+        txids = {key[:32] for part in parts for key in part}
+        assert stored.may_have(txids) == txids
+        strangers = {rng.randbytes(32) for _ in range(3000)}
+        assert 0 < len(stored.may_have(strangers)) < 1000 and not stored.may_have(())
+
+
 def test_failed_writing_leaves_nothing(tmp_path: Path) -> None:
     def parts() -> Iterator[Entries]:
         yield [bytes(36)], [b"coin"]

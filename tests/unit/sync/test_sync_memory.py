@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Collection
 
 import pytest
 
@@ -15,6 +16,11 @@ from btcnode.sync.process_memory import Resident, resident, resident_of
 
 
 class NoCoins:
+    """A backend without coins."""
+
+    def may_have(self, txids: Collection[bytes]) -> set[bytes]:
+        return set(txids)
+
     def get_many(self, wanted: list[bytes]) -> list[bytes | None]:
         return [None] * len(wanted)
 
