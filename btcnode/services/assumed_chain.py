@@ -196,12 +196,11 @@ class AssumedChain:
     def _fill(self, file: BinaryIO, header: SnapshotHeader, height: int, snapshot: SnapshotStore) -> None:
         """Put the coins into the database and compare their hash; raises SnapshotRefused."""
 
-        def check_stop(*_: object) -> None:
+        def check_stop() -> None:
             if self._chain.stopping():
                 raise SnapshotRefused("Aborting after an interrupt was requested")
 
-        load_coins(file, header, height, snapshot.database, check_stop)
-        found = snapshot.coins.utxo_stats("hash_serialized_3", check_stop).hash or b""
+        found = load_coins(file, header, height, snapshot.database, check_stop)
         if found != snapshot.known.utxo_hash:
             expected = to_display(snapshot.known.utxo_hash)
             raise SnapshotRefused(f"Bad snapshot content hash: expected {expected}, got {to_display(found)}")
