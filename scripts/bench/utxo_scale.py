@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """What a UTXO set costs that outgrows the cache: btcnode, and bitcoind on the same file in the same run.
 
-    python scripts/bench/utxo_scale.py [--coins 1,5,20] [--dbcache 100,450] [--bitcoind PATH] [--limit third|MiB]
-                                       [--blocks 40] [--plot cost.png]
+    python scripts/bench/utxo_scale.py [--coins 1,5,20] [--dbcache 100,450] [--bitcoind PATH]
+                                       [--memory-limit third|MiB] [--blocks 40] [--plot cost.svg]
 
 A chain for each number of coins (millions, kept in ``--cache``; tests/lib/coin_chain.py says what it has): full blocks
 that make coins until there are so many, then ``--blocks`` full blocks that spend from all of them. It is imported with
-``-loadblock`` into an empty directory. Printed for each node and ``-dbcache``: seconds and inputs per second of both
-phases, processor seconds, what was written (``write_bytes`` of /proc/<pid>/io, all processes of the node, the end
-included; and ``wchar``), the chainstate on disk after the end, the highest anonymous memory of all its processes, and
-the longest pause of getblockcount. ``--limit`` puts the node into a memory cgroup (version 1 or 2, needs the right to
-make one): a third of the set's bytes in memory, or so many MiB.
+``-loadblock`` into an empty directory. Printed for each node and ``-dbcache``, as a Markdown table: seconds and inputs
+per second of both phases, by the times of the UpdateTip lines in its log (RPC may be silent for long), processor
+seconds, what was written (``write_bytes`` of /proc/<pid>/io, all processes of the node, the end included; and
+``wchar``), the chainstate on disk after the end, the highest anonymous memory of all its processes, and the longest
+pause of getblockcount. ``--memory-limit`` puts the node into a memory cgroup (version 1 or 2, needs the right to make
+one): a third of the set's bytes in memory, or so many MiB; who is ended for lack of memory is named as such.
+``--plot``: cost against coins as an SVG.
 """
 
 from __future__ import annotations
@@ -18,12 +20,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
@@ -31,7 +37,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 from btcnode.networks.parameters import params_for
 from scripts.bench.rpc import Rpc
 from tests.lib.coin_chain import FULL_BLOCK, CoinChain
+from tests.lib.memory_group import LimitedGroup
 from tests.lib.process import environment, free_port
+from tests.lib.svg_plot import Chart, charts_as_svg
 
 PARAMS = params_for("regtest")
 POLL_S = 0.02
@@ -45,10 +53,10 @@ OPTIONS = (
     "-dnsseed=0",
     "-connect=0",
     "-printtoconsole=0",
-    "-debuglogfile=0",
+    "-logtimemicros",
     "-checkblockindex=0",
 )
-GROUPS_1, GROUPS_2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+TIP = re.compile(r"^(\S+)Z UpdateTip: .* height=(\d+) ", re.MULTILINE)
 
 
 @dataclass
@@ -82,25 +90,25 @@ class Figures:
 
     def row(self) -> str:
         """A line of the table."""
-        if self.failure:
-            return f"{self.name:<9} {self.dbcache:>4}  {self.failure}"
-        rates = [count / max(seconds, 1e-9) for count, seconds in zip(self.inputs, self.times, strict=True)]
-        return (
-            f"{self.name:<9} {self.dbcache:>4} {self.growth:>8.1f} {rates[0]:>8,.0f} {self.spending:>8.1f}"
-            f" {rates[1]:>8,.0f} {self.cpu:>7.1f} {self.written / MIB:>9,.0f} {self.wchar / MIB:>9,.0f}"
-            f" {self.disk / MIB:>8,.0f} {self.memory / MIB:>8,.0f} {self.pause:>7.2f}"
-        )
+        rates = [count / seconds if seconds else 0 for count, seconds in zip(self.inputs, self.times, strict=True)]
+        cells = [
+            self.name, str(self.dbcache), f"{self.growth:,.1f}", f"{rates[0]:,.0f}", f"{self.spending:,.1f}",
+            f"{rates[1]:,.0f}", f"{self.cpu:,.1f}", f"{self.written / MIB:,.0f}", f"{self.wchar / MIB:,.0f}",
+            f"{self.disk / MIB:,.0f}", f"{self.memory / MIB:,.0f}", f"{self.pause:.2f}", self.failure,
+        ]  # fmt: skip
+        return "| " + " | ".join(cell.rjust(len(title)) for cell, title in zip(cells, TITLES, strict=True)) + " |"
 
     @property
     def times(self) -> tuple[float, float]:
-        """Seconds of both phases."""
+        """Seconds of both phases; 0 for one that did not come to its end."""
         return self.growth, self.spending
 
 
-HEAD = (
-    f"{'node':<9} {'dbc':>4} {'growth s':>8} {'inp/s':>8} {'spend s':>8} {'inp/s':>8} {'cpu s':>7} {'write MB':>9}"
-    f" {'wchar MB':>9} {'disk MB':>8} {'anon MB':>8} {'pause s':>7}"
-)
+TITLES = (
+    "node     ", "dbcache", "growth s", "inputs/s", "spending s", "inputs/s", "cpu s", "written MB", "wchar MB",
+    "disk MB", "memory MB", "RPC pause s", "",
+)  # fmt: skip
+HEAD = f"| {' | '.join(TITLES)} |\n|{'|'.join('---' for _ in TITLES)}|"
 
 
 # -- the chain -------------------------------------------------------------------------------------------------------
@@ -122,35 +130,6 @@ def prepare(cache: Path, coins: int, blocks: int, block_bytes: int) -> Chain:
         spent = {"height": chain.height, "inputs": chain.inputs - grown["grown_inputs"]}
         figures.write_text(json.dumps({**grown, **spent, "coins": coins}))
     return Chain(path, **json.loads(figures.read_text()))
-
-
-# -- memory limits ---------------------------------------------------------------------------------------------------
-
-
-class MemoryGroup:
-    """A control group with a memory limit in bytes, inside the one that this process is in."""
-
-    def __init__(self, limit: int) -> None:
-        """Make it; raises OSError where that is not allowed."""
-        lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
-        first = next((path for _, controllers, path in lines if "memory" in controllers.split(",")), None)
-        if first is not None:
-            base, name = GROUPS_1, "memory.limit_in_bytes"
-        else:
-            first = next(path for _, controllers, path in lines if not controllers)
-            base, name = GROUPS_2, "memory.max"
-        parent = base / first.lstrip("/")
-        self.path = (parent if parent.is_dir() else base) / f"utxo-scale-{os.getpid()}"
-        self.path.mkdir()
-        (self.path / name).write_text(str(limit))
-
-    def enter(self, command: list[str]) -> list[str]:
-        """The command, run inside."""
-        return ["sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$@"', "sh", *command]
-
-    def close(self) -> None:
-        """Remove it; everything in it has ended."""
-        self.path.rmdir()
 
 
 # -- measuring -------------------------------------------------------------------------------------------------------
@@ -198,94 +177,143 @@ def folder_size(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-def connect(process: subprocess.Popen[bytes], folder: Path, port: int) -> Rpc:
-    """A connection, once the node answers; raises RuntimeError when it ends before that."""
-    while True:
-        try:
-            rpc = Rpc(port, (folder / "regtest/.cookie").read_text())
-            rpc.exchange(rpc.prepare({"jsonrpc": "1.0", "id": 1, "method": "getblockcount", "params": []}))
-            return rpc
-        except (OSError, RuntimeError):
-            if process.poll() is not None:
-                raise RuntimeError(f"the node ended with {process.returncode}") from None
-            time.sleep(0.01)
+class TipTimes:
+    """When a node has reached which height, by its own log."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+        self.times: dict[int, float] = {}
+        self.height = -1
 
-def watch(process: subprocess.Popen[bytes], rpc: Rpc, chain: Chain, found: Figures, family: Family) -> None:
-    """Ask for the height until all blocks are there; raises RuntimeError when the node ends."""
-    begun = grown = time.perf_counter()
-    looked, phase = 0.0, 0
-    while True:
-        before = time.perf_counter()
+    def look(self) -> None:
+        """Read what the log has more; an unfinished line waits."""
         try:
-            height = int(rpc.call("getblockcount"))
-        except (OSError, ValueError, ConnectionError):
-            raise RuntimeError(f"the node ended with {process.wait(60)}") from None
-        now = time.perf_counter()
-        found.pause = max(found.pause, now - before)
-        if not phase and height >= chain.grown:
-            found.growth, grown, phase = now - begun, now, 1
-        if height >= chain.height:
-            found.spending = now - grown
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                data = file.read()
+        except OSError:
             return
-        if now - begun > TIMEOUT_S:
-            raise RuntimeError(f"the node is at {height} of {chain.height} after {TIMEOUT_S:.0f} s")
-        if now - looked > 5 * POLL_S:
-            family.look()
-            looked = now
-        time.sleep(POLL_S)
+        end = data.rfind(b"\n") + 1
+        self._read += end
+        for when, height in TIP.findall(data[:end].decode(errors="replace")):
+            self.height = int(height)
+            self.times.setdefault(self.height, datetime.fromisoformat(when).timestamp())
+
+    def between(self, first: int, last: int) -> float:
+        """Seconds from one height to another; 0 when they have not come."""
+        return self.times[last] - self.times[first] if first in self.times and last in self.times else 0.0
+
+
+class Asker:
+    """Asks for the height again and again beside the measurement; keeps the longest time without an answer."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._folder = folder
+        self._port = port
+        self._asked = 0.0  # perf_counter of the question that waits, 0: none does
+        self._longest = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        rpc: Rpc | None = None
+        while not self._done.wait(POLL_S):
+            try:
+                if rpc is None:
+                    rpc = Rpc(self._port, (self._folder / "regtest/.cookie").read_text())
+                    rpc.exchange(rpc.prepare({"jsonrpc": "1.0", "id": 1, "method": "getblockcount", "params": []}))
+                self._asked = time.perf_counter()
+                rpc.call("getblockcount")
+                self._longest = max(self._longest, time.perf_counter() - self._asked)
+            except (OSError, RuntimeError, ValueError):
+                rpc = None
+            self._asked = 0.0
+
+    def stop(self) -> float:
+        """End it; returns the longest time, that of a question without an answer included."""
+        asked = self._asked
+        self._done.set()
+        return max(self._longest, time.perf_counter() - asked if asked else 0.0)
+
+
+def watch(process: subprocess.Popen[bytes], tips: TipTimes, chain: Chain, family: Family) -> None:
+    """Look until all blocks are there; raises RuntimeError when the node ends, or takes too long."""
+    begun = time.perf_counter()
+    while tips.height < chain.height:
+        tips.look()
+        family.look()
+        if process.poll() is not None:
+            raise RuntimeError(f"ended with {process.returncode} at height {tips.height}")
+        if time.perf_counter() - begun > TIMEOUT_S:
+            raise RuntimeError(f"at height {tips.height} of {chain.height} after {TIMEOUT_S:.0f} s")
+        time.sleep(5 * POLL_S)
+
+
+def limit_of(text: str | None, chain: Chain) -> int | None:
+    """Bytes of ``--memory-limit``."""
+    if text is None:
+        return None
+    return chain.coins * SET_BYTES // 3 if text == "third" else int(text) * MIB
 
 
 def measure(name: str, command: list[str], chain: Chain, dbcache: int, options: argparse.Namespace) -> Figures:
     """One node on one chain."""
     found = Figures(name, dbcache, inputs=(chain.grown_inputs, chain.inputs))
-    group = None
+    limit = limit_of(options.memory_limit, chain)
+    group = None if limit is None else LimitedGroup(limit)
     with tempfile.TemporaryDirectory(dir=options.cache) as directory:
         folder, port = Path(directory), free_port()
         mine = [f"-datadir={folder}", f"-rpcport={port}", f"-dbcache={dbcache}", f"-loadblock={chain.path}"]
         full = [*command, *OPTIONS, *mine]
-        if options.limit:
-            group = MemoryGroup(chain.coins * SET_BYTES // 3 if options.limit == "third" else int(options.limit) * MIB)
-            full = group.enter(full)
-        process = subprocess.Popen(full, stdout=subprocess.DEVNULL, env=environment())
-        family = Family(process.pid)
+        process = subprocess.Popen(
+            full if group is None else group.enter(full), stdout=subprocess.DEVNULL, env=environment()
+        )
+        family, tips, asker = Family(process.pid), TipTimes(folder / "regtest/debug.log"), Asker(folder, port)
         try:
-            watch(process, connect(process, folder, port), chain, found, family)
+            watch(process, tips, chain, family)
+            found.pause = asker.stop()
             process.terminate()
             while process.poll() is None:
                 family.look()
                 time.sleep(POLL_S)
             found.disk = folder_size(folder / "regtest/chainstate")
         except RuntimeError as error:
+            found.pause = asker.stop()
             found.failure = str(error)
         finally:
             process.kill()
             process.wait()
             if group is not None:
-                time.sleep(0.5)
+                if group.kills:
+                    found.failure = f"out of memory: {found.failure}"
                 group.close()
+        tips.look()
+    found.growth, found.spending = tips.between(1, chain.grown), tips.between(chain.grown, chain.height)
     found.memory, found.cpu = family.memory, sum(family.ticks.values()) / os.sysconf("SC_CLK_TCK")
     found.written, found.wchar = (sum(pair[at] for pair in family.io.values()) for at in (0, 1))
     return found
 
 
-def plot(path: Path, results: list[tuple[Chain, Figures]]) -> None:
-    """Microseconds for each input of both phases, and bytes written for each coin, against the number of coins."""
-    from matplotlib import pyplot
+COSTS: dict[str, Callable[[Chain, Figures], float]] = {
+    "growth: us for each input": lambda chain, found: found.growth * 1e6 / chain.grown_inputs,
+    "spending: us for each input": lambda chain, found: found.spending * 1e6 / chain.inputs,
+    "bytes written for each coin": lambda chain, found: found.written / chain.coins,
+}
 
-    _, axes = pyplot.subplots(1, 3, figsize=(15, 4.5))
-    for key in sorted({(found.name, found.dbcache) for _, found in results}):
-        rows = [(c, f) for c, f in results if (f.name, f.dbcache) == key and not f.failure]
-        sizes, label = [c.coins / MILLION for c, _ in rows], f"{key[0]}, dbcache {key[1]}"
-        axes[0].plot(sizes, [f.growth * 1e6 / c.grown_inputs for c, f in rows], marker="o", label=label)
-        axes[1].plot(sizes, [f.spending * 1e6 / c.inputs for c, f in rows], marker="o", label=label)
-        axes[2].plot(sizes, [f.written / c.coins for c, f in rows], marker="o", label=label)
-    for axis, title in zip(axes, ("growth: us/input", "spending: us/input", "bytes written/coin"), strict=True):
-        axis.set_title(title)
-        axis.set_xlabel("million coins")
-        axis.set_ylim(bottom=0)
-        axis.legend()
-    pyplot.savefig(path)
+
+def plot(path: Path, results: list[tuple[Chain, Figures]]) -> None:
+    """What each input and each coin costs, against the number of coins."""
+    whole = [(chain, found) for chain, found in results if not found.failure]
+    lines = sorted({(found.name, found.dbcache) for _, found in whole})
+    charts = []
+    for title, cost in COSTS.items():
+        points: dict[str, list[tuple[float, float]]] = {f"{name}, -dbcache={dbcache}": [] for name, dbcache in lines}
+        for chain, found in whole:
+            points[f"{found.name}, -dbcache={found.dbcache}"].append((chain.coins / MILLION, cost(chain, found)))
+        charts.append(Chart(title, points))
+    path.write_text(charts_as_svg(charts, "million coins"))
 
 
 def main() -> None:
@@ -294,11 +322,11 @@ def main() -> None:
     parser.add_argument("--dbcache", default="100,450", help="MiB, with commas (100,450)")
     parser.add_argument("--bitcoind", default=os.environ.get("BTCNODE_BITCOIND"), help="a bitcoind to compare with")
     parser.add_argument("--only", choices=("btcnode", "bitcoind"), help="one of the two")
-    parser.add_argument("--limit", help="memory of the node's cgroup: third (of the set), or MiB")
+    parser.add_argument("--memory-limit", help="memory of the node's cgroup: third (of the set), or MiB")
     parser.add_argument("--blocks", type=int, default=40, help="blocks that spend (40)")
     parser.add_argument("--block-bytes", type=int, default=FULL_BLOCK, help="bytes of a block, for a quick try")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "btcnode-bench", help="for chains")
-    parser.add_argument("--plot", type=Path, help="picture of cost against coins (needs matplotlib)")
+    parser.add_argument("--plot", type=Path, help="picture of cost against coins, SVG")
     options = parser.parse_args()
     nodes = {"btcnode": [sys.executable, "-m", "btcnode.cli.daemon"]}
     if options.bitcoind:
@@ -306,14 +334,17 @@ def main() -> None:
     results = []
     for millions in options.coins.split(","):
         chain = prepare(options.cache, int(float(millions) * MILLION), options.blocks, options.block_bytes)
-        print(f"{chain.coins:,} coins, {chain.height} blocks", flush=True)
-        print(HEAD)
+        limit = limit_of(options.memory_limit, chain)
+        print(f"{chain.coins:,} coins, {chain.height} blocks, ", end="")
+        print(f"memory limit {limit // MIB} MiB\n" if limit else "no memory limit\n")
+        print(HEAD, flush=True)
         for dbcache in map(int, options.dbcache.split(",")):
             for name, command in nodes.items():
                 if options.only in (None, name):
                     found = measure(name, command, chain, dbcache, options)
                     results.append((chain, found))
                     print(found.row(), flush=True)
+        print()
     if options.plot:
         plot(options.plot, results)
 
