@@ -231,8 +231,13 @@ class Chain:
     # -- from disk and the chain thread --------------------------------------------------------------------------
 
     def parsed_lately(self, index: int) -> ParsedBlock | None:
-        """The parsed block, if it is in memory from the last time that it was asked for, and not pruned since."""
-        return self._parsed.get(index) if self.block_status(index).have_data else None
+        """The parsed block, if it is in memory from the last time that it was asked for, and its file still there."""
+        block = self._parsed.get(index)
+        if block is None:
+            return None
+        position = self._state.block_position(index)
+        here = position is not None and self._state.store.files.block_path(position.file).exists()
+        return block if here else None
 
     def keep_parsed(self, index: int, block: ParsedBlock) -> None:
         """Remember what somebody has parsed; blocks that were not asked for lately are forgotten."""

@@ -7,9 +7,9 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.primitives.block import ParsedBlock
-from btcnode.primitives.coin import coin_value, txout_script
+from btcnode.primitives.coin import coin_value
+from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import to_display
-from btcnode.primitives.tx import Tx
 from btcnode.rpc.declare import FIXED, JSON_OR_TEXT, Hex, Hint, Label, Like, Named, Oneline, in_order, picked, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
@@ -21,6 +21,8 @@ from btcnode.services.parts import NodeParts
 
 PER_UTXO_OVERHEAD = 40  # outpoint, height and coinbase flag
 COIN_HEAD = 4  # bytes of a packed coin before its txout
+LONG_SIZE = 0xFD  # from this byte on a compact size goes on behind it
+VERSION_AND_LOCK = 8  # bytes of a transaction around its body
 PERCENTILES = ((1, 10), (1, 4), (1, 2), (3, 4), (9, 10))
 
 
@@ -51,10 +53,9 @@ def _percentiles(rates: list[tuple[int, int]], total_weight: int) -> list[int]:
 
 
 class _Sums:
-    """Running figures over the transactions of a block."""
+    """Running figures over the transactions of a block, taken from its columns: no transaction is made an object."""
 
-    def __init__(self, counts_outputs: bool) -> None:
-        self.counts_outputs = counts_outputs
+    def __init__(self) -> None:
         self.outputs = self.inputs = self.utxos = self.total_out = 0
         self.size_inc = self.size_inc_actual = 0
         self.sizes: list[int] = []
@@ -63,45 +64,50 @@ class _Sums:
         self.total_weight = 0
         self.sw_count = self.sw_size = self.sw_weight = 0
 
-    def add(self, tx: Tx, spent: list[bytes] | None) -> None:
-        """Count a transaction; ``spent`` None means the coinbase."""
-        self.outputs += len(tx.txouts)
-        value_out = 0
-        counted = self.counts_outputs
-        for txout in tx.txouts:
-            size = len(txout) + PER_UTXO_OVERHEAD
-            value_out += int.from_bytes(txout[:8], "little", signed=True)
+    def add_outputs(self, block: ParsedBlock, i: int, counted: bool) -> int:
+        """Count the outputs of transaction ``i``; returns their value. ``counted``: they enter the set of outputs."""
+        raw, value, first = block.raw, 0, block.first_out[i]
+        last = block.first_out[i + 1]
+        self.outputs += last - first
+        for p in block.out_pos[first:last]:
+            value += int.from_bytes(raw[p : p + 8], "little", signed=True)
+            length, script = raw[p + 8], p + 9
+            if length >= LONG_SIZE:
+                length, script = read_compact_size(raw, p + 8)
+            size = script + length - p + PER_UTXO_OVERHEAD
             self.size_inc += size
-            if counted and not is_unspendable(txout_script(txout)):
+            if counted and not is_unspendable(raw[script : script + length]):
                 self.utxos += 1
                 self.size_inc_actual += size
-        if spent is None:
-            return
-        self.inputs += len(tx.prevouts)
+        return value
+
+    def add_spends(self, block: ParsedBlock, i: int, spent: list[bytes], value_out: int) -> None:
+        """Count what transaction ``i`` spends and pays."""
+        self.inputs += block.first_in[i + 1] - block.first_in[i]
         self.total_out += value_out
-        size, weight = len(tx.raw), tx.weight
+        size, core = block.tx_pos[i + 1] - block.tx_pos[i], block.witness_pos[i] - block.body_pos[i] + VERSION_AND_LOCK
+        has_witness = core != size
+        weight = 3 * core + size
         self.sizes.append(size)
         self.total_weight += weight
-        if tx.has_witness:
+        if has_witness:
             self.sw_count += 1
             self.sw_size += size
             self.sw_weight += weight
-        value_in = 0
-        for coin in spent:
-            value_in += coin_value(coin)
-            self.size_inc -= len(coin) - COIN_HEAD + PER_UTXO_OVERHEAD
-            self.size_inc_actual -= len(coin) - COIN_HEAD + PER_UTXO_OVERHEAD
-        fee = value_in - value_out
+        bytes_gone = sum(map(len, spent)) + len(spent) * (PER_UTXO_OVERHEAD - COIN_HEAD)
+        self.size_inc -= bytes_gone
+        self.size_inc_actual -= bytes_gone
+        fee = sum(map(coin_value, spent)) - value_out
         self.fees.append(fee)
-        self.rates.append((fee * 4 // weight if weight else 0, weight))
+        self.rates.append((fee * 4 // weight, weight))
 
 
 def _sums(block: ParsedBlock, undo: list[list[bytes]], height: int, bip30_repeat: bool) -> _Sums:
     """The figures of all transactions; coinbases that add nothing to the set do not count as outputs of it."""
-    sums = _Sums(height > 0)
-    for i in range(block.n_tx):
-        sums.counts_outputs = height > 0 and not (bip30_repeat and i == 0)
-        sums.add(block.tx(i), undo[i - 1] if i else None)
+    sums = _Sums()
+    sums.add_outputs(block, 0, height > 0 and not bip30_repeat)
+    for i, spent in enumerate(undo, 1):
+        sums.add_spends(block, i, spent, sums.add_outputs(block, i, True))
     return sums
 
 

@@ -15,7 +15,6 @@ from btcnode.rpc import lookup
 from btcnode.rpc.jsonrpc import LARGE_BODY, MAX_ARRAYS
 from btcnode.rpc.lookup import LARGE_TEXT, is_large, parse_hex_or_none
 from btcnode.rpc.methods import all_methods, mempool_submit, mining
-from btcnode.services.chain import BlockStatus, Chain
 
 Running = Any
 LARGE = "00" * LARGE_TEXT
@@ -130,9 +129,12 @@ def test_a_block_is_parsed_once_and_beside_the_loop(running: Running, monkeypatc
     assert len(threads) == 1 and threads[0].startswith("asyncio_"), threads
 
 
-def test_a_block_that_was_pruned_is_not_answered_from_memory(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_that_is_gone_is_not_answered_from_memory(running: Running) -> None:
     name = running.call("generatetodescriptor", 1, "raw(52)")[0]
     txid = running.call("getblock", name)["tx"][0]
-    monkeypatch.setattr(Chain, "block_status", lambda *_: BlockStatus(n_tx=1))
-    gone = {"code": -1, "message": "Block not available (pruned data)"}
-    assert running.call("getblock", name, 2) == running.call("gettxoutproof", [txid], name) == gone
+    files = running.parts.chain.driver.chainstate.store.files
+    files.block_path(0).rename(files.directory / "elsewhere")
+    assert running.call("getblock", name, 2)["message"].startswith("Block not found on disk")
+    assert running.call("getrawtransaction", txid, 1, name)["code"] == -5
+    (files.directory / "elsewhere").rename(files.block_path(0))
+    assert running.call("getblock", name)["tx"] == [txid]
