@@ -247,3 +247,52 @@ def test_the_stages_of_a_node_have_nothing_that_is_not_there_yet() -> None:
         ]
         silent += [f"{path.name}:{node.lineno}" for node in ast.walk(tree) if isinstance(node, ast.Assert)]
     assert not silent, "\n".join(silent)
+
+
+def callables_taken(node: ast.ClassDef) -> Iterator[str]:
+    """Names of the attributes in which a class keeps functions of others. Records (dataclasses) keep values: none."""
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        return
+    for method in ast.walk(node):
+        if not isinstance(method, ast.FunctionDef):
+            continue
+        arguments = (*method.args.args, *method.args.kwonlyargs)
+        given = {arg.arg for arg in arguments if arg.annotation and "Callable" in ast.unparse(arg.annotation)}
+        for item in ast.walk(method):
+            if isinstance(item, ast.AnnAssign) and "Callable" in ast.unparse(item.annotation):
+                yield from [item.target.attr] if isinstance(item.target, ast.Attribute) else []
+            elif isinstance(item, ast.Assign) and isinstance(item.value, ast.Name) and item.value.id in given:
+                yield from (target.attr for target in item.targets if isinstance(target, ast.Attribute))
+
+
+def assigned_from_outside(tree: ast.AST) -> Iterator[tuple[int, str, ast.expr]]:
+    """Attributes of other objects that are assigned to: line, name, value."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            pairs = [(target, node.value)]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(target.elts, node.value.elts, strict=True))
+            for place, value in pairs:
+                if isinstance(place, ast.Attribute) and ast.unparse(place.value) not in ("self", "cls"):
+                    yield place.lineno, place.attr, value
+
+
+def test_parts_are_handed_over_at_construction() -> None:
+    """Nobody sets a function, or himself, as an attribute of another object once that one is made."""
+    every = [(room, path, tree) for room, path, tree in modules() if room in ORDER]
+    holders: dict[str, int] = {}
+    for room, _, tree in every:
+        for node in ast.walk(tree):
+            for name in callables_taken(node) if isinstance(node, ast.ClassDef) else ():
+                holders[name] = min(ORDER[room], holders.get(name, ORDER[room]))
+    wrong = [
+        f"{path.relative_to(ROOT.parent)}:{line} sets .{name}"
+        for room, path, tree in every
+        for line, name, value in assigned_from_outside(tree)
+        if isinstance(value, ast.Lambda)
+        or ast.unparse(value) == "self"
+        or (holders.get(name, 99) <= ORDER[room] and not isinstance(value, ast.Constant))
+    ]
+    assert not wrong, "\n".join(wrong)

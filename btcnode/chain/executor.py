@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 from zlib import crc32
 
@@ -125,7 +125,6 @@ class StepExecutor:
         self._ahead: deque[_Ahead] = deque()
         self._ahead_bytes = 0
         self.shadow = shadow
-        self.on_stored: Callable[[ParsedBlock], None] | None = None  # a block will be connected before long
         self.tip = -1
 
     def execute(self, step: Step) -> StepResult:
@@ -172,8 +171,6 @@ class StepExecutor:
             position = step.position
             files.note_block(position, block.raw, height)
         self.recent.add(step.index, block)
-        if self.on_stored is not None:
-            self.on_stored(block)
         return StepResult(position=position, crc=crc32(block.raw), txs=block.n_tx, block=block)
 
     def _load(self, index: int, position: BlockPos) -> ParsedBlock:

@@ -20,6 +20,7 @@ from btcnode.networks.assumeutxo import AssumeUtxo, set_after
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.storage.coins import CoinsDb
+from btcnode.storage.damage_reports import DamageReports
 from btcnode.storage.database import COINS_ADVICE, Database
 from btcnode.storage.durable import sync_directory, sync_file, write_durably
 from btcnode.storage.layout import (
@@ -46,8 +47,16 @@ log = logging.getLogger("btcnode.validation")
 class SnapshotStore:
     """The open database of a loaded set."""
 
-    def __init__(self, directory: Path, known: AssumeUtxo, *, own: bool = False, trusted: bool = False) -> None:
-        """Open or make it under the network's directory; raises StorageError.
+    def __init__(
+        self,
+        directory: Path,
+        known: AssumeUtxo,
+        damage: DamageReports | None = None,
+        *,
+        own: bool = False,
+        trusted: bool = False,
+    ) -> None:
+        """Open or make it under the network's directory; raises StorageError. ``damage`` as ``Database.open`` takes it.
 
         ``own``: the set was made by this node, so that no table has it; ``trusted``: nothing below is validated later.
         """
@@ -55,7 +64,7 @@ class SnapshotStore:
         self.trusted = trusted
         self._own = own
         self._folder = directory / SNAPSHOT_DIR
-        self.database = Database.open(self._folder, file=SNAPSHOT_FILE)
+        self.database = Database.open(self._folder, file=SNAPSHOT_FILE, damage=damage)
         self.coins = CoinsDb(self.database)
 
     def activate(self) -> None:
@@ -91,9 +100,10 @@ def remove_snapshot(directory: Path) -> None:
     shutil.rmtree(directory / SNAPSHOT_DIR, ignore_errors=True)
 
 
-def find_snapshot(directory: Path, params: NetworkParams) -> SnapshotStore | None:
+def find_snapshot(directory: Path, params: NetworkParams, damage: DamageReports | None = None) -> SnapshotStore | None:
     """The set that was loaded in an earlier run, None when there is none; raises StorageError.
 
+    ``damage`` as ``Database.open`` takes it.
     What a load that was cut off has left is deleted.
     """
     folder = directory / SNAPSHOT_DIR
@@ -116,7 +126,7 @@ def find_snapshot(directory: Path, params: NetworkParams) -> SnapshotStore | Non
     if not (folder / SNAPSHOT_FILE).exists():  # it was put in place of the other just before a crash
         remove_snapshot(directory)
         return None
-    found = SnapshotStore(directory, known, own=len(base) > 32, trusted=trusted)
+    found = SnapshotStore(directory, known, damage, own=len(base) > 32, trusted=trusted)
     if found.database.get_meta(META_TIP) is None:  # it was written before the note: what is there now is a new file
         found.close()
         raise found.database.damaged("it is empty", COINS_ADVICE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from btcnode.chain.snapshot_store import SnapshotStore, find_snapshot, remove_snapshot, take_snapshot_over
@@ -11,6 +11,7 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.storage.block_index import BlockIndexStore, IndexColumns
 from btcnode.storage.blockfiles import BlockFiles, FileChanges
 from btcnode.storage.coins import CoinsDb
+from btcnode.storage.damage_reports import DamageReports
 from btcnode.storage.database import COINS_ADVICE, Database
 from btcnode.storage.durable import storage_error, write_durably
 from btcnode.storage.layout import (
@@ -38,11 +39,16 @@ class ChainStore:
         database: Database,
         files: BlockFiles,
         blocks_lock: DirectoryLock,
+        damage: DamageReports,
         snapshot: SnapshotStore | None = None,
         *,
         flushes_beside: bool = True,
     ) -> None:
-        """``flushes_beside``: the chain may go on while coins are written."""
+        """``flushes_beside``: the chain may go on while coins are written. ``damage`` is what the databases report to.
+
+        Listen to ``damage_reports`` once the store is in use.
+        """
+        self.damage_reports = damage
         self.directory = directory
         self._blocks_lock = blocks_lock
         self.database = database
@@ -86,7 +92,8 @@ class ChainStore:
         if reindex or drop_snapshot:
             remove_snapshot(directory)
         take_snapshot_over(directory, params)
-        database = Database.open(directory, crash_ratio=crash_ratio)
+        damage = DamageReports()
+        database = Database.open(directory, crash_ratio=crash_ratio, damage=damage)
         snapshot: SnapshotStore | None = None
         lock: DirectoryLock | None = None
         files: BlockFiles | None = None
@@ -110,7 +117,7 @@ class ChainStore:
             if reindex:
                 _reindex_begun(directory)
             _check_index_dir(directory, database)
-            snapshot = find_snapshot(directory, params)
+            snapshot = find_snapshot(directory, params, damage)
             if files.have_pruned and not prune:
                 raise RebuildError(
                     "You need to rebuild the database using -reindex to go back to unpruned mode.  This will redownload"
@@ -126,7 +133,7 @@ class ChainStore:
             database.close()
             raise
         # who has writes crash wants to know which call it was: the answer comes after the flush then
-        return cls(directory, database, files, lock, snapshot, flushes_beside=not crash_ratio)
+        return cls(directory, database, files, lock, damage, snapshot, flushes_beside=not crash_ratio)
 
     @property
     def reindexing(self) -> bool:
@@ -174,12 +181,6 @@ class ChainStore:
     def coins_damaged(self, what: str) -> CorruptionError:
         """The error that names the file of the active chain's coins and what repairs it."""
         return (self.database if self.snapshot is None else self.snapshot.database).damaged(what, COINS_ADVICE)
-
-    def listen_damage(self, listener: Callable[[CorruptionError], None]) -> None:
-        """Call ``listener``, from any thread, with what is found to be damaged."""
-        self.database.on_damage = listener
-        if self.snapshot is not None:
-            self.snapshot.database.on_damage = listener
 
     def tip_hash(self) -> bytes | None:
         """Hash of the block after which the stored coins are, None in a new database."""

@@ -100,7 +100,7 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     checker = None if workers is None else PooledChecker(workers)
     store, settings, state = await _load_chain(launch, stack, settings, memory, store, checker)
     launch.failure.listen(lambda error: _note_damage(store, error))
-    store.listen_damage(launch.failure.reporter(asyncio.get_running_loop()))
+    store.damage_reports.listen(launch.failure.reporter(asyncio.get_running_loop()))
     return OpenedNode(
         launch, settings, access, dialer, http, rpc, rpc_closing, addresses, bans, publisher, workers, budget, store,
         state,

@@ -197,7 +197,7 @@ class NodeChainView:
         self._max_tip_age = max_tip_age
         self._initial = True
         self._history = history
-        self.folded: FoldedBlocks | None = None
+        self._folded: FoldedBlocks | None = None
 
     @property
     def tree(self) -> HeaderTree:
@@ -213,6 +213,19 @@ class NodeChainView:
     def history(self) -> tuple[int, int] | None:
         """Tip of the validated chain below a loaded UTXO set, and the set's block; None when there is no such set."""
         return self._history()
+
+    @property
+    def folded(self) -> FoldedBlocks | None:
+        """The sync without lookups that is under way, None when there is none."""
+        return self._folded
+
+    def begin_folding(self, folded: FoldedBlocks) -> None:
+        """A sync without lookups begins; until its end blocks are asked for as it wants them."""
+        self._folded = folded
+
+    def end_folding(self) -> None:
+        """Blocks are asked for along the header tree again."""
+        self._folded = None
 
     @property
     def minimum_chain_work(self) -> int:

@@ -49,8 +49,18 @@ class Context:
     """
 
     def __init__(
-        self, config: ProtocolConfig, params: NetworkParams, chain: ChainView, rng: Random, steady: float, unix: float
+        self,
+        config: ProtocolConfig,
+        params: NetworkParams,
+        chain: ChainView,
+        rng: Random,
+        steady: float,
+        unix: float,
+        *,
+        bans: BanList,
+        groups: NetGroups,
     ) -> None:
+        """``bans`` are the user's, ``groups`` those by which the address book groups addresses."""
         self.config = config
         self.params = params
         self.chain = chain
@@ -62,9 +72,9 @@ class Context:
         self._shift: float | None = 0.0  # of mockable against steady; None while the user holds the clock
         self.peers: dict[int, Peer] = {}
         self.discouraged = DiscouragedAddresses()
-        self.bans = BanList()
+        self.bans = bans
         self.time_offsets = TimeOffsets()
-        self.groups = NetGroups()  # the address book's
+        self.groups = groups
         self.delays = Delays()
         self.offences = dict.fromkeys(Offence, 0)  # how often each was committed
         self.states = PeerStates(lambda text: self.log(LogLevel.WARNING, "net", text))

@@ -92,6 +92,7 @@ from btcnode.protocol.serving.compact_serving import CompactServing
 from btcnode.protocol.serving.filter_serving import FilterServing
 from btcnode.protocol.serving.serving import Serving
 from btcnode.protocol.serving.spent_serving import SpentServing
+from btcnode.protocol.serving.upload_budget import UploadBudget
 from btcnode.protocol.transactions.fee_filter import FeeFilters
 from btcnode.protocol.transactions.private_broadcast import PrivateBroadcast
 from btcnode.protocol.transactions.reconciliation import Reconciliation
@@ -109,7 +110,6 @@ if TYPE_CHECKING:
     from btcnode.protocol.blocks.fetch_strategy import FetchStrategy
     from btcnode.protocol.blocks.headers_sync import HeaderRequests
     from btcnode.protocol.delays import Delays
-    from btcnode.protocol.serving.upload_budget import UploadBudget
     from btcnode.protocol.transactions.orphanage import OrphanInfo
     from btcnode.protocol.transactions.private_broadcast import PrivateInfo
     from btcnode.wire.messages import AddrEntry
@@ -149,21 +149,20 @@ class Protocol:
         bans: BanList | None = None,
         fixed_seeds: FixedSeeds = tuple,
     ) -> None:
-        self._ctx = ctx = Context(config, params, chain, rng, steady, unix)
-        if bans is not None:
-            ctx.bans = bans
         source = transactions if transactions is not None else NoTransactions()
         book = address_book if address_book is not None else AddressBook(rng)
-        ctx.groups = book.groups
+        bans = bans if bans is not None else BanList()
+        self._ctx = ctx = Context(config, params, chain, rng, steady, unix, bans=bans, groups=book.groups)
+        upload = UploadBudget(config.upload_target)
         self._gossip = AddressGossip(ctx, book)
         self._connections = Connections(ctx, self._gossip, anchors)
         self._seeding = Seeding(ctx, self._gossip, self._connections, fixed_seeds)
         self._reconciliation = Reconciliation(ctx)
         self._handshake = Handshake(ctx, self._reconciliation)
-        self._download = BlockDownload(ctx)
+        self._download = BlockDownload(ctx, lambda peer, index: self._compact.fetch(peer, index))
         self._scores = Scores(ctx, self._download.strategy)
         self._headers = HeaderSync(ctx, self._download)
-        self._relay = TxRelay(ctx, source)
+        self._relay = TxRelay(ctx, source, upload)
         self._work = WorkBudget(ctx)
         self._intake = TxIntake(ctx, source, self._relay, self._work)
         self._floods = Floods(ctx)
@@ -171,8 +170,7 @@ class Protocol:
         self._fee_filters = FeeFilters(ctx, source)
         self._private = PrivateBroadcast(ctx, self._connections)
         self._compact_serving = CompactServing(ctx, self._download)
-        self._serving = Serving(ctx, self._relay, self._compact_serving)
-        self._relay.upload_reached = lambda: self._serving.upload.reached(int(ctx.unix), historical=False)
+        self._serving = Serving(ctx, self._relay, self._compact_serving, upload)
         self._bloom = BloomService(ctx, self._relay)
         self._thin = ThinRelay(ctx, self._download, source, self.spare_transactions, self._serving)
         self._compact = CompactRelay(ctx, self._headers, self._download, source, self.spare_transactions, self._thin)

@@ -177,7 +177,8 @@ class AssumedChain:
     async def _load(self, file: BinaryIO, header: SnapshotHeader, known: AssumeUtxo, base: int) -> SnapshotStore:
         height = self._state.tree.height(base)
         log.info("[snapshot] loading %d coins from snapshot %s", header.coins, to_display(known.block_hash))
-        snapshot = await asyncio.to_thread(SnapshotStore, self._state.store.directory, known)
+        store = self._state.store
+        snapshot = await asyncio.to_thread(SnapshotStore, store.directory, known, store.damage_reports)
         try:
             await asyncio.to_thread(self._fill, file, header, height, snapshot)
             await self._driver.adopt_snapshot(snapshot, lambda tip: self._make_history(known, tip), self._on_done)

@@ -94,14 +94,20 @@ def load_book(settings: Settings, magic: bytes, rng: Random, groups: NetGroups) 
     key = None
     if "addrman" in settings.chain.test:
         rng, key = Random(0), TEST_KEY
+    ratio = settings.connections.checkaddrman
+    check = _make_check(ratio, rng) if ratio else None
+
+    def make_book(stored: bytes | None = key) -> AddressBook:
+        return AddressBook(rng, groups, key=stored, log=lambda text: log.debug("%s", text), check=check)
+
     try:
-        book, note = decode_book(read_limited(path, MAX_PEERS_BYTES), magic, rng, groups)
+        book, note = decode_book(read_limited(path, MAX_PEERS_BYTES), magic, make_book)
     except FileNotFoundError:
-        book = AddressBook(rng, groups, key=key)
+        book = make_book()
         log.info("Creating peers.dat because the file was not found (%s)", _quoted(path))
         save_book(path, Snapshot(book).encode(magic))
     except AddressFileVersionError:
-        book = AddressBook(rng, groups, key=key)
+        book = make_book()
         _set_aside(path)
         save_book(path, Snapshot(book).encode(magic))
     except (AddressFileError, OSError) as error:
@@ -114,9 +120,6 @@ def load_book(settings: Settings, magic: bytes, rng: Random, groups: NetGroups) 
         if note:
             log.debug("%s", note)
         log.info("Loaded %d addresses from peers.dat %dms", len(book), (time.perf_counter() - begin) * 1000)
-    book.log = lambda text: log.debug("%s", text)
-    if settings.connections.checkaddrman:
-        book.check = _make_check(book, settings.connections.checkaddrman, rng)
     return book
 
 
@@ -131,10 +134,10 @@ def _set_aside(path: Path) -> None:
     )
 
 
-def _make_check(book: AddressBook, ratio: int, rng: Random) -> Callable[[], None]:
-    """What looks whether the book is consistent, once in ``ratio`` operations; it raises StorageError if not."""
+def _make_check(ratio: int, rng: Random) -> Callable[[AddressBook], None]:
+    """What looks whether a book is consistent, once in ``ratio`` operations; it raises StorageError if not."""
 
-    def check() -> None:
+    def check(book: AddressBook) -> None:
         if rng.randrange(ratio):
             return
         begin = time.perf_counter()

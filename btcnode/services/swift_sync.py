@@ -170,7 +170,7 @@ class SwiftSync:
         self._hints = hints
         log.info("SwiftSync: hints for height %d, %d bytes", hints.height, hints.size)
         self._driver.hold(True)
-        self._view.folded = self
+        self._view.begin_folding(self)
         if self._pool is not None:  # the node's own process has little to do meanwhile
             self._pool.resize(self._pool.workers + 1)
             self._pool.start()
@@ -599,7 +599,9 @@ class SwiftSync:
         listed = set_after(self._state.params, name)
         chain_tx = sum(tree.columns.n_tx[index] for index in self._path.span(0, ledger.height))
         known = listed or AssumeUtxo(ledger.height, name, bytes(32), chain_tx)
-        snapshot = SnapshotStore(store.directory, known, own=True, trusted=not self._options.validate)
+        snapshot = SnapshotStore(
+            store.directory, known, store.damage_reports, own=True, trusted=not self._options.validate
+        )
         try:
             batches = self._folder.runs.merged(runs, self._chain.check_stop)
             count, utxo_hash = load_survivors(batches, snapshot.database, ledger.coins)
@@ -619,7 +621,7 @@ class SwiftSync:
 
     def _end(self) -> None:
         """Blocks go the usual way from now on."""
-        self._view.folded = None
+        self._view.end_folding()
         if self._spent is not None:
             self._spent.close()
         self._room.set()

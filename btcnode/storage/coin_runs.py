@@ -44,11 +44,19 @@ class CoinRuns:
     """The runs in a folder. One thread at a time may write; any may ask for ``runs``, which never change.
 
     ``publish`` brings a merged run into the manifest; from a thread of this object. ``told`` turns what is found
-    damaged in a file into the error that is raised.
+    damaged in a file into the error that is raised. ``on_written`` is called with the size of what of a run has been
+    written, in bytes.
     """
 
-    def __init__(self, folder: Path, publish: Callable[[NewRun], None], told: Callable[[str], CorruptionError]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        publish: Callable[[NewRun], None],
+        told: Callable[[str], CorruptionError],
+        on_written: Callable[[int], None] | None = None,
+    ) -> None:
         self._folder = folder
+        self._on_written = on_written
         self._publish = publish
         self._told = told
         self._runs: tuple[CoinRun, ...] = ()
@@ -60,7 +68,6 @@ class CoinRuns:
         self._broken: CorruptionError | None = None
         self._active = 0  # merges under way
         self._readers = 0
-        self.on_written: Callable[[int], None] | None = None  # bytes of a run are in its file
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -164,7 +171,7 @@ class CoinRuns:
         return NewRun(self._written(entries, expected), ())
 
     def _written(self, entries: Iterable[Entries], expected: int) -> CoinRun:
-        return self._open_run(write_run(self._folder, entries, expected, self.on_written), trusted=True)
+        return self._open_run(write_run(self._folder, entries, expected, self._on_written), trusted=True)
 
     def _taken_in(self, count: int) -> tuple[CoinRun, ...]:
         """The youngest runs that changes of this size are written together with; nobody merges them meanwhile."""

@@ -6,7 +6,7 @@ began. LMDB releases the GIL while it writes and syncs, and keeps it for single 
 
 Damage: every record has a checksum, every part of the database its sums (checksums.py), written with the records that
 they count; before LMDB maps a file its form is checked (page_check.py). Whatever does not fit raises CorruptionError,
-with the file and what repairs it, and is told to ``on_damage``.
+with the file and what repairs it, and is told to those who listen (damage_reports.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import random
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,6 +37,7 @@ from btcnode.storage.checksums import (
 from btcnode.storage.coin_groups import Entries
 from btcnode.storage.coin_run import RunRecord
 from btcnode.storage.coin_runs import CoinRuns, NewRun
+from btcnode.storage.damage_reports import DamageReports
 from btcnode.storage.durable import is_full, storage_error
 from btcnode.storage.fault_note import fault_noted
 from btcnode.storage.layout import (
@@ -93,13 +95,20 @@ class _Changes(NamedTuple):
 
 
 class Database:
-    """The environment with its databases (layout.py). ``on_damage``: called, from any thread, with what is damaged.
+    """The environment with its databases (layout.py). ``damage`` is told, from any thread, of what is damaged.
 
     One thread at a time may call ``commit``; any thread may read.
     """
 
     def __init__(
-        self, path: Path, file: Path, env: Any, lock: DirectoryLock, max_map_size: int, crash_ratio: int = 0
+        self,
+        path: Path,
+        file: Path,
+        env: Any,
+        lock: DirectoryLock,
+        max_map_size: int,
+        damage: DamageReports,
+        crash_ratio: int = 0,
     ) -> None:
         self.path = path
         self.file = file
@@ -113,10 +122,9 @@ class Database:
         self._readers: dict[int, int] = {}
         self._growing = False
         self._failure = ""
-        self.coin_runs = CoinRuns(file.parent / COINS_DIR, self._publish, self._run_damaged)
-        if crash_ratio:
-            self.coin_runs.on_written = lambda size: _crash_perhaps(crash_ratio, size)
-        self.on_damage: Callable[[CorruptionError], None] | None = None
+        on_written = partial(_crash_perhaps, crash_ratio) if crash_ratio else None
+        self.coin_runs = CoinRuns(file.parent / COINS_DIR, self._publish, self._run_damaged, on_written)
+        self._reports = damage
         self.is_small = False  # all of it can be looked at whenever it is opened
 
     @classmethod
@@ -128,10 +136,12 @@ class Database:
         map_size: int = DEFAULT_MAP_SIZE,
         max_map_size: int = MAX_MAP_SIZE,
         crash_ratio: int = 0,
+        damage: DamageReports | None = None,
     ) -> Database:
         """Open, or create, the database ``file`` in the directory ``path`` and lock that directory.
 
         ``crash_ratio``: for tests, the process ends in one of so many writes of CRASH_BYTES of coins.
+        ``damage`` is told of what is found to be damaged later.
         ``map_size`` is the initial size of the memory map, ``max_map_size`` the limit of its growth (bytes).
         Raises DatadirLockedError, CorruptionError (foreign or damaged file, unknown schema), StorageError.
         """
@@ -150,7 +160,7 @@ class Database:
             if (path / file).exists():
                 bring_up_to_date(path / file, lambda what: _damage(path / file, what))
             env = _open_env(path / file, map_size)
-            database = cls(path, path / file, env, lock, max_map_size, crash_ratio)
+            database = cls(path, path / file, env, lock, max_map_size, damage or DamageReports(), crash_ratio)
             database._prepare(in_doubt=doubt)
             database.is_small = small and database.coin_runs.size <= WHOLE_BYTES
         except BaseException as error:
@@ -202,18 +212,12 @@ class Database:
             raise self.damaged("the number of its records is not what was written")
 
     def damaged(self, what: str, advice: str = "") -> CorruptionError:
-        """The error that says what of this file is damaged and what repairs it; ``on_damage`` is told."""
-        error = _damage(self.file, what, advice)
-        if self.on_damage is not None:
-            self.on_damage(error)
-        return error
+        """The error that says what of this file is damaged and what repairs it; it is reported."""
+        return self._reports.report(_damage(self.file, what, advice))
 
     def _run_damaged(self, what: str) -> CorruptionError:
-        """The error that says which file of coins is damaged, and how, and what repairs it; ``on_damage`` is told."""
-        error = CorruptionError(f"{what}: {COINS_ADVICE}")
-        if self.on_damage is not None:
-            self.on_damage(error)
-        return error
+        """The error that says which file of coins is damaged, and how, and what repairs it; it is reported."""
+        return self._reports.report(CorruptionError(f"{what}: {COINS_ADVICE}"))
 
     def close(self) -> None:
         """Close everything and unlock the directory; waits for readers of other threads."""
@@ -277,11 +281,9 @@ class Database:
                     self._gate.notify_all()
 
     def _translated(self, error: Exception) -> StorageError:
-        """The typed error for one of LMDB's; damage is told."""
+        """The typed error for one of LMDB's; damage is reported."""
         typed = translate(error, self.file)
-        if isinstance(typed, CorruptionError) and self.on_damage is not None:
-            self.on_damage(typed)
-        return typed
+        return self._reports.report(typed) if isinstance(typed, CorruptionError) else typed
 
     def seal(self, txn: Any) -> Seal:
         """How many records there are, and their sums, as of a transaction; raises CorruptionError."""

@@ -100,7 +100,6 @@ class ChainDriver:
         self.run_ahead = RUN_AHEAD_BYTES  # of an import: stored and not connected yet
         self._progress = asyncio.Event()  # something has happened to the active chain
         self.prefetcher = Prefetcher(chainstate.coins, chainstate.store)
-        chainstate.executor.on_stored = self.prefetcher.offer
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with each batch of events, on the loop thread, in the order of registration."""
@@ -419,7 +418,10 @@ class ChainDriver:
         """Do a step (chain thread), and remember how long steps of its kind have taken."""
         begun = time.perf_counter()
         try:
-            return self.chainstate.execute(step)
+            result = self.chainstate.execute(step)
+            if isinstance(step, StoreStep) and result.block is not None:
+                self.prefetcher.offer(result.block)  # it will be connected before long
+            return result
         finally:
             kind = type(step).__name__
             took = time.perf_counter() - begun

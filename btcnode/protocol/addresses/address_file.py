@@ -5,6 +5,7 @@ Both files are the network's magic, the content and SHA-256d of all before it. N
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,12 @@ from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import sha256d
 from btcnode.protocol.addresses.address_table import BUCKET_SIZE, Entry
 from btcnode.protocol.addresses.addrman import MAX_PLACES, NEW_BUCKETS, TRIED_BUCKETS, AddressBook
-from btcnode.protocol.addresses.netgroup import NetGroups, address_key, is_internal
+from btcnode.protocol.addresses.netgroup import address_key, is_internal
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress, Network
 
 if TYPE_CHECKING:
-    from random import Random
+    pass
 
 FORMAT = 4  # several ports of one host
 _FORMAT_BIP155, _FORMAT_ASMAP, _FORMAT_DETERMINISTIC = 3, 2, 1
@@ -156,15 +157,17 @@ class Snapshot:
         return body + sha256d(body)
 
 
-def decode_book(data: bytes, magic: bytes, rng: Random, groups: NetGroups) -> tuple[AddressBook, str]:
+def decode_book(data: bytes, magic: bytes, make_book: Callable[[bytes], AddressBook]) -> tuple[AddressBook, str]:
     """The book in the bytes of a peers.dat, and a line about what was lost on the way (empty: nothing was).
+
+    ``make_book`` makes an empty one with the key (32 bytes) that the file has.
 
     Raises AddressFileVersionError when it is of a later version, AddressFileError when it is damaged.
     """
     reader = _Reader(data)
     if reader.take(4) != magic:
         raise AddressFileError("Invalid network magic number")
-    book, note = _read_book(reader, rng, groups)
+    book, note = _read_book(reader, make_book)
     body = data[: reader.pos]
     if reader.take(32) != sha256d(body):
         raise AddressFileError("Checksum mismatch, data corrupted")
@@ -172,9 +175,9 @@ def decode_book(data: bytes, magic: bytes, rng: Random, groups: NetGroups) -> tu
     return book, note
 
 
-def _read_book(reader: _Reader, rng: Random, groups: NetGroups) -> tuple[AddressBook, str]:
+def _read_book(reader: _Reader, make_book: Callable[[bytes], AddressBook]) -> tuple[AddressBook, str]:
     version = _read_version(reader)
-    book = AddressBook(rng, groups, key=reader.take(32))
+    book = make_book(reader.take(32))
     new_count, tried_count = reader.number(_I32), reader.number(_I32)
     buckets = reader.number(_I32) ^ (_BUCKETS_MARK if version >= _FORMAT_DETERMINISTIC else 0)
     _check_count("nNew", new_count, NEW_BUCKETS)
@@ -185,7 +188,7 @@ def _read_book(reader: _Reader, rng: Random, groups: NetGroups) -> tuple[Address
     lost_tried = sum(not _restore_tried(book, entry) for entry in tried)
     places = _read_places(reader, buckets, new_count)
     map_version = reader.take(32) if version >= _FORMAT_ASMAP else bytes(32)
-    same = buckets == NEW_BUCKETS and map_version == groups.version
+    same = buckets == NEW_BUCKETS and map_version == book.groups.version
     note = "" if same else "Bucketing method was updated, re-bucketing addrman entries from disk"
     for bucket, index in places:
         if new[index].address.is_valid:

@@ -41,8 +41,19 @@ def _silent(_: str) -> None:
 class AddressBook:
     """New and tried addresses: at most 65,536 and 16,384."""
 
-    def __init__(self, rng: Random, groups: NetGroups | None = None, *, key: bytes | None = None) -> None:
-        """``key``: 32 bytes that decide about places; drawn from ``rng`` when None."""
+    def __init__(
+        self,
+        rng: Random,
+        groups: NetGroups | None = None,
+        *,
+        key: bytes | None = None,
+        log: Callable[[str], None] = _silent,
+        check: Callable[[AddressBook], None] | None = None,
+    ) -> None:
+        """``key``: 32 bytes that decide about places; drawn from ``rng`` when None.
+
+        ``log`` takes what is to be told of a change, ``check`` is called with the book around every operation.
+        """
         self._rng = rng
         self.groups = groups if groups is not None else NetGroups()
         self.key = key if key is not None else rng.getrandbits(256).to_bytes(32, "little")
@@ -54,8 +65,8 @@ class AddressBook:
         self._collisions: dict[bytes, None] = {}
         self._last_good = 1
         self.changes = 0  # since the last snapshot
-        self.log: Callable[[str], None] = _silent
-        self.check: Callable[[], None] | None = None  # called around every operation, for tests
+        self.log = log
+        self._checker = check
 
     def __len__(self) -> int:
         return len(self.order)
@@ -79,8 +90,8 @@ class AddressBook:
         return count[0], count[1]
 
     def _check(self) -> None:
-        if self.check is not None:
-            self.check()
+        if self._checker is not None:
+            self._checker(self)
 
     # -- places --------------------------------------------------------------------------------------------------
 

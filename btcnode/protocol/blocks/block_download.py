@@ -53,9 +53,12 @@ from btcnode.wire.messages import BlockMessage, NotFound
 
 
 class BlockDownload:
-    """Requests for blocks of all peers, and the blocks on their way through validation."""
+    """Requests for blocks of all peers, and the blocks on their way through validation.
 
-    def __init__(self, ctx: Context) -> None:
+    ``fetch_new`` asks a peer for one new block (header index) in a short form; False when it offers none.
+    """
+
+    def __init__(self, ctx: Context, fetch_new: Callable[[Peer, int], bool]) -> None:
         self._ctx = ctx
         self.strategy = FetchStrategy(lambda text: ctx.log(LogLevel.DEBUG, "net", text))
         self.requests = BlockRequests(ctx, self.strategy)
@@ -71,7 +74,7 @@ class BlockDownload:
         self._sources: dict[int, tuple[int, bool]] = {}
         self._best_chain = ActiveChain(ctx.tree)
         self._late = LateBlocks(ctx, self.requests, self.strategy, self.stalling)
-        self.fetch_new: Callable[[Peer, int], bool] = lambda *_: False  # ask for one new block in a short form
+        self._fetch_new = fetch_new
         self._last_tick = ctx.steady
         self._clock_jumped = False  # since the last tick so much time passed that sockets have to be read first
         self._free_head = (NONE, 0.0)  # the lowest block that is left to faster peers, and since when
@@ -396,7 +399,7 @@ class BlockDownload:
             ctx.log_peer(peer, LogLevel.DEBUG, f"large reorganisation, no direct fetch to height {tree.height(last)}")
             return
         wanted.reverse()
-        if len(wanted) == 1 and not self.requests and self.fetch_new(peer, last):
+        if len(wanted) == 1 and not self.requests and self._fetch_new(peer, last):
             return
         self.requests.ask(peer, wanted[: MAX_BLOCKS_IN_TRANSIT_PER_PEER - len(peer.blocks.in_flight)])
 

@@ -57,7 +57,6 @@ class CompactRelay:
         self._source = source
         self._spare = spare
         self._thin = thin
-        download.fetch_new = self.fetch
         self._high_bandwidth: list[int] = []  # peers asked to announce by cmpctblock, least recently useful first
 
     # -- asking --------------------------------------------------------------------------------------------------

@@ -69,11 +69,11 @@ _BLOCK_KINDS = (MSG_BLOCK, MSG_WITNESS_BLOCK, MSG_CMPCT_BLOCK, MSG_FILTERED_BLOC
 class Serving:
     """Answers to requests for chain data."""
 
-    def __init__(self, ctx: Context, relay: TxRelay, compact: CompactServing) -> None:
+    def __init__(self, ctx: Context, relay: TxRelay, compact: CompactServing, upload: UploadBudget) -> None:
         self._ctx = ctx
         self._relay = relay
         self._compact = compact
-        self.upload = UploadBudget(ctx.config.upload_target)
+        self.upload = upload
 
     # -- headers -------------------------------------------------------------------------------------------------
 

@@ -41,12 +41,11 @@ from btcnode.wire.constants import MAX_INV_SIZE, MSG_TX, MSG_WTX
 from btcnode.wire.messages import Inv, InvItem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from btcnode.primitives.block import ParsedBlock
     from btcnode.primitives.tx import Tx
     from btcnode.protocol.chain_view import PoolEntry, TxSource
     from btcnode.protocol.context import Context
+    from btcnode.protocol.serving.upload_budget import UploadBudget
 
 ENTRY_COST = 5  # units of work to look at an entry of the mempool
 
@@ -54,13 +53,13 @@ ENTRY_COST = 5  # units of work to look at an entry of the mempool
 class TxRelay:
     """Announcements of transactions to all peers that want them."""
 
-    def __init__(self, ctx: Context, source: TxSource) -> None:
+    def __init__(self, ctx: Context, source: TxSource, upload: UploadBudget) -> None:
         self._ctx = ctx
+        self._upload = upload
         self._source = source
         self._snapshots = PoolSnapshots(source)
         self._hasher = BloomHasher(ctx.rng.randbytes(16), TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES)
         self._peers: dict[int, Peer] = {}
-        self.upload_reached: Callable[[], bool] = lambda: False  # whether the day's upload target leaves nothing
         self._next_inbound: dict[int, float] = {}  # by network
         self._again: list[bytes] = []  # txids of those that are announced again now
         self._next_again = ctx.mockable + self._pause_again()
@@ -106,7 +105,7 @@ class TxRelay:
         if not peer.permissions & Permission.MEMPOOL:
             if not offers_bloom(ctx, peer):
                 problem = "mempool request with bloom filters disabled"
-            elif self.upload_reached():
+            elif self._upload.reached(int(self._ctx.unix), historical=False):
                 problem = "mempool request with bandwidth limit reached"
         if problem:
             if not peer.no_ban:

@@ -246,12 +246,16 @@ def filled() -> AddressBook:
     return book
 
 
+def empty(key: bytes) -> AddressBook:
+    return AddressBook(Random(2), key=key)
+
+
 def test_disk_form_survives_a_round_trip() -> None:
     book = filled()
     assert book.changes
     data = Snapshot(book).encode(MAGIC)
     assert not book.changes
-    again, note = decode_book(data, MAGIC, Random(2), NetGroups())
+    again, note = decode_book(data, MAGIC, empty)
     assert not note
     assert (again.new_count, again.tried_count) == (book.new_count, book.tried_count)
     assert NetAddress(Network.TORV3, bytes(range(32)), 8333) in again
@@ -264,16 +268,16 @@ def test_damaged_file_is_one_typed_error() -> None:
     data = Snapshot(filled()).encode(MAGIC)
     for broken in (b"", data[:-1], data[:40], b"x" + data[1:], data[:100] + b"\xff" + data[101:]):
         with pytest.raises(AddressFileError):
-            decode_book(broken, MAGIC, Random(1), NetGroups())
+            decode_book(broken, MAGIC, empty)
     with pytest.raises(AddressFileVersionError, match="Unsupported format of addrman database: 4"):
-        decode_book(data[:5] + bytes((32 + 5,)) + data[6:], MAGIC, Random(1), NetGroups())
+        decode_book(data[:5] + bytes((32 + 5,)) + data[6:], MAGIC, empty)
 
 
 def test_another_map_moves_addresses_to_other_buckets() -> None:
     data = Snapshot(filled()).encode(MAGIC)
     groups = NetGroups(AsMap(b"\x00\x00\x00"))  # everything belongs to AS 1
     assert groups.asmap.is_sane()
-    again, note = decode_book(data, MAGIC, Random(1), groups)
+    again, note = decode_book(data, MAGIC, lambda key: AddressBook(Random(1), groups, key=key))
     assert note
     assert len(again) > 60
     assert again.fault() == 0

@@ -14,7 +14,7 @@ import pytest
 from btcnode.chain.block_status import HAVE_UNDO
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
-from btcnode.errors import StorageError
+from btcnode.errors import CorruptionError, StorageError
 from btcnode.mempool.pool import Mempool
 from btcnode.networks import assumeutxo
 from btcnode.networks.assumeutxo import AssumeUtxo
@@ -158,6 +158,21 @@ def test_from_the_set_to_the_validated_chain(tmp_path: Path, world: World) -> No
                 node.state.invalidate(node.state.active.at(BASE - 5))
             await node.driver.settled()
             assert node.state.active.height == BASE - 6
+
+    run(work)
+
+
+def test_damage_of_a_set_loaded_meanwhile_is_reported(tmp_path: Path, world: World) -> None:
+    async def work() -> None:
+        async with running(tmp_path / "node") as node:
+            store = node.state.store
+            told: list[CorruptionError] = []
+            store.damage_reports.listen(told.append)
+            await loaded(node, world)
+            assert store.snapshot is not None
+            error = store.coins_damaged("a group is missing")
+            assert told == [error]
+            assert "chainstate_snapshot" in str(error)
 
     run(work)
 

@@ -21,6 +21,7 @@ from btcnode.storage.coin_groups import END, GONE, NODE_SIZE, Entries, bound_bet
 from btcnode.storage.coin_merge import FLOOR, MergeProcess, merge, merge_from
 from btcnode.storage.coin_run import CoinRun, merged, write_run
 from btcnode.storage.coins import CoinsDb
+from btcnode.storage.damage_reports import DamageReports
 from btcnode.storage.database import Database
 from btcnode.storage.layout import COINS_DIR, DATABASE_FILE
 from btcnode.storage.page_check import check_file
@@ -324,7 +325,9 @@ def test_closing_ends_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 # -- when something fails
 
 
-def unmerged(directory: Path, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> tuple[Database, Coins]:
+def unmerged(
+    directory: Path, rng: random.Random, monkeypatch: pytest.MonkeyPatch, damage: DamageReports | None = None
+) -> tuple[Database, Coins]:
     """An open database with runs that are to be merged, and its coins."""
     monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 0)
     monkeypatch.setattr(coin_merge, "FLOOR", 10)
@@ -352,10 +355,10 @@ def no_room() -> Iterator[None]:
 def test_a_merge_without_room_is_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database, alive = unmerged(tmp_path, random.Random(11), monkeypatch)
+    reports, told = DamageReports(), list[Exception]()
+    reports.listen(told.append)
+    database, alive = unmerged(tmp_path, random.Random(11), monkeypatch, reports)
     with closing(database):
-        told: list[Exception] = []
-        database.on_damage = told.append
         before = files(tmp_path)
         with no_room():
             database.coin_runs.begin_merges()

@@ -19,6 +19,7 @@ from btcnode.errors import CorruptionError
 from btcnode.storage.block_index import BlockIndexStore
 from btcnode.storage.checksums import sealed
 from btcnode.storage.coins import CoinsDb
+from btcnode.storage.damage_reports import DamageReports
 from btcnode.storage.database import Database
 from btcnode.storage.layout import (
     COINS_DIR,
@@ -181,9 +182,10 @@ def test_groups_are_proven_when_they_are_asked_for(tmp_path: Path, what: str) ->
             cursor.put(bound, theirs[bound])
     with lmdb.open(str(file), subdir=False, lock=False, map_size=1 << 24) as env:
         env.sync(True)
-    with closing(Database.open(tmp_path / "one")) as database:
+    reports = DamageReports()
+    with closing(Database.open(tmp_path / "one", damage=reports)) as database:
         told: list[CorruptionError] = []
-        database.on_damage = told.append
+        reports.listen(told.append)
         coins = CoinsDb(database)
         for read in (lambda: coins.get_many([key]), coins.verify, coins.count, lambda: all_coins(coins)):
             with pytest.raises(CorruptionError, match=rf"{file.name} is damaged .*--reindex-chainstate"):
