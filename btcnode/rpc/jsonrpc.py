@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import decode, encode, type_name, value_text
+from btcnode.rpc.jsonvalue import decode, encode, encode_large, type_name, value_text
+from btcnode.rpc.long_texts import decode_large
 from btcnode.rpc.method import Method
 from btcnode.rpc.reply import Pending, Reply
 from btcnode.rpc.room import beside, forget, has_room, keep
@@ -26,7 +27,7 @@ log = logging.getLogger("btcnode.rpc")
 
 OK, NO_CONTENT, BAD_REQUEST, NOT_FOUND, SERVER_ERROR = 200, 204, 400, 404, 500
 BATCH_SLICE_MONO = 0.005  # seconds of a batch between two turns of everybody else
-LARGE_BODY = 100_000  # bytes: parsed, and given to what can work there, beside the loop
+LARGE_BODY = 30_000  # bytes: parsed, and worked on as far as that is possible, beside the loop
 MAX_ARRAYS = 200_000  # in a request: made by the parser in 0.2 s, in which nobody else can work
 MAX_OBJECTS = 1_000_000
 BATCH_BYTES = 8 * 1024 * 1024  # of a batch's answer that are held; what is longer is sent while it is made
@@ -118,11 +119,11 @@ def _failed(request: Request, error: RpcError) -> Reply:
     return Reply(status, encode(request.error(error)) + b"\n")
 
 
-def _succeeded(request: Request, value: Any) -> Reply:
+def _succeeded(request: Request, value: Any, write: Callable[[Any], bytes] = encode) -> Reply:
     if request.is_notification:
         return Reply(NO_CONTENT, b"", b"")
     try:
-        return Reply(OK, encode(request.result(value)) + b"\n")
+        return Reply(OK, write(request.result(value)) + b"\n")
     except (TypeError, ValueError) as error:
         log.error("the result of %s is not JSON", request.method[:64], exc_info=error)
         return _called_badly(request, RpcError(RpcCode.INTERNAL_ERROR, f"the result is not JSON: {error}"))
@@ -175,14 +176,19 @@ def _unreadable() -> Reply:
 
 async def _handle_large(table: MethodTable, body: bytes, caller: Caller) -> Reply:
     """The same for a large body, which is parsed beside the loop."""
-    if body.count(b"[") > MAX_ARRAYS or body.count(b"{") > MAX_OBJECTS:
-        return _unreadable()
     try:
-        value = await beside(lambda: decode(body))
+        value = await beside(lambda: _decode_large(body))
     except ValueError:
         return _unreadable()
     answer = _answer(table, value, caller, large=True)
     return await answer.work if isinstance(answer, Pending) else answer
+
+
+def _decode_large(body: bytes) -> Any:
+    """Raises ValueError, also for more arrays or objects than there may be."""
+    if body.count(b"[") > MAX_ARRAYS or body.count(b"{") > MAX_OBJECTS:
+        raise ValueError("too many arrays or objects")
+    return decode_large(body)
 
 
 def _answer(table: MethodTable, value: Any, caller: Caller, *, large: bool) -> Reply | Pending:
@@ -218,7 +224,7 @@ async def _call(table: MethodTable, method: Method, request: Request, *, large: 
     except RpcError as error:
         return _called_badly(request, error)
     if method.heavy or large or has_room():
-        return await beside(lambda: _succeeded(request, value))
+        return await beside(lambda: _succeeded(request, value, encode_large))
     return _succeeded(request, value)
 
 
@@ -280,6 +286,6 @@ async def _replies(table: MethodTable, values: list[Any], user: str, *, large: b
 
 
 async def _encoded(replies: list[dict[str, Any]]) -> bytes:
-    data = await beside(lambda: encode(replies)) if has_room() else encode(replies)
+    data = await beside(lambda: encode_large(replies)) if has_room() else encode(replies)
     keep(len(data))
     return data[1:-1]

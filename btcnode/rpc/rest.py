@@ -20,7 +20,7 @@ from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.decode import script_json, tx_json
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.jsonvalue import amount, encode
+from btcnode.rpc.jsonvalue import amount, encode, encode_large
 from btcnode.rpc.lookup import header_json, is_active
 from btcnode.rpc.reply import Reply
 from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, has_room, make_room
@@ -95,15 +95,15 @@ class RestRequest:
             return Reply(OK, raw, _BINARY)
         return Reply(OK, raw.hex().encode() + b"\n", _TEXT) if self.format == "hex" else None
 
-    def json(self, value: Any, otherwise: str = _ALL_FORMATS) -> Reply:
+    def json(self, value: Any, otherwise: str = _ALL_FORMATS, write: Callable[[Any], bytes] = encode) -> Reply:
         """JSON, or the error that the format is none of ours."""
         if self.format != "json":
             raise RestError(NOT_FOUND, otherwise)
-        return Reply(OK, encode(value) + b"\n")
+        return Reply(OK, write(value) + b"\n")
 
     async def large_json(self, make: Callable[[], Any]) -> Reply:
         """JSON of what ``make`` gives, beside the loop where room was made for much."""
-        return await beside(lambda: self.json(make())) if has_room() else self.json(make())
+        return await beside(lambda: self.json(make(), write=encode_large)) if has_room() else self.json(make())
 
 
 def _split_format(text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
@@ -23,6 +23,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 
 T = TypeVar("T")
 
+SLICE_MONO = 0.005  # seconds of a request's work on the loop between two turns of everybody else
 ROOM_BYTES = 256 * 1024 * 1024
 VERBOSE_FACTOR = 50  # memory of a block as JSON while it is made, to its bytes: 33 in common ones, 110 at worst
 HEX_FACTOR = 6  # of bytes as hex, with the copies on the way
@@ -158,6 +159,7 @@ class Ticket:
 
 
 _ticket: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
+_large: ContextVar[bool] = ContextVar("large", default=False)
 
 
 @contextmanager
@@ -198,6 +200,31 @@ async def beside(work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work)
     async with ticket.room.benches[ticket.trusted]:
         return await asyncio.to_thread(work)
+
+
+@contextmanager
+def large_request() -> Iterator[None]:
+    """Inside, in this task, ``aside`` does not work on the loop's thread."""
+    token = _large.set(True)
+    try:
+        yield
+    finally:
+        _large.reset(token)
+
+
+async def aside(work: Callable[[], T]) -> T:
+    """Do ``work``, which reads nothing that changes: beside the loop if the request is a large one, else at once."""
+    return await beside(work) if _large.get() else work()
+
+
+async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
+    """The items, with a turn for everybody else after some milliseconds: for what has to be done on the loop."""
+    begun = monotonic()
+    for item in items:
+        yield item
+        if monotonic() - begun > SLICE_MONO:
+            await asyncio.sleep(0)
+            begun = monotonic()
 
 
 def keep(size: int) -> None:

@@ -13,7 +13,7 @@ from btcnode.errors import BtcnodeError
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import DuplicateKeysDict
 from btcnode.rpc.method import Method
-from btcnode.rpc.room import beside
+from btcnode.rpc.room import beside, large_request
 from btcnode.rpc.shapes import TEXT_KINDS, Arg
 from btcnode.services.control import Control
 from btcnode.services.parts import NodeParts
@@ -103,10 +103,13 @@ class MethodTable:
         try:
             if method.pure and large:
                 result = await beside(lambda: method.handler(given, *method.bind(positional(method, params))))
+            elif large and method.is_async:
+                with large_request():
+                    result = await method.handler(given, *method.bind(positional(method, params)))
             else:
                 result = method.handler(given, *method.bind(positional(method, params)))
-            if method.is_async:
-                result = await result
+                if method.is_async:
+                    result = await result
             good = True
         except RpcError:
             raise

@@ -23,12 +23,14 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Checked, Items, Lenient
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, type_name, value_text
 from btcnode.rpc.lookup import parse_hash, parse_hex, parse_hex_or_none
+from btcnode.rpc.room import in_slices
 from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, MAX_SCRIPT_SIZE, OP_NOP10, OP_RETURN
 from btcnode.script.scriptparse import BAD_OP, iter_ops, witness_program
 from btcnode.services.indexes import IndexedTx
 from btcnode.services.parts import NodeParts
 
+COINS_AT_ONCE = 1000  # read from the UTXO set
 SEQUENCE_FINAL = 0xFFFFFFFF
 MAX_REPLACEABLE_SEQUENCE = 0xFFFFFFFD  # BIP125
 NO_INPUT_HINT = "TX decode failed. Make sure the tx has at least one input."
@@ -258,14 +260,18 @@ async def find_transaction(node: NodeParts, txid: bytes) -> IndexedTx | None:
 
 async def find_txouts(node: NodeParts, outpoints: Iterable[bytes]) -> dict[bytes, bytes]:
     """The txouts of outpoints as the mempool and the UTXO set have them, spent in the mempool or not."""
-    found = {}
-    for outpoint in outpoints:
+    found: dict[bytes, bytes] = {}
+    missing: list[bytes] = []
+    async for outpoint in in_slices(outpoints):
         txout = node.mempool.txout(outpoint)
         if txout is None:
-            coin = await node.chain.get_coin(outpoint)
-            txout = coin[4:] if coin is not None else None
-        if txout is not None:
+            missing.append(outpoint)
+        else:
             found[outpoint] = txout
+    for start in range(0, len(missing), COINS_AT_ONCE):
+        names = missing[start : start + COINS_AT_ONCE]
+        coins = zip(names, await node.chain.get_coins(names), strict=True)
+        found |= {outpoint: coin[4:] for outpoint, coin in coins if coin is not None}
     return found
 
 

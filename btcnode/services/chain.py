@@ -285,6 +285,15 @@ class Chain:
             if view.version == version:
                 return coin
 
+    async def get_coins(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
+        """The same for several, which are read at once."""
+        view = self._state.read_view
+        while True:
+            version = view.version
+            coins = await self.driver.in_reader(lambda: view.get_many(outpoints))
+            if view.version == version:
+                return coins
+
     async def find_coins(self, scripts: Collection[bytes], scan: CoinScan) -> tuple[int, FoundCoins]:
         """The coins that these script_pubkeys lock, read from one snapshot while the chain goes on."""
         coins = self._state.store.coins

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.descriptors.checksum import split_checksum
@@ -16,6 +15,7 @@ from btcnode.rpc.descriptors import parse_range, parsed
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import ABSENT, Items
 from btcnode.rpc.lookup import parse_hex_or_none
+from btcnode.rpc.room import aside, beside
 from btcnode.script.encoding import is_sized_pubkey
 from btcnode.script.opcodes import MAX_PUBKEYS_PER_MULTISIG, MAX_SCRIPT_ELEMENT_SIZE
 from btcnode.script.signatures import is_valid_pubkey
@@ -82,7 +82,7 @@ def _addresses(
     return result
 
 
-@rpc("util", examples=((_DESCRIPTOR, [0, 2]),))
+@rpc("util", examples=((_DESCRIPTOR, [0, 2]),), heavy=True)
 async def deriveaddresses(
     node: NodeParts,
     descriptor: Annotated[str, "The descriptor, with checksum"],
@@ -101,7 +101,7 @@ async def deriveaddresses(
     is_given = range is not ABSENT  # null counts as given, and stands for the first position
     low, high = parse_range(range) if is_given and range is not None else (0, 0)
     secrets, params = SigningProvider(), node.params
-    found = parsed(descriptor, params, secrets, need_checksum=True)
+    found = await aside(lambda: parsed(descriptor, params, secrets, need_checksum=True))
     if is_given and not found[0].is_range:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Range should not be specified for an un-ranged descriptor")
     if not is_given and found[0].is_range:
@@ -110,7 +110,7 @@ async def deriveaddresses(
     def derive() -> list[list[str]]:
         return [_addresses(item, low, high, secrets, params) for item in found]
 
-    lists = derive() if high - low < SMALL_RANGE else await asyncio.to_thread(derive)
+    lists = derive() if high - low < SMALL_RANGE else await beside(derive)
     return lists[0] if len(lists) == 1 else lists
 
 

@@ -18,7 +18,7 @@ from btcnode.rpc.given import Items, Strict, Whole
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, amount
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.mempool_json import MempoolEntryJson, describe_all, entry_json, freeze, names
-from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, beside, make_room
+from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, aside, beside, in_slices, make_room
 from btcnode.services.parts import NodeParts
 
 FEW = 500  # entries that are described at once: 5 ms
@@ -153,13 +153,19 @@ class DiagramPoint(TypedDict):
 
 
 @rpc("hidden", heavy=True)
-def getmempoolfeeratediagram(node: NodeParts) -> Annotated[list[DiagramPoint], When("mempool chunks")]:
+async def getmempoolfeeratediagram(node: NodeParts) -> Annotated[list[DiagramPoint], When("mempool chunks")]:
     """The feerate diagram of the whole mempool."""
+    chunks = [(chunk.size, chunk.fee) for chunk in node.mempool.chunks()]
+    return await beside(lambda: _diagram(chunks))
+
+
+def _diagram(chunks: Iterable[tuple[int, int]]) -> list[DiagramPoint]:
+    """The sums of sizes and fees, chunk by chunk."""
     weight = fee = 0
     points: list[DiagramPoint] = [{"weight": 0, "fee": amount(0)}]
-    for chunk in node.mempool.chunks():
-        weight += chunk.size
-        fee += chunk.fee
+    for size, paid in chunks:
+        weight += size
+        fee += paid
         points.append({"weight": weight, "fee": amount(fee)})
     return points
 
@@ -256,7 +262,8 @@ async def gettxspendingprevout(
     mempool_only = wanted.get("mempool_only", index is None)
     results: list[SpenderOf] = []
     rest: list[tuple[Strict[Outpoint], bytes]] = []
-    for output, outpoint in [(output, _outpoint(output.read())) for output in outputs]:
+    wanted_outputs = await aside(lambda: [(output, _outpoint(output.read())) for output in outputs])
+    async for output, outpoint in in_slices(wanted_outputs):
         found = node.mempool.spender_of(outpoint)
         if found is not None or mempool_only:
             results.append(_spent_json(output, found.tx if found is not None else None, with_tx=with_tx))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Annotated, NoReturn, NotRequired, TypedDict
 
 from btcnode.consensus.pow import bits_to_target, next_bits
@@ -23,6 +24,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.jsonvalue import amount, double
 from btcnode.rpc.lookup import difficulty, is_large, parse_hex_or_none, uint256_hex
+from btcnode.rpc.room import aside, in_slices
 from btcnode.services.parts import NodeParts
 
 DEFAULT_MAX_TRIES = 1_000_000
@@ -49,15 +51,16 @@ async def _make_block(
     """
     await node.submissions.at_rest()
     tip = node.chain.tip()
-    candidate = _candidate(node, script, given, extra_nonce)
+    candidate = await _candidate(node, tip, script, given, extra_nonce)
     while given is not None:
-        violation = await node.chain.check_proposal(parse_block(candidate.with_header(candidate.header)))
+        raw = candidate.with_header(candidate.header)
+        violation = await node.chain.check_proposal(await aside(partial(parse_block, raw)))
         if violation is None:
             break
         if node.chain.tip() == tip:
             raise RpcError(RpcCode.VERIFY_ERROR, f"TestBlockValidity failed: {violation}")
         tip = node.chain.tip()  # another block has come meanwhile: build on that one
-        candidate = _candidate(node, script, given, extra_nonce)
+        candidate = await _candidate(node, tip, script, given, extra_nonce)
     solved = solve_challenge(candidate, node.params, node.templates.keys)
     if solved is None:
         text = "ProcessNewBlock, block not accepted: bad-signet-blksig (no --signetkey satisfies the challenge)"
@@ -66,23 +69,18 @@ async def _make_block(
     return header, solved.with_header(header) if header is not None else b"", tries
 
 
-def _candidate(node: NodeParts, script: bytes, given: list[Tx] | None, extra_nonce: bytes) -> Candidate:
-    """A block on the tip, without its work."""
-    maker, tree, tip = node.templates, node.chain.tree, node.chain.tip()
+async def _candidate(node: NodeParts, tip: int, script: bytes, given: list[Tx] | None, extra_nonce: bytes) -> Candidate:
+    """A block on ``tip``, without its work."""
+    maker, tree, now = node.templates, node.chain.tree, node.clock.now()
     pool = node.mempool if given is None else None
     chosen = maker.choose(pool, tree.height(tip) + 1, tree.median_time_past(tip))
     txs = [entry.tx for entry in chosen.entries] if given is None else given
-    candidate = assemble(
-        tree,
-        tip,
-        node.params,
-        node.chain.version_bits,
-        node.clock.now(),
-        script,
-        txs,
-        chosen.fees,
-        version=maker.version,
-        extra_nonce=extra_nonce,
+    bits = node.chain.version_bits
+    version = bits.block_version(tip) if maker.version is None else maker.version
+    candidate = await aside(
+        lambda: assemble(
+            tree, tip, node.params, bits, now, script, txs, chosen.fees, version=version, extra_nonce=extra_nonce
+        )
     )
     log_new_block(candidate.txs[0], chosen)
     return candidate
@@ -148,22 +146,36 @@ async def _submit(node: NodeParts, raw: bytes) -> None:
         raise RpcError(RpcCode.INTERNAL_ERROR, "ProcessNewBlock, block not accepted")
 
 
-def _given_transactions(node: NodeParts, texts: Iterable[str]) -> list[Tx]:
+async def _given_transactions(node: NodeParts, texts: Iterable[str]) -> list[Tx]:
+    """The transactions, and those of the mempool that are named; raises RpcError for the first that is neither."""
     txs = []
-    for text in texts:
-        raw = parse_hex_or_none(text)
-        if raw is not None and len(raw) == 32:
-            entry = node.mempool.get(raw[::-1])
-            if entry is None:
-                raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f"Transaction {text} not in mempool.")
-            txs.append(entry.tx)
+    async for given in in_slices(await aside(lambda: list(_read_transactions(texts)))):
+        if isinstance(given, RpcError):
+            raise given
+        if isinstance(given, Tx):
+            txs.append(given)
             continue
-        try:
-            txs.append(Tx.parse(raw or b""))
-        except DecodeError:
-            why = f"Transaction decode failed for {text}. Make sure the tx has at least one input."
-            raise RpcError(RpcCode.DESERIALIZATION_ERROR, why) from None
+        text, txid = given
+        entry = node.mempool.get(txid)
+        if entry is None:
+            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, f"Transaction {text} not in mempool.")
+        txs.append(entry.tx)
     return txs
+
+
+def _read_transactions(texts: Iterable[str]) -> Iterator[Tx | tuple[str, bytes] | RpcError]:
+    """Transactions, and txids with their texts, up to the first text that is neither: what is wrong with it."""
+    try:
+        for text in texts:
+            raw = parse_hex_or_none(text)
+            try:
+                yield (text, raw[::-1]) if raw is not None and len(raw) == 32 else Tx.parse(raw or b"")
+            except DecodeError:
+                why = f"Transaction decode failed for {text}. Make sure the tx has at least one input."
+                yield RpcError(RpcCode.DESERIALIZATION_ERROR, why)
+                return
+    except RpcError as error:  # an item of another type
+        yield error
 
 
 class GeneratedBlock(TypedDict):
@@ -189,7 +201,7 @@ async def generateblock(
         except DecodeError:
             text = "Error: Invalid address or descriptor"
             raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, text) from None
-    txs = _given_transactions(node, transactions)
+    txs = await _given_transactions(node, transactions)
     header, raw, _ = await _make_block(node, script, DEFAULT_MAX_TRIES, txs)
     if header is None:
         raise RpcError(RpcCode.MISC_ERROR, "Failed to make block.")

@@ -17,6 +17,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import parse_hash, parse_hex_or_none, uint256_hex
+from btcnode.rpc.room import aside
 from btcnode.rpc.transactions import expect
 from btcnode.services.parts import NodeParts
 from btcnode.settings.kinds import leading_number
@@ -102,7 +103,7 @@ async def getblocktemplate(
     if mode == "proposal":
         return await _judge(node, request.get("data"))
     wanted = request.get("rules")
-    rules = {str(expect(rule, "string")) for rule in wanted} if isinstance(wanted, list) else set()
+    rules = await aside(lambda: _strings(wanted)) if isinstance(wanted, list) else set()
     if mode not in (None, "template"):
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid mode")
     if not node.params.is_test_chain:
@@ -118,12 +119,17 @@ async def getblocktemplate(
     return _answer(node, rules)
 
 
+def _strings(values: list[Any]) -> set[str]:
+    """Each once; raises RpcError when one is no string."""
+    return {str(expect(value, "string")) for value in values}
+
+
 async def _judge(node: NodeParts, data: Any) -> str | None:
     """A proposal: None, or why the block would not be valid."""
     if type_name(data) != "string":
         raise RpcError(RpcCode.TYPE_ERROR, "Missing data String key for proposal")
     try:
-        block = parse_block(parse_hex_or_none(data) or b"", exact=False)
+        block = await aside(lambda: parse_block(parse_hex_or_none(data) or b"", exact=False))
     except DecodeError:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Block decode failed") from None
     known = node.chain.tree.find(BlockHash(block.hash))

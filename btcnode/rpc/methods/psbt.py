@@ -32,6 +32,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.methods.psbt_decode import PsbtText, parse_psbt
+from btcnode.rpc.room import aside, in_slices
 from btcnode.rpc.transactions import (
     Inputs,
     IsWitness,
@@ -196,17 +197,25 @@ async def _process(
     node: NodeParts, text: str, provider: SigningProvider, hash_type: int | None, *, final: bool
 ) -> Psbt:
     """A PSBT with what mempool, UTXO set, txindex and provider know of its inputs and outputs, signed if possible."""
-    psbt = parse_psbt(text)
+    psbt = await aside(lambda: parse_psbt(text))
     if node.indexes.transactions is not None:
         await node.indexes.transactions.until_synced()
     missing = []
-    for item, outpoint in zip(psbt.inputs, psbt.tx.prevouts, strict=True):
+    async for item, outpoint in in_slices(zip(psbt.inputs, psbt.tx.prevouts, strict=True)):
         if item.non_witness_utxo is None:
             found = await find_transaction(node, outpoint[:32])
             item.non_witness_utxo = found.tx if found is not None else None
         if item.non_witness_utxo is None:
             missing.append(outpoint)
     txouts = await find_txouts(node, missing)
+    await aside(lambda: _fill(psbt, provider, txouts, hash_type, final=final))
+    return psbt
+
+
+def _fill(
+    psbt: Psbt, provider: SigningProvider, txouts: dict[bytes, bytes], hash_type: int | None, *, final: bool
+) -> None:
+    """Take over what the inputs spend and what the provider knows, and sign what can be signed; raises RpcError."""
     for item, outpoint in zip(psbt.inputs, psbt.tx.prevouts, strict=True):
         txout = txouts.get(outpoint) if item.non_witness_utxo is None else None
         if txout is not None and is_segwit_output(txout_script(txout), provider):
@@ -220,7 +229,6 @@ async def _process(
     for index in range(len(psbt.outputs)):
         update_output(provider, psbt, index)
     drop_unneeded_transactions(psbt)
-    return psbt
 
 
 async def _provider(node: NodeParts, descriptors: Iterable[ScanItem], *, with_secrets: bool) -> SigningProvider:
@@ -244,7 +252,8 @@ async def utxoupdatepsbt(
     """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs and its outputs."""
     provider = await _provider(node, descriptors or [], with_secrets=False)
     provider.hide_secrets = True
-    return encode_psbt(await _process(node, psbt, provider, None, final=False))
+    found = await _process(node, psbt, provider, None, final=False)
+    return await aside(lambda: encode_psbt(found))
 
 
 class ProcessedPsbt(TypedDict):
@@ -271,6 +280,10 @@ async def descriptorprocesspsbt(
     provider = await _provider(node, descriptors, with_secrets=True)
     provider.hide_origins = not bip32derivs
     found = await _process(node, psbt, provider, parse_sighash(sighashtype), final=finalize)
+    return await aside(lambda: _processed(found))
+
+
+def _processed(found: Psbt) -> ProcessedPsbt:
     complete = all(item.is_final for item in found.inputs)
     result: ProcessedPsbt = {"psbt": encode_psbt(found), "complete": complete}
     if complete:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired, TypedDict
 
+from btcnode.descriptors.provider import SigningProvider
 from btcnode.descriptors.sign_transaction import MISSING_AMOUNT, combine_signatures, sign_transaction
 from btcnode.errors import StorageError
 from btcnode.primitives.amounts import format_amount
@@ -15,6 +16,7 @@ from btcnode.rpc.decode import SpendingTx, TxJson, fee_json, spending_tx_json, t
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.lookup import is_active, parse_hash, parse_verbosity, parsed_block
+from btcnode.rpc.room import aside
 from btcnode.rpc.transactions import (
     NO_INPUT_HINT,
     Inputs,
@@ -203,14 +205,20 @@ async def combinerawtransaction(
 ) -> Annotated[str, "The transaction in hex"]:
     """One transaction with the signatures that several copies of it have together."""
     failed = "TX decode failed for tx {}. Make sure the tx has at least one input."
-    variants = [decode_transaction(text, witness=True, error=failed.format(n)) for n, text in enumerate(txs)]
+    variants = await aside(
+        lambda: [decode_transaction(text, witness=True, error=failed.format(n)) for n, text in enumerate(txs)]
+    )
     if not variants:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, "Missing transactions")
     prevouts = variants[0].prevouts
     txouts = await find_txouts(node, prevouts)
-    if len(txouts) < len(set(prevouts)):
-        raise RpcError(RpcCode.VERIFY_ERROR, "Input not found or already spent")
-    return combine_signatures(variants, [txouts[outpoint] for outpoint in prevouts]).raw.hex()
+
+    def combined() -> str:
+        if len(txouts) < len(set(prevouts)):
+            raise RpcError(RpcCode.VERIFY_ERROR, "Input not found or already spent")
+        return combine_signatures(variants, [txouts[outpoint] for outpoint in prevouts]).raw.hex()
+
+    return await aside(combined)
 
 
 class InputError(TypedDict):
@@ -253,11 +261,20 @@ async def signrawtransactionwithkey(
     sighashtype: SighashType = None,
 ) -> SignedTx:
     """Sign a transaction with the keys given, and no others."""
-    tx = decode_transaction(hexstring, witness=True, error=NO_INPUT_HINT)
-    provider = parse_secrets(privkeys, node.params)
+    tx = await aside(lambda: decode_transaction(hexstring, witness=True, error=NO_INPUT_HINT))
+    provider = await aside(lambda: parse_secrets(privkeys, node.params))
     txouts = await find_txouts(node, tx.prevouts)
-    parse_prevouts(prevtxs or [], provider, txouts)
-    signed, errors = sign_transaction(tx, provider, txouts, parse_sighash(sighashtype) or 0)
+
+    def signed() -> SignedTx:
+        parse_prevouts(prevtxs or [], provider, txouts)
+        return _signed(tx, provider, txouts, parse_sighash(sighashtype) or 0)
+
+    return await aside(signed)
+
+
+def _signed(tx: Tx, provider: SigningProvider, txouts: dict[bytes, bytes], hash_type: int) -> SignedTx:
+    """The transaction with the signatures that can be made; raises RpcError."""
+    signed, errors = sign_transaction(tx, provider, txouts, hash_type)
     for index, error in errors.items():
         if error == MISSING_AMOUNT:
             txout = txouts[tx.prevouts[index]]

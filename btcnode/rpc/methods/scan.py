@@ -19,6 +19,7 @@ from btcnode.rpc.given import ABSENT, Items
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_block, is_active
 from btcnode.rpc.methods.blocks import read_undo
+from btcnode.rpc.room import in_slices
 from btcnode.rpc.shapes import wrong_type
 from btcnode.services.chain import CoinScan
 from btcnode.services.parts import NodeParts
@@ -99,7 +100,7 @@ async def _scan(node: NodeParts, objects: Iterable[ScanItem], scan: CoinScan) ->
     tip, found = await node.chain.find_coins(needles, scan)
     unspents: list[ScannedOutput] = []
     height, total = tree.height(tip), 0
-    for outpoint, coin in found.coins:
+    async for outpoint, coin in in_slices(found.coins):
         script, at = coin_script(coin), coin_height(coin)
         total += coin_value(coin)
         unspents.append(
@@ -233,7 +234,7 @@ async def getdescriptoractivity(
 ) -> DescriptorActivity:
     """What descriptors have received and spent in blocks of the active chain, and in the mempool."""
     tree, heights = node.chain.tree, {}
-    for text in blockhashes:
+    async for text in in_slices(blockhashes):
         index = find_block(node, text)
         if not is_active(node, index):
             raise RpcError(RpcCode.INVALID_PARAMETER, "Block is not in main chain")
@@ -247,7 +248,7 @@ async def getdescriptoractivity(
         place: EventPlace = {"blockhash": to_display(tree.hash(index)), "height": height}
         await asyncio.to_thread(events.in_block, raw, undo, place)
     if include_mempool:
-        for entry in node.mempool.in_order():
+        async for entry in in_slices(node.mempool.in_order()):
             events.spends(entry.tx, await _mempool_spent(node, entry.tx), {})
             events.receives(entry.tx, {})
     return {"activity": events.events}

@@ -1,7 +1,10 @@
-"""Large arguments: parsed and decoded beside the loop, by a table of all methods that read nothing of the node."""
+"""Large arguments: parsed and worked on beside the loop, by tables of the methods that have any."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import json
 import os
 import threading
 from functools import wraps
@@ -11,10 +14,22 @@ import pytest
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.block import ParsedBlock, parse_block
-from btcnode.rpc import lookup
+from btcnode.rpc import jsonrpc, lookup, room
 from btcnode.rpc.jsonrpc import LARGE_BODY, MAX_ARRAYS
 from btcnode.rpc.lookup import LARGE_TEXT, is_large, parse_hex_or_none
-from btcnode.rpc.methods import all_methods, mempool_submit, mining
+from btcnode.rpc.methods import (
+    all_methods,
+    descriptors,
+    mempool,
+    mempool_submit,
+    mining,
+    mining_template,
+    psbt,
+    rawtransactions,
+    txoutproof,
+)
+from btcnode.rpc.room import in_slices
+from tests.lib.large_requests import tx_of
 
 Running = Any
 LARGE = "00" * LARGE_TEXT
@@ -138,3 +153,79 @@ def test_a_block_that_is_gone_is_not_answered_from_memory(running: Running) -> N
     assert running.call("getrawtransaction", txid, 1, name)["code"] == -5
     (files.directory / "elsewhere").rename(files.block_path(0))
     assert running.call("getblock", name)["tx"] == [txid]
+
+
+TX = tx_of(2).raw.hex()
+TXID = "11" * 32
+PSBT = "cHNidP8BAD0CAAAAARERERERERERERERERERERERERERERERERERERERERERAAAAAAAAAAAAAegDAAAAAAAAAVEAAAAAAAAA"
+ASIDE: list[tuple[str, list[Any], Any, str]] = [
+    ("signrawtransactionwithkey", [TX, []], rawtransactions, "decode_transaction"),
+    ("signrawtransactionwithkey", [TX, []], rawtransactions, "parse_secrets"),
+    ("signrawtransactionwithkey", [TX, [], []], rawtransactions, "parse_prevouts"),
+    ("signrawtransactionwithkey", [TX, []], rawtransactions, "sign_transaction"),
+    ("combinerawtransaction", [[TX, TX]], rawtransactions, "decode_transaction"),
+    ("utxoupdatepsbt", [PSBT], psbt, "parse_psbt"),
+    ("utxoupdatepsbt", [PSBT], psbt, "sign_input"),
+    ("utxoupdatepsbt", [PSBT], psbt, "encode_psbt"),
+    ("descriptorprocesspsbt", [PSBT, []], psbt, "parse_psbt"),
+    ("descriptorprocesspsbt", [PSBT, []], psbt, "encode_psbt"),
+    ("generateblock", ["raw(51)", []], mining, "assemble"),
+    ("generateblock", ["raw(51)", [TX]], mining, "_read_transactions"),
+    ("getblocktemplate", [{"mode": "proposal", "data": "00"}], mining_template, "parse_block"),
+    ("getblocktemplate", [{"rules": ["segwit"]}], mining_template, "_strings"),
+    ("gettxoutproof", [[TXID]], txoutproof, "parse_hash"),
+    ("verifytxoutproof", ["00"], txoutproof, "parse_hex"),
+    ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], mempool, "_outpoint"),
+    ("deriveaddresses", ["addr(bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw)#v9e9qrqq"], descriptors, "parsed"),
+    ("getblockcount", [], jsonrpc, "decode_large"),
+    ("getblockhash", [0], jsonrpc, "decode_large"),
+    ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], jsonrpc, "encode_large"),
+]
+
+
+@pytest.mark.parametrize(("method", "params", "module", "name"), ASIDE, ids=[f"{row[0]}-{row[3]}" for row in ASIDE])
+def test_large_requests_are_worked_on_beside_the_loop(
+    running: Running, method: str, params: list[Any], module: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And small ones on it, without a detour; the answers are the same."""
+    threads: list[str] = []
+    given = getattr(module, name)
+
+    def noted(*args: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        made = given(*args, **options)
+        return list(made) if name == "_read_transactions" else made  # a generator: run it here
+
+    monkeypatch.setattr(module, name, noted)
+    body = json.dumps({"id": 1, "method": method, "params": params}).encode()
+    small = running.post(body)
+    on_the_loop = set(threads)
+    threads.clear()
+    large = running.post(body + b" " * LARGE_BODY)
+    assert threads and all(thread.startswith("asyncio_") for thread in threads), threads
+    assert not any(thread.startswith("asyncio_") for thread in on_the_loop), on_the_loop
+    if method != "generateblock":  # each makes another one
+        assert small[:2] == large[:2]
+
+
+def test_what_must_be_done_on_the_loop_lets_others_have_their_turn() -> None:
+    async def count() -> int:
+        ended = asyncio.Event()
+
+        async def other() -> int:
+            turns = 0
+            while not ended.is_set():
+                turns += 1
+                await asyncio.sleep(0)
+            return turns
+
+        beside = asyncio.create_task(other())
+        items = [item async for item in in_slices(range(1_000))]
+        assert items == list(range(1_000))
+        ended.set()
+        return await beside
+
+    with pytest.MonkeyPatch.context() as patch:
+        steps = itertools.count()
+        patch.setattr(room, "monotonic", lambda: next(steps) * room.SLICE_MONO / 10)
+        assert asyncio.run(count()) >= 80
