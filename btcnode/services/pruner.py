@@ -22,6 +22,7 @@ from btcnode.errors import StorageError
 from btcnode.services.chain import Chain
 
 LOOK_AFTER = 1 << 20  # bytes that are written between two looks at the files
+LOOK_AFTER_BLOCKS = 16  # that are connected: with blocks that were stored before, nothing much is written
 HELD_SECONDS = 1.0  # between two looks while somebody holds pruning back
 HAVE_MASK = HAVE_DATA | HAVE_UNDO
 
@@ -55,7 +56,8 @@ class Pruner:
         self._target = None if target is None else max(target, MIN_PRUNE_TARGET)
         self._enabled = enabled
         self._locks = dict(locks)
-        self._looked_at = 0
+        self._looked_at = 0  # bytes that had been written
+        self._looked_height = 0  # of the chain
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
@@ -144,12 +146,14 @@ class Pruner:
         return files_within(self._files.infos, heights, self._files.writing)
 
     def _on_events(self, chain_events: list[ChainEvent]) -> None:
-        if self._target is not None and self._files.appended - self._looked_at >= LOOK_AFTER:
+        written = self._files.appended - self._looked_at
+        grown = self._state.active.height - self._looked_height
+        if self._target is not None and (written >= LOOK_AFTER or grown >= LOOK_AFTER_BLOCKS):
             self._begin()
 
     def _begin(self) -> None:
         if self._task is None or self._task.done():
-            self._looked_at = self._files.appended
+            self._looked_at, self._looked_height = self._files.appended, self._state.active.height
             if self._beyond_target() or self._is_held():
                 self._task = asyncio.get_running_loop().create_task(self._run())
 

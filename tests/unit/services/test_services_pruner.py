@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from btcnode.chain import pruning
+from btcnode.primitives.header import HEADER_SIZE
 from btcnode.services import pruner as pruner_module
 from btcnode.services.pruner import Pruner
 from btcnode.testing.memory_chain import mine_chain
@@ -46,6 +47,29 @@ def test_what_was_held_back_goes_without_another_block(lab: NodeLab) -> None:
         assert files.infos[1].size
         held = BLOCKS
         lab.until(lambda: not files.infos[1].size)
+        lab.do(pruner.close())
+    finally:
+        lab.close()
+
+
+def test_blocks_that_were_stored_before_are_pruned_when_the_chain_reaches_them(lab: NodeLab) -> None:
+    chain, files = lab.parts.chain, lab.opened.store.files
+    first, *others = mine_chain(lab.launch.params, BLOCKS, START - BLOCKS)
+
+    async def start() -> Pruner:
+        for raw in (first, *others):
+            chain.tree.add(raw[:HEADER_SIZE], START)
+        for raw in others:
+            await chain.driver.store_block(raw, START, requested=True)
+        pruner = Pruner(chain, {}, 1, enabled=True)
+        pruner.start()
+        await chain.driver.store_block(first, START, requested=True)
+        await chain.driver.settled()
+        return pruner
+
+    try:
+        pruner = lab.do(start())
+        lab.until(lambda: not files.infos[0].size)
         lab.do(pruner.close())
     finally:
         lab.close()
