@@ -95,6 +95,19 @@ class SnapshotStore:
             raise StorageError(f"cannot rename {self._folder}: {error.strerror}") from None
 
 
+def new_snapshot(directory: Path, known: AssumeUtxo, damage: DamageReports | None = None) -> SnapshotStore:
+    """An empty database for a set that is to be loaded; raises StorageError, then nothing of it stays.
+
+    ``damage`` as ``SnapshotStore`` takes it.
+    """
+    remove_snapshot(directory)  # of a load that failed
+    try:
+        return SnapshotStore(directory, known, damage)
+    except StorageError:
+        remove_snapshot(directory)
+        raise
+
+
 def remove_snapshot(directory: Path) -> None:
     """Delete what was loaded, for a rebuild."""
     shutil.rmtree(directory / SNAPSHOT_DIR, ignore_errors=True)

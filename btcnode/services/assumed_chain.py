@@ -12,7 +12,7 @@ from btcnode.chain.assumed import forget_undo_above
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.history import History
 from btcnode.chain.script_checks import ScriptChecker
-from btcnode.chain.snapshot_store import SnapshotStore
+from btcnode.chain.snapshot_store import SnapshotStore, new_snapshot
 from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.files import open_regular
 from btcnode.mempool.pool import Mempool
@@ -110,6 +110,13 @@ class AssumedChain:
 
         Raises DecodeError for a wrong header, SnapshotFileError, SnapshotRefusedError, StorageError.
         """
+        try:
+            return await self._load_file(name)
+        except (DecodeError, StorageError) as error:  # the words for who asked may lack the name
+            log.warning("[snapshot] %s cannot be loaded: %s", name, error)
+            raise
+
+    async def _load_file(self, name: str) -> LoadedSnapshot:
         file = _open(name)
         with file:
             try:
@@ -178,7 +185,7 @@ class AssumedChain:
         height = self._state.tree.height(base)
         log.info("[snapshot] loading %d coins from snapshot %s", header.coins, to_display(known.block_hash))
         store = self._state.store
-        snapshot = await asyncio.to_thread(SnapshotStore, store.directory, known, store.damage_reports)
+        snapshot = await asyncio.to_thread(new_snapshot, store.directory, known, store.damage_reports)
         try:
             await asyncio.to_thread(self._fill, file, header, height, snapshot)
             await self._driver.adopt_snapshot(snapshot, lambda tip: self._make_history(known, tip), self._on_done)

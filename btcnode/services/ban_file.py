@@ -52,8 +52,9 @@ class BanFile:
                 self._take(entry)
         except FileNotFoundError:
             return False
-        except OSError as error:
-            log.warning("Cannot load banlist %s: %s", self._path, error)
+        except OSError as error:  # of rights, perhaps: it is not to be written over
+            aside = set_aside(self._path)
+            log.warning("Cannot load banlist %s: %s. %s, and nobody is banned", self._path, error, aside)
             return False
         except (CorruptionError, ValueError, KeyError, TypeError) as error:
             aside = set_aside(self._path)

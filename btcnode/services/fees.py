@@ -43,7 +43,8 @@ def load_estimator(path: Path, *, accept_stale: bool) -> FeeEstimator:
     except FileNotFoundError:
         log.info("%s is not found. Continue anyway.", path)
     except OSError as error:
-        log.warning("Failed to read fee estimates from %s (%s). Continue anyway.", path, error)
+        aside = set_aside(path)
+        log.warning("Failed to read fee estimates from %s (%s). Continue anyway. %s.", path, error, aside)
     except (CorruptionError, DecodeError) as error:
         log.warning(
             "Failed to read fee estimates from %s (%s). Continue anyway. The file is damaged: %s, and fees are learnt"

@@ -76,7 +76,8 @@ class MempoolFile:
                     "%s is damaged (%s): %s, and the mempool begins empty", self.path, error, set_aside(self.path)
                 )
             except StorageError as error:
-                log.warning("the mempool of the last run is lost: %s", error)
+                aside = set_aside(self.path)  # the end of this run writes the file anew
+                log.warning("the mempool of the last run is not used: %s: %s", error, aside)
             else:
                 log.info(
                     "Imported mempool transactions from file: %d succeeded, %d failed, %d expired, %d already there,"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from btcnode.errors import StorageError
 from btcnode.services.file_names import system_name
+from btcnode.storage.durable import storage_error
 
 
 class SnapshotFileError(StorageError):
@@ -51,8 +52,11 @@ def output_file(name: str) -> Iterator[tuple[Path, int]]:
     try:
         yield temporary, fd
         if not is_pipe:
-            os.fsync(fd)
-            temporary.replace(system_name(name))
+            try:
+                os.fsync(fd)
+                temporary.replace(system_name(name))
+            except OSError as error:
+                raise storage_error(error, f"cannot write {name}") from None
     except BaseException:
         if not is_pipe:
             temporary.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from btcnode.services.chain import Chain
 from btcnode.services.earlier_coins import coins_after
 from btcnode.services.pruner import Pruner
 from btcnode.services.snapshot_files import output_file
+from btcnode.storage.durable import storage_error
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 
 
@@ -47,10 +48,10 @@ class SnapshotWriter:
                 )
             back = target != self._state.tip
             spill = temporary.parent / f"temp_utxo_{tree.height(target)}" if back and not in_memory() else None
-            result = await self._chain.driver.at_tip(lambda begun: self._write(fd, target, spill, begun))
+            result = await self._chain.driver.at_tip(lambda begun: self._write(name, fd, target, spill, begun))
         return result[1]
 
-    def _write(self, fd: int, target: int, spill: Path | None, begun: Callable[[], None]) -> WrittenSnapshot:
+    def _write(self, name: str, fd: int, target: int, spill: Path | None, begun: Callable[[], None]) -> WrittenSnapshot:
         """On a reader thread; the chain stands still until ``begun`` is called."""
         state, tree = self._state, self._state.tree
         with coins_after(self._chain, target, spill, begun) as changes:
@@ -60,5 +61,5 @@ class SnapshotWriter:
                     file.write(header.pack(state.params))
                     written = write_coins(file, changes.chunks(), self._chain.check_stop)
             except OSError as error:
-                raise StorageError(f"cannot write the UTXO set: {error.strerror}") from None
+                raise storage_error(error, f"cannot write the UTXO set to {name}") from None
         return WrittenSnapshot(written.coins, written.utxo_hash, tree.columns.chain_tx[target])

@@ -40,6 +40,7 @@ class CoinChanges:
             except OSError as error:
                 raise storage_error(error, f"cannot make {path}") from None
             except lmdb.Error as error:
+                path.unlink(missing_ok=True)
                 raise translate(error, path) from error
 
     def close(self) -> None:

@@ -11,7 +11,6 @@ with the file and what repairs it, and is told to those who listen (damage_repor
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import random
@@ -38,7 +37,7 @@ from btcnode.storage.coin_groups import Entries
 from btcnode.storage.coin_run import RunRecord
 from btcnode.storage.coin_runs import CoinRuns, NewRun
 from btcnode.storage.damage_reports import DamageReports
-from btcnode.storage.durable import is_full, storage_error
+from btcnode.storage.durable import storage_error
 from btcnode.storage.fault_note import fault_noted
 from btcnode.storage.layout import (
     COINS_DIR,
@@ -56,7 +55,7 @@ from btcnode.storage.layout import (
     SCHEMA_VERSION,
     SUMS_SEAL,
 )
-from btcnode.storage.lmdb_errors import REINDEX_ADVICE, full_error, translate
+from btcnode.storage.lmdb_errors import REINDEX_ADVICE, translate, translate_write
 from btcnode.storage.locking import DirectoryLock
 from btcnode.storage.older_layout import bring_up_to_date
 from btcnode.storage.page_check import WHOLE_BYTES, check_file
@@ -166,9 +165,10 @@ class Database:
         except BaseException as error:
             if env is not None:
                 env.close()
+            typed = translate_write(error, path / file) if isinstance(error, lmdb.Error) else None
             lock.release()
-            if isinstance(error, lmdb.Error):
-                raise translate(error, path / file) from error
+            if typed is not None:
+                raise typed from error
             if isinstance(error, OSError):
                 raise storage_error(error, f"cannot open {path / file}") from None
             raise
@@ -282,7 +282,9 @@ class Database:
 
     def _translated(self, error: Exception) -> StorageError:
         """The typed error for one of LMDB's; damage is reported."""
-        typed = translate(error, self.file)
+        return self._reported(translate(error, self.file))
+
+    def _reported(self, typed: StorageError) -> StorageError:
         return self._reports.report(typed) if isinstance(typed, CorruptionError) else typed
 
     def seal(self, txn: Any) -> Seal:
@@ -431,9 +433,7 @@ class Database:
             except lmdb.Error as error:
                 if isinstance(error, lmdb.PanicError):
                     self._failure = f"the database in {self.path} failed while writing: restart the node"
-                if os.strerror(errno.EIO) in str(error) and is_full(self.file):
-                    raise full_error(error, self.file) from error
-                raise self._translated(error) from error
+                raise self._reported(translate_write(error, self.file)) from error
 
     def clear_coins(self, meta_puts: Mapping[bytes, bytes]) -> None:
         """Forget every coin, and write ``meta_puts``, in one transaction. Raises as ``commit``."""

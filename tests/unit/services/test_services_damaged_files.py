@@ -119,3 +119,18 @@ def test_a_damaged_file_that_cannot_be_renamed_is_said(tmp_path: Path, caplog: p
     caplog.set_level(logging.WARNING)
     assert load_estimator(path, accept_stale=False).best_height == 0
     assert "it cannot be renamed: Is a directory" in caplog.text
+
+
+def test_a_file_that_cannot_be_read_is_not_written_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its owner may mend what keeps the node from it: rights, or the disk below."""
+    directory = tmp_path / "regtest"
+    directory.mkdir()
+    small = ("banlist.json", "mempool.dat", "fee_estimates.dat")
+    for name in small:
+        (directory / name).mkdir()  # to open it is an error, whoever asks
+    caplog.set_level(logging.WARNING)
+    NodeLab(regtest_config(tmp_path)).close()
+    for name in small:
+        assert (directory / f"{name}.damaged").is_dir()
+        assert f"it is kept as {name}.damaged" in caplog.text
+    assert (directory / "banlist.json").is_file() and (directory / "mempool.dat").is_file()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ from btcnode.storage.database import Database
 from btcnode.storage.layout import COINS_DIR, DATABASE_FILE
 from btcnode.storage.page_check import check_file
 from tests.lib.coins import all_coins
+from tests.lib.full_disk import no_room
 
-PAGE = 4096
 Coins = dict[bytes, bytes]
 
 
@@ -339,17 +338,6 @@ def unmerged(
         database.commit(coins_put=fresh)
     monkeypatch.setattr(coin_runs, "MERGES", 1)
     return database, alive
-
-
-@contextmanager
-def no_room() -> Iterator[None]:
-    """No file can be made longer, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_merge_without_room_is_no_damage(
