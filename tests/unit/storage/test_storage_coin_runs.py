@@ -331,7 +331,7 @@ def unmerged(
     monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 0)
     monkeypatch.setattr(coin_merge, "FLOOR", 10)
     monkeypatch.setattr(coin_runs, "MERGES", 0)
-    database, alive = Database.open(directory), Coins()
+    database, alive = Database.open(directory, damage=damage), Coins()
     for _ in range(4):
         fresh = made(rng, 150, [0, 1], [35])
         alive |= fresh
