@@ -1,4 +1,4 @@
-"""The house keeps its shape: import order, no circles inside a room, pure rooms, short functions."""
+"""The house keeps its shape: import order, no circles inside a room, pure rooms, short functions, tests by room."""
 
 from __future__ import annotations
 
@@ -296,3 +296,13 @@ def test_parts_are_handed_over_at_construction() -> None:
         or (holders.get(name, 99) <= ORDER[room] and not isinstance(value, ast.Constant))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_unit_tests_lie_as_the_package_does() -> None:
+    def folders(root: Path) -> set[str]:
+        return {str(path.parent.relative_to(root)) for path in root.rglob("__init__.py")}
+
+    package, tests = folders(ROOT), folders(ROOT.parent / "tests/unit")
+    assert tests <= package, f"folders of tests without a room: {sorted(tests - package)}"
+    # of options nothing but what the settings make of them can be tried
+    assert package - tests == {"settings/groups"}, f"rooms without a folder of tests: {sorted(package - tests)}"

@@ -1,24 +1,15 @@
-"""Scripts in words, descriptors, clients."""
+"""What methods make of scripts, descriptors and difficulties: words and numbers as Bitcoin Core writes them."""
 
 from __future__ import annotations
-
-import asyncio
-from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from btcnode.descriptors.checksum import descriptor_checksum
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import params_for
-from btcnode.rpc.async_client import AsyncRpcClient
-from btcnode.rpc.auth import read_cookie
-from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
 from btcnode.rpc.decode import infer_descriptor, script_asm
 from btcnode.rpc.descriptors import script_of_descriptor
-from btcnode.rpc.errors import RpcError
 from btcnode.rpc.lookup import difficulty
 from btcnode.rpc.transactions import has_valid_ops
 from btcnode.script.solver import match_multisig, script_type
@@ -120,68 +111,6 @@ def test_descriptors(descriptor: str, script: str) -> None:
 def test_descriptors_that_are_none(text: str) -> None:
     with pytest.raises(DecodeError):
         script_of_descriptor(text, MAIN)
-
-
-def test_descriptor_checksum_sees_every_change() -> None:
-    assert descriptor_checksum("raw(deadbeef)") == "89f8spxm"
-    assert descriptor_checksum("raw(deadbeee)") != "89f8spxm"
-
-
-def test_sync_client(running: Any) -> None:
-    user, password = read_cookie(running.cookie_path) or ("", "")
-    with RpcClient("127.0.0.1", running.port, user, password) as client:
-        assert client.call("getblockcount") == 0
-        assert len(client.call("getblockheader", client.call("getblockhash", 0), verbose=False)) == 160
-        with pytest.raises(RpcError) as refused:
-            client.call("getblockhash", 9)
-        assert refused.value.code == -8
-        count, failed = client.batch([("getblockcount", []), ("nosuch", [])])
-        assert count == 0
-        assert isinstance(failed, RpcError)
-        assert failed.code == -32601
-        assert isinstance(client.call("getdifficulty"), Decimal)
-    with RpcClient("127.0.0.1", running.port, user, "wrong") as stranger, pytest.raises(RpcHttpError) as refused_http:
-        stranger.call("getblockcount")
-    assert refused_http.value.status == 401
-
-
-def test_sync_client_reconnects_when_the_server_has_closed(run_server: Any) -> None:
-    running = run_server(rpcservertimeout=1)
-    user, password = read_cookie(running.cookie_path) or ("", "")
-    with RpcClient("127.0.0.1", running.port, user, password) as client:
-        client.call("getblockcount")
-        for connection in list(running.server.http.limits.connections):
-            running.call_soon(connection.transport.close)
-        assert running.call("uptime") >= 0
-        assert client.call("getblockcount") == 0
-
-
-def test_clients_without_a_server() -> None:
-    with RpcClient("127.0.0.1", 1) as client, pytest.raises(RpcConnectionError):
-        client.call("getblockcount")
-
-    async def call() -> None:
-        await AsyncRpcClient("127.0.0.1", 1).call("getblockcount")
-
-    with pytest.raises(RpcConnectionError):
-        asyncio.run(call())
-
-
-def test_async_client_calls_at_the_same_time(running: Any) -> None:
-    user, password = read_cookie(running.cookie_path) or ("", "")
-
-    async def calls() -> list[Any]:
-        client = AsyncRpcClient("127.0.0.1", running.port, user, password, connections=3)
-        waiting = [asyncio.create_task(client.call("waitforblockheight", 9, 300)) for _ in range(2)]
-        counts = await asyncio.gather(*(client.call("getblockcount") for _ in range(20)))
-        assert not any(task.done() for task in waiting)
-        tips = await asyncio.gather(*waiting)
-        with pytest.raises(RpcError):
-            await client.call("getblockhash", height=4)
-        await client.close()
-        return [*counts, *(tip["height"] for tip in tips)]
-
-    assert asyncio.run(calls()) == [0] * 22
 
 
 def test_ops_that_exist() -> None:

@@ -10,7 +10,7 @@ import pytest
 from btcnode.primitives.addresses import base58check_decode, base58check_encode
 from btcnode.services.file_names import joined, system_name
 from btcnode.wire.subnet import SubNet, ipv4_short
-from tests.unit.rpc.conftest import Running
+from tests.unit.conftest import Running
 
 UNKNOWN = "00" * 32
 BURNS = "0200000001" + "11" * 36 + "00ffffffff" + "01" + "e803000000000000016a" + "00000000"

@@ -12,7 +12,7 @@ from btcnode.primitives.header import HEADER_SIZE, header_hash
 from tests.lib.chain_generator import benchmark_chain
 from tests.lib.hints import pack_hints, reference_hints
 from tests.lib.node_parts import regtest_config
-from tests.unit.rpc.conftest import Running
+from tests.unit.conftest import Running
 
 PARAMS = params_for("regtest")
 
