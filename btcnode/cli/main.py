@@ -139,11 +139,29 @@ def make_hints(
     height: Annotated[int, typer.Option(help="Height of the block that the hints are for, -1 for the tip.")] = -1,
     **options: Any,
 ) -> None:
-    """Have a running node write hints for the SwiftSync of other nodes."""
-    settings = from_keywords(options).settings
-    with _running_node(settings, own_port=options.get("rpcport") is not None, timeout=None) as client:
-        written = client.call("dumphints", str(Path(path).absolute()), height)
+    """Write hints for the SwiftSync of other nodes, from a node that runs or the directory of one that does not."""
+    settings, place = from_keywords(options).settings, str(Path(path).absolute())
+    if _is_running(settings):
+        with _running_node(settings, own_port=options.get("rpcport") is not None, timeout=None) as client:
+            written = client.call("dumphints", place, height)
+    else:
+        from btcnode.cli.offline import call_alone  # the whole node
+
+        written = call_alone(options, "btcnode.swiftsync", "dumphints", place, height)
     typer.echo(f"{written['path']}: {written['coins']} coins at height {written['height']}, {written['size']} bytes")
+
+
+def _is_running(settings: Settings) -> bool:
+    """Whether a node has the data directory."""
+    from btcnode.storage.locking import DirectoryLock
+
+    if not settings.net_dir.is_dir():
+        return False
+    try:
+        DirectoryLock(settings.net_dir).release()
+    except DatadirLockedError:
+        return True
+    return False
 
 
 def _running_node(settings: Settings, *, own_port: bool, timeout: float | None = 30.0) -> RpcClient:

@@ -69,7 +69,6 @@ class AssembledNode:
     alerts: ChainAlerts
     memory: MemoryLimiter
     meter: Meter
-    swiftsync: SwiftSync | None  # None: no -swiftsync
 
 
 def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
@@ -119,6 +118,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         addresses=opened.addresses,
         notifications=Notifications(opened.publisher, transactions, machinery.view, launch.clock),
         sync=sync,
+        swiftsync=swiftsync,
     )
     effects = BlockEffects(
         machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, settings.net_dir,
@@ -140,7 +140,6 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         alerts,
         _make_limiter(opened, machinery),
         _make_meter(opened, machinery, parts),
-        swiftsync,
     )
 
 

@@ -54,9 +54,9 @@ async def bring_up_to_date(node: AssembledNode, stack: AsyncExitStack) -> None:
         await driver.flush()
         store.end_reindex()
         log.info("Reindexing finished")
-    elif node.swiftsync is not None:
+    elif node.parts.swiftsync is not None:
         launch.busy_with("Reading the hints…")
-        await launch.until_stopped(node.swiftsync.open())
+        await launch.until_stopped(node.parts.swiftsync.open())
     launch.busy_with("Activating best chain…")
     await launch.until_stopped(driver.settled())
     node.parts.pruner.check_locks()

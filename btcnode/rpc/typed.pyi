@@ -966,6 +966,20 @@ class RpcInfo(TypedDict):
     active_commands: list[ActiveCommand]
     logpath: str
 
+class SwiftSyncInfo(TypedDict):
+    running: bool
+    full: bool
+    height: int
+    blockhash: NotRequired[str]
+    blocks: int
+    inputs: int
+    coins: int
+    progress: Real
+    blocks_per_second: Real
+    inputs_per_second: Real
+    seconds_left: NotRequired[int]
+    failure: NotRequired[str]
+
 class SyncProfile(TypedDict):
     state: str
     duration: NotRequired[Real]
@@ -1380,6 +1394,8 @@ class NodeRpc:
         """A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash."""
     async def getrpcinfo(self) -> RpcInfo:
         """State of the RPC server."""
+    async def getswiftsyncinfo(self) -> SwiftSyncInfo:
+        """Tell how far the sync with hints is that this node was started for (-swiftsync)."""
     async def getsyncprofile(self) -> SyncProfile:
         """Where the synchronisation spends its time: figures of the initial download, so far or of all of it."""
     async def getsyncstate(self) -> SyncState:
@@ -1687,6 +1703,8 @@ class SyncNodeRpc:
         """A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash."""
     def getrpcinfo(self) -> RpcInfo:
         """State of the RPC server."""
+    def getswiftsyncinfo(self) -> SwiftSyncInfo:
+        """Tell how far the sync with hints is that this node was started for (-swiftsync)."""
     def getsyncprofile(self) -> SyncProfile:
         """Where the synchronisation spends its time: figures of the initial download, so far or of all of it."""
     def getsyncstate(self) -> SyncState:

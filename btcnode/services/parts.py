@@ -22,6 +22,7 @@ from btcnode.services.peers import Peers
 from btcnode.services.pruner import Pruner
 from btcnode.services.snapshot_writer import SnapshotWriter
 from btcnode.services.submissions import Submissions
+from btcnode.services.swift_sync import SwiftSync
 from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.settings.settings import Settings
 
@@ -55,3 +56,4 @@ class NodeParts:
     addresses: Addresses
     notifications: Notifications
     sync: SyncMonitor
+    swiftsync: SwiftSync | None  # None: no -swiftsync

@@ -32,6 +32,7 @@ from btcnode.consensus.subsidy import block_subsidy
 from btcnode.errors import BtcnodeError, DecodeError, RuleViolation, StorageError
 from btcnode.networks.assumeutxo import AssumeUtxo, set_after
 from btcnode.networks.parameters import BIP34_IMPLIES_BIP30_LIMIT
+from btcnode.observe.progress import duration
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.effects import TakeSpent
@@ -68,6 +69,26 @@ class SwiftSyncFailed(BtcnodeError):
     """It cannot come to a good end: the node syncs as usual. The text says why."""
 
 
+class SwiftProgress(NamedTuple):
+    """How far it is. ``target``: the hints' block, once it is known; ``failure``: why it was given up.
+
+    ``blocks_rate`` and ``inputs_rate``: per second, of late.
+    """
+
+    running: bool
+    height: int
+    target: BlockHash | None
+    blocks: int
+    inputs: int
+    coins: int
+    blocks_rate: float
+    inputs_rate: float
+    failure: str
+
+
+NO_PROGRESS = SwiftProgress(False, 0, None, 0, 0, 0, 0.0, 0.0, "")
+
+
 class SwiftOptions(NamedTuple):
     """``block`` is the hash that the user has named, ``keep_blocks`` whether blocks go to the disk.
 
@@ -79,6 +100,16 @@ class SwiftOptions(NamedTuple):
     keep_blocks: bool
     full: bool
     validate: bool
+
+
+def progress_line(progress: SwiftProgress) -> str:
+    """How far it is, how fast, and how long the rest takes at the present pace of blocks; for the log."""
+    done, height, rate = progress.blocks, progress.height, progress.blocks_rate
+    left = f", {duration((height - done) / rate)} left at this pace" if rate else ""
+    return (
+        f"SwiftSync: {done} of {height} blocks ({100 * done / height:.1f} %), {progress.coins} coins;"
+        f" {rate:.0f} blocks/s, {progress.inputs_rate:.0f} inputs/s{left}"
+    )
 
 
 class SwiftSync:
@@ -122,6 +153,7 @@ class SwiftSync:
         self._checkpointed = 0.0
         self._changed = asyncio.Event()  # something to look at for the task
         self._failure: SwiftSyncFailed | None = None
+        self._rates = (0.0, 0.0)  # blocks and inputs a second, of late
         self._task: asyncio.Task[None] | None = None
         self._fold_thread = ThreadPoolExecutor(1, thread_name_prefix="fold")
         self.target = -1
@@ -141,6 +173,14 @@ class SwiftSync:
     def is_ready(self, height: int) -> bool:
         """Whether the block may be asked for: in a full sync when the coins that it spends are here."""
         return self._spent is None or self._path.at(height) in self._spent
+
+    def progress(self) -> SwiftProgress:
+        """How far it is."""
+        ledger, failure = self._ledger, self._failure
+        done = (0, 0, 0) if ledger is None else (ledger.height - ledger.left, ledger.inputs, ledger.coins)
+        target = None if ledger is None else BlockHash(ledger.target)
+        why = "" if failure is None else str(failure)
+        return SwiftProgress(self.running, self._height, target, *done, *self._rates, why)
 
     @property
     def running(self) -> bool:
@@ -433,7 +473,7 @@ class SwiftSync:
         ledger = self._ledger
         if ledger is None:
             raise RuntimeError("no ledger")
-        looked, reported, inputs = -1, time.monotonic(), ledger.inputs
+        reported, seen = time.monotonic(), (ledger.left, ledger.inputs)
         while ledger.left or self._inflight:
             self._check_target()
             self._changed.clear()
@@ -443,11 +483,11 @@ class SwiftSync:
             self._check_spent(now)
             if self._held_bytes >= RUN_BYTES or now - self._checkpointed > CHECKPOINT_SECONDS:
                 self._begin_checkpoint()
-            if now - reported > REPORT_SECONDS and looked != ledger.left:
-                rate = (ledger.inputs - inputs) / (now - reported)
-                done = ledger.height - ledger.left
-                log.info("SwiftSync: %d of %d blocks, %d inputs/s, %d coins", done, ledger.height, rate, ledger.coins)
-                looked, reported, inputs = ledger.left, now, ledger.inputs
+            if now - reported > REPORT_SECONDS:
+                self._rates = ((seen[0] - ledger.left) / (now - reported), (ledger.inputs - seen[1]) / (now - reported))
+                if seen[0] != ledger.left:
+                    log.info("%s", progress_line(self.progress()))
+                reported, seen = now, (ledger.left, ledger.inputs)
             if self._checkpoint is not None and self._checkpoint.done():
                 self._checkpoint.result()
             try:

@@ -13,12 +13,12 @@ _btcnode_cli() {
     getdifficulty getindexinfo getmemoryinfo getmempoolancestors getmempoolcluster getmempooldescendants
     getmempoolentry getmempoolinfo getmininginfo getnettotals getnetworkhashps getnetworkinfo getnodeaddresses
     getpeerinfo getpeerscores getprioritisedtransactions getprivatebroadcastinfo getrawmempool getrawtransaction
-    getrpcinfo getsyncprofile getsyncstate gettxout gettxoutproof gettxoutsetinfo gettxspendingprevout
-    getzmqnotifications help importmempool joinpsbts listbanned loadtxoutset logging ping preciousblock
-    prioritisetransaction pruneblockchain savemempool scanblocks scantxoutset sendrawtransaction setban
-    setnetworkactive signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader submitpackage
-    testmempoolaccept uptime utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof
-    waitforblock waitforblockheight waitfornewblock
+    getrpcinfo getswiftsyncinfo getsyncprofile getsyncstate gettxout gettxoutproof gettxoutsetinfo
+    gettxspendingprevout getzmqnotifications help importmempool joinpsbts listbanned loadtxoutset logging ping
+    preciousblock prioritisetransaction pruneblockchain savemempool scanblocks scantxoutset sendrawtransaction
+    setban setnetworkactive signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader
+    submitpackage testmempoolaccept uptime utxoupdatepsbt validateaddress verifychain verifymessage
+    verifytxoutproof waitforblock waitforblockheight waitfornewblock
     "
     COMPREPLY=()
     if [ "$cur" = "=" ]; then

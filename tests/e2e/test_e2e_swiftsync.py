@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.lib.chain_generator import ChainGenerator
 from tests.lib.hints import pack_hints, reference_hints
 from tests.lib.peer import ChainServer
 from tests.lib.process import NodeProcess, RpcFailure, wait_until
+from tests.lib.swift_fuzz import KINDS, kill_often
 from tests.lib.swift_nodes import figures, name, run, write_hints
 
 PARAMS = params_for("regtest")
@@ -168,26 +168,11 @@ def test_the_assumed_valid_block_says_which_block_it_is(
         assert "above the assumed-valid block at 11" in node.output()
 
 
-def test_thirty_kills(tmp_path: Path, chain: list[bytes], hints: list[list[int]], expected: dict[str, Any]) -> None:
-    words = options(tmp_path / "hints", chain, hints)
-    rng = random.Random(4)
-    with ChainServer.of_blocks(PARAMS, chain) as server:
-
-        def slowly(_: bytes, raw: bytes) -> bytes:
-            time.sleep(0.01)
-            return raw
-
-        server.on_block = slowly
-        with run(tmp_path / "node", server.address, *words) as node:
-            for _ in range(30):
-                node.start()
-                time.sleep(rng.uniform(0, 0.5))
-                node.kill()
-            node.start()
-            node.wait_height(len(chain))
-            assert figures(node) == expected
-            assert node.stop() == 0
-            assert "Traceback" not in node.output()
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_kills(tmp_path: Path, chain: list[bytes], kind: str) -> None:
+    """More of them: ``scripts/fuzz/swiftsync.py --kills``."""
+    kill_often(PARAMS, chain, ABOVE, kind, 10, 4, tmp_path)
 
 
 def test_background_validation(

@@ -232,35 +232,6 @@ def test_coins_that_nobody_asked_for(
         assert figures(node) == expected
 
 
-def test_kills(
-    tmp_path: Path,
-    chain: list[bytes],
-    hints: list[list[int]],
-    coins: dict[BlockHash, list[bytes]],
-    expected: dict[str, Any],
-) -> None:
-    words = (*write_hints(tmp_path / "hints", hints), "--swiftsync-full")
-    rng = random.Random(4)
-    with server_of(chain, coins) as server:
-
-        def slowly(_: bytes, raw: bytes) -> bytes:
-            time.sleep(0.01)
-            return raw
-
-        server.on_block = slowly
-        with run(tmp_path / "node", server.address, *words) as node:
-            for _ in range(10):
-                node.start()
-                time.sleep(rng.uniform(0, 0.8))
-                node.kill()
-            node.start()
-            node.wait_height(len(chain))
-            assert figures(node) == expected
-            assert DONE in node.output() and FAILED not in node.output()
-            assert node.stop() == 0
-            assert "Traceback" not in node.output()
-
-
 def test_a_sync_without_scripts_is_not_gone_on_with(
     tmp_path: Path,
     chain: list[bytes],

@@ -28,7 +28,7 @@ def open_lab(path: Path, chain: list[bytes], height: int) -> tuple[NodeLab, Swif
     (path / "hints").write_bytes(pack_hints(reference_hints(chain[:height])))
     block = header_hash(chain[height - 1][:HEADER_SIZE])[::-1].hex()
     lab = NodeLab(regtest_config(path / "node", swiftsync=str(path / "hints"), swiftsyncblock=block))
-    swift = lab.assembled.swiftsync
+    swift = lab.parts.swiftsync
     assert swift is not None
     lab.do(swift.open())
     return lab, swift

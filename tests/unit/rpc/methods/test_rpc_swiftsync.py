@@ -1,7 +1,9 @@
-"""``dumphints``: the hints for any block of the active chain, made beside the chain."""
+"""``dumphints``: the hints for any block of the active chain, made beside the chain; how far a sync with them is."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,3 +71,51 @@ def test_a_chain_without_blocks_has_no_hints(tmp_path: Path) -> None:
         assert not (node.settings.net_dir / "none.hints").exists()
     finally:
         node.close()
+
+
+def test_how_far_a_sync_with_hints_is(tmp_path: Path, synced: Running, chain: list[bytes]) -> None:
+    none = synced.call("getswiftsyncinfo")
+    assert (none["running"], none["height"], none["blocks"], none["progress"]) == (False, 0, 0, 0.0)
+    (tmp_path / "hints").write_bytes(pack_hints(reference_hints(chain)))
+    named = header_hash(chain[-1][:HEADER_SIZE])[::-1].hex()
+    node = Running(regtest_config(tmp_path / "node", swiftsync=str(tmp_path / "hints"), swiftsyncblock=named))
+    try:
+        swift = node.parts.swiftsync
+        assert swift is not None
+        node.do(swift.open())
+        before = node.call("getswiftsyncinfo")
+        assert (before["running"], before["full"], before["height"]) == (True, False, len(chain))
+        for raw in chain:
+            node.do(node.parts.chain.driver.store_block(raw, node.now, requested=True))
+        node.until(lambda: not swift.running)
+        after = node.call("getswiftsyncinfo")
+        assert (after["running"], after["blocks"], after["blockhash"]) == (False, len(chain), named)
+        assert after["progress"] == 1.0
+        assert after["coins"] == synced.call("gettxoutsetinfo")["txouts"]
+        assert "failure" not in after and "seconds_left" not in after
+    finally:
+        node.close()
+
+
+def test_hints_of_a_node_that_does_not_run(tmp_path: Path, chain: list[bytes]) -> None:
+    """From its directory, with the progress on standard error; one that is not there is named."""
+
+    def make(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "btcnode", "hints", "make", "--network", "regtest", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+
+    node = Running(regtest_config(tmp_path / "node"))
+    for raw in chain:
+        node.do(node.parts.chain.driver.store_block(raw, node.now, requested=True))
+    node.do(node.parts.chain.driver.settled())
+    node.close()
+    height = len(chain) - 3
+    made = make("--datadir", str(tmp_path / "node"), "--height", str(height), "made.hints")
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "made.hints").read_bytes() == pack_hints(reference_hints(chain[:height]))
+    assert f"coins at height {height}" in made.stdout
+    assert "hints: 100%" in made.stderr
+    again = make("--datadir", str(tmp_path / "node"), "made.hints")
+    assert again.returncode != 0 and "already exists" in again.stderr and "Traceback" not in again.stderr
+    nowhere = make("--datadir", str(tmp_path / "nowhere"), "other.hints")
+    assert nowhere.returncode != 0 and "no node's directory" in nowhere.stderr and "Traceback" not in nowhere.stderr
