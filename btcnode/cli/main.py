@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 600.0
 STOP_POLL_S = 0.1
 STOP_OPTIONS = ("datadir", "signetchallenge", "rpcport", "rpcuser", "rpcpassword", "rpccookiefile")
-COMMANDS = ("start", "stop")
+COMMANDS = ("start", "stop", "status")
+COMMON = (
+    "addnode", "connect", "datadir", "dbcache", "listen", "loadblock", "maxconnections", "maxmemory", "metrics-port",
+    "onlynet", "port", "proxy", "prune", "reindex", "rpcport", "txindex",
+)  # fmt: skip
+"""Options that help shows without being asked for all."""
 
 
 app = typer.Typer(
@@ -60,6 +65,7 @@ def _parameter(heading: str, option: Option) -> inspect.Parameter:
         rich_help_panel=heading,
         metavar=None if option.is_switch else option.value_name,
         show_default=False,
+        hidden=option.flag not in COMMON and option.flag not in STOP_OPTIONS,
     )
     kind: Any = bool | None if option.is_switch else list[str] | None if option.kind.several else str | None
     return inspect.Parameter(
@@ -91,6 +97,27 @@ def with_options(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., An
     return decorate
 
 
+def _help_all(context: typer.Context, wanted: bool) -> None:
+    """Show the help of a command, or of all commands, with every option."""
+    if not wanted:
+        return
+    command = context.command
+    if isinstance(command, typer.core.TyperGroup):
+        for name, inner in command.commands.items():
+            _show_whole(inner, typer.Context(inner, info_name=name, parent=context))
+    _show_whole(command, context)
+    raise typer.Exit
+
+
+def _show_whole(command: Any, context: typer.Context) -> None:
+    for parameter in command.params:
+        parameter.hidden = False
+    typer.echo(command.get_help(context))
+
+
+HelpAll = Annotated[bool, typer.Option("--help-all", help="Help with every option.", callback=_help_all, is_eager=True)]
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"btcnode version {__version__}")
@@ -102,14 +129,15 @@ def options_before_commands(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
+    help_all: HelpAll = False,
 ) -> None:
     """A Bitcoin full node in pure Python."""
 
 
 @app.command()
 @with_options()
-def start(**options: Any) -> None:
-    """Run a node until it is stopped."""
+def start(help_all: HelpAll = False, **options: Any) -> None:
+    """Run a node until it is stopped. The usual options are below; --help-all shows every one."""
     loaded = from_keywords(options)
     from btcnode.cli.run import run_node  # the whole node: not needed for --help and wrong options
 
@@ -130,6 +158,19 @@ def stop(
         typer.echo(client.call("stop"))
     if wait:
         _wait_for_end(settings)
+
+
+@app.command()
+@with_options(*STOP_OPTIONS)
+def status(**options: Any) -> None:
+    """Show what a running node is doing, on one screen. The exit status is 0, 1 without a node, 2 while it starts."""
+    from btcnode.cli.status import status_text
+
+    settings = from_keywords(options).settings
+    with _running_node(settings, own_port=options.get("rpcport") is not None) as client:
+        code, text = status_text(client, time.time, f"{client.host}:{client.port}")
+    typer.echo(text, err=code == 1)
+    raise typer.Exit(code)
 
 
 @hints.command("make")

@@ -23,7 +23,7 @@ from btcnode.node.opening import OpenedNode
 from btcnode.node.proxy_setup import listening_warnings
 from btcnode.node.resources import fit_connections
 from btcnode.observe.logging import LogSetup, RecentLines, console_stream
-from btcnode.observe.progress import Snapshot, log_progress
+from btcnode.observe.progress import MIB, Snapshot, log_progress
 from btcnode.settings.doors import Loaded, make_net_dir
 from btcnode.settings.settings import Settings
 from btcnode.storage.fault_note import FaultNote
@@ -48,15 +48,14 @@ def take_snapshot(node: Node) -> Snapshot:
     launch, stage = node.launch, node.stage
     network, now, status = launch.params.name, launch.clock.now(), launch.control.status
     if isinstance(stage, Launch | OpenedNode):
-        return Snapshot(network=network, now=now, status=status)
+        return Snapshot(network=network, now=now, status=status, loaded=False)
     parts = stage.parts if isinstance(stage, AssembledNode) else stage.assembled.parts
     chain = parts.chain
     tree, tip, best = chain.tree, chain.tip(), chain.best_header()
     coins = chain.driver.chainstate.coins
-    incoming = outgoing = 0
-    for peer in parts.peers.connected():
-        incoming += peer["inbound"]
-        outgoing += not peer["inbound"]
+    incoming, outgoing = parts.peers.directions()
+    if launch.control.stop_requested.is_set():
+        status = f"stops: open requests are answered, {coins.usage / MIB:,.1f} MiB of coins are written"
     received, _ = parts.peers.totals()
     return Snapshot(
         network=network,
@@ -75,7 +74,18 @@ def take_snapshot(node: Node) -> Snapshot:
         cache_coins=len(coins),
         cache_limit=launch.settings.storage.dbcache_bytes,
         bytes_received=received,
+        state=parts.sync.machine.state.value,
+        advice=parts.contact.advice,
     )
+
+
+def last_words(node: Node) -> str:
+    """What a node that has ended well leaves, for the terminal."""
+    stage = node.stage
+    if isinstance(stage, Launch | OpenedNode):
+        return "Stopped: nothing was begun."
+    parts = stage.parts if isinstance(stage, AssembledNode) else stage.assembled.parts
+    return f"Stopped: everything is on disk, the chain at height {parts.chain.tree.height(parts.chain.tip()):,}."
 
 
 class Signals:
@@ -117,8 +127,8 @@ async def _run(
     display: Callable[[Node], Coroutine[Any, Any, None]],
     hooks: RunHooks,
     signals: Signals,
-) -> None:
-    """The life of a node, its signals and its display; raises what made it fail."""
+) -> Node:
+    """The life of a node, its signals and its display; the node that has ended. Raises what made it fail."""
     node = Node(settings, announce=hooks.alert)
     loop = asyncio.get_running_loop()
     signals.follow(loop, node.launch.control.request_stop, setup.reopen)
@@ -131,6 +141,7 @@ async def _run(
         showing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await showing
+    return node
 
 
 def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable[[], None] | None = None) -> int:
@@ -172,7 +183,9 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
 
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_run(settings, setup, display, hooks, signals))
+            node = runner.run(_run(settings, setup, display, hooks, signals))
+        if live:
+            print(last_words(node), flush=True)
         note.close()
     except (BtcnodeError, OSError) as error:
         return _failed(error)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from btcnode.net.capture import MessageCapture
 from btcnode.net.reactor import Reactor
-from btcnode.node.launch import closes
+from btcnode.node.launch import StartStopped, closes
 from btcnode.node.memory import NodeConsumers
 from btcnode.node.mempool_setup import make_pool, make_template_maker
 from btcnode.node.opening import OpenedNode
@@ -26,6 +26,7 @@ from btcnode.services.chain import Chain
 from btcnode.services.chain_alerts import ChainAlerts
 from btcnode.services.fees import FILE_NAME as FEES_FILE
 from btcnode.services.fees import FeeEstimates
+from btcnode.services.first_contact import FirstContact
 from btcnode.services.hints_writer import HintsWriter
 from btcnode.services.indexes import Indexes
 from btcnode.services.measuring import Measured, Meter
@@ -40,6 +41,7 @@ from btcnode.services.submissions import Submissions
 from btcnode.services.swift_sync import SwiftOptions, SwiftSync
 from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.services.transactions import PoolSource, Transactions
+from btcnode.storage.tip_note import TipNote
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.memory_limiter import MemoryLimiter
 from btcnode.wire.constants import NODE_NETWORK
@@ -75,6 +77,8 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     """Make the parts; raises BtcnodeError with one line for the user. ``stack`` closes what was made."""
     launch, settings = opened.launch, opened.settings
     options = protocol_config(settings)
+    note = TipNote(settings.net_dir)
+    stack.push(lambda kind, *_: note.close(clean=launch.failure.error is None and kind in (None, StartStopped)))
     machinery = _make_machinery(opened, options, stack)
     driver, protocol, transactions = machinery.driver, machinery.protocol, machinery.transactions
     chain = Chain(driver, machinery.view, launch.params, launch.clock)
@@ -89,14 +93,8 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     pruner = Pruner(chain, indexes.needs(), settings.storage.prune_target, enabled=settings.storage.prunes)
     closes(stack, launch, pruner.close)
     fees = None if settings.mempool.blocksonly else _make_fees(opened, machinery)
-    mempool_file = MempoolFile(
-        transactions,
-        launch.clock,
-        settings.net_dir,
-        persist=settings.mempool.persistmempool,
-        with_key=not settings.mempool.persistmempoolv1,
-    )
-    sync = SyncMonitor(driver, machinery.view, protocol, opened.workers, launch.clock)
+    mempool_file = _make_mempool_file(opened, transactions)
+    sync = SyncMonitor(driver, machinery.view, protocol, opened.workers, launch.clock, note)
     parts = NodeParts(
         settings=settings,
         params=launch.params,
@@ -119,6 +117,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         notifications=Notifications(opened.publisher, transactions, machinery.view, launch.clock),
         sync=sync,
         swiftsync=swiftsync,
+        contact=FirstContact(settings, protocol),
     )
     effects = BlockEffects(
         machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, settings.net_dir,
@@ -140,6 +139,17 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         alerts,
         _make_limiter(opened, machinery),
         _make_meter(opened, machinery, parts),
+    )
+
+
+def _make_mempool_file(opened: OpenedNode, transactions: Transactions) -> MempoolFile:
+    settings = opened.settings
+    return MempoolFile(
+        transactions,
+        opened.launch.clock,
+        settings.net_dir,
+        persist=settings.mempool.persistmempool,
+        with_key=not settings.mempool.persistmempoolv1,
     )
 
 

@@ -19,7 +19,7 @@ async def keep_memory(limiter: MemoryLimiter) -> None:
 
 
 async def keep_house(node: AssembledNode, disk: DiskWatch) -> None:
-    """Until cancelled: measure, raise alerts, and let the chain see whether a flush is due.
+    """Until cancelled: measure, raise alerts, take a sample of the sync, and let the chain see whether a flush is due.
 
     Raises StorageError.
     """
@@ -29,6 +29,7 @@ async def keep_house(node: AssembledNode, disk: DiskWatch) -> None:
         node.meter.measure()
         machinery.transactions.audit_pool()
         node.alerts.check_clock(machinery.protocol.median_time_offset())
-        await node.parts.sync.observe()
+        node.parts.sync.sample()
+        node.parts.contact.check(asyncio.get_running_loop().time())
         await asyncio.sleep(HOUSEKEEPING_INTERVAL)
         machinery.driver.kick()

@@ -43,12 +43,14 @@ async def bring_up_to_date(node: AssembledNode, stack: AsyncExitStack) -> None:
     opened, driver = node.opened, node.machinery.driver
     launch, store = opened.launch, opened.store
     _run_beside(stack, launch, keep_memory(node.memory))
+    _run_beside(stack, launch, node.parts.sync.watch())
     if store.reindexing:
         launch.busy_with("Reindexing blocks on disk…")
         paths = [store.files.block_path(number) for number in range(len(store.files.infos))]
         importer = BlockImporter(driver, launch.params.magic, launch.clock.now, own_files=True)
-        await launch.until_stopped(importer.run([path for path in paths if path.exists()]))
-        await launch.until_stopped(driver.settled())
+        with node.parts.sync.importing():
+            await launch.until_stopped(importer.run([path for path in paths if path.exists()]))
+            await launch.until_stopped(driver.settled())
         async with driver.paused():
             opened.state.tree.forget_side_verdicts(opened.state.tip)
         await driver.flush()
@@ -179,9 +181,10 @@ async def _load_files(node: AssembledNode) -> None:
 
 async def _import_blocks(node: AssembledNode) -> None:
     launch, driver = node.opened.launch, node.machinery.driver
-    report = await import_paths(
-        driver, launch.params.magic, launch.clock.now, list(node.opened.settings.storage.loadblock)
-    )
+    with node.parts.sync.importing():
+        report = await import_paths(
+            driver, launch.params.magic, launch.clock.now, list(node.opened.settings.storage.loadblock)
+        )
     log.info(
         "imported %d blocks from %d files (%d known already, %d refused, %d without parent)",
         report.blocks, report.files, report.known, report.rejected, report.orphans,

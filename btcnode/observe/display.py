@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from btcnode.observe.progress import MIB, SYNCED_PROGRESS, RateMeter, Rates, Snapshot, duration, headers_progress
+from btcnode.observe.progress import MIB, STATES, RateMeter, Rates, Snapshot, duration, headers_progress
 
 REFRESH_S = 0.5
 
@@ -29,26 +29,40 @@ def render(snapshot: Snapshot, rates: Rates, recent: Iterable[str] = ()) -> Rend
     table.add_column(style="bold")
     table.add_column()
     title = Text.assemble(("btcnode ", "bold"), (snapshot.network, "cyan"))
-    if snapshot.status is not None:
-        title.append(f"  {snapshot.status}", style="yellow")
-    elif snapshot.progress >= SYNCED_PROGRESS:
-        title.append("  in sync", style="green")
+    title.append(*_state(snapshot))
+    if not snapshot.loaded:
+        return Group(title, *_dim(recent))
     table.add_row("Headers", _bar(headers_progress(snapshot)))
     table.add_row("", f"{snapshot.headers:,}  ({rates.headers:,.0f}/s)")
     table.add_row("Blocks", _bar(min(1.0, snapshot.progress)))
     table.add_row("", f"{snapshot.blocks:,}  ({rates.blocks:,.1f}/s)")
     table.add_row("Transactions", f"{snapshot.transactions:,}  ({rates.transactions:,.0f}/s)")
-    age = duration(max(0, snapshot.now - snapshot.tip_time)) if snapshot.tip_time else "unknown"
+    age = duration(snapshot.tip_age) if snapshot.tip_time else "unknown"
     table.add_row("Tip", f"{age} old")
     table.add_row(
         "Peers", f"{snapshot.peers_out} out, {snapshot.peers_in} in  ({rates.bytes_received / MIB:.2f} MiB/s)"
     )
     limit = f" of {snapshot.cache_limit / MIB:,.0f}" if snapshot.cache_limit else ""
     table.add_row("Coin cache", f"{snapshot.cache_bytes / MIB:,.1f}{limit} MiB, {snapshot.cache_coins:,} coins")
-    if snapshot.progress < SYNCED_PROGRESS:
+    if rates.seconds_left is not None:
         table.add_row("Time left", duration(rates.seconds_left))
-    lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in recent]
-    return Group(title, table, *lines)
+    advice = [Text(snapshot.advice, style="yellow")] if snapshot.advice else []
+    return Group(title, table, *advice, *_dim(recent))
+
+
+def _state(snapshot: Snapshot) -> tuple[str, str]:
+    """What the node does, and the colour of that."""
+    if snapshot.status is not None:
+        return f"  {snapshot.status}", "yellow"
+    if snapshot.in_sync:
+        return "  in sync", "green"
+    if snapshot.state == "synced":
+        return f"  {STATES['idle' if not snapshot.peers_in + snapshot.peers_out else 'synced']}", "yellow"
+    return f"  {STATES[snapshot.state]}", "red" if snapshot.state == "stalled" else "cyan"
+
+
+def _dim(lines: Iterable[str]) -> list[Text]:
+    return [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines]
 
 
 async def show_live(snapshot: Callable[[], Snapshot], recent: Iterable[str], console: Console | None = None) -> None:

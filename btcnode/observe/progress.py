@@ -16,11 +16,30 @@ PLAIN_INTERVAL_S = 30.0
 SYNCED_PROGRESS = 0.99999
 MIB = 1 << 20
 MAX_SHOWN_DAYS = 999
+LEAST_WINDOW_S = 5.0  # before it nothing is said of the time left
+SAMPLES = 30  # of a line in the log
+FRESH_BLOCKS = 9  # times the time between blocks: once in two months a tip is older on mainnet
+STATES = {
+    "idle": "waits for peers",
+    "import": "imports blocks from files",
+    "headers-presync": "weighs a chain of headers",
+    "headers": "fetches headers",
+    "blocks": "fetches and checks blocks",
+    "catching-up": "fetches the newest blocks",
+    "synced": "has all blocks that its peers know",
+    "stalled": "stalled: peers send neither headers nor blocks",
+    "shutting-down": "stops",
+}
+"""What a state of the synchronisation means, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The node at one moment. Times are Unix seconds; ``status`` is what it is busy with before it is ready."""
+    """The node at one moment. Times are Unix seconds; ``status`` is what it is busy with before and after it is ready.
+
+    ``loaded``: the figures of the chain are there. ``state`` is a key of ``STATES``. ``advice``: what to try without
+    peers.
+    """
 
     network: str
     now: int
@@ -38,11 +57,25 @@ class Snapshot:
     cache_coins: int = 0
     cache_limit: int = 0
     bytes_received: int = 0
+    loaded: bool = True
+    state: str = "idle"
+    advice: str | None = None
+
+    @property
+    def tip_age(self) -> int:
+        """Seconds since the time in the tip's header."""
+        return max(0, self.now - self.tip_time)
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether peers say that nothing is missing, and the tip is as young as tips are."""
+        fresh = self.tip_age <= FRESH_BLOCKS * self.target_spacing
+        return self.state == "synced" and fresh and self.peers_in + self.peers_out > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Figures per second over the last minute, and the seconds left (None where nothing can be said)."""
+    """Figures per second over the last minute of work, and the seconds left (None where nothing can be said)."""
 
     blocks: float = 0.0
     headers: float = 0.0
@@ -58,7 +91,7 @@ def headers_progress(snapshot: Snapshot) -> float:
 
 
 class RateMeter:
-    """Remembers snapshots of the last minute."""
+    """Remembers snapshots of the last minute, from the last moment on in which nothing had begun yet."""
 
     def __init__(self, window: float = RATE_WINDOW_S) -> None:
         self._window = window
@@ -67,6 +100,11 @@ class RateMeter:
     def add(self, steady: float, snapshot: Snapshot) -> Rates:
         """Take in a snapshot; the rates since the oldest one remembered."""
         seen = self._seen
+        if not snapshot.loaded:
+            seen.clear()
+            return Rates()
+        if seen and _same(seen[0][1], snapshot):
+            seen.clear()  # no work so far: its window begins here
         seen.append((steady, snapshot))
         while len(seen) > 2 and steady - seen[0][0] > self._window:
             seen.popleft()
@@ -76,7 +114,7 @@ class RateMeter:
             return Rates()
         speed = (snapshot.progress - first.progress) / seconds
         moving = snapshot.blocks > first.blocks and speed > 0 and snapshot.progress < SYNCED_PROGRESS
-        left = (1 - snapshot.progress) / speed if moving else None
+        left = (1 - snapshot.progress) / speed if moving and seconds >= LEAST_WINDOW_S else None
         return Rates(
             blocks=max(0, snapshot.blocks - first.blocks) / seconds,
             headers=max(0, snapshot.headers - first.headers) / seconds,
@@ -84,6 +122,11 @@ class RateMeter:
             bytes_received=max(0, snapshot.bytes_received - first.bytes_received) / seconds,
             seconds_left=left,
         )
+
+
+def _same(one: Snapshot, other: Snapshot) -> bool:
+    """Whether nothing was done between two snapshots."""
+    return (one.blocks, one.headers, one.bytes_received) == (other.blocks, other.headers, other.bytes_received)
 
 
 def duration(seconds: float | None) -> str:
@@ -115,12 +158,11 @@ def plain_line(snapshot: Snapshot, rates: Rates) -> str:
 async def log_progress(snapshot: Callable[[], Snapshot], interval: float = PLAIN_INTERVAL_S) -> None:
     """Write a line of figures every ``interval`` seconds until cancelled; silent while nothing changes."""
     meter = RateMeter(interval)
-    meter.add(monotonic(), snapshot())
     last = (-1, -1)
     while True:
-        await asyncio.sleep(interval)
-        now = snapshot()
-        rates = meter.add(monotonic(), now)
+        for _ in range(SAMPLES):
+            rates = meter.add(monotonic(), now := snapshot())
+            await asyncio.sleep(interval / SAMPLES)
         if now.status is None and (now.blocks, now.headers) != last and now.progress < SYNCED_PROGRESS:
             log.info(plain_line(now, rates))
         last = (now.blocks, now.headers)

@@ -25,6 +25,7 @@ from btcnode.protocol.misbehaviour import Consequence, DiscouragedAddresses, Off
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from btcnode.networks.parameters import NetworkParams
@@ -75,6 +76,7 @@ class Context:
         self.bans = bans
         self.time_offsets = TimeOffsets()
         self.groups = groups
+        self._progress_listeners: list[Callable[[], None]] = []
         self.delays = Delays()
         self.offences = dict.fromkeys(Offence, 0)  # how often each was committed
         self.states = PeerStates(lambda text: self.log(LogLevel.WARNING, "net", text))
@@ -103,6 +105,17 @@ class Context:
     def clock_held(self) -> bool:
         """Whether the user holds the clock: then nothing gets late by itself."""
         return self._shift is None
+
+    # -- progress ------------------------------------------------------------------------------------------------
+
+    def listen_progress(self, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called when headers have come, when the first peer has, and when the last one has gone."""
+        self._progress_listeners.append(listener)
+
+    def progress(self) -> None:
+        """One of these has happened."""
+        for listener in self._progress_listeners:
+            listener()
 
     # -- effects -------------------------------------------------------------------------------------------------
 

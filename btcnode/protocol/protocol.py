@@ -335,6 +335,8 @@ class Protocol:
         if not isinstance(peer, Peer):
             return
         keep_by_state(self._ctx.peers, peer.id, peer)
+        if len(self._ctx.peers) <= 1:
+            self._ctx.progress()
         if after.is_complete and not before.is_complete:
             peer.complete_since = self._ctx.mockable
             self._pings.connected(peer)
@@ -686,6 +688,10 @@ class Protocol:
         """What the metrics sum up over peers; None when there is no such peer."""
         peer = self._ctx.peers.get(peer_id)
         return None if peer is None else PeerFigures(peer.inbound, peer.network, peer.conduct.score)
+
+    def listen_progress(self, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called when headers have come, when the first peer has, and when the last one has gone."""
+        self._ctx.listen_progress(listener)
 
     @property
     def delays(self) -> Delays:

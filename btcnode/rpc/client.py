@@ -54,6 +54,7 @@ class RpcClient:
     def __init__(
         self, host: str, port: int, user: str = "", password: str = "", *, timeout: float | None = DEFAULT_TIMEOUT_S
     ) -> None:
+        self.host, self.port = host, port
         self._headers = {
             "Authorization": basic_authorization(user, password),
             "Content-Type": "application/json",

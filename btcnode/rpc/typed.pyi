@@ -1011,6 +1011,7 @@ class SyncState(TypedDict):
     since: int
     refused: int
     history: list[SyncStep]
+    advice: NotRequired[str]
 
 class UnspentOutput(TypedDict):
     bestblock: str

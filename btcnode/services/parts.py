@@ -14,6 +14,7 @@ from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
 from btcnode.services.control import Control
 from btcnode.services.fees import FeeEstimates
+from btcnode.services.first_contact import FirstContact
 from btcnode.services.hints_writer import HintsWriter
 from btcnode.services.indexes import Indexes
 from btcnode.services.mempool_file import MempoolFile
@@ -57,3 +58,4 @@ class NodeParts:
     notifications: Notifications
     sync: SyncMonitor
     swiftsync: SwiftSync | None  # None: no -swiftsync
+    contact: FirstContact

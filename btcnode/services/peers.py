@@ -106,10 +106,13 @@ class Peers:
                 found.append(info)
         return found
 
+    def directions(self) -> tuple[int, int]:
+        """How many peers are connected: that came in, that we went to."""
+        return self._protocol.directions()
+
     def network_state(self) -> NetworkState:
         """Own side of the network."""
-        infos = self.connected()
-        inbound = sum(info["inbound"] for info in infos)
+        inbound, outbound = self.directions()
         dialer, networks = self._reactor.dialer, self._protocol.reachable_networks
         return NetworkState(
             protocol_version=PROTOCOL_VERSION,
@@ -119,7 +122,7 @@ class Peers:
             time_offset=self._protocol.median_time_offset(),
             active=self._protocol.network_active,
             connections_in=inbound,
-            connections_out=len(infos) - inbound,
+            connections_out=outbound,
             reachable={name: name in networks for name in NETWORK_NAMES.values()},
             proxies={
                 name: (str(proxy), proxy.randomize)

@@ -5,15 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent
+from btcnode.chain.events import (
+    BlockConnected,
+    BlockDisconnected,
+    BlockRejected,
+    ChainEvent,
+    Flushed,
+    SnapshotActivated,
+)
 from btcnode.counting import Histogram
 from btcnode.errors import Fault, StorageError
 from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.protocol import Protocol
 from btcnode.services.clock import Clock
-from btcnode.sync.checkpoint import Checkpoint, how_it_ended, read_checkpoint, write_checkpoint
+from btcnode.storage.layout import META_TIP
+from btcnode.storage.tip_note import TipNote
+from btcnode.sync.checkpoint import KEPT, Checkpoint, how_it_ended, read_checkpoints, write_checkpoints
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.process_memory import resident_of
 from btcnode.sync.profile import StageSeconds, SyncProfile, SyncReport, SyncSample, describe
@@ -38,10 +51,16 @@ CONNECTING = ("ConnectStep", "FinishStep", "DisconnectStep", "RetreatStep")
 
 
 class SyncMonitor:
-    """Observes once a second; the state machine, the checkpoint and the profile are its own."""
+    """The state machine, the checkpoints and the profile are its own. ``watch`` follows what happens."""
 
     def __init__(
-        self, driver: ChainDriver, view: ChainView, protocol: Protocol, pool: WorkerPool | None, clock: Clock
+        self,
+        driver: ChainDriver,
+        view: ChainView,
+        protocol: Protocol,
+        pool: WorkerPool | None,
+        clock: Clock,
+        note: TipNote,
     ) -> None:
         self.machine = SyncStateMachine(clock.now())
         self.profile = SyncProfile()
@@ -55,16 +74,27 @@ class SyncMonitor:
         self._protocol = protocol
         self._pool = pool
         self._clock = clock
+        self._note = note
         self._loop = asyncio.get_running_loop()
         self._last_progress = self._loop.time()
-        self._heights = (-1, -1)
+        self._heights = (view.active.height, view.tree.height(view.tree.best_header))
         self._headers_grew = False
+        self._imports = 0
+        self._changed = asyncio.Event()  # something has happened that may mean another state
+        self._flushed = False
+        self._checkpoints: deque[Checkpoint] = deque(maxlen=KEPT)
+        self._writing: asyncio.Future[None] | None = None
         self._pids = [os.getpid()]
         driver.listen(self._on_events)
+        driver.listen_settled(self._changed.set)
+        protocol.listen_progress(self._changed.set)
+        clock.listen(self._changed.set)
 
     def _on_events(self, chain_events: list[ChainEvent]) -> None:
+        moved = False
         for event in chain_events:
             if isinstance(event, BlockConnected):
+                moved = True
                 self.blocks += 1
                 self.txs += event.txs
                 self.inputs += event.inputs
@@ -72,9 +102,32 @@ class SyncMonitor:
                     self.reorganisations.add(self._left)
                     self._left = 0
             elif isinstance(event, BlockDisconnected):
+                moved = True
                 self._left += 1
             elif isinstance(event, BlockRejected):
                 self.rejected[event.violation.fault] += 1
+            elif isinstance(event, Flushed):
+                self._flushed = True
+                self._changed.set()
+            elif isinstance(event, SnapshotActivated):
+                moved = True
+        if moved:
+            self._last_progress = self._loop.time()
+            self._note.write(self._now(self.machine.state).pack())
+        if not self._goes_on():
+            self._changed.set()
+
+    def _goes_on(self) -> bool:
+        """Whether blocks are connected one after the other and there are more to come: the state stays."""
+        tree, active, state = self._view.tree, self._view.active, self.machine.state
+        if state is SyncState.IMPORT:
+            return self._imports > 0
+        more = active.height < tree.height(tree.best_header)
+        return state is SyncState.BLOCKS and more and self._view.is_initial_block_download(self._clock.now())
+
+    def _now(self, state: SyncState) -> Checkpoint:
+        chain = self._driver.chainstate
+        return Checkpoint(self._clock.now(), state, chain.active.height, chain.tree.hash(chain.tip))
 
     # -- for RPC -------------------------------------------------------------------------------------------------
 
@@ -87,27 +140,60 @@ class SyncMonitor:
     def log_last_run(self) -> None:
         """Log how the last run ended, unless it ended well. Raises CorruptionError."""
         state = self._driver.chainstate
-        checkpoint = read_checkpoint(state.store.database)
-        if checkpoint is None:
-            return
         tree, tip = state.tree, state.tip
-        then, same = tree.find(BlockHash(checkpoint.tip_hash)), True
-        if then >= 0:
-            high, low = (then, tip) if tree.height(then) >= tree.height(tip) else (tip, then)
-            same = tree.ancestor(high, tree.height(low)) == low
-        line = how_it_ended(checkpoint, tree.hash(tip), tree.height(tip), same_branch=same)
-        if line is not None:
-            log.warning("%s", line)
+        self._checkpoints.extend(read_checkpoints(state.store.database))
+        last = self._checkpoints[-1] if self._checkpoints else None
+        if self._note.last is not None:
+            last = Checkpoint.unpack(self._note.last)
+        if last is not None:
+            stored = [one for one in self._checkpoints if one.tip_hash == tree.hash(tip)]
+            line = how_it_ended(
+                last,
+                tree.hash(tip),
+                tree.height(tip),
+                same_branch=self._is_same_branch(last),
+                flushed=stored[-1] if stored else None,
+            )
+            if line is not None:
+                log.warning("%s", line)
+        self._note.write(self._now(self.machine.state).pack())
 
-    # -- once a second ---------------------------------------------------------------------------------------------
+    def _is_same_branch(self, last: Checkpoint) -> bool:
+        """As far as the headers on disk tell: those of the last minutes may be missing."""
+        state = self._driver.chainstate
+        tree, tip = state.tree, state.tip
+        then = tree.find(BlockHash(last.tip_hash))
+        if then < 0:
+            return True
+        high, low = (then, tip) if tree.height(then) >= tree.height(tip) else (tip, then)
+        return tree.ancestor(high, tree.height(low)) == low
 
-    async def observe(self) -> None:
-        """Observe, and change the state where something has happened. Raises StorageError."""
-        seen = self._observe(stopping=False)
-        await self._follow(classify(seen), seen.tip_height)
-        self._sample()
+    # -- as things happen ----------------------------------------------------------------------------------------
 
-    def _observe(self, *, stopping: bool) -> Observation:
+    async def watch(self) -> None:
+        """Change the state whenever something has happened that means another; until cancelled. Raises StorageError."""
+        while True:
+            self._changed.clear()
+            if self._flushed:
+                self._flushed = False
+                await self._write(self._now(self.machine.state), at_flush=True)
+            seen = self._observe()
+            await self._follow(classify(seen), seen.tip_height)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), seen.seconds_until_late)
+
+    @contextmanager
+    def importing(self) -> Iterator[None]:
+        """Blocks come from files inside."""
+        self._imports += 1
+        self._changed.set()
+        try:
+            yield
+        finally:
+            self._imports -= 1
+            self._changed.set()
+
+    def _observe(self) -> Observation:
         tree, active = self._view.tree, self._view.active
         heights = (active.height, tree.height(tree.best_header))
         presync = self._protocol.presync_height()
@@ -121,10 +207,10 @@ class SyncMonitor:
             best_header_height=heights[1],
             initial_download=self._view.is_initial_block_download(self._clock.now()),
             presync=presync >= 0,
-            peers=len(self._protocol.peer_ids()),
+            peers=sum(self._protocol.directions()),
             idle_seconds=self._loop.time() - self._last_progress,
             headers_grow=self._headers_grew,
-            stopping=stopping,
+            importing=self._imports > 0,
         )
 
     async def _follow(self, event: SyncEvent, height: int) -> None:
@@ -138,20 +224,36 @@ class SyncMonitor:
         if new is old:
             return
         if new in CHANGES_DISK:
-            await self._write(new)
+            await self._write(self._now(new))
         change = machine.fire(event, self._clock.now(), height)
         if change is not None:
             log.info("sync state: %s -> %s (%s) at height %d", change.old, change.new, change.event, height)
-        if new is SyncState.SYNCED and self._final is None and old is not SyncState.IDLE:
-            self._sample()
+            self._note.write(self._now(new).pack())
+        if new is SyncState.SYNCED and self._final is None and old not in (SyncState.IDLE, SyncState.IMPORT):
+            self.sample()
             self._final = self.profile.report()
             for line in describe(self._final) if self._final is not None else ():
                 log.info("%s", line)
 
-    async def _write(self, state: SyncState) -> None:
-        chain = self._driver.chainstate
-        checkpoint = Checkpoint(self._clock.now(), state, chain.active.height, chain.tree.hash(chain.tip))
-        await asyncio.to_thread(write_checkpoint, chain.store.database, checkpoint)
+    async def _write(self, checkpoint: Checkpoint, *, at_flush: bool = False) -> None:
+        """Keep a record; ``at_flush``: of where the database stands now. Raises StorageError."""
+        database = self._driver.chainstate.store.database
+        if at_flush:
+            tree = self._view.tree
+            stored = await asyncio.to_thread(lambda: database.get_meta(META_TIP))
+            tip = -1 if stored is None else tree.find(BlockHash(stored))
+            if tip < 0:
+                return
+            checkpoint = replace(checkpoint, height=tree.height(tip), tip_hash=tree.hash(tip))
+        self._checkpoints.append(checkpoint)
+        await self._written()
+        self._writing = asyncio.ensure_future(asyncio.to_thread(write_checkpoints, database, [*self._checkpoints]))
+        await asyncio.shield(self._writing)
+
+    async def _written(self) -> None:
+        """Wait for a write that somebody has been cancelled in."""
+        if self._writing is not None and not self._writing.done():
+            await asyncio.wait({self._writing})
 
     async def note_stop(self) -> None:
         """The node begins to shut down."""
@@ -174,8 +276,8 @@ class SyncMonitor:
             workers=pool.workers if pool is not None else 0,
         )
 
-    def _sample(self) -> None:
-        """One sample, as long as the initial download lasts."""
+    def sample(self) -> None:
+        """One sample, once a second, as long as the initial download lasts."""
         if self._final is not None:
             return
         fetching = self._protocol.fetching

@@ -32,6 +32,7 @@ UNSEALED_VERSION = 1  # the same without checksums and sums
 # -- files -------------------------------------------------------------------------------------------------------
 
 LOCK_FILE = ".lock"
+TIP_FILE = ".tip"  # while the node runs, and after a kill: the newest tip (SYNC_RECORD, CRC-32)
 FAULT_FILE = ".fault"  # not empty: a fatal signal has ended the last run, and this is where
 SNAPSHOT_DIR = "chainstate_snapshot"  # while a UTXO set was loaded and is not validated: coins and tip
 SNAPSHOT_FILE = "btcnode.mdb"
@@ -76,7 +77,7 @@ SUMS_SEAL = b"seal"
 META_SCHEMA = b"schema"  # u32: SCHEMA_VERSION
 META_NETWORK = b"network"  # magic[4]: the network whose data this is
 META_TIP = b"tip"  # block hash[32]: the coins are those after this block
-META_SYNC = b"sync"  # SYNC_RECORD: what the node was about to do
+META_SYNC = b"sync"  # SYNC_RECORDs, oldest first: what the node was about to do, and what it flushed
 META_FILE_PREFIX = b"file"
 META_INDEX_DIR = b"indexdir"  # present: INDEX_DIR was made; who removes it wants the index built anew
 META_DAMAGE = b"damage"  # text: what is damaged, as a running node has found; empty or absent: nothing known

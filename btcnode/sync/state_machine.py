@@ -16,6 +16,7 @@ from typing import NamedTuple
 from btcnode.errors import BtcnodeError
 
 STALL_SECONDS = 60.0  # without a new header or block, while there are some to come
+NOBODY_SECONDS = 6.0  # the same, and nobody to ask
 HISTORY = 64  # changes that are remembered
 
 
@@ -23,6 +24,7 @@ class SyncState(StrEnum):
     """What the node is doing."""
 
     IDLE = "idle"
+    IMPORT = "import"
     HEADERS_PRESYNC = "headers-presync"
     HEADERS = "headers"
     BLOCKS = "blocks"
@@ -35,6 +37,7 @@ class SyncState(StrEnum):
 class SyncEvent(StrEnum):
     """What has happened."""
 
+    IMPORT = "import"  # blocks come from files: -loadblock, -reindex
     NOTHING_TO_DO = "nothing-to-do"  # far behind, and nobody to ask
     PRESYNC = "presync"  # a peer's headers are weighed before they are kept
     HEADERS_COME = "headers-come"
@@ -47,6 +50,7 @@ class SyncEvent(StrEnum):
 
 _S, _E = SyncState, SyncEvent
 _TARGET: Mapping[SyncEvent, SyncState] = {
+    _E.IMPORT: _S.IMPORT,
     _E.NOTHING_TO_DO: _S.IDLE,
     _E.PRESYNC: _S.HEADERS_PRESYNC,
     _E.HEADERS_COME: _S.HEADERS,
@@ -56,10 +60,11 @@ _TARGET: Mapping[SyncEvent, SyncState] = {
     _E.NO_PROGRESS: _S.STALLED,
     _E.STOP: _S.SHUTTING_DOWN,
 }
-_BEFORE = frozenset({_E.NOTHING_TO_DO, _E.PRESYNC, _E.HEADERS_COME, _E.BLOCKS_COME, _E.NO_PROGRESS, _E.STOP})
-_AFTER = frozenset({_E.BEHIND, _E.AT_TIP, _E.NO_PROGRESS, _E.STOP})
+_BEFORE = frozenset({_E.NOTHING_TO_DO, _E.PRESYNC, _E.HEADERS_COME, _E.BLOCKS_COME, _E.NO_PROGRESS, _E.STOP, _E.IMPORT})
+_AFTER = frozenset({_E.BEHIND, _E.AT_TIP, _E.NO_PROGRESS, _E.STOP, _E.IMPORT})
 TRANSITIONS: Mapping[SyncState, frozenset[SyncEvent]] = {
     _S.IDLE: _BEFORE | _AFTER,
+    _S.IMPORT: _BEFORE | _AFTER,
     _S.HEADERS_PRESYNC: _BEFORE | {_E.AT_TIP},
     _S.HEADERS: _BEFORE | _AFTER,
     _S.BLOCKS: _BEFORE | _AFTER,
@@ -70,7 +75,7 @@ TRANSITIONS: Mapping[SyncState, frozenset[SyncEvent]] = {
 }
 """The events that each state allows; an event that leads to the state itself changes nothing."""
 
-CHANGES_DISK = frozenset({_S.BLOCKS, _S.CATCHING_UP, _S.SYNCED, _S.SHUTTING_DOWN})
+CHANGES_DISK = frozenset({_S.IMPORT, _S.BLOCKS, _S.CATCHING_UP, _S.SYNCED, _S.SHUTTING_DOWN})
 """States in which blocks are connected or everything is flushed: a checkpoint is written before they are entered."""
 
 
@@ -89,7 +94,22 @@ class Observation:
     peers: int
     idle_seconds: float
     headers_grow: bool
+    importing: bool = False
     stopping: bool = False
+
+    @property
+    def seconds_until_late(self) -> float | None:
+        """When the passing of time alone makes another event of it; None for never."""
+        rests = self.is_at_best and (self.peers > 0 or not self.headers_grow or not self.initial_download)
+        if self.importing or self.stopping or rests:
+            return None
+        limits = (STALL_SECONDS,) if self.peers else (NOBODY_SECONDS, STALL_SECONDS)
+        return min((limit - self.idle_seconds for limit in limits if self.idle_seconds <= limit), default=None)
+
+    @property
+    def is_at_best(self) -> bool:
+        """Whether no block is missing."""
+        return self.best_header_height == self.tip_height
 
 
 class Change(NamedTuple):
@@ -106,12 +126,14 @@ def classify(seen: Observation) -> SyncEvent:
     """The event that an observation is."""
     if seen.stopping:
         return SyncEvent.STOP
+    if seen.importing:
+        return SyncEvent.IMPORT
     missing = seen.best_header_height - seen.tip_height
     if not seen.initial_download:
         if not missing:
             return SyncEvent.AT_TIP
         return SyncEvent.NO_PROGRESS if seen.peers and seen.idle_seconds > STALL_SECONDS else SyncEvent.BEHIND
-    if not seen.peers and seen.idle_seconds > STALL_SECONDS / 10:
+    if not seen.peers and seen.idle_seconds > NOBODY_SECONDS:
         return SyncEvent.NOTHING_TO_DO
     if seen.idle_seconds > STALL_SECONDS:
         return SyncEvent.NO_PROGRESS

@@ -228,6 +228,7 @@ class HeaderSync:
             state.exhausted_at = min(state.exhausted_at, ctx.mockable + (0.0 if told else HEADERS_RESPONSE_TIME))
             state.presync = None
             state.requested_at = None
+            ctx.progress()
             return
         hashes: list[bytes] = []
         for at in range(0, count, HEADERS_IN_STEP):
@@ -293,6 +294,7 @@ class HeaderSync:
             self.request(peer, presync.next_locator())
         if presync.finished:
             state.presync = None
+        self._ctx.progress()
         if not result.success:
             return False, headers
         return True, result.headers
@@ -332,8 +334,10 @@ class HeaderSync:
                 self.punish_header(peer, result.violation)
                 return
             last = result.last
-        if ctx.tree.best_header != best and ctx.is_initial_block_download():
-            self._log_progress(last)
+        if ctx.tree.best_header != best:
+            ctx.progress()
+            if ctx.is_initial_block_download():
+                self._log_progress(last)
         if is_new:
             self.log_new_header(peer, last)
         if full and peer.headers.presync is None:

@@ -23,17 +23,20 @@ SyncStep = TypedDict(
 class SyncState(TypedDict):
     """What the node does about its chain."""
 
-    state: Annotated[str, ("idle, headers-presync, headers, blocks, catching-up, synced, stalled or shutting-down")]
+    state: Annotated[
+        str, ("idle, import, headers-presync, headers, blocks, catching-up, synced, stalled or shutting-down")
+    ]
     since: Annotated[Time, "When it began"]
     refused: Annotated[int, "Events that made no sense in the state of their moment"]
     history: Annotated[list[SyncStep], "Changes, the oldest first"]
+    advice: Annotated[NotRequired[str], "What to try, while no peer can be reached"]
 
 
 @rpc("blockchain")
 def getsyncstate(node: NodeParts) -> SyncState:
     """What the node is doing about its chain, and how it came to that."""
     machine = node.sync.machine
-    return {
+    found: SyncState = {
         "state": machine.state.value,
         "since": machine.since,
         "refused": machine.refused,
@@ -42,6 +45,9 @@ def getsyncstate(node: NodeParts) -> SyncState:
             for c in machine.history
         ],
     }
+    if node.contact.advice is not None:
+        found["advice"] = node.contact.advice
+    return found
 
 
 class SyncProfile(TypedDict):

@@ -92,10 +92,24 @@ def test_words_as_bitcoind_takes_them(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
+    for argv in (["start", "--help-all"], ["--help-all"]):
+        assert cli.run(argv) == 0
+        out, _ = lines(capsys)
+        for flag in OPTIONS:
+            assert f"--{flag}" in out
+
+
+def test_help_is_short(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    assert set(cli.COMMON) <= set(OPTIONS)
+    for argv in (["--help"], ["start", "--help"], ["stop", "--help"], ["status", "--help"]):
+        assert cli.run(argv) == 0
+        out, _ = lines(capsys)
+        assert len(out.splitlines()) < 80
     assert cli.run(["start", "--help"]) == 0
     out, _ = lines(capsys)
-    for flag in OPTIONS:
-        assert f"--{flag}" in out
+    assert all(f"--{flag}" in out for flag in cli.COMMON) and "--blockreconstructionextratxn" not in out
+    assert "--help-all" in out
 
 
 def test_version_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from btcnode.observe.display import render, show_live
 from btcnode.observe.progress import (
+    STATES,
     RateMeter,
     Rates,
     Snapshot,
@@ -19,6 +20,7 @@ from btcnode.observe.progress import (
     log_progress,
     plain_line,
 )
+from btcnode.sync.state_machine import SyncState
 
 NOW = 1_700_000_000
 START = Snapshot("regtest", NOW, blocks=100, headers=1000, tip_time=NOW - 90_000, header_time=NOW - 6000, progress=0.2)
@@ -39,6 +41,19 @@ def test_only_the_last_minute_counts() -> None:
         rates = meter.add(float(second), replace(START, blocks=min(second, 200)))
     assert rates.blocks == 0.0
     assert rates.seconds_left is None
+
+
+def test_a_start_is_no_work() -> None:
+    """What was done before this start, and pauses, are in no rate."""
+    meter = RateMeter(60)
+    assert meter.add(0.0, Snapshot("regtest", NOW, "Loading", loaded=False)) == Rates()
+    assert meter.add(1.0, replace(START, blocks=800_000, transactions=10**9)) == Rates()
+    for second in range(2, 40):
+        assert meter.add(float(second), replace(START, blocks=800_000, transactions=10**9)).blocks == 0
+    rates = meter.add(41.0, replace(START, blocks=800_020, progress=0.3, transactions=10**9 + 100))
+    assert (rates.blocks, rates.transactions, rates.seconds_left) == (10.0, 50.0, None)
+    rates = meter.add(49.0, replace(START, blocks=800_100, progress=0.4))
+    assert rates.blocks == 10.0 and rates.seconds_left == pytest.approx(30)
 
 
 def test_a_reorganisation_is_no_negative_rate() -> None:
@@ -88,10 +103,44 @@ def drawn(snapshot: Snapshot, *lines: str) -> str:
 
 def test_display() -> None:
     text = drawn(replace(START, status="Loading block index…"), "a [red]line", "b" * 500)
-    for part in ("btcnode regtest", "Loading block index…", "20.00 %", "99.01 %", "Time left", "a [red]line"):
+    for part in ("btcnode regtest", "Loading block index…", "20.00 %", "99.01 %", "a [red]line"):
         assert part in text
-    assert "b" * 101 not in text
-    assert "in sync" in drawn(replace(START, progress=1.0))
+    assert "b" * 101 not in text and "Time left" not in text
+
+
+def test_before_the_chain_is_loaded_no_figure_is_shown() -> None:
+    text = drawn(Snapshot("regtest", NOW, "Loading block index…", loaded=False), "a line")
+    assert "Loading block index…" in text and "a line" in text and "Blocks" not in text
+
+
+SYNCED = replace(START, state="synced", progress=1.0, tip_time=NOW - 600, peers_out=1)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "said"),
+    [
+        (SYNCED, "in sync"),
+        (replace(SYNCED, peers_out=0), "waits for peers"),
+        (replace(SYNCED, peers_out=0, peers_in=1), "in sync"),
+        (replace(SYNCED, tip_time=NOW - 86_400), "has all blocks that its peers know"),
+        (replace(SYNCED, state="blocks"), "fetches and checks blocks"),
+        (replace(SYNCED, state="import"), "imports blocks from files"),
+        (replace(SYNCED, state="stalled"), "stalled"),
+        (replace(SYNCED, status="stops: ..."), "stops: ..."),
+    ],
+)
+def test_in_sync_is_said_when_it_is_true(snapshot: Snapshot, said: str) -> None:
+    text = drawn(snapshot)
+    assert said in text
+    assert ("in sync" in text) is (said == "in sync")
+
+
+def test_every_state_has_words() -> None:
+    assert set(STATES) == {state.value for state in SyncState}
+
+
+def test_without_peers_there_is_advice() -> None:
+    assert "Try this." in drawn(replace(START, advice="Try this."))
 
 
 def test_live_display_draws_and_ends() -> None:

@@ -11,8 +11,9 @@ import pytest
 from btcnode.errors import CorruptionError
 from btcnode.storage.database import Database
 from btcnode.storage.layout import META_SYNC
-from btcnode.sync.checkpoint import Checkpoint, how_it_ended, read_checkpoint, write_checkpoint
+from btcnode.sync.checkpoint import Checkpoint, how_it_ended, read_checkpoints, write_checkpoints
 from btcnode.sync.state_machine import (
+    NOBODY_SECONDS,
     STALL_SECONDS,
     TRANSITIONS,
     IllegalTransition,
@@ -43,10 +44,36 @@ FAR = Observation(
         (replace(FAR, initial_download=False, idle_seconds=STALL_SECONDS + 1), SyncEvent.NO_PROGRESS),
         (replace(FAR, initial_download=False, idle_seconds=STALL_SECONDS + 1, peers=0), SyncEvent.BEHIND),
         (replace(FAR, stopping=True), SyncEvent.STOP),
+        (replace(FAR, importing=True), SyncEvent.IMPORT),
+        (replace(FAR, importing=True, initial_download=False), SyncEvent.IMPORT),
+        (replace(FAR, importing=True, stopping=True), SyncEvent.STOP),
     ],
 )
 def test_what_an_observation_means(seen: Observation, event: SyncEvent) -> None:
     assert classify(seen) is event
+
+
+@pytest.mark.parametrize(
+    ("seen", "seconds"),
+    [
+        (FAR, STALL_SECONDS),
+        (replace(FAR, idle_seconds=50.0), 10.0),
+        (replace(FAR, idle_seconds=61.0), None),
+        (replace(FAR, peers=0), NOBODY_SECONDS),
+        (replace(FAR, peers=0, idle_seconds=7.0), 53.0),
+        (replace(FAR, importing=True), None),
+        (replace(FAR, initial_download=False, best_header_height=10), None),
+        (replace(FAR, initial_download=False), STALL_SECONDS),
+        (replace(FAR, best_header_height=10), None),
+        (replace(FAR, best_header_height=10, peers=0), None),
+        (replace(FAR, best_header_height=10, peers=0, headers_grow=True), NOBODY_SECONDS),
+    ],
+)
+def test_when_time_alone_changes_an_observation(seen: Observation, seconds: float | None) -> None:
+    assert seen.seconds_until_late == seconds
+    if seconds is not None:
+        later = replace(seen, idle_seconds=seen.idle_seconds + seconds + 0.01)
+        assert classify(later) is not classify(seen) or not seen.initial_download or seen.peers == 0
 
 
 def test_a_whole_life() -> None:
@@ -88,15 +115,16 @@ def test_initial_download_does_not_come_back() -> None:
 
 def test_checkpoints_are_stored(tmp_path: Path) -> None:
     database = Database.open(tmp_path)
-    assert read_checkpoint(database) is None
+    assert read_checkpoints(database) == []
+    kept = []
     for n, state in enumerate(SyncState):
-        checkpoint = Checkpoint(1_700_000_000 + n, state, 7 * n, bytes([n]) * 32)
-        write_checkpoint(database, checkpoint)
-        assert read_checkpoint(database) == checkpoint
-    for damage in (b"", bytes(44), b"\xff" * 45):
+        kept.append(Checkpoint(1_700_000_000 + n, state, 7 * n, bytes([n]) * 32))
+        write_checkpoints(database, kept)
+        assert read_checkpoints(database) == kept
+    for damage in (b"", bytes(44), b"\xff" * 45, kept[0].pack() + b"x"):
         database.commit(meta_puts={META_SYNC: damage})
         with pytest.raises(CorruptionError, match="last run"):
-            read_checkpoint(database)
+            read_checkpoints(database)
     database.close()
 
 
