@@ -23,7 +23,7 @@ from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonvalue import amount, encode, encode_large
 from btcnode.rpc.lookup import header_json, is_active
 from btcnode.rpc.reply import Reply
-from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, has_room, make_room
+from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, has_room, in_slices, make_room, on_bench
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.transactions import find_transaction
 from btcnode.services.indexes import FilterIndex
@@ -31,6 +31,8 @@ from btcnode.services.parts import NodeParts
 
 MAX_OUTPOINTS = 15
 MAX_HEADERS = 2000
+FEW_HEADERS = 50  # told at once: a millisecond or two
+LARGE_TX = 5_000  # bytes; what is larger is made into JSON beside the loop
 MEMPOOL_HEIGHT = 0x7FFFFFFF  # of coins that unconfirmed transactions make
 
 OK, BAD_REQUEST, NOT_FOUND, SERVER_ERROR, UNAVAILABLE = 200, 400, 404, 500, 503
@@ -148,7 +150,9 @@ async def _tx(request: RestRequest) -> Reply:
     if reply is not None:
         return reply
     place = {"blockhash": to_display(node.chain.tree.hash(block))} if block >= 0 else {}
-    return request.json({**tx_json(tx, node.params), **place, "hex": tx.raw.hex()})
+    if len(tx.raw) < LARGE_TX:
+        return request.json({**tx_json(tx, node.params), **place, "hex": tx.raw.hex()})
+    return await beside(lambda: request.json({**tx_json(tx, node.params), **place, "hex": tx.raw.hex()}))
 
 
 async def _raw_block(request: RestRequest) -> bytes:
@@ -216,10 +220,18 @@ async def _headers(request: RestRequest) -> Reply:
     if len(path) > 2:
         raise RestError(BAD_REQUEST, "Invalid URI format. Expected /rest/headers/<hash>.<ext>?count=<count>")
     count = _count_of(path[0] if len(path) == 2 else request.query("count", "5"))
-    node = request.node
-    indexes = _active_run(node, BlockHash(_hash(path[-1])), count)
-    reply = request.data(b"".join(map(node.chain.tree.raw, indexes)))
-    return reply or request.json([header_json(node, index) for index in indexes])
+    node, block_hash = request.node, BlockHash(_hash(path[-1]))
+    if count <= FEW_HEADERS:
+        indexes = _active_run(node, block_hash, count)
+        reply = request.data(b"".join(map(node.chain.tree.raw, indexes)))
+        return reply or request.json([header_json(node, index) for index in indexes])
+    async with on_bench():
+        indexes = _active_run(node, block_hash, count)
+        reply = request.data(b"".join(map(node.chain.tree.raw, indexes)))
+        if reply is not None or request.format != "json":
+            return reply or request.json(None)
+        found = [header_json(node, index) async for index in in_slices(indexes)]
+    return await beside(lambda: request.json(found, write=encode_large))
 
 
 def _filter_index(request: RestRequest, text: str, filter_type: str) -> tuple[FilterIndex, BlockHash]:
@@ -258,15 +270,15 @@ async def _filter_headers(request: RestRequest) -> Reply:
     count = _count_of(path[1] if len(path) == 3 else request.query("count", "5"))
     index, block_hash = _filter_index(request, path[-1], path[0])
     node = request.node
-    hashes = [node.chain.tree.hash(at) for at in _active_run(node, block_hash, count)]
     ready = await index.until_synced()
-    headers = []
-    for one in hashes:
-        item = index.get(one)
-        if item is None:
-            raise _filter_missing(ready=ready)
-        headers.append(item.header)
-    return request.data(b"".join(headers)) or request.json([to_display(header) for header in headers])
+    async with on_bench():
+        headers = []
+        async for at in in_slices(_active_run(node, block_hash, count)):
+            item = index.get(node.chain.tree.hash(at))
+            if item is None:
+                raise _filter_missing(ready=ready)
+            headers.append(item.header)
+        return request.data(b"".join(headers)) or request.json([to_display(header) for header in headers])
 
 
 async def _filter(request: RestRequest) -> Reply:
@@ -446,11 +458,17 @@ async def _spent_txouts(request: RestRequest) -> Reply:
     size = sum(len(coin) for coins in undo for coin in coins)
     await make_room(size * {"json": VERBOSE_FACTOR, "hex": HEX_FACTOR}.get(request.format, 1))
     spent = [[], *undo]  # the coinbase spends nothing
+    if request.format == "json":
+        return await request.large_json(lambda: [[_output_json(coin, node) for coin in coins] for coins in spent])
+    return await beside(lambda: request.data(_spent_bytes(spent)) or request.json(None))
+
+
+def _spent_bytes(spent: list[list[bytes]]) -> bytes:
+    """What the transactions of a block spend, as it is serialised."""
     raw = [compact_size(len(spent))]
     for coins in spent:
         raw += [compact_size(len(coins)), *map(_txout, coins)]
-    reply = request.data(b"".join(raw))
-    return reply or await request.large_json(lambda: [[_output_json(coin, node) for coin in coins] for coins in spent])
+    return b"".join(raw)
 
 
 Handler = Callable[[RestRequest], Awaitable[Reply]]

@@ -14,7 +14,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from time import monotonic
 from typing import NamedTuple, TypeVar
@@ -189,16 +189,27 @@ def has_room() -> bool:
     return ticket is not None and ticket.granted > 0
 
 
+@asynccontextmanager
+async def on_bench() -> AsyncIterator[None]:
+    """Inside, nobody of the same kind (users, strangers) works on a larger answer: on the loop in slices, or beside it.
+
+    ``beside`` waits for the same bench: not inside.
+    """
+    ticket = _ticket.get()
+    if ticket is None:
+        yield
+        return
+    async with ticket.room.benches[ticket.trusted]:
+        yield
+
+
 async def beside(work: Callable[[], T]) -> T:
     """Run ``work`` in a thread: one piece of users' at a time, and one of strangers'.
 
     Python runs one thread at a time, and the loop waits for its turn behind every one that is busy: with many of them
     it would hardly come to anything else.
     """
-    ticket = _ticket.get()
-    if ticket is None:
-        return await asyncio.to_thread(work)
-    async with ticket.room.benches[ticket.trusted]:
+    async with on_bench():
         return await asyncio.to_thread(work)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from base64 import b32encode
+from collections.abc import Iterable
 from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.protocol.addresses.netgroup import class_name
 from btcnode.rpc.declare import MAY_HOLD_EQUALS, Bits, Hex, Hint, Named, Time, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.room import beside
 from btcnode.services.addresses import BookEntry
 from btcnode.services.parts import NodeParts
+from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 from btcnode.wire.subnet import numeric_address
 
@@ -43,7 +46,7 @@ class NodeAddress(TypedDict):
 
 
 @rpc("network", examples=((8,), (4, "i2p")), heavy=True)
-def getnodeaddresses(
+async def getnodeaddresses(
     node: NodeParts,
     count: Annotated[int, "How many at most, 0 for all"] = 1,
     network: Annotated[str | None, f"Only those of a network: {_NETWORKS}", Hint("all networks")] = None,
@@ -52,6 +55,10 @@ def getnodeaddresses(
     if count < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Address count out of range")
     entries = node.addresses.sample(count, None if network is None else _network(network))
+    return await beside(lambda: _addresses_json(entries))
+
+
+def _addresses_json(entries: Iterable[AddrEntry]) -> list[NodeAddress]:
     return [
         {
             "time": entry.time,
@@ -175,11 +182,9 @@ AddressTable = Annotated[dict[str, Annotated[AddressEntry, Named("bucket/positio
 
 
 @rpc("hidden", heavy=True)
-def getrawaddrman(
+async def getrawaddrman(
     node: NodeParts,
 ) -> dict[str, AddressTable]:
     """The address book's tables, place by place."""
-    return {
-        "new": _table_json(list(node.addresses.table(tried=False))),
-        "tried": _table_json(list(node.addresses.table(tried=True))),
-    }
+    new, tried = (node.addresses.table(tried=tried) for tried in (False, True))
+    return await beside(lambda: {"new": _table_json(new), "tried": _table_json(tried)})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, TypedDict
 
 from btcnode.errors import DecodeError
+from btcnode.protocol.connections.bans import Ban
 from btcnode.protocol.connections.peer_score import PeerScore
 from btcnode.rpc.declare import Bits, Empty, Hex, Real, Time, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import NO_TIME, Whole
 from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.records import AsJson, as_json
+from btcnode.rpc.room import beside
 from btcnode.services.parts import NodeParts
 from btcnode.wire.subnet import SubNet, numeric_address
 
@@ -71,9 +74,13 @@ class BannedRange(TypedDict):
 
 
 @rpc("network", heavy=True)
-def listbanned(node: NodeParts) -> list[BannedRange]:
+async def listbanned(node: NodeParts) -> list[BannedRange]:
     """Banned addresses and ranges."""
-    now = node.clock.now()
+    now, bans = node.clock.now(), node.peers.bans()
+    return await beside(lambda: _bans_json(bans, now))
+
+
+def _bans_json(bans: Iterable[tuple[SubNet, Ban]], now: int) -> list[BannedRange]:
     return [
         {
             "address": str(subnet),
@@ -82,7 +89,7 @@ def listbanned(node: NodeParts) -> list[BannedRange]:
             "ban_duration": ban.until - ban.created,
             "time_remaining": ban.until - now,
         }
-        for subnet, ban in node.peers.bans()
+        for subnet, ban in bans
     ]
 
 

@@ -87,7 +87,7 @@ class BlockTemplate(TypedDict):
     default_witness_commitment: Annotated[NotRequired[Hex], "Script of the commitment's output"]
 
 
-@rpc("mining", examples=(({"rules": ["segwit"]},),), waits=True)
+@rpc("mining", examples=(({"rules": ["segwit"]},),), waits=True, heavy=True)
 async def getblocktemplate(
     node: NodeParts, template_request: Annotated[Lenient[TemplateRequest], "What is asked for"]
 ) -> (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.primitives.hashes import to_display
@@ -10,6 +10,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.rpc.declare import Hex, Like, Time, When, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.lookup import parse_hash
+from btcnode.rpc.room import beside
 from btcnode.rpc.shapes import whole_number
 from btcnode.services.parts import NodeParts
 
@@ -33,7 +34,7 @@ class OrphanWithTx(OrphanInfo):
 
 
 @rpc("hidden", examples=((2,),), heavy=True)
-def getorphantxs(
+async def getorphantxs(
     node: NodeParts, verbosity: Annotated[Any, "0: txids, 1: with details, 2: with the transaction too", Like(int)] = 0
 ) -> (
     Annotated[list[Annotated[Hex, "Transaction id"]], When("for verbose = 0", verbosity=(0, False))]
@@ -47,6 +48,12 @@ def getorphantxs(
     if not 0 <= level <= 2:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid verbosity value {level}")
     orphans = sorted(node.peers.orphans(), key=lambda orphan: orphan[0].wtxid)
+    return await beside(lambda: _orphans_json(orphans, level))
+
+
+def _orphans_json(
+    orphans: Sequence[tuple[Tx, Collection[int]]], level: int
+) -> list[str] | list[OrphanInfo] | list[OrphanWithTx]:
     if not level:
         return [to_display(tx.txid) for tx, _ in orphans]
     if level == 1:

@@ -41,6 +41,7 @@ from btcnode.wire.messages import (
     Inv,
     InvItem,
     Mempool,
+    MerkleBlock,
     Message,
     NotFound,
     Ping,
@@ -59,6 +60,7 @@ from tests.lib.hostile.world import (
     SPACING,
     TRUE_PROGRAM,
     World,
+    cheap_parent,
     checked_pair,
     checked_tx,
     header_chain,
@@ -67,6 +69,7 @@ from tests.lib.hostile.world import (
     outputs_of,
     plain_tx,
     quadratic_tx,
+    slow_tx,
     spend,
 )
 
@@ -227,12 +230,23 @@ def _headers_bad_work(world: World, _: int) -> Source:
     return for_ever(wire(Headers((*made, grind(last, valid=False)))))
 
 
+def _better_chain(world: World, _: int) -> Source:
+    """Headers on the tip, again and again others, whose blocks never come."""
+
+    def frames(number: int) -> Frames:
+        for n in count():
+            yield wire(Headers(tuple(header_chain(world.tip, 3, world.started + 1 + number + 200 * n))))
+
+    return frames
+
+
 HEADERS = (
     Kind("getblocks, 69 bytes", lambda *_: in_bulk(wire(GetBlocks((bytes(32),), bytes(32))))),
     Kind("getheaders, 101 unknown hashes", _locator),
     Kind("headers, 2,000 with low work", _headers_low_work),
     Kind("headers, 2,000 that lead nowhere", _headers_nowhere),
     Kind("headers, 2,000, the last without work", _headers_bad_work),
+    Kind("headers of a better chain whose blocks never come", _better_chain),
 )
 
 
@@ -311,6 +325,24 @@ def _chains(world: World, connections: int) -> Source:
     return frames
 
 
+def _slow_script(world: World, _: int) -> Source:
+    raw = slow_tx(world).raw
+    return varied("tx", raw, raw.index(b"\x08" + bytes(8)) + 1)
+
+
+def _bad_packages(world: World, _: int) -> Source:
+    """A parent that pays too little with ever other children."""
+    parent, child = cheap_parent(world)
+    raw, first = child.raw, frame("tx", parent.raw)
+    children = varied("tx", raw, raw.rfind(b"\x30\x44\x02\x20") + 10)
+    return lambda number: (data for one in children(number) for data in (one, first))
+
+
+def _inv_known(world: World, _: int) -> Source:
+    items = tuple(InvItem(MSG_WTX, tx.wtxid) for tx in world.pool) * 10
+    return for_ever(wire(Inv(items[:50_000])))
+
+
 def _inv(world: World, _: int) -> Source:
     items = tuple(InvItem(MSG_WTX, os.urandom(32)) for _ in range(50_000))
     return varied("inv", Inv(items).encode(), 12)
@@ -331,11 +363,14 @@ TRANSACTIONS = (
     Kind("tx of 4 MB, 97,000 inputs", _large_tx),
     Kind("tx with 1,200 checks, the last wrong", _many_checks),
     Kind("tx with quadratic hashing, the last input wrong", _quadratic),
+    Kind("tx with a tapscript of 380,000 operations, false", _slow_script),
+    Kind("packages, the child's last of 1,200 checks wrong", _bad_packages),
     Kind("90 orphans resolved at once", _families),
     Kind("replacements", _replacements),
     Kind("chains of 24, replaced", _chains),
     Kind("inv, 50,000 unknown", _inv),
     Kind("inv, 50,000 unknown blocks", _inv_blocks),
+    Kind("inv, 50,000 known", _inv_known, pool=True),
     Kind("notfound, 5,000", _not_found),
 )
 
@@ -428,6 +463,13 @@ def _addresses(kind: type[Addr | AddrV2]) -> Source:
     return frames
 
 
+def _merkle_block(world: World, _: int) -> Source:
+    hashes = tuple(n.to_bytes(32, "little") for n in range(120_000))
+    return _regrinding(
+        world, "merkleblock", MerkleBlock(bytes(80), 200_000, hashes, bytes(30_000)).encode()[80:], world.tip
+    )
+
+
 def _unknown_commands(world: World, _: int) -> Source:
     def frames(number: int) -> Frames:
         for n in count():
@@ -455,5 +497,12 @@ SMALL = (
     Kind("sendtxrcncl after verack", lambda *_: in_bulk(wire(SendTxRcncl(1, 7)))),
     Kind("version again", lambda *_: in_bulk(VERSION)),
     Kind("messages before version", lambda *_: in_bulk(wire(Ping(1))), greet=False),
+    Kind("merkleblock of 4 MB, unasked", _merkle_block),
+    Kind("unknown command of 4 MB, encrypted", lambda *_: for_ever(frame("x", bytes(4_000_000))), v2=True),
+    Kind(
+        "getdata, the same 4 MB block, encrypted",
+        lambda world, _: _ask(MSG_WITNESS_BLOCK, _hash_of(world.fat)),
+        v2=True,
+    ),
     Kind("ping, encrypted", lambda *_: in_bulk(wire(Ping(1))), v2=True),
 )

@@ -69,6 +69,33 @@ def _rest_mempool(world: World, _: int) -> Source:
     return for_ever(b"GET /rest/mempool/contents.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
 
 
+def _rest_pipelined(path: str, count: int = 100) -> Source:
+    return for_ever(f"GET /rest/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * count)
+
+
+def _rest_headers(world: World, _: int) -> Source:
+    return _rest_pipelined(f"headers/{to_display(PARAMS.genesis_hash)}.json?count=2000")
+
+
+def _rest_filter_headers(world: World, _: int) -> Source:
+    return _rest_pipelined(f"blockfilterheaders/basic/{to_display(PARAMS.genesis_hash)}.json?count=2000")
+
+
+def _rest_spent(world: World, _: int) -> Source:
+    return _rest_pipelined(f"spenttxouts/{to_display(header_hash(world.busy[:HEADER_SIZE]))}.json")
+
+
+def _rest_outputs(world: World, _: int) -> Source:
+    outpoints = "/".join(f"{to_display(coin.outpoint[:32])}-{n}" for n, coin in enumerate(list(world.coins)[:15]))
+    return _rest_pipelined(f"getutxos/checkmempool/{outpoints}.json")
+
+
+def _call(body: bytes) -> Source:
+    """A user's call, once."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " + LOGIN + b"\r\nContent-Length: "
+    return once(head + str(len(body)).encode() + b"\r\n\r\n" + body)
+
+
 def _bad_password(world: World, _: int) -> Source:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic eDp5\r\nContent-Length: 2\r\n\r\n[]"
     return for_ever(head * 100)
@@ -85,10 +112,10 @@ def _endless_head(world: World, _: int) -> Source:
 
 def _import_endless(world: World, _: int) -> Source:
     """The user has a mempool imported from a file without end."""
-    body = b'{"method": "importmempool", "params": ["/dev/zero"], "id": 1}'
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " + LOGIN + b"\r\nContent-Length: "
-    return once(head + str(len(body)).encode() + b"\r\n\r\n" + body)
+    return _call(b'{"method": "importmempool", "params": ["/dev/zero"], "id": 1}')
 
+
+LONG_POLL = b'{"method": "getblocktemplate", "params": [{"rules": ["segwit"], "longpollid": 1}]}'
 
 TRANSPORTS = (
     Kind("nothing: greeted, then silent", lambda *_: once()),
@@ -101,6 +128,7 @@ TRANSPORTS = (
     Kind("connect, greet, close", _comes_and_goes, greet=False, churn=True),
     Kind("connect and close", lambda *_: for_ever(PARAMS.magic), greet=False, churn=True),
     Kind("encrypted handshake, garbage only", _v2_garbage, greet=False),
+    Kind("encrypted handshake, begun again and again", _v2_garbage, greet=False, churn=True),
     Kind("encrypted decoys", lambda *_: for_ever(b""), v2=True),
 )
 
@@ -108,6 +136,18 @@ HTTP = (
     Kind("REST, a 4 MB block pipelined, never read", _rest_block, door=Door.RPC, reading=Reading.NONE),
     Kind("REST, a busy block as JSON pipelined", _rest_block_json, door=Door.RPC),
     Kind("REST, the mempool pipelined, never read", _rest_mempool, door=Door.RPC, reading=Reading.NONE, pool=True),
+    Kind("REST, 2,000 headers as JSON pipelined", _rest_headers, door=Door.RPC),
+    Kind("REST, 2,000 filter headers as JSON pipelined", _rest_filter_headers, door=Door.RPC),
+    Kind("REST, spent outputs of a busy block as JSON pipelined", _rest_spent, door=Door.RPC),
+    Kind("REST, 15 outputs pipelined", _rest_outputs, door=Door.RPC, pool=True),
+    Kind("RPC, 200 wait for a template", lambda *_: _call(LONG_POLL), door=Door.RPC, fixed=200, pool=True, both=False),
+    Kind(
+        "RPC, 200 wait for a block",
+        lambda *_: _call(b'{"method": "waitfornewblock"}'),
+        door=Door.RPC,
+        fixed=200,
+        both=False,
+    ),
     Kind("RPC, 300 idle", lambda *_: once(), door=Door.RPC, fixed=300),
     Kind("RPC, 300 requests that never end", _endless_head, door=Door.RPC, fixed=300, pause=0.2),
     Kind("RPC, importmempool of /dev/zero", _import_endless, door=Door.RPC, fixed=1),

@@ -16,8 +16,8 @@ from btcnode.primitives.hashes import hash160, sha256
 from btcnode.primitives.header import HEADER_SIZE, HEADER_STRUCT, header_hash
 from btcnode.primitives.tx import Tx
 from btcnode.script.scriptparse import push_data
-from btcnode.script.sighash import SighashContext
-from btcnode.script.signatures import pubkey_create, sign_ecdsa
+from btcnode.script.sighash import SighashContext, tapleaf_hash
+from btcnode.script.signatures import pubkey_create, sign_ecdsa, taproot_tweak_pubkey
 from btcnode.testing.blocks import BlockTemplate, grind
 from btcnode.testing.templates import seckey
 
@@ -40,6 +40,11 @@ KEY = seckey(1)
 PUBKEY = pubkey_create(KEY)
 LEGACY_SCRIPT = b"\x76\xa9\x14" + hash160(PUBKEY) + b"\x88\xac"
 LEGACY_INPUTS = 640
+LEAF_VERSION = 0xC0
+SLOW_SCRIPT = b"\x76\x75" * 190_000  # OP_DUP OP_DROP: leaves what it finds, for one that is false
+_SLOW_KEY, _SLOW_PARITY = taproot_tweak_pubkey(PUBKEY[1:], tapleaf_hash(LEAF_VERSION, SLOW_SCRIPT))
+SLOW_PROGRAM = b"\x51\x20" + _SLOW_KEY
+SLOW_CONTROL = bytes([LEAF_VERSION | _SLOW_PARITY]) + PUBKEY[1:]
 PUSHES = 45_000
 PUSHED_BYTES = range(0x20, 0x34)
 SEQUENCE = 0xFFFFFFFD
@@ -87,6 +92,7 @@ class World:
     coins: deque[Coin] = field(default_factory=deque)
     checked: list[Coin] = field(default_factory=list)  # pay to the script of many checks
     legacy: list[Coin] = field(default_factory=list)  # pay to the hash of a key
+    slow: list[Coin] = field(default_factory=list)  # pay to the long script
     started: int = 0
     height: int = HEIGHT
     _coinbases: deque[Coin] = field(default_factory=deque)
@@ -165,8 +171,9 @@ def make_world(
     split, world.checked = world._split(20, b"\0\x20" + sha256(checks_script()).digest())
     split_legacy, world.legacy = world._split(LEGACY_INPUTS, LEGACY_SCRIPT)
     split_fat, fat = world._split(FAT_INPUTS, FAT_PROGRAM)
+    split_slow, world.slow = world._split(2, SLOW_PROGRAM)
     split_big = spend([world._coinbases.popleft()], [make_txout(10**7, TRUE_PROGRAM)] * len(PUSHED_BYTES))
-    world._grow([split, split_legacy, split_fat, split_big])
+    world._grow([split, split_legacy, split_fat, split_slow, split_big])
     while len(world.blocks) < height - 4:
         world._grow()
     world._grow([spend([coin], [make_txout(coin.value, TRUE_PROGRAM)]) for coin in world.take(busy_txs)])
@@ -217,6 +224,20 @@ def checked_pair(world: World, inputs: int) -> list[Tx]:
     each = coin.value // inputs
     first = spend([coin], [make_txout(each, b"\0\x20" + sha256(script).digest())] * inputs)
     return [first, _checked(outputs_of(first, inputs, each), script)]
+
+
+def slow_tx(world: World) -> Tx:
+    """A script of 380,000 operations that leaves what it was given: one byte that may be changed, and a zero on top."""
+    stack = [bytes(8), b"", SLOW_SCRIPT, SLOW_CONTROL]
+    return spend(world.slow[:1], [make_txout(1_000, TRUE_PROGRAM)], stack)
+
+
+def cheap_parent(world: World) -> tuple[Tx, Tx]:
+    """A transaction without a fee, and a child that pays for both but whose last of 1,200 checks fails."""
+    (coin,) = world.take()
+    each = coin.value // 20
+    parent = spend([coin], [make_txout(each, b"\0\x20" + sha256(checks_script()).digest())] * 20)
+    return parent, _checked(outputs_of(parent, 20, each), checks_script())
 
 
 def _checked(coins: list[Coin], script: bytes) -> Tx:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
 
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
+from btcnode.rpc import rest as rest_module
+from btcnode.rpc import room
 
 Running = Any
 
@@ -47,6 +50,29 @@ def test_headers_and_hash_by_height_in_all_formats(rest: Running, genesis: str) 
     assert fetch(rest, "/rest/blockhashbyheight/0.hex")[2] == genesis.encode() + b"\n"
     assert fetch(rest, "/rest/blockhashbyheight/0.bin")[2] == bytes.fromhex(genesis)[::-1]
     assert json.loads(fetch(rest, "/rest/blockhashbyheight/0.json")[2]) == {"blockhash": genesis}
+
+
+def test_many_headers_are_told_in_slices_one_request_after_the_other(
+    rest: Running, genesis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest.call("generatetodescriptor", 70, "raw(51)")
+    on_the_bench: list[bool] = []
+
+    async def noted(items: Iterable[int]) -> AsyncIterator[int]:
+        ticket = room._ticket.get()
+        on_the_bench.append(ticket is not None and ticket.room.benches[False].locked())
+        async for item in room.in_slices(items):
+            yield item
+
+    monkeypatch.setattr(rest_module, "in_slices", noted)
+    found = json.loads(fetch(rest, f"/rest/headers/{genesis}.json?count=2000")[2])
+    assert [header["height"] for header in found] == list(range(71))
+    assert on_the_bench == [True]
+    raw = fetch(rest, f"/rest/headers/{genesis}.bin?count=2000")[2]
+    assert raw == b"".join(rest.parts.chain.tree.raw(rest.parts.chain.tree.ancestor(70, n)) for n in range(71))
+    assert fetch(rest, f"/rest/headers/{genesis}?count=2000")[0] == 404
+    assert len(json.loads(fetch(rest, f"/rest/headers/{genesis}.json?count=50")[2])) == 50
+    assert len(on_the_bench) == 1  # few are told at once
 
 
 def test_what_methods_say_is_said_as_well(rest: Running, genesis: str) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.room import ROOM_BYTES, Room, Ticket, make_room, working
+from btcnode.rpc.room import ROOM_BYTES, Room, Ticket, beside, make_room, on_bench, working
 
 MIB = 1 << 20
 
@@ -37,3 +37,25 @@ def test_an_answer_that_memory_does_not_suffice_for_is_refused() -> None:
 
     asyncio.run(reserve())
     assert room.used == 0
+
+
+def test_strangers_larger_answers_are_made_one_after_the_other_and_users_beside_them() -> None:
+    room, at_work = Room(), {True: 0, False: 0}
+    seen: list[tuple[int, int]] = []
+
+    async def one(*, trusted: bool) -> None:
+        with working(Ticket(room, trusted=trusted)):
+            async with on_bench():
+                at_work[trusted] += 1
+                for _ in range(3):
+                    seen.append((at_work[True], at_work[False]))
+                    await asyncio.sleep(0)
+                at_work[trusted] -= 1
+            await beside(lambda: None)  # the bench is free again
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(one(trusted=n % 4 == 0) for n in range(12)))
+
+    asyncio.run(all_at_once())
+    assert len(seen) == 36 and max(users for users, _ in seen) == max(strangers for _, strangers in seen) == 1
+    assert (1, 1) in seen
