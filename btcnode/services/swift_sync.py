@@ -29,7 +29,7 @@ from btcnode.chain.events import BlockStored, ChainEvent
 from btcnode.chain.snapshot_store import SnapshotStore, remove_snapshot
 from btcnode.consensus.connect import BIP30_OVERWRITTEN
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.errors import BtcnodeError, DecodeError, RuleViolation, StorageError
+from btcnode.errors import BtcnodeError, CorruptionError, DecodeError, RuleViolation, StorageError
 from btcnode.networks.assumeutxo import AssumeUtxo, set_after
 from btcnode.networks.parameters import BIP34_IMPLIES_BIP30_LIMIT
 from btcnode.observe.progress import duration
@@ -603,9 +603,14 @@ class SwiftSync:
         if ledger.kept + ledger.lost > allowed:
             raise SwiftSyncFailed("there are more coins than were ever to be made")
         runs = [RunSizes(run.size, run.coins, run.coinbases, run.crc) for run in ledger.runs]
-        await asyncio.to_thread(self._check_coinbases, runs)
-        log.info("SwiftSync: all %d blocks fit the hints; loading %d coins", ledger.height, ledger.coins)
-        snapshot = await asyncio.to_thread(self._load, ledger, runs)
+        try:
+            await asyncio.to_thread(self._check_coinbases, runs)
+            log.info("SwiftSync: all %d blocks fit the hints; loading %d coins", ledger.height, ledger.coins)
+            snapshot = await asyncio.to_thread(self._load, ledger, runs)
+        except CorruptionError as error:  # the hints are not to blame
+            self._ledger = None
+            await asyncio.to_thread(self._folder.clear)
+            raise CorruptionError(f"{error}: with the next start the sync with hints begins anew") from None
         try:
             if not self._options.keep_blocks:
                 self._state.store.files.have_pruned = True

@@ -169,5 +169,7 @@ class SurvivorRuns:
     def _open(self, number: int) -> BinaryIO:
         try:
             return self.path(number).open("rb")
+        except FileNotFoundError:
+            raise CorruptionError(f"{self.path(number)} is missing") from None
         except OSError as error:
             raise StorageError(f"cannot read {self.path(number)}: {error.strerror}") from None

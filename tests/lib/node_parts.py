@@ -78,8 +78,10 @@ class NodeLab:
     opened: OpenedNode
     assembled: AssembledNode
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, opens_hints: bool = False) -> None:
+        """``opens_hints``: a SwiftSync goes on before the chain does, as in a node, and not when a test begins it."""
         self.settings = settings
+        self._opens_hints = opens_hints
         self.thread = LoopThread()
         self._stack = AsyncExitStack()
         self._closed = False
@@ -97,6 +99,8 @@ class NodeLab:
         self.assembled = assemble(self.opened, self._stack)
         self._stack.push_async_exit(self.opened.rpc_closing.pop_all())
         self._stack.callback(self.parts.chain.stop_waiting)
+        if self._opens_hints and self.parts.swiftsync is not None:
+            await self.parts.swiftsync.open()
         await self.assembled.machinery.driver.settled()
         self.parts.indexes.start()
         await self.parts.mempool_file.load()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from btcnode.errors import CorruptionError
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.services import swift_sync
@@ -88,4 +89,47 @@ def test_a_node_with_a_chain_goes_on_with_it(tmp_path: Path, chain: list[bytes])
     lab, swift = open_lab(tmp_path, chain, len(chain))
     assert not swift.running
     assert lab.parts.chain.tree.height(lab.parts.chain.tip()) == 20
+    lab.close()
+
+
+@pytest.mark.parametrize("how", ["changed", "cut off", "gone"])
+def test_damaged_survivors_are_named_and_made_again(tmp_path: Path, chain: list[bytes], how: str) -> None:
+    """The hints are not to blame: they are used again, and nobody has to delete anything."""
+    height = len(chain) - 3
+
+    def give(lab: NodeLab, swift: SwiftSync, blocks: list[bytes]) -> None:
+        for raw in blocks:
+            lab.do(lab.parts.chain.driver.store_block(raw, lab.now, requested=True))
+
+    (tmp_path / "hints").write_bytes(pack_hints(reference_hints(chain[:height])))
+    block = header_hash(chain[height - 1][:HEADER_SIZE])[::-1].hex()
+    settings = regtest_config(tmp_path / "node", swiftsync=str(tmp_path / "hints"), swiftsyncblock=block)
+
+    def begin() -> tuple[NodeLab, SwiftSync]:
+        lab = NodeLab(settings, opens_hints=True)
+        tree, now, swift = lab.parts.chain.tree, lab.now, lab.parts.swiftsync
+        assert swift is not None
+        lab.thread.call(lambda: tree.add_many([raw[:HEADER_SIZE] for raw in chain], now))
+        lab.until(lambda: swift.target >= 0)
+        return lab, swift
+
+    lab, swift = begin()
+    give(lab, swift, chain[: height // 2])
+    lab.close()
+    run = tmp_path / "node" / "regtest" / "swiftsync" / "run00000.dat"
+    data = run.read_bytes()
+    if how == "gone":
+        run.unlink()
+    else:
+        run.write_bytes(data[:-1] if how == "cut off" else bytes([data[0] ^ 1]) + data[1:])
+    lab, swift = begin()
+    give(lab, swift, chain)
+    lab.until(lambda: lab.launch.failure.error is not None)
+    with pytest.raises(CorruptionError, match=r"run00000\.dat is .*begins anew"):
+        lab.close()
+    lab, swift = begin()
+    give(lab, swift, chain)
+    tree = lab.parts.chain.tree
+    lab.until(lambda: tree.height(lab.parts.chain.tip()) == len(chain))
+    assert not swift.running and not tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height))
     lab.close()
