@@ -301,7 +301,7 @@ def _check_index_dir(directory: Path, database: Database) -> None:
             raise StorageError(f"cannot make {path}: {error.strerror}") from None
         database.commit(meta_puts={META_INDEX_DIR: b""})
     elif not path.is_dir():
-        raise RebuildError("Error initializing block database")
+        raise RebuildError("Error initializing block database", f"the folder {path}, which is empty, is missing")
 
 
 def _begin_reindex(directory: Path) -> None:
