@@ -5,9 +5,10 @@
     python scripts/bench/damage.py --seed 1 --only N
 
 Small regtest nodes are prepared: one with every index, a pruned one, one with a UTXO set whose chain is still being
-validated, one that has yet to load the file of a set. For each damage a copy of one gets another byte, or another page,
-at a random place of a random file; with ``--files`` each file is also gone, cut off, and put back as it was long ago. A
-node in a process of its own is started on it, asked what is known, given an invalid and a valid block, and stopped.
+validated, one that has yet to load the file of a set, one that syncs with hints, and a process that was killed, with
+cookie, log and options in files. For each damage a copy of one gets another byte, or another page, at a random place of
+a random file; with ``--files`` each file is also gone, cut off, and put back as it was long ago. A node in a process of
+its own is started on it, asked what is known, given an invalid and a valid block, and stopped.
 Good ends are "unaffected", "repaired by itself" and "stopped with the file named"; whatever else happens is printed
 with its number (``--only`` repeats it) and makes the run fail.
 """
@@ -82,6 +83,8 @@ def main() -> int:
         numbers = range(count) if options.only is None else [options.only]
         with multiprocessing.get_context("fork").Pool(options.processes) as pool:
             for number, damage, verdict, detail in pool.imap_unordered(attempt, [(n, options) for n in numbers]):
+                if not sum(ends.values()) % 100 and ends:
+                    print(f"  {sum(ends.values())} of {len(numbers)}, {failed} ended badly", flush=True)
                 ends[f"{damage.home} {damage.file} {damage.kind}", verdict] += 1
                 failed += verdict not in GOOD
                 if verdict not in GOOD or options.verbose or options.only is not None:

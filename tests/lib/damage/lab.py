@@ -15,9 +15,9 @@ from btcnode.errors import BtcnodeError, RebuildError
 from btcnode.rpc.errors import RpcError
 from btcnode.storage.fault_note import FaultNote
 from tests.lib import node_parts
+from tests.lib.damage.daemon import DaemonNode
 from tests.lib.damage.damages import CHANGED, OLD, Damage, other_byte, other_page, whole_files
-from tests.lib.damage.homes import HOMES, SECONDS, Home, Question, answer, settle
-from tests.lib.node_parts import NodeLab
+from tests.lib.damage.homes import HOMES, SECONDS, AnyNode, Home, Question, answer, has_failed, settle
 
 TIMEOUT = 300  # seconds for a node
 UNAFFECTED, REPAIRED, STOPPED = "unaffected", "repaired by itself", "stopped with the file named"
@@ -120,12 +120,15 @@ class _Life:
             text = f"{error} {error.detail}" if isinstance(error, RebuildError) else str(error)
             return self._stopped(text)
         self._prepare(node)
-        self._ask(node)
-        self._submit(node)
+        if not has_failed(node):  # else a process would have ended by now
+            self._ask(node)
+            self._submit(node)
         try:
             node.close()
         except BtcnodeError as error:
             self._errors.append(str(error))
+        if isinstance(node, DaemonNode):
+            self._told += node.lines()
         if self._wrong:
             return "wrong", "; ".join(self._wrong)
         if self._errors:
@@ -137,20 +140,22 @@ class _Life:
         """A file of another moment makes the others look wrong: then any of them may be the one that is named."""
         damage = self._damage
         names = {Path(damage.file).name}
+        if damage.file == "bitcoin.conf":
+            names = {"Error reading configuration file: parse error on line"}  # Core's words
         if damage.kind == OLD:
             names |= {Path(file).name for file in self._home.files} | {"blk00000.dat"}  # it may have been pruned since
         named = any(name in line for name in names for line in (text, *self._told))
         return (STOPPED if named else "stopped without the file's name"), text
 
-    def _prepare(self, node: NodeLab) -> None:
+    def _prepare(self, node: AnyNode) -> None:
         """What this home does after its start; a node that may have lost blocks gets them again."""
         home = self._home
         try:
             home.act(node)
         except RpcError as error:
             self._errors.append(error.message)
-        except AssertionError as error:
-            self._refused(node, f"act: {error}")
+        except (AssertionError, TimeoutError) as error:
+            self._refused(node, f"act: {error!r}")
         if self._damage.kind != CHANGED or self._errors:
             try:
                 home.submit(node, home.blocks)
@@ -163,13 +168,13 @@ class _Life:
         except (TimeoutError, BtcnodeError) as error:
             self._errors.append(repr(error))
 
-    def _refused(self, node: NodeLab, what: str) -> None:
-        if node.launch.failure.error is None:
+    def _refused(self, node: AnyNode, what: str) -> None:
+        if not has_failed(node):
             self._wrong.append(what)
         else:
             self._errors.append(what)
 
-    def _ask(self, node: NodeLab) -> None:
+    def _ask(self, node: AnyNode) -> None:
         home = self._home
         for question, right, others in zip(home.questions, home.answers, home.others, strict=True):
             try:
@@ -192,7 +197,7 @@ class _Life:
         gone = damage.kind != CHANGED and damage.file.endswith(question.file)
         return gone or any(question.file in line for line in self._told)
 
-    def _submit(self, node: NodeLab) -> None:
+    def _submit(self, node: AnyNode) -> None:
         home = self._home
         for raw, expected in ((home.invalid, "bad-txns-inputs-missingorspent"), (home.valid, None)):
             try:
