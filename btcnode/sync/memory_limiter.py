@@ -81,7 +81,7 @@ class MemoryLimiter:
         self._budget = budget
         self._consumers = consumers
         self._coins = coins
-        self._plan = budget.plan(budget.limit(0))
+        self._plan = budget.plan(budget.limit(consumers.measure().own))
         self._queue = self._plan.queue
         self._short = False
         self._looks, self._relieved = 0, -PATIENCE

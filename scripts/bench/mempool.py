@@ -29,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
-from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.templates import TemplateMaker
 from btcnode.networks.parameters import params_for
@@ -196,7 +195,7 @@ def in_process(count: int) -> None:
     gc.disable()  # when the collector runs by itself, one of the two times has its pause in it
     free = timed(lambda: put_all(pool, fresh[:5000]))
     limit = pool.memory_usage
-    pool.options = MempoolOptions(max_bytes=limit)
+    pool.max_bytes = limit
 
     def full() -> None:
         for entry in fresh[5000:]:

@@ -34,12 +34,14 @@ class Machine:
         self.own, self.mapped = 100, 0
         self.admitted: list[int] = []
         self.plans: list[MemoryPlan] = []
+        self.told_own: list[int] = []
         self.offered = 0
         self.relieved: list[int] = []
         self.released = 0
         self.limiter = MemoryLimiter(self, self, self.coins)
 
     def limit(self, own: int) -> int:
+        self.told_own.append(own)
         return self.limit_mib * MIB
 
     def plan(self, limit: int) -> MemoryPlan:
@@ -117,6 +119,11 @@ def test_mapped_pages_are_given_back_when_they_make_the_process_too_large() -> N
     assert machine.released == 1
     machine.look(900, 150)  # a few mapped pages are not what is wrong
     assert machine.released == 1
+
+
+def test_what_the_node_has_already_is_its_own_from_the_beginning() -> None:
+    machine = Machine(500)
+    assert machine.told_own == [100 * MIB]  # else it would count as what others in the container take
 
 
 def test_a_limit_that_changes_is_followed() -> None:
