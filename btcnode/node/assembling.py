@@ -137,7 +137,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         machinery,
         parts,
         alerts,
-        _make_limiter(opened, machinery),
+        _make_limiter(opened, machinery, chain),
         _make_meter(opened, machinery, parts),
     )
 
@@ -217,12 +217,13 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
     return Machinery(options, driver, view, protocol, reactor, transactions)
 
 
-def _make_limiter(opened: OpenedNode, machinery: Machinery) -> MemoryLimiter:
+def _make_limiter(opened: OpenedNode, machinery: Machinery, chain: Chain) -> MemoryLimiter:
     consumers = NodeConsumers(
         machinery.driver,
         opened.workers,
         machinery.reactor,
         machinery.transactions,
+        chain,
         opened.http.room,
         opened.budget.enforced,
     )

@@ -13,6 +13,7 @@ from btcnode.networks.assumeutxo import known_sets
 from btcnode.node.control_groups import MemoryGroup, memory_groups
 from btcnode.protocol.commands import ValidationLimit
 from btcnode.rpc.room import Room
+from btcnode.services.chain import Chain
 from btcnode.services.transactions import Transactions
 from btcnode.settings.settings import Settings
 from btcnode.sync.driver import ChainDriver
@@ -114,6 +115,7 @@ class NodeConsumers:
     workers: WorkerPool | None  # None: -par=1, or no memory for more
     reactor: Reactor
     transactions: Transactions
+    chain: Chain
     room: Room
     enforced: bool  # the budget is the system's: what does not fit must be refused
 
@@ -130,6 +132,7 @@ class NodeConsumers:
         """Keep to these shares from now on. Worker processes stay as many as were started."""
         self.reactor.limit_held(plan.held)
         self.room.limit = plan.answers
+        self.chain.limit_parsed(plan.parsed)
         self.transactions.limit_memory(plan.mempool)
 
     def admit(self, queue: int) -> None:

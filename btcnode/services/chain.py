@@ -239,6 +239,10 @@ class Chain:
         here = position is not None and self._state.store.files.block_path(position.file).exists()
         return block if here else None
 
+    def limit_parsed(self, size: int) -> None:
+        """Parsed blocks that users have asked for may take so many bytes from now on."""
+        self._parsed.set_limit(size)
+
     def keep_parsed(self, index: int, block: ParsedBlock) -> None:
         """Remember what somebody has parsed; blocks that were not asked for lately are forgotten."""
         self._parsed.put(index, block)

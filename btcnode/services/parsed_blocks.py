@@ -43,6 +43,14 @@ class ParsedBlocks:
             return
         self._blocks[index] = block
         self._size += size
+        self._trim()
+
+    def set_limit(self, limit: int) -> None:
+        """From now on take at most so many bytes."""
+        self._limit = limit
+        self._trim()
+
+    def _trim(self) -> None:
         while self._size > self._limit:
             _, oldest = self._blocks.popitem(last=False)
             self._size -= parsed_size(oldest)

@@ -28,6 +28,16 @@ def test_the_least_asked_for_goes_first() -> None:
     assert kept.size == sum(parsed_size(made[index]) for index in (0, 2, 3))
 
 
+def test_a_smaller_limit_takes_effect_at_once() -> None:
+    made = blocks(3)
+    kept = ParsedBlocks()
+    for index, block in enumerate(made):
+        kept.put(index, block)
+    kept.set_limit(parsed_size(made[2]))
+    assert [kept.get(index) is not None for index in range(3)] == [False, False, True]
+    assert kept.size == parsed_size(made[2])
+
+
 def test_a_block_beyond_the_limit_is_not_kept_and_evicts_nothing() -> None:
     small, large = blocks(2)[0], parse_block(params_for("regtest").genesis_block)
     kept = ParsedBlocks(parsed_size(large))
