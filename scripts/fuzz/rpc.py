@@ -3,8 +3,8 @@
     python scripts/fuzz/rpc.py --bitcoind /path/to/bitcoind --seed 1 --cases 50
 
 Both run on regtest over the same chain, branches and mempool, with the same scripted peers, in several set-ups (one of
-them in initial block download). A walk ends each: calls and messages that change both, and all they tell after each.
-Prints each kind of difference with the shortest request
+them in initial block download, one on a loaded UTXO set with blocks below it still to come). A walk ends each: calls
+and messages that change both, and all they tell after each. Prints each kind of difference with the shortest request
 that shows it; the exit status is 1 when there is one. Without a bitcoind (``--bitcoind`` or ``BTCNODE_BITCOIND``) only
 btcnode is asked, and a kind is an answer with an internal error (-32603). The same seed asks the same.
 """
@@ -34,7 +34,7 @@ def main() -> int:
         help="only these, separated by commas; 'rest' is the REST interface, 'walk' a long history",
     )
     parser.add_argument("--steps", type=int, default=60, help="steps of a walk")
-    parser.add_argument("--passes", default="indexed,bare,pruned,behind", help="which options the nodes have")
+    parser.add_argument("--passes", default="indexed,bare,pruned,behind,assumed", help="which options the nodes have")
     parser.add_argument("--random-only", action="store_true", help="leave the systematic calls out")
     parser.add_argument("--verbose", action="store_true", help="tell each method")
     args = parser.parse_args()

@@ -7,7 +7,7 @@ from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.consensus.pow import bits_to_target
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.declare import Bits, Empty, Hex, Hint, Real, in_order, rpc
+from btcnode.rpc.declare import Bits, Empty, Hex, Hint, Real, picked, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Whole
 from btcnode.rpc.jsonvalue import double
@@ -64,9 +64,9 @@ def _part_json(node: NodeParts, part: ChainPart) -> ChainstateInfo:
         "coins_tip_cache_bytes": part.cache,
         "validated": part.validated,
     }
-    if part.snapshot_base is not None:
+    if part.snapshot_base is not None:  # answered after the caches, as by Core, whose help has it before them
         result["snapshot_blockhash"] = to_display(part.snapshot_base)
-    return in_order(ChainstateInfo, result)
+    return picked(result, [*(key for key in result if key != "validated"), "validated"])
 
 
 @rpc("blockchain")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from .values import Values
-from .world import HEIGHT
 
 SUFFIXES = (".json", ".hex", ".bin", "", ".xml", ".JSON", ".", "/.json", ".json.hex", ".bin?x=1", "?x.json")
 
@@ -95,7 +94,7 @@ def paths(values: Values, cases: int) -> Iterator[tuple[str, str, str | None]]:
                 yield "GET", quote(stem + suffix, safe="/?=&%.-+"), None
         for path in _queries(values):
             yield "GET", quote(path, safe="/?=&%.-+"), None
-        height = values.rng.randint(0, HEIGHT)
+        height = values.rng.randint(0, values.world.height)
         for suffix in (".bin", ".hex", ".json"):
             yield "GET", f"/rest/block/{values.world.hashes[height]}{suffix}", None
             yield "GET", f"/rest/spenttxouts/{values.world.hashes[height]}{suffix}", None

@@ -13,6 +13,7 @@ from random import Random
 
 from btcnode.wire.codec import Message
 
+from .assumed import AssumedWorld, write_set
 from .cases import Case, Cases, every_method
 from .company import Companion, accompany, dismiss
 from .compare import Answer, is_overflow, kinds
@@ -24,7 +25,13 @@ from .values import Values, Vectors
 from .walk import Call, Walk, shown
 from .world import World, wif
 
-PASSES: dict[str, tuple[str, ...]] = {"indexed": INDEXES, "bare": (), "pruned": ("-prune=1",), "behind": ()}
+PASSES: dict[str, tuple[str, ...]] = {
+    "indexed": INDEXES,
+    "bare": (),
+    "pruned": ("-prune=1",),
+    "behind": (),
+    "assumed": (),
+}
 LATE_S = {"behind": 3 * 24 * 60 * 60}  # how much the clock is ahead of the chain: far behind is initial block download
 UNSEEN = frozenset(
     {"setmocktime", "mockscheduler", "setnetworkactive", "addpeeraddress", "pruneblockchain"}
@@ -363,16 +370,20 @@ def _error_code(body: bytes) -> Tree:
 
 def run(plan: Plan, directory: Path, bitcoind: str | None) -> Report:
     """Carry the plan out in every set-up; raises RuntimeError when a node does not start."""
-    world, report = World(plan.seed), Report()
+    report = Report()
     deadline = time.monotonic() + plan.seconds
     commands = {"ours": ours(), **({"core": theirs(bitcoind)} if bitcoind else {})}
     for pass_name in plan.passes:
+        world, utxo_set = World(plan.seed), None
+        if pass_name == "assumed":
+            world, utxo_set = AssumedWorld(plan.seed), directory / "utxo.dat"
+            write_set(Node("maker", ours(), directory / "maker", ()), world, utxo_set)
         now = world.now + LATE_S.get(pass_name, 0)
         options = (*PASSES[pass_name], f"-mocktime={now}")
         nodes = [Node(name, command, directory / pass_name / name, options) for name, command in commands.items()]
         try:
             for node in nodes:
-                prepare(node, world)
+                prepare(node, world, utxo_set)
             with closing(Session(plan, nodes, world, report, deadline)) as session:
                 session.run(pass_name)
         finally:

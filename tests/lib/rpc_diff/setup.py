@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from btcnode.primitives.header import HEADER_SIZE
 
+from .assumed import AssumedWorld, load_set
 from .nodes import Node
 from .text import Tree, parse, request
 from .world import World
@@ -13,10 +15,17 @@ from .world import World
 INDEX_TIMEOUT_S = 60.0
 
 
-def feed_chain(node: Node, world: World) -> None:
-    """Give the chain and what is beside it; raises RuntimeError when the tip is not the world's."""
-    for raw in world.blocks:
-        node.result(request("submitblock", [raw.hex()]))
+def feed_chain(node: Node, world: World, utxo_set: Path | None = None) -> None:
+    """Give the chain and what is beside it; raises RuntimeError when the tip is not the world's.
+
+    With the file of a ``utxo_set`` (of an ``AssumedWorld``) the chain begins with that one.
+    """
+    if utxo_set is None:
+        for raw in world.blocks:
+            node.result(request("submitblock", [raw.hex()]))
+    else:
+        assert isinstance(world, AssumedWorld)
+        load_set(node, world, utxo_set)
     for raw in (*world.side_blocks, *world.bad_blocks):
         node.call(request("submitblock", [raw.hex()]))
     for raw in world.lone_headers:
@@ -48,10 +57,10 @@ def feed_mempool(node: Node, world: World) -> None:
     node.result(request("syncwithvalidationinterfacequeue", []))
 
 
-def prepare(node: Node, world: World) -> None:
+def prepare(node: Node, world: World, utxo_set: Path | None = None) -> None:
     """Fill a new node, save its directory, and leave it running."""
     node.start()
-    feed_chain(node, world)
+    feed_chain(node, world, utxo_set)
     feed_mempool(node, world)
     node.result(request("savemempool", []))
     node.stop()

@@ -16,7 +16,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.testing.templates import Spendable
 
 from .text import Raw
-from .world import HEIGHT, PUBKEYS, START_TIME, UNCOMPRESSED, UNUSUAL_SCRIPTS, Coin, World, anyone, spend, unsigned, wif
+from .world import PUBKEYS, START_TIME, UNCOMPRESSED, UNUSUAL_SCRIPTS, Coin, World, anyone, spend, unsigned, wif
 
 JUNK: tuple[Any, ...] = (
     None,
@@ -225,12 +225,20 @@ class Values:
     def height(self) -> Any:
         """A height of the chain or beyond."""
         return self.pick(
-            lambda: self.rng.randint(0, HEIGHT), 0, 1, HEIGHT, HEIGHT + 1, HEIGHT - 1, -1, 2**31 - 1, -(2**31)
+            lambda: self.rng.randint(0, self.world.height),
+            0,
+            1,
+            self.world.height,
+            self.world.height + 1,
+            self.world.height - 1,
+            -1,
+            2**31 - 1,
+            -(2**31),
         )
 
     def low_height(self) -> int:
         """A height."""
-        return self.rng.randint(0, HEIGHT)
+        return self.rng.randint(0, self.world.height)
 
     def amount(self) -> Any:
         """An amount of coins, as a number or text."""
@@ -616,7 +624,7 @@ class Values:
                 [coin],
                 [coin.how.script_pubkey],
                 1000,
-                lock_time=rng.choice((HEIGHT + 5, START_TIME * 2, 1)),
+                lock_time=rng.choice((self.world.height + 5, START_TIME * 2, 1)),
                 sequence=0,
             ),
             lambda: spend(
@@ -844,7 +852,7 @@ class Values:
         tip = bytes.fromhex(world.hashes[-1])[::-1]
 
         def on_tip(**changes: object) -> bytes:
-            return world.block_on(tip, HEIGHT + 1, [], 0, **changes)
+            return world.block_on(tip, world.height + 1, [], 0, **changes)
 
         good = on_tip(extra=b"\x01" + rng.randbytes(1))
         tx = self.good_tx()
@@ -857,11 +865,11 @@ class Values:
             lambda: on_tip(time=START_TIME + 10**7),
             lambda: on_tip(version=1),
             lambda: on_tip(extra=b"\x01" * 99),
-            lambda: world.block_on(tip, HEIGHT + 1, [tx, tx], 0),
-            lambda: world.block_on(tip, HEIGHT + 1, [self.tx()], 0),
-            lambda: world.block_on(rng.randbytes(32), HEIGHT + 1, [], 0),
-            lambda: world.block_on(tip, HEIGHT, [], 0),
-            lambda: world.block_on(tip, HEIGHT + 1, [tx], 0, commit=False),
+            lambda: world.block_on(tip, world.height + 1, [tx, tx], 0),
+            lambda: world.block_on(tip, world.height + 1, [self.tx()], 0),
+            lambda: world.block_on(rng.randbytes(32), world.height + 1, [], 0),
+            lambda: world.block_on(tip, world.height, [], 0),
+            lambda: world.block_on(tip, world.height + 1, [tx], 0, commit=False),
             lambda: good[:HEADER_SIZE] + b"\0",
             lambda: good + b"\0",
             lambda: _changed_bytes(rng, good),

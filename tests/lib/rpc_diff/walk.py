@@ -14,6 +14,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.wire.codec import Message
 from btcnode.wire.messages import BlockMessage, FeeFilter, Headers, Inv, InvItem, TxMessage
 
+from .assumed import AssumedWorld
 from .company import MSG_WTX
 from .nodes import Node
 from .text import parse, request, write
@@ -71,6 +72,7 @@ class Walk:
         self.now = now  # of the mocked clock
         self.invalid: list[str] = []
         self.blocks = 0
+        self.awaited = values.world.awaited if isinstance(values.world, AssumedWorld) else []
 
     def _ask(self, method: str, *params: Any) -> Any:
         return parse(self.node.call(request(method, list(params)))[1])["result"]
@@ -110,6 +112,7 @@ class Walk:
             (1, lambda: ("preciousblock", [self._some_tip()])),
             (3, self._submit_block),
             (1, lambda: ("submitheader", [self.values.header_hex()])),
+            (8 if self.awaited else 0, lambda: ("submitblock", [self.awaited.pop(0).hex()])),
             (2, self._propose),
             (3, self._time),
             (1, lambda: ("mockscheduler", [self.rng.choice((1, 60, 900, 3600))])),

@@ -114,6 +114,7 @@ class World:
     """The chain and all that grew beside it, from a seed."""
 
     seed: int
+    height: int = HEIGHT
     blocks: list[bytes] = field(default_factory=list)  # of the active chain, from height 1
     side_blocks: list[bytes] = field(default_factory=list)
     lone_headers: list[bytes] = field(default_factory=list)
@@ -138,7 +139,7 @@ class World:
     @property
     def now(self) -> int:
         """The mocked time of both nodes."""
-        return START_TIME + SPACING * (HEIGHT + 2)
+        return START_TIME + SPACING * (self.height + 2)
 
     # -- chain ---------------------------------------------------------------------------------------------------
 
@@ -162,9 +163,13 @@ class World:
         self.txs += [coinbase, *txs]
         return Coin(coinbase.txid + bytes(4), block_subsidy(height, self.params) + fees, how)
 
+    def _mine_rewards(self) -> list[Coin]:
+        makers = list(TEMPLATES.values())
+        return [self._extend([], 0, makers[n % len(makers)](n % 5)) for n in range(102)]
+
     def _mine_chain(self, rng: Random) -> None:
         makers = list(TEMPLATES.values())
-        rewards = [self._extend([], 0, makers[n % len(makers)](n % 5)) for n in range(102)]
+        rewards = self._mine_rewards()
         owners = [maker(seed) for maker in makers for seed in range(6)]
         owners += [anyone(), p2sh_true(), p2wsh_true(), anchor()] * 4
         spread = spend([rewards[0]], [owner.script_pubkey for owner in owners], 40_000)
@@ -174,7 +179,7 @@ class World:
         each = int.from_bytes(spread.txouts[0][:8], "little")
         free = [Coin(spread.txid + n.to_bytes(4, "little"), each, owner) for n, owner in enumerate(owners)]
         rng.shuffle(free)
-        while len(self.blocks) < HEIGHT:
+        while len(self.blocks) < self.height:
             txs, fees = [], 0
             for _ in range(rng.randrange(3) if len(free) > 30 else 0):
                 sources = [free.pop() for _ in range(rng.randrange(1, 3))]
@@ -187,16 +192,16 @@ class World:
 
     def _branch_off(self) -> None:
         """A branch of two blocks, one of headers only, and blocks that break a rule."""
-        fork = HEIGHT - 6
+        fork = self.height - 6
         prev = bytes.fromhex(self.hashes[fork])[::-1]
         for n in range(1, 3):
             raw = self.block_on(prev, fork + n, [], 0, extra=b"\x02side")
             self.side_blocks.append(raw)
             prev = header_hash(raw[:HEADER_SIZE])
-        prev = bytes.fromhex(self.hashes[HEIGHT - 3])[::-1]
-        self.lone_headers.append(self.block_on(prev, HEIGHT - 2, [], 0, extra=b"\x02head")[:HEADER_SIZE])
-        prev = bytes.fromhex(self.hashes[HEIGHT])[::-1]
-        self.bad_blocks.append(self.block_on(prev, HEIGHT + 1, [], COIN, extra=b"\x03bad"))
+        prev = bytes.fromhex(self.hashes[self.height - 3])[::-1]
+        self.lone_headers.append(self.block_on(prev, self.height - 2, [], 0, extra=b"\x02head")[:HEADER_SIZE])
+        prev = bytes.fromhex(self.hashes[self.height])[::-1]
+        self.bad_blocks.append(self.block_on(prev, self.height + 1, [], COIN, extra=b"\x03bad"))
 
     # -- mempool -------------------------------------------------------------------------------------------------
 
@@ -216,7 +221,7 @@ class World:
         replacing = spend([twice], [true.script_pubkey, UNUSUAL_SCRIPTS[5]], 0, values=[twice.value - 4_000, 0])
         parent = self._free_parent(take(), true)
         child = self._anchor_child(parent, true)
-        final = spend([take()], [true.script_pubkey], 1_500, sequence=0xFFFFFFFE, lock_time=HEIGHT)
+        final = spend([take()], [true.script_pubkey], 1_500, sequence=0xFFFFFFFE, lock_time=self.height)
         self.mempool = [[lone], *([tx] for tx in chain), [fan], [replaced], [replacing], [parent, child], [final]]
         self.told = [spend([take()], [true.script_pubkey] * 2, 2_500)]
         for outputs in (1, 3):

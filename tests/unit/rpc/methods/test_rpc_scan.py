@@ -16,6 +16,7 @@ from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.merkle_proof import build_proof, read_proof
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.transactions.private_broadcast import PrivateInfo, Sending
+from btcnode.services.assumed_chain import ChainPart
 from btcnode.storage.coins import CoinsDb
 from btcnode.wire.messages import Ping, Pong, TxMessage
 from btcnode.wire.netaddr import NetAddress
@@ -158,6 +159,10 @@ def test_small_ones(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("btcnode.services.chain.verify_recent", verify)
     state = running.call("getchainstates")
     assert state["headers"] == 0 and state["chainstates"][0]["blocks"] == 0
+    assumed = ChainPart(0, 5, running.parts.chain.tree.hash(0), validated=False)
+    monkeypatch.setattr(type(running.parts.assumed), "chain_parts", lambda _: [assumed])
+    (state,) = running.call("getchainstates")["chainstates"]  # Core tells the set's block after the caches
+    assert list(state)[-4:] == ["coins_db_cache_bytes", "coins_tip_cache_bytes", "snapshot_blockhash", "validated"]
     assert running.call("verifychain") is True and running.call("verifychain", 9, -1) is True
     assert verified == [(6, 3), (0, 4)]
     assert running.call("getindexinfo") == {}
