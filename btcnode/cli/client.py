@@ -8,11 +8,14 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
+from math import ceil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from btcnode import __version__
 from btcnode.cli.arguments import named_params, positional_params
+from btcnode.cli.client_options import NEGATED, OptionError, parse_options
 from btcnode.errors import ConfigError
 from btcnode.networks.names import FLAGS, MAINNET, NetworkName, network_named
 from btcnode.observe.stdio import run_program
@@ -28,16 +31,6 @@ DEFAULT_TIMEOUT_S = 900
 FOREVER_S = 5 * 365 * 86400  # what a socket can still count
 BAR_BELOW = 0.99  # progress from which -getinfo draws no bar
 BAR_WIDTH = 20
-TEXT_OPTIONS = (
-    "chain", "color", "conf", "datadir", "ipcconnect", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcid",
-    "rpcpassword", "rpcport", "rpcuser", "rpcwaittimeout",
-)  # fmt: skip
-FLAG_OPTIONS = (
-    "addrinfo", "generate", "getinfo", "help", "named", "netinfo", "rpcwait", "stdin", "stdinrpcpass",
-    "stdinwalletpassphrase", "version", *FLAGS,
-)  # fmt: skip
-SHORT = {"h": "help", "?": "help"}
-
 HELP = """Usage:  btcnode-cli [options] <command> [params]         Send a command to a node
 or:     btcnode-cli [options] -named <command> [name=value]...  Send it with named arguments
 or:     btcnode-cli [options] help                            List all commands
@@ -69,6 +62,7 @@ Options:
   -rpcwait                 Wait for the node to start
   -rpcwaittimeout=<n>      Seconds to wait for it, 0 for ever (default: 0)
   -stdin                   Read more arguments from standard input, one per line
+  -rpcwallet=<name>        Send to the endpoint of a wallet, where the node has any
   -stdinrpcpass            Read the password from standard input
   -version                 Print version and exit
 """
@@ -80,29 +74,6 @@ class CliError(Exception):
 
 class _Unreachable(CliError):
     """The node did not answer; -rpcwait tries again."""
-
-
-def parse_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Options before the command, by name ("1" and "0" for flags), and the words from the command on."""
-    options: dict[str, str] = {}
-    for n, word in enumerate(argv):
-        if not word.startswith("-") or word == "-":
-            return options, argv[n:]
-        name, equals, value = word.lstrip("-").partition("=")
-        name = SHORT.get(name, name)
-        if name.startswith("no") and name[2:] in FLAG_OPTIONS and not equals:
-            options[name[2:]] = "0"
-        elif name in ("norpccookiefile", "norpcpassword", "norpcuser") and not equals:
-            options[name[2:]] = "0" if name == "norpccookiefile" else ""
-        elif name in FLAG_OPTIONS:
-            options[name] = value if equals and value else "1"
-        elif name in TEXT_OPTIONS and equals:
-            options[name] = value
-        elif name in TEXT_OPTIONS:
-            raise CliError(f"Error parsing command line arguments: Option -{name} needs a value: -{name}=...")
-        else:
-            raise CliError(f"Error parsing command line arguments: Invalid parameter {word.partition('=')[0]}")
-    return options, []
 
 
 def _flag(options: dict[str, str], name: str) -> bool:
@@ -159,21 +130,25 @@ def target(options: dict[str, str], default_port: int) -> tuple[str, int]:
 
 def _datadir(options: dict[str, str]) -> Path:
     """The node's data directory."""
-    return read_path("datadir", options["datadir"]) if "datadir" in options else default_datadir()
+    return read_path("datadir", options["datadir"]) if options.get("datadir") else default_datadir()
 
 
 def _conf_path(options: dict[str, str]) -> Path:
     """The configuration file, there or not."""
-    return _datadir(options) / options.get("conf", "bitcoin.conf")
+    return _datadir(options) / (options.get("conf") or "bitcoin.conf")
 
 
 def _add_conf(options: dict[str, str]) -> None:
     """Complete the command line with the configuration file; raises CliError."""
     path = _conf_path(options)
-    if not path.is_file():
-        if "conf" in options:
-            raise CliError(f'Error reading configuration file: specified settings file "{path}" could not be opened.')
+    if options.get("conf") == NEGATED or ("conf" not in options and not path.exists()):
         return
+    if not path.exists():
+        raise CliError(f'Error reading configuration file: specified config file "{path}" could not be opened.')
+    if path.is_dir():
+        raise CliError(f'Error reading configuration file: Config file "{path}" is a directory.')
+    if not path.is_file():
+        return  # a device has nothing to say
     from btcnode.cli import client_conf  # most calls find no file
     from btcnode.errors import ConfigError
 
@@ -192,7 +167,7 @@ class Caller:
         _add_conf(options)
         network = network_of(options)
         self.datadir = _datadir(options)
-        if "datadir" in options and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
+        if options.get("datadir") and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
             raise CliError(f'Error: Specified data directory "{options["datadir"]}" does not exist.')
         self.cookie = self.datadir / network.subdir / options.get("rpccookiefile", ".cookie")
         self.host, self.port = target(options, network.rpc_port)
@@ -200,12 +175,14 @@ class Caller:
             self.port = ready_rpc_port(self.datadir / network.subdir) or self.port
         self.timeout = min(max(0, _number(options, "rpcclienttimeout", DEFAULT_TIMEOUT_S)), FOREVER_S)
         self.password_given = bool(options.get("rpcpassword"))
+        wallet = options.get("rpcwallet", NEGATED)
+        self.path = "/" if wallet == NEGATED else f"/wallet/{quote(wallet, safe='')}"
 
     def credentials(self) -> tuple[str, str, bool]:
         """User, password, and whether there are any."""
         if self.password_given:
             return self.options.get("rpcuser", ""), self.options["rpcpassword"], True
-        if self.options.get("rpccookiefile") == "0":
+        if self.options.get("rpccookiefile") == NEGATED:
             return "", "", False
         found = read_cookie(self.cookie)
         return ("", "", False) if found is None else (*found, True)
@@ -215,11 +192,12 @@ class Caller:
         user, password, found = self.credentials()
         try:
             with closing(RpcClient(self.host, self.port, user, password, timeout=self.timeout or None)) as client:
-                status, answer = client.post(encode(body) + b"\n")
+                status, answer = client.post(encode(body) + b"\n", self.path)
         except RpcConnectionError as error:
+            why = "" if isinstance(error.__cause__, ConnectionRefusedError) else f" ({error})"  # as bitcoin-cli
             raise _Unreachable(
                 f"error: timeout on transient error: Could not connect to the server {self.host}:{self.port}"
-                f" ({error})\n\nMake sure the node is running and that you are connecting to the correct RPC port.\n"
+                f"{why}\n\nMake sure the node is running and that you are connecting to the correct RPC port.\n"
                 'Use "btcnode-cli -help" for more info.'
             ) from error
         if status == 401:
@@ -241,7 +219,7 @@ class Caller:
             return "Incorrect rpcuser or rpcpassword were specified."
         if found:
             return "Cookie file credentials were invalid and no rpcpassword was specified."
-        if self.options.get("rpccookiefile") == "0":
+        if self.options.get("rpccookiefile") == NEGATED:
             return "Cookie file was disabled via -norpccookiefile and no rpcpassword was specified."
         return "Failed to read cookie file and no rpcpassword was specified."
 
@@ -347,8 +325,8 @@ def _summary(network: dict[str, Any], chain: dict[str, Any], *, colour: bool = F
     """The text of -getinfo."""
     blue, green, yellow, reset = ("\x1b[34m", "\x1b[32m", "\x1b[33m", "\x1b[0m") if colour else ("", "", "", "")
     progress = float(value_text(chain["verificationprogress"]))
-    done = int(progress * BAR_WIDTH)
-    bar = f"{'▒' * done}{'░' * (BAR_WIDTH - done)} " if progress < BAR_BELOW else ""
+    done, left = ceil(progress * BAR_WIDTH), ceil((1 - progress) * BAR_WIDTH)  # what has begun counts, on both sides
+    bar = f"{'▒' * done}{'░' * left} " if progress < BAR_BELOW else ""
     proxies: dict[str, list[str]] = {}
     for entry in network["networks"]:
         if entry["proxy"]:
@@ -378,7 +356,7 @@ def _report(reply: Any) -> int:
     error = reply.get("error")
     if error is None:
         result = reply.get("result")
-        if result is not None:
+        if result is not None and result != "":
             print(result if isinstance(result, str) else pretty(result))
         return 0
     if not isinstance(error, dict):
@@ -395,25 +373,30 @@ def _report(reply: Any) -> int:
 
 def run(argv: list[str]) -> int:
     """Carry out a command line; raises CliError."""
-    options, words = parse_options(argv)
+    try:
+        options, words = parse_options(argv)
+    except OptionError as error:
+        raise CliError(f"Error parsing command line arguments: {error}") from None
     if _flag(options, "version"):
         print(f"btcnode RPC client version v{__version__}")
         return 0
-    if _flag(options, "help") or not argv:
+    if "help" in options or not argv:
         print(HELP, end="")
         if not argv:
             raise CliError("Error: too few parameters")
         return 0
     if _flag(options, "stdinrpcpass"):
-        options["rpcpassword"] = _password_from_stdin()
+        options["rpcpassword"] = _secret_from_stdin("stdinrpcpass", "RPC password> ")
     if _flag(options, "stdinwalletpassphrase"):
-        raise CliError("error: -stdinwalletpassphrase is only applicable for walletpassphrase(change)")
+        if not words or not words[0].startswith("walletpassphrase"):
+            raise CliError("error: -stdinwalletpassphrase is only applicable for walletpassphrase(change)")
+        words.insert(1, _secret_from_stdin("stdinwalletpassphrase", "Wallet passphrase> "))
     if _flag(options, "stdin"):
         words = words + [line.rstrip("\n") for line in sys.stdin]
     if words == ["help", "--openrpc"]:
         print(_openrpc())
         return 0
-    if options.get("ipcconnect", "auto") not in ("auto", "0"):
+    if options.get("ipcconnect", "auto") not in ("auto", NEGATED):
         raise CliError("error: bitcoin-cli was not built with IPC support")  # the words that tools look for
     chosen = [f"-{name}" for name in ("addrinfo", "generate", "getinfo", "netinfo") if _flag(options, name)]
     if len(chosen) > 1:
@@ -454,14 +437,14 @@ def _openrpc() -> str:
     return json.dumps(document(every_method()), indent=2)
 
 
-def _password_from_stdin() -> str:
+def _secret_from_stdin(option: str, prompt: str) -> str:
     if sys.stdin.isatty():
         from getpass import getpass  # only a terminal has an echo to switch off
 
-        return getpass("RPC password> ")
+        return getpass(prompt)
     line = sys.stdin.readline()
     if not line:
-        raise CliError("error: -stdinrpcpass specified but failed to read from standard input")
+        raise CliError(f"error: -{option} specified but failed to read from standard input")
     return line.rstrip("\n")
 
 

@@ -65,11 +65,11 @@ class RpcClient:
             raise RpcConnectionError(str(error)) from error
         self._id = 0
 
-    def post(self, body: bytes) -> tuple[int, bytes]:
+    def post(self, body: bytes, path: str = "/") -> tuple[int, bytes]:
         """Send a body, once more on a connection that the server has closed; raises RpcConnectionError."""
         fresh = self._connection.sock is None
         try:
-            return self._post(body)
+            return self._post(body, path)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
             self._connection.close()
             if fresh:
@@ -78,16 +78,16 @@ class RpcClient:
             self._connection.close()
             raise RpcConnectionError(str(error)) from error
         try:
-            return self._post(body)
+            return self._post(body, path)
         except (OSError, UnicodeError, http.client.HTTPException) as error:  # no host name: UnicodeError
             self._connection.close()
             raise RpcConnectionError(str(error)) from error
 
-    def _post(self, body: bytes) -> tuple[int, bytes]:
+    def _post(self, body: bytes, path: str) -> tuple[int, bytes]:
         connection = self._connection
         if connection.sock is None:
             connection.connect()
-        connection.request("POST", "/", body, self._headers)
+        connection.request("POST", path, body, self._headers)
         response = connection.getresponse()
         return response.status, response.read()
 

@@ -47,7 +47,7 @@ _btcnode_cli() {
     mapfile -t COMPREPLY < <(compgen -W "
     -addrinfo -chain= -color= -conf= -datadir= -generate -getinfo -help -ipcconnect= -named -netinfo -regtest
     -rpcclienttimeout= -rpcconnect= -rpccookiefile= -rpcid= -rpcpassword= -rpcport= -rpcuser= -rpcwait
-    -rpcwaittimeout= -signet -stdin -stdinrpcpass -stdinwalletpassphrase -testnet -testnet4 -version
+    -rpcwaittimeout= -rpcwallet= -signet -stdin -stdinrpcpass -stdinwalletpassphrase -testnet -testnet4 -version
     $methods" -- "$cur")
     case ${COMPREPLY[*]} in *=) compopt -o nospace ;; esac
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from btcnode.cli.client import FLAG_OPTIONS, TEXT_OPTIONS
+from btcnode.cli.client_options import SWITCHES, TEXTS
 from btcnode.networks.names import CHAINS
 from btcnode.rpc.methods import every_method
 from btcnode.settings.groups.process import DAEMON
@@ -54,7 +54,7 @@ complete -F _btcnoded btcnoded
 
 def client() -> str:
     """Options before the command, then the commands; ``help`` takes a command too."""
-    options = sorted([f"-{name}" for name in FLAG_OPTIONS] + [f"-{name}=" for name in TEXT_OPTIONS])
+    options = sorted([f"-{name}" for name in SWITCHES] + [f"-{name}=" for name in TEXTS])
     methods = sorted(method.name for method in every_method() if method.category != "hidden")
     return f"""{HEAD.format(name="btcnode-cli")}
 _btcnode_cli() {{

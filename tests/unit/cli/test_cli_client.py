@@ -88,7 +88,7 @@ def test_stdin(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_getinfo(call: Any) -> None:
     status, out, _ = call(options=("-getinfo",))
     assert status == 0
-    assert out.startswith("Chain: regtest\nBlocks: 0\nHeaders: 0\nVerification progress: ░")
+    assert out.startswith("Chain: regtest\nBlocks: 0\nHeaders: 0\nVerification progress: ▒░")
     assert out.endswith("Warnings: (none)\n")
     assert call("x", options=("-getinfo",)) == (1, "", "error: -getinfo takes no arguments\n")
 
@@ -129,7 +129,7 @@ def test_password(run_server: Any, capsys: pytest.CaptureFixture[str], monkeypat
 
 
 def test_no_server(tmp_path: Path) -> None:
-    with pytest.raises(cli.CliError, match=r"Could not connect to the server 127\.0\.0\.1:1 "):
+    with pytest.raises(cli.CliError, match=r"Could not connect to the server 127\.0\.0\.1:1\n"):
         cli.run(["-regtest", f"-datadir={tmp_path}", "-rpcport=1", "getblockcount"])
     for host in ("x y", "a\nb", "a" * 70, "é" * 70, "a..b"):  # no names of hosts
         with pytest.raises(cli.CliError, match="Could not connect to the server "):
@@ -153,7 +153,15 @@ def test_rpcwait_waits_for_the_warm_up(call: Any, running: Running) -> None:
     ("argv", "text"),
     [
         (["-frob", "x"], "Invalid parameter -frob"),
-        (["-rpcport", "x"], "needs a value"),
+        (["-frob=1", "x"], "Invalid parameter -frob=1$"),
+        (["-rpcport", "x"], "Invalid port provided in -rpcport: $"),
+        (["-chain", "x"], r"Unknown chain \.$"),
+        (["-nodatadir", "x"], "Negating of -datadir is meaningless and therefore forbidden"),
+        (["-norpcid=0", "x"], "Negating of -rpcid is meaningless and therefore forbidden"),
+        (["-rpcid", "x"], "Can not set -rpcid with no value. Please specify value with -rpcid=value."),
+        (["-conf=/nonexistent", "x"], 'specified config file "/nonexistent" could not be opened.'),
+        (["-conf=/", "x"], 'Config file "/" is a directory.'),
+        (["-stdinwalletpassphrase", "x"], "only applicable for walletpassphrase"),
         (["-rpcport=x", "x"], "Invalid port provided in -rpcport: x"),
         (["-rpcport=0", "x"], "Invalid port provided in -rpcport: 0"),
         (["-rpcconnect=host:x", "x"], "Invalid port provided in -rpcconnect: host:x"),
@@ -177,6 +185,35 @@ def test_networks() -> None:
         parsed, _ = cli.parse_options([*options, "x"])
         assert cli.network_of(parsed).chain == chain
     assert cli.parse_options(["-regtest=0", "-noregtest", "cmd", "-1"]) == ({"regtest": "0"}, ["cmd", "-1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["-named"], {"named": "1"}),
+        (["-named="], {"named": "1"}),
+        (["-named=x"], {"named": "0"}),
+        (["-named=2"], {"named": "1"}),
+        (["-nonamed=0"], {"named": "1"}),
+        (["-nonamed=1", "-nonamed"], {"named": "0"}),
+        (["--named=0"], {"named": "0"}),
+        (["-norpcpassword"], {"rpcpassword": "0"}),
+        (["-norpcclienttimeout"], {"rpcclienttimeout": "0"}),
+        (["-noipcconnect", "-noconf"], {"ipcconnect": "0", "conf": "0"}),
+        (["-datadir", "-rpcid=a=b"], {"datadir": "", "rpcid": "a=b"}),
+        (["-rpcwallet=w", "-signetchallenge=51"], {"rpcwallet": "w", "signetchallenge": "51"}),
+        (["-nohelp"], {"help": "0"}),
+    ],
+)
+def test_options_are_read_as_by_bitcoin_cli(words: list[str], options: dict[str, str]) -> None:
+    assert cli.parse_options([*words, "cmd", "-x"]) == (options, ["cmd", "-x"])
+
+
+def test_the_endpoint_of_a_wallet(call: Any) -> None:
+    """A node without wallets does not have it."""
+    assert call("getblockcount", options=("-rpcwallet=a b/c",))[0] == 1
+    assert call("getblockcount", options=("-norpcwallet",)) == (0, "0\n", "")
+    assert cli.Caller({"rpcwallet": "a b/c", "regtest": "1"}).path == "/wallet/a%20b%2Fc"
 
 
 def test_conversion() -> None:
