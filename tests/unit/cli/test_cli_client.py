@@ -15,6 +15,7 @@ import pytest
 
 from btcnode.cli import client as cli
 from btcnode.cli.arguments import named_params, positional_params
+from btcnode.cli.client_options import parse_options
 from btcnode.rpc.jsonvalue import encode
 
 Running = Any
@@ -182,9 +183,9 @@ def test_networks() -> None:
         (["-chain=mainnet"], "main"),
         (["--testnet4"], "testnet4"),
     ]:
-        parsed, _ = cli.parse_options([*options, "x"])
+        parsed, _ = parse_options([*options, "x"])
         assert cli.network_of(parsed).chain == chain
-    assert cli.parse_options(["-regtest=0", "-noregtest", "cmd", "-1"]) == ({"regtest": "0"}, ["cmd", "-1"])
+    assert parse_options(["-regtest=0", "-noregtest", "cmd", "-1"]) == ({"regtest": "0"}, ["cmd", "-1"])
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_networks() -> None:
     ],
 )
 def test_options_are_read_as_by_bitcoin_cli(words: list[str], options: dict[str, str]) -> None:
-    assert cli.parse_options([*words, "cmd", "-x"]) == (options, ["cmd", "-x"])
+    assert parse_options([*words, "cmd", "-x"]) == (options, ["cmd", "-x"])
 
 
 def test_the_endpoint_of_a_wallet(call: Any) -> None:
