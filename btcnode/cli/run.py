@@ -55,7 +55,7 @@ def take_snapshot(node: Node) -> Snapshot:
     coins = chain.driver.chainstate.coins
     incoming, outgoing = parts.peers.directions()
     if launch.control.stop_requested.is_set():
-        status = f"stops: open requests are answered, {coins.usage / MIB:,.1f} MiB of coins are written"
+        status = "stops"
     received, _ = parts.peers.totals()
     return Snapshot(
         network=network,
@@ -77,6 +77,16 @@ def take_snapshot(node: Node) -> Snapshot:
         state=parts.sync.machine.state.value,
         advice=parts.contact.advice,
     )
+
+
+def stopping_words(node: Node) -> str:
+    """What a node does that was asked to stop, for the terminal."""
+    stage = node.stage
+    if isinstance(stage, Launch | OpenedNode):
+        return "Stopping: the start is given up."
+    parts = stage.parts if isinstance(stage, AssembledNode) else stage.assembled.parts
+    size = parts.chain.driver.chainstate.coins.usage / MIB
+    return f"Stopping: open requests are answered, {size:,.1f} MiB of coins are written to disk."
 
 
 def last_words(node: Node) -> str:
@@ -127,6 +137,7 @@ async def _run(
     display: Callable[[Node], Coroutine[Any, Any, None]],
     hooks: RunHooks,
     signals: Signals,
+    say: Callable[[str], None],
 ) -> Node:
     """The life of a node, its signals and its display; the node that has ended. Raises what made it fail."""
     node = Node(settings, announce=hooks.alert)
@@ -135,12 +146,19 @@ async def _run(
     gc.freeze()  # what was imported stays
     gc.set_threshold(*GC_THRESHOLDS)
     showing = loop.create_task(display(node))
+
+    async def tell_of_stop() -> None:
+        await node.launch.control.stop_requested.wait()
+        say(stopping_words(node))
+
+    telling = loop.create_task(tell_of_stop())
     try:
         await node.run(on_ready=hooks.started, on_stopping=hooks.stopping)
     finally:
-        showing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await showing
+        for task in (telling, showing):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
     return node
 
 
@@ -173,6 +191,10 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
     except (BtcnodeError, OSError) as error:
         return _failed(error)
 
+    def say(text: str) -> None:
+        if live:  # elsewhere the log says it
+            print(text, flush=True)
+
     async def display(node: Node) -> None:
         if recent is not None:
             from btcnode.observe.display import show_live  # loads rich, which a daemon does without
@@ -183,9 +205,8 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
 
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            node = runner.run(_run(settings, setup, display, hooks, signals))
-        if live:
-            print(last_words(node), flush=True)
+            node = runner.run(_run(settings, setup, display, hooks, signals, say))
+        say(last_words(node))
         note.close()
     except (BtcnodeError, OSError) as error:
         return _failed(error)

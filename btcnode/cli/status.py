@@ -25,13 +25,16 @@ def status_text(client: RpcClient, now: Callable[[], float], where: str) -> tupl
             )
         return 1, f"The node at {where} answers with an error: {error}"
     except RpcConnectionError as error:
-        return 1, f"No node answers at {where} ({error}): start one with btcnode start"
+        return 1, f"No node answers at {where} ({' '.join(str(error).split())}): start one with btcnode start"
     for answer in answers:
         if isinstance(answer, RpcError):
             if answer.code == RpcCode.IN_WARMUP:
                 return 2, f"The node is starting: {answer.message}"
             return 1, f"The node at {where} answers with an error: {answer.message}"
-    return 0, "\n".join(_lines(dict(zip(CALLS, answers, strict=True)), int(now())))
+    try:
+        return 0, "\n".join(_lines(dict(zip(CALLS, answers, strict=True)), int(now())))
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return 1, f"What answers at {where} is no node of this kind: getsyncstate and others tell something else"
 
 
 def _lines(found: dict[str, Any], now: int) -> list[str]:

@@ -68,8 +68,13 @@ def _dim(lines: Iterable[str]) -> list[Text]:
 async def show_live(snapshot: Callable[[], Snapshot], recent: Iterable[str], console: Console | None = None) -> None:
     """Draw the display on a console (that of stdout) until cancelled."""
     meter = RateMeter()
-    with Live(console=console or Console(), auto_refresh=False, transient=False) as live:
-        while True:
-            now = snapshot()
-            live.update(render(now, meter.add(monotonic(), now), recent), refresh=True)
-            await asyncio.sleep(REFRESH_S)
+    console = console or Console()
+    try:
+        with Live(console=console, auto_refresh=False, transient=False) as live:
+            while True:
+                now = snapshot()
+                live.update(render(now, meter.add(monotonic(), now), recent), refresh=True)
+                await asyncio.sleep(REFRESH_S)
+    finally:
+        if not console.is_terminal:  # there the last picture has no end of its line
+            console.print()
