@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import thread_time
 from typing import Protocol, cast
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockInvalidated, BlockRejected, ChainEvent
@@ -46,6 +47,7 @@ from btcnode.sync.worker_pool import WorkerPool
 MAX_DISCONNECTED_BYTES = 20_000_000  # transactions of disconnected blocks kept for coming back (Core's limit)
 AUDIT_ENTRIES = 1000  # examined every second in the audit after an eviction: a few ms
 FIT_ENTRIES = 500  # examined in one turn of the loop after a reorganisation: a few ms
+DEAR_REFUSAL = 0.005  # seconds of processor time; a refusal that took longer is charged also if we asked for it
 MAX_HURRIED = 64  # transactions in verification that the user's may take along: as many as may depend on each other
 
 log = logging.getLogger("btcnode.mempool")
@@ -299,9 +301,12 @@ class Transactions:
             return
         self._hurried.pop(tx.txid, None)
         now = self._clock.now() if offer.time is None else offer.time
+        begun = thread_time()
         try:
             found = self.admission.prepare(tx, now, test=offer.test, bypass_limits=offer.bypass_limits)
             if isinstance(found, Rejection):
+                if (seconds := thread_time() - begun) > DEAR_REFUSAL:
+                    self._charge(offer.source, seconds)
                 offer.done(found)
             elif found.job is None:
                 offer.done(self.admission.commit(found, None, self._clock.now()))

@@ -191,7 +191,7 @@ class TxIntake:
                 return None
             known: Known | None = self.download.known(wtxid, True)
             if (known is Known.SETTLED or wtxid in self._busy) and not peer.permissions & Permission.FORCE_RELAY:
-                self._heirs_of(wtxid, peer)
+                self._note_heir(wtxid, peer)
                 self._answered(peer, wtxid, (yield from txid_in_steps(raw)))
                 return wtxid
             ctx.delays.transaction_came(wtxid, ctx.steady)
@@ -204,7 +204,7 @@ class TxIntake:
         if len(raw) >= LARGE_TX or tx.wtxid != wtxid:
             known = None  # time has passed, or there are bytes behind the transaction
         if tx.wtxid in self._busy:
-            self._heirs_of(tx.wtxid, peer)
+            self._note_heir(tx.wtxid, peer)
             self._answered(peer, tx.wtxid, tx.txid)
             return tx.wtxid
         self._relay.knows(peer, tx.wtxid if peer.wtxid_relay else tx.txid)
@@ -227,7 +227,7 @@ class TxIntake:
                 self._ctx.log(LogLevel.DEBUG, "net", text)
         return tx.wtxid
 
-    def _heirs_of(self, wtxid: bytes, peer: Peer) -> None:
+    def _note_heir(self, wtxid: bytes, peer: Peer) -> None:
         """The peer has sent a transaction that may be in validation already."""
         if wtxid in self._busy:
             self._heirs[wtxid] = peer.id

@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import Accepted, Rejection, TxResult, TxVerdict
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.effects import ProcessTransactions, WithdrawTransactions
 from btcnode.protocol.events import TransactionsProcessed, WorkMeasured
 from btcnode.protocol.inputs import Input
-from btcnode.services.transactions import Transactions
+from btcnode.services import transactions as service
+from btcnode.services.transactions import DEAR_REFUSAL, Transactions
 from btcnode.sync.tx_verifier import BATCHES_AHEAD, SPOT_INPUTS, verify_batch
 from btcnode.sync.worker_tasks import TxTask
 from tests.lib.block_lab import LabCoin
@@ -351,5 +354,19 @@ def test_verifying_in_vain_is_charged_and_accepted_ones_are_not() -> None:
             await bench.workers.work()
         assert bench.answers[-1].number == 99
         assert 3 in {peer for peer, _ in bench.charged}
+
+    run(scene)
+
+
+def test_a_refusal_that_was_dear_is_charged_before_any_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(bench: Bench) -> None:
+        took = {1: 0.5 * DEAR_REFUSAL, 2: 2 * DEAR_REFUSAL}
+        for peer, seconds in took.items():
+            times = iter((10.0, 10.0 + seconds))
+            monkeypatch.setattr(service, "thread_time", lambda times=times: next(times))
+            await bench.from_peer(pay([bench.lab.coin()], 0), peer=peer)  # pays nothing
+        assert [answer.results[0].result for answer in bench.answers] == [TxResult.RECONSIDERABLE] * 2
+        ((peer, seconds),) = bench.charged
+        assert peer == 2 and seconds == pytest.approx(2 * DEAR_REFUSAL)
 
     run(scene)
