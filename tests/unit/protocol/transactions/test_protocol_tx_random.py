@@ -45,9 +45,15 @@ def check(bench: Bench, waiting: list[fx.ProcessTransactions]) -> None:
     intake = bench.protocol._intake
     assert list(intake._open) == sorted(effect.number for effect in waiting if effect.number > 0)
     assert intake._bytes == sum(memory_of(tx) for e in waiting for tx in e.txs)
-    for peer_id in bench.protocol.peer_ids():
-        mine = [e for e in waiting if e.peer_id == peer_id]
+    present = set(bench.protocol.peer_ids())
+    owners = {number: open_.peer_id for number, open_ in intake._open.items()}
+    for effect in waiting:  # what a gone peer left is another one's, if that has sent it too
+        assert effect.peer_id not in present or effect.number < 0 or owners[effect.number] == effect.peer_id
+    for peer_id in present:
+        mine = [number for number, owner in owners.items() if owner == peer_id]
         assert bench.state(peer_id).txs_in_validation == len(mine)
+        assert set(bench.state(peer_id).unjudged.txs()) <= set(mine)
+    assert set(intake._heirs) <= set(intake._busy)
     assert set(intake._busy) == {h for e in waiting for tx in e.txs for h in (tx.txid, tx.wtxid)}
     orphanage = intake.download.orphanage
     assert not orphanage.is_full
