@@ -4,14 +4,16 @@ On a disk that answers in 100 us, a block of 6,000 inputs whose coins are not in
 coin after the other. Here a few threads ask for the same coins while earlier blocks are still being connected: LMDB
 lets go of the interpreter while a page comes from the disk, and the page is in the system's cache when it is needed.
 No value is handed over, so nothing can be out of date. Where pages are in memory anyway this would be work for
-nothing: only one block in ``PROBE_EVERY`` is then looked at, to see whether that is still so.
+nothing: only one block in ``PROBE_EVERY`` is then looked at, to see whether that is still so. What tells is how often
+the system had to read for the thread that looks (major page faults): time would not, as most of it is waiting for the
+interpreter where blocks connect.
 """
 
 from __future__ import annotations
 
+import resource
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -20,7 +22,7 @@ from btcnode.errors import StorageError
 THREADS = 4  # questions that the disk has at a time
 BATCH = 512  # outpoints to a question
 MAX_QUEUED = 1 << 16  # outpoints that wait: 65,536 x 36 bytes and their objects, 8 MB
-SLOW_LOOKUP = 20e-6  # seconds: above it a lookup has met the disk (from memory it takes some 3 us)
+DISK_SHARE = 1 / 32  # of lookups that had to read from the disk: from it on the others are worth their 3 us
 PROBE_EVERY = 16  # blocks
 
 
@@ -48,22 +50,24 @@ class Backend(Protocol):
 class Prefetcher:
     """Takes stored blocks; ``offer`` never waits and never fails."""
 
-    def __init__(self, cache: CoinSource, backend: Backend) -> None:
+    def __init__(self, cache: CoinSource, backend: Backend, disk_reads: Callable[[], int] | None = None) -> None:
+        """``disk_reads``: how often the system has read from the disk for the calling thread so far."""
         self._cache = cache
         self._backend = backend
+        self._disk_reads = disk_reads or thread_disk_reads
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="prefetch")
         self._lock = threading.Lock()
         self._queued = 0
         self._blocks = 0
-        self._cost = 0.0  # of a lookup, seconds, smoothed
+        self._share = 0.0  # of lookups that met the disk, smoothed
         self.cached = 0  # outpoints whose coins were in memory already
         self.lookups = 0  # coins that were asked for ahead
         self.skipped = 0  # outpoints for which there was no room
 
     @property
     def active(self) -> bool:
-        """Whether lookups are slow enough to be worth it."""
-        return self._cost > SLOW_LOOKUP
+        """Whether lookups meet the disk often enough to be worth it."""
+        return self._share >= DISK_SHARE
 
     def offer(self, block: Spender) -> None:
         """A block is stored and will be connected; from the chain thread."""
@@ -84,14 +88,14 @@ class Prefetcher:
                 return
 
     def _look_up(self, outpoints: Sequence[bytes]) -> None:
-        cost = 0.0
+        share = 0.0
         unknown: list[bytes] = []
         try:
             unknown = self._cache.unknown(outpoints)
             if unknown:
-                begun = time.perf_counter()
+                before = self._disk_reads()
                 self._backend.touch(unknown)
-                cost = (time.perf_counter() - begun) / len(unknown)
+                share = (self._disk_reads() - before) / len(unknown)
         except StorageError:
             unknown = []  # whoever needs these coins will meet the same error and can tell it
         finally:
@@ -100,8 +104,13 @@ class Prefetcher:
                 self.lookups += len(unknown)
                 self.cached += len(outpoints) - len(unknown)
                 if unknown:
-                    self._cost += (cost - self._cost) / 8
+                    self._share += (share - self._share) / 8
 
     def close(self) -> None:
         """Drop what waits and end the threads."""
         self._pool.shutdown(cancel_futures=True)
+
+
+def thread_disk_reads() -> int:
+    """Major page faults so far: of the calling thread, or of the process where the system tells only these."""
+    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_majflt
