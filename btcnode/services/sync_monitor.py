@@ -32,6 +32,7 @@ from btcnode.sync.process_memory import resident_of
 from btcnode.sync.profile import StageSeconds, SyncProfile, SyncReport, SyncSample, describe
 from btcnode.sync.state_machine import (
     CHANGES_DISK,
+    NEAR_TIP,
     IllegalTransition,
     Observation,
     SyncEvent,
@@ -223,11 +224,13 @@ class SyncMonitor:
         old = machine.state
         if new is old:
             return
-        if new in CHANGES_DISK:
+        usual = old in NEAR_TIP and new in NEAR_TIP
+        if new in CHANGES_DISK and not usual:
             await self._write(self._now(new))
         change = machine.fire(event, self._clock.now(), height)
         if change is not None:
-            log.info("sync state: %s -> %s (%s) at height %d", change.old, change.new, change.event, height)
+            level = logging.DEBUG if usual else logging.INFO
+            log.log(level, "sync state: %s -> %s (%s) at height %d", change.old, change.new, change.event, height)
             self._note.write(self._now(new).pack())
         if new is SyncState.SYNCED and self._final is None and old not in (SyncState.IDLE, SyncState.IMPORT):
             self.sample()

@@ -78,6 +78,9 @@ TRANSITIONS: Mapping[SyncState, frozenset[SyncEvent]] = {
 CHANGES_DISK = frozenset({_S.IMPORT, _S.BLOCKS, _S.CATCHING_UP, _S.SYNCED, _S.SHUTTING_DOWN})
 """States in which blocks are connected or everything is flushed: a checkpoint is written before they are entered."""
 
+NEAR_TIP = frozenset({_S.CATCHING_UP, _S.SYNCED})
+"""States between which each new block goes to and fro: neither a record nor a line in the log is made of that."""
+
 
 class IllegalTransition(BtcnodeError):
     """An event that makes no sense in the present state."""

@@ -103,10 +103,11 @@ def test_a_killed_node_says_so_at_its_next_start(tmp_path: Path) -> None:
         node.rpc("gettxoutsetinfo")  # which flushes
         source.rpc("generatetoaddress", 15, ADDRESS)
         node.wait_height(75)
+        wait_until(lambda: node.rpc("getsyncstate")["state"] == "synced", 20, "the state")
         node.kill()
         again = make_node(stack, tmp_path, "node", "--connect", source.address).start()
         again.wait_height(75)
-        told = next(line for line in again.output().splitlines() if TOLD in line)
+        told = "\n".join(line for line in again.output().splitlines() if "the last run ended" in line)
         assert told.count(f"{TOLD} at height 75, ") == 1
         assert "gone back by 15 blocks, which are done again (height 60, as written " in told
         assert "nothing is lost" in told

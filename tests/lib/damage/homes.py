@@ -31,7 +31,7 @@ PRUNES = {"fastprune": True, "prune": 1, "coinstatsindex": True, "blockfilterind
 HINTS_HEIGHT = 118
 UNREAD = {"output.log"}
 OF_PROCESS = (
-    "settings.json", ".cookie", "ready.json", ".lock", ".fault", "blocks/.lock", "debug.log", "bitcoind.pid",
+    "settings.json", ".cookie", "ready.json", ".lock", ".fault", ".tip", "blocks/.lock", "debug.log", "bitcoind.pid",
 )  # fmt: skip
 SMALL = ("mempool.dat", "banlist.json")  # what they hold may be lost, when that is said
 

@@ -11,7 +11,7 @@ import pytest
 
 from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.sync.checkpoint import read_checkpoints
-from btcnode.sync.state_machine import SyncState
+from btcnode.sync.state_machine import SyncEvent, SyncState
 from tests.lib.http_text import ADDRESS
 from tests.lib.node_parts import NodeLab, regtest_config
 
@@ -82,6 +82,22 @@ def test_the_last_flushes_are_kept(lab: NodeLab) -> None:
     heights = [checkpoint.height for checkpoint in read_checkpoints(database)]
     assert heights == sorted(heights) and len(heights) == 8 and heights[-1] == 12
     assert monitor.blocks == 12
+
+
+def test_new_blocks_at_the_tip_leave_the_record_of_the_last_flush(lab: NodeLab) -> None:
+    monitor = watched(lab)
+    add_blocks(lab, 2)
+    lab.do(lab.parts.chain.driver.flush())
+    database = lab.opened.state.store.database
+    lab.until(lambda: 2 in [one.height for one in read_checkpoints(database)])
+    before = read_checkpoints(database)
+    for _ in range(10):
+        for event in (SyncEvent.BEHIND, SyncEvent.AT_TIP):
+            lab.do(monitor._follow(event, 2))
+    assert monitor.machine.entered[SyncState.CATCHING_UP] >= 10
+    assert len(read_checkpoints(database)) <= len(before) + 1 and 2 in [
+        one.height for one in read_checkpoints(database)
+    ]
 
 
 def test_peers_that_come_and_go_change_the_state(lab: NodeLab) -> None:
