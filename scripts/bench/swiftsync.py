@@ -2,13 +2,15 @@
 """SwiftSync, measured over TCP: btcnode with hints, as usual, and a bitcoind that assumes the same scripts valid.
 
     BTCNODE_BITCOIND=path/to/bitcoind python scripts/bench/swiftsync.py [--blocks 40] [--txs 2500] [--small 2100]
-                                                                        [--only swift1,swift2,usual,bitcoind]
+                                                        [--only swift1,swift2,usual,bitcoind,full1,full2,scripts]
 
 The chain is that of ibd.py, built once and kept (``--cache``), with hints for its last large block; the small blocks
 above make two weeks of work, so that scripts count as valid. It is served by a bitcoind where there is one, else by
 ibd.py. The clock, and the processor time, run from a fresh node's answering RPC until it has the last large block,
 headers and the loading of coins included. Every UTXO set at the tip is compared with the others. ``swift1``: no
-worker process, a thread of the node folds; ``swift2``: two workers.
+worker process, a thread of the node folds; ``swift2``: two workers. ``full1`` and ``full2`` verify every script, with
+the coins of one more node that has synced before and does nothing else (its processor time is not counted);
+``scripts`` is the usual sync with every script and two processes.
 
 Behind the table: microseconds per input on the node's own process and on workers, and what they make of more cores:
 the rate is bounded by the own process, and by all processes together.
@@ -104,6 +106,16 @@ def served(chain: Chain, program: str | None) -> Iterator[str]:
             daemon.close()
 
 
+@contextmanager
+def telling(chain: Chain, address: str, assumed: str) -> Iterator[str]:
+    """The address of a btcnode with the whole chain that tells what blocks spend."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ("--connect", address, "--peerblockinputs", "--assumevalid", assumed)
+        with NodeProcess(Path(folder), "regtest", *words).start() as node:
+            node.wait_height(chain.total, LIMIT)
+            yield node.address
+
+
 def measure(pid: int, rpc: Any, chain: Chain) -> Figures:
     """Wait until a fresh node has the large blocks, then the chain."""
     start, begun, memory = time.perf_counter(), family_cpu(pid), 0
@@ -162,7 +174,9 @@ def main() -> None:
     parser.add_argument("--txs", type=int, default=2500, help="transactions in each")
     parser.add_argument("--small", type=int, default=2100, help="small blocks above")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="swift1,swift2,usual,bitcoind", help="measurements, in this order")
+    parser.add_argument(
+        "--only", default="swift1,swift2,usual,bitcoind,full1,full2,scripts", help="measurements, in this order"
+    )
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "btcnode-bench")
     options = parser.parse_args()
     chain = prepare(options)
@@ -180,16 +194,23 @@ def main() -> None:
             if name == "bitcoind":
                 if program is not None:
                     found[name] = run_bitcoind(program, chain, address, assumed)
+                continue
+            words = {"usual": valid, "scripts": ("--assumevalid", "0")}.get(name, swift)
+            processes = ("--par", "1" if name.endswith("1") else "2")
+            if name.startswith("full"):
+                words = ("--swiftsync", str(hints), "--swiftsync-full")
+                with telling(chain, address, assumed) as teller:
+                    found[name] = run_btcnode(chain, address, "--connect", teller, *processes, *words)
             else:
-                words = valid if name == "usual" else swift
-                found[name] = run_btcnode(chain, address, "--par", "1" if name == "swift1" else "2", *words)
+                found[name] = run_btcnode(chain, address, *processes, *words)
     reference = found["bitcoind"].seconds if "bitcoind" in found else None
     print(f"{chain.large_end} blocks, {chain.inputs:,} inputs; served by {program or 'ibd.py'}")
     print("| what | seconds | inputs/s | of bitcoind's rate | CPU seconds: node + workers | MB at most |")
     for name, figures in found.items():
         print(line(name, chain, figures, reference))
-    if "swift2" in found:
-        print(model(found["swift2"], chain))
+    for name in ("swift2", "full2"):
+        if name in found:
+            print(f"{name}: {model(found[name], chain)}")
     if len({figures.utxo_hash for figures in found.values()}) > 1:
         raise SystemExit("the UTXO sets differ")
 
