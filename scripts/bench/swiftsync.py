@@ -195,7 +195,8 @@ def main() -> None:
                 if program is not None:
                     found[name] = run_bitcoind(program, chain, address, assumed)
                 continue
-            words = {"usual": valid, "scripts": ("--assumevalid", "0")}.get(name, swift)
+            others: dict[str, tuple[str, ...]] = {"usual": valid, "scripts": ("--assumevalid", "0")}
+            words = others.get(name, swift)
             processes = ("--par", "1" if name.endswith("1") else "2")
             if name.startswith("full"):
                 words = ("--swiftsync", str(hints), "--swiftsync-full")

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from tests.lib.hints import pack_hints
 from tests.lib.process import NodeProcess
 
 
-def figures(node: NodeProcess) -> dict[str, Any]:
+class Asked(Protocol):
+    """A node of any kind."""
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        """Call a method."""
+
+
+def figures(node: Asked) -> dict[str, Any]:
     """What is the same of two nodes with the same UTXO set, and of no others."""
     stats = node.rpc("gettxoutsetinfo")
     muhash = node.rpc("gettxoutsetinfo", "muhash")["muhash"]
     names = ("hash_serialized_3", "txouts", "total_amount", "bestblock", "height")
-    return {"muhash": muhash, **{key: stats[key] for key in names}}
+    return {"muhash": muhash, **{key: stats[key] for key in names}, "total_amount": float(stats["total_amount"])}
 
 
 def name(raw: bytes) -> str:

@@ -12,6 +12,7 @@ from btcnode.primitives.header import HEADER_SIZE, HEADER_STRUCT, header_hash
 from btcnode.primitives.tx import Tx
 from btcnode.testing.blocks import BlockTemplate, grind
 from btcnode.wire.constants import (
+    MAX_BLOCK_INPUTS,
     MSG_BLOCK,
     MSG_CMPCT_BLOCK,
     MSG_FILTERED_BLOCK,
@@ -23,12 +24,14 @@ from btcnode.wire.messages import (
     Addr,
     AddrEntry,
     AddrV2,
+    BlockSpent,
     BlockTxn,
     FeeFilter,
     FilterAdd,
     FilterLoad,
     GetAddr,
     GetBlocks,
+    GetBlockSpent,
     GetBlockTxn,
     GetCFCheckpt,
     GetCFHeaders,
@@ -186,6 +189,11 @@ def wire_block(raw: bytes) -> bytes:
     return frame("block", raw)
 
 
+def _spent_coins(world: World) -> bytes:
+    """As many as a block can spend, in as many bytes as a message can have."""
+    return wire(BlockSpent(world.tip, compact_size(MAX_BLOCK_INPUTS) + bytes(3_999_900)))
+
+
 def _xthin_block(world: World, _: int) -> Source:
     thin = XThinBlock(bytes(80), tuple(n.to_bytes(8, "little") for n in range(MAX_TXS)), (TINY_TX,) * 55_000)
     return _regrinding(world, "xthinblock", thin.encode()[HEADER_SIZE:], world.tip)
@@ -197,6 +205,7 @@ BLOCKS = (
     Kind("cmpctblock, 65,534 short ids", _compact_ids, pool=True),
     Kind("cmpctblock, all ids the same", _compact_collisions),
     Kind("blocktxn of 4 MB, unasked", _block_txn),
+    Kind("bspent of 4 MB, unasked", lambda world, _: for_ever(_spent_coins(world)), both=False),
     Kind("getblocktxn, 65,535 of an unknown block", _ask_parts_unknown),
     Kind("getblocktxn, all of a busy block", _ask_parts_known),
     Kind("unasked blocks on an old one", _unasked),
@@ -391,6 +400,10 @@ def _filter_headers(world: World, _: int) -> Source:
     return in_bulk(wire(GetCFHeaders(0, max(1, len(world.blocks) - 1999), world.tip)))
 
 
+def _get_spent(world: World, _: int) -> Source:
+    return in_bulk(wire(GetBlockSpent(0, _hash_of(world.busy))))
+
+
 def _get_xthin(world: World, _: int) -> Source:
     """A filter that misses nothing by its first 49 functions."""
     return for_ever(wire(GetXThin(_hash_of(world.busy), b"\xff" * 36_000, 50, 0)))
@@ -445,6 +458,9 @@ REQUESTS = (
     Kind("get_xthin of a busy block, 50 functions", _get_xthin, both=False),
     Kind("get_xthin of two blocks in turn", _get_xthin_alternating, both=False),
     Kind("get_xblocktx, all of a busy block", _get_xblocktx, both=False),
+    Kind("getbspent of a busy block", _get_spent, both=False),
+    Kind("getbspent of a busy block, never read", _get_spent, both=False, reading=Reading.NONE),
+    Kind("getbspent of an unknown block", lambda *_: in_bulk(wire(GetBlockSpent(0, b"?" * 32))), both=False),
 )  # fmt: skip
 
 

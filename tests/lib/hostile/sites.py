@@ -120,7 +120,7 @@ class OurNode(Node):
 
     def __init__(self, directory: Path, *options: str) -> None:
         super().__init__()
-        serves = [f"--{name}" for name in (*SERVES, "xthin")]
+        serves = [f"--{name}" for name in (*SERVES, "xthin", "peerblockinputs")]
         self.process = NodeProcess(
             directory, "regtest", *serves, "--metrics-port", str(self.metrics_port), "--connect", "0", *options
         )

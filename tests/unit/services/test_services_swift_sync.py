@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,11 @@ def chain() -> list[bytes]:
     return [*generator.spread(60), *(generator.busy(3) for _ in range(10))]
 
 
-def open_lab(path: Path, chain: list[bytes], height: int) -> tuple[NodeLab, SwiftSync]:
+def open_lab(path: Path, chain: list[bytes], height: int, *, full: bool = False) -> tuple[NodeLab, SwiftSync]:
     (path / "hints").write_bytes(pack_hints(reference_hints(chain[:height])))
     block = header_hash(chain[height - 1][:HEADER_SIZE])[::-1].hex()
-    lab = NodeLab(regtest_config(path / "node", swiftsync=str(path / "hints"), swiftsyncblock=block))
+    how: dict[str, Any] = {"swiftsync_full": True} if full else {"swiftsyncblock": block}
+    lab = NodeLab(regtest_config(path / "node", swiftsync=str(path / "hints"), **how))
     swift = lab.parts.swiftsync
     assert swift is not None
     lab.do(swift.open())
@@ -48,12 +50,13 @@ def test_blocks_that_others_bring_are_folded_too(tmp_path: Path, chain: list[byt
     lab.close()
 
 
+@pytest.mark.parametrize("full", [False, True])
 def test_a_chain_that_ends_below_the_hints(
-    tmp_path: Path, chain: list[bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, chain: list[bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, full: bool
 ) -> None:
     monkeypatch.setattr(swift_sync, "HEADERS_PATIENCE", 0.5)
     monkeypatch.setattr(swift_sync, "POLL_SECONDS", 0.05)
-    lab, swift = open_lab(tmp_path, chain, len(chain))
+    lab, swift = open_lab(tmp_path, chain, len(chain), full=full)
     lab.add_peer("11.1.1.1:8333")
     short = chain[:50]
     for raw in short:
@@ -65,9 +68,10 @@ def test_a_chain_that_ends_below_the_hints(
     lab.close()
 
 
-def test_a_chain_with_more_work_without_the_block(tmp_path: Path, chain: list[bytes]) -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_a_chain_with_more_work_without_the_block(tmp_path: Path, chain: list[bytes], full: bool) -> None:
     """It shows while blocks are still missing."""
-    lab, swift = open_lab(tmp_path, chain, len(chain) - 2)
+    lab, swift = open_lab(tmp_path, chain, len(chain) - 2, full=full)
     other = ChainGenerator(PARAMS, seed=7)
     now = lab.now
     tree = lab.parts.chain.tree
@@ -132,4 +136,21 @@ def test_damaged_survivors_are_named_and_made_again(tmp_path: Path, chain: list[
     tree = lab.parts.chain.tree
     lab.until(lambda: tree.height(lab.parts.chain.tip()) == len(chain))
     assert not swift.running and not tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height))
+    lab.close()
+
+
+def test_nobody_tells_what_blocks_spend(
+    tmp_path: Path, chain: list[bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The node has peers, and the blocks: it syncs as usual with these."""
+    monkeypatch.setattr(swift_sync, "SPENT_PATIENCE", 0.5)
+    lab, swift = open_lab(tmp_path, chain, len(chain), full=True)
+    lab.add_peer("11.1.1.1:8333")
+    for raw in chain:
+        lab.do(lab.parts.chain.driver.store_block(raw, lab.now, requested=True))
+    with caplog.at_level(logging.ERROR):
+        lab.until(lambda: not swift.running)
+    lab.until(lambda: lab.parts.chain.tree.height(lab.parts.chain.tip()) == len(chain))
+    assert "no peer has told what blocks spend" in caplog.text
+    assert "no peer has told" in swift.progress().failure
     lab.close()
