@@ -306,3 +306,31 @@ def test_unit_tests_lie_as_the_package_does() -> None:
     assert tests <= package, f"folders of tests without a room: {sorted(tests - package)}"
     # of options nothing but what the settings make of them can be tried
     assert package - tests == {"settings/groups"}, f"rooms without a folder of tests: {sorted(package - tests)}"
+
+
+EMPTY_MODULE_NAMES = {
+    "base",
+    "bridge",
+    "common",
+    "figures",
+    "helpers",
+    "manager",
+    "misc",
+    "readings",
+    "service",
+    "tools",
+}
+EMPTY_FUNCTION_NAMES = {"do", "go_on", "handle", "look", "process", "settle", "tell"}
+
+
+def test_names_say_what_a_thing_is() -> None:
+    """A module has its subject in its name, a function what it does to what."""
+    wrong = [str(path.relative_to(ROOT.parent)) for _, path, _ in modules() if path.stem in EMPTY_MODULE_NAMES]
+    for _, path, tree in modules():
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                and node.name.strip("_") in EMPTY_FUNCTION_NAMES
+            ):
+                wrong.append(f"{path.relative_to(ROOT.parent)}:{node.lineno} {node.name}")
+    assert not wrong, "\n".join(wrong)

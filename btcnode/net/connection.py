@@ -158,8 +158,8 @@ class Connection(asyncio.Protocol):
         self._reading = True  # from the socket
         self._held = 0  # as it is counted in ``Traffic.held``
         self._broken = False  # nothing that comes can be read
-        self._goes_on = False  # the protocol waits for this connection's turn
-        self._goes_first = False  # ... before it is given another message
+        self._awaits_turn = False  # the protocol waits for this connection's turn
+        self._before_message = False  # ... before it is given another message
         self._went_on = False  # it had the last one: messages take turns with it
         self._closing = False
 
@@ -298,8 +298,8 @@ class Connection(asyncio.Protocol):
             return False
         more = True
         try:
-            if self._goes_on and (self._goes_first or not self._went_on):
-                self._goes_on, self._goes_first, self._went_on = False, False, True
+            if self._awaits_turn and (self._before_message or not self._went_on):
+                self._awaits_turn, self._before_message, self._went_on = False, False, True
                 self._traffic.feed(PeerTurn(self.peer_id))
                 return True
             self._went_on = False
@@ -308,7 +308,7 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self.close("internal error", grace=0.0)
             raise
-        return not self._closing and (self._goes_on or (more and self._receiving and not self._broken))
+        return not self._closing and (self._awaits_turn or (more and self._receiving and not self._broken))
 
     def _take_message(self) -> bool:
         """Hand one message over, or pass over what is none; tells whether there may be others."""
@@ -381,10 +381,10 @@ class Connection(asyncio.Protocol):
         if enabled:
             self._traffic.turns.add(self.turn)
 
-    def go_on(self, *, first: bool) -> None:
+    def ask_for_turn(self, *, first: bool) -> None:
         """The protocol has more to do for this peer, in its next turn; ``first``: and before its next message."""
-        self._goes_on = True
-        self._goes_first = self._goes_first or first
+        self._awaits_turn = True
+        self._before_message = self._before_message or first
         self._traffic.turns.add(self.turn)
 
     # -- out -----------------------------------------------------------------------------------------------------

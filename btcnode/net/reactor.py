@@ -374,9 +374,9 @@ class Reactor:
         elif isinstance(effect, fx.SetReceiving):
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.set_receiving(effect.enabled)
-        elif isinstance(effect, fx.GoOn):
+        elif isinstance(effect, fx.AskForTurn):
             if (connection := self.connections.get(effect.peer_id)) is not None:
-                connection.go_on(first=effect.first)
+                connection.ask_for_turn(first=effect.first)
         elif isinstance(effect, fx.Excuse):
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.turn.excused = True

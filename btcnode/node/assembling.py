@@ -19,7 +19,7 @@ from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.protocol import Protocol
-from btcnode.rpc.readings import rpc_readings
+from btcnode.rpc.request_metrics import rpc_metrics
 from btcnode.services.assumed_chain import AssumedChain
 from btcnode.services.block_effects import BlockEffects
 from btcnode.services.chain import Chain
@@ -157,7 +157,7 @@ def _make_meter(opened: OpenedNode, machinery: Machinery, parts: NodeParts) -> M
     measured = Measured(
         machinery.driver, machinery.protocol, machinery.reactor, machinery.transactions, opened.workers, parts
     )
-    return Meter(measured, lambda: rpc_readings(opened.launch.table))
+    return Meter(measured, lambda: rpc_metrics(opened.launch.table))
 
 
 def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExitStack) -> Machinery:

@@ -53,7 +53,7 @@ class EventOrder:
         """The mempool knows of the block already."""
         block = event.block
         if not self._holding:
-            self._tell(event.index, block, last=True)
+            self._publish_connected(event.index, block, last=True)
             return
         if self._held_bytes + block.size > MAX_HELD_BYTES:
             self._release()
@@ -75,9 +75,9 @@ class EventOrder:
     def _release(self) -> None:
         held, self._held, self._held_bytes = self._held, [], 0
         for n, (index, block) in enumerate(held, 1):
-            self._tell(index, block, last=n == len(held))
+            self._publish_connected(index, block, last=n == len(held))
 
-    def _tell(self, index: int, block: ParsedBlock, *, last: bool) -> None:
+    def _publish_connected(self, index: int, block: ParsedBlock, *, last: bool) -> None:
         """A block is connected, ``last`` of those that were at once."""
         self._emit(BlockIn(block))
         left = self._left

@@ -11,7 +11,7 @@ from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_states import PeerEvent, PeerStates
 from btcnode.protocol.connections.time_offsets import TimeOffsets
 from btcnode.protocol.delays import Delays
-from btcnode.protocol.effects import Disconnect, Effect, Excuse, GoOn, Log, LogLevel, Send, SetReceiving
+from btcnode.protocol.effects import AskForTurn, Disconnect, Effect, Excuse, Log, LogLevel, Send, SetReceiving
 from btcnode.protocol.limits import (
     ANTI_DOS_WORK_BUFFER,
     DIRECT_FETCH_SPACINGS,
@@ -137,7 +137,7 @@ class Context:
             level = LogLevel.DEBUG if peer.inbound else LogLevel.INFO
         if level is LogLevel.DEBUG or self._may_log(peer):
             self.log(level, "net", f"{reason}, disconnecting peer={peer.id} ({peer.address})")  # ends as Core's
-        self.states.handle(peer, PeerEvent.CLOSE)
+        self.states.apply(peer, PeerEvent.CLOSE)
 
     def pause(self, peer: Peer, reason: int) -> None:
         """Stop reading from the peer for ``reason`` (a ``PAUSE_*`` bit)."""
@@ -153,16 +153,16 @@ class Context:
                 peer.last_received = self.mockable  # its silence was ours
                 self.effects.append(SetReceiving(peer.id, True))
 
-    def go_on(self, peer: Peer) -> None:
+    def ask_for_turn(self, peer: Peer) -> None:
         """Have the peer's work taken up again when its turn comes."""
-        if not peer.goes_on and peer.role.is_complete:
-            peer.goes_on = True
-            self.effects.append(GoOn(peer.id))
+        if not peer.awaits_turn and peer.role.is_complete:
+            peer.awaits_turn = True
+            self.effects.append(AskForTurn(peer.id))
 
-    def go_on_first(self, peer: Peer) -> None:
+    def ask_for_next_turn(self, peer: Peer) -> None:
         """The same, before the peer's next message is looked at."""
-        peer.goes_on = True
-        self.effects.append(GoOn(peer.id, first=True))
+        peer.awaits_turn = True
+        self.effects.append(AskForTurn(peer.id, first=True))
 
     def excuse(self, peer: Peer) -> None:
         """The message under way is one that we asked for: the peer does not pay for the time that it takes."""

@@ -212,7 +212,7 @@ class TakeSpent:
 
 
 @dataclass(frozen=True, slots=True)
-class GoOn:
+class AskForTurn:
     """There is more to do for the peer: ``PeerTurn`` shall come once when its turn has come among all peers.
 
     So what nobody may do in one go (matching a mempool, a queue of requests) is cut in pieces, in fair order.
@@ -280,7 +280,7 @@ Effect = (
     | ReadFilters
     | ReadSpent
     | TakeSpent
-    | GoOn
+    | AskForTurn
     | ResolveSeeds
     | AddressBookDirty
     | Audit

@@ -149,7 +149,7 @@ class SendBufferState:
 
 @dataclass(frozen=True, slots=True)
 class PeerTurn:
-    """Answer to ``GoOn``: it is the peer's turn, for about half a millisecond."""
+    """Answer to ``AskForTurn``: it is the peer's turn, for about half a millisecond."""
 
     peer_id: int
 

@@ -246,7 +246,7 @@ class Peer:
     receiving: bool = True
     pauses: int = 0  # reasons why we do not read from it: bits of PAUSE_*
     prefer_evict: bool = False
-    goes_on: bool = False  # a GoOn is not answered yet
+    awaits_turn: bool = False  # an AskForTurn is not answered yet
     log_lines: int = 0
     log_since: float = 0.0
     conduct: Conduct = field(default_factory=Conduct)

@@ -324,7 +324,7 @@ class Protocol:
         self._ctx.log(LogLevel.DEBUG, "net", f"Cleared nodestate for peer={peer.id}")
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
             self._private.forget(peer)
-        self._ctx.states.handle(peer, PeerEvent.LOST)
+        self._ctx.states.apply(peer, PeerEvent.LOST)
         self._connections.on_disconnected(peer, event.retry_v1)
         for other in self._ctx.established():
             self._download.request_more(other)
@@ -420,7 +420,7 @@ class Protocol:
             self._serving.serve(peer)
             self._filters.serve(peer)
             self._spent_serving.serve(peer)
-            self._ctx.go_on(peer)
+            self._ctx.ask_for_turn(peer)
         elif not peer.blocks.in_flight and not peer.spent.in_flight:
             self._ctx.pause(peer, PAUSE_SENDING)
 
@@ -429,14 +429,14 @@ class Protocol:
         peer = self._ctx.peers.get(event.peer_id)
         if peer is None:
             return
-        peer.goes_on = False
+        peer.awaits_turn = False
         if peer.job is not None:
             if peer.excused:
                 self._ctx.excuse(peer)
-            self._go_on(peer, peer.job)
+            self._resume(peer, peer.job)
         if peer.role.is_complete:
             self._serving.serve(peer)
-            self._relay.go_on(peer)
+            self._relay.on_turn(peer)
 
     # -- messages ------------------------------------------------------------------------------------------------
 
@@ -457,10 +457,10 @@ class Protocol:
         if peer is None or not peer.role.is_heard:
             return
         while peer.job is not None:  # what came before has its effect first
-            self._go_on(peer, peer.job)
+            self._resume(peer, peer.job)
         peer.last_received = self._ctx.mockable
         if self._ctx.states.fits(peer, PeerEvent.HEARD):
-            self._ctx.states.handle(peer, PeerEvent.HEARD)
+            self._ctx.states.apply(peer, PeerEvent.HEARD)
         peer.excused = False
         message = event.message
         kind = type(message)
@@ -495,7 +495,7 @@ class Protocol:
             command = message.kind.command if isinstance(message, Sealed) else message.command
             if not self._is_through(peer, steps, command, event.size):
                 peer.job = Job(steps, command, event.size)
-                self._ctx.go_on_first(peer)
+                self._ctx.ask_for_next_turn(peer)
                 return
         self._after_message(peer, type(event.message))
 
@@ -510,13 +510,13 @@ class Protocol:
             self._intake.request(peer)
             self._gossip.tick(peer)
 
-    def _go_on(self, peer: Peer, job: Job) -> None:
+    def _resume(self, peer: Peer, job: Job) -> None:
         """One step of a message that takes several."""
         if self._is_through(peer, job.steps, job.command, job.size):
             peer.job = None
             self._after_message(peer)
         else:
-            self._ctx.go_on_first(peer)
+            self._ctx.ask_for_next_turn(peer)
 
     def _is_through(self, peer: Peer, steps: Steps[None], command: str, size: int) -> bool:
         """Do one step; whether it was the last. What cannot be decoded on the way is a malformed message."""
@@ -543,7 +543,7 @@ class Protocol:
 
     def _on_verack(self, peer: Peer, _: m.Verack) -> None:
         if self._handshake.on_verack(peer):
-            self._ctx.states.handle(peer, PeerEvent.COMPLETED)
+            self._ctx.states.apply(peer, PeerEvent.COMPLETED)
             self._fee_filters.tick(peer)
 
     def _on_block(self, peer: Peer, message: m.BlockMessage) -> None:

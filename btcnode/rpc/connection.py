@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._rest = None
         self._write_blocked = False
-        self._settle()
+        self._on_drained()
         self._drop()
         if self.task is not None and self.gives_up:
             self.task.cancel()
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         self.since_mono = monotonic()
         self._pump()
         if not self.is_unread and self.task is None and not self._closing and not self.transport.is_closing():
-            self._go_on()
+            self._answer_on()
 
     def data_received(self, data: bytes) -> None:
         """Read, and answer what is complete."""
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             self._count()
         else:
             self.turn.held = self.reader.buffered
-            self._go_on()
+            self._answer_on()
 
     def eof_received(self) -> bool:
         """The client sends no more: what it has asked is answered still, unless that only waits for an event."""
@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
 
     # ---- requests
 
-    def _go_on(self) -> None:
+    def _answer_on(self) -> None:
         """Answer what has come: at once where nobody waits for a slice of the loop's time, else in turn."""
         turns = self.host.turns
         if not turns.is_busy:
@@ -328,7 +328,7 @@ class Connection(asyncio.Protocol):
     def _finish_task(self) -> None:
         self.task = self.place = None
         if not self.transport.is_closing() and not self.is_unread:
-            self._go_on()
+            self._answer_on()
 
     def _send(self, head: Head, reply: Reply) -> None:
         if self.transport.is_closing():
@@ -397,9 +397,9 @@ class Connection(asyncio.Protocol):
             self.since_mono = monotonic()
             self.transport.write(piece)
         if not self.is_unread:
-            self._settle()
+            self._on_drained()
 
-    def _settle(self) -> None:
+    def _on_drained(self) -> None:
         """Nothing waits to be read any more."""
         if self._unsent:
             size, self._unsent, self._unsent_mono = self._unsent, 0, 0.0

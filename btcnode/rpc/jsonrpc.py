@@ -159,10 +159,10 @@ def _may_call(caller: Caller, method: str) -> bool:
     return False
 
 
-def handle(table: MethodTable, body: bytes, caller: Caller) -> Reply | Pending:
+def answer_request(table: MethodTable, body: bytes, caller: Caller) -> Reply | Pending:
     """Answer a request body at once where the method allows, else as work to be awaited."""
     if len(body) > LARGE_BODY:
-        return Pending(_handle_large(table, body, caller))
+        return Pending(_answer_large(table, body, caller))
     try:
         value = decode(body)
     except ValueError:
@@ -174,7 +174,7 @@ def _unreadable() -> Reply:
     return _failed(Request(), RpcError(RpcCode.PARSE_ERROR, "Parse error"))
 
 
-async def _handle_large(table: MethodTable, body: bytes, caller: Caller) -> Reply:
+async def _answer_large(table: MethodTable, body: bytes, caller: Caller) -> Reply:
     """The same for a large body, which is parsed beside the loop."""
     try:
         value = await beside(lambda: _decode_large(body))

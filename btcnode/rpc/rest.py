@@ -490,7 +490,7 @@ _HANDLERS: tuple[tuple[str, Handler], ...] = (
 )
 
 
-async def handle_rest(table: MethodTable, raw_target: bytes, body: bytes) -> Reply:
+async def answer_rest(table: MethodTable, raw_target: bytes, body: bytes) -> Reply:
     """Answer a request whose target begins with ``/rest/``."""
     target = os.fsdecode(raw_target)
     found = next(((prefix, handler) for prefix, handler in _HANDLERS if target.startswith(prefix)), None)

@@ -12,10 +12,10 @@ from btcnode.rpc.auth import COOKIE_USER, Authenticator, Whitelist, read_cookie,
 from btcnode.rpc.connection import Connection, Plan
 from btcnode.rpc.http1 import JSON_TYPE, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAUTHORIZED, UNAVAILABLE, Head
 from btcnode.rpc.http_server import HttpLimits, HttpServer
-from btcnode.rpc.jsonrpc import handle
+from btcnode.rpc.jsonrpc import answer_request
 from btcnode.rpc.jsonvalue import encode
 from btcnode.rpc.reply import RETRY_LATER, Pending, Reply
-from btcnode.rpc.rest import handle_rest
+from btcnode.rpc.rest import answer_rest
 from btcnode.rpc.table import MethodTable
 from btcnode.settings.groups.rpc import Account, Refused
 from btcnode.settings.settings import Settings
@@ -135,8 +135,8 @@ class RpcServer:
     def answer(self, plan: Plan, head: Head, body: bytes) -> Reply | Pending:
         """The reply to a complete request, or the work that makes it."""
         if plan.caller is None:
-            return Pending(handle_rest(self.table, head.target, body))
-        return handle(self.table, body, plan.caller)
+            return Pending(answer_rest(self.table, head.target, body))
+        return answer_request(self.table, body, plan.caller)
 
     def says_goodbye(self) -> bool:
         """Whether answers end their connections, as the node stops."""

@@ -156,7 +156,7 @@ class BlockEffects:
     def _process_block(self, effect: ProcessBlock) -> None:
         """Check and store a block; answered by ``BlockProcessed``."""
         self._driver.chainstate.standings.set(effect.index, effect.standing)
-        _spawn(self._tasks, self._process(effect))
+        _spawn(self._tasks, self._store_and_answer(effect))
 
     def _distrust_blocks(self, effect: DistrustBlocks) -> None:
         self._driver.chainstate.standings.degrade(effect.indices)
@@ -192,7 +192,7 @@ class BlockEffects:
     def _save_addresses(self, _: AddressBookDirty) -> None:
         self._addresses.save()
 
-    async def _process(self, effect: ProcessBlock) -> None:
+    async def _store_and_answer(self, effect: ProcessBlock) -> None:
         violation: RuleViolation | None = None
         new = False
         try:

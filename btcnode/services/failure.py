@@ -42,11 +42,11 @@ class Failure:
     def reporter(self, loop: asyncio.AbstractEventLoop) -> Callable[[BaseException], None]:
         """``report`` for any thread, as long as this loop lives."""
 
-        def tell(error: BaseException) -> None:
+        def report(error: BaseException) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self.report, error)
 
-        return tell
+        return report
 
     def check(self, log_path: str) -> None:
         """Raise what was reported: FatalError with a line for the user, or the error itself when it is a fault."""

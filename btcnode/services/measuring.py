@@ -11,7 +11,7 @@ from btcnode.observe import catalogue as c
 from btcnode.observe.garbage import GarbagePauses
 from btcnode.observe.metrics import Reading
 from btcnode.protocol.protocol import Protocol
-from btcnode.services import figures
+from btcnode.services import metric_values
 from btcnode.services.parts import NodeParts
 from btcnode.services.transactions import Transactions
 from btcnode.sync.driver import ChainDriver
@@ -87,16 +87,18 @@ class Meter:
         state, settings = node.driver.chainstate, node.parts.settings
         pids = list(node.workers.pids) if node.workers is not None else []
         block_bytes = node.parts.chain.size_on_disk()
-        found += await asyncio.to_thread(figures.outside, settings.net_dir, settings.blocks_dir, block_bytes, pids)
+        found += await asyncio.to_thread(
+            metric_values.outside, settings.net_dir, settings.blocks_dir, block_bytes, pids
+        )
         for part in self._parts():
             found += part
             await asyncio.sleep(0)
-        sums = figures.PeerSums(node.reactor, node.protocol)
+        sums = metric_values.PeerSums(node.reactor, node.protocol)
         for start in range(0, len(sums.connections), PEERS_AT_ONCE):
             sums.add(sums.connections[start : start + PEERS_AT_ONCE])
             await asyncio.sleep(0)
         found += sums.readings()
-        found += figures.of_chain(state)
+        found += metric_values.of_chain(state)
         order = {metric: n for n, metric in enumerate(c.CATALOGUE)}
         return sorted(found, key=lambda reading: order[reading.metric])
 
@@ -104,20 +106,20 @@ class Meter:
         """What is read in one turn of the loop each."""
         node = self._node
         parts = node.parts
-        yield figures.of_sync(parts.sync)
-        yield figures.of_requests(node.protocol)
-        yield figures.of_stages(node.driver, node.protocol, node.workers)
-        yield figures.of_info(parts.params.name, parts.control.uptime(), len(parts.alerts.warnings()))
-        yield figures.of_mempool(node.transactions, parts.clock.now())
-        yield figures.of_network(node.reactor, node.protocol, len(parts.peers.bans()))
-        yield figures.of_process(self.garbage)
+        yield metric_values.of_sync(parts.sync)
+        yield metric_values.of_requests(node.protocol)
+        yield metric_values.of_stages(node.driver, node.protocol, node.workers)
+        yield metric_values.of_info(parts.params.name, parts.control.uptime(), len(parts.alerts.warnings()))
+        yield metric_values.of_mempool(node.transactions, parts.clock.now())
+        yield metric_values.of_network(node.reactor, node.protocol, len(parts.peers.bans()))
+        yield metric_values.of_process(self.garbage)
         yield self._own()
         yield self._more()
 
     def _own(self) -> Iterator[Reading]:
         parts = self._node.parts
         yield c.SYNC_BLOCK_RATE.reads(self.blocks_per_second)
-        yield c.SYNC_BUSY.by(self.busy or dict.fromkeys(figures.stage_workers(None), 0.0))
+        yield c.SYNC_BUSY.by(self.busy or dict.fromkeys(metric_values.stage_workers(None), 0.0))
         yield c.DOWNLOADING.reads(int(parts.chain.is_initial_block_download()))
         indexes = parts.indexes.states()
         yield c.INDEX_HEIGHT.by({one.name: one.height for one in indexes})

@@ -160,7 +160,7 @@ class BlockFiles:
         pruning has left is of no use for a reindex). Raises CorruptionError when there are files and no records,
         BlockFilesError when a file is missing or shorter than its record.
         """
-        _settle_key(directory, magic, database)
+        _choose_key(directory, magic, database)
         files = cls(directory, magic, use_xor=use_xor, max_file_size=max_file_size)
         if database.get_meta(META_XOR) is None:
             database.commit(meta_puts={META_XOR: files.xor_key})
@@ -447,7 +447,7 @@ class BlockFiles:
         return self._obfuscation.apply(data, pos)
 
 
-def _settle_key(directory: Path, magic: bytes, database: Database) -> None:
+def _choose_key(directory: Path, magic: bytes, database: Database) -> None:
     """Have the key that reads the block files in ``xor.dat`` and in the database, where one of them has another one.
 
     The files decide: a key that was lost or damaged comes back, and who has rewritten the files with another key, as

@@ -41,16 +41,16 @@ def merge_from(sizes: Sequence[int]) -> int | None:
 
 
 def merge(
-    folder: Path, runs: Sequence[CoinRun], *, keep_tombs: bool, go_on: Callable[[], bool], name: bytes = b""
+    folder: Path, runs: Sequence[CoinRun], *, keep_tombs: bool, may_continue: Callable[[], bool], name: bytes = b""
 ) -> RunRecord:
-    """Write runs, oldest first, as one, with a new name unless there is one; ``go_on`` is asked now and then.
+    """Write runs, oldest first, as one, with a new name unless there is one; ``may_continue`` is asked now and then.
 
     Raises MergeStopped, RunDamageError, lmdb.Error, OSError.
     """
 
     def entries() -> Iterator[Entries]:
         for part in merged(runs, keep_tombs=keep_tombs):
-            if not go_on():
+            if not may_continue():
                 raise MergeStopped
             yield part
 
@@ -120,7 +120,7 @@ def main() -> None:
     parent = os.getppid()
     try:
         runs = [CoinRun(folder, record, trusted=True) for record in records]
-        record = merge(folder, runs, keep_tombs=tombs == "keep", go_on=lambda: os.getppid() == parent, name=name)
+        record = merge(folder, runs, keep_tombs=tombs == "keep", may_continue=lambda: os.getppid() == parent, name=name)
     except RunDamageError as error:
         sys.stdout.write(str(error))
         sys.stdout.flush()

@@ -274,7 +274,7 @@ class CoinRuns:
             with self.naming():
                 record = self._merged_elsewhere(runs, keep)
                 if record is None:
-                    record = merge(self._folder, runs, keep_tombs=keep, go_on=lambda: not self._closed)
+                    record = merge(self._folder, runs, keep_tombs=keep, may_continue=lambda: not self._closed)
             self._publish(NewRun(self._open_run(record, trusted=True), runs))
             merged_all = True
         except MergeStopped:

@@ -188,7 +188,7 @@ class BlockImporter:
             return True
         parsed = None if frame.decoding is None else await asyncio.wrap_future(frame.decoding)
         try:
-            await self._process(place, frame.raw, parsed)
+            await self._store_with_waiting(place, frame.raw, parsed)
         except DecodeError:
             return False
         return True
@@ -199,7 +199,7 @@ class BlockImporter:
         self._waiting.setdefault(prev, []).append(place)
         self._waiting_count += 1
 
-    async def _process(self, place: _Place, raw: bytes, parsed: ParsedBlock | None) -> None:
+    async def _store_with_waiting(self, place: _Place, raw: bytes, parsed: ParsedBlock | None) -> None:
         """Store one block, then every block that waited for it."""
         queue = [(place, raw)]
         while queue:

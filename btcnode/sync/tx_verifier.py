@@ -38,7 +38,7 @@ Verdict = tuple[ScriptFailure | None, float]
 class _Waiting:
     """A job and who wants its verdict. ``settled``: he has it, and what else comes is of no interest."""
 
-    __slots__ = ("done", "job", "sent", "settled", "source", "txid")
+    __slots__ = ("done", "job", "judged", "sent", "source", "txid")
 
     def __init__(self, job: ScriptJob, txid: bytes, source: int, done: Done) -> None:
         self.job = job
@@ -46,7 +46,7 @@ class _Waiting:
         self.source = source
         self.done = done
         self.sent = False
-        self.settled = False
+        self.judged = False
 
 
 class _Shard:
@@ -78,7 +78,7 @@ def is_small(jobs: Sequence[ScriptJob]) -> bool:
     )
 
 
-def _tell(answer: asyncio.Future[Verdict], failure: ScriptFailure | None, seconds: float) -> None:
+def _set_verdict(answer: asyncio.Future[Verdict], failure: ScriptFailure | None, seconds: float) -> None:
     if not answer.done():  # nobody waits any more
         answer.set_result((failure, seconds))
 
@@ -139,7 +139,7 @@ class TxVerifier:
         waiting = self._open.get(txid)
         if waiting is None or waiting.job is not job or waiting.sent:
             return False
-        waiting.sent = waiting.settled = True  # so it is passed over
+        waiting.sent = waiting.judged = True  # so it is passed over
         self.open -= 1
         del self._open[txid]
         return True
@@ -147,7 +147,7 @@ class TxVerifier:
     async def verify(self, job: ScriptJob, name: bytes, *, source: int = NOBODY) -> Verdict:
         """Verify one job and wait for its verdict and what it took; ``name`` chooses the worker."""
         answer: asyncio.Future[Verdict] = self._loop.create_future()
-        self.submit(job, name, partial(_tell, answer), source=source)
+        self.submit(job, name, partial(_set_verdict, answer), source=source)
         return await answer
 
     async def verify_urgent(self, jobs: Sequence[ScriptJob]) -> list[ScriptFailure | None]:
@@ -160,7 +160,7 @@ class TxVerifier:
         for job in jobs:
             answers.append(self._loop.create_future())
             self.open += 1
-            self._send_urgent(_Waiting(job, b"", NOBODY, partial(_tell, answers[-1])))
+            self._send_urgent(_Waiting(job, b"", NOBODY, partial(_set_verdict, answers[-1])))
         return [failure for failure, _ in await asyncio.gather(*answers)]
 
     def _hurry(self, waiting: _Waiting) -> None:
@@ -168,7 +168,7 @@ class TxVerifier:
             waiting.sent = True
             self.verified_here += 1
             result = verify_batch([waiting.job])
-            self._settle(waiting, result.failure, result.seconds)
+            self._give_verdict(waiting, result.failure, result.seconds)
         elif not waiting.sent:
             self._send_urgent(waiting)
 
@@ -176,11 +176,11 @@ class TxVerifier:
         waiting.sent = True
         self._send(None, [waiting])
 
-    def _settle(self, waiting: _Waiting, failure: ScriptFailure | None, seconds: float) -> None:
+    def _give_verdict(self, waiting: _Waiting, failure: ScriptFailure | None, seconds: float) -> None:
         """Give the verdict, unless it has been given."""
-        if waiting.settled:
+        if waiting.judged:
             return
-        waiting.settled = True
+        waiting.judged = True
         self.verified += 1
         self.open -= 1
         if self._open.get(waiting.txid) is waiting:
@@ -256,11 +256,11 @@ class TxVerifier:
             shard.ahead -= 1
         share = 0.0 if failure is not None else seconds / max(1, sum(len(waiting.job.spent) for waiting in batch))
         for waiting in batch[:valid]:
-            self._settle(waiting, None, share * len(waiting.job.spent))
+            self._give_verdict(waiting, None, share * len(waiting.job.spent))
         if valid < len(batch):
             if shard is not None:
                 shard.order.distrust(batch[valid].source)
-            self._settle(batch[valid], failure, seconds)
+            self._give_verdict(batch[valid], failure, seconds)
         if shard is not None:
             self._fill(shard)
 

@@ -57,7 +57,7 @@ class Conditions:
 class TxProcessor(TxSource, typing.Protocol):
     """A mempool that a simulated node can have."""
 
-    def process(self, effect: fx.ProcessTransactions) -> ev.TransactionsProcessed:
+    def judge(self, effect: fx.ProcessTransactions) -> ev.TransactionsProcessed:
         """Judge the transactions and take in those that are accepted."""
 
 
@@ -412,7 +412,7 @@ class SimNode(Endpoint):
             self._connect(effect)
         elif isinstance(effect, fx.SetReceiving):
             self._set_receiving(effect)
-        elif isinstance(effect, fx.GoOn):
+        elif isinstance(effect, fx.AskForTurn):
             sim.at(0.0, lambda: self.feed(ev.PeerTurn(effect.peer_id)))
         elif isinstance(effect, fx.ProcessBlock):
             self._process_block(effect)
@@ -479,7 +479,7 @@ class SimNode(Endpoint):
 
         def finish() -> None:
             if self.pool is not None:
-                answer = self.pool.process(effect)
+                answer = self.pool.judge(effect)
             else:
                 unknown = tuple(ev.TxOutcome(tx.txid, tx.wtxid, TxResult.UNKNOWN) for tx in effect.txs)
                 answer = ev.TransactionsProcessed(effect.peer_id, effect.number, unknown)

@@ -102,7 +102,7 @@ def test_a_transaction_that_is_known_is_not_parsed_again(params: NetworkParams) 
     peer = bench.peer(wtxid_relay=True)
     bench.turns_at_once = False
     bench.receive(peer, m.TxMessage(tx.raw))
-    assert not bench.all(fx.GoOn)  # the body alone was scanned, for the txid
+    assert not bench.all(fx.AskForTurn)  # the body alone was scanned, for the txid
     assert not bench.all(fx.ProcessTransactions)
 
 
@@ -131,7 +131,7 @@ def test_a_small_transaction_costs_one_look(params: NetworkParams, monkeypatch: 
     monkeypatch.setattr(bench.protocol._download, "request_more", lambda _: pytest.fail("blocks"))
     bench.receive(peer, m.TxMessage(raw))
     (effect,) = bench.all(fx.ProcessTransactions)
-    assert not bench.all(fx.GoOn)
+    assert not bench.all(fx.AskForTurn)
     assert looked == [effect.txs[0].wtxid] == [sha256d(raw)]
     assert raw not in hashed
     bench.receive(peer, m.TxMessage(raw + b"behind"))
@@ -147,7 +147,7 @@ def test_a_large_compact_block_is_read_in_steps(bench: Bench) -> None:
     bench.turns_at_once = False
     bench.receive(peer, message)
     steps = 0
-    while bench.all(fx.GoOn):
+    while bench.all(fx.AskForTurn):
         steps += 1
         bench.receive(other, m.Ping(steps))
         assert bench.sent(m.Pong, other)
@@ -163,7 +163,7 @@ def test_headers_are_added_in_steps(params: NetworkParams) -> None:
     bench.turns_at_once = False
     bench.receive(peer, m.Headers(headers))
     grown = [0]
-    while bench.all(fx.GoOn):
+    while bench.all(fx.AskForTurn):
         bench.step(ev.PeerTurn(peer))
         grown.append(bench.chain.tree.height(bench.chain.tree.best_header))
     assert grown[-1] == 2000

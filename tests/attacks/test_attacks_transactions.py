@@ -75,7 +75,7 @@ def test_orphans_of_one_parent_are_judged_one_by_one_cve_2024_52914(node: Bench,
     steps = 0
     while waiting:
         assert len(waiting) == 1
-        node.step(pool.process(waiting[0]))
+        node.step(pool.judge(waiting[0]))
         waiting = node.all(fx.ProcessTransactions)
         steps += 1
         if steps == 10:

@@ -219,7 +219,7 @@ class PeerFuzzer:
         """The pool's verdict; the pool stays small."""
         if len(self.pool.entries) > MAX_POOL:
             self.pool.remove(next(iter(self.pool.entries)))
-        self._feed(self.pool.process(effect))
+        self._feed(self.pool.judge(effect))
 
     def read_block(self, effect: fx.ReadBlock) -> None:
         """A block, or a disk error."""

@@ -63,7 +63,7 @@ class Bench:
         )
         self.effects: list[fx.Effect] = []
         self.log: list[fx.Log] = []
-        self.turns_at_once = True  # else GoOn is an effect like others
+        self.turns_at_once = True  # else AskForTurn is an effect like others
         self._next_peer = 1
 
     # -- inputs --------------------------------------------------------------------------------------------------
@@ -73,9 +73,9 @@ class Bench:
         self.effects = self.protocol.step(self.now, event)
         if self.turns_at_once:
             for effect in self.effects:  # grows
-                if isinstance(effect, fx.GoOn):
+                if isinstance(effect, fx.AskForTurn):
                     self.effects += self.protocol.step(self.now, ev.PeerTurn(effect.peer_id))
-            self.effects = [effect for effect in self.effects if not isinstance(effect, fx.GoOn)]
+            self.effects = [effect for effect in self.effects if not isinstance(effect, fx.AskForTurn)]
         self.effects = [effect for effect in self.effects if not isinstance(effect, fx.Excuse)]
         self.log += [e for e in self.effects if isinstance(e, fx.Log)]
         return self.effects
@@ -158,7 +158,7 @@ class Bench:
         waiting = self.all(fx.ProcessTransactions)
         while waiting and limit:
             limit -= 1
-            effects = self.step(pool.process(waiting.pop(0)))
+            effects = self.step(pool.judge(waiting.pop(0)))
             collected += effects
             waiting += self.all(fx.ProcessTransactions)
         self.effects = collected

@@ -158,7 +158,7 @@ class SmallPool:
             return TxResult.CONSENSUS, "mandatory-script-verify-flag-failed", 0
         return None, "", total - sum(int.from_bytes(txout[:8], "little") for txout in tx.txouts)
 
-    def process(self, effect: ProcessTransactions) -> TransactionsProcessed:
+    def judge(self, effect: ProcessTransactions) -> TransactionsProcessed:
         """Carry the effect out."""
         txs = effect.txs
         extra: dict[bytes, Tx] = {tx.txid: tx for tx in txs}

@@ -114,7 +114,7 @@ class Connections:
             attempt = Attempt(number, kind, None, target)
         else:
             attempt = Attempt(number, kind, target, str(target), count_failure)
-        if not self._ctx.states.handle(attempt, PeerEvent.ASKED):
+        if not self._ctx.states.apply(attempt, PeerEvent.ASKED):
             return None
         self._next_attempt += 1
         speaks_v2 = self._ctx.config.offers_v2 if v2 is None else v2
@@ -158,7 +158,7 @@ class Connections:
             return
         if not failure.proxy_failed:
             self._note_attempt(attempt)
-        self._ctx.states.handle(attempt, PeerEvent.FAILED)
+        self._ctx.states.apply(attempt, PeerEvent.FAILED)
         level = LogLevel.INFO if attempt.kind is ConnectionKind.MANUAL else LogLevel.DEBUG
         if self.added.on_failed(failure.attempt) or level is LogLevel.DEBUG:
             self._ctx.log(level, "net", f"connection to {attempt.target} failed: {failure.reason or 'unknown reason'}")
@@ -177,7 +177,7 @@ class Connections:
                 ctx.log(LogLevel.DEBUG, "net", f"connection from {new.address} dropped ({reason})")
             ctx.emit(Disconnect(new.peer_id, reason))
             if attempt is not None:
-                ctx.states.handle(attempt, PeerEvent.FAILED)
+                ctx.states.apply(attempt, PeerEvent.FAILED)
                 self.added.on_failed(attempt.number)
             return None
         peer = Peer(
@@ -199,7 +199,7 @@ class Connections:
         peer.ping_tokens_at = ctx.steady
         if attempt is not None:
             del self.attempts[attempt.number]
-        if not ctx.states.handle(peer, PeerEvent.CONNECTED):
+        if not ctx.states.apply(peer, PeerEvent.CONNECTED):
             ctx.emit(Disconnect(peer.id, "unexpected connection"))
             return None
         ctx.log(LogLevel.DEBUG, "net", f"Added connection peer={peer.id}")

@@ -165,7 +165,7 @@ class PeerStates:
         """Whether the table has the event for the connection's state."""
         return (connection.state, event) in TRANSITIONS
 
-    def handle(self, connection: Connection, event: PeerEvent) -> bool:
+    def apply(self, connection: Connection, event: PeerEvent) -> bool:
         """Make the transition that the table has for the event; False (and a line in the log) when it has none."""
         before = connection.state
         after = TRANSITIONS.get((before, event))

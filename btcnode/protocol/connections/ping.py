@@ -142,7 +142,7 @@ class Pings:
         if ping.queued or (not ping.nonce and (waited > PING_INTERVAL or self._shall_probe(peer))):
             self._send(peer)
         if self._is_silent(peer):
-            self._ctx.states.handle(peer, PeerEvent.SILENT)
+            self._ctx.states.apply(peer, PeerEvent.SILENT)
         self.watch(peer)
 
     def _is_old(self, peer: Peer) -> bool:

@@ -111,7 +111,7 @@ class ClassRates:
         if changed or not self.congested:
             self._set(now)
 
-    def look(self, now: float) -> None:
+    def end_congestion(self, now: float) -> None:
         """Time has passed: congestion may be over."""
         if self.congested and now >= self._until:
             self._set(now)
@@ -209,7 +209,7 @@ class SendQueue:
         self.size += self._overhead + len(payload)
         if full:
             self._rates.congest(now)
-        self._look(now)
+        self._after_time(now)
         lane = self._held[CLASSES if command == _END else kind]
         pays = self.limited and command not in _BUCKETLESS
         if not pays or (not lane and self._may_come(message) and self._pay(message, now)):
@@ -229,10 +229,10 @@ class SendQueue:
             return True
         return all(not held or held[0].place > message.place for held in self._held[:CLASSES])
 
-    def _look(self, now: float) -> None:
+    def _after_time(self, now: float) -> None:
         """Time has passed: what the end of congestion sets free is free."""
-        self._rates.look(now)
-        self._shared.rates.look(now)
+        self._rates.end_congestion(now)
+        self._shared.rates.end_congestion(now)
         if not self._rates.congested:
             while self._held[0]:
                 self._free(self._held[0].popleft())
@@ -255,7 +255,7 @@ class SendQueue:
 
     def release(self, now: float) -> None:
         """Let go what the buckets allow by now, and drop what waited too long."""
-        self._look(now)
+        self._after_time(now)
         for held in self._held:
             while held:
                 if held[0].expires <= now:

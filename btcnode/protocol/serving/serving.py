@@ -187,12 +187,12 @@ class Serving:
         if len(queue) <= GETDATA_PAUSE:
             ctx.resume(peer, PAUSE_GETDATA)
         if queue and (not budget or room <= 0) and self._may_serve(peer):
-            ctx.go_on(peer)
+            ctx.ask_for_turn(peer)
 
     def wake(self, peer: Peer) -> None:
         """Have what waits answered at the peer's turn."""
         if (peer.serve.queue or peer.serve.parts) and self._may_serve(peer):
-            self._ctx.go_on(peer)
+            self._ctx.ask_for_turn(peer)
 
     @staticmethod
     def _may_serve(peer: Peer) -> bool:

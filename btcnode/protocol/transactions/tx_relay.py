@@ -184,9 +184,9 @@ class TxRelay:
         elif not peer.no_ban:
             return
         state.due = True
-        self._ctx.go_on(peer)
+        self._ctx.ask_for_turn(peer)
 
-    def go_on(self, peer: Peer) -> None:
+    def on_turn(self, peer: Peer) -> None:
         """It is the peer's turn: announce what is due, go on with what is asked for; not while it does not read."""
         state = peer.tx
         if state is None or peer.send_full or not peer.role.is_told:
@@ -202,7 +202,7 @@ class TxRelay:
         if state.steps is None or len(state.found) >= INVENTORY_BROADCAST_MAX:
             self._send_found(peer, state)
         if state.steps is not None:
-            self._ctx.go_on(peer)
+            self._ctx.ask_for_turn(peer)
 
     def _begin(self, peer: Peer, state: TxState) -> None:
         """Take what is due; what a filter has to look at, and the answer to a mempool message, takes several turns."""

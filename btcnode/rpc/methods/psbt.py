@@ -193,7 +193,7 @@ def analyzepsbt(node: NodeParts, psbt: PsbtText) -> PsbtAnalysis:
     return _analysis_json(analyze(parse_psbt(psbt)))
 
 
-async def _process(
+async def _update_psbt(
     node: NodeParts, text: str, provider: SigningProvider, hash_type: int | None, *, final: bool
 ) -> Psbt:
     """A PSBT with what mempool, UTXO set, txindex and provider know of its inputs and outputs, signed if possible."""
@@ -252,7 +252,7 @@ async def utxoupdatepsbt(
     """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs and its outputs."""
     provider = await _provider(node, descriptors or [], with_secrets=False)
     provider.hide_secrets = True
-    found = await _process(node, psbt, provider, None, final=False)
+    found = await _update_psbt(node, psbt, provider, None, final=False)
     return await aside(lambda: encode_psbt(found))
 
 
@@ -279,7 +279,7 @@ async def descriptorprocesspsbt(
     """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs, signed with the keys in them."""
     provider = await _provider(node, descriptors, with_secrets=True)
     provider.hide_origins = not bip32derivs
-    found = await _process(node, psbt, provider, parse_sighash(sighashtype), final=finalize)
+    found = await _update_psbt(node, psbt, provider, parse_sighash(sighashtype), final=finalize)
     return await aside(lambda: _processed(found))
 
 

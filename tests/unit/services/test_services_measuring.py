@@ -131,7 +131,7 @@ def test_who_asks_together_gets_the_same_text(lab: NodeLab) -> None:
 def test_a_scrape_that_fails_is_not_the_last(lab: NodeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     meter = meter_of(lab)
     with monkeypatch.context() as patch:
-        patch.setattr("btcnode.services.figures.outside", lambda *_: 1 / 0)
+        patch.setattr("btcnode.services.metric_values.outside", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             lab.do(meter.text())
     assert b"node_height 0\n" in lab.do(meter.text())

@@ -116,7 +116,7 @@ def test_runs_merge_to_what_the_youngest_say(tmp_path: Path) -> None:
     assert content(runs) == expected
     assert dict(content(runs, keep_tombs=True)) == old | changes
     assert content(runs, above=expected[1234][0]) == expected[1235:]
-    record = merge(tmp_path, runs, keep_tombs=False, go_on=lambda: True)
+    record = merge(tmp_path, runs, keep_tombs=False, may_continue=lambda: True)
     run = CoinRun(tmp_path, record)
     run.verify()
     assert (record.entries, record.tombs) == (len(expected), 0)
@@ -269,7 +269,7 @@ def test_merge_whose_parts_are_gone_does_not_count(tmp_path: Path) -> None:
     with closing(Database.open(tmp_path)) as database:
         database.commit(coins_put=made(rng, 50, [0], [35]))
         runs = database.coin_runs.runs
-        record = merge(runs[0].path.parent, runs, keep_tombs=False, go_on=lambda: True)
+        record = merge(runs[0].path.parent, runs, keep_tombs=False, may_continue=lambda: True)
         new = coin_runs.NewRun(CoinRun(runs[0].path.parent, record), runs)
         database.clear_coins({b"tip": b"genesis"})
         database._publish(new)

@@ -193,7 +193,7 @@ def test_nobody_is_asked_for_a_block_that_is_being_put_together(
     peer, other, bench = lab.peer(), lab.peer(), lab.bench
     bench.turns_at_once = False
     bench.receive(peer, lab.compact)
-    assert [e.peer_id for e in bench.all(fx.GoOn)] == [peer]
+    assert [e.peer_id for e in bench.all(fx.AskForTurn)] == [peer]
     bench.receive(other, Headers((lab.block[:80],)))
     assert not bench.sent(GetData)
     for _ in range(3):

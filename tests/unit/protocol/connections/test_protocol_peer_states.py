@@ -53,7 +53,7 @@ def test_only_the_table_moves_a_connection(state: PeerState, event: PeerEvent) -
     states, connection = PeerStates(lines.append), attempt(state)
     after = TRANSITIONS.get((state, event))
     assert states.fits(connection, event) is (after is not None)
-    assert states.handle(connection, event) is (after is not None)
+    assert states.apply(connection, event) is (after is not None)
     assert connection.state is (after or state)
     assert states.refused == len(lines) == (after is None)
 
@@ -78,10 +78,10 @@ def test_handlers_are_told_of_transitions_only() -> None:
     states, connection = PeerStates(ignore), attempt()
     changes: list[Change] = []
     states.on_change(changes.append)
-    states.handle(connection, PeerEvent.ASKED)
-    states.handle(connection, PeerEvent.CONNECTED)
-    states.handle(connection, PeerEvent.ASKED)  # refused: nobody is told
-    states.handle(connection, PeerEvent.LOST)
+    states.apply(connection, PeerEvent.ASKED)
+    states.apply(connection, PeerEvent.CONNECTED)
+    states.apply(connection, PeerEvent.ASKED)  # refused: nobody is told
+    states.apply(connection, PeerEvent.LOST)
     assert [change.event for change in changes] == [PeerEvent.ASKED, PeerEvent.CONNECTED, PeerEvent.LOST]
     assert changes[-1] == Change(connection, PeerState.HANDSHAKE, PeerEvent.LOST, PeerState.CLOSED)
 

@@ -217,7 +217,7 @@ def test_matching_a_mempool_is_cut_in_pieces(bench: Bench, pool: SmallPool, monk
     bench.receive(peer, Mempool())
     bench.wait(0.1, each=0.1)
     hashes = most = turns = 0
-    while any(isinstance(effect, fx.GoOn) for effect in bench.effects):
+    while any(isinstance(effect, fx.AskForTurn) for effect in bench.effects):
         before = hashes
         bench.step(PeerTurn(peer))
         most = max(most, hashes - before)
@@ -244,7 +244,7 @@ def test_a_filter_that_is_changed_meanwhile_decides(bench: Bench, pool: SmallPoo
     bench.receive(peer, FilterLoad(bytes(wanted.data), 7, 7, BloomFilter.UPDATE_NONE))
     while not bench.sent(Inv, peer):
         bench.step(PeerTurn(peer))
-        assert bench.all(fx.GoOn) or bench.sent(Inv, peer)
+        assert bench.all(fx.AskForTurn) or bench.sent(Inv, peer)
 
 
 def test_filtered_blocks(bench: Bench, blocks: list[bytes]) -> None:

@@ -287,7 +287,7 @@ def test_many_transactions_are_answered_in_turns(bench: Bench) -> None:
     left, told = len(bench.state(peer).serve.queue), 0
     assert left >= 2500 - MAX_GETDATA_PER_TURN
     while left:
-        assert bench.all(fx.GoOn)
+        assert bench.all(fx.AskForTurn)
         bench.step(ev.PeerTurn(peer))
         now = len(bench.state(peer).serve.queue)
         assert 0 < left - now <= MAX_GETDATA_PER_TURN
@@ -297,7 +297,7 @@ def test_many_transactions_are_answered_in_turns(bench: Bench) -> None:
             assert bench.all(fx.SetReceiving) == [fx.SetReceiving(peer, True)]
             assert left <= GETDATA_PAUSE
     assert told == 2500
-    assert not bench.all(fx.GoOn)
+    assert not bench.all(fx.AskForTurn)
 
 
 def test_a_turn_sends_a_bounded_number_of_bytes(params: NetworkParams, blocks: list[bytes]) -> None:
@@ -313,7 +313,7 @@ def test_a_turn_sends_a_bounded_number_of_bytes(params: NetworkParams, blocks: l
     bench.receive(peer, GetData((InvItem(MSG_WTX, large.wtxid),) * 1000))
     sent = sum(len(e.payload) for e in bench.all(fx.SendRaw))
     assert 0 < sent <= MAX_GETDATA_BYTES_PER_TURN + len(large.raw)
-    assert bench.all(fx.GoOn)
+    assert bench.all(fx.AskForTurn)
     bench.step(ev.SendBufferState(peer, True))
     bench.step(ev.PeerTurn(peer))
     assert not bench.all(fx.SendRaw)

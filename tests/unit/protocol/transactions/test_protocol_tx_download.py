@@ -180,7 +180,7 @@ def test_what_is_in_validation_is_not_asked_for_twice(node: Bench, pool: SmallPo
     assert not node.all(fx.ProcessTransactions)
     node.wait(3)
     assert not asked(node, second)
-    node.step(pool.process(handed[0]))
+    node.step(pool.judge(handed[0]))
     assert in_pool(pool, tx)
     node.wait(90)
     assert not asked(node, second)
@@ -206,7 +206,7 @@ def test_what_a_peer_leaves_behind_is_given_up(node: Bench, pool: SmallPool) -> 
     assert node.state(second).txs_in_validation == 1
     effects = node.step(ev.PeerDisconnected(second))  # the other one had become its own
     assert fx.WithdrawTransactions((handed[1].number,)) in effects
-    node.step(pool.process(handed[1]))
+    node.step(pool.judge(handed[1]))
     intake = node.protocol._intake
     assert not intake._open and not intake._busy and not intake._heirs and not intake._bytes
 
@@ -343,7 +343,7 @@ def test_a_parent_that_is_accepted_while_its_child_is_judged(node: Bench, pool: 
     peer = outbound(node)
     node.receive(peer, TxMessage(child.raw))
     (effect,) = node.all(fx.ProcessTransactions)
-    late = pool.process(effect)
+    late = pool.judge(effect)
     assert late.results[0].result is TxResult.MISSING_INPUTS
     send(node, pool, peer, parent)
     assert not in_pool(pool, child)
@@ -458,7 +458,7 @@ def test_who_sends_faster_than_we_judge_is_not_read_from(node: Bench, pool: Smal
     assert len(held) == 1000
     started = []
     for n, effect in enumerate(held):
-        node.step(pool.process(effect))
+        node.step(pool.judge(effect))
         if node.all(fx.SetReceiving) == [fx.SetReceiving(peer, True)]:
             started.append(n)
     assert started == [499]
@@ -506,8 +506,8 @@ def test_verdicts_on_a_peer_that_left_still_count(node: Bench, pool: SmallPool) 
     node.receive(peer, TxMessage(orphan.raw))
     (second,) = node.all(fx.ProcessTransactions)
     node.step(ev.PeerDisconnected(peer))
-    node.step(pool.process(effect))
-    node.step(pool.process(second))
+    node.step(pool.judge(effect))
+    node.step(pool.judge(second))
     assert in_pool(pool, simple(1))
     assert not node.protocol.orphans()  # nobody to ask for its parents
 

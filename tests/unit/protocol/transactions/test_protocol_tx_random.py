@@ -87,7 +87,7 @@ def test_random_transaction_traffic(params: NetworkParams, blocks: list[bytes], 
             bench.receive(peer, TxMessage(rng.choice([tx.raw, tx.raw, tx.raw, tx.stripped()])))
         elif action < 13 and waiting:
             effect = waiting.pop(rng.randrange(len(waiting)))
-            answer = pool.process(effect)
+            answer = pool.judge(effect)
             if rng.random() < 0.1:
                 unknown = tuple(ev.TxOutcome(t.txid, t.wtxid, TxResult.UNKNOWN) for t in effect.txs)
                 answer = ev.TransactionsProcessed(effect.peer_id, effect.number, rng.choice([(), unknown]))
@@ -114,7 +114,7 @@ def test_random_transaction_traffic(params: NetworkParams, blocks: list[bytes], 
         waiting += bench.all(fx.ProcessTransactions)
         check(bench, waiting)
     while waiting:
-        bench.step(pool.process(waiting.pop(0)))
+        bench.step(pool.judge(waiting.pop(0)))
         waiting += bench.all(fx.ProcessTransactions)
         check(bench, waiting)
     assert not bench.protocol._intake._working

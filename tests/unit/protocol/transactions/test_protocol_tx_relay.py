@@ -291,7 +291,7 @@ def test_who_asks_for_the_mempool_shares_one_list_of_it(node: Bench, pool: Small
     for peer in peers:
         node.receive(peer, Mempool())
     for effect in node.wait(0.1, each=0.1):
-        if isinstance(effect, fx.GoOn):
+        if isinstance(effect, fx.AskForTurn):
             node.step(ev.PeerTurn(effect.peer_id))
             assert len(node.sent(Inv, effect.peer_id)) <= 1
     lists = {id(state.answer) for peer in peers if (state := node.state(peer).tx) is not None and state.answer}
@@ -308,7 +308,7 @@ def test_answers_to_mempool_take_turns(node: Bench, pool: SmallPool) -> None:
     node.receive(peer, Mempool())
     node.wait(0.1, each=0.1)
     turns, told_of = 0, 0
-    while any(isinstance(effect, fx.GoOn) for effect in node.effects):
+    while any(isinstance(effect, fx.AskForTurn) for effect in node.effects):
         state = node.state(peer).tx
         assert state is not None
         before = state.answered
