@@ -159,7 +159,7 @@ class AddressDescriptor(Descriptor):
         return [self._script]
 
     def arguments(self) -> list[str]:
-        """The address."""
+        """The address of the script, which is all that stands between the brackets."""
         return [address_for_script(self._script, self._params) or ""]
 
 

@@ -121,7 +121,7 @@ class LogFile(LogStream):
             _close(old)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; records that still come are dropped."""
         super().close()
         _close(self.stream)
 

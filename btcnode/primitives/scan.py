@@ -146,7 +146,7 @@ def _scan_witness_in_steps(raw: bytes, p: int, count: int) -> Steps[int]:
 
 
 def scan_tx_in_steps(raw: bytes, start: int) -> Steps[int]:
-    """The offset after the transaction at ``start``; raises what ``scan_tx`` raises."""
+    """The offset after the transaction at ``start``; raises DecodeError, as ``scan_tx`` does."""
     try:
         if raw[start + 4]:
             _, p = yield from _scan_body_in_steps(raw, start + 4)

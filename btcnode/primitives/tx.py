@@ -90,7 +90,8 @@ class Tx:
     def parse_at(cls, raw: bytes, start: int) -> tuple[Tx, int]:
         """Decode the transaction at ``start``; returns it and the offset after it.
 
-        Refuses what ``scan_tx`` refuses, which proves the same for a block without slicing; here one pass does both.
+        Raises DecodeError where ``scan_tx`` does, which proves the same for a block without slicing; here one pass does
+        both.
         """
         columns = _Columns()
         try:
@@ -122,7 +123,7 @@ class Tx:
 
     @classmethod
     def parse_in_steps(cls, raw: bytes) -> Steps[Tx]:
-        """Decode the transaction at the beginning of ``raw``; raises what ``parse_at`` raises."""
+        """Decode the transaction at the beginning of ``raw``; raises DecodeError, as ``parse_at`` does."""
         columns = _Columns()
         try:
             flags = 0 if raw[4] else raw[5]

@@ -68,11 +68,11 @@ class PoolEntry(typing.Protocol):
 
     @property
     def txid(self) -> bytes:
-        """Its txid."""
+        """The hash without witnesses, 32 bytes in internal order."""
 
     @property
     def wtxid(self) -> bytes:
-        """Its wtxid."""
+        """The hash with witnesses, 32 bytes in internal order."""
 
     @property
     def fee(self) -> int:

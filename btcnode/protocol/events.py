@@ -250,15 +250,15 @@ class FilterEntry(Interface):
 
     @property
     def header(self) -> bytes:
-        """The filter header."""
+        """The 32 bytes that commit to this filter and all before it (BIP157), in internal order."""
 
     @property
     def hash(self) -> bytes:
-        """The filter's hash."""
+        """Double SHA-256 of ``data``, 32 bytes in internal order."""
 
     @property
     def data(self) -> bytes:
-        """The filter."""
+        """The filter as BIP158 encodes it: CompactSize of its elements, then the Golomb-coded set."""
 
 
 @dataclass(frozen=True, slots=True)

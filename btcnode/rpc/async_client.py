@@ -56,7 +56,7 @@ class AsyncRpcClient:
         return unpack_reply(await self.request(request))
 
     async def request(self, body: Any) -> Any:
-        """Send a request object or batch and return the parsed reply."""
+        """Send a request object or batch; returns the parsed reply. Raises RpcConnectionError, RpcHttpError."""
         data = encode(body)
         message = b"%s%d\r\n\r\n%s" % (self._head, len(data), data)
         async with self._slots:

@@ -33,7 +33,7 @@ def basic_authorization(user: str, password: str) -> str:
 
 
 def unpack_reply(reply: Any) -> Any:
-    """The result of a reply object; raises RpcError for the error in it."""
+    """The result of a reply object; raises RpcError for the error in it, RpcConnectionError when it is no reply."""
     if not isinstance(reply, dict):
         raise RpcConnectionError("the reply is not a JSON-RPC object")
     error = reply.get("error")

@@ -69,13 +69,13 @@ class SignatureVerifier(Protocol):
     """Who verifies signatures: the module ``signatures`` itself, or who stands in front of it."""
 
     def verify_ecdsa(self, pubkey: bytes, sig_der: bytes, msg32: bytes) -> bool:
-        """As ``signatures.verify_ecdsa``."""
+        """Whether a DER signature, read leniently, is one of a 32-byte hash by a key of 33 or 65 bytes."""
 
     def verify_ecdsa_strict(self, pubkey: bytes, sig_der: bytes, msg32: bytes, low_s: bool) -> bool:
-        """As ``signatures.verify_ecdsa_strict``."""
+        """The same for signatures in strict DER only, with ``low_s`` for those with a low S only."""
 
     def verify_schnorr(self, xonly32: bytes, sig64: bytes, msg: bytes) -> bool:
-        """As ``signatures.verify_schnorr``."""
+        """Whether 64 bytes are a BIP340 signature of ``msg`` by an x-only key of 32 bytes."""
 
 
 class SighashContext:

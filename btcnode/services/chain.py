@@ -262,14 +262,14 @@ class Chain:
         return await self.driver.in_reader(lambda: self.read_undo_now(index))
 
     def read_block_now(self, index: int) -> bytes:
-        """``read_block`` for threads beside the loop."""
+        """``read_block`` for threads beside the loop; raises StorageError."""
         try:
             return self._state.read_block(index)
         except KeyError:
             raise StorageError("Block not available (not fully downloaded)") from None
 
     def read_undo_now(self, index: int) -> list[list[bytes]]:
-        """``read_undo`` for threads beside the loop."""
+        """``read_undo`` for threads beside the loop; raises StorageError."""
         return decode_undo(self.read_undo_bytes(index))
 
     def read_undo_bytes(self, index: int) -> bytes:

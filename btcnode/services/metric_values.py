@@ -191,7 +191,7 @@ class PeerSums:
                 self._scores.add(peer.score)
 
     def readings(self) -> Iterator[Reading]:
-        """The sums."""
+        """What was added up so far, for the metrics by peer and message."""
         yield Reading(c.MESSAGE_BYTES, _by_type(self._bytes))
         yield Reading(c.MESSAGES, _by_type(self._messages))
         yield Reading(c.PEERS, dict(self._peers))

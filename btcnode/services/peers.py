@@ -174,14 +174,14 @@ class Peers:
         await self._reactor.feed_and_wait(AddNode(address, "onetry", v2))
 
     def disconnect_address(self, address: str) -> bool:
-        """Disconnect the peer with this address."""
+        """Close the connection to ``host:port``; False when there is none."""
         for info in self.connected():
             if info["addr"] == address:
                 return self.disconnect_id(info["id"])
         return False
 
     def disconnect_id(self, peer_id: int) -> bool:
-        """Disconnect the peer with this id."""
+        """Close a connection by its number; False when there is none."""
         if peer_id not in self._reactor.connections:
             return False
         self._reactor.feed(DisconnectNode(peer_id))
@@ -192,7 +192,7 @@ class Peers:
         return self._protocol.upload
 
     def scores(self) -> dict[int, PeerScore]:
-        """Scores by peer."""
+        """What each connection is worth, from 0 to 100, and why; by its number."""
         return self._protocol.peer_scores()
 
     def score_weights(self) -> tuple[float, ...]:

@@ -72,7 +72,7 @@ class SwiftFolder:
     def load(self, digest: bytes, target: BlockHash, *, full: bool) -> Ledger | None:
         """The ledger of an earlier run with the same hints and block; None when there is none that can be used.
 
-        ``full``: the sums are those of coins, not of outpoints.
+        ``full``: the sums are those of coins, not of outpoints. Raises StorageError when the file cannot be read.
         """
         path = self._folder / LEDGER_FILE
         try:

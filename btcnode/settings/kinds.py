@@ -100,7 +100,7 @@ class Number(Kind):
         self.too_low, self.too_high = too_low, too_high
 
     def read(self, flag: str, text: str) -> int:
-        """The number in the smallest unit."""
+        """The number in the smallest unit; ConfigError outside its range."""
         value = leading_number(text)
         if self.clamp:
             value = min(max(value, self.low), self.high)
@@ -117,7 +117,7 @@ class Text(Kind):
     """Text as it is."""
 
     def read(self, flag: str, text: str) -> str:
-        """The text."""
+        """``text``, whatever it is."""
         return text
 
 
@@ -129,7 +129,7 @@ class Choice(Kind):
         self.refusal = refusal
 
     def read(self, flag: str, text: str) -> str:
-        """The word."""
+        """The word; ConfigError for any other."""
         if text not in self.words:
             raise ConfigError(self.refusal.format(text) or f"-{flag} is one of {', '.join(self.words)}, not '{text}'")
         return text
@@ -142,7 +142,7 @@ class Feerate(Kind):
     high = COIN
 
     def read(self, flag: str, text: str) -> int:
-        """Satoshi/kvB."""
+        """Satoshi/kvB; ConfigError when it is no amount, or more than a coin."""
         try:
             rate = parse_money(text)
         except AmountError:
@@ -158,7 +158,7 @@ class ByteCount(Kind):
     metavar = "N[UNIT]"
 
     def read(self, flag: str, text: str) -> int:
-        """Bytes."""
+        """How many bytes; ConfigError when it is no such number."""
         digits, unit = (text[:-1], BYTE_UNITS[text[-1]]) if text[-1:] in BYTE_UNITS else (text, BYTE_UNITS["M"])
         value = int(digits) * unit if re.fullmatch(r"[0-9]{1,19}", digits) else -1
         if not 0 <= value <= INT64_MAX:
@@ -172,7 +172,7 @@ class Hex(Kind):
     metavar = "HEX"
 
     def read(self, flag: str, text: str) -> bytes:
-        """The bytes."""
+        """The bytes in the order of the text; ConfigError when it is no hex."""
         if len(text) % 2 or not _HEX.fullmatch(text):
             raise ConfigError(f"-{flag} must be hex, not '{text}'.")
         return bytes.fromhex(text)
@@ -187,7 +187,7 @@ class HexNumber(Kind):
         self.refusal = refusal
 
     def read(self, flag: str, text: str) -> int:
-        """The number."""
+        """The number, whose first digit is the most significant; ConfigError when it is none of 256 bits."""
         digits = text.removeprefix("0x")
         if len(digits) > 64 or not _HEX.fullmatch(digits):
             raise ConfigError(self.refusal.format(text))
@@ -200,7 +200,7 @@ class Share(Kind):
     metavar = "SHARE"
 
     def read(self, flag: str, text: str) -> Fraction:
-        """From 0 to 1."""
+        """From 0 to 1; ConfigError when it is neither."""
         match = re.fullmatch(r"([0-9]{1,9})(?:/([0-9]{1,9})|\.([0-9]{1,9}))?", text)
         share = Fraction(-1)
         if match is not None and not (match[2] and int(match[2]) == 0):

@@ -188,7 +188,7 @@ class BlockFiles:
         return self._obfuscation.key
 
     def block_path(self, number: int) -> Path:
-        """Path of a file of blocks."""
+        """Where ``blkNNNNN.dat`` of this number lies."""
         return self.directory / block_file_name(number)
 
     def undo_path(self, number: int) -> Path:

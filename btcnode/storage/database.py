@@ -249,7 +249,10 @@ class Database:
             self.end_read(txn)
 
     def begin_read(self, name: bytes) -> Any:
-        """A read transaction whose default database is ``name``; ``end_read`` must follow in the same thread."""
+        """A read transaction whose default database is ``name``; ``end_read`` must follow in the same thread.
+
+        Raises StorageError.
+        """
         me = threading.get_ident()
         with self._gate:
             while self._growing:

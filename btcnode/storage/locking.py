@@ -19,6 +19,7 @@ class DirectoryLock:
 
     Where the system has open-file-description locks, these are taken: they shut out a second opening within the
     process too, and Bitcoin Core, which locks a file of the same name with POSIX record locks.
+    Raises DatadirLockedError when somebody else holds it, StorageError when there can be no such file.
     """
 
     def __init__(self, directory: Path) -> None:

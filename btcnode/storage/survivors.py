@@ -83,7 +83,7 @@ class SurvivorRuns:
         self._folder = folder
 
     def path(self, number: int) -> Path:
-        """Of a run."""
+        """Where the run of this number lies."""
         return self._folder / f"run{number:05d}.dat"
 
     def write(self, number: int, records: Iterable[bytes], coinbases: Sequence[tuple[int, bytes]]) -> RunSizes:

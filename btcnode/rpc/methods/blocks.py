@@ -101,7 +101,7 @@ async def read_block(node: NodeParts, index: int) -> bytes:
 
 
 async def read_undo(node: NodeParts, index: int) -> list[list[bytes]] | None:
-    """Spent coins per transaction after the coinbase; None when the block was never connected."""
+    """Spent coins per transaction after the coinbase; None when the block was never connected; raises RpcError."""
     if not node.chain.block_status(index).have_undo:
         return None
     try:

@@ -68,7 +68,7 @@ class AddrV2(Message):
 
     @classmethod
     def decode(cls, payload: bytes) -> AddrV2:
-        """Read the payload; more than 1000 entries raise LimitExceeded."""
+        """Read the payload; more than 1000 entries raise LimitExceeded, more than 512 bytes of one DecodeError."""
         r = Reader(payload)
         entries = []
         for _ in range(r.count(_V2_ENTRY_MIN_SIZE, MAX_ADDR_TO_SEND, "addresses")):

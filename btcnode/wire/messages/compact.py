@@ -66,7 +66,7 @@ class CmpctBlock(StepwiseMessage):
     def decode_in_steps(cls, payload: bytes) -> Steps[CmpctBlock]:
         """Read the payload.
 
-        More than 65,535 transactions are malformed, as in Core; a prefilled one beyond the end of the block raises
+        More than 65,535 transactions raise DecodeError, as in Core; a prefilled one beyond the end of the block raises
         LimitExceeded.
         """
         r = Reader(payload)
@@ -122,7 +122,7 @@ class GetBlockTxn(StepwiseMessage):
 
     @classmethod
     def decode_in_steps(cls, payload: bytes) -> Steps[GetBlockTxn]:
-        """Read the payload; a position above 65,535 is malformed, as in Core."""
+        """Read the payload; a position above 65,535 raises DecodeError, as in Core."""
         r = Reader(payload)
         block_hash = r.take(32)
         indexes = []
