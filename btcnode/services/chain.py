@@ -385,9 +385,12 @@ class Chain:
                 _log.error("ProcessNewBlock: AcceptBlock FAILED (%s)", outcome.violation)
                 return outcome.violation.code
             await self.driver.settled()
+            connected_below = outcome.new and await self.driver.history_has(outcome.index)
         if not outcome.new:
             known_as = "duplicate-invalid" if self._state.tree.is_failed(outcome.index) else "duplicate"
             return await self._damage(raw) or known_as
+        if connected_below:
+            return None
         if not verdicts:  # not looked at for lack of work, or pruned and now here again
             return "inconclusive"
         return None if verdicts[0] is None else verdicts[0].code

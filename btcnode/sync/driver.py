@@ -246,6 +246,22 @@ class ChainDriver:
             self._progress.clear()
             await self._progress.wait()
 
+    async def history_has(self, index: int) -> bool:
+        """Whether the chain below a loaded UTXO set has the block, after the steps that lead to it."""
+        history, tree = self.history, self.chainstate.tree
+        if history is None or not tree.is_ancestor(index, history.base):
+            return False
+        at = index
+        while not history.active.contains(at):
+            if not tree.has_data(at):
+                return False
+            at = tree.prev(at)
+        self.kick()
+        while self._task is not None and not history.active.contains(index):
+            self._progress.clear()
+            await self._progress.wait()
+        return history.active.contains(index)
+
     async def _activate(self) -> None:
         try:
             while self._stopped is None:
@@ -270,6 +286,7 @@ class ChainDriver:
     def _activation_ended(self) -> None:
         self._task = None
         self._idle.set()
+        self._progress.set()
         self._come_to_rest()
 
     def _come_to_rest(self) -> None:

@@ -56,6 +56,11 @@ def _test_build(ours: Tree, theirs: Tree) -> bool:
     return TEST_BUILD in theirs and [text for text in theirs if text != TEST_BUILD] == ours
 
 
+def _more_conversions(ours: Tree, theirs: Tree) -> bool:
+    """How arguments are converted: for our methods too."""
+    return isinstance(theirs, list) and all(row in ours for row in theirs)
+
+
 def _same_psbt_parts(ours: Tree, theirs: Tree) -> bool:
     """Psbts of the same inputs and outputs in another order."""
     return isinstance(ours, str) and isinstance(theirs, str) and _psbt_parts(ours) == _psbt_parts(theirs)
@@ -131,7 +136,7 @@ BY_INTENT: dict[str, dict[str, Check]] = {
     "getblocktemplate": {"longpollid": _same_but(r"(?<=^.{64})\d+$")},
     "joinpsbts": {"": _same_psbt_parts},
     "rest": {"usage": _both_count, "warnings:length": _test_build},
-    "help": {"": _both_text},
+    "help": {"": _both_text, ":length": _more_conversions},
 }
 # In the course of a walk also this: announcements come at random times, and it matters who has told a block.
 LATER: dict[str, dict[str, Check]] = {

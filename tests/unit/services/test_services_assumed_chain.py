@@ -84,7 +84,7 @@ class Node:
         self.state = Chainstate.open(PARAMS, ChainStore.open(path, PARAMS))
         self.driver = ChainDriver(self.state, on_fatal=self.failures.append)
         self.view = NodeChainView(self.state.tree, self.state.active, PARAMS, history=self.driver.history_span)
-        service = Chain(self.driver, self.view, PARAMS, Clock(NOW))
+        self.service = service = Chain(self.driver, self.view, PARAMS, Clock(NOW))
         self.offers: list[bool] = []  # whether old blocks could be served
         self.assume = AssumedChain(
             service,
@@ -158,6 +158,23 @@ def test_from_the_set_to_the_validated_chain(tmp_path: Path, world: World) -> No
                 node.state.invalidate(node.state.active.at(BASE - 5))
             await node.driver.settled()
             assert node.state.active.height == BASE - 6
+
+    run(work)
+
+
+def test_blocks_below_the_set_are_judged_when_they_are_submitted(tmp_path: Path, world: World) -> None:
+    """As bitcoind does: one that can be connected there is valid, one that has to wait is neither."""
+
+    async def work() -> None:
+        async with running(tmp_path / "node") as node:
+            await loaded(node, world)
+            submit = node.service.submit_block
+            assert await submit(world.chain[START + 1]) == "inconclusive"
+            assert await submit(world.chain[START]) is None
+            assert [await submit(raw) for raw in world.chain[START + 2 : BASE]] == [None] * (BASE - START - 2)
+            assert await submit(world.chain[START]) == "duplicate"
+            await node.until(lambda: node.view.history is None)
+            assert not node.failures
 
     run(work)
 
