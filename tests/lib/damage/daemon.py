@@ -26,6 +26,12 @@ class _Daemon(NodeProcess):
             "-acceptnonstdtxn=1", "-par=1", f"-mocktime={NOW}", "-printtoconsole=1",
         ]  # fmt: skip
 
+    def _is_ready(self) -> bool:
+        try:
+            return super()._is_ready()
+        except UnicodeDecodeError:  # a damaged cookie, until the node has written its own
+            return False
+
 
 class DaemonNode:
     """It runs from the beginning; raises BtcnodeError with what it has printed where it does not come up."""
