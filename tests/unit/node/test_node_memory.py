@@ -12,6 +12,7 @@ from btcnode.node import memory
 from btcnode.node.control_groups import MemoryGroup
 from btcnode.node.memory import MemoryBudget, fit_memory
 from btcnode.settings.settings import Settings
+from btcnode.sync.process_memory import Resident
 from tests.lib.settings import settings_of
 
 MIB = 1 << 20
@@ -84,6 +85,7 @@ def test_huge_options_are_cut_to_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(memory, "memory_groups", lambda: (group(tmp_path / "a", 500),))
+    monkeypatch.setattr(memory, "resident", lambda: Resident(60 * MIB, 0))  # a process of tests takes more and more
     wanted = options(tmp_path, dbcache=10_000, maxmempool=5000).changed("storage", par=64)
     with caplog.at_level(logging.INFO, logger="btcnode.node"):
         settings, budget, share = fit_memory(wanted)
