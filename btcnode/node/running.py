@@ -98,6 +98,7 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
 
 async def _write_chain(node: AssembledNode) -> None:
     """What is dearest goes to disk first, as long as there is room and time; the rest is little then."""
+    node.machinery.driver.wind_down()  # where memory is short, what is under way takes minutes
     if node.opened.launch.failure.error is None:
         await node.machinery.driver.flush()
 

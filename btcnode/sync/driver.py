@@ -568,12 +568,16 @@ class ChainDriver:
             await standing
         return tip, await running
 
+    def wind_down(self) -> None:
+        """Take no further step up, and give up blocks ahead of their script checks: the next start connects them."""
+        self._retreating = True
+
     async def close(self) -> None:
         """Finish the running step, flush (unless a storage error stopped the driver) and end the threads.
 
         Raises StorageError when the flush fails; the threads have ended and the store is closed then, too.
         """
-        self._retreating = True
+        self.wind_down()
         if self._next_look is not None:
             self._next_look.cancel()
         try:

@@ -83,6 +83,29 @@ def test_snapshot_is_of_one_tip_while_blocks_come(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_node_that_stops_connects_no_more_and_goes_on_with_the_next_start(tmp_path: Path) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(20))
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+        for raw in blocks[:10]:
+            await driver.store_block(raw, NOW, requested=True)
+        await driver.settled()
+        driver.wind_down()
+        for raw in blocks[10:]:
+            await driver.store_block(raw, NOW, requested=True)
+        await driver.settled()
+        await driver.flush()
+        assert driver.chainstate.active.height == 10
+        await driver.close()
+        again = make(tmp_path, [])
+        await again.settled()
+        assert again.chainstate.active.height == len(blocks)
+        await again.close()
+
+    asyncio.run(run())
+
+
 def test_a_storage_error_stops_the_driver_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = list(ChainGenerator(PARAMS).spread(5))
 
