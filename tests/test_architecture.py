@@ -153,6 +153,17 @@ def test_pure_rooms_open_no_files_and_read_no_clocks() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_a_cancelled_task_does_not_go_on() -> None:
+    """In Python 3.11 ``asyncio.wait_for`` forgets a cancellation that comes when the awaited is just done."""
+    wrong = [
+        f"{path.relative_to(ROOT.parent)}:{line}: async with asyncio.timeout(...) instead"
+        for _, path, tree in modules()
+        for line, name in calls(tree)
+        if name == "asyncio.wait_for"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def graph_of_imports(*, types_too: bool) -> dict[str, set[str]]:
     """Which module imports which others of its room."""
     names = {name_of(path): path for room, path, _ in modules() if path.parent != ROOT}

@@ -113,7 +113,8 @@ class FeeEstimates:
             while (left := self._due - now()) > 0:
                 self._moved.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._moved.wait(), left)
+                    async with asyncio.timeout(left):
+                        await self._moved.wait()
             await self.save()
 
     def forward(self, seconds: int) -> None:

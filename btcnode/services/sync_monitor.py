@@ -181,7 +181,8 @@ class SyncMonitor:
             seen = self._observe()
             await self._follow(classify(seen), seen.tip_height)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), seen.seconds_until_late)
+                async with asyncio.timeout(seen.seconds_until_late):
+                    await self._changed.wait()
 
     @contextmanager
     def importing(self) -> Iterator[None]:
