@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from btcnode.storage.layout import (
     SMALL_BLOCKFILE_SIZE,
 )
 from btcnode.storage.locking import DirectoryLock
+
+log = logging.getLogger("btcnode.chain")
 
 
 class ChainStore:
@@ -301,7 +304,8 @@ def _check_index_dir(directory: Path, database: Database) -> None:
             raise StorageError(f"cannot make {path}: {error.strerror}") from None
         database.commit(meta_puts={META_INDEX_DIR: b""})
     elif not path.is_dir():
-        raise RebuildError("Error initializing block database", f"the folder {path}, which is empty, is missing")
+        log.error("the folder %s, which is empty, is missing", path)  # beside Core's words, which are all that it says
+        raise RebuildError("Error initializing block database")
 
 
 def _begin_reindex(directory: Path) -> None:
