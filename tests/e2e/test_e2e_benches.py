@@ -60,6 +60,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "peer_learning": ("--seeds", "1", "--worlds", "honest", "--ways", "fixed"),
     "peers": (*CHAIN, "--repeat", "1"),
     "relay": ("--transactions", "50", "--pool", "200"),
+    "rpc_large": ("--kinds", "nothing", "--seconds", "0.2"),
     "rpc": ("--seconds", "0.05", "--clients", "2", "--blocks", "2", "--txs", "10", "--only", "btcnode"),
     "scripts": ("--inputs", "4", "--rounds", "1"),
     "start": ("--runs", "1"),
