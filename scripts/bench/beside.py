@@ -59,6 +59,7 @@ PYTHON = [sys.executable, "-m"]
 POLL_S = 0.01
 LIMIT_S = 900.0
 CLIENTS = 16
+SMALL = 2100  # blocks above the large ones: two weeks of work, below which scripts are assumed valid
 COUNTED = "/s"  # of this unit more is better; of all others less
 
 Values = dict[tuple[str, str], float]  # by name and unit
@@ -128,7 +129,7 @@ class Sync:
     """The large blocks of ibd.py's chain, over TCP."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        shape = argparse.Namespace(blocks=options.blocks, txs=options.txs, small=200, seed=1, cache=options.cache)
+        shape = argparse.Namespace(blocks=options.blocks, txs=options.txs, small=SMALL, seed=1, cache=options.cache)
         self._chain = ibd.prepare(shape)
 
     def measure(self, program: list[str]) -> Values:
