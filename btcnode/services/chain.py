@@ -282,12 +282,7 @@ class Chain:
 
     async def get_coin(self, outpoint: bytes) -> bytes | None:
         """The coin in the UTXO set at the tip that stands when this returns; raises StorageError."""
-        view = self._state.read_view
-        while True:
-            version = view.version
-            coin = await self.driver.in_reader(lambda: view.get(outpoint))
-            if view.version == version:
-                return coin
+        return (await self.get_coins([outpoint]))[0]
 
     async def get_coins(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """The same for several, which are read at once."""

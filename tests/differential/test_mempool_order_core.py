@@ -8,6 +8,7 @@ Clusters are made to be full of ties (equal feerates and sizes), which only Core
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -142,8 +143,9 @@ def _ordered(value: Any) -> Any:
     return float(value) if hasattr(value, "as_tuple") else value
 
 
-@pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
-def test_the_order_of_everything(tmp_path: Path, seed: int) -> None:
+@pytest.fixture(params=[SEED, SEED + 1, SEED + 2])
+def pair(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """Both nodes, and a seed."""
     daemon = find_bitcoind()
     if daemon is None:
         pytest.skip("no bitcoind: set BTCNODE_BITCOIND")
@@ -152,41 +154,34 @@ def test_the_order_of_everything(tmp_path: Path, seed: int) -> None:
         directory.mkdir()
     node = NodeProcess(directories[1], "regtest", "--maxtipage", "999999999", listen=False)
     with Bitcoind(daemon, directories[0]) as theirs, node.start() as ours:
-        pair = Pair(ours, theirs, seed)
-        for step in range(1, COUNT + 1):
-            pair.add()
-            if step % 20 == 0:
-                pair.compare()
-            if step % 30 == 0:
-                pair.prioritise()
-                pair.compare()
-            if step % 150 == 0:
-                pair.mine(0.3)
-                pair.compare()
-                pair.undo()
-                pair.compare()
+        yield Pair(ours, theirs, request.param)
 
 
-@pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
-def test_a_reorganisation_that_joins_too_much(tmp_path: Path, seed: int) -> None:
-    """Confirmed transactions come back under clusters that are too large together: the same ones have to go."""
-    daemon = find_bitcoind()
-    if daemon is None:
-        pytest.skip("no bitcoind: set BTCNODE_BITCOIND")
-    directories = tmp_path / "core", tmp_path / "ours"
-    for directory in directories:
-        directory.mkdir()
-    node = NodeProcess(directories[1], "regtest", "--maxtipage", "999999999", listen=False)
-    trimmed = 0
-    with Bitcoind(daemon, directories[0]) as theirs, node.start() as ours:
-        pair = Pair(ours, theirs, seed)
-        for _ in range(4):
-            pair.spread()
-            for _ in range(COUNT // 2):
-                pair.add()
-            before = len(pair.both("getrawmempool"))
+def test_the_order_of_everything(pair: Pair) -> None:
+    for step in range(1, COUNT + 1):
+        pair.add()
+        if step % 20 == 0:
+            pair.compare()
+        if step % 30 == 0:
+            pair.prioritise()
+            pair.compare()
+        if step % 150 == 0:
+            pair.mine(0.3)
+            pair.compare()
             pair.undo()
             pair.compare()
-            trimmed += before > len(pair.both("getrawmempool"))
-            pair.mine(1.0)
+
+
+def test_a_reorganisation_that_joins_too_much(pair: Pair) -> None:
+    """Confirmed transactions come back under clusters that are too large together: the same ones have to go."""
+    trimmed = 0
+    for _ in range(4):
+        pair.spread()
+        for _ in range(COUNT // 2):
+            pair.add()
+        before = len(pair.both("getrawmempool"))
+        pair.undo()
+        pair.compare()
+        trimmed += before > len(pair.both("getrawmempool"))
+        pair.mine(1.0)
     assert trimmed
