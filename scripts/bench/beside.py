@@ -24,7 +24,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -43,21 +42,17 @@ from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol.serving.compact_serving import compact_payload
-from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
-from btcnode.rpc.errors import RpcError
 from btcnode.wire.messages import Ping, Pong, SendCmpct
 from scripts.bench import ibd, rpc, start
 from tests.lib.bitcoind import find_bitcoind
 from tests.lib.chain_generator import ChainGenerator
+from tests.lib.daemons import LIMIT_S, Daemon
 from tests.lib.peer import ScriptedPeer
 from tests.lib.plots import NO_PLOT, quiet_pyplot
-from tests.lib.process import environment, free_port
 from tests.lib.tx_stream import FEE, KINDS, loose_tx
 
 PARAMS = params_for("regtest")
 PYTHON = [sys.executable, "-m"]
-POLL_S = 0.01
-LIMIT_S = 900.0
 CLIENTS = 16
 SMALL = 2100  # blocks above the large ones: two weeks of work, below which scripts are assumed valid
 COUNTED = "/s"  # of this unit more is better; of all others less
@@ -65,61 +60,15 @@ COUNTED = "/s"  # of this unit more is better; of all others less
 Values = dict[tuple[str, str], float]  # by name and unit
 
 
-class Node:
-    """A fresh process of either program: both take the same words."""
-
-    def __init__(self, program: list[str], folder: Path, *options: str) -> None:
-        port, self.p2p = free_port(), free_port()
-        login = ["-rpcuser=u", "-rpcpassword=p", f"-rpcport={port}"]
-        quiet = ["-dnsseed=0", "-printtoconsole=0", "-maxtipage=999999999", "-checkblockindex=0", "-checkmempool=0"]
-        listen = [] if "-listen=0" in options else [f"-bind=127.0.0.1:{self.p2p}"]
-        command = [*program, "-regtest", f"-datadir={folder}", *login, *quiet, *listen, *options]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
-        )
-        self._port = port
-        self._client = self.connect()
-
-    def connect(self) -> RpcClient:
-        """A client of its own."""
-        return RpcClient("127.0.0.1", self._port, "u", "p", timeout=LIMIT_S)
-
-    def rpc(self, method: str, *params: Any) -> Any:
-        """Call a method, waiting until the process answers."""
-        while True:
-            try:
-                return self._client.call(method, *params)
-            except RpcError as error:
-                if error.code != -28:  # starting
-                    raise
-            except (RpcConnectionError, RpcHttpError):
-                if self.process.poll() is not None:
-                    raise
-            time.sleep(POLL_S)
-
-    def wait(self, method: str, key: str, value: int) -> float:
-        """Poll until an answer (or its field ``key``) is at least ``value``; returns the time when it was."""
-        deadline = time.perf_counter() + LIMIT_S
-        while True:
-            answer = self.rpc(method)
-            now = time.perf_counter()
-            if (answer[key] if key else answer) >= value:
-                return now
-            if now > deadline:
-                raise TimeoutError(f"{method}: {answer} after {LIMIT_S:.0f} s")
-            time.sleep(POLL_S)
-
-
 @contextmanager
-def running(program: list[str], *options: str) -> Iterator[Node]:
+def running(program: list[str], *options: str) -> Iterator[Daemon]:
     """A node in a directory of its own that is stopped at the end."""
     with tempfile.TemporaryDirectory() as folder:
-        node = Node(program, Path(folder), *options)
+        node = Daemon(program, Path(folder), *options)
         try:
             yield node
         finally:
-            node.process.terminate()
-            node.process.wait(120)
+            node.close()
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
@@ -190,7 +139,7 @@ class Pool:
         }
 
     @staticmethod
-    def _tip(node: Node, peer: ScriptedPeer, raw: bytes) -> float:
+    def _tip(node: Daemon, peer: ScriptedPeer, raw: bytes) -> float:
         block, ended = parse_block(raw), list[float]()
         asking = node.connect()
 

@@ -19,7 +19,6 @@ the rate is bounded by the own process, and by all processes together.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,12 +31,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
-from btcnode.rpc.errors import RpcError
 from scripts.bench.ibd import Chain, Server, family_cpu, family_memory, prepare, read_chain
 from tests.lib.bitcoind import find_bitcoind
+from tests.lib.daemons import Daemon
 from tests.lib.hints import pack_hints, reference_hints
-from tests.lib.process import NodeProcess, free_port
+from tests.lib.process import NodeProcess
 
 POLL = 0.05
 LIMIT = 1200.0  # seconds for one sync
@@ -55,36 +53,6 @@ class Figures:
     utxo_hash: str
 
 
-class Daemon:
-    """A bitcoind on regtest that others connect to, or that connects to one."""
-
-    def __init__(self, program: str, folder: Path, *options: str) -> None:
-        port, self.p2p = free_port(), free_port()
-        command = [program, "-regtest", f"-datadir={folder}", f"-rpcport={port}", "-rpcuser=u", "-rpcpassword=p"]
-        bind = [] if "-listen=0" in options else [f"-bind=127.0.0.1:{self.p2p}"]
-        more = [*bind, "-dnsseed=0", "-maxtipage=999999999", "-server=1", "-checkblockindex=0", *options]
-        self.process = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self._client = RpcClient("127.0.0.1", port, "u", "p", timeout=600)
-
-    def rpc(self, method: str, *params: Any) -> Any:
-        """Call a method, waiting until the process answers."""
-        while True:
-            try:
-                return self._client.call(method, *params)
-            except RpcError as error:
-                if error.code != -28:
-                    raise
-            except (RpcConnectionError, RpcHttpError):
-                if self.process.poll() is not None:
-                    raise
-            time.sleep(POLL)
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.terminate()
-        self.process.wait(60)
-
-
 @contextmanager
 def served(chain: Chain, program: str | None) -> Iterator[str]:
     """The address of what serves the chain."""
@@ -97,7 +65,7 @@ def served(chain: Chain, program: str | None) -> Iterator[str]:
             server.close()
         return
     with tempfile.TemporaryDirectory() as folder:
-        daemon = Daemon(program, Path(folder), f"-loadblock={chain.path}", "-listen=1", "-connect=0")
+        daemon = Daemon([program], Path(folder), f"-loadblock={chain.path}", "-listen=1", "-connect=0")
         try:
             while daemon.rpc("getblockcount") < chain.total:
                 time.sleep(POLL)
@@ -143,7 +111,7 @@ def run_btcnode(chain: Chain, address: str, *options: str) -> Figures:
 def run_bitcoind(program: str, chain: Chain, address: str, assumed: str) -> Figures:
     """A fresh bitcoind."""
     with tempfile.TemporaryDirectory() as folder:
-        daemon = Daemon(program, Path(folder), f"-connect={address}", "-listen=0", f"-assumevalid={assumed}")
+        daemon = Daemon([program], Path(folder), f"-connect={address}", "-listen=0", f"-assumevalid={assumed}")
         try:
             daemon.rpc("getblockcount")
             return measure(daemon.process.pid, daemon.rpc, chain)
