@@ -10,7 +10,7 @@ from pathlib import Path
 from btcnode import __version__
 from btcnode.errors import BtcnodeError
 from btcnode.observe.stdio import run_program
-from btcnode.settings.doors import Loaded, from_daemon, parse_daemon_words
+from btcnode.settings.doors import Loaded, from_files, parse_daemon_words, read_files
 from btcnode.settings.groups.process import HELP_FLAGS
 from btcnode.settings.sources import Sources
 
@@ -22,6 +22,7 @@ def run(argv: list[str]) -> int:
     os.umask(0o077)  # before the first directory is made
     try:
         sources = parse_daemon_words(argv)
+        files = read_files(sources)  # their errors come before help and version, which they may ask for
         if sources.flag("version", False):
             print(f"btcnode daemon version v{__version__}")
             return 0
@@ -30,7 +31,7 @@ def run(argv: list[str]) -> int:
 
             print(help_text(), end="")
             return 0
-        loaded = from_daemon(sources)
+        loaded = from_files(files)
     except BtcnodeError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from btcnode.errors import ConfigError
+from btcnode.errors import ConfigError, DecodeError
+from btcnode.wire.subnet import SubNet, ipv4_short
 
 NET_NAMES = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
 SOCKS_PORT, TOR_CONTROL_PORT, SAM_PORT, STUN_PORT = 9050, 9051, 7656, 3478
@@ -137,8 +138,7 @@ def split_host_port(text: str, default_port: int) -> tuple[str, int]:
 
 
 def parse_target(flag: str, text: str) -> str:
-    """A node to connect to, as it was typed (names are looked up when it is tried); raises ConfigError."""
-    split_host_port(text, 1)
+    """A node to connect to, as it was typed: what it names, if anything, shows when it is tried (as in Core)."""
     return text
 
 
@@ -164,15 +164,17 @@ def parse_bind(flag: str, text: str) -> Bind:
     parts = split_port(place)
     if parts is None:
         raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
-    if not _is_address(parts[0]) or net not in ("", "onion") or (equals and not net):
+    host = _numeric(parts[0])
+    if host is None or net not in ("", "onion") or (equals and not net):
         raise ConfigError(f"Cannot resolve -{flag} address: '{text}'")
-    return Bind(parts[0], parts[1] or None, net == "onion")
+    return Bind(host, parts[1] or None, net == "onion")
 
 
 def parse_own_address(flag: str, text: str) -> HostPort:
     """An address of this host; raises ConfigError."""
-    host, port = split_host_port(text, -1)
-    if not _is_address(host):
+    name, port = split_host_port(text, -1)
+    host = _numeric(name)
+    if host is None:
         raise ConfigError(f"Cannot resolve -{flag} address: '{text}'")
     return HostPort(host, None if port < 0 else port)
 
@@ -182,16 +184,18 @@ def parse_rpc_bind(flag: str, text: str) -> HostPort:
     parts = split_port(text)
     if parts is None:
         raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
-    if parts[0] != "localhost" and not _is_address(parts[0]):
+    host = parts[0] if parts[0] == "localhost" else _numeric(parts[0])
+    if host is None:
         raise ConfigError(f"Cannot resolve -{flag} address: '{text}'")
-    return HostPort(parts[0], parts[1] or None)
+    return HostPort(host, parts[1] or None)
 
 
 def parse_address(flag: str, text: str) -> str:
     """A bare IP address; raises ConfigError."""
-    if not _is_address(text):
+    host = _numeric(text)
+    if host is None:
         raise ConfigError(f"-{flag} takes an IP address, not '{text}'")
-    return text
+    return host
 
 
 def parse_net(flag: str, text: str) -> str:
@@ -251,11 +255,10 @@ def parse_proxy(flag: str, value: str) -> ProxyChoice:
 
 def parse_allowed(flag: str, text: str) -> IPv4Network | IPv6Network:
     """A network whose hosts may call: ``address``, ``address/bits`` or ``address/mask``; raises ConfigError."""
-    address, slash, mask = text.partition("/")
-    address = address[1:-1] if address.startswith("[") and address.endswith("]") else address
     try:
-        return ip_network(address + slash + mask, strict=False)
-    except ValueError:
+        found = SubNet.parse(text)
+        return ip_network((found.raw, found.bits))
+    except (DecodeError, ValueError):
         raise not_a_subnet(flag, text) from None
 
 
@@ -277,18 +280,20 @@ def parse_zmq(flag: str, text: str) -> str:
     return text
 
 
-def _is_address(text: str) -> bool:
+def _numeric(text: str) -> str | None:
+    """The IP address that a text is, IPv4 in its short forms too (``127.1``); None for anything else."""
     try:
         ip_address(text)
     except ValueError:
-        return False
-    return True
+        raw = ipv4_short(text)
+        return None if raw is None else str(IPv4Address(raw))
+    return text
 
 
 def _is_host(text: str) -> bool:
     """An address, or a name that may be one (looked up when the node starts)."""
     try:
-        address = ip_address(text)
+        address = ip_address(_numeric(text) or text)
     except ValueError:
         labels = text.removesuffix(".").split(".")
         return len(text) <= 253 and all(map(_LABEL.fullmatch, labels)) and not re.fullmatch(r"[0-9]+", labels[-1])

@@ -60,14 +60,29 @@ def parse_daemon_words(argv: list[str]) -> Sources:
 
 def from_daemon(sources: Sources) -> Loaded:
     """The settings of bitcoind's command line, with bitcoin.conf and settings.json read; raises ConfigError."""
+    return from_files(read_files(sources))
+
+
+def read_files(sources: Sources) -> ConfFiles:
+    """Add what bitcoin.conf and settings.json say to the command line; raises ConfigError."""
     files = ConfFiles(sources)
     files.load()
-    _check_sections(sources)
     if len(sources.many("signetchallenge")) > 1:
         raise ConfigError("-signetchallenge cannot be multiple values.")
+    files.read_settings_file()
+    if sources.stray:
+        raise ConfigError(
+            f"Command line contains unexpected token '{sources.stray[0]}', see btcnoded -h for a list of options."
+        )
+    return files
+
+
+def from_files(files: ConfFiles) -> Loaded:
+    """The settings of what ``read_files`` read; raises ConfigError. Makes the network's directory."""
+    sources = files.sources
+    _check_sections(sources)
     if sources.text("port", "1") == "0":  # as bitcoind refuses it; the other doors take it as "any free one"
         raise ConfigError("Invalid port specified in -port: '0'")
-    files.read_settings_file()
     loaded = _finish(sources)  # what is wrong is told before a directory is made
     make_net_dir(loaded.settings.net_dir)
     files.write_settings_file()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import IntFlag
 
 from btcnode.errors import ConfigError, DecodeError
+from btcnode.settings.addresses import split_port
 from btcnode.wire.netaddr import NetAddress
-from btcnode.wire.subnet import SubNet
+from btcnode.wire.subnet import SubNet, numeric_address
 
 
 class Permission(IntFlag):
@@ -113,16 +113,11 @@ class WhiteRange:
 def parse_whitebind(flag: str, text: str) -> WhiteBind:
     """``[permissions@]address:port``; raises ConfigError."""
     words = _split(text, directions=False)
-    host, port = words.rest, ""
-    if host.startswith("["):
-        host, _, port = host[1:].partition("]")
-        port = port.removeprefix(":")
-    elif host.count(":") == 1:
-        host, _, port = host.partition(":")
-    if port and (not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= 0xFFFF):
+    parts = split_port(words.rest)
+    if parts is None:
         raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
     try:
-        address = NetAddress.from_host(host, int(port or "0"))
+        address = numeric_address(*parts)
     except DecodeError:
         raise ConfigError(f"Cannot resolve -{flag} address: '{words.rest}'") from None
     if not address.port:

@@ -20,7 +20,7 @@ from btcnode.settings.groups.process import ProcessSettings
 from btcnode.settings.groups.proxies import ProxySettings
 from btcnode.settings.groups.rpc import RpcSettings
 from btcnode.settings.groups.storage import StorageSettings
-from btcnode.settings.sources import Sources, as_text
+from btcnode.settings.sources import Sources, as_text, wrong_type
 from btcnode.settings.table import GROUPS
 
 
@@ -96,10 +96,13 @@ def _value(option: Option, sources: Sources, network: NetworkName) -> Any:
     here = not option.only_on or option.only_on == network.chain
     if option.kind.several:
         values = sources.many(option.flag) if here else []
+        for value in values:
+            if not isinstance(value, str | bool):
+                raise wrong_type(option.flag, value)
         if values or (here and sources.is_negated(option.flag)):
             return option.kind.collect([option.kind.read(option.flag, as_text(value, "")) for value in values])
         return option.kind.collect(()) if option.unset is NOTHING else option.unset
-    value = sources.one(option.flag) if here else None
+    value = sources.single(option.flag) if here else None
     if value is not None:
         return option.kind.read(option.flag, as_text(value, ""))
     if callable(option.default):

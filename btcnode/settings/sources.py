@@ -34,6 +34,9 @@ class Sources:
     soft: dict[str, str] = field(default_factory=dict)
     """What follows from other options; counts when nobody says anything."""
 
+    stray: Values = field(default_factory=list)
+    """The first word of the command line that is no option."""
+
     chain: str = "main"
     notes: list[tuple[int, str]] = field(default_factory=list)
     """Lines for the log that is not open yet: level and text."""
@@ -42,8 +45,7 @@ class Sources:
         """Values of an option, strongest source first."""
         found = [("command line", self.command_line.get(name, []))]
         if name in self.read_write:
-            value = self.read_write[name]
-            found.append(("settings", value if isinstance(value, list) else [value]))
+            found.append(("settings", [self.read_write[name]]))
         if self.chain:
             found.append(("section", self.file.get(self.chain, {}).get(name, [])))
         found.append(("top", self.file.get("", {}).get(name, [])))
@@ -95,7 +97,8 @@ class Sources:
         for source, values in self._visible(name):
             kept = _after_negation(values)
             if not complete or (source in ("section", "top") and not negated_empty):
-                result += kept
+                for value in kept:
+                    result += value if isinstance(value, list) else [value]
             complete |= len(kept) < len(values)
             negated_empty |= values[-1] is False and not result
         return result
@@ -109,19 +112,33 @@ class Sources:
         return self.one(name) is not None
 
     def text(self, name: str, default: str) -> str:
-        """The value as text: "0" when negated, "1" for a double negation."""
-        return as_text(self.one(name), default)
+        """The value as text: "0" when negated, "1" for a double negation. Raises ConfigError."""
+        return as_text(self.single(name), default)
 
     def number(self, name: str, default: int) -> int:
-        """The value as a whole number; what is no number is 0."""
-        value = self.one(name)
+        """The value as a whole number; what is no number is 0. Raises ConfigError."""
+        value = self.single(name)
         if value is None:
             return default
         return leading_number(as_text(value, "0"))
 
     def flag(self, name: str, default: bool) -> bool:
-        """The value as yes or no."""
-        return as_flag(self.one(name), default)
+        """The value as yes or no; raises ConfigError."""
+        return as_flag(self.single(name), default)
+
+    def single(self, name: str) -> str | bool | float | None:
+        """The value that counts, of a type that a single value can have; raises ConfigError in Core's words.
+
+        Only settings.json has others: lists, objects, fractions for a whole number, numbers for a switch.
+        """
+        value, option = self.one(name), find(name)
+        if value is None or isinstance(value, str | bool):
+            return value
+        if not isinstance(value, int | float) or (option is not None and option.is_switch):
+            raise wrong_type(name, value)
+        if isinstance(value, float) and option is not None and option.kind.is_numeric:
+            raise ConfigError(f"Settings file, {name}: JSON integer out of range")
+        return value
 
 
 def _after_negation(values: Values) -> Values:
@@ -130,6 +147,13 @@ def _after_negation(values: Values) -> Values:
         if values[place] is False:
             return values[place + 1 :]
     return values
+
+
+def wrong_type(name: str, value: Any) -> ConfigError:
+    """The refusal of a value that settings.json has for an option."""
+    kinds = {list: "array", dict: "object", bool: "bool", type(None): "null"}
+    kind = kinds.get(type(value), "number")
+    return ConfigError(f"Settings file, {name}: JSON value of type {kind} is not of expected type string")
 
 
 def as_text(value: Any, default: str) -> str:
@@ -158,14 +182,14 @@ def split_key(name: str) -> tuple[str, str, bool]:
 
 
 def parse_command_line(argv: list[str], sources: Sources) -> None:
-    """Read the command line into ``sources``; raises ArgumentsError. Words without a dash end it."""
+    """Read the command line into ``sources``; raises ArgumentsError.
+
+    A word without a dash ends it. That there is one is told when the files have been read, as by bitcoind.
+    """
+    sources.stray = [word for word in argv if not word.startswith("-")][:1]
     for word in argv:
-        if word == "-":
+        if word == "-" or not word.startswith("-"):
             break
-        if not word.startswith("-"):
-            raise ArgumentsError(
-                f"Command line contains unexpected token '{word}', see btcnoded -h for a list of options."
-            )
         key, equals, text = word[1:].partition("=")
         key = key.removeprefix("-")
         section, name, negated = split_key(key)

@@ -12,7 +12,7 @@ from btcnode.settings.groups.log import LogSettings
 from btcnode.settings.groups.mempool import MempoolSettings
 from btcnode.settings.groups.mining import MiningSettings
 from btcnode.settings.groups.notifications import NotificationSettings
-from btcnode.settings.groups.process import DAEMON, HELP_FLAGS, WALLET, WITHOUT_EFFECT, ProcessSettings
+from btcnode.settings.groups.process import DAEMON, HELP_FLAGS, OF_GUI, WALLET, WITHOUT_EFFECT, ProcessSettings
 from btcnode.settings.groups.proxies import ProxySettings
 from btcnode.settings.groups.rpc import RpcSettings
 from btcnode.settings.groups.storage import StorageSettings
@@ -48,7 +48,7 @@ def find(flag: str) -> Option | None:
 
 def is_known(flag: str) -> bool:
     """Whether there is an option of this name."""
-    return find(flag) is not None or flag in WITHOUT_EFFECT or flag in HELP_FLAGS
+    return find(flag) is not None or flag in WITHOUT_EFFECT or flag in HELP_FLAGS | OF_GUI
 
 
 def is_network_only(flag: str) -> bool:

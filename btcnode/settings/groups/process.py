@@ -69,6 +69,9 @@ walletnotify walletrbf walletrejectlongchains unsafesqlitesync
 WALLET = {name: Option(name, "Of the wallet: taken without effect.", Several(Text())) for name in _WALLET_NAMES.split()}
 """Taken without effect, as by a bitcoind that is built without wallet."""
 
+OF_GUI = frozenset({"choosedatadir", "lang", "min", "resetguisettings", "splash", "uiplatform"})
+"""Of bitcoin-qt: taken without effect, as by bitcoind."""
+
 WITHOUT_EFFECT = {
     "checkblockindex": "this check does not exist here",
     "checkmempool": "this check does not exist here",

@@ -289,7 +289,6 @@ def test_command_line_errors(tmp_path: Path) -> None:
     prefix = "Error parsing command line arguments:"
     for words, message in [
         (["-foo=1"], "Invalid parameter -foo=1"),
-        (["foo"], "Command line contains unexpected token 'foo', see btcnoded -h for a list of options."),
         (["-proxy"], "Can not set -proxy with no value. Please specify value with -proxy=value."),
         (["-nodatadir"], "Negating of -datadir is meaningless and therefore forbidden"),
         (["-includeconf=a"], '-includeconf cannot be used from commandline; -includeconf="a"'),
@@ -297,6 +296,9 @@ def test_command_line_errors(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             parse_daemon_words(words)
         assert str(caught.value) == f"{prefix} {message}"
+    token = "Command line contains unexpected token 'foo', see btcnoded -h for a list of options."
+    assert refused(tmp_path, "-regtest", "foo", "-unknown=1") == token
+    assert refused(tmp_path / "none", "foo") == f'Specified data directory "{tmp_path / "none"}" does not exist.'
     assert refused(tmp_path, "-regtest", "-signet").startswith("Invalid combination of -regtest")
     assert refused(tmp_path / "none") == f'Specified data directory "{tmp_path / "none"}" does not exist.'
 
@@ -324,6 +326,80 @@ def test_settings_file(tmp_path: Path) -> None:
     path.write_text("[]")
     assert "Found non-object value [] in settings file" in refused(tmp_path, "-regtest")
     load(tmp_path, "-regtest", "-nosettings")
+
+
+@pytest.mark.parametrize(
+    ("content", "refusal"),
+    [
+        ('{"listen": 1}', "Settings file, listen: JSON value of type number is not of expected type string"),
+        ('{"dbcache": [450]}', "Settings file, dbcache: JSON value of type array is not of expected type string"),
+        ('{"dbcache": 4.5}', "Settings file, dbcache: JSON integer out of range"),
+        ('{"uacomment": {}}', "Settings file, uacomment: JSON value of type object is not of expected type string"),
+        (
+            '{"uacomment": ["a", 1]}',
+            "Settings file, uacomment: JSON value of type number is not of expected type string",
+        ),
+        ('{"uacomment": [null]}', "Settings file, uacomment: JSON value of type null is not of expected type string"),
+        ('{"minrelaytxfee": ["0.1"]}', "Settings file, minrelaytxfee: JSON value of type array is not of expected"),
+    ],
+)
+def test_types_of_the_settings_file(tmp_path: Path, content: str, refusal: str) -> None:
+    load(tmp_path, "-regtest")
+    (tmp_path / "regtest" / "settings.json").write_text(content)
+    assert refused(tmp_path, "-regtest").startswith(refusal)
+
+
+def test_null_in_the_settings_file_hides_what_is_below(tmp_path: Path) -> None:
+    load(tmp_path, "-regtest")
+    (tmp_path / "regtest" / "settings.json").write_text('{"maxconnections": null, "uacomment": ["a", true, false]}')
+    settings, _ = load(tmp_path, "-regtest", conf="maxconnections=3\n")
+    assert settings.connections.maxconnections == 125
+    assert settings.connections.user_agent.endswith("(a; 1; 0)/")
+
+
+@pytest.mark.parametrize("words", [("-conf",), ("-conf=",)])
+def test_an_empty_name_is_that_of_the_usual_file(tmp_path: Path, words: tuple[str, ...]) -> None:
+    settings, _ = load(tmp_path, "-regtest", *words, conf="[regtest]\nport=5\n")
+    assert settings.connections.port == 5
+
+
+@pytest.mark.parametrize("word", ["-version", "-help", "-?"])
+def test_errors_come_before_help_and_version(tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str) -> None:
+    (tmp_path / "bitcoin.conf").write_text("garbage\n")
+    assert daemon.run([f"-datadir={tmp_path}", word]) == 1
+    assert capsys.readouterr().err == "Error: Error reading configuration file: parse error on line 1: garbage\n"
+    (tmp_path / "bitcoin.conf").write_text(f"{word.strip('-')}=1\n")
+    assert daemon.run([f"-datadir={tmp_path}", "-regtest"]) == 0
+    assert capsys.readouterr().out
+    assert not (tmp_path / "regtest").exists()
+
+
+def test_negated_chain_and_strange_sections(tmp_path: Path) -> None:
+    assert refused(tmp_path, "-nochain") == "Unknown chain 0."
+    _, loaded = load(tmp_path, "-regtest", conf="[a]\nregtest.listen=0\n[regtest]\nmain.listen=0\n.port=1\nx=1\n")
+    path = tmp_path / "bitcoin.conf"
+    strange = [(1, "a"), (2, "a.regtest"), (4, "regtest.main"), (5, "regtest.")]
+    lines = [f"{path}:{number} Section [{name}] is not recognized." for number, name in strange]
+    assert loaded.warnings == ["\n".join(lines)]
+
+
+def test_options_of_the_gui_and_the_wallet_are_taken(tmp_path: Path) -> None:
+    load(tmp_path, "-regtest", "-splash=~", "-nomin", "-lang=de", "-uiplatform", "-choosedatadir", "-resetguisettings")
+
+
+def test_targets_are_judged_when_they_are_tried(tmp_path: Path) -> None:
+    settings, _ = load(tmp_path, "-regtest", "-addnode=5 M", "-seednode=[::1", "-connect=host:")
+    assert settings.connections.connect == ("host:",)
+
+
+def test_short_addresses(tmp_path: Path) -> None:
+    words = ["-bind=127.1:5", "-whitebind=1:6", "-rpcbind=0x7f.1", "-rpcallowip=10.1/16", "-externalip=0x01020304"]
+    settings, _ = load(tmp_path, "-regtest", *words)
+    assert [str(place.host) for place in settings.connections.bind] == ["127.0.0.1"]
+    assert str(settings.connections.whitebind[0].address) == "0.0.0.1:6"
+    assert [place.host for place in settings.rpc.rpcbind] == ["127.0.0.1"]
+    assert [str(network) for network in settings.rpc.rpcallowip] == ["10.0.0.0/16"]
+    assert [place.host for place in settings.connections.externalip] == ["1.2.3.4"]
 
 
 def test_secrets_do_not_reach_the_log(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
         (["start", "--port", "99999"], "Invalid port specified in -port: '99999'"),
         (["start", "--minrelaytxfee", "NaN"], "Invalid amount for -minrelaytxfee=<amount>: 'NaN'"),
         (["start", "-regtest", "-frob=1"], "There is no option -frob: see btcnode start --help"),
-        (["start", "--connect", "host:x"], "Invalid port in 'host:x'"),
+        (["start", "--stunserver", "host:x"], "Invalid port in 'host:x'"),
         (["start", "extra"], "extra"),
         (["start", "--dbcache"], "--dbcache"),
     ],
