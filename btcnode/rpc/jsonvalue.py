@@ -11,14 +11,16 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from btcnode.primitives.amounts import format_amount
 
 MAX_DEPTH = 512  # arrays and objects inside one another
-PIECE = 100  # items of a large array or object that are written in one go
-PIECE_DEPTH = 4  # arrays and objects inside one another that are looked through for large ones
+PIECE = 100  # items of a large array or object that are written in one go, at most
+PIECE_BYTES = 65_536  # what is larger is written in several goes
+INNER_BYTES = 50  # about, of what lies in items of items
+PIECE_DEPTH = 8  # arrays and objects inside one another that are looked through for large ones
 _INT_DIGITS = 20  # of whole numbers that are read as ``int``; no argument takes longer ones
 
 
@@ -74,6 +76,7 @@ def double(value: float) -> Number:
 
 _PLACE = -(10**24)  # stands for a number until its text is put in: such whole numbers are never read, nor answered
 _PLACE_TEXT = str(_PLACE)
+_CONTAINERS = (list, tuple, dict)
 _LIST_SEPARATOR = ",\x01"  # inside strings a control character is written as an escape
 
 
@@ -141,26 +144,47 @@ def encode_large(value: Any) -> bytes:
 
 
 def _pieces(value: Any, depth: int) -> Iterator[bytes]:
-    many = type(value) in (list, dict) and len(value) > PIECE
-    if many:
-        inner = iter(value.items() if type(value) is dict else value)
-        before = b"{" if type(value) is dict else b"["
-        while part := type(value)(islice(inner, PIECE)):
-            yield before + encode(part)[1:-1]
-            before = b","
-        yield b"}" if type(value) is dict else b"]"
-    elif depth and type(value) is list and value:
-        for n, item in enumerate(value):
-            yield b"," if n else b"["
-            yield from _pieces(item, depth - 1)
-        yield b"]"
-    elif depth and type(value) is dict and value:
-        for n, (key, item) in enumerate(value.items()):
-            yield (b"," if n else b"{") + encode({key: 0})[1:-2]
-            yield from _pieces(item, depth - 1)
-        yield b"}"
+    if depth and type(value) in (list, dict) and value:
+        yield from _inner_pieces(value, depth - 1)
+    elif type(value) is str and len(value) > PIECE_BYTES:
+        yield b'"'
+        for at in range(0, len(value), PIECE_BYTES):
+            yield encode(value[at : at + PIECE_BYTES])[1:-1]
+        yield b'"'
     else:
         yield encode(value)
+
+
+def _inner_pieces(value: Any, depth: int) -> Iterator[bytes]:
+    """An array or object: many small items at a time, others one by one with what is in them."""
+    is_dict = type(value) is dict
+    inner = iter(value.items() if is_dict else value)
+    before = b"{" if is_dict else b"["
+    many = len(value) > PIECE
+    while part := list(islice(inner, PIECE if many else 1)):
+        if many and _are_small([item for _, item in part] if is_dict else part):
+            yield before + encode(dict(part) if is_dict else part)[1:-1]
+            before = b","
+            continue
+        for item in part:
+            yield before
+            before = b","
+            if is_dict:
+                yield encode({item[0]: 0})[1:-2]
+            yield from _pieces(item[1] if is_dict else item, depth)
+    yield b"}" if is_dict else b"]"
+
+
+def _are_small(items: list[Any]) -> bool:
+    """Whether items may be written in one go: what lies deep in them is only counted."""
+    size = 0
+    for each in (1, INNER_BYTES):
+        inner = [item for item in items if type(item) in _CONTAINERS]
+        size += sum(map(len, [item for item in items if type(item) is str])) + each * sum(map(len, inner))
+        if size > PIECE_BYTES or not inner:
+            break
+        items = list(chain.from_iterable([item.values() if type(item) is dict else item for item in inner]))
+    return size <= PIECE_BYTES
 
 
 # ---- reading
@@ -179,9 +203,10 @@ def _refuse(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-_decode = json.JSONDecoder(
+_request_decoder = json.JSONDecoder(
     parse_float=Number, parse_int=_whole, parse_constant=_refuse, object_pairs_hook=_pairs
-).decode
+)
+_decode, _decode_prefix = _request_decoder.decode, _request_decoder.raw_decode
 _decode_decimal = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse).decode
 _decode_long = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse).decode
 _decode_kept = json.JSONDecoder(
@@ -192,23 +217,23 @@ _write_text = json.JSONEncoder(default=str, ensure_ascii=False, check_circular=F
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def _guarded(parse: Callable[[str], Any], data: bytes | str) -> Any:
+def _guarded(parse: Callable[[str], Any], data: bytes | str, depth: int = MAX_DEPTH) -> Any:
     text = data if isinstance(data, str) else data.decode("utf-8")
     try:
         value = parse(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH:
-        _check_depth(value)
+    if text.count("[") + text.count("{") > depth:
+        _check_depth(value, depth)
     if "\\u" in text and _SURROGATE.search(text):
         _write_text(value).encode("utf-8")  # raises for half of a pair
     return value
 
 
-def _check_depth(value: Any) -> None:
-    """Raise ValueError when arrays and objects lie too deep inside one another."""
+def _check_depth(value: Any, depth: int) -> None:
+    """Raise ValueError when more than ``depth`` arrays and objects lie inside one another."""
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(depth):
         inner: list[Any] = []
         for item in level:
             if isinstance(item, list):
@@ -221,13 +246,28 @@ def _check_depth(value: Any) -> None:
     raise ValueError("nested too deeply")
 
 
-def decode(data: bytes | str) -> Any:
+def decode(data: bytes | str, depth: int = MAX_DEPTH) -> Any:
     """Parse a request (UTF-8): whole numbers are ``int``, others stay as written (``Number``).
 
     So do whole numbers of more than 20 characters, and -0. Raises ValueError for what is not JSON, is nested more
-    than MAX_DEPTH deep or contains half of a surrogate pair.
+    than ``depth`` deep or contains half of a surrogate pair.
     """
-    return _guarded(_decode, data)
+    return _guarded(_decode, data, depth)
+
+
+def decode_prefix(text: str, depth: int = MAX_DEPTH) -> tuple[Any, int]:
+    """The value that a text begins with, as ``decode`` reads it, and where it ends; raises ValueError.
+
+    A number may go on where the text ends. What follows the value may make ``depth`` count for more than it is.
+    """
+    end = 0
+
+    def parse(text: str) -> Any:
+        nonlocal end
+        value, end = _decode_prefix(text)
+        return value
+
+    return _guarded(parse, text, depth), end
 
 
 def decode_decimal(data: bytes | str) -> Any:

@@ -88,7 +88,7 @@ def measure(directory: Path, name: str, seconds: float) -> tuple[float, float]:
         time.sleep(0.5)
         usual = watch.stop()
         method, params = REQUESTS[name](str(node.rpc("getbestblockhash")))
-        request = http_post(login, json.dumps({"method": method, "params": params}).encode())
+        request = http_post(login, json.dumps({"method": method, "params": params}, separators=(",", ":")).encode())
         del params
         watch = Watch(node.rpc_port, login)
         took, answer = ask(node.rpc_port, request, seconds)
