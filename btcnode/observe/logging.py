@@ -23,6 +23,7 @@ ROOT = "btcnode"
 SHRINK_ABOVE_BYTES = 11_000_000  # a log that is larger at start is cut ...
 SHRINK_TO_BYTES = 10_000_000  # ... down to its end
 RECENT_LINES = 8
+MAX_TEXT = 65_536  # characters of a line
 
 _CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), 0x7F) if c != 0x0A}
 
@@ -55,7 +56,10 @@ class LineFormatter(logging.Formatter):
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         fraction = f".{int(record.created % 1 * 1_000_000):06d}" if self._micros else ""
-        text = record.getMessage().translate(_CONTROL)
+        text = record.getMessage()
+        if len(text) > MAX_TEXT:
+            text = f"{text[:MAX_TEXT]}... ({len(text)} characters)"
+        text = text.translate(_CONTROL)
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         stamp = f"{self._stamp}{fraction}Z " if self._stamps else ""

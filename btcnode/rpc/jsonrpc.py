@@ -11,12 +11,13 @@ import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import decode, encode, encode_large, type_name, value_text
+from btcnode.rpc.jsonvalue import decode, drop_large, encode, encode_large, type_name, value_text
 from btcnode.rpc.large_json import decode_large
 from btcnode.rpc.method import Method
 from btcnode.rpc.reply import Pending, Reply
@@ -113,10 +114,10 @@ class Request:
         return reply
 
 
-def _failed(request: Request, error: RpcError) -> Reply:
+def _failed(request: Request, error: RpcError, write: Callable[[Any], bytes] = encode) -> Reply:
     """The reply of a request that could not be read, or of a 1.x call that failed."""
     status = _HTTP_STATUS.get(error.code, SERVER_ERROR)
-    return Reply(status, encode(request.error(error)) + b"\n")
+    return Reply(status, write(request.error(error)) + b"\n")
 
 
 def _succeeded(request: Request, value: Any, write: Callable[[Any], bytes] = encode) -> Reply:
@@ -129,10 +130,10 @@ def _succeeded(request: Request, value: Any, write: Callable[[Any], bytes] = enc
         return _called_badly(request, RpcError(RpcCode.INTERNAL_ERROR, f"the result is not JSON: {error}"))
 
 
-def _called_badly(request: Request, error: RpcError) -> Reply:
+def _called_badly(request: Request, error: RpcError, write: Callable[[Any], bytes] = encode) -> Reply:
     if request.is_notification:
         return Reply(NO_CONTENT, b"", b"")
-    return Reply(OK, encode(request.error(error)) + b"\n") if request.v2 else _failed(request, error)
+    return Reply(OK, write(request.error(error)) + b"\n") if request.v2 else _failed(request, error, write)
 
 
 _FORBIDDEN = Reply(403, b"", b"")
@@ -181,6 +182,7 @@ async def _answer_large(table: MethodTable, body: bytes, caller: Caller) -> Repl
     except ValueError:
         return _unreadable()
     answer = _answer(table, value, caller, large=True)
+    del value  # what the call holds of it goes with the call
     return await answer.work if isinstance(answer, Pending) else answer
 
 
@@ -210,7 +212,7 @@ def _answer(table: MethodTable, value: Any, caller: Caller, *, large: bool) -> R
         return _FORBIDDEN
     try:
         method = table.find(request.method)
-        if method.is_async or method.heavy or (method.pure and large):
+        if method.is_async or method.heavy or large:
             work = _call(table, method, request, large=large)
             return Pending(work, waits=method.waits, urgent=method.takes_control)
         return _succeeded(request, table.call(method, request.params))
@@ -222,10 +224,21 @@ async def _call(table: MethodTable, method: Method, request: Request, *, large: 
     try:
         value = await table.call_async(method, request.params, large=large)
     except RpcError as error:
-        return _called_badly(request, error)
+        failed = partial(_called_badly, request, error)
+        return await beside(lambda: failed(encode_large)) if large else failed()  # it may repeat what it was given
     if method.heavy or large or has_room():
-        return await beside(lambda: _succeeded(request, value, encode_large))
+        held = [value]
+        del value
+        return await beside(partial(_written, request, held))
     return _succeeded(request, value)
+
+
+def _written(request: Request, held: list[Any]) -> Reply:
+    """The reply with a large value, which is gone then."""
+    try:
+        return _succeeded(request, held[0], encode_large)
+    finally:
+        drop_large(held)
 
 
 async def _batch(table: MethodTable, values: list[Any], user: str, *, large: bool) -> Reply:

@@ -15,10 +15,11 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
+from btcnode.observe.garbage import GarbageRest
 from btcnode.rpc.errors import RpcCode, RpcError
 
 T = TypeVar("T")
@@ -29,6 +30,9 @@ VERBOSE_FACTOR = 50  # memory of a block as JSON while it is made, to its bytes:
 HEX_FACTOR = 6  # of bytes as hex, with the copies on the way
 MEMPOOL_ENTRY_BYTES = 6000  # of an entry of the mempool as JSON while it is made
 TXID_BYTES = 350  # of a txid as JSON
+MANY_OBJECTS_BYTES = 2_000_000  # of a request or an answer as objects: tens of thousands
+
+_garbage = GarbageRest()
 
 
 class _Wish(NamedTuple):
@@ -84,7 +88,7 @@ class Room:
 
     def _give(self, size: int, ticket: Ticket) -> None:
         self._large += not ticket.granted
-        ticket.granted += size
+        ticket.grant(size)
         self.change(size, trusted=ticket.trusted)
 
     async def reserve(self, size: int, ticket: Ticket) -> None:
@@ -137,25 +141,56 @@ class Room:
 
 
 class Ticket:
-    """What one request in work holds. ``granted`` bytes were reserved, ``held`` are there in any case."""
+    """What one request in work holds. ``granted`` bytes were reserved, ``held`` are there in any case.
 
-    __slots__ = ("granted", "held", "room", "trusted")
+    While it is much, the garbage collector rests.
+    """
+
+    __slots__ = ("_closed", "_rests", "_uses", "granted", "held", "room", "trusted")
 
     def __init__(self, room: Room, *, trusted: bool) -> None:
         self.room = room
         self.trusted = trusted
         self.granted = 0
         self.held = 0
+        self._rests = False
+        self._uses = 1  # until it is closed
+        self._closed = False
+
+    def grant(self, size: int) -> None:
+        """``size`` bytes more were reserved."""
+        self.granted += size
+        self._rest_if_large()
+
+    def _rest_if_large(self) -> None:
+        if not self._rests and self.held + self.granted > MANY_OBJECTS_BYTES:
+            self._rests = True
+            _garbage.begin()
 
     def hold(self, size: int) -> None:
         """Count ``size`` bytes more that are held until the end."""
         self.held += size
         self.room.change(size, trusted=self.trusted)
+        self._rest_if_large()
 
     def close(self) -> None:
         """The request is not in work any more."""
         self.room.give_back(self)
         self.hold(-self.held)
+        if not self._closed:
+            self._closed = True
+            self.leave()
+
+    def use(self) -> None:
+        """A thread begins to work for the request, and may do so when it is not in work any more."""
+        self._uses += 1
+
+    def leave(self) -> None:
+        """The thread has ended."""
+        self._uses -= 1
+        if not self._uses and self._rests:
+            self._rests = False
+            _garbage.end()
 
 
 _ticket: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
@@ -207,10 +242,26 @@ async def beside(work: Callable[[], T]) -> T:
     """Run ``work`` in a thread: one piece of users' at a time, and one of strangers'.
 
     Python runs one thread at a time, and the loop waits for its turn behind every one that is busy: with many of them
-    it would hardly come to anything else.
+    it would hardly come to anything else. Work whose client is gone keeps its place on the bench to its end.
     """
-    async with on_bench():
+    ticket = _ticket.get()
+    if ticket is None:
         return await asyncio.to_thread(work)
+    bench, held = ticket.room.benches[ticket.trusted], [work]
+    del work
+    await bench.acquire()
+    ticket.use()
+
+    def ended(done: asyncio.Future[T]) -> None:
+        bench.release()
+        ticket.leave()
+        if not done.cancelled():
+            done.exception()  # nobody else may be there to hear of it
+
+    # what the work holds is let go of at its end, not when the thread comes to it
+    running = asyncio.get_running_loop().run_in_executor(None, copy_context().run, lambda: held.pop()())
+    running.add_done_callback(ended)
+    return await asyncio.shield(running)
 
 
 @contextmanager

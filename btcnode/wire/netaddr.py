@@ -33,6 +33,7 @@ NETWORK_NAMES = {
 
 _IPV4_PREFIX = bytes(10) + b"\xff\xff"
 _TORV2_PREFIX = bytes.fromhex("fd87d87eeb43")
+MAX_HOST = 255  # characters of a host's name, and more than any address has
 _INTERNAL_PREFIX = bytes.fromhex("fd6b88c08724")
 _UNSPECIFIED = bytes(16)
 _LOOPBACK6 = bytes(15) + b"\x01"
@@ -104,6 +105,8 @@ class NetAddress:
 
         IPv6 may stand in brackets. Raises DecodeError for anything else (names are for a resolver).
         """
+        if len(host) > MAX_HOST:
+            raise DecodeError("not an address: too long")
         lower = host.lower()
         if lower.endswith(".onion"):
             return cls(Network.TORV3, _parse_onion(lower[:-6]), port)

@@ -74,8 +74,10 @@ _IPV4_PART = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*", re.ASCII)
 
 def ipv4_short(text: str) -> bytes | None:
     """The bytes of one to four numbers with dots between, the last of which fills what is left; None for others."""
+    if len(text) > _MAX_IPV4_TEXT:
+        return None
     parts = text.split(".")
-    if len(parts) > 4 or len(text) > _MAX_IPV4_TEXT or not all(map(_IPV4_PART.fullmatch, parts)):
+    if len(parts) > 4 or not all(map(_IPV4_PART.fullmatch, parts)):
         return None
     values = [int(part, 16 if part[:2].lower() == "0x" else 8 if part.startswith("0") else 10) for part in parts]
     left = 5 - len(parts)  # bytes of the last one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.consensus.subsidy import block_subsidy
@@ -15,7 +15,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.lookup import find_by_hash_or_height, parsed_block, require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
-from btcnode.rpc.room import beside
+from btcnode.rpc.room import aside, beside
 from btcnode.script.scriptparse import is_unspendable
 from btcnode.services.parts import NodeParts
 
@@ -195,6 +195,11 @@ def _stats_of(sums: _Sums, n_tx: int) -> BlockStats:
     }
 
 
+def _each_once(names: Iterable[str]) -> list[str]:
+    """In their order; raises RpcError when one is no string."""
+    return sorted(set(names))
+
+
 @rpc("blockchain", examples=((1000, ["minfeerate", "avgfeerate"]),), heavy=True)
 async def getblockstats(
     node: NodeParts,
@@ -210,7 +215,7 @@ async def getblockstats(
 ) -> BlockStats:
     """Figures of a block. Amounts are in satoshi."""
     index = find_by_hash_or_height(node, hash_or_height)
-    wanted = sorted(set(stats or ()))
+    wanted = await aside(lambda: _each_once(stats or ()))
     raw = await read_block(node, index)
     tree = node.chain.tree
     height = tree.height(index)

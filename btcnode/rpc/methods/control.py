@@ -13,6 +13,7 @@ from btcnode.rpc.declare import HIDDEN, MAY_HOLD_EQUALS, Bits, Hint, Named, When
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.method import Method
+from btcnode.rpc.room import in_slices
 from btcnode.rpc.shapes import Arg, Kind, Result
 from btcnode.rpc.table import MethodTable
 from btcnode.services.control import Control
@@ -115,7 +116,7 @@ Excluded = Items[Annotated[str, Named("exclude_category"), "A category"]]
     examples=((["all"], ["http"]),),
     notes=f"The valid logging categories are: {', '.join(sorted(LOG_CATEGORIES))}",
 )
-def logging(
+async def logging(
     control: Control,
     include: Annotated[Included | None, "Categories to switch on"] = None,
     exclude: Annotated[Excluded | None, "Categories to switch off"] = None,
@@ -126,7 +127,7 @@ def logging(
     excluded ones off; "all" means every one.
     """
     for names, enabled in ((include, True), (exclude, False)):
-        for name in names or ():  # those before a wrong one stay switched, as in Core
+        async for name in in_slices(names or ()):  # those before a wrong one stay switched, as in Core
             _switch(control, name, enabled=enabled)
     return dict(control.log_categories())
 

@@ -15,6 +15,7 @@ from btcnode.services.parts import NodeParts
 from btcnode.wire.constants import service_names
 
 NETWORK_NAMES = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
+MAX_NODE_NAME = 1024  # characters of host and port
 UPLOAD_CYCLE_S = 24 * 60 * 60
 
 
@@ -165,6 +166,8 @@ async def addnode(
     """Keep a connection to a node, stop doing so, or try one connection."""
     if command not in ("add", "remove", "onetry"):
         raise RpcError(RpcCode.MISC_ERROR, addnode.help())
+    if len(node) > MAX_NODE_NAME:
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"Error: No node has a name of {len(node)} characters")
     if v2transport and not parts.peers.network_state().services >> 11 & 1:
         text = "Error: v2transport requested but not enabled (see -v2transport)"
         raise RpcError(RpcCode.INVALID_PARAMETER, text)

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import pytest
 
 from btcnode.errors import ConfigError
-from btcnode.observe.logging import LogSetup, RecentLines, shrink_log
+from btcnode.observe.logging import MAX_TEXT, LineFormatter, LogSetup, RecentLines, shrink_log
 from tests.lib.settings import settings_of
 
 
@@ -43,6 +43,16 @@ def test_lines(set_up: Any, tmp_path: Path) -> None:
     found = [re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "", line) for line in text.splitlines()]
     assert found == ["[net] hello 5", "plain", "[warning] careful", "[error] peer says 'a\\x0d\\x1b[0mb\\x00'"]
     assert len(recent.lines) == 2
+
+
+def test_no_line_is_longer_than_a_client_should_make_it() -> None:
+    assert LineFormatter(stamps=False).format(_record("x" * MAX_TEXT)) == "x" * MAX_TEXT
+    line = LineFormatter(stamps=False).format(_record("x" * (MAX_TEXT + 1)))
+    assert line == "x" * MAX_TEXT + f"... ({MAX_TEXT + 1} characters)"
+
+
+def _record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("btcnode", logging.INFO, "", 1, "%s", (text,), None)
 
 
 def test_time_is_utc_with_micros_on_request(set_up: Any, tmp_path: Path) -> None:

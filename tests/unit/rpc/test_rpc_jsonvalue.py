@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,7 @@ from btcnode.rpc.jsonvalue import (
     decode_decimal,
     decode_kept,
     double,
+    drop_large,
     encode,
     encode_large,
     pretty,
@@ -238,3 +240,16 @@ def test_large_ones_are_written_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(jsonvalue, "encode", noted)
     assert encode_large(value) == whole
     assert max(sizes) < 4 * jsonvalue.PIECE_BYTES < len(whole) / 10
+
+
+def test_what_is_large_is_let_go_of_in_parts() -> None:
+    class Part(dict[str, Any]):
+        """Can be looked for."""
+
+    inner, shared = [Part(n=n) for n in range(1_000)], {"kept": [1] * 200}
+    looked_for = [weakref.ref(inner[0]), weakref.ref(inner[-1])]
+    held: list[Any] = [{"result": {"few": [inner], "shared": shared}}, None]
+    del inner
+    drop_large(held)
+    assert not held and shared == {"kept": [1] * 200}
+    assert all(one() is None for one in looked_for)

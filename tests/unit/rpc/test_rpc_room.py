@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 
 import pytest
 
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.room import ROOM_BYTES, Room, Ticket, beside, make_room, on_bench, working
+from btcnode.rpc.room import MANY_OBJECTS_BYTES, ROOM_BYTES, Room, Ticket, beside, make_room, on_bench, working
 
 MIB = 1 << 20
 
@@ -16,10 +18,13 @@ def test_one_answer_of_any_size_is_possible_where_nothing_ends_the_node() -> Non
     room = Room()
 
     async def reserve() -> None:
-        await room.reserve(100 * ROOM_BYTES, Ticket(room, trusted=True))
+        ticket = Ticket(room, trusted=True)
+        await room.reserve(100 * ROOM_BYTES, ticket)
+        assert room.used == 100 * ROOM_BYTES
+        ticket.close()
 
     asyncio.run(reserve())
-    assert room.used == 100 * ROOM_BYTES
+    assert room.used == 0
 
 
 def test_an_answer_that_memory_does_not_suffice_for_is_refused() -> None:
@@ -59,3 +64,76 @@ def test_strangers_larger_answers_are_made_one_after_the_other_and_users_beside_
     asyncio.run(all_at_once())
     assert len(seen) == 36 and max(users for users, _ in seen) == max(strangers for _, strangers in seen) == 1
     assert (1, 1) in seen
+
+
+def test_work_whose_client_is_gone_keeps_its_place_to_its_end() -> None:
+    room, may_end = Room(), threading.Event()
+    order: list[str] = []
+
+    def long() -> None:
+        may_end.wait(10)
+        order.append("first")
+
+    async def one(work: str) -> None:
+        with working(Ticket(room, trusted=True)):
+            await beside(long if work == "long" else lambda: order.append("second"))
+
+    async def both() -> None:
+        first = asyncio.create_task(one("long"))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(one("short"))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        await asyncio.sleep(0.05)
+        assert not order and first.cancelled()
+        may_end.set()
+        await second
+
+    asyncio.run(both())
+    assert order == ["first", "second"]
+
+
+def test_an_error_beside_the_loop_is_the_callers() -> None:
+    def wrong() -> None:
+        raise RpcError(-1, "no")
+
+    async def ask() -> None:
+        with working(Ticket(Room(), trusted=True)):
+            with pytest.raises(RpcError, match="no"):
+                await beside(wrong)
+            await beside(lambda: None)
+
+    asyncio.run(ask())
+
+
+def test_the_collector_rests_while_large_ones_are_made() -> None:
+    room, may_end = Room(), threading.Event()
+    seen: list[bool] = []
+
+    async def work(ticket: Ticket) -> None:
+        with working(ticket):
+            await beside(lambda: may_end.wait(10))
+
+    async def ask() -> None:
+        small, large, granted = (Ticket(room, trusted=True) for _ in range(3))
+        small.hold(MANY_OBJECTS_BYTES)
+        seen.append(gc.isenabled())
+        large.hold(MANY_OBJECTS_BYTES + 1)
+        await room.reserve(MANY_OBJECTS_BYTES + 1, granted)
+        seen.append(gc.isenabled())
+        for ticket in (small, large, large):
+            ticket.close()
+        seen.append(gc.isenabled())  # there is one more
+        task = asyncio.create_task(work(granted))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        seen.append(gc.isenabled())  # a thread works for it
+        may_end.set()
+        await asyncio.to_thread(lambda: None)
+        await asyncio.sleep(0.05)
+        seen.append(gc.isenabled())
+
+    asyncio.run(ask())
+    assert seen == [True, False, False, False, True]

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from btcnode.rpc.jsonrpc import LARGE_BODY, MAX_ARRAYS
 from btcnode.rpc.lookup import LARGE_TEXT, is_large, parse_hex_or_none
 from btcnode.rpc.methods import (
     all_methods,
+    blockstats,
+    control,
     descriptors,
     mempool,
     mempool_submit,
@@ -29,6 +32,8 @@ from btcnode.rpc.methods import (
     txoutproof,
 )
 from btcnode.rpc.room import in_slices
+from btcnode.services.file_names import MAX_NAME, system_name
+from btcnode.settings.addresses import split_host_port
 from tests.lib.large_requests import tx_of
 
 Running = Any
@@ -180,6 +185,10 @@ ASIDE: list[tuple[str, list[Any], Any, str]] = [
     ("getblockcount", [], jsonrpc, "decode_large"),
     ("getblockhash", [0], jsonrpc, "decode_large"),
     ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], jsonrpc, "encode_large"),
+    ("help", ["nothing"], jsonrpc, "_written"),
+    ("uptime", [], jsonrpc, "_written"),
+    ("getmempoolancestors", ["1"], jsonrpc, "_called_badly"),
+    ("getblockstats", [0, ["avgfee"]], blockstats, "_each_once"),
 ]
 
 
@@ -204,8 +213,48 @@ def test_large_requests_are_worked_on_beside_the_loop(
     large = running.post(body + b" " * LARGE_BODY)
     assert threads and all(thread.startswith("asyncio_") for thread in threads), threads
     assert not any(thread.startswith("asyncio_") for thread in on_the_loop), on_the_loop
-    if method != "generateblock":  # each makes another one
+    if method not in ("generateblock", "uptime"):  # each makes another one
         assert small[:2] == large[:2]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("addnode", ["1." * 100_000, "add"], -8),
+        ("setban", ["1." * 100_000, "add"], -30),
+        ("setban", ["f" * 256, "add"], -30),
+    ],
+)
+def test_names_that_are_too_long_for_any_are_not_looked_at(
+    running: Running, method: str, params: list[Any], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+
+    def noted(text: str, port: int) -> Any:
+        looked_at.append(len(text))
+        return split_host_port(text, port)
+
+    monkeypatch.setattr("btcnode.net.addresses.split_host_port", noted)
+    _, reply, _ = running.post({"id": 1, "method": method, "params": params})
+    assert reply["error"]["code"] == code and not looked_at
+
+
+def test_of_a_file_name_that_is_too_long_enough_is_left_to_be_that() -> None:
+    assert len(system_name("x" * 10_000_000)) == MAX_NAME
+    with pytest.raises(OSError, match="too long"):
+        Path(system_name("x" * 10_000_000)).stat()
+
+
+def test_many_categories_are_switched_in_slices(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+
+    def noted(items: Any) -> Any:
+        given.append(len(items))
+        return in_slices(items)
+
+    monkeypatch.setattr(control, "in_slices", noted)
+    assert running.call("logging", ["net"] * 20_000, ["net"] * 10_000)["net"] is False
+    assert given == [20_000, 10_000]
 
 
 def test_what_must_be_done_on_the_loop_lets_others_have_their_turn() -> None:
