@@ -43,6 +43,7 @@ MAX_DISCARD_BYTES = 1024 * 1024  # of a refused request that are read, so that t
 PIECE_BYTES = 256 * 1024  # of an answer that are given to the transport at a time
 PARSED_FACTOR = 8  # memory of a request as Python objects, to its bytes
 SWEEP_S = 1.0
+REJECTED_DELAY_S = 0.25
 
 _URI_CHARS = frozenset(string.ascii_letters + string.digits + "!*'();:@&=+$,/?#[]-_.~%")  # that the log may show
 
@@ -288,16 +289,26 @@ class Connection(asyncio.Protocol):
             self.place = places.take(trusted=self.trusted, only_waits=answer.waits)
             if self.place is None:
                 answer.work.close()
-                log.warning(
-                    "Request rejected because http work queue depth exceeded (%d requests in work or waiting), it can"
-                    " be increased with the -rpcworkqueue= setting", places.limit,
-                )  # fmt: skip
-                self._send(head, overload("Work queue depth exceeded"))
+                self._reject(head)
                 return
         ticket = Ticket(self.host.room, trusted=self.trusted)
         ticket.hold(size * PARSED_FACTOR)
         task = self._start(self._pending(answer, head, self.place, ticket))
         task.add_done_callback(partial(_give_back, answer, self.place, ticket))
+
+    def _reject(self, head: Head) -> None:
+        """There are too many: a stranger is told after a while, lest the loop has to do with nothing else."""
+        places = self.host.places
+        if places.tells_rejection(monotonic()):
+            log.warning(
+                "Request rejected because http work queue depth exceeded (%d requests in work or waiting), it can"
+                " be increased with the -rpcworkqueue= setting", places.limit,
+            )  # fmt: skip
+        refusal = overload("Work queue depth exceeded")
+        if self.trusted:
+            self._send(head, refusal)
+        else:
+            self._start(self._delayed(head, Plan(refusal=refusal, delay=REJECTED_DELAY_S)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self.task = asyncio.get_running_loop().create_task(work)

@@ -14,6 +14,7 @@ from btcnode.rpc.jsonvalue import double, type_name
 from btcnode.rpc.room import beside
 from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.services.parts import NodeParts
+from btcnode.storage.undo import decode_undo
 
 LARGE_TEXT = 100_000  # characters: a transaction of 50 kB takes a millisecond or two
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
@@ -108,6 +109,12 @@ def find_by_hash_or_height(node: NodeParts, value: Any) -> int:
     if height > tip:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Target block height {height} after current tip {tip}")
     return tree.ancestor(node.chain.tip(), height)
+
+
+async def spent_by_block(node: NodeParts, index: int) -> list[list[bytes]]:
+    """What a block spends, packed, per transaction after the coinbase and input; raises StorageError."""
+    raw = await node.chain.read_undo(index)
+    return await beside(lambda: decode_undo(raw))
 
 
 def is_active(node: NodeParts, index: int) -> bool:

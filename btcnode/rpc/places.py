@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from math import inf
 
 
 class Place:
@@ -51,6 +52,14 @@ class Places:
         self._running = [0, 0]  # strangers, users
         self._queues: tuple[deque[Place], deque[Place]] = (deque(), deque())
         self._waiters = 0
+        self._told_mono = -inf
+
+    def tells_rejection(self, now_mono: float) -> bool:
+        """Whether it is time to tell the log that somebody found no place: once in a second."""
+        if now_mono - self._told_mono < 1.0:
+            return False
+        self._told_mono = now_mono
+        return True
 
     @property
     def limit(self) -> int:

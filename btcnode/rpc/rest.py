@@ -21,7 +21,7 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.rpc.decode import script_json, tx_json
 from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonvalue import amount, encode, encode_large
-from btcnode.rpc.lookup import header_json, is_active
+from btcnode.rpc.lookup import header_json, is_active, spent_by_block
 from btcnode.rpc.reply import Reply
 from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, has_room, in_slices, make_room, on_bench
 from btcnode.rpc.table import MethodTable
@@ -452,7 +452,7 @@ async def _spent_txouts(request: RestRequest) -> Reply:
         try:
             if not node.chain.block_status(index).have_undo:
                 raise StorageError("never connected")
-            undo = await node.chain.read_undo(index)
+            undo = await spent_by_block(node, index)
         except StorageError:
             raise RestError(NOT_FOUND, f"{text} undo not available") from None
     size = sum(len(coin) for coins in undo for coin in coins)

@@ -30,9 +30,38 @@ VERBOSE_FACTOR = 50  # memory of a block as JSON while it is made, to its bytes:
 HEX_FACTOR = 6  # of bytes as hex, with the copies on the way
 MEMPOOL_ENTRY_BYTES = 6000  # of an entry of the mempool as JSON while it is made
 TXID_BYTES = 350  # of a txid as JSON
+QUICK_TURN_S = 0.001
 MANY_OBJECTS_BYTES = 2_000_000  # of a request or an answer as objects: tens of thousands
 
 _garbage = GarbageRest()
+
+
+class _Switching:
+    """Has Python's threads take turns of a millisecond while one works beside the loop.
+
+    Whatever the loop asks the system for costs it the interpreter, and it waits for the other thread's turn to end:
+    with the usual 5 ms a new connection, which takes half a dozen such questions, waited for longer than its answer.
+    """
+
+    def __init__(self) -> None:
+        self._at_work = 0
+        self._usual = 0.0
+
+    def begin(self) -> None:
+        """A thread begins."""
+        if not self._at_work:
+            self._usual = sys.getswitchinterval()
+            sys.setswitchinterval(QUICK_TURN_S)
+        self._at_work += 1
+
+    def end(self) -> None:
+        """It has ended."""
+        self._at_work -= 1
+        if not self._at_work:
+            sys.setswitchinterval(self._usual)
+
+
+_switching = _Switching()
 
 
 class _Wish(NamedTuple):
@@ -251,9 +280,11 @@ async def beside(work: Callable[[], T]) -> T:
     del work
     await bench.acquire()
     ticket.use()
+    _switching.begin()
 
     def ended(done: asyncio.Future[T]) -> None:
         bench.release()
+        _switching.end()
         ticket.leave()
         if not done.cancelled():
             done.exception()  # nobody else may be there to hear of it

@@ -276,7 +276,7 @@ class BlockEffects:
         try:
             async with self._side.turn(effect.peer_id):
                 if self._is_here(effect.peer_id):
-                    undo = await self._driver.in_reader(lambda: self._chain.read_undo_bytes(effect.index))
+                    undo = await self._chain.read_undo(effect.index)
                     coins = await self._side.run(lambda: spent_steps(undo, effect.cutoff))
         except (StorageError, DecodeError) as error:
             log.warning("cannot read what block %s spends to serve it: %s", self._name(effect.index), error)

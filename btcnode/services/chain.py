@@ -257,9 +257,9 @@ class Chain:
         except KeyError:
             raise StorageError("Block not available (not fully downloaded)") from None
 
-    async def read_undo(self, index: int) -> list[list[bytes]]:
-        """Spent coins per transaction and input; raises StorageError."""
-        return await self.driver.in_reader(lambda: self.read_undo_now(index))
+    async def read_undo(self, index: int) -> bytes:
+        """The serialised undo data of a block; raises StorageError."""
+        return await self.driver.in_reader(lambda: self.read_undo_bytes(index))
 
     def read_block_now(self, index: int) -> bytes:
         """``read_block`` for threads beside the loop; raises StorageError."""

@@ -38,6 +38,7 @@ from btcnode.rpc.lookup import (
     parse_verbosity,
     parsed_block,
     require_data,
+    spent_by_block,
 )
 from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, make_room
 from btcnode.services.parts import NodeParts
@@ -105,7 +106,7 @@ async def read_undo(node: NodeParts, index: int) -> list[list[bytes]] | None:
     if not node.chain.block_status(index).have_undo:
         return None
     try:
-        return await node.chain.read_undo(index)
+        return await spent_by_block(node, index)
     except StorageError as error:
         _log.warning("%s", error)
         text = (

@@ -15,7 +15,7 @@ from btcnode.rpc.declare import Coins, Elided, Hex, Like, Named, Time, When, rpc
 from btcnode.rpc.decode import SpendingTx, TxJson, fee_json, spending_tx_json, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
-from btcnode.rpc.lookup import is_active, parse_hash, parse_verbosity, parsed_block
+from btcnode.rpc.lookup import is_active, parse_hash, parse_verbosity, parsed_block, spent_by_block
 from btcnode.rpc.room import aside
 from btcnode.rpc.transactions import (
     NO_INPUT_HINT,
@@ -189,7 +189,7 @@ async def _read_spent(node: NodeParts, tx: Tx, index: int) -> list[bytes] | None
         "{} data expected but can't be read. This could be due to disk corruption or a conflict with a pruning event."
     )
     try:
-        undo = await node.chain.read_undo(index)
+        undo = await spent_by_block(node, index)
     except StorageError:
         raise RpcError(RpcCode.INTERNAL_ERROR, text.format("Undo")) from None
     try:

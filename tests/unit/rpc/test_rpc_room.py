@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 
 import pytest
 
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.room import MANY_OBJECTS_BYTES, ROOM_BYTES, Room, Ticket, beside, make_room, on_bench, working
+from btcnode.rpc.room import (
+    MANY_OBJECTS_BYTES,
+    QUICK_TURN_S,
+    ROOM_BYTES,
+    Room,
+    Ticket,
+    beside,
+    make_room,
+    on_bench,
+    working,
+)
 
 MIB = 1 << 20
 
@@ -92,6 +103,21 @@ def test_work_whose_client_is_gone_keeps_its_place_to_its_end() -> None:
 
     asyncio.run(both())
     assert order == ["first", "second"]
+
+
+def test_threads_take_shorter_turns_while_one_works_beside_the_loop() -> None:
+    usual, room = sys.getswitchinterval(), Room()
+    seen: list[float] = []
+
+    async def one(*, trusted: bool) -> None:
+        with working(Ticket(room, trusted=trusted)):
+            await beside(lambda: seen.append(sys.getswitchinterval()))
+
+    async def both() -> None:
+        await asyncio.gather(one(trusted=True), one(trusted=False))
+
+    asyncio.run(both())
+    assert seen == [pytest.approx(QUICK_TURN_S)] * 2 and sys.getswitchinterval() == usual > QUICK_TURN_S
 
 
 def test_an_error_beside_the_loop_is_the_callers() -> None:

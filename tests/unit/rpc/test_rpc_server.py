@@ -17,9 +17,11 @@ import pytest
 
 from btcnode.errors import BtcnodeError, ConfigError
 from btcnode.node.resources import http_limits
+from btcnode.rpc import connection as connection_module
 from btcnode.rpc import http1
 from btcnode.rpc.auth import MAX_COOKIE_BYTES, Authenticator, hashed, read_cookie
 from btcnode.rpc.declare import rpc
+from btcnode.rpc.places import Places
 from btcnode.rpc.server import RpcServer
 from btcnode.services.parts import NodeParts
 from btcnode.settings.addresses import parse_allowed
@@ -257,6 +259,51 @@ def test_places_are_bounded_and_the_answer_says_when_to_come_back(run_server: An
     for connection in waiting:
         assert json.loads(connection.getresponse().read())["result"]["height"] == 1
         connection.close()
+
+
+def test_strangers_for_whom_there_is_no_place_are_told_so_after_a_while(
+    run_server: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The loop would have nothing else to do than to refuse them; nor does each refusal make a line in the log."""
+    monkeypatch.setattr(connection_module, "REJECTED_DELAY_S", 0.05)
+    running = run_server(rpcthreads=1, rpcworkqueue=1, rest=True)
+    gate = asyncio.Event()
+    add_hold(running, gate)
+    held = [running.connect() for _ in range(2)]
+    body = json.dumps({"id": 1, "method": "hold"})
+    for connection in held:
+        connection.request("POST", "/", body, {"Authorization": running.authorization})
+        wait_for(lambda: running.table.active)
+    get = b"GET /rest/chaininfo.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    first, stranger = (socket.create_connection(("127.0.0.1", running.port), 20) for _ in range(2))
+    with first, stranger, stranger.makefile("rb") as answers:
+        first.sendall(get)
+        wait_for(lambda: any(not one.trusted and one.place for one in running.server.http.limits.connections))
+        begun = time.monotonic()
+        stranger.sendall(get * 4)
+        for _ in range(4):
+            assert answers.readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
+            while answers.readline() != b"\r\n":
+                pass
+            assert answers.read(len("Work queue depth exceeded")) == b"Work queue depth exceeded"
+        assert time.monotonic() - begun >= 4 * 0.05
+    assert any("work queue depth exceeded" in line for line in caplog.messages)
+    running.thread.loop.call_soon_threadsafe(gate.set)
+    for connection in held:
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_the_log_tells_of_rejections_once_in_a_second() -> None:
+    places = Places(1, 1)
+    assert [places.tells_rejection(now) for now in (0.0, 0.5, 0.99, 1.0, 1.5, 2.0)] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_requests_in_work_wait_for_their_turn(run_server: Any) -> None:

@@ -34,6 +34,7 @@ from btcnode.rpc.methods import (
 from btcnode.rpc.room import in_slices
 from btcnode.services.file_names import MAX_NAME, system_name
 from btcnode.settings.addresses import split_host_port
+from btcnode.storage.undo import decode_undo
 from tests.lib.large_requests import tx_of
 
 Running = Any
@@ -147,6 +148,21 @@ def test_a_block_is_parsed_once_and_beside_the_loop(running: Running, monkeypatc
     assert running.call("getrawtransaction", txid, 0, name) == first["tx"][0]["hex"]
     assert running.call("verifytxoutproof", running.call("gettxoutproof", [txid], name)) == [txid]
     assert len(threads) == 1 and threads[0].startswith("asyncio_"), threads
+
+
+def test_what_a_block_spends_is_read_on_the_bench(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block of a user's at a time: the loop waits for one thread, not for as many as there are readers."""
+    threads: list[str] = []
+
+    def noted(raw: bytes) -> Any:
+        threads.append(threading.current_thread().name)
+        return decode_undo(raw)
+
+    monkeypatch.setattr(lookup, "decode_undo", noted)
+    name = running.call("generatetodescriptor", 1, "raw(52)")[0]
+    for method, params in (("getblock", [name, 3]), ("getblockstats", [name])):
+        running.call(method, *params)
+    assert len(threads) == 2 and all(thread.startswith("asyncio_") for thread in threads), threads
 
 
 def test_a_block_that_is_gone_is_not_answered_from_memory(running: Running) -> None:
