@@ -4,9 +4,11 @@
 
 Both run on regtest over the same chain, branches and mempool, with the same scripted peers, in several set-ups (one of
 them in initial block download, one on a loaded UTXO set with blocks below it still to come). A walk ends each: calls
-and messages that change both, and all they tell after each. Prints each kind of difference with the shortest request
-that shows it; the exit status is 1 when there is one. Without a bitcoind (``--bitcoind`` or ``BTCNODE_BITCOIND``) only
-btcnode is asked, and a kind is an answer with an internal error (-32603). The same seed asks the same.
+and messages that change both, and all they tell after each. Two more set-ups start nodes of their own: users and what
+they may ask (`access`), other networks and rules that begin elsewhere (`networks`). Prints each kind of difference with
+the shortest request that shows it; the exit status is 1 when there is one. Without a bitcoind (``--bitcoind`` or
+``BTCNODE_BITCOIND``) only btcnode is asked, and a kind is an answer with an internal error (-32603). The same seed asks
+the same.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from tests.lib.rpc_diff.run import Plan, run
+from tests.lib.rpc_diff.asking import Plan
+from tests.lib.rpc_diff.run import EVERY_PASS, SUBJECTS, run
 
 
 def main() -> int:
@@ -31,16 +34,18 @@ def main() -> int:
     parser.add_argument(
         "--methods",
         default="",
-        help="only these, separated by commas; 'rest' is the REST interface, 'walk' a long history",
+        help="only these, separated by commas; 'rest' is the REST interface, 'walk' a long history, "
+        f"and {', '.join(SUBJECTS)} ask all methods about one thing",
     )
     parser.add_argument("--steps", type=int, default=60, help="steps of a walk")
-    parser.add_argument("--passes", default="indexed,bare,pruned,behind,assumed", help="which options the nodes have")
+    parser.add_argument("--rounds", type=int, default=2, help="how many sets of options 'access' and 'networks' try")
+    parser.add_argument("--passes", default=",".join(EVERY_PASS), help="which options the nodes have")
     parser.add_argument("--random-only", action="store_true", help="leave the systematic calls out")
     parser.add_argument("--verbose", action="store_true", help="tell each method")
     args = parser.parse_args()
     plan = Plan(
         args.seed, args.cases, args.seconds, tuple(filter(None, args.methods.split(","))),
-        tuple(args.passes.split(",")), not args.random_only, args.verbose, args.steps,
+        tuple(args.passes.split(",")), not args.random_only, args.verbose, args.steps, args.rounds,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="rpc-fuzz-") as directory:
         report = run(plan, Path(directory), args.bitcoind)

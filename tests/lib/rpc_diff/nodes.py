@@ -21,7 +21,6 @@ CALL_TIMEOUT_S = 600.0
 USER, PASSWORD = "fuzz", "fuzz"
 AUTHORIZATION = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 COMMON_OPTIONS = (
-    "-regtest",
     "-server",
     "-rest",
     "-dnsseed=0",
@@ -33,6 +32,7 @@ COMMON_OPTIONS = (
     f"-rpcuser={USER}",
     f"-rpcpassword={PASSWORD}",
     "-debug=0",
+    "-maxmempool=100",  # which a node does not lower where there is little memory
 )
 PUBLISHED = ("hashblock", "hashtx", "sequence")
 INDEXES = ("-txindex", "-coinstatsindex", "-blockfilterindex", "-txospenderindex")
@@ -58,6 +58,7 @@ class Node:
         self.options = list(options)
         self.process: subprocess.Popen[bytes] | None = None
         self.port = self.rpc_port = self.zmq_port = 0
+        self.network: tuple[str, ...] = ("-regtest",)
         self.publishes = False  # over ZeroMQ, from its next start on
         self._http: http.client.HTTPConnection | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -85,6 +86,7 @@ class Node:
             f"-port={self.port}",
             f"-bind=127.0.0.1:{self.port}",
             f"-rpcport={self.rpc_port}",
+            *self.network,
             *COMMON_OPTIONS,
             *self.options,
         ]
@@ -143,13 +145,13 @@ class Node:
             self._http.close()
             self._http = None
 
-    def send(self, verb: str, path: str, body: str | None = None) -> None:
-        """Send a request; ``receive`` has its answer."""
+    def send(self, verb: str, path: str, body: str | None = None, login: str | None = AUTHORIZATION) -> None:
+        """Send a request; ``receive`` has its answer. ``login`` is the header's value, None for none."""
         if self._http is None:
             self._http = http.client.HTTPConnection("127.0.0.1", self.rpc_port, timeout=CALL_TIMEOUT_S)
         data = None if body is None else body.encode("utf-8", "surrogatepass")
         try:
-            self._http.request(verb, path, data, {"Authorization": AUTHORIZATION})
+            self._http.request(verb, path, data, {} if login is None else {"Authorization": login})
         except (OSError, http.client.HTTPException):
             self.hang_up()
             raise

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from btcnode.wire.codec import Message
 
+from . import access, batches, branches, mixtures, names, networks, spellings
+from .asking import SHOWN, Asker, Example, Plan, Report
 from .assumed import AssumedWorld, write_set
 from .cases import Case, Cases, every_method
 from .company import Companion, accompany, dismiss
@@ -20,7 +23,7 @@ from .compare import Answer, is_overflow, kinds
 from .hearing import Hearing
 from .nodes import INDEXES, Node, ours, theirs
 from .setup import prepare, state, wait_for_indexes, wait_for_mempool
-from .text import Tree, parse, request, write
+from .text import parse, request, write
 from .values import Values, Vectors
 from .walk import Call, Walk, shown
 from .world import World, wif
@@ -32,135 +35,44 @@ PASSES: dict[str, tuple[str, ...]] = {
     "behind": (),
     "assumed": (),
 }
+# What is asked of all methods together, by what it is about: requests, or the bodies of requests.
+SUBJECTS: dict[str, Callable[[Values, int], Iterator[Case] | Iterator[str]]] = {
+    "batches": batches.bodies,
+    "spellings": spellings.cases,
+    "mixtures": mixtures.cases,
+    "branches": branches.cases,
+    "names": names.cases,
+}
+# Set-ups of their own: new nodes, started with what the set-up wants.
+ALONE: dict[str, Callable[[Callable[[], list[Node]], Report, Plan, Random], None]] = {
+    "access": access.run,
+    "networks": networks.run,
+}
+EVERY_PASS = (*PASSES, *ALONE)
 LATE_S = {"behind": 3 * 24 * 60 * 60}  # how much the clock is ahead of the chain: far behind is initial block download
 UNSEEN = frozenset(
     {"setmocktime", "mockscheduler", "setnetworkactive", "addpeeraddress", "pruneblockchain"}
 )  # no state tells
-INTERNAL_ERROR = "-32603"
-SAID_BY_CORE = (  # with that code, whatever the cause: where there is a bitcoind it must say the same
-    b"Unable to load UTXO snapshot",
-    b"Unable to read UTXO set",
-    b"ProcessNewBlock, block not accepted",
-)
 SLOW_S = 3.0
 ASKS_PEERS = frozenset({"setmocktime", "mockscheduler", "ping"})  # pings follow, a moment later
 PING_S = 0.25
 SETTLE_S = 3.0  # how long both may take until they are in the same state
 STEPS_SHOWN = 6  # of a walk
-SHOWN = 600  # characters of a request or an answer in the report
 VECTORS = Path(os.environ.get("BTCNODE_VECTORS", Path(__file__).resolve().parents[4] / "shared" / "vectors"))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to ask: a seed, random calls of each method, seconds, methods (none: all), set-ups."""
-
-    seed: int = 1
-    cases: int = 30
-    seconds: float = float("inf")
-    methods: tuple[str, ...] = ()
-    passes: tuple[str, ...] = tuple(PASSES)
-    systematic: bool = True
-    verbose: bool = False
-    steps: int = 60  # of a walk
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A request that shows a kind, and what both answered."""
-
-    request: str
-    ours: str
-    theirs: str
-
-
-@dataclass(slots=True)
-class Report:
-    """The kinds found, by method and name, each with its shortest example and how often it came."""
-
-    kinds: dict[tuple[str, str], Example] = field(default_factory=dict)
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
-    calls: int = 0
-
-    def add(self, method: str, name: str, example: Example) -> None:
-        """Count a difference."""
-        key = (method, name)
-        self.counts[key] = self.counts.get(key, 0) + 1
-        known = self.kinds.get(key)
-        if known is None or len(example.request) < len(known.request):
-            self.kinds[key] = example
-
-    def text(self) -> str:
-        """For people."""
-        lines = []
-        for method, name in sorted(self.kinds):
-            example = self.kinds[method, name]
-            lines += [
-                f"== {method}: {name} ({self.counts[method, name]} times)",
-                f"   {example.request[:SHOWN]}",
-                f"   ours:   {example.ours[:SHOWN]}",
-                f"   theirs: {example.theirs[:SHOWN]}",
-            ]
-        return "\n".join([*lines, f"{self.calls} calls, {len(self.kinds)} kinds of difference"])
-
-
-class Session:
+class Session(Asker):
     """One set-up: the nodes over the world, asked and compared."""
 
     def __init__(self, plan: Plan, nodes: Sequence[Node], world: World, report: Report, deadline: float) -> None:
+        super().__init__(nodes, report)
         self.plan = plan
-        self.nodes = nodes
         self.world = world
-        self.report = report
         self.deadline = deadline
         self.company: list[list[Companion]] = [accompany(node, world) for node in nodes]
         self.baseline = state(nodes[0])
 
     # -- one call ------------------------------------------------------------------------------------------------
-
-    def ask(self, send: Callable[[Node], None]) -> list[Answer | str]:
-        """The answers of all nodes; text where a node hung up."""
-        answers: list[Answer | str] = []
-        for node in self.nodes:
-            try:
-                send(node)
-            except (OSError, http.client.HTTPException) as error:
-                answers.append(type(error).__name__)
-        if answers:
-            return answers
-        for node in self.nodes:
-            try:
-                answers.append(Answer(*node.receive()))
-            except (OSError, http.client.HTTPException) as error:
-                answers.append(type(error).__name__)
-        return answers
-
-    def post(self, body: str) -> list[Answer | str]:
-        """The answers to a call."""
-        return self.ask(lambda node: node.send("POST", "/", body))
-
-    def compare(self, method: str, shown: str, answers: Sequence[Answer | str], *, later: bool = False) -> bool:
-        """Note what differs; whether anything did (``later``: see ``kinds``)."""
-        self.report.calls += 1
-        mine = answers[0]
-        if isinstance(mine, str):
-            self.report.add(method, f"no answer: {mine}", Example(shown, mine, str(answers[-1])[:SHOWN]))
-            return True
-        other = answers[-1]
-        if _error_code(mine.body) == INTERNAL_ERROR and not _is_meant(mine, other if len(answers) > 1 else None):
-            self.report.add(
-                method, "internal error", Example(shown, mine.body.decode(errors="replace"), str(other)[:SHOWN])
-            )
-            return True
-        if len(answers) == 1:
-            return False
-        if isinstance(other, str):
-            self.report.add(method, f"they do not answer: {other}", Example(shown, str(mine), other))
-            return True
-        found = kinds(method, mine, other, later=later)
-        for name, one, two in found:
-            self.report.add(method, name, Example(shown, one, two))
-        return bool(found)
 
     def call(self, case: Case) -> None:
         """Make a call everywhere."""
@@ -208,7 +120,7 @@ class Session:
 
     def run(self, pass_name: str) -> None:
         """Every method of the plan."""
-        for method in self.plan.methods or [*every_method(), "rest", "walk"]:
+        for method in self.plan.methods or [*every_method(), *SUBJECTS, "rest", "walk"]:
             if time.monotonic() > self.deadline:
                 return
             started, calls = time.monotonic(), self.report.calls
@@ -219,6 +131,8 @@ class Session:
                 self._rest(values)
             elif method == "walk":
                 self.walk(values, pass_name)
+            elif method in SUBJECTS:
+                self.subject(method, SUBJECTS[method](values, self.plan.cases))
             else:
                 for case in Cases(values).of(method, self.plan.cases, systematic=self.plan.systematic):
                     if time.monotonic() > self.deadline:
@@ -230,6 +144,20 @@ class Session:
                     flush=True,
                 )
         return
+
+    def subject(self, name: str, items: Iterable[Case | str]) -> None:
+        """Requests that are about one thing; what they change adds up, and the nodes are compared after the last."""
+        for item in items:
+            if time.monotonic() > self.deadline:
+                break
+            if isinstance(item, Case):
+                self.call(item)
+                continue
+            answers = self.post(item)
+            self.compare(name, item, answers)
+            if any(isinstance(answer, str) for answer in answers):
+                self.revive()
+        self.compare_states(Case(name, []), name)
 
     def walk(self, values: Values, pass_name: str) -> None:
         """Change both nodes step by step, and compare all they tell after each; ends where they part."""
@@ -351,21 +279,9 @@ def _agree(method: str, answers: Sequence[Answer | str]) -> bool:
     return isinstance(ours, Answer) and isinstance(theirs, Answer) and not kinds(method, ours, theirs, later=True)
 
 
-def _is_meant(mine: Answer, other: Answer | str | None) -> bool:
-    """Whether an internal error is the answer: the other node's too (the texts are compared then), or known for it."""
-    if other is None:
-        return any(text in mine.body for text in SAID_BY_CORE)
-    return isinstance(other, Answer) and bool(_error_code(other.body) == INTERNAL_ERROR)
-
-
-def _error_code(body: bytes) -> Tree:
-    if INTERNAL_ERROR.encode() not in body:
-        return None
-    try:
-        error = parse(body).get("error")
-    except (ValueError, AttributeError):
-        return None
-    return error.get("code") if isinstance(error, dict) else None
+def new_nodes(commands: dict[str, list[str]], directory: Path, *options: str) -> list[Node]:
+    """Nodes that have not been started, with directories of their own."""
+    return [Node(name, command, directory / name, options) for name, command in commands.items()]
 
 
 def run(plan: Plan, directory: Path, bitcoind: str | None) -> Report:
@@ -374,13 +290,18 @@ def run(plan: Plan, directory: Path, bitcoind: str | None) -> Report:
     deadline = time.monotonic() + plan.seconds
     commands = {"ours": ours(), **({"core": theirs(bitcoind)} if bitcoind else {})}
     for pass_name in plan.passes:
+        if pass_name in ALONE:
+            places = (directory / f"{pass_name}{n}" for n in itertools.count())
+            make = partial(lambda places: new_nodes(commands, next(places)), places)
+            ALONE[pass_name](make, report, plan, Random(f"{plan.seed} {pass_name}"))
+            continue
         world, utxo_set = World(plan.seed), None
         if pass_name == "assumed":
             world, utxo_set = AssumedWorld(plan.seed), directory / "utxo.dat"
             write_set(Node("maker", ours(), directory / "maker", ()), world, utxo_set)
         now = world.now + LATE_S.get(pass_name, 0)
         options = (*PASSES[pass_name], f"-mocktime={now}")
-        nodes = [Node(name, command, directory / pass_name / name, options) for name, command in commands.items()]
+        nodes = new_nodes(commands, directory / pass_name, *options)
         try:
             for node in nodes:
                 prepare(node, world, utxo_set)
