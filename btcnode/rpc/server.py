@@ -24,6 +24,7 @@ log = logging.getLogger("btcnode.http")
 
 BAD_PASSWORD_DELAY_S = 0.25  # against guessing
 
+_NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, socket.EAI_ADDRFAMILY)
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _CHALLENGE = b'WWW-Authenticate: Basic realm="jsonrpc"\r\n'
 _REST = Plan()
@@ -90,20 +91,22 @@ class RpcServer:
             log.warning("Option -rpcallowip was specified without -rpcbind; this doesn't usually make sense")
         targets = [(bind.host, bind.port or options.rpcport) for bind in binds]
         targets = targets or [("127.0.0.1", options.rpcport), ("::1", options.rpcport)]
-        optional = () if binds else ("::1",)
+        problem: BtcnodeError | None = None
         for host, port in targets:
             if not binds and self.addresses:
                 port = self.addresses[0][1]  # port 0: the same free one on both families
+            log.info("Binding RPC on address %s port %d", host, port)
             try:
                 self.addresses += await self.http.listen(host, port)
             except OSError as error:
-                if host in optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, socket.EAI_ADDRFAMILY):
+                log.warning("Binding RPC on address %s port %d failed.", host, port)
+                if not binds and host == "::1" and (options.rpcport == 0 or error.errno in _NO_IPV6):
                     continue
-                if host in optional and options.rpcport == 0:
-                    continue
-                await self.stop()
                 reason = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror
-                raise BtcnodeError(f"Cannot listen for RPC at {host}:{port}: {reason}") from error
+                problem = problem or BtcnodeError(f"Cannot listen for RPC at {host}:{port}: {reason}")
+        if problem is not None and not (binds and self.addresses):  # of the addresses that were named one will do
+            await self.stop()
+            raise problem
 
     def check(self, connection: Connection, head: Head) -> Plan:
         """What the head of a request alone tells about the answer."""

@@ -12,6 +12,7 @@ from btcnode.wire.subnet import SubNet, ipv4_short
 NET_NAMES = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
 SOCKS_PORT, TOR_CONTROL_PORT, SAM_PORT, STUN_PORT = 9050, 9051, 7656, 3478
 UNIX_PREFIX = "unix:"
+ANY_IPV4 = "0.0.0.0"
 MAX_UNIX_PATH = 107  # bytes: what fits into the kernel's structure with a zero behind it
 
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -180,12 +181,12 @@ def parse_own_address(flag: str, text: str) -> HostPort:
 
 
 def parse_rpc_bind(flag: str, text: str) -> HostPort:
-    """Where JSON-RPC is answered: an address, or localhost; raises ConfigError."""
+    """Where JSON-RPC is answered: an address, or a name of one; raises ConfigError."""
     parts = split_port(text)
     if parts is None:
         raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
-    host = parts[0] if parts[0] == "localhost" else _numeric(parts[0])
-    if host is None:
+    host = _numeric(parts[0]) or parts[0]
+    if not _is_name(host) and _numeric(host) is None:
         raise ConfigError(f"Cannot resolve -{flag} address: '{text}'")
     return HostPort(host, parts[1] or None)
 
@@ -217,7 +218,10 @@ def parse_service(flag: str, text: str, default_port: int) -> ProxyAddress:
 
 
 def parse_tor_control(flag: str, text: str) -> ProxyAddress:
-    """Tor's control port; raises ConfigError."""
+    """Tor's control port, also at 0.0.0.0 (which is this host); raises ConfigError."""
+    parts = split_port(text)
+    if parts is not None and _numeric(parts[0]) == ANY_IPV4:
+        return ProxyAddress(ANY_IPV4, parts[1] or TOR_CONTROL_PORT)
     return parse_service(flag, text, TOR_CONTROL_PORT)
 
 
@@ -290,11 +294,15 @@ def _numeric(text: str) -> str | None:
     return text
 
 
+def _is_name(text: str) -> bool:
+    labels = text.removesuffix(".").split(".")
+    return len(text) <= 253 and all(map(_LABEL.fullmatch, labels)) and not re.fullmatch(r"[0-9]+", labels[-1])
+
+
 def _is_host(text: str) -> bool:
     """An address, or a name that may be one (looked up when the node starts)."""
-    try:
-        address = ip_address(_numeric(text) or text)
-    except ValueError:
-        labels = text.removesuffix(".").split(".")
-        return len(text) <= 253 and all(map(_LABEL.fullmatch, labels)) and not re.fullmatch(r"[0-9]+", labels[-1])
+    number = _numeric(text)
+    if number is None:
+        return _is_name(text)
+    address = ip_address(number)
     return any(address.packed) and not (isinstance(address, IPv6Address) and address.scope_id)

@@ -16,7 +16,7 @@ from btcnode.networks.names import CHAINS, FLAGS, MAINNET, network_of_chain
 from btcnode.settings.datadir import default_datadir
 from btcnode.settings.groups.process import CONF_NAME, SETTINGS_NAME
 from btcnode.settings.kinds import absolute, read_path
-from btcnode.settings.sources import Sources, as_flag, as_text, split_key
+from btcnode.settings.sources import Sources, after_negation, as_flag, as_text, split_key
 from btcnode.settings.table import is_known
 
 MAX_CONF_BYTES = 16 * MIB
@@ -128,6 +128,8 @@ class ConfFiles:
         before = self._includes()
         for name in before:
             include = datadir / name
+            if not name:
+                raise ConfigError("Failed to include configuration file ")
             if include.is_dir():
                 raise ConfigError(f'Included config file "{include}" is a directory.')
             if not include.is_file():
@@ -143,8 +145,8 @@ class ConfFiles:
 
     def _includes(self) -> list[str]:
         file, chain = self.sources.file, self.sources.chain
-        values = [*file.get(chain, {}).get("includeconf", []), *file.get("", {}).get("includeconf", [])]
-        return [str(value) for value in values if value and value is not True]
+        places = [file.get(section, {}).get("includeconf", []) for section in (chain, "")]
+        return [as_text(value, "") for values in places for value in after_negation(values)]
 
     def _read(self, path: Path) -> None:
         """One file; raises ConfigError with the line's number."""
@@ -152,7 +154,12 @@ class ConfFiles:
             text = read_limited(path, MAX_CONF_BYTES).decode("utf-8", "surrogateescape")
         except OSError as error:
             raise ConfigError(f'specified config file "{path}" could not be opened: {error.strerror}') from None
-        prefix = ""
+        for key, value in self._entries(text, path):  # all of them, before the first is judged
+            self._take(key, value)
+
+    def _entries(self, text: str, path: Path) -> list[tuple[str, str]]:
+        """Keys (with their sections) and values of a file's text; raises ConfigError with the line's number."""
+        found, prefix = [], ""
         for number, raw in enumerate(text.split("\n"), 1):
             line = raw.partition("#")[0].strip(" \t\r\n")
             if not line:
@@ -165,17 +172,22 @@ class ConfFiles:
             key = prefix + key
             if key.rfind(".") >= len(prefix):
                 self._section(key.rpartition(".")[0], path, number)
-            section, name, negated = split_key(key)
-            if name == "conf":
-                raise ConfigError(
-                    "conf cannot be set in the configuration file; use includeconf= if you want to include additional"
-                    " config files"
-                )
-            if is_known(name):
-                values = self.sources.file.setdefault(section, {}).setdefault(name, [])
-                values.append(self.sources.interpret(name, negated, value))
-            else:
-                self.sources.notes.append((logging.WARNING, f"Ignoring unknown configuration value {key}"))
+            found.append((key, value))
+        return found
+
+    def _take(self, key: str, value: str) -> None:
+        """Add an entry to the sources; raises ConfigError."""
+        section, name, negated = split_key(key)
+        if name == "conf":
+            raise ConfigError(
+                "conf cannot be set in the configuration file; use includeconf= if you want to include additional"
+                " config files"
+            )
+        if is_known(name):
+            values = self.sources.file.setdefault(section, {}).setdefault(name, [])
+            values.append(self.sources.interpret(name, negated, value))
+        else:
+            self.sources.notes.append((logging.WARNING, f"Ignoring unknown configuration value {key}"))
 
     def _section(self, name: str, path: Path, number: int) -> None:
         if name not in CHAINS:
@@ -195,6 +207,10 @@ class ConfFiles:
         if path is not None and path.exists():
             sources.read_write = _read_json(path)
             sources.read_write.pop(WARNING_KEY, None)
+        chain = sources.chain
+        if choose_chain(sources) != chain:
+            raise ConfigError(f"{path} cannot choose another network than {chain}")
+        sources.chain = chain
         for name in sorted(sources.read_write):
             if not is_known(name):
                 self._note(f"Ignoring unknown rw_settings value {name}")
@@ -205,17 +221,19 @@ class ConfFiles:
         if path is None:
             return
         temporary = path.with_name(f"{path.name}.tmp")
+        problem = f"Error: Unable to open settings file {temporary} for writing"
         try:
             content = json.dumps({WARNING_KEY: WARNING_TEXT, **self.sources.read_write}, indent=4)
             with temporary.open("w", encoding="utf-8") as file:
                 file.write(content + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+            problem = f"Failed renaming settings file {temporary} to {path}"
             temporary.replace(path)
         except OSError as error:
             with suppress(OSError):  # what stands there may be a directory
                 temporary.unlink()
-            raise ConfigError(f"Settings file could not be written:\n- {path}: {error.strerror}") from None
+            raise ConfigError(f"Settings file could not be written:\n- {problem} ({error.strerror})") from None
 
 
 def _entry(line: str, number: int, *, has_hash: bool) -> tuple[str, str]:

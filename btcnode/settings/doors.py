@@ -16,7 +16,7 @@ from typing import Any
 
 from btcnode import __version__
 from btcnode.errors import ConfigError
-from btcnode.networks.names import network_named
+from btcnode.networks.names import network_named, network_of_chain
 from btcnode.settings.conf_files import ConfFiles
 from btcnode.settings.consistency import check, check_listening
 from btcnode.settings.datadir import default_datadir
@@ -24,7 +24,7 @@ from btcnode.settings.declaration import Option
 from btcnode.settings.groups.process import WITHOUT_EFFECT
 from btcnode.settings.interactions import soften, warnings_of
 from btcnode.settings.kinds import is_number, read_path
-from btcnode.settings.settings import Settings
+from btcnode.settings.settings import Settings, value_of
 from btcnode.settings.sources import ArgumentsError, Sources, parse_command_line
 from btcnode.settings.table import OPTIONS, find, is_network_only
 
@@ -69,6 +69,9 @@ def read_files(sources: Sources) -> ConfFiles:
     files.load()
     if len(sources.many("signetchallenge")) > 1:
         raise ConfigError("-signetchallenge cannot be multiple values.")
+    network = network_of_chain(sources.chain)
+    for flag in ("signetchallenge", "testactivationheight", "vbparams"):  # what the network is comes first
+        value_of(OPTIONS[flag], sources, network)
     files.read_settings_file()
     if sources.stray:
         raise ConfigError(

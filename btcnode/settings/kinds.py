@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from btcnode.errors import ConfigError
-from btcnode.primitives.amounts import COIN, AmountError, parse_money
+from btcnode.primitives.amounts import AmountError, parse_money
 
 MIB, KB, MB = 1 << 20, 1000, 1_000_000
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
@@ -80,7 +80,8 @@ class Flag(Kind):
 class Number(Kind):
     """A whole number from ``low`` to ``high``, times ``unit``.
 
-    One outside is refused, or brought into range (``clamp``: where Core does so). ``too_low`` is Core's line.
+    One outside is refused, or brought into range (``clamp``: where Core takes it). ``too_low`` and ``too_high`` are
+    Core's lines; on a side that has one a number is refused.
     """
 
     metavar = "N"
@@ -102,8 +103,10 @@ class Number(Kind):
     def read(self, flag: str, text: str) -> int:
         """The number in the smallest unit; ConfigError outside its range."""
         value = leading_number(text)
-        if self.clamp:
-            value = min(max(value, self.low), self.high)
+        if self.clamp and not (value < self.low and self.too_low):
+            value = max(value, self.low)
+        if self.clamp and not (value > self.high and self.too_high):
+            value = min(value, self.high)
         if value < self.low and self.too_low:
             raise ConfigError(self.too_low.format(value))
         if value > self.high and self.too_high:
@@ -136,20 +139,16 @@ class Choice(Kind):
 
 
 class Feerate(Kind):
-    """Coins for 1,000 virtual bytes; satoshi for as many. More than a coin is somebody's mistake of the unit."""
+    """Coins for 1,000 virtual bytes; satoshi for as many."""
 
     metavar = "FEERATE"
-    high = COIN
 
     def read(self, flag: str, text: str) -> int:
-        """Satoshi/kvB; ConfigError when it is no amount, or more than a coin."""
+        """Satoshi/kvB; ConfigError when it is no amount."""
         try:
-            rate = parse_money(text)
+            return parse_money(text)
         except AmountError:
-            rate = -1
-        if not 0 <= rate <= self.high:
-            raise ConfigError(f"Invalid amount for -{flag}=<amount>: '{text}'")
-        return rate
+            raise ConfigError(f"Invalid amount for -{flag}=<amount>: '{text}'") from None
 
 
 class ByteCount(Kind):

@@ -88,10 +88,10 @@ class Settings:
 
 
 def _group(group: type[Any], sources: Sources, network: NetworkName) -> Any:
-    return group(**{name: _value(option, sources, network) for name, option in options_of(group).items()})
+    return group(**{name: value_of(option, sources, network) for name, option in options_of(group).items()})
 
 
-def _value(option: Option, sources: Sources, network: NetworkName) -> Any:
+def value_of(option: Option, sources: Sources, network: NetworkName) -> Any:
     """What the sources make of one option; raises ConfigError."""
     here = not option.only_on or option.only_on == network.chain
     if option.kind.several:

@@ -85,7 +85,7 @@ class Sources:
                 continue
             if last_negated:
                 return False
-            kept = _after_negation(values)
+            kept = after_negation(values)
             first_wins = source in ("section", "top") and not choosing_chain
             return kept[0] if first_wins else kept[-1]
         return None
@@ -95,7 +95,7 @@ class Sources:
         result: Values = []
         complete = negated_empty = False
         for source, values in self._visible(name):
-            kept = _after_negation(values)
+            kept = after_negation(values)
             if not complete or (source in ("section", "top") and not negated_empty):
                 for value in kept:
                     result += value if isinstance(value, list) else [value]
@@ -141,7 +141,7 @@ class Sources:
         return value
 
 
-def _after_negation(values: Values) -> Values:
+def after_negation(values: Values) -> Values:
     """What follows the last negation."""
     for place in range(len(values) - 1, -1, -1):
         if values[place] is False:
@@ -198,5 +198,5 @@ def parse_command_line(argv: list[str], sources: Sources) -> None:
         value = sources.interpret(name, negated, text if equals else None)
         sources.command_line.setdefault(name, []).append(value)
     if any(value is not False for value in sources.command_line.get("includeconf", ())):
-        value = json.dumps(sources.command_line["includeconf"][0])
+        value = json.dumps(sources.command_line["includeconf"][0], ensure_ascii=False)
         raise ArgumentsError(f"-includeconf cannot be used from commandline; -includeconf={value}")

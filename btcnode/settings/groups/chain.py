@@ -101,8 +101,8 @@ class ChainSettings:
         "shadow-stop", "Stop the node when the second engine disagrees (else log and go on).", True
     )
     maxtipage_s: int = option(
-        "maxtipage", "Tip age in seconds above which the node counts as syncing.", Number(0, INT64_MAX), "86400",
-        metavar="S",
+        "maxtipage", "Tip age in seconds above which the node counts as syncing.", Number(0, INT64_MAX, clamp=True),
+        "86400", metavar="S",
     )  # fmt: skip
     mocktime: int = option("mocktime", "Clock to begin with (0: the real one).", Number(0, 2**62), "0", metavar="TIME")
     testactivationheight: tuple[tuple[str, int], ...] = option(

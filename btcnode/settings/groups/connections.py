@@ -137,7 +137,7 @@ class ConnectionSettings:
     maxconnections: int = option(
         "maxconnections",
         "Most automatic connections.",
-        Number(0, 100_000, too_low="-maxconnections must be greater or equal than zero"),
+        Number(0, 100_000, clamp=True, too_low="-maxconnections must be greater or equal than zero"),
         "125",
     )
     dns: bool = switch("dns", "Look up host names of -addnode, -seednode and -connect.", True)
@@ -156,7 +156,7 @@ class ConnectionSettings:
         "0",
     )
     checkaddrman: int = option(
-        "checkaddrman", "Check the address book once in N operations (0: never).", Number(0, 1_000_000), "0"
+        "checkaddrman", "Check the address book once in N operations (0: never).", Number(0, 1_000_000, clamp=True), "0"
     )
     networkactive: bool = switch("networkactive", "Begin with P2P traffic on.", True)
     timeout_ms: int = option(
@@ -174,10 +174,14 @@ class ConnectionSettings:
         metavar="S",
     )
     maxreceivebuffer_bytes: int = option(
-        "maxreceivebuffer", "Receive buffer per peer in kB.", Number(1, 2**21, unit=KB), "5000", metavar="KB"
+        "maxreceivebuffer",
+        "Receive buffer per peer in kB.",
+        Number(1, 2**21, unit=KB, clamp=True),
+        "5000",
+        metavar="KB",
     )
     maxsendbuffer_bytes: int = option(
-        "maxsendbuffer", "Send buffer per peer in kB.", Number(1, 2**21, unit=KB), "1000", metavar="KB"
+        "maxsendbuffer", "Send buffer per peer in kB.", Number(1, 2**21, unit=KB, clamp=True), "1000", metavar="KB"
     )
     maxuploadtarget_bytes: int = option(
         "maxuploadtarget",
@@ -185,7 +189,9 @@ class ConnectionSettings:
         ByteCount(),
         "0M",
     )
-    bantime_s: int = option("bantime", "Seconds that a ban lasts by default.", Number(1, 2**40), "86400", metavar="S")
+    bantime_s: int = option(
+        "bantime", "Seconds that a ban lasts by default.", Number(0, 2**40, clamp=True), "86400", metavar="S"
+    )
     peerbloomfilters: bool = switch(
         "peerbloomfilters", "Serve transactions and blocks to light clients by bloom filters (BIP37).", False
     )

@@ -18,6 +18,7 @@ LOG_CATEGORIES = (
 )  # fmt: skip
 """Debug categories: all of Core's; ``btcnode.<category>`` is the logger, where this node has something to say."""
 
+LOG_NAME = "debug.log"
 LOG_LEVELS = ("info", "debug", "trace")
 """How much an enabled category tells; this node writes nothing below debug."""
 
@@ -89,8 +90,8 @@ class _LogFile(Kind):
     is_path = True
 
     def read(self, flag: str, text: str) -> Path | None:
-        """The path, None for no log file."""
-        return None if text in ("", "0") else read_path(flag, text)
+        """The path, None for no log file; an empty text is the usual one."""
+        return None if text == "0" else read_path(flag, text or LOG_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ class LogSettings:
         needs_value=True,
     )
     debuglogfile: Path | None = option(
-        "debuglogfile", "Log file, relative to the network's directory (0: none).", _LogFile(), "debug.log"
+        "debuglogfile", "Log file, relative to the network's directory (0: none).", _LogFile(), LOG_NAME
     )
     printtoconsole: bool | None = switch(
         "printtoconsole", "Log to the console (default: unless the live display is on or the node is in background)."

@@ -12,6 +12,9 @@ BLOCK_RELAY_FORMS = ("auto", "compact", "xthin", "plain")
 HOUR = 3600
 
 
+_TOO_MANY = "limitclustercount must be less than or equal to 64"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MempoolSettings:
     """Feerates are satoshi per 1,000 virtual bytes."""
@@ -40,7 +43,7 @@ class MempoolSettings:
         metavar="MB",
     )
     mempoolexpiry_s: int = option(
-        "mempoolexpiry", "Hours after which a transaction is dropped.", Number(0, unit=HOUR), "336"
+        "mempoolexpiry", "Hours after which a transaction is dropped.", Number(0, unit=HOUR, clamp=True), "336"
     )
     mempool_eviction: str = option(
         "mempool-eviction",
@@ -67,12 +70,15 @@ class MempoolSettings:
     acceptstalefeeestimates: bool = switch(
         "acceptstalefeeestimates", "Use fee estimates of an earlier run however old they are (regtest).", False
     )
-    bytespersigop: int = option("bytespersigop", "Virtual bytes for each sigop.", Number(1), "20")
+    bytespersigop: int = option("bytespersigop", "Virtual bytes for each sigop.", Number(0, clamp=True), "20")
     limitclustercount: int = option(
-        "limitclustercount", "Transactions that may depend on each other.", Number(1, 64), "64"
+        "limitclustercount",
+        "Transactions that may depend on each other.",
+        Number(0, 64, too_low=_TOO_MANY, too_high=_TOO_MANY),
+        "64",
     )
     limitclustersize_vbytes: int = option(
-        "limitclustersize", "Their size together, kvB.", Number(1, unit=KB), "101", metavar="KVB"
+        "limitclustersize", "Their size together, kvB.", Number(0, unit=KB, clamp=True), "101", metavar="KVB"
     )
 
     @property

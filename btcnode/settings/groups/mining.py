@@ -51,7 +51,7 @@ class MiningSettings:
         "blockmintxfee", "Least feerate of what goes into a block, BTC/kvB.", Feerate(), "0.00000001"
     )
     printpriority: bool = switch("printpriority", "Log the feerates of what goes into a block.", False)
-    blockversion: int | None = option("blockversion", "Version of blocks (regtest).", Number(-(2**31)))
+    blockversion: int | None = option("blockversion", "Version of blocks (regtest).", Number(-(2**31), clamp=True))
     signetkey: tuple[tuple[bytes, bool], ...] = option(
         "signetkey",
         "Private key (WIF) that signs blocks of a signet of one's own.",

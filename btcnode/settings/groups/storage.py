@@ -135,7 +135,10 @@ class StorageSettings:
         "3",
     )
     dbcrashratio: int = option(
-        "dbcrashratio", "End the process in one of so many writes of coins, for tests (0: never).", Number(0), "0"
+        "dbcrashratio",
+        "End the process in one of so many writes of coins, for tests (0: never).",
+        Number(0, clamp=True),
+        "0",
     )
 
     @property

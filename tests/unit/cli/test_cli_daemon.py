@@ -402,6 +402,68 @@ def test_short_addresses(tmp_path: Path) -> None:
     assert [place.host for place in settings.connections.externalip] == ["1.2.3.4"]
 
 
+@pytest.mark.parametrize("line", ["includeconf=", "regtest.includeconf=", "noincludeconf=0"])
+def test_an_include_without_a_name_is_refused(tmp_path: Path, line: str) -> None:
+    text = refused(tmp_path, "-regtest", conf=f"{line}\n")
+    assert text.startswith("Error reading configuration file: Failed to include configuration file ")
+
+
+def test_a_negation_forgets_includes_before_it(tmp_path: Path) -> None:
+    (tmp_path / "inc.conf").write_text("maxconnections=3\n")
+    settings, _ = load(tmp_path, "-regtest", conf="includeconf=none.conf\nnoincludeconf=1\nincludeconf=inc.conf\n")
+    assert settings.connections.maxconnections == 3
+
+
+def test_a_file_is_read_to_its_end_before_it_is_judged(tmp_path: Path) -> None:
+    text = refused(tmp_path, "-regtest", conf="conf=x\ngarbage\n")
+    assert text == "Error reading configuration file: parse error on line 2: garbage"
+
+
+def test_the_settings_file_cannot_choose_the_network(tmp_path: Path) -> None:
+    path = tmp_path / "regtest" / "settings.json"
+    path.parent.mkdir()
+    path.write_text('{"regtest": true}')
+    load(tmp_path, "-regtest")
+    for content in ('{"signet": true}', '{"chain": "main"}'):
+        path.write_text(content)
+        assert refused(tmp_path, "-regtest").startswith("Invalid combination of -regtest")
+    path.write_text('{"regtest": true}')
+    (tmp_path / "settings.json").write_text('{"regtest": true}')
+    assert refused(tmp_path) == f"{tmp_path / 'settings.json'} cannot choose another network than main"
+
+
+def test_a_settings_file_that_cannot_be_written(tmp_path: Path) -> None:
+    text = refused(tmp_path, "-regtest", f"-settings={tmp_path / 'none' / 's.json'}")
+    first = f"Settings file could not be written:\n- Error: Unable to open settings file {tmp_path}/none/s.json.tmp for"
+    assert text.startswith(first)
+
+
+def test_numbers_that_core_takes(tmp_path: Path) -> None:
+    words = ["-bytespersigop=0", "-bantime=x", "-maxreceivebuffer=", "-checkaddrman=99999999", "-maxtipage=-1"]
+    settings, _ = load(
+        tmp_path,
+        "-regtest",
+        *words,
+        "-limitclustercount=0",
+        "-limitclustersize=",
+        "-dustrelayfee=2",
+        "-blockversion=9e9",
+    )
+    assert (settings.mempool.bytespersigop, settings.mempool.limitclustercount) == (0, 0)
+    assert (settings.mempool.limitclustersize_vbytes, settings.mempool.dustrelayfee) == (0, 200_000_000)
+    assert (settings.connections.bantime_s, settings.connections.maxreceivebuffer_bytes) == (0, 1000)
+    assert (settings.connections.checkaddrman, settings.chain.maxtipage_s) == (1_000_000, 0)
+    assert settings.mining.blockversion == 9
+    too_many = "limitclustercount must be less than or equal to 64"
+    assert refused(tmp_path, "-regtest", "-limitclustercount=65") == too_many
+    assert refused(tmp_path, "-regtest", "-maxconnections=-1") == "-maxconnections must be greater or equal than zero"
+
+
+def test_an_empty_name_of_the_log_is_the_usual_one(tmp_path: Path) -> None:
+    assert load(tmp_path, "-regtest", "-debuglogfile=")[0].log_path == tmp_path / "regtest" / "debug.log"
+    assert load(tmp_path, "-regtest", "-nodebuglogfile")[0].log_path is None
+
+
 def test_secrets_do_not_reach_the_log(tmp_path: Path) -> None:
     _, loaded = load(tmp_path, "-regtest", "-rpcuser=me", "-rpcpassword=hunter2")
     text = "\n".join(line for _, line in loaded.lines)

@@ -429,6 +429,21 @@ def test_port_in_use_is_one_clear_line(running: Running, tmp_path: Path) -> None
     assert not (other.net_dir / ".cookie").exists()
 
 
+def test_one_of_the_addresses_that_were_named_will_do(running: Running, tmp_path: Path) -> None:
+    """As bitcoind does, so that a host without IPv6 answers at the other one."""
+    binds = ("192.0.2.1:1", "127.0.0.1")  # the first is nobody's
+    some = settings_of(network="regtest", datadir=tmp_path / "some", rpcport=0, rpcallowip="::1", rpcbind=binds)
+    server = RpcServer(some, running.table, http_limits(some))
+    running.do(server.start())
+    assert [host for host, _ in server.addresses] == ["127.0.0.1"]
+    running.do(server.stop())
+    none = settings_of(
+        network="regtest", datadir=tmp_path / "none", rpcallowip="::1", rpcbind=("192.0.2.1:1", "no.invalid")
+    )
+    with pytest.raises(BtcnodeError, match=r"Cannot listen for RPC at 192.0.2.1:1: "):
+        running.do(RpcServer(none, running.table, http_limits(none)).start())
+
+
 def test_unwritable_cookie_is_one_clear_line(running: Running, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     other = settings_of(network="regtest", datadir=tmp_path / "file", rpcport=0)
