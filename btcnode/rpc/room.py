@@ -30,17 +30,18 @@ VERBOSE_FACTOR = 50  # memory of a block as JSON while it is made, to its bytes:
 HEX_FACTOR = 6  # of bytes as hex, with the copies on the way
 MEMPOOL_ENTRY_BYTES = 6000  # of an entry of the mempool as JSON while it is made
 TXID_BYTES = 350  # of a txid as JSON
-QUICK_TURN_S = 0.001
+QUICK_TURN_S = 0.002
 MANY_OBJECTS_BYTES = 2_000_000  # of a request or an answer as objects: tens of thousands
 
 _garbage = GarbageRest()
 
 
 class _Switching:
-    """Has Python's threads take turns of a millisecond while one works beside the loop.
+    """Has Python's threads take shorter turns while one works beside the loop.
 
     Whatever the loop asks the system for costs it the interpreter, and it waits for the other thread's turn to end:
     with the usual 5 ms a new connection, which takes half a dozen such questions, waited for longer than its answer.
+    Not always, since a thread that works beside a busy loop comes to less the shorter its turns are.
     """
 
     def __init__(self) -> None:

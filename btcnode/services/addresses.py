@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 from btcnode.errors import StorageError
@@ -20,8 +21,11 @@ from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from btcnode.protocol.addresses.address_table import Entry
     from btcnode.protocol.addresses.addrman import AddressBook
+    from btcnode.protocol.addresses.netgroup import NetGroups
     from btcnode.services.clock import Clock
 
 HEALTH_CHECK_INTERVAL = 24 * 3600.0  # seconds
@@ -63,18 +67,10 @@ class Addresses:
             self._check_health()
 
     def _check_health(self) -> None:
-        groups, now = self.book.groups, self._clock.now()
-        known = [
-            entry.address
-            for network in (Network.IPV4, Network.IPV6)
-            for entry in self.book.sample(0, 0, now, network=network, filtered=False)
-        ]
-        numbers = [groups.mapped_as(address) for address in known]
-        logging.getLogger("btcnode.node").info(
-            "ASMap Health Check: %d clearnet peers are mapped to %d ASNs with %d peers being unmapped",
-            len(known), len(set(numbers) - {0}), numbers.count(0),
-        )  # fmt: skip
-        self._health = asyncio.get_running_loop().call_later(HEALTH_CHECK_INTERVAL, self._check_health)
+        known = [entry.address for entry in self.book.order if entry.address.network in (Network.IPV4, Network.IPV6)]
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, _tell_health, known, self.book.groups)
+        self._health = loop.call_later(HEALTH_CHECK_INTERVAL, self._check_health)
 
     def save(self) -> None:
         """Write the book soon, unless it is being written."""
@@ -97,9 +93,24 @@ class Addresses:
 
     # -- for RPC -------------------------------------------------------------------------------------------------
 
-    def sample(self, count: int, network: Network | None) -> list[AddrEntry]:
-        """Addresses in random order, at most ``count`` (0: all), without useless ones."""
-        return self.book.sample(count, 0, self._clock.now(), network=network)
+    def sampling(self, count: int, network: Network | None) -> Callable[[], list[AddrEntry]]:
+        """What gives addresses in random order, at most ``count`` (0: all), without useless ones, on any thread.
+
+        They are of those that there are now; what is told of one may be a little newer.
+        """
+        order, now = self.book.order[:], self._clock.now()
+
+        def sample() -> list[AddrEntry]:
+            Random().shuffle(order)
+            found: list[AddrEntry] = []
+            for entry in order:
+                if (network is None or entry.address.network is network) and not entry.is_terrible(now):
+                    found.append(AddrEntry(entry.time, entry.services, entry.address))
+                    if len(found) == count:
+                        break
+            return found
+
+        return sample
 
     def add(self, address: NetAddress, tried: bool) -> str:
         """Add an address as if it had told itself; what failed, or an empty text."""
@@ -116,22 +127,11 @@ class Addresses:
         """New and tried addresses of each network."""
         return {name: self.book.size(network) for network, name in NETWORK_NAMES.items()}
 
-    def table(self, *, tried: bool) -> list[BookEntry]:
-        """One of the tables, in order."""
+    def table(self, *, tried: bool) -> Iterator[BookEntry]:
+        """One of the tables as it is now, in order; the entries are described as they are taken, on any thread."""
         table = self.book.tried if tried else self.book.new
-        return [self._describe(slot, entry) for slot, entry in table.slots()]
-
-    def _describe(self, slot: int, entry: Entry) -> BookEntry:
-        groups = self.book.groups
-        return BookEntry(
-            slot=slot,
-            address=entry.address,
-            mapped_as=groups.mapped_as(entry.address),
-            services=entry.services,
-            time=entry.time,
-            source=entry.source,
-            source_mapped_as=groups.mapped_as(entry.source),
-        )
+        places, groups = table.places(), self.book.groups
+        return (_describe(slot, entry, groups) for slot, entry in places)
 
     def export_asmap(self, name: str) -> tuple[Path, int, bytes]:
         """Write the built-in map to a file; returns where, how many bytes, and SHA-256. Raises StorageError."""
@@ -143,3 +143,24 @@ class Addresses:
             raise StorageError(f"Failed to open asmap file: {path}")
         write_durably(path, data)
         return path, len(data), sha256(data).digest()
+
+
+def _describe(slot: int, entry: Entry, groups: NetGroups) -> BookEntry:
+    return BookEntry(
+        slot=slot,
+        address=entry.address,
+        mapped_as=groups.mapped_as(entry.address),
+        services=entry.services,
+        time=entry.time,
+        source=entry.source,
+        source_mapped_as=groups.mapped_as(entry.source),
+    )
+
+
+def _tell_health(known: list[NetAddress], groups: NetGroups) -> None:
+    """How well the map fits the addresses that are known."""
+    numbers = [groups.mapped_as(address) for address in known]
+    logging.getLogger("btcnode.node").info(
+        "ASMap Health Check: %d clearnet peers are mapped to %d ASNs with %d peers being unmapped",
+        len(known), len(set(numbers) - {0}), numbers.count(0),
+    )  # fmt: skip

@@ -28,8 +28,10 @@ from btcnode.chain.events import (
 from btcnode.chain.history import History
 from btcnode.chain.snapshot_store import SnapshotStore
 from btcnode.chain.steps import FlushStep, Step, StepResult, StoreStep
+from btcnode.consensus.blocks import check_block
 from btcnode.errors import RuleViolation, StorageError
-from btcnode.primitives.block import ParsedBlock
+from btcnode.networks.parameters import NetworkParams
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.sync.prefetch import Prefetcher
@@ -165,6 +167,8 @@ class ChainDriver:
         state = self.chainstate
         if parsed is None and state.tree.find(header_hash(raw[:HEADER_SIZE])) < 0:
             parsed = await self._decoded(raw)
+            if parsed is None and len(raw) >= MIN_DECODE_BYTES:  # at fault, or there is no worker
+                parsed = await self.in_reader(lambda: _checked(raw, state.params))
             self._check_running()
         while True:
             step = state.plan_store(raw, now, requested=requested, position=position, parsed=parsed)
@@ -625,6 +629,13 @@ class _Pause:
         self._driver._paused -= 1
         if not self._driver._paused and self._driver._stopped is None:
             self._driver.kick()
+
+
+def _checked(raw: bytes, params: NetworkParams) -> ParsedBlock:
+    """The block, checked alone; raises DecodeError and RuleViolation."""
+    block = parse_block(raw, exact=False)
+    check_block(block, params)
+    return block
 
 
 async def _ended(running: asyncio.Future[Any]) -> bool:

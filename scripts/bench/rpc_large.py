@@ -11,12 +11,9 @@ longer than that.
 from __future__ import annotations
 
 import argparse
-import base64
 import json
-import socket
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -24,57 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from tests.lib.large_requests import ADDRESS, REQUESTS
 from tests.lib.process import NodeProcess
+from tests.lib.rpc_watch import Watch, ask, http_post
 
 LIMIT = 0.05  # seconds
-PAUSE = 0.002
 BLOCKS = 110
-
-
-class Watch:
-    """Asks getblockcount in a thread and notes the longest wait."""
-
-    def __init__(self, port: int, login: str) -> None:
-        self.worst = 0.0
-        self._ended = threading.Event()
-        self._sock = socket.create_connection(("127.0.0.1", port), 120)
-        self._request = http_post(login, b'{"method": "getblockcount"}')
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with self._sock as sock:
-            while not self._ended.is_set():
-                begun = time.perf_counter()
-                sock.sendall(self._request)
-                if f'"result":{BLOCKS}'.encode() not in sock.recv(65_536):
-                    raise RuntimeError("getblockcount was not answered")
-                self.worst = max(self.worst, time.perf_counter() - begun)
-                time.sleep(PAUSE)
-
-    def stop(self) -> float:
-        """Seconds that it waited at worst."""
-        self._ended.set()
-        self._thread.join()
-        return self.worst
-
-
-def http_post(login: str, body: bytes) -> bytes:
-    """A request."""
-    secret = base64.b64encode(login.encode()).decode()
-    return f"POST / HTTP/1.1\r\nAuthorization: Basic {secret}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-def ask(port: int, request: bytes, seconds: float) -> tuple[float, str]:
-    """How long a request took, and the beginning of its answer; empty when there is none in time."""
-    begun = time.perf_counter()
-    answer = b""
-    with socket.create_connection(("127.0.0.1", port), seconds) as sock:
-        try:
-            sock.sendall(request)
-            answer = sock.recv(65_536)
-        except TimeoutError:
-            answer = b""
-    return time.perf_counter() - begun, answer.split(b"\r\n\r\n")[-1][:50].decode("utf-8", "replace")
 
 
 def measure(directory: Path, name: str, seconds: float) -> tuple[float, float]:
@@ -84,14 +34,15 @@ def measure(directory: Path, name: str, seconds: float) -> tuple[float, float]:
         if not node.rpc("getblockcount"):
             node.rpc("generatetoaddress", BLOCKS, ADDRESS)
         login = (node.net_dir / ".cookie").read_text().strip()
-        watch = Watch(node.rpc_port, login)
+        watch = Watch(node.rpc_port, login, BLOCKS)
         time.sleep(0.5)
         usual = watch.stop()
         method, params = REQUESTS[name](str(node.rpc("getbestblockhash")))
         request = http_post(login, json.dumps({"method": method, "params": params}, separators=(",", ":")).encode())
         del params
-        watch = Watch(node.rpc_port, login)
-        took, answer = ask(node.rpc_port, request, seconds)
+        watch = Watch(node.rpc_port, login, BLOCKS)
+        took, body = ask(node.rpc_port, request, seconds)
+        answer = body[:50].decode("utf-8", "replace")
         worst = watch.stop()
         node.kill()
     waits = f"{worst * 1000:6.0f} ms (nothing: {usual * 1000:3.0f})"

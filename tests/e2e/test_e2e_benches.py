@@ -61,6 +61,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "peers": (*CHAIN, "--repeat", "1"),
     "relay": ("--transactions", "50", "--pool", "200"),
     "rpc_large": ("--kinds", "nothing", "--seconds", "0.2"),
+    "rpc_loaded": ("--pool", "10", "--peers", "2", "--kinds", "getorphantxs", "getpeerinfo"),
     "rpc": ("--seconds", "0.05", "--clients", "2", "--blocks", "2", "--txs", "10", "--only", "btcnode"),
     "scripts": ("--inputs", "4", "--rounds", "1"),
     "start": ("--runs", "1"),

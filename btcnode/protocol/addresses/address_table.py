@@ -115,6 +115,10 @@ class Table:
         self._size -= 1
         return entry
 
+    def places(self) -> list[tuple[int, Entry]]:
+        """All filled places in order, as they are now."""
+        return list(self.slots())
+
     def slots(self) -> Iterator[tuple[int, Entry]]:
         """All filled places in order."""
         for bucket in sorted(self._places):

@@ -376,19 +376,8 @@ class AddressBook:
                 return entry
             factor *= 1.2
 
-    def sample(
-        self,
-        maximum: int,
-        percent: int,
-        now: int,
-        *,
-        network: Network | None = None,
-        filtered: bool = True,
-    ) -> list[AddrEntry]:
-        """A random share of the addresses: at most ``percent`` of all and ``maximum`` (0: no limit by it).
-
-        ``filtered``: only good ones.
-        """
+    def sample(self, maximum: int, percent: int, now: int) -> list[AddrEntry]:
+        """A random share of the good addresses: at most ``percent`` of all and ``maximum`` (0: no limit by it)."""
         self._check()
         order = self.order
         size = len(order)
@@ -403,9 +392,7 @@ class AddressBook:
             first, second = order[n], order[other]
             order[n], order[other] = second, first
             first.position, second.position = other, n
-            if network is not None and second.address.network is not network:
-                continue
-            if filtered and second.is_terrible(now):
+            if second.is_terrible(now):
                 continue
             found.append(AddrEntry(second.time, second.services, second.address))
         self.log(f"GetAddr returned {len(found)} random addresses")

@@ -28,10 +28,16 @@ if TYPE_CHECKING:
 
 
 class OrphanInfo(NamedTuple):
-    """An orphan as ``getorphantxs`` tells of it: the transaction and the peers that announced it."""
+    """An orphan as ``getorphantxs`` tells of it: the transaction's hash and bytes, and the peers that announced it."""
 
-    tx: Tx
+    wtxid: bytes
+    raw: bytes
     announcers: tuple[int, ...]
+
+    @property
+    def tx(self) -> Tx:
+        """The transaction, parsed anew each time."""
+        return Tx.parse(self.raw)
 
 
 class _Orphan:
@@ -129,7 +135,7 @@ class Orphanage:
 
     def all(self) -> list[OrphanInfo]:
         """Every orphan with its announcers."""
-        return [OrphanInfo(o.tx(), tuple(o.announcers)) for o in self._orphans.values()]
+        return [OrphanInfo(wtxid, o.raw, tuple(o.announcers)) for wtxid, o in self._orphans.items()]
 
     def children_from(self, parent: Tx, peer: int) -> Iterator[Tx]:
         """Orphans announced by the peer that spend outputs of ``parent``: those to be reconsidered, then the newest.

@@ -54,8 +54,8 @@ async def getnodeaddresses(
     """Known addresses of nodes."""
     if count < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Address count out of range")
-    entries = node.addresses.sample(count, None if network is None else _network(network))
-    return await beside(lambda: _addresses_json(entries))
+    sample = node.addresses.sampling(count, None if network is None else _network(network))
+    return await beside(lambda: _addresses_json(sample()))
 
 
 def _addresses_json(entries: Iterable[AddrEntry]) -> list[NodeAddress]:
@@ -174,7 +174,7 @@ def _entry_json(entry: BookEntry) -> AddressEntry:
     }
 
 
-def _table_json(table: list[BookEntry]) -> dict[str, AddressEntry]:
+def _table_json(table: Iterable[BookEntry]) -> dict[str, AddressEntry]:
     return {f"{e.slot // BUCKET_SIZE}/{e.slot % BUCKET_SIZE}": _entry_json(e) for e in table}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, NotRequired, TypedDict, cast
 
 from btcnode.errors import StorageError
@@ -43,10 +43,15 @@ def find_entry(node: NodeParts, txid: str) -> MempoolEntry:
     return entry
 
 
-def _listed(node: NodeParts, entries: Iterable[MempoolEntry], verbose: bool) -> list[str] | dict[str, MempoolEntryJson]:
+def _listed(
+    node: NodeParts, of: MempoolEntry, found: Collection[MempoolEntry], verbose: bool
+) -> list[str] | dict[str, MempoolEntryJson]:
+    """Relatives of an entry by their txids."""
+    in_order = names(sorted(found, key=lambda entry: entry.txid))
     if not verbose:
-        return names(entries)
-    return {to_display(entry.txid): entry_json(node, entry) for entry in entries}
+        return in_order
+    whole = describe_all(freeze(node, of.cluster.entries), bip125=is_enabled(node, "bip125"))
+    return {txid: whole[txid] for txid in in_order}
 
 
 class TxidsInSequence(TypedDict):
@@ -103,8 +108,8 @@ def getmempoolancestors(
     verbose: Verbose = False,
 ) -> Relatives:
     """All ancestors of a transaction in the mempool."""
-    found = node.mempool.ancestors(find_entry(node, txid))
-    return _listed(node, sorted(found, key=lambda entry: entry.txid), verbose)
+    entry = find_entry(node, txid)
+    return _listed(node, entry, node.mempool.ancestors(entry), verbose)
 
 
 @rpc("blockchain", examples=(("mytxid",),))
@@ -114,8 +119,8 @@ def getmempooldescendants(
     verbose: Verbose = False,
 ) -> Relatives:
     """All descendants of a transaction in the mempool."""
-    found = node.mempool.descendants(find_entry(node, txid))
-    return _listed(node, sorted(found, key=lambda entry: entry.txid), verbose)
+    entry = find_entry(node, txid)
+    return _listed(node, entry, node.mempool.descendants(entry), verbose)
 
 
 class ChunkInfo(TypedDict):

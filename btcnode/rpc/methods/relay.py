@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
+from btcnode.protocol.transactions.orphanage import OrphanInfo as Orphan
 from btcnode.rpc.declare import Hex, Like, Time, When, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.lookup import parse_hash
-from btcnode.rpc.room import beside
+from btcnode.rpc.room import HEX_FACTOR, beside, make_room
 from btcnode.rpc.shapes import whole_number
 from btcnode.services.parts import NodeParts
 
@@ -47,29 +48,30 @@ async def getorphantxs(
     level = whole_number(verbosity)
     if not 0 <= level <= 2:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid verbosity value {level}")
-    orphans = sorted(node.peers.orphans(), key=lambda orphan: orphan[0].wtxid)
+    orphans = sorted(node.peers.orphans())
+    if level == 2:
+        await make_room(HEX_FACTOR * sum(len(orphan.raw) for orphan in orphans))
     return await beside(lambda: _orphans_json(orphans, level))
 
 
-def _orphans_json(
-    orphans: Sequence[tuple[Tx, Collection[int]]], level: int
-) -> list[str] | list[OrphanInfo] | list[OrphanWithTx]:
+def _orphans_json(orphans: Sequence[Orphan], level: int) -> list[str] | list[OrphanInfo] | list[OrphanWithTx]:
     if not level:
-        return [to_display(tx.txid) for tx, _ in orphans]
+        return [to_display(orphan.tx.txid) for orphan in orphans]
     if level == 1:
-        return [_orphan_json(tx, announcers) for tx, announcers in orphans]
-    whole: list[OrphanWithTx] = [{**_orphan_json(tx, announcers), "hex": tx.raw.hex()} for tx, announcers in orphans]
+        return [_orphan_json(orphan) for orphan in orphans]
+    whole: list[OrphanWithTx] = [{**_orphan_json(orphan), "hex": orphan.raw.hex()} for orphan in orphans]
     return whole
 
 
-def _orphan_json(tx: Tx, announcers: Iterable[int]) -> OrphanInfo:
+def _orphan_json(orphan: Orphan) -> OrphanInfo:
+    tx = orphan.tx
     return {
         "txid": to_display(tx.txid),
         "wtxid": to_display(tx.wtxid),
         "bytes": len(tx.raw),
         "vsize": tx.vsize,
         "weight": tx.weight,
-        "from": sorted(announcers),
+        "from": sorted(orphan.announcers),
     }
 
 

@@ -62,6 +62,10 @@ class Node(ABC):
         with contextlib.closing(RpcClient("127.0.0.1", self.rpc_port, user, password, timeout=60)) as client:
             return client.call(method, *params)
 
+    def pool_size(self) -> int:
+        """Transactions in the mempool."""
+        return _size(self.rpc("getmempoolinfo"))
+
     def is_ready(self) -> bool:
         """Whether it answers."""
         try:
@@ -246,7 +250,7 @@ class Stable:
         try:
             node.height = len(self.world.blocks)
             if pool:
-                wait_until(lambda: _size(node.rpc("getmempoolinfo")) >= len(self.world.pool), 300, "the mempool")
+                wait_until(lambda: node.pool_size() >= len(self.world.pool), 300, "the mempool")
             yield node
         finally:
             node.kill()

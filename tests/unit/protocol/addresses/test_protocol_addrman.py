@@ -215,9 +215,7 @@ def test_sample_is_a_share_and_bounded() -> None:
     assert len(book.sample(1000, 23, NOW)) == size * 23 // 100
     assert len(book.sample(100, 23, NOW)) == 100
     assert len(set(book.sample(0, 0, NOW))) == size
-    assert book.sample(0, 0, NOW, network=Network.TORV3) == []
     assert book.sample(0, 0, NOW + 90 * 24 * 3600) == []
-    assert len(book.sample(0, 0, NOW + 90 * 24 * 3600, filtered=False)) == size
     assert book.fault() == 0
 
 

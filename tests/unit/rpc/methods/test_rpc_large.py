@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import json
 import os
@@ -14,10 +15,15 @@ from typing import Any
 import pytest
 
 from btcnode.errors import DecodeError
+from btcnode.primitives.amounts import COIN
 from btcnode.primitives.block import ParsedBlock, parse_block
-from btcnode.rpc import jsonrpc, lookup, room
+from btcnode.primitives.coin import make_txout
+from btcnode.primitives.compactsize import compact_size
+from btcnode.protocol.transactions.orphanage import OrphanInfo
+from btcnode.rpc import jsonrpc, lookup, mempool_json, room
 from btcnode.rpc.jsonrpc import LARGE_BODY, MAX_ARRAYS
 from btcnode.rpc.lookup import LARGE_TEXT, is_large, parse_hex_or_none
+from btcnode.rpc.mempool_json import kin_of_cluster
 from btcnode.rpc.methods import (
     all_methods,
     blockstats,
@@ -35,6 +41,7 @@ from btcnode.rpc.room import in_slices
 from btcnode.services.file_names import MAX_NAME, system_name
 from btcnode.settings.addresses import split_host_port
 from btcnode.storage.undo import decode_undo
+from tests.lib.hostile.world import TRUE_PROGRAM, Coin, outputs_of, spend
 from tests.lib.large_requests import tx_of
 
 Running = Any
@@ -163,6 +170,78 @@ def test_what_a_block_spends_is_read_on_the_bench(running: Running, monkeypatch:
     for method, params in (("getblock", [name, 3]), ("getblockstats", [name])):
         running.call(method, *params)
     assert len(threads) == 2 and all(thread.startswith("asyncio_") for thread in threads), threads
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "place"),
+    [
+        ("getnodeaddresses", [0], "btcnode.protocol.addresses.address_table.Entry.is_terrible"),
+        ("getrawaddrman", [], "btcnode.services.addresses._describe"),
+        ("getorphantxs", [1], "btcnode.primitives.tx.Tx.parse"),
+    ],
+)
+def test_whole_tables_are_described_beside_the_loop(
+    running: Running, method: str, params: list[Any], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    owner, _, name = place.rpartition(".")
+    module, _, inner = owner.rpartition(".")
+    holder = getattr(importlib.import_module(module), inner) if inner[0].isupper() else importlib.import_module(owner)
+    given = getattr(holder, name)
+
+    def noted(*args: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return given(*args)
+
+    running.call("addpeeraddress", "1.2.3.4", 8333)
+    tx = tx_of(2)
+    monkeypatch.setattr(type(running.parts.peers), "orphans", lambda self: [OrphanInfo(tx.wtxid, tx.raw, (7, 3))])
+    monkeypatch.setattr(holder, name, noted)
+    found = running.call(method, *params)
+    assert len(threads) == 1 and threads[0].startswith("asyncio_"), threads
+    assert ("[3, 7]" if method == "getorphantxs" else '"1.2.3.4"') in json.dumps(found)
+
+
+def test_a_large_block_at_fault_is_not_parsed_on_the_loop(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its header is unknown: what is wrong with it decides whether that one is taken, and no worker tells."""
+    threads: list[str] = []
+
+    def noted(raw: bytes, *, exact: bool = True) -> ParsedBlock:
+        threads.append(threading.current_thread().name)
+        return parse_block(raw, exact=exact)
+
+    for module in ("btcnode.chain.chainstate", "btcnode.sync.driver"):
+        monkeypatch.setattr(f"{module}.parse_block", noted)
+    tiny = tx_of(1).raw
+    head = b"\0\0\0\x20" + bytes.fromhex(running.call("getbestblockhash"))[::-1] + bytes(44)
+    block = head + compact_size(2_000) + tiny * 2_000
+    assert running.call("submitblock", block.hex()) == "high-hash"
+    assert len(threads) == 1 and threads[0].startswith("read"), threads
+
+
+def test_relatives_are_described_with_their_cluster_once(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction's 24 descendants took as many looks at the whole cluster."""
+    looks: list[int] = []
+
+    def noted(members: Any) -> Any:
+        looks.append(len(members))
+        return kin_of_cluster(members)
+
+    running.call("generatetodescriptor", 101, f"raw({TRUE_PROGRAM.hex()})")
+    block = running.call("getblock", running.call("getblockhash", 1))
+    coin, chain = Coin(bytes.fromhex(block["tx"][0])[::-1] + bytes(4), 50 * COIN), []
+    for _ in range(25):
+        tx = spend([coin], [make_txout(coin.value - 2_000, TRUE_PROGRAM)])
+        (coin,) = outputs_of(tx, 1, coin.value - 2_000)
+        chain.append(running.call("sendrawtransaction", tx.raw.hex()))
+    one_by_one = {txid: running.call("getmempoolentry", txid) for txid in chain}
+    monkeypatch.setattr(mempool_json, "kin_of_cluster", noted)
+    below = running.call("getmempooldescendants", chain[0], True)
+    above = running.call("getmempoolancestors", chain[-1], True)
+    assert looks == [25, 25]
+    assert list(below) == sorted(chain[1:], key=lambda txid: bytes.fromhex(txid)[::-1])
+    assert below == {txid: one_by_one[txid] for txid in chain[1:]}
+    assert above == {txid: one_by_one[txid] for txid in chain[:-1]}
 
 
 def test_a_block_that_is_gone_is_not_answered_from_memory(running: Running) -> None:
