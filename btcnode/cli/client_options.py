@@ -5,6 +5,8 @@ Light to import: scripts call the program hundreds of times.
 
 from __future__ import annotations
 
+from itertools import dropwhile
+
 from btcnode.networks.names import FLAGS
 from btcnode.settings.kinds import leading_number
 
@@ -38,7 +40,9 @@ def parse_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
     """
     options: dict[str, str] = {}
     for n, word in enumerate(argv):
-        if not word.startswith("-") or word == "-":
+        if word == "-":  # ends the options; bitcoin-cli passes over every word with a dash before the command
+            return options, list(dropwhile(lambda later: later.startswith("-"), argv[n:]))
+        if not word.startswith("-"):
             return options, argv[n:]
         name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
         name = ALIASES.get(name, name)

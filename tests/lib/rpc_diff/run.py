@@ -14,7 +14,7 @@ from random import Random
 
 from btcnode.wire.codec import Message
 
-from . import access, batches, branches, mixtures, names, networks, spellings
+from . import access, batches, branches, command_line, mixtures, names, networks, spellings
 from .asking import SHOWN, Asker, Example, Plan, Report
 from .assumed import AssumedWorld, write_set
 from .cases import Case, Cases, every_method
@@ -46,6 +46,7 @@ SUBJECTS: dict[str, Callable[[Values, int], Iterator[Case] | Iterator[str]]] = {
 # Set-ups of their own: new nodes, started with what the set-up wants.
 ALONE: dict[str, Callable[[Callable[[], list[Node]], Report, Plan, Random], None]] = {
     "access": access.run,
+    "command-line": command_line.run,
     "networks": networks.run,
 }
 EVERY_PASS = (*PASSES, *ALONE)

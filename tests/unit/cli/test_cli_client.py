@@ -52,6 +52,11 @@ def test_results(call: Any) -> None:
     assert call("getblockhash", "0")[1] == GENESIS + "\n"
 
 
+def test_a_lone_dash_ends_the_options(call: Any) -> None:
+    assert call("getblockcount", options=("-",)) == (0, "0\n", "")
+    assert call("getblockhash", "height=0", options=("-", "-named", "-nosuch"))[0] == 1  # not read any more
+
+
 @pytest.mark.parametrize("text", ["", "x", "-5", "1_0", "9" * 5000, " 60 ", "+60x"])
 def test_times_are_read_as_core_reads_numbers(call: Any, text: str) -> None:
     options = (f"-rpcclienttimeout={text}", f"-rpcwaittimeout={text}")
