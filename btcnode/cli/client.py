@@ -197,8 +197,8 @@ class Caller:
             why = "" if isinstance(error.__cause__, ConnectionRefusedError) else f" ({error})"  # as bitcoin-cli
             raise _Unreachable(
                 f"error: timeout on transient error: Could not connect to the server {self.host}:{self.port}"
-                f"{why}\n\nMake sure the btcnoded server is running and that you are connecting to the correct RPC port."
-                '\nUse "btcnode-cli -help" for more info.'
+                f"{why}\n\nMake sure the btcnoded server is running and that you are connecting to the correct RPC "
+                'port.\nUse "btcnode-cli -help" for more info.'
             ) from error
         if status == 401:
             why = self._why_unauthorized(found)

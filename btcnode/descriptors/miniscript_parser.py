@@ -150,6 +150,8 @@ class _Reader:
         elif name == "thresh":
             cursor.take("thresh(")
             value = self._threshold()
+            if value < 1:
+                raise _NoMiniscript
             self.tasks += [_Thresh(value, 1), _EXPRESSION]
             self.spend(1 + len(number_script(value)))
         elif name in _JOINED:
@@ -177,13 +179,16 @@ class _Reader:
         self.spend(size - (self.tapscript and fragment is F.PK_K))
 
     def _threshold(self) -> int:
+        """The number before the next comma: any of 64 bits."""
         cursor = self.cursor
         comma = cursor.find(",")
-        value = parse_number(cursor.text[cursor.pos : cursor.pos + comma], 1 << 63) if comma > 0 else None
-        if not value:
+        text = cursor.text[cursor.pos : cursor.pos + max(comma, 0)]
+        digits = text.removeprefix("-")
+        value = parse_number(digits, (1 << 63) + (digits != text))
+        if value is None:
             raise _NoMiniscript
         cursor.pos += comma + 1
-        return value
+        return value if digits == text else -value
 
     def _multi(self, name: str) -> None:
         tapscript = name == "multi_a"
@@ -202,7 +207,8 @@ class _Reader:
                 raise _NoMiniscript
             keys.append(self.read_key(cursor.text[cursor.pos : cursor.pos + size]))
             cursor.pos += size + 1
-        if len(keys) > (MAX_MULTI_A_KEYS if tapscript else MAX_MULTI_KEYS) or k > len(keys):
+        # only now, as in Core: a fault of a key is what is told where both are wrong
+        if len(keys) > (MAX_MULTI_A_KEYS if tapscript else MAX_MULTI_KEYS) or not 1 <= k <= len(keys):
             raise _NoMiniscript
         self.nodes.append(Node(self.tapscript, F(name), keys=keys, k=k))
         counts = len(number_script(k)) + (0 if tapscript else len(number_script(len(keys))))

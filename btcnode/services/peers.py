@@ -36,6 +36,8 @@ from btcnode.wire.constants import PROTOCOL_VERSION
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress
 from btcnode.wire.subnet import SubNet
 
+LAST_TIME = 2**63 - 1  # that a ban can end at
+
 
 @dataclass(frozen=True, slots=True)
 class LocalAddress:
@@ -205,6 +207,8 @@ class Peers:
         """Ban a range for ``seconds`` (0: the default), or until that Unix time, and disconnect its peers."""
         now = self._clock.now()
         until = seconds if absolute and seconds > 0 else now + (seconds if seconds > 0 else self._ban_time)
+        if until > LAST_TIME:  # bitcoind's sum is then negative, and the ban has ended as soon as it begins
+            until = now - 1
         self._reactor.feed(SetBan(subnet, now, until))
         self._ban_file.changed()
 

@@ -24,7 +24,9 @@ from .world import START_TIME, World
 TIMEOUT_S = 120.0
 _OWN_NAME = re.compile(r"bitcoin-cli|btcnode-cli|bitcoind?|btcnoded?|Bitcoin Core|v(0\.1\.0|31\.99\.0)[-\w]*")
 # Other by intent, see docs/differences.md: warnings of a build, why no connection came about, help, what a call costs.
-_MEANT = re.compile(r"(?<=Warnings:)(\x1b\[0m)? .*$| \((error code 1|\[Errno).*\)$|\d{13}(?=,$)", re.MULTILINE)
+_MEANT = re.compile(
+    r"(?<=Warnings:)(\x1b\[0m)? .*$| \((error code \d|\[Errno|timed out).*\)$|\d{13}(?=,$)", re.MULTILINE
+)
 NOT_ASKED = frozenset({"waitfornewblock", "waitforblock", "waitforblockheight", "getmemoryinfo", "uptime", "getrpcinfo",
                        "help"})  # fmt: skip
 Line = tuple[tuple[str, ...], tuple[str, ...], str]  # options, words, standard input

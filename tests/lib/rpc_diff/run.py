@@ -14,26 +14,43 @@ from random import Random
 
 from btcnode.wire.codec import Message
 
-from . import access, batches, branches, command_line, mixtures, names, networks, spellings
+from . import access, batches, branches, command_line, expressions, mixtures, names, networks, psbt_fields, spellings
 from .asking import SHOWN, Asker, Example, Plan, Report
 from .assumed import AssumedWorld, write_set
 from .cases import Case, Cases, every_method
 from .company import Companion, accompany, dismiss
 from .compare import Answer, is_overflow, kinds
 from .hearing import Hearing
+from .net_walk import NetWalk
 from .nodes import INDEXES, Node, ours, theirs
+from .pool_walk import PoolWalk
 from .setup import prepare, state, wait_for_indexes, wait_for_mempool
 from .text import parse, request, write
 from .values import Values, Vectors
 from .walk import Call, Walk, shown
 from .world import World, wif
 
+TIGHT = (  # a mempool that refuses more, and tells what is deprecated
+    "-limitclustercount=7",
+    "-limitclustersize=5",
+    "-minrelaytxfee=0.000005",
+    "-incrementalrelayfee=0.000007",
+    "-dustrelayfee=0.00001",
+    "-datacarriersize=60",
+    "-blockmaxweight=20000",
+    "-blockmintxfee=0.00001",
+    "-blockreservedweight=3000",
+    "-deprecatedrpc=bip125",
+    "-deprecatedrpc=fullrbf",
+    "-deprecatedrpc=warnings",
+)
 PASSES: dict[str, tuple[str, ...]] = {
     "indexed": INDEXES,
     "bare": (),
     "pruned": ("-prune=1",),
     "behind": (),
     "assumed": (),
+    "tight": TIGHT,
 }
 # What is asked of all methods together, by what it is about: requests, or the bodies of requests.
 SUBJECTS: dict[str, Callable[[Values, int], Iterator[Case] | Iterator[str]]] = {
@@ -42,7 +59,10 @@ SUBJECTS: dict[str, Callable[[Values, int], Iterator[Case] | Iterator[str]]] = {
     "mixtures": mixtures.cases,
     "branches": branches.cases,
     "names": names.cases,
+    "psbt-fields": psbt_fields.cases,
+    "expressions": expressions.cases,
 }
+WALKS: dict[str, type[Walk]] = {"walk": Walk, "walk-pool": PoolWalk, "walk-net": NetWalk}
 # Set-ups of their own: new nodes, started with what the set-up wants.
 ALONE: dict[str, Callable[[Callable[[], list[Node]], Report, Plan, Random], None]] = {
     "access": access.run,
@@ -121,7 +141,7 @@ class Session(Asker):
 
     def run(self, pass_name: str) -> None:
         """Every method of the plan."""
-        for method in self.plan.methods or [*every_method(), *SUBJECTS, "rest", "walk"]:
+        for method in self.plan.methods or [*every_method(), *SUBJECTS, "rest", *WALKS]:
             if time.monotonic() > self.deadline:
                 return
             started, calls = time.monotonic(), self.report.calls
@@ -130,8 +150,8 @@ class Session(Asker):
             self._learn(values)
             if method == "rest":
                 self._rest(values)
-            elif method == "walk":
-                self.walk(values, pass_name)
+            elif method in WALKS:
+                self.walk(WALKS[method], values, pass_name)
             elif method in SUBJECTS:
                 self.subject(method, SUBJECTS[method](values, self.plan.cases))
             else:
@@ -160,12 +180,12 @@ class Session(Asker):
                 self.revive()
         self.compare_states(Case(name, []), name)
 
-    def walk(self, values: Values, pass_name: str) -> None:
+    def walk(self, kind: type[Walk], values: Values, pass_name: str) -> None:
         """Change both nodes step by step, and compare all they tell after each; ends where they part."""
         for node in self.nodes:
             node.publishes = True
         self.revive()
-        walk = Walk(values, self.nodes[-1], self.world.now + LATE_S.get(pass_name, 0))
+        walk = kind(values, self.nodes[-1], self.world.now + LATE_S.get(pass_name, 0))
         with closing(Hearing(self.nodes, values.good_address())) as hearing:
             self._go(walk, hearing)
 

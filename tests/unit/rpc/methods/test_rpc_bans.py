@@ -36,6 +36,13 @@ def test_bans_are_set_listed_and_lifted(running: Running) -> None:
     assert running.call("listbanned") == []
 
 
+def test_a_ban_beyond_all_time_is_over_at_once(running: Running) -> None:
+    running.call("setban", "1.2.3.4", "add", 2**63 - 1)
+    assert running.call("listbanned") == []
+    running.call("setban", "1.2.3.4", "add", 2**63 - 1, True)
+    assert running.call("listbanned")[0]["banned_until"] == 2**63 - 1
+
+
 @pytest.mark.parametrize(
     ("params", "code", "message"),
     [
