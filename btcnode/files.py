@@ -49,9 +49,16 @@ def read_limited(path: Path, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
 def parse_json(data: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """JSON in UTF-8; raises ValueError, also for what is nested too deeply. ``pairs`` makes each object."""
+    """JSON in UTF-8; raises ValueError, also for what is nested too deeply and for ``NaN`` and its like.
+
+    ``pairs`` makes each object.
+    """
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=pairs)
+        return json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_constant=_no_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None

@@ -25,7 +25,7 @@ from tests.lib.process import environment, free_port
 LIMIT_S = 60.0
 METHODS = (
     "getnetworkinfo", "getmempoolinfo", "getblockchaininfo", "getindexinfo", "logging", "getzmqnotifications",
-    "getmininginfo", "getdeploymentinfo", "getaddednodeinfo", "listbanned", "getchainstates", "uptime",
+    "getmininginfo", "getdeploymentinfo", "getaddednodeinfo", "listbanned", "getchainstates",
 )  # fmt: skip
 
 

@@ -323,6 +323,9 @@ def test_settings_file(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["odd"] == [1, 2]
     path.write_text('{"a": 1, "a": 2}')
     assert "Found duplicate key a in settings file" in refused(tmp_path, "-regtest")
+    for text in ('{"a": NaN}', '{"a": -Infinity}', "{", '{"a": 1}x', "\ufeff{}"):
+        path.write_text(text)
+        assert "does not contain valid JSON" in refused(tmp_path, "-regtest")
     path.write_text("[]")
     assert "Found non-object value [] in settings file" in refused(tmp_path, "-regtest")
     load(tmp_path, "-regtest", "-nosettings")
