@@ -81,10 +81,11 @@ class PooledCheck:
         self.cancelled = False
         self._take_chunk = take_chunk
         self._forget = forget
-        self._chunks = [Chunk(self, first, last) for first, last in scripts.split(CHUNK_INPUTS)]
-        self._pending = deque(self._chunks)  # guarded by the pool's lock
-        self._unanswered = set(self._chunks)
-        self._verdicts: dict[Chunk, Verdict | None] = {}
+        # by numbers: chunks know their check, and in a circle a block would stay until the collector comes by
+        self._ranges = dict(scripts.split(CHUNK_INPUTS))
+        self._pending = deque(Chunk(self, *jobs) for jobs in self._ranges.items())  # guarded by the pool's lock
+        self._unanswered = set(self._ranges)
+        self._verdicts: dict[int, Verdict | None] = {}
         self._changed = threading.Condition()
 
     # -- with the pool's lock ------------------------------------------------------------------------------------
@@ -119,8 +120,8 @@ class PooledCheck:
     def answer(self, chunk: Chunk, verdict: Verdict | None) -> None:
         """Record the answer about a chunk."""
         with self._changed:
-            self._verdicts[chunk] = verdict
-            self._unanswered.discard(chunk)
+            self._verdicts[chunk.first] = verdict
+            self._unanswered.discard(chunk.first)
             if not self._unanswered:
                 self._changed.notify_all()
 
@@ -145,11 +146,11 @@ class PooledCheck:
 
     def _judge(self) -> Verdict | None:
         """The lowest failure that the node's own process confirms."""
-        for chunk in self._chunks:
-            verdict = self._verdicts[chunk]  # KeyError rather than a yes by default
+        for first, last in self._ranges.items():
+            verdict = self._verdicts[first]  # KeyError rather than a yes by default
             if verdict is None:
                 continue
-            confirmed = self.scripts.verify(chunk.first, chunk.last)
+            confirmed = self.scripts.verify(first, last)
             if confirmed is not None:
                 return confirmed
             log.error(
