@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from btcnode.consensus.connect import (
     BIP30_OVERWRITTEN,
     BlockDelta,
     ConnectContext,
+    coinbases_differ,
     connect_block,
     connect_context,
     disconnect_block,
@@ -250,6 +252,44 @@ def test_overwriting_an_unspent_output_of_a_plain_transaction_is_refused() -> No
     with pytest.raises(RuleViolation, match="bad-txns-BIP30"):
         connect_block(block, 200, coins, context(check_bip30=True))
     assert connect_block(block, 200, coins, context(check_bip30=False)).fees == 0
+
+
+class CountingCoins(DictCoins):
+    """Coins that say how often they were searched for overwritten ones."""
+
+    searches = 0
+
+    def any_unspent(self, outpoints: Sequence[bytes]) -> bool:
+        self.searches += 1
+        return super().any_unspent(outpoints)
+
+
+def test_where_coinbases_differ_bip30_is_looked_at_when_another_rule_is_broken() -> None:
+    implied = context(check_bip30=True, bip30_implied=True)
+    tx = spend(A, value=7)
+    block = parse_block(block_of(tx))
+    mine = make_coin(1, False, 7, b"")
+    good = CountingCoins({A: mine})
+    assert connect_block(block, 200, good, implied).fees == 0
+    assert good.searches == 0
+    # once more: the input is missing, and the output is there still, which is told as where the search comes first
+    again = CountingCoins({tx.txid + bytes(4): make_coin(1, False, 7, b"\x51")})
+    for ctx in (implied, context(check_bip30=True)):
+        with pytest.raises(RuleViolation, match="bad-txns-BIP30"):
+            connect_block(block, 200, again, ctx)
+    with pytest.raises(RuleViolation, match="bad-txns-inputs-missingorspent"):
+        connect_block(block, 200, CountingCoins({}), implied)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "differ"),
+    [
+        ("main", {}, False), ("test", {}, False), ("testnet4", {}, True), ("signet", {}, True), ("regtest", {}, True),
+        ("regtest", {"bip34": 2}, False), ("regtest", {"bip34": 0}, True),
+    ],
+)  # fmt: skip
+def test_where_coinbases_differ(name: str, overrides: dict[str, int], differ: bool) -> None:
+    assert coinbases_differ(params_for(name, activation_overrides=overrides)) is differ
 
 
 class Bip34Tree(ListAncestry):
