@@ -21,6 +21,7 @@ from btcnode.storage.coin_run import CoinRun, RunDamageError, RunRecord, merged,
 
 RATIO = 3  # the younger runs together have so many times the entries of the one that they are merged with
 FLOOR = 20_000  # entries that every run counts for at least
+NICENESS = 10  # connecting blocks and verifying scripts come first; what waits long is merged at once with what follows
 _START = "import sys; sys.path[:] = sys.argv[4:]; from btcnode.storage.coin_merge import main; main()"
 _DAMAGED = 3  # exit status
 
@@ -114,6 +115,8 @@ def main() -> None:
 
     The record of the new one goes to stdout.
     """
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
     folder, tombs, name = Path(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3])
     size = int.from_bytes(sys.stdin.buffer.read(4), "little")
     records = RunRecord.unpack_all(sys.stdin.buffer.read(size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -274,6 +275,17 @@ def test_merge_whose_parts_are_gone_does_not_count(tmp_path: Path) -> None:
         database.clear_coins({b"tip": b"genesis"})
         database._publish(new)
         assert CoinsDb(database).count() == 0 and not files(tmp_path)
+
+
+def test_a_process_that_merges_leaves_the_processors_to_others(tmp_path: Path) -> None:
+    rng = random.Random(4)
+    process = MergeProcess(tmp_path, [written(tmp_path, made(rng, 20, [0], [35])) for _ in range(2)], keep_tombs=True)
+    mine, deadline = os.getpriority(os.PRIO_PROCESS, 0), time.monotonic() + 60
+    # it waits for the list of runs
+    while (nice := os.getpriority(os.PRIO_PROCESS, process.pid)) == mine and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert nice == min(19, mine + coin_merge.NICENESS)
+    assert process.result() is not None
 
 
 def test_a_process_that_fails_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
