@@ -65,6 +65,7 @@ class ProtocolConfig:
     networks: tuple[str, ...] = ("ipv4", "ipv6")
     log_ips: bool = False  # lines about a peer name its address
     tx_reconciliation: bool = False  # offer to reconcile transactions (BIP330)
+    memory_shift: int = 0  # what was seen of transactions is remembered 2**n times less long (many nodes in a process)
     relay_private: bool = False  # take and gossip private addresses too (isolated test networks)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.block_status import VALID_SCRIPTS
@@ -10,12 +11,23 @@ from btcnode.chain.header_tree import HeaderTree
 from btcnode.consensus.blocks import check_block
 from btcnode.errors import DecodeError, Fault, RuleViolation
 from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.block import parse_block
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.testing.blocks import BlockTemplate
+
+
+class Activation(NamedTuple):
+    """What making a chain active did, as header indices.
+
+    ``connected``: oldest first; ``rejected``: could not be connected, and why; ``left``: disconnected, newest first.
+    """
+
+    connected: list[int]
+    rejected: list[tuple[int, RuleViolation]]
+    left: list[int]
 
 
 class MemoryChain:
@@ -56,12 +68,24 @@ class MemoryChain:
         self.tree.receive_block(index, block.n_tx, 0, 8 * len(self.blocks))
         return None, True
 
-    def activate(self) -> tuple[list[int], list[tuple[int, RuleViolation]]]:
-        """Make the best chain active; returns the connected headers and the blocks that could not be."""
+    def parsed(self, index: int) -> ParsedBlock:
+        """A stored block."""
+        return parse_block(self.blocks[index])
+
+    def activate(self) -> Activation:
+        """Make the best chain active."""
         connected: list[int] = []
         rejected: list[tuple[int, RuleViolation]] = []
+        left: list[int] = []
         while (target := self.tree.best_candidate(self.active.tip)) != self.active.tip:
             fork = self.active.find_fork(target)
+            for height in range(self.active.height, self.tree.height(fork), -1):
+                index = self.active.at(height)
+                if index in connected:
+                    connected.remove(index)
+                else:
+                    left.append(index)
+            self.active.set_tip(fork)
             for height in range(self.tree.height(fork) + 1, self.tree.height(target) + 1):
                 index = self.tree.ancestor(target, height)
                 code = self.invalid.get(self.tree.hash(index))
@@ -72,7 +96,7 @@ class MemoryChain:
                 self.tree.raise_validity(index, VALID_SCRIPTS)
                 self.active.set_tip(index)
                 connected.append(index)
-        return connected, rejected
+        return Activation(connected, rejected, left)
 
     def add_block(self, raw: bytes, now: int) -> int:
         """Add a block of our own with its header; returns its index. Raises RuleViolation."""

@@ -2,23 +2,26 @@
 
 Nodes run the shipped ``Protocol`` unmodified over chains in memory; adversaries are scripts that speak messages.
 Time passes only between events. Latency, jitter and bandwidth come from one seed, so that a run can be repeated
-exactly; ``digest`` sums up everything that happened.
+exactly; ``digest`` sums up everything that happened. Messages go from node to node as
+objects; their sizes are those of their bytes.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import typing
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
+from zlib import crc32
 
 from btcnode.errors import DecodeError
 from btcnode.mempool.rejection import TxResult
 from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.block import parse_block
+from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.steps import at_once
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
@@ -30,9 +33,10 @@ from btcnode.protocol.connections.peer_info import PeerInfo
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
 from btcnode.protocol.serving.thin_answers import answer_steps
+from btcnode.protocol.serving.tx_filter import filter_steps
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import MemoryChain
-from btcnode.wire.codec import LimitExceeded, Message
+from btcnode.wire.codec import LimitExceeded, Message, StepwiseMessage
 from btcnode.wire.messages import Ping, Pong, Verack, Version
 from btcnode.wire.netaddr import NetAddress
 from btcnode.wire.registry import decode_message, read_message
@@ -41,6 +45,11 @@ TICK = 0.1
 SEND_BUFFER = 1_000_000  # bytes on their way in one direction above which the sender's buffer counts as full
 UNIX_START = 1_700_000_000
 FRAME_HEADER = 24
+RECORDS_AT_ONCE = 1000
+NO_ANSWER = 5.0  # seconds after which the reactor gives up connecting
+
+Content = bytes | Message
+"""What a message brings: its payload, or the message as an object, which nobody changes."""
 
 
 @dataclass(slots=True)
@@ -60,6 +69,12 @@ class TxProcessor(TxSource, typing.Protocol):
     def judge(self, effect: fx.ProcessTransactions) -> ev.TransactionsProcessed:
         """Judge the transactions and take in those that are accepted."""
 
+    def connected(self, block: ParsedBlock) -> None:
+        """A block was connected: let go of what it confirms and contradicts."""
+
+    def disconnected(self, block: ParsedBlock) -> None:
+        """A block was disconnected: what it confirmed comes back."""
+
 
 class Endpoint:
     """Somebody at an address: a node or an adversary."""
@@ -76,8 +91,8 @@ class Endpoint:
     def opened(self, end: End, attempt: int, kind: ConnectionKind) -> None:
         """A connection stands; ``attempt`` is 0 if the other side opened it."""
 
-    def received(self, end: End, command: str, payload: bytes) -> None:
-        """A message has arrived."""
+    def received(self, end: End, command: str, content: Content, size: int) -> None:
+        """A message has arrived, whose payload has ``size`` bytes."""
 
     def closed(self, end: End) -> None:
         """The connection is gone."""
@@ -96,7 +111,7 @@ class End:
     other: End | None = None
     open: bool = True
     receiving: bool = True
-    inbox: deque[tuple[str, bytes]] = field(default_factory=deque)
+    inbox: deque[tuple[str, Content, int]] = field(default_factory=deque)
     pending: int = 0  # bytes that this end sent and the other has not taken
     full: bool = False
     wire_free: float = 0.0  # when the last byte sent has left
@@ -111,10 +126,11 @@ class Simulator:
         self.conditions = conditions or Conditions()
         self.now = 0.0
         self.endpoints: dict[NetAddress, Endpoint] = {}
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._sequence = 0
         self._next_end = 1
         self._digest = sha256()
+        self._records: list[str] = []  # of the digest, not hashed yet
         self.log: list[str] = []
 
     @property
@@ -124,17 +140,22 @@ class Simulator:
 
     @property
     def digest(self) -> str:
-        """Hash of every effect so far, with its time and place."""
+        """Hash of everything that nodes sent, opened, closed and validated so far, with its time and place."""
+        self._digest.update("".join(self._records).encode())
+        self._records.clear()
         return self._digest.hexdigest()
 
     def record(self, text: str) -> None:
         """Add a line to the digest."""
-        self._digest.update(f"{self.now:.9f} {text}\n".encode())
+        self._records.append(f"{self.now!r} {text}\n")
+        if len(self._records) > RECORDS_AT_ONCE:
+            self._digest.update("".join(self._records).encode())
+            self._records.clear()
 
-    def at(self, delay: float, action: Callable[[], None]) -> None:
+    def at(self, delay: float, action: Callable[..., None], *arguments: object) -> None:
         """Do something ``delay`` seconds from now; equal times happen in the order of calls."""
         self._sequence += 1
-        heapq.heappush(self._events, (self.now + delay, self._sequence, action))
+        heapq.heappush(self._events, (self.now + delay, self._sequence, action, arguments))
 
     def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass, at most ``seconds``; tells whether ``until`` came true (checked twice a second)."""
@@ -145,17 +166,23 @@ class Simulator:
                 if until():
                     return True
                 check += 0.5
-            self.now, _, action = heapq.heappop(self._events)
-            action()
+            self.now, _, action, arguments = heapq.heappop(self._events)
+            action(*arguments)
         self.now = end
         return until is not None and until()
 
     # -- wires ---------------------------------------------------------------------------------------------------
 
-    def _latency(self) -> float:
+    def latency(self, source: Endpoint, target: Endpoint) -> float:
+        """Seconds that a packet takes now; infinite: it never arrives."""
         c = self.conditions
         delay = self.rng.uniform(c.latency_min, c.latency_max)
         return delay + (c.retransmission if c.loss and self.rng.random() < c.loss else 0.0)
+
+    def arrival(self, end: End, target: Endpoint, size: int) -> float:
+        """When ``size`` bytes that ``end`` sends now have arrived, whatever was sent before."""
+        end.wire_free = max(self.now, end.wire_free) + size / self.conditions.bandwidth
+        return end.wire_free + self.latency(end.owner, target)
 
     def connect(
         self,
@@ -181,43 +208,52 @@ class Simulator:
             endpoint.opened(far, 0, ConnectionKind.INBOUND)
             source.opened(near, attempt, kind)
 
-        self.at(2 * self._latency(), establish)
+        endpoint = self.endpoints.get(target)
+        wait = 2 * self.latency(source, endpoint if endpoint is not None else source)
+        if wait < math.inf:
+            self.at(wait, establish)
+        elif failed is not None:
+            self.at(NO_ANSWER, failed, "connection timed out")
 
     def _take_id(self) -> int:
         self._next_end += 1
         return self._next_end - 1
 
-    def send(self, end: End, command: str, payload: bytes) -> None:
+    def send(self, end: End, command: str, content: Content) -> None:
         """Put a message on the wire; order is kept."""
         other = end.other
         if not end.open or other is None or not other.open:
             return
-        size = len(payload) + FRAME_HEADER
+        length = len(content) if isinstance(content, bytes) else len(content.encode())
+        self.transmit(end, other, command, content, length)
+
+    def transmit(self, end: End, other: End, command: str, content: Content, length: int) -> None:
+        """The same for a payload of ``length`` bytes, from an open end to the ``other``."""
+        size = length + FRAME_HEADER
         end.pending += size
-        end.wire_free = max(self.now, end.wire_free) + size / self.conditions.bandwidth
-        arrival = max(end.last_arrival, end.wire_free + self._latency())
-        end.last_arrival = arrival
+        end.last_arrival = arrival = max(end.last_arrival, self.arrival(end, other.owner, size))
         if end.pending > SEND_BUFFER and not end.full:
             end.full = True
-            self.at(0, lambda: end.owner.buffer_changed(end, True))
+            self.at(0, end.owner.buffer_changed, end, True)
+        if arrival < math.inf:
+            self._sequence += 1
+            heapq.heappush(self._events, (arrival, self._sequence, self._arrive, (other, command, content, length)))
 
-        def arrive() -> None:
-            other.inbox.append((command, payload))
-            self.drain(other)
-
-        self.at(arrival - self.now, arrive)
+    def _arrive(self, end: End, command: str, content: Content, length: int) -> None:
+        end.inbox.append((command, content, length))
+        self.drain(end)
 
     def drain(self, end: End) -> None:
         """Hand over what has arrived, as far as the owner reads."""
         other = end.other
         while end.inbox and end.receiving and end.open:
-            command, payload = end.inbox.popleft()
+            command, content, length = end.inbox.popleft()
             if other is not None:
-                other.pending -= len(payload) + FRAME_HEADER
+                other.pending -= length + FRAME_HEADER
                 if other.full and other.pending < SEND_BUFFER // 2:
                     other.full = False
-                    self.at(0, lambda: other.owner.buffer_changed(other, False))
-            end.owner.received(end, command, payload)
+                    self.at(0, other.owner.buffer_changed, other, False)
+            end.owner.received(end, command, content, length)
 
     def close(self, end: End) -> None:
         """Close a connection; what is on the wire still arrives, then the other side learns of it."""
@@ -232,7 +268,8 @@ class Simulator:
                 other.open = False
                 other.owner.closed(other)
 
-        self.at(max(end.last_arrival - self.now, 0) + self.conditions.latency_min, tell_other)
+        if end.last_arrival < math.inf:
+            self.at(max(end.last_arrival - self.now, 0) + self.conditions.latency_min, tell_other)
         self.at(0, lambda: end.owner.closed(end))
 
 
@@ -265,7 +302,7 @@ class Adversary(Endpoint):
 
     def send(self, end: End, message: Message) -> None:
         """Send a message."""
-        self.sim.send(end, message.command, message.encode())
+        self.sim.send(end, message.command, message)
 
     def send_all(self, message: Message) -> None:
         """Send a message over every connection."""
@@ -277,9 +314,9 @@ class Adversary(Endpoint):
         for end in list(self.ends.values()):
             self.sim.close(end)
 
-    def received(self, end: End, command: str, payload: bytes) -> None:
+    def received(self, end: End, command: str, content: Content, size: int) -> None:
         """Do the handshake, hand everything to ``on_message``."""
-        message = decode_message(command, payload)
+        message = decode_message(command, content) if isinstance(content, bytes) else content
         self.messages.append(message)
         if isinstance(message, Version):
             if end.id not in self._opened_by_us:
@@ -351,7 +388,35 @@ class SimNode(Endpoint):
         self.lines: list[str] = []
         self._inputs: deque[Input] = deque()
         self._stepping = False
+        self._executors = self._effect_executors()
+        self.feed(ev.LocalAddress(address, "bind"))
         sim.at(sim.rng.uniform(0, tick), self._tick)
+
+    def _effect_executors(self) -> dict[type, Callable[[typing.Any], None]]:
+        """Who executes which effect."""
+        return {
+            fx.Send: self._send_message,
+            fx.SendRaw: lambda effect: self._send(effect.peer_id, effect.command, effect.payload),
+            fx.Disconnect: self._disconnect,
+            fx.Connect: self._connect,
+            fx.SetReceiving: self._set_receiving,
+            fx.AskForTurn: lambda effect: self._inputs.append(ev.PeerTurn(effect.peer_id)),
+            fx.ProcessBlock: self._process_block,
+            fx.ProcessTransactions: self._process_transactions,
+            fx.ReadBlock: self._read_block,
+            fx.MatchBlock: self._match_block,
+            fx.MakeThin: self._make_thin,
+            fx.ReadFilters: lambda e: self._answer(ev.FiltersRead(e.peer_id, e.indices, None)),
+            fx.ReadSpent: lambda e: self._answer(ev.SpentRead(e.peer_id, e.index, None)),
+            fx.ResolveSeeds: self._resolve_seeds,
+            fx.Log: lambda effect: self.lines.append(effect.text),
+            fx.WithdrawTransactions: _nothing,  # they are judged all the same, as those that somebody has begun with
+            fx.DistrustBlocks: _nothing,  # blocks are judged in the order in which they come
+            fx.Excuse: _nothing,  # processor time is not simulated
+            fx.TakeSpent: _nothing,  # nobody asks for them without SwiftSync
+            fx.AddressBookDirty: _nothing,
+            fx.Audit: _nothing,
+        }
 
     # -- the world to the protocol -------------------------------------------------------------------------------
 
@@ -361,10 +426,15 @@ class SimNode(Endpoint):
         if self._stepping:
             return
         self._stepping = True
-        while self._inputs:
-            for effect in self.protocol.step(self.sim.now, self._inputs.popleft()):
-                self._execute(effect)
+        inputs, step, executors = self._inputs, self.protocol.step, self._executors
+        while inputs:
+            for effect in step(self.sim.now, inputs.popleft()):
+                executors[type(effect)](effect)
         self._stepping = False
+
+    def _answer(self, event: Input) -> None:
+        """What is read from disk is there after a millisecond."""
+        self.sim.at(0.001, self.feed, event)
 
     def _tick(self) -> None:
         self.feed(ev.Tick(self.sim.unix))
@@ -376,15 +446,16 @@ class SimNode(Endpoint):
         permissions = self.permissions.get(end.remote, Permission.NONE)
         self.feed(ev.PeerConnected(end.id, end.remote, kind, attempt, permissions, local_address=self.address))
 
-    def received(self, end: End, command: str, payload: bytes) -> None:
-        """Decode as the reactor does."""
-        try:
-            message = read_message(command, payload)
-        except DecodeError as error:
-            kind = ev.Malformation.LIMIT if isinstance(error, LimitExceeded) else ev.Malformation.PAYLOAD
-            self.feed(ev.MalformedMessage(end.id, kind, command, str(error)))
-            return
-        self.feed(ev.MessageReceived(end.id, message, len(payload)))
+    def received(self, end: End, command: str, content: Content, size: int) -> None:
+        """Decode as the reactor does what comes as bytes."""
+        if isinstance(content, bytes):
+            try:
+                content = read_message(command, content)
+            except DecodeError as error:
+                kind = ev.Malformation.LIMIT if isinstance(error, LimitExceeded) else ev.Malformation.PAYLOAD
+                self.feed(ev.MalformedMessage(end.id, kind, command, str(error), size))
+                return
+        self.feed(ev.MessageReceived(end.id, content, size))
 
     def closed(self, end: End) -> None:
         """Tell the protocol."""
@@ -397,47 +468,29 @@ class SimNode(Endpoint):
 
     # -- the protocol to the world -------------------------------------------------------------------------------
 
-    def _execute(self, effect: fx.Effect) -> None:
-        sim = self.sim
-        sim.record(f"{self.address} {summary(effect)}")
-        if isinstance(effect, fx.Send):
-            self._send(effect.peer_id, effect.message.command, effect.message.encode())
-        elif isinstance(effect, fx.SendRaw):
-            self._send(effect.peer_id, effect.command, effect.payload)
-        elif isinstance(effect, fx.Disconnect):
-            self.disconnects.append((effect.peer_id, effect.reason, effect.discourage))
-            if effect.peer_id in self.ends:
-                sim.close(self.ends[effect.peer_id])
-        elif isinstance(effect, fx.Connect):
-            self._connect(effect)
-        elif isinstance(effect, fx.SetReceiving):
-            self._set_receiving(effect)
-        elif isinstance(effect, fx.AskForTurn):
-            sim.at(0.0, lambda: self.feed(ev.PeerTurn(effect.peer_id)))
-        elif isinstance(effect, fx.ProcessBlock):
-            self._process_block(effect)
-        elif isinstance(effect, fx.ProcessTransactions):
-            self._process_transactions(effect)
-        elif isinstance(effect, fx.WithdrawTransactions):
-            pass  # they are judged all the same, as those that somebody has begun with
-        elif isinstance(effect, fx.ReadBlock):
-            raw = self.chain.blocks.get(effect.index)
-            sim.at(0.001, lambda: self.feed(ev.BlockRead(effect.peer_id, effect.index, raw)))
-        elif isinstance(effect, fx.MakeThin):
-            self._make_thin(effect)
-        elif isinstance(effect, fx.ReadFilters):
-            sim.at(0.001, lambda: self.feed(ev.FiltersRead(effect.peer_id, effect.indices, None)))
-        elif isinstance(effect, fx.ReadSpent):
-            sim.at(0.001, lambda: self.feed(ev.SpentRead(effect.peer_id, effect.index, None)))
-        elif isinstance(effect, fx.Log):
-            self.lines.append(effect.text)
+    def _send_message(self, effect: fx.Send) -> None:
+        """As an object, but for those messages that nodes decode step by step."""
+        message = effect.message
+        stepwise = isinstance(message, StepwiseMessage)
+        self._send(effect.peer_id, message.command, message.encode() if stepwise else message)
 
-    def _send(self, peer_id: int, command: str, payload: bytes) -> None:
+    def _send(self, peer_id: int, command: str, content: Content) -> None:
         end = self.ends.get(peer_id)
-        if end is not None:
-            self.sim.send(end, command, payload)
+        if end is None or not end.open or end.other is None or not end.other.open:
+            return
+        payload = content if isinstance(content, bytes) else content.encode()
+        length = len(payload)
+        self.sim.record(f"{end.id} {command} {length} {crc32(payload)}")
+        self.sim.transmit(end, end.other, command, content, length)
+
+    def _disconnect(self, effect: fx.Disconnect) -> None:
+        self.sim.record(f"{self.address} {effect!r}")
+        self.disconnects.append((effect.peer_id, effect.reason, effect.discourage))
+        if effect.peer_id in self.ends:
+            self.sim.close(self.ends[effect.peer_id])
 
     def _connect(self, effect: fx.Connect) -> None:
+        self.sim.record(f"{self.address} {effect!r}")
         target = effect.target
         if isinstance(target, str):
             host, _, port = target.rpartition(":")
@@ -450,11 +503,28 @@ class SimNode(Endpoint):
             failed=lambda reason: self.feed(ev.ConnectFailed(effect.attempt, reason)),
         )
 
-    def _make_thin(self, effect: fx.MakeThin) -> None:
+    def _resolve_seeds(self, effect: fx.ResolveSeeds) -> None:
+        for name in effect.names:
+            self._answer(ev.DnsSeedResult(name, ()))
+
+    def _read_block(self, effect: fx.ReadBlock) -> None:
         raw = self.chain.blocks.get(effect.index)
-        block = effect.block or (parse_block(raw) if raw is not None else None)
+        if raw is not None and not effect.witness:
+            block = self.chain.parsed(effect.index)
+            raw = b"".join([raw[: block.tx_pos[0]], *[block.tx(n).stripped() for n in range(block.n_tx)]])
+        self._answer(ev.BlockRead(effect.peer_id, effect.index, raw))
+
+    def _match_block(self, effect: fx.MatchBlock) -> None:
+        raw = self.chain.blocks.get(effect.index)
+        found = None if raw is None else at_once(filter_steps(raw, effect.filter))
+        self._answer(ev.BlockMatched(effect.peer_id, effect.index, found))
+
+    def _make_thin(self, effect: fx.MakeThin) -> None:
+        block = effect.block
+        if block is None and effect.index in self.chain.blocks:
+            block = self.chain.parsed(effect.index)
         made = at_once(answer_steps(effect.request, block)) if block is not None else None
-        self.sim.at(0.001, lambda: self.feed(ev.ThinMade(effect.peer_id, effect.index, made)))
+        self._answer(ev.ThinMade(effect.peer_id, effect.index, made))
 
     def _set_receiving(self, effect: fx.SetReceiving) -> None:
         end = self.ends.get(effect.peer_id)
@@ -462,47 +532,62 @@ class SimNode(Endpoint):
             end.receiving = effect.enabled
             self.sim.at(0, lambda: self.sim.drain(end))
 
+    def validation_time(self, raw: bytes) -> float:
+        """Seconds that checking and connecting a block takes."""
+        return self.validation_delay
+
     def _process_block(self, effect: fx.ProcessBlock) -> None:
+        self.sim.record(f"{self.address} block {effect.peer_id} {effect.index} {effect.requested}")
         self.processed.append((effect.peer_id, effect.index))
-        self._validation_free = max(self._validation_free, self.sim.now) + self.validation_delay
+        self._validation_free = max(self._validation_free, self.sim.now) + self.validation_time(effect.raw)
+        self.sim.at(self._validation_free - self.sim.now, self._store, effect)
 
-        def finish() -> None:
-            violation, new = self.chain.store(effect.index, effect.raw)
-            self.accepted(effect.index, new)
-            self.feed(ev.BlockProcessed(effect.peer_id, effect.index, violation, new))
-            self.activate()
-
-        self.sim.at(self._validation_free - self.sim.now, finish)
+    def _store(self, effect: fx.ProcessBlock) -> None:
+        violation, new = self.chain.store(effect.index, effect.raw)
+        self.accepted(effect.index, new)
+        self.feed(ev.BlockProcessed(effect.peer_id, effect.index, violation, new))
+        self.activate()
 
     def _process_transactions(self, effect: fx.ProcessTransactions) -> None:
         self._tx_free = max(self._tx_free, self.sim.now) + self.tx_delay
+        self.sim.at(self._tx_free - self.sim.now, self._judge, effect)
 
-        def finish() -> None:
-            if self.pool is not None:
-                answer = self.pool.judge(effect)
-            else:
-                unknown = tuple(ev.TxOutcome(tx.txid, tx.wtxid, TxResult.UNKNOWN) for tx in effect.txs)
-                answer = ev.TransactionsProcessed(effect.peer_id, effect.number, unknown)
-            self.feed(answer)
-
-        self.sim.at(self._tx_free - self.sim.now, finish)
+    def _judge(self, effect: fx.ProcessTransactions) -> None:
+        if self.pool is not None:
+            self.feed(self.pool.judge(effect))
+            return
+        unknown = tuple(ev.TxOutcome(tx.txid, tx.wtxid, TxResult.UNKNOWN) for tx in effect.txs)
+        self.feed(ev.TransactionsProcessed(effect.peer_id, effect.number, unknown))
 
     # -- the chain -----------------------------------------------------------------------------------------------
 
+    def _is_initial(self) -> bool:
+        return self.chain.view.is_initial_block_download(int(self.sim.unix))
+
     def accepted(self, index: int, new: bool) -> None:
         """Tell the protocol of a block that was stored on top of the tip."""
-        tree = self.chain.tree
-        initial = self.chain.view.is_initial_block_download(int(self.sim.unix))
-        if new and tree.prev(index) == self.chain.active.tip and not initial:
-            self.feed(ev.BlockAccepted(index, parse_block(self.chain.blocks[index])))
+        if new and self.chain.tree.prev(index) == self.chain.active.tip and not self._is_initial():
+            self.feed(ev.BlockAccepted(index, self.chain.parsed(index)))
 
     def activate(self) -> None:
-        """Make the best chain active and tell the protocol."""
-        connected, rejected = self.chain.activate()
+        """Make the best chain active and tell the pool and the protocol, in the order in which a node does."""
+        chain = self.chain
+        connected, rejected, left = chain.activate()
+        for index in left:
+            if self.pool is not None:
+                self.pool.disconnected(chain.parsed(index))
+            self.feed(ev.TransactionsUnconfirmed(chain.tree.hash(index)))
+        initial = self._is_initial()
+        for index in connected:
+            if self.pool is not None:
+                self.pool.connected(chain.parsed(index))
+            if not initial:
+                self.feed(ev.TransactionsConfirmed(chain.parsed(index)))
         for index, violation in rejected:
             self.feed(ev.BlockRejected(index, violation))
         if connected:
-            self.feed(ev.TipChanged(self.chain.active.tip, tuple(connected)))
+            self.feed(ev.TipChanged(chain.active.tip, tuple(connected)))
+        self.feed(ev.ChainSettled())
 
     def load(self, blocks: Iterable[bytes]) -> None:
         """Take blocks without the network."""
@@ -531,19 +616,8 @@ class SimNode(Endpoint):
         return [info for i in self.protocol.peer_ids() if (info := self.protocol.peer_info(i)) is not None]
 
 
-def summary(effect: fx.Effect) -> str:
-    """One line that tells effects apart, without megabytes of payload."""
-    if isinstance(effect, fx.Send):
-        payload = effect.message.encode()
-        return f"send {effect.peer_id} {effect.message.command} {sha256(payload).hexdigest()[:16]}"
-    if isinstance(effect, fx.SendRaw):
-        return f"raw {effect.peer_id} {effect.command} {sha256(effect.payload).hexdigest()[:16]}"
-    if isinstance(effect, fx.ProcessTransactions):
-        hashes = " ".join(tx.wtxid.hex()[:16] for tx in effect.txs)
-        return f"txs {effect.peer_id} {effect.number} {hashes}"
-    if isinstance(effect, fx.ProcessBlock):
-        return f"process {effect.peer_id} {effect.index} {effect.requested}"
-    return repr(effect)
+def _nothing(_: fx.Effect) -> None:
+    """The effect changes nothing that is simulated."""
 
 
 def sim_address(number: int, port: int = 18444) -> NetAddress:

@@ -26,9 +26,9 @@ from btcnode.protocol.blocks.thin_block import ThinBlock
 from btcnode.protocol.limits import MAX_XTHIN_FILTER_ELEMENTS
 from btcnode.protocol.serving.compact_serving import compact_payload
 from btcnode.testing.memory_chain import MemoryChain
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.bloom_filter import contains, make_filter
 from btcnode.wire.messages import BlockTxn, CmpctBlock, GetBlockTxn, GetXBlockTx, GetXThin, XBlockTx, XThinBlock
-from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 
 def timed(label: str, work: Callable[[], Any]) -> Any:

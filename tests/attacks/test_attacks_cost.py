@@ -23,12 +23,12 @@ from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.transactions.tx_download import Known, TxDownload
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START
+from btcnode.testing.small_pool import SmallPool
 from btcnode.wire import messages as m
 from btcnode.wire.codec import StepwiseMessage
 from btcnode.wire.constants import MSG_WTX
 from btcnode.wire.registry import Sealed, read_message
 from tests.lib.protocol_bench import Bench
-from tests.lib.small_pool import SmallPool
 
 ELEMENTS = 12 * STEP
 

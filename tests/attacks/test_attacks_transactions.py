@@ -21,10 +21,10 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.transactions.orphanage import Orphanage
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 from btcnode.wire.constants import MSG_WTX
 from btcnode.wire.messages import GetData, Inv, InvItem, TxMessage
 from tests.lib.protocol_bench import Bench
-from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 
 OUTBOUND = ConnectionKind.OUTBOUND_FULL
 

@@ -33,6 +33,7 @@ from btcnode.protocol.serving.tx_filter import filter_block
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START, sim_address
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 from btcnode.wire import messages as m
 from btcnode.wire.bloom_filter import make_filter
 from btcnode.wire.codec import LimitExceeded, Message
@@ -40,7 +41,6 @@ from btcnode.wire.constants import MSG_BLOCK_SPENT, NODE_BLOCK_UNDO, NODE_BLOOM,
 from btcnode.wire.registry import UnknownMessage, decode_message
 from btcnode.wire.subnet import SubNet
 from tests.lib.protocol_bench import Bench
-from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 
 MAX_PEERS = 12
 MAX_ANSWERS = 2000  # effects without an answer: the eldest is answered then
@@ -208,7 +208,7 @@ class PeerFuzzer:
 
     def _activate(self) -> None:
         chain = self.bench.chain
-        connected, rejected = chain.activate()
+        connected, rejected, _ = chain.activate()
         for index, violation in rejected:
             self._feed(ev.BlockRejected(index, violation))
         if connected:

@@ -20,11 +20,11 @@ from btcnode.protocol.protocol import Protocol
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.testing.simulator import UNIX_START, sim_address
+from btcnode.testing.small_pool import SmallPool
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
 from btcnode.wire.messages import AddrEntry, Ping, Pong, Verack, Version, WtxidRelay
 from btcnode.wire.netaddr import NetAddress
-from tests.lib.small_pool import SmallPool
 
 M = TypeVar("M", bound=Message)
 E = TypeVar("E")
@@ -144,7 +144,7 @@ class Bench:
             if new and self.chain.tree.prev(effect.index) == self.chain.active.tip:
                 collected += self.step(ev.BlockAccepted(effect.index, parse_block(self.chain.blocks[effect.index])))
             collected += self.step(ev.BlockProcessed(effect.peer_id, effect.index, violation, new))
-            connected, rejected = self.chain.activate()
+            connected, rejected, _ = self.chain.activate()
             for index, reason in rejected:
                 collected += self.step(ev.BlockRejected(index, reason))
             if connected:
@@ -168,7 +168,7 @@ class Bench:
         """Have these blocks already."""
         for raw in blocks:
             self.chain.add_block(raw, UNIX_START)
-        connected, _ = self.chain.activate()
+        connected = self.chain.activate().connected
         self.step(ev.TipChanged(self.chain.active.tip, tuple(connected)))
 
     # -- effects -------------------------------------------------------------------------------------------------

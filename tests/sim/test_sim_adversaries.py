@@ -139,7 +139,7 @@ def test_orphan_headers_are_asked_for_once_in_a_while(params: NetworkParams, cha
     class Orphaner(Good):
         def on_established(self, end: End) -> None:
             for i in range(200):
-                self.sim.at(0.1 * i, lambda i=i: self.send(end, Headers((self.chain[500 + i][:80],))))  # type: ignore[misc]
+                self.sim.at(0.1 * i, lambda i=i: self.send(end, Headers((self.chain[500 + i][:80],))))
 
         def on_message(self, end: End, message: Message) -> None:
             """Answers nothing."""

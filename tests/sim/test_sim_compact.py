@@ -10,8 +10,8 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import TransactionAdded
-from btcnode.testing.simulator import Conditions, SimNode, Simulator, sim_address
-from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
+from btcnode.testing.simulator import Conditions, Content, SimNode, Simulator, sim_address
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 
 class CountingNode(SimNode):
@@ -19,9 +19,9 @@ class CountingNode(SimNode):
 
     counts: Counter[str]
 
-    def _send(self, peer_id: int, command: str, payload: bytes) -> None:
+    def _send(self, peer_id: int, command: str, content: Content) -> None:
         self.counts[command] += 1
-        super()._send(peer_id, command, payload)
+        super()._send(peer_id, command, content)
 
 
 def make_node(sim: Simulator, number: int, params: NetworkParams, chain: list[bytes]) -> CountingNode:

@@ -12,7 +12,7 @@ from btcnode.protocol.commands import AddNode, DisconnectNode
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections import peer_states
 from btcnode.protocol.connections.peer_states import TRANSITIONS, PeerEvent, PeerState
-from btcnode.testing.simulator import Adversary, End, SimNode, Simulator, sim_address
+from btcnode.testing.simulator import Adversary, Content, End, SimNode, Simulator, sim_address
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import MSG_WITNESS_BLOCK
 from btcnode.wire.messages import BlockMessage, GetData, GetHeaders, Headers, InvItem
@@ -50,15 +50,15 @@ class Falling(Adversary):
         super().__init__(sim, sim_address(number))
         self.told: list[float] = []
 
-    def received(self, end: End, command: str, payload: bytes) -> None:
+    def received(self, end: End, command: str, content: Content, size: int) -> None:
         if command in ("inv", "headers", "cmpctblock"):
             self.told.append(self.sim.now)
         if self.silent_from < self.sim.now < self.silent_to:
             if command == "ping":
                 wake = self.silent_to - self.sim.now
-                self.sim.at(wake, lambda: super(Falling, self).received(end, command, payload))
+                self.sim.at(wake, lambda: super(Falling, self).received(end, command, content, size))
             return
-        super().received(end, command, payload)
+        super().received(end, command, content, size)
 
     def told_between(self, start: float, end: float) -> int:
         return sum(start < at < end for at in self.told)
@@ -80,7 +80,7 @@ class Late(Good):
 class Mute(Adversary):
     """Connects, and does not even say hello."""
 
-    def received(self, end: End, command: str, payload: bytes) -> None:
+    def received(self, end: End, command: str, content: Content, size: int) -> None:
         """Nothing."""
 
     def _send_version(self, end: End) -> None:

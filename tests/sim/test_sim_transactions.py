@@ -12,10 +12,10 @@ from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.testing.simulator import Adversary, Conditions, End, SimNode, Simulator, sim_address
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import MSG_TX, MSG_WTX
 from btcnode.wire.messages import GetData, Inv, InvItem, TxMessage, WtxidRelay
-from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 
 
 def tx_node(sim: Simulator, number: int, params: NetworkParams, chain: list[bytes], **options: object) -> SimNode:

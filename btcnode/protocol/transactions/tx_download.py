@@ -79,15 +79,16 @@ class _PeerTraits(NamedTuple):
 class TxDownload:
     """The memory of all transaction downloads. ``source`` is the mempool."""
 
-    def __init__(self, source: TxSource, rng: Random) -> None:
+    def __init__(self, source: TxSource, rng: Random, *, memory_shift: int = 0) -> None:
+        """``memory_shift``: what was refused is remembered 2**n times less long."""
         self._source = source
         self._rng = rng
         self.orphanage = Orphanage()
         self.tracker = TxRequests(rng.randbytes(16))
-        hasher = BloomHasher(rng.randbytes(16), RECENT_REJECTS_BITS_LOG2, RECENT_REJECTS_HASHES)
+        hasher = BloomHasher(rng.randbytes(16), RECENT_REJECTS_BITS_LOG2 - memory_shift, RECENT_REJECTS_HASHES)
         self._hasher = hasher
-        self._rejects = RollingBloom(b"", RECENT_REJECTS, hasher=hasher)
-        self._reconsiderable = RollingBloom(b"", RECENT_REJECTS, hasher=hasher)
+        self._rejects = RollingBloom(b"", RECENT_REJECTS >> memory_shift, hasher=hasher)
+        self._reconsiderable = RollingBloom(b"", RECENT_REJECTS >> memory_shift, hasher=hasher)
         self._confirmed = RollingSet(RECENTLY_CONFIRMED)
         self._peers: dict[int, _PeerTraits] = {}
         self._wtxid_peers = 0

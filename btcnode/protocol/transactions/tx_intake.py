@@ -89,7 +89,7 @@ class TxIntake:
         self._work_budget = work
         self._source = source
         self._relay = relay
-        self.download = TxDownload(source, ctx.rng)
+        self.download = TxDownload(source, ctx.rng, memory_shift=ctx.config.memory_shift)
         self.extra: deque[Tx] = deque(maxlen=ctx.config.extra_transactions)  # for compact blocks, the newest last
         self._open: dict[int, _Open] = {}
         self._next_number = 1

@@ -58,7 +58,9 @@ class TxRelay:
         self._upload = upload
         self._source = source
         self._snapshots = PoolSnapshots(source)
-        self._hasher = BloomHasher(ctx.rng.randbytes(16), TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES)
+        shift = ctx.config.memory_shift
+        self._hasher = BloomHasher(ctx.rng.randbytes(16), TX_KNOWN_BITS_LOG2 - shift, TX_KNOWN_HASHES)
+        self._known_per_generation = TX_KNOWN_PER_GENERATION >> shift
         self._peers: dict[int, Peer] = {}
         self._next_inbound: dict[int, float] = {}  # by network
         self._again: list[bytes] = []  # txids of those that are announced again now
@@ -75,7 +77,7 @@ class TxRelay:
         """The handshake is complete: from now on the peer is told of transactions, if it wants that."""
         if not (peer.relay or offers_bloom(self._ctx, peer)) or peer.kind in WITHOUT_TRANSACTIONS:
             return
-        known = RollingBloom(b"", TX_KNOWN_PER_GENERATION, hasher=self._hasher)
+        known = RollingBloom(b"", self._known_per_generation, hasher=self._hasher)
         group = int.from_bytes(self._ctx.groups.group(peer.address), "little")
         peer.tx = TxState(known, self._source.sequence, 0.0, group)
         if peer.relay:

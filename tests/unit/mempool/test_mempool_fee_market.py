@@ -13,7 +13,7 @@ from btcnode.mempool.entry import LockPoints, MempoolEntry
 from btcnode.mempool.fee_estimator import DOUBLE_SUCCESS, INFINITE, FeeEstimator, Horizon, make_bounds
 from btcnode.mempool.fee_file import VERSION, decode_estimates, encode_estimates
 from btcnode.mempool.fee_stats import ConfirmStats, add_each
-from tests.lib.small_pool import coin, spend
+from btcnode.testing.small_pool import coin, spend
 
 BASE_FEE = 2000
 SLACK = 500  # sat/kvB: what averages may be off

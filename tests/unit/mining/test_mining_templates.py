@@ -16,8 +16,8 @@ from btcnode.networks.parameters import params_for
 from btcnode.node.mempool_setup import make_template_maker
 from btcnode.primitives.addresses import secret_encode
 from btcnode.primitives.hashes import to_display
+from btcnode.testing.small_pool import coin, output, spend
 from tests.lib.settings import settings_of
-from tests.lib.small_pool import coin, output, spend
 
 REGTEST = params_for("regtest")
 

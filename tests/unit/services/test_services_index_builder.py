@@ -65,7 +65,7 @@ class FakeChain:
             on = self.memory.active.tip if on is None else on
             on = self.memory.add_block(self.memory.mine(self.tree.time(on) + 60, on=on, extra=extra), NOW)
             added.append(on)
-            connected, _ = self.memory.activate()
+            connected = self.memory.activate().connected
             self.tell([BlockConnected(index, self.tree.height(index), 1, 0, 0, BLOCK) for index in connected])
         return added
 

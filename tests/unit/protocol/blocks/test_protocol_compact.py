@@ -19,6 +19,7 @@ from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.serving.compact_serving import compact_payload
 from btcnode.testing.simulator import UNIX_START
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.constants import MSG_CMPCT_BLOCK, MSG_WITNESS_BLOCK
 from btcnode.wire.messages import (
     BlockMessage,
@@ -36,7 +37,6 @@ from btcnode.wire.messages import (
 from btcnode.wire.messages.compact import PrefilledTx
 from btcnode.wire.short_ids import matching, packed_short_ids, short_id
 from tests.lib.protocol_bench import Bench
-from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 TXS = [spend([coin(n)], COIN_VALUE, 2000, witness=b"w%d" % n) for n in range(8)]
 
@@ -485,7 +485,7 @@ def test_new_block_goes_on_before_it_is_connected(lab: Lab) -> None:
     assert lab.bench.given(BlockTxn) == [BlockTxn(lab.hash, (TXS[0].raw, TXS[7].raw))]
     lab.bench.receive(high, full(lab.hash))
     assert not lab.bench.all(fx.ReadBlock)
-    connected, _ = lab.bench.chain.activate()
+    connected = lab.bench.chain.activate().connected
     lab.bench.step(ev.TipChanged(index, tuple(connected)))
     assert lab.bench.all(fx.ReadBlock) == [fx.ReadBlock(high, index)]
     assert lab.bench.sent(Headers, low)

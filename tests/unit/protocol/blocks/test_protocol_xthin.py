@@ -18,6 +18,7 @@ from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.serving.pieces import PIECE
 from btcnode.protocol.serving.thin_answers import ThinAnswer, answer_steps
 from btcnode.testing.simulator import UNIX_START
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.bloom_filter import contains, make_filter
 from btcnode.wire.constants import MSG_CMPCT_BLOCK, MSG_WITNESS_BLOCK, NODE_XTHIN
 from btcnode.wire.messages import (
@@ -32,7 +33,6 @@ from btcnode.wire.messages import (
     XThinBlock,
 )
 from tests.lib.protocol_bench import Bench
-from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 TXS = [spend([coin(n)], COIN_VALUE, 2000, witness=b"w%d" % n) for n in range(8)]
 SERVICES = OWN_SERVICES | NODE_XTHIN

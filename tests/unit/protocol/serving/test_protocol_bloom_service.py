@@ -17,6 +17,7 @@ from btcnode.protocol.serving.pieces import PIECE
 from btcnode.protocol.serving.tx_filter import filter_block, match
 from btcnode.script.scriptparse import push_data
 from btcnode.settings.permissions import Permission
+from btcnode.testing.small_pool import SmallPool
 from btcnode.wire import bloom_filter
 from btcnode.wire.bloom_filter import BloomFilter, make_filter
 from btcnode.wire.constants import MSG_FILTERED_BLOCK, NODE_BLOOM
@@ -35,7 +36,6 @@ from btcnode.wire.messages import (
 )
 from tests.lib.hostile.filters import worst_filter
 from tests.lib.protocol_bench import Bench
-from tests.lib.small_pool import SmallPool
 
 WANTED = bytes(range(20))
 EMPTY = FilterLoad(b"", 1, 0, 0)

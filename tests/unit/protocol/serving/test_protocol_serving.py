@@ -15,6 +15,7 @@ from btcnode.protocol.limits import GETDATA_PAUSE, MAX_GETDATA_BYTES_PER_TURN, M
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.constants import (
     MSG_BLOCK,
     MSG_CMPCT_BLOCK,
@@ -43,7 +44,6 @@ from btcnode.wire.messages import (
     TxMessage,
 )
 from tests.lib.protocol_bench import Bench
-from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 
 def hash_of(raw: bytes) -> bytes:

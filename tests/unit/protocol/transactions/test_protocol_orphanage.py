@@ -11,7 +11,7 @@ import pytest
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.limits import MAX_ORPHANAGE_SCORE, MAX_PACKAGE_CANDIDATES, RESERVED_ORPHAN_WEIGHT_PER_PEER
 from btcnode.protocol.transactions.orphanage import Orphanage
-from tests.lib.small_pool import COIN_VALUE, coin, output, spend
+from btcnode.testing.small_pool import COIN_VALUE, coin, output, spend
 
 
 def orphan(number: int, *, inputs: int = 1, padding: int = 0) -> Tx:

@@ -13,6 +13,7 @@ from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.testing.simulator import UNIX_START, sim_address
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, spend
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_TX, MSG_WTX
 from btcnode.wire.messages import (
     AddrEntry,
@@ -29,7 +30,6 @@ from btcnode.wire.messages import (
 )
 from btcnode.wire.netaddr import NetAddress, Network
 from tests.lib.protocol_bench import Bench
-from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, spend
 
 PRIVATE = ConnectionKind.PRIVATE_BROADCAST
 

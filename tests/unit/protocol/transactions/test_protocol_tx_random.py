@@ -16,10 +16,10 @@ from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.transactions.tx_intake import memory_of
 from btcnode.settings.permissions import Permission
+from btcnode.testing.small_pool import COIN_VALUE, INVALID_SCRIPT, SmallPool, coin, output, spend
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_TX, MSG_WTX
 from btcnode.wire.messages import FeeFilter, GetData, Inv, InvItem, Mempool, NotFound, TxMessage
 from tests.lib.protocol_bench import Bench
-from tests.lib.small_pool import COIN_VALUE, INVALID_SCRIPT, SmallPool, coin, output, spend
 
 
 def make_transactions(rng: Random) -> list[Tx]:

@@ -20,10 +20,10 @@ from btcnode.protocol.transactions import tx_relay
 from btcnode.protocol.transactions.fee_filter import FeeFilterRounder
 from btcnode.protocol.transactions.pool_snapshots import LIFE, MOST, PoolSnapshots
 from btcnode.settings.permissions import Permission
+from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 from btcnode.wire.constants import MSG_TX, MSG_WTX
 from btcnode.wire.messages import FeeFilter, GetData, Inv, InvItem, Mempool, NotFound, TxMessage
 from tests.lib.protocol_bench import Bench
-from tests.lib.small_pool import COIN_VALUE, SmallPool, coin, output, spend
 
 OUTBOUND = ConnectionKind.OUTBOUND_FULL
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from btcnode.mempool.entry import LockPoints, MempoolEntry
-from tests.lib.small_pool import coin, spend
+from btcnode.testing.small_pool import coin, spend
 
 Running = Any
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from btcnode.mempool.rejection import TxResult
+from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.chain_view import PoolEntry
 from btcnode.protocol.effects import ProcessTransactions
@@ -68,7 +69,8 @@ class SmallPool:
     """A TxSource that also judges: coins of ``coin()`` exist, whoever spends them first keeps them.
 
     ``feerate`` is the minimum in satoshi per kvB; what pays less is RECONSIDERABLE. Work is counted: ``lookups`` of
-    ``find_tx``, ``judged`` transactions.
+    ``find_tx``, ``judged`` transactions. What blocks spend is not kept: a coin that a block has spent and the pool did
+    not is there for whoever spends it again.
     """
 
     def __init__(self, *, feerate: int = 1000) -> None:
@@ -77,6 +79,7 @@ class SmallPool:
         self._by_wtxid: dict[bytes, SmallEntry] = {}
         self._spent: dict[bytes, bytes] = {}
         self._unbroadcast: dict[bytes, None] = {}
+        self._confirmed: dict[bytes, Tx] = {}  # by txid
         self.sequence = 1
         self.lookups = 0
         self.judged = 0
@@ -135,7 +138,7 @@ class SmallPool:
         if outpoint[0] == 0xC0 and outpoint[32:] == bytes(4):
             return COIN_VALUE
         entry = self.entries.get(outpoint[:32])
-        tx = entry.tx if entry is not None else extra.get(outpoint[:32])
+        tx = entry.tx if entry is not None else extra.get(outpoint[:32]) or self.confirmed_tx(outpoint[:32])
         vout = int.from_bytes(outpoint[32:], "little")
         if tx is None or vout >= len(tx.txouts):
             return None
@@ -144,7 +147,7 @@ class SmallPool:
     def _judge(self, tx: Tx, extra: dict[bytes, Tx]) -> tuple[TxResult | None, str, int]:
         """What is wrong with a transaction apart from its feerate, and its fee."""
         self.judged += 1
-        if tx.txid in self.entries:
+        if tx.txid in self.entries or self.confirmed_tx(tx.txid) is not None:
             return TxResult.CONFLICT, "txn-already-in-mempool", 0
         total = 0
         for prevout in tx.prevouts:
@@ -182,6 +185,51 @@ class SmallPool:
         for prevout in tx.prevouts:
             self._spent[prevout] = tx.txid
         return entry
+
+    # -- blocks --------------------------------------------------------------------------------------------------
+
+    def confirmed_tx(self, txid: bytes) -> Tx | None:
+        """The transaction if a block of the chain has it."""
+        return self._confirmed.get(txid)
+
+    def keep_confirmed(self, block: ParsedBlock) -> None:
+        """The chain has the transactions of this block."""
+        for n, txid in enumerate(block.txids):
+            entry = self.entries.get(txid)
+            self._confirmed[txid] = block.tx(n) if entry is None else entry.tx
+
+    def drop_confirmed(self, block: ParsedBlock) -> None:
+        """The chain has them no more."""
+        for txid in block.txids:
+            self._confirmed.pop(txid, None)
+
+    def connected(self, block: ParsedBlock) -> None:
+        """Let go of what a block confirms and contradicts."""
+        self.keep_confirmed(block)
+        for txid in block.txids:
+            if txid in self.entries:
+                self.remove(txid)
+        for prevout in block.prevouts():
+            if prevout in self._spent:
+                self._remove_with_children(self._spent[prevout])
+
+    def disconnected(self, block: ParsedBlock) -> None:
+        """What a block confirmed comes back, in its order, as far as its coins are there."""
+        self.drop_confirmed(block)
+        for n in range(1, block.n_tx):
+            tx = block.tx(n)
+            verdict, _, fee = self._judge(tx, {})
+            if verdict is None:
+                self.add(tx, fee)
+
+    def _remove_with_children(self, txid: bytes) -> None:
+        gone = [txid]
+        while gone:
+            entry = self.entries.get(gone.pop())
+            if entry is not None:
+                outputs = (output(entry.tx, vout) for vout in range(len(entry.tx.txouts)))
+                gone += [self._spent[outpoint] for outpoint in outputs if outpoint in self._spent]
+                self.remove(entry.txid)
 
     def remove(self, txid: bytes) -> None:
         """Let a transaction go."""
