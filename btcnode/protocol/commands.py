@@ -102,6 +102,11 @@ class ValidationLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchBlocks:
+    """Other blocks are wanted than before (a sync without lookups has begun or ended): ask peers now, not at a tick."""
+
+
+@dataclass(frozen=True, slots=True)
 class FetchSpent:
     """Ask peers for the coins that these blocks spend, by header index; each is answered by one ``TakeSpent``."""
 
@@ -138,6 +143,7 @@ Command = (
     | SetNetworkActive
     | FetchBlock
     | ForwardTimers
+    | FetchBlocks
     | FetchSpent
     | DropSpent
     | SpentJudged

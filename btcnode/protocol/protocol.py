@@ -30,6 +30,7 @@ from btcnode.protocol.commands import (
     DisconnectNode,
     DropSpent,
     FetchBlock,
+    FetchBlocks,
     FetchSpent,
     ForwardTimers,
     LiftBan,
@@ -228,6 +229,7 @@ class Protocol:
             SetNetworkActive: self._on_network_active,
             FetchBlock: self._on_fetch_block,
             ForwardTimers: self._on_forward_timers,
+            FetchBlocks: self._on_fetch_blocks,
             FetchSpent: self._spent.on_fetch,
             DropSpent: self._spent.on_drop,
             SpentJudged: self._spent.on_judged,
@@ -570,14 +572,19 @@ class Protocol:
         had_room = self._download.has_room()
         self._download.on_processed(event)
         if event.violation is not None or not had_room:
-            for peer in self._ctx.established():
-                self._download.request_more(peer)
+            self._request_of_all()
 
     def _on_settled(self, _: ChainSettled) -> None:
         self._download.on_settled()
 
     def _on_validation_limit(self, event: ValidationLimit) -> None:
         self._download.on_limit(event)
+        self._request_of_all()
+
+    def _on_fetch_blocks(self, _: FetchBlocks) -> None:
+        self._request_of_all()
+
+    def _request_of_all(self) -> None:
         for peer in self._ctx.established():
             self._download.request_more(peer)
 

@@ -35,6 +35,7 @@ from btcnode.networks.parameters import BIP34_IMPLIES_BIP30_LIMIT
 from btcnode.observe.progress import duration
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.protocol.chain_view import NodeChainView
+from btcnode.protocol.commands import FetchBlocks
 from btcnode.protocol.effects import TakeSpent
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.limits import BLOCK_DOWNLOAD_WINDOW
@@ -56,6 +57,7 @@ RUN_BYTES = 32 << 20  # of survivors that make a run
 MAX_HELD_BYTES = 2 * RUN_BYTES  # of survivors in memory: blocks wait for the disk then
 CHECKPOINT_SECONDS = 30.0
 POLL_SECONDS = 0.25
+HEADERS_POLL_SECONDS = 0.02
 HEADERS_PATIENCE = 120.0  # seconds without a new header, of peers that have none beyond, after which N will not come
 SPENT_PATIENCE = 120.0  # seconds without spent coins of any peer, while there are peers and some are wanted
 REPORT_SECONDS = 10.0
@@ -136,6 +138,7 @@ class SwiftSync:
         self._pool = pool
         self._clock = clock
         self._options = options
+        self._feed = feed
         self._spent = SpentAhead(feed) if options.full else None
         self._has_peers = has_peers
         self._on_fatal = on_fatal
@@ -255,7 +258,7 @@ class SwiftSync:
         tree, grown = self._chain.tree, time.monotonic()
         known = len(tree)
         while (target := self._target()) < 0:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(HEADERS_POLL_SECONDS)
             now = time.monotonic()
             if len(tree) != known or not self._has_peers():
                 known, grown = len(tree), now
@@ -322,6 +325,7 @@ class SwiftSync:
         self._checkpointed = time.monotonic()
         self._stored = {height: None for height in range(1, ledger.height + 1) if self._is_stored(height)}
         self.target = self._path.tip
+        self._feed(FetchBlocks())
 
     def _check_kept(self, ledger: Ledger) -> None:
         """Blocks that a run has folded that kept none would be missing later; raises SwiftSyncFailed."""
@@ -667,6 +671,7 @@ class SwiftSync:
     def _end(self) -> None:
         """Blocks go the usual way from now on."""
         self._view.end_folding()
+        self._feed(FetchBlocks())
         if self._spent is not None:
             self._spent.close()
         self._room.set()

@@ -16,7 +16,7 @@ from btcnode.errors import DecodeError
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.storage.undo import MAX_SCRIPT_SIZE, SPECIAL_SCRIPTS, decompress_amount, read_varint
-from btcnode.wire.messages.spent_coins import MIN_COIN_SIZE
+from btcnode.wire.constants import MIN_SPENT_COIN_SIZE
 
 MAX_AMOUNT_CODE = 2**64 - 1
 
@@ -94,7 +94,7 @@ def spent_of_undo(undo: bytes, cutoff: int) -> Iterator[tuple[int, bytes]]:
 def count_spent(data: bytes) -> int:
     """How many coins there are said to be, at most as many as fit; 0 where not even that can be read."""
     try:
-        return min(read_compact_size(data, 0)[0], len(data) // MIN_COIN_SIZE)
+        return min(read_compact_size(data, 0)[0], len(data) // MIN_SPENT_COIN_SIZE)
     except DecodeError:
         return 0
 

@@ -59,6 +59,7 @@ MAX_BLOOM_FILTER_SIZE = 36_000
 MAX_BLOOM_HASH_FUNCS = 50
 MAX_FILTERADD_SIZE = 520
 MAX_BLOCK_INPUTS = 1_000_000 // 41  # without witnesses, of a block that has nothing else
+MIN_SPENT_COIN_SIZE = 11  # bytes: index, height code, an empty script, the smallest amount
 MAX_BLOCK_TXS = 0xFFFF  # BIP152 indexes have 16 bits
 
 

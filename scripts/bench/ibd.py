@@ -183,7 +183,7 @@ def family_memory(pid: int) -> int:
 
 
 def family_cpu(pid: int) -> tuple[float, float]:
-    """CPU seconds of a process, and of its living children together."""
+    """CPU seconds of a process, and of its children together: the living ones, and those that it has waited for."""
     own = children = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -193,6 +193,7 @@ def family_cpu(pid: int) -> tuple[float, float]:
         ticks = int(words[11]) + int(words[12])
         if int(path.parent.name) == pid:
             own += ticks
+            children += int(words[13]) + int(words[14])
         elif int(words[1]) == pid:
             children += ticks
     tick = os.sysconf("SC_CLK_TCK")

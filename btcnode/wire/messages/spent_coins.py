@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from btcnode.wire.codec import Message, Reader
-from btcnode.wire.constants import MAX_BLOCK_INPUTS, MAX_PROTOCOL_MESSAGE_LENGTH
-
-MIN_COIN_SIZE = 11  # bytes: index, height code, an empty script, the smallest amount
+from btcnode.wire.constants import MAX_BLOCK_INPUTS, MAX_PROTOCOL_MESSAGE_LENGTH, MIN_SPENT_COIN_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class BlockSpent(Message):
         """Read the payload but for the coins themselves; more than any block spends raise LimitExceeded."""
         r = Reader(payload)
         block_hash = r.take(32)
-        r.count(MIN_COIN_SIZE, MAX_BLOCK_INPUTS, "spent coins")
+        r.count(MIN_SPENT_COIN_SIZE, MAX_BLOCK_INPUTS, "spent coins")
         return cls(block_hash, payload[32:])
 
     def encode(self) -> bytes:

@@ -13,6 +13,7 @@ from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.services import swift_sync
 from btcnode.services.swift_sync import SwiftSync
+from btcnode.wire.messages import GetData, Headers
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.hints import pack_hints, reference_hints
 from tests.lib.node_parts import NodeLab, regtest_config
@@ -47,6 +48,15 @@ def test_blocks_that_others_bring_are_folded_too(tmp_path: Path, chain: list[byt
     assert not swift.running
     assert not tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height))
     assert tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height + 1))
+    lab.close()
+
+
+def test_blocks_are_asked_for_as_soon_as_headers_say_which(tmp_path: Path, chain: list[bytes]) -> None:
+    """Not at the next tick: none comes here."""
+    lab, _ = open_lab(tmp_path, chain, len(chain) - 3)
+    peer = lab.add_peer("11.1.1.1:8333")
+    peer.send(Headers(tuple(raw[:HEADER_SIZE] for raw in chain)))
+    assert peer.expect(GetData).items[0].hash == header_hash(chain[0][:HEADER_SIZE])
     lab.close()
 
 
