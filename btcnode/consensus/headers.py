@@ -49,7 +49,11 @@ def contextual_check_header(raw: bytes, tree: Ancestry, prev: int, now: int, par
         )
     if time > now + MAX_FUTURE_BLOCK_TIME:
         raise RuleViolation("time-too-new", "block timestamp too far in the future", Fault.TIME_FUTURE)
-    version = int.from_bytes(raw[:4], "little", signed=True)
+    check_version(int.from_bytes(raw[:4], "little", signed=True), height, params)
+
+
+def check_version(version: int, height: int, params: NetworkParams) -> None:
+    """Check a block's version; raises RuleViolation, ``bad-version(0x...)``."""
     if version < 4 and version < minimum_version(height, params):
         shown = f"0x{version & 0xFFFFFFFF:08x}"
         raise RuleViolation(f"bad-version({shown})", f"rejected nVersion={shown} block", Fault.INVALID_HEADER)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, TypedDict
 
 from btcnode.consensus.ancestry import Ancestry
+from btcnode.consensus.headers import check_version
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.mempool.pool import Mempool
@@ -91,17 +92,25 @@ class TemplateMaker:
         return 0 if self._last is None else self._last.version
 
     def choose(self, pool: Mempool | None, height: int, median_time: int) -> Selection:
-        """What a block at ``height`` takes from the pool, nothing without one."""
+        """What a block at ``height`` takes from the pool, nothing without one.
+
+        Raises RuleViolation when no block there can have the version that overrides others.
+        """
         if pool is None:
             chosen = Selection(weight=self.limits.reserved_weight, sigops=self.limits.reserved_sigops)
         else:
             chosen = select(pool, height, median_time, self.limits)
         self.last_choice = (chosen.weight, len(chosen.entries))
         self._on_chosen(chosen)
+        if self.version is not None:
+            check_version(self.version, height, self._params)
         return chosen
 
     def template(self, pool: Mempool, tree: Ancestry, tip: int, now: int) -> Template:
-        """The template for a block on ``tip``: the last one as long as nothing better can be had."""
+        """The template for a block on ``tip``: the last one as long as nothing better can be had.
+
+        Raises RuleViolation as ``choose`` does.
+        """
         last = self._last
         fresh = last is not None and (last.version == pool.version or now - last.time <= REFRESH_SECONDS)
         if last is not None and last.tip == tip and fresh:

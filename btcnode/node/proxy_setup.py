@@ -19,7 +19,7 @@ from btcnode.settings.addresses import ProxyAddress, ProxyPlan
 from btcnode.settings.groups.connections import ConnectionSettings
 from btcnode.settings.permissions import Permission
 from btcnode.settings.settings import Settings
-from btcnode.wire.netaddr import NetAddress, Network
+from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
 _ROUTES = ("ipv4", "ipv6", "onion", "cjdns", "i2p", "name")
 
@@ -121,7 +121,10 @@ def listening_warnings(settings: Settings) -> list[str]:
 
 
 def own_addresses(settings: Settings) -> list[LocalAddress]:
-    """What is told of ourselves from the start: by the user, and by the interfaces if we listen at all of them."""
+    """What is told of ourselves from the start: by the user, and by the interfaces if we listen at all of them.
+
+    Addresses in networks that we do not reach are left out.
+    """
     connections = settings.connections
     port = listen_port(connections)
     found = [
@@ -134,7 +137,9 @@ def own_addresses(settings: Settings) -> list[LocalAddress]:
         found += [LocalAddress(address, "interface") for address in interface_addresses(port)]
     if settings.proxies.cjdnsreachable:
         found = [LocalAddress(item.address.as_cjdns(), item.source) for item in found]
-    return found
+    # as Core, which at this time has not looked whether there is a way into I2P
+    usable = {*settings.proxies.reachable_networks, *({"i2p"} & settings.proxies.allowed_networks)}
+    return [item for item in found if NETWORK_NAMES[item.address.network] in usable]
 
 
 class Anonymity:

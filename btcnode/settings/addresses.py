@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from btcnode.errors import ConfigError, DecodeError
-from btcnode.wire.subnet import SubNet, ipv4_short
+from btcnode.wire.subnet import SubNet, ipv4_short, numeric_address
 
 NET_NAMES = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
 SOCKS_PORT, TOR_CONTROL_PORT, SAM_PORT, STUN_PORT = 9050, 9051, 7656, 3478
@@ -172,12 +172,16 @@ def parse_bind(flag: str, text: str) -> Bind:
 
 
 def parse_own_address(flag: str, text: str) -> HostPort:
-    """An address of this host; raises ConfigError."""
-    name, port = split_host_port(text, -1)
-    host = _numeric(name)
-    if host is None:
-        raise ConfigError(f"Cannot resolve -{flag} address: '{text}'")
-    return HostPort(host, None if port < 0 else port)
+    """An address of this host, in Tor and I2P too, as far as it can be one; raises ConfigError."""
+    refused = ConfigError(f"Cannot resolve -{flag} address: '{text}'")
+    try:
+        name, port = split_host_port(text, -1)
+        address = numeric_address(name)
+    except (ConfigError, DecodeError):
+        raise refused from None
+    if not address.is_valid:
+        raise refused
+    return HostPort(address.host, None if port < 0 else port)
 
 
 def parse_rpc_bind(flag: str, text: str) -> HostPort:

@@ -16,21 +16,40 @@ def check_listening(sources: Sources) -> None:
 
 def check(settings: Settings) -> None:
     """Raises ConfigError."""
+    _check_serving(settings)
+    if settings.chain.test and settings.network.chain != "regtest":
+        raise ConfigError("-test=<option> can only be used with regtest")
     _check_storage(settings)
     _check_mempool(settings)
     _check_connections(settings)
     _check_networks(settings)
-    if settings.chain.test and settings.network.chain != "regtest":
-        raise ConfigError("-test=<option> can only be used with regtest")
 
 
-def _check_storage(settings: Settings) -> None:
+def _check_serving(settings: Settings) -> None:
+    """What Core looks at first."""
+    storage, connections = settings.storage, settings.connections
+    if storage.blocksdir is not None and not storage.blocksdir.is_dir():
+        raise ConfigError(f'Specified blocks directory "{storage.blocksdir}" does not exist.')
+    if connections.peerblockfilters and not storage.blockfilterindex:
+        raise ConfigError("Cannot set -peerblockfilters without -blockfilterindex.")
+    _check_pruning(settings)
+    if connections.forcednsseed and not connections.dnsseed:
+        raise ConfigError("Cannot set -forcednsseed to true when setting -dnsseed to false.")
+    if settings.proxies.listenonion and not connections.listen:
+        raise ConfigError("Cannot set -listen=0 together with -listenonion=1")
+
+
+def _check_pruning(settings: Settings) -> None:
     storage = settings.storage
     for name, wanted in (("txindex", storage.txindex), ("txospenderindex", storage.txospenderindex)):
         if storage.prunes and wanted:
             raise ConfigError(f"Prune mode is incompatible with -{name}.")
     if storage.prunes and storage.reindex_chainstate:
         raise ConfigError("Prune mode is incompatible with -reindex-chainstate. Use full -reindex instead.")
+
+
+def _check_storage(settings: Settings) -> None:
+    storage = settings.storage
     if storage.reindex and storage.reindex_chainstate:
         raise ConfigError("-reindex includes -reindex-chainstate: give one of them")
     if storage.swiftsync is not None:
@@ -44,10 +63,6 @@ def _check_storage(settings: Settings) -> None:
             raise ConfigError(
                 "-swiftsync verifies no scripts: it needs -assumevalid, -swiftsyncblock or -swiftsync-full"
             )
-    if storage.blocksdir is not None and not storage.blocksdir.is_dir():
-        raise ConfigError(f'Specified blocks directory "{storage.blocksdir}" does not exist.')
-    if settings.connections.peerblockfilters and not storage.blockfilterindex:
-        raise ConfigError("Cannot set -peerblockfilters without -blockfilterindex.")
 
 
 def _check_mempool(settings: Settings) -> None:
@@ -60,10 +75,7 @@ def _check_mempool(settings: Settings) -> None:
 
 
 def _check_connections(settings: Settings) -> None:
-    connections = settings.connections
-    if connections.forcednsseed and not connections.dnsseed:
-        raise ConfigError("Cannot set -forcednsseed to true when setting -dnsseed to false.")
-    if connections.dnsseed and not settings.proxies.allowed_networks & {"ipv4", "ipv6"}:
+    if settings.connections.dnsseed and not settings.proxies.allowed_networks & {"ipv4", "ipv6"}:
         raise ConfigError(
             "Incompatible options: -dnsseed=1 was explicitly specified, but -onlynet forbids connections to IPv4/IPv6"
         )
@@ -76,8 +88,6 @@ def _check_connections(settings: Settings) -> None:
 def _check_networks(settings: Settings) -> None:
     proxies, plan = settings.proxies, settings.proxies.plan
     only = frozenset(proxies.onlynet)
-    if proxies.listenonion and not settings.connections.listen:
-        raise ConfigError("Cannot set -listen=0 together with -listenonion=1")
     if "cjdns" in only and not proxies.cjdnsreachable:
         raise ConfigError(
             "Outbound connections restricted to CJDNS (-onlynet=cjdns) but -cjdnsreachable is not provided"

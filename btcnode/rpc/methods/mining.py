@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, NoReturn, NotRequired, TypedDict
 
@@ -35,6 +36,15 @@ def _address_script(node: NodeParts, address: str) -> bytes:
         return script_for_address(address, node.params)
     except DecodeError:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Error: Invalid address") from None
+
+
+@contextmanager
+def refusing_templates() -> Iterator[None]:
+    """Turns the RuleViolation of a template that cannot be into the RpcError that tells it."""
+    try:
+        yield
+    except RuleViolation as violation:
+        raise RpcError(RpcCode.MISC_ERROR, f"TestBlockValidity failed: {violation}") from None
 
 
 async def _make_block(
@@ -70,10 +80,11 @@ async def _make_block(
 
 
 async def _candidate(node: NodeParts, tip: int, script: bytes, given: list[Tx] | None, extra_nonce: bytes) -> Candidate:
-    """A block on ``tip``, without its work."""
+    """A block on ``tip``, without its work; raises RpcError when ``-blockversion`` permits none."""
     maker, tree, now = node.templates, node.chain.tree, node.clock.now()
     pool = node.mempool if given is None else None
-    chosen = maker.choose(pool, tree.height(tip) + 1, tree.median_time_past(tip))
+    with refusing_templates():
+        chosen = maker.choose(pool, tree.height(tip) + 1, tree.median_time_past(tip))
     txs = [entry.tx for entry in chosen.entries] if given is None else given
     bits = node.chain.version_bits
     version = bits.block_version(tip) if maker.version is None else maker.version

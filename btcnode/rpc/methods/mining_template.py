@@ -17,6 +17,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import parse_hash, parse_hex_or_none, uint256_hex
+from btcnode.rpc.methods.mining import refusing_templates
 from btcnode.rpc.room import aside
 from btcnode.rpc.transactions import expect
 from btcnode.services.parts import NodeParts
@@ -196,7 +197,8 @@ def _signals(node: NodeParts, tip: int, known: set[str], rules: list[str]) -> tu
 
 def _answer(node: NodeParts, known: set[str]) -> BlockTemplate:
     tree, tip, params, now = node.chain.tree, node.chain.tip(), node.params, node.clock.now()
-    template = node.templates.template(node.mempool, tree, tip, now)
+    with refusing_templates():
+        template = node.templates.template(node.mempool, tree, tip, now)
     earliest = minimum_time(tree, tip, params)
     time = max(now, earliest)
     bits = next_bits(tree, tip, time, params)

@@ -128,9 +128,10 @@ BY_INTENT: dict[str, dict[str, Check]] = {
     "stop": {"": _same_but("^(btcnode|Bitcoin Core)")},
     "getnetworkinfo": {
         "version": _both_count,
-        "subversion": _same_but(r"^/(btcnode|Satoshi):[0-9.]+/$"),
+        "subversion": _same_but(r"^/(btcnode|Satoshi):[0-9.]+"),
         "warnings:length": _test_build,
         "warnings": _one_warning,
+        "localaddresses.*.port": _both_count,  # the node's own where none is given
     },
     "getblockchaininfo": {"warnings:length": _test_build, "warnings": _one_warning},
     "getmininginfo": {"warnings:length": _test_build, "warnings": _one_warning},

@@ -14,7 +14,19 @@ from random import Random
 
 from btcnode.wire.codec import Message
 
-from . import access, batches, branches, command_line, expressions, mixtures, names, networks, psbt_fields, spellings
+from . import (
+    access,
+    batches,
+    branches,
+    command_line,
+    expressions,
+    mixtures,
+    names,
+    networks,
+    option_sets,
+    psbt_fields,
+    spellings,
+)
 from .asking import SHOWN, Asker, Example, Plan, Report
 from .assumed import AssumedWorld, write_set
 from .cases import Case, Cases, every_method
@@ -68,6 +80,7 @@ ALONE: dict[str, Callable[[Callable[[], list[Node]], Report, Plan, Random], None
     "access": access.run,
     "command-line": command_line.run,
     "networks": networks.run,
+    "options": option_sets.run,
 }
 EVERY_PASS = (*PASSES, *ALONE)
 LATE_S = {"behind": 3 * 24 * 60 * 60}  # how much the clock is ahead of the chain: far behind is initial block download

@@ -75,6 +75,24 @@ def test_the_port_of_an_external_address(options: dict[str, Any], port: int) -> 
     assert [(str(item.address), item.source) for item in told] == [(f"2.2.2.2:{port}", "user"), ("2.2.2.2:77", "user")]
 
 
+ONION = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion"
+I2P = "udhdrtrcetjm5sxzskjyr5ztpeszydbh4dpl3pl4utgqqw2v4jna.b32.i2p"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, ["2.2.2.2:8333", f"{I2P}:8333"]),
+        ({"onion": "127.0.0.1:9050"}, ["2.2.2.2:8333", f"{ONION}:5", f"{I2P}:8333"]),
+        ({"onlynet": ("ipv6",)}, []),
+        ({"onlynet": ("ipv4", "i2p"), "i2psam": "127.0.0.1:7"}, ["2.2.2.2:8333", f"{I2P}:8333"]),
+    ],
+)
+def test_external_addresses_in_networks_that_are_reached(options: dict[str, Any], told: list[str]) -> None:
+    settings = settings_of(externalip=("2.2.2.2", f"{ONION}:5", I2P.upper()), port=8333, **options)
+    assert [str(item.address) for item in own_addresses(settings)] == told
+
+
 def test_interfaces_are_told_of_when_listening_at_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     def interfaces(port: int) -> list[NetAddress]:
         return [NetAddress.from_host("1.1.1.1", port), NetAddress.from_host("fc00::1", port)]

@@ -226,6 +226,18 @@ def test_generated_blocks_can_be_read_in_every_form(running: Running) -> None:
     assert running.call("getblockheader", hashes[17], False) == raw[:80].hex()
 
 
+def test_no_template_with_a_version_that_no_block_can_have(running: Running) -> None:
+    running.parts.templates.version = 1
+    text = "TestBlockValidity failed: bad-version(0x00000001), rejected nVersion=0x00000001 block"
+    refused = {"code": -1, "message": text}
+    assert running.call("getblocktemplate", {"rules": ["segwit"]}) == refused
+    assert running.call("generatetodescriptor", 1, "raw(51)") == refused
+    assert running.call("generateblock", ADDRESS, [], False) == refused
+    assert running.call("getmininginfo")["currentblocktx"] == 0  # it was made before it was refused
+    running.parts.templates.version = 4
+    assert running.call("getblocktemplate", {"rules": ["segwit"]})["version"] == 4
+
+
 def test_generate_to_descriptor_and_of_given_transactions(running: Running) -> None:
     (first,) = running.call("generatetodescriptor", 1, "raw(51)")
     assert running.call("getblock", first, 2)["tx"][0]["vout"][0]["scriptPubKey"]["hex"] == "51"
