@@ -41,7 +41,7 @@ from btcnode.protocol.inputs import Input
 from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
-from btcnode.sync.tx_verifier import NOBODY, TxVerifier
+from btcnode.sync.tx_verifier import NOBODY, SLICE, TxVerifier
 from btcnode.sync.worker_pool import WorkerPool
 
 MAX_DISCONNECTED_BYTES = 20_000_000  # transactions of disconnected blocks kept for coming back (Core's limit)
@@ -194,6 +194,8 @@ class Transactions:
         self._waits_for: dict[bytes, bytes] = {}  # txid -> txid whose verdict it waits for
         self._peers_offers: dict[int, list[_Offer]] = {}  # not answered yet, by number of the ProcessTransactions
         self._hurried: dict[bytes, None] = {}  # txids of those that the user's transactions wait for
+        self._after_verdicts: deque[_Offer] = deque()  # what they waited for is judged, and they are to be
+        self._judging = False  # these; it goes on until none is left
         self._held: list[_Offer] = []  # until a reorganisation is over
         self._disconnected: dict[bytes, Tx] = {}  # by txid, in the order in which they are to come back
         self._disconnected_bytes = 0
@@ -379,8 +381,18 @@ class Transactions:
             self._feed(events.WorkMeasured(((peer_id, seconds),)))
 
     def _admit_waiting(self, offers: Sequence[_Offer]) -> None:
-        """Judge offers that waited, and those that waited for one of them unless that is being verified now."""
-        queue = deque(offers)
+        """Judge offers that waited, and those that waited for one of them unless that is being verified now.
+
+        Some milliseconds at a time: a cluster of many may be dear. Who waits for one that has not had its turn goes on
+        waiting for it.
+        """
+        self._after_verdicts.extend(offers)
+        if not self._judging:
+            self._judging = True
+            self._judge_on()
+
+    def _judge_on(self, *, to_the_end: bool = False) -> None:
+        queue, end = self._after_verdicts, thread_time() + SLICE
         while queue:
             offer = queue.popleft()
             txid = offer.tx.txid
@@ -391,6 +403,10 @@ class Transactions:
                 self._verifying[txid] += behind
             else:
                 queue.extend(behind)
+            if queue and not to_the_end and thread_time() > end:
+                asyncio.get_running_loop().call_soon(self._judge_on)
+                return
+        self._judging = False
 
     def audit_pool(self) -> None:
         """A piece of the audit that follows an eviction: called every second, so that a flood does not pay for it."""
@@ -438,6 +454,8 @@ class Transactions:
 
     def _hurry_for(self, txs: Sequence[Tx]) -> None:
         """Have what these wait for judged before them."""
+        if self._judging:
+            self._judge_on(to_the_end=True)
         for tx in txs:
             while self._verifying and (first := self._awaited(tx)) is not None:
                 self._hurry(first)

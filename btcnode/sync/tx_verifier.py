@@ -11,9 +11,11 @@ nothing else is to be done. Larger ones overtake everything that has not been se
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from time import thread_time
 
 from btcnode.primitives.tx import Tx
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_transaction
@@ -27,6 +29,7 @@ BATCH_BYTES = 40_000  # a job that is larger goes alone
 BATCHES_AHEAD = 8  # of a shard: about 25 ms of work, more than the loop may be away
 SPOT_INPUTS = 16  # about 1 ms; with so few bytes at most 100 signatures
 SPOT_BYTES = 5_000
+SLICE = 0.005  # seconds of the loop for what follows from verdicts, until others have had their turn
 NOBODY = -1  # the source of what did not come from a peer
 Done = Callable[[ScriptFailure | None, float], None]
 """Takes a verdict, and the seconds of processor time that it took as far as they are known."""
@@ -47,6 +50,9 @@ class _Waiting:
         self.done = done
         self.sent = False
         self.judged = False
+
+
+_Verdict = tuple[_Waiting, ScriptFailure | None, float]
 
 
 class _Shard:
@@ -255,12 +261,21 @@ class TxVerifier:
         elif shard is not None:
             shard.ahead -= 1
         share = 0.0 if failure is not None else seconds / max(1, sum(len(waiting.job.spent) for waiting in batch))
-        for waiting in batch[:valid]:
-            self._give_verdict(waiting, None, share * len(waiting.job.spent))
+        verdicts = deque[_Verdict]((waiting, None, share * len(waiting.job.spent)) for waiting in batch[:valid])
         if valid < len(batch):
             if shard is not None:
                 shard.order.distrust(batch[valid].source)
-            self._give_verdict(batch[valid], failure, seconds)
+            verdicts.append((batch[valid], failure, seconds))
+        self._give_verdicts(shard, verdicts)
+
+    def _give_verdicts(self, shard: _Shard | None, verdicts: deque[_Verdict]) -> None:
+        """Tell what came out, some milliseconds at a time: what follows from one may take as many."""
+        end = thread_time() + SLICE
+        while verdicts:
+            self._give_verdict(*verdicts.popleft())
+            if verdicts and thread_time() > end:
+                self._loop.call_soon(self._give_verdicts, shard, verdicts)
+                return
         if shard is not None:
             self._fill(shard)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -217,6 +218,47 @@ def test_a_chain_that_is_too_long_is_judged_in_its_turn() -> None:
         verdict = last.result()
         assert isinstance(verdict, Rejection) and verdict.result is TxResult.MISSING_INPUTS
         assert len(bench.pool) == 64
+
+    run(scene)
+
+
+def test_what_follows_from_verdicts_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that was verified and the children that waited for it are taken in one after the other."""
+    for module in ("btcnode.sync.tx_verifier", "btcnode.services.transactions"):
+        monkeypatch.setattr(f"{module}.SLICE", -1.0)
+
+    async def scene(bench: Bench) -> None:
+        parents = [large(bench.lab) for _ in range(4)]
+        children = [pay(coins_of(parents[0])[n : n + 1], 500) for n in range(20)]
+        await bench.from_peer(*parents, *children)
+        seen: list[int] = []
+        while len(bench.pool) < len(parents) + len(children) or not seen:
+            while bench.workers.tasks:
+                task = bench.workers.tasks.pop(0)
+                task.answer(verify_batch(task.jobs))
+            await asyncio.sleep(0)
+            seen.append(len(bench.pool))
+            assert len(seen) < 1_000
+        most = max(after - before for before, after in itertools.pairwise(seen))
+        assert most <= len(parents), seen  # each has a call of its own
+
+    run(scene)
+
+
+def test_the_users_transaction_finds_what_waits_for_its_turn_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.services.transactions.SLICE", -1.0)
+
+    async def scene(bench: Bench) -> None:
+        parent = large(bench.lab)
+        children = [pay(coins_of(parent)[n : n + 1], 500) for n in range(10)]
+        await bench.from_peer(parent, *children)
+        task = bench.workers.tasks.pop(0)
+        task.answer(verify_batch(task.jobs))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert parent.txid in bench.pool and children[-1].txid not in bench.pool
+        result = await bench.transactions.submit_package([pay(coins_of(children[-1])[:1], 500)])
+        assert children[-1].txid in bench.pool, result
 
     run(scene)
 

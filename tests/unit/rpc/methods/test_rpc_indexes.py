@@ -81,6 +81,7 @@ def test_spenders(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     spent = output | {"spendingtxid": tx.txid[::-1].hex(), "spendingtx": tx.raw.hex(), "blockhash": tip}
     assert found == spent
     assert running.call("gettxspendingprevout", [output], {"mempool_only": True}) == [output]
+    running.call("gettxoutsetinfo", "muhash")  # no index is still at work on that block
     break_reading(monkeypatch)
     why = f"IO error finding spending tx for outpoint {output['txid']}:0."
     assert running.call("gettxspendingprevout", [output]) == error(-1, why)
