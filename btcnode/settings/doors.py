@@ -58,11 +58,6 @@ def parse_daemon_words(argv: list[str]) -> Sources:
     return sources
 
 
-def from_daemon(sources: Sources) -> Loaded:
-    """The settings of bitcoind's command line, with bitcoin.conf and settings.json read; raises ConfigError."""
-    return from_files(read_files(sources))
-
-
 def read_files(sources: Sources) -> ConfFiles:
     """Add what bitcoin.conf and settings.json say to the command line; raises ConfigError."""
     files = ConfFiles(sources)

@@ -17,11 +17,12 @@ import pytest
 
 from btcnode.errors import ConfigError
 from btcnode.networks.parameters import params_for
-from btcnode.settings.doors import from_daemon, from_keywords, parse_daemon_words
+from btcnode.settings.doors import from_keywords
 from btcnode.wire.messages import BlockMessage, GetData, InvItem, NotFound, Ping, Pong
 from tests.lib.http_text import exchange
 from tests.lib.peer import ScriptedPeer
 from tests.lib.process import NodeProcess, free_port
+from tests.lib.settings import loaded_by_daemon
 
 CASES = Path(os.environ.get("BTCNODE_CASES", Path(__file__).resolve().parents[3] / "shared" / "cases"))
 PROGRAMS = Path(sys.executable).parent
@@ -132,7 +133,7 @@ def test_02_amounts_of_options(tmp_path: Path, option: str, name: str, value: st
     refusal = f"Invalid amount for -{option}=<amount>: '{value}'"
     place = ["-regtest", f"-datadir={tmp_path}"]
     with pytest.raises(ConfigError, match=f"^{re.escape(refusal)}$"):
-        from_daemon(parse_daemon_words([*place, f"-{option}={value}"]))
+        loaded_by_daemon(*place, f"-{option}={value}")
     with pytest.raises(ConfigError, match=f"^{re.escape(refusal)}$"):
         from_keywords({"network": "regtest", "datadir": tmp_path, option: value})
     for file, content in (
@@ -143,7 +144,7 @@ def test_02_amounts_of_options(tmp_path: Path, option: str, name: str, value: st
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(content)
         with pytest.raises(ConfigError, match=f"^{re.escape(refusal)}$"):
-            from_daemon(parse_daemon_words(place))
+            loaded_by_daemon(*place)
         (tmp_path / file).unlink()
 
 

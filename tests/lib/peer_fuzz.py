@@ -29,7 +29,6 @@ from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.serving.thin_answers import answer_steps
-from btcnode.protocol.serving.tx_filter import filter_block
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START, sim_address
@@ -40,6 +39,7 @@ from btcnode.wire.codec import LimitExceeded, Message
 from btcnode.wire.constants import MSG_BLOCK_SPENT, NODE_BLOCK_UNDO, NODE_BLOOM, NODE_COMPACT_FILTERS, NODE_XTHIN
 from btcnode.wire.registry import UnknownMessage, decode_message
 from btcnode.wire.subnet import SubNet
+from tests.lib.filtering import filter_block
 from tests.lib.protocol_bench import Bench
 
 MAX_PEERS = 12

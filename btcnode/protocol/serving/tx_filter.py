@@ -12,7 +12,7 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.primitives.merkle_proof import build_proof
-from btcnode.primitives.steps import Steps, at_once
+from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.serving.pieces import Meter
 from btcnode.script.scriptparse import BAD_OP, iter_ops
@@ -73,11 +73,6 @@ def match_steps(filter_: BloomFilter, tx: Tx, meter: Meter) -> Steps[bool]:
     return False
 
 
-def match(filter_: BloomFilter, tx: Tx) -> bool:
-    """``match_steps`` in one go."""
-    return at_once(match_steps(filter_, tx, Meter()))
-
-
 def filter_steps(raw: bytes, filter_: BloomFilter) -> Steps[FilteredBlock]:
     """The part of a block that the filter wants; ``filter_`` grows by what matched."""
     block, meter = parse_block(raw), Meter()
@@ -91,8 +86,3 @@ def filter_steps(raw: bytes, filter_: BloomFilter) -> Steps[FilteredBlock]:
     hashes, flags = build_proof(block.txids, {tx.txid for tx in found})
     proof = MerkleBlock(raw[:HEADER_SIZE], block.n_tx, tuple(hashes), flags)
     return FilteredBlock(proof, tuple(tx.stripped() for tx in found), bytes(filter_.data))
-
-
-def filter_block(raw: bytes, filter_: BloomFilter) -> FilteredBlock:
-    """``filter_steps`` in one go."""
-    return at_once(filter_steps(raw, filter_))

@@ -11,11 +11,12 @@ from btcnode.errors import ConfigError
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.addresses import secret_encode
 from btcnode.settings.datadir import default_datadir
-from btcnode.settings.doors import Loaded, from_daemon, parse_daemon_words
+from btcnode.settings.doors import Loaded, parse_daemon_words
 from btcnode.settings.kinds import MB, MIB, as_flag, leading_number
 from btcnode.settings.settings import Settings
 from btcnode.settings.sources import Sources
 from btcnode.settings.table import is_known
+from tests.lib.settings import loaded_by_daemon
 
 CORE_OPTIONS = [
     "?",
@@ -211,7 +212,7 @@ CORE_OPTIONS = [
 def load(datadir: Path, *argv: str, conf: str = "") -> tuple[Settings, Loaded]:
     if conf:
         (datadir / "bitcoin.conf").write_text(conf)
-    loaded = from_daemon(parse_daemon_words([f"-datadir={datadir}", *argv]))
+    loaded = loaded_by_daemon(f"-datadir={datadir}", *argv)
     return loaded.settings, loaded
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from btcnode.cli import main as cli
 from btcnode.errors import ConfigError
-from btcnode.settings.doors import Loaded, from_daemon, from_keywords, parse_daemon_words
+from btcnode.settings.doors import Loaded, from_keywords
 from btcnode.settings.settings import Settings
 from btcnode.settings.table import OPTIONS
+from tests.lib.settings import loaded_by_daemon
 
 ODD = (
     "", "0", "1", "2", "5", "-1", "-0", "+1", " 1", "1 ", "01", "1_0", "12x", "x", "yes", "no", "true", "false",
@@ -46,14 +47,14 @@ def through_python(network: str, datadir: Path, flag: str, text: str) -> Setting
 
 def through_daemon(network: str, datadir: Path, flag: str, text: str) -> Settings:
     words = [f"-chain={NETWORKS[network]}", f"-datadir={datadir}", f"-{flag}={text}", "-nosettings"]
-    return from_daemon(parse_daemon_words(words)).settings
+    return loaded_by_daemon(*words).settings
 
 
 def through_file(network: str, datadir: Path, flag: str, text: str) -> Settings:
     section = f"[{NETWORKS[network]}]\n" if network != "mainnet" else ""
     (datadir / "bitcoin.conf").write_text(f"{section}{flag}={text}\n")
     words = [f"-chain={NETWORKS[network]}", f"-datadir={datadir}", "-nosettings"]
-    return from_daemon(parse_daemon_words(words)).settings
+    return loaded_by_daemon(*words).settings
 
 
 def through_start(monkeypatch: pytest.MonkeyPatch, network: str, datadir: Path, flag: str, text: str) -> Settings:
@@ -137,7 +138,7 @@ def test_text_that_is_no_number_is_told_of() -> None:
 
 def test_a_wallet_in_the_file_does_not_stop_the_start(tmp_path: Path) -> None:
     (tmp_path / "bitcoin.conf").write_text("regtest=1\nwallet=one\nwallet=two\ndisablewallet=0\nfallbackfee=0.1\n")
-    assert from_daemon(parse_daemon_words([f"-datadir={tmp_path}"])).settings.network.name == "regtest"
+    assert loaded_by_daemon(f"-datadir={tmp_path}").settings.network.name == "regtest"
 
 
 PATHS = ["datadir", *(option.keyword for option in OPTIONS.values() if option.kind.is_path)]
@@ -154,7 +155,7 @@ def test_the_home_of_nobody_is_a_name_like_another(tmp_path: Path) -> None:
     found = from_keywords({"network": "regtest", "datadir": "~no body/x", "rpccookiefile": "~no body/y"}).settings
     assert str(found.rpc.rpccookiefile) == "~no body/y"
     with pytest.raises(ConfigError, match='Specified data directory "~no body/x" does not exist'):
-        from_daemon(parse_daemon_words(["-regtest", "-datadir=~no body/x"]))
+        loaded_by_daemon("-regtest", "-datadir=~no body/x")
 
 
 def test_listening_is_refused_before_addresses_are_read() -> None:

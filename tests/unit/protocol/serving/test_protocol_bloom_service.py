@@ -14,7 +14,6 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.events import BlockMatched, Malformation, MalformedMessage, PeerTurn, TransactionAdded
 from btcnode.protocol.serving.pieces import PIECE
-from btcnode.protocol.serving.tx_filter import filter_block, match
 from btcnode.script.scriptparse import push_data
 from btcnode.settings.permissions import Permission
 from btcnode.testing.small_pool import SmallPool
@@ -34,6 +33,7 @@ from btcnode.wire.messages import (
     Pong,
     Version,
 )
+from tests.lib.filtering import filter_block, match
 from tests.lib.hostile.filters import worst_filter
 from tests.lib.protocol_bench import Bench
 
