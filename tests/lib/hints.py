@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from btcnode.primitives.block import parse_block
 from btcnode.swiftsync.hints import pack_header, pack_hint
@@ -28,6 +28,7 @@ def reference_hints(blocks: Sequence[bytes]) -> list[list[int]]:
     return hints
 
 
-def pack_hints(hints: Sequence[Sequence[int]]) -> bytes:
+def pack_hints(hints: Iterable[Sequence[int]]) -> bytes:
     """The hintsfile of these hints."""
-    return pack_header(len(hints)) + b"".join(map(pack_hint, hints))
+    packed = list(map(pack_hint, hints))
+    return pack_header(len(packed)) + b"".join(packed)
