@@ -18,6 +18,7 @@ from btcnode.errors import BtcnodeError
 STALL_SECONDS = 60.0  # without a new header or block, while there are some to come
 NOBODY_SECONDS = 6.0  # the same, and nobody to ask
 HISTORY = 64  # changes that are remembered
+HOVER_SECONDS = 30  # a way from the tip and back that takes no longer is not remembered: each block makes one
 
 
 class SyncState(StrEnum):
@@ -171,7 +172,18 @@ class SyncStateMachine:
         if new is self.state:
             return None
         change = Change(now, self.state, new, event, height)
-        self.history.append(change)
+        if self._hovers(change):
+            self.history.pop()
+        else:
+            self.history.append(change)
         self.state, self.since = new, now
         self.entered[new] += 1
         return change
+
+    def _hovers(self, change: Change) -> bool:
+        """Whether the node is back at the tip, where it was a moment ago."""
+        if change.new is not SyncState.SYNCED or not self.history:
+            return False
+        left = self.history[-1]
+        was_there = left.old is SyncState.SYNCED and left.new is SyncState.CATCHING_UP
+        return was_there and 0 <= change.time - left.time <= HOVER_SECONDS

@@ -13,6 +13,8 @@ from btcnode.storage.database import Database
 from btcnode.storage.layout import META_SYNC
 from btcnode.sync.checkpoint import Checkpoint, how_it_ended, read_checkpoints, write_checkpoints
 from btcnode.sync.state_machine import (
+    HISTORY,
+    HOVER_SECONDS,
     NOBODY_SECONDS,
     STALL_SECONDS,
     TRANSITIONS,
@@ -87,7 +89,8 @@ def test_a_whole_life() -> None:
         assert change is not None and change.event is event and machine.since == 101 + n
         assert machine.fire(event, 500, n) is None  # the same again changes nothing
         assert machine.since == 101 + n
-    assert machine.state is SyncState.SHUTTING_DOWN and len(machine.history) == len(events)
+    assert machine.state is SyncState.SHUTTING_DOWN
+    assert len(machine.history) == len(events) - 2  # the short way from the tip and back is none of it
     assert machine.entered[SyncState.BLOCKS] == 2 and machine.refused == 0
 
 
@@ -140,3 +143,32 @@ def test_how_the_last_run_ended() -> None:
     assert same is not None and "stands where it stood" in same
     fork = how_it_ended(Checkpoint(0, SyncState.SYNCED, 50, tip), other, 50, same_branch=False)
     assert fork is not None and "another branch" in fork
+
+
+def test_a_node_that_hovers_at_the_tip_keeps_its_history() -> None:
+    machine = SyncStateMachine(0)
+    machine.fire(SyncEvent.BLOCKS_COME, 1, 0)
+    machine.fire(SyncEvent.AT_TIP, 2, 100)
+    before = list(machine.history)
+    for n in range(HISTORY):
+        machine.fire(SyncEvent.BEHIND, 600 * n, 100 + n)
+        assert machine.history[-1].new is SyncState.CATCHING_UP, "on the way it is told"
+        machine.fire(SyncEvent.AT_TIP, 600 * n + HOVER_SECONDS, 101 + n)
+    assert list(machine.history) == before
+    assert machine.state is SyncState.SYNCED and machine.entered[SyncState.CATCHING_UP] == HISTORY
+
+
+@pytest.mark.parametrize("seconds", [HOVER_SECONDS + 1, -1], ids=["long", "the clock was set back"])
+def test_a_longer_way_back_to_the_tip_is_remembered(seconds: int) -> None:
+    machine = SyncStateMachine(0)
+    machine.fire(SyncEvent.AT_TIP, 1, 100)
+    machine.fire(SyncEvent.BEHIND, 1000, 100)
+    machine.fire(SyncEvent.AT_TIP, 1000 + seconds, 105)
+    assert [change.new.value for change in machine.history] == ["synced", "catching-up", "synced"]
+
+
+def test_a_stall_on_the_way_is_remembered() -> None:
+    machine = SyncStateMachine(0)
+    for n, event in enumerate((SyncEvent.AT_TIP, SyncEvent.BEHIND, SyncEvent.NO_PROGRESS, SyncEvent.AT_TIP)):
+        machine.fire(event, n, 100)
+    assert [change.new.value for change in machine.history] == ["synced", "catching-up", "stalled", "synced"]
