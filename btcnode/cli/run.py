@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from btcnode.cli.run_hooks import RunHooks
+from btcnode.cli.stacks import StackDump
 from btcnode.errors import BtcnodeError, RebuildError
 from btcnode.node.assembling import AssembledNode
 from btcnode.node.launch import Launch
@@ -27,6 +28,7 @@ from btcnode.observe.progress import MIB, Snapshot, log_progress
 from btcnode.settings.doors import Loaded, make_net_dir
 from btcnode.settings.settings import Settings
 from btcnode.storage.fault_note import FaultNote
+from btcnode.storage.layout import STACKS_FILE
 from btcnode.storage.locking import DirectoryLock
 
 GC_THRESHOLDS = (20_000, 20, 50)  # a mempool is a million objects without cycles: looking for some costs a tenth
@@ -137,12 +139,14 @@ async def _run(
     display: Callable[[Node], Coroutine[Any, Any, None]],
     hooks: RunHooks,
     signals: Signals,
+    stacks: StackDump,
     say: Callable[[str], None],
 ) -> Node:
     """The life of a node, its signals and its display; the node that has ended. Raises what made it fail."""
     node = Node(settings, announce=hooks.alert)
     loop = asyncio.get_running_loop()
     signals.follow(loop, node.launch.control.request_stop, setup.reopen)
+    stacks.follow(loop)
     gc.freeze()  # what was imported stays
     gc.set_threshold(*GC_THRESHOLDS)
     showing = loop.create_task(display(node))
@@ -180,6 +184,7 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
             print(f"Warning: {text}", file=sys.stderr, flush=True)
         DirectoryLock(settings.net_dir).release()  # before a line is written to another node's log
         note = FaultNote(settings.net_dir)
+        stacks = StackDump(settings.net_dir / STACKS_FILE)
         setup = LogSetup(settings, console=console_stream(settings, live=live), recent=recent)
         for level, text in [*loaded.lines, *((logging.WARNING, text) for text in warnings)]:
             logging.getLogger("btcnode.node").log(level, "%s", text)
@@ -205,7 +210,7 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
 
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            node = runner.run(_run(settings, setup, display, hooks, signals, say))
+            node = runner.run(_run(settings, setup, display, hooks, signals, stacks, say))
         say(last_words(node))
         note.close()
     except (BtcnodeError, OSError) as error:
@@ -214,6 +219,7 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
         return 130
     finally:
         signals.ignore()
+        stacks.close()
         hooks.remove_pid()
         setup.close()
     return 0

@@ -154,7 +154,7 @@ def _watch_parent(parent: int) -> None:
 def main(parent: int) -> None:
     """The life of a worker of the process ``parent``, with the socket on file descriptor 0."""
     # the node decides when its workers end; a signal to the whole group must not take them from under it
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_watch_parent, args=(parent,), name="parent", daemon=True).start()
     gc.freeze()
