@@ -980,20 +980,31 @@ class SwiftSyncInfo(TypedDict):
     seconds_left: NotRequired[int]
     failure: NotRequired[str]
 
+class SyncFigures(TypedDict):
+    duration: Real
+    blocks: int
+    transactions: int
+    inputs: int
+    blocks_per_second: Real
+    inputs_per_second: Real
+    mean_memory: int
+    peak_memory: int
+    mean_peers: Real
+    most_peers: int
+    busy: dict[str, Real]
+    bottleneck: str
+
+class ProcessCounts(TypedDict):
+    threads: int
+    tasks: int
+    workers: int
+    allocated_blocks: int
+
 class SyncProfile(TypedDict):
     state: str
-    duration: NotRequired[Real]
-    blocks: NotRequired[int]
-    transactions: NotRequired[int]
-    inputs: NotRequired[int]
-    blocks_per_second: NotRequired[Real]
-    inputs_per_second: NotRequired[Real]
-    mean_memory: NotRequired[int]
-    peak_memory: NotRequired[int]
-    mean_peers: NotRequired[Real]
-    most_peers: NotRequired[int]
-    busy: NotRequired[dict[str, Real]]
-    bottleneck: NotRequired[str]
+    initial_download: NotRequired[SyncFigures]
+    recent: NotRequired[SyncFigures]
+    process: ProcessCounts
 
 SyncStep = TypedDict(
     "SyncStep",
@@ -1398,7 +1409,7 @@ class NodeRpc:
     async def getswiftsyncinfo(self) -> SwiftSyncInfo:
         """Tell how far the sync with hints is that this node was started for (-swiftsync)."""
     async def getsyncprofile(self) -> SyncProfile:
-        """Where the synchronisation spends its time: figures of the initial download, so far or of all of it."""
+        """Where the synchronisation spends its time: the initial download, so far or all of it, and the last minutes."""
     async def getsyncstate(self) -> SyncState:
         """What the node is doing about its chain, and how it came to that."""
     async def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | UnspentOutput:
@@ -1707,7 +1718,7 @@ class SyncNodeRpc:
     def getswiftsyncinfo(self) -> SwiftSyncInfo:
         """Tell how far the sync with hints is that this node was started for (-swiftsync)."""
     def getsyncprofile(self) -> SyncProfile:
-        """Where the synchronisation spends its time: figures of the initial download, so far or of all of it."""
+        """Where the synchronisation spends its time: the initial download, so far or all of it, and the last minutes."""
     def getsyncstate(self) -> SyncState:
         """What the node is doing about its chain, and how it came to that."""
     def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | UnspentOutput:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("btcnode.sync")
 
 DEPTH_BOUNDS = (1, 2, 3, 6, 10, 100)
+RECENT_SAMPLES = 601  # one a second: ten minutes
 CONNECTING = ("ConnectStep", "FinishStep", "DisconnectStep", "RetreatStep")
 
 
@@ -65,6 +66,7 @@ class SyncMonitor:
     ) -> None:
         self.machine = SyncStateMachine(clock.now())
         self.profile = SyncProfile()
+        self._recent: deque[SyncSample] = deque(maxlen=RECENT_SAMPLES)
         self._final: SyncReport | None = None  # of the initial download, once it is over
         self.blocks = self.txs = self.inputs = 0  # connected since the start
         self.rejected = dict.fromkeys(Fault, 0)  # blocks that broke a rule
@@ -135,6 +137,13 @@ class SyncMonitor:
     def report(self) -> SyncReport | None:
         """Rates and shares of the initial download, so far or of all of it; None before there are any."""
         return self._final if self._final is not None else self.profile.report()
+
+    def recent_report(self) -> SyncReport | None:
+        """The same of the last ten minutes, whatever the node did in them; None before the second sample."""
+        profile = SyncProfile()
+        for sample in self._recent:
+            profile.add(sample)
+        return profile.report()
 
     # -- how the last run ended ----------------------------------------------------------------------------------
 
@@ -281,25 +290,24 @@ class SyncMonitor:
         )
 
     def sample(self) -> None:
-        """One sample, once a second, as long as the initial download lasts."""
-        if self._final is not None:
-            return
+        """One sample, once a second: for the last minutes, and for the initial download as long as it lasts."""
         fetching = self._protocol.fetching
         open_requests, queued, _ = self._protocol.block_queue()
-        self.profile.add(
-            SyncSample(
-                steady=self._loop.time(),
-                blocks=self.blocks,
-                inputs=self.inputs,
-                txs=self.txs,
-                memory=self.memory(),
-                requests_open=open_requests,
-                queued_blocks=queued,
-                active_peers=len(fetching.active),
-                peers=len(self._protocol.peer_ids()),
-                stages=self.stages(),
-            )
+        sample = SyncSample(
+            steady=self._loop.time(),
+            blocks=self.blocks,
+            inputs=self.inputs,
+            txs=self.txs,
+            memory=self.memory(),
+            requests_open=open_requests,
+            queued_blocks=queued,
+            active_peers=len(fetching.active),
+            peers=len(self._protocol.peer_ids()),
+            stages=self.stages(),
         )
+        self._recent.append(sample)
+        if self._final is None:
+            self.profile.add(sample)
 
     def memory(self) -> int:
         """Resident bytes of the node and its workers."""

@@ -83,8 +83,11 @@ def test_figures_of_a_sync(tmp_path: Path) -> None:
         state = node.rpc("getsyncstate")
         assert state["history"][-1]["to"] == "synced" and state["refused"] == 0
         profile = node.rpc("getsyncprofile")
-        assert profile["blocks"] == 150 and profile["peak_memory"] >= profile["mean_memory"] > 0
-        assert set(profile["busy"]) == {"fetch", "store", "validate", "scripts", "commit"}
+        figures = profile["initial_download"]
+        assert figures["blocks"] == 150 and figures["peak_memory"] >= figures["mean_memory"] > 0
+        assert set(figures["busy"]) == {"fetch", "store", "validate", "scripts", "commit"}
+        assert profile["process"]["threads"] >= 1 and profile["process"]["tasks"] > 1
+        wait_until(lambda: node.rpc("getsyncprofile")["recent"]["duration"] > figures["duration"], 20, "a later sample")
         other = make_node(stack, tmp_path, "other", "--metrics-port", str(port))
         with pytest.raises(RuntimeError, match=f"cannot serve metrics at 127.0.0.1:{port}"):
             other.start()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import threading
 from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.rpc.declare import Named, Real, Time, rpc
 from btcnode.rpc.jsonvalue import double
 from btcnode.services.parts import NodeParts
+from btcnode.sync.profile import SyncReport
 
 SyncStep = TypedDict(
     "SyncStep",
@@ -50,34 +54,43 @@ def getsyncstate(node: NodeParts) -> SyncState:
     return found
 
 
+class SyncFigures(TypedDict):
+    """Where the time went."""
+
+    duration: Annotated[Real, "Seconds"]
+    blocks: Annotated[int, "Blocks connected"]
+    transactions: Annotated[int, "Transactions connected"]
+    inputs: Annotated[int, "Inputs connected"]
+    blocks_per_second: Annotated[Real, "Rate"]
+    inputs_per_second: Annotated[Real, "Rate"]
+    mean_memory: Annotated[int, "Bytes, node and workers"]
+    peak_memory: Annotated[int, "Bytes, node and workers"]
+    mean_peers: Annotated[Real, "Peers that blocks were fetched from"]
+    most_peers: Annotated[int, "The most at a time"]
+    busy: Annotated[dict[str, Annotated[Real, Named("stage"), "0 to 1"]], "Share of the time that each stage worked"]
+    bottleneck: Annotated[str, "What the others waited for"]
+
+
+class ProcessCounts(TypedDict):
+    """What the process has of everything that could grow without an end."""
+
+    threads: Annotated[int, "Python threads"]
+    tasks: Annotated[int, "Tasks of the event loop"]
+    workers: Annotated[int, "Worker processes"]
+    allocated_blocks: Annotated[int, "Blocks of memory that Python's objects have, close to the number of objects"]
+
+
 class SyncProfile(TypedDict):
-    """Where the time of the initial download goes."""
+    """Where the time of the initial download goes, and that of the last minutes."""
 
     state: Annotated[str, "State of the synchronisation"]
-    duration: Annotated[NotRequired[Real], "Seconds"]
-    blocks: Annotated[NotRequired[int], "Blocks connected"]
-    transactions: Annotated[NotRequired[int], "Transactions connected"]
-    inputs: Annotated[NotRequired[int], "Inputs connected"]
-    blocks_per_second: Annotated[NotRequired[Real], "Rate"]
-    inputs_per_second: Annotated[NotRequired[Real], "Rate"]
-    mean_memory: Annotated[NotRequired[int], "Bytes, node and workers"]
-    peak_memory: Annotated[NotRequired[int], "Bytes, node and workers"]
-    mean_peers: Annotated[NotRequired[Real], "Peers that blocks were fetched from"]
-    most_peers: Annotated[NotRequired[int], "The most at a time"]
-    busy: Annotated[
-        NotRequired[dict[str, Annotated[Real, Named("stage"), "0 to 1"]]], "Share of the time that each stage worked"
-    ]
-    bottleneck: Annotated[NotRequired[str], "What the others waited for"]
+    initial_download: Annotated[NotRequired[SyncFigures], "Figures of the first synchronisation, so far or all of it"]
+    recent: Annotated[NotRequired[SyncFigures], "Figures of the last ten minutes, whatever the node did in them"]
+    process: Annotated[ProcessCounts, "What the process has now"]
 
 
-@rpc("blockchain")
-def getsyncprofile(node: NodeParts) -> SyncProfile:
-    """Where the synchronisation spends its time: figures of the initial download, so far or of all of it."""
-    report = node.sync.report()
-    if report is None:
-        return {"state": node.sync.machine.state.value}
+def _figures(report: SyncReport) -> SyncFigures:
     return {
-        "state": node.sync.machine.state.value,
         "duration": double(report.duration),
         "blocks": report.blocks,
         "transactions": report.txs,
@@ -91,3 +104,21 @@ def getsyncprofile(node: NodeParts) -> SyncProfile:
         "busy": {stage: double(share) for stage, share in report.busy.items()},
         "bottleneck": report.bottleneck,
     }
+
+
+@rpc("blockchain")
+def getsyncprofile(node: NodeParts) -> SyncProfile:
+    """Where the synchronisation spends its time: the initial download, so far or all of it, and the last minutes."""
+    counts: ProcessCounts = {
+        "threads": threading.active_count(),
+        "tasks": len(asyncio.all_tasks()),
+        "workers": node.sync.stages().workers,
+        "allocated_blocks": sys.getallocatedblocks(),
+    }
+    found: SyncProfile = {"state": node.sync.machine.state.value, "process": counts}
+    report, recent = node.sync.report(), node.sync.recent_report()
+    if report is not None:
+        found["initial_download"] = _figures(report)
+    if recent is not None:
+        found["recent"] = _figures(recent)
+    return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.services.sync_monitor import SyncMonitor
+from btcnode.services.sync_monitor import RECENT_SAMPLES, SyncMonitor
 from btcnode.sync.checkpoint import read_checkpoints
 from btcnode.sync.state_machine import SyncEvent, SyncState
 from tests.lib.http_text import ADDRESS
@@ -107,3 +107,27 @@ def test_peers_that_come_and_go_change_the_state(lab: NodeLab) -> None:
     peer.close()
     lab.until(lambda: monitor.machine.state is SyncState.IDLE)
     assert states(monitor) == ["headers", "idle"]
+
+
+def test_the_last_minutes_are_told_at_any_time(lab: NodeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor = watched(lab)
+    monitor.sample()
+    assert monitor.recent_report() is None, "one sample is no span"
+    add_blocks(lab, 3)
+    monitor.sample()
+    first = monitor.report()
+    assert first is not None
+    monkeypatch.setattr(monitor, "_final", first)  # the first synchronisation is over
+    for _ in range(RECENT_SAMPLES):
+        monitor.sample()
+    add_blocks(lab, 2)
+    monitor.sample()
+    recent = monitor.recent_report()
+    assert recent is not None and recent.blocks == 2, "what is older than the window is not counted"
+    assert monitor.report() is first
+
+
+def test_the_profile_of_a_node_that_does_nothing_counts_what_it_has(lab: NodeLab) -> None:
+    profile = lab.do(lab.table.call_async(lab.table.methods["getsyncprofile"], []))
+    assert profile["process"]["threads"] >= 1 and profile["process"]["tasks"] >= 1
+    assert profile["process"]["allocated_blocks"] > 1000 and profile["state"] == "idle"
