@@ -16,7 +16,7 @@ from btcnode.rpc.room import Room
 from btcnode.services.chain import Chain
 from btcnode.services.transactions import Transactions
 from btcnode.settings.settings import Settings
-from btcnode.sync.driver import ChainDriver
+from btcnode.sync.driver import RUN_AHEAD_BYTES, ChainDriver
 from btcnode.sync.memory_plan import MIB, PROCESS, MemoryPlan, Wishes, least, plan
 from btcnode.sync.process_memory import Resident, resident, resident_of
 from btcnode.sync.worker_pool import WorkerPool, worker_count
@@ -138,7 +138,7 @@ class NodeConsumers:
     def admit(self, queue: int) -> None:
         """So many bytes of blocks may be on their way to the chain, from peers and from files."""
         self.reactor.feed(ValidationLimit(queue))
-        self.driver.run_ahead = queue // 2
+        self.driver.run_ahead = min(RUN_AHEAD_BYTES, queue // 2)
 
     def offer(self, free: int) -> None:
         """So many bytes of the budget are not taken: no answer may be larger, where more would end the node."""

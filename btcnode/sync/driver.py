@@ -39,7 +39,7 @@ from btcnode.sync.store_queue import StoreQueue
 from btcnode.sync.worker_pool import WorkerPool
 
 MIN_DECODE_BYTES = 50_000  # smaller blocks take less than 1.5 ms to decode: sending them would cost more
-RUN_AHEAD_BYTES = 32 << 20  # half of what the executor keeps parsed, if there is memory for that
+RUN_AHEAD_BYTES = 12 << 20  # of blocks, which take three times as much with their columns
 STORES_AT_ONCE = 4  # blocks on their way through check and store, and two more for each worker process
 READER_THREADS = 2  # for block files: serving peers and answering RPC while a block connects
 

@@ -92,7 +92,7 @@ class _FileReader:
 
     @property
     def _most(self) -> int:
-        return min(READ_AHEAD_BYTES, self._driver.run_ahead // 4)
+        return min(READ_AHEAD_BYTES, self._driver.run_ahead // 2)
 
     def _read(self) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
