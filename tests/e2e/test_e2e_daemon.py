@@ -236,7 +236,7 @@ def test_who_waits_for_a_block_is_answered_at_the_stop(daemon: Daemon) -> None:
 def test_a_stop_is_one_however_often_it_is_asked_for(tmp_path: Path) -> None:
     """A supervisor may send its signal until the very last moment: the status stays that of an orderly end."""
     with NodeProcess(tmp_path, "regtest", listen=False) as node:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             node.start()
             process = node.process
             assert process is not None

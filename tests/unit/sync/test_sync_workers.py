@@ -502,6 +502,7 @@ def test_workers_end_with_a_killed_node(tmp_path: Path) -> None:
         for pid in pids:  # Ctrl-C and a polite kill are the node's affair
             os.kill(pid, signal.SIGINT)
             os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGUSR1)  # to a whole group, for its stacks
         time.sleep(0.2)
         assert all(map(is_alive, pids))
         os.kill(pids[0], signal.SIGSTOP)  # even one that does nothing any more
