@@ -221,7 +221,8 @@ class Connection(asyncio.Protocol):
             self._end(error_page(fault.head, fault.status))
             return False
         if body is None:
-            return False
+            self._more = self.reader.may_go_on
+            return self._more
         head, self._head = cast(Head, self._head), None
         self._answer(head, body)
         self._more = self.reader.in_request and self.task is None and not self._closing and not self.is_unread

@@ -11,6 +11,7 @@ import time
 from email.utils import formatdate
 from ipaddress import IPv6Address
 
+CHUNK_LINES_AT_ONCE = 2000  # two to a chunk of a body, until others have had their turn: a millisecond or two
 MAX_HEADERS_BYTES = 8192  # request line and header lines, without their ends
 MAX_BODY_BYTES = 0x02000000
 
@@ -162,6 +163,7 @@ class RequestReader:
         self._in_trailer = False
         self._body_size = 0
         self.keeps_body = True  # else it is read and thrown away
+        self.may_go_on = False  # there is more of the body to be read at once
 
     @property
     def buffered(self) -> int:
@@ -321,9 +323,15 @@ class RequestReader:
         return body
 
     def _read_chunks(self, head: Head) -> bool:
-        """Gather the chunks of a body; False while the last one has not come."""
+        """Gather the chunks of a body; False while the last one has not come, or when there were many for once."""
+        self.may_go_on = False
+        most = CHUNK_LINES_AT_ONCE
         while not self._in_trailer:
             if not self._take():
+                return False
+            most -= 1
+            if not most:
+                self.may_go_on = True
                 return False
             line = self._line()
             if line is None:

@@ -147,7 +147,7 @@ def main() -> int:
         print("\n".join(kind.name for kind in KINDS))
         return 0
     begun = time.monotonic()
-    world = make_world(options.pool, HONEST, 2_000 + 700 * len(options.peers) + 2_000 * len(options.peers))
+    world = make_world(options.pool, HONEST, 2_000 + 4_500 * len(options.peers))
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as directory:
         stables = [Stable(Path(directory), world, None, tuple(options.option))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import chain, count, repeat
+from random import Random
 
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
@@ -52,6 +53,7 @@ from btcnode.wire.messages import (
     SendCmpct,
     SendTxRcncl,
     Version,
+    XBlockTx,
     XThinBlock,
 )
 from btcnode.wire.netaddr import NetAddress
@@ -249,7 +251,63 @@ def _better_chain(world: World, _: int) -> Source:
     return frames
 
 
+def _forks(world: World, _: int) -> Source:
+    """A header on ever another block: each is a branch of its own."""
+
+    def frames(number: int) -> Frames:
+        for n in count():
+            prev = world.blocks[-1 - (number + 110 * n) % (len(world.blocks) - 1)]
+            yield wire(Headers((new_header(_hash_of(prev), os.urandom(32), world.started + 1),)))
+
+    return frames
+
+
+def _warped(world: World, _: int) -> Source:
+    """Headers whose times jump as far as they may, and the last one further."""
+    made, prev = [], world.tip
+    for n in range(2_000):
+        when = world.started + (7_000 if n % 6 == 5 else n // 6 + 1)
+        made.append(new_header(prev, n.to_bytes(32, "little"), when if n < 1_999 else world.started - 10**6))
+        prev = header_hash(made[-1])
+    return for_ever(wire(Headers(tuple(made))))
+
+
+def _headers_from_the_start(world: World, _: int) -> Source:
+    return in_bulk(wire(GetHeaders((PARAMS.genesis_hash,), bytes(32))))
+
+
+def _compact_then_wrong(world: World, _: int) -> Source:
+    """A compact block of one transaction that nobody knows, then another one than that."""
+
+    def frames(number: int) -> Frames:
+        for n in count():
+            head = new_header(world.tip, number.to_bytes(2, "little") + n.to_bytes(30, "little"), world.started + 1)
+            compact = head + bytes(8) + b"\x01" + os.urandom(6) + b"\x01\0" + TINY_TX
+            yield frame("cmpctblock", compact) + wire(BlockTxn(header_hash(head), (TINY_TX,)))
+
+    return frames
+
+
+def _thin_then_wrong(world: World, _: int) -> Source:
+    """A thin block without what it is made of, then the wrong transactions."""
+
+    def frames(number: int) -> Frames:
+        for n in count():
+            head = new_header(world.tip, number.to_bytes(2, "little") + n.to_bytes(30, "little"), world.started + 1)
+            thin = XThinBlock(head, tuple(os.urandom(8) for _ in range(500)), (TINY_TX,))
+            yield wire(thin) + wire(XBlockTx(header_hash(head), (TINY_TX,) * 500))
+
+    return frames
+
+
 HEADERS = (
+    Kind("headers that fork at every height", _forks),
+    Kind("headers, 2,000, times that jump, the last too old", _warped),
+    Kind("getheaders, 2,000 each time", _headers_from_the_start),
+    Kind("getheaders, 2,000 each time, never read", _headers_from_the_start, reading=Reading.NONE),
+    Kind("getblocks, 500 each time", lambda *_: in_bulk(wire(GetBlocks((PARAMS.genesis_hash,), bytes(32))))),
+    Kind("cmpctblock, then a wrong blocktxn", _compact_then_wrong),
+    Kind("xthinblock, then a wrong xblocktx", _thin_then_wrong, both=False),
     Kind("getblocks, 69 bytes", lambda *_: in_bulk(wire(GetBlocks((bytes(32),), bytes(32))))),
     Kind("getheaders, 101 unknown hashes", _locator),
     Kind("headers, 2,000 with low work", _headers_low_work),
@@ -366,7 +424,83 @@ def _not_found(world: World, _: int) -> Source:
     return for_ever(wire(NotFound(tuple(InvItem(MSG_TX, os.urandom(32)) for _ in range(5_000)))))
 
 
+def _cascades(world: World, connections: int) -> Source:
+    """Chains of 60 orphans, the last one first, until the first one comes."""
+    made = []
+    for _ in range(connections):
+        (coin,) = world.take()
+        parts = []
+        for n in range(60):
+            tx = spend([coin], [make_txout(coin.value - 200 - n, TRUE_PROGRAM)])
+            parts.append(frame("tx", tx.raw))
+            (coin,) = outputs_of(tx, 1, coin.value - 200 - n)
+        made.append(parts[::-1])
+    return lambda number: iter(made[number % len(made)])
+
+
+def _many_replaced(world: World, connections: int) -> Source:
+    """A hundred transactions, then one that spends the coins of all; again and again for more."""
+    coins = [world.take(80) for _ in range(min(connections, 30))]
+
+    def frames(number: int) -> Frames:
+        mine = coins[number % len(coins)]
+        total = sum(coin.value for coin in mine)
+        for n in range(12):
+            each = 200 + 6_000 * n
+            yield b"".join(
+                [frame("tx", spend([one], [make_txout(one.value - each, TRUE_PROGRAM)]).raw) for one in mine]
+            )
+            paid = len(mine) * (each + 2_500)
+            yield frame("tx", spend(mine, [make_txout(total - paid, TRUE_PROGRAM)]).raw)
+
+    return frames
+
+
+def _dense_clusters(world: World, connections: int) -> Source:
+    """Clusters of 63 whose best order is hard to find: each child spends of many parents, for a fee like no other's."""
+    coins = [world.take(20) for _ in range(min(connections, 30))]
+
+    def frames(number: int) -> Frames:
+        rng, mine = Random(number), coins[number % len(coins)]
+        total = sum(coin.value for coin in mine)
+        for n in range(30):
+            each = (total - 10_000 - 30_000 * n) // 32
+            root = spend(mine, [make_txout(each, TRUE_PROGRAM)] * 32)
+            parents = []
+            for out in outputs_of(root, 32, each):
+                value = (each - rng.randrange(500, 3_000)) // 8
+                parents.append(outputs_of(tx := spend([out], [make_txout(value, TRUE_PROGRAM)] * 8), 8, value))
+                yield frame("tx", (root if len(parents) == 1 else tx).raw)
+                if len(parents) == 1:
+                    yield frame("tx", tx.raw)
+            for _ in range(30):
+                chosen = sorted(parents, key=lambda outs: (-len(outs), rng.random()))[:8]
+                inputs = [outs.pop() for outs in chosen]
+                left = sum(one.value for one in inputs) - rng.randrange(1_500, 9_000)
+                yield frame("tx", spend(inputs, [make_txout(left, TRUE_PROGRAM)]).raw)
+
+    return frames
+
+
+def _known(world: World, _: int) -> Source:
+    return for_ever(b"".join([frame("tx", tx.raw) for tx in world.pool[100:400]]))
+
+
+def _get_known(world: World, _: int) -> Source:
+    """All of the mempool, again and again; an attacker learns it by asking for it."""
+    request = wire(GetData((tuple(InvItem(MSG_WTX, tx.wtxid) for tx in world.pool) * 10)[:50_000]))
+    return lambda _: chain([wire(Mempool())], repeat(request))
+
+
 TRANSACTIONS = (
+    Kind("orphans in chains of 60, resolved by the last", _cascades),
+    Kind("80 transactions replaced by one, again and again", _many_replaced),
+    Kind("clusters of 63, dense, replaced", _dense_clusters),
+    Kind("tx, known ones", _known, pool=True),
+    Kind("getdata, 50,000 known transactions", _get_known, pool=True),
+    Kind("getdata, 50,000 known transactions, never read", _get_known, pool=True, reading=Reading.NONE),
+    Kind("tx that is none", lambda *_: for_ever(frame("tx", b"\2\0\0\0\xfd\xff\xff" + bytes(60_000)))),
+    Kind("notfound, 50,000", lambda *_: for_ever(wire(NotFound((InvItem(MSG_TX, bytes(32)),) * 50_000)))),
     Kind("orphans with 2,400 inputs", _orphans),
     Kind("tx with 190,000 witness elements", _witness_elements),
     Kind("tx of 4 MB, 97,000 inputs", _large_tx),
@@ -498,7 +632,21 @@ BAD_CHECKSUM = frame("ping")[:20] + b"\1\2\3\4"
 BAD_COMMAND = frame("ping")[:4] + b"a\0b" + bytes(9) + frame("ping")[16:]
 VERSION = wire(Version(services=9, time=0, nonce=5))
 
+
+def _unknown_networks(world: World, _: int) -> Source:
+    """As many addresses of as many bytes as a message may have, of a network that nobody knows."""
+    entry = bytes(4) + b"\x09" + b"\x77" + compact_size(512) + bytes(512) + b"\x20\x8d"
+    return for_ever(frame("addrv2", compact_size(1_000) + entry * 1_000))
+
+
 SMALL = (
+    Kind("addrv2, 1,000 of 512 bytes", _unknown_networks),
+    Kind("wtxidrelay after verack", lambda *_: for_ever(frame("wtxidrelay"))),
+    Kind("sendheaders, filterclear", lambda *_: in_bulk(frame("sendheaders") + frame("filterclear"))),
+    Kind(
+        "getcfheaders that go too far",
+        lambda world, _: in_bulk(wire(GetCFHeaders(0, 0, world.tip)) + wire(GetCFilters(0, 0, bytes(32)))),
+    ),
     Kind("empty frames, wrong checksum", lambda *_: in_bulk(BAD_CHECKSUM)),
     Kind("empty frames, impossible command", lambda *_: in_bulk(BAD_COMMAND)),
     Kind("unknown commands", _unknown_commands),

@@ -115,6 +115,16 @@ def _import_endless(world: World, _: int) -> Source:
     return _call(b'{"method": "importmempool", "params": ["/dev/zero"], "id": 1}')
 
 
+def _chunked(world: World, _: int) -> Source:
+    """A question of a stranger's whose body comes in chunks of a byte."""
+    head = b"POST /rest/getutxos.json HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return lambda _: chain([head], repeat(b"1\r\nx\r\n" * 10_000))
+
+
+def _pipelined(path: str) -> Source:
+    return for_ever(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 200)
+
+
 LONG_POLL = b'{"method": "getblocktemplate", "params": [{"rules": ["segwit"], "longpollid": 1}]}'
 
 TRANSPORTS = (
@@ -130,9 +140,14 @@ TRANSPORTS = (
     Kind("encrypted handshake, garbage only", _v2_garbage, greet=False),
     Kind("encrypted handshake, begun again and again", _v2_garbage, greet=False, churn=True),
     Kind("encrypted decoys", lambda *_: for_ever(b""), v2=True),
+    Kind("encrypted handshake, completed again and again", lambda *_: for_ever(frame("ping")), v2=True, churn=True),
 )
 
 HTTP = (
+    Kind("REST, a body in chunks of a byte", _chunked, door=Door.RPC),
+    Kind("/health pipelined", lambda *_: _pipelined("/health"), door=Door.RPC, both=False),
+    Kind("paths that are none pipelined", lambda *_: _pipelined("/x"), door=Door.RPC),
+    Kind("metrics pipelined", lambda *_: _pipelined("/metrics"), door=Door.METRICS, both=False),
     Kind("REST, a 4 MB block pipelined, never read", _rest_block, door=Door.RPC, reading=Reading.NONE),
     Kind("REST, a busy block as JSON pipelined", _rest_block_json, door=Door.RPC),
     Kind("REST, the mempool pipelined, never read", _rest_mempool, door=Door.RPC, reading=Reading.NONE, pool=True),

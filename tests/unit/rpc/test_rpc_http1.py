@@ -321,3 +321,18 @@ def test_a_body_in_tiny_pieces_costs_what_it_weighs() -> None:
     reader.feed(b"a" + GET)
     assert reader.read_body() == b"a" * 300_000
     assert reader.read_head() is not None
+
+
+def test_a_body_of_many_chunks_is_read_some_at_a_time() -> None:
+    """Else a stranger who sends a byte in each of them has the loop for as long as he likes."""
+    reader, looks = RequestReader(), 0
+    count = 3 * http1.CHUNK_LINES_AT_ONCE // 2
+    reader.feed(post(b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n" * count + b"0\r\n\r\n") + GET)
+    assert reader.read_head() is not None
+    while (body := reader.read_body()) is None:
+        assert reader.may_go_on
+        looks += 1
+    assert (body, looks, reader.may_go_on) == (b"x" * count, 3, False)
+    assert reader.read_head() is not None and reader.read_body() == b""
+    reader.feed(post(b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n"))
+    assert reader.read_head() is not None and reader.read_body() is None and not reader.may_go_on

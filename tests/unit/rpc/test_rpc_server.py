@@ -218,6 +218,14 @@ def test_chunks_above_the_limit_are_refused(running: Running, monkeypatch: pytes
     assert running.server.http.room.used == 0
 
 
+def test_a_body_of_many_chunks_is_answered(running: Running) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
+    spaces = b"1\r\n \r\n" * (5 * http1.CHUNK_LINES_AT_ONCE)
+    chunks = spaces + b"%x\r\n%s\r\n0\r\n\r\n" % (len(COUNT), COUNT)
+    answers = exchange(running, (head % running.authorization.encode() + chunks) * 2, until=b'"id":1}\n')
+    assert answers.startswith(b"HTTP/1.1 200 ") and b'"result":0' in answers
+
+
 def test_large_body_is_taken(running: Running) -> None:
     text = "ab" * 3_000_000
     status, reply, _ = running.post({"id": 1, "method": "echo", "params": [text]})
