@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.rpc.client import RpcConnectionError
 from btcnode.swiftsync.fold import spendable_outputs
 from scripts.bench import utxo_scale
 from scripts.bench.ibd import Chain, Server, family_cpu, family_memory, prepare, read_chain
@@ -131,8 +132,8 @@ def run_btcnode(chain: Chain, address: str, limit: int | None, *options: str) ->
             return figures if group is None else replace(figures, memory=group.peak)
 
 
-def run_bitcoind(program: str, chain: Chain, address: str, limit: int | None, *options: str) -> Figures:
-    """A fresh bitcoind."""
+def run_bitcoind(program: str, chain: Chain, address: str, limit: int | None, *options: str) -> Figures | None:
+    """A fresh bitcoind; None where it was ended for lack of memory."""
     with tempfile.TemporaryDirectory() as folder, limited(limit) as group:
         command = [program] if group is None else group.enter([program])
         daemon = Daemon(command, Path(folder), f"-connect={address}", "-listen=0", *options)
@@ -140,6 +141,11 @@ def run_bitcoind(program: str, chain: Chain, address: str, limit: int | None, *o
             daemon.rpc("getblockcount")
             figures = measure(daemon.process.pid, daemon.rpc, chain)
             return figures if group is None else replace(figures, memory=group.peak)
+        except RpcConnectionError:
+            if group is None or not group.kills:
+                raise
+            print(f"bitcoind was ended for lack of memory: {limit} MiB")
+            return None
         finally:
             daemon.close()
 
@@ -208,7 +214,9 @@ def main() -> None:
             if name == "bitcoind":
                 if program is not None:
                     wishes = (f"-assumevalid={assumed}", f"-dbcache={options.dbcache}")
-                    found[name] = run_bitcoind(program, chain, address, options.memory_limit, *wishes)
+                    figures = run_bitcoind(program, chain, address, options.memory_limit, *wishes)
+                    if figures is not None:
+                        found[name] = figures
                 continue
             others: dict[str, tuple[str, ...]] = {"usual": valid, "scripts": ("--assumevalid", "0")}
             words = others.get(name, swift)
