@@ -37,9 +37,10 @@ ORDER = {
     "services": 11,
     "rpc": 12,
     "node": 13,
-    "cli": 14,
     "embed": 14,
     "testing": 15,
+    "simulate": 16,
+    "cli": 17,
 }
 PURE = ("primitives", "script", "consensus", "wire", "descriptors", "swiftsync", "mempool", "protocol")
 IMPURE_MODULES = {

@@ -240,6 +240,22 @@ def _wait_for_end(settings: Settings) -> None:
 
 
 @app.command()
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="A scenario file (TOML), or the name of one that comes along.")],
+    seed: Annotated[int | None, typer.Option(help="Instead of the scenario's own seed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the picture (SVG).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Simulate a network of nodes, print how blocks and transactions spread, and draw it (docs/simulator.md)."""
+    from btcnode.simulate.command import simulate_file
+
+    def show(line: str) -> None:
+        typer.echo(line, err=True)
+
+    typer.echo(simulate_file(scenario, seed, out, show, as_json=as_json))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(f"btcnode version {__version__}")

@@ -88,6 +88,10 @@ class Endpoint:
         """Whether connections to the address succeed."""
         return True
 
+    def is_gone(self) -> bool:
+        """Whether what it asked for is of no interest any more."""
+        return False
+
     def opened(self, end: End, attempt: int, kind: ConnectionKind) -> None:
         """A connection stands; ``attempt`` is 0 if the other side opened it."""
 
@@ -197,6 +201,8 @@ class Simulator:
 
         def establish() -> None:
             endpoint = self.endpoints.get(target)
+            if source.is_gone():
+                return
             if endpoint is None or not endpoint.accepts():
                 if failed is not None:
                     failed("connection refused")
@@ -359,10 +365,13 @@ class SimNode(Endpoint):
         tick: float = TICK,
         pool: TxProcessor | None = None,
         tx_delay: float = 0.0005,
+        chain: MemoryChain | None = None,
+        book: AddressBook | None = None,
     ) -> None:
+        """``chain`` and ``book``: those of its last run, None for new ones."""
         super().__init__(sim, address)
         self.params = params
-        self.chain = MemoryChain(params, minimum_chain_work=minimum_chain_work)
+        self.chain = chain if chain is not None else MemoryChain(params, minimum_chain_work=minimum_chain_work)
         self.config = config or ProtocolConfig(dns_seed=False, relay_private=True)
         rng = Random(sim.rng.getrandbits(64))
         self.protocol = Protocol(
@@ -372,13 +381,14 @@ class SimNode(Endpoint):
             rng,
             sim.now,
             sim.unix,
-            address_book=AddressBook(rng),
+            address_book=book if book is not None else AddressBook(rng),
             transactions=pool,
         )
         self.pool = pool
         self.tx_delay = tx_delay
         self._tx_free = 0.0
         self.permissions: dict[NetAddress, Permission] = {}  # of those who connect from these addresses
+        self.stopped = False
         self.ends: dict[int, End] = {}
         self.validation_delay = validation_delay
         self.tick = tick
@@ -422,6 +432,8 @@ class SimNode(Endpoint):
 
     def feed(self, event: Input) -> None:
         """Hand an input to the protocol and execute what follows, without entering ``step`` twice."""
+        if self.stopped:
+            return
         self._inputs.append(event)
         if self._stepping:
             return
@@ -437,8 +449,24 @@ class SimNode(Endpoint):
         self.sim.at(0.001, self.feed, event)
 
     def _tick(self) -> None:
-        self.feed(ev.Tick(self.sim.unix))
-        self.sim.at(self.tick, self._tick)
+        if not self.stopped:
+            self.feed(ev.Tick(self.sim.unix))
+            self.sim.at(self.tick, self._tick)
+
+    def accepts(self) -> bool:
+        """As configured, while it runs."""
+        return self.config.listen and not self.stopped
+
+    def is_gone(self) -> bool:
+        """Whether it was stopped."""
+        return self.stopped
+
+    def stop(self) -> None:
+        """End: connections close, and what is under way comes to nothing."""
+        self.stopped = True
+        for end in list(self.ends.values()):
+            self.sim.close(end)
+        self.ends.clear()
 
     def opened(self, end: End, attempt: int, kind: ConnectionKind) -> None:
         """Tell the protocol."""
@@ -543,6 +571,8 @@ class SimNode(Endpoint):
         self.sim.at(self._validation_free - self.sim.now, self._store, effect)
 
     def _store(self, effect: fx.ProcessBlock) -> None:
+        if self.stopped:
+            return
         violation, new = self.chain.store(effect.index, effect.raw)
         self.accepted(effect.index, new)
         self.feed(ev.BlockProcessed(effect.peer_id, effect.index, violation, new))
@@ -553,6 +583,8 @@ class SimNode(Endpoint):
         self.sim.at(self._tx_free - self.sim.now, self._judge, effect)
 
     def _judge(self, effect: fx.ProcessTransactions) -> None:
+        if self.stopped:
+            return
         if self.pool is not None:
             self.feed(self.pool.judge(effect))
             return

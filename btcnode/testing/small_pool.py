@@ -180,11 +180,15 @@ class SmallPool:
     def add(self, tx: Tx, fee: int = 1000) -> SmallEntry:
         """Take a transaction in, whatever it is worth."""
         entry = SmallEntry(tx, tx.txid, tx.wtxid, fee, tx.vsize, self.sequence)
-        self.sequence += 1
-        self.entries[tx.txid] = self._by_wtxid[tx.wtxid] = entry
+        self.put(entry)
         for prevout in tx.prevouts:
             self._spent[prevout] = tx.txid
         return entry
+
+    def put(self, entry: SmallEntry) -> None:
+        """Have an entry that may be others' too; what it spends is not looked at."""
+        self.sequence += 1
+        self.entries[entry.txid] = self._by_wtxid[entry.wtxid] = entry
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
@@ -192,11 +196,13 @@ class SmallPool:
         """The transaction if a block of the chain has it."""
         return self._confirmed.get(txid)
 
+    def transactions_of(self, block: ParsedBlock) -> list[Tx]:
+        """All transactions of a block."""
+        return [block.tx(n) for n in range(block.n_tx)]
+
     def keep_confirmed(self, block: ParsedBlock) -> None:
         """The chain has the transactions of this block."""
-        for n, txid in enumerate(block.txids):
-            entry = self.entries.get(txid)
-            self._confirmed[txid] = block.tx(n) if entry is None else entry.tx
+        self._confirmed |= {tx.txid: tx for tx in self.transactions_of(block)}
 
     def drop_confirmed(self, block: ParsedBlock) -> None:
         """The chain has them no more."""
@@ -216,8 +222,7 @@ class SmallPool:
     def disconnected(self, block: ParsedBlock) -> None:
         """What a block confirmed comes back, in its order, as far as its coins are there."""
         self.drop_confirmed(block)
-        for n in range(1, block.n_tx):
-            tx = block.tx(n)
+        for tx in self.transactions_of(block)[1:]:
             verdict, _, fee = self._judge(tx, {})
             if verdict is None:
                 self.add(tx, fee)

@@ -35,11 +35,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.networks.parameters import params_for
+from btcnode.simulate.svg_plot import Chart, charts_as_svg
 from scripts.bench.rpc import Rpc
 from tests.lib.coin_chain import FULL_BLOCK, CoinChain
 from tests.lib.memory_group import LimitedGroup
 from tests.lib.process import environment, free_port
-from tests.lib.svg_plot import Chart, charts_as_svg
 
 PARAMS = params_for("regtest")
 POLL_S = 0.02

@@ -1,0 +1,1 @@
+"""Whole networks of real protocol cores in simulated time: scenarios, strategies, figures, pictures."""
