@@ -642,7 +642,11 @@ def _unknown_networks(world: World, _: int) -> Source:
 SMALL = (
     Kind("addrv2, 1,000 of 512 bytes", _unknown_networks),
     Kind("wtxidrelay after verack", lambda *_: for_ever(frame("wtxidrelay"))),
-    Kind("sendheaders, filterclear", lambda *_: in_bulk(frame("sendheaders") + frame("filterclear"))),
+    Kind(
+        "sendheaders, filterclear",
+        lambda *_: in_bulk(frame("sendheaders") + frame("filterclear"), 6_000),
+        pause=0.05,  # what the socket takes would be read for minutes, at the pace of somebody's who has overspent
+    ),
     Kind(
         "getcfheaders that go too far",
         lambda world, _: in_bulk(wire(GetCFHeaders(0, 0, world.tip)) + wire(GetCFilters(0, 0, bytes(32)))),
