@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from btcnode.consensus.pow import block_work
 from btcnode.protocol.addresses.netgroup import NetGroups, host_key
+from btcnode.protocol.chronicle import Chronicle
 from btcnode.protocol.connections.bans import BanList
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_states import PeerEvent, PeerStates
@@ -78,6 +79,7 @@ class Context:
         self.groups = groups
         self._progress_listeners: list[Callable[[], None]] = []
         self.delays = Delays()
+        self.chronicle = Chronicle()
         self.offences = dict.fromkeys(Offence, 0)  # how often each was committed
         self.states = PeerStates(lambda text: self.log(LogLevel.WARNING, "net", text))
         self.effects: list[Effect] = []

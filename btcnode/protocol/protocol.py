@@ -110,6 +110,7 @@ if TYPE_CHECKING:
     from btcnode.primitives.steps import Steps
     from btcnode.protocol.blocks.fetch_strategy import FetchStrategy
     from btcnode.protocol.blocks.headers_sync import HeaderRequests
+    from btcnode.protocol.chronicle import Chronicle
     from btcnode.protocol.delays import Delays
     from btcnode.protocol.transactions.orphanage import OrphanInfo
     from btcnode.protocol.transactions.private_broadcast import PrivateInfo
@@ -323,6 +324,7 @@ class Protocol:
         if peer.role.is_heard:  # else we closed it, and said why
             level = LogLevel.DEBUG if peer.inbound else LogLevel.INFO
             self._ctx.log_peer(peer, level, f"disconnected: {printable(event.reason) or 'closed by the other side'}")
+        self._ctx.chronicle.left(peer, self._ctx.unix, printable(event.reason) or "closed by the other side")
         self._ctx.log(LogLevel.DEBUG, "net", f"Cleared nodestate for peer={peer.id}")
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
             self._private.forget(peer)
@@ -706,6 +708,11 @@ class Protocol:
         return self._ctx.delays
 
     @property
+    def chronicle(self) -> Chronicle:
+        """What has happened of late; for reading."""
+        return self._ctx.chronicle
+
+    @property
     def offences(self) -> Mapping[Offence, int]:
         """How often peers have committed each; for reading."""
         return self._ctx.offences
@@ -758,6 +765,11 @@ class Protocol:
     def peer_scores(self) -> dict[int, PeerScore]:
         """By peer, whatever its state: its score (0 to 100) and what it is made of, as ``Scores.describe`` has it."""
         return {peer.id: self._scores.describe(peer) for peer in self._ctx.peers.values()}
+
+    def peer_score(self, peer_id: int) -> PeerScore | None:
+        """The same of one peer; None when there is no such peer."""
+        peer = self._ctx.peers.get(peer_id)
+        return None if peer is None else self._scores.describe(peer)
 
     @property
     def upload(self) -> UploadBudget:

@@ -23,6 +23,7 @@ from btcnode.protocol.blocks.fetch_strategy import Failure, FetchStrategy
 from btcnode.protocol.blocks.late_blocks import LateBlocks, Stalling, remember
 from btcnode.protocol.blocks.unasked import UnaskedBlocks
 from btcnode.protocol.chain_view import FoldedBlocks
+from btcnode.protocol.chronicle import FULL
 from btcnode.protocol.commands import ValidationLimit
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.context import Context
@@ -492,26 +493,27 @@ class BlockDownload:
 
     # -- validation ----------------------------------------------------------------------------------------------
 
-    def deliver(self, peer: Peer, index: int, raw: bytes) -> None:
-        """A block that was put together of a compact one is to be validated."""
+    def deliver(self, peer: Peer, index: int, raw: bytes, form: str, missed: int) -> None:
+        """A block put together of a short form is to be validated; ``missed``: transactions that were asked for."""
         asked = peer.blocks.in_flight.get(index)
         if asked is not None:
             self.requests.release(peer, index)
             peer.blocks.stalling_since = None
             self.strategy.on_arrival(peer.id, asked, len(raw), self._ctx.steady)
         if not self._ctx.tree.has_data(index) and index not in self._validating_blocks:
-            self._validate(peer, index, raw, True, compact=True)
+            self._validate(peer, index, raw, True, form, missed)
 
-    def _validate(self, peer: Peer, index: int, raw: bytes, requested: bool, *, compact: bool = False) -> None:
+    def _validate(self, peer: Peer, index: int, raw: bytes, requested: bool, form: str = FULL, missed: int = 0) -> None:
         self._validating[peer.id, index] = len(raw)
         self._validating_blocks[index] = self._validating_blocks.get(index, 0) + 1
         self.validating_bytes += len(raw)
-        self._sources.setdefault(index, (peer.id, compact))
+        self._sources.setdefault(index, (peer.id, form is not FULL))
         if len(self._sources) > MAX_BLOCK_SOURCES:
             del self._sources[next(iter(self._sources))]
         peer.unjudged.add_block(index)
         if not self._ctx.is_initial_block_download():
             self._ctx.delays.block_came(index, self._ctx.steady)
+            self._ctx.chronicle.came(index, peer, self._ctx.steady, len(raw), form, missed)
         self._ctx.emit(ProcessBlock(peer.id, index, raw, requested, _standing(peer, asked=requested)))
         if self.validating_bytes > self._validation_limit or len(self._validating) >= MAX_BLOCKS_IN_VALIDATION:
             self._ctx.pause(peer, PAUSE_VALIDATION)

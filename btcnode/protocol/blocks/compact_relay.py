@@ -14,6 +14,7 @@ from btcnode.consensus.pow import block_work, check_proof_of_work
 from btcnode.errors import DecodeError, Fault, RuleViolation
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.protocol.blocks.partial_block import PartialBlock, ShortIdCollision
+from btcnode.protocol.chronicle import COMPACT
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import (
     MAX_BLOCKS_IN_TRANSIT_PER_PEER,
@@ -220,7 +221,7 @@ class CompactRelay:
         found = f"{partial.from_pool} from the mempool, {partial.from_extra} extra, {len(missing)} missing"
         ctx.log_peer(peer, LogLevel.DEBUG, f"compact block of {len(partial.slots)} transactions: {found}", "cmpctblock")
         if not missing:
-            download.deliver(peer, index, partial.fill(()))
+            download.deliver(peer, index, partial.fill(()), COMPACT, 0)
         elif asked or (slot and (is_first or self._may_ask_too(peer, askers))):
             if not asked:
                 download.requests.register(peer, index)
@@ -258,7 +259,7 @@ class CompactRelay:
             download.requests.cancel(peer, index)
             ctx.punish(peer, Offence.COMPACT_INVALID, str(error))
             return
-        download.deliver(peer, index, raw)
+        download.deliver(peer, index, raw, COMPACT, len(message.transactions))
 
     @staticmethod
     def _is_awaited(peer: Peer, index: int) -> bool:

@@ -349,6 +349,8 @@ class HeaderSync:
         """Core's line about a header that is new and valid: who delays or withholds blocks can be seen from it."""
         ctx, tree = self._ctx, self._ctx.tree
         initial = ctx.is_initial_block_download()
+        if not initial:
+            ctx.chronicle.announced(index, peer, ctx.steady)
         where = f"peer={peer.id}" + (f", peeraddr={peer.address}" if ctx.config.log_ips else "")
         kind = "cmpctblock " if compact else ""
         text = f"Saw new {kind}header hash={to_display(tree.hash(index))} height={tree.height(index)} {where}"

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from btcnode.protocol.blocks.thin_block import ThinBlock
+from btcnode.protocol.chronicle import XTHIN
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import MAX_XTHIN_FILTER_ELEMENTS
 from btcnode.protocol.misbehaviour import Offence
@@ -95,7 +96,7 @@ class ThinRelay:
         if missing:
             self._ctx.send(peer, GetXBlockTx(message.hash, missing))
         else:
-            self._download.deliver(peer, index, thin.raw())
+            self._download.deliver(peer, index, thin.raw(), XTHIN, 0)
 
     def on_block_tx(self, peer: Peer, sealed: XBlockTx | Sealed[XBlockTx]) -> Steps[None]:
         """The transactions that were missing."""
@@ -111,7 +112,7 @@ class ThinRelay:
         if not thin.put(message.transactions) or thin.missing():
             self._refuse(peer, index, "not the transactions that were asked for")
         else:
-            self._download.deliver(peer, index, thin.raw())
+            self._download.deliver(peer, index, thin.raw(), XTHIN, len(message.transactions))
 
     @staticmethod
     def _awaited(peer: Peer, index: int) -> ThinBlock | None:

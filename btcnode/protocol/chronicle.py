@@ -1,0 +1,86 @@
+"""What has happened of late, for people who watch: blocks on their way in, peers that have gone; bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from btcnode.protocol.peer import Peer
+
+MOST_ARRIVALS = 64
+MOST_DEPARTURES = 50
+FULL, COMPACT, XTHIN = "full", "compact", "xthin"
+
+
+@dataclass(slots=True)
+class Arrival:
+    """How one block came. Times are the protocol's seconds (``steady``), -1 for what has not happened.
+
+    ``announcer`` and ``sender`` are ``(peer number, address)``; ``form`` is empty until the bytes are here. ``asked``:
+    transactions that were missing and asked for; ``size``: bytes of the whole block.
+    """
+
+    announcer: tuple[int, str]
+    first: float
+    sender: tuple[int, str] | None = None
+    whole: float = -1.0
+    form: str = ""
+    asked: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A connection that has ended: ``unix`` when, ``seconds`` it lasted, ``score`` (0 to 100) of the peer."""
+
+    peer_id: int
+    address: str
+    network: str
+    user_agent: str
+    inbound: bool
+    unix: int
+    seconds: int
+    score: float
+    reason: str
+
+
+class Chronicle:
+    """Rings of the newest events; written where they happen, and read by nobody but people."""
+
+    def __init__(self) -> None:
+        self.arrivals: dict[int, Arrival] = {}  # by header index, the oldest first
+        self.departures: deque[Departure] = deque(maxlen=MOST_DEPARTURES)
+
+    def announced(self, index: int, peer: Peer, steady: float) -> None:
+        """The first news of a block: its header, alone or in a short form of it."""
+        if index in self.arrivals:
+            return
+        while len(self.arrivals) >= MOST_ARRIVALS:
+            del self.arrivals[next(iter(self.arrivals))]
+        self.arrivals[index] = Arrival((peer.id, str(peer.address)), steady)
+
+    def came(self, index: int, peer: Peer, steady: float, size: int, form: str, asked: int) -> None:
+        """A block is whole; who is second changes nothing."""
+        self.announced(index, peer, steady)
+        arrival = self.arrivals[index]
+        if arrival.sender is None:
+            arrival.sender, arrival.whole = (peer.id, str(peer.address)), steady
+            arrival.form, arrival.asked, arrival.size = form, asked, size
+
+    def left(self, peer: Peer, unix: float, reason: str) -> None:
+        """A connection has ended."""
+        self.departures.append(
+            Departure(
+                peer_id=peer.id,
+                address=str(peer.address),
+                network=peer.network,
+                user_agent=peer.user_agent,
+                inbound=peer.inbound,
+                unix=int(unix),
+                seconds=max(0, int(unix) - peer.connected_unix),
+                score=peer.conduct.score,
+                reason=reason,
+            )
+        )
