@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +26,7 @@ from btcnode.node.proxy_setup import listening_warnings
 from btcnode.node.resources import fit_connections
 from btcnode.observe.logging import LogSetup, RecentLines, console_stream
 from btcnode.observe.progress import MIB, Snapshot, log_progress
+from btcnode.services.snapshot import snapshot_of
 from btcnode.settings.doors import Loaded, make_net_dir
 from btcnode.settings.settings import Settings
 from btcnode.storage.fault_note import FaultNote
@@ -52,33 +54,9 @@ def take_snapshot(node: Node) -> Snapshot:
     if isinstance(stage, Launch | OpenedNode):
         return Snapshot(network=network, now=now, status=status, loaded=False)
     parts = stage.parts if isinstance(stage, AssembledNode) else stage.assembled.parts
-    chain = parts.chain
-    tree, tip, best = chain.tree, chain.tip(), chain.best_header()
-    coins = chain.driver.chainstate.coins
-    incoming, outgoing = parts.peers.directions()
     if launch.control.stop_requested.is_set():
         status = "stops"
-    received, _ = parts.peers.totals()
-    return Snapshot(
-        network=network,
-        now=now,
-        status=status,
-        blocks=tree.height(tip),
-        headers=tree.height(best),
-        tip_time=tree.time(tip),
-        header_time=tree.time(best),
-        target_spacing=launch.params.pow_target_spacing,
-        progress=chain.verification_progress(tip),
-        transactions=chain.block_status(tip).chain_tx,
-        peers_in=incoming,
-        peers_out=outgoing,
-        cache_bytes=coins.usage,
-        cache_coins=len(coins),
-        cache_limit=launch.settings.storage.dbcache_bytes,
-        bytes_received=received,
-        state=parts.sync.machine.state.value,
-        advice=parts.contact.advice,
-    )
+    return replace(snapshot_of(parts), status=status)
 
 
 def stopping_words(node: Node) -> str:

@@ -38,6 +38,10 @@ class DensityIndex:
         for chunk in cluster.chunks:
             self._items.remove((*chunk.key, chunk))
 
+    def between(self, start: int, stop: int) -> list[Chunk]:
+        """The chunks at these places, the best first; the index may change between two calls."""
+        return [item[3] for item in self._items.islice(start, stop)]
+
     def worst_first(self) -> Iterator[Chunk]:
         """All chunks, the worst first; the index may not change meanwhile."""
         return (item[3] for item in reversed(self._items))

@@ -278,6 +278,10 @@ class Mempool:
         """All chunks, best first: the order of mining. The pool may not change meanwhile."""
         return iter(self._index)
 
+    def chunks_between(self, start: int, stop: int) -> list[Chunk]:
+        """Chunks by their places, the best first; between two calls the pool may change."""
+        return self._index.between(start, stop)
+
     def in_order(self) -> list[MempoolEntry]:
         """All entries in the order of mining: parents before children."""
         return [entry for chunk in self._index for entry in chunk.entries]

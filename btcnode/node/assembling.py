@@ -14,7 +14,7 @@ from btcnode.node.memory import NodeConsumers
 from btcnode.node.mempool_setup import make_pool, make_template_maker
 from btcnode.node.opening import OpenedNode
 from btcnode.node.protocol_setup import protocol_config
-from btcnode.node.resources import CLOSING_CONNECTIONS
+from btcnode.node.resources import CHAIN_GB, CLOSING_CONNECTIONS, MIN_FREE_BYTES
 from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import ProtocolConfig
@@ -32,10 +32,12 @@ from btcnode.services.indexes import Indexes
 from btcnode.services.measuring import Measured, Meter
 from btcnode.services.mempool_file import MempoolFile
 from btcnode.services.notifications import Notifications
+from btcnode.services.overview import Overview, Room
 from btcnode.services.parts import NodeParts
 from btcnode.services.peers import Peers
 from btcnode.services.peers_file import read_anchors, seed_addresses
 from btcnode.services.pruner import Pruner
+from btcnode.services.recent import Recent
 from btcnode.services.snapshot_writer import SnapshotWriter
 from btcnode.services.submissions import Submissions
 from btcnode.services.swift_sync import SwiftOptions, SwiftSync
@@ -71,6 +73,8 @@ class AssembledNode:
     alerts: ChainAlerts
     memory: MemoryLimiter
     meter: Meter
+    recent: Recent
+    overview: Overview
 
 
 def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
@@ -132,13 +136,19 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     closes(stack, launch, mempool_file.close)
     sync.log_last_run()
     closes(stack, launch, sync.note_stop)
+    measured = Measured(driver, protocol, machinery.reactor, transactions, opened.workers, parts)
+    meter = Meter(measured, lambda: rpc_metrics(launch.table))
+    recent = Recent(driver, transactions.pool, launch.clock, settings.blocks_dir)
+    room = Room(MIN_FREE_BYTES, CHAIN_GB.get(launch.params.name, 0) * 10**9, opened.budget.limit)
     return AssembledNode(
         opened,
         machinery,
         parts,
         alerts,
         _make_limiter(opened, machinery, chain),
-        _make_meter(opened, machinery, parts),
+        meter,
+        recent,
+        Overview(measured, meter, recent, room),
     )
 
 
@@ -151,13 +161,6 @@ def _make_mempool_file(opened: OpenedNode, transactions: Transactions) -> Mempoo
         persist=settings.mempool.persistmempool,
         with_key=not settings.mempool.persistmempoolv1,
     )
-
-
-def _make_meter(opened: OpenedNode, machinery: Machinery, parts: NodeParts) -> Meter:
-    measured = Measured(
-        machinery.driver, machinery.protocol, machinery.reactor, machinery.transactions, opened.workers, parts
-    )
-    return Meter(measured, lambda: rpc_metrics(opened.launch.table))
 
 
 def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExitStack) -> Machinery:

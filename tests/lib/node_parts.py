@@ -151,7 +151,9 @@ class NodeLab:
         self.do(self.parts.chain.driver.in_chain_thread(lambda: state.coins.apply_disconnect({outpoint: coin}, ())))
         self.thread.call(lambda: state.read_view.drop_changes(oldest_only=False))
 
-    def add_peer(self, address: str, *, services: int = NODE_NETWORK | NODE_WITNESS) -> ScriptedPeer:
+    def add_peer(
+        self, address: str, *, services: int = NODE_NETWORK | NODE_WITNESS, user_agent: bytes = b"/scripted/"
+    ) -> ScriptedPeer:
         """A peer that has connected from ``host:port``, the handshake done."""
         host, _, port = address.rpartition(":")
         ours, theirs = socket.socketpair()
@@ -166,7 +168,7 @@ class NodeLab:
         self.thread.do(self.thread.loop.connect_accepted_socket(accept, ours))
         peer = ScriptedPeer(theirs, self.launch.params, TIMEOUT)
         self._peers.append(peer)
-        peer.handshake(services=services)
+        peer.handshake(services=services, user_agent=user_agent)
         return peer
 
     def close(self) -> None:

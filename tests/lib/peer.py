@@ -126,11 +126,13 @@ class ScriptedPeer:
             if isinstance(message, kind):
                 return message
 
-    def handshake(self, height: int = 0, services: int = NODE_NETWORK | NODE_WITNESS) -> None:
+    def handshake(
+        self, height: int = 0, services: int = NODE_NETWORK | NODE_WITNESS, user_agent: bytes = b"/scripted/"
+    ) -> None:
         """Exchange version and verack; the node may speak first or second."""
         self.send(
             Version(
-                services=services, time=int(time.time()), nonce=id(self), user_agent=b"/scripted/", start_height=height
+                services=services, time=int(time.time()), nonce=id(self), user_agent=user_agent, start_height=height
             )
         )
         self.expect(Version)

@@ -1,0 +1,143 @@
+"""What a stranger asks of a node, answered from its figures: in sync? why slow? who abuses it? the disk? which fee?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from btcnode.observe.progress import STATES, Rates, Snapshot, duration
+from btcnode.protocol.chronicle import Departure
+from btcnode.protocol.connections.peer_score import THROTTLED_BELOW
+from btcnode.services.fee_survey import ProjectedBlock
+
+BUSY = 0.7  # above this share of the time a stage is what the others wait for
+NAMED = 3  # peers that an answer names
+DAY = 86_400
+SOON = 30 * DAY  # a disk that is full by then is a warning
+STAGES = {
+    "fetch": "blocks to come from peers",
+    "decode": "blocks to be checked and stored",
+    "validate": "coins to be looked up and spent",
+    "scripts": "scripts to be verified; more worker processes (-par) may help",
+    "commit": "the disk, which coins are being written to",
+}
+GB = 1_000_000_000
+
+
+class Answer(TypedDict):
+    """``level`` is good, plain or bad."""
+
+    question: str
+    answer: str
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Bytes: ``free``, what the node ``keeps`` free (below it stops), what is ``missing`` until all blocks are here.
+
+    ``rate`` is how fast free bytes fall (a second, None: not known yet); ``guessed`` bytes a day a chain that grows
+    takes, 0 for a pruned one.
+    """
+
+    free: int
+    keeps: int
+    missing: int
+    rate: float | None
+    guessed: int
+
+    def seconds_left(self) -> float | None:
+        """Until the node would have to stop; None for never, as far as anybody can tell."""
+        room = self.free - self.keeps
+        if room <= 0 or room < self.missing:
+            return 0.0
+        rate = self.rate or ((room - self.missing) and self.guessed / DAY)
+        return room / rate if rate else None
+
+
+def bottleneck(busy: Mapping[str, float]) -> str:
+    """The stage that the others wait for, empty for none."""
+    working = {stage: share for stage, share in busy.items() if stage != "fetch"}
+    worst = max(working, key=lambda stage: working[stage], default="")
+    if worst and working[worst] >= BUSY:
+        return worst
+    return "fetch" if busy.get("fetch", 0.0) >= BUSY else ""
+
+
+def in_sync(now: Snapshot, rates: Rates) -> Answer:
+    """Is it in sync?"""
+    question = "Is it in sync?"
+    if now.in_sync:
+        return Answer(question=question, level="good", answer=f"Yes. The tip is {duration(now.tip_age)} old.")
+    missing = now.headers - now.blocks
+    if not now.peers_in + now.peers_out:
+        text = "Unknown: no peer is connected that could tell of newer blocks."
+        return Answer(question=question, level="bad", answer=text)
+    if missing > 0:
+        left = f", {duration(rates.seconds_left)} left" if rates.seconds_left is not None else ""
+        text = f"No. {missing:,} of {now.headers:,} blocks are missing{left}."
+        return Answer(question=question, level="plain", answer=text)
+    text = f"Not for sure: the tip is {duration(now.tip_age)} old. The node {STATES[now.state]}."
+    return Answer(question=question, level="bad", answer=text)
+
+
+def why_slow(now: Snapshot, busy: Mapping[str, float]) -> Answer:
+    """Why is it slow?"""
+    question = "Why is it slow?"
+    if not now.peers_in + now.peers_out:
+        return Answer(question=question, level="bad", answer=now.advice or "It waits for a peer.")
+    if now.state == "stalled":
+        return Answer(question=question, level="bad", answer=f"It is {STATES['stalled']}.")
+    stage = bottleneck(busy)
+    if now.blocks >= now.headers and stage in ("", "fetch"):
+        return Answer(question=question, level="good", answer="It is not: there is nothing that waits.")
+    if stage:
+        text = f"It waits for {STAGES[stage]} ({busy[stage]:.0%} of the time)."
+        return Answer(question=question, level="plain", answer=text)
+    return Answer(question=question, level="plain", answer="No stage is busy for long: it goes as fast as blocks come.")
+
+
+def who_abuses(suspects: Sequence[tuple[float, str]], gone: Sequence[Departure], offences: int, now: int) -> Answer:
+    """Who is abusing me? ``suspects``: score and address of connected peers; ``offences`` of all since the start."""
+    question = "Who is abusing me?"
+    bad = sorted(one for one in suspects if one[0] < THROTTLED_BELOW)
+    removed = [one for one in gone if one.score < THROTTLED_BELOW and now - one.unix < DAY]
+    if bad:
+        names = ", ".join(f"{address} (score {score:.0f})" for score, address in bad[:NAMED])
+        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        return Answer(question=question, level="bad", answer=f"{names}{more}: answered late and dropped first.")
+    if removed:
+        last = removed[-1]
+        text = f"Nobody now. {len(removed)} went with a bad score, the last {last.address}: {last.reason}."
+        return Answer(question=question, level="plain", answer=text)
+    told = f" {offences:,} faults of peers since the start." if offences else ""
+    return Answer(question=question, level="good", answer=f"Nobody: no peer has a bad score.{told}")
+
+
+def when_full(disk: Disk) -> Answer:
+    """When is the disk full?"""
+    question = "When is the disk full?"
+    left, free = disk.seconds_left(), f"{disk.free / GB:,.1f} GB are free"
+    if disk.free - disk.keeps < disk.missing:
+        text = f"Before the sync is over: {free}, {disk.missing / GB:,.0f} GB of blocks are missing. See -prune."
+        return Answer(question=question, level="bad", answer=text)
+    if left is None and disk.rate is None:
+        return Answer(question=question, level="plain", answer=f"{free}. How fast they go is known in some minutes.")
+    if left is None:
+        return Answer(question=question, level="good", answer=f"Not as things go: {free}, and stay so.")
+    source = "measured" if disk.rate else "estimated"
+    text = f"In {duration(left)} ({source}): {free}. The node stops before that."
+    return Answer(question=question, level="bad" if left < SOON else "good", answer=text)
+
+
+def which_fee(blocks: Sequence[ProjectedBlock], least: float, estimates: Mapping[int, float], full: float) -> Answer:
+    """What fee do I need? Rates in sat/vB: ``least`` gets in, ``estimates`` by target; ``full``: share of a block that
+    counts as full."""
+    question = "What fee do I need?"
+    needed = least
+    if blocks and blocks[0].weight >= full:
+        needed = max(least, blocks[0].low)
+    parts = [f"{needed:,.2f} sat/vB would be in the next block as it is now"]
+    parts += [f"{rate:,.2f} within {target} blocks, by the last days" for target, rate in estimates.items()]
+    return Answer(question=question, level="plain", answer="; ".join(parts) + ".")
