@@ -82,6 +82,7 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     stack.push_async_exit(opened.rpc_closing.pop_all())  # once it answers, it stops before what it answers from
     stack.callback(parts.chain.stop_waiting)
     await _start_metrics(node, stack)
+    _open_dashboard(node, stack)
     _run_beside(stack, launch, keep_house(node, disk))
     _run_beside(stack, launch, _load_files(node))
     launch.table.open(parts)
@@ -145,6 +146,18 @@ async def _start_metrics(node: AssembledNode, stack: AsyncExitStack) -> None:
     closes(stack, node.opened.launch, server.stop)
     port = await server.start(settings.notifications.metrics_bind, settings.notifications.metrics_port)
     log.info("metrics at http://%s:%d/metrics", settings.notifications.metrics_bind, port)
+
+
+def _open_dashboard(node: AssembledNode, stack: AsyncExitStack) -> None:
+    """What happens is remembered, and shown to who looks."""
+    rpc = node.opened.rpc
+    if rpc is None or node.opened.settings.rpc.dashboard is False:
+        return
+    _run_beside(stack, node.opened.launch, node.recent.keep())
+    rpc.dashboard.open(node.overview.sections)
+    stack.callback(rpc.dashboard.feed.stop)
+    host, port = rpc.addresses[0]
+    log.info("dashboard at http://%s/dashboard", f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
 def _run_beside(stack: AsyncExitStack, launch: Launch, work: Coroutine[Any, Any, None]) -> None:

@@ -12,6 +12,7 @@ import logging
 import string
 from collections.abc import AsyncGenerator, Coroutine
 from functools import partial
+from ipaddress import ip_address
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -98,6 +99,7 @@ class Connection(asyncio.Protocol):
         self.host = host
         self.transport: asyncio.Transport
         self.peer = "?"
+        self.is_local = False  # the client is on this machine
         self.reader = RequestReader()
         self.task: asyncio.Task[None] | None = None
         self.place: Place | None = None  # of the request that the task answers
@@ -129,6 +131,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         address = transport.get_extra_info("peername")
         self.peer = f"{address[0]}:{address[1]}" if address else "?"
+        self.is_local = bool(address) and _is_loopback(address[0])
         refusal = self.host.admit(self, address[0] if address else "")
         if refusal is not None:
             self._refuse(refusal)
@@ -262,7 +265,9 @@ class Connection(asyncio.Protocol):
         if head.method == b"DELETE":
             return Plan(refusal=Reply(METHOD_NOT_ALLOWED, b"", b""))
         if log.isEnabledFor(logging.DEBUG):
-            shown = "".join(char for char in head.target.decode("latin-1") if char in _URI_CHARS)[:100]
+            path = head.target.partition(b"?")[0]
+            told = path if b"/dashboard" in path else head.target  # its password may have been put there
+            shown = "".join(char for char in told.decode("latin-1") if char in _URI_CHARS)[:100]
             log.debug("Received a %s request for %s from %s", head.method.decode(), shown, self.peer)
         return self.host.check(self, head)
 
@@ -523,6 +528,11 @@ class Connection(asyncio.Protocol):
                 self.transport.abort()
         elif self.task is None and age > limit:
             self.transport.close()
+
+
+def _is_loopback(host: str) -> bool:
+    address = ip_address(host.partition("%")[0])
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _give_back(answer: Pending, place: Place | None, ticket: Ticket, _task: object = None) -> None:

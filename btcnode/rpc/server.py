@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.auth import COOKIE_USER, Authenticator, Whitelist, read_cookie, write_cookie
 from btcnode.rpc.connection import Connection, Plan
+from btcnode.rpc.dashboard import MOST_VIEWERS, Dashboard, Token, is_dashboard, not_allowed
 from btcnode.rpc.http1 import JSON_TYPE, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAUTHORIZED, UNAVAILABLE, Head
 from btcnode.rpc.http_server import HttpLimits, HttpServer
 from btcnode.rpc.jsonrpc import answer_request
@@ -28,6 +29,9 @@ _NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, socket.EAI_ADDRFAMILY)
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _CHALLENGE = b'WWW-Authenticate: Basic realm="jsonrpc"\r\n'
 _REST = Plan()
+_FEED = Plan()
+SHOWN_METHODS = frozenset({"getblockchaininfo", "getmempoolinfo", "getnetworkinfo", "getpeerinfo", "getsyncstate"})
+"""Who may call these may see the dashboard, which tells the same."""
 
 
 class RpcServer:
@@ -47,6 +51,9 @@ class RpcServer:
             allowed=[*_LOOPBACK, *settings.rpc.rpcallowip],
         )
         self._cookie_password = ""
+        self._token = Token(settings.rpc.dashboardtoken)
+        most = min(MOST_VIEWERS, limits.places.limit * 3 // 4, limits.most_connections // 2)
+        self.dashboard = Dashboard(lambda: table.control.status, max(1, most))
 
     async def start(self) -> None:
         """Listen, write the cookie; raises BtcnodeError with a line for the user."""
@@ -75,6 +82,7 @@ class RpcServer:
 
     async def stop(self) -> None:
         """Let what is in work end, close, remove the cookie."""
+        self.dashboard.feed.stop()
         await self.http.stop()
         self._remove_cookie()
 
@@ -117,12 +125,34 @@ class RpcServer:
             return _REST
         if target in (b"/health", b"/ready") and head.method == b"GET":
             return Plan(refusal=self.probe(target))
+        if self.settings.rpc.dashboard is not False and is_dashboard(target):
+            return self._check_viewer(connection, head)
         return Plan(refusal=Reply(NOT_FOUND, b"", b""))
+
+    def _check_viewer(self, connection: Connection, head: Head) -> Plan:
+        """Who looks at the dashboard, or why nobody does."""
+        for_all = self.settings.rpc.dashboard is True
+        refusal = self.dashboard.refusal(head, is_local=connection.is_local, for_all=for_all)
+        if refusal is not None:
+            return Plan(refusal=refusal)
+        if not self._token.opens(head.headers.get(b"authorization", b"")):
+            plan = self._identify(connection, head)
+            if plan.caller is None:
+                return plan
+            methods = plan.caller.methods
+            if plan.caller.is_refused or (methods is not None and not methods >= SHOWN_METHODS):
+                return Plan(refusal=not_allowed())
+        file = self.dashboard.file(head)
+        return _FEED if file is None else Plan(refusal=file)
 
     def _check_caller(self, connection: Connection, head: Head) -> Plan:
         """Who calls a method, or why nobody does."""
         if head.method != b"POST":
             return Plan(refusal=Reply(METHOD_NOT_ALLOWED, b"JSONRPC server handles only POST requests", b""))
+        return self._identify(connection, head)
+
+    def _identify(self, connection: Connection, head: Head) -> Plan:
+        """Which user asks, or why he is none."""
         authorization = head.headers.get(b"authorization")
         if authorization is None:
             return Plan(refusal=Reply(UNAUTHORIZED, b"", _CHALLENGE))
@@ -137,6 +167,8 @@ class RpcServer:
 
     def answer(self, plan: Plan, head: Head, body: bytes) -> Reply | Pending:
         """The reply to a complete request, or the work that makes it."""
+        if plan is _FEED:
+            return Pending(self.dashboard.watch(), waits=True)
         if plan.caller is None:
             return Pending(answer_rest(self.table, head.target, body))
         return answer_request(self.table, body, plan.caller)

@@ -18,8 +18,8 @@ _btcnoded() {
     esac
     mapfile -t COMPREPLY < <(compgen -W "
     -? -acceptnonstdtxn -acceptstalefeeestimates -allowignoredconf -blockfilterindex -blocksonly -blocksxor
-    -capturemessages -cjdnsreachable -coinstatsindex -daemon -daemonwait -datacarrier -discover -dns -dnsseed
-    -fastprune -fixedseeds -forcednsseed -i2pacceptincoming -listen -listenonion -logips -loglevelalways
+    -capturemessages -cjdnsreachable -coinstatsindex -daemon -daemonwait -dashboard -datacarrier -discover -dns
+    -dnsseed -fastprune -fixedseeds -forcednsseed -i2pacceptincoming -listen -listenonion -logips -loglevelalways
     -logratelimit -logsourcelocations -logthreadnames -logtimemicros -logtimestamps -natpmp -networkactive
     -peer-score-learning -peerblockfilters -peerblockinputs -peerbloomfilters -permitbaremultisig -persistmempool
     -persistmempoolv1 -printpriority -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex
@@ -28,18 +28,19 @@ _btcnoded() {
     -txreconciliation -upnp -v2transport -version -whitelistforcerelay -whitelistrelay -xthin -addnode=
     -alertnotify= -asmap= -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee=
     -blocknotify= -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop=
-    -chain= -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -datacarriersize= -datadir= -dbcache=
-    -dbcrashratio= -debug= -debugexclude= -debuglogfile= -deprecatedrpc= -dnsseedname= -dustrelayfee= -externalip=
-    -i2psam= -includeconf= -incrementalrelayfee= -limitclustercount= -limitclustersize= -loadblock= -loglevel=
-    -maxconnections= -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxuploadtarget=
-    -mempool-eviction= -mempoolexpiry= -metrics-bind= -metrics-port= -minimumchainwork= -minrelaytxfee= -mocktime=
-    -onion= -onlynet= -par= -peertimeout= -pid= -port= -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind=
-    -rpccookiefile= -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout= -rpcthreads= -rpcuser=
-    -rpcwhitelist= -rpcworkqueue= -seednode= -settings= -shadow-validation= -shutdownnotify= -signer=
-    -signetchallenge= -signetkey= -signetseednode= -startupnotify= -stopatheight= -stunserver= -swiftsync=
-    -swiftsyncblock= -test= -testactivationheight= -timeout= -torcontrol= -torpassword= -uacomment= -vbparams=
-    -whitebind= -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm=
-    -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx= -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
+    -chain= -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -dashboardtoken= -datacarriersize=
+    -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude= -debuglogfile= -deprecatedrpc= -dnsseedname=
+    -dustrelayfee= -externalip= -i2psam= -includeconf= -incrementalrelayfee= -limitclustercount=
+    -limitclustersize= -loadblock= -loglevel= -maxconnections= -maxmemory= -maxmempool= -maxreceivebuffer=
+    -maxsendbuffer= -maxtipage= -maxuploadtarget= -mempool-eviction= -mempoolexpiry= -metrics-bind= -metrics-port=
+    -minimumchainwork= -minrelaytxfee= -mocktime= -onion= -onlynet= -par= -peertimeout= -pid= -port= -proxy=
+    -prune= -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile= -rpccookieperms= -rpcpassword= -rpcport=
+    -rpcservertimeout= -rpcthreads= -rpcuser= -rpcwhitelist= -rpcworkqueue= -seednode= -settings=
+    -shadow-validation= -shutdownnotify= -signer= -signetchallenge= -signetkey= -signetseednode= -startupnotify=
+    -stopatheight= -stunserver= -swiftsync= -swiftsyncblock= -test= -testactivationheight= -timeout= -torcontrol=
+    -torpassword= -uacomment= -vbparams= -whitebind= -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm=
+    -zmqpubhashtx= -zmqpubhashtxhwm= -zmqpubrawblock= -zmqpubrawblockhwm= -zmqpubrawtx= -zmqpubrawtxhwm=
+    -zmqpubsequence= -zmqpubsequencehwm=
     " -- "$cur")
     case ${COMPREPLY[*]} in *=) compopt -o nospace ;; esac
 }

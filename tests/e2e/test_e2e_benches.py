@@ -38,6 +38,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     ),
     "block_relay": ("--transactions", "20", "--blocks", "1", "--hops", "1"),
     "damage": ("--bytes", "1", "--pages", "1", "--processes", "1"),
+    "dashboard": ("--viewers", "2", "--seconds", "1", "--peers", "1"),
     "dos": ("--scale", "0.01"),
     "eviction": ("--traces", "market", "--hours", "0.5"),
     "headers": ("--headers", "2000", "--flood", "100"),

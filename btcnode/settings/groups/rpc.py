@@ -13,6 +13,7 @@ from btcnode.settings.addresses import HostPort, parse_allowed, parse_port, pars
 from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import Kind, Number, Parsed, Several, Text, read_path
 
+LEAST_TOKEN = 16  # characters
 COOKIE_MODES = {"owner": 0o600, "group": 0o640, "all": 0o644}
 
 
@@ -70,6 +71,12 @@ def _user(flag: str, text: str) -> str:
     return text
 
 
+def _token(flag: str, text: str) -> str:
+    if text and len(text) < LEAST_TOKEN:
+        raise ConfigError(f"-{flag} must have at least {LEAST_TOKEN} characters")
+    return text
+
+
 def _mode(flag: str, text: str) -> int | Refused:
     mode = COOKIE_MODES.get(text)
     return Refused(f"Invalid -{flag}={text}; must be one of 'owner', 'group', or 'all'.") if mode is None else mode
@@ -96,6 +103,16 @@ class RpcSettings:
 
     server: bool = switch("server", "Answer JSON-RPC.", True)
     rest: bool = switch("rest", "Answer REST requests (read only, without a password).", False)
+    dashboard: bool | None = switch(
+        "dashboard", "Show the node at /dashboard, to users of JSON-RPC (default: to browsers on this machine only)."
+    )
+    dashboardtoken: str = option(
+        "dashboardtoken",
+        "Password of at least 16 characters that opens the dashboard and nothing else, for the user dashboard.",
+        Parsed(_token, "TOKEN"),
+        "",
+        secret=True,
+    )
     rpcbind: tuple[HostPort, ...] = option(
         "rpcbind",
         "Address to listen at (default: localhost).",
