@@ -136,20 +136,8 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     closes(stack, launch, mempool_file.close)
     sync.log_last_run()
     closes(stack, launch, sync.note_stop)
-    measured = Measured(driver, protocol, machinery.reactor, transactions, opened.workers, parts)
-    meter = Meter(measured, lambda: rpc_metrics(launch.table))
-    recent = Recent(driver, transactions.pool, launch.clock, settings.blocks_dir)
-    room = Room(MIN_FREE_BYTES, CHAIN_GB.get(launch.params.name, 0) * 10**9, opened.budget.limit)
-    return AssembledNode(
-        opened,
-        machinery,
-        parts,
-        alerts,
-        _make_limiter(opened, machinery, chain),
-        meter,
-        recent,
-        Overview(measured, meter, recent, room),
-    )
+    limiter = _make_limiter(opened, machinery, chain)
+    return AssembledNode(opened, machinery, parts, alerts, limiter, *_make_watchers(opened, machinery, parts))
 
 
 def _make_mempool_file(opened: OpenedNode, transactions: Transactions) -> MempoolFile:
@@ -161,6 +149,18 @@ def _make_mempool_file(opened: OpenedNode, transactions: Transactions) -> Mempoo
         persist=settings.mempool.persistmempool,
         with_key=not settings.mempool.persistmempoolv1,
     )
+
+
+def _make_watchers(opened: OpenedNode, machinery: Machinery, parts: NodeParts) -> tuple[Meter, Recent, Overview]:
+    """What tells people and programs how the node is."""
+    launch = opened.launch
+    measured = Measured(
+        machinery.driver, machinery.protocol, machinery.reactor, machinery.transactions, opened.workers, parts
+    )
+    meter = Meter(measured, lambda: rpc_metrics(launch.table))
+    recent = Recent(machinery.driver, parts.mempool, launch.clock, opened.settings.blocks_dir)
+    room = Room(MIN_FREE_BYTES, CHAIN_GB.get(launch.params.name, 0) * 10**9, opened.budget.limit)
+    return meter, recent, Overview(measured, meter, recent, room)
 
 
 def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExitStack) -> Machinery:
