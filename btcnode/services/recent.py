@@ -117,7 +117,7 @@ class Recent:
         else:
             self._open = None
 
-    async def look(self) -> None:
+    async def note_state(self) -> None:
         """See how the mempool and the disk are now."""
         await self.look_at_pool()
         self.fees.append((self._clock.now(), self.survey.vbytes))
@@ -132,5 +132,5 @@ class Recent:
     async def keep(self) -> None:
         """Look once a minute, until cancelled."""
         while True:
-            await self.look()
+            await self.note_state()
             await asyncio.sleep(LOOK_INTERVAL)

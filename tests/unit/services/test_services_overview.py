@@ -204,7 +204,7 @@ def test_blocks_and_reorganisations_are_told(running: Running) -> None:
 def test_a_minute_of_looks_is_remembered(running: Running) -> None:
     recent = running.assembled.recent
     for _ in range(500):
-        running.do(recent.look())
+        running.do(recent.note_state())
     assert len(recent.fees) == 180
     found = sections(running)
     assert len(found["mempool"]["history"]) <= 60
