@@ -227,7 +227,8 @@ def test_peers_come_as_they_are_with_their_departures(running: Running) -> None:
         if found["peers"]["gone"]:
             break
     (gone,) = found["peers"]["gone"]
-    assert gone["address"] == "8.7.6.5:8333" and gone["reason"] == "remote end closed"
+    assert gone["address"] == "8.7.6.5:8333"
+    assert gone["reason"] == "remote end closed" or "reset" in gone["reason"]  # what it had not read
 
 
 def test_many_peers_are_told_in_one_picture(running: Running) -> None:
