@@ -19,6 +19,7 @@ NO_MAP = "No embedded ASMap data available"  # none ships with the package
 TEST_BUILD = "This is a pre-release test build - use at your own risk - do not use for mining or merchant applications"
 HUGE_DELTA = 1 << 62  # satoshi
 UNSIGNED_TX = b"\0"  # key of a psbt's global map
+_BELOW_DATA = b"The chain cannot be taken back below height "
 _OWN_FAULT = "Internal bug detected: "  # bitcoind of itself
 USER_AGENT_LENGTHS = 8  # how much longer or shorter our user agent may be, in bytes
 
@@ -265,6 +266,11 @@ def _excused(method: str, path: str, ours: Tree, theirs: Tree, *, later: bool) -
     known = {**BY_INTENT.get(method, {}), **(LATER.get(method, {}) if later else {})}
     check = known.get(way, known.get(f"{way.rpartition('.')[0]}.*"))
     return check is not None and check(ours, theirs)
+
+
+def is_below_data(method: str, answer: Answer | str) -> bool:
+    """Whether our answer refuses what bitcoind would do by half: see ``invalidateblock`` in docs/differences.md."""
+    return method == "invalidateblock" and isinstance(answer, Answer) and _BELOW_DATA in answer.body
 
 
 def is_overflow(params: Tree, ours: object, theirs: object) -> bool:
