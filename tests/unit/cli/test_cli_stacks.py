@@ -8,12 +8,18 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from btcnode.cli import stacks
 from btcnode.cli.stacks import StackDump, tasks_text
+from tests.lib.process import wait_until
+
+
+def written_times(path: Path, times: int) -> bool:
+    return path.read_text().count("no event loop yet") == times
 
 
 @pytest.fixture
@@ -40,9 +46,7 @@ def test_threads_and_tasks_are_written_while_the_loop_is_stuck(path: Path) -> No
         task = asyncio.create_task(task_that_waits(), name="the patient one")
         await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGUSR1)
-        for _ in range(1000):  # the loop does not go on here; the interpreter looks for signals
-            if "the patient one" in written():
-                break
+        wait_until(lambda: "the patient one" in written(), 20, "the stacks")  # the loop does not go on here
         task.cancel()
 
     thread = threading.Thread(target=thread_that_waits)
@@ -62,10 +66,10 @@ def test_a_file_without_stacks_goes_and_one_with_them_is_added_to(path: Path) ->
     with closing(StackDump(path)):
         assert path.exists()
     assert not path.exists()
-    for count in (1, 2):
+    for n in range(2):
         with closing(StackDump(path)):
             os.kill(os.getpid(), signal.SIGUSR1)
-        assert path.read_text().count("no event loop yet") == count
+            wait_until(partial(written_times, path, n + 1), 20, "the stacks")
 
 
 def test_a_large_file_begins_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
