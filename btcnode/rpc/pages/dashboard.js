@@ -101,7 +101,8 @@ const show = {
     document.title = `${it.in_sync ? "✓" : "…"} ${number(it.blocks)} btcnode ${it.network}`;
     put($("network"), it.network);
     const headline = $("headline");
-    put(headline, it.in_sync ? "In sync" : `Not in sync: ${it.meaning}`);
+    const alone = !(it.peers_in + it.peers_out);
+    put(headline, it.in_sync ? "In sync" : alone ? "No peer is connected" : `Not in sync: ${it.meaning}`);
     headline.className = it.in_sync ? "good" : "bad";
     const warnings = $("warnings");
     if (warnings.dataset.told !== JSON.stringify(it.warnings)) {
