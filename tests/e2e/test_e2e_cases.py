@@ -169,7 +169,9 @@ def test_03_a_word_with_an_equals_sign(node: NodeProcess) -> None:
 
 
 def test_05_closed_console(tmp_path: Path) -> None:
-    script = text_of("05_closed_stdio.sh").replace("28999", str(free_port()))
+    up = 'until grep -qs "Done loading" $d/regtest/debug.log; do sleep 0.1; done'  # a busy machine takes longer
+    script = text_of("05_closed_stdio.sh").replace("28999", str(free_port())).replace("sleep 6", up)
+    assert up in script
     environment = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=environment)
     assert done.stdout == "rc=0\n"
