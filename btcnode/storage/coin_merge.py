@@ -124,11 +124,14 @@ def main() -> None:
     try:
         runs = [CoinRun(folder, record, trusted=True) for record in records]
         record = merge(folder, runs, keep_tombs=tombs == "keep", may_continue=lambda: os.getppid() == parent, name=name)
+        told, status = record.pack(), 0
     except RunDamageError as error:
-        sys.stdout.write(str(error))
-        sys.stdout.flush()
-        os._exit(_DAMAGED)
+        told, status = str(error).encode(), _DAMAGED
     except (MergeStopped, lmdb.Error, OSError):
         os._exit(1)
-    sys.stdout.buffer.write(record.pack())
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(told)
+        sys.stdout.buffer.flush()
+    except OSError:  # the node has ended meanwhile, and nobody reads
+        os._exit(1)
+    os._exit(status)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -286,6 +288,19 @@ def test_a_process_that_merges_leaves_the_processors_to_others(tmp_path: Path) -
         time.sleep(0.01)
     assert nice == min(19, mine + coin_merge.NICENESS)
     assert process.result() is not None
+
+
+def test_a_process_whose_node_is_gone_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    runs = [written(tmp_path, made(random.Random(4), 20, [0], [35])) for _ in range(2)]
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-P", "-c", coin_merge._START, str(tmp_path), "keep", "00" * 8, *sys.path]
+    with os.fdopen(write, "wb") as nobody:
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=nobody)
+        records = b"".join(run.record.pack() for run in runs)
+        process.communicate(len(records).to_bytes(4, "little") + records, timeout=60)
+    assert process.returncode == 1
+    assert capfd.readouterr().err == ""
 
 
 def test_a_process_that_fails_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
