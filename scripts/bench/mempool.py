@@ -14,7 +14,6 @@ import argparse
 import gc
 import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -39,7 +38,7 @@ from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonvalue import encode
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.peer import ChainServer, ScriptedPeer
-from tests.lib.process import NodeProcess
+from tests.lib.process import NodeProcess, free_port
 from tests.lib.tx_stream import KINDS, loose_tx
 
 PARAMS = params_for("regtest")
@@ -92,11 +91,7 @@ def over_tcp(blocks: list[bytes], txs: list[bytes], par: int) -> float:
 @contextmanager
 def bitcoind(daemon: str) -> Iterator[tuple[Callable[[], RpcClient], int]]:
     """A bitcoind that runs: what makes clients of its RPC server, and its P2P port."""
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(int(probe.getsockname()[1]))
+    ports = free_port(), free_port()
     with tempfile.TemporaryDirectory() as directory:
         command = [
             daemon, "-regtest", f"-datadir={directory}", f"-rpcport={ports[0]}", f"-bind=127.0.0.1:{ports[1]}",

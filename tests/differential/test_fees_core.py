@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
 from btcnode.rpc.errors import RpcError
 from btcnode.storage.trailer import without_trailer
 from tests.lib.mempool_lab import START, MempoolLab, coins_of, pay
-from tests.lib.process import NodeProcess
+from tests.lib.process import NodeProcess, free_port
 
 BLOCKS = 40
 PER_BLOCK = 20
@@ -43,9 +42,7 @@ class Core:
     """A bitcoind without network."""
 
     def __init__(self, daemon: str, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         command = [daemon, "-regtest", f"-datadir={directory}", f"-rpcport={port}", "-listen=0", "-connect=0"]
         login = ["-rpcuser=u", "-rpcpassword=p", f"-mocktime={START}", "-maxtipage=999999999"]
         self.process = subprocess.Popen([*command, *login], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

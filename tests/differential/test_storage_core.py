@@ -9,7 +9,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +32,7 @@ from btcnode.storage.undo import decode_undo, encode_undo
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.coins import all_coins
+from tests.lib.process import free_port
 
 PARAMS = params_for("regtest")
 SATOSHI = 100_000_000
@@ -43,9 +43,7 @@ class Core:
     """A bitcoind without network, and its bitcoin-cli."""
 
     def __init__(self, daemon: Path, directory: Path, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         common = ["-regtest", f"-datadir={directory}", f"-rpcport={port}"]
         isolated = ["-listen=0", "-connect=0", "-dnsseed=0", "-rpcbind=127.0.0.1", "-rpcallowip=127.0.0.1"]
         self._cli = [str(daemon.with_name("bitcoin-cli")), *common, "-rpcwait", "-rpcwaittimeout=60"]

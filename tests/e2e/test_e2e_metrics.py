@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,18 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from btcnode import __version__
 from btcnode.observe.catalogue import CATALOGUE
-from tests.lib.process import NodeProcess, wait_until
+from tests.lib.process import NodeProcess, free_port, wait_until
 
 ADDRESS = "bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw"
 # of a node without indexes and worker processes
 WITHOUT_SAMPLES = {"node_index_height", "node_index_rebuilding", "workers_events_total"}
 TOLD = "the last run ended without a shutdown, in state synced"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def scrape(port: int) -> dict[str, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
 from btcnode.rpc.errors import RpcError
 from tests.lib.mempool_lab import START
+from tests.lib.process import free_port
 
 
 def find_bitcoind() -> str | None:
@@ -24,9 +24,7 @@ class Bitcoind:
     """A running process; use it as a context manager. ``options`` are its own."""
 
     def __init__(self, daemon: str, directory: Path, *options: str, start: int = START) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         fixed = ["-regtest", f"-datadir={directory}", f"-rpcport={port}", "-listen=0", "-connect=0", "-dnsseed=0"]
         login = ["-rpcuser=u", "-rpcpassword=p", f"-mocktime={start}", "-maxtipage=999999999"]
         self.port = port

@@ -11,13 +11,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
 START_TIMEOUT = 60.0  # seconds
 STOP_TIMEOUT = 30.0
 POLL_INTERVAL = 0.05
+FIRST_PORT, LAST_PORT, PORT_SHARES = 20_000, 28_000, 4
 
 
 class RpcFailure(Exception):
@@ -29,17 +31,27 @@ class RpcFailure(Exception):
         self.message = message
 
 
-_given_ports: set[int] = set()
+def _all_ports() -> Iterator[int]:
+    """Ports below those that systems give to whoever asks for any, each pytest worker's own, over and over."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PORT_SHARES
+    share = (LAST_PORT - FIRST_PORT) // PORT_SHARES
+    for number in count(os.getpid() * 37):  # another run beside this one begins elsewhere
+        yield FIRST_PORT + worker * share + number % share
+
+
+_ports = _all_ports()
 
 
 def free_port() -> int:
-    """A TCP port on the loopback address that nobody listens on at this moment, and that was not given out before."""
+    """A TCP port on the loopback address that nobody listens on at this moment, and that was not given out lately."""
     while True:
+        port = next(_ports)
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in _given_ports:
-            _given_ports.add(port)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections to it do not matter
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
             return port
 
 
