@@ -363,7 +363,8 @@ class Transactions:
                 if isinstance(verdict, Rejection):
                     self._charge(offer.source, seconds)
                 offer.done(verdict)
-            self._admit_waiting(waiting)
+            if waiting:
+                self._admit_waiting(waiting)
 
         feerate = 1000 * entry.modified_fee / entry.vsize
         self.verifier.submit(job, txid, verified, source=offer.source, feerate=feerate, urgent=urgent)

@@ -57,8 +57,11 @@ class RollingBloom:
 
     def has(self, positions: Positions) -> bool:
         """Whether what has these positions was added."""
-        mask = self.hasher.mask
-        for bits in (self._young, self._old):
+        mask, young, old = self.hasher.mask, self._young, self._old
+        first = positions[0] & mask
+        if not (young[first >> 3] | old[first >> 3]) >> (first & 7) & 1:  # mostly: it was not
+            return False
+        for bits in (young, old):
             for word in positions:
                 p = word & mask
                 if not bits[p >> 3] >> (p & 7) & 1:

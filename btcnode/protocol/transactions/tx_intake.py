@@ -329,10 +329,10 @@ class TxIntake:
             return
         outcomes = {outcome.wtxid: outcome for outcome in event.results}
         judged = [outcomes.get(tx.wtxid) for tx in closed.txs]
-        if len(closed.txs) > 1 and any(outcome is None or outcome.result is not None for outcome in judged):
+        if len(judged) > 1 and any(outcome is None or outcome.result is not None for outcome in judged):
             self.download.package_refused(closed.txs)
         # children first: one that was accepted with its parent needs no other look
-        for tx, sender, outcome in list(zip(closed.txs, closed.senders, judged, strict=True))[::-1]:
+        for tx, sender, outcome in zip(closed.txs[::-1], closed.senders[::-1], judged[::-1], strict=True):
             if outcome is None or outcome.result in _NOT_JUDGED:
                 continue
             if outcome.result is None:
@@ -343,7 +343,8 @@ class TxIntake:
             self._working.pop(closed.worker, None)
             if self.download.orphanage.has_work(closed.worker):
                 self._work[closed.worker] = None
-        self._reconsider_orphans()
+        if self._work:
+            self._reconsider_orphans()
 
     def _on_accepted(self, tx: Tx, sender: int, outcome: TxOutcome, *, first_time: bool) -> None:
         for peer_id in self.download.accepted(tx):
