@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 """A network under load: three node processes and a miner, transactions through RPC and P2P while blocks are mined.
 
-    python scripts/bench/stress.py [--rate 1000] [--seconds 180] [--block-interval 5] [--out build/stress]
+    python scripts/bench/stress.py [--rate 1000] [--seconds 180] [--shape hold] [--out build/stress]
+    python scripts/bench/stress.py --out build/now --before build/stress/stress.json     # and a table of both
+
+``--shape``: ``hold`` sends at the rate all the time; ``ramp`` begins with nothing and ends with twice the rate;
+``burst`` sends what is due in 10 seconds in the first two of them. The number of transactions is the same.
 
 Half of the transactions go to the nodes by sendrawtransaction, half as tx messages of a peer; a tenth spend outputs of
 earlier ones. When each of them reaches each node's pool, and a block there, is heard over ZMQ (rawtx, rawblock); pool
 sizes come from getmempoolinfo. At the end every transaction has to be in the pool or in a block of every node, else the
-exit status is 1. ``stress.prom`` (for a Prometheus text file collector) and ``stress.png`` are written to ``--out``.
+exit status is 1. ``stress.json``, ``stress.prom`` (for a Prometheus text file collector) and, with matplotlib,
+``stress.png`` are written to ``--out``.
 
 The nodes trust each other (noban), so that they relay at once. To strangers a node announces about 35 transactions per
 second, as Core does; ``--trickle`` shows what that means.
@@ -16,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import math
 import os
 import random
@@ -56,6 +62,21 @@ TICK = os.sysconf("SC_CLK_TCK")
 UNKNOWN = math.nan
 PROGRESS_EVERY = 15  # samples, one a second
 DRAIN_INTERVAL = 1.0  # seconds between blocks when all is sent
+BURST_PERIOD, BURST_SECONDS = 10.0, 2.0
+SHAPES = ("hold", "ramp", "burst")
+
+
+def share_due(shape: str, passed: float, seconds: float) -> float:
+    """How much of the load, from 0 to 1, is due so long after the beginning."""
+    if passed >= seconds:
+        return 1.0
+    if shape == "ramp":
+        return (passed / seconds) ** 2
+    if shape == "burst":
+        begun = passed // BURST_PERIOD * BURST_PERIOD
+        length = min(BURST_PERIOD, seconds - begun)
+        return (begun + min(1.0, (passed - begun) / min(BURST_SECONDS, length)) * length) / seconds
+    return passed / seconds
 
 
 def has_connections(node: NodeProcess, count: int) -> bool:
@@ -190,9 +211,10 @@ class Load:
         mine = [n for n, its in enumerate(self.record.lanes) if its == lane]
         at = 0
         while at < len(mine) and not self.over.is_set():
-            passed = (time.monotonic() - self.begun) * self.options.rate
-            end = at
-            while end < len(mine) and mine[end] <= passed:
+            options = self.options
+            share = share_due(options.shape, time.monotonic() - self.begun, options.seconds)
+            due, end = share * len(self.record.txs), at
+            while end < len(mine) and mine[end] <= due:
                 end += 1
             if end > at:
                 yield mine[at:end]
@@ -346,9 +368,10 @@ def per_second(times: list[float], begun: float) -> Counter[int]:
     return Counter(int(then - begun) for then in times if not math.isnan(then))
 
 
-def report(record: Record, begun: float, lost: list[int], path: Path) -> None:
-    """Print the figures, and write them for Prometheus."""
+def report(record: Record, begun: float, lost: list[int], path: Path) -> dict[str, float]:
+    """Print the figures, and write them for Prometheus; returns them by name."""
     registry = CollectorRegistry()
+    figures: dict[str, float] = {}
 
     def gauge(name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"btcnode_stress_{name}", text, labels, registry=registry)
@@ -367,6 +390,10 @@ def report(record: Record, begun: float, lost: list[int], path: Path) -> None:
     gauge("blocks", "Blocks mined").set(len(record.blocks))
     gauge("missed_messages", "ZMQ messages that did not arrive").set(record.missed_messages)
     print(f"sent {len(sent):,} transactions, {len(sent) / span:,.0f}/s; {len(record.blocks)} blocks mined")
+    errors = record.refused.total() + max(lost)
+    gauge("error_ratio", "Transactions refused or lost, of those sent").set(ratio := errors / len(sent))
+    print(f"errors: {errors} of {len(sent):,} transactions ({ratio:.2%}) were refused or lost")
+    figures |= {"tx/s sent": len(sent) / span, "errors": ratio}
     for n in range(NODES):
         name, samples = f"node{n}", record.samples[n]
         known = [then for then in record.pooled[n] if not math.isnan(then)]
@@ -378,12 +405,15 @@ def report(record: Record, begun: float, lost: list[int], path: Path) -> None:
             for share, value in zip(QUANTILES, values, strict=True):
                 delay.labels(name, to, str(share)).set(value)
             lines.append(f"to {to} " + " ".join(f"{value:.2f}" for value in values))
+            figures |= {f"{name}: s to {to}, p{share * 100:.0f}": v for share, v in zip(QUANTILES, values, strict=True)}
         backlog.labels(name).set(most := max((s.pool for s in samples), default=0))
         if len(samples) > 1:
             cores = (samples[-1].cpu - samples[0].cpu) / (samples[-1].time - samples[0].time)
             cpu.labels(name).set(cores)
             memory.labels(name).set(highest := max(s.memory for s in samples))
             lines.append(f"CPU {cores:.2f}, {highest / 1e6:,.0f} MB")
+            figures |= {f"{name}: cores": cores, f"{name}: MB": highest / 1e6}
+        figures |= {f"{name}: tx/s sustained": mean, f"{name}: tx/s at most": best, f"{name}: backlog": most}
         lost_of.labels(name).set(lost[n])
         print(
             f"{name}: peak {best:,} tx/s, sustained {mean:,.0f}; seconds (p50 p95 p99) {'; '.join(lines)};"
@@ -394,6 +424,28 @@ def report(record: Record, begun: float, lost: list[int], path: Path) -> None:
     for text, count in record.refused.most_common(5):
         print(f"refused {count} times: {text}")
     write_to_textfile(str(path), registry)
+    return figures
+
+
+def compare(before: dict[str, float], now: dict[str, float]) -> Iterator[str]:
+    """A table of two runs, line by line; a figure that one of them lacks is left out."""
+    yield "| figure | before | now | now / before |"
+    yield "|---|---|---|---|"
+    for name, value in now.items():
+        if name in before and not math.isnan(value):
+            old = before[name]
+            yield f"| {name} | {old:,.2f} | {value:,.2f} | {f'{value / old:.2f}' if old else '-'} |"
+
+
+def earlier(path: Path) -> dict[str, float]:
+    """The figures of an earlier run; raises ValueError with a line for the user."""
+    try:
+        found = json.loads(path.read_text())
+        return {str(name): float(value) for name, value in found.items()}
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError(f"{path} is no stress.json of an earlier run") from None
 
 
 def draw(record: Record, begun: float, path: Path) -> str:
@@ -452,8 +504,14 @@ def main() -> int:
     parser.add_argument("--trickle", action="store_true", help="nodes relay as to strangers, not as to each other")
     parser.add_argument("--par", type=int, default=0, help="processes of each node")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shape", choices=SHAPES, default="hold", help="how the rate changes")
     parser.add_argument("--out", type=Path, default=Path("build/stress"))
+    parser.add_argument("--before", type=Path, help="stress.json of an earlier run, to be compared with")
     options = parser.parse_args()
+    try:
+        before = None if options.before is None else earlier(options.before)
+    except ValueError as error:
+        parser.error(str(error))
     count = int(options.rate * options.seconds)
     print(f"building a chain and {count:,} transactions ...", flush=True)
     generator = ChainGenerator(PARAMS, options.seed, dict.fromkeys(KINDS, 1))
@@ -468,7 +526,11 @@ def main() -> int:
             print(f"failed: {error!r}", file=sys.stderr)
         lost = missing(network, record, len(chain))
     options.out.mkdir(parents=True, exist_ok=True)
-    report(record, load.begun, lost, options.out / "stress.prom")
+    figures = report(record, load.begun, lost, options.out / "stress.prom")
+    kept = {name: value for name, value in figures.items() if not math.isnan(value)}
+    (options.out / "stress.json").write_text(json.dumps(kept, indent=1) + "\n")
+    if before is not None:
+        print("\n".join(compare(before, figures)))
     print(f"figures: {options.out / 'stress.prom'}")
     print(draw(record, load.begun, options.out / "stress.png"))
     return int(any(lost) or bool(record.failures))
