@@ -16,6 +16,7 @@ from btcnode.net.proxy.dialer import Dialer
 from btcnode.node.chain_loader import ChainLoader
 from btcnode.node.launch import Launch, closes
 from btcnode.node.memory import MemoryBudget, fit_memory
+from btcnode.node.placement import Placement
 from btcnode.node.proxy_setup import listening, make_dialer
 from btcnode.node.ready_file import ready_path, remove_ready
 from btcnode.node.resources import http_limits
@@ -80,6 +81,9 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     if settings.connections.listen:
         listening(settings.connections)  # wrong ones are told before anything is opened
     launch.check_stop()
+    placement = Placement.of(settings)
+    stack.callback(placement.end)
+    placement.begin()
     _forget_last_run(settings)
     settings, budget, memory = fit_memory(settings)
     store, settings = await _open_store(launch, stack, settings, memory)
@@ -94,7 +98,8 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     if publisher is not None:
         closes(stack, launch, lambda: asyncio.to_thread(publisher.close))
     count = worker_count(settings.storage.par)
-    workers = WorkerPool(count, params) if count else None
+    workers = WorkerPool(count, params, processors=placement.workers) if count else None
+    placement.pin_loop()
     if workers is not None:
         closes(stack, launch, lambda: asyncio.to_thread(workers.close))
     checker = None if workers is None else PooledChecker(workers)

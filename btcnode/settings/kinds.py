@@ -116,6 +116,23 @@ class Number(Kind):
         return value * self.unit
 
 
+class Processors(Kind):
+    """Numbers of processors and ranges of them, such as ``0,2-3``, as taskset and cgroups write them."""
+
+    metavar = "LIST"
+
+    def read(self, flag: str, text: str) -> tuple[int, ...]:
+        """Each number once, in the order of the text; ConfigError for what is no such list."""
+        found: dict[int, None] = {}
+        for part in text.split(","):
+            match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+            if first > last:
+                raise ConfigError(f"-{flag} takes numbers of processors and ranges such as 0,2-3, not '{text}'")
+            found.update(dict.fromkeys(range(first, last + 1)))
+        return tuple(found)
+
+
 class Text(Kind):
     """Text as it is."""
 

@@ -60,6 +60,8 @@ from btcnode.sync.worker_process import WorkerProcess
 from btcnode.sync.worker_tasks import BatchResult, DecodeTask, FoldTask, TxTask
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from btcnode.sync.chunks import Chunk, PooledCheck
     from btcnode.sync.worker_process import Task
 
@@ -97,15 +99,17 @@ class WorkerPool:
         *,
         answer_timeout: float = ANSWER_TIMEOUT,
         max_attempts: int = MAX_ATTEMPTS,
+        processors: Collection[int] = (),
     ) -> None:
         """``answer_timeout``: seconds that a worker has beyond what its work takes.
 
-        ``max_attempts``: workers that a piece of work may cost.
+        ``max_attempts``: workers that a piece of work may cost. ``processors`` that they keep to, if any are named.
         """
         self._wanted = workers
         self._config = pickle.dumps(params)
         self._answer_timeout = answer_timeout
         self._max_attempts = max_attempts
+        self._processors = processors
         self._lock = threading.Lock()
         self._checks: deque[PooledCheck] = deque()  # with chunks that nobody has taken, oldest block first
         self._decodes: deque[DecodeTask | FoldTask] = deque()
@@ -353,7 +357,7 @@ class WorkerPool:
     def _start_workers(self) -> None:
         while len(self._workers) < self._wanted and not self._restarts.wait(time.monotonic()):
             try:
-                worker = WorkerProcess()
+                worker = WorkerProcess(self._processors)
             except OSError as error:
                 self._start_failed(str(error))
                 return

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from btcnode.sync.worker_codec import Answer, AnswerReader
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from btcnode.sync.chunks import Chunk
     from btcnode.sync.worker_tasks import DecodeTask, FoldTask, TxTask
 
@@ -27,8 +29,8 @@ END_TIMEOUT = 0.5  # seconds for a killed process to be gone; one that the kerne
 class WorkerProcess:
     """A process with a socket, the tasks it has been sent (oldest first), and bytes on their way to it."""
 
-    def __init__(self) -> None:
-        """Start it; raises OSError when that is impossible."""
+    def __init__(self, processors: Collection[int] = ()) -> None:
+        """Start it, on these processors if any are named; raises OSError when that is impossible."""
         ours, theirs = socket.socketpair()
         try:
             for sock in (ours, theirs):
@@ -46,6 +48,9 @@ class WorkerProcess:
         finally:
             theirs.close()
         ours.setblocking(False)
+        if processors:
+            with contextlib.suppress(OSError):  # it has ended, or its processors went away: it is of use elsewhere
+                os.sched_setaffinity(self.pid, processors)
         self.sock = ours
         self.ready = False
         self.sent: deque[tuple[int, Task, float]] = deque()  # (request id, task, seconds that it usually takes)

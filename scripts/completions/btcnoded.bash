@@ -28,9 +28,9 @@ _btcnoded() {
     -txreconciliation -upnp -v2transport -version -whitelistforcerelay -whitelistrelay -xthin -addnode=
     -alertnotify= -asmap= -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee=
     -blocknotify= -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop=
-    -chain= -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -dashboardtoken= -datacarriersize=
-    -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude= -debuglogfile= -deprecatedrpc= -dnsseedname=
-    -dustrelayfee= -externalip= -i2psam= -includeconf= -incrementalrelayfee= -limitclustercount=
+    -chain= -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -cpu-affinity= -dashboardtoken=
+    -datacarriersize= -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude= -debuglogfile= -deprecatedrpc=
+    -dnsseedname= -dustrelayfee= -externalip= -i2psam= -includeconf= -incrementalrelayfee= -limitclustercount=
     -limitclustersize= -loadblock= -loglevel= -maxconnections= -maxmemory= -maxmempool= -maxreceivebuffer=
     -maxsendbuffer= -maxtipage= -maxuploadtarget= -mempool-eviction= -mempoolexpiry= -metrics-bind= -metrics-port=
     -minimumchainwork= -minrelaytxfee= -mocktime= -onion= -onlynet= -par= -peertimeout= -pid= -port= -proxy=

@@ -7,14 +7,17 @@ from pathlib import Path
 
 from btcnode.networks.names import CHAINS, FLAGS
 from btcnode.settings.declaration import Option, option
-from btcnode.settings.kinds import Choice, Flag, Folder, PathName, Several, Text
+from btcnode.settings.kinds import Choice, Flag, Folder, PathName, Processors, Several, Text
 
 SETTINGS_NAME, CONF_NAME = "settings.json", "bitcoin.conf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSettings:
-    """``datadir`` is None where nobody named one: see ``Settings.datadir``; ``pid`` where none is wanted."""
+    """``datadir`` is None where nobody named one: see ``Settings.datadir``; ``pid`` where none is wanted.
+
+    ``cpu_affinity`` has numbers of processors in the order of importance, None where the system places the node.
+    """
 
     datadir: Path | None = option("datadir", "Data directory (default: ~/.btcnode).", Folder(), negatable=False)
     pid: Path | None = option(
@@ -22,6 +25,11 @@ class ProcessSettings:
         "File with the process's number, relative to the network's directory (default: bitcoind.pid for btcnoded).",
         PathName(),
         metavar="FILE",
+    )
+    cpu_affinity: tuple[int, ...] | None = option(
+        "cpu-affinity",
+        "Processors to keep to, such as 0,2-3: the first is for the node's loop, the others for its worker processes.",
+        Processors(),
     )
 
 
