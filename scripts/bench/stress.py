@@ -510,8 +510,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         before = None if options.before is None else earlier(options.before)
-    except ValueError as error:
-        parser.error(str(error))
+    except ValueError as problem:
+        parser.error(str(problem))
     count = int(options.rate * options.seconds)
     print(f"building a chain and {count:,} transactions ...", flush=True)
     generator = ChainGenerator(PARAMS, options.seed, dict.fromkeys(KINDS, 1))
