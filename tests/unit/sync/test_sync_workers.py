@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -378,7 +378,7 @@ def test_nonsense_is_never_a_yes(
     scripts = scripts_of(tmp_path, 0)
     bad = list(scripts.undo)
     bad[-1] = [coin[:4] + b"\1" + coin[5:] for coin in bad[-1]]  # another amount
-    monkeypatch.setattr(worker_pool, "WorkerProcess", lambda: Liar(lie))
+    monkeypatch.setattr(worker_pool, "WorkerProcess", lambda _: Liar(lie))
     pool = WorkerPool(1, PARAMS, answer_timeout=1.0)
     try:
         pool.start()
@@ -400,7 +400,7 @@ def test_a_false_accusation_is_not_believed(
         number = int.from_bytes(data[:8], "little")
         return pack_answer(number, INVALID, b"EVAL_FALSE", jobs=1, inputs=1, failed_job=0, failed_input=0)
 
-    monkeypatch.setattr(worker_pool, "WorkerProcess", lambda: Liar(lie))
+    monkeypatch.setattr(worker_pool, "WorkerProcess", lambda _: Liar(lie))
     pool = WorkerPool(2, PARAMS)
     try:
         pool.start()
@@ -582,10 +582,10 @@ def test_workers_that_always_end_are_started_for_ever(tmp_path: Path, caplog: py
 def test_a_system_without_processes_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there_are_none = [True]
 
-    def start() -> WorkerProcess:
+    def start(processors: Collection[int]) -> WorkerProcess:
         if there_are_none[0]:
             raise BlockingIOError("Resource temporarily unavailable")
-        return WorkerProcess()
+        return WorkerProcess(processors)
 
     monkeypatch.setattr(worker_pool, "WorkerProcess", start)
     pool = WorkerPool(2, PARAMS)
