@@ -121,7 +121,10 @@ class Recent:
         """See how the mempool and the disk are now."""
         await self.look_at_pool()
         self.fees.append((self._clock.now(), self.survey.vbytes))
-        free = await asyncio.to_thread(lambda: shutil.disk_usage(self._blocks_dir).free)
+        try:
+            free = await asyncio.to_thread(lambda: shutil.disk_usage(self._blocks_dir).free)
+        except OSError:  # whether the node can go on is for who watches the disk to say
+            return
         self.disk.add(self._steady(), free)
 
     async def look_at_pool(self) -> None:

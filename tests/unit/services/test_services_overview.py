@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+import shutil
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
 
 from btcnode.mempool.pool import Mempool
 from btcnode.observe.progress import Rates, Snapshot
@@ -209,6 +213,19 @@ def test_a_minute_of_looks_is_remembered(running: Running) -> None:
     found = sections(running)
     assert len(found["mempool"]["history"]) <= 60
     assert len(found["mempool"]["history"][-1][1]) == len(BOUNDS) + 1
+
+
+def test_a_disk_that_cannot_be_asked_ends_nothing_here(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = running.assembled.recent
+    running.do(recent.note_state())
+    free, looks = recent.disk.free, len(recent.fees)
+
+    def gone(path: Path) -> NoReturn:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(shutil, "disk_usage", gone)
+    running.do(recent.note_state())
+    assert recent.disk.free == free and len(recent.fees) == looks + 1
 
 
 # ---- peers
