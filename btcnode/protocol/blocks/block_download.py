@@ -507,7 +507,7 @@ class BlockDownload:
         self._validating[peer.id, index] = len(raw)
         self._validating_blocks[index] = self._validating_blocks.get(index, 0) + 1
         self.validating_bytes += len(raw)
-        self._sources.setdefault(index, (peer.id, form is not FULL))
+        self._sources.setdefault(index, (peer.id, form != FULL))
         if len(self._sources) > MAX_BLOCK_SOURCES:
             del self._sources[next(iter(self._sources))]
         peer.unjudged.add_block(index)

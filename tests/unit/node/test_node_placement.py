@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -16,45 +14,36 @@ from btcnode.settings.doors import from_keywords
 from btcnode.sync.worker_process import WorkerProcess
 from tests.lib.process import NodeProcess
 
-T = TypeVar("T")
 HERE = sorted(os.sched_getaffinity(0))
-
-
-def in_a_thread(work: Callable[[], T]) -> T:
-    """What a thread of its own gives: processors are a thread's."""
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(work).result()
 
 
 def placed(tmp_path: Path, text: str) -> Placement:
     return Placement.of(from_keywords({"network": "regtest", "datadir": tmp_path, "cpu_affinity": text}).settings)
 
 
-def test_without_the_option_nothing_changes(tmp_path: Path) -> None:
-    placement = Placement.of(from_keywords({"network": "regtest", "datadir": tmp_path}).settings)
+def life(placement: Placement) -> list[set[int]]:
+    """The processors of the loop's thread while the node opens, while it runs, and behind its end."""
 
-    def life() -> list[set[int]]:
+    def live() -> list[set[int]]:
         seen = []
         for step in (placement.begin, placement.pin_loop, placement.end):
             step()
             seen.append(os.sched_getaffinity(0))
         return seen
 
-    assert in_a_thread(life) == [set(HERE)] * 3
+    with ThreadPoolExecutor(1) as executor:  # processors are a thread's
+        return executor.submit(live).result()
+
+
+def test_without_the_option_nothing_changes(tmp_path: Path) -> None:
+    placement = Placement.of(from_keywords({"network": "regtest", "datadir": tmp_path}).settings)
+    assert life(placement) == [set(HERE)] * 3
     assert placement.workers == ()
 
 
 def test_the_loop_has_the_first_and_workers_the_others(tmp_path: Path) -> None:
     placement = placed(tmp_path, ",".join(map(str, reversed(HERE))))
-
-    def life() -> list[set[int]]:
-        seen = []
-        for step in (placement.begin, placement.pin_loop, placement.end):
-            step()
-            seen.append(os.sched_getaffinity(0))
-        return seen
-
-    assert in_a_thread(life) == [set(HERE), {HERE[-1]}, set(HERE)]
+    assert life(placement) == [set(HERE), {HERE[-1]}, set(HERE)]
     assert set(placement.workers) == (set(HERE[:-1]) or set(HERE))
 
 
