@@ -28,7 +28,8 @@ def scenario_text(name: str) -> str:
         return read_limited(path, MAX_SCENARIO).decode()
     except (OSError, UnicodeDecodeError, ConfigError) as error:
         there = ", ".join(examples)
-        raise ScenarioError(f"cannot read the scenario {name}: {error}. Scenarios that come along: {there}") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ScenarioError(f"cannot read the scenario {name}: {reason}. Scenarios that come along: {there}") from error
 
 
 def run_all(scenario: Scenario, seed: int | None, show: Callable[[str], None]) -> list[Outcome]:

@@ -70,5 +70,5 @@ def test_examples_are_sound(name: str) -> None:
 
 
 def test_a_scenario_that_is_not_there_is_named() -> None:
-    with pytest.raises(ScenarioError, match=r"cannot read the scenario nowhere\.toml.*eclipse"):
+    with pytest.raises(ScenarioError, match=r"scenario nowhere\.toml: No such file or directory\. .*eclipse"):
         scenario_text("nowhere.toml")
