@@ -64,8 +64,9 @@ def is_coinbase(block: ParsedBlock, i: int) -> bool:
 
 def _null_spenders(block: ParsedBlock) -> list[int]:
     """Transactions after the first that may be coinbases; none for nearly every block."""
-    raw = block.raw
-    if not any(raw.startswith(NULL_OUTPOINT, p) for p in block.in_pos[block.first_in[1] :]):
+    raw, others = block.raw, block.in_pos[block.first_in[1] :]
+    # nearly always there is no such row of bytes at all
+    if not others or raw.find(NULL_OUTPOINT, others[0]) < 0:
         return []
     return list(range(1, block.n_tx))
 

@@ -12,11 +12,9 @@ from btcnode.primitives.hashes import sha256d
 from btcnode.primitives.steps import STEP, Steps
 
 
-def _scan_inputs(raw: bytes, p: int, in_pos: list[int], count: int) -> int:
-    """Append the offset of each input's prevout; returns the offset after the last sequence."""
-    add = in_pos.append
+def _skip_inputs(raw: bytes, p: int, count: int) -> int:
+    """The offset after the last sequence of ``count`` inputs."""
     for _ in range(count):
-        add(p)
         size = raw[p + 36]
         if size < 0xFD:
             p += 41 + size
@@ -26,11 +24,9 @@ def _scan_inputs(raw: bytes, p: int, in_pos: list[int], count: int) -> int:
     return p
 
 
-def _scan_outputs(raw: bytes, p: int, out_pos: list[int], count: int) -> int:
-    """Append the offset of each txout; returns the offset after the last script."""
-    add = out_pos.append
+def _skip_outputs(raw: bytes, p: int, count: int) -> int:
+    """The offset after the last script of ``count`` txouts."""
     for _ in range(count):
-        add(p)
         size = raw[p + 8]
         if size < 0xFD:
             p += 9 + size
@@ -49,7 +45,13 @@ def _scan_witness(raw: bytes, p: int, count: int) -> int:
         if items >= 0xFD:
             items, p = read_compact_size(raw, p - 1)
         total += items
-        p = _skip_elements(raw, p, items)
+        for _ in range(items):  # ``_skip_elements`` without its call
+            size = raw[p]
+            if size < 0xFD:
+                p += 1 + size
+            else:
+                size, p = read_compact_size(raw, p)
+                p += size
     if not total:
         raise DecodeError("Superfluous witness record")
     return p
@@ -77,7 +79,7 @@ def scan_tx(raw: bytes, start: int, in_pos: list[int], out_pos: list[int]) -> tu
     Raises DecodeError as Core's deserialisation fails: truncation, non-canonical sizes, a witness
     that is all empty, unknown flags. IndexError never escapes.
     """
-    size = len(raw)
+    end = len(raw)
     try:
         body = start + 4
         count = raw[body]
@@ -85,29 +87,42 @@ def scan_tx(raw: bytes, start: int, in_pos: list[int], out_pos: list[int]) -> tu
         if count >= 0xFD:
             count, p = read_compact_size(raw, body)
         flags = 0
-        if count:
-            p = _scan_inputs(raw, p, in_pos, count)
-        else:
+        if not count:
             flags = raw[p]
             if not flags:  # an empty list of inputs and nothing else: decodable, never valid
-                if p + 5 > size:
+                if p + 5 > end:
                     raise DecodeError("DataStream::read(): end of data: truncated transaction")
                 return body, p + 1, p + 5
             body = p + 1
             count, p = read_compact_size(raw, body)
-            p = _scan_inputs(raw, p, in_pos, count)
+        for _ in range(count):  # ``_skip_inputs``, ``_skip_outputs`` without calls: a fifth of the time
+            in_pos.append(p)
+            size = raw[p + 36]
+            if size < 0xFD:
+                p += 41 + size
+            else:
+                size, p = read_compact_size(raw, p + 36)
+                p += size + 4
         outputs = raw[p]
         p += 1
         if outputs >= 0xFD:
             outputs, p = read_compact_size(raw, p - 1)
-        witness = p = _scan_outputs(raw, p, out_pos, outputs)
+        for _ in range(outputs):
+            out_pos.append(p)
+            size = raw[p + 8]
+            if size < 0xFD:
+                p += 9 + size
+            else:
+                size, p = read_compact_size(raw, p + 8)
+                p += size
+        witness = p
         if flags & 1:
             p = _scan_witness(raw, p, count)
         if flags & ~1:
             raise DecodeError("Unknown transaction optional data")
     except IndexError:
         raise DecodeError("DataStream::read(): end of data: truncated transaction") from None
-    if p + 4 > size:
+    if p + 4 > end:
         raise DecodeError("DataStream::read(): end of data: truncated transaction")
     return body, witness, p + 4
 
@@ -116,12 +131,12 @@ def _scan_body_in_steps(raw: bytes, p: int) -> Steps[tuple[int, int]]:
     """The number of inputs, and the offset after the outputs of the body at ``p``."""
     count, p = read_compact_size(raw, p)
     for left in range(count, 0, -STEP):
-        p = _scan_inputs(raw, p, [], min(left, STEP))
+        p = _skip_inputs(raw, p, min(left, STEP))
         if left > STEP:
             yield
     outputs, p = read_compact_size(raw, p)
     for left in range(outputs, 0, -STEP):
-        p = _scan_outputs(raw, p, [], min(left, STEP))
+        p = _skip_outputs(raw, p, min(left, STEP))
         if left > STEP:
             yield
     return count, p

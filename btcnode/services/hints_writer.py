@@ -108,6 +108,6 @@ class HintsWriter:
             block = parse_block(self._chain.read_block_now(index))
         except DecodeError as error:
             raise CorruptionError(f"block {to_display(name)} is damaged on disk: {error}") from None
-        outpoints, _, _ = spendable_outputs(block, coinbase_lost=(height, name) in BIP30_OVERWRITTEN)
+        outpoints = spendable_outputs(block, coinbase_lost=(height, name) in BIP30_OVERWRITTEN)
         found = coins.get_many(outpoints)
         return [n for n, coin in enumerate(found) if coin is not None and coin_height(coin) == height]

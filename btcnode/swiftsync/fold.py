@@ -6,7 +6,8 @@ LE] coin``, in the order of the block.
 
 from __future__ import annotations
 
-from itertools import compress
+from collections.abc import Sequence
+from itertools import compress, pairwise
 from struct import Struct
 from typing import NamedTuple
 
@@ -17,16 +18,16 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import coin_prefix
 from btcnode.swiftsync.elias_fano import decode_indices
-from btcnode.swiftsync.sums import SALT_SIZE, salted_sum
+from btcnode.swiftsync.sums import MODULUS, SALT_SIZE, outpoint_sum, output_sum
 
 RECORD_HEAD = Struct("<36sH")  # outpoint, size of the coin behind it
 # salt, height, median time past of the parent; whether the coinbase is lost, whether coins are told; size of the hint,
 # number of median times
 _JOB = Struct(f"<{SALT_SIZE}sII??II")
 _TIME = Struct("<II")
-_FOLD = Struct("<IIIIQQ32s32s32s")  # the fields of ``Fold`` in their order, without the records
+_FOLD = Struct("<IIIIQQ16s16s32s")  # the fields of ``Fold`` in their order, without the records
 
-_VOUTS = [vout.to_bytes(4, "little") for vout in range(1024)]
+_VOUTS = b"".join([vout.to_bytes(4, "little") for vout in range(1024)])
 _unpack_value = Struct("<Q").unpack_from
 
 
@@ -89,7 +90,7 @@ class Fold(NamedTuple):
     def pack(self) -> bytes:
         """As bytes."""
         numbers = (self.size, self.txs, self.inputs, self.coins, self.kept, self.lost)
-        sums = self.created.to_bytes(32, "big"), self.spent.to_bytes(32, "big")
+        sums = self.created.to_bytes(16, "big"), self.spent.to_bytes(16, "big")
         return _FOLD.pack(*numbers, *sums, self.coinbase) + self.records
 
     @classmethod
@@ -132,27 +133,48 @@ class HintMismatch(DecodeError):
     """The hint is not for this block."""
 
 
-def spendable_outputs(block: ParsedBlock, *, coinbase_lost: bool = False) -> tuple[list[bytes], list[int], list[int]]:
-    """Outpoints of the outputs that can be spent, their places among ``out_pos``, and the places of all others."""
-    raw, out_pos, first_out = block.raw, block.out_pos, block.first_out
-    names: list[bytes] = []
-    for i, txid in enumerate(block.txids):
-        count = first_out[i + 1] - first_out[i]
-        if count <= len(_VOUTS):
-            names += [txid + vout for vout in _VOUTS[:count]]
-        else:
-            names += [txid + vout.to_bytes(4, "little") for vout in range(count)]
+def lost_outputs(block: ParsedBlock, *, coinbase_lost: bool = False) -> list[int]:
+    """Places among ``out_pos`` of the outputs that can never be spent, in their order."""
+    raw, out_pos = block.raw, block.out_pos
     odd = [k for k, p in enumerate(out_pos) if raw[p + 9] == 0x6A or raw[p + 8] >= 0xFD]
     lost = [k for k in odd if is_unspendable_at(raw, out_pos[k], output_end(block, k))]
-    if coinbase_lost:
-        lost = sorted({*lost, *range(first_out[1])})
-    places = list(range(len(out_pos)))
-    if lost:
-        left = bytearray(b"\x01") * len(out_pos)
-        for k in lost:
-            left[k] = 0
-        names, places = list(compress(names, left)), list(compress(places, left))
-    return names, places, lost
+    return sorted({*lost, *range(block.first_out[1])}) if coinbase_lost else lost
+
+
+def spendable_outputs(block: ParsedBlock, *, coinbase_lost: bool = False) -> list[bytes]:
+    """Outpoints of the outputs that can be spent, in their order: those that a hint counts."""
+    outputs = OutputNames(block)
+    lost = lost_outputs(block, coinbase_lost=coinbase_lost)
+    return [outputs.name(k) for k in _others(lost, len(block.out_pos))]
+
+
+def _others(places: list[int], count: int) -> Sequence[int]:
+    """All places below ``count`` but for some."""
+    if not places:
+        return range(count)
+    left = bytearray(b"\x01") * count
+    for k in places:
+        left[k] = 0
+    return list(compress(range(count), left))
+
+
+class OutputNames:
+    """The outpoints of all outputs of a block as two columns: txids and vouts, each one behind the other."""
+
+    def __init__(self, block: ParsedBlock) -> None:
+        counts = [end - start for start, end in pairwise(block.first_out)]
+        self.txids = b"".join(map(bytes.__mul__, block.txids, counts))
+        self.vouts = b"".join(map(_first_vouts, counts))
+
+    def name(self, k: int) -> bytes:
+        """The outpoint of output ``k``."""
+        return self.txids[32 * k : 32 * k + 32] + self.vouts[4 * k : 4 * k + 4]
+
+
+def _first_vouts(count: int) -> bytes:
+    if 4 * count <= len(_VOUTS):
+        return _VOUTS[: 4 * count]
+    return b"".join([vout.to_bytes(4, "little") for vout in range(count)])
 
 
 def lost_value(block: ParsedBlock, lost: list[int]) -> int:
@@ -173,35 +195,42 @@ def output_end(block: ParsedBlock, k: int) -> int:
 def fold_parsed(block: ParsedBlock, job: FoldJob) -> Fold:
     """Fold a block that was checked; raises HintMismatch."""
     raw, out_pos = block.raw, block.out_pos
-    names, places, lost = spendable_outputs(block, coinbase_lost=job.coinbase_lost)
-    hint = decode_indices(job.hint)
-    if hint and hint[-1] >= len(names):
-        raise HintMismatch(f"the hint names output {hint[-1]} of {len(names)}")
-    spent_later = names
+    outputs = OutputNames(block)
+    lost = lost_outputs(block, coinbase_lost=job.coinbase_lost)
+    stay = kept_outputs(job.hint, lost, len(out_pos))
+    prefixes = coin_prefix(job.height, False), coin_prefix(job.height, True)
+    of_coinbase = block.first_out[1]
+    names: list[bytes] = []
     parts: list[bytes] = []
     kept = 0
-    if hint:
-        left = bytearray(b"\x01") * len(names)
-        prefixes = coin_prefix(job.height, False), coin_prefix(job.height, True)
-        of_coinbase = block.first_out[1]
-        for n in hint:
-            left[n] = 0
-            k = places[n]
-            p = out_pos[k]
-            txout = raw[p : output_end(block, k)]
-            kept += _unpack_value(txout)[0]
-            parts += (RECORD_HEAD.pack(names[n], 4 + len(txout)), prefixes[k < of_coinbase], txout)
-        spent_later = list(compress(names, left))
-    inputs = block.prevouts()[1:]
+    for k in stay:
+        name, txout = outputs.name(k), raw[out_pos[k] : output_end(block, k)]
+        names.append(name)
+        kept += _unpack_value(txout)[0]
+        parts += (RECORD_HEAD.pack(name, 4 + len(txout)), prefixes[k < of_coinbase], txout)
+    names += map(outputs.name, lost)
+    created = output_sum(job.salt, outputs.txids, outputs.vouts)
     return Fold(
         size=len(raw),
         txs=block.n_tx,
-        inputs=len(inputs),
-        coins=len(hint),
+        inputs=len(block.in_pos) - 1,
+        coins=len(stay),
         kept=kept,
         lost=lost_value(block, lost),
-        created=salted_sum(job.salt, spent_later),
-        spent=salted_sum(job.salt, inputs),
+        created=(created - outpoint_sum(job.salt, b"".join(names))) % MODULUS,
+        spent=outpoint_sum(job.salt, b"".join([raw[p : p + 36] for p in block.in_pos[1:]])),
         coinbase=block.txids[0],
         records=b"".join(parts),
     )
+
+
+def kept_outputs(hint: bytes, lost: list[int], count: int) -> list[int]:
+    """Places among a block's ``count`` outputs of those that stay unspent; ``lost`` ones are not counted by hints.
+
+    Raises HintMismatch where the hint is not for this block, DecodeError where it is none.
+    """
+    numbers = decode_indices(hint)
+    spendable = count - len(lost)
+    if numbers and numbers[-1] >= spendable:
+        raise HintMismatch(f"the hint names output {numbers[-1]} of {spendable}")
+    return list(map(_others(lost, count).__getitem__, numbers)) if lost else numbers

@@ -20,16 +20,17 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_height, coin_value
 from btcnode.script.verify import verify_jobs
-from btcnode.swiftsync.elias_fano import decode_indices
 from btcnode.swiftsync.fold import (
     RECORD_HEAD,
     Fold,
     FoldJob,
     HintMismatch,
+    OutputNames,
     check_alone,
     fold_parsed,
+    kept_outputs,
+    lost_outputs,
     lost_value,
-    spendable_outputs,
 )
 from btcnode.swiftsync.spent_coins import decode_spent
 from btcnode.swiftsync.sums import salted_sum
@@ -149,27 +150,27 @@ def fold_fully(block: ParsedBlock, job: FoldJob, spent: bytes, params: NetworkPa
 
 def _fold_delta(block: ParsedBlock, job: FoldJob, delta: BlockDelta) -> Fold:
     """What a block that is valid with these coins comes to; raises HintMismatch."""
-    names, _, lost = spendable_outputs(block, coinbase_lost=job.coinbase_lost)
+    outputs = OutputNames(block)
+    lost = lost_outputs(block, coinbase_lost=job.coinbase_lost)
     created = delta.created
     if job.coinbase_lost:
         coinbase = block.txids[0]
         created = {outpoint: coin for outpoint, coin in created.items() if outpoint[:32] != coinbase}
-    hint = decode_indices(job.hint)
-    if hint and hint[-1] >= len(names):
-        raise HintMismatch(f"the hint names output {hint[-1]} of {len(names)}")
+    stay = kept_outputs(job.hint, lost, len(block.out_pos))
     parts: list[bytes] = []
     kept = 0
-    for n in hint:
-        coin = created.pop(names[n], None)
+    for k in stay:
+        name = outputs.name(k)
+        coin = created.pop(name, None)
         if coin is None:
-            raise HintMismatch(f"the hint names output {n}, which the block itself spends")
+            raise HintMismatch(f"the hint names output {k} of the block, which the block itself spends")
         kept += coin_value(coin)
-        parts += (RECORD_HEAD.pack(names[n], len(coin)), coin)
+        parts += (RECORD_HEAD.pack(name, len(coin)), coin)
     return Fold(
         size=len(block.raw),
         txs=block.n_tx,
         inputs=sum(map(len, delta.undo)),
-        coins=len(hint),
+        coins=len(stay),
         kept=kept,
         lost=lost_value(block, lost),
         created=salted_sum(job.salt, map(bytes.__add__, created, created.values())),

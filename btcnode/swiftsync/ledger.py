@@ -15,10 +15,10 @@ from btcnode.errors import CorruptionError
 from btcnode.swiftsync.fold import Fold
 from btcnode.swiftsync.sums import MODULUS, SALT_SIZE
 
-VERSION = 2
+VERSION = 3
 # version, height, hash of the block there, SHA-256 of the hintsfile, salt, whether the sums are of coins; created,
 # spent; kept, lost, inputs; runs
-_HEAD = Struct(f"<II32s32s{SALT_SIZE}s?32s32sQQQI")
+_HEAD = Struct(f"<II32s32s{SALT_SIZE}s?16s16sQQQI")
 _RUN = Struct("<QQQI")  # bytes and coins of survivors, early coinbases behind them, CRC-32 of all
 _CHECK = Struct("<I")
 _TO_TEXT = b"01" + bytes(254)
@@ -94,7 +94,7 @@ class Ledger:
         bits = int(self.done.translate(_TO_TEXT), 2).to_bytes(-(-len(self.done) // 8), "big")
         head = _HEAD.pack(
             VERSION, self.height, self.target, self.hints, self.salt, self.full,
-            self.created.to_bytes(32, "big"), self.spent.to_bytes(32, "big"),
+            self.created.to_bytes(16, "big"), self.spent.to_bytes(16, "big"),
             self.kept, self.lost, self.inputs, len(self.runs),
         )  # fmt: skip
         runs = [_RUN.pack(run.size, run.coins, run.coinbases, run.crc) for run in self.runs]

@@ -170,7 +170,7 @@ def quick_hints(blocks: list[bytes]) -> Iterator[list[int]]:
     """As ``reference_hints``, of chains that are too long for it."""
     spent = {outpoint for raw in blocks for outpoint in parse_block(raw).prevouts()}
     for raw in blocks:
-        names, _, _ = spendable_outputs(parse_block(raw))
+        names = spendable_outputs(parse_block(raw))
         yield [number for number, name in enumerate(names) if name not in spent]
 
 

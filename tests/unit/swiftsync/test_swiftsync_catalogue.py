@@ -52,7 +52,7 @@ class World:
         """The block is the tip."""
         block = parse_block(raw, exact=False)
         self.made |= self.outputs(block, height)
-        self.unspent |= set(spendable_outputs(block)[0])
+        self.unspent |= set(spendable_outputs(block))
         self.unspent -= set(block.prevouts())
 
     def verdict(self, raw: bytes) -> bool:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from hashlib import sha512
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
@@ -14,10 +17,18 @@ from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.storage.survivors import RunSizes, SurvivorRuns, split_records
 from btcnode.swiftsync.elias_fano import encode_indices
-from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch, fold_parsed
+from btcnode.swiftsync.fold import (
+    Fold,
+    FoldJob,
+    HintMismatch,
+    fold_parsed,
+    kept_outputs,
+    lost_outputs,
+    spendable_outputs,
+)
 from btcnode.swiftsync.full_fold import fold_any
 from btcnode.swiftsync.ledger import Ledger, RunRecord, find_repeated
-from btcnode.swiftsync.sums import MODULUS, salted_sum
+from btcnode.swiftsync.sums import MODULUS, outpoint_sum, output_sum, salted_sum
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.coins import all_coins
 from tests.lib.hints import reference_hints
@@ -36,6 +47,21 @@ def fold_block(raw: bytes, job: FoldJob) -> Fold:
 def chain() -> list[bytes]:
     generator = ChainGenerator(PARAMS)
     return [*generator.spread(500), *(generator.busy(25) for _ in range(15))]
+
+
+def test_names_of_outputs(chain: list[bytes]) -> None:
+    """Whatever is lost: those of the block's outputs that can be spent, in their order."""
+    for block in map(parse_block, chain):
+        names = [
+            txid + vout.to_bytes(4, "little")
+            for i, txid in enumerate(block.txids)
+            for vout in range(block.first_out[i + 1] - block.first_out[i])
+        ]
+        lost = lost_outputs(block, coinbase_lost=True)
+        assert set(range(block.first_out[1])) <= set(lost)
+        left = [name for k, name in enumerate(names) if k not in lost]
+        assert spendable_outputs(block, coinbase_lost=True) == left
+        assert kept_outputs(encode_indices(range(len(left))), lost, len(names)) == [names.index(name) for name in left]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +91,7 @@ def test_a_fold_is_packed_and_unpacked(folds: list[Fold]) -> None:
     for fold in folds:
         assert Fold.unpack(fold.pack()) == fold
     with pytest.raises(DecodeError):
-        Fold.unpack(folds[0].pack()[:100])
+        Fold.unpack(folds[0].pack()[:90])
     job = FoldJob(SALT, 7, 8, True, b"hint")
     assert FoldJob.unpack(job.pack()) == job
     for size in (24, len(job.pack()) - 1):
@@ -78,15 +104,49 @@ def test_a_fold_is_packed_and_unpacked(folds: list[Fold]) -> None:
         assert FoldJob.unpack(told.pack()) == told
 
 
-def test_the_sum_needs_the_salt_and_every_outpoint() -> None:
-    outpoints = [n.to_bytes(36, "big") for n in range(50)]
-    total = salted_sum(SALT, outpoints)
-    assert total == salted_sum(SALT, outpoints[::-1])
-    assert total == (salted_sum(SALT, outpoints[:9]) + salted_sum(SALT, outpoints[9:])) % MODULUS
-    assert total != salted_sum(bytes(16), outpoints)
-    assert total != salted_sum(SALT, outpoints[:-1])
-    assert total != salted_sum(SALT, [*outpoints[:-1], outpoints[0]])
-    assert salted_sum(SALT, []) == 0
+@pytest.mark.parametrize("total_of", [salted_sum, lambda salt, outpoints: outpoint_sum(salt, b"".join(outpoints))])
+def test_the_sum_needs_the_salt_and_every_outpoint(total_of: Callable[[bytes, list[bytes]], int]) -> None:
+    outpoints = [n.to_bytes(36, "big") for n in range(50)] + [n.to_bytes(36, "little") for n in range(1, 50)]
+    total = total_of(SALT, outpoints)
+    assert 0 < total < MODULUS
+    assert total == total_of(SALT, outpoints[::-1])
+    assert total == (total_of(SALT, outpoints[:9]) + total_of(SALT, outpoints[9:])) % MODULUS
+    assert total != total_of(bytes(16), outpoints)
+    assert total != total_of(SALT, outpoints[:-1])
+    assert total != total_of(SALT, [*outpoints, outpoints[0]])
+    for at in range(36):  # another outpoint that differs in one byte
+        other = bytearray(outpoints[-1])
+        other[at] ^= 1
+        assert total != total_of(SALT, [*outpoints[:-1], bytes(other)])
+    assert total_of(SALT, []) == 0
+
+
+def plain_sum(salt: bytes, outpoints: list[bytes]) -> int:
+    """As the module's words have it, one outpoint at a time."""
+    keys = sha512(salt).digest()
+    first, second, last = (
+        Cipher(algorithms.AES(keys[at : at + 16]), modes.ECB()).encryptor().update for at in (0, 16, 32)
+    )
+    total = 0
+    for name in outpoints:
+        parts = first(name[:16]), second(name[16:32]), name[32:] + bytes(12)
+        total += int.from_bytes(last(bytes(a ^ b ^ c for a, b, c in zip(*parts, strict=True))), "little")
+    return total % (2**128 - 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 63, 64, 1000])
+def test_the_sum_of_outpoints_is_that_of_each(count: int) -> None:
+    rng = random.Random(count)
+    outpoints = [rng.randbytes(36) for _ in range(count)]
+    expected = plain_sum(SALT, outpoints)
+    assert outpoint_sum(SALT, b"".join(outpoints)) == expected
+    txids, vouts = (b"".join([name[part] for name in outpoints]) for part in (slice(32), slice(32, 36)))
+    assert output_sum(SALT, txids, vouts) == expected
+
+
+def test_swapped_halves_of_a_txid_are_another_outpoint() -> None:
+    name = bytes(range(36))
+    assert outpoint_sum(SALT, name) != outpoint_sum(SALT, name[16:32] + name[:16] + name[32:])
 
 
 def test_rules_that_need_no_coins_are_checked(chain: list[bytes]) -> None:

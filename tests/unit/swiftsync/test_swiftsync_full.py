@@ -256,7 +256,7 @@ def test_hints_that_do_not_fit(chain: list[bytes], spent: list[list[bytes]]) -> 
     inside = 0
     for raw, job in zip(chain, rows, strict=True):
         block = parse_block(raw)
-        for n, name in enumerate(spendable_outputs(block)[0]):
+        for n, name in enumerate(spendable_outputs(block)):
             if name in block.prevouts():
                 inside += 1
                 with pytest.raises(HintMismatch, match="itself spends"):
