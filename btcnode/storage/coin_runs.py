@@ -14,18 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import lmdb
 
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.storage.coin_groups import GONE, Entries
-from btcnode.storage.coin_merge import MergeProcess, MergeStopped, merge, merge_from
+from btcnode.storage.coin_merge import MergeStopped, merge, merge_from
+from btcnode.storage.coin_process import MergeProcess, WriteProcess
 from btcnode.storage.coin_run import SUFFIX, CoinRun, RunDamageError, RunRecord, merged, write_run
 from btcnode.storage.durable import storage_error
 from btcnode.storage.lmdb_errors import is_damage, translate
 
 BACKGROUND_ENTRIES = 200_000  # from so many on a merge has a process of its own, and a flush does not do it
+WRITE_ENTRIES = 50_000  # from so many on a flush has a process, which takes 50 ms to start
 MERGES = 2  # at a time: a long one does not keep the short ones waiting
 MAX_RUNS = 32  # beyond it a flush waits for the merges
 TOGETHER = 1 << 14  # entries that are handed on together
@@ -64,6 +66,7 @@ class CoinRuns:
         self._changed = threading.Condition()
         self._threads: ThreadPoolExecutor | None = None
         self._processes: set[MergeProcess] = set()
+        self._writer: WriteProcess | None = None
         self._closed = False
         self._broken: CorruptionError | None = None
         self._active = 0  # merges under way
@@ -158,10 +161,15 @@ class CoinRuns:
         taken = self._taken_in(count)
         keep = bool(self.runs[: len(self.runs) - len(taken)])
         expected = count + sum(run.record.entries for run in taken)
-        fresh = _in_order(puts, gone)
-        entries = self._over(taken, fresh) if taken else fresh
+
+        def entries() -> Iterator[Entries]:
+            fresh = _in_order(puts, gone)
+            whole = self._over(taken, fresh) if taken else fresh
+            return whole if keep else map(_alive, whole)
+
         try:
-            return NewRun(self._written(entries if keep else map(_alive, entries), expected), taken)
+            record = self._written_elsewhere(entries(), expected)
+            return NewRun(self._written(entries(), expected) if record is None else self._opened(record), taken)
         except BaseException:
             self._let_go(taken)
             raise
@@ -171,7 +179,28 @@ class CoinRuns:
         return NewRun(self._written(entries, expected), ())
 
     def _written(self, entries: Iterable[Entries], expected: int) -> CoinRun:
-        return self._open_run(write_run(self._folder, entries, expected, self._on_written), trusted=True)
+        return self._opened(write_run(self._folder, entries, expected, self._on_written))
+
+    def _opened(self, record: RunRecord) -> CoinRun:
+        return self._open_run(record, trusted=True)
+
+    def _written_elsewhere(self, entries: Iterator[Entries], expected: int) -> RunRecord | None:
+        """Written by a process; None when there is none, or it is not worth one. Raises what ``entries`` raises."""
+        if expected < WRITE_ENTRIES or self._on_written is not None:
+            return None
+        try:
+            process = WriteProcess(self._folder, expected)
+        except OSError as error:
+            log.warning("No process for writing coins (%s): the node does it itself", error.strerror)
+            return None
+        self._writer = process
+        try:
+            for keys, coins in entries:
+                process.send(keys, coins)
+            return process.result()
+        finally:
+            self._writer = None
+            process.abandon()
 
     def _taken_in(self, count: int) -> tuple[CoinRun, ...]:
         """The youngest runs that changes of this size are written together with; nobody merges them meanwhile."""
@@ -312,9 +341,11 @@ class CoinRuns:
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that merge now."""
+        """Of the processes that write runs now."""
         with self._changed:
-            return [process.pid for process in self._processes]
+            merging = [process.pid for process in self._processes]
+        writer = self._writer
+        return merging if writer is None else [*merging, writer.pid]
 
     def wait(self) -> None:
         """Until nothing is being merged."""
@@ -364,4 +395,5 @@ def _in_order(
     for part in parts:
         part.sort()
         if part:
-            yield part, [coins.get(outpoint, GONE) for outpoint in part]
+            found = list(map(coins.get, part))
+            yield part, [coin or GONE for coin in found] if None in found else cast("list[bytes]", found)

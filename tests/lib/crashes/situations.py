@@ -13,7 +13,7 @@ from typing import Any
 
 from btcnode.embed.node import Node
 from btcnode.rpc.errors import RpcError
-from btcnode.storage import coin_merge, coin_runs
+from btcnode.storage import coin_merge, coin_process, coin_runs
 from btcnode.storage.layout import COINS_DIR, DATABASE_FILE
 from tests.lib.crashes.world import SET_HEIGHT, TIP, World
 from tests.lib.older_layout import WITH_SUMS, WITHOUT_CHECKSUMS, go_back
@@ -242,10 +242,10 @@ async def merges(node: Node, world: World) -> None:
         await asyncio.to_thread(node.parts.chain.driver.chainstate.store.database.coin_runs.wait)
 
 
-def merge_little(process: Callable[..., object] = coin_merge.MergeProcess) -> None:
-    """Runs of some coins are merged beside the flushes, by ``process``."""
+def merge_little(process: Callable[..., object] = coin_process.MergeProcess) -> None:
+    """Runs of some coins are merged beside the flushes, by ``process``; flushes are written by processes too."""
     vars(coin_merge)["FLOOR"] = 1
-    vars(coin_runs).update({"BACKGROUND_ENTRIES": 40, "MergeProcess": process})
+    vars(coin_runs).update({"BACKGROUND_ENTRIES": 40, "MergeProcess": process, "WRITE_ENTRIES": 0})
 
 
 def merge_here() -> None:
@@ -255,6 +255,7 @@ def merge_here() -> None:
         raise OSError(errno.EAGAIN, "no process")
 
     merge_little(none)
+    vars(coin_runs)["WriteProcess"] = none
 
 
 def without_checksums(directory: Path) -> None:

@@ -18,9 +18,10 @@ import lmdb
 import pytest
 
 from btcnode.errors import CorruptionError, StorageError
-from btcnode.storage import coin_merge, coin_run, coin_runs
+from btcnode.storage import coin_merge, coin_process, coin_run, coin_runs
 from btcnode.storage.coin_groups import END, GONE, NODE_SIZE, Entries, bound_between, find, low_of, pack, split, unpack
-from btcnode.storage.coin_merge import FLOOR, MergeProcess, merge, merge_from
+from btcnode.storage.coin_merge import FLOOR, merge, merge_from
+from btcnode.storage.coin_process import MergeProcess, WriteProcess
 from btcnode.storage.coin_run import CoinRun, merged, write_run
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.damage_reports import DamageReports
@@ -203,6 +204,7 @@ def test_runs_are_merged_when_the_younger_are_large_enough() -> None:
 
 def test_a_database_is_what_was_done_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 3000)  # merges beside it, some by a process
+    monkeypatch.setattr(coin_runs, "WRITE_ENTRIES", 1000)  # and what is written, too
     monkeypatch.setattr(coin_merge, "FLOOR", 100)
     rng = random.Random(7)
     alive: Coins = {}
@@ -286,7 +288,7 @@ def test_a_process_that_merges_leaves_the_processors_to_others(tmp_path: Path) -
     # it waits for the list of runs
     while (nice := os.getpriority(os.PRIO_PROCESS, process.pid)) == mine and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert nice == min(19, mine + coin_merge.NICENESS)
+    assert nice == min(19, mine + coin_process.NICENESS)
     assert process.result() is not None
 
 
@@ -294,7 +296,7 @@ def test_a_process_whose_node_is_gone_says_nothing(tmp_path: Path, capfd: pytest
     runs = [written(tmp_path, made(random.Random(4), 20, [0], [35])) for _ in range(2)]
     read, write = os.pipe()
     os.close(read)
-    words = [sys.executable, "-P", "-c", coin_merge._START, str(tmp_path), "keep", "00" * 8, *sys.path]
+    words = [sys.executable, "-P", "-c", coin_process._START, "merge", str(tmp_path), "keep", "00" * 8, *sys.path]
     with os.fdopen(write, "wb") as nobody:
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=nobody)
         records = b"".join(run.record.pack() for run in runs)
@@ -306,7 +308,7 @@ def test_a_process_whose_node_is_gone_says_nothing(tmp_path: Path, capfd: pytest
 def test_a_process_that_fails_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 200)
     monkeypatch.setattr(coin_merge, "FLOOR", 10)
-    monkeypatch.setattr(coin_merge, "_START", "raise SystemExit(1)")
+    monkeypatch.setattr(coin_process, "_START", "raise SystemExit(1)")
     rng = random.Random(5)
     alive: Coins = {}
     with closing(Database.open(tmp_path)) as database:
@@ -320,8 +322,8 @@ def test_a_process_that_fails_is_done_without(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begins = "import sys, os; open(os.path.join(sys.argv[1], sys.argv[3] + '.mdb'), 'wb').write(bytes(9999))"
-    monkeypatch.setattr(coin_merge, "_START", f"{begins}; os.kill(os.getpid(), 9)")
+    begins = "import sys, os; open(os.path.join(sys.argv[2], sys.argv[4] + '.mdb'), 'wb').write(bytes(9999))"
+    monkeypatch.setattr(coin_process, "_START", f"{begins}; os.kill(os.getpid(), 9)")
     database, alive = unmerged(tmp_path, random.Random(5), monkeypatch)
     with closing(database):
         database.coin_runs.begin_merges()
@@ -333,7 +335,7 @@ def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path, monkeypatch: py
 def test_closing_ends_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 200)
     monkeypatch.setattr(coin_merge, "FLOOR", 10)
-    monkeypatch.setattr(coin_merge, "_START", "import time; time.sleep(1000)")
+    monkeypatch.setattr(coin_process, "_START", "import time; time.sleep(1000)")
     rng = random.Random(6)
     database = Database.open(tmp_path)
     for _ in range(4):
@@ -346,6 +348,91 @@ def test_closing_ends_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert CoinsDb(database).count() == 1200
     with pytest.raises(StorageError, match="closed"):
         CoinsDb(database).get(bytes(36))
+
+
+def test_a_process_writes_the_same_file(tmp_path: Path) -> None:
+    rng = random.Random(21)
+    coins = made(rng, 3000, [0, 1, 300], [35, 300, 0, 13])
+    keys = sorted(coins)
+    process = WriteProcess(tmp_path, len(keys))
+    for at in range(0, len(keys), 700):
+        part = keys[at : at + 700]
+        process.send(part, [coins[key] for key in part])
+        process.send([], [])
+    record = process.result()
+    process.abandon()  # what is written stays
+    assert record is not None
+    here = written(tmp_path, coins)
+    assert (record.entries, record.tombs, record.groups) == here.record[1:4]
+    run = CoinRun(tmp_path, record, in_doubt=True)
+    run.verify()
+    assert content([run], keep_tombs=True) == content([here], keep_tombs=True) == sorted(coins.items())
+
+
+WRITERS = {
+    "ends at once": "raise SystemExit(1)",
+    "ends later": "import sys, os; sys.stdin.buffer.read(100_000); os.kill(os.getpid(), 9)",
+    "leaves a file": "import sys, os; open(os.path.join(sys.argv[2], sys.argv[4] + '.mdb'), 'wb').write(bytes(9999)); "
+    "os.kill(os.getpid(), 9)",
+    "has lost entries": "import sys; sys.path[:] = sys.argv[5:]; from btcnode.storage import coin_process as p; "
+    "sent = p._sent; p._sent = lambda stream: list(sent(stream))[1:]; p.main()",
+}
+
+
+@pytest.mark.parametrize("begin", WRITERS.values(), ids=WRITERS)
+def test_a_process_that_does_not_write_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: str
+) -> None:
+    monkeypatch.setattr(coin_runs, "WRITE_ENTRIES", 0)
+    monkeypatch.setattr(coin_process, "_START", begin)
+    alive = made(random.Random(22), 20_000, [0], [35])
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(coins_put=alive)
+        assert dict(all_coins(CoinsDb(database))) == alive
+        assert files(tmp_path) == {run.path.name for run in database.coin_runs.runs}
+        assert not database.coin_runs.pids
+
+
+def test_where_no_process_can_be_had_the_node_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> WriteProcess:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(coin_runs, "WRITE_ENTRIES", 0)
+    monkeypatch.setattr(coin_runs, "WriteProcess", none)
+    alive = made(random.Random(23), 100, [0], [35])
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(coins_put=alive)
+        assert dict(all_coins(CoinsDb(database))) == alive
+
+
+def test_damage_met_while_a_process_writes_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read must not be missing from what is written."""
+    monkeypatch.setattr(coin_runs, "WRITE_ENTRIES", 0)
+    monkeypatch.setattr(coin_merge, "FLOOR", 10)
+    rng = random.Random(24)
+    with closing(Database.open(tmp_path)) as database:
+        coins = made(rng, 2000, [0], [35])
+        database.commit(coins_put=coins)
+        path = database.coin_runs.runs[0].path
+        data = bytearray(path.read_bytes())
+        data[data.index(coins[sorted(coins)[1000]])] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(CorruptionError, match=path.name):
+            database.commit(coins_put=made(rng, 9000, [0], [35]))
+        assert files(tmp_path) == {path.name}
+        assert not database.coin_runs.pids
+
+
+def test_a_writing_process_whose_node_is_gone_leaves_nothing(tmp_path: Path) -> None:
+    process = WriteProcess(tmp_path, 100)
+    coins = made(random.Random(25), 100, [0], [35])
+    process.send(sorted(coins), [coins[key] for key in sorted(coins)])
+    inner = process._process
+    assert inner.stdin is not None
+    inner.stdin.close()
+    assert inner.wait(60) == 1
+    assert not list(tmp_path.iterdir())
+    process.abandon()
 
 
 # -- when something fails
