@@ -247,10 +247,12 @@ class CoinsCache:
             self._on_change(delta.created, delta.spent)
         self._remove(delta.spent)
         created, fresh = self._created, delta.created
-        if not created.keys().isdisjoint(fresh):  # an overwritten coinbase
-            self._created_bytes -= sum(len(created[outpoint]) for outpoint in fresh if outpoint in created)
+        entries = len(created) + len(fresh)
         created.update(fresh)
-        self._created_bytes += sum(map(len, fresh.values()))
+        if len(created) == entries:
+            self._created_bytes += sum(map(len, fresh.values()))
+        else:  # an overwritten coinbase
+            self._created_bytes = sum(map(len, created.values()))
         self._trim()
 
     def apply_disconnect(self, restored: Mapping[bytes, bytes], removed: Collection[bytes]) -> None:

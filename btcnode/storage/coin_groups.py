@@ -39,6 +39,7 @@ _ENTRY = 3  # bytes of a coin beside itself, where numbers and lengths are below
 _WIDE_ENTRY = 9  # and the most that they are
 _CODES = {1: "B", 2: "H", 4: "I"}
 _BYTE = [bytes((number,)) for number in range(256)]
+_NO_MORE = {width: bytes(4 - width) for width in _CODES}  # of a number, behind so many bytes
 _SMALL_VOUTS = [number + bytes(3) for number in _BYTE]
 
 Entries = tuple[list[bytes], list[bytes]]  # outpoints in order, and their coins
@@ -138,15 +139,17 @@ def find(group: bytes, outpoint: bytes) -> bytes | None:
     vout_width, width, low, txs, count = _HEAD.unpack_from(group)
     txids = _HEAD_SIZE + low
     numbers = txids + TXID_SIZE * txs
-    place = _aligned(group, outpoint[:TXID_SIZE], txids, numbers, TXID_SIZE)
-    if place < 0 or outpoint[TXID_SIZE + vout_width :].strip(b"\0"):
+    at = _aligned(group, outpoint[:TXID_SIZE], txids, numbers, TXID_SIZE)
+    used = TXID_SIZE + vout_width
+    if at < 0 or outpoint[used:] != _NO_MORE[vout_width]:
         return None
     step = 1 + vout_width
     lengths = numbers + step * count
-    pair = _BYTE[place] + outpoint[TXID_SIZE : TXID_SIZE + vout_width]
-    number = _aligned(group, pair, numbers, lengths, step)
-    if number < 0:
+    pair = _BYTE[(at - txids) // TXID_SIZE] + outpoint[TXID_SIZE:used]
+    at = _aligned(group, pair, numbers, lengths, step)
+    if at < 0:
         return None
+    number = (at - numbers) // step
     begin = lengths + width * count
     if width == 1:
         start, size = begin + sum(group[lengths : lengths + number]), group[lengths + number]
@@ -157,14 +160,11 @@ def find(group: bytes, outpoint: bytes) -> bytes | None:
 
 
 def _aligned(group: bytes, what: bytes, begin: int, end: int, step: int) -> int:
-    """Which element of a column is ``what``, -1 when none is."""
+    """Where in a column there is an element ``what``, -1 when none is."""
     at = group.find(what, begin, end)
-    while at >= 0:
-        number, odd = divmod(at - begin, step)
-        if not odd:
-            return number
+    while at >= 0 and (at - begin) % step:
         at = group.find(what, at + 1, end)
-    return -1
+    return at
 
 
 def sealed_group(group: bytes, bound: bytes, salt: bytes) -> bytes:

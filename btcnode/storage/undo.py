@@ -7,7 +7,7 @@ with the most significant byte first, in which every number has one form only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from coincurve import PublicKey
 
@@ -32,7 +32,7 @@ _MORE = [bytes((n | 0x80,)) for n in range(128)]
 _LAST2 = [a + b for a in _MORE for b in _LAST]
 _MORE2 = [a + b for a in _MORE for b in _MORE]
 _PLAIN_SIZE = [_LAST[n + SPECIAL_SCRIPTS] for n in range(PLAIN_MAX + 1)]
-_LAST2_VERSION = [last + b"\x00" for last in _LAST2]  # with the byte that once was a transaction's version
+MAX_CODES = 1 << 13  # that are remembered, 200 bytes each
 
 
 def encode_varint(n: int) -> bytes:
@@ -82,6 +82,9 @@ def compress_amount(n: int) -> int:
     if not n:
         return 0
     e = 0
+    if not n % 100_000:
+        n //= 100_000
+        e = 5
     while e < 9 and not n % 10:
         n //= 10
         e += 1
@@ -124,19 +127,34 @@ def _is_point(key: bytes) -> bool:
     return True
 
 
+class _Codes(dict[bytes, bytes]):
+    """Packed codes of coins and what undo data has for them: a block spends coins of few heights, mostly recent."""
+
+    def __missing__(self, packed: bytes) -> bytes:
+        """Work it out, and keep it."""
+        if len(self) >= MAX_CODES:
+            self.clear()
+        code = int.from_bytes(packed, "little")
+        # behind a height above 0 stands the byte that once was a version
+        self[packed] = prefix = encode_varint(code) + (b"\x00" if code > 1 else b"")
+        return prefix
+
+
+_codes = _Codes()
+
+
 def encode_coins(coins: Sequence[bytes]) -> bytes:
     """CTxUndo: the coins that one transaction spends, in order of its inputs."""
-    parts = [compact_size(len(coins))]
-    add = parts.append
-    more, more2, last2, last2_version = _MORE, _MORE2, _LAST2, _LAST2_VERSION
-    number = int.from_bytes
+    parts: list[bytes] = []
+    _encode_into(parts.append, coins)
+    return b"".join(parts)
+
+
+def _encode_into(add: Callable[[bytes], None], coins: Sequence[bytes]) -> None:
+    more, more2, last2, codes, number = _MORE, _MORE2, _LAST2, _codes, int.from_bytes
+    add(compact_size(len(coins)))
     for coin in coins:
-        n = number(coin[:4], "little")
-        if 0x4080 <= n < 0x204080:  # heights 8,256 to 1,056,831
-            n -= 0x4080
-            add(more[n >> 14] + last2_version[n & 0x3FFF])
-        else:
-            add(_code_prefix(n))
+        add(codes[coin[:4]])
         n = number(coin[4:12], "little")
         if n % 10:
             n = n // 10 * 90 + n % 10 * 10 - 9  # compress_amount for an exponent of 0, the usual one
@@ -159,17 +177,15 @@ def encode_coins(coins: Sequence[bytes]) -> bytes:
             add(_compress_odd_script(coin))
         else:
             add(_PLAIN_SIZE[size] + coin[13:])
-    return b"".join(parts)
-
-
-def _code_prefix(code: int) -> bytes:
-    """VARINT of a coin's code and, behind a height above 0, the byte that once was a version."""
-    return encode_varint(code) + (b"\x00" if code > 1 else b"")
 
 
 def encode_undo(undo: Sequence[Sequence[bytes]]) -> bytes:
     """CBlockUndo: for each transaction but the coinbase the packed coins that it spends, in order of its inputs."""
-    return compact_size(len(undo)) + b"".join(map(encode_coins, undo))
+    parts = [compact_size(len(undo))]
+    add = parts.append
+    for coins in undo:
+        _encode_into(add, coins)
+    return b"".join(parts)
 
 
 def decode_undo(data: bytes) -> list[list[bytes]]:
@@ -194,7 +210,7 @@ def decode_undo(data: bytes) -> list[list[bytes]]:
 def compress_coin(coin: bytes) -> bytes:
     """One coin as chainstates and UTXO snapshots hold it: as in undo data, without the byte behind the code."""
     code = int.from_bytes(coin[:4], "little")
-    return encode_varint(code) + encode_coins((coin,))[1 + len(_code_prefix(code)) :]
+    return encode_varint(code) + encode_coins((coin,))[1 + len(_codes[coin[:4]]) :]
 
 
 def decompress_coin(data: bytes, pos: int = 0) -> tuple[bytes, int]:
