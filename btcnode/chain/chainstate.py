@@ -374,13 +374,14 @@ class Chainstate:
         if self._ahead:
             return self._step_ahead()
         many_headers = len(self.tree) - self._stored_rows >= HEADERS_PER_FLUSH
-        too_old = self.coins.is_dirty() and self._clock() - self._flushed_at > MAX_FLUSH_AGE
+        freely = self.store.flushes_freely
+        too_old = freely and self.coins.is_dirty() and self._clock() - self._flushed_at > MAX_FLUSH_AGE
         if many_headers or too_old or self.coins.needs_flush():
             if self._flushing is not None:
                 return EndFlushStep(self._flushing)
             if many_headers:
                 return self._flush_step(HEADERS_PER_FLUSH)
-            return self._flush_step(beside=self.store.flushes_beside)
+            return self._flush_step(beside=freely)
         if self.held:
             return None
         tree, tip = self.tree, self.active.tip

@@ -45,9 +45,10 @@ class ChainStore:
         damage: DamageReports,
         snapshot: SnapshotStore | None = None,
         *,
-        flushes_beside: bool = True,
+        flushes_freely: bool = True,
     ) -> None:
-        """``flushes_beside``: the chain may go on while coins are written. ``damage`` is what the databases report to.
+        """``flushes_freely``: coins are written when they are old too, and the chain may go on meanwhile; without it
+        only by the steps of a block, before it is answered for. ``damage`` is what the databases report to.
 
         Listen to ``damage_reports`` once the store is in use.
         """
@@ -57,7 +58,7 @@ class ChainStore:
         self.database = database
         self.own_coins = CoinsDb(database)  # those of the validated chain, where another set is loaded
         self.files = files
-        self.flushes_beside = flushes_beside
+        self.flushes_freely = flushes_freely
         self.snapshot: SnapshotStore | None = None
         if snapshot is not None:
             self.adopt(snapshot)
@@ -136,7 +137,7 @@ class ChainStore:
             database.close()
             raise
         # who has writes crash wants to know which call it was: the answer comes after the flush then
-        return cls(directory, database, files, lock, damage, snapshot, flushes_beside=not crash_ratio)
+        return cls(directory, database, files, lock, damage, snapshot, flushes_freely=not crash_ratio)
 
     @property
     def reindexing(self) -> bool:

@@ -141,7 +141,7 @@ class _Life:
         damage = self._damage
         names = {Path(damage.file).name}
         if damage.file == "bitcoin.conf":
-            names = {"Error reading configuration file: parse error on line"}  # Core's words
+            names = {"Error reading configuration file: parse error on line", "Could not find asmap file"}  # in Core's
         if damage.kind == OLD:
             names |= {Path(file).name for file in self._home.files} | {"blk00000.dat"}  # it may have been pruned since
         named = any(name in line for name in names for line in (text, *self._told))

@@ -332,6 +332,16 @@ def test_a_flush_is_due_after_a_while(tmp_path: Path) -> None:
     state.close()
 
 
+def test_a_node_that_simulates_crashes_writes_only_in_steps_of_blocks(tmp_path: Path) -> None:
+    clock = [0.0]
+    store = ChainStore.open(tmp_path, PARAMS, crash_ratio=1 << 40)
+    state = Chainstate.open(PARAMS, store, clock=lambda: clock[0])
+    state.process_block(chain(1)[0], NOW)
+    clock[0] = 3600.0
+    assert state.plan_step() is None  # one who waits for the next block's answer learns of no other crash
+    state.close()
+
+
 def test_a_flush_beside_that_fails_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = open_state(tmp_path)
     blocks = chain(4)
