@@ -29,5 +29,7 @@ def witness_commitment(block: ParsedBlock) -> bytes | None:
 
 
 def witness_merkle_root(block: ParsedBlock) -> bytes:
-    """Root over the wtxids, that of the coinbase taken as zero."""
-    return merkle_root([ZERO_HASH, *block.wtxids[1:]])[0]
+    """Root over the wtxids, that of the coinbase taken as zero; the block keeps it."""
+    if not block.witness_root:
+        block.witness_root = merkle_root([ZERO_HASH, *block.wtxids[1:]])[0]
+    return block.witness_root

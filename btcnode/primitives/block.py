@@ -45,6 +45,7 @@ class ParsedBlock:
         "tx_pos",
         "txids",
         "witness_pos",
+        "witness_root",
         "wtxids",
     )  # fmt: skip
 
@@ -63,6 +64,7 @@ class ParsedBlock:
         self.wtxids: list[bytes] = []
         self.stripped_size = 0
         self.legacy_sigops = -1  # filled in by the first who counts them
+        self.witness_root = b""  # and this by the first who works it out
 
     @property
     def header(self) -> Header:

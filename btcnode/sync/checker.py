@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from btcnode.chain.script_checks import BlockScripts, ScriptCheck
-from btcnode.sync.chunks import PooledCheck
+from btcnode.sync.chunks import PooledCheck, inputs_together
 from btcnode.sync.worker_pool import WorkerPool
 
 MIN_INPUTS = 64  # blocks with fewer inputs (3 ms of work) are verified by the caller
@@ -21,6 +21,7 @@ class PooledChecker:
         if scripts.inputs < self._min_inputs or not self._pool.usable:
             return None
         self._pool.start()
-        check = PooledCheck(scripts, self._pool.take_chunk, self._pool.forget)
+        size = inputs_together(scripts.inputs, alone=not self._pool.queued)
+        check = PooledCheck(scripts, self._pool.take_chunk, self._pool.forget, size)
         self._pool.submit_check(check)
         return check

@@ -13,9 +13,16 @@ from btcnode.script.verify import ScriptFailure
 from btcnode.sync.work_estimate import longest_verification, usual_seconds
 
 CHUNK_INPUTS = 128  # about 7 ms of work: small against a block, large against the 0.1 ms that a chunk costs
+SMALL_CHUNK_INPUTS = 16
+PIECES = 16  # of a block that nothing is behind: the last chunk of one process is what the others wait for
 WAIT_INTERVAL = 1.0  # seconds; only a safeguard, answers wake the waiting thread up
 
 log = logging.getLogger("btcnode.workers")
+
+
+def inputs_together(inputs: int, *, alone: bool) -> int:
+    """Inputs for a chunk of a block that has so many; ``alone``: no other work waits for the processes."""
+    return max(SMALL_CHUNK_INPUTS, min(CHUNK_INPUTS, inputs // PIECES)) if alone else CHUNK_INPUTS
 
 
 class Chunk:
@@ -75,6 +82,7 @@ class PooledCheck:
         scripts: BlockScripts,
         take_chunk: Callable[[], Chunk | None],
         forget: Callable[[PooledCheck], None],
+        chunk_inputs: int = CHUNK_INPUTS,
     ) -> None:
         """``take_chunk`` gives the next chunk that nobody has, of any block; ``forget`` ends handing these out."""
         self.scripts = scripts
@@ -82,7 +90,7 @@ class PooledCheck:
         self._take_chunk = take_chunk
         self._forget = forget
         # by numbers: chunks know their check, and in a circle a block would stay until the collector comes by
-        self._ranges = dict(scripts.split(CHUNK_INPUTS))
+        self._ranges = dict(scripts.split(chunk_inputs))
         self._pending = deque(Chunk(self, *jobs) for jobs in self._ranges.items())  # guarded by the pool's lock
         self._unanswered = set(self._ranges)
         self._verdicts: dict[int, Verdict | None] = {}

@@ -17,6 +17,7 @@ import time
 from typing import cast
 
 from btcnode.consensus.blocks import check_block
+from btcnode.consensus.commitment import commitment_index, witness_merkle_root
 from btcnode.errors import BtcnodeError, DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
@@ -105,6 +106,8 @@ def decode_packed(request: Request, raw: bytes, params: NetworkParams) -> bytes:
     """Parse and check a block; returns the answer. Raises DecodeError or RuleViolation when it is at fault."""
     block = parse_block(raw, exact=False)
     check_block(block, params)
+    if commitment_index(block) >= 0:  # the node will want it, and has less time
+        witness_merkle_root(block)
     return pack_answer(request.id, DECODED, encode_columns(block))
 
 

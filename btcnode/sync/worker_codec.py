@@ -41,6 +41,7 @@ FOLDED = 6  # to FOLD: the body is a packed ``Fold``
 REFUSED = 7  # to FOLD: the body is a packed ``SpentRefused``
 TIMES = 8  # to FOLD: the body is a packed ``TimesWanted``
 
+HASH_SIZE = 32
 MAX_BODY = 64 << 20  # a block of 4 MB has columns of 10 MB at worst
 NO_JOB = -1
 
@@ -152,6 +153,7 @@ def encode_columns(block: ParsedBlock) -> bytes:
         (
             counts,
             block.hash,
+            block.witness_root.ljust(HASH_SIZE, b"\0"),
             block.stripped_size.to_bytes(4, "little"),
             _u32(block.tx_pos),
             _u32(block.body_pos),
@@ -171,15 +173,18 @@ def decode_columns(raw: bytes, body: bytes) -> ParsedBlock:
     if len(body) < _COUNTS.size:
         raise DecodeError("no columns of a block")
     n_tx, inputs, outputs, sigops, size = _COUNTS.unpack_from(body)
-    if len(body) != _COUNTS.size + 36 + 4 * (5 * n_tx + 3 + inputs + outputs) + 64 * n_tx or size > len(raw):
+    if len(body) != _COUNTS.size + 2 * HASH_SIZE + 4 + 4 * (5 * n_tx + 3 + inputs + outputs) + 64 * n_tx or size > len(
+        raw
+    ):
         raise DecodeError("columns of another block")
     block = ParsedBlock(raw if size == len(raw) else raw[:size])
     at = _COUNTS.size
     if block.hash != body[at : at + 32]:
         raise DecodeError("columns of another block")
     block.hash = BlockHash(body[at : at + 32])
-    block.stripped_size = int.from_bytes(body[at + 32 : at + 36], "little")
-    at += 36
+    block.witness_root = body[at + 32 : at + 64].rstrip(b"\0") and body[at + 32 : at + 64]
+    block.stripped_size = int.from_bytes(body[at + 64 : at + 68], "little")
+    at += 68
     columns: list[list[int]] = []
     for length in (n_tx + 1, n_tx, n_tx, inputs, outputs, n_tx + 1, n_tx + 1):
         column = array("I")

@@ -56,6 +56,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     ),
     "ibd": (*CHAIN, "--only", "kernel,scripts,par1,assumed,load", "--plot", "CACHE/memory.png"),
     "inbound": ("--minutes", "0.05", "--peers", "10", "--hostile", "5", "--plot", "CACHE/inbound.png"),
+    "large_block": ("--transactions", "40", "--par", "1,2", "--runs", "1"),
     "mempool": ("--txs", "50", "--pool", "200"),
     "parse": ("--rounds", "1"),
     "peer_learning": ("--seeds", "1", "--worlds", "honest", "--ways", "fixed"),

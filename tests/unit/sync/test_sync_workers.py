@@ -21,10 +21,11 @@ import pytest
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent
-from btcnode.chain.script_checks import BlockScripts
+from btcnode.chain.script_checks import BlockScripts, Verdict
 from btcnode.chain.steps import ConnectStep, FinishStep, RetreatStep
 from btcnode.chain.store import ChainStore
 from btcnode.consensus.blocks import check_block
+from btcnode.consensus.commitment import commitment_index, witness_merkle_root
 from btcnode.consensus.connect import connect_block, connect_context
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.errors import DecodeError, RuleViolation
@@ -37,9 +38,9 @@ from btcnode.primitives.tx import Tx
 from btcnode.script.errors import ScriptError
 from btcnode.script.flags import STANDARD_VERIFY_FLAGS
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_jobs
-from btcnode.sync import worker_pool
+from btcnode.sync import checker, worker_pool
 from btcnode.sync.checker import PooledChecker
-from btcnode.sync.chunks import Chunk, PooledCheck
+from btcnode.sync.chunks import Chunk, PooledCheck, inputs_together
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.work_estimate import longest_verification
 from btcnode.sync.worker_codec import (
@@ -316,6 +317,34 @@ def test_killed_workers_are_replaced_and_their_work_is_redone(tmp_path: Path, po
         killer.join()
     assert victims
     assert killed == sync(tmp_path / "alone", list(chain()), None)
+
+
+def test_pieces_are_small_where_nothing_else_waits() -> None:
+    """The last piece of one process is what the others wait for."""
+    assert [inputs_together(inputs, alone=True) for inputs in (1, 64, 500, 2048, 20_000)] == [16, 16, 31, 128, 128]
+    assert inputs_together(64, alone=False) == 128
+
+
+def test_a_block_alone_is_cut_finer_than_one_of_many(tmp_path: Path) -> None:
+    scripts = scripts_of(tmp_path, 0)
+    pool = WorkerPool(1, PARAMS)
+    try:
+        pool.start()
+        wait_for(lambda: pool.running)
+        taken: list[int] = []
+
+        class Watched(PooledCheck):
+            def answer(self, chunk: Chunk, verdict: Verdict | None) -> None:
+                taken.append(chunk.inputs)
+                super().answer(chunk, verdict)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checker, "PooledCheck", Watched)
+            check = PooledChecker(pool, min_inputs=1).start(scripts)
+        assert check is not None and check.finish() is None
+        assert len(taken) > 1 + scripts.inputs // 128 and sum(taken) == scripts.inputs
+    finally:
+        pool.close()
 
 
 def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
@@ -821,13 +850,17 @@ def slots(block: ParsedBlock) -> dict[str, object]:
 
 
 def test_columns_survive_the_way(pool: WorkerPool) -> None:
+    roots: list[bytes] = []
     for raw in (*chain()[-3:], chain()[-2] + b"left over"):
         block = parse_block(raw, exact=False)
         check_block(block, PARAMS)
         assert slots(decode_columns(raw, encode_columns(block))) == slots(block)
         decoded = pool.submit_decode(raw).result(30)
         assert decoded is not None
-        assert slots(decoded) == slots(block)
+        if block.n_tx > 1 and commitment_index(block) >= 0:  # then a worker has worked the root out
+            roots.append(witness_merkle_root(block))
+        assert slots(decoded) == slots(block) == slots(decode_columns(raw, encode_columns(block)))
+    assert any(roots)
 
 
 def test_columns_of_another_block_are_refused() -> None:
