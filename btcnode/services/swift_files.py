@@ -9,7 +9,6 @@ from pathlib import Path
 
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.files import open_regular, read_limited
-from btcnode.primitives.hashes import BlockHash
 from btcnode.storage.durable import storage_error, sync_directory, write_durably
 from btcnode.storage.survivors import SurvivorRuns
 from btcnode.swiftsync.hints import HintsError, read_index
@@ -69,8 +68,8 @@ class SwiftFolder:
         self._folder = directory / FOLDER
         self.runs = SurvivorRuns(self._folder)
 
-    def load(self, digest: bytes, target: BlockHash, *, full: bool) -> Ledger | None:
-        """The ledger of an earlier run with the same hints and block; None when there is none that can be used.
+    def load(self, digest: bytes, *, full: bool) -> Ledger | None:
+        """The ledger of an earlier run with the same hints; None when there is none that can be used.
 
         ``full``: the sums are those of coins, not of outpoints. Raises StorageError when the file cannot be read.
         """
@@ -83,7 +82,7 @@ class SwiftFolder:
             return None
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror}") from None
-        return ledger if (ledger.hints, ledger.target, ledger.full) == (digest, target, full) else None
+        return ledger if (ledger.hints, ledger.full) == (digest, full) else None
 
     def save(self, ledger: Ledger) -> None:
         """Replace the ledger, durably; raises StorageError."""

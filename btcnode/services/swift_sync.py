@@ -239,8 +239,9 @@ class SwiftSync:
     async def _run(self) -> None:
         try:
             try:
+                earlier = await self._open_folder()
                 await self._find_target()
-                await self._open_ledger()
+                await self._open_ledger(earlier)
                 await self._gather()
                 await self._finish()
             except SwiftSyncFailed as failure:
@@ -307,18 +308,31 @@ class SwiftSync:
         if not tree.is_ancestor(self.target, tree.best_header):
             raise SwiftSyncFailed("a chain without the hints' block has more work")
 
-    async def _open_ledger(self) -> None:
-        """Go on where an earlier run has ended, or begin."""
-        hints, target = self._hints, self._chain.tree.hash(self._path.tip)
-        if hints is None:
-            raise RuntimeError("no hints")
-        ledger = await asyncio.to_thread(self._folder.load, hints.digest, target, full=self._options.full)
+    async def _open_folder(self) -> Ledger | None:
+        """What an earlier run has done, else an empty folder: while headers come, so that no block waits for it."""
+        hints = self._known_hints()
+        ledger = await asyncio.to_thread(self._folder.load, hints.digest, full=self._options.full)
         if ledger is None:
             await asyncio.to_thread(self._folder.begin)
+        return ledger
+
+    def _known_hints(self) -> OpenHints:
+        if self._hints is None:
+            raise RuntimeError("no hints")
+        return self._hints
+
+    async def _open_ledger(self, earlier: Ledger | None) -> None:
+        """Go on where an earlier run has ended, or begin."""
+        hints, target = self._known_hints(), self._chain.tree.hash(self._path.tip)
+        if earlier is not None and earlier.target == target:
+            ledger = earlier
+            if self._options.keep_blocks:
+                self._check_kept(ledger)
+        else:
+            if earlier is not None:
+                await asyncio.to_thread(self._folder.begin)
             salt = secrets.token_bytes(SALT_SIZE)
             ledger = Ledger(hints.height, target, hints.digest, salt, full=self._options.full)
-        elif self._options.keep_blocks:
-            self._check_kept(ledger)
         if ledger.left < ledger.height:
             log.info("SwiftSync goes on: %d of %d blocks are done", ledger.height - ledger.left, ledger.height)
         self._ledger = ledger
@@ -572,19 +586,27 @@ class SwiftSync:
 
     async def _write_checkpoint(self) -> None:
         """Make durable what is done now; raises StorageError."""
+        await self._make_durable(await self._write_run())
+
+    async def _write_run(self) -> Ledger:
+        """Have all survivors in runs; the state that they belong to. Raises StorageError."""
         ledger = self._ledger
         if ledger is None:
-            return
+            raise RuntimeError("no ledger")
         self._checkpointed = time.monotonic()
         records, coinbases = self._records, self._coinbases
         self._records, self._coinbases, self._held_bytes = [], [], 0
         frozen = replace(ledger, done=bytearray(ledger.done), runs=list(ledger.runs))
         self._room.set()
-        await self._driver.flush()
         if records or coinbases:
             sizes = await asyncio.to_thread(self._folder.runs.write, len(frozen.runs), records, coinbases)
             frozen.runs.append(RunRecord(*sizes))
             ledger.runs.append(RunRecord(*sizes))
+        return frozen
+
+    async def _make_durable(self, frozen: Ledger) -> None:
+        """Blocks and index first, then the record of what is done; its runs are on the disk. Raises StorageError."""
+        await self._driver.flush()
         await asyncio.to_thread(self._folder.save, frozen)
         self._changed.set()
 
@@ -594,7 +616,7 @@ class SwiftSync:
         """All blocks are folded: compare, load the coins, and go on from N; raises SwiftSyncFailed, StorageError."""
         if self._checkpoint is not None:
             await self._checkpoint
-        await self._write_checkpoint()
+        frozen = await self._write_run()
         ledger = self._ledger
         if ledger is None:
             raise RuntimeError("no ledger")
@@ -606,16 +628,18 @@ class SwiftSync:
         allowed = sum(block_subsidy(height, params) for height in range(1, ledger.height + 1))
         if ledger.kept + ledger.lost > allowed:
             raise SwiftSyncFailed("there are more coins than were ever to be made")
-        runs = [RunSizes(run.size, run.coins, run.coinbases, run.crc) for run in ledger.runs]
+        durable = asyncio.get_running_loop().create_task(self._make_durable(frozen))
         try:
-            await asyncio.to_thread(self._check_coinbases, runs)
-            log.info("SwiftSync: all %d blocks fit the hints; loading %d coins", ledger.height, ledger.coins)
-            snapshot = await asyncio.to_thread(self._load, ledger, runs)
+            try:
+                snapshot = await self._load_checked(ledger)
+            finally:
+                await asyncio.gather(durable, return_exceptions=True)
         except CorruptionError as error:  # the hints are not to blame
             self._ledger = None
             await asyncio.to_thread(self._folder.clear)
             raise CorruptionError(f"{error}: with the next start the sync with hints begins anew") from None
         try:
+            await durable
             if not self._options.keep_blocks:
                 self._state.store.files.have_pruned = True
             await self._assumed.adopt(snapshot, validate=self._options.validate)
@@ -627,6 +651,13 @@ class SwiftSync:
         self._driver.hold(False)
         await asyncio.to_thread(self._folder.clear)
         log.info("SwiftSync has brought the chain to height %d: %d coins", ledger.height, ledger.coins)
+
+    async def _load_checked(self, ledger: Ledger) -> SnapshotStore:
+        """A database with the survivors; raises SwiftSyncFailed, StorageError."""
+        runs = [RunSizes(run.size, run.coins, run.coinbases, run.crc) for run in ledger.runs]
+        await asyncio.to_thread(self._check_coinbases, runs)
+        log.info("SwiftSync: all %d blocks fit the hints; loading %d coins", ledger.height, ledger.coins)
+        return await asyncio.to_thread(self._load, ledger, runs)
 
     def _check_coinbases(self, runs: list[RunSizes]) -> None:
         """No coinbase may be there twice (BIP30), but for the two that are known; raises SwiftSyncFailed."""

@@ -57,15 +57,13 @@ class _Closed(Exception):
 
 def _receive(sock: socket.socket, size: int) -> bytes:
     """Exactly ``size`` bytes; raises _Closed at the end of the stream."""
-    data = bytearray(size)
-    view = memoryview(data)
-    got = 0
-    while got < size:
-        count = sock.recv_into(view[got:])
-        if not count:
+    data = b""
+    while len(data) < size:  # once, unless a signal comes
+        more = sock.recv(size - len(data), socket.MSG_WAITALL)
+        if not more:
             raise _Closed
-        got += count
-    return bytes(data)
+        data = data + more if data else more
+    return data
 
 
 def verify_packed(request: Request, raw: bytes, coins: bytes) -> bytes:

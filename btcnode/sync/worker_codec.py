@@ -90,9 +90,11 @@ def read_coins(data: bytes, pos: int, count: int) -> tuple[list[bytes], int]:
     return txouts, pos
 
 
-def pack_request(number: int, kind: int, first: bytes, second: bytes = b"", *, flags: int = 0, jobs: int = 0) -> bytes:
-    """A request as bytes."""
-    return b"".join((REQUEST.pack(number, kind, flags, jobs, len(first), len(second)), first, second))
+def pack_request(
+    number: int, kind: int, first: bytes, second: bytes = b"", *, flags: int = 0, jobs: int = 0
+) -> tuple[bytes, bytes, bytes]:
+    """A request as bytes: its head, and the two runs as they are, which may be large."""
+    return REQUEST.pack(number, kind, flags, jobs, len(first), len(second)), first, second
 
 
 def pack_answer(

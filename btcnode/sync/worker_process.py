@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from btcnode.sync.worker_codec import Answer, AnswerReader
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from btcnode.sync.chunks import Chunk
     from btcnode.sync.worker_tasks import DecodeTask, FoldTask, TxTask
@@ -62,8 +62,7 @@ class WorkerProcess:
         self.busy_since = 0.0
         self.slot = 0  # which share of the unconfirmed transactions is its own
         self._reader = AnswerReader()
-        self._out = b""
-        self._out_at = 0
+        self._out: list[memoryview] = []
 
     @property
     def pid(self) -> int:
@@ -73,23 +72,25 @@ class WorkerProcess:
     @property
     def writing(self) -> bool:
         """Whether bytes wait for room in the socket."""
-        return self._out_at < len(self._out)
+        return bool(self._out)
 
-    def send(self, data: bytes) -> None:
+    def send(self, parts: Iterable[bytes]) -> None:
         """Queue bytes and write what the socket takes; raises OSError when the process is gone."""
-        self._out = self._out[self._out_at :] + data if self.writing else data
-        self._out_at = 0
+        self._out += [memoryview(part) for part in parts if part]
         self.flush()
 
     def flush(self) -> None:
         """Write what the socket takes; raises OSError when the process is gone."""
-        view = memoryview(self._out)
-        while self._out_at < len(view):
+        out = self._out
+        while out:
             try:
-                self._out_at += self.sock.send(view[self._out_at :])
+                written = self.sock.sendmsg(out)
             except BlockingIOError:
                 return
-        self._out, self._out_at = b"", 0
+            while out and written >= len(out[0]):
+                written -= len(out.pop(0))
+            if written:
+                out[0] = out[0][written:]
 
     def receive(self) -> list[Answer]:
         """The answers that have arrived; raises EOFError or OSError when it is gone, DecodeError for nonsense."""

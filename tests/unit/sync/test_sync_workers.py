@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -655,11 +655,11 @@ def test_memory_that_is_short_costs_the_workers_only(monkeypatch: pytest.MonkeyP
     pool = WorkerPool(1, PARAMS)
     send, short = WorkerProcess.send, [True]
 
-    def send_or_fail(worker: WorkerProcess, data: bytes) -> None:
+    def send_or_fail(worker: WorkerProcess, parts: Iterable[bytes]) -> None:
         if worker.ready and short[0]:
             short[0] = False
             raise MemoryError
-        send(worker, data)
+        send(worker, parts)
 
     monkeypatch.setattr(WorkerProcess, "send", send_or_fail)
     try:
