@@ -715,6 +715,7 @@ class SwiftSync:
         self._end()
         if self._checkpoint is not None:
             await asyncio.gather(self._checkpoint, return_exceptions=True)
+        await self._driver.flush()  # the blocks first: a kill after the note shall not cost them
         if self._hints is not None:
             await asyncio.to_thread(self._folder.note_failure, self._hints.digest)
         self._records, self._coinbases, self._held_bytes = [], [], 0

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.networks.parameters import params_for
 from tests.lib.chain_generator import ChainGenerator
-from tests.lib.swift_fuzz import KINDS, fuzz, kill_often
+from tests.lib.swift_fuzz import fuzz, kill_often
+from tests.lib.swift_nodes import KINDS
 
 OUTPUTS, BLOCKS, TXS, ABOVE = 1500, 60, 40, 5  # of the chain that nodes sync
 

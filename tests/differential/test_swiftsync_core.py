@@ -14,11 +14,9 @@ import pytest
 from btcnode.networks.parameters import params_for
 from tests.lib.bitcoind import Bitcoind, find_bitcoind
 from tests.lib.chain_generator import ChainGenerator
-from tests.lib.hints import reference_hints
 from tests.lib.peer import ChainServer
 from tests.lib.spent import told_by_hash
-from tests.lib.swift_fuzz import KINDS
-from tests.lib.swift_nodes import figures, name, run, write_hints
+from tests.lib.swift_nodes import KINDS, figures, hinted, run
 
 BITCOIND = find_bitcoind()
 PARAMS = params_for("regtest")
@@ -45,10 +43,7 @@ def theirs(chain: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_set_is_that_of_a_bitcoind(tmp_path: Path, chain: list[bytes], theirs: dict[str, Any], kind: str) -> None:
-    end = chain[len(chain) - ABOVE - 1]
-    words = write_hints(tmp_path / "hints", reference_hints(chain[: len(chain) - ABOVE]))
-    words += ("--swiftsync-full",) if kind == "full" else ("--swiftsyncblock", name(end))
-    words += ("--prune", "1") if kind == "pruned" else ()
+    words = hinted(tmp_path / "hints", chain, ABOVE, kind)
     with ChainServer.of_blocks(PARAMS, chain) as server:
         server.spent = told_by_hash(chain)
         with run(tmp_path / "node", server.address, *words).start() as node:

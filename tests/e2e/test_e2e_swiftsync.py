@@ -14,8 +14,8 @@ from tests.lib.chain_generator import ChainGenerator
 from tests.lib.hints import pack_hints, reference_hints
 from tests.lib.peer import ChainServer
 from tests.lib.process import NodeProcess, RpcFailure, wait_until
-from tests.lib.swift_fuzz import KINDS, kill_often
-from tests.lib.swift_nodes import figures, name, run, write_hints
+from tests.lib.swift_fuzz import kill_often
+from tests.lib.swift_nodes import KINDS, figures, name, run, write_hints
 
 PARAMS = params_for("regtest")
 ABOVE = 5  # blocks above the hints' one

@@ -16,12 +16,10 @@ from btcnode.storage.undo import decode_undo, encode_undo
 from btcnode.swiftsync.elias_fano import MAX_INDEX, decode_indices, encode_indices
 from btcnode.swiftsync.hints import pack_header, read_index
 from btcnode.swiftsync.spent_coins import count_spent, decode_spent, spent_of_undo
-from tests.lib.hints import reference_hints
 from tests.lib.peer import ChainServer
+from tests.lib.process import wait_until
 from tests.lib.spent import tell, told_by_hash
-from tests.lib.swift_nodes import figures, name, run, write_hints
-
-KINDS = ("assumed", "full", "pruned")
+from tests.lib.swift_nodes import figures, hinted, run
 
 
 def bend(rng: random.Random, data: bytes) -> bytes:
@@ -126,10 +124,7 @@ def kill_often(
     Its UTXO set must be that of a node that has synced as usual, and the hints must have served. Raises AssertionError.
     """
     rng = random.Random(f"{kind} {seed}")
-    end = chain[len(chain) - above - 1]
-    words = (*write_hints(folder / "hints", reference_hints(chain[: len(chain) - above])),)
-    words += ("--swiftsync-full",) if kind == "full" else ("--swiftsyncblock", name(end))
-    words += ("--prune", "1") if kind == "pruned" else ()
+    words = hinted(folder / "hints", chain, above, kind)
     with ChainServer.of_blocks(params, chain) as server:
         with run(folder / "usual", server.address).start() as usual:
             usual.wait_height(len(chain))
@@ -148,6 +143,7 @@ def kill_often(
                 node.kill()
             node.start()
             node.wait_height(len(chain), timeout=300.0)
+            wait_until(lambda: len(node.rpc("getchainstates")["chainstates"]) == 1, 300.0, what="validation below N")
             assert figures(node) == expected
             assert "SwiftSync has brought the chain to height" in node.output()
             assert "SwiftSync has failed" not in node.output() and "Traceback" not in node.output()

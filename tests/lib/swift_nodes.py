@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from btcnode.primitives.header import HEADER_SIZE, header_hash
-from tests.lib.hints import pack_hints
+from tests.lib.hints import pack_hints, reference_hints
 from tests.lib.process import NodeProcess
+
+KINDS: dict[str, tuple[str, ...]] = {  # of syncs with hints, and the words that make them
+    "assumed": (),
+    "full": ("--swiftsync-full",),
+    "pruned": ("--prune", "1"),
+    "validated": ("--swiftsync-validate",),
+    "full-pruned": ("--swiftsync-full", "--prune", "1"),
+}
 
 
 class Asked(Protocol):
@@ -35,6 +43,13 @@ def write_hints(path: Path, hints: Sequence[Sequence[int]]) -> tuple[str, ...]:
     """Write a hintsfile; the option that names it."""
     path.write_bytes(pack_hints(hints))
     return ("--swiftsync", str(path))
+
+
+def hinted(path: Path, chain: Sequence[bytes], above: int, kind: str) -> tuple[str, ...]:
+    """Write hints for the block ``above`` blocks below the tip; the options of a sync of this kind with them."""
+    chosen = KINDS[kind]
+    words = (*write_hints(path, reference_hints(chain[: len(chain) - above])), *chosen)
+    return words if "--swiftsync-full" in chosen else (*words, "--swiftsyncblock", name(chain[len(chain) - above - 1]))
 
 
 def run(folder: Path, server: str, *words: str) -> NodeProcess:
