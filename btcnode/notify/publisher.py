@@ -16,7 +16,7 @@ from struct import Struct
 
 import zmq
 
-from btcnode.notify.topics import TOPICS, Endpoint, Event, bodies, count
+from btcnode.notify.topics import TOPICS, Endpoint, Event, count, messages
 
 MAX_QUEUED_BYTES = 64_000_000  # of transactions and blocks that wait for the thread
 MAX_QUEUED_EVENTS = 100_000  # x 200 bytes beside those
@@ -49,10 +49,9 @@ class _Feed:
         self.socket = socket
         self.sequence = 0
 
-    def send(self, event: Event) -> None:
-        for body in bodies(self.endpoint.topic, event):
-            self.socket.send_multipart((self.topic, body, _u32(self.sequence)), zmq.NOBLOCK)
-            self.skip(1)
+    def send(self, body: bytes) -> None:
+        self.socket.send_multipart((self.topic, body, _u32(self.sequence)), zmq.NOBLOCK)
+        self.skip(1)
 
     def skip(self, messages: int) -> None:
         self.sequence = (self.sequence + messages) & 0xFFFFFFFF
@@ -152,12 +151,10 @@ class Publisher:
                 self._send(event)
 
     def _send(self, event: Event) -> None:
-        failed = []
-        for feed in self._feeds:
-            try:
-                feed.send(event)
-            except zmq.ZMQError as error:
-                log.error("ZMQ: %s at %s is given up: %s", feed.endpoint.topic, feed.endpoint.address, error)
-                failed.append(feed)
-        if failed:
-            self._feeds = [feed for feed in self._feeds if feed not in failed]
+        for topic, body in messages(event, {feed.endpoint.topic for feed in self._feeds}):
+            for feed in [feed for feed in self._feeds if feed.endpoint.topic == topic]:
+                try:
+                    feed.send(body)
+                except zmq.ZMQError as error:
+                    log.error("ZMQ: %s at %s is given up: %s", topic, feed.endpoint.address, error)
+                    self._feeds = [other for other in self._feeds if other is not feed]

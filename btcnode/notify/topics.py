@@ -6,7 +6,7 @@ A message is ``topic | body | sequence[u32 LE]``, three parts. Hashes stand in d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from struct import Struct
 
@@ -84,28 +84,33 @@ class NewTip:
 Event = TxAdded | TxRemoved | BlockIn | BlockOut | NewTip
 
 
-def bodies(topic: str, event: Event) -> Iterator[bytes]:
-    """The bodies that ``event`` makes for ``topic``, in order."""
+def messages(event: Event, topics: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Topic and body of each message that ``event`` makes for these topics, in the order in which they are sent.
+
+    Of a block each transaction is told to all topics before the next one is, as Core does.
+    """
+    return ((topic, body) for topic, body in _messages(event, topics) if topic in topics)
+
+
+def _messages(event: Event, topics: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """The same, perhaps with some for other topics."""
     match event:
-        case NewTip(block) if topic == HASHBLOCK:
-            yield block.hash[::-1]
-        case NewTip(block) if topic == RAWBLOCK:
-            yield block.raw
-        case TxAdded() if topic == HASHTX:
-            yield event.txid[::-1]
-        case TxAdded() if topic == RAWTX:
-            yield event.raw
-        case TxAdded() if topic == SEQUENCE:
-            yield event.txid[::-1] + b"A" + _u64(event.sequence)
-        case TxRemoved() if topic == SEQUENCE:
-            yield event.txid[::-1] + b"R" + _u64(event.sequence)
-        case BlockIn(block) | BlockOut(block) if topic == HASHTX:
-            for txid in block.txids:
-                yield txid[::-1]
-        case BlockIn(block) | BlockOut(block) if topic == RAWTX:
-            yield from map(block.tx_raw, range(block.n_tx))
-        case BlockIn(block) | BlockOut(block) if topic == SEQUENCE:
-            yield block.hash[::-1] + (b"C" if isinstance(event, BlockIn) else b"D")
+        case NewTip(block):
+            yield HASHBLOCK, block.hash[::-1]
+            yield RAWBLOCK, block.raw
+        case TxAdded():
+            yield HASHTX, event.txid[::-1]
+            yield RAWTX, event.raw
+            yield SEQUENCE, event.txid[::-1] + b"A" + _u64(event.sequence)
+        case TxRemoved():
+            yield SEQUENCE, event.txid[::-1] + b"R" + _u64(event.sequence)
+        case BlockIn(block) | BlockOut(block):
+            if HASHTX in topics or RAWTX in topics:
+                for n, txid in enumerate(block.txids):
+                    yield HASHTX, txid[::-1]
+                    if RAWTX in topics:
+                        yield RAWTX, block.tx_raw(n)
+            yield SEQUENCE, block.hash[::-1] + (b"C" if isinstance(event, BlockIn) else b"D")
 
 
 def count(topic: str, event: Event) -> int:

@@ -13,8 +13,8 @@ from btcnode.notify.topics import (
     NewTip,
     TxAdded,
     TxRemoved,
-    bodies,
     count,
+    messages,
     zmq_address,
 )
 
@@ -22,30 +22,36 @@ RAW = [b"coinbase", b"payment"]
 TXIDS = [bytes(range(32)), bytes(range(32, 64))]
 HASH = bytes(range(64, 96))
 BLOCK: Any = SimpleNamespace(hash=HASH, raw=b"block", txids=TXIDS, n_tx=2, tx_raw=RAW.__getitem__)
+OF_BLOCK = [  # each transaction is told to all before the next one
+    ("hashtx", TXIDS[0][::-1]), ("rawtx", RAW[0]), ("hashtx", TXIDS[1][::-1]), ("rawtx", RAW[1]),
+]  # fmt: skip
 TX = TxAdded(TXIDS[1], RAW[1], 258)
 GONE = TxRemoved(TXIDS[1], 259)
 
 
 @pytest.mark.parametrize(
-    ("event", "messages"),
+    ("event", "made"),
     [
-        (NewTip(BLOCK), {"hashblock": [HASH[::-1]], "rawblock": [b"block"]}),
-        (BlockIn(BLOCK), {"hashtx": [i[::-1] for i in TXIDS], "rawtx": RAW, "sequence": [HASH[::-1] + b"C"]}),
-        (BlockOut(BLOCK), {"hashtx": [i[::-1] for i in TXIDS], "rawtx": RAW, "sequence": [HASH[::-1] + b"D"]}),
+        (NewTip(BLOCK), [("hashblock", HASH[::-1]), ("rawblock", b"block")]),
+        (BlockIn(BLOCK), [*OF_BLOCK, ("sequence", HASH[::-1] + b"C")]),
+        (BlockOut(BLOCK), [*OF_BLOCK, ("sequence", HASH[::-1] + b"D")]),
         (
             TX,
-            {
-                "hashtx": [TXIDS[1][::-1]],
-                "rawtx": [RAW[1]],
-                "sequence": [TXIDS[1][::-1] + b"A" + b"\x02\x01" + bytes(6)],
-            },
+            [
+                ("hashtx", TXIDS[1][::-1]),
+                ("rawtx", RAW[1]),
+                ("sequence", TXIDS[1][::-1] + b"A" + b"\x02\x01" + bytes(6)),
+            ],
         ),
-        (GONE, {"sequence": [TXIDS[1][::-1] + b"R" + b"\x03\x01" + bytes(6)]}),
+        (GONE, [("sequence", TXIDS[1][::-1] + b"R" + b"\x03\x01" + bytes(6))]),
     ],
 )
-def test_each_event_makes_its_messages(event: Event, messages: dict[str, list[bytes]]) -> None:
-    assert {topic: made for topic in TOPICS if (made := list(bodies(topic, event)))} == messages
-    assert {topic: n for topic in TOPICS if (n := count(topic, event))} == {t: len(m) for t, m in messages.items()}
+def test_each_event_makes_its_messages(event: Event, made: list[tuple[str, bytes]]) -> None:
+    assert list(messages(event, TOPICS)) == made
+    for topic in TOPICS:
+        of_topic = [message for message in made if message[0] == topic]
+        assert list(messages(event, {topic})) == of_topic
+        assert count(topic, event) == len(of_topic)
 
 
 def test_unix_addresses_are_zmqs_ipc() -> None:
