@@ -103,12 +103,21 @@ class Admission:
 
     # -- one transaction -----------------------------------------------------------------------------------------
 
-    def prepare(self, tx: Tx, now: int, *, test: bool = False, bypass_limits: bool = False) -> Candidate | Rejection:
-        """Everything but the scripts, at ``now`` (Unix seconds). ``test`` changes nothing, ``bypass_limits`` is for
-        transactions of disconnected blocks."""
+    def prepare(
+        self, tx: Tx, now: int, *, time: int | None = None, test: bool = False, bypass_limits: bool = False
+    ) -> Candidate | Rejection:
+        """Everything but the scripts, at ``now`` (Unix seconds); ``time`` is when a stored one came first.
+
+        ``test`` changes nothing, ``bypass_limits`` is for transactions of disconnected blocks.
+        """
         if bypass_limits:
-            return self._evaluate(tx, now, _SINGLE_BYPASS_TEST if test else _SINGLE_BYPASS)
-        return self._evaluate(tx, now, _SINGLE_TEST if test else _SINGLE)
+            rules = _SINGLE_BYPASS_TEST if test else _SINGLE_BYPASS
+        else:
+            rules = _SINGLE_TEST if test else _SINGLE
+        candidate = self._evaluate(tx, now, rules)
+        if time is not None and not isinstance(candidate, Rejection):
+            candidate.entry.time = time
+        return candidate
 
     def commit(self, candidate: Candidate, failure: ScriptFailure | None, now: int) -> TxVerdict:
         """Put a candidate in, or say why not; ``failure`` is the verdict of its job."""
@@ -120,6 +129,7 @@ class Admission:
             again = self._evaluate(candidate.tx, now, candidate.rules)
             if isinstance(again, Rejection):
                 return again
+            again.entry.time = candidate.entry.time
             candidate = again
         if candidate.rules.test:
             return _accepted(candidate)

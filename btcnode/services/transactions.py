@@ -302,10 +302,11 @@ class Transactions:
                 self._hurry(first)
             return
         self._hurried.pop(tx.txid, None)
-        now = self._clock.now() if offer.time is None else offer.time
         begun = thread_time()
         try:
-            found = self.admission.prepare(tx, now, test=offer.test, bypass_limits=offer.bypass_limits)
+            found = self.admission.prepare(
+                tx, self._clock.now(), time=offer.time, test=offer.test, bypass_limits=offer.bypass_limits
+            )
             if isinstance(found, Rejection):
                 if (seconds := thread_time() - begun) > DEAR_REFUSAL:
                     self._charge(offer.source, seconds)

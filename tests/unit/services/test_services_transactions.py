@@ -412,3 +412,22 @@ def test_a_refusal_that_was_dear_is_charged_before_any_script(monkeypatch: pytes
         assert peer == 2 and seconds == pytest.approx(2 * DEAR_REFUSAL)
 
     run(scene)
+
+
+def test_a_stored_transaction_keeps_its_time_when_it_is_judged_again() -> None:
+    async def scene(bench: Bench) -> None:
+        came = START - 1000
+        parent = pay([bench.lab.coin()], 500, 2)
+        assert isinstance(await bench.at_once(bench.transactions.accept(parent, urgent=True)), Accepted)
+        children = [pay([coin], 500) for coin in coins_of(parent)]
+        waiting = asyncio.gather(*(bench.transactions.accept(tx, time=came) for tx in children))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(bench.pool) == 1  # both are judged beside the parent alone
+        await bench.workers.work()
+        assert waiting.done()
+        assert all(isinstance(verdict, Accepted) for verdict in await waiting)
+        assert bench.transactions.admission.reevaluated == 1
+        assert [entry.time for entry in bench.pool.in_order()] == [START, came, came]
+
+    run(scene)
