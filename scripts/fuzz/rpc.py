@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from tests.lib.rpc_diff.asking import Plan
-from tests.lib.rpc_diff.run import EVERY_PASS, SUBJECTS, run
+from tests.lib.rpc_diff.run import EVERY_PASS, SUBJECTS, WALKS, run
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument(
         "--methods",
         default="",
-        help="only these, separated by commas; 'rest' is the REST interface, 'walk' a long history, "
+        help=f"only these, separated by commas; 'rest' is the REST interface, {', '.join(WALKS)} are long histories, "
         f"and {', '.join(SUBJECTS)} ask all methods about one thing",
     )
     parser.add_argument("--steps", type=int, default=60, help="steps of a walk")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 
 import zmq
 
@@ -28,9 +29,13 @@ class Ear:
     def listen(self, quiet_ms: int) -> None:
         """Take what has come, until nothing comes for so long."""
         while self.socket.poll(quiet_ms):
-            topic, body, _ = self.socket.recv_multipart()
-            text = body.hex() if len(body) == 32 else f"{body[:32].hex()} {body[32:33].decode()} {body[33:].hex()}"
-            self.heard.append(f"{topic.decode()} {text}")
+            topic, body, number = self.socket.recv_multipart()
+            name, text = topic.decode(), body.hex()
+            if name == "sequence":
+                text = f"{body[:32].hex()} {body[32:33].decode()} {body[33:].hex()}"
+            elif name.startswith("raw"):
+                text = f"{len(body)} bytes {sha256(body).hexdigest()}"
+            self.heard.append(f"{name} {text} number {int.from_bytes(number, 'little')}")
 
 
 class Hearing:
@@ -41,8 +46,8 @@ class Hearing:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.ears = [Ear(self.context, node.zmq_address) for node in nodes]
         deadline = time.monotonic() + JOIN_S
-        newest: Tree = [""]
-        while not all(ear.heard and newest[0] in ear.heard[-1] for ear in self.ears):  # a block's message comes last
+        newest: Tree = ["(none yet)"]
+        while not all(any(newest[0] in text for text in ear.heard) for ear in self.ears):
             if time.monotonic() > deadline:
                 self.close()
                 raise TimeoutError("nothing is published")

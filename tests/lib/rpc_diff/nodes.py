@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import http.client
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tests.lib.process import environment, free_port
@@ -34,8 +36,11 @@ COMMON_OPTIONS = (
     "-debug=0",
     "-maxmempool=100",  # which a node does not lower where there is little memory
 )
-PUBLISHED = ("hashblock", "hashtx", "sequence")
+PUBLISHED = ("hashblock", "hashtx", "rawblock", "rawtx", "sequence")
 INDEXES = ("-txindex", "-coinstatsindex", "-blockfilterindex", "-txospenderindex")
+
+
+_OWN_NAME = re.compile(r"\b(btcnoded?|bitcoind?|Bitcoin Core)\b")
 
 
 def ours() -> list[str]:
@@ -108,6 +113,14 @@ class Node:
                 pass
             time.sleep(0.05)
 
+    def refusal(self) -> str:
+        """Start; why it does not run, in its last error's words without its own name, or nothing when it does."""
+        try:
+            self.start()
+        except RuntimeError as error:
+            return _OWN_NAME.sub("NODE", _last_error(str(error)))
+        return ""
+
     def stop(self) -> None:
         """Stop the process and wait for its end."""
         if self.process is None:
@@ -171,6 +184,14 @@ class Node:
         self.send("POST", "/", body)
         return self.receive()
 
+    def call_apart(self, body: str) -> tuple[int, bytes, str]:
+        """One JSON-RPC request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.rpc_port, timeout=CALL_TIMEOUT_S)
+        with closing(connection):
+            connection.request("POST", "/", body.encode(), {"Authorization": AUTHORIZATION})
+            response = connection.getresponse()
+            return response.status, response.read(), response.getheader("Content-Type") or ""
+
     def result(self, body: str) -> Tree:
         """The result of a call that must succeed; raises RuntimeError."""
         status, data, _ = self.call(body)
@@ -179,3 +200,9 @@ class Node:
         answer = parse(data)
         assert isinstance(answer, dict)
         return answer["result"]
+
+
+def _last_error(text: str) -> str:
+    """The last line that tells an error, else the last."""
+    lines = text.splitlines()
+    return next((line for line in reversed(lines) if line.startswith("Error: ")), lines[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from random import Random
@@ -145,17 +144,7 @@ def run(make: Callable[[], list[Node]], report: Report, plan: Plan, rng: Random)
 def _refusal(node: Node, words: list[str]) -> str:
     """Why a node does not start with the options; empty when it does."""
     node.options = [f"-mocktime={NOW}", *words]
-    try:
-        node.start()
-    except RuntimeError as error:
-        return without_places(re.sub(r"\b(btcnoded?|bitcoind?|Bitcoin Core)\b", "NODE", _last_error(str(error))))
-    return ""
-
-
-def _last_error(text: str) -> str:
-    """The last line that tells an error, else the last."""
-    lines = text.splitlines()
-    return next((line for line in reversed(lines) if line.startswith("Error: ")), lines[-1])
+    return without_places(node.refusal())
 
 
 def _ask(asker: Asker, values: Values, options: str) -> None:

@@ -10,7 +10,7 @@ from btcnode.primitives.tx import Tx
 from .nodes import Node
 from .text import Raw
 from .values import Values
-from .walk import Call, Step, Walk
+from .walk import NETWORK_DIR, Call, Step, Walk
 from .world import P2A, UNUSUAL_SCRIPTS, Coin, anchor, p2wsh_true, spend
 
 MOST_OPEN = 60  # outputs that may be spent next
@@ -47,7 +47,7 @@ class PoolWalk(Walk):
             (1, self._time),
             (1, lambda: ("mockscheduler", [self.rng.choice((60, 900))])),
             (1, lambda: ("savemempool", [])),
-            (1, lambda: ("importmempool", ["regtest/mempool.dat", self._import_options()])),
+            (1, lambda: ("importmempool", [f"{NETWORK_DIR}/mempool.dat", self._import_options()])),
         )
         (maker,) = self.rng.choices([maker for _, maker in makers], [weight for weight, _ in makers])
         return maker()

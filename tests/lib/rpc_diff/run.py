@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from btcnode.wire.codec import Message
-
 from . import (
     access,
     batches,
@@ -30,16 +28,19 @@ from . import (
 from .asking import SHOWN, Asker, Example, Plan, Report
 from .assumed import AssumedWorld, write_set
 from .cases import Case, Cases, every_method
+from .chain_walk import ChainWalk
 from .company import Companion, accompany, dismiss
-from .compare import Answer, is_below_data, is_overflow, kinds
-from .hearing import Hearing
+from .compare import Answer, is_below_data, is_overflow
+from .fee_walk import FeeWalk
+from .mine_walk import MineWalk
 from .net_walk import NetWalk
 from .nodes import INDEXES, Node, ours, theirs
 from .pool_walk import PoolWalk
-from .setup import prepare, state, wait_for_indexes, wait_for_mempool
+from .setup import prepare, state, wait_for_mempool
 from .text import parse, request, write
 from .values import Values, Vectors
-from .walk import Call, Walk, shown
+from .walk import Walk
+from .walking import Walking
 from .world import World, wif
 
 TIGHT = (  # a mempool that refuses more, and tells what is deprecated
@@ -74,7 +75,14 @@ SUBJECTS: dict[str, Callable[[Values, int], Iterator[Case] | Iterator[str]]] = {
     "psbt-fields": psbt_fields.cases,
     "expressions": expressions.cases,
 }
-WALKS: dict[str, type[Walk]] = {"walk": Walk, "walk-pool": PoolWalk, "walk-net": NetWalk}
+WALKS: dict[str, type[Walk]] = {
+    "walk": Walk,
+    "walk-pool": PoolWalk,
+    "walk-net": NetWalk,
+    "walk-mine": MineWalk,
+    "walk-fees": FeeWalk,
+    "walk-chain": ChainWalk,
+}
 # Set-ups of their own: new nodes, started with what the set-up wants.
 ALONE: dict[str, Callable[[Callable[[], list[Node]], Report, Plan, Random], None]] = {
     "access": access.run,
@@ -88,10 +96,7 @@ UNSEEN = frozenset(
     {"setmocktime", "mockscheduler", "setnetworkactive", "addpeeraddress", "pruneblockchain"}
 )  # no state tells
 SLOW_S = 3.0
-ASKS_PEERS = frozenset({"setmocktime", "mockscheduler", "ping"})  # pings follow, a moment later
-PING_S = 0.25
 SETTLE_S = 3.0  # how long both may take until they are in the same state
-STEPS_SHOWN = 6  # of a walk
 VECTORS = Path(os.environ.get("BTCNODE_VECTORS", Path(__file__).resolve().parents[4] / "shared" / "vectors"))
 
 
@@ -203,69 +208,14 @@ class Session(Asker):
             node.publishes = True
         self.revive()
         walk = kind(values, self.nodes[-1], self.world.now + LATE_S.get(pass_name, 0))
-        with closing(Hearing(self.nodes, values.good_address())) as hearing:
-            self._go(walk, hearing)
-
-    def _go(self, walk: Walk, hearing: Hearing) -> None:
-        history: list[str] = []
-        for _ in range(self.plan.steps):
-            if time.monotonic() > self.deadline:
-                return
-            step = walk.next()
-            history.append(shown(step))
-            behind = " <- " + " <- ".join(history[::-1][:STEPS_SHOWN])
-            if isinstance(step[0], str):
-                answers = self.post(request(step[0], step[1]))
-                if step[0] in ASKS_PEERS:
-                    time.sleep(PING_S)
-                if self.compare(step[0], behind, answers, later=True) or any(
-                    isinstance(answer, str) for answer in answers
-                ):
-                    return
-            elif not self._tell(step[0], step[1], behind):
-                return
-            if self._parted(walk.observed(), behind):
-                return
-            told = hearing.since(SETTLE_S)
-            if told[0] != told[-1]:
-                same = next(
-                    (n for n, (one, two) in enumerate(zip(*told, strict=False)) if one != two), min(map(len, told))
-                )
-                self.report.add("zmq", "what is published", Example(behind, str(told[0][same:]), str(told[-1][same:])))
-                return
-
-    def _tell(self, which: int, message: Message, behind: str) -> bool:
-        """Have a companion tell something everywhere; False when only one of the nodes hangs up."""
-        stayed = [companions[which].tell(message) for companions in self.company]
-        if not any(stayed):
-            for node, companions in zip(self.nodes, self.company, strict=True):
-                companions[which] = companions[which].again(node)
-        if len(set(stayed)) > 1:
-            self.report.add("peer", "who hangs up", Example(behind, str(stayed[0]), str(stayed[-1])))
-        return len(set(stayed)) == 1
-
-    def _parted(self, observed: Iterable[Call], behind: str) -> bool:
-        """Whether the nodes tell other than each other, also when asked again a little later."""
+        company = self.company if walk.has_company else [[] for _ in self.nodes]
+        if not walk.has_company:
+            self.close()
+        with closing(Walking(self, walk, company)) as walking:
+            walking.go(self.plan.steps, self.deadline)
         for node in self.nodes:
-            node.call(request("syncwithvalidationinterfacequeue", []))
-            wait_for_indexes(node)
-        parted = False
-        self._answer_pings()
-        deadline = time.monotonic() + SETTLE_S
-        for method, params in observed:
-            answers = self.post(request(method, params))
-            while not _agree(method, answers) and time.monotonic() < deadline:
-                time.sleep(0.1)
-                self._answer_pings()
-                answers = self.post(request(method, params))
-            parted |= self.compare(method, f"{method} {write(params)}{behind}", answers, later=True)
-        return parted
-
-    def _answer_pings(self) -> None:
-        """Have the companions answer what their nodes have asked a moment after the clock was set."""
-        for companions in self.company:
-            for companion in companions:
-                companion.tell()
+            node.publishes = False
+        self.revive()
 
     def _rest(self, values: Values) -> None:
         from .rest import paths
@@ -307,14 +257,6 @@ def _psbts(node: Node, tx_hex: str) -> Iterator[str]:
     yield node.result(request("descriptorprocesspsbt", [new, [f"tr({wif(n)})" for n in range(6)], "ALL", True, False]))[
         "psbt"
     ]
-
-
-def _agree(method: str, answers: Sequence[Answer | str]) -> bool:
-    """Whether nothing differs that counts in the course of a walk."""
-    if len(answers) == 1:
-        return True
-    ours, theirs = answers
-    return isinstance(ours, Answer) and isinstance(theirs, Answer) and not kinds(method, ours, theirs, later=True)
 
 
 def new_nodes(commands: dict[str, list[str]], directory: Path, *options: str) -> list[Node]:

@@ -6,7 +6,8 @@ they agree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from btcnode.primitives.header import HEADER_SIZE
@@ -22,8 +23,34 @@ from .values import Values
 from .world import SPACING, p2wsh_true, spend
 
 Call = tuple[str, list[Any]]
-Step = tuple[str, list[Any]] | tuple[int, Message]  # a method with its parameters, or a companion and what it tells
 
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """All nodes end and start again with these options besides their own."""
+
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A call that is answered when something has happened."""
+
+    call: Call
+    then: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """One step after the other, with nothing asked between them."""
+
+    steps: tuple[Step, ...]
+
+
+# A method with its parameters, a companion and what it tells, or more than that.
+Step = tuple[str, list[Any]] | tuple[int, Message] | Restart | Waiting | Many
+
+NETWORK_DIR = "{network_dir}"  # in a parameter: the own directory of whom is asked
 STEP_SHOWN = 120  # characters
 OBSERVED: tuple[Call, ...] = (
     ("getblockchaininfo", []),
@@ -64,6 +91,9 @@ OBSERVED_PATHS = (
 class Walk:
     """The choice of steps. ``node`` is one of those that walk; all the others are where it is."""
 
+    has_company = True  # peers
+    is_heard = True  # over ZeroMQ
+
     def __init__(self, values: Values, node: Node, now: int) -> None:
         self.values = values
         self.world = values.world
@@ -72,6 +102,7 @@ class Walk:
         self.now = now  # of the mocked clock
         self.invalid: list[str] = []
         self.blocks = 0
+        self.options: tuple[str, ...] = ()  # of the last start
         self.awaited = values.world.awaited if isinstance(values.world, AssumedWorld) else []
 
     def _ask(self, method: str, *params: Any) -> Any:
@@ -92,6 +123,13 @@ class Walk:
             yield "getrawtransaction", [txid, 2]
         yield "gettxspendingprevout", [[self.values.outpoint() for _ in range(3)]]
         yield "gettxout", [self.values.txid(), 0]
+
+    def observed_paths(self) -> Sequence[str]:
+        """What to ask over REST after a step."""
+        return OBSERVED_PATHS
+
+    def refused(self, options: Sequence[str]) -> None:
+        """These options cannot be had now; those of the last start hold on."""
 
     def _pool(self) -> list[str]:
         return [str(txid) for txid in self._ask("getrawmempool")]
@@ -119,7 +157,7 @@ class Walk:
             (1, lambda: ("setban", [f"10.{self.rng.randrange(256)}.0.0/16", "add", self.rng.choice((0, 60, 100000))])),
             (1, lambda: ("clearbanned", [])),
             (1, lambda: ("savemempool", [])),
-            (1, lambda: ("importmempool", ["regtest/mempool.dat", {"apply_fee_delta_priority": True}])),
+            (1, lambda: ("importmempool", [f"{NETWORK_DIR}/mempool.dat", {"apply_fee_delta_priority": True}])),
             (1, lambda: ("verifychain", [4, 6])),
             (1, lambda: ("pruneblockchain", [self.rng.randrange(130)])),
             (1, lambda: ("ping", [])),
@@ -204,6 +242,13 @@ class Walk:
 
 def shown(step: Step) -> str:
     """A step for people."""
-    what, given = step
-    text = write(given) if isinstance(what, str) else repr(given)
-    return f"{what} {text[:STEP_SHOWN]}"
+    match step:
+        case Restart(options):
+            return f"restart {' '.join(options)}"
+        case Waiting((method, params), then):
+            return f"{method} {write(params)[:STEP_SHOWN]} until {shown(then)}"
+        case Many(steps):
+            return " then ".join(map(shown, reversed(steps)))[: 4 * STEP_SHOWN]
+        case (what, given):
+            text = write(given) if isinstance(what, str) else repr(given)
+            return f"{what} {text[:STEP_SHOWN]}"
