@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from btcnode.consensus.pow import block_work
 from btcnode.protocol.addresses.netgroup import NetGroups, host_key
+from btcnode.protocol.agenda import Agenda
 from btcnode.protocol.chronicle import Chronicle
 from btcnode.protocol.connections.bans import BanList
 from btcnode.protocol.connections.kinds import ConnectionKind
@@ -73,6 +74,7 @@ class Context:
         self.unix = unix
         self._shift: float | None = 0.0  # of mockable against steady; None while the user holds the clock
         self.peers: dict[int, Peer] = {}
+        self.agenda = Agenda()
         self.discouraged = DiscouragedAddresses()
         self.bans = bans
         self.time_offsets = TimeOffsets()
@@ -146,6 +148,7 @@ class Context:
         if not peer.pauses:
             self.effects.append(SetReceiving(peer.id, False))
         peer.pauses |= reason
+        self.agenda.wake(peer.id)
 
     def resume(self, peer: Peer, reason: int) -> None:
         """Take ``reason`` back; reading goes on when none is left."""
@@ -211,6 +214,7 @@ class Context:
             return
         text = words or (f"{offence.value}: {printable(detail)}" if detail else offence.value)
         peer.conduct.blame(offence.name, weight_of(offence))
+        self.agenda.wake(peer.id)
         self.offences[offence] += 1
         consequence = consequence_of(offence, inbound=peer.inbound)
         if consequence is Consequence.DISCONNECT:

@@ -269,6 +269,10 @@ class Peer:
     work_at: float = 0.0
     job: Job | None = None
     excused: bool = False  # what it sent last was asked for
+    no_ban: bool = field(init=False)  # the user exempted it from punishment
+
+    def __post_init__(self) -> None:
+        self.no_ban = bool(self.permissions & Permission.NOBAN)
 
     @property
     def name(self) -> str:
@@ -296,11 +300,6 @@ class Peer:
     def outbound_or_block_relay(self) -> bool:
         """Whether it holds one of the automatic outbound slots for chain data."""
         return self.kind in _OUTBOUND_OR_BLOCK_RELAY
-
-    @property
-    def no_ban(self) -> bool:
-        """Whether the user exempted it from punishment."""
-        return bool(self.permissions & Permission.NOBAN)
 
     @property
     def serves_blocks(self) -> bool:

@@ -15,6 +15,7 @@ from btcnode.errors import DecodeError
 from btcnode.protocol.addresses.addresses import AddressGossip
 from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.addresses.seeding import FixedSeeds, Seeding
+from btcnode.protocol.agenda import NEVER, NEXT_TICK, Part
 from btcnode.protocol.blocks.announcements import Announcements
 from btcnode.protocol.blocks.block_download import BlockDownload
 from btcnode.protocol.blocks.compact_relay import CompactRelay
@@ -120,6 +121,43 @@ if TYPE_CHECKING:
 Handler = Callable[[Peer, Any], "Steps[None] | None"]
 
 
+_OF_ONE_PEER = frozenset(
+    (
+        PeerConnected,
+        TransportReady,
+        MessageReceived,
+        MalformedMessage,
+        SendBufferState,
+        BlockRead,
+        BlockMatched,
+        ThinMade,
+        FiltersRead,
+        SpentRead,
+    )
+)
+"""Inputs that give a tick something to do for the peer that they name; what they do to others says so itself."""
+
+_OF_NO_PEER = frozenset(
+    (
+        Tick,
+        PeerTurn,  # unless it takes a message further
+        PeerDisconnected,
+        ConnectFailed,
+        WorkMeasured,
+        TransactionsProcessed,
+        TransactionAdded,
+        DnsSeedResult,
+        LocalAddress,
+        LocalAddressGone,
+        NetworkReachable,
+        AddNode,
+        AddConnection,
+        PingPeers,
+    )
+)
+"""Inputs that give a tick nothing to do for a peer, but for those that they wake. All others may concern every peer."""
+
+
 class PeerFigures(NamedTuple):
     """A peer as one of many: ``network`` is Core's name, ``score`` 0 to 100."""
 
@@ -183,6 +221,8 @@ class Protocol:
         self._spent_serving = SpentServing(ctx, self._serving)
         self._spent = SpentDownload(ctx)
         self._next_save = steady + ADDRESS_BOOK_SAVE_INTERVAL
+        self._was_initial = True
+        self._parts = self._ticking_parts()
         self._inputs = self._input_handlers()
         self._early = self._early_handlers()
         self._handlers = self._established_handlers()
@@ -237,6 +277,20 @@ class Protocol:
             PingPeers: self._on_ping_peers,
             ValidationLimit: self._on_validation_limit,
         }
+
+    def _ticking_parts(self) -> tuple[tuple[int, Callable[[Peer], float]], ...]:
+        """What is looked at by the clock for each peer, in this order; each returns when it wants to be next."""
+        return (
+            (int(Part.SCORE), self._scores.tick),
+            (int(Part.ADDRESSES), self._gossip.tick),
+            (int(Part.HEADERS), self._headers.tick),
+            (int(Part.BLOCKS), self._download.tick),
+            (int(Part.SPENT), self._spent.tick),
+            (int(Part.SERVING), self._tick_serving),
+            (int(Part.ANNOUNCING), self._relay.tick),
+            (int(Part.REQUESTS), self._intake.tick),
+            (int(Part.FEES), self._fee_filters.tick),
+        )
 
     def _early_handlers(self) -> dict[type[Message], Handler]:
         """Messages that are accepted between version and verack too."""
@@ -305,7 +359,12 @@ class Protocol:
         ctx = self._ctx
         ctx.set_steady(steady)
         ctx.effects = []
-        self._inputs[type(event)](event)
+        kind = type(event)
+        self._inputs[kind](event)
+        if kind in _OF_ONE_PEER:
+            ctx.agenda.wake(cast("Any", event).peer_id)
+        elif kind not in _OF_NO_PEER:
+            ctx.agenda.wake_all()
         self._pings.flush()
         effects, ctx.effects = ctx.effects, []
         return effects
@@ -339,6 +398,7 @@ class Protocol:
         if not isinstance(peer, Peer):
             return
         keep_by_state(self._ctx.peers, peer.id, peer)
+        self._ctx.agenda.wake(peer.id)
         if len(self._ctx.peers) <= 1:
             self._ctx.progress()
         if after.is_complete and not before.is_complete:
@@ -360,6 +420,7 @@ class Protocol:
 
     def _forget(self, peer: Peer) -> None:
         """Nothing more is expected of the peer: what it was asked for is free for others, before its socket closes."""
+        self._ctx.agenda.forget(peer.id)
         self._pings.forget(peer)
         self._handshake.forget(peer)
         self._relay.forget(peer)
@@ -438,6 +499,7 @@ class Protocol:
             if peer.excused:
                 self._ctx.excuse(peer)
             self._resume(peer, peer.job)
+            self._ctx.agenda.wake(peer.id)
         if peer.role.is_complete:
             self._serving.serve(peer)
             self._relay.on_turn(peer)
@@ -628,9 +690,9 @@ class Protocol:
         self._fee_filters.begin_tick()
         self._intake.begin_tick()
         self._relay.begin_tick()
-        for peer in list(ctx.peers.values()):
-            if peer.role.is_heard:
-                self._tick_peer(peer)
+        self._download.begin_tick()
+        self._spent.begin_tick()
+        self._tick_peers()
         self._connections.tick()
         self._private.tick()
         self._seeding.tick()
@@ -639,22 +701,39 @@ class Protocol:
             if self._gossip.book.changes:
                 ctx.emit(AddressBookDirty())
 
-    def _tick_peer(self, peer: Peer) -> None:
+    def _tick_peers(self) -> None:
+        """Look at the peers for which it is time, and at those to which something has happened."""
+        ctx, agenda, chain = self._ctx, self._ctx.agenda, self._ctx.chain
+        initial = ctx.is_initial_block_download()
+        if initial is not self._was_initial or chain.folded is not None or chain.history is not None:
+            self._was_initial = initial
+            agenda.wake_all()
+        for peer_id, parts in agenda.take(ctx.steady, ctx.mockable, ctx.peers):
+            peer = ctx.peers.get(peer_id)
+            if peer is not None and peer.role.is_heard:
+                self._tick_peer(peer, parts)
+
+    def _tick_peer(self, peer: Peer, parts: int) -> None:
+        agenda = self._ctx.agenda
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
             self._private.tick_peer(peer)
+            agenda.wake(peer.id)
             return
-        self._handshake.tick(peer)
         if not peer.role.is_complete:
+            self._handshake.tick(peer)
+            agenda.wake(peer.id)
             return
-        for task in (self._scores, self._gossip, self._headers, self._download, self._spent):
-            task.tick(peer)
-            if not peer.role.is_complete:
-                return
+        for part, tick in self._parts:
+            if parts & part:
+                moment = tick(peer)
+                if not peer.role.is_complete:
+                    return
+                agenda.set(peer.id, part, moment)
+
+    def _tick_serving(self, peer: Peer) -> float:
         self._announcements.flush(peer)
         self._serving.wake(peer)
-        self._relay.tick(peer)
-        self._intake.request(peer)
-        self._fee_filters.tick(peer)
+        return NEXT_TICK if peer.serve.queue or peer.serve.parts else NEVER
 
     # -- what the rest of the node asks: nothing here changes anything ------------------------------------------
 

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.addresses.local_addresses import LocalAddresses
 from btcnode.protocol.addresses.netgroup import address_key
+from btcnode.protocol.agenda import NEVER, NEXT_TICK
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
@@ -218,25 +219,43 @@ class AddressGossip:
         self._caches[key] = until, answer
         return answer
 
-    def tick(self, peer: Peer) -> None:
-        """Send queued addresses, on average every 30 seconds; tell our own once a day."""
+    def tick(self, peer: Peer) -> float:
+        """Send queued addresses, on average every 30 seconds; tell our own once a day.
+
+        Returns when the peer is looked at next.
+        """
         ctx, state = self._ctx, peer.addr
         if peer.kind is ConnectionKind.ADDR_FETCH and ctx.mockable - peer.connected_mockable > ADDR_FETCH_TIMEOUT:
             ctx.disconnect(peer, "address fetch timeout")
-            return
+            return NEVER
+        if state.known is not None and peer.role.is_told:
+            self._announce_self(peer)
+            if ctx.mockable >= state.next_send:
+                self._send_queued(peer, state.known)
+        return self._next_moment(peer)
+
+    def _next_moment(self, peer: Peer) -> float:
+        """When there is something to do for the peer next."""
+        state = peer.addr
+        if peer.kind is ConnectionKind.ADDR_FETCH:
+            return NEXT_TICK
         if state.known is None or not peer.role.is_told:
-            return
-        self._announce_self(peer)
-        if ctx.mockable < state.next_send:
-            return
+            return NEVER
+        if state.next_local is None or state.next_local <= self._ctx.mockable:  # not while we do not listen or sync
+            return state.next_send
+        return min(state.next_send, state.next_local)
+
+    def _send_queued(self, peer: Peer, known: RollingBloom) -> None:
+        """Tell what waits and the peer does not know by now."""
+        ctx, state = self._ctx, peer.addr
         state.next_send = ctx.mockable + ctx.rng.expovariate(1 / AVG_ADDRESS_BROADCAST_INTERVAL)
         if not state.to_send:
             return
         entries: list[AddrEntry] = []
         for entry in state.to_send:
             key = address_key(entry.address)
-            if key not in state.known:
-                state.known.add(key)
+            if key not in known:
+                known.add(key)
                 entries.append(entry)
         state.to_send = []
         if entries:

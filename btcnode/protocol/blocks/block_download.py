@@ -16,6 +16,7 @@ from btcnode.chain.standing import Standing
 from btcnode.errors import Fault
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.protocol.agenda import NEVER, NEXT_TICK
 from btcnode.protocol.blocks.block_blame import blame_for_block
 from btcnode.protocol.blocks.block_headers import accept_header
 from btcnode.protocol.blocks.block_requests import BlockRequests
@@ -131,11 +132,9 @@ class BlockDownload:
 
     # -- asking --------------------------------------------------------------------------------------------------
 
-    def tick(self, peer: Peer) -> None:
-        """Judge the peer's pace, then ask for more."""
+    def tick(self, peer: Peer) -> float:
+        """Judge the peer's pace, then ask for more; returns when the peer is looked at next."""
         steady = self._ctx.steady
-        if steady != self._last_tick:
-            self._begin_tick(steady)
         missing, late = peer.blocks.missing, peer.blocks.late
         if missing and steady - missing[first := next(iter(missing))] > MISSING_EXPIRY:
             del missing[first]
@@ -143,9 +142,24 @@ class BlockDownload:
             del late[first]
         self._check_pace(peer)
         self.request_more(peer)
+        return NEVER if self._is_at_rest(peer) else NEXT_TICK
 
-    def _begin_tick(self, steady: float) -> None:
+    def _is_at_rest(self, peer: Peer) -> bool:
+        """Whether nothing is asked of the peer, nor will be until it tells of a block or the tip changes."""
+        ctx, blocks, best = self._ctx, peer.blocks, peer.headers.best_known
+        if blocks.in_flight or blocks.missing or blocks.late or blocks.stalling_since is not None or peer.pauses:
+            return False
+        if peer.headers.last_unknown:
+            return False
+        if best < 0 or best in (blocks.last_common, ctx.active.tip):
+            return True
+        return not peer.serves_blocks or ctx.tree.chainwork(best) < ctx.tip_work()
+
+    def begin_tick(self) -> None:
         """Once for all peers: what the clocks say."""
+        steady = self._ctx.steady
+        if steady == self._last_tick:
+            return
         self._clock_jumped = steady - self._last_tick > CLOCK_GAP and not self._clock_jumped
         self._last_tick = steady
         self._late.note_distance()

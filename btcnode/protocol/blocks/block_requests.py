@@ -71,6 +71,7 @@ class BlockRequests:
         """These blocks are on their way from the peer."""
         blocks, steady = peer.blocks, self._ctx.steady
         self._strategy.on_sent(peer.id, len(wanted), steady)
+        self._ctx.agenda.wake(peer.id)
         if not blocks.in_flight:
             blocks.downloading_since = self._ctx.mockable
             self.downloading_peers += 1

@@ -19,6 +19,7 @@ from btcnode.errors import Fault, RuleViolation
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import header_hash
 from btcnode.primitives.steps import Steps
+from btcnode.protocol.agenda import NEVER, NEXT_TICK
 from btcnode.protocol.blocks.block_download import BlockDownload
 from btcnode.protocol.blocks.block_headers import log_refused_header
 from btcnode.protocol.blocks.fetch_strategy import LATENCY_BUCKETS
@@ -95,13 +96,20 @@ class HeaderSync:
             best = ctx.active.tip
         return self.request(peer, tree.locator(best))
 
-    def tick(self, peer: Peer) -> None:
-        """Start the synchronisation with a peer, announce sendheaders, judge time-outs and chains."""
+    def tick(self, peer: Peer) -> float:
+        """Start the synchronisation with a peer, announce sendheaders, judge time-outs and chains.
+
+        Returns when the peer is looked at next.
+        """
         self._start(peer)
         self._send_sendheaders(peer)
         self._check_deadline(peer)
         if peer.role.is_complete:
             self._check_chain(peer)
+        state = peer.headers
+        if state.sync_deadline is not None or not (state.sync_started or not peer.serves_blocks):
+            return NEXT_TICK
+        return NEVER if state.chain_deadline is None or state.protected else state.chain_deadline
 
     def _start(self, peer: Peer) -> None:
         ctx, state = self._ctx, peer.headers

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from btcnode.primitives.hashes import to_display
+from btcnode.protocol.agenda import NEVER, NEXT_TICK
 from btcnode.protocol.blocks.late_blocks import remember
 from btcnode.protocol.commands import DropSpent, FetchSpent, SpentJudged
 from btcnode.protocol.context import Context
@@ -71,11 +72,9 @@ class SpentDownload:
 
     # -- peers ---------------------------------------------------------------------------------------------------
 
-    def tick(self, peer: Peer) -> None:
-        """Judge the peer's pace, then ask for more."""
+    def tick(self, peer: Peer) -> float:
+        """Judge the peer's pace, then ask for more; returns when the peer is looked at next."""
         ctx, state, steady = self._ctx, peer.spent, self._ctx.steady
-        if steady != self._last_tick:
-            self._begin_tick(steady)
         for entries, expiry in ((state.missing, MISSING_EXPIRY), (state.late, LATE_EXPIRY)):
             if entries and steady - entries[first := next(iter(entries))] > expiry:
                 del entries[first]
@@ -85,12 +84,15 @@ class SpentDownload:
             elif steady - state.since > SPENT_PATIENCE:
                 first = next(iter(state.in_flight))
                 ctx.disconnect(peer, f"Timeout downloading spent coins of block {to_display(ctx.tree.hash(first))}")
-                return
             elif steady - state.since > SPENT_SILENCE or steady - next(iter(state.in_flight.values())) > SPENT_LATE:
                 self._move(peer)
+        return NEXT_TICK if state.in_flight or state.missing or state.late else NEVER
 
-    def _begin_tick(self, steady: float) -> None:
+    def begin_tick(self) -> None:
         """Once for all peers."""
+        steady = self._ctx.steady
+        if steady == self._last_tick:
+            return
         self._clock_jumped = steady - self._last_tick > CLOCK_GAP and not self._clock_jumped
         self._last_tick = steady
         self._ask()
@@ -158,6 +160,7 @@ class SpentDownload:
             state.since = steady
         self._asked[index] = peer.id
         state.in_flight[index] = steady
+        self._ctx.agenda.wake(peer.id)
         self._ctx.send(peer, GetBlockSpent(SPENT_VERSION, self._ctx.tree.hash(index)))
 
     # -- answers -------------------------------------------------------------------------------------------------

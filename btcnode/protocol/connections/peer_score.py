@@ -153,11 +153,11 @@ class Scores:
         """The weights by which peers are chosen for block requests."""
         return self.learner.weights if self._ctx.config.peer_score_learning else WEIGHTS
 
-    def tick(self, peer: Peer) -> None:
-        """Compute the score if it is time to."""
+    def tick(self, peer: Peer) -> float:
+        """Compute the score if it is time to; returns when it is next."""
         conduct, steady = peer.conduct, self._ctx.steady
         if steady < conduct.next_at:
-            return
+            return conduct.next_at
         conduct.next_at = steady + INTERVAL
         conduct.fade(steady)
         latency = self._take_requests(peer)
@@ -173,6 +173,7 @@ class Scores:
             self._ctx.log_peer(peer, LogLevel.DEBUG, f"score {conduct.score:.0f}: {now.value}")
         if now is Standing.REMOVED:
             self._remove(peer, features)
+        return conduct.next_at
 
     def _take_requests(self, peer: Peer) -> float | None:
         """Count what came of block requests since the last time; returns the peer's latency."""

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from btcnode.primitives.amounts import MAX_MONEY
+from btcnode.protocol.agenda import NEVER, NEXT_TICK, Part
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.limits import (
     AVG_FEEFILTER_INTERVAL,
@@ -60,17 +61,25 @@ class FeeFilters:
 
     def begin_tick(self) -> None:
         """Read the mempool's minimum once for all peers: none is wanted in initial download, when all are dropped."""
-        if self._ctx.config.tx_relay:
-            self._initial = self._ctx.is_initial_block_download()
-            self._minimum = MAX_MONEY if self._initial else self._source.minimum_feerate()
+        if not self._ctx.config.tx_relay:
+            return
+        before = self._minimum
+        self._initial = self._ctx.is_initial_block_download()
+        self._minimum = MAX_MONEY if self._initial else self._source.minimum_feerate()
+        if self._minimum != before:
+            self._ctx.agenda.wake_all(Part.FEES)
 
-    def tick(self, peer: Peer) -> None:
-        """Send the filter if it is time: every ten minutes on average, within five after a substantial change."""
+    def tick(self, peer: Peer) -> float:
+        """Send the filter if it is time: every ten minutes on average, within five after a substantial change.
+
+        Returns when the peer is looked at next.
+        """
         ctx = self._ctx
         if not ctx.config.tx_relay or not peer.role.is_told or peer.common_version < FEEFILTER_VERSION:
-            return
+            return NEVER
         if peer.kind in _SILENT or peer.permissions & Permission.FORCE_RELAY:
-            return
+            return NEVER
+        before = peer.next_fee_filter
         wanted = self._minimum
         if not self._initial and peer.fee_filter_sent == self._rounder.maximum:
             peer.next_fee_filter = 0.0
@@ -84,3 +93,4 @@ class FeeFilters:
             3 * peer.fee_filter_sent <= 4 * wanted and 3 * wanted <= 4 * peer.fee_filter_sent
         ):
             peer.next_fee_filter = ctx.mockable + ctx.rng.uniform(0, MAX_FEEFILTER_CHANGE_DELAY)
+        return NEXT_TICK if peer.next_fee_filter != before else before  # what was told may differ much from what is so

@@ -18,6 +18,7 @@ from btcnode.mempool.rejection import TxResult
 from btcnode.primitives.hashes import sha256d, to_display
 from btcnode.primitives.scan import txid_in_steps
 from btcnode.primitives.tx import Tx
+from btcnode.protocol.agenda import NEVER, Part
 from btcnode.protocol.effects import LogLevel, ProcessTransactions, WithdrawTransactions
 from btcnode.protocol.limits import (
     MAX_EXTRA_TRANSACTION_SIZE,
@@ -153,8 +154,15 @@ class TxIntake:
                 self.download.tracker.answered(peer.id, tx_hash)
 
     def begin_tick(self) -> None:
-        """Requests expire."""
+        """Requests expire, and what may be asked for now is."""
         self.download.tracker.advance(self._ctx.mockable)
+        for peer_id in self.download.tracker.askable:
+            self._ctx.agenda.wake(peer_id, Part.REQUESTS)
+
+    def tick(self, peer: Peer) -> float:
+        """Ask the peer; who can be asked for something next is looked at then."""
+        self.request(peer)
+        return NEVER
 
     def request(self, peer: Peer) -> None:
         """Ask the peer for what it is the best to be asked for."""

@@ -14,6 +14,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 from btcnode.primitives.steps import Steps
+from btcnode.protocol.agenda import NEVER, NEXT_TICK
 from btcnode.protocol.limits import (
     FILTERED_AT_ONCE,
     INBOUND_INVENTORY_BROADCAST_INTERVAL,
@@ -176,17 +177,24 @@ class TxRelay:
             self._next_inbound[network] = timer
         return timer
 
-    def tick(self, peer: Peer) -> None:
-        """When the time has come, have what waits announced at the peer's turn; peers with noban need not wait."""
+    def tick(self, peer: Peer) -> float:
+        """When the time has come, have what waits announced at the peer's turn; peers with noban need not wait.
+
+        Returns when the peer is looked at next.
+        """
         state = peer.tx
         if state is None or peer.send_full or not peer.role.is_told:
-            return
+            return NEVER
         if self._ctx.mockable >= state.next_send:
             state.next_send = self._next_turn(peer)
         elif not peer.no_ban:
-            return
-        state.due = True
-        self._ctx.ask_for_turn(peer)
+            return state.next_send
+        if state.queue or state.mempool_wanted or state.to_match or state.steps is not None or state.found:
+            state.due = True
+            self._ctx.ask_for_turn(peer)
+        else:
+            state.last_sequence = self._source.sequence
+        return NEXT_TICK if peer.no_ban else state.next_send
 
     def on_turn(self, peer: Peer) -> None:
         """It is the peer's turn: announce what is due, go on with what is asked for; not while it does not read."""

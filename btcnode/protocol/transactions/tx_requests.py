@@ -64,6 +64,7 @@ class TxRequests:
         self._live = 0  # entries of the heap that are not outdated
         self._sequence = 0
         self._size = 0
+        self.askable: dict[int, None] = {}  # peers that something may be asked of now
 
     # -- changes -------------------------------------------------------------------------------------------------
 
@@ -209,6 +210,8 @@ class TxRequests:
             self._live -= 1
         if before == _BEST:
             del info.best[ann.hash]
+            if not info.best:
+                del self.askable[ann.peer]
         elif before == _REQUESTED:
             info.requested -= 1
         elif before == _COMPLETED:
@@ -216,6 +219,7 @@ class TxRequests:
         ann.state = state
         if state == _BEST:
             info.best[ann.hash] = ann
+            self.askable[ann.peer] = None
         elif state == _REQUESTED:
             info.requested += 1
         elif state == _COMPLETED:
