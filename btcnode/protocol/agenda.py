@@ -31,33 +31,7 @@ class Part(IntEnum):
 
 _BITS = 9
 ALL_PARTS = (1 << _BITS) - 1
-
-
-class _Timers:
-    """At most one moment for each key, on one clock; those that were moved stay in the heap until their time."""
-
-    __slots__ = ("_heap", "_moments")
-
-    def __init__(self) -> None:
-        self._moments: dict[int, float] = {}
-        self._heap: list[tuple[float, int]] = []
-
-    def set(self, key: int, moment: float) -> None:
-        if self._moments.get(key) != moment:
-            self._moments[key] = moment
-            heapq.heappush(self._heap, (moment, key))
-
-    def cancel(self, key: int) -> None:
-        self._moments.pop(key, None)
-
-    def advance(self, now: float) -> Iterable[int]:
-        """The keys whose time has come; their moments are gone."""
-        heap, moments = self._heap, self._moments
-        while heap and heap[0][0] <= now:
-            moment, key = heapq.heappop(heap)
-            if moments.get(key) == moment:
-                del moments[key]
-                yield key
+_SCORE = int(Part.SCORE)  # comparing members of an enumeration takes a call
 
 
 class Agenda:
@@ -66,8 +40,10 @@ class Agenda:
     def __init__(self) -> None:
         self._due: dict[int, int] = {}
         self._due_for_all = 0
-        self._steady = _Timers()  # of scores
-        self._mockable = _Timers()
+        # the moment of each part of a peer (``peer << _BITS | part``); those that were moved stay in a heap until then
+        self._moments: dict[int, float] = {}
+        self._steady: list[tuple[float, int]] = []  # heap: of scores
+        self._mockable: list[tuple[float, int]] = []  # heap: of all others
 
     def wake(self, peer_id: int, parts: int = ALL_PARTS) -> None:
         """Something has happened to a peer: look at it in the next tick."""
@@ -82,13 +58,15 @@ class Agenda:
 
         An earlier word about the same part counts no more.
         """
-        timers, key = self._steady if part == Part.SCORE else self._mockable, peer_id << _BITS | part
-        if NEXT_TICK < moment < NEVER:
-            timers.set(key, moment)
-            return
-        timers.cancel(key)
-        if moment == NEXT_TICK:
+        key = peer_id << _BITS | part
+        if moment == NEVER:
+            self._moments.pop(key, None)
+        elif moment == NEXT_TICK:
+            self._moments.pop(key, None)
             self.wake(peer_id, part)
+        elif self._moments.get(key) != moment:
+            self._moments[key] = moment
+            heapq.heappush(self._steady if part == _SCORE else self._mockable, (moment, key))
 
     def take(self, steady: float, mockable: float, peers: Iterable[int]) -> list[tuple[int, int]]:
         """A tick: the peers to be looked at, by number, and what of each. ``peers`` are all that there are."""
@@ -97,14 +75,17 @@ class Agenda:
             for peer_id in peers:
                 due[peer_id] = due.get(peer_id, 0) | self._due_for_all
             self._due_for_all = 0
-        for timers, now in ((self._steady, steady), (self._mockable, mockable)):
-            for key in timers.advance(now):
-                due[key >> _BITS] = due.get(key >> _BITS, 0) | key & ALL_PARTS
+        moments = self._moments
+        for heap, now in ((self._steady, steady), (self._mockable, mockable)):
+            while heap and heap[0][0] <= now:
+                moment, key = heapq.heappop(heap)
+                if moments.get(key) == moment:
+                    del moments[key]
+                    due[key >> _BITS] = due.get(key >> _BITS, 0) | key & ALL_PARTS
         return sorted(due.items())
 
     def forget(self, peer_id: int) -> None:
         """The connection is gone."""
         self._due.pop(peer_id, None)
-        self._steady.cancel(peer_id << _BITS | Part.SCORE)
         for part in Part:
-            self._mockable.cancel(peer_id << _BITS | part)
+            self._moments.pop(peer_id << _BITS | part, None)

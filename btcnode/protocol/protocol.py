@@ -223,6 +223,7 @@ class Protocol:
         self._next_save = steady + ADDRESS_BOOK_SAVE_INTERVAL
         self._was_initial = True
         self._parts = self._ticking_parts()
+        self._looks: dict[int, tuple[tuple[int, Callable[[Peer], float]], ...]] = {}  # by Part bits
         self._inputs = self._input_handlers()
         self._early = self._early_handlers()
         self._handlers = self._established_handlers()
@@ -723,12 +724,14 @@ class Protocol:
             self._handshake.tick(peer)
             agenda.wake(peer.id)
             return
-        for part, tick in self._parts:
-            if parts & part:
-                moment = tick(peer)
-                if not peer.role.is_complete:
-                    return
-                agenda.set(peer.id, part, moment)
+        looks = self._looks.get(parts)
+        if looks is None:
+            looks = self._looks[parts] = tuple((part, tick) for part, tick in self._parts if parts & part)
+        for part, tick in looks:
+            moment = tick(peer)
+            if not peer.state.role.is_complete:
+                return
+            agenda.set(peer.id, part, moment)
 
     def _tick_serving(self, peer: Peer) -> float:
         self._announcements.flush(peer)

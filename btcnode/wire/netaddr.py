@@ -6,6 +6,7 @@ from base64 import b32decode, b32encode
 from binascii import Error as Base32Error
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import sha3_256
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
@@ -182,12 +183,18 @@ class NetAddress:
         if not self.is_valid:
             return False
         if self.network is Network.IPV4:
-            value = int.from_bytes(self.raw, "big")
-            return all(value & mask != net for net, mask in _UNROUTABLE4)
+            return _is_routable4(self.raw)
         if self.network is Network.IPV6:
             value = int.from_bytes(self.raw, "big")
             return all(value & mask != net for net, mask in _UNROUTABLE6)
         return True
+
+
+@lru_cache(maxsize=1 << 14)
+def _is_routable4(raw: bytes) -> bool:
+    """The same of the four bytes of an IPv4 address: asked again and again about the addresses of a book."""
+    value = int.from_bytes(raw, "big")
+    return all(value & mask != net for net, mask in _UNROUTABLE4)
 
 
 def _onion_checksum(key: bytes) -> bytes:

@@ -84,6 +84,9 @@ class Table:
         self._places: dict[int, dict[int, Entry]] = {}  # bucket -> position -> entry
         self._by_network: dict[Network, dict[int, int]] = {}  # network -> bucket -> entries of it there
         self._size = 0
+        self._choices: dict[
+            tuple[Network, ...], list[int]
+        ] = {}  # buckets to draw from; until one more or less is filled
 
     def __len__(self) -> int:
         return self._size
@@ -98,6 +101,8 @@ class Table:
         bucket = slot // BUCKET_SIZE
         self._places.setdefault(bucket, {})[slot % BUCKET_SIZE] = entry
         counts = self._by_network.setdefault(entry.address.network, {})
+        if bucket not in counts:
+            self._choices.clear()
         counts[bucket] = counts.get(bucket, 0) + 1
         self._size += 1
 
@@ -108,10 +113,12 @@ class Table:
         entry = places.pop(slot % BUCKET_SIZE)
         if not places:
             del self._places[bucket]
+            self._choices.clear()
         counts = self._by_network[entry.address.network]
         counts[bucket] -= 1
         if not counts[bucket]:
             del counts[bucket]
+            self._choices.clear()
         self._size -= 1
         return entry
 
@@ -136,11 +143,18 @@ class Table:
 
         There must be one.
         """
-        if networks:
-            choice = list({b: None for name in networks for b in self._by_network.get(name, ())})
-        else:
-            choice = list(self._places)
+        choice = self._choices.get(asked := tuple(networks))
+        if choice is None:
+            if networks:
+                choice = list({b: None for name in networks for b in self._by_network.get(name, ())})
+            else:
+                choice = list(self._places)
+            self._choices[asked] = choice
         places = self._places[choice[rng.randrange(len(choice))]]
         start = rng.randrange(BUCKET_SIZE)
+        if len(places) == 1:
+            (entry,) = places.values()
+            if not networks or entry.address.network in networks:
+                return entry
         fit = [p for p, e in places.items() if not networks or e.address.network in networks]
         return places[min(fit, key=lambda p: (p - start) % BUCKET_SIZE)]

@@ -72,6 +72,7 @@ class Connections:
         self.choice = OutboundChoice(ctx, gossip, self._may_connect)
         self.active = True
         self.added = AddedNodes(ctx, self.open_manual)
+        self._counts = dict.fromkeys(ConnectionKind, 0)  # what holds a slot
         self.attempts: dict[int, Attempt] = {}  # those that their states keep, until a peer goes on from there
         self._next_attempt = 1
         self._anchors = list(anchors[:MAX_ANCHORS])
@@ -88,9 +89,12 @@ class Connections:
         ctx.states.on_change(self._on_change)
 
     def _on_change(self, change: Change) -> None:
-        attempt = change.connection
-        if isinstance(attempt, Attempt):
-            keep_by_state(self.attempts, attempt.number, attempt)
+        connection = change.connection
+        if isinstance(connection, Attempt):
+            keep_by_state(self.attempts, connection.number, connection)
+        if isinstance(connection, Attempt | Peer):
+            held, holds = change.before.role.holds_slot, change.after.role.holds_slot
+            self._counts[connection.kind] += holds - held
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -324,8 +328,7 @@ class Connections:
 
     def count(self, kind: ConnectionKind) -> int:
         """Connections of a kind that stand or are being opened."""
-        standing = sum(1 for p in self._ctx.peers.values() if p.kind is kind and p.role.holds_slot)
-        return standing + sum(1 for a in self.attempts.values() if a.kind is kind and a.state.role.holds_slot)
+        return self._counts[kind]
 
     def _open_automatic(self) -> None:
         """Open at most one connection of the kind that is needed most."""
