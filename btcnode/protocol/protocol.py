@@ -15,7 +15,7 @@ from btcnode.errors import DecodeError
 from btcnode.protocol.addresses.addresses import AddressGossip
 from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.addresses.seeding import FixedSeeds, Seeding
-from btcnode.protocol.agenda import NEVER, NEXT_TICK, Part
+from btcnode.protocol.agenda import ALL_PARTS, NEVER, NEXT_TICK, Part
 from btcnode.protocol.blocks.announcements import Announcements
 from btcnode.protocol.blocks.block_download import BlockDownload
 from btcnode.protocol.blocks.compact_relay import CompactRelay
@@ -125,7 +125,6 @@ _OF_ONE_PEER = frozenset(
     (
         PeerConnected,
         TransportReady,
-        MessageReceived,
         MalformedMessage,
         SendBufferState,
         BlockRead,
@@ -140,6 +139,7 @@ _OF_ONE_PEER = frozenset(
 _OF_NO_PEER = frozenset(
     (
         Tick,
+        MessageReceived,  # but for what _TOUCHED says
         PeerTurn,  # unless it takes a message further
         PeerDisconnected,
         ConnectFailed,
@@ -156,6 +156,22 @@ _OF_NO_PEER = frozenset(
     )
 )
 """Inputs that give a tick nothing to do for a peer, but for those that they wake. All others may concern every peer."""
+
+
+_ASKING = Part.HEADERS | Part.BLOCKS | Part.SERVING | Part.REQUESTS
+
+_TOUCHED: dict[type[Message] | None, int] = {
+    m.Ping: 0,
+    m.Pong: 0,
+    m.FeeFilter: 0,
+    m.Addr: int(Part.ADDRESSES),
+    m.AddrV2: int(Part.ADDRESSES),
+    m.GetAddr: int(Part.ADDRESSES),
+    m.GetData: int(Part.SERVING),
+    m.TxMessage: int(Part.REQUESTS),
+    m.Inv: int(_ASKING),
+}
+"""What a message may have given us to do for its sender, beside what its handler does; of all others that is all."""
 
 
 class PeerFigures(NamedTuple):
@@ -528,6 +544,7 @@ class Protocol:
         peer.last_received = self._ctx.mockable
         if self._ctx.states.fits(peer, PeerEvent.HEARD):
             self._ctx.states.apply(peer, PeerEvent.HEARD)
+            self._after_message(peer)  # what has waited for it to be told
         peer.excused = False
         message = event.message
         kind = type(message)
@@ -567,14 +584,22 @@ class Protocol:
         self._after_message(peer, type(event.message))
 
     def _after_message(self, peer: Peer, kind: type[Message] | None = None) -> None:
-        """What a message may have made possible; a transaction (``kind``) only requests of others."""
-        if kind is m.TxMessage:
-            self._intake.request(peer)
-        elif peer.role.is_complete:
+        """What a message of this kind (None: any) may have made possible, now and in the next tick."""
+        parts = _TOUCHED.get(kind, ALL_PARTS)
+        if not parts:
+            return
+        self._ctx.agenda.wake(peer.id, parts)
+        if not peer.role.is_complete:
+            return
+        if parts & Part.HEADERS:
             self._headers.tick(peer)
+        if parts & Part.SERVING:
             self._announcements.flush(peer)
+        if parts & Part.BLOCKS:
             self._download.request_more(peer)
+        if parts & Part.REQUESTS:
             self._intake.request(peer)
+        if parts & Part.ADDRESSES:
             self._gossip.tick(peer)
 
     def _resume(self, peer: Peer, job: Job) -> None:
@@ -620,6 +645,7 @@ class Protocol:
         asked_for = record is not None and record.received_bytes > received
         if not asked_for and not any(isinstance(effect, ProcessBlock) for effect in self._ctx.effects):
             peer.conduct.wasted += 0.5  # also what another peer was faster with
+            self._ctx.agenda.wake(peer.id, Part.SCORE)
 
     def _on_tx(self, peer: Peer, message: m.TxMessage) -> Steps[None]:
         wtxid = yield from self._intake.on_tx(peer, message)

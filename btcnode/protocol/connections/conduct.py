@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 START = 50.0  # score that every peer begins with
+FORGOTTEN = 0.01  # counts that have faded below this say nothing any more
 HALF_LIFE = 600.0  # seconds in which what a peer did counts half
 
 
@@ -53,6 +54,11 @@ class Conduct:
     def load(self) -> float:
         """Broken rules, weighed: of all offences."""
         return sum(self.loads.values())
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether anything that counts against the peer is not forgotten yet."""
+        return self.wasted + self.failed + self.stumbles + self.load > FORGOTTEN
 
     @property
     def worst(self) -> str:

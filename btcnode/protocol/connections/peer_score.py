@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 WEIGHTS = (0.4, 0.35, -0.25)
 BOUNDS = ((0.1, 0.8), (0.1, 0.7), (-0.5, -0.1))
 INTERVAL = 10.0  # seconds between two computations
+INTERVAL_AT_REST = 60.0  # while nothing happens with a peer that has done nothing wrong
 STABLE_AFTER = 3600.0  # seconds until a connection counts as fully stable
 FAULT_MAX = 4.0
 FAULT_LOAD = 16.0  # broken rules, weighed, that bring ``fault`` to 63 % of its maximum
@@ -154,7 +155,10 @@ class Scores:
         return self.learner.weights if self._ctx.config.peer_score_learning else WEIGHTS
 
     def tick(self, peer: Peer) -> float:
-        """Compute the score if it is time to; returns when it is next."""
+        """Compute the score if it is time to; returns when it is next.
+
+        That of a peer which is blameless and asked for nothing moves slowly: it waits until something happens.
+        """
         conduct, steady = peer.conduct, self._ctx.steady
         if steady < conduct.next_at:
             return conduct.next_at
@@ -173,7 +177,8 @@ class Scores:
             self._ctx.log_peer(peer, LogLevel.DEBUG, f"score {conduct.score:.0f}: {now.value}")
         if now is Standing.REMOVED:
             self._remove(peer, features)
-        return conduct.next_at
+        at_rest = (record is None or not record.open) and not conduct.has_faults
+        return steady + INTERVAL_AT_REST if at_rest and conduct.next_at <= steady + INTERVAL else conduct.next_at
 
     def _take_requests(self, peer: Peer) -> float | None:
         """Count what came of block requests since the last time; returns the peer's latency."""
