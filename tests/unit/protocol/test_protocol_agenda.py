@@ -85,7 +85,7 @@ def test_who_is_gone_is_forgotten() -> None:
 
 @pytest.mark.parametrize("form", ["compact", "xthin", "plain"])
 def test_a_tick_that_looks_at_everybody_finds_nothing_more_to_do(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same network once as it is and once with all parts of all peers looked at in each tick: not a byte differs."""
+    """The same network once as it is and once with all parts of all peers looked at in each tick: no byte differs."""
     scenario = read_scenario(SCENARIO).relayed_by(form)
     digest = simulate(scenario).digest
     take = Agenda.take
