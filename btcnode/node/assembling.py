@@ -158,7 +158,9 @@ def _make_watchers(opened: OpenedNode, machinery: Machinery, parts: NodeParts) -
         machinery.driver, machinery.protocol, machinery.reactor, machinery.transactions, opened.workers, parts
     )
     meter = Meter(measured, lambda: rpc_metrics(launch.table))
-    recent = Recent(machinery.driver, parts.mempool, launch.clock, opened.settings.blocks_dir)
+    recent = Recent(
+        machinery.driver, parts.mempool, launch.clock, (opened.settings.net_dir, opened.settings.blocks_dir)
+    )
     room = Room(MIN_FREE_BYTES, CHAIN_GB.get(launch.params.name, 0) * 10**9, opened.budget.limit)
     return meter, recent, Overview(measured, meter, recent, room)
 

@@ -6,10 +6,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from btcnode.protocol.misbehaviour import is_hostile
+
 if TYPE_CHECKING:
     from btcnode.protocol.peer import Peer
 
-MOST_ARRIVALS = 64
+MOST_ARRIVALS = 512  # in a sync so many may be here before the first of them is connected
 MOST_DEPARTURES = 50
 FULL, COMPACT, XTHIN = "full", "compact", "xthin"
 
@@ -33,7 +35,10 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A connection that has ended: ``unix`` when, ``seconds`` it lasted, ``score`` (0 to 100) of the peer."""
+    """A connection that has ended: ``unix`` when, ``seconds`` it lasted, ``score`` (0 to 100) of the peer.
+
+    ``broke_rules``: it did what no honest node does.
+    """
 
     peer_id: int
     address: str
@@ -43,6 +48,7 @@ class Departure:
     unix: int
     seconds: int
     score: float
+    broke_rules: bool
     reason: str
 
 
@@ -81,6 +87,7 @@ class Chronicle:
                 unix=int(unix),
                 seconds=max(0, int(unix) - peer.connected_unix),
                 score=peer.conduct.score,
+                broke_rules=any(is_hostile(name) for name in peer.conduct.offences),
                 reason=reason,
             )
         )

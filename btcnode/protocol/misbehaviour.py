@@ -176,6 +176,11 @@ def consequence_of(offence: Offence, *, inbound: bool) -> Consequence:
     return CONSEQUENCES[offence]
 
 
+def is_hostile(name: str) -> bool:
+    """Whether no honest node commits the offence of that name; others may be a matter of versions or bad luck."""
+    return CONSEQUENCES[Offence[name]] is Consequence.DISCOURAGE
+
+
 WEIGHTS: dict[Offence, float] = {
     Offence.BLOCK_TIME_FUTURE: 0.0,  # its clock, or ours
     Offence.BLOCK_LOW_WORK: 0.25,

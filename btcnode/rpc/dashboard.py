@@ -180,7 +180,7 @@ class Dashboard:
             return Reply(METHOD_NOT_ALLOWED, b"The dashboard is for reading only.\n", b"Allow: GET, HEAD\r\n" + _TEXT)
         path = head.target.partition(b"?")[0]
         if path == FEED:
-            return Reply(OK, b"", _EVENTS) if head.method == b"HEAD" else None
+            return None if head.method == b"GET" else self._no_place() or Reply(OK, b"", _EVENTS)
         found = self._files.get(path)
         if found is None:
             return Reply(NOT_FOUND, b"There is no such page.\n", _TEXT)
@@ -197,12 +197,18 @@ class Dashboard:
 
     async def watch(self) -> Reply:
         """The feed, as long as there are not too many viewers."""
-        feed = self.feed
-        if feed.viewers >= feed.most:
-            text = b"%d viewers look at the dashboard, which is as many as may.\n" % feed.viewers
-            return Reply(UNAVAILABLE, text, RETRY_LATER + _TEXT)
-        events = feed.events(self._picture)
+        refusal = self._no_place()
+        if refusal is not None:
+            return refusal
+        events = self.feed.events(self._picture)
         return Reply(OK, await anext(events), _EVENTS, events)
+
+    def _no_place(self) -> Reply | None:
+        feed = self.feed
+        if feed.viewers < feed.most:
+            return None
+        text = b"%d viewers look at the dashboard, which is as many as may.\n" % feed.viewers
+        return Reply(UNAVAILABLE, text, RETRY_LATER + _TEXT)
 
     async def _picture(self) -> dict[str, Any]:
         if self._make is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from btcnode.observe.progress import STATES, Rates, Snapshot, duration
 from btcnode.protocol.chronicle import Departure
@@ -12,9 +12,11 @@ from btcnode.protocol.connections.peer_score import THROTTLED_BELOW
 from btcnode.services.fee_survey import ProjectedBlock
 
 BUSY = 0.7  # above this share of the time a stage is what the others wait for
+SHOWN = 60  # characters of the reason of a disconnect
 NAMED = 3  # peers that an answer names
 DAY = 86_400
 SOON = 30 * DAY  # a disk that is full by then is a warning
+LITTLE = 1_000_000_000  # bytes of room on a disk that are a warning, however slowly they go
 STAGES = {
     "fetch": "blocks to come from peers",
     "decode": "blocks to be checked and stored",
@@ -55,6 +57,26 @@ class Disk:
         rate = self.rate or ((room - self.missing) and self.guessed / DAY)
         return room / rate if rate else None
 
+    @property
+    def is_short(self) -> bool:
+        """Whether somebody should see to it."""
+        left = self.seconds_left()
+        return self.free - self.keeps < LITTLE or (left is not None and left < SOON)
+
+
+class Suspect(NamedTuple):
+    """A connected peer: ``faults`` are broken rules, weighed; ``wasted`` pieces of data that nobody wanted."""
+
+    score: float
+    address: str
+    faults: float
+    wasted: float
+
+    @property
+    def is_hostile(self) -> bool:
+        """Whether more is wrong with it than that it does not answer."""
+        return self.faults >= 1 or self.wasted >= 1
+
 
 def bottleneck(busy: Mapping[str, float]) -> str:
     """The stage that the others wait for, empty for none."""
@@ -86,7 +108,7 @@ def why_slow(now: Snapshot, busy: Mapping[str, float]) -> Answer:
     """Why is it slow?"""
     question = "Why is it slow?"
     if not now.peers_in + now.peers_out:
-        return Answer(question=question, level="bad", answer=now.advice or "It waits for a peer.")
+        return Answer(question=question, level="bad", answer="It waits for a peer.")
     if now.state == "stalled":
         return Answer(question=question, level="bad", answer=f"It is {STATES['stalled']}.")
     stage = bottleneck(busy)
@@ -98,29 +120,41 @@ def why_slow(now: Snapshot, busy: Mapping[str, float]) -> Answer:
     return Answer(question=question, level="plain", answer="No stage is busy for long: it goes as fast as blocks come.")
 
 
-def who_abuses(suspects: Sequence[tuple[float, str]], gone: Sequence[Departure], offences: int, now: int) -> Answer:
-    """Who is abusing me? ``suspects``: score and address of connected peers; ``offences`` of all since the start."""
+def who_abuses(suspects: Sequence[Suspect], gone: Sequence[Departure], offences: int, now: int) -> Answer:
+    """Who is abusing me? ``suspects`` are connected; ``offences`` of all since the start."""
     question = "Who is abusing me?"
-    bad = sorted(one for one in suspects if one[0] < THROTTLED_BELOW)
-    removed = [one for one in gone if one.score < THROTTLED_BELOW and now - one.unix < DAY]
-    if bad:
-        names = ", ".join(f"{address} (score {score:.0f})" for score, address in bad[:NAMED])
-        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-        return Answer(question=question, level="bad", answer=f"{names}{more}: answered late and dropped first.")
+    bad = sorted(one for one in suspects if one.score < THROTTLED_BELOW)
+    hostile = [one for one in bad if one.is_hostile]
+    removed = [one for one in gone if (one.broke_rules or one.score < THROTTLED_BELOW) and now - one.unix < DAY]
+    if hostile:
+        return Answer(question=question, level="bad", answer=f"{_names(hostile)}: answered late and dropped first.")
     if removed:
         last = removed[-1]
-        text = f"Nobody now. {len(removed)} went with a bad score, the last {last.address}: {last.reason}."
+        many = "1 has gone that was bad" if len(removed) == 1 else f"{len(removed)} have gone that were bad"
+        text = f"Nobody now. {many}, the last {last.address}: {last.reason[:SHOWN]}."
+        return Answer(question=question, level="plain", answer=text)
+    if bad:
+        text = f"Nobody breaks rules, but {_names(bad)} does not answer what it is asked, or is slow."
         return Answer(question=question, level="plain", answer=text)
     told = f" {offences:,} faults of peers since the start." if offences else ""
     return Answer(question=question, level="good", answer=f"Nobody: no peer has a bad score.{told}")
 
 
+def _names(suspects: Sequence[Suspect]) -> str:
+    names = ", ".join(f"{one.address} (score {one.score:.0f})" for one in suspects[:NAMED])
+    return f"{names} and {len(suspects) - NAMED} more" if len(suspects) > NAMED else names
+
+
 def when_full(disk: Disk) -> Answer:
     """When is the disk full?"""
     question = "When is the disk full?"
-    left, free = disk.seconds_left(), f"{disk.free / GB:,.1f} GB are free"
+    left, free = disk.seconds_left(), f"{_size(disk.free)} are free"
+    level = "bad" if disk.is_short else "good"
     if disk.free - disk.keeps < disk.missing:
-        text = f"Before the sync is over: {free}, {disk.missing / GB:,.0f} GB of blocks are missing. See -prune."
+        text = f"Before the sync is over: {free}, {_size(disk.missing)} of blocks are missing. See -prune."
+        return Answer(question=question, level="bad", answer=text)
+    if left is None and disk.is_short:
+        text = f"Soon: {free}, and at {_size(disk.keeps)} the node stops. Make room, or see -prune."
         return Answer(question=question, level="bad", answer=text)
     if left is None and disk.rate is None:
         return Answer(question=question, level="plain", answer=f"{free}. How fast they go is known in some minutes.")
@@ -128,7 +162,12 @@ def when_full(disk: Disk) -> Answer:
         return Answer(question=question, level="good", answer=f"Not as things go: {free}, and stay so.")
     source = "measured" if disk.rate else "estimated"
     text = f"In {duration(left)} ({source}): {free}. The node stops before that."
-    return Answer(question=question, level="bad" if left < SOON else "good", answer=text)
+    return Answer(question=question, level=level, answer=text)
+
+
+def _size(count: int) -> str:
+    """So many bytes, for people."""
+    return f"{count / GB:,.1f} GB" if count >= GB else f"{count / 1_000_000:,.0f} MB"
 
 
 def which_fee(blocks: Sequence[ProjectedBlock], least: float, estimates: Mapping[int, float], full: float) -> Answer:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
-import shutil
 import sys
 import threading
 from collections import Counter
@@ -26,6 +25,7 @@ from btcnode.observe import catalogue as c
 from btcnode.observe.garbage import GarbagePauses
 from btcnode.observe.metrics import Reading
 from btcnode.protocol.protocol import Protocol
+from btcnode.services.disk_space import scarcest
 from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.services.transactions import Transactions
 from btcnode.sync.driver import ChainDriver
@@ -223,6 +223,7 @@ def outside(net_dir: Path, blocks_dir: Path, block_bytes: int, pids: Iterable[in
     """What the system knows; for a thread."""
     own, workers = resident(), resident_of(pids)
     usage = resource.getrusage(resource.RUSAGE_SELF)
+    disk = scarcest(net_dir, blocks_dir)
     sizes = {
         "blocks": block_bytes,
         "coins": sum(folder_size(net_dir / name) for name in COINS_FOLDERS),
@@ -234,7 +235,8 @@ def outside(net_dir: Path, blocks_dir: Path, block_bytes: int, pids: Iterable[in
         c.DESCRIPTORS.reads(open_descriptors()),
         c.DESCRIPTORS_LIMIT.reads(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         c.DISK_BYTES.by(sizes),
-        c.DISK_FREE.reads(shutil.disk_usage(blocks_dir).free),
+        c.DISK_FREE.reads(disk.free),
+        c.DISK_SIZE.reads(disk.size),
     ]
 
 

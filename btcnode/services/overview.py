@@ -116,7 +116,7 @@ class Overview:
         self, now: Snapshot, rates: Rates, listed: list[Sections], disk: answers.Disk | None
     ) -> list[answers.Answer]:
         pool, chronicle = self._node.parts.mempool, self._node.protocol.chronicle
-        suspects = [(peer["score"], peer["address"]) for peer in listed]
+        suspects = [answers.Suspect(one["score"], one["address"], one["faults"], one["wasted"]) for one in listed]
         offences = sum(self._node.protocol.offences.values())
         least = max(pool.minimum_feerate(now.now), pool.options.min_relay_feerate) / 1000
         found = [
@@ -301,6 +301,8 @@ class Overview:
             "misses": coins.database_lookups,
             "disk": {labels[0]: int(size) for labels, size in self._outside.get(c.DISK_BYTES.name, {}).items()},
             "free": disk.free if disk is not None else None,
+            "disk_size": int(self._outside[c.DISK_SIZE.name][()]) if disk is not None else None,
+            "is_short": disk is not None and disk.is_short,
             "seconds_left": disk.seconds_left() if disk is not None else None,
         }
 

@@ -6,15 +6,15 @@ Blocks are noted as events of the chain; the mempool and the disk are looked at 
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
 from btcnode.mempool.pool import Mempool
 from btcnode.services.clock import Clock
+from btcnode.services.disk_space import scarcest
 from btcnode.services.fee_survey import FeeSurvey, survey
 from btcnode.sync.driver import ChainDriver
 
@@ -75,7 +75,8 @@ class DiskTrend:
 class Recent:
     """Listens from its construction on; ``keep`` looks once a minute."""
 
-    def __init__(self, driver: ChainDriver, pool: Mempool, clock: Clock, blocks_dir: Path) -> None:
+    def __init__(self, driver: ChainDriver, pool: Mempool, clock: Clock, folders: Iterable[Path]) -> None:
+        """``folders`` are those that the disk must have room for."""
         self.blocks: deque[Connected] = deque(maxlen=MOST_BLOCKS)
         self.reorganisations: deque[Reorganisation] = deque(maxlen=MOST_REORGANISATIONS)
         self.fees: deque[tuple[int, list[int]]] = deque(maxlen=int(HOURS_OF_FEES * 3600 / LOOK_INTERVAL))
@@ -84,7 +85,7 @@ class Recent:
         self._open: Reorganisation | None = None  # blocks were left, and their place is not taken yet
         self._pool = pool
         self._clock = clock
-        self._blocks_dir = blocks_dir
+        self._folders = tuple(folders)
         self._steady: Callable[[], float] = asyncio.get_running_loop().time
         driver.listen(self._on_events)
 
@@ -122,7 +123,7 @@ class Recent:
         await self.look_at_pool()
         self.fees.append((self._clock.now(), self.survey.vbytes))
         try:
-            free = await asyncio.to_thread(lambda: shutil.disk_usage(self._blocks_dir).free)
+            free = (await asyncio.to_thread(scarcest, *self._folders)).free
         except OSError:  # whether the node can go on is for who watches the disk to say
             return
         self.disk.add(self._steady(), free)

@@ -50,7 +50,7 @@ const short = (hash) => `${hash.slice(0, 4)}…${hash.slice(-12)}`;
 function rows(body, list) {
   body.parentElement.hidden = !list.length;
   let none = body.parentElement.nextElementSibling;
-  if (!none) { none = make("p", { class: "dim" }, "None yet."); body.parentElement.after(none); }
+  if (!none) { none = make("p", { class: "dim" }, body.parentElement.dataset.none || "None yet."); body.parentElement.after(none); }
   none.hidden = list.length > 0;
   while (body.rows.length > list.length) body.deleteRow(-1);
   list.forEach((cells, i) => {
@@ -102,8 +102,9 @@ const show = {
     put($("network"), it.network);
     const headline = $("headline");
     const alone = !(it.peers_in + it.peers_out);
-    put(headline, it.in_sync ? "In sync" : alone ? "No peer is connected" : `Not in sync: ${it.meaning}`);
-    headline.className = it.in_sync ? "good" : "bad";
+    const old = it.state === "synced" && `No peer knows a block newer than ${span(it.now - it.tip_time)}`;
+    put(headline, it.in_sync ? "In sync" : alone ? "No peer is connected" : old || `Not in sync: ${it.meaning}`);
+    headline.className = it.in_sync ? "good" : alone || old || it.state === "stalled" ? "bad" : "busy";
     const warnings = $("warnings");
     if (warnings.dataset.told !== JSON.stringify(it.warnings)) {
       warnings.dataset.told = JSON.stringify(it.warnings);
@@ -177,10 +178,10 @@ const show = {
 
   peers(it) {
     state.peers = it;
-    const networks = Object.entries(it.networks).map(([name, count]) => `${count} ${name.replaceAll("_", " ")}`).join(", ");
+    const networks = Object.entries(it.networks).map(([name, count]) => `${count} ${networkName(name)}`).join(", ");
     const hidden = it.number > it.listed.length ? `, ${it.listed.length} with the lowest scores shown` : "";
     const kept = `${number(it.bans)} ranges banned, ${number(it.discouraged)} addresses kept away for misbehaviour`;
-    put($("peer-figures"), it.number ? `${it.number} connected${hidden}: ${networks}. ${kept}.` : `No peer is connected. ${kept}.`);
+    put($("peer-figures"), it.number ? `${it.number} connected${hidden}: ${networks}. ${kept}.` : `${kept}.`);
     peerRows();
     rows($("gone-table").tBodies[0], it.gone.map((one) => [
       ago(one.unix),
@@ -219,7 +220,6 @@ const show = {
 
   resources(it) {
     const own = (it.memory.node || 0) + (it.memory.workers || 0);
-    const used = Object.values(it.disk).reduce((sum, size) => sum + size, 0);
     const hits = it.lookups ? `${(100 * (1 - it.misses / it.lookups)).toFixed(1)} % of ${number(it.lookups)} lookups in memory` : "no lookups yet";
     const entries = [
       ["Memory, node and workers", `${bytes(own)} of ${bytes(it.memory_limit)}`, "", own / it.memory_limit],
@@ -229,7 +229,8 @@ const show = {
     ];
     if (it.free !== null) {
       const lasts = it.seconds_left === null ? "" : it.seconds_left ? `; lasts ${span(it.seconds_left)}` : "; not enough";
-      entries.push(["Disk", `${bytes(it.free)} free${lasts}`, it.seconds_left !== null && it.seconds_left < 30 * 86400 ? "bad" : "", used / (used + it.free)]);
+      const size = `${bytes(it.free)} of ${bytes(it.disk_size)} free${lasts}`;
+      entries.push(["Disk", size, it.is_short ? "bad" : "", 1 - it.free / it.disk_size]);
     }
     pairs($("resource-figures"), entries);
   },
@@ -239,12 +240,14 @@ const show = {
   },
 };
 
+const networkName = (name) => (name === "not_publicly_routable" ? "private" : name);
+
 // name, key, how it is shown; the key sorts
 const COLUMNS = [
   ["Address", "address", (p) => ({ text: p.address, long: true, title: `peer ${p.id}, ${p.kind}` })],
   ["Score", "score", (p) => ({ text: number(p.score), n: true, level: p.score < 40 ? "bad" : "" })],
   ["State", "standing", (p) => (p.state === "active" ? p.standing : p.state)],
-  ["Network", "network", (p) => p.network.replaceAll("_", " ")],
+  ["Network", "network", (p) => networkName(p.network)],
   ["Direction", "inbound", (p) => (p.inbound ? "in" : "out")],
   ["Ping", "ping", (p) => ({ text: p.ping === null ? "–" : `${number(1000 * p.ping)} ms`, n: true })],
   ["In", "received", (p) => ({ text: bytes(p.received), n: true })],
@@ -293,13 +296,20 @@ function peerRows() {
 const shade = (n, of) => `hsl(${Math.round(220 - (220 * n) / of)} 65% 50%)`;
 const range = (bounds, n) => (n === 0 ? `below ${bounds[0]}` : n === bounds.length ? `${bounds[n - 1]} and more` : `${bounds[n - 1]}–${bounds[n]}`);
 
+// As many units as pixels, so that text has the size of text
+const room = (place) => Math.max(240, Math.min(640, place.clientWidth));
+
 function picture(width, height, label) {
-  return draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  return draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
 }
 
 function feeHistory(it) {
   const looks = [...it.history, [state.now, it.now]];
-  const [width, height, edge] = [480, 180, 34];
+  if (looks.every(([, sizes]) => sizes.every((size) => !size))) {
+    $("fee-history").replaceChildren("There was nothing in it.");
+    return;
+  }
+  const [width, height, edge] = [room($("fee-history")), 180, 34];
   const most = Math.max(1e6, ...looks.map(([, sizes]) => sizes.reduce((sum, size) => sum + size, 0)));
   const first = looks[0][0];
   const wide = Math.max(60, state.now - first);
@@ -325,14 +335,15 @@ function feeHistory(it) {
 function feeNow(it) {
   const used = it.now.map((size, n) => [size, n]).filter(([size]) => size).reverse();
   if (!used.length) { $("fee-now").replaceChildren("The mempool is empty."); return; }
-  const [width, line] = [480, 18];
+  const [width, line] = [room($("fee-now")), 18];
+  const longest = width - 190;
   const most = Math.max(...used.map(([size]) => size));
   const svg = picture(width, used.length * line, `Mempool by fee rate now: ${used.map(([size, n]) => `${range(it.bounds, n)} sat/vB ${number(size / 1e6, 2)} MvB`).join(", ")}`);
   used.forEach(([size, n], i) => {
     const top = i * line;
     svg.append(draw("text", { x: 96, y: top + 13, "text-anchor": "end" }, range(it.bounds, n)));
-    svg.append(draw("rect", { x: 104, y: top + 3, width: Math.max(1, (290 * size) / most), height: line - 6, fill: shade(n, it.bounds.length) }));
-    svg.append(draw("text", { x: 110 + (290 * size) / most, y: top + 13 }, `${number(size / 1e6, 2)} MvB`));
+    svg.append(draw("rect", { x: 104, y: top + 3, width: Math.max(1, (longest * size) / most), height: line - 6, fill: shade(n, it.bounds.length) }));
+    svg.append(draw("text", { x: 110 + (longest * size) / most, y: top + 13 }, `${number(size / 1e6, 2)} MvB`));
   });
   $("fee-now").replaceChildren(svg);
 }
@@ -342,7 +353,6 @@ function tree(one) {
   const wide = 60 + step * (1 + Math.max(one.left.length, one.joined.length));
   const label = `${clock(one.time)}: ${one.depth} ${one.depth === 1 ? "block" : "blocks"} left, ${one.joined.length} came in their place`;
   const svg = picture(wide, 96, label);
-  svg.setAttribute("width", wide);
   const branch = (list, y, name) => {
     let [before, level] = [[30, 48], 48];
     list.forEach((block, n) => {
@@ -374,14 +384,23 @@ function listen() {
     });
   }
   feed.addEventListener("error", () => {
-    const closed = feed.readyState === EventSource.CLOSED;
-    put($("link"), closed ? "The node refuses the feed: too many viewers, or it stops. The next try is in 5 s." : "No connection to the node; what is shown is old.");
-    if (closed) setTimeout(listen, 5000);
+    put($("link"), "No connection to the node; what is shown is old.");
+    if (feed.readyState === EventSource.CLOSED) refused();
   });
   const watch = setInterval(() => {
     if (feed.readyState === EventSource.CLOSED) clearInterval(watch);
     else if (Date.now() - last > 10000) put($("link"), "Nothing has come from the node for 10 s; what is shown is old.");
   }, 5000);
+}
+
+async function refused() {
+  const told = { 401: "The node does not take this password any more: that of the cookie is new at each start. Load the page anew.",
+    403: "The node does not show itself to this user any more.",
+    503: "As many look at the node as may, or it stops. The next try is in 5 s." };
+  let status = 0;
+  try { status = (await fetch("/dashboard/feed", { method: "HEAD" })).status; } catch { /* nobody answers */ }
+  put($("link"), told[status] || "No connection to the node; what is shown is old. The next try is in 5 s.");
+  if (status !== 401 && status !== 403) setTimeout(listen, 5000);
 }
 
 peerHead();

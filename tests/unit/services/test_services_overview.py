@@ -14,7 +14,7 @@ from btcnode.mempool.pool import Mempool
 from btcnode.observe.progress import Rates, Snapshot
 from btcnode.protocol.chronicle import MOST_ARRIVALS, MOST_DEPARTURES, Chronicle, Departure
 from btcnode.services import answers
-from btcnode.services.answers import Disk
+from btcnode.services.answers import Disk, Suspect
 from btcnode.services.fee_survey import BLOCK_WEIGHT, BOUNDS, MOST_BLOCKS, ProjectedBlock, survey
 from btcnode.services.recent import LEAST_TREND, DiskTrend
 
@@ -59,21 +59,32 @@ def test_why_is_it_slow() -> None:
     assert "come from peers" in answers.why_slow(far, {"fetch": 1.0, "validate": 0.1})["answer"]
     assert answers.why_slow(far, {})["answer"].startswith("No stage")
     assert answers.why_slow(snapshot(), {})["level"] == "good"
-    assert answers.why_slow(snapshot(peers_out=0, advice="Try this."), {})["answer"] == "Try this."
+    assert answers.why_slow(snapshot(peers_out=0, advice="Try this."), {})["answer"] == "It waits for a peer."
     assert answers.why_slow(snapshot(state="stalled"), busy)["level"] == "bad"
 
 
-def departure(score: float, unix: int) -> Departure:
-    return Departure(7, "1.2.3.4:5", "ipv4", "/x/", True, unix, 10, score, "score 12, useless data")
+def departure(score: float, unix: int, *, broke_rules: bool = False) -> Departure:
+    return Departure(7, "1.2.3.4:5", "ipv4", "/x/", True, unix, 10, score, broke_rules, "score 12, useless data")
 
 
 def test_who_abuses() -> None:
-    assert answers.who_abuses([(50.0, "1.1.1.1:1")], [], 0, 100)["level"] == "good"
-    found = answers.who_abuses([(30.0, f"{n}.1.1.1:1") for n in range(5)], [], 3, 100)
+    assert answers.who_abuses([Suspect(50.0, "1.1.1.1:1", 0, 0)], [], 0, 100)["level"] == "good"
+    found = answers.who_abuses([Suspect(30.0, f"{n}.1.1.1:1", 2, 0) for n in range(5)], [], 3, 100)
     assert found["level"] == "bad" and "0.1.1.1:1 (score 30)" in found["answer"] and "and 2 more" in found["answer"]
     gone = answers.who_abuses([], [departure(12, 100), departure(90, 100)], 3, 100)
-    assert gone["answer"] == "Nobody now. 1 went with a bad score, the last 1.2.3.4:5: score 12, useless data."
+    assert gone["answer"].startswith("Nobody now. 1 has gone that was bad, the last 1.2.3.4:5: score")
     assert "3 faults" in answers.who_abuses([], [departure(12, 100)], 3, 200_000)["answer"]
+
+
+def test_who_breaks_a_rule_and_is_gone_at_once_is_told() -> None:
+    """Its score was never made anew."""
+    gone = answers.who_abuses([], [departure(50, 100, broke_rules=True), departure(50, 100)], 3, 100)
+    assert gone["level"] == "plain" and "1 has gone" in gone["answer"]
+
+
+def test_who_only_fails_is_not_called_an_abuser() -> None:
+    found = answers.who_abuses([Suspect(35.0, "1.1.1.1:1", 0, 0)], [], 0, 100)
+    assert found["level"] == "plain" and found["answer"].startswith("Nobody breaks rules, but 1.1.1.1:1 (score 35)")
 
 
 def test_when_is_the_disk_full() -> None:
@@ -87,9 +98,11 @@ def test_when_is_the_disk_full() -> None:
     guessed = answers.when_full(Disk(**(usual | {"guessed": 1_000_000_000})))  # type: ignore[arg-type]
     assert "In 100 d 0 h (estimated)" in guessed["answer"] and guessed["level"] == "good"
     short = answers.when_full(Disk(**(usual | {"missing": 600 * GB})))  # type: ignore[arg-type]
-    assert short["level"] == "bad" and "600 GB of blocks are missing" in short["answer"]
+    assert short["level"] == "bad" and "600.0 GB of blocks are missing" in short["answer"]
     assert "some minutes" in answers.when_full(Disk(**usual))["answer"]  # type: ignore[arg-type]
     assert answers.when_full(Disk(**(usual | {"rate": 0.0})))["level"] == "good"  # type: ignore[arg-type]
+    little = answers.when_full(Disk(**(usual | {"free": 78_500_000, "keeps": 50_000_000})))  # type: ignore[arg-type]
+    assert little["level"] == "bad" and "Soon: 78 MB are free, and at 50 MB the node stops" in little["answer"]
     assert Disk(**(usual | {"free": 5, "keeps": 10})).seconds_left() == 0  # type: ignore[arg-type]
 
 
@@ -176,7 +189,7 @@ def test_the_chronicle_is_bounded() -> None:
         id, address, network, user_agent, inbound, connected_unix = 3, "1.2.3.4:5", "ipv4", "/x/", True, 100
 
         class conduct:
-            score = 50.0
+            score, offences = 50.0, {"HEADERS_TOO_MANY": 1}
 
     chronicle, peer = Chronicle(), Peer()
     for n in range(1000):
