@@ -14,6 +14,7 @@ from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.subnet import ipv4_short
 
 I2P_SUFFIX = ".b32.i2p"
+ONION_SUFFIX = ".onion"
 LOOKUP_TIMEOUT = 10.0  # seconds
 FREE_PORT_TRIES = 20
 MAX_LOOKUP_RESULTS = 32  # addresses taken from one name, as Core does for a DNS seed
@@ -80,7 +81,13 @@ def default_port_of(target: str, default: int) -> int:
 
 
 async def lookup(host: str, port: int) -> list[NetAddress]:
-    """Addresses of a host name, in the resolver's order and without repeats; empty when it fails or takes too long."""
+    """Addresses of a host name, in the resolver's order and without repeats; empty when it fails or takes too long.
+
+    What ends like an onion service and is none is not asked for: no resolver knows it, and none should hear of it
+    (RFC 7686).
+    """
+    if host.lower().endswith(ONION_SUFFIX):
+        return []
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(LOOKUP_TIMEOUT):

@@ -104,12 +104,13 @@ class NetAddress:
     def from_host(cls, host: str, port: int) -> NetAddress:
         """The address of an IPv4, IPv6, ``.onion`` (v3) or ``.b32.i2p`` host text.
 
-        IPv6 may stand in brackets. Raises DecodeError for anything else (names are for a resolver).
+        IPv6 may stand in brackets. ``.onion`` is written small, as Core wants it. Raises DecodeError for anything
+        else (names are for a resolver).
         """
         if len(host) > MAX_HOST:
             raise DecodeError("not an address: too long")
         lower = host.lower()
-        if lower.endswith(".onion"):
+        if host.endswith(".onion"):
             return cls(Network.TORV3, _parse_onion(lower[:-6]), port)
         if lower.endswith(".b32.i2p"):
             return cls(Network.I2P, _parse_i2p(lower[:-8]), port)

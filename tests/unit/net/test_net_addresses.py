@@ -1,13 +1,14 @@
-"""Ports that are free on several addresses of this machine."""
+"""Ports that are free on several addresses of this machine, and names that are looked up."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
 import pytest
 
-from btcnode.net.addresses import free_port
+from btcnode.net.addresses import free_port, lookup
 
 
 def test_the_same_port_on_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +36,17 @@ def test_no_port_for_no_address() -> None:
     assert free_port([]) == 0
     assert free_port(["192.0.2.1"]) == 0  # not this machine's
     assert free_port(["192.0.2.1", "127.0.0.1"])
+
+
+def test_no_resolver_hears_of_an_onion_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, *args: Any, **kwargs: Any) -> list[Any]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("192.0.2.1", 1))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    for host in ("x.onion", "PG6MMJIYJMCRSSLVYKFWNNTLARU7P5SVN6Y2YMMJU6NUBXNDF4PSCRYD.ONION"):
+        assert asyncio.run(lookup(host, 1)) == []
+    assert [address.host for address in asyncio.run(lookup("onion.example", 1))] == ["192.0.2.1"]
+    assert asked == ["onion.example"]
