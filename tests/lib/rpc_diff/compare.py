@@ -103,6 +103,15 @@ def _both_malloc_info(ours: Tree, theirs: Tree) -> bool:
     return all(isinstance(text, str) and text.startswith('<malloc version="1">') for text in (ours, theirs))
 
 
+def _mined_before(ours: Tree, theirs: Tree) -> bool:
+    """We know a transaction by its coins, wherever they are; bitcoind by those in its cache."""
+    return ours == "txn-already-known" and theirs in (
+        MISSING,
+        "missing-inputs",
+        "bad-txns-inputs-missingorspent",
+    )
+
+
 def _both_text(ours: Tree, theirs: Tree) -> bool:
     return isinstance(ours, str) and isinstance(theirs, str)
 
@@ -145,6 +154,8 @@ BY_INTENT: dict[str, dict[str, Check]] = {
     "uptime": {"": _about(600)},
     "getblocktemplate": {"longpollid": _same_but(r"(?<=^.{64})\d+$")},
     "joinpsbts": {"": _same_psbt_parts},
+    "testmempoolaccept": {"*.reject-reason": _mined_before, "*.reject-details": _mined_before},
+    "submitpackage": {"tx-results.*.error": _mined_before},
     "rest": {"usage": _both_count, "warnings:length": _test_build},
     "help": {"": _both_text, ":length": _more_conversions},
 }
