@@ -97,12 +97,13 @@ class Context:
             self.mockable = self.steady + self._shift
 
     def set_wall_clock(self, unix: float, *, held: bool) -> None:
-        """The wall clock is read anew; ``held``: the user has set it and it stands still."""
-        if held:
-            self._shift = None
+        """The wall clock is read anew; ``held``: the user has set it and it stands still.
+
+        When the user lets it go ``mockable`` goes to the present with it, and runs like ``steady`` from there.
+        """
+        if held or self._shift is None:
             self.mockable += unix - self.unix
-        elif self._shift is None:
-            self._shift = self.mockable - self.steady
+            self._shift = None if held else self.mockable - self.steady
         self.unix = unix
 
     @property

@@ -94,8 +94,12 @@ class Pings:
         elif not expected:
             problem = "Unsolicited pong without ping"
         elif message.nonce == expected:
-            ping.last = max(0.0, self._ctx.mockable - ping.sent_at)
-            ping.minimum = ping.last if ping.minimum is None else min(ping.minimum, ping.last)
+            took = self._ctx.mockable - ping.sent_at
+            if took < 0:  # the user has set the clock back
+                problem = "Timing mishap"
+            else:
+                ping.last = took
+                ping.minimum = took if ping.minimum is None else min(ping.minimum, took)
             ping.nonce = 0
         elif not message.nonce:
             problem = "Nonce zero"  # from software that does not echo it

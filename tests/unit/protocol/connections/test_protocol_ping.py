@@ -149,16 +149,20 @@ def test_a_held_clock_is_what_pings_run_on(bench: Bench) -> None:
     assert bench.sent(Ping, peer)
 
 
-def test_a_clock_that_is_let_go_runs_on_from_where_it_was(bench: Bench) -> None:
+def test_a_clock_that_is_let_go_goes_to_the_present(bench: Bench) -> None:
+    bench.step(Tick(UNIX_START - 1000, held=True))
     peer = bench.peer()
-    bench.step(Tick(UNIX_START + 1000, held=True))
-    (ping,) = bench.sent(Ping, peer)
     bench.step(Tick(UNIX_START, held=False))
+    (ping,) = bench.sent(Ping, peer)
     bench.now += 3
     bench.receive(peer, Pong(ping.nonce))
     info = bench.protocol.peer_info(peer)
     assert info is not None
     assert info["pingtime"] == 3
+    bench.step(Tick(UNIX_START - 5000, held=True))
+    silent = bench.peer()
+    bench.step(Tick(UNIX_START + 3, held=False))
+    assert bench.disconnected(silent) is not None  # it has said nothing since that day, as in Core
 
 
 def test_a_clock_that_is_turned_back_pings_again(bench: Bench) -> None:
@@ -170,6 +174,17 @@ def test_a_clock_that_is_turned_back_pings_again(bench: Bench) -> None:
     bench.receive(peer, Pong(ping.nonce))
     bench.step(Tick(UNIX_START - 100_000 + 121, held=True))
     assert bench.sent(Ping, peer)
+
+
+def test_a_pong_from_before_its_ping_tells_no_time(bench: Bench) -> None:
+    peer = bench.peer()
+    bench.step(Tick(UNIX_START + 1000, held=True))
+    (ping,) = bench.sent(Ping, peer)
+    bench.step(Tick(UNIX_START + 900, held=True))
+    bench.receive(peer, Pong(ping.nonce))
+    info = bench.protocol.peer_info(peer)
+    assert info is not None
+    assert (info["pingtime"], info["pingwait"]) == (None, None)  # bitcoind logs a mishap
 
 
 def test_a_flood_of_pings_ends_the_connection_through_the_score(bench: Bench) -> None:
