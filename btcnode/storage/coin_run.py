@@ -13,6 +13,7 @@ import errno
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from struct import Struct
@@ -26,6 +27,7 @@ from btcnode.storage.checksums import CHECK_SIZE, RESIDUE, check_of
 from btcnode.storage.coin_groups import END, GONE, Entries, find, low_of, sealed_group, split, unpack
 from btcnode.storage.durable import is_full, sync_directory, sync_file
 from btcnode.storage.page_check import check_file
+from btcnode.storage.read_ahead import ReadAhead
 
 NAME_SIZE = 8
 FILTER_BITS = 6  # for each entry: with two outputs to a transaction 8 % of strange txids pass
@@ -274,17 +276,20 @@ class CoinRun:
         if not cursor.set_range(above + b"\0"):
             raise self.damage("groups are missing")
         low: bytes | None = None
-        checks, count, salt = self._filter_check, 0, self._salt
-        for bound, group in cursor.iternext():
-            self._check(bound, group, salt)
-            if low is not None and low_of(group) != low:
-                raise self.damage("groups are missing")
-            low = bound
-            checks += check_of(group)
-            count += 1
-            yield bound, group
-            if bound == END:
-                break
+        checks, count, salt, size = self._filter_check, 0, self._salt, self.size
+        with closing(ReadAhead(self.path, size)) as ahead:
+            for bound, group in cursor.iternext():
+                # outpoints are as good as random; a bound may be shorter than the prefix
+                ahead.at(int.from_bytes(bound[:_PREFIX].ljust(_PREFIX, b"\0"), "big") * size >> 32)
+                self._check(bound, group, salt)
+                if low is not None and low_of(group) != low:
+                    raise self.damage("groups are missing")
+                low = bound
+                checks += check_of(group)
+                count += 1
+                yield bound, group
+                if bound == END:
+                    break
         if low != END:
             raise self.damage("groups are missing")
         if not above and (count, checks & _MASK64) != (self.record.groups, self.record.checks):
