@@ -166,6 +166,7 @@ MAX_TX_WORK_PEERS = 16  # ours: orphans looked at again at the same time, one fo
 # -- transactions: announcements ---------------------------------------------------------------------------------
 
 INBOUND_INVENTORY_BROADCAST_INTERVAL = 5.0  # mean; one timer for all inbound peers of a network
+TX_INVENTORY_REST = 30.0  # seconds between two looks at a peer for which nothing waits
 OUTBOUND_INVENTORY_BROADCAST_INTERVAL = 2.0  # mean; each peer has its own timer
 INVENTORY_BROADCAST_TARGET = 70  # 14 per second in the inbound interval
 INVENTORY_BROADCAST_GROWTH = 5  # more for every thousand that wait
@@ -223,6 +224,7 @@ MAX_ADDED_NODES = 64  # remembered by addnode: 64 x 300 B; at most 8 are connect
 MAX_CONNECTIONS = 125
 MAX_CONNECTING = 16  # Connect effects without an answer
 CONNECT_INTERVAL = 0.5  # between two automatic attempts
+VAIN_SEARCH_PAUSE_MAX = 8.0  # after searches in the book that found nobody; doubles up to this
 ADDED_NODE_RETRY_MIN = 2.0  # back-off of --addnode and --connect targets: doubles up to a minute
 ADDED_NODE_RETRY_MAX = 60.0
 ADDED_NODE_STABLE = 60.0  # a connection that lived this long resets the back-off

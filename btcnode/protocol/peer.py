@@ -176,6 +176,7 @@ class TxState:
     queue: list[tuple[float, bytes]] = field(default_factory=list)  # heap of (minus feerate, wtxid)
     mempool_wanted: bool = False
     filter: BloomFilter | None = None  # BIP37: only what it matches is announced
+    at_rest: bool = False  # nothing waits: ``next_send`` is only when ``last_sequence`` moves
     due: bool = False  # its time has come, not its turn
     answer: PoolSnapshot | None = None  # to a mempool message
     answered: int = 0  # entries of it that were looked at

@@ -154,11 +154,13 @@ class AddressGossip:
         day = (int(self._ctx.unix) + address_hash) // ROTATE_ADDR_RELAY_INTERVAL
         seed = key + (day & (1 << 64) - 1).to_bytes(8, "little")
         ranks: list[tuple[bytes, int]] = []
+        seeded = blake2b(seed, digest_size=8, key=self._key)
         for peer in self._ctx.peers.values():
             told = peer.role.is_told and peer.addr.known is not None
             if told and peer is not origin and self._can_carry(peer, entry.address):
-                text = seed + peer.id.to_bytes(8, "little")
-                ranks.append((blake2b(text, digest_size=8, key=self._key).digest(), peer.id))
+                rank = seeded.copy()
+                rank.update(peer.id.to_bytes(8, "little"))
+                ranks.append((rank.digest(), peer.id))
         ranks.sort(reverse=True)
         count = 2 if reachable or blake2b(seed, digest_size=1, key=self._key).digest()[0] & 1 else 1
         for _, peer_id in ranks[:count]:

@@ -36,6 +36,7 @@ from btcnode.protocol.limits import (
     MINIMUM_CONNECT_TIME,
     STALE_CHECK_INTERVAL,
     STALE_TIP_SPACINGS,
+    VAIN_SEARCH_PAUSE_MAX,
 )
 from btcnode.protocol.peer import Peer
 from btcnode.settings.permissions import Permission
@@ -77,6 +78,10 @@ class Connections:
         self._next_attempt = 1
         self._anchors = list(anchors[:MAX_ANCHORS])
         self._next_connect = ctx.steady
+        self._vain_searches = 0
+        self._next_search = ctx.steady
+        self._searched = (0, 0)  # what the last search began with, see _may_search
+        self._lost = 0  # outbound connections that are gone
         self._next_feeler = ctx.mockable + ctx.rng.expovariate(1 / FEELER_INTERVAL)
         self._next_extra_block_relay = ctx.mockable + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
         self._next_extra_network = ctx.mockable + ctx.rng.expovariate(1 / EXTRA_NETWORK_INTERVAL)
@@ -95,6 +100,7 @@ class Connections:
         if isinstance(connection, Attempt | Peer):
             held, holds = change.before.role.holds_slot, change.after.role.holds_slot
             self._counts[connection.kind] += holds - held
+            self._lost += held and not holds and connection.kind is not ConnectionKind.INBOUND
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -386,8 +392,22 @@ class Connections:
             return False
         return not any(a.address is not None and address_key(a.address) == key for a in self.attempts.values())
 
+    def _may_search(self) -> bool:
+        """Whether a search may find somebody: not soon after one was in vain, unless addresses or slots have come."""
+        return self._ctx.steady >= self._next_search or self._searched != (len(self._gossip.book), self._lost)
+
+    def _note_search(self, *, found: bool) -> None:
+        if self._searched != (state := (len(self._gossip.book), self._lost)) or found:
+            self._searched, self._vain_searches = state, 0
+        if not found:
+            pause = min(VAIN_SEARCH_PAUSE_MAX, CONNECT_INTERVAL * 2**self._vain_searches)
+            self._vain_searches += pause < VAIN_SEARCH_PAUSE_MAX
+            self._next_search = self._ctx.steady + pause
+
     def _open_from_book(self, kind: ConnectionKind, network: Network | None = None) -> None:
         """Open a connection to an address of the book that suits the kind, if there is one."""
+        if kind is not ConnectionKind.FEELER and not self._may_search():
+            return
         ctx, book, now = self._ctx, self._gossip.book, int(self._ctx.unix)
         groups, others = self._outbound_groups()
         book.resolve_collisions(now)
@@ -395,6 +415,7 @@ class Connections:
             entry = self.choice.choose_for_feeler()
         else:
             entry = self.choice.choose(groups, network)
+            self._note_search(found=entry is not None)
         if entry is None:
             return
         if network is not None:

@@ -44,13 +44,12 @@ class OutboundChoice:
 
     def preferred_network(self) -> Network | None:
         """A reachable network of which the book has addresses and no outbound peer is; None when there is none."""
-        networks = list(self.reachable())
-        self._ctx.rng.shuffle(networks)
-        used = {p.address.network: None for p in self._ctx.peers.values() if not p.inbound}
-        for network in networks:
-            if network not in used and any(self._gossip.book.size(network)):
-                return network
-        return None
+        known = [network for network in self.reachable() if any(self._gossip.book.size(network))]
+        left = [network for network in known if not self._is_used(network)]
+        return left[self._ctx.rng.randrange(len(left))] if left else None
+
+    def _is_used(self, network: Network) -> bool:
+        return any(p.address.network is network and not p.inbound for p in self._ctx.peers.values())
 
     def choose(self, groups: Collection[bytes], network: Network | None = None) -> Entry | None:
         """For a lasting connection: a group that no other one is in, and all services we want."""

@@ -5,6 +5,9 @@ for all inbound peers of a network (mean 5 s), one for each outbound peer (mean 
 who watches cannot tell what came when. A turn takes as many entries as it sends (at most 1000) and a few that turn out
 to be needless; it never walks over or sorts the queue, however long a spy lets it grow. Parents go before children.
 
+Where nothing waits the timers rest: the time until the next event of a Poisson process is the same whenever one begins
+to wait, so it is drawn when something is queued.
+
 A peer may ask for what was in the mempool when it was last told of anything, and for what the newest block confirmed.
 """
 
@@ -14,7 +17,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 from btcnode.primitives.steps import Steps
-from btcnode.protocol.agenda import NEVER, NEXT_TICK
+from btcnode.protocol.agenda import NEVER, NEXT_TICK, Part
 from btcnode.protocol.limits import (
     FILTERED_AT_ONCE,
     INBOUND_INVENTORY_BROADCAST_INTERVAL,
@@ -27,6 +30,7 @@ from btcnode.protocol.limits import (
     REBROADCAST_INTERVAL_MIN,
     REBROADCAST_INTERVAL_SPREAD,
     REBROADCAST_PER_TICK,
+    TX_INVENTORY_REST,
     TX_KNOWN_BITS_LOG2,
     TX_KNOWN_HASHES,
     TX_KNOWN_PER_GENERATION,
@@ -115,6 +119,7 @@ class TxRelay:
                 ctx.disconnect(peer, problem)
         elif peer.tx is not None:
             peer.tx.mempool_wanted = True
+            self._rouse(peer, peer.tx)
 
     # -- queueing ------------------------------------------------------------------------------------------------
 
@@ -134,6 +139,8 @@ class TxRelay:
                 positions = by_txid = self._hasher.positions(entry.txid)
             if state.known.has(positions):
                 continue
+            if state.at_rest:
+                self._rouse(peer, state)
             if len(state.queue) < MAX_TX_INVENTORY:
                 heapq.heappush(state.queue, item)
             else:
@@ -186,15 +193,27 @@ class TxRelay:
         if state is None or peer.send_full or not peer.role.is_told:
             return NEVER
         if self._ctx.mockable >= state.next_send:
+            state.at_rest = False
             state.next_send = self._next_turn(peer)
         elif not peer.no_ban:
             return state.next_send
         if state.queue or state.mempool_wanted or state.to_match or state.steps is not None or state.found:
             state.due = True
             self._ctx.ask_for_turn(peer)
-        else:
-            state.last_sequence = self._source.sequence
-        return NEXT_TICK if peer.no_ban else state.next_send
+            return NEXT_TICK if peer.no_ban else state.next_send
+        state.last_sequence = self._source.sequence
+        if peer.no_ban:
+            return NEXT_TICK
+        state.at_rest = True
+        state.next_send = self._ctx.mockable + TX_INVENTORY_REST
+        return state.next_send
+
+    def _rouse(self, peer: Peer, state: TxState) -> None:
+        """Something waits for the peer from now on."""
+        if state.at_rest:
+            state.at_rest = False
+            state.next_send = self._next_turn(peer)
+            self._ctx.agenda.set(peer.id, int(Part.ANNOUNCING), state.next_send)
 
     def on_turn(self, peer: Peer) -> None:
         """It is the peer's turn: announce what is due, go on with what is asked for; not while it does not read."""
