@@ -15,7 +15,7 @@ from btcnode.simulate.node import NetworkNode, World
 from btcnode.simulate.outcome import Outcome, reasons
 from btcnode.simulate.regions import REGIONS
 from btcnode.simulate.scenario import PartitionTable, Scenario
-from btcnode.simulate.strategies import FIRST_HOST, SELFISH, SERVICES, Host, SelfishNode
+from btcnode.simulate.strategies import FIRST_HOST, SELFISH, SERVICES, Host, SelfishNode, selfish_theory
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.messages import AddrEntry
@@ -53,6 +53,9 @@ class Simulation:
         self._hosts: list[Host] = []
         self._victims: list[int] = []
         self._eclipsed = 0.0
+        self._races: dict[
+            bytes, float
+        ] = {}  # block of the selfish miner -> share of honest miners that went on with it
         self._make_nodes()
         self._tell_addresses()
 
@@ -138,6 +141,8 @@ class Simulation:
         selfish = self._rng.random() < self.scenario.selfish.hash_rate
         miners = self.scenario.network.miners
         number = len(self.nodes) - 1 if selfish else self._rng.randrange(miners) if miners else -1
+        if not selfish:
+            self._look_at_race()
         if number >= 0 and not (node := self.nodes[number]).stopped:
             if isinstance(node, SelfishNode):
                 node.found(self._make_block(node, *node.mining_on(), SELFISH))
@@ -148,6 +153,13 @@ class Simulation:
                 node.submit(made.block.raw)
             self._fill_pools()
         world.internet.at(self._until_block(), self._find_block)
+
+    def _look_at_race(self) -> None:
+        """An honest block ends a race: which of the two blocks do the honest miners build on?"""
+        node, honest = self.nodes[-1], self.nodes[: self.scenario.network.miners]
+        if isinstance(node, SelfishNode) and node.racing is not None and node.racing not in self._races:
+            tips = [other.tip_hash for other in honest if other is not node]
+            self._races[node.racing] = tips.count(node.racing) / len(tips) if tips else 0.0
 
     def _make_block(self, node: NetworkNode, prev: bytes, height: int, miner: int) -> MadeBlock:
         ledger, most = self.world.ledger, self.scenario.blocks.transactions
@@ -277,9 +289,13 @@ class Simulation:
 
     def _selfish_figures(self, made: dict[bytes, MadeBlock], active: list[bytes]) -> dict[str, float]:
         own = sum(made[name].miner == SELFISH for name in active)
+        gamma = sum(self._races.values()) / len(self._races) if self._races else 0.0
         return {
             "hash_rate": self.scenario.selfish.hash_rate,
             "revenue": own / len(active) if active else 0.0,
+            "races": float(len(self._races)),
+            "gamma": gamma,
+            "theory": selfish_theory(self.scenario.selfish.hash_rate, gamma),
             "found": float(sum(block.miner == SELFISH for block in made.values())),
             "in_chain": float(own),
         }

@@ -18,6 +18,18 @@ TOLD_ADDRESSES = 100
 KNOCK_INTERVAL = 30.0  # seconds between two attempts to connect to a victim again
 
 
+def selfish_theory(alpha: float, gamma: float) -> float:
+    """The share of the chain that a selfish miner gets in the long run (Eyal and Sirer, 2013, equation 8).
+
+    ``alpha``: its share of the hash rate, less than a half; ``gamma``: that of the honest hash rate which mines on its
+    block in a race. With half of the hash rate it gets everything.
+    """
+    if alpha >= 0.5:
+        return 1.0
+    gained = alpha * (1 - alpha) ** 2 * (4 * alpha + gamma * (1 - 2 * alpha)) - alpha**3
+    return gained / (1 - alpha * (1 + (2 - alpha) * alpha))
+
+
 class SelfishNode(NetworkNode):
     """The miner of Eyal and Sirer, "Majority is not enough" (2013), with an honest protocol core.
 

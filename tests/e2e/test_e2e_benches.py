@@ -66,6 +66,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "rpc_loaded": ("--pool", "10", "--peers", "2", "--kinds", "getorphantxs", "getpeerinfo"),
     "rpc": ("--seconds", "0.05", "--clients", "2", "--blocks", "2", "--txs", "10", "--only", "btcnode"),
     "scripts": ("--inputs", "4", "--rounds", "1"),
+    "simulate": ("--nodes", "4", "--seconds", "20"),
     "start": ("--runs", "1"),
     "stress": ("--rate", "20", "--seconds", "3", "--shape", "burst", "--block-interval", "2", "--out", "CACHE/stress"),
     "swiftsync": ("--blocks", "1", "--txs", "20", "--small", "110", "--cache", "CACHE", "--only", "swift1,usual,full1"),
