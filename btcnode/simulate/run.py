@@ -146,7 +146,6 @@ class Simulation:
         if number >= 0 and not (node := self.nodes[number]).stopped:
             if isinstance(node, SelfishNode):
                 node.found(self._make_block(node, *node.mining_on(), SELFISH))
-                node.tip_changed()
             else:
                 made = self._make_block(node, node.tip_hash, node.height, number)
                 world.blocks.publish(made.block.hash, world.internet.now, world.running)

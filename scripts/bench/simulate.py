@@ -37,7 +37,8 @@ print(json.dumps({
 def scenario(nodes: int, options: argparse.Namespace) -> str:
     """The scenario as TOML."""
     return (
-        f"[network]\nnodes = {nodes}\nminers = {min(nodes, 10)}\ntick = {options.tick}\nblock_relay = '{options.form}'\n"
+        f"[network]\nnodes = {nodes}\nminers = {min(nodes, 10)}\n"
+        f"tick = {options.tick}\nblock_relay = '{options.form}'\n"
         f"[time]\nduration = {options.seconds}\n[transactions]\nrate = {options.rate}\n"
     )
 

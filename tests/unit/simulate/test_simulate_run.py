@@ -16,6 +16,7 @@ from btcnode.simulate.command import picture, simulate_file
 from btcnode.simulate.outcome import Outcome, as_text
 from btcnode.simulate.run import Simulation, simulate
 from btcnode.simulate.scenario import read_scenario
+from btcnode.simulate.strategies import selfish_theory
 
 BASE = """
 [network]
@@ -126,6 +127,42 @@ def test_the_selfish_miner_publishes_as_it_should() -> None:
     assert outcome.selfish is not None
     assert 0 < outcome.selfish["in_chain"] <= outcome.selfish["found"]
     assert outcome.found == 10
+
+
+def test_what_the_selfish_miner_gets_is_what_theory_says() -> None:
+    assert selfish_theory(1 / 3, 0.0) == pytest.approx(1 / 3)  # from here on it pays
+    assert selfish_theory(1 / 4, 0.5) == pytest.approx(1 / 4)
+    assert selfish_theory(0.4, 1.0) > selfish_theory(0.4, 0.0) > 0.4
+    scenario = """
+        [network]
+        nodes = 4
+        outbound = 2
+        block_relay_only = 0
+        miners = 3
+        tick = 10
+        [time]
+        duration = 36000
+        [latency]
+        model = "uniform"
+        minimum = 0.001
+        maximum = 0.002
+        [blocks]
+        interval = 20
+        transactions = 0
+        [transactions]
+        rate = 0
+        [selfish]
+        hash_rate = 0.42
+        connections = 3
+    """
+    outcome = simulate(read_scenario(scenario))
+    figures = outcome.selfish
+    assert figures is not None
+    assert figures["races"] > 50
+    expected = selfish_theory(figures["found"] / outcome.found, figures["gamma"])
+    assert figures["revenue"] == pytest.approx(expected, abs=0.04)
+    assert expected > figures["found"] / outcome.found + 0.05  # an honest miner would get that
+    assert "theory" in as_text(outcome)
 
 
 def test_a_victim_among_hosts_of_an_attacker() -> None:
