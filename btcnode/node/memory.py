@@ -21,6 +21,7 @@ from btcnode.sync.memory_plan import MIB, PROCESS, MemoryPlan, Wishes, least, pl
 from btcnode.sync.process_memory import Resident, resident, resident_of
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
+SMALL_ANSWER = 8 * MIB  # that much is never refused
 GROUP_SHARE = 0.85  # of a container's limit: the rest is for the kernel, and for what comes between two looks
 
 log = logging.getLogger("btcnode.node")
@@ -141,8 +142,11 @@ class NodeConsumers:
         self.driver.run_ahead = min(RUN_AHEAD_BYTES, queue // 2)
 
     def offer(self, free: int) -> None:
-        """So many bytes of the budget are not taken: no answer may be larger, where more would end the node."""
-        self.room.largest = max(free, self.room.limit) if self.enforced else sys.maxsize
+        """So many bytes of the budget are not taken: all answers together get no more where that would end the node.
+
+        What those in work were granted is there already, or not: it counts as if it was not.
+        """
+        self.room.largest = max(free + self.room.used, SMALL_ANSWER) if self.enforced else sys.maxsize
 
     def release(self) -> None:
         """Give mapped pages of the database back to the system."""

@@ -81,7 +81,7 @@ class Room:
         self.limit = limit
         self.used = 0
         self.used_by_strangers = 0
-        self.largest = sys.maxsize  # bytes that one answer may take
+        self.largest = sys.maxsize  # bytes that answers may take, one alone or all together
         self._large = 0  # tickets that were granted room
         self._unsent = 0  # bytes of answers that wait to be read
         self._wishes: deque[_Wish] = deque()
@@ -114,7 +114,7 @@ class Room:
             return True
         if not ticket.trusted and self.used_by_strangers + size > self.limit // 2:
             return False
-        return self.used + size <= self.limit
+        return self.used + size <= min(self.limit, self.largest)
 
     def _give(self, size: int, ticket: Ticket) -> None:
         self._large += not ticket.granted
@@ -127,11 +127,7 @@ class Room:
         Raises RpcError when there is no memory for so many.
         """
         if size > self.largest:
-            raise RpcError(
-                RpcCode.OUT_OF_MEMORY,
-                f"Out of memory: the answer takes about {size >> 20} MiB while it is made, {self.largest >> 20} MiB are"
-                " left",
-            )
+            raise self._refusal(size)
         if self._fits(size, ticket) and not any(wish.ticket.trusted or not ticket.trusted for wish in self._wishes):
             self._give(size, ticket)
             return
@@ -147,6 +143,13 @@ class Room:
                 self._wishes.remove(wish)
             raise
 
+    def _refusal(self, size: int) -> RpcError:
+        return RpcError(
+            RpcCode.OUT_OF_MEMORY,
+            f"Out of memory: the answer takes about {size >> 20} MiB while it is made, {self.largest >> 20} MiB are"
+            " left",
+        )
+
     def give_back(self, ticket: Ticket) -> None:
         """A ticket needs nothing any more of what it was granted."""
         if ticket.granted:
@@ -160,7 +163,9 @@ class Room:
             wish = self._wishes.popleft()
             if wish.granted.cancelled():
                 continue
-            if self._fits(wish.size, wish.ticket):
+            if wish.size > self.largest:  # there is less than when it came
+                wish.granted.set_exception(self._refusal(wish.size))
+            elif self._fits(wish.size, wish.ticket):
                 self._give(wish.size, wish.ticket)
                 wish.granted.set_result(None)
             else:

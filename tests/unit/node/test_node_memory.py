@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from btcnode.errors import ConfigError
 from btcnode.node import memory
 from btcnode.node.control_groups import MemoryGroup
-from btcnode.node.memory import MemoryBudget, fit_memory
+from btcnode.node.memory import MemoryBudget, NodeConsumers, fit_memory
+from btcnode.rpc.room import Room
 from btcnode.settings.settings import Settings
 from btcnode.sync.process_memory import Resident
 from tests.lib.settings import settings_of
@@ -103,3 +106,16 @@ def test_usual_options_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.Monk
     settings, _, share = fit_memory(wanted)
     assert settings.mempool == wanted.mempool and settings.storage.dbcache_bytes == wanted.storage.dbcache_bytes
     assert settings.storage.par == 32 and share.workers == 31
+
+
+@pytest.mark.parametrize("enforced", [True, False])
+def test_answers_get_what_is_left_where_more_would_end_the_node(enforced: bool) -> None:
+    room = Room(100 * MIB)
+    nobody: Any = None
+    consumers = NodeConsumers(nobody, None, nobody, nobody, nobody, room, enforced)
+    room.change(30 * MIB, trusted=True)
+    consumers.offer(20 * MIB)
+    assert room.largest == (50 * MIB if enforced else sys.maxsize)
+    room.change(-30 * MIB, trusted=True)
+    consumers.offer(0)
+    assert room.largest == (memory.SMALL_ANSWER if enforced else sys.maxsize)

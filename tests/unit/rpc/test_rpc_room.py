@@ -55,6 +55,37 @@ def test_an_answer_that_memory_does_not_suffice_for_is_refused() -> None:
     assert room.used == 0
 
 
+def test_answers_together_take_no_more_than_is_left() -> None:
+    room = Room()
+    room.largest = 80 * MIB
+
+    async def reserve() -> list[str]:
+        told: list[str] = []
+
+        async def one(name: str, size: int) -> None:
+            ticket = Ticket(room, trusted=True)
+            with working(ticket):
+                try:
+                    await make_room(size)
+                    told.append(f"{name} begins")
+                    await asyncio.sleep(0.01)
+                    assert room.used <= 80 * MIB
+                except RpcError as error:
+                    told.append(f"{name}: {error.code}")
+
+        first, second = (asyncio.create_task(one(name, 60 * MIB)) for name in ("first", "second"))
+        await asyncio.sleep(0.001)
+        assert told == ["first begins"]  # 256 MiB are for answers, and 20 are left
+        third = asyncio.create_task(one("third", 50 * MIB))
+        await asyncio.sleep(0.001)
+        room.largest = 55 * MIB  # others have taken them meanwhile
+        await asyncio.gather(first, second, third)
+        return told
+
+    assert asyncio.run(reserve()) == ["first begins", "second: -7", "third begins"]
+    assert room.used == 0
+
+
 def test_strangers_larger_answers_are_made_one_after_the_other_and_users_beside_them() -> None:
     room, at_work = Room(), {True: 0, False: 0}
     seen: list[tuple[int, int]] = []
