@@ -30,7 +30,8 @@ class OpenHints:
         except OSError as error:
             raise StorageError(f"cannot read the hints {path}: {error.strerror}") from None
         try:
-            self.size = os.fstat(self._file.fileno()).st_size
+            self._seen = self._stamp()
+            self.size = self._seen[0]
             self._index = read_index(self._file, self.size, between)
         except HintsError as error:
             self._file.close()
@@ -46,15 +47,24 @@ class OpenHints:
         self.digest = self._index.digest
 
     def hint(self, height: int) -> bytes:
-        """The entry for the block at a height from 1 on; raises StorageError."""
+        """The entry for the block at a height from 1 on; raises StorageError, HintsError when the file has changed."""
         start, size = self._index.place(height)
         try:
             data = os.pread(self._file.fileno(), size, start)
         except OSError as error:
             raise StorageError(f"cannot read the hints {self._path}: {error.strerror}") from None
         if len(data) != size:
-            raise StorageError(f"the hints {self._path} have become shorter")
+            raise HintsError(f"the hints {self._path} have become shorter")
         return data
+
+    def _stamp(self) -> tuple[int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
+
+    @property
+    def changed(self) -> bool:
+        """Whether somebody has written into the file since it was opened: another one in its place does no harm."""
+        return self._stamp() != self._seen
 
     def close(self) -> None:
         """Close the file."""

@@ -48,6 +48,7 @@ from btcnode.storage.survivor_load import RepeatedOutput, load_survivors
 from btcnode.storage.survivors import RunSizes
 from btcnode.swiftsync.fold import Fold, FoldJob, HintMismatch
 from btcnode.swiftsync.full_fold import FoldResult, SpentRefused, TimesWanted, fold_any
+from btcnode.swiftsync.hints import HintsError
 from btcnode.swiftsync.ledger import Ledger, RunRecord, find_repeated
 from btcnode.swiftsync.sums import SALT_SIZE
 from btcnode.sync.driver import StoreOutcome
@@ -370,6 +371,10 @@ class SwiftSync:
             else:
                 self._chain.tree.note_txs(index, fold.txs)
             self._count(height, index, fold)
+        except SwiftSyncFailed as failure:
+            self._failure = self._failure or failure
+            self._changed.set()
+            return await self._store_as_usual(index, raw)
         finally:
             del self._inflight[index]
             done.set()
@@ -393,12 +398,17 @@ class SwiftSync:
             self._changed.set()
 
     def _job(self, height: int) -> FoldJob:
-        ledger, hints, tree = self._ledger, self._hints, self._chain.tree
-        if ledger is None or hints is None:
+        """What a worker needs of everything else; raises SwiftSyncFailed when the hint cannot be read any more."""
+        ledger, tree = self._ledger, self._chain.tree
+        if ledger is None:
             raise RuntimeError("nothing to fold for")
         index = self._path.at(height)
         lost = (height, tree.hash(index)) in BIP30_OVERWRITTEN
-        return FoldJob(ledger.salt, height, tree.median_time_past(tree.prev(index)), lost, hints.hint(height))
+        try:
+            hint = self._known_hints().hint(height)
+        except (StorageError, HintsError) as error:
+            raise SwiftSyncFailed(str(error)) from None
+        return FoldJob(ledger.salt, height, tree.median_time_past(tree.prev(index)), lost, hint)
 
     async def _fold(self, height: int, index: int, raw: bytes, *, here: bool = False) -> FoldResult | None:
         """Have a worker fold a block; None when that was not possible, also for a block at fault.
@@ -498,6 +508,8 @@ class SwiftSync:
             self._want_spent()
             await self._fold_stored()
             now = time.monotonic()
+            if self._failure is not None:
+                raise self._failure
             self._check_spent(now)
             if self._held_bytes >= RUN_BYTES or now - self._checkpointed > CHECKPOINT_SECONDS:
                 self._begin_checkpoint()
@@ -516,8 +528,6 @@ class SwiftSync:
 
     def _check_spent(self, now: float) -> None:
         """Whether peers tell what is needed of them; raises SwiftSyncFailed."""
-        if self._failure is not None:
-            raise self._failure
         spent = self._spent
         if spent is None:
             return
@@ -711,13 +721,17 @@ class SwiftSync:
 
     async def _give_up(self, failure: SwiftSyncFailed) -> None:
         """Sync as usual, from the blocks that are here."""
-        self._failure = failure
         self._end()
         if self._checkpoint is not None:
             await asyncio.gather(self._checkpoint, return_exceptions=True)
         await self._driver.flush()  # the blocks first: a kill after the note shall not cost them
-        if self._hints is not None:
-            await asyncio.to_thread(self._folder.note_failure, self._hints.digest)
+        hints = self._known_hints()
+        if hints.changed:  # what was read at the start is not to blame
+            failure = SwiftSyncFailed(f"{failure}, and somebody has written into the file of hints meanwhile")
+            await asyncio.to_thread(self._folder.clear)
+        else:
+            await asyncio.to_thread(self._folder.note_failure, hints.digest)
+        self._failure = failure
         self._records, self._coinbases, self._held_bytes = [], [], 0
         log.error("SwiftSync has failed: %s. The node syncs as usual, with the blocks that are here.", failure)
         self._driver.hold(False)

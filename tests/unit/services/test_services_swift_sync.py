@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,52 @@ def test_blocks_that_others_bring_are_folded_too(tmp_path: Path, chain: list[byt
     assert not swift.running
     assert not tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height))
     assert tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height + 1))
+    lab.close()
+
+
+def in_place(path: Path, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.write(data)
+        file.truncate()
+
+
+CHANGES: dict[str, Callable[[Path, bytes], object]] = {
+    "deleted": lambda path, _: path.unlink(),
+    "replaced": lambda path, _: path.rename(path.with_name("old")) and path.write_bytes(b"another"),
+    "shorter": lambda path, data: in_place(path, data[:30]),
+    "overwritten": lambda path, data: in_place(path, data[:30] + b"\xff" * (len(data) - 30)),
+    "other hints": lambda path, data: in_place(path, data[:30] + bytes(len(data) - 30)),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_file_of_hints_that_changes_while_it_is_used(tmp_path: Path, chain: list[bytes], how: str) -> None:
+    """Written into it is of no use any more, and that is not held against the hints that were read at the start."""
+    height = len(chain) - 3
+    lab, swift = open_lab(tmp_path, chain, height)
+    peer, tree = lab.add_peer("11.1.1.1:8333"), lab.parts.chain.tree
+    peer.send(Headers(tuple(raw[:HEADER_SIZE] for raw in chain)))
+    lab.until(lambda: swift.target >= 0)
+
+    def bring(blocks: list[bytes]) -> None:
+        for raw in blocks:
+            index = tree.find(header_hash(raw[:HEADER_SIZE]))
+            if swift.wants(index):
+                lab.do(swift.take(index, raw))
+            else:
+                lab.do(lab.parts.chain.driver.store_block(raw, lab.now, requested=True))
+
+    bring(chain[:15])
+    assert swift.progress().blocks == 15
+    path = tmp_path / "hints"
+    CHANGES[how](path, path.read_bytes())
+    bring(chain[15:])
+    lab.until(lambda: tree.height(lab.parts.chain.tip()) == len(chain))
+    failure, served = swift.progress().failure, how in ("deleted", "replaced")
+    assert ("written into the file" in failure) is not served
+    assert bool(failure) is not served and not swift.running
+    assert tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height)) is not served
+    assert not (lab.parts.chain.driver.chainstate.store.directory / "swiftsync").exists()
     lab.close()
 
 
