@@ -132,6 +132,35 @@ def test_hints_that_have_failed_are_not_tried_again(
             assert node.stop() == 0
 
 
+def test_hints_for_another_height_after_a_kill(
+    tmp_path: Path, chain: list[bytes], hints: list[list[int]], expected: dict[str, Any]
+) -> None:
+    """What was done with the first ones is of no use, but for the blocks."""
+    first = options(tmp_path / "first", chain, reference_hints(chain[: len(hints) - 20]))
+    words = options(tmp_path / "hints", chain, hints)
+    served = set()
+    with ChainServer.of_blocks(PARAMS, chain) as server:
+
+        def slowly(block_hash: bytes, raw: bytes) -> bytes:
+            served.add(block_hash)
+            time.sleep(0.02)
+            return raw
+
+        server.on_block = slowly
+        node = run(tmp_path / "node", server.address)
+        node.options = (*node.options, *first)
+        with node.start():
+            wait_until(lambda: len(served) > 40, what="some blocks")
+            assert node.stop() == 0
+        node.options = (*node.options[: -len(first)], *words)
+        with node.start():
+            node.wait_height(len(chain))
+            assert figures(node) == expected
+            assert f"SwiftSync has brought the chain to height {len(hints)}" in node.output()
+            assert "SwiftSync goes on" not in node.output() and "SwiftSync has failed" not in node.output()
+            assert node.stop() == 0
+
+
 def test_a_file_that_is_no_hintsfile_stops_the_start(
     tmp_path: Path, chain: list[bytes], hints: list[list[int]]
 ) -> None:
