@@ -19,8 +19,8 @@ from btcnode.cli.client_options import NEGATED, OptionError, parse_options
 from btcnode.errors import ConfigError
 from btcnode.networks.names import FLAGS, MAINNET, NetworkName, network_named
 from btcnode.observe.stdio import run_program
-from btcnode.rpc.auth import read_cookie
 from btcnode.rpc.client import RpcClient, RpcConnectionError
+from btcnode.rpc.cookie import read_cookie
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode_kept, encode, pretty, value_text
 from btcnode.rpc.ready import ready_rpc_port

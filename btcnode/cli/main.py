@@ -207,8 +207,8 @@ def _is_running(settings: Settings) -> bool:
 
 def _running_node(settings: Settings, *, own_port: bool, timeout: float | None = 30.0) -> RpcClient:
     """A client of the node of a data directory; raises ConfigError when none runs there."""
-    from btcnode.rpc.auth import read_cookie
     from btcnode.rpc.client import RpcClient
+    from btcnode.rpc.cookie import read_cookie
     from btcnode.rpc.ready import ready_rpc_port
 
     if settings.rpc.rpcpassword:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 from base64 import b64encode
 from typing import Any
 
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.errors import RpcError
+from btcnode.rpc.http_client import HttpConnection, HttpError, RemoteClosed
 from btcnode.rpc.jsonvalue import decode_decimal, encode
 
 DEFAULT_TIMEOUT_S = 900.0
@@ -46,10 +46,7 @@ def unpack_reply(reply: Any) -> Any:
 
 
 class RpcClient:
-    """``RpcClient("127.0.0.1", 18443, "user", "password").call("getblockcount")``.
-
-    Raises RpcConnectionError for a host that can be none.
-    """
+    """``RpcClient("127.0.0.1", 18443, "user", "password").call("getblockcount")``."""
 
     def __init__(
         self, host: str, port: int, user: str = "", password: str = "", *, timeout: float | None = DEFAULT_TIMEOUT_S
@@ -59,37 +56,24 @@ class RpcClient:
             "Authorization": basic_authorization(user, password),
             "Content-Type": "application/json",
         }
-        try:
-            self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        except http.client.InvalidURL as error:
-            raise RpcConnectionError(str(error)) from error
+        self._connection = HttpConnection(host, port, timeout)
         self._id = 0
 
     def post(self, body: bytes, path: str = "/") -> tuple[int, bytes]:
-        """Send a body, once more on a connection that the server has closed; raises RpcConnectionError."""
-        fresh = self._connection.sock is None
-        try:
-            return self._post(body, path)
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
-            self._connection.close()
-            if fresh:
-                raise RpcConnectionError(str(error)) from error
-        except (OSError, UnicodeError, http.client.HTTPException) as error:  # no host name: UnicodeError
-            self._connection.close()
-            raise RpcConnectionError(str(error)) from error
-        try:
-            return self._post(body, path)
-        except (OSError, UnicodeError, http.client.HTTPException) as error:  # no host name: UnicodeError
-            self._connection.close()
-            raise RpcConnectionError(str(error)) from error
+        """Send a body, once more on a connection that the server has closed; raises RpcConnectionError.
 
-    def _post(self, body: bytes, path: str) -> tuple[int, bytes]:
+        Returns the status and the body of the answer.
+        """
         connection = self._connection
-        if connection.sock is None:
-            connection.connect()
-        connection.request("POST", path, body, self._headers)
-        response = connection.getresponse()
-        return response.status, response.read()
+        used = connection.is_open
+        while True:
+            try:
+                return connection.post(path, body, self._headers)
+            except (OSError, ValueError, HttpError) as error:  # ValueError: no host name
+                connection.close()
+                if not used or not isinstance(error, RemoteClosed | BrokenPipeError | ConnectionResetError):
+                    raise RpcConnectionError(str(error)) from error
+                used = False
 
     def request(self, body: Any) -> Any:
         """Send a request object or batch and return the parsed reply; raises RpcConnectionError or RpcHttpError."""

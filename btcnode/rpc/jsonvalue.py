@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btcnode.primitives.amounts import format_amount
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 MAX_DEPTH = 512  # arrays and objects inside one another
 PIECE = 100  # items of a large array or object that are written in one go, at most
@@ -227,8 +230,16 @@ _request_decoder = json.JSONDecoder(
     parse_float=Number, parse_int=_whole, parse_constant=_refuse, object_pairs_hook=_pairs
 )
 _decode, _decode_prefix = _request_decoder.decode, _request_decoder.raw_decode
-_decode_decimal = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse).decode
-_decode_long = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse).decode
+
+
+def _as_decimal(text: str) -> Decimal:
+    from decimal import Decimal  # btcnode-cli, which keeps numbers as they are written, does without
+
+    return Decimal(text)
+
+
+_decode_decimal = json.JSONDecoder(parse_float=_as_decimal, parse_constant=_refuse).decode
+_decode_long = json.JSONDecoder(parse_float=_as_decimal, parse_int=_as_decimal, parse_constant=_refuse).decode
 _decode_kept = json.JSONDecoder(
     parse_float=Number, parse_int=Number, parse_constant=_refuse, object_pairs_hook=_pairs
 ).decode
@@ -354,7 +365,12 @@ def value_text(value: Any) -> str:
         return value.text
     if isinstance(value, bool):
         return "1" if value else ""
-    return str(value) if isinstance(value, int | float | Decimal) else ""
+    return str(value) if isinstance(value, int | float) or _is_decimal(value) else ""
+
+
+def _is_decimal(value: Any) -> bool:
+    loaded = sys.modules.get("decimal")  # if it is not, nothing is one
+    return loaded is not None and isinstance(value, loaded.Decimal)
 
 
 def type_name(value: Any) -> str:
@@ -365,6 +381,6 @@ def type_name(value: Any) -> str:
         return "bool"
     if isinstance(value, str):
         return "string"
-    if isinstance(value, int | Number | float | Decimal):
+    if isinstance(value, int | Number | float) or _is_decimal(value):
         return "number"
     return "object" if isinstance(value, dict) else "array"

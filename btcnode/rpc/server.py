@@ -8,8 +8,9 @@ import socket
 from ipaddress import ip_network
 
 from btcnode.errors import BtcnodeError
-from btcnode.rpc.auth import COOKIE_USER, Authenticator, Whitelist, read_cookie, write_cookie
+from btcnode.rpc.auth import Authenticator, Whitelist
 from btcnode.rpc.connection import Connection, Plan
+from btcnode.rpc.cookie import COOKIE_USER, read_cookie, write_cookie
 from btcnode.rpc.dashboard import MOST_VIEWERS, Dashboard, Token, is_dashboard, not_allowed
 from btcnode.rpc.http1 import JSON_TYPE, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAUTHORIZED, UNAVAILABLE, Head
 from btcnode.rpc.http_server import HttpLimits, HttpServer

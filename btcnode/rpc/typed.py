@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from btcnode.rpc.async_client import DEFAULT_CONNECTIONS, AsyncRpcClient
-from btcnode.rpc.auth import read_cookie
 from btcnode.rpc.client import RpcConnectionError
+from btcnode.rpc.cookie import read_cookie
 from btcnode.rpc.jsonvalue import Number
 
 

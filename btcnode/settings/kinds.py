@@ -9,12 +9,14 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btcnode.errors import ConfigError
 from btcnode.primitives.amounts import AmountError, parse_money
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 MIB, KB, MB = 1 << 20, 1000, 1_000_000
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
@@ -217,6 +219,8 @@ class Share(Kind):
 
     def read(self, flag: str, text: str) -> Fraction:
         """From 0 to 1; ConfigError when it is neither."""
+        from fractions import Fraction  # btcnode-cli does without
+
         match = re.fullmatch(r"([0-9]{1,9})(?:/([0-9]{1,9})|\.([0-9]{1,9}))?", text)
         share = Fraction(-1)
         if match is not None and not (match[2] and int(match[2]) == 0):

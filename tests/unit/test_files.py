@@ -13,7 +13,7 @@ from btcnode import files
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.files import open_regular, parse_json, read_limited
 from btcnode.networks.parameters import params_for
-from btcnode.rpc.auth import read_cookie
+from btcnode.rpc.cookie import read_cookie
 from btcnode.services.ban_file import BanFile
 from btcnode.services.fees import load_estimator
 from btcnode.services.peers_file import read_anchors

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from btcnode.rpc.async_client import AsyncRpcClient
-from btcnode.rpc.auth import read_cookie
 from btcnode.rpc.client import RpcClient, RpcConnectionError, RpcHttpError
+from btcnode.rpc.cookie import read_cookie
 from btcnode.rpc.errors import RpcError
 
 

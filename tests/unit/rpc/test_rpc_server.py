@@ -19,7 +19,8 @@ from btcnode.errors import BtcnodeError, ConfigError
 from btcnode.node.resources import http_limits
 from btcnode.rpc import connection as connection_module
 from btcnode.rpc import http1
-from btcnode.rpc.auth import MAX_COOKIE_BYTES, Authenticator, hashed, read_cookie
+from btcnode.rpc.auth import Authenticator, hashed
+from btcnode.rpc.cookie import MAX_COOKIE_BYTES, read_cookie
 from btcnode.rpc.declare import rpc
 from btcnode.rpc.places import Places
 from btcnode.rpc.server import RpcServer
