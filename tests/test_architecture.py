@@ -14,6 +14,7 @@ TEST_LIBRARY = ROOT.parent / "tests/lib"
 # a room may import itself, rooms of a lower number, and nothing else of btcnode
 ORDER = {
     "counting": 0,
+    "record": 0,
     "errors": 0,
     "files": 0,
     "networks": 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -43,7 +44,10 @@ def run(argv: list[str]) -> int:
             return status
         if loaded.settings.log.printtoconsole is None:
             loaded = loaded.changed("log", printtoconsole=False)
+    gc.disable()  # nothing of what is loaded is garbage
     from btcnode.cli.run import run_node  # the whole node: not needed for wrong options
+
+    gc.enable()
 
     if loaded.settings.log.progress is None:
         loaded = loaded.changed("log", progress=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import sys
 import time
@@ -139,7 +140,10 @@ def options_before_commands(
 def start(help_all: HelpAll = False, **options: Any) -> None:
     """Run a node until it is stopped. The usual options are below; --help-all shows every one."""
     loaded = from_keywords(options)
+    gc.disable()  # nothing of what is loaded is garbage
     from btcnode.cli.run import run_node  # the whole node: not needed for --help and wrong options
+
+    gc.enable()
 
     process = loaded.settings.process
     pid_file = None if process.pid is None else loaded.settings.net_dir / process.pid

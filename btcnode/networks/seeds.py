@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
+
+_DATA = Path(__file__).parent / "data"
 
 
 class SeedAddress(NamedTuple):
@@ -19,7 +21,7 @@ def fixed_seeds(network: str) -> list[SeedAddress]:
 
     The file has a record for each: BIP155 network id, length, address, port (big-endian).
     """
-    path = files("btcnode.networks") / "data" / f"seeds_{network}.dat"
+    path = _DATA / f"seeds_{network}.dat"
     if not path.is_file():
         return []
     data = path.read_bytes()
@@ -34,5 +36,5 @@ def fixed_seeds(network: str) -> list[SeedAddress]:
 
 def embedded_asmap() -> bytes | None:
     """The map of autonomous systems, if whoever packaged this version put one at ``networks/data/ip_asn.dat``."""
-    path = files("btcnode.networks") / "data" / "ip_asn.dat"
+    path = _DATA / "ip_asn.dat"
     return path.read_bytes() if path.is_file() else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from btcnode.record import record
 
 if TYPE_CHECKING:
     from btcnode.primitives.tx import Tx
@@ -11,21 +12,21 @@ if TYPE_CHECKING:
     from btcnode.wire.subnet import SubNet
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BroadcastPrivately:
     """The user's transaction shall reach the network over short-lived connections; it was checked, not accepted."""
 
     tx: Tx
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AbortPrivateBroadcast:
     """Give up the private broadcast of the transaction with this txid or wtxid."""
 
     tx_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AddNode:
     """The user's ``addnode``: ``target`` is ``host``, ``host:port`` or ``[v6]:port`` as typed.
 
@@ -40,14 +41,14 @@ class AddNode:
     v2: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DisconnectNode:
     """The user closes a connection."""
 
     peer_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AddConnection:
     """A test opens an automatic connection to ``target`` by hand; ``v2`` as in ``AddNode``."""
 
@@ -56,7 +57,7 @@ class AddConnection:
     v2: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SetBan:
     """The user bans a range from ``created`` until ``until`` (Unix seconds): its peers are disconnected."""
 
@@ -65,21 +66,21 @@ class SetBan:
     until: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LiftBan:
     """The user lifts the ban of exactly this range, or (None) all bans."""
 
     subnet: SubNet | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SetNetworkActive:
     """The user switches all networking off or on."""
 
     active: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FetchBlock:
     """The user wants the block at a tree index from this peer, whoever has been asked for it before."""
 
@@ -87,38 +88,38 @@ class FetchBlock:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ForwardTimers:
     """Tests let the slow timers (announcing own transactions again, saving addresses) run ahead by ``seconds``."""
 
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ValidationLimit:
     """Blocks that wait for validation may take ``limit`` bytes from now on: memory is short, or not any more."""
 
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FetchBlocks:
     """Other blocks are wanted than before (a sync without lookups has begun or ended): ask peers now, not at a tick."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FetchSpent:
     """Ask peers for the coins that these blocks spend, by header index; each is answered by one ``TakeSpent``."""
 
     indices: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DropSpent:
     """No spent coins are wanted any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpentJudged:
     """The coins that a peer told (``TakeSpent``) do not go together with their block; ``reason`` for the log."""
 
@@ -127,7 +128,7 @@ class SpentJudged:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PingPeers:
     """The user's ``ping``: measure every peer's latency soon."""
 

@@ -7,9 +7,10 @@ open questions is the protocol's back-pressure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from btcnode.record import record
 
 if TYPE_CHECKING:
     from btcnode.chain.standing import Standing
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from btcnode.wire.netaddr import NetAddress
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Send:
     """Encode ``message`` and append it to the peer's send buffer.
 
@@ -34,7 +35,7 @@ class Send:
     droppable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SendRaw:
     """Append a message whose payload is ready as bytes (blocks and transactions)."""
 
@@ -43,7 +44,7 @@ class SendRaw:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Disconnect:
     """Close the connection once what was sent before is flushed (at most a second), then ``PeerDisconnected``.
 
@@ -56,7 +57,7 @@ class Disconnect:
     discourage: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Connect:
     """Open a connection; answered by ``PeerConnected`` or ``ConnectFailed`` with the same ``attempt``.
 
@@ -70,7 +71,7 @@ class Connect:
     v2: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SetReceiving:
     """Stop (False) or resume (True) taking messages from the peer: its unread bytes wait in the kernel.
 
@@ -81,14 +82,14 @@ class SetReceiving:
     enabled: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Excuse:
     """What is done at this moment for the peer was asked for by us: its time is not to be charged."""
 
     peer_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProcessBlock:
     """Check and store a block whose header is in the tree, then activate the best chain.
 
@@ -104,14 +105,14 @@ class ProcessBlock:
     standing: Standing
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DistrustBlocks:
     """The peer that brought these blocks, by header index, has brought a bad one: others are judged before them."""
 
     indices: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProcessTransactions:
     """Check transactions and take them into the mempool; answered by ``TransactionsProcessed`` with this ``number``.
 
@@ -126,7 +127,7 @@ class ProcessTransactions:
     test: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WithdrawTransactions:
     """The peer is gone: what nobody has begun to check of these ``ProcessTransactions`` need not be checked.
 
@@ -136,7 +137,7 @@ class WithdrawTransactions:
     numbers: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReadBlock:
     """Read a stored block to serve it; answered by ``BlockRead``.
 
@@ -149,7 +150,7 @@ class ReadBlock:
     witness: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MatchBlock:
     """Read a stored block and match it with a client's filter; answered by ``BlockMatched``.
 
@@ -161,7 +162,7 @@ class MatchBlock:
     filter: BloomFilter
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MakeThin:
     """Make the answer to a request for a thin block or for parts of one; answered by ``ThinMade``.
 
@@ -175,7 +176,7 @@ class MakeThin:
     block: ParsedBlock | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReadFilters:
     """Read the block filters of these headers; answered by ``FiltersRead``. At most one is open for each peer.
 
@@ -187,7 +188,7 @@ class ReadFilters:
     data: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReadSpent:
     """Read the coins that a block spends, those of blocks below ``cutoff`` only unless that is 0, to serve them.
 
@@ -199,7 +200,7 @@ class ReadSpent:
     cutoff: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TakeSpent:
     """A peer told the coins that a block spends, as they were asked for (``FetchSpent``); nothing of them is checked.
 
@@ -211,7 +212,7 @@ class TakeSpent:
     coins: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AskForTurn:
     """There is more to do for the peer: ``PeerTurn`` shall come once when its turn has come among all peers.
 
@@ -223,14 +224,14 @@ class AskForTurn:
     first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ResolveSeeds:
     """Look these DNS seeds up; each is answered by one ``DnsSeedResult``. Names carry the service-bits prefix."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AddressBookDirty:
     """The address book changed enough to be saved: take ``Protocol.address_book.serialize()`` when convenient."""
 
@@ -244,7 +245,7 @@ class LogLevel(Enum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Log:
     """One line for the log; ``category`` as Core names them (``net``, ``validation``, ``addrman``).
 
@@ -256,7 +257,7 @@ class Log:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Audit:
     """A record for the audit log: what a peer did and what followed; JSON values only."""
 

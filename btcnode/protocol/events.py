@@ -9,12 +9,12 @@ Ordering that the reactor guarantees for one peer: ``PeerConnected`` first, then
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 from typing import Protocol as Interface
 
 from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.record import record
 from btcnode.settings.permissions import Permission
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from btcnode.wire.netaddr import NetAddress
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PeerConnected:
     """A TCP connection stands.
 
@@ -55,7 +55,7 @@ class PeerConnected:
         return self.kind is ConnectionKind.INBOUND
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TransportReady:
     """It is known what a connection that was ``"detecting"`` speaks: ``transport`` is ``"v1"`` or ``"v2"``.
 
@@ -67,7 +67,7 @@ class TransportReady:
     session_id: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConnectFailed:
     """The ``Connect`` effect numbered ``attempt`` came to nothing; ``reason`` is one line for the log.
 
@@ -80,7 +80,7 @@ class ConnectFailed:
     proxy_failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PeerDisconnected:
     """The connection is gone, whoever closed it.
 
@@ -93,7 +93,7 @@ class PeerDisconnected:
     retry_v1: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MessageReceived:
     """A well-formed message. ``size`` is the payload's length in bytes.
 
@@ -105,7 +105,7 @@ class MessageReceived:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkMeasured:
     """Seconds of processor time by peer that its messages took since the last time, without what was excused."""
 
@@ -124,7 +124,7 @@ class Malformation(Enum):
     TRANSPORT = "transport"  # the v2 transport cannot be continued
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MalformedMessage:
     """Bytes that are no message; ``command`` as far as it could be read, ``reason`` is one line for the log."""
 
@@ -135,7 +135,7 @@ class MalformedMessage:
     size: int = 0  # of its payload
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SendBufferState:
     """The peer's send buffer went above (``full``) or back below its limit.
 
@@ -147,14 +147,14 @@ class SendBufferState:
     full: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PeerTurn:
     """Answer to ``AskForTurn``: it is the peer's turn, for about half a millisecond."""
 
     peer_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tick:
     """Time passes. The reactor sends one every 100 ms, late rather than twice.
 
@@ -167,7 +167,7 @@ class Tick:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockProcessed:
     """Answer to ``ProcessBlock``: the bytes of the block of header ``index`` were checked and stored, or refused.
 
@@ -182,7 +182,7 @@ class BlockProcessed:
     new: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockAccepted:
     """A block on top of the active tip was stored: its proof of work and all that needs no coins are good.
 
@@ -194,7 +194,7 @@ class BlockAccepted:
     block: ParsedBlock
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockRejected:
     """Connecting the stored block of header ``index`` to the chain broke a rule (its coins or scripts)."""
 
@@ -202,7 +202,7 @@ class BlockRejected:
     violation: RuleViolation
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TipChanged:
     """The active chain ends at header ``index`` now; ``connected`` are the new indices, oldest first.
 
@@ -213,12 +213,12 @@ class TipChanged:
     connected: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ChainSettled:
     """Every block that was processed (``BlockProcessed``) before has had its effect on chain and mempool, if any."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockRead:
     """Answer to ``ReadBlock``: the serialised block, or None when it cannot be read (pruned, disk error)."""
 
@@ -227,7 +227,7 @@ class BlockRead:
     raw: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockMatched:
     """Answer to ``MatchBlock``: what the filter wants of the block, or None when it cannot be read."""
 
@@ -236,7 +236,7 @@ class BlockMatched:
     found: FilteredBlock | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ThinMade:
     """Answer to ``MakeThin``; None when the block cannot be read."""
 
@@ -261,7 +261,7 @@ class FilterEntry(Interface):
         """The filter as BIP158 encodes it: CompactSize of its elements, then the Golomb-coded set."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FiltersRead:
     """Answer to ``ReadFilters``: the filters in the order of ``indices``, or None when one is not there."""
 
@@ -270,7 +270,7 @@ class FiltersRead:
     filters: tuple[FilterEntry, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpentRead:
     """Answer to ``ReadSpent``: the coins as ``bspent`` has them behind the block's hash, None: they cannot be read."""
 
@@ -294,7 +294,7 @@ class TxOutcome(NamedTuple):
     replaced: tuple[Tx, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TransactionsProcessed:
     """Answer to ``ProcessTransactions`` number ``number``: one outcome for each transaction that was judged.
 
@@ -307,7 +307,7 @@ class TransactionsProcessed:
     results: tuple[TxOutcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TransactionAdded:
     """A transaction is in the mempool otherwise than from a peer and shall be announced to all, perhaps again."""
 
@@ -315,21 +315,21 @@ class TransactionAdded:
     wtxid: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TransactionsConfirmed:
     """A block was connected to the active chain outside initial download, oldest first; the mempool knows it."""
 
     block: ParsedBlock
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TransactionsUnconfirmed:
     """A block was disconnected from the active chain; sent before those that are connected instead."""
 
     block_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DnsSeedResult:
     """Answer to ``ResolveSeeds`` for one name; empty when the look-up failed."""
 
@@ -337,7 +337,7 @@ class DnsSeedResult:
     addresses: tuple[NetAddress, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LocalAddress:
     """An address under which we can be reached (bound, given by the user, or found by NAT traversal)."""
 
@@ -345,14 +345,14 @@ class LocalAddress:
     source: str = "bind"  # "bind" | "user" | "mapped" | "interface"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LocalAddressGone:
     """We cannot be reached under this address any more."""
 
     address: NetAddress
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NetworkReachable:
     """A way into a network was found (Tor's proxy); automatic connections may use it now."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar, NamedTuple
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size
+from btcnode.record import record
 from btcnode.wire.codec import Message, Reader, encode_var_bytes
 from btcnode.wire.constants import MAX_ADDR_TO_SEND, MAX_ADDRV2_SIZE
 from btcnode.wire.netaddr import NetAddress
@@ -25,7 +25,7 @@ class AddrEntry(NamedTuple):
     address: NetAddress
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Addr(Message):
     """Addresses of IPv4 and IPv6 nodes; at most 1000.
 
@@ -54,7 +54,7 @@ class Addr(Message):
         return b"".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AddrV2(Message):
     """BIP155: addresses of nodes in any network; at most 1000.
 

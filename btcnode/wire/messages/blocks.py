@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from btcnode.errors import DecodeError
@@ -11,11 +10,12 @@ from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import Tx
+from btcnode.record import record
 from btcnode.wire.codec import Message, Reader, StepwiseMessage, encode_hashes, encode_var_bytes
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockMessage(Message):
     """A whole block. Only its header is looked at before somebody asks for more.
 
@@ -53,7 +53,7 @@ class BlockMessage(Message):
         return parse_block(self.raw)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TxMessage(Message):
     """A transaction, with its witness where the receiver has asked for it."""
 
@@ -78,7 +78,7 @@ class TxMessage(Message):
         return Tx.parse_at(self.raw, 0)[0]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MerkleBlock(StepwiseMessage):
     """BIP37: a header and the partial merkle tree of the transactions that have matched.
 

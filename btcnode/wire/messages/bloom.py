@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar
 
+from btcnode.record import record
 from btcnode.wire.codec import EmptyMessage, LimitExceeded, Message, Reader, encode_var_bytes
 from btcnode.wire.constants import MAX_BLOOM_FILTER_SIZE, MAX_BLOOM_HASH_FUNCS, MAX_FILTERADD_SIZE
 
 _TAIL = Struct("<IIB")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FilterLoad(Message):
     """The filter for transactions that the sender wants: at most 36,000 bytes and 50 hash functions."""
 
@@ -38,7 +38,7 @@ class FilterLoad(Message):
         return encode_var_bytes(self.data) + _TAIL.pack(self.hash_funcs, self.tweak, self.flags)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FilterAdd(Message):
     """One more element of the filter: at most 520 bytes."""
 
@@ -59,7 +59,7 @@ class FilterAdd(Message):
         return encode_var_bytes(self.data)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FilterClear(EmptyMessage):
     """The sender takes its filter back."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from btcnode.errors import DecodeError
@@ -12,6 +11,7 @@ from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.scan import scan_tx_in_steps
 from btcnode.primitives.steps import STEP, Steps
+from btcnode.record import record
 from btcnode.wire.codec import LimitExceeded, Message, Reader, StepwiseMessage
 from btcnode.wire.constants import CMPCTBLOCKS_VERSION, MAX_BLOCK_TXS, MAX_PROTOCOL_MESSAGE_LENGTH
 
@@ -26,7 +26,7 @@ class PrefilledTx(NamedTuple):
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SendCmpct(Message):
     """How blocks shall be announced: ``high_bandwidth`` asks for cmpctblock without an announcement before it."""
 
@@ -46,7 +46,7 @@ class SendCmpct(Message):
         return bytes([self.high_bandwidth]) + self.version.to_bytes(8, "little")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CmpctBlock(StepwiseMessage):
     """A header, short ids (48-bit integers) of most transactions, and the others in full.
 
@@ -109,7 +109,7 @@ class CmpctBlock(StepwiseMessage):
         return header_hash(self.header)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GetBlockTxn(StepwiseMessage):
     """Request for transactions of a block by their positions, which rise."""
 
@@ -146,7 +146,7 @@ class GetBlockTxn(StepwiseMessage):
         return b"".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockTxn(StepwiseMessage):
     """The transactions that a getblocktxn has asked for, in its order."""
 

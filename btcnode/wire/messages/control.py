@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from btcnode.record import record
 from btcnode.wire.codec import EmptyMessage, Message, Reader
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ping(Message):
     """BIP31: asks for a pong with the same nonce."""
 
@@ -26,7 +26,7 @@ class Ping(Message):
         return self.nonce.to_bytes(8, "little")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pong(Message):
     """Answer to a ping. ``nonce`` is None when the payload is too short for one: Core then ends the wait for it."""
 
@@ -44,7 +44,7 @@ class Pong(Message):
         return b"" if self.nonce is None else self.nonce.to_bytes(8, "little")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FeeFilter(Message):
     """BIP133: announce no transaction below this feerate (sat/kvB, signed as on the wire)."""
 
@@ -62,21 +62,21 @@ class FeeFilter(Message):
         return self.feerate.to_bytes(8, "little", signed=True)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SendHeaders(EmptyMessage):
     """BIP130: blocks shall be announced by their headers."""
 
     command: ClassVar[str] = "sendheaders"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GetAddr(EmptyMessage):
     """Request for addresses of nodes."""
 
     command: ClassVar[str] = "getaddr"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mempool(EmptyMessage):
     """BIP35: request for an inv of the mempool."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from btcnode.record import record
 from btcnode.wire.codec import Message, Reader, encode_hashes, encode_var_bytes
 from btcnode.wire.constants import MAX_CFHEADERS, MAX_PROTOCOL_MESSAGE_LENGTH
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _FilterRange(Message):
     """The form that getcfilters and getcfheaders share: blocks from a height to a block, both included."""
 
@@ -28,21 +28,21 @@ class _FilterRange(Message):
         return bytes([self.filter_type]) + self.start_height.to_bytes(4, "little") + self.stop_hash
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GetCFilters(_FilterRange):
     """Request for the filters of a range of blocks."""
 
     command: ClassVar[str] = "getcfilters"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GetCFHeaders(_FilterRange):
     """Request for the filter hashes of a range of blocks."""
 
     command: ClassVar[str] = "getcfheaders"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CFilter(Message):
     """The filter of one block."""
 
@@ -64,7 +64,7 @@ class CFilter(Message):
         return bytes([self.filter_type]) + self.block_hash + encode_var_bytes(self.filter)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CFHeaders(Message):
     """The filter header before a range of blocks, and the filter hashes of the range: at most 2000."""
 
@@ -88,7 +88,7 @@ class CFHeaders(Message):
         return head + encode_hashes(self.filter_hashes)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GetCFCheckpt(Message):
     """Request for the filter headers at every 1000th block up to a block."""
 
@@ -108,7 +108,7 @@ class GetCFCheckpt(Message):
         return bytes([self.filter_type]) + self.stop_hash
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CFCheckpt(Message):
     """The filter headers at every 1000th block, lowest first."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar
 
+from btcnode.record import record
 from btcnode.wire.codec import EmptyMessage, Message, Reader, encode_var_bytes
 from btcnode.wire.constants import MAX_SUBVERSION_LENGTH, PROTOCOL_VERSION
 from btcnode.wire.netaddr import NetAddress, Network
@@ -18,7 +18,7 @@ NOWHERE = NetAddress(Network.IPV6, bytes(16), 0)
 """The address that stands where a node does not tell or know one."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Version(Message):
     """The first message of either side.
 
@@ -88,28 +88,28 @@ class Version(Message):
         return "".join(c for c in self.user_agent.decode("latin-1") if c in _SAFE)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verack(EmptyMessage):
     """The version message is accepted."""
 
     command: ClassVar[str] = "verack"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WtxidRelay(EmptyMessage):
     """BIP339: transactions shall be announced by their wtxid."""
 
     command: ClassVar[str] = "wtxidrelay"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SendAddrV2(EmptyMessage):
     """BIP155: the sender understands addrv2."""
 
     command: ClassVar[str] = "sendaddrv2"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SendTxRcncl(Message):
     """BIP330: the sender can reconcile transaction sets, with its half of the salt of short ids."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.header import HEADER_SIZE
+from btcnode.record import record
 from btcnode.wire.codec import Message, Reader, encode_hashes
 from btcnode.wire.constants import MAX_HEADERS_RESULTS, MAX_LOCATOR_SIZE, PROTOCOL_VERSION
 
@@ -14,7 +14,7 @@ _STRIDE = HEADER_SIZE + 1
 _ZERO_HASH = bytes(32)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Locate(Message):
     """The form that getheaders and getblocks share: a locator, newest hash first, and where to stop.
 
@@ -38,21 +38,21 @@ class _Locate(Message):
         return self.version.to_bytes(4, "little", signed=True) + encode_hashes(self.locator) + self.stop_hash
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GetHeaders(_Locate):
     """Request for headers after the fork point with the locator; an empty locator asks for the stop hash's header."""
 
     command: ClassVar[str] = "getheaders"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GetBlocks(_Locate):
     """Request for an inv of blocks after the fork point with the locator."""
 
     command: ClassVar[str] = "getblocks"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Headers(Message):
     """At most 2000 headers of 80 bytes, in chain order."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from btcnode.record import record
 from btcnode.wire.codec import Message, Reader
 from btcnode.wire.constants import MAX_BLOCK_INPUTS, MAX_PROTOCOL_MESSAGE_LENGTH, MIN_SPENT_COIN_SIZE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GetBlockSpent(Message):
     """Request for the coins that a block spends.
 
@@ -33,7 +33,7 @@ class GetBlockSpent(Message):
         return bytes([self.version]) + self.block_hash + self.cutoff.to_bytes(4, "little")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockSpent(Message):
     """The coins, as bytes: their number, then each (``swiftsync/spent_coins.py``), and whatever follows them."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.steps import Steps
+from btcnode.record import record
 from btcnode.wire.codec import Message, Reader, StepwiseMessage, encode_var_bytes
 from btcnode.wire.constants import (
     MAX_BLOCK_TXS,
@@ -35,7 +35,7 @@ def _read_cheap_hashes(r: Reader) -> tuple[bytes, ...]:
     return tuple([raw[p : p + CHEAP_HASH_SIZE] for p in range(0, len(raw), CHEAP_HASH_SIZE)])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GetXThin(Message):
     """Request for a block in thin form: with a bloom filter of the wtxids that the sender has.
 
@@ -71,7 +71,7 @@ class GetXThin(Message):
         return b"".join((_KIND.pack(MSG_XTHINBLOCK), self.block_hash, encode_var_bytes(self.data), tail))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class XThinBlock(StepwiseMessage):
     """A header, the cheap hashes of all transactions in block order, and the transactions that the filter lacks."""
 
@@ -103,7 +103,7 @@ class XThinBlock(StepwiseMessage):
         return header_hash(self.header)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GetXBlockTx(Message):
     """Request for transactions of a block by their cheap hashes."""
 
@@ -124,7 +124,7 @@ class GetXBlockTx(Message):
         return b"".join((self.block_hash, compact_size(len(self.cheap_hashes)), *self.cheap_hashes))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class XBlockTx(StepwiseMessage):
     """The transactions that a get_xblocktx has asked for."""
 
