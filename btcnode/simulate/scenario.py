@@ -214,8 +214,8 @@ def read_scenario(text: str) -> Scenario:
     """A scenario of a TOML document; raises ScenarioError."""
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ScenarioError(f"the scenario is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # ValueError: also whole numbers of thousands of digits
+        raise ScenarioError(f"the scenario is not TOML: {error!s:.200}") from error
     scenario = typing.cast(Scenario, _read_table(Scenario, document, ""))
     _check_whole(scenario)
     return scenario
@@ -226,7 +226,7 @@ def _read_table(kind: type, values: Mapping[str, Any], where: str) -> Any:
     fields = {item.name: item for item in dataclasses.fields(kind)}
     unknown = [name for name in values if name not in fields]
     if unknown:
-        raise ScenarioError(f"unknown key {where}{unknown[0]}; there are {', '.join(fields)}")
+        raise ScenarioError(f"unknown key {where}{unknown[0]:.40}; there are {', '.join(fields)}")
     return kind(**{name: _read_value(fields[name], hints[name], value, where + name) for name, value in values.items()})
 
 
@@ -251,18 +251,33 @@ def _read_value(item: dataclasses.Field[Any], hint: Any, value: Any, where: str)
 
 def _one_of(names: tuple[str, ...], value: Any, where: str) -> Any:
     if names and value not in names:
-        raise ScenarioError(f"{where} is {value!r}; it can be {', '.join(names)}")
+        raise ScenarioError(f"{where} is {_shown(value)}; it can be {', '.join(names)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it, whatever its size."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a number of {value.bit_length()} bits"  # whose decimal digits Python may refuse to write
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a table"
+    return repr(value[:40]) if isinstance(value, str) else f"{value!r:.40}"
 
 
 def _number(metadata: Mapping[str, Any], hint: Any, value: Any, where: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int if hint is int else int | float):
-        raise ScenarioError(f"{where} has to be a {'whole number' if hint is int else 'number'}, not {value!r:.40}")
+        raise ScenarioError(f"{where} has to be a {'whole number' if hint is int else 'number'}, not {_shown(value)}")
+    number: int | float = value
+    if hint is float:
+        try:
+            number = float(value)
+        except OverflowError:  # of a whole number
+            number = math.inf if value > 0 else -math.inf
     low, high = metadata["low"], metadata["high"]
-    if not low <= value <= high or (metadata["above"] and value == low):  # also what is not a number at all
+    if not low <= number <= high or (metadata["above"] and number == low):  # also what is not a number at all
         end = "more than" if metadata["above"] else "at least"
-        raise ScenarioError(f"{where} is {value!r:.40}; it has to be {end} {low:g} and at most {high:g}")
-    return float(value) if hint is float else value
+        raise ScenarioError(f"{where} is {_shown(value)}; it has to be {end} {low:g} and at most {high:g}")
+    return number
 
 
 def _check_whole(scenario: Scenario) -> None:
@@ -284,7 +299,7 @@ def _check_whole(scenario: Scenario) -> None:
         if partition.region and latency.model != "regions":
             raise ScenarioError(f"partition[{n}].region needs latency.model = 'regions'")
         if partition.region and partition.region not in REGIONS:
-            raise ScenarioError(f"partition[{n}].region is {partition.region!r}; it can be {', '.join(REGIONS)}")
+            raise ScenarioError(f"partition[{n}].region is {_shown(partition.region)}; it can be {', '.join(REGIONS)}")
     if network.nodes * scenario.end / network.tick > MAX_TICKS:
         raise ScenarioError("too much for one simulation: nodes x seconds / network.tick is above 200 million")
     made = blocks.transactions * blocks.size / blocks.interval + scenario.transactions.rate * scenario.transactions.size

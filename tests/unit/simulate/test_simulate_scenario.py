@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import types
+import typing
+
 import pytest
 
 from btcnode.errors import ConfigError
@@ -50,6 +54,31 @@ def test_what_cannot_be_simulated_is_named(text: str, words: str) -> None:
         read_scenario(text)
     assert words in str(caught.value)
     assert isinstance(caught.value, ConfigError)
+
+
+VALUES = (
+    *("0x" + "f" * 6000, "9" * 5000, "-" + "9" * 400, "9223372036854775808", "-1", "0b1", "1.5", "-0.0", "1e-320"),
+    *("nan", "inf", "-inf", "1e400", "true", "''", "'" + "x" * 100_000 + "'", "[]", "[[1]]", "[1]", "{}", "{a=1}"),
+    *("1979-05-27", "07:32:00", "[{}]", "[{at=nan}]"),
+)
+
+
+@pytest.mark.parametrize("table", [item.name for item in dataclasses.fields(Scenario)])
+def test_any_value_of_any_key_is_read_or_refused_in_a_few_words(table: str) -> None:
+    kind = typing.get_type_hints(Scenario)[table]
+    inner = kind.__args__[0] if isinstance(kind, types.GenericAlias) else kind
+    head = f"[[{table}]]" if inner is not kind else f"[{table}]"
+    keys = [item.name for item in dataclasses.fields(inner)] if dataclasses.is_dataclass(inner) else []
+    texts = [f"{table} = {value}" for value in VALUES]
+    texts += [f"{head}\n{key} = {value}" for key in [*keys, "k" * 100_000] for value in VALUES]
+    refused = 0
+    for text in texts:
+        try:
+            read_scenario(text)
+        except ScenarioError as error:
+            refused += 1
+            assert len(str(error)) < 400, text[:80]
+    assert refused > len(texts) / 3
 
 
 def test_an_empty_scenario_has_the_defaults() -> None:
