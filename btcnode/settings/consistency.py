@@ -3,49 +3,49 @@
 from __future__ import annotations
 
 from btcnode.errors import ConfigError
+from btcnode.networks.names import network_of_chain
 from btcnode.settings.addresses import not_a_subnet
-from btcnode.settings.settings import Settings
+from btcnode.settings.settings import Settings, value_of
 from btcnode.settings.sources import Sources
+from btcnode.settings.table import OPTIONS
 
 
-def check_listening(sources: Sources) -> None:
-    """What Core says before it looks at the addresses themselves; raises ConfigError."""
-    if not sources.flag("listen", True) and (sources.many("bind") or sources.many("whitebind")):
-        raise ConfigError("Cannot set -bind or -whitebind together with -listen=0")
+def check_first(sources: Sources) -> None:
+    """What Core refuses before it looks at values one by one, in its order; raises ConfigError."""
+    network = network_of_chain(sources.chain)
+    blocks = value_of(OPTIONS["blocksdir"], sources, network)
+    if blocks is not None and not blocks.is_dir():
+        raise ConfigError(f'Specified blocks directory "{blocks}" does not exist.')
+    indexed = value_of(OPTIONS["blockfilterindex"], sources, network)
+    if sources.flag("peerblockfilters", False) and not indexed:
+        raise ConfigError("Cannot set -peerblockfilters without -blockfilterindex.")
+    if sources.number("prune", 0):
+        _check_pruning(sources)
+    if sources.flag("forcednsseed", False) and not sources.flag("dnsseed", True):
+        raise ConfigError("Cannot set -forcednsseed to true when setting -dnsseed to false.")
+    if not sources.flag("listen", True):
+        if sources.many("bind") or sources.many("whitebind"):
+            raise ConfigError("Cannot set -bind or -whitebind together with -listen=0")
+        if sources.flag("listenonion", True):
+            raise ConfigError("Cannot set -listen=0 together with -listenonion=1")
+
+
+def _check_pruning(sources: Sources) -> None:
+    for name in ("txindex", "txospenderindex"):
+        if sources.flag(name, False):
+            raise ConfigError(f"Prune mode is incompatible with -{name}.")
+    if sources.flag("reindex-chainstate", False):
+        raise ConfigError("Prune mode is incompatible with -reindex-chainstate. Use full -reindex instead.")
 
 
 def check(settings: Settings) -> None:
-    """Raises ConfigError."""
-    _check_serving(settings)
+    """How values fit together; raises ConfigError."""
     if settings.chain.test and settings.network.chain != "regtest":
         raise ConfigError("-test=<option> can only be used with regtest")
     _check_storage(settings)
     _check_mempool(settings)
     _check_connections(settings)
     _check_networks(settings)
-
-
-def _check_serving(settings: Settings) -> None:
-    """What Core looks at first."""
-    storage, connections = settings.storage, settings.connections
-    if storage.blocksdir is not None and not storage.blocksdir.is_dir():
-        raise ConfigError(f'Specified blocks directory "{storage.blocksdir}" does not exist.')
-    if connections.peerblockfilters and not storage.blockfilterindex:
-        raise ConfigError("Cannot set -peerblockfilters without -blockfilterindex.")
-    _check_pruning(settings)
-    if connections.forcednsseed and not connections.dnsseed:
-        raise ConfigError("Cannot set -forcednsseed to true when setting -dnsseed to false.")
-    if settings.proxies.listenonion and not connections.listen:
-        raise ConfigError("Cannot set -listen=0 together with -listenonion=1")
-
-
-def _check_pruning(settings: Settings) -> None:
-    storage = settings.storage
-    for name, wanted in (("txindex", storage.txindex), ("txospenderindex", storage.txospenderindex)):
-        if storage.prunes and wanted:
-            raise ConfigError(f"Prune mode is incompatible with -{name}.")
-    if storage.prunes and storage.reindex_chainstate:
-        raise ConfigError("Prune mode is incompatible with -reindex-chainstate. Use full -reindex instead.")
 
 
 def _check_storage(settings: Settings) -> None:

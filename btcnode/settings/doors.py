@@ -18,7 +18,7 @@ from btcnode import __version__
 from btcnode.errors import ConfigError
 from btcnode.networks.names import network_named, network_of_chain
 from btcnode.settings.conf_files import ConfFiles
-from btcnode.settings.consistency import check, check_listening
+from btcnode.settings.consistency import check, check_first
 from btcnode.settings.datadir import default_datadir
 from btcnode.settings.declaration import Option
 from btcnode.settings.groups.process import WITHOUT_EFFECT
@@ -139,7 +139,7 @@ def _finish(sources: Sources) -> Loaded:
     """Add what follows from the options, parse, and check."""
     soften(sources)
     _note_numbers(sources)
-    check_listening(sources)
+    check_first(sources)
     settings = Settings.resolve(sources)
     check(settings)
     for name, reason in WITHOUT_EFFECT.items():

@@ -158,7 +158,21 @@ def test_the_home_of_nobody_is_a_name_like_another(tmp_path: Path) -> None:
         loaded_by_daemon("-regtest", "-datadir=~no body/x")
 
 
-def test_listening_is_refused_before_addresses_are_read() -> None:
-    for option in ("bind", "whitebind"):
-        with pytest.raises(ConfigError, match="Cannot set -bind or -whitebind together with -listen=0"):
-            from_keywords({"listen": False, option: "127.0.0.1:nothing"})
+REFUSALS = (
+    ("Cannot set -peerblockfilters without -blockfilterindex.", {"peerblockfilters": True}),
+    ("Prune mode is incompatible with -txindex.", {"prune": 1000, "txindex": True}),
+    ("Cannot set -forcednsseed to true when setting -dnsseed to false.", {"forcednsseed": True, "dnsseed": False}),
+    ("Cannot set -bind or -whitebind together with -listen=0", {"listen": False, "bind": "127.0.0.1:nothing"}),
+    ("Cannot set -bind or -whitebind together with -listen=0", {"listen": False, "whitebind": "127.0.0.1:nothing"}),
+    ("Cannot set -listen=0 together with -listenonion=1", {"listen": False, "listenonion": True}),
+    ("Invalid port specified in -torcontrol: 'host:x'", {"torcontrol": "host:x"}),
+)
+"""In bitcoind's order."""
+
+
+@pytest.mark.parametrize("first", range(len(REFUSALS)))
+def test_the_first_refusal_is_bitcoinds(first: int) -> None:
+    text, _ = REFUSALS[first]
+    together = {name: value for _, options in REFUSALS[first:] for name, value in options.items()}
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        from_keywords({"network": "regtest", **together})
