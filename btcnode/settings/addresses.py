@@ -280,10 +280,8 @@ def not_a_subnet(flag: str, text: str) -> ConfigError:
 
 
 def parse_zmq(flag: str, text: str) -> str:
-    """A ZeroMQ address; raises ConfigError for a port that is none."""
-    port = text.rpartition(":")[2]
-    has_port = text.count(":") == 1 and not text.startswith(("unix:", "ipc:"))
-    if has_port and (not _DIGITS.fullmatch(port) or not 0 < int(port) <= 0xFFFF):
+    """A ZeroMQ address, or ``unix:`` and a path; raises ConfigError for a port that is none."""
+    if split_port(text) is None and not text.startswith("unix:"):
         raise ConfigError(f"Invalid port specified in -{flag}: '{text}'")
     return text
 
