@@ -25,6 +25,7 @@ from btcnode.settings.table import GROUPS, OPTIONS, grouped
 if TYPE_CHECKING:
     from btcnode.rpc.client import RpcClient
 
+NEGATED, AFFIRMED = "no\0", "yes\0"  # for options that are no switches; no word of a process has a zero byte
 STOP_TIMEOUT_S = 600.0
 STOP_POLL_S = 0.1
 STOP_OPTIONS = ("datadir", "signetchallenge", "rpcport", "rpcuser", "rpcpassword", "rpccookiefile")
@@ -74,6 +75,13 @@ def _parameter(heading: str, option: Option) -> inspect.Parameter:
     )
 
 
+def _spoken(value: Any) -> Any:
+    """What ``plain_words`` meant by a word, or by each of several."""
+    if isinstance(value, list):
+        return [_spoken(item) for item in value]
+    return {NEGATED: False, AFFIRMED: True}.get(value, value)
+
+
 def with_options(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the node's options (all, or those named) as its parameters, besides its own."""
 
@@ -88,7 +96,7 @@ def with_options(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., An
             added += [_parameter(heading, option) for option in options if not flags or option.flag in flags]
 
         def command(**values: Any) -> Any:
-            return function(**values)
+            return function(**{name: _spoken(value) for name, value in values.items()})
 
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         command.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
@@ -295,11 +303,14 @@ def _plain_word(word: str) -> list[str]:
         if single:
             raise ConfigError(f"There is no option -{name}: see btcnode start --help")
         return [word]
+    if negated and not option.negatable:
+        raise ConfigError(f"Negating of -{option.flag} is meaningless and therefore forbidden")
     if option.is_switch:
-        wanted = (option.kind.collect([value]) if option.kind.several else as_flag(value)) is not negated
+        positive = option.kind.collect([value]) if option.kind.several and not negated else as_flag(value)
+        wanted = positive is not negated
         return [f"--{'' if wanted else 'no-'}{option.flag}"]
     if negated:
-        return [f"--{option.flag}", "0"]
+        return [f"--{option.flag}", NEGATED if as_flag(value) else AFFIRMED]
     return [f"--{option.flag}", value] if equals or single else [word]
 
 

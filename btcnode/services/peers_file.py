@@ -54,7 +54,7 @@ def load_groups(settings: Settings) -> NetGroups:
     if settings.connections.asmap is None:
         init_log.info("Using /16 prefix for IP bucketing")
         return NetGroups()
-    if settings.connections.asmap == EMBEDDED:
+    if settings.connections.asmap is EMBEDDED:
         data = embedded_asmap()
         if data is None:
             raise ConfigError("Embedded asmap data not available")

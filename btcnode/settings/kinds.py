@@ -63,6 +63,10 @@ class Kind(ABC):
     def read(self, flag: str, text: str) -> Any:
         """The value that the text of option ``flag`` stands for; raises ConfigError."""
 
+    def negated(self, flag: str) -> Any:
+        """The value of ``-noflag``: that of the text 0, unless a name may be 0; raises ConfigError."""
+        return self.read(flag, "0")
+
     def collect(self, values: Sequence[Any]) -> Any:
         """What several values make together."""
         return tuple(values)
@@ -245,14 +249,21 @@ def read_path(flag: str, text: str) -> Path:
 
 
 class PathName(Kind):
-    """A file or folder; ``~`` is the user's home. An empty text is none."""
+    """A file or folder; ``~`` is the user's home. An empty text is ``usual``, or none; a negation is none."""
 
     metavar = "PATH"
     is_path = True
 
+    def __init__(self, usual: str = "") -> None:
+        self._usual = usual
+
     def read(self, flag: str, text: str) -> Path | None:
         """The path, as it was written."""
-        return read_path(flag, text) if text else None
+        name = text or self._usual
+        return read_path(flag, name) if name else None
+
+    def negated(self, flag: str) -> None:
+        """No file at all."""
 
 
 def absolute(flag: str, text: str) -> Path:

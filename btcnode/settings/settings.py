@@ -103,6 +103,8 @@ def value_of(option: Option, sources: Sources, network: NetworkName) -> Any:
             return option.kind.collect([option.kind.read(option.flag, as_text(value, "")) for value in values])
         return option.kind.collect(()) if option.unset is NOTHING else option.unset
     value = sources.single(option.flag) if here else None
+    if value is False:
+        return option.kind.negated(option.flag)
     if value is not None:
         return option.kind.read(option.flag, as_text(value, ""))
     if callable(option.default):

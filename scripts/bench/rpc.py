@@ -47,7 +47,7 @@ BATCH = 1000
 START_S = 60.0
 PAUSE_S = 0.005  # between two calls while the node syncs
 OPTIONS = (
-    "-regtest", "-listen=0", "-dnsseed=0", "-printtoconsole=0", "-par=1", "-debuglogfile=0", "-rest=1", "-txindex=1",
+    "-regtest", "-listen=0", "-dnsseed=0", "-printtoconsole=0", "-par=1", "-nodebuglogfile", "-rest=1", "-txindex=1",
 )  # fmt: skip
 POOL = 500  # transactions in the mempool
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from btcnode import __version__
@@ -19,13 +20,31 @@ from btcnode.settings.addresses import (
     parse_target,
 )
 from btcnode.settings.declaration import option, switch
-from btcnode.settings.kinds import INT64_MAX, KB, ByteCount, Kind, Number, Parsed, Several, read_path
+from btcnode.settings.kinds import (
+    INT64_MAX,
+    KB,
+    ByteCount,
+    Kind,
+    Number,
+    Parsed,
+    Several,
+    as_flag,
+    is_number,
+    read_path,
+)
 from btcnode.settings.permissions import AccessRules, WhiteBind, WhiteRange, parse_whitebind, parse_whitelist
 
 MAX_USER_AGENT_LENGTH = 256  # of a version message
-EMBEDDED = Path()  # of -asmap: the package's own map
-
 _UA_COMMENT = re.compile(r"[A-Za-z0-9 .,;_/?@\-]*")
+
+
+class Embedded(Enum):
+    """The map that comes with the package, instead of a file's name."""
+
+    EMBEDDED = "embedded"
+
+
+EMBEDDED = Embedded.EMBEDDED
 
 
 def user_agent(comments: tuple[str, ...]) -> str:
@@ -65,11 +84,12 @@ class _AsMap(Kind):
     metavar = "FILE"
     is_path = True
 
-    def read(self, flag: str, text: str) -> Path | None:
-        """The file, ``EMBEDDED``, or None for no map."""
-        if text in ("", "1"):
-            return EMBEDDED
-        return None if text == "0" else read_path(flag, text)
+    def read(self, flag: str, text: str) -> Path | Embedded:
+        """The file, or the package's own map for a yes. As in Core 0 is a file's name; so is here ``2024.dat``."""
+        return EMBEDDED if is_number(text) and as_flag(text) else read_path(flag, text)
+
+    def negated(self, flag: str) -> None:
+        """No map."""
 
 
 class _Timeout(Number):
@@ -149,11 +169,10 @@ class ConnectionSettings:
         Several(Parsed(lambda flag, text: text, "NAME")),
     )
     fixedseeds: bool = switch("fixedseeds", "Use built-in addresses when there are no others of a network.", True)
-    asmap: Path | None = option(
+    asmap: Path | Embedded | None = option(
         "asmap",
         "Map of autonomous systems to group addresses by, relative to the network's directory (1: the package's own).",
         _AsMap(),
-        "0",
     )
     checkaddrman: int = option(
         "checkaddrman", "Check the address book once in N operations (0: never).", Number(0, 1_000_000, clamp=True), "0"

@@ -9,7 +9,7 @@ from typing import Any
 
 from btcnode.errors import ConfigError
 from btcnode.settings.declaration import option, switch
-from btcnode.settings.kinds import Kind, read_path
+from btcnode.settings.kinds import Kind, PathName
 
 LOG_CATEGORIES = (
     "addrman", "bench", "blockstorage", "cmpctblock", "coindb", "estimatefee", "http", "i2p", "ipc", "kernel",
@@ -83,17 +83,6 @@ class _Levels(Kind):
         return {category: own.get(category, default) for category in LOG_CATEGORIES}
 
 
-class _LogFile(Kind):
-    """A file, or 0 for none."""
-
-    metavar = "FILE"
-    is_path = True
-
-    def read(self, flag: str, text: str) -> Path | None:
-        """The path, None for no log file; an empty text is the usual one."""
-        return None if text == "0" else read_path(flag, text or LOG_NAME)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """``debug`` are the categories switched on but for ``debugexclude``; ``loglevel`` has a level for each category."""
@@ -110,7 +99,11 @@ class LogSettings:
         needs_value=True,
     )
     debuglogfile: Path | None = option(
-        "debuglogfile", "Log file, relative to the network's directory (0: none).", _LogFile(), LOG_NAME
+        "debuglogfile",
+        "Log file, relative to the network's directory; negated: none.",
+        PathName(LOG_NAME),
+        LOG_NAME,
+        metavar="FILE",
     )
     printtoconsole: bool | None = switch(
         "printtoconsole", "Log to the console (default: unless the live display is on or the node is in background)."

@@ -57,7 +57,7 @@ DAEMON = _named(
     Option("includeconf", "Another configuration file, named in the first one.", Several(PathName()), metavar="FILE"),
     Option(
         "settings",
-        f"File of settings that change while the node runs (default: {SETTINGS_NAME}; 0: none).",
+        f"File of settings that change while the node runs (default: {SETTINGS_NAME}; negated: none).",
         PathName(),
         metavar="FILE",
     ),

@@ -11,8 +11,9 @@ from btcnode.errors import ConfigError
 from btcnode.networks.names import NetworkName
 from btcnode.settings.addresses import HostPort, parse_allowed, parse_port, parse_rpc_bind
 from btcnode.settings.declaration import option, switch
-from btcnode.settings.kinds import Kind, Number, Parsed, Several, Text, read_path
+from btcnode.settings.kinds import Number, Parsed, PathName, Several, Text
 
+COOKIE_NAME = ".cookie"
 LEAST_TOKEN = 16  # characters
 COOKIE_MODES = {"owner": 0o600, "group": 0o640, "all": 0o644}
 
@@ -82,17 +83,6 @@ def _mode(flag: str, text: str) -> int | Refused:
     return Refused(f"Invalid -{flag}={text}; must be one of 'owner', 'group', or 'all'.") if mode is None else mode
 
 
-class _CookieFile(Kind):
-    """A file, or 0 for no cookie."""
-
-    metavar = "FILE"
-    is_path = True
-
-    def read(self, flag: str, text: str) -> Path | None:
-        """The path, None for no cookie; an empty text is the usual one."""
-        return None if text == "0" else read_path(flag, text or ".cookie")
-
-
 def _rpc_port(network: NetworkName) -> int:
     return network.rpc_port
 
@@ -142,7 +132,11 @@ class RpcSettings:
         secret=True,
     )
     rpccookiefile: Path | None = option(
-        "rpccookiefile", "Cookie file, relative to the network's directory (0: none).", _CookieFile(), ".cookie"
+        "rpccookiefile",
+        "Cookie file, relative to the network's directory; negated: none.",
+        PathName(COOKIE_NAME),
+        COOKIE_NAME,
+        metavar="FILE",
     )
     rpccookieperms: int | Refused = option(
         "rpccookieperms", "Who may read the cookie: owner, group, all.", Parsed(_mode, "WHO"), "owner"

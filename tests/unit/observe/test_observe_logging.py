@@ -75,7 +75,7 @@ def test_traceback_goes_with_the_line(set_up: Any, tmp_path: Path) -> None:
 
 
 def test_no_file(set_up: Any, tmp_path: Path) -> None:
-    set_up(debuglogfile="0")
+    set_up(debuglogfile=False)
     logging.getLogger("btcnode.node").info("x")
     assert not (tmp_path / "regtest").exists()
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from btcnode.cli import main as cli
 from btcnode.errors import ConfigError
+from btcnode.settings.declaration import Option, options_of
 from btcnode.settings.doors import Loaded, from_keywords
 from btcnode.settings.settings import Settings
-from btcnode.settings.table import OPTIONS
+from btcnode.settings.table import GROUPS, OPTIONS
 from tests.lib.settings import loaded_by_daemon
 
 ODD = (
@@ -28,6 +29,7 @@ ODD = (
     "testdummy:1:2", "bip94", "unix:/tmp/x", "5M", "7k", "1T", "basic", "u\u00e9",
 )  # fmt: skip
 NETWORKS = {"mainnet": "main", "signet": "signet", "regtest": "regtest"}
+COMMAND = typer.main.get_command(cli.app)
 ELSEWHERE = {"datadir"}  # the doors' own directory
 
 
@@ -57,7 +59,7 @@ def through_file(network: str, datadir: Path, flag: str, text: str) -> Settings:
     return loaded_by_daemon(*words).settings
 
 
-def through_start(monkeypatch: pytest.MonkeyPatch, network: str, datadir: Path, flag: str, text: str) -> Settings:
+def through_start(monkeypatch: pytest.MonkeyPatch, network: str, datadir: Path, word: str) -> Settings:
     seen: list[Loaded] = []
 
     def run_node(loaded: Loaded, *, pid_file: Path | None) -> int:
@@ -66,11 +68,10 @@ def through_start(monkeypatch: pytest.MonkeyPatch, network: str, datadir: Path, 
 
     monkeypatch.setattr("btcnode.cli.run.run_node", run_node)
     monkeypatch.setattr(cli, "_failed", lambda text: pytest.fail(text))
-    words = cli.plain_words(["start", f"-{flag}={text}"])
-    command = typer.main.get_command(cli.app)
+    words = cli.plain_words(["start", word])
     place = ["--network", network, "--datadir", str(datadir)]
     with contextlib.suppress(typer.Exit):
-        command.main([words[0], *place, *words[1:]], prog_name="btcnode", standalone_mode=False)
+        COMMAND.main([words[0], *place, *words[1:]], prog_name="btcnode", standalone_mode=False)
     return seen[0].settings
 
 
@@ -91,13 +92,49 @@ def test_the_doors_agree(
         return  # "any free one", which bitcoind has not
     datadir = tmp_path_factory.mktemp("doors")
     python = outcome(lambda: through_python(network, datadir, flag, text))
-    start = outcome(lambda: through_start(monkeypatch, network, datadir, flag, text))
+    start = outcome(lambda: through_start(monkeypatch, network, datadir, f"-{flag}={text}"))
     daemon = outcome(lambda: through_daemon(network, datadir, flag, text))
     assert same(start, python)
     assert same(daemon, python)
     stripped = text.strip(" \t\r\n")
     if stripped == text and "#" not in text:  # white space around a file's values is not theirs
         assert same(outcome(lambda: through_file(network, datadir, flag, text)), python)
+
+
+NEGATIONS = {"": False, "=-1": False, "=x": True}
+
+
+@pytest.mark.parametrize("flag", sorted(set(OPTIONS) - ELSEWHERE - {"port"}))  # 0 is "any free one"
+@pytest.mark.parametrize("text", NEGATIONS)
+def test_the_doors_agree_on_negations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, text: str) -> None:
+    option, word = OPTIONS[flag], f"-no{flag}{text}"
+    options = {"network": "regtest", "datadir": tmp_path, option.keyword: NEGATIONS[text]}
+    start = outcome(lambda: through_start(monkeypatch, "regtest", tmp_path, word))
+    daemon = outcome(lambda: loaded_by_daemon("-regtest", f"-datadir={tmp_path}", "-nosettings", word).settings)
+    if option.negatable:
+        python = outcome(lambda: from_keywords(options).settings)
+        assert same(start, python)
+        assert same(daemon, python)
+    else:
+        assert start == f"Negating of {flag} is meaningless and therefore forbidden"
+        assert daemon == f"Error parsing command line arguments: {start}"
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS.values() if option.kind.is_path], ids=lambda o: o.flag)
+def test_a_file_called_0_is_one_and_a_negation_is_none(tmp_path: Path, option: Option) -> None:
+    def value(given: Any) -> Any:
+        settings = from_keywords({"network": "regtest", "datadir": tmp_path, option.keyword: given}).settings
+        return next(
+            getattr(getattr(settings, name), field)
+            for name, (_, group) in GROUPS.items()
+            for field, declared in options_of(group).items()
+            if declared is option
+        )
+
+    if option.flag not in ("datadir", "blocksdir"):
+        assert value("0") == ((Path("0"),) if option.kind.several else Path("0"))
+    if option.flag != "datadir":
+        assert value(False) == (() if option.kind.several else None)
 
 
 def same(one: Settings | str, other: Settings | str) -> bool:

@@ -98,9 +98,9 @@ def test_debug_categories() -> None:
 def test_paths(tmp_path: Path) -> None:
     settings = settings_of(datadir=tmp_path, network="regtest", rpccookiefile=Path("c"), debuglogfile="l")
     assert (settings.cookie_path, settings.log_path) == (tmp_path / "regtest" / "c", tmp_path / "regtest" / "l")
-    settings = settings_of(datadir=tmp_path, rpccookiefile=tmp_path / "x", debuglogfile="0")
+    settings = settings_of(datadir=tmp_path, rpccookiefile=tmp_path / "x", debuglogfile=False)
     assert (settings.cookie_path, settings.log_path) == (tmp_path / "x", None)
-    assert settings_of(rpccookiefile="0").cookie_path is None
+    assert settings_of(rpccookiefile=False).cookie_path is None
 
 
 def test_shadow_validation() -> None:
