@@ -170,6 +170,8 @@ class Caller:
         if options.get("datadir") and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
             raise CliError(f'Error: Specified data directory "{options["datadir"]}" does not exist.')
         self.cookie = self.datadir / network.subdir / options.get("rpccookiefile", ".cookie")
+        if options.get("rpcport") == "0" and "rpcconnect" not in options:  # any free one: the node says which it took
+            options["rpcport"] = str(ready_rpc_port(self.datadir / network.subdir) or 0)
         self.host, self.port = target(options, network.rpc_port)
         if "rpcport" not in options and self.port == network.rpc_port and "rpcconnect" not in options:
             self.port = ready_rpc_port(self.datadir / network.subdir) or self.port

@@ -231,7 +231,7 @@ def _running_node(settings: Settings, *, own_port: bool, timeout: float | None =
             raise ConfigError(f"No running node found: cannot read the cookie {settings.cookie_path}")
         user, password = cookie
     port = settings.rpc.rpcport
-    if not own_port:
+    if not own_port or port == 0:
         port = ready_rpc_port(settings.net_dir) or port
     return RpcClient("127.0.0.1", port, user, password, timeout=timeout)
 

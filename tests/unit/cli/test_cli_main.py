@@ -128,6 +128,18 @@ def test_stop_without_a_node(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert "No running node found" in lines(capsys)[1][0]
 
 
+@pytest.mark.parametrize("options", [(), ("--rpcport", "0")])
+def test_the_port_of_a_node_that_chose_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    ready = tmp_path / "regtest" / "ready.json"
+    ready.parent.mkdir()
+    ready.write_text('{"rpc": [{"host": "127.0.0.1", "port": 1}]}')
+    (ready.parent / ".cookie").write_text("a:b")
+    assert cli.run(["status", "--network", "regtest", "--datadir", str(tmp_path), *options]) == 1
+    assert "127.0.0.1:1" in capsys.readouterr().err
+
+
 def start_node(*options: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "btcnode", "start", "--network", "regtest", "--connect", "0", "--port", "0", *options]
     return subprocess.run(argv, capture_output=True, text=True, timeout=60)

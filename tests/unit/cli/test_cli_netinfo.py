@@ -70,6 +70,18 @@ def test_configuration_file_completes_the_command_line(tmp_path: Path) -> None:
         Caller({"datadir": str(tmp_path), "conf": "none.conf"})
 
 
+def test_a_free_port_is_the_one_that_the_node_tells(tmp_path: Path) -> None:
+    (tmp_path / "bitcoin.conf").write_text("regtest=1\n[regtest]\nrpcport=0\n")
+    with pytest.raises(CliError, match="Invalid port provided in -rpcport: 0"):
+        Caller({"datadir": str(tmp_path)})
+    (tmp_path / "regtest").mkdir()
+    (tmp_path / "regtest" / "ready.json").write_text('{"rpc": [{"host": "127.0.0.1", "port": 4321}]}')
+    assert Caller({"datadir": str(tmp_path)}).port == 4321
+    assert Caller({"datadir": str(tmp_path), "rpcport": "0"}).port == 4321
+    with pytest.raises(CliError, match="Invalid port provided in -rpcport: 0"):  # of another machine it says nothing
+        Caller({"datadir": str(tmp_path), "rpcconnect": "10.0.0.1"})
+
+
 def test_words_with_an_equals_sign() -> None:
     assert named_params("echojson", ['["a=b"]', "7"]) == {"args": [["a=b"], decode_kept("7")]}
     with pytest.raises(RpcError, match="args specified multiple times"):
