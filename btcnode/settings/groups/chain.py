@@ -131,7 +131,7 @@ class ChainSettings:
             seed_nodes=self.signetseednode or None,
             activation_overrides=dict(self.testactivationheight) or None,
             version_bits=dict(self.vbparams) or None,
-            enforce_bip94="bip94" in self.test,
+            enforce_bip94="bip94" in self.test and network == "regtest",
             fast_prune=fast_prune,
         )
         if self.minimumchainwork is not None:
