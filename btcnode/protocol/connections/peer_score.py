@@ -1,6 +1,7 @@
 """PeerScore: how a peer behaves, as one number from 0 to 100 that every peer begins with 50 of.
 
-The number is made anew from a fingerprint of behaviour every ten seconds and soon after each fault:
+The number is made anew from a fingerprint of behaviour every ten seconds and soon after each fault (each
+minute for who is blameless and asked for nothing):
 
     score = 50 + 50 (w0 service + w1 value) + 100 w2 fault        w = 0.4, 0.35, -0.25
 
