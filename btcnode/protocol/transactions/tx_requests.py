@@ -208,6 +208,8 @@ class TxRequests:
         before = ann.state
         if before in (_DELAYED, _REQUESTED):
             self._live -= 1
+            if not self._live:
+                self._waiting.clear()  # of outdated entries
         if before == _BEST:
             del info.best[ann.hash]
             if not info.best:
