@@ -8,7 +8,7 @@ from struct import Struct
 from btcnode.errors import RuleViolation
 from btcnode.primitives.amounts import COIN, MAX_MONEY
 from btcnode.primitives.block import ParsedBlock
-from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_value
+from btcnode.primitives.coin import coin_height
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
@@ -29,8 +29,8 @@ def format_money(value: int) -> str:
     return f"{'-' if value < 0 else ''}{whole}.{digits[:2]}{digits[2:].rstrip('0')}"
 
 
-def _check_outputs(values: Sequence[int]) -> None:
-    """Each output and each partial sum must be in 0..MAX_MONEY (CVE-2010-5139)."""
+def _check_outputs(values: Sequence[int]) -> int:
+    """Each output and each partial sum must be in 0..MAX_MONEY (CVE-2010-5139); returns the sum."""
     total = 0
     for value in values:
         if value < 0:
@@ -40,17 +40,18 @@ def _check_outputs(values: Sequence[int]) -> None:
         total += value
         if total > MAX_MONEY:
             raise RuleViolation("bad-txns-txouttotal-toolarge")
+    return total
 
 
-def _check_columns(stripped_size: int, prevouts: Sequence[bytes], values: Sequence[int], script_size: int) -> None:
-    """Core's CheckTransaction on parts; ``script_size`` is that of the first script_sig."""
+def _check_columns(stripped_size: int, prevouts: Sequence[bytes], values: Sequence[int], script_size: int) -> int:
+    """Core's CheckTransaction on parts; ``script_size`` is that of the first script_sig. Returns the sum of values."""
     if not prevouts:
         raise RuleViolation("bad-txns-vin-empty")
     if not values:
         raise RuleViolation("bad-txns-vout-empty")
     if stripped_size * WITNESS_SCALE_FACTOR > MAX_BLOCK_WEIGHT:
         raise RuleViolation("bad-txns-oversize")
-    _check_outputs(values)
+    total = _check_outputs(values)
     if len(set(prevouts)) != len(prevouts):  # CVE-2018-17144
         raise RuleViolation("bad-txns-inputs-duplicate")
     if len(prevouts) == 1 and prevouts[0] == NULL_OUTPOINT:
@@ -58,13 +59,17 @@ def _check_columns(stripped_size: int, prevouts: Sequence[bytes], values: Sequen
             raise RuleViolation("bad-cb-length")
     elif NULL_OUTPOINT in prevouts:
         raise RuleViolation("bad-txns-prevout-null")
+    return total
 
 
-def check_transaction(tx: Tx) -> None:
-    """Check one transaction without context; raises RuleViolation with Core's reject reason, first fault first."""
+def check_transaction(tx: Tx) -> int:
+    """Check one transaction without context; returns the sum of its outputs in satoshi.
+
+    Raises RuleViolation with Core's reject reason, first fault first.
+    """
     values = [_unpack_value(txout)[0] for txout in tx.txouts]
     script_size = len(tx.script_sigs[0]) if tx.script_sigs else 0
-    _check_columns(len(tx.stripped()), tx.prevouts, values, script_size)
+    return _check_columns(tx.stripped_size, tx.prevouts, values, script_size)
 
 
 def check_block_transactions(block: ParsedBlock) -> None:
@@ -118,10 +123,9 @@ def check_tx_inputs(coins: Sequence[bytes | None], value_out: int, height: int) 
         raise RuleViolation("bad-txns-inputs-missingorspent", "CheckTxInputs: inputs missing/spent")
     value_in = 0
     for coin in present:
-        depth = height - coin_height(coin)
-        if depth < COINBASE_MATURITY and coin_is_coinbase(coin):
+        if coin[0] & 1 and (depth := height - coin_height(coin)) < COINBASE_MATURITY:
             raise RuleViolation("bad-txns-premature-spend-of-coinbase", f"tried to spend coinbase at depth {depth}")
-        value = coin_value(coin)
+        value: int = _unpack_value(coin, 4)[0]
         value_in += value
         if not (0 <= value <= MAX_MONEY and value_in <= MAX_MONEY):
             raise RuleViolation("bad-txns-inputvalues-outofrange")

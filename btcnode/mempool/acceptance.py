@@ -21,7 +21,7 @@ from btcnode.mempool.feerate import format_rate, is_higher
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.packages import is_child_with_parents, package_problem
 from btcnode.mempool.policy_inputs import spends_witness_program
-from btcnode.mempool.precheck import ActiveTip, Candidate, CoinSource, PreChecks, Rules
+from btcnode.mempool.precheck import ActiveTip, Beforehand, Candidate, CoinSource, PreChecks, Rules
 from btcnode.mempool.rejection import (
     Accepted,
     AlreadyThere,
@@ -104,17 +104,25 @@ class Admission:
     # -- one transaction -----------------------------------------------------------------------------------------
 
     def prepare(
-        self, tx: Tx, now: int, *, time: int | None = None, test: bool = False, bypass_limits: bool = False
+        self,
+        tx: Tx,
+        now: int,
+        *,
+        time: int | None = None,
+        test: bool = False,
+        bypass_limits: bool = False,
+        known: Beforehand | None = None,
     ) -> Candidate | Rejection:
         """Everything but the scripts, at ``now`` (Unix seconds); ``time`` is when a stored one came first.
 
-        ``test`` changes nothing, ``bypass_limits`` is for transactions of disconnected blocks.
+        ``test`` changes nothing, ``bypass_limits`` is for transactions of disconnected blocks. ``known`` was seen at
+        this tip (``PreChecks.look_ahead``).
         """
         if bypass_limits:
             rules = _SINGLE_BYPASS_TEST if test else _SINGLE_BYPASS
         else:
             rules = _SINGLE_TEST if test else _SINGLE
-        candidate = self._evaluate(tx, now, rules)
+        candidate = self._evaluate(tx, now, rules, known)
         if time is not None and not isinstance(candidate, Rejection):
             candidate.entry.time = time
         return candidate
@@ -142,9 +150,9 @@ class Admission:
             return candidate
         return self.commit(candidate, _run_job(candidate), now)
 
-    def _evaluate(self, tx: Tx, now: int, rules: Rules) -> Candidate | Rejection:
+    def _evaluate(self, tx: Tx, now: int, rules: Rules, known: Beforehand | None = None) -> Candidate | Rejection:
         """Judge a transaction by itself, all but its scripts."""
-        candidate = self.checks.check(tx, now, rules)
+        candidate = self.checks.check(tx, now, rules, known=known)
         if isinstance(candidate, Rejection):
             return candidate
         rejection = self._beside_pool(candidate)
@@ -229,13 +237,10 @@ class Admission:
             return True
         if candidate.staged is not None or candidate.parents or candidate.conflicts:
             return False
-        entry, spender_of = candidate.entry, pool.spender_of
-        if pool.get(entry.txid) is not None or pool.delta(entry.txid) != entry.delta:
+        entry = candidate.entry
+        if pool.delta(entry.txid) != entry.delta or not pool.is_unrelated(candidate.tx):
             return False
-        for prevout in candidate.tx.prevouts:
-            if spender_of(prevout) is not None:
-                return False
-        return self.checks.too_low(entry.modified_fee, entry.vsize, now) is None
+        return not self.checks.is_below_minimum(entry.modified_fee, entry.vsize, now)
 
     def limit(self, now: int) -> None:
         """Expire what is too old, and bring the pool within its memory (Core's ``LimitMempoolSize``)."""
@@ -248,9 +253,10 @@ class Admission:
         entry.sequence = 0 if rules.bypass_limits else pool.sequence
         staged = candidate.staged
         if staged is None:
-            staged = pool.stage([], [entry])
-        staged.apply(RemovalReason.REPLACED, now)
-        if not rules.package_submission and not rules.bypass_limits:
+            pool.add_alone(entry, now)
+        else:
+            staged.apply(RemovalReason.REPLACED, now)
+        if not rules.package_submission and not rules.bypass_limits and pool.wants_limits(now - self.options.expiry_s):
             self.limit(now)
             if pool.get(entry.txid) is None:
                 return _MEMPOOL_FULL

@@ -184,8 +184,10 @@ class Cluster:
     @classmethod
     def of_one(cls, entry: MempoolEntry) -> Cluster:
         """The cluster of a transaction without relatives."""
-        fee = entry.fee + entry.delta
-        return cls((entry,), ((fee, entry.size, 1),))
+        cluster = cls.__new__(cls)
+        cluster.entries = alone = (entry,)
+        cluster.chunks = [Chunk(cluster, alone, entry.fee + entry.delta, entry.size, entry.size)]
+        return cluster
 
     @classmethod
     def of_many(cls, entries: Sequence[MempoolEntry], parents: Sequence[int]) -> Cluster:

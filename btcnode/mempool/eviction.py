@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Protocol
 
 from sortedcontainers import SortedList
@@ -190,6 +191,11 @@ class ExpiryQueue:
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, bytes]] = []
+
+    @property
+    def oldest(self) -> float:
+        """The first time here, infinity when there is none."""
+        return self._heap[0][0] if self._heap else inf
 
     def add(self, time: int, txid: bytes) -> None:
         """A transaction came in at ``time``."""

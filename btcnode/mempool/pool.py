@@ -23,6 +23,7 @@ from btcnode.mempool.trimming import Link, surplus
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import to_display
+from btcnode.primitives.tx import Tx
 
 EVICTION_SHARE = 20  # a full pool is brought down by this part of its budget at once: 5 %
 BULK_EVICTION_BYTES = 50_000_000  # smaller budgets are used to the last byte, as by Core: 5 % may be one transaction
@@ -246,6 +247,15 @@ class Mempool:
         found = {id(child): child for n in range(len(entry.tx.txouts)) if (child := get(txid + _vout(n))) is not None}
         return sorted(found.values(), key=_BY_TXID)
 
+    def is_unrelated(self, tx: Tx) -> bool:
+        """Whether the transaction is not here, spends nothing that is, and what it spends nobody here spends."""
+        prevouts, entries = tx.prevouts, self._entries
+        return (
+            tx.txid not in entries
+            and self._spenders.keys().isdisjoint(prevouts)
+            and entries.keys().isdisjoint([prevout[:32] for prevout in prevouts])
+        )
+
     def has_parents(self, entry: MempoolEntry) -> bool:
         """Whether a parent of ``entry`` is here."""
         return any(prevout[:32] in self._entries for prevout in entry.tx.prevouts)
@@ -349,6 +359,22 @@ class Mempool:
     def stage(self, removals: Collection[MempoolEntry], additions: Sequence[MempoolEntry]) -> Staged:
         """Propose a change. ``removals`` must include everything that depends on them."""
         return Staged(self, removals, additions)
+
+    def add_alone(self, entry: MempoolEntry, now: int) -> None:
+        """Take in a transaction that has no relatives here (``is_unrelated``): what ``Staged.apply`` does, in short.
+
+        Children that a block has left here do not count. Raises ValueError when it is larger than a cluster may be.
+        """
+        if entry.size > self.max_cluster_size:
+            raise ValueError("a cluster would be too large")
+        self._enter(entry, now)
+        cluster = Cluster.of_one(entry)
+        self._index.add(cluster)
+        self._eviction.on_regrouped((), (cluster,))
+        self.version += 1
+        self.sequence += 1
+        for came in self._on_added:
+            came(entry)
 
     def carry_out(
         self,
@@ -496,6 +522,14 @@ class Mempool:
         self._take_out(list(confirmed[start:]), RemovalReason.BLOCK)
 
     # -- limits --------------------------------------------------------------------------------------------------
+
+    def wants_limits(self, cutoff: int) -> bool:
+        """Whether ``trim`` or ``expire`` with this cutoff would have anything to do."""
+        return (
+            self.memory_usage > self.max_bytes
+            or self._expiry.oldest < cutoff
+            or len(self._expiry) > 2 * len(self._entries) + SPARE_TIMES
+        )
 
     def trim(self, max_bytes: int, now: int = 0) -> list[MempoolEntry]:
         """Bring a pool that has grown over ``max_bytes`` a twentieth below it (a small one just below it).

@@ -21,7 +21,6 @@ from btcnode.mempool.policy import (
     OutputPolicy,
     OutputScan,
     standard_reason,
-    unpack_value,
 )
 from btcnode.mempool.policy_inputs import NOT_PLAIN, check_inputs, is_witness_standard, plain_sigop_cost, sigop_cost
 from btcnode.mempool.rejection import Rejection, TxResult
@@ -92,6 +91,33 @@ class Rules(NamedTuple):
     package_submission: bool = False  # the caller trims the pool
     package_feerates: bool = False
     max_feerate: int | None = None
+
+
+class Look(NamedTuple):
+    """What a transaction shows by itself: weight, the sum of its outputs in satoshi, and what these are."""
+
+    weight: int
+    value_out: int
+    scan: OutputScan
+
+
+class Beforehand(NamedTuple):
+    """What was seen of a transaction, with others, a moment ago.
+
+    ``coins``, one per input, are those of one that had no relatives and no rivals in the pool of this ``version``.
+    """
+
+    look: Look | Rejection
+    coins: list[bytes | None] | None
+    version: int
+
+
+class _Around(NamedTuple):
+    """What a transaction has around it: parents and conflicts in the pool, and its coins."""
+
+    parents: list[MempoolEntry]
+    conflicts: dict[bytes, MempoolEntry]
+    coins: list[bytes | None]
 
 
 class Candidate:
@@ -168,15 +194,87 @@ class PreChecks:
             return Rejection(TxResult.RECONSIDERABLE, "min relay fee not met", f"{fee} < {minimum}")
         return None
 
+    def is_below_minimum(self, fee: int, vsize: int, now: int) -> bool:
+        """Whether a modified fee for a size is below what the pool asks for while it is full."""
+        rate = self._pool.minimum_feerate(now)
+        return rate > 0 and fee < fee_at(rate, vsize)
+
+    def look_ahead(self, txs: Sequence[Tx]) -> list[Beforehand]:
+        """What can be seen of several transactions at once; their coins are looked up together.
+
+        ``check`` takes it as long as the tip is the same.
+        """
+        facts, pool = self.facts(), self._pool
+        looks: list[tuple[Look | Rejection, int]] = []  # with the number of coins that were asked for
+        wanted: list[bytes] = []
+        for tx in txs:
+            look = self._by_itself(tx, facts)
+            alone = not isinstance(look, Rejection) and pool.is_unrelated(tx)
+            looks.append((look, len(tx.prevouts) if alone else 0))
+            if alone:
+                wanted += tx.prevouts
+        coins = self.coins.get_many(wanted) if wanted else []
+        found = []
+        at = 0
+        for look, count in looks:
+            found.append(Beforehand(look, coins[at : at + count] if count else None, pool.version))
+            at += count
+        return found
+
     def check(
-        self, tx: Tx, now: int, rules: Rules, package: Mapping[bytes, MempoolEntry] = _NO_PACKAGE
+        self,
+        tx: Tx,
+        now: int,
+        rules: Rules,
+        package: Mapping[bytes, MempoolEntry] = _NO_PACKAGE,
+        known: Beforehand | None = None,
     ) -> Candidate | Rejection:
-        """Judge a transaction at ``now`` (Unix seconds); ``package`` has those before it in its package, by txid."""
-        weight = tx.weight
-        facts = self.facts()
-        scan = self._by_itself(tx, weight, facts)
-        if isinstance(scan, Rejection):
-            return scan
+        """Judge a transaction at ``now`` (Unix seconds); ``package`` has those before it in its package, by txid.
+
+        ``known`` is from ``look_ahead`` at the same tip.
+        """
+        facts, pool = self.facts(), self._pool
+        look = known.look if known is not None else self._by_itself(tx, facts)
+        if isinstance(look, Rejection):
+            return look
+        if known is not None and known.coins is not None and known.version == pool.version:
+            around = _Around([], {}, known.coins)
+        else:
+            looked_up = self._around(tx, rules, package)
+            if isinstance(looked_up, Rejection):
+                return looked_up
+            around = looked_up
+        coins = [coin for coin in around.coins if coin is not None]
+        if len(coins) != len(around.coins):
+            return self._missing(tx, around.coins, package)
+        lock_points = _NO_LOCKS
+        if tx.version >= 2 and min(tx.sequences) < _RELATIVE_LOCK:
+            locked = self._lock_points(tx, coins, facts)
+            if locked is None:
+                return _NON_BIP68_FINAL
+            lock_points = locked
+        judged = self._spends(tx, coins, look, facts.height + 1)
+        if isinstance(judged, Rejection):
+            return judged
+        fee, cost = judged
+        entry = MempoolEntry(
+            tx=tx,
+            fee=fee,
+            delta=pool.delta(tx.txid),
+            weight=look.weight,
+            sigop_cost=cost,
+            time=now,
+            height=facts.height,
+            sequence=0 if rules.bypass_limits else pool.sequence,
+            spends_coinbase=max([coin[0] & 1 for coin in coins]) == 1,
+            lock_points=lock_points,
+            bytes_per_sigop=self._options.bytes_per_sigop,
+        )
+        candidate = Candidate(tx, entry, coins, around.parents, around.conflicts, rules, facts.tip, pool.version)
+        return self._by_fee_and_kind(candidate, look.scan, now) or candidate
+
+    def _around(self, tx: Tx, rules: Rules, package: Mapping[bytes, MempoolEntry]) -> _Around | Rejection:
+        """Look for a transaction, what it conflicts with and what it spends."""
         existing = self._pool.get(tx.txid)
         if existing is not None:
             return _IN_MEMPOOL if existing.wtxid == tx.wtxid else _SAME_TXID
@@ -188,41 +286,14 @@ class PreChecks:
                 if not rules.allow_replacement:
                     return _NO_REPLACEMENT
                 conflicts[spender.txid] = spender
-        parents, found = self._inputs(tx, package)
-        coins = [coin for coin in found if coin is not None]
-        if len(coins) != len(found):
-            return self._missing(tx, found, package)
-        lock_points = _NO_LOCKS
-        if tx.version >= 2 and min(tx.sequences) < _RELATIVE_LOCK:
-            locked = self._lock_points(tx, coins, facts)
-            if locked is None:
-                return _NON_BIP68_FINAL
-            lock_points = locked
-        judged = self._spends(tx, coins, scan, facts.height + 1)
-        if isinstance(judged, Rejection):
-            return judged
-        fee, cost = judged
-        pool = self._pool
-        entry = MempoolEntry(
-            tx=tx,
-            fee=fee,
-            delta=pool.delta(tx.txid),
-            weight=weight,
-            sigop_cost=cost,
-            time=now,
-            height=facts.height,
-            sequence=0 if rules.bypass_limits else pool.sequence,
-            spends_coinbase=any(coin[0] & 1 for coin in coins),
-            lock_points=lock_points,
-            bytes_per_sigop=self._options.bytes_per_sigop,
-        )
-        candidate = Candidate(tx, entry, coins, parents, conflicts, rules, facts.tip, pool.version)
-        return self._by_fee_and_kind(candidate, scan, now) or candidate
+        parents, coins = self._inputs(tx, package)
+        return _Around(parents, conflicts, coins)
 
-    def _by_itself(self, tx: Tx, weight: int, facts: TipFacts) -> OutputScan | Rejection:
+    def _by_itself(self, tx: Tx, facts: TipFacts) -> Look | Rejection:
         """What can be said without a look at pool and coins."""
+        weight = tx.weight
         try:
-            check_transaction(tx)
+            value_out = check_transaction(tx)
         except RuleViolation as violation:
             return Rejection(TxResult.CONSENSUS, violation.code, violation.debug)
         if tx.prevouts[0] == NULL_OUTPOINT:
@@ -238,7 +309,7 @@ class PreChecks:
             return _TOO_SMALL
         if tx.lock_time and not is_final(tx.lock_time, tx.sequences, facts.height + 1, facts.median_time):
             return _NON_FINAL
-        return scan
+        return Look(weight, value_out, scan)
 
     def _inputs(self, tx: Tx, package: Mapping[bytes, MempoolEntry]) -> tuple[list[MempoolEntry], list[bytes | None]]:
         """The parents in the pool by ascending txid, and one packed coin per input, None where there is none."""
@@ -295,11 +366,10 @@ class PreChecks:
         )
         return LockPoints(*locks, tree.ancestor(tip, last))
 
-    def _spends(self, tx: Tx, coins: list[bytes], scan: OutputScan, height: int) -> tuple[int, int] | Rejection:
+    def _spends(self, tx: Tx, coins: list[bytes], look: Look, height: int) -> tuple[int, int] | Rejection:
         """Fee and sigop cost, or what is wrong with the spends."""
-        value_out = sum([unpack_value(txout)[0] for txout in tx.txouts])
         try:
-            fee = check_tx_inputs(coins, value_out, height)
+            fee = check_tx_inputs(coins, look.value_out, height)
         except RuleViolation as violation:
             premature = violation.code == "bad-txns-premature-spend-of-coinbase"
             result = TxResult.PREMATURE_SPEND if premature else TxResult.CONSENSUS
@@ -308,7 +378,7 @@ class PreChecks:
             return fee, sigop_cost(tx, coins)
         cost = plain_sigop_cost(tx, coins)
         if cost != NOT_PLAIN:
-            return fee, cost + scan.sigops * _SIGOP_WEIGHT
+            return fee, cost + look.scan.sigops * _SIGOP_WEIGHT
         rejection = check_inputs(tx, coins)
         if rejection is not None:
             return rejection

@@ -25,7 +25,16 @@ from typing import TYPE_CHECKING, cast
 from btcnode.errors import DecodeError
 from btcnode.net.large_frames import LargeFrames
 from btcnode.net.turns import Turn, Turns
-from btcnode.protocol.events import Malformation, MalformedMessage, MessageReceived, PeerTurn, TransportReady
+from btcnode.primitives.block import MIN_TX_SIZE
+from btcnode.protocol.events import (
+    Malformation,
+    MalformedMessage,
+    MessageReceived,
+    PeerTurn,
+    TransactionsReceived,
+    TransportReady,
+)
+from btcnode.protocol.limits import LARGE_TX
 from btcnode.protocol.serving.send_queue import SendQueue
 from btcnode.wire.codec import LimitExceeded
 from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError, OversizedFrameError
@@ -52,6 +61,7 @@ MAX_HELD = 64_000_000  # bytes held of all connections together, if there is mem
 WRITE_AHEAD = 256 * 1024  # bytes handed to the socket at a time: what an urgent message may have to wait for
 UNSENT_LOW_WATER = 128 * 1024  # bytes that the kernel holds unsent before it stops taking more (Linux, macOS)
 RELEASE_PAUSE = 0.005  # seconds at least between two looks at the buckets
+TXS_TOGETHER = 16  # of one peer, with ``LARGE_TX`` bytes at most, are handed over together: about a millisecond
 OTHER_COMMANDS = "*other*"  # unknown commands are counted together, so that no peer can grow the table
 
 log = logging.getLogger("btcnode.net")
@@ -154,6 +164,7 @@ class Connection(asyncio.Protocol):
         self._detecting = wire.kind is TransportKind.DETECTING
         self._arrived: list[bytes] = []  # not fed to the transport yet
         self._arrived_size = 0
+        self._taken: tuple[str, bytes] | None = None  # the message that ended a run of transactions
         self._receiving = True
         self._reading = True  # from the socket
         self._held = 0  # as it is counted in ``Traffic.held``
@@ -211,7 +222,7 @@ class Connection(asyncio.Protocol):
     @property
     def held(self) -> int:
         """Bytes that have arrived and are not handed over."""
-        return self._arrived_size + self.wire.buffered
+        return self._arrived_size + self.wire.buffered + (len(self._taken[1]) if self._taken is not None else 0)
 
     def _count(self, held: int) -> None:
         self._traffic.held += held - self._held
@@ -318,7 +329,7 @@ class Connection(asyncio.Protocol):
                 wire.feed(data)
             self._arrived.clear()
             self._arrived_size = 0
-            message = wire.take()
+            message, self._taken = self._taken or wire.take(), None
         except FrameError as error:
             self._broken = True  # the framing is lost: nothing behind this can be read
             self._malformed(_kind_of(error), "", str(error))
@@ -329,8 +340,49 @@ class Connection(asyncio.Protocol):
             self._report_dropped()
         if message is None:
             return wire.unfinished
+        if message[0] == "tx" and MIN_TX_SIZE <= len(message[1]) < LARGE_TX:
+            return self._transactions(message[1])
         self._message(*message)
         return True
+
+    def _transactions(self, payload: bytes) -> bool:
+        """Hand a transaction over, with those that have come right behind it; tells whether there may be others."""
+        wire = self.wire
+        txs = [(payload, wire.digest)]
+        size, left = wire.size, LARGE_TX - len(payload)
+        more = True
+        while left > 0 and len(txs) < TXS_TOGETHER:
+            try:
+                message = wire.take()
+            except FrameError:
+                break  # raised again by the next, when these have had their effect
+            if message is None:
+                more = wire.unfinished
+                break
+            command, payload = message
+            if command != "tx" or not MIN_TX_SIZE <= len(payload) < left:
+                self._taken = message
+                break
+            txs.append((payload, wire.digest))
+            size += wire.size
+            left -= len(payload)
+        self.received_by_command["tx"] += size
+        self._traffic.messages_received["tx"] += len(txs)
+        if self._watched:
+            for payload, _ in txs:
+                self._note_received("tx", payload)
+        self._traffic.feed(TransactionsReceived(self.peer_id, tuple(txs)))
+        return more
+
+    def _note_received(self, command: str, payload: bytes) -> None:
+        """For who debugs."""
+        log.debug("received: %s (%d bytes) peer=%d", command, len(payload), self.peer_id)  # Core's: tools read it
+        if self._traffic.capture is not None:
+            self._traffic.capture.write(self.peer_name, command, payload, incoming=True)
+
+    @property
+    def _watched(self) -> bool:
+        return self._traffic.capture is not None or log.isEnabledFor(logging.DEBUG)
 
     def _report_dropped(self) -> None:
         """Messages that the transport could not use, in order."""
@@ -347,14 +399,13 @@ class Connection(asyncio.Protocol):
         self._write_handshake()
         if self.wire.kind is not TransportKind.DETECTING:
             self._detecting = False
+            self.wire = self.wire.settled()
             self._traffic.feed(TransportReady(self.peer_id, self.wire.kind.value, self.wire.session_id))
 
     def _message(self, command: str, payload: bytes) -> None:
         size = self.wire.size
-        if log.isEnabledFor(logging.DEBUG):  # Core's lines: tools read them
-            log.debug("received: %s (%d bytes) peer=%d", command, len(payload), self.peer_id)
-        if self._traffic.capture is not None:
-            self._traffic.capture.write(self.peer_name, command, payload, incoming=True)
+        if self._watched:
+            self._note_received(command, payload)
         try:
             message = read_message(command, payload)
         except DecodeError as error:

@@ -123,15 +123,16 @@ class Reactor:
         self.bound: list[NetAddress] = []
         self.onion_bound: list[NetAddress] = []  # where Tor hands connections over
         self._executors: dict[type[Effect], Callable[[Any], None]] = {}
+        self._together: dict[type[Effect], Callable[[list[Any]], None]] = {}
         self._connect_timeout = connect_timeout
         self._look_up_names = look_up_names
         self._v2 = v2
         self._access = access if access is not None else AccessRules()
         self.dialer = dialer if dialer is not None else Dialer(ProxyPlan(), connect_timeout=connect_timeout)
         self._cjdns = cjdns
-        self._inputs: deque[Input] = deque()
+        self._inputs: deque[Sequence[Input]] = deque()
         self._listeners: list[Callable[[Input], None]] = []
-        self._stepping = False
+        self._stepping = self._closed = False
         self._next_peer = 0  # as Core counts
         self._listeners_open: list[Listener] = []
         self._incoming: set[int] = set()  # peers whose sockets were accepted, and are open
@@ -139,7 +140,6 @@ class Reactor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._attempts: dict[int, fx.Connect] = {}  # peer_id -> what its outbound connection answers
-        self._closed = False
         self._log = {name: logging.getLogger(f"btcnode.{name}") for name in ("net", "validation", "addrman")}
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -254,9 +254,17 @@ class Reactor:
         """Let the protocol look at the clocks."""
         self.feed(Tick(self.traffic.wall_clock(), self._clock_held()))
 
-    def execute_with(self, executors: Mapping[type[Effect], Callable[[Any], None]]) -> None:
-        """Have effects of these types executed by others, who begin the work and answer through ``feed``."""
+    def execute_with(
+        self,
+        executors: Mapping[type[Effect], Callable[[Any], None]],
+        together: Mapping[type[Effect], Callable[[list[Any]], None]],
+    ) -> None:
+        """Have effects of these types executed by others, who begin the work and answer through ``feed``.
+
+        Those of ``together`` are given all effects of the type that stand one behind the other.
+        """
         self._executors |= executors
+        self._together |= together
 
     # -- inputs --------------------------------------------------------------------------------------------------
 
@@ -266,26 +274,41 @@ class Reactor:
 
     def feed(self, event: Input) -> None:
         """Hand an input to the protocol and execute what follows; nothing any more once the reactor is closed."""
+        self.feed_all((event,))
+
+    def feed_all(self, happened: Sequence[Input]) -> None:
+        """Hand over inputs of the same moment, then execute what follows from all of them."""
         if self._closed:
             return
         for listener in self._listeners:
-            listener(event)
+            for event in happened:
+                listener(event)
         if self._stepping or self._inputs:
-            self._inputs.append(event)
+            self._inputs.append(happened)
         if self._stepping:
             return
         self._stepping = True
         try:
             if not self._inputs:
-                self._step(event)
+                self._step(happened)
             while self._inputs:
                 self._step(self._inputs.popleft())
         finally:
             self._stepping = False
 
-    def _step(self, event: Input) -> None:
-        for effect in self.protocol.step(self.loop.time(), event):
-            self._execute(effect)
+    def _step(self, happened: Sequence[Input]) -> None:
+        run: list[Effect] = []  # of the same type, for one of ``_together``
+        for effect in self.protocol.step_all(self.loop.time(), happened):
+            kind = type(effect)
+            if run and type(run[0]) is not kind:
+                self._together[type(run[0])](run)
+                run = []
+            if kind in self._together:
+                run.append(effect)
+            else:
+                self._execute(effect)
+        if run:
+            self._together[type(run[0])](run)
 
     async def feed_and_wait(self, event: Input) -> None:
         """Hand an input over and wait until the connections that it asks for stand or have failed."""
@@ -379,7 +402,7 @@ class Reactor:
                 connection.ask_for_turn(first=effect.first)
         elif isinstance(effect, fx.Excuse):
             if (connection := self.connections.get(effect.peer_id)) is not None:
-                connection.turn.excused = True
+                connection.turn.excused = effect.share
         elif isinstance(effect, fx.Disconnect):
             if (connection := self.connections.get(effect.peer_id)) is not None:
                 connection.close(effect.reason)

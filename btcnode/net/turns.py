@@ -32,7 +32,8 @@ class Turn:
 
     ``work`` does one piece and tells whether there may be more; ``finish`` ends a turn of several pieces. ``rank``
     orders connections by what they have had of late, ``held`` (bytes that wait) tells what the next piece may cost:
-    who brings little goes before who brings much. ``excused`` is set by who finds that a piece is not to be charged.
+    who brings little goes before who brings much. ``excused`` is set by who finds that this share of a piece is not to
+    be charged.
     """
 
     __slots__ = ("charged", "excused", "finish", "held", "peer_id", "rank", "waiting", "work")
@@ -45,7 +46,7 @@ class Turn:
         self.charged = 0.0  # seconds of processor time since ``Turns.take_charges``
         self.held = 0
         self.waiting = False
-        self.excused = False
+        self.excused = 0.0
 
 
 class Turns:
@@ -126,11 +127,11 @@ class Turns:
         excused, at = 0.0, begun
         more = True
         while more:
-            turn.excused = False
+            turn.excused = 0.0
             more = turn.work()
             now = clock()
             if turn.excused:
-                excused += now - at
+                excused += (now - at) * turn.excused
             at = now
             if now >= begun + QUANTUM or now >= end:
                 break

@@ -217,7 +217,8 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
         most_incoming=settings.connections.maxconnections + CLOSING_CONNECTIONS,
     )
     launch.clock.listen(reactor.feed_tick)
-    transactions = Transactions(driver, view, launch.clock, pool, opened.workers, reactor.feed, launch.failure.report)
+    feed, fatal = reactor.feed_all, launch.failure.report
+    transactions = Transactions(driver, view, launch.clock, pool, opened.workers, feed, fatal)
     closes(stack, launch, transactions.close)
     return Machinery(options, driver, view, protocol, reactor, transactions)
 

@@ -214,7 +214,12 @@ class Tx:
     @property
     def weight(self) -> int:
         """BIP141 weight."""
-        return 3 * len(self.stripped()) + len(self.raw)
+        return 3 * self.stripped_size + len(self.raw)
+
+    @property
+    def stripped_size(self) -> int:
+        """Bytes of the serialisation without witness."""
+        return len(self._body) + 8 if self._body else len(self.stripped())
 
     @property
     def vsize(self) -> int:

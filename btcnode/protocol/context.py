@@ -170,10 +170,10 @@ class Context:
         peer.awaits_turn = True
         self.effects.append(AskForTurn(peer.id, first=True))
 
-    def excuse(self, peer: Peer) -> None:
-        """The message under way is one that we asked for: the peer does not pay for the time that it takes."""
+    def excuse(self, peer: Peer, share: float = 1.0) -> None:
+        """Of what is under way we have asked for this share: the peer does not pay for the time that it takes."""
         peer.excused = True
-        self.effects.append(Excuse(peer.id))
+        self.effects.append(Excuse(peer.id, share))
 
     # -- log -----------------------------------------------------------------------------------------------------
 

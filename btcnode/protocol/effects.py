@@ -84,9 +84,10 @@ class SetReceiving:
 
 @record
 class Excuse:
-    """What is done at this moment for the peer was asked for by us: its time is not to be charged."""
+    """Of what is done at this moment for the peer we asked for this ``share``: that time is not to be charged."""
 
     peer_id: int
+    share: float = 1.0
 
 
 @record

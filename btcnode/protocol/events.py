@@ -106,6 +106,18 @@ class MessageReceived:
 
 
 @record
+class TransactionsReceived:
+    """``tx`` messages that came one right behind the other: each has the effect that it would have by itself.
+
+    Of each its payload, which is large enough for a transaction and below ``LARGE_TX`` bytes, and the double SHA-256
+    of that: empty where the transport has not computed it.
+    """
+
+    peer_id: int
+    txs: tuple[tuple[bytes, bytes], ...]
+
+
+@record
 class WorkMeasured:
     """Seconds of processor time by peer that its messages took since the last time, without what was excused."""
 
@@ -365,6 +377,7 @@ Event = (
     | ConnectFailed
     | PeerDisconnected
     | MessageReceived
+    | TransactionsReceived
     | WorkMeasured
     | MalformedMessage
     | SendBufferState

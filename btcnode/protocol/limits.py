@@ -157,6 +157,7 @@ MAX_EXTRA_TRANSACTION_SIZE = 100_000
 # one, is not read from until half of its own is free. Bytes are those of the objects (tx_intake.memory_of): 2 kB for a
 # small transaction, up to 9 MB for one with tiny witness elements. Above twice the global limit, 64 MB, nothing is
 # taken at all; one more transaction may be in the hands of the parser.
+LARGE_TX = 10_000  # bytes from which a transaction comes alone and is decoded in steps; smaller ones may come together
 MAX_PEER_TXS_IN_VALIDATION = 1000
 MAX_PEER_TX_BYTES_IN_VALIDATION = 4_000_000
 MAX_TXS_IN_VALIDATION = 20_000

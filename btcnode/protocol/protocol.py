@@ -7,7 +7,7 @@ No input made of a peer's bytes raises; what a peer does wrong goes through the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -81,6 +81,7 @@ from btcnode.protocol.events import (
     TransactionAdded,
     TransactionsConfirmed,
     TransactionsProcessed,
+    TransactionsReceived,
     TransactionsUnconfirmed,
     TransportReady,
     WorkMeasured,
@@ -140,6 +141,7 @@ _OF_NO_PEER = frozenset(
     (
         Tick,
         MessageReceived,  # but for what _TOUCHED says
+        TransactionsReceived,
         PeerTurn,  # unless it takes a message further
         PeerDisconnected,
         ConnectFailed,
@@ -254,6 +256,7 @@ class Protocol:
             ConnectFailed: self._connections.on_failed,
             PeerDisconnected: self._on_disconnected,
             MessageReceived: self._on_message,
+            TransactionsReceived: self._on_transactions,
             WorkMeasured: self._work.on_measured,
             MalformedMessage: self._on_malformed,
             SendBufferState: self._on_send_buffer,
@@ -373,15 +376,20 @@ class Protocol:
 
     def step(self, steady: float, event: Input) -> list[Effect]:
         """What to do about ``event``, which happens at ``steady`` (seconds, never less than before)."""
+        return self.step_all(steady, (event,))
+
+    def step_all(self, steady: float, happened: Iterable[Input]) -> list[Effect]:
+        """What to do about events that happen at the same moment, in their order."""
         ctx = self._ctx
         ctx.set_steady(steady)
         ctx.effects = []
-        kind = type(event)
-        self._inputs[kind](event)
-        if kind in _OF_ONE_PEER:
-            ctx.agenda.wake(cast("Any", event).peer_id)
-        elif kind not in _OF_NO_PEER:
-            ctx.agenda.wake_all()
+        for event in happened:
+            kind = type(event)
+            self._inputs[kind](event)
+            if kind in _OF_ONE_PEER:
+                ctx.agenda.wake(cast("Any", event).peer_id)
+            elif kind not in _OF_NO_PEER:
+                ctx.agenda.wake_all()
         self._pings.flush()
         effects, ctx.effects = ctx.effects, []
         return effects
@@ -535,10 +543,8 @@ class Protocol:
             if not self._bloom.on_malformed(peer, event.command):
                 self._ctx.punish(peer, offence_of(event.kind, event.command), detail)
 
-    def _on_message(self, event: MessageReceived) -> None:
-        peer = self._ctx.peers.get(event.peer_id)
-        if peer is None or not peer.role.is_heard:
-            return
+    def _hear(self, peer: Peer) -> None:
+        """A message came."""
         while peer.job is not None:  # what came before has its effect first
             self._resume(peer, peer.job)
         peer.last_received = self._ctx.mockable
@@ -546,6 +552,24 @@ class Protocol:
             self._ctx.states.apply(peer, PeerEvent.HEARD)
             self._after_message(peer)  # what has waited for it to be told
         peer.excused = False
+
+    def _on_transactions(self, event: TransactionsReceived) -> None:
+        """What comes out of place is looked at one by one."""
+        peer = self._ctx.peers.get(event.peer_id)
+        if peer is None or not peer.role.is_complete or peer.kind is ConnectionKind.PRIVATE_BROADCAST:
+            for raw, _ in event.txs:
+                self._on_message(MessageReceived(event.peer_id, m.TxMessage(raw), len(raw)))
+            return
+        self._hear(peer)
+        for wtxid in self._intake.on_small(peer, event.txs):
+            self._private.seen(wtxid, peer)
+        self._after_message(peer, m.TxMessage)
+
+    def _on_message(self, event: MessageReceived) -> None:
+        peer = self._ctx.peers.get(event.peer_id)
+        if peer is None or not peer.role.is_heard:
+            return
+        self._hear(peer)
         message = event.message
         kind = type(message)
         if kind is Sealed:
@@ -648,8 +672,7 @@ class Protocol:
             self._ctx.agenda.wake(peer.id, Part.SCORE)
 
     def _on_tx(self, peer: Peer, message: m.TxMessage) -> Steps[None]:
-        wtxid = yield from self._intake.on_tx(peer, message)
-        if wtxid is not None:
+        for wtxid in (yield from self._intake.on_tx(peer, message.raw)):
             self._private.seen(wtxid, peer)
 
     def _on_not_found(self, peer: Peer, message: m.NotFound) -> None:

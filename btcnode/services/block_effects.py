@@ -134,11 +134,11 @@ class BlockEffects:
                 ReadFilters: self._read_filters,
                 ReadSpent: self._read_spent,
                 TakeSpent: self._take_spent,
-                ProcessTransactions: transactions.process_transactions,
                 WithdrawTransactions: transactions.withdraw_transactions,
                 Audit: self._write_audit,
                 AddressBookDirty: self._save_addresses,
-            }
+            },
+            {ProcessTransactions: transactions.process_all},
         )
         self._driver.listen(self._on_events)
         self._driver.listen_settled(self._report_rest)

@@ -17,7 +17,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import thread_time
+from itertools import zip_longest
+from time import perf_counter
 from typing import Protocol, cast
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockInvalidated, BlockRejected, ChainEvent
@@ -29,7 +30,7 @@ from btcnode.mempool.acceptance import Admission, SubmissionSteps
 from btcnode.mempool.audit import PoolAudit
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
 from btcnode.mempool.pool import Mempool
-from btcnode.mempool.precheck import Candidate
+from btcnode.mempool.precheck import Beforehand, Candidate
 from btcnode.mempool.rejection import Accepted, PackageResult, PackageTxVerdict, Rejection, TxResult, TxVerdict
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.coin import coin_height, coin_is_coinbase
@@ -41,6 +42,7 @@ from btcnode.protocol.inputs import Input
 from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
+from btcnode.sync.job_clock import JobClock
 from btcnode.sync.tx_verifier import NOBODY, SLICE, TxVerifier
 from btcnode.sync.worker_pool import WorkerPool
 
@@ -174,14 +176,15 @@ class Transactions:
         clock: Clock,
         pool: Mempool,
         workers: WorkerPool | None,
-        feed: Callable[[Input], None],
+        feed: Callable[[Sequence[Input]], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        """``feed`` takes what the protocol has to hear; ``on_fatal`` is told of what the node cannot go on with."""
+        """``feed`` takes what the protocol has to hear, all of one moment; ``on_fatal`` is told of what the node cannot
+        go on with."""
         state = driver.chainstate
         self.pool = pool
         self.options = options = pool.options
-        self.verifier = TxVerifier(workers)
+        self.verifier = TxVerifier(workers, self._tell_answers)
         self.admission = Admission(pool, state.read_view, ActiveTipView(driver), options, state.script_cache)
         self._state = state
         self._driver = driver
@@ -192,7 +195,9 @@ class Transactions:
         self._verifying: dict[bytes, list[_Offer]] = {}  # by txid: who waits for this one's verdict
         self._claims: dict[bytes, bytes] = {}  # outpoint -> txid of the transaction in verification that spends it
         self._waits_for: dict[bytes, bytes] = {}  # txid -> txid whose verdict it waits for
-        self._peers_offers: dict[int, list[_Offer]] = {}  # not answered yet, by number of the ProcessTransactions
+        self._peers_offers: dict[int, _Offer] = {}  # not answered yet, by number of the ProcessTransactions
+        self._answers: list[Input] = []  # not told yet
+        self._taking = False  # several offers: what is known at once of them is told together
         self._hurried: dict[bytes, None] = {}  # txids of those that the user's transactions wait for
         self._after_verdicts: deque[_Offer] = deque()  # what they waited for is judged, and they are to be
         self._judging = False  # these; it goes on until none is left
@@ -254,7 +259,7 @@ class Transactions:
 
     def offer(self, tx: Tx, done: Done) -> None:
         """Judge a transaction and take it in; ``done`` is called with the verdict, perhaps before this returns."""
-        self._admit(_Offer(tx, done))
+        self._admit(_Offer(tx, done), JobClock())
 
     async def accept(
         self,
@@ -277,10 +282,12 @@ class Transactions:
             if not answer.done():
                 answer.set_result(verdict)
 
-        self._admit(_Offer(tx, done, time, bypass_limits, test, urgent=urgent))
+        self._admit(_Offer(tx, done, time, bypass_limits, test, urgent=urgent), JobClock())
         return await answer
 
-    def _admit(self, offer: _Offer) -> None:
+    def _admit(self, offer: _Offer, clock: JobClock, known: Beforehand | None = None) -> None:
+        """Begin to judge an offer, as the next job of ``clock``; ``known``: what was seen of it in this very moment."""
+        clock.next()
         if self._stopped:
             offer.done(_GONE)
             return
@@ -302,19 +309,19 @@ class Transactions:
                 self._hurry(first)
             return
         self._hurried.pop(tx.txid, None)
-        begun = thread_time()
+        now = self._clock.now()
         try:
-            found = self.admission.prepare(
-                tx, self._clock.now(), time=offer.time, test=offer.test, bypass_limits=offer.bypass_limits
+            candidate = self.admission.prepare(
+                tx, now, time=offer.time, test=offer.test, bypass_limits=offer.bypass_limits, known=known
             )
-            if isinstance(found, Rejection):
-                if (seconds := thread_time() - begun) > DEAR_REFUSAL:
+            if isinstance(candidate, Rejection):
+                if clock.is_beyond(DEAR_REFUSAL) and (seconds := clock.last()) > DEAR_REFUSAL:
                     self._charge(offer.source, seconds)
-                offer.done(found)
-            elif found.job is None:
-                offer.done(self.admission.commit(found, None, self._clock.now()))
+                offer.done(candidate)
+            elif candidate.job is None:
+                offer.done(self.admission.commit(candidate, None, self._clock.now()))
             else:
-                self._verify(offer, found, urgent=urgent)
+                self._verify(offer, candidate, urgent=urgent)
         except StorageError as error:
             self._on_fatal(error)
             offer.done(_GONE)
@@ -348,27 +355,28 @@ class Transactions:
         job, entry = candidate.job, candidate.entry
         assert job is not None
         offer.job = job
-
-        def verified(failure: ScriptFailure | None, seconds: float) -> None:
-            waiting = self._end_verifying(offer)
-            if self._reorganising and not offer.bypass_limits:
-                self._held.append(offer)
-            elif self._stopped:
-                offer.done(_GONE)
-            else:
-                try:
-                    verdict = self.admission.commit(candidate, failure, self._clock.now())
-                except StorageError as error:
-                    self._on_fatal(error)
-                    verdict = _GONE
-                if isinstance(verdict, Rejection):
-                    self._charge(offer.source, seconds)
-                offer.done(verdict)
-            if waiting:
-                self._admit_waiting(waiting)
-
         feerate = 1000 * entry.modified_fee / entry.vsize
-        self.verifier.submit(job, txid, verified, source=offer.source, feerate=feerate, urgent=urgent)
+        done = partial(self._verified, offer, candidate)
+        self.verifier.submit(job, txid, done, source=offer.source, feerate=feerate, urgent=urgent)
+
+    def _verified(self, offer: _Offer, candidate: Candidate, failure: ScriptFailure | None, seconds: float) -> None:
+        """The verdict on a candidate's scripts is there, after so many seconds of processor time."""
+        waiting = self._end_verifying(offer)
+        if not self._at_rest.is_set() and not offer.bypass_limits:
+            self._held.append(offer)
+        elif self._stopped:
+            offer.done(_GONE)
+        else:
+            try:
+                verdict = self.admission.commit(candidate, failure, self._clock.now())
+            except StorageError as error:
+                self._on_fatal(error)
+                verdict = _GONE
+            if isinstance(verdict, Rejection):
+                self._charge(offer.source, seconds)
+            offer.done(verdict)
+        if waiting:
+            self._admit_waiting(waiting)
 
     def _end_verifying(self, offer: _Offer) -> list[_Offer]:
         """Returns who has waited for the verdict."""
@@ -380,7 +388,7 @@ class Transactions:
     def _charge(self, peer_id: int, seconds: float) -> None:
         """What was verified for this peer was of no use."""
         if peer_id != NOBODY and seconds > 0:
-            self._feed(events.WorkMeasured(((peer_id, seconds),)))
+            self._feed((events.WorkMeasured(((peer_id, seconds),)),))
 
     def _admit_waiting(self, offers: Sequence[_Offer]) -> None:
         """Judge offers that waited, and those that waited for one of them unless that is being verified now.
@@ -394,18 +402,19 @@ class Transactions:
             self._judge_on()
 
     def _judge_on(self, *, to_the_end: bool = False) -> None:
-        queue, end = self._after_verdicts, thread_time() + SLICE
+        queue, end = self._after_verdicts, perf_counter() + SLICE
+        clock = JobClock()
         while queue:
             offer = queue.popleft()
             txid = offer.tx.txid
             waited = self._waits_for.pop(txid, None) is not None  # else another form of it is verified by now
             behind = self._verifying.pop(txid) if waited else []
-            self._admit(offer)
+            self._admit(offer, clock)
             if txid in self._verifying:
                 self._verifying[txid] += behind
             else:
                 queue.extend(behind)
-            if queue and not to_the_end and thread_time() > end:
+            if queue and not to_the_end and perf_counter() > end:
                 asyncio.get_running_loop().call_soon(self._judge_on)
                 return
         self._judging = False
@@ -490,35 +499,56 @@ class Transactions:
 
     # -- for the protocol ----------------------------------------------------------------------------------------
 
-    def process_transactions(self, effect: ProcessTransactions) -> None:
-        """Judge what a peer has sent; answered by ``TransactionsProcessed``."""
-        if effect.package and len(effect.txs) > 1:
-            self._spawn(asyncio.get_running_loop().create_task(self._process_package(effect)))
-            return
-        results: list[events.TxOutcome] = []
+    def process_all(self, effects: Sequence[ProcessTransactions]) -> None:
+        """Judge what peers have sent, in its order; each is answered by ``TransactionsProcessed``.
 
-        def done(tx: Tx, verdict: TxVerdict) -> None:
-            if not effect.test:
-                self._count(verdict)
-            results.append(_outcome(tx, verdict))
-            if len(results) == len(effect.txs):
-                self._peers_offers.pop(effect.number, None)
-                self._answer(effect, results)
+        What several need is done for all at once: their coins are looked up together.
+        """
+        offers: list[_Offer] = []
+        for effect in effects:
+            if effect.package and len(effect.txs) > 1:
+                self._spawn(asyncio.get_running_loop().create_task(self._process_package(effect)))
+            else:
+                (tx,) = effect.txs
+                offer = _Offer(tx, partial(self._judged, effect), test=effect.test, source=effect.peer_id)
+                self._peers_offers[effect.number] = offer
+                offers.append(offer)
+        clock, self._taking = JobClock(), True
+        try:
+            for offer, known in zip_longest(offers, self._look_ahead(offers)):
+                self._admit(offer, clock, known)
+        finally:
+            self._taking = False
+            self._tell_answers()
 
-        offers = [_Offer(tx, partial(done, tx), test=effect.test, source=effect.peer_id) for tx in effect.txs]
-        self._peers_offers[effect.number] = offers
-        for offer in offers:
-            self._admit(offer)
+    def _look_ahead(self, offers: Sequence[_Offer]) -> list[Beforehand]:
+        """What can be seen of all at once, nothing if it cannot be used now."""
+        if self._stopped or self._reorganising:
+            return []
+        try:
+            return self.admission.checks.look_ahead([offer.tx for offer in offers])
+        except StorageError as error:
+            self._on_fatal(error)
+            return []
+
+    def _judged(self, effect: ProcessTransactions, verdict: TxVerdict) -> None:
+        """What a peer has sent is judged."""
+        if not effect.test:
+            self._count(verdict)
+        self._peers_offers.pop(effect.number, None)
+        self._answer(effect, (_outcome(effect.txs[0], verdict),))
 
     def withdraw_transactions(self, effect: WithdrawTransactions) -> None:
         """Do not judge what nobody has begun to judge of these; each is answered all the same, as not judged."""
         for number in effect.numbers:
-            for offer in self._peers_offers.get(number, ()):
-                offer.withdrawn = True
-                if offer.job is not None and self.verifier.withdraw(offer.tx.txid, offer.job):
-                    waiting = self._end_verifying(offer)
-                    offer.done(_WITHDRAWN)
-                    self._admit_waiting(waiting)
+            offer = self._peers_offers.get(number)
+            if offer is None:
+                continue
+            offer.withdrawn = True
+            if offer.job is not None and self.verifier.withdraw(offer.tx.txid, offer.job):
+                waiting = self._end_verifying(offer)
+                offer.done(_WITHDRAWN)
+                self._admit_waiting(waiting)
 
     async def _process_package(self, effect: ProcessTransactions) -> None:
         try:
@@ -531,19 +561,27 @@ class Transactions:
         outcomes = [
             _outcome(tx, verdict) for tx in effect.txs if (verdict := result.transactions.get(tx.wtxid)) is not None
         ]
-        self._answer(effect, outcomes)
+        self._answer(effect, tuple(outcomes))
 
-    def _answer(self, effect: ProcessTransactions, outcomes: Sequence[events.TxOutcome]) -> None:
-        self._feed(events.TransactionsProcessed(effect.peer_id, effect.number, tuple(outcomes)))
+    def _answer(self, effect: ProcessTransactions, outcomes: tuple[events.TxOutcome, ...]) -> None:
+        self._answers.append(events.TransactionsProcessed(effect.peer_id, effect.number, outcomes))
+        if not self._taking and not self.verifier.telling:
+            self._tell_answers()
+
+    def _tell_answers(self) -> None:
+        """Let the protocol know what became of what peers have sent, all that is known by now at once."""
+        if self._answers:
+            answers, self._answers = self._answers, []
+            self._feed(answers)
 
     def announce(self, entry: MempoolEntry) -> None:
         """Tell all peers of a transaction that the user is interested in."""
         self.pool.touch(entry, self._clock.now())
-        self._feed(events.TransactionAdded(entry.txid, entry.wtxid))
+        self._feed((events.TransactionAdded(entry.txid, entry.wtxid),))
 
     def broadcast_privately(self, tx: Tx) -> None:
         """Send a transaction of the user's over connections of its own."""
-        self._feed(commands.BroadcastPrivately(tx))
+        self._feed((commands.BroadcastPrivately(tx),))
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
@@ -590,7 +628,7 @@ class Transactions:
                 if tx is not None:
                     self._disconnected_bytes -= len(tx.raw)
         if not self._view.is_initial_block_download(self._clock.now()):
-            self._feed(events.TransactionsConfirmed(block))
+            self._feed((events.TransactionsConfirmed(block),))
 
     def _on_disconnected(self, event: BlockDisconnected) -> None:
         block = event.block
@@ -609,7 +647,7 @@ class Transactions:
             txid, tx = self._disconnected.popitem()  # the newest go first: nothing kept depends on them
             self._disconnected_bytes -= len(tx.raw)
             self._forget_dependents(txid, tx)
-        self._feed(events.TransactionsUnconfirmed(block.hash))
+        self._feed((events.TransactionsUnconfirmed(block.hash),))
 
     def _forget_dependents(self, txid: bytes, tx: Tx) -> None:
         """What spends outputs of a transaction that exists nowhere any more cannot stay."""
@@ -631,7 +669,7 @@ class Transactions:
             self._at_rest.set()
             held, self._held = self._held, []
             for offer in held:
-                self._admit(offer)
+                self._admit(offer, JobClock())
         finally:
             self._caught_up.set()
 

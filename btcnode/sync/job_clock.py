@@ -22,6 +22,10 @@ class JobClock:
         """A job begins."""
         self._at = time.perf_counter()
 
+    def is_beyond(self, seconds: float) -> bool:
+        """Whether the job that began last may have taken more processor time than that."""
+        return time.perf_counter() - self._at > seconds
+
     def all(self) -> float:
         """Processor seconds so far."""
         return time.thread_time() - self._cpu

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from time import thread_time
+from time import perf_counter
 
 from btcnode.primitives.tx import Tx
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_transaction
@@ -92,8 +92,11 @@ def _set_verdict(answer: asyncio.Future[Verdict], failure: ScriptFailure | None,
 class TxVerifier:
     """Takes script jobs on the loop thread and answers there, each exactly once; make it within a running loop."""
 
-    def __init__(self, pool: WorkerPool | None) -> None:
+    def __init__(self, pool: WorkerPool | None, told: Callable[[], None] = lambda: None) -> None:
+        """``told`` is called behind a group of verdicts; ``telling`` is true while one is told."""
         self._pool = pool
+        self._told = told
+        self.telling = False
         self._loop = asyncio.get_running_loop()
         self._shards = [_Shard() for _ in range(pool.shards if pool is not None else 1)]
         self._open: dict[bytes, _Waiting] = {}  # by txid
@@ -270,14 +273,20 @@ class TxVerifier:
 
     def _give_verdicts(self, shard: _Shard | None, verdicts: deque[_Verdict]) -> None:
         """Tell what came out, some milliseconds at a time: what follows from one may take as many."""
-        end = thread_time() + SLICE
-        while verdicts:
-            self._give_verdict(*verdicts.popleft())
-            if verdicts and thread_time() > end:
+        end = perf_counter() + SLICE
+        self.telling = True
+        try:
+            while verdicts:
+                self._give_verdict(*verdicts.popleft())
+                if perf_counter() > end:
+                    break
+        finally:
+            self.telling = False
+            if verdicts:
                 self._loop.call_soon(self._give_verdicts, shard, verdicts)
-                return
-        if shard is not None:
-            self._fill(shard)
+            elif shard is not None:
+                self._fill(shard)
+        self._told()
 
     def close(self) -> None:
         """End the thread; what is still open is not answered."""

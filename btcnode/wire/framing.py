@@ -20,6 +20,7 @@ FRAME_HEADER_SIZE = 24
 COMMAND_SIZE = 12
 KEPT = 65_536  # bytes already delivered that a buffer may keep until it is fed again
 _HEADER = Struct("<4s12sI4s")
+_unpack_header = _HEADER.unpack_from
 
 
 class FrameError(DecodeError):
@@ -79,16 +80,18 @@ class FrameDecoder:
     Messages that were dropped are told of in ``dropped``, which the caller empties.
     """
 
-    __slots__ = ("_buf", "_error", "_limits", "_magic", "_pos", "dropped", "unfinished")
+    __slots__ = ("_buf", "_error", "_least", "_limits", "_magic", "_pos", "digest", "dropped", "unfinished")
 
     def __init__(self, magic: bytes, limits: Mapping[str, int] | None = None) -> None:
         self._magic = magic
         self._limits: Mapping[str, int] = limits or {}
+        self._least = min((MAX_PROTOCOL_MESSAGE_LENGTH, *self._limits.values()))  # any command may have as many
         self._buf = bytearray()
         self._pos = 0
         self._error: FrameError | None = None
         self.dropped: list[Dropped] = []
         self.unfinished = False  # the frame that was looked at last was dropped: another one may follow it
+        self.digest = b""  # double SHA-256 of the payload that was delivered last
 
     @property
     def buffered(self) -> int:
@@ -119,21 +122,26 @@ class FrameDecoder:
         FrameError, and again at every later call.
         """
         self.unfinished = False
-        header = self._peek()
-        if header is None:
+        if self._error is not None:
+            raise self._error
+        buf, start = self._buf, self._pos + FRAME_HEADER_SIZE
+        if start > len(buf):
             return None
-        raw_name, size, checksum = header
+        magic, raw_name, size, checksum = _unpack_header(buf, self._pos)
+        if magic != self._magic or size > self._least:
+            self._check_header(magic, raw_name, size)
+        end = start + size
+        if end > len(buf):
+            return None
+        with memoryview(buf) as view:
+            payload = bytes(view[start:end])
+        if end > KEPT:  # a large message is not held twice
+            del buf[:end]
+            end = 0
+        self._pos = end
         name = parse_command(raw_name)
-        start = self._pos + FRAME_HEADER_SIZE
-        if start + size > len(self._buf):
-            return None
-        with memoryview(self._buf) as view:
-            payload = bytes(view[start : start + size])
-        self._pos = start + size
-        if self._pos > KEPT:  # a large message is not held twice
-            del self._buf[: self._pos]
-            self._pos = 0
-        right = sha256d(payload)[:4]
+        self.digest = sha256d(payload)
+        right = self.digest[:4]
         if right == checksum and name is not None:
             return name, payload
         if right != checksum:
@@ -154,23 +162,14 @@ class FrameDecoder:
             elif not self.unfinished:
                 return
 
-    def _peek(self) -> tuple[bytes, int, bytes] | None:
-        """Command field, payload size and checksum of the next frame; None until its header is complete."""
-        if self._error is not None:
-            raise self._error
-        if len(self._buf) - self._pos < FRAME_HEADER_SIZE:
-            return None
-        magic, raw_name, size, checksum = _HEADER.unpack_from(self._buf, self._pos)
+    def _check_header(self, magic: bytes, raw_name: bytes, size: int) -> None:
+        """Raise FrameError for a header that ends the stream."""
         if magic != self._magic:
             self._fail(WrongMagicError(f"Header error: Wrong MessageStart {magic.hex()} received"))
-        limit = self._limit(raw_name)
+        name = parse_command(raw_name) or ""
+        limit = min(MAX_PROTOCOL_MESSAGE_LENGTH, self._limits.get(name, MAX_PROTOCOL_MESSAGE_LENGTH))
         if size > limit:
             self._fail(OversizedFrameError(f"Header error: Size too large ({_readable(raw_name)}, {size} bytes)"))
-        return raw_name, size, checksum
-
-    def _limit(self, raw_name: bytes) -> int:
-        name = parse_command(raw_name) or ""
-        return min(MAX_PROTOCOL_MESSAGE_LENGTH, self._limits.get(name, MAX_PROTOCOL_MESSAGE_LENGTH))
 
     def _fail(self, error: FrameError) -> None:
         """Drop what is held, and raise ``error`` now and at every later iteration."""

@@ -25,6 +25,7 @@ class Transport(ABC):
     """One connection's transport: ``feed`` what the socket gave, ``take`` the messages, write ``take_output``."""
 
     session_id: bytes = b""  # 32 bytes that both sides of a v2 connection share, once its handshake is complete
+    digest: bytes = b""  # double SHA-256 of the payload that was delivered last, where the transport needs it itself
 
     @property
     @abstractmethod
@@ -60,6 +61,10 @@ class Transport(ABC):
     @abstractmethod
     def unfinished(self) -> bool:
         """Whether the last ``take`` passed over something that is no message: others may be behind it."""
+
+    def settled(self) -> Transport:
+        """The transport that goes on from here: another one where it was found out which version is spoken."""
+        return self
 
     @property
     def should_retry_v1(self) -> bool:
@@ -147,9 +152,11 @@ class V1Transport(Transport):
 
     def take(self) -> tuple[str, bytes] | None:
         """The next message."""
-        message = self._decoder.take()
+        decoder = self._decoder
+        message = decoder.take()
         if message is not None:
             self._size = FRAME_HEADER_SIZE + len(message[1])
+            self.digest = decoder.digest
         return message
 
     def encode(self, command: str, payload: bytes) -> bytes:

@@ -131,6 +131,10 @@ class V2Transport(Transport):
         """Whether the last packet was a decoy, or had no readable command."""
         return self._v1.unfinished if self._v1 is not None else self._passed_over
 
+    def settled(self) -> Transport:
+        """Plain frames, where the other side speaks version 1."""
+        return self._v1 if self._v1 is not None else self
+
     @property
     def should_retry_v1(self) -> bool:
         """An initiator that has received nothing, or the beginning of a version 1 message."""

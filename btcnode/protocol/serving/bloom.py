@@ -43,7 +43,7 @@ class RollingBloom:
     rates stand in ``limits.py``.
     """
 
-    __slots__ = ("_count", "_old", "_per_generation", "_young", "hasher")
+    __slots__ = ("_count", "_old", "_per_generation", "_young", "hasher", "is_empty")
 
     def __init__(self, key: bytes, per_generation: int, *, hasher: BloomHasher | None = None) -> None:
         self.hasher = hasher if hasher is not None else BloomHasher(key)
@@ -51,6 +51,7 @@ class RollingBloom:
         self._count = 0
         self._young = bytearray(self.hasher.generation_bytes)
         self._old = bytearray(self.hasher.generation_bytes)
+        self.is_empty = True
 
     def __contains__(self, item: bytes) -> bool:
         return self.has(self.hasher.positions(item))
@@ -84,9 +85,11 @@ class RollingBloom:
             p = word & mask
             young[p >> 3] |= 1 << (p & 7)
         self._count += 1
+        self.is_empty = False
 
     def clear(self) -> None:
         """Forget everything."""
+        self.is_empty = True
         self._count = 0
         self._young = bytearray(self.hasher.generation_bytes)
         self._old = bytearray(self.hasher.generation_bytes)

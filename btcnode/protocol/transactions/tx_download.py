@@ -138,6 +138,8 @@ class TxDownload:
             return Known.SETTLED
         if tx_hash in self._confirmed:
             return Known.SETTLED
+        if self._rejects.is_empty and self._reconsiderable.is_empty:
+            return Known.NEW
         positions = self._hasher.positions(tx_hash)
         if self._rejects.has(positions):
             return Known.SETTLED
@@ -224,17 +226,19 @@ class TxDownload:
         ``known``: what ``known`` has just said of its wtxid, where it was asked.
         """
         wtxid = tx.wtxid
-        self.tracker.answered(peer, tx.txid)
-        if tx.has_witness:
-            self.tracker.answered(peer, wtxid)
+        if self.tracker.has_announced(peer):
+            self.tracker.answered(peer, tx.txid)
+            if tx.has_witness:
+                self.tracker.answered(peer, wtxid)
         if known is None:
             known = self.known(wtxid, True)
         return known is Known.NEW, self._package(tx, peer) if known is Known.TOO_CHEAP else None
 
     def accepted(self, tx: Tx) -> list[int]:
         """The transaction is in the mempool; returns the peers in whose turn orphans deserve another look."""
-        self.tracker.forget(tx.txid)
-        self.tracker.forget(tx.wtxid)
+        if self.tracker:
+            self.tracker.forget(tx.txid)
+            self.tracker.forget(tx.wtxid)
         if not self.orphanage:
             return []
         peers = self.orphanage.parent_came(tx, self._rng)

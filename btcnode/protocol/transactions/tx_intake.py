@@ -9,6 +9,7 @@ family of orphans never holds up anything else.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,12 @@ from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
 from btcnode.mempool.rejection import TxResult
 from btcnode.primitives.hashes import sha256d, to_display
 from btcnode.primitives.scan import txid_in_steps
+from btcnode.primitives.steps import at_once
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.agenda import NEVER, Part
 from btcnode.protocol.effects import LogLevel, ProcessTransactions, WithdrawTransactions
 from btcnode.protocol.limits import (
+    LARGE_TX,
     MAX_EXTRA_TRANSACTION_SIZE,
     MAX_GETDATA_TXS,
     MAX_PEER_TX_BYTES_IN_VALIDATION,
@@ -44,12 +47,12 @@ if TYPE_CHECKING:
     from btcnode.protocol.connections.work_budget import WorkBudget
     from btcnode.protocol.context import Context
     from btcnode.protocol.events import TransactionAdded, TransactionsProcessed, TxOutcome
+    from btcnode.protocol.serving.bloom import Positions
     from btcnode.protocol.transactions.tx_relay import TxRelay
-    from btcnode.wire.messages import NotFound, TxMessage
+    from btcnode.wire.messages import NotFound
 
 _NOT_JUDGED = (TxResult.UNKNOWN, TxResult.NO_MEMPOOL)
 _TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
-LARGE_TX = 10_000  # bytes from which a transaction is decoded in steps
 OBJECT_SIZE = 48  # bytes of a small bytes object and the reference to it
 
 
@@ -71,7 +74,10 @@ def memory_of(tx: Tx) -> int:
 
 @dataclass(slots=True)
 class _Open:
-    """A ProcessTransactions without an answer. ``senders`` as long as ``txs``; ``worker``: an orphan of this peer."""
+    """A ProcessTransactions without an answer. ``senders`` as long as ``txs``; ``worker``: an orphan of this peer.
+
+    ``positions``: where the one transaction stands in filters of what peers know, by its wtxid.
+    """
 
     peer_id: int
     txs: tuple[Tx, ...]
@@ -80,6 +86,7 @@ class _Open:
     worker: int | None
     since: int
     size: int
+    positions: Positions | None
 
 
 class TxIntake:
@@ -130,8 +137,9 @@ class TxIntake:
         heir = self._ctx.peers.get(self._heirs.get(open_.txs[0].wtxid, -1))
         if heir is None or not heir.role.is_heard:
             return False
-        self._open[number] = replace(open_, peer_id=heir.id, senders=(heir.id,))
+        self._open[number] = replace(open_, peer_id=heir.id, senders=(heir.id,), positions=None)
         self._count(heir, number, open_.size)
+        self._limit(heir)
         return True
 
     def has_work(self, peer_id: int) -> bool:
@@ -178,51 +186,118 @@ class TxIntake:
 
     # -- transactions --------------------------------------------------------------------------------------------
 
-    def on_tx(self, peer: Peer, message: TxMessage) -> Steps[bytes | None]:
-        """A transaction came; returns its wtxid if it was looked at.
-
-        Its bytes' hash tells whether it is known, before anything is decoded.
-        """
-        ctx = self._ctx
-        if rejects_transactions(ctx, peer):
-            ctx.disconnect(peer, "transaction sent in violation of protocol")
-            return None
-        if ctx.is_initial_block_download():
-            return None
-        raw = message.raw
+    def on_tx(self, peer: Peer, raw: bytes) -> Steps[list[bytes]]:
+        """A transaction came by itself, of any size; returns its wtxid if it was looked at."""
+        if len(raw) < LARGE_TX:
+            return self.on_small(peer, ((raw, b""),))
+        if not self._listens(peer):
+            return []
         wtxid = sha256d(raw)
         if self.download.tracker.is_requested(peer.id, wtxid):
-            ctx.excuse(peer)
+            self._ctx.excuse(peer)
         try:
-            if len(raw) > MAX_STANDARD_TX_WEIGHT and ctx.config.require_standard:
+            if len(raw) > MAX_STANDARD_TX_WEIGHT and self._ctx.config.require_standard:
                 yield from self._refuse_unread(peer, raw, wtxid)
-                return None
-            known: Known | None = self.download.known(wtxid, True)
-            if (known is Known.SETTLED or wtxid in self._busy) and not peer.permissions & Permission.FORCE_RELAY:
-                self._note_heir(wtxid, peer)
+                return []
+            if self._is_settled(peer, wtxid, self.download.known(wtxid, True)):
                 self._answered(peer, wtxid, (yield from txid_in_steps(raw)))
-                return wtxid
-            ctx.delays.transaction_came(wtxid, ctx.steady)
-            tx = message.parse() if len(raw) < LARGE_TX else (yield from Tx.parse_in_steps(raw))
+                return [wtxid]
+            self._ctx.delays.transaction_came(wtxid, self._ctx.steady)
+            tx = yield from Tx.parse_in_steps(raw)
         except DecodeError as error:
-            ctx.log(LogLevel.DEBUG, "net", f"ProcessMessages(tx, {len(raw)} bytes): Exception '{error}' caught")
-            ctx.punish(peer, Offence.MESSAGE_PAYLOAD, "tx")
-            return None
+            self._cannot_read(peer, raw, error)
+            return []
         tx.is_hashed(raw, wtxid)
-        if len(raw) >= LARGE_TX or tx.wtxid != wtxid:
-            known = None  # time has passed, or there are bytes behind the transaction
-        if tx.wtxid in self._busy:
-            self._note_heir(tx.wtxid, peer)
-            self._answered(peer, tx.wtxid, tx.txid)
-            return tx.wtxid
-        self._relay.knows(peer, tx.wtxid if peer.wtxid_relay else tx.txid)
-        if self.download.tracker.is_requested(peer.id, tx.txid):
-            ctx.excuse(peer)
+        if self._is_expected(peer, tx.txid):
+            self._ctx.excuse(peer)
+        self._take(peer, tx, None)  # time has passed since we have asked what is known of it
+        self._limit(peer)
+        return [tx.wtxid]
+
+    def on_small(self, peer: Peer, txs: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+        """Transactions below ``LARGE_TX`` bytes came one behind the other: their bytes and these bytes' double hash.
+
+        That may be empty: not computed yet. Returns the wtxids of those that were looked at.
+        """
+        if not self._listens(peer):
+            return []
+        seen: list[bytes] = []
+        count = asked_for = 0
+        for raw, digest in txs:
+            if not peer.role.is_heard:
+                break  # one of them has cost it the connection
+            wtxid = digest or sha256d(raw)
+            count += 1
+            expected = self._is_expected(peer, wtxid)
+            asked_for += expected
+            try:
+                tx, known = self._read_small(peer, raw, wtxid)
+            except DecodeError as error:
+                self._cannot_read(peer, raw, error)
+                continue
+            if tx is not None:
+                if not expected and self._is_expected(peer, tx.txid):
+                    asked_for += 1
+                wtxid = tx.wtxid
+                self._take(peer, tx, known)
+            seen.append(wtxid)
+        if asked_for:
+            self._ctx.excuse(peer, asked_for / count)
+        self._limit(peer)
+        return seen
+
+    def _listens(self, peer: Peer) -> bool:
+        """Whether transactions of the peer are looked at."""
+        if rejects_transactions(self._ctx, peer):
+            self._ctx.disconnect(peer, "transaction sent in violation of protocol")
+            return False
+        return not self._ctx.is_initial_block_download()
+
+    def _is_expected(self, peer: Peer, tx_hash: bytes) -> bool:
+        """Whether the peer was asked for it by this hash."""
+        tracker = self.download.tracker
+        return tracker.has_announced(peer.id) and tracker.is_requested(peer.id, tx_hash)
+
+    def _read_small(self, peer: Peer, raw: bytes, wtxid: bytes) -> tuple[Tx | None, Known | None]:
+        """Decode a transaction unless its hash says that it is of no use, and tell what is known of it.
+
+        Raises DecodeError.
+        """
+        known = self.download.known(wtxid, True)
+        if self._is_settled(peer, wtxid, known):
+            self._answered(peer, wtxid, at_once(txid_in_steps(raw)))
+            return None, None
+        self._ctx.delays.transaction_came(wtxid, self._ctx.steady)
+        tx = Tx.parse_at(raw, 0)[0]
+        tx.is_hashed(raw, wtxid)
+        return tx, known if tx.wtxid == wtxid else None  # else there are bytes behind the transaction
+
+    def _is_settled(self, peer: Peer, wtxid: bytes, known: Known) -> bool:
+        """Whether the peer brings nothing new; what is being judged may be its own then."""
+        if (known is not Known.SETTLED and wtxid not in self._busy) or peer.permissions & Permission.FORCE_RELAY:
+            return False
+        self._note_heir(wtxid, peer)
+        return True
+
+    def _cannot_read(self, peer: Peer, raw: bytes, error: DecodeError) -> None:
+        text = f"ProcessMessages(tx, {len(raw)} bytes): Exception '{error}' caught"
+        self._ctx.log(LogLevel.DEBUG, "net", text)
+        self._ctx.punish(peer, Offence.MESSAGE_PAYLOAD, "tx")
+
+    def _take(self, peer: Peer, tx: Tx, known: Known | None) -> None:
+        """Have a transaction judged unless it is; ``known``: what was found out of its wtxid just now."""
+        wtxid = tx.wtxid
+        if wtxid in self._busy:
+            self._note_heir(wtxid, peer)
+            self._answered(peer, wtxid, tx.txid)
+            return
+        known_at = self._relay.knows(peer, wtxid if peer.wtxid_relay else tx.txid)
         judge, package = self.download.received(peer.id, tx, known)
         if (judge or package is not None) and self._bytes >= 2 * MAX_TX_BYTES_IN_VALIDATION:
-            return tx.wtxid  # as if it had not come: other peers that have it are asked
+            return  # as if it had not come: other peers that have it are asked
         if judge:
-            self._validate(peer.id, (tx,), (peer.id,), first_time=True)
+            positions = known_at if peer.wtxid_relay else None
+            self._validate(peer.id, (tx,), (peer.id,), first_time=True, positions=positions)
         elif package is not None:
             self._validate_package(package)
         elif peer.permissions & Permission.FORCE_RELAY:
@@ -233,7 +308,6 @@ class TxIntake:
             else:
                 text = f"Not relaying non-mempool transaction {name} from forcerelay peer={peer.id}"
                 self._ctx.log(LogLevel.DEBUG, "net", text)
-        return tx.wtxid
 
     def _note_heir(self, wtxid: bytes, peer: Peer) -> None:
         """The peer has sent a transaction that may be in validation already."""
@@ -266,12 +340,13 @@ class TxIntake:
         *,
         first_time: bool,
         worker: int | None = None,
+        positions: Positions | None = None,
     ) -> None:
-        """Hand transactions over for validation."""
+        """Hand transactions over for validation; ``positions`` as ``_Open`` has them."""
         number = self._next_number
         self._next_number += 1
         size = sum(map(memory_of, txs))
-        self._open[number] = _Open(peer_id, txs, senders, first_time, worker, self._source.sequence, size)
+        self._open[number] = _Open(peer_id, txs, senders, first_time, worker, self._source.sequence, size, positions)
         busy = self._busy
         for tx in txs:
             for tx_hash in (tx.wtxid, tx.txid):
@@ -280,7 +355,9 @@ class TxIntake:
         peer = self._ctx.peers.get(peer_id)
         if peer is not None:
             self._count(peer, number if first_time else None, size)
-        self._ctx.emit(ProcessTransactions(peer_id, number, txs, package=len(txs) > 1))
+            if not first_time:
+                self._limit(peer)
+        self._ctx.effects.append(ProcessTransactions(peer_id, number, txs, len(txs) > 1))
 
     def _count(self, peer: Peer, number: int | None, size: int) -> None:
         """The peer has another one in validation, of ``size`` bytes; ``number`` None: an orphan or a package of it."""
@@ -290,6 +367,9 @@ class TxIntake:
             peer.unjudged.add_tx(number)
         peer.txs_in_validation += 1
         peer.tx_bytes_in_validation += size
+
+    def _limit(self, peer: Peer) -> None:
+        """Do not read from the peer while too much is in validation."""
         if self._is_too_much(peer):
             self._ctx.pause(peer, PAUSE_TRANSACTIONS)
 
@@ -344,7 +424,7 @@ class TxIntake:
             if outcome is None or outcome.result in _NOT_JUDGED:
                 continue
             if outcome.result is None:
-                self._on_accepted(tx, sender, outcome, first_time=closed.first_time)
+                self._on_accepted(tx, sender, outcome, closed)
             else:
                 self._on_refused(tx, sender, outcome, closed)
         if closed.worker is not None:
@@ -354,16 +434,16 @@ class TxIntake:
         if self._work:
             self._reconsider_orphans()
 
-    def _on_accepted(self, tx: Tx, sender: int, outcome: TxOutcome, *, first_time: bool) -> None:
+    def _on_accepted(self, tx: Tx, sender: int, outcome: TxOutcome, closed: _Open) -> None:
         for peer_id in self.download.accepted(tx):
             self._work[peer_id] = None
         for replaced in outcome.replaced:
             self._keep_extra(replaced)
         entry = self._source.find_tx(tx.wtxid, True)
         if entry is not None:
-            self._relay.announce(entry)
+            self._relay.announce(entry, closed.positions)
         peer = self._ctx.peers.get(sender)
-        if peer is not None and first_time:
+        if peer is not None and closed.first_time:
             peer.last_tx_unix = int(self._ctx.unix)
             peer.conduct.useful += 0.1
             self._work_budget.useful(peer, WORK_OF_TX)

@@ -36,7 +36,7 @@ from btcnode.protocol.limits import (
     TX_KNOWN_PER_GENERATION,
 )
 from btcnode.protocol.peer import WITHOUT_TRANSACTIONS, Peer, TxState
-from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
+from btcnode.protocol.serving.bloom import BloomHasher, Positions, RollingBloom
 from btcnode.protocol.serving.offered_services import offers_bloom
 from btcnode.protocol.serving.pieces import Meter
 from btcnode.protocol.serving.tx_filter import match_steps
@@ -99,12 +99,17 @@ class TxRelay:
         if peer.tx is not None and peer.tx.answer is not None:
             peer.tx.answer.readers -= 1
 
-    def knows(self, peer: Peer, tx_hash: bytes) -> None:
-        """The peer has this transaction (a wtxid or txid, as it announces): it need not be told."""
-        if peer.tx is not None:
-            positions = self._hasher.positions(tx_hash)
-            if not peer.tx.known.has(positions):
-                peer.tx.known.put(positions)
+    def knows(self, peer: Peer, tx_hash: bytes) -> Positions | None:
+        """The peer has this transaction (a wtxid or txid, as it announces): it need not be told.
+
+        Returns where the hash stands in filters of what peers know, None when the peer has none.
+        """
+        if peer.tx is None:
+            return None
+        positions = self._hasher.positions(tx_hash)
+        if not peer.tx.known.has(positions):
+            peer.tx.known.put(positions)
+        return positions
 
     def on_mempool(self, peer: Peer) -> None:
         """BIP35: tell all that is in the mempool, to light clients and to those that the user allows it."""
@@ -123,10 +128,13 @@ class TxRelay:
 
     # -- queueing ------------------------------------------------------------------------------------------------
 
-    def announce(self, entry: PoolEntry) -> None:
-        """Let all peers know of a transaction of the mempool in their next turn."""
+    def announce(self, entry: PoolEntry, positions: Positions | None = None) -> None:
+        """Let all peers know of a transaction of the mempool in their next turn; ``positions``: its wtxid's, if known.
+
+        See ``knows``.
+        """
         item = (-self._source.chunk_feerate(entry), entry.wtxid)
-        by_wtxid = self._hasher.positions(entry.wtxid)
+        by_wtxid = self._hasher.positions(entry.wtxid) if positions is None else positions
         by_txid = by_wtxid if entry.txid == entry.wtxid else None  # rarely needed
         for peer in self._peers.values():
             state = peer.tx

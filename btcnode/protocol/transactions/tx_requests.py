@@ -152,6 +152,10 @@ class TxRequests:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
+    def has_announced(self, peer: int) -> bool:
+        """Whether anything that the peer announced is remembered: else it has nothing to be asked for."""
+        return peer in self._peers
+
     def is_requested(self, peer: int, tx_hash: bytes) -> bool:
         """Whether the peer was asked for the transaction by this hash, and has not answered."""
         info = self._peers.get(peer)

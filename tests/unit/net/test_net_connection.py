@@ -6,10 +6,14 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from btcnode.net.connection import MAX_HELD, READ_AHEAD, WRITE_AHEAD, Connection, Door, Traffic
+import pytest
+
+from btcnode.net.connection import MAX_HELD, READ_AHEAD, TXS_TOGETHER, WRITE_AHEAD, Connection, Door, Traffic
 from btcnode.net.large_frames import BUDGET
 from btcnode.net.turns import Turns
-from btcnode.protocol.events import MessageReceived, TransportReady
+from btcnode.primitives.hashes import sha256d
+from btcnode.protocol.events import MalformedMessage, MessageReceived, TransactionsReceived, TransportReady
+from btcnode.protocol.limits import LARGE_TX
 from btcnode.protocol.serving.send_queue import SharedLimits
 from btcnode.wire.messages import Ping
 from btcnode.wire.transport import Transport, V1Transport
@@ -379,6 +383,69 @@ def test_frames_that_are_dropped_are_work_like_any_other() -> None:
         pieces += 1
         assert len(owner.events) == pieces
     assert pieces == 1000
+    owner.loop.close()
+
+
+def pair() -> tuple[V2Transport, V2Transport]:
+    """Both ends of version 2, through with the handshake."""
+    draw = bytes(range(1, 33)).__mul__
+    ours = V2Transport(MAGIC, initiator=False, random_bytes=lambda n: draw(200)[:n])
+    theirs = V2Transport(MAGIC, initiator=True, random_bytes=lambda n: draw(200)[1 : n + 1])
+    for _ in range(3):
+        ours.feed(theirs.take_output())
+        theirs.feed(ours.take_output())
+        assert not list(ours) and not list(theirs)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("v2", [False, True])
+def test_transactions_that_come_in_a_row_are_handed_over_together(v2: bool) -> None:
+    """At most so many, with so many bytes; each piece of work is one run, and nothing changes its order."""
+    ours, sender = pair() if v2 else (V1Transport(MAGIC), V1Transport(MAGIC))
+    owner, _, connection = make(ours)
+    small = [bytes([n]) * 100 for n in range(TXS_TOGETHER + 3)]
+    middle, large = b"m" * (LARGE_TX // 2), b"l" * LARGE_TX
+    sent = [
+        *(("tx", raw) for raw in small),
+        ("ping", bytes(8)),
+        *[("tx", middle)] * 3,
+        ("tx", large),
+        ("tx", b"s" * 60),
+    ]
+    connection.data_received(b"".join(sender.encode(*message) for message in sent))
+    pieces = 0
+    while connection.turn.work():
+        pieces += 1
+        assert len(owner.events) == pieces
+    sizes = [len(event.txs) if isinstance(event, TransactionsReceived) else 0 for event in owner.events]
+    assert sizes == [TXS_TOGETHER, 3, 0, 1, 1, 1, 0, 1]
+    together = [event for event in owner.events if isinstance(event, TransactionsReceived)]
+    came = [payload for event in together for payload, _ in event.txs]
+    assert came == [*small, middle, middle, middle, b"s" * 60]
+    for payload, digest in (pair for event in together for pair in event.txs):
+        assert digest == (b"" if v2 else sha256d(payload))
+    assert owner.traffic.messages_received == {"tx": len(sent) - 1, "ping": 1}
+    plain = sum(len(payload) for command, payload in sent if command == "tx")
+    assert connection.received_by_command["tx"] == plain + (len(sent) - 1) * (21 if v2 else 24)
+    assert connection.held == 0
+    owner.loop.close()
+
+
+def test_what_ends_a_run_of_transactions_waits_its_turn() -> None:
+    """A message taken with them counts as held, bad frames are told behind them, and the stream's end last."""
+    owner, _, connection = make()
+    encode = V1Transport(MAGIC).encode
+    tx = encode("tx", b"t" * 100)
+    connection.data_received(tx * 2 + encode("block", b"b" * 500) + tx + tx[:20] + b"\0" * 104 + tx + b"\1" * 24)
+    assert connection.turn.work()
+    assert [type(event) for event in owner.events] == [TransactionsReceived]
+    connection.set_receiving(False)
+    assert not connection.turn.work() and connection.held >= 500
+    connection.set_receiving(True)
+    while connection.turn.work():
+        pass
+    kinds = [TransactionsReceived, MessageReceived, TransactionsReceived, MalformedMessage, TransactionsReceived]
+    assert [type(event) for event in owner.events] == [*kinds, MalformedMessage]
     owner.loop.close()
 
 

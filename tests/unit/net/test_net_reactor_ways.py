@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -32,12 +33,13 @@ class Brain:
         self.arrivals: asyncio.Queue[PeerConnected] = asyncio.Queue()
         self.departures: asyncio.Queue[PeerDisconnected] = asyncio.Queue()
 
-    def step(self, _: float, event: Any) -> list[fx.Effect]:
-        self.heard.append(event)
-        if isinstance(event, PeerConnected):
-            self.arrivals.put_nowait(event)
-        elif isinstance(event, PeerDisconnected):
-            self.departures.put_nowait(event)
+    def step_all(self, _: float, happened: Sequence[Any]) -> list[fx.Effect]:
+        for event in happened:
+            self.heard.append(event)
+            if isinstance(event, PeerConnected):
+                self.arrivals.put_nowait(event)
+            elif isinstance(event, PeerDisconnected):
+                self.departures.put_nowait(event)
         effects, self.next = self.next, []
         return effects
 

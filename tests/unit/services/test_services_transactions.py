@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ import pytest
 
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import Accepted, Rejection, TxResult, TxVerdict
+from btcnode.primitives.coin import make_txout
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.effects import ProcessTransactions, WithdrawTransactions
 from btcnode.protocol.events import TransactionsProcessed, WorkMeasured
@@ -59,7 +61,7 @@ class Bench:
         self.answers: list[TransactionsProcessed] = []
         self.charged: list[tuple[int, float]] = []
         self.number = 0
-        state = SimpleNamespace(
+        self.state = state = SimpleNamespace(
             params=lab.params, tree=lab.tree, tip=lab.tip, read_view=lab.coins, script_cache=None, active=None
         )
         driver = SimpleNamespace(chainstate=state, listen=lambda listener: None, follow=lambda follower: None)
@@ -68,16 +70,24 @@ class Bench:
             cast(Any, driver), cast(Any, None), cast(Any, clock), Mempool(), cast(Any, self.workers), self._feed, _raise
         )
 
-    def _feed(self, event: Input) -> None:
-        if isinstance(event, TransactionsProcessed):
-            self.answers.append(event)
-        elif isinstance(event, WorkMeasured):
-            self.charged += event.spent
+    def _feed(self, happened: Sequence[Input]) -> None:
+        for event in happened:
+            if isinstance(event, TransactionsProcessed):
+                self.answers.append(event)
+            elif isinstance(event, WorkMeasured):
+                self.charged += event.spent
 
     async def from_peer(self, *txs: Tx, peer: int = 1) -> None:
         for tx in txs:
             self.number += 1
-            self.transactions.process_transactions(ProcessTransactions(peer, self.number, (tx,)))
+            self.transactions.process_all([ProcessTransactions(peer, self.number, (tx,))])
+        await asyncio.sleep(0)
+
+    async def in_a_row(self, *txs: Tx, peer: int = 1) -> None:
+        """The same, all handed over together."""
+        effects = [ProcessTransactions(peer, self.number + n, (tx,)) for n, tx in enumerate(txs, 1)]
+        self.number += len(txs)
+        self.transactions.process_all(effects)
         await asyncio.sleep(0)
 
     @contextmanager
@@ -390,7 +400,7 @@ def test_verifying_in_vain_is_charged_and_accepted_ones_are_not() -> None:
         parent = pay([bench.lab.coin()], 0, 2)
         child = spoilt(coins_of(parent)[:1])
         effect = ProcessTransactions(3, 99, (parent, child), package=True)
-        bench.transactions.process_transactions(effect)
+        bench.transactions.process_all([effect])
         for _ in range(5):
             await asyncio.sleep(0)
             await bench.workers.work()
@@ -404,8 +414,10 @@ def test_a_refusal_that_was_dear_is_charged_before_any_script(monkeypatch: pytes
     async def scene(bench: Bench) -> None:
         took = {1: 0.5 * DEAR_REFUSAL, 2: 2 * DEAR_REFUSAL}
         for peer, seconds in took.items():
-            times = iter((10.0, 10.0 + seconds))
-            monkeypatch.setattr(service, "thread_time", lambda times=times: next(times))
+            clock = SimpleNamespace(
+                next=lambda: None, is_beyond=lambda limit, took=seconds: took > limit, last=lambda took=seconds: took
+            )
+            monkeypatch.setattr(service, "JobClock", lambda clock=clock: clock)
             await bench.from_peer(pay([bench.lab.coin()], 0), peer=peer)  # pays nothing
         assert [answer.results[0].result for answer in bench.answers] == [TxResult.RECONSIDERABLE] * 2
         ((peer, seconds),) = bench.charged
@@ -429,5 +441,76 @@ def test_a_stored_transaction_keeps_its_time_when_it_is_judged_again() -> None:
         assert all(isinstance(verdict, Accepted) for verdict in await waiting)
         assert bench.transactions.admission.reevaluated == 1
         assert [entry.time for entry in bench.pool.in_order()] == [START, came, came]
+
+    run(scene)
+
+
+def variety(lab: MempoolLab) -> list[Tx]:
+    """What a peer may send in a row: loose ones, families, rivals, the same again, dust, orphans, invalid ones."""
+    loose = [pay([lab.coin() for _ in range(n)], 500 + n) for n in (1, 2, 3)]
+    shared = lab.coin()
+    rivals = [pay([shared], 500), pay([shared], 5000)]
+    parent = pay([lab.coin()], 500, 3)
+    child = pay(coins_of(parent)[:1], 500)
+    grandchild = pay(coins_of(child)[:1], 500)
+    cheap, orphan = pay([lab.coin()], 0), pay(coins_of(pay([lab.coin()], 500))[:1], 500)
+    dust = pay([lab.coin()], 500, extra=[make_txout(1, b"\x00\x14" + bytes(20))])
+    bad = spoilt([lab.coin()])
+    return [*loose, parent, rivals[0], child, dust, loose[0], grandchild, rivals[1], cheap, orphan, bad, orphan]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_comes_together_is_judged_as_if_it_came_one_by_one(seed: int) -> None:
+    found: list[object] = []
+    for together in (False, True):
+
+        async def scene(bench: Bench, together: bool = together) -> None:
+            txs = variety(bench.lab)
+            Random(seed).shuffle(txs)
+            first, rest = txs[: seed * 2], txs[seed * 2 :]
+            for some in (first, rest):
+                if together:
+                    await bench.in_a_row(*some)
+                else:
+                    await bench.from_peer(*some)
+                while bench.workers.tasks:
+                    await bench.workers.work()
+            names = {tx.wtxid: n for n, tx in enumerate(txs)}
+            answers = sorted((answer.number, answer.results[0].reason) for answer in bench.answers)
+            assert [number for number, _ in answers] == list(range(1, len(txs) + 1))
+            found.append((answers, [names[entry.wtxid] for entry in bench.pool], bench.pool.memory_usage))
+
+        run(scene)
+    assert found[0] == found[1]
+
+
+def test_the_coins_of_all_that_comes_together_are_looked_up_once() -> None:
+    async def scene(bench: Bench) -> None:
+        asked: list[int] = []
+        coins = bench.lab.coins
+        look_up = coins.get_many
+        coins.get_many = lambda outpoints: (asked.append(len(outpoints)), look_up(outpoints))[1]  # type: ignore
+        txs = [pay([bench.lab.coin() for _ in range(n)], 500 + n) for n in (1, 2, 3)]
+        await bench.in_a_row(*txs)
+        await bench.workers.work()
+        assert asked == [6] and len(bench.pool) == 3
+
+    run(scene)
+
+
+def test_a_block_between_two_looks_makes_what_was_seen_before_it_worthless() -> None:
+    """What was seen of several at once is used in the same moment only: their verdicts meet another tip."""
+
+    async def scene(bench: Bench) -> None:
+        txs = [pay([bench.lab.coin()], 500) for _ in range(3)]
+        await bench.in_a_row(*txs)
+        bench.lab.mine(txs[0])
+        bench.state.tip = bench.lab.tip
+        await bench.workers.work()
+        assert {answer.number: answer.results[0].reason for answer in bench.answers} == {
+            1: "txn-already-known",
+            2: "",
+            3: "",
+        }
 
     run(scene)

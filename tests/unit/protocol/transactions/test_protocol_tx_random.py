@@ -9,6 +9,7 @@ import pytest
 from btcnode.mempool.rejection import TxResult
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.hashes import sha256d
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
@@ -123,3 +124,60 @@ def test_random_transaction_traffic(params: NetworkParams, blocks: list[bytes], 
     assert len(bench.protocol._intake.download.tracker) == 0
     assert not bench.protocol.orphans()
     assert pool.entries
+
+
+def mixed(rng: Random, txs: list[Tx]) -> list[bytes]:
+    """Payloads as a peer may send them: as they are, without witness, with bytes behind, cut off, again."""
+    payloads = []
+    for tx in rng.choices(txs, k=40):
+        raw = tx.raw
+        payloads.append(rng.choice([raw, raw, raw, raw, tx.stripped(), raw + b"more", raw[: rng.randrange(60, 80)]]))
+    return [payload for payload in payloads if len(payload) >= 60]
+
+
+def comparable(effect: fx.Effect) -> object:
+    """Transactions are compared by their bytes."""
+    if isinstance(effect, fx.ProcessTransactions):
+        return effect.peer_id, effect.number, [tx.raw for tx in effect.txs], effect.package
+    return effect
+
+
+@pytest.mark.parametrize("permissions", [Permission.NOBAN, Permission.NOBAN | Permission.FORCE_RELAY])
+@pytest.mark.parametrize("seed", range(8))
+def test_transactions_that_come_together_have_the_effects_of_single_ones(
+    params: NetworkParams, blocks: list[bytes], seed: int, permissions: Permission
+) -> None:
+    """Sixteen at a time, or one: the same is judged in the same order, and the same is told of it."""
+    effects: list[list[fx.Effect]] = []
+    for together in (False, True):
+        rng, pool = Random(seed), SmallPool()
+        config = ProtocolConfig(dns_seed=False, no_automatic=True, tx_relay=True)
+        bench = Bench(params, config=config, transactions=pool, seed=seed)
+        bench.load(blocks)
+        bench.peer(wtxid_relay=True)
+        peer = bench.peer(wtxid_relay=seed % 2 == 0, permissions=permissions)
+        txs = make_transactions(rng)
+        seen: list[fx.Effect] = []
+        for _ in range(12):
+            payloads = mixed(rng, txs)[: rng.randrange(1, 17)]
+            if together:
+                hashed = rng.random() < 0.5
+                pairs = tuple((raw, sha256d(raw) if hashed else b"") for raw in payloads)
+                found = bench.step(ev.TransactionsReceived(peer, pairs))
+            else:
+                rng.random()
+                found = [effect for raw in payloads for effect in bench.receive(peer, TxMessage(raw))]
+            seen += found
+            waiting = [effect for effect in found if isinstance(effect, fx.ProcessTransactions)]
+            while waiting:
+                some, waiting = waiting[:5], waiting[5:]
+                answers = [pool.judge(effect) for effect in some]
+                if together:
+                    told = bench.protocol.step_all(bench.now, answers)
+                else:
+                    told = [effect for answer in answers for effect in bench.protocol.step(bench.now, answer)]
+                seen += told
+                waiting += [effect for effect in told if isinstance(effect, fx.ProcessTransactions)]
+        effects.append([*seen, *bench.wait(30)])
+        assert pool.entries and bench.protocol.orphans()
+    assert [comparable(effect) for effect in effects[0]] == [comparable(effect) for effect in effects[1]]
