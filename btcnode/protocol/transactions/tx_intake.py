@@ -369,8 +369,8 @@ class TxIntake:
         peer.tx_bytes_in_validation += size
 
     def _limit(self, peer: Peer) -> None:
-        """Do not read from the peer while too much is in validation."""
-        if self._is_too_much(peer):
+        """Do not read from the peer while too much is in validation, some of it its own: a verdict on that ends it."""
+        if peer.txs_in_validation and self._is_too_much(peer):
             self._ctx.pause(peer, PAUSE_TRANSACTIONS)
 
     def _is_too_much(self, peer: Peer) -> bool:
