@@ -529,3 +529,23 @@ def test_block_relay_peers_and_blocks_only_mode(params: NetworkParams, message: 
     peer = blocks_only.peer(wtxid_relay=True, permissions=Permission.RELAY)
     blocks_only.receive(peer, message)
     assert blocks_only.disconnected(peer) is None
+
+
+def test_who_has_nothing_in_validation_is_not_held_back_for_others(
+    node: Bench, pool: SmallPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held back it would stay for ever: what lets a peer go on is a verdict on something of its own."""
+    monkeypatch.setattr(tx_intake, "MAX_TXS_IN_VALIDATION", 5)
+    known = simple(0)
+    pool.add(known)
+    busy, idle = node.peer(wtxid_relay=True), node.peer(wtxid_relay=True)
+    for n in range(1, 6):
+        node.receive(busy, TxMessage(simple(n).raw))
+    assert node.all(fx.SetReceiving) == [fx.SetReceiving(busy, False)]
+    invalid = simple(9).raw[:62]
+    node.step(ev.TransactionsReceived(idle, ((known.raw, b""), (invalid, b""))))
+    assert not node.all(fx.SetReceiving)
+    node.receive(idle, TxMessage(known.raw))
+    assert not node.all(fx.SetReceiving)
+    node.receive(idle, TxMessage(simple(6).raw))
+    assert node.all(fx.SetReceiving) == [fx.SetReceiving(idle, False)]
