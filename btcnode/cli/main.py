@@ -228,7 +228,8 @@ def _running_node(settings: Settings, *, own_port: bool, timeout: float | None =
     else:
         cookie = None if settings.cookie_path is None else read_cookie(settings.cookie_path)
         if cookie is None:
-            raise ConfigError(f"No running node found: cannot read the cookie {settings.cookie_path}")
+            place = settings.cookie_path
+            raise ConfigError(f"No running node found: cannot read the cookie {place}. Start one: btcnode start")
         user, password = cookie
     port = settings.rpc.rpcport
     if not own_port or port == 0:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from btcnode.rpc.auth import Authenticator
-from btcnode.rpc.http1 import FORBIDDEN, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAVAILABLE, Head
+from btcnode.rpc.http1 import FORBIDDEN, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAUTHORIZED, UNAVAILABLE, Head
 from btcnode.rpc.reply import RETRY_LATER, Reply
 
 log = logging.getLogger("btcnode.http")
@@ -214,6 +214,16 @@ class Dashboard:
         if self._make is not None:
             return await self._make()
         return {"starting": self._status() or ""}
+
+
+def asks_for_password(challenge: bytes) -> Reply:
+    """The answer to who has shown no good password: browsers show its text when somebody gives up; ``challenge`` is
+    the header that makes them ask."""
+    text = (
+        b"The dashboard needs a name and a password of JSON-RPC: those in the file .cookie of the node's directory,\n"
+        b"of -rpcauth or of -rpcuser; or the name dashboard with the token of -dashboardtoken.\n"
+    )
+    return Reply(UNAUTHORIZED, text, challenge + _TEXT)
 
 
 def not_allowed() -> Reply:

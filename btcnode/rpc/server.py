@@ -11,7 +11,7 @@ from btcnode.errors import BtcnodeError
 from btcnode.rpc.auth import Authenticator, Whitelist
 from btcnode.rpc.connection import Connection, Plan
 from btcnode.rpc.cookie import COOKIE_USER, read_cookie, write_cookie
-from btcnode.rpc.dashboard import MOST_VIEWERS, Dashboard, Token, is_dashboard, not_allowed
+from btcnode.rpc.dashboard import MOST_VIEWERS, Dashboard, Token, asks_for_password, is_dashboard, not_allowed
 from btcnode.rpc.http1 import JSON_TYPE, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAUTHORIZED, UNAVAILABLE, Head
 from btcnode.rpc.http_server import HttpLimits, HttpServer
 from btcnode.rpc.jsonrpc import answer_request
@@ -139,7 +139,7 @@ class RpcServer:
         if not self._token.opens(head.headers.get(b"authorization", b"")):
             plan = self._identify(connection, head)
             if plan.caller is None:
-                return plan
+                return plan._replace(refusal=asks_for_password(_CHALLENGE))
             methods = plan.caller.methods
             if plan.caller.is_refused or (methods is not None and not methods >= SHOWN_METHODS):
                 return Plan(refusal=not_allowed())

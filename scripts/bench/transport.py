@@ -3,10 +3,10 @@
 
     python scripts/bench/transport.py [--megabytes 200] [--repeat 3]
 
-First without sockets: messages of several sizes encoded by one side and decoded by the other, in MB/s of payload and
-microseconds each, with the ratio of the two versions. Then over loopback TCP between two event loops' worth of
-connections in one process: bulk throughput, small messages with and without batching, and how long a ping takes
-while blocks are being sent to a reader that cannot keep up.
+First without sockets, by processor time: messages of several sizes encoded by one side and decoded by the other, in
+MB/s of payload and microseconds each, with the ratio of the two versions. Then over loopback TCP between two event
+loops' worth of connections in one process: bulk throughput, small messages with and without batching, and how long a
+ping takes while blocks are being sent to a reader that cannot keep up.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ def joined(version: int) -> tuple[Transport, Transport]:
 
 
 def codec(version: int, command: str, size: int, total: int) -> tuple[float, float]:
-    """Seconds to encode and to decode ``total`` bytes of messages."""
+    """Processor seconds to encode and to decode ``total`` bytes of messages."""
     a, b = joined(version)
     payload = os.urandom(size)
     encoding = decoding = 0.0
     batch = max(1, min(2000, 8_000_000 // size))
     left = max(batch, min(total // size, 200_000))
     while left > 0:
-        began = time.perf_counter()
+        began = time.process_time()
         stream = b"".join([a.encode(command, payload) for _ in range(batch)])
-        middle = time.perf_counter()
+        middle = time.process_time()
         got = 0
         for pos in range(0, len(stream), READ):
             b.feed(stream[pos : pos + READ])
             for _ in b:
                 got += 1
-        decoding += time.perf_counter() - middle
+        decoding += time.process_time() - middle
         encoding += middle - began
         assert got == batch
         left -= batch
@@ -153,8 +153,8 @@ async def connect(version: int, on_message: Callable[[Any], None]) -> tuple[Side
     return sender, out, ends[0], server
 
 
-async def bulk(version: int, command: str, size: int, total: int) -> float:
-    """Seconds for ``total`` bytes of messages over loopback."""
+async def bulk(version: int, command: str, size: int, total: int) -> tuple[float, float]:
+    """Seconds, and processor seconds of both ends, for each of ``total`` bytes of messages over loopback."""
     done = asyncio.Event()
     count = max(1, min(total // size, 200_000))
     got = 0
@@ -167,7 +167,7 @@ async def bulk(version: int, command: str, size: int, total: int) -> float:
 
     sender, out, end, server = await connect(version, on_message)
     payload = os.urandom(size)
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     for i in range(count):
         out.send_raw(command, payload)
         if sender.full:
@@ -175,11 +175,11 @@ async def bulk(version: int, command: str, size: int, total: int) -> float:
         elif i % 64 == 63:
             await asyncio.sleep(0)
     await done.wait()
-    seconds = time.perf_counter() - began
+    seconds, spent = time.perf_counter() - began, time.process_time() - spent
     for connection in (out, end):
         connection.close("done", grace=0.0)
     server.close()
-    return seconds / count
+    return seconds / count, spent / count
 
 
 async def pings_under_load(version: int, seconds: float) -> list[float]:
@@ -221,12 +221,15 @@ async def pings_under_load(version: int, seconds: float) -> list[float]:
 
 
 async def bench_sockets(total: int, repeat: int) -> None:
-    print("\nover loopback, one process for both ends")
+    print("\nover loopback, one process for both ends; the last two: microseconds of processor for each message")
     for size, command in SIZES:
-        best = {v: min([await bulk(v, command, size, total) for _ in range(repeat)]) for v in (1, 2)}
+        runs = {v: [await bulk(v, command, size, total) for _ in range(repeat)] for v in (1, 2)}
+        best = {v: min(seconds for seconds, _ in runs[v]) for v in (1, 2)}
+        spent = {v: 1e6 * min(processor for _, processor in runs[v]) for v in (1, 2)}
         print(
             f"{size:>9} {'':8} {size / best[1] / 1e6:>9.1f} {size / best[2] / 1e6:>9.1f}"
             f" {best[1] * 1e6:>8.1f} {best[2] * 1e6:>8.1f} {best[1] / best[2]:>12.2f}"
+            f" {spent[1]:>9.1f} {spent[2]:>9.1f}"
         )
     for version in (1, 2):
         delays = sorted(await pings_under_load(version, 4.0))

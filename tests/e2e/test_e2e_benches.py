@@ -1,4 +1,7 @@
-"""Every benchmark starts, works through its smallest size and prints figures; what they say is not judged here."""
+"""Every benchmark and every fuzzer starts, works through its smallest size and prints figures.
+
+What benchmarks say is not judged here; fuzzers find nothing in so little.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 BENCHES = Path(__file__).resolve().parents[2] / "scripts" / "bench"
+FUZZERS = BENCHES.parent / "fuzz"
 CHAIN = ("--blocks", "1", "--txs", "20", "--small", "2", "--cache", "CACHE")
 SAME = str(Path(sys.executable).with_name("btcnoded"))  # beside itself, where there is no bitcoind
 SMALLEST: dict[str, tuple[str, ...]] = {
@@ -38,7 +42,8 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     ),
     "block_relay": ("--transactions", "20", "--blocks", "1", "--hops", "1"),
     "damage": ("--bytes", "1", "--pages", "1", "--processes", "1"),
-    "dashboard": ("--viewers", "2", "--seconds", "1", "--peers", "1"),
+    "affinity": ("--runs", "1", "--busy", "1", "--only", "flood", "--txs", "10"),
+    "dashboard": ("--viewers", "2", "--runs", "1", "--blocks", "1", "--txs", "20"),
     "dos": ("--scale", "0.01"),
     "eviction": ("--traces", "market", "--hours", "0.5"),
     "headers": ("--headers", "2000", "--flood", "100"),
@@ -75,12 +80,22 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "user_lane": ("--txs", "100", "--peers", "2", "--calls", "3", "--par", "1"),
     "utxo": ("--coins", "2000", "--batch", "200"),
 }
+FUZZED: dict[str, tuple[str, ...]] = {
+    "blocks": ("--cases", "3", "--keep", "CACHE/block.bin"),
+    "kills": ("sync", "--random", "1"),
+    "options": ("--bitcoind", SAME, "--cases", "2"),
+    "peers": ("--events", "300", "--world", "300"),
+    "rpc": ("--cases", "1", "--random-only", "--seconds", "3", "--passes", "plain"),
+    "scripts": ("--cases", "20", "--out", "CACHE/scripts"),
+    "swiftsync": ("--rounds", "20"),
+}
 OF_REAL_BLOCKS = {"parse"}
 ELSEWHERE = {"utxo_scale"}  # test_e2e_utxo_scale.py reads its rows
 
 
 def test_each_benchmark_has_its_smallest_size() -> None:
     assert {path.stem for path in BENCHES.glob("*.py")} == SMALLEST.keys() | ELSEWHERE
+    assert {path.stem for path in FUZZERS.glob("*.py")} == FUZZED.keys()
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +107,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_benchmark_runs(name: str, cache: Path, request: pytest.FixtureRequest) -> None:
     if name in OF_REAL_BLOCKS:
         request.getfixturevalue("vectors")
-    words = [word.replace("CACHE", str(cache)) for word in SMALLEST[name]]
+    done = run(BENCHES / f"{name}.py", SMALLEST[name], cache)
+    assert done.returncode in (0, 1), done.stderr  # 1: a figure of so small a run is not the one asked for
+
+
+@pytest.mark.parametrize("name", FUZZED)
+def test_a_fuzzer_runs(name: str, cache: Path) -> None:
+    done = run(FUZZERS / f"{name}.py", FUZZED[name], cache)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run(script: Path, arguments: tuple[str, ...], cache: Path) -> subprocess.CompletedProcess[str]:
+    """Run it; it has to end without a traceback and to print some figure."""
+    words = [word.replace("CACHE", str(cache)) for word in arguments]
     environment = {key: value for key, value in os.environ.items() if key != "BTCNODE_BITCOIND"}
-    command = [sys.executable, str(BENCHES / f"{name}.py"), *words]
+    command = [sys.executable, str(script), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=cache)
     assert "Traceback" not in done.stderr, done.stderr
-    assert done.returncode in (0, 1), done.stderr  # 1: a figure of so small a run is not the one asked for
     assert re.search(r"\d", done.stdout), done.stdout
+    return done
