@@ -85,7 +85,7 @@ FUZZED: dict[str, tuple[str, ...]] = {
     "kills": ("sync", "--random", "1"),
     "options": ("--bitcoind", SAME, "--cases", "2"),
     "peers": ("--events", "300", "--world", "300"),
-    "rpc": ("--cases", "1", "--random-only", "--seconds", "3", "--passes", "plain"),
+    "rpc": ("--cases", "1", "--random-only", "--seconds", "3", "--passes", "bare", "--methods", "uptime"),
     "scripts": ("--cases", "20", "--out", "CACHE/scripts"),
     "swiftsync": ("--rounds", "20"),
 }
