@@ -17,7 +17,7 @@ from typing import Any
 import lmdb
 import pytest
 
-from btcnode.errors import CorruptionError, StorageError
+from btcnode.errors import CorruptionError, DiskFullError, StorageError
 from btcnode.storage import coin_merge, coin_process, coin_run, coin_runs
 from btcnode.storage.coin_groups import END, GONE, NODE_SIZE, Entries, bound_between, find, low_of, pack, split, unpack
 from btcnode.storage.coin_merge import FLOOR, merge, merge_from
@@ -391,6 +391,19 @@ def test_a_process_that_does_not_write_is_done_without(
         assert dict(all_coins(CoinsDb(database))) == alive
         assert files(tmp_path) == {run.path.name for run in database.coin_runs.runs}
         assert not database.coin_runs.pids
+
+
+def test_a_process_that_finds_no_room_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coin_runs, "WRITE_ENTRIES", 0)
+    reports, told = DamageReports(), list[Exception]()
+    reports.listen(told.append)
+    alive = made(random.Random(26), 20_000, [0], [35])
+    with closing(Database.open(tmp_path, damage=reports)) as database:
+        with no_room(), pytest.raises(DiskFullError):
+            database.commit(coins_put=alive)
+        assert not told and not files(tmp_path) and not database.coin_runs.pids
+        database.commit(coins_put=alive)
+        assert dict(all_coins(CoinsDb(database))) == alive
 
 
 def test_where_no_process_can_be_had_the_node_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
