@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -18,7 +19,7 @@ from btcnode.services.transactions import Transactions
 from btcnode.settings.settings import Settings
 from btcnode.sync.driver import RUN_AHEAD_BYTES, ChainDriver
 from btcnode.sync.memory_plan import MIB, PROCESS, MemoryPlan, Wishes, least, plan
-from btcnode.sync.process_memory import Resident, resident, resident_of
+from btcnode.sync.process_memory import Resident, give_back, resident, resident_of
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
 SMALL_ANSWER = 8 * MIB  # that much is never refused
@@ -151,6 +152,10 @@ class NodeConsumers:
     def release(self) -> None:
         """Give mapped pages of the database back to the system."""
         self.driver.chainstate.store.database.release_pages()
+
+    def trim(self) -> None:
+        """Memory that was freed goes back to the system, beside the loop: after large answers it is much."""
+        asyncio.get_running_loop().run_in_executor(None, give_back)
 
     def relieve(self, excess: int) -> None:
         """The mempool gives way by as much."""

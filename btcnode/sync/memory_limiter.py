@@ -70,6 +70,9 @@ class Consumers(Protocol):
     def release(self) -> None:
         """Give mapped pages of the database back to the system."""
 
+    def trim(self) -> None:
+        """Give memory that was freed back to the system."""
+
     def relieve(self, excess: int) -> None:
         """So many bytes too many are taken: give up what others can do without."""
 
@@ -84,7 +87,7 @@ class MemoryLimiter:
         self._plan = budget.plan(budget.limit(consumers.measure().own))
         self._queue = self._plan.queue
         self._short = False
-        self._looks, self._relieved = 0, -PATIENCE
+        self._looks, self._relieved, self._trimmed = 0, -PATIENCE, -PATIENCE
         self._cache_use: deque[int] = deque(maxlen=CACHE_MEMORY)
         self.state = MemoryState(self._plan.limit, 0, 0, 0, coins.budget)
         consumers.apply(self._plan)
@@ -107,6 +110,9 @@ class MemoryLimiter:
             self._consumers.release()
         self._set_queue(own, limit)
         self._looks += 1
+        if own > TIGHT * limit and self._looks >= self._trimmed + PATIENCE:
+            self._trimmed = self._looks
+            self._consumers.trim()
         if own > limit and use <= SMALL_CACHE and self._looks >= self._relieved + PATIENCE:
             self._relieved = self._looks
             self._consumers.relieve(own - limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import textwrap
@@ -38,6 +39,7 @@ class Machine:
         self.offered = 0
         self.relieved: list[int] = []
         self.released = 0
+        self.trimmed = 0
         self.limiter = MemoryLimiter(self, self, self.coins)
 
     def limit(self, own: int) -> int:
@@ -61,6 +63,9 @@ class Machine:
 
     def release(self) -> None:
         self.released += 1
+
+    def trim(self) -> None:
+        self.trimmed += 1
 
     def relieve(self, excess: int) -> None:
         self.relieved.append(excess)
@@ -155,6 +160,33 @@ def test_the_mempool_gives_way_when_the_coins_have_nothing_left_to_give(monkeypa
     assert machine.relieved == [20 * MIB]  # freed memory goes back to the system slowly
     machine.look(530)
     assert machine.relieved == [20 * MIB, 30 * MIB]
+
+
+def test_what_was_freed_goes_back_to_the_system_where_memory_is_short() -> None:
+    machine = Machine(500)
+    for own, trimmed in ((440, 0), (460, 1), (460, 1), (440, 1)):
+        machine.look(own)
+        assert machine.trimmed == trimmed
+    for _ in range(PATIENCE):
+        machine.look(460)
+    assert machine.trimmed == 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library keeps what was freed")
+def test_giving_back_frees_what_lies_between() -> None:
+    code = """
+        from btcnode.sync.process_memory import give_back, resident
+        kept, freed = [], []
+        for _ in range(5000):
+            freed.append(bytes(20_000))
+            kept.append(bytes(600))
+        freed.clear()
+        before = resident().own
+        give_back()
+        print(before - resident().own)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    assert int(subprocess.run(command, capture_output=True, check=True).stdout) > 60 * MIB
 
 
 def test_what_is_not_taken_is_offered_for_answers() -> None:
