@@ -253,7 +253,7 @@ class AssumedChain:
         name = to_display(snapshot.known.block_hash)
         try:
             log.info("[snapshot] tip: actual=%s, base=%s", self._state.tree.height(self._state.tip), name)
-            stats = await self._driver.in_reader(
+            stats = await self._driver.in_scanner(
                 lambda: store.own_coins.utxo_stats("hash_serialized_3", self._check_stop)
             )
             if stats.hash != snapshot.known.utxo_hash:

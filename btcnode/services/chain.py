@@ -327,7 +327,7 @@ class Chain:
             check = partial(verify_recent, self._state, blocks, level, self.check_stop)
             complete = await self.driver.in_chain_thread(check)
             if level >= LEVEL_DISCONNECT:
-                await self.driver.in_reader(self._state.store.coins.verify)
+                await self.driver.in_scanner(self._state.store.coins.verify)
             return complete
         except CorruptionError as error:
             _log.error("%s", error)

@@ -42,6 +42,7 @@ MIN_DECODE_BYTES = 50_000  # smaller blocks take less than 1.5 ms to decode: sen
 RUN_AHEAD_BYTES = 12 << 20  # of blocks, which take three times as much with their columns
 STORES_AT_ONCE = 4  # blocks on their way through check and store, and two more for each worker process
 READER_THREADS = 2  # for block files: serving peers and answering RPC while a block connects
+SCANS = 2  # of all coins at a time, minutes long on a large chain: each has a thread of its own
 
 bench = logging.getLogger("btcnode.bench")
 
@@ -81,6 +82,8 @@ class ChainDriver:
         self._on_stop_height = on_stop_height
         self._chain_thread: Executor = ThreadPoolExecutor(1, thread_name_prefix="chain")
         self._readers: Executor = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
+        self._scanners: Executor = ThreadPoolExecutor(SCANS, thread_name_prefix="scan")
+        self._scans = asyncio.Semaphore(SCANS)
         self._listeners: list[Listener] = []
         self._settled_listeners: list[Callable[[], None]] = []
         self._followers: list[Callable[[], Awaitable[object]]] = []
@@ -478,8 +481,20 @@ class ChainDriver:
         return await loop.run_in_executor(self._readers, self.chainstate.read_block, index)
 
     async def in_reader(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on a reader thread: it may read files and database, never coins in memory."""
+        """Run ``work`` on a reader thread: it may read files and database, never coins in memory, and is soon done."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    async def in_scanner(self, work: Callable[[], T]) -> T:
+        """The same for what reads the whole database: peers and users who ask for a block do not wait for it."""
+        await self._scans.acquire()
+        return await asyncio.wrap_future(self._scan(work))
+
+    def _scan(self, work: Callable[[], T]) -> Future[T]:
+        """Begin ``work``, whose place in ``_scans`` was taken; it has it to its end, whoever waits for that."""
+        loop = asyncio.get_running_loop()
+        running = self._scanners.submit(work)
+        running.add_done_callback(lambda _: loop.call_soon_threadsafe(self._scans.release))
+        return running
 
     async def in_chain_thread(self, work: Callable[[], T]) -> T:
         """Run ``work`` between two steps on the chain thread, where the coins at the active tip may be read."""
@@ -549,9 +564,10 @@ class ChainDriver:
             return len(files)
 
     async def at_tip(self, work: Callable[[Callable[[], None]], T]) -> tuple[int, T]:
-        """Flush, then run ``work(begun)`` on a reader thread over the database; returns the tip and its result.
+        """Flush, then run ``work(begun)`` beside everything over the database; returns the tip and its result.
 
-        The chain goes on as soon as ``work`` has called ``begun`` (its read transaction stands) or has ended.
+        The chain goes on as soon as ``work`` has called ``begun`` (its read transaction stands) or has ended. Whoever
+        comes when ``SCANS`` others are at work waits for one of them, and the chain does not.
         """
         self._check_running()
         loop = asyncio.get_running_loop()
@@ -564,12 +580,18 @@ class ChainDriver:
         def begun() -> None:
             loop.call_soon_threadsafe(mark)
 
-        async with _Pause(self):
-            await self._flush()
-            tip = self.chainstate.tip
-            running = loop.run_in_executor(self._readers, work, begun)
-            running.add_done_callback(lambda _: mark())
-            await standing
+        await self._scans.acquire()
+        running: asyncio.Future[T] | None = None
+        try:
+            async with _Pause(self):
+                await self._flush()
+                tip = self.chainstate.tip
+                running = asyncio.wrap_future(self._scan(lambda: work(begun)))
+                running.add_done_callback(lambda _: mark())
+                await standing
+        finally:
+            if running is None:
+                self._scans.release()
         return tip, await running
 
     def wind_down(self) -> None:
@@ -595,6 +617,7 @@ class ChainDriver:
             await asyncio.to_thread(self._chain_thread.shutdown)
             await asyncio.to_thread(self.prefetcher.close)
             await asyncio.to_thread(self._readers.shutdown)
+            await asyncio.to_thread(self._scanners.shutdown)
             if self.history is not None:
                 await asyncio.to_thread(self.history.release)
             await asyncio.to_thread(self.chainstate.release)

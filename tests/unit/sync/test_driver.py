@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from btcnode.chain.steps import Step, StepResult
 from btcnode.chain.store import ChainStore
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
 from btcnode.networks.parameters import params_for
-from btcnode.sync.driver import ChainDriver
+from btcnode.sync.driver import SCANS, ChainDriver
 from tests.lib.chain_generator import ChainGenerator
 
 PARAMS = params_for("regtest")
@@ -78,6 +80,37 @@ def test_snapshot_is_of_one_tip_while_blocks_come(tmp_path: Path) -> None:
         await feeding
         await driver.settled()
         assert driver.chainstate.active.height == 70
+        await driver.close()
+
+    asyncio.run(run())
+
+
+def test_scans_of_all_coins_keep_neither_readers_nor_the_chain_waiting(tmp_path: Path) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(20))
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+        await driver.store_block(blocks[0], NOW, requested=True)
+        await driver.settled()
+        end = threading.Event()
+
+        def scan(begun: Callable[[], None]) -> bool:
+            begun()
+            return end.wait(60)
+
+        scans = [asyncio.ensure_future(driver.at_tip(scan)) for _ in range(SCANS + 3)]
+        scans.append(asyncio.ensure_future(driver.in_scanner(lambda: (0, end.wait(60)))))
+        try:
+            async with asyncio.timeout(30):
+                for raw in blocks[1:10]:
+                    await driver.store_block(raw, NOW, requested=True)
+                await driver.settled()
+                assert await driver.read_block(driver.chainstate.tip) == blocks[9]
+            assert driver.chainstate.active.height == 10
+            assert not any(scan.done() for scan in scans)
+        finally:
+            end.set()
+        assert all(ended for _, ended in await asyncio.gather(*scans))
         await driver.close()
 
     asyncio.run(run())
