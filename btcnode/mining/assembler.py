@@ -23,6 +23,7 @@ from btcnode.primitives.tx import NULL_OUTPOINT, Tx
 COMMITMENT_HEAD = bytes.fromhex("6a24aa21a9ed")  # OP_RETURN, push of 36 bytes, BIP141's tag
 MAX_TIMEWARP_S = 600  # BIP94: a period may begin this much before its predecessor's end
 MAX_SEQUENCE_NONFINAL = 0xFFFFFFFE
+NONCES = 1 << 32  # of a header
 EXTRA_NONCE = b"\x00"  # OP_0: a coinbase script_sig has two bytes at least
 
 
@@ -107,14 +108,14 @@ def assemble(
     return Candidate(header.serialize(), block_txs)
 
 
-def grind(header: bytes, max_tries: int) -> tuple[bytes | None, int]:
-    """Search a nonce: the solved header, or None after ``max_tries`` that failed; and how many failed."""
+def grind(header: bytes, max_tries: int, first: int = 0) -> tuple[bytes | None, int]:
+    """Search a nonce from ``first`` on: the solved header, or None after ``max_tries`` that failed; how many failed."""
     head = header[:76]
     target = bits_to_target(int.from_bytes(header[72:76], "little"))
-    for nonce in range(min(max_tries, 1 << 32)):
+    for nonce in range(first, min(first + max_tries, NONCES)):
         candidate = head + nonce.to_bytes(4, "little")
         if int.from_bytes(sha256d(candidate), "little") <= target:
-            return candidate, nonce
+            return candidate, nonce - first
     return None, max_tries
 
 

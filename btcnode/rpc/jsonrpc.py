@@ -178,7 +178,7 @@ def _unreadable() -> Reply:
 async def _answer_large(table: MethodTable, body: bytes, caller: Caller) -> Reply:
     """The same for a large body, which is parsed beside the loop."""
     try:
-        value = await beside(lambda: _decode_large(body))
+        value = await beside(lambda: _decode_large(body), reading=True)
     except ValueError:
         return _unreadable()
     answer = _answer(table, value, caller, large=True)
@@ -225,12 +225,18 @@ async def _call(table: MethodTable, method: Method, request: Request, *, large: 
         value = await table.call_async(method, request.params, large=large)
     except RpcError as error:
         failed = partial(_called_badly, request, error)
-        return await beside(lambda: failed(encode_large)) if large else failed()  # it may repeat what it was given
-    if method.heavy or large or has_room():
+        long = large and not (_is_short(error.as_object()["message"]) and _is_short(request.id))
+        return await beside(lambda: failed(encode_large)) if long else failed()  # it may repeat what it was given
+    if method.heavy or (large and not (_is_short(value) and _is_short(request.id))) or has_room():
         held = [value]
         del value
         return await beside(partial(_written, request, held))
     return _succeeded(request, value)
+
+
+def _is_short(value: Any) -> bool:
+    """Whether it is little for sure."""
+    return len(value) < LARGE_BODY if isinstance(value, str) else value is None or isinstance(value, bool | int | _NoId)
 
 
 def _written(request: Request, held: list[Any]) -> Reply:

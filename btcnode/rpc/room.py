@@ -86,6 +86,7 @@ class Room:
         self._unsent = 0  # bytes of answers that wait to be read
         self._wishes: deque[_Wish] = deque()
         self.benches = asyncio.Lock(), asyncio.Lock()  # where large answers are made: for strangers, for users
+        self.desk = asyncio.Lock()  # where users' large requests are read: a block may be among them
 
     def is_full(self, *, trusted: bool) -> bool:
         """Whether nothing is left for users, or for strangers."""
@@ -273,16 +274,18 @@ async def on_bench() -> AsyncIterator[None]:
         yield
 
 
-async def beside(work: Callable[[], T]) -> T:
+async def beside(work: Callable[[], T], *, reading: bool = False) -> T:
     """Run ``work`` in a thread: one piece of users' at a time, and one of strangers'.
 
     Python runs one thread at a time, and the loop waits for its turn behind every one that is busy: with many of them
-    it would hardly come to anything else. Work whose client is gone keeps its place on the bench to its end.
+    it would hardly come to anything else. Work whose client is gone keeps its place on the bench to its end. Users'
+    requests are read (``reading``) while others' answers are made, which may take minutes.
     """
     ticket = _ticket.get()
     if ticket is None:
         return await asyncio.to_thread(work)
-    bench, held = ticket.room.benches[ticket.trusted], [work]
+    room, held = ticket.room, [work]
+    bench = room.desk if reading and ticket.trusted else room.benches[ticket.trusted]
     del work
     await bench.acquire()
     ticket.use()

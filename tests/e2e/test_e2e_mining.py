@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from btcnode.primitives.tx import Tx
 from tests.lib.block_lab import LabCoin
 from tests.lib.mempool_lab import FREE, coins_of, pay
 from tests.lib.process import NodeProcess, RpcFailure, wait_until
+from tests.lib.rpc_watch import http_post
 
 PARAMS = params_for("regtest")
 REQUEST = {"rules": ["segwit"]}
@@ -117,3 +119,15 @@ def test_a_long_poll_ends_with_the_next_block(tmp_path: Path) -> None:
         waiting.join()
         assert answers[0]["height"] == 3 and answers[0]["longpollid"] != name
         assert node.stop() == 0
+
+
+def test_a_search_for_work_that_takes_hours_ends_with_the_node(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path, "testnet4", "--connect", "0") as node:
+        node.start()
+        login = (node.net_dir / ".cookie").read_text().strip()
+        body = b'{"method": "generatetodescriptor", "params": [1, "raw(51)", 4000000000]}'
+        with socket.create_connection(("127.0.0.1", node.rpc_port), 60) as client:
+            client.sendall(http_post(login, body))
+            wait_until(lambda: len(node.rpc("getrpcinfo")["active_commands"]) == 2, 20)
+            assert node.rpc("getdescriptorinfo", "raw(51)")["isrange"] is False
+            assert node.stop() == 0

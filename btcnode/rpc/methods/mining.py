@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn, NotRequired, TypedDict
 
 from btcnode.consensus.pow import bits_to_target, next_bits
 from btcnode.errors import DecodeError, RuleViolation
-from btcnode.mining.assembler import EXTRA_NONCE, Candidate, assemble, grind, with_coinbase_witness
+from btcnode.mining.assembler import EXTRA_NONCE, NONCES, Candidate, assemble, grind, with_coinbase_witness
 from btcnode.mining.signet import solve_challenge
 from btcnode.mining.templates import log_new_block
 from btcnode.primitives.addresses import script_for_address
@@ -25,10 +25,11 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.jsonvalue import amount, double
 from btcnode.rpc.lookup import difficulty, is_large, parse_hex_or_none, uint256_hex
-from btcnode.rpc.room import aside, in_slices
+from btcnode.rpc.room import aside, beside, in_slices
 from btcnode.services.parts import NodeParts
 
 DEFAULT_MAX_TRIES = 1_000_000
+TRIES_AT_ONCE = 20_000  # some hundredths of a second
 
 
 def _address_script(node: NodeParts, address: str) -> bytes:
@@ -98,10 +99,15 @@ async def _candidate(node: NodeParts, tip: int, script: bytes, given: list[Tx] |
 
 
 async def _solve(node: NodeParts, candidate: Candidate, max_tries: int) -> tuple[bytes | None, int]:
-    """Search a nonce, off the loop thread where that takes long."""
+    """Search a nonce; beside the loop where that takes long, in pieces: others work between them, and it can end."""
     if node.params.mineable:
         return grind(candidate.header, max_tries)
-    return await asyncio.to_thread(grind, candidate.header, max_tries)
+    header, failed = None, 0
+    while header is None and failed < min(max_tries, NONCES):
+        piece = partial(grind, candidate.header, min(TRIES_AT_ONCE, max_tries - failed), failed)
+        header, more = await beside(piece)
+        failed += more
+    return header, failed if header is not None else max_tries
 
 
 async def generate_blocks(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from copy import deepcopy
 from random import SystemRandom
@@ -32,7 +31,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.methods.psbt_decode import PsbtText, parse_psbt
-from btcnode.rpc.room import aside, in_slices
+from btcnode.rpc.room import aside, beside, in_slices
 from btcnode.rpc.transactions import (
     Inputs,
     IsWitness,
@@ -239,7 +238,7 @@ async def _provider(node: NodeParts, descriptors: Iterable[ScanItem], *, with_se
         for item in descriptors:
             scan_scripts(item, node.params, provider, with_secrets=with_secrets)
 
-    await asyncio.to_thread(learn)
+    await beside(learn)
     return provider
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable
+from functools import partial
 from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.descriptors.inference import infer_descriptor
@@ -19,7 +19,7 @@ from btcnode.rpc.given import ABSENT, Items
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_block, is_active
 from btcnode.rpc.methods.blocks import read_undo
-from btcnode.rpc.room import in_slices
+from btcnode.rpc.room import beside, in_slices
 from btcnode.rpc.shapes import wrong_type
 from btcnode.services.chain import CoinScan
 from btcnode.services.parts import NodeParts
@@ -96,7 +96,7 @@ async def scantxoutset(
 
 async def _scan(node: NodeParts, objects: Iterable[ScanItem], scan: CoinScan) -> ScanResult:
     params, tree = node.params, node.chain.tree
-    needles = await asyncio.to_thread(scan_needles, objects, params)
+    needles = await beside(partial(scan_needles, objects, params))
     tip, found = await node.chain.find_coins(needles, scan)
     unspents: list[ScannedOutput] = []
     height, total = tree.height(tip), 0
@@ -239,14 +239,14 @@ async def getdescriptoractivity(
         if not is_active(node, index):
             raise RpcError(RpcCode.INVALID_PARAMETER, "Block is not in main chain")
         heights[tree.height(index)] = index
-    events = _Events(node, await asyncio.to_thread(scan_needles, scanobjects, node.params))
+    events = _Events(node, await beside(partial(scan_needles, scanobjects, node.params)))
     for height, index in sorted(heights.items()):
         raw = await node.chain.read_block(index)
         undo = await read_undo(node, index) if height else []
         if undo is None:
             raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")
         place: EventPlace = {"blockhash": to_display(tree.hash(index)), "height": height}
-        await asyncio.to_thread(events.in_block, raw, undo, place)
+        await beside(partial(events.in_block, raw, undo, place))
     if include_mempool:
         async for entry in in_slices(node.mempool.in_order()):
             events.spends(entry.tx, await _mempool_spent(node, entry.tx), {})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
+from functools import partial
 from typing import Annotated, Any, TypedDict
 
 from btcnode.errors import StorageError
@@ -17,6 +17,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Lenient
 from btcnode.rpc.lookup import require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
+from btcnode.rpc.room import beside
 from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.services.chain import CoinScan
 from btcnode.services.indexes import FilterIndex
@@ -93,7 +94,7 @@ async def scanblocks(
         raise wrong_type(None, "array")
     scan.running, scan.aborted, scan.percent, scan.height = True, False, 0, heights.start
     try:
-        needles = await asyncio.to_thread(scan_needles, scanobjects, node.params)
+        needles = await beside(partial(scan_needles, scanobjects, node.params))
         return await _scan(node, index, needles, heights, certain, scan)
     finally:
         scan.running = False
@@ -119,7 +120,7 @@ async def _scan(
         if scan.aborted or node.chain.stopping():
             break
         part = [tree.ancestor(tip, height) for height in range(start, min(start + FILTERS_AT_ONCE, heights.stop))]
-        for block in await asyncio.to_thread(_matching, node, index, needles, part):
+        for block in await beside(partial(_matching, node, index, needles, part)):
             if not certain or await _concerns(node, block, needles):
                 found.append(to_display(tree.hash(block)))
         reached = scan.height = start + len(part) - 1
@@ -154,7 +155,7 @@ async def _concerns(node: NodeParts, index: int, scripts: Collection[bytes]) -> 
     if node.chain.tree.height(index):
         require_data(node, index, undo=True)
         undo = await read_undo(node, index) or []
-    return await asyncio.to_thread(_has_script, raw, undo, scripts)
+    return await beside(partial(_has_script, raw, undo, scripts))
 
 
 def _has_script(raw: bytes, undo: list[list[bytes]], scripts: Collection[bytes]) -> bool:

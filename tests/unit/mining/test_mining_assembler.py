@@ -70,6 +70,7 @@ def test_only_hashes_that_failed_are_counted() -> None:
         assert int.from_bytes(solved[76:], "little") == tries
         assert grind(header, tries) == (None, tries)  # a hash is only taken while there are tries left
         assert grind(header, tries + 1) == (solved, tries)
+        assert grind(header, 100, tries) == (solved, 0)
 
 
 def test_missing_coinbase_witness_is_filled_in() -> None:

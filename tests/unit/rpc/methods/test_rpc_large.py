@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -373,3 +374,25 @@ def test_what_must_be_done_on_the_loop_lets_others_have_their_turn() -> None:
         steps = itertools.count()
         patch.setattr(room, "monotonic", lambda: next(steps) * room.SLICE_MONO / 10)
         assert asyncio.run(count()) >= 80
+
+
+def test_a_large_block_is_read_and_judged_while_others_large_answers_are_made(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def long(*_: object) -> str:
+        begun.set()
+        may_end.wait(30)
+        return "made"
+
+    monkeypatch.setattr(running.server.table.methods["decodescript"], "handler", long)
+    with ThreadPoolExecutor(1) as beside:
+        made = beside.submit(running.call, "decodescript", "51" * LARGE_BODY)
+        try:
+            assert begun.wait(20)
+            assert running.call("submitblock", "00" * LARGE_BODY)["message"] == "Block decode failed"
+            assert not made.done()
+        finally:
+            may_end.set()
+        assert made.result() == "made"
