@@ -6,7 +6,9 @@ import asyncio
 import errno
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from threading import BoundedSemaphore, Thread
+from typing import Any
 
 from btcnode.errors import ConfigError, DecodeError
 from btcnode.settings.addresses import split_host_port
@@ -16,6 +18,8 @@ from btcnode.wire.subnet import ipv4_short
 I2P_SUFFIX = ".b32.i2p"
 ONION_SUFFIX = ".onion"
 LOOKUP_TIMEOUT = 10.0  # seconds
+LOOKUPS = 8  # at a time; one whose resolver hangs has its place until it is through
+LOOKUP_PAUSE = 0.05  # seconds between two looks for a place
 FREE_PORT_TRIES = 20
 MAX_LOOKUP_RESULTS = 32  # addresses taken from one name, as Core does for a DNS seed
 
@@ -80,6 +84,44 @@ def default_port_of(target: str, default: int) -> int:
     return 0 if target.lower().endswith(I2P_SUFFIX) else default
 
 
+_places = BoundedSemaphore(LOOKUPS)
+
+
+async def _resolve(host: str, port: int) -> list[tuple[Any, ...]]:
+    """What the system's resolver finds; raises OSError, ValueError.
+
+    In a thread that nobody waits for, neither others that want one nor the end of the process: against a server that
+    does not answer the resolver takes its time, and cannot be stopped.
+    """
+    while not _places.acquire(blocking=False):  # noqa: ASYNC110 - given back by threads
+        await asyncio.sleep(LOOKUP_PAUSE)
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
+
+    def settle(found: list[tuple[Any, ...]], error: Exception | None) -> None:
+        if answer.done():  # whoever asked has gone
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(found)
+
+    def ask() -> None:
+        found: list[tuple[Any, ...]] = []
+        problem: Exception | None = None
+        try:
+            found = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, ValueError) as error:
+            problem = error
+        finally:
+            _places.release()
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, found, problem)
+
+    Thread(target=ask, name="lookup", daemon=True).start()
+    return await answer
+
+
 async def lookup(host: str, port: int) -> list[NetAddress]:
     """Addresses of a host name, in the resolver's order and without repeats; empty when it fails or takes too long.
 
@@ -88,10 +130,9 @@ async def lookup(host: str, port: int) -> list[NetAddress]:
     """
     if host.lower().endswith(ONION_SUFFIX):
         return []
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(LOOKUP_TIMEOUT):
-            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            infos = await _resolve(host, port)
     except (OSError, TimeoutError, ValueError):  # a name with a NUL, or that cannot be encoded
         return []
     found: dict[NetAddress, None] = {}

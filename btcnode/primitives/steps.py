@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from io import BytesIO
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,3 +24,15 @@ def at_once(steps: Steps[T], between: Callable[[], None] = lambda: None) -> T:
             result: T = end.value
             return result
         between()
+
+
+def joined(parts: Iterable[bytes]) -> bytes:
+    """All parts behind each other, put there ``STEP`` at a time.
+
+    ``bytes.join`` lets no other thread run until it is through: a tenth of a second for 30 MB, most of it for pages
+    that are new.
+    """
+    found, rest = BytesIO(), iter(parts)
+    while some := list(islice(rest, STEP)):
+        found.write(b"".join(some))
+    return found.getvalue()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import Txid, Wtxid, sha256d
-from btcnode.primitives.steps import STEP, Steps
+from btcnode.primitives.steps import STEP, Steps, joined
 
 NULL_OUTPOINT = bytes(32) + b"\xff\xff\xff\xff"
 SEQUENCE_FINAL = 0xFFFFFFFF
@@ -261,7 +261,7 @@ class Tx:
             parts += (prevout, compact_size(len(script)), script, sequence.to_bytes(4, "little"))
         parts.append(compact_size(len(self.txouts)))
         parts += self.txouts
-        return b"".join(parts)
+        return b"".join(parts) if len(parts) <= STEP else joined(parts)
 
     def _serialize(self, body: bytes) -> bytes:
         """Build the bytes around the body (BIP144 form when there is a witness)."""
@@ -273,7 +273,8 @@ class Tx:
             stacks.append(compact_size(len(stack)))
             for item in stack:
                 stacks += (compact_size(len(item)), item)
-        return b"".join((version, b"\x00\x01", body, *stacks, lock))
+        parts = (version, b"\x00\x01", body, *stacks, lock)
+        return b"".join(parts) if len(parts) <= STEP else joined(parts)
 
 
 class _Columns:

@@ -17,7 +17,16 @@ from typing import Any
 
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import decode, drop_large, encode, encode_large, type_name, value_text
+from btcnode.rpc.jsonvalue import (
+    decode,
+    drop_large,
+    encode,
+    encode_large,
+    encode_large_line,
+    encode_line,
+    type_name,
+    value_text,
+)
 from btcnode.rpc.large_json import decode_large
 from btcnode.rpc.method import Method
 from btcnode.rpc.reply import Pending, Reply
@@ -31,6 +40,7 @@ BATCH_SLICE_MONO = 0.005  # seconds of a batch between two turns of everybody el
 LARGE_BODY = 30_000  # bytes: parsed, and worked on as far as that is possible, beside the loop
 MAX_ARRAYS = 200_000  # in a request: 64 bytes each in memory, and of objects 200 bytes, for two in the request
 MAX_OBJECTS = 1_000_000
+COUNTED_BYTES = 1 << 20  # looked through at a time
 BATCH_BYTES = 8 * 1024 * 1024  # of a batch's answer that are held; what is longer is sent while it is made
 BATCH_REPLIES = 100  # that are made into bytes at a time, unless one of them is large
 STREAM_BYTES = 256 * 1024  # to a piece of it
@@ -114,26 +124,26 @@ class Request:
         return reply
 
 
-def _failed(request: Request, error: RpcError, write: Callable[[Any], bytes] = encode) -> Reply:
+def _failed(request: Request, error: RpcError, write: Callable[[Any], bytes] = encode_line) -> Reply:
     """The reply of a request that could not be read, or of a 1.x call that failed."""
     status = _HTTP_STATUS.get(error.code, SERVER_ERROR)
-    return Reply(status, write(request.error(error)) + b"\n")
+    return Reply(status, write(request.error(error)))
 
 
-def _succeeded(request: Request, value: Any, write: Callable[[Any], bytes] = encode) -> Reply:
+def _succeeded(request: Request, value: Any, write: Callable[[Any], bytes] = encode_line) -> Reply:
     if request.is_notification:
         return Reply(NO_CONTENT, b"", b"")
     try:
-        return Reply(OK, write(request.result(value)) + b"\n")
+        return Reply(OK, write(request.result(value)))
     except (TypeError, ValueError) as error:
         log.error("the result of %s is not JSON", request.method[:64], exc_info=error)
         return _called_badly(request, RpcError(RpcCode.INTERNAL_ERROR, f"the result is not JSON: {error}"))
 
 
-def _called_badly(request: Request, error: RpcError, write: Callable[[Any], bytes] = encode) -> Reply:
+def _called_badly(request: Request, error: RpcError, write: Callable[[Any], bytes] = encode_line) -> Reply:
     if request.is_notification:
         return Reply(NO_CONTENT, b"", b"")
-    return Reply(OK, write(request.error(error)) + b"\n") if request.v2 else _failed(request, error, write)
+    return Reply(OK, write(request.error(error))) if request.v2 else _failed(request, error, write)
 
 
 _FORBIDDEN = Reply(403, b"", b"")
@@ -188,9 +198,14 @@ async def _answer_large(table: MethodTable, body: bytes, caller: Caller) -> Repl
 
 def _decode_large(body: bytes) -> Any:
     """Raises ValueError, also for more arrays or objects than there may be."""
-    if body.count(b"[") > MAX_ARRAYS or body.count(b"{") > MAX_OBJECTS:
+    if _count(body, b"[") > MAX_ARRAYS or _count(body, b"{") > MAX_OBJECTS:
         raise ValueError("too many arrays or objects")
     return decode_large(body)
+
+
+def _count(body: bytes, char: bytes) -> int:
+    """How often it has a character; other threads get their turns meanwhile."""
+    return sum(body.count(char, at, at + COUNTED_BYTES) for at in range(0, len(body), COUNTED_BYTES))
 
 
 def _answer(table: MethodTable, value: Any, caller: Caller, *, large: bool) -> Reply | Pending:
@@ -226,7 +241,7 @@ async def _call(table: MethodTable, method: Method, request: Request, *, large: 
     except RpcError as error:
         failed = partial(_called_badly, request, error)
         long = large and not (_is_short(error.as_object()["message"]) and _is_short(request.id))
-        return await beside(lambda: failed(encode_large)) if long else failed()  # it may repeat what it was given
+        return await beside(lambda: failed(encode_large_line)) if long else failed()  # it may repeat what it was given
     if method.heavy or (large and not (_is_short(value) and _is_short(request.id))) or has_room():
         held = [value]
         del value
@@ -242,7 +257,7 @@ def _is_short(value: Any) -> bool:
 def _written(request: Request, held: list[Any]) -> Reply:
     """The reply with a large value, which is gone then."""
     try:
-        return _succeeded(request, held[0], encode_large)
+        return _succeeded(request, held[0], encode_large_line)
     finally:
         drop_large(held)
 

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -138,12 +139,26 @@ def encode(value: Any) -> bytes:
     return text.encode("utf-8", "surrogateescape")  # file names of the system may be other bytes than UTF-8
 
 
-def encode_large(value: Any) -> bytes:
-    """The same bytes as ``encode``, written in small pieces: other threads get their turns meanwhile.
+def encode_line(value: Any) -> bytes:
+    """The same with a newline behind it."""
+    return encode(value) + b"\n"
+
+
+def encode_large(value: Any, end: bytes = b"") -> bytes:
+    """The same bytes as ``encode`` and ``end``, written in small pieces: other threads get their turns meanwhile.
 
     Python's own encoder writes a whole value in one go, in which no other thread runs: a second for 50 MB.
     """
-    return b"".join(_pieces(value, PIECE_DEPTH))
+    text = BytesIO()
+    for piece in _pieces(value, PIECE_DEPTH):
+        text.write(piece)
+    text.write(end)
+    return text.getvalue()
+
+
+def encode_large_line(value: Any) -> bytes:
+    """The same with a newline behind it."""
+    return encode_large(value, b"\n")
 
 
 def _pieces(value: Any, depth: int) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """The bridge to an I2P router, SAM 3.1: sessions with an address of our own, connections to and from others.
 
-A line of the bridge ends with a newline; what follows it on a stream's socket belongs to the peer, so lines are read
-byte by byte. Behaviour as in Bitcoin Core 31, the file of the private key included.
+A line of the bridge ends with a newline; what follows it on a stream's socket belongs to the peer, so what has come is
+looked at first, and taken up to the newline. Behaviour as in Bitcoin Core 31, the file of the private key included.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ KEY_FILE = "i2p_private_key"
 MAX_KEY_FILE_BYTES = 65536
 PORT = 0  # SAM 3.1 knows no ports
 MAX_LINE = 65536  # bytes
+GLANCE = 4096  # bytes looked at at a time
 REPLY_TIMEOUT = 180.0  # seconds: the router may ask its whole network
 REACH_TIMEOUT = 5.0
 _ID_SIZE = 5  # bytes: ten hexadecimal digits
@@ -77,17 +78,37 @@ def parse_reply(line: str) -> dict[str, str]:
 
 async def read_line(sock: socket.socket) -> str:
     """One line, without its end; raises SamError when it is too long or the bridge hangs up."""
-    loop = asyncio.get_running_loop()
     line = bytearray()
-    while True:
-        byte = await loop.sock_recv(sock, 1)
-        if not byte:
+    while not line.endswith(b"\n"):
+        seen = await _peek(sock)
+        if not seen:
             raise SamError("the bridge closed the connection", proxy_failed=True)
-        if byte == b"\n":
-            return line.decode("utf-8", "replace")
-        line += byte
-        if len(line) > MAX_LINE:
+        end = seen.find(b"\n")
+        line += sock.recv(len(seen) if end < 0 else end + 1)
+        if len(line) > MAX_LINE + 1:
             raise SamError("endless line of the bridge", proxy_failed=True)
+        await asyncio.sleep(0)
+    return line[:-1].decode("utf-8", "replace")
+
+
+async def _peek(sock: socket.socket) -> bytes:
+    """What has come, which stays in the socket; waits for it. Empty when the other end is closed. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return sock.recv(GLANCE, socket.MSG_PEEK)
+        except BlockingIOError:
+            come: asyncio.Future[None] = loop.create_future()
+            loop.add_reader(sock.fileno(), _mark, come)
+            try:
+                await come
+            finally:
+                loop.remove_reader(sock.fileno())
+
+
+def _mark(come: asyncio.Future[None]) -> None:
+    if not come.done():
+        come.set_result(None)
 
 
 async def ask(sock: socket.socket, request: str, *, check: bool = True) -> dict[str, str]:

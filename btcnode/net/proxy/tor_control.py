@@ -30,6 +30,8 @@ RECONNECT_FIRST = 1.0  # seconds
 RECONNECT_GROWTH = 1.5
 RECONNECT_LAST = 600.0
 READ_SIZE = 4096
+READ_PAUSE = 0.005  # seconds from one read to the next: who never stops talking gets no more of the loop than that
+REPLY_TIMEOUT = 60.0  # seconds for the answer to a command
 
 log = logging.getLogger("btcnode.tor")
 
@@ -264,8 +266,12 @@ class _Session:
         self._waiting.clear()  # replies to nothing
         self._writer.write(f"{text}\r\n".encode())
         await self._writer.drain()
-        while not self._waiting:
-            await self._read()
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT):
+                while not self._waiting:
+                    await self._read()
+        except TimeoutError:
+            raise TorControlError(f"no reply within {REPLY_TIMEOUT:.0f} s") from None
         return self._waiting.pop(0)
 
     async def wait_for_end(self) -> None:
@@ -279,6 +285,7 @@ class _Session:
         if not data:
             raise TorControlError("the connection is lost")
         self._waiting += self._replies.feed(data)
+        await asyncio.sleep(READ_PAUSE)
 
 
 def _read_cookie(path: Path) -> bytes:

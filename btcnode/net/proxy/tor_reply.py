@@ -13,6 +13,7 @@ from btcnode.settings.addresses import SOCKS_PORT, UNIX_PREFIX, ProxyAddress, sp
 
 MAX_LINE_LENGTH = 100_000  # bytes, the carriage return included
 MAX_LINES = 1000  # of one reply
+MAX_REPLY_LENGTH = 200_000  # characters of all its lines
 NONCE_SIZE = COOKIE_SIZE = 32
 OK, UNRECOGNIZED, SYNTAX_ERROR = 250, 510, 512
 _ASYNCHRONOUS = 600  # codes from here on answer no command
@@ -39,6 +40,7 @@ class ReplyReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._reply = Reply()
+        self._length = 0  # characters of the reply so far
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies to commands that are complete now; raises TorControlError when a limit is exceeded."""
@@ -59,6 +61,9 @@ class ReplyReader:
     def _take(self, line: str) -> Reply | None:
         if len(self._reply.lines) == MAX_LINES:
             raise TorControlError(f"Control port reply exceeded {MAX_LINES} lines, disconnecting")
+        self._length += len(line)
+        if self._length > MAX_REPLY_LENGTH:
+            raise TorControlError(f"Control port reply exceeded {MAX_REPLY_LENGTH} characters, disconnecting")
         if len(line) < 4:
             return None
         code = line[:3]
@@ -66,7 +71,7 @@ class ReplyReader:
         self._reply.lines.append(line[4:])
         if line[3] != " ":
             return None
-        done, self._reply = self._reply, Reply()
+        done, self._reply, self._length = self._reply, Reply(), 0
         return done if done.code < _ASYNCHRONOUS else None
 
 

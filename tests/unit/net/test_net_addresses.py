@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from typing import Any
 
 import pytest
 
-from btcnode.net.addresses import free_port, lookup
+from btcnode.net import addresses
+from btcnode.net.addresses import LOOKUPS, free_port, lookup
+from btcnode.wire.netaddr import NetAddress
 
 
 def test_the_same_port_on_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +53,31 @@ def test_no_resolver_hears_of_an_onion_service(monkeypatch: pytest.MonkeyPatch) 
         assert asyncio.run(lookup(host, 1)) == []
     assert [address.host for address in asyncio.run(lookup("onion.example", 1))] == ["192.0.2.1"]
     assert asked == ["onion.example"]
+
+
+def test_a_resolver_that_hangs_keeps_neither_others_nor_the_end_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, asked = threading.Event(), []
+
+    def hang(host: str, port: int, **_: object) -> list[Any]:
+        asked.append(host)
+        answers.wait(60)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", port))]
+
+    async def ask() -> list[list[NetAddress]]:
+        found = await asyncio.gather(*(lookup(f"host{n}", 8333) for n in range(LOOKUPS + 20)))
+        assert await asyncio.to_thread(lambda: "free") == "free"
+        return found
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(addresses, "LOOKUP_TIMEOUT", 0.5)
+    try:
+        assert asyncio.run(ask()) == [[]] * (LOOKUPS + 20)  # its end waits for the threads of the loop's pool
+        assert len(asked) == LOOKUPS and not answers.is_set()
+    finally:
+        answers.set()
+    monkeypatch.setattr(addresses, "LOOKUP_TIMEOUT", 30.0)
+    assert asyncio.run(lookup("host", 8333)) == [NetAddress.from_host("192.0.2.7", 8333)]
+
+
+def test_names_that_cannot_be_asked_for() -> None:
+    assert asyncio.run(lookup("a\0b", 8333)) == asyncio.run(lookup("x" * 300, 8333)) == []

@@ -267,3 +267,24 @@ def test_a_dead_session_is_made_anew(tmp_path: Path) -> None:
 
     bridge.run(connect)
     assert len(bridge.requests("SESSION CREATE")) == 5
+
+
+def test_a_long_line_is_taken_in_pieces_and_nothing_behind_it() -> None:
+    async def read() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            line = b"y" * sam.MAX_LINE
+            sent = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(theirs, line + b"\nthe peer's\n"))
+            turns = 0
+            reading = asyncio.ensure_future(sam.read_line(ours))
+            while not reading.done():
+                turns += 1
+                await asyncio.sleep(0)
+            assert await reading == line.decode()
+            assert turns >= sam.MAX_LINE // sam.GLANCE  # others had theirs
+            await sent
+            assert ours.recv(100) == b"the peer's\n"
+
+    asyncio.run(read())

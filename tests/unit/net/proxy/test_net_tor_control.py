@@ -10,7 +10,14 @@ import pytest
 
 from btcnode.net.proxy import tor_control, tor_reply
 from btcnode.net.proxy.tor_control import NEW_KEY, TorController, TorPlan
-from btcnode.net.proxy.tor_reply import MAX_LINE_LENGTH, MAX_LINES, Reply, ReplyReader, TorControlError
+from btcnode.net.proxy.tor_reply import (
+    MAX_LINE_LENGTH,
+    MAX_LINES,
+    MAX_REPLY_LENGTH,
+    Reply,
+    ReplyReader,
+    TorControlError,
+)
 from btcnode.settings.addresses import ProxyAddress
 from btcnode.wire.netaddr import NetAddress
 
@@ -37,6 +44,10 @@ def test_limits_of_a_reply() -> None:
     assert len(reader.feed(b"250-on\r\n" * (MAX_LINES - 1) + b"250 OK\r\n")) == 1
     with pytest.raises(TorControlError, match="exceeded 1000 lines"):
         reader.feed(b"250-on\r\n" * (MAX_LINES + 1))
+    reader, line = ReplyReader(), b"250-" + b"A" * 1000 + b"\r\n"
+    with pytest.raises(TorControlError, match="characters"):
+        reader.feed(line * (MAX_REPLY_LENGTH // 1000))
+    assert len(ReplyReader().feed((line * 100 + b"250 OK\r\n") * 4)) == 4  # of one reply, not of all
 
 
 @pytest.mark.parametrize(
@@ -214,3 +225,30 @@ def test_a_lost_connection_is_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     tor = Tor({})  # hangs up at the first command
     asyncio.run(tor.talk(tmp_path / "key", lambda: tor.conversations >= 4))
     assert tor.heard == ["PROTOCOLINFO 1"] * tor.conversations
+
+
+def test_a_tor_that_does_not_answer_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tor_control, "RECONNECT_FIRST", 0.01)
+    monkeypatch.setattr(tor_control, "REPLY_TIMEOUT", 0.05)
+    tor = Tor({**PLAIN, "PROTOCOLINFO": "250-PROTOCOLINFO 1\r\n"})  # and no end
+    asyncio.run(tor.talk(tmp_path / "key", lambda: tor.conversations >= 3))
+    assert set(tor.heard) == {"PROTOCOLINFO 1"}
+
+
+def test_a_tor_that_never_stops_talking_leaves_the_loop_to_others(tmp_path: Path) -> None:
+    noise = "\n" * (1 << 20)
+    tor = Tor({**PLAIN, "ADD_ONION": ADDED + noise})
+    turns: list[int] = []
+
+    async def talk() -> None:
+        async def others() -> None:
+            while True:
+                turns.append(0)
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        await tor.talk(tmp_path / "key", lambda: bool(tor.services) and len(turns) > 1000)
+        beside.cancel()
+
+    asyncio.run(talk())
+    assert tor.services[0] == ("up", ONION)

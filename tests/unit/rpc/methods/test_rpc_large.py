@@ -280,7 +280,7 @@ ASIDE: list[tuple[str, list[Any], Any, str]] = [
     ("deriveaddresses", ["addr(bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw)#v9e9qrqq"], descriptors, "parsed"),
     ("getblockcount", [], jsonrpc, "decode_large"),
     ("getblockhash", [0], jsonrpc, "decode_large"),
-    ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], jsonrpc, "encode_large"),
+    ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], jsonrpc, "encode_large_line"),
     ("help", ["nothing"], jsonrpc, "_written"),
     ("uptime", [], jsonrpc, "_written"),
     ("getmempoolancestors", ["1"], jsonrpc, "_called_badly"),
