@@ -281,8 +281,7 @@ ASIDE: list[tuple[str, list[Any], Any, str]] = [
     ("getblockcount", [], jsonrpc, "decode_large"),
     ("getblockhash", [0], jsonrpc, "decode_large"),
     ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], jsonrpc, "encode_large_line"),
-    ("help", ["nothing"], jsonrpc, "_written"),
-    ("uptime", [], jsonrpc, "_written"),
+    ("echojson", ["nothing"], jsonrpc, "_written"),
     ("getmempoolancestors", ["1"], jsonrpc, "_called_badly"),
     ("getblockstats", [0, ["avgfee"]], blockstats, "_each_once"),
 ]
