@@ -17,7 +17,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.services.chain import Chain
 from btcnode.services.earlier_coins import coins_after
 from btcnode.services.pruner import Pruner
-from btcnode.services.snapshot_files import output_file
+from btcnode.services.snapshot_files import output_file, sync_output
 from btcnode.storage.coin_changes import CoinChanges
 from btcnode.swiftsync.fold import spendable_outputs
 from btcnode.swiftsync.hints import pack_header, pack_hint
@@ -78,7 +78,9 @@ class HintsWriter:
             try:
                 with os.fdopen(os.dup(fd), "wb") as file:
                     found = self._write_blocks(file, target, coins)
-                    return WrittenHints(found, file.tell())
+                    size = file.tell()
+                    sync_output(file)
+                    return WrittenHints(found, size)
             except OSError as error:
                 raise StorageError(f"cannot write the hints: {error.strerror}") from None
 

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from btcnode.errors import StorageError
 from btcnode.services.file_names import system_name
@@ -36,11 +37,18 @@ def _is_pipe(name: str) -> bool:
     )
 
 
+def sync_output(file: BinaryIO) -> None:
+    """Have what was written reach the disk, where there is one: gigabytes take a while. Raises OSError."""
+    file.flush()
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def output_file(name: str) -> Iterator[tuple[Path, int]]:
     """The file to write and its descriptor: a temporary one that gets its name at the end, or a named pipe.
 
-    Raises SnapshotFileError, StorageError.
+    Whoever writes it calls ``sync_output`` last. Raises SnapshotFileError, StorageError.
     """
     is_pipe = _is_pipe(name)
     shown = name if is_pipe else f"{name}.incomplete"
@@ -53,7 +61,6 @@ def output_file(name: str) -> Iterator[tuple[Path, int]]:
         yield temporary, fd
         if not is_pipe:
             try:
-                os.fsync(fd)
                 temporary.replace(system_name(name))
             except OSError as error:
                 raise storage_error(error, f"cannot write {name}") from None

@@ -11,7 +11,7 @@ from btcnode.errors import StorageError
 from btcnode.services.chain import Chain
 from btcnode.services.earlier_coins import coins_after
 from btcnode.services.pruner import Pruner
-from btcnode.services.snapshot_files import output_file
+from btcnode.services.snapshot_files import output_file, sync_output
 from btcnode.storage.durable import storage_error
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 
@@ -60,6 +60,7 @@ class SnapshotWriter:
                 with os.fdopen(os.dup(fd), "wb") as file:
                     file.write(header.pack(state.params))
                     written = write_coins(file, changes.chunks(), self._chain.check_stop)
+                    sync_output(file)
             except OSError as error:
                 raise storage_error(error, f"cannot write the UTXO set to {name}") from None
         return WrittenSnapshot(written.coins, written.utxo_hash, tree.columns.chain_tx[target])

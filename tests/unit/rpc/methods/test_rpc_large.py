@@ -282,7 +282,6 @@ ASIDE: list[tuple[str, list[Any], Any, str]] = [
     ("getblockhash", [0], jsonrpc, "decode_large"),
     ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], jsonrpc, "encode_large_line"),
     ("echojson", ["nothing"], jsonrpc, "_written"),
-    ("getmempoolancestors", ["1"], jsonrpc, "_called_badly"),
     ("getblockstats", [0, ["avgfee"]], blockstats, "_each_once"),
 ]
 
@@ -308,8 +307,25 @@ def test_large_requests_are_worked_on_beside_the_loop(
     large = running.post(body + b" " * LARGE_BODY)
     assert threads and all(thread.startswith("asyncio_") for thread in threads), threads
     assert not any(thread.startswith("asyncio_") for thread in on_the_loop), on_the_loop
-    if method not in ("generateblock", "uptime"):  # each makes another one
+    if method != "generateblock":  # each makes another one
         assert small[:2] == large[:2]
+
+
+@pytest.mark.parametrize("size", [1, LARGE_BODY])
+def test_an_error_is_written_beside_the_loop_when_it_repeats_much(
+    running: Running, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    given = jsonrpc._called_badly
+
+    def noted(*args: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return given(*args, **options)
+
+    monkeypatch.setattr(jsonrpc, "_called_badly", noted)
+    body = json.dumps({"id": 1, "method": "getmempoolancestors", "params": ["1" * size]}).encode()
+    assert running.post(body + b" " * LARGE_BODY)[1]["error"]["code"] == -8
+    assert [thread.startswith("asyncio_") for thread in threads] == [size >= LARGE_BODY]
 
 
 @pytest.mark.parametrize(
@@ -390,7 +406,7 @@ def test_a_large_block_is_read_and_judged_while_others_large_answers_are_made(
         made = beside.submit(running.call, "decodescript", "51" * LARGE_BODY)
         try:
             assert begun.wait(20)
-            assert running.call("submitblock", "00" * LARGE_BODY)["message"] == "Block decode failed"
+            assert running.call("submitblock", "ff" * LARGE_BODY)["message"] == "Block decode failed"
             assert not made.done()
         finally:
             may_end.set()
