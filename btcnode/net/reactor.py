@@ -486,14 +486,23 @@ class Reactor:
         return problem if self._attempts.pop(peer_id, None) is not None else ""
 
     def accept_through(self, sock: socket.socket, local: NetAddress, remote: NetAddress) -> None:
-        """A connection came in through a router: ``sock`` leads to ``remote``, whom we are ``local`` to."""
+        """A connection came in through a router: ``sock`` leads to ``remote``, whom we are ``local`` to.
+
+        It counts as one that was accepted: a router that makes thousands up gets as many sockets as others.
+        """
+        if len(self._incoming) >= self._most_incoming:
+            sock.close()
+            return
+        peer_id = self._new_peer_id()
+        self._incoming.add(peer_id)
         transport = self._transport(self._v2, initiator=False)
-        connection = Connection(self.traffic, self._new_peer_id(), transport, remote=remote, local=local)
+        connection = Connection(self.traffic, peer_id, transport, remote=remote, local=local)
 
         async def adopt() -> None:
             try:
                 await self.loop.create_connection(lambda: connection, sock=sock)
             except OSError:
+                self._incoming.discard(peer_id)
                 sock.close()
 
         self._spawn(adopt())

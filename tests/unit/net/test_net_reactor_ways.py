@@ -204,3 +204,23 @@ def test_who_comes_through_tor_is_marked_and_has_no_permissions_of_its_address()
     plain, through_tor = asyncio.run(run())
     assert (plain.through_tor, bool(plain.permissions)) == (False, True)
     assert (through_tor.through_tor, bool(through_tor.permissions)) == (True, False)
+
+
+def test_a_router_that_makes_peers_up_gets_as_many_sockets_as_others() -> None:
+    async def run() -> tuple[int, int]:
+        brain = Brain()
+        reactor = Reactor(brain, MAGIC, 18444, most_incoming=3)  # type: ignore[arg-type]
+        ours = []
+        for n in range(10):
+            near, far = socket.socketpair()
+            near.setblocking(False)
+            ours.append(far)
+            reactor.accept_through(near, *(NetAddress(Network.I2P, bytes([part] * 32), 0) for part in (99, n)))
+        arrived = [await brain.arrivals.get() for _ in range(3)]
+        ended = sum(far.recv(1, socket.MSG_DONTWAIT) == b"" for far in ours[3:])
+        await reactor.close()
+        for far in ours:
+            far.close()
+        return len(arrived), ended
+
+    assert asyncio.run(run()) == (3, 7)
