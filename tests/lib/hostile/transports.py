@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 from itertools import chain, repeat
@@ -115,6 +116,13 @@ def _import_endless(world: World, _: int) -> Source:
     return _call(b'{"method": "importmempool", "params": ["/dev/zero"], "id": 1}')
 
 
+def _many_addresses(world: World, _: int) -> Source:
+    """A user wants to know what a million addresses have received in one block."""
+    block = to_display(header_hash(world.busy[:HEADER_SIZE]))
+    wanted = {"desc": RANGED, "range": 999_999}
+    return _call(json.dumps({"method": "getdescriptoractivity", "params": [[block], [wanted]], "id": 1}).encode())
+
+
 def _chunked(world: World, _: int) -> Source:
     """A question of a stranger's whose body comes in chunks of a byte."""
     head = b"POST /rest/getutxos.json HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -125,6 +133,9 @@ def _pipelined(path: str) -> Source:
     return for_ever(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 200)
 
 
+RANGED = (  # test keys
+    "wpkh(tpubD6NzVbkrYhZ4WaWSyoBvQwbpLkojyoTZPRsgXELWz3Popb3qkjcJyJUGLnL4qHHoQvao8ESaAstxYSnhyswJ76uZPStJRJCTKvosUCJZL5B/*)"
+)
 LONG_POLL = b'{"method": "getblocktemplate", "params": [{"rules": ["segwit"], "longpollid": 1}]}'
 
 TRANSPORTS = (
@@ -162,6 +173,13 @@ HTTP = (
         door=Door.RPC,
         fixed=200,
         both=False,
+    ),
+    Kind("RPC, 16 look for a million addresses", _many_addresses, door=Door.RPC, fixed=16),
+    Kind(
+        "RPC, 60 walks over all coins",
+        lambda *_: _call(b'{"method": "gettxoutsetinfo", "params": ["muhash"], "id": 1}'),
+        door=Door.RPC,
+        fixed=60,
     ),
     Kind("RPC, 300 idle", lambda *_: once(), door=Door.RPC, fixed=300),
     Kind("RPC, 300 requests that never end", _endless_head, door=Door.RPC, fixed=300, pause=0.2),
