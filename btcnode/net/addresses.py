@@ -98,7 +98,7 @@ async def _resolve(host: str, port: int) -> list[tuple[Any, ...]]:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
 
-    def settle(found: list[tuple[Any, ...]], error: Exception | None) -> None:
+    def set_answer(found: list[tuple[Any, ...]], error: Exception | None) -> None:
         if answer.done():  # whoever asked has gone
             return
         if error is not None:
@@ -116,7 +116,7 @@ async def _resolve(host: str, port: int) -> list[tuple[Any, ...]]:
         finally:
             _places.release()
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, found, problem)
+            loop.call_soon_threadsafe(set_answer, found, problem)
 
     Thread(target=ask, name="lookup", daemon=True).start()
     return await answer

@@ -401,9 +401,9 @@ def test_a_large_block_is_read_and_judged_while_others_large_answers_are_made(
         may_end.wait(30)
         return "made"
 
-    monkeypatch.setattr(running.server.table.methods["converttopsbt"], "handler", long)
+    monkeypatch.setattr(running.server.table.methods["combinepsbt"], "handler", long)
     with ThreadPoolExecutor(1) as beside:
-        made = beside.submit(running.call, "converttopsbt", "51" * LARGE_BODY)
+        made = beside.submit(running.call, "combinepsbt", ["x" * LARGE_BODY])
         try:
             assert begun.wait(20)
             assert running.call("submitblock", "ff" * LARGE_BODY)["message"] == "Block decode failed"
