@@ -98,6 +98,7 @@ class Addresses:
 
         They are of those that there are now; what is told of one may be a little newer.
         """
+        self.book.check()
         order, now = self.book.order[:], self._clock.now()
 
         def sample() -> list[AddrEntry]:

@@ -89,7 +89,8 @@ class AddressBook:
         count = self.counts.get(network, (0, 0))
         return count[0], count[1]
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Have it looked at whether the book is consistent, where somebody wants that."""
         if self._checker is not None:
             self._checker(self)
 
@@ -124,7 +125,7 @@ class AddressBook:
 
         Only a node itself is free of the penalty. Unroutable addresses are left out.
         """
-        self._check()
+        self.check()
         added = total = 0
         for time, services, address in entries:
             total += 1
@@ -135,7 +136,7 @@ class AddressBook:
                 f"Added {added} addresses (of {total}) from {source.host}: {self.tried_count} tried, "
                 f"{self.new_count} new"
             )
-        self._check()
+        self.check()
         return added
 
     def _add(self, told: AddrEntry, source: NetAddress, now: int, penalty: int) -> bool:
@@ -220,7 +221,7 @@ class AddressBook:
 
     def attempt(self, address: NetAddress, now: int, *, count_failure: bool) -> None:
         """A connection is being opened. ``count_failure`` is False while we may be offline ourselves."""
-        self._check()
+        self.check()
         entry = self.entries.get(address_key(address))
         if entry is None:
             return
@@ -232,9 +233,9 @@ class AddressBook:
 
     def good(self, address: NetAddress, now: int) -> bool:
         """A handshake succeeded: the address becomes tried unless another has its place. Whether it moved."""
-        self._check()
+        self.check()
         moved = self._good(address, now, test_first=True)
-        self._check()
+        self.check()
         return moved
 
     def _good(self, address: NetAddress, now: int, *, test_first: bool) -> bool:
@@ -316,12 +317,12 @@ class AddressBook:
 
     def resolve_collisions(self, now: int) -> None:
         """Decide about addresses that want a place in the tried table which another one has."""
-        self._check()
+        self.check()
         for key in list(self._collisions):
             entry = self.entries.get(key)
             if entry is None or self._decide_collision(entry, now):
                 self._collisions.pop(key, None)
-        self._check()
+        self.check()
 
     def _decide_collision(self, entry: Entry, now: int) -> bool:
         """Whether it is decided if the address gets the place it wants."""
@@ -344,7 +345,7 @@ class AddressBook:
 
     def select_collision(self) -> Entry | None:
         """A tried address to test, as another one wants its place; None when there is none."""
-        self._check()
+        self.check()
         if not self._collisions:
             return None
         key = list(self._collisions)[self._rng.randrange(len(self._collisions))]
@@ -361,7 +362,7 @@ class AddressBook:
 
         New and tried ones have equal chances, then buckets, then experience decides.
         """
-        self._check()
+        self.check()
         new = any(count[0] for name, count in self.counts.items() if not networks or name in networks)
         tried = any(count[1] for name, count in self.counts.items() if not networks or name in networks)
         if not new and (new_only or not tried):
@@ -378,7 +379,7 @@ class AddressBook:
 
     def sample(self, maximum: int, percent: int, now: int) -> list[AddrEntry]:
         """A random share of the good addresses: at most ``percent`` of all and ``maximum`` (0: no limit by it)."""
-        self._check()
+        self.check()
         order = self.order
         size = len(order)
         count = size * percent // 100 if percent else size
@@ -396,7 +397,7 @@ class AddressBook:
                 continue
             found.append(AddrEntry(second.time, second.services, second.address))
         self.log(f"GetAddr returned {len(found)} random addresses")
-        self._check()
+        self.check()
         return found
 
     # -- consistency ---------------------------------------------------------------------------------------------

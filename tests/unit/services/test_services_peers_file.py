@@ -10,6 +10,8 @@ from btcnode.errors import ConfigError, StorageError
 from btcnode.networks.seeds import fixed_seeds
 from btcnode.protocol.addresses.address_file import Snapshot
 from btcnode.protocol.addresses.netgroup import NetGroups
+from btcnode.services.addresses import Addresses
+from btcnode.services.clock import Clock
 from btcnode.services.peers_file import (
     forget_anchors,
     load_book,
@@ -42,7 +44,11 @@ def test_a_missing_file_is_made(settings: Settings, caplog: pytest.LogCaptureFix
     book.add([ENTRY], ENTRY.address, ENTRY.time)
     assert "Added 8.8.8.8:8333 to new[" in caplog.text
     assert "CheckAddrman: new 1, tried 0, total 1 started" in caplog.text
-    save_book(settings.net_dir / "peers.dat", Snapshot(book).encode(MAGIC))
+    caplog.clear()
+    path = settings.net_dir / "peers.dat"
+    Addresses(book, settings.net_dir, MAGIC, Clock(), cjdns=False).sampling(0, None)
+    assert "CheckAddrman: new 1, tried 0, total 1 started" in caplog.text  # who only reads has it looked at, too
+    save_book(path, Snapshot(book).encode(MAGIC))
     again = load_book(settings, MAGIC, Random(1), NetGroups())
     assert ENTRY.address in again
     assert "Loaded 1 addresses from peers.dat" in caplog.text
