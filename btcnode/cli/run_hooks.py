@@ -17,7 +17,6 @@ from btcnode.primitives.hashes import to_display
 from btcnode.settings.groups.notifications import NotificationSettings
 
 if TYPE_CHECKING:
-    from btcnode.chain.events import ChainEvent
     from btcnode.node.running import RunningNode
 
 log = logging.getLogger("btcnode.node")
@@ -59,16 +58,12 @@ class RunHooks:
         """The node is up."""
         if self.commands.blocknotify:
             chain = node.assembled.parts.chain
-            last = chain.tip()
 
-            def on_events(_: list[ChainEvent]) -> None:
-                nonlocal last
-                tip = chain.tip()
-                if tip != last and not chain.is_initial_block_download():
-                    last = tip
+            def on_tip(tip: int) -> None:
+                if not chain.is_initial_block_download():
                     self._block(to_display(chain.tree.hash(tip)))
 
-            chain.driver.listen(on_events)
+            chain.announced.listen(on_tip)
         if self.commands.startupnotify:
             run_command(self.commands.startupnotify)
         if self.on_ready is not None:
@@ -91,9 +86,10 @@ class RunHooks:
         threading.Thread(target=work, name="blocknotify", daemon=True).start()
 
     def stopping(self) -> None:
-        """The node is asked to stop: run -shutdownnotify and wait for it."""
-        if self.commands.shutdownnotify:
-            run_shell(self.commands.shutdownnotify)
+        """The node is asked to stop: run every command of -shutdownnotify at once and wait for them."""
+        running = [run_command(command) for command in self.commands.shutdownnotify]
+        for thread in running:
+            thread.join()
 
 
 def run_shell(command: str) -> None:
@@ -103,6 +99,8 @@ def run_shell(command: str) -> None:
         log.error("runCommand error: system(%s) returned %d", command, status)
 
 
-def run_command(command: str) -> None:
-    """Run a command of the user without waiting for it."""
-    threading.Thread(target=run_shell, args=(command,), name="notify", daemon=True).start()
+def run_command(command: str) -> threading.Thread:
+    """Run a command of the user without waiting for it; returns the thread that does."""
+    thread = threading.Thread(target=run_shell, args=(command,), name="notify", daemon=True)
+    thread.start()
+    return thread

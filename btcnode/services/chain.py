@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 
 from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS
 from btcnode.chain.chainstate import Chainstate
-from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, ChainEvent, SnapshotActivated
+from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.proposal import check_proposal
 from btcnode.chain.verify_db import LEVEL_DISCONNECT, verify_recent
@@ -29,6 +29,7 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
+from btcnode.services.announced_tip import AnnouncedTip
 from btcnode.services.clock import Clock
 from btcnode.services.parsed_blocks import ParsedBlocks
 from btcnode.services.times import iso_time
@@ -122,6 +123,7 @@ class Chain:
         self._view = view
         self._clock = clock
         self._state: Chainstate = driver.chainstate
+        self.announced = AnnouncedTip(self._state.tree, self._state.tip)
         self._tip_changed = asyncio.Event()
         self._stopping = False
         self._version_bits = VersionBits(params, self._state.tree)
@@ -130,7 +132,9 @@ class Chain:
         self.coin_scan = CoinScan()
         self.block_scan = CoinScan()
         self._parsed = ParsedBlocks()
+        self.announced.listen(lambda _: self._wake())
         driver.listen(self._on_events)
+        driver.listen_settled(self._on_settled)
 
     def listen_failures(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` whenever somebody has invalidated or reconsidered a block."""
@@ -141,13 +145,15 @@ class Chain:
             listener()
 
     def _on_events(self, chain_events: list[ChainEvent]) -> None:
+        self.announced.on_events(chain_events)
         for event in chain_events:
-            if isinstance(event, BlockConnected | BlockDisconnected | SnapshotActivated):
-                self._wake()
             if isinstance(event, BlockConnected):
                 self._note_verdict(event.index, None)
             elif isinstance(event, BlockRejected) and event.connecting:  # other bytes of a block say nothing about it
                 self._note_verdict(event.index, event.violation)
+
+    def _on_settled(self) -> None:
+        self.announced.come_to_rest(self._state.tip)
 
     def _wake(self) -> None:
         self._tip_changed.set()
@@ -467,10 +473,10 @@ class Chain:
         return self._stopping
 
     async def wait_tip_changed(self, current: int, seconds: float | None) -> None:
-        """Return when the tip is another than ``current``, after the time, or when the node stops."""
+        """Return when another tip than ``current`` is announced, after the time, or when the node stops."""
         try:
             async with asyncio.timeout(seconds):
-                while self._state.tip == current and not self._stopping:
+                while self.announced.tip == current and not self._stopping:
                     await self._tip_changed.wait()
         except TimeoutError:
             return

@@ -344,7 +344,7 @@ async def _wait(node: NodeParts, timeout_ms: int, done: Callable[[int], bool]) -
             break
         before = tip
         await node.chain.wait_tip_changed(before, left)
-        tip = node.chain.tip()
+        tip = node.chain.announced.tip
         if tip == before:  # time is up, or the node stops
             break
     return {"hash": to_display(node.chain.tree.hash(tip)), "height": node.chain.tree.height(tip)}

@@ -151,12 +151,13 @@ async def _wait(node: NodeParts, name: Any) -> None:
     else:
         tip_hash, version = node.chain.tree.hash(node.chain.tip()), node.templates.last_version
     wait = FIRST_WAIT
-    while node.chain.tree.hash(node.chain.tip()) == tip_hash:
-        tip = node.chain.tip()
+    announced = node.chain.announced
+    while node.chain.tree.hash(announced.tip) == tip_hash:
+        tip = announced.tip
         await node.chain.wait_tip_changed(tip, wait)
         if node.chain.stopping():
             raise RpcError(RpcCode.CLIENT_NOT_CONNECTED, "Shutting down")
-        if node.chain.tip() == tip and node.mempool.version != version:
+        if announced.tip == tip and node.mempool.version != version:
             return
         wait = NEXT_WAIT
         await asyncio.sleep(0)

@@ -41,11 +41,10 @@ class NotificationSettings:
         "blocknotify", "Run this command when the best block changes (%s: its hash).", Text(), "", metavar="CMD"
     )
     startupnotify: str = option("startupnotify", "Run this command when the node is up.", Text(), "", metavar="CMD")
-    shutdownnotify: str = option(
+    shutdownnotify: tuple[str, ...] = option(
         "shutdownnotify",
         "Run this command when the node is asked to stop, and wait for it.",
-        Text(),
-        "",
+        Several(Text()),
         metavar="CMD",
     )
     metrics_port: int | None = option(
