@@ -530,7 +530,7 @@ def test_who_may_read_the_cookie(run_server: Any, who: str, mode: int) -> None:
 
 
 def test_no_cookie_on_demand(run_server: Any) -> None:
-    running = run_server(rpccookiefile=Path("0"), rpcauth=(f"a:s${hashed('s', b'p')}",))
+    running = run_server(rpccookiefile=False, rpcauth=(f"a:s${hashed('s', b'p')}",))
     assert running.settings.cookie_path is None
     assert not (running.settings.net_dir / ".cookie").exists()
 
