@@ -53,9 +53,7 @@ class Simulation:
         self._hosts: list[Host] = []
         self._victims: list[int] = []
         self._eclipsed = 0.0
-        self._races: dict[
-            bytes, float
-        ] = {}  # block of the selfish miner -> share of honest miners that went on with it
+        self._races: dict[bytes, float] = {}  # a selfish miner's block -> share of honest miners that build on it
         self._make_nodes()
         self._tell_addresses()
 
