@@ -164,13 +164,14 @@ class Caller:
     def __init__(self, options: dict[str, str]) -> None:
         """Raises CliError for options that make no sense."""
         self.options = options
+        port_asked = "rpcport" in options
         _add_conf(options)
         network = network_of(options)
         self.datadir = _datadir(options)
         if options.get("datadir") and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
             raise CliError(f'Error: Specified data directory "{options["datadir"]}" does not exist.')
         self.cookie = self.datadir / network.subdir / options.get("rpccookiefile", ".cookie")
-        if options.get("rpcport") == "0" and "rpcconnect" not in options:  # any free one: the node says which it took
+        if options.get("rpcport") == "0" and not port_asked and "rpcconnect" not in options:  # the node says which
             options["rpcport"] = str(ready_rpc_port(self.datadir / network.subdir) or 0)
         self.host, self.port = target(options, network.rpc_port)
         if "rpcport" not in options and self.port == network.rpc_port and "rpcconnect" not in options:

@@ -77,7 +77,8 @@ def test_a_free_port_is_the_one_that_the_node_tells(tmp_path: Path) -> None:
     (tmp_path / "regtest").mkdir()
     (tmp_path / "regtest" / "ready.json").write_text('{"rpc": [{"host": "127.0.0.1", "port": 4321}]}')
     assert Caller({"datadir": str(tmp_path)}).port == 4321
-    assert Caller({"datadir": str(tmp_path), "rpcport": "0"}).port == 4321
+    with pytest.raises(CliError, match="Invalid port provided in -rpcport: 0"):  # as bitcoin-cli says of a word
+        Caller({"datadir": str(tmp_path), "rpcport": "0"})
     with pytest.raises(CliError, match="Invalid port provided in -rpcport: 0"):  # of another machine it says nothing
         Caller({"datadir": str(tmp_path), "rpcconnect": "10.0.0.1"})
 
