@@ -31,6 +31,7 @@ class Part(IntEnum):
 
 _BITS = 9
 ALL_PARTS = (1 << _BITS) - 1
+_SPARE = 8  # entries that count no more and are no matter
 _SCORE = int(Part.SCORE)  # comparing members of an enumeration takes a call
 
 
@@ -40,7 +41,7 @@ class Agenda:
     def __init__(self) -> None:
         self._due: dict[int, int] = {}
         self._due_for_all = 0
-        # the moment of each part of a peer (``peer << _BITS | part``); those that were moved stay in a heap until then
+        # the moment of each part of a peer (``peer << _BITS | part``); a heap also has those that were moved since
         self._moments: dict[int, float] = {}
         self._steady: list[tuple[float, int]] = []  # heap: of scores
         self._mockable: list[tuple[float, int]] = []  # heap: of all others
@@ -66,7 +67,9 @@ class Agenda:
             self.wake(peer_id, part)
         elif self._moments.get(key) != moment:
             self._moments[key] = moment
-            heapq.heappush(self._steady if part == _SCORE else self._mockable, (moment, key))
+            heap = self._steady if part == _SCORE else self._mockable
+            heapq.heappush(heap, (moment, key))
+            self._tidy(heap)
 
     def take(self, steady: float, mockable: float, peers: Iterable[int]) -> list[tuple[int, int]]:
         """A tick: the peers to be looked at, by number, and what of each. ``peers`` are all that there are."""
@@ -89,3 +92,11 @@ class Agenda:
         self._due.pop(peer_id, None)
         for part in Part:
             self._moments.pop(peer_id << _BITS | part, None)
+        self._tidy(self._steady)
+        self._tidy(self._mockable)
+
+    def _tidy(self, heap: list[tuple[float, int]]) -> None:
+        """Leave out what counts no more when it is the most: moments that were moved, or of who is gone."""
+        if len(heap) > 2 * len(self._moments) + _SPARE:
+            heap[:] = {entry for entry in heap if self._moments.get(entry[1]) == entry[0]}
+            heapq.heapify(heap)

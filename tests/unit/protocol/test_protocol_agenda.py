@@ -10,6 +10,7 @@ from btcnode.protocol.agenda import ALL_PARTS, NEVER, NEXT_TICK, Agenda, Part
 from btcnode.protocol.protocol import Protocol
 from btcnode.simulate.run import simulate
 from btcnode.simulate.scenario import read_scenario
+from tests.lib.object_sizes import container_sizes
 from tests.lib.protocol_bench import Bench
 
 SCENARIO = """
@@ -81,6 +82,20 @@ def test_who_is_gone_is_forgotten() -> None:
     agenda.wake(1)
     agenda.forget(1)
     assert agenda.take(9.0, 9.0, ()) == []
+
+
+def test_what_counts_no_more_does_not_gather() -> None:
+    agenda = Agenda()
+    for peer_id in range(300):
+        for part in Part:
+            agenda.set(peer_id, part, 1000.0)
+        agenda.forget(peer_id)
+    assert sum(container_sizes(agenda).values()) < 60  # who was connected for a moment leaves nothing until the moment
+    for number in range(1000):
+        agenda.set(1, Part.FEES, 1000.0 + number % 2)
+    assert sum(container_sizes(agenda).values()) < 60
+    assert agenda.take(0, 1000, ()) == []
+    assert agenda.take(0, 1001, ()) == [(1, Part.FEES)]
 
 
 @pytest.mark.parametrize("form", ["compact", "xthin", "plain"])
