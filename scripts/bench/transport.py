@@ -23,7 +23,7 @@ import uvloop
 
 from btcnode.net.connection import Connection, Traffic
 from btcnode.net.turns import Turns
-from btcnode.protocol.events import TransportReady
+from btcnode.protocol.events import TransactionsReceived, TransportReady
 from btcnode.protocol.serving.send_queue import SharedLimits
 from btcnode.wire.messages import Ping
 from btcnode.wire.registry import PAYLOAD_LIMITS
@@ -128,7 +128,10 @@ class Side:
             self.drained.set()
 
     def feed(self, event: Any) -> None:
-        if not isinstance(event, TransportReady):  # random payloads are malformed messages, which count as well
+        if isinstance(event, TransactionsReceived):
+            for _ in event.txs:
+                self._on_message(None)
+        elif not isinstance(event, TransportReady):  # random payloads are malformed messages, which count as well
             self._on_message(getattr(event, "message", None))
 
 
