@@ -15,8 +15,10 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
 from btcnode.errors import DecodeError, Fault, RuleViolation
+from btcnode.net.connection import TXS_TOGETHER
 from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.block import parse_block
+from btcnode.primitives.block import MIN_TX_SIZE, parse_block
+from btcnode.primitives.hashes import sha256d
 from btcnode.primitives.header import header_hash
 from btcnode.primitives.steps import at_once
 from btcnode.primitives.tx import Tx
@@ -28,6 +30,7 @@ from btcnode.protocol.chain_view import TxSource
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.inputs import Input
+from btcnode.protocol.limits import LARGE_TX
 from btcnode.protocol.serving.thin_answers import answer_steps
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import mine_chain
@@ -353,7 +356,19 @@ class PeerFuzzer:
         if self.rng.random() > CHANGED or isinstance(message, m.Version | m.Verack):
             self._feed(ev.MessageReceived(peer, message, 0))
             return
-        payload = bytearray(message.encode())
+        payload = self._bent(message.encode())
+        try:
+            changed = decode_message(command, payload)
+        except LimitExceeded as error:
+            self._feed(ev.MalformedMessage(peer, ev.Malformation.LIMIT, command, str(error), len(payload)))
+        except DecodeError as error:
+            self._feed(ev.MalformedMessage(peer, ev.Malformation.PAYLOAD, command, str(error), len(payload)))
+        else:
+            self._feed(ev.MessageReceived(peer, changed, len(payload)))
+
+    def _bent(self, data: bytes) -> bytes:
+        """The bytes with some changed, cut off or put in."""
+        payload = bytearray(data)
         for _ in range(self.rng.randrange(1, 4)):
             what = self.rng.random()
             at = self.rng.randrange(len(payload) + 1)
@@ -363,20 +378,30 @@ class PeerFuzzer:
                 del payload[at:]
             else:
                 payload[at:at] = self.rng.randbytes(self.rng.randrange(1, 40))
-        try:
-            changed = decode_message(command, bytes(payload))
-        except LimitExceeded as error:
-            self._feed(ev.MalformedMessage(peer, ev.Malformation.LIMIT, command, str(error), len(payload)))
-        except DecodeError as error:
-            self._feed(ev.MalformedMessage(peer, ev.Malformation.PAYLOAD, command, str(error), len(payload)))
-        else:
-            self._feed(ev.MessageReceived(peer, changed, len(payload)))
+        return bytes(payload)
+
+    def _send_run(self, peer: int) -> None:
+        """Transactions that arrive one right behind the other, some of them twice, some with bytes changed."""
+        self.counts["run of transactions"] += 1
+        payloads: list[bytes] = []
+        for _ in range(self.rng.randrange(1, TXS_TOGETHER + 1)):
+            again = payloads and self.rng.random() < 0.1
+            raw = self.rng.choice(payloads) if again else self._new_tx().raw
+            bent = self._bent(raw) if self.rng.random() < CHANGED else raw
+            if MIN_TX_SIZE <= len(bent) < LARGE_TX:
+                payloads.append(bent)
+        hashed = self.rng.random() < 0.5  # as version 1 of the transport has it
+        if payloads:
+            self._feed(ev.TransactionsReceived(peer, tuple((raw, sha256d(raw) if hashed else b"") for raw in payloads)))
 
     def _message(self) -> None:
         rng = self.rng
         if rng.random() < 0.01:
             kind = rng.choice(list(ev.Malformation))
             self._feed(ev.MalformedMessage(self._peer(), kind, rng.choice(("tx", "filterload", "?")), "bent"))
+            return
+        if rng.random() < 0.02:
+            self._send_run(self._peer())
             return
         self._send(self._peer(), rng.choice(self._makers)())
 
