@@ -9,8 +9,8 @@ from tests.lib.object_sizes import container_sizes
 from tests.lib.peer_fuzz import PeerFuzzer
 
 PEERS = 2000
-BOUNDED = (  # grow with blocks, and with addresses up to their limits, which tests of their own see
-    "._ctx.tree", "._ctx.active", "._ctx.discouraged", "._ctx.bans", "._gossip.book", "._intake.extra",
+BOUNDED = (  # grow with blocks, addresses and transactions up to their limits, which tests of their own see
+    "._ctx.tree", "._ctx.active", "._ctx.delays", "._ctx.discouraged", "._ctx.bans", "._gossip.book", "._intake.extra",
 )  # fmt: skip
 SLACK = PEERS // 40
 
