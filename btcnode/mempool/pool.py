@@ -361,20 +361,13 @@ class Mempool:
         return Staged(self, removals, additions)
 
     def add_alone(self, entry: MempoolEntry, now: int) -> None:
-        """Take in a transaction that has no relatives here (``is_unrelated``): what ``Staged.apply`` does, in short.
+        """Take in a transaction that has no relatives here (``is_unrelated``), as ``Staged.apply`` does without others.
 
         Children that a block has left here do not count. Raises ValueError when it is larger than a cluster may be.
         """
         if entry.size > self.max_cluster_size:
             raise ValueError("a cluster would be too large")
-        self._enter(entry, now)
-        cluster = Cluster.of_one(entry)
-        self._index.add(cluster)
-        self._eviction.on_regrouped((), (cluster,))
-        self.version += 1
-        self.sequence += 1
-        for came in self._on_added:
-            came(entry)
+        self.carry_out((), (Cluster.of_one(entry),), (), (entry,), RemovalReason.REPLACED, now)
 
     def carry_out(
         self,
@@ -385,7 +378,7 @@ class Mempool:
         reason: RemovalReason,
         now: int,
     ) -> None:
-        """Replace clusters; for ``Staged.apply`` and the pool itself."""
+        """Replace clusters; ``reason`` is that of the removed ones. For ``Staged.apply`` and the pool itself."""
         for cluster in old:
             self._index.discard(cluster)
         for entry in removed:

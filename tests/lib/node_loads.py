@@ -8,8 +8,8 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,16 @@ def cost_of(node: NodeProcess, metrics: int, work: Callable[[], None]) -> Cost:
     return Cost(seconds, spent, p99(before, lags(metrics)), put_aside(pid) - aside)
 
 
+@contextmanager
+def new_node(blocks: Sequence[bytes], options: Iterable[str]) -> Iterator[tuple[ChainServer, NodeProcess, int]]:
+    """A server of the blocks, a node that is about to start and to connect to it, and the port of its metrics."""
+    metrics = free_port()
+    with ChainServer.of_blocks(PARAMS, blocks) as server, tempfile.TemporaryDirectory() as directory:
+        own = ("--connect", server.address, f"-metrics-port={metrics}", *OLD_TIP)
+        with NodeProcess(Path(directory), "regtest", *own, *options) as node:
+            yield server, node, metrics
+
+
 class Sync:
     """A chain whose blocks come when they are let go."""
 
@@ -81,19 +91,13 @@ class Sync:
 
     def run(self, *options: str, beside: Beside = nullcontext) -> Cost:
         """One sync by a new node; ``beside`` is entered with the node before it begins."""
-        go, metrics = threading.Event(), free_port()
+        go = threading.Event()
 
         def gate(_: bytes, raw: bytes) -> bytes:
             go.wait()
             return raw
 
-        with (
-            ChainServer.of_blocks(PARAMS, self.blocks) as server,
-            tempfile.TemporaryDirectory() as directory,
-            NodeProcess(
-                Path(directory), "regtest", "--connect", server.address, f"-metrics-port={metrics}", *OLD_TIP, *options
-            ) as node,
-        ):
+        with new_node(self.blocks, options) as (server, node, metrics):
             server.on_block = gate
             node.start()
             headers = len(self.blocks)
@@ -121,14 +125,7 @@ class Flood:
 
     def run(self, *options: str, beside: Beside = nullcontext) -> Cost:
         """All of them to a new node that has the chain; ``beside`` is entered with the node before they come."""
-        metrics = free_port()
-        with (
-            ChainServer.of_blocks(PARAMS, self.blocks) as server,
-            tempfile.TemporaryDirectory() as directory,
-            NodeProcess(
-                Path(directory), "regtest", "--connect", server.address, f"-metrics-port={metrics}", *OLD_TIP, *options
-            ) as node,
-        ):
+        with new_node(self.blocks, options) as (_, node, metrics):
             node.start()
             node.wait_height(len(self.blocks), TIMEOUT)
             peer = ScriptedPeer.connect("127.0.0.1", node.port, PARAMS)
