@@ -5,8 +5,8 @@
 A new node syncs a chain, and another one is given a flood of transactions: in turn without viewers and with so many of
 them, who read the feed all the time. Printed are the processor seconds of the node's own process, the ratio of both
 (medians), and how late its loop came to its ticks (p99). Viewers cost by the second, so that on a machine that is busy
-with other things, where the work takes longer, they seem to cost more: the share of a core is told as well. Exit status
-1 when viewers took more than 2 % of the processor time, or p99 was above 50 ms.
+with other things, where the work takes longer, they seem to cost more: the share of a core is told as well. The aim:
+at most 2 % of the processor time, and p99 at most 50 ms.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def told(title: str, costs: list[Cost]) -> float:
     return own
 
 
-def compared(name: str, load: Sync | Flood, viewers: int, runs: int) -> bool:
-    """Whether viewers cost no more than they may."""
+def compare(name: str, load: Sync | Flood, viewers: int, runs: int) -> None:
+    """Print what viewers cost, and whether that is more than they may."""
     alone: list[Cost] = []
     watched: list[Cost] = []
     for _ in range(runs):
@@ -75,11 +75,13 @@ def compared(name: str, load: Sync | Flood, viewers: int, runs: int) -> bool:
         watched.append(load.run(beside=watched_by(viewers)))
     before, after = told(f"{name}, nobody looks", alone), told(f"{name}, {viewers} viewers", watched)
     share = (after - before) / statistics.median(cost.seconds for cost in watched)
-    print(f"{name}: ratio {after / before:.3f}; {share:.2%} of a core")
-    return after / before <= 1 + MOST_SHARE and statistics.median(cost.lag for cost in watched) <= MOST_LAG
+    lag = statistics.median(cost.lag for cost in watched)
+    verdict = "within" if after / before <= 1 + MOST_SHARE and lag <= MOST_LAG else "BEYOND"
+    aim = f"{MOST_SHARE:.0%} and {1000 * MOST_LAG:.0f} ms"
+    print(f"{name}: ratio {after / before:.3f}; {share:.2%} of a core: {verdict} the aim of {aim}")
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--viewers", type=int, default=10)
     parser.add_argument("--runs", type=int, default=3)
@@ -87,12 +89,10 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=12, help="large ones of the chain")
     parser.add_argument("--txs", type=int, default=2000, help="transactions of each, and three times so many at once")
     words = parser.parse_args()
-    good = True
     for name in words.only.split(","):
         load = Sync(words.blocks, words.txs, 200) if name == "sync" else Flood(3 * words.txs)
-        good &= compared(name, load, words.viewers, words.runs)
-    return int(not good)
+        compare(name, load, words.viewers, words.runs)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
