@@ -97,7 +97,7 @@ class ChainStore:
             remove_snapshot(directory)
         take_snapshot_over(directory, params)
         damage = DamageReports()
-        database = Database.open(directory, crash_ratio=crash_ratio, damage=damage)
+        database = Database.open(directory, crash_ratio=crash_ratio, damage=damage, anew=reindex)
         snapshot: SnapshotStore | None = None
         lock: DirectoryLock | None = None
         files: BlockFiles | None = None

@@ -91,6 +91,13 @@ class CoinRuns:
         else:
             self._tidy({run.path for run in self._runs})
 
+    def leftover(self) -> bool:
+        """Whether there are files of coins, before any is opened; raises StorageError."""
+        try:
+            return self._folder.is_dir() and any(path.name.endswith(SUFFIX) for path in self._folder.iterdir())
+        except OSError as error:
+            raise storage_error(error, f"cannot look into {self._folder}") from None
+
     def _tidy(self, known: Collection[Path]) -> None:
         """Remove the files of all other runs; raises StorageError."""
         try:

@@ -136,9 +136,12 @@ class Database:
         max_map_size: int = MAX_MAP_SIZE,
         crash_ratio: int = 0,
         damage: DamageReports | None = None,
+        anew: bool = False,
     ) -> Database:
         """Open, or create, the database ``file`` in the directory ``path`` and lock that directory.
 
+        ``anew``: coins that lie beside a file which is not there, or empty, are of no use; without it they are a sign
+        that the file was lost, and it is refused.
         ``crash_ratio``: for tests, the process ends in one of so many writes of CRASH_BYTES of coins.
         ``damage`` is told of what is found to be damaged later.
         ``map_size`` is the initial size of the memory map, ``max_map_size`` the limit of its growth (bytes).
@@ -160,7 +163,7 @@ class Database:
                 bring_up_to_date(path / file, lambda what: _damage(path / file, what))
             env = _open_env(path / file, map_size)
             database = cls(path, path / file, env, lock, max_map_size, damage or DamageReports(), crash_ratio)
-            database._prepare(in_doubt=doubt)
+            database._prepare(in_doubt=doubt, anew=anew)
             database.is_small = small and database.coin_runs.size <= WHOLE_BYTES
         except BaseException as error:
             if env is not None:
@@ -174,7 +177,7 @@ class Database:
             raise
         return database
 
-    def _prepare(self, *, in_doubt: bool) -> None:
+    def _prepare(self, *, in_doubt: bool, anew: bool) -> None:
         """Open the named databases and the runs, free reader slots of killed processes, check or write the schema."""
         check_length(self._env, self.file)
         self._env.reader_check()
@@ -185,6 +188,8 @@ class Database:
         if stored is None:
             if any(self.count(name) for name in DATABASES):
                 raise CorruptionError(f"{self.file} is not a btcnode database: {REINDEX_ADVICE}")
+            if not anew and self.coin_runs.leftover():  # opening the runs of an empty manifest would delete them
+                raise self.damaged("it is missing or empty, but the files of its coins are there")
             self.commit(meta_puts={META_SCHEMA: SCHEMA.pack(SCHEMA_VERSION)})
         elif not is_whole(META_SCHEMA, stored):
             raise self.damaged("the record of its layout")

@@ -277,3 +277,26 @@ def test_fatal_signal_has_the_next_start_look_at_everything(tmp_path: Path, monk
     assert ended.returncode == -signal.SIGABRT
     with pytest.raises(CorruptionError, match=r"btcnode\.mdb is damaged .*page"):
         Database.open(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["missing", "empty"])
+def test_lost_database_does_not_cost_its_coins(tmp_path: Path, what: str) -> None:
+    """Whoever moves the file away, starts, and puts it back has lost nothing."""
+    alive = {bytes([n]) * 36: bytes([n]) * 35 for n in range(200)}
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(coins_put=alive)
+    file, runs = tmp_path / DATABASE_FILE, runs_of(tmp_path)
+    whole = file.read_bytes()
+    file.unlink()
+    if what == "empty":
+        file.touch()
+    for _ in range(2):
+        with pytest.raises(CorruptionError, match=r"btcnode\.mdb is damaged \(it is missing or empty"):
+            Database.open(tmp_path)
+        assert runs_of(tmp_path) == runs
+    file.write_bytes(whole)
+    with closing(Database.open(tmp_path)) as database:
+        assert CoinsDb(database).get_many(sorted(alive)) == [alive[key] for key in sorted(alive)]
+    file.unlink()
+    Database.open(tmp_path, anew=True).close()
+    assert runs_of(tmp_path) == []
