@@ -17,6 +17,7 @@ ORDER = {
     "record": 0,
     "errors": 0,
     "files": 0,
+    "side_thread": 0,
     "networks": 2,
     "primitives": 1,
     "script": 2,

@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -18,12 +19,18 @@ from btcnode.errors import ConfigError
 from btcnode.observe.log_limit import RateLimit
 from btcnode.settings.groups.log import LOG_CATEGORIES
 from btcnode.settings.settings import Settings
+from btcnode.side_thread import SideThread
 
 ROOT = "btcnode"
 SHRINK_ABOVE_BYTES = 11_000_000  # a log that is larger at start is cut ...
 SHRINK_TO_BYTES = 10_000_000  # ... down to its end
 RECENT_LINES = 8
 MAX_TEXT = 65_536  # characters of a line
+MAX_WAITING = 4_000_000  # characters that wait to be written to one stream
+WRITE_SIZE = 65_536  # characters written at a time
+PATIENCE_S = 0.1  # that who logs a line waits for it to be written, ...
+DISTRUST_S = 60.0  # ... and that nobody waits when it was not
+END_PATIENCE_S = 2.0  # that the end waits for a stream that takes nothing
 
 _CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), 0x7F) if c != 0x0A}
 
@@ -90,13 +97,89 @@ def _place(record: logging.LogRecord) -> str:
     return f"{'/'.join(path.parts[start:])}:{record.lineno}"
 
 
-class LogStream(logging.StreamHandler[TextIO]):
-    """Writes lines to a stream; those that it does not take are lost, as Core loses them."""
+class LogStream(logging.Handler):
+    """Writes lines to a stream, in a thread of its own; those that it does not take are lost, as Core loses them.
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Tell of mistakes in the program, but not that a disk is full or a reader has left."""
-        if not isinstance(sys.exception(), OSError) and not self.stream.closed:
-            super().handleError(record)
+    Who logs a line waits ``PATIENCE_S`` at most until it is written, so that it is there before what follows from it
+    is seen. A disk or a terminal that was slower once is not waited for during ``DISTRUST_S``, nor are lines that come
+    with every block. Of what it does not take meanwhile ``MAX_WAITING`` characters are kept.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.stream = stream
+        self._clock = clock
+        self._thread = SideThread("log")
+        self._lines: deque[str] = deque()
+        self._due = False  # the thread will look at the lines
+        self._given = self._written = 0  # characters; the one is counted by who logs, the other by the thread
+        self._lost = 0  # lines
+        self._distrust_until = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put a line down to be written."""
+        try:
+            line = f"{self.format(record)}\n"
+        except Exception:
+            self.handleError(record)  # a mistake in the program
+            return
+        if self._given - self._written + len(line) > MAX_WAITING:
+            self._lost += 1
+            return
+        self._given += len(line)
+        self._lines.append(line)
+        if not self._due:
+            self._due = True
+            self._thread.give(self._write)
+        if getattr(record, "unlimited", False) or self._clock() < self._distrust_until:
+            return
+        if not self._thread.wait(PATIENCE_S):
+            self._distrust_until = self._clock() + DISTRUST_S
+
+    def _write(self) -> None:
+        """Write what waits; in the thread."""
+        self._due = False
+        while self._lines:
+            parts: list[str] = []
+            size = 0
+            while self._lines and size < WRITE_SIZE:
+                parts.append(self._lines.popleft())
+                size += len(parts[-1])
+            self._put("".join(parts))
+            self._written += size
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            text = f"{lost} lines are missing here: they came faster than they could be written"
+            record = logging.LogRecord(f"{ROOT}.log", logging.WARNING, __file__, 0, text, (), None)
+            self._put(f"{self.format(record)}\n")
+
+    def _put(self, text: str) -> None:
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except OSError:
+            pass  # a full disk, a reader that has left: there is nobody to tell
+        except UnicodeEncodeError:  # half of a pair of surrogates, from a client's text
+            self._put(text.encode("utf-8", "backslashreplace").decode())
+        except ValueError:
+            if not self.stream.closed:
+                raise
+
+    def flush(self) -> None:
+        """Wait until all is written, as long as some of it is."""
+        while True:
+            before = self._written
+            if self._thread.wait(END_PATIENCE_S):
+                if not self._due:  # nor has the thread itself had something to say
+                    return
+            elif self._written == before:
+                return
+
+    def close(self) -> None:
+        """Write what is left; records that still come are dropped."""
+        super().close()
+        self.flush()
+        self._thread.close(0.0)
 
 
 class LogFile(LogStream):
@@ -115,19 +198,20 @@ class LogFile(LogStream):
 
     def reopen(self) -> None:
         """Go on in a new file of the same name, in the old one where that cannot be made."""
+        self._thread.give(self._reopen)
+
+    def _reopen(self) -> None:
         try:
-            new = self._open()
+            old, self.stream = self.stream, self._open()
         except ConfigError as error:
             logging.getLogger("btcnode.node").warning("%s", error)
             return
-        old = self.setStream(new)
-        if old is not None:
-            _close(old)
+        _close(old)
 
     def close(self) -> None:
-        """Close the file; records that still come are dropped."""
+        """Write what is left and close the file; records that still come are dropped."""
+        self._thread.give(lambda: _close(self.stream))
         super().close()
-        _close(self.stream)
 
 
 def _close(stream: TextIO) -> None:
@@ -205,13 +289,17 @@ class LogSetup:
         if self.file is not None:
             self.file.reopen()
 
+    def flush(self) -> None:
+        """Wait until all lines are written, as long as streams take some."""
+        for handler in self._handlers:
+            handler.flush()
+
     def close(self) -> None:
-        """Take the handlers off and close the file."""
+        """Take the handlers off, write what is left and close the file."""
         for handler in self._handlers:
             self._root.removeHandler(handler)
             self._others.removeHandler(handler)
-        if self.file is not None:
-            self.file.close()
+            handler.close()
         self._root.propagate = self._others.propagate = True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,7 +13,7 @@ from typing import Any, TextIO
 import pytest
 
 from btcnode.errors import ConfigError
-from btcnode.observe.logging import MAX_TEXT, LineFormatter, LogSetup, RecentLines, shrink_log
+from btcnode.observe.logging import MAX_TEXT, MAX_WAITING, LineFormatter, LogSetup, RecentLines, shrink_log
 from tests.lib.settings import settings_of
 
 
@@ -32,12 +33,13 @@ def set_up(tmp_path: Path) -> Iterator[Any]:
 
 def test_lines(set_up: Any, tmp_path: Path) -> None:
     console, recent = io.StringIO(), RecentLines(2)
-    set_up(console, recent, debug=("net",))
+    setup = set_up(console, recent, debug=("net",))
     logging.getLogger("btcnode.net").debug("hello %d", 5)
     logging.getLogger("btcnode.rpc").debug("not wanted")
     logging.getLogger("btcnode.node").info("plain")
     logging.getLogger("btcnode.node").warning("careful")
     logging.getLogger("btcnode.net").error("peer says 'a\r\x1b[0mb\x00'")
+    setup.flush()
     text = (tmp_path / "regtest" / "debug.log").read_text()
     assert text == console.getvalue()
     found = [re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "", line) for line in text.splitlines()]
@@ -56,19 +58,21 @@ def _record(text: str) -> logging.LogRecord:
 
 
 def test_time_is_utc_with_micros_on_request(set_up: Any, tmp_path: Path) -> None:
-    set_up(logtimemicros=True)
+    setup = set_up(logtimemicros=True)
     record = logging.LogRecord("btcnode.node", logging.INFO, "", 0, "x", (), None)
     record.created = 1_700_000_000.25
     logging.getLogger("btcnode").handle(record)
+    setup.flush()
     assert (tmp_path / "regtest" / "debug.log").read_text() == "2023-11-14T22:13:20.250000Z x\n"
 
 
 def test_traceback_goes_with_the_line(set_up: Any, tmp_path: Path) -> None:
-    set_up()
+    setup = set_up()
     try:
         raise ValueError("why")
     except ValueError as error:
         logging.getLogger("btcnode.node").error("failed", exc_info=error)
+    setup.flush()
     text = (tmp_path / "regtest" / "debug.log").read_text()
     assert "[error] failed\nTraceback" in text
     assert text.endswith("ValueError: why\n")
@@ -87,6 +91,7 @@ def test_reopen_follows_a_rotation(set_up: Any, tmp_path: Path) -> None:
     path.rename(path.with_suffix(".1"))
     setup.reopen()
     logging.getLogger("btcnode.node").info("two")
+    setup.flush()
     assert path.read_text().endswith(" two\n")
     assert path.with_suffix(".1").read_text().endswith(" one\n")
 
@@ -98,11 +103,72 @@ def test_what_a_full_disk_or_a_lost_console_does_not_take_is_lost(
     setup = set_up(console=console, debuglogfile="/dev/full")
     for n in range(2000):
         logging.getLogger("btcnode.net").info("line %d of some length", n)
+    setup.flush()
     with pytest.raises(OSError):
         console.close()
     logging.getLogger("btcnode.net").info("a line for a console that is closed")
     setup.close()
     assert capfd.readouterr() == ("", "")
+
+
+class StandsStill(io.StringIO):
+    """A terminal whose user has stopped it, until ``go_on``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+
+    def write(self, text: str, /) -> int:
+        self.asked.set()
+        self.go_on.wait()
+        return super().write(text)
+
+
+def stand_still(set_up: Any) -> tuple[LogSetup, StandsStill]:
+    """Logging to a stream that takes nothing, which is known by now."""
+    console = StandsStill()
+    setup = set_up(console, debuglogfile=False, logtimestamps=False)
+    logging.getLogger("btcnode.net").info("line 0")
+    console.asked.wait()
+    return setup, console
+
+
+def test_a_stream_that_stands_still_keeps_nobody_waiting_and_loses_nothing(set_up: Any) -> None:
+    setup, console = stand_still(set_up)  # whoever waits for the stream does not come back from here
+    lines = [f"line {n}" for n in range(1_000)]
+    for line in lines[1:]:
+        logging.getLogger("btcnode.net").info("%s", line)
+    console.go_on.set()
+    setup.flush()
+    assert console.getvalue().splitlines() == lines
+
+
+def test_what_waits_for_a_stream_is_bounded(set_up: Any) -> None:
+    setup, console = stand_still(set_up)
+    kept = MAX_WAITING // (MAX_TEXT + 1)
+    for _ in range(kept + 30):
+        logging.getLogger("btcnode.net").info("x" * MAX_TEXT)
+    console.go_on.set()
+    setup.flush()
+    lines = console.getvalue().splitlines()
+    assert lines[0] == "line 0" and lines[-1].startswith("[warning] ") and " lines are missing here" in lines[-1]
+    missing = int(lines[-1].removeprefix("[warning] ").split()[0])
+    assert len(lines) - 2 + missing == kept + 30 and missing >= 30
+    assert len(console.getvalue()) <= MAX_WAITING + MAX_TEXT + 200
+    logging.getLogger("btcnode.net").info("again")
+    setup.flush()
+    assert console.getvalue().endswith("\nagain\n")
+
+
+def test_half_of_a_pair_does_not_end_the_log(set_up: Any, tmp_path: Path) -> None:
+    console = (tmp_path / "console").open("w", encoding="utf-8")
+    setup = set_up(console, logtimestamps=False)
+    logging.getLogger("btcnode.rpc").info("a \ud800 b")
+    logging.getLogger("btcnode.rpc").info("c")
+    setup.flush()
+    assert (tmp_path / "console").read_text() == (tmp_path / "regtest/debug.log").read_text() == "a \\ud800 b\nc\n"
+    console.close()
 
 
 def test_a_mistake_in_a_log_call_is_told(set_up: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -118,8 +184,9 @@ def test_a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file(set_up: Any, t
     path.mkdir()
     setup.reopen()
     logging.getLogger("btcnode.net").info("still here")
-    assert old.read_text().splitlines()[-2].endswith(f"Could not open debug log file {path}")
-    assert old.read_text().endswith("still here\n")
+    setup.flush()
+    ends = [f"Could not open debug log file {path}", "still here"]
+    assert all(any(line.endswith(end) for line in old.read_text().splitlines()) for end in ends)
 
 
 def test_a_large_log_is_cut_at_a_line(tmp_path: Path) -> None:
