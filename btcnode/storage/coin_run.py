@@ -13,7 +13,7 @@ import errno
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from struct import Struct
@@ -26,6 +26,7 @@ from btcnode.errors import CorruptionError
 from btcnode.storage.checksums import CHECK_SIZE, RESIDUE, check_of
 from btcnode.storage.coin_groups import END, GONE, Entries, find, low_of, sealed_group, split, unpack
 from btcnode.storage.durable import is_full, sync_directory, sync_file
+from btcnode.storage.mapped_memory import append_value, zeros
 from btcnode.storage.page_check import check_file
 from btcnode.storage.read_ahead import ReadAhead
 
@@ -104,7 +105,11 @@ class RunWriter:
             self.path.unlink(missing_ok=True)
             raise
         self._bits = max(8, FILTER_BITS * expected)
-        self._filter = bytearray((self._bits >> 3) + 1)
+        try:
+            self._filter = zeros(folder, _BITS.size + (self._bits >> 3) + 1 + CHECK_SIZE)  # as stored
+        except OSError:
+            self.abandon()
+            raise
         self._wrote = wrote
         self._keys: list[bytes] = []
         self._coins: list[bytes] = []
@@ -125,11 +130,15 @@ class RunWriter:
     def finish(self) -> RunRecord:
         """Bring the run to the disk; it counts when the manifest names it."""
         self._pack(last=True)
-        stored = sealed_group(_BITS.pack(self._bits) + self._filter, FILTER_KEY, self.name)
-        self._waiting.append((FILTER_KEY, stored))
-        self._checks += check_of(stored)
         self._write()
         self._env.close()
+        stored = self._filter
+        _BITS.pack_into(stored, 0, self._bits)
+        check = crc32(memoryview(stored)[:-CHECK_SIZE], crc32(FILTER_KEY, crc32(self.name)))
+        stored[-CHECK_SIZE:] = check.to_bytes(CHECK_SIZE, "little")
+        self._checks += check
+        with self._telling_full():
+            append_value(self.path, FILTER_KEY, stored)
         sync_file(self.path)
         sync_directory(self._folder)
         return RunRecord(self.name, self._entries, self._tombs, self._groups, self._checks & _MASK64)
@@ -158,16 +167,21 @@ class RunWriter:
         bits, table, number = self._bits, self._filter, int.from_bytes
         for prefix in {key[:_PREFIX] for key in keys}:
             place = number(prefix, "big") * bits >> 32
-            table[place >> 3] |= 1 << (place & 7)
+            table[_BITS.size + (place >> 3)] |= 1 << (place & 7)
 
-    def _write(self) -> None:
+    @contextmanager
+    def _telling_full(self) -> Iterator[None]:
+        """A full disk as what it is."""
         try:
-            with self._env.begin(write=True) as txn:
-                txn.cursor().putmulti(self._waiting, append=True)
+            yield
         except lmdb.Error as error:
             if os.strerror(errno.EIO) in str(error) and is_full(self.path):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             raise
+
+    def _write(self) -> None:
+        with self._telling_full(), self._env.begin(write=True) as txn:
+            txn.cursor().putmulti(self._waiting, append=True)
         if self._wrote is not None:
             self._wrote(self._waiting_size)
         self._waiting, self._waiting_size = [], 0
