@@ -7,14 +7,19 @@ blocks go on meanwhile. Entries are sent in order, some thousand at a time, over
     outpoints[36] ..., lengths of coins (u32 of the machine) ..., coins ...
 
 The input's end before that tells that the node is gone. The answer on the standard output is the new run's record.
+
+A process that fails, or stands still because somebody has stopped it, costs time only: the node does its work again.
+One whose node is gone leaves no file. Where memory runs out the kernel is to take these first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import subprocess
 import sys
+import threading
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
@@ -29,10 +34,13 @@ from btcnode.storage.coin_merge import MergeStopped, merge
 from btcnode.storage.coin_run import CoinRun, RunDamageError, RunRecord, new_name, path_of, write_run
 
 NICENESS = 10  # of merges: connecting blocks and verifying scripts come first; what waits long is merged at once
-_START = "import sys; sys.path[:] = sys.argv[5:]; from btcnode.storage.coin_process import main; main()"
+OOM_SCORE = b"500"  # of 1,000: the node is larger, and ends all
+_START = "import sys; sys.path[:] = sys.argv[6:]; from btcnode.storage.coin_process import main; main()"
 _DAMAGED = 3  # exit status
 _FRAME = Struct("<IQ")
 _LENGTH = "I"
+
+log = logging.getLogger("btcnode.coindb")
 
 
 class RunProcess:
@@ -42,18 +50,31 @@ class RunProcess:
         """Start it for ``task`` (``main``); raises OSError when that is impossible."""
         name = new_name()
         self._path = path_of(folder, name)
+        words = (task, os.fsencode(folder), more, name.hex(), str(os.getpid()))
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, task, os.fsencode(folder), more, name.hex(), *sys.path],
+            [sys.executable, "-P", "-c", _START, *words, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             process_group=0,
         )
         self._stopped = False
+        if hasattr(os, "waitid"):
+            threading.Thread(target=self._end_if_halted, name="halted", daemon=True).start()
 
     @property
     def pid(self) -> int:
         """Its process id."""
         return int(self._process.pid)
+
+    def _end_if_halted(self) -> None:
+        """Kill it when a signal stops it, which nobody would notice: a flush would wait for ever."""
+        try:
+            seen = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+        except ChildProcessError:  # it has ended, and was waited for
+            return
+        if seen is not None and seen.si_code == os.CLD_STOPPED:
+            log.warning("A process that writes coins was stopped by signal %d: done without it", seen.si_status)
+            self._process.kill()
 
     def _say(self, data: bytes) -> None:
         """Send it bytes; raises OSError when it has ended."""
@@ -173,35 +194,41 @@ def _read(stream: IO[bytes], size: int) -> bytes:
     return data
 
 
-def _merged(folder: Path, tombs: str, name: bytes) -> RunRecord:
+def _merged(folder: Path, tombs: str, name: bytes, node: int) -> RunRecord:
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     size = int.from_bytes(sys.stdin.buffer.read(4), "little")
     records = RunRecord.unpack_all(sys.stdin.buffer.read(size))
-    parent = os.getppid()
     runs = [CoinRun(folder, record, trusted=True) for record in records]
-    return merge(folder, runs, keep_tombs=tombs == "keep", may_continue=lambda: os.getppid() == parent, name=name)
+    return merge(folder, runs, keep_tombs=tombs == "keep", may_continue=lambda: os.getppid() == node, name=name)
 
 
 def main() -> None:
     """The process: ``merge`` or ``write``, a folder, what becomes of tombstones or how many entries come, a name.
 
-    These are its arguments. Records of runs, or entries, come on stdin; the record of the new run goes to stdout.
+    These are its arguments, and the node's process id. Records of runs, or entries, come on stdin; the record of the
+    new run goes to stdout.
     """
-    task, folder, more, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3], bytes.fromhex(sys.argv[4])
+    task, place, more, hex_name, node = sys.argv[1:6]
+    folder, name = Path(place), bytes.fromhex(hex_name)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_bytes(OOM_SCORE)
     try:
         if task == "merge":
-            record = _merged(folder, more, name)
+            record = _merged(folder, more, name, int(node))
         else:
             record = write_run(folder, _sent(sys.stdin.buffer), int(more), name=name)
         told, status = record.pack(), 0
     except RunDamageError as error:
         told, status = str(error).encode(), _DAMAGED
-    except (MergeStopped, lmdb.Error, OSError):
+    except (MergeStopped, lmdb.Error, OSError, MemoryError):
         os._exit(1)
     try:
+        if os.getppid() != int(node):
+            raise BrokenPipeError
         sys.stdout.buffer.write(told)
         sys.stdout.buffer.flush()
-    except OSError:  # the node has ended meanwhile, and nobody reads
+    except OSError:  # the node has ended meanwhile; its next start may be over, which would remove the file
+        path_of(folder, name).unlink(missing_ok=True)
         os._exit(1)
     os._exit(status)

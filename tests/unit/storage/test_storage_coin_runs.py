@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ import lmdb
 import pytest
 
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
-from btcnode.storage import coin_merge, coin_process, coin_run, coin_runs
+from btcnode.storage import coin_merge, coin_process, coin_run, coin_runs, mapped_memory
 from btcnode.storage.coin_groups import END, GONE, NODE_SIZE, Entries, bound_between, find, low_of, pack, split, unpack
 from btcnode.storage.coin_merge import FLOOR, merge, merge_from
 from btcnode.storage.coin_process import MergeProcess, WriteProcess
@@ -296,13 +298,40 @@ def test_a_process_whose_node_is_gone_says_nothing(tmp_path: Path, capfd: pytest
     runs = [written(tmp_path, made(random.Random(4), 20, [0], [35])) for _ in range(2)]
     read, write = os.pipe()
     os.close(read)
-    words = [sys.executable, "-P", "-c", coin_process._START, "merge", str(tmp_path), "keep", "00" * 8, *sys.path]
+    more = ["merge", str(tmp_path), "keep", "00" * 8, str(os.getpid()), *sys.path]
+    words = [sys.executable, "-P", "-c", coin_process._START, *more]
     with os.fdopen(write, "wb") as nobody:
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=nobody)
         records = b"".join(run.record.pack() for run in runs)
         process.communicate(len(records).to_bytes(4, "little") + records, timeout=60)
     assert process.returncode == 1
     assert capfd.readouterr().err == ""
+    assert {path.name for path in tmp_path.iterdir()} == {run.path.name for run in runs}  # nor does it leave a file
+
+
+def test_a_merge_ends_with_a_node_that_was_gone_before_it_looked(tmp_path: Path) -> None:
+    runs = [written(tmp_path, made(random.Random(4), 20, [0], [35])) for _ in range(2)]
+    records = b"".join(run.record.pack() for run in runs)
+    more = ["merge", str(tmp_path), "keep", "00" * 8, str(os.getppid()), *sys.path]  # of another process
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", coin_process._START, *more],
+        input=len(records).to_bytes(4, "little") + records, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+    assert {path.name for path in tmp_path.iterdir()} == {run.path.name for run in runs}
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="no such thing here")
+def test_memory_is_taken_from_processes_that_write_coins_first(tmp_path: Path) -> None:
+    mine = int(Path("/proc/self/oom_score_adj").read_bytes())
+    process, deadline = WriteProcess(tmp_path, 1), time.monotonic() + 60
+    try:
+        while (score := int(Path(f"/proc/{process.pid}/oom_score_adj").read_bytes())) == mine:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert score == max(mine, int(coin_process.OOM_SCORE))
+    finally:
+        process.abandon()
 
 
 def test_a_process_that_fails_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,7 +403,7 @@ WRITERS = {
     "ends later": "import sys, os; sys.stdin.buffer.read(100_000); os.kill(os.getpid(), 9)",
     "leaves a file": "import sys, os; open(os.path.join(sys.argv[2], sys.argv[4] + '.mdb'), 'wb').write(bytes(9999)); "
     "os.kill(os.getpid(), 9)",
-    "has lost entries": "import sys; sys.path[:] = sys.argv[5:]; from btcnode.storage import coin_process as p; "
+    "has lost entries": "import sys; sys.path[:] = sys.argv[6:]; from btcnode.storage import coin_process as p; "
     "sent = p._sent; p._sent = lambda stream: list(sent(stream))[1:]; p.main()",
 }
 
@@ -391,6 +420,22 @@ def test_a_process_that_does_not_write_is_done_without(
         assert dict(all_coins(CoinsDb(database))) == alive
         assert files(tmp_path) == {run.path.name for run in database.coin_runs.runs}
         assert not database.coin_runs.pids
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="a stopped process cannot be told here")
+def test_a_process_that_is_stopped_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what it was to write nor the end of the node may wait for somebody's SIGCONT."""
+    stops = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+    monkeypatch.setattr(coin_process, "_START", stops)
+    monkeypatch.setattr(coin_runs, "WRITE_ENTRIES", 0)
+    database, alive = unmerged(tmp_path, random.Random(29), monkeypatch)
+    with closing(database):
+        more = made(random.Random(30), 20_000, [0], [35])
+        database.commit(coins_put=more)
+        database.coin_runs.begin_merges()
+        database.coin_runs.wait()
+        assert dict(all_coins(CoinsDb(database))) == alive | more
+        assert files(tmp_path) == {run.path.name for run in database.coin_runs.runs}
 
 
 def test_a_process_that_finds_no_room_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,6 +491,81 @@ def test_a_writing_process_whose_node_is_gone_leaves_nothing(tmp_path: Path) -> 
     assert inner.wait(60) == 1
     assert not list(tmp_path.iterdir())
     process.abandon()
+
+
+# -- large filters lie in memory of files
+
+
+def large(folder: Path, expected: int, coins: Coins) -> CoinRun:
+    """A run that was made for so many entries."""
+    keys = sorted(coins)
+    record = write_run(folder, iter([(keys, [coins[key] for key in keys])]), expected)
+    return CoinRun(folder, record, in_doubt=True)
+
+
+def test_a_large_filter_is_as_a_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coins = made(random.Random(31), 3000, [0, 1], [35, 300])
+    small = large(tmp_path, 100_000, coins)
+    monkeypatch.setattr(mapped_memory, "MAPPED_FROM", 1000)
+    run = large(tmp_path, 100_000, coins)
+    assert run.size <= small.size + 3 * 4096 and not run.size % 4096  # nothing of what was reserved is left
+    run.verify()
+    assert content([run]) == sorted(coins.items())
+    assert bytes(run._filter) == bytes(small._filter)
+    assert len(list(tmp_path.iterdir())) == 2  # what held it had no name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory differ")
+def test_a_large_filter_takes_no_memory_of_the_process(tmp_path: Path) -> None:
+    """30 MB for 40 million coins, with 24 MiB more than the process has: mainnet's has 130."""
+    code = """
+        import resource, sys
+        from pathlib import Path
+        from btcnode.storage.coin_run import write_run
+        keys = [n.to_bytes(4, "big") * 9 for n in range(0, 1 << 32, 1 << 20)]
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        limit = (int(status["VmData"].split()[0]) << 10) + (24 << 20)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        print(write_run(Path(sys.argv[1]), iter([(keys, [bytes(35)] * len(keys))]), 40_000_000).entries)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "4096\n", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room cannot be asked for")
+@pytest.mark.parametrize("full", [1, 2], ids=["what holds it", "the file"])
+def test_a_large_filter_without_room_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: int
+) -> None:
+    monkeypatch.setattr(mapped_memory, "MAPPED_FROM", 1000)
+    coins = made(random.Random(32), 300, [0], [35])
+    taken, real = list[int](), os.posix_fallocate
+
+    def take(fd: int, offset: int, size: int) -> None:
+        taken.append(size)
+        if len(taken) == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(fd, offset, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", take)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        large(tmp_path, 100_000, coins)
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_room_cannot_be_taken_a_large_filter_is_usual_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not here")
+
+    monkeypatch.setattr(mapped_memory, "MAPPED_FROM", 1000)
+    monkeypatch.setattr(os, "posix_fallocate", unable, raising=False)
+    coins = made(random.Random(33), 300, [0], [35])
+    run = large(tmp_path, 100_000, coins)
+    run.verify()
+    assert content([run]) == sorted(coins.items())
 
 
 # -- when something fails
