@@ -2,7 +2,7 @@
 """What a UTXO set costs that outgrows the cache: btcnode, and bitcoind on the same file in the same run.
 
     python scripts/bench/utxo_scale.py [--coins 1,5,20] [--dbcache 100,450] [--bitcoind PATH]
-                                       [--memory-limit third|MiB] [--blocks 40] [--plot cost.svg]
+                                       [--memory-limit third|MiB] [--clients 4] [--blocks 40] [--plot cost.svg]
 
 A chain for each number of coins (millions, kept in ``--cache``; tests/lib/coin_chain.py says what it has): full blocks
 that make coins until there are so many, then ``--blocks`` full blocks that spend from all of them. It is imported with
@@ -11,7 +11,10 @@ per second of both phases, by the times of the UpdateTip lines in its log (RPC m
 seconds, what was written (``write_bytes`` of /proc/<pid>/io, all processes of the node, the end included; and
 ``wchar``), the chainstate on disk after the end, the highest anonymous memory of all its processes, and the longest
 pause of getblockcount. ``--memory-limit`` puts the node into a memory cgroup (version 1 or 2, needs the right to make
-one): a third of the set's bytes in memory, or so many MiB; who is ended for lack of memory is named as such.
+one): a third of the set's bytes in memory, or so many MiB; memory is then what the group holds and the kernel cannot
+take back, page tables and buffers included, and who is ended for lack of memory is named as such. ``--clients``: so
+many RPC clients ask for what takes memory meanwhile (blocks with all transactions, in hex and by REST, statistics of
+all coins, requests of 20 MB), one thing after the other.
 How far everything has come is told on stderr; 20 million coins take a quarter of an hour with a bitcoind, 4 GB of disk.
 ``--plot``: cost against coins as an SVG.
 """
@@ -28,9 +31,14 @@ import sys
 import tempfile
 import threading
 import time
+from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from itertools import count
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
@@ -57,6 +65,7 @@ OPTIONS = (
     "-printtoconsole=0",
     "-logtimemicros",
     "-checkblockindex=0",
+    "-rest",
 )
 TIP = re.compile(r"^(\S+)Z UpdateTip: .* height=(\d+) ", re.MULTILINE)
 
@@ -159,6 +168,7 @@ class Family:
     """What a process and its descendants took; those that have ended count with what was seen of them last."""
 
     pid: int
+    group: LimitedGroup | None = None
     io: dict[int, tuple[int, int]] = field(default_factory=dict)
     ticks: dict[int, int] = field(default_factory=dict)
     memory: int = 0
@@ -188,7 +198,7 @@ class Family:
                 self.io[pid] = int(io["write_bytes"]), int(io["wchar"])
             self.ticks[pid] = ticks.get(pid, 0)
             memory += next((int(x.split()[1]) << 10 for x in status.splitlines() if x.startswith("RssAnon")), 0)
-        self.memory = max(self.memory, memory)
+        self.memory = max(self.memory, memory if self.group is None else self.group.group.used())
 
 
 def folder_size(folder: Path) -> int:
@@ -257,6 +267,72 @@ class Asker:
         return max(self._longest, time.perf_counter() - asked if asked else 0.0)
 
 
+class Greedy:
+    """Clients who ask for what takes memory, without a pause; refusals and silence do not end them."""
+
+    def __init__(self, folder: Path, port: int, clients: int) -> None:
+        self._folder = folder
+        self._port = port
+        self._done = threading.Event()
+        self.answers: Counter[str] = Counter()  # what was answered, or refused, how often
+        self._threads = [threading.Thread(target=self._run, args=(at,), daemon=True) for at in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, first: int) -> None:
+        wishes = (self._block, self._hex, self._rest, self._large, self._statistics)
+        for at in count(first):
+            if self._done.wait(POLL_S):
+                return
+            wish = wishes[at % len(wishes)]
+            try:
+                wish()
+                self.answers[wish.__name__.strip("_")] += 1
+            except (OSError, RuntimeError, ValueError, HTTPException) as error:
+                self.answers[f"{wish.__name__.strip('_')}: {type(error).__name__}"] += 1
+
+    def _call(self, method: str, *params: object) -> str:
+        """The answer's text, not parsed; raises OSError, RuntimeError."""
+        cookie = (self._folder / "regtest/.cookie").read_text()
+        body = json.dumps({"jsonrpc": "1.0", "id": 1, "method": method, "params": params})
+        words = {"Authorization": "Basic " + b64encode(cookie.encode()).decode()}
+        return self._exchange("POST", "/", body, words)
+
+    def _exchange(self, verb: str, path: str, body: str | None, words: dict[str, str]) -> str:
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=120)
+        try:
+            connection.request(verb, path, body, words)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            if answer.status != HTTPStatus.OK:
+                raise RuntimeError(f"{answer.status}: {text[:200]}")
+            return text
+        finally:
+            connection.close()
+
+    def _tip(self) -> str:
+        return str(json.loads(self._call("getbestblockhash"))["result"])
+
+    def _block(self) -> None:
+        self._call("getblock", self._tip(), 3)
+
+    def _hex(self) -> None:
+        self._call("getblock", self._tip(), 0)
+
+    def _rest(self) -> None:
+        self._exchange("GET", f"/rest/block/{self._tip()}.json", None, {})
+
+    def _large(self) -> None:
+        self._call("decoderawtransaction", "00" * 10_000_000)
+
+    def _statistics(self) -> None:
+        self._call("gettxoutsetinfo")
+
+    def stop(self) -> None:
+        """No further question."""
+        self._done.set()
+
+
 def watch(name: str, process: subprocess.Popen[bytes], tips: TipTimes, chain: Chain, family: Family) -> None:
     """Look until all blocks are there; raises RuntimeError when the node ends, or takes too long."""
     begun, progress = time.perf_counter(), Progress(f"{name}, height")
@@ -290,10 +366,12 @@ def measure(name: str, command: list[str], chain: Chain, dbcache: int, options: 
         process = subprocess.Popen(
             full if group is None else group.enter(full), stdout=subprocess.DEVNULL, env=environment()
         )
-        family, tips, asker = Family(process.pid), TipTimes(folder / "regtest/debug.log"), Asker(folder, port)
+        family, tips = Family(process.pid, group), TipTimes(folder / "regtest/debug.log")
+        asker, greedy = Asker(folder, port), Greedy(folder, port, options.clients)
         try:
             watch(name, process, tips, chain, family)
             found.pause = asker.stop()
+            greedy.stop()
             process.terminate()
             while process.poll() is None:
                 family.look()
@@ -303,6 +381,7 @@ def measure(name: str, command: list[str], chain: Chain, dbcache: int, options: 
             found.pause = asker.stop()
             found.failure = str(error)
         finally:
+            greedy.stop()
             process.kill()
             process.wait()
             if group is not None:
@@ -310,6 +389,8 @@ def measure(name: str, command: list[str], chain: Chain, dbcache: int, options: 
                     found.failure = f"out of memory: {found.failure}"
                 group.close()
         tips.look()
+        if greedy.answers:
+            print(f"{name}, clients: {dict(sorted(greedy.answers.items()))}", file=sys.stderr)
     found.growth, found.spending = tips.between(1, chain.grown), tips.between(chain.grown, chain.height)
     found.memory, found.cpu = family.memory, sum(family.ticks.values()) / os.sysconf("SC_CLK_TCK")
     found.written, found.wchar = (sum(pair[at] for pair in family.io.values()) for at in (0, 1))
@@ -343,6 +424,7 @@ def main() -> None:
     parser.add_argument("--bitcoind", default=os.environ.get("BTCNODE_BITCOIND"), help="a bitcoind to compare with")
     parser.add_argument("--only", choices=("btcnode", "bitcoind"), help="one of the two")
     parser.add_argument("--memory-limit", help="memory of the node's cgroup: third (of the set), or MiB")
+    parser.add_argument("--clients", type=int, default=0, help="RPC clients who ask for what takes memory (0)")
     parser.add_argument("--blocks", type=int, default=40, help="blocks that spend (40)")
     parser.add_argument("--block-bytes", type=int, default=FULL_BLOCK, help="bytes of a block, for a quick try")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "btcnode-bench", help="for chains")
