@@ -17,8 +17,9 @@ from btcnode.rpc.room import Room
 from btcnode.services.chain import Chain
 from btcnode.services.transactions import Transactions
 from btcnode.settings.settings import Settings
+from btcnode.storage.coin_runs import MERGES
 from btcnode.sync.driver import RUN_AHEAD_BYTES, ChainDriver
-from btcnode.sync.memory_plan import MIB, PROCESS, MemoryPlan, Wishes, least, plan
+from btcnode.sync.memory_plan import MERGE, MIB, PROCESS, MemoryPlan, Wishes, least, plan
 from btcnode.sync.process_memory import Resident, give_back, resident, resident_of
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
@@ -122,7 +123,7 @@ class NodeConsumers:
     enforced: bool  # the budget is the system's: what does not fit must be refused
 
     def measure(self) -> Resident:
-        """Resident memory of the node, its workers, and processes that merge coins."""
+        """Resident memory of the node, its workers, and processes that write or merge coins."""
         pids = [os.getpid()]
         if self.workers is not None:
             pids += self.workers.pids
@@ -145,9 +146,12 @@ class NodeConsumers:
     def offer(self, free: int) -> None:
         """So many bytes of the budget are not taken: all answers together get no more where that would end the node.
 
-        What those in work were granted is there already, or not: it counts as if it was not.
+        What those in work were granted is there already, or not: it counts as if it was not. A second process that
+        merges coins comes only where there is room for it.
         """
         self.room.largest = max(free + self.room.used, SMALL_ANSWER) if self.enforced else sys.maxsize
+        for database in self.driver.chainstate.store.databases:
+            database.coin_runs.most_merges = MERGES if free >= MERGES * MERGE else 1
 
     def release(self) -> None:
         """Give mapped pages of the database back to the system."""

@@ -28,7 +28,7 @@ from btcnode.storage.lmdb_errors import is_damage, translate
 
 BACKGROUND_ENTRIES = 200_000  # from so many on a merge has a process of its own, and a flush does not do it
 WRITE_ENTRIES = 50_000  # from so many on a flush has a process, which takes 50 ms to start
-MERGES = 2  # at a time: a long one does not keep the short ones waiting
+MERGES = 2  # at a time, where memory suffices: a long one does not keep the short ones waiting
 MAX_RUNS = 32  # beyond it a flush waits for the merges
 TOGETHER = 1 << 14  # entries that are handed on together
 
@@ -70,6 +70,7 @@ class CoinRuns:
         self._closed = False
         self._broken: CorruptionError | None = None
         self._active = 0  # merges under way
+        self.most_merges = MERGES  # that may be; where memory is short one
         self._readers = 0
 
     # -- opening -------------------------------------------------------------------------------------------------
@@ -290,7 +291,7 @@ class CoinRuns:
     def begin_merges(self) -> None:
         """Merge what is due, beside everything else."""
         with self._changed:
-            if self._closed or self._broken is not None or self._active >= MERGES:
+            if self._closed or self._broken is not None or self._active >= self.most_merges:
                 return
             free = self._free()
             place = merge_from([run.record.entries for run in free])

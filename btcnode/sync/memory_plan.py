@@ -15,7 +15,8 @@ PROCESS = 72 * MIB  # the interpreter and its modules 45, caches of verified scr
 HEADER = 190  # bytes of a header: its columns and its place in the hash table
 PEER = 192 << 10  # a connection with what is remembered of it
 WORKER = 28 * MIB  # a worker process with a block in work
-MERGE = 24 * MIB  # a process that merges coins
+MERGE = 24 * MIB  # a process that merges coins; a second one comes where there is room for it
+WRITER = 17 * MIB  # the process that packs and writes what is flushed
 FLUSH = 40 * MIB  # sorting what is written, small runs that are taken in
 LARGE_BLOCK = 32 * MIB  # what the worst block takes beyond its share of the queue: columns, coins, undo data
 QUEUE_FACTOR = 4  # memory of blocks on their way, to their bytes: columns, undo data, coins that are prepared
@@ -59,7 +60,7 @@ def least(wishes: Wishes) -> int:
 
 
 def _fixed(wishes: Wishes) -> int:
-    return PROCESS + HEADER * wishes.headers + MERGE + FLUSH + LARGE_BLOCK
+    return PROCESS + HEADER * wishes.headers + MERGE + WRITER + FLUSH + LARGE_BLOCK
 
 
 def plan(limit: int, wishes: Wishes) -> MemoryPlan:

@@ -12,7 +12,10 @@ from typing import NamedTuple
 
 
 class Resident(NamedTuple):
-    """Resident bytes: of the process's own, and of mapped files (which the system may take back at any time)."""
+    """Resident bytes: of the process's own, page tables included, and of mapped files.
+
+    The system may take the latter back at any time, but not their page tables.
+    """
 
     own: int
     mapped: int
@@ -28,8 +31,10 @@ def resident(pid: int | None = None) -> Resident:
 
     Where there is no /proc it is this process's peak, and nothing is known of others.
     """
+    folder = Path(f"/proc/{pid or 'self'}")
     try:
-        fields = Path(f"/proc/{pid or 'self'}/statm").read_bytes().split()
+        fields = (folder / "statm").read_bytes().split()
+        tables = _page_tables((folder / "status").read_bytes())
     except OSError:
         if sys.platform == "linux" or pid not in (None, os.getpid()):
             return Resident(0, 0)
@@ -37,7 +42,13 @@ def resident(pid: int | None = None) -> Resident:
         return Resident(peak if sys.platform == "darwin" else peak * 1024, 0)
     page = resource.getpagesize()
     size, shared = int(fields[1]), int(fields[2])
-    return Resident((size - shared) * page, shared * page)
+    return Resident((size - shared) * page + tables, shared * page)
+
+
+def _page_tables(status: bytes) -> int:
+    """Bytes of a process's page tables; 0 where nothing is told of them, or it has ended."""
+    _, found, rest = status.partition(b"VmPTE:")
+    return int(rest.split(None, 1)[0]) << 10 if found else 0
 
 
 def resident_of(pids: Iterable[int]) -> Resident:

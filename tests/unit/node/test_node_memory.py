@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from btcnode.node.control_groups import MemoryGroup
 from btcnode.node.memory import MemoryBudget, NodeConsumers, fit_memory
 from btcnode.rpc.room import Room
 from btcnode.settings.settings import Settings
+from btcnode.storage.coin_runs import MERGES
+from btcnode.sync.memory_plan import MERGE
 from btcnode.sync.process_memory import Resident
 from tests.lib.settings import settings_of
 
@@ -108,11 +111,26 @@ def test_usual_options_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.Monk
     assert settings.storage.par == 32 and share.workers == 31
 
 
+def consumers_of(room: Room, *, enforced: bool) -> tuple[NodeConsumers, SimpleNamespace]:
+    """Those of a node with one database, and the runs of its coins."""
+    nobody: Any = None
+    runs = SimpleNamespace(most_merges=MERGES)
+    store = SimpleNamespace(databases=[SimpleNamespace(coin_runs=runs)])
+    driver: Any = SimpleNamespace(chainstate=SimpleNamespace(store=store))
+    return NodeConsumers(driver, None, nobody, nobody, nobody, room, enforced), runs
+
+
+def test_where_memory_is_short_one_process_merges_at_a_time() -> None:
+    consumers, runs = consumers_of(Room(), enforced=True)
+    for free, most in ((MERGES * MERGE - 1, 1), (MERGES * MERGE, MERGES), (0, 1)):
+        consumers.offer(free)
+        assert runs.most_merges == most
+
+
 @pytest.mark.parametrize("enforced", [True, False])
 def test_answers_get_what_is_left_where_more_would_end_the_node(enforced: bool) -> None:
     room = Room(100 * MIB)
-    nobody: Any = None
-    consumers = NodeConsumers(nobody, None, nobody, nobody, nobody, room, enforced)
+    consumers, _ = consumers_of(room, enforced=enforced)
     room.change(30 * MIB, trusted=True)
     consumers.offer(20 * MIB)
     assert room.largest == (50 * MIB if enforced else sys.maxsize)

@@ -577,13 +577,13 @@ def unmerged(
     """An open database with runs that are to be merged, and its coins."""
     monkeypatch.setattr(coin_runs, "BACKGROUND_ENTRIES", 0)
     monkeypatch.setattr(coin_merge, "FLOOR", 10)
-    monkeypatch.setattr(coin_runs, "MERGES", 0)
     database, alive = Database.open(directory, damage=damage), Coins()
+    database.coin_runs.most_merges = 0
     for _ in range(4):
         fresh = made(rng, 150, [0, 1], [35])
         alive |= fresh
         database.commit(coins_put=fresh)
-    monkeypatch.setattr(coin_runs, "MERGES", 1)
+    database.coin_runs.most_merges = 1
     return database, alive
 
 

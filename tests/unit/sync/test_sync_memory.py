@@ -210,6 +210,24 @@ def test_resident_memory_grows_with_what_is_allocated() -> None:
     assert 60 * MIB < grown < 80 * MIB and mapped > 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing tells of page tables")
+def test_page_tables_are_memory_of_the_process() -> None:
+    """Looking at one page of each two megabytes takes a page of entries, which stays as long as they are mapped."""
+    code = """
+        import mmap
+        from btcnode.sync.process_memory import resident
+        size = 1 << 30
+        mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)
+        mapped.madvise(mmap.MADV_NOHUGEPAGE)
+        before = resident()
+        for at in range(0, size, 2 << 20):
+            mapped[at]
+        print(resident().own - before.own)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    assert int(subprocess.run(command, capture_output=True, check=True).stdout) >= MIB
+
+
 def test_resident_memory_of_other_processes() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:

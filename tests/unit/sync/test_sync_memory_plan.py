@@ -14,6 +14,7 @@ from btcnode.sync.memory_plan import (
     PROCESS,
     QUEUE_FACTOR,
     WORKER,
+    WRITER,
     Wishes,
     least,
     plan,
@@ -33,7 +34,7 @@ WISHES = st.builds(
 @given(WISHES, st.integers(0, 1 << 36))
 def test_what_may_come_at_once_fits_beside_the_coins(wishes: Wishes, extra: int) -> None:
     share = plan(least(wishes) + extra, wishes)
-    at_once = PROCESS + 190 * wishes.headers + MERGE + FLUSH + LARGE_BLOCK + share.workers * WORKER
+    at_once = PROCESS + 190 * wishes.headers + MERGE + WRITER + FLUSH + LARGE_BLOCK + share.workers * WORKER
     at_once += QUEUE_FACTOR * share.queue + share.held + share.answers + share.parsed
     assert at_once + share.coins <= share.limit
     # connections and a full mempool fit too, when the coins give way
