@@ -19,7 +19,7 @@ from btcnode.services.transactions import Transactions
 from btcnode.settings.settings import Settings
 from btcnode.storage.coin_runs import MERGES
 from btcnode.sync.driver import RUN_AHEAD_BYTES, ChainDriver
-from btcnode.sync.memory_plan import MERGE, MIB, PROCESS, MemoryPlan, Wishes, least, plan
+from btcnode.sync.memory_plan import FLUSH, MERGE, MIB, PROCESS, WRITER, MemoryPlan, Wishes, least, plan
 from btcnode.sync.process_memory import Resident, give_back, resident, resident_of
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
@@ -146,10 +146,11 @@ class NodeConsumers:
     def offer(self, free: int) -> None:
         """So many bytes of the budget are not taken: all answers together get no more where that would end the node.
 
-        What those in work were granted is there already, or not: it counts as if it was not. A second process that
-        merges coins comes only where there is room for it.
+        What those in work were granted is there already, or not: it counts as if it was not. A flush may begin at any
+        moment, so its share stays free. A second process that merges coins comes only where there is room for it.
         """
-        self.room.largest = max(free + self.room.used, SMALL_ANSWER) if self.enforced else sys.maxsize
+        for_answers = max(0, free - WRITER - FLUSH) + self.room.used
+        self.room.largest = max(for_answers, SMALL_ANSWER) if self.enforced else sys.maxsize
         for database in self.driver.chainstate.store.databases:
             database.coin_runs.most_merges = MERGES if free >= MERGES * MERGE else 1
 

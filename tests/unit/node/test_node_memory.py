@@ -17,7 +17,7 @@ from btcnode.node.memory import MemoryBudget, NodeConsumers, fit_memory
 from btcnode.rpc.room import Room
 from btcnode.settings.settings import Settings
 from btcnode.storage.coin_runs import MERGES
-from btcnode.sync.memory_plan import MERGE
+from btcnode.sync.memory_plan import FLUSH, MERGE, WRITER
 from btcnode.sync.process_memory import Resident
 from tests.lib.settings import settings_of
 
@@ -132,8 +132,8 @@ def test_answers_get_what_is_left_where_more_would_end_the_node(enforced: bool) 
     room = Room(100 * MIB)
     consumers, _ = consumers_of(room, enforced=enforced)
     room.change(30 * MIB, trusted=True)
-    consumers.offer(20 * MIB)
+    consumers.offer(WRITER + FLUSH + 20 * MIB)  # a flush may begin meanwhile
     assert room.largest == (50 * MIB if enforced else sys.maxsize)
     room.change(-30 * MIB, trusted=True)
-    consumers.offer(0)
+    consumers.offer(WRITER + FLUSH)
     assert room.largest == (memory.SMALL_ANSWER if enforced else sys.maxsize)
