@@ -18,17 +18,18 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from btcnode.chain.active_chain import ActiveChain
+from btcnode.chain.block_status import HAVE_DATA
 from btcnode.chain.events import BlockStored, ChainEvent
 from btcnode.chain.snapshot_store import SnapshotStore, remove_snapshot
 from btcnode.consensus.connect import BIP30_OVERWRITTEN
-from btcnode.consensus.subsidy import block_subsidy
+from btcnode.consensus.subsidy import subsidies_up_to
 from btcnode.errors import BtcnodeError, CorruptionError, DecodeError, RuleViolation, StorageError
 from btcnode.networks.assumeutxo import AssumeUtxo, set_after
 from btcnode.networks.parameters import BIP34_IMPLIES_BIP30_LIMIT
@@ -270,7 +271,7 @@ class SwiftSync:
                     f"the hints are for height {self._height}, and no peer has a chain of headers that makes it certain"
                     f" which block that is: theirs ends at {best}"
                 )
-        self._path.set_tip(target)
+        await asyncio.to_thread(self._path.set_tip, target)  # of what never changes
         log.info("SwiftSync to block %s at height %d", to_display(tree.hash(target)), self._height)
 
     @property
@@ -328,7 +329,7 @@ class SwiftSync:
         if earlier is not None and earlier.target == target:
             ledger = earlier
             if self._options.keep_blocks:
-                self._check_kept(ledger)
+                await asyncio.to_thread(self._check_kept, ledger)
         else:
             if earlier is not None:
                 await asyncio.to_thread(self._folder.begin)
@@ -338,14 +339,24 @@ class SwiftSync:
             log.info("SwiftSync goes on: %d of %d blocks are done", ledger.height - ledger.left, ledger.height)
         self._ledger = ledger
         self._checkpointed = time.monotonic()
-        self._stored = {height: None for height in range(1, ledger.height + 1) if self._is_stored(height)}
-        self.target = self._path.tip
+        self.target = self._path.tip  # from now on blocks that are stored are noted as they come
+        found = await asyncio.to_thread(self._find_stored, ledger)
+        self._stored = dict.fromkeys(found) | self._stored
         self._feed(FetchBlocks())
+
+    def _here(self, ledger: Ledger) -> Iterator[tuple[int, bool, bool]]:
+        """(height, folded, in the block files) of all blocks above genesis: in a thread, for there are a million."""
+        status = self._chain.tree.columns.status
+        for height, index in enumerate(self._path.span(1, ledger.height), 1):
+            yield height, bool(ledger.done[height]), bool(status[index] & HAVE_DATA)
+
+    def _find_stored(self, ledger: Ledger) -> list[int]:
+        """Heights of blocks that lie in the block files and are not folded."""
+        return [height for height, folded, here in self._here(ledger) if here and not folded]
 
     def _check_kept(self, ledger: Ledger) -> None:
         """Blocks that a run has folded that kept none would be missing later; raises SwiftSyncFailed."""
-        tree = self._chain.tree
-        if any(ledger.done[height] and not tree.has_data(self._path.at(height)) for height in range(1, ledger.height)):
+        if any(folded and not here for _, folded, here in self._here(ledger)):
             raise SwiftSyncFailed("blocks that were worked on are not on the disk")
 
     def _is_stored(self, height: int) -> bool:
@@ -634,9 +645,7 @@ class SwiftSync:
         if ledger.created != ledger.spent:
             told = "" if self._spent is None else f", or a peer told wrong coins ({self._spent.tellers()})"
             raise SwiftSyncFailed(f"the outputs that the hints call spent are not those that the blocks spend{told}")
-        params = self._state.params
-        allowed = sum(block_subsidy(height, params) for height in range(1, ledger.height + 1))
-        if ledger.kept + ledger.lost > allowed:
+        if ledger.kept + ledger.lost > subsidies_up_to(ledger.height, self._state.params):
             raise SwiftSyncFailed("there are more coins than were ever to be made")
         durable = asyncio.get_running_loop().create_task(self._make_durable(frozen))
         try:

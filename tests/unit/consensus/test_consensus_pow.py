@@ -13,7 +13,7 @@ from btcnode.consensus.pow import (
     retarget,
     target_to_bits,
 )
-from btcnode.consensus.subsidy import block_subsidy
+from btcnode.consensus.subsidy import block_subsidy, subsidies_up_to
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import Header
 from tests.lib.ancestry import ListAncestry
@@ -165,3 +165,6 @@ def test_subsidy() -> None:
     assert block_subsidy(2**31 - 1, MAINNET) == 0
     assert block_subsidy(149, REGTEST) == 2 * block_subsidy(150, REGTEST)
     assert halving * sum(block_subsidy(era * halving, MAINNET) for era in range(40)) == 2_099_999_997_690_000
+    for height in (0, 1, 149, 150, 151, 1000):
+        assert subsidies_up_to(height, REGTEST) == sum(block_subsidy(h, REGTEST) for h in range(1, height + 1))
+    assert subsidies_up_to(2**31 - 1, MAINNET) == 2_099_999_997_690_000 - block_subsidy(0, MAINNET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.services import swift_sync
 from btcnode.services.swift_sync import SwiftSync
+from btcnode.swiftsync.ledger import Ledger
 from btcnode.wire.messages import GetData, Headers
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.hints import pack_hints, reference_hints
@@ -49,6 +51,30 @@ def test_blocks_that_others_bring_are_folded_too(tmp_path: Path, chain: list[byt
     assert not swift.running
     assert not tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height))
     assert tree.has_undo(tree.ancestor(lab.parts.chain.tip(), height + 1))
+    lab.close()
+
+
+def test_blocks_that_come_while_the_stored_ones_are_counted(
+    tmp_path: Path, chain: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million heights are gone through beside the loop; what is stored meanwhile is not forgotten."""
+    come = threading.Event()
+    count = SwiftSync._find_stored
+
+    def count_late(swift: SwiftSync, ledger: Ledger) -> list[int]:
+        found = count(swift, ledger)
+        assert come.wait(60)
+        return found
+
+    monkeypatch.setattr(SwiftSync, "_find_stored", count_late)
+    lab, swift = open_lab(tmp_path, chain, len(chain))
+    try:
+        for raw in chain:
+            lab.do(lab.parts.chain.driver.store_block(raw, lab.now, requested=True))
+    finally:
+        come.set()
+    lab.until(lambda: lab.parts.chain.tree.height(lab.parts.chain.tip()) == len(chain))
+    assert swift.progress().blocks == len(chain) and not swift.progress().failure
     lab.close()
 
 
