@@ -89,14 +89,15 @@ class Reactor:
         cjdns: bool = False,
         capture: MessageCapture | None = None,
         most_incoming: int = sys.maxsize,
+        gives_way: Callable[[], bool] = lambda: False,
     ) -> None:
         """``max_send_buffer`` is in bytes: above it the protocol makes no bulk answers to a peer.
         ``max_receive_buffer``: bytes that are held of a peer whose messages are not taken.
-        ``clock_held``: whether the user has set the wall clock.
-        ``v2``: peers that connect may speak version 2 of the transport (BIP324) as well as version 1.
+        ``clock_held``: whether the user has set the wall clock. ``v2``: peers that connect may speak BIP324 as well.
         ``access``: which permissions peers have by their address. ``dialer``: the way out, straight by default.
         ``cjdns``: addresses of fc00::/8 are CJDNS's. ``capture``: where every message is written down.
-        ``most_incoming``: sockets of peers that connected, those that are being closed among them.
+        ``most_incoming``: sockets of peers that connected, those being closed among them.
+        ``gives_way``: whether a thread has work now that comes before that of peers.
         """
         self.protocol = protocol
         self.magic = magic
@@ -105,7 +106,7 @@ class Reactor:
         self.loop = asyncio.get_running_loop()
         self.traffic = Traffic(
             self.loop,
-            Turns(self.loop.call_soon),
+            Turns(self.loop.call_soon, call_later=self.loop.call_later, gives_way=gives_way),
             SharedLimits(self.loop.time()),
             wall_clock,
             self.feed,
@@ -117,8 +118,7 @@ class Reactor:
             capture,
         )
         self.lag = Histogram(LAG_BOUNDS)  # how late the loop comes to its ticks
-        self._tick_due = 0.0
-        self._measured = self.loop.time()
+        self._tick_due, self._measured = 0.0, self.loop.time()
         self.connections: dict[int, Connection] = {}
         self.bound: list[NetAddress] = []
         self.onion_bound: list[NetAddress] = []  # where Tor hands connections over

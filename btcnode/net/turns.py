@@ -6,6 +6,10 @@ was measured to take counts half after ``HALF_LIFE``, so a peer that asks for li
 the loop busy, however many they are; busy ones share equally, and nobody saves time up for more than a moment.
 
 A piece of work (one message, one write) is never cut: it shall be short, or be done beside the loop.
+
+While ``gives_way`` tells that a thread beside the loop has work that nobody should wait for longer than necessary (a
+block at the tip), there is a rest between slices, three times as long as they were: Python's threads share one
+interpreter, and a queue that is never empty would take half of it.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 SLICE = 0.005  # seconds for all connections together before the loop goes on
+REST = 3.0  # seconds between slices for each second of work while a thread is to have most of the interpreter ...
+MAX_REST = 0.05  # ... and at most
 QUANTUM = 0.001  # seconds of one connection's work before another one is looked at
 ALONE = 0.1  # share of its work that a connection is charged with when no other one waits meanwhile
 HALF_LIFE = 1.0  # seconds in which what a connection has had counts half
@@ -64,9 +70,15 @@ class Turns:
         cpu: Callable[[], float] = time.thread_time,
         *,
         charges: bool = True,
+        call_later: Callable[[float, Callable[[], None]], object] | None = None,
+        gives_way: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``charges``: somebody takes them, with ``take_charges``."""
+        """``charges``: somebody takes them, with ``take_charges``. ``call_later`` has something called after seconds,
+        as is wanted while ``gives_way``."""
         self._call_soon = call_soon
+        self._call_later = call_later
+        self._gives_way = gives_way
+        self._since_rest = 0.0  # seconds of work
         self._clock = clock
         self._cpu = cpu
         self._queue: list[tuple[float, int, Turn]] = []  # heap: rank with what is held, order of coming
@@ -91,8 +103,17 @@ class Turns:
             return
         self._push(turn)
         if not self._scheduled:
-            self._scheduled = True
-            self._call_soon(self._slice)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        """The next slice: at once, or after a rest where a slice's time has been worked since the last one."""
+        self._scheduled = True
+        if self._since_rest >= SLICE:
+            worked, self._since_rest = self._since_rest, 0.0
+            if self._call_later is not None and self._gives_way():
+                self._call_later(min(worked * REST, MAX_REST), self._slice)
+                return
+        self._call_soon(self._slice)
 
     def _push(self, turn: Turn) -> None:
         turn.waiting = True
@@ -104,7 +125,8 @@ class Turns:
     def _slice(self) -> None:
         """Work for ``SLICE`` seconds, at least one piece."""
         self._scheduled = False
-        queue, end = self._queue, self._clock() + SLICE
+        queue, begun = self._queue, self._clock()
+        end = begun + SLICE
         try:
             while queue:
                 turn = heappop(queue)[2]
@@ -116,9 +138,9 @@ class Turns:
                     break
         finally:  # an error of one connection's work is the loop's to report; the others go on
             self._at_work = None
+            self._since_rest += self._clock() - begun
             if queue and not self._scheduled:
-                self._scheduled = True
-                self._call_soon(self._slice)
+                self._schedule()
 
     def _take_turn(self, turn: Turn, end: float) -> bool:
         """Let one connection work for a ``QUANTUM``; tells whether it has more to do."""

@@ -215,6 +215,7 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
         cjdns=settings.proxies.cjdnsreachable,
         capture=MessageCapture(settings.net_dir, launch.clock.time) if settings.connections.capturemessages else None,
         most_incoming=settings.connections.maxconnections + CLOSING_CONNECTIONS,
+        gives_way=lambda: driver.has_block and not view.is_initial_block_download(launch.clock.now()),
     )
     launch.clock.listen(reactor.feed_tick)
     feed, fatal = reactor.feed_all, launch.failure.report

@@ -246,6 +246,11 @@ class ChainDriver:
         """Whether no activation is under way."""
         return self._rest.is_set()
 
+    @property
+    def has_block(self) -> bool:
+        """Whether a block is being stored, connected or disconnected."""
+        return bool(self._inflight_stores) or not self._rest.is_set()
+
     async def reached(self, height: int) -> None:
         """Wait until the active chain has this height, or is the best one anyway, or the driver has stopped."""
         self.kick()

@@ -18,7 +18,7 @@ from btcnode.rpc.given import Items, Strict, Whole
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, amount
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.mempool_json import MempoolEntryJson, describe_all, entry_json, freeze, names
-from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, aside, beside, in_slices, make_room
+from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, aside, beside, in_slices, make_room, on_bench
 from btcnode.services.parts import NodeParts
 
 FEW = 500  # entries that are described at once: 5 ms
@@ -91,8 +91,12 @@ async def getrawmempool(
         return await beside(lambda: describe_all(rows, bip125=bip125))
     if len(pool) > MANY:
         await make_room(len(pool) * TXID_BYTES)
-    txids = names(pool.in_order())
-    return {"txids": txids, "mempool_sequence": pool.sequence} if mempool_sequence else txids
+        async with on_bench():  # one such list at a time
+            entries, sequence = pool.in_order(), pool.sequence
+        txids = await beside(lambda: names(entries))
+    else:
+        txids, sequence = names(pool.in_order()), pool.sequence
+    return {"txids": txids, "mempool_sequence": sequence} if mempool_sequence else txids
 
 
 @rpc("blockchain", examples=(("mytxid",),))

@@ -17,7 +17,12 @@ class Loop:
     def __init__(self) -> None:
         self.now = 0.0
         self.due: list[Callable[[], None]] = []
-        self.turns = Turns(self.due.append, clock=lambda: self.now, cpu=lambda: self.now)
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self.block_in_work = False
+        self.turns = Turns(
+            self.due.append, lambda: self.now, lambda: self.now,
+            call_later=lambda seconds, call: self.later.append((seconds, call)), gives_way=lambda: self.block_in_work,
+        )  # fmt: skip
         self.order: list[int] = []
         self.spent: Counter[int] = Counter()
 
@@ -36,6 +41,14 @@ class Loop:
             return left > 0
 
         return Turn(number, work, lambda: None)
+
+    def take_rests(self) -> float:
+        """Let the seconds pass after which slices are to follow, and these follow; tells how many."""
+        later, self.later[:] = self.later[:], []
+        for seconds, call in later:
+            self.now += seconds
+            self.due.append(call)
+        return sum(seconds for seconds, _ in later)
 
     def slice(self) -> int:
         """One pass of the loop; how many pieces were done in it."""
@@ -56,6 +69,46 @@ def test_a_slice_ends_and_the_loop_goes_on_before_the_next() -> None:
         loop.slice()
         assert loop.now - begun <= SLICE + 0.0005
         assert len(loop.due) == 1  # one call, whoever waits
+
+
+def rested(loop: Loop, passes: int) -> float:
+    """So many passes; the share of all seconds that was rest."""
+    begun, rest = loop.now, 0.0
+    for _ in range(passes):
+        loop.slice()
+        rest += loop.take_rests()
+    return rest / (loop.now - begun)
+
+
+@pytest.mark.parametrize("cost", [0.0001, 0.001, 0.006, 0.012])
+def test_a_block_at_the_tip_has_most_of_the_interpreter(cost: float) -> None:
+    loop = Loop()
+    for number in range(50):
+        loop.turns.add(loop.peer(number, cost, 10**6))
+    assert rested(loop, 20) == 0
+    loop.block_in_work = True
+    assert 0.7 < rested(loop, 200) <= 0.75
+    loop.block_in_work = False
+    rested(loop, 2)
+    assert rested(loop, 20) == 0
+
+
+def test_who_comes_again_and_again_leaves_the_same_share() -> None:
+    loop = Loop()
+    loop.block_in_work = True
+    begun = loop.now
+    for _ in range(1_000):  # a single short message each time: the queue is empty after each slice
+        loop.turns.add(loop.peer(1, 0.0005, 1))
+        loop.slice()
+        loop.take_rests()
+    assert 0.2 < loop.spent[1] / (loop.now - begun) < 0.3
+
+
+def test_little_work_is_done_at_once_beside_a_block() -> None:
+    loop = Loop()
+    loop.block_in_work = True
+    loop.turns.add(loop.peer(1, 0.0005, 1))
+    assert loop.slice() == 1 and not loop.later
 
 
 def test_a_piece_longer_than_a_slice_ends_it() -> None:
