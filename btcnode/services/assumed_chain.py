@@ -82,6 +82,7 @@ class AssumedChain:
         self._on_fatal = on_fatal
         self._offer_history = offer_history
         self._loading = False
+        self._reserved = False
         self._task: asyncio.Task[None] | None = None
         snapshot = self._state.store.snapshot
         if snapshot is not None:
@@ -105,6 +106,17 @@ class AssumedChain:
 
     # -- loading -------------------------------------------------------------------------------------------------
 
+    def reserve(self) -> bool:
+        """Load no file until ``release``: coins come another way. False when there is a set, or one is loaded now."""
+        if self._loading or self._state.store.snapshot is not None:
+            return False
+        self._reserved = True
+        return True
+
+    def release(self) -> None:
+        """Files may be loaded again."""
+        self._reserved = False
+
     async def load(self, name: str) -> LoadedSnapshot:
         """Load a UTXO set whose hash is known and make its block the tip; the chain below is validated later.
 
@@ -126,6 +138,8 @@ class AssumedChain:
             header = parse_header(start, self._state.params)
             if self._loading or self._state.store.snapshot is not None:
                 raise SnapshotRefusedError("Can't activate a snapshot-based chainstate more than once")
+            if self._reserved:
+                raise SnapshotRefusedError("Can't load a UTXO set while the node syncs with hints")
             known = self._known(header.block_hash)
             base = self._check_base(known)
             self._loading = True

@@ -212,6 +212,10 @@ class SwiftSync:
             hints.close()
             log.warning("SwiftSync with these hints has failed before: the node syncs as usual")
             return
+        if not self._assumed.reserve():
+            hints.close()
+            log.warning("SwiftSync: a UTXO set is being loaded from a file, and the node goes on with that")
+            return
         self._hints = hints
         log.info("SwiftSync: hints for height %d, %d bytes", hints.height, hints.size)
         self._driver.hold(True)
@@ -720,6 +724,7 @@ class SwiftSync:
 
     def _end(self) -> None:
         """Blocks go the usual way from now on."""
+        self._assumed.release()
         self._view.end_folding()
         self._feed(FetchBlocks())
         if self._spent is not None:

@@ -14,7 +14,9 @@ from btcnode.errors import CorruptionError
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.services import swift_sync
+from btcnode.services.snapshot_files import SnapshotRefusedError
 from btcnode.services.swift_sync import SwiftSync
+from btcnode.storage.utxo_snapshot import SnapshotHeader
 from btcnode.swiftsync.ledger import Ledger
 from btcnode.wire.messages import GetData, Headers
 from tests.lib.chain_generator import ChainGenerator
@@ -165,6 +167,21 @@ def test_a_chain_with_more_work_without_the_block(tmp_path: Path, chain: list[by
         lab.do(lab.parts.chain.driver.store_block(other.block(), now, requested=True))
     lab.until(lambda: tree.hash(lab.parts.chain.tip()) == other.tip_hash)
     assert not swift.running
+    lab.close()
+
+
+def test_no_set_is_loaded_meanwhile(tmp_path: Path, chain: list[bytes]) -> None:
+    """It would be in the place where this sync puts its own, which removes what is there."""
+    block = header_hash(chain[5][:HEADER_SIZE])
+    (tmp_path / "set").write_bytes(SnapshotHeader(block, 1).pack(PARAMS))
+    lab, swift = open_lab(tmp_path, chain, len(chain) - 3)
+    with pytest.raises(SnapshotRefusedError, match="while the node syncs with hints"):
+        lab.do(lab.parts.assumed.load(str(tmp_path / "set")))
+    for raw in chain:
+        lab.do(lab.parts.chain.driver.store_block(raw, lab.now, requested=True))
+    lab.until(lambda: not swift.running)
+    with pytest.raises(SnapshotRefusedError, match=r"more than once|not recognized"):
+        lab.do(lab.parts.assumed.load(str(tmp_path / "set")))
     lab.close()
 
 
