@@ -35,7 +35,7 @@ class SigningProvider:
         "aggregates", "entropy", "hide_origins", "hide_secrets", "origins", "pubkeys", "scripts", "secrets", "trees",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, entropy: Callable[[int], bytes] | None = None) -> None:
         self.scripts: dict[bytes, bytes] = {}
         self.pubkeys: dict[bytes, bytes] = {}
         self.origins: dict[bytes, tuple[bytes, KeyOrigin]] = {}
@@ -44,7 +44,7 @@ class SigningProvider:
         self.aggregates: dict[bytes, list[bytes]] = {}
         self.hide_secrets = False
         self.hide_origins = False
-        self.entropy: Callable[[int], bytes] | None = None
+        self.entropy = entropy
 
     def add_script(self, script: bytes) -> None:
         """Remember a redeem or witness script."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from copy import deepcopy
 from random import SystemRandom
@@ -232,7 +233,7 @@ def _fill(
 
 async def _provider(node: NodeParts, descriptors: Iterable[ScanItem], *, with_secrets: bool) -> SigningProvider:
     """What the descriptors tell."""
-    provider = SigningProvider()
+    provider = SigningProvider(os.urandom if with_secrets else None)
 
     def learn() -> None:
         for item in descriptors:

@@ -179,6 +179,24 @@ def test_psbt_from_creation_to_transaction(running: Running) -> None:
     assert refused == error(-8, "'foo' is not a valid sighash parameter.")
 
 
+MUSIG = (  # spends tr(musig()) of the keys of the descriptor below
+    "cHNidP8BAFMCAAAAAem1IRg0iR3srqUHHv979G5M2JF1YwbyZCG2411EJYzCAAAAAAD9////AahhAAAAAAAAF6kU4GPAyNTg7A6m"
+    "wsIyGpdpA80dJgKHZAAAAAABAF4CAAAAAQv2Q+3XIonOuQoBW86XbPkJvne0DicybGnp5Sy3TJbMqeOMAAAAAAAAAVDDAAAAAAAA"
+    "IlEgCQznkGa1tJRKai510t/ffvgvWXGWRfnbw+kpMmvRHjUAAAAAAQErUMMAAAAAAAAiUSAJDOeQZrW0lEpqLnXS399++C9ZcZZF"
+    "+dvD6Skya9EeNQEDBAEAAAAAAA=="
+)
+MUSIG_KEY = "024de5e6866448cd2400e24a2cee5f7eafcf87893ea04775d28a94894c3dda4a4d"
+
+
+def test_a_participant_offers_a_nonce(running: Running) -> None:
+    other = "032efb30ff33915d6adb52cec59e8b325b205696a37a8fbf3be69245e4cdffad29"
+    descriptor = f"tr(musig({other},cTnMFxnfB5bSr4ZQ3TWgX4eB6CUSrVXL3JMUp6YvCuVwRdHhqtL4))"
+    answers = [running.call("descriptorprocesspsbt", MUSIG, [descriptor], "ALL") for _ in range(2)]
+    offers = [running.call("decodepsbt", answer["psbt"])["inputs"][0]["musig2_pubnonces"] for answer in answers]
+    assert [[offer["participant_pubkey"] for offer in offered] for offered in offers] == [[MUSIG_KEY]] * 2
+    assert offers[0][0]["pubnonce"] != offers[1][0]["pubnonce"]
+
+
 def test_joinpsbts_and_refusals(running: Running) -> None:
     one = running.call("createpsbt", INPUTS, {ADDRESS: 0.5})
     two = running.call("createpsbt", [{"txid": TXID, "vout": 2}], {ADDRESS: 0.25})
