@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from btcnode.descriptors.checksum import with_checksum
+from btcnode.script.signatures import pubkey_create
+from btcnode.testing.templates import seckey
 
 from .cases import Case
 from .values import TPRV, TPUB, XPUB, Values
@@ -13,6 +15,7 @@ from .world import PUBKEYS, UNCOMPRESSED, wif
 
 DEEPEST = 4
 WRAPPERS = "asctdvjnlu"
+MANY_KEYS = [pubkey_create(seckey(seed)) for seed in range(40)]  # of one key twice no Miniscript is sane
 LOCKS = (0, 1, 2, 10, 100, 144, 65535, 65536, 4194304, 4194305, 499999999, 500000000, 2**31 - 1, 2**31, 2**32)
 ODD_NUMBERS = ("", "-1", "+1", "01", " 1", "1 ", "0x1", "1.0", "a")
 ORIGINS = ("", "", "", "[d34db33f]", "[d34db33f/44h/0h]", "[d34db33f/1'/2h]", "[D34DB33F/1H]", "[d34db33f/2147483648]",
@@ -93,6 +96,66 @@ class Grower:
             text = f"{wrap}:{text}"
         return text
 
+    def typed(self, kind: str, depth: int, *, xonly: bool) -> str:
+        """Miniscript that is of a type: B, V, W, or D for a B that can be dissatisfied and leaves one."""
+        rng = self.rng
+
+        def sub(kind: str) -> str:
+            return self.typed(kind, depth + 1, xonly=xonly)
+
+        def key() -> str:
+            return rng.choice(MANY_KEYS).hex()[2 if xonly else 0 :]
+
+        def several() -> str:
+            keys = [key() for _ in range(rng.choice((1, 2, 3)))]
+            return f"{'multi_a' if xonly else 'multi'}({rng.randint(1, len(keys))},{','.join(keys)})"
+
+        if kind == "V":
+            choices: list[Callable[[], str]] = [
+                lambda: f"v:{sub('B')}",
+                lambda: f"and_v({sub('V')},{sub('V')})",
+                lambda: f"or_c({sub('D')},{sub('V')})",
+            ]
+            return self._wrapped(choices[0]() if depth > DEEPEST else rng.choice((choices[0], *choices))())
+        if kind == "W":
+            return self._wrapped(rng.choice((lambda: f"s:pk({key()})", lambda: f"a:{sub('D')}"))())
+        leaves: list[Callable[[], str]] = [
+            lambda: f"pk({key()})",
+            lambda: f"pkh({key()})",
+            several,
+        ]
+        nodes: list[Callable[[], str]] = [
+            lambda: f"or_b({sub('D')},{sub('W')})",
+            lambda: f"and_b({sub('D')},{sub('W')})",
+            lambda: f"or_d({sub('D')},{sub(kind)})",
+            lambda: f"or_i({sub(kind)},{sub('B')})",
+            lambda: f"andor({sub('D')},{sub('B')},{sub(kind)})",
+            lambda: f"thresh({rng.randint(1, 3)},{sub('D')},{sub('W')},{sub('W')})",
+            lambda: f"and_n({sub('D')},{sub('B')})",
+            lambda: f"j:and_v({sub('V')},{sub('D')})",
+            lambda: f"l:{sub(kind)}",
+            lambda: f"u:{sub(kind)}",
+            lambda: f"dv:older({rng.choice(LOCKS[1:8])})",
+        ]
+        if kind == "B":
+            leaves += [
+                lambda: f"older({rng.choice(LOCKS[1:12])})",
+                lambda: f"after({rng.choice(LOCKS[1:13])})",
+                lambda: f"{rng.choice(('sha256', 'hash256'))}({rng.randbytes(32).hex()})",
+                lambda: f"{rng.choice(('ripemd160', 'hash160'))}({rng.randbytes(20).hex()})",
+            ]
+            nodes += [lambda: f"and_v({sub('V')},{sub('B')})"] * 4 + [lambda: f"n:{sub('B')}", lambda: f"t:{sub('V')}"]
+        return self._wrapped(rng.choice(leaves if depth >= DEEPEST or rng.random() < 0.4 else nodes)())
+
+    @staticmethod
+    def _wrapped(text: str) -> str:
+        """Wrappers of wrappers written together: ``s:a:x`` is ``sa:x``."""
+        head, colon, rest = text.partition(":")
+        more, second, tail = rest.partition(":")
+        if colon and second and head.isalpha() and more.isalpha():
+            return f"{head}{more}:{tail}"
+        return text
+
     def tree(self, depth: int = 0) -> str:
         """Leaves of a taproot output."""
         if depth > 3 or self.rng.random() < 0.6:
@@ -108,7 +171,8 @@ class Grower:
 
         makers: list[Callable[[], str]] = [
             lambda: f"wsh({self.fragment(0, xonly=False)})",
-            lambda: f"wsh({self.fragment(0, xonly=False)})",
+            lambda: f"wsh({self.typed('B', 0, xonly=False)})",
+            lambda: f"tr({self.key(xonly=True)},{self.typed('B', 0, xonly=True)})",
             lambda: f"tr({self.key(xonly=rng.random() < 0.7)},{self.tree()})",
             lambda: f"tr({self.key(xonly=rng.random() < 0.7)},{self.tree()})",
             lambda: f"tr({self.key(xonly=True)})",

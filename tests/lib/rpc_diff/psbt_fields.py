@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from btcnode.primitives.tx import Tx
@@ -63,6 +63,11 @@ def _blob(rng: Random, tx: Tx) -> bytes:
     )
 
 
+def psbt_of(maps: Sequence[Sequence[tuple[bytes, bytes]]]) -> bytes:
+    """A psbt of these maps: the global one, then one for each input and output; records are key and value."""
+    return MAGIC + b"".join(b"".join(_record(*record) for record in part) + b"\0" for part in maps)
+
+
 def _record(key: bytes, value: bytes) -> bytes:
     return encode_var_bytes(key) + encode_var_bytes(value)
 
@@ -99,7 +104,7 @@ def _changed(rng: Random, tx: Tx, maps: list[list[tuple[bytes, bytes]]]) -> byte
         elif part:
             key, _ = part.pop()
             part.append((key, _blob(rng, tx)))
-    return MAGIC + b"".join(b"".join(_record(*record) for record in part) + b"\0" for part in maps)
+    return psbt_of(maps)
 
 
 def cases(values: Values, count: int) -> Iterator[Case]:

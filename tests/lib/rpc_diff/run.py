@@ -23,6 +23,8 @@ from . import (
     networks,
     option_sets,
     psbt_fields,
+    script_cases,
+    signing_cases,
     spellings,
 )
 from .asking import SHOWN, Asker, Example, Plan, Report
@@ -74,6 +76,8 @@ SUBJECTS: dict[str, Callable[[Values, int], Iterator[Case] | Iterator[str]]] = {
     "names": names.cases,
     "psbt-fields": psbt_fields.cases,
     "expressions": expressions.cases,
+    "scripts": script_cases.cases,
+    "signing": signing_cases.cases,
 }
 WALKS: dict[str, type[Walk]] = {
     "walk": Walk,

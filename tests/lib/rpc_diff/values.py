@@ -137,7 +137,7 @@ def _changed(rng: Random, text: str) -> str:
     return text[:at] + rng.choice("0123456789abcdef") + text[at + 1 :]
 
 
-def _changed_bytes(rng: Random, data: bytes) -> bytes:
+def changed_bytes(rng: Random, data: bytes) -> bytes:
     """Bytes with something wrong in them."""
     for _ in range(rng.randrange(1, 3)):
         at = rng.randrange(len(data) + 1)
@@ -353,7 +353,7 @@ class Values:
             coin.how.script_pubkey,
             lambda: self.rng.choice(UNUSUAL_SCRIPTS[:-1]),
             coin.how.script_pubkey,
-            lambda: _changed_bytes(self.rng, coin.how.script_pubkey),
+            lambda: changed_bytes(self.rng, coin.how.script_pubkey),
             lambda: self.rng.randbytes(self.rng.randrange(40)),
         )
 
@@ -644,8 +644,8 @@ class Values:
 
     def _damaged(self, tx: Tx) -> Tx:
         """With another signature or witness."""
-        sigs = [_changed_bytes(self.rng, sig) if sig else b"" for sig in tx.script_sigs]
-        witnesses = [[_changed_bytes(self.rng, item) for item in stack] for stack in tx.witnesses]
+        sigs = [changed_bytes(self.rng, sig) if sig else b"" for sig in tx.script_sigs]
+        witnesses = [[changed_bytes(self.rng, item) for item in stack] for stack in tx.witnesses]
         return Tx(tx.version, tx.prevouts, sigs, tx.sequences, tx.txouts, witnesses, tx.lock_time)
 
     def child(self, tx: Tx, how: Spendable | None = None) -> Tx:
@@ -681,7 +681,7 @@ class Values:
             lambda: self.tx().raw.hex(),
             lambda: self.tx().raw.hex(),
             lambda: self.tx().raw.hex(),
-            lambda: _changed_bytes(self.rng, self.tx().raw).hex(),
+            lambda: changed_bytes(self.rng, self.tx().raw).hex(),
             lambda: _changed(self.rng, self.tx().raw.hex()),
             lambda: self.rng.choice(more) if more else "00",
             lambda: unsigned(self.tx()).raw.hex(),
@@ -814,7 +814,7 @@ class Values:
             raw = base64.b64decode(text)
         except ValueError:
             return text
-        return base64.b64encode(_changed_bytes(self.rng, raw)).decode()
+        return base64.b64encode(changed_bytes(self.rng, raw)).decode()
 
     def psbt_list(self) -> Any:
         """Several, of one transaction or not."""
@@ -833,7 +833,7 @@ class Values:
         """A proof of transactions in a block."""
         known = self.rng.choice(self.proofs) if self.proofs else "00" * 80
         return self.pick(
-            known, lambda: _changed(self.rng, known), lambda: _changed_bytes(self.rng, bytes.fromhex(known)).hex()
+            known, lambda: _changed(self.rng, known), lambda: changed_bytes(self.rng, bytes.fromhex(known)).hex()
         )
 
     def message_signature(self) -> Any:
@@ -872,7 +872,7 @@ class Values:
             lambda: world.block_on(tip, world.height + 1, [tx], 0, commit=False),
             lambda: good[:HEADER_SIZE] + b"\0",
             lambda: good + b"\0",
-            lambda: _changed_bytes(rng, good),
+            lambda: changed_bytes(rng, good),
             lambda: good[:76] + rng.randbytes(4) + good[80:],
             lambda: rng.choice(world.blocks),
             lambda: rng.choice(world.side_blocks),
