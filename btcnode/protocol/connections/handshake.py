@@ -20,12 +20,13 @@ from btcnode.protocol.transactions.reconciliation import Reconciliation
 from btcnode.protocol.transactions.tx_intake import rejects_transactions
 from btcnode.wire.constants import (
     CMPCTBLOCKS_VERSION,
+    FINAL_ALERT_VERSION,
     MIN_PEER_PROTO_VERSION,
     PROTOCOL_VERSION,
     SHORT_IDS_BLOCKS_VERSION,
     WTXID_RELAY_VERSION,
 )
-from btcnode.wire.messages import FeeFilter, SendAddrV2, SendCmpct, Verack, Version, WtxidRelay
+from btcnode.wire.messages import FeeFilter, FinalAlert, SendAddrV2, SendCmpct, Verack, Version, WtxidRelay
 from btcnode.wire.messages.handshake import NOWHERE
 
 _ANY_SERVICES = (ConnectionKind.INBOUND, ConnectionKind.MANUAL, ConnectionKind.FEELER)
@@ -125,6 +126,8 @@ class Handshake:
             ctx.send(peer, SendAddrV2())
         self._reconciliation.offer(peer)
         ctx.send(peer, Verack())
+        if peer.common_version <= FINAL_ALERT_VERSION:
+            ctx.send(peer, FinalAlert())
         return True
 
     def on_verack(self, peer: Peer) -> bool:

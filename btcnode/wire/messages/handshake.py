@@ -14,6 +14,12 @@ _VERSION_HEAD = Struct("<iQq")
 _RECONCILIATION = Struct("<IQ")
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,;-_/:?@()")
 
+_FINAL_ALERT = bytes.fromhex(  # signed by the key of all alerts, which this one ended in 2016
+    "60010000000000000000000000ffffff7f00000000ffffff7ffeffff7f01ffffff7f00000000ffffff7f00ffffff7f002f555247"
+    "454e543a20416c657274206b657920636f6d70726f6d697365642c2075706772616465207265717569726564004630440220653f"
+    "ebd6410f470f6bae11cad19c48413becb1ac2c17f908fd0fd53bdc3abd5202206d0e9c96fe88d4a0f01ed9dedae2b6f9e00da94c"
+    "ad0fecaae66ecf689bf71b50"
+)
 NOWHERE = NetAddress(Network.IPV6, bytes(16), 0)
 """The address that stands where a node does not tell or know one."""
 
@@ -127,3 +133,14 @@ class SendTxRcncl(Message):
     def encode(self) -> bytes:
         """The payload."""
         return _RECONCILIATION.pack(self.version, self.salt)
+
+
+@record
+class FinalAlert(EmptyMessage):
+    """What nodes that still know the alerts of old are told: their key is not to be trusted. Nobody reads it here."""
+
+    command: ClassVar[str] = "alert"
+
+    def encode(self) -> bytes:
+        """The payload: the last alert as it was signed, 168 bytes."""
+        return _FINAL_ALERT

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from btcnode.networks.parameters import NetworkParams
@@ -11,6 +13,7 @@ from btcnode.testing.simulator import UNIX_START, sim_address
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 from btcnode.wire.messages import (
     FeeFilter,
+    FinalAlert,
     GetAddr,
     Ping,
     Pong,
@@ -24,6 +27,7 @@ from btcnode.wire.messages import (
 from tests.lib.protocol_bench import Bench
 
 FULL = NODE_NETWORK | NODE_WITNESS
+FINAL_ALERT_SHA256 = "7c776ffea65a6a93e89f4843675dc417ba9f2607f46bd6519354fe378a3a3843"
 
 
 def their_version(**fields: object) -> Version:
@@ -70,6 +74,15 @@ def test_old_versions_are_spared_new_messages(bench: Bench) -> None:
     assert not bench.sent(SendCmpct)
     bench.receive(old, Ping(5))
     assert not bench.sent(Pong)  # before BIP31 nobody waits for an answer
+
+
+@pytest.mark.parametrize("version, told", [(70013, 0), (70012, 1), (31800, 1)])
+def test_nodes_that_know_alerts_are_told_the_last_one(bench: Bench, version: int, told: int) -> None:
+    peer = bench.connect()
+    bench.receive(peer, their_version(version=version))
+    alerts = bench.sent(FinalAlert)
+    assert len(alerts) == told
+    assert all(sha256(alert.encode()).hexdigest() == FINAL_ALERT_SHA256 for alert in alerts)
 
 
 def test_obsolete_version(bench: Bench) -> None:
