@@ -61,7 +61,8 @@ class AddedNodes:
     def on_command(self, command: AddNode) -> None:
         """The user's addnode; adding twice and removing the unknown change nothing."""
         if command.command == "onetry":
-            self._open(command.target, v2=command.v2)
+            if self.peer_of(command.target) is None:  # else a number would be spent on what is refused
+                self._open(command.target, v2=command.v2)
         elif command.command == "add":
             if len(self.targets) < MAX_ADDED_NODES:
                 self.targets.setdefault(command.target, Target(command.target, False, v2=command.v2))

@@ -148,8 +148,9 @@ class Connections:
             self._gossip.book.attempt(attempt.address, int(self._ctx.unix), count_failure=attempt.count_failure)
 
     def on_add(self, event: AddConnection) -> None:
-        """A test wants a connection."""
-        self.connect(event.target, event.kind, v2=event.v2)
+        """A test wants a connection; to whom there is one, none is opened."""
+        if self.added.peer_of(event.target) is None:
+            self.connect(event.target, event.kind, v2=event.v2)
 
     def _speaks_v2(self, services: int) -> bool:
         """Whether a node that is said to offer ``services`` is spoken to in version 2."""

@@ -9,7 +9,7 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
 from btcnode.protocol.addresses.netgroup import address_key, netgroup
-from btcnode.protocol.commands import AddNode, DisconnectNode, SetNetworkActive
+from btcnode.protocol.commands import AddConnection, AddNode, DisconnectNode, SetNetworkActive
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.eviction import Candidate, select_for_eviction
 from btcnode.protocol.connections.kinds import ConnectionKind
@@ -167,6 +167,16 @@ def test_second_connection_to_the_same_address_is_refused(bench: Bench) -> None:
     assert bench.disconnected(again) is not None
     assert bench.protocol.peer_info(again) is None
     bench.step(PeerDisconnected(again))
+
+
+def test_who_is_connected_is_not_connected_to_again(bench: Bench) -> None:
+    """An attempt that is refused when it stands would have taken the next peer's number."""
+    bench.peer(ConnectionKind.INBOUND, address=NetAddress.from_host("1.2.3.4", 5))
+    bench.step(AddNode("1.2.3.4:5", "onetry"))
+    bench.step(AddConnection("1.2.3.4:5", ConnectionKind.FEELER, False))
+    assert not bench.all(fx.Connect)
+    bench.step(AddConnection("1.2.3.4:6", ConnectionKind.FEELER, False))
+    assert len(bench.all(fx.Connect)) == 1
 
 
 def test_disconnect_command(bench: Bench) -> None:
