@@ -135,6 +135,8 @@ PEER: dict[str, Check] = {
     "*.addrbind": _same_but(r":\d+$"),
     "*.session_id": _same_but("^[0-9a-f]{64}$"),
     "*.bytessent": _both_count,
+    "*.last_inv_sequence": _both_count,
+    "*.inv_to_send": _both_count,
     "*.bytessent_per_msg.version": _about(USER_AGENT_LENGTHS),
     "*.bytessent_per_msg.getheaders": lambda ours, theirs: theirs is MISSING,  # all peers are asked when far behind
 }
@@ -174,11 +176,9 @@ BY_INTENT: dict[str, dict[str, Check]] = {
     "rest": {"usage": _both_count, "warnings:length": _test_build},
     "help": {"": _both_text, ":length": _more_conversions},
 }
-# In the course of a walk also this: announcements come at random times, and it matters who has told a block.
+# In the course of a walk also this: pings come at random times, and it matters who has told a block.
 LATER: dict[str, dict[str, Check]] = {
     "getpeerinfo": {
-        "*.last_inv_sequence": _both_count,
-        "*.inv_to_send": _both_count,
         "*.lastsend": _both_count,  # what is sent a moment after a call may come before or after the clock is set
         **{f"*.{name}": lambda ours, theirs: True for name in ("pingtime", "minping", "pingwait")},
         "*.bytessent_per_msg.*": lambda ours, theirs: True,

@@ -17,6 +17,7 @@ from . import (
     batches,
     branches,
     command_line,
+    connections,
     expressions,
     mixtures,
     names,
@@ -91,6 +92,7 @@ WALKS: dict[str, type[Walk]] = {
 ALONE: dict[str, Callable[[Callable[[], list[Node]], Report, Plan, Random], None]] = {
     "access": access.run,
     "command-line": command_line.run,
+    "connections": connections.run,
     "networks": networks.run,
     "options": option_sets.run,
 }
