@@ -10,6 +10,7 @@ from random import Random
 
 from btcnode.networks.parameters import params_for
 from btcnode.simulate.internet import Cut
+from btcnode.simulate.large_pages import take_large_pages
 from btcnode.simulate.ledger import FILL_BLOCKS, MadeBlock
 from btcnode.simulate.node import NetworkNode, World
 from btcnode.simulate.outcome import Outcome, reasons
@@ -22,6 +23,7 @@ from btcnode.wire.messages import AddrEntry
 
 FIRST_BLOCKS = 5
 STEPS = 100  # of the progress that is shown
+LARGE_PAGES_AT = (1, 2, 4, 10, 20, 40, 70)  # steps after which memory has grown much, or was replaced
 SAMPLE = 10.0  # seconds between two looks at eclipsed nodes
 COLLECT = (100_000, 50, 100)  # the garbage collector's thresholds: millions of objects live as long as the run
 
@@ -90,6 +92,8 @@ class Simulation:
             net.at(scenario.time.warm_up, self._begin)
             for step in range(1, STEPS + 1):
                 net.run(scenario.end * step / STEPS - net.now)
+                if step in LARGE_PAGES_AT:
+                    take_large_pages()
                 doing = "warming up" if net.now < scenario.time.warm_up else f"height {max(self._heights(), default=0)}"
                 progress(step / STEPS, doing)
             return self._outcome()

@@ -14,6 +14,7 @@ import typing
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from random import Random
 from zlib import crc32
@@ -499,7 +500,7 @@ class SimNode(Endpoint):
     def _send_message(self, effect: fx.Send) -> None:
         """As an object, but for those messages that nodes decode step by step."""
         message = effect.message
-        stepwise = isinstance(message, StepwiseMessage)
+        stepwise = _is_stepwise(type(message))
         self._send(effect.peer_id, message.command, message.encode() if stepwise else message)
 
     def _send(self, peer_id: int, command: str, content: Content) -> None:
@@ -646,6 +647,11 @@ class SimNode(Endpoint):
     def peers(self) -> list[PeerInfo]:
         """What getpeerinfo tells."""
         return [info for i in self.protocol.peer_ids() if (info := self.protocol.peer_info(i)) is not None]
+
+
+@cache
+def _is_stepwise(kind: type[Message]) -> bool:
+    return issubclass(kind, StepwiseMessage)
 
 
 def _nothing(_: fx.Effect) -> None:

@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from btcnode.protocol.effects import Send
 from btcnode.protocol.transactions import tx_relay
 from btcnode.simulate.command import picture, simulate_file
+from btcnode.simulate.ledger import SharedChain, SharedPool
 from btcnode.simulate.outcome import Outcome, as_text
 from btcnode.simulate.run import Simulation, simulate
 from btcnode.simulate.scenario import read_scenario
 from btcnode.simulate.strategies import selfish_theory
+from btcnode.testing.memory_chain import MemoryChain
+from btcnode.testing.simulator import SimNode
+from btcnode.testing.small_pool import SmallPool
 
 BASE = """
 [network]
@@ -91,6 +96,24 @@ def test_another_seed_or_relay_rule_is_another_digest(monkeypatch: pytest.Monkey
     assert simulate(scenario, 2).digest != first
     monkeypatch.setattr(tx_relay, "OUTBOUND_INVENTORY_BROADCAST_INTERVAL", 0.1)
     assert simulate(scenario).digest != first
+
+
+def test_what_nodes_share_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages as objects, blocks that are parsed and checked once, transactions that all have the same object of."""
+    more = "[transactions]\nrate = 0.2\nchained = 0.5\n[[partition]]\nat = 10\nlasts = 80\n"
+    shared = outcome_of(more, duration=250)
+    assert shared.blocks.percentiles()["50"] is not None
+    assert shared.transactions.percentiles()["50"] is not None
+
+    def send_bytes(node: SimNode, effect: Send) -> None:
+        node._send(effect.peer_id, effect.message.command, effect.message.encode())
+
+    monkeypatch.setattr(SimNode, "_send_message", send_bytes)
+    for name in ("store", "parsed"):
+        monkeypatch.setattr(SharedChain, name, getattr(MemoryChain, name))
+    for name in ("add", "keep_confirmed", "drop_confirmed", "transactions_of"):
+        monkeypatch.setattr(SharedPool, name, getattr(SmallPool, name))
+    assert outcome_of(more, duration=250).digest == shared.digest
 
 
 def test_a_node_alone() -> None:
