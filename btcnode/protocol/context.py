@@ -298,4 +298,4 @@ class Context:
 
     def established(self) -> list[Peer]:
         """Peers whose handshake is complete and whose connection is not being closed, oldest first."""
-        return [p for p in self.peers.values() if p.state.role.is_complete]
+        return [p for p in self.peers.values() if p.role.is_complete]

@@ -176,7 +176,7 @@ class TxState:
     queue: list[tuple[float, bytes]] = field(default_factory=list)  # heap of (minus feerate, wtxid)
     mempool_wanted: bool = False
     filter: BloomFilter | None = None  # BIP37: only what it matches is announced
-    at_rest: bool = False  # nothing waits: ``next_send`` is only when ``last_sequence`` moves
+    at_rest: bool = False  # nothing waits, or what does goes out in the turn that was asked for: no ``next_send``
     due: bool = False  # its time has come, not its turn
     answer: PoolSnapshot | None = None  # to a mempool message
     answered: int = 0  # entries of it that were looked at
@@ -209,7 +209,7 @@ class Peer:
     permissions: Permission
     connected_mockable: float
     connected_unix: int
-    state: PeerState = PeerState.CLOSED  # changed by PeerStates only
+    state: PeerState = PeerState.CLOSED  # changed by PeerStates only, with ``role``
     attempt: int | None = None
     target: str = ""  # what the user typed, for manual connections
     local_address: NetAddress | None = None
@@ -270,25 +270,19 @@ class Peer:
     work_at: float = 0.0
     job: Job | None = None
     excused: bool = False  # what it sent last was asked for
+    role: Role = field(init=False)  # what it is good for in its present state
+    inbound: bool = field(init=False)  # the other side opened the connection
     no_ban: bool = field(init=False)  # the user exempted it from punishment
 
     def __post_init__(self) -> None:
+        self.role = self.state.role
+        self.inbound = self.kind is ConnectionKind.INBOUND
         self.no_ban = bool(self.permissions & Permission.NOBAN)
 
     @property
     def name(self) -> str:
         """What the log calls it."""
         return f"peer={self.id}"
-
-    @property
-    def role(self) -> Role:
-        """What it is good for in its present state."""
-        return self.state.role
-
-    @property
-    def inbound(self) -> bool:
-        """Whether the other side opened the connection."""
-        return self.kind is ConnectionKind.INBOUND
 
     @property
     def network(self) -> str:

@@ -8,7 +8,7 @@ when the book does not lead to peers. Behaviour as in Bitcoin Core 31.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from btcnode.protocol.addresses.address_table import Entry
@@ -20,7 +20,7 @@ from btcnode.protocol.connections.eviction import Candidate, select_for_eviction
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.outbound_choice import CLEARNET, OutboundChoice
 from btcnode.protocol.connections.peer_score import THROTTLED_BELOW
-from btcnode.protocol.connections.peer_states import FIRST, NEVER, Change, PeerEvent, PeerState, keep_by_state
+from btcnode.protocol.connections.peer_states import FIRST, NEVER, Change, PeerEvent, PeerState, Role, keep_by_state
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import Connect, Disconnect, LogLevel
 from btcnode.protocol.events import ConnectFailed, PeerConnected, TransportReady
@@ -56,7 +56,8 @@ class Attempt:
     address: NetAddress | None
     target: str
     count_failure: bool | None = None  # set for addresses of the book: whether a failure counts against them
-    state: PeerState = PeerState.CLOSED  # changed by PeerStates only
+    state: PeerState = PeerState.CLOSED  # changed by PeerStates only, with ``role``
+    role: Role = field(init=False, default=PeerState.CLOSED.role)
 
     @property
     def name(self) -> str:

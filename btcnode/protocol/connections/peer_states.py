@@ -116,9 +116,10 @@ TRANSITIONS: dict[tuple[PeerState, PeerEvent], PeerState] = {
 
 
 class Connection(Protocol):
-    """A peer, or an attempt to connect to one; ``state`` is written by ``PeerStates`` only."""
+    """A peer, or an attempt to connect to one; ``state`` and its ``role`` are written by ``PeerStates`` only."""
 
     state: PeerState
+    role: Role
 
     @property
     def name(self) -> str:
@@ -173,7 +174,7 @@ class PeerStates:
             self.refused += 1
             self._log(f"{connection.name}: {event.value!r} does not fit the state {before.value!r}")
             return False
-        connection.state = after
+        connection.state, connection.role = after, after.role
         change = Change(connection, before, event, after)
         for handler in self._handlers:
             handler(change)
