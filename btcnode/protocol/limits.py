@@ -167,7 +167,7 @@ MAX_TX_WORK_PEERS = 16  # ours: orphans looked at again at the same time, one fo
 # -- transactions: announcements ---------------------------------------------------------------------------------
 
 INBOUND_INVENTORY_BROADCAST_INTERVAL = 5.0  # mean; one timer for all inbound peers of a network
-TX_INVENTORY_REST = 30.0  # seconds between two looks at a peer for which nothing waits
+TX_INVENTORY_REST = 30.0  # seconds after which a peer for which nothing waits may ask for what is in the mempool
 OUTBOUND_INVENTORY_BROADCAST_INTERVAL = 2.0  # mean; each peer has its own timer
 INVENTORY_BROADCAST_TARGET = 70  # 14 per second in the inbound interval
 INVENTORY_BROADCAST_GROWTH = 5  # more for every thousand that wait

@@ -160,8 +160,6 @@ _OF_NO_PEER = frozenset(
 """Inputs that give a tick nothing to do for a peer, but for those that they wake. All others may concern every peer."""
 
 
-_ASKING = Part.HEADERS | Part.BLOCKS | Part.SERVING | Part.REQUESTS
-
 _TOUCHED: dict[type[Message] | None, int] = {
     m.Ping: 0,
     m.Pong: 0,
@@ -171,7 +169,7 @@ _TOUCHED: dict[type[Message] | None, int] = {
     m.GetAddr: int(Part.ADDRESSES),
     m.GetData: int(Part.SERVING),
     m.TxMessage: int(Part.REQUESTS),
-    m.Inv: int(_ASKING),
+    m.Inv: int(Part.REQUESTS),
 }
 """What a message may have given us to do for its sender, beside what its handler does; of all others that is all."""
 
@@ -778,7 +776,7 @@ class Protocol:
             looks = self._looks[parts] = tuple((part, tick) for part, tick in self._parts if parts & part)
         for part, tick in looks:
             moment = tick(peer)
-            if not peer.state.role.is_complete:
+            if not peer.role.is_complete:
                 return
             agenda.set(peer.id, part, moment)
 

@@ -36,7 +36,11 @@ class TimerWheel:
         keys: list[int] = []
         first = max(self._now + 1, end - SLOTS + 1)  # one round sees every slot
         for tick in range(first, end + 1):
-            keys += [key for key in self._slots[tick % SLOTS] if self._due[key] <= end]
+            if slot := self._slots[tick % SLOTS]:
+                keys += [key for key in slot if self._due[key] <= end]
+        if not keys:
+            self._now = end
+            return keys
         self._now = end  # earlier than before when the user has turned the clock back
         keys.sort(key=lambda key: self._due[key])
         for key in keys:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.addresses.local_addresses import LocalAddresses
 from btcnode.protocol.addresses.netgroup import address_key
-from btcnode.protocol.agenda import NEVER, NEXT_TICK
+from btcnode.protocol.agenda import NEVER, NEXT_TICK, Part
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
@@ -179,8 +179,11 @@ class AddressGossip:
             return
         if len(state.to_send) >= MAX_ADDR_TO_SEND:
             state.to_send[self._ctx.rng.randrange(len(state.to_send))] = entry
-        else:
-            state.to_send.append(entry)
+            return
+        state.to_send.append(entry)
+        if len(state.to_send) == 1:  # until now the timer had nothing to do: a Poisson process has no memory
+            state.next_send = self._ctx.mockable + self._ctx.rng.expovariate(1 / AVG_ADDRESS_BROADCAST_INTERVAL)
+            self._ctx.agenda.set(peer.id, int(Part.ADDRESSES), self._next_moment(peer))
 
     def on_getaddr(self, peer: Peer) -> None:
         """Answer once, and only who connected to us: others could fingerprint us by what they planted."""
@@ -222,7 +225,7 @@ class AddressGossip:
         return answer
 
     def tick(self, peer: Peer) -> float:
-        """Send queued addresses, on average every 30 seconds; tell our own once a day.
+        """Send queued addresses, on average 30 seconds after the first one; tell our own once a day.
 
         Returns when the peer is looked at next.
         """
@@ -232,7 +235,7 @@ class AddressGossip:
             return NEVER
         if state.known is not None and peer.role.is_told:
             self._announce_self(peer)
-            if ctx.mockable >= state.next_send:
+            if state.to_send and ctx.mockable >= state.next_send:
                 self._send_queued(peer, state.known)
         return self._next_moment(peer)
 
@@ -243,16 +246,14 @@ class AddressGossip:
             return NEXT_TICK
         if state.known is None or not peer.role.is_told:
             return NEVER
+        moment = state.next_send if state.to_send else NEVER
         if state.next_local is None or state.next_local <= self._ctx.mockable:  # not while we do not listen or sync
-            return state.next_send
-        return min(state.next_send, state.next_local)
+            return moment
+        return min(moment, state.next_local)
 
     def _send_queued(self, peer: Peer, known: RollingBloom) -> None:
         """Tell what waits and the peer does not know by now."""
-        ctx, state = self._ctx, peer.addr
-        state.next_send = ctx.mockable + ctx.rng.expovariate(1 / AVG_ADDRESS_BROADCAST_INTERVAL)
-        if not state.to_send:
-            return
+        state = peer.addr
         entries: list[AddrEntry] = []
         for entry in state.to_send:
             key = address_key(entry.address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.steps import Steps
+from btcnode.protocol.agenda import Part
 from btcnode.protocol.blocks.block_download import BlockDownload
 from btcnode.protocol.blocks.headers_sync import HeaderSync
 from btcnode.protocol.connections.floods import Floods
@@ -127,12 +128,13 @@ class Announcements:
             ctx.punish(peer, Offence.INV_TOO_LARGE, str(len(message)))
             return
         rejects_txs = rejects_transactions(ctx, peer)
-        newest = b""
+        newest, has_blocks = b"", False
         for done, (kind, item_hash) in enumerate(message.pairs(self._floods.announcements(peer, len(message)))):
             if done and not done % ITEMS_IN_STEP:
                 yield
             kind &= ~MSG_WITNESS_FLAG
             if kind == MSG_BLOCK:
+                has_blocks = True
                 index = tree.find(item_hash)
                 if index < 0:
                     peer.headers.last_unknown = item_hash
@@ -148,3 +150,7 @@ class Announcements:
                 self._intake.on_announced(peer, item_hash)
         if newest:
             self._headers.on_block_inv(peer, newest)
+        if has_blocks:
+            ctx.agenda.wake(peer.id, Part.HEADERS | Part.BLOCKS)
+            self._headers.tick(peer)
+            self._download.request_more(peer)

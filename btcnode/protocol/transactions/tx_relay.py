@@ -5,15 +5,17 @@ for all inbound peers of a network (mean 5 s), one for each outbound peer (mean 
 who watches cannot tell what came when. A turn takes as many entries as it sends (at most 1000) and a few that turn out
 to be needless; it never walks over or sorts the queue, however long a spy lets it grow. Parents go before children.
 
-Where nothing waits the timers rest: the time until the next event of a Poisson process is the same whenever one begins
-to wait, so it is drawn when something is queued.
+Where nothing waits the timers rest, and the peer costs nothing: the time until the next event of a Poisson process is
+the same whenever one begins to wait, so it is drawn when something is queued.
 
-A peer may ask for what was in the mempool when it was last told of anything, and for what the newest block confirmed.
+A peer may ask for what was in the mempool when it was last told of anything, while its timer rests also for what was
+there ``TX_INVENTORY_REST`` seconds ago, and for what the newest block confirmed.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from typing import TYPE_CHECKING
 
 from btcnode.primitives.steps import Steps
@@ -70,6 +72,8 @@ class TxRelay:
         self._next_inbound: dict[int, float] = {}  # by network
         self._again: list[bytes] = []  # txids of those that are announced again now
         self._next_again = ctx.mockable + self._pause_again()
+        # the mempool's sequence from a moment on; the first one holds TX_INVENTORY_REST seconds ago
+        self._sequences: deque[tuple[float, int]] = deque([(ctx.mockable, source.sequence)])
         self._block: ParsedBlock | None = None
         self._block_index: dict[bytes, int] = {}
 
@@ -173,6 +177,7 @@ class TxRelay:
 
     def begin_tick(self) -> None:
         """Every 10 to 15 minutes announce again what nobody has asked for, a few at a time."""
+        self._note_sequence()
         if self._ctx.mockable >= self._next_again:
             self._next_again = self._ctx.mockable + self._pause_again()
             self._again = sorted(self._source.unbroadcast(), reverse=True)
@@ -180,6 +185,14 @@ class TxRelay:
             entry = self._source.find_tx(self._again.pop(), False)
             if entry is not None:  # else it has left the mempool since
                 self.announce(entry)
+
+    def _note_sequence(self) -> None:
+        """Remember how far the mempool is now, and no more than what peers at rest have to do with."""
+        sequences, mockable = self._sequences, self._ctx.mockable
+        if sequences[-1][1] != self._source.sequence:
+            sequences.append((mockable, self._source.sequence))
+        while len(sequences) > 1 and sequences[1][0] <= mockable - TX_INVENTORY_REST:
+            sequences.popleft()
 
     def _next_turn(self, peer: Peer) -> float:
         mockable, rng = self._ctx.mockable, self._ctx.rng
@@ -200,21 +213,26 @@ class TxRelay:
         state = peer.tx
         if state is None or peer.send_full or not peer.role.is_told:
             return NEVER
-        if self._ctx.mockable >= state.next_send:
-            state.at_rest = False
-            state.next_send = self._next_turn(peer)
-        elif not peer.no_ban:
-            return state.next_send
-        if state.queue or state.mempool_wanted or state.to_match or state.steps is not None or state.found:
+        if not peer.no_ban and (state.at_rest or self._ctx.mockable < state.next_send):
+            return NEVER if state.at_rest else state.next_send
+        if state.queue or self._has_more(state):
             state.due = True
             self._ctx.ask_for_turn(peer)
-            return NEXT_TICK if peer.no_ban else state.next_send
-        state.last_sequence = self._source.sequence
+        else:
+            state.last_sequence = self._source.sequence
         if peer.no_ban:
             return NEXT_TICK
-        state.at_rest = True
-        state.next_send = self._ctx.mockable + TX_INVENTORY_REST
+        one_turn_does = len(state.queue) <= INVENTORY_BROADCAST_TARGET and not self._has_more(state)
+        state.at_rest = one_turn_does
+        if one_turn_does:
+            return NEVER
+        state.next_send = self._next_turn(peer)
         return state.next_send
+
+    @staticmethod
+    def _has_more(state: TxState) -> bool:
+        """Whether something waits beside the queue."""
+        return bool(state.mempool_wanted or state.to_match or state.steps is not None or state.found)
 
     def _rouse(self, peer: Peer, state: TxState) -> None:
         """Something waits for the peer from now on."""
@@ -240,6 +258,8 @@ class TxRelay:
             self._send_found(peer, state)
         if state.steps is not None:
             self._ctx.ask_for_turn(peer)
+        if state.queue or state.to_match:
+            self._rouse(peer, state)
 
     def _begin(self, peer: Peer, state: TxState) -> None:
         """Take what is due; what a filter has to look at, and the answer to a mempool message, takes several turns."""
@@ -342,10 +362,14 @@ class TxRelay:
         """Whether requests for transactions are answered at all; those of others are ignored."""
         return peer.tx is not None
 
+    def _told_until(self, state: TxState) -> int:
+        """The mempool's sequence below which the peer may ask for anything."""
+        return max(state.last_sequence, self._sequences[0][1]) if state.at_rest else state.last_sequence
+
     def find(self, peer: Peer, tx_hash: bytes, by_wtxid: bool) -> Tx | None:
         """The transaction if the peer may know that we have it; it counts as asked for then."""
         entry = self._source.find_tx(tx_hash, by_wtxid)
-        if entry is not None and peer.tx is not None and entry.sequence < peer.tx.last_sequence:
+        if entry is not None and peer.tx is not None and entry.sequence < self._told_until(peer.tx):
             self._source.asked_for(entry.txid, peer.tx.group)
             return entry.tx
         if self._block is None:

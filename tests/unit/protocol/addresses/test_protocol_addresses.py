@@ -63,9 +63,10 @@ def test_addr_flood_is_rate_limited(bench: Bench) -> None:
     assert len(bench.book) == 1
     bench.wait(100)
     bench.receive(peer, Addr(entries(1000, first=52_000)))
-    assert len(bench.book) == 11
+    assert 9 <= len(bench.book) <= 11, "some want the same place"
     info = bench.protocol.peer_info(peer)
     assert info is not None
+    assert info["addr_processed"] == 11
     assert info["addr_rate_limited"] == 51_000 - 11
     trusted = bench.peer(permissions=Permission.ADDR)
     bench.receive(trusted, Addr(entries(500, first=2000)))

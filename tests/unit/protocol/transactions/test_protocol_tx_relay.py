@@ -13,7 +13,7 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.limits import TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES, TX_KNOWN_PER_GENERATION
+from btcnode.protocol.limits import TX_INVENTORY_REST, TX_KNOWN_BITS_LOG2, TX_KNOWN_HASHES, TX_KNOWN_PER_GENERATION
 from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
 from btcnode.protocol.serving.pieces import PIECE
 from btcnode.protocol.transactions import tx_relay
@@ -406,3 +406,33 @@ def test_a_new_peer_may_ask_at_once_for_what_was_there(node: Bench, pool: SmallP
     assert info["last_inv_sequence"] == pool.sequence > 1
     node.receive(peer, GetData((InvItem(MSG_WTX, simple(1).wtxid),)))
     assert not node.sent(NotFound, peer)
+
+
+def test_who_is_told_of_nothing_may_ask_for_what_is_there_for_long(node: Bench, pool: SmallPool) -> None:
+    """Its timer rests, so that it costs nothing; what came a moment ago is not given away all the same."""
+    peer = node.peer(wtxid_relay=True)
+    node.wait(60)
+    tx = simple(1)
+    node.receive(peer, Inv((InvItem(MSG_WTX, tx.wtxid),)))  # so that it need not be told
+    node.protocol._intake.download.tracker.forget(tx.wtxid)
+    add(node, pool, tx)
+    request = GetData((InvItem(MSG_WTX, tx.wtxid),))
+    node.wait(TX_INVENTORY_REST - 2)
+    node.receive(peer, request)
+    assert node.sent(NotFound, peer)
+    node.wait(5)
+    node.receive(peer, request)
+    assert [e.payload for e in node.all(fx.SendRaw)] == [tx.raw]
+
+
+def test_what_one_turn_has_no_room_for_goes_out_in_later_ones(node: Bench, pool: SmallPool) -> None:
+    """A family of more transactions than a turn tells: the first entry of the queue takes its ancestors along."""
+    peer = node.peer(wtxid_relay=True)
+    node.wait(60)
+    chain = [simple(1)]
+    while len(chain) < 60:
+        chain.append(spend([output(chain[-1])], COIN_VALUE - 1000 * len(chain), 1000))
+    others = [simple(n) for n in range(100, 160)]
+    add(node, pool, *chain, *others)
+    node.wait(120)
+    assert sorted(told(node, peer)) == sorted(tx.wtxid for tx in chain + others)
