@@ -17,7 +17,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
+from itertools import islice, zip_longest
+from math import inf
 from time import perf_counter
 from typing import Protocol, cast
 
@@ -43,6 +44,7 @@ from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.job_clock import JobClock
+from btcnode.sync.prefetch import thread_disk_reads
 from btcnode.sync.tx_verifier import NOBODY, SLICE, TxVerifier
 from btcnode.sync.worker_pool import WorkerPool
 
@@ -50,6 +52,10 @@ MAX_DISCONNECTED_BYTES = 20_000_000  # transactions of disconnected blocks kept 
 AUDIT_ENTRIES = 1000  # examined every second in the audit after an eviction: a few ms
 FIT_ENTRIES = 500  # examined in one turn of the loop after a reorganisation: a few ms
 DEAR_REFUSAL = 0.005  # seconds of processor time; a refusal that took longer is charged also if we asked for it
+MAX_COLD = 32  # inputs whose coins are looked up on the loop: ten milliseconds each, where a slow disk has them
+COLD_SECONDS = 10.0  # that all coins are looked up beside the loop first, once a look-up has read from the disk
+WARM_AT_ONCE = 512  # inputs of small transactions
+MAX_WARM = 2_500  # inputs: no standard transaction has more
 MAX_HURRIED = 64  # transactions in verification that the user's may take along: as many as may depend on each other
 
 log = logging.getLogger("btcnode.mempool")
@@ -201,6 +207,9 @@ class Transactions:
         self._hurried: dict[bytes, None] = {}  # txids of those that the user's transactions wait for
         self._after_verdicts: deque[_Offer] = deque()  # what they waited for is judged, and they are to be
         self._judging = False  # these; it goes on until none is left
+        self._cold: deque[list[_Offer]] = deque()  # what peers have sent together, until its coins are in memory
+        self._warming = False  # they are being looked up; what comes later waits behind
+        self._disk_met = -inf  # when a look-up last had to read from a disk (perf_counter)
         self._held: list[_Offer] = []  # until a reorganisation is over
         self._disconnected: dict[bytes, Tx] = {}  # by txid, in the order in which they are to come back
         self._disconnected_bytes = 0
@@ -513,6 +522,40 @@ class Transactions:
                 offer = _Offer(tx, partial(self._judged, effect), test=effect.test, source=effect.peer_id)
                 self._peers_offers[effect.number] = offer
                 offers.append(offer)
+        if self._warming or self._may_be_cold(_inputs(offers)):
+            self._cold.append(offers)
+            if not self._warming:
+                self._warming = True
+                self._spawn(asyncio.get_running_loop().create_task(self._warm_up()))
+        elif offers:
+            before = thread_disk_reads()
+            self._take(offers)
+            if thread_disk_reads() != before:
+                self._disk_met = perf_counter()
+
+    def _may_be_cold(self, inputs: int) -> bool:
+        """Whether coins are better looked up beside the loop first: they may have to come from a disk."""
+        return inputs > MAX_COLD or perf_counter() < self._disk_met + COLD_SECONDS
+
+    async def _warm_up(self) -> None:
+        """Judge what waits for its coins, in its order."""
+        while self._cold:
+            batches = [self._cold.popleft()]
+            while self._cold and _inputs(self._cold[0]) + sum(map(_inputs, batches)) <= WARM_AT_ONCE:
+                batches.append(self._cold.popleft())
+            await self._warm([offer.tx for offers in batches for offer in offers])
+            for offers in batches:
+                self._take(offers)
+        self._warming = False
+
+    async def _warm(self, txs: Sequence[Tx]) -> None:
+        """Have coins looked up beside the loop; those of what is too large to be taken may stay where they are."""
+        prevouts = [prevout for tx in txs for prevout in islice(tx.prevouts, MAX_WARM)]
+        if await self._driver.prefetcher.warm(prevouts):
+            self._disk_met = perf_counter()
+
+    def _take(self, offers: Sequence[_Offer]) -> None:
+        """Judge what peers have sent together."""
         clock, self._taking = JobClock(), True
         try:
             for offer, known in zip_longest(offers, self._look_ahead(offers)):
@@ -551,6 +594,8 @@ class Transactions:
                 self._admit_waiting(waiting)
 
     async def _process_package(self, effect: ProcessTransactions) -> None:
+        if self._may_be_cold(sum(len(tx.prevouts) for tx in effect.txs)):
+            await self._warm(effect.txs)
         try:
             steps = self.admission.package_steps(effect.txs, self._clock.now())
             result = await self._drive(steps, effect.peer_id)
@@ -709,6 +754,10 @@ class Transactions:
             below = [at for at in heights if at <= height]
             entry.lock_points = locks = LockPoints(*lock, tree.ancestor(tip, max(below, default=0)))
         return sequence_locks_met((locks.height, locks.time), height + 1, median)
+
+
+def _inputs(offers: Sequence[_Offer]) -> int:
+    return sum(len(offer.tx.prevouts) for offer in offers)
 
 
 def _outcome(tx: Tx, verdict: PackageTxVerdict) -> events.TxOutcome:

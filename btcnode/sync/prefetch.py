@@ -11,6 +11,7 @@ interpreter where blocks connect.
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import threading
 from collections.abc import Callable, Sequence
@@ -88,23 +89,36 @@ class Prefetcher:
                 return
 
     def _look_up(self, outpoints: Sequence[bytes]) -> None:
-        share = 0.0
-        unknown: list[bytes] = []
+        unknown, reads = 0, 0
         try:
-            unknown = self._cache.unknown(outpoints)
-            if unknown:
-                before = self._disk_reads()
-                self._backend.touch(unknown)
-                share = (self._disk_reads() - before) / len(unknown)
-        except StorageError:
-            unknown = []  # whoever needs these coins will meet the same error and can tell it
+            unknown, reads = self._touch(outpoints)
         finally:
             with self._lock:
                 self._queued -= len(outpoints)
-                self.lookups += len(unknown)
-                self.cached += len(outpoints) - len(unknown)
+                self.lookups += unknown
+                self.cached += len(outpoints) - unknown
                 if unknown:
-                    self._share += (share - self._share) / 8
+                    self._share += (reads / unknown - self._share) / 8
+
+    def _touch(self, outpoints: Sequence[bytes]) -> tuple[int, int]:
+        """Look coins up; for how many the stored ones were asked, and how often the disk was read for it."""
+        try:
+            unknown = self._cache.unknown(outpoints)
+            if not unknown:
+                return 0, 0
+            before = self._disk_reads()
+            self._backend.touch(unknown)
+            return len(unknown), self._disk_reads() - before
+        except StorageError:
+            return 0, 0  # whoever needs these coins will meet the same error and can tell it
+
+    async def warm(self, outpoints: Sequence[bytes]) -> bool:
+        """Wait until these coins are in memory, for a moment at least; returns whether the disk was read for it."""
+        try:
+            _, reads = await asyncio.wrap_future(self._pool.submit(self._touch, outpoints))
+        except RuntimeError:  # closed meanwhile
+            return False
+        return reads > 0
 
     def close(self) -> None:
         """Drop what waits and end the threads."""

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,7 +21,7 @@ from btcnode.protocol.effects import ProcessTransactions, WithdrawTransactions
 from btcnode.protocol.events import TransactionsProcessed, WorkMeasured
 from btcnode.protocol.inputs import Input
 from btcnode.services import transactions as service
-from btcnode.services.transactions import DEAR_REFUSAL, Transactions
+from btcnode.services.transactions import DEAR_REFUSAL, MAX_COLD, MAX_WARM, Transactions
 from btcnode.sync.tx_verifier import BATCHES_AHEAD, SPOT_INPUTS, verify_batch
 from btcnode.sync.worker_tasks import TxTask
 from tests.lib.block_lab import LabCoin
@@ -52,6 +53,21 @@ class HeldPool:
                 await asyncio.sleep(0)
 
 
+class HeldDisk:
+    """Has coins when it is told to; ``cold``: it had to read them."""
+
+    def __init__(self) -> None:
+        self.cold = False
+        self.asked: list[Sequence[bytes]] = []
+        self.goes = asyncio.Event()
+        self.goes.set()
+
+    async def warm(self, outpoints: Sequence[bytes]) -> bool:
+        self.asked.append(outpoints)
+        await self.goes.wait()
+        return self.cold
+
+
 class Bench:
     """The service over a chain in memory, fed by peers and a user."""
 
@@ -64,7 +80,10 @@ class Bench:
         self.state = state = SimpleNamespace(
             params=lab.params, tree=lab.tree, tip=lab.tip, read_view=lab.coins, script_cache=None, active=None
         )
-        driver = SimpleNamespace(chainstate=state, listen=lambda listener: None, follow=lambda follower: None)
+        self.disk = HeldDisk()
+        driver = SimpleNamespace(
+            chainstate=state, prefetcher=self.disk, listen=lambda listener: None, follow=lambda follower: None
+        )
         clock = SimpleNamespace(now=lambda: START)
         self.transactions = Transactions(
             cast(Any, driver), cast(Any, None), cast(Any, clock), Mempool(), cast(Any, self.workers), self._feed, _raise
@@ -148,6 +167,68 @@ def test_the_users_transaction_does_not_wait_for_the_strangers() -> None:
         assert result.text == "" and {tx.txid, parent.txid, child.txid} == {entry.txid for entry in bench.pool}
         await bench.workers.work()
         assert len(bench.pool) == 33
+
+    run(scene)
+
+
+def count_look_ups(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> list[Sequence[bytes]]:
+    """What is looked up on the loop from now on."""
+    real, asked = bench.lab.coins.get_many, []
+
+    def look_up(wanted: Sequence[bytes]) -> Any:
+        asked.append(wanted)
+        return real(wanted)
+
+    monkeypatch.setattr(bench.lab.coins, "get_many", look_up)
+    return asked
+
+
+def test_many_coins_are_looked_up_beside_the_loop_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(bench: Bench) -> None:
+        looked_up = count_look_ups(monkeypatch, bench)
+        bench.disk.goes.clear()
+        many = pay([bench.lab.coin() for _ in range(MAX_COLD + 1)], 20_000)
+        child, other = pay(coins_of(many)[:1], 500), pay([bench.lab.coin()], 500)
+        await bench.from_peer(many)
+        await bench.from_peer(child, other)
+        assert bench.disk.asked == [many.prevouts] and not looked_up and not bench.answers
+        bench.disk.goes.set()
+        for _ in range(4):
+            await asyncio.sleep(0)
+        assert bench.disk.asked == [many.prevouts, child.prevouts + other.prevouts]  # these waited behind it
+        await bench.workers.work()
+        assert {many.txid, child.txid, other.txid} == {entry.txid for entry in bench.pool}
+        bench.disk.asked.clear()
+        await bench.from_peer(pay([bench.lab.coin()], 500))
+        assert not bench.disk.asked  # they were in memory: few are asked for on the loop again
+
+    run(scene)
+
+
+def test_a_disk_that_is_met_is_met_beside_the_loop_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(bench: Bench) -> None:
+        looked_up = count_look_ups(monkeypatch, bench)
+        monkeypatch.setattr(service, "thread_disk_reads", lambda: len(looked_up))  # each of them reads
+        await bench.from_peer(pay([bench.lab.coin()], 500))
+        assert len(looked_up) == 1 and not bench.disk.asked
+        second = pay([bench.lab.coin()], 500)
+        await bench.from_peer(second)
+        assert bench.disk.asked == [second.prevouts]
+        await bench.workers.work()
+        assert len(bench.pool) == 2
+
+    monkeypatch.setattr(service, "COLD_SECONDS", inf)
+    run(scene)
+
+
+def test_only_as_many_coins_are_warmed_as_a_standard_transaction_has() -> None:
+    async def scene(bench: Bench) -> None:
+        huge = Tx(2, [bytes(32) + n.to_bytes(4, "little") for n in range(MAX_WARM + 1)], [b""] * (MAX_WARM + 1),
+                  [0] * (MAX_WARM + 1), [make_txout(1_000, b"\x51")])  # fmt: skip
+        await bench.from_peer(huge)
+        assert [len(asked) for asked in bench.disk.asked] == [MAX_WARM]
+        await bench.at_once(asyncio.sleep(0))
+        assert bench.answers
 
     run(scene)
 

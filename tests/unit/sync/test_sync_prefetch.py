@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
 import threading
@@ -63,6 +64,19 @@ def drain(prefetcher: Prefetcher) -> None:
 
 def over(disk: Disk, cache: Cache | None = None) -> Prefetcher:
     return Prefetcher(cache or Cache(), disk, lambda: disk.reads)
+
+
+def test_who_waits_for_coins_is_told_whether_the_disk_was_read() -> None:
+    known, disk = outpoints(5), Disk(cold=True)
+    prefetcher = over(disk, Cache(known))
+    assert asyncio.run(prefetcher.warm(outpoints(20))) and disk.asked == outpoints(15, 5)
+    assert not asyncio.run(prefetcher.warm(known))
+    disk.cold = False
+    assert not asyncio.run(prefetcher.warm(outpoints(20)))
+    disk.error = True
+    assert not asyncio.run(prefetcher.warm(outpoints(20)))  # who needs the coins will tell
+    prefetcher.close()
+    assert not asyncio.run(prefetcher.warm(outpoints(20)))
 
 
 def test_a_slow_disk_is_asked_for_every_block_but_not_for_what_is_known() -> None:
