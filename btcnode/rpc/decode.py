@@ -129,6 +129,7 @@ class SpendingTx(TxHead):
     vout: Annotated[list[OutputJson], "Outputs"]
 
 
+WORDS_TOGETHER = 10_000
 SIGHASH_NAMES = {
     0x01: "ALL", 0x02: "NONE", 0x03: "SINGLE",
     0x81: "ALL|ANYONECANPAY", 0x82: "NONE|ANYONECANPAY", 0x83: "SINGLE|ANYONECANPAY",
@@ -150,6 +151,8 @@ def script_asm(script: bytes, *, sighash: bool = False) -> str:
             words.append(f"{data[:-1].hex()}[{SIGHASH_NAMES[data[-1]]}]")
         else:
             words.append(data.hex())
+    if len(words) > WORDS_TOGETHER:  # while words become one text, no other thread runs
+        words = [" ".join(words[at : at + WORDS_TOGETHER]) for at in range(0, len(words), WORDS_TOGETHER)]
     return " ".join(words)
 
 

@@ -16,6 +16,7 @@ from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.services.parts import NodeParts
 from btcnode.storage.undo import decode_undo
 
+HEX_PIECE = 1 << 18  # characters
 LARGE_TEXT = 100_000  # characters: a transaction of 50 kB takes a millisecond or two
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
 
@@ -42,12 +43,18 @@ def parse_hex(text: str, name: str) -> bytes:
 
 
 def parse_hex_or_none(text: str) -> bytes | None:
-    """The bytes of a hex text, None when it is none."""
-    try:
-        data = bytes.fromhex(text)  # a regular expression takes forty times as long for a large one
-    except ValueError:
-        return None
-    return data if 2 * len(data) == len(text) else None  # white space between bytes was passed over
+    """The bytes of a hex text, None when it is none. Read in pieces: while one is, no other thread runs."""
+    parts = []
+    for at in range(0, len(text), HEX_PIECE):
+        piece = text[at : at + HEX_PIECE]
+        try:
+            data = bytes.fromhex(piece)  # a regular expression takes forty times as long for a large one
+        except ValueError:
+            return None
+        if 2 * len(data) != len(piece):  # white space between bytes was passed over
+            return None
+        parts.append(data)
+    return b"".join(parts)
 
 
 def is_large(text: str) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import params_for
-from btcnode.rpc.decode import infer_descriptor, script_asm
+from btcnode.rpc.decode import WORDS_TOGETHER, infer_descriptor, script_asm
 from btcnode.rpc.descriptors import script_of_descriptor
 from btcnode.rpc.lookup import difficulty
 from btcnode.rpc.transactions import has_valid_ops
@@ -74,6 +74,11 @@ def test_sighash_types_are_spelled_out_in_script_sigs_only() -> None:
     assert script_asm(push + b"\x81") == sig.hex() + "81"
     assert script_asm(push + b"\x04", sighash=True) == sig.hex() + "04"
     assert script_asm(b"\x6a" + push + b"\x01", sighash=True) == "OP_RETURN " + sig.hex() + "01"
+
+
+@pytest.mark.parametrize("words", [WORDS_TOGETHER - 1, WORDS_TOGETHER, WORDS_TOGETHER + 1, 3 * WORDS_TOGETHER + 7])
+def test_a_long_script_is_one_line_of_words(words: int) -> None:
+    assert script_asm(b"\x51" * words) == " ".join(["1"] * words)
 
 
 @given(st.binary(max_size=80))

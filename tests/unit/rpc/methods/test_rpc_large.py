@@ -23,7 +23,7 @@ from btcnode.primitives.compactsize import compact_size
 from btcnode.protocol.transactions.orphanage import OrphanInfo
 from btcnode.rpc import jsonrpc, lookup, mempool_json, room
 from btcnode.rpc.jsonrpc import LARGE_BODY, MAX_ARRAYS
-from btcnode.rpc.lookup import LARGE_TEXT, is_large, parse_hex_or_none
+from btcnode.rpc.lookup import HEX_PIECE, LARGE_TEXT, is_large, parse_hex_or_none
 from btcnode.rpc.mempool_json import kin_of_cluster
 from btcnode.rpc.methods import (
     all_methods,
@@ -132,6 +132,15 @@ def test_request_of_too_many_arrays_is_not_parsed(running: Running) -> None:
 def test_hex_is_pairs_of_digits_and_nothing_else(text: str) -> None:
     right = text.isascii() and text.isalnum() and len(text) % 2 == 0 and "g" not in text
     assert parse_hex_or_none(text) == (bytes.fromhex(text) if right or not text else None)
+
+
+@pytest.mark.parametrize("size", [HEX_PIECE - 2, HEX_PIECE, HEX_PIECE + 2, 2 * HEX_PIECE + 6])
+def test_long_hex_is_the_same_in_pieces(size: int) -> None:
+    text = os.urandom(size // 2).hex()
+    assert parse_hex_or_none(text) == bytes.fromhex(text)
+    for at in {0, min(HEX_PIECE - 3, size - 1), min(HEX_PIECE - 1, size - 1), size - 1}:
+        for wrong in (f"{text[:at]}g{text[at + 1 :]}", f"{text[:at]} {text[at + 1 :]}", text[:at] + text[at + 1 :]):
+            assert parse_hex_or_none(wrong) is None
 
 
 def test_large_texts() -> None:
