@@ -16,12 +16,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar, copy_context
+from functools import partial
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from btcnode.observe.garbage import GarbageRest
 from btcnode.rpc.errors import RpcCode, RpcError
 
+M = TypeVar("M")
 T = TypeVar("T")
 
 SLICE_MONO = 0.005  # seconds of a request's work on the loop between two turns of everybody else
@@ -288,6 +290,29 @@ async def beside(work: Callable[[], T], *, reading: bool = False) -> T:
     bench = room.desk if reading and ticket.trusted else room.benches[ticket.trusted]
     del work
     await bench.acquire()
+    return await _start(ticket, bench, held)
+
+
+async def of_a_moment(take: Callable[[], M], work: Callable[[M], T]) -> T:
+    """``beside`` for work on what ``take`` finds, which is called on the loop when the bench is free.
+
+    So many who want much of the same moment do not all stop the loop for it, one right after the other.
+    """
+    ticket = _ticket.get()
+    if ticket is None:
+        return await asyncio.to_thread(work, take())
+    bench = ticket.room.benches[ticket.trusted]
+    await bench.acquire()
+    try:
+        held: list[Callable[[], T]] = [partial(work, take())]
+    except BaseException:
+        bench.release()
+        raise
+    return await _start(ticket, bench, held)
+
+
+async def _start(ticket: Ticket, bench: asyncio.Lock, held: list[Callable[[], T]]) -> T:
+    """Have the only one of ``held`` done in a thread, and then the bench left."""
     ticket.use()
     _switching.begin()
 

@@ -18,7 +18,7 @@ from btcnode.rpc.given import Items, Strict, Whole
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, amount
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.mempool_json import MempoolEntryJson, describe_all, entry_json, freeze, names
-from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, aside, beside, in_slices, make_room, on_bench
+from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, aside, beside, in_slices, make_room, of_a_moment
 from btcnode.services.parts import NodeParts
 
 FEW = 500  # entries that are described at once: 5 ms
@@ -83,17 +83,16 @@ async def getrawmempool(
     if verbose:
         if mempool_sequence:
             raise RpcError(RpcCode.INVALID_PARAMETER, "Verbose results cannot contain mempool sequence values.")
-        if len(pool) > FEW:
-            await make_room(len(pool) * MEMPOOL_ENTRY_BYTES)
-        rows, bip125 = freeze(node, pool.in_order()), is_enabled(node, "bip125")
-        if len(rows) <= FEW:
-            return describe_all(rows, bip125=bip125)
-        return await beside(lambda: describe_all(rows, bip125=bip125))
+        bip125 = is_enabled(node, "bip125")
+        if len(pool) <= FEW:
+            return describe_all(freeze(node, pool.in_order()), bip125=bip125)
+        await make_room(len(pool) * MEMPOOL_ENTRY_BYTES)
+        return await of_a_moment(lambda: freeze(node, pool.in_order()), lambda rows: describe_all(rows, bip125=bip125))
     if len(pool) > MANY:
         await make_room(len(pool) * TXID_BYTES)
-        async with on_bench():  # one such list at a time
-            entries, sequence = pool.in_order(), pool.sequence
-        txids = await beside(lambda: names(entries))
+        txids, sequence = await of_a_moment(
+            lambda: (pool.in_order(), pool.sequence), lambda then: (names(then[0]), then[1])
+        )
     else:
         txids, sequence = names(pool.in_order()), pool.sequence
     return {"txids": txids, "mempool_sequence": sequence} if mempool_sequence else txids

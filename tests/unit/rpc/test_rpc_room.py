@@ -61,6 +61,7 @@ def test_answers_together_take_no_more_than_is_left() -> None:
 
     async def reserve() -> list[str]:
         told: list[str] = []
+        answered = asyncio.Event()
 
         async def one(name: str, size: int) -> None:
             ticket = Ticket(room, trusted=True)
@@ -68,17 +69,18 @@ def test_answers_together_take_no_more_than_is_left() -> None:
                 try:
                     await make_room(size)
                     told.append(f"{name} begins")
-                    await asyncio.sleep(0.01)
+                    await answered.wait()
                     assert room.used <= 80 * MIB
                 except RpcError as error:
                     told.append(f"{name}: {error.code}")
 
         first, second = (asyncio.create_task(one(name, 60 * MIB)) for name in ("first", "second"))
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         assert told == ["first begins"]  # 256 MiB are for answers, and 20 are left
         third = asyncio.create_task(one("third", 50 * MIB))
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         room.largest = 55 * MIB  # others have taken them meanwhile
+        answered.set()
         await asyncio.gather(first, second, third)
         return told
 
