@@ -60,6 +60,7 @@ from btcnode.wire.netaddr import NetAddress
 from tests.lib.hostile.filters import worst_filter
 from tests.lib.hostile.kinds import Frames, Kind, Reading, Source, for_ever, frame, in_bulk, varied
 from tests.lib.hostile.world import (
+    FAT_SCRIPT,
     PARAMS,
     PUSHED_BYTES,
     SPACING,
@@ -170,20 +171,61 @@ def _dear_on_tip(world: World, connections: int) -> Source:
     return _on_tip(world, checked_pair(world, 290), min(connections, 12), 0)
 
 
+def _bad_root(world: World, _: int) -> Source:
+    """The busy block under headers whose merkle root is that of nothing."""
+    return _regrinding(world, "block", world.busy[HEADER_SIZE:], world.tip)
+
+
+def _bad_commitment(world: World, connections: int) -> Source:
+    """Blocks of nearly 4 MB on the tip, all of them witness, whose commitment is to another one."""
+    stack = [bytes([n % 251]) * 520 for n in range(400)]
+    coins = world.fat_coins
+    txs = [spend([coin], [make_txout(coin.value, TRUE_PROGRAM)], [*stack, FAT_SCRIPT]) for coin in coins]
+    made = []
+    for raw in _built_on_tip(world, txs, min(connections, 6), 0):
+        at = raw.rindex(bytes([400 % 251 - 1]) * 520)  # in the last witness: only the commitment knows of it
+        made.append(wire_block(raw[:at] + b"\xff" + raw[at + 1 :]))
+    return lambda number: repeat(made[number % len(made)])
+
+
+def _races(world: World, _: int) -> Source:
+    """Two branches that overtake each other, block by block; each reorganisation is deeper than the last."""
+    txs = [spend([coin], [make_txout(coin.value, TRUE_PROGRAM)]) for coin in world.take(500)]
+    parts, tips = [], [(world.tip, len(world.blocks))] * 2
+    for n in range(1, 13):
+        branch = []
+        prev, height = tips[n % 2]
+        while height < len(world.blocks) + n:
+            height += 1
+            template = BlockTemplate(
+                PARAMS, prev, height, world.started + height - len(world.blocks), PARAMS.pow_limit_bits,
+                txs=txs if height == len(world.blocks) + 1 else [], script_pubkey=TRUE_PROGRAM, commit=True,
+                extra=bytes([n % 2]),
+            )  # fmt: skip
+            raw = template.build()
+            branch.append(raw)
+            prev = _hash_of(raw)
+        tips[n % 2] = prev, height
+        headers = wire(Headers(tuple(raw[:HEADER_SIZE] for raw in branch)))
+        parts.append(headers + b"".join(map(wire_block, branch)))
+    return lambda _: iter(parts)
+
+
 def _on_tip(world: World, txs: list[Tx], count: int, paid: int) -> Source:
     """So many blocks of the same transactions, each sent three times by every connection that has it."""
-
-    def build(number: int) -> bytes:
-        height = len(world.blocks) + 1
-        when = world.started + SPACING
-        template = BlockTemplate(
-            PARAMS, world.tip, height, when, PARAMS.pow_limit_bits, txs=txs, coinbase_value=paid,
-            extra=number.to_bytes(4, "little"), commit=True,
-        )  # fmt: skip
-        return wire_block(template.build())
-
-    made = [build(n) for n in range(count)]
+    made = [wire_block(raw) for raw in _built_on_tip(world, txs, count, paid)]
     return lambda number: iter([made[number % len(made)]] * 3)
+
+
+def _built_on_tip(world: World, txs: list[Tx], count: int, paid: int) -> list[bytes]:
+    """So many blocks of the same transactions on the tip."""
+    return [
+        BlockTemplate(
+            PARAMS, world.tip, len(world.blocks) + 1, world.started + SPACING, PARAMS.pow_limit_bits, txs=txs,
+            coinbase_value=paid, extra=number.to_bytes(4, "little"), commit=True,
+        ).build()
+        for number in range(count)
+    ]  # fmt: skip
 
 
 def wire_block(raw: bytes) -> bytes:
@@ -215,6 +257,9 @@ BLOCKS = (
     Kind("invalid blocks on the tip", _invalid_on_tip),
     Kind("invalid blocks on the tip, the last of 78,300 checks wrong", _dear_on_tip),
     Kind("xthinblock of 4 MB, unasked", _xthin_block, both=False),
+    Kind("blocks whose merkle root is wrong", _bad_root),
+    Kind("blocks of 4 MB whose witness commitment is wrong", _bad_commitment),
+    Kind("two branches that overtake each other twelve times", _races),
 )
 
 
@@ -482,6 +527,43 @@ def _dense_clusters(world: World, connections: int) -> Source:
     return frames
 
 
+def _double_spends(world: World, _: int) -> Source:
+    """Spends of one coin without end, for fees that differ: each is checked against the one that is there."""
+    (coin,) = world.take()
+
+    def frames(number: int) -> Frames:
+        for n in count():
+            fee = 1_000 + (number * 131 + n) % 900  # never enough to replace another one
+            yield frame("tx", plain_tx(coin, fee, number << 32 | n).raw)
+
+    return frames
+
+
+def _refused_replacement(world: World, connections: int) -> Source:
+    """Fifty chains of 24, then ever others that would replace them all, and pay a little too little."""
+    count_of_chains = 50
+    setup: list[bytes] = []
+    firsts, fees = world.take(count_of_chains), 0
+    for first in firsts:
+        coin = first
+        for _ in range(24):
+            tx = spend([coin], [make_txout(coin.value - 300, TRUE_PROGRAM)])
+            setup.append(frame("tx", tx.raw))
+            (coin,) = outputs_of(tx, 1, coin.value - 300)
+            fees += 300
+    total = sum(coin.value for coin in firsts)
+
+    def frames(number: int) -> Frames:
+        if not number:
+            yield b"".join(setup)
+        for n in count():
+            paid = fees + 60 + (number * 7 + n) % 50
+            script = b"\x6a\x08" + (number << 32 | n).to_bytes(8, "little")
+            yield frame("tx", spend(firsts, [make_txout(total - paid, TRUE_PROGRAM), make_txout(0, script)]).raw)
+
+    return frames
+
+
 def _known(world: World, _: int) -> Source:
     return for_ever(b"".join([frame("tx", tx.raw) for tx in world.pool[100:400]]))
 
@@ -496,6 +578,8 @@ TRANSACTIONS = (
     Kind("orphans in chains of 60, resolved by the last", _cascades),
     Kind("80 transactions replaced by one, again and again", _many_replaced),
     Kind("clusters of 63, dense, replaced", _dense_clusters),
+    Kind("spends of one coin", _double_spends),
+    Kind("replacements of 1,200 transactions, refused", _refused_replacement),
     Kind("tx, known ones", _known, pool=True),
     Kind("getdata, 50,000 known transactions", _get_known, pool=True),
     Kind("getdata, 50,000 known transactions, never read", _get_known, pool=True, reading=Reading.NONE),

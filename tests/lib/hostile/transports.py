@@ -56,6 +56,11 @@ def _v2_garbage(world: World, _: int) -> Source:
     return frames
 
 
+def _v2_trickle(world: World, _: int) -> Source:
+    """The same, byte by byte."""
+    return lambda _: iter([bytes([byte]) for byte in os.urandom(64 + 4095 + 16)])
+
+
 def _rest_block(world: World, _: int) -> Source:
     name = to_display(header_hash(world.fat[:HEADER_SIZE]))
     return for_ever(f"GET /rest/block/{name}.bin HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 1500)
@@ -95,6 +100,23 @@ def _call(body: bytes) -> Source:
     """A user's call, once."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " + LOGIN + b"\r\nContent-Length: "
     return once(head + str(len(body)).encode() + b"\r\n\r\n" + body)
+
+
+def _calls(body: bytes) -> Source:
+    """A user's calls, one after the other."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " + LOGIN + b"\r\nContent-Length: "
+    return for_ever(head + str(len(body)).encode() + b"\r\n\r\n" + body)
+
+
+def _busy_in_full(world: World, _: int) -> Source:
+    params = [to_display(header_hash(world.busy[:HEADER_SIZE])), 3]
+    return _calls(json.dumps({"method": "getblock", "params": params}).encode())
+
+
+def _heavy_batch(world: World, _: int) -> Source:
+    """A thousand blocks in full in one request."""
+    params = [to_display(header_hash(world.busy[:HEADER_SIZE])), 3]
+    return _call(json.dumps([{"method": "getblock", "params": params, "id": n} for n in range(1_000)]).encode())
 
 
 def _bad_password(world: World, _: int) -> Source:
@@ -149,6 +171,7 @@ TRANSPORTS = (
     Kind("connect, greet, close", _comes_and_goes, greet=False, churn=True),
     Kind("connect and close", lambda *_: for_ever(PARAMS.magic), greet=False, churn=True),
     Kind("encrypted handshake, garbage only", _v2_garbage, greet=False),
+    Kind("encrypted handshake, garbage byte by byte", _v2_trickle, greet=False, pause=0.02),
     Kind("encrypted handshake, begun again and again", _v2_garbage, greet=False, churn=True),
     Kind("encrypted decoys", lambda *_: for_ever(b""), v2=True),
     Kind("encrypted handshake, completed again and again", lambda *_: for_ever(frame("ping")), v2=True, churn=True),
@@ -172,6 +195,26 @@ HTTP = (
         lambda *_: _call(b'{"method": "waitfornewblock"}'),
         door=Door.RPC,
         fixed=200,
+        both=False,
+    ),
+    Kind("RPC, 16 read a busy block in full", _busy_in_full, door=Door.RPC, fixed=16),
+    Kind("RPC, 16 read a busy block in full, never read", _busy_in_full, door=Door.RPC, fixed=16, reading=Reading.NONE),
+    Kind("RPC, a thousand busy blocks in a batch, by 16", _heavy_batch, door=Door.RPC, fixed=16),
+    Kind(
+        "RPC, 16 read the mempool in full",
+        lambda *_: _calls(b'{"method": "getrawmempool", "params": [true]}'),
+        door=Door.RPC,
+        fixed=16,
+        pool=True,
+    ),
+    Kind(
+        "dashboard, 200 viewers that never read",
+        lambda *_: once(
+            b"GET /dashboard/feed HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic " + LOGIN + b"\r\n\r\n"
+        ),
+        door=Door.RPC,
+        fixed=200,
+        reading=Reading.NONE,
         both=False,
     ),
     Kind("RPC, 16 look for a million addresses", _many_addresses, door=Door.RPC, fixed=16),

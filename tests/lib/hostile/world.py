@@ -92,6 +92,7 @@ class World:
     coins: deque[Coin] = field(default_factory=deque)
     checked: list[Coin] = field(default_factory=list)  # pay to the script of many checks
     legacy: list[Coin] = field(default_factory=list)  # pay to the hash of a key
+    fat_coins: list[Coin] = field(default_factory=list)  # pay to the script that takes 208 kB of witness
     slow: list[Coin] = field(default_factory=list)  # pay to the long script
     started: int = 0
     height: int = HEIGHT
@@ -170,7 +171,8 @@ def make_world(
     world._fan_out(pool + 20 + honest * HONEST_TXS + busy_txs + spare + 2 * COINS_PER_TX)
     split, world.checked = world._split(20, b"\0\x20" + sha256(checks_script()).digest())
     split_legacy, world.legacy = world._split(LEGACY_INPUTS, LEGACY_SCRIPT)
-    split_fat, fat = world._split(FAT_INPUTS, FAT_PROGRAM)
+    split_fat, fat = world._split(2 * FAT_INPUTS, FAT_PROGRAM)
+    fat, world.fat_coins = fat[:FAT_INPUTS], fat[FAT_INPUTS:]
     split_slow, world.slow = world._split(2, SLOW_PROGRAM)
     split_big = spend([world._coinbases.popleft()], [make_txout(10**7, TRUE_PROGRAM)] * len(PUSHED_BYTES))
     world._grow([split, split_legacy, split_fat, split_slow, split_big])
