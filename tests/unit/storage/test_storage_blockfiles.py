@@ -14,7 +14,7 @@ from btcnode.primitives.hashes import sha256d
 from btcnode.storage import blockfiles as module
 from btcnode.storage.blockfiles import BlockFiles, BlockPos, FileInfo
 from btcnode.storage.database import Database
-from btcnode.storage.obfuscation import CHUNK, Obfuscation, open_obfuscation
+from btcnode.storage.obfuscation import SMALL, Obfuscation, open_obfuscation
 
 MAGIC = b"\xf9\xbe\xb4\xd9"
 PREV = bytes(range(32))
@@ -283,7 +283,7 @@ def test_full_disk_is_typed_and_the_append_can_be_repeated(tmp_path: Path) -> No
 # -- obfuscation
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 1000, SMALL - 1, SMALL, SMALL + 1, 3 * SMALL + 5])
 def test_xor_is_by_absolute_position(size: int) -> None:
     data = random.Random(size).randbytes(size)
     xor = Obfuscation(KEY)
