@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from dataclasses import dataclass
 
 from btcnode.errors import ConfigError
@@ -146,11 +145,11 @@ class NodeConsumers:
     def offer(self, free: int) -> None:
         """So many bytes of the budget are not taken: all answers together get no more where that would end the node.
 
-        What those in work were granted is there already, or not: it counts as if it was not. A flush may begin at any
-        moment, so its share stays free. A second process that merges coins comes only where there is room for it.
+        A flush may begin at any moment, so its share stays free. A second process that merges coins comes only where
+        there is room for it.
         """
-        for_answers = max(0, free - WRITER - FLUSH) + self.room.used
-        self.room.largest = max(for_answers, SMALL_ANSWER) if self.enforced else sys.maxsize
+        if self.enforced:
+            self.room.offer(free - WRITER - FLUSH, SMALL_ANSWER)
         for database in self.driver.chainstate.store.databases:
             database.coin_runs.most_merges = MERGES if free >= MERGES * MERGE else 1
 

@@ -454,7 +454,7 @@ class Connection(asyncio.Protocol):
     # ---- bounds
 
     def _count(self) -> None:
-        """Count what is kept of requests; too much over all connections ends this one."""
+        """Count what is kept of requests; too much over all connections, or for the memory there is, ends this one."""
         buffered = self.reader.buffered
         if buffered == self._buffered:
             return
@@ -462,7 +462,7 @@ class Connection(asyncio.Protocol):
         room.change(buffered - self._buffered, trusted=self.trusted)
         self._buffered = buffered
         at_rest = self.task is None and not self.is_unread and not self._closing
-        if at_rest and buffered > PIECE_BYTES and room.is_full(trusted=self.trusted):
+        if at_rest and buffered > PIECE_BYTES and room.refuses(buffered, trusted=self.trusted):
             self._refuse(overload("Too many large requests at once"))
 
     def _drop(self) -> None:

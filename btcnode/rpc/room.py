@@ -5,7 +5,7 @@ a large answer needs before it is bytes (a verbose block is some hundred thousan
 with ``make_room`` and waits for, as long as there is not enough. Strangers, who have shown no password (REST), may take
 half of all room, so that users always find some. Whoever finds nobody else with a large answer gets what he asks for:
 one is always possible, however large, unless the node would have to end for it: under a container's limit what is
-larger than the memory left (``Room.largest``) is refused.
+larger than the memory left (``Room.largest``) is refused, and large requests are read as far as there is memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ T = TypeVar("T")
 
 SLICE_MONO = 0.005  # seconds of a request's work on the loop between two turns of everybody else
 ROOM_BYTES = 256 * 1024 * 1024
-VERBOSE_FACTOR = 50  # memory of a block as JSON while it is made, to its bytes: 33 in common ones, 110 at worst
+VERBOSE_FACTOR = 66  # memory of a block as JSON while it is made, to its bytes: small outputs 65, 110 at worst
+REQUEST_FACTOR = 5  # of a request while it is read, a long string with its copies, to its bytes
 HEX_FACTOR = 6  # of bytes as hex, with the copies on the way
 MEMPOOL_ENTRY_BYTES = 6000  # of an entry of the mempool as JSON while it is made
 TXID_BYTES = 350  # of a txid as JSON
@@ -83,15 +84,26 @@ class Room:
         self.limit = limit
         self.used = 0
         self.used_by_strangers = 0
-        self.largest = sys.maxsize  # bytes that answers may take, one alone or all together
+        self.largest = sys.maxsize  # bytes that one answer may take
+        self._free = sys.maxsize  # bytes that were not taken when somebody looked last
+        self._granted = 0  # bytes that were granted to answers, which are there already, or not yet
         self._large = 0  # tickets that were granted room
         self._unsent = 0  # bytes of answers that wait to be read
         self._wishes: deque[_Wish] = deque()
         self.benches = asyncio.Lock(), asyncio.Lock()  # where large answers are made: for strangers, for users
         self.desk = asyncio.Lock()  # where users' large requests are read: a block may be among them
 
-    def is_full(self, *, trusted: bool) -> bool:
-        """Whether nothing is left for users, or for strangers."""
+    def offer(self, free: int, least: int) -> None:
+        """So many bytes are not taken now; one answer of ``least`` is always possible."""
+        self._free = max(free, least)
+        self.largest = max(free + self._granted, least)
+        if self._wishes:
+            self._grant()
+
+    def refuses(self, size: int, *, trusted: bool) -> bool:
+        """Whether a request of which ``size`` bytes have come is too large: for users, or strangers, or the memory."""
+        if REQUEST_FACTOR * size > self.largest:
+            return True
         return self.used >= self.limit or (not trusted and self.used_by_strangers >= self.limit // 2)
 
     @property
@@ -113,14 +125,17 @@ class Room:
             self._grant()
 
     def _fits(self, size: int, ticket: Ticket) -> bool:
+        if self._granted - ticket.granted + size > self._free:  # what others were granted may not be there yet
+            return False
         if not self._large and not self._unsent:
             return True
         if not ticket.trusted and self.used_by_strangers + size > self.limit // 2:
             return False
-        return self.used + size <= min(self.limit, self.largest)
+        return self.used + size <= self.limit
 
     def _give(self, size: int, ticket: Ticket) -> None:
         self._large += not ticket.granted
+        self._granted += size
         ticket.grant(size)
         self.change(size, trusted=ticket.trusted)
 
@@ -129,7 +144,7 @@ class Room:
 
         Raises RpcError when there is no memory for so many.
         """
-        if size > self.largest:
+        if size > self.largest - ticket.granted:
             raise self._refusal(size)
         if self._fits(size, ticket) and not any(wish.ticket.trusted or not ticket.trusted for wish in self._wishes):
             self._give(size, ticket)
@@ -158,6 +173,7 @@ class Room:
         if ticket.granted:
             size, ticket.granted = ticket.granted, 0
             self._large -= 1
+            self._granted -= size
             self.change(-size, trusted=ticket.trusted)
 
     def _grant(self) -> None:
@@ -166,7 +182,7 @@ class Room:
             wish = self._wishes.popleft()
             if wish.granted.cancelled():
                 continue
-            if wish.size > self.largest:  # there is less than when it came
+            if wish.size > self.largest - wish.ticket.granted:  # there is less than when it came
                 wish.granted.set_exception(self._refusal(wish.size))
             elif self._fits(wish.size, wish.ticket):
                 self._give(wish.size, wish.ticket)

@@ -40,7 +40,7 @@ def test_one_answer_of_any_size_is_possible_where_nothing_ends_the_node() -> Non
 
 def test_an_answer_that_memory_does_not_suffice_for_is_refused() -> None:
     room = Room()
-    room.largest = 80 * MIB
+    room.offer(80 * MIB, 0)
 
     async def reserve() -> None:
         ticket = Ticket(room, trusted=True)
@@ -57,7 +57,7 @@ def test_an_answer_that_memory_does_not_suffice_for_is_refused() -> None:
 
 def test_answers_together_take_no_more_than_is_left() -> None:
     room = Room()
-    room.largest = 80 * MIB
+    room.offer(80 * MIB, 0)
 
     async def reserve() -> list[str]:
         told: list[str] = []
@@ -79,13 +79,44 @@ def test_answers_together_take_no_more_than_is_left() -> None:
         assert told == ["first begins"]  # 256 MiB are for answers, and 20 are left
         third = asyncio.create_task(one("third", 50 * MIB))
         await asyncio.sleep(0)
-        room.largest = 55 * MIB  # others have taken them meanwhile
+        room.offer(-5 * MIB, 0)  # what the first one was granted is there, and others have taken 25
         answered.set()
-        await asyncio.gather(first, second, third)
+        await asyncio.gather(first, second)
+        assert told == ["first begins", "second: -7"]  # how much of it is free again the next look will tell
+        room.offer(55 * MIB, 0)
+        await third
         return told
 
     assert asyncio.run(reserve()) == ["first begins", "second: -7", "third begins"]
     assert room.used == 0
+
+
+def test_a_request_that_reserves_twice_waits_for_nobody_but_others() -> None:
+    room = Room()
+    room.offer(80 * MIB, 0)
+
+    async def reserve() -> None:
+        with working(Ticket(room, trusted=True)):
+            await make_room(47 * MIB)
+            room.offer(20 * MIB, 0)
+            await make_room(20 * MIB)
+            room.offer(0, 0)
+            with pytest.raises(RpcError, match="about 1 MiB"):
+                await make_room(MIB)
+
+    asyncio.run(reserve())
+    assert room.used == 0
+
+
+def test_a_request_is_read_as_far_as_there_is_memory_for_it() -> None:
+    room = Room()
+    assert not room.refuses(32 * MIB, trusted=True)
+    room.offer(20 * MIB, 8 * MIB)
+    assert not room.refuses(4 * MIB, trusted=True) and room.refuses(5 * MIB, trusted=True)
+    room.offer(0, 8 * MIB)
+    assert not room.refuses(MIB, trusted=True) and room.refuses(2 * MIB, trusted=True)
+    room.change(ROOM_BYTES, trusted=True)
+    assert room.refuses(1, trusted=True)
 
 
 def test_strangers_larger_answers_are_made_one_after_the_other_and_users_beside_them() -> None:
