@@ -23,6 +23,7 @@ MIN_CACHE = 4 * MIB
 HEADROOM = 0.05  # of the budget: what one block adds between two looks
 TIGHT = 0.90  # of the budget is taken: admit less
 RELAXED = 0.80  # admit all again
+TRIM = 0.45  # of the budget is taken: what was freed goes back to the system, often a fifth of all that is taken
 SMALL_CACHE = 3 * MIN_CACHE  # the coins have nothing left to give
 PATIENCE = 10  # looks from one relief to the next: freed memory goes back to the system slowly
 CHANGED = 0.03  # a budget that differs by less is the same
@@ -110,7 +111,7 @@ class MemoryLimiter:
             self._consumers.release()
         self._set_queue(own, limit)
         self._looks += 1
-        if own > TIGHT * limit and self._looks >= self._trimmed + PATIENCE:
+        if own > TRIM * limit and self._looks >= self._trimmed + PATIENCE:
             self._trimmed = self._looks
             self._consumers.trim()
         if own > limit and use <= SMALL_CACHE and self._looks >= self._relieved + PATIENCE:

@@ -164,7 +164,7 @@ def test_the_mempool_gives_way_when_the_coins_have_nothing_left_to_give(monkeypa
 
 def test_what_was_freed_goes_back_to_the_system_where_memory_is_short() -> None:
     machine = Machine(500)
-    for own, trimmed in ((440, 0), (460, 1), (460, 1), (440, 1)):
+    for own, trimmed in ((220, 0), (230, 1), (460, 1), (220, 1)):
         machine.look(own)
         assert machine.trimmed == trimmed
     for _ in range(PATIENCE):
