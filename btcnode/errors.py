@@ -55,8 +55,8 @@ class CorruptionError(StorageError):
     """Stored bytes do not match their checksum, hash or form."""
 
 
-class BlockFilesError(CorruptionError):
-    """A file of blocks or undo data is missing or shorter than the database knows it."""
+class LostDatabaseError(CorruptionError):
+    """The database is missing or empty, though what belongs to it is there."""
 
 
 class DisconnectError(CorruptionError):

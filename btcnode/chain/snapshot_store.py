@@ -14,11 +14,12 @@ import shutil
 from pathlib import Path
 from struct import Struct
 
-from btcnode.errors import CorruptionError, StorageError
+from btcnode.errors import CorruptionError, LostDatabaseError, StorageError
 from btcnode.files import read_limited
 from btcnode.networks.assumeutxo import AssumeUtxo, set_after
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.storage.coin_run import SUFFIX as RUN_SUFFIX
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.damage_reports import DamageReports
 from btcnode.storage.database import COINS_ADVICE, Database
@@ -136,7 +137,9 @@ def find_snapshot(directory: Path, params: NetworkParams, damage: DamageReports 
         text = f"Assumeutxo data not found for the given blockhash '{to_display(base)}'."
         log.error("%s %s is damaged or foreign: delete %s to go on without the set", text, path, folder)
         raise StorageError(f"A fatal internal error occurred, see debug.log for details: {text}")
-    if not (folder / SNAPSHOT_FILE).exists():  # it was put in place of the other just before a crash
+    if not (folder / SNAPSHOT_FILE).exists():
+        if not _was_taken_over(directory):
+            raise LostDatabaseError(f"{folder / SNAPSHOT_FILE} is missing: put it back, or {COINS_ADVICE}")
         remove_snapshot(directory)
         return None
     found = SnapshotStore(directory, known, damage, own=len(base) > 32, trusted=trusted)
@@ -144,6 +147,12 @@ def find_snapshot(directory: Path, params: NetworkParams, damage: DamageReports 
         found.close()
         raise found.database.damaged("it is empty", COINS_ADVICE)
     return found
+
+
+def _was_taken_over(directory: Path) -> bool:
+    """Whether a crash came just after the set was put in place: its files of coins are the node's own too."""
+    own = (directory / DATABASE_FILE).parent / COINS_DIR
+    return all((own / path.name).exists() for path in (directory / SNAPSHOT_DIR / COINS_DIR).glob(f"*{RUN_SUFFIX}"))
 
 
 def _read_note(path: Path) -> bytes:

@@ -17,7 +17,7 @@ from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import verify_recent
 from btcnode.consensus.headers import MAX_FUTURE_BLOCK_TIME
-from btcnode.errors import BlockFilesError, CorruptionError, RebuildError
+from btcnode.errors import CorruptionError, LostDatabaseError, RebuildError
 from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.node.shadow import make_shadow
 from btcnode.primitives.hashes import to_display
@@ -71,10 +71,10 @@ class ChainLoader:
                 drop_snapshot=settings.storage.reindex_chainstate,
                 crash_ratio=settings.storage.dbcrashratio,
             )
-        except BlockFilesError as error:
-            raise damaged("Error loading block database", error) from error
-        except CorruptionError as error:
+        except LostDatabaseError as error:
             raise damaged("Error opening block database", error) from error
+        except CorruptionError as error:
+            raise damaged("Error loading block database", error) from error
 
     def load(self, store: ChainStore, checker: ScriptChecker | None) -> Chainstate:
         """The chain in ``store``, checked; raises StorageError, among them RebuildError, and StartStopped."""
@@ -87,7 +87,7 @@ class ChainLoader:
         elif store.damage():
             raise damaged("Corrupted block database detected", CorruptionError(f"in an earlier run: {store.damage()}"))
         try:
-            store.verify_small_coins()
+            self._check_coins(store)
             state = Chainstate.open(
                 self._params,
                 store,
@@ -115,6 +115,13 @@ class ChainLoader:
         log.info("Block index and chainstate loaded")
         return state
 
+    def _check_coins(self, store: ChainStore) -> None:
+        """Raises StorageError, among them RebuildError."""
+        try:
+            store.verify_small_coins()
+        except CorruptionError as error:
+            raise damaged("Error opening coins database", error) from error
+
     def _log_assumptions(self) -> None:
         params = self._params
         block = AssumeValid.from_params(params).block
@@ -128,12 +135,12 @@ class ChainLoader:
             log.warning("nMinimumChainWork set below default value of %064x", usual)
 
     def _check_files(self, store: ChainStore) -> None:
-        """Every file that has blocks must be there; raises BlockFilesError."""
+        """Every file that has blocks must be there; raises CorruptionError."""
         log.info("Checking all blk files are present...")
         files = store.files
         for number, info in enumerate(files.infos):
             if info.size and not files.block_path(number).exists():
-                raise BlockFilesError(f"{files.block_path(number)} is missing")
+                raise CorruptionError(f"{files.block_path(number)} is missing")
 
     def _check_witnesses(self, state: Chainstate) -> None:
         """Blocks that came when segwit was not known for active have not been checked for it; raises RebuildError."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from btcnode.errors import BlockFilesError, CorruptionError, StorageError
+from btcnode.errors import CorruptionError, LostDatabaseError, StorageError
 from btcnode.files import open_regular, read_limited
 from btcnode.primitives.compactsize import MAX_SIZE
 from btcnode.primitives.hashes import sha256d
@@ -45,6 +45,7 @@ from btcnode.storage.layout import (
     file_key,
     undo_file_name,
 )
+from btcnode.storage.lmdb_errors import LOST_ADVICE
 from btcnode.storage.obfuscation import MAX_KEY_FILE_BYTES, ZERO_KEY, Obfuscation, open_obfuscation
 
 _ADVICE = "start with --reindex"
@@ -157,8 +158,8 @@ class BlockFiles:
         A database without records belongs to an empty directory, and gets its first record here. With ``adopt`` it
         takes over the block files that it finds, whole, from number 0 to the first gap, for a reindex; their undo
         data will be overwritten. ``tidy``: block files behind the gap, and all undo data, are deleted first (what
-        pruning has left is of no use for a reindex). Raises CorruptionError when there are files and no records,
-        BlockFilesError when a file is missing or shorter than its record.
+        pruning has left is of no use for a reindex). Raises LostDatabaseError when there are files and no records,
+        CorruptionError when a file is missing or shorter than its record.
         """
         _choose_key(directory, magic, database)
         files = cls(directory, magic, use_xor=use_xor, max_file_size=max_file_size)
@@ -173,8 +174,8 @@ class BlockFiles:
             files._remove_unusable()
         found = files._sizes_found()
         if any(found) and not adopt:
-            raise CorruptionError(
-                f"{directory} has block files that the database does not know ({database.file} is new): {_ADVICE}"
+            raise LostDatabaseError(
+                f"{directory} has block files that the database does not know ({database.file} is new): {LOST_ADVICE}"
             )
         files.infos = [FileInfo(size=size) for size in found] or [FileInfo()]
         files._dirty.update(range(len(files.infos)))
@@ -488,7 +489,7 @@ def _reads(key: bytes, start: bytes, magic: bytes) -> bool:
 
 
 def _cut(path: Path, size: int) -> None:
-    """Cut a file to its recorded size; raises BlockFilesError when it is shorter."""
+    """Cut a file to its recorded size; raises CorruptionError when it is shorter."""
     try:
         found = path.stat().st_size
         if found > size:
@@ -499,4 +500,4 @@ def _cut(path: Path, size: int) -> None:
         raise storage_error(error, f"cannot cut {path} to its recorded size") from None
     if found < size:
         what = "is missing" if not found else f"ends at {found} of {size} bytes"
-        raise BlockFilesError(f"{path} {what}: restore it, or {_ADVICE}")
+        raise CorruptionError(f"{path} {what}: restore it, or {_ADVICE}")

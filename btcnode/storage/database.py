@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import lmdb
 
-from btcnode.errors import CorruptionError, DiskFullError, StorageError
+from btcnode.errors import CorruptionError, DiskFullError, LostDatabaseError, StorageError
 from btcnode.storage.checksums import (
     Seal,
     Total,
@@ -55,7 +55,7 @@ from btcnode.storage.layout import (
     SCHEMA_VERSION,
     SUMS_SEAL,
 )
-from btcnode.storage.lmdb_errors import REINDEX_ADVICE, translate, translate_write
+from btcnode.storage.lmdb_errors import LOST_ADVICE, REINDEX_ADVICE, translate, translate_write
 from btcnode.storage.locking import DirectoryLock
 from btcnode.storage.older_layout import bring_up_to_date
 from btcnode.storage.page_check import WHOLE_BYTES, check_file
@@ -189,7 +189,7 @@ class Database:
             if any(self.count(name) for name in DATABASES):
                 raise CorruptionError(f"{self.file} is not a btcnode database: {REINDEX_ADVICE}")
             if not anew and self.coin_runs.leftover():  # opening the runs of an empty manifest would delete them
-                raise self.damaged("it is missing or empty, but the files of its coins are there")
+                raise LostDatabaseError(f"{self.file} is missing or empty, but its coins are there: {LOST_ADVICE}")
             self.commit(meta_puts={META_SCHEMA: SCHEMA.pack(SCHEMA_VERSION)})
         elif not is_whole(META_SCHEMA, stored):
             raise self.damaged("the record of its layout")

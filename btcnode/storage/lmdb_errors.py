@@ -11,6 +11,7 @@ import lmdb
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
 from btcnode.storage.durable import FULL_ERRNOS, is_full
 
+LOST_ADVICE = "put it back, or start with --reindex to rebuild it from the block files"
 REINDEX_ADVICE = "start with --reindex to rebuild it from the block files, or use another --datadir"
 _CORRUPT = (
     lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError, lmdb.IncompatibleError,

@@ -8,7 +8,7 @@ import pytest
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
-from btcnode.errors import RebuildError
+from btcnode.errors import RebuildError, StorageError
 from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.node.chain_loader import ChainLoader
 from btcnode.services.clock import Clock
@@ -23,7 +23,12 @@ def open_with(path: Path, params: NetworkParams) -> Chainstate:
     """The chain under ``path`` as the node loads it under these rules."""
     settings = settings_of(network="regtest", datadir=path)
     loader = ChainLoader(settings, params, Clock(2_000_000_000), lambda _: None, lambda: None)
-    return loader.load(loader.open_store(), None)
+    store = loader.open_store()
+    try:
+        return loader.load(store, None)
+    except StorageError:
+        store.close()
+        raise
 
 
 async def _mine(directory: Path, params: NetworkParams, count: int) -> None:
@@ -40,7 +45,8 @@ async def _mine(directory: Path, params: NetworkParams, count: int) -> None:
 @pytest.mark.parametrize(
     ("gone", "text", "detail"),
     [
-        ("chainstate/btcnode.mdb", "Error opening block database", "chainstate/btcnode.mdb is new"),
+        ("chainstate/btcnode.mdb", "Error opening block database", "chainstate/btcnode.mdb is missing"),
+        ("chainstate/coins/*.mdb", "Error opening coins database", "is missing"),
         ("blocks/blk00000.dat", "Error loading block database", "blk00000.dat is missing"),
         ("blocks/rev00000.dat", "Error loading block database", "rev00000.dat is missing"),
         ("blocks/xor.dat", "", ""),
@@ -50,7 +56,8 @@ def test_files_that_are_gone_end_the_start_in_core_s_words(tmp_path: Path, gone:
     directory = settings_of(network="regtest", datadir=tmp_path).net_dir
     directory.mkdir(parents=True)
     asyncio.run(_mine(directory, REGTEST, 8))
-    (directory / gone).unlink()
+    for path in directory.glob(gone):
+        path.unlink()
     if not text:  # made again from what the database knows
         assert open_with(tmp_path, REGTEST).active.height == 8
         return

@@ -14,7 +14,7 @@ import pytest
 from btcnode.chain.block_status import HAVE_UNDO
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
-from btcnode.errors import CorruptionError, StorageError
+from btcnode.errors import CorruptionError, LostDatabaseError, StorageError
 from btcnode.mempool.pool import Mempool
 from btcnode.networks import assumeutxo
 from btcnode.networks.assumeutxo import AssumeUtxo
@@ -259,11 +259,21 @@ def test_a_set_without_its_note_or_coins_is_named(
         assert note.exists()
     note.write_bytes(whole)
     coins = note.with_name("btcnode.mdb")
-    coins.write_bytes(b"")
-    for _ in range(2):
-        with pytest.raises(StorageError, match=f"{coins} is damaged"):
-            run(again)
-    assert note.exists()
+    whole, files = coins.read_bytes(), sorted(note.parent.rglob("*.mdb"))
+    for lose in (Path.unlink, Path.touch):
+        lose(coins)
+        for _ in range(2):
+            with pytest.raises(LostDatabaseError, match=f"{coins} is missing"):
+                run(again)
+        assert note.exists()
+    coins.write_bytes(whole)
+    assert sorted(note.parent.rglob("*.mdb")) == files
+
+    async def found() -> None:
+        async with running(tmp_path / "node") as node:
+            assert node.state.active.height == BASE
+
+    run(found)
 
 
 def test_a_load_that_was_cut_off_leaves_nothing(tmp_path: Path, world: World) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import lmdb
 import pytest
 
-from btcnode.errors import CorruptionError
+from btcnode.errors import CorruptionError, LostDatabaseError
 from btcnode.storage.block_index import BlockIndexStore
 from btcnode.storage.checksums import sealed
 from btcnode.storage.coins import CoinsDb
@@ -291,7 +291,7 @@ def test_lost_database_does_not_cost_its_coins(tmp_path: Path, what: str) -> Non
     if what == "empty":
         file.touch()
     for _ in range(2):
-        with pytest.raises(CorruptionError, match=r"btcnode\.mdb is damaged \(it is missing or empty"):
+        with pytest.raises(LostDatabaseError, match=r"btcnode\.mdb is missing or empty"):
             Database.open(tmp_path)
         assert runs_of(tmp_path) == runs
     file.write_bytes(whole)
