@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import random
 import re
 import statistics
@@ -72,9 +73,16 @@ def lines_of(path: Path, start: int) -> list[tuple[float, str]]:
     return [(moment(m[1]), m[2]) for m in matches if m is not None and m[1].endswith("Z")]
 
 
-def passage_of(lines: list[tuple[float, str]], form: str) -> Passage:
-    """Read what became of the block."""
-    begun = next(at for at, text in lines if text.startswith(f"received: {FIRST[form]} "))
+def first(lines: list[tuple[float, str]], words: str) -> float:
+    """When the first line came that begins with these words; nan when none did."""
+    return next((at for at, text in lines if text.startswith(words)), math.nan)
+
+
+def passage_of(lines: list[tuple[float, str]], form: str) -> Passage | None:
+    """Read what became of the block; None when it did not come in this form, as to a node that was asleep."""
+    begun, tip = first(lines, f"received: {FIRST[form]} "), first(lines, "UpdateTip")
+    if math.isnan(begun + tip):
+        return None
     received = [m for _, text in lines if (m := re.match(r"received: (\w+) \((\d+) bytes\)", text))]
     kinds = ("cmpctblock", "blocktxn", "xthinblock", "xblocktx", "block", "headers")
     asked = [text.split()[1] for _, text in lines if text.startswith("sending ")]
@@ -89,7 +97,6 @@ def passage_of(lines: list[tuple[float, str]], form: str) -> Passage:
                 stored = at
     together = [at for at, text in lines if re.search(r"(compact|thin) block of \d+ transactions", text)]
     last_part = [at for at, text in lines if re.match(r"received: (blocktxn|xblocktx) ", text)]
-    tip = next(at for at, text in lines if text.startswith("UpdateTip"))
     assembled = max([begun, *together, *last_part])
     return Passage(
         sizes, sum(kind in QUESTIONS for kind in asked),
@@ -179,7 +186,8 @@ def fill(nodes: list[NodeProcess], txs: list[Tx], mocktime: int) -> None:
 
 def measure(source: Source, form: str, share: float) -> tuple[list[Passage], int]:
     """Blocks through two nodes; returns what happened at the second, and the last block's size."""
-    generator, passages, size = source.generator, [], 0
+    passages: list[Passage] = []
+    generator, size = source.generator, 0
     more = ["--block-relay", form, *(["--xthin"] if form == "xthin" else [])]
     with chain_of(2, source, *more) as nodes:
         for _ in range(WARM_UP):
@@ -193,13 +201,17 @@ def measure(source: Source, form: str, share: float) -> tuple[list[Passage], int
             source.blocks.append(raw)
             starts = give(nodes, raw, generator.time + 60)
             node, start = starts[1]
-            passages.append(passage_of(lines_of(node.net_dir / "debug.log", start), form))
+            passage = passage_of(lines_of(node.net_dir / "debug.log", start), form)
+            passages += [] if passage is None else [passage]
             size = len(raw)
     return passages, size
 
 
 def show(form: str, share: float, passages: list[Passage], size: int) -> None:
     """Print the medians."""
+    if not passages:
+        print(f"{form:<8}{share:>4.0%} missing: 0 blocks came in this form", flush=True)
+        return
 
     def middle(values: list[float]) -> float:
         return statistics.median(values)
@@ -234,10 +246,7 @@ def along(source: Source, form: str, hops: int) -> None:
             raw = generator.block(txs, FEE * len(txs))
             source.blocks.append(raw)
             starts = give(nodes, raw, generator.time + 60)
-            tips = [
-                next(at for at, text in lines_of(node.net_dir / "debug.log", start) if text.startswith("UpdateTip"))
-                for node, start in starts
-            ]
+            tips = [first(lines_of(node.net_dir / "debug.log", start), "UpdateTip") for node, start in starts]
             delays.append([1000 * (tip - tips[0]) for tip in tips])
     medians = [statistics.median(column) for column in zip(*delays, strict=True)]
     print(f"{form:<8} ms after the first node: " + " ".join(f"{value:7.1f}" for value in medians), flush=True)

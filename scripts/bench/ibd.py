@@ -18,6 +18,7 @@ The memory of node and workers over the whole of each sync is drawn into ``--plo
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -39,6 +40,7 @@ from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.block_import import iter_blocks
 from scripts.bench import peers
 from tests.lib.chain_generator import benchmark_chain
+from tests.lib.node_loads import processor_seconds
 from tests.lib.peer import ChainServer
 from tests.lib.plots import NO_PLOT, quiet_pyplot
 from tests.lib.process import NodeProcess
@@ -183,21 +185,25 @@ def family_memory(pid: int) -> int:
 
 
 def family_cpu(pid: int) -> tuple[float, float]:
-    """CPU seconds of a process, and of its children together: the living ones, and those that it has waited for."""
-    own = children = 0
+    """CPU seconds of a process, and of its children together: the living ones, and those that it has waited for.
+
+    The latter in ticks of 10 ms; all others to the nanosecond, lest figures of small runs divide by nothing.
+    """
+    own = children = 0.0
+    tick = os.sysconf("SC_CLK_TCK")
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             words = path.read_text().rsplit(")", 1)[1].split()
         except OSError:
             continue
-        ticks = int(words[11]) + int(words[12])
-        if int(path.parent.name) == pid:
-            own += ticks
-            children += int(words[13]) + int(words[14])
-        elif int(words[1]) == pid:
-            children += ticks
-    tick = os.sysconf("SC_CLK_TCK")
-    return own / tick, children / tick
+        number = int(path.parent.name)
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if number == pid:
+                own += processor_seconds(pid)
+                children += (int(words[13]) + int(words[14])) / tick
+            elif int(words[1]) == pid:
+                children += processor_seconds(number)
+    return own, children
 
 
 def watch(node: NodeProcess, height: int, result: Result, start: float, limit: float = 600.0) -> float:

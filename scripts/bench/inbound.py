@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import re
 import struct
@@ -281,7 +282,7 @@ def plot(memory: list[tuple[float, int]], path: Path) -> str:
 
 def report(tally: Tally, metrics: str, args: argparse.Namespace) -> bool:
     lag, ticks = lag_p99(metrics)
-    delays = sorted(tally.delays)
+    delays = sorted(tally.delays) or [math.nan]
     print(f"loop lag p99: at most {lag * 1000:.0f} ms ({ticks:,} ticks; asked: below {LAG_LIMIT * 1000:.0f} ms)")
     print(
         f"honest peers: {tally.answered:,} answers, {tally.late} not within {PATIENCE:.0f} s, {tally.lost} lost;"

@@ -23,7 +23,6 @@ import argparse
 import contextlib
 import json
 import math
-import os
 import random
 import sys
 import tempfile
@@ -50,6 +49,7 @@ from btcnode.sync.process_memory import resident_of
 from btcnode.testing.blocks import BlockTemplate
 from btcnode.wire.messages import Ping, Pong
 from tests.lib.chain_generator import ChainGenerator
+from tests.lib.node_loads import processor_seconds
 from tests.lib.peer import ScriptedPeer
 from tests.lib.plots import NO_PLOT, quiet_pyplot
 from tests.lib.process import NodeProcess, free_port, wait_until
@@ -58,7 +58,7 @@ from tests.lib.tx_stream import KINDS, tx_lanes
 PARAMS = params_for("regtest")
 NODES = 3
 QUANTILES = (0.5, 0.95, 0.99)
-TICK = os.sysconf("SC_CLK_TCK")
+SHORTEST = 1e-6  # seconds that figures are divided by at least
 UNKNOWN = math.nan
 PROGRESS_EVERY = 15  # samples, one a second
 DRAIN_INTERVAL = 1.0  # seconds between blocks when all is sent
@@ -105,12 +105,11 @@ def processes(root: int) -> list[int]:
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    ticks = 0
+    seconds = 0.0
     for pid in pids:
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICK
+            seconds += processor_seconds(pid)
+    return seconds
 
 
 @dataclass
@@ -368,6 +367,10 @@ def per_second(times: list[float], begun: float) -> Counter[int]:
     return Counter(int(then - begun) for then in times if not math.isnan(then))
 
 
+def cores_between(earlier: Sample, later: Sample) -> float:
+    return (later.cpu - earlier.cpu) / max(SHORTEST, later.time - earlier.time)
+
+
 def report(record: Record, begun: float, lost: list[int], path: Path) -> dict[str, float]:
     """Print the figures, and write them for Prometheus; returns them by name."""
     registry = CollectorRegistry()
@@ -384,7 +387,10 @@ def report(record: Record, begun: float, lost: list[int], path: Path) -> dict[st
     memory = gauge("memory_max_bytes", "Most memory of a node and its workers", "node")
     lost_of = gauge("lost", "Transactions that are in no pool and no block", "node")
     sent = [then for then in record.sent if not math.isnan(then)]
-    span = max(sent) - begun
+    if not sent:
+        print("0 transactions were sent")
+        return figures
+    span = max(SHORTEST, max(sent) - begun)
     gauge("sent", "Transactions sent").set(len(sent))
     gauge("sent_per_second", "Transactions sent").set(len(sent) / span)
     gauge("blocks", "Blocks mined").set(len(record.blocks))
@@ -398,7 +404,7 @@ def report(record: Record, begun: float, lost: list[int], path: Path) -> dict[st
         name, samples = f"node{n}", record.samples[n]
         known = [then for then in record.pooled[n] if not math.isnan(then)]
         peak.labels(name).set(best := max(per_second(known, begun).values(), default=0))
-        sustained.labels(name).set(mean := len(known) / (max(known, default=begun + 1) - begun))
+        sustained.labels(name).set(mean := len(known) / max(SHORTEST, max(known, default=begun) - begun))
         lines = []
         for to, times in (("pool", record.pooled[n]), ("block", record.mined[n])):
             values = [quantile(record.delays(times), share) for share in QUANTILES]
@@ -408,7 +414,7 @@ def report(record: Record, begun: float, lost: list[int], path: Path) -> dict[st
             figures |= {f"{name}: s to {to}, p{share * 100:.0f}": v for share, v in zip(QUANTILES, values, strict=True)}
         backlog.labels(name).set(most := max((s.pool for s in samples), default=0))
         if len(samples) > 1:
-            cores = (samples[-1].cpu - samples[0].cpu) / (samples[-1].time - samples[0].time)
+            cores = cores_between(samples[0], samples[-1])
             cpu.labels(name).set(cores)
             memory.labels(name).set(highest := max(s.memory for s in samples))
             lines.append(f"CPU {cores:.2f}, {highest / 1e6:,.0f} MB")
@@ -462,7 +468,7 @@ def draw(record: Record, begun: float, path: Path) -> str:
         rates.plot(sorted(counts), [counts[s] for s in sorted(counts)], label=f"into the pool of node {n}")
         samples = record.samples[n]
         pools.plot([s.time - begun for s in samples], [s.pool for s in samples], label=f"node {n}")
-        cores = [(b.time - begun, (b.cpu - a.cpu) / (b.time - a.time)) for a, b in pairwise(samples)]
+        cores = [(b.time - begun, cores_between(a, b)) for a, b in pairwise(samples)]
         load.plot([at for at, _ in cores], [value for _, value in cores], label=f"CPU of node {n}")
     memory = load.twinx()
     for n in range(NODES):

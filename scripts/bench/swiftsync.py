@@ -49,6 +49,7 @@ from tests.lib.memory_group import LimitedGroup
 from tests.lib.process import NodeProcess
 
 POLL = 0.05
+LEAST = 1e-3  # microseconds: what is less was not measured
 LIMIT = 1200.0  # seconds for one sync
 CORES = (4, 8, 16, 32, 64)
 SPENDING_BLOCKS = 40  # of the chain with many coins
@@ -184,7 +185,7 @@ def line(name: str, chain: Chain, figures: Figures, reference: float | None) -> 
 
 def model(figures: Figures, chain: Chain) -> str:
     """What the processor seconds make of more cores."""
-    own, workers = (1e6 * part / chain.inputs for part in (figures.cpu, figures.worker_cpu))
+    own, workers = (max(LEAST, 1e6 * part / chain.inputs) for part in (figures.cpu, figures.worker_cpu))
     rates = [f"{cores}: {min(1e6 / own, cores * 1e6 / (own + workers)):,.0f}" for cores in CORES]
     return (
         f"microseconds per input: own process {own:.2f}, workers {workers:.2f}; inputs/s by cores: {', '.join(rates)}"

@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,10 @@ def processor_seconds(pid: int) -> float:
 
 def put_aside(pid: int) -> int:
     """How often the threads of a process had to give way so far."""
-    lines = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    lines = []
+    for path in Path(f"/proc/{pid}/task").glob("*/status"):
+        with suppress(OSError):  # the thread has ended meanwhile
+            lines.append(path.read_text())
     return sum(int(text.rpartition("nonvoluntary_ctxt_switches:")[2]) for text in lines)
 
 
