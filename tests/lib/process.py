@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
@@ -62,6 +63,15 @@ def wait_until(condition: Callable[[], bool], timeout: float = 60.0, what: str =
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not come true in {timeout} s")
         time.sleep(POLL_INTERVAL)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop go on until ``condition()``; raises TimeoutError after a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the condition did not come true in a minute")
+        await asyncio.sleep(0.001)
 
 
 def environment() -> dict[str, str]:

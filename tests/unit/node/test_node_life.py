@@ -26,6 +26,7 @@ from btcnode.services.mempool_file import ImportOptions, MempoolFile
 from btcnode.settings.settings import Settings
 from btcnode.storage.locking import DirectoryLock
 from tests.lib.mempool_dump import read_dump
+from tests.lib.process import until
 from tests.lib.settings import settings_of
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -388,7 +389,7 @@ def test_a_mempool_that_was_not_loaded_is_not_replaced(datadir: Path, monkeypatc
         async def stop_soon() -> None:
             node = Node(config_of(datadir))
             async with node.life():
-                await asyncio.sleep(0.1)
+                await until(lambda: bool(loading))
                 assert loading == [path]
 
         patch.setattr(MempoolFile, "import_file", for_ever)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from btcnode.observe.display import render, show_live
 from btcnode.observe.progress import (
+    SAMPLES,
     STATES,
     RateMeter,
     Rates,
@@ -21,6 +22,7 @@ from btcnode.observe.progress import (
     plain_line,
 )
 from btcnode.sync.state_machine import SyncState
+from tests.lib.process import until
 
 NOW = 1_700_000_000
 START = Snapshot("regtest", NOW, blocks=100, headers=1000, tip_time=NOW - 90_000, header_time=NOW - 6000, progress=0.2)
@@ -149,24 +151,32 @@ def test_live_display_draws_and_ends() -> None:
     async def run() -> None:
         console = Console(file=output, width=100, force_terminal=True)
         task = asyncio.create_task(show_live(lambda: START, ["x"], console))
-        await asyncio.sleep(0.1)
+        await until(lambda: "btcnode" in output.getvalue())
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(run())
-    assert "btcnode" in output.getvalue()
 
 
 def test_log_lines_appear_while_something_changes(caplog: pytest.LogCaptureFixture) -> None:
-    state = [START]
+    state, looks = [START], 0
+
+    def look() -> Snapshot:
+        nonlocal looks
+        looks += 1
+        return state[0]
+
+    async def several_lines() -> int:
+        """Let so many looks pass that lines were due three times; returns how many there are."""
+        enough = looks + 3 * SAMPLES + 1
+        await until(lambda: looks >= enough)
+        return len(caplog.records)
 
     async def run() -> None:
-        task = asyncio.create_task(log_progress(lambda: state[0], interval=0.02))
-        await asyncio.sleep(0.15)
-        first = len(caplog.records)
+        task = asyncio.create_task(log_progress(look, interval=0.02))
+        first = await several_lines()
         state[0] = replace(START, blocks=101)
-        await asyncio.sleep(0.1)
-        assert (first, len(caplog.records)) == (1, 2)
+        assert (first, await several_lines()) == (1, 2)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

@@ -21,6 +21,7 @@ from btcnode.rpc.room import (
     on_bench,
     working,
 )
+from tests.lib.process import until
 
 MIB = 1 << 20
 
@@ -221,8 +222,7 @@ def test_the_collector_rests_while_large_ones_are_made() -> None:
         await asyncio.wait([task])
         seen.append(gc.isenabled())  # a thread works for it
         may_end.set()
-        await asyncio.to_thread(lambda: None)
-        await asyncio.sleep(0.05)
+        await until(gc.isenabled)
         seen.append(gc.isenabled())
 
     asyncio.run(ask())

@@ -16,6 +16,7 @@ from btcnode.errors import CorruptionError, DiskFullError, StorageError
 from btcnode.networks.parameters import params_for
 from btcnode.sync.driver import SCANS, ChainDriver
 from tests.lib.chain_generator import ChainGenerator
+from tests.lib.process import until
 
 PARAMS = params_for("regtest")
 NOW = 2_000_000_000
@@ -232,7 +233,7 @@ def test_a_disagreement_of_the_engines_stops_the_driver_before_the_block(tmp_pat
         for raw in blocks[:9]:
             await driver.store_block(raw, NOW, requested=True)
         await driver.store_block(blocks[9], NOW, requested=True)
-        await asyncio.sleep(0.2)
+        await until(lambda: bool(failures))
         assert [type(failure) for failure in failures] == [ShadowDisagreement]
         assert "somewhere.json" in str(failures[0])
         assert driver.chainstate.active.height == 9
@@ -255,7 +256,7 @@ def test_a_plan_that_cannot_be_made_stops_the_driver(tmp_path: Path) -> None:
 
         driver.chainstate.plan_step = broken  # type: ignore[method-assign]
         await driver.store_block(blocks[0], NOW, requested=True)
-        await asyncio.sleep(0.1)
+        await until(lambda: bool(failures))
         assert [type(failure) for failure in failures] == [CorruptionError]
         await driver.close()
 
