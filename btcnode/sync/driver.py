@@ -90,6 +90,7 @@ class ChainDriver:
         self._task: asyncio.Task[None] | None = None
         self._stopped: BaseException | None = None
         self._paused = 0  # who holds activation back, or waits for his turn to
+        self._turn = False  # one step may be taken although somebody waits: between two, or they starve the chain
         self._pause = asyncio.Lock()
         self._retreating = False  # blocks ahead of their script checks are given up rather than finished
         self._inflight_stores: dict[int, asyncio.Event] = {}  # by header index; set when that one has its verdict
@@ -236,14 +237,14 @@ class ChainDriver:
             self._task.add_done_callback(self._never_begun)
 
     async def settled(self) -> None:
-        """Wait until the active chain is the best one (or the driver has stopped)."""
+        """Wait until the active chain is the best one (or the driver has stopped), whoever holds it back meanwhile."""
         self.kick()
         if self._stopped is None:
             await self._rest.wait()
 
     @property
     def is_settled(self) -> bool:
-        """Whether no activation is under way."""
+        """Whether the active chain is the best one: no step is under way, and none is held back."""
         return self._rest.is_set()
 
     @property
@@ -254,7 +255,7 @@ class ChainDriver:
     async def reached(self, height: int) -> None:
         """Wait until the active chain has this height, or is the best one anyway, or the driver has stopped."""
         self.kick()
-        while self._task is not None and not self._rest.is_set() and self.chainstate.active.height < height:
+        while self._stopped is None and not self._rest.is_set() and self.chainstate.active.height < height:
             self._progress.clear()
             await self._progress.wait()
 
@@ -269,7 +270,7 @@ class ChainDriver:
                 return False
             at = tree.prev(at)
         self.kick()
-        while self._task is not None and not history.active.contains(index):
+        while (self._task is not None or self._held_back) and not history.active.contains(index):
             self._progress.clear()
             await self._progress.wait()
         return history.active.contains(index)
@@ -280,10 +281,13 @@ class ChainDriver:
                 await self._followed()
                 step = self._plan()
                 if step is None:
+                    if self._held_back:
+                        break
                     self._come_to_rest()
                     if await self._look_again() or await self._advance_history():
                         continue
                     break
+                self._turn = False
                 self._check_stop_height(await self._run(step))
         except Exception as error:
             self._fail(error)  # tells the node, unless the failed step has done so
@@ -299,22 +303,34 @@ class ChainDriver:
         self._task = None
         self._idle.set()
         self._progress.set()
-        self._come_to_rest()
+        if not self._held_back:
+            self._come_to_rest()
 
     def _come_to_rest(self) -> None:
         """The active chain has no step to take."""
         if not self._rest.is_set():
             self._rest.set()
             self._progress.set()
-            if not self._paused and self._stopped is None:
+            if self._stopped is None:
                 for listener in self._settled_listeners:
                     listener()
+
+    def _stop(self, reason: BaseException) -> None:
+        """Take no more work; whoever waits for the chain has waited enough."""
+        self._stopped = reason
+        self._rest.set()
+        self._progress.set()
+
+    @property
+    def _held_back(self) -> bool:
+        """Whether no step may be begun: somebody holds the chain, or waits for it and the chain has had its turn."""
+        return self._stopped is None and self._paused > 0 and not self._turn
 
     def _plan(self) -> Step | None:
         state = self.chainstate
         if self._retreating:
             return state.plan_retreat()
-        return state.plan_drain() if self._paused else state.plan_step()
+        return state.plan_drain() if self._held_back else state.plan_step()
 
     async def _look_again(self) -> bool:
         """A slice of a second look at a condemned block, if one is due; returns whether there is more to be done.
@@ -322,7 +338,7 @@ class ChainDriver:
         The chain is at rest for everybody else; what comes meanwhile goes first.
         """
         state = self.chainstate
-        if self._paused or self._retreating or not state.has_looks:
+        if self._held_back or self._retreating or not state.has_looks:
             return False
         if (wait := state.looks.wait) > 0:
             if self._next_look is None:
@@ -330,6 +346,7 @@ class ChainDriver:
             return False
         step = state.plan_look()
         if step is not None:
+            self._turn = False
             await self._run(step)
         return True
 
@@ -340,7 +357,7 @@ class ChainDriver:
     async def _advance_history(self) -> bool:
         """One step of the chain below a loaded UTXO set, where there is one to take; returns whether there was."""
         history = self.history
-        if history is None or self._paused or self._retreating:
+        if history is None or self._held_back or self._retreating:
             return False
         if history.done:
             done, self._on_history_done = self._on_history_done, lambda: None
@@ -349,6 +366,7 @@ class ChainDriver:
         step = history.plan_step()
         if step is None:
             return False
+        self._turn = False
         await self._run_history(history, step)
         return True
 
@@ -465,7 +483,7 @@ class ChainDriver:
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError) or self._stopped is not None:
             return
-        self._stopped = error
+        self._stop(error)
         self._on_fatal(error)
 
     def _publish(self, events: list[ChainEvent]) -> None:
@@ -617,7 +635,7 @@ class ChainDriver:
                     await self._flush()
                     while self.history is not None and (step := self.history.plan_close()) is not None:
                         await self._run_history(self.history, step)
-                    self._stopped = DriverStopped("closed")
+                    self._stop(DriverStopped("closed"))
         finally:
             await asyncio.to_thread(self._chain_thread.shutdown)
             await asyncio.to_thread(self.prefetcher.close)
@@ -644,6 +662,7 @@ class _Pause:
         try:
             while not self._driver._idle.is_set():
                 await self._driver._idle.wait()
+            self._driver._turn = False
         except BaseException:
             self._driver._pause.release()
             self._leave()
@@ -655,8 +674,9 @@ class _Pause:
 
     def _leave(self) -> None:
         self._driver._paused -= 1
-        if not self._driver._paused and self._driver._stopped is None:
-            self._driver.kick()
+        if not self._driver._pause.locked():
+            self._driver._turn = True
+        self._driver.kick()
 
 
 def _checked(raw: bytes, params: NetworkParams) -> ParsedBlock:

@@ -117,6 +117,78 @@ def test_scans_of_all_coins_keep_neither_readers_nor_the_chain_waiting(tmp_path:
     asyncio.run(run())
 
 
+def test_who_waits_for_the_best_chain_waits_for_all_who_hold_it_back(tmp_path: Path) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(3))
+
+    async def hold(driver: ChainDriver, holds: asyncio.Event, end: asyncio.Event) -> None:
+        async with driver.paused():
+            holds.set()
+            await end.wait()
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+        told: list[int] = []
+        driver.listen_settled(lambda: told.append(driver.chainstate.active.height))
+        ends = [asyncio.Event(), asyncio.Event()]
+        holding = [asyncio.Event(), asyncio.Event()]
+        tasks = [asyncio.create_task(hold(driver, *events)) for events in zip(holding, ends, strict=True)]
+        await holding[0].wait()
+        for raw in blocks[:5]:
+            await driver.store_block(raw, NOW, requested=True)
+        waiting = [asyncio.create_task(driver.settled()), asyncio.create_task(driver.reached(5))]
+        await asyncio.wait(waiting, timeout=0.1)
+        assert not any(task.done() for task in waiting) and not driver.is_settled
+        ends[0].set()  # the other one holds it now, and the chain has had one step between them
+        await holding[1].wait()
+        await asyncio.wait(waiting, timeout=0.1)
+        assert not any(task.done() for task in waiting) and not driver.is_settled and not told
+        ends[1].set()
+        await asyncio.gather(*tasks, *waiting)
+        assert driver.chainstate.active.height == 5 and driver.is_settled and told == [5]
+        await driver.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_who_waits_for_the_best_chain_waits_no_more_when_the_driver_stops(tmp_path: Path) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(3))
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+        async with driver.paused():
+            await driver.store_block(blocks[0], NOW, requested=True)
+            waiting = [asyncio.create_task(driver.settled()), asyncio.create_task(driver.reached(5))]
+            await asyncio.sleep(0)
+            closing = asyncio.create_task(driver.close())  # waits for its turn
+        await asyncio.gather(closing, *waiting)
+        await asyncio.gather(driver.settled(), driver.reached(5))
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_the_chain_has_its_turn_between_those_who_hold_it_back(tmp_path: Path) -> None:
+    """Users who always have the next question there keep no block waiting for ever."""
+    blocks = list(ChainGenerator(PARAMS).spread(20))
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+
+        async def ask() -> int:
+            for turn in range(10 * len(blocks)):
+                await driver.in_chain_thread(lambda: None)
+                if driver.chainstate.active.height == len(blocks):
+                    return turn
+            return 0
+
+        asking = [asyncio.create_task(ask()) for _ in range(3)]
+        for raw in blocks:
+            await driver.store_block(raw, NOW, requested=True)
+        assert all(await asyncio.gather(*asking))
+        await driver.close()
+
+    asyncio.run(asyncio.wait_for(run(), 120))
+
+
 def test_a_node_that_stops_connects_no_more_and_goes_on_with_the_next_start(tmp_path: Path) -> None:
     blocks = list(ChainGenerator(PARAMS).spread(20))
 
