@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from btcnode.storage.blockfiles import BlockFiles, BlockPos
 from btcnode.storage.checksums import opened
+from btcnode.storage.coin_process import WriteProcess
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
-from btcnode.storage.layout import DB_INDEX, INDEX_KEY
+from btcnode.storage.layout import COINS_DIR, DB_INDEX, INDEX_KEY
 from tests.lib.coins import all_coins
+from tests.lib.process import wait_until
 
 MAGIC = b"\xfa\xbf\xb5\xda"
 KILLS = 25
@@ -99,3 +105,73 @@ def test_killed_writer_leaves_one_state(tmp_path: Path) -> None:
         said = [int(line) for line in lines if line.endswith("\n")]
         reached = check(tmp_path, said[-1] if said else reached)
     assert reached >= KILLS
+
+
+# puts coins again and again by processes that write and merge them
+FLUSHER = """
+    import os, sys
+    from pathlib import Path
+    from btcnode.storage import coin_merge, coin_runs
+    from btcnode.storage.database import Database
+
+    coin_runs.WRITE_ENTRIES, coin_runs.BACKGROUND_ENTRIES, coin_merge.FLOOR = 0, 100, 10
+    database = Database.open(Path(sys.argv[1]))
+    print("open", flush=True)
+    while True:
+        database.commit(coins_put={os.urandom(32) + bytes(4): bytes(35) for _ in range(3000)})
+        print("written", flush=True)
+"""
+
+
+def writers_in(directory: Path) -> list[int]:
+    """Processes that write runs into a directory's database."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except OSError:
+            continue
+        if b"coin_process" in words and os.fsencode(directory) in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_starts_after_kills_find_no_writer_of_the_one_before(tmp_path: Path) -> None:
+    """However fast one start follows the other: who writes for a node that is gone ends, and its file goes."""
+    rng = random.Random(9)
+    for _ in range(6):
+        node = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(FLUSHER), str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        assert node.stdout is not None
+        for _ in range(1 + rng.randrange(4)):  # "open" at the least: the lock of the one before is free at once
+            assert node.stdout.readline()
+        time.sleep(rng.random() / 5)
+        node.kill()
+        node.communicate()
+    wait_until(lambda: not writers_in(tmp_path), 60, "the end of those who write for nobody")
+    with closing(Database.open(tmp_path)) as database:
+        database.coin_runs.wait()
+        names = {run.path.name for run in database.coin_runs.runs}
+        assert {path.name for path in (database.file.parent / COINS_DIR).iterdir()} == names
+        CoinsDb(database).verify()
+
+
+def test_a_writer_that_goes_on_after_the_next_start_is_in_nobodys_way(tmp_path: Path) -> None:
+    """Its node was killed when it had everything: what it brings to the disk is removed already, or by itself."""
+    coins = {bytes((n,)) * 32 + bytes(4): bytes(35) for n in range(250)}
+    with closing(Database.open(tmp_path)) as database:
+        database.commit(coins_put=coins)
+        folder = database.file.parent / COINS_DIR
+    orphan = WriteProcess(folder, 250)
+    orphan.send(sorted(coins), [coins[key] for key in sorted(coins)])
+    wait_until(lambda: len(list(folder.iterdir())) == 2, what="the writer's file")
+    with closing(Database.open(tmp_path)) as database:
+        fresh = {bytes((n,)) * 32 + b"\1" + bytes(3): bytes(35) for n in range(250)}
+        database.commit(coins_put=fresh)
+        assert orphan.result() is None  # its file was removed at the start
+        database.coin_runs.wait()
+        assert {path.name for path in folder.iterdir()} == {run.path.name for run in database.coin_runs.runs}
+        assert dict(all_coins(CoinsDb(database))) == coins | fresh
+    orphan.abandon()
