@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from btcnode import Node
 from btcnode.networks.parameters import params_for
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.hints import pack_hints, reference_hints
@@ -69,6 +72,45 @@ def test_a_node_at_the_tip(
             assert node.rpc("verifychain", 4, 0) in (True, False)
             assert not (node.net_dir / "chainstate_snapshot").exists()
             assert "Traceback" not in node.output()
+
+
+class _Daemon(NodeProcess):
+    """``btcnoded``, whose options stand in its configuration file."""
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "btcnode.cli.daemon", f"-datadir={self.datadir}", f"-rpcport={self.rpc_port}"]
+
+
+def test_hints_named_in_the_configuration_file(
+    tmp_path: Path, chain: list[bytes], hints: list[list[int]], expected: dict[str, Any]
+) -> None:
+    write_hints(tmp_path / "hints", hints)
+    with ChainServer.of_blocks(PARAMS, chain) as server:
+        hinted = f"swiftsync={tmp_path / 'hints'}\nswiftsyncblock={name(chain[len(hints) - 1])}\n"
+        (tmp_path / "node").mkdir()
+        conf = f"regtest=1\n[regtest]\nlisten=0\nconnect={server.address}\n{hinted}"
+        (tmp_path / "node/bitcoin.conf").write_text(conf)
+        node = _Daemon(tmp_path / "node")
+        with node.start():
+            node.wait_height(len(chain))
+            assert figures(node) == expected
+            assert node.rpc("getswiftsyncinfo")["progress"] == 1
+            assert node.stop() == 0
+
+
+def test_hints_given_by_a_program(tmp_path: Path, chain: list[bytes], hints: list[list[int]]) -> None:
+    write_hints(tmp_path / "hints", hints)
+
+    async def sync(address: str) -> None:
+        block = name(chain[len(hints) - 1])
+        given: dict[str, Any] = {"swiftsync": tmp_path / "hints", "swiftsyncblock": block, "connect": [address]}
+        async with Node(network="regtest", datadir=tmp_path / "node", listen=False, **given) as node:
+            await node.rpc.waitforblockheight(len(chain), 120_000)
+            told = await node.rpc.getswiftsyncinfo()
+            assert not told["running"] and told["blocks"] == len(hints)
+
+    with ChainServer.of_blocks(PARAMS, chain) as server:
+        asyncio.run(sync(server.address))
 
 
 def changed(hints: list[list[int]], how: str) -> list[list[int]]:
