@@ -81,6 +81,11 @@ class Pruner:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the node prunes at all."""
+        return self._enabled
+
     def prune_height(self) -> int | None:
         """The highest block of the active chain whose data or undo data is gone, None when all are there."""
         if not self._files.have_pruned and self._driver.history is None:

@@ -18,6 +18,10 @@ class SnapshotFileError(StorageError):
     """The file that was named cannot be used."""
 
 
+class SnapshotBlocksError(StorageError):
+    """Blocks that a set would be rolled back by are not there, though nothing was pruned."""
+
+
 class SnapshotRefusedError(StorageError):
     """A UTXO set cannot be loaded; the text is Core's."""
 

@@ -11,7 +11,7 @@ from btcnode.errors import StorageError
 from btcnode.services.chain import Chain
 from btcnode.services.earlier_coins import coins_after
 from btcnode.services.pruner import Pruner
-from btcnode.services.snapshot_files import output_file, sync_output
+from btcnode.services.snapshot_files import SnapshotBlocksError, output_file, sync_output
 from btcnode.storage.durable import storage_error
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 
@@ -41,13 +41,16 @@ class SnapshotWriter:
         """
         tree = self._state.tree
         with output_file(name) as (temporary, fd), self._pruner.holding("dumptxoutset", tree.height(target)):
-            gone = self._pruner.prune_height()
-            if target != self._state.tip and gone is not None and gone > tree.height(target):
+            back = target != self._state.tip
+            gone = self._pruner.prune_height() if back else None
+            lacks = gone is not None and gone > tree.height(target)
+            if lacks and self._pruner.is_enabled:
                 raise StorageError(
                     "Could not roll back to requested height since necessary block data is already pruned."
                 )
-            back = target != self._state.tip
             spill = temporary.parent / f"temp_utxo_{tree.height(target)}" if back and not in_memory() else None
+            if lacks:  # below a set that was loaded
+                raise SnapshotBlocksError(f"Failed to read block at height {gone}")
             result = await self._chain.driver.at_tip(lambda begun: self._write(name, fd, target, spill, begun))
         return result[1]
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.lib.rpc_diff.asking import Plan
+from tests.lib.rpc_diff.assumed import BASE, AssumedWorld, write_set
 from tests.lib.rpc_diff.cases import every_method
 from tests.lib.rpc_diff.nodes import Node, ours
 from tests.lib.rpc_diff.run import EVERY_PASS, run
@@ -99,6 +100,22 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         written = node.result(request("dumptxoutset", ["a\0b", "latest"]))
         assert written["path"] == f"{node.network_dir}/a\0b"
         assert (node.network_dir / "a").is_file()
+    finally:
+        node.stop()
+
+
+def test_a_set_below_a_loaded_one_cannot_be_written(tmp_path: Path) -> None:
+    world, utxo_set = AssumedWorld(1), tmp_path / "utxo.dat"
+    write_set(Node("maker", ours(), tmp_path / "maker", ()), world, utxo_set)
+    node = Node("ours", ours(), tmp_path / "node", [f"-mocktime={world.now}"])
+    try:
+        node.start()
+        feed_chain(node, world, utxo_set)
+        for options in ({"rollback": 1}, {"rollback": 1, "in_memory": True}):
+            error = parse(node.call(request("dumptxoutset", ["old.dat", "rollback", options]))[1])["error"]
+            assert error["code"] == "-32603"  # as of bitcoind
+            assert error["message"] == f"Failed to read block at height {BASE}"
+        assert not list(node.network_dir.glob("old.dat*"))
     finally:
         node.stop()
 

@@ -25,7 +25,7 @@ from btcnode.rpc.given import Lenient
 from btcnode.rpc.lookup import find_by_hash_or_height
 from btcnode.services.file_names import joined
 from btcnode.services.parts import NodeParts
-from btcnode.services.snapshot_files import SnapshotFileError, SnapshotRefusedError
+from btcnode.services.snapshot_files import SnapshotBlocksError, SnapshotFileError, SnapshotRefusedError
 
 
 class DumpOptions(TypedDict):
@@ -85,6 +85,8 @@ async def dumptxoutset(
         written = await node.snapshots.write(place, target, lambda: given["in_memory"])
     except SnapshotFileError as error:
         raise RpcError(RpcCode.INVALID_PARAMETER, str(error)) from None
+    except SnapshotBlocksError as error:
+        raise RpcError(RpcCode.INTERNAL_ERROR, str(error)) from None
     except StorageError as error:
         raise RpcError(RpcCode.MISC_ERROR, str(error)) from None
     return {

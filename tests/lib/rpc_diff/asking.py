@@ -14,6 +14,7 @@ INTERNAL_ERROR = "-32603"
 SAID_BY_CORE = (  # with that code, whatever the cause: where there is a bitcoind it must say the same
     b"Unable to load UTXO snapshot",
     b"Unable to read UTXO set",
+    b"Failed to read block at height ",
     b"ProcessNewBlock, block not accepted",
 )
 SHOWN = 600  # characters of a request or an answer in the report
