@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from btcnode.mempool.feerate import fee_at
@@ -10,6 +11,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol.protocol import Protocol
 from btcnode.services.transactions import Transactions
 
+FEW_OUTPUTS = 1_000  # whose coins are looked for at once: a few milliseconds
 _NO_PRIVATE_NETWORK = (
     "-privatebroadcast is enabled, but none of the Tor or I2P networks is reachable. Maybe the location of the Tor"
     " proxy couldn't be retrieved from the Tor daemon at startup. Check whether the Tor daemon is running and that"
@@ -51,9 +53,8 @@ class Submissions:
         transactions, pool = self._transactions, self._transactions.pool
         if self._private and not {"onion", "i2p"} & set(self._protocol.reachable_networks):
             raise SubmitError("unreachable", _NO_PRIVATE_NETWORK)
-        outputs = [tx.txid + n.to_bytes(4, "little") for n in range(len(tx.txouts))]
         known = pool.get(tx.txid)
-        if known is None and any(coin is not None for coin in transactions.admission.checks.coins.get_many(outputs)):
+        if known is None and await self._is_confirmed(tx):
             raise SubmitError("already-confirmed", "Transaction outputs already in utxo set")
         if known is None:
             if max_feerate or self._private:
@@ -79,6 +80,16 @@ class Submissions:
         entry = pool.get(tx.txid)
         if entry is not None:
             transactions.announce(entry)
+
+    async def _is_confirmed(self, tx: Tx) -> bool:
+        """Whether there is a coin of the transaction's; of many outputs beside the loop."""
+        coins = self._transactions.admission.checks.coins
+
+        def look() -> bool:
+            outputs = [tx.txid + n.to_bytes(4, "little") for n in range(len(tx.txouts))]
+            return any(coin is not None for coin in coins.get_many(outputs))
+
+        return await asyncio.to_thread(look) if len(tx.txouts) > FEW_OUTPUTS else look()
 
     async def submit_package(self, txs: Sequence[Tx], max_feerate: int | None) -> PackageResult:
         """Take in a child with its parents, and announce what came in."""

@@ -33,6 +33,11 @@ def _tx(share: float = 1.0) -> str:
     return tx_of(int(share * BODY / 2 / 41)).raw.hex()
 
 
+def _outputs() -> str:
+    """A transaction in hex that fills a request with outputs as short as they come."""
+    return Tx(2, [COIN + bytes(4)], [b""], [0], [bytes(9)] * (BODY // 2 // 9 - 10)).raw.hex()
+
+
 def _psbt(share: float = 1.0) -> str:
     """A PSBT in base64 that fills this share of a request with inputs of one unknown field each."""
     inputs = int(share * BODY * 3 / 4 / 47)
@@ -72,6 +77,7 @@ def _block(tip: str, share: float) -> str:
 ADDRESS = "bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw"
 REQUESTS: dict[str, Callable[[str], Request]] = {
     "sendrawtransaction": lambda _: ("sendrawtransaction", [_tx()]),
+    "sendrawtransaction, outputs": lambda _: ("sendrawtransaction", [_outputs()]),
     "testmempoolaccept, one": lambda _: ("testmempoolaccept", [[_tx()]]),
     "testmempoolaccept, 25": lambda _: ("testmempoolaccept", [[_tx(1 / 25)] * 25]),
     "submitpackage": lambda _: ("submitpackage", [[_tx(1 / 25)] * 25]),

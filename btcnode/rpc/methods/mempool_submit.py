@@ -74,9 +74,21 @@ def decode(text: str) -> Tx | None:
         return None
 
 
-async def _decoded(text: str) -> Tx | None:
-    """The same, beside the loop when it is large; not behind other large requests: it may be in a hurry."""
-    return await asyncio.to_thread(decode, text) if is_large(text) else decode(text)
+async def _decoded(text: str, burn: int | None = None) -> Tx | None:
+    """The same, its outputs held against the satoshi that may be burnt, if any are; raises RpcError.
+
+    Beside the loop when it is large; not behind other large requests: it may be in a hurry.
+    """
+    return await asyncio.to_thread(_examined, text, burn) if is_large(text) else _examined(text, burn)
+
+
+def _examined(text: str, burn: int | None) -> Tx | None:
+    tx = decode(text)
+    if tx is not None:
+        _ = tx.txid, tx.wtxid  # made here, and known to whoever asks later
+        if burn is not None:
+            _check_burn(tx, burn)
+    return tx
 
 
 def _check_burn(tx: Tx, limit: int) -> None:
@@ -100,11 +112,10 @@ async def sendrawtransaction(
     sent to a few nodes through Tor or I2P instead).
     """
     burn = parse_amount(maxburnamount)
-    tx = await _decoded(hexstring)
+    tx = await _decoded(hexstring, burn)
     if tx is None:
         text = "TX decode failed. Make sure the tx has at least one input."
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, text)
-    _check_burn(tx, burn)
     try:
         await node.submissions.submit(tx, parse_feerate(maxfeerate))
     except SubmitError as error:
@@ -123,12 +134,10 @@ async def _given(texts: Sequence[str], burn: int | None = None) -> list[Tx]:
     """The transactions, each looked at before the next one; raises RpcError."""
     txs = []
     for text in texts:
-        tx = await _decoded(text)
+        tx = await _decoded(text, burn)
         if tx is None:
             why = f"TX decode failed: {text} Make sure the tx has at least one input."
             raise RpcError(RpcCode.DESERIALIZATION_ERROR, why)
-        if burn is not None:
-            _check_burn(tx, burn)
         txs.append(tx)
     return txs
 
