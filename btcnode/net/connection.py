@@ -61,7 +61,8 @@ MAX_HELD = 64_000_000  # bytes held of all connections together, if there is mem
 WRITE_AHEAD = 256 * 1024  # bytes handed to the socket at a time: what an urgent message may have to wait for
 UNSENT_LOW_WATER = 128 * 1024  # bytes that the kernel holds unsent before it stops taking more (Linux, macOS)
 RELEASE_PAUSE = 0.005  # seconds at least between two looks at the buckets
-TXS_TOGETHER = 16  # of one peer, with ``LARGE_TX`` bytes at most, are handed over together: about a millisecond
+TXS_TOGETHER = 16  # of one peer, with ``LARGE_TX`` bytes at most, are handed over together: about a millisecond ...
+LONG_RUN = 0.005  # ... fewer once a run took so many seconds of processor time, until one takes half of it
 OTHER_COMMANDS = "*other*"  # unknown commands are counted together, so that no peer can grow the table
 
 log = logging.getLogger("btcnode.net")
@@ -104,11 +105,27 @@ class Traffic:
     bytes_received: int = 0
     held: int = 0  # bytes that have arrived and are not handed over, of all connections
     max_held: int = MAX_HELD  # above it none is read beyond the message under way
+    cpu: Callable[[], float] = time.thread_time  # seconds
+    txs_together: int = TXS_TOGETHER  # transactions handed over in one run
     made: Counter[tuple[str, ...]] = field(default_factory=Counter)  # connections, by direction and network
     messages_sent: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     messages_received: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     ended_sent: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))  # bytes, of those that ended
     ended_received: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def feed_transactions(self, run: TransactionsReceived) -> None:
+        """Hand a run over; how long that takes tells how many the next ones have, whoever sends them.
+
+        Those that would replace many others and fail take a hundred times as long as common ones, and everybody's
+        first turn may have a run.
+        """
+        begun = self.cpu()
+        self.feed(run)
+        took = self.cpu() - begun
+        if took > LONG_RUN:
+            self.txs_together = max(1, min(self.txs_together, len(run.txs)) // 2)
+        elif took < LONG_RUN / 2 and len(run.txs) == self.txs_together < TXS_TOGETHER:
+            self.txs_together = min(2 * self.txs_together, TXS_TOGETHER)
 
     def keep_counts(self, connection: Connection) -> None:
         """A connection has ended: what it counted by command stays."""
@@ -351,7 +368,7 @@ class Connection(asyncio.Protocol):
         txs = [(payload, wire.digest)]
         size, left = wire.size, LARGE_TX - len(payload)
         more = True
-        while left > 0 and len(txs) < TXS_TOGETHER:
+        while left > 0 and len(txs) < self._traffic.txs_together:
             try:
                 message = wire.take()
             except FrameError:
@@ -371,7 +388,7 @@ class Connection(asyncio.Protocol):
         if self._watched:
             for payload, _ in txs:
                 self._note_received("tx", payload)
-        self._traffic.feed(TransactionsReceived(self.peer_id, tuple(txs)))
+        self._traffic.feed_transactions(TransactionsReceived(self.peer_id, tuple(txs)))
         return more
 
     def _note_received(self, command: str, payload: bytes) -> None:

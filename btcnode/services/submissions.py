@@ -85,11 +85,11 @@ class Submissions:
         """Whether there is a coin of the transaction's; of many outputs beside the loop."""
         coins = self._transactions.admission.checks.coins
 
-        def look() -> bool:
+        def has_coin() -> bool:
             outputs = [tx.txid + n.to_bytes(4, "little") for n in range(len(tx.txouts))]
             return any(coin is not None for coin in coins.get_many(outputs))
 
-        return await asyncio.to_thread(look) if len(tx.txouts) > FEW_OUTPUTS else look()
+        return await asyncio.to_thread(has_coin) if len(tx.txouts) > FEW_OUTPUTS else has_coin()
 
     async def submit_package(self, txs: Sequence[Tx], max_feerate: int | None) -> PackageResult:
         """Take in a child with its parents, and announce what came in."""

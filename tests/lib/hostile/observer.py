@@ -207,7 +207,7 @@ class Observer:
         while time.monotonic() < begun + PATIENCE:
             arrived = next((at for at, tip in self._tips if tip >= height), None)
             if arrived is not None:
-                self.seen.block.seconds.append(arrived - begun)
+                self.seen.block.seconds.append(max(arrived - begun, 0.0))  # or attackers have brought that height
                 return
             try:
                 message = peer.receive()

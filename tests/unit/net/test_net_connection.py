@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from btcnode.net.connection import MAX_HELD, READ_AHEAD, TXS_TOGETHER, WRITE_AHEAD, Connection, Door, Traffic
+from btcnode.net.connection import (
+    LONG_RUN,
+    MAX_HELD,
+    READ_AHEAD,
+    TXS_TOGETHER,
+    WRITE_AHEAD,
+    Connection,
+    Door,
+    Traffic,
+)
 from btcnode.net.large_frames import BUDGET
 from btcnode.net.turns import Turns
 from btcnode.primitives.hashes import sha256d
@@ -428,6 +437,33 @@ def test_transactions_that_come_in_a_row_are_handed_over_together(v2: bool) -> N
     plain = sum(len(payload) for command, payload in sent if command == "tx")
     assert connection.received_by_command["tx"] == plain + (len(sent) - 1) * (21 if v2 else 24)
     assert connection.held == 0
+    owner.loop.close()
+
+
+def test_runs_of_dear_transactions_are_short() -> None:
+    owner, _, connection = make()
+    traffic, now = owner.traffic, 0.0
+    cost = [LONG_RUN / 4]  # of each
+
+    def feed(event: Any) -> None:
+        nonlocal now
+        now += cost[0] * len(event.txs)
+        owner.events.append(event)
+
+    traffic.feed, traffic.cpu = feed, lambda: now
+
+    def runs(count: int) -> list[int]:
+        owner.events.clear()
+        connection.data_received(V1Transport(MAGIC).encode("tx", b"t" * 100) * count)
+        while connection.turn.work():
+            pass
+        return [len(event.txs) for event in owner.events if isinstance(event, TransactionsReceived)]
+
+    assert runs(48) == [16, 8, *[4] * 6]  # as long as is allowed, from then on
+    cost[0] = LONG_RUN * 3
+    assert runs(8) == [4, 2, 1, 1]
+    cost[0] = LONG_RUN / 100
+    assert runs(47) == [1, 2, 4, 8, 16, 16]
     owner.loop.close()
 
 
