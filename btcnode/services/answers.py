@@ -151,10 +151,10 @@ def when_full(disk: Disk) -> Answer:
     left, free = disk.seconds_left(), f"{_size(disk.free)} are free"
     level = "bad" if disk.is_short else "good"
     if disk.free - disk.keeps < disk.missing:
-        text = f"Before the sync is over: {free}, {_size(disk.missing)} of blocks are missing. See -prune."
+        text = f"Before the sync is over: {free}, {_size(disk.missing)} of blocks are missing. See the option prune."
         return Answer(question=question, level="bad", answer=text)
     if left is None and disk.is_short:
-        text = f"Soon: {free}, and at {_size(disk.keeps)} the node stops. Make room, or see -prune."
+        text = f"Soon: {free}, and at {_size(disk.keeps)} the node stops. Make room, or see the option prune."
         return Answer(question=question, level="bad", answer=text)
     if left is None and disk.rate is None:
         return Answer(question=question, level="plain", answer=f"{free}. How fast they go is known in some minutes.")
@@ -170,10 +170,15 @@ def _size(count: int) -> str:
     return f"{count / GB:,.1f} GB" if count >= GB else f"{count / 1_000_000:,.0f} MB"
 
 
-def which_fee(blocks: Sequence[ProjectedBlock], least: float, estimates: Mapping[int, float], full: float) -> Answer:
+def which_fee(
+    blocks: Sequence[ProjectedBlock], least: float, estimates: Mapping[int, float], full: float, *, in_sync: bool
+) -> Answer:
     """What fee do I need? Rates in sat/vB: ``least`` gets in, ``estimates`` by target; ``full``: share of a block that
-    counts as full."""
+    counts as full. A node that is not ``in_sync`` does not see what others pay."""
     question = "What fee do I need?"
+    if not in_sync:
+        text = "Unknown until the node is in sync: its mempool lacks what others send."
+        return Answer(question=question, level="plain", answer=text)
     needed = least
     if blocks and blocks[0].weight >= full:
         needed = max(least, blocks[0].low)

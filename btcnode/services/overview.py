@@ -123,7 +123,7 @@ class Overview:
             answers.in_sync(now, rates),
             answers.why_slow(now, self._busy),
             answers.who_abuses(suspects, chronicle.departures, offences, now.now),
-            answers.which_fee(self._recent.survey.blocks, least, self._estimates(), FULL_BLOCK),
+            answers.which_fee(self._recent.survey.blocks, least, self._estimates(), FULL_BLOCK, in_sync=now.in_sync),
         ]
         if disk is not None:
             found.insert(3, answers.when_full(disk))

@@ -108,12 +108,13 @@ def test_when_is_the_disk_full() -> None:
 
 def test_which_fee() -> None:
     full = ProjectedBlock(txs=2000, weight=BLOCK_WEIGHT - 10, fees=1, high=90.0, low=7.25)
-    assert answers.which_fee([full], 1.0, {}, 0.9 * BLOCK_WEIGHT)["answer"].startswith("7.25 sat/vB")
-    assert answers.which_fee([], 1.0, {6: 3.5}, BLOCK_WEIGHT)["answer"] == (
+    assert answers.which_fee([full], 1.0, {}, 0.9 * BLOCK_WEIGHT, in_sync=True)["answer"].startswith("7.25 sat/vB")
+    assert answers.which_fee([], 1.0, {6: 3.5}, BLOCK_WEIGHT, in_sync=True)["answer"] == (
         "1.00 sat/vB would be in the next block as it is now; 3.50 within 6 blocks, by the last days."
     )
     part = ProjectedBlock(txs=1, weight=1000, fees=1, high=90.0, low=90.0)
-    assert answers.which_fee([part], 1.0, {}, 0.9 * BLOCK_WEIGHT)["answer"].startswith("1.00 sat/vB")
+    assert answers.which_fee([part], 1.0, {}, 0.9 * BLOCK_WEIGHT, in_sync=True)["answer"].startswith("1.00 sat/vB")
+    assert answers.which_fee([full], 1.0, {6: 3.5}, 1.0, in_sync=False)["answer"].startswith("Unknown until")
 
 
 def test_the_disk_is_judged_by_more_than_some_minutes() -> None:
