@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice, zip_longest
 from math import inf
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Protocol, cast
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockInvalidated, BlockRejected, ChainEvent
@@ -395,7 +395,7 @@ class Transactions:
         return self._verifying.pop(offer.tx.txid)
 
     def _charge(self, peer_id: int, seconds: float) -> None:
-        """What was verified for this peer was of no use."""
+        """Work was done for this peer outside its turns."""
         if peer_id != NOBODY and seconds > 0:
             self._feed((events.WorkMeasured(((peer_id, seconds),)),))
 
@@ -538,14 +538,17 @@ class Transactions:
         return inputs > MAX_COLD or perf_counter() < self._disk_met + COLD_SECONDS
 
     async def _warm_up(self) -> None:
-        """Judge what waits for its coins, in its order."""
+        """Judge what waits for its coins, in its order; everybody else has a turn between what came together."""
         while self._cold:
             batches = [self._cold.popleft()]
             while self._cold and _inputs(self._cold[0]) + sum(map(_inputs, batches)) <= WARM_AT_ONCE:
                 batches.append(self._cold.popleft())
             await self._warm([offer.tx for offers in batches for offer in offers])
             for offers in batches:
+                begun = thread_time()
                 self._take(offers)
+                self._charge(offers[0].source, thread_time() - begun)  # it is not done in the peer's turn
+                await asyncio.sleep(0)
         self._warming = False
 
     async def _warm(self, txs: Sequence[Tx]) -> None:

@@ -221,6 +221,32 @@ def test_a_disk_that_is_met_is_met_beside_the_loop_from_then_on(monkeypatch: pyt
     run(scene)
 
 
+def test_what_waited_for_its_coins_is_judged_a_run_at_a_time_and_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(bench: Bench) -> None:
+        bench.disk.goes.clear()
+        passes, taken = itertools.count(), []
+        real = bench.transactions._take
+
+        def take(offers: Any) -> None:
+            taken.append(now)
+            real(offers)
+
+        monkeypatch.setattr(bench.transactions, "_take", take)
+        await bench.from_peer(pay([bench.lab.coin() for _ in range(MAX_COLD + 1)], 20_000))
+        for peer in range(2, 8):
+            await bench.in_a_row(pay([bench.lab.coin()], 500), pay([bench.lab.coin()], 500), peer=peer)
+        bench.disk.goes.set()
+        while len(taken) < 7:
+            now = next(passes)
+            await asyncio.sleep(0)
+        assert len(bench.disk.asked) == 2 and len(set(taken)) == 7
+        assert {peer for peer, seconds in bench.charged if seconds > 0} == set(range(1, 8))
+
+    ticks = itertools.count()
+    monkeypatch.setattr(service, "thread_time", lambda: float(next(ticks)))
+    run(scene)
+
+
 def test_only_as_many_coins_are_warmed_as_a_standard_transaction_has() -> None:
     async def scene(bench: Bench) -> None:
         huge = Tx(2, [bytes(32) + n.to_bytes(4, "little") for n in range(MAX_WARM + 1)], [b""] * (MAX_WARM + 1),
