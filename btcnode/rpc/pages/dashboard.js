@@ -102,7 +102,7 @@ const show = {
     put($("network"), it.network);
     const headline = $("headline");
     const alone = !(it.peers_in + it.peers_out);
-    const old = it.state === "synced" && `No peer knows a block newer than ${span(it.now - it.tip_time)}`;
+    const old = it.state === "synced" && `The newest block that peers know is ${span(it.now - it.tip_time)} old`;
     put(headline, it.in_sync ? "In sync" : alone ? "No peer is connected" : old || `Not in sync: ${it.meaning}`);
     headline.className = it.in_sync ? "good" : alone || old || it.state === "stalled" ? "bad" : "busy";
     const warnings = $("warnings");
