@@ -134,7 +134,7 @@ class NodeConsumers:
         """Keep to these shares from now on. Worker processes stay as many as were started."""
         self.reactor.limit_held(plan.held)
         self.room.limit = plan.answers
-        self.chain.limit_parsed(plan.parsed)
+        self.chain.lately.set_limit(plan.lately)
         self.transactions.limit_memory(plan.mempool)
 
     def admit(self, queue: int) -> None:

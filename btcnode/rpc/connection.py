@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import string
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
 from functools import partial
 from ipaddress import ip_address
@@ -119,7 +120,7 @@ class Connection(asyncio.Protocol):
         self._buffered = 0  # bytes of requests that are counted for this connection
         self._discarded = 0
         self._write_blocked = False
-        self._rest: memoryview | None = None  # of the answer, what the transport has not got yet
+        self._rest: deque[memoryview] = deque()  # of the answer, what the transport has not got yet
         self._unsent = 0  # bytes of answers that are counted for this connection
         self._unsent_mono = 0.0  # since when
         self._drained: asyncio.Future[None] | None = None
@@ -140,7 +141,7 @@ class Connection(asyncio.Protocol):
         """Forget a client; work that only waits, for an event or for its turn, is given up."""
         self.host.forget(self)
         self._closing = True
-        self._rest = None
+        self._rest.clear()
         self._write_blocked = False
         self._on_drained()
         self._drop()
@@ -186,7 +187,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_unread(self) -> bool:
         """Whether an answer waits for the client to read it."""
-        return self._write_blocked or self._rest is not None
+        return self._write_blocked or bool(self._rest)
 
     @property
     def gives_up(self) -> bool:
@@ -356,10 +357,14 @@ class Connection(asyncio.Protocol):
         self.answered = True
         if not self._write_blocked:
             self.since_mono = self.useful_mono
-        if len(reply.body) <= PIECE_BYTES or head.method == b"HEAD":
-            self._write(response(head, reply.status, reply.body, headers))
+        size = reply.size if reply.tail else len(reply.body)
+        if head.method == b"HEAD":
+            self._write(response_head(head, reply.status, size, headers))
+        elif size <= PIECE_BYTES:
+            body = b"".join((reply.body, *reply.tail)) if reply.tail else reply.body
+            self._write(response(head, reply.status, body, headers))
         else:
-            self._write(response_head(head, reply.status, len(reply.body), headers), reply.body)
+            self._write(response_head(head, reply.status, size, headers), reply.body, *reply.tail)
         if stopping or not head.stays_open:
             self._end(b"")
 
@@ -393,24 +398,29 @@ class Connection(asyncio.Protocol):
             await self._drained
             self._drained = None
 
-    def _write(self, start: bytes, body: bytes = b"") -> None:
+    def _write(self, start: bytes, *body: bytes) -> None:
         """Send ``start``, and ``body`` in pieces as the client takes them; what waits then is counted."""
         if start:
             self.transport.write(start)
         if body:
-            self._rest = memoryview(body)
+            self._rest.extend(map(memoryview, body))
             self._pump()
         if self.is_unread and not self.transport.is_closing():
             self._stop_reading()
             self._unsent_mono = self._unsent_mono or monotonic()
-            self._unsent += len(start) + len(body)
-            self.host.room.change(len(start) + len(body), trusted=self.trusted, unsent=True)
+            size = len(start) + sum(map(len, body))
+            self._unsent += size
+            self.host.room.change(size, trusted=self.trusted, unsent=True)
 
     def _pump(self) -> None:
         """Give the transport pieces of the answer until it has enough, or all."""
-        while self._rest is not None and not self._write_blocked:
-            piece = self._rest[:PIECE_BYTES]
-            self._rest = self._rest[PIECE_BYTES:] if len(self._rest) > PIECE_BYTES else None
+        while self._rest and not self._write_blocked:
+            part = self._rest[0]
+            piece = part[:PIECE_BYTES]
+            if len(part) > PIECE_BYTES:
+                self._rest[0] = part[PIECE_BYTES:]
+            else:
+                self._rest.popleft()
             self.since_mono = monotonic()
             self.transport.write(piece)
         if not self.is_unread:
@@ -433,7 +443,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._drop()
         self.since_mono = monotonic()
-        if self._rest is not None:
+        if self._rest:
             self._ending = True
         else:
             self._say_end()
@@ -498,7 +508,7 @@ class Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """End as soon as the answer is out that is being sent."""
-        if self._rest is None:
+        if not self._rest:
             self.transport.close()
         else:
             self._closing = self._ending = True

@@ -5,7 +5,6 @@ Everything here is pure and may run outside the loop thread.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.descriptors.checksum import with_checksum
@@ -178,9 +177,8 @@ def infer_descriptor(script: bytes, params: NetworkParams) -> str:
     return with_checksum(text)
 
 
-@lru_cache(maxsize=4096)
-def _script_facts(script: bytes, params: NetworkParams) -> tuple[str, str, str | None, str]:
-    """asm, descriptor, address, type."""
+def script_facts(script: bytes, params: NetworkParams) -> tuple[str, str, str | None, str]:
+    """What is told of a script_pubkey: asm, descriptor, address (None where it has none), type."""
     return (
         script_asm(script),
         infer_descriptor(script, params),
@@ -191,7 +189,7 @@ def _script_facts(script: bytes, params: NetworkParams) -> tuple[str, str, str |
 
 def script_json(script: bytes, params: NetworkParams) -> ScriptJson:
     """The ``scriptPubKey`` object."""
-    asm, desc, address, kind = _script_facts(script, params)
+    asm, desc, address, kind = script_facts(script, params)
     if address is None:
         return {"asm": asm, "desc": desc, "hex": script.hex(), "type": kind}
     return {"asm": asm, "desc": desc, "hex": script.hex(), "address": address, "type": kind}

@@ -18,12 +18,11 @@ from typing import Any
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import (
+    Written,
     decode,
     drop_large,
     encode,
     encode_large,
-    encode_large_line,
-    encode_line,
     type_name,
     value_text,
 )
@@ -44,6 +43,7 @@ COUNTED_BYTES = 1 << 20  # looked through at a time
 BATCH_BYTES = 8 * 1024 * 1024  # of a batch's answer that are held; what is longer is sent while it is made
 BATCH_REPLIES = 100  # that are made into bytes at a time, unless one of them is large
 STREAM_BYTES = 256 * 1024  # to a piece of it
+SMALL_TEXT = 64 * 1024  # of a result; what is larger is not copied into the rest of its reply
 
 
 _HTTP_STATUS = {int(RpcCode.INVALID_REQUEST): BAD_REQUEST, int(RpcCode.METHOD_NOT_FOUND): NOT_FOUND}
@@ -62,6 +62,10 @@ class _NoId:
 
 
 NO_ID = _NoId()
+_RESULT_1, _END_1, _ERROR_1 = b'{"result":', b',"error":null%b}', b'{"result":null,"error":%b%b}'
+_RESULT_2, _ERROR_2 = b'{"jsonrpc":"2.0","result":', b'{"jsonrpc":"2.0","error":%b%b}'
+
+Writer = Callable[[Any], bytes]
 
 
 @dataclass(slots=True)
@@ -108,42 +112,47 @@ class Request:
             shown = "" if self.id is NO_ID else _safe(value_text(self.id))
             log.debug("ThreadRPCServer method=%s user=%s id=%s", _safe(method), self.user, shown)  # Core's line
 
-    def result(self, value: Any) -> dict[str, Any]:
-        """The reply that carries a result."""
-        reply = {"jsonrpc": "2.0", "result": value} if self.v2 else {"result": value, "error": None}
-        return self._with_id(reply)
+    def around_result(self, write: Writer) -> tuple[bytes, bytes]:
+        """What the reply that carries a result has before and behind it."""
+        return (_RESULT_2, b"%b}" % self._id_member(write)) if self.v2 else (_RESULT_1, _END_1 % self._id_member(write))
 
-    def error(self, error: RpcError) -> dict[str, Any]:
+    def error(self, error: RpcError, write: Writer) -> bytes:
         """The reply that carries an error."""
-        obj = error.as_object()
-        return self._with_id({"jsonrpc": "2.0", "error": obj} if self.v2 else {"result": None, "error": obj})
+        return (_ERROR_2 if self.v2 else _ERROR_1) % (write(error.as_object()), self._id_member(write))
 
-    def _with_id(self, reply: dict[str, Any]) -> dict[str, Any]:
-        if self.id is not NO_ID:
-            reply["id"] = self.id
-        return reply
+    def _id_member(self, write: Writer) -> bytes:
+        return b"" if self.id is NO_ID else b',"id":%b' % write(self.id)
 
 
-def _failed(request: Request, error: RpcError, write: Callable[[Any], bytes] = encode_line) -> Reply:
+def _failed(request: Request, error: RpcError, write: Writer = encode) -> Reply:
     """The reply of a request that could not be read, or of a 1.x call that failed."""
     status = _HTTP_STATUS.get(error.code, SERVER_ERROR)
-    return Reply(status, write(request.error(error)))
+    return Reply(status, request.error(error, write) + b"\n")
 
 
-def _succeeded(request: Request, value: Any, write: Callable[[Any], bytes] = encode_line) -> Reply:
+def _succeeded(request: Request, value: Any, write: Writer = encode) -> Reply:
     if request.is_notification:
         return Reply(NO_CONTENT, b"", b"")
     try:
-        return Reply(OK, write(request.result(value)))
+        first, *more = value.parts if type(value) is Written else (write(value),)
     except (TypeError, ValueError) as error:
-        log.error("the result of %s is not JSON", request.method[:64], exc_info=error)
-        return _called_badly(request, RpcError(RpcCode.INTERNAL_ERROR, f"the result is not JSON: {error}"))
+        return _called_badly(request, _no_json(request, error))
+    start, end = request.around_result(write)
+    if more or len(first) > SMALL_TEXT:
+        return Reply(OK, start, tail=(first, *more, end + b"\n"))
+    return Reply(OK, b"%b%b%b\n" % (start, first, end))
 
 
-def _called_badly(request: Request, error: RpcError, write: Callable[[Any], bytes] = encode_line) -> Reply:
+def _no_json(request: Request, error: Exception) -> RpcError:
+    """Our own fault: the result of a method cannot be written."""
+    log.error("the result of %s is not JSON", request.method[:64], exc_info=error)
+    return RpcError(RpcCode.INTERNAL_ERROR, f"the result is not JSON: {error}")
+
+
+def _called_badly(request: Request, error: RpcError, write: Writer = encode) -> Reply:
     if request.is_notification:
         return Reply(NO_CONTENT, b"", b"")
-    return Reply(OK, write(request.error(error))) if request.v2 else _failed(request, error, write)
+    return Reply(OK, request.error(error, write) + b"\n") if request.v2 else _failed(request, error, write)
 
 
 _FORBIDDEN = Reply(403, b"", b"")
@@ -241,7 +250,9 @@ async def _call(table: MethodTable, method: Method, request: Request, *, large: 
     except RpcError as error:
         failed = partial(_called_badly, request, error)
         long = large and not (_is_short(error.as_object()["message"]) and _is_short(request.id))
-        return await beside(lambda: failed(encode_large_line)) if long else failed()  # it may repeat what it was given
+        return await beside(lambda: failed(encode_large)) if long else failed()  # it may repeat what it was given
+    if type(value) is Written and _is_short(request.id):
+        return _succeeded(request, value)
     if method.heavy or (large and not (_is_short(value) and _is_short(request.id))) or has_room():
         held = [value]
         del value
@@ -257,7 +268,7 @@ def _is_short(value: Any) -> bool:
 def _written(request: Request, held: list[Any]) -> Reply:
     """The reply with a large value, which is gone then."""
     try:
-        return _succeeded(request, held[0], encode_large_line)
+        return _succeeded(request, held[0], encode_large)
     finally:
         drop_large(held)
 
@@ -294,7 +305,7 @@ async def _replies(table: MethodTable, values: list[Any], user: str, *, large: b
     What is no request object is answered with id and version of the one before it, as Core does.
     """
     request = Request(user=user)
-    replies: list[dict[str, Any]] = []
+    replies: list[bytes] = []
     turn = monotonic()
     for value in values:
         if monotonic() - turn > BATCH_SLICE_MONO:
@@ -304,22 +315,34 @@ async def _replies(table: MethodTable, values: list[Any], user: str, *, large: b
             request.parse(value)
             method = table.find(request.method)
             if method.is_async or (method.pure and large):
-                reply = request.result(await table.call_async(method, request.params, large=large))
+                result = await table.call_async(method, request.params, large=large)
             else:
-                reply = request.result(table.call(method, request.params))
+                result = table.call(method, request.params)
         except RpcError as error:
-            reply = request.error(error)
+            if not request.is_notification:
+                replies.append(request.error(error, encode))
+            continue
         if request.is_notification:
             continue
-        replies.append(reply)
+        replies.append(await _in_batch(request, result))
         if len(replies) >= BATCH_REPLIES or has_room():
-            yield await _encoded(replies)
+            yield _joined(replies)
             replies = []
     if replies:
-        yield await _encoded(replies)
+        yield _joined(replies)
 
 
-async def _encoded(replies: list[dict[str, Any]]) -> bytes:
-    data = await beside(lambda: encode_large(replies)) if has_room() else encode(replies)
+async def _in_batch(request: Request, result: Any) -> bytes:
+    """The reply that carries a result among others."""
+    try:
+        text = await beside(lambda: encode_large(result)) if has_room() else encode(result)
+    except (TypeError, ValueError) as error:
+        return request.error(_no_json(request, error), encode)
+    start, end = request.around_result(encode)
+    return b"%b%b%b" % (start, text, end)
+
+
+def _joined(replies: list[bytes]) -> bytes:
+    data = b",".join(replies)
     keep(len(data))
-    return data[1:-1]
+    return data

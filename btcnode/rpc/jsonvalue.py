@@ -46,6 +46,20 @@ class Number:
         return f"Number({self.text})"
 
 
+class Written:
+    """A value that is JSON text already: ASCII in ``parts``, as ``encode`` would write it."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, *parts: bytes) -> None:
+        self.parts = parts
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return b"".join(self.parts).decode("ascii")
+
+
 class DuplicateKeysDict(dict[str, Any]):
     """An object that named a key twice: the first value counts, ``duplicates`` has the names, ``items`` every pair."""
 
@@ -80,16 +94,17 @@ def double(value: float) -> Number:
 
 _PLACE = -(10**24)  # stands for a number until its text is put in: such whole numbers are never read, nor answered
 _PLACE_TEXT = str(_PLACE)
+_READY = (Number, Written)
 _CONTAINERS = (list, tuple, dict)
 _LIST_SEPARATOR = ",\x01"  # inside strings a control character is written as an escape
 
 
 class _HasNumbers(Exception):
-    """What is written has a ``Number`` in it."""
+    """What is written has a ``Number``, or what is text already, in it."""
 
 
 def _without_numbers(item: Any) -> Any:
-    if isinstance(item, Number):
+    if isinstance(item, _READY):
         raise _HasNumbers
     raise TypeError(f"{type(item).__name__} is not JSON")
 
@@ -104,7 +119,7 @@ def _write(value: Any, place: Any, comma: str) -> tuple[str, list[str]]:
     numbers: list[str] = []
 
     def default(item: Any) -> Any:
-        if not isinstance(item, Number):
+        if not isinstance(item, _READY):
             raise TypeError(f"{type(item).__name__} is not JSON")
         numbers.append(item.text)
         return place
@@ -117,6 +132,11 @@ def _write(value: Any, place: Any, comma: str) -> tuple[str, list[str]]:
 
 def encode(value: Any) -> bytes:
     """Compact JSON in UTF-8; raises TypeError or ValueError for what JSON cannot hold."""
+    kind = type(value)
+    if kind is int:  # what is asked for most often needs no encoder
+        return b"%d" % value
+    if kind is Written:
+        return b"".join(value.parts)
     numbers: list[str] = []
     try:
         text = _write_plain(value)
@@ -139,31 +159,22 @@ def encode(value: Any) -> bytes:
     return text.encode("utf-8", "surrogateescape")  # file names of the system may be other bytes than UTF-8
 
 
-def encode_line(value: Any) -> bytes:
-    """The same with a newline behind it."""
-    return encode(value) + b"\n"
-
-
-def encode_large(value: Any, end: bytes = b"") -> bytes:
-    """The same bytes as ``encode`` and ``end``, written in small pieces: other threads get their turns meanwhile.
+def encode_large(value: Any) -> bytes:
+    """The same bytes as ``encode``, written in small pieces: other threads get their turns meanwhile.
 
     Python's own encoder writes a whole value in one go, in which no other thread runs: a second for 50 MB.
     """
     text = BytesIO()
     for piece in _pieces(value, PIECE_DEPTH):
         text.write(piece)
-    text.write(end)
     return text.getvalue()
-
-
-def encode_large_line(value: Any) -> bytes:
-    """The same with a newline behind it."""
-    return encode_large(value, b"\n")
 
 
 def _pieces(value: Any, depth: int) -> Iterator[bytes]:
     if depth and type(value) in (list, dict) and value:
         yield from _inner_pieces(value, depth - 1)
+    elif type(value) is Written:
+        yield from value.parts
     elif type(value) is str and len(value) > PIECE_BYTES:
         yield b'"'
         for at in range(0, len(value), PIECE_BYTES):

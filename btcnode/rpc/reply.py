@@ -11,13 +11,20 @@ RETRY_LATER = b"Retry-After: 1\r\n"
 class Reply(NamedTuple):
     """An HTTP status, the body (empty for none) and the header lines that tell its type.
 
-    ``rest`` gives what comes behind ``body`` of an answer that is too large to be held as a whole.
+    ``tail`` has what follows ``body``: large pieces that others may hold too, and that are not copied. ``rest`` gives
+    what comes behind it of an answer that is too large to be held as a whole.
     """
 
     status: int
     body: bytes
     headers: bytes = b"Content-Type: application/json\r\n"
     rest: AsyncGenerator[bytes, None] | None = None
+    tail: tuple[bytes, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of ``body`` and ``tail``."""
+        return len(self.body) + sum(map(len, self.tail))
 
 
 class Pending(NamedTuple):

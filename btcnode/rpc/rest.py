@@ -18,21 +18,20 @@ from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.coin import coin_height, coin_prefix, coin_script, coin_value, make_txout
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.rpc.decode import script_json, tx_json
+from btcnode.rpc.decode import script_json
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.jsonvalue import amount, encode, encode_large
+from btcnode.rpc.jsonvalue import Written, amount, encode, encode_large
 from btcnode.rpc.lookup import header_json, is_active, spent_by_block
 from btcnode.rpc.reply import Reply
 from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, has_room, in_slices, make_room, on_bench
 from btcnode.rpc.table import MethodTable
-from btcnode.rpc.transactions import find_transaction
+from btcnode.rpc.transactions import find_transaction, tx_hex, tx_members
 from btcnode.services.indexes import FilterIndex
 from btcnode.services.parts import NodeParts
 
 MAX_OUTPOINTS = 15
 MAX_HEADERS = 2000
 FEW_HEADERS = 50  # told at once: a millisecond or two
-LARGE_TX = 5_000  # bytes; what is larger is made into JSON beside the loop
 MEMPOOL_HEIGHT = 0x7FFFFFFF  # of coins that unconfirmed transactions make
 
 OK, BAD_REQUEST, NOT_FOUND, SERVER_ERROR, UNAVAILABLE = 200, 400, 404, 500, 503
@@ -101,6 +100,8 @@ class RestRequest:
         """JSON, or the error that the format is none of ours."""
         if self.format != "json":
             raise RestError(NOT_FOUND, otherwise)
+        if isinstance(value, Written):
+            return Reply(OK, value.parts[0], tail=(*value.parts[1:], b"\n"))
         return Reply(OK, write(value) + b"\n")
 
     async def large_json(self, make: Callable[[], Any]) -> Reply:
@@ -149,10 +150,11 @@ async def _tx(request: RestRequest) -> Reply:
     reply = request.data(tx.raw)
     if reply is not None:
         return reply
-    place = {"blockhash": to_display(node.chain.tree.hash(block))} if block >= 0 else {}
-    if len(tx.raw) < LARGE_TX:
-        return request.json({**tx_json(tx, node.params), **place, "hex": tx.raw.hex()})
-    return await beside(lambda: request.json({**tx_json(tx, node.params), **place, "hex": tx.raw.hex()}))
+    if request.format != "json":
+        return request.json(None)
+    place = b',"blockhash":"%b"' % to_display(node.chain.tree.hash(block)).encode() if block >= 0 else b""
+    text = Written(b'{%b%b,"hex":"%b"}' % (await tx_members(node, tx, block), place, await tx_hex(tx)))
+    return request.json(text)
 
 
 async def _raw_block(request: RestRequest) -> bytes:
@@ -185,8 +187,7 @@ async def _whole_block(request: RestRequest, verbosity: int) -> Reply:
         return reply
     if request.format != "json":
         return request.json(None)
-    block = await request.method("getblock", request.rest, verbosity)
-    return await request.large_json(lambda: block)
+    return request.json(await request.method("getblock", request.rest, verbosity))
 
 
 async def _block_part(request: RestRequest) -> Reply:

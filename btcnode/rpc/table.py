@@ -11,7 +11,7 @@ from typing import Any
 from btcnode.counting import Histogram
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import DuplicateKeysDict
+from btcnode.rpc.jsonvalue import DuplicateKeysDict, Written, decode
 from btcnode.rpc.method import Method
 from btcnode.rpc.room import beside, large_request
 from btcnode.rpc.shapes import TEXT_KINDS, Arg
@@ -155,7 +155,7 @@ class MethodTable:
 
     def _checked(self, method: Method, result: Any) -> Any:
         if self._check_results:
-            why = method.mismatch(result)
+            why = method.mismatch(decode(result.text) if isinstance(result, Written) else result)
             if why is not None:
                 raise RpcError(RpcCode.INTERNAL_ERROR, f"{method.name} returned other than declared: {why}")
         return result

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from binascii import hexlify
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from btcnode.descriptors.descriptor import p2sh_script, p2wsh_script
@@ -23,14 +24,16 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Checked, Items, Lenient
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, type_name, value_text
 from btcnode.rpc.lookup import parse_hash, parse_hex, parse_hex_or_none
-from btcnode.rpc.room import in_slices
+from btcnode.rpc.room import VERBOSE_FACTOR, beside, in_slices, make_room
 from btcnode.rpc.shapes import whole_number, wrong_type
+from btcnode.rpc.tx_text import tx_text
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, MAX_SCRIPT_SIZE, OP_NOP10, OP_RETURN
 from btcnode.script.scriptparse import BAD_OP, iter_ops, witness_program
 from btcnode.services.indexes import IndexedTx
 from btcnode.services.parts import NodeParts
 
 COINS_AT_ONCE = 1000  # read from the UTXO set
+LARGE_TX = 20_000  # bytes; what is larger is made into JSON beside the loop
 SEQUENCE_FINAL = 0xFFFFFFFF
 MAX_REPLACEABLE_SEQUENCE = 0xFFFFFFFD  # BIP125
 NO_INPUT_HINT = "TX decode failed. Make sure the tx has at least one input."
@@ -253,6 +256,35 @@ async def find_transaction(node: NodeParts, txid: bytes) -> IndexedTx | None:
     if entry is not None:
         return IndexedTx(entry.tx, -1)
     return await node.indexes.transactions.find(txid) if node.indexes.transactions is not None else None
+
+
+async def tx_members(node: NodeParts, tx: Tx, block: int, spent: Sequence[bytes] | None = None) -> bytes:
+    """The members of a transaction's object as JSON text, without its braces.
+
+    ``block``: that it is in (-1: none), ``spent``: the packed coins that it spends, where they are to be told.
+    """
+    key = ("tx", tx.wtxid, block, spent is not None)
+    kept: bytes | None = node.chain.lately.get(key)
+    if kept is not None:
+        return kept
+    text = await _where_it_fits(tx, lambda: tx_text(tx, node.params, spent).encode())
+    if block >= 0:
+        node.chain.lately.put(key, text, len(text))
+    return text
+
+
+async def tx_hex(tx: Tx) -> bytes:
+    """A transaction in hex."""
+    return await _where_it_fits(tx, lambda: hexlify(tx.raw))
+
+
+async def _where_it_fits(tx: Tx, work: Callable[[], bytes]) -> bytes:
+    """Do ``work`` with a transaction: at once, or beside the loop when that would be held up."""
+    size = len(tx.raw)
+    if size < LARGE_TX:
+        return work()
+    await make_room(size * VERBOSE_FACTOR)
+    return await beside(work)
 
 
 # ---- what it spends

@@ -31,7 +31,7 @@ from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.services.announced_tip import AnnouncedTip
 from btcnode.services.clock import Clock
-from btcnode.services.parsed_blocks import ParsedBlocks
+from btcnode.services.lately import Lately, parsed_size
 from btcnode.services.times import iso_time
 from btcnode.storage.coins import HashType
 from btcnode.storage.coins import UtxoStats as CoinTotals
@@ -41,6 +41,7 @@ from btcnode.sync.driver import ChainDriver
 RECENT = 2 * 3600  # seconds
 MAX_OUTPUTS = 4_000_000 // 36  # of a transaction: weight of the smallest output
 OUTPUTS_AT_ONCE = 1000
+FEW_COINS = 20  # that are looked for on the loop when they are in memory
 HASH_TYPES = ("hash_serialized_3", "muhash", "none")
 
 
@@ -131,7 +132,7 @@ class Chain:
         self._failure_listeners: list[Callable[[], None]] = []
         self.coin_scan = CoinScan()
         self.block_scan = CoinScan()
-        self._parsed = ParsedBlocks()
+        self.lately = Lately()
         self.announced.listen(lambda _: self._wake())
         driver.listen(self._on_events)
         driver.listen_settled(self._on_settled)
@@ -238,20 +239,17 @@ class Chain:
 
     def parsed_lately(self, index: int) -> ParsedBlock | None:
         """The parsed block, if it is in memory from the last time that it was asked for, and its file still there."""
-        block = self._parsed.get(index)
-        if block is None:
-            return None
-        position = self._state.block_position(index)
-        here = position is not None and self._state.store.files.block_path(position.file).exists()
-        return block if here else None
+        block: ParsedBlock | None = self.lately.get(("parsed", index))
+        return block if block is not None and self.is_stored(index) else None
 
-    def limit_parsed(self, size: int) -> None:
-        """Parsed blocks that users have asked for may take so many bytes from now on."""
-        self._parsed.set_limit(size)
+    def is_stored(self, index: int) -> bool:
+        """Whether the block's bytes are here, and the file that has them."""
+        position = self._state.block_position(index)
+        return position is not None and self._state.store.files.block_path(position.file).exists()
 
     def keep_parsed(self, index: int, block: ParsedBlock) -> None:
         """Remember what somebody has parsed; blocks that were not asked for lately are forgotten."""
-        self._parsed.put(index, block)
+        self.lately.put(("parsed", index), block, parsed_size(block))
 
     async def read_block(self, index: int) -> bytes:
         """The serialised block; raises StorageError."""
@@ -293,6 +291,8 @@ class Chain:
     async def get_coins(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """The same for several, which are read at once."""
         view = self._state.read_view
+        if len(outpoints) <= FEW_COINS and not self._state.coins.unknown(outpoints):
+            return view.get_many(outpoints)  # the database is not asked: no need for a thread that waits for it
         while True:
             version = view.version
             coins = await self.driver.in_reader(lambda: view.get_many(outpoints))

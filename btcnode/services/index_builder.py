@@ -171,6 +171,12 @@ class IndexBuilder:
     async def until_synced(self, seconds: float = 10.0) -> bool:
         """Wait until the index has the tip of this moment; False when it does not come so far."""
         tip = self._active.tip
+        if self.covers(tip):
+            return True
+        return await asyncio.create_task(self._wait_for(tip, seconds))
+
+    async def _wait_for(self, tip: int, seconds: float) -> bool:
+        """The same in a task, which may set itself a time."""
         try:
             async with asyncio.timeout(seconds):
                 while not self.covers(tip) and not self.covers(self._active.tip):

@@ -16,6 +16,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.services.alerts import Alert, Alerts
 from btcnode.services.chain import Chain
 from btcnode.services.index_builder import IndexBuilder, IndexState
+from btcnode.services.lately import parsed_tx_size
 from btcnode.settings.settings import Settings
 
 
@@ -77,11 +78,18 @@ class TxIndex(_Index):
     async def find(self, txid: bytes) -> IndexedTx | None:
         """A transaction of any block, of the active chain if possible; raises StorageError."""
         active = self._chain.driver.chainstate.active
+        key = ("txindex", txid)
+        kept: IndexedTx | None = self._chain.lately.get(key)
+        if kept is not None and active.contains(kept.block) and self._chain.is_stored(kept.block):
+            return kept
         places = await self._find(tx_key(txid))
         for block, place in sorted(places, key=lambda item: not active.contains(item[0])):
             tx = await self._read(block, place)
             if tx.txid == txid:
-                return IndexedTx(tx, block)
+                found = IndexedTx(tx, block)
+                if active.contains(block):
+                    self._chain.lately.put(key, found, parsed_tx_size(tx))
+                return found
         return None
 
 

@@ -24,7 +24,7 @@ QUEUE_FACTOR = 4  # memory of blocks on their way, to their bytes: columns, undo
 MIN_CACHE, MIN_QUEUE = 12 * MIB, 4 * MIB  # one block
 MIN_HELD, MAX_HELD = 12 * MIB, 64_000_000
 MIN_ANSWERS, MAX_ANSWERS = 32 * MIB, 256 * MIB
-PARSED_SHARE = 8  # part of that of answers which parsed blocks may take beside them
+LATELY_SHARE = 8  # part of that of answers which what users asked for lately may take beside them
 MIN_MEMPOOL = 24_000_000
 MAX_QUEUE = 64 * MIB
 
@@ -47,7 +47,7 @@ class MemoryPlan(NamedTuple):
     queue: int  # of blocks on their way to the chain, as they are serialised
     held: int  # received of peers and not handled
     answers: int  # requests and answers of HTTP clients
-    parsed: int  # blocks that users have asked for lately
+    lately: int  # what users have asked for lately: parsed blocks, blocks as JSON
     mempool: int
     coins: int
 
@@ -55,7 +55,7 @@ class MemoryPlan(NamedTuple):
 def least(wishes: Wishes) -> int:
     """Bytes below which a node with these options cannot work."""
     slow = PEER * wishes.peers + min(wishes.mempool, MIN_MEMPOOL)
-    at_once = QUEUE_FACTOR * MIN_QUEUE + MIN_HELD + MIN_ANSWERS + MIN_ANSWERS // PARSED_SHARE
+    at_once = QUEUE_FACTOR * MIN_QUEUE + MIN_HELD + MIN_ANSWERS + MIN_ANSWERS // LATELY_SHARE
     return _fixed(wishes) + slow + MIN_CACHE + at_once
 
 
@@ -71,8 +71,8 @@ def plan(limit: int, wishes: Wishes) -> MemoryPlan:
     queue = min(MAX_QUEUE, MIN_QUEUE + spare // 5 // QUEUE_FACTOR)
     held = min(MAX_HELD, MIN_HELD + spare // 8)
     answers = min(MAX_ANSWERS, MIN_ANSWERS + spare // 5)
-    parsed = answers // PARSED_SHARE
+    lately = answers // LATELY_SHARE
     mempool = min(wishes.mempool, min(wishes.mempool, MIN_MEMPOOL) + 2 * spare // 5)
-    kept = _fixed(wishes) + workers * WORKER + QUEUE_FACTOR * queue + held + answers + parsed
+    kept = _fixed(wishes) + workers * WORKER + QUEUE_FACTOR * queue + held + answers + lately
     coins = min(wishes.dbcache, max(MIN_CACHE, limit - kept))
-    return MemoryPlan(limit, workers, queue, held, answers, parsed, mempool, coins)
+    return MemoryPlan(limit, workers, queue, held, answers, lately, mempool, coins)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any, NotRequired, TypedDict
+from binascii import hexlify
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_prefix, coin_script, coin_value
 from btcnode.primitives.hashes import to_display
-from btcnode.primitives.tx import Tx
 from btcnode.rpc.declare import Bits, Coins, Elided, Hex, Like, Named, Real, When, rpc
 from btcnode.rpc.decode import (
     BlockInput,
@@ -18,14 +18,11 @@ from btcnode.rpc.decode import (
     TxHead,
     TxJson,
     UtxoScript,
-    fee_json,
     script_json,
-    spending_tx_json,
-    tx_json,
 )
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Whole
-from btcnode.rpc.jsonvalue import amount, double
+from btcnode.rpc.jsonvalue import Written, amount, double, encode
 from btcnode.rpc.lookup import (
     HeaderEnd,
     HeaderJson,
@@ -41,9 +38,12 @@ from btcnode.rpc.lookup import (
     spent_by_block,
 )
 from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, make_room
+from btcnode.rpc.tx_text import block_txs_text
 from btcnode.services.parts import NodeParts
 
 _log = logging.getLogger("btcnode.rpc")
+
+HEX_PIECE = 1 << 18  # bytes that are written as hex in one go
 
 
 EXAMPLE_HASH = "00000000c937983704a73af28acdec37b049d214adbda81d7e2a3dd146f6ed09"
@@ -200,31 +200,23 @@ def _coinbase_json(block: ParsedBlock) -> CoinbaseJson:
     return result
 
 
-def _end_json(tx: Tx, spent: list[bytes] | None) -> TxEnd:
-    """Fee, where the packed coins that a transaction spends are known, and bytes."""
-    return {"fee": fee_json(tx, spent), "hex": tx.raw.hex()} if spent else {"hex": tx.raw.hex()}
+def block_text(
+    block: ParsedBlock, params: NetworkParams, undo: list[list[bytes]] | None, verbosity: int
+) -> tuple[bytes, ...]:
+    """What a block's object has behind its header's members, in pieces, up to its end.
 
-
-def block_json(
-    head: HeaderJson, block: ParsedBlock, params: NetworkParams, undo: list[list[bytes]] | None, verbosity: int
-) -> BlockJson | BlockWithTxs | BlockWithSpent:
-    """A whole block below its header's fields; ``verbosity`` 1 lists txids, 2 transactions, 3 also what they spend."""
+    ``verbosity`` 1 lists txids, 2 transactions, 3 also what they spend.
+    """
     sizes: BlockSizes = {
         "strippedsize": block.stripped_size,
         "size": block.size,
         "weight": block.weight,
         "coinbase_tx": _coinbase_json(block),
     }
+    start = b',%b,"tx":[' % encode(sizes)[1:-1]
     if verbosity == 1:
-        return {**head, **sizes, "tx": [to_display(txid) for txid in block.txids]}
-    txs = [(block.tx(i), undo[i - 1] if undo and i else None) for i in range(block.n_tx)]
-    if verbosity == 2:
-        plain: list[BlockTx] = [{**tx_json(tx, params), **_end_json(tx, spent)} for tx, spent in txs]
-        return {**head, **sizes, "tx": plain}
-    spending: list[BlockSpendingTx] = [
-        {**spending_tx_json(tx, params, spent), **_end_json(tx, spent)} for tx, spent in txs
-    ]
-    return {**head, **sizes, "tx": spending}
+        return (b'%b"%b"]}' % (start, '","'.join([txid[::-1].hex() for txid in block.txids]).encode()),)
+    return start, *block_txs_text(block, params, undo, prevouts=verbosity > 2), b"]}"
 
 
 @rpc("blockchain", examples=((EXAMPLE_HASH,),), heavy=True)
@@ -242,14 +234,37 @@ async def getblock(
     parse_hash(blockhash, "blockhash")  # a fault of the hash is told before one of the level, an unknown block after it
     level = parse_verbosity(verbosity, 1)
     index = find_block(node, blockhash)
+    if level <= 0:
+        raw = await read_block(node, index)
+        await make_room(len(raw) * HEX_FACTOR)
+        return cast(str, await hex_text(raw))
+    text = await _block_text(node, index, min(level, 3))
+    return cast(BlockJson, Written(encode(header_json(node, index))[:-1], *text))
+
+
+async def hex_text(raw: bytes) -> Written:
+    """Bytes as a JSON string of hex: beside the loop and in pieces where they are many."""
+    if len(raw) <= HEX_PIECE:
+        return Written(b'"%b"' % hexlify(raw))
+    pieces = [raw[at : at + HEX_PIECE] for at in range(0, len(raw), HEX_PIECE)]
+    return Written(b'"', *await beside(lambda: [hexlify(piece) for piece in pieces]), b'"')
+
+
+async def _block_text(node: NodeParts, index: int, level: int) -> tuple[bytes, ...]:
+    """``block_text`` of a block of this node, made beside the loop unless it was asked for lately; raises RpcError."""
+    require_data(node, index)
+    key = ("block", index, level, level > 1 and node.chain.block_status(index).have_undo)
+    kept: tuple[bytes, ...] | None = node.chain.lately.get(key)
+    if kept is not None and node.chain.is_stored(index):
+        await make_room(sum(map(len, kept)))
+        return kept
     raw = await read_block(node, index)
     await make_room(len(raw) * (VERBOSE_FACTOR if level > 1 else HEX_FACTOR))
-    if level <= 0:
-        return raw.hex()
     undo = await read_undo(node, index) if level > 1 else None
     block = await parsed_block(node, index, raw)
-    head = header_json(node, index)
-    return await beside(lambda: block_json(head, block, node.params, undo, level))
+    text = await beside(lambda: block_text(block, node.params, undo, level))
+    node.chain.lately.put((*key[:-1], undo is not None), text, sum(map(len, text)))
+    return text
 
 
 class UnspentOutput(TypedDict):

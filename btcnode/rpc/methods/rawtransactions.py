@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.descriptors.sign_transaction import MISSING_AMOUNT, combine_signatures, sign_transaction
@@ -12,9 +12,10 @@ from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.declare import Coins, Elided, Hex, Like, Named, Time, When, rpc
-from btcnode.rpc.decode import SpendingTx, TxJson, fee_json, spending_tx_json, tx_json
+from btcnode.rpc.decode import SpendingTx, TxJson, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
+from btcnode.rpc.jsonvalue import Written, encode
 from btcnode.rpc.lookup import is_active, parse_hash, parse_verbosity, parsed_block, spent_by_block
 from btcnode.rpc.room import aside
 from btcnode.rpc.transactions import (
@@ -34,7 +35,10 @@ from btcnode.rpc.transactions import (
     parse_prevouts,
     parse_secrets,
     parse_sighash,
+    tx_hex,
+    tx_members,
 )
+from btcnode.rpc.tx_text import amount_text, fee_of
 from btcnode.services.indexes import IndexedTx
 from btcnode.services.parts import NodeParts
 
@@ -132,14 +136,14 @@ async def getrawtransaction(
     tx, block = found
     if level <= 0:
         return tx.raw.hex()
+    spent = await _read_spent(node, tx, block) if level > 1 and block >= 0 else None
+    members = await tx_members(node, tx, block, spent)
     head: InChain = {"in_active_chain": is_active(node, index)} if index >= 0 else {}
-    end: TxBytes = {"hex": tx.raw.hex()}
-    place = _place_json(node, block)
-    if level == 1 or block < 0:
-        return {**head, **tx_json(tx, node.params), **end, **place}
-    spent = await _read_spent(node, tx, block)
-    fee: TxFee = {"fee": fee_json(tx, spent)} if spent else {}
-    return {**head, **spending_tx_json(tx, node.params, spent), **fee, **end, **place}
+    begin = encode(head)[:-1] + b"," if head else b"{"
+    fee = b',"fee":%b' % amount_text(fee_of(tx, spent)).encode() if spent else b""
+    place = b",%b" % encode(_place_json(node, block))[1:-1] if block >= 0 else b""
+    whole = b'%b%b%b,"hex":"%b"%b}' % (begin, members, fee, await tx_hex(tx), place)
+    return cast(TransactionInfo, Written(whole))
 
 
 def _not_found(node: NodeParts, index: int, *, ready: bool) -> RpcError:
@@ -165,7 +169,10 @@ async def _find_in_block(node: NodeParts, txid: bytes, index: int) -> IndexedTx 
         block = await parsed_block(node, index)
     except StorageError:
         return None
-    return IndexedTx(block.tx(block.txids.index(txid)), index) if txid in block.txids else None
+    try:
+        return IndexedTx(block.tx(block.txids.index(txid)), index)
+    except ValueError:
+        return None
 
 
 def _place_json(node: NodeParts, block: int) -> TxPlace:

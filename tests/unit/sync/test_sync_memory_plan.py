@@ -35,7 +35,7 @@ WISHES = st.builds(
 def test_what_may_come_at_once_fits_beside_the_coins(wishes: Wishes, extra: int) -> None:
     share = plan(least(wishes) + extra, wishes)
     at_once = PROCESS + 190 * wishes.headers + MERGE + WRITER + FLUSH + LARGE_BLOCK + share.workers * WORKER
-    at_once += QUEUE_FACTOR * share.queue + share.held + share.answers + share.parsed
+    at_once += QUEUE_FACTOR * share.queue + share.held + share.answers + share.lately
     assert at_once + share.coins <= share.limit
     # connections and a full mempool fit too, when the coins give way
     assert at_once + share.mempool + wishes.peers * (192 << 10) + MIN_CACHE <= share.limit

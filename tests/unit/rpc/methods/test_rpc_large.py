@@ -289,7 +289,7 @@ ASIDE: list[tuple[str, list[Any], Any, str]] = [
     ("deriveaddresses", ["addr(bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw)#v9e9qrqq"], descriptors, "parsed"),
     ("getblockcount", [], jsonrpc, "decode_large"),
     ("getblockhash", [0], jsonrpc, "decode_large"),
-    ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], jsonrpc, "encode_large_line"),
+    ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], jsonrpc, "encode_large"),
     ("echojson", ["nothing"], jsonrpc, "_written"),
     ("getblockstats", [0, ["avgfee"]], blockstats, "_each_once"),
 ]
