@@ -10,11 +10,10 @@ from typing import Annotated, NotRequired, TypedDict
 from btcnode.descriptors.checksum import with_checksum
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
-from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.declare import TOLD_OTHERWISE, Coins, Elided, Hex, Time
-from btcnode.rpc.jsonvalue import Number, amount
+from btcnode.rpc.jsonvalue import amount
 from btcnode.script.encoding import is_defined_hash_type, is_valid_signature_encoding
 from btcnode.script.opcodes import (
     OP_PUSHDATA4,
@@ -211,17 +210,6 @@ def _outpoint_json(tx: Tx, n: int) -> SpentOutpoint:
     return result
 
 
-def _spending_json(coin: bytes, params: NetworkParams) -> Spending:
-    return {
-        "prevout": {
-            "generated": coin_is_coinbase(coin),
-            "height": coin_height(coin),
-            "value": amount(coin_value(coin)),
-            "scriptPubKey": script_json(coin_script(coin), params),
-        }
-    }
-
-
 def _head_json(tx: Tx) -> TxHead:
     weight = tx.weight
     return {
@@ -246,22 +234,3 @@ def tx_json(tx: Tx, params: NetworkParams) -> TxJson:
     """A transaction by itself."""
     inputs: list[InputJson] = [{**_outpoint_json(tx, n), "sequence": tx.sequences[n]} for n in range(len(tx.prevouts))]
     return {**_head_json(tx), "vin": inputs, "vout": _outputs_json(tx, params)}
-
-
-def spending_tx_json(tx: Tx, params: NetworkParams, spent: list[bytes] | None) -> SpendingTx:
-    """A transaction with the packed coins that it spends, where they are known."""
-    nothing: Spending = {}
-    inputs: list[SpendingInput] = [
-        {
-            **_outpoint_json(tx, n),
-            **(_spending_json(spent[n], params) if spent else nothing),
-            "sequence": tx.sequences[n],
-        }
-        for n in range(len(tx.prevouts))
-    ]
-    return {**_head_json(tx), "vin": inputs, "vout": _outputs_json(tx, params)}
-
-
-def fee_json(tx: Tx, spent: list[bytes]) -> Number:
-    """The fee of a transaction that spends these packed coins, in coins."""
-    return amount(sum(map(coin_value, spent)) - sum(output.value for output in tx.outputs))
