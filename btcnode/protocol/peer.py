@@ -144,7 +144,7 @@ class AddrState:
     tokens_at: float = 0.0
     getaddr_sent: bool = False
     getaddr_received: bool = False
-    next_send: float = 0.0
+    next_send: float | None = None  # None: nothing was told yet, the first goes out at once
     next_local: float | None = None
     processed: int = 0
     rate_limited: int = 0

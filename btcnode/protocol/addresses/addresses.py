@@ -181,7 +181,9 @@ class AddressGossip:
             state.to_send[self._ctx.rng.randrange(len(state.to_send))] = entry
             return
         state.to_send.append(entry)
-        if len(state.to_send) == 1:  # until now the timer had nothing to do: a Poisson process has no memory
+        if (
+            len(state.to_send) == 1 and state.next_send is not None
+        ):  # until now the timer had nothing to do: a Poisson process has no memory
             state.next_send = self._ctx.mockable + self._ctx.rng.expovariate(1 / AVG_ADDRESS_BROADCAST_INTERVAL)
             self._ctx.agenda.set(peer.id, int(Part.ADDRESSES), self._next_moment(peer))
 
@@ -235,8 +237,10 @@ class AddressGossip:
             return NEVER
         if state.known is not None and peer.role.is_told:
             self._announce_self(peer)
-            if state.to_send and ctx.mockable >= state.next_send:
+            if state.to_send and (state.next_send is None or ctx.mockable >= state.next_send):
                 self._send_queued(peer, state.known)
+            if state.next_send is None:
+                state.next_send = ctx.mockable
         return self._next_moment(peer)
 
     def _next_moment(self, peer: Peer) -> float:
@@ -246,7 +250,7 @@ class AddressGossip:
             return NEXT_TICK
         if state.known is None or not peer.role.is_told:
             return NEVER
-        moment = state.next_send if state.to_send else NEVER
+        moment = state.next_send if state.to_send and state.next_send is not None else NEVER
         if state.next_local is None or state.next_local <= self._ctx.mockable:  # not while we do not listen or sync
             return moment
         return min(moment, state.next_local)

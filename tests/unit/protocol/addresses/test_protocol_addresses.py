@@ -232,3 +232,12 @@ def test_bloom_remembers_and_forgets() -> None:
     assert sum(i.to_bytes(4, "big") in bloom for i in range(1000)) < 10
     bloom.clear()
     assert (3099).to_bytes(4, "big") not in bloom
+
+
+def test_the_answer_to_getaddr_does_not_wait_for_the_timer(bench: Bench) -> None:
+    """Who asks first thing is answered at once, as in Core: gossip with an inbound peer begins by it."""
+    bench.receive(bench.peer(OUTBOUND), Addr(entries(1000)))
+    peer = bench.peer()
+    bench.wait(120)
+    bench.receive(peer, GetAddr())
+    assert len(bench.sent(Addr, peer)) == 1
