@@ -141,7 +141,7 @@ def _conf_path(options: dict[str, str]) -> Path:
 def _add_conf(options: dict[str, str]) -> None:
     """Complete the command line with the configuration file; raises CliError."""
     path = _conf_path(options)
-    if options.get("conf") == NEGATED or ("conf" not in options and not path.exists()):
+    if options.get("conf") is NEGATED or ("conf" not in options and not path.exists()):
         return
     if not path.exists():
         raise CliError(f'Error reading configuration file: specified config file "{path}" could not be opened.')
@@ -165,12 +165,13 @@ class Caller:
         """Raises CliError for options that make no sense."""
         self.options = options
         port_asked = "rpcport" in options
+        self.conf_path = _conf_path(options)  # also when that file names another directory
         _add_conf(options)
         network = network_of(options)
         self.datadir = _datadir(options)
         if options.get("datadir") and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
             raise CliError(f'Error: Specified data directory "{options["datadir"]}" does not exist.')
-        self.cookie = self.datadir / network.subdir / options.get("rpccookiefile", ".cookie")
+        self.cookie = self.datadir / network.subdir / (options.get("rpccookiefile") or ".cookie")
         if options.get("rpcport") == "0" and not port_asked and "rpcconnect" not in options:  # the node says which
             options["rpcport"] = str(ready_rpc_port(self.datadir / network.subdir) or 0)
         self.host, self.port = target(options, network.rpc_port)
@@ -179,13 +180,13 @@ class Caller:
         self.timeout = min(max(0, _number(options, "rpcclienttimeout", DEFAULT_TIMEOUT_S)), FOREVER_S)
         self.password_given = bool(options.get("rpcpassword"))
         wallet = options.get("rpcwallet", NEGATED)
-        self.path = "/" if wallet == NEGATED else f"/wallet/{quote(wallet, safe='')}"
+        self.path = "/" if wallet is NEGATED else f"/wallet/{quote(wallet, safe='')}"
 
     def credentials(self) -> tuple[str, str, bool]:
         """User, password, and whether there are any."""
         if self.password_given:
             return self.options.get("rpcuser", ""), self.options["rpcpassword"], True
-        if self.options.get("rpccookiefile") == NEGATED:
+        if self.options.get("rpccookiefile") is NEGATED:
             return "", "", False
         found = read_cookie(self.cookie)
         return ("", "", False) if found is None else (*found, True)
@@ -205,7 +206,7 @@ class Caller:
             ) from error
         if status == 401:
             why = self._why_unauthorized(found)
-            raise CliError(f"error: Authorization failed: {why} Configuration file: ({_conf_path(self.options)})")
+            raise CliError(f"error: Authorization failed: {why} Configuration file: ({self.conf_path})")
         if status == 503:
             raise CliError(f"error: Server response: {answer.decode(errors='replace')}")
         if status >= 400 and status not in (400, 404, 500):
@@ -222,7 +223,7 @@ class Caller:
             return "Incorrect rpcuser or rpcpassword were specified."
         if found:
             return "Cookie file credentials were invalid and no rpcpassword was specified."
-        if self.options.get("rpccookiefile") == NEGATED:
+        if self.options.get("rpccookiefile") is NEGATED:
             return "Cookie file was disabled via -norpccookiefile and no rpcpassword was specified."
         return "Failed to read cookie file and no rpcpassword was specified."
 

@@ -25,7 +25,15 @@ SWITCHES = frozenset(
 )  # fmt: skip
 NEVER_NEGATED = frozenset({"color", "datadir", "rpcid", "rpcwaittimeout", "signetchallenge", "signetseednode"})
 ALIASES = {"h": "help", "?": "help", "help-debug": "help"}
-NEGATED = "0"
+
+
+class _Negation(str):
+    """What a negated option says; a value that somebody gives may have the same text."""
+
+    __slots__ = ()
+
+
+NEGATED = _Negation("0")
 _KNOWN = TEXTS | WITHOUT_EFFECT | SWITCHES
 
 
@@ -36,7 +44,8 @@ class OptionError(Exception):
 def parse_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
     """Options before the command, by name, and the words from the command on; the last of a name counts.
 
-    Switches are "1" or "0", other options their text, "" where there is none; a negated one is "0". Raises OptionError.
+    Switches are "1" or "0", other options their text, "" where there is none; a negated one is ``NEGATED``.
+    Raises OptionError.
     """
     options: dict[str, str] = {}
     for n, word in enumerate(argv):

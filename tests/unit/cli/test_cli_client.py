@@ -222,6 +222,48 @@ def test_the_endpoint_of_a_wallet(call: Any) -> None:
     assert cli.Caller({"rpcwallet": "a b/c", "regtest": "1"}).path == "/wallet/a%20b%2Fc"
 
 
+def test_a_text_of_0_is_no_negation(tmp_path: Path) -> None:
+    """As with bitcoin-cli: it is a file's or a wallet's name."""
+    options, _ = parse_options([f"-datadir={tmp_path}", "-regtest", "-rpcport=1", "-conf=0", "x"])
+    with pytest.raises(cli.CliError, match=r"specified config file \".*/0\" could not be opened"):
+        cli.Caller(options)
+    cookie = tmp_path / "regtest" / "0"
+    cookie.parent.mkdir()
+    cookie.write_text("user:pass")
+    words = [f"-datadir={tmp_path}", "-regtest", "-rpcport=1", "-rpccookiefile=0", "-rpcwallet=0"]
+    options, _ = parse_options([*words, "-noconf"])
+    caller = cli.Caller(options)
+    assert caller.credentials() == ("user", "pass", True) and caller.path == "/wallet/0"
+    options, _ = parse_options([*words, "-norpccookiefile", "-norpcwallet"])
+    caller = cli.Caller(options)
+    assert caller.credentials() == ("", "", False) and caller.path == "/"
+    (tmp_path / "bitcoin.conf").write_text("[regtest]\nnorpccookiefile=1\n")
+    options, _ = parse_options(words[:3])
+    assert cli.Caller(options).credentials() == ("", "", False)
+    (tmp_path / "bitcoin.conf").write_text("[regtest]\nrpccookiefile=0\n")
+    options, _ = parse_options(words[:3])
+    assert cli.Caller(options).credentials() == ("user", "pass", True)
+    cookie.rename(cookie.with_name(".cookie"))
+    options, _ = parse_options([*words[:3], "-rpccookiefile="])  # as if nothing had been said
+    assert cli.Caller(options).credentials() == ("user", "pass", True)
+
+
+def test_the_configuration_file_says_where_the_directory_is(tmp_path: Path) -> None:
+    """A service's file lies elsewhere, and names the directory with the cookie."""
+    data, conf = tmp_path / "data", tmp_path / "node.conf"
+    (data / "regtest").mkdir(parents=True)
+    (data / "regtest" / ".cookie").write_text("user:pass")
+    conf.write_text(f"regtest=1\ndatadir={data}\n")
+    options, _ = parse_options([f"-conf={conf}", "-rpcport=1", "x"])
+    caller = cli.Caller(options)
+    assert caller.datadir == data and caller.credentials() == ("user", "pass", True)
+    assert caller.conf_path == conf
+    conf.write_text(f"regtest=1\ndatadir={tmp_path}/none\n")
+    options, _ = parse_options([f"-conf={conf}", "-rpcport=1", "x"])
+    with pytest.raises(cli.CliError, match=r'specified data directory ".*/none" does not exist'):
+        cli.Caller(options)
+
+
 def test_conversion() -> None:
     assert encode(positional_params("getblockhash", ["-1"])) == b"[-1]"
     assert encode(positional_params("nosuch", ["1", "x"])) == b'["1","x"]'
