@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
+from btcnode.protocol.limits import MAX_BLOCK_RELAY_ONLY, MAX_OUTBOUND_FULL_RELAY
 from btcnode.settings.settings import Settings
 from btcnode.wire.constants import (
     NODE_BLOCK_UNDO,
@@ -16,7 +17,8 @@ from btcnode.wire.constants import (
 
 def protocol_config(settings: Settings) -> ProtocolConfig:
     """How peers are dealt with."""
-    connect = settings.connections.connect
+    connect, most = settings.connections.connect, settings.connections.maxconnections
+    full = min(MAX_OUTBOUND_FULL_RELAY, most)  # what is left of few connections goes to blocks alone, as in Core
     return ProtocolConfig(
         user_agent=settings.connections.user_agent,
         services=(OWN_SERVICES & ~NODE_NETWORK if settings.storage.prunes else OWN_SERVICES)
@@ -34,7 +36,9 @@ def protocol_config(settings: Settings) -> ProtocolConfig:
         no_automatic=connect is not None and not connect,
         add_nodes=settings.connections.addnode,
         seed_nodes=settings.connections.seednode,
-        max_connections=settings.connections.maxconnections,
+        max_connections=most,
+        max_outbound_full=full,
+        max_block_relay=min(MAX_BLOCK_RELAY_ONLY, most - full),
         peer_timeout=float(settings.connections.peertimeout_s),
         max_tip_age=settings.chain.maxtipage_s,
         networks=settings.proxies.reachable_networks,
