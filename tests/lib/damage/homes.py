@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol.addresses.address_file import encode_anchors
+from btcnode.rpc.jsonvalue import encode
 from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress
 from tests.lib.asmap_maker import random_map
@@ -53,10 +54,10 @@ def answer(node: AnyNode, method: str, params: Sequence[Any]) -> Any:
     if isinstance(node, DaemonNode):
         result = node.answer(method, params)
     else:
-        result = node.do(node.table.call_async(node.table.find(method), list(params)))
+        result = json.loads(encode(node.do(node.table.call_async(node.table.find(method), list(params)))))
     if isinstance(result, dict):
         result = {key: value for key, value in result.items() if key not in ("disk_size", "errors")}
-    return json.loads(json.dumps(result, default=str))
+    return result
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -173,7 +173,7 @@ def test_each_peer_is_there() -> None:
     async def work() -> None:
         async with btcnode.Node(listen=True, bind=("127.0.0.1",), port=0) as one, btcnode.Node() as two:
             host, port = one.p2p_address
-            came = one.events(btcnode.PeerCame, btcnode.PeerLeft)
+            came, left = one.events(btcnode.PeerCame, btcnode.PeerLeft), two.events(btcnode.PeerLeft)
             for n in range(3):
                 await two.rpc.addnode(f"{host}:{port}", "onetry")
                 event = await anext(came)
@@ -185,6 +185,7 @@ def test_each_peer_is_there() -> None:
                 assert isinstance(gone, btcnode.PeerLeft)
                 assert gone.peer_id == event.peer_id
                 assert await one.rpc.getpeerinfo() == []
+                assert isinstance(await anext(left), btcnode.PeerLeft)  # who is connected is not connected to again
             await one.rpc.setban("127.0.0.1", "add")
             refused = [await asyncio.open_connection(host, port) for _ in range(3)]
             for reader, writer in refused:
