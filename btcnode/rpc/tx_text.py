@@ -19,6 +19,8 @@ from btcnode.rpc.decode import script_asm, script_facts
 SHORT_SCRIPT = 128  # bytes; the text of longer ones is not kept
 PIECE_CHARS = 1 << 18  # of a block's text that are joined at a time, at least
 
+_QUOTED = '","'  # between texts in quotes
+
 
 def amount_text(satoshi: int) -> str:
     """Coins with eight decimals, as ``format_amount`` writes them."""
@@ -87,9 +89,6 @@ def _input_texts(tx: Tx, params: NetworkParams, spent: Sequence[bytes] | None) -
         prevout = _spent_text(spent[n], params) if spent else ""
         found.append(f'{{{start}{witness},{prevout}"sequence":{sequence}}}')
     return found
-
-
-_QUOTED = '","'
 
 
 def tx_text(tx: Tx, params: NetworkParams, spent: Sequence[bytes] | None = None) -> str:
