@@ -71,7 +71,7 @@ class BlockStatus:
 
     have_data: bool = False
     have_undo: bool = False
-    scripts_valid: bool = False
+    scripts_valid: bool = False  # and nothing has made it invalid since
     failed: bool = False  # itself or an ancestor broke a rule, or was invalidated by hand
     n_tx: int = 0  # transactions in it, 0 when its bytes never arrived
     chain_tx: int = 0  # transactions up to it, 0 when any of the blocks never arrived
@@ -197,7 +197,7 @@ class Chain:
         return BlockStatus(
             have_data=bool(status & HAVE_DATA),
             have_undo=bool(status & HAVE_UNDO),
-            scripts_valid=tree.validity(index) >= VALID_SCRIPTS,
+            scripts_valid=tree.validity(index) >= VALID_SCRIPTS and not tree.is_failed(index),
             failed=tree.is_failed(index),
             n_tx=tree.columns.n_tx[index],
             chain_tx=tree.columns.chain_tx[index],

@@ -113,3 +113,22 @@ def test_statistics(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ask("none", hashes[1]) == error(-32603, why)
     break_reading(monkeypatch)
     assert ask("none", 0) == error(-32603, "Unable to read UTXO set")
+
+
+def test_a_block_that_was_made_invalid_does_not_count_as_connected(
+    run_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an index lacks of it is no damage, and a proposal of it is none of a valid one."""
+    running = run_server(blockfilterindex=True)
+    fall_behind(monkeypatch)
+    *_, mined = running.call("generatetodescriptor", 2, "raw(52)")
+    proposal = {"mode": "proposal", "rules": ["segwit"], "data": running.call("getblock", mined, 0)}
+    why = "Filter not found. Block filters are still in the process of being indexed."
+    assert running.call("getblockfilter", mined) == error(-1, why)
+    assert running.call("getblocktemplate", proposal) == "duplicate"
+    running.call("invalidateblock", running.call("getblockhash", 1))
+    why = "Filter not found. Block was not connected to active chain."
+    assert running.call("getblockfilter", mined) == error(-5, why)
+    assert running.call("getblocktemplate", proposal) == "duplicate-invalid"
+    running.call("reconsiderblock", mined)
+    assert running.call("getblocktemplate", proposal) == "duplicate"
