@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from tests.lib.rpc_diff.asking import Plan
+from tests.lib.rpc_diff.asking import Plan, Report
 from tests.lib.rpc_diff.run import EVERY_PASS, SUBJECTS, WALKS, run
 
 
@@ -47,9 +47,12 @@ def main() -> int:
         args.seed, args.cases, args.seconds, tuple(filter(None, args.methods.split(","))),
         tuple(args.passes.split(",")), not args.random_only, args.verbose, args.steps, args.rounds,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="rpc-fuzz-") as directory:
-        report = run(plan, Path(directory), args.bitcoind)
-    print(report.text())
+    report = Report()
+    try:
+        with tempfile.TemporaryDirectory(prefix="rpc-fuzz-") as directory:
+            run(plan, Path(directory), args.bitcoind, report)
+    finally:  # what was found before somebody lost patience, or a node its life
+        print(report.text())
     return 1 if report.kinds else 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.lib.rpc_diff.asking import Plan
+from tests.lib.rpc_diff.asking import Plan, Report
 from tests.lib.rpc_diff.assumed import BASE, AssumedWorld, write_set
 from tests.lib.rpc_diff.cases import every_method
 from tests.lib.rpc_diff.nodes import Node, ours
@@ -26,7 +26,8 @@ BITCOIND = os.environ.get("BTCNODE_BITCOIND")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_no_input_is_an_internal_error(tmp_path: Path) -> None:
-    report = run(Plan(seed=7, cases=4, passes=("indexed",)), tmp_path, None)
+    report = Report()
+    run(Plan(seed=7, cases=4, passes=("indexed",)), tmp_path, None, report)
     assert not report.kinds, report.text()
     assert report.calls > 10_000
 
@@ -36,7 +37,8 @@ def test_no_input_is_an_internal_error(tmp_path: Path) -> None:
 @pytest.mark.skipif(BITCOIND is None, reason="BTCNODE_BITCOIND names no bitcoind")
 @pytest.mark.parametrize("name", [name for name in EVERY_PASS if name != "connections"])  # peers' numbers still differ
 def test_a_bitcoind_answers_the_same(tmp_path: Path, name: str) -> None:
-    report = run(Plan(seed=8, cases=4, passes=(name,)), tmp_path, BITCOIND)
+    report = Report()
+    run(Plan(seed=8, cases=4, passes=(name,)), tmp_path, BITCOIND, report)
     assert not report.kinds, report.text()
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self, TypeVar
 
+from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
@@ -34,7 +35,7 @@ from btcnode.wire.messages import (
     Verack,
     Version,
 )
-from btcnode.wire.registry import decode_message
+from btcnode.wire.registry import UnknownMessage, decode_message
 from btcnode.wire.transport import Transport, V1Transport
 from btcnode.wire.v2_transport import V2Transport
 
@@ -64,16 +65,24 @@ class ScriptedPeer:
     """One connection to a node, either direction, with the version handshake done on request.
 
     ``wire`` is what it speaks: version 1 unless another transport is given (see ``v2_initiator``, ``v2_responder``).
+    A ``lenient`` one takes a message that breaks its own format (``sendmsgtopeer`` sends any bytes) as unknown.
     """
 
     def __init__(
-        self, sock: socket.socket, params: NetworkParams, timeout: float = 30.0, wire: Transport | None = None
+        self,
+        sock: socket.socket,
+        params: NetworkParams,
+        timeout: float = 30.0,
+        wire: Transport | None = None,
+        *,
+        lenient: bool = False,
     ) -> None:
         self.sock = sock
         self.params = params
         self.received: list[Message] = []
         self.wire = wire if wire is not None else V1Transport(params.magic)
         sock.settimeout(timeout)
+        self._lenient = lenient
         self._queue: list[Message] = []
         self._flush()
 
@@ -106,8 +115,16 @@ class ScriptedPeer:
         if not data:
             raise ConnectionError("the node closed the connection")
         self.wire.feed(data)
-        self._queue += [decode_message(command, payload) for command, payload in self.wire]
+        self._queue += [self._decoded(command, payload) for command, payload in self.wire]
         self._flush()
+
+    def _decoded(self, command: str, payload: bytes) -> Message:
+        try:
+            return decode_message(command, payload)
+        except DecodeError:
+            if not self._lenient:
+                raise
+            return UnknownMessage(command, payload)
 
     def receive(self) -> Message:
         """The next message; raises ConnectionError when the node closes, TimeoutError."""

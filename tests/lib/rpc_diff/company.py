@@ -47,7 +47,7 @@ class Companion:
         self.world = world
         sock = socket.create_connection(("127.0.0.1", node.port), TIMEOUT_S)
         wire = v2_initiator(world.params, Random(number).randbytes) if v2 else None
-        self.peer = ScriptedPeer(sock, world.params, TIMEOUT_S, wire)
+        self.peer = ScriptedPeer(sock, world.params, TIMEOUT_S, wire, lenient=True)
         self._count = 0
         self._number, self._v2, self._relay = number, v2, relay
         self._greet(relay)

@@ -20,6 +20,7 @@ from .text import Tree, parse
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 300.0
 CALL_TIMEOUT_S = 600.0
+KEPT_S = 15.0  # how long a connection is used again: nodes close it after 30 s without a request
 USER, PASSWORD = "fuzz", "fuzz"
 AUTHORIZATION = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 COMMON_OPTIONS = (
@@ -66,6 +67,7 @@ class Node:
         self.network: tuple[str, ...] = ("-regtest",)
         self.publishes = False  # over ZeroMQ, from its next start on
         self._http: http.client.HTTPConnection | None = None
+        self._used = 0.0  # when a request went out last
         directory.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -160,6 +162,9 @@ class Node:
 
     def send(self, verb: str, path: str, body: str | None = None, login: str | None = AUTHORIZATION) -> None:
         """Send a request; ``receive`` has its answer. ``login`` is the header's value, None for none."""
+        if time.monotonic() - self._used > KEPT_S:
+            self.hang_up()
+        self._used = time.monotonic()
         if self._http is None:
             self._http = http.client.HTTPConnection("127.0.0.1", self.rpc_port, timeout=CALL_TIMEOUT_S)
         data = None if body is None else body.encode("utf-8", "surrogatepass")

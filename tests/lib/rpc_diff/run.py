@@ -270,9 +270,8 @@ def new_nodes(commands: dict[str, list[str]], directory: Path, *options: str) ->
     return [Node(name, command, directory / name, options) for name, command in commands.items()]
 
 
-def run(plan: Plan, directory: Path, bitcoind: str | None) -> Report:
-    """Carry the plan out in every set-up; raises RuntimeError when a node does not start."""
-    report = Report()
+def run(plan: Plan, directory: Path, bitcoind: str | None, report: Report) -> None:
+    """Carry the plan out in every set-up, findings into ``report``; raises RuntimeError when a node does not start."""
     deadline = time.monotonic() + plan.seconds
     commands = {"ours": ours(), **({"core": theirs(bitcoind)} if bitcoind else {})}
     for pass_name in plan.passes:
@@ -296,4 +295,3 @@ def run(plan: Plan, directory: Path, bitcoind: str | None) -> Report:
         finally:
             for node in nodes:
                 node.stop()
-    return report
