@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -133,27 +134,22 @@ def _datadir(options: dict[str, str]) -> Path:
     return read_path("datadir", options["datadir"]) if options.get("datadir") else default_datadir()
 
 
-def _conf_path(options: dict[str, str]) -> Path:
-    """The configuration file, there or not."""
-    return _datadir(options) / (options.get("conf") or "bitcoin.conf")
+def _conf_path(options: dict[str, str]) -> Path | None:
+    """The configuration file, there or not; None when none shall be read."""
+    return None if options.get("conf") is NEGATED else _datadir(options) / (options.get("conf") or "bitcoin.conf")
 
 
-def _add_conf(options: dict[str, str]) -> None:
+def _add_conf(options: dict[str, str], path: Path | None) -> None:
     """Complete the command line with the configuration file; raises CliError."""
-    path = _conf_path(options)
-    if options.get("conf") is NEGATED or ("conf" not in options and not path.exists()):
+    if path is None or not (options.get("conf") or path.exists()):
         return
-    if not path.exists():
-        raise CliError(f'Error reading configuration file: specified config file "{path}" could not be opened.')
-    if path.is_dir():
-        raise CliError(f'Error reading configuration file: Config file "{path}" is a directory.')
-    if not path.is_file():
-        return  # a device has nothing to say
-    from btcnode.cli import client_conf  # most calls find no file
-    from btcnode.errors import ConfigError
+    from btcnode.cli import client_conf  # this and the next: most calls find no file
+    from btcnode.settings.conf_files import ChainChoiceError
 
     try:
         client_conf.complete(options)
+    except ChainChoiceError as error:
+        raise CliError(f"Error: {error}") from None
     except ConfigError as error:
         raise CliError(str(error)) from None
 
@@ -162,51 +158,73 @@ class Caller:
     """Connects as the options say, and calls."""
 
     def __init__(self, options: dict[str, str]) -> None:
-        """Raises CliError for options that make no sense."""
+        """Adds the configuration file's options to ``options``.
+
+        Raises CliError where the file, or the choice of the chain, makes no sense.
+        """
         self.options = options
-        port_asked = "rpcport" in options
-        self.conf_path = _conf_path(options)  # also when that file names another directory
-        _add_conf(options)
-        network = network_of(options)
-        self.datadir = _datadir(options)
-        if options.get("datadir") and not self.datadir.is_dir() and not _flag(options, "rpcwait"):
+        self._port_asked = "rpcport" in options
+        if options.get("datadir") and not _datadir(options).is_dir():
             raise CliError(f'Error: Specified data directory "{options["datadir"]}" does not exist.')
-        self.cookie = self.datadir / network.subdir / (options.get("rpccookiefile") or ".cookie")
-        if options.get("rpcport") == "0" and not port_asked and "rpcconnect" not in options:  # the node says which
-            options["rpcport"] = str(ready_rpc_port(self.datadir / network.subdir) or 0)
-        self.host, self.port = target(options, network.rpc_port)
-        if "rpcport" not in options and self.port == network.rpc_port and "rpcconnect" not in options:
-            self.port = ready_rpc_port(self.datadir / network.subdir) or self.port
+        self.conf_path = _conf_path(options)  # also when that file names another directory
+        _add_conf(options, self.conf_path)
+        self.network = network_of(options)
+        self.net_dir = _datadir(options) / self.network.subdir
         self.timeout = min(max(0, _number(options, "rpcclienttimeout", DEFAULT_TIMEOUT_S)), FOREVER_S)
-        self.password_given = bool(options.get("rpcpassword"))
         wallet = options.get("rpcwallet", NEGATED)
         self.path = "/" if wallet is NEGATED else f"/wallet/{quote(wallet, safe='')}"
 
+    @cached_property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the node; raises CliError for options that name none."""
+        options = self.options
+        transport, named = options.get("ipcconnect", "auto"), options.get("rpcconnect", NEGATED) is not NEGATED
+        if transport not in ("auto", NEGATED):
+            if named:
+                raise CliError("error: -rpcconnect and -ipcconnect options cannot both be enabled")
+            raise CliError("error: bitcoin-cli was not built with IPC support")  # the words that tools look for
+        if options.get("rpcport") == "0" and not (self._port_asked or named):  # the node says which
+            options["rpcport"] = str(ready_rpc_port(self.net_dir) or 0)
+        host, port = target(options, self.network.rpc_port)
+        if "rpcport" not in options and port == self.network.rpc_port and not named:
+            port = ready_rpc_port(self.net_dir) or port
+        return host, port
+
+    def check_address(self) -> None:
+        """Raise CliError for options that name no address, which is told before what is wrong with the request."""
+        _ = self.address
+
+    @property
+    def _password(self) -> str:
+        """Empty where the cookie counts."""
+        return self.options.get("rpcpassword", "")
+
     def credentials(self) -> tuple[str, str, bool]:
         """User, password, and whether there are any."""
-        if self.password_given:
-            return self.options.get("rpcuser", ""), self.options["rpcpassword"], True
+        if self._password:
+            return self.options.get("rpcuser", ""), self._password, True
         if self.options.get("rpccookiefile") is NEGATED:
             return "", "", False
-        found = read_cookie(self.cookie)
+        found = read_cookie(self.net_dir / (self.options.get("rpccookiefile") or ".cookie"))
         return ("", "", False) if found is None else (*found, True)
 
     def post(self, body: Any) -> Any:
         """The parsed reply, with numbers as they were written; raises CliError."""
+        host, port = self.address
         user, password, found = self.credentials()
         try:
-            with closing(RpcClient(self.host, self.port, user, password, timeout=self.timeout or None)) as client:
+            with closing(RpcClient(host, port, user, password, timeout=self.timeout or None)) as client:
                 status, answer = client.post(encode(body) + b"\n", self.path)
         except RpcConnectionError as error:
             why = "" if isinstance(error.__cause__, ConnectionRefusedError) else f" ({error})"  # as bitcoin-cli
             raise _Unreachable(
-                f"error: timeout on transient error: Could not connect to the server {self.host}:{self.port}"
+                f"error: timeout on transient error: Could not connect to the server {host}:{port}"
                 f"{why}\n\nMake sure the btcnoded server is running and that you are connecting to the correct RPC "
                 'port.\nUse "btcnode-cli -help" for more info.'
             ) from error
         if status == 401:
             why = self._why_unauthorized(found)
-            raise CliError(f"error: Authorization failed: {why} Configuration file: ({self.conf_path})")
+            raise CliError(f"error: Authorization failed: {why} Configuration file: ({self.conf_path or ''})")
         if status == 503:
             raise CliError(f"error: Server response: {answer.decode(errors='replace')}")
         if status >= 400 and status not in (400, 404, 500):
@@ -219,7 +237,7 @@ class Caller:
             raise CliError("error: couldn't parse reply from server") from None
 
     def _why_unauthorized(self, found: bool) -> str:
-        if self.password_given:
+        if self._password:
             return "Incorrect rpcuser or rpcpassword were specified."
         if found:
             return "Cookie file credentials were invalid and no rpcpassword was specified."
@@ -263,8 +281,11 @@ def _both(caller: Caller, *names: str) -> tuple[list[Any], Any]:
     return [reply["result"] for reply in replies], None
 
 
-def _getinfo(caller: Caller) -> Any:
+def _getinfo(caller: Caller, words: list[str]) -> Any:
     """A reply made of two calls."""
+    caller.check_address()
+    if words:
+        raise CliError("error: -getinfo takes no arguments")
     results, failed = _both(caller, "getnetworkinfo", "getblockchaininfo")
     if failed is not None:
         return failed
@@ -275,8 +296,11 @@ def _getinfo(caller: Caller) -> Any:
     return {"result": _summary(results[0], results[1], colour=colour)}
 
 
-def _addrinfo(caller: Caller) -> Any:
+def _addrinfo(caller: Caller, words: list[str]) -> Any:
     """The sums of getaddrmaninfo."""
+    caller.check_address()
+    if words:
+        raise CliError("error: -addrinfo takes no arguments")
     reply = caller.post_patiently({"method": "getaddrmaninfo", "params": [], "id": "1", "jsonrpc": "2.0"})
     if isinstance(reply, dict) and reply.get("error") is None:
         names = {"all_networks": "total"}
@@ -291,6 +315,7 @@ def _netinfo(caller: Caller, words: list[str]) -> Any:
 
     if words[:1] in (["help"], ["h"]):
         return {"result": netinfo.HELP.rstrip()}
+    caller.check_address()
     try:
         level, outbound = netinfo.parse_level(words)
     except ValueError as error:
@@ -299,7 +324,7 @@ def _netinfo(caller: Caller, words: list[str]) -> Any:
     if failed is not None:
         return failed
     peers, network = netinfo.plain(results)
-    return {"result": netinfo.dashboard(peers, network, network_of(caller.options).chain, level, outbound)}
+    return {"result": netinfo.dashboard(peers, network, caller.network.chain, level, outbound)}
 
 
 def _generate(caller: Caller, words: list[str]) -> Any:
@@ -323,6 +348,9 @@ def _generate(caller: Caller, words: list[str]) -> Any:
     if isinstance(reply, dict) and reply.get("error") is None:
         reply["result"] = {"address": address, "blocks": reply["result"]}
     return reply
+
+
+SUMMARIES = {"addrinfo": _addrinfo, "generate": _generate, "getinfo": _getinfo, "netinfo": _netinfo}
 
 
 def _summary(network: dict[str, Any], chain: dict[str, Any], *, colour: bool = False) -> str:
@@ -389,37 +417,19 @@ def run(argv: list[str]) -> int:
         if not argv:
             raise CliError("Error: too few parameters")
         return 0
-    if _flag(options, "stdinrpcpass"):
-        options["rpcpassword"] = _secret_from_stdin("stdinrpcpass", "RPC password> ")
-    if _flag(options, "stdinwalletpassphrase"):
-        if not words or not words[0].startswith("walletpassphrase"):
-            raise CliError("error: -stdinwalletpassphrase is only applicable for walletpassphrase(change)")
-        words.insert(1, _secret_from_stdin("stdinwalletpassphrase", "Wallet passphrase> "))
-    if _flag(options, "stdin"):
-        words = words + [line.rstrip("\n") for line in sys.stdin]
     if words == ["help", "--openrpc"]:
         print(_openrpc())
         return 0
-    if options.get("ipcconnect", "auto") not in ("auto", NEGATED):
-        raise CliError("error: bitcoin-cli was not built with IPC support")  # the words that tools look for
-    chosen = [f"-{name}" for name in ("addrinfo", "generate", "getinfo", "netinfo") if _flag(options, name)]
-    if len(chosen) > 1:
-        raise CliError(f"error: Only one of {', '.join(chosen)} may be specified.")
     caller = Caller(options)
-    if _flag(options, "getinfo"):
-        if words:
-            raise CliError("error: -getinfo takes no arguments")
-        return _report(_getinfo(caller))
-    if _flag(options, "addrinfo"):
-        if words:
-            raise CliError("error: -addrinfo takes no arguments")
-        return _report(_addrinfo(caller))
-    if _flag(options, "netinfo"):
-        return _report(_netinfo(caller, words))
-    if _flag(options, "generate"):
-        return _report(_generate(caller, words))
+    words = _add_stdin(options, words)
+    chosen = [name for name in ("addrinfo", "generate", "getinfo", "netinfo") if name in options]
+    if len(chosen) > 1:
+        raise CliError(f"error: Only one of {', '.join(f'-{name}' for name in chosen)} may be specified.")
+    if chosen and _flag(options, chosen[0]):
+        return _report(SUMMARIES[chosen[0]](caller, words))
     if not words:
         raise CliError("error: too few parameters (need at least command)")
+    caller.check_address()
     method, *rest = words
     try:
         params: Any = named_params(method, rest) if _flag(options, "named") else positional_params(method, rest)
@@ -429,6 +439,19 @@ def run(argv: list[str]) -> int:
         return _report({"error": error.as_object()})
     request = {"method": method, "params": params, "id": options.get("rpcid", "1"), "jsonrpc": "2.0"}
     return _report(caller.post_patiently(request))
+
+
+def _add_stdin(options: dict[str, str], words: list[str]) -> list[str]:
+    """The words with those that standard input has; a password from there into ``options``. Raises CliError."""
+    if _flag(options, "stdinrpcpass"):
+        options["rpcpassword"] = _secret_from_stdin("stdinrpcpass", "RPC password> ")
+    if _flag(options, "stdinwalletpassphrase"):
+        if not words or not words[0].startswith("walletpassphrase"):
+            raise CliError("error: -stdinwalletpassphrase is only applicable for walletpassphrase(change)")
+        words = [words[0], _secret_from_stdin("stdinwalletpassphrase", "Wallet passphrase> "), *words[1:]]
+    if _flag(options, "stdin"):
+        words = words + [line.rstrip("\n") for line in sys.stdin]
+    return words
 
 
 def _openrpc() -> str:

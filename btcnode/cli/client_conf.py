@@ -1,30 +1,50 @@
-"""What ``btcnode-cli`` takes from bitcoin.conf: the chain, where its directory is, and how the node is reached."""
+"""What ``btcnode-cli`` takes from bitcoin.conf: every option that its command line has."""
 
 from __future__ import annotations
 
-from btcnode.cli.client_options import NEGATED
+from btcnode.cli.client_options import NEGATED, NEVER_NEGATED, SWITCHES, TEXTS, WITHOUT_EFFECT
 from btcnode.networks.names import FLAGS
 from btcnode.settings.conf_files import ConfFiles
+from btcnode.settings.declaration import Option
+from btcnode.settings.kinds import Flag, Text
 from btcnode.settings.sources import Sources, as_flag, as_text
+from btcnode.settings.table import OptionTable
 
-NAMES = (
-    "chain", "datadir", "rpcclienttimeout", "rpcconnect", "rpccookiefile", "rpcpassword", "rpcport", "rpcuser",
-)  # fmt: skip
+CLIENT = OptionTable(
+    {
+        name: Option(
+            name,
+            "",
+            Flag() if name in SWITCHES else Text(),
+            negatable=name not in NEVER_NEGATED,
+            network_only=name == "rpcport",
+        )
+        for name in SWITCHES | TEXTS | WITHOUT_EFFECT
+    },
+    frozenset({"includeconf"}),
+)
+NOT_FROM_FILES = frozenset({"help", "version"})
 
 
 def complete(options: dict[str, str]) -> None:
-    """Add to a command line's options what the configuration file says; raises ConfigError."""
-    sources = Sources(command_line={name: [text if text is not NEGATED else False] for name, text in options.items()})
-    ConfFiles(sources).load()
-    if "chain" not in options and not any(flag in options for flag in FLAGS):
-        for flag in FLAGS:
-            if as_flag(sources.one(flag, choosing_chain=True), False):
-                options[flag] = "1"
-    for name in NAMES:
-        if name not in options and sources.is_set(name) and not (name == "chain" and _has_flag(options)):
-            value = sources.one(name)
-            options[name] = NEGATED if value is False else as_text(value, "")
+    """Add to a command line's options what the configuration file says; raises ConfigError.
 
-
-def _has_flag(options: dict[str, str]) -> bool:
-    return any(options.get(flag, "0") != "0" for flag in FLAGS)
+    The chain stands under ``chain`` then, whatever has chosen it.
+    """
+    sources = Sources(
+        command_line={name: [text if text is not NEGATED else False] for name, text in options.items()}, table=CLIENT
+    )
+    ConfFiles(sources).read()
+    for name in CLIENT.declared.keys() - NOT_FROM_FILES:
+        value = sources.one(name)
+        if name in options or value is None:
+            continue
+        if value is False:
+            options[name] = NEGATED
+        elif name in SWITCHES:
+            options[name] = "1" if as_flag(value, False) else "0"
+        else:
+            options[name] = as_text(value, "")
+    for name in FLAGS:
+        options.pop(name, None)
+    options["chain"] = sources.chain

@@ -17,7 +17,6 @@ from btcnode.settings.datadir import default_datadir
 from btcnode.settings.groups.process import CONF_NAME, SETTINGS_NAME
 from btcnode.settings.kinds import absolute, read_path
 from btcnode.settings.sources import Sources, after_negation, as_flag, as_text, split_key
-from btcnode.settings.table import is_known
 
 MAX_CONF_BYTES = 16 * MIB
 MAX_SETTINGS_BYTES = 16 * MIB
@@ -46,11 +45,19 @@ class ConfFiles:
         self.strange_sections: list[str] = []
 
     def load(self) -> None:
-        """Read the configuration file and choose the chain; raises ConfigError."""
+        """Read the configuration file and choose the chain; raises ConfigError also for one that would be ignored."""
         sources = self.sources
         first = self.datadir()
-        conf = Path(sources.text("conf", "") or CONF_NAME)
-        path = first / conf
+        path = self.read()
+        if as_flag(sources.one("reindex"), False) and not sources.command_line.get("reindex"):
+            sources.notes.append((logging.WARNING, REINDEX_NOTE))
+        self._check_ignored(path, first)
+
+    def read(self) -> Path:
+        """Read the configuration file and choose the chain; the file's path. Raises ConfigError."""
+        sources = self.sources
+        first = self.datadir()
+        path = first / (sources.text("conf", "") or CONF_NAME)
         try:
             if sources.is_negated("conf"):
                 self._note("Config file: <disabled>")
@@ -64,9 +71,7 @@ class ConfFiles:
         text = sources.text("datadir", "")
         if text and not read_path("datadir", text).is_dir():
             raise ConfigError(f'Error reading configuration file: specified data directory "{text}" does not exist.')
-        if as_flag(sources.one("reindex"), False) and not sources.command_line.get("reindex"):
-            sources.notes.append((logging.WARNING, REINDEX_NOTE))
-        self._check_ignored(path, first)
+        return path
 
     def datadir(self) -> Path:
         """The data directory in force; raises ConfigError when the one that was named is missing."""
@@ -183,7 +188,7 @@ class ConfFiles:
                 "conf cannot be set in the configuration file; use includeconf= if you want to include additional"
                 " config files"
             )
-        if is_known(name):
+        if self.sources.table.is_known(name):
             values = self.sources.file.setdefault(section, {}).setdefault(name, [])
             values.append(self.sources.interpret(name, negated, value))
         else:
@@ -212,7 +217,7 @@ class ConfFiles:
             raise ConfigError(f"{path} cannot choose another network than {chain}")
         sources.chain = chain
         for name in sorted(sources.read_write):
-            if not is_known(name):
+            if not sources.table.is_known(name):
                 self._note(f"Ignoring unknown rw_settings value {name}")
 
     def write_settings_file(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from btcnode.errors import ConfigError
 from btcnode.settings.kinds import as_flag as text_as_flag
 from btcnode.settings.kinds import leading_number
-from btcnode.settings.table import find, is_known, is_network_only
+from btcnode.settings.table import OF_THE_NODE, OptionTable
 
 Values = list[Any]
 
@@ -38,6 +38,7 @@ class Sources:
     """The first word of the command line that is no option."""
 
     chain: str = "main"
+    table: OptionTable = OF_THE_NODE
     notes: list[tuple[int, str]] = field(default_factory=list)
     """Lines for the log that is not open yet: level and text."""
 
@@ -55,7 +56,7 @@ class Sources:
 
     def interpret(self, name: str, negated: bool, text: str | None) -> Any:
         """The raw value of an option: ``-nofoo`` is False, ``-nofoo=0`` is True; raises ArgumentsError."""
-        option = find(name)
+        option = self.table.find(name)
         negatable = option is None or option.negatable
         if negated:
             if not negatable:
@@ -69,7 +70,7 @@ class Sources:
         return text or ""
 
     def _hides_top(self, name: str) -> bool:
-        return is_network_only(name) and self.chain != "main"
+        return self.table.is_network_only(name) and self.chain != "main"
 
     def _visible(self, name: str) -> Iterator[tuple[str, Values]]:
         """The sources that say something, without a top section that does not count on this network."""
@@ -131,7 +132,7 @@ class Sources:
 
         Only settings.json has others: lists, objects, fractions for a whole number, numbers for a switch.
         """
-        value, option = self.one(name), find(name)
+        value, option = self.one(name), self.table.find(name)
         if value is None or isinstance(value, str | bool):
             return value
         if not isinstance(value, int | float) or (option is not None and option.is_switch):
@@ -193,7 +194,7 @@ def parse_command_line(argv: list[str], sources: Sources) -> None:
         key, equals, text = word[1:].partition("=")
         key = key.removeprefix("-")
         section, name, negated = split_key(key)
-        if section or not is_known(name):
+        if section or not sources.table.is_known(name):
             raise ArgumentsError(f"Invalid parameter {word}")
         value = sources.interpret(name, negated, text if equals else None)
         sources.command_line.setdefault(name, []).append(value)

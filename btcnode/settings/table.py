@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from btcnode.settings.declaration import Option, options_of
@@ -41,17 +42,26 @@ def grouped() -> Iterator[tuple[str, list[Option]]]:
         yield heading, list(options_of(group).values())
 
 
-def find(flag: str) -> Option | None:
-    """The option of this name (without dash, not negated), None for one without a declaration of its own."""
-    return OPTIONS.get(flag) or DAEMON.get(flag) or WALLET.get(flag)
+@dataclass(frozen=True, slots=True)
+class OptionTable:
+    """The options of a program: those that are declared, and names that it takes without a declaration."""
+
+    declared: Mapping[str, Option]
+    others: frozenset[str] = frozenset()
+
+    def find(self, flag: str) -> Option | None:
+        """The option of this name (without dash, not negated), None for one without a declaration of its own."""
+        return self.declared.get(flag)
+
+    def is_known(self, flag: str) -> bool:
+        """Whether there is an option of this name."""
+        return flag in self.declared or flag in self.others
+
+    def is_network_only(self, flag: str) -> bool:
+        """Whether a section must name the option on any network but the main one."""
+        found = self.find(flag)
+        return found is not None and found.network_only
 
 
-def is_known(flag: str) -> bool:
-    """Whether there is an option of this name."""
-    return find(flag) is not None or flag in WITHOUT_EFFECT or flag in HELP_FLAGS | OF_GUI
-
-
-def is_network_only(flag: str) -> bool:
-    """Whether a section must name the option on any network but the main one."""
-    found = find(flag)
-    return found is not None and found.network_only
+OF_THE_NODE = OptionTable({**WALLET, **DAEMON, **OPTIONS}, frozenset({*WITHOUT_EFFECT, *HELP_FLAGS, *OF_GUI}))
+find, is_known, is_network_only = OF_THE_NODE.find, OF_THE_NODE.is_known, OF_THE_NODE.is_network_only

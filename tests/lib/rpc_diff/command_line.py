@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from random import Random
 
@@ -30,6 +32,7 @@ _MEANT = re.compile(
 NOT_ASKED = frozenset({"waitfornewblock", "waitforblock", "waitforblockheight", "getmemoryinfo", "uptime", "getrpcinfo",
                        "help"})  # fmt: skip
 Line = tuple[tuple[str, ...], tuple[str, ...], str]  # options, words, standard input
+FileLine = tuple[str, tuple[str, ...], tuple[str, ...], str]  # more of a bitcoin.conf, then as a line
 HASH = "ab" * 32
 WORDS = (
     "", " ", "0", "-0", "1", "01", "1.0", "1.", ".1", "+1", "-1", "1e2", "1e400", "0x1", "1_0", "true", "True", "null",
@@ -179,6 +182,56 @@ LINES: tuple[Line, ...] = (
 )  # fmt: skip
 
 
+COUNT, BY_NAME, BY_PLACE = ("getblockcount",), ("getblockhash", "height=0"), ("getblockhash", "0")
+FILE_LINES: tuple[FileLine, ...] = (  # but for two choices of a chain, and includeconf: see docs/differences.md
+    *((line, (), words, "") for words in (BY_NAME, BY_PLACE) for line in (
+        "named=1", "named=0", "named=", "named=x", "nonamed=1", "nonamed=0", "regtest.named=1", "main.named=1",
+        "named=0\nnamed=1", "named=1\nnamed=0", "[regtest]\nnamed=1", "NAMED=1")),
+    ("named=1", ("-nonamed",), BY_PLACE, ""),
+    ("named=1", ("-named=0",), BY_PLACE, ""),
+    ("named=1", ("-noconf",), BY_NAME, ""),
+    *((line, (), words, "") for words in (COUNT, ()) for line in (
+        "getinfo=1", "getinfo=0", "nogetinfo=1", "addrinfo=1", "addrinfo=0", "netinfo=1", "netinfo=4", "netinfo=0",
+        "generate=1", "generate=0", "getinfo=1\naddrinfo=1", "getinfo=0\naddrinfo=1")),
+    *((line, (option,), (), "") for option in ("-netinfo", "-addrinfo", "-getinfo", "-getinfo=0", "-nogetinfo")
+      for line in ("getinfo=1", "getinfo=0", "nogetinfo=1", "netinfo=0")),
+    *((line, (), words, text) for line in ("stdin=1", "stdin=0", "nostdin=1", "stdin=")
+      for words, text in ((("getblockhash",), "0\n"), ((), "getblockhash\n0\n"), (COUNT, ""))),
+    *((f"norpcpassword=1\n{line}", (), words, text)
+      for line in ("stdinrpcpass=1", "stdinrpcpass=0", "stdinrpcpass=1\nstdin=1")
+      for words, text in ((COUNT, f"{PASSWORD}\n"), (COUNT, "x\n"), (COUNT, ""))),
+    ("norpcpassword=1\nstdinrpcpass=1\nstdin=1", (), ("getblockhash",), f"{PASSWORD}\n0\n"),
+    *((line, (), words, text) for line in ("stdinwalletpassphrase=1", "nostdinwalletpassphrase=1")
+      for words, text in ((COUNT, "x\n"), (("walletpassphrase", "60"), "x\n"), ((), ""))),
+    *((line, ("-getinfo",), (), "") for line in (
+        "color=always", "color=never", "color=x", "color=", "nocolor=1", "nocolor=0", "regtest.color=always")),
+    *((line, (), COUNT, "") for line in (
+        "rpcid=5", "rpcid=", "norpcid=1", "norpcid=0", "rpcwaittimeout=1", "norpcwaittimeout=1", "nodatadir=1",
+        "datadir=/nowhere/at/all", "datadir=", "ipcconnect=unix", "ipcconnect=auto", "ipcconnect=0", "noipcconnect=1",
+        "noipcconnect=0", "ipcconnect=", "ipcconnect=unix\nrpcconnect=127.0.0.1", "ipcconnect=unix\nnorpcconnect=1",
+        "rpcwallet=x", "rpcwallet=", "norpcwallet=1", "norpcwallet=0", "rpcwallet=a/b c", "rpcclienttimeout=0",
+        "rpcclienttimeout=-1", "rpcclienttimeout=x", "norpcclienttimeout=1", "rpcclienttimeout=99999999999999999999",
+        "rpcuser=x", "norpcuser=1", "norpcpassword=1", "regtest.rpcpassword=x", "rpcpassword=x",
+        "rpcconnect=127.0.0.1", "rpcconnect=localhost", "rpcconnect=", "norpcconnect=1", "norpcconnect=0",
+        "rpcconnect=127.0.0.1:1", "rpcconnect=127.0.0.1:x", "rpcconnect=127.0.0.1:0", "main.rpcconnect=127.0.0.1:x",
+        "rpcport=1", "rpcport=x", "norpcport=1", "rpcwait=1", "rpcwait=0", "norpccookiefile=1", "rpccookiefile=/x",
+        "conf=x", "noconf=1", "regtest.conf=x", "version=1", "help=1", "nohelp=1", "nosuch=1", "server=1", "wallet=x",
+        "rpcpassword=a#x", "rpcuser=x # y", "-rpcuser=x", "rpcuser", "norpcuser", "[x]\nrpcuser=y",
+        "[regtest]\nregtest.rpcuser=y", "signetchallenge=x", "nosignetchallenge=1", "vbparams=x", "novbparams=1",
+        "nosignetseednode=1", "reindex=1", "noblocksdir=1", "blocksdir=/nowhere", "=", "= x", "a=b=c", "\tnamed =1",
+        "rpcid=\u00e9", "rpcid=a\0b", "n\0=b", "rpcwait=1\nrpcwaittimeout=1\nrpcconnect=127.0.0.1:1")),
+    ("norpcpassword=1\nrpccookiefile=a.cookie", (), COUNT, ""),
+    ("norpcpassword=1\nnorpccookiefile=1", (), COUNT, ""),
+    ("rpcwaittimeout=1", ("-rpcwait", "-rpcport=1"), COUNT, ""),
+    ("rpcwait=1\nregtest.rpcwaittimeout=1", ("-rpcport=1",), ("-getinfo",), ""),
+    ("rpcclienttimeout=1", (), ("waitfornewblock", "2500"), ""),
+    ("rpcwallet=x", ("-norpcwallet",), COUNT, ""),
+    ("rpcuser=x", (f"-rpcuser={USER}",), COUNT, ""),
+    ("rpcconnect=127.0.0.1:x", (), (), ""),
+    ("rpcport=x", (), (), ""),
+)  # fmt: skip
+
+
 def lines(rng: Random, values: Cases, rounds: int) -> Iterator[Line]:
     """What ``LINES`` has, then words of every kind for methods of every kind, as they are and by name."""
     yield from LINES
@@ -218,25 +271,40 @@ def run(make: Callable[[], list[Node]], report: Report, plan: Plan, rng: Random)
     try:
         node.result(request("generatetodescriptor", [3, "raw(51)"]))
         with ThreadPoolExecutor(len(programs)) as pool:
-            for line in lines(rng, values, plan.rounds):
+            both: Iterator[tuple[str | None, Line]] = chain(
+                ((file, (options, words, text)) for file, options, words, text in FILE_LINES),
+                ((None, line) for line in lines(rng, values, plan.rounds)),
+            )
+            for file, line in both:
                 if time.monotonic() > deadline:
                     return
-                outcomes = list(pool.map(partial(_outcome, node, line=line), programs))
+                outcomes = list(pool.map(partial(_outcome, node, file, line), programs))
                 report.calls += 1
                 if "Traceback" in outcomes[0] or outcomes[0] != outcomes[-1]:
-                    shown = f"{' '.join(map(repr, line[0]))} | {' '.join(map(repr, line[1]))} < {line[2]!r}"
+                    shown = f"{file!r}: {' '.join(map(repr, line[0]))} | {' '.join(map(repr, line[1]))} < {line[2]!r}"
                     report.add("command line", outcomes[0][:80], Example(shown, outcomes[0], outcomes[-1]))
     finally:
         node.stop()
 
 
-def _outcome(node: Node, program: list[str], line: Line) -> str:
-    """Status, output and errors of one program, without its own name."""
+def _outcome(node: Node, file: str | None, line: Line, program: list[str]) -> str:
+    """Status, output and errors of one program, without its own name.
+
+    How the node is reached is told on the command line, or in a ``bitcoin.conf`` with more behind it (``file``).
+    """
     options, words, stdin = line
-    argv = [
-        *program, "-regtest", f"-datadir={node.directory}", f"-rpcport={node.rpc_port}", f"-rpcuser={USER}",
-        f"-rpcpassword={PASSWORD}", *options, *words,
-    ]  # fmt: skip
-    done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=TIMEOUT_S, env=environment())
-    text = (done.stdout + b" / " + done.stderr).decode(errors="replace")
+    login = {"rpcport": str(node.rpc_port), "rpcuser": USER, "rpcpassword": PASSWORD}
+    with tempfile.TemporaryDirectory(prefix="cli-") as directory:
+        argv = [*program, "-regtest"]
+        if file is None:
+            argv += [f"-datadir={node.directory}", *(f"-{name}={value}" for name, value in login.items())]
+        else:
+            argv.append(f"-datadir={directory}")
+            told = [name for name in ("rpcuser", "rpcpassword") if not re.search(rf"^(no)?{name}\b", file, re.M)]
+            own = [f"regtest.rpcport={node.rpc_port}", *(f"{name}={login[name]}" for name in told)]
+            Path(directory, "bitcoin.conf").write_text("\n".join([*own, file, ""]))
+        done = subprocess.run(
+            [*argv, *options, *words], input=stdin.encode(), capture_output=True, timeout=TIMEOUT_S, env=environment()
+        )
+    text = (done.stdout + b" / " + done.stderr).decode(errors="replace").replace(directory, "DIR")
     return _MEANT.sub("", _OWN_NAME.sub("NAME", f"{done.returncode} / {text}"))

@@ -256,12 +256,87 @@ def test_the_configuration_file_says_where_the_directory_is(tmp_path: Path) -> N
     conf.write_text(f"regtest=1\ndatadir={data}\n")
     options, _ = parse_options([f"-conf={conf}", "-rpcport=1", "x"])
     caller = cli.Caller(options)
-    assert caller.datadir == data and caller.credentials() == ("user", "pass", True)
+    assert caller.net_dir == data / "regtest" and caller.credentials() == ("user", "pass", True)
     assert caller.conf_path == conf
     conf.write_text(f"regtest=1\ndatadir={tmp_path}/none\n")
     options, _ = parse_options([f"-conf={conf}", "-rpcport=1", "x"])
     with pytest.raises(cli.CliError, match=r'specified data directory ".*/none" does not exist'):
         cli.Caller(options)
+
+
+@pytest.fixture
+def call_with_file(
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """Run a command line with a configuration file that says how the node is reached, and more; as ``call``."""
+    user, _, password = running.settings.cookie_path.read_text().partition(":")
+
+    def run(more: str, *words: str, stdin: str = "", secret: bool = False) -> tuple[int, str, str]:
+        login = f"rpcuser={user}\n" + ("" if secret else f"rpcpassword={password}\n")
+        (tmp_path / "bitcoin.conf").write_text(f"{login}regtest.rpcport={running.port}\n{more}\n")
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin.replace("SECRET", password)))
+        try:
+            status = cli.run([f"-datadir={tmp_path}", "-regtest", *words])
+        except cli.CliError as error:
+            print(error, file=sys.stderr)
+            status = 1
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_the_configuration_file_has_the_options_of_the_command_line(call_with_file: Any) -> None:
+    """Every one that bitcoin-cli has; the answers are those of a bitcoin-cli with the same file."""
+    by_name, found = ("getblockhash", "height=0"), (0, GENESIS + "\n", "")
+    for line in ("named=1", "named=", "nonamed=0", "[regtest]\nnamed=1", "named=1\nnamed=0"):  # of a file, the first
+        assert call_with_file(line, *by_name) == found, line
+    for line in ("named=0", "named=x", "nonamed=1", "nonamed=0\nnonamed=1", "[main]\nnamed=1"):
+        assert call_with_file(line, *by_name) == (1, "", "error: Error parsing JSON: height=0\n"), line
+    assert call_with_file("named=1", "-nonamed", "getblockhash", "0") == found
+    assert call_with_file("stdin=1", "getblockhash", stdin="0\n") == found
+    assert call_with_file("stdinrpcpass=1", "getblockcount", stdin="SECRET\n", secret=True) == (0, "0\n", "")
+    assert call_with_file("getinfo=1")[1].startswith("Chain: regtest\n")
+    assert call_with_file("getinfo=1\ncolor=always")[1].startswith("\x1b[34mChain: regtest")
+    assert '"addresses_known"' in call_with_file("addrinfo=1")[1]
+    assert "Local services" in call_with_file("netinfo=1")[1]
+    assert call_with_file("rpcwallet=w", "getblockcount")[0] == 1
+    assert call_with_file("rpcwallet=w", "-norpcwallet", "getblockcount") == (0, "0\n", "")
+    assert call_with_file("rpcconnect=localhost\nversion=1\nhelp=1\nserver=1\nx=1", "getblockcount") == (0, "0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "text"),
+    [
+        ("norpcid=1", ("x",), "Error reading configuration file: Negating of -rpcid is meaningless and"),
+        ("nocolor=0", ("x",), "Error reading configuration file: Negating of -color is meaningless and"),
+        ("chain=x", ("-noregtest", "x"), "Error: Unknown chain x."),
+        ("chain=main", ("x",), "Error: Invalid combination of -regtest"),
+        ("getinfo=1", ("getblockcount",), "error: -getinfo takes no arguments"),
+        ("getinfo=0\naddrinfo=1", (), "error: Only one of -addrinfo, -getinfo may be specified."),
+        ("getinfo=0", ("-netinfo",), "error: Only one of -getinfo, -netinfo may be specified."),
+        ("color=x", ("-getinfo",), "error: Invalid value for -color option."),
+        ("ipcconnect=unix", ("x",), "error: bitcoin-cli was not built with IPC support"),
+        ("ipcconnect=unix\nrpcconnect=a", ("x",), "error: -rpcconnect and -ipcconnect options cannot both be enabled"),
+        ("rpcconnect=127.0.0.1:x", ("x",), "error: Invalid port provided in -rpcconnect: 127.0.0.1:x"),
+        ("rpcconnect=127.0.0.1:x", (), "error: too few parameters (need at least command)"),
+        ("stdinwalletpassphrase=1", ("x",), "error: -stdinwalletpassphrase is only applicable for"),
+        ("stdinrpcpass=1", ("x",), "error: -stdinrpcpass specified but failed to read from standard input"),
+        ("regtest.rpcport=1\nrpcwait=1\nrpcwaittimeout=1", ("-rpcport=1", "x"), "error: timeout on transient error: C"),
+    ],
+)
+def test_what_a_configuration_file_says_is_refused_as_on_the_command_line(
+    call_with_file: Any, line: str, words: tuple[str, ...], text: str
+) -> None:
+    status, out, error = call_with_file(line, *words)
+    assert (status, out) == (1, "") and error.startswith(text)
+
+
+def test_a_configuration_file_that_the_client_does_not_read_is_no_error(tmp_path: Path) -> None:
+    """It is one for the node, which would miss something."""
+    (tmp_path / "bitcoin.conf").write_text("rpcport=7\n")
+    (tmp_path / "other.conf").write_text("rpcport=8\n")
+    assert cli.Caller({"datadir": str(tmp_path), "conf": "other.conf"}).address == ("127.0.0.1", 8)
 
 
 def test_conversion() -> None:

@@ -62,8 +62,8 @@ def test_configuration_file_completes_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "bitcoin.conf").write_text("regtest=1\nincludeconf=more.conf\n[regtest]\nrpcport=5\nrpcuser=a\n")
     (tmp_path / "more.conf").write_text("rpcpassword=b\n")
     caller = Caller({"datadir": str(tmp_path)})
-    assert (caller.port, caller.credentials()) == (5, ("a", "b", True))
-    assert Caller({"datadir": str(tmp_path), "rpcport": "6"}).port == 6
+    assert (caller.address, caller.credentials()) == (("127.0.0.1", 5), ("a", "b", True))
+    assert Caller({"datadir": str(tmp_path), "rpcport": "6"}).address[1] == 6
     with pytest.raises(CliError, match="Invalid combination"):
         Caller({"datadir": str(tmp_path), "chain": "signet"})
     with pytest.raises(CliError, match="could not be opened"):
@@ -73,14 +73,14 @@ def test_configuration_file_completes_the_command_line(tmp_path: Path) -> None:
 def test_a_free_port_is_the_one_that_the_node_tells(tmp_path: Path) -> None:
     (tmp_path / "bitcoin.conf").write_text("regtest=1\n[regtest]\nrpcport=0\n")
     with pytest.raises(CliError, match="Invalid port provided in -rpcport: 0"):
-        Caller({"datadir": str(tmp_path)})
+        Caller({"datadir": str(tmp_path)}).check_address()
     (tmp_path / "regtest").mkdir()
     (tmp_path / "regtest" / "ready.json").write_text('{"rpc": [{"host": "127.0.0.1", "port": 4321}]}')
-    assert Caller({"datadir": str(tmp_path)}).port == 4321
+    assert Caller({"datadir": str(tmp_path)}).address[1] == 4321
     with pytest.raises(CliError, match="Invalid port provided in -rpcport: 0"):  # as bitcoin-cli says of a word
-        Caller({"datadir": str(tmp_path), "rpcport": "0"})
+        Caller({"datadir": str(tmp_path), "rpcport": "0"}).check_address()
     with pytest.raises(CliError, match="Invalid port provided in -rpcport: 0"):  # of another machine it says nothing
-        Caller({"datadir": str(tmp_path), "rpcconnect": "10.0.0.1"})
+        Caller({"datadir": str(tmp_path), "rpcconnect": "10.0.0.1"}).check_address()
 
 
 def test_words_with_an_equals_sign() -> None:
