@@ -47,6 +47,10 @@ class RuleViolation(BtcnodeError):
         return (RuleViolation, (self.code, self.debug, self.fault))
 
 
+class ProofError(BtcnodeError):
+    """A Utreexo proof that does not prove what it should, or a leaf that is not there to be proven."""
+
+
 class StorageError(BtcnodeError):
     """The data directory cannot be used as it is."""
 

@@ -29,6 +29,7 @@ ORDER = {
     "indexes": 5,
     "chain": 5,
     "swiftsync": 5,
+    "utreexo": 4,
     "mempool": 6,
     "mining": 7,
     "sync": 7,
@@ -44,7 +45,7 @@ ORDER = {
     "simulate": 16,
     "cli": 17,
 }
-PURE = ("primitives", "script", "consensus", "wire", "descriptors", "swiftsync", "mempool", "protocol")
+PURE = ("primitives", "script", "consensus", "wire", "descriptors", "swiftsync", "utreexo", "mempool", "protocol")
 IMPURE_MODULES = {
     "time",
     "random",
