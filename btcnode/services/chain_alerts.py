@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from math import log2
 
+from btcnode.chain.block_status import FAILED_VALID
 from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockInvalidated, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.consensus.pow import block_work
@@ -36,6 +37,7 @@ class ChainAlerts:
         self._alerts = alerts
         self._tree: HeaderTree = chain.tree
         self._best_invalid = -1
+        self._former_tip = -1  # before the blocks that were disconnected last, until one is connected
         self._find_invalid()
         chain.driver.listen(self._on_events)
         chain.listen_failures(self._failures_changed)
@@ -45,6 +47,7 @@ class ChainAlerts:
         for event in chain_events:
             if isinstance(event, BlockConnected | BlockDisconnected):
                 moved = True
+                self._note_move(event)
             elif isinstance(event, BlockRejected) and self._tree.is_failed(event.index):
                 self._log_rejected(event)
                 self._note_invalid(event.index)
@@ -53,6 +56,7 @@ class ChainAlerts:
             elif isinstance(event, BlockInvalidated):
                 self._log_invalid(event.index)
                 self._note_invalid(event.index)
+                self._note_side_branches(event.index)
         if moved:
             self._check_forks()
             self._check_rules()
@@ -91,11 +95,37 @@ class ChainAlerts:
             self._best_invalid = index
         self._check_forks()
 
+    def _note_move(self, event: BlockConnected | BlockDisconnected) -> None:
+        if isinstance(event, BlockConnected):
+            self._former_tip = -1
+        elif self._former_tip < 0:
+            self._former_tip = event.index
+
+    def _note_side_branches(self, invalid: int) -> None:
+        """Branches off the active chain that the user has made invalid with it count when the chain moves next.
+
+        Core comes upon them while it looks for what is the best now.
+        """
+        tree = self._tree
+        if self._former_tip < 0 or not tree.is_ancestor(invalid, self._former_tip):
+            return
+        for tip in tree.tips():
+            if not tree.is_failed(tip) or not tree.is_ancestor(invalid, tip):
+                continue
+            best = -1
+            while not tree.is_ancestor(tip, self._former_tip):
+                if tree.status(tip) & FAILED_VALID:
+                    best = -1  # it was invalid before, and so was all above it
+                elif best < 0 and tree.is_linked(tip):
+                    best = tip
+                tip = tree.prev(tip)
+            if best >= 0 and tree.chainwork(best) > tree.chainwork(self._best_invalid):
+                self._best_invalid = best
+
     def _failures_changed(self) -> None:
-        """The user has invalidated or reconsidered a block."""
+        """The user has invalidated or reconsidered a block; what follows is told when the chain moves, as in Core."""
         if self._best_invalid >= 0 and not self._tree.is_failed(self._best_invalid):
             self._best_invalid = -1
-        self._check_forks()
 
     def _check_forks(self) -> None:
         tree, tip, rival = self._tree, self._chain.tip(), self._best_invalid

@@ -17,6 +17,7 @@ from .text import Number, Tree, parse, write
 MISSING = "(missing)"
 NO_MAP = "No embedded ASMap data available"  # none ships with the package
 TEST_BUILD = "This is a pre-release test build - use at your own risk - do not use for mining or merchant applications"
+INDEX_NAMES = ("txindex", "coinstatsindex", "basic block filter index", "txospenderindex")
 HUGE_DELTA = 1 << 62  # satoshi
 UNSIGNED_TX = b"\0"  # key of a psbt's global map
 MUSIG_NONCE = 0x1B  # type of a key of an input's map
@@ -41,6 +42,11 @@ def _about(most: int) -> Check:
 def _more(ours: Tree, theirs: Tree) -> bool:
     """Our number is the greater one."""
     return int(ours) > int(theirs)
+
+
+def _less(ours: Tree, theirs: Tree) -> bool:
+    """Our number is the smaller one."""
+    return _more(theirs, ours)
 
 
 def _same_but(pattern: str) -> Check:
@@ -187,7 +193,12 @@ LATER: dict[str, dict[str, Check]] = {
         "*.inflight:length": lambda ours, theirs: len(ours) > len(theirs),
     },
     "getnettotals": {"totalbytesrecv": _both_count},
+    "getindexinfo": {f"{name}.best_block_height": _less for name in INDEX_NAMES},  # after -reindex-chainstate
     "getmempoolinfo": {"optimal": lambda ours, theirs: ours is True and theirs is False},
+}
+IN_ORDER: dict[str, Callable[[list[Tree]], list[Tree]]] = {  # lists whose order means nothing, see docs/differences.md
+    "getchaintips": tips_in_order,
+    "getnodeaddresses": lambda rows: sorted(rows, key=repr),
 }
 _HELP = re.compile(r"^([a-z]+)[ \n]", re.ASCII)
 _PLACES = (
@@ -335,8 +346,8 @@ def kinds(method: str, ours: Answer, theirs: Answer, *, later: bool = False) -> 
         if ours.body != theirs.body:
             found.append(("body", repr(ours.body[:300]), repr(theirs.body[:300])))
         return found
-    if method == "getchaintips" and ours.status == theirs.status == http.client.OK:
-        one["result"], other["result"] = tips_in_order(one["result"]), tips_in_order(other["result"])
+    if method in IN_ORDER and ours.status == theirs.status == http.client.OK:
+        one["result"], other["result"] = IN_ORDER[method](one["result"]), IN_ORDER[method](other["result"])
     if _is_help(method, one) and _is_help(method, other):
         return found
     if found and isinstance(one, dict) and isinstance(other, dict):

@@ -49,7 +49,7 @@ class NetWalk(Walk):
             (2, lambda: ("addconnection", [self._node(), self._kind(), self.rng.random() < 0.5])),
             (1, lambda: ("ping", [])),
             (1, self._time),
-            (1, lambda: ("getnodeaddresses", [1, self.rng.choice(("x", "cjdns", "i2p", "ipv5", ""))])),
+            (1, lambda: ("getnodeaddresses", [0, self.rng.choice(("x", "cjdns", "i2p", "ipv5", ""))])),
         )
         (maker,) = self.rng.choices([maker for _, maker in makers], [weight for weight, _ in makers])
         return maker()

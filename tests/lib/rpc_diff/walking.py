@@ -59,7 +59,9 @@ class Walking:
                 return
             step = self.walk.next()
             self.history.append(shown(step))
-            if not self._take(step) or self._parted(self.walk.observed()) or not self._heard_the_same():
+            if not self._take(step) or self._is_tie():
+                return
+            if self._parted(self.walk.observed()) or not self._heard_the_same():
                 return
 
     # -- steps ---------------------------------------------------------------------------------------------------
@@ -149,6 +151,25 @@ class Walking:
         body = request("getblockcount", [])
         while len({node.result(body) for node in self.nodes}) > 1 and time.monotonic() < deadline:
             time.sleep(0.1)
+
+    def _is_tie(self) -> bool:
+        """Whether the nodes have chosen differently among blocks of equal work that were read from disk.
+
+        See docs/differences.md; what they tell from then on means nothing.
+        """
+        if len(self.nodes) < 2:
+            return False
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            tips = [node.result(request("getchaintips", [])) for node in self.nodes]
+            rows = [{tip["hash"]: (tip["height"], tip["status"]) for tip in found} for found in tips]
+            if rows[0] == rows[-1] or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        heights = [int(tip["height"]) for found in tips for tip in found if tip["status"] == "active"]
+        differing = {name for name, tip in rows[0].items() if rows[-1].get(name) != tip} | (rows[-1].keys() - rows[0])
+        at_tip = [int((rows[0].get(name) or rows[-1][name])[0]) == heights[0] for name in differing]
+        return bool(differing) and heights[0] == heights[-1] and all(at_tip)
 
     # -- what is told --------------------------------------------------------------------------------------------
 

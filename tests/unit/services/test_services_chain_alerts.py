@@ -7,14 +7,16 @@ from typing import Any, cast
 
 import pytest
 
-from btcnode.chain.events import BlockDisconnected, BlockInvalidated, BlockRejected, ChainEvent
+from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockInvalidated, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.errors import RuleViolation
 from btcnode.networks.parameters import params_for
+from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.connections.time_offsets import WARN_SECONDS
 from btcnode.services.alerts import Alerts
 from btcnode.services.chain import Chain
 from btcnode.services.chain_alerts import CLOCK_TEXT, INVALID_CHAIN_TEXT, ChainAlerts
+from btcnode.testing.blocks import BlockTemplate
 from btcnode.testing.memory_chain import mine_chain
 
 REGTEST = params_for("regtest")
@@ -74,10 +76,12 @@ def test_an_invalid_chain_that_is_longer(chain: TinyChain, caplog: pytest.LogCap
     chain.publish([BlockDisconnected(5, 5, cast(Any, None))])
     assert not alerts.warnings()
     chain.active = 3
-    chain.failures_changed()
+    chain.publish([BlockDisconnected(4, 4, cast(Any, None))])
     assert alerts.warnings()
     chain.tree.clear_failed(5)
     chain.failures_changed()
+    assert alerts.warnings()  # as in Core, until the chain has moved
+    chain.publish([BlockConnected(4, 4, 1, 0, 0, cast(Any, None))])
     assert not alerts.warnings()
     chain.tree.mark_failed(5)
     assert watch_of(chain)[1].warnings()  # known from an earlier run
@@ -94,6 +98,34 @@ def test_what_the_user_invalidates_counts_without_the_blocks_above(chain: TinyCh
     chain.tree.mark_failed(8)
     chain.publish([BlockInvalidated(8)])
     assert alerts.warnings() == [f"Warning: {INVALID_CHAIN_TEXT}"]
+
+
+@pytest.mark.parametrize(("blocks", "before", "warns"), [(4, False, False), (5, False, True), (5, True, False)])
+def test_side_branches_that_the_user_invalidates_count_when_the_chain_moves(
+    chain: TinyChain, blocks: int, before: bool, warns: bool
+) -> None:
+    """As in Core, which comes upon them on its way to the best chain; not headers alone, nor what failed before."""
+    tree = chain.tree
+    for index in range(11):
+        tree.receive_block(index, 1, 0, index)
+    side, prev = 3, tree.hash(3)
+    for height in range(4, 11):
+        time = NOW - 100 + height
+        raw = BlockTemplate(REGTEST, prev, height, time, REGTEST.pow_limit_bits, extra=b"\x01").build()
+        side, prev = tree.add(raw[:HEADER_SIZE], NOW)[0], header_hash(raw[:HEADER_SIZE])
+        if height < 4 + blocks:
+            tree.receive_block(side, 1, 0, 100 + height)
+    chain.active = 10
+    _, alerts = watch_of(chain)
+    if before:
+        tree.mark_failed(tree.ancestor(side, 4))
+    tree.mark_failed(2)
+    chain.active = 1
+    chain.publish([BlockDisconnected(index, index, cast(Any, None)) for index in range(10, 1, -1)])
+    chain.publish([BlockInvalidated(2)])
+    assert not alerts.warnings()
+    chain.publish([BlockConnected(1, 1, 1, 0, 0, cast(Any, None))])
+    assert bool(alerts.warnings()) == warns
 
 
 def test_unknown_rules_and_clocks(chain: TinyChain) -> None:
