@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.consensus.pow import block_work
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash
+from btcnode.record import record
 
 TWO_WEEKS = 14 * 24 * 3600  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AssumeValid:
     """The assumed-valid block (None: verify everything), and the least work a chain must have to count."""
 

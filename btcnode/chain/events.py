@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from btcnode.errors import RuleViolation
 from btcnode.primitives.block import ParsedBlock
+from btcnode.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockConnected:
     """The header at ``index`` is the new tip; ``inputs`` and ``txs`` count what its block held.
 
@@ -23,7 +24,7 @@ class BlockConnected:
     block: ParsedBlock = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockDisconnected:
     """The block at ``index`` left the active chain; its parent is the tip now. Do not keep ``block``.
 
@@ -37,7 +38,7 @@ class BlockDisconnected:
     returns: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockRejected:
     """The block at ``index`` broke a rule: when its bytes were checked, or (``connecting``) on the coins.
 
@@ -50,14 +51,14 @@ class BlockRejected:
     top: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockInvalidated:
     """The user has declared the block at ``index`` invalid, and the active chain has left it."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockStored:
     """The bytes of the block at ``index`` passed the checks that need no coins, and lie on disk.
 
@@ -68,7 +69,7 @@ class BlockStored:
     block: ParsedBlock | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Flushed:
     """Coins, index and tip marker are on disk up to the block that was the tip when the flush began."""
 
@@ -76,7 +77,7 @@ class Flushed:
     coins_deleted: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SnapshotActivated:
     """A UTXO set was loaded: the header at ``index`` is the tip, without the blocks on the way to it."""
 
@@ -84,7 +85,7 @@ class SnapshotActivated:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HistoryMoved:
     """The chain below a loaded UTXO set has come to the header at ``index``, or is validated completely."""
 

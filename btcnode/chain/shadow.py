@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from btcnode.files import MIB, parse_json, read_limited
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
+from btcnode.record import record
 from btcnode.script.flags import MANDATORY_VERIFY_FLAGS, VERIFY_TAPROOT, flag_names, require_consistent
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_input
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Disagreement:
     """One input on which the engines differ: enough to run it again.
 

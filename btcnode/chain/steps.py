@@ -6,16 +6,15 @@ commits the result to the tree. A step carries everything that its execution rea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from btcnode.chain.second_look import SecondLook
 from btcnode.errors import RuleViolation
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.steps import Steps
+from btcnode.record import record, struct
 from btcnode.storage.blockfiles import BlockPos
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StoreStep:
     """Check the bytes of the block of header ``index`` and append them to the block files.
 
@@ -30,7 +29,7 @@ class StoreStep:
     checked_txs: int = 0  # not 0: the block was checked elsewhere and has so many transactions; it is only stored
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConnectStep:
     """Connect the block of header ``index``, a child of the tip; its bytes lie at ``position``.
 
@@ -45,7 +44,7 @@ class ConnectStep:
     verify_scripts: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FinishStep:
     """Wait for the scripts of the oldest block that was connected ahead of its script checks: header ``index``."""
 
@@ -53,12 +52,12 @@ class FinishStep:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RetreatStep:
     """Give up every block that was connected ahead of its script checks."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DisconnectStep:
     """Disconnect the tip, header ``index``."""
 
@@ -69,7 +68,7 @@ class DisconnectStep:
     undo_position: BlockPos
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FlushStep:
     """Write the index records of changed headers, then coins and tip marker in one transaction.
 
@@ -85,14 +84,14 @@ class FlushStep:
     prune: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EndFlushStep:
     """Wait for the end of the flush that was begun as ``flush``."""
 
     flush: FlushStep
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LookStep:
     """A slice of the second look at block ``index``, which was found invalid (``pending_looks.py``)."""
 
@@ -103,7 +102,7 @@ class LookStep:
 Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep | EndFlushStep | LookStep
 
 
-@dataclass(slots=True)
+@struct
 class StepResult:
     """What came of a step; ``violation`` set means that the block is at fault and nothing was changed.
 

@@ -8,12 +8,13 @@ import string
 import subprocess
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError
 from btcnode.primitives.hashes import to_display
+from btcnode.record import struct
 from btcnode.settings.groups.notifications import NotificationSettings
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _SAFE = frozenset(string.ascii_letters + string.digits + " .,;-_/:?@()")
 MAX_BLOCK_COMMANDS = 16  # commands of -blocknotify that run at a time; a later block's waits for them
 
 
-@dataclass(slots=True)
+@struct
 class RunHooks:
     """What to do when; empty commands do nothing."""
 

@@ -8,7 +8,7 @@ it slices bytes and calls a function only for what is not the common case.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from struct import Struct
 from typing import NamedTuple, Protocol, cast
@@ -37,6 +37,7 @@ from btcnode.primitives.coin import coin_height, coin_prefix
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import from_display, to_display
 from btcnode.primitives.tx import Tx
+from btcnode.record import record, struct
 from btcnode.script.flags import VERIFY_WITNESS
 from btcnode.script.verify import ScriptFailure, ScriptJob
 
@@ -72,7 +73,7 @@ class ConnectSource(CoinSource, Protocol):
         """Whether one of the outpoints has an unspent coin."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConnectContext:
     """What connecting a block takes from its network and its ancestors.
 
@@ -92,7 +93,7 @@ class ConnectContext:
     bip30_implied: bool = False
 
 
-@dataclass(slots=True)
+@struct
 class BlockDelta:
     """What a block does to the coins; valid once all ``jobs`` have passed.
 

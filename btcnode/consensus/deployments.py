@@ -7,12 +7,12 @@ bits decide nothing but what is deployed in future, and what a new block should 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.networks.parameters import ALWAYS_ACTIVE, NEVER_ACTIVE, Deployment, NetworkParams
 from btcnode.primitives.hashes import BlockHash
+from btcnode.record import record
 from btcnode.script.flags import (
     VERIFY_CHECKLOCKTIMEVERIFY,
     VERIFY_CHECKSEQUENCEVERIFY,
@@ -71,7 +71,7 @@ class ThresholdState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SignalStats:
     """Signalling in the running period: blocks so far, those that signalled, whether the threshold is in reach."""
 
@@ -82,7 +82,7 @@ class SignalStats:
     possible: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeploymentStatus:
     """What getdeploymentinfo tells of a BIP9 deployment, as of a block.
 

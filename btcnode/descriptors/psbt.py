@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple, TypeVar
 
 from btcnode.descriptors.bip32 import KeyOrigin
@@ -12,6 +12,7 @@ from btcnode.descriptors.sigdata import AggregateLeaf, LeafOrigin, SignatureData
 from btcnode.descriptors.taproot import NO_KEY, Leaf, TaprootTree
 from btcnode.primitives.hashes import hash160
 from btcnode.primitives.tx import Tx
+from btcnode.record import struct
 from btcnode.script.signatures import is_valid_xonly
 
 K = TypeVar("K")
@@ -50,7 +51,7 @@ def fill(mine: dict[K, V], theirs: Mapping[K, V]) -> None:
         mine.setdefault(key, value)
 
 
-@dataclass(slots=True)
+@struct
 class PsbtInput:
     """What goes with one input. Empty bytes, None and ``NO_KEY`` mean that a field is not there.
 
@@ -178,7 +179,7 @@ def _fill_taproot_origins(data: SignatureData, origins: Mapping[bytes, LeafOrigi
         data.xonly_keys.setdefault(hash160(key), key)
 
 
-@dataclass(slots=True)
+@struct
 class PsbtOutput:
     """What goes with one output; fields as in ``PsbtInput``."""
 
@@ -230,7 +231,7 @@ class PsbtOutput:
         fill(self.aggregates, other.aggregates)
 
 
-@dataclass(slots=True)
+@struct
 class Psbt:
     """A transaction without signatures and what signers tell each other about it."""
 

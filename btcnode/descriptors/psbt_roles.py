@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableSequence, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, IntEnum
 from typing import Any
 
@@ -18,6 +18,7 @@ from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
+from btcnode.record import struct
 from btcnode.script.errors import ScriptAbort
 from btcnode.script.flags import STANDARD_VERIFY_FLAGS
 from btcnode.script.scriptparse import (
@@ -222,7 +223,7 @@ def join(psbts: Sequence[Psbt], shuffle: Callable[[MutableSequence[Any]], None])
 # ---- analysis
 
 
-@dataclass(slots=True)
+@struct
 class InputAnalysis:
     """What is there of an input, what is missing, and who has to act on it."""
 
@@ -232,7 +233,7 @@ class InputAnalysis:
     missing: SignatureData = field(default_factory=SignatureData)
 
 
-@dataclass(slots=True)
+@struct
 class Analysis:
     """The state of a PSBT; ``error`` says why it can come to nothing."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 
 from btcnode.descriptors.bip32 import KeyOrigin
 from btcnode.descriptors.miniscript_types import Fragment
 from btcnode.descriptors.taproot import SpendData, TaprootTree
+from btcnode.record import struct
 
 LeafOrigin = tuple[set[bytes], KeyOrigin]
 """The leaf hashes whose scripts have an x-only key, and where it comes from."""
@@ -14,7 +15,7 @@ AggregateLeaf = tuple[bytes, bytes]
 """A MuSig2 key as it stands in the script, and the leaf hash (32 zero bytes on the key path)."""
 
 
-@dataclass(slots=True)
+@struct
 class SignatureData:
     """Tables by HASH160 of the key (``signatures``, ``pubkeys``: key and signature, key and origin), by x-only key, by
     (x-only key, leaf hash), by hash of a preimage.

@@ -10,7 +10,6 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent, SnapshotActivated
@@ -19,12 +18,13 @@ from btcnode.mempool.entry import MempoolEntry, RemovalReason
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol.events import ChainSettled, PeerConnected, PeerDisconnected
 from btcnode.protocol.inputs import Input
+from btcnode.record import record
 
 MAX_WAITING = 10_000  # events that one iterator may be behind: 10,000 x 200 B
 MAX_SWITCHING = 1_000  # blocks that a chain under way to more work holds back: 1,000 x 200 B
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewTip:
     """A block was connected: at ``height`` the active chain has ``block_hash`` (display order).
 
@@ -35,7 +35,7 @@ class NewTip:
     block_hash: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reorganisation:
     """Blocks were left: their hashes, newest first (display order). The chain up to ``fork_height`` stayed.
 
@@ -47,7 +47,7 @@ class Reorganisation:
     disconnected: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewTransaction:
     """A transaction came into the mempool; hashes in display order, the fee in satoshi."""
 
@@ -57,7 +57,7 @@ class NewTransaction:
     vsize: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PeerCame:
     """A connection stands; ``address`` is ``host:port``. Of one that is refused at once nothing is told."""
 
@@ -66,7 +66,7 @@ class PeerCame:
     inbound: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PeerLeft:
     """A connection is gone; ``reason`` is for people."""
 

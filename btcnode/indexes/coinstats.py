@@ -7,7 +7,7 @@ record and no block ever has to be taken back: 496 bytes a block.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from btcnode.consensus.subsidy import block_subsidy
@@ -16,6 +16,7 @@ from btcnode.indexes.recipe import IndexedBlock, Made
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_is_coinbase, coin_prefix, coin_script, coin_value
+from btcnode.record import record
 from btcnode.script.scriptparse import is_unspendable
 from btcnode.storage.coins import BOGO_OVERHEAD
 from btcnode.storage.muhash import NUMBER_SIZE, MuHash, number_digest
@@ -33,7 +34,7 @@ _OVERWRITTEN = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CoinStats:
     """The UTXO set after a block; what is no property of the set is summed up since the genesis block. Satoshi."""
 

@@ -7,16 +7,16 @@ anything back. Stale blocks keep their records, and whoever asks decides which c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from btcnode.primitives.hashes import BlockHash
+from btcnode.record import record
 
 NUMBER_SIZE = 4
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IndexedBlock:
     """A block to be indexed.
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -29,6 +29,7 @@ from btcnode.errors import CorruptionError, StorageError
 from btcnode.indexes.recipe import NUMBER_SIZE
 from btcnode.indexes.runs import RUN_NAMES, SLOTS, Runs
 from btcnode.primitives.hashes import BlockHash
+from btcnode.record import struct
 from btcnode.storage.checksums import (
     SUMS,
     Tally,
@@ -58,7 +59,7 @@ _TOTALS = Struct("<QQQQ")  # count and sum of checksums: of blocks' records, of 
 HASH_SIZE = 32
 
 
-@dataclass(slots=True)
+@struct
 class Batch:
     """What is stored at once."""
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import frexp
+
+from btcnode.record import struct
 
 Row = list[float]
 Counts = list[int]
@@ -20,7 +22,7 @@ EXACT_INTEGERS = 2.0**53  # every whole number below is a float
 _UINT32 = 0xFFFFFFFF
 
 
-@dataclass(slots=True)
+@struct
 class BucketRange:
     """A run of buckets that was judged together; bounds of -1 mean that there is none."""
 
@@ -32,7 +34,7 @@ class BucketRange:
     left_mempool: float = 0.0
 
 
-@dataclass(slots=True)
+@struct
 class Estimation:
     """What an estimate rests on: the lowest run that met the threshold, and the highest that did not."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from btcnode.record import record
 
 MAX_STANDARD_TX_WEIGHT = 400_000
 MAX_PACKAGE_COUNT = 25
 MAX_PACKAGE_WEIGHT = 404_000  # 101 kvB
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MempoolOptions:
     """Limits and feerates (sat/kvB).
 

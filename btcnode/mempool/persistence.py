@@ -8,7 +8,6 @@ checksum behind it (``storage/trailer.py``), which is not XORed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError
 from typing import Any, TypeVar, cast
@@ -16,6 +15,7 @@ from typing import Any, TypeVar, cast
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.tx import Tx
+from btcnode.record import struct
 from btcnode.storage.trailer import with_trailer
 
 VERSION_PLAIN = 1
@@ -34,7 +34,7 @@ _CHECKED = 1000  # items that are looked at together
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
+@struct
 class StoredTx:
     """A transaction with the time at which it came in (Unix seconds) and the operator's fee delta (satoshi)."""
 

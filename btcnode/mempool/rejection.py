@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from btcnode.primitives.hashes import Txid, Wtxid
 from btcnode.primitives.tx import Tx
+from btcnode.record import struct
 
 if TYPE_CHECKING:
     from btcnode.mempool.entry import MempoolEntry
@@ -102,7 +103,7 @@ class PackageFault(StrEnum):
     TX = "tx"  # a transaction of it
 
 
-@dataclass(slots=True)
+@struct
 class PackageResult:
     """The verdict on a package and, by wtxid, on its transactions, as far as they have been judged."""
 

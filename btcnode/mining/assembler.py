@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.blocks import height_script
@@ -19,6 +18,7 @@ from btcnode.primitives.hashes import ZERO_HASH, BlockHash, sha256d
 from btcnode.primitives.header import Header
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
+from btcnode.record import record
 
 COMMITMENT_HEAD = bytes.fromhex("6a24aa21a9ed")  # OP_RETURN, push of 36 bytes, BIP141's tag
 MAX_TIMEWARP_S = 600  # BIP94: a period may begin this much before its predecessor's end
@@ -27,7 +27,7 @@ NONCES = 1 << 32  # of a header
 EXTRA_NONCE = b"\x00"  # OP_0: a coinbase script_sig has two bytes at least
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Candidate:
     """A block without proof of work: 80 header bytes and transactions."""
 

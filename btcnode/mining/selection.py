@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from btcnode.consensus.locks import is_final
 from btcnode.mempool.entry import MempoolEntry
 from btcnode.mempool.pool import Mempool
+from btcnode.record import record, struct
 
 MAX_BLOCK_WEIGHT = 4_000_000
 MAX_BLOCK_SIGOPS_COST = 80_000
@@ -18,7 +19,7 @@ MAX_FAILURES = 1000  # in a row, once the block is nearly full
 NEARLY_FULL_WEIGHT = 4000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockLimits:
     """How much a block takes: weight units, sigop cost, and the least feerate (sat/kvB) of a chunk."""
 
@@ -28,7 +29,7 @@ class BlockLimits:
     min_feerate: int = MIN_FEERATE
 
 
-@dataclass(slots=True)
+@struct
 class Selection:
     """Entries in block order; fees are what they really pay (satoshi), weight and sigops include what is reserved."""
 

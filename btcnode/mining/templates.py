@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, TypedDict
 
 from btcnode.consensus.ancestry import Ancestry
@@ -20,6 +20,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.primitives.tx import Tx
 from btcnode.primitives.units import Unit
+from btcnode.record import struct
 
 REFRESH_SECONDS = 5  # a changed mempool alone is no reason for a new template more often (Core's rule)
 _ANYONE = b"\x51"
@@ -39,7 +40,7 @@ class TemplateTx(TypedDict):
     weight: Annotated[int, "Weight"]
 
 
-@dataclass(slots=True)
+@struct
 class Template:
     """A choice of transactions on top of ``tip``; ``version`` is that of the mempool it was made from."""
 

@@ -19,7 +19,7 @@ import logging
 import socket
 import time
 from collections import Counter, defaultdict, deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, cast
 
 from btcnode.errors import DecodeError
@@ -36,6 +36,7 @@ from btcnode.protocol.events import (
 )
 from btcnode.protocol.limits import LARGE_TX
 from btcnode.protocol.serving.send_queue import SendQueue
+from btcnode.record import record, struct
 from btcnode.wire.codec import LimitExceeded
 from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError, OversizedFrameError
 from btcnode.wire.registry import UnknownMessage, read_message
@@ -68,7 +69,7 @@ OTHER_COMMANDS = "*other*"  # unknown commands are counted together, so that no 
 log = logging.getLogger("btcnode.net")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Door:
     """A place to listen at. ``white``: it gives permissions. ``onion``: Tor hands connections over there."""
 
@@ -81,7 +82,7 @@ class Door:
 NO_DOOR = Door()
 
 
-@dataclass(slots=True)
+@struct
 class Traffic:
     """What all connections share: loop, limits and counters in bytes, and whom they tell what happens.
 

@@ -9,14 +9,15 @@ smallest first. While somebody waits, who does not go on gives way: an honest li
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from btcnode.record import struct
 
 BUDGET = 64_000_000  # bytes announced; 16 messages of the largest size
 PROGRESS = 16_384
 STALLED = 2.0
 
 
-@dataclass(slots=True)
+@struct
 class _Frame:
     size: int
     held: int  # when it last went on

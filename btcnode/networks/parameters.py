@@ -8,7 +8,7 @@ them are listed in ``script_flag_exceptions``. Hashes are in internal byte order
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from struct import pack
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from btcnode.primitives.addresses import AddressPrefixes
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash, from_display, sha256d, to_display
+from btcnode.record import record
 
 BIP34_IMPLIES_BIP30_LIMIT = 1_983_702  # first height whose BIP34 coinbase may repeat one of before BIP34
 
@@ -80,7 +81,7 @@ class HeadersSync(NamedTuple):
     redownload_buffer_size: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NetworkParams(AddressPrefixes):
     """Everything that differs between networks.
 

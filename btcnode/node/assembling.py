@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 from btcnode.net.capture import MessageCapture
 from btcnode.net.reactor import Reactor
@@ -19,6 +18,7 @@ from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.protocol import Protocol
+from btcnode.record import record
 from btcnode.rpc.request_metrics import rpc_metrics
 from btcnode.services.assumed_chain import AssumedChain
 from btcnode.services.block_effects import BlockEffects
@@ -51,7 +51,7 @@ from btcnode.wire.constants import NODE_NETWORK
 log = logging.getLogger("btcnode.node")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Machinery:
     """What works below the parts: the chain's driver, the protocol and its sockets, the mempool's admission."""
 
@@ -63,7 +63,7 @@ class Machinery:
     transactions: Transactions
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AssembledNode:
     """Everything that a node consists of."""
 

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from random import SystemRandom
 from types import TracebackType
 from typing import Any, TypeVar
 
 from btcnode.errors import BtcnodeError, StorageError
 from btcnode.networks.parameters import NetworkParams
+from btcnode.record import record
 from btcnode.rpc.methods import make_table
 from btcnode.rpc.table import MethodTable
 from btcnode.services.alerts import Alerts
@@ -33,7 +33,7 @@ class StartStopped(BtcnodeError):
         super().__init__("The node was asked to stop before it was ready")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Launch:
     """One start of a node and what follows from it. Used on the loop thread."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from dataclasses import dataclass
 
 from btcnode.errors import ConfigError
 from btcnode.net.reactor import Reactor
 from btcnode.networks.assumeutxo import known_sets
 from btcnode.node.control_groups import MemoryGroup, memory_groups
 from btcnode.protocol.commands import ValidationLimit
+from btcnode.record import record
 from btcnode.rpc.room import Room
 from btcnode.services.chain import Chain
 from btcnode.services.transactions import Transactions
@@ -109,7 +109,7 @@ def fit_memory(settings: Settings) -> tuple[Settings, MemoryBudget, MemoryPlan]:
     return settings.changed("mempool", maxmempool_bytes=share.mempool), budget, share
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NodeConsumers:
     """What takes memory in a node beside the coin cache."""
 

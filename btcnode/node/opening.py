@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from btcnode import __version__
@@ -20,6 +19,7 @@ from btcnode.node.placement import Placement
 from btcnode.node.proxy_setup import listening, make_dialer
 from btcnode.node.ready_file import ready_path, remove_ready
 from btcnode.node.resources import http_limits
+from btcnode.record import record
 from btcnode.rpc.http_server import HttpLimits
 from btcnode.rpc.server import RpcServer
 from btcnode.services.addresses import Addresses
@@ -41,7 +41,7 @@ REPAIR = "reindex_after_failure_noninteractive_yes"  # a value of -test
 log = logging.getLogger("btcnode.node")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OpenedNode:
     """What is open. ``settings`` is that of the launch, with ``reindex`` where the data is repaired by one.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from btcnode.errors import ConfigError
+from btcnode.record import record
 from btcnode.settings.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placement:
     """The processors of the loop's thread and of the worker processes; ``everything`` is empty where nobody named any.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 
 from btcnode.errors import ConfigError
@@ -15,6 +15,7 @@ from btcnode.net.proxy.tor_control import TorController, TorPlan
 from btcnode.net.reactor import Reactor
 from btcnode.protocol.connections.outbound_choice import BAD_PORTS
 from btcnode.protocol.events import LocalAddress, LocalAddressGone, NetworkReachable
+from btcnode.record import record
 from btcnode.settings.addresses import ProxyAddress, ProxyPlan
 from btcnode.settings.groups.connections import ConnectionSettings
 from btcnode.settings.permissions import Permission
@@ -58,7 +59,7 @@ async def resolve(service: ProxyAddress, flag: str, *, allowed: bool) -> ProxyAd
     return service
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Listening:
     """Where to listen: for peers and for Tor. ``chosen``: the user named addresses."""
 

@@ -7,10 +7,10 @@ A message is ``topic | body | sequence[u32 LE]``, three parts. Hashes stand in d
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from struct import Struct
 
 from btcnode.primitives.block import ParsedBlock
+from btcnode.record import record
 
 HASHBLOCK, HASHTX, RAWBLOCK, RAWTX, SEQUENCE = "hashblock", "hashtx", "rawblock", "rawtx", "sequence"
 TOPICS = (HASHBLOCK, HASHTX, RAWBLOCK, RAWTX, SEQUENCE)
@@ -19,7 +19,7 @@ TOPICS = (HASHBLOCK, HASHTX, RAWBLOCK, RAWTX, SEQUENCE)
 _u64 = Struct("<Q").pack
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Endpoint:
     """A topic to be published at an address; ``hwm``: most messages that wait for one subscriber (0: no limit)."""
 
@@ -33,7 +33,7 @@ def zmq_address(text: str) -> str:
     return f"ipc://{text[5:]}" if text.startswith("unix:") else text
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TxAdded:
     """A transaction came into the mempool as its change number ``sequence``."""
 
@@ -44,7 +44,7 @@ class TxAdded:
     size = property(lambda self: len(self.raw))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TxRemoved:
     """A transaction left the mempool, and not into a block."""
 
@@ -54,7 +54,7 @@ class TxRemoved:
     size = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockIn:
     """A block was connected."""
 
@@ -63,7 +63,7 @@ class BlockIn:
     size = property(lambda self: len(self.block.raw))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockOut:
     """A block was disconnected."""
 
@@ -72,7 +72,7 @@ class BlockOut:
     size = property(lambda self: len(self.block.raw))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewTip:
     """The chain has come to a new best block, and the initial download is over."""
 

@@ -7,10 +7,10 @@ Whoever does the work counts it in plain numbers; they are read when somebody as
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from btcnode.counting import Histogram
+from btcnode.record import record
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -26,7 +26,7 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Metric:
     """One name: what it says, and the labels that its samples have. None has values that a peer can choose."""
 
@@ -44,7 +44,7 @@ class Metric:
         return Reading(self, {(label,): value for label, value in values.items()})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reading:
     """All samples of a metric at one moment."""
 

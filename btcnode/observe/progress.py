@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
+
+from btcnode.record import record
 
 log = logging.getLogger("btcnode.validation")
 
@@ -33,7 +34,7 @@ STATES = {
 """What a state of the synchronisation means, for people."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Snapshot:
     """The node at one moment. Times are Unix seconds; ``status`` is what it is busy with before and after it is ready.
 
@@ -73,7 +74,7 @@ class Snapshot:
         return self.state == "synced" and fresh and self.peers_in + self.peers_out > 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rates:
     """Figures per second over the last minute of work, and the seconds left (None where nothing can be said)."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.hashes import sha256d
+from btcnode.record import record
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _WHITE_SPACE = " \f\n\r\t\v"
@@ -22,7 +22,7 @@ MAX_BASE58_LENGTH = 512  # characters; decoding is quadratic, and addresses and 
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AddressPrefixes:
     """What tells the addresses and keys of one network from another's; the prefixes of base58 texts are bytes."""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.hashes import BlockHash, sha256d
+from btcnode.record import record
 
 HEADER_SIZE = 80
 HEADER_STRUCT = Struct("<i32s32sIII")  # version, prev, merkle root, time, bits, nonce
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Header:
     """The fields of a block header; hashes in internal order, ``bits`` the compact target."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from btcnode.record import record
 
 
 class Unit(Enum):
@@ -16,7 +17,7 @@ class Unit(Enum):
     HEX = "bytes as hex digits"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyName:
     """What stands for any key of a mapping."""
 

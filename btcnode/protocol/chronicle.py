@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from btcnode.protocol.misbehaviour import is_hostile
+from btcnode.record import record, struct
 
 if TYPE_CHECKING:
     from btcnode.protocol.peer import Peer
@@ -16,7 +16,7 @@ MOST_DEPARTURES = 50
 FULL, COMPACT, XTHIN = "full", "compact", "xthin"
 
 
-@dataclass(slots=True)
+@struct
 class Arrival:
     """How one block came. Times are the protocol's seconds (``steady``), -1 for what has not happened.
 
@@ -33,7 +33,7 @@ class Arrival:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Departure:
     """A connection that has ended: ``unix`` when, ``seconds`` it lasted, ``score`` (0 to 100) of the peer.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from btcnode.protocol.limits import (
     HANDSHAKE_TIMEOUT,
     MAX_BLOCK_RELAY_ONLY,
@@ -11,13 +9,14 @@ from btcnode.protocol.limits import (
     MAX_EXTRA_TRANSACTIONS,
     MAX_OUTBOUND_FULL_RELAY,
 )
+from btcnode.record import record
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_P2P_V2, NODE_WITNESS
 
 OWN_SERVICES = NODE_NETWORK | NODE_WITNESS | NODE_NETWORK_LIMITED
 """What every node of ours offers; options add to it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProtocolConfig:
     """Options of the protocol; the defaults are a full node's in blocks-only mode.
 

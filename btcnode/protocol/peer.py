@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, TypeAlias
 
 from btcnode.chain.presync import HeadersSync, PresyncState
@@ -14,6 +14,7 @@ from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_states import PeerState, Role
 from btcnode.protocol.limits import PING_BURST, TX_INV_BURST, WORK_BURST
 from btcnode.protocol.serving.request_queue import RequestQueue
+from btcnode.record import struct
 from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS
 from btcnode.wire.netaddr import NETWORK_NAMES
@@ -45,7 +46,7 @@ WITHOUT_TRANSACTIONS = (ConnectionKind.BLOCK_RELAY, ConnectionKind.FEELER, Conne
 _OUTBOUND_OR_BLOCK_RELAY = (ConnectionKind.OUTBOUND_FULL, ConnectionKind.BLOCK_RELAY)
 
 
-@dataclass(slots=True)
+@struct
 class HeaderState:
     """What the peer told of headers, and what we told it. Header indices, ``NONE`` where there is none.
 
@@ -75,7 +76,7 @@ class HeaderState:
         return presync.height if presync is not None and presync.state is PresyncState.PRESYNC else -1
 
 
-@dataclass(slots=True)
+@struct
 class BlockState:
     """Blocks on their way from the peer. Keys are header indices; values say when, in ``Context.steady`` seconds.
 
@@ -95,7 +96,7 @@ class BlockState:
     broken: bool = False  # it has brought one that broke a rule
 
 
-@dataclass(slots=True)
+@struct
 class SpentState:
     """Spent coins on their way from the peer, by the header index of their block; seconds of ``Context.steady``."""
 
@@ -110,7 +111,7 @@ class SpentState:
 Part: TypeAlias = "tuple[int, Callable[[bytes], None] | GetXThin | GetXBlockTx]"
 
 
-@dataclass(slots=True)
+@struct
 class ServeState:
     """What the peer waits for from us."""
 
@@ -134,7 +135,7 @@ class ServeState:
         return not self.parts and self.queue.taken - (self.reading != NONE) >= requests
 
 
-@dataclass(slots=True)
+@struct
 class AddrState:
     """Address gossip with the peer."""
 
@@ -150,7 +151,7 @@ class AddrState:
     rate_limited: int = 0
 
 
-@dataclass(slots=True)
+@struct
 class PingState:
     """Latency and liveness; seconds."""
 
@@ -164,7 +165,7 @@ class PingState:
     """Pings that wait: place of what was sent before, requests that were made before, nonce."""
 
 
-@dataclass(slots=True)
+@struct
 class TxState:
     """Transactions announced to a peer that wants announcements. Times are seconds of ``Context.mockable``."""
 
@@ -186,7 +187,7 @@ class TxState:
     steps: Steps[None] | None = None  # of what takes several turns
 
 
-@dataclass(slots=True)
+@struct
 class Job:
     """A message that is worked on in steps: its command, and the size of its payload."""
 
@@ -195,7 +196,7 @@ class Job:
     size: int
 
 
-@dataclass(slots=True)
+@struct
 class Peer:
     """One connection. Version fields are zero until its version message came.
 

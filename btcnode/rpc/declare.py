@@ -21,7 +21,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import (
     Annotated,
@@ -39,6 +39,7 @@ from typing import (
 )
 
 from btcnode.primitives.units import KeyName, Unit
+from btcnode.record import record
 from btcnode.rpc.given import ABSENT, Checked, Given, Items, Lenient, Strict, Whole
 from btcnode.rpc.jsonvalue import Number
 from btcnode.rpc.method import Method
@@ -65,56 +66,56 @@ AnyRange = Annotated[Any, Kind.RANGE]
 """The last position, or first and last: ``descriptors.parse_range`` checks it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bits:
     """Bounds of a whole number: signed, or with a negative number unsigned. 32 without it."""
 
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hint:
     """How help tells the default, where that is no value or not the one that the method is given."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Default:
     """What is taken for a member of an object that is not given."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Named:
     """The name of an item or of a key that may be any, or other names of an argument behind ``|``."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Oneline:
     """What stands for an argument in the usage line."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Label:
     """What help says is the type, where that is not the JSON type."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Like:
     """What is described as another type: an argument is handed over as it came, a result is not checked."""
 
     kind: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Otherwise:
     """The error for an item that has none of the declared types."""
 

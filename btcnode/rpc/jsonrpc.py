@@ -10,11 +10,11 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any
 
+from btcnode.record import struct
 from btcnode.rpc.auth import Caller
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import (
@@ -68,7 +68,7 @@ _RESULT_2, _ERROR_2 = b'{"jsonrpc":"2.0","result":', b'{"jsonrpc":"2.0","error":
 Writer = Callable[[Any], bytes]
 
 
-@dataclass(slots=True)
+@struct
 class Request:
     """One call of a user; what is read before an error counts for the error's reply."""
 

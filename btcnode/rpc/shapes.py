@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
+from btcnode.record import record
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Given, Items, Lenient, Members, Strict, Whole
 from btcnode.rpc.jsonvalue import Number, type_name
@@ -70,7 +71,7 @@ def whole_number(value: Any, bits: int = 32) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arg:
     """An argument, an item of one that is an array, or a member of one that is an object.
 
@@ -196,7 +197,7 @@ class Arg:
                 raise RpcError(RpcCode.TYPE_ERROR, f"Unexpected key {key}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Result:
     """A result, or a part of one; ``when`` tells apart the results of one method.
 

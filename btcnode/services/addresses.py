@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from btcnode.errors import StorageError
 from btcnode.networks.seeds import embedded_asmap
 from btcnode.protocol.addresses.address_file import Snapshot
+from btcnode.record import record
 from btcnode.services.peers_file import PEERS, save_book
 from btcnode.storage.durable import write_durably
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
@@ -33,7 +33,7 @@ HEALTH_CHECK_INTERVAL = 24 * 3600.0  # seconds
 log = logging.getLogger("btcnode.net")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BookEntry:
     """An address in a table of the book; ``slot`` is bucket * 64 + position, ASNs are 0 for none."""
 

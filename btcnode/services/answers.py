@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypedDict
 
 from btcnode.observe.progress import STATES, Rates, Snapshot, duration
 from btcnode.protocol.chronicle import Departure
 from btcnode.protocol.connections.peer_score import THROTTLED_BELOW
+from btcnode.record import record
 from btcnode.services.fee_survey import ProjectedBlock
 
 BUSY = 0.7  # above this share of the time a stage is what the others wait for
@@ -35,7 +35,7 @@ class Answer(TypedDict):
     level: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Disk:
     """Bytes: ``free``, what the node ``keeps`` free (below it stops), what is ``missing`` until all blocks are here.
 

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from math import log2
 from typing import NamedTuple, cast
@@ -29,6 +28,7 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
+from btcnode.record import record, struct
 from btcnode.services.announced_tip import AnnouncedTip
 from btcnode.services.clock import Clock
 from btcnode.services.lately import Lately, parsed_size
@@ -65,7 +65,7 @@ def verification_progress(params: NetworkParams, tree: HeaderTree, index: int, n
 _log = logging.getLogger("btcnode.chain")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockStatus:
     """What is known of a block beyond its header."""
 
@@ -77,7 +77,7 @@ class BlockStatus:
     chain_tx: int = 0  # transactions up to it, 0 when any of the blocks never arrived
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UtxoStats:
     """The UTXO set at ``block_hash``; sums over all coins.
 
@@ -94,7 +94,7 @@ class UtxoStats:
     disk_size: int
 
 
-@dataclass(slots=True)
+@struct
 class CoinScan:
     """The walk over the UTXO set, or over blocks, for certain scripts; there is one at a time of each.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from btcnode.mempool.pool import Mempool
+from btcnode.record import struct
 
 BOUNDS = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 30.0, 50.0, 80.0, 100.0, 200.0, 500.0)  # sat/vB
 SLICE = 1000  # chunks that are looked at in one turn of the loop: about half a millisecond
@@ -13,7 +14,7 @@ BLOCK_WEIGHT = 3_992_000  # weight units, as miners fill blocks
 MOST_BLOCKS = 8  # that are told; what is behind them is in the histogram
 
 
-@dataclass(slots=True)
+@struct
 class ProjectedBlock:
     """What a block would take: transactions, weight units, satoshi of fees; ``low`` and ``high`` rates in sat/vB."""
 
@@ -24,7 +25,7 @@ class ProjectedBlock:
     low: float = 0.0
 
 
-@dataclass(slots=True)
+@struct
 class FeeSurvey:
     """``vbytes`` has one figure for each range of ``BOUNDS``: below the first, ..., above the last."""
 

@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from btcnode.chain.active_chain import ActiveChain
@@ -29,6 +28,7 @@ from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.indexes.recipe import IndexedBlock, Recipe
 from btcnode.indexes.store import Batch, IndexStore
 from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.record import record
 from btcnode.services.chain import Chain
 from btcnode.storage.fault_note import fault_noted
 
@@ -44,7 +44,7 @@ log = logging.getLogger("btcnode.blockstorage")
 prune_log = logging.getLogger("btcnode.prune")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IndexState:
     """How far an optional index has come."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from btcnode.net.reactor import Reactor
 from btcnode.observe import catalogue as c
 from btcnode.observe.garbage import GarbagePauses
 from btcnode.observe.metrics import Reading
 from btcnode.protocol.protocol import Protocol
+from btcnode.record import record
 from btcnode.services import metric_values
 from btcnode.services.parts import NodeParts
 from btcnode.services.transactions import Transactions
@@ -22,7 +22,7 @@ PEERS_AT_ONCE = 50  # connections that are summed up in one turn of the loop: ha
 LEAST_AGE = 1.0  # seconds; who asks again within them gets the same text
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Measured:
     """The parts of a node that measurements are taken of."""
 

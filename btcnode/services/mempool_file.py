@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +12,7 @@ from btcnode.errors import CorruptionError, DecodeError, StorageError
 from btcnode.files import open_regular
 from btcnode.mempool.persistence import KEY_SIZE, DumpReader, StoredTx, check_dump, encode_dump
 from btcnode.mempool.rejection import Rejection, TxResult
+from btcnode.record import record, struct
 from btcnode.services.clock import Clock
 from btcnode.services.transactions import Transactions
 from btcnode.storage.durable import set_aside, storage_error, write_durably
@@ -26,7 +26,7 @@ RECORDS = 1000  # of deltas and of txids that are read at a time
 log = logging.getLogger("btcnode.mempool")
 
 
-@dataclass(slots=True)
+@struct
 class ImportReport:
     """What came of a file."""
 
@@ -37,7 +37,7 @@ class ImportReport:
     unbroadcast: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImportOptions:
     """What of a mempool file counts (importmempool's options; the defaults are those of the start)."""
 

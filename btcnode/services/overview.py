@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from btcnode import __version__
 from btcnode.observe import catalogue as c
 from btcnode.observe.progress import STATES, RateMeter, Rates, Snapshot
 from btcnode.primitives.hashes import to_display
+from btcnode.record import record
 from btcnode.services import answers, metric_values
 from btcnode.services.fee_survey import BLOCK_WEIGHT, BOUNDS
 from btcnode.services.measuring import Measured, Meter
@@ -37,7 +38,7 @@ SHOWN_TEXT = 200  # characters of what a peer has sent
 Sections = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Room:
     """What is known of the machine: bytes that the disk must keep free, bytes of the whole chain, and a function that
     tells the bytes of memory the node may take when it has so many."""

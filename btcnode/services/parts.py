@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.templates import TemplateMaker
 from btcnode.networks.parameters import NetworkParams
+from btcnode.record import record
 from btcnode.services.addresses import Addresses
 from btcnode.services.alerts import Alerts
 from btcnode.services.assumed_chain import AssumedChain
@@ -28,7 +27,7 @@ from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.settings.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NodeParts:
     """All parts of one node, each working; used on the loop thread.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from btcnode.net.addresses import numeric
 from btcnode.net.reactor import Reactor
@@ -29,6 +28,7 @@ from btcnode.protocol.protocol import Protocol
 from btcnode.protocol.serving.upload_budget import UploadBudget
 from btcnode.protocol.transactions.orphanage import OrphanInfo
 from btcnode.protocol.transactions.private_broadcast import PrivateInfo
+from btcnode.record import record
 from btcnode.services.ban_file import BanFile
 from btcnode.services.clock import Clock
 from btcnode.settings.settings import Settings
@@ -39,7 +39,7 @@ from btcnode.wire.subnet import SubNet
 LAST_TIME = 2**63 - 1  # that a ban can end at
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LocalAddress:
     """An address at which this node believes it can be reached."""
 
@@ -48,7 +48,7 @@ class LocalAddress:
     score: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NetworkState:
     """The node's side of the network, for ``getnetworkinfo``."""
 
@@ -65,7 +65,7 @@ class NetworkState:
     proxies: Mapping[str, tuple[str, bool]]  # network -> address, credentials vary
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AddedNode:
     """A node that the user asked for; ``address`` (with port) and ``inbound`` are set while it is connected."""
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent
 from btcnode.mempool.pool import Mempool
+from btcnode.record import record, struct
 from btcnode.services.clock import Clock
 from btcnode.services.disk_space import scarcest
 from btcnode.services.fee_survey import FeeSurvey, survey
@@ -27,7 +28,7 @@ HOURS_OF_DISK = 24
 LEAST_TREND = 600.0  # seconds of looks at the disk before they say something
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Connected:
     """A block that became the tip: header index, Unix time, steady seconds, bytes."""
 
@@ -39,7 +40,7 @@ class Connected:
     size: int
 
 
-@dataclass(slots=True)
+@struct
 class Reorganisation:
     """Header indices of blocks that were left (from the old tip down) and of those in their place (upwards)."""
 

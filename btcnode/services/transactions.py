@@ -15,7 +15,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice, zip_longest
 from math import inf
@@ -40,6 +39,7 @@ from btcnode.protocol import commands, events
 from btcnode.protocol.chain_view import ChainView, PoolEntry
 from btcnode.protocol.effects import ProcessTransactions, WithdrawTransactions
 from btcnode.protocol.inputs import Input
+from btcnode.record import struct
 from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.services.clock import Clock
 from btcnode.sync.driver import ChainDriver
@@ -65,7 +65,7 @@ _GONE = Rejection(TxResult.UNKNOWN, "the node is stopping")
 _WITHDRAWN = Rejection(TxResult.UNKNOWN, "its peer is gone")
 
 
-@dataclass(slots=True, eq=False)
+@struct(eq=False)
 class _Offer:
     """A transaction on its way in. ``job``: its scripts, while they are verified. ``withdrawn``: nobody wants it."""
 

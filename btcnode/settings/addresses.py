@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from btcnode.errors import ConfigError, DecodeError
+from btcnode.record import record
 from btcnode.wire.subnet import SubNet, ipv4_short, numeric_address
 
 NET_NAMES = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
@@ -19,7 +20,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _DIGITS = re.compile(r"[0-9]{1,5}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HostPort:
     """A host (address or name) and a TCP port, None where none was named."""
 
@@ -27,7 +28,7 @@ class HostPort:
     port: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bind:
     """A place to listen at; without ``port`` it is the network's, or the next one for Tor (``onion``)."""
 
@@ -40,7 +41,7 @@ class Bind:
         return self.port or (default + 1 if self.onion and default else default)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProxyAddress:
     """Where a proxy listens: host (address or name) and port, or the path of a unix socket.
 
@@ -58,7 +59,7 @@ class ProxyAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProxyChoice:
     """A proxy (None: there shall be none) for ``net``, empty for every network."""
 
@@ -66,7 +67,7 @@ class ProxyChoice:
     net: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProxyPlan:
     """Which proxy leads where; None: there is none. ``name``: for names, which are then never looked up here."""
 

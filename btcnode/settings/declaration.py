@@ -9,11 +9,12 @@ option (may it be negated, is it secret, does it need the network's section) sta
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from enum import Enum
 from typing import Any
 
 from btcnode.networks.names import NetworkName
+from btcnode.record import record
 from btcnode.settings.kinds import Flag, Kind
 
 NETWORK_DEFAULT = "the network's"
@@ -27,7 +28,7 @@ NOTHING = _Nothing.NOTHING
 """Of an option's ``unset``: None, or what no values at all make."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Option:
     """One option. ``default`` is text for its kind, a bool for a switch, None for "not given" (``unset``), or a
     function of the network.

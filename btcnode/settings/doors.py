@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from btcnode import __version__
 from btcnode.errors import ConfigError
 from btcnode.networks.names import network_named, network_of_chain
+from btcnode.record import record
 from btcnode.settings.conf_files import ConfFiles
 from btcnode.settings.consistency import check, check_first
 from btcnode.settings.datadir import default_datadir
@@ -35,7 +36,7 @@ TESTNET3_NOTE = (
 BY_KEYWORD = {option.keyword: option for option in OPTIONS.values()}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Loaded:
     """Settings, and what is to be said of them: ``warnings`` to the user, ``lines`` (level, text) to the log."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntFlag
 
 from btcnode.errors import ConfigError, DecodeError
+from btcnode.record import record
 from btcnode.settings.addresses import split_port
 from btcnode.wire.netaddr import NetAddress
 from btcnode.wire.subnet import SubNet, numeric_address
@@ -57,7 +57,7 @@ def names(permissions: Permission) -> tuple[str, ...]:
     return tuple(name for flag, name in PERMISSION_NAMES.items() if permissions & flag)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Words:
     """What stands before the ``@`` of an option, and what behind it. ``implicit``: there is no ``@``."""
 
@@ -90,7 +90,7 @@ def _split(text: str, *, directions: bool) -> _Words:
     return _Words(flags, rest, False, inbound or not outbound, outbound)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WhiteBind:
     """An address to listen at, and what those may who connect there. ``implicit``: no permissions were named."""
 
@@ -99,7 +99,7 @@ class WhiteBind:
     implicit: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WhiteRange:
     """A range of addresses and what its peers may, those that connect to us or those that we connect to."""
 

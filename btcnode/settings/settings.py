@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from btcnode.networks.names import NetworkName, network_of_chain
 from btcnode.networks.parameters import NetworkParams
+from btcnode.record import record
 from btcnode.settings.datadir import default_datadir
 from btcnode.settings.declaration import NOTHING, Option, options_of
 from btcnode.settings.groups.chain import ChainSettings
@@ -24,7 +25,7 @@ from btcnode.settings.sources import Sources, as_text, wrong_type
 from btcnode.settings.table import GROUPS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Settings:
     """Every option of a node, in groups; ``params`` has what the options change of the network's parameters."""
 

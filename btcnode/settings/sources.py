@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from btcnode.errors import ConfigError
+from btcnode.record import struct
 from btcnode.settings.kinds import as_flag as text_as_flag
 from btcnode.settings.kinds import leading_number
 from btcnode.settings.table import OF_THE_NODE, OptionTable
@@ -24,7 +25,7 @@ class ArgumentsError(ConfigError):
     """A command line that cannot be read."""
 
 
-@dataclass(slots=True)
+@struct
 class Sources:
     """The sources, strongest first: command line, settings.json, configuration file by section ("" is the top)."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
 from random import Random
 
+from btcnode.record import struct
 from btcnode.simulate.regions import REGIONS, SHARES, one_way
 from btcnode.simulate.scenario import Scenario
 from btcnode.testing.simulator import FRAME_HEADER, Content, End, Endpoint, Simulator
@@ -15,7 +15,7 @@ INTERLEAVED = 4096  # bytes up to which a message does not wait behind large one
 MAX_RETRANSMISSIONS = 15  # after which a connection is dead, as Linux has it
 
 
-@dataclass(slots=True)
+@struct
 class Line:
     """Where somebody is, and the line there: bytes per second, and when it is free of large messages."""
 
@@ -27,7 +27,7 @@ class Line:
     down_free: float = 0.0
 
 
-@dataclass(slots=True)
+@struct
 class Cut:
     """A partition: nobody inside reaches anybody outside before ``until``, on the simulation's clock."""
 

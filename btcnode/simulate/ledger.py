@@ -7,7 +7,6 @@ since they are the same for everybody. Scripts and coins of blocks are not looke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 
 from btcnode.errors import RuleViolation
@@ -15,6 +14,7 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.tx import Tx
+from btcnode.record import struct
 from btcnode.testing.blocks import BlockTemplate
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.testing.small_pool import COIN_VALUE, SmallEntry, SmallPool, coin, output, spend
@@ -24,7 +24,7 @@ BARE_SIZE = 72  # bytes of a transaction with one input, one output and an empty
 FILL_BLOCKS = 4  # so many blocks' worth of made-up transactions may wait for being confirmed on some branch
 
 
-@dataclass(slots=True)
+@struct
 class MadeBlock:
     """A block that somebody found: when, by which miner (-1: the selfish one), and how it looks."""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from btcnode.record import struct
 
 PERCENTILES = (50, 90, 99, 100)
 CURVE_POINTS = 100
 
 
-@dataclass(slots=True)
+@struct
 class Spread:
     """How one block or transaction came to the nodes: seconds since it was published, in the order of coming."""
 
@@ -73,7 +75,7 @@ class Spreads:
         return points
 
 
-@dataclass(slots=True)
+@struct
 class Outcome:
     """What came of a run. Times in seconds, sizes in bytes with the 24 bytes of each message's frame."""
 

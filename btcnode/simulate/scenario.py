@@ -8,10 +8,11 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from btcnode.errors import ConfigError
+from btcnode.record import record
 from btcnode.simulate.regions import REGIONS
 
 RELAY_FORMS = ("compact", "xthin", "plain")
@@ -38,7 +39,7 @@ def chosen(default: str, *names: str) -> Any:
     return field(default=default, metadata={"names": names})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NetworkTable:
     """``[network]``: who takes part. ``known_addresses``: of others in each address book at the start.
 
@@ -59,7 +60,7 @@ class NetworkTable:
     tick: float = ranged(1.0, 0.05, 60.0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TimeTable:
     """``[time]``: seconds. Nothing is measured, mined or disturbed during ``warm_up``, which comes before."""
 
@@ -67,7 +68,7 @@ class TimeTable:
     warm_up: float = ranged(120.0, 0.0, MAX_SECONDS)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LatencyTable:
     """``[latency]``: seconds in one direction between two nodes; each packet takes up to ``jitter`` of that longer.
 
@@ -83,7 +84,7 @@ class LatencyTable:
     jitter: float = ranged(0.1, 0.0, 100.0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinksTable:
     """``[links]``: bytes per second of a node's line up and down, and the share of packets that are lost.
 
@@ -99,7 +100,7 @@ class LinksTable:
     retransmission: float = ranged(0.2, 0.001, 60.0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ValidationTable:
     """``[validation]``: seconds that a node takes for a block, for each of its transactions, for a transaction."""
 
@@ -108,7 +109,7 @@ class ValidationTable:
     transaction: float = ranged(0.0005, 0.0, 60.0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlocksTable:
     """``[blocks]``: a block every ``interval`` seconds (on average, or exactly) of at most so many transactions.
 
@@ -123,7 +124,7 @@ class BlocksTable:
     size: int = ranged(250, MIN_TX_SIZE, 100_000)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TransactionsTable:
     """``[transactions]``: how many a second come into the network at a random node; ``chained`` spend the last one."""
 
@@ -132,7 +133,7 @@ class TransactionsTable:
     chained: float = ranged(0.2, 0.0, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ChurnTable:
     """``[churn]``: ``share`` of the nodes (not of miners) go and come, after ``up`` and ``down`` s on average."""
 
@@ -141,7 +142,7 @@ class ChurnTable:
     down: float = ranged(300.0, 1.0, MAX_SECONDS)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PartitionTable:
     """``[[partition]]``: from ``at`` on ``share`` of the nodes reach the others no more, for ``lasts`` seconds.
 
@@ -154,7 +155,7 @@ class PartitionTable:
     region: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SelfishTable:
     """``[selfish]``: one miner with ``hash_rate`` of the whole keeps its blocks back (Eyal and Sirer, 2013).
 
@@ -165,7 +166,7 @@ class SelfishTable:
     connections: int = ranged(50, 0, MAX_NODES)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EclipseTable:
     """``[eclipse]``: an attacker wants to be all that a victim sees; both are told when the measured time begins.
 
@@ -181,7 +182,7 @@ class EclipseTable:
     inbound: int = ranged(20, 0, 10_000)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scenario:
     """All of it. ``compare``: the forms of block relay that the run is repeated with, one after another."""
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from btcnode.errors import CorruptionError, LostDatabaseError, StorageError
 from btcnode.files import open_regular, read_limited
 from btcnode.primitives.compactsize import MAX_SIZE
 from btcnode.primitives.hashes import sha256d
+from btcnode.record import struct
 from btcnode.storage.database import Database
 from btcnode.storage.durable import storage_error, sync_directory, sync_file, write_all, write_durably
 from btcnode.storage.layout import (
@@ -70,7 +70,7 @@ class FileChanges(NamedTuple):
     records: dict[bytes, bytes]
 
 
-@dataclass(slots=True)
+@struct
 class FileInfo:
     """What is recorded of one pair of files (Core's CBlockFileInfo); sizes in bytes, times in Unix seconds."""
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from struct import Struct
 from typing import Any
 from zlib import crc32
 
 from btcnode.errors import CorruptionError
+from btcnode.record import record
 
 CHECK_SIZE = 4
 RESIDUE = 0x2144DF1C  # the CRC-32 of whatever has its own CRC-32, little-endian, at its end
@@ -54,7 +54,7 @@ def check_of(stored: bytes) -> int:
     return int.from_bytes(stored[-CHECK_SIZE:], "little")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Total:
     """How many records there are, and the sum of their checksums modulo 2**64."""
 
@@ -79,7 +79,7 @@ def checked_total(rows: Iterable[tuple[bytes, bytes]]) -> Total | None:
 _SEAL = Struct("<QQQQ")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Seal:
     """The totals of a database's parts, as of one transaction."""
 

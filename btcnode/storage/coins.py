@@ -12,7 +12,6 @@ import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, islice
 from operator import itemgetter
@@ -22,6 +21,7 @@ import lmdb
 
 from btcnode.errors import CorruptionError
 from btcnode.primitives.compactsize import compact_size
+from btcnode.record import record
 from btcnode.storage.coin_run import CoinRun, RunDamageError, Wanted, merged
 from btcnode.storage.coin_runs import CoinRuns
 from btcnode.storage.database import Database
@@ -39,7 +39,7 @@ HashType = Literal["hash_serialized_3", "muhash", "none"]
 CoinItem = tuple[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UtxoStats:
     """Figures of the coin set as gettxoutsetinfo names them; amounts in satoshi, ``hash`` in internal order."""
 

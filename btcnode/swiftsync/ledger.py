@@ -7,11 +7,12 @@ sums. Memory and record: one byte, and one bit, for each block.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from struct import Struct
 from zlib import crc32
 
 from btcnode.errors import CorruptionError
+from btcnode.record import record, struct
 from btcnode.swiftsync.fold import Fold
 from btcnode.swiftsync.sums import MODULUS, SALT_SIZE
 
@@ -25,7 +26,7 @@ _TO_TEXT = b"01" + bytes(254)
 _FROM_TEXT = bytes.maketrans(b"01", b"\x00\x01")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunRecord:
     """A file of survivors: ``size`` bytes of ``coins`` records in order, then ``coinbases``; ``crc`` of the file."""
 
@@ -35,7 +36,7 @@ class RunRecord:
     crc: int
 
 
-@dataclass(slots=True)
+@struct
 class Ledger:
     """The state; ``target`` is the hash of the block at ``height``, amounts are satoshi.
 

@@ -9,10 +9,10 @@ its own (``storage/tip_note.py``), which has the same form.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from btcnode.errors import CorruptionError
+from btcnode.record import record
 from btcnode.storage.database import Database
 from btcnode.storage.layout import META_SYNC, SYNC_RECORD
 from btcnode.sync.state_machine import SyncState
@@ -32,7 +32,7 @@ KEPT = 8  # records
 _STATES = {code: state for state, code in _CODES.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Checkpoint:
     """At ``time`` (Unix seconds) the node was in ``state`` or about to enter it, its tip at ``height`` ``tip_hash``."""
 

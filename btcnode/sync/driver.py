@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from btcnode.chain.active_chain import ActiveChain
@@ -33,6 +33,7 @@ from btcnode.errors import RuleViolation, StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.record import record
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.sync.prefetch import Prefetcher
 from btcnode.sync.store_queue import StoreQueue
@@ -54,7 +55,7 @@ class DriverStopped(StorageError):
     """The driver takes no more work: it was closed, or a storage error stopped it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StoreOutcome:
     """What became of a block's bytes: ``index`` of its header, whether they were new, the rule they broke."""
 

@@ -11,7 +11,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -20,6 +19,7 @@ from btcnode.errors import BtcnodeError, DecodeError, Fault, RuleViolation, Stor
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.record import record, struct
 from btcnode.storage.block_import import BlockImport, iter_blocks, xor_key_beside
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.sync.driver import ChainDriver
@@ -32,7 +32,7 @@ LOG_EVERY = 10_000  # blocks
 log = logging.getLogger("btcnode.reindex")
 
 
-@dataclass(slots=True)
+@struct
 class ImportReport:
     """What an import found."""
 
@@ -43,7 +43,7 @@ class ImportReport:
     orphans: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Place:
     """Where a block without known parent lies."""
 

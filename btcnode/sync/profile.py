@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from btcnode.record import record, struct
 
 BUSY = 0.7  # above this share of the time a stage is what the others wait for
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StageSeconds:
     """Seconds that each stage has worked since the start of the process; ``workers`` is how many processes share the
     last two kinds of work (0: the chain thread does it all)."""
@@ -20,7 +22,7 @@ class StageSeconds:
     workers: int
 
 
-@dataclass(slots=True)
+@struct
 class SyncSample:
     """The node at one moment; ``steady`` in seconds, memory in bytes."""
 
@@ -36,7 +38,7 @@ class SyncSample:
     stages: StageSeconds
 
 
-@dataclass(slots=True)
+@struct
 class SyncReport:
     """Figures over a synchronisation; fractions are of its duration."""
 
@@ -54,7 +56,7 @@ class SyncReport:
     bottleneck: str
 
 
-@dataclass(slots=True)
+@struct
 class SyncProfile:
     """Collects samples from ``start`` on."""
 

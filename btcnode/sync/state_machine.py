@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from btcnode.errors import BtcnodeError
+from btcnode.record import record
 
 STALL_SECONDS = 60.0  # without a new header or block, while there are some to come
 NOBODY_SECONDS = 6.0  # the same, and nobody to ask
@@ -87,7 +87,7 @@ class IllegalTransition(BtcnodeError):
     """An event that makes no sense in the present state."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Observation:
     """The node at one moment; heights, and seconds since a header or a block was new."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from btcnode.consensus.pow import bits_to_target
 from btcnode.consensus.subsidy import block_subsidy
@@ -14,6 +14,7 @@ from btcnode.primitives.hashes import ZERO_HASH, sha256d
 from btcnode.primitives.header import HEADER_STRUCT
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import NULL_OUTPOINT, SEQUENCE_FINAL, Tx
+from btcnode.record import struct
 
 COMMITMENT_PREFIX = bytes.fromhex("6a24aa21a9ed")
 ANYONE_CAN_SPEND = b"\x51"  # OP_TRUE
@@ -73,7 +74,7 @@ def grind(header: bytes, *, valid: bool = True) -> bytes:
     raise ValueError("no nonce gives that hash")
 
 
-@dataclass(slots=True)
+@struct
 class BlockTemplate:
     """What goes into a block on top of ``prev_hash``; fields left at None are computed by ``build``."""
 

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from btcnode.errors import BtcnodeError
 from btcnode.primitives.addresses import address_for_script, script_for_address
 from btcnode.primitives.amounts import parse_amount
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_value, make_txout, txout_script
+from btcnode.record import record
 from btcnode.rpc.methods.mining import DEFAULT_MAX_TRIES, generate_blocks
 from btcnode.rpc.typed import SyncNodeRpc
 from btcnode.script.scriptparse import push_data
@@ -33,7 +33,7 @@ DEFAULT_FEE = 2000  # satoshi: above the relay minimum for what ``pay`` makes
 CALL_TIMEOUT = 60.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Coin:
     outpoint: bytes
     value: int  # satoshi

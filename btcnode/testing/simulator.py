@@ -13,7 +13,7 @@ import math
 import typing
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from hashlib import sha256
 from random import Random
@@ -35,6 +35,7 @@ from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
 from btcnode.protocol.serving.thin_answers import answer_steps
 from btcnode.protocol.serving.tx_filter import filter_steps
+from btcnode.record import struct
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import MemoryChain
 from btcnode.wire.codec import LimitExceeded, Message, StepwiseMessage
@@ -53,7 +54,7 @@ Content = bytes | Message
 """What a message brings: its payload, or the message as an object, which nobody changes."""
 
 
-@dataclass(slots=True)
+@struct
 class Conditions:
     """The network: seconds of latency (uniform between two), share of delayed packets, bytes per second."""
 
@@ -106,7 +107,7 @@ class Endpoint:
         """The send buffer of this end became full, or is no longer."""
 
 
-@dataclass(slots=True)
+@struct
 class End:
     """One end of a connection. ``inbox`` holds what arrived while the owner does not read."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from btcnode.mempool.rejection import TxResult
 from btcnode.primitives.block import ParsedBlock
@@ -11,6 +10,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.protocol.chain_view import PoolEntry
 from btcnode.protocol.effects import ProcessTransactions
 from btcnode.protocol.events import TransactionsProcessed, TxOutcome
+from btcnode.record import struct
 
 COIN_VALUE = 1_000_000  # satoshi of every coin in the funding set
 P2A = bytes.fromhex("51024e73")
@@ -53,7 +53,7 @@ def output(tx: Tx, vout: int = 0) -> bytes:
     return tx.txid + vout.to_bytes(4, "little")
 
 
-@dataclass(slots=True, eq=False)
+@struct(eq=False)
 class SmallEntry:
     """A transaction in a ``SmallPool``."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
 
 from btcnode.primitives.hashes import hash160
 from btcnode.primitives.tx import Tx
+from btcnode.record import record
 from btcnode.script.scriptparse import push_data
 from btcnode.script.sighash import SIGHASH_ALL, SIGHASH_DEFAULT, SighashContext, tapleaf_hash
 from btcnode.script.signatures import (
@@ -26,7 +26,7 @@ Solution = tuple[bytes, list[bytes]]  # script_sig and witness stack
 Signer = Callable[[SighashContext, int], Solution]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Spendable:
     """A script_pubkey and how to spend it."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from base64 import b32decode, b32encode
 from binascii import Error as Base32Error
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import sha3_256
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from btcnode.errors import DecodeError
+from btcnode.record import record
 
 
 class Network(IntEnum):
@@ -57,7 +57,7 @@ _UNROUTABLE6 = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NetAddress:
     """Where a node can be reached: network, address bytes (big-endian, size given by the network) and port."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.steps import Steps
+from btcnode.record import record
 from btcnode.wire import messages as m
 from btcnode.wire.codec import Message, StepwiseMessage
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
@@ -33,7 +33,7 @@ PAYLOAD_LIMITS: Mapping[str, int] = {cls.command: cls.max_size for cls in MESSAG
 """Most bytes of payload by command, for ``FrameDecoder``; commands without an entry have the general limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UnknownMessage(Message):
     """A message with a command that we do not speak; Core ignores those."""
 
@@ -56,7 +56,7 @@ class UnknownMessage(Message):
 M = TypeVar("M", bound=StepwiseMessage)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sealed(Message, Generic[M]):
     """A message of which nothing was decoded yet: its head tells whether the rest is worth it, ``opened`` reads it.
 

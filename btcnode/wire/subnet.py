@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from btcnode.errors import DecodeError
+from btcnode.record import record
 from btcnode.wire.netaddr import ADDRESS_SIZES, NetAddress, Network
 
 _MASKED = (Network.IPV4, Network.IPV6)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SubNet:
     """All addresses of ``network`` whose first ``bits`` bits are those of ``raw`` (big-endian, the other bits zero).
 

@@ -1,16 +1,16 @@
-"""Records behave as frozen dataclasses do, but for what nobody does: setting a field."""
+"""Records and structs behave as dataclasses do, but that a record's fields can be set, which nobody does."""
 
 from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, ClassVar
 
 import pytest
 
 from btcnode.protocol import commands, effects, events
-from btcnode.record import record
+from btcnode.record import record, struct
 from btcnode.wire import messages
 
 
@@ -79,4 +79,83 @@ def test_each_of_them_is_told_from_others(module: object) -> None:
     assert len(kinds) > 10
     for kind in kinds:
         assert not hasattr(kind, "__dict__") or "__slots__" in vars(kind)
-        assert tuple(item.name for item in fields(kind) if item.compare) == kind._compared
+        assert [item.name for item in fields(kind)] == list(kind._fields_given)
+
+
+@record(kw_only=True)
+class Choice:
+    """Fields that have to be named."""
+
+    size: int
+    colour: str = "red"
+    known: ClassVar[int] = 3
+
+
+@record
+class Larger(Point):
+    """A record with a further field."""
+
+    z: int = field(default=0, hash=False)
+
+
+@struct
+class Counter:
+    """Fields that change, one of which nobody gives."""
+
+    name: str
+    seen: int = 0
+    log: list[str] = field(default_factory=list)
+    total: int = field(default=7, init=False)
+
+    def __post_init__(self) -> None:
+        self.log.append(self.name)
+
+
+@struct(eq=False)
+class Thing:
+    """One that is itself and no other."""
+
+    x: int
+
+
+def test_structs_change_and_have_no_hash() -> None:
+    first, second = Counter("a"), Counter("a", log=[])
+    assert first == second
+    first.seen += 1
+    assert first != second
+    assert (first.log, second.log, first.total) == (["a"], ["a"], 7)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(first)
+    with pytest.raises(TypeError, match=r"Counter.__init__\(\) got an unexpected keyword argument 'total'"):
+        Counter("a", total=1)  # type: ignore[call-arg]
+    with pytest.raises(AttributeError):
+        first.other = 1  # type: ignore[attr-defined]
+    assert asdict(first) == {"name": "a", "seen": 1, "log": ["a"], "total": 7}
+    assert Thing(1) != Thing(1)
+    assert len({Thing(1), Thing(1)}) == 2
+
+
+def test_fields_by_name_and_of_a_base() -> None:
+    assert repr(Choice(size=1)) == "Choice(size=1, colour='red')"
+    assert replace(Choice(size=1), colour="blue") == Choice(colour="blue", size=1)
+    with pytest.raises(TypeError):
+        Choice(1)  # type: ignore[call-arg]
+    assert Larger(1, 2, "n", [3], 4) == Larger(1, z=4, hidden=[3])
+    assert Larger(1) != Point(1)
+    assert Larger._fields_given.keys() - Point._fields_given.keys() == {"z"}  # type: ignore[attr-defined]
+
+
+def test_a_default_that_all_would_share() -> None:
+    with pytest.raises(ValueError, match=r"Shared\.names has a default that all objects would share"):
+
+        @record
+        class Shared:
+            names: list[str] = []  # noqa: RUF012
+
+
+def test_a_dataclass_of_a_struct() -> None:
+    @dataclass
+    class Wider(Thing):
+        more: int = 1
+
+    assert repr(Wider(2)).endswith("Wider(x=2, more=1)")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol as Interface
 
+from btcnode.record import record
 from btcnode.wire.netaddr import NetAddress
 
 
@@ -16,7 +16,7 @@ class UnsupportedVersion(NatError):
     """The gateway speaks the older NAT-PMP only."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mapping:
     """Under ``external`` others reach our port, for ``lifetime`` seconds from now."""
 

@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from btcnode.errors import DecodeError
@@ -19,6 +18,7 @@ from btcnode.files import open_regular, read_limited
 from btcnode.net.background import Background
 from btcnode.net.proxy import tor_reply
 from btcnode.net.proxy.tor_reply import COOKIE_SIZE, NONCE_SIZE, Reply, ReplyReader, TorControlError
+from btcnode.record import record
 from btcnode.settings.addresses import SOCKS_PORT, ProxyAddress
 from btcnode.wire.netaddr import NetAddress
 
@@ -36,7 +36,7 @@ REPLY_TIMEOUT = 60.0  # seconds for the answer to a command
 log = logging.getLogger("btcnode.tor")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class TorPlan:
     """What is wanted of Tor: ``target`` (``host:port``) is where the onion service's port ``virtual_port`` leads.
 

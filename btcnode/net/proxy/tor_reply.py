@@ -6,9 +6,10 @@ Everything is bounded, although the speaker is a program of the user's own: a wr
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from btcnode.errors import BtcnodeError
+from btcnode.record import struct
 from btcnode.settings.addresses import SOCKS_PORT, UNIX_PREFIX, ProxyAddress, split_port
 
 MAX_LINE_LENGTH = 100_000  # bytes, the carriage return included
@@ -26,7 +27,7 @@ class TorControlError(BtcnodeError):
     """Tor's control port does not say what it should; the text is one line for the log."""
 
 
-@dataclass(slots=True)
+@struct
 class Reply:
     """A whole reply: its code, and the text of each of its lines."""
 

@@ -15,7 +15,7 @@ Pure state: times are seconds of ``Context.steady``, handed in as ``now``. The a
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from btcnode.counting import Histogram
@@ -44,6 +44,7 @@ from btcnode.protocol.limits import (
     IDLE_BLOCK_MOVE_TIMEOUT,
     MAX_BLOCKS_IN_TRANSIT_PER_PEER,
 )
+from btcnode.record import struct
 
 LATENCY_BUCKETS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)  # upper bounds in seconds
 SMOOTHING = 0.125  # weight of the newest of a peer's intervals, latencies and outcomes
@@ -60,7 +61,7 @@ class Failure(Enum):
     GONE = "disconnected"
 
 
-@dataclass(slots=True)
+@struct
 class PeerFetch:
     """What one peer has shown.
 

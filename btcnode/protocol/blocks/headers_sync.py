@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from btcnode.chain.presync import HeadersSync
 from btcnode.consensus.pow import block_work, check_proof_of_work
@@ -36,13 +36,14 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.misbehaviour import BLOCK_OFFENCES, Offence
 from btcnode.protocol.peer import NONE, Peer
+from btcnode.record import struct
 from btcnode.wire.constants import MAX_HEADERS_RESULTS, SENDHEADERS_VERSION
 from btcnode.wire.messages import GetHeaders, Headers, SendHeaders
 
 HEADERS_IN_STEP = 200  # some milliseconds; a message has at most 2000
 
 
-@dataclass(slots=True)
+@struct
 class HeaderRequests:
     """What became of getheaders messages since the start."""
 

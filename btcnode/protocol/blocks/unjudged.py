@@ -6,10 +6,12 @@ what was sent before the ping has had its effect. Here verdicts come later, so p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from btcnode.record import struct
 
 
-@dataclass(slots=True)
+@struct
 class Unjudged:
     """Of one peer: at most as much as validation takes of it (``limits.py``)."""
 

@@ -5,7 +5,6 @@ Named targets are connected to again and again, with a delay that doubles with e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from btcnode.protocol.commands import AddNode
@@ -18,6 +17,7 @@ from btcnode.protocol.limits import (
     MAX_ADDNODE_CONNECTIONS,
 )
 from btcnode.protocol.peer import Peer
+from btcnode.record import struct
 from btcnode.wire.netaddr import NetAddress
 
 
@@ -28,7 +28,7 @@ class OpenManual(Protocol):
         """``target`` as typed; ``v2``: whether to begin with version 2 of the transport, None for what we offer."""
 
 
-@dataclass(slots=True)
+@struct
 class Target:
     """One named target; ``attempt`` and ``peer_id`` are None while there is none; ``v2`` as in ``AddNode``."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from btcnode.record import record, struct
 
 START = 50.0  # score that every peer begins with
 FORGOTTEN = 0.01  # counts that have faded below this say nothing any more
 HALF_LIFE = 600.0  # seconds in which what a peer did counts half
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Features:
     """The fingerprint of behaviour that a score is made of; ``peer_score.py`` says what each is."""
 
@@ -22,7 +24,7 @@ class Features:
         return self.service, self.value, self.fault
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Judgement:
     """What was thought of a peer at one time (seconds of ``Context.steady``), and what its counts were then."""
 
@@ -33,7 +35,7 @@ class Judgement:
     requests: int  # blocks that it had been asked for
 
 
-@dataclass(slots=True)
+@struct
 class Conduct:
     """What one peer has done. All but ``offences``, which are for the audit, fades."""
 

@@ -8,7 +8,7 @@ when the book does not lead to peers. Behaviour as in Bitcoin Core 31.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import blake2b
 
 from btcnode.protocol.addresses.address_table import Entry
@@ -39,6 +39,7 @@ from btcnode.protocol.limits import (
     VAIN_SEARCH_PAUSE_MAX,
 )
 from btcnode.protocol.peer import Peer
+from btcnode.record import struct
 from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import NODE_P2P_V2
 from btcnode.wire.messages import AddrEntry
@@ -47,7 +48,7 @@ from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 _SLOT_KINDS = (ConnectionKind.OUTBOUND_FULL, ConnectionKind.BLOCK_RELAY, ConnectionKind.MANUAL)
 
 
-@dataclass(slots=True)
+@struct
 class Attempt:
     """A Connect effect without an answer. ``address`` is None for targets that the reactor resolves."""
 

@@ -8,8 +8,8 @@ that latency disfavours. Of what remains the youngest member of the largest netg
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from btcnode.record import record
 from btcnode.wire.netaddr import Network
 
 PROTECT_NETGROUPS = 4
@@ -20,7 +20,7 @@ PROTECT_BLOCKS = 4
 _DISADVANTAGED = (Network.CJDNS, Network.I2P, None, Network.TORV3)  # None: this very host
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Candidate:
     """An inbound peer without the noban permission. ``group`` is its keyed netgroup, ``ping`` the lowest latency."""
 

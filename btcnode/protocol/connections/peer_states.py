@@ -8,16 +8,16 @@ event that is not in the table is refused and logged, and the state stays.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeVar
 
 from btcnode.protocol.limits import PROBE_AFTER
+from btcnode.record import record
 
 NEVER, IN_TURN, FIRST = 0, 1, 2  # values of Role.eviction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Role:
     """What a connection is good for while it is in one state; what is not said is not so."""
 

@@ -6,7 +6,6 @@ Of the blocks near the tip an outline is kept, so that each is parsed once howev
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from btcnode.primitives.block import ParsedBlock, parse_block
@@ -15,6 +14,7 @@ from btcnode.primitives.header import HEADER_SIZE
 from btcnode.protocol.effects import LogLevel, SendRaw
 from btcnode.protocol.limits import MAX_OUTLINES
 from btcnode.protocol.misbehaviour import Offence
+from btcnode.record import record
 from btcnode.wire.constants import INVALID_CB_NO_BAN_VERSION
 from btcnode.wire.messages import BlockTxn
 from btcnode.wire.short_ids import packed_short_ids, short_id_key
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from btcnode.protocol.peer import Peer
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outline:
     """A block near the tip: its cmpctblock message, and offsets of its transactions with the end of the last one."""
 

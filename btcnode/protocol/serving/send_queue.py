@@ -20,9 +20,11 @@ Links to this machine, and to peers that the user favours, have no buckets.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import NamedTuple
+
+from btcnode.record import struct
 
 URGENT = frozenset({"ping", "headers", "cmpctblock", "getblocktxn", "getdata", "getheaders"})
 _CLASSES = {
@@ -137,7 +139,7 @@ class Bandwidth:
             self.value = rate if self.value is None else self.value + SMOOTHING * (rate - self.value)
 
 
-@dataclass(slots=True)
+@struct
 class Counts:
     """Messages by class: sent, made to wait for a bucket, dropped."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.primitives.steps import Steps
 from btcnode.protocol.serving.pieces import Meter
+from btcnode.record import record
 from btcnode.wire.bloom_filter import contains
 from btcnode.wire.messages import GetXBlockTx, GetXThin, XBlockTx, XThinBlock
 from btcnode.wire.messages.xthin import CHEAP_HASH_SIZE
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from btcnode.primitives.block import ParsedBlock
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ThinAnswer:
     """A message; with an empty command the whole block is the answer, with a ``fault`` there is none."""
 

@@ -6,8 +6,6 @@ it is done in pieces (``pieces.py``), of blocks beside the loop and against a co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.header import HEADER_SIZE
@@ -15,6 +13,7 @@ from btcnode.primitives.merkle_proof import build_proof
 from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.serving.pieces import Meter
+from btcnode.record import record
 from btcnode.script.scriptparse import BAD_OP, iter_ops
 from btcnode.script.solver import script_type
 from btcnode.wire.bloom_filter import BloomFilter
@@ -24,7 +23,7 @@ LONG_LOG2 = 8  # so many bytes cost one unit more to be hashed
 TX_COST = 4  # units to take a transaction out of a block
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FilteredBlock:
     """What a client gets of a block, and its filter's data afterwards. Transactions are without witness."""
 

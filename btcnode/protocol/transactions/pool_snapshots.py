@@ -8,8 +8,9 @@ is withdrawn then, with what was not read of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from btcnode.record import struct
 
 if TYPE_CHECKING:
     from btcnode.protocol.chain_view import TxSource
@@ -20,7 +21,7 @@ MOST = 4  # 4 x 32 B x transactions: 13 MB of a mempool of a hundred thousand
 HASH_SIZE = 32
 
 
-@dataclass(slots=True, eq=False)
+@struct(eq=False)
 class PoolSnapshot:
     """Hashes, and the mempool's sequence number and the time when they were taken; ``readers`` are not through."""
 

@@ -8,7 +8,7 @@ it is tried again. Behaviour and messages are those of Bitcoin Core 31.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, NamedTuple
 
 from btcnode.primitives.hashes import to_display
@@ -26,6 +26,7 @@ from btcnode.protocol.limits import (
     PRIVATE_BROADCAST_STALE,
     PRIVATE_BROADCASTS_PER_TX,
 )
+from btcnode.record import struct
 from btcnode.wire.constants import MIN_PEER_PROTO_VERSION, MSG_TX, MSG_TYPE_MASK, PROTOCOL_VERSION
 from btcnode.wire.messages import GetData, Inv, InvItem, Ping, Pong, TxMessage, Verack, Version
 from btcnode.wire.messages.handshake import NOWHERE
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 USER_AGENT = b"/pynode:0.0.1/"  # what Core says on such connections, the same for everybody
 
 
-@dataclass(slots=True)
+@struct
 class Sending:
     """One attempt: whom the transaction was chosen for, when (Unix time), and when the pong came."""
 
@@ -54,7 +55,7 @@ class Sending:
     confirmed: int | None = None
 
 
-@dataclass(slots=True)
+@struct
 class _Private:
     tx: Tx
     added: int

@@ -8,7 +8,6 @@ witness does not matter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +30,7 @@ from btcnode.protocol.rolling_set import RollingSet
 from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
 from btcnode.protocol.transactions.orphanage import Orphanage
 from btcnode.protocol.transactions.tx_requests import TxRequests
+from btcnode.record import struct
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -56,7 +56,7 @@ class Package(NamedTuple):
     senders: tuple[int, int]
 
 
-@dataclass(slots=True)
+@struct
 class Refused:
     """What follows from a refusal: is it news for compact blocks, which parents are missed, which package to try.
 

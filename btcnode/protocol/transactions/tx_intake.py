@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from btcnode.errors import DecodeError
@@ -36,6 +36,7 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import PAUSE_TRANSACTIONS, WITHOUT_TRANSACTIONS, Peer
 from btcnode.protocol.transactions.tx_download import Known, Package, TxDownload
+from btcnode.record import struct
 from btcnode.settings.permissions import Permission
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_FLAG, MSG_WITNESS_TX, MSG_WTX
 from btcnode.wire.messages import GetData, InvItem
@@ -72,7 +73,7 @@ def memory_of(tx: Tx) -> int:
     return 500 + 2 * len(tx.raw) + OBJECT_SIZE * parts
 
 
-@dataclass(slots=True)
+@struct
 class _Open:
     """A ProcessTransactions without an answer. ``senders`` as long as ``txs``; ``worker``: an orphan of this peer.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 from btcnode.errors import ConfigError
@@ -15,6 +15,7 @@ from btcnode.networks.parameters import (
     params_for,
 )
 from btcnode.primitives.hashes import BlockHash
+from btcnode.record import record
 from btcnode.settings.addresses import parse_target
 from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import INT32_MAX, INT64_MAX, Hex, HexNumber, Number, Parsed, Several, Share
@@ -62,7 +63,7 @@ def _integer(text: str, bits: int) -> int | None:
     return value if -(1 << bits - 1) <= value < 1 << bits - 1 else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ChainSettings:
     """Numbers are as the consensus code has them; ``assumevalid`` 0 is "verify every script", None the network's."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from btcnode import __version__
 from btcnode.errors import ConfigError
 from btcnode.networks.names import NetworkName
+from btcnode.record import record
 from btcnode.settings.addresses import (
     Bind,
     HostPort,
@@ -105,7 +105,7 @@ def _p2p_port(network: NetworkName) -> int:
     return network.p2p_port
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ConnectionSettings:
     """``connect`` is None when peers are found automatically; an empty ``whitelistrelay`` follows ``blocksonly``.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from btcnode.errors import ConfigError
+from btcnode.record import record
 from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import Kind, PathName
 
@@ -83,7 +83,7 @@ class _Levels(Kind):
         return {category: own.get(category, default) for category in LOG_CATEGORIES}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class LogSettings:
     """``debug`` are the categories switched on but for ``debugexclude``; ``loglevel`` has a level for each category."""
 

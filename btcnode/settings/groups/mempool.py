@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from btcnode.record import record
 from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import KB, MB, Choice, Feerate, Number
 
@@ -15,7 +14,7 @@ HOUR = 3600
 _TOO_MANY = "limitclustercount must be less than or equal to 64"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class MempoolSettings:
     """Feerates are satoshi per 1,000 virtual bytes."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from btcnode.errors import ConfigError, DecodeError
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.addresses import secret_decode
+from btcnode.record import record
 from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import Feerate, Number, Parsed, Several
 
@@ -25,7 +24,7 @@ def _too_much(flag: str) -> str:
     return f"Specified -{flag} ({{}}) exceeds consensus maximum block weight ({MAX_BLOCK_WEIGHT})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class MiningSettings:
     """``signetkey``: 32 bytes each, and whether its public key is written compressed."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from btcnode.record import record
 from btcnode.settings.addresses import parse_address, parse_zmq
 from btcnode.settings.declaration import option
 from btcnode.settings.kinds import Number, Parsed, Several, Text
@@ -20,7 +20,7 @@ def _high_water(topic: str) -> Any:
     return option(f"zmqpub{topic}hwm", text, Number(0), "1000")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class NotificationSettings:
     """Commands are for the user's shell; empty ones do nothing."""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from btcnode.networks.names import CHAINS, FLAGS
+from btcnode.record import record
 from btcnode.settings.declaration import Option, option
 from btcnode.settings.kinds import Choice, Flag, Folder, PathName, Processors, Several, Text
 
 SETTINGS_NAME, CONF_NAME = "settings.json", "bitcoin.conf"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ProcessSettings:
     """``datadir`` is None where nobody named one: see ``Settings.datadir``; ``pid`` where none is wanted.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from btcnode.record import record
 from btcnode.settings.addresses import (
     NET_NAMES,
     ProxyAddress,
@@ -19,7 +18,7 @@ from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import Parsed, Several, Text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ProxySettings:
     """``onion`` is None when onion services have no proxy of their own."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from btcnode.errors import ConfigError
 from btcnode.networks.names import NetworkName
+from btcnode.record import record
 from btcnode.settings.addresses import HostPort, parse_allowed, parse_port, parse_rpc_bind
 from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import Number, Parsed, PathName, Several, Text
@@ -18,7 +19,7 @@ LEAST_TOKEN = 16  # characters
 COOKIE_MODES = {"owner": 0o600, "group": 0o640, "all": 0o644}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Account:
     """A user of ``-rpcauth``: ``digest`` is the hex HMAC-SHA256 of the password with key ``salt``."""
 
@@ -27,7 +28,7 @@ class Account:
     digest: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WhitelistRule:
     """An entry of ``-rpcwhitelist``; ``methods`` None: it names the user only."""
 
@@ -35,7 +36,7 @@ class WhitelistRule:
     methods: frozenset[str] | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Refused:
     """A wrong value that is found out when the server starts, as in Core; ``line`` goes to the log."""
 
@@ -87,7 +88,7 @@ def _rpc_port(network: NetworkName) -> int:
     return network.rpc_port
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class RpcSettings:
     """``rpccookiefile`` counts from the network's directory; ``rpccookieperms`` is the file's mode."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from btcnode.errors import ConfigError
+from btcnode.record import record
 from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import INT32_MAX, MIB, Flag, HexNumber, Number, PathName, Several
 
@@ -50,7 +50,7 @@ class _Prune(Number):
         return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class StorageSettings:
     """Sizes are bytes."""
 
