@@ -16,7 +16,6 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,6 +28,7 @@ from btcnode.node.launch import StartStopped
 from btcnode.node.node import Node as Life
 from btcnode.node.running import RunningNode
 from btcnode.observe.stdio import hold_standard_numbers
+from btcnode.record import record
 from btcnode.rpc.jsonvalue import decode_decimal, encode
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.typed import NodeRpc
@@ -85,13 +85,13 @@ class LocalRpc(NodeRpc):
             return decode_decimal(encode(await table.call_async(method, named or list(params))))
 
         super().__init__(call)
-        self._names = sorted(table.methods)
+        self._table = table
 
     def __dir__(self) -> list[str]:
-        return self._names
+        return sorted(self._table.methods)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Running:
     """What there is of a node that runs."""
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from btcnode.node.assembling import AssembledNode
@@ -17,15 +16,20 @@ from btcnode.node.proxy_setup import Anonymity, listening, own_addresses
 from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.resources import DiskWatch
 from btcnode.protocol.commands import SetNetworkActive
+from btcnode.record import record
 from btcnode.rpc.metrics_server import MetricsServer
+from btcnode.rpc.table import MethodTable
 from btcnode.services.peers_file import forget_anchors, save_anchors
 from btcnode.sync.importer import BlockImporter, import_paths
 from btcnode.wire.netaddr import NetAddress
 
+LOAD_METHODS_AFTER = 1.0  # seconds in which a fresh node does what is asked of it
+LOAD_METHODS_REST = 0.02  # seconds between two of the modules, which take some milliseconds each
+
 log = logging.getLogger("btcnode.node")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunningNode:
     """A node that is ready, and where it can be reached: for JSON-RPC over HTTP, and for peers."""
 
@@ -85,6 +89,7 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     _open_dashboard(node, stack)
     _run_beside(stack, launch, keep_house(node, disk))
     _run_beside(stack, launch, _load_files(node))
+    _run_beside(stack, launch, _load_methods(launch.table))
     launch.table.open(parts)
     running = RunningNode(
         node, () if opened.rpc is None else tuple(opened.rpc.addresses), tuple(node.machinery.reactor.bound)
@@ -95,6 +100,15 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     log.info("the node is ready: height %d", state.active.height)
     log.info("init message: Done loading")
     return running
+
+
+async def _load_methods(table: MethodTable) -> None:
+    """Load what answers has not been asked for yet, so that who asks for it later need not wait."""
+    rest = LOAD_METHODS_AFTER
+    more = True
+    while more:
+        await asyncio.sleep(rest)
+        more, rest = table.load_more(), LOAD_METHODS_REST
 
 
 async def _write_chain(node: AssembledNode) -> None:

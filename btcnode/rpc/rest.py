@@ -10,7 +10,6 @@ import os
 import re
 import string
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -18,6 +17,7 @@ from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.coin import coin_height, coin_prefix, coin_script, coin_value, make_txout
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.record import record
 from btcnode.rpc.decode import script_json
 from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonvalue import Written, amount, encode, encode_large
@@ -56,7 +56,7 @@ class RestError(Exception):
         self.text = text
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RestRequest:
     """A request: ``rest`` is the path after the handler's prefix, without format and query."""
 
@@ -88,7 +88,7 @@ class RestRequest:
 
     async def method(self, name: str, *params: Any) -> Any:
         """The result of an RPC method."""
-        return await self.table.call_async(self.table.methods[name], list(params))
+        return await self.table.call_async(self.table.find(name), list(params))
 
     def data(self, raw: bytes) -> Reply | None:
         """Bytes in the two formats that have them, None for another format."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import field
 from time import monotonic
 from typing import Any
 
 from btcnode.counting import Histogram
 from btcnode.errors import BtcnodeError
+from btcnode.record import struct
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, Written, decode
 from btcnode.rpc.method import Method
@@ -24,7 +26,7 @@ HIDDEN = "hidden"
 CALL_BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0)  # seconds
 
 
-@dataclass(slots=True)
+@struct
 class CallTally:
     """The calls of one method that have ended; ``failed`` are those that were answered with an error."""
 
@@ -40,16 +42,45 @@ class MethodTable:
     With ``check_results`` every result is held against its declaration (tests).
     """
 
-    def __init__(self, control: Control, methods: Iterable[Method], *, check_results: bool = False) -> None:
+    def __init__(
+        self, control: Control, sources: Iterable[Callable[[], Iterable[Method]]], *, check_results: bool = False
+    ) -> None:
+        """``sources`` give methods when they are called, as far as no earlier one has what is asked for."""
         self.control = control
         self._parts: NodeParts | None = None  # while the node warms up
-        self.methods: dict[str, Method] = {}
+        self._sources = deque(sources)
+        self._loaded: dict[str, Method] = {}
         self.active: dict[int, tuple[str, float]] = {}
         self.tallies: dict[str, CallTally] = {}
         self._calls = 0
         self._check_results = check_results
-        for method in methods:
-            self.add(method)
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        """All methods by name; those that nobody has asked for yet are loaded, which takes a tenth of a second."""
+        while self.load_more():
+            pass
+        return self._loaded
+
+    def add_source(self, source: Callable[[], Iterable[Method]]) -> None:
+        """Methods to be loaded after those of the other sources."""
+        self._sources.append(source)
+
+    def load_more(self) -> bool:
+        """Take the methods of the next source; False when there is none left. Raises ValueError for a name twice."""
+        if not self._sources:
+            return False
+        for method in self._sources.popleft()():
+            if method.name in self._loaded:
+                raise ValueError(f"method {method.name} declared twice")
+            self._loaded[method.name] = method
+        return True
+
+    def _known(self, name: str) -> Method | None:
+        """The method of that name, loaded with all before it if need be."""
+        while name not in self._loaded and self.load_more():
+            pass
+        return self._loaded.get(name)
 
     def open(self, parts: NodeParts) -> None:
         """The node is ready: every method answers from now on."""
@@ -66,15 +97,9 @@ class MethodTable:
     def _given_to(self, method: Method) -> NodeParts | Control:
         return self.control if method.takes_control else self.parts
 
-    def add(self, method: Method) -> None:
-        """Add one method; raises ValueError when its name is taken."""
-        if method.name in self.methods:
-            raise ValueError(f"method {method.name} declared twice")
-        self.methods[method.name] = method
-
     def find(self, name: str) -> Method:
         """The method, when the node is ready to answer it; raises RpcError."""
-        method = self.methods.get(name)
+        method = self._known(name)
         status = self.control.status
         if status is not None and not (method is not None and method.in_warmup):
             raise RpcError(RpcCode.IN_WARMUP, status)
@@ -122,7 +147,7 @@ class MethodTable:
     def help(self, name: str = "") -> str:
         """The help of one method, or the usage of all, by category."""
         if name:
-            method = self.methods.get(name)
+            method = self._known(name)
             return method.help() if method else f"help: unknown command: {name}"
         sections: dict[str, list[str]] = {}
         for method in sorted(self.methods.values(), key=lambda method: (method.category, method.name)):

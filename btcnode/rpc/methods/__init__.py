@@ -2,86 +2,68 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib import import_module
 from typing import cast
 
 from btcnode.rpc.method import Method
-from btcnode.rpc.methods import (
-    addresses,
-    bans,
-    blocks,
-    blockstats,
-    chain,
-    chainstate,
-    control,
-    descriptors,
-    fees,
-    indexes,
-    mempool,
-    mempool_submit,
-    mining,
-    mining_template,
-    net,
-    openrpc,
-    psbt,
-    psbt_decode,
-    rawtransactions,
-    relay,
-    scan,
-    scanblocks,
-    scripts,
-    snapshots,
-    swiftsync,
-    sync,
-    txoutproof,
-    util,
-    utxostats,
-    zmq,
-)
 from btcnode.rpc.table import MethodTable
 from btcnode.services.control import Control
 
+# in the order in which they are loaded when a method is asked for: first what others ask a node first
+SUBJECTS = (
+    "control",
+    "chain",
+    "net",
+    "mempool",
+    "mining",
+    "blocks",
+    "util",
+    "rawtransactions",
+    "mempool_submit",
+    "addresses",
+    "bans",
+    "blockstats",
+    "chainstate",
+    "descriptors",
+    "fees",
+    "indexes",
+    "mining_template",
+    "psbt",
+    "psbt_decode",
+    "relay",
+    "scan",
+    "scanblocks",
+    "scripts",
+    "snapshots",
+    "swiftsync",
+    "sync",
+    "txoutproof",
+    "utxostats",
+    "zmq",
+)
 
-def all_methods() -> list[Method]:
-    """Every declared method but those that speak of the table itself."""
-    modules = (
-        addresses,
-        bans,
-        blocks,
-        blockstats,
-        chain,
-        chainstate,
-        control,
-        descriptors,
-        fees,
-        indexes,
-        mempool,
-        mempool_submit,
-        mining,
-        mining_template,
-        net,
-        psbt,
-        psbt_decode,
-        rawtransactions,
-        relay,
-        scan,
-        scanblocks,
-        scripts,
-        snapshots,
-        swiftsync,
-        sync,
-        txoutproof,
-        util,
-        utxostats,
-        zmq,
-    )
-    return [value for module in modules for value in vars(module).values() if isinstance(value, Method)]
+
+def _declared(subject: str) -> list[Method]:
+    """The methods of one module, imported for them."""
+    module = import_module(f"{__name__}.{subject}")
+    return [value for value in vars(module).values() if isinstance(value, Method)]
+
+
+def _about(table: MethodTable) -> list[Method]:
+    """The methods that speak of the table itself."""
+    from btcnode.rpc.methods import control, openrpc
+
+    return [*control.table_methods(table), *openrpc.table_methods(table)]
 
 
 def make_table(process: Control, *, check_results: bool = False) -> MethodTable:
-    """A table with all methods, which answers more once it is opened with a node's parts."""
-    table = MethodTable(process, all_methods(), check_results=check_results)
-    for method in (*control.table_methods(table), *openrpc.table_methods(table)):
-        table.add(method)
+    """A table of all methods, which answers more once it is opened with a node's parts.
+
+    A subject is imported when one of its methods is asked for, or with ``load_more``.
+    """
+    table = MethodTable(process, [partial(_declared, subject) for subject in SUBJECTS], check_results=check_results)
+    table.add_source(partial(_about, table))
     return table
 
 

@@ -250,7 +250,7 @@ def add_hold(running: Running, gate: asyncio.Event, begun: list[int] | None = No
         await gate.wait()
         return "held"
 
-    running.table.add(rpc("hidden")(hold))
+    running.table.add_source(lambda: [rpc("hidden")(hold)])
 
 
 def test_places_are_bounded_and_the_answer_says_when_to_come_back(run_server: Any) -> None:

@@ -26,10 +26,10 @@ from btcnode.rpc.jsonrpc import LARGE_BODY, MAX_ARRAYS
 from btcnode.rpc.lookup import HEX_PIECE, LARGE_TEXT, is_large, parse_hex_or_none
 from btcnode.rpc.mempool_json import kin_of_cluster
 from btcnode.rpc.methods import (
-    all_methods,
     blockstats,
     control,
     descriptors,
+    every_method,
     mempool,
     mempool_submit,
     mining,
@@ -67,7 +67,7 @@ PURE = {
 
 
 def test_every_pure_method_is_in_the_table() -> None:
-    assert {method.name for method in all_methods() if method.pure} == set(PURE)
+    assert {method.name for method in every_method() if method.pure} == set(PURE)
 
 
 @pytest.mark.parametrize("method", sorted(PURE))
@@ -75,7 +75,7 @@ def test_large_arguments_are_worked_on_beside_the_loop(
     running: Running, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[str] = []
-    declared = next(known for known in all_methods() if known.name == method)
+    declared = next(known for known in every_method() if known.name == method)
     handler = declared.handler
 
     @wraps(handler)

@@ -16,7 +16,7 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import BlockHash, sha256d
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.methods import all_methods
+from btcnode.rpc.methods import every_method
 from btcnode.testing.blocks import BlockTemplate
 from btcnode.wire.messages import Ping
 from tests.lib.node_parts import START
@@ -52,7 +52,7 @@ def test_help_lists_all_but_the_hidden(running: Running) -> None:
     assert running.call("help", "nosuch") == "help: unknown command: nosuch"
 
 
-@pytest.mark.parametrize("method", all_methods(), ids=lambda method: method.name)
+@pytest.mark.parametrize("method", every_method(), ids=lambda method: method.name)
 def test_help_of_each_method_is_complete(running: Running, method: Any) -> None:
     text = running.call("help", method.name)
     assert text.startswith(method.usage() + "\n\n")
