@@ -43,7 +43,8 @@ ORDER = {
     "embed": 14,
     "testing": 15,
     "simulate": 16,
-    "cli": 17,
+    "data": 17,
+    "cli": 18,
 }
 PURE = ("primitives", "script", "consensus", "wire", "descriptors", "swiftsync", "utreexo", "mempool", "protocol")
 IMPURE_MODULES = {
@@ -124,6 +125,30 @@ def test_imports_follow_the_order() -> None:
             allowed = ORDER[target] < ORDER[room]
             if not allowed and (room, target) not in ORDER_EXCEPTIONS:
                 wrong.append(f"{path.relative_to(ROOT.parent)}:{line} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+OPTIONAL = {"pyarrow", "dask", "distributed"}
+
+
+def imported_names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def test_no_running_node_imports_tables_or_dask() -> None:
+    """Nothing but the commands knows ``data``, and they only when it is asked for; nothing but ``data`` its extras."""
+    wrong = []
+    for room, path, tree in modules():
+        at_import = {id(node) for node in tree.body}
+        for node in ast.walk(tree) if room != "data" else ():
+            for name in imported_names(node):
+                is_room = name == "btcnode.data" or name.startswith("btcnode.data.")
+                if name.split(".")[0] in OPTIONAL or (is_room and (room != "cli" or id(node) in at_import)):
+                    wrong.append(f"{path.relative_to(ROOT.parent)} imports {name}")
     assert not wrong, "\n".join(wrong)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -266,6 +267,80 @@ def simulate(
         typer.echo(line, err=True)
 
     typer.echo(simulate_file(scenario, seed, out, show, as_json=as_json))
+
+
+FILES_OPTIONS = (*STOP_OPTIONS, "blocksdir", "testactivationheight")
+BlocksFolder = Annotated[
+    Path | None,
+    typer.Option("--blocks", help="A folder of block files, also Bitcoin Core's, instead of the node's own."),
+]
+Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Address of a Dask scheduler: tcp://host:8786.")]
+
+
+@app.command()
+@with_options(*FILES_OPTIONS)
+def export(
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to, or to bring up to date.")],
+    first: Annotated[int, typer.Option("--from", help="First height.")] = 0,
+    last: Annotated[int | None, typer.Option("--to", help="Last height.", show_default="the tip")] = None,
+    tables: Annotated[str, typer.Option(help="Which ones.")] = "blocks,transactions,inputs,outputs",
+    with_prevouts: Annotated[
+        bool, typer.Option("--with-prevouts", help="With fees, and the coin that each input spends (from undo data).")
+    ] = False,
+    partition: Annotated[int, typer.Option(help="Blocks in the largest files: 1, 10, 100, ...")] = 1000,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on, with new blocks and reorganisations.")] = False,
+    poll: Annotated[float, typer.Option(help="With --follow: seconds between two looks.", min=0.01)] = 10.0,
+    blocks: BlocksFolder = None,
+    scheduler: Scheduler = None,
+    workers: Annotated[int, typer.Option(help="Local processes, without a scheduler.")] = 1,
+    **options: Any,
+) -> None:
+    """Write the chain as tables (Parquet) from a node's block files, while it runs or not (docs/data.md)."""
+    from btcnode.data.command import Cluster, ExportWish, export_command
+
+    settings = from_keywords(options).settings
+    follow_s = poll if follow else None
+    wish = ExportWish(
+        blocks or settings.blocks_dir, settings.params, out, first, last, tables, with_prevouts, partition, follow_s
+    )
+    export_command(wish, Cluster(scheduler, workers), typer.echo)
+
+
+@app.command()
+@with_options(*FILES_OPTIONS)
+def verify(
+    last: Annotated[int | None, typer.Option("--to", help="Last height.", show_default="the tip")] = None,
+    blocks: BlocksFolder = None,
+    tables: Annotated[
+        Path | None, typer.Option("--tables", help="An export of all tables with prevouts, instead of block files.")
+    ] = None,
+    scheduler: Scheduler = None,
+    workers: Annotated[int | None, typer.Option(help="Local processes.", show_default="one for each core")] = None,
+    muhash: Annotated[
+        str | None, typer.Option("--muhash", help="What the coins have to come to: of gettxoutsetinfo muhash.")
+    ] = None,
+    ask_node: Annotated[bool, typer.Option("--ask-node", help="Ask the running node for that.")] = False,
+    task_mb: Annotated[int, typer.Option(help="Megabytes of blocks that a task has: bounds a worker's memory.")] = 16,
+    scratch: Annotated[
+        Path | None, typer.Option(help="Folder for numbers of coins, 16 bytes for each that is made or spent.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write what came of it as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the throughput of each worker (SVG).")] = None,
+    **options: Any,
+) -> None:
+    """Verify the whole chain again, every script, on local processes or a Dask cluster (docs/data.md)."""
+    from btcnode.data.command import Cluster, VerifyWish, verify_command
+
+    settings = from_keywords(options).settings
+    if ask_node:
+        with _running_node(settings, own_port=options.get("rpcport") is not None, timeout=None) as client:
+            told = client.call("gettxoutsetinfo", "muhash")
+        muhash, last = told["muhash"], told["height"]
+    wish = VerifyWish(
+        blocks or settings.blocks_dir, settings.params, tables, last, muhash, task_mb * 1_000_000, scratch, report, plot
+    )
+    if not verify_command(wish, Cluster(scheduler, workers or os.cpu_count() or 1), typer.echo):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -73,7 +73,7 @@ class TimesWanted(NamedTuple):
 FoldResult = Fold | SpentRefused | TimesWanted
 
 
-class _ToldCoins:
+class ToldCoins:
     """The coins that the block takes from others: none that is as young as the block."""
 
     def __init__(self, coins: dict[bytes, bytes], height: int) -> None:
@@ -133,7 +133,7 @@ def fold_fully(block: ParsedBlock, job: FoldJob, spent: bytes, params: NetworkPa
     )
     try:
         told = decode_spent(spent, len(inputs))
-        delta = connect_block(block, job.height, _ToldCoins(dict(zip(inputs, told, strict=True)), job.height), context)
+        delta = connect_block(block, job.height, ToldCoins(dict(zip(inputs, told, strict=True)), job.height), context)
     except DecodeError as error:
         return SpentRefused(str(error))
     except RuleViolation as violation:

@@ -1,0 +1,343 @@
+"""Writing the tables as Parquet, by ranges of heights, so that a kill at any moment leaves whole partitions only.
+
+::
+
+    <out>/export.json                           what is exported: network, tables, with prevouts or not
+    <out>/<table>/0000900000-0000900999.parquet
+    <out>/manifest/0000900000-0000900999.json   hashes of the partition's blocks; with it the partition is there
+
+The manifest comes last and goes first: files without one are of no partition, and are deleted by the next export.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from btcnode.data.folder import BlockFolder, Chain, FolderSource, Place, SourceBlock
+from btcnode.data.ranges import PARTITION, check_partition, checked_range, partitions
+from btcnode.data.rows import batches_of
+from btcnode.data.schema import DICTIONARIES, ORDER, TABLES, VERSION, schema_of
+from btcnode.data.tasks import TaskRunner
+from btcnode.errors import ConfigError
+from btcnode.networks.parameters import NetworkParams
+from btcnode.primitives.hashes import from_display, to_display
+from btcnode.storage.durable import storage_error, sync_directory, sync_file, write_durably
+from btcnode.storage.locking import DirectoryLock
+
+EXPORT_FILE = "export.json"
+MANIFEST_DIR = "manifest"
+COMPRESSION = "zstd"
+
+
+class Partition(NamedTuple):
+    """A range of heights, both included."""
+
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """Of its files, without their suffix: the names sort as the heights do."""
+        return f"{self.first:010d}-{self.last:010d}"
+
+    @classmethod
+    def named(cls, name: str) -> Partition | None:
+        """The inverse of ``name``, None for another name."""
+        first, _, last = name.partition("-")
+        if not (first.isdecimal() and last.isdecimal()):
+            return None
+        found = cls(int(first), int(last))
+        return found if found.name == name else None
+
+    def covers(self, other: Partition) -> bool:
+        """Whether the other lies in it."""
+        return self.first <= other.first and other.last <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class ExportForm:
+    """What an export has: ``tables``, coins that are spent or not, blocks of its largest partitions."""
+
+    tables: tuple[str, ...] = TABLES
+    with_prevouts: bool = False
+    partition: int = PARTITION
+
+    @classmethod
+    def checked(cls, tables: Iterable[str], with_prevouts: bool, partition: int) -> ExportForm:
+        """Raises ConfigError for a table that there is not, or a partition of another size."""
+        names = tuple(dict.fromkeys(tables))
+        for name in names:
+            if name not in TABLES:
+                raise ConfigError(f"There is no table {name or 'without a name'}: there are {', '.join(TABLES)}")
+        return cls(tuple(sorted(names, key=TABLES.index)), with_prevouts, check_partition(partition))
+
+
+class _ExportTask(NamedTuple):
+    partition: Partition
+    places: list[Place]
+
+
+class _Shared(NamedTuple):
+    source: FolderSource
+    out: str
+    form: ExportForm
+
+
+class Written(NamedTuple):
+    """A partition that was written: blocks, inputs, bytes of the blocks, bytes of the files."""
+
+    partition: Partition
+    blocks: int
+    inputs: int
+    block_bytes: int
+    file_bytes: int
+
+
+@dataclass(slots=True)
+class Exported:
+    """What came of an export: partitions written, found there already, and removed since the chain is another."""
+
+    first: int
+    last: int
+    written: list[Written] = field(default_factory=list)
+    kept: int = 0
+    removed: int = 0
+
+    @property
+    def blocks(self) -> int:
+        """Blocks written."""
+        return sum(item.blocks for item in self.written)
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the blocks written, as serialised."""
+        return sum(item.block_bytes for item in self.written)
+
+
+class ExportFolder:
+    """The folder of an export."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def table_path(self, table: str, partition: Partition) -> Path:
+        """The file of a table."""
+        return self.out / table / f"{partition.name}.parquet"
+
+    def manifest_path(self, partition: Partition) -> Path:
+        """The file that says that a partition is whole."""
+        return self.out / MANIFEST_DIR / f"{partition.name}.json"
+
+    def form(self) -> tuple[ExportForm, str]:
+        """What was exported, and of which chain; raises ConfigError where this is no export."""
+        try:
+            told = json.loads((self.out / EXPORT_FILE).read_text())
+            form = ExportForm(tuple(told["tables"]), told["prevouts"], told["partition"])
+            version, chain = told["version"], told["chain"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ConfigError(f"{self.out} is no folder of an export") from None
+        if version != VERSION:
+            raise ConfigError(f"{self.out} was exported in form {version}, this version knows {VERSION}")
+        return form, chain
+
+    def prepare(self, form: ExportForm, params: NetworkParams) -> None:
+        """Make the folder, or see that it has an export of this form; clear away what a kill has left.
+
+        Raises ConfigError, StorageError.
+        """
+        if (self.out / EXPORT_FILE).exists():
+            if self.form() != (form, params.chain):
+                raise ConfigError(
+                    f"{self.out} has an export of another network, of other tables or partitions: choose another folder"
+                )
+        elif self.out.is_dir() and any(entry.name != ".lock" for entry in self.out.iterdir()):
+            raise ConfigError(f"{self.out} has other files: choose another folder")
+        try:
+            for name in (*form.tables, MANIFEST_DIR):
+                (self.out / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, f"cannot make {self.out}") from None
+        told = {
+            "version": VERSION,
+            "chain": params.chain,
+            "tables": list(form.tables),
+            "prevouts": form.with_prevouts,
+            "partition": form.partition,
+        }
+        write_durably(self.out / EXPORT_FILE, json.dumps(told, indent=1).encode())
+        self._clear_away(form)
+
+    def _clear_away(self, form: ExportForm) -> None:
+        whole = {partition.name for partition in self.partitions()}
+        for name in (*form.tables, MANIFEST_DIR):
+            for path in (self.out / name).iterdir():
+                if path.name.startswith(".") or (path.suffix == ".parquet" and path.stem not in whole):
+                    path.unlink()
+
+    def partitions(self) -> list[Partition]:
+        """The partitions that are whole, by height."""
+        found = [Partition.named(path.stem) for path in (self.out / MANIFEST_DIR).glob("*.json")]
+        return sorted(partition for partition in found if partition is not None)
+
+    def last_hash(self, partition: Partition) -> bytes:
+        """Hash of the last block of a partition, empty where its manifest cannot be read."""
+        try:
+            return from_display(json.loads(self.manifest_path(partition).read_text())["hashes"][-1])
+        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            return b""
+
+    def remove(self, partition: Partition, tables: Sequence[str]) -> None:
+        """Delete a partition, its manifest first; raises StorageError."""
+        try:
+            self.manifest_path(partition).unlink(missing_ok=True)
+            sync_directory(self.out / MANIFEST_DIR)
+            for table in tables:
+                self.table_path(table, partition).unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, f"cannot delete a partition in {self.out}") from None
+
+
+def export_chain(
+    folder: BlockFolder,
+    out: Path,
+    form: ExportForm,
+    *,
+    first: int = 0,
+    last: int | None = None,
+    runner: TaskRunner,
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> Exported:
+    """Bring the export in ``out`` up to date with the chain in ``folder``, from height ``first`` to ``last``.
+
+    What is there already stays; partitions with blocks that are of the chain no more are removed. ``show`` is told how
+    many of how many blocks are done. Raises ConfigError, DataError, StorageError, WorkersLostError.
+    """
+    chain = folder.chain()
+    first, last = checked_range(first, last, chain.tip)
+    out.mkdir(parents=True, exist_ok=True)
+    lock = DirectoryLock(out)
+    try:
+        target = ExportFolder(out)
+        target.prepare(form, folder.params)
+        result = Exported(first, last)
+        there = _those_of_chain(target, chain, form, result)
+        tasks = []
+        for partition in [Partition(*bounds) for bounds in partitions(first, last, form.partition)]:
+            if any(other.covers(partition) for other in there):
+                result.kept += 1
+            else:
+                tasks.append(_ExportTask(partition, chain.places(*partition)))
+        total = sum(len(task.places) for task in tasks)
+        shared = _Shared(folder.source, str(out), form)
+        for written in runner.run(_write_task, shared, tasks):
+            for other in there:
+                if written.partition.covers(other):
+                    target.remove(other, form.tables)
+            result.written.append(written)
+            show(result.blocks, total)
+        return result
+    finally:
+        lock.release()
+
+
+def _those_of_chain(target: ExportFolder, chain: Chain, form: ExportForm, result: Exported) -> list[Partition]:
+    """The partitions that the chain still has; the others are removed."""
+    good = []
+    for partition in target.partitions():
+        is_whole = all(target.table_path(table, partition).exists() for table in form.tables)
+        if is_whole and partition.last <= chain.tip and target.last_hash(partition) == chain.hash(partition.last):
+            good.append(partition)
+        else:
+            target.remove(partition, form.tables)
+            result.removed += 1
+    return good
+
+
+def _write_task(shared: _Shared, task: _ExportTask) -> Written:
+    """Write one partition, in whichever process this is."""
+    found = shared.source.read(task.places, with_coins=shared.form.with_prevouts)
+    return write_partition(Path(shared.out), task.partition, found, shared.form, shared.source.params)
+
+
+def write_partition(
+    out: Path, partition: Partition, blocks: Iterable[SourceBlock], form: ExportForm, params: NetworkParams
+) -> Written:
+    """Write the files of a partition beside their names, then name them, then its manifest.
+
+    ``blocks`` may come from anywhere. Raises StorageError, and what reading the blocks raises.
+    """
+    target = ExportFolder(out)
+    hashes: list[str] = []
+    counts = {"inputs": 0, "bytes": 0}
+
+    def counted() -> Iterable[SourceBlock]:
+        for source in blocks:
+            hashes.append(to_display(source.block.hash))
+            counts["inputs"] += len(source.block.in_pos) - 1
+            counts["bytes"] += source.block.size
+            yield source
+
+    fresh = {table: target.table_path(table, partition).with_name(f".{partition.name}.new") for table in form.tables}
+    try:
+        rows = _write_tables(fresh, counted(), form, params)
+        sizes = {}
+        for table, path in fresh.items():
+            sync_file(path)
+            sizes[table] = path.stat().st_size
+        target.manifest_path(partition).unlink(missing_ok=True)
+        for table, path in fresh.items():
+            path.replace(target.table_path(table, partition))
+            sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error(error, f"cannot write to {out}") from None
+    finally:
+        for path in fresh.values():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+    told = {"from": partition.first, "to": partition.last, "rows": rows, "bytes": sizes, "hashes": hashes}
+    write_durably(target.manifest_path(partition), json.dumps(told).encode())
+    return Written(partition, len(hashes), counts["inputs"], counts["bytes"], sum(sizes.values()))
+
+
+def _write_tables(
+    paths: dict[str, Path], blocks: Iterable[SourceBlock], form: ExportForm, params: NetworkParams
+) -> dict[str, int]:
+    """Write all tables side by side; returns how many rows each has. Raises OSError."""
+    rows = dict.fromkeys(paths, 0)
+    writers: dict[str, Any] = {}
+    try:
+        for table, path in paths.items():
+            writers[table] = _writer(path, table, form)
+        for batches in batches_of(blocks, params, form.tables, with_prevouts=form.with_prevouts):
+            for table, batch in batches.items():
+                rows[table] += batch.num_rows
+                # one row group each time: those of all tables have the rows of the same blocks
+                writers[table].write_table(pa.Table.from_batches([batch]), row_group_size=max(batch.num_rows, 1))
+    finally:
+        for writer in writers.values():
+            writer.close()
+    return rows
+
+
+def _writer(path: Path, table: str, form: ExportForm) -> Any:
+    schema = schema_of(table, with_prevouts=form.with_prevouts)
+    with suppress(FileNotFoundError):
+        path.unlink()
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression=COMPRESSION,
+        use_dictionary=[name for name in DICTIONARIES[table] if name in schema.names],
+        sorting_columns=pq.SortingColumn.from_ordering(schema, [(name, "ascending") for name in ORDER[table]]),
+        write_page_index=True,
+    )

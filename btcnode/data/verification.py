@@ -1,0 +1,245 @@
+"""Verification as a whole: a chain cut into tasks, what they come to put together, and what there is to say of it."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+
+from btcnode.data.coin_keys import KeySpool
+from btcnode.data.folder import BlockFolder, Chain
+from btcnode.data.ranges import checked_range
+from btcnode.data.report import Report, Sample
+from btcnode.data.tables import TableChain, TablePlace
+from btcnode.data.tasks import TaskRunner
+from btcnode.data.verify import (
+    Failure,
+    Outcome,
+    Shared,
+    Source,
+    Spend,
+    SpendSearch,
+    VerifyTask,
+    find_spends,
+    verify_task,
+)
+from btcnode.networks.parameters import NetworkParams
+from btcnode.primitives.hashes import to_display
+from btcnode.storage.block_import import MIN_BLOCK_SIZE
+from btcnode.storage.layout import block_file_name
+from btcnode.storage.muhash import MODULUS, number_digest
+from btcnode.swiftsync.ledger import find_repeated
+
+TASK_BYTES = 16 << 20  # of blocks: what a worker holds the coins of
+PLACES_AT_ONCE = 1000
+MAX_FAILURES = 1000  # that are told
+SALT_SIZE = 16
+
+
+class Work(Protocol):
+    """A chain that can be verified."""
+
+    @property
+    def source(self) -> Source:
+        """Where its blocks come from."""
+
+    @property
+    def tip(self) -> int:
+        """Height of its last block."""
+
+    def hash(self, height: int) -> bytes:
+        """Hash of the block at a height, internal order."""
+
+    def median_times(self) -> array[int]:
+        """Median time past of every block by height."""
+
+    def tasks(self, last: int, task_bytes: int) -> Iterator[VerifyTask]:
+        """The blocks up to a height, cut where ``task_bytes`` of them are reached."""
+
+    def faults(self, *, whole: bool) -> list[Failure]:
+        """What is wrong with headers and files, as far as it can be told without reading blocks.
+
+        ``whole``: the chain's end was not given, so that all that lies there is meant.
+        """
+
+
+class FolderWork:
+    """The chain in a folder of block files."""
+
+    def __init__(self, folder: BlockFolder) -> None:
+        self._folder = folder
+        self._chain: Chain = folder.chain()
+        self.source: Source = folder.source
+        self.tip = self._chain.tip
+        self.hash = self._chain.hash
+        self.median_times = self._chain.median_times
+
+    def tasks(self, last: int, task_bytes: int) -> Iterator[VerifyTask]:
+        """See ``Work``."""
+        waiting: list[Any] = []
+        size = 0
+        for start in range(0, last + 1, PLACES_AT_ONCE):
+            for place in self._chain.places(start, min(start + PLACES_AT_ONCE - 1, last)):
+                waiting.append(place)
+                size += max(place.size, MIN_BLOCK_SIZE)
+                if size >= task_bytes:
+                    yield VerifyTask(waiting[0].height, waiting[-1].height, waiting)
+                    waiting, size = [], 0
+        if waiting:
+            yield VerifyTask(waiting[0].height, waiting[-1].height, waiting)
+
+    def faults(self, *, whole: bool) -> list[Failure]:
+        """See ``Work``."""
+        folder, found = self._folder, []
+        for item in folder.refused:
+            where = f"byte {item.pos} of {block_file_name(item.file)}"
+            found.append(Failure(-1, to_display(item.hash), "bad-header", f"{item.reason}, at {where}"))
+        if whole and folder.unlinked:
+            text = (
+                f"{folder.unlinked} blocks do not follow from the genesis block: one before them is missing or damaged"
+            )
+            found.append(Failure(self.tip + 1, "", "unlinked", text))
+        above = self._chain.height_above
+        if whole and above >= 0:
+            text = f"a chain up to height {above} has no undo data from here on: it is damaged, or not connected yet"
+            found.append(Failure(self.tip + 1, "", "not-connected", text))
+        return found
+
+
+class TableWork:
+    """The chain in an export."""
+
+    def __init__(self, chain: TableChain) -> None:
+        self._chain = chain
+        self.source: Source = chain.source
+        self.tip = chain.tip
+        self.hash = chain.hash
+        self.median_times = chain.median_times
+
+    def tasks(self, last: int, task_bytes: int) -> Iterator[VerifyTask]:
+        """See ``Work``; row groups are not cut."""
+        waiting: list[TablePlace] = []
+        for place in self._chain.groups:
+            if place.last > last:
+                break
+            waiting.append(place)
+            if sum(item.size for item in waiting) >= task_bytes:
+                yield VerifyTask(waiting[0].first, waiting[-1].last, waiting)
+                waiting = []
+        if waiting:
+            yield VerifyTask(waiting[0].first, waiting[-1].last, waiting)
+
+    def faults(self, *, whole: bool) -> list[Failure]:
+        """See ``Work``: a bad header was refused when the export was opened."""
+        return []
+
+
+class _Whole:
+    """What all tasks come to."""
+
+    def __init__(self, spool: KeySpool) -> None:
+        self._spool = spool
+        self._made = self._spent = 1
+        self.coinbases: list[tuple[int, bytes]] = []
+        self.txouts = self.amount = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in a task without failures; raises StorageError."""
+        self._made = self._made * outcome.made % MODULUS
+        self._spent = self._spent * outcome.spent % MODULUS
+        self.coinbases += outcome.coinbases
+        self.txouts += outcome.txouts
+        self.amount += outcome.amount
+        self._spool.add(outcome.made_keys, outcome.spent_keys)
+
+    def unmatched(self) -> set[int]:
+        """The numbers of coins that were spent more often than made; raises StorageError."""
+        return self._spool.unmatched()
+
+    def muhash(self) -> str:
+        """Of the coins that were made and not spent, as RPC shows it."""
+        return to_display(number_digest(self._made * pow(self._spent, -1, MODULUS) % MODULUS))
+
+
+def verify_chain(
+    work: Work,
+    runner: TaskRunner,
+    *,
+    last: int | None = None,
+    expected_muhash: str | None = None,
+    task_bytes: int = TASK_BYTES,
+    scratch: Path | None = None,
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Verify a chain from the genesis block to height ``last`` (its tip).
+
+    ``expected_muhash`` is what the coins have to come to, as ``gettxoutsetinfo muhash`` shows it. Numbers of the coins
+    go to files in ``scratch``. ``show`` is told how many of how many blocks are done. What is wrong with the chain is
+    in the report; raises ConfigError, StorageError, WorkersLostError.
+    """
+    whole = last is None
+    _, last = checked_range(0, last, work.tip)
+    shared = Shared(work.source, work.median_times(), secrets.token_bytes(SALT_SIZE))
+    report = Report(last, to_display(work.hash(last)), expected_muhash)
+    report.failures += work.faults(whole=whole)
+    began = monotonic()
+    done = 0
+    with tempfile.TemporaryDirectory(prefix="btcnode-verify-", dir=scratch) as folder:
+        total = _Whole(KeySpool(Path(folder)))
+        for outcome in runner.run(verify_task, shared, work.tasks(last, task_bytes)):
+            report.add(Sample.of(outcome, monotonic() - began))
+            if outcome.failure is not None:
+                report.failures.append(outcome.failure)
+            else:
+                total.add(outcome)
+            done += outcome.last - outcome.first + 1
+            report.lost_workers = runner.lost
+            show(done, last + 1)
+        if not report.failures:  # else sums are of parts only
+            _put_sums_together(total, report, work, runner, shared, task_bytes)
+    report.seconds = monotonic() - began
+    report.lost_workers = runner.lost
+    report.failures = sorted(report.failures, key=lambda failure: failure.height)[:MAX_FAILURES]
+    return report
+
+
+def _put_sums_together(
+    total: _Whole, report: Report, work: Work, runner: TaskRunner, shared: Shared, task_bytes: int
+) -> None:
+    """Put the sums together: every coin made before it is spent, and spent once; no transaction twice."""
+    params: NetworkParams = work.source.params
+    repeated = find_repeated(total.coinbases, [height for height, _ in params.bip30_exceptions])
+    if repeated is not None:
+        name = to_display(work.hash(repeated[1]))
+        text = f"its coinbase is that of height {repeated[0]} once more"
+        report.failures.append(Failure(repeated[1], name, "bad-txns-BIP30", text))
+    unmatched = total.unmatched()
+    if unmatched:
+        search = SpendSearch(shared, frozenset(unmatched))
+        spends: list[Spend] = []
+        for found in runner.run(find_spends, search, work.tasks(report.height, task_bytes)):
+            spends += found
+        report.failures += _culprits(spends)
+    report.muhash, report.txouts, report.amount = total.muhash(), total.txouts, total.amount
+
+
+def _culprits(spends: Iterable[Spend]) -> Sequence[Failure]:
+    """For each coin the last input that spends it: for one spent twice, or never made as it was told."""
+    by_key: dict[int, list[Spend]] = {}
+    for spend in sorted(spends, key=lambda spend: spend.height):
+        by_key.setdefault(spend.key, []).append(spend)
+    found = []
+    for same in by_key.values():
+        spend = same[-1]
+        text = f"spends {spend.outpoint}, " + (
+            f"which input {same[0].input} of {same[0].txid} at height {same[0].height} has spent"
+            if len(same) > 1
+            else "which was not made with this height, amount and script, or was spent by its own block"
+        )
+        reason = "bad-txns-inputs-missingorspent"
+        found.append(Failure(spend.height, spend.block, reason, text, spend.txid, spend.input))
+    return found

@@ -1,0 +1,249 @@
+"""What a worker does with some blocks in a row: every rule, every script, and what they come to as a sum.
+
+Blocks are verified with the coins that the source tells (undo data, or an export with prevouts), as if these were true.
+Each coin that is made and each that is spent goes into the sum of the partition with its height, its coinbase flag, its
+amount and its script. So nobody needs the state of another, and what was told wrongly shows when all sums are together.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from os import getpid
+from time import monotonic, process_time
+from typing import Any, NamedTuple, Protocol
+
+from btcnode.consensus.blocks import check_merkle_root
+from btcnode.consensus.connect import BIP30_OVERWRITTEN, BlockDelta, ConnectContext, connect_block, script_violation
+from btcnode.consensus.deployments import script_flags
+from btcnode.consensus.subsidy import block_subsidy
+from btcnode.data.coin_keys import coin_keys
+from btcnode.data.folder import DataError, SourceBlock
+from btcnode.errors import RuleViolation, StorageError
+from btcnode.networks.parameters import NetworkParams
+from btcnode.primitives.block import ParsedBlock
+from btcnode.primitives.coin import coin_value
+from btcnode.primitives.hashes import to_display
+from btcnode.primitives.tx import Tx
+from btcnode.script.verify import verify_jobs
+from btcnode.storage.muhash import MuHash
+from btcnode.swiftsync.fold import FoldJob, check_alone
+from btcnode.swiftsync.full_fold import ToldCoins
+
+_TXID = re.compile(r"\b(?:of|transaction) ([0-9a-f]{64})")
+
+
+class Source(Protocol):
+    """Where blocks and the coins that they spend come from."""
+
+    @property
+    def params(self) -> NetworkParams:
+        """Of the network whose blocks these are."""
+
+    def read(self, places: Sequence[Any], *, with_coins: bool) -> Iterator[SourceBlock]:
+        """The blocks at these places, in order."""
+
+
+class Shared(NamedTuple):
+    """What every task needs: ``times`` are the median times past of the chain by height, ``salt`` is secret."""
+
+    source: Source
+    times: array[int]
+    salt: bytes
+
+
+class VerifyTask(NamedTuple):
+    """Blocks in a row: first and last height, and where they lie."""
+
+    first: int
+    last: int
+    places: Sequence[Any]
+
+
+class Failure(NamedTuple):
+    """A block that is not valid: the rule in Core's words; transaction and input where one of them is to blame.
+
+    Hashes as people write them, empty where nothing is known; ``input`` is -1 then.
+    """
+
+    height: int
+    block: str
+    reason: str
+    detail: str = ""
+    txid: str = ""
+    input: int = -1
+
+
+class Outcome(NamedTuple):
+    """What a task came to.
+
+    ``made`` and ``spent`` are MuHash numbers of the coins that the partition leaves and takes from before, their counts
+    ``txouts`` (made less spent) and ``amount`` (satoshi, the same); the keys are those of the same coins.
+    ``worker`` names the process, ``started`` and ``seconds`` are by its clock, ``cpu`` its processor time.
+    """
+
+    first: int
+    last: int
+    txs: int
+    inputs: int
+    size: int
+    worker: str
+    seconds: float
+    cpu: float
+    made: int
+    spent: int
+    txouts: int
+    amount: int
+    made_keys: array[int]
+    spent_keys: array[int]
+    coinbases: list[tuple[int, bytes]]
+    failure: Failure | None
+
+
+class _Sum:
+    """The coins that some blocks in a row leave and take; what they make and spend themselves is in neither."""
+
+    def __init__(self) -> None:
+        self.made: dict[bytes, bytes] = {}
+        self.spent: list[bytes] = []
+        self.amount = 0
+
+    def add(self, delta: BlockDelta, lost_txid: bytes) -> None:
+        """Count what a block does; outputs of the transaction ``lost_txid`` never count."""
+        made = self.made
+        for outpoint, coin in delta.spent.items():
+            if made.get(outpoint) == coin:
+                del made[outpoint]
+            else:
+                self.spent.append(outpoint + coin)
+            self.amount -= coin_value(coin)
+        for outpoint, coin in delta.created.items():
+            if outpoint[:32] != lost_txid:
+                made[outpoint] = coin
+                self.amount += coin_value(coin)
+
+
+def verify_task(shared: Shared, task: VerifyTask) -> Outcome:
+    """Verify the blocks of a task up to the first that fails."""
+    began, cpu = monotonic(), process_time()
+    params = shared.source.params
+    total = _Sum()
+    txs = inputs = size = 0
+    coinbases: list[tuple[int, bytes]] = []
+    failure: Failure | None = None
+    height = task.first
+    try:
+        for source in shared.source.read(task.places, with_coins=True):
+            block, height = source.block, source.height
+            delta, failure = verify_block(source, shared.times, params)
+            if failure is not None:
+                break
+            overwritten = (height, block.hash) in BIP30_OVERWRITTEN
+            total.add(delta, block.txids[0] if overwritten else b"")
+            if height and height <= params.bip34_height:
+                coinbases.append((height, block.txids[0]))
+            txs += block.n_tx
+            inputs += len(block.in_pos) - 1
+            size += block.size
+            height += 1
+    except (DataError, StorageError) as error:
+        failure = Failure(height, "", "unreadable", str(error))
+    made = [outpoint + coin for outpoint, coin in total.made.items()]
+    sums = MuHash(), MuHash()
+    if failure is None:
+        sums[0].insert_many(made)
+        sums[1].insert_many(total.spent)
+    return Outcome(
+        task.first, task.last, txs, inputs, size, f"{socket.gethostname()}:{getpid()}",
+        monotonic() - began, process_time() - cpu, sums[0].number(), sums[1].number(),
+        len(made) - len(total.spent), total.amount,
+        coin_keys(shared.salt, made), coin_keys(shared.salt, total.spent), coinbases, failure,
+    )  # fmt: skip
+
+
+def verify_block(source: SourceBlock, times: Sequence[int], params: NetworkParams) -> tuple[BlockDelta, Failure | None]:
+    """What a block does to the coins, and what is wrong with it (or None).
+
+    Header by itself, merkle root, witness commitment, sizes, lock times, coinbase, amounts, relative locks, signature
+    operations and every script, with the flags of its height.
+    """
+    block, height = source.block, source.height
+    try:
+        if not height:
+            check_merkle_root(block)
+            return BlockDelta(), None
+        check_alone(block, FoldJob(b"", height, times[height - 1], False, b""), params)
+        delta = _connected(block, height, list(chain.from_iterable(source.coins or ())), times, params)
+    except RuleViolation as violation:
+        return BlockDelta(), _failure(block, height, violation)
+    failed = verify_jobs(delta.jobs)
+    if failed is None:
+        return delta, None
+    job, failure = delta.jobs[failed[0]], failed[1]
+    told = _failure(block, height, script_violation(job, failure))
+    return delta, told._replace(txid=to_display(Tx.parse(job.raw_tx).txid), input=failure.input_index)
+
+
+def _connected(
+    block: ParsedBlock, height: int, told: list[bytes], times: Sequence[int], params: NetworkParams
+) -> BlockDelta:
+    """Connect a block to the coins that were told; raises RuleViolation."""
+    context = ConnectContext(
+        flags=script_flags(height, block.hash, params),
+        subsidy=block_subsidy(height, params),
+        check_bip30=False,  # it is found at the end, among all coinbases
+        csv_active=height >= params.csv_height,
+        prev_mtp=times[height - 1],
+        mtp_at=times.__getitem__,
+    )
+    coins = dict(zip(block.prevouts()[1:], told, strict=True))
+    delta = connect_block(block, height, ToldCoins(coins, height), context)
+    if list(chain.from_iterable(delta.undo)) != told:
+        raise RuleViolation("spent-coin-differs", "a coin that the block itself makes was told in another form")
+    return delta
+
+
+def _failure(block: ParsedBlock, height: int, violation: RuleViolation) -> Failure:
+    named = _TXID.search(violation.debug)
+    txid = named[1] if named else to_display(block.txids[0]) if violation.code.startswith("bad-cb-") else ""
+    return Failure(height, to_display(block.hash), violation.code, violation.debug, txid)
+
+
+class Spend(NamedTuple):
+    """An input that spends a coin of which there is something to say."""
+
+    key: int
+    height: int
+    block: str
+    txid: str
+    input: int
+    outpoint: str
+
+
+class SpendSearch(NamedTuple):
+    """What a search for spends needs: those of the coins with these ``keys`` are wanted."""
+
+    shared: Shared
+    keys: frozenset[int]
+
+
+def find_spends(search: SpendSearch, task: VerifyTask) -> list[Spend]:
+    """The inputs in the blocks of a task that spend one of the coins; raises DataError, StorageError."""
+    found = []
+    salt, wanted = search.shared.salt, search.keys
+    for source in search.shared.source.read(task.places, with_coins=True):
+        block, k = source.block, 1
+        for i, coins in enumerate(source.coins or (), 1):
+            for number, coin in enumerate(coins):
+                p = block.in_pos[k]
+                outpoint = block.raw[p : p + 36]
+                k += 1
+                for key in coin_keys(salt, (outpoint + coin,)):
+                    if key in wanted:
+                        place = f"{to_display(outpoint[:32])}:{int.from_bytes(outpoint[32:], 'little')}"
+                        named = to_display(block.hash), to_display(block.txids[i])
+                        found.append(Spend(key, source.height, *named, number, place))
+    return found

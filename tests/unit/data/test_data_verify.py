@@ -1,0 +1,204 @@
+"""Verification in parts: sums that come out, and every kind of fault found and named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from btcnode.data.export import ExportForm, export_chain
+from btcnode.data.folder import BlockFolder
+from btcnode.data.report import Report
+from btcnode.data.schema import TABLES
+from btcnode.data.tables import TableChain
+from btcnode.data.tasks import TaskRunner
+from btcnode.data.verification import FolderWork, TableWork, verify_chain
+from btcnode.data.verify import Failure
+from btcnode.errors import ConfigError
+from btcnode.primitives.coin import coin_value, make_txout
+from btcnode.primitives.hashes import to_display
+from btcnode.primitives.tx import Tx
+from btcnode.storage.muhash import MuHash
+from btcnode.testing.templates import TEMPLATES, signed_tx
+from tests.lib.block_folder import UncheckedChain, busy_chain, folder_of
+from tests.lib.mini_chain import REGTEST, MiniChain, spend
+
+TASK = 4000  # bytes: some tasks of several blocks
+
+
+@pytest.fixture(scope="module")
+def chain() -> UncheckedChain:
+    return busy_chain()
+
+
+def muhash_of(chain: MiniChain) -> str:
+    sums = MuHash()
+    sums.insert_many(outpoint + coin for outpoint, coin in chain.coins.coins.items())
+    return to_display(sums.digest())
+
+
+def verified(folder: Path, last: int | None = None, expected: str | None = None, task_bytes: int = TASK) -> Report:
+    with TaskRunner() as runner:
+        work = FolderWork(BlockFolder(folder, REGTEST))
+        return verify_chain(work, runner, last=last, expected_muhash=expected, task_bytes=task_bytes)
+
+
+def only_failure(report: Report) -> Failure:
+    assert not report.is_good
+    (failure,) = report.failures
+    assert "NOT VALID" in report.as_text() and failure.reason in report.as_text()
+    return failure
+
+
+@pytest.mark.parametrize("task_bytes", [1, TASK, 1 << 30])
+def test_the_sum_of_any_parts_is_the_set(chain: UncheckedChain, tmp_path: Path, task_bytes: int) -> None:
+    folder = folder_of(chain, tmp_path / "blocks")
+    report = verified(folder.path, expected=muhash_of(chain), task_bytes=task_bytes)
+    assert report.is_good and report.muhash == muhash_of(chain)
+    assert report.txouts == len(chain.coins.coins)
+    assert report.amount == sum(map(coin_value, chain.coins.coins.values()))
+    assert report.inputs == sum(len(spent) for _, delta in chain.history for spent in delta.undo)
+    assert report.as_text().endswith("\nvalid") and report.picture().startswith("<svg")
+    assert report.as_json()["blocks"] == chain.tip + 1
+
+
+def test_an_export_is_verified_as_the_files_are(chain: UncheckedChain, tmp_path: Path) -> None:
+    folder = folder_of(chain, tmp_path / "blocks")
+    with TaskRunner() as runner:
+        export_chain(BlockFolder(folder.path, REGTEST), tmp_path / "out", ExportForm(TABLES, True, 10), runner=runner)
+        work = TableWork(TableChain(tmp_path / "out", REGTEST))
+        report = verify_chain(work, runner, expected_muhash=muhash_of(chain), task_bytes=TASK)
+        assert report.is_good and report.height == chain.tip
+        with pytest.raises(ConfigError, match="ends at"):
+            verify_chain(work, runner, last=chain.tip + 1)
+    with pytest.raises(ConfigError, match="no folder of an export"):
+        TableChain(tmp_path / "blocks", REGTEST)
+
+
+def test_a_set_that_is_another_is_told(chain: UncheckedChain, tmp_path: Path) -> None:
+    folder = folder_of(chain, tmp_path / "blocks")
+    report = verified(folder.path, expected="ab" * 32)
+    assert not report.is_good and not report.failures and f"should be {'ab' * 32}" in report.as_text()
+
+
+def with_bad_signature(chain: UncheckedChain) -> Tx:
+    """A spend of two good coins, the second with a signature of something else."""
+    how = TEMPLATES["p2wpkh"](1)
+    outpoint = chain.coinbases[2]
+    value = coin_value(chain.coins.coins[outpoint])
+    pay = spend(outpoint, value=0)
+    pay = Tx(2, pay.prevouts, pay.script_sigs, pay.sequences, [make_txout(value // 2, how.script_pubkey)] * 2)
+    chain.accept(chain.template(pay).build())
+    outpoints = [pay.txid + vout.to_bytes(4, "little") for vout in (0, 1)]
+    coins = [chain.coins.coins[at][4:] for at in outpoints]
+    good = signed_tx([(at, coin, how) for at, coin in zip(outpoints, coins, strict=True)], [make_txout(9, b"\x51")])
+    assert good.witnesses is not None
+    stack = list(good.witnesses[1])
+    signature = bytearray(stack[0])
+    signature[40] ^= 1
+    stack[0] = bytes(signature)
+    return Tx(2, good.prevouts, good.script_sigs, good.sequences, good.txouts, [good.witnesses[0], stack], 0)
+
+
+def test_a_bad_signature_is_named(tmp_path: Path) -> None:
+    chain = UncheckedChain(blocks=105)
+    bad = with_bad_signature(chain)
+    block = chain.force(chain.template(bad).build())
+    for _ in range(3):
+        chain.force(chain.template().build())
+    folder = folder_of(chain, tmp_path / "blocks")
+    failure = only_failure(verified(folder.path))
+    assert (failure.height, failure.block) == (107, to_display(block.hash))
+    assert (failure.txid, failure.input) == (to_display(bad.txid), 1)
+    assert failure.reason.startswith("block-script-verify-flag-failed")
+
+
+def test_an_inflated_coinbase_is_named(tmp_path: Path) -> None:
+    chain = UncheckedChain(blocks=30)
+    block = chain.force(replace(chain.template(), coinbase_value=50 * 10**8 + 1).build())
+    folder = folder_of(chain, tmp_path / "blocks")
+    failure = only_failure(verified(folder.path))
+    assert (failure.height, failure.reason, failure.txid) == (31, "bad-cb-amount", to_display(block.txids[0]))
+
+
+@pytest.mark.parametrize("task_bytes", [1, TASK, 1 << 30], ids=["tasks apart", "some", "one task"])
+def test_a_coin_spent_twice_is_named(tmp_path: Path, task_bytes: int) -> None:
+    chain = UncheckedChain(blocks=110)
+    first, second = spend(chain.coinbases[1], value=5), spend(chain.coinbases[2], chain.coinbases[1], value=7)
+    chain.accept(chain.template(first).build())
+    chain.accept(chain.template().build())
+    block = chain.force(chain.template(second).build())
+    folder = folder_of(chain, tmp_path / "blocks")
+    failure = only_failure(verified(folder.path, task_bytes=task_bytes))
+    assert (failure.height, failure.block) == (113, to_display(block.hash))
+    assert (failure.reason, failure.txid, failure.input) == (
+        "bad-txns-inputs-missingorspent", to_display(second.txid), 1,
+    )  # fmt: skip
+    assert f"input 0 of {to_display(first.txid)} at height 111" in failure.detail
+
+
+def test_a_coin_that_was_told_with_another_amount_is_named(tmp_path: Path) -> None:
+    chain = UncheckedChain(blocks=110)
+    tx = spend(chain.coinbases[3], value=60 * 10**8)
+    outpoint, coin = chain.coinbases[3], chain.ever[chain.coinbases[3]]
+    chain.ever[outpoint] = coin[:4] + (70 * 10**8).to_bytes(8, "little") + coin[12:]
+    chain.force(chain.template(tx).build())
+    chain.coins.coins.pop(outpoint, None)
+    folder = folder_of(chain, tmp_path / "blocks")
+    failure = only_failure(verified(folder.path))
+    assert failure.height == 111 and failure.txid == to_display(tx.txid) and "was not made with" in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("offset", "undo", "reason"),
+    [
+        (60, False, ""),  # of the merkle root: then it is another header
+        (90, False, "bad-txnmrklroot"),
+        (-40, False, ""),
+        (3, True, "unreadable"),
+    ],
+)
+def test_a_flipped_byte_is_found(chain: UncheckedChain, tmp_path: Path, offset: int, undo: bool, reason: str) -> None:
+    folder = folder_of(chain, tmp_path / "blocks")
+    block = chain.history[-3][0]
+    positions = folder.undo_positions if undo else folder.positions
+    at = offset if offset >= 0 else block.size + offset
+    folder.change(positions[block.hash], at, lambda byte: byte ^ 1, undo=undo)
+    report = verified(folder.path)
+    assert not report.is_good
+    assert chain.tip - 2 in {failure.height for failure in report.failures}, report.as_text()
+    if reason:
+        assert reason in {failure.reason for failure in report.failures}, report.as_text()
+
+
+def test_a_witness_byte_is_found_by_its_commitment(chain: UncheckedChain, tmp_path: Path) -> None:
+    folder = folder_of(chain, tmp_path / "blocks")
+    block = chain.history[-1][0]
+    i = next(i for i in range(1, block.n_tx) if block.body_pos[i] - block.tx_pos[i] == 6)
+    folder.change(folder.positions[block.hash], block.witness_pos[i] + 20, lambda byte: byte ^ 1)
+    failure = only_failure(verified(folder.path))
+    assert (failure.height, failure.reason) == (chain.tip, "bad-witness-merkle-match")
+    assert failure.block == to_display(block.hash)
+
+
+def test_blocks_that_nobody_has_connected_are_not_passed_over(chain: UncheckedChain, tmp_path: Path) -> None:
+    folder = folder_of(chain, tmp_path / "blocks")
+    tip = chain.history[-1][0]
+    folder.change(folder.undo_positions[tip.hash], 1, lambda byte: byte ^ 1, undo=True)
+    failure = only_failure(verified(folder.path))
+    assert (failure.height, failure.reason) == (chain.tip, "not-connected")
+    assert verified(folder.path, last=chain.tip - 1).is_good
+
+
+def test_relative_locks_hold_in_parts_too(tmp_path: Path) -> None:
+    """BIP68 by time needs the median time of a block of another part."""
+    chain = UncheckedChain(blocks=110)
+    locked = spend(chain.coinbases[5], value=5, sequences=[0x00400000 | 200])  # 200 * 512 s after it was made
+    chain.force(chain.template(locked).build())
+    folder = folder_of(chain, tmp_path / "blocks")
+    failure = only_failure(verified(folder.path, task_bytes=1))
+    assert (failure.height, failure.reason, failure.txid) == (111, "bad-txns-nonfinal", to_display(locked.txid))
+    good = UncheckedChain(blocks=110)
+    good.accept(good.template(spend(good.coinbases[5], value=5, sequences=[0x00400000 | 100])).build())
+    assert verified(folder_of(good, tmp_path / "good").path, task_bytes=1).is_good
