@@ -48,6 +48,8 @@ app = typer.Typer(
 )
 hints = typer.Typer(help="Hints for SwiftSync.", no_args_is_help=True)
 app.add_typer(hints, name="hints")
+utreexo = typer.Typer(help="Proofs that coins exist, without a node (docs/utreexo.md).", no_args_is_help=True)
+app.add_typer(utreexo, name="utreexo")
 
 
 def _network_parameter() -> inspect.Parameter:
@@ -203,6 +205,18 @@ def make_hints(
 
         written = call_alone(options, "btcnode.swiftsync", "dumphints", place, height)
     typer.echo(f"{written['path']}: {written['coins']} coins at height {written['height']}, {written['size']} bytes")
+
+
+@utreexo.command("verify")
+def verify_utreexo(
+    proof: Annotated[str, typer.Argument(help="The proof in hex, or a file with it.")],
+    roots: Annotated[str, typer.Option(help='The "hex" of getutreexoroots, or a file with it; from a node you trust.')],
+) -> None:
+    """Verify a proof of coins (proveutreexocoins) against the roots after its block, and show the coins."""
+    from btcnode.cli.coin_proofs import verified_lines
+
+    for line in verified_lines(proof, roots):
+        typer.echo(line)
 
 
 def _is_running(settings: Settings) -> bool:

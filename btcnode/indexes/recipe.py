@@ -1,14 +1,15 @@
 """What an optional index makes of a block.
 
 A recipe is a pure function of the block, what it spends and the record of its parent: so an index never has to take
-anything back. Stale blocks keep their records, and whoever asks decides which chain counts.
+anything back. Stale blocks keep their records, and whoever asks decides which chain counts. Only a recipe that keeps a
+state beside the records (``KeepingRecipe``) has to go back to where chains part, which its records tell it how to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from btcnode.primitives.hashes import BlockHash
 from btcnode.record import record
@@ -16,12 +17,17 @@ from btcnode.record import record
 NUMBER_SIZE = 4
 
 
+def _unknown(height: int) -> BlockHash:
+    raise KeyError(height)
+
+
 @record
 class IndexedBlock:
     """A block to be indexed.
 
     ``spent``: packed coins per transaction after the coinbase and input, empty unless the recipe needs them;
-    ``previous``: the parent's record, empty for the genesis block; ``number``: a number that no other block has.
+    ``previous``: the parent's record, empty for the genesis block; ``number``: a number that no other block has;
+    ``hash_at``: the hash of its ancestor of a height.
     """
 
     raw: bytes
@@ -30,6 +36,7 @@ class IndexedBlock:
     height: int
     number: int
     previous: bytes
+    hash_at: Callable[[int], BlockHash] = _unknown
 
 
 class Made(NamedTuple):
@@ -60,3 +67,41 @@ class Recipe(Protocol):
 
     def make(self, block: IndexedBlock) -> Made:
         """What is stored of a block; raises DecodeError, StorageError (a record of the parent that cannot be)."""
+
+
+class KeptState(Protocol):
+    """What is stored of an index, as of one moment; all raise StorageError."""
+
+    def best(self) -> BlockHash | None:
+        """The block that the kept state is of."""
+
+    def record(self, block_hash: BlockHash) -> bytes | None:
+        """The record of a block."""
+
+    def node(self, key: bytes) -> bytes | None:
+        """A part of the state."""
+
+
+class Maker(Protocol):
+    """Makes records of blocks that follow each other, and keeps what changes with them."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait to be stored, roughly."""
+
+    def make(self, block: IndexedBlock) -> Made:
+        """As a recipe's."""
+
+    def nodes(self) -> Mapping[bytes, bytes | None]:
+        """What has to be stored with the records, by key; None: to be deleted."""
+
+
+@runtime_checkable
+class KeepingRecipe(Recipe, Protocol):
+    """An index with a state that belongs to the last block."""
+
+    def begin(self, state: KeptState, parent: BlockHash) -> Maker:
+        """What makes the records of the children of a block, an ancestor of the last one, zeros for none."""
+
+    def parent(self, record: bytes) -> BlockHash:
+        """The parent of the block that a record is about."""

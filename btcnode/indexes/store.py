@@ -4,6 +4,7 @@
   chain was indexed
 - rows without values, looked up by their first bytes, in the databases of ``runs.py``
 - ``numbers``: ``u32 BE -> block hash``, for rows that name their block in four bytes
+- ``nodes``, for an index that keeps a state beside its records: ``key -> part of the state after "best"``
 - ``"schema"`` in the main database: the layout's number, u32 LE; ``"seal"``: how many records and numbers there are
 - ``sums``: what proves the rows, as the sums of the coins do (``storage/checksums.py``)
 
@@ -16,7 +17,7 @@ An index can be made again from the blocks: a store that is damaged, foreign or 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
@@ -27,7 +28,7 @@ import lmdb
 
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.indexes.recipe import NUMBER_SIZE
-from btcnode.indexes.runs import RUN_NAMES, SLOTS, Runs
+from btcnode.indexes.runs import RUN_NAMES, Runs
 from btcnode.primitives.hashes import BlockHash
 from btcnode.record import struct
 from btcnode.storage.checksums import (
@@ -48,10 +49,12 @@ from btcnode.storage.lmdb_errors import translate
 from btcnode.storage.page_check import check_file
 
 MAP_SIZE = 1 << 38  # address space: mainnet's spenders need about 100 GiB
+KEEPING_MAP_SIZE = 1 << 40  # mainnet's Utreexo proofs need about 700 GiB
 MAX_READERS = 32
 SCHEMA_VERSION = 2
 _BEST = b"best"
 _NUMBERS = b"numbers"
+_NODES = b"nodes"
 _SCHEMA = b"schema"
 _SUMS = b"sums"
 _SEAL = b"seal"
@@ -66,18 +69,38 @@ class Batch:
     records: dict[BlockHash, bytes] = field(default_factory=dict)
     numbers: dict[int, BlockHash] = field(default_factory=dict)
     rows: list[bytes] = field(default_factory=list)
+    nodes: Mapping[bytes, bytes | None] = field(default_factory=dict)
+
+
+class StoredMoment:
+    """An index as of one moment (``KeptState``)."""
+
+    def __init__(self, get: Callable[[bytes], bytes | None], node: Callable[[bytes], bytes | None]) -> None:
+        self._get = get
+        self.node = node
+
+    def best(self) -> BlockHash | None:
+        """The last block that was indexed; raises StorageError."""
+        found = self._get(_BEST)
+        return None if found is None else BlockHash(found)
+
+    def record(self, block_hash: BlockHash) -> bytes | None:
+        """The record of a block; raises StorageError."""
+        return self._get(block_hash)
 
 
 class IndexStore:
     """One thread at a time may ``put``; any thread may read."""
 
-    def __init__(self, path: Path, *, wipe: bool = False, in_doubt: bool = False) -> None:
+    def __init__(self, path: Path, *, wipe: bool = False, in_doubt: bool = False, keeps: bool = False) -> None:
         """Open or create the file; ``wipe`` it first for a reindex, look at all of it where it is ``in_doubt``.
 
+        ``keeps``: it has nodes.
         Raises StorageError; CorruptionError when the file is damaged, foreign or of another layout.
         """
         self.path = path
         self._in_doubt = in_doubt
+        self._keeps = keeps
         self._env: Any = None
         self._begin(wipe=wipe)
 
@@ -109,16 +132,18 @@ class IndexStore:
     def _open(self) -> None:
         """Raises lmdb.Error, CorruptionError, OSError."""
         self._proven = bytearray(SUMS)
-        small = check_file(self.path, (_NUMBERS, _SUMS, *RUN_NAMES), "", in_doubt=self._in_doubt)
+        names = (_NUMBERS, _SUMS, *RUN_NAMES, *([_NODES] if self._keeps else ()))
+        small = check_file(self.path, names, "", in_doubt=self._in_doubt)
         reserve_lock_file(self.path)
         self._env = lmdb.open(
-            os.fsencode(self.path), subdir=False, map_size=MAP_SIZE, max_readers=MAX_READERS, max_dbs=2 + SLOTS,
-            readahead=False, mode=0o600,
+            os.fsencode(self.path), subdir=False, map_size=KEEPING_MAP_SIZE if self._keeps else MAP_SIZE,
+            max_readers=MAX_READERS, max_dbs=len(names), readahead=False, mode=0o600,
         )  # fmt: skip
         check_length(self._env, self.path)
         self._runs = Runs(self._env)
         self._numbers: Any = self._env.open_db(_NUMBERS)
         self._sums: Any = self._env.open_db(_SUMS)
+        self._nodes: Any = self._env.open_db(_NODES) if self._keeps else None
         schema = sealed(_SCHEMA, SCHEMA_VERSION.to_bytes(4, "little"))
         with self._env.begin(write=True) as txn:
             found = txn.get(_SCHEMA)
@@ -142,6 +167,8 @@ class IndexStore:
         blocks = ((key, stored) for key, stored in txn.cursor().iternext() if len(key) == HASH_SIZE)
         if checked_total(blocks) != records or checked_total(txn.cursor(db=self._numbers).iternext()) != numbers:
             raise CorruptionError(f"{self.path} is damaged: its records are not those that were written")
+        if self._nodes is not None and checked_total(txn.cursor(db=self._nodes).iternext()) is None:
+            raise CorruptionError(f"{self.path} is damaged: a part of its state is not what was written")
         tally = Tally()
         tally.add_keys(self._runs.between(txn, b"", None))
         for number, checks in tally.by_number().items():
@@ -212,6 +239,17 @@ class IndexStore:
         with self._naming(), self._env.begin() as txn:
             return self._opened(txn, key)
 
+    def node(self, key: bytes) -> bytes | None:
+        """A part of the kept state; raises StorageError."""
+        with self._naming(), self._env.begin() as txn:
+            return self._opened(txn, key, self._nodes)
+
+    @contextmanager
+    def moment(self) -> Iterator[StoredMoment]:
+        """What is stored now, whatever is written while the context lasts; raises StorageError."""
+        with self._naming(), self._env.begin() as txn:
+            yield StoredMoment(lambda key: self._opened(txn, key), lambda key: self._opened(txn, key, self._nodes))
+
     def block_count(self) -> int:
         """How many blocks have a number: those from 0 up to this one, it excluded."""
         with self._naming(), self._env.begin() as txn:
@@ -246,6 +284,11 @@ class IndexStore:
             rows.add_keys(batch.rows)
             rows.write(txn, self._sums, b"")
             self._runs.add(txn, batch.rows)
+            for key, value in sorted(batch.nodes.items()):
+                if value is None:
+                    txn.delete(key, db=self._nodes)
+                else:
+                    txn.put(key, sealed(key, value), db=self._nodes)
             self._put_totals(txn, made.applied(records), counted.applied(numbers))
             txn.put(_BEST, sealed(_BEST, best))
 

@@ -1064,6 +1064,19 @@ class SpenderOf(TypedDict):
     spendingtx: NotRequired[str]
     blockhash: NotRequired[str]
 
+class UtreexoBlockProof(TypedDict):
+    proofhashes: list[str]
+    targethashes: list[str]
+    targetpreimages: list[str]
+    prooftargets: list[int]
+
+class UtreexoRoots(TypedDict):
+    roots: list[str]
+    numleaves: int
+    blockhash: str
+    height: int
+    hex: str
+
 class Notification(TypedDict):
     type: str
     address: str
@@ -1081,6 +1094,28 @@ class LoadedSet(TypedDict):
     tip_hash: str
     base_height: int
     path: str
+
+class CoinOfProof(TypedDict):
+    txid: str
+    vout: int
+    value: Decimal
+    scriptPubKey: str
+    height: int
+    blockhash: str
+    coinbase: bool
+
+class CoinProofResult(TypedDict):
+    blockhash: str
+    height: int
+    coins: list[CoinOfProof]
+    hex: str
+
+class ChainTipProof(TypedDict):
+    provedathash: str
+    proofhashes: list[str]
+    prooftargets: list[int]
+    hashesproven: list[str]
+    hex: str
 
 class SavedMempool(TypedDict):
     filename: str
@@ -1192,6 +1227,13 @@ class ValidatedAddress(TypedDict):
     witness_program: NotRequired[str]
     error: NotRequired[str]
     error_locations: NotRequired[list[int]]
+
+class Verdict(TypedDict):
+    valid: bool
+    error: NotRequired[str]
+    blockhash: str
+    height: int
+    coins: list[CoinOfProof]
 
 class Tip(TypedDict):
     hash: str
@@ -1420,6 +1462,10 @@ class NodeRpc:
         """Statistics of the set of unspent outputs. Without coinstatsindex it reads the whole set, which takes a while."""
     async def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[SpenderOf]:
         """Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks."""
+    async def getutreexoproof(self, blockhash: str, verbosity: int | None = ...) -> str | UtreexoBlockProof:
+        """The proof that what a block spends was in the forest before it."""
+    async def getutreexoroots(self, blockhash: str | None = ...) -> UtreexoRoots:
+        """The roots of the Utreexo forest after a block."""
     async def getzmqnotifications(self) -> list[Notification]:
         """The active ZeroMQ notifications."""
     async def help(self, command: str | None = ...) -> Any:
@@ -1449,6 +1495,10 @@ class NodeRpc:
         """Prefer a block to others of equal work, as if it had come first. A later call overrides it; so does a restart."""
     async def prioritisetransaction(self, txid: str, dummy: float | None, fee_delta: int) -> bool:
         """Let mining take a transaction for one that pays more or less than it does."""
+    async def proveutreexocoins(self, outputs: Sequence[Mapping[str, Any]], blockhash: str | None = ...) -> CoinProofResult:
+        """Prove that outputs which are unspent now were in the set after a block; anybody with its roots can verify it."""
+    async def proveutxochaintipinclusion(self, txids: Sequence[str], vouts: Sequence[int], verbosity: int | None = ...) -> str | ChainTipProof:
+        """Prove, in utreexod's form, that outputs are in the set after the tip."""
     async def pruneblockchain(self, height: int) -> int:
         """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     async def reconsiderblock(self, blockhash: str) -> None:
@@ -1499,6 +1549,10 @@ class NodeRpc:
         """Whether a signature of a message is by the key of an address."""
     async def verifytxoutproof(self, proof: str) -> list[str]:
         """The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain."""
+    async def verifyutreexoproof(self, proof: str) -> Verdict:
+        """Verify a proof of coins against this node's roots after the block that it names."""
+    async def verifyutxochaintipinclusionproof(self, proof: str) -> bool:
+        """Verify a proof in utreexod's form, which has to be about the tip."""
     async def waitforblock(self, blockhash: str, timeout: int | None = ...) -> Tip:
         """Wait until the tip is a certain block, then tell it. Tells the current one when time is up."""
     async def waitforblockheight(self, height: int, timeout: int | None = ...) -> Tip:
@@ -1729,6 +1783,10 @@ class SyncNodeRpc:
         """Statistics of the set of unspent outputs. Without coinstatsindex it reads the whole set, which takes a while."""
     def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[SpenderOf]:
         """Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks."""
+    def getutreexoproof(self, blockhash: str, verbosity: int | None = ...) -> str | UtreexoBlockProof:
+        """The proof that what a block spends was in the forest before it."""
+    def getutreexoroots(self, blockhash: str | None = ...) -> UtreexoRoots:
+        """The roots of the Utreexo forest after a block."""
     def getzmqnotifications(self) -> list[Notification]:
         """The active ZeroMQ notifications."""
     def help(self, command: str | None = ...) -> Any:
@@ -1758,6 +1816,10 @@ class SyncNodeRpc:
         """Prefer a block to others of equal work, as if it had come first. A later call overrides it; so does a restart."""
     def prioritisetransaction(self, txid: str, dummy: float | None, fee_delta: int) -> bool:
         """Let mining take a transaction for one that pays more or less than it does."""
+    def proveutreexocoins(self, outputs: Sequence[Mapping[str, Any]], blockhash: str | None = ...) -> CoinProofResult:
+        """Prove that outputs which are unspent now were in the set after a block; anybody with its roots can verify it."""
+    def proveutxochaintipinclusion(self, txids: Sequence[str], vouts: Sequence[int], verbosity: int | None = ...) -> str | ChainTipProof:
+        """Prove, in utreexod's form, that outputs are in the set after the tip."""
     def pruneblockchain(self, height: int) -> int:
         """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     def reconsiderblock(self, blockhash: str) -> None:
@@ -1808,6 +1870,10 @@ class SyncNodeRpc:
         """Whether a signature of a message is by the key of an address."""
     def verifytxoutproof(self, proof: str) -> list[str]:
         """The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain."""
+    def verifyutreexoproof(self, proof: str) -> Verdict:
+        """Verify a proof of coins against this node's roots after the block that it names."""
+    def verifyutxochaintipinclusionproof(self, proof: str) -> bool:
+        """Verify a proof in utreexod's form, which has to be about the tip."""
     def waitforblock(self, blockhash: str, timeout: int | None = ...) -> Tip:
         """Wait until the tip is a certain block, then tell it. Tells the current one when time is up."""
     def waitforblockheight(self, height: int, timeout: int | None = ...) -> Tip:

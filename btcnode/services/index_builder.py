@@ -6,6 +6,8 @@ A reorganisation takes nothing back, as records belong to blocks, not to heights
 block to add on the new chain. After a crash the index may have blocks that the chain has to learn again: it falls back
 to the highest block of the active chain that it has a record of, and passes the others over when they come.
 
+An index that keeps a state beside its records goes back with it, by what its records say, before it goes another way.
+
 A store that is damaged (which whoever reads it may notice) is wiped and built anew, once in a run and where all blocks
 are there; what cannot be mended that way, an unreadable block above all, ends the node, as in Core.
 """
@@ -25,9 +27,9 @@ from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO
 from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent, HistoryMoved
 from btcnode.errors import CorruptionError, DecodeError, StorageError
-from btcnode.indexes.recipe import IndexedBlock, Recipe
+from btcnode.indexes.recipe import IndexedBlock, KeepingRecipe, Maker, Recipe
 from btcnode.indexes.store import Batch, IndexStore
-from btcnode.primitives.hashes import BlockHash, to_display
+from btcnode.primitives.hashes import ZERO_HASH, BlockHash, to_display
 from btcnode.record import record
 from btcnode.services.chain import Chain
 from btcnode.storage.fault_note import fault_noted
@@ -103,11 +105,12 @@ class IndexBuilder:
 
     def _open(self, path: Path, *, wipe: bool, in_doubt: bool) -> IndexStore:
         """The store, wiped if it has to be; raises StorageError."""
+        keeps = isinstance(self.recipe, KeepingRecipe)
         try:
-            return IndexStore(path, wipe=wipe, in_doubt=in_doubt)
+            return IndexStore(path, wipe=wipe, in_doubt=in_doubt, keeps=keeps)
         except CorruptionError as error:
             self._begin_rebuild(error)
-            return IndexStore(path, wipe=True)
+            return IndexStore(path, wipe=True, keeps=keeps)
 
     def _position(self) -> int:
         """Where the index stands: a crash can have taken blocks from the chain that the index has."""
@@ -115,6 +118,8 @@ class IndexBuilder:
         at = self._tree.find(best) if best is not None else -1
         if best is None or at >= 0:
             return at
+        if isinstance(self.recipe, KeepingRecipe):
+            return self._position_of_state(self.recipe, best)
         active = self._active
         # who has a block's record has those of all its ancestors
         low, high = -1, active.height
@@ -126,6 +131,16 @@ class IndexBuilder:
                 high = middle - 1
         log.info("%s falls back to height %d, where the chain is after a crash", self.name, low)
         return active.at(low) if low >= 0 else -1
+
+    def _position_of_state(self, recipe: KeepingRecipe, best: BlockHash) -> int:
+        """The last ancestor that the chain knows: the way back to it is in the records; raises StorageError."""
+        while (at := self._tree.find(best)) < 0 and best != ZERO_HASH:
+            record = self.store.record(best)
+            if record is None:
+                raise CorruptionError(f"the {self.name} lacks block {to_display(best)}")
+            best = recipe.parent(record)
+        log.info("%s falls back to height %d after a crash", self.name, self._tree.height(at) if at >= 0 else -1)
+        return at
 
     @property
     def _active(self) -> ActiveChain:
@@ -323,24 +338,37 @@ class IndexBuilder:
         batch, size, done = Batch(), 0, 0
         number = self.store.block_count() if self.recipe.numbered else 0
         previous = self._record_before(todo[0])
+        maker = self._maker(todo[0])
         for index in todo:
             block_hash = self._tree.hash(index)
             record = self.store.record(block_hash)
-            if record is None:
+            if record is None or maker is not None:
                 block = self._read(index, block_hash, number + len(batch.numbers), previous)
-                record, rows = self.recipe.make(block)
-                batch.records[block_hash] = record
-                batch.rows += rows
-                if self.recipe.numbered:
-                    batch.numbers[block.number] = block_hash
-                size += len(record) + len(rows) * ROW_COST
+                made, rows = (maker or self.recipe).make(block)
+                if record is None:
+                    batch.records[block_hash] = made
+                    batch.rows += rows
+                    if self.recipe.numbered:
+                        batch.numbers[block.number] = block_hash
+                    size += len(made) + len(rows) * ROW_COST
+                record = made
             previous = record
             done += 1
-            if self._closing or size >= SLICE_BYTES or time.monotonic() >= end:
+            waiting = size + (maker.size if maker is not None else 0)
+            if self._closing or waiting >= SLICE_BYTES or time.monotonic() >= end:
                 break
+        if maker is not None:
+            batch.nodes = maker.nodes()
         self.store.put(batch, self._tree.hash(todo[done - 1]))
         self._log_progress(todo[done - 1])
         return done
+
+    def _maker(self, index: int) -> Maker | None:
+        """What makes a block's record and those of its descendants, for an index that keeps a state."""
+        if not isinstance(self.recipe, KeepingRecipe):
+            return None
+        parent = self._tree.prev(index)
+        return self.recipe.begin(self.store, self._tree.hash(parent) if parent >= 0 else BlockHash(ZERO_HASH))
 
     def _record_before(self, index: int) -> bytes:
         parent = self._tree.prev(index)
@@ -358,7 +386,11 @@ class IndexBuilder:
             spent = self._chain.read_undo_now(index) if self.recipe.needs_spent and height else []
         except StorageError as error:
             raise BlockUnreadableError(f"block {to_display(block_hash)} cannot be read: {error}") from None
-        return IndexedBlock(raw, spent, block_hash, height, number, previous)
+
+        def hash_at(wanted: int) -> BlockHash:
+            return self._tree.hash(self._tree.ancestor(index, wanted))
+
+        return IndexedBlock(raw, spent, block_hash, height, number, previous, hash_at)
 
     def _log_progress(self, index: int) -> None:
         now = time.monotonic()

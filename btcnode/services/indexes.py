@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from btcnode.errors import CorruptionError, DecodeError, StorageError
+from btcnode.errors import CorruptionError, DecodeError, ProofError, StorageError
 from btcnode.indexes.coinstats import CoinStats, CoinStatsRecipe
 from btcnode.indexes.filters import BlockFilter, FilterRecipe
 from btcnode.indexes.recipe import Recipe
 from btcnode.indexes.transactions import SpenderRecipe, TxPlace, TxRecipe, spender_key, tx_key
+from btcnode.indexes.utreexo import ForestRecord, ForestWalk, UtreexoRecipe
+from btcnode.primitives.coin import coin_height
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.services.alerts import Alert, Alerts
@@ -18,6 +20,10 @@ from btcnode.services.chain import Chain
 from btcnode.services.index_builder import IndexBuilder, IndexState
 from btcnode.services.lately import parsed_tx_size
 from btcnode.settings.settings import Settings
+from btcnode.utreexo.hashing import leaf_hash
+from btcnode.utreexo.proof import Proof
+
+MAX_BACK = 100  # blocks that the forest is taken back in memory to prove something of an earlier block
 
 
 class IndexedTx(NamedTuple):
@@ -117,6 +123,58 @@ class CoinStatsIndex(_Index):
             return None if record is None else CoinStats.unpack(record)
 
 
+class ProvenCoins(NamedTuple):
+    """Coins that are in the set after a block: their leaves, and the proof."""
+
+    block_hash: BlockHash
+    hashes: tuple[bytes, ...]
+    proof: Proof
+
+
+class UtreexoIndex(_Index):
+    """The Utreexo forest and the proofs of blocks."""
+
+    def get(self, block_hash: BlockHash) -> ForestRecord | None:
+        """What a block did to the forest, None when it is not indexed (yet); raises StorageError."""
+        record = self._record(block_hash)
+        with self._builder.noticing_damage():
+            return None if record is None else ForestRecord.unpack(record)
+
+    async def prove(self, coins: Sequence[tuple[bytes, bytes]], block: int) -> ProvenCoins:
+        """Prove coins (36-byte outpoint, packed coin) as of a block, which is header index ``block``.
+
+        Raises ProofError when one is not there or the index has not come to the block or more than ``MAX_BACK`` blocks
+        farther, StorageError.
+        """
+        with self._builder.noticing_damage():
+            return await self._chain.driver.in_reader(lambda: self._prove(coins, block))
+
+    def _prove(self, coins: Sequence[tuple[bytes, bytes]], block: int) -> ProvenCoins:
+        tree = self._chain.tree
+        block_hash, height = tree.hash(block), tree.height(block)
+        with self._builder.store.moment() as state:
+            walk = ForestWalk(state)
+            at = tree.find(walk.at)
+            behind = tree.height(at) - height if at >= 0 else -1
+            if behind < 0 or tree.ancestor(at, height) != block:
+                raise ProofError(f"the utreexoindex has not come to block {to_display(block_hash)} yet")
+            if behind > MAX_BACK:
+                raise ProofError(f"the block is {behind} blocks deep, proofs are made of the last {MAX_BACK}")
+            walk.back_to(block_hash)
+            hashes, slots = [], []
+            for outpoint, coin in coins:
+                made_at = coin_height(coin)
+                made_by = tree.hash(tree.ancestor(block, made_at)) if made_at <= height else None
+                leaf = leaf_hash(made_by, outpoint, coin) if made_by else b""
+                slot = walk.slot(leaf, walk.table(made_by)) if made_by else None
+                if slot is None:
+                    name = f"{to_display(outpoint[:32])}:{int.from_bytes(outpoint[32:], 'little')}"
+                    raise ProofError(f"output {name} is not in the set after block {height}")
+                hashes.append(leaf)
+                slots.append(slot)
+            return ProvenCoins(block_hash, tuple(hashes), walk.forest.prove(slots))
+
+
 class Indexes:
     """The indexes that this node keeps; an index that the options do not ask for is None."""
 
@@ -154,11 +212,13 @@ class Indexes:
         transactions = opened(settings.storage.txindex, TxRecipe())
         statistics = opened(settings.storage.coinstatsindex, CoinStatsRecipe(chain.params))
         spenders = opened(settings.storage.txospenderindex, SpenderRecipe())
+        utreexo = opened(settings.storage.utreexoindex, UtreexoRecipe())
         filters = opened(settings.storage.blockfilterindex, FilterRecipe())
         self.transactions = TxIndex(transactions, chain) if transactions is not None else None
         self.spenders = SpenderIndex(spenders, chain) if spenders is not None else None
         self.coinstats = CoinStatsIndex(statistics, chain) if statistics is not None else None
         self.filters = FilterIndex(filters, chain) if filters is not None else None
+        self.utreexo = UtreexoIndex(utreexo, chain) if utreexo is not None else None
         self._show_rebuilding()
 
     def _show_rebuilding(self) -> None:

@@ -55,7 +55,11 @@ def _check_storage(settings: Settings) -> None:
     if storage.swiftsync is not None:
         if storage.reindex or storage.reindex_chainstate:
             raise ConfigError("-swiftsync fetches blocks: it cannot be used with -reindex or -reindex-chainstate")
-        indexes = (("coinstatsindex", storage.coinstatsindex), ("blockfilterindex", storage.blockfilterindex))
+        indexes = (
+            ("coinstatsindex", storage.coinstatsindex),
+            ("blockfilterindex", storage.blockfilterindex),
+            ("utreexoindex", storage.utreexoindex),
+        )
         for name, wanted in indexes:
             if wanted and not storage.swiftsyncvalidate:
                 raise ConfigError(f"-{name} needs undo data of every block: use -swiftsync with -swiftsync-validate")

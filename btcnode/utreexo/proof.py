@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size, read_compact_size
+from btcnode.record import record
 from btcnode.utreexo.hashing import EMPTY, HASH_SIZE
 
 MAX_TARGETS = 24_386  # inputs that fit into a block
@@ -13,7 +12,7 @@ MAX_HASHES = (51 - 15) * MAX_TARGETS + (1 << 15) - MAX_TARGETS  # of them all, i
 _MAX_POSITION = 2**64 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Proof:
     """``targets``: the positions of the leaves, in the order of the leaves; ``hashes``: by ascending position."""
 

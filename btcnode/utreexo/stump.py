@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from btcnode.errors import DecodeError, ProofError
+from btcnode.record import record
 from btcnode.utreexo.hashing import EMPTY, HASH_SIZE, parent_hash
 from btcnode.utreexo.positions import MAX_ROWS, place, position, root_index, root_rows, tree_rows
 from btcnode.utreexo.proof import Proof
@@ -21,7 +21,7 @@ class _Node(NamedTuple):
     without: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stump:
     """``leaves``: how many were ever added; ``roots``: highest first, None for one whose leaves are all gone."""
 

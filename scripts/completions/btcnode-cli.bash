@@ -14,11 +14,12 @@ _btcnode_cli() {
     getmempoolentry getmempoolinfo getmininginfo getnettotals getnetworkhashps getnetworkinfo getnodeaddresses
     getpeerinfo getpeerscores getprioritisedtransactions getprivatebroadcastinfo getrawmempool getrawtransaction
     getrpcinfo getswiftsyncinfo getsyncprofile getsyncstate gettxout gettxoutproof gettxoutsetinfo
-    gettxspendingprevout getzmqnotifications help importmempool joinpsbts listbanned loadtxoutset logging ping
-    preciousblock prioritisetransaction pruneblockchain savemempool scanblocks scantxoutset sendrawtransaction
-    setban setnetworkactive signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader
-    submitpackage testmempoolaccept uptime utxoupdatepsbt validateaddress verifychain verifymessage
-    verifytxoutproof waitforblock waitforblockheight waitfornewblock
+    gettxspendingprevout getutreexoproof getutreexoroots getzmqnotifications help importmempool joinpsbts
+    listbanned loadtxoutset logging ping preciousblock prioritisetransaction proveutreexocoins
+    proveutxochaintipinclusion pruneblockchain savemempool scanblocks scantxoutset sendrawtransaction setban
+    setnetworkactive signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader submitpackage
+    testmempoolaccept uptime utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof
+    verifyutreexoproof verifyutxochaintipinclusionproof waitforblock waitforblockheight waitfornewblock
     "
     COMPREPLY=()
     if [ "$cur" = "=" ]; then

@@ -25,8 +25,8 @@ _btcnoded() {
     -persistmempoolv1 -printpriority -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex
     -reindex-chainstate -rest -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet
     -stopafterblockimport -stun -swiftsync-full -swiftsync-validate -testnet -testnet4 -txindex -txospenderindex
-    -txreconciliation -upnp -v2transport -version -whitelistforcerelay -whitelistrelay -xthin -addnode=
-    -alertnotify= -asmap= -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee=
+    -txreconciliation -upnp -utreexoindex -v2transport -version -whitelistforcerelay -whitelistrelay -xthin
+    -addnode= -alertnotify= -asmap= -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee=
     -blocknotify= -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop=
     -chain= -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -cpu-affinity= -dashboardtoken=
     -datacarriersize= -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude= -debuglogfile= -deprecatedrpc=

@@ -12,11 +12,15 @@ import pytest
 
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.coin import coin_prefix, txout_script
 from btcnode.rpc.errors import RpcError
+from btcnode.script.scriptparse import is_unspendable
 from btcnode.testing.regtest import RegtestNode
+from btcnode.utreexo.hashing import leaf_hash
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.peer import ChainServer
 from tests.lib.process import NodeProcess, RpcFailure, wait_until
+from tests.lib.utreexo_fuzz import naive_roots
 
 PARAMS = params_for("regtest")
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -39,6 +43,22 @@ def coinbases(node: NodeProcess) -> dict[str, str]:
         block_hash = node.rpc("getblockhash", height)
         found[node.rpc("getblock", block_hash)["tx"][0]] = block_hash
     return found
+
+
+def roots_of(chain: list[bytes]) -> list[str]:
+    """The Utreexo roots after a chain, worked out from its blocks alone."""
+    blocks = [parse_block(raw) for raw in (PARAMS.genesis_block, *chain)]
+    gone = {prevout for block in blocks for i in range(1, block.n_tx) for prevout in block.tx(i).prevouts}
+    slots: list[bytes | None] = []
+    for height, block in enumerate(blocks):
+        own = {prevout for i in range(1, block.n_tx) for prevout in block.tx(i).prevouts}
+        for i in range(block.n_tx if height else 0):
+            for n, txout in enumerate(block.tx(i).txouts):
+                outpoint = block.txids[i] + n.to_bytes(4, "little")
+                if outpoint not in own and not is_unspendable(txout_script(txout)):
+                    leaf = leaf_hash(block.hash, outpoint, coin_prefix(height, not i) + txout)
+                    slots.append(None if outpoint in gone else leaf)
+    return [(root or bytes(32)).hex() for root in naive_roots(slots)]
 
 
 def all_are_found(node: NodeProcess) -> None:
@@ -147,7 +167,8 @@ def test_kills_while_everything_is_built(tmp_path: Path) -> None:
     """Whenever the process dies, the indexes agree with the chain in the end."""
     generator, rng = ChainGenerator(PARAMS), Random(1)
     chain = [*generator.spread(1000), *(generator.busy(50) for _ in range(100))]
-    options = ("--txindex", "--txospenderindex", "--coinstatsindex", "--blockfilterindex", "--checkblocks=5")
+    indexes = ("--txindex", "--txospenderindex", "--coinstatsindex", "--blockfilterindex", "--utreexoindex")
+    options = (*indexes, "--checkblocks=5")
     reached = []
     with (
         ChainServer.of_blocks(PARAMS, chain) as server,
@@ -175,6 +196,9 @@ def test_kills_while_everything_is_built(tmp_path: Path) -> None:
             output = {"txid": tx.prevouts[0][31::-1].hex(), "vout": int.from_bytes(tx.prevouts[0][32:], "little")}
             assert node.rpc("gettxspendingprevout", [output]) == [output | {"spendingtxid": txid, "blockhash": at}]
             assert node.rpc("getblockfilter", at)["filter"]
+            coin = [{"txid": txid, "vout": n} for n in range(3) if node.rpc("gettxout", txid, n)]
+            assert not coin or node.rpc("verifyutreexoproof", node.rpc("proveutreexocoins", coin)["hex"])["valid"]
+        assert node.rpc("getutreexoroots")["roots"] == roots_of(chain)
         assert node.stop() == 0
         assert "Traceback" not in node.output()
     assert max(reached) > 0

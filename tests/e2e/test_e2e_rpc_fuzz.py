@@ -133,4 +133,6 @@ def test_every_method_is_asked(tmp_path: Path) -> None:
     known = {row[0] for row in rows} | {line.split()[0] for line in usage.splitlines() if line and line[0].islower()}
     # no bitcoind has these
     own = {"getpeerscores", "getsyncstate", "getsyncprofile", "getopenrpcinfo", "dumphints", "getswiftsyncinfo"}
+    own |= {"getutreexoroots", "getutreexoproof", "proveutreexocoins", "verifyutreexoproof"}
+    own |= {"proveutxochaintipinclusion", "verifyutxochaintipinclusionproof"}
     assert known - own <= set(every_method()), known - own - set(every_method())

@@ -39,6 +39,7 @@ SUBJECTS = (
     "swiftsync",
     "sync",
     "txoutproof",
+    "utreexo",
     "utxostats",
     "zmq",
 )

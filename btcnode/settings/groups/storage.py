@@ -102,6 +102,9 @@ class StorageSettings:
     txindex: bool = switch("txindex", "Keep an index of all transactions.", False)
     txospenderindex: bool = switch("txospenderindex", "Keep an index of what spends each output.", False)
     coinstatsindex: bool = switch("coinstatsindex", "Keep the UTXO set's statistics of every block.", False)
+    utreexoindex: bool = switch(
+        "utreexoindex", "Keep the Utreexo forest and every block's proof (docs/utreexo.md).", False
+    )
     blockfilterindex: bool = option("blockfilterindex", "Keep an index of block filters (BIP158).", _FilterTypes())
     reindex: bool = switch("reindex", "Rebuild index and coins from the block files.", False)
     reindex_chainstate: bool = switch("reindex-chainstate", "Rebuild the coins from the block files.", False)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from btcnode.chain.block_status import HAVE_DATA
+from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO
 from btcnode.chain.events import BlockConnected, BlockDisconnected
 from btcnode.errors import CorruptionError, StorageError
-from btcnode.indexes.recipe import IndexedBlock, Made
+from btcnode.indexes.recipe import IndexedBlock, Made, Recipe
+from btcnode.indexes.utreexo import ForestWalk, UtreexoRecipe
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.services import index_builder
@@ -58,6 +59,9 @@ class FakeChain:
             raise StorageError("lost")
         return self.memory.blocks[index]
 
+    def read_undo_now(self, index: int) -> list[list[bytes]]:
+        return []  # blocks spend nothing here
+
     def mine(self, count: int, *, on: int | None = None, extra: bytes = b"\x00") -> list[int]:
         """Blocks on top of ``on`` or the tip, active once they are the best chain."""
         added = []
@@ -95,11 +99,14 @@ class Setup:
 
     def open(self, *, wipe: bool = False) -> IndexBuilder:
         self.recipe.heights.clear()
+        return self.builder(self.recipe, self.directory, wipe=wipe)
+
+    def builder(self, recipe: Recipe, directory: Path, *, wipe: bool = False) -> IndexBuilder:
         chain: Any = self.chain
         return IndexBuilder(
-            self.recipe,
+            recipe,
             chain,
-            self.directory,
+            directory,
             self.thread,
             wipe=wipe,
             on_fatal=self.on_fatal,
@@ -351,3 +358,94 @@ def test_far_behind_is_not_waited_for(setup: Setup, monkeypatch: pytest.MonkeyPa
         await builder.close()
 
     asyncio.run(work())
+
+
+class Forests:
+    """Builders of the index that keeps a state, one after the other."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+
+    async def after(self, folder: str, *work: Callable[[], Any]) -> dict[bytes, bytes | None]:
+        """The chunks of the forest when the index of a folder has come to the tip after each piece of work."""
+        directory = self.setup.directory / folder
+        builder = self.setup.builder(UtreexoRecipe(), directory)
+        builder.start()
+        await synced(builder)
+        for piece in work:
+            piece()
+            await synced(builder)
+        tree, tip = self.setup.chain.tree, self.setup.chain.memory.active.tip
+        with builder.store.moment() as state:
+            walk = ForestWalk(state)
+            assert walk.at == tree.hash(tip)
+            assert walk.forest.stump() == walk.stump
+            assert walk.stump.leaves == tree.height(tip)  # a coinbase each
+            found = {bytes([0, *bytes(7), n]): state.node(bytes([0, *bytes(7), n])) for n in range(4)}
+        await builder.close()
+        return found
+
+
+def test_a_kept_state_goes_another_way(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_builder, "SLICE_BYTES", 3000)
+    forests, chain = Forests(setup), setup.chain
+    old = chain.mine(40)
+
+    def leave() -> None:
+        chain.leave(old[20])
+        chain.mine(22, on=old[20], extra=b"\x01")
+
+    def come_back() -> None:
+        chain.mine(9, on=old[-1])
+
+    async def work() -> None:
+        await forests.after("index", leave, come_back)
+        kept = await forests.after("index")
+        assert kept == await forests.after("fresh")
+
+    asyncio.run(work())
+    assert not setup.fatal and not setup.rebuilds
+
+
+@pytest.mark.parametrize("known", [0, 4])
+def test_a_kept_state_ahead_of_the_chain(setup: Setup, known: int) -> None:
+    """A kill has taken blocks from the chain: the way back is in the index, as the blocks are nowhere."""
+    forests = Forests(setup)
+    setup.chain.mine(9)
+    asyncio.run(forests.after("index"))
+    whole, setup.chain = setup.chain, FakeChain()
+    for height in range(1, known + 1):
+        setup.chain.memory.add_block(whole.memory.blocks[whole.memory.active.at(height)], NOW)
+    setup.chain.memory.activate()
+
+    async def work() -> None:
+        builder = setup.builder(UtreexoRecipe(), setup.directory / "index")
+        assert builder.state().height == builder.needed_from() == known
+        builder.store.close()
+        setup.chain.mine(3, extra=b"\x02")
+        kept = await forests.after("index")
+        assert kept == await forests.after("fresh")
+
+    asyncio.run(work())
+    assert not setup.fatal and not setup.rebuilds
+
+
+def test_a_kept_state_that_is_damaged_is_built_anew(setup: Setup) -> None:
+    forests = Forests(setup)
+    for index in setup.chain.mine(41):
+        setup.chain.tree.columns.status[index] |= HAVE_UNDO
+
+    async def work() -> None:
+        await forests.after("index")
+        builder = setup.builder(UtreexoRecipe(), setup.directory / "index")
+        with builder.store._env.begin(write=True) as txn:
+            txn.delete(bytes([0, *bytes(8)]), db=builder.store._nodes)
+            txn.delete(bytes([0, *bytes(7), 2]), db=builder.store._nodes)
+        builder.store.close()
+        [index] = setup.chain.mine(1)
+        setup.chain.tree.columns.status[index] |= HAVE_UNDO
+        kept = await forests.after("index")
+        assert kept == await forests.after("fresh")
+
+    asyncio.run(work())
+    assert setup.rebuilds == 2 and not setup.fatal

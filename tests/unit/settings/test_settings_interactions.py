@@ -110,6 +110,7 @@ PRIVATE = {"privatebroadcast": True}
         ({**SWIFT, "reindex": True}, "-swiftsync fetches blocks"),
         ({**SWIFT, "reindex_chainstate": True}, "-swiftsync fetches blocks"),
         ({**SWIFT, "coinstatsindex": True}, "-coinstatsindex needs undo data of every block"),
+        ({**SWIFT, "utreexoindex": True}, "-utreexoindex needs undo data of every block"),
         ({**SWIFT, "blockfilterindex": True}, "-blockfilterindex needs undo data of every block"),
         ({**SWIFT, "assumevalid": 0}, "-swiftsync verifies no scripts"),
         ({"network": "signet", "test": "addrman"}, "-test=<option> can only be used with regtest"),

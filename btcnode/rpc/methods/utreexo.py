@@ -1,0 +1,310 @@
+"""Utreexo: roots, proofs of blocks and of coins (utreexoindex); names as utreexod has them where it has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, NotRequired, TypedDict
+
+from btcnode.errors import DecodeError, ProofError
+from btcnode.indexes.utreexo import ForestRecord
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value
+from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.hashes import to_display
+from btcnode.rpc.declare import Coins, Hex, Hint, Named, When, rpc
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Items, Strict, Whole
+from btcnode.rpc.jsonvalue import amount
+from btcnode.rpc.lookup import find_block, parse_hash, parse_hex, require_data
+from btcnode.rpc.room import beside
+from btcnode.services.indexes import UtreexoIndex
+from btcnode.services.parts import NodeParts
+from btcnode.storage.undo import decode_undo
+from btcnode.utreexo.blocks import spent_leaves
+from btcnode.utreexo.coin_proof import CoinProof, ProvenCoin, encode_roots
+from btcnode.utreexo.compact import block_leaves
+from btcnode.utreexo.hashing import EMPTY, HASH_SIZE
+from btcnode.utreexo.proof import MAX_TARGETS, Proof
+
+MAX_COINS = 1000  # proven at once
+
+
+class UtreexoRoots(TypedDict):
+    """The roots after a block."""
+
+    roots: Annotated[list[Annotated[Hex, Named("root"), "A root, zeros for an empty one"]], "Highest first"]
+    numleaves: Annotated[int, "Leaves that were ever added"]
+    blockhash: Annotated[Hex, "The block"]
+    height: Annotated[int, "Its height"]
+    hex: Annotated[Hex, "Block and roots in one, for verifyutreexoproof and btcnode utreexo verify"]
+
+
+class UtreexoBlockProof(TypedDict):
+    """The proof of what a block spends."""
+
+    proofhashes: Annotated[list[Annotated[Hex, Named("hash"), "A hash"]], "The hashes on the way to the roots"]
+    targethashes: Annotated[list[Annotated[Hex, Named("hash"), "A leaf"]], "The leaves, in the order of the inputs"]
+    targetpreimages: Annotated[list[Annotated[Hex, Named("leaf"), "What is hashed, without the tags"]], "The coins"]
+    prooftargets: Annotated[list[Annotated[int, Named("position"), "A position"]], "Where the leaves are"]
+
+
+class CoinOfProof(TypedDict):
+    """A coin in a proof."""
+
+    txid: Annotated[Hex, "Its transaction"]
+    vout: Annotated[int, "Number of the output"]
+    value: Annotated[Coins, "Value"]
+    scriptPubKey: Annotated[Hex, "Its script"]
+    height: Annotated[int, "Height of the block that confirmed it"]
+    blockhash: Annotated[Hex, "That block"]
+    coinbase: Annotated[bool, "Whether a coinbase made it"]
+
+
+class CoinProofResult(TypedDict):
+    """A proof that coins are unspent after a block."""
+
+    blockhash: Annotated[Hex, "The block after which they are in the set"]
+    height: Annotated[int, "Its height"]
+    coins: Annotated[list[Annotated[CoinOfProof, Named("coin"), "A coin"]], "The coins"]
+    hex: Annotated[Hex, "The proof, for verifyutreexoproof and btcnode utreexo verify"]
+
+
+class Verdict(TypedDict):
+    """What a proof proves."""
+
+    valid: Annotated[bool, "Whether it leads to the roots after its block"]
+    error: Annotated[NotRequired[str], "Why not"]
+    blockhash: Annotated[Hex, "The block after which the coins are said to be in the set"]
+    height: Annotated[int, "Its height"]
+    coins: Annotated[list[Annotated[CoinOfProof, Named("coin"), "A coin"]], "The coins"]
+
+
+class ChainTipProof(TypedDict):
+    """A proof in utreexod's form."""
+
+    provedathash: Annotated[Hex, "The block after which the coins are in the set"]
+    proofhashes: Annotated[list[Annotated[Hex, Named("hash"), "A hash, reversed"]], "The hashes of the proof"]
+    prooftargets: Annotated[list[Annotated[int, Named("position"), "A position"]], "Where the leaves are"]
+    hashesproven: Annotated[list[Annotated[Hex, Named("hash"), "A leaf, reversed"]], "The leaves"]
+    hex: Annotated[Hex, "All of that"]
+
+
+class Output(TypedDict):
+    """An output."""
+
+    txid: Annotated[Hex, "The transaction id"]
+    vout: Annotated[Whole, "Number of the output"]
+
+
+def _index(node: NodeParts) -> UtreexoIndex:
+    if node.indexes.utreexo is None:
+        raise RpcError(RpcCode.MISC_ERROR, "This needs the Utreexo forest: start with -utreexoindex")
+    return node.indexes.utreexo
+
+
+async def _record(node: NodeParts, at: int) -> ForestRecord:
+    """What a block did to the forest; raises RpcError."""
+    index = _index(node)
+    ready = await index.until_synced()
+    record = index.get(node.chain.tree.hash(at))
+    if record is not None:
+        return record
+    if not ready:
+        raise RpcError(RpcCode.MISC_ERROR, f"The utreexoindex has come to height {index.state().height} only")
+    raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "The block was not connected to the active chain")
+
+
+def _at(node: NodeParts, blockhash: str | None) -> int:
+    return node.chain.tip() if blockhash is None else find_block(node, blockhash)
+
+
+@rpc("utreexo", examples=((), ("myblockhash",)))
+async def getutreexoroots(
+    node: NodeParts, blockhash: Annotated[Hex | None, "The block", Hint("the tip")] = None
+) -> UtreexoRoots:
+    """The roots of the Utreexo forest after a block."""
+    at = _at(node, blockhash)
+    stump = (await _record(node, at)).stump
+    block_hash = node.chain.tree.hash(at)
+    return {
+        "roots": [(root or EMPTY).hex() for root in stump.roots],
+        "numleaves": stump.leaves,
+        "blockhash": to_display(block_hash),
+        "height": node.chain.tree.height(at),
+        "hex": encode_roots(block_hash, stump).hex(),
+    }
+
+
+@rpc("utreexo", examples=(("myblockhash",), ("myblockhash", 1)))
+async def getutreexoproof(
+    node: NodeParts,
+    blockhash: Annotated[Hex, "The block"],
+    verbosity: Annotated[int, "0 for hex, 1 for an object"] = 0,
+) -> (
+    Annotated[Hex, When("for verbosity = 0"), "Proof and compact leaves as peers send them"]
+    | Annotated[UtreexoBlockProof, When("for verbosity = 1")]
+):
+    """The proof that what a block spends was in the forest before it."""
+    at = find_block(node, blockhash)
+    if not node.chain.tree.height(at):
+        raise RpcError(RpcCode.INVALID_PARAMETER, "The genesis block has no Utreexo proof")
+    record = await _record(node, at)
+    require_data(node, at)
+    raw, undo = await node.chain.read_block(at), await node.chain.read_undo(at)
+    tree = node.chain.tree
+
+    def packed() -> str:
+        leaves = block_leaves(parse_block(raw), decode_undo(undo))
+        return (record.proof.encode() + compact_size(len(leaves)) + b"".join(leaves)).hex()
+
+    def shown() -> UtreexoBlockProof:
+        spent = spent_leaves(parse_block(raw), decode_undo(undo))
+        made_by = [tree.hash(tree.ancestor(at, coin_height(coin))) for _, coin in spent]
+        preimages = [own + coin.outpoint + coin.coin for own, coin in zip(made_by, spent, strict=True)]
+        return {
+            "proofhashes": [hash_.hex() for hash_ in record.proof.hashes],
+            "targethashes": [hash_.hex() for hash_ in record.hashes],
+            "targetpreimages": [preimage.hex() for preimage in preimages],
+            "prooftargets": list(record.proof.targets),
+        }
+
+    return await beside(shown if verbosity else packed)
+
+
+async def _coin_proof(node: NodeParts, outpoints: Sequence[bytes], at: int) -> tuple[CoinProof, tuple[bytes, ...]]:
+    """A proof of coins after a block, and their leaves; raises RpcError."""
+    index, tree = _index(node), node.chain.tree
+    if not outpoints or len(outpoints) > MAX_COINS:
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"1 to {MAX_COINS} outputs are proven at once")
+    if len(set(outpoints)) != len(outpoints):
+        raise RpcError(RpcCode.INVALID_PARAMETER, "An output is named twice")
+    found = await node.chain.get_coins(outpoints)
+    coins: list[tuple[bytes, bytes]] = []
+    for outpoint, coin in zip(outpoints, found, strict=True):
+        if coin is None or coin_height(coin) > tree.height(at):
+            why = f"Output {to_display(outpoint[:32])}:{int.from_bytes(outpoint[32:], 'little')} is not in the set"
+            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, why)
+        coins.append((outpoint, coin))
+    await index.until_synced()
+    try:
+        proven = await index.prove(coins, at)
+    except ProofError as error:
+        raise RpcError(RpcCode.MISC_ERROR, str(error)) from None
+    made = tuple(
+        ProvenCoin(tree.hash(tree.ancestor(at, coin_height(coin))), outpoint, coin) for outpoint, coin in coins
+    )
+    return CoinProof(proven.block_hash, made, proven.proof), proven.hashes
+
+
+def _outpoint(txid: str, vout: Whole) -> bytes:
+    """Raises RpcError."""
+    number = vout.read()
+    if number < 0:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, vout cannot be negative")
+    return parse_hash(txid, "txid") + number.to_bytes(4, "little")
+
+
+def _coin_json(coin: ProvenCoin) -> CoinOfProof:
+    return {
+        "txid": to_display(coin.outpoint[:32]),
+        "vout": int.from_bytes(coin.outpoint[32:], "little"),
+        "value": amount(coin_value(coin.coin)),
+        "scriptPubKey": coin_script(coin.coin).hex(),
+        "height": coin_height(coin.coin),
+        "blockhash": to_display(coin.block_hash),
+        "coinbase": coin_is_coinbase(coin.coin),
+    }
+
+
+@rpc("utreexo", examples=(([{"txid": "mytxid", "vout": 0}],),))
+async def proveutreexocoins(
+    node: NodeParts,
+    outputs: Annotated[Items[Annotated[Strict[Output], Named("output"), "An output"]], "The outputs"],
+    blockhash: Annotated[Hex | None, "A block of the last 100, after which they are proven", Hint("the tip")] = None,
+) -> CoinProofResult:
+    """Prove that outputs which are unspent now were in the set after a block; anybody with its roots can verify it."""
+    outpoints = [_outpoint(one["txid"], one["vout"]) for one in (output.read() for output in outputs[: MAX_COINS + 1])]
+    at = _at(node, blockhash)
+    proof, _ = await _coin_proof(node, outpoints, at)
+    return {
+        "blockhash": to_display(proof.after),
+        "height": node.chain.tree.height(at),
+        "coins": [_coin_json(coin) for coin in proof.coins],
+        "hex": proof.encode().hex(),
+    }
+
+
+@rpc("utreexo", examples=(("myproof",),))
+async def verifyutreexoproof(node: NodeParts, proof: Annotated[Hex, "The proof"]) -> Verdict:
+    """Verify a proof of coins against this node's roots after the block that it names."""
+    try:
+        given = CoinProof.decode(parse_hex(proof, "proof"))
+    except DecodeError as error:
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, str(error)) from None
+    tree = node.chain.tree
+    at = tree.find(given.after)
+    if at < 0:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found")
+    stump = (await _record(node, at)).stump
+    verdict: Verdict = {
+        "valid": True,
+        "blockhash": to_display(given.after),
+        "height": tree.height(at),
+        "coins": [_coin_json(coin) for coin in given.coins],
+    }
+    try:
+        await beside(lambda: given.verify(stump))
+    except ProofError as error:
+        verdict |= {"valid": False, "error": str(error)}
+    return verdict
+
+
+@rpc("utreexo", examples=((["mytxid"], [0]),))
+async def proveutxochaintipinclusion(
+    node: NodeParts,
+    txids: Annotated[Items[Annotated[Hex, Named("txid"), "Transaction id"]], "The transactions"],
+    vouts: Annotated[Items[Annotated[Whole, Named("vout"), "Number of an output"]], "An output of each"],
+    verbosity: Annotated[int, "0 for hex, 1 for an object"] = 0,
+) -> Annotated[Hex, When("for verbosity = 0"), "The proof"] | Annotated[ChainTipProof, When("for verbosity = 1")]:
+    """Prove, in utreexod's form, that outputs are in the set after the tip."""
+    if len(txids) != len(vouts):
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"{len(txids)} txids for {len(vouts)} vouts")
+    few = slice(MAX_COINS + 1)
+    outpoints = [_outpoint(txid, vout) for txid, vout in zip(txids[few], vouts[few], strict=True)]
+    proof, hashes = await _coin_proof(node, outpoints, node.chain.tip())
+    packed = b"".join((proof.after, proof.proof.encode(), len(hashes).to_bytes(4, "little"), *hashes)).hex()
+    if not verbosity:
+        return packed
+    return {
+        "provedathash": to_display(proof.after),
+        "proofhashes": [to_display(hash_) for hash_ in proof.proof.hashes],
+        "prooftargets": list(proof.proof.targets),
+        "hashesproven": [to_display(hash_) for hash_ in hashes],
+        "hex": packed,
+    }
+
+
+@rpc("utreexo", examples=(("myproof",),))
+async def verifyutxochaintipinclusionproof(
+    node: NodeParts, proof: Annotated[Hex, "The proof"]
+) -> Annotated[bool, "Whether it leads to the roots after the tip"]:
+    """Verify a proof in utreexod's form, which has to be about the tip."""
+    data = parse_hex(proof, "proof")
+    try:
+        read, at = Proof.decode(data, HASH_SIZE)
+        count, first = int.from_bytes(data[at : at + 4], "little"), at + 4
+        if count > MAX_TARGETS or len(data) != first + count * HASH_SIZE:
+            raise DecodeError("the proof has a wrong size")
+    except DecodeError as error:
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, f"Couldn't decode the given proof: {error}") from None
+    tip, after = node.chain.tip(), data[:HASH_SIZE]
+    stump = (await _record(node, tip)).stump
+    if node.chain.tree.hash(tip) != after:
+        why = f"Possibly stale proof: it is about block {to_display(after)}, which is not the tip"
+        raise RpcError(RpcCode.MISC_ERROR, why)
+    hashes = [data[start : start + HASH_SIZE] for start in range(first, len(data), HASH_SIZE)]
+    try:
+        await beside(lambda: stump.verify(hashes, read))
+    except ProofError:
+        return False
+    return True
