@@ -10,12 +10,9 @@ from contextlib import ExitStack, suppress
 from threading import BoundedSemaphore, Thread
 from typing import Any
 
-from btcnode.errors import ConfigError, DecodeError
-from btcnode.settings.addresses import split_host_port
-from btcnode.wire.netaddr import NetAddress, Network
-from btcnode.wire.subnet import ipv4_short
+from btcnode.errors import DecodeError
+from btcnode.wire.netaddr import NetAddress
 
-I2P_SUFFIX = ".b32.i2p"
 ONION_SUFFIX = ".onion"
 LOOKUP_TIMEOUT = 10.0  # seconds
 LOOKUPS = 8  # at a time; one whose resolver hangs has its place until it is through
@@ -56,32 +53,6 @@ def free_port(hosts: Sequence[str]) -> int:
         if port and not taken:
             return port
     return 0
-
-
-def literal(host: str, port: int) -> NetAddress | None:
-    """The address if ``host`` is one already (``.onion`` and ``.b32.i2p`` included) and no name."""
-    try:
-        return NetAddress.from_host(host, port)
-    except DecodeError:
-        return None
-
-
-def numeric(target: str, default_port: int) -> NetAddress | None:
-    """The address of a target that is no name, IPv4 with zeros left out (``127.1``) included; else None."""
-    try:
-        host, port = split_host_port(target, default_port_of(target, default_port))
-    except ConfigError:
-        return None
-    address = literal(host, port)
-    if address is not None or ":" in host:
-        return address
-    raw = ipv4_short(host)
-    return None if raw is None else NetAddress(Network.IPV4, raw, port)
-
-
-def default_port_of(target: str, default: int) -> int:
-    """The port of a target that names none; I2P has no ports, which is port 0."""
-    return 0 if target.lower().endswith(I2P_SUFFIX) else default
 
 
 _places = BoundedSemaphore(LOOKUPS)

@@ -20,7 +20,7 @@ from typing import Any
 
 from btcnode.counting import Histogram
 from btcnode.errors import ConfigError
-from btcnode.net.addresses import default_port_of, free_port, from_sockname, literal, lookup
+from btcnode.net.addresses import free_port, from_sockname, lookup
 from btcnode.net.capture import MessageCapture
 from btcnode.net.common_line import Voice, taken_together
 from btcnode.net.connection import Connection, Door, Traffic
@@ -45,7 +45,7 @@ from btcnode.protocol.events import (
 from btcnode.protocol.inputs import Input
 from btcnode.protocol.protocol import Protocol
 from btcnode.protocol.serving.send_queue import SharedLimits
-from btcnode.settings.addresses import ProxyPlan, split_host_port
+from btcnode.settings.addresses import ProxyPlan, default_port_of, literal, split_host_port
 from btcnode.settings.permissions import AccessRules, Permission
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 from btcnode.wire.registry import PAYLOAD_LIMITS
@@ -467,15 +467,16 @@ class Reactor:
         opened = await self.dialer.open(address, private=effect.kind is ConnectionKind.PRIVATE_BROADCAST)
         if opened is not None:
             return await self._take_over(opened, address, effect)
-        peer_id = self._new_peer_id()
-        self._attempts[peer_id] = effect
+        made: list[int] = []  # the number of the peer, which it gets once the socket is open, as in Core
+
+        def make() -> Connection:
+            made.append(self._new_peer_id())
+            self._attempts[made[0]] = effect
+            return Connection(self.traffic, made[0], self._transport(effect.v2, initiator=True))
+
         try:
             async with asyncio.timeout(self._connect_timeout):
-                await self.loop.create_connection(
-                    lambda: Connection(self.traffic, peer_id, self._transport(effect.v2, initiator=True)),
-                    address.host,
-                    address.port,
-                )
+                await self.loop.create_connection(make, address.host, address.port)
         except TimeoutError:
             problem = "connection timed out"
         except OSError as error:
@@ -483,7 +484,7 @@ class Reactor:
         else:
             return ""
         # a connection that opened in the very moment of the time-out has been answered already
-        return problem if self._attempts.pop(peer_id, None) is not None else ""
+        return problem if not made or self._attempts.pop(made[0], None) is not None else ""
 
     def accept_through(self, sock: socket.socket, local: NetAddress, remote: NetAddress) -> None:
         """A connection came in through a router: ``sock`` leads to ``remote``, whom we are ``local`` to.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from btcnode.net.addresses import numeric
 from btcnode.net.reactor import Reactor
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.commands import (
@@ -31,6 +30,7 @@ from btcnode.protocol.transactions.private_broadcast import PrivateInfo
 from btcnode.record import record
 from btcnode.services.ban_file import BanFile
 from btcnode.services.clock import Clock
+from btcnode.settings.addresses import numeric
 from btcnode.settings.settings import Settings
 from btcnode.wire.constants import PROTOCOL_VERSION
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress

@@ -8,11 +8,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from btcnode.errors import ConfigError, DecodeError
 from btcnode.record import record
+from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.subnet import SubNet, ipv4_short, numeric_address
 
 NET_NAMES = ("ipv4", "ipv6", "onion", "i2p", "cjdns")
 SOCKS_PORT, TOR_CONTROL_PORT, SAM_PORT, STUN_PORT = 9050, 9051, 7656, 3478
 UNIX_PREFIX = "unix:"
+I2P_SUFFIX = ".b32.i2p"
 ANY_IPV4 = "0.0.0.0"
 MAX_UNIX_PATH = 107  # bytes: what fits into the kernel's structure with a zero behind it
 
@@ -137,6 +139,32 @@ def split_host_port(text: str, default_port: int) -> tuple[str, int]:
     if not _DIGITS.fullmatch(port_text) or int(port_text) > 0xFFFF:
         raise ConfigError(f"Invalid port in '{text}'")
     return host, int(port_text)
+
+
+def literal(host: str, port: int) -> NetAddress | None:
+    """The address if ``host`` is one already (``.onion`` and ``.b32.i2p`` included) and no name."""
+    try:
+        return NetAddress.from_host(host, port)
+    except DecodeError:
+        return None
+
+
+def numeric(target: str, default_port: int) -> NetAddress | None:
+    """The address of a target that is no name, IPv4 with zeros left out (``127.1``) included; else None."""
+    try:
+        host, port = split_host_port(target, default_port_of(target, default_port))
+    except ConfigError:
+        return None
+    address = literal(host, port)
+    if address is not None or ":" in host:
+        return address
+    raw = ipv4_short(host)
+    return None if raw is None else NetAddress(Network.IPV4, raw, port)
+
+
+def default_port_of(target: str, default: int) -> int:
+    """The port of a target that names none; I2P has no ports, which is port 0."""
+    return 0 if target.lower().endswith(I2P_SUFFIX) else default
 
 
 def parse_target(flag: str, text: str) -> str:

@@ -5,6 +5,7 @@ Named targets are connected to again and again, with a delay that doubles with e
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 from btcnode.protocol.commands import AddNode
@@ -18,6 +19,7 @@ from btcnode.protocol.limits import (
 )
 from btcnode.protocol.peer import Peer
 from btcnode.record import struct
+from btcnode.settings.addresses import numeric
 from btcnode.wire.netaddr import NetAddress
 
 
@@ -46,6 +48,11 @@ class Target:
         return self.attempt is not None or self.peer_id is not None
 
 
+@lru_cache(maxsize=2 * MAX_ADDED_NODES)
+def _address_of(text: str, default_port: int) -> NetAddress | None:
+    return numeric(text, default_port)
+
+
 class AddedNodes:
     """Keeps connections to the named targets."""
 
@@ -55,7 +62,7 @@ class AddedNodes:
         self.targets: dict[str, Target] = {}
         for text in ctx.config.connect:
             self.targets[text] = Target(text, True)
-        for text in ctx.config.add_nodes[:MAX_ADDED_NODES]:
+        for text in ctx.config.add_nodes:
             self.targets.setdefault(text, Target(text, False))
 
     def on_command(self, command: AddNode) -> None:
@@ -84,9 +91,8 @@ class AddedNodes:
         return None
 
     def _names(self, text: str, address: NetAddress) -> bool:
-        if text == str(address):
-            return True
-        return address.port == self._ctx.params.p2p_port and text.strip("[]") == address.host
+        """Whether a target is an address, however it is written (``[::ffff:1.2.3.4]`` is one of IPv4)."""
+        return _address_of(text, self._ctx.params.p2p_port) == address
 
     def contains(self, address: NetAddress) -> bool:
         """Whether the user named this address: automatic connections leave it alone."""

@@ -6,6 +6,7 @@ import time
 from typing import Annotated, TypedDict
 
 from btcnode.protocol.connections.peer_info import PeerInfo
+from btcnode.protocol.limits import MAX_ADDED_NODES
 from btcnode.rpc.declare import Bits, Coins, Hex, Hint, Time, rpc
 from btcnode.rpc.deprecated import ShownWarnings, shown_warnings
 from btcnode.rpc.errors import RpcCode, RpcError
@@ -180,6 +181,9 @@ async def addnode(
         await parts.peers.try_node(node, v2transport)
     elif not parts.peers.add_node(node, v2transport):
         raise RpcError(RpcCode.CLIENT_NODE_ALREADY_ADDED, "Error: Node already added")
+    elif all(item.name != node for item in parts.peers.added_nodes()):
+        text = f"Error: No more than {MAX_ADDED_NODES} nodes can be added"
+        raise RpcError(RpcCode.CLIENT_NODE_CAPACITY_REACHED, text)
 
 
 @rpc("network", examples=(("192.168.0.6:8333",), ("", 1)))

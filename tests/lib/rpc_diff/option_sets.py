@@ -10,6 +10,7 @@ from typing import Any
 from .asking import Asker, Example, Plan, Report
 from .compare import without_places
 from .nodes import Node
+from .setup import wait_for_indexes
 from .text import request, write
 from .values import Values, Vectors
 from .world import START_TIME, World
@@ -149,6 +150,8 @@ def _refusal(node: Node, words: list[str]) -> str:
 
 def _ask(asker: Asker, values: Values, options: str) -> None:
     for stage in range(2):
+        for node in asker.nodes:
+            wait_for_indexes(node)
         for method, params in CALLS:
             shown = f"{options}: {method} {write(params)} in stage {stage}"
             asker.compare(method, shown, asker.post(request(method, params)))

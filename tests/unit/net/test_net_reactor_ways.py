@@ -224,3 +224,31 @@ def test_a_router_that_makes_peers_up_gets_as_many_sockets_as_others() -> None:
         return len(arrived), ended
 
     assert asyncio.run(run()) == (3, 7)
+
+
+def test_an_attempt_that_fails_takes_no_number() -> None:
+    """As in Core: numbers of peers that were connected follow one another."""
+
+    async def body() -> None:
+        async def stay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader.read(1)
+            writer.close()
+
+        nobody = socket.socket()
+        nobody.bind(("127.0.0.1", 0))  # does not listen
+        server = await asyncio.start_server(stay, "127.0.0.1", 0)
+        ports = [nobody.getsockname()[1]] * 2 + [server.sockets[0].getsockname()[1]]
+        brain = Brain()
+        reactor = Reactor(brain, MAGIC, 18444)  # type: ignore[arg-type]
+        for attempt, port in enumerate(ports):
+            brain.next = [fx.Connect(attempt, NetAddress.from_host("127.0.0.1", port), ConnectionKind.MANUAL)]
+            await reactor.feed_and_wait(LocalAddress(NetAddress.from_host("1.1.1.1", 1)))
+        assert sum(isinstance(event, ConnectFailed) for event in brain.heard) == 2
+        arrival = brain.arrivals.get_nowait()
+        assert (arrival.peer_id, arrival.attempt) == (0, 2)
+        await reactor.close()
+        server.close()
+        nobody.close()
+
+    asyncio.run(body())

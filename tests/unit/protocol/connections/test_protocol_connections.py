@@ -156,8 +156,8 @@ def test_addnode_commands(bench: Bench) -> None:
     bench.step(ConnectFailed(effect.attempt, "no route"))
     bench.wait(200)
     assert not bench.all(fx.Connect)
-    for i in range(100):
-        bench.step(AddNode(f"10.0.0.{i}", "add"))
+    for i in range(limits.MAX_ADDED_NODES + 1):
+        bench.step(AddNode(f"10.0.{i >> 8}.{i & 255}", "add"))
     assert len(bench.protocol.added_nodes()) == limits.MAX_ADDED_NODES
 
 
@@ -177,6 +177,15 @@ def test_who_is_connected_is_not_connected_to_again(bench: Bench) -> None:
     assert not bench.all(fx.Connect)
     bench.step(AddConnection("1.2.3.4:6", ConnectionKind.FEELER, False))
     assert len(bench.all(fx.Connect)) == 1
+
+
+@pytest.mark.parametrize("text", ["1.2.3.4:5", "[::ffff:1.2.3.4]:5", "[1.2.3.4]:5"])
+def test_an_added_node_is_known_by_its_address_however_it_is_written(bench: Bench, text: str) -> None:
+    peer = bench.peer(ConnectionKind.INBOUND, address=NetAddress.from_host("1.2.3.4", 5))
+    bench.step(AddNode(text, "add"))
+    bench.wait(5)
+    assert bench.protocol.added_nodes() == [(text, peer)]
+    assert not bench.all(fx.Connect)
 
 
 def test_disconnect_command(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import BlockHash, sha256d
 from btcnode.primitives.tx import Tx
+from btcnode.rpc.errors import RpcCode
 from btcnode.rpc.methods import every_method
 from btcnode.testing.blocks import BlockTemplate
 from btcnode.wire.messages import Ping
@@ -400,6 +401,16 @@ def test_the_fees_of_the_options_are_told(run_server: Any) -> None:
     running = run_server(minrelaytxfee="0.00003", incrementalrelayfee="0.00002")
     info = running.call("getnetworkinfo")
     assert (info["relayfee"], info["incrementalfee"]) == (0.00003, 0.00002)
+
+
+def test_a_node_that_cannot_be_remembered_is_an_error(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.protocol.connections.added_nodes.MAX_ADDED_NODES", 2)
+    for number in range(2):
+        assert running.call("addnode", f"{number}.example", "add") is None
+    code, text = RpcCode.CLIENT_NODE_CAPACITY_REACHED, "Error: No more than 1024 nodes can be added"
+    assert running.call("addnode", "2.example", "add") == error(code, text)
+    assert running.call("addnode", "1.example", "remove") is None
+    assert running.call("addnode", "2.example", "add") is None
 
 
 def test_added_nodes(run_server: Any) -> None:
