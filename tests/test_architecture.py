@@ -35,6 +35,7 @@ ORDER = {
     "sync": 7,
     "notify": 7,
     "protocol": 7,
+    "wallet": 8,
     "net": 9,
     "observe": 10,
     "services": 11,

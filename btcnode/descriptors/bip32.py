@@ -89,6 +89,17 @@ class ExtendedSecret(NamedTuple):
     chain_code: bytes
     secret: bytes
 
+    def __repr__(self) -> str:
+        return "ExtendedSecret(...)"
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> ExtendedSecret:
+        """The master key of a seed; raises ValueError for the one in 2**127 that has none."""
+        digest = hmac.digest(b"Bitcoin seed", seed, sha512)
+        if not 0 < int.from_bytes(digest[:32], "big") < CURVE_ORDER:
+            raise ValueError("a seed without a key")
+        return cls(0, bytes(4), 0, digest[32:], digest[:32])
+
     def public(self) -> ExtendedKey:
         """Its public half."""
         return ExtendedKey(self.depth, self.parent, self.child, self.chain_code, pubkey_create(self.secret))

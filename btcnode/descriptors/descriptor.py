@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import ClassVar
 
 from btcnode.descriptors.checksum import with_checksum
-from btcnode.descriptors.keys import KeyExpression
+from btcnode.descriptors.keys import ExtendedKeyExpression, KeyExpression
 from btcnode.descriptors.miniscript import number_script
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.networks.parameters import NetworkParams
@@ -17,6 +17,14 @@ from btcnode.primitives.hashes import hash160, sha256
 from btcnode.script.opcodes import OP_CHECKMULTISIG, OP_CHECKSIG
 from btcnode.script.scriptparse import push_data
 from btcnode.script.solver import script_type
+
+KeyText = Callable[[KeyExpression], str]
+"""Writes a key into the text of a descriptor."""
+
+
+def public_text(key: KeyExpression) -> str:
+    """A key in a descriptor's text, without private keys."""
+    return key.text()
 
 
 class OutputType(StrEnum):
@@ -107,17 +115,35 @@ class Descriptor(ABC):
         """What stands before keys and scripts."""
         return []
 
-    def body(self) -> str:
-        """The text without checksum."""
-        inside = [*self.arguments(), *(key.text() for key in self.keys), *self._sub_texts()]
+    def body(self, key_text: KeyText = public_text) -> str:
+        """The text without checksum; ``key_text`` writes each key."""
+        inside = [*self.arguments(), *map(key_text, self.keys), *self._sub_texts(key_text)]
         return f"{self.name}({','.join(inside)})"
 
-    def _sub_texts(self) -> list[str]:
-        return [sub.body() for sub in self.subs]
+    def _sub_texts(self, key_text: KeyText) -> list[str]:
+        return [sub.body(key_text) for sub in self.subs]
 
     def text(self) -> str:
         """The descriptor with public keys only and its checksum."""
         return with_checksum(self.body())
+
+    def private_text(self, secrets: SigningProvider) -> str:
+        """The descriptor with the private keys that ``secrets`` has, and its checksum."""
+        return with_checksum(self.body(lambda key: key.private_text(secrets)[0]))
+
+    def normalized_text(self, secrets: SigningProvider) -> str:
+        """Public keys only, those behind hardened steps in the place of what they derive from; with its checksum.
+
+        A key that cannot be derived stays as it is.
+        """
+        return with_checksum(self.body(lambda key: key.normalized_text(secrets)))
+
+    def extended_keys(self) -> Iterator[ExtendedKeyExpression]:
+        """Its extended keys, those inside of others too, in the order of the text."""
+        for key in self.keys:
+            yield from key.extended_keys()
+        for sub in self.subs:
+            yield from sub.extended_keys()
 
     # -- properties
 
@@ -248,9 +274,9 @@ class MultisigDescriptor(Descriptor):
         """The threshold."""
         return [str(self.threshold)]
 
-    def body(self) -> str:
+    def body(self, key_text: KeyText = public_text) -> str:
         """See ``Descriptor``."""
-        return ("sorted" if self._sort else "") + "multi" + super().body()
+        return ("sorted" if self._sort else "") + "multi" + super().body(key_text)
 
     def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
         """See ``Descriptor``."""

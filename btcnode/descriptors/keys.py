@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from btcnode.descriptors.bip32 import (
@@ -65,6 +65,14 @@ class KeyExpression(ABC):
     def add_secret(self, pos: int, secrets: SigningProvider, out: SigningProvider) -> None:
         """Add the private key at a position to ``out``, as far as ``secrets`` has what it derives from."""
 
+    def normalized_text(self, secrets: SigningProvider) -> str:
+        """As it stands in a descriptor whose public keys can be derived by everybody (see ``Descriptor``)."""
+        return self.text()
+
+    def extended_keys(self) -> Iterator[ExtendedKeyExpression]:
+        """Those that are in it, in the order of the text."""
+        yield from ()
+
     @property
     def key_count(self) -> int:
         """Keys it stands for."""
@@ -115,7 +123,7 @@ class FixedKey(KeyExpression):
 class ExtendedKeyExpression(KeyExpression):
     """An extended key, the path from it, and whether a range of children follows."""
 
-    __slots__ = ("_parent", "apostrophe", "derivation", "params", "path", "root")
+    __slots__ = ("_hardened", "_parent", "apostrophe", "children", "derivation", "params", "path", "root")
 
     is_extended = True
 
@@ -127,6 +135,8 @@ class ExtendedKeyExpression(KeyExpression):
         self.derivation = derivation
         self.params = params
         self.apostrophe = apostrophe
+        self.children: dict[int, ExtendedKey] = {}  # by position: hardened ones that were derived or remembered
+        self._hardened: ExtendedKey | None = None
         self._parent: ExtendedKey | None = None
 
     @property
@@ -134,31 +144,54 @@ class ExtendedKeyExpression(KeyExpression):
         """Whether it is a key for each position."""
         return self.derivation is not Derivation.FIXED
 
+    def extended_keys(self) -> Iterator[ExtendedKeyExpression]:
+        """See ``KeyExpression``."""
+        yield self
+
     @property
-    def _needs_secret(self) -> bool:
-        return self.derivation is Derivation.HARDENED_RANGED or any(step & HARDENED for step in self.path)
+    def hardened_steps(self) -> int:
+        """Steps of the path up to the last hardened one."""
+        return next((n for n in range(len(self.path), 0, -1) if self.path[n - 1] & HARDENED), 0)
+
+    @property
+    def hardened_key(self) -> ExtendedKey | None:
+        """The key at the last hardened step of the path, once it was derived: what is derived from it is public."""
+        return self._hardened
+
+    def remember(self, pos: int, key: ExtendedKey) -> None:
+        """Take over a key that was derived before: at a position, or (-1) at the last hardened step of the path."""
+        if pos < 0:
+            self._hardened = key
+        else:
+            self.children[pos] = key
 
     def _last_steps(self, pos: int) -> tuple[int, ...]:
         if self.derivation is Derivation.FIXED:
             return ()
         return (pos | HARDENED if self.derivation is Derivation.HARDENED_RANGED else pos,)
 
-    def _derived_secret(self, pos: int | None, secrets: SigningProvider) -> ExtendedSecret | None:
-        """The private key at a position, or with None its parent."""
-        root = self.root
-        secret = secrets.secret(root.id)
-        if secret is None:
-            return None
-        key: ExtendedSecret | None = ExtendedSecret(root.depth, root.parent, root.child, root.chain_code, secret.secret)
-        for step in self.path + (self._last_steps(pos) if pos is not None else ()):
+    def _derived_secret(self, pos: int, secrets: SigningProvider) -> ExtendedSecret | None:
+        """The private key at a position."""
+        key = self._root_secret(secrets)
+        for step in self.path + self._last_steps(pos):
             key = key.derive(step) if key is not None else None
         return key
+
+    def _root_secret(self, secrets: SigningProvider) -> ExtendedSecret | None:
+        root, secret = self.root, secrets.secret(self.root.id)
+        if secret is None:
+            return None
+        return ExtendedSecret(root.depth, root.parent, root.child, root.chain_code, secret.secret)
 
     def derive(self, pos: int, secrets: SigningProvider, out: SigningProvider) -> bytes | None:
         """See ``KeyExpression``."""
         if self.derivation is Derivation.HARDENED_RANGED:
-            secret = self._derived_secret(pos, secrets)
-            final = secret.public() if secret else None
+            final = self.children.get(pos)
+            if final is None:
+                secret = self._derived_secret(pos, secrets)
+                final = secret.public() if secret else None
+                if final is not None:
+                    self.children[pos] = final
         else:
             final = self._public_parent(secrets)
             if final is not None and self.derivation is Derivation.RANGED:
@@ -174,15 +207,34 @@ class ExtendedKeyExpression(KeyExpression):
     def _public_parent(self, secrets: SigningProvider) -> ExtendedKey | None:
         """The key at the end of the path, kept: a range asks for it at every position."""
         if self._parent is None:
-            key: ExtendedKey | None = self.root
-            if self._needs_secret:
-                secret = self._derived_secret(None, secrets)
-                key = secret.public() if secret else None
-            else:
-                for step in self.path:
-                    key = key.derive(step) if key is not None else None
+            key = self._hardened_parent(secrets)
+            for step in self.path[self.hardened_steps :]:
+                key = key.derive(step) if key is not None else None
             self._parent = key
         return self._parent
+
+    def _hardened_parent(self, secrets: SigningProvider) -> ExtendedKey | None:
+        """The key at the last hardened step of the path, the root where there is none."""
+        steps = self.hardened_steps
+        if not steps:
+            return self.root
+        if self._hardened is None:
+            secret = self._root_secret(secrets)
+            for step in self.path[:steps]:
+                secret = secret.derive(step) if secret is not None else None
+            self._hardened = secret.public() if secret is not None else None
+        return self._hardened
+
+    def normalized_text(self, secrets: SigningProvider) -> str:
+        """See ``KeyExpression``."""
+        steps = self.hardened_steps
+        if self.derivation is Derivation.HARDENED_RANGED or not steps:
+            return self.root.text(self.params) + path_text(self.path) + self.derivation.value
+        key = self._hardened_parent(secrets)
+        if key is None:
+            return self.text()
+        origin = f"[{self.root.id[:4].hex()}{path_text(self.path[:steps])}]"
+        return origin + key.text(self.params) + path_text(self.path[steps:]) + ("/*" if self.is_range else "")
 
     def _tail(self) -> str:
         tail = path_text(self.path, apostrophe=self.apostrophe) + self.derivation.value
@@ -194,11 +246,8 @@ class ExtendedKeyExpression(KeyExpression):
 
     def private_text(self, secrets: SigningProvider) -> tuple[str, bool]:
         """See ``KeyExpression``."""
-        secret, root = secrets.secret(self.root.id), self.root
-        if secret is None:
-            return self.text(), False
-        key = ExtendedSecret(root.depth, root.parent, root.child, root.chain_code, secret.secret)
-        return key.text(self.params) + self._tail(), True
+        key = self._root_secret(secrets)
+        return (self.text(), False) if key is None else (key.text(self.params) + self._tail(), True)
 
     def add_secret(self, pos: int, secrets: SigningProvider, out: SigningProvider) -> None:
         """See ``KeyExpression``."""
@@ -253,6 +302,16 @@ class OriginKey(KeyExpression):
         """See ``KeyExpression``."""
         text, found = self.inner.private_text(secrets)
         return self._head() + text, found
+
+    def normalized_text(self, secrets: SigningProvider) -> str:
+        """See ``KeyExpression``."""
+        text = self.inner.normalized_text(secrets)
+        head = f"[{self.origin.fingerprint.hex()}{path_text(self.origin.path)}"
+        return head + (text[9:] if text.startswith("[") else f"]{text}")  # one origin, the longer one
+
+    def extended_keys(self) -> Iterator[ExtendedKeyExpression]:
+        """See ``KeyExpression``."""
+        yield from self.inner.extended_keys()
 
     def add_secret(self, pos: int, secrets: SigningProvider, out: SigningProvider) -> None:
         """See ``KeyExpression``."""
@@ -342,3 +401,12 @@ class AggregateKey(KeyExpression):
         """See ``KeyExpression``."""
         for key in self.participants:
             key.add_secret(pos, secrets, out)
+
+    def normalized_text(self, secrets: SigningProvider) -> str:
+        """See ``KeyExpression``."""
+        return "musig(" + ",".join(key.normalized_text(secrets) for key in self.participants) + self._tail()
+
+    def extended_keys(self) -> Iterator[ExtendedKeyExpression]:
+        """See ``KeyExpression``."""
+        for key in self.participants:
+            yield from key.extended_keys()

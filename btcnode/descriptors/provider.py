@@ -17,6 +17,9 @@ class Secret(NamedTuple):
     secret: bytes
     compressed: bool = True
 
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
     @property
     def pubkey(self) -> bytes:
         """The serialised public key."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from btcnode.descriptors.descriptor import Descriptor, OutputType, p2sh_script, p2wsh_script
+from btcnode.descriptors.descriptor import Descriptor, KeyText, OutputType, p2sh_script, p2wsh_script, public_text
 from btcnode.descriptors.keys import KeyExpression
 from btcnode.descriptors.miniscript import Node, number_script
 from btcnode.descriptors.miniscript_types import Fragment
@@ -76,7 +76,7 @@ class TrDescriptor(_TaprootOutput):
         out.trees[tree.output_key] = tree
         return [tree.script_pubkey]
 
-    def _sub_texts(self) -> list[str]:
+    def _sub_texts(self, key_text: KeyText) -> list[str]:
         """The tree with its braces, as one argument."""
         if not self.subs:
             return []
@@ -86,7 +86,7 @@ class TrDescriptor(_TaprootOutput):
             parts.append("," if n else "")
             parts.append("{" * (depth - len(second)))
             second += [False] * (depth - len(second))
-            parts.append(sub.body())
+            parts.append(sub.body(key_text))
             while second and second[-1]:
                 parts.append("}")
                 second.pop()
@@ -118,9 +118,9 @@ class MultiADescriptor(Descriptor):
         """The threshold."""
         return [str(self.threshold)]
 
-    def body(self) -> str:
+    def body(self, key_text: KeyText = public_text) -> str:
         """See ``Descriptor``."""
-        return ("sorted" if self._sort else "") + "multi_a" + super().body()
+        return ("sorted" if self._sort else "") + "multi_a" + super().body(key_text)
 
     def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
         """See ``Descriptor``."""
@@ -152,9 +152,9 @@ class MiniscriptDescriptor(Descriptor):
 
         return [self.node.script(key_bytes, key_hash)]
 
-    def body(self) -> str:
+    def body(self, key_text: KeyText = public_text) -> str:
         """See ``Descriptor``."""
-        return self.node.text(lambda number: self.keys[number].text())
+        return self.node.text(lambda number: key_text(self.keys[number]))
 
     @property
     def warnings(self) -> list[str]:

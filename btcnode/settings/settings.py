@@ -21,6 +21,7 @@ from btcnode.settings.groups.process import ProcessSettings
 from btcnode.settings.groups.proxies import ProxySettings
 from btcnode.settings.groups.rpc import RpcSettings
 from btcnode.settings.groups.storage import StorageSettings
+from btcnode.settings.groups.wallet import WalletSettings
 from btcnode.settings.sources import Sources, as_text, wrong_type
 from btcnode.settings.table import GROUPS
 
@@ -38,10 +39,12 @@ class Settings:
     proxies: ProxySettings
     mempool: MempoolSettings
     mining: MiningSettings
+    wallet: WalletSettings
     rpc: RpcSettings
     notifications: NotificationSettings
     log: LogSettings
     process: ProcessSettings
+    settings_file: Path | None = None  # settings.json, where what the user changes at run time is kept
 
     @classmethod
     def resolve(cls, sources: Sources) -> Settings:

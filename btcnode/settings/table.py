@@ -13,10 +13,11 @@ from btcnode.settings.groups.log import LogSettings
 from btcnode.settings.groups.mempool import MempoolSettings
 from btcnode.settings.groups.mining import MiningSettings
 from btcnode.settings.groups.notifications import NotificationSettings
-from btcnode.settings.groups.process import DAEMON, HELP_FLAGS, OF_GUI, WALLET, WITHOUT_EFFECT, ProcessSettings
+from btcnode.settings.groups.process import DAEMON, HELP_FLAGS, OF_GUI, WITHOUT_EFFECT, ProcessSettings
 from btcnode.settings.groups.proxies import ProxySettings
 from btcnode.settings.groups.rpc import RpcSettings
 from btcnode.settings.groups.storage import StorageSettings
+from btcnode.settings.groups.wallet import WalletSettings
 
 GROUPS: dict[str, tuple[str, type[Any]]] = {
     "chain": ("Chain", ChainSettings),
@@ -25,6 +26,7 @@ GROUPS: dict[str, tuple[str, type[Any]]] = {
     "proxies": ("Proxies and anonymity networks", ProxySettings),
     "mempool": ("Mempool", MempoolSettings),
     "mining": ("Block creation", MiningSettings),
+    "wallet": ("Wallets", WalletSettings),
     "rpc": ("RPC server", RpcSettings),
     "notifications": ("Notifications", NotificationSettings),
     "log": ("Log", LogSettings),
@@ -63,5 +65,5 @@ class OptionTable:
         return found is not None and found.network_only
 
 
-OF_THE_NODE = OptionTable({**WALLET, **DAEMON, **OPTIONS}, frozenset({*WITHOUT_EFFECT, *HELP_FLAGS, *OF_GUI}))
+OF_THE_NODE = OptionTable({**DAEMON, **OPTIONS}, frozenset({*WITHOUT_EFFECT, *HELP_FLAGS, *OF_GUI}))
 find, is_known, is_network_only = OF_THE_NODE.find, OF_THE_NODE.is_known, OF_THE_NODE.is_network_only

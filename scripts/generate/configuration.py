@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from btcnode.settings.declaration import Option
-from btcnode.settings.groups.process import DAEMON, WALLET, WITHOUT_EFFECT
+from btcnode.settings.groups.process import DAEMON, WITHOUT_EFFECT
 from btcnode.settings.table import grouped
 
 HEAD = """# Configuration reference
@@ -48,6 +48,4 @@ def reference() -> str:
     lines += ["", "## Taken without effect", "", "bitcoind's options that nothing depends on here; the log says so."]
     lines += ["", "| Option | Why |", "|---|---|"]
     lines += [f"| `-{name}` | {why} |" for name, why in sorted(WITHOUT_EFFECT.items())]
-    lines += ["", "Options of the wallet are taken without effect too, as by a bitcoind that is built without one:"]
-    lines += [", ".join(f"`-{name}`" for name in sorted(WALLET)) + "."]
     return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 from btcnode.networks.names import CHAINS, FLAGS
 from btcnode.record import record
 from btcnode.settings.declaration import Option, option
-from btcnode.settings.kinds import Choice, Flag, Folder, PathName, Processors, Several, Text
+from btcnode.settings.kinds import Choice, Flag, Folder, PathName, Processors, Several
 
 SETTINGS_NAME, CONF_NAME = "settings.json", "bitcoin.conf"
 
@@ -67,15 +67,6 @@ DAEMON = _named(
 """Options of ``btcnoded`` alone: they say where the others come from, or that there shall be no node at all."""
 
 HELP_FLAGS = frozenset({"?", "h", "help", "help-debug"})
-
-_WALLET_NAMES = """
-addresstype avoidpartialspends changetype consolidatefeerate disablewallet discardfee fallbackfee keypool maxapsfee
-maxtxfee mintxfee spendzeroconfchange txconfirmtarget wallet walletbroadcast walletcrosschain walletdir
-walletnotify walletrbf walletrejectlongchains unsafesqlitesync
-"""
-
-WALLET = {name: Option(name, "Of the wallet: taken without effect.", Several(Text())) for name in _WALLET_NAMES.split()}
-"""Taken without effect, as by a bitcoind that is built without wallet."""
 
 OF_GUI = frozenset({"choosedatadir", "lang", "min", "resetguisettings", "splash", "uiplatform"})
 """Of bitcoin-qt: taken without effect, as by bitcoind."""

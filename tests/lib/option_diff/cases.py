@@ -8,7 +8,8 @@ import re
 import subprocess
 from collections.abc import Iterator
 
-from btcnode.settings.groups.process import WALLET
+from btcnode.settings import declaration
+from btcnode.settings.groups.wallet import WalletSettings
 
 from .run import Case
 
@@ -17,6 +18,8 @@ HIDDEN = (
     "checkpoints", "limitancestorsize", "limitdescendantsize", "h", "?", "help-debug",
 )  # fmt: skip
 """Options that bitcoind takes and its help does not tell."""
+
+WALLET = [option.flag for option in declaration.options_of(WalletSettings).values()]
 
 VALUES = (
     None, "", "0", "1", "-1", "2", "00", "+1", " 1", "1 ", "0x10", "1.5", "1e3", "true", "x", "é", "\udcff", "'", '"',

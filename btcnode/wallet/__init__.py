@@ -1,0 +1,1 @@
+"""Descriptor wallets: keys, ledger, store. Above the mempool; nothing below knows of them."""

@@ -1,0 +1,80 @@
+"""The address book of a wallet: labels of its own addresses and of others, and which ones were spent from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+
+from btcnode.wallet.journal import Journal
+
+RECEIVE, SEND, REFUND = "receive", "send", "refund"
+PURPOSES = (RECEIVE, SEND, REFUND)
+
+
+@dataclass(slots=True)
+class BookEntry:
+    """``label`` is None for what nobody has named: an address for change that was spent from."""
+
+    label: str | None = None
+    purpose: str | None = None
+    used: bool = False
+
+    @property
+    def is_change(self) -> bool:
+        """Whether it is no address that somebody was given."""
+        return self.label is None
+
+
+_SCRIPT = itemgetter(0)
+
+
+class AddressBook:
+    """Entries by script_pubkey, in order of their scripts' bytes when they are gone through."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._entries: dict[bytes, BookEntry] = {}
+
+    def load(self, script: bytes, entry: BookEntry) -> None:
+        """An entry that is on disk."""
+        self._entries[script] = entry
+
+    def find(self, script: bytes, *, change_too: bool = False) -> BookEntry | None:
+        """The entry of an address that somebody was given."""
+        entry = self._entries.get(script)
+        return None if entry is None or (entry.is_change and not change_too) else entry
+
+    def __iter__(self) -> Iterator[tuple[bytes, BookEntry]]:
+        """Entries with a label, by script."""
+        return ((script, entry) for script, entry in sorted(self._entries.items(), key=_SCRIPT) if not entry.is_change)
+
+    def set(self, script: bytes, label: str, purpose: str | None = None) -> None:
+        """Give an address a label, and where one is given a purpose."""
+        entry = self._entries.setdefault(script, BookEntry())
+        entry.label = label
+        entry.purpose = purpose if purpose is not None else entry.purpose
+        self._note(script, entry)
+
+    def is_used(self, script: bytes) -> bool:
+        """Whether the wallet has spent from it (known with the flag avoid_reuse only)."""
+        entry = self._entries.get(script)
+        return entry is not None and entry.used
+
+    def mark_used(self, script: bytes) -> None:
+        """The wallet has spent from it."""
+        entry = self._entries.setdefault(script, BookEntry())
+        if not entry.used:
+            entry.used = True
+            self._note(script, entry)
+
+    def labels(self, purpose: str | None = None) -> list[str]:
+        """All labels in order, or those of addresses with a purpose."""
+        return sorted({entry.label or "" for _, entry in self if purpose in (None, entry.purpose)})
+
+    def labelled(self, label: str) -> list[bytes]:
+        """Scripts with a label."""
+        return [script for script, entry in self if entry.label == label]
+
+    def _note(self, script: bytes, entry: BookEntry) -> None:
+        self._journal.note("address", script, entry.label, entry.purpose, int(entry.used))

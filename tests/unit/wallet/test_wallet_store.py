@@ -1,0 +1,121 @@
+"""The wallet's file, and the vault around its keys."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from btcnode.descriptors.provider import Secret
+from btcnode.errors import CorruptionError, StorageError
+from btcnode.wallet.errors import WalletError, WalletLockedError
+from btcnode.wallet.journal import Change
+from btcnode.wallet.sqlite_store import WalletStore, application_id, kind_of_file
+from btcnode.wallet.vault import SealedMaster, Vault, new_master, open_master, seal_master
+
+MAGIC = b"\xfa\xbf\xb5\xda"
+
+
+def made(path: Path) -> WalletStore:
+    return WalletStore.create(path, MAGIC, unsafe=False)
+
+
+def test_what_is_written_is_there_after_reopening(tmp_path: Path) -> None:
+    store = made(tmp_path / "w")
+    store.write([Change("meta", ("flags", 5)), Change("address", (b"s", "label", "receive", 0))])
+    store.close()
+    assert kind_of_file(tmp_path / "w/wallet.dat", MAGIC) == "ours"
+    store = WalletStore.open(tmp_path / "w/wallet.dat", MAGIC, unsafe=False)
+    rows = store.read()
+    assert rows.meta == {"flags": 5} and rows.addresses == [(b"s", "label", "receive", 0)]
+    store.close()
+
+
+def test_all_changes_or_none(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    with pytest.raises(StorageError):
+        store.write([Change("meta", ("flags", 5)), Change("meta", ("too", "many", "values"))])
+    assert store.read().meta == {}
+    store.write([Change("meta", ("flags", 6))])
+    store.close()
+
+
+def test_a_wallet_is_opened_once(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    with pytest.raises(WalletError, match=r"exclusive lock"):
+        WalletStore.open(tmp_path / "wallet.dat", MAGIC, unsafe=False)
+    store.close()
+
+
+def test_other_files_are_told_apart(tmp_path: Path) -> None:
+    core = sqlite3.connect(tmp_path / "core.dat")
+    core.execute(f"PRAGMA application_id = {int.from_bytes(MAGIC, 'big') - (1 << 32)}")
+    core.execute("CREATE TABLE main (key BLOB, value BLOB)")
+    core.close()
+    (tmp_path / "bdb.dat").write_bytes(bytes(12) + b"\x62\x31\x05\x00" + bytes(5000))
+    (tmp_path / "text").write_text("x" * 1000)
+    kinds = [kind_of_file(tmp_path / name, MAGIC) for name in ("core.dat", "bdb.dat", "text", "none")]
+    assert kinds == ["core", "legacy", "other", "none"]
+    store = made(tmp_path / "w")
+    store.close()
+    assert kind_of_file(tmp_path / "w/wallet.dat", b"abcd") == "other"
+    with pytest.raises(WalletError, match="Unexpected application"):
+        WalletStore.open(tmp_path / "w/wallet.dat", b"abcd", unsafe=False)
+    assert application_id(MAGIC) != application_id(b"abcd")
+
+
+def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    store.write([Change("address", (bytes((n,)) * 40, "label" * 50, "receive", 0)) for n in range(200)])
+    store.close()
+    path = tmp_path / "wallet.dat"
+    data = bytearray(path.read_bytes())
+    data[20_000:40_000] = b"\xaa" * 20_000
+    path.write_bytes(data)
+    with pytest.raises(WalletError, match=r"damaged|verify"):
+        WalletStore.open(path, MAGIC, unsafe=False)
+
+
+def test_a_backup_is_whole_and_not_over_itself(tmp_path: Path) -> None:
+    store = made(tmp_path / "w")
+    store.write([Change("meta", ("flags", 5))])
+    store.backup(tmp_path / "copy.dat")
+    for target in (tmp_path / "w", tmp_path / "w" / "wallet.dat"):
+        with pytest.raises(StorageError):
+            store.backup(target)
+    store.close()
+    copy = WalletStore.open(tmp_path / "copy.dat", MAGIC, unsafe=False)
+    assert copy.read().meta == {"flags": 5}
+    copy.close()
+
+
+def test_only_the_passphrase_opens_the_master_key() -> None:
+    master = new_master()
+    record = seal_master(master, "secret")
+    assert open_master(record, "secret") == master
+    assert open_master(record, "Secret") is None and open_master(record, "secret\0") is None
+    assert master not in record.sealed and master.hex() not in repr(record)
+    with pytest.raises(CorruptionError):
+        open_master(SealedMaster(record.salt, 1 << 40, 8, 1, record.sealed), "secret")
+
+
+def test_keys_are_bound_to_their_place_and_gone_when_locked() -> None:
+    vault, master = Vault(), new_master()
+    assert not vault.is_encrypted and not vault.is_locked
+    vault.begin(seal_master(master, "x"), master)
+    sealed = vault.seal(b"key", b"here")
+    assert vault.open(sealed, b"here") == b"key"
+    with pytest.raises(WalletError, match="damaged"):
+        vault.open(sealed, b"there")
+    vault.lock()
+    with pytest.raises(WalletLockedError):
+        vault.open(sealed, b"here")
+    vault.unlock(master)
+    assert vault.open(sealed, b"here") == b"key"
+    assert master.hex() not in repr(vault)
+
+
+def test_private_keys_are_not_shown() -> None:
+    secret = Secret(b"\x11" * 32)
+    assert "11" not in repr(secret) and "x11" not in f"{secret}{[secret]}"
