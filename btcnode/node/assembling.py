@@ -43,6 +43,7 @@ from btcnode.services.submissions import Submissions
 from btcnode.services.swift_sync import SwiftOptions, SwiftSync
 from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.services.transactions import PoolSource, Transactions
+from btcnode.services.wallet_service import WalletService
 from btcnode.storage.tip_note import TipNote
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.memory_limiter import MemoryLimiter
@@ -122,6 +123,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         sync=sync,
         swiftsync=swiftsync,
         contact=FirstContact(settings, protocol),
+        wallets=_make_wallets(opened, machinery, chain, indexes),
     )
     effects = BlockEffects(
         machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, settings.net_dir,
@@ -134,10 +136,18 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     if fees is not None:
         closes(stack, launch, fees.close)
     closes(stack, launch, mempool_file.close)
+    if parts.wallets is not None:
+        closes(stack, launch, parts.wallets.close)
     sync.log_last_run()
     closes(stack, launch, sync.note_stop)
     limiter = _make_limiter(opened, machinery, chain)
     return AssembledNode(opened, machinery, parts, alerts, limiter, *_make_watchers(opened, machinery, parts))
+
+
+def _make_wallets(opened: OpenedNode, machinery: Machinery, chain: Chain, indexes: Indexes) -> WalletService | None:
+    if opened.settings.wallet.disablewallet:
+        return None
+    return WalletService(opened.settings, chain, machinery.transactions, indexes, opened.launch.clock)
 
 
 def _make_mempool_file(opened: OpenedNode, transactions: Transactions) -> MempoolFile:

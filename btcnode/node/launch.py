@@ -63,7 +63,7 @@ class Launch:
             alerts=alerts,
             control=control,
             failure=Failure(control, alerts),
-            table=make_table(control, check_results=check_results),
+            table=make_table(control, check_results=check_results, wallets=not settings.wallet.disablewallet),
             rng=SystemRandom(),
         )
 

@@ -76,6 +76,9 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     log.info("nBestHeight = %d", state.active.height)
     disk = DiskWatch(opened.settings, launch.control.request_stop)
     disk.check_start(state.active.height)
+    if parts.wallets is not None:
+        launch.busy_with("Loading wallet…")
+        await launch.until_stopped(parts.wallets.start())
     await _open_network(node, stack)
     parts.indexes.start()
     parts.pruner.start()
@@ -90,6 +93,8 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     _run_beside(stack, launch, keep_house(node, disk))
     _run_beside(stack, launch, _load_files(node))
     _run_beside(stack, launch, _load_methods(launch.table))
+    if parts.wallets is not None:
+        await parts.wallets.resubmit_all()
     launch.table.open(parts)
     running = RunningNode(
         node, () if opened.rpc is None else tuple(opened.rpc.addresses), tuple(node.machinery.reactor.bound)

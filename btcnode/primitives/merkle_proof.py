@@ -57,7 +57,7 @@ class _Walk:
         self._flags = flags
         self.bits_used = 0
         self.hashes_used = 0
-        self.found: list[bytes] = []
+        self.found: dict[bytes, int] = {}  # places in the block by txid
 
     def node(self, height: int, n: int) -> bytes:
         """The hash of a node; raises DecodeError."""
@@ -71,7 +71,7 @@ class _Walk:
             digest = self._hashes[self.hashes_used]
             self.hashes_used += 1
             if inside:
-                self.found.append(digest)
+                self.found[digest] = n
             return digest
         left = right = self.node(height - 1, 2 * n)
         if 2 * n + 1 < _width(self._total, height - 1):
@@ -82,7 +82,13 @@ class _Walk:
 
 
 def read_proof(total: int, hashes: Sequence[bytes], flags: bytes) -> tuple[bytes, list[bytes]]:
-    """The merkle root that a proof leads to, and the txids it proves, in block order.
+    """The merkle root that a proof leads to, and the txids it proves, in block order; raises DecodeError."""
+    root, places = read_places(total, hashes, flags)
+    return root, list(places)
+
+
+def read_places(total: int, hashes: Sequence[bytes], flags: bytes) -> tuple[bytes, dict[bytes, int]]:
+    """The merkle root that a proof leads to, and for each txid it proves the place in the block.
 
     ``total`` is the number of transactions of the block. Raises DecodeError for what is no proof.
     """

@@ -6,6 +6,7 @@ import errno
 import logging
 import socket
 from ipaddress import ip_network
+from urllib.parse import unquote
 
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.auth import Authenticator, Whitelist
@@ -19,12 +20,14 @@ from btcnode.rpc.jsonvalue import encode
 from btcnode.rpc.reply import RETRY_LATER, Pending, Reply
 from btcnode.rpc.rest import answer_rest
 from btcnode.rpc.table import MethodTable
+from btcnode.rpc.wallet_name import WALLET_NAME
 from btcnode.settings.groups.rpc import Account, Refused
 from btcnode.settings.settings import Settings
 
 log = logging.getLogger("btcnode.http")
 
 BAD_PASSWORD_DELAY_S = 0.25  # against guessing
+WALLET_PATH = b"/wallet/"
 
 _NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, socket.EAI_ADDRFAMILY)
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -120,7 +123,7 @@ class RpcServer:
     def check(self, connection: Connection, head: Head) -> Plan:
         """What the head of a request alone tells about the answer."""
         target = head.target
-        if target == b"/":
+        if target == b"/" or target.startswith(WALLET_PATH):
             return self._check_caller(connection, head)
         if self.settings.rpc.rest and target.startswith(b"/rest/"):
             return _REST
@@ -172,6 +175,9 @@ class RpcServer:
             return Pending(self.dashboard.watch(), waits=True)
         if plan.caller is None:
             return Pending(answer_rest(self.table, head.target, body))
+        target = head.target
+        name = unquote(target[len(WALLET_PATH) :]) if target.startswith(WALLET_PATH) else None
+        WALLET_NAME.set(name)  # the task that answers begins with a copy of this context
         return answer_request(self.table, body, plan.caller)
 
     def says_goodbye(self) -> bool:

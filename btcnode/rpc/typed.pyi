@@ -55,6 +55,13 @@ class MultisigAddress(TypedDict):
     descriptor: str
     warnings: NotRequired[list[str]]
 
+class LoadedWallet(TypedDict):
+    name: str
+    warnings: NotRequired[list[str]]
+
+class MadeDescriptors(TypedDict):
+    descs: list[str]
+
 class ScriptSigJson(TypedDict):
     asm: str
     hex: str
@@ -306,10 +313,54 @@ class AddedNodeInfo(TypedDict):
     connected: bool
     addresses: list[AddedNodeConnection]
 
+class AddressPurpose(TypedDict):
+    purpose: str
+
+class AddressInfo(TypedDict):
+    address: str
+    scriptPubKey: str
+    ismine: bool
+    solvable: bool
+    desc: NotRequired[str]
+    parent_desc: NotRequired[str]
+    iswatchonly: bool
+    isscript: NotRequired[bool]
+    iswitness: bool
+    witness_version: NotRequired[int]
+    witness_program: NotRequired[str]
+    script: NotRequired[str]
+    hex: NotRequired[str]
+    pubkeys: NotRequired[list[str]]
+    sigsrequired: NotRequired[int]
+    pubkey: NotRequired[str]
+    embedded: NotRequired[dict[str, Any]]
+    iscompressed: NotRequired[bool]
+    ischange: bool
+    timestamp: NotRequired[int]
+    hdkeypath: NotRequired[str]
+    hdseedid: NotRequired[str]
+    hdmasterfingerprint: NotRequired[str]
+    labels: list[str]
+
 class AddressCounts(TypedDict):
     new: int
     tried: int
     total: int
+
+class MyBalances(TypedDict):
+    trusted: Decimal
+    untrusted_pending: Decimal
+    immature: Decimal
+    nonmempool: Decimal
+    used: NotRequired[Decimal]
+
+class LastBlock(TypedDict):
+    hash: str
+    height: int
+
+class AllBalances(TypedDict):
+    mine: MyBalances
+    lastprocessedblock: LastBlock
 
 class CoinbaseJson(TypedDict):
     version: int
@@ -641,6 +692,16 @@ class DescriptorInfo(TypedDict):
     isrange: bool
     issolvable: bool
     hasprivatekeys: bool
+
+class KeyUse(TypedDict):
+    desc: str
+    active: bool
+
+class HdKey(TypedDict):
+    xpub: str
+    has_private: bool
+    xprv: NotRequired[str]
+    descriptors: list[KeyUse]
 
 class IndexInfo(TypedDict):
     synced: bool
@@ -1024,6 +1085,64 @@ class SyncState(TypedDict):
     history: list[SyncStep]
     advice: NotRequired[str]
 
+class TxDetail(TypedDict):
+    address: NotRequired[str]
+    category: str
+    amount: Decimal
+    label: NotRequired[str]
+    vout: int
+    fee: NotRequired[Decimal]
+    parent_descs: NotRequired[list[str]]
+    abandoned: bool
+
+class WalletOutput(TypedDict):
+    value: Decimal
+    n: int
+    scriptPubKey: ScriptJson
+    ischange: NotRequired[bool]
+
+class WalletTxJson(TypedDict):
+    txid: str
+    hash: str
+    size: int
+    vsize: int
+    weight: int
+    version: int
+    locktime: int
+    vin: list[InputJson]
+    vout: list[WalletOutput]
+
+WalletTransaction = TypedDict(
+    "WalletTransaction",
+    {
+        "amount": Decimal,
+        "fee": NotRequired[Decimal],
+        "confirmations": int,
+        "generated": NotRequired[bool],
+        "trusted": NotRequired[bool],
+        "blockhash": NotRequired[str],
+        "blockheight": NotRequired[int],
+        "blockindex": NotRequired[int],
+        "blocktime": NotRequired[int],
+        "txid": str,
+        "wtxid": str,
+        "walletconflicts": list[str],
+        "replaced_by_txid": NotRequired[str],
+        "replaces_txid": NotRequired[str],
+        "mempoolconflicts": list[str],
+        "to": NotRequired[str],
+        "time": int,
+        "timereceived": int,
+        "comment": NotRequired[str],
+        "bip125-replaceable": str,
+        "details": list[TxDetail],
+        "hex": str,
+        "decoded": NotRequired[WalletTxJson],
+        "lastprocessedblock": LastBlock,
+        "parent_descs": NotRequired[list[str]],
+    },
+)
+
 class UnspentOutput(TypedDict):
     bestblock: str
     confirmations: int
@@ -1077,10 +1196,37 @@ class UtreexoRoots(TypedDict):
     height: int
     hex: str
 
+class WalletInfo(TypedDict):
+    walletname: str
+    walletversion: int
+    format: str
+    txcount: int
+    keypoolsize: int
+    keypoolsize_hd_internal: NotRequired[int]
+    unlocked_until: NotRequired[int]
+    private_keys_enabled: bool
+    avoid_reuse: bool
+    scanning: Any
+    descriptors: bool
+    external_signer: bool
+    blank: bool
+    birthtime: NotRequired[int]
+    flags: list[str]
+    lastprocessedblock: LastBlock
+
 class Notification(TypedDict):
     type: str
     address: str
     hwm: int
+
+class ImportFault(TypedDict):
+    code: int
+    message: str
+
+class ImportResult(TypedDict):
+    success: bool
+    warnings: NotRequired[list[str]]
+    error: NotRequired[ImportFault]
 
 class BannedRange(TypedDict):
     address: str
@@ -1088,6 +1234,99 @@ class BannedRange(TypedDict):
     banned_until: int
     ban_duration: int
     time_remaining: int
+
+class ListedDescriptor(TypedDict):
+    desc: str
+    timestamp: int
+    active: bool
+    internal: NotRequired[bool]
+    range: NotRequired[list[int]]
+    next: NotRequired[int]
+    next_index: NotRequired[int]
+
+class ListedDescriptors(TypedDict):
+    wallet_name: str
+    descriptors: list[ListedDescriptor]
+
+class Outpoint(TypedDict):
+    txid: str
+    vout: int
+
+class ReceivedByAddress(TypedDict):
+    address: str
+    amount: Decimal
+    confirmations: int
+    label: str
+    txids: list[str]
+
+class ReceivedByLabel(TypedDict):
+    amount: Decimal
+    confirmations: int
+    label: str
+
+HistoryEntry = TypedDict(
+    "HistoryEntry",
+    {
+        "address": NotRequired[str],
+        "category": str,
+        "amount": Decimal,
+        "label": NotRequired[str],
+        "vout": int,
+        "fee": NotRequired[Decimal],
+        "confirmations": int,
+        "generated": NotRequired[bool],
+        "trusted": NotRequired[bool],
+        "blockhash": NotRequired[str],
+        "blockheight": NotRequired[int],
+        "blockindex": NotRequired[int],
+        "blocktime": NotRequired[int],
+        "txid": str,
+        "wtxid": str,
+        "walletconflicts": list[str],
+        "replaced_by_txid": NotRequired[str],
+        "replaces_txid": NotRequired[str],
+        "mempoolconflicts": list[str],
+        "to": NotRequired[str],
+        "time": int,
+        "timereceived": int,
+        "comment": NotRequired[str],
+        "bip125-replaceable": str,
+        "parent_descs": NotRequired[list[str]],
+        "abandoned": bool,
+    },
+)
+
+class SinceBlock(TypedDict):
+    transactions: list[HistoryEntry]
+    removed: NotRequired[list[HistoryEntry]]
+    lastblock: str
+
+class Unspent(TypedDict):
+    txid: str
+    vout: int
+    address: NotRequired[str]
+    label: NotRequired[str]
+    scriptPubKey: str
+    amount: Decimal
+    confirmations: int
+    ancestorcount: NotRequired[int]
+    ancestorsize: NotRequired[int]
+    ancestorfees: NotRequired[int]
+    redeemScript: NotRequired[str]
+    witnessScript: NotRequired[str]
+    spendable: bool
+    solvable: bool
+    reused: NotRequired[bool]
+    desc: NotRequired[str]
+    parent_descs: list[str]
+    safe: bool
+
+class FoundWallet(TypedDict):
+    name: str
+    warnings: NotRequired[list[str]]
+
+class FoundWallets(TypedDict):
+    wallets: list[FoundWallet]
 
 class LoadedSet(TypedDict):
     coins_loaded: int
@@ -1116,6 +1355,10 @@ class ChainTipProof(TypedDict):
     prooftargets: list[int]
     hashesproven: list[str]
     hex: str
+
+class ScannedBlocks(TypedDict):
+    start_height: int
+    stop_height: NotRequired[int]
 
 class SavedMempool(TypedDict):
     filename: str
@@ -1151,6 +1394,11 @@ class ScanResult(TypedDict):
 
 class ScanProgress(TypedDict):
     progress: int
+
+class ChangedFlag(TypedDict):
+    flag_name: str
+    flag_state: bool
+    warnings: NotRequired[str]
 
 class InputError(TypedDict):
     txid: str
@@ -1217,6 +1465,9 @@ AcceptanceTest = TypedDict(
     },
 )
 
+class UnloadedWallet(TypedDict):
+    warnings: NotRequired[list[str]]
+
 class ValidatedAddress(TypedDict):
     isvalid: bool
     address: NotRequired[str]
@@ -1241,8 +1492,12 @@ class Tip(TypedDict):
 
 class NodeRpc:
     def __init__(self, call: Callable[..., Awaitable[Any]]) -> None: ...
+    async def abandontransaction(self, txid: str) -> None:
+        """Give up a transaction that is in no block and not in the mempool, and what depends on it: its coins are free."""
     async def abortprivatebroadcast(self, id: str) -> AbortedBroadcasts:
         """Give the private broadcast of a transaction up."""
+    async def abortrescan(self) -> bool:
+        """Have a rescan end that a method has begun."""
     async def addconnection(self, address: str, connection_type: str, v2transport: bool) -> OpenedConnection:
         """Open an automatic connection to a node (regtest only, for tests)."""
     async def addnode(self, node: str, command: str, v2transport: bool | None = ...) -> None:
@@ -1251,6 +1506,8 @@ class NodeRpc:
         """Add an address to the address book (for tests)."""
     async def analyzepsbt(self, psbt: str) -> PsbtAnalysis:
         """What a PSBT still needs, and who is next."""
+    async def backupwallet(self, destination: str) -> None:
+        """Copy the wallet's file."""
     async def clearbanned(self) -> None:
         """Lift all bans."""
     async def combinepsbt(self, txs: Sequence[str]) -> str:
@@ -1265,6 +1522,12 @@ class NodeRpc:
         """A blank PSBT for a transaction of these inputs and outputs."""
     async def createrawtransaction(self, inputs: Sequence[Mapping[str, Any]], outputs: Any, locktime: int | None = ..., replaceable: bool | None = ..., version: int | None = ...) -> str:
         """A transaction without signatures, in hex. It is neither kept nor sent."""
+    async def createwallet(self, wallet_name: str, disable_private_keys: bool | None = ..., blank: bool | None = ..., passphrase: str | None = ..., avoid_reuse: bool | None = ..., descriptors: bool | None = ..., load_on_startup: bool | None = ..., external_signer: bool | None = ...) -> LoadedWallet:
+        """Make a wallet, and load it."""
+    async def createwalletdescriptor(self, type: str, options: Mapping[str, Any] | None = ...) -> MadeDescriptors:
+        """Make the usual descriptor for a kind of addresses that the wallet has none for yet.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
     async def decodepsbt(self, psbt: str) -> PsbtJson:
         """A partially signed transaction as JSON."""
     async def decoderawtransaction(self, hexstring: str, iswitness: bool | None = ...) -> TxJson:
@@ -1292,6 +1555,8 @@ class NodeRpc:
         """Answer with the argument."""
     async def echojson(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
         """Answer with the arguments."""
+    async def encryptwallet(self, passphrase: str) -> str:
+        """Encrypt the wallet's keys. It gets a new seed and new descriptors: make a new backup."""
     async def enumeratesigners(self) -> Signers:
         """The devices that the external signer (-signer) knows."""
     async def estimaterawfee(self, conf_target: int, threshold: float | None = ...) -> RawFeeEstimates:
@@ -1312,8 +1577,16 @@ class NodeRpc:
         """Make blocks at once and pay their reward to a descriptor."""
     async def getaddednodeinfo(self, node: str | None = ...) -> list[AddedNodeInfo]:
         """Nodes added by hand, and whether they are connected."""
+    async def getaddressesbylabel(self, label: str) -> dict[str, AddressPurpose]:
+        """The addresses that have a label."""
+    async def getaddressinfo(self, address: str) -> AddressInfo:
+        """What is known of an address; more, if it is the wallet's."""
     async def getaddrmaninfo(self) -> dict[str, AddressCounts]:
         """How many addresses of each network are known."""
+    async def getbalance(self, dummy: str | None = ..., minconf: int | None = ..., include_watchonly: bool | None = ..., avoid_reuse: bool | None = ...) -> Decimal:
+        """What may be spent now, as far as it is as good as there."""
+    async def getbalances(self) -> AllBalances:
+        """All balances of the wallet."""
     async def getbestblockhash(self) -> str:
         """Hash of the active chain's tip."""
     @overload
@@ -1366,6 +1639,8 @@ class NodeRpc:
         """What a descriptor says, and its checksum."""
     async def getdifficulty(self) -> Real:
         """Proof-of-work difficulty of the tip, as a multiple of mainnet's least."""
+    async def gethdkeys(self, options: Mapping[str, Any] | None = ...) -> list[HdKey]:
+        """The extended keys of the wallet, and the descriptors that use them."""
     async def getindexinfo(self, index_name: str | None = ...) -> dict[str, IndexInfo]:
         """The state of the indexes that run."""
     @overload
@@ -1405,6 +1680,8 @@ class NodeRpc:
         """Estimate of the network's hashes per second."""
     async def getnetworkinfo(self) -> NetworkInfo:
         """State of this node's networking."""
+    async def getnewaddress(self, label: str | None = ..., address_type: str | None = ...) -> str:
+        """A new address to be paid to."""
     async def getnodeaddresses(self, count: int | None = ..., network: str | None = ...) -> list[NodeAddress]:
         """Known addresses of nodes."""
     async def getopenrpcinfo(self) -> dict[str, Any]:
@@ -1428,6 +1705,8 @@ class NodeRpc:
         """Transactions that are being broadcast over private connections."""
     async def getrawaddrman(self) -> dict[str, dict[str, AddressEntry]]:
         """The address book's tables, place by place."""
+    async def getrawchangeaddress(self, address_type: str | None = ...) -> str:
+        """A new address for change, for transactions that are put together by hand."""
     @overload
     async def getrawmempool(self, verbose: Literal[False] = ..., mempool_sequence: Literal[False] = ...) -> list[str]: ...
     @overload
@@ -1446,6 +1725,10 @@ class NodeRpc:
     @overload
     async def getrawtransaction(self, txid: str, verbosity: Any = ..., blockhash: str | None = ...) -> str | TransactionInfo | SpendingInfo:
         """A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash."""
+    async def getreceivedbyaddress(self, address: str, minconf: int | None = ..., include_immature_coinbase: bool | None = ...) -> Decimal:
+        """All that an address has ever received."""
+    async def getreceivedbylabel(self, label: str, minconf: int | None = ..., include_immature_coinbase: bool | None = ...) -> Decimal:
+        """All that the addresses with a label have ever received."""
     async def getrpcinfo(self) -> RpcInfo:
         """State of the RPC server."""
     async def getswiftsyncinfo(self) -> SwiftSyncInfo:
@@ -1454,6 +1737,8 @@ class NodeRpc:
         """Where the synchronisation spends its time: the initial download, so far or all of it, and the last minutes."""
     async def getsyncstate(self) -> SyncState:
         """What the node is doing about its chain, and how it came to that."""
+    async def gettransaction(self, txid: str, include_watchonly: bool | None = ..., verbose: bool | None = ...) -> WalletTransaction:
+        """A transaction of the wallet."""
     async def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | UnspentOutput:
         """An unspent transaction output."""
     async def gettxoutproof(self, txids: Sequence[str], blockhash: str | None = ...) -> str:
@@ -1466,22 +1751,62 @@ class NodeRpc:
         """The proof that what a block spends was in the forest before it."""
     async def getutreexoroots(self, blockhash: str | None = ...) -> UtreexoRoots:
         """The roots of the Utreexo forest after a block."""
+    async def getwalletinfo(self) -> WalletInfo:
+        """What the wallet is, and how many transactions and addresses it has."""
     async def getzmqnotifications(self) -> list[Notification]:
         """The active ZeroMQ notifications."""
     async def help(self, command: str | None = ...) -> Any:
         """All methods, or the help of one."""
+    async def importdescriptors(self, requests: Sequence[Mapping[str, Any]]) -> list[ImportResult]:
+        """Import descriptors, and look through the chain for their transactions from the earliest timestamp on.
+        
+        Of a descriptor with two branches the second one is for change. That takes long for an early timestamp, less with
+        an index of block filters. Make a new backup afterwards.
+        """
     async def importmempool(self, filepath: str, options: Mapping[str, Any] | None = ...) -> Empty:
         """Take in the transactions of a mempool.dat file."""
+    async def importprunedfunds(self, rawtransaction: str, txoutproof: str) -> None:
+        """Enter a transaction without a rescan, where its block is not here any more. What spends it is not looked for."""
     async def invalidateblock(self, blockhash: str) -> None:
         """Treat a block as invalid, and leave its chain."""
     async def joinpsbts(self, txs: Sequence[str]) -> str:
         """One PSBT with the inputs and outputs of several; no input may be in two of them."""
+    async def keypoolrefill(self, newsize: int | None = ...) -> None:
+        """Derive addresses ahead of their use.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
+    async def listaddressgroupings(self) -> list[list[list[str | Decimal]]]:
+        """Addresses that others can tell to belong together, as they were spent from or got change in one transaction."""
     async def listbanned(self) -> list[BannedRange]:
         """Banned addresses and ranges."""
+    async def listdescriptors(self, private: bool | None = ...) -> ListedDescriptors:
+        """The descriptors of the wallet."""
+    async def listlabels(self, purpose: str | None = ...) -> list[str]:
+        """All labels, or those of addresses with a purpose."""
+    async def listlockunspent(self) -> list[Outpoint]:
+        """The outputs that are locked."""
+    async def listreceivedbyaddress(self, minconf: int | None = ..., include_empty: bool | None = ..., include_watchonly: bool | None = ..., address_filter: str | None = ..., include_immature_coinbase: bool | None = ...) -> list[ReceivedByAddress]:
+        """What each address has received."""
+    async def listreceivedbylabel(self, minconf: int | None = ..., include_empty: bool | None = ..., include_watchonly: bool | None = ..., include_immature_coinbase: bool | None = ...) -> list[ReceivedByLabel]:
+        """What the addresses of each label have received."""
+    async def listsinceblock(self, blockhash: str | None = ..., target_confirmations: int | None = ..., include_watchonly: bool | None = ..., include_removed: bool | None = ..., include_change: bool | None = ..., label: str | None = ...) -> SinceBlock:
+        """What happened in the wallet since a block; where the chain has left that one, since they parted."""
+    async def listtransactions(self, label: str | None = ..., count: int | None = ..., skip: int | None = ..., include_watchonly: bool | None = ...) -> list[HistoryEntry]:
+        """The newest entries of the wallet's history, oldest first. A transaction has one for each output that counts."""
+    async def listunspent(self, minconf: int | None = ..., maxconf: int | None = ..., addresses: Sequence[str] | None = ..., include_unsafe: bool | None = ..., query_options: Mapping[str, Any] | None = ...) -> list[Unspent]:
+        """The wallet's coins."""
+    async def listwalletdir(self) -> FoundWallets:
+        """The wallets in the wallets' directory, loaded or not."""
+    async def listwallets(self) -> list[str]:
+        """The names of the wallets that are loaded."""
     async def loadtxoutset(self, path: str) -> LoadedSet:
         """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block.
         The chain below is validated in the background.
         """
+    async def loadwallet(self, filename: str, load_on_startup: bool | None = ...) -> LoadedWallet:
+        """Load a wallet that is there."""
+    async def lockunspent(self, unlock: bool, transactions: Sequence[Mapping[str, Any]] | None = ..., persistent: bool | None = ...) -> bool:
+        """Have no transaction spend outputs unless they are named, or take that back; without outputs for all of them."""
     async def logging(self, include: Sequence[str] | None = ..., exclude: Sequence[str] | None = ...) -> dict[str, bool]:
         """Show and switch the categories that are logged in detail. First the included ones are switched on, then the
         excluded ones off; "all" means every one.
@@ -1503,6 +1828,12 @@ class NodeRpc:
         """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     async def reconsiderblock(self, blockhash: str) -> None:
         """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
+    async def removeprunedfunds(self, txid: str) -> None:
+        """Forget a transaction of the wallet: what importprunedfunds has done."""
+    async def rescanblockchain(self, start_height: int | None = ..., stop_height: int | None = ...) -> ScannedBlocks:
+        """Look through the chain for transactions of the wallet; much faster with an index of block filters."""
+    async def restorewallet(self, wallet_name: str, backup_file: str, load_on_startup: bool | None = ...) -> LoadedWallet:
+        """Load a copy of a wallet under a name that is free."""
     async def savemempool(self) -> SavedMempool:
         """Write the mempool to disk. It fails until that of the last run is loaded."""
     async def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: float | None = ..., stop_height: float | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | BlockScanResult | BlockScanProgress | bool:
@@ -1517,10 +1848,18 @@ class NodeRpc:
         """
     async def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
+    async def setlabel(self, address: str, label: str) -> None:
+        """Give an address a label."""
     async def setmocktime(self, timestamp: int) -> None:
         """Set the node's clock."""
     async def setnetworkactive(self, state: bool) -> bool:
         """Switch P2P traffic on or off."""
+    async def setwalletflag(self, flag: str, value: bool | None = ...) -> ChangedFlag:
+        """Change a flag of the wallet."""
+    async def signmessage(self, address: str, message: str) -> str:
+        """Sign a message with the key of an address.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
     async def signmessagewithprivkey(self, privkey: str, message: str) -> str:
         """Sign a message with a private key."""
     async def signrawtransactionwithkey(self, hexstring: str, privkeys: Sequence[str], prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> SignedTx:
@@ -1537,6 +1876,8 @@ class NodeRpc:
         """Return when everything that follows from earlier blocks has been done."""
     async def testmempoolaccept(self, rawtxs: Sequence[str], maxfeerate: Amount | None = ...) -> list[AcceptanceTest]:
         """Whether transactions would be taken into the mempool, one or a package with parents first."""
+    async def unloadwallet(self, wallet_name: str | None = ..., load_on_startup: bool | None = ...) -> UnloadedWallet:
+        """Save a wallet and let go of it."""
     async def uptime(self) -> int:
         """Seconds since the node started."""
     async def utxoupdatepsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]] | None = ...) -> str:
@@ -1559,11 +1900,21 @@ class NodeRpc:
         """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
     async def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Tip:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
+    async def walletlock(self) -> None:
+        """Forget the keys of the wallet until its passphrase is given again."""
+    async def walletpassphrase(self, passphrase: str, timeout: int) -> None:
+        """Unlock the wallet for a time. Of an unlocked one the time is set anew."""
+    async def walletpassphrasechange(self, oldpassphrase: str, newpassphrase: str) -> None:
+        """Change the passphrase of the wallet."""
 
 class SyncNodeRpc:
     def __init__(self, call: Callable[..., Any]) -> None: ...
+    def abandontransaction(self, txid: str) -> None:
+        """Give up a transaction that is in no block and not in the mempool, and what depends on it: its coins are free."""
     def abortprivatebroadcast(self, id: str) -> AbortedBroadcasts:
         """Give the private broadcast of a transaction up."""
+    def abortrescan(self) -> bool:
+        """Have a rescan end that a method has begun."""
     def addconnection(self, address: str, connection_type: str, v2transport: bool) -> OpenedConnection:
         """Open an automatic connection to a node (regtest only, for tests)."""
     def addnode(self, node: str, command: str, v2transport: bool | None = ...) -> None:
@@ -1572,6 +1923,8 @@ class SyncNodeRpc:
         """Add an address to the address book (for tests)."""
     def analyzepsbt(self, psbt: str) -> PsbtAnalysis:
         """What a PSBT still needs, and who is next."""
+    def backupwallet(self, destination: str) -> None:
+        """Copy the wallet's file."""
     def clearbanned(self) -> None:
         """Lift all bans."""
     def combinepsbt(self, txs: Sequence[str]) -> str:
@@ -1586,6 +1939,12 @@ class SyncNodeRpc:
         """A blank PSBT for a transaction of these inputs and outputs."""
     def createrawtransaction(self, inputs: Sequence[Mapping[str, Any]], outputs: Any, locktime: int | None = ..., replaceable: bool | None = ..., version: int | None = ...) -> str:
         """A transaction without signatures, in hex. It is neither kept nor sent."""
+    def createwallet(self, wallet_name: str, disable_private_keys: bool | None = ..., blank: bool | None = ..., passphrase: str | None = ..., avoid_reuse: bool | None = ..., descriptors: bool | None = ..., load_on_startup: bool | None = ..., external_signer: bool | None = ...) -> LoadedWallet:
+        """Make a wallet, and load it."""
+    def createwalletdescriptor(self, type: str, options: Mapping[str, Any] | None = ...) -> MadeDescriptors:
+        """Make the usual descriptor for a kind of addresses that the wallet has none for yet.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
     def decodepsbt(self, psbt: str) -> PsbtJson:
         """A partially signed transaction as JSON."""
     def decoderawtransaction(self, hexstring: str, iswitness: bool | None = ...) -> TxJson:
@@ -1613,6 +1972,8 @@ class SyncNodeRpc:
         """Answer with the argument."""
     def echojson(self, arg0: Any = ..., arg1: Any = ..., arg2: Any = ..., arg3: Any = ..., arg4: Any = ..., arg5: Any = ..., arg6: Any = ..., arg7: Any = ..., arg8: Any = ..., arg9: Any = ...) -> Any:
         """Answer with the arguments."""
+    def encryptwallet(self, passphrase: str) -> str:
+        """Encrypt the wallet's keys. It gets a new seed and new descriptors: make a new backup."""
     def enumeratesigners(self) -> Signers:
         """The devices that the external signer (-signer) knows."""
     def estimaterawfee(self, conf_target: int, threshold: float | None = ...) -> RawFeeEstimates:
@@ -1633,8 +1994,16 @@ class SyncNodeRpc:
         """Make blocks at once and pay their reward to a descriptor."""
     def getaddednodeinfo(self, node: str | None = ...) -> list[AddedNodeInfo]:
         """Nodes added by hand, and whether they are connected."""
+    def getaddressesbylabel(self, label: str) -> dict[str, AddressPurpose]:
+        """The addresses that have a label."""
+    def getaddressinfo(self, address: str) -> AddressInfo:
+        """What is known of an address; more, if it is the wallet's."""
     def getaddrmaninfo(self) -> dict[str, AddressCounts]:
         """How many addresses of each network are known."""
+    def getbalance(self, dummy: str | None = ..., minconf: int | None = ..., include_watchonly: bool | None = ..., avoid_reuse: bool | None = ...) -> Decimal:
+        """What may be spent now, as far as it is as good as there."""
+    def getbalances(self) -> AllBalances:
+        """All balances of the wallet."""
     def getbestblockhash(self) -> str:
         """Hash of the active chain's tip."""
     @overload
@@ -1687,6 +2056,8 @@ class SyncNodeRpc:
         """What a descriptor says, and its checksum."""
     def getdifficulty(self) -> Real:
         """Proof-of-work difficulty of the tip, as a multiple of mainnet's least."""
+    def gethdkeys(self, options: Mapping[str, Any] | None = ...) -> list[HdKey]:
+        """The extended keys of the wallet, and the descriptors that use them."""
     def getindexinfo(self, index_name: str | None = ...) -> dict[str, IndexInfo]:
         """The state of the indexes that run."""
     @overload
@@ -1726,6 +2097,8 @@ class SyncNodeRpc:
         """Estimate of the network's hashes per second."""
     def getnetworkinfo(self) -> NetworkInfo:
         """State of this node's networking."""
+    def getnewaddress(self, label: str | None = ..., address_type: str | None = ...) -> str:
+        """A new address to be paid to."""
     def getnodeaddresses(self, count: int | None = ..., network: str | None = ...) -> list[NodeAddress]:
         """Known addresses of nodes."""
     def getopenrpcinfo(self) -> dict[str, Any]:
@@ -1749,6 +2122,8 @@ class SyncNodeRpc:
         """Transactions that are being broadcast over private connections."""
     def getrawaddrman(self) -> dict[str, dict[str, AddressEntry]]:
         """The address book's tables, place by place."""
+    def getrawchangeaddress(self, address_type: str | None = ...) -> str:
+        """A new address for change, for transactions that are put together by hand."""
     @overload
     def getrawmempool(self, verbose: Literal[False] = ..., mempool_sequence: Literal[False] = ...) -> list[str]: ...
     @overload
@@ -1767,6 +2142,10 @@ class SyncNodeRpc:
     @overload
     def getrawtransaction(self, txid: str, verbosity: Any = ..., blockhash: str | None = ...) -> str | TransactionInfo | SpendingInfo:
         """A transaction: of the mempool, with -txindex of any block too, or of the block with blockhash."""
+    def getreceivedbyaddress(self, address: str, minconf: int | None = ..., include_immature_coinbase: bool | None = ...) -> Decimal:
+        """All that an address has ever received."""
+    def getreceivedbylabel(self, label: str, minconf: int | None = ..., include_immature_coinbase: bool | None = ...) -> Decimal:
+        """All that the addresses with a label have ever received."""
     def getrpcinfo(self) -> RpcInfo:
         """State of the RPC server."""
     def getswiftsyncinfo(self) -> SwiftSyncInfo:
@@ -1775,6 +2154,8 @@ class SyncNodeRpc:
         """Where the synchronisation spends its time: the initial download, so far or all of it, and the last minutes."""
     def getsyncstate(self) -> SyncState:
         """What the node is doing about its chain, and how it came to that."""
+    def gettransaction(self, txid: str, include_watchonly: bool | None = ..., verbose: bool | None = ...) -> WalletTransaction:
+        """A transaction of the wallet."""
     def gettxout(self, txid: str, n: int, include_mempool: bool | None = ...) -> None | UnspentOutput:
         """An unspent transaction output."""
     def gettxoutproof(self, txids: Sequence[str], blockhash: str | None = ...) -> str:
@@ -1787,22 +2168,62 @@ class SyncNodeRpc:
         """The proof that what a block spends was in the forest before it."""
     def getutreexoroots(self, blockhash: str | None = ...) -> UtreexoRoots:
         """The roots of the Utreexo forest after a block."""
+    def getwalletinfo(self) -> WalletInfo:
+        """What the wallet is, and how many transactions and addresses it has."""
     def getzmqnotifications(self) -> list[Notification]:
         """The active ZeroMQ notifications."""
     def help(self, command: str | None = ...) -> Any:
         """All methods, or the help of one."""
+    def importdescriptors(self, requests: Sequence[Mapping[str, Any]]) -> list[ImportResult]:
+        """Import descriptors, and look through the chain for their transactions from the earliest timestamp on.
+        
+        Of a descriptor with two branches the second one is for change. That takes long for an early timestamp, less with
+        an index of block filters. Make a new backup afterwards.
+        """
     def importmempool(self, filepath: str, options: Mapping[str, Any] | None = ...) -> Empty:
         """Take in the transactions of a mempool.dat file."""
+    def importprunedfunds(self, rawtransaction: str, txoutproof: str) -> None:
+        """Enter a transaction without a rescan, where its block is not here any more. What spends it is not looked for."""
     def invalidateblock(self, blockhash: str) -> None:
         """Treat a block as invalid, and leave its chain."""
     def joinpsbts(self, txs: Sequence[str]) -> str:
         """One PSBT with the inputs and outputs of several; no input may be in two of them."""
+    def keypoolrefill(self, newsize: int | None = ...) -> None:
+        """Derive addresses ahead of their use.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
+    def listaddressgroupings(self) -> list[list[list[str | Decimal]]]:
+        """Addresses that others can tell to belong together, as they were spent from or got change in one transaction."""
     def listbanned(self) -> list[BannedRange]:
         """Banned addresses and ranges."""
+    def listdescriptors(self, private: bool | None = ...) -> ListedDescriptors:
+        """The descriptors of the wallet."""
+    def listlabels(self, purpose: str | None = ...) -> list[str]:
+        """All labels, or those of addresses with a purpose."""
+    def listlockunspent(self) -> list[Outpoint]:
+        """The outputs that are locked."""
+    def listreceivedbyaddress(self, minconf: int | None = ..., include_empty: bool | None = ..., include_watchonly: bool | None = ..., address_filter: str | None = ..., include_immature_coinbase: bool | None = ...) -> list[ReceivedByAddress]:
+        """What each address has received."""
+    def listreceivedbylabel(self, minconf: int | None = ..., include_empty: bool | None = ..., include_watchonly: bool | None = ..., include_immature_coinbase: bool | None = ...) -> list[ReceivedByLabel]:
+        """What the addresses of each label have received."""
+    def listsinceblock(self, blockhash: str | None = ..., target_confirmations: int | None = ..., include_watchonly: bool | None = ..., include_removed: bool | None = ..., include_change: bool | None = ..., label: str | None = ...) -> SinceBlock:
+        """What happened in the wallet since a block; where the chain has left that one, since they parted."""
+    def listtransactions(self, label: str | None = ..., count: int | None = ..., skip: int | None = ..., include_watchonly: bool | None = ...) -> list[HistoryEntry]:
+        """The newest entries of the wallet's history, oldest first. A transaction has one for each output that counts."""
+    def listunspent(self, minconf: int | None = ..., maxconf: int | None = ..., addresses: Sequence[str] | None = ..., include_unsafe: bool | None = ..., query_options: Mapping[str, Any] | None = ...) -> list[Unspent]:
+        """The wallet's coins."""
+    def listwalletdir(self) -> FoundWallets:
+        """The wallets in the wallets' directory, loaded or not."""
+    def listwallets(self) -> list[str]:
+        """The names of the wallets that are loaded."""
     def loadtxoutset(self, path: str) -> LoadedSet:
         """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block.
         The chain below is validated in the background.
         """
+    def loadwallet(self, filename: str, load_on_startup: bool | None = ...) -> LoadedWallet:
+        """Load a wallet that is there."""
+    def lockunspent(self, unlock: bool, transactions: Sequence[Mapping[str, Any]] | None = ..., persistent: bool | None = ...) -> bool:
+        """Have no transaction spend outputs unless they are named, or take that back; without outputs for all of them."""
     def logging(self, include: Sequence[str] | None = ..., exclude: Sequence[str] | None = ...) -> dict[str, bool]:
         """Show and switch the categories that are logged in detail. First the included ones are switched on, then the
         excluded ones off; "all" means every one.
@@ -1824,6 +2245,12 @@ class SyncNodeRpc:
         """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     def reconsiderblock(self, blockhash: str) -> None:
         """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
+    def removeprunedfunds(self, txid: str) -> None:
+        """Forget a transaction of the wallet: what importprunedfunds has done."""
+    def rescanblockchain(self, start_height: int | None = ..., stop_height: int | None = ...) -> ScannedBlocks:
+        """Look through the chain for transactions of the wallet; much faster with an index of block filters."""
+    def restorewallet(self, wallet_name: str, backup_file: str, load_on_startup: bool | None = ...) -> LoadedWallet:
+        """Load a copy of a wallet under a name that is free."""
     def savemempool(self) -> SavedMempool:
         """Write the mempool to disk. It fails until that of the last run is loaded."""
     def scanblocks(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ..., start_height: float | None = ..., stop_height: float | None = ..., filtertype: str | None = ..., options: Mapping[str, Any] | None = ...) -> None | BlockScanResult | BlockScanProgress | bool:
@@ -1838,10 +2265,18 @@ class SyncNodeRpc:
         """
     def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
+    def setlabel(self, address: str, label: str) -> None:
+        """Give an address a label."""
     def setmocktime(self, timestamp: int) -> None:
         """Set the node's clock."""
     def setnetworkactive(self, state: bool) -> bool:
         """Switch P2P traffic on or off."""
+    def setwalletflag(self, flag: str, value: bool | None = ...) -> ChangedFlag:
+        """Change a flag of the wallet."""
+    def signmessage(self, address: str, message: str) -> str:
+        """Sign a message with the key of an address.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
     def signmessagewithprivkey(self, privkey: str, message: str) -> str:
         """Sign a message with a private key."""
     def signrawtransactionwithkey(self, hexstring: str, privkeys: Sequence[str], prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> SignedTx:
@@ -1858,6 +2293,8 @@ class SyncNodeRpc:
         """Return when everything that follows from earlier blocks has been done."""
     def testmempoolaccept(self, rawtxs: Sequence[str], maxfeerate: Amount | None = ...) -> list[AcceptanceTest]:
         """Whether transactions would be taken into the mempool, one or a package with parents first."""
+    def unloadwallet(self, wallet_name: str | None = ..., load_on_startup: bool | None = ...) -> UnloadedWallet:
+        """Save a wallet and let go of it."""
     def uptime(self) -> int:
         """Seconds since the node started."""
     def utxoupdatepsbt(self, psbt: str, descriptors: Sequence[str | Mapping[str, Any]] | None = ...) -> str:
@@ -1880,6 +2317,12 @@ class SyncNodeRpc:
         """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
     def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Tip:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
+    def walletlock(self) -> None:
+        """Forget the keys of the wallet until its passphrase is given again."""
+    def walletpassphrase(self, passphrase: str, timeout: int) -> None:
+        """Unlock the wallet for a time. Of an unlocked one the time is set anew."""
+    def walletpassphrasechange(self, oldpassphrase: str, newpassphrase: str) -> None:
+        """Change the passphrase of the wallet."""
 
 class NodeClient(NodeRpc):
     def __init__(

@@ -24,6 +24,7 @@ from btcnode.services.snapshot_writer import SnapshotWriter
 from btcnode.services.submissions import Submissions
 from btcnode.services.swift_sync import SwiftSync
 from btcnode.services.sync_monitor import SyncMonitor
+from btcnode.services.wallet_service import WalletService
 from btcnode.settings.settings import Settings
 
 
@@ -58,3 +59,4 @@ class NodeParts:
     sync: SyncMonitor
     swiftsync: SwiftSync | None  # None: no -swiftsync
     contact: FirstContact
+    wallets: WalletService | None  # None: -disablewallet

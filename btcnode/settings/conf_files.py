@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,7 @@ class ConfFiles:
 
     # -- settings.json -------------------------------------------------------------------------------------------
 
-    def _settings_path(self) -> Path | None:
+    def settings_path(self) -> Path | None:
         """Where settings.json lies, None when there shall be none."""
         if self.sources.is_negated("settings"):
             return None
@@ -208,7 +209,7 @@ class ConfFiles:
 
     def read_settings_file(self) -> None:
         """Add what settings.json says to the sources; raises ConfigError."""
-        sources, path = self.sources, self._settings_path()
+        sources, path = self.sources, self.settings_path()
         if path is not None and path.exists():
             sources.read_write = _read_json(path)
             sources.read_write.pop(WARNING_KEY, None)
@@ -222,23 +223,9 @@ class ConfFiles:
 
     def write_settings_file(self) -> None:
         """Write settings.json anew, in a directory that is there; raises ConfigError."""
-        path = self._settings_path()
-        if path is None:
-            return
-        temporary = path.with_name(f"{path.name}.tmp")
-        problem = f"Error: Unable to open settings file {temporary} for writing"
-        try:
-            content = json.dumps({WARNING_KEY: WARNING_TEXT, **self.sources.read_write}, indent=4)
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(content + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            problem = f"Failed renaming settings file {temporary} to {path}"
-            temporary.replace(path)
-        except OSError as error:
-            with suppress(OSError):  # what stands there may be a directory
-                temporary.unlink()
-            raise ConfigError(f"Settings file could not be written:\n- {problem} ({error.strerror})") from None
+        path = self.settings_path()
+        if path is not None:
+            _write_json(path, self.sources.read_write)
 
 
 def _entry(line: str, number: int, *, has_hash: bool) -> tuple[str, str]:
@@ -257,6 +244,34 @@ def _entry(line: str, number: int, *, has_hash: bool) -> tuple[str, str]:
             f"parse error on line {number}, using # in rpcpassword can be ambiguous and should be avoided"
         )
     return key, value.strip(" \t\r\n")
+
+
+def change_settings(path: Path, change: Callable[[dict[str, Any]], bool]) -> None:
+    """Have ``change`` alter the values of settings.json while the node runs, and write them where it says so.
+
+    Raises ConfigError.
+    """
+    values = _read_json(path) if path.exists() else {}
+    values.pop(WARNING_KEY, None)
+    if change(values):
+        _write_json(path, values)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    problem = f"Error: Unable to open settings file {temporary} for writing"
+    try:
+        content = json.dumps({WARNING_KEY: WARNING_TEXT, **values}, indent=4)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(content + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        problem = f"Failed renaming settings file {temporary} to {path}"
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # what stands there may be a directory
+            temporary.unlink()
+        raise ConfigError(f"Settings file could not be written:\n- {problem} ({error.strerror})") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def from_files(files: ConfFiles) -> Loaded:
     sources.notes.append((logging.INFO, f"Default data directory {default_datadir()}"))
     sources.notes.append((logging.INFO, f"Using data directory {loaded.settings.net_dir}"))
     lines = [*first, *sources.notes, *((logging.INFO, line) for line in _argument_lines(sources))]
-    return Loaded(loaded.settings, loaded.warnings, lines)
+    return Loaded(replace(loaded.settings, settings_file=files.settings_path()), loaded.warnings, lines)
 
 
 def from_keywords(values: Mapping[str, Any]) -> Loaded:

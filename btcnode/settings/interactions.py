@@ -26,6 +26,8 @@ def soften(sources: Sources) -> None:
         _set(sources, "-externalip set", discover=False)
     if blocks_only:
         _set(sources, "-blocksonly=1", whitelistrelay=False, maxmempool=BLOCKSONLY_MEMPOOL_MB)
+        if not sources.flag("disablewallet", False):
+            _set(sources, "-blocksonly=1", walletbroadcast=False)
     if sources.flag("whitelistforcerelay", False):
         _set(sources, "-whitelistforcerelay=1", whitelistrelay=True)
     only = sources.many("onlynet")
@@ -67,6 +69,9 @@ def warnings_of(sources: Sources) -> list[str]:
                 f"Option '-limit{name}size' is given but {name} size limits have been replaced with cluster size limits"
                 " (see -limitclustersize). This option has no effect."
             )
+    names = [as_text(value, "") for value in sources.many("wallet")]
+    if not sources.flag("disablewallet", False):
+        found += [f"Ignoring duplicate -wallet {name}." for n, name in enumerate(names) if name in names[:n]]
     if sources.flag("privatebroadcast", False) and not sources.flag("proxyrandomize", True):
         found.append(
             "Private broadcast of own transactions requested (-privatebroadcast) and -proxyrandomize is disabled. Tor"

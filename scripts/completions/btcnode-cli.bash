@@ -4,22 +4,29 @@
 _btcnode_cli() {
     local cur=${COMP_WORDS[COMP_CWORD]} name="" word command="" n
     local methods="
-    abortprivatebroadcast addnode analyzepsbt clearbanned combinepsbt combinerawtransaction converttopsbt
-    createmultisig createpsbt createrawtransaction decodepsbt decoderawtransaction decodescript deriveaddresses
-    descriptorprocesspsbt disconnectnode dumphints dumptxoutset enumeratesigners estimatesmartfee exportasmap
-    finalizepsbt getaddednodeinfo getaddrmaninfo getbestblockhash getblock getblockchaininfo getblockcount
-    getblockfilter getblockfrompeer getblockhash getblockheader getblockstats getblocktemplate getchainstates
-    getchaintips getchaintxstats getconnectioncount getdeploymentinfo getdescriptoractivity getdescriptorinfo
-    getdifficulty getindexinfo getmemoryinfo getmempoolancestors getmempoolcluster getmempooldescendants
-    getmempoolentry getmempoolinfo getmininginfo getnettotals getnetworkhashps getnetworkinfo getnodeaddresses
-    getpeerinfo getpeerscores getprioritisedtransactions getprivatebroadcastinfo getrawmempool getrawtransaction
-    getrpcinfo getswiftsyncinfo getsyncprofile getsyncstate gettxout gettxoutproof gettxoutsetinfo
-    gettxspendingprevout getutreexoproof getutreexoroots getzmqnotifications help importmempool joinpsbts
-    listbanned loadtxoutset logging ping preciousblock prioritisetransaction proveutreexocoins
-    proveutxochaintipinclusion pruneblockchain savemempool scanblocks scantxoutset sendrawtransaction setban
-    setnetworkactive signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader submitpackage
-    testmempoolaccept uptime utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof
-    verifyutreexoproof verifyutxochaintipinclusionproof waitforblock waitforblockheight waitfornewblock
+    abandontransaction abortprivatebroadcast abortrescan addnode analyzepsbt backupwallet clearbanned combinepsbt
+    combinerawtransaction converttopsbt createmultisig createpsbt createrawtransaction createwallet
+    createwalletdescriptor decodepsbt decoderawtransaction decodescript deriveaddresses descriptorprocesspsbt
+    disconnectnode dumphints dumptxoutset encryptwallet enumeratesigners estimatesmartfee exportasmap finalizepsbt
+    getaddednodeinfo getaddressesbylabel getaddressinfo getaddrmaninfo getbalance getbalances getbestblockhash
+    getblock getblockchaininfo getblockcount getblockfilter getblockfrompeer getblockhash getblockheader
+    getblockstats getblocktemplate getchainstates getchaintips getchaintxstats getconnectioncount
+    getdeploymentinfo getdescriptoractivity getdescriptorinfo getdifficulty gethdkeys getindexinfo getmemoryinfo
+    getmempoolancestors getmempoolcluster getmempooldescendants getmempoolentry getmempoolinfo getmininginfo
+    getnettotals getnetworkhashps getnetworkinfo getnewaddress getnodeaddresses getpeerinfo getpeerscores
+    getprioritisedtransactions getprivatebroadcastinfo getrawchangeaddress getrawmempool getrawtransaction
+    getreceivedbyaddress getreceivedbylabel getrpcinfo getswiftsyncinfo getsyncprofile getsyncstate gettransaction
+    gettxout gettxoutproof gettxoutsetinfo gettxspendingprevout getutreexoproof getutreexoroots getwalletinfo
+    getzmqnotifications help importdescriptors importmempool importprunedfunds joinpsbts keypoolrefill
+    listaddressgroupings listbanned listdescriptors listlabels listlockunspent listreceivedbyaddress
+    listreceivedbylabel listsinceblock listtransactions listunspent listwalletdir listwallets loadtxoutset
+    loadwallet lockunspent logging ping preciousblock prioritisetransaction proveutreexocoins
+    proveutxochaintipinclusion pruneblockchain removeprunedfunds rescanblockchain restorewallet savemempool
+    scanblocks scantxoutset sendrawtransaction setban setlabel setnetworkactive setwalletflag signmessage
+    signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader submitpackage testmempoolaccept
+    unloadwallet uptime utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof
+    verifyutreexoproof verifyutxochaintipinclusionproof waitforblock waitforblockheight waitfornewblock walletlock
+    walletpassphrase walletpassphrasechange
     "
     COMPREPLY=()
     if [ "$cur" = "=" ]; then

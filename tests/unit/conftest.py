@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,15 @@ class Running(NodeLab):
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
-    def post(self, body: Any, headers: dict[str, str] | None = None) -> tuple[int, Any, http.client.HTTPResponse]:
+    def post(
+        self, body: Any, headers: dict[str, str] | None = None, path: str = "/"
+    ) -> tuple[int, Any, http.client.HTTPResponse]:
         """``(status, parsed body or None, response)``."""
         connection = self.connect()
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         if headers is None:
             headers = {"Authorization": self.authorization}
-        connection.request("POST", "/", data, headers)
+        connection.request("POST", path, data, headers)
         response = connection.getresponse()
         text = response.read()
         connection.close()
@@ -55,6 +58,12 @@ class Running(NodeLab):
     def call(self, method: str, *params: Any) -> Any:
         """A result, or the error object."""
         _, reply, _ = self.post({"id": 1, "method": method, "params": list(params)})
+        return reply["error"] or reply["result"]
+
+    def call_wallet(self, wallet: str, method: str, *params: Any) -> Any:
+        """The same at a wallet's path."""
+        body = {"id": 1, "method": method, "params": list(params)}
+        _, reply, _ = self.post(body, path=f"/wallet/{urllib.parse.quote(wallet)}")
         return reply["error"] or reply["result"]
 
 

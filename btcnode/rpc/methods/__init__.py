@@ -43,6 +43,15 @@ SUBJECTS = (
     "utxostats",
     "zmq",
 )
+OF_WALLETS = (
+    "wallet_addresses",
+    "wallet_coins",
+    "wallet_descriptors",
+    "wallet_encryption",
+    "wallet_files",
+    "wallet_history",
+    "wallet_rescan",
+)
 
 
 def _declared(subject: str) -> list[Method]:
@@ -58,12 +67,14 @@ def _about(table: MethodTable) -> list[Method]:
     return [*control.table_methods(table), *openrpc.table_methods(table)]
 
 
-def make_table(process: Control, *, check_results: bool = False) -> MethodTable:
-    """A table of all methods, which answers more once it is opened with a node's parts.
+def make_table(process: Control, *, check_results: bool = False, wallets: bool = True) -> MethodTable:
+    """A table of all methods, which answers more once it is opened with a node's parts; without ``wallets`` none of
+    theirs.
 
     A subject is imported when one of its methods is asked for, or with ``load_more``.
     """
-    table = MethodTable(process, [partial(_declared, subject) for subject in SUBJECTS], check_results=check_results)
+    subjects = (*SUBJECTS, *OF_WALLETS) if wallets else SUBJECTS
+    table = MethodTable(process, [partial(_declared, subject) for subject in subjects], check_results=check_results)
     table.add_source(partial(_about, table))
     return table
 

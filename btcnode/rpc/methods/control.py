@@ -152,6 +152,8 @@ def mockscheduler(node: NodeParts, delta_time: Annotated[int, "Seconds", Bits(64
     node.peers.forward_timers(delta_time)
     if node.fees is not None:
         node.fees.forward(delta_time)
+    if node.wallets is not None:
+        node.wallets.forward(delta_time)
 
 
 def _echo(control: Control, *values: Any) -> list[Any]:

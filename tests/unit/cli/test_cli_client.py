@@ -216,8 +216,9 @@ def test_options_are_read_as_by_bitcoin_cli(words: list[str], options: dict[str,
 
 
 def test_the_endpoint_of_a_wallet(call: Any) -> None:
-    """A node without wallets does not have it."""
-    assert call("getblockcount", options=("-rpcwallet=a b/c",))[0] == 1
+    code, _, told = call("getwalletinfo", options=("-rpcwallet=a b/c",))
+    assert (code, told.splitlines()[-1]) == (18, "Requested wallet does not exist or is not loaded")
+    assert call("getblockcount", options=("-rpcwallet=a b/c",)) == (0, "0\n", "")
     assert call("getblockcount", options=("-norpcwallet",)) == (0, "0\n", "")
     assert cli.Caller({"rpcwallet": "a b/c", "regtest": "1"}).path == "/wallet/a%20b%2Fc"
 
@@ -300,7 +301,7 @@ def test_the_configuration_file_has_the_options_of_the_command_line(call_with_fi
     assert call_with_file("getinfo=1\ncolor=always")[1].startswith("\x1b[34mChain: regtest")
     assert '"addresses_known"' in call_with_file("addrinfo=1")[1]
     assert "Local services" in call_with_file("netinfo=1")[1]
-    assert call_with_file("rpcwallet=w", "getblockcount")[0] == 1
+    assert call_with_file("rpcwallet=w", "getwalletinfo")[0] == 18
     assert call_with_file("rpcwallet=w", "-norpcwallet", "getblockcount") == (0, "0\n", "")
     assert call_with_file("rpcconnect=localhost\nversion=1\nhelp=1\nserver=1\nx=1", "getblockcount") == (0, "0\n", "")
 

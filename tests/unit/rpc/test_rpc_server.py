@@ -106,9 +106,12 @@ def test_only_post_and_only_the_root(running: Running) -> None:
     connection.request("GET", "/", headers=auth)
     response = connection.getresponse()
     assert (response.status, response.read()) == (405, b"JSONRPC server handles only POST requests")
-    connection.request("POST", "/wallet/x", COUNT, auth)
+    connection.request("POST", "/wallets/x", COUNT, auth)
     response = connection.getresponse()
     assert (response.status, response.read()) == (404, b"")
+    connection.request("POST", "/wallet/x", COUNT, auth)
+    response = connection.getresponse()
+    assert (response.status, response.read()[:11]) == (200, b'{"result":0')
     connection.request("POST", "/", COUNT, auth)
     assert connection.getresponse().status == 200
     connection.close()

@@ -174,8 +174,9 @@ def test_text_that_is_no_number_is_told_of() -> None:
 
 
 def test_a_wallet_in_the_file_does_not_stop_the_start(tmp_path: Path) -> None:
-    (tmp_path / "bitcoin.conf").write_text("regtest=1\nwallet=one\nwallet=two\ndisablewallet=0\nfallbackfee=0.1\n")
-    assert loaded_by_daemon(f"-datadir={tmp_path}").settings.network.name == "regtest"
+    (tmp_path / "bitcoin.conf").write_text("regtest=1\nfallbackfee=0.1\n[regtest]\nwallet=one\nwallet=two\n")
+    options = loaded_by_daemon(f"-datadir={tmp_path}").settings.wallet
+    assert (options.wallet, options.fallbackfee) == (("one", "two"), 10_000_000)
 
 
 PATHS = ["datadir", *(option.keyword for option in OPTIONS.values() if option.kind.is_path)]

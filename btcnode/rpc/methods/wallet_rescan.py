@@ -1,0 +1,93 @@
+"""Looking through the chain again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+from btcnode.rpc.declare import rpc
+from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.wallets import RESCANNING, check_unlocked, the_wallet, wallet_errors, wallets_of
+from btcnode.services.parts import NodeParts
+
+if TYPE_CHECKING:
+    from btcnode.wallet.wallet import Wallet
+
+
+@contextmanager
+def scanning(wallet: Wallet) -> Iterator[None]:
+    """Inside, the wallet is scanned; raises RpcError where it is already."""
+    scan = wallet.scan
+    if scan.running:
+        raise RpcError(RpcCode.WALLET_ERROR, RESCANNING)
+    scan.running = scan.needs_passphrase = True
+    scan.aborting = False
+    try:
+        yield
+    finally:
+        scan.running = scan.needs_passphrase = False
+
+
+class ScannedBlocks(TypedDict):
+    """What was scanned."""
+
+    start_height: Annotated[int, "The first height"]
+    stop_height: Annotated[int | None, "The last height, null where no block was looked at"]
+
+
+@rpc("wallet", examples=((100000, 120000),))
+async def rescanblockchain(
+    node: NodeParts,
+    start_height: Annotated[int, "The first height"] = 0,
+    stop_height: Annotated[int | None, "The last height; without one up to the tip, and the mempool"] = None,
+) -> ScannedBlocks:
+    """Look through the chain for transactions of the wallet; much faster with an index of block filters."""
+    from btcnode.services.wallet_scan import ScanStatus
+
+    wallet, wallets = the_wallet(node), wallets_of(node)
+    with scanning(wallet), wallet_errors():
+        check_unlocked(wallet)
+        tip = wallet.ledger.tip_height
+        if not 0 <= start_height <= tip:
+            raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid start_height")
+        if stop_height is not None and not 0 <= stop_height <= tip:
+            raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid stop_height")
+        if stop_height is not None and stop_height < start_height:
+            raise RpcError(RpcCode.INVALID_PARAMETER, "stop_height must be greater than start_height")
+        _check_blocks(node, start_height, tip if stop_height is None else stop_height)
+        result = await wallets.rescan(wallet, start_height, stop_height)
+    if result.status is ScanStatus.FAILURE:
+        raise RpcError(RpcCode.MISC_ERROR, "Rescan failed. Potentially corrupted data files.")
+    if result.status is ScanStatus.ABORTED:
+        raise RpcError(RpcCode.MISC_ERROR, "Rescan aborted.")
+    return {
+        "start_height": start_height,
+        "stop_height": node.chain.tree.height(result.last) if result.last >= 0 else None,
+    }
+
+
+def _check_blocks(node: NodeParts, first: int, last: int) -> None:
+    """Raise RpcError where a block is not here."""
+    tree, tip = node.chain.tree, node.chain.tip()
+    for height in range(max(first, 1), last + 1):
+        if tree.has_data(tree.ancestor(tip, height)):
+            continue
+        if node.settings.storage.prunes:
+            why = "Can't rescan beyond pruned data. Use RPC call getblockchaininfo to determine your pruned height."
+        else:
+            why = (
+                "Failed to rescan unavailable blocks likely due to an in-progress assumeutxo background sync. Check"
+                " logs or getchainstates RPC for assumeutxo background sync progress and try again later."
+            )
+        raise RpcError(RpcCode.MISC_ERROR, why)
+
+
+@rpc("wallet")
+def abortrescan(node: NodeParts) -> Annotated[bool, "Whether there was a rescan to abort"]:
+    """Have a rescan end that a method has begun."""
+    scan = the_wallet(node).scan
+    if not scan.running or scan.aborting:
+        return False
+    scan.aborting = True
+    return True

@@ -1,0 +1,184 @@
+"""Methods of wallets over a real node."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lib.node_parts import START, regtest_config
+from tests.unit.conftest import Running
+
+ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+NOT_FOUND = -18
+
+
+def error(code: int, message: str) -> dict[str, Any]:
+    return {"code": code, "message": message}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Running]:
+    settings = regtest_config(tmp_path, keypool=3)
+    (settings.net_dir / "wallets").mkdir()
+    node = Running(settings)
+    yield node
+    node.close()
+
+
+def restarted(lab: Running) -> Running:
+    lab.close()
+    return Running(lab.settings)
+
+
+def test_which_wallet_is_meant(lab: Running) -> None:
+    none = "No wallet is loaded. Load a wallet using loadwallet or create a new one with createwallet."
+    assert lab.call("getbalance")["message"].startswith(none)
+    assert lab.call("createwallet", "a") == {"name": "a"}
+    address = lab.call("getnewaddress")
+    assert lab.call("getaddressinfo", address)["ismine"] is True
+    lab.call("createwallet", "b/c")
+    assert lab.call("getbalance")["code"] == -19
+    assert lab.call_wallet("b/c", "getaddressinfo", address)["ismine"] is False
+    assert lab.call_wallet("a", "getwalletinfo")["walletname"] == "a"
+    assert lab.call_wallet("x", "getwalletinfo") == error(NOT_FOUND, "Requested wallet does not exist or is not loaded")
+    assert lab.call("listwallets") == ["a", "b/c"]
+    assert [row["name"] for row in lab.call("listwalletdir")["wallets"]] == ["a", "b/c"]
+
+
+def test_mined_coins_mature_and_survive_a_restart(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    address = lab.call("getnewaddress", "miner", "bech32m")
+    hashes = lab.call("generatetoaddress", 102, address)
+    mine = lab.call("getbalances")["mine"]
+    assert (mine["trusted"], mine["immature"]) == (100, 5000)
+    coins = lab.call("listunspent")
+    assert [coin["label"] for coin in coins] == ["miner", "miner"]
+    assert coins[0]["desc"].startswith("tr([") and coins[0]["parent_descs"][0].startswith("tr([")
+    newest = lab.call("listtransactions", "*", 1)[0]
+    assert (newest["category"], newest["blockhash"], newest["confirmations"]) == ("immature", hashes[-1], 1)
+    lab.call("invalidateblock", hashes[-1])
+    assert lab.call("getbalances")["mine"]["trusted"] == 50
+    orphan = lab.call("gettransaction", newest["txid"])
+    assert orphan["details"][0]["category"] == "orphan" and orphan["details"][0]["abandoned"] is True
+    info = lab.call("getwalletinfo")
+    assert info["lastprocessedblock"]["height"] == 101
+    again = restarted(lab)
+    try:
+        assert again.call("loadwallet", "w") == {"name": "w"}
+        assert again.call("getbalances")["mine"]["trusted"] == 50
+        assert again.call("getwalletinfo")["txcount"] == info["txcount"]
+    finally:
+        again.close()
+
+
+def test_blocks_that_came_while_a_wallet_was_away_are_found(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    addresses = [lab.call("getnewaddress") for _ in range(2)]
+    lab.call("unloadwallet", "w")
+    lab.call("generatetoaddress", 3, addresses[0])
+    lab.call("generatetoaddress", 101, ADDRESS)
+    lab.call("loadwallet", "w")
+    assert lab.call("getbalance") == 150
+    assert lab.call("getreceivedbyaddress", addresses[0]) == 150
+    assert lab.call("getreceivedbyaddress", addresses[1]) == 0
+
+
+def test_a_restored_backup_finds_addresses_beyond_its_pool(lab: Running, tmp_path: Path) -> None:
+    lab.call("createwallet", "w")
+    assert lab.call("backupwallet", str(tmp_path / "copy")) is None
+    own = f"Failed to restore wallet. Database file exists in '{lab.settings.net_dir}/wallets/w/wallet.dat'."
+    assert lab.call("restorewallet", "w", str(tmp_path / "copy")) == error(-36, own)
+    for _ in range(8):
+        lab.call("generatetoaddress", 1, lab.call("getnewaddress"))
+    lab.call("unloadwallet", "w")
+    assert lab.call("restorewallet", "r", str(tmp_path / "copy")) == {"name": "r"}
+    assert lab.call("getbalances")["mine"]["immature"] == 400
+    assert lab.call("restorewallet", "", "x") == error(-8, "Wallet name cannot be empty")
+    assert lab.call("restorewallet", "y", str(tmp_path / "none")) == error(-8, "Backup file does not exist")
+
+
+def test_encryption_locks_keys_and_hides_them(lab: Running, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    lab.call("createwallet", "w")
+    secret = lab.call("listdescriptors", True)["descriptors"][0]["desc"]
+    key = secret[secret.index("tprv") : secret.index("/")]
+    assert "wallet encrypted" in lab.call("encryptwallet", "open sesame")
+    assert lab.call("listdescriptors", True)["code"] == -13
+    lab.call("walletpassphrase", "wrong", 10)
+    assert lab.call("walletpassphrase", "wrong", 10) == error(
+        -14, "Error: The wallet passphrase entered was incorrect."
+    )
+    assert lab.call("walletpassphrase", "open sesame", 1000) is None
+    assert lab.call("getwalletinfo")["unlocked_until"] == START + 1000
+    assert len(lab.call("listdescriptors", True)["descriptors"]) == 16
+    assert lab.call("walletpassphrasechange", "open sesame", "other") is None
+    assert lab.call("walletlock") is None
+    assert lab.call("walletpassphrase", "open sesame", 1)["code"] == -14
+    assert lab.call("getwalletinfo")["unlocked_until"] == 0
+    raw = b"".join(path.read_bytes() for path in (lab.settings.net_dir / "wallets/w").iterdir())
+    assert key not in caplog.text and "sesame" not in caplog.text
+    assert key.encode() not in raw and b"sesame" not in raw
+
+
+def test_importing_watches_and_rescans(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    addresses = [lab.call("getnewaddress") for _ in range(4)]
+    for address in addresses:
+        lab.call("generatetoaddress", 1, address)
+    public = next(
+        row["desc"]
+        for row in lab.call("listdescriptors")["descriptors"]
+        if row["desc"].startswith("wpkh(") and not row["internal"]
+    )
+    lab.call("unloadwallet", "w")
+    lab.call("createwallet", "watch", True)
+    request = {"desc": public, "timestamp": 0, "range": [0, 1], "active": True, "next_index": 1}
+    assert lab.call("importdescriptors", [request]) == [{"success": True}]
+    assert lab.call("getbalances")["mine"]["immature"] == 200
+    assert lab.call("getwalletinfo")["private_keys_enabled"] is False
+    assert lab.call("rescanblockchain", 1, 2) == {"start_height": 1, "stop_height": 2}
+    assert lab.call("importdescriptors", [{"desc": public[:-9], "timestamp": "now"}])[0]["error"]["code"] == -5
+    assert lab.call("importdescriptors", [{"desc": public}]) == error(-3, "Missing required timestamp field for key")
+    assert lab.call("abortrescan") is False
+
+
+def test_labels_and_locks_are_kept(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    mine = lab.call("getnewaddress", "one")
+    lab.call("setlabel", ADDRESS, "theirs")
+    lab.call("generatetoaddress", 101, mine)
+    coin = {key: lab.call("listunspent")[0][key] for key in ("txid", "vout")}
+    assert lab.call("lockunspent", False, [coin], True) is True
+    assert lab.call("lockunspent", False, [coin])["message"] == "Invalid parameter, output already locked"
+    lab.call("unloadwallet", "w")
+    lab.call("loadwallet", "w")
+    assert lab.call("listlockunspent") == [coin] and lab.call("listunspent") == []
+    assert lab.call("listlabels") == ["one", "theirs"] and lab.call("listlabels", "send") == ["theirs"]
+    assert lab.call("getaddressesbylabel", "theirs") == {ADDRESS: {"purpose": "send"}}
+
+
+def test_a_node_without_wallets_has_no_methods_for_them(tmp_path: Path) -> None:
+    lab = Running(regtest_config(tmp_path, disablewallet=True))
+    try:
+        assert lab.call("getbalance") == error(-32601, "Method not found")
+        assert lab.parts.wallets is None and "== Wallet ==" not in lab.call("help")
+    finally:
+        lab.close()
+
+
+def test_names_of_no_wallets(lab: Running) -> None:
+    directory = lab.settings.net_dir / "wallets"
+    assert lab.call("createwallet", "") == error(-8, "Wallet name cannot be empty")
+    missing = f"Wallet file verification failed. Failed to load database path '{directory}/x'. Path does not exist."
+    assert lab.call("loadwallet", "x") == error(NOT_FOUND, missing)
+    (directory / "empty").mkdir()
+    assert lab.call("loadwallet", "empty")["message"].endswith("Data is not in recognized format.")
+    lab.call("createwallet", "w")
+    assert lab.call("createwallet", "w")["code"] == -4
+    assert lab.call("loadwallet", "w") == error(-35, 'Wallet "w" is already loaded.')
+    assert lab.call("unloadwallet", "y")["code"] == NOT_FOUND
+    assert lab.call("unloadwallet")["code"] == -8
