@@ -600,6 +600,9 @@ class Wallets:
                 index = tree.find(state.block_hash)
                 if index < 0 or not active.contains(index):
                     entry.state = INACTIVE
+        for entry in wallet.ledger.in_order():
+            if entry.is_coinbase and entry.is_inactive:
+                wallet.ledger.abandon(entry)
 
     async def _catch_up(self, wallet: Wallet, known: int) -> None:
         """Look at the blocks behind the one at height ``known`` until there are no more; raises WalletError."""
@@ -695,8 +698,9 @@ class Wallets:
         for wallet in self.loaded.values():
             if wallet.name in self._behind:
                 continue
-            if self._chain.tree.find(wallet.ledger.tip_hash) != self._chain.tree.prev(event.index):
-                self._fall_behind(wallet)
+            parent = self._chain.tree.prev(event.index)
+            if self._chain.tree.find(wallet.ledger.tip_hash) != parent and self._chain.tree.has_data(parent):
+                self._fall_behind(wallet)  # blocks below a loaded UTXO set are not there to be looked at
                 continue
             if matter is None and self._is_young(wallet, event.index):
                 matter = BlockMatter(event.block)

@@ -513,7 +513,7 @@ def listreceivedbyaddress(
                 "amount": amount(row.value),
                 "confirmations": row.depth or 0,
                 "label": entry.label or "",
-                "txids": [to_display(txid) for txid in row.txids],
+                "txids": [to_display(txid) for txid in sorted(row.txids)],
             }
         )
     return rows

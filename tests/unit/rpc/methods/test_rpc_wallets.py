@@ -87,6 +87,19 @@ def test_blocks_that_came_while_a_wallet_was_away_are_found(lab: Running) -> Non
     assert lab.call("getreceivedbyaddress", addresses[1]) == 0
 
 
+def test_coinbases_of_blocks_that_are_gone_at_the_next_start_are_given_up(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    tip = lab.call("generatetoaddress", 2, lab.call("getnewaddress"))[1]
+    lab.call("unloadwallet", "w")
+    lab.call("invalidateblock", tip)
+    lab.call("loadwallet", "w")
+    assert lab.call("getbalances")["mine"]["immature"] == 50
+    (entry,) = (entry for entry in lab.call("listtransactions") if entry["confirmations"] == 0)
+    assert (entry["category"], entry["abandoned"]) == ("orphan", True)
+    lab.call("reconsiderblock", tip)
+    assert lab.call("getbalances")["mine"]["immature"] == 100
+
+
 def test_a_restored_backup_finds_addresses_beyond_its_pool(lab: Running, tmp_path: Path) -> None:
     lab.call("createwallet", "w")
     assert lab.call("backupwallet", str(tmp_path / "copy")) is None
