@@ -107,6 +107,43 @@ def _join(
     return _most(_plus(y[0], x[0]), _plus(x[1], z[0])), _plus(x[1], z[1])
 
 
+# ---- witness
+
+WitnessSize = tuple[int | None, int | None]
+"""Bytes of the witness, each element with its length, that satisfies and that dissatisfies."""
+_STATIC_WITNESS: dict[Fragment, WitnessSize] = {
+    F.JUST_0: (None, 0), F.JUST_1: (0, None), F.OLDER: (0, None), F.AFTER: (0, None),
+    **dict.fromkeys(HASHES, (33, None)),
+}  # fmt: skip
+
+
+def witness_size(f: Fragment, parts: Sequence[WitnessSize], keys: int, k: int, *, tapscript: bool) -> WitnessSize:
+    """Of a fragment with ``keys`` keys and threshold ``k``, whose parts take ``parts``; signatures as large as can
+    be.
+    """
+    sig, key = (66, 33) if tapscript else (73, 34)
+    if f in _STATIC_WITNESS:
+        return _STATIC_WITNESS[f]
+    if f is F.PK_K:
+        return sig, 1
+    if f is F.PK_H:
+        return sig + key, 1 + key
+    if f is F.MULTI:
+        return k * sig + 1, k + 1
+    if f is F.MULTI_A:
+        return k * sig + keys - k, keys
+    if f is F.THRESH:
+        return _k_of(parts, k)
+    if len(parts) > 1:
+        return _join(parts, f, (2, 1))
+    sat, dsat = parts[0]
+    if f is F.WRAP_V:
+        return sat, None
+    if f in (F.WRAP_D, F.WRAP_J):
+        return (_plus(sat, 2) if f is F.WRAP_D else sat), 1
+    return sat, dsat
+
+
 # ---- stack
 
 

@@ -43,11 +43,25 @@ class _Followed(NamedTuple):
     bucket: int
 
 
+class FeeReason(StrEnum):
+    """Where a feerate comes from, in Core's words; the last three are for who adds limits to an estimate."""
+
+    NONE = "None"
+    HALF_ESTIMATE = "Half Target 60% Threshold"
+    FULL_ESTIMATE = "Target 85% Threshold"
+    DOUBLE_ESTIMATE = "Double Target 95% Threshold"
+    CONSERVATIVE = "Conservative Double Target longer horizon"
+    MEMPOOL_MIN = "Mempool Min Fee"
+    FALLBACK = "Fallback fee"
+    REQUIRED = "Minimum Required Fee"
+
+
 class SmartFee(NamedTuple):
     """``feerate`` (0: not known) for confirmation within ``blocks``, which may differ from what was asked for."""
 
     feerate: int
     blocks: int
+    reason: FeeReason = FeeReason.NONE
 
 
 def make_bounds() -> list[float]:
@@ -168,12 +182,18 @@ class FeeEstimator:
         target = min(max(target, 2), self._usable_target())
         if target <= 1:
             return SmartFee(0, target)
-        best = self._combined(target // 2, HALF_SUCCESS, check_shorter=True)
-        best = max(best, self._combined(target, SUCCESS, check_shorter=True))
-        best = max(best, self._combined(2 * target, DOUBLE_SUCCESS, check_shorter=not conservative))
+        best, reason = self._combined(target // 2, HALF_SUCCESS, check_shorter=True), FeeReason.HALF_ESTIMATE
+        full = self._combined(target, SUCCESS, check_shorter=True)
+        if full > best:
+            best, reason = full, FeeReason.FULL_ESTIMATE
+        double = self._combined(2 * target, DOUBLE_SUCCESS, check_shorter=not conservative)
+        if double > best:
+            best, reason = double, FeeReason.DOUBLE_ESTIMATE
         if conservative or best == -1:
-            best = max(best, self._over_longer_horizons(2 * target))
-        return SmartFee(_rounded(best) if best >= 0 else 0, target)
+            longer = self._over_longer_horizons(2 * target)
+            if longer > best:
+                best, reason = longer, FeeReason.CONSERVATIVE
+        return SmartFee(_rounded(best), target, reason) if best >= 0 else SmartFee(0, target)
 
     def _median(self, horizon: Horizon, target: int, threshold: float) -> float:
         sufficient = SUFFICIENT_SHORT if horizon is Horizon.SHORT else SUFFICIENT

@@ -60,8 +60,8 @@ def test_higher_feerates_confirm_sooner() -> None:
 
 def test_without_data_there_is_no_estimate() -> None:
     estimator = FeeEstimator()
-    assert estimator.smart(6, conservative=False) == (0, 0)
-    assert estimator.smart(1009, conservative=False) == (0, 1009)
+    assert estimator.smart(6, conservative=False)[:2] == (0, 0)
+    assert estimator.smart(1009, conservative=False)[:2] == (0, 1009)
     feerate, found = estimator.raw(6, 0.95, Horizon.SHORT)
     assert (feerate, found.passed.start, found.failed.start) == (0, -1, 0)
 
