@@ -24,10 +24,11 @@ class AmountError(BtcnodeError, ValueError):
     """A text that is no amount, or one outside of 0 to 21 million coins."""
 
 
-def parse_amount(text: str) -> int:
+def parse_amount(text: str, decimals: int = _DECIMALS) -> int:
     """Satoshi (0 to MAX_MONEY) of coins written as a JSON number, ``0.1`` or ``1e-8``.
 
-    Raises AmountError, whose text is Core's: "Invalid amount" or "Amount out of range" (``AmountFromValue``).
+    With other ``decimals`` it is another unit that has so many: sat/kvB of sat/vB, with three. Raises AmountError,
+    whose text is Core's: "Invalid amount" or "Amount out of range" (``AmountFromValue``).
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
@@ -35,7 +36,7 @@ def parse_amount(text: str) -> int:
     sign, whole, part, exponent_sign, exponent = match.groups(default="")
     digits = whole + part
     significant = digits.rstrip("0")
-    power = len(digits) - len(significant) - len(part) + _DECIMALS
+    power = len(digits) - len(significant) - len(part) + decimals
     significant, exponent = significant.lstrip("0"), exponent.lstrip("0")
     if len(significant) > _DIGITS or len(exponent) > _DIGITS:
         raise AmountError("Invalid amount")
@@ -70,3 +71,9 @@ def format_amount(satoshi: int) -> str:
     """Coins with eight decimals, as a JSON number: ``-0.00000001``."""
     whole, part = divmod(abs(satoshi), COIN)
     return f"{'-' if satoshi < 0 else ''}{whole}.{part:08d}"
+
+
+def format_money(satoshi: int) -> str:
+    """Coins as Core's messages have them (``FormatMoney``): no trailing zeros behind the second decimal."""
+    text = format_amount(satoshi)
+    return text[:-6] + text[-6:].rstrip("0")

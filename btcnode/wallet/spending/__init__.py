@@ -1,0 +1,1 @@
+"""Making transactions: coins, sizes, fees, change, replacements."""
