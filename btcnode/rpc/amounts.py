@@ -11,12 +11,12 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name, value_text
 
 
-def parse_amount(value: Any) -> int:
+def parse_amount(value: Any, decimals: int = 8) -> int:
     """Satoshi of an amount; raises RpcError as Core's AmountFromValue."""
     if type_name(value) not in ("number", "string"):
         raise RpcError(RpcCode.TYPE_ERROR, "Amount is not a number or string")
     try:
-        return amounts.parse_amount(value_text(value))
+        return amounts.parse_amount(value_text(value), decimals)
     except AmountError as error:
         raise RpcError(RpcCode.TYPE_ERROR, str(error)) from None
 

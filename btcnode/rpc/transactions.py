@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from binascii import hexlify
-from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, NotRequired, TypedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from btcnode.descriptors.descriptor import p2sh_script, p2wsh_script
 from btcnode.descriptors.errors import PsbtError
@@ -149,17 +149,16 @@ def decode_transaction(text: Any, *, witness: bool | None = None, error: str = "
 
 
 def _inputs(
-    items: Iterable[Lenient[TxInput]], lock_time: int, replaceable: bool | None
+    items: Iterable[Mapping[str, Any]], lock_time: int, replaceable: bool | None
 ) -> tuple[list[bytes], list[int]]:
     """Outpoints and sequences."""
     usual = SEQUENCE_FINAL - 1 if lock_time else SEQUENCE_FINAL
     if replaceable is not False:
         usual = MAX_REPLACEABLE_SEQUENCE
     outpoints, sequences = [], []
-    for given in items:
-        item = given.read()
-        txid = parse_hash(item["txid"], "txid")
-        if type_name(item["vout"]) != "number":
+    for item in items:
+        txid = parse_hash(item.get("txid"), "txid")
+        if type_name(item.get("vout")) != "number":
             raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, missing vout key")
         n = whole_number(item["vout"])
         if n < 0:
@@ -174,7 +173,7 @@ def _inputs(
     return outpoints, sequences
 
 
-def _pairs(outputs: Any) -> list[tuple[str, Any]]:
+def output_pairs(outputs: Any) -> list[tuple[str, Any]]:
     """Keys and values of the outputs, given as one object or as a list of objects with one key each."""
     if outputs is None:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, output argument must be non-null")
@@ -202,7 +201,8 @@ def _data_script(value: Any) -> bytes:
     return bytes((OP_RETURN,)) + (bytes((0x4C + width // 2,)) if width else b"") + length + data
 
 
-def _outputs(pairs: Iterable[tuple[str, Any]], params: NetworkParams) -> list[bytes]:
+def make_outputs(pairs: Iterable[tuple[str, Any]], params: NetworkParams) -> list[bytes]:
+    """The txouts of addresses with amounts, and of data; raises RpcError."""
     txouts, seen = [], set()
     for name, value in pairs:
         if name == "data":
@@ -232,12 +232,33 @@ def build_transaction(
     params: NetworkParams,
 ) -> Tx:
     """A transaction without signatures from the parameters of ``createrawtransaction``; raises RpcError."""
+    items = (cast(Mapping[str, Any], given.read()) for given in inputs)
+    return _build(items, outputs, lock_time, replaceable, version, params)
+
+
+def construct_transaction(
+    inputs: Any, outputs: Any, lock_time: Any, replaceable: bool | None, version: int, params: NetworkParams
+) -> Tx:
+    """The same from parameters as they came, of which inputs and lock time may be left out; raises RpcError."""
+    items = (expect(item, "object") for item in (() if inputs is None else expect(inputs, "array")))
+    lock = 0 if lock_time is None else whole_number(lock_time, 64)
+    return _build(items, outputs, lock, replaceable, version, params)
+
+
+def _build(
+    inputs: Iterable[Mapping[str, Any]],
+    outputs: Any,
+    lock_time: int,
+    replaceable: bool | None,
+    version: int,
+    params: NetworkParams,
+) -> Tx:
     if not 0 <= lock_time <= 0xFFFFFFFF:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, locktime out of range")
     if not 1 <= version <= 3:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, version out of range(1~3)")
     outpoints, sequences = _inputs(inputs, lock_time, replaceable)
-    txouts = _outputs(_pairs(outputs), params)
+    txouts = make_outputs(output_pairs(outputs), params)
     if replaceable and sequences and all(sequence > MAX_REPLACEABLE_SEQUENCE for sequence in sequences):
         why = "Invalid parameter combination: Sequence number(s) contradict replaceable option"
         raise RpcError(RpcCode.INVALID_PARAMETER, why)
@@ -308,9 +329,9 @@ async def find_txouts(node: NodeParts, outpoints: Iterable[bytes]) -> dict[bytes
 
 
 def parse_prevouts(
-    items: Iterable[Checked[PreviousOutput]], provider: SigningProvider, txouts: dict[bytes, bytes]
+    items: Iterable[Checked[PreviousOutput]], provider: SigningProvider | None, txouts: dict[bytes, bytes]
 ) -> None:
-    """Take over the outputs that a caller tells of, and their scripts; raises RpcError."""
+    """Take over the outputs that a caller tells of, and where there is a provider their scripts; raises RpcError."""
     for given in items:
         item = given.read()
         txid, n = parse_hash(item["txid"], "txid"), item["vout"]
@@ -326,7 +347,8 @@ def parse_prevouts(
         txouts[outpoint] = amount.to_bytes(8, "little") + compact_size(len(script)) + script
         is_p2sh = len(script) == 23 and script[:2] == b"\xa9\x14" and script[22] == 0x87
         program = witness_program(script)
-        if is_p2sh or (program is not None and program[0] == 0 and len(script) == 34):
+        is_p2wsh = program is not None and program[0] == 0 and len(script) == 34
+        if provider is not None and (is_p2sh or is_p2wsh):
             _learn_scripts(item, script, provider, is_p2sh=is_p2sh)
 
 

@@ -49,6 +49,12 @@ class PsbtAnalysis(TypedDict):
     next: str
     error: NotRequired[str]
 
+class Bumped(TypedDict):
+    txid: str
+    origfee: Decimal
+    fee: Decimal
+    errors: list[str]
+
 class MultisigAddress(TypedDict):
     address: str
     redeemScript: str
@@ -299,6 +305,11 @@ class FinalizedPsbt(TypedDict):
     psbt: NotRequired[str]
     hex: NotRequired[str]
     complete: bool
+
+class FundedTx(TypedDict):
+    hex: str
+    fee: Decimal
+    changepos: int
 
 class GeneratedBlock(TypedDict):
     hash: str
@@ -1356,6 +1367,12 @@ class ChainTipProof(TypedDict):
     hashesproven: list[str]
     hex: str
 
+class BumpedPsbt(TypedDict):
+    psbt: str
+    origfee: Decimal
+    fee: Decimal
+    errors: list[str]
+
 class ScannedBlocks(TypedDict):
     start_height: int
     stop_height: NotRequired[int]
@@ -1395,6 +1412,16 @@ class ScanResult(TypedDict):
 class ScanProgress(TypedDict):
     progress: int
 
+class SentOrNot(TypedDict):
+    complete: bool
+    txid: NotRequired[str]
+    hex: NotRequired[str]
+    psbt: NotRequired[str]
+
+class SentTx(TypedDict):
+    txid: str
+    fee_reason: str
+
 class ChangedFlag(TypedDict):
     flag_name: str
     flag_state: bool
@@ -1412,6 +1439,9 @@ class SignedTx(TypedDict):
     hex: str
     complete: bool
     errors: NotRequired[list[InputError]]
+
+class Simulated(TypedDict):
+    balance_change: Decimal
 
 PackageFees = TypedDict(
     "PackageFees",
@@ -1490,6 +1520,11 @@ class Tip(TypedDict):
     hash: str
     height: int
 
+class FundedPsbt(TypedDict):
+    psbt: str
+    fee: Decimal
+    changepos: int
+
 class NodeRpc:
     def __init__(self, call: Callable[..., Awaitable[Any]]) -> None: ...
     async def abandontransaction(self, txid: str) -> None:
@@ -1508,6 +1543,11 @@ class NodeRpc:
         """What a PSBT still needs, and who is next."""
     async def backupwallet(self, destination: str) -> None:
         """Copy the wallet's file."""
+    async def bumpfee(self, txid: str, options: Mapping[str, Any] | None = ...) -> Bumped:
+        """Replace a transaction of the wallet by one that pays a higher fee.
+        All inputs of the transaction are in the new one, and others where those do not suffice; what it pays more is taken from the change. Not for one whose outputs are spent already.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
     async def clearbanned(self) -> None:
         """Lift all bans."""
     async def combinepsbt(self, txs: Sequence[str]) -> str:
@@ -1567,6 +1607,12 @@ class NodeRpc:
         """Write the built-in map of autonomous systems to a file, over one that is there."""
     async def finalizepsbt(self, psbt: str, extract: bool | None = ...) -> FinalizedPsbt:
         """Make final what has all its signatures, and take the transaction out when that is everything."""
+    async def fundrawtransaction(self, hexstring: str, options: Any = ..., iswitness: bool | None = ...) -> FundedTx:
+        """Add inputs to a transaction until they pay its outputs, and at most one output for change. Nothing is signed.
+        
+        What inputs spend has to be in the wallet, or in the UTXO set together with what tells how to spend it. A
+        transaction that spends unconfirmed coins pays more than the feerate, as far as those lack.
+        """
     async def generate(self) -> NoReturn:
         """has been replaced by the -generate cli option. Refer to -help for more information."""
     async def generateblock(self, output: str, transactions: Sequence[str], submit: bool | None = ...) -> GeneratedBlock:
@@ -1826,6 +1872,10 @@ class NodeRpc:
         """Prove, in utreexod's form, that outputs are in the set after the tip."""
     async def pruneblockchain(self, height: int) -> int:
         """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
+    async def psbtbumpfee(self, txid: str, options: Mapping[str, Any] | None = ...) -> BumpedPsbt:
+        """A PSBT of a transaction that replaces one of the wallet and pays a higher fee.
+        All inputs of the transaction are in the new one, and others where those do not suffice; what it pays more is taken from the change. Not for one whose outputs are spent already.
+        """
     async def reconsiderblock(self, blockhash: str) -> None:
         """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
     async def removeprunedfunds(self, txid: str) -> None:
@@ -1840,11 +1890,33 @@ class NodeRpc:
         """Blocks that may pay to or spend from descriptors; needs the index of block filters."""
     async def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> ScanResult | bool | ScanProgress | None:
         """Go through the UTXO set for the outputs of descriptors."""
+    async def send(self, outputs: Any, conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., options: Mapping[str, Any] | None = ..., version: int | None = ...) -> SentOrNot:
+        """Pay to outputs, with all choices. A transaction that other signatures are needed for is returned as PSBT."""
+    async def sendall(self, recipients: Sequence[str | Mapping[str, Any]], conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., options: Mapping[str, Any] | None = ...) -> SentOrNot:
+        """Spend all coins that are confirmed or own change, or those named, and leave nothing."""
+    @overload
+    async def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: Literal[False, None] = ...) -> str: ...
+    @overload
+    async def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., *, verbose: Literal[True]) -> SentTx: ...
+    @overload
+    async def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: bool | None = ...) -> str | SentTx:
+        """Pay to several addresses with one transaction.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
     async def sendmsgtopeer(self, peer_id: int, msg_type: str, msg: str) -> Empty:
         """Send any message to a peer (for tests)."""
     async def sendrawtransaction(self, hexstring: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
         """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is
         sent to a few nodes through Tor or I2P instead).
+        """
+    @overload
+    async def sendtoaddress(self, address: str, amount: Amount, comment: str | None = ..., comment_to: str | None = ..., subtractfeefromamount: bool | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., avoid_reuse: bool | None = ..., fee_rate: Amount | None = ..., verbose: Literal[False, None] = ...) -> str: ...
+    @overload
+    async def sendtoaddress(self, address: str, amount: Amount, comment: str | None = ..., comment_to: str | None = ..., subtractfeefromamount: bool | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., avoid_reuse: bool | None = ..., fee_rate: Amount | None = ..., *, verbose: Literal[True]) -> SentTx: ...
+    @overload
+    async def sendtoaddress(self, address: str, amount: Amount, comment: str | None = ..., comment_to: str | None = ..., subtractfeefromamount: bool | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., avoid_reuse: bool | None = ..., fee_rate: Amount | None = ..., verbose: bool | None = ...) -> str | SentTx:
+        """Pay to an address.
+        Of an encrypted wallet walletpassphrase must have been called before.
         """
     async def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
@@ -1864,6 +1936,12 @@ class NodeRpc:
         """Sign a message with a private key."""
     async def signrawtransactionwithkey(self, hexstring: str, privkeys: Sequence[str], prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> SignedTx:
         """Sign a transaction with the keys given, and no others."""
+    async def signrawtransactionwithwallet(self, hexstring: str, prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> SignedTx:
+        """Sign a transaction with the wallet's keys.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
+    async def simulaterawtransaction(self, rawtxs: Sequence[str] | None = ..., options: Mapping[str, Any] | None = ...) -> Simulated:
+        """What the wallet would win or lose by transactions that follow each other."""
     async def stop(self, wait: int | None = ...) -> str:
         """Ask the node to shut down."""
     async def submitblock(self, hexdata: str, dummy: str | None = ...) -> None | str:
@@ -1900,12 +1978,18 @@ class NodeRpc:
         """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
     async def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Tip:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
+    async def walletcreatefundedpsbt(self, inputs: Any = ..., outputs: Any = ..., locktime: int | None = ..., options: Mapping[str, Any] | None = ..., bip32derivs: bool | None = ..., version: int | None = ...) -> FundedPsbt:
+        """A PSBT for a transaction with inputs enough, with what the wallet knows of them."""
     async def walletlock(self) -> None:
         """Forget the keys of the wallet until its passphrase is given again."""
     async def walletpassphrase(self, passphrase: str, timeout: int) -> None:
         """Unlock the wallet for a time. Of an unlocked one the time is set anew."""
     async def walletpassphrasechange(self, oldpassphrase: str, newpassphrase: str) -> None:
         """Change the passphrase of the wallet."""
+    async def walletprocesspsbt(self, psbt: str, sign: bool | None = ..., sighashtype: str | None = ..., bip32derivs: bool | None = ..., finalize: bool | None = ...) -> ProcessedPsbt:
+        """A PSBT with what the wallet knows of its inputs and outputs, signed with the wallet's keys.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
 
 class SyncNodeRpc:
     def __init__(self, call: Callable[..., Any]) -> None: ...
@@ -1925,6 +2009,11 @@ class SyncNodeRpc:
         """What a PSBT still needs, and who is next."""
     def backupwallet(self, destination: str) -> None:
         """Copy the wallet's file."""
+    def bumpfee(self, txid: str, options: Mapping[str, Any] | None = ...) -> Bumped:
+        """Replace a transaction of the wallet by one that pays a higher fee.
+        All inputs of the transaction are in the new one, and others where those do not suffice; what it pays more is taken from the change. Not for one whose outputs are spent already.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
     def clearbanned(self) -> None:
         """Lift all bans."""
     def combinepsbt(self, txs: Sequence[str]) -> str:
@@ -1984,6 +2073,12 @@ class SyncNodeRpc:
         """Write the built-in map of autonomous systems to a file, over one that is there."""
     def finalizepsbt(self, psbt: str, extract: bool | None = ...) -> FinalizedPsbt:
         """Make final what has all its signatures, and take the transaction out when that is everything."""
+    def fundrawtransaction(self, hexstring: str, options: Any = ..., iswitness: bool | None = ...) -> FundedTx:
+        """Add inputs to a transaction until they pay its outputs, and at most one output for change. Nothing is signed.
+        
+        What inputs spend has to be in the wallet, or in the UTXO set together with what tells how to spend it. A
+        transaction that spends unconfirmed coins pays more than the feerate, as far as those lack.
+        """
     def generate(self) -> NoReturn:
         """has been replaced by the -generate cli option. Refer to -help for more information."""
     def generateblock(self, output: str, transactions: Sequence[str], submit: bool | None = ...) -> GeneratedBlock:
@@ -2243,6 +2338,10 @@ class SyncNodeRpc:
         """Prove, in utreexod's form, that outputs are in the set after the tip."""
     def pruneblockchain(self, height: int) -> int:
         """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
+    def psbtbumpfee(self, txid: str, options: Mapping[str, Any] | None = ...) -> BumpedPsbt:
+        """A PSBT of a transaction that replaces one of the wallet and pays a higher fee.
+        All inputs of the transaction are in the new one, and others where those do not suffice; what it pays more is taken from the change. Not for one whose outputs are spent already.
+        """
     def reconsiderblock(self, blockhash: str) -> None:
         """Forget that a block, its ancestors and descendants are invalid. Undoes invalidateblock."""
     def removeprunedfunds(self, txid: str) -> None:
@@ -2257,11 +2356,33 @@ class SyncNodeRpc:
         """Blocks that may pay to or spend from descriptors; needs the index of block filters."""
     def scantxoutset(self, action: str, scanobjects: Sequence[str | Mapping[str, Any]] | None = ...) -> ScanResult | bool | ScanProgress | None:
         """Go through the UTXO set for the outputs of descriptors."""
+    def send(self, outputs: Any, conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., options: Mapping[str, Any] | None = ..., version: int | None = ...) -> SentOrNot:
+        """Pay to outputs, with all choices. A transaction that other signatures are needed for is returned as PSBT."""
+    def sendall(self, recipients: Sequence[str | Mapping[str, Any]], conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., options: Mapping[str, Any] | None = ...) -> SentOrNot:
+        """Spend all coins that are confirmed or own change, or those named, and leave nothing."""
+    @overload
+    def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: Literal[False, None] = ...) -> str: ...
+    @overload
+    def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., *, verbose: Literal[True]) -> SentTx: ...
+    @overload
+    def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: bool | None = ...) -> str | SentTx:
+        """Pay to several addresses with one transaction.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
     def sendmsgtopeer(self, peer_id: int, msg_type: str, msg: str) -> Empty:
         """Send any message to a peer (for tests)."""
     def sendrawtransaction(self, hexstring: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
         """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is
         sent to a few nodes through Tor or I2P instead).
+        """
+    @overload
+    def sendtoaddress(self, address: str, amount: Amount, comment: str | None = ..., comment_to: str | None = ..., subtractfeefromamount: bool | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., avoid_reuse: bool | None = ..., fee_rate: Amount | None = ..., verbose: Literal[False, None] = ...) -> str: ...
+    @overload
+    def sendtoaddress(self, address: str, amount: Amount, comment: str | None = ..., comment_to: str | None = ..., subtractfeefromamount: bool | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., avoid_reuse: bool | None = ..., fee_rate: Amount | None = ..., *, verbose: Literal[True]) -> SentTx: ...
+    @overload
+    def sendtoaddress(self, address: str, amount: Amount, comment: str | None = ..., comment_to: str | None = ..., subtractfeefromamount: bool | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., avoid_reuse: bool | None = ..., fee_rate: Amount | None = ..., verbose: bool | None = ...) -> str | SentTx:
+        """Pay to an address.
+        Of an encrypted wallet walletpassphrase must have been called before.
         """
     def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
@@ -2281,6 +2402,12 @@ class SyncNodeRpc:
         """Sign a message with a private key."""
     def signrawtransactionwithkey(self, hexstring: str, privkeys: Sequence[str], prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> SignedTx:
         """Sign a transaction with the keys given, and no others."""
+    def signrawtransactionwithwallet(self, hexstring: str, prevtxs: Sequence[Mapping[str, Any]] | None = ..., sighashtype: str | None = ...) -> SignedTx:
+        """Sign a transaction with the wallet's keys.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
+    def simulaterawtransaction(self, rawtxs: Sequence[str] | None = ..., options: Mapping[str, Any] | None = ...) -> Simulated:
+        """What the wallet would win or lose by transactions that follow each other."""
     def stop(self, wait: int | None = ...) -> str:
         """Ask the node to shut down."""
     def submitblock(self, hexdata: str, dummy: str | None = ...) -> None | str:
@@ -2317,12 +2444,18 @@ class SyncNodeRpc:
         """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
     def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Tip:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
+    def walletcreatefundedpsbt(self, inputs: Any = ..., outputs: Any = ..., locktime: int | None = ..., options: Mapping[str, Any] | None = ..., bip32derivs: bool | None = ..., version: int | None = ...) -> FundedPsbt:
+        """A PSBT for a transaction with inputs enough, with what the wallet knows of them."""
     def walletlock(self) -> None:
         """Forget the keys of the wallet until its passphrase is given again."""
     def walletpassphrase(self, passphrase: str, timeout: int) -> None:
         """Unlock the wallet for a time. Of an unlocked one the time is set anew."""
     def walletpassphrasechange(self, oldpassphrase: str, newpassphrase: str) -> None:
         """Change the passphrase of the wallet."""
+    def walletprocesspsbt(self, psbt: str, sign: bool | None = ..., sighashtype: str | None = ..., bip32derivs: bool | None = ..., finalize: bool | None = ...) -> ProcessedPsbt:
+        """A PSBT with what the wallet knows of its inputs and outputs, signed with the wallet's keys.
+        Of an encrypted wallet walletpassphrase must have been called before.
+        """
 
 class NodeClient(NodeRpc):
     def __init__(

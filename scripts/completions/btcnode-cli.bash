@@ -4,13 +4,13 @@
 _btcnode_cli() {
     local cur=${COMP_WORDS[COMP_CWORD]} name="" word command="" n
     local methods="
-    abandontransaction abortprivatebroadcast abortrescan addnode analyzepsbt backupwallet clearbanned combinepsbt
-    combinerawtransaction converttopsbt createmultisig createpsbt createrawtransaction createwallet
+    abandontransaction abortprivatebroadcast abortrescan addnode analyzepsbt backupwallet bumpfee clearbanned
+    combinepsbt combinerawtransaction converttopsbt createmultisig createpsbt createrawtransaction createwallet
     createwalletdescriptor decodepsbt decoderawtransaction decodescript deriveaddresses descriptorprocesspsbt
     disconnectnode dumphints dumptxoutset encryptwallet enumeratesigners estimatesmartfee exportasmap finalizepsbt
-    getaddednodeinfo getaddressesbylabel getaddressinfo getaddrmaninfo getbalance getbalances getbestblockhash
-    getblock getblockchaininfo getblockcount getblockfilter getblockfrompeer getblockhash getblockheader
-    getblockstats getblocktemplate getchainstates getchaintips getchaintxstats getconnectioncount
+    fundrawtransaction getaddednodeinfo getaddressesbylabel getaddressinfo getaddrmaninfo getbalance getbalances
+    getbestblockhash getblock getblockchaininfo getblockcount getblockfilter getblockfrompeer getblockhash
+    getblockheader getblockstats getblocktemplate getchainstates getchaintips getchaintxstats getconnectioncount
     getdeploymentinfo getdescriptoractivity getdescriptorinfo getdifficulty gethdkeys getindexinfo getmemoryinfo
     getmempoolancestors getmempoolcluster getmempooldescendants getmempoolentry getmempoolinfo getmininginfo
     getnettotals getnetworkhashps getnetworkinfo getnewaddress getnodeaddresses getpeerinfo getpeerscores
@@ -21,12 +21,13 @@ _btcnode_cli() {
     listaddressgroupings listbanned listdescriptors listlabels listlockunspent listreceivedbyaddress
     listreceivedbylabel listsinceblock listtransactions listunspent listwalletdir listwallets loadtxoutset
     loadwallet lockunspent logging ping preciousblock prioritisetransaction proveutreexocoins
-    proveutxochaintipinclusion pruneblockchain removeprunedfunds rescanblockchain restorewallet savemempool
-    scanblocks scantxoutset sendrawtransaction setban setlabel setnetworkactive setwalletflag signmessage
-    signmessagewithprivkey signrawtransactionwithkey stop submitblock submitheader submitpackage testmempoolaccept
-    unloadwallet uptime utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof
-    verifyutreexoproof verifyutxochaintipinclusionproof waitforblock waitforblockheight waitfornewblock walletlock
-    walletpassphrase walletpassphrasechange
+    proveutxochaintipinclusion pruneblockchain psbtbumpfee removeprunedfunds rescanblockchain restorewallet
+    savemempool scanblocks scantxoutset send sendall sendmany sendrawtransaction sendtoaddress setban setlabel
+    setnetworkactive setwalletflag signmessage signmessagewithprivkey signrawtransactionwithkey
+    signrawtransactionwithwallet simulaterawtransaction stop submitblock submitheader submitpackage
+    testmempoolaccept unloadwallet uptime utxoupdatepsbt validateaddress verifychain verifymessage
+    verifytxoutproof verifyutreexoproof verifyutxochaintipinclusionproof waitforblock waitforblockheight
+    waitfornewblock walletcreatefundedpsbt walletlock walletpassphrase walletpassphrasechange walletprocesspsbt
     "
     COMPREPLY=()
     if [ "$cur" = "=" ]; then

@@ -45,12 +45,15 @@ SUBJECTS = (
 )
 OF_WALLETS = (
     "wallet_addresses",
+    "wallet_bump",
     "wallet_coins",
     "wallet_descriptors",
     "wallet_encryption",
     "wallet_files",
+    "wallet_fund",
     "wallet_history",
     "wallet_rescan",
+    "wallet_send",
 )
 
 

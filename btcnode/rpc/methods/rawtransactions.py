@@ -274,12 +274,12 @@ async def signrawtransactionwithkey(
 
     def signed() -> SignedTx:
         parse_prevouts(prevtxs or [], provider, txouts)
-        return _signed(tx, provider, txouts, parse_sighash(sighashtype) or 0)
+        return signed_json(tx, provider, txouts, parse_sighash(sighashtype) or 0)
 
     return await aside(signed)
 
 
-def _signed(tx: Tx, provider: SigningProvider, txouts: dict[bytes, bytes], hash_type: int) -> SignedTx:
+def signed_json(tx: Tx, provider: SigningProvider, txouts: dict[bytes, bytes], hash_type: int) -> SignedTx:
     """The transaction with the signatures that can be made; raises RpcError."""
     signed, errors = sign_transaction(tx, provider, txouts, hash_type)
     for index, error in errors.items():

@@ -137,6 +137,13 @@ def test_every_object_and_array_argument_is_checked_but_these() -> None:
     assert found == {
         "createrawtransaction outputs",
         "createpsbt outputs",
+        "bumpfee options.outputs",
+        "fundrawtransaction options",
+        "psbtbumpfee options.outputs",
+        "send outputs",
+        "sendmany subtractfeefrom",
+        "walletcreatefundedpsbt inputs",
+        "walletcreatefundedpsbt outputs",
         "getblocktemplate template_request.capabilities",
         "getblocktemplate template_request.rules",
     }

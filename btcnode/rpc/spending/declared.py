@@ -1,0 +1,86 @@
+"""Parameters of methods that make a wallet's transactions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
+from btcnode.rpc.declare import AnyAmount, AnyNumber, Default, Hex, Hint, Like, Named
+from btcnode.rpc.given import Items, Lenient
+from btcnode.rpc.transactions import TxInput
+
+ConfTarget = Annotated[AnyNumber | None, "Confirmation target in blocks", Hint("wallet -txconfirmtarget")]
+EstimateMode = Annotated[
+    str | None,
+    'How careful the estimate is: "economical" (if the transaction may be replaced), "conservative" (else) or "unset"',
+    Hint('"unset"'),
+]
+FeeRate = Annotated[AnyAmount | None, "Feerate in sat/vB", Hint("not set, fall back to wallet fee estimation")]
+Replaceable = Annotated[bool | None, "Whether it signals that it may be replaced (BIP125)", Hint("wallet default")]
+WalletTxVersion = Annotated[int, "Version of the transaction"]
+
+
+class SolvingData(TypedDict):
+    """What tells how large the signatures of inputs become that are not the wallet's."""
+
+    pubkeys: Annotated[NotRequired[Items[Annotated[Hex, Named("pubkey"), "A public key"]]], "Public keys", Default([])]
+    scripts: Annotated[NotRequired[Items[Annotated[Hex, Named("script"), "A script"]]], "Scripts", Default([])]
+    descriptors: Annotated[
+        NotRequired[Items[Annotated[str, Named("descriptor"), "A descriptor"]]], "Descriptors", Default([])
+    ]
+
+
+class WeighedInput(TxInput):
+    """An input, perhaps with its weight."""
+
+    weight: Annotated[
+        NotRequired[int],
+        "Most weight of the signed input, outpoint and sequence with it",
+        Hint("Calculated from wallet and solving data"),
+    ]
+
+
+class InputWeight(TypedDict):
+    """How much an input weighs."""
+
+    txid: Annotated[Hex, "Transaction it spends from"]
+    vout: Annotated[int, "Output it spends"]
+    weight: Annotated[int, "Most weight of the signed input, outpoint and sequence with it"]
+
+
+WeighedInputs = Items[Annotated[Lenient[WeighedInput], "An input"]]
+PlaceOrAddress = Annotated[Any, Named("vout_index"), "Number of an output, before change is added", Like(int)]
+AddInputs = Annotated[bool, "Whether coins of the wallet are added to inputs that do not suffice"]
+IncludeUnsafe = Annotated[
+    bool,
+    "Whether coins may be spent that others can make disappear: unconfirmed payments of others, and replacements",
+    Default(False),
+]
+MinConf = Annotated[int, "Least confirmations of the coins that are added", Default(0)]
+MaxConf = Annotated[int, "Most confirmations of the coins that are added"]
+ChangeAddress = Annotated[str, "Address for the change", Hint("automatic")]
+ChangePosition = Annotated[int, "Number of the change output", Hint("random")]
+ChangeType = Annotated[
+    str,
+    "Kind of the address for change: legacy, p2sh-segwit, bech32 or bech32m",
+    Hint("set by -changetype"),
+]
+IncludeWatching = Annotated[bool, "No longer used", Default(False)]
+LockUnspents = Annotated[bool, "Whether no other transaction is to spend the coins", Default(False)]
+SubtractFee = Annotated[
+    Items[PlaceOrAddress],
+    "Outputs that pay the fee, to equal parts; none: the sender pays it",
+    Default([]),
+]
+MaxTxWeight = Annotated[int, "Most weight of the transaction", Default(MAX_STANDARD_TX_WEIGHT)]
+OptConfTarget = Annotated[int, "Confirmation target in blocks", Hint("wallet -txconfirmtarget")]
+OptEstimateMode = Annotated[
+    str,
+    'How careful the estimate is: "economical" (if the transaction may be replaced), "conservative" (else) or "unset"',
+    Hint('"unset"'),
+]
+OptFeeRate = Annotated[AnyAmount, "Feerate in sat/vB", Hint("not set, fall back to wallet fee estimation")]
+OptReplaceable = Annotated[bool, "Whether it signals that it may be replaced (BIP125)", Hint("wallet default")]
+OptSolvingData = Annotated[
+    Lenient[SolvingData], "Keys and scripts of inputs that are not the wallet's, to estimate their size"
+]
