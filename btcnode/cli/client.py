@@ -32,6 +32,8 @@ DEFAULT_TIMEOUT_S = 900
 FOREVER_S = 5 * 365 * 86400  # what a socket can still count
 BAR_BELOW = 0.99  # progress from which -getinfo draws no bar
 BAR_WIDTH = 20
+UNNAMED = '""'  # the wallet without a name
+_GETINFO_CALLS = ("getnetworkinfo", "getblockchaininfo", "getwalletinfo", "getbalances")
 HELP = """Usage:  btcnode-cli [options] <command> [params]         Send a command to a node
 or:     btcnode-cli [options] -named <command> [name=value]...  Send it with named arguments
 or:     btcnode-cli [options] help                            List all commands
@@ -154,6 +156,11 @@ def _add_conf(options: dict[str, str], path: Path | None) -> None:
         raise CliError(str(error)) from None
 
 
+def wallet_path(name: str) -> str:
+    """The endpoint of a wallet."""
+    return f"/wallet/{quote(name, safe='')}"
+
+
 class Caller:
     """Connects as the options say, and calls."""
 
@@ -172,7 +179,7 @@ class Caller:
         self.net_dir = _datadir(options) / self.network.subdir
         self.timeout = min(max(0, _number(options, "rpcclienttimeout", DEFAULT_TIMEOUT_S)), FOREVER_S)
         wallet = options.get("rpcwallet", NEGATED)
-        self.path = "/" if wallet is NEGATED else f"/wallet/{quote(wallet, safe='')}"
+        self.path = "/" if wallet is NEGATED else wallet_path(wallet)
 
     @cached_property
     def address(self) -> tuple[str, int]:
@@ -269,31 +276,69 @@ def _in_warmup(reply: Any) -> bool:
     return isinstance(error, dict) and value_text(error.get("code")) == str(int(RpcCode.IN_WARMUP))
 
 
-def _both(caller: Caller, *names: str) -> tuple[list[Any], Any]:
-    """Results of two calls in a batch, or the reply that carries an error."""
+def _all(caller: Caller, *names: str, optional: int = 0) -> tuple[list[Any], Any]:
+    """Results of calls in a batch, or the reply that carries an error; None for the last ``optional`` ones that
+    failed.
+    """
     batch = [{"jsonrpc": "2.0", "id": n, "method": name, "params": []} for n, name in enumerate(names)]
     replies = caller.post_patiently(batch)
     if not isinstance(replies, list):
         return [], replies
-    for reply in replies:
+    for reply in replies[: len(names) - optional]:
         if reply.get("error") is not None:
             return [], reply
-    return [reply["result"] for reply in replies], None
+    return [reply["result"] if reply.get("error") is None else None for reply in replies], None
 
 
 def _getinfo(caller: Caller, words: list[str]) -> Any:
-    """A reply made of two calls."""
+    """A reply made of four calls, and one for each of several wallets."""
     caller.check_address()
     if words:
         raise CliError("error: -getinfo takes no arguments")
-    results, failed = _both(caller, "getnetworkinfo", "getblockchaininfo")
+    results, failed = _all(caller, *_GETINFO_CALLS, optional=2)
     if failed is not None:
         return failed
     when = caller.options.get("color", "auto")
     if when not in ("always", "auto", "never"):
         raise CliError("error: Invalid value for -color option. Valid values: always, auto, never.")
     colour = when == "always" or (when == "auto" and sys.stdout.isatty())
-    return {"result": _summary(results[0], results[1], colour=colour)}
+    wallet = _wallet_lines(results[2], results[3], _balances(caller), colour=colour)
+    return {"result": _summary(results[0], results[1], wallet, colour=colour)}
+
+
+def _balances(caller: Caller) -> dict[str, str]:
+    """What each wallet has, where there are several and none is chosen."""
+    if caller.path != "/":
+        return {}
+    (names,), failed = _all(caller, "listwallets", optional=1)
+    if failed is not None or names is None or len(names) < 2:
+        return {}
+    found = {}
+    for name in names:
+        caller.path = wallet_path(name)
+        (balances,), failed = _all(caller, "getbalances", optional=1)
+        if failed is None and balances is not None:
+            found[name] = value_text(balances["mine"]["trusted"])
+    caller.path = "/"
+    return found
+
+
+def _wallet_lines(wallet: Any, balances: Any, several: dict[str, str], *, colour: bool) -> str:
+    """What -getinfo says of wallets."""
+    magenta, cyan, reset = ("\x1b[35m", "\x1b[36m", "\x1b[0m") if colour else ("", "", "")
+    text = ""
+    if wallet is not None:
+        name = wallet["walletname"] or UNNAMED
+        text += f"{magenta}Wallet: {name}{reset}\nKeypool size: {value_text(wallet['keypoolsize'])}\n"
+        if "unlocked_until" in wallet:
+            text += f"Unlocked until: {value_text(wallet['unlocked_until'])}\n"
+    if balances is not None:
+        text += f"{cyan}Balance:{reset} {value_text(balances['mine']['trusted'])}\n\n"
+    if several:
+        width = max(10, *map(len, several.values()))
+        lines = [f"{amount:>{width}} {name or UNNAMED}\n" for name, amount in several.items()]
+        text += f"{cyan}Balances{reset}\n{''.join(lines)}\n"
+    return text
 
 
 def _addrinfo(caller: Caller, words: list[str]) -> Any:
@@ -320,7 +365,7 @@ def _netinfo(caller: Caller, words: list[str]) -> Any:
         level, outbound = netinfo.parse_level(words)
     except ValueError as error:
         raise CliError(f"error: {error}") from None
-    results, failed = _both(caller, "getpeerinfo", "getnetworkinfo")
+    results, failed = _all(caller, "getpeerinfo", "getnetworkinfo")
     if failed is not None:
         return failed
     peers, network = netinfo.plain(results)
@@ -353,8 +398,8 @@ def _generate(caller: Caller, words: list[str]) -> Any:
 SUMMARIES = {"addrinfo": _addrinfo, "generate": _generate, "getinfo": _getinfo, "netinfo": _netinfo}
 
 
-def _summary(network: dict[str, Any], chain: dict[str, Any], *, colour: bool = False) -> str:
-    """The text of -getinfo."""
+def _summary(network: dict[str, Any], chain: dict[str, Any], wallet: str = "", *, colour: bool = False) -> str:
+    """The text of -getinfo, with what it says of wallets."""
     blue, green, yellow, reset = ("\x1b[34m", "\x1b[32m", "\x1b[33m", "\x1b[0m") if colour else ("", "", "", "")
     progress = float(value_text(chain["verificationprogress"]))
     done, left = ceil(progress * BAR_WIDTH), ceil((1 - progress) * BAR_WIDTH)  # what has begun counts, on both sides
@@ -377,7 +422,7 @@ def _summary(network: dict[str, Any], chain: dict[str, Any], *, colour: bool = F
         f"Time offset (s): {value_text(network['timeoffset'])}\n"
         f"Proxies: {proxy_text or 'n/a'}\n"
         f"Min tx relay fee rate (BTC/kvB): {value_text(network['relayfee'])}\n\n"
-        f"{yellow}Warnings:{reset} {'; '.join(warnings) or '(none)'}"
+        f"{wallet}{yellow}Warnings:{reset} {'; '.join(warnings) or '(none)'}"
     )
 
 

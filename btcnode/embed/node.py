@@ -32,6 +32,7 @@ from btcnode.record import record
 from btcnode.rpc.jsonvalue import decode_decimal, encode
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.typed import NodeRpc
+from btcnode.rpc.wallet_name import at_wallet
 from btcnode.services.parts import NodeParts
 from btcnode.settings.doors import from_keywords
 
@@ -74,15 +75,19 @@ class LocalRpc(NodeRpc):
     Core's codes and messages, BtcnodeError once the node has stopped and in another event loop than the node's.
     """
 
-    def __init__(self, table: MethodTable, check_here: Callable[[], object]) -> None:
-        """``check_here`` raises BtcnodeError where and when the methods cannot be called."""
+    def __init__(self, table: MethodTable, check_here: Callable[[], object], wallet: str | None = None) -> None:
+        """``check_here`` raises BtcnodeError where and when the methods cannot be called.
+
+        ``wallet`` is the one that methods of wallets are about; None: the only one that is loaded.
+        """
 
         async def call(name: str, *params: Any, **named: Any) -> Any:
             check_here()
             method = table.find(name)
             if named and params:
                 named["args"] = list(params)
-            return decode_decimal(encode(await table.call_async(method, named or list(params))))
+            with at_wallet(wallet):
+                return decode_decimal(encode(await table.call_async(method, named or list(params))))
 
         super().__init__(call)
         self._table = table
@@ -97,6 +102,7 @@ class _Running:
 
     node: RunningNode
     hub: EventHub
+    table: MethodTable
     rpc: LocalRpc
 
 
@@ -195,7 +201,7 @@ class Node:
             machinery.driver.listen(hub.on_chain)
             machinery.transactions.pool.listen(hub.on_transaction, hub.on_removal)
             machinery.reactor.watch(hub.on_input)
-            self._now = now = _Running(running, hub, LocalRpc(table, lambda: self._check_here(now)))
+            self._now = now = _Running(running, hub, table, LocalRpc(table, lambda: self._check_here(now)))
             stack.callback(self._leave, now)
             ready.set_result(None)
             await life.launch.control.stop_requested.wait()
@@ -246,6 +252,14 @@ class Node:
     def rpc(self) -> LocalRpc:
         """The RPC methods; raises BtcnodeError when the node is not running."""
         return self._check().rpc
+
+    def wallet(self, name: str) -> LocalRpc:
+        """The RPC methods about a wallet of this name, which need not be loaded yet (``createwallet``, ``loadwallet``).
+
+        Raises BtcnodeError when the node is not running.
+        """
+        now = self._check()
+        return LocalRpc(now.table, lambda: self._check_here(now), name)
 
     @overload
     def events(self) -> EventStream[Event]: ...

@@ -43,9 +43,9 @@ class _Coin:
 class RegtestNode:
     """A regtest node in a thread of its own, with a purse of mined coins. ``with`` closes it at its end.
 
-    ``rpc`` are the RPC methods as plain functions (they raise RpcError), ``address`` is the purse's, ``node`` the
-    ``btcnode.Node``. The purse is whatever the chain and the mempool say that its key can spend: also after a
-    reorganisation, and also coins that others have sent to ``address``.
+    ``rpc`` are the RPC methods as plain functions (they raise RpcError), ``wallet()`` those about a wallet,
+    ``address`` is the purse's, ``node`` the ``btcnode.Node``. The purse is whatever the chain and the mempool say
+    that its key can spend: also after a reorganisation, and also coins that others have sent to ``address``.
     """
 
     node: Node
@@ -66,6 +66,7 @@ class RegtestNode:
             self._end()
             raise
         self.rpc = SyncNodeRpc(lambda name, *params, **named: self.run(self._call(name, params, named)))
+        self._wallets: dict[str, SyncNodeRpc] = {}
         self.address = str(address_for_script(self._purse.script_pubkey, self.node.settings.params))
 
     def _main(self, options: dict[str, Any], started: Future[asyncio.AbstractEventLoop]) -> None:
@@ -83,8 +84,26 @@ class RegtestNode:
             started.set_result(asyncio.get_running_loop())
             await asyncio.wrap_future(self._leaving)
 
-    async def _call(self, name: str, params: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        return await getattr(self.node.rpc, name)(*params, **named)
+    async def _call(self, name: str, params: tuple[Any, ...], named: dict[str, Any], wallet: str | None = None) -> Any:
+        methods = self.node.rpc if wallet is None else self.node.wallet(wallet)
+        return await getattr(methods, name)(*params, **named)
+
+    def wallet(self, name: str = "test") -> SyncNodeRpc:
+        """The RPC methods about a wallet of the node's own, not the purse: it is empty when it is asked for first.
+
+        A wallet that is not there yet is made, and one that is not loaded is loaded. Raises RpcError where that fails.
+        """
+        if name not in self._wallets:
+            if name not in self.rpc.listwallets():
+                known = [entry["name"] for entry in self.rpc.listwalletdir()["wallets"]]
+                if name in known:
+                    self.rpc.loadwallet(name)
+                else:
+                    self.rpc.createwallet(name)
+            self._wallets[name] = SyncNodeRpc(
+                lambda method, *params, **named: self.run(self._call(method, params, named, name))
+            )
+        return self._wallets[name]
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the node's event loop; returns or raises what it does.

@@ -99,6 +99,33 @@ def test_getinfo(call: Any) -> None:
     assert call("x", options=("-getinfo",)) == (1, "", "error: -getinfo takes no arguments\n")
 
 
+def test_getinfo_tells_of_wallets(call: Any, running: Running) -> None:
+    assert "Wallet" not in call(options=("-getinfo",))[1]
+    running.call("createwallet", "first")
+    _, out, _ = call(options=("-getinfo",))
+    assert "Wallet: first\nKeypool size: 4000\nBalance: 0.00000000\n\nWarnings:" in out
+    running.call("createwallet", "second", False, False, "secret")
+    _, out, _ = call(options=("-getinfo",))
+    assert "Wallet:" not in out and "Balances\n0.00000000 first\n0.00000000 second\n\nWarnings:" in out
+    _, out, _ = call(options=("-getinfo", "-rpcwallet=second"))
+    assert "Wallet: second\nKeypool size: 4000\nUnlocked until: 0\nBalance:" in out
+    _, out, _ = call(options=("-getinfo", "-rpcwallet=second", "-color=always"))
+    assert "\x1b[35mWallet: second\x1b[0m\n" in out and "\x1b[36mBalance:\x1b[0m 0.00000000\n\n" in out
+
+
+def test_generate_pays_a_wallet(call: Any, running: Running) -> None:
+    assert call(options=("-generate",))[0] == 18
+    running.call("createwallet", "w")
+    status, out, _ = call("2", options=("-generate",))
+    mined = json.loads(out)
+    assert status == 0 and len(mined["blocks"]) == 2
+    running.call("createwallet", "other")
+    assert call(options=("-generate",))[0] == 19
+    assert call(options=("-generate", "-rpcwallet=w"))[0] == 0
+    assert running.call_wallet("w", "getbalances")["mine"]["immature"] == 150
+    assert running.call_wallet("w", "getaddressinfo", mined["address"])["ismine"] is True
+
+
 def test_addrinfo(call: Any, running: Running) -> None:
     for n in range(3):
         assert running.call("addpeeraddress", f"{n + 1}.2.3.4", 8333, n == 0) == {"success": True}

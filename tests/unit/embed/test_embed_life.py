@@ -500,3 +500,24 @@ def test_ready_file_is_gone(tmp_path: Path) -> None:
         assert not ready.exists()
 
     run(work)
+
+
+def test_methods_about_a_wallet() -> None:
+    async def main() -> None:
+        async with btcnode.Node(keypool=2) as node:
+            one, two = node.wallet("one"), node.wallet("two")
+            with pytest.raises(RpcError, match="does not exist or is not loaded"):
+                await one.getbalance()
+            await node.rpc.createwallet("one")
+            await node.rpc.createwallet("two")
+            with pytest.raises(RpcError, match="Multiple wallets are loaded"):
+                await node.rpc.getbalance()
+            address = await one.getnewaddress()
+            infos = await asyncio.gather(one.getaddressinfo(address), two.getaddressinfo(address))
+            assert [info["ismine"] for info in infos] == [True, False]
+        with pytest.raises(BtcnodeError, match="not running"):
+            node.wallet("one")
+        with pytest.raises(BtcnodeError, match="not running"):
+            await one.getbalance()
+
+    asyncio.run(main())

@@ -193,3 +193,14 @@ def test_a_node_that_fails() -> None:
     with pytest.raises(StorageError, match="the disk is gone"):
         node.close()
     node.close()
+
+
+def test_a_wallet_is_made_once(tmp_path: Path) -> None:
+    with RegtestNode(datadir=tmp_path, keypool=2) as node:
+        node.mine(1, node.wallet().getnewaddress())
+        assert node.wallet() is node.wallet("test") is not node.wallet("other")
+        assert node.wallet("other").getwalletinfo()["txcount"] == 0
+        node.rpc.unloadwallet("test")
+    with RegtestNode(datadir=tmp_path, keypool=2) as node:
+        assert node.wallet().getbalances()["mine"]["immature"] == 50
+        assert node.rpc.listwallets() == ["test"]
