@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -99,6 +100,35 @@ def test_python_bitcointx(node: NodeProcess) -> None:
         assert best["tx"][0]["vout"][0]["value"] == Decimal(50)
         with pytest.raises(InvalidAddressOrKeyError):
             caller.getblockheader("00" * 32)
+
+
+# --- programs that use a wallet
+
+
+@pytest.fixture
+def wallet_node(tmp_path: Path) -> Iterator[NodeProcess]:
+    """A node without blocks and with an empty wallet "w"."""
+    with NodeProcess(tmp_path, "regtest", "--fallbackfee=0.0001", listen=False) as node:
+        node.start()
+        node.rpc("createwallet", "w")
+        yield node
+
+
+def test_python_bitcoinlib(wallet_node: NodeProcess, wallet_clients_python: Path, tmp_path: Path) -> None:
+    url = f"{url_of(wallet_node)}/wallet/w"
+    run_client(wallet_clients_python, "python_bitcoinlib_wallet.py", url, ADDRESS, home=tmp_path)
+
+
+def test_a_psbt_signed_by_bdk(wallet_node: NodeProcess, wallet_clients_python: Path, tmp_path: Path) -> None:
+    run_client(wallet_clients_python, "bdk_psbt.py", url_of(wallet_node), home=tmp_path)
+
+
+def test_core_lightnings_bitcoind(wallet_clients_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "bitcoind").symlink_to(Path(sys.executable).parent / "btcnoded")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    run_client(wallet_clients_python, "pyln_bitcoind.py", str(tmp_path / "node"), home=tmp_path)
 
 
 # --- an Electrum server
