@@ -1,0 +1,164 @@
+"""A node with a wallet that spends, killed at any moment, beside what was answered."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.lib.process import NodeProcess, RpcFailure
+
+OPTIONS = ("--wallet", "w", "--keypool", "20", "--fallbackfee", "0.0001")
+BUSY = (
+    "sendtoaddress", "sendtoaddress", "sendmany", "send", "bumpfee", "bumpfee", "mine", "getnewaddress", "sendall",
+    "rescan", "reorganise",
+)  # fmt: skip
+INTERNAL_ERROR = -32603
+SAME_BLOCK = "ProcessNewBlock, block not accepted"  # in one second the same block comes out again
+LEAST = 20  # coins: with less there are new ones
+OTHER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+
+
+class SpendingLife:
+    """One node's life through kills. ``problems`` is empty as long as all is well.
+
+    After each start every transaction and address that was answered has to be the wallet's, no coin may have two
+    spenders unless one replaces the other, and what the wallet says it has is what the UTXO set has for its
+    descriptors.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.random = Random(seed)
+        self.node = NodeProcess(folder, "regtest", *OPTIONS, listen=False)
+        self.answered: list[str] = []  # txids
+        self.addresses: list[str] = []
+        self.problems: list[str] = []
+        self.counts: dict[str, int] = defaultdict(int)
+        self._stopping = False
+
+    def begin(self) -> None:
+        """Have a wallet with forty coins."""
+        self.node.start()
+        self.node.rpc("createwallet", "w")
+        self.node.rpc("generatetoaddress", 40, self.node.rpc("getnewaddress"))
+        self.node.rpc("generatetoaddress", 100, OTHER)
+        self.node.stop()  # what a kill leaves of the chain is what was flushed: at least this
+        self.node.start()
+
+    def round(self, seconds: float) -> None:
+        """Work for so long, be killed, start, and look."""
+        self._stopping = False
+        worker = threading.Thread(target=self._work)
+        worker.start()
+        time.sleep(seconds)
+        self.node.kill()
+        self._stopping = True
+        worker.join()
+        self.node.start()
+        self.check()
+
+    def _work(self) -> None:
+        while not self._stopping:
+            try:
+                self._do(self.random.choice(BUSY))
+            except (OSError, http.client.HTTPException, json.JSONDecodeError):
+                return  # it is dead
+            except RpcFailure as error:
+                self.counts["refused"] += 1
+                if error.code == INTERNAL_ERROR and error.message != SAME_BLOCK:
+                    self.problems.append(error.message)
+
+            except Exception as error:
+                self.problems.append(repr(error))
+                raise
+
+    def _do(self, what: str) -> None:
+        rpc, random = self.node.rpc, self.random
+        self.counts[what] += 1
+        amount = f"{random.randrange(10_000, 30_000_000) / 1e8:.8f}"
+        if what == "sendtoaddress":
+            self.answered.append(rpc("sendtoaddress", random.choice([OTHER, *self.addresses[-3:]]), amount))
+        elif what == "sendmany":
+            targets = {OTHER: amount, **dict.fromkeys(self.addresses[-2:], amount)}
+            self.answered.append(rpc("sendmany", "", targets))
+        elif what == "send":
+            self.answered.append(rpc("send", {OTHER: amount})["txid"])
+        elif what == "bumpfee" and self.answered:
+            self.answered.append(rpc("bumpfee", random.choice(self.answered[-5:]))["txid"])
+        elif what == "mine":
+            rpc("generatetoaddress", 1, random.choice([OTHER, *self.addresses[-1:]]))
+        elif what == "getnewaddress":
+            self.addresses.append(rpc("getnewaddress", "", random.choice(["bech32", "bech32m", "legacy"])))
+        elif what == "sendall" and not random.randrange(6) and self.addresses:
+            self.answered.append(rpc("sendall", [self.addresses[-1]])["txid"])
+        elif what == "rescan":
+            rpc("rescanblockchain", max(0, rpc("getblockcount") - random.randrange(130)))
+        elif what == "reorganise" and not random.randrange(4):
+            height = rpc("getblockcount")
+            rpc("invalidateblock", rpc("getblockhash", height - random.randrange(3)))
+            rpc("generatetoaddress", 4, OTHER)
+
+    # -- looking
+
+    def check(self) -> None:
+        """Compare the wallet with what it has answered and with the chain."""
+        rpc = self.node.rpc
+        known = {entry["txid"] for entry in rpc("listtransactions", "*", 100_000)}
+        missing = [txid for txid in self.answered if txid not in known]
+        if missing:
+            self.problems.append(f"transactions that were answered are lost: {missing}")
+        if not all(rpc("getaddressinfo", address)["ismine"] for address in self.addresses):
+            self.problems.append("an address that was answered is lost")
+        self._check_spenders(known)
+        self._check_sums()
+
+    def _check_spenders(self, known: set[str]) -> None:
+        """No coin may be spent twice by what the wallet made, except by a replacement."""
+        spenders: dict[tuple[str, int], set[str]] = defaultdict(set)
+        replaced: dict[str, str] = {}
+        for txid in known:
+            shown = self.node.rpc("gettransaction", txid, True, True)
+            if shown.get("replaces_txid"):
+                replaced[txid] = shown["replaces_txid"]
+            for item in shown["decoded"]["vin"]:
+                if "txid" in item:
+                    spenders[item["txid"], item["vout"]].add(txid)
+        for outpoint, txids in spenders.items():
+            roots = {_root(txid, replaced) for txid in txids}
+            if len(roots) > 1:
+                self.problems.append(f"{outpoint} is spent by {sorted(txids)}, of which none replaces the other")
+
+    def _check_sums(self) -> None:
+        """When all is mined the wallet has what the UTXO set has for its descriptors."""
+        rpc = self.node.rpc
+        for _ in range(5):
+            if not rpc("getmempoolinfo")["size"]:
+                break
+            rpc("generatetoaddress", 1, OTHER)
+        mine = rpc("getbalances")["mine"]
+        said = round((mine["trusted"] + mine["immature"] + mine["untrusted_pending"]) * 1e8)
+        wanted = [
+            {"desc": item["desc"], "range": item["range"][1] + 30} for item in rpc("listdescriptors")["descriptors"]
+        ]
+        there = round(rpc("scantxoutset", "start", wanted)["total_amount"] * 1e8)
+        pending = [entry for entry in rpc("listtransactions", "*", 100_000) if self._is_pending(entry)]
+        if said != there and not pending:
+            self.problems.append(f"the wallet says {said} satoshi, the chain {there}")
+        if mine["trusted"] < LEAST:
+            rpc("generatetoaddress", 20, rpc("getnewaddress"))
+            rpc("generatetoaddress", 100, OTHER)
+
+    @staticmethod
+    def _is_pending(entry: dict[str, Any]) -> bool:
+        return bool(entry["confirmations"] == 0 and not entry.get("abandoned"))
+
+
+def _root(txid: str, replaced: dict[str, str]) -> str:
+    while txid in replaced:
+        txid = replaced[txid]
+    return txid
