@@ -20,6 +20,9 @@ from btcnode.settings.table import OF_THE_NODE, OptionTable
 
 Values = list[Any]
 
+BEFORE_SETTINGS_FILE = frozenset({"signetchallenge", "signetseednode", "testactivationheight", "vbparams"})
+"""What says which network it is: settings.json lies in that network's directory, and is read afterwards."""
+
 
 class ArgumentsError(ConfigError):
     """A command line that cannot be read."""
@@ -46,7 +49,7 @@ class Sources:
     def sources(self, name: str) -> list[tuple[str, Values]]:
         """Values of an option, strongest source first."""
         found = [("command line", self.command_line.get(name, []))]
-        if name in self.read_write:
+        if name in self.read_write and name not in BEFORE_SETTINGS_FILE:
             found.append(("settings", [self.read_write[name]]))
         if self.chain:
             found.append(("section", self.file.get(self.chain, {}).get(name, [])))

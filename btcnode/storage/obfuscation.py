@@ -67,7 +67,8 @@ def open_obfuscation(directory: Path, *, use_xor: bool = True) -> Obfuscation:
         raise CorruptionError(f"{path} has {len(key)} bytes instead of {XOR_KEY_SIZE}: restore it, the blocks need it")
     if not use_xor and key != ZERO_KEY:
         raise StorageError(
-            "The blocksdir XOR-key can not be disabled when a random key was already stored!"
+            "Failed to initialize ChainstateManager: The blocksdir XOR-key can not be disabled when a random key was"
+            " already stored!"
             f" Stored key: '{key.hex()}', stored path: '{path}'."
         )
     return Obfuscation(key)

@@ -179,7 +179,7 @@ BY_INTENT: dict[str, dict[str, Check]] = {
     "descriptorprocesspsbt": {"psbt": _same_but_nonces},
     "testmempoolaccept": {"*.reject-reason": _mined_before, "*.reject-details": _mined_before},
     "submitpackage": {"tx-results.*.error": _mined_before},
-    "rest": {"usage": _both_count, "warnings:length": _test_build},
+    "rest": {"usage": _both_count, "warnings:length": _test_build, "warnings": _one_warning},
     "help": {"": _both_text, ":length": _more_conversions},
 }
 # In the course of a walk also this: pings come at random times, and it matters who has told a block.

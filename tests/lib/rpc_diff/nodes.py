@@ -106,14 +106,17 @@ class Node:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                text = (self.directory / "output.log").read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{self.name} does not run:\n{text}")
+                raise RuntimeError(f"{self.name} does not run:\n{self.output()}")
             try:
                 if self.call('{"method":"getblockcount"}')[0] == http.client.OK:
                     return
             except OSError:
                 pass
             time.sleep(0.05)
+
+    def output(self) -> str:
+        """The end of what it has written to its console."""
+        return (self.directory / "output.log").read_text(errors="replace")[-2000:]
 
     def refusal(self) -> str:
         """Start; why it does not run, in its last error's words without its own name, or nothing when it does."""

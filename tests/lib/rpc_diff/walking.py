@@ -130,7 +130,13 @@ class Walking:
             for node, own in zip(self.nodes, self.options, strict=True):
                 self._start(node, own, self.walk.options)
         for node in self.nodes:
-            wait_for_mempool(node)
+            try:
+                wait_for_mempool(node)
+            except OSError as error:  # it has ended after its start
+                self.report.add(
+                    f"restart of {node.name}", type(error).__name__, Example(self._behind, node.output(), "")
+                )
+                return False
         self._wait_for_same_tip()
         self.company = [accompany(node, self.session.world) if self.walk.has_company else [] for node in self.nodes]
         self.session.company = self.company

@@ -353,6 +353,14 @@ def test_types_of_the_settings_file(tmp_path: Path, content: str, refusal: str) 
     assert refused(tmp_path, "-regtest").startswith(refusal)
 
 
+def test_what_network_it_is_is_not_up_to_the_settings_file(tmp_path: Path) -> None:
+    """It is read when the network is known already, as in Core, where such values have no effect."""
+    bare, _ = load(tmp_path, "-regtest")
+    (tmp_path / "regtest" / "settings.json").write_text('{"testactivationheight": ["a"], "vbparams": true}')
+    settings, _ = load(tmp_path, "-regtest")
+    assert settings.chain == bare.chain
+
+
 def test_null_in_the_settings_file_hides_what_is_below(tmp_path: Path) -> None:
     load(tmp_path, "-regtest")
     (tmp_path / "regtest" / "settings.json").write_text('{"maxconnections": null, "uacomment": ["a", true, false]}')
