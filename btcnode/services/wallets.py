@@ -82,6 +82,7 @@ class Wallets:
         self._implied: list[str] = []  # what is loaded at start although nobody has named it
         self._stores: dict[str, WalletStore] = {}
         self._writing: dict[str, asyncio.Lock] = {}
+        self._saving: set[str] = set()  # wallets whose changes are written as soon as that can be
         self._opening: set[str] = set()
         self._behind: set[str] = set()  # wallets that do not follow the chain, as they have to catch up with it
         self._thread: ThreadPoolExecutor | None = None
@@ -415,14 +416,18 @@ class Wallets:
                 raise
 
     def _save_soon(self, wallet: Wallet) -> None:
-        if len(wallet.journal):
+        if len(wallet.journal) and wallet.name not in self._saving:
+            self._saving.add(wallet.name)
             self._run_beside(self._save_quietly(wallet))
 
     async def _save_quietly(self, wallet: Wallet) -> None:
         try:
-            await self.save(wallet)
+            while len(wallet.journal) and wallet.name in self.loaded:
+                await self.save(wallet)
         except StorageError as error:  # whoever asks next gets the error, and it is tried again
             log.error("%s", error)
+        finally:
+            self._saving.discard(wallet.name)
 
     def _run_beside(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

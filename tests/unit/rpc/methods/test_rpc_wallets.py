@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from btcnode.errors import StorageError
+from btcnode.wallet.sqlite_store import WalletStore
 from tests.lib.node_parts import START, regtest_config
 from tests.unit.conftest import Running
 
@@ -195,3 +197,22 @@ def test_names_of_no_wallets(lab: Running) -> None:
     assert lab.call("loadwallet", "w") == error(-35, 'Wallet "w" is already loaded.')
     assert lab.call("unloadwallet", "y")["code"] == NOT_FOUND
     assert lab.call("unloadwallet")["code"] == -8
+
+
+def test_what_cannot_be_written_is_told_and_written_later(lab: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.call("createwallet", "w")
+    address = lab.call("getnewaddress")
+    full = StorageError("the disk is full")
+
+    def fails(self: WalletStore, changes: Any) -> None:
+        raise full
+
+    with monkeypatch.context() as broken:
+        broken.setattr(WalletStore, "write", fails)
+        assert lab.call("getnewaddress", "lost?") == error(-4, "the disk is full")
+        lab.call("generatetoaddress", 3, address)
+    assert lab.call("getnewaddress", "after") != address
+    lab.call("unloadwallet", "w")
+    lab.call("loadwallet", "w")
+    assert lab.call("listlabels") == ["", "after", "lost?"]
+    assert lab.call("getbalances")["mine"]["immature"] == 150
