@@ -127,7 +127,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     )
     effects = BlockEffects(
         machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, settings.net_dir,
-        swiftsync,
+        swiftsync, indexes.utreexo,
     )  # fmt: skip
     closes(stack, launch, opened.addresses.close)
     closes(stack, launch, lambda: opened.bans.close(launch.clock.now()))

@@ -11,6 +11,7 @@ from btcnode.wire.constants import (
     NODE_COMPACT_FILTERS,
     NODE_NETWORK,
     NODE_P2P_V2,
+    NODE_UTREEXO_ARCHIVE,
     NODE_XTHIN,
 )
 
@@ -26,6 +27,7 @@ def protocol_config(settings: Settings) -> ProtocolConfig:
         | (NODE_XTHIN if settings.connections.xthin else 0)
         | (NODE_COMPACT_FILTERS if settings.connections.peerblockfilters else 0)
         | (NODE_BLOCK_UNDO if settings.connections.peerblockinputs else 0)
+        | (NODE_UTREEXO_ARCHIVE if settings.connections.peerutreexoproofs else 0)
         | (NODE_BLOOM if settings.connections.peerbloomfilters else 0),
         listen=settings.connections.listen,
         discover=settings.connections.discover,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from btcnode.protocol.connections.kinds import ConnectionKind
     from btcnode.wire.bloom_filter import BloomFilter
     from btcnode.wire.codec import Message
-    from btcnode.wire.messages import GetXBlockTx, GetXThin
+    from btcnode.wire.messages import GetUtreexoProof, GetUtreexoRoot, GetXBlockTx, GetXThin
     from btcnode.wire.netaddr import NetAddress
 
 
@@ -202,6 +202,18 @@ class ReadSpent:
 
 
 @record
+class ReadUtreexo:
+    """Read the Utreexo proof of a block or the roots after it, to serve them: the payload of the answer.
+
+    Answered by ``UtreexoRead``. At most one is open for each peer.
+    """
+
+    peer_id: int
+    index: int
+    request: GetUtreexoProof | GetUtreexoRoot
+
+
+@record
 class TakeSpent:
     """A peer told the coins that a block spends, as they were asked for (``FetchSpent``); nothing of them is checked.
 
@@ -281,6 +293,7 @@ Effect = (
     | MakeThin
     | ReadFilters
     | ReadSpent
+    | ReadUtreexo
     | TakeSpent
     | AskForTurn
     | ResolveSeeds

@@ -291,6 +291,15 @@ class SpentRead:
     coins: bytes | None
 
 
+@record
+class UtreexoRead:
+    """Answer to ``ReadUtreexo``: the payload of ``uproof`` or ``uroot``, None: it is not here."""
+
+    peer_id: int
+    index: int
+    payload: bytes | None
+
+
 class TxOutcome(NamedTuple):
     """What became of one transaction.
 
@@ -393,6 +402,7 @@ Event = (
     | ThinMade
     | FiltersRead
     | SpentRead
+    | UtreexoRead
     | TransactionsProcessed
     | TransactionAdded
     | TransactionsConfirmed

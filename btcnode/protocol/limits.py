@@ -99,6 +99,7 @@ MAX_SPENT_PER_PEER = 64  # requests without an answer
 SPENT_SILENCE = 10.0  # without any answer, after which others are asked for what a peer owes ...
 SPENT_LATE = 30.0  # ... or with one request this old ...
 SPENT_PATIENCE = 60.0  # ... and without any answer for so long it is disconnected
+MAX_UTREEXO_QUEUE = 8  # requests of one peer that wait, each with bitmaps of up to 114 kB; as the next
 MAX_SPENT_QUEUE = 64  # requests of one peer that wait: no more is read from it until half of them are answered
 
 # -- inventory and serving ---------------------------------------------------------------------------------------

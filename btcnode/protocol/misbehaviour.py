@@ -54,6 +54,7 @@ class Offence(Enum):
     FILTERS_UNSUPPORTED = "requested unsupported block filter type"
     FILTER_REQUEST = "block filter request that makes no sense"
     SPENT_UNSUPPORTED = "requested spent coins although not offered"
+    UTREEXO_UNSUPPORTED = "requested Utreexo proofs although not offered"
     SPENT_UNASKED = "spent coins that were not asked for"
     SPENT_WRONG = "wrong spent coins"
     SERVICES = "peer does not offer the expected services"
@@ -105,6 +106,7 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.FILTERS_UNSUPPORTED: _DISCONNECT,
     Offence.FILTER_REQUEST: _DISCONNECT,
     Offence.SPENT_UNSUPPORTED: _DISCONNECT,
+    Offence.UTREEXO_UNSUPPORTED: _DISCONNECT,
     Offence.SPENT_UNASKED: _DISCONNECT,
     Offence.SPENT_WRONG: _DISCOURAGE,
     Offence.SERVICES: _DISCONNECT,

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         GetCFCheckpt,
         GetCFHeaders,
         GetCFilters,
+        GetUtreexoProof,
+        GetUtreexoRoot,
         GetXBlockTx,
         GetXThin,
         InvItem,
@@ -129,6 +131,8 @@ class ServeState:
     reading_filters: bool = False  # a ReadFilters is open
     spent: deque[GetBlockSpent] = field(default_factory=deque)
     reading_spent: int = NONE  # header index of the open ReadSpent
+    utreexo: deque[GetUtreexoProof | GetUtreexoRoot] = field(default_factory=deque)
+    reading_utreexo: int = NONE  # header index of the open ReadUtreexo
 
     def has_answered(self, requests: int) -> bool:
         """Whether the first ``requests`` of all that ever were in the queue are answered, and nothing else waits."""
@@ -323,4 +327,5 @@ PAUSE_REASONS = (
     PAUSE_FILTERS,  # its requests for block filters are not answered yet
     PAUSE_WORK,  # what it sends costs more time than it may
     PAUSE_SPENT,  # its requests for spent coins are not answered yet
-) = tuple(1 << place for place in range(9))
+    PAUSE_UTREEXO,  # its requests for Utreexo proofs are not answered yet
+) = tuple(1 << place for place in range(10))

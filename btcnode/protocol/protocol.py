@@ -84,6 +84,7 @@ from btcnode.protocol.events import (
     TransactionsReceived,
     TransactionsUnconfirmed,
     TransportReady,
+    UtreexoRead,
     WorkMeasured,
 )
 from btcnode.protocol.inputs import Input
@@ -96,6 +97,7 @@ from btcnode.protocol.serving.filter_serving import FilterServing
 from btcnode.protocol.serving.serving import Serving
 from btcnode.protocol.serving.spent_serving import SpentServing
 from btcnode.protocol.serving.upload_budget import UploadBudget
+from btcnode.protocol.serving.utreexo_serving import UtreexoServing
 from btcnode.protocol.transactions.fee_filter import FeeFilters
 from btcnode.protocol.transactions.private_broadcast import PrivateBroadcast
 from btcnode.protocol.transactions.reconciliation import Reconciliation
@@ -133,6 +135,7 @@ _OF_ONE_PEER = frozenset(
         ThinMade,
         FiltersRead,
         SpentRead,
+        UtreexoRead,
     )
 )
 """Inputs that give a tick something to do for the peer that they name; what they do to others says so itself."""
@@ -236,6 +239,7 @@ class Protocol:
         self._filters = FilterServing(ctx, self._serving)
         self._spent_serving = SpentServing(ctx, self._serving)
         self._spent = SpentDownload(ctx)
+        self._utreexo_serving = UtreexoServing(ctx, self._serving)
         self._next_save = steady + ADDRESS_BOOK_SAVE_INTERVAL
         self._was_initial = True
         self._parts = self._ticking_parts()
@@ -270,6 +274,7 @@ class Protocol:
             ThinMade: self._serving.on_thin_made,
             FiltersRead: self._filters.on_read,
             SpentRead: self._spent_serving.on_read,
+            UtreexoRead: self._utreexo_serving.on_read,
             TransactionsProcessed: self._on_transactions_processed,
             TransactionAdded: self._intake.on_added,
             TransactionsConfirmed: self._on_transactions_confirmed,
@@ -359,6 +364,8 @@ class Protocol:
             m.GetCFHeaders: self._filters.on_request,
             m.GetCFCheckpt: self._filters.on_request,
             m.GetBlockSpent: self._spent_serving.on_request,
+            m.GetUtreexoProof: self._utreexo_serving.on_request,
+            m.GetUtreexoRoot: self._utreexo_serving.on_request,
         }
 
     @property
@@ -508,6 +515,7 @@ class Protocol:
             self._serving.serve(peer)
             self._filters.serve(peer)
             self._spent_serving.serve(peer)
+            self._utreexo_serving.serve(peer)
             self._ctx.ask_for_turn(peer)
         elif not peer.blocks.in_flight and not peer.spent.in_flight:
             self._ctx.pause(peer, PAUSE_SENDING)

@@ -36,6 +36,7 @@ from btcnode.protocol.effects import (
     ReadBlock,
     ReadFilters,
     ReadSpent,
+    ReadUtreexo,
     TakeSpent,
     WithdrawTransactions,
 )
@@ -46,10 +47,11 @@ from btcnode.services.addresses import Addresses
 from btcnode.services.audit_file import AuditFile
 from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
-from btcnode.services.indexes import FilterIndex
+from btcnode.services.indexes import FilterIndex, UtreexoIndex
 from btcnode.services.side_work import SideWork
 from btcnode.services.swift_sync import SwiftSync
 from btcnode.services.transactions import Transactions
+from btcnode.services.utreexo_answers import utreexo_steps, wants_leaves
 from btcnode.swiftsync.spent_coins import spent_of_undo
 
 STRIP_COST = 8  # units of work for a transaction
@@ -111,8 +113,10 @@ class BlockEffects:
         clock: Clock,
         directory: Path,
         swiftsync: SwiftSync | None = None,
+        utreexo: UtreexoIndex | None = None,
     ) -> None:
-        """``filters``: the index to serve block filters from, None when this node keeps none."""
+        """``filters``, ``utreexo``: the indexes to serve from, None when this node keeps none."""
+        self._utreexo = utreexo
         self._swiftsync = swiftsync
         self._reactor = reactor
         self._driver = chain.driver
@@ -133,6 +137,7 @@ class BlockEffects:
                 MakeThin: self._make_thin,
                 ReadFilters: self._read_filters,
                 ReadSpent: self._read_spent,
+                ReadUtreexo: self._read_utreexo,
                 TakeSpent: self._take_spent,
                 WithdrawTransactions: transactions.withdraw_transactions,
                 Audit: self._write_audit,
@@ -180,6 +185,10 @@ class BlockEffects:
     def _read_spent(self, effect: ReadSpent) -> None:
         """Read the coins that a block spends; answered by ``SpentRead``."""
         _spawn(self._reads, self._find_spent(effect))
+
+    def _read_utreexo(self, effect: ReadUtreexo) -> None:
+        """Read a Utreexo proof or roots; answered by ``UtreexoRead``."""
+        _spawn(self._reads, self._find_utreexo(effect))
 
     def _take_spent(self, effect: TakeSpent) -> None:
         """A peer told them; only a sync with hints asks for that."""
@@ -281,6 +290,20 @@ class BlockEffects:
         except (StorageError, DecodeError) as error:
             log.warning("cannot read what block %s spends to serve it: %s", self._name(effect.index), error)
         self._reactor.feed(events.SpentRead(effect.peer_id, effect.index, coins))
+
+    async def _find_utreexo(self, effect: ReadUtreexo) -> None:
+        index, request, chain = self._utreexo, effect.request, self._chain
+        payload: bytes | None = None
+        try:
+            async with self._side.turn(effect.peer_id):
+                if index is not None and self._is_here(effect.peer_id):
+                    raw = undo = b""
+                    if wants_leaves(request):
+                        raw, undo = await chain.read_block(effect.index), await chain.read_undo(effect.index)
+                    payload = await self._side.run(lambda: utreexo_steps(index, request, raw, undo))
+        except (StorageError, DecodeError, KeyError) as error:
+            log.warning("cannot read the Utreexo proof of block %s to serve it: %s", self._name(effect.index), error)
+        self._reactor.feed(events.UtreexoRead(effect.peer_id, effect.index, payload))
 
     # -- events --------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ def check_first(sources: Sources) -> None:
     indexed = value_of(OPTIONS["blockfilterindex"], sources, network)
     if sources.flag("peerblockfilters", False) and not indexed:
         raise ConfigError("Cannot set -peerblockfilters without -blockfilterindex.")
+    if sources.flag("peerutreexoproofs", False) and not sources.flag("utreexoindex", False):
+        raise ConfigError("Cannot set -peerutreexoproofs without -utreexoindex.")
     if sources.number("prune", 0):
         _check_pruning(sources)
     if sources.flag("forcednsseed", False) and not sources.flag("dnsseed", True):

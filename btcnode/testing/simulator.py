@@ -420,6 +420,7 @@ class SimNode(Endpoint):
             fx.MakeThin: self._make_thin,
             fx.ReadFilters: lambda e: self._answer(ev.FiltersRead(e.peer_id, e.indices, None)),
             fx.ReadSpent: lambda e: self._answer(ev.SpentRead(e.peer_id, e.index, None)),
+            fx.ReadUtreexo: lambda e: self._answer(ev.UtreexoRead(e.peer_id, e.index, None)),
             fx.ResolveSeeds: self._resolve_seeds,
             fx.Log: lambda effect: self.lines.append(effect.text),
             fx.WithdrawTransactions: _nothing,  # they are judged all the same, as those that somebody has begun with

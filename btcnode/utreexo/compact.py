@@ -6,13 +6,14 @@ Of the other kinds the script follows from the input that spends the coin.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from hashlib import sha256
 
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import coin_script
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import hash160
+from btcnode.primitives.tx import Tx
 from btcnode.script.scriptparse import iter_ops
 
 PUBKEY_HASH, WITNESS_PUBKEY_HASH, SCRIPT_HASH, WITNESS_SCRIPT_HASH = 1, 2, 3, 4
@@ -60,10 +61,13 @@ def _kind(script: bytes) -> int:
 def block_leaves(block: ParsedBlock, spent: Iterable[Sequence[bytes]]) -> list[bytes]:
     """The compact leaves of a block's proof, in the order of its inputs; ``spent`` as in ``blocks.spent_leaves``."""
     own = set(block.txids)
-    leaves = []
-    for i, coins in enumerate(spent, 1):
-        tx = block.tx(i)
-        for n, coin in enumerate(coins):
-            if tx.prevouts[n][:32] not in own:
-                leaves.append(compact_leaf(coin, tx.script_sigs[n], tx.witnesses[n] if tx.witnesses else ()))
-    return leaves
+    return [leaf for i, coins in enumerate(spent, 1) for leaf in tx_leaves(block.tx(i), coins, own)]
+
+
+def tx_leaves(tx: Tx, coins: Sequence[bytes], own: Container[bytes]) -> list[bytes]:
+    """Those of the ``coins`` that a transaction spends, but for what is ``own``: of transactions of the same block."""
+    return [
+        compact_leaf(coin, tx.script_sigs[n], tx.witnesses[n] if tx.witnesses else ())
+        for n, coin in enumerate(coins)
+        if tx.prevouts[n][:32] not in own
+    ]

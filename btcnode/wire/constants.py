@@ -20,6 +20,7 @@ NODE_XTHIN = 1 << 4
 NODE_COMPACT_FILTERS = 1 << 6
 NODE_NETWORK_LIMITED = 1 << 10
 NODE_P2P_V2 = 1 << 11
+NODE_UTREEXO_ARCHIVE = 1 << 13  # BIP 183, draft: proofs of all blocks, but none of transactions
 NODE_BLOCK_UNDO = 1 << 21  # the draft leaves it open: that of its reference implementation
 
 SPENT_VERSION = 0  # of the form in which spent coins are told
@@ -33,7 +34,7 @@ SERVICE_NAMES = {
     NODE_P2P_V2: "P2P_V2",
 }
 
-OWN_SERVICE_NAMES = {NODE_XTHIN: "XTHIN", NODE_BLOCK_UNDO: "BLOCK_UNDO"}
+OWN_SERVICE_NAMES = {NODE_XTHIN: "XTHIN", NODE_BLOCK_UNDO: "BLOCK_UNDO", NODE_UTREEXO_ARCHIVE: "UTREEXO_ARCHIVE"}
 
 MSG_TX = 1
 MSG_BLOCK = 2
@@ -42,6 +43,7 @@ MSG_CMPCT_BLOCK = 4
 MSG_WTX = 5
 MSG_XTHINBLOCK = 5  # in get_xthin only, where nothing else stands
 MSG_BLOCK_SPENT = 1 << 29 | MSG_BLOCK  # in notfound only: the draft has no word for "not here"
+MSG_UTREEXO_PROOF = 1 << 24 | MSG_BLOCK  # in notfound only: the draft has no word for "not here"
 MSG_WITNESS_FLAG = 1 << 30
 MSG_TYPE_MASK = 0xFFFFFFFF >> 2
 MSG_WITNESS_TX = MSG_TX | MSG_WITNESS_FLAG
@@ -60,6 +62,8 @@ MAX_BLOOM_FILTER_SIZE = 36_000
 MAX_BLOOM_HASH_FUNCS = 50
 MAX_FILTERADD_SIZE = 520
 MAX_BLOCK_INPUTS = 1_000_000 // 41  # without witnesses, of a block that has nothing else
+MAX_UTREEXO_HASHES = (51 - 15) * MAX_BLOCK_INPUTS + (1 << 15)  # of a proof in a forest of 51 rows
+MAX_UTREEXO_ROOTS = 63
 MIN_SPENT_COIN_SIZE = 11  # bytes: index, height code, an empty script, the smallest amount
 MAX_BLOCK_TXS = 0xFFFF  # BIP152 indexes have 16 bits
 

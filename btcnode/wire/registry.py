@@ -1,4 +1,4 @@
-"""From a command to its class: every message that Bitcoin Core 31 speaks, those of XTHIN, and spent coins."""
+"""From a command to its class: all that Bitcoin Core 31 speaks, then XTHIN, spent coins, and Utreexo proofs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ MESSAGE_CLASSES: tuple[type[Message], ...] = (
     m.FilterAdd, m.FilterClear, m.SendHeaders, m.FeeFilter, m.SendCmpct, m.CmpctBlock, m.GetBlockTxn, m.BlockTxn,
     m.GetCFilters, m.CFilter, m.GetCFHeaders, m.CFHeaders, m.GetCFCheckpt, m.CFCheckpt, m.WtxidRelay, m.SendTxRcncl,
     m.GetXThin, m.XThinBlock, m.GetXBlockTx, m.XBlockTx, m.GetBlockSpent, m.BlockSpent,
+    m.GetUtreexoProof, m.UtreexoProof, m.GetUtreexoRoot, m.UtreexoRoot,
 )  # fmt: skip
 """In the order in which Core lists its message types, then those that it does not have."""
 

@@ -11,8 +11,12 @@ SHORT_IDS: tuple[str, ...] = (
     "", "addr", "block", "blocktxn", "cmpctblock", "feefilter", "filteradd", "filterclear", "filterload", "getblocks",
     "getblocktxn", "getdata", "getheaders", "headers", "inv", "mempool", "merkleblock", "notfound", "ping", "pong",
     "sendcmpct", "tx", "getcfilters", "cfilter", "getcfheaders", "cfheaders", "getcfcheckpt", "cfcheckpt", "addrv2",
+    "uproof", "getuproof", "", "", "", "", "uroot", "geturoot",
 )  # fmt: skip
-"""Commands by the first byte of the contents; 0 announces the long form, and what is not listed means nothing."""
+"""Commands by the first byte of the contents; 0 announces the long form, and what is not listed means nothing.
+
+From 29 on they are BIP 183's, which are sent to those only who sent them, or a request that has one, first.
+"""
 
 MAX_MESSAGE_CONTENTS = 1 + COMMAND_SIZE + MAX_PROTOCOL_MESSAGE_LENGTH
 
@@ -36,7 +40,8 @@ def split_contents(plain: bytes, start: int) -> tuple[str, bytes] | None:
         return None
     code = plain[start]
     if code:
-        return (SHORT_IDS[code], plain[start + 1 :]) if code < len(SHORT_IDS) else None
+        known = SHORT_IDS[code] if code < len(SHORT_IDS) else ""
+        return (known, plain[start + 1 :]) if known else None
     end = start + 1 + COMMAND_SIZE
     if len(plain) < end:
         return None

@@ -22,17 +22,17 @@ _btcnoded() {
     -datacarrier -disablewallet -discover -dns -dnsseed -fastprune -fixedseeds -forcednsseed -i2pacceptincoming
     -listen -listenonion -logips -loglevelalways -logratelimit -logsourcelocations -logthreadnames -logtimemicros
     -logtimestamps -natpmp -networkactive -peer-score-learning -peerblockfilters -peerblockinputs
-    -peerbloomfilters -permitbaremultisig -persistmempool -persistmempoolv1 -printpriority -printtoconsole
-    -privatebroadcast -progress -proxyrandomize -regtest -reindex -reindex-chainstate -rest -rpcwhitelistdefault
-    -server -shadow-stop -shrinkdebugfile -signet -spendzeroconfchange -stopafterblockimport -stun -swiftsync-full
-    -swiftsync-validate -testnet -testnet4 -txindex -txospenderindex -txreconciliation -unsafesqlitesync -upnp
-    -utreexoindex -v2transport -version -walletbroadcast -walletcrosschain -walletrbf -walletrejectlongchains
-    -whitelistforcerelay -whitelistrelay -xthin -addnode= -addresstype= -alertnotify= -asmap= -assumevalid=
-    -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify= -blockreconstructionextratxn=
-    -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain= -changetype= -checkaddrman=
-    -checkblocks= -checklevel= -conf= -connect= -consolidatefeerate= -cpu-affinity= -dashboardtoken=
-    -datacarriersize= -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude= -debuglogfile= -deprecatedrpc=
-    -discardfee= -dnsseedname= -dustrelayfee= -externalip= -fallbackfee= -i2psam= -includeconf=
+    -peerbloomfilters -peerutreexoproofs -permitbaremultisig -persistmempool -persistmempoolv1 -printpriority
+    -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex -reindex-chainstate -rest
+    -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet -spendzeroconfchange -stopafterblockimport
+    -stun -swiftsync-full -swiftsync-validate -testnet -testnet4 -txindex -txospenderindex -txreconciliation
+    -unsafesqlitesync -upnp -utreexoindex -v2transport -version -walletbroadcast -walletcrosschain -walletrbf
+    -walletrejectlongchains -whitelistforcerelay -whitelistrelay -xthin -addnode= -addresstype= -alertnotify=
+    -asmap= -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify=
+    -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain=
+    -changetype= -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -consolidatefeerate= -cpu-affinity=
+    -dashboardtoken= -datacarriersize= -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude= -debuglogfile=
+    -deprecatedrpc= -discardfee= -dnsseedname= -dustrelayfee= -externalip= -fallbackfee= -i2psam= -includeconf=
     -incrementalrelayfee= -keypool= -limitclustercount= -limitclustersize= -loadblock= -loglevel= -maxapsfee=
     -maxconnections= -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxtxfee=
     -maxuploadtarget= -mempool-eviction= -mempoolexpiry= -metrics-bind= -metrics-port= -minimumchainwork=

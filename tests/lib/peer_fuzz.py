@@ -39,7 +39,14 @@ from btcnode.testing.small_pool import COIN_VALUE, SmallPool, coin, output, spen
 from btcnode.wire import messages as m
 from btcnode.wire.bloom_filter import make_filter
 from btcnode.wire.codec import LimitExceeded, Message
-from btcnode.wire.constants import MSG_BLOCK_SPENT, NODE_BLOCK_UNDO, NODE_BLOOM, NODE_COMPACT_FILTERS, NODE_XTHIN
+from btcnode.wire.constants import (
+    MSG_BLOCK_SPENT,
+    NODE_BLOCK_UNDO,
+    NODE_BLOOM,
+    NODE_COMPACT_FILTERS,
+    NODE_UTREEXO_ARCHIVE,
+    NODE_XTHIN,
+)
 from btcnode.wire.registry import UnknownMessage, decode_message
 from btcnode.wire.subnet import SubNet
 from tests.lib.filtering import filter_block
@@ -58,6 +65,8 @@ PERMISSIONS = (
     + (Permission.MEMPOOL, Permission.BLOOM_FILTER, Permission.ADDR, Permission.DOWNLOAD)
 )  # fmt: skip
 Inventory = (1, 2, 3, 4, 5, 0x40000001, 0x40000002, 0x40000005, MSG_BLOCK_SPENT, 0, 7)
+
+OFFERED = NODE_BLOOM | NODE_COMPACT_FILTERS | NODE_XTHIN | NODE_BLOCK_UNDO | NODE_UTREEXO_ARCHIVE
 
 
 class FoundFilter(NamedTuple):
@@ -78,7 +87,7 @@ class PeerFuzzer:
             dns_seed=False,
             tx_relay=True,
             tx_reconciliation=True,
-            services=OWN_SERVICES | NODE_BLOOM | NODE_COMPACT_FILTERS | NODE_XTHIN | NODE_BLOCK_UNDO,
+            services=OWN_SERVICES | OFFERED,
             block_relay=rng.choice(("auto", "compact", "xthin")),
         )
         self.bench = Bench(params, config=config, transactions=cast(TxSource, self.pool), seed=seed)
@@ -252,6 +261,11 @@ class PeerFuzzer:
         """Spent coins, none, or too many for a message."""
         coins = self.rng.choice((None, b"\0", b"\1" + bytes(11), bytes(4_000_000)))
         self._feed(ev.SpentRead(effect.peer_id, effect.index, coins))
+
+    def read_utreexo(self, effect: fx.ReadUtreexo) -> None:
+        """A proof, none, or one too large for a message."""
+        payload = self.rng.choice((None, bytes(35), bytes(4_000_001)))
+        self._feed(ev.UtreexoRead(effect.peer_id, effect.index, payload))
 
     def take_spent(self, effect: fx.TakeSpent) -> None:
         """Coins that a peer told are wrong, or good."""
@@ -524,6 +538,10 @@ class PeerFuzzer:
             lambda: m.XBlockTx(self._hash(), self._block_parts()),
             lambda: m.GetBlockSpent(rng.choice((0, 0, 0, 1)), self._hash(), rng.randrange(30)),
             lambda: m.BlockSpent(self._hash(), rng.choice((b"\0", b"\1" + bytes(11)))),
+            lambda: m.GetUtreexoProof(self._hash(), rng.randrange(9), rng.randbytes(3), rng.randbytes(2)),
+            lambda: m.UtreexoProof(self._hash(), b"\0"),
+            lambda: m.GetUtreexoRoot(self._hash()),
+            lambda: m.UtreexoRoot(rng.randrange(9), 0, self._hash(), (self._hash(),)),
             lambda: UnknownMessage("sometext", rng.randbytes(9)),
         ]
 
@@ -544,6 +562,7 @@ class PeerFuzzer:
             assert len(peer.spent.in_flight) <= limits.MAX_SPENT_PER_PEER
             assert len(peer.spent.late) <= limits.MAX_LATE_PER_PEER
             assert len(peer.serve.spent) <= limits.MAX_SPENT_QUEUE
+            assert len(peer.serve.utreexo) <= limits.MAX_UTREEXO_QUEUE
             assert len(peer.serve.announce) <= limits.MAX_QUEUED_ANNOUNCEMENTS
             assert len(peer.serve.parts) <= limits.MAX_PENDING_BLOCKTXN
             assert peer.unjudged.again >= 0
@@ -580,6 +599,7 @@ ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
     fx.MakeThin: PeerFuzzer.make_thin,
     fx.ReadFilters: PeerFuzzer.read_filters,
     fx.ReadSpent: PeerFuzzer.read_spent,
+    fx.ReadUtreexo: PeerFuzzer.read_utreexo,
     fx.TakeSpent: PeerFuzzer.take_spent,
     fx.ResolveSeeds: PeerFuzzer.resolve,
     fx.DistrustBlocks: PeerFuzzer.nothing,

@@ -16,7 +16,7 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import sha256d
 from btcnode.primitives.tx import Tx
 from btcnode.wire import messages as m
-from btcnode.wire.codec import Message
+from btcnode.wire.codec import Message, encode_hashes
 from btcnode.wire.framing import FrameDecoder, FrameError
 from btcnode.wire.netaddr import ADDRESS_SIZES, NetAddress, Network
 from btcnode.wire.registry import BY_COMMAND, MESSAGE_CLASSES, PAYLOAD_LIMITS, decode_message, encode_message
@@ -124,10 +124,14 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     m.GetBlockSpent: st.builds(m.GetBlockSpent, u8, hash32, u32),
     m.BlockSpent: st.builds(m.BlockSpent, hash32, st.lists(st.binary(min_size=11, max_size=40), max_size=9).map(
         lambda coins: bytes((len(coins),)) + b"".join(coins))),
+    m.GetUtreexoProof: st.builds(m.GetUtreexoProof, hash32, u8, small, small),
+    m.UtreexoProof: st.builds(m.UtreexoProof, hash32, tuples(hash32).map(encode_hashes)),
+    m.GetUtreexoRoot: st.builds(m.GetUtreexoRoot, hash32),
+    m.UtreexoRoot: st.builds(m.UtreexoRoot, u64, u64, hash32, tuples(hash32), tuples(hash32)),
 }  # fmt: skip
 
 # payloads of these end where the sender likes: some prefixes are messages of their own
-ENDS_ANYWHERE = {m.Pong, m.BlockMessage, m.TxMessage, m.BlockSpent}
+ENDS_ANYWHERE = {m.Pong, m.BlockMessage, m.TxMessage, m.BlockSpent, m.UtreexoProof}
 VERSION_ENDS = {46, 80}
 
 by_class = pytest.mark.parametrize("cls", MESSAGE_CLASSES, ids=lambda cls: cls.command)
@@ -264,6 +268,10 @@ def _example(cls: type[Message]) -> Message:
         m.XBlockTx: m.XBlockTx(bytes(32), (tx, tx)),
         m.GetBlockSpent: m.GetBlockSpent(0, bytes(32), 5),
         m.BlockSpent: m.BlockSpent(bytes(32), b"\3" + bytes(33)),
+        m.GetUtreexoProof: m.GetUtreexoProof(bytes(32), 1, b"ab", b"c"),
+        m.UtreexoProof: m.UtreexoProof(bytes(32), b"\3" + bytes(96)),
+        m.GetUtreexoRoot: m.GetUtreexoRoot(bytes(32)),
+        m.UtreexoRoot: m.UtreexoRoot(3, 0, bytes(32), hashes, hashes),
         m.Addr: m.Addr(entries),
         m.AddrV2: m.AddrV2(entries),
         m.Inv: m.Inv((m.InvItem(1, hashes[0]),) * 3),

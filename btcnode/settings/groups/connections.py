@@ -218,6 +218,9 @@ class ConnectionSettings:
     peerblockinputs: bool = switch(
         "peerblockinputs", "Tell peers the coins that blocks spend, for their -swiftsync-full.", False
     )
+    peerutreexoproofs: bool = switch(
+        "peerutreexoproofs", "Serve Utreexo proofs and roots to peers (BIP 183, draft).", False
+    )
     txreconciliation: bool = switch("txreconciliation", "Offer to reconcile transactions (BIP330).", False)
     v2transport: bool = switch("v2transport", "Encrypt connections with peers that can (BIP324).", True)
     xthin: bool = switch("xthin", "Offer thin blocks (XTHIN) to nodes that speak them.", False)

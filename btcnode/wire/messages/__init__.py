@@ -11,13 +11,15 @@ from btcnode.wire.messages.handshake import FinalAlert, SendAddrV2, SendTxRcncl,
 from btcnode.wire.messages.headers import GetBlocks, GetHeaders, Headers
 from btcnode.wire.messages.inventory import GetData, Inv, InvItem, NotFound
 from btcnode.wire.messages.spent_coins import BlockSpent, GetBlockSpent
+from btcnode.wire.messages.utreexo import GetUtreexoProof, GetUtreexoRoot, UtreexoProof, UtreexoRoot
 from btcnode.wire.messages.xthin import GetXBlockTx, GetXThin, XBlockTx, XThinBlock
 
 __all__ = [
     "Addr", "AddrEntry", "AddrV2", "BlockMessage", "BlockSpent", "BlockTxn", "CFCheckpt", "CFHeaders", "CFilter",
     "CmpctBlock", "FeeFilter", "FilterAdd", "FilterClear", "FilterLoad", "FinalAlert", "GetAddr", "GetBlockSpent",
-    "GetBlockTxn", "GetBlocks", "GetCFCheckpt", "GetCFHeaders", "GetCFilters", "GetData", "GetHeaders", "GetXBlockTx",
-    "GetXThin", "Headers", "Inv", "InvItem", "Mempool", "MerkleBlock", "Message", "NotFound", "Ping", "Pong",
-    "PrefilledTx", "SendAddrV2", "SendCmpct", "SendHeaders", "SendTxRcncl", "TxMessage", "Verack", "Version",
-    "WtxidRelay", "XBlockTx", "XThinBlock",
+    "GetBlockTxn", "GetBlocks", "GetCFCheckpt", "GetCFHeaders", "GetCFilters", "GetData", "GetHeaders",
+    "GetUtreexoProof", "GetUtreexoRoot", "GetXBlockTx", "GetXThin", "Headers", "Inv", "InvItem", "Mempool",
+    "MerkleBlock", "Message", "NotFound", "Ping", "Pong", "PrefilledTx", "SendAddrV2", "SendCmpct", "SendHeaders",
+    "SendTxRcncl", "TxMessage", "UtreexoProof", "UtreexoRoot", "Verack", "Version", "WtxidRelay", "XBlockTx",
+    "XThinBlock",
 ]  # fmt: skip

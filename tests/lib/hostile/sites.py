@@ -124,7 +124,7 @@ class OurNode(Node):
 
     def __init__(self, directory: Path, *options: str) -> None:
         super().__init__()
-        serves = [f"--{name}" for name in (*SERVES, "xthin", "peerblockinputs")]
+        serves = [f"--{name}" for name in (*SERVES, "xthin", "peerblockinputs", "utreexoindex", "peerutreexoproofs")]
         self.process = NodeProcess(
             directory, "regtest", *serves, "--metrics-port", str(self.metrics_port), "--connect", "0", *options
         )

@@ -198,6 +198,7 @@ def test_the_home_of_nobody_is_a_name_like_another(tmp_path: Path) -> None:
 
 REFUSALS = (
     ("Cannot set -peerblockfilters without -blockfilterindex.", {"peerblockfilters": True}),
+    ("Cannot set -peerutreexoproofs without -utreexoindex.", {"peerutreexoproofs": True}),
     ("Prune mode is incompatible with -txindex.", {"prune": 1000, "txindex": True}),
     ("Cannot set -forcednsseed to true when setting -dnsseed to false.", {"forcednsseed": True, "dnsseed": False}),
     ("Cannot set -bind or -whitebind together with -listen=0", {"listen": False, "bind": "127.0.0.1:nothing"}),

@@ -121,8 +121,9 @@ def test_every_command_goes_through_and_its_size_is_known() -> None:
     assert b.buffered == 0
 
 
-def test_short_ids_are_bip_324s() -> None:
-    assert len(SHORT_IDS) == 29
+def test_short_ids_are_bip_324s_and_those_of_utreexo() -> None:
+    assert len(SHORT_IDS) == 37
+    assert [SHORT_IDS[n] for n in range(29, 37)] == ["uproof", "getuproof", "", "", "", "", "uroot", "geturoot"]
     assert (SHORT_IDS[1], SHORT_IDS[2], SHORT_IDS[12], SHORT_IDS[21], SHORT_IDS[28]) == (
         "addr", "block", "getheaders", "tx", "addrv2",
     )  # fmt: skip
@@ -134,7 +135,8 @@ def test_short_ids_are_bip_324s() -> None:
     "contents",
     [
         b"",
-        b"\x1d",
+        b"\x1f",
+        b"\x25",
         b"\xff\x00",
         b"\0",
         b"\0" + b"ping".ljust(11, b"\0"),

@@ -36,8 +36,12 @@ def test_every_command_of_core() -> None:
         "xblocktx",
         "getbspent",
         "bspent",
+        "getuproof",
+        "uproof",
+        "geturoot",
+        "uroot",
     ]
-    assert len(MESSAGE_CLASSES) == 35 + 4 + 2
+    assert len(MESSAGE_CLASSES) == 35 + 4 + 2 + 4
 
 
 def test_messages_are_slotted() -> None:
