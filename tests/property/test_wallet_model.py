@@ -196,6 +196,7 @@ class WalletMachine(RuleBasedStateMachine):
             entry, naive = ledger.transactions[txid], self.naive_state(tx)
             assert entry.is_confirmed == (naive == "confirmed")
             assert entry.in_pool == (naive == "pool")
+            assert entry.pool_conflicts.keys() <= self.pool.keys()
             if naive == "inactive":
                 assert not entry.is_block_conflicted
             if naive == "conflicted" and txid not in self.abandoned:
