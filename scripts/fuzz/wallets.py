@@ -2,7 +2,7 @@
 
     python scripts/fuzz/wallets.py --kills 200 --seed 1
 
-A node in a process of its own sends, replaces, mines, rescans and reorganises until it is killed (kill -9) after a
+A node in a process of its own sends, replaces, mines and rescans until it is killed (kill -9) after a
 random time. At the next start every transaction and address that it had answered has to be there, no coin may have
 two spenders of which none replaces the other, and its balance has to be what the UTXO set has for its descriptors.
 """
