@@ -88,6 +88,8 @@ FUZZED: dict[str, tuple[str, ...]] = {
     "rpc": ("--cases", "1", "--random-only", "--seconds", "3", "--passes", "bare", "--methods", "uptime"),
     "scripts": ("--cases", "20", "--out", "CACHE/scripts"),
     "swiftsync": ("--rounds", "20"),
+    "utreexo": ("--operations", "200"),
+    "wallets": ("--kills", "1", "--seconds", "0.5"),
 }
 OF_REAL_BLOCKS = {"parse"}
 ELSEWHERE = {"utxo_scale"}  # test_e2e_utxo_scale.py reads its rows
