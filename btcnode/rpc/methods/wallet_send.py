@@ -64,7 +64,7 @@ Sent = (
 )
 
 
-@rpc("wallet", examples=((EXAMPLE, 0.1), (EXAMPLE, 0.1, "donation", "sean's outpost", False, True, 6, "economical")),
+@rpc("wallet", examples=((EXAMPLE, 0.1), (EXAMPLE, 0.1, "donation", "seans outpost", False, True, 6, "economical")),
      notes=NEEDS_PASSPHRASE)  # fmt: skip
 async def sendtoaddress(
     node: NodeParts,

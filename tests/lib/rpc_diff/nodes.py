@@ -45,12 +45,12 @@ _OWN_NAME = re.compile(r"\b(btcnoded?|bitcoind?|Bitcoin Core)\b")
 
 
 def ours() -> list[str]:
-    """The command of this project's daemon."""
-    return [sys.executable, "-m", "btcnode.cli.daemon"]
+    """The command of this project's daemon, without a wallet."""
+    return [sys.executable, "-m", "btcnode.cli.daemon", "-disablewallet"]
 
 
 def theirs(bitcoind: str) -> list[str]:
-    """The command of a bitcoind that has no wallet, as ours."""
+    """The command of a bitcoind, without a wallet."""
     return [bitcoind, "-disablewallet"]
 
 

@@ -1,4 +1,7 @@
-"""The package stands without its optional extras: who installs plain ``btcnode`` can import every module of it."""
+"""The package stands without its optional extras: who installs plain ``btcnode`` can import every module of it.
+
+Only ``btcnode.data`` is there for who has its extra.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ class Refuse(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Refuse())
 import btcnode
 for module in pkgutil.walk_packages(btcnode.__path__, "btcnode."):
-    if module.name != sys.argv[1] and not module.name.endswith("__main__"):
+    of_an_extra = module.name == "btcnode.data" or module.name.startswith("btcnode.data.")
+    if module.name != sys.argv[1] and not module.name.endswith("__main__") and not of_an_extra:
         importlib.import_module(module.name)
         print(module.name)
 """

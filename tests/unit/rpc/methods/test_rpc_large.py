@@ -354,7 +354,7 @@ def test_names_that_are_too_long_for_any_are_not_looked_at(
         looked_at.append(len(text))
         return split_host_port(text, port)
 
-    monkeypatch.setattr("btcnode.net.addresses.split_host_port", noted)
+    monkeypatch.setattr("btcnode.settings.addresses.split_host_port", noted)
     _, reply, _ = running.post({"id": 1, "method": method, "params": params})
     assert reply["error"]["code"] == code and not looked_at
 
