@@ -208,14 +208,14 @@ def exported(folder: tuple[Path, MiniChain], out: Path) -> dict[str, int]:
 def test_duckdb_reads_an_export(folder: tuple[Path, MiniChain], tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     expected = exported(folder, tmp_path / "out")
-    found = duckdb.sql(f"select sum(fees), sum(size) from '{tmp_path}/out/blocks/*.parquet'").fetchone()
+    found = duckdb.sql(f"select sum(fees), sum(size) from '{tmp_path}/out/blocks/*.parquet'").fetchall()[0]
     assert found == (expected["fees"], expected["size"])
     query = f"""
         select count(*), count(o.value), sum(abs(i.prev_value - o.value))
         from '{tmp_path}/out/inputs/*.parquet' i left join '{tmp_path}/out/outputs/*.parquet' o
         on i.prev_txid = o.txid and i.prev_output = o.output"""
     coinbases = folder[1].tip + 1
-    assert duckdb.sql(query).fetchone() == (expected["inputs"], expected["inputs"] - coinbases, 0)
+    assert duckdb.sql(query).fetchall()[0] == (expected["inputs"], expected["inputs"] - coinbases, 0)
 
 
 def test_polars_reads_an_export(folder: tuple[Path, MiniChain], tmp_path: Path) -> None:
