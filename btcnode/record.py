@@ -9,7 +9,7 @@ mypy, not at run time.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, dataclass, field
+from dataclasses import MISSING, Field, dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, dataclass_transform, overload
@@ -67,6 +67,10 @@ def _hash(self: _Made) -> int:
     return hash(self._hashed(self))
 
 
+def _replace(self: Any, /, **changes: Any) -> Any:
+    return replace(self, **changes)
+
+
 def _collect(cls: type) -> dict[str, tuple[Any, Any, bool | None]]:
     """Fields by name, those of base classes first: annotation, default (a ``Field``, a value or ``MISSING``)."""
     found: dict[str, tuple[Any, Any, bool | None]] = {}
@@ -90,6 +94,23 @@ def _is_hashed(given: Any) -> bool:
 def _values_of(names: list[str]) -> Callable[[Any], Any]:
     """What gives the values of these fields, to compare and to hash; the same for all objects where there is none."""
     return attrgetter(*(names or ["__class__"]))
+
+
+def _by_name_only(given: Any, all_are: bool) -> bool:
+    own = getattr(given, "kw_only", MISSING) if isinstance(given, Field) else MISSING
+    return all_are if own is MISSING else bool(own)
+
+
+def _check_order(cls: type, given: dict[str, tuple[Any, Any, bool]]) -> None:
+    """Raise TypeError where a field that has to be given follows one that need not be."""
+    may_be_left_out = ""
+    for name, (_, default, keyword) in given.items():
+        if keyword or not _attribute(default, "init"):
+            continue
+        if _default(default)[0] is not MISSING:
+            may_be_left_out = name
+        elif may_be_left_out:
+            raise TypeError(f"{cls.__qualname__}.{name} has no default, and {may_be_left_out} before it has one")
 
 
 def _default(given: Any) -> tuple[Any, bool]:
@@ -145,8 +166,10 @@ def _late_init(cls: Any) -> Any:
 def _make(cls: Any, *, kw_only: bool, eq: bool, hashed: bool) -> Any:
     """The class anew, with slots, and with the methods that it does not define itself."""
     given = {
-        name: (note, default, kw_only if own is None else own) for name, (note, default, own) in _collect(cls).items()
+        name: (note, default, _by_name_only(default, kw_only) if own is None else own)
+        for name, (note, default, own) in _collect(cls).items()
     }
+    _check_order(cls, given)
     body = dict(cls.__dict__)
     for name, (_, default, _) in given.items():
         value, called = _default(default)
@@ -165,6 +188,7 @@ def _make(cls: Any, *, kw_only: bool, eq: bool, hashed: bool) -> Any:
     compared = [name for name, (_, default, _) in given.items() if _attribute(default, "compare")]
     body["_compared"] = _values_of(compared)
     body.setdefault("__repr__", _repr)
+    body.setdefault("__replace__", _replace)
     if eq:
         body.setdefault("__eq__", _eq)
         if body.get("__hash__") is None:

@@ -153,6 +153,29 @@ def test_a_default_that_all_would_share() -> None:
             names: list[str] = []  # noqa: RUF012
 
 
+def test_a_field_without_a_default_behind_one_with_it() -> None:
+    with pytest.raises(TypeError, match="second has no default, and first before it has one"):
+
+        @record
+        class Wrong:
+            first: int = 1
+            second: str  # type: ignore[misc]
+
+
+def test_one_field_by_name_only() -> None:
+    @struct
+    class Mixed:
+        size: int
+        colour: str = field(kw_only=True)
+        weight: int
+
+    assert repr(Mixed(1, 2, colour="red")).endswith("Mixed(size=1, colour='red', weight=2)")
+    changed: Any = Mixed(1, 2, colour="red").__replace__(size=3)  # type: ignore[attr-defined]
+    assert changed.size == 3
+    with pytest.raises(TypeError):
+        Mixed(1, 2, "red")  # type: ignore[call-arg]
+
+
 def test_a_dataclass_of_a_struct() -> None:
     @dataclass
     class Wider(Thing):
