@@ -188,10 +188,11 @@ class ExportFolder:
         found = [Partition.named(path.stem) for path in (self.out / MANIFEST_DIR).glob("*.json")]
         return sorted(partition for partition in found if partition is not None)
 
-    def last_hash(self, partition: Partition) -> bytes:
-        """Hash of the last block of a partition, empty where its manifest cannot be read."""
+    def hash_at(self, partition: Partition, height: int) -> bytes:
+        """Hash of a block of a partition, empty where its manifest cannot be read."""
         try:
-            return from_display(json.loads(self.manifest_path(partition).read_text())["hashes"][-1])
+            hashes = json.loads(self.manifest_path(partition).read_text())["hashes"]
+            return from_display(hashes[height - partition.first])
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return b""
 
@@ -250,16 +251,32 @@ def export_chain(
 
 
 def _those_of_chain(target: ExportFolder, chain: Chain, form: ExportForm, result: Exported) -> list[Partition]:
-    """The partitions that the chain still has; the others are removed."""
-    good = []
-    for partition in target.partitions():
+    """The partitions that the chain still has; others are removed, and those that a larger one has made needless.
+
+    A chain that only ends earlier (a node that syncs anew) takes nothing away.
+    """
+    partitions = target.partitions()
+    tip_hash = chain.hash(chain.tip)
+    is_behind = any(
+        one.first <= chain.tip <= one.last and target.hash_at(one, chain.tip) == tip_hash for one in partitions
+    )
+    good: list[Partition] = []
+    for partition in partitions:
         is_whole = all(target.table_path(table, partition).exists() for table in form.tables)
-        if is_whole and partition.last <= chain.tip and target.last_hash(partition) == chain.hash(partition.last):
+        if partition.last <= chain.tip:
+            is_of_chain = target.hash_at(partition, partition.last) == chain.hash(partition.last)
+        else:
+            is_of_chain = is_behind
+        if is_whole and is_of_chain:
             good.append(partition)
         else:
             target.remove(partition, form.tables)
             result.removed += 1
-    return good
+    needless = [one for one in good if any(other != one and other.covers(one) for other in good)]
+    for partition in needless:  # a kill between a large partition's manifest and this
+        target.remove(partition, form.tables)
+        result.removed += 1
+    return [one for one in good if one not in needless]
 
 
 def _write_task(shared: _Shared, task: _ExportTask) -> Written:

@@ -27,6 +27,7 @@ from btcnode.data.verify import (
     find_spends,
     verify_task,
 )
+from btcnode.errors import ConfigError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import to_display
 from btcnode.storage.block_import import MIN_BLOCK_SIZE
@@ -121,8 +122,13 @@ class TableWork:
         self.median_times = chain.median_times
 
     def tasks(self, last: int, task_bytes: int) -> Iterator[VerifyTask]:
-        """See ``Work``; row groups are not cut."""
+        """See ``Work``; row groups are not cut: raises ConfigError for a height within one."""
         waiting: list[TablePlace] = []
+        within = next((place for place in self._chain.groups if place.first <= last < place.last), None)
+        if within is not None:
+            raise ConfigError(
+                f"Height {last} lies within a row group of the export: --to can be {within.first - 1} or {within.last}"
+            )
         for place in self._chain.groups:
             if place.last > last:
                 break
@@ -199,6 +205,9 @@ def verify_chain(
             done += outcome.last - outcome.first + 1
             report.lost_workers = runner.lost
             show(done, last + 1)
+        if done != last + 1:
+            text = f"{done} of {last + 1} blocks were looked at"
+            report.failures.append(Failure(-1, "", "unreadable", text))
         if not report.failures:  # else sums are of parts only
             _put_sums_together(total, report, work, runner, shared, task_bytes)
     report.seconds = monotonic() - began
@@ -224,6 +233,10 @@ def _put_sums_together(
         for found in runner.run(find_spends, search, work.tasks(report.height, task_bytes)):
             spends += found
         report.failures += _culprits(spends)
+        unnamed = unmatched - {spend.key for spend in spends}
+        if unnamed:
+            text = f"{len(unnamed)} coins were spent more often than made, by inputs that were gone the second time"
+            report.failures.append(Failure(-1, "", "bad-txns-inputs-missingorspent", text))
     report.muhash, report.txouts, report.amount = total.muhash(), total.txouts, total.amount
 
 

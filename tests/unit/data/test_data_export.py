@@ -150,15 +150,42 @@ def test_a_reorganisation_changes_only_what_it_touches(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out/manifest").iterdir())[-1].startswith("0000000050")
 
 
-def test_a_chain_that_became_shorter_leaves_nothing_of_the_longer_one(tmp_path: Path) -> None:
+def test_a_chain_that_ends_earlier_takes_nothing_away(tmp_path: Path) -> None:
     chain = MiniChain(blocks=25)
     folder_of(chain, tmp_path / "long")
     run(tmp_path / "long", tmp_path / "out")
+    before = contents(tmp_path / "out")
     shorter = WrittenFolder(tmp_path / "short")
     shorter.append(stored(chain.history[:12]), 1)
+    assert run(tmp_path / "short", tmp_path / "out").removed == 0
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_shorter_chain_of_other_blocks_leaves_nothing_of_the_longer_one(tmp_path: Path) -> None:
+    chain = MiniChain(blocks=25)
+    folder_of(chain, tmp_path / "long")
+    run(tmp_path / "long", tmp_path / "out")
+    other = MiniChain()
+    for block, _ in chain.history[:12]:
+        other.accept(block.raw)
+    other.accept(other.template(extra=b"other").build())
+    folder_of(other, tmp_path / "short")
     run(tmp_path / "short", tmp_path / "out")
     run(tmp_path / "short", tmp_path / "anew")
     assert contents(tmp_path / "out") == contents(tmp_path / "anew")
+
+
+def test_what_a_larger_partition_has_made_needless_goes_after_a_kill(chain: UncheckedChain, tmp_path: Path) -> None:
+    folder_of(chain, tmp_path / "blocks")
+    run(tmp_path / "blocks", tmp_path / "out", last=25)
+    small = {path.relative_to(tmp_path / "out"): path.read_bytes() for path in (tmp_path / "out").rglob("*0025-*")}
+    assert small
+    run(tmp_path / "blocks", tmp_path / "out", last=29)
+    whole = contents(tmp_path / "out")
+    for path, was in small.items():
+        (tmp_path / "out" / path).write_bytes(was)
+    run(tmp_path / "blocks", tmp_path / "out", last=29)
+    assert contents(tmp_path / "out") == whole
 
 
 def test_a_folder_has_one_export(chain: UncheckedChain, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from btcnode.data.schema import TABLES
 from btcnode.data.tables import TableChain
 from btcnode.data.tasks import TaskRunner
 from btcnode.data.verification import FolderWork, TableWork, verify_chain
-from btcnode.data.verify import Failure
+from btcnode.data.verify import Failure, VerifyTask
 from btcnode.errors import ConfigError
 from btcnode.primitives.coin import coin_value, make_txout
 from btcnode.primitives.hashes import to_display
@@ -72,8 +73,34 @@ def test_an_export_is_verified_as_the_files_are(chain: UncheckedChain, tmp_path:
         assert report.is_good and report.height == chain.tip
         with pytest.raises(ConfigError, match="ends at"):
             verify_chain(work, runner, last=chain.tip + 1)
+        with pytest.raises(ConfigError, match="lies within a row group of the export: --to can be 9 or 19"):
+            verify_chain(work, runner, last=15)
+        assert verify_chain(work, runner, last=19, task_bytes=TASK).is_good
     with pytest.raises(ConfigError, match="no folder of an export"):
         TableChain(tmp_path / "blocks", REGTEST)
+
+
+def test_blocks_that_no_task_has_are_missed(chain: UncheckedChain, tmp_path: Path) -> None:
+    class Lazy(FolderWork):
+        def tasks(self, last: int, task_bytes: int) -> Iterator[VerifyTask]:
+            yield from list(super().tasks(last, task_bytes))[:-1]
+
+    with TaskRunner() as runner:
+        work = Lazy(BlockFolder(folder_of(chain, tmp_path / "blocks").path, REGTEST))
+        report = verify_chain(work, runner, task_bytes=TASK)
+    assert [failure.reason for failure in report.failures] == ["unreadable"]
+    assert "blocks were looked at" in report.failures[0].detail
+
+
+def test_coins_that_nobody_is_found_to_have_spent_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = UncheckedChain(blocks=110)
+    chain.accept(chain.template(spend(chain.coinbases[1], value=5)).build())
+    chain.accept(chain.template().build())
+    chain.force(chain.template(spend(chain.coinbases[2], chain.coinbases[1], value=7)).build())
+    folder = folder_of(chain, tmp_path / "blocks")
+    monkeypatch.setattr("btcnode.data.verification.find_spends", lambda shared, task: [])
+    failure = only_failure(verified(folder.path))
+    assert failure.reason == "bad-txns-inputs-missingorspent" and failure.detail.startswith("1 coins")
 
 
 def test_a_set_that_is_another_is_told(chain: UncheckedChain, tmp_path: Path) -> None:
