@@ -92,6 +92,7 @@ def wallet_errors() -> Iterator[None]:
         Trouble.UNNAMED: RpcCode.INVALID_PARAMETER,
         Trouble.INVALID_BACKUP: RpcCode.INVALID_PARAMETER,
         Trouble.ENCRYPTION: RpcCode.ENCRYPTION_FAILED,
+        Trouble.ENCRYPTED_ALREADY: RpcCode.WRONG_ENC_STATE,
         Trouble.KEYPOOL: RpcCode.KEYPOOL_RAN_OUT,
     }
     try:

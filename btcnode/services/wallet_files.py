@@ -16,6 +16,7 @@ from btcnode.errors import ConfigError, CorruptionError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.settings.groups.wallet import WalletSettings
 from btcnode.settings.settings import Settings
+from btcnode.storage.durable import sync_directory, sync_file
 from btcnode.wallet.book import BookEntry
 from btcnode.wallet.descriptor_keys import DescriptorKeys
 from btcnode.wallet.errors import Trouble, WalletError
@@ -94,14 +95,11 @@ def check_existing(path: Path, magic: bytes, loaded: Collection[Path]) -> Path:
     return file
 
 
-def check_new(path: Path, magic: bytes, loaded: Collection[Path]) -> None:
-    """Raise WalletError where a wallet is already; ``loaded`` files are not looked at."""
+def check_new(path: Path) -> None:
+    """Raise WalletError where a wallet is already, or any other file of that name."""
+    file = path / FILE_NAME
     try:
-        taken = (path / FILE_NAME).resolve() in loaded or kind_of_file(path / FILE_NAME, magic) in (
-            "ours",
-            "core",
-            "legacy",
-        )
+        taken = file.exists() or file.is_symlink()
     except OSError as error:
         raise WalletError(f"Failed to access database path '{path}': {error.strerror}") from None
     if taken:
@@ -122,7 +120,10 @@ def place_backup(path: Path, backup: Path) -> Callable[[], None]:
         raise WalletError(f"Failed to restore wallet. Database file exists in '{file}'.", Trouble.ALREADY_EXISTS)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # nobody else reads private keys
         shutil.copyfile(backup, file)
+        sync_file(file)
+        sync_directory(path)
     except OSError as error:
         raise WalletError(f"Failed to restore database path '{path}'. {error.strerror}") from None
 

@@ -184,7 +184,8 @@ class Wallets:
         self._note_best_block(wallet)
         _lock(wallet)
         try:
-            await self.save(wallet)
+            while len(wallet.journal):  # others may change something meanwhile
+                await self.save(wallet)
         finally:
             del self.loaded[wallet.name]
             self._behind.discard(wallet.name)
@@ -271,7 +272,7 @@ class Wallets:
             magic, options = self._settings.params.magic, self._settings.wallet
             try:
                 path = wallet_path(self.directory, name)
-                check_new(path, magic, self._open_files())
+                check_new(path)
                 make = partial(WalletStore.create, path, magic, unsafe=options.unsafesqlitesync)
                 self._stores[name] = await self.in_thread(make)
             except WalletError as error:
@@ -347,8 +348,11 @@ class Wallets:
         return complete
 
     async def unload(self, wallet: Wallet, load_on_startup: bool | None) -> list[str]:
-        """Save a wallet and forget it; returns warnings. Raises StorageError."""
-        await self._let_go(wallet)
+        """Save a wallet and forget it; returns warnings. Raises WalletError where that has been done, StorageError."""
+        async with wallet.turn:  # who makes a transaction of it goes first
+            if self.loaded.get(wallet.name) is not wallet:
+                raise WalletError("Requested wallet does not exist or is not loaded", Trouble.NOT_FOUND)
+            await self._let_go(wallet)
         return self._remember(wallet.name, load_on_startup)
 
     async def backup(self, wallet: Wallet, target: Path) -> None:
@@ -369,7 +373,8 @@ class Wallets:
         try:
             return await self.load(name, load_on_startup)
         except BaseException:
-            await self.in_thread(undo)
+            if name not in self.loaded and name not in self._opening:
+                await self.in_thread(undo)
             raise
 
     def _remember(self, name: str, load_on_startup: bool | None) -> list[str]:
@@ -403,11 +408,16 @@ class Wallets:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def save(self, wallet: Wallet) -> None:
-        """Whatever has changed in a wallet is on disk when this returns; raises StorageError."""
+        """Whatever has changed in a wallet is on disk when this returns; raises StorageError.
+
+        So it does for a wallet that was unloaded meanwhile, also when another one of its name was loaded.
+        """
         async with self._writing.setdefault(wallet.name, asyncio.Lock()):
-            store = self._stores.get(wallet.name)
-            if not len(wallet.journal) or store is None:
+            if not len(wallet.journal):
                 return
+            store = self._stores.get(wallet.name)
+            if store is None or self.loaded.get(wallet.name, wallet) is not wallet:
+                raise StorageError(f"wallet {wallet.shown_name} is not loaded any more: nothing was changed")
             changes = wallet.journal.take()
             try:
                 await self.in_thread(partial(store.write, changes))
@@ -437,9 +447,16 @@ class Wallets:
     # -- encryption ----------------------------------------------------------------------------------------------
 
     async def encrypt(self, wallet: Wallet, passphrase: str) -> None:
-        """Encrypt a wallet's keys, give it a new seed unless it is blank, and lock it; raises StorageError."""
+        """Encrypt a wallet's keys, give it a new seed unless it is blank, and lock it.
+
+        Raises WalletError where that has been done, StorageError.
+        """
 
         async with wallet.turn:
+            if wallet.vault.is_encrypted:  # by who had the turn before
+                raise WalletError(
+                    "Error: running with an encrypted wallet, but encryptwallet was called.", Trouble.ENCRYPTED_ALREADY
+                )
             await self._encrypt(wallet, passphrase)
             if not wallet.has(WalletFlag.BLANK):
                 await self.set_up_descriptors(wallet)
@@ -465,13 +482,13 @@ class Wallets:
         if master is None:
             return False
         wallet.vault.unlock(master)
-        await self.top_up(wallet)
-        await self.save(wallet)
         relocking = wallet.relocking
         if relocking.timer is not None:
             relocking.timer.cancel()
         relocking.until = self.now() + seconds
         relocking.timer = asyncio.get_running_loop().call_later(seconds, _lock, wallet)
+        await self.top_up(wallet)
+        await self.save(wallet)
         return True
 
     async def change_passphrase(self, wallet: Wallet, old: str, new: str) -> bool:
@@ -501,11 +518,18 @@ class Wallets:
         Raises StorageError.
         """
 
-        wallet.ledger.add(tx, INACTIVE, self.now(), notes=notes)
-        await self.save(wallet)
+        entry = wallet.ledger.add(tx, INACTIVE, self.now(), notes=notes)
+        try:
+            await self.save(wallet)
+        except StorageError:
+            wallet.ledger.abandon(entry)  # whoever is told of an error pays again
+            raise
         if not wallet.options.walletbroadcast:
             return ""
-        return await self._submit(tx, relay=True)
+        refused = await self._submit(tx, relay=True)
+        if refused:
+            log.warning("[%s] Transaction cannot be broadcast immediately, %s", wallet.shown_name, refused)
+        return refused
 
     async def _submit(self, tx: Tx, *, relay: bool) -> str:
         transactions, pool = self._transactions, self._transactions.pool
@@ -578,6 +602,8 @@ class Wallets:
         return self._scanner
 
     def _note_best_block(self, wallet: Wallet, index: int = -1) -> None:
+        if index < 0 and wallet.name in self._behind:
+            return  # it has not looked at all blocks up to the tip that it goes for
         index = self._chain.tree.find(wallet.ledger.tip_hash) if index < 0 else index
         if index >= 0:
             self.scanner.note_best_block(wallet, index)

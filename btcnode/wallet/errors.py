@@ -18,6 +18,7 @@ class Trouble(Enum):
     UNNAMED = auto()
     INVALID_BACKUP = auto()
     ENCRYPTION = auto()
+    ENCRYPTED_ALREADY = auto()
     KEYPOOL = auto()
     OTHER = auto()
 

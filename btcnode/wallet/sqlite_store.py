@@ -6,6 +6,7 @@ wallet of Bitcoin Core is taken for one of these or the other way round.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
@@ -118,6 +119,10 @@ class WalletStore:
         except OSError as error:
             raise WalletError(f"Failed to create database path '{directory}': {error.strerror}") from None
         path = directory / FILE_NAME
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # nobody else reads private keys
+        except OSError as error:
+            raise WalletError(f"Failed to create database path '{directory}': {error.strerror}") from None
         store = cls._connect(path, unsafe=unsafe)
         try:
             store._db.executescript(

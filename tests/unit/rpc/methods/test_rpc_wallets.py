@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from btcnode.errors import StorageError
+from btcnode.rpc.errors import RpcError
 from btcnode.wallet.sqlite_store import WalletStore
 from tests.lib.node_parts import START, regtest_config
 from tests.unit.conftest import Running
@@ -216,3 +219,85 @@ def test_what_cannot_be_written_is_told_and_written_later(lab: Running, monkeypa
     lab.call("loadwallet", "w")
     assert lab.call("listlabels") == ["", "after", "lost?"]
     assert lab.call("getbalances")["mine"]["immature"] == 150
+
+
+def together(lab: Running, *calls: tuple[Any, ...]) -> list[Any]:
+    """The results of these calls at the same time, or their errors."""
+
+    async def main() -> list[Any]:
+        work = [lab.table.call_async(lab.table.find(name), list(params)) for name, *params in calls]
+        return await asyncio.gather(*work, return_exceptions=True)
+
+    return lab.do(main())
+
+
+def test_a_wallet_is_encrypted_once(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    first, second = together(lab, ("encryptwallet", "first"), ("encryptwallet", "second"))
+    assert "wallet encrypted" in first
+    assert isinstance(second, RpcError) and second.code == -15
+    assert lab.call("walletpassphrase", "first", 1000) is None
+    assert len(lab.call("listdescriptors", True)["descriptors"]) == 16
+
+
+def test_what_was_answered_is_kept_also_while_the_wallet_is_unloaded(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    for order in (slice(None), slice(None, None, -1)):
+        calls = [("getnewaddress", "x"), ("unloadwallet", "w"), ("getnewaddress", "y"), ("unloadwallet", "w")]
+        results = together(lab, *calls[order])
+        lab.call("loadwallet", "w")
+        for address in results:
+            if isinstance(address, str):
+                assert lab.call("getaddressinfo", address)["labels"]
+        assert lab.call("getnewaddress") not in results
+
+
+def test_a_wallet_takes_nobodys_file_and_shows_its_own_to_nobody(lab: Running) -> None:
+    directory = lab.settings.net_dir / "wallets"
+    (directory / "foreign").mkdir()
+    (directory / "foreign/wallet.dat").write_bytes(b"")
+    assert lab.call("createwallet", "foreign")["message"].endswith("Database already exists.")
+    assert (directory / "foreign/wallet.dat").read_bytes() == b""
+    before = os.umask(0)
+    try:
+        lab.call("createwallet", "own")
+        lab.call("backupwallet", str(directory / "copy"))
+        lab.call("restorewallet", "again", str(directory / "copy"))
+    finally:
+        os.umask(before)
+    for path in ("own/wallet.dat", "own/wallet.dat-wal", "again/wallet.dat"):
+        assert (directory / path).stat().st_mode & 0o777 == 0o600, path
+
+
+def test_a_payment_that_was_answered_with_an_error_is_given_up(lab: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.call("createwallet", "w")
+    lab.call("generatetoaddress", 101, lab.call("getnewaddress"))
+    full = StorageError("the disk is full")
+
+    def fails(self: WalletStore, changes: Any) -> None:
+        raise full
+
+    with monkeypatch.context() as broken:
+        broken.setattr(WalletStore, "write", fails)
+        assert lab.call("sendtoaddress", ADDRESS, 1, "", "", False, True, None, "unset", False, 10)["code"] == -4
+    assert lab.call("getrawmempool") == []
+    rows = [row for row in lab.call("listtransactions") if row["category"] == "send"]
+    assert [row["abandoned"] for row in rows] == [True] * len(rows)
+    lab.call("unloadwallet", "w")
+    lab.call("loadwallet", "w")
+    assert lab.call("getrawmempool") == []
+    assert lab.call("getbalance") == 50
+
+
+def test_an_unlocked_wallet_locks_itself_also_after_an_error(lab: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.call("createwallet", "w")
+    lab.call("encryptwallet", "pass")
+    full = StorageError("the disk is full")
+
+    async def fails(*_: Any) -> None:
+        raise full
+
+    with monkeypatch.context() as broken:
+        broken.setattr("btcnode.services.wallets.Wallets.save", fails)
+        assert lab.call("walletpassphrase", "pass", 1000)["code"] == -4
+    assert lab.call("getwalletinfo")["unlocked_until"] == START + 1000
