@@ -52,8 +52,13 @@ def wallets_dir(settings: Settings) -> Path:
 def wallet_path(directory: Path, name: str) -> Path:
     """Where the wallet of this name lies, or would; raises WalletError for what cannot be one's name."""
     path = Path(os.path.normpath(directory / name)) if name else directory  # links stay as they are
-    is_plain = path.is_file() and not path.is_symlink() and "/" not in name
-    if not (path.is_dir() or is_plain or not (path.exists() or path.is_symlink())):
+    try:
+        path.resolve()
+        is_plain = path.is_file() and not path.is_symlink() and "/" not in name
+        can_be = path.is_dir() or is_plain or not (path.exists() or path.is_symlink())
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, links in a circle
+        can_be = False
+    if not can_be:
         raise WalletError(
             f"Invalid -wallet path '{name}'. -wallet path should point to a directory where wallet.dat and"
             " database/log.?????????? files can be stored, a location where such a directory could be created, or (for"

@@ -369,7 +369,7 @@ class Wallets:
 
         if not name:
             raise WalletError("Wallet name cannot be empty", Trouble.UNNAMED)
-        undo = await self.in_thread(partial(place_backup, self.directory / name, backup))
+        undo = await self.in_thread(partial(place_backup, wallet_path(self.directory, name), backup))
         try:
             return await self.load(name, load_on_startup)
         except BaseException:
@@ -494,16 +494,17 @@ class Wallets:
     async def change_passphrase(self, wallet: Wallet, old: str, new: str) -> bool:
         """Seal the master key anew; False for a wrong passphrase. Raises StorageError."""
 
-        record = wallet.vault.record
-        assert record is not None
-        master = await asyncio.to_thread(open_master, record, old)
-        if master is None:
-            return False
-        wallet.vault.record = await asyncio.to_thread(seal_master, master, new)
-        wallet.journal.note("master", *wallet.vault.record)
-        await self.save(wallet)
-        await self.in_thread(self._stores[wallet.name].rewrite)
-        return True
+        async with wallet.turn:  # of two at a time the second one begins with what the first one has made
+            record = wallet.vault.record
+            assert record is not None
+            master = await asyncio.to_thread(open_master, record, old)
+            if master is None:
+                return False
+            wallet.vault.record = await asyncio.to_thread(seal_master, master, new)
+            wallet.journal.note("master", *wallet.vault.record)
+            await self.save(wallet)
+            await self.in_thread(self._stores[wallet.name].rewrite)
+            return True
 
     def lock(self, wallet: Wallet) -> None:
         """Forget the keys of an encrypted wallet."""
@@ -617,7 +618,6 @@ class Wallets:
             raise WalletError(
                 "Wallet files should not be reused across chains. Restart bitcoind with -walletcrosschain to override."
             )
-        self._forget_lost_blocks(wallet)
         known = active.find_fork_with(locator) if locator else -1
         await self._catch_up(wallet, max(known, 0))
 
@@ -640,6 +640,7 @@ class Wallets:
 
         tree, active, ledger = self._chain.tree, self._chain.driver.chainstate.active, wallet.ledger
         while True:
+            self._forget_lost_blocks(wallet)  # who catches up is not told of blocks that go
             tip = active.tip
             ledger.tip_height, ledger.tip_hash = tree.height(tip), tree.hash(tip)
             if known < ledger.tip_height:

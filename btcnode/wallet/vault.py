@@ -18,8 +18,8 @@ from btcnode.errors import CorruptionError
 from btcnode.wallet.errors import Trouble, WalletError, WalletLockedError
 
 KEY_SIZE, SALT_SIZE, NONCE_SIZE = 32, 16, 12
-SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 15, 8, 1  # 32 MiB, a tenth of a second
-MAX_SCRYPT_N = 1 << 20  # of what a file asks for: a gigabyte
+SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 15, 8, 3  # 32 MiB, three tenths of a second: what OWASP advises at that size
+MAX_SCRYPT_BYTES, MAX_SCRYPT_P = 1 << 30, 16  # of what a file may ask for
 _MASTER = b"btcnode wallet master key"
 
 
@@ -52,15 +52,17 @@ def _stretch(passphrase: str, salt: bytes, n: int, r: int, p: int) -> bytes:
 
 
 def seal_master(master: bytes, passphrase: str) -> SealedMaster:
-    """Seal a master key; takes a tenth of a second."""
+    """Seal a master key; takes three tenths of a second."""
     salt = secrets.token_bytes(SALT_SIZE)
     key = _stretch(passphrase, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
     return SealedMaster(salt, SCRYPT_N, SCRYPT_R, SCRYPT_P, _seal(key, master, _MASTER))
 
 
 def open_master(record: SealedMaster, passphrase: str) -> bytes | None:
-    """The master key, None for a wrong passphrase; takes a tenth of a second. Raises CorruptionError."""
-    if not 1 < record.n <= MAX_SCRYPT_N or record.n & (record.n - 1) or record.r > 32 or record.p > 16:
+    """The master key, None for a wrong passphrase; takes three tenths of a second. Raises CorruptionError."""
+    n, r, p = record.n, record.r, record.p
+    is_known = all(isinstance(value, int) for value in (n, r, p)) and n > 1 and r > 0 and 0 < p <= MAX_SCRYPT_P
+    if not is_known or n & (n - 1) or 128 * n * r > MAX_SCRYPT_BYTES:
         raise CorruptionError("the wallet's master key asks for what no wallet of this program has")
     return _open(_stretch(passphrase, record.salt, record.n, record.r, record.p), record.sealed, _MASTER)
 

@@ -301,3 +301,21 @@ def test_an_unlocked_wallet_locks_itself_also_after_an_error(lab: Running, monke
         broken.setattr("btcnode.services.wallets.Wallets.save", fails)
         assert lab.call("walletpassphrase", "pass", 1000)["code"] == -4
     assert lab.call("getwalletinfo")["unlocked_until"] == START + 1000
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "y/" * 3000])
+@pytest.mark.parametrize("method", ["createwallet", "loadwallet", "restorewallet"])
+def test_names_that_no_file_can_have(lab: Running, method: str, name: str) -> None:
+    given = [name, "backup"] if method == "restorewallet" else [name]
+    reply = lab.call(method, *given)
+    assert reply["code"] in (-4, -8, -18), reply
+    assert "Internal error" not in reply["message"]
+
+
+def test_of_two_new_passphrases_at_once_one_is_refused(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    lab.call("encryptwallet", "old")
+    change = ("walletpassphrasechange", "old")
+    first, second = together(lab, (*change, "first"), (*change, "second"))
+    assert first is None and isinstance(second, RpcError) and second.code == -14
+    assert lab.call("walletpassphrase", "first", 10) is None
