@@ -588,8 +588,6 @@ class Wallets:
     def latest_times(self) -> LatestTimes:
         """The latest times of blocks, by height."""
         if self._times is None:
-            from btcnode.services.wallet_scan import LatestTimes
-
             self._times = LatestTimes(self._chain)
         return self._times
 
@@ -597,8 +595,6 @@ class Wallets:
     def scanner(self) -> Scanner:
         """What looks through blocks."""
         if self._scanner is None:
-            from btcnode.services.wallet_scan import Scanner
-
             self._scanner = Scanner(self._chain, self._indexes.filters, self.save)
         return self._scanner
 
