@@ -260,6 +260,11 @@ class Psbt:
                 known.add(xpub.order)
                 self.xpubs.append(xpub)
 
+    def become(self, other: Psbt) -> None:
+        """Hold what another one does, which nobody changes any more."""
+        self.tx, self.inputs, self.outputs, self.xpubs = other.tx, other.inputs, other.outputs, other.xpubs
+        self.version, self.unknown, self.proprietary = other.version, other.unknown, other.proprietary
+
     def merge(self, other: Psbt) -> bool:
         """Take over what another one has more; False, and nothing done, when it is for another transaction."""
         if self.tx.txid != other.tx.txid:

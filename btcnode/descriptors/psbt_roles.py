@@ -77,6 +77,11 @@ def is_signed_and_valid(psbt: Psbt, index: int, *, taproot: bool = True) -> bool
     return True
 
 
+def is_complete(psbt: Psbt) -> bool:
+    """Whether all inputs are signed and valid."""
+    return all(is_signed_and_valid(psbt, index) for index in range(len(psbt.inputs)))
+
+
 def _agrees(item: PsbtInput, hash_type: int) -> bool:
     """Whether all signatures that are there have the hash type that is to be signed with."""
     schnorr = [sig for sig in (item.key_path_sig, *item.script_path_sigs.values()) if sig]

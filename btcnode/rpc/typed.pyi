@@ -1525,6 +1525,9 @@ class FundedPsbt(TypedDict):
     fee: Decimal
     changepos: int
 
+class ShownAddress(TypedDict):
+    address: str
+
 class NodeRpc:
     def __init__(self, call: Callable[..., Awaitable[Any]]) -> None: ...
     async def abandontransaction(self, txid: str) -> None:
@@ -1980,6 +1983,8 @@ class NodeRpc:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
     async def walletcreatefundedpsbt(self, inputs: Any = ..., outputs: Any = ..., locktime: int | None = ..., options: Mapping[str, Any] | None = ..., bip32derivs: bool | None = ..., version: int | None = ...) -> FundedPsbt:
         """A PSBT for a transaction with inputs enough, with what the wallet knows of them."""
+    async def walletdisplayaddress(self, address: str) -> ShownAddress:
+        """Have the external signer show an address, so that the user can compare it."""
     async def walletlock(self) -> None:
         """Forget the keys of the wallet until its passphrase is given again."""
     async def walletpassphrase(self, passphrase: str, timeout: int) -> None:
@@ -2446,6 +2451,8 @@ class SyncNodeRpc:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
     def walletcreatefundedpsbt(self, inputs: Any = ..., outputs: Any = ..., locktime: int | None = ..., options: Mapping[str, Any] | None = ..., bip32derivs: bool | None = ..., version: int | None = ...) -> FundedPsbt:
         """A PSBT for a transaction with inputs enough, with what the wallet knows of them."""
+    def walletdisplayaddress(self, address: str) -> ShownAddress:
+        """Have the external signer show an address, so that the user can compare it."""
     def walletlock(self) -> None:
         """Forget the keys of the wallet until its passphrase is given again."""
     def walletpassphrase(self, passphrase: str, timeout: int) -> None:

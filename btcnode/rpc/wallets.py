@@ -94,6 +94,7 @@ def wallet_errors() -> Iterator[None]:
         Trouble.ENCRYPTION: RpcCode.ENCRYPTION_FAILED,
         Trouble.ENCRYPTED_ALREADY: RpcCode.WRONG_ENC_STATE,
         Trouble.KEYPOOL: RpcCode.KEYPOOL_RAN_OUT,
+        Trouble.SIGNER: RpcCode.MISC_ERROR,
     }
     try:
         yield

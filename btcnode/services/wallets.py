@@ -19,7 +19,10 @@ from typing import Any, TypeVar
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected
 from btcnode.descriptors.bip32 import ExtendedSecret
-from btcnode.descriptors.descriptor import OutputType
+from btcnode.descriptors.descriptor import Descriptor, OutputType
+from btcnode.descriptors.errors import DescriptorError
+from btcnode.descriptors.parser import parse_descriptor
+from btcnode.descriptors.provider import SigningProvider
 from btcnode.errors import BtcnodeError, ConfigError, StorageError
 from btcnode.mempool.entry import MempoolEntry, RemovalReason
 from btcnode.mempool.rejection import Rejection
@@ -27,6 +30,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
+from btcnode.services.external_signer import ExternalSigner, SignerError, the_signer
 from btcnode.services.indexes import Indexes
 from btcnode.services.transactions import Transactions
 from btcnode.services.wallet_files import (
@@ -259,7 +263,9 @@ class Wallets:
 
         if not name:
             raise WalletError("Wallet name cannot be empty", Trouble.UNNAMED)
-        without_keys = bool(flags & WalletFlag.DISABLE_PRIVATE_KEYS)
+        without_keys, external = bool(flags & WalletFlag.DISABLE_PRIVATE_KEYS), bool(flags & WalletFlag.EXTERNAL_SIGNER)
+        if external and not without_keys:
+            raise WalletError("Private keys must be disabled when using an external signer")
         if passphrase and without_keys:
             raise WalletError(
                 "Passphrase provided but private keys are disabled. A passphrase is only used to encrypt private keys,"
@@ -273,8 +279,11 @@ class Wallets:
             try:
                 path = wallet_path(self.directory, name)
                 check_new(path)
+                foreign = await self._descriptors_of_signer() if external else ()
                 make = partial(WalletStore.create, path, magic, unsafe=options.unsafesqlitesync)
                 self._stores[name] = await self.in_thread(make)
+            except SignerError:
+                raise
             except WalletError as error:
                 trouble = Trouble.OTHER if error.trouble is Trouble.ALREADY_EXISTS else error.trouble
                 raise WalletError(f"Wallet file verification failed. {error}", trouble) from None
@@ -287,6 +296,8 @@ class Wallets:
                 await self._encrypt(wallet, passphrase)
             if not blank and not without_keys:
                 await self.set_up_descriptors(wallet)
+            for descriptor, internal in foreign:
+                await self._add_foreign(wallet, descriptor, internal=internal)
             wallet.vault.lock()
             self._note_best_block(wallet, self._chain.tip())
             await self.save(wallet)
@@ -300,6 +311,32 @@ class Wallets:
             self._opening.discard(name)
         await self._resubmit_at_start(wallet)
         return self._remember(name, load_on_startup)
+
+    async def signer(self) -> ExternalSigner:
+        """The external signer (-signer); raises SignerError."""
+        return await the_signer(self._settings.rpc.signer, self._settings.params.chain)
+
+    async def _descriptors_of_signer(self) -> list[tuple[Descriptor, bool]]:
+        """What the external signer has for new wallets, each with whether it is for change; raises SignerError."""
+        found = []
+        for internal, texts in enumerate(await (await self.signer()).descriptors()):
+            for text in texts:
+                try:
+                    descriptor = parse_descriptor(text, self._settings.params, SigningProvider())[0]
+                except DescriptorError as error:
+                    why = f'SetupDescriptorScriptPubKeyMans: Invalid descriptor "{text}" ({error})'
+                    raise SignerError(why) from None
+                found.append((descriptor, bool(internal)))
+        return found
+
+    async def _add_foreign(self, wallet: Wallet, descriptor: Descriptor, *, internal: bool) -> None:
+        """Give out addresses from a descriptor whose private keys are elsewhere; no more than its kind has to be."""
+        kind = descriptor.output_type
+        if kind is None:
+            return
+        keys = DescriptorKeys(descriptor, wallet.journal, created=self.now())
+        wallet.enter_keys(keys, kind, internal=internal)
+        await self.top_up(wallet, only=[keys])
 
     async def set_up_descriptors(self, wallet: Wallet) -> None:
         """Give a wallet, which is unlocked, the usual descriptors below a new seed."""

@@ -20,6 +20,7 @@ class Trouble(Enum):
     ENCRYPTION = auto()
     ENCRYPTED_ALREADY = auto()
     KEYPOOL = auto()
+    SIGNER = auto()
     OTHER = auto()
 
 

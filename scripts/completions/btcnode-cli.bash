@@ -27,7 +27,8 @@ _btcnode_cli() {
     signrawtransactionwithwallet simulaterawtransaction stop submitblock submitheader submitpackage
     testmempoolaccept unloadwallet uptime utxoupdatepsbt validateaddress verifychain verifymessage
     verifytxoutproof verifyutreexoproof verifyutxochaintipinclusionproof waitforblock waitforblockheight
-    waitfornewblock walletcreatefundedpsbt walletlock walletpassphrase walletpassphrasechange walletprocesspsbt
+    waitfornewblock walletcreatefundedpsbt walletdisplayaddress walletlock walletpassphrase walletpassphrasechange
+    walletprocesspsbt
     "
     COMPREPLY=()
     if [ "$cur" = "=" ]; then

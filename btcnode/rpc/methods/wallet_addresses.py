@@ -288,6 +288,29 @@ def _origin(script: bytes, provider: SigningProvider, created: int) -> dict[str,
     }
 
 
+class ShownAddress(TypedDict):
+    """An address on the signer's display."""
+
+    address: Annotated[str, "The address, as the signer has it"]
+
+
+@rpc("wallet", examples=())
+async def walletdisplayaddress(node: NodeParts, address: Annotated[str, "The address"]) -> ShownAddress:
+    """Have the external signer show an address, so that the user can compare it."""
+    from btcnode.wallet.flags import WalletFlag
+
+    wallet = the_wallet(node)
+    script = destination(address, node.params, "Invalid address")
+    provider = wallet.solving_provider(script)
+    if provider is None or not wallet.has(WalletFlag.EXTERNAL_SIGNER):
+        raise RpcError(RpcCode.MISC_ERROR, "There is no ScriptPubKeyManager for this address")
+    with wallet_errors():
+        signer = await wallets_of(node).signer()
+        inferred = infer_descriptor(script, provider, node.params)
+        await signer.display(inferred.text(), wallet.address(script) or "")
+    return {"address": address}
+
+
 AddressAmount = Annotated[
     list[
         Annotated[str, Named("address"), "An address"]

@@ -156,7 +156,7 @@ async def createwallet(
     avoid_reuse: Annotated[bool, "Keep track of addresses that were spent from"] = False,
     descriptors: Annotated[bool, "Must be true"] = True,
     load_on_startup: LoadOnStartup = None,
-    external_signer: Annotated[bool, "Not for this node"] = False,
+    external_signer: Annotated[bool, "Its keys are those of an external signer (-signer)"] = False,
 ) -> LoadedWallet:
     """Make a wallet, and load it."""
     from btcnode.wallet.flags import WalletFlag
@@ -166,6 +166,7 @@ async def createwallet(
         (disable_private_keys, WalletFlag.DISABLE_PRIVATE_KEYS),
         (blank, WalletFlag.BLANK),
         (avoid_reuse, WalletFlag.AVOID_REUSE),
+        (external_signer, WalletFlag.EXTERNAL_SIGNER),
     ):
         flags |= flag if wanted else WalletFlag(0)
     warnings = []
@@ -173,9 +174,6 @@ async def createwallet(
         warnings.append("Empty string given as passphrase, wallet will not be encrypted.")
     if not descriptors:
         why = 'descriptors argument must be set to "true"; it is no longer possible to create a legacy wallet.'
-        raise RpcError(RpcCode.WALLET_ERROR, why)
-    if external_signer:
-        why = "Compiled without external signing support (required for external signing)"
         raise RpcError(RpcCode.WALLET_ERROR, why)
     with wallet_errors():
         warnings += await wallets_of(node).create(wallet_name, flags, passphrase or "", load_on_startup)

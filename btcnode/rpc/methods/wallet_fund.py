@@ -149,7 +149,9 @@ async def walletprocesspsbt(
     wallet = the_wallet(node)
     from btcnode.rpc.spending import funding
 
-    found = await funding.process_psbt(wallet, psbt, sighashtype, sign=sign, origins=bip32derivs, finalize=finalize)
+    found = await funding.process_psbt(
+        node, wallet, psbt, sighashtype, sign=sign, origins=bip32derivs, finalize=finalize
+    )
     return cast(ProcessedPsbt, found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from btcnode.descriptors import psbt_roles
 from btcnode.descriptors.psbt import Psbt
 from btcnode.descriptors.psbt_writer import encode_psbt
 from btcnode.primitives.hashes import to_display
@@ -63,7 +64,7 @@ class _Wishes:
 
 async def bump(node: NodeParts, wallet: Wallet, txid_text: str, raw: Raw, *, wants_psbt: bool) -> dict[str, Any]:
     """What ``bumpfee`` and ``psbtbumpfee`` answer; raises RpcError."""
-    if wallet.has(WalletFlag.DISABLE_PRIVATE_KEYS) and not wants_psbt:
+    if _has_no_keys(wallet) and not wants_psbt:
         raise RpcError(
             RpcCode.WALLET_ERROR,
             "bumpfee is not available with wallets that have private keys disabled. Use psbtbumpfee instead.",
@@ -95,12 +96,12 @@ async def _replace(
     result: dict[str, Any]
     if wants_psbt:
         psbt = Psbt.of(_blank(created.tx))
-        await fill_psbt(wallet, psbt, None, sign=False, origins=True)
+        await fill_psbt(node, wallet, psbt, None, sign=False, origins=True)
         result = {"psbt": encode_psbt(psbt)}
         with wallet_errors():
             await wallets_of(node).save(wallet)
     else:
-        tx = await _signed(wallet, created.tx)
+        tx = await _signed(node, wallet, created.tx)
         await _commit(node, wallet, txid, tx)
         result = {"txid": to_display(tx.txid)}
     return {**result, "origfee": amount(found.old_fee), "fee": amount(created.fee), "errors": []}
@@ -110,7 +111,25 @@ def _blank(tx: Tx) -> Tx:
     return Tx(tx.version, tx.prevouts, [b""] * len(tx.prevouts), tx.sequences, tx.txouts, lock_time=tx.lock_time)
 
 
-async def _signed(wallet: Wallet, tx: Tx) -> Tx:
+def _has_no_keys(wallet: Wallet) -> bool:
+    """Whether nobody can sign for the wallet."""
+    return wallet.has(WalletFlag.DISABLE_PRIVATE_KEYS) and not wallet.has(WalletFlag.EXTERNAL_SIGNER)
+
+
+async def _signed(node: NodeParts, wallet: Wallet, tx: Tx) -> Tx:
+    if wallet.has(WalletFlag.EXTERNAL_SIGNER):
+        psbt = Psbt.of(_blank(tx))
+        await fill_psbt(node, wallet, psbt, None, sign=False, origins=True)
+        try:
+            await fill_psbt(node, wallet, psbt, None, sign=True, origins=False)
+            complete = psbt_roles.finalize(psbt)
+        except RpcError as error:
+            if error.code != RpcCode.VERIFY_ERROR:
+                raise
+            complete = False
+        if not complete:
+            raise RpcError(RpcCode.WALLET_ERROR, "Transaction incomplete. Try psbtbumpfee instead.")
+        return psbt_roles.extract(psbt)
     signing = prepare_signing(wallet, tx)
     try:
         return await beside_if(len(tx.prevouts) > FEW_INPUTS, lambda: signing.sign(tx))

@@ -69,7 +69,7 @@ async def create_funded_psbt(
     async with wallet.turn:
         created = await fund(node, wallet, _without_outputs(tx), recipients, options, control, override=True)
         psbt = Psbt.of(created.tx)
-        await fill_psbt(wallet, psbt, None, sign=False, origins=origins)
+        await fill_psbt(node, wallet, psbt, None, sign=False, origins=origins)
     place = -1 if created.change_place is None else created.change_place
     return {"psbt": encode_psbt(psbt), "fee": amount(created.fee), "changepos": place}
 
@@ -79,14 +79,21 @@ def _without_outputs(tx: Tx) -> Tx:
 
 
 async def process_psbt(
-    wallet: Wallet, text: str, sighash: str | None, *, sign: bool, origins: bool, finalize: bool
+    node: NodeParts,
+    wallet: Wallet,
+    text: str,
+    sighash: str | None,
+    *,
+    sign: bool,
+    origins: bool,
+    finalize: bool,
 ) -> dict[str, Any]:
     """What ``walletprocesspsbt`` answers; raises RpcError."""
     psbt = parse_psbt(text)
     hash_type = parse_sighash(sighash)
     if sign:
         check_unlocked(wallet)
-    complete = await fill_psbt(wallet, psbt, hash_type, sign=sign, origins=origins, finalize=finalize)
+    complete = await fill_psbt(node, wallet, psbt, hash_type, sign=sign, origins=origins, finalize=finalize)
     result: dict[str, Any] = {"psbt": encode_psbt(psbt), "complete": complete}
     if complete:
         copy = deepcopy(psbt)

@@ -41,6 +41,7 @@ from btcnode.rpc.spending.options import (
 )
 from btcnode.rpc.transactions import construct_transaction, find_txouts, make_outputs, output_pairs
 from btcnode.rpc.wallets import check_unlocked, wallet_errors, wallets_of
+from btcnode.services.external_signer import find_signer
 from btcnode.services.parts import NodeParts
 from btcnode.services.spending import (
     FEW_INPUTS,
@@ -63,7 +64,7 @@ from btcnode.wallet.spending.plan import (
     coin_filter,
     sniping_lock,
 )
-from btcnode.wallet.spending.sign import prepare_filling
+from btcnode.wallet.spending.sign import add_transactions, prepare_filling
 from btcnode.wallet.spending.sizes import signed_weight, vsize_of
 from btcnode.wallet.wallet import Wallet
 
@@ -161,8 +162,8 @@ async def _finish(node: NodeParts, wallet: Wallet, options: Raw, tx: Tx) -> dict
         lock_time = sniping_lock(anchor_height(surroundings(node, wallet)), SystemRandom())
     tx = Tx(tx.version, tx.prevouts, tx.script_sigs, tx.sequences, tx.txouts, tx.witnesses or None, lock_time)
     psbt = Psbt.of(Tx(tx.version, tx.prevouts, [b""] * len(tx.prevouts), tx.sequences, tx.txouts, None, lock_time))
-    await fill_psbt(wallet, psbt, None, sign=False, origins=True)
-    await fill_psbt(wallet, psbt, None, sign=True, origins=False)
+    await fill_psbt(node, wallet, psbt, None, sign=False, origins=True)
+    await fill_psbt(node, wallet, psbt, None, sign=True, origins=False)
     complete = psbt_roles.finalize(psbt)
     wants_psbt = flag(options, "psbt", False)
     keep = flag(options, "add_to_wallet", True)
@@ -182,9 +183,21 @@ async def _finish(node: NodeParts, wallet: Wallet, options: Raw, tx: Tx) -> dict
 
 
 async def fill_psbt(
-    wallet: Wallet, psbt: Psbt, hash_type: int | None, *, sign: bool, origins: bool, finalize: bool = True
+    node: NodeParts,
+    wallet: Wallet,
+    psbt: Psbt,
+    hash_type: int | None,
+    *,
+    sign: bool,
+    origins: bool,
+    finalize: bool = True,
 ) -> bool:
-    """Update a PSBT with what the wallet knows, and sign it; whether nothing is missing. Raises RpcError."""
+    """Update a PSBT with what the wallet knows, and sign it; whether nothing is missing. Raises RpcError.
+
+    Where an external signer has the keys it is asked to sign, and what is known of the inputs has to be there.
+    """
+    if sign and wallet.has(WalletFlag.EXTERNAL_SIGNER) and wallet.descriptors:
+        return await _sign_outside(node, wallet, psbt, finalize=finalize)
     try:
         filling = prepare_filling(wallet, psbt, sign=sign, origins=origins, entropy=os.urandom)
     except WalletError as error:
@@ -197,6 +210,25 @@ async def fill_psbt(
     if outcome is Outcome.MISSING_INPUTS:
         raise RpcError(RpcCode.VERIFY_ERROR, "Inputs missing or spent")
     return outcome is Outcome.DONE
+
+
+async def _sign_outside(node: NodeParts, wallet: Wallet, psbt: Psbt, *, finalize: bool) -> bool:
+    """Have the external signer sign what is not signed; whether nothing is missing. Raises RpcError."""
+    add_transactions(wallet, psbt)
+    if not all(item.is_final for item in psbt.inputs):
+        rpc, params = node.settings.rpc, node.params
+        with wallet_errors():
+            signer = await find_signer(rpc.signer, params.chain)
+            if signer is None:
+                raise RpcError(RpcCode.VERIFY_ERROR, "External signer not found")
+            signed = await signer.sign(psbt)
+        if signed is None:
+            raise RpcError(RpcCode.VERIFY_ERROR, "External signer failed to sign")
+        psbt.become(signed)
+        if finalize:
+            psbt_roles.finalize(psbt)
+    psbt_roles.drop_unneeded_transactions(psbt)
+    return psbt_roles.is_complete(psbt)
 
 
 # ---- sendall

@@ -155,7 +155,9 @@ class RpcSettings:
     rpcservertimeout_s: int = option(
         "rpcservertimeout", "Seconds a client may take to send a request.", Number(1, clamp=True), "30", metavar="S"
     )
-    signer: str = option("signer", "External signing tool, for enumeratesigners.", Text(), "", metavar="CMD")
+    signer: str = option(
+        "signer", "External signing tool, speaks as HWI does (docs/wallet.md).", Text(), "", metavar="CMD"
+    )
     deprecatedrpc: tuple[str, ...] = option(
         "deprecatedrpc", "Still answer this deprecated method, or with this field.", Several(Text()), metavar="NAME"
     )

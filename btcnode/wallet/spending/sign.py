@@ -10,7 +10,7 @@ from btcnode.descriptors.psbt import Psbt, PsbtInput
 from btcnode.descriptors.psbt_roles import (
     Outcome,
     drop_unneeded_transactions,
-    is_signed_and_valid,
+    is_complete,
     sign_input,
     update_output,
 )
@@ -69,8 +69,15 @@ class PsbtFilling(NamedTuple):
             if provider is not None:
                 update_output(provider, psbt, index)
         drop_unneeded_transactions(psbt)
-        signed = all(is_signed_and_valid(psbt, index) for index in range(len(psbt.inputs)))
-        return Outcome.DONE if signed else Outcome.INCOMPLETE
+        return Outcome.DONE if is_complete(psbt) else Outcome.INCOMPLETE
+
+
+def add_transactions(wallet: Wallet, psbt: Psbt) -> None:
+    """Give a PSBT the transactions of the wallet that it spends from."""
+    for item, prevout in zip(psbt.inputs, psbt.tx.prevouts, strict=True):
+        entry = wallet.ledger.transactions.get(prevout[:32])
+        if not item.is_final and item.non_witness_utxo is None and entry is not None:
+            item.non_witness_utxo = entry.tx
 
 
 def prepare_filling(
@@ -88,14 +95,12 @@ def prepare_filling(
         provider.hide_secrets, provider.hide_origins = not secrets, not origins
         return provider
 
+    add_transactions(wallet, psbt)
     inputs: list[SigningProvider | None] = []
     for item, prevout in zip(psbt.inputs, psbt.tx.prevouts, strict=True):
         inputs.append(None)
         if item.is_final:
             continue
-        entry = wallet.ledger.transactions.get(prevout[:32])
-        if item.non_witness_utxo is None and entry is not None:
-            item.non_witness_utxo = entry.tx
         vout = int.from_bytes(prevout[32:], "little")
         if item.non_witness_utxo is not None and vout >= len(item.non_witness_utxo.txouts):
             raise WalletError("Inputs missing or spent")
