@@ -64,10 +64,10 @@ class WalletService:
         if self._wallets is not None:
             await self._wallets.resubmit_all()
 
-    def forward(self, seconds: int) -> None:
+    def forward(self) -> None:
         """Let slow timers run ahead, for tests."""
         if self._wallets is not None:
-            self._wallets.forward(seconds)
+            self._wallets.broadcast.resend_if_due()
 
     async def close(self) -> None:
         """Save everything and let go of the files; raises StorageError."""

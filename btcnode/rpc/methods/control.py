@@ -153,7 +153,7 @@ def mockscheduler(node: NodeParts, delta_time: Annotated[int, "Seconds", Bits(64
     if node.fees is not None:
         node.fees.forward(delta_time)
     if node.wallets is not None:
-        node.wallets.forward(delta_time)
+        node.wallets.forward()
 
 
 def _echo(control: Control, *values: Any) -> list[Any]:

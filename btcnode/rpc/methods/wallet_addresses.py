@@ -54,7 +54,7 @@ async def getnewaddress(
     kind = wallet.address_type if address_type is None else parse_output_type(address_type)
     with wallet_errors():
         script = wallet.new_script(kind, name)
-        await wallets_of(node).save(wallet)
+        await wallets_of(node).disk.save(wallet)
     return wallet.address(script) or ""
 
 
@@ -71,7 +71,7 @@ async def getrawchangeaddress(
     kind = usual if address_type is None else parse_output_type(address_type)
     with wallet_errors():
         script = wallet.new_change_script(kind)
-        await wallets_of(node).save(wallet)
+        await wallets_of(node).disk.save(wallet)
     return wallet.address(script) or ""
 
 
@@ -87,7 +87,7 @@ async def setlabel(
     name = label_from(label)
     wallet.book.set(script, name, "receive" if wallet.ledger.is_mine(script) else "send")
     with wallet_errors():
-        await wallets_of(node).save(wallet)
+        await wallets_of(node).disk.save(wallet)
 
 
 @rpc("wallet", examples=((), (100,)), notes=NEEDS_PASSPHRASE)
@@ -100,8 +100,8 @@ async def keypoolrefill(
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, expected valid size.")
     check_unlocked(wallet)
     with wallet_errors():
-        await wallets_of(node).top_up(wallet, size)
-        await wallets_of(node).save(wallet)
+        await wallets_of(node).keys.top_up(wallet, size)
+        await wallets_of(node).disk.save(wallet)
     if sum(wallet.pool_sizes()) < size:
         raise RpcError(RpcCode.WALLET_ERROR, "Error refreshing keypool.")
     wallet.ledger.find_all_coins()

@@ -171,7 +171,7 @@ async def lockunspent(
             else:
                 ledger.lock_coin(outpoint, keep=persistent)
     with wallet_errors():
-        await wallets_of(node).save(wallet)
+        await wallets_of(node).disk.save(wallet)
     return True
 
 

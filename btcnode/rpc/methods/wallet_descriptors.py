@@ -97,7 +97,7 @@ async def importdescriptors(
                 results.append(await _import(node, wallet, request.read(), stamp))
                 lowest = min(lowest, stamp)
             wallet.ledger.find_all_coins()
-            await wallets.save(wallet)
+            await wallets.disk.save(wallet)
         if any(result["success"] for result in results):
             await _rescan(node, wallet, lowest, stamps, results)
     return results
@@ -119,15 +119,15 @@ async def _rescan(node: NodeParts, wallet: Wallet, lowest: int, stamps: list[int
     """Scan from the time ``lowest`` on, and change the results of descriptors that this failed for."""
     from btcnode.services.wallet_scan import TIMESTAMP_WINDOW, ScanStatus
 
-    wallets, times = wallets_of(node), wallets_of(node).latest_times
+    wallets, times = wallets_of(node), wallets_of(node).chain.times
     start = times.first_height(lowest - TIMESTAMP_WINDOW)
     scanned = lowest
     if start is not None:
-        result = await wallets.rescan(wallet, start, None)
+        result = await wallets.chain.rescan(wallet, start, None)
         if result.status is ScanStatus.FAILURE:
             scanned = times.at(node.chain.tree.height(result.failed)) + TIMESTAMP_WINDOW + 1
-        await wallets.resubmit(wallet, relay=False, force=True)
-        await wallets.save(wallet)
+        await wallets.broadcast.resubmit(wallet, relay=False, force=True)
+        await wallets.disk.save(wallet)
     if wallet.scan.aborting:
         raise RpcError(RpcCode.MISC_ERROR, "Rescan aborted by user.")
     for n, stamp in enumerate(stamps if scanned > lowest else ()):
@@ -290,7 +290,7 @@ async def _add(
         keys.note()
     for secret in secrets.secrets.values():
         keys.add_secret(secret, wallet.vault)
-    if not await wallets_of(node).top_up(wallet, only=[keys]):
+    if not await wallets_of(node).keys.top_up(wallet, only=[keys]):
         why = f"Could not add descriptor '{text}': Could not top up scriptPubKeys"
         raise _refused(why, RpcCode.WALLET_ERROR)
     if not keys.is_range and not internal:
@@ -435,8 +435,8 @@ async def createwalletdescriptor(
             raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, why)
         master = _with_secret(root, secret.secret)
         async with wallet.turn:
-            made = await wallets.add_usual(wallet, master, internals=internals, kinds=(kind,))
-            await wallets.save(wallet)
+            made = await wallets.keys.add_usual(wallet, master, internals=internals, kinds=(kind,))
+            await wallets.disk.save(wallet)
     if not made:
         raise RpcError(RpcCode.WALLET_ERROR, "Descriptor already exists")
     return {"descs": [wallet.descriptor_text(keys) for keys in made]}

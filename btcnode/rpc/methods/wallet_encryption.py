@@ -56,7 +56,7 @@ async def walletpassphrase(
     if not passphrase:
         raise RpcError(RpcCode.INVALID_PARAMETER, _EMPTY)
     with wallet_errors():
-        if not await wallets_of(node).unlock(wallet, passphrase, min(timeout, MAX_SECONDS)):
+        if not await wallets_of(node).keys.unlock(wallet, passphrase, min(timeout, MAX_SECONDS)):
             raise RpcError(RpcCode.PASSPHRASE_INCORRECT, _ZERO if "\0" in passphrase else _WRONG)
 
 
@@ -73,7 +73,7 @@ async def walletpassphrasechange(
     if not oldpassphrase or not newpassphrase:
         raise RpcError(RpcCode.INVALID_PARAMETER, _EMPTY)
     with wallet_errors():
-        if not await wallets_of(node).change_passphrase(wallet, oldpassphrase, newpassphrase):
+        if not await wallets_of(node).keys.change_passphrase(wallet, oldpassphrase, newpassphrase):
             raise RpcError(RpcCode.PASSPHRASE_INCORRECT, _OLD_ZERO if "\0" in oldpassphrase else _WRONG)
 
 
@@ -83,7 +83,7 @@ def walletlock(node: NodeParts) -> None:
     wallet = the_wallet(node)
     _check_encrypted(wallet, "walletlock")
     _check_not_scanning(wallet, "locking the wallet")
-    wallets_of(node).lock(wallet)
+    wallets_of(node).keys.lock(wallet)
 
 
 @rpc("wallet", examples=(("my pass phrase",),))
@@ -104,7 +104,7 @@ async def encryptwallet(
     if not passphrase:
         raise RpcError(RpcCode.INVALID_PARAMETER, _EMPTY)
     with wallet_errors():
-        await wallets_of(node).encrypt(wallet, passphrase)
+        await wallets_of(node).keys.encrypt(wallet, passphrase)
     return (
         "wallet encrypted; The keypool has been flushed and a new HD seed was generated. You need to make a new backup"
         " with the backupwallet RPC."

@@ -113,7 +113,7 @@ class FoundWallets(TypedDict):
 @rpc("wallet")
 async def listwalletdir(node: NodeParts) -> FoundWallets:
     """The wallets in the wallets' directory, loaded or not."""
-    found = await wallets_of(node).listed()
+    found = await wallets_of(node).disk.listed()
     return {"wallets": [{"name": name, "warnings": warnings} for name, warnings in found]}
 
 
@@ -235,7 +235,7 @@ async def setwalletflag(
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Wallet flag is already set to {state}: {flag}")
     wallet.set_flag(found, on=value)
     with wallet_errors():
-        await wallets_of(node).save(wallet)
+        await wallets_of(node).disk.save(wallet)
     result: ChangedFlag = {"flag_name": flag, "flag_state": value}
     if value:
         result["warnings"] = REUSE_NOTE

@@ -377,7 +377,7 @@ async def abandontransaction(node: NodeParts, txid: Annotated[Hex, "Its id"]) ->
     if not wallet.ledger.abandon(entry):
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Transaction not eligible for abandonment")
     with wallet_errors():
-        await wallets_of(node).save(wallet)
+        await wallets_of(node).disk.save(wallet)
 
 
 @rpc("wallet", examples=(("rawtransaction", "txoutproof"),))
@@ -403,7 +403,7 @@ async def importprunedfunds(
     height = node.chain.tree.height(index)
     wallet.ledger.add(tx, Confirmed(header_hash(header), height, txids[tx.txid]), wallet.now())
     with wallet_errors():
-        await wallets_of(node).save(wallet)
+        await wallets_of(node).disk.save(wallet)
 
 
 def _decoded(text: str) -> Tx:
@@ -439,7 +439,7 @@ async def removeprunedfunds(node: NodeParts, txid: Annotated[Hex, "Its id"]) -> 
         raise RpcError(RpcCode.WALLET_ERROR, f"Transaction {txid} does not belong to this wallet")
     wallet.ledger.remove([found])
     with wallet_errors():
-        await wallets_of(node).save(wallet)
+        await wallets_of(node).disk.save(wallet)
 
 
 @dataclass(slots=True)

@@ -56,7 +56,7 @@ async def rescanblockchain(
         if stop_height is not None and stop_height < start_height:
             raise RpcError(RpcCode.INVALID_PARAMETER, "stop_height must be greater than start_height")
         _check_blocks(node, start_height, tip if stop_height is None else stop_height)
-        result = await wallets.rescan(wallet, start_height, stop_height)
+        result = await wallets.chain.rescan(wallet, start_height, stop_height)
     if result.status is ScanStatus.FAILURE:
         raise RpcError(RpcCode.MISC_ERROR, "Rescan failed. Potentially corrupted data files.")
     if result.status is ScanStatus.ABORTED:

@@ -99,7 +99,7 @@ async def _replace(
         await fill_psbt(node, wallet, psbt, None, sign=False, origins=True)
         result = {"psbt": encode_psbt(psbt)}
         with wallet_errors():
-            await wallets_of(node).save(wallet)
+            await wallets_of(node).disk.save(wallet)
     else:
         tx = await _signed(node, wallet, created.tx)
         await _commit(node, wallet, txid, tx)
@@ -149,4 +149,4 @@ async def _commit(node: NodeParts, wallet: Wallet, old: bytes, tx: Tx) -> None:
     notes = {**entry.notes, "replaces_txid": to_display(old)}
     wallet.ledger.mark_replaced(old, tx.txid)
     with wallet_errors():
-        await wallets_of(node).commit(wallet, tx, notes)
+        await wallets_of(node).broadcast.commit(wallet, tx, notes)

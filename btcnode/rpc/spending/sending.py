@@ -91,7 +91,7 @@ async def send_money(
         except WalletError as error:
             raise RpcError(RpcCode.INSUFFICIENT_FUNDS, str(error)) from None
         with wallet_errors():
-            await wallets_of(node).commit(wallet, created.tx, notes)
+            await wallets_of(node).broadcast.commit(wallet, created.tx, notes)
     return created
 
 
@@ -151,7 +151,7 @@ async def fund(
         raise RpcError(RpcCode.WALLET_ERROR, str(error)) from None
     finally:
         with wallet_errors():
-            await wallets_of(node).save(wallet)
+            await wallets_of(node).disk.save(wallet)
 
 
 async def _finish(node: NodeParts, wallet: Wallet, options: Raw, tx: Tx) -> dict[str, Any]:
@@ -175,7 +175,7 @@ async def _finish(node: NodeParts, wallet: Wallet, options: Raw, tx: Tx) -> dict
         result["txid"] = to_display(signed.txid)
         if keep and not wants_psbt:
             with wallet_errors():
-                await wallets_of(node).commit(wallet, signed, {})
+                await wallets_of(node).broadcast.commit(wallet, signed, {})
         else:
             result["hex"] = signed.raw.hex()
     result["complete"] = complete

@@ -298,7 +298,7 @@ def test_an_unlocked_wallet_locks_itself_also_after_an_error(lab: Running, monke
         raise full
 
     with monkeypatch.context() as broken:
-        broken.setattr("btcnode.services.wallets.Wallets.save", fails)
+        broken.setattr("btcnode.services.wallet_disk.WalletDisk.save", fails)
         assert lab.call("walletpassphrase", "pass", 1000)["code"] == -4
     assert lab.call("getwalletinfo")["unlocked_until"] == START + 1000
 

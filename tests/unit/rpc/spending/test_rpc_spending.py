@@ -251,14 +251,14 @@ def test_what_was_sent_is_on_disk_before_it_is_broadcast(lab: Running, monkeypat
     seen = []
     wallets = lab.parts.wallets
     assert wallets is not None
-    real = wallets.wallets._submit
+    real = wallets.wallets.broadcast._submit
 
     async def submit(tx: Any, **how: Any) -> str:
         files = lab.settings.net_dir.rglob("w/wallet.dat*")  # the database and its log
         seen.append(any(tx.raw in path.read_bytes() for path in files))
         return await real(tx, **how)
 
-    monkeypatch.setattr(wallets.wallets, "_submit", submit)
+    monkeypatch.setattr(wallets.wallets.broadcast, "_submit", submit)
     first = txid_of(lab.call("sendtoaddress", OTHER, 1))
     lab.call("bumpfee", first)
     lab.call("send", {OTHER: 1})
