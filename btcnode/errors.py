@@ -51,6 +51,10 @@ class ProofError(BtcnodeError):
     """A Utreexo proof that does not prove what it should, or a leaf that is not there to be proven."""
 
 
+class MissingProofError(ProofError):
+    """The Utreexo proof of what a block spends is not here: nobody's fault."""
+
+
 class StorageError(BtcnodeError):
     """The data directory cannot be used as it is."""
 

@@ -25,10 +25,19 @@ from btcnode.chain.assumed import assume, forget_assumed
 from btcnode.chain.assumevalid import AssumeValid
 from btcnode.chain.block_status import FAILED_VALID, HAVE_DATA, HAVE_UNDO, VALID_MASK, VALID_SCRIPTS
 from btcnode.chain.coins_cache import CoinsCache
-from btcnode.chain.events import BlockConnected, BlockDisconnected, BlockRejected, BlockStored, ChainEvent, Flushed
+from btcnode.chain.events import (
+    BlockConnected,
+    BlockDisconnected,
+    BlockRejected,
+    BlockStored,
+    BlockUnproven,
+    ChainEvent,
+    Flushed,
+)
 from btcnode.chain.executor import RECENT_BLOCKS_BYTES, StepExecutor
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.pending_looks import PendingLooks
+from btcnode.chain.proven_coins import ProofSource, ProvenCoins
 from btcnode.chain.read_view import ReadView
 from btcnode.chain.script_checks import ScriptChecker, ShadowValidator
 from btcnode.chain.snapshot_store import SnapshotStore
@@ -48,13 +57,14 @@ from btcnode.chain.steps import (
 from btcnode.chain.store import ChainStore
 from btcnode.chain.stored_block import read_stored
 from btcnode.consensus.blocks import check_block
-from btcnode.errors import CorruptionError, Fault, RuleViolation, StorageError
+from btcnode.errors import CorruptionError, Fault, RebuildError, RuleViolation, StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.script.caches import ScriptExecutionCache
 from btcnode.storage.blockfiles import BlockPos
+from btcnode.storage.layout import META_COMPACT, ROOTS_KEPT
 
 MIN_BLOCKS_AHEAD = 288  # unrequested blocks further above the tip are not stored (Core's MIN_BLOCKS_TO_KEEP)
 MAX_FLUSH_AGE = 600.0  # seconds of work that a kill may cost
@@ -80,12 +90,14 @@ class Chainstate:
         checker: ScriptChecker | None = None,
         shadow: ShadowValidator | None = None,
         recent_bytes: int = RECENT_BLOCKS_BYTES,
+        proofs: ProofSource | None = None,
     ) -> None:
         self.params = params
         self.store = store
         self.tree = tree
         self.active = ActiveChain(tree)
-        self.coins = CoinsCache(store, dbcache)
+        self.proven = None if proofs is None else ProvenCoins(store.database, proofs)
+        self.coins = CoinsCache(store, dbcache) if self.proven is None else self.proven
         self.read_view = ReadView(self.coins)
         # whoever verifies a transaction before its block comes adds it here
         self.script_cache = ScriptExecutionCache()
@@ -129,13 +141,16 @@ class Chainstate:
         checker: ScriptChecker | None = None,
         shadow: ShadowValidator | None = None,
         recent_bytes: int = RECENT_BLOCKS_BYTES,
+        proofs: ProofSource | None = None,
     ) -> Chainstate:
         """Load the tree and the tip from ``store``, or begin with the genesis block in an empty one.
 
         ``checker`` verifies scripts; without one the thread that executes steps does. ``shadow`` verifies them again.
-        ``recent_bytes`` of blocks are kept parsed between storing and connecting.
+        ``recent_bytes`` of blocks are kept parsed between storing and connecting. With ``proofs`` no coins are kept:
+        blocks are connected by what these prove that they spend.
 
-        Raises CorruptionError when the tip marker names a block that the index does not have.
+        Raises CorruptionError when the tip marker names a block that the index does not have, RebuildError when the
+        directory has coins although none are to be kept, or the reverse.
         """
         tree = HeaderTree(params, columns=store.load_index(), salt=salt)
         state = cls(
@@ -148,6 +163,7 @@ class Chainstate:
             checker=checker,
             shadow=shadow,
             recent_bytes=recent_bytes,
+            proofs=proofs,
         )
         if store.snapshot is None:
             forget_assumed(tree)
@@ -160,6 +176,11 @@ class Chainstate:
         tip = tree.find(BlockHash(tip_hash))
         if tip < 0:
             raise CorruptionError(f"the database's tip {to_display(tip_hash)} is not in its block index")
+        if (state.proven is None) is (store.database.get_meta(META_COMPACT) is not None):
+            has, flag = ("no coins", "with -utreexo-csn") if proofs is None else ("coins", "without -utreexo-csn")
+            raise RebuildError(f"The data directory has {has}: start {flag}, or with -reindex to make it anew")
+        if state.proven is not None:
+            state.proven.open_at(tree.hash(tip), tree.height(tip))
         state._stored_rows = len(tree)
         state.active.set_tip(tip)
         tree.prefer_loaded(state.active.span(0, state.active.height))
@@ -174,6 +195,8 @@ class Chainstate:
         self.tree.raise_validity(0, VALID_SCRIPTS)
         self.active.set_tip(0)
         self.executor.tip = 0
+        if self.proven is not None:
+            self.proven.begin_at_genesis(self.tree.hash(0))
         self.flush()
 
     @property
@@ -481,6 +504,10 @@ class Chainstate:
             self._hold = False
             self.read_view.drop_changes(oldest_only=False)
             return []
+        if isinstance(step, ConnectStep) and result.unproven is not None:
+            self._hold = False
+            self.tree.drop_block(step.index)
+            return [BlockUnproven(step.index, result.unproven)]
         if isinstance(step, ConnectStep) and (result.ahead or result.postponed):
             self._hold = result.postponed
             if result.ahead:
@@ -573,7 +600,8 @@ class Chainstate:
         self._left_by_hand = 0
         if self.active.contains(index):
             for height in range(self.active.height, self.tree.height(index) - 1, -1):
-                if not self.tree.has_undo(self.active.at(height)):
+                deep = self.proven is not None and self.active.height - height >= ROOTS_KEPT
+                if deep or not self.tree.has_undo(self.active.at(height)):
                     raise StorageError(f"The chain cannot be taken back below height {height}: its data is not here")
         self.tree.mark_failed(index)
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from sys import getsizeof
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from btcnode.consensus.connect import BlockDelta
@@ -47,10 +48,11 @@ ChangeListener = Callable[[Collection[bytes], Mapping[bytes, bytes]], None]
 
 
 class CoinsBatch(NamedTuple):
-    """What a flush writes, deletions first; the database sorts both by outpoint."""
+    """What a flush writes, deletions first; the database sorts both by outpoint. ``meta`` goes with the tip marker."""
 
     puts: Mapping[bytes, bytes]
     deletes: AbstractSet[bytes]
+    meta: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class CoinsCache:

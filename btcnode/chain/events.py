@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from btcnode.errors import RuleViolation
+from btcnode.errors import ProofError, RuleViolation
 from btcnode.primitives.block import ParsedBlock
 from btcnode.record import record
 
@@ -70,6 +70,17 @@ class BlockStored:
 
 
 @record
+class BlockUnproven:
+    """The block at ``index`` could not be connected as its Utreexo proof is wrong or missing; its data is not here now.
+
+    ``error`` says what is wrong with the proof. Nothing is said of the block, nor of the chain on top of it.
+    """
+
+    index: int
+    error: ProofError
+
+
+@record
 class Flushed:
     """Coins, index and tip marker are on disk up to the block that was the tip when the flush began."""
 
@@ -99,6 +110,7 @@ ChainEvent = (
     | BlockRejected
     | BlockInvalidated
     | BlockStored
+    | BlockUnproven
     | Flushed
     | SnapshotActivated
     | HistoryMoved

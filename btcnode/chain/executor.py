@@ -15,6 +15,7 @@ from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.flusher import Flusher, FlushReport
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.pending_looks import look_on
+from btcnode.chain.proven_coins import OwnOutputs, ProvenCoins
 from btcnode.chain.script_checks import (
     BlockScripts,
     FinishedCheck,
@@ -40,8 +41,23 @@ from btcnode.chain.steps import (
 from btcnode.chain.store import ChainStore, HistoryStore
 from btcnode.chain.stored_block import read_parsed
 from btcnode.consensus.blocks import check_block, contextual_check_block
-from btcnode.consensus.connect import BlockDelta, connect_block, connect_context, disconnect_block, script_violation
-from btcnode.errors import CorruptionError, DecodeError, DisconnectError, Fault, RuleViolation, StorageError
+from btcnode.consensus.connect import (
+    BlockDelta,
+    ConnectSource,
+    connect_block,
+    connect_context,
+    disconnect_block,
+    script_violation,
+)
+from btcnode.errors import (
+    CorruptionError,
+    DecodeError,
+    DisconnectError,
+    Fault,
+    ProofError,
+    RuleViolation,
+    StorageError,
+)
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
@@ -117,6 +133,7 @@ class StepExecutor:
         self._store = store
         self._tree = tree
         self._coins = coins
+        self._proven = coins if isinstance(coins, ProvenCoins) else None
         self.flusher = Flusher(store, coins)
         self.recent = RecentBlocks(recent_bytes)
         self._most_ahead = min(MAX_AHEAD_BYTES, recent_bytes // 2)
@@ -206,7 +223,9 @@ class StepExecutor:
             return self._postpone(step, block)
         context = connect_context(self._tree, step.prev, block.hash, self._params, with_jobs=False)
         try:
-            delta = connect_block(block, step.height, self._coins, context)
+            delta = connect_block(block, step.height, self._source(step, block), context)
+        except ProofError as error:
+            return self._postpone(step, block) if self._ahead else StepResult(unproven=error)
         except RuleViolation as violation:
             if self._ahead:  # what it stands on may be invalid itself: judge it when that is known
                 return self._postpone(step, block)
@@ -223,8 +242,20 @@ class StepExecutor:
         self._ahead_bytes += block.size
         return StepResult(ahead=True)
 
-    def _second_look(self, step: ConnectStep, block: ParsedBlock) -> SecondLook:
-        """The look at the coins that a bad block spends. Raises CorruptionError when two readings differ."""
+    def _source(self, step: ConnectStep, block: ParsedBlock) -> ConnectSource:
+        """The coins that the block is connected to; raises ProofError where they come with it and are not proven."""
+        tree, prev = self._tree, step.prev
+        if self._proven is None:
+            return self._coins
+        return self._proven.begin(block, step.height, lambda height: tree.hash(tree.ancestor(prev, height)))
+
+    def _second_look(self, step: ConnectStep, block: ParsedBlock) -> SecondLook | None:
+        """The look at the coins that a bad block spends; None where they were proven.
+
+        Raises CorruptionError when two readings differ.
+        """
+        if self._proven is not None:
+            return None
         own = set(block.txids)
         outpoints = [outpoint for outpoint in block.prevouts()[1:] if outpoint[:32] not in own]
         judged_by = self._coins.get_many(outpoints)
@@ -255,7 +286,9 @@ class StepExecutor:
             first, last = block.first_in[verdict.job + 1], block.first_in[verdict.job + 2]
             spent = [block.raw[at : at + 36] for at in block.in_pos[first:last]]
             coins = dict(zip(spent, entry.delta.undo[verdict.job], strict=True))
-            look = SecondLook(self._store, self._tree, step.prev, _from_outside(block, coins))
+            look = None
+            if self._proven is None:
+                look = SecondLook(self._store, self._tree, step.prev, _from_outside(block, coins))
             job = BlockScripts(block, entry.delta.undo, entry.flags).jobs(verdict.job, verdict.job + 1)[0]
             return StepResult(script_violation(job, verdict.failure), look=look)
         undo_position = step.undo_position
@@ -309,7 +342,8 @@ class StepExecutor:
         try:
             block = self._load(step.index, step.position)
             undo = decode_undo(self._store.files.read_undo(step.undo_position, block.prev_hash))
-            restored, removed, clean = disconnect_block(block, step.height, undo, self._coins)
+            source = self._coins if self._proven is None else OwnOutputs(block, step.height)
+            restored, removed, clean = disconnect_block(block, step.height, undo, source)
             if not clean:
                 raise CorruptionError(f"undo data of block {to_display(block.hash)} does not fit the coins")
         except StorageError as error:

@@ -34,8 +34,9 @@ class CommitTarget(Protocol):
         records: Records,
         tip_hash: bytes | None,
         changes: FileChanges,
+        meta: Mapping[bytes, bytes],
     ) -> None:
-        """Write all of it; raises StorageError."""
+        """Write all of it, ``meta`` with the marker; raises StorageError."""
 
 
 class Flusher:
@@ -95,11 +96,11 @@ class Flusher:
 
     def write_records(self, records: Records) -> None:
         """Write index records alone; the tip marker stays what it is. Raises StorageError."""
-        self._store.commit({}, (), records, None, self._store.take_changes())
+        self._store.commit({}, (), records, None, self._store.take_changes(), {})
 
     def _write(self, batch: CoinsBatch, records: Records, tip_hash: bytes, changes: FileChanges) -> FlushReport:
         begun = time.monotonic()
-        self._store.commit(batch.puts, batch.deletes, records, tip_hash, changes)
+        self._store.commit(batch.puts, batch.deletes, records, tip_hash, changes, batch.meta)
         return FlushReport(len(batch.puts), len(batch.deletes), time.monotonic() - begun)
 
     def close(self) -> None:

@@ -602,14 +602,23 @@ class HeaderTree:
         columns = self.columns
         gone = [index for index, file in enumerate(columns.file) if file in files]
         for index in gone:
-            columns.file[index] = -1
-            columns.data_pos[index] = columns.undo_pos[index] = 0
-            self._set_status(index, columns.status[index] & ~(HAVE_DATA | HAVE_UNDO))
-            waiting = self._unlinked.get(columns.prev[index])
-            if waiting is not None and index in waiting:
-                waiting.remove(index)
+            self._drop_data(index)
         self._has_gaps |= bool(gone)
         return gone
+
+    def drop_block(self, index: int) -> None:
+        """The data of one block counts as not here; what builds on it waits for it to come again."""
+        self._drop_data(index)
+        self._has_gaps = True
+
+    def _drop_data(self, index: int) -> None:
+        columns = self.columns
+        columns.file[index] = -1
+        columns.data_pos[index] = columns.undo_pos[index] = 0
+        self._set_status(index, columns.status[index] & ~(HAVE_DATA | HAVE_UNDO))
+        waiting = self._unlinked.get(columns.prev[index])
+        if waiting is not None and index in waiting:
+            waiting.remove(index)
 
     def link_assumed(self, base: int) -> None:
         """``base``, whose ``chain_tx`` is set, counts as complete from now on, and is what every chain has to have."""

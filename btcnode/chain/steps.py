@@ -7,7 +7,7 @@ commits the result to the tree. A step carries everything that its execution rea
 from __future__ import annotations
 
 from btcnode.chain.second_look import SecondLook
-from btcnode.errors import RuleViolation
+from btcnode.errors import ProofError, RuleViolation
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.steps import Steps
 from btcnode.record import record, struct
@@ -109,6 +109,7 @@ class StepResult:
     ``ahead``: the block is connected but its scripts are still being verified, a ``FinishStep`` has to follow.
     ``postponed``: it cannot be judged before those ahead of it are finished; nothing was changed.
 
+    ``unproven``: what it spends was not shown to be in the set, which says nothing of the block; nothing was changed.
     ``condemns`` False: the violation is not held against the header.
     """
 
@@ -124,6 +125,7 @@ class StepResult:
     fees: int = 0
     ahead: bool = False
     postponed: bool = False
+    unproven: ProofError | None = None
     block: ParsedBlock | None = None  # that was stored, connected or disconnected
     coins_put: int = 0
     coins_deleted: int = 0

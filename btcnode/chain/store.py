@@ -209,19 +209,21 @@ class ChainStore:
         records: Collection[tuple[int, bytes]],
         tip_hash: bytes | None,
         changes: FileChanges,
+        meta: Mapping[bytes, bytes],
     ) -> None:
         """Write index and file records, the files before them, then coins and tip marker in one transaction.
 
         Until then the coins stand at an earlier block, and those above it, which the index has, are connected again.
 
-        Without ``tip_hash`` the marker stays. From any thread; raises StorageError, the changes are due again then.
+        ``meta`` is written with the marker. Without ``tip_hash`` that stays. From any thread; raises StorageError, the
+        changes are due again then.
         """
         if self.snapshot is None:
-            self.history().commit(coins_put, coins_delete, records, tip_hash, changes)
+            self.history().commit(coins_put, coins_delete, records, tip_hash, changes, meta)
             return
-        self.history().commit({}, (), records, None, changes)
-        meta = {} if tip_hash is None else {META_TIP: tip_hash}
-        self.snapshot.database.commit(coins_put=coins_put, coins_delete=coins_delete, meta_puts=meta)
+        self.history().commit({}, (), records, None, changes, {})
+        marker = {} if tip_hash is None else {META_TIP: tip_hash}
+        self.snapshot.database.commit(coins_put=coins_put, coins_delete=coins_delete, meta_puts=marker)
 
     def forget_coins(self, genesis_hash: bytes) -> None:
         """Go back to the coins after the genesis block (none), keeping blocks and index."""
@@ -270,17 +272,18 @@ class HistoryStore:
         records: Collection[tuple[int, bytes]],
         tip_hash: bytes | None,
         changes: FileChanges,
+        meta: Mapping[bytes, bytes],
     ) -> None:
         """As that of ``ChainStore``, on the node's own coins."""
-        meta = dict(changes.records)
+        puts = {**changes.records, **meta}
         if tip_hash is not None:
-            meta[META_TIP] = tip_hash
+            puts[META_TIP] = tip_hash
         try:
             self.files.sync_changes(changes)
             if coins_put or coins_delete:  # a kill while many coins are written shall not cost the blocks
                 self.database.commit(index_puts=records, meta_puts=changes.records)
                 records = ()
-            self.database.commit(coins_put=coins_put, coins_delete=coins_delete, index_puts=records, meta_puts=meta)
+            self.database.commit(coins_put=coins_put, coins_delete=coins_delete, index_puts=records, meta_puts=puts)
         except BaseException:
             self.files.put_back(changes)
             raise

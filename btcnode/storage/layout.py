@@ -88,6 +88,10 @@ META_CONVERTING = b"converting"  # of UNSEALED_VERSION: the last outpoint that h
 META_REINDEX = b"reindex"  # not empty: the index is being made from the block files
 META_XOR = b"xor"  # the 8 bytes of XOR_FILE, which has no checksum
 META_PRUNED = b"pruned"  # present: block files were deleted
+META_COMPACT = b"compact"  # present: no coins, but roots of their forest (-utreexocsn)
+META_ROOTS_PREFIX = b"roots"  # + height % ROOTS_KEPT [u32 BE] -> roots after a block (utreexo/roots.py)
+ROOTS_KEPT = 4096  # as deep as the chain can be taken back without coins; some 1 kB each
+PROOFS_DIR = "proofs"  # without coins: <height, 8 digits>-<block hash>: CRC-32[u32 LE] and a proof (proof_files.py)
 
 SCHEMA = Struct("<I")
 SYNC_RECORD = Struct("<QBI32s")  # Unix seconds, state (sync/checkpoint.py), height and hash of the tip then
@@ -106,6 +110,11 @@ FILE_RECORD = Struct("<IIIIIQQ")
 def index_key(index: int) -> bytes:
     """Key of the record of header ``index``."""
     return INDEX_KEY.pack(index)
+
+
+def roots_key(height: int) -> bytes:
+    """Name in ``meta`` of the roots after the block at ``height``."""
+    return META_ROOTS_PREFIX + INDEX_KEY.pack(height % ROOTS_KEPT)
 
 
 def file_key(number: int) -> bytes:

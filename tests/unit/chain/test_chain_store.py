@@ -27,7 +27,7 @@ def test_a_rebuild_that_is_killed_at_its_beginning_goes_on(
 ) -> None:
     store = ChainStore.open(tmp_path, PARAMS)
     store.files.append_block(PARAMS.genesis_block)
-    store.history().commit({}, (), (), None, store.take_changes())
+    store.history().commit({}, (), (), None, store.take_changes(), {})
     store.close()
 
     def kill(*args: object, **options: object) -> None:
@@ -69,7 +69,7 @@ def test_with_a_crash_ratio_flushes_are_over_when_the_answer_is_given(tmp_path: 
 
 def test_a_large_store_that_lacks_a_file_of_coins_is_told_at_the_start(tmp_path: Path) -> None:
     store = ChainStore.open(tmp_path, PARAMS)
-    store.commit({bytes(36): b"coin"}, (), (), PARAMS.genesis_hash, store.take_changes())
+    store.commit({bytes(36): b"coin"}, (), (), PARAMS.genesis_hash, store.take_changes(), {})
     [run] = store.database.coin_runs.runs
     run.path.unlink()
     store.close()
