@@ -440,7 +440,8 @@ def _report(reply: Any) -> int:
         raise CliError(f"error: {encode(error).decode()}")
     lines = [f"error code: {value_text(error['code'])}"] if error.get("code") is not None else []
     if isinstance(error.get("message"), str):
-        lines += ["error message:", error["message"]]
+        is_unclear = error.get("code") == RpcCode.WALLET_NOT_SPECIFIED
+        lines += ["error message:", error["message"] + (_WALLETS_HINT if is_unclear else "")]
     print("\n".join(lines), file=sys.stderr)
     try:
         return abs(int(value_text(error.get("code")))) & 0xFF or 1

@@ -121,7 +121,7 @@ async def _run(
     say: Callable[[str], None],
 ) -> Node:
     """The life of a node, its signals and its display; the node that has ended. Raises what made it fail."""
-    node = Node(settings, announce=hooks.alert)
+    node = Node(settings, announce=hooks.alert, show_warning=_warn)
     loop = asyncio.get_running_loop()
     signals.follow(loop, node.launch.control.request_stop, setup.reopen)
     stacks.follow(loop)
@@ -159,7 +159,7 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
         make_net_dir(settings.net_dir)
         warnings = [*loaded.warnings, *listening_warnings(settings)]
         for text in warnings:
-            print(f"Warning: {text}", file=sys.stderr, flush=True)
+            _warn(text)
         DirectoryLock(settings.net_dir).release()  # before a line is written to another node's log
         note = FaultNote(settings.net_dir)
         stacks = StackDump(settings.net_dir / STACKS_FILE)
@@ -170,7 +170,7 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
         settings, warning = fit_connections(settings)
         if warning is not None:
             logging.getLogger("btcnode.node").warning("%s", warning)
-            print(f"Warning: {warning}", file=sys.stderr, flush=True)
+            _warn(warning)
     except (BtcnodeError, OSError) as error:
         return _failed(error)
 
@@ -201,6 +201,11 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
         hooks.remove_pid()
         setup.close()
     return 0
+
+
+def _warn(text: str) -> None:
+    """What the user should know, on stderr."""
+    print(f"Warning: {text}", file=sys.stderr, flush=True)
 
 
 def _failed(error: BaseException) -> int:

@@ -45,12 +45,19 @@ class Launch:
     failure: Failure
     table: MethodTable  # answers a few methods at once, all of them when the node is ready
     rng: SystemRandom  # nonces go out to peers: a generator that they could predict would betray the rest
+    show_warning: Callable[[str], object]
 
     @classmethod
     def of(
-        cls, settings: Settings, *, announce: Callable[[str], None] = lambda text: None, check_results: bool = False
+        cls,
+        settings: Settings,
+        *,
+        announce: Callable[[str], None] = lambda text: None,
+        show_warning: Callable[[str], None] = lambda text: None,
+        check_results: bool = False,
     ) -> Launch:
-        """``announce`` is called with the text of each alert that the user's command is told of.
+        """``announce`` is called with the text of each alert that the user's command is told of, ``show_warning`` with
+        what the user should know of the start, beside the log.
 
         ``check_results``: every RPC result is held against its declaration (tests).
         """
@@ -65,7 +72,13 @@ class Launch:
             failure=Failure(control, alerts),
             table=make_table(control, check_results=check_results, wallets=not settings.wallet.disablewallet),
             rng=SystemRandom(),
+            show_warning=show_warning,
         )
+
+    def warn(self, text: str) -> None:
+        """What the user should know, though the node starts: to the log, and to whoever shows it."""
+        log.warning("%s", text)
+        self.show_warning(text)
 
     def busy_with(self, status: str) -> None:
         """What the node does now: told to clients that ask too early, and to the log as Core writes it."""

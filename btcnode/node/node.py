@@ -23,9 +23,17 @@ log = logging.getLogger("btcnode.node")
 class Node:
     """One node in one event loop. It lives once: in ``run``, or in a block of ``life``."""
 
-    def __init__(self, settings: Settings, *, announce: Callable[[str], None] = lambda text: None) -> None:
-        """Nothing is touched yet. ``announce`` is called with the text of each alert for the user's command."""
-        self.launch = Launch.of(settings, announce=announce)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        announce: Callable[[str], None] = lambda text: None,
+        show_warning: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Nothing is touched yet. ``announce`` is called with the text of each alert for the user's command,
+        ``show_warning`` with what the user should know of the start, beside the log.
+        """
+        self.launch = Launch.of(settings, announce=announce, show_warning=show_warning)
         self.stage: Launch | OpenedNode | AssembledNode | RunningNode = self.launch
 
     async def run(

@@ -78,7 +78,7 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     disk.check_start(state.active.height)
     if parts.wallets is not None:
         launch.busy_with("Loading wallet…")
-        await launch.until_stopped(parts.wallets.start())
+        await launch.until_stopped(parts.wallets.start(launch.warn))
     await _open_network(node, stack)
     parts.indexes.start()
     parts.pruner.start()

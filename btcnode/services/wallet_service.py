@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,11 +41,14 @@ class WalletService:
         """The wallets by name, in the order in which they were loaded."""
         return {} if self._wallets is None else self._wallets.loaded
 
-    async def start(self) -> None:
-        """Load the wallets that the options name; raises ConfigError with a line for the user."""
+    async def start(self, warn: Callable[[str], None]) -> None:
+        """Load the wallets that the options name; raises ConfigError with a line for the user.
+
+        ``warn`` is called with what the user should know.
+        """
         names = self._names()
         if names:
-            await self.wallets.start(names, implied=self._settings.wallet.wallet is None)
+            await self.wallets.start(names, warn, implied=self._settings.wallet.wallet is None)
 
     def _names(self) -> list[str]:
         options = self._settings.wallet

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,11 @@ class Wallets:
 
     # -- start and stop ------------------------------------------------------------------------------------------
 
-    async def start(self, names: Sequence[str], *, implied: bool = False) -> None:
-        """Load these wallets; raises ConfigError with a line for the user. ``implied``: nobody has named them."""
+    async def start(self, names: Sequence[str], warn: Callable[[str], None], *, implied: bool = False) -> None:
+        """Load these wallets; raises ConfigError with a line for the user. ``implied``: nobody has named them.
+
+        ``warn`` is called with what the user should know.
+        """
         self._implied = list(names) if implied else []
         log.info("Using wallet directory %s", self.disk.directory)
         for name in names:
@@ -73,13 +76,20 @@ class Wallets:
                 await self._load(name, prefix="")
             except WalletError as error:
                 if error.trouble is Trouble.NOT_FOUND:
-                    log.warning("Skipping -wallet path that doesn't exist. %s", error)
+                    warn(f"Skipping -wallet path that doesn't exist. {error}")
                 elif error.trouble is Trouble.LEGACY:
-                    log.warning("%s", error)
+                    warn(str(error))
                 else:
                     raise ConfigError(str(error)) from None
+                continue
             except StorageError as error:
                 raise ConfigError(str(error)) from None
+            warnings = self._fee_warnings()
+            if warnings:
+                warn("\n".join(warnings))
+
+    def _fee_warnings(self) -> list[str]:
+        return self._settings.wallet.fee_warnings(self._settings.mempool.min_relay_feerate)
 
     async def resubmit_all(self) -> None:
         """Offer the wallets' unconfirmed transactions to the mempool; raises StorageError."""
@@ -127,7 +137,7 @@ class Wallets:
             raise WalletError(f'Wallet "{name}" is already loaded.', Trouble.ALREADY_LOADED)
         await self._load(name)
         await self.broadcast.resubmit_at_start(self.loaded[name])
-        return self._remember(name, load_on_startup)
+        return self._fee_warnings() + self._remember(name, load_on_startup)
 
     async def _load(self, name: str, *, prefix: str = "Wallet file verification failed. ") -> None:
         """Raises WalletError, StorageError."""
@@ -196,7 +206,7 @@ class Wallets:
         finally:
             self._opening.discard(name)
         await self.broadcast.resubmit_at_start(wallet)
-        return self._remember(name, load_on_startup)
+        return self._fee_warnings() + self._remember(name, load_on_startup)
 
     async def _make(
         self,

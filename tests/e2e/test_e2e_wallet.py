@@ -36,3 +36,14 @@ def test_what_a_wallet_has_answered_survives_kill_9(tmp_path: Path) -> None:
         assert node.rpc("getnewaddress") not in given
         assert node.stop() == 0
         assert "Traceback" not in node.output() and "sesame" not in node.output()
+
+
+def test_what_is_wrong_with_wallets_at_the_start_is_told_on_stderr(tmp_path: Path) -> None:
+    options = ("--wallet", "w", "--keypool", "1", "--fallbackfee", "0.02")
+    with NodeProcess(tmp_path, "regtest", *options, listen=False) as node:
+        node.start()
+        assert "Warning: Skipping -wallet path that doesn't exist." in node.output()
+        assert node.rpc("createwallet", "w")["warnings"][0].startswith("-fallbackfee is set very high!")
+        assert node.stop() == 0 and "Warning: -fallbackfee" not in node.output()
+        node.start()
+        assert "Warning: -fallbackfee is set very high!" in node.output()

@@ -12,6 +12,18 @@ from btcnode.settings.kinds import Choice, Feerate, Number, Parsed, Several, Tex
 ADDRESS_TYPES = ("legacy", "p2sh-segwit", "bech32", "bech32m")
 HIGH_FEERATE = 1_000_000  # sat/kvB: above it the user is warned
 HIGH_FEE = 100 * HIGH_FEERATE  # satoshi for a whole transaction
+HIGH_EXTRA_FEE = 10_000  # satoshi
+_WHY_HIGH = {
+    "mintxfee": "This is the minimum transaction fee you pay on every transaction.",
+    "maxapsfee": (
+        "This is the maximum transaction fee you pay (in addition to the normal fee) to prioritize partial spend"
+        " avoidance over regular coin selection."
+    ),
+    "fallbackfee": "This is the transaction fee you may pay when fee estimates are not available.",
+    "discardfee": "This is the transaction fee you may discard if change is smaller than dust at this level",
+    "maxtxfee": "Fees this large could be paid on a single transaction.",
+    "minrelaytxfee": "The wallet will avoid paying less than the minimum relay fee.",
+}
 _TYPES = ", ".join(ADDRESS_TYPES)
 
 
@@ -104,3 +116,15 @@ class WalletSettings:
         Parsed(_parse_extra_fee, "FEE"),
         "0",
     )
+
+    def fee_warnings(self, min_relay_feerate: int) -> list[str]:
+        """What users are warned of whenever a wallet is loaded, in Core's words; the feerate is -minrelaytxfee."""
+        given = {
+            "mintxfee": self.mintxfee > HIGH_FEERATE,
+            "maxapsfee": self.maxapsfee > HIGH_EXTRA_FEE,
+            "fallbackfee": self.fallbackfee > HIGH_FEERATE,
+            "discardfee": self.discardfee > HIGH_FEERATE,
+            "maxtxfee": self.maxtxfee > HIGH_FEE,
+            "minrelaytxfee": min_relay_feerate > HIGH_FEERATE,
+        }
+        return [f"-{name} is set very high! {_WHY_HIGH[name]}" for name, is_high in given.items() if is_high]

@@ -319,3 +319,20 @@ def test_of_two_new_passphrases_at_once_one_is_refused(lab: Running) -> None:
     first, second = together(lab, (*change, "first"), (*change, "second"))
     assert first is None and isinstance(second, RpcError) and second.code == -14
     assert lab.call("walletpassphrase", "first", 10) is None
+
+
+def test_who_loads_a_wallet_is_warned_of_high_fees(tmp_path: Path) -> None:
+    high = {"fallbackfee": "0.01000001", "maxtxfee": "1.00000001", "mintxfee": "0.01", "maxapsfee": "0.00010001"}
+    node = Running(regtest_config(tmp_path, keypool=1, **high))
+    expected = [
+        "-maxapsfee is set very high! This is the maximum transaction fee you pay (in addition to the normal fee) to"
+        " prioritize partial spend avoidance over regular coin selection.",
+        "-fallbackfee is set very high! This is the transaction fee you may pay when fee estimates are not available.",
+        "-maxtxfee is set very high! Fees this large could be paid on a single transaction.",
+    ]
+    try:
+        assert node.call("createwallet", "w") == {"name": "w", "warnings": expected}
+        assert node.call("unloadwallet", "w") == {}
+        assert node.call("loadwallet", "w") == {"name": "w", "warnings": expected}
+    finally:
+        node.close()
