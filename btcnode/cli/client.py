@@ -33,6 +33,10 @@ FOREVER_S = 5 * 365 * 86400  # what a socket can still count
 BAR_BELOW = 0.99  # progress from which -getinfo draws no bar
 BAR_WIDTH = 20
 UNNAMED = '""'  # the wallet without a name
+WALLETS_HINT = (  # the words that tools look for
+    ' Or for the CLI, specify the "-rpcwallet=<walletname>" option before the command (run "bitcoin-cli -h" for help or'
+    ' "bitcoin-cli listwallets" to see which wallets are currently loaded).'
+)
 _GETINFO_CALLS = ("getnetworkinfo", "getblockchaininfo", "getwalletinfo", "getbalances")
 HELP = """Usage:  btcnode-cli [options] <command> [params]         Send a command to a node
 or:     btcnode-cli [options] -named <command> [name=value]...  Send it with named arguments
@@ -440,8 +444,8 @@ def _report(reply: Any) -> int:
         raise CliError(f"error: {encode(error).decode()}")
     lines = [f"error code: {value_text(error['code'])}"] if error.get("code") is not None else []
     if isinstance(error.get("message"), str):
-        is_unclear = error.get("code") == RpcCode.WALLET_NOT_SPECIFIED
-        lines += ["error message:", error["message"] + (_WALLETS_HINT if is_unclear else "")]
+        is_unclear = value_text(error.get("code")) == str(int(RpcCode.WALLET_NOT_SPECIFIED))
+        lines += ["error message:", error["message"] + (WALLETS_HINT if is_unclear else "")]
     print("\n".join(lines), file=sys.stderr)
     try:
         return abs(int(value_text(error.get("code")))) & 0xFF or 1

@@ -173,6 +173,18 @@ def test_no_server(tmp_path: Path) -> None:
     assert time.monotonic() - begun >= 1
 
 
+def test_who_does_not_say_which_wallet_is_told_how_to(call: Any) -> None:
+    for name in ("a", "b"):
+        assert call("createwallet", name)[0] == 0
+    status, out, err = call("getbalance")
+    assert (status, out) == (19, "")
+    assert err.endswith(
+        ' Or for the CLI, specify the "-rpcwallet=<walletname>" option before the command (run "bitcoin-cli -h" for'
+        ' help or "bitcoin-cli listwallets" to see which wallets are currently loaded).\n'
+    )
+    assert call("getbalance", options=("-rpcwallet=b",)) == (0, "0.00000000\n", "")
+
+
 def test_rpcwait_waits_for_the_warm_up(call: Any, running: Running) -> None:
     running.warm_up("Loading")
     assert call("getblockcount")[2] == "error code: -28\nerror message:\nLoading\n"
