@@ -91,16 +91,17 @@ class WalletDisk:
         """Raise WalletError where no new wallet can be."""
         await self.in_thread(partial(check_new, path))
 
-    async def create(self, path: Path) -> WalletStore:
-        """Make the file of a new wallet; raises WalletError, StorageError."""
+    async def create(self, path: Path, wallet: Wallet) -> None:
+        """Make the file of a new wallet, with all that it has; raises WalletError, StorageError."""
+        changes = wallet.journal.take()
 
         def work() -> WalletStore:
             check_new(path)
-            store = WalletStore.create(path, self._magic, unsafe=self._settings.wallet.unsafesqlitesync)
+            store = WalletStore.create(path, self._magic, changes, unsafe=self._settings.wallet.unsafesqlitesync)
             self._paths.add(store.path.resolve())
             return store
 
-        return await self.in_thread(work)
+        self.keep(wallet, await self.in_thread(work))
 
     async def place_backup(self, path: Path, backup: Path) -> Callable[[], None]:
         """Copy a backup to where a wallet has its file; returns what takes that back. Raises WalletError."""

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from btcnode.descriptors.descriptor import OutputType
@@ -16,12 +17,22 @@ from btcnode.errors import ConfigError, CorruptionError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.settings.groups.wallet import WalletSettings
 from btcnode.settings.settings import Settings
-from btcnode.storage.durable import sync_directory, sync_file
+from btcnode.storage.durable import sync_file
 from btcnode.wallet.book import BookEntry
 from btcnode.wallet.descriptor_keys import DescriptorKeys
 from btcnode.wallet.errors import Trouble, WalletError
 from btcnode.wallet.flags import MUST_BE_KNOWN, WalletFlag
-from btcnode.wallet.sqlite_store import FILE_NAME, IN_USE, Rows, WalletStore, kind_of_file
+from btcnode.wallet.sqlite_store import (
+    DAMAGED,
+    FILE_NAME,
+    IN_USE,
+    UNFINISHED,
+    Rows,
+    WalletStore,
+    begin_file,
+    kind_of_file,
+    put_in_place,
+)
 from btcnode.wallet.tx_records import read_tx
 from btcnode.wallet.vault import SealedMaster
 from btcnode.wallet.wallet import Surroundings, Wallet
@@ -96,6 +107,7 @@ def check_existing(path: Path, magic: bytes, loaded: Collection[Path]) -> Path:
         )
     if kind != "ours":
         text = f"Failed to load database path '{path}'. Data is not in recognized format."
+        text += "" if kind == "none" else f" If it has been a wallet, it is damaged. {DAMAGED}"
         raise WalletError(text, Trouble.BAD_FORMAT)
     return file
 
@@ -120,16 +132,21 @@ def place_backup(path: Path, backup: Path) -> Callable[[], None]:
         raise WalletError("Backup file does not exist", Trouble.INVALID_BACKUP)
     if path.exists() and not path.is_dir():
         raise WalletError(f"Failed to restore wallet. Database file exists '{path}'.", Trouble.ALREADY_EXISTS)
-    file, made = path / FILE_NAME, not path.exists()
-    if file.exists():
-        raise WalletError(f"Failed to restore wallet. Database file exists in '{file}'.", Trouble.ALREADY_EXISTS)
+    file, unfinished, made = path / FILE_NAME, path / UNFINISHED, not path.exists()
     try:
+        if file.exists():
+            raise FileExistsError(file)
         path.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # nobody else reads private keys
-        shutil.copyfile(backup, file)
-        sync_file(file)
-        sync_directory(path)
+        begin_file(unfinished)
+        shutil.copyfile(backup, unfinished)
+        sync_file(unfinished)
+        put_in_place(unfinished, file)
+    except FileExistsError:
+        text = f"Failed to restore wallet. Database file exists in '{file}'."
+        raise WalletError(text, Trouble.ALREADY_EXISTS) from None
     except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise WalletError(f"Failed to restore database path '{path}'. {error.strerror}") from None
 
     def undo() -> None:
@@ -190,7 +207,7 @@ def read_wallet(
     rows = store.read()
     flags = rows.meta.get("flags")
     if not isinstance(flags, int):
-        raise WalletError(f"Error loading {store.path}: Wallet corrupted")
+        raise WalletError(f"Error loading {store.path}: Wallet corrupted. {DAMAGED}")
     if flags & MUST_BE_KNOWN & ~int(_KNOWN):
         raise WalletError(f"Error loading {store.path}: Wallet requires newer version of btcnode")
     record = SealedMaster(*rows.master) if rows.master is not None else None
@@ -203,7 +220,7 @@ def read_wallet(
             " newer version.\nPlease try running the latest software version.\n"
         ) from None
     except (CorruptionError, KeyError, ValueError, TypeError) as error:
-        raise WalletError(f"Error loading {store.path}: Wallet corrupted ({error})") from None
+        raise WalletError(f"Error loading {store.path}: Wallet corrupted ({error}). {DAMAGED}") from None
     wallet.journal.take()  # what is on disk is not written again
     return wallet, rows
 

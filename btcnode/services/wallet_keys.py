@@ -102,7 +102,7 @@ class WalletKeys:
         master = new_master()
         record = await asyncio.to_thread(seal_master, master, passphrase)
         wallet.vault.begin(record, master)
-        wallet.journal.note("master", *record)
+        wallet.journal.note("master", 1, *record)
         for keys in wallet.descriptors.values():
             keys.encrypt(wallet.vault)
 
@@ -132,7 +132,7 @@ class WalletKeys:
             if master is None:
                 return False
             wallet.vault.record = await asyncio.to_thread(seal_master, master, new)
-            wallet.journal.note("master", *wallet.vault.record)
+            wallet.journal.note("master", 1, *wallet.vault.record)
             await self._disk.rewrite(wallet)
             return True
 

@@ -196,47 +196,39 @@ class Wallets:
                 path = wallet_path(self.disk.directory, name)
                 await self.disk.check_new(path)
                 foreign = await descriptors_of_signer(self._settings) if external else []
-                store = await self.disk.create(path)
             except SignerError:
                 raise
             except WalletError as error:
                 trouble = Trouble.OTHER if error.trouble is Trouble.ALREADY_EXISTS else error.trouble
                 raise WalletError(f"Wallet file verification failed. {error}", trouble) from None
-            wallet = await self._make(name, store, flags, passphrase, foreign)
+            wallet = await self._make(name, flags, passphrase, foreign)
+            try:
+                await self.disk.create(path, wallet)
+            except WalletError as error:
+                raise WalletError(f"Wallet file verification failed. {error}") from None
+            self._enter(wallet)
         finally:
             self._opening.discard(name)
         await self.broadcast.resubmit_at_start(wallet)
         return self._fee_warnings() + self._remember(name, load_on_startup)
 
     async def _make(
-        self,
-        name: str,
-        store: WalletStore,
-        flags: WalletFlag,
-        passphrase: str,
-        foreign: Sequence[tuple[Descriptor, bool]],
+        self, name: str, flags: WalletFlag, passphrase: str, foreign: Sequence[tuple[Descriptor, bool]]
     ) -> Wallet:
-        """A new wallet in its file, loaded. ``foreign``: a signer's descriptors, and whether they are for change."""
+        """A new wallet, without a file. ``foreign``: a signer's descriptors, and whether they are for change."""
         has_seed = not flags & (WalletFlag.BLANK | WalletFlag.DISABLE_PRIVATE_KEYS)
         flags |= WalletFlag.DESCRIPTORS | WalletFlag.LAST_HARDENED_XPUB_CACHED
         wallet = Wallet(name, self._settings.params, self._settings.wallet, self._view, flags)
-        self.disk.keep(wallet, store)
-        try:
-            wallet.set_flag(WalletFlag.DESCRIPTORS, on=True)
-            wallet.journal.note("meta", "version", CORE_VERSION)
-            if passphrase:
-                await self.keys.seal(wallet, passphrase)
-            if has_seed:
-                await self.keys.set_up_descriptors(wallet)
-            for descriptor, internal in foreign:
-                await self.keys.add_foreign(wallet, descriptor, internal=internal)
-            wallet.vault.lock()
-            self.chain.note_best_block(wallet, self._tip())
-            await self.disk.save(wallet)
-            self._enter(wallet)
-        except BaseException:
-            await self.disk.let_go(wallet)
-            raise
+        wallet.set_flag(WalletFlag.DESCRIPTORS, on=True)
+        wallet.journal.note("meta", "version", CORE_VERSION)
+        if passphrase:
+            await self.keys.seal(wallet, passphrase)
+        if has_seed:
+            await self.keys.set_up_descriptors(wallet)
+        for descriptor, internal in foreign:
+            await self.keys.add_foreign(wallet, descriptor, internal=internal)
+        wallet.vault.lock()
+        self.chain.note_best_block(wallet, self._tip())
         return wallet
 
     async def signer(self) -> ExternalSigner:

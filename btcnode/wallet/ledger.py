@@ -372,6 +372,7 @@ class Ledger:
             for outpoint in outpoints_of(entry.tx):
                 self.coins.pop(outpoint, None)
             self._journal.note("remove_tx", txid)
+            self._journal.note("remove_tx_state", txid)
 
     # -- the mempool ---------------------------------------------------------------------------------------------
 

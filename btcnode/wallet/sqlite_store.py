@@ -8,66 +8,75 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from btcnode.errors import StorageError
+from btcnode.record import record
+from btcnode.storage.durable import sync_directory, sync_file
 from btcnode.wallet.errors import Trouble, WalletError
 from btcnode.wallet.journal import Change
+from btcnode.wallet.log_check import log_is_damaged
 
 FILE_NAME = "wallet.dat"
-SCHEMA_VERSION = 1
+UNFINISHED = "wallet.dat.new"  # one that is being made, or that a crash has left
+SCHEMA_VERSION = 2
 IN_USE = (
     "SQLiteDatabase: Unable to obtain an exclusive lock on the database, is it being used by another instance of"
     " btcnode?"
 )
+DAMAGED = "Restore a backup (restorewallet), or recover the wallet from its descriptors."
 _HEADER = b"SQLite format 3\0"
 _ID_AT = 68
 _BDB_AT, _BDB_MAGIC = 12, (b"\x62\x31\x05\x00", b"\x00\x05\x31\x62")
 _BDB_LEAST, _SQLITE_LEAST = 4096, 512
 
-_TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE master (number INTEGER PRIMARY KEY, salt BLOB, n INTEGER, r INTEGER, p INTEGER, sealed BLOB);
-CREATE TABLE descriptors (id BLOB PRIMARY KEY, text TEXT, created INTEGER, start INTEGER, end INTEGER,
-    next_index INTEGER) WITHOUT ROWID;
-CREATE TABLE keys (descriptor BLOB, pubkey BLOB, data BLOB, sealed INTEGER,
-    PRIMARY KEY (descriptor, pubkey)) WITHOUT ROWID;
-CREATE TABLE derived_keys (descriptor BLOB, number INTEGER, position INTEGER, key BLOB,
-    PRIMARY KEY (descriptor, number, position)) WITHOUT ROWID;
-CREATE TABLE positions (descriptor BLOB, position INTEGER, scripts BLOB, pubkeys BLOB,
-    PRIMARY KEY (descriptor, position)) WITHOUT ROWID;
-CREATE TABLE active (kind TEXT, internal INTEGER, descriptor BLOB, PRIMARY KEY (kind, internal)) WITHOUT ROWID;
-CREATE TABLE txs (txid BLOB PRIMARY KEY, raw BLOB, state TEXT, block BLOB, height INTEGER, place INTEGER,
-    received INTEGER, smart_time INTEGER, position INTEGER, notes TEXT);
-CREATE TABLE addresses (script BLOB PRIMARY KEY, label TEXT, purpose TEXT, used INTEGER) WITHOUT ROWID;
-CREATE TABLE locked (outpoint BLOB PRIMARY KEY) WITHOUT ROWID;
-"""
+_TABLES = {
+    "meta": "name TEXT PRIMARY KEY, value",
+    "master": "number INTEGER PRIMARY KEY, salt BLOB, n INTEGER, r INTEGER, p INTEGER, sealed BLOB",
+    "descriptors": "id BLOB PRIMARY KEY, text TEXT, created INTEGER, start INTEGER, end INTEGER, next_index INTEGER",
+    "keys": "descriptor BLOB, pubkey BLOB, data BLOB, sealed INTEGER, PRIMARY KEY (descriptor, pubkey)",
+    "derived_keys": "descriptor BLOB, number INTEGER, position INTEGER, key BLOB,"
+    " PRIMARY KEY (descriptor, number, position)",
+    "positions": "descriptor BLOB, position INTEGER, scripts BLOB, pubkeys BLOB, PRIMARY KEY (descriptor, position)",
+    "active": "kind TEXT, internal INTEGER, descriptor BLOB, PRIMARY KEY (kind, internal)",
+    "txs": "txid BLOB PRIMARY KEY, raw BLOB, received INTEGER, smart_time INTEGER, position INTEGER, notes TEXT",
+    "tx_states": "txid BLOB PRIMARY KEY, state TEXT, block BLOB, height INTEGER, place INTEGER",
+    "addresses": "script BLOB PRIMARY KEY, label TEXT, purpose TEXT, used INTEGER",
+    "locked": "outpoint BLOB PRIMARY KEY",
+}
+"""Columns; before them each row has ``sum``, its checksum (``row_sum``)."""
 
-STATEMENTS = {
-    "meta": "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-    "master": "INSERT OR REPLACE INTO master VALUES (1, ?, ?, ?, ?, ?)",
-    "descriptor": "INSERT OR REPLACE INTO descriptors VALUES (?, ?, ?, ?, ?, ?)",
-    "key": "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?)",
-    "derived_key": "INSERT OR REPLACE INTO derived_keys VALUES (?, ?, ?, ?)",
-    "position": "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
-    "active": "INSERT OR REPLACE INTO active VALUES (?, ?, ?)",
+_ENTERED = {
+    "meta": "meta",
+    "master": "master",
+    "descriptor": "descriptors",
+    "key": "keys",
+    "derived_key": "derived_keys",
+    "position": "positions",
+    "active": "active",
+    "tx": "txs",
+    "tx_state": "tx_states",
+    "address": "addresses",
+    "lock": "locked",
+}
+"""Into which table a change enters a row, in the place of one with the same key."""
+
+_REMOVED = {
     "inactive": "DELETE FROM active WHERE kind = ? AND internal = ?",
-    "tx": "INSERT OR REPLACE INTO txs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "tx_state": "UPDATE txs SET state = ?, block = ?, height = ?, place = ? WHERE txid = ?",
     "remove_tx": "DELETE FROM txs WHERE txid = ?",
-    "address": "INSERT OR REPLACE INTO addresses VALUES (?, ?, ?, ?)",
-    "lock": "INSERT OR REPLACE INTO locked VALUES (?)",
+    "remove_tx_state": "DELETE FROM tx_states WHERE txid = ?",
     "unlock": "DELETE FROM locked WHERE outpoint = ?",
 }
-"""What a change's name stands for."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rows:
     """All that a file has."""
 
@@ -104,6 +113,71 @@ def kind_of_file(path: Path, magic: bytes) -> str:
     return "core" if mark == int.from_bytes(magic, "big") else "other"
 
 
+def begin_file(unfinished: Path) -> None:
+    """An empty file in the place of what a crash has left there; raises OSError."""
+    for name in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
+        name.unlink(missing_ok=True)
+    os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # nobody else reads private keys
+
+
+def put_in_place(unfinished: Path, path: Path) -> None:
+    """Give a synced file its name, for good; raises FileExistsError where that is taken, OSError."""
+    if path.exists() or path.is_symlink():
+        raise FileExistsError(path)
+    for end in ("-wal", "-journal"):  # of a wallet whose file was taken away: SQLite would put it into this one
+        left = path.with_name(path.name + end)
+        if left.exists():
+            left.rename(left.with_name(f"{left.name}.old"))
+    unfinished.rename(path)
+    sync_directory(path.parent)
+
+
+def _code(error: Exception) -> int:
+    """SQLite's code of an error; where its text could not even be read the file is damaged."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+
+
+def row_sum(table: str, values: Sequence[Any]) -> int:
+    """CRC-32 of a row and of the table where it lies."""
+    parts = [table.encode()]
+    for value in values:
+        if isinstance(value, bytes):
+            parts.append(b"b%d:%s" % (len(value), value))
+        elif isinstance(value, int):
+            parts.append(b"i%d" % value)
+        else:
+            parts.append(repr(value if value is None else str(value)).encode())
+    return crc32(b"".join(parts))
+
+
+def _carry_out(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
+    """All changes in their order, those of a kind that follow each other at once."""
+    for statement, some in groupby(changes, attrgetter("statement")):
+        table = _ENTERED.get(statement)
+        if table is None:
+            db.executemany(_REMOVED[statement], [change.values for change in some])
+            continue
+        rows = [(row_sum(table, change.values), *change.values) for change in some]
+        places = ", ".join("?" * len(rows[0]))
+        db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({places})", rows)
+
+
+def _fill_new(path: Path, magic: bytes, changes: Iterable[Change]) -> None:
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("BEGIN")
+        db.execute(f"PRAGMA application_id = {application_id(magic)}")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        for table, columns in _TABLES.items():
+            without = "" if table == "txs" else "WITHOUT ROWID"  # which suits short rows
+            db.execute(f"CREATE TABLE {table} (sum INTEGER, {columns}) {without}")
+        _carry_out(db, changes)
+        db.execute("COMMIT")
+    finally:
+        db.close()
+
+
 class WalletStore:
     """One wallet's file, locked for this process from ``open`` to ``close``."""
 
@@ -112,32 +186,39 @@ class WalletStore:
         self._db = connection
 
     @classmethod
-    def create(cls, directory: Path, magic: bytes, *, unsafe: bool) -> WalletStore:
-        """A new file; raises WalletError, StorageError."""
+    def create(cls, directory: Path, magic: bytes, changes: Iterable[Change], *, unsafe: bool) -> WalletStore:
+        """A new wallet with its first ``changes``; raises WalletError, StorageError.
+
+        It is made beside its place and put there as a whole: a crash leaves the name free.
+        """
+        path, unfinished = directory / FILE_NAME, directory / UNFINISHED
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            begin_file(unfinished)
         except OSError as error:
             raise WalletError(f"Failed to create database path '{directory}': {error.strerror}") from None
-        path = directory / FILE_NAME
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # nobody else reads private keys
-        except OSError as error:
-            raise WalletError(f"Failed to create database path '{directory}': {error.strerror}") from None
-        store = cls._connect(path, unsafe=unsafe)
-        try:
-            store._db.executescript(
-                f"BEGIN; PRAGMA application_id = {application_id(magic)}; PRAGMA user_version = {SCHEMA_VERSION};"
-                f"{_TABLES} COMMIT;"
-            )
-            store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # so that the file says what it is
-        except sqlite3.Error as error:
-            store.close()
+            _fill_new(unfinished, magic, changes)
+            sync_file(unfinished)
+            put_in_place(unfinished, path)
+        except FileExistsError:
+            text = f"Failed to create database path '{directory}'. Database already exists."
+            raise WalletError(text, Trouble.ALREADY_EXISTS) from None
+        except (OSError, sqlite3.Error) as error:
             raise StorageError(f"{path} cannot be written: {error}") from None
-        return store
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return cls._connect(path, unsafe=unsafe)
 
     @classmethod
     def open(cls, path: Path, magic: bytes, *, unsafe: bool) -> WalletStore:
         """A file that is there; raises WalletError with what is wrong with it."""
+        try:
+            log = path.with_name(f"{path.name}-wal")
+            if log_is_damaged(log):
+                raise WalletError(f"{log} is damaged. {DAMAGED}")
+        except OSError as error:
+            raise WalletError(f"Failed to access database path '{path}': {error.strerror}") from None
         store = cls._connect(path, unsafe=unsafe)
         try:
             store._check(magic)
@@ -157,12 +238,14 @@ class WalletStore:
             db.execute("PRAGMA secure_delete = ON")
             db.execute("BEGIN EXCLUSIVE")
             db.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: its text has a damaged name
             if db is not None:
                 db.close()
-            if "locked" in str(error):
+            if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise WalletError(IN_USE) from None
-            raise WalletError(f"SQLiteDatabase: Failed to open database: {error}") from None
+            text = f"SQLiteDatabase: Failed to open database: {path}: {error}"
+            damaged = _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            raise WalletError(f"{text}. {DAMAGED}" if damaged else text) from None
         return cls(path, db)
 
     def _check(self, magic: bytes) -> None:
@@ -170,8 +253,8 @@ class WalletStore:
             (mark,) = self._db.execute("PRAGMA application_id").fetchone()
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             found = [line for (line,) in self._db.execute("PRAGMA integrity_check")]
-        except sqlite3.DatabaseError as error:
-            raise WalletError(f"{self.path} is damaged: {error}") from None
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise self._damage(str(error)) from None
         if mark != application_id(magic):
             text = f"SQLiteDatabase: Unexpected application id. Expected {application_id(magic)}, got {mark}"
             raise WalletError(text, Trouble.BAD_FORMAT)
@@ -181,23 +264,35 @@ class WalletStore:
                 " supported"
             )
         if found != ["ok"]:
-            raise WalletError("Failed to verify database\n" + "\n".join(found))
+            raise self._damage("Failed to verify database: " + "; ".join(found[:5]))
 
     def read(self) -> Rows:
         """All there is; raises WalletError where the file is damaged."""
-
-        def rows(table: str, order: str = "") -> list[tuple[Any, ...]]:
-            return self._db.execute(f"SELECT * FROM {table} {order}").fetchall()
-
         try:
-            master = self._db.execute("SELECT salt, n, r, p, sealed FROM master").fetchone()
+            (master,) = self._rows("master") or (None,)
+            states = {row[0]: row[1:] for row in self._rows("tx_states")}
+            txs = sorted(self._rows("txs"), key=itemgetter(4))
+            if len(states) != len(txs):
+                raise self._damage("a transaction has no state, or a state no transaction")
             return Rows(
-                dict(rows("meta")), master, rows("descriptors"), rows("keys"), rows("derived_keys"),
-                rows("positions", "ORDER BY descriptor, position"), rows("active"), rows("txs", "ORDER BY position"),
-                rows("addresses"), rows("locked"),
+                dict(self._rows("meta")), None if master is None else master[1:], self._rows("descriptors"),
+                self._rows("keys"), self._rows("derived_keys"), self._rows("positions"), self._rows("active"),
+                [(*row[:2], *states[row[0]], *row[2:]) for row in txs], self._rows("addresses"), self._rows("locked"),
             )  # fmt: skip
-        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-            raise WalletError(f"{self.path} is damaged: {error}") from None
+        except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, OverflowError) as error:
+            raise self._damage(str(error)) from None
+
+    def _rows(self, table: str) -> list[tuple[Any, ...]]:
+        """All rows in the order of their keys; raises WalletError, sqlite3.DatabaseError."""
+        found = []
+        for known, *values in self._db.execute(f"SELECT * FROM {table}"):
+            if row_sum(table, values) != known:
+                raise self._damage(f"a row of {table} has another checksum")
+            found.append(tuple(values))
+        return found
+
+    def _damage(self, what: str) -> WalletError:
+        return WalletError(f"{self.path} is damaged ({what}). {DAMAGED}")
 
     def write(self, changes: Iterable[Change]) -> None:
         """Carry out all changes, durably, or none; raises StorageError."""
@@ -205,8 +300,7 @@ class WalletStore:
         try:
             db.execute("BEGIN IMMEDIATE")
             try:
-                for statement, values in changes:
-                    db.execute(STATEMENTS[statement], values)
+                _carry_out(db, changes)
                 db.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):

@@ -23,15 +23,14 @@ def _state_values(state: State) -> tuple[Value, Value, Value, Value]:
 
 def note_tx(journal: Journal, entry: WalletTx) -> None:
     """Have all of a transaction written."""
-    journal.note(
-        "tx", entry.txid, entry.tx.raw, *_state_values(entry.state), entry.received, entry.smart_time, entry.position,
-        json.dumps(entry.notes, sort_keys=True),
-    )  # fmt: skip
+    notes = json.dumps(entry.notes, sort_keys=True)
+    journal.note("tx", entry.txid, entry.tx.raw, entry.received, entry.smart_time, entry.position, notes)
+    note_state(journal, entry)
 
 
 def note_state(journal: Journal, entry: WalletTx) -> None:
     """Have a transaction's state written."""
-    journal.note("tx_state", *_state_values(entry.state), entry.txid)
+    journal.note("tx_state", entry.txid, *_state_values(entry.state))
 
 
 def read_tx(row: tuple[Value, ...]) -> WalletTx:

@@ -233,7 +233,11 @@ def test_version_3_siblings_exclude_each_other(bench: Bench) -> None:
 def test_a_transaction_comes_back_from_its_row(state: State) -> None:
     journal, entry = Journal(), WalletTx(pay((1, MINE)), state, 5, 6, 7, {"to": "you"})
     note_tx(journal, entry)
-    ((statement, values),) = journal.take()
-    found = read_tx(values)
-    assert statement == "tx" and found.state == state and found.tx.raw == entry.tx.raw
+    (statement, values), (other, (txid, *of_state)) = journal.take()
+    found = read_tx((*values[:2], *of_state, *values[2:]))
+    assert (
+        (statement, other, txid) == ("tx", "tx_state", entry.txid)
+        and found.state == state
+        and found.tx.raw == entry.tx.raw
+    )
     assert (found.received, found.smart_time, found.position, found.notes) == (5, 6, 7, {"to": "you"})

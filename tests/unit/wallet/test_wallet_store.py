@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -11,14 +12,14 @@ from btcnode.descriptors.provider import Secret
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.wallet.errors import WalletError, WalletLockedError
 from btcnode.wallet.journal import Change
-from btcnode.wallet.sqlite_store import WalletStore, application_id, kind_of_file
+from btcnode.wallet.sqlite_store import Rows, WalletStore, application_id, kind_of_file
 from btcnode.wallet.vault import SealedMaster, Vault, new_master, open_master, seal_master
 
 MAGIC = b"\xfa\xbf\xb5\xda"
 
 
 def made(path: Path) -> WalletStore:
-    return WalletStore.create(path, MAGIC, unsafe=False)
+    return WalletStore.create(path, MAGIC, (), unsafe=False)
 
 
 def test_what_is_written_is_there_after_reopening(tmp_path: Path) -> None:
@@ -75,6 +76,112 @@ def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(WalletError, match=r"damaged|verify"):
         WalletStore.open(path, MAGIC, unsafe=False)
+
+
+def content(path: Path) -> Rows:
+    store = WalletStore.open(path, MAGIC, unsafe=False)
+    try:
+        return store.read()
+    finally:
+        store.close()
+
+
+def some_changes(number: int) -> list[Change]:
+    """Rows of every kind."""
+    return [
+        Change("meta", ("flags", 5)),
+        *(Change("position", (b"d" * 32, n, bytes((number, n)) * 12, b"\x21" + bytes((n,)) * 33)) for n in range(60)),
+        *(Change("tx", (bytes((number, n)) * 16, bytes((n,)) * 220, 5, 6, 60 * number + n, "{}")) for n in range(60)),
+        *(Change("tx_state", (bytes((number, n)) * 16, "confirmed", b"h" * 32, n, 1)) for n in range(60)),
+        *(Change("address", (bytes((number, n)) * 11, "label", "receive", 0)) for n in range(30)),
+        Change("key", (b"d" * 32, b"p" * 33, b"k" * 33, 0)), Change("lock", (b"o" * 36,)),
+        Change("active", ("bech32", 0, b"d" * 32)), Change("descriptor", (b"d" * 32, "text", 1, 2, 3, 4)),
+    ]  # fmt: skip
+
+
+def flipped(path: Path, place: int, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_anywhere_is_an_error_or_changes_nothing(tmp_path: Path) -> None:
+    store = made(tmp_path / "w")
+    store.write(some_changes(1))
+    store.close()
+    whole, copy = tmp_path / "w/wallet.dat", tmp_path / "copy.dat"
+    rows, random, errors = content(whole), Random(1), 0
+    for _ in range(400):
+        copy.write_bytes(whole.read_bytes())
+        flipped(copy, random.randrange(copy.stat().st_size), random.randrange(8))
+        try:
+            if kind_of_file(copy, MAGIC) == "ours":
+                assert content(copy) == rows
+            else:
+                errors += 1
+        except WalletError as error:
+            errors += 1
+            assert (str(copy) in str(error) and "backup" in str(error)) or "version" in str(error), error
+    assert errors > 100  # the rest is free space
+
+
+def test_a_flipped_bit_in_the_log_undoes_nothing_silently(tmp_path: Path) -> None:
+    """But in its last transaction, which may be what a crash has left."""
+    store = made(tmp_path / "w")
+    for number in range(4):
+        store.write(some_changes(number))
+    files = {end: (tmp_path / f"w/wallet.dat{end}").read_bytes() for end in ("", "-wal")}
+    store.write([Change("meta", ("last", 1))])
+    last = len(files["-wal"])
+    files["-wal"] = (tmp_path / "w/wallet.dat-wal").read_bytes()
+    store.close()
+    rows, random = content(tmp_path / "w/wallet.dat"), Random(2)
+    copy, log = tmp_path / "copy.dat", tmp_path / "copy.dat-wal"
+
+    def with_log(data: bytes) -> Rows:
+        copy.write_bytes(files[""])
+        log.write_bytes(data)
+        return content(copy)
+
+    assert with_log(files["-wal"]) == rows
+    assert "last" not in with_log(files["-wal"][: last + 100]).meta  # torn, as by a crash
+    for _ in range(150):
+        data = bytearray(files["-wal"])
+        data[random.randrange(last)] ^= 1 << random.randrange(8)
+        try:
+            assert with_log(bytes(data)) == rows
+        except WalletError as error:
+            assert str(log) in str(error) and "backup" in str(error)
+
+
+def test_a_crash_while_a_wallet_is_made_leaves_the_name_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in ("_fill_new", "sync_file", "put_in_place"):
+        with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+
+            def dies(*_: object, killed: pytest.MonkeyPatch = killed) -> None:
+                killed.setattr(Path, "unlink", lambda *_, **__: None)  # who is killed does not tidy up
+                raise KeyboardInterrupt
+
+            killed.setattr(f"btcnode.wallet.sqlite_store.{step}", dies)
+            made(tmp_path / "w")
+        assert not (tmp_path / "w/wallet.dat").exists()
+    store = WalletStore.create(tmp_path / "w", MAGIC, [Change("meta", ("flags", 7))], unsafe=False)
+    assert store.read().meta == {"flags": 7}
+    store.close()
+    assert [path.name for path in (tmp_path / "w").iterdir()] == ["wallet.dat"]
+
+
+def test_the_log_of_another_wallet_is_kept_and_not_taken_in(tmp_path: Path) -> None:
+    store = made(tmp_path / "w")
+    store.write(some_changes(1))
+    log = (tmp_path / "w/wallet.dat-wal").read_bytes()
+    store.close()
+    (tmp_path / "w/wallet.dat").unlink()
+    (tmp_path / "w/wallet.dat-wal").write_bytes(log)
+    store = made(tmp_path / "w")
+    assert store.read().meta == {}
+    store.close()
+    assert (tmp_path / "w/wallet.dat-wal.old").read_bytes() == log
 
 
 def test_a_backup_is_whole_and_not_over_itself(tmp_path: Path) -> None:
