@@ -162,6 +162,38 @@ def test_random_undo_there_and_back() -> None:
         assert decode_undo(encode_undo(undo)) == undo
 
 
+def _undo_of_one(data: bytes) -> list[list[bytes]] | type[DecodeError]:
+    """Undo data of one coin, read step by step."""
+    try:
+        code, pos = read_varint(data, 2, 0xFFFFFFFF)
+        if code > 1:
+            _, pos = read_varint(data, pos, 0xFFFFFFFF)
+        coin, end = decompress_coin(encode_varint(code) + data[pos:])
+    except DecodeError:
+        return DecodeError
+    return [[coin]] if end == len(encode_varint(code)) + len(data) - pos else DecodeError
+
+
+def test_coins_are_read_alike_whatever_became_of_their_bytes() -> None:
+    rng, found = random.Random(3), [0, 0]
+    for _ in range(20_000):
+        amount = rng.choice((rng.randrange(1 << 64), rng.randrange(1 << 36), rng.randrange(256)))
+        script = rng.choice(tuple(SCRIPTS.values()))[1][:200]
+        raw = bytearray(b"\x01\x01" + encode_varint(rng.randrange(1 << rng.choice((1, 2, 20, 32)))) + b"\x00")
+        raw += encode_varint(amount) + script
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            raw[rng.randrange(2, len(raw))] = rng.choice((0, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        data = bytes(raw[: rng.choice((len(raw), len(raw), rng.randrange(2, len(raw) + 1)))])
+        expected = _undo_of_one(data)
+        found[expected is DecodeError] += 1
+        if expected is DecodeError:
+            with pytest.raises(DecodeError):
+                decode_undo(data)
+        else:
+            assert decode_undo(data) == expected
+    assert min(found) > 1000
+
+
 def test_every_truncation_and_addition_is_noticed() -> None:
     raw = encode_undo([[make_coin(5, False, 12345, script) for script, _ in SCRIPTS.values() if len(script) < 300]])
     for cut in range(len(raw)):
