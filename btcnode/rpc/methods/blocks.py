@@ -18,11 +18,10 @@ from btcnode.rpc.decode import (
     TxHead,
     TxJson,
     UtxoScript,
-    script_json,
 )
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Whole
-from btcnode.rpc.jsonvalue import Written, amount, double, encode
+from btcnode.rpc.jsonvalue import Written, double, encode
 from btcnode.rpc.lookup import (
     HeaderEnd,
     HeaderJson,
@@ -38,7 +37,7 @@ from btcnode.rpc.lookup import (
     spent_by_block,
 )
 from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, make_room
-from btcnode.rpc.tx_text import block_txs_text
+from btcnode.rpc.tx_text import amount_text, block_txs_text, script_text
 from btcnode.services.parts import NodeParts
 
 _log = logging.getLogger("btcnode.rpc")
@@ -297,10 +296,10 @@ async def gettxout(
     if coin is None:
         return None
     tree, tip = node.chain.tree, node.chain.tip()
-    return {
-        "bestblock": to_display(tree.hash(tip)),
-        "confirmations": 0 if unconfirmed else tree.height(tip) - coin_height(coin) + 1,
-        "value": amount(coin_value(coin)),
-        "scriptPubKey": script_json(coin_script(coin), node.params),
-        "coinbase": coin_is_coinbase(coin),
-    }
+    confirmations = 0 if unconfirmed else tree.height(tip) - coin_height(coin) + 1
+    text = (
+        f'{{"bestblock":"{to_display(tree.hash(tip))}","confirmations":{confirmations},'
+        f'"value":{amount_text(coin_value(coin))},"scriptPubKey":{script_text(coin_script(coin), node.params)},'
+        f'"coinbase":{"true" if coin_is_coinbase(coin) else "false"}}}'
+    )
+    return cast(UnspentOutput, Written(text.encode()))

@@ -23,6 +23,7 @@ PER_UTXO_OVERHEAD = 40  # outpoint, height and coinbase flag
 COIN_HEAD = 4  # bytes of a packed coin before its txout
 LONG_SIZE = 0xFD  # from this byte on a compact size goes on behind it
 VERSION_AND_LOCK = 8  # bytes of a transaction around its body
+FIGURES_BYTES = 2500  # of memory that a block's figures take, about
 PERCENTILES = ((1, 10), (1, 4), (1, 2), (3, 4), (9, 10))
 
 
@@ -200,7 +201,27 @@ def _each_once(names: Iterable[str]) -> list[str]:
     return sorted(set(names))
 
 
-@rpc("blockchain", examples=((1000, ["minfeerate", "avgfeerate"]),), heavy=True)
+async def _figures(node: NodeParts, index: int) -> BlockStats:
+    """What follows from a block's bytes and what it spends, kept for who asks again; raises RpcError."""
+    key = ("figures", index)
+    height, status = node.chain.tree.height(index), node.chain.block_status(index)
+    kept: BlockStats | None = node.chain.lately.get(key)
+    if kept is not None and node.chain.is_stored(index) and (status.have_undo or not height):
+        return kept
+    raw = await read_block(node, index)
+    if height:
+        require_data(node, index, undo=True)
+    undo = await read_undo(node, index) if height else []
+    if undo is None:
+        raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")
+    block = await parsed_block(node, index, raw)
+    repeat = (height, node.chain.tree.hash(index)) in node.params.bip30_exceptions
+    found = await beside(lambda: _stats_of(_sums(block, undo, height, repeat), block.n_tx))
+    node.chain.lately.put(key, found, FIGURES_BYTES)
+    return found
+
+
+@rpc("blockchain", examples=((1000, ["minfeerate", "avgfeerate"]),))
 async def getblockstats(
     node: NodeParts,
     hash_or_height: Annotated[
@@ -216,17 +237,9 @@ async def getblockstats(
     """Figures of a block. Amounts are in satoshi."""
     index = find_by_hash_or_height(node, hash_or_height)
     wanted = await aside(lambda: _each_once(stats or ()))
-    raw = await read_block(node, index)
     tree = node.chain.tree
     height = tree.height(index)
-    if height:
-        require_data(node, index, undo=True)
-    undo = await read_undo(node, index) if height else []
-    if undo is None:
-        raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")
-    block = await parsed_block(node, index, raw)
-    repeat = (height, tree.hash(index)) in node.params.bip30_exceptions
-    found = _stats_of(await beside(lambda: _sums(block, undo, height, repeat)), block.n_tx)
+    found: BlockStats = {**await _figures(node, index)}
     found["blockhash"] = to_display(tree.hash(index))
     found["height"] = height
     found["mediantime"] = tree.median_time_past(index)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.coins_cache import CoinsCache
+from btcnode.chain.read_view import ReadView
 from btcnode.chain.store import ChainStore
 from btcnode.networks.parameters import params_for
+from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.chain_view import NodeChainView
+from btcnode.services import chain as chain_module
 from btcnode.services.alerts import Alerts
 from btcnode.services.chain import Chain
 from btcnode.services.chain_alerts import ChainAlerts
@@ -193,5 +198,30 @@ def test_everything_that_holds_the_chain_back_takes_its_turn(tmp_path: Path) -> 
         await asyncio.gather(*work, *again)
         await chain.driver.settled()  # whoever came last has held it back from the best chain
         assert chain.tip() == tip
+
+    run(tmp_path, body)
+
+
+def test_coins_that_a_disk_has_are_looked_up_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(chain: Chain, lab: Lab) -> None:
+        outpoint = parse_block(chain.read_block_now(chain.tip())).txids[0] + bytes(4)
+        reads, threads = 0, list[str]()
+        given = chain.driver.chainstate.read_view.get_many
+
+        def noted(outpoints: Sequence[bytes]) -> list[bytes | None]:
+            nonlocal reads
+            reads += 1
+            threads.append(threading.current_thread().name)
+            return given(outpoints)
+
+        monkeypatch.setattr(CoinsCache, "unknown", lambda self, outpoints: outpoints)
+        monkeypatch.setattr(ReadView, "get_many", lambda self, outpoints: noted(outpoints))
+        monkeypatch.setattr(chain_module, "thread_disk_reads", lambda: 0)
+        coin = await chain.get_coin(outpoint)
+        assert coin is not None and threads == ["MainThread"]
+        monkeypatch.setattr(chain_module, "thread_disk_reads", lambda: reads)
+        assert await chain.get_coin(outpoint) == coin
+        assert await chain.get_coin(outpoint) == coin
+        assert threads[:2] == ["MainThread"] * 2 and threads[2] != "MainThread"
 
     run(tmp_path, body)

@@ -343,6 +343,7 @@ def test_fees_and_prevouts_come_from_the_undo_data(running: Running) -> None:
     assert stats["feerate_percentiles"] == [65] * 5
     wanted = {"minfee": 4000, "height": COINBASE_MATURITY + 1}
     assert running.call("getblockstats", block_hash, ["minfee", "height"]) == wanted
+    assert running.call("getblockstats", block_hash) == stats
 
 
 def test_utxo_set(running: Running) -> None:
