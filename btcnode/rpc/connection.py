@@ -11,10 +11,12 @@ import asyncio
 import logging
 import string
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
+from contextvars import copy_context
 from functools import partial
 from ipaddress import ip_address
 from time import monotonic
+from types import coroutine
 from typing import Any, NamedTuple, Protocol, cast
 
 from btcnode.net.turns import Turn, Turns
@@ -280,7 +282,7 @@ class Connection(asyncio.Protocol):
         if plan.page:
             self._end(error_page(head, plan.page))
         elif plan.delay:
-            self._start(self._delayed(head, plan))
+            self._delay(head, plan)
         elif plan.refusal is not None:
             self._send(head, plan.refusal)
         else:
@@ -300,8 +302,36 @@ class Connection(asyncio.Protocol):
                 return
         ticket = Ticket(self.host.room, trusted=self.trusted)
         ticket.hold(size * PARSED_FACTOR)
-        task = self._start(self._pending(answer, head, self.place, ticket))
-        task.add_done_callback(partial(_give_back, answer, self.place, ticket))
+        work = self._pending(answer, head, self.place, ticket)
+        context = copy_context()
+        if answer.waits or (self.place is not None and not self.place.running):
+            rest: Coroutine[Any, Any, None] | None = self._in_task(work)
+        else:  # the first step is done here and now: many have no other, and need no task
+            rest = context.run(self._begun, work)
+        if rest is None:
+            self.place = None
+            return
+        self.task = asyncio.get_running_loop().create_task(rest, context=context)
+        self.task.add_done_callback(partial(_give_back, answer, self.place, ticket, work), context=context)
+
+    def _begun(self, work: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None] | None:
+        """Do the first step of some work, outside a task (it may not look for one); returns the rest, None for none."""
+        try:
+            awaited = work.send(None)
+        except StopIteration:
+            return None
+        except Exception as error:
+            told = {"message": f"RPC work for {self.peer} failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
+            return None
+        return self._in_task(resumed(work, awaited))
+
+    async def _in_task(self, work: Awaitable[None]) -> None:
+        """Do work, then go on with what has come meanwhile."""
+        try:
+            await work
+        finally:
+            self._finish_task()
 
     def _reject(self, head: Head) -> None:
         """There are too many: a stranger is told after a while, lest the loop has to do with nothing else."""
@@ -315,14 +345,13 @@ class Connection(asyncio.Protocol):
         if self.trusted:
             self._send(head, refusal)
         else:
-            self._start(self._delayed(head, Plan(refusal=refusal, delay=REJECTED_DELAY_S)))
+            self._delay(head, Plan(refusal=refusal, delay=REJECTED_DELAY_S))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        self.task = asyncio.get_running_loop().create_task(work)
-        return self.task
+    def _delay(self, head: Head, plan: Plan) -> None:
+        self.task = asyncio.get_running_loop().create_task(self._in_task(self._delayed(head, plan)))
 
     async def _pending(self, answer: Pending, head: Head, place: Place | None, ticket: Ticket) -> None:
-        """Await the turn, await work, answer, go on with what has come meanwhile."""
+        """Await the turn, await work, answer."""
         try:
             with working(ticket):
                 if place is not None:
@@ -334,14 +363,10 @@ class Connection(asyncio.Protocol):
                 self._send(head, reply)
         finally:
             _give_back(answer, place, ticket)
-            self._finish_task()
 
     async def _delayed(self, head: Head, plan: Plan) -> None:
-        try:
-            await asyncio.sleep(plan.delay)
-            self._send(head, cast(Reply, plan.refusal))
-        finally:
-            self._finish_task()
+        await asyncio.sleep(plan.delay)
+        self._send(head, cast(Reply, plan.refusal))
 
     def _finish_task(self) -> None:
         self.task = self.place = None
@@ -545,8 +570,32 @@ def _is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def _give_back(answer: Pending, place: Place | None, ticket: Ticket, _task: object = None) -> None:
+@coroutine
+def resumed(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+    """What is left of a coroutine whose first step was done elsewhere, and which has ``awaited`` something there."""
+    while True:
+        try:
+            given = yield awaited
+        except BaseException as error:  # it is cancelled, or closed
+            step = partial(work.throw, error)
+        else:
+            step = partial(work.send, given)
+        try:
+            awaited = step()
+        except StopIteration:
+            return
+
+
+def _give_back(
+    answer: Pending,
+    place: Place | None,
+    ticket: Ticket,
+    work: Coroutine[Any, Any, None] | None = None,
+    _task: object = None,
+) -> None:
     """What a request held is free, also when its task was cancelled before it had begun."""
+    if work is not None:
+        work.close()
     answer.work.close()
     ticket.close()
     if place is not None:

@@ -14,6 +14,7 @@ from ipaddress import IPv6Address
 CHUNK_LINES_AT_ONCE = 2000  # two to a chunk of a body, until others have had their turn: a millisecond or two
 MAX_HEADERS_BYTES = 8192  # request line and header lines, without their ends
 MAX_BODY_BYTES = 0x02000000
+USUAL_HEAD_BYTES = 1024  # of a head that is kept as long as its connection lasts
 
 OK, NO_CONTENT, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED = 200, 204, 400, 401, 403, 404, 405
 TOO_LARGE, EXPECTATION_FAILED, SERVER_ERROR, NOT_IMPLEMENTED, UNAVAILABLE = 413, 417, 500, 501, 503
@@ -157,6 +158,9 @@ class RequestReader:
         self._head: Head | None = None
         self._name: bytes | None = None  # of the header that a folded line goes on with
         self._size = 0  # of request line and headers
+        self._usual = b""  # the last head, if it was a plain one
+        self._usual_head: Head | None = None
+        self._usual_left = 0  # bytes of the body that follows it
         self._left = 0  # bytes of the body, or of a chunk, that are missing
         self._body: bytes | bytearray = b""  # as far as it has come
         self._chunked = False
@@ -206,10 +210,17 @@ class RequestReader:
     def read_head(self) -> Head | None:
         """The next request's head, None while it is not complete; raises HttpFault."""
         if self._head is None:
+            if self._usual and self._data.startswith(self._usual, self._at):
+                self._at += len(self._usual)
+                self._head, self._left = self._usual_head, self._usual_left
+                self._chunked, self.keeps_body = False, True
+                return self._head
+            start = self._at
             head = self._head = self._read_whole()
             if head is not None:
                 head.read_persistence()
                 self._frame(head)
+                self._remember(head, start)
                 return head
             line = self._line()
             if line is None:
@@ -224,6 +235,12 @@ class RequestReader:
         self._head.read_persistence()
         self._frame(self._head)
         return self._head
+
+    def _remember(self, head: Head, start: int) -> None:
+        """Keep the bytes of a plain head: clients begin all their requests alike, and the next one need not be read."""
+        if self._at - start <= USUAL_HEAD_BYTES and not self._chunked and b"expect" not in head.headers and head.major:
+            self._usual = self._data[start : self._at]
+            self._usual_head, self._usual_left = head, self._left
 
     def _read_whole(self) -> Head | None:
         """A head that has come at once and has nothing uncommon about it, which is quicker; None for another."""

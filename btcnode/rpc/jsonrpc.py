@@ -91,7 +91,7 @@ class Request:
         self.v2 = False
         version = value.get("jsonrpc")
         if version is not None:
-            if type_name(version) != "string":
+            if type(version) is not str:
                 raise RpcError(RpcCode.INVALID_REQUEST, "jsonrpc field must be a string")
             if version not in ("1.0", "2.0"):
                 raise RpcError(RpcCode.INVALID_REQUEST, "JSON-RPC version not supported")
@@ -99,13 +99,13 @@ class Request:
         method = value.get("method")
         if method is None:
             raise RpcError(RpcCode.INVALID_REQUEST, "Missing method")
-        if type_name(method) != "string":
+        if type(method) is not str:
             raise RpcError(RpcCode.INVALID_REQUEST, "Method must be a string")
         self.method = method
         params = value.get("params")
         if params is None:
             params = []
-        elif not isinstance(params, list | dict):
+        elif type(params) is not list and not isinstance(params, dict):
             raise RpcError(RpcCode.INVALID_REQUEST, "Params must be an array or object")
         self.params = params
         if log.isEnabledFor(logging.DEBUG):
@@ -324,7 +324,7 @@ async def _replies(table: MethodTable, values: list[Any], user: str, *, large: b
             continue
         if request.is_notification:
             continue
-        replies.append(await _in_batch(request, result))
+        replies.append(await _large_in_batch(request, result) if has_room() else _in_batch(request, result, encode))
         if len(replies) >= BATCH_REPLIES or has_room():
             yield _joined(replies)
             replies = []
@@ -332,10 +332,15 @@ async def _replies(table: MethodTable, values: list[Any], user: str, *, large: b
         yield _joined(replies)
 
 
-async def _in_batch(request: Request, result: Any) -> bytes:
+async def _large_in_batch(request: Request, result: Any) -> bytes:
+    """The reply that carries a large result among others, made beside the loop."""
+    return await beside(lambda: _in_batch(request, result, encode_large))
+
+
+def _in_batch(request: Request, result: Any, write: Writer) -> bytes:
     """The reply that carries a result among others."""
     try:
-        text = await beside(lambda: encode_large(result)) if has_room() else encode(result)
+        text = write(result)
     except (TypeError, ValueError) as error:
         return request.error(_no_json(request, error), encode)
     start, end = request.around_result(encode)

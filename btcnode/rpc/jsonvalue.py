@@ -255,7 +255,19 @@ def _refuse(text: str) -> Any:
 _request_decoder = json.JSONDecoder(
     parse_float=Number, parse_int=_whole, parse_constant=_refuse, object_pairs_hook=_pairs
 )
-_decode, _decode_prefix = _request_decoder.decode, _request_decoder.raw_decode
+_decode_prefix = _request_decoder.raw_decode
+_scan: Callable[[str, int], tuple[Any, int]] = _request_decoder.scan_once  # type: ignore[attr-defined]
+
+
+def _decode(text: str) -> Any:
+    """The value of a text; raises ValueError."""
+    try:
+        value, end = _scan(text, 0)
+        if end == len(text):
+            return value
+    except StopIteration:
+        pass
+    return _request_decoder.decode(text)  # there is white space around it, or it is none
 
 
 def _as_decimal(text: str) -> Decimal:

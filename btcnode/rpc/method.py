@@ -92,7 +92,7 @@ class Method:
         count = len(params)
         if not self.required <= count <= len(self.args):
             raise RpcError(RpcCode.MISC_ERROR, self.help())
-        if self.verbatim:
+        if self.verbatim or not (count or self.args):
             return params
         for value, (kind, low, high) in zip(params, self._exact, strict=False):
             if type(value) is not kind or (type(value) is int and not low <= value < high):

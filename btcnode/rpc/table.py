@@ -99,8 +99,10 @@ class MethodTable:
 
     def find(self, name: str) -> Method:
         """The method, when the node is ready to answer it; raises RpcError."""
+        method, status = self._loaded.get(name), self.control.status
+        if method is not None and status is None:
+            return method
         method = self._known(name)
-        status = self.control.status
         if status is not None and not (method is not None and method.in_warmup):
             raise RpcError(RpcCode.IN_WARMUP, status)
         if method is None:
@@ -111,7 +113,8 @@ class MethodTable:
         """Call a method that answers at once; raises RpcError and nothing else."""
         number, good = self._begin(method), False
         try:
-            result = method.handler(self._given_to(method), *method.bind(positional(method, params)))
+            given = params if type(params) is list else positional(method, params)
+            result = method.handler(self._given_to(method), *method.bind(given))
             good = True
         except RpcError:
             raise
@@ -119,7 +122,7 @@ class MethodTable:
             raise _translated(method, error) from error
         finally:
             self._end(number, good=good)
-        return self._checked(method, result)
+        return self._checked(method, result) if self._check_results else result
 
     async def call_async(self, method: Method, params: Any, *, large: bool = False) -> Any:
         """Call any method; raises RpcError (or CancelledError) and nothing else. ``large``: what it was given is."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any, cast
+
+import pytest
 
 from btcnode.net.turns import Turns
 from btcnode.rpc.connection import Connection, Plan
@@ -95,3 +98,123 @@ def test_what_follows_waits_in_the_kernel() -> None:
         assert not list(host.turns.take_charges())  # which nobody takes: they would be kept for ever
 
     asyncio.run(work())
+
+
+class OneHost(Host):
+    """A server that answers with given work."""
+
+    def __init__(self, *works: Coroutine[Any, Any, Reply]) -> None:
+        super().__init__()
+        self.works = deque(works)
+
+    def answer(self, plan: Plan, head: Head, body: bytes) -> Reply | Pending:
+        return Pending(self.works.popleft())
+
+
+def connected(host: Host) -> tuple[Connection, Wire]:
+    wire = Wire()
+    connection = Connection(cast(Any, host))
+    connection.connection_made(cast(Any, wire))
+    return connection, wire
+
+
+async def reply(text: bytes) -> Reply:
+    return Reply(OK, text)
+
+
+def test_what_waits_for_nothing_is_answered_without_a_task() -> None:
+    async def work() -> None:
+        host = OneHost(reply(b"one"), reply(b"two"))
+        connection, wire = connected(host)
+        connection.data_received(REQUEST * 2)
+        while host.due:
+            host.due.popleft()()
+        assert connection.task is None and connection.place is None
+        assert wire.written.index(b"one") < wire.written.index(b"two")
+        assert host.room.used == 0 and len(asyncio.all_tasks()) == 1
+
+    asyncio.run(work())
+
+
+def test_work_that_waits_goes_on_where_it_stopped() -> None:
+    """Values and errors that it waits for reach it, its context is its own, and others are answered in order."""
+    marks: ContextVar[str] = ContextVar("marks", default="outside")
+
+    async def work() -> None:
+        value: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        wrong: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def first() -> Reply:
+            token = marks.set("inside")
+            text = await value
+            assert marks.get() == "inside"
+            try:
+                await wrong
+            except KeyError as error:
+                text += str(error).encode()
+            await asyncio.sleep(0)
+            marks.reset(token)
+            return Reply(OK, text)
+
+        host = OneHost(first(), reply(b"second"))
+        connection, wire = connected(host)
+        connection.data_received(REQUEST * 2)
+        assert marks.get() == "outside" and connection.task is not None
+        value.set_result(b"first ")
+        await asyncio.sleep(0)
+        wrong.set_exception(KeyError("error"))
+        await connection.task
+        while host.due:
+            host.due.popleft()()
+        assert wire.written.index(b"first 'error'") < wire.written.index(b"second")
+        assert host.room.used == 0 and connection.task is None and host.places.take(trusted=True, only_waits=False)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_work_that_is_given_up_is_closed(steps: int) -> None:
+    """Also when its task never came to its first step."""
+    closed: list[bool] = []
+
+    async def work() -> None:
+        async def waits() -> Reply:
+            try:
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                return Reply(OK, b"")
+            finally:
+                closed.append(True)
+
+        host = OneHost(waits())
+        connection, _ = connected(host)
+        connection.data_received(REQUEST)
+        task = connection.task
+        assert task is not None
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+        assert closed == [True] and host.room.used == 0
+
+    asyncio.run(work())
+
+
+def test_a_defect_of_what_is_answered_at_once_is_told() -> None:
+    told: list[Any] = []
+
+    async def fails() -> Reply:
+        raise ZeroDivisionError
+
+    async def work() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+        host = OneHost(fails(), reply(b"next"))
+        connection, wire = connected(host)
+        connection.data_received(REQUEST)
+        connection.data_received(REQUEST)
+        assert b"next" in wire.written and host.room.used == 0
+
+    asyncio.run(work())
+    assert [type(error) for error in told] == [ZeroDivisionError]

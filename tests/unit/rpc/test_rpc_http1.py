@@ -336,3 +336,34 @@ def test_a_body_of_many_chunks_is_read_some_at_a_time() -> None:
     assert reader.read_head() is not None and reader.read_body() == b""
     reader.feed(post(b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n"))
     assert reader.read_head() is not None and reader.read_body() is None and not reader.may_go_on
+
+
+def test_requests_are_read_alike_whatever_came_before() -> None:
+    """A head that has come before is not read again: only one that is the same to its last byte."""
+    forms = [
+        SIZED,
+        GET,
+        GET.replace(b"/x", b"/xy"),
+        post(b"Content-Length: 8", b"X: y"),
+        post(b"Content-Length: 9", b"X: y", body=b'{"id":12}'),
+        CHUNKED,
+        post(b"Content-Length: 8", b"Expect: 100-continue"),
+        b"GET /x HTTP/1.0\r\n\r\n",
+    ]
+    rng = random.Random(5)
+    for _ in range(300):
+        chosen = rng.choices(forms, k=6)
+        data = b"".join(chosen)
+        expected = [found for form in chosen for found in read_all(form)]
+        assert read_all(data, sorted(rng.sample(range(1, len(data)), 3))) == expected == read_all(data)
+
+
+def test_a_long_head_is_not_kept() -> None:
+    reader = RequestReader()
+    long = GET.replace(b"/x", b"/" + b"x" * 2000)
+    for data in (long, GET, long):
+        reader.feed(data)
+        head = reader.read_head()
+        assert head is not None and head.target == data.split(b" ")[1]
+        assert reader.read_body() == b""
+        assert len(reader._usual) < 2000
