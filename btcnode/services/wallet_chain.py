@@ -77,8 +77,8 @@ class ChainFollower:
             raise WalletError(
                 "Wallet files should not be reused across chains. Restart bitcoind with -walletcrosschain to override."
             )
-        known = active.find_fork_with(locator) if locator else -1
-        await self._catch_up(wallet, max(known, 0))
+        known = self._chain.tree.height(active.find_fork_with(locator)) if locator else 0
+        await self._catch_up(wallet, known)
 
     def _forget_lost_blocks(self, wallet: Wallet) -> None:
         """Transactions of blocks that are not in the chain any more are unconfirmed."""

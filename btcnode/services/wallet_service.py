@@ -67,6 +67,11 @@ class WalletService:
         if self._wallets is not None:
             await self._wallets.resubmit_all()
 
+    async def save_all(self) -> None:
+        """What the loaded wallets have been told is on disk when this returns; raises StorageError."""
+        for wallet in list(self.loaded.values()):
+            await self.wallets.disk.save(wallet)
+
     def forward(self) -> None:
         """Let slow timers run ahead, for tests."""
         if self._wallets is not None:

@@ -397,4 +397,6 @@ async def waitforblockheight(
 
 @rpc("hidden")
 async def syncwithvalidationinterfacequeue(node: NodeParts) -> None:
-    """Return when everything that follows from earlier blocks has been done."""
+    """Return when everything that follows from earlier blocks has been done, and wallets have it on disk."""
+    if node.wallets is not None:
+        await node.wallets.save_all()

@@ -92,6 +92,20 @@ def test_blocks_that_came_while_a_wallet_was_away_are_found(lab: Running) -> Non
     assert lab.call("getreceivedbyaddress", addresses[1]) == 0
 
 
+def test_what_came_meanwhile_is_found_where_other_chains_are_known(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    address = lab.call("getnewaddress")
+    lab.call("generatetoaddress", 5, ADDRESS)
+    for n in range(1, 4):  # leaves four headers behind each time: a header's number is more than its height
+        assert lab.call("invalidateblock", lab.call("getblockhash", 2)) is None
+        assert len(lab.call("generatetodescriptor", 5, f"raw(5{n})")) == 5
+    lab.call("unloadwallet", "w")
+    lab.call("generatetoaddress", 1, address)
+    assert len(lab.call("getchaintips")) == 4 and lab.call("getblockcount") == 7
+    lab.call("loadwallet", "w")
+    assert lab.call("getbalances")["mine"]["immature"] == 50
+
+
 def test_coinbases_of_blocks_that_are_gone_at_the_next_start_are_given_up(lab: Running) -> None:
     lab.call("createwallet", "w")
     tip = lab.call("generatetoaddress", 2, lab.call("getnewaddress"))[1]
