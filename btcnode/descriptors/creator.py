@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from btcnode.descriptors.curve import PUBNONCE_SIZE, Tweak, musig_nonce, musig_signature
+from btcnode.descriptors.curve import PUBNONCE_SIZE, Tweak, musig_nonce, musig_partial_signature, musig_signature
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.descriptors.sigdata import AggregateLeaf, SignatureData
 from btcnode.descriptors.taproot import NO_KEY
@@ -57,6 +57,18 @@ class SignatureCreator(Protocol):
         self, provider: SigningProvider, aggregate: bytes, participant: bytes, data: SignatureData, leaf: bytes | None
     ) -> bytes | None:
         """A participant's public nonce."""
+
+    def partial(
+        self,
+        provider: SigningProvider,
+        aggregate: bytes,
+        participant: bytes,
+        place: AggregateLeaf,
+        tweaks: Sequence[Tweak],
+        data: SignatureData,
+        leaf: bytes | None,
+    ) -> bytes | None:
+        """A participant's partial signature, when all nonces are there."""
 
     def aggregate(
         self, aggregate: bytes, place: AggregateLeaf, tweaks: Sequence[Tweak], data: SignatureData, leaf: bytes | None
@@ -129,15 +141,51 @@ class TransactionSigner:
     def nonce(
         self, provider: SigningProvider, aggregate: bytes, participant: bytes, data: SignatureData, leaf: bytes | None
     ) -> bytes | None:
-        """See ``SignatureCreator``; needs the provider's ``entropy``."""
+        """See ``SignatureCreator``; needs the provider's ``nonces``."""
         secret = provider.secret(hash160(participant))
         keys = data.aggregates.get(aggregate, [])
-        if secret is None or participant not in keys or provider.entropy is None:
+        if secret is None or participant not in keys or provider.nonces is None:
             return None
         digest = self._taproot_hash(leaf)
         if digest is None:
             return None
-        return musig_nonce(secret.secret, participant, aggregate, keys, digest, provider.entropy(32))
+        made = musig_nonce(secret.secret, participant, aggregate, keys, digest, provider.nonces.entropy(32))
+        if made is None:
+            return None
+        provider.nonces.keep(participant, digest, *made)
+        return made[0]
+
+    def partial(
+        self,
+        provider: SigningProvider,
+        aggregate: bytes,
+        participant: bytes,
+        place: AggregateLeaf,
+        tweaks: Sequence[Tweak],
+        data: SignatureData,
+        leaf: bytes | None,
+    ) -> bytes | None:
+        """See ``SignatureCreator``; needs the secret half of the nonce among the provider's ``nonces``."""
+        secret = provider.secret(hash160(participant))
+        keys, pubnonces = data.aggregates.get(aggregate, []), data.pubnonces.get(place, {})
+        if secret is None or provider.nonces is None or len(pubnonces) != len(keys) or not set(keys) <= set(pubnonces):
+            return None
+        digest = self._taproot_hash(leaf)
+        if digest is None or participant not in keys:
+            return None
+        secnonce = provider.nonces.take(participant, digest, pubnonces[participant])
+        if secnonce is None:
+            return None
+        return musig_partial_signature(
+            secret.secret,
+            secnonce,
+            keys.index(participant),
+            keys,
+            aggregate,
+            tweaks,
+            digest,
+            [pubnonces[key] for key in keys],
+        )
 
     def aggregate(
         self, aggregate: bytes, place: AggregateLeaf, tweaks: Sequence[Tweak], data: SignatureData, leaf: bytes | None
@@ -209,6 +257,19 @@ class DummySigner:
     ) -> bytes | None:
         """See ``SignatureCreator``."""
         return bytes(PUBNONCE_SIZE)
+
+    def partial(
+        self,
+        provider: SigningProvider,
+        aggregate: bytes,
+        participant: bytes,
+        place: AggregateLeaf,
+        tweaks: Sequence[Tweak],
+        data: SignatureData,
+        leaf: bytes | None,
+    ) -> bytes | None:
+        """See ``SignatureCreator``."""
+        return bytes(32)
 
     def aggregate(
         self, aggregate: bytes, place: AggregateLeaf, tweaks: Sequence[Tweak], data: SignatureData, leaf: bytes | None

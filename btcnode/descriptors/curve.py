@@ -6,7 +6,7 @@ Through coincurve's low-level binding of libsecp256k1, as ``script/signatures.py
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from coincurve._libsecp256k1 import ffi, lib
 
@@ -94,10 +94,10 @@ def musig_aggregate(pubkeys: Sequence[bytes]) -> bytes | None:
 
 def musig_nonce(
     secret: bytes, pubkey: bytes, aggregate: bytes, pubkeys: Sequence[bytes], msg32: bytes, entropy32: bytes
-) -> bytes | None:
-    """A public nonce (66 bytes) of one participant; None when ``aggregate`` is not that of ``pubkeys``.
+) -> tuple[bytes, Any] | None:
+    """A nonce of one participant for one message; None when ``aggregate`` is not that of ``pubkeys``.
 
-    The secret half is not kept: whoever signs later with it must have made it.
+    66 public bytes, and what ``musig_partial_signature`` takes once: used twice it would give the private key away.
     """
     cache, _ = _aggregate(pubkeys)
     if _aggregate_key(cache) != aggregate:
@@ -110,6 +110,72 @@ def musig_nonce(
         return None
     out = _new("unsigned char[66]")
     lib.secp256k1_musig_pubnonce_serialize(_VERIFY, out, pubnonce)
+    return bytes(ffi.buffer(out)), secnonce
+
+
+class _Session(NamedTuple):
+    cache: Any
+    points: list[Any]
+    nonces: list[Any]
+    session: Any
+
+
+def _begin(
+    pubkeys: Sequence[bytes], aggregate: bytes, tweaks: Sequence[Tweak], msg32: bytes, pubnonces: Sequence[bytes]
+) -> _Session | None:
+    """What all signers of a message have in common; None where it does not go together."""
+    try:
+        cache, points = _aggregate(pubkeys)
+    except ValueError:
+        return None
+    if _aggregate_key(cache) != aggregate:
+        return None
+    nonces = []
+    for raw_nonce in pubnonces:
+        nonce = _new("secp256k1_musig_pubnonce *")
+        if len(raw_nonce) != PUBNONCE_SIZE or not lib.secp256k1_musig_pubnonce_parse(_VERIFY, nonce, raw_nonce):
+            return None
+        nonces.append(nonce)
+    total = _new("secp256k1_musig_aggnonce *")
+    if not lib.secp256k1_musig_nonce_agg(_VERIFY, total, _pointers("secp256k1_musig_pubnonce", nonces), len(nonces)):
+        return None
+    for tweak, xonly in tweaks:
+        add = lib.secp256k1_musig_pubkey_xonly_tweak_add if xonly else lib.secp256k1_musig_pubkey_ec_tweak_add
+        if not add(_VERIFY, _NULL, cache, tweak):
+            return None
+    session = _new("secp256k1_musig_session *")
+    if not lib.secp256k1_musig_nonce_process(_VERIFY, session, total, msg32, cache):
+        return None
+    return _Session(cache, points, nonces, session)
+
+
+def musig_partial_signature(
+    secret: bytes,
+    secnonce: Any,
+    number: int,
+    pubkeys: Sequence[bytes],
+    aggregate: bytes,
+    tweaks: Sequence[Tweak],
+    msg32: bytes,
+    pubnonces: Sequence[bytes],
+) -> bytes | None:
+    """The partial signature (32 bytes) of the participant with this number; None where something does not fit.
+
+    ``secnonce`` is of ``musig_nonce`` for this message; no other call may ever get it. ``pubnonces`` stand in the order
+    of ``pubkeys``.
+    """
+    found = _begin(pubkeys, aggregate, tweaks, msg32, pubnonces)
+    keypair, partial = _new("secp256k1_keypair *"), _new("secp256k1_musig_partial_sig *")
+    if found is None or not lib.secp256k1_keypair_create(_SIGN, keypair, secret):
+        return None
+    if not lib.secp256k1_musig_partial_sign(_SIGN, partial, secnonce, keypair, found.cache, found.session):
+        return None
+    if not lib.secp256k1_musig_partial_sig_verify(
+        _VERIFY, partial, found.nonces[number], found.points[number], found.cache, found.session
+    ):
+        return None
+    out = _new("unsigned char[32]")
+    lib.secp256k1_musig_partial_sig_serialize(_VERIFY, out, partial)
     return bytes(ffi.buffer(out))
 
 
@@ -125,36 +191,19 @@ def musig_signature(
 
     Nonces and partial signatures stand in the order of ``pubkeys``.
     """
-    try:
-        cache, points = _aggregate(pubkeys)
-    except ValueError:
+    found = _begin(pubkeys, aggregate, tweaks, msg32, pubnonces)
+    if found is None:
         return None
-    if _aggregate_key(cache) != aggregate:
-        return None
-    nonces, partials = [], []
-    for raw_nonce, raw_sig in zip(pubnonces, partial_sigs, strict=True):
-        nonce, partial = _new("secp256k1_musig_pubnonce *"), _new("secp256k1_musig_partial_sig *")
-        if len(raw_nonce) != PUBNONCE_SIZE or not lib.secp256k1_musig_pubnonce_parse(_VERIFY, nonce, raw_nonce):
-            return None
+    partials = []
+    for raw_sig, nonce, point in zip(partial_sigs, found.nonces, found.points, strict=True):
+        partial = _new("secp256k1_musig_partial_sig *")
         if not lib.secp256k1_musig_partial_sig_parse(_VERIFY, partial, raw_sig):
             return None
-        nonces.append(nonce)
+        if not lib.secp256k1_musig_partial_sig_verify(_VERIFY, partial, nonce, point, found.cache, found.session):
+            return None
         partials.append(partial)
-    total = _new("secp256k1_musig_aggnonce *")
-    if not lib.secp256k1_musig_nonce_agg(_VERIFY, total, _pointers("secp256k1_musig_pubnonce", nonces), len(nonces)):
-        return None
-    for tweak, xonly in tweaks:
-        add = lib.secp256k1_musig_pubkey_xonly_tweak_add if xonly else lib.secp256k1_musig_pubkey_ec_tweak_add
-        if not add(_VERIFY, _NULL, cache, tweak):
-            return None
-    session = _new("secp256k1_musig_session *")
-    if not lib.secp256k1_musig_nonce_process(_VERIFY, session, total, msg32, cache):
-        return None
-    for nonce, partial, point in zip(nonces, partials, points, strict=True):
-        if not lib.secp256k1_musig_partial_sig_verify(_VERIFY, partial, nonce, point, cache, session):
-            return None
     out = _new("unsigned char[64]")
     lib.secp256k1_musig_partial_sig_agg(
-        _VERIFY, out, session, _pointers("secp256k1_musig_partial_sig", partials), len(partials)
+        _VERIFY, out, found.session, _pointers("secp256k1_musig_partial_sig", partials), len(partials)
     )
     return bytes(ffi.buffer(out))

@@ -1,7 +1,6 @@
-"""MuSig2 in taproot inputs (BIP327, BIP328, BIP373): combining partial signatures, offering nonces.
+"""MuSig2 in taproot inputs (BIP327, BIP328, BIP373): nonces, partial signatures, and what they come to.
 
-Partial signatures are taken, not made: they take the secret half of a nonce, which lives between two calls and so has
-its place in a wallet.
+Between the two calls of a signer the secret half of its nonce lives in ``SecretNonces``, which a wallet has.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def sign_musig(
     merkle_root: bytes | None,
     leaf_hash: bytes | None,
 ) -> None:
-    """Do what can be done for an x-only key that may be an aggregate: its signature, or this signer's nonces."""
+    """Do what can be done for an x-only key that may be an aggregate: its signature, or this signer's part of it."""
     known = data.taproot_origins.get(pubkey)
     for aggregate, participants in sorted(data.aggregates.items()):
         if not participants:
@@ -75,7 +74,12 @@ def sign_musig(
                 data.key_path_sig = signature
             else:
                 data.script_path_sigs[pubkey, leaf_hash] = signature
-        elif not data.partial_sigs.get(place):
+            continue
+        for participant in participants:
+            partial = creator.partial(provider, aggregate, participant, place, tweaks, data, leaf_hash)
+            if partial is not None:
+                data.partial_sigs.setdefault(place, {}).setdefault(participant, partial)
+        if not data.partial_sigs.get(place):
             nonces = data.pubnonces.setdefault(place, {})
             for participant in participants:
                 if participant not in nonces:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from btcnode.descriptors.bip32 import KeyOrigin
 from btcnode.descriptors.taproot import SpendData, TaprootTree
 from btcnode.primitives.hashes import hash160
 from btcnode.script.signatures import pubkey_create
+
+MAX_NONCES = 10_000  # of 132 bytes
 
 
 class Secret(NamedTuple):
@@ -26,19 +29,41 @@ class Secret(NamedTuple):
         return pubkey_create(self.secret, compressed=self.compressed)
 
 
+class SecretNonces:
+    """The secret halves of MuSig2 nonces that were given out, in memory only. Each is used once, for what it was made.
+
+    ``entropy`` gives random bytes. Of more than ``MAX_NONCES`` the oldest are forgotten: a signer may ask anew.
+    """
+
+    def __init__(self, entropy: Callable[[int], bytes]) -> None:
+        self.entropy = entropy
+        # signing goes on in several threads: each step is one call of this
+        self._kept: OrderedDict[tuple[bytes, bytes, bytes], Any] = OrderedDict()
+
+    def keep(self, participant: bytes, digest: bytes, pubnonce: bytes, secnonce: Any) -> None:
+        """Remember what belongs to the public nonce of a participant for a message."""
+        self._kept[participant, digest, pubnonce] = secnonce
+        if len(self._kept) > MAX_NONCES:
+            self._kept.popitem(last=False)
+
+    def take(self, participant: bytes, digest: bytes, pubnonce: bytes) -> Any:
+        """The secret half, which is forgotten by this; None where it is not known (any more)."""
+        return self._kept.pop((participant, digest, pubnonce), None)
+
+
 class SigningProvider:
     """Tables by HASH160 of script or public key.
 
     ``trees`` go by output key, ``aggregates`` from a MuSig2 key to its participants. With ``hide_secrets`` and
-    ``hide_origins`` the keys and where they come from are there but not told. ``entropy`` gives random bytes for
-    MuSig2 nonces; without it none are made.
+    ``hide_origins`` the keys and where they come from are there but not told. ``nonces`` keeps those of MuSig2; without
+    it none are made.
     """
 
     __slots__ = (
-        "aggregates", "entropy", "hide_origins", "hide_secrets", "origins", "pubkeys", "scripts", "secrets", "trees",
+        "aggregates", "hide_origins", "hide_secrets", "nonces", "origins", "pubkeys", "scripts", "secrets", "trees",
     )  # fmt: skip
 
-    def __init__(self, entropy: Callable[[int], bytes] | None = None) -> None:
+    def __init__(self, nonces: SecretNonces | None = None) -> None:
         self.scripts: dict[bytes, bytes] = {}
         self.pubkeys: dict[bytes, bytes] = {}
         self.origins: dict[bytes, tuple[bytes, KeyOrigin]] = {}
@@ -47,7 +72,7 @@ class SigningProvider:
         self.aggregates: dict[bytes, list[bytes]] = {}
         self.hide_secrets = False
         self.hide_origins = False
-        self.entropy = entropy
+        self.nonces = nonces
 
     def add_script(self, script: bytes) -> None:
         """Remember a redeem or witness script."""

@@ -1954,7 +1954,7 @@ class NodeRpc:
     async def submitpackage(self, package: Sequence[str], maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> PackageAnswer:
         """Hand a package in: a child with its parents, parents first."""
     async def syncwithvalidationinterfacequeue(self) -> None:
-        """Return when everything that follows from earlier blocks has been done."""
+        """Return when everything that follows from earlier blocks has been done, and wallets have it on disk."""
     async def testmempoolaccept(self, rawtxs: Sequence[str], maxfeerate: Amount | None = ...) -> list[AcceptanceTest]:
         """Whether transactions would be taken into the mempool, one or a package with parents first."""
     async def unloadwallet(self, wallet_name: str | None = ..., load_on_startup: bool | None = ...) -> UnloadedWallet:
@@ -2422,7 +2422,7 @@ class SyncNodeRpc:
     def submitpackage(self, package: Sequence[str], maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> PackageAnswer:
         """Hand a package in: a child with its parents, parents first."""
     def syncwithvalidationinterfacequeue(self) -> None:
-        """Return when everything that follows from earlier blocks has been done."""
+        """Return when everything that follows from earlier blocks has been done, and wallets have it on disk."""
     def testmempoolaccept(self, rawtxs: Sequence[str], maxfeerate: Amount | None = ...) -> list[AcceptanceTest]:
         """Whether transactions would be taken into the mempool, one or a package with parents first."""
     def unloadwallet(self, wallet_name: str | None = ..., load_on_startup: bool | None = ...) -> UnloadedWallet:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from os import urandom
 from typing import NamedTuple, Protocol
 
 from btcnode.descriptors.bip32 import ExtendedKey, ExtendedSecret
 from btcnode.descriptors.descriptor import Descriptor, OutputType
 from btcnode.descriptors.parser import parse_descriptor
-from btcnode.descriptors.provider import Secret, SigningProvider
+from btcnode.descriptors.provider import Secret, SecretNonces, SigningProvider
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script
 from btcnode.primitives.coin import txout_script
@@ -120,6 +121,7 @@ class Wallet:
         self.birth_time = UNKNOWN_TIME
         self.scan = Scan()
         self.relocking = Relocking()
+        self.nonces = SecretNonces(urandom)  # of MuSig2, until they are used
         self.turn = asyncio.Lock()  # of whoever makes transactions or imports, over what it waits for
         self._node = node
 

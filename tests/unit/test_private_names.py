@@ -239,16 +239,26 @@ def check_musig_signature(module: Any) -> None:
     secrets, message, tweaks = (ONE, TWO), bytes(range(32)), [(THREE, True), (TWO, False)]
     keys = [signatures.pubkey_create(secret) for secret in secrets]
     aggregate = module.musig_aggregate(keys)
-    nonce = module.musig_nonce(ONE, keys[0], aggregate, keys, message, bytes(31) + b"\x07")
-    assert len(nonce) == module.PUBNONCE_SIZE
+    made = [
+        module.musig_nonce(secret, key, aggregate, keys, message, bytes([number]) * 32)
+        for number, (secret, key) in enumerate(zip(secrets, keys, strict=True), 1)
+    ]
+    nonces = [nonce for nonce, _ in made]
+    assert [len(nonce) for nonce in nonces] == [module.PUBNONCE_SIZE] * 2
+    partials = [
+        module.musig_partial_signature(secret, made[n][1], n, keys, aggregate, tweaks, message, nonces)
+        for n, secret in enumerate(secrets)
+    ]
     signers = Signers(secrets, keys, tweaks, message)
     signature = module.musig_signature(keys, aggregate, tweaks, message, signers.nonces, signers.partials)
+    assert signatures.verify_schnorr(signers.output, signature, message)
+    signature = module.musig_signature(keys, aggregate, tweaks, message, nonces, partials)
     assert signatures.verify_schnorr(signers.output, signature, message)
     assert module.musig_signature(keys, aggregate, tweaks, message, signers.nonces, signers.partials[::-1]) is None
 
 
 class Signers:
-    """The signers' side of MuSig2, which the node does not have, by libsecp256k1 itself."""
+    """The signers' side of MuSig2 by libsecp256k1 itself."""
 
     def __init__(self, secrets: tuple[bytes, ...], keys: list[bytes], tweaks: Any, message: bytes) -> None:
         self.ffi, self.lib = _libsecp256k1.ffi, _libsecp256k1.lib

@@ -9,7 +9,7 @@ from random import SystemRandom
 from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.descriptors import psbt_roles
-from btcnode.descriptors.provider import SigningProvider
+from btcnode.descriptors.provider import SecretNonces, SigningProvider
 from btcnode.descriptors.psbt import Psbt
 from btcnode.descriptors.psbt_roles import (
     Analysis,
@@ -233,7 +233,7 @@ def _fill(
 
 async def _provider(node: NodeParts, descriptors: Iterable[ScanItem], *, with_secrets: bool) -> SigningProvider:
     """What the descriptors tell."""
-    provider = SigningProvider(os.urandom if with_secrets else None)
+    provider = SigningProvider(SecretNonces(os.urandom) if with_secrets else None)
 
     def learn() -> None:
         for item in descriptors:

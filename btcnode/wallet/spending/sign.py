@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from btcnode.descriptors.provider import SigningProvider
@@ -80,9 +80,7 @@ def add_transactions(wallet: Wallet, psbt: Psbt) -> None:
             item.non_witness_utxo = entry.tx
 
 
-def prepare_filling(
-    wallet: Wallet, psbt: Psbt, *, sign: bool, origins: bool, entropy: Callable[[int], bytes]
-) -> PsbtFilling:
+def prepare_filling(wallet: Wallet, psbt: Psbt, *, sign: bool, origins: bool) -> PsbtFilling:
     """What the wallet knows of a PSBT, which gets the transactions that it spends from.
 
     With ``sign`` private keys are used, as far as the wallet is unlocked; ``origins``: the PSBT is told where keys
@@ -90,7 +88,7 @@ def prepare_filling(
     """
 
     def limited(found: SigningProvider, *, secrets: bool) -> SigningProvider:
-        provider = SigningProvider(entropy)
+        provider = SigningProvider(wallet.nonces)
         provider.merge(found)
         provider.hide_secrets, provider.hide_origins = not secrets, not origins
         return provider
