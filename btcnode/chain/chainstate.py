@@ -190,7 +190,7 @@ class Chainstate:
     def _begin(self) -> None:
         """Store the genesis block, whose coinbase is never spendable and so is no coin, and make it the tip."""
         raw = self.params.genesis_block
-        position = self.store.files.append_block(raw)
+        position = self.store.files.adopt_first(raw) or self.store.files.append_block(raw)
         self.tree.receive_block(0, 1, position.file, position.pos, crc32(raw))
         self.tree.raise_validity(0, VALID_SCRIPTS)
         self.active.set_tip(0)

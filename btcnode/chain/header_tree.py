@@ -471,6 +471,14 @@ class HeaderTree:
             index = prev[index]
         return index
 
+    def last_blocks(self) -> dict[int, int]:
+        """By block file, the position of the last block that is known there."""
+        last: dict[int, int] = {}
+        for file, pos in zip(self.columns.file, self.columns.data_pos, strict=True):
+            if file >= 0 and pos > last.get(file, -1):
+                last[file] = pos
+        return last
+
     def forget_side_verdicts(self, tip: int) -> None:
         """What is known of connecting blocks of branches that have less work than ``tip`` counts no more.
 

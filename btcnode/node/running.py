@@ -23,6 +23,9 @@ from btcnode.services.peers_file import forget_anchors, save_anchors
 from btcnode.sync.importer import BlockImporter, import_paths
 from btcnode.wire.netaddr import NetAddress
 
+# Block files up to this size are read as a whole before blocks are connected, as Core does with all: so that side
+# branches are never tried. More than that is connected meanwhile, which is sooner done.
+HELD_REINDEX_BYTES = 64 << 20
 LOAD_METHODS_AFTER = 1.0  # seconds in which a fresh node does what is asked of it
 LOAD_METHODS_REST = 0.02  # seconds between two of the modules, which take some milliseconds each
 
@@ -53,10 +56,13 @@ async def bring_up_to_date(node: AssembledNode, stack: AsyncExitStack) -> None:
         paths = [store.files.block_path(number) for number in range(len(store.files.infos))]
         importer = BlockImporter(driver, launch.params.magic, launch.clock.now, own_files=True)
         with node.parts.sync.importing():
+            driver.hold(sum(info.size for info in store.files.infos) <= HELD_REINDEX_BYTES)
             await launch.until_stopped(importer.run([path for path in paths if path.exists()]))
+            driver.hold(False)
             await launch.until_stopped(driver.settled())
         async with driver.paused():
             opened.state.tree.forget_side_verdicts(opened.state.tip)
+            store.files.end_adoption(opened.state.tree.last_blocks())
         await driver.flush()
         store.end_reindex()
         log.info("Reindexing finished")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -261,6 +261,36 @@ class BlockFiles:
         info.add_block(height, int.from_bytes(raw[68:72], "little"))
         info.size = max(info.size, position.pos + len(raw))
         self._dirty.add(position.file)
+
+    def adopt_first(self, raw: bytes) -> BlockPos | None:
+        """Count the block with which the first adopted file begins, if it is this one: where it lies."""
+        position = BlockPos(0, FRAME_SIZE)
+        try:
+            if not self.infos[0].size or self.read_block(position) != raw:
+                return None
+        except CorruptionError:
+            return None  # no block: whoever reads the files looks for the next one
+        self.note_block(position, raw, 0)
+        return position
+
+    def end_adoption(self, last: Mapping[int, int]) -> None:
+        """What lies behind the last known block of a file counts no more, and may be overwritten.
+
+        As in Core, whose reindex counts the blocks that enter its index: at the end there may be some whose parents
+        are not here. ``last``: by file, where its last known block begins; in a file without one only the end of the
+        last file is forgotten. Raises CorruptionError when a block is not there.
+        """
+        for number, info in enumerate(self.infos):
+            if number in last:
+                pos = last[number]
+                size = pos + len(self.read_block(BlockPos(number, pos)))
+            elif number == len(self.infos) - 1:
+                size = 0
+            else:
+                continue  # an empty record means that the file is pruned
+            if size != info.size:
+                info.size = size
+                self._dirty.add(number)
 
     # -- which file --------------------------------------------------------------------------------------------
 
