@@ -36,6 +36,7 @@ from btcnode.services.overview import Overview, Room
 from btcnode.services.parts import NodeParts
 from btcnode.services.peers import Peers
 from btcnode.services.peers_file import read_anchors, seed_addresses
+from btcnode.services.proof_keeper import ProofKeeper
 from btcnode.services.pruner import Pruner
 from btcnode.services.recent import Recent
 from btcnode.services.snapshot_writer import SnapshotWriter
@@ -125,10 +126,15 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         contact=FirstContact(settings, protocol),
         wallets=_make_wallets(opened, machinery, chain, indexes),
     )
+    proofs = _make_proofs(opened, machinery, chain)
+    if proofs is not None:
+        closes(stack, launch, proofs.close)
     effects = BlockEffects(
         machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, settings.net_dir,
-        swiftsync, indexes.utreexo,
+        swiftsync, indexes.utreexo, proofs,
     )  # fmt: skip
+    if proofs is not None:
+        proofs.start()
     closes(stack, launch, opened.addresses.close)
     closes(stack, launch, lambda: opened.bans.close(launch.clock.now()))
     closes(stack, launch, effects.close)
@@ -142,6 +148,12 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     closes(stack, launch, sync.note_stop)
     limiter = _make_limiter(opened, machinery, chain)
     return AssembledNode(opened, machinery, parts, alerts, limiter, *_make_watchers(opened, machinery, parts))
+
+
+def _make_proofs(opened: OpenedNode, machinery: Machinery, chain: Chain) -> ProofKeeper | None:
+    if opened.proofs is None:
+        return None
+    return ProofKeeper(opened.proofs, chain, machinery.reactor.feed, opened.launch.failure.report)
 
 
 def _make_wallets(opened: OpenedNode, machinery: Machinery, chain: Chain, indexes: Indexes) -> WalletService | None:

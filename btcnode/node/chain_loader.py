@@ -15,7 +15,7 @@ from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.executor import RECENT_BLOCKS_BYTES
 from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.store import ChainStore
-from btcnode.chain.verify_db import verify_recent
+from btcnode.chain.verify_db import LEVEL_UNDO, verify_recent
 from btcnode.consensus.headers import MAX_FUTURE_BLOCK_TIME
 from btcnode.errors import CorruptionError, LostDatabaseError, RebuildError
 from btcnode.networks.parameters import NetworkParams, params_for
@@ -25,6 +25,7 @@ from btcnode.services.chain import verification_progress
 from btcnode.services.clock import Clock
 from btcnode.services.times import iso_time
 from btcnode.settings.settings import Settings
+from btcnode.storage.proof_files import ProofFiles
 
 MIB = 1 << 20
 
@@ -76,8 +77,11 @@ class ChainLoader:
         except CorruptionError as error:
             raise damaged("Error loading block database", error) from error
 
-    def load(self, store: ChainStore, checker: ScriptChecker | None) -> Chainstate:
-        """The chain in ``store``, checked; raises StorageError, among them RebuildError, and StartStopped."""
+    def load(self, store: ChainStore, checker: ScriptChecker | None, proofs: ProofFiles | None = None) -> Chainstate:
+        """The chain in ``store``, checked; ``proofs`` are what blocks are connected by where no coins are kept.
+
+        Raises StorageError, among them RebuildError, and StartStopped.
+        """
         settings = self._settings
         self._busy_with("Loading block index…")
         self._log_assumptions()
@@ -95,6 +99,7 @@ class ChainLoader:
                 checker=checker,
                 shadow=make_shadow(settings),
                 recent_bytes=self._recent_bytes,
+                proofs=proofs,
             )
             if settings.storage.reindex_chainstate:
                 state.forget_verdicts()
@@ -165,7 +170,8 @@ class ChainLoader:
         if not height:
             return
         count = min(settings.storage.checkblocks, height) if settings.storage.checkblocks > 0 else height
-        log.info("Verifying last %d blocks at level %d", count, settings.storage.checklevel)
+        level = settings.storage.checklevel if state.proven is None else min(settings.storage.checklevel, LEVEL_UNDO)
+        log.info("Verifying last %d blocks at level %d", count, level)
         shown = 0
 
         def progress(done: int, total: int) -> None:
@@ -177,7 +183,7 @@ class ChainLoader:
                 log.info("Verification progress: %d%%", percent)
 
         try:
-            verify_recent(state, settings.storage.checkblocks, settings.storage.checklevel, progress)
+            verify_recent(state, settings.storage.checkblocks, level, progress)
         except CorruptionError as error:
             raise damaged("Corrupted block database detected", error) from error
         log.info("Verification: No coin database inconsistencies in last %d blocks", count)

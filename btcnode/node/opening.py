@@ -29,6 +29,7 @@ from btcnode.services.peers_file import load_book, load_groups
 from btcnode.settings.permissions import AccessRules
 from btcnode.settings.settings import Settings
 from btcnode.storage.locking import DirectoryLock
+from btcnode.storage.proof_files import ProofFiles
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.memory_plan import MemoryPlan
 from btcnode.sync.worker_pool import WorkerPool, worker_count
@@ -62,6 +63,7 @@ class OpenedNode:
     budget: MemoryBudget
     store: ChainStore
     state: Chainstate
+    proofs: ProofFiles | None  # None: the node keeps coins
 
     @property
     def checker(self) -> PooledChecker | None:
@@ -103,12 +105,13 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     if workers is not None:
         closes(stack, launch, lambda: asyncio.to_thread(workers.close))
     checker = None if workers is None else PooledChecker(workers)
-    store, settings, state = await _load_chain(launch, stack, settings, memory, store, checker)
+    proofs = ProofFiles(settings.net_dir) if settings.storage.utreexocsn else None
+    store, settings, state = await _load_chain(launch, stack, settings, memory, store, checker, proofs)
     launch.failure.listen(lambda error: _note_damage(store, error))
     store.damage_reports.listen(launch.failure.reporter(asyncio.get_running_loop()))
     return OpenedNode(
         launch, settings, access, dialer, http, rpc, rpc_closing, addresses, bans, publisher, workers, budget, store,
-        state,
+        state, proofs,
     )  # fmt: skip
 
 
@@ -165,11 +168,12 @@ async def _load_chain(
     memory: MemoryPlan,
     store: ChainStore,
     checker: PooledChecker | None,
+    proofs: ProofFiles | None,
 ) -> tuple[ChainStore, Settings, Chainstate]:
     """Check what is stored, and open it anew for a reindex where a test option allows to repair it that way."""
     try:
         state = await launch.in_thread(
-            lambda: _loader(launch, settings, memory).load(store, checker), Chainstate.release
+            lambda: _loader(launch, settings, memory).load(store, checker, proofs), Chainstate.release
         )
     except RebuildError:
         if not _repairs(settings):
@@ -177,7 +181,7 @@ async def _load_chain(
         await asyncio.to_thread(store.close)
         store, settings = await _open_store(launch, stack, settings.changed("storage", reindex=True), memory)
         state = await launch.in_thread(
-            lambda: _loader(launch, settings, memory).load(store, checker), Chainstate.release
+            lambda: _loader(launch, settings, memory).load(store, checker, proofs), Chainstate.release
         )
     closes(stack, launch, lambda: asyncio.to_thread(state.release))
     return store, settings, state

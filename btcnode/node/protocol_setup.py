@@ -44,6 +44,7 @@ def protocol_config(settings: Settings) -> ProtocolConfig:
         peer_timeout=float(settings.connections.peertimeout_s),
         max_tip_age=settings.chain.maxtipage_s,
         networks=settings.proxies.reachable_networks,
+        by_proofs=settings.storage.utreexocsn,
         private_broadcast=settings.proxies.privatebroadcast,
         tx_relay=not settings.mempool.blocksonly,
         tx_reconciliation=settings.connections.txreconciliation,

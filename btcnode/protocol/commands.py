@@ -129,6 +129,25 @@ class SpentJudged:
 
 
 @record
+class ProofsKept:
+    """The Utreexo proofs of these blocks, by header index, are here: the blocks may be asked for."""
+
+    indices: tuple[int, ...]
+
+
+@record
+class ProofRefused:
+    """A block could not be connected by its proof, and its data is not here now; ``reason`` for the log.
+
+    ``forged``: the proof is at fault, not that there is none.
+    """
+
+    index: int
+    reason: str
+    forged: bool
+
+
+@record
 class PingPeers:
     """The user's ``ping``: measure every peer's latency soon."""
 
@@ -148,6 +167,8 @@ Command = (
     | FetchSpent
     | DropSpent
     | SpentJudged
+    | ProofsKept
+    | ProofRefused
     | PingPeers
     | ValidationLimit
 )

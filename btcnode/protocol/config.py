@@ -33,6 +33,7 @@ class ProtocolConfig:
     standard transactions only, so larger ones need not be looked at. ``extra_transactions``: how many refused and
     replaced ones are kept for compact blocks. ``block_relay``: in which form new blocks are asked for, ``compact``,
     ``xthin``, ``plain`` (whole), or ``auto`` for the one that the peer offers, preferably compact.
+    ``by_proofs``: the node keeps no coins, and asks bridges for the Utreexo proof of each block.
     ``private_broadcast``: the user's transactions go out over connections of their own, to addresses of
     ``private_broadcast_networks``.
     """
@@ -59,6 +60,7 @@ class ProtocolConfig:
     require_standard: bool = True
     extra_transactions: int = MAX_EXTRA_TRANSACTIONS
     block_relay: str = "auto"
+    by_proofs: bool = False
     private_broadcast: bool = False
     private_broadcast_networks: tuple[str, ...] = ("onion", "i2p")
     networks: tuple[str, ...] = ("ipv4", "ipv6")

@@ -226,6 +226,18 @@ class TakeSpent:
 
 
 @record
+class KeepProof:
+    """A peer told the Utreexo proof of a block, as it was asked for: keep it until the block is connected.
+
+    ``proof`` are the bytes behind the block's hash, of which nothing is checked. Answered by ``ProofsKept``.
+    """
+
+    peer_id: int
+    index: int
+    proof: bytes
+
+
+@record
 class AskForTurn:
     """There is more to do for the peer: ``PeerTurn`` shall come once when its turn has come among all peers.
 
@@ -295,6 +307,7 @@ Effect = (
     | ReadSpent
     | ReadUtreexo
     | TakeSpent
+    | KeepProof
     | AskForTurn
     | ResolveSeeds
     | AddressBookDirty

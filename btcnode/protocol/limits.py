@@ -99,6 +99,11 @@ MAX_SPENT_PER_PEER = 64  # requests without an answer
 SPENT_SILENCE = 10.0  # without any answer, after which others are asked for what a peer owes ...
 SPENT_LATE = 30.0  # ... or with one request this old ...
 SPENT_PATIENCE = 60.0  # ... and without any answer for so long it is disconnected
+# Utreexo proofs for a node without coins (ours), of up to 4 MB each, in mainnet's blocks about one. The times as above.
+MAX_PROOFS_PER_PEER = 8  # requests without an answer; a bridge of ours lets as many wait
+MAX_PROOFS_ASKED = 24  # of all peers together: 96 MB at most
+PROOFS_AHEAD = 192  # blocks above the tip whose proofs are kept on the disk
+PROOF_MISSING_EXPIRY = 5.0  # after which a bridge that had not come to a block is asked again
 MAX_UTREEXO_QUEUE = 8  # requests of one peer that wait, each with bitmaps of up to 114 kB; as the next
 MAX_SPENT_QUEUE = 64  # requests of one peer that wait: no more is read from it until half of them are answered
 

@@ -55,6 +55,8 @@ class Offence(Enum):
     FILTER_REQUEST = "block filter request that makes no sense"
     SPENT_UNSUPPORTED = "requested spent coins although not offered"
     UTREEXO_UNSUPPORTED = "requested Utreexo proofs although not offered"
+    UTREEXO_UNASKED = "Utreexo proof that was not asked for"
+    UTREEXO_WRONG = "wrong Utreexo proof"
     SPENT_UNASKED = "spent coins that were not asked for"
     SPENT_WRONG = "wrong spent coins"
     SERVICES = "peer does not offer the expected services"
@@ -107,6 +109,8 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.FILTER_REQUEST: _DISCONNECT,
     Offence.SPENT_UNSUPPORTED: _DISCONNECT,
     Offence.UTREEXO_UNSUPPORTED: _DISCONNECT,
+    Offence.UTREEXO_UNASKED: _DISCONNECT,
+    Offence.UTREEXO_WRONG: _DISCOURAGE,
     Offence.SPENT_UNASKED: _DISCONNECT,
     Offence.SPENT_WRONG: _DISCOURAGE,
     Offence.SERVICES: _DISCONNECT,

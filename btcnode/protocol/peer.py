@@ -99,14 +99,14 @@ class BlockState:
 
 
 @struct
-class SpentState:
-    """Spent coins on their way from the peer, by the header index of their block; seconds of ``Context.steady``."""
+class SideState:
+    """What goes with blocks on its way from the peer, by their header index; seconds of ``Context.steady``."""
 
     in_flight: dict[int, float] = field(default_factory=dict)  # oldest first
     since: float = 0.0  # when it last brought some, or began to owe
     late: dict[int, float] = field(default_factory=dict)  # asked of somebody else meanwhile, or of no use any more
     missing: dict[int, float] = field(default_factory=dict)  # it said notfound
-    refused: bool = False  # it told some that do not fit their block
+    refused: bool = False  # it told something that does not fit its block
 
 
 # What waits for a block to be read: its index, and what it is for or which answer is to be made of it.
@@ -259,7 +259,8 @@ class Peer:
     # tasks
     headers: HeaderState = field(default_factory=HeaderState)
     blocks: BlockState = field(default_factory=BlockState)
-    spent: SpentState = field(default_factory=SpentState)
+    spent: SideState = field(default_factory=SideState)
+    proofs: SideState = field(default_factory=SideState)
     serve: ServeState = field(default_factory=ServeState)
     addr: AddrState = field(default_factory=AddrState)
     ping: PingState = field(default_factory=PingState)

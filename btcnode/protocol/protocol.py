@@ -20,6 +20,7 @@ from btcnode.protocol.blocks.announcements import Announcements
 from btcnode.protocol.blocks.block_download import BlockDownload
 from btcnode.protocol.blocks.compact_relay import CompactRelay
 from btcnode.protocol.blocks.headers_sync import HeaderSync
+from btcnode.protocol.blocks.proof_download import ProofDownload
 from btcnode.protocol.blocks.spent_download import SpentDownload
 from btcnode.protocol.blocks.xthin import ThinRelay
 from btcnode.protocol.chain_view import ChainView, NoTransactions, TxSource
@@ -36,6 +37,8 @@ from btcnode.protocol.commands import (
     ForwardTimers,
     LiftBan,
     PingPeers,
+    ProofRefused,
+    ProofsKept,
     SetBan,
     SetNetworkActive,
     SpentJudged,
@@ -218,7 +221,8 @@ class Protocol:
         self._seeding = Seeding(ctx, self._gossip, self._connections, fixed_seeds)
         self._reconciliation = Reconciliation(ctx)
         self._handshake = Handshake(ctx, self._reconciliation)
-        self._download = BlockDownload(ctx, lambda peer, index: self._compact.fetch(peer, index))
+        self._proofs = ProofDownload(ctx) if config.by_proofs else None
+        self._download = BlockDownload(ctx, lambda peer, index: self._compact.fetch(peer, index), self._proofs)
         self._scores = Scores(ctx, self._download.strategy)
         self._headers = HeaderSync(ctx, self._download)
         self._relay = TxRelay(ctx, source, upload)
@@ -297,6 +301,8 @@ class Protocol:
             FetchSpent: self._spent.on_fetch,
             DropSpent: self._spent.on_drop,
             SpentJudged: self._spent.on_judged,
+            ProofsKept: self._on_proofs_kept,
+            ProofRefused: self._on_proof_refused,
             PingPeers: self._on_ping_peers,
             ValidationLimit: self._on_validation_limit,
         }
@@ -308,7 +314,7 @@ class Protocol:
             (int(Part.ADDRESSES), self._gossip.tick),
             (int(Part.HEADERS), self._headers.tick),
             (int(Part.BLOCKS), self._download.tick),
-            (int(Part.SPENT), self._spent.tick),
+            (int(Part.SPENT), self._tick_side),
             (int(Part.SERVING), self._tick_serving),
             (int(Part.ANNOUNCING), self._relay.tick),
             (int(Part.REQUESTS), self._intake.tick),
@@ -339,6 +345,7 @@ class Protocol:
             m.XBlockTx: self._thin.on_block_tx,
             m.BlockMessage: self._on_block,
             m.BlockSpent: self._spent.on_answer,
+            m.UtreexoProof: self._on_utreexo_proof,
             m.Inv: self._announcements.on_inv,
             m.NotFound: self._on_not_found,
             m.Addr: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
@@ -395,6 +402,8 @@ class Protocol:
                 ctx.agenda.wake(cast("Any", event).peer_id)
             elif kind not in _OF_NO_PEER:
                 ctx.agenda.wake_all()
+        if self._proofs is not None:
+            self._proofs.plan()
         self._pings.flush()
         effects, ctx.effects = ctx.effects, []
         return effects
@@ -458,11 +467,13 @@ class Protocol:
         self._headers.forget(peer)
         self._download.forget(peer)
         self._spent.forget(peer)
+        if self._proofs is not None:
+            self._proofs.forget(peer)
 
     def _owes(self, peer: Peer) -> bool:
         """Whether the peer was asked for something that is not there."""
         tracker = self._intake.download.tracker
-        blocks = peer.blocks.in_flight or peer.spent.in_flight
+        blocks = peer.blocks.in_flight or peer.spent.in_flight or peer.proofs.in_flight
         return bool(blocks or peer.headers.requested_at is not None or tracker.in_flight(peer.id))
 
     def _on_disconnect_node(self, event: DisconnectNode) -> None:
@@ -517,7 +528,7 @@ class Protocol:
             self._spent_serving.serve(peer)
             self._utreexo_serving.serve(peer)
             self._ctx.ask_for_turn(peer)
-        elif not peer.blocks.in_flight and not peer.spent.in_flight:
+        elif not peer.blocks.in_flight and not peer.spent.in_flight and not peer.proofs.in_flight:
             self._ctx.pause(peer, PAUSE_SENDING)
 
     def _on_turn(self, event: PeerTurn) -> None:
@@ -684,6 +695,8 @@ class Protocol:
     def _on_not_found(self, peer: Peer, message: m.NotFound) -> None:
         self._download.on_not_found(peer, message)
         self._spent.on_not_found(peer, message)
+        if self._proofs is not None:
+            self._proofs.on_not_found(peer, message)
         self._intake.on_not_found(peer, message)
 
     # -- chain ---------------------------------------------------------------------------------------------------
@@ -701,6 +714,25 @@ class Protocol:
         self._download.on_limit(event)
         self._request_of_all()
 
+    def _on_utreexo_proof(self, peer: Peer, message: m.UtreexoProof) -> None:
+        if self._proofs is not None:
+            self._proofs.on_answer(peer, message)
+
+    def _on_proofs_kept(self, event: ProofsKept) -> None:
+        if self._proofs is not None:
+            self._proofs.on_kept(event)
+            self._request_of_all()
+
+    def _on_proof_refused(self, event: ProofRefused) -> None:
+        if self._proofs is not None:
+            self._proofs.on_refused(event)
+            self._download.on_lost(event.index)
+
+    def _tick_side(self, peer: Peer) -> float:
+        """What goes with blocks; returns when the peer is looked at next."""
+        moment = self._spent.tick(peer)
+        return moment if self._proofs is None else min(moment, self._proofs.tick(peer))
+
     def _on_fetch_blocks(self, _: FetchBlocks) -> None:
         self._request_of_all()
 
@@ -714,6 +746,8 @@ class Protocol:
         for source in self._download.on_tip(event):
             if alone and not self._ctx.is_initial_block_download():
                 self._compact.on_connected_from(source)
+        if self._proofs is not None:
+            self._proofs.on_connected(event.connected)
         self._announcements.on_tip(event)
         if not self._ctx.is_initial_block_download():
             self._intake.download.tip_changed()
@@ -748,6 +782,8 @@ class Protocol:
         self._relay.begin_tick()
         self._download.begin_tick()
         self._spent.begin_tick()
+        if self._proofs is not None:
+            self._proofs.begin_tick()
         self._tick_peers()
         self._connections.tick()
         self._private.tick()

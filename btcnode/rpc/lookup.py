@@ -71,6 +71,12 @@ def parse_verbosity(value: Any, default: int) -> int:
     return whole_number(value)
 
 
+def require_coins(node: NodeParts) -> None:
+    """Raise RpcError where there is no UTXO set to answer from."""
+    if not node.chain.keeps_coins:
+        raise RpcError(RpcCode.MISC_ERROR, "This node keeps no UTXO set, only its roots (-utreexo-csn)")
+
+
 def require_data(node: NodeParts, index: int, *, undo: bool = False) -> None:
     """Raise RpcError when the block's bytes (or its undo data) are not here, saying why."""
     status = node.chain.block_status(index)

@@ -399,6 +399,8 @@ def _txout(coin: bytes) -> bytes:
 async def _get_utxos(request: RestRequest) -> Reply:
     node = request.node
     with_mempool, outpoints = _wanted_outpoints(request)
+    if not node.chain.keeps_coins:
+        raise RestError(NOT_FOUND, "This node keeps no UTXO set, only its roots (-utreexo-csn)")
     found: list[bytes | None] = []
     for outpoint in outpoints:
         coin = None

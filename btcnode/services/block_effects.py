@@ -29,6 +29,7 @@ from btcnode.protocol.effects import (
     AddressBookDirty,
     Audit,
     DistrustBlocks,
+    KeepProof,
     MakeThin,
     MatchBlock,
     ProcessBlock,
@@ -48,6 +49,7 @@ from btcnode.services.audit_file import AuditFile
 from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
 from btcnode.services.indexes import FilterIndex, UtreexoIndex
+from btcnode.services.proof_keeper import ProofKeeper
 from btcnode.services.side_work import SideWork
 from btcnode.services.swift_sync import SwiftSync
 from btcnode.services.transactions import Transactions
@@ -114,8 +116,13 @@ class BlockEffects:
         directory: Path,
         swiftsync: SwiftSync | None = None,
         utreexo: UtreexoIndex | None = None,
+        proofs: ProofKeeper | None = None,
     ) -> None:
-        """``filters``, ``utreexo``: the indexes to serve from, None when this node keeps none."""
+        """``filters``, ``utreexo``: the indexes to serve from, None when this node keeps none.
+
+        ``proofs`` keeps what blocks are connected by in a node without coins.
+        """
+        self._proofs = proofs
         self._utreexo = utreexo
         self._swiftsync = swiftsync
         self._reactor = reactor
@@ -139,6 +146,7 @@ class BlockEffects:
                 ReadSpent: self._read_spent,
                 ReadUtreexo: self._read_utreexo,
                 TakeSpent: self._take_spent,
+                KeepProof: self._keep_proof,
                 WithdrawTransactions: transactions.withdraw_transactions,
                 Audit: self._write_audit,
                 AddressBookDirty: self._save_addresses,
@@ -194,6 +202,11 @@ class BlockEffects:
         """A peer told them; only a sync with hints asks for that."""
         if self._swiftsync is not None:
             self._swiftsync.on_spent(effect)
+
+    def _keep_proof(self, effect: KeepProof) -> None:
+        """A peer told it; only a node without coins asks for that."""
+        if self._proofs is not None:
+            self._proofs.keep(effect)
 
     def _write_audit(self, effect: Audit) -> None:
         self._audit.write(effect.record)

@@ -20,7 +20,7 @@ from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.proposal import check_proposal
-from btcnode.chain.verify_db import LEVEL_DISCONNECT, verify_recent
+from btcnode.chain.verify_db import LEVEL_DISCONNECT, LEVEL_UNDO, verify_recent
 from btcnode.consensus.blocks import check_block
 from btcnode.consensus.deployments import VersionBits
 from btcnode.errors import CorruptionError, DecodeError, Fault, RuleViolation, StorageError
@@ -39,6 +39,8 @@ from btcnode.storage.coins import UtxoStats as CoinTotals
 from btcnode.storage.undo import decode_undo
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.prefetch import thread_disk_reads
+from btcnode.utreexo.coin_proof import CoinProof
+from btcnode.utreexo.stump import Stump
 
 RECENT = 2 * 3600  # seconds
 MAX_OUTPUTS = 4_000_000 // 36  # of a transaction: weight of the smallest output
@@ -184,6 +186,26 @@ class Chain:
     def tip(self) -> int:
         """Index of the active tip."""
         return self._state.tip
+
+    @property
+    def keeps_coins(self) -> bool:
+        """Whether there is a UTXO set; else its roots, and proofs of what blocks spend."""
+        return self._state.proven is None
+
+    def roots_after(self, index: int) -> Stump | None:
+        """The roots of the set after a block, where no coins are kept; None where they are not kept any more."""
+        proven, tree = self._state.proven, self._state.tree
+        found = None if proven is None else proven.roots_at(tree.hash(index), tree.height(index))
+        return None if found is None else found.stump
+
+    async def show_coins(self, proof: CoinProof) -> None:
+        """The coins of a proof are known from now on to a node that keeps none.
+
+        Raises ProofError, StorageError; a node that keeps coins has no use for it.
+        """
+        proven = self._state.proven
+        if proven is not None:
+            await self.driver.in_chain_thread(lambda: proven.show(proof))
 
     def best_header(self) -> int:
         """Index of the most-work header that is not known to be invalid."""
@@ -340,6 +362,8 @@ class Chain:
     async def verify_chain(self, blocks: int, level: int) -> bool:
         """Check the newest blocks, between two steps of the chain; from level 3 on all coins on disk too."""
         try:
+            if not self.keeps_coins:
+                level = min(level, LEVEL_UNDO)
             check = partial(verify_recent, self._state, blocks, level, self.check_stop)
             complete = await self.driver.in_chain_thread(check)
             if level >= LEVEL_DISCONNECT:

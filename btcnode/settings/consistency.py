@@ -54,6 +54,8 @@ def _check_storage(settings: Settings) -> None:
     storage = settings.storage
     if storage.reindex and storage.reindex_chainstate:
         raise ConfigError("-reindex includes -reindex-chainstate: give one of them")
+    if storage.utreexocsn:
+        _check_without_coins(settings)
     if storage.swiftsync is not None:
         if storage.reindex or storage.reindex_chainstate:
             raise ConfigError("-swiftsync fetches blocks: it cannot be used with -reindex or -reindex-chainstate")
@@ -69,6 +71,19 @@ def _check_storage(settings: Settings) -> None:
             raise ConfigError(
                 "-swiftsync verifies no scripts: it needs -assumevalid, -swiftsyncblock or -swiftsync-full"
             )
+
+
+def _check_without_coins(settings: Settings) -> None:
+    storage = settings.storage
+    others = (
+        ("swiftsync", storage.swiftsync is not None),
+        ("utreexoindex", storage.utreexoindex),
+        ("reindex-chainstate", storage.reindex_chainstate),
+        ("loadblock", bool(storage.loadblock)),
+    )
+    for name, wanted in others:
+        if wanted:
+            raise ConfigError(f"-utreexo-csn keeps no coins and connects blocks by proofs: it excludes -{name}")
 
 
 def _check_mempool(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from btcnode.settings.groups.chain import TEST_OPTIONS
+from btcnode.settings.groups.storage import MIN_PRUNE_MIB
 from btcnode.settings.sources import Sources, as_text
 
 BLOCKSONLY_MEMPOOL_MB = 5
@@ -12,6 +13,8 @@ BLOCKSONLY_MEMPOOL_MB = 5
 
 def soften(sources: Sources) -> None:
     """Set what follows from the options (Core's InitParameterInteraction); every step depends on those before."""
+    if sources.flag("utreexo-csn", False):
+        _set(sources, "-utreexo-csn=1", prune=MIN_PRUNE_MIB, blocksonly=True, persistmempool=False)
     connect, blocks_only = sources.many("connect"), sources.flag("blocksonly", False)
     for name in ("bind", "whitebind"):
         if sources.many(name):

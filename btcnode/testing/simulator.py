@@ -427,6 +427,7 @@ class SimNode(Endpoint):
             fx.DistrustBlocks: _nothing,  # blocks are judged in the order in which they come
             fx.Excuse: _nothing,  # processor time is not simulated
             fx.TakeSpent: _nothing,  # nobody asks for them without SwiftSync
+            fx.KeepProof: _nothing,  # as are Utreexo proofs
             fx.AddressBookDirty: _nothing,
             fx.Audit: _nothing,
         }

@@ -18,8 +18,10 @@ from btcnode.wire.codec import Message
 from btcnode.wire.constants import (
     MAX_HEADERS_RESULTS,
     MSG_BLOCK_SPENT,
+    MSG_UTREEXO_PROOF,
     NODE_BLOCK_UNDO,
     NODE_NETWORK,
+    NODE_UTREEXO_ARCHIVE,
     NODE_WITNESS,
 )
 from btcnode.wire.framing import FrameError
@@ -27,6 +29,7 @@ from btcnode.wire.messages import (
     GetBlockSpent,
     GetData,
     GetHeaders,
+    GetUtreexoProof,
     Headers,
     InvItem,
     NotFound,
@@ -176,8 +179,8 @@ class ChainServer:
 
     ``headers`` begin with the genesis block; ``blocks`` are by hash. ``on_block`` may change or withhold (None) a
     block before it is sent. With ``spent``, by hash what ``bspent`` has behind it, spent coins are offered and given;
-    ``on_spent`` may change or withhold them. Nodes are answered in the transport that they begin with; with ``v2``
-    False in version 1 only.
+    ``on_spent`` may change or withhold them; ``proofs`` and ``on_proof`` are the same for ``uproof``. Nodes are
+    answered in the transport that they begin with; with ``v2`` False in version 1 only.
     """
 
     def __init__(
@@ -197,6 +200,9 @@ class ChainServer:
         self.v2 = v2
         self.spent: Mapping[BlockHash, bytes] | None = None
         self.on_spent: Callable[[bytes, bytes], bytes | None] | None = None
+        self.proofs: Mapping[BlockHash, bytes] | None = None
+        self.on_proof: Callable[[bytes, bytes], bytes | None] | None = None
+        self.proof_requests: list[bytes] = []
         self.requests: list[bytes] = []
         self.header_requests = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -233,6 +239,7 @@ class ChainServer:
         # the node or the test has closed the connection, or the node speaks another transport
         with contextlib.suppress(OSError, FrameError), contextlib.closing(peer):
             offered = 0 if self.spent is None else NODE_BLOCK_UNDO
+            offered |= 0 if self.proofs is None else NODE_UTREEXO_ARCHIVE
             peer.handshake(len(self.headers) - 1, NODE_NETWORK | NODE_WITNESS | offered)
             while True:
                 self._answer(peer, peer.receive())
@@ -256,13 +263,10 @@ class ChainServer:
                     peer.send_raw("block", changed)
 
         elif isinstance(message, GetBlockSpent) and self.spent is not None:
-            coins = self.spent.get(BlockHash(message.block_hash))
-            if coins is None:
-                peer.send(NotFound((InvItem(MSG_BLOCK_SPENT, message.block_hash),)))
-                return
-            told = coins if self.on_spent is None else self.on_spent(message.block_hash, coins)
-            if told is not None:
-                peer.send_raw("bspent", message.block_hash + told)
+            _tell(peer, "bspent", MSG_BLOCK_SPENT, message.block_hash, self.spent, self.on_spent)
+        elif isinstance(message, GetUtreexoProof) and self.proofs is not None:
+            self.proof_requests.append(message.block_hash)
+            _tell(peer, "uproof", MSG_UTREEXO_PROOF, message.block_hash, self.proofs, self.on_proof)
 
     def close(self) -> None:
         """Stop listening and close every connection."""
@@ -275,3 +279,21 @@ class ChainServer:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _tell(
+    peer: ScriptedPeer,
+    command: str,
+    kind: int,
+    block_hash: bytes,
+    items: Mapping[BlockHash, bytes],
+    change: Callable[[bytes, bytes], bytes | None] | None,
+) -> None:
+    """Answer with what goes with a block, perhaps changed or withheld, or with notfound."""
+    item = items.get(BlockHash(block_hash))
+    if item is None:
+        peer.send(NotFound((InvItem(kind, block_hash),)))
+        return
+    told = item if change is None else change(block_hash, item)
+    if told is not None:
+        peer.send_raw(command, block_hash + told)

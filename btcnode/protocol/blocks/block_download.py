@@ -22,6 +22,7 @@ from btcnode.protocol.blocks.block_headers import accept_header
 from btcnode.protocol.blocks.block_requests import BlockRequests
 from btcnode.protocol.blocks.fetch_strategy import Failure, FetchStrategy
 from btcnode.protocol.blocks.late_blocks import LateBlocks, Stalling, remember
+from btcnode.protocol.blocks.proof_download import ProofDownload
 from btcnode.protocol.blocks.unasked import UnaskedBlocks
 from btcnode.protocol.chain_view import FoldedBlocks
 from btcnode.protocol.chronicle import FULL
@@ -47,6 +48,7 @@ from btcnode.protocol.limits import (
     MISSING_EXPIRY,
     NODE_NETWORK_LIMITED_MIN_BLOCKS,
     PEER_BLOCK_SLACK,
+    PROOFS_AHEAD,
 )
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
@@ -60,8 +62,12 @@ class BlockDownload:
     ``fetch_new`` asks a peer for one new block (header index) in a short form; False when it offers none.
     """
 
-    def __init__(self, ctx: Context, fetch_new: Callable[[Peer, int], bool]) -> None:
+    def __init__(
+        self, ctx: Context, fetch_new: Callable[[Peer, int], bool], proofs: ProofDownload | None = None
+    ) -> None:
+        """``proofs``: a block is asked for when its proof is here, None for a node that needs none."""
         self._ctx = ctx
+        self._proofs = proofs
         self.strategy = FetchStrategy(lambda text: ctx.log(LogLevel.DEBUG, "net", text))
         self.requests = BlockRequests(ctx, self.strategy)
         self.preferred_count = 0
@@ -120,6 +126,20 @@ class BlockDownload:
         state, tree = peer.headers, self._ctx.tree
         if state.best_known < 0 or tree.chainwork(index) >= tree.chainwork(state.best_known):
             state.best_known = index
+            if self._proofs is not None:
+                self._proofs.note_change()
+
+    def is_ready(self, index: int) -> bool:
+        """Whether a block may be asked for: what connecting it needs is here."""
+        return self._proofs is None or index in self._proofs
+
+    def on_lost(self, index: int) -> None:
+        """The data of a block is not here any more: it is to be asked for again."""
+        self._sources.pop(index, None)
+        for peer in self._ctx.peers.values():
+            common = peer.blocks.last_common
+            if common >= 0 and self._ctx.tree.is_ancestor(index, common):
+                peer.blocks.last_common = NONE
 
     def update_availability(self, peer: Peer) -> None:
         """Look again for the block that the peer announced before its header was known."""
@@ -315,7 +335,7 @@ class BlockDownload:
             common = blocks.last_common = fork
         if common == best or tree.is_failed(best):
             return [], NONE
-        window_end = tree.height(common) + BLOCK_DOWNLOAD_WINDOW
+        window_end = tree.height(common) + (BLOCK_DOWNLOAD_WINDOW if self._proofs is None else PROOFS_AHEAD)
         path = self._path(best, tree.height(common) + 1, min(tree.height(best), window_end + 1))
         return self._scan(peer, path, window_end, count)
 
@@ -362,6 +382,8 @@ class BlockDownload:
                 continue
             if tree.is_failed(index) or height >= segwit:
                 break
+            if not self.is_ready(index):
+                continue
             if index in requests:
                 if waiting_for == NONE:
                     waiting_for = requests.peer_of(index)
@@ -405,7 +427,7 @@ class BlockDownload:
         index = last
         while not active.contains(index) and len(wanted) <= MAX_BLOCKS_IN_TRANSIT_PER_PEER:
             free = index not in self.requests and index not in self._validating_blocks
-            free = free and index not in self._assembled.values()
+            free = free and index not in self._assembled.values() and self.is_ready(index)
             served = peer.serves_witnesses or tree.height(index) < ctx.params.segwit_height
             if free and served and not tree.has_data(index) and (peer.no_ban or index not in peer.blocks.missing):
                 wanted.append(index)
@@ -478,6 +500,10 @@ class BlockDownload:
             ctx.punish(peer, Offence.BLOCK_CACHED_INVALID, to_display(block_hash))
             return
         if (peer.id, index) in self._validating:
+            return
+        if not self.is_ready(index):
+            self.raise_best_known(peer, index)  # the proof first
+            ctx.log_peer(peer, LogLevel.DEBUG, f"block {to_display(block_hash)} dropped, its proof is not here")
             return
         if not requested and not self._wants_unrequested(index):
             self.raise_best_known(peer, index)  # should the form in validation be a broken one, this peer is asked

@@ -145,7 +145,7 @@ class CompactRelay:
         self._headers.learn_block(peer, block_hash)
         if is_new and work > ctx.tip_work():
             peer.headers.last_announcement = ctx.mockable
-        if tree.has_data(index) or download.is_validating(index):
+        if tree.has_data(index) or download.is_validating(index) or not download.is_ready(index):
             return
         asked = index in peer.blocks.in_flight
         if asked or peer.high_bandwidth_to:

@@ -33,6 +33,7 @@ from btcnode.rpc.lookup import (
     parse_hash,
     parse_verbosity,
     parsed_block,
+    require_coins,
     require_data,
     spent_by_block,
 )
@@ -284,6 +285,7 @@ async def gettxout(
     include_mempool: Annotated[bool, "Whether unconfirmed transactions count"] = True,
 ) -> Annotated[None, When("If the UTXO was not found")] | Annotated[UnspentOutput, When("Otherwise")]:
     """An unspent transaction output."""
+    require_coins(node)
     outpoint = parse_hash(txid, "txid") + n.read().to_bytes(4, "little")
     coin = await node.chain.get_coin(outpoint)
     unconfirmed = False

@@ -17,7 +17,7 @@ from btcnode.rpc.descriptors import ScanItem, ScanObjects, scan_needles
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import ABSENT, Items
 from btcnode.rpc.jsonvalue import amount
-from btcnode.rpc.lookup import find_block, is_active
+from btcnode.rpc.lookup import find_block, is_active, require_coins
 from btcnode.rpc.methods.blocks import read_undo
 from btcnode.rpc.room import beside, in_slices
 from btcnode.rpc.shapes import wrong_type
@@ -80,6 +80,7 @@ async def scantxoutset(
         return scan.running
     if action != "start":
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Invalid action '{action}'")
+    require_coins(node)
     if scan.running:
         why = 'Scan already in progress, use action "abort" or "status"'
         raise RpcError(RpcCode.INVALID_PARAMETER, why)

@@ -22,7 +22,7 @@ from btcnode.rpc.declare import (
 )
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Lenient
-from btcnode.rpc.lookup import find_by_hash_or_height
+from btcnode.rpc.lookup import find_by_hash_or_height, require_coins
 from btcnode.services.file_names import joined
 from btcnode.services.parts import NodeParts
 from btcnode.services.snapshot_files import SnapshotBlocksError, SnapshotFileError, SnapshotRefusedError
@@ -67,6 +67,7 @@ async def dumptxoutset(
     options: Annotated[Lenient[DumpOptions], BY_NAME] = NOTHING,
 ) -> DumpedSet:
     """Write the UTXO set to a file that loadtxoutset takes, as of the tip or as of an earlier block."""
+    require_coins(node)
     given = options.read()
     if "rollback" in given:
         if type not in ("", "rollback"):
@@ -115,6 +116,7 @@ async def loadtxoutset(
     """Load a UTXO set that dumptxoutset has written and whose hash this program knows, and go on from its block.
     The chain below is validated in the background.
     """
+    require_coins(node)
     place = joined(node.settings.net_dir, path) if path else ""
     try:
         loaded = await node.assumed.load(place)

@@ -14,7 +14,7 @@ from btcnode.primitives.merkle_proof import build_proof, read_proof
 from btcnode.rpc.declare import Hex, Named, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
-from btcnode.rpc.lookup import find_block, is_active, parse_hash, parse_hex, parsed_block, require_data
+from btcnode.rpc.lookup import find_block, is_active, parse_hash, parse_hex, parsed_block, require_coins, require_data
 from btcnode.rpc.room import aside, beside
 from btcnode.services.parts import NodeParts
 from btcnode.wire.messages import MerkleBlock
@@ -32,6 +32,7 @@ async def _block_of(node: NodeParts, txids: list[bytes]) -> int:
         found = await index.find(txids[0])
         if found is not None:
             return found.block
+    require_coins(node)
     raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Transaction not yet in block")
 
 

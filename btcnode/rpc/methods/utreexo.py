@@ -25,6 +25,7 @@ from btcnode.utreexo.coin_proof import CoinProof, ProvenCoin, encode_roots
 from btcnode.utreexo.compact import block_leaves
 from btcnode.utreexo.hashing import EMPTY, HASH_SIZE
 from btcnode.utreexo.proof import MAX_TARGETS, Proof
+from btcnode.utreexo.stump import Stump
 
 MAX_COINS = 1000  # proven at once
 
@@ -114,6 +115,16 @@ async def _record(node: NodeParts, at: int) -> ForestRecord:
     raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "The block was not connected to the active chain")
 
 
+async def _stump(node: NodeParts, at: int) -> Stump:
+    """The roots after a block; raises RpcError."""
+    if node.chain.keeps_coins:
+        return (await _record(node, at)).stump
+    stump = node.chain.roots_after(at)
+    if stump is None:
+        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "The roots after this block are not kept (any more)")
+    return stump
+
+
 def _at(node: NodeParts, blockhash: str | None) -> int:
     return node.chain.tip() if blockhash is None else find_block(node, blockhash)
 
@@ -124,7 +135,7 @@ async def getutreexoroots(
 ) -> UtreexoRoots:
     """The roots of the Utreexo forest after a block."""
     at = _at(node, blockhash)
-    stump = (await _record(node, at)).stump
+    stump = await _stump(node, at)
     block_hash = node.chain.tree.hash(at)
     return {
         "roots": [(root or EMPTY).hex() for root in stump.roots],
@@ -245,7 +256,7 @@ async def verifyutreexoproof(node: NodeParts, proof: Annotated[Hex, "The proof"]
     at = tree.find(given.after)
     if at < 0:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found")
-    stump = (await _record(node, at)).stump
+    stump = await _stump(node, at)
     verdict: Verdict = {
         "valid": True,
         "blockhash": to_display(given.after),
@@ -298,7 +309,7 @@ async def verifyutxochaintipinclusionproof(
     except DecodeError as error:
         raise RpcError(RpcCode.DESERIALIZATION_ERROR, f"Couldn't decode the given proof: {error}") from None
     tip, after = node.chain.tip(), data[:HASH_SIZE]
-    stump = (await _record(node, tip)).stump
+    stump = await _stump(node, tip)
     if node.chain.tree.hash(tip) != after:
         why = f"Possibly stale proof: it is about block {to_display(after)}, which is not the tip"
         raise RpcError(RpcCode.MISC_ERROR, why)

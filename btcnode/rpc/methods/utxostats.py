@@ -10,7 +10,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.rpc.declare import JSON_OR_TEXT, Coins, Hex, Hint, Label, Like, picked, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
-from btcnode.rpc.lookup import find_by_hash_or_height
+from btcnode.rpc.lookup import find_by_hash_or_height, require_coins
 from btcnode.services.indexes import CoinStatsIndex
 from btcnode.services.parts import NodeParts
 
@@ -83,6 +83,7 @@ async def gettxoutsetinfo(
             raise RpcError(RpcCode.INVALID_PARAMETER, why)
         block = find_by_hash_or_height(node, hash_or_height)
     if index is None or not use_index:
+        require_coins(node)
         return await _from_the_set(node, hash_type)
     if not await index.until_synced() and block is not None and node.chain.tree.height(block) > index.state().height:
         why = "Unable to get data because coinstatsindex is still syncing. Current height:"

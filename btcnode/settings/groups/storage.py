@@ -105,6 +105,11 @@ class StorageSettings:
     utreexoindex: bool = switch(
         "utreexoindex", "Keep the Utreexo forest and every block's proof (docs/utreexo.md).", False
     )
+    utreexocsn: bool = switch(
+        "utreexo-csn",
+        "Keep no coins, but the roots of their Utreexo forest: blocks come with proofs from bridges (docs/utreexo.md).",
+        False,
+    )
     blockfilterindex: bool = option("blockfilterindex", "Keep an index of block filters (BIP158).", _FilterTypes())
     reindex: bool = switch("reindex", "Rebuild index and coins from the block files.", False)
     reindex_chainstate: bool = switch("reindex-chainstate", "Rebuild the coins from the block files.", False)

@@ -97,6 +97,7 @@ def test_what_is_ignored_is_told() -> None:
 
 
 SWIFT = {"swiftsync": "hints"}
+COMPACT = {"utreexo_csn": True}
 PRIVATE = {"privatebroadcast": True}
 
 
@@ -107,6 +108,10 @@ PRIVATE = {"privatebroadcast": True}
         ({"prune": 1000, "txospenderindex": True}, "Prune mode is incompatible with -txospenderindex."),
         ({"prune": 1000, "reindex_chainstate": True}, "Use full -reindex instead."),
         ({"reindex": True, "reindex_chainstate": True}, "-reindex includes -reindex-chainstate"),
+        ({**COMPACT, **SWIFT}, "excludes -swiftsync"),
+        ({**COMPACT, "utreexoindex": True}, "excludes -utreexoindex"),
+        ({**COMPACT, "reindex_chainstate": True, "prune": 0}, "excludes -reindex-chainstate"),
+        ({**COMPACT, "loadblock": "blk00000.dat"}, "excludes -loadblock"),
         ({**SWIFT, "reindex": True}, "-swiftsync fetches blocks"),
         ({**SWIFT, "reindex_chainstate": True}, "-swiftsync fetches blocks"),
         ({**SWIFT, "coinstatsindex": True}, "-coinstatsindex needs undo data of every block"),

@@ -1,0 +1,73 @@
+"""The proofs of a node without coins: written when peers tell them, deleted when their blocks are on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from btcnode.chain.events import BlockUnproven, ChainEvent, Flushed
+from btcnode.errors import MissingProofError, StorageError
+from btcnode.primitives.hashes import to_display
+from btcnode.protocol.commands import ProofRefused, ProofsKept
+from btcnode.protocol.effects import KeepProof
+from btcnode.protocol.inputs import Input
+from btcnode.services.chain import Chain
+from btcnode.storage.proof_files import ProofFiles
+
+KEPT_BLOCKS = 10  # below the tip on the disk: for a small reorganisation and back
+
+log = logging.getLogger("btcnode.validation")
+
+
+class ProofKeeper:
+    """Lives on the loop thread; ``feed`` is the reactor's."""
+
+    def __init__(
+        self, files: ProofFiles, chain: Chain, feed: Callable[[Input], None], on_fatal: Callable[[BaseException], None]
+    ) -> None:
+        self._files = files
+        self._chain = chain
+        self._feed = feed
+        self._on_fatal = on_fatal
+        self._tasks: set[asyncio.Task[None]] = set()
+        chain.driver.listen(self._on_events)
+
+    def start(self) -> None:
+        """Tell of the proofs that an earlier run has left."""
+        tree, active = self._chain.tree, self._chain.driver.chainstate.active
+        found = [index for block_hash in self._files.hashes() if (index := tree.find(block_hash)) >= 0]
+        waiting = tuple(index for index in found if not active.contains(index))
+        if waiting:
+            self._feed(ProofsKept(waiting))
+
+    def keep(self, effect: KeepProof) -> None:
+        """Write a proof; answered by ``ProofsKept``."""
+        task = asyncio.get_running_loop().create_task(self._write(effect))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _write(self, effect: KeepProof) -> None:
+        tree = self._chain.tree
+        block_hash, height = tree.hash(effect.index), tree.height(effect.index)
+        try:
+            await self._chain.driver.in_reader(lambda: self._files.put(block_hash, height, effect.proof))
+        except StorageError as error:
+            self._on_fatal(error)
+            return
+        self._feed(ProofsKept((effect.index,)))
+
+    def _on_events(self, events: list[ChainEvent]) -> None:
+        for event in events:
+            if isinstance(event, BlockUnproven):
+                block_hash = self._chain.tree.hash(event.index)
+                self._files.drop(block_hash)
+                forged = not isinstance(event.error, MissingProofError)
+                log.info("block %s is not proven: %s", to_display(block_hash), event.error)
+                self._feed(ProofRefused(event.index, str(event.error), forged))
+            elif isinstance(event, Flushed):
+                self._files.drop_up_to(self._chain.driver.chainstate.active.height - KEPT_BLOCKS)
+
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
